@@ -1,0 +1,159 @@
+"""The nouns. Frozen records that carry their own identity; everything else in the package is verbs on these.
+
+A worked example, with a tokenizer that writes one digit a token:
+
+    Example   id="a1", video="a1.mp4", query="the red circle", spans=((2.0, 4.5),), duration=10.0
+    Prompt    the same example as the model sees it: 97 token ids, 40 patches, frame times 0.0, 0.5, … 9.5
+    Answer    token_ids=(… 2 . 0 - 4 . 5 seconds . <|im_end|>), one sampler log-prob each, truncated=False
+    Group     the answers to one prompt, in the order they were written
+
+This module imports neither torch nor numpy, so that scores and `--help` stay cheap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Span(NamedTuple):
+    """A stretch of time in a video, in seconds from its first frame; `end_s >= start_s`."""
+
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One row of a manifest: a video, a question about it, and where the answer lies."""
+
+    id: str
+    video: str
+    """Path relative to the videos folder, with forward slashes."""
+    query: str
+    spans: tuple[Span, ...]
+    """Annotated spans. They judge teacher and student; they are never targets of Video-OPD."""
+    duration: float
+    """Seconds."""
+    source: str = ""
+    """Name of the data set the row came from."""
+    clip: Span | None = None
+    """The part of the video that counts, in seconds of the file; spans are relative to its start. None: all of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prompt:
+    """An example as a model sees it. Rendered once; student and teacher get this same object."""
+
+    example: Example
+    input_ids: Tensor
+    """(P,) int64, every `<|video_pad|>` expanded, ending where the answer begins."""
+    mm_token_type_ids: Tensor
+    """(P,) int64: 0 text, 1 image, 2 video."""
+    pixel_values: Tensor
+    """(N, C) float32 patches, N = t * h * w of the grid."""
+    grid_thw: tuple[int, int, int]
+    """Temporal groups, patch rows, patch columns."""
+    frame_times_s: tuple[float, ...]
+    """True presentation times of the frames, seconds from the first frame of the clip."""
+    num_video_tokens: int
+    """`<|video_pad|>` tokens counted in `input_ids`."""
+    model_inputs: dict[str, Any] = field(default_factory=dict)
+    """What else this family of models wants (Qwen2.5-VL: second_per_grid_ts)."""
+
+    @property
+    def id(self) -> str:
+        return self.example.id
+
+    def __len__(self) -> int:
+        return int(self.input_ids.shape[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer, token by token."""
+
+    prompt_id: str
+    token_ids: tuple[int, ...]
+    """Ends with the end-of-turn token unless `truncated`."""
+    sampler_logprobs: tuple[float, ...]
+    """Log-prob of each token under the model that wrote it, at the time it wrote it."""
+    text: str
+    """Decoded, without special tokens."""
+    truncated: bool
+    """The length limit came before the end-of-turn token; none was invented."""
+
+    def __post_init__(self) -> None:
+        if len(self.sampler_logprobs) != len(self.token_ids):
+            raise ValueError(
+                f"answer to {self.prompt_id}: {len(self.sampler_logprobs)} log-probs for {len(self.token_ids)} tokens"
+            )
+        if not self.token_ids:
+            raise ValueError(f"answer to {self.prompt_id}: no tokens")
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerGroup:
+    """The answers to one prompt, all from the same reading."""
+
+    prompt_id: str
+    answers: tuple[Answer, ...]
+
+    def __post_init__(self) -> None:
+        strangers = {answer.prompt_id for answer in self.answers} - {self.prompt_id}
+        if strangers or not self.answers:
+            raise ValueError(f"group {self.prompt_id}: answers to {sorted(strangers) or 'nobody'}")
+
+    def __iter__(self) -> Iterator[Answer]:
+        return iter(self.answers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TokenScores:
+    """What one model thinks of every token of B answers, right-padded to T tokens.
+
+    Whoever computed it gives the log-probs their name: sampler, learner or teacher.
+    """
+
+    answers: tuple[Answer, ...]
+    logprobs: Tensor
+    """(B, T) float32: log-prob of the answer's token; 0 where padded."""
+    answer_mask: Tensor
+    """(B, T) bool: True on the answer's tokens, end of turn included."""
+    distribution: Tensor | None = None
+    """(B, T, V) float32: log-probs of the whole vocabulary at every answer position, when asked for."""
+
+    def __post_init__(self) -> None:
+        lengths = [len(answer) for answer in self.answers]
+        counted = self.answer_mask.sum(dim=1).tolist()
+        if tuple(self.logprobs.shape) != tuple(self.answer_mask.shape) or counted != lengths:
+            ids = [answer.prompt_id for answer in self.answers]
+            raise ValueError(f"scores do not match the answers to {ids}: {counted} scores for {lengths} tokens")
+        if self.distribution is not None and self.distribution.shape[:2] != self.answer_mask.shape:
+            raise ValueError(f"distribution {tuple(self.distribution.shape)} over answers {lengths}")
+
+    @property
+    def num_tokens(self) -> int:
+        return int(self.answer_mask.sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How answers are written. Training samples from the untruncated policy: no top-p, no top-k, temperature 1."""
+
+    max_new_tokens: int
+    greedy: bool = False
+    seed: int = 0
+    """Every answer draws from its own stream, a function of this seed, the prompt's id and the answer's number."""
+
+
+def flatten(groups: Sequence[AnswerGroup]) -> tuple[Answer, ...]:
+    """All answers, group after group."""
+    return tuple(answer for group in groups for answer in group)
