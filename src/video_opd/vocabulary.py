@@ -67,6 +67,7 @@ class Prompt:
 
     @property
     def id(self) -> str:
+        """The example's."""
         return self.example.id
 
     def __len__(self) -> int:
@@ -141,7 +142,20 @@ class TokenScores:
 
     @property
     def num_tokens(self) -> int:
+        """Answer tokens, padding not counted."""
         return int(self.answer_mask.sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TokenLosses:
+    """What a method makes of a judgement, per token of B answers. From here on nobody knows which method it was."""
+
+    loss: Tensor
+    """(B, T) with gradient; the learner sums it over the answers' tokens."""
+    credit: Tensor
+    """(B, T): what each token was worth, for the record; minus the sampled reverse KL for distillation."""
+    clamped: Tensor
+    """(B, T): 1 where the credit was clamped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

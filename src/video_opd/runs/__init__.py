@@ -1,0 +1,18 @@
+"""What a run leaves on the disk, and how it survives being killed. No torch."""
+
+from video_opd.runs.checkpoint import Checkpoint, Damaged, latest_checkpoint, save_checkpoint, verify_checkpoint
+from video_opd.runs.directory import RunDirectory
+from video_opd.runs.journal import Journal, iterate_journal, read_journal, truncate_journal
+
+__all__ = [
+    "Checkpoint",
+    "Damaged",
+    "Journal",
+    "RunDirectory",
+    "iterate_journal",
+    "latest_checkpoint",
+    "read_journal",
+    "save_checkpoint",
+    "truncate_journal",
+    "verify_checkpoint",
+]

@@ -1,0 +1,229 @@
+"""Manifests: one JSON object a line, each a question about a video and the spans that answer it.
+
+    {"id": "q1", "video": "kitchen/a.mp4", "query": "a person opens the fridge", "spans": [[2.0, 4.5]],
+     "duration": 31.2, "source": "charades", "clip": null}
+
+(on one line). `source` and `clip` may be left out. All times are seconds. With a `clip`, a part of a longer file, spans
+are relative to its start and `duration` is its length. Every row has at least one span: without one there is nothing to
+reward or to score; to ask about a video that nobody annotated, use `video-opd ground`.
+
+What is read is what was written: a row that is wrong stops the program and is never repaired, because a guess would be
+trained on. Spans that end after the video are the exception in being merely reported. They are common (562 of 3,720 in
+Charades-STA), the field's scorers keep them, and clipping them would change every score.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from video_opd.data.manifest_rows import Fault, example_from_row, path_fault, row_from_example, row_from_line
+from video_opd.data.video_sampling import DURATION_TOLERANCE_S, MIN_VIDEO_FRAMES
+from video_opd.errors import DataError
+from video_opd.vocabulary import Example
+
+_REASON = "a row that had to be guessed at would be trained on or scored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing wrong with a manifest or with a video it names."""
+
+    line: int
+    """Line in the file, from 1; 0: the file as a whole."""
+    id: str | None
+    """Id of the row, where it could be read."""
+    severity: Literal["error", "warning"]
+    """Errors stop `read_manifest` or the reading of the video; warnings stop nothing."""
+    message: str
+    """One sentence, without the file and line."""
+    remedy: str
+    """What to do about it."""
+
+    def __str__(self) -> str:
+        row = "" if self.id is None else f" (id {self.id!r})"
+        return f"line {self.line}{row}: {self.severity}: {self.message}"
+
+
+def read_manifest(path: Path) -> list[Example]:
+    """Read every row of a manifest, in order.
+
+    Raises:
+        DataError: at the first row that cannot be used, or for a file that is missing or has no rows. Spans reaching
+            past the end of the video are kept as they are; `check_manifest` reports them.
+    """
+    examples = []
+    for item in _scan(path):
+        if isinstance(item, Problem):
+            if item.severity == "error":
+                raise _refusal(path, item)
+        else:
+            examples.append(item[1])
+    return examples
+
+
+def check_manifest(path: Path, videos: Path | None = None) -> list[Problem]:
+    """Find everything that is wrong with a manifest, and with its videos.
+
+    Args:
+        path: the manifest.
+        videos: the folder that its paths start from. Each distinct video is probed once: counted packet by packet, and
+            its first frame decoded. None: the videos are not looked at.
+
+    Raises:
+        DataError: the manifest itself cannot be opened.
+    """
+    problems: list[Problem] = []
+    rows: list[tuple[int, Example]] = []
+    for item in _scan(path):
+        if isinstance(item, Problem):
+            problems.append(item)
+        else:
+            rows.append(item)
+    if videos is not None:
+        problems.extend(_video_problems(rows, videos))
+    return sorted(problems, key=lambda problem: problem.line)
+
+
+def write_manifest(path: Path, examples: Iterable[Example]) -> None:
+    """Write rows to a file that appears whole or not at all.
+
+    Raises:
+        DataError: at the first example that `read_manifest` would refuse; nothing is written then.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    seen: dict[str, int] = {}
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as file:
+            for line, example in enumerate(examples, start=1):
+                row = row_from_example(example)
+                for item in _problems_and_example(line, row, seen):
+                    if isinstance(item, Problem) and item.severity == "error":
+                        raise _refusal(path, item)
+                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            if not seen:
+                raise _refusal(path, _EMPTY)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def resolve_video(videos: Path, example: Example) -> Path:
+    """The file of an example's video, certain to lie in the videos folder. It need not exist.
+
+    Raises:
+        DataError: the path is absolute, climbs with `..`, is an address, or leads out of the folder through a link.
+    """
+    reason = "a manifest may only name files in the videos folder"
+    fault = path_fault(example.video)
+    if fault:
+        raise DataError(f"row {example.id!r}: {fault.message}", reason=reason, remedy=fault.remedy)
+    try:
+        root, file = videos.resolve(), (videos / example.video).resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: a circle of links, before Python 3.13
+        raise DataError(
+            f"row {example.id!r}: video {example.video!r} cannot be followed ({error})",
+            reason="its links lead nowhere",
+            remedy="Repair the links in the videos folder",
+        ) from error
+    if not file.is_relative_to(root):
+        raise DataError(
+            f"row {example.id!r}: video {example.video!r} leads to {file}, outside {root}",
+            reason=reason,
+            remedy="Copy the file into the folder, or give as videos folder the one the links point into",
+        )
+    return file
+
+
+_EMPTY = Problem(
+    line=0, id=None, severity="error", message="the manifest has no rows", remedy="Check that it was written to the end"
+)
+
+
+def _refusal(path: Path, problem: Problem) -> DataError:
+    where = f"{path}, line {problem.line}" if problem.line else f"{path}"
+    row = "" if problem.id is None else f" (id {problem.id!r})"
+    return DataError(f"{where}{row}: {problem.message}", reason=_REASON, remedy=problem.remedy)
+
+
+def _scan(path: Path) -> Iterator[Problem | tuple[int, Example]]:
+    """Every problem and every usable row with its line, in order."""
+    seen: dict[str, int] = {}
+    num_rows = 0
+    offset = 0
+    try:
+        # Bytes, cut at "\n" alone: text mode would lose the offset of a bad byte.
+        with path.open("rb") as file:
+            for line, raw in enumerate(file, start=1):
+                row = row_from_line(raw, offset, first=line == 1)
+                offset += len(raw)
+                if row is not None:
+                    num_rows += 1
+                    yield from _problems_and_example(line, row, seen)
+    except OSError as error:
+        raise DataError(
+            f"{path}: {error.strerror or error}",
+            reason="the manifest cannot be read",
+            remedy="Check the path, or make one with `video-opd data import`",
+        ) from error
+    if not num_rows:
+        yield _EMPTY
+
+
+def _problems_and_example(
+    line: int, row: dict[str, Any] | Fault, seen: dict[str, int]
+) -> Iterator[Problem | tuple[int, Example]]:
+    """What is wrong with one row, then the row itself if it can be used. `seen` remembers the lines of earlier ids."""
+    if isinstance(row, Fault):
+        yield _problem(line, None, row)
+        return
+    example, faults = example_from_row(row)
+    row_id = row.get("id")
+    if not isinstance(row_id, str):
+        row_id = None
+    else:
+        first = seen.setdefault(row_id, line)
+        if first != line:
+            faults.append(Fault(f"the id is already that of line {first}", "Give every row an id of its own"))
+            example = None
+    for fault in faults:
+        yield _problem(line, row_id, fault)
+    if example is not None:
+        yield line, example
+
+
+def _problem(line: int, row_id: str | None, fault: Fault) -> Problem:
+    return Problem(line=line, id=row_id, severity=fault.severity, message=fault.message, remedy=fault.remedy)
+
+
+def _video_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[Problem]:
+    """Probe each distinct video once. A video that cannot be read is reported at the first row that names it."""
+    from video_opd.data.video import VideoInfo, probe  # here, so that reading a manifest does not load FFmpeg
+
+    probed: dict[str, VideoInfo | None] = {}
+    for line, example in rows:
+        if example.video not in probed:
+            probed[example.video] = None
+            try:
+                probed[example.video] = info = probe(resolve_video(videos, example))
+            except DataError as error:
+                yield _problem(line, example.id, Fault(f"{error.cause}: {error.reason}", error.remedy))
+            else:
+                if info.num_frames < MIN_VIDEO_FRAMES:
+                    message = f"`video` {example.video!r} has {info.num_frames} frame, which cannot show when"
+                    yield _problem(line, example.id, Fault(message, "Leave out the rows about it"))
+        found = probed[example.video]
+        if found is None or found.num_frames < MIN_VIDEO_FRAMES:
+            continue
+        if example.clip is not None and example.clip.end_s > found.duration_s + DURATION_TOLERANCE_S:
+            message = f"`clip` ends at {example.clip.end_s:g} s, but the file is {found.duration_s:.2f} s long"
+            yield _problem(line, example.id, Fault(message))
+        elif example.clip is None and abs(found.duration_s - example.duration) > DURATION_TOLERANCE_S:
+            message = f"`duration` is {example.duration:g} s, but the file is {found.duration_s:.2f} s long"
+            yield _problem(line, example.id, Fault(message, "Check that it is the right video", "warning"))

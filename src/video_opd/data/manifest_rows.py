@@ -1,0 +1,256 @@
+"""One row of a manifest: from bytes to an `Example`, with everything that is wrong with it on the way."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
+
+from video_opd.data.video_sampling import DURATION_TOLERANCE_S
+from video_opd.vocabulary import Example, Span
+
+REQUIRED_KEYS = ("id", "video", "query", "spans", "duration")
+OPTIONAL_KEYS = ("source", "clip")
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+"""`https:`, `file:`, and the drive in `C:`."""
+
+_CORRECT = "Correct the row, or leave it out"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something wrong with a row."""
+
+    message: str
+    """One sentence."""
+    remedy: str = _CORRECT
+    severity: Literal["error", "warning"] = "error"
+
+
+def row_from_line(raw: bytes, offset: int, *, first: bool) -> dict[str, Any] | Fault | None:
+    """Decode one line.
+
+    Args:
+        raw: the line with its end.
+        offset: where it begins in the file, in bytes.
+        first: whether it is the first line, where a byte order mark is allowed.
+
+    Returns:
+        The JSON object, or why it is none, or None for a blank line.
+    """
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return Fault(
+            f"byte {offset + error.start} of the file (0x{raw[error.start]:02x}) is not UTF-8",
+            "Save the manifest as UTF-8",
+        )
+    if first:
+        text = text.removeprefix("\ufeff")
+    text = text.rstrip()  # an error at the end of the line is then in the last column, not in the next line
+    if not text:
+        return None
+    try:
+        row = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except _RowError as error:
+        return Fault(str(error))
+    except json.JSONDecodeError as error:
+        return Fault(f"not JSON at column {error.colno}: {error.msg[0].lower()}{error.msg[1:]}")
+    except (ValueError, RecursionError):  # a number of thousands of digits, brackets thousands deep
+        return Fault("not JSON that can be read: a number is too long or the nesting too deep")
+    if not isinstance(row, dict):
+        return Fault(f"the line is {_kind(row)}, not a JSON object", "Write one object in braces per line")
+    return row
+
+
+def example_from_row(row: dict[str, Any]) -> tuple[Example | None, list[Fault]]:
+    """Check a row. The example is None if any fault is an error."""
+    checker = _Checker(row)
+    example = checker.example()
+    usable = all(fault.severity == "warning" for fault in checker.faults)
+    return (example if usable else None), checker.faults
+
+
+def row_from_example(example: Example) -> dict[str, Any]:
+    """The row that `example_from_row` turns into this example."""
+    return {
+        "id": example.id,
+        "video": example.video,
+        "query": example.query,
+        "spans": [list(span) for span in example.spans],
+        "duration": example.duration,
+        "source": example.source,
+        "clip": None if example.clip is None else list(example.clip),
+    }
+
+
+def path_fault(video: str) -> Fault | None:
+    """What is wrong with a video's path, as far as its spelling tells."""
+    problem = None
+    if not video.strip():
+        problem = "is empty"
+    elif "\0" in video:
+        problem = "holds a NUL character"
+    elif "\\" in video:
+        problem = "has backslashes"
+    elif video.startswith("/"):
+        problem = "is absolute"
+    elif _SCHEME.match(video):
+        problem = "begins like an address or a drive"
+    elif ".." in video.split("/"):
+        problem = "climbs with '..'"
+    if problem is None:
+        return None
+    return Fault(f"`video` {video!r} {problem}", "Write a path relative to the videos folder, with forward slashes")
+
+
+class _RowError(Exception):
+    """JSON that Python would accept and we do not."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in row:
+            raise _RowError(f"the key `{key}` is there twice")  # JSON leaves open which one counts
+        row[key] = value
+    return row
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _RowError(f"{name} is not a number")
+
+
+def _kind(value: object) -> str:
+    """What JSON calls a value."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, (int, float)):
+        return "a number"
+    return "a string" if isinstance(value, str) else "a list" if isinstance(value, list) else "an object"
+
+
+class _Checker:
+    """Reads one row and notes all its faults. What cannot be read gets a stand-in, which is never used."""
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        self.row = row
+        self.faults: list[Fault] = []
+
+    def example(self) -> Example:
+        self._check_keys()
+        example = Example(
+            id=self._text("id"),
+            video=self._text("video"),
+            query=self._text("query"),
+            spans=self._spans(),
+            duration=self._duration(),
+            source=self._text("source", default="", may_be_empty=True),
+            clip=self._clip(),
+        )
+        fault = path_fault(example.video) if example.video.strip() else None  # an empty one is noted already
+        if fault:
+            self.faults.append(fault)
+        if not self.faults:
+            self._check_ends(example)
+        return example
+
+    def _check_keys(self) -> None:
+        known = (*REQUIRED_KEYS, *OPTIONAL_KEYS)
+        for key in self.row:
+            if key not in known:
+                nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+                remedy = f"Rename it to `{nearest[0]}`" if nearest else f"The keys are {', '.join(known)}"
+                self._add(f"unknown key `{key}`" + (f", near to `{nearest[0]}`" if nearest else ""), remedy)
+        for key in REQUIRED_KEYS:
+            if key not in self.row:
+                self._add(f"the key `{key}` is missing")
+
+    def _text(self, key: str, *, default: str = "", may_be_empty: bool = False) -> str:
+        if key not in self.row:
+            return default
+        value = self.row[key]
+        if not isinstance(value, str):
+            self._add(f"`{key}` is {_kind(value)}, not a string")
+            return default
+        if not value.strip() and not may_be_empty:
+            self._add(f"`{key}` is empty")
+        elif any("\ud800" <= character <= "\udfff" for character in value):
+            self._add(f"`{key}` holds half of a surrogate pair, which no file can store")
+        return value
+
+    def _number(self, value: object, what: str) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self._add(f"{what} is {_kind(value)}, not a number of seconds")
+            return math.nan
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            self._add(f"{what} is too large")
+            return math.nan
+        return number
+
+    def _span(self, value: object, what: str) -> Span:
+        if not isinstance(value, list) or len(value) != 2:
+            self._add(f"{what} is not a pair [start, end]")
+            return Span(0.0, 0.0)
+        span = Span(self._number(value[0], f"the start of {what}"), self._number(value[1], f"the end of {what}"))
+        if span.start_s < 0:
+            self._add(f"{what} starts at {span.start_s:g} s, before the video")
+        if span.end_s < span.start_s:
+            self._add(f"{what} ends at {span.end_s:g} s, before it starts at {span.start_s:g} s")
+        return span
+
+    def _spans(self) -> tuple[Span, ...]:
+        value = self.row.get("spans", ())
+        if not isinstance(value, (list, tuple)):
+            self._add(f"`spans` is {_kind(value)}, not a list of [start, end] pairs")
+            return ()
+        if not value and "spans" in self.row:
+            self._add("`spans` is empty, and a row without one can be neither rewarded nor scored")
+        return tuple(self._span(pair, f"span {number}") for number, pair in enumerate(value, start=1))
+
+    def _duration(self) -> float:
+        if "duration" not in self.row:
+            return math.nan
+        duration = self._number(self.row["duration"], "`duration`")
+        if duration <= 0:
+            self._add(f"`duration` is {duration:g} s, not more than 0")
+        return duration
+
+    def _clip(self) -> Span | None:
+        value = self.row.get("clip")
+        if value is None:
+            return None
+        clip = self._span(value, "`clip`")
+        if clip.start_s == clip.end_s and isinstance(value, list) and len(value) == 2:
+            self._add("`clip` is empty: it ends where it starts")
+        return clip
+
+    def _check_ends(self, example: Example) -> None:
+        for number, span in enumerate(example.spans, start=1):
+            if span.end_s > example.duration + DURATION_TOLERANCE_S:
+                self._add(
+                    f"span {number} ends at {span.end_s:g} s, after the {example.duration:g} s of the video",
+                    "Nothing, if the data set is like that: spans are kept as annotated",
+                    "warning",
+                )
+        if example.clip is not None:
+            length = example.clip.end_s - example.clip.start_s
+            if abs(length - example.duration) > DURATION_TOLERANCE_S:
+                self._add(
+                    f"`duration` is {example.duration:g} s, but `clip` is {length:g} s long",
+                    "With a clip, give the clip's length as duration",
+                    "warning",
+                )
+
+    def _add(self, message: str, remedy: str = _CORRECT, severity: Literal["error", "warning"] = "error") -> None:
+        self.faults.append(Fault(message, remedy, severity))

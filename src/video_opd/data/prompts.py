@@ -1,0 +1,173 @@
+"""From an example to what a model sees: one template, one rendering, shared by student and teacher.
+
+The template is data: a sentence with `{query}` in it and `{video}` where the video goes, and the answer's form. The
+field puts the video first; the tiny world puts it last, because a tiny model that must remember a whole video before
+it hears the question does not learn (docs/LOG.md).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from video_opd.data.video import Frames, VideoBudget
+from video_opd.errors import ConfigurationError, EngineError
+from video_opd.vocabulary import Example, Prompt, Span
+
+if TYPE_CHECKING:
+    from transformers import ProcessorMixin
+
+CLOCK_HZ = 1_000_000
+"""Frame times reach the processor as whole ticks of this clock, since it takes frame numbers and a frame rate: with the
+real rate, the times of a video of variable frame rate would drift away from the truth."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptTemplate:
+    """How a question is put and what form the answer takes."""
+
+    user: str
+    """The user's turn, with `{query}` and `{video}` each once."""
+    answer: str = "The event happens in {start:.1f} - {end:.1f} seconds."
+    """The annotated answer's form; only off-policy methods and the tiny models' own training write it."""
+
+    def __post_init__(self) -> None:
+        for placeholder in ("{query}", "{video}"):
+            if self.user.count(placeholder) != 1:
+                raise ConfigurationError(
+                    f"prompt template {self.user!r} has {placeholder} {self.user.count(placeholder)} times",
+                    reason="the question and the video each have one place in the prompt",
+                    remedy=f"write {placeholder} exactly once",
+                )
+
+    def content(self, query: str) -> list[dict[str, str]]:
+        """The user's turn as the chat template wants it: text and video parts in order."""
+        before, after = self.user.split("{video}")
+        parts = [("text", before), ("video", ""), ("text", after)]
+        return [
+            {"type": "video"} if kind == "video" else {"type": "text", "text": text.replace("{query}", query)}
+            for kind, text in parts
+            if kind == "video" or text
+        ]
+
+    def answer_text(self, span: Span) -> str:
+        """The annotated answer in words."""
+        return self.answer.format(start=span.start_s, end=span.end_s)
+
+
+TEMPLATES = {
+    # TimeLens, Qwen3-VL form (its sentence is also the one Video-OPD uses); see FIELD 1.1 for its source.
+    "timelens": PromptTemplate(
+        user="{video}Please find the visual event described by the sentence '{query}', determining its starting and "
+        "ending times. The format should be: 'The event happens in <start time> - <end time> seconds'."
+    ),
+    "tiny": PromptTemplate(user="When is {query} visible?{video}"),
+}
+
+
+def clean_query(query: str) -> str:
+    """One blank between words, no full stop at either end: what TimeLens does before it puts the question."""
+    return re.sub(r"\s+", " ", query).strip().strip(".").strip()
+
+
+@dataclass(frozen=True)
+class PromptRenderer:
+    """Turns an example and its frames into a `Prompt` with a transformers processor of Qwen-VL's conventions."""
+
+    processor: ProcessorMixin
+    template: PromptTemplate
+    budget: VideoBudget
+
+    @property
+    def pixels_per_token_side(self) -> int:
+        """Side in pixels of the square one video token stands for: 32 for Qwen3-VL, 28 for Qwen2.5-VL."""
+        video = self.processor.video_processor
+        return int(video.patch_size * video.merge_size)
+
+    def __call__(self, example: Example, frames: Frames) -> Prompt:
+        """Render once; the same object goes to student and teacher.
+
+        Raises:
+            EngineError: the processor made another grid of the frames than the budget says, or more video tokens than
+                allowed.
+        """
+        import torch
+
+        text = self.processor.apply_chat_template(
+            [{"role": "user", "content": self.template.content(clean_query(example.query))}],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        text = self._unwrapped(text)
+        video = torch.from_numpy(frames.images).permute(0, 3, 1, 2)
+        batch = self.processor(text=[text], videos=[video], return_tensors="pt", **self._video_arguments(frames))
+        input_ids = batch["input_ids"][0]
+        grid = tuple(int(n) for n in batch["video_grid_thw"][0])
+        prompt = Prompt(
+            example=example,
+            input_ids=input_ids,
+            mm_token_type_ids=batch["mm_token_type_ids"][0],
+            pixel_values=batch["pixel_values_videos"],
+            grid_thw=(grid[0], grid[1], grid[2]),
+            frame_times_s=frames.times_s,
+            num_video_tokens=int((input_ids == self.processor.video_token_id).sum()),
+            model_inputs={name: batch[name] for name in ("second_per_grid_ts",) if name in batch},
+        )
+        self._check(prompt, frames)
+        return prompt
+
+    def _unwrapped(self, text: str) -> str:
+        """The text without the markers around the video, for a processor that puts its own around every group.
+
+        Qwen3-VL was trained with `<|vision_start|>` once per temporal group; transformers 4.57 replaced the template's
+        outer pair, transformers 5 leaves it standing: two tokens that the model never saw.
+        """
+        if not hasattr(self.processor, "_calculate_timestamps"):
+            return text
+        bare = self.processor.video_token
+        return text.replace(self.processor.vision_start_token + bare + self.processor.vision_end_token, bare)
+
+    def _video_arguments(self, frames: Frames) -> dict[str, Any]:
+        from transformers.video_utils import VideoMetadata
+
+        num_frames, height, width = frames.images.shape[:3]
+        metadata = VideoMetadata(
+            # In ticks, so that "frames sampled / frames in all * rate" (Qwen2.5-VL's clock) is the rate of our frames.
+            total_num_frames=round(frames.duration_s * CLOCK_HZ),
+            fps=CLOCK_HZ,
+            frames_indices=[round(time_s * CLOCK_HZ) for time_s in frames.times_s],
+            duration=frames.duration_s,
+            width=width,
+            height=height,
+        )
+        return {
+            "video_metadata": [metadata],
+            "do_sample_frames": False,
+            # The frames already fit the budget. The size is said all the same, and the cap left off, because
+            # transformers changes its default budget between versions.
+            "do_resize": False,
+            "size": {"shortest_edge": 1, "longest_edge": num_frames * height * width},
+            "cap_pixels_per_frame": False,
+            "return_mm_token_type_ids": True,
+        }
+
+    def _check(self, prompt: Prompt, frames: Frames) -> None:
+        video = self.processor.video_processor
+        height, width = frames.images.shape[1:3]
+        groups = -(-len(frames.times_s) // video.temporal_patch_size)
+        expected = (groups, height // video.patch_size, width // video.patch_size)
+        num_expected = groups * expected[1] * expected[2] // video.merge_size**2
+        if prompt.grid_thw != expected or prompt.num_video_tokens != num_expected:
+            raise EngineError(
+                f"{prompt.id}: the processor made grid {prompt.grid_thw} and {prompt.num_video_tokens} video tokens of "
+                f"{len(frames.times_s)} frames of {height} x {width} pixels",
+                reason=f"grid {expected} and {num_expected} tokens were expected, so the model would see other frames",
+                remedy="use a processor of Qwen-VL's conventions, or report this version of transformers",
+            )
+        if prompt.num_video_tokens > self.budget.max_tokens:
+            raise EngineError(
+                f"{prompt.id}: {prompt.num_video_tokens} video tokens",
+                reason=f"the limit is {self.budget.max_tokens}",
+                remedy="raise video.max_tokens, or lower video.max_frames or video.fps",
+            )

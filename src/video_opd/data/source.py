@@ -1,0 +1,112 @@
+"""Examples become prompts, once each while they are remembered; unusable videos are set aside with their reason."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from video_opd.data.manifest import resolve_video
+from video_opd.data.prompts import PromptRenderer
+from video_opd.data.video import read_frames
+from video_opd.errors import DataError, EngineError
+from video_opd.vocabulary import Example, Prompt
+
+
+class PromptSource:
+    """Renders prompts from the videos of one folder.
+
+    Args:
+        remember: prompts kept in memory; a prompt of 8,192 video tokens is about 200 MB of patches.
+        workers: threads that decode ahead.
+        max_bad_share: of `num_examples`; more unusable videos than that end the run.
+    """
+
+    def __init__(
+        self,
+        videos: Path,
+        renderer: PromptRenderer,
+        *,
+        num_examples: int,
+        remember: int = 0,
+        workers: int = 0,
+        max_bad_share: float = 0.0,
+    ) -> None:
+        self.videos, self.renderer = videos, renderer
+        self.num_examples, self.max_bad_share, self.capacity = num_examples, max_bad_share, remember
+        self.set_aside: dict[str, str] = {}
+        """Id and reason of every example whose video could not be used."""
+        self._remembered: OrderedDict[str, Prompt] = OrderedDict()
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode") if workers else None
+        self._coming: dict[str, Future[Prompt]] = {}
+
+    def render(self, example: Example) -> Prompt:
+        """Decode and render one example, now.
+
+        Raises:
+            DataError: the video cannot be used.
+        """
+        budget = self.renderer.budget
+        side = self.renderer.pixels_per_token_side
+        frames = read_frames(
+            resolve_video(self.videos, example), replace(budget, pixels_per_token_side=side), example.clip
+        )
+        return self.renderer(example, frames)
+
+    def prefetch(self, examples: Iterable[Example]) -> None:
+        """Start decoding what will be asked for next."""
+        if self._pool is None:
+            return
+        for example in examples:
+            if (
+                example.id not in self._remembered
+                and example.id not in self._coming
+                and example.id not in self.set_aside
+            ):
+                self._coming[example.id] = self._pool.submit(self.render, example)
+
+    def prompts(self, examples: Sequence[Example]) -> list[Prompt]:
+        """The prompts of those examples whose video can be used, in order; the others are set aside.
+
+        Raises:
+            EngineError: more than `max_bad_share` of all examples have been set aside.
+        """
+        usable = []
+        for example in examples:
+            if example.id in self.set_aside:
+                continue
+            try:
+                usable.append(self._prompt(example))
+            except DataError as error:
+                self.set_aside[example.id] = str(error)
+        self._refuse_if_too_many()
+        return usable
+
+    def _prompt(self, example: Example) -> Prompt:
+        if example.id in self._remembered:
+            self._remembered.move_to_end(example.id)
+            return self._remembered[example.id]
+        coming = self._coming.pop(example.id, None)
+        prompt = coming.result() if coming is not None else self.render(example)
+        if self.capacity:
+            self._remembered[example.id] = prompt
+            if len(self._remembered) > self.capacity:
+                self._remembered.popitem(last=False)
+        return prompt
+
+    def _refuse_if_too_many(self) -> None:
+        if len(self.set_aside) > self.max_bad_share * self.num_examples:
+            first_id, first_reason = next(iter(self.set_aside.items()))
+            raise EngineError(
+                f"{len(self.set_aside)} of {self.num_examples} examples have no usable video, the first {first_id}: "
+                f"{first_reason}",
+                reason=f"more than data.max_bad_share = {self.max_bad_share} means a wrong folder or a broken download",
+                remedy="run `video-opd data check` on the manifest, mend it, or raise data.max_bad_share",
+            )
+
+    def close(self) -> None:
+        """Stop the decoding threads."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)

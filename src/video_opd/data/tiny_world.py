@@ -1,0 +1,197 @@
+"""The tiny world: rendered clips in which coloured shapes come and go, and one is asked for.
+
+It is small enough for a 1 M-parameter model to learn on a CPU, and the rest of the package cannot tell it from a real
+data set: mp4 files, a manifest, questions in words. Training annotations carry noise, since real ones do; validation
+and test annotations are exact.
+
+The default noise follows TimeLens's audit of Charades-STA (arXiv 2512.14698), which found 20.6 % of the queries not
+unique and 34.9 % of the boundaries imprecise, and more than that in the training corpora: here a fifth of the training
+spans are those of something else in the clip, and a further 35 % have both ends moved by a normal error of 1 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from video_opd.data.manifest import write_manifest
+from video_opd.data.video import write_video
+from video_opd.seeds import generator
+from video_opd.vocabulary import Example, Span
+
+COLOURS = {
+    "red": (214, 40, 40),
+    "green": (40, 170, 70),
+    "blue": (50, 90, 220),
+    "yellow": (240, 210, 40),
+    "purple": (150, 60, 180),
+    "white": (240, 240, 240),
+}
+SHAPES = ("circle", "square", "triangle")
+GRID_S = 0.5
+"""Events begin and end on this grid: at 2 frames a second nothing finer can be seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TinyWorld:
+    """What the clips are like. Durations in seconds."""
+
+    durations_s: tuple[float, ...] = (8.0, 10.0, 12.0)
+    """A clip's length is drawn from these."""
+    event_s: tuple[float, float] = (1.0, 4.0)
+    num_events: tuple[int, int] = (2, 4)
+    """Fewest and most things in a clip; each has its own quarter of the picture."""
+    fps: float = 2.0
+    side: int = 64
+    """Pixels; the models look at 32 x 32 of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing, visible from `span.start_s` up to but not including `span.end_s`."""
+
+    colour: str
+    shape: str
+    span: Span
+    centre: tuple[float, float]
+    """x, y as a fraction of the picture."""
+    radius: float
+
+    @property
+    def name(self) -> str:
+        """As a question calls it."""
+        return f"the {self.colour} {self.shape}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """A few events in front of a grey wall."""
+
+    id: str
+    duration_s: float
+    grey: int
+    events: tuple[Event, ...]
+
+
+def draw_clip(world: TinyWorld, rng: np.random.Generator, clip_id: str) -> Clip:
+    """A clip at random. No two events share both colour and shape, so every name is unique in its clip."""
+    duration_s = float(rng.choice(world.durations_s))
+    num_events = int(rng.integers(world.num_events[0], world.num_events[1] + 1))
+    kinds = rng.choice(len(COLOURS) * len(SHAPES), size=num_events, replace=False)
+    quarters = rng.permutation(4)[:num_events]
+    events = []
+    for kind, quarter in zip(kinds, quarters, strict=True):
+        steps = rng.integers(round(world.event_s[0] / GRID_S), round(world.event_s[1] / GRID_S) + 1)
+        start = rng.integers(0, round(duration_s / GRID_S) - steps + 1)
+        offset = rng.uniform(-0.04, 0.04, size=2)
+        events.append(
+            Event(
+                colour=list(COLOURS)[kind % len(COLOURS)],
+                shape=SHAPES[kind // len(COLOURS)],
+                span=Span(float(start * GRID_S), float((start + steps) * GRID_S)),
+                centre=(0.25 + 0.5 * (quarter % 2) + offset[0], 0.25 + 0.5 * (quarter // 2) + offset[1]),
+                radius=float(rng.uniform(0.16, 0.20)),
+            )
+        )
+    return Clip(id=clip_id, duration_s=duration_s, grey=int(rng.integers(20, 90)), events=tuple(events))
+
+
+def render(clip: Clip, world: TinyWorld) -> np.ndarray:
+    """The clip's frames, uint8 (T, side, side, 3); frame i is what is seen at i / fps seconds."""
+    times = np.arange(round(clip.duration_s * world.fps)) / world.fps
+    frames = np.full((len(times), world.side, world.side, 3), clip.grey, dtype=np.uint8)
+    axis = (np.arange(world.side) + 0.5) / world.side
+    x, y = np.meshgrid(axis, axis)
+    for event in clip.events:
+        dx, dy, r = x - event.centre[0], y - event.centre[1], event.radius
+        inside = {
+            "circle": dx**2 + dy**2 <= r**2,
+            "square": (abs(dx) <= 0.88 * r) & (abs(dy) <= 0.88 * r),
+            "triangle": (dy <= 0.8 * r) & (dy >= -r + 2.0 * abs(dx)),
+        }[event.shape]
+        visible = (times >= event.span.start_s) & (times < event.span.end_s)
+        for index in visible.nonzero()[0]:
+            frames[index][inside] = COLOURS[event.colour]
+    return frames
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelNoise:
+    """What is wrong with the training annotations; the defaults follow TimeLens's audit (see above)."""
+
+    wrong_share: float = 0.20
+    """Share of spans that belong to another event of the clip: the query was not unique."""
+    imprecise_share: float = 0.35
+    """Share whose two ends are each moved by a normal error."""
+    jitter_s: float = 1.0
+    """Standard deviation of that error."""
+
+    def apply(self, clip: Clip, event: Event, rng: np.random.Generator) -> Span:
+        """The span an annotator would have written down, within the clip and at least 0.1 s long."""
+        fate = rng.random()
+        if fate < self.wrong_share:
+            others = [other for other in clip.events if other is not event]
+            return others[int(rng.integers(len(others)))].span if others else event.span
+        if fate < self.wrong_share + self.imprecise_share:
+            ends = sorted(np.clip(np.array(event.span) + rng.normal(0, self.jitter_s, 2), 0, clip.duration_s))
+            start_s = min(round(float(ends[0]), 1), clip.duration_s - 0.1)
+            return Span(start_s, max(round(float(ends[1]), 1), round(start_s + 0.1, 1)))
+        return event.span
+
+
+def examples_of(clip: Clip, *, queries: int, noise: LabelNoise | None, rng: np.random.Generator) -> Iterator[Example]:
+    """Up to `queries` questions about one clip, about different events."""
+    for index in rng.permutation(len(clip.events))[:queries]:
+        event = clip.events[int(index)]
+        yield Example(
+            id=f"{clip.id}-{index}",
+            video=f"{clip.id}.mp4",
+            query=event.name,
+            spans=(noise.apply(clip, event, rng) if noise else event.span,),
+            duration=clip.duration_s,
+            source="tiny-world",
+        )
+
+
+SPLITS = ("train", "validation", "test")
+
+
+def build(
+    folder: Path,
+    *,
+    world: TinyWorld | None = None,
+    noise: LabelNoise | None = None,
+    seed: int = 0,
+    num_queries: dict[str, int] | None = None,
+    queries_per_clip: int = 2,
+) -> dict[str, Path]:
+    """Render the world: `folder/videos/*.mp4` and a manifest for each split. What is there already is kept.
+
+    Args:
+        num_queries: examples a split; default 960 for training (60 steps of 16), 96 for validation, 400 for test.
+
+    Returns:
+        The manifest of each split.
+    """
+    world, noise = world or TinyWorld(), noise or LabelNoise()
+    sizes = {"train": 960, "validation": 96, "test": 400} | (num_queries or {})
+    videos = folder / "videos"
+    videos.mkdir(parents=True, exist_ok=True)
+    manifests = {}
+    for split in SPLITS:
+        examples: list[Example] = []
+        clip_number = 0
+        while len(examples) < sizes[split]:
+            rng = generator(seed, "tiny-world", split, clip_number)
+            clip = draw_clip(world, rng, f"{split}-{seed}-{clip_number:05d}")
+            examples += examples_of(clip, queries=queries_per_clip, noise=noise if split == "train" else None, rng=rng)
+            target = videos / f"{clip.id}.mp4"
+            if not target.exists():
+                write_video(target, render(clip, world), world.fps)
+            clip_number += 1
+        manifests[split] = folder / f"{split}.jsonl"
+        write_manifest(manifests[split], examples[: sizes[split]])
+    return manifests

@@ -1,0 +1,90 @@
+"""Greedy answers to every example of a manifest, and what they are worth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from video_opd.data.source import PromptSource
+from video_opd.grounding import ParsedAnswer, Scores, best_constant_answer, parse_answer, score
+from video_opd.policy.load import Policy
+from video_opd.runs.durable import write_durably
+from video_opd.vocabulary import Example, Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One model on one manifest."""
+
+    scores: Scores
+    answers: dict[str, str]
+    """Example id -> the answer's text."""
+    parsed: dict[str, ParsedAnswer]
+    set_aside: dict[str, str]
+    """Example id -> why its video could not be used; it counts as unanswered."""
+    best_constant: tuple[tuple[float, float], float]
+    """The one span that scores best when given to every query, and its mIoU: the floor any model must clear."""
+
+    def prediction_rows(self) -> list[dict[str, Any]]:
+        """The lines of a predictions file."""
+        return [
+            {"id": id, "answer": text, "spans": [list(span) for span in self.parsed[id].spans]}
+            for id, text in self.answers.items()
+        ]
+
+    def to_report(self, **labels: Any) -> dict[str, Any]:
+        """The file in `evaluation/`, with labels such as name, step and split."""
+        report = self.scores.to_report()
+        (span, miou) = self.best_constant
+        return {
+            **labels,
+            "scores": self.scores.to_dict(),
+            "best_constant": {"span": list(span), "miou": miou},
+            "set_aside": self.set_aside,
+            **{key: value for key, value in report.items() if key not in self.scores.to_dict()},
+        }
+
+
+def evaluate(
+    policy: Policy,
+    examples: Sequence[Example],
+    source: PromptSource,
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> Evaluation:
+    """Answer greedily and score; an example whose video cannot be used counts as unanswered.
+
+    Args:
+        on_batch: told how many examples were done, after every batch.
+    """
+    sampling = Sampling(max_new_tokens=max_new_tokens, greedy=True)
+    answers: dict[str, str] = {}
+    for start in range(0, len(examples), batch_size):
+        batch = examples[start : start + batch_size]
+        source.prefetch(examples[start + batch_size : start + 2 * batch_size])
+        prompts = source.prompts(batch)
+        if prompts:
+            for group in policy.answer(policy.read(prompts), sampling=sampling):
+                answers[group.prompt_id] = group.answers[0].text
+        on_batch(len(batch))
+    parsed = {id: parse_answer(text) for id, text in answers.items()}
+    wanted = {example.id for example in examples}
+    return Evaluation(
+        scores=score(parsed, examples),
+        answers=answers,
+        parsed=parsed,
+        set_aside={id: reason for id, reason in source.set_aside.items() if id in wanted},
+        best_constant=best_constant_answer(examples),
+    )
+
+
+def write_predictions(path: Path, evaluation: Evaluation) -> None:
+    """Predictions as JSON lines: `{"id", "answer", "spans"}`; replaced as a whole, never half."""
+    lines = [json.dumps(row, ensure_ascii=False) for row in evaluation.prediction_rows()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(path, ("\n".join(lines) + "\n").encode())

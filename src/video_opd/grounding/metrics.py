@@ -1,0 +1,323 @@
+"""Scores over a set of answers, what a constant answer would score, and the predictions file.
+
+The convention, spelled out in every report because the field has several (`>` against `>=`, rounded boundaries,
+unparsable answers left out):
+
+- IoU of the *first* predicted span with the annotated span it matches best, nothing rounded;
+- R1@t is the share of queries with IoU >= t;
+- every example counts, a missing or unparsable answer as IoU 0.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+
+from video_opd.errors import DataError
+from video_opd.grounding.answer import PARSER_VERSION, ParsedAnswer, Reason, parse_answer
+from video_opd.grounding.span import best_iou
+from video_opd.vocabulary import Example, Span
+
+_NUM_IDS_SHOWN = 5
+_ELEMENTS_AT_ONCE = 1_000_000
+"""Bound on temporary arrays, so that memory does not grow with the number of queries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """What a set of answers is worth. Rates are in 0..1."""
+
+    miou: float
+    """Mean IoU."""
+    r1: Mapping[float, float]
+    """Threshold -> share of queries with IoU >= threshold."""
+    format_rate: float
+    """Share of queries whose answer named a span. A missing answer named none."""
+    num_queries: int
+    intervals: Mapping[str, tuple[float, float]]
+    """Name of a rate, as in `to_dict`, -> its 95 % bootstrap interval."""
+    iou_by_id: Mapping[str, float] = field(repr=False)
+    """Example id -> IoU, in the order of the examples: for paired comparisons."""
+    missing_ids: tuple[str, ...] = field(repr=False)
+    """Examples without a prediction."""
+    unknown_ids: tuple[str, ...] = field(repr=False)
+    """Predictions without an example; they count nowhere."""
+    num_resamples: int
+    seed: int
+
+    def to_dict(self) -> dict[str, float | int]:
+        """The numbers alone: `miou`, `r1@0.3` …, `format_rate`, `num_queries`."""
+        recalls = {_recall_name(threshold): rate for threshold, rate in self.r1.items()}
+        return {"miou": self.miou, **recalls, "format_rate": self.format_rate, "num_queries": self.num_queries}
+
+    def to_report(self) -> dict[str, Any]:
+        """The numbers with what is needed to read them: intervals, convention, ids that did not match."""
+        return {
+            **self.to_dict(),
+            "intervals": {name: list(interval) for name, interval in self.intervals.items()},
+            "convention": {
+                "comparator": ">=",
+                "rounding": "none",
+                "denominator": "every example; a missing or unparsable answer scores 0",
+                "prediction": "first span",
+                "annotation": "best-matching span",
+                "parser_version": PARSER_VERSION,
+                "intervals": f"95 % percentile bootstrap, {self.num_resamples} resamples of queries, seed {self.seed}",
+            },
+            "missing": {"count": len(self.missing_ids), "ids": list(self.missing_ids[:_NUM_IDS_SHOWN])},
+            "unknown": {"count": len(self.unknown_ids), "ids": list(self.unknown_ids[:_NUM_IDS_SHOWN])},
+        }
+
+
+def score(
+    predictions: Mapping[str, ParsedAnswer] | Iterable[tuple[str, ParsedAnswer]],
+    examples: Iterable[Example],
+    *,
+    thresholds: Sequence[float] = (0.3, 0.5, 0.7),
+    seed: int = 0,
+    num_resamples: int = 1000,
+) -> Scores:
+    """Score one answer per example; the convention stands at the top of this module.
+
+    The intervals say how much the numbers would move with another draw of queries. Resampling is per query: where one
+    video carries several queries their answers are not independent, and the intervals come out somewhat too narrow.
+
+    Args:
+        predictions: example id -> parsed answer, or pairs of the two.
+        examples: what was asked; each id once.
+        thresholds: IoU thresholds in (0, 1].
+        seed: of the bootstrap. Equal arguments give equal intervals.
+        num_resamples: bootstrap resamples, at least 1.
+
+    Raises:
+        DataError: no examples, or an id given twice.
+        ValueError: a threshold outside (0, 1], or no resamples.
+    """
+    if not all(0 < threshold <= 1 for threshold in thresholds):
+        raise ValueError(f"thresholds must lie in (0, 1], got {tuple(thresholds)}")
+    if num_resamples < 1:
+        raise ValueError(f"num_resamples must be at least 1, got {num_resamples}")
+    pairs = predictions.items() if isinstance(predictions, Mapping) else predictions
+    answer_by_id = _unique(pairs, "predictions")
+    example_by_id = _unique(((example.id, example) for example in examples), "examples")
+    _refuse_none(example_by_id)
+
+    iou_by_id = {id_: _iou(answer_by_id.get(id_), example) for id_, example in example_by_id.items()}
+    iou = np.array(list(iou_by_id.values()))
+    parsed = np.array([id_ in answer_by_id and bool(answer_by_id[id_].spans) for id_ in example_by_id])
+    columns = {"miou": iou, **{_recall_name(t): iou >= t for t in thresholds}, "format_rate": parsed}
+    per_query = np.stack([column.astype(np.float64) for column in columns.values()], axis=1)
+    means = [float(mean) for mean in per_query.mean(axis=0)]
+    intervals = _bootstrap_intervals(per_query, np.random.default_rng(seed), num_resamples)
+    return Scores(
+        miou=means[0],
+        r1=dict(zip(thresholds, means[1:-1], strict=True)),
+        format_rate=means[-1],
+        num_queries=len(iou),
+        intervals=dict(zip(columns, intervals, strict=True)),
+        iou_by_id=iou_by_id,
+        missing_ids=tuple(id_ for id_ in example_by_id if id_ not in answer_by_id),
+        unknown_ids=tuple(id_ for id_ in answer_by_id if id_ not in example_by_id),
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+
+
+def _recall_name(threshold: float) -> str:
+    return f"r1@{threshold:g}"
+
+
+def _iou(answer: ParsedAnswer | None, example: Example) -> float:
+    return best_iou(answer.spans[0], example.spans) if answer and answer.spans else 0.0
+
+
+def _bootstrap_intervals(
+    per_query: np.ndarray, rng: np.random.Generator, num_resamples: int
+) -> list[tuple[float, float]]:
+    """95 % percentile interval of each column's mean; rows are queries, drawn with replacement."""
+    num_queries = len(per_query)
+    at_once = max(1, _ELEMENTS_AT_ONCE // num_queries)
+    means = np.concatenate(
+        [
+            per_query[rng.integers(num_queries, size=(min(at_once, num_resamples - done), num_queries))].mean(axis=1)
+            for done in range(0, num_resamples, at_once)
+        ]
+    )
+    low, high = np.percentile(means, (2.5, 97.5), axis=0)
+    return [(float(lo), float(hi)) for lo, hi in zip(low, high, strict=True)]
+
+
+def best_constant_answer(examples: Iterable[Example], *, resolution_s: float = 1.0) -> tuple[Span, float]:
+    """The single span that scores best when given as the answer to every example, and its mean IoU.
+
+    A model that never looks at the video can reach this number, so a mean IoU means little without it. Exhaustive over
+    start < end on a grid, as far as the last annotated second. Time goes with the annotated spans and the square of the
+    grid (Charades-STA, 3720 spans up to 58 s: 0.1 s), so raise `resolution_s` for hours of video. Ties go to the
+    earliest, then shortest span.
+
+    Args:
+        examples: what was asked.
+        resolution_s: step of the grid, in seconds.
+
+    Raises:
+        DataError: no examples, or none with an annotated span that ends after 0 s.
+        ValueError: a resolution that is not positive.
+    """
+    if not resolution_s > 0:
+        raise ValueError(f"resolution_s must be positive, got {resolution_s}")
+    examples = list(examples)
+    _refuse_none(examples)
+    annotated = [(span, row) for row, example in enumerate(examples) for span in example.spans]
+    horizon_s = max((span[1] for span, _ in annotated), default=0.0)
+    if not 0 < horizon_s < math.inf:
+        raise DataError(
+            f"annotated spans that end at {horizon_s} s",
+            reason="there is no stretch of time a constant answer could name",
+            remedy="check the spans of the manifest with `video-opd data check`",
+        )
+    starts_s, ends_s = np.array([span for span, _ in annotated], dtype=np.float64).T
+    first_of_example = np.unique([row for _, row in annotated], return_index=True)[1]
+    grid_s = np.arange(math.ceil(horizon_s / resolution_s) + 1) * resolution_s
+    best_total, best = -1.0, Span(0.0, 0.0)
+    step = max(1, _ELEMENTS_AT_ONCE // len(annotated))
+    for index, start_s in enumerate(grid_s[:-1]):
+        for chunk in range(index + 1, len(grid_s), step):
+            end_s = grid_s[chunk : chunk + step, None]
+            overlap = np.clip(np.minimum(end_s, ends_s) - np.maximum(start_s, starts_s), 0.0, None)
+            iou = overlap / (np.maximum(end_s, ends_s) - np.minimum(start_s, starts_s))
+            totals = np.maximum.reduceat(iou, first_of_example, axis=1).sum(axis=1)
+            if totals.max() > best_total:
+                best_total, best = float(totals.max()), Span(float(start_s), float(end_s[totals.argmax(), 0]))
+    # The search ranks; the number shown comes from the one IoU.
+    return best, math.fsum(best_iou(best, example.spans) for example in examples) / len(examples)
+
+
+_T = TypeVar("_T")
+
+
+def _unique(pairs: Iterable[tuple[str, _T]], what: str) -> dict[str, _T]:
+    unique: dict[str, _T] = {}
+    for id_, value in pairs:
+        if id_ in unique:
+            raise DataError(
+                f"{what}: id {id_!r} is given twice",
+                reason="one of the two would silently decide the score",
+                remedy="give every id once",
+            )
+        unique[id_] = value
+    return unique
+
+
+def _refuse_none(examples: Iterable[object]) -> None:
+    if not any(True for _ in examples):
+        raise DataError("no examples", reason="a mean over nothing is not a score", remedy="give at least one example")
+
+
+def write_predictions(path: Path, answers: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
+    """Write answers as JSON lines `{"id", "answer", "spans"}`, in the order given; whole or not at all.
+
+    Args:
+        path: file to write; its folder must exist.
+        answers: example id -> answer text, or pairs of the two.
+
+    Raises:
+        DataError: an id given twice.
+    """
+    unique = _unique(answers.items() if isinstance(answers, Mapping) else answers, "predictions")
+    rows = ({"id": id_, "answer": text, "spans": parse_answer(text).spans} for id_, text in unique.items())
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    partial = path.with_name(path.name + ".partial")
+    # A lone surrogate has no UTF-8; Python's escape for it happens to be JSON's.
+    partial.write_bytes(lines.encode("utf-8", errors="backslashreplace"))
+    os.replace(partial, path)
+
+
+def read_predictions(path: Path) -> dict[str, ParsedAnswer]:
+    """Read a predictions file, written by `write_predictions` or by somebody else.
+
+    `answer` is parsed anew, so that an old file is judged by today's parser; `spans` counts only where there is no
+    `answer`. Blank lines and a byte-order mark are passed over, other keys ignored.
+
+    Returns:
+        Example id -> parsed answer, in the order of the file.
+
+    Raises:
+        DataError: a file that cannot be read, or a line that is not a prediction; names file and line.
+    """
+    try:
+        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    except OSError as error:
+        raise DataError(
+            f"{path}: {error.strerror or error}",
+            reason="the predictions cannot be read",
+            remedy="give the path of a file of JSON lines",
+        ) from error
+    predictions: dict[str, ParsedAnswer] = {}
+    line_of: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        id_, answer = _prediction(line, where)
+        if id_ in predictions:
+            _refuse(where, f"id {id_!r} was given on line {line_of[id_]} already", "give every id once")
+        predictions[id_], line_of[id_] = answer, number
+    return predictions
+
+
+_ROW = '{"id": "a1", "answer": "4.0 - 9.0 seconds", "spans": [[4.0, 9.0]]}'
+
+
+def _prediction(line: bytes, where: str) -> tuple[str, ParsedAnswer]:
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        _refuse(where, f"byte {line[error.start]:#04x} at column {error.start + 1} is not UTF-8", "save it as UTF-8")
+    except (ValueError, RecursionError) as error:
+        _refuse(where, f"it is not JSON ({error})", f"write one JSON object a line, like {_ROW}")
+    if not isinstance(row, dict):
+        _refuse(where, f"it is a {type(row).__name__}, not an object", f"write rows like {_ROW}")
+    id_, text = row.get("id"), row.get("answer")
+    if not isinstance(id_, str) or not id_:
+        _refuse(where, 'it has no "id" that is a text', f"write rows like {_ROW}")
+    if text is not None:
+        if not isinstance(text, str):
+            _refuse(where, f'its "answer" is a {type(text).__name__}, not a text', f"write rows like {_ROW}")
+        return id_, parse_answer(text)
+    if "spans" not in row:
+        _refuse(where, 'it has neither "answer" nor "spans"', f"write rows like {_ROW}")
+    return id_, _judge(tuple(_read_spans(row["spans"], where)))
+
+
+def _read_spans(spans: object, where: str) -> Iterator[Span]:
+    if not isinstance(spans, list):
+        _refuse(where, '"spans" is not a list', "write [[start_s, end_s], …]")
+    for span in spans:
+        if not (isinstance(span, list) and len(span) == 2 and all(type(time) in (int, float) for time in span)):
+            _refuse(where, '"spans" holds something other than two numbers', "write [[start_s, end_s], …]")
+        # json reads NaN, Infinity and 1e400 without a word, and integers that no float can hold.
+        if not all(abs(time) <= sys.float_info.max for time in span):
+            _refuse(where, f'"spans" holds {str(span)[:60]}, which is not finite', "write times in seconds")
+        yield Span(float(span[0]), float(span[1]))
+
+
+def _judge(spans: Sequence[Span]) -> ParsedAnswer:
+    """Spans given as numbers, held to the parser's rules: an invalid one among valid ones is dropped."""
+    valid = tuple(span for span in spans if 0 <= span.start_s <= span.end_s)
+    if valid:
+        return ParsedAnswer(valid)
+    if not spans:
+        return ParsedAnswer(reason=Reason.EMPTY)
+    return ParsedAnswer(reason=Reason.NEGATIVE if min(spans[0]) < 0 else Reason.REVERSED)
+
+
+def _refuse(where: str, reason: str, remedy: str) -> NoReturn:
+    raise DataError(f"{where} is not a prediction", reason=reason, remedy=remedy)

@@ -1,0 +1,132 @@
+"""The first verb: `read`. The long pass over video and question, done once per model and prompt.
+
+A reading keeps the keys and values of all prompt tokens but the last. The last one heads every answer row, so that the
+pass over an answer yields the logits of its first token too, and nobody computes logits at prompt positions.
+
+With `grad=True` the kept keys and values are part of the autograd graph: a later `score` on the same reading lets the
+gradient flow from the few answer tokens, through them, into this one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import DynamicCache
+
+from video_opd.vocabulary import Prompt
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a model keeps of B prompts, left-padded to C + 1 tokens."""
+
+    prompts: tuple[Prompt, ...]
+    keys_values: tuple[tuple[Tensor, Tensor], ...]
+    """Per layer: keys and values, each (B, heads, C, head size)."""
+    context_mask: Tensor
+    """(B, C) bool: False where padded."""
+    head_ids: Tensor
+    """(B,): the last prompt token, which heads the answer row."""
+    head_positions: Tensor
+    """(B,): its rotary position; after a video that is less than its index."""
+
+    def detach(self) -> Reading:
+        """The same keys and values, cut off from the graph."""
+        return replace(self, keys_values=tuple((keys.detach(), values.detach()) for keys, values in self.keys_values))
+
+    def repeat(self, count: int) -> Reading:
+        """Every prompt `count` times in a row, for several answers each."""
+        if count == 1:
+            return self
+        return Reading(
+            prompts=tuple(prompt for prompt in self.prompts for _ in range(count)),
+            keys_values=tuple(
+                (keys.repeat_interleave(count, dim=0), values.repeat_interleave(count, dim=0))
+                for keys, values in self.keys_values
+            ),
+            context_mask=self.context_mask.repeat_interleave(count, dim=0),
+            head_ids=self.head_ids.repeat_interleave(count),
+            head_positions=self.head_positions.repeat_interleave(count),
+        )
+
+    def cache(self) -> DynamicCache:
+        """A cache of its own that starts where the prompt ends; appending to it leaves the reading as it is."""
+        return DynamicCache(self.keys_values)
+
+    def answer_inputs(self, row_ids: Tensor, *, start: int = 0) -> dict[str, Tensor]:
+        """Model inputs for columns `start` … of the answer rows (head token first), given the ids there, (B, L)."""
+        batch, length = row_ids.shape
+        device = row_ids.device
+        offsets = torch.arange(start, start + length, device=device)
+        seen = torch.ones(batch, start + length, dtype=torch.bool, device=device)
+        return {
+            "input_ids": row_ids,
+            # Text after the video: the three axes of the rotary position advance together.
+            "position_ids": (self.head_positions[:, None] + offsets).expand(3, -1, -1),
+            "attention_mask": torch.cat([self.context_mask, seen], dim=1),
+        }
+
+
+def read(model: Any, prompts: Sequence[Prompt], *, grad: bool, pad_token_id: int) -> Reading:
+    """Take in B prompts in one pass of a transformers video-language model.
+
+    Args:
+        model: as loaded through AutoModelForImageTextToText, or wrapped; called as a whole, never by its parts.
+        grad: keep the graph from the weights to the keys and values.
+    """
+    batch = collate(prompts, pad_token_id=pad_token_id, device=model.device)
+    positions = rope_positions(model, batch)
+    context = {
+        "input_ids": batch["input_ids"][:, :-1],
+        "mm_token_type_ids": batch["mm_token_type_ids"][:, :-1],
+        "attention_mask": batch["attention_mask"][:, :-1],
+        "position_ids": positions[:, :, :-1],
+        "pixel_values_videos": batch["pixel_values_videos"],
+        "video_grid_thw": batch["video_grid_thw"],
+    }
+    cache = DynamicCache()
+    with torch.set_grad_enabled(grad):
+        model(**context, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return Reading(
+        prompts=tuple(prompts),
+        keys_values=tuple((layer.keys, layer.values) for layer in cache.layers),
+        context_mask=context["attention_mask"].bool(),
+        head_ids=batch["input_ids"][:, -1],
+        head_positions=positions[0, :, -1],
+    )
+
+
+def collate(prompts: Sequence[Prompt], *, pad_token_id: int, device: torch.device | str) -> dict[str, Any]:
+    """One left-padded batch, so that every prompt ends in the last column."""
+    longest = max(len(prompt) for prompt in prompts)
+
+    def padded(rows: list[Tensor], value: int) -> Tensor:
+        return torch.stack([pad(row, (longest - len(row), 0), value=value) for row in rows]).to(device)
+
+    batch: dict[str, Any] = {
+        "input_ids": padded([prompt.input_ids for prompt in prompts], pad_token_id),
+        "mm_token_type_ids": padded([prompt.mm_token_type_ids for prompt in prompts], 0),
+        "attention_mask": padded([torch.ones_like(prompt.input_ids) for prompt in prompts], 0),
+        "pixel_values_videos": torch.cat([prompt.pixel_values for prompt in prompts]).to(device),
+        "video_grid_thw": torch.tensor([prompt.grid_thw for prompt in prompts], device=device),
+    }
+    for name in prompts[0].model_inputs:
+        batch[name] = torch.cat([torch.as_tensor(prompt.model_inputs[name]) for prompt in prompts]).to(device)
+    return batch
+
+
+def rope_positions(model: Any, batch: dict[str, Any]) -> Tensor:
+    """Rotary positions (3, B, P) of a collated batch, by the model's own rule.
+
+    Given explicitly in every pass: what transformers infers for a pass over a cache depends on a value it keeps on the
+    module from some earlier call.
+    """
+    names = ("input_ids", "mm_token_type_ids", "video_grid_thw", "attention_mask", "second_per_grid_ts")
+    inner = next(module for module in model.modules() if hasattr(module, "get_rope_index"))
+    positions, _ = inner.get_rope_index(**{name: batch[name] for name in names if name in batch})
+    return positions

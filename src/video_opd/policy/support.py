@@ -1,0 +1,65 @@
+"""Which tokens an answer may consist of: the support that sampler, learner and teacher share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from video_opd.errors import ConfigurationError
+
+IMPOSSIBLE = torch.finfo(torch.float32).min / 4
+"""Logit of a token that cannot occur: probability 0 after the softmax, and finite, so that 0 * (a - b) in a KL is 0."""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenSupport:
+    """The tokenizer's tokens without its special ones, end of turn excepted.
+
+    Qwen3-VL's output layer has 151,936 rows for 151,669 tokens: the padded rows are cut off. Special tokens are made
+    impossible, for a sampled `<|video_pad|>` would break the next pass. Student and teacher are cut and masked alike
+    and renormalised over what is left, so a divergence between them is one between two distributions over one set.
+    """
+
+    num_tokens: int
+    """V: tokens the tokenizer knows."""
+    banned: Tensor
+    """(V,) bool."""
+    end_token_id: int
+
+    @classmethod
+    def of(cls, tokenizer: Any, config: Any) -> TokenSupport:
+        """The support of a tokenizer; `config` is the model's, for multimodal tokens not marked as special.
+
+        Raises:
+            ConfigurationError: the tokenizer has no end-of-turn token, or more tokens than the model has rows.
+        """
+        num_tokens = len(tokenizer)
+        num_rows = config.get_text_config().vocab_size
+        if num_tokens > num_rows:
+            raise ConfigurationError(
+                f"the tokenizer has {num_tokens} tokens, the model {num_rows}",
+                reason="they do not belong together",
+                remedy="take model and tokenizer from the same checkpoint",
+            )
+        if tokenizer.eos_token_id is None:
+            raise ConfigurationError(
+                "the tokenizer has no end-of-turn token",
+                reason="answers could not end",
+                remedy="set eos_token in tokenizer_config.json (Qwen: <|im_end|>)",
+            )
+        special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+        special |= {
+            value for name, value in vars(config).items() if name.endswith("_token_id") and isinstance(value, int)
+        }
+        banned = torch.zeros(num_tokens, dtype=torch.bool)
+        banned[[id for id in special | set(tokenizer.all_special_ids) if id < num_tokens]] = True
+        banned[tokenizer.eos_token_id] = False
+        return cls(num_tokens=num_tokens, banned=banned, end_token_id=tokenizer.eos_token_id)
+
+    def log_softmax(self, logits: Tensor) -> Tensor:
+        """Log-probs over the support, float32, from raw logits (..., at least V) of any dtype: (..., V)."""
+        logits = logits[..., : self.num_tokens].float()
+        return torch.log_softmax(logits.masked_fill(self.banned.to(logits.device), IMPOSSIBLE), dim=-1)

@@ -1,0 +1,298 @@
+"""What a run is: a TOML file, parsed and frozen. Unknown keys are refused, and the nearest valid one is named.
+
+Reading a recipe imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from video_opd.errors import ConfigurationError
+
+
+class Settings(BaseModel):
+    """A frozen table of a recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, use_attribute_docstrings=True)
+
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class StudentSettings(Settings):
+    """The model that learns."""
+
+    model: str
+    """A folder, a hub name, or `tiny-student`."""
+    freeze_vision: bool = False
+    """Leave the vision tower as it is, as TimeLens does."""
+
+
+class TeacherSettings(Settings):
+    """The frozen model that judges."""
+
+    model: str
+    """A folder, a hub name, or `tiny-teacher`. Same tokenizer and frame size as the student's."""
+
+
+class TinyWorldSettings(Settings):
+    """The rendered data set, and what is wrong with its training annotations."""
+
+    seed: int = 0
+    wrong_share: Share = 0.20
+    """Share of training spans that belong to another event (TimeLens's audit of Charades-STA: 20.6 %)."""
+    imprecise_share: Share = 0.35
+    """Share of training spans with displaced ends (the same audit: 34.9 %)."""
+    jitter_s: Annotated[float, Field(ge=0)] = 1.0
+    """Standard deviation of the displacement."""
+    num_train: Positive = 960
+    num_validation: Positive = 96
+    num_test: Positive = 400
+
+
+class DataSettings(Settings):
+    """Where the examples are."""
+
+    videos: Path
+    """Folder the manifests' video paths are relative to."""
+    train: Path
+    validation: Path
+    """Manifest evaluated on schedule while training."""
+    test: Path | None = None
+    """Manifest evaluated before and after, and never used to choose anything."""
+    max_bad_share: Share = 0.05
+    """Training stops when more than this share of its examples has an unusable video."""
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Threads that decode the next batch while this one is trained on; 0: none."""
+    tiny_world: TinyWorldSettings | None = None
+    """Render the tiny world into the manifests' folder where it is missing."""
+
+
+class PromptSettings(Settings):
+    """How the question is put."""
+
+    template: str = "timelens"
+    """Name of a built-in template."""
+    user: str | None = None
+    """A template of your own: the user's turn, with {video} and {query} once each."""
+
+
+class VideoSettings(Settings):
+    """How much of a video a prompt holds."""
+
+    fps: Annotated[float, Field(gt=0)] = 2.0
+    max_frames: Positive = 768
+    max_tokens: Positive = 8192
+    """Most video tokens of a prompt; checked against what the processor really made."""
+    max_frame_tokens: Positive = 768
+    """Most tokens of one temporal group (two frames)."""
+
+
+class OnPolicyDistillationSettings(Settings):
+    """Video-OPD."""
+
+    name: Literal["opd"] = "opd"
+    estimator: Literal["sampled", "exact"] = "sampled"
+    """`sampled`: the paper's credit of the sampled token. `exact`: the reverse KL of every visited state, in full."""
+    credit_clamp: Annotated[float, Field(gt=0)] | None = None
+    """Bound on a token's credit in nats; none by default. The clamped share is logged."""
+
+
+class AnswerSettings(Settings):
+    """What an answer may be."""
+
+    max_new_tokens: Positive = 64
+
+
+class TrainingSettings(Settings):
+    """The optimiser and its batches."""
+
+    steps: Positive | None = None
+    """None: one pass over the training examples."""
+    batch_size: Positive = 32
+    micro_batch_size: Positive = 1
+    """Prompts read together; changes memory and speed, never the gradient."""
+    updates_per_batch: Positive = 1
+    """More than one brings in the importance ratio."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-6
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    decay: Literal["none", "linear", "cosine"] = "none"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+
+
+class ScheduleSettings(Settings):
+    """What is measured, saved and recorded when."""
+
+    evaluate_every: Annotated[int, Field(ge=0)] = 0
+    """Steps between evaluations on the validation manifest; 0: only at the end."""
+    checkpoint_every: Positive = 20
+    keep_checkpoints: Positive = 2
+    probe_every: Annotated[int, Field(ge=0)] = 10
+    """Steps between measurements of the reverse KL before and after an update, on the same states; 0: never."""
+    probe_size: Positive = 4
+    """Prompts in that measurement."""
+    answers_every: Positive = 1
+    """Steps between records of answers in answers.jsonl."""
+    answers_kept: Annotated[int, Field(ge=0)] = 4
+    """Answers recorded each time."""
+
+
+class ComputeSettings(Settings):
+    """What it runs on."""
+
+    device: str = "auto"
+    """`auto`: a CUDA device if there is one, else the CPU."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """`bfloat16`: float32 weights for the student, bfloat16 arithmetic, a bfloat16 teacher."""
+    threads: Positive | None = None
+    """CPU threads; two on a busy machine can be ten times slower than one."""
+    evaluation_batch_size: Positive = 1
+
+
+class GroundingDefaults(Settings):
+    """How a model wants to be asked. Travels beside its weights as `grounding.json`, so that a student is evaluated
+    with the prompt and the frames it was trained on unless somebody says otherwise."""
+
+    prompt: PromptSettings = PromptSettings()
+    video: VideoSettings = VideoSettings()
+    answers: AnswerSettings = AnswerSettings()
+
+
+GROUNDING_FILE = "grounding.json"
+
+
+class Recipe(Settings):
+    """A run. Same recipe, same data, same seed: same weights."""
+
+    name: str
+    seed: int = 0
+    student: StudentSettings
+    teacher: TeacherSettings
+    data: DataSettings
+    prompt: PromptSettings = PromptSettings()
+    video: VideoSettings = VideoSettings()
+    method: OnPolicyDistillationSettings = OnPolicyDistillationSettings()
+    answers: AnswerSettings = AnswerSettings()
+    training: TrainingSettings = TrainingSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    compute: ComputeSettings = ComputeSettings()
+
+    def grounding_defaults(self) -> GroundingDefaults:
+        """What a student of this run should be asked with."""
+        return GroundingDefaults(prompt=self.prompt, video=self.video, answers=self.answers)
+
+    def to_toml(self) -> str:
+        """The resolved recipe, defaults included; keys that are None are left out, as TOML has no null."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> Recipe:
+    """Read a recipe, with dotted keys overridden: `{"training.learning_rate": "1e-4"}`.
+
+    Raises:
+        ConfigurationError: no such file, not TOML, an unknown key, a value of the wrong type.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"recipe {path} cannot be read",
+            reason=error.strerror or str(error),
+            remedy="give the path of a recipe, such as recipes/tiny-opd.toml",
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"recipe {path}", reason=f"it is not TOML: {error}", remedy="mend that line"
+        ) from error
+    for key, text in (overrides or {}).items():
+        _set(tables, key, text)
+    return parse_recipe(tables, where=str(path))
+
+
+def parse_recipe(tables: dict[str, Any], *, where: str = "recipe") -> Recipe:
+    """Validate parsed TOML; the first problem is reported, with the key's full name."""
+    try:
+        return Recipe.model_validate(tables)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            remedy = _nearest(key)
+            raise ConfigurationError(
+                f"{where}: unknown key {key}", reason="no setting has that name", remedy=remedy
+            ) from None
+        raise ConfigurationError(
+            f"{where}: {key} = {problem.get('input')!r}" if problem["type"] != "missing" else f"{where}: {key}",
+            reason=problem["msg"][0].lower() + problem["msg"][1:],
+            remedy="give it" if problem["type"] == "missing" else "give a value of that kind",
+        ) from None
+
+
+def load_grounding_defaults(model_folder: Path) -> GroundingDefaults:
+    """What stands in the model's `grounding.json`; the field's defaults for a folder or hub name without one.
+
+    Raises:
+        ConfigurationError: the file is there and cannot be understood.
+    """
+    path = model_folder / GROUNDING_FILE
+    if not path.is_file():
+        return GroundingDefaults()
+    try:
+        return GroundingDefaults.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise ConfigurationError(
+            f"{path}: {'.'.join(str(part) for part in problem['loc'])}",
+            reason=problem["msg"],
+            remedy="mend the file, or delete it to use the defaults",
+        ) from None
+
+
+def recipe_keys(settings: type[Settings] = Recipe, prefix: str = "") -> dict[str, str]:
+    """Every key of a recipe with its dotted name, and its documentation."""
+    keys: dict[str, str] = {}
+    for name, info in settings.model_fields.items():
+        nested = _table_type(info.annotation)
+        if nested is not None:
+            keys |= recipe_keys(nested, f"{prefix}{name}.")
+        else:
+            keys[prefix + name] = info.description or ""
+    return keys
+
+
+def _table_type(annotation: Any) -> type[Settings] | None:
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, Settings)), None)
+
+
+def _nearest(key: str) -> str:
+    valid = recipe_keys()
+    last_parts = {name.rsplit(".", 1)[-1]: name for name in valid}
+    close = difflib.get_close_matches(key, valid, n=1) or [
+        last_parts[part] for part in difflib.get_close_matches(key.rsplit(".", 1)[-1], last_parts, n=1)
+    ]
+    return f"did you mean {close[0]}" if close else "see `video-opd train --help` for every key"
+
+
+def _set(tables: dict[str, Any], key: str, text: str) -> None:
+    """Set a dotted key; the value is read as TOML, and as a string where that fails."""
+    *path, last = key.split(".")
+    for part in path:
+        tables = tables.setdefault(part, {})
+        if not isinstance(tables, dict):
+            raise ConfigurationError(
+                f"--{key}: {part} is a value, not a table", reason="it has no keys", remedy=_nearest(key)
+            )
+    try:
+        tables[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        tables[last] = text

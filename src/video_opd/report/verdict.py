@@ -1,0 +1,220 @@
+"""What the numbers say, in a sentence, a few remarks and a table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+from video_opd.report.contents import Evaluation, RunContents, number
+
+_METRICS = {"miou": "mIoU", "r1@0.3": "R1@0.3", "r1@0.5": "R1@0.5", "r1@0.7": "R1@0.7", "format_rate": "names a span"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Who did how well, on one and the same set of queries: that of the newest evaluation of the student."""
+
+    before: Evaluation | None = None
+    """The student that had not taken a step."""
+    after: Evaluation | None = None
+    """The student at the end, or as far as it has come."""
+    teacher: Evaluation | None = None
+    curve: tuple[Evaluation, ...] = ()
+    """The student's, by step; one a step."""
+
+    @classmethod
+    def of(cls, evaluations: list[Evaluation]) -> Self:
+        """Sort evaluations into their parts. Those on other queries are not comparable, and left out."""
+        named = {evaluation.name: evaluation for evaluation in evaluations}
+        students = [
+            evaluation for evaluation in evaluations if evaluation.name != "teacher" and evaluation.step is not None
+        ]
+        newest = named.get("student-after") or max(students, key=lambda student: student.step or 0, default=None)
+        if newest is None:
+            return cls(teacher=named.get("teacher"))
+        comparable = [
+            found for found in evaluations if (found.split, found.num_queries) == (newest.split, newest.num_queries)
+        ]
+        # In the order of names, so that of one step student-… stands for validation-…, which is the same model.
+        curve = {found.step: found for found in reversed(comparable) if found in students}
+        at_start = named.get("student-before") or curve.get(0)
+        teacher = named.get("teacher")
+        return cls(
+            before=at_start if at_start in comparable else None,
+            after=newest if newest is not at_start else None,
+            teacher=teacher if teacher in comparable else None,
+            curve=tuple(curve[step] for step in sorted(step for step in curve if step is not None)),
+        )
+
+    @property
+    def known(self) -> list[Evaluation]:
+        """Whichever of before, after, teacher there are."""
+        return [evaluation for evaluation in (self.before, self.after, self.teacher) if evaluation is not None]
+
+    @property
+    def floor(self) -> float | None:
+        """mIoU of the best constant answer on these queries."""
+        return next((found.constant_miou for found in self.known if found.constant_miou is not None), None)
+
+    @property
+    def convention(self) -> dict[str, str]:
+        """How the numbers were computed."""
+        return next((found.convention for found in self.known if found.convention), {})
+
+
+def kind_of_queries(evaluation: Evaluation) -> str:
+    """ "held-out queries", as far as the name of the split tells."""
+    if not evaluation.split:
+        return "queries"
+    return f"{evaluation.split} queries" if evaluation.split.startswith("train") else "held-out queries"
+
+
+def elapsed(contents: RunContents, until_step: float = math.inf) -> float:
+    """Seconds of training, up to and with a step."""
+    return max((seconds for step, seconds in contents.series("seconds") if step <= until_step), default=0.0)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 0.8 s, 11 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def headline(contents: RunContents, standing: Standing) -> str:
+    """The run in one sentence."""
+    before, after, teacher = standing.before, standing.after, standing.teacher
+    so_far = "no step has been taken yet"
+    if contents.rows:
+        so_far = f"{_steps(contents.rows[-1]['step'])} so far, in {duration(elapsed(contents))}"
+    if after is not None:
+        step = after.step if after.step is not None else contents.rows[-1]["step"] if contents.rows else 0
+        taken = _steps(step) + (f" and {duration(elapsed(contents, step))}" if contents.rows else "")
+        if before is not None:
+            sentence = f"In {taken} the student {_change(before.miou, after.miou)} mIoU {_where(after)}"
+        else:
+            sentence = f"After {taken} the student stands at {after.miou:.2f} mIoU {_where(after)}"
+    elif before is not None:
+        sentence = f"Before training, the student stands at {before.miou:.2f} mIoU {_where(before)}; {so_far}"
+    else:
+        opening = "" if contents.rows else "This run has only just begun: "
+        return f"{opening}{so_far}, and nothing has been evaluated."
+    if teacher is not None:
+        sentence += f"; its teacher stands at {teacher.miou:.2f}"
+    return sentence + "."
+
+
+def _steps(count: int) -> str:
+    return f"{count:,} step" + ("" if count == 1 else "s")
+
+
+def _change(before: float, after: float) -> str:
+    old, new = f"{before:.2f}", f"{after:.2f}"
+    if old == new:
+        return f"stayed at {new}"
+    return f"{'went' if after > before else 'fell'} from {old} to {new}"
+
+
+def _where(evaluation: Evaluation) -> str:
+    count = "" if evaluation.num_queries is None else f"{evaluation.num_queries:,} "
+    return f"on {count}{kind_of_queries(evaluation)}"
+
+
+def remarks(contents: RunContents, standing: Standing) -> list[str]:
+    """What should be known before the headline is believed."""
+    said = [*_on_the_gain(standing), *_on_the_floor(standing)]
+    broken = [row["step"] for row in contents.rows if "loss" in row and number(row["loss"]) is None]
+    if broken:
+        share = f"{len(broken)} of {len(contents.rows)} steps"
+        said.append(f"The loss was not a finite number in {share}, first in step {broken[0]}.")
+    return said + contents.notices
+
+
+def _on_the_gain(standing: Standing) -> list[str]:
+    before, after, teacher = standing.before, standing.after, standing.teacher
+    if before is None or after is None:
+        return []
+    said = []
+    if teacher is not None and before.miou < min(teacher.miou, after.miou):
+        closed = 100 * (after.miou - before.miou) / (teacher.miou - before.miou)
+        said.append(f"It closed {closed:.0f} % of the distance to its teacher.")
+    if "miou" in before.intervals and "miou" in after.intervals:
+        (low, high), (other_low, other_high) = before.intervals["miou"], after.intervals["miou"]
+        if low <= other_high and other_low <= high:
+            said.append(
+                "The 95 % intervals before and after overlap, so the change may be chance: evaluate on more queries, "
+                "or repeat the run with other seeds."
+            )
+        else:
+            said.append("The 95 % intervals before and after do not overlap.")
+    return said
+
+
+def _on_the_floor(standing: Standing) -> list[str]:
+    after, floor = standing.after, standing.floor
+    if after is None or floor is None or after.miou > floor:
+        return []
+    return [
+        f"The student is no better than one constant answer to every query ({floor:.2f} mIoU): so far it need not have "
+        "looked at a single video."
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One score."""
+
+    value: str
+    interval: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreTable:
+    """Who by what."""
+
+    metrics: list[str]
+    rows: list[tuple[str, str, list[Cell]]]
+    """Who, a note, and a cell for each metric."""
+    num_queries: int | None
+    has_intervals: bool
+
+
+def score_table(standing: Standing) -> ScoreTable | None:
+    """The floor, the student before and after, the teacher; None if nobody was evaluated."""
+    if not standing.known:
+        return None
+    keys = [key for key in _METRICS if any(key in evaluation.scores for evaluation in standing.known)]
+    rows: list[tuple[str, str, list[Cell]]] = []
+    if standing.floor is not None:
+        span = next((found.constant_span for found in standing.known if found.constant_span is not None), None)
+        note = f"always {span.start_s:g}–{span.end_s:g} s" if span else "one span for all"
+        cells = [Cell(value=f"{standing.floor:.3f}" if key == "miou" else "", interval="") for key in keys]
+        rows.append(("Best constant answer", note, cells))
+    for who, evaluation in (
+        ("Student before", standing.before),
+        ("Student after", standing.after),
+        ("Teacher", standing.teacher),
+    ):
+        if evaluation is not None:
+            note = "" if evaluation.step is None else f"step {evaluation.step}"
+            rows.append((who, note, [_cell(evaluation, key) for key in keys]))
+    return ScoreTable(
+        metrics=[_METRICS[key] for key in keys],
+        rows=rows,
+        num_queries=standing.known[0].num_queries,
+        has_intervals=any(cell.interval for _, _, cells in rows for cell in cells),
+    )
+
+
+def _cell(evaluation: Evaluation, key: str) -> Cell:
+    value, interval = evaluation.scores.get(key), evaluation.intervals.get(key)
+    return Cell(
+        value="" if value is None else f"{value:.3f}",
+        interval="" if interval is None else f"{interval[0]:.3f}–{interval[1]:.3f}",
+    )

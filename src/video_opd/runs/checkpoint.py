@@ -1,0 +1,256 @@
+"""Checkpoints that can be trusted: a folder is either complete and verified, or it is not a checkpoint.
+
+    checkpoints/step-000040/           model files, trainer state, and COMPLETE.json with the hash of each
+    checkpoints/step-000060.tmp-4711/  a save under way, or one that was killed; the next save sweeps it
+    checkpoints/step-000020.damaged/   found damaged when step 20 was saved again; kept for whoever wants to look
+
+Only `save_checkpoint` writes, and only the process that holds the run's lock calls it. Looking for the latest
+checkpoint changes nothing, so an evaluation can do it while the training is under way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from video_opd.errors import EngineError
+from video_opd.runs.durable import sync_file, sync_folder, write_durably
+
+MARKER = "COMPLETE.json"
+FORMAT = 1
+
+_CHECKPOINT = re.compile(r"step-(\d{6,})")
+_UNFINISHED = re.compile(r"step-\d{6,}\.tmp-\d+")
+
+_log = logging.getLogger(__name__)
+
+
+class Damaged(NamedTuple):
+    """A checkpoint that was passed over, and why."""
+
+    folder: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A complete checkpoint whose every file was read and matched its hash."""
+
+    step: int
+    folder: Path
+    skipped: tuple[Damaged, ...] = ()
+    """Newer checkpoints that were damaged, newest first. Each was also logged as a warning."""
+
+
+def save_checkpoint(
+    checkpoints: Path,
+    step: int,
+    write: Callable[[Path], None],
+    *,
+    keep_last: int | None = None,
+    keep_steps: Collection[int] = (),
+) -> Path:
+    """Save a checkpoint; killed at any instant, this one is whole or absent and the older ones are whole.
+
+    An intact checkpoint of the same step is left as it is, and `write` is not called: a run is a function of its
+    recipe, so what `write` would put there is there already. A damaged one is renamed out of the way.
+
+    Args:
+        checkpoints: the run's folder of checkpoints; made if it is not there.
+        step: optimizer steps taken so far.
+        write: puts the files into the empty folder it is given; subfolders are welcome.
+        keep_last: once the new one is complete, delete all but this many of the newest; None keeps everything.
+        keep_steps: steps that `keep_last` never deletes, such as the best one.
+
+    Raises:
+        EngineError: the disk is full or failing. Nothing is left of the attempt, older checkpoints are untouched.
+    """
+    if keep_last is not None and keep_last < 1:
+        raise ValueError(f"keep_last={keep_last}: at least the checkpoint just written is kept")
+    folder = checkpoints / f"step-{step:06d}"
+    unfinished = checkpoints / f"{folder.name}.tmp-{os.getpid()}"
+    try:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        sync_folder(checkpoints.parent)
+        _sweep(checkpoints)
+        if folder.exists():
+            reason = verify_checkpoint(folder)
+            if reason is None:
+                return folder
+            _set_aside(folder, reason)
+        unfinished.mkdir()
+        write(unfinished)
+        _seal(unfinished, step)
+        os.rename(unfinished, folder)
+        sync_folder(checkpoints)
+    except BaseException as error:
+        disk = _disk_failure(error, checkpoints)  # asked before the clean-up gives the space back
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if disk is None:
+            raise
+        raise EngineError(
+            f"checkpoint of step {step} could not be written to {checkpoints}",
+            reason=disk,
+            remedy="Free some space or mend the disk, then run the same command: it goes on from the newest complete "
+            "checkpoint, and none of those was touched",
+        ) from error
+    if keep_last is not None:
+        _delete_older(checkpoints, step, keep_last, keep_steps)
+    return folder
+
+
+def latest_checkpoint(checkpoints: Path) -> Checkpoint | None:
+    """The newest checkpoint whose files all match their hashes; None if none was ever saved.
+
+    Reads every file of the checkpoint it returns. Damaged ones on the way there are logged and listed in `skipped`.
+
+    Raises:
+        EngineError: there are checkpoints and all are damaged, or the folder cannot be read. Starting over at step 0
+            as if nothing had been there is a decision for the user, not for us.
+    """
+    skipped: list[Damaged] = []
+    try:
+        for step, folder in sorted(_saved(checkpoints), reverse=True):
+            reason = verify_checkpoint(folder)
+            if reason is None:
+                return Checkpoint(step=step, folder=folder, skipped=tuple(skipped))
+            _log.warning("checkpoint %s is damaged and was passed over: %s", folder, reason)
+            skipped.append(Damaged(folder, reason))
+    except OSError as error:
+        raise EngineError(
+            f"checkpoints in {checkpoints} could not be read",
+            reason=str(error),
+            remedy="Mend the disk or the permissions and run the same command again",
+        ) from error
+    if skipped:
+        listed = "; ".join(f"{folder.name}: {reason}" for folder, reason in skipped)
+        raise EngineError(
+            f"all {len(skipped)} checkpoints in {checkpoints} are damaged ({listed})",
+            reason="the run cannot go on from any of them and would have to start again at step 0",
+            remedy="Restore one of them from a copy, or start again in another folder with --out",
+        )
+    return None
+
+
+def verify_checkpoint(folder: Path) -> str | None:
+    """Read every file of a checkpoint and compare it with `COMPLETE.json`.
+
+    Returns:
+        None if the checkpoint is intact, else what is wrong with it. Files that `COMPLETE.json` does not name do not
+        count.
+
+    Raises:
+        OSError: the disk refused to be read, which says nothing about the checkpoint.
+    """
+    try:
+        marker = json.loads((folder / MARKER).read_bytes())
+        version, step, files = marker["format"], int(marker["step"]), marker["files"]
+        expected = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
+    except (FileNotFoundError, NotADirectoryError):
+        return f"{MARKER} is missing"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{MARKER} is not readable"
+    if version != FORMAT:
+        return f"it is of format {version}, this program reads format {FORMAT}"
+    if folder.name != f"step-{step:06d}":
+        return f"it holds step {step}"
+    for name, (size, digest) in expected.items():
+        reason = _compare(folder / name, size, digest)
+        if reason is not None:
+            return f"{name} {reason}"
+    return None
+
+
+def _compare(path: Path, size: int, digest: str) -> str | None:
+    """What is wrong with one file. The size first: it is free, and a truncated file is the commonest damage."""
+    try:
+        found = path.stat().st_size
+        if found != size:
+            return f"has {found} bytes instead of {size}"
+        return None if _sha256(path) == digest else "does not match its hash"
+    except (FileNotFoundError, NotADirectoryError):
+        return "is missing"
+
+
+def _seal(folder: Path, step: int) -> None:
+    """Put everything on the disk, then say so: the marker must not exist before what it vouches for is safe."""
+    files: dict[str, dict[str, Any]] = {}
+    folders = [folder]
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            folders.append(path)
+            continue
+        sync_file(path)
+        files[path.relative_to(folder).as_posix()] = {"sha256": _sha256(path), "size": path.stat().st_size}
+    for path in folders:
+        sync_folder(path)
+    marker = {"format": FORMAT, "step": step, "files": files}
+    write_durably(folder / MARKER, json.dumps(marker, indent=1).encode() + b"\n")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _saved(checkpoints: Path) -> list[tuple[int, Path]]:
+    """Every folder with the name of a checkpoint, intact or not, in no order."""
+    if not checkpoints.exists():
+        return []
+    named = ((_CHECKPOINT.fullmatch(path.name), path) for path in checkpoints.iterdir())
+    return [(int(match[1]), path) for match, path in named if match]
+
+
+def _sweep(checkpoints: Path) -> None:
+    """Remove what killed saves and killed deletions left. The run's lock guarantees that none of it is in use."""
+    for path in checkpoints.iterdir():
+        if _UNFINISHED.fullmatch(path.name):
+            shutil.rmtree(path)
+
+
+def _set_aside(folder: Path, reason: str) -> None:
+    aside = folder.with_name(f"{folder.name}.damaged")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = folder.with_name(f"{folder.name}.damaged-{number}")
+    _log.warning("checkpoint %s is damaged (%s); it is kept as %s and written anew", folder, reason, aside.name)
+    os.rename(folder, aside)
+
+
+def _delete_older(checkpoints: Path, step: int, keep_last: int, keep_steps: Collection[int]) -> None:
+    """Delete old checkpoints. Failing at that costs disk space, not the run, so it is only logged."""
+    complete = sorted(
+        saved_step for saved_step, path in _saved(checkpoints) if saved_step <= step and (path / MARKER).exists()
+    )
+    for old in complete[:-keep_last]:
+        if old in keep_steps:
+            continue
+        folder = checkpoints / f"step-{old:06d}"
+        doomed = checkpoints / f"{folder.name}.tmp-{os.getpid()}"
+        try:
+            os.rename(folder, doomed)  # a half-deleted folder must not carry the name of a checkpoint
+            shutil.rmtree(doomed)
+        except OSError as error:
+            _log.warning("old checkpoint %s could not be deleted: %s", folder, error)
+
+
+def _disk_failure(error: BaseException, folder: Path) -> str | None:
+    """What the disk said if it was the disk's fault, else None.
+
+    Writers written in other languages do not raise OSError when the disk is full: safetensors raises its own error that
+    quotes the operating system's, torch.save a RuntimeError about file positions that never mentions the disk.
+    """
+    if isinstance(error, OSError) or (isinstance(error, Exception) and "os error" in str(error)):
+        return str(error)
+    if isinstance(error, Exception) and folder.exists() and shutil.disk_usage(folder).free == 0:
+        return f"the disk is full ({error})"
+    return None

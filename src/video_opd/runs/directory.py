@@ -1,0 +1,241 @@
+"""A run folder: one run, one recipe, one process at a time.
+
+    recipe.toml  environment.json  metrics.jsonl  answers.jsonl  rounds/  checkpoints/  evaluation/  report.html
+
+The same command on the same folder goes on with the run; another recipe on it is refused, and so is a folder that holds
+something else. Nothing here ever deletes anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import socket
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from video_opd.errors import ConfigurationError
+from video_opd.runs.durable import sync_folder, write_durably
+
+LOCK = ".run.lock"
+
+_NUM_DIFFERENCES_SHOWN = 8
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """Where the parts of a run lie. `RunDirectory(path)` names them for a reader; to write, use `create_or_resume`."""
+
+    path: Path
+    resumed: bool = False
+    """The folder held this run already when it was opened for writing."""
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe, TOML, as it was when the run began."""
+        return self.path / "recipe.toml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions and machine at the first start. A resume elsewhere adds `environment-2.json`, and so on."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Journal with one row a step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def answers(self) -> Path:
+        """Journal of sampled answers with their token scores."""
+        return self.path / "answers.jsonl"
+
+    @property
+    def rounds(self) -> Path:
+        """Folder of the curriculum's scores and selections."""
+        return self.path / "rounds"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def evaluation(self) -> Path:
+        """Folder of evaluation results, one JSON file each."""
+        return self.path / "evaluation"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the run."""
+        return self.path / "report.html"
+
+    @classmethod
+    @contextlib.contextmanager
+    def create_or_resume(
+        cls,
+        path: Path,
+        *,
+        recipe_toml: str,
+        environment: Mapping[str, Any],
+        ignore_keys: frozenset[str] = frozenset(),
+    ) -> Iterator[RunDirectory]:
+        """Hold a run folder for writing, until the `with` block ends or the process dies.
+
+        Args:
+            path: the folder; made, with its parents, if it is not there.
+            recipe_toml: the resolved recipe.
+            environment: what may change the numbers without being in the recipe: versions, device; JSON values.
+            ignore_keys: dotted keys, or tables, that may differ when the run is resumed, such as "out".
+
+        Raises:
+            ConfigurationError: the folder is in use, holds another recipe or something that is not a run, or cannot be
+                written.
+        """
+        with contextlib.ExitStack() as held:
+            with _explained(path):
+                _refuse_strangers(path)
+                path.mkdir(parents=True, exist_ok=True)
+                sync_folder(path.parent)
+                held.enter_context(_lock(path))
+                run = cls(path, resumed=(path / "recipe.toml").exists())
+                if run.resumed:
+                    _refuse_other_recipe(run.recipe, recipe_toml, ignore_keys)
+                else:
+                    write_durably(run.recipe, recipe_toml.encode())
+                _record_environment(run.environment, environment)
+                run.checkpoints.mkdir(exist_ok=True)
+                run.evaluation.mkdir(exist_ok=True)
+            yield run
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about the folder into an error that a user can act on."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"run folder {path} cannot be used",
+            reason=str(error),
+            remedy="Choose a folder on a disk with space where you may write, with --out",
+        ) from error
+
+
+def _refuse_strangers(path: Path) -> None:
+    """Refuse a folder that holds anything but a run, before so much as a lock is put into it.
+
+    A run that was killed in its first instants has a lock and perhaps an unfinished temporary file but no recipe yet.
+    """
+    if not path.exists() or (path / "recipe.toml").exists():
+        return
+    strangers = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith((LOCK, ".recipe.toml.tmp-")))
+    if strangers:
+        raise ConfigurationError(
+            f"{path} holds {strangers[0]!r}" + (f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""),
+            reason="it has no recipe.toml, so it is not the folder of a run, and a run does not mix with other files",
+            remedy="Choose an empty or a new folder with --out",
+        )
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold the folder's lock. It belongs to the open file, so it ends with the process and cannot go stale.
+
+    Worker processes forked meanwhile share the open file, and hold the lock for as long as they outlive their parent.
+    The file stays when the lock is released: removing it would let two processes lock two files of the same name.
+    """
+    with (path / LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(
+                f"run folder {path} is in use by {_holder(path / LOCK)}",
+                reason="two processes writing one run would garble it",
+                remedy="Wait for that process or stop it, or choose another folder with --out",
+            ) from None
+        file.truncate(0)
+        json.dump({"host": socket.gethostname(), "pid": os.getpid(), "boot_id": _boot_id()}, file)
+        file.flush()
+        yield
+
+
+def _holder(lock: Path) -> str:
+    """Who wrote the lock file, for the message only; the lock itself is the kernel's."""
+    try:
+        holder = json.loads(lock.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']}"
+    except (ValueError, KeyError, TypeError):  # it has locked the file and not yet written its name
+        return "another process"
+
+
+def _boot_id() -> str | None:
+    """Tells apart two lives of one machine, in which the same process id is somebody else."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+
+
+def _refuse_other_recipe(written: Path, recipe_toml: str, ignore_keys: frozenset[str]) -> None:
+    try:
+        old = _flatten(tomllib.loads(written.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{written} is not TOML ({error})",
+            reason="what the run in this folder was started with cannot be known",
+            remedy="Restore the file from a copy, or choose another folder with --out",
+        ) from error
+    new = _flatten(tomllib.loads(recipe_toml))
+    differences = [
+        f"{key}: {old.get(key, 'absent')} -> {new.get(key, 'absent')}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not _covered(key, ignore_keys)
+    ]
+    if not differences:
+        return
+    shown = "; ".join(differences[:_NUM_DIFFERENCES_SHOWN])
+    if len(differences) > _NUM_DIFFERENCES_SHOWN:
+        shown += f"; and {len(differences) - _NUM_DIFFERENCES_SHOWN} more"
+    raise ConfigurationError(
+        f"{written.parent} holds a run with another recipe ({shown})",
+        reason="a run that changes its recipe half-way cannot be reproduced",
+        remedy="Choose another folder with --out, or go on with the recipe and flags it was started with",
+    )
+
+
+def _covered(key: str, names: frozenset[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Dotted key -> value as JSON. As text, 1, 1.0 and true stay apart and nan equals itself."""
+    flat: dict[str, str] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value, sort_keys=True, default=str)
+    return flat
+
+
+def _record_environment(first: Path, environment: Mapping[str, Any]) -> None:
+    """Write the environment, next to earlier ones if it changed: the weights may then come out differently."""
+    content = json.dumps(environment, indent=2, sort_keys=True, default=str).encode() + b"\n"
+    path, number = first, 1
+    while path.exists():
+        if path.read_bytes() == content:
+            return
+        number += 1
+        path = first.with_name(f"{first.stem}-{number}.json")
+    if number > 1:
+        _log.warning("this run goes on in another environment than it began in; the new one is written to %s", path)
+    write_durably(path, content)

@@ -1,0 +1,40 @@
+"""SIGTERM and SIGINT ask for a stop; the loop grants it at the end of the step. A second one is not asked."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, has saved its state, and goes on with the same command."""
+
+    def __init__(self, signal_number: int, step: int) -> None:
+        self.exit_code = 128 + signal_number
+        self.step = step
+        super().__init__(f"stopped by {signal.Signals(signal_number).name} after step {step}; the state is saved")
+
+
+class StopRequest:
+    """Which signal asked for a stop, if any."""
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[StopRequest]:
+        """Listen for SIGTERM and SIGINT inside the block, then restore what was there."""
+        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if self.signal_number is not None:
+            os._exit(128 + number)
+        self.signal_number = number

@@ -1,0 +1,123 @@
+"""THE loop. Every method of the package runs through it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from video_opd.data.order import batch_at
+from video_opd.data.source import PromptSource
+from video_opd.evaluation.evaluate import evaluate
+from video_opd.methods import Method
+from video_opd.policy.load import Policy
+from video_opd.recipe import Recipe
+from video_opd.runs.directory import RunDirectory
+from video_opd.runs.durable import write_durably
+from video_opd.runs.journal import Journal, truncate_journal
+from video_opd.seeds import derive_seed
+from video_opd.training.control import Probe
+from video_opd.training.interruption import Interrupted, StopRequest
+from video_opd.training.learner import Learner
+from video_opd.training.measurements import answer_rows, metrics_row
+from video_opd.training.progress import TrainingProgress
+from video_opd.training.state import TrainingState, save_state
+from video_opd.vocabulary import Example, Prompt, Sampling
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Parts:
+    """What a run is made of; `assemble` makes it from a recipe."""
+
+    recipe: Recipe
+    student: Policy
+    teacher: Policy
+    method: Method
+    learner: Learner
+    source: PromptSource
+    train: Sequence[Example]
+    validation: Sequence[Example]
+    test: Sequence[Example]
+
+
+def train(parts: Parts, state: TrainingState, run: RunDirectory) -> None:
+    """From `state` to the recipe's last step.
+
+    Raises:
+        Interrupted: SIGTERM or SIGINT came; the state is saved.
+    """
+    recipe, schedule, total = parts.recipe, parts.recipe.schedule, parts.learner.total_steps
+    batch_size = recipe.training.batch_size
+    parts.source.set_aside.update(state.set_aside)
+    for journal in (run.metrics, run.answers):
+        truncate_journal(journal, after_step=state.step)
+    with ExitStack() as stack:
+        metrics, answers = (stack.enter_context(Journal(path)) for path in (run.metrics, run.answers))
+        progress = stack.enter_context(TrainingProgress(total, state.step))
+        stop = stack.enter_context(StopRequest().listening())
+        stack.callback(parts.source.close)
+        while state.step < total:
+            began, seed = time.monotonic(), derive_seed(recipe.seed, "step", state.step)
+            prompts = parts.source.prompts(batch_at(parts.train, state.step, batch_size, recipe.seed))
+            parts.source.prefetch(batch_at(parts.train, state.step + 1, batch_size, recipe.seed))
+            decode_seconds = time.monotonic() - began
+            row, rows = _update(parts, prompts, state.step, seed)
+            state.step, state.seconds = state.step + 1, state.seconds + time.monotonic() - began
+            state.set_aside = dict(parts.source.set_aside)
+            row.setdefault("seconds_by_phase", {})["decode"] = decode_seconds
+            row |= {"step": state.step, "seconds": state.seconds, "num_set_aside": len(state.set_aside)}
+            metrics.append(row)
+            for answer in rows:
+                answers.append({"step": state.step, **answer})
+            progress.show(state.step, row)
+            last = state.step == total
+            if _due(state.step, schedule.evaluate_every) or last:
+                progress.evaluated(_evaluate(parts, state.step, run))
+            if _due(state.step, schedule.checkpoint_every) or last or stop.signal_number:
+                save_state(
+                    run.checkpoints,
+                    state,
+                    parts.learner,
+                    recipe.grounding_defaults(),
+                    keep_last=schedule.keep_checkpoints,
+                )
+            if stop.signal_number and not last:
+                raise Interrupted(stop.signal_number, state.step)
+
+
+def _update(parts: Parts, prompts: list[Prompt], step: int, seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """One optimiser step with its measurements; a batch without a usable video changes nothing."""
+    schedule = parts.recipe.schedule
+    if not prompts:
+        return {"num_answers": 0}, []
+    probe = None
+    if _due(step, schedule.probe_every):
+        sampling = Sampling(max_new_tokens=parts.recipe.answers.max_new_tokens, seed=seed)
+        probe = Probe.take(parts.student, parts.teacher, prompts[: schedule.probe_size], sampling)
+    control = {"reverse_kl_before": probe.reverse_kl()} if probe else {}
+    outcome = parts.learner.step(prompts, parts.method, step=step, seed=seed)
+    control |= {"reverse_kl_after": probe.reverse_kl()} if probe else {}
+    rows = answer_rows(outcome, parts.student, schedule.answers_kept) if _due(step, schedule.answers_every) else []
+    return {**metrics_row(outcome), **control, "seconds_by_phase": outcome.seconds_by_phase}, rows
+
+
+def _evaluate(parts: Parts, step: int, run: RunDirectory) -> float:
+    recipe = parts.recipe
+    evaluation = evaluate(
+        parts.student,
+        parts.validation,
+        parts.source,
+        max_new_tokens=recipe.answers.max_new_tokens,
+        batch_size=recipe.compute.evaluation_batch_size,
+    )
+    name = f"validation-{step:06d}"
+    report = evaluation.to_report(name=name, step=step, split="validation")
+    write_durably(run.evaluation / f"{name}.json", (json.dumps(report, indent=2) + "\n").encode())
+    return evaluation.scores.miou
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0

@@ -1,0 +1,469 @@
+import json
+import math
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from video_opd.errors import ConfigurationError
+from video_opd.report import write_report
+from video_opd.report.contents import Evaluation, RunContents, SampledAnswer, number, read_run
+from video_opd.report.examples import cards, credit_scale, visible
+from video_opd.report.figures import line_chart, short, smooth, ticks
+from video_opd.report.verdict import Standing, duration, headline, remarks, score_table
+
+SCORES = {"r1@0.3": 0.8, "r1@0.5": 0.6, "r1@0.7": 0.4, "format_rate": 0.97, "num_queries": 400}
+
+
+def write_evaluation(run: Path, name: str, miou: float, step: int | None = None, **changes: Any) -> None:
+    found = {
+        "step": step,
+        "name": name,
+        "split": "test",
+        "scores": {"miou": miou} | SCORES,
+        "intervals": {"miou": [miou - 0.03, miou + 0.03]},
+        "best_constant": {"span": [2.1, 6.4], "miou": 0.31},
+        "convention": {"iou": "of the first span", "draws": 2000},
+    }
+    (run / "evaluation").mkdir(exist_ok=True)
+    (run / "evaluation" / f"{name}.json").write_text(json.dumps(found | changes))
+
+
+def metrics_row(step: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "step": step,
+        "seconds": step * 0.19,
+        "loss": 1 / step,
+        "reverse_kl": 2 / step,
+        "sampler_learner_gap": 1e-7,
+        "clamped_share": 0.01,
+        "truncated_share": 0.0,
+        "format_rate": 0.9,
+        "miou": 0.5,
+        "grad_norm": 1.0,
+        "num_answer_tokens": 100,
+        "num_set_aside": int(step == 3),
+        "seconds_by_phase": {"read": 0.1, "answer": 0.05, "teacher": 0.03},
+    } | changes
+
+
+def answer_row(step: int, id: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "step": step,
+        "id": id,
+        "query": f"what happens in {id}",
+        "duration": 10.0,
+        "annotated": [[2.0, 4.0]],
+        "answer": "2 - 5",
+        "spans": [[2.0, 5.0]],
+        "reason": None,
+        "iou": 2 / 3,
+        "truncated": False,
+        "tokens": ["2", " -", " 5", "<|im_end|>"],
+        "credit": [0.5, -0.25, -1.0, 0.0],
+        "sampler_logprobs": [-1.0, -0.5, -0.25, 0.0],
+        "teacher_logprobs": [-0.5, -0.75, -1.25, 0.0],
+    } | changes
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A finished run of 60 steps with everything a run folder may hold."""
+    run = tmp_path / "tiny-opd"
+    run.mkdir()
+    (run / "recipe.toml").write_text('method = "opd"\nseed = 17\n')
+    (run / "environment.json").write_text('{"torch": "2.12"}')
+    rows = [metrics_row(step) for step in range(1, 61)]
+    for row in rows[9::10]:
+        row |= {"reverse_kl_before": 0.5, "reverse_kl_after": 0.6 if row["step"] == 30 else 0.4}
+    write_lines(run / "metrics.jsonl", rows)
+    write_lines(run / "answers.jsonl", [answer_row(step, id) for step in (1, 2, 60) for id in ("a", "b", "c", "d")])
+    write_evaluation(run, "student-before", 0.371, 0)
+    write_evaluation(run, "validation-000030", 0.55, 30)
+    write_evaluation(run, "validation-000060", 0.64, 60)
+    write_evaluation(run, "student-after", 0.652, 60)
+    write_evaluation(run, "teacher", 0.843)
+    return run
+
+
+def page_of(run: Path) -> str:
+    return write_report(run).read_text(encoding="utf-8")
+
+
+def text_of(page: str) -> str:
+    """What a reader sees, with runs of blanks as one."""
+    body = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body)).replace("\N{NON-BREAKING HYPHEN}", "-")
+
+
+class Elements(HTMLParser):
+    """Every element of a page and every attribute, as a browser's parser would find them."""
+
+    void = frozenset({"meta", "br"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.attributes: set[str] = set()
+        self.open: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_says_what_the_numbers_say(run: Path) -> None:
+    text = text_of(page_of(run))
+    assert (
+        "In 60 steps and 11 s the student went from 0.37 to 0.65 mIoU on 400 held-out queries; "
+        "its teacher stands at 0.84." in text
+    )
+    assert "It closed 60 % of the distance to its teacher." in text
+    assert "The 95 % intervals before and after do not overlap." in text
+    assert "Best constant answer always 2.1–6.4 s 0.310 – – – – " in text
+    assert "Student before step 0 0.371 0.341–0.401 0.800 0.600 0.400 0.970" in text
+    assert "Student after step 60 0.652 0.622–0.682" in text
+    assert "Teacher 0.843 0.813–0.873" in text
+    assert "0.371 at step 0, 0.652 at step 60." in text  # not the 0.64 of validation-000060, the same model
+    assert "It fell in 5 of 6 probes." in text
+    assert "answer tokens learned from 6,000" in text
+    assert "prompts set aside 1" in text
+    assert "read 6.0 s, 53 %" in text  # 60 x 0.1 s of 60 x 0.19 s
+    assert "anything else 0.6 s, 5 %" in text
+    assert "draws 2000" in text
+    assert "seed = 17" in text
+    assert "&#34;torch&#34;: &#34;2.12&#34;" in text
+
+
+def test_the_page_is_one_file_that_loads_and_runs_nothing(run: Path) -> None:
+    page = page_of(run)
+    elements = Elements(page)
+    assert elements.open == []
+    assert elements.names.isdisjoint(
+        ["script", "link", "img", "iframe", "a", "object", "embed", "base", "form", "image", "use"]
+    )
+    assert elements.attributes.isdisjoint({"src", "href", "srcset", "action", "data", "poster", "style"})
+    assert not any(name.startswith("on") for name in elements.attributes)
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in page
+    assert len(page) < 100_000
+
+
+def test_the_same_folder_gives_the_same_page(run: Path) -> None:
+    assert page_of(run) == page_of(run)
+
+
+HOSTILE = (
+    "<img src=x onerror=alert(1)></script><script>alert(2)</script>'\"><svg onload=a> &amp; "
+    "{{ 7*7 }} \u202egnp.exe\u2066"
+)
+
+
+def test_hostile_text_stays_text_wherever_it_comes_from(run: Path) -> None:
+    elements = Elements(page_of(run))
+    (run / "recipe.toml").write_text(f"# {HOSTILE}")
+    (run / "environment.json").write_text(HOSTILE)
+    write_evaluation(run, "teacher", 0.8, convention={HOSTILE: HOSTILE})
+    write_evaluation(run, "student-before", 0.3, 0, split=f"train{HOSTILE}")
+    write_evaluation(run, "student-after", 0.4, 60, split=f"train{HOSTILE}")
+    (run / "evaluation" / "zz<img onerror=a>.json").write_text(HOSTILE)
+    hostile = dict.fromkeys(("query", "answer", "reason"), HOSTILE) | {"tokens": [HOSTILE] * 4, "spans": []}
+    write_lines(
+        run / "answers.jsonl", [answer_row(1, HOSTILE, **hostile), answer_row(2, "b", **hostile, credit=[1e-9] * 4)]
+    )
+    rows = [metrics_row(step, seconds_by_phase={HOSTILE: 1.0}) for step in (1, 2)]
+    write_lines(run / "metrics.jsonl", rows)
+    page = page_of(run)
+    attacked = Elements(page)
+    assert attacked.open == []
+    assert attacked.names <= elements.names | {"br"}
+    assert attacked.attributes <= elements.attributes
+    assert page.count("&lt;/script&gt;") > 10
+    assert "{{ 7*7 }}" in page
+    for example in re.findall(r"<article>.*?</article>", page, flags=re.DOTALL):
+        assert "\u202e" not in example
+        assert "[U+202E]gnp.exe" in example
+
+
+def test_a_megabyte_of_query_and_of_answer_does_not_make_a_megabyte_of_page(run: Path) -> None:
+    long = "long " * 200_000
+    write_lines(
+        run / "answers.jsonl",
+        [
+            answer_row(1, "a" * 10**6, query=long, answer=long, reason=long, tokens=[long] * 4),
+            answer_row(2, "b", tokens=["x"] * 10**5, credit=[0.1] * 10**5),
+        ],
+    )
+    page = page_of(run)
+    assert len(page) < 120_000
+    assert "and 99904 more" in text_of(page)
+
+
+def test_half_a_surrogate_pair_does_not_stop_the_report(run: Path) -> None:
+    write_lines(run / "answers.jsonl", [answer_row(1, "a", query="broken \ud83d emoji")])
+    assert "broken ? emoji" in page_of(run)
+
+
+@pytest.mark.parametrize("missing", ["recipe.toml", "environment.json", "metrics.jsonl", "answers.jsonl", "evaluation"])
+def test_any_part_may_be_missing(run: Path, missing: str) -> None:
+    (run / missing).rename(run.parent / "elsewhere")
+    elements = Elements(page_of(run))
+    assert elements.open == []
+    assert "h1" in elements.names
+
+
+def test_each_key_of_the_metrics_may_be_missing(run: Path) -> None:
+    for key in metrics_row(1).keys() - {"step"}:
+        rows = [metrics_row(step) for step in range(1, 4)]
+        for row in rows:
+            del row[key]
+        write_lines(run / "metrics.jsonl", rows)
+        assert Elements(page_of(run)).open == []
+
+
+def test_a_run_that_has_only_just_begun(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text('method = "opd"')
+    assert "This run has only just begun: no step has been taken yet" in text_of(page_of(tmp_path))
+    write_lines(tmp_path / "metrics.jsonl", [metrics_row(1)])
+    text = text_of(page_of(tmp_path))
+    assert "1 step so far, in 0.2 s, and nothing has been evaluated." in text
+    write_evaluation(tmp_path, "student-before", 0.37, 0)
+    assert "Before training, the student stands at 0.37 mIoU on 400 held-out queries; 1 step so far" in text_of(
+        page_of(tmp_path)
+    )
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="not the folder of a run"):
+        write_report(tmp_path)
+    with pytest.raises(ConfigurationError, match="not the folder of a run"):
+        write_report(tmp_path / "absent")
+
+
+def test_damaged_parts_are_left_out_and_named(run: Path) -> None:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    (run / "metrics.jsonl").write_text("\n".join([*lines[:5], "{broken", *lines[5:]]))
+    (run / "answers.jsonl").write_text('{"step": 1\n[]\n')
+    (run / "evaluation" / "teacher.json").write_text('{"scores": {"miou": "high"}}')
+    text = text_of(page_of(run))
+    assert "The curves are left out: " in text
+    assert "metrics.jsonl line 6 is broken" in text
+    assert "The examples are left out: " in text
+    assert "evaluation/teacher.json is left out: it holds no mIoU." in text
+    assert "the student went from 0.37 to 0.65 mIoU" in text
+
+
+@pytest.mark.parametrize("value", [None, "0.5", True, [], {}, math.nan, math.inf, pytest.param(10**400, id="huge")])
+def test_a_value_that_is_no_number_is_a_missing_value(run: Path, value: Any) -> None:
+    assert number(value) is None
+    row = dict.fromkeys(metrics_row(1), value) | {"step": 1}
+    answer = dict.fromkeys(answer_row(1, "a"), value) | {"step": 1}
+    for path, rows in ((run / "metrics.jsonl", [row]), (run / "answers.jsonl", [answer])):
+        write_lines(path, rows)
+    write_evaluation(run, "validation-000010", 0.5, best_constant=value, intervals={"miou": value}, convention=value)
+    assert Elements(page_of(run)).open == []
+
+
+def test_a_loss_that_was_not_finite_is_said(run: Path) -> None:
+    write_lines(run / "metrics.jsonl", [metrics_row(1), metrics_row(2, loss=None), metrics_row(3, loss=None)])
+    assert "The loss was not a finite number in 2 of 3 steps, first in step 2." in text_of(page_of(run))
+
+
+def evaluation(name: str, miou: float, step: int | None, split: str = "test", reach: float = 0.03) -> Evaluation:
+    return Evaluation(
+        name=name,
+        step=step,
+        split=split,
+        num_queries=400,
+        scores={"miou": miou},
+        intervals={"miou": (miou - reach, miou + reach)},
+        constant_span=None,
+        constant_miou=0.31,
+        convention={},
+    )
+
+
+EMPTY = RunContents(name="run", recipe=None, environments={}, rows=[], evaluations=[], examples=[], notices=[])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        (0.37, 0.65, "In 60 steps the student went from 0.37 to 0.65 mIoU on 400 held-out queries."),
+        (0.65, 0.37, "In 60 steps the student fell from 0.65 to 0.37 mIoU on 400 held-out queries."),
+        (0.371, 0.372, "In 60 steps the student stayed at 0.37 mIoU on 400 held-out queries."),
+    ],
+)
+def test_the_headline_knows_up_from_down(before: float, after: float, sentence: str) -> None:
+    standing = Standing.of([evaluation("student-after", after, 60), evaluation("student-before", before, 0)])
+    assert headline(EMPTY, standing) == sentence
+
+
+def test_what_was_scored_on_other_queries_is_not_compared() -> None:
+    standing = Standing.of(
+        [
+            evaluation("student-before", 0.4, 0, split="validation"),
+            evaluation("teacher", 0.9, None, split="train"),
+            evaluation("student-after", 0.6, 60),
+        ]
+    )
+    assert headline(EMPTY, standing) == "After 60 steps the student stands at 0.60 mIoU on 400 held-out queries."
+    assert standing.before is None
+    assert standing.teacher is None
+    assert len(standing.curve) == 1
+
+
+def test_without_a_final_evaluation_the_newest_validation_counts() -> None:
+    standing = Standing.of([evaluation(f"validation-{step:06d}", step / 100, step) for step in (0, 20, 40)])
+    assert headline(EMPTY, standing).startswith("In 40 steps the student went from 0.00 to 0.40")
+
+
+def test_a_gain_within_the_noise_and_a_student_on_the_floor_are_said() -> None:
+    standing = Standing.of([evaluation("student-after", 0.31, 60), evaluation("student-before", 0.29, 0)])
+    said = " ".join(remarks(EMPTY, standing))
+    assert "overlap, so the change may be chance" in said
+    assert "no better than one constant answer to every query (0.31 mIoU)" in said
+    assert score_table(Standing()) is None
+
+
+def answer(step: int, id: str, credit: tuple[float | None, ...] = (1.0,)) -> dict[str, Any]:
+    return answer_row(step, id, tokens=["x"] * len(credit), credit=list(credit))
+
+
+def examples_of(run: Path, rows: list[dict[str, Any]]) -> list[list[tuple[int, str]]]:
+    write_lines(run / "answers.jsonl", rows)
+    return [[(found.step, found.id) for found in group] for group in read_run(run).examples]
+
+
+def test_examples_are_the_first_queries_with_their_first_and_latest_answers(run: Path) -> None:
+    rows = [answer(step, id) for step in (1, 5, 9) for id in ("a", "b", "c", "d") for _ in range(2)]
+    assert examples_of(run, rows) == [[(1, id), (9, id)] for id in ("a", "b", "c")]
+
+
+def test_queries_that_never_come_again_stand_alone(run: Path) -> None:
+    rows = [answer(1, "a"), answer(1, "b"), answer(2, "c"), answer(3, "d"), answer(3, "e")]
+    assert examples_of(run, rows) == [[(1, "a")], [(1, "b")], [(3, "d")], [(3, "e")]]
+    assert examples_of(run, rows[:2]) == [[(1, "a")], [(1, "b")]]
+    assert examples_of(run, []) == []
+
+
+def shown(run: Path, rows: list[dict[str, Any]]) -> tuple[list[tuple[SampledAnswer, ...]], list[list[str]]]:
+    write_lines(run / "answers.jsonl", rows)
+    examples = read_run(run).examples
+    return examples, [[chip.style for chip in attempt.chips] for card in cards(examples) for attempt in card.attempts]
+
+
+def test_tokens_are_coloured_by_credit_on_one_scale(run: Path) -> None:
+    examples, styles = shown(run, [answer(1, "a", (2.0, -2.0, 1.0, -0.1, None)), answer(1, "b", (-9.0, 0.5))])
+    assert credit_scale(examples) == 2.0  # the -9 is beyond it
+    assert styles == [["plus-4", "minus-4", "plus-2", "zero", "zero"], ["minus-4", "plus-1"]]
+
+
+def test_credits_that_do_not_match_the_tokens_are_not_shown(run: Path) -> None:
+    _, styles = shown(run, [answer_row(1, "a", credit=[5.0, 5.0])])
+    assert styles == [["zero"] * 4]
+
+
+def test_timelines_lie_where_the_spans_are(run: Path) -> None:
+    write_lines(run / "answers.jsonl", [answer_row(1, "a", annotated=[[2.0, 4.0]], spans=[[-3.0, 5.0], [9.0, 99.0]])])
+    page = page_of(run)
+    assert '<rect class="annotated" x="20.00%" width="20.00%"' in page
+    assert '<rect class="student" x="0.00%" width="50.00%"' in page
+    assert '<rect class="student" x="90.00%" width="10.00%"' in page
+
+
+def test_a_line_passes_through_its_points() -> None:
+    image = line_chart("t", [(0.0, 0.0), (10.0, 1.0)], y_range=(0.0, 1.0))
+    # 480 x 240 less the margins: 48 left, 20 right, 14 above, 26 below
+    assert 'class="line" d="M48.0 214.0L460.0 14.0"' in image
+
+
+def test_an_exploding_step_is_named_and_does_not_flatten_the_others() -> None:
+    points = [(float(step), 1e6 if step == 17 else 1.0) for step in range(100)]
+    image = line_chart("t", points)
+    assert "▲ 1M at step 17" in image
+    assert ">1.5<" in image or ">2<" in image
+
+
+def test_among_a_handful_of_values_none_is_an_outlier() -> None:
+    assert "▲" not in line_chart("t", [(1.0, 100.0), (2.0, 1.0)])
+
+
+def test_probes_that_would_cover_each_other_are_thinned_but_all_counted(run: Path) -> None:
+    rows = [metrics_row(step, reverse_kl_before=0.5, reverse_kl_after=0.4) for step in range(1, 301)]
+    write_lines(run / "metrics.jsonl", rows)
+    page = page_of(run)
+    assert "It fell in 300 of 300 probes. One in 5 is drawn." in text_of(page)
+    assert page.count('class="ring"') == 60
+
+
+def test_a_hundred_thousand_steps_make_a_small_picture_and_keep_their_spikes() -> None:
+    points = [(float(step), 1.0 + (step == 77_777)) for step in range(100_000)]
+    image = line_chart("t", points)
+    assert len(image) < 20_000
+    faint = re.search(r'class="faint" d="([^"]*)"', image)
+    assert faint is not None
+    assert min(float(pair.split()[1]) for pair in re.split("[ML]", faint[1])[1:]) == 14.0
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (0, 60, [0, 20, 40, 60]),
+        (-3, 7, [-4, -2, 0, 2, 4, 6, 8]),
+        (0, 3e-7, [0, 1e-7, 2e-7, 3e-7]),
+    ],
+)
+def test_ticks_are_round_and_hold_the_range(low: float, high: float, expected: list[float]) -> None:
+    assert ticks(low, high, 5) == pytest.approx(expected, abs=1e-12)
+
+
+def test_numbers_are_short() -> None:
+    values = (0, 0.25, 40, 12_000, 1e6, 2e-6, -0.5, 2_400_000, 1234)
+    assert [short(value) for value in values] == ["0", "0.25", "40", "12k", "1M", "2e-6", "-0.5", "2.4M", "1234"]
+    assert [duration(s) for s in (0.84, 11.4, 59.7, 200, 7500)] == [
+        "0.8 s",
+        "11 s",
+        "1 min 00 s",
+        "3 min 20 s",
+        "2 h 05 min",
+    ]
+
+
+def test_smoothing_keeps_a_line_and_calms_a_zigzag() -> None:
+    assert smooth([(float(x), 2.0) for x in range(50)]) == [(float(x), 2.0) for x in range(50)]
+    calmed = [y for _, y in smooth([(float(x), float(x % 2)) for x in range(200)])]
+    assert max(calmed) - min(calmed) < 0.2
+
+
+def test_invisible_and_direction_changing_characters_are_spelled_out() -> None:
+    assert visible("a\u202eb\x00c\u200fd\n") == "a[U+202E]b[U+0000]c[U+200F]d\n"
+    assert visible("x" * 500) == "x" * 400 + "…"
+    assert visible("اردو 第二 👩‍👧") == "اردو 第二 👩‍👧"
+
+
+def test_the_report_does_not_import_torch() -> None:
+    check = "import sys, video_opd.report, video_opd.runs; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
