@@ -1,0 +1,101 @@
+"""Small real things: Qwen3-VL models with random weights, the package's own processor, a few rendered clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+from video_opd.data import tiny_world
+from video_opd.data.manifest import read_manifest
+from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.source import PromptSource
+from video_opd.data.video import VideoBudget
+from video_opd.policy.load import Policy, resolve_model
+from video_opd.policy.support import TokenSupport
+from video_opd.vocabulary import Prompt
+
+torch.set_num_threads(1)
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+"""Real annotations, clips and goldens; tests that read them skip where they are absent."""
+
+BUDGET = VideoBudget(fps=2.0, max_frames=64, max_tokens=64, max_frame_tokens=1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    if not SHARED.exists():
+        pytest.skip("the shared data folder is not here")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def processor():
+    return AutoProcessor.from_pretrained(resolve_model("tiny-student"))
+
+
+@pytest.fixture(scope="session")
+def make_policy(processor) -> Callable[..., Policy]:
+    """Policies with random weights, spread widely enough that their distributions have shape."""
+
+    def make(seed: int = 0, *, hidden: int = 32, layers: int = 2, dtype: torch.dtype = torch.float32) -> Policy:
+        tokenizer = processor.tokenizer
+        ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in
+               ("image_pad", "video_pad", "vision_start", "vision_end", "im_end", "endoftext")}  # fmt: skip
+        config = Qwen3VLConfig(
+            text_config={
+                "vocab_size": 384, "hidden_size": hidden, "num_hidden_layers": layers, "intermediate_size": 48,
+                "head_dim": 16, "num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.3,
+                "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 2, 2],
+                                    "mrope_interleaved": True},
+                "eos_token_id": ids["im_end"], "pad_token_id": ids["endoftext"],
+            },
+            vision_config={
+                "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 16,
+                "out_hidden_size": hidden, "num_position_embeddings": 16, "deepstack_visual_indexes": [0],
+                "initializer_range": 0.1,
+            },
+            image_token_id=ids["image_pad"], video_token_id=ids["video_pad"],
+            vision_start_token_id=ids["vision_start"], vision_end_token_id=ids["vision_end"],
+        )  # fmt: skip
+        torch.manual_seed(seed)
+        model = Qwen3VLForConditionalGeneration(config).to(dtype).eval()
+        return Policy(
+            name=f"random-{seed}", model=model, processor=processor, support=TokenSupport.of(tokenizer, config)
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory) -> Path:
+    """A tiny tiny world: 12 training, 4 validation and 4 test queries."""
+    folder = tmp_path_factory.mktemp("world")
+    tiny_world.build(folder, num_queries={"train": 12, "validation": 4, "test": 4}, seed=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prompts(world, processor) -> list[Prompt]:
+    """Twelve prompts of three different lengths, from real mp4 files."""
+    source = PromptSource(world / "videos", PromptRenderer(processor, TEMPLATES["tiny"], BUDGET), num_examples=12)
+    rendered = source.prompts(read_manifest(world / "train.jsonl"))
+    assert len({len(prompt) for prompt in rendered}) > 1
+    return rendered
+
+
+@pytest.fixture
+def shorter() -> Callable[[Prompt, int], Prompt]:
+    """A prompt with only its last tokens of text cut away from the front of the question; for odd lengths."""
+
+    def cut(prompt: Prompt, count: int) -> Prompt:
+        return replace(
+            prompt, input_ids=prompt.input_ids[count:], mm_token_type_ids=prompt.mm_token_type_ids[count:]
+        )
+
+    return cut

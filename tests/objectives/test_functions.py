@@ -1,0 +1,95 @@
+"""Signs, masks and clamps of the objectives, by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+
+from video_opd.objectives import (
+    clamp_credit,
+    masked_mean,
+    masked_sum,
+    policy_gradient,
+    reverse_kl,
+    sampled_credit,
+    sampled_entropy,
+    sampled_reverse_kl,
+    sampler_learner_gap,
+)
+
+MINE = torch.log(torch.tensor([[0.5, 0.8]]))
+THEIRS = torch.log(torch.tensor([[0.25, 0.9]]))
+MASK = torch.tensor([[True, True]])
+
+
+def test_credit_is_negative_where_the_teacher_likes_the_token_less():
+    assert sampled_credit(MINE, THEIRS).tolist() == [pytest.approx([-0.693147, 0.117783], abs=1e-5)]
+
+
+def test_credit_is_a_constant_for_the_gradient():
+    assert not sampled_credit(MINE.clone().requires_grad_(), THEIRS).requires_grad
+
+
+def test_policy_gradient_pushes_up_what_has_credit():
+    logprobs = MINE.clone().requires_grad_()
+    policy_gradient(logprobs, MINE, torch.tensor([[2.0, -1.0]])).sum().backward()
+    assert logprobs.grad.tolist() == [[-2.0, 1.0]]  # descending the loss raises the first and lowers the second
+
+
+def test_policy_gradient_weighs_by_the_importance_ratio():
+    moved = MINE + torch.log(torch.tensor([[2.0, 0.5]]))
+    assert policy_gradient(moved, MINE, torch.ones(1, 2)).tolist() == [pytest.approx([-2.0, -0.5])]
+
+
+def test_reverse_kl_is_student_against_teacher():
+    p, q = torch.tensor([0.9, 0.1]), torch.tensor([0.5, 0.5])
+    expected = float((p * (p / q).log()).sum())
+    assert reverse_kl(p.log()[None, None], q.log()[None, None]).item() == pytest.approx(expected, abs=1e-6)
+    assert reverse_kl(q.log()[None, None], p.log()[None, None]).item() != pytest.approx(expected, abs=1e-3)
+
+
+def test_reverse_kl_of_impossible_tokens_is_finite():
+    """Masked vocabulary entries have probability 0 on both sides and add nothing, to value or gradient."""
+    low = torch.finfo(torch.float32).min / 4
+    student = torch.tensor([[[1.0, 2.0, low]]], requires_grad=True)
+    value = reverse_kl(student.log_softmax(-1), torch.tensor([[[2.0, 1.0, low]]]).log_softmax(-1))
+    value.sum().backward()
+    assert torch.isfinite(value).all()
+    assert torch.isfinite(student.grad).all()
+    assert student.grad[0, 0, 2] == 0
+
+
+def test_clamp_counts_what_it_clamps():
+    credit, clamped = clamp_credit(torch.tensor([[-30.0, 0.5, 11.0]]), 10.0)
+    assert credit.tolist() == [[-10.0, 0.5, 10.0]]
+    assert clamped.tolist() == [[1.0, 0.0, 1.0]]
+
+
+def test_no_clamp_by_default():
+    credit, clamped = clamp_credit(torch.tensor([[-30.0]]), None)
+    assert credit.item() == -30.0
+    assert clamped.item() == 0.0
+
+
+def test_padding_counts_for_nothing_even_when_it_is_not_a_number():
+    values, mask = torch.tensor([[1.0, float("nan")], [3.0, 5.0]]), torch.tensor([[True, False], [True, True]])
+    assert masked_sum(values, mask).item() == 9.0
+    assert masked_mean(values, mask).item() == 3.0
+
+
+def test_padding_gets_no_gradient():
+    values = torch.tensor([[1.0, float("inf")]], requires_grad=True)
+    masked_sum(values, torch.tensor([[True, False]])).backward()
+    assert values.grad.tolist() == [[1.0, 0.0]]
+
+
+def test_diagnostics_by_hand():
+    assert sampled_reverse_kl(MINE, THEIRS, MASK) == pytest.approx((0.693147 - 0.117783) / 2, abs=1e-5)
+    assert sampled_entropy(MINE, MASK) == pytest.approx((0.693147 + 0.223144) / 2, abs=1e-5)
+    assert sampler_learner_gap(MINE, MINE + 0.5, MASK) == pytest.approx(0.5)
+
+
+def test_shapes_are_checked_in_tests():
+    with pytest.raises(TypeCheckError):
+        policy_gradient(torch.zeros(2, 3), torch.zeros(2, 4), torch.zeros(2, 3))

@@ -1,0 +1,219 @@
+"""read, answer, score: the shared reading gives what one plain forward pass gives, gradients included."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from video_opd.policy.reading import collate
+from video_opd.vocabulary import Answer, AnswerGroup, Sampling
+
+SAMPLING = Sampling(max_new_tokens=12, seed=5)
+
+
+def answers_of(*rows: tuple[str, list[int]]) -> tuple[AnswerGroup, ...]:
+    return tuple(
+        AnswerGroup(
+            prompt_id=id,
+            answers=(
+                Answer(prompt_id=id, token_ids=tuple(ids), sampler_logprobs=(0.0,) * len(ids), text="", truncated=True),
+            ),
+        )
+        for id, ids in rows
+    )
+
+
+def plain_logprobs(policy, prompt, token_ids) -> Tensor:
+    """The plain path: the whole sequence in one forward pass, no cache, positions by transformers' own rule."""
+    row = replace(
+        prompt,
+        input_ids=torch.cat([prompt.input_ids, torch.tensor(token_ids)]),
+        mm_token_type_ids=torch.cat([prompt.mm_token_type_ids, torch.zeros(len(token_ids), dtype=torch.long)]),
+    )
+    batch = collate([row], pad_token_id=0, device="cpu")
+    logits = policy.model(**batch, use_cache=False).logits[0, len(prompt) - 1 : -1]
+    return policy.support.log_softmax(logits).gather(1, torch.tensor(token_ids)[:, None])[:, 0]
+
+
+@pytest.fixture(scope="module")
+def policy(make_policy):
+    return make_policy(0)
+
+
+@pytest.fixture
+def groups(policy, prompts):
+    return policy.answer(policy.read(prompts[:5]), sampling=SAMPLING)
+
+
+def test_scores_equal_one_plain_forward_pass(policy, prompts, groups):
+    scores = policy.score(policy.read(prompts[:5]), groups)
+    for row, (prompt, group) in enumerate(zip(prompts[:5], groups, strict=True)):
+        ids = list(group.answers[0].token_ids)
+        expected = plain_logprobs(policy, prompt, ids).detach()
+        assert torch.allclose(scores.logprobs[row, : len(ids)], expected, atol=1e-5)
+        assert (scores.logprobs[row, len(ids) :] == 0).all()
+
+
+def test_gradient_equals_that_of_the_plain_path(policy, prompts, groups):
+    weights = torch.linspace(-1, 1, 12)
+
+    def loss_of(logprobs: Tensor) -> Tensor:
+        return (logprobs * weights[: len(logprobs)]).sum()
+
+    policy.model.zero_grad()
+    scores = policy.score(policy.read(prompts[:5], grad=True), groups, grad=True)
+    shared_loss = sum(loss_of(scores.logprobs[i, : len(g.answers[0])]) for i, g in enumerate(groups))
+    shared_loss.backward()
+    shared = {n: p.grad.clone() for n, p in policy.model.named_parameters() if p.grad is not None}
+    policy.model.zero_grad()
+    plain_loss = sum(
+        loss_of(plain_logprobs(policy, prompt, list(group.answers[0].token_ids)))
+        for prompt, group in zip(prompts[:5], groups, strict=True)
+    )
+    plain_loss.backward()
+    plain = {n: p.grad for n, p in policy.model.named_parameters() if p.grad is not None}
+    policy.model.zero_grad()
+    assert shared_loss.item() == pytest.approx(plain_loss.item(), rel=1e-5)
+    assert shared.keys() == plain.keys()
+    assert any(".visual." in name for name in shared)
+    for name, gradient in plain.items():
+        assert (shared[name] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-7, name
+
+
+def test_a_plain_path_with_another_gradient_would_be_noticed(policy, prompts, groups):
+    """Detached keys and values (a tempting shortcut) give another gradient: the test above is not blind."""
+    prompt, group = prompts[:1], groups[:1]
+    gradients = []
+    for grad in (True, False):
+        policy.model.zero_grad()
+        policy.score(policy.read(prompt, grad=grad), group, grad=True).logprobs.sum().backward()
+        gradients.append(policy.model.model.language_model.layers[0].self_attn.k_proj.weight.grad.clone())
+    policy.model.zero_grad()
+    assert (gradients[0] - gradients[1]).norm() > 0.01 * gradients[0].norm()
+
+
+def test_sampled_logprobs_are_the_scored_ones(policy, prompts, groups):
+    scores = policy.score(policy.read(prompts[:5]), groups)
+    for row, group in enumerate(groups):
+        answer = group.answers[0]
+        assert scores.logprobs[row, : len(answer)].tolist() == pytest.approx(answer.sampler_logprobs, abs=1e-4)
+
+
+def test_left_padding_changes_nothing(policy, prompts):
+    """A prompt scores and answers the same alone and beside longer ones."""
+    lengths = [len(prompt) for prompt in prompts]
+    shortest, longest = prompts[lengths.index(min(lengths))], prompts[lengths.index(max(lengths))]
+    assert len(shortest) < len(longest)
+    alone, beside = policy.read([shortest]), policy.read([longest, shortest])
+    answer_alone = policy.answer(alone, sampling=SAMPLING)[0]
+    answer_beside = policy.answer(beside, sampling=SAMPLING)[1]
+    assert answer_alone.answers[0].token_ids == answer_beside.answers[0].token_ids
+    other = answers_of((longest.id, [1, 2]))
+    score_alone = policy.score(alone, [answer_alone]).logprobs[0]
+    score_beside = policy.score(beside, [*other, answer_alone]).logprobs[1]
+    assert torch.allclose(score_alone, score_beside[: len(score_alone)], atol=1e-5)
+
+
+def test_padded_gradient_equals_the_sum_of_single_ones(policy, prompts):
+    groups = policy.answer(policy.read(prompts[:4]), sampling=SAMPLING)
+    gradients = []
+    for pieces in ([slice(0, 4)], [slice(i, i + 1) for i in range(4)]):
+        policy.model.zero_grad()
+        for piece in pieces:
+            policy.score(policy.read(prompts[piece], grad=True), groups[piece], grad=True).logprobs.sum().backward()
+        gradients.append({n: p.grad.clone() for n, p in policy.model.named_parameters() if p.grad is not None})
+    policy.model.zero_grad()
+    for name, gradient in gradients[1].items():
+        assert (gradients[0][name] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-7, name
+
+
+def test_greedy_answers_equal_transformers_generate(policy, prompts):
+    """The same tokens as `generate`, with the special tokens suppressed there too."""
+    reading = policy.read(prompts[:3])
+    ours = policy.answer(reading, sampling=Sampling(max_new_tokens=12, greedy=True))
+    banned = policy.support.banned.nonzero()[:, 0].tolist() + list(range(policy.support.num_tokens, 384))
+    for prompt, group in zip(prompts[:3], ours, strict=True):
+        batch = collate([prompt], pad_token_id=policy.pad_token_id, device="cpu")
+        written = policy.model.generate(
+            **batch, max_new_tokens=12, do_sample=False, suppress_tokens=banned, pad_token_id=policy.pad_token_id,
+            eos_token_id=policy.support.end_token_id,
+        )  # fmt: skip
+        assert written[0, len(prompt) :].tolist() == list(group.answers[0].token_ids)
+
+
+def test_eight_answers_from_one_reading(policy, prompts):
+    """They differ, each is what the plain path says it is, and the reading is not used up."""
+    reading = policy.read(prompts[:2])
+    groups = policy.answer(reading, count=8, sampling=SAMPLING)
+    assert [len(group.answers) for group in groups] == [8, 8]
+    assert len({answer.token_ids for answer in groups[0]}) > 4
+    scores = policy.score(reading, groups)
+    last = groups[1].answers[7]
+    expected = plain_logprobs(policy, prompts[1], list(last.token_ids)).detach()
+    assert torch.allclose(scores.logprobs[15, : len(last)], expected, atol=1e-5)
+    again = policy.answer(reading, count=8, sampling=SAMPLING)
+    assert [g.answers for g in again] == [g.answers for g in groups]
+
+
+def test_an_answer_is_a_function_of_seed_and_prompt_not_of_its_batch(policy, prompts):
+    together = policy.answer(policy.read(prompts[:4]), sampling=SAMPLING)
+    reverse = policy.answer(policy.read(prompts[:4][::-1]), sampling=SAMPLING)
+    for one, other in zip(together, reversed(reverse), strict=True):
+        assert one.answers[0].token_ids == other.answers[0].token_ids
+    elsewhere = policy.answer(policy.read(prompts[:4]), sampling=replace(SAMPLING, seed=6))
+    assert [g.answers[0].token_ids for g in together] != [g.answers[0].token_ids for g in elsewhere]
+
+
+def test_sampling_follows_the_untruncated_policy(policy, prompts):
+    """4,000 first tokens against their probabilities, for every token the policy gives at least a percent."""
+    reading = policy.read(prompts[:1])
+    first = answers_of((prompts[0].id, [0]))
+    truth = policy.score(reading, first, distribution=True).distribution[0, 0].exp()
+    groups = policy.answer(reading, count=4000, sampling=Sampling(max_new_tokens=1, seed=1))
+    counts = torch.bincount(torch.tensor([a.token_ids[0] for a in groups[0]]), minlength=len(truth)) / 4000
+    likely = truth > 0.01
+    assert likely.sum() > 5
+    assert ((counts - truth)[likely].abs() < 5 * (truth * (1 - truth) / 4000).sqrt()[likely]).all()
+    assert counts[~likely].sum().item() == pytest.approx(truth[~likely].sum().item(), abs=0.03)
+
+
+def test_answers_end_with_the_end_token_or_are_flagged(policy, prompts):
+    end = policy.support.end_token_id
+    groups = policy.answer(policy.read(prompts[:2]), count=200, sampling=Sampling(max_new_tokens=6, seed=2))
+    answers = [answer for group in groups for answer in group]
+    ended = [answer for answer in answers if not answer.truncated]
+    assert ended
+    assert len(ended) < len(answers)
+    for answer in answers:
+        assert (answer.token_ids[-1] == end) is not answer.truncated
+        assert end not in answer.token_ids[:-1]
+        assert answer.truncated == (len(answer) == 6 and answer.token_ids[-1] != end)
+
+
+def test_special_tokens_and_padded_rows_have_no_probability(policy, prompts, processor):
+    reading = policy.read(prompts[:1])
+    distribution = policy.score(reading, answers_of((prompts[0].id, [0])), distribution=True).distribution[0, 0]
+    assert distribution.shape == (len(processor.tokenizer),)
+    specials = [id for id in processor.tokenizer.all_special_ids if id != policy.support.end_token_id]
+    assert len(specials) == 7
+    assert (distribution[specials].exp() == 0).all()
+    assert distribution[policy.support.end_token_id].exp() > 0
+    assert distribution.exp().sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_vocabulary_is_padded_in_the_test_models(policy):
+    assert policy.model.config.text_config.vocab_size > policy.support.num_tokens
+
+
+def test_reading_a_teacher_keeps_no_graph(policy, prompts):
+    reading = policy.read(prompts[:1])
+    assert not any(keys.requires_grad or values.requires_grad for keys, values in reading.keys_values)
+    assert policy.read(prompts[:1], grad=True).keys_values[0][0].requires_grad
+
+
+def test_groups_of_other_prompts_are_refused(policy, prompts, groups):
+    with pytest.raises(ValueError, match="cannot score answers"):
+        policy.score(policy.read(prompts[:5][::-1]), groups)
