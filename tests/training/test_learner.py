@@ -1,0 +1,212 @@
+"""The learner: micro-batches change nothing, a student that is its own teacher stays put, bad numbers move no weight."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from video_opd.errors import EngineError
+from video_opd.methods.on_policy_distillation import OnPolicyDistillation
+from video_opd.objectives import reverse_kl
+from video_opd.recipe import TrainingSettings
+from video_opd.training.control import Probe
+from video_opd.training.learner import Learner
+from video_opd.training.measurements import answer_rows, metrics_row
+from video_opd.vocabulary import Sampling, TokenLosses
+
+SEED = 11
+
+
+@pytest.fixture(scope="module")
+def teacher(make_policy):
+    return make_policy(1).freeze()
+
+
+@pytest.fixture
+def student(make_policy):
+    return make_policy(0)
+
+
+def settings(**changes) -> TrainingSettings:
+    return TrainingSettings(**({"batch_size": 6, "micro_batch_size": 6, "learning_rate": 1e-3} | changes))
+
+
+def method_of(teacher, estimator="sampled", **changes) -> OnPolicyDistillation:
+    return OnPolicyDistillation(teacher=teacher, estimator=estimator, max_new_tokens=8, **changes)
+
+
+class Uneven(OnPolicyDistillation):
+    """Cuts every answer to a length of its own, since random models seldom end a turn."""
+
+    def write(self, student, reading, seed):
+        return tuple(
+            replace(
+                group, answers=tuple(shortened(answer, 2 + sum(map(ord, answer.prompt_id)) % 6) for answer in group)
+            )
+            for group in super().write(student, reading, seed)
+        )
+
+
+def shortened(answer, length: int):
+    return replace(
+        answer, token_ids=answer.token_ids[:length], sampler_logprobs=answer.sampler_logprobs[:length], truncated=True
+    )
+
+
+def gradient_of_step(student, method, prompts, micro_batch_size: int) -> tuple[dict, float]:
+    """The gradient the optimiser is given, before it steps."""
+    student = replace(student, model=copy.deepcopy(student.model))
+    learner = Learner(student, settings(micro_batch_size=micro_batch_size, clip_norm=1e9), total_steps=1)
+    seen: dict[str, torch.Tensor] = {}
+    learner.optimizer.step = lambda: seen.update({n: p.grad.clone() for n, p in learner.parameters.items()})
+    outcome = learner.step(prompts, method, step=0, seed=SEED)
+    return seen, outcome.loss
+
+
+@pytest.mark.parametrize("estimator", ["sampled", "exact"])
+def test_any_split_into_micro_batches_gives_the_same_gradient(student, teacher, prompts, estimator):
+    """Answers have different lengths, so a mean of means would differ."""
+    method = Uneven(teacher=teacher, estimator=estimator, max_new_tokens=8)
+    lengths = {len(g.answers[0]) for g in method.write(student, student.read(prompts[:6]), SEED)}
+    assert len(lengths) > 2
+    whole, loss = gradient_of_step(student, method, prompts[:6], 6)
+    for size in (1, 2, 4):
+        split, split_loss = gradient_of_step(student, method, prompts[:6], size)
+        assert split_loss == pytest.approx(loss, rel=1e-4, abs=1e-6)
+        for name, gradient in whole.items():
+            assert (split[name] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-8, (size, name)
+
+
+def sampling() -> Sampling:
+    return Sampling(max_new_tokens=8, seed=SEED)
+
+
+def test_the_gradient_is_the_sum_over_tokens_divided_by_their_number(student, teacher, prompts):
+    """Computed by hand from the exact reverse KL of the visited states."""
+    gradient, loss = gradient_of_step(student, method_of(teacher, "exact"), prompts[:4], 2)
+    groups = student.answer(student.read(prompts[:4]), sampling=sampling())
+    mine = student.score(student.read(prompts[:4], grad=True), groups, distribution=True, grad=True)
+    theirs = teacher.score(teacher.read(prompts[:4]), groups, distribution=True)
+    by_hand = reverse_kl(mine.distribution, theirs.distribution)[mine.answer_mask].mean()
+    by_hand.backward()
+    assert loss == pytest.approx(by_hand.item(), rel=1e-4)
+    for name, parameter in student.model.named_parameters():
+        assert (gradient[name] - parameter.grad).norm() <= 1e-4 * parameter.grad.norm() + 1e-8, name
+
+
+@pytest.mark.parametrize("estimator", ["sampled", "exact"])
+def test_a_student_that_is_its_own_teacher_stays_where_it_is(student, prompts, estimator):
+    itself = replace(student, model=copy.deepcopy(student.model)).freeze()
+    gradient, loss = gradient_of_step(student, method_of(itself, estimator), prompts[:4], 4)
+    assert loss == pytest.approx(0.0, abs=1e-5)
+    assert max(g.abs().max() for g in gradient.values()) < 1e-4
+
+
+def test_repeated_steps_bring_the_student_to_its_teacher(student, teacher, prompts):
+    learner = Learner(student, settings(learning_rate=3e-3), total_steps=15)
+    method, probe_at = method_of(teacher, "exact"), prompts[:6]
+    distances = []
+    for step in range(15):
+        distances.append(Probe.take(student, teacher, probe_at, sampling()).reverse_kl())
+        learner.step(probe_at, method, step=step, seed=step)
+    assert distances[-1] < 0.5 * distances[0]
+
+
+def test_the_probe_measures_the_same_states_before_and_after(student, teacher, prompts):
+    learner = Learner(student, settings(learning_rate=1e-3), total_steps=1)
+    probe = Probe.take(student, teacher, prompts[:4], sampling())
+    before = probe.reverse_kl()
+    assert before == probe.reverse_kl()
+    learner.step(prompts[:4], method_of(teacher, "exact"), step=0, seed=SEED)
+    assert probe.reverse_kl() < before
+
+
+def test_second_updates_carry_the_importance_ratio(student, teacher, prompts):
+    """The behaviour is that of before the first update; one update has ratio 1 exactly."""
+    seen = []
+
+    class Watched(OnPolicyDistillation):
+        def losses(self, learner, behaviour_logprobs, judgement) -> TokenLosses:
+            seen.append((learner.logprobs.detach() - behaviour_logprobs)[learner.answer_mask].abs().max().item())
+            return super().losses(learner, behaviour_logprobs, judgement)
+
+    learner = Learner(student, settings(updates_per_batch=3, learning_rate=1e-4), total_steps=1)
+    learner.step(prompts[:4], Watched(teacher=teacher, max_new_tokens=8), step=0, seed=SEED)
+    assert seen[0] == 0.0
+    assert 0.0 < seen[1] < seen[2]
+
+
+def test_a_loss_that_is_not_finite_moves_no_weight(student, teacher, prompts):
+    before = {n: p.clone() for n, p in student.model.named_parameters()}
+
+    class Broken(OnPolicyDistillation):
+        def losses(self, learner, behaviour_logprobs, judgement) -> TokenLosses:
+            good = super().losses(learner, behaviour_logprobs, judgement)
+            return replace(good, loss=good.loss * float("nan"))
+
+    learner = Learner(student, settings(), total_steps=1)
+    with pytest.raises(EngineError, match=r"loss is nan on examples .*train-3"):
+        learner.step(prompts[:2], Broken(teacher=teacher, max_new_tokens=8), step=0, seed=SEED)
+    assert all(torch.equal(before[n], p) and p.grad is None for n, p in student.model.named_parameters())
+
+
+def test_clamped_credit_is_counted(student, teacher, prompts):
+    learner = Learner(student, settings(), total_steps=1)
+    row = metrics_row(learner.step(prompts[:4], method_of(teacher, credit_clamp=0.5), step=0, seed=SEED))
+    assert 0 < row["clamped_share"] < 1
+
+
+def test_warm_up_and_decay(student):
+    learner = Learner(student, settings(warmup_steps=4, decay="linear", learning_rate=1.0), total_steps=12)
+    assert [learner.learning_rate(step) for step in (0, 3, 4, 8)] == [0.25, 1.0, 1.0, 0.5]
+    cosine = Learner(student, settings(decay="cosine", learning_rate=1.0), total_steps=10)
+    assert cosine.learning_rate(5) == pytest.approx(0.5)
+    assert Learner(student, settings(), total_steps=10).learning_rate(9) == 1e-3
+
+
+def test_clipping_bounds_the_step_and_reports_the_norm_before_it(student, teacher, prompts):
+    learner = Learner(student, settings(clip_norm=1e-3), total_steps=1)
+    norms = []
+    step = learner.optimizer.step
+    learner.optimizer.step = lambda: (
+        norms.append(torch.stack([p.grad.norm() for p in learner.parameters.values()]).norm()),
+        step(),
+    )
+    outcome = learner.step(prompts[:2], method_of(teacher), step=0, seed=SEED)
+    assert norms[0].item() == pytest.approx(1e-3, rel=1e-3)
+    assert outcome.grad_norm > 1e-2
+
+
+def test_frozen_parameters_stay_and_are_not_in_the_optimiser(student, teacher, prompts):
+    for name, parameter in student.model.named_parameters():
+        parameter.requires_grad_(".visual." not in f".{name}")
+    before = {n: p.clone() for n, p in student.model.named_parameters()}
+    learner = Learner(student, settings(learning_rate=1e-2), total_steps=1)
+    learner.step(prompts[:2], method_of(teacher), step=0, seed=SEED)
+    moved = {n for n, p in student.model.named_parameters() if not torch.equal(before[n], p)}
+    assert moved
+    assert not any(".visual." in name for name in moved)
+
+
+def test_measurements_of_a_step(student, teacher, prompts):
+    learner = Learner(student, settings(micro_batch_size=2), total_steps=1)
+    outcome = learner.step(prompts[:5], method_of(teacher), step=0, seed=SEED)
+    row = metrics_row(outcome)
+    assert row["num_answers"] == 5
+    assert row["sampler_learner_gap"] < 1e-4
+    assert row["entropy"] > 0
+    assert row["num_answer_tokens"] == sum(
+        len(b.judgement.answers[i]) for b in outcome.batches for i in range(len(b.prompts))
+    )
+    assert set(outcome.seconds_by_phase) == {"read", "answer", "teacher", "score", "backward", "step"}
+    rows = answer_rows(outcome, student, 3)
+    assert [r["id"] for r in rows] == [prompt.id for prompt in prompts[:3]]
+    for answer in rows:
+        assert len(answer["tokens"]) == len(answer["credit"]) == len(answer["teacher_logprobs"])
+        for credit, mine, theirs in zip(
+            answer["credit"], answer["sampler_logprobs"], answer["teacher_logprobs"], strict=True
+        ):
+            assert credit == pytest.approx(theirs - mine, abs=1e-3)
