@@ -94,8 +94,6 @@ def shorter() -> Callable[[Prompt, int], Prompt]:
     """A prompt with only its last tokens of text cut away from the front of the question; for odd lengths."""
 
     def cut(prompt: Prompt, count: int) -> Prompt:
-        return replace(
-            prompt, input_ids=prompt.input_ids[count:], mm_token_type_ids=prompt.mm_token_type_ids[count:]
-        )
+        return replace(prompt, input_ids=prompt.input_ids[count:], mm_token_type_ids=prompt.mm_token_type_ids[count:])
 
     return cut

@@ -6,9 +6,16 @@ bug of ours and keeps its traceback. A bad *answer* is neither: it is data, with
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
 
 class UserError(Exception):
-    """Something the user can mend.
+    """Something the user can mend; as text, one line: "cause: reason. Remedy."
+
+    Whoever raises it need not mind capitals, full stops or line breaks.
 
     Args:
         cause: what was found, naming the file, line or key.
@@ -17,10 +24,14 @@ class UserError(Exception):
     """
 
     def __init__(self, cause: str, *, reason: str, remedy: str) -> None:
-        self.cause = cause.rstrip(".")
-        self.reason = reason.rstrip(".")
-        self.remedy = remedy.rstrip(".")
+        self.cause, self.reason, remedy = _clause(cause), _clause(reason), _clause(remedy)
+        self.remedy = remedy[:1].upper() + remedy[1:]
         super().__init__(f"{self.cause}: {self.reason}. {self.remedy}.")
+
+
+def _clause(text: str) -> str:
+    """On one line, without a full stop at its end."""
+    return re.sub(r"\s*[\r\n]+\s*", " ", text.strip()).rstrip(".")
 
 
 class ConfigurationError(UserError):
@@ -33,3 +44,16 @@ class DataError(UserError):
 
 class EngineError(UserError):
     """A model that did not do what the method needs: non-finite loss, a prompt over the limit, out of memory."""
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the operating system says against writing `path` in the block becomes a `ConfigurationError`."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be written",
+            reason=error.strerror or str(error),
+            remedy="choose a place on a disk with space where you may write",
+        ) from error

@@ -89,7 +89,9 @@ def test_one_step_along_the_update_lowers_the_reverse_kl(logits):
     student, teacher = logits
     before = float(expectation(student, teacher, exact_loss).detach())
     moved = (student - 0.1 * gradient(logits, sampled_loss)).detach()
-    weights_of_before = [states(student, s).gather(2, torch.tensor([s])[:, :, None]).sum().exp() for s in product(range(V), repeat=T)]
+    weights_of_before = [
+        states(student, s).gather(2, torch.tensor([s])[:, :, None]).sum().exp() for s in product(range(V), repeat=T)
+    ]
     after = sum(
         float(w.detach()) * float(exact_loss(states(moved, s), states(teacher, s), torch.tensor([s])))
         for w, s in zip(weights_of_before, product(range(V), repeat=T), strict=True)

@@ -1,0 +1,41 @@
+# The commands of this project. `make demo` and `make test` install what is missing first.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# PIP_ARGS: e.g. PIP_ARGS="--constraint requirements.lock" for the versions the numbers in the README were made with.
+PIP_ARGS ?=
+
+.PHONY: demo test lint lock clean
+
+demo: $(VENV)/.installed
+	$(BIN)/video-opd demo
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/mypy
+
+lock: $(VENV)/.installed-dev
+	$(BIN)/pip freeze --exclude-editable | grep -v ' @ ' > requirements.lock
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
+# PyTorch's plain build for Linux runs on the CPU too; its CPU-only build does not get on with torchvision.
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet $(PIP_ARGS) --editable .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet $(PIP_ARGS) --editable ".[dev]"
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
