@@ -1,0 +1,94 @@
+"""Another family through the same door: Qwen2.5-VL, with 28-pixel tokens, no markers, and a clock in its positions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import (
+    AutoTokenizer,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
+)
+
+from video_opd.data.manifest import read_manifest
+from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.source import PromptSource
+from video_opd.data.video import VideoBudget
+from video_opd.policy.load import load_policy, resolve_model
+from video_opd.policy.reading import collate
+from video_opd.vocabulary import Sampling
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory, processor):
+    """Saved and loaded again, as a user's checkpoint is."""
+    tokenizer = AutoTokenizer.from_pretrained(resolve_model("tiny-student"))
+    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in
+           ("image_pad", "video_pad", "vision_start", "vision_end")}  # fmt: skip
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": 384, "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.3,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]},
+            "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None,
+        },
+        vision_config={"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32,
+                       "fullatt_block_indexes": [1], "window_size": 56, "tokens_per_second": 2},
+        image_token_id=ids["image_pad"], video_token_id=ids["video_pad"], vision_start_token_id=ids["vision_start"],
+        vision_end_token_id=ids["vision_end"],
+    )  # fmt: skip
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("qwen2_5")
+    Qwen2_5_VLForConditionalGeneration(config).save_pretrained(folder)
+    Qwen2_5_VLProcessor(
+        image_processor=Qwen2VLImageProcessor(patch_size=14),
+        tokenizer=tokenizer,
+        video_processor=Qwen2VLVideoProcessor(patch_size=14),
+        chat_template=processor.chat_template,
+    ).save_pretrained(folder)
+    return load_policy(str(folder))
+
+
+@pytest.fixture(scope="module")
+def prompts(policy, world):
+    render = PromptRenderer(policy.processor, TEMPLATES["tiny"], VideoBudget(max_frame_tokens=4))
+    return PromptSource(world / "videos", render, num_examples=3).prompts(read_manifest(world / "train.jsonl")[:3])
+
+
+def test_frames_are_cut_in_squares_of_28_pixels(prompts):
+    assert {prompt.grid_thw[1:] for prompt in prompts} == {(4, 4)}
+    assert all(prompt.num_video_tokens == prompt.grid_thw[0] * 4 for prompt in prompts)
+
+
+def test_the_clock_is_that_of_our_frames(prompts):
+    """Two frames a second, two frames a group: one second per group."""
+    for prompt in prompts:
+        assert torch.as_tensor(prompt.model_inputs["second_per_grid_ts"]).tolist() == [pytest.approx(1.0)]
+
+
+def test_read_answer_score_equals_the_plain_path(policy, prompts):
+    groups = policy.answer(policy.read(prompts), sampling=Sampling(max_new_tokens=8, seed=1))
+    scores = policy.score(policy.read(prompts), groups)
+    for row, (prompt, group) in enumerate(zip(prompts, groups, strict=True)):
+        ids = torch.tensor(group.answers[0].token_ids)
+        whole = replace(
+            prompt,
+            input_ids=torch.cat([prompt.input_ids, ids]),
+            mm_token_type_ids=torch.cat([prompt.mm_token_type_ids, torch.zeros_like(ids)]),
+        )
+        batch = collate([whole], pad_token_id=0, device="cpu")
+        with torch.no_grad():
+            logits = policy.model(**batch, use_cache=False).logits[0, len(prompt) - 1 : -1]
+        expected = policy.support.log_softmax(logits).gather(1, ids[:, None])[:, 0]
+        assert torch.allclose(scores.logprobs[row, : len(ids)], expected, atol=1e-5)
+
+
+def test_gradient_reaches_the_vision_tower(policy, prompts):
+    groups = policy.answer(policy.read(prompts[:1]), sampling=Sampling(max_new_tokens=4, seed=1))
+    policy.score(policy.read(prompts[:1], grad=True), groups, grad=True).logprobs.sum().backward()
+    assert policy.model.model.visual.patch_embed.proj.weight.grad.abs().max() > 0
