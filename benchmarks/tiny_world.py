@@ -2,8 +2,8 @@
 
     python benchmarks/tiny_world.py --out runs/benchmark [--seeds 0 1 2] [--estimators sampled exact]
 
-Each run is the recipe recipes/tiny-opd.toml with another seed, and another rendering of training clips; the test set is
-the same for all. Prints the table of the README as JSON; runs that are there already are not repeated.
+Each run is the recipe recipes/tiny-opd.toml with another seed (order of the examples, sampled answers). The test set is
+never looked at but to report. Prints the table of the README as JSON; runs that are there already are not repeated.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def test_braces_in_a_query_are_text():
 @given(st.floats(0, 3600), st.floats(0, 100))
 def test_what_a_template_writes_the_parser_reads(start, length):
     span = Span(round(start, 1), round(start + length, 1))
-    for template in TEMPLATES.values():
+    for template in (TEMPLATES[name] for name in ("timelens", "tiny", "tiny-long")):
         found = parse_answer(template.answer_text(span)).spans
         assert found == (pytest.approx(span),)
 

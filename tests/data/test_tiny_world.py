@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from video_opd.data.manifest import read_manifest
-from video_opd.data.tiny_world import COLOURS, GRID_S, LabelNoise, TinyWorld, build, draw_clip, render
+from video_opd.data.side_questions import read_side_questions
+from video_opd.data.tiny_world import COLOURS, GRID_S, SPLITS, LabelNoise, TinyWorld, build, draw_clip, render
 from video_opd.data.video import VideoBudget, read_frames
 from video_opd.grounding import best_constant_answer, temporal_iou
 from video_opd.seeds import generator
@@ -89,14 +90,26 @@ def test_shares_of_noise_are_what_they_say():
 def test_only_training_annotations_are_noisy(tmp_path):
     """Validation and test are the truth that the same seed draws."""
     manifests = build(tmp_path, seed=7, num_queries={"train": 40, "validation": 6, "test": 6})
-    for split, path in manifests.items():
-        exact = []
+    for split in SPLITS:
+        path, exact = manifests[split], []
         for example in read_manifest(path):
             number, index = int(example.id.split("-")[-2]), int(example.id.split("-")[-1])
             clip = draw_clip(WORLD, generator(7, "tiny-world", split, number), "x")
             assert example.query == clip.events[index].name
             exact.append(example.spans[0] == clip.events[index].span)
         assert all(exact) is (split != "train")
+
+
+def test_side_questions_are_answered_by_the_truth(tmp_path):
+    manifests = build(tmp_path, seed=7, num_queries={"train": 2, "validation": 2, "test": 60})
+    questions = read_side_questions(manifests["before"])
+    assert len(questions) > 25
+    assert {question.answer for question in questions} == {"yes", "no"}
+    for question in questions:
+        clip = draw_clip(WORLD, generator(7, "tiny-world", "test", int(question.id.split("-")[-2])), "x")
+        starts = {event.name: event.span.start_s for event in clip.events}
+        one, other = question.question.split(" visible before ")
+        assert question.answer == ("yes" if starts[one] < starts[other] else "no")
 
 
 def test_building_twice_gives_the_same_bytes(tmp_path):

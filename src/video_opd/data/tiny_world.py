@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from video_opd.data.manifest import write_manifest
+from video_opd.data.side_questions import SideQuestion, write_side_questions
 from video_opd.data.video import write_video
 from video_opd.seeds import generator
 from video_opd.vocabulary import Example, Span
@@ -156,7 +158,23 @@ def examples_of(clip: Clip, *, queries: int, noise: LabelNoise | None, rng: np.r
         )
 
 
+def side_questions_of(clip: Clip) -> Iterator[SideQuestion]:
+    """Is one thing visible before another? Easy for a model that can see, and never trained on by a run: what it loses
+    here it has forgotten. One question a clip, where two things do not begin together."""
+    for one, other in pairwise(clip.events):
+        if one.span.start_s != other.span.start_s:
+            yield SideQuestion(
+                id=f"{clip.id}-before",
+                video=f"{clip.id}.mp4",
+                question=f"{one.name} visible before {other.name}",
+                answer="yes" if one.span.start_s < other.span.start_s else "no",
+                duration=clip.duration_s,
+            )
+            return
+
+
 SPLITS = ("train", "validation", "test")
+SIDE_QUESTIONS = "before"
 
 
 def build(
@@ -174,7 +192,7 @@ def build(
         num_queries: examples a split; default 960 for training (60 steps of 16), 96 for validation, 400 for test.
 
     Returns:
-        The manifest of each split.
+        The manifest of each split, and the file of side questions about the test clips.
     """
     world, noise = world or TinyWorld(), noise or LabelNoise()
     sizes = {"train": 960, "validation": 96, "test": 400} | (num_queries or {})
@@ -183,15 +201,20 @@ def build(
     manifests = {}
     for split in SPLITS:
         examples: list[Example] = []
+        side_questions: list[SideQuestion] = []
         clip_number = 0
         while len(examples) < sizes[split]:
             rng = generator(seed, "tiny-world", split, clip_number)
             clip = draw_clip(world, rng, f"{split}-{seed}-{clip_number:05d}")
             examples += examples_of(clip, queries=queries_per_clip, noise=noise if split == "train" else None, rng=rng)
+            side_questions += side_questions_of(clip)
             target = videos / f"{clip.id}.mp4"
             if not target.exists():
                 write_video(target, render(clip, world), world.fps)
             clip_number += 1
         manifests[split] = folder / f"{split}.jsonl"
         write_manifest(manifests[split], examples[: sizes[split]])
+        if split == "test":
+            manifests[SIDE_QUESTIONS] = folder / f"{SIDE_QUESTIONS}.jsonl"
+            write_side_questions(manifests[SIDE_QUESTIONS], side_questions)
     return manifests

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -59,7 +59,11 @@ class TokenSupport:
         banned[tokenizer.eos_token_id] = False
         return cls(num_tokens=num_tokens, banned=banned, end_token_id=tokenizer.eos_token_id)
 
+    def to(self, device: torch.device | str) -> TokenSupport:
+        """The same support, with its mask where the logits will be."""
+        return replace(self, banned=self.banned.to(device))
+
     def log_softmax(self, logits: Tensor) -> Tensor:
         """Log-probs over the support, float32, from raw logits (..., at least V) of any dtype: (..., V)."""
         logits = logits[..., : self.num_tokens].float()
-        return torch.log_softmax(logits.masked_fill(self.banned.to(logits.device), IMPOSSIBLE), dim=-1)
+        return torch.log_softmax(logits.masked_fill(self.banned, IMPOSSIBLE), dim=-1)

@@ -145,10 +145,11 @@ def _validation(standing: verdict.Standing) -> Figure | None:
         return None
     bounds = [(float(student.step or 0), student.intervals.get("miou")) for student in standing.curve]
     rules = []
-    if standing.teacher is not None:
+    if standing.teacher is not None and standing.curve_is_comparable:
         rules.append(figures.Rule(standing.teacher.miou, f"teacher {standing.teacher.miou:.2f}", "teacher"))
-    if standing.floor is not None:
-        rules.append(figures.Rule(standing.floor, f"best constant answer {standing.floor:.2f}", "floor"))
+    floor = standing.curve[-1].constant_miou
+    if floor is not None:
+        rules.append(figures.Rule(floor, f"best constant answer {floor:.2f}", "floor"))
     (first_step, first), (last_step, last) = points[0], points[-1]
     return Figure(
         heading=f"mIoU on {verdict.kind_of_queries(standing.curve[-1])}",

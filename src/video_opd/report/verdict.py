@@ -21,7 +21,7 @@ class Standing:
     """The student at the end, or as far as it has come."""
     teacher: Evaluation | None = None
     curve: tuple[Evaluation, ...] = ()
-    """The student's, by step; one a step."""
+    """The student's by step, one a step, on whichever set of queries was asked most often while training."""
 
     @classmethod
     def of(cls, evaluations: list[Evaluation]) -> Self:
@@ -36,16 +36,20 @@ class Standing:
         comparable = [
             found for found in evaluations if (found.split, found.num_queries) == (newest.split, newest.num_queries)
         ]
-        # In the order of names, so that of one step student-… stands for validation-…, which is the same model.
-        curve = {found.step: found for found in reversed(comparable) if found in students}
-        at_start = named.get("student-before") or curve.get(0)
+        curve = _longest_curve(students)
+        at_start = named.get("student-before") or next((s for s in comparable if s in students and s.step == 0), None)
         teacher = named.get("teacher")
         return cls(
             before=at_start if at_start in comparable else None,
             after=newest if newest is not at_start else None,
             teacher=teacher if teacher in comparable else None,
-            curve=tuple(curve[step] for step in sorted(step for step in curve if step is not None)),
+            curve=curve,
         )
+
+    @property
+    def curve_is_comparable(self) -> bool:
+        """The curve is on the queries of before, after and teacher."""
+        return bool(self.curve) and all(_queries(known) == _queries(self.curve[-1]) for known in self.known)
 
     @property
     def known(self) -> list[Evaluation]:
@@ -63,11 +67,25 @@ class Standing:
         return next((found.convention for found in self.known if found.convention), {})
 
 
+def _queries(evaluation: Evaluation) -> tuple[str | None, int | None]:
+    return evaluation.split, evaluation.num_queries
+
+
+def _longest_curve(students: list[Evaluation]) -> tuple[Evaluation, ...]:
+    """The evaluations of one set of queries, that with most of them."""
+    sets: dict[tuple[str | None, int | None], dict[int, Evaluation]] = {}
+    # In the order of names, so that of one step student-… stands for validation-…, which is the same model.
+    for student in reversed(students):
+        sets.setdefault(_queries(student), {})[student.step or 0] = student
+    longest = max(sets.values(), key=len, default={})
+    return tuple(longest[step] for step in sorted(longest))
+
+
 def kind_of_queries(evaluation: Evaluation) -> str:
     """ "held-out queries", as far as the name of the split tells."""
     if not evaluation.split:
         return "queries"
-    return f"{evaluation.split} queries" if evaluation.split.startswith("train") else "held-out queries"
+    return f"{evaluation.split} queries" if evaluation.split.startswith(("train", "valid")) else "held-out queries"
 
 
 def elapsed(contents: RunContents, until_step: float = math.inf) -> float:

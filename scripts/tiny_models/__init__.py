@@ -1,0 +1,1 @@
+"""How the tiny models that ship with the package are made."""

@@ -1,0 +1,54 @@
+"""How many side questions a model answers with the right word: before and after a run, this is what it forgot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from video_opd.data.side_questions import SideQuestion
+from video_opd.data.source import PromptSource
+from video_opd.policy.load import Policy
+from video_opd.vocabulary import Sampling
+
+MAX_NEW_TOKENS = 16
+NUM_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideScore:
+    """Accuracy on side questions."""
+
+    accuracy: float
+    interval: tuple[float, float]
+    """95 % percentile bootstrap over questions."""
+    num_questions: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For an evaluation's file."""
+        return {"accuracy": self.accuracy, "interval": list(self.interval), "num_questions": self.num_questions}
+
+
+def ask(policy: Policy, questions: Sequence[SideQuestion], source: PromptSource, *, batch_size: int) -> SideScore:
+    """Greedy answers, right when they are the expected word but for case, blanks and a full stop."""
+    right: list[bool] = []
+    for start in range(0, len(questions), batch_size):
+        batch = questions[start : start + batch_size]
+        expected = {question.id: question.answer for question in batch}
+        prompts = source.prompts([question.as_example() for question in batch])
+        answered: dict[str, str] = {}
+        if prompts:
+            sampling = Sampling(max_new_tokens=MAX_NEW_TOKENS, greedy=True)
+            groups = policy.answer(policy.read(prompts), sampling=sampling)
+            answered = {group.prompt_id: group.answers[0].text for group in groups}
+        right += [_plain(answered.get(id, "")) == _plain(word) for id, word in expected.items()]
+    scores = np.array(right, dtype=np.float64)
+    draws = np.random.default_rng(0).integers(0, len(scores), (NUM_RESAMPLES, len(scores)))
+    low, high = np.quantile(scores[draws].mean(axis=1), [0.025, 0.975])
+    return SideScore(accuracy=float(scores.mean()), interval=(float(low), float(high)), num_questions=len(scores))
+
+
+def _plain(text: str) -> str:
+    return text.strip().strip(".").strip().lower()
