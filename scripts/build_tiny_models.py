@@ -59,6 +59,7 @@ def build(name: str, out: Path, seed: int, steps: int) -> None:
 
 
 def main() -> None:
+    """One process a model."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("src/video_opd/models"))
     parser.add_argument("--only", choices=tuple(STEPS))

@@ -28,8 +28,8 @@ EXAM_START = 10**7
 
 
 class Scaffold(nn.Module):
-    """Two throw-away heads at the video tokens: what is in these frames (on the vision tower's output), and is the thing
-    asked for in them (on the language model's)? Without them both models sit on a plateau for a thousand steps."""
+    """Two throw-away heads at the video tokens: what is in these frames (on the vision tower's output), and is the
+    thing asked for in them (on the language model's)? Without them both models sit on a plateau for a thousand steps."""
 
     def __init__(self, model: Qwen3VLForConditionalGeneration) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Scaffold(nn.Module):
         self.seen: Tensor | None = None
         self.hook = model.model.visual.merger.register_forward_hook(self._keep)
 
-    def _keep(self, module: nn.Module, inputs: object, output: Tensor) -> None:
+    def _keep(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
         self.seen = output
 
     def what_is_there(self, lessons: list[Lesson]) -> Tensor:
