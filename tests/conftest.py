@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tomli_w
 import torch
 from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
@@ -17,6 +18,7 @@ from video_opd.data.source import PromptSource
 from video_opd.data.video import VideoBudget
 from video_opd.policy.load import Policy, resolve_model
 from video_opd.policy.support import TokenSupport
+from video_opd.recipe import GROUNDING_FILE, AnswerSettings, GroundingDefaults, PromptSettings, VideoSettings
 from video_opd.vocabulary import Prompt
 
 torch.set_num_threads(1)
@@ -97,3 +99,43 @@ def shorter() -> Callable[[Prompt, int], Prompt]:
         return replace(prompt, input_ids=prompt.input_ids[count:], mm_token_type_ids=prompt.mm_token_type_ids[count:])
 
     return cut
+
+
+@pytest.fixture(scope="session")
+def models(make_policy, tmp_path_factory) -> dict[str, str]:
+    """Folders of a random student and a random teacher, asked as the tiny world is."""
+    folders = {}
+    for seed, name in enumerate(("student", "teacher")):
+        folder = tmp_path_factory.mktemp("models") / name
+        policy = make_policy(seed)
+        policy.model.save_pretrained(folder)
+        policy.processor.save_pretrained(folder)
+        defaults = GroundingDefaults(
+            prompt=PromptSettings(template="tiny"),
+            video=VideoSettings(max_frames=64, max_tokens=64, max_frame_tokens=1),
+            answers=AnswerSettings(max_new_tokens=8),
+        )
+        (folder / GROUNDING_FILE).write_text(defaults.model_dump_json())
+        folders[name] = str(folder)
+    return folders
+
+
+@pytest.fixture
+def recipe_file(models, world, tmp_path) -> Path:
+    """A recipe that trains the random student for two short steps on the tiny tiny world."""
+    tables = {
+        "name": "tiny-tiny",
+        "student": {"model": models["student"]},
+        "teacher": {"model": models["teacher"]},
+        "data": {"videos": str(world / "videos")}
+        | {split: str(world / f"{split}.jsonl") for split in ("train", "validation", "test")},
+        "prompt": {"template": "tiny"},
+        "video": {"max_frames": 64, "max_tokens": 64, "max_frame_tokens": 1},
+        "answers": {"max_new_tokens": 8},
+        "training": {"steps": 2, "batch_size": 4, "micro_batch_size": 4, "learning_rate": 1e-3},
+        "schedule": {"checkpoint_every": 1, "probe_every": 0},
+        "compute": {"device": "cpu", "threads": 1, "evaluation_batch_size": 4},
+    }
+    path = tmp_path / "recipe.toml"
+    path.write_text(tomli_w.dumps(tables))
+    return path

@@ -29,7 +29,8 @@ EXAM_START = 10**7
 
 class Scaffold(nn.Module):
     """Two throw-away heads at the video tokens: what is in these frames (on the vision tower's output), and is the
-    thing asked for in them (on the language model's)? Without them both models sit on a plateau for a thousand steps."""
+    thing asked for in them (on the language model's)? Without them both models stay on a plateau for a thousand
+    steps."""
 
     def __init__(self, model: Qwen3VLForConditionalGeneration) -> None:
         super().__init__()

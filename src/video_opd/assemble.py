@@ -13,12 +13,13 @@ import torch
 from video_opd.data import tiny_world
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate
-from video_opd.data.source import PromptSource
+from video_opd.data.source import PromptSource, require_folder
 from video_opd.data.video import VideoBudget
-from video_opd.errors import ConfigurationError
+from video_opd.errors import ConfigurationError, writing
 from video_opd.methods import Method
 from video_opd.methods.on_policy_distillation import OnPolicyDistillation
 from video_opd.policy.load import Policy, load_policy
+from video_opd.policy.location import resolve_model
 from video_opd.recipe import (
     ComputeSettings,
     DataSettings,
@@ -36,6 +37,23 @@ from video_opd.vocabulary import Example
 
 REMEMBERED_TOKENS = 400_000
 """Video tokens worth of prompts kept in memory: 6 KB of patches each, so about 2.5 GB."""
+
+
+def refuse_early(recipe: Recipe) -> None:
+    """Look for what is wrong with a recipe before a run folder is made and the models are loaded.
+
+    Raises:
+        ConfigurationError: a model that is not there, a template nobody knows, a video budget nothing fits.
+        DataError: a manifest that cannot be used, or no videos folder.
+    """
+    template_of(recipe.prompt)
+    budget_of(recipe.video)
+    for model in (recipe.student.model, recipe.teacher.model):
+        resolve_model(model)
+    if not to_be_rendered(recipe.data):
+        require_folder(recipe.data.videos)
+        for path in manifests_of(recipe.data):
+            read_manifest(path)
 
 
 def assemble(recipe: Recipe, run: RunDirectory) -> tuple[Parts, TrainingState]:
@@ -160,19 +178,31 @@ def budget_of(settings: VideoSettings) -> VideoBudget:
     )
 
 
+def manifests_of(data: DataSettings) -> list[Path]:
+    """The manifests a recipe names."""
+    return [path for path in (data.train, data.validation, data.test) if path]
+
+
+def to_be_rendered(data: DataSettings) -> bool:
+    """Whether the recipe asks for the tiny world and it is not there yet."""
+    return data.tiny_world is not None and not all(path.exists() for path in manifests_of(data))
+
+
 def prepare_data(data: DataSettings) -> None:
     """Render the tiny world where a recipe asks for it and it is not there yet."""
-    if data.tiny_world is None or all(path.exists() for path in (data.train, data.validation, data.test) if path):
+    if data.tiny_world is None or not to_be_rendered(data):
         return
     world = data.tiny_world
-    tiny_world.build(
-        Path(data.videos).parent,
-        noise=tiny_world.LabelNoise(
-            wrong_share=world.wrong_share, imprecise_share=world.imprecise_share, jitter_s=world.jitter_s
-        ),
-        seed=world.seed,
-        num_queries={"train": world.num_train, "validation": world.num_validation, "test": world.num_test},
-    )
+    folder = data.videos.parent
+    with writing(folder):
+        tiny_world.build(
+            folder,
+            noise=tiny_world.LabelNoise(
+                wrong_share=world.wrong_share, imprecise_share=world.imprecise_share, jitter_s=world.jitter_s
+            ),
+            seed=world.seed,
+            num_queries={"train": world.num_train, "validation": world.num_validation, "test": world.num_test},
+        )
 
 
 def prepare_compute(compute: ComputeSettings) -> None:

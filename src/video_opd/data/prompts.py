@@ -8,6 +8,7 @@ it hears the question does not learn (docs/LOG.md).
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 CLOCK_HZ = 1_000_000
 """Frame times reach the processor as whole ticks of this clock, since it takes frame numbers and a frame rate: with the
 real rate, the times of a video of variable frame rate would drift away from the truth."""
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Prompts are rendered on decoding threads too, and a fast tokenizer that two threads use says "Already borrowed"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +66,10 @@ TEMPLATES = {
         user="{video}Please find the visual event described by the sentence '{query}', determining its starting and "
         "ending times. The format should be: 'The event happens in <start time> - <end time> seconds'."
     ),
+    # The tiny world's: a short answer, one that first writes down what is seen frame by frame, and a yes or no.
     "tiny": PromptTemplate(user="When is {query} visible?{video}"),
+    "tiny-long": PromptTemplate(user="Watch: when is {query} visible?{video}"),
+    "tiny-before": PromptTemplate(user="Is {query}?{video}", answer="yes"),
 }
 
 
@@ -94,14 +101,15 @@ class PromptRenderer:
         """
         import torch
 
-        text = self.processor.apply_chat_template(
-            [{"role": "user", "content": self.template.content(clean_query(example.query))}],
-            tokenize=False,
-            add_generation_prompt=True,
-        )
-        text = self._unwrapped(text)
         video = torch.from_numpy(frames.images).permute(0, 3, 1, 2)
-        batch = self.processor(text=[text], videos=[video], return_tensors="pt", **self._video_arguments(frames))
+        with _ONE_AT_A_TIME:
+            text = self.processor.apply_chat_template(
+                [{"role": "user", "content": self.template.content(clean_query(example.query))}],
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+            text = self._unwrapped(text)
+            batch = self.processor(text=[text], videos=[video], return_tensors="pt", **self._video_arguments(frames))
         input_ids = batch["input_ids"][0]
         grid = tuple(int(n) for n in batch["video_grid_thw"][0])
         prompt = Prompt(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,8 +12,35 @@ from pathlib import Path
 from video_opd.data.manifest import resolve_video
 from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video import read_frames
-from video_opd.errors import DataError, EngineError
+from video_opd.errors import DataError, EngineError, UserError
 from video_opd.vocabulary import Example, Prompt
+
+_log = logging.getLogger(__name__)
+
+
+def require_folder(videos: Path) -> None:
+    """Say that there is no videos folder once, and not for every video.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not videos.is_dir():
+        raise DataError(
+            f"videos folder {videos}: no such folder",
+            reason="the manifest's video paths start from there",
+            remedy="give the folder that holds the videos",
+        )
+
+
+def render(renderer: PromptRenderer, video: Path, example: Example) -> Prompt:
+    """Decode a video and put an example's question about it.
+
+    Raises:
+        DataError: the video cannot be used.
+        EngineError: the frames do not fit the budget.
+    """
+    budget = replace(renderer.budget, pixels_per_token_side=renderer.pixels_per_token_side)
+    return renderer(example, read_frames(video, budget, example.clip))
 
 
 class PromptSource:
@@ -48,12 +76,7 @@ class PromptSource:
         Raises:
             DataError: the video cannot be used.
         """
-        budget = self.renderer.budget
-        side = self.renderer.pixels_per_token_side
-        frames = read_frames(
-            resolve_video(self.videos, example), replace(budget, pixels_per_token_side=side), example.clip
-        )
-        return self.renderer(example, frames)
+        return render(self.renderer, resolve_video(self.videos, example), example)
 
     def prefetch(self, examples: Iterable[Example]) -> None:
         """Start decoding what will be asked for next."""
@@ -80,7 +103,7 @@ class PromptSource:
             try:
                 usable.append(self._prompt(example))
             except DataError as error:
-                self.set_aside[example.id] = str(error)
+                self.set_aside[example.id] = f"{error.cause}: {error.reason}"
         self._refuse_if_too_many()
         return usable
 
@@ -107,6 +130,13 @@ class PromptSource:
             )
 
     def close(self) -> None:
-        """Stop the decoding threads."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        """Stop the decoding threads, and tell of what failed on them and was never asked for."""
+        if self._pool is None:
+            return
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        while self._coming:
+            id, coming = self._coming.popitem()
+            error = None if coming.cancelled() else coming.exception()
+            if error is not None:
+                bug = None if isinstance(error, UserError) else error
+                _log.warning("example %s was decoded ahead in vain: %s", id, error, exc_info=bug)

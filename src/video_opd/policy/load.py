@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
-from video_opd.errors import ConfigurationError
+from video_opd.errors import ConfigurationError, EngineError
 from video_opd.policy import answering, reading, scoring
+from video_opd.policy.location import resolve_model
 from video_opd.policy.reading import Reading
 from video_opd.policy.support import TokenSupport
 from video_opd.vocabulary import AnswerGroup, Prompt, Sampling, TokenScores
-
-BUNDLED = ("tiny-student", "tiny-teacher")
 
 
 @dataclass(eq=False)
@@ -85,42 +85,6 @@ class Policy:
         return hashlib.sha256(vocabulary.encode()).hexdigest()[:16]
 
 
-def resolve_model(name: str) -> str:
-    """The folder or hub name behind a model's name.
-
-    Raises:
-        ConfigurationError: it looks like a folder but is none, or the folder lacks what a model needs.
-    """
-    if name in BUNDLED:
-        return str(files("video_opd") / "models" / name)
-    folder = Path(name)
-    if not folder.exists():
-        if name.startswith((".", "/", "~")) or name.count("/") != 1:
-            raise ConfigurationError(
-                f"model {name!r} is not a folder",
-                reason="it is neither a folder here, nor of the form owner/name, nor one of " + ", ".join(BUNDLED),
-                remedy="give the folder that holds config.json and *.safetensors",
-            )
-        return name
-    missing = [file for file in ("config.json", "tokenizer_config.json") if not (folder / file).is_file()]
-    if not any(folder.glob("*.safetensors")):
-        pickled = any(folder.glob("*.bin"))
-        raise ConfigurationError(
-            f"model folder {name} has no *.safetensors",
-            reason="weights are read from safetensors only" + (", and *.bin files can run code" if pickled else ""),
-            remedy="save the model with save_pretrained of a current transformers"
-            if pickled
-            else "give another folder",
-        )
-    if missing:
-        raise ConfigurationError(
-            f"model folder {name} has no {' and no '.join(missing)}",
-            reason="model, tokenizer and processor are loaded from one folder",
-            remedy="save the processor beside the model with processor.save_pretrained(folder)",
-        )
-    return name
-
-
 def load_policy(
     name: str,
     *,
@@ -138,32 +102,91 @@ def load_policy(
         autocast: type to compute in, if another.
 
     Raises:
-        ConfigurationError: nothing loadable there.
+        ConfigurationError: nothing loadable there, weights that do not fill the model, or no such device.
+        EngineError: the model does not fit the device.
     """
-    where = resolve_model(name)
-    arguments: dict[str, Any] = {"trust_remote_code": False, "revision": revision}
-    transformers_logging.disable_progress_bar()
-    try:
-        config = AutoConfig.from_pretrained(where, **arguments)
-        processor = AutoProcessor.from_pretrained(where, **arguments)
-        model = AutoModelForImageTextToText.from_pretrained(where, dtype=weights, use_safetensors=True, **arguments)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    folder = resolve_model(name, revision)
+    where = _device(device)
+    with _loading(name, "config"):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with _loading(name, "tokenizer or processor"):
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+    if not hasattr(processor, "video_processor") or processor.chat_template is None:
+        lacking = "chat template" if hasattr(processor, "video_processor") else "video processor"
         raise ConfigurationError(
-            f"model {name!r} cannot be loaded",
-            reason=str(error).strip().splitlines()[0],
-            remedy="check the name, or the folder's config.json, tokenizer and processor files",
-        ) from error
-    if not hasattr(processor, "video_processor"):
-        raise ConfigurationError(
-            f"model {name!r} ({config.model_type}) has no video processor",
-            reason="grounding needs a model that takes video",
+            f"model {name!r} ({config.model_type}) has no {lacking}",
+            reason="a question about a video could not be put to it",
             remedy="use a Qwen-VL model or another video-language model of the same processor conventions",
         )
-    model.eval().to(device)
+    support = TokenSupport.of(processor.tokenizer, config)
+    with _loading(name, "weights"):
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            folder,
+            dtype=weights,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they come back in the report, to be refused with a name
+        )
+    _refuse_random_weights(name, model, report)
+    try:
+        model.eval().to(where)
+    except torch.OutOfMemoryError as error:
+        raise EngineError(
+            f"model {name!r} does not fit {where}",
+            reason=str(error).splitlines()[0],
+            remedy="free the device, or take a larger one, a smaller model or bfloat16",
+        ) from error
     return Policy(
         name=name,
         model=model,
         processor=processor,
-        support=TokenSupport.of(processor.tokenizer, config),
+        support=support.to(where),
         autocast=autocast,
     )
+
+
+@contextmanager
+def _loading(name: str, part: str) -> Iterator[None]:
+    """What transformers and its libraries raise at a broken file becomes one sentence, without their progress bars."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # its report of unfilled weights is a screenful; ours is a sentence
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+        kind = "" if type(error) in (OSError, ValueError) else f"{type(error).__name__}: "
+        raise ConfigurationError(
+            f"model {name!r}: its {part} cannot be loaded",
+            reason=shorten(f"{kind}{error}", 300, placeholder=" …"),
+            remedy="download or save the folder again, and check that it is a video-language model",
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
+def _refuse_random_weights(name: str, model: Any, report: dict[str, Any]) -> None:
+    """Transformers fills what a checkpoint lacks with random numbers and a warning. Never here."""
+    mismatched = [key for key, *_ in report["mismatched_keys"]]  # with the two shapes
+    unfilled = sorted([*report["missing_keys"], *mismatched])
+    if unfilled:
+        raise ConfigurationError(
+            f"model {name!r}: its files do not fill {len(unfilled)} of {len(model.state_dict())} weights, "
+            f"such as {unfilled[0]}",
+            reason="those would be random, and nothing would look wrong",
+            remedy="check that config.json and *.safetensors are of one model and complete",
+        )
+
+
+def _device(name: str) -> torch.device:
+    """The device of that name, if there is one."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: a torch without CUDA, asked for it
+        raise ConfigurationError(
+            f"device {name!r} cannot be used",
+            reason=str(error).splitlines()[0],
+            remedy="give auto, cpu, or cuda on a machine with a GPU that torch sees",
+        ) from error
+    return device

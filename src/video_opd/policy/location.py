@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,35 +13,62 @@ BUNDLED = ("tiny-student", "tiny-teacher")
 """Models that ship with the package."""
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
+"""Neither pickled weights nor code."""
+
+_PARTS = {
+    "config": ("config.json",),
+    "tokenizer": ("tokenizer.json", "vocab.json", "tokenizer.model"),
+    "processor": ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json"),
+}
+"""What stands beside the weights; one file of each."""
 
 
-def resolve_model(name: str) -> str:
-    """The folder or hub name behind a model's name.
+def resolve_model(name: str, revision: str | None = None) -> Path:
+    """The folder behind a model's name: a folder, a hub name (downloaded if it is not yet), or one of `BUNDLED`.
 
     Raises:
-        ConfigurationError: it is neither, or the folder lacks what a model needs.
+        ConfigurationError: it is none of these, the hub does not give it, or the folder lacks what a model needs.
     """
     if name in BUNDLED:
-        return str(files("video_opd") / "models" / name)
-    folder = Path(name).expanduser()
-    if not folder.exists():
-        if not _HUB_NAME.fullmatch(name):
-            raise ConfigurationError(
-                f"model {name!r} is not a folder",
-                reason=f"it is neither a folder here, nor of the form owner/name, nor one of {', '.join(BUNDLED)}",
-                remedy="give the folder that holds config.json and *.safetensors",
-            )
-        return name
+        folder = Path(str(files("video_opd"))) / "models" / name
+    else:
+        folder = Path(name).expanduser()
+        if not folder.exists():
+            if not _HUB_NAME.fullmatch(name):
+                raise ConfigurationError(
+                    f"model {name!r} is not a folder",
+                    reason=f"it is neither a folder here, nor of the form owner/name, nor one of {', '.join(BUNDLED)}",
+                    remedy="give the folder that holds config.json and *.safetensors",
+                )
+            folder = _downloaded(name, revision)
     _refuse_incomplete(folder)
-    return str(folder)
+    return folder
+
+
+@cache
+def _downloaded(name: str, revision: str | None) -> Path:
+    """The hub's snapshot in the local cache. Asked once, so that without a network it ends at once and not after the
+    minutes for which transformers retries every single file."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HTTPError  # httpx's, under whichever name the hub's library imports it
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES))
+    except (OSError, ValueError, HTTPError) as error:
+        raise ConfigurationError(
+            f"model {name!r} is no folder here and cannot be had from the Hugging Face hub",
+            reason=str(error.__cause__ or error).strip().splitlines()[0],
+            remedy="check the spelling and the network, sign in with `hf auth login` if it is gated, or give a folder",
+        ) from error
 
 
 def _refuse_incomplete(folder: Path) -> None:
     if not folder.is_dir():
         raise ConfigurationError(
             f"model {folder} is a file",
-            reason="a model is a folder of weights, config and tokenizer",
-            remedy="give the folder that holds config.json and *.safetensors",
+            reason="a model is a folder with weights, config, tokenizer and processor",
+            remedy="give the folder",
         )
     if not any(folder.glob("*.safetensors")):
         pickled = any(folder.glob("*.bin"))
@@ -51,10 +79,10 @@ def _refuse_incomplete(folder: Path) -> None:
             if pickled
             else "give the folder that holds config.json and *.safetensors",
         )
-    missing = [file for file in ("config.json", "tokenizer_config.json") if not (folder / file).is_file()]
-    if missing:
-        raise ConfigurationError(
-            f"model folder {folder} has no {' and no '.join(missing)}",
-            reason="model, tokenizer and processor are loaded from one folder",
-            remedy="save the processor beside the model with processor.save_pretrained(folder)",
-        )
+    for part, names in _PARTS.items():
+        if not any((folder / file).is_file() for file in names):
+            raise ConfigurationError(
+                f"model folder {folder} has no {part} ({' or '.join(names)})",
+                reason="a video-language model is loaded with all its parts from one folder",
+                remedy="give the folder of a whole one, or put it there with processor.save_pretrained(folder)",
+            )

@@ -1,0 +1,209 @@
+"""The checks: each looks at one thing that silently ruins a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from video_opd.assemble import (
+    make_source,
+    template_of,
+)
+from video_opd.data.ablation import ABLATIONS
+from video_opd.doctor.patient import Finding, Patient, answer, score
+from video_opd.grounding import best_iou, parse_answer
+from video_opd.objectives import sampled_credit
+from video_opd.policy.location import resolve_model
+from video_opd.recipe import GROUNDING_FILE, Recipe, load_grounding_defaults
+from video_opd.vocabulary import Prompt, Sampling, flatten
+
+ROUNDING_NATS = {"float32": 1e-3, "bfloat16": 0.1}
+"""How far two computations of one log-prob may lie apart."""
+BLIND_NATS = 0.02
+"""A teacher whose answers lose less than this per token without the video does not look at it."""
+
+
+def _same_prompt(patient: Patient) -> Iterator[Finding]:
+    """The teacher's own processor makes the same ids, grid, times and pixels of a clip as the student's."""
+    mine = patient.prompts[0]
+    source = make_source(patient.recipe, patient.teacher, [mine.example])
+    theirs = source.render(mine.example)
+    source.close()
+    same = {
+        "token ids": torch.equal(mine.input_ids, theirs.input_ids),
+        "grid": mine.grid_thw == theirs.grid_thw,
+        "frame times": mine.frame_times_s == theirs.frame_times_s,
+        "pixels": torch.equal(mine.pixel_values, theirs.pixel_values),
+    }
+    different = [name for name, equal in same.items() if not equal]
+    times = ", ".join(f"{time_s:.2f}" for time_s in mine.frame_times_s[:3])
+    yield Finding(
+        checked="student's and teacher's processors render the same prompt",
+        found=f"different: {', '.join(different)}"
+        if different
+        else f"same ids ({len(mine)}), grid {mine.grid_thw}, frame times ({times} … s) and pixels",
+        verdict="fail" if different else "ok",
+        remedy="take student and teacher from one family and one release" if different else "",
+    )
+
+
+def _zero_credit(patient: Patient) -> Iterator[Finding]:
+    """A student that is its own teacher gets no credit, and scoring twice gives the same numbers."""
+    first, again = (
+        torch.cat(score(patient.student, patient.prompts, patient.groups, patient.recipe)) for _ in range(2)
+    )
+    limit = ROUNDING_NATS[patient.recipe.compute.precision]
+    credit = float(sampled_credit(first[None], again[None]).abs().max())
+    yield Finding(
+        checked="teacher == student gives zero credit; scoring twice gives the same numbers",
+        found=f"largest credit {credit:.1e} nats",
+        verdict="ok" if credit <= limit else "fail",
+        remedy=""
+        if credit <= limit
+        else "the model is not deterministic here: look for dropout or a wrong device setting",
+    )
+    sampler = torch.tensor([value for each in flatten(patient.groups) for value in each.sampler_logprobs])
+    gap = float((sampler - first.cpu()).abs().mean())
+    yield Finding(
+        checked="the log-prob recorded when sampling is the one that is trained on",
+        found=f"mean gap {gap:.1e} nats per token",
+        verdict="ok" if gap <= limit else "fail",
+        remedy="" if gap <= limit else "sampler and learner run different models or prompts",
+    )
+
+
+def _teacher_sees(patient: Patient) -> Iterator[Finding]:
+    """The teacher's scores of its own answers fall when the video is shuffled, reversed or taken away."""
+    teacher, recipe = patient.teacher, patient.recipe
+    groups = answer(teacher, patient.prompts, _greedy(recipe), recipe)
+
+    def mean_logprob(prompts: Sequence[Prompt]) -> float:
+        return float(torch.cat(score(teacher, prompts, groups, recipe)).mean())
+
+    intact = mean_logprob(patient.prompts)
+    drops = {
+        name: intact - mean_logprob([spoil(prompt) for prompt in patient.prompts]) for name, spoil in ABLATIONS.items()
+    }
+    blind = drops["removed"] < BLIND_NATS
+    timeless = max(drops["shuffled"], drops["reversed"]) < BLIND_NATS
+    yield Finding(
+        checked="the teacher's scores fall when the video is shuffled, reversed or removed",
+        found="loss in nats per answer token: " + ", ".join(f"{name} {drop:.3f}" for name, drop in drops.items()),
+        verdict="fail" if blind else "warn" if timeless else "ok",
+        remedy="the teacher does not look at the video: check its processor, frames and prompt"
+        if blind
+        else "the teacher does not mind the order of the frames: check their times"
+        if timeless
+        else "",
+    )
+
+
+def _accuracy(patient: Patient) -> Iterator[Finding]:
+    """The teacher is better than the student, by the (possibly noisy) annotations."""
+    means, parsed = {}, {}
+    for name, policy in (("student", patient.student), ("teacher", patient.teacher)):
+        groups = answer(policy, patient.prompts, _greedy(patient.recipe), patient.recipe)
+        spans = [parse_answer(group.answers[0].text).spans for group in groups]
+        ious = [
+            best_iou(found[0], prompt.example.spans) if found else 0.0
+            for found, prompt in zip(spans, patient.prompts, strict=True)
+        ]
+        means[name], parsed[name] = sum(ious) / len(ious), sum(bool(found) for found in spans)
+    count = len(patient.prompts)
+    mute = parsed["teacher"] < 0.8 * count
+    yield Finding(
+        checked=f"greedy answers to {count} training examples, against their annotations",
+        found="; ".join(f"{name} mIoU {means[name]:.2f}, {parsed[name]} of {count} readable" for name in means),
+        verdict="fail" if mute else "ok" if means["teacher"] > means["student"] else "warn",
+        remedy="the teacher's answers cannot be read: is this the prompt it was trained with?"
+        if mute
+        else ""
+        if means["teacher"] > means["student"]
+        else "a teacher no better than its student has little to teach; look at more examples with --examples",
+    )
+
+
+def _tokens(patient: Patient) -> Iterator[Finding]:
+    """Special tokens, truncation, padding, vocabulary rows."""
+    for name, policy in (("student", patient.student), ("teacher", patient.teacher)):
+        support, tokenizer = policy.support, policy.tokenizer
+        visual = [
+            tokenizer.convert_tokens_to_ids(token) for token in ("<|video_pad|>", "<|image_pad|>", "<|vision_start|>")
+        ]
+        open_ids = [id for id in visual if id is not None and id < support.num_tokens and not support.banned[id]]
+        rows = policy.model.config.get_text_config().vocab_size
+        pad, end = tokenizer.pad_token_id, support.end_token_id
+        generation = policy.model.generation_config
+        truncating = {
+            key: value
+            for key in ("temperature", "top_p", "top_k")
+            if (value := getattr(generation, key, None)) not in (None, 0, 1, 1.0)
+        }
+        yield Finding(
+            checked=f"{name}: special tokens cannot be sampled, end of turn can",
+            found=f"{int(support.banned.sum())} banned, end of turn {tokenizer.convert_ids_to_tokens(end)!r}"
+            + (f", but {open_ids} can be sampled" if open_ids else ""),
+            verdict="fail" if open_ids else "ok",
+            remedy="mark them as special in the tokenizer" if open_ids else "",
+        )
+        yield Finding(
+            checked=f"{name}: sampling is from the untruncated policy at temperature 1",
+            found=f"the checkpoint's generation config asks for {truncating}; it is not used" if truncating else "yes",
+            verdict="ok",
+        )
+        yield Finding(
+            checked=f"{name}: the padding token is not the end of turn",
+            found=f"pad {pad}, end {end}",
+            verdict="warn" if pad == end else "ok",
+            remedy="answers are masked by position, so the end is still learned; other tools may mask it"
+            if pad == end
+            else "",
+        )
+        yield Finding(
+            checked=f"{name}: vocabulary",
+            found=f"{support.num_tokens} tokens, {rows} rows; {rows - support.num_tokens} padded rows are cut off",
+            verdict="ok",
+        )
+
+
+def _prompt_of_model(patient: Patient) -> Iterator[Finding]:
+    """The recipe asks the models the way they want to be asked."""
+    asked = template_of(patient.recipe.prompt).user
+    for name, model in (("student", patient.recipe.student.model), ("teacher", patient.recipe.teacher.model)):
+        file = resolve_model(model) / GROUNDING_FILE
+        if not file.exists():
+            continue
+        wanted = template_of(load_grounding_defaults(file.parent).prompt).user
+        yield Finding(
+            checked=f"{name}: prompt template",
+            found="the one the model was trained with" if wanted == asked else f"{asked!r}, trained with {wanted!r}",
+            verdict="ok" if wanted == asked else "warn",
+            remedy="" if wanted == asked else f"use the template in {file}",
+        )
+
+
+def _video_tokens(patient: Patient) -> Iterator[Finding]:
+    counts = [prompt.num_video_tokens for prompt in patient.prompts]
+    limit, longest = patient.recipe.video.max_tokens, max(len(prompt) for prompt in patient.prompts)
+    yield Finding(
+        checked="video tokens really made, against the limit",
+        found=f"{min(counts)} to {max(counts)} of {limit}, in prompts of up to {longest} tokens",
+        verdict="ok" if max(counts) <= limit else "fail",
+        remedy="" if max(counts) <= limit else "lower video.max_frames",
+    )
+
+
+CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
+    _same_prompt,
+    _zero_credit,
+    _teacher_sees,
+    _accuracy,
+    _tokens,
+    _prompt_of_model,
+    _video_tokens,
+)
+
+
+def _greedy(recipe: Recipe) -> Sampling:
+    return Sampling(max_new_tokens=recipe.answers.max_new_tokens, greedy=True)

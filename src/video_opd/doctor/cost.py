@@ -1,0 +1,51 @@
+"""What a step will cost, roughly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from video_opd.assemble import (
+    autocast_of,
+)
+from video_opd.data.manifest import read_manifest
+from video_opd.doctor.patient import Finding, Patient
+from video_opd.training.learner import Stopwatch
+from video_opd.vocabulary import Prompt, Sampling
+
+
+def cost(patient: Patient) -> Iterator[Finding]:
+    """Seconds and memory of a step, from one measured micro-batch."""
+    recipe, training = patient.recipe, patient.recipe.training
+    piece = patient.prompts[: training.micro_batch_size]
+    groups = patient.groups[: len(piece)]
+    watch = Stopwatch(patient.student.model.device)
+    with watch.phase("piece"):
+        reading = patient.student.read(piece, grad=True)
+        patient.student.answer(reading, sampling=Sampling(max_new_tokens=recipe.answers.max_new_tokens))
+        teacher = patient.teacher.score(patient.teacher.read(piece), groups)
+        scores = patient.student.score(reading, groups, grad=True)
+        (-(teacher.logprobs - scores.logprobs.detach()) * scores.logprobs).sum().backward()
+    patient.student.model.zero_grad(set_to_none=True)
+    seconds = watch.seconds["piece"] * training.batch_size / len(piece)
+    gib = _memory_gib(patient, piece)
+    steps = training.steps or max(1, len(read_manifest(recipe.data.train)) // training.batch_size)
+    yield Finding(
+        checked="rough cost (decoding apart)",
+        found=f"{seconds:.1f} s a step of {training.batch_size}, {seconds * steps / 60:.1f} min in all; about "
+        + ", ".join(f"{part} {size:.2f} GiB" for part, size in gib.items()),
+        verdict="ok",
+    )
+
+
+def _memory_gib(patient: Patient, piece: Sequence[Prompt]) -> dict[str, float]:
+    """Weights with gradient and AdamW state, the teacher, and the activations one micro-batch keeps."""
+    parameters = list(patient.student.model.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    text = patient.student.model.config.get_text_config()
+    width = 2 if autocast_of(patient.recipe.compute) else 4
+    tokens = sum(len(prompt) for prompt in piece)
+    # Kept per token and layer: about ten hidden-sized tensors and three of the MLP's width.
+    kept = tokens * text.num_hidden_layers * (10 * text.hidden_size + 3 * text.intermediate_size) * width
+    teacher = sum(p.numel() * p.element_size() for p in patient.teacher.model.parameters())
+    sizes = {"student": 4 * sum(p.numel() for p in parameters) + 12 * trained, "teacher": teacher, "activations": kept}
+    return {name: size / 2**30 for name, size in sizes.items()}

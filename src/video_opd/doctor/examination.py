@@ -1,0 +1,64 @@
+"""Which checks are made, in which order."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from video_opd.assemble import (
+    load_student,
+    load_teacher,
+    make_source,
+    prepare_compute,
+    prepare_data,
+    refuse_early,
+    require_common_tokens,
+)
+from video_opd.data.manifest import check_manifest, read_manifest
+from video_opd.doctor.checks import CHECKS
+from video_opd.doctor.cost import cost
+from video_opd.doctor.patient import Finding, Patient
+from video_opd.recipe import Recipe
+
+
+def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
+    """All checks, on the first training examples of a recipe.
+
+    Raises:
+        UserError: models or data so broken that no check can run.
+    """
+    refuse_early(recipe)
+    prepare_compute(recipe.compute)
+    prepare_data(recipe.data)
+    student, teacher = load_student(recipe, recipe.student.model), load_teacher(recipe)
+    require_common_tokens(student, teacher)
+    examples = read_manifest(recipe.data.train)[:num_examples]
+    with closing(make_source(recipe, student, examples)) as source:
+        source.max_bad_share = 1.0  # what is set aside is a finding here, and no reason to stop
+        prompts = source.prompts(examples)
+    findings = [_manifest(recipe), _videos(source.set_aside, len(examples))]
+    if prompts:
+        patient = Patient.admit(recipe, student, teacher, prompts)
+        findings.extend(finding for check in (*CHECKS, cost) for finding in check(patient))
+    return findings
+
+
+def _manifest(recipe: Recipe) -> Finding:
+    """Errors in it have stopped the examination already."""
+    warnings = check_manifest(recipe.data.train)
+    return Finding(
+        checked=f"training manifest {recipe.data.train}",
+        found=f"{len(warnings)} warnings; first: {warnings[0]}" if warnings else "nothing wrong",
+        verdict="warn" if warnings else "ok",
+        remedy=f"run `video-opd data check {recipe.data.train}` for the whole list" if warnings else "",
+    )
+
+
+def _videos(set_aside: dict[str, str], count: int) -> Finding:
+    """Whether the first videos can be read."""
+    first = "".join(f"; {id}: {reason}" for id, reason in list(set_aside.items())[:1])
+    return Finding(
+        checked=f"the videos of the first {count} training examples",
+        found=f"{len(set_aside)} cannot be used{first}" if set_aside else "all can be read",
+        verdict="fail" if len(set_aside) == count else "warn" if set_aside else "ok",
+        remedy="run `video-opd data check` with --videos for the whole list" if set_aside else "",
+    )

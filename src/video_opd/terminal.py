@@ -1,0 +1,66 @@
+"""What a person reads on stdout when there is no --json."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from video_opd.doctor import Finding
+    from video_opd.grounding import Scores
+
+
+def show_run(results: dict[str, Any]) -> None:
+    """The scores before and after, side by side, and where the report is."""
+    columns = {key: results[key] for key in ("student_before", "student_after", "teacher") if key in results}
+    console = Console()
+    if columns:
+        table = Table(title=f"{results['steps']} steps, {results['train_seconds']:.0f} s of training")
+        table.add_column("test set")
+        for name in columns:
+            table.add_column(name.replace("_", ", "), justify="right")
+        for key in next(iter(columns.values())):
+            values = [scores[key] for scores in columns.values()]
+            table.add_row(key, *(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values))
+        console.print(table)
+    print(f"report: {Path(results['run']) / 'report.html'}")
+
+
+def show_scores(scores: Scores, title: str) -> None:
+    """Every score with its interval."""
+    table = Table(
+        title=escape(f"{title}: {scores.num_queries} queries"), caption="IoU >= threshold, unrounded; 95 % bootstrap"
+    )
+    for heading in ("", "value", "95 % interval"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, value in scores.to_dict().items():
+        if name in scores.intervals:
+            low, high = scores.intervals[name]
+            table.add_row(name, f"{value:.3f}", f"{low:.3f} - {high:.3f}")
+    Console().print(table)
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """One paragraph a finding. Not a table: the sentences are long, and this is read in narrow windows and in logs."""
+    console = Console(highlight=False)
+    width = min(console.width, 100)
+    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+    for finding in findings:
+        what_to_do = [f"-> {finding.remedy}"] if finding.remedy else []
+        lines = [
+            line
+            for paragraph in (finding.checked, finding.found, *what_to_do)
+            for line in textwrap.wrap(paragraph, width - 6, break_on_hyphens=False)
+        ]
+        console.print(Text(f"{finding.verdict:6}", colours[finding.verdict]) + Text(lines[0], "bold"), soft_wrap=True)
+        for line in lines[1:]:
+            console.print(Text(" " * 6 + line), soft_wrap=True)
+    counts = ", ".join(f"{sum(f.verdict == verdict for f in findings)} {verdict}" for verdict in colours)
+    console.print(counts)

@@ -1,0 +1,174 @@
+"""Prompts from a folder of videos: decoded ahead, remembered, set aside; and nothing that goes wrong is lost."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+
+from video_opd.data.manifest import read_manifest
+from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.source import PromptSource, require_folder
+from video_opd.data.video import VideoBudget
+from video_opd.errors import DataError, EngineError
+
+BUDGET = VideoBudget(fps=2.0, max_frames=64, max_tokens=64, max_frame_tokens=1)
+
+
+@pytest.fixture(scope="module")
+def renderer(processor) -> PromptRenderer:
+    return PromptRenderer(processor, TEMPLATES["tiny"], BUDGET)
+
+
+@pytest.fixture
+def videos(world, tmp_path) -> Path:
+    return Path(shutil.copytree(world / "videos", tmp_path / "videos"))
+
+
+@pytest.fixture
+def examples(world):
+    return read_manifest(world / "train.jsonl")
+
+
+def source_of(videos, renderer, **changes) -> PromptSource:
+    return PromptSource(videos, renderer, **({"num_examples": 12, "workers": 2} | changes))
+
+
+def same(left, right) -> bool:
+    return torch.equal(left.input_ids, right.input_ids) and torch.equal(left.pixel_values, right.pixel_values)
+
+
+def test_decoding_ahead_changes_nothing(videos, renderer, examples):
+    with closing(source_of(videos, renderer, workers=0)) as plain, closing(source_of(videos, renderer)) as ahead:
+        ahead.prefetch(examples)
+        prompts = ahead.prompts(examples)
+        assert [prompt.id for prompt in prompts] == [example.id for example in examples]
+        assert all(same(prompt, one) for prompt, one in zip(prompts, plain.prompts(examples), strict=True))
+
+
+def test_what_is_remembered_is_not_decoded_again(videos, renderer, examples):
+    with closing(source_of(videos, renderer, remember=2)) as source:
+        first = source.prompts(examples[:3])
+        shutil.rmtree(videos)
+        assert source.prompts(examples[1:3]) == first[1:]
+        with pytest.raises(EngineError, match="no usable video"):
+            source.prompts(examples[:1])
+
+
+def test_the_processor_is_used_by_one_thread_at_a_time(videos, examples, processor):
+    """A fast tokenizer that two threads use at once says "Already borrowed", now and then."""
+    inside, most = 0, 0
+    counting = threading.Lock()
+
+    class Watched:
+        def __getattr__(self, name):
+            return getattr(processor, name)
+
+        def __call__(self, *arguments, **keywords):
+            nonlocal inside, most
+            with counting:
+                inside += 1
+                most = max(most, inside)
+            time.sleep(0.01)
+            try:
+                return processor(*arguments, **keywords)
+            finally:
+                with counting:
+                    inside -= 1
+
+    watched = [PromptRenderer(Watched(), TEMPLATES["tiny"], BUDGET) for _ in range(2)]
+    with closing(source_of(videos, watched[0], workers=3)) as one, closing(source_of(videos, watched[1])) as other:
+        one.prefetch(examples)
+        other.prefetch(examples)
+        assert len(one.prompts(examples)) == len(other.prompts(examples)) == 12
+    assert most == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unusable_video_is_set_aside_once_and_with_its_reason(videos, renderer, examples, workers):
+    (videos / examples[0].video).write_bytes(b"")
+    bad = [example.id for example in examples if example.video == examples[0].video]
+    with closing(source_of(videos, renderer, workers=workers, max_bad_share=0.2)) as source:
+        for _ in range(2):
+            source.prefetch(examples)
+            assert [prompt.id for prompt in source.prompts(examples)] == [
+                example.id for example in examples if example.id not in bad
+            ]
+        assert list(source.set_aside) == bad
+        assert source.set_aside[bad[0]].endswith("the file is empty: there is nothing to decode")
+
+
+def test_more_than_the_share_ends_it(videos, renderer, examples):
+    (videos / examples[0].video).write_bytes(b"")
+    with closing(source_of(videos, renderer, max_bad_share=2 / 12)) as source:
+        assert len(source.prompts(examples)) == 10
+    with (
+        closing(source_of(videos, renderer, max_bad_share=0.16)) as source,
+        pytest.raises(
+            EngineError, match=r"2 of 12 examples have no usable video, the first train-.*: the file is empty"
+        ),
+    ):
+        source.prompts(examples)
+
+
+def test_a_prompt_over_the_limit_is_no_bad_video(videos, examples, processor):
+    """It is the recipe that is wrong, and every long video would go the same way."""
+    tight = PromptRenderer(processor, TEMPLATES["tiny"], VideoBudget(fps=2.0, max_tokens=4, max_frame_tokens=1))
+    with closing(source_of(videos, tight, max_bad_share=1.0)) as source:
+        source.prefetch(examples)
+        with pytest.raises(EngineError, match="max_tokens"):
+            source.prompts(examples)
+
+
+def test_what_fails_ahead_and_is_never_asked_for_is_told_in_the_end(videos, renderer, examples, caplog):
+    (videos / examples[0].video).write_bytes(b"")
+    source = source_of(videos, renderer, workers=1)
+    source.prefetch(examples[:1])
+    source._coming[examples[0].id].exception()  # wait for it
+    with caplog.at_level(logging.WARNING):
+        source.close()
+        source.close()
+    (record,) = caplog.records
+    assert "in vain" in record.message
+    assert "the file is empty" in record.message
+    assert record.exc_info is None, "a user's mistake has no traceback"
+
+
+def test_a_bug_on_a_decoding_thread_is_not_swallowed(videos, renderer, examples, caplog, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr("video_opd.data.source.read_frames", broken)
+    source = source_of(videos, renderer, max_bad_share=1.0)
+    source.prefetch(examples[:2])
+    with pytest.raises(ZeroDivisionError, match="ours"):
+        source.prompts(examples[:1])
+    with caplog.at_level(logging.WARNING):
+        source.close()
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
+def test_closing_does_not_wait_for_what_has_not_begun(videos, renderer, examples, monkeypatch):
+    def slow(*_):
+        time.sleep(0.2)
+        raise DataError("slow", reason="and bad", remedy="none")
+
+    monkeypatch.setattr("video_opd.data.source.read_frames", slow)
+    source = source_of(videos, renderer, workers=1)
+    source.prefetch(examples)
+    began = time.monotonic()
+    source.close()
+    assert time.monotonic() - began < 1.5
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode") and thread.is_alive()]
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    require_folder(tmp_path)
+    with pytest.raises(DataError, match="no such folder"):
+        require_folder(tmp_path / "nowhere")

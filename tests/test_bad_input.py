@@ -1,0 +1,486 @@
+"""A user's mistake gets one sentence with cause, reason and remedy, exit status 2, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tomli_w
+from safetensors.torch import load_file, save_file
+
+from video_opd.cli import main
+from video_opd.data.manifest import read_manifest
+from video_opd.data.video import write_video
+
+SENTENCE = re.compile(r"video-opd: \S.*: \S.*\. [A-Z`(].*[^.]\.")
+"""cause: reason. Remedy."""
+
+
+@pytest.fixture
+def refused(capsys) -> Callable[..., str]:
+    """Run a command that must be refused; returns the sentence.
+
+    `late`: the mistake shows only on the way, so that progress may stand on stderr before the sentence.
+    """
+
+    def run(*arguments: object, late: bool = False) -> str:
+        capsys.readouterr()
+        assert main([str(argument) for argument in arguments]) == 2
+        captured = capsys.readouterr()
+        lines = [line for line in captured.err.splitlines() if line]
+        assert captured.out == ""
+        assert late or len(lines) == 1, captured.err
+        assert SENTENCE.fullmatch(lines[-1]), lines[-1]
+        assert not re.search(r":\.|\.\.( |$)", lines[-1]), lines[-1]
+        return lines[-1]
+
+    return run
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def clip(world) -> Path:
+    return world / "videos" / read_manifest(world / "test.jsonl")[0].video
+
+
+# Videos
+
+
+def grey_video(path: Path, num_frames: int) -> None:
+    write_video(path, np.full((num_frames, 64, 64, 3), 90, dtype=np.uint8), fps=2)
+
+
+def truncated(path: Path, clip: Path) -> None:
+    path.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+
+
+def without_frames(path: Path, clip: Path) -> None:
+    import av
+
+    with av.open(str(path), "w", options={"movflags": "empty_moov+frag_keyframe"}) as container:
+        stream = container.add_stream("libx264", rate=2)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        container.start_encoding()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path, clip: None, "No such file"),
+        (lambda path, clip: path.mkdir(), "not a regular file"),
+        (lambda path, clip: path.write_bytes(b""), "the file is empty"),
+        (lambda path, clip: path.write_bytes(b"no video at all, " * 1000), "FFmpeg cannot read it"),
+        (truncated, "truncated or corrupt"),
+        (without_frames, "no frames"),
+        (lambda path, clip: grey_video(path, 1), "has 1 frame"),
+    ],
+    ids=["missing", "folder", "empty", "text", "truncated", "zero-frames", "too-short"],
+)
+def test_ground_refuses_a_video_before_it_loads_a_model(refused, make, message, clip, tmp_path, monkeypatch):
+    monkeypatch.setattr("video_opd.policy.load.load_policy", lambda *_, **__: pytest.fail("loaded a model"))
+    video = tmp_path / "clip.mp4"
+    make(video, clip)
+    assert re.search(message, refused("ground", "tiny-teacher", video, "the red circle", "--json"))
+
+
+def test_ground_refuses_a_corrupt_video(refused, models, shared_data):
+    assert "corrupt" in refused("ground", models["student"], shared_data / "video" / "corrupted.mp4", "a person")
+
+
+def test_ground_refuses_an_empty_query(refused, clip):
+    assert "the query is empty" in refused("ground", "tiny-teacher", clip, " ")
+
+
+def test_ground_refuses_what_the_budget_cannot_hold(refused, models, clip):
+    assert "frames share max_tokens = 3" in refused("ground", models["student"], clip, "x", "--max-tokens", 3)
+    assert "no built-in template" in refused("ground", models["student"], clip, "x", "--template", "nope")
+    assert "device 'abacus'" in refused("ground", models["student"], clip, "x", "--device", "abacus")
+
+
+# Manifests
+
+ROW = {"id": "a", "video": "a.mp4", "query": "q", "spans": [[1.0, 2.0]], "duration": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "no rows"),
+        (["{"], "line 1: .*JSON"),
+        ([json.dumps(ROW), "[1]"], "line 2: "),
+        ([json.dumps(ROW | {"start": 1})], "line 1 .*unknown key `start`"),
+        ([json.dumps(ROW | {"spans": [[3.0, 2.0]]})], "before it starts"),
+        ([json.dumps(ROW).replace("2.0", "NaN")], "NaN is not a number"),
+        ([json.dumps(ROW | {"video": "../a.mp4"})], r"climbs with '\.\.'"),
+        ([json.dumps(ROW | {"video": "/etc/passwd"})], "absolute"),
+        ([json.dumps(ROW), json.dumps(ROW)], "line 2 .*already that of line 1"),
+    ],
+    ids=["empty", "json", "list", "unknown-key", "reversed", "nan", "leaves", "absolute", "duplicate"],
+)
+def test_a_bad_manifest_is_refused_everywhere(refused, lines, message, recipe_file, tmp_path, capsys):
+    manifest, out = tmp_path / "bad.jsonl", tmp_path / "predictions.jsonl"
+    manifest.write_text("".join(f"{line}\n" for line in lines))
+    out.write_text("earlier results")
+    evaluate = ("evaluate", "tiny-teacher", manifest, "--videos", tmp_path, "--out", out)
+    train = ("train", recipe_file, "--data.train", manifest, "--out", tmp_path / "run")
+    for command in (evaluate, train):
+        assert re.search(message, refused(*command))
+    assert out.read_text() == "earlier results"
+    assert not (tmp_path / "run").exists()
+
+    assert main(["data", "check", str(manifest)]) == 2
+    captured = capsys.readouterr()
+    assert "error: " in captured.out
+    assert "Traceback" not in captured.err
+
+
+def test_a_manifest_that_is_not_there(refused, tmp_path):
+    assert "No such file" in refused("data", "check", tmp_path / "none.jsonl")
+    assert "Is a directory" in refused("data", "check", tmp_path)
+
+
+def test_a_videos_folder_that_is_not_there_is_told_once(refused, world, recipe_file, tmp_path):
+    nowhere, out = tmp_path / "nowhere", tmp_path / "run"
+    arguments = ("--videos", nowhere, "--out", tmp_path / "p.jsonl")
+    assert "no such folder" in refused("evaluate", "tiny-teacher", world / "test.jsonl", *arguments)
+    assert "no such folder" in refused("train", recipe_file, "--data.videos", nowhere, "--out", out)
+    assert not out.exists()
+
+
+# Recipes
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("--training.learnin-rate=1", r"unknown key training\.learnin_rate.*Perhaps training\.learning_rate"),
+        ("--training.steps=many", r"training\.steps = 'many': input should be a valid integer"),
+        ("--prompt.user={video} When?", r"\{query\} 0 times"),
+        ("--prompt.user={query} {query} {video}", r"\{query\} 2 times"),
+        ("--prompt.template=tinny", "no built-in template"),
+        ("--video.max-frames=3", "multiple of 2"),
+        ("--student.model=nowhere", "'nowhere' is not a folder"),
+        ("--teacher.model=./nowhere", "'./nowhere' is not a folder"),
+        ("--compute.device=abacus", "device 'abacus'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "doctor"])
+def test_a_bad_recipe_is_refused(refused, command, override, message, recipe_file, tmp_path):
+    out = ("--out", tmp_path / "run") if command == "train" else ()
+    assert re.search(message, refused(command, recipe_file, override, *out))
+
+
+@pytest.mark.parametrize("command", ["train", "doctor"])
+def test_a_file_that_is_no_recipe_is_refused(refused, command, tmp_path):
+    assert "No such file" in refused(command, tmp_path / "none.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("name = tiny\n")
+    assert "is not TOML" in refused(command, broken)
+    assert "Is a directory" in refused(command, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("demo --steps 0", "'0' is not a whole number of at least 1"),
+        ("demo --steps 1.5", "'1.5' is not a whole number"),
+        ("demo --seed x", "--seed: invalid int value: 'x'"),
+        ("train r.toml --training.steps", "it has no value"),
+        ("report runs --training.steps 5", "this command has no recipe"),
+        ("tiny-world build --wrong-share 2", "'2' is not a number from 0 to 1"),
+        ("ground m v q --fps nan", "'nan' is not a number above 0"),
+        ("train", "required: recipe"),
+        ("dance", "invalid choice: 'dance'"),
+        ("data", "required: COMMAND"),
+        ("report runs --jsn", "unrecognized arguments: --jsn"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense(refused, arguments, message):
+    assert message in refused(*arguments.split())
+
+
+# Models
+
+
+@pytest.fixture
+def model(models, tmp_path) -> Path:
+    """A model folder of one's own to break."""
+    return Path(shutil.copytree(models["student"], tmp_path / "model"))
+
+
+def emptied(model: Path) -> None:
+    for file in model.iterdir():
+        file.unlink()
+
+
+def pickled(model: Path) -> None:
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+
+
+def cut_short(model: Path) -> None:
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:20_000])
+
+
+def without(name: str) -> Callable[[Path], None]:
+    return lambda model: (model / name).unlink()
+
+
+def with_text(name: str, text: str) -> Callable[[Path], None]:
+    return lambda model: (model / name).write_text(text)
+
+
+def one_layer_more(model: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    config["text_config"]["num_hidden_layers"] += 1
+    (model / "config.json").write_text(json.dumps(config))
+
+
+def of_another_size(model: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    config["text_config"]["intermediate_size"] *= 2
+    (model / "config.json").write_text(json.dumps(config))
+
+
+def for_text_only(model: Path) -> None:
+    for name in ("processor_config.json", "video_preprocessor_config.json", "preprocessor_config.json"):
+        (model / name).unlink(missing_ok=True)
+    (model / "config.json").write_text('{"model_type": "llama", "vocab_size": 384, "hidden_size": 32}')
+
+
+def with_fewer_rows_than_tokens(model: Path) -> None:
+    weights, config = load_file(model / "model.safetensors"), json.loads((model / "config.json").read_text())
+    for name in ("model.language_model.embed_tokens.weight", "lm_head.weight"):
+        if name in weights:
+            weights[name] = weights[name][:300].clone()
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    config["text_config"]["vocab_size"] = 300
+    (model / "config.json").write_text(json.dumps(config))
+
+
+BROKEN_MODELS = {
+    "empty": (emptied, r"no \*\.safetensors"),
+    "no-weights": (without("model.safetensors"), r"no \*\.safetensors"),
+    "bin-only": (pickled, r"\*\.bin files can run code"),
+    "cut-short": (cut_short, "weights cannot be loaded: SafetensorError"),
+    "no-config": (without("config.json"), r"no config \(config\.json\)"),
+    "empty-config": (with_text("config.json", ""), "config cannot be loaded"),
+    "odd-config": (with_text("config.json", '{"model_type": "abacus"}'), "config cannot be loaded"),
+    "no-tokenizer": (without("tokenizer.json"), "no tokenizer"),
+    "broken-tokenizer": (with_text("tokenizer.json", "{"), "tokenizer or processor cannot be loaded"),
+    "no-template": (without("chat_template.jinja"), "no chat template"),
+    "missing-weights": (one_layer_more, "do not fill 11 of"),
+    "other-size": (of_another_size, "do not fill 6 of"),
+    "text-only": (for_text_only, "no processor"),
+    "other-tokenizer": (with_fewer_rows_than_tokens, "the tokenizer has 374 tokens, the model 300"),
+    "broken-grounding": (with_text("grounding.json", "{"), "grounding.json"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), BROKEN_MODELS.values(), ids=BROKEN_MODELS)
+def test_a_broken_model_is_refused(refused, spoil, message, model, clip):
+    spoil(model)
+    assert re.search(message, refused("ground", model, clip, "the red circle"))
+
+
+def test_what_is_no_model_at_all(refused, clip):
+    assert "is a file" in refused("ground", clip, clip, "the red circle")
+    assert "neither a folder here" in refused("ground", "nowhere", clip, "the red circle")
+
+
+def test_an_intact_copy_is_not_refused(model, clip):
+    """Or the tests above would prove nothing."""
+    assert main(["ground", str(model), str(clip), "the red circle"]) == 0
+
+
+def renamed_token(model: Path) -> None:
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    first, second = list(vocabulary)[40:42]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+
+def brighter(model: Path) -> None:
+    for file in model.glob("*processor_config.json"):
+        config = json.loads(file.read_text())
+        config.get("video_processor", config)["image_mean"] = [0.1, 0.1, 0.1]
+        file.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [(renamed_token, "different tokenizers"), (brighter, r"prepare video differently \(image_mean")],
+)
+@pytest.mark.parametrize("command", ["train", "doctor"])
+def test_a_teacher_of_another_family_is_refused(refused, command, spoil, message, model, recipe_file, tmp_path):
+    spoil(model)
+    out = ("--out", tmp_path / "run") if command == "train" else ()
+    assert re.search(message, refused(command, recipe_file, "--teacher.model", model, *out))
+
+
+@pytest.mark.parametrize("offline", ["1", "0"])
+def test_a_hub_name_without_a_network_ends_quickly(offline, clip, tmp_path):
+    """Nothing listens at the endpoint: a refused connection, and the hub's own offline mode."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    done = subprocess.run(
+        [sys.executable, "-m", "video_opd.cli", "ground", "Qwen/Qwen3-VL-8B-Instruct", str(clip), "the red circle"],
+        env={**os.environ, "HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": offline, "HF_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert SENTENCE.fullmatch(done.stderr.strip()), done.stderr
+    assert "cannot be had from the Hugging Face hub" in done.stderr
+
+
+# Folders and files that are written
+
+
+@pytest.mark.slow
+def test_a_run_of_another_recipe_is_left_alone(refused, recipe_file, tmp_path):
+    run = tmp_path / "run"
+    assert main(["train", str(recipe_file), "--out", str(run), "--steps", "1"]) == 0
+    before = contents(run)
+    sentence = refused("train", recipe_file, "--out", run, "--steps", "1", "--training.learning-rate", "0.5")
+    assert "training.learning_rate: 0.001 -> 0.5" in sentence
+    after = contents(run)
+    assert {name: after[name] for name in before if name != ".run.lock"} == {
+        name: text for name, text in before.items() if name != ".run.lock"
+    }
+    assert main(["train", str(recipe_file), "--out", str(run), "--steps", "1", "--data.max-bad-share", "0.9"]) == 0
+
+
+def test_a_folder_that_is_no_run_is_left_alone(refused, recipe_file, tmp_path):
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "chapter1.tex").write_text("It was a dark and stormy night.")
+    for command in (("train", recipe_file, "--out", thesis), ("demo", "--out", thesis), ("report", thesis)):
+        refused(*command)
+    assert contents(thesis) == {"chapter1.tex": b"It was a dark and stormy night."}
+
+
+def test_a_file_in_place_of_a_folder(refused, recipe_file, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for command in (("train", recipe_file, "--out", file), ("demo", "--out", file), ("report", file)):
+        refused(*command)
+    refused("tiny-world", "build", "--out", file, "--train", 2)
+    refused("train", recipe_file, "--out", file / "run")
+    assert file.read_text() == "mine"
+
+
+def test_predictions_that_cannot_be_written_are_told_before_the_work(refused, world, tmp_path, monkeypatch):
+    monkeypatch.setattr("video_opd.policy.load.load_policy", lambda *_, **__: pytest.fail("loaded a model"))
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path, tmp_path / "file" / "predictions.jsonl"):
+        command = ("evaluate", "tiny-teacher", world / "test.jsonl", "--videos", world / "videos", "--out", out)
+        assert "cannot be written" in refused(*command)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_without_permission(refused, recipe_file, world, tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    evaluate = ("evaluate", "tiny-teacher", world / "test.jsonl", "--videos", world / "videos")
+    assert "ermission denied" in refused(*evaluate, "--out", locked / "p.jsonl")
+    assert "ermission denied" in refused("train", recipe_file, "--out", locked / "run")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "No such file"),
+        ("{", "line 1 is not a prediction"),
+        ("[]", "it is a list"),
+        ('{"answer": "1 - 2"}', '"id"'),
+        ('{"id": "a", "answer": "1 - 2"}\n{"id": "a", "answer": "1 - 2"}', "line 2 .*on line 1 already"),
+        ('{"id": "a", "spans": [[1, NaN]]}', "not finite"),
+    ],
+)
+def test_broken_predictions(refused, text, message, world, tmp_path):
+    predictions = tmp_path / "predictions.jsonl"
+    if text is not None:
+        predictions.write_text(text)
+    assert re.search(message, refused("metrics", predictions, "--ground-truth", world / "test.jsonl"))
+
+
+# Bad clips met on the way
+
+
+@pytest.fixture
+def damaged_world(world, tmp_path) -> Path:
+    """The world with one training clip of six cut short: two of twelve training queries ask about it."""
+    copy = Path(shutil.copytree(world, tmp_path / "world"))
+    clip = copy / "videos" / read_manifest(copy / "train.jsonl")[0].video
+    truncated(clip, world / "videos" / clip.name)
+    return copy
+
+
+@pytest.fixture
+def damaged_recipe(recipe_file, damaged_world) -> Path:
+    tables = tomllib.loads(recipe_file.read_text())
+    tables["data"] |= {"videos": str(damaged_world / "videos"), "max_bad_share": 0.2}
+    tables["training"]["steps"] = 3  # of four prompts: all twelve
+    recipe_file.write_text(tomli_w.dumps(tables))
+    return recipe_file
+
+
+@pytest.mark.slow
+def test_a_bad_clip_is_set_aside_counted_and_reported(damaged_recipe, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", str(damaged_recipe), "--out", str(run)]) == 0
+    told = capsys.readouterr().err.splitlines()[-1]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["num_set_aside"] == 2
+    assert sum(row["num_answers"] for row in rows) == 10
+    assert told.startswith("2 examples were set aside, such as train-3-00000-")
+    assert "truncated or corrupt" in told
+
+
+@pytest.mark.slow
+def test_too_many_bad_clips_stop_the_run_and_it_goes_on_when_they_are_mended(
+    refused, damaged_recipe, damaged_world, world, tmp_path
+):
+    run = tmp_path / "run"
+    command = ("train", damaged_recipe, "--out", run, "--data.max-bad-share", 0.07)
+    sentence = refused(*command, late=True)
+    assert "2 of 16 examples have no usable video, the first train-3-00000-" in sentence
+    rows = (run / "metrics.jsonl").read_text().splitlines()
+    assert rows, "it stopped at the second bad example, not at the first"
+    assert f"step-{len(rows):06d}" in {path.name for path in (run / "checkpoints").iterdir()}
+
+    shutil.copytree(world / "videos", damaged_world / "videos", dirs_exist_ok=True)
+    assert main([str(word) for word in command]) == 0
+    finished = (run / "metrics.jsonl").read_text().splitlines()
+    assert finished[: len(rows)] == rows
+    assert [json.loads(row)["step"] for row in finished] == [1, 2, 3]
+
+
+def test_evaluate_stops_at_too_many_bad_clips_and_leaves_earlier_results(refused, models, damaged_world, tmp_path):
+    out = tmp_path / "predictions.jsonl"
+    out.write_text("earlier results")
+    command = ("evaluate", models["student"], damaged_world / "train.jsonl", "--videos", damaged_world / "videos")
+    sentence = refused(*command, "--out", out, "--batch-size", 4, late=True)
+    assert "2 of 12 examples have no usable video" in sentence
+    assert out.read_text() == "earlier results"
+
+    assert main([str(word) for word in (*command, "--out", out, "--max-bad-share", 0.5)]) == 0
+    assert len(out.read_text().splitlines()) == 10

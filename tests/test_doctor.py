@@ -1,0 +1,304 @@
+"""Every check of the doctor finds what it is there to find, and is content where there is nothing."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from video_opd.cli import main
+from video_opd.data.ablation import ABLATIONS, removed, reversed_, shuffled
+from video_opd.data.manifest import read_manifest
+from video_opd.doctor import Finding, Patient, checks
+from video_opd.doctor.cost import cost
+from video_opd.recipe import Recipe, load_recipe
+from video_opd.terminal import show_findings
+
+
+@pytest.fixture
+def recipe(recipe_file) -> Recipe:
+    return load_recipe(recipe_file)
+
+
+@pytest.fixture(scope="module")
+def student(make_policy):
+    return make_policy(0)
+
+
+@pytest.fixture(scope="module")
+def teacher(make_policy):
+    """A random model, but one that is swayed by what it sees: its pictures are brighter than life."""
+    teacher = make_policy(1)
+    with torch.no_grad():
+        for merger in (teacher.model.model.visual.merger, *teacher.model.model.visual.deepstack_merger_list):
+            merger.linear_fc2.weight.mul_(20)
+    return teacher
+
+
+def blinded(policy):
+    """The same model, whose vision says nothing: the tower's outputs are zero whatever is in the frames."""
+    blind = replace(policy, model=copy.deepcopy(policy.model))
+    with torch.no_grad():
+        for merger in (blind.model.model.visual.merger, *blind.model.model.visual.deepstack_merger_list):
+            merger.linear_fc2.weight.zero_()
+            merger.linear_fc2.bias.zero_()
+    return blind
+
+
+@pytest.fixture
+def patient(recipe, student, teacher, prompts) -> Patient:
+    return Patient.admit(recipe, student, teacher, prompts[:6])
+
+
+def findings(check, patient: Patient) -> list[Finding]:
+    return list(check(patient))
+
+
+def verdicts(check, patient: Patient) -> list[str]:
+    return [finding.verdict for finding in findings(check, patient)]
+
+
+def test_a_sound_patient(patient):
+    assert verdicts(checks._same_prompt, patient) == ["ok"]
+    assert verdicts(checks._zero_credit, patient) == ["ok", "ok"]
+    assert verdicts(checks._tokens, patient) == ["ok"] * 8
+    assert verdicts(checks._video_tokens, patient) == ["ok"]
+
+
+def test_micro_batches_change_no_finding(patient, recipe):
+    """The doctor must fit where the training fits."""
+    small = recipe.model_copy(update={"training": recipe.training.model_copy(update={"micro_batch_size": 1})})
+    for check in (checks._zero_credit, checks._tokens, checks._video_tokens):
+        assert verdicts(check, replace(patient, recipe=small)) == verdicts(check, patient)
+    again = Patient.admit(small, patient.student, patient.teacher, patient.prompts)
+    assert [group.answers[0].token_ids for group in again.groups] == [
+        group.answers[0].token_ids for group in patient.groups
+    ]
+
+
+def test_a_teacher_that_looks(patient):
+    """Which way a random model's scores move is chance, so the size of the move stands in for its direction."""
+    sighted = findings(checks._teacher_sees, patient)[0]
+    blind = findings(checks._teacher_sees, replace(patient, teacher=blinded(patient.teacher)))[0]
+    drops = [float(word.rstrip(",")) for word in sighted.found.split() if word.rstrip(",").lstrip("-")[:1].isdigit()]
+    assert max(abs(drop) for drop in drops) > checks.BLIND_NATS
+    assert "removed 0.000" in blind.found
+
+
+def test_a_blind_teacher_is_found(patient):
+    blind = findings(checks._teacher_sees, replace(patient, teacher=blinded(patient.teacher)))
+    assert [finding.verdict for finding in blind] == ["fail"]
+    assert "does not look at the video" in blind[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("losses", "verdict", "remedy"),
+    [
+        ({"shuffled": 0.5, "reversed": 0.4, "removed": 0.9}, "ok", ""),
+        ({"shuffled": 0.0, "reversed": 0.4, "removed": 0.9}, "ok", ""),
+        ({"shuffled": 0.0, "reversed": 0.01, "removed": 0.9}, "warn", "order of the frames"),
+        ({"shuffled": 0.5, "reversed": 0.4, "removed": 0.01}, "fail", "does not look"),
+        ({"shuffled": 0.5, "reversed": 0.4, "removed": -0.5}, "fail", "does not look"),
+    ],
+)
+def test_what_is_made_of_the_losses(patient, monkeypatch, losses, verdict, remedy):
+    """With scores as a real teacher would give them."""
+    video = {id(prompt): "intact" for prompt in patient.prompts}
+
+    def spoil(name):
+        def mark(prompt):
+            spoiled = ABLATIONS[name](prompt)
+            video[id(spoiled)] = name
+            kept.append(spoiled)  # or its id would be given to another
+            return spoiled
+
+        return mark
+
+    def score(policy, prompts, groups, recipe):
+        return [torch.full((3,), -1.0 - losses.get(video[id(prompt)], 0.0)) for prompt in prompts]
+
+    kept: list[object] = []
+    monkeypatch.setattr(checks, "ABLATIONS", {name: spoil(name) for name in ABLATIONS})
+    monkeypatch.setattr(checks, "score", score)
+    (finding,) = findings(checks._teacher_sees, patient)
+    assert finding.verdict == verdict
+    assert remedy in finding.remedy
+
+
+def test_a_spoiled_video_is_the_same_prompt_otherwise(prompts):
+    for spoil in (shuffled, reversed_, removed):
+        spoiled = spoil(prompts[0])
+        assert spoiled.pixel_values.shape == prompts[0].pixel_values.shape
+        assert not torch.equal(spoiled.pixel_values, prompts[0].pixel_values)
+        assert torch.equal(spoiled.input_ids, prompts[0].input_ids)
+        assert spoiled.frame_times_s == prompts[0].frame_times_s
+    assert torch.equal(reversed_(reversed_(prompts[0])).pixel_values, prompts[0].pixel_values)
+    assert torch.equal(
+        shuffled(prompts[0]).pixel_values.flatten(1).sort(dim=0).values,
+        prompts[0].pixel_values.flatten(1).sort(dim=0).values,
+    )
+    assert not removed(prompts[0]).pixel_values.any()
+
+
+class Forgetful(torch.nn.Module):
+    """A model that never says the same thing twice."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.inner = model
+
+    def forward(self, *arguments, **keywords):
+        output = self.inner(*arguments, **keywords)
+        output.logits = output.logits + torch.randn_like(output.logits)
+        return output
+
+    def __getattr__(self, name):
+        return super().__getattr__(name) if name == "inner" else getattr(super().__getattr__("inner"), name)
+
+
+def test_a_model_that_scores_differently_each_time_is_found(patient):
+    forgetful = replace(patient.student, model=Forgetful(patient.student.model))
+    twice, gap = findings(checks._zero_credit, replace(patient, student=forgetful))
+    assert (twice.verdict, gap.verdict) == ("fail", "fail")
+    assert "dropout" in twice.remedy
+
+
+def test_answers_of_another_model_are_found(patient, make_policy):
+    """The sampler's log-probs are not those of the model that is trained."""
+    twice, gap = findings(checks._zero_credit, replace(patient, student=make_policy(7)))
+    assert (twice.verdict, gap.verdict) == ("ok", "fail")
+
+
+def test_processors_that_differ_are_found(patient):
+    processor = copy.deepcopy(patient.teacher.processor)
+    processor.video_processor.image_mean = [0.1, 0.1, 0.1]
+    other = replace(patient.teacher, processor=processor)
+    (finding,) = findings(checks._same_prompt, replace(patient, teacher=other))
+    assert finding.verdict == "fail"
+    assert finding.found == "different: pixels"
+
+
+def test_special_tokens_that_can_be_sampled_are_found(patient):
+    video_pad = patient.student.tokenizer.convert_tokens_to_ids("<|video_pad|>")
+    banned = patient.student.support.banned.clone()
+    banned[video_pad] = False
+    open_ = replace(patient.student, support=replace(patient.student.support, banned=banned))
+    finding = findings(checks._tokens, replace(patient, student=open_))[0]
+    assert finding.verdict == "fail"
+    assert f"but [{video_pad}] can be sampled" in finding.found
+
+
+def test_a_padding_token_that_ends_the_turn_is_found(patient):
+    processor = copy.deepcopy(patient.student.processor)
+    processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    padded = replace(patient.student, processor=processor)
+    assert verdicts(checks._tokens, replace(patient, student=padded)).count("warn") == 1
+
+
+def test_a_checkpoint_that_asks_for_truncated_sampling_is_told_of(patient):
+    model = copy.deepcopy(patient.student.model)
+    model.generation_config.top_k = 20
+    finding = findings(checks._tokens, replace(patient, student=replace(patient.student, model=model)))[1]
+    assert "{'top_k': 20}; it is not used" in finding.found
+
+
+def test_another_template_than_the_models_own_is_found(patient, recipe):
+    assert verdicts(checks._prompt_of_model, patient) == ["ok", "ok"]
+    other = recipe.model_copy(update={"prompt": recipe.prompt.model_copy(update={"template": "timelens"})})
+    found = findings(checks._prompt_of_model, replace(patient, recipe=other))
+    assert [finding.verdict for finding in found] == ["warn", "warn"]
+    assert "grounding.json" in found[0].remedy
+
+
+def test_too_many_video_tokens_are_found(patient, recipe):
+    tight = recipe.model_copy(update={"video": recipe.video.model_copy(update={"max_tokens": 9})})
+    assert verdicts(checks._video_tokens, replace(patient, recipe=tight)) == ["fail"]
+
+
+def test_a_teacher_whose_answers_cannot_be_read_is_found(patient):
+    """Random models write no spans."""
+    (finding,) = findings(checks._accuracy, patient)
+    assert finding.verdict == "fail"
+    assert "teacher mIoU 0.00, 0 of 6 readable" in finding.found
+
+
+@pytest.mark.parametrize(("right", "verdict"), [("teacher", "ok"), ("student", "warn"), ("neither", "warn")])
+def test_a_teacher_no_better_than_its_student_is_found(patient, monkeypatch, right, verdict):
+    def answer(policy, prompts, sampling, recipe):
+        name = "teacher" if policy is patient.teacher else "student"
+        return tuple(
+            replace(
+                group,
+                answers=tuple(replace(answer, text=text(prompt, name == right)) for answer in group.answers),
+            )
+            for prompt, group in zip(prompts, patient.groups, strict=True)
+        )
+
+    def text(prompt, is_right):
+        span = prompt.example.spans[0]
+        return f"{span.start_s} - {span.end_s} seconds" if is_right else "90.0 - 91.0 seconds"
+
+    monkeypatch.setattr(checks, "answer", answer)
+    assert verdicts(checks._accuracy, patient) == [verdict]
+
+
+def test_the_cost_is_of_this_recipe(patient):
+    (finding,) = cost(patient)
+    assert finding.verdict == "ok"
+    assert " s a step of 4, " in finding.found
+    assert "student 0.00 GiB" in finding.found
+    assert all(parameter.grad is None for parameter in patient.student.model.parameters())
+
+
+def test_the_whole_examination_in_json(recipe_file, capsys):
+    status = main(["doctor", str(recipe_file), "--examples", "3", "--json"])
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    assert captured.err == ""
+    assert status == 1, "random models fail"
+    assert set(report) == {"recipe", "failed", "findings"}
+    assert all(set(finding) == {"checked", "found", "verdict", "remedy"} for finding in report["findings"])
+    assert report["failed"] == sum(finding["verdict"] == "fail" for finding in report["findings"]) > 0
+    assert all(finding["remedy"] for finding in report["findings"] if finding["verdict"] != "ok")
+    assert len({finding["checked"] for finding in report["findings"]}) == len(report["findings"]) >= 17
+
+
+def test_videos_that_cannot_be_read_are_a_finding(recipe_file, world, tmp_path, capsys):
+    videos = Path(shutil.copytree(world / "videos", tmp_path / "videos"))
+    (videos / read_manifest(world / "train.jsonl")[0].video).write_bytes(b"")
+    arguments = ["doctor", str(recipe_file), "--data.videos", str(videos), "--json", "--examples"]
+    for count, verdict in (("4", "warn"), ("2", "fail")):
+        assert main([*arguments, count]) == 1
+        finding = json.loads(capsys.readouterr().out)["findings"][1]
+        assert finding["verdict"] == verdict
+        assert "2 cannot be used; train-3-00000-" in finding["found"]
+        assert "the file is empty" in finding["found"]
+
+
+def test_a_model_is_not_doctored(recipe_file, tmp_path):
+    """Nothing is written."""
+    before = set(tmp_path.rglob("*"))
+    main(["doctor", str(recipe_file), "--examples", "2"])
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_findings_read_well_in_a_log(capsys):
+    long = "a very long sentence about what was looked at and found, " * 4
+    show_findings(
+        [
+            Finding(checked="one", found=long + "[red]not markup[/]", verdict="ok"),
+            Finding(checked=long, found="found", verdict="fail", remedy="mend it"),
+        ]
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "ok    one"
+    assert all(len(line) <= 100 for line in lines)
+    assert all(line[:6].strip() in ("", "ok", "fail") for line in lines[:-1])
+    assert "[red]not markup[/]" in " ".join(line.strip() for line in lines)
+    assert "      -> mend it" in lines
+    assert lines[-1] == "1 ok, 0 warn, 1 fail"

@@ -1,0 +1,195 @@
+"""The floors of the house: a module imports from its own floor and from lower ones, and nothing grows too large."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = "video_opd"
+SOURCE = Path(__file__).resolve().parents[1] / "src" / PACKAGE
+
+FLOORS = (
+    ("vocabulary", "errors", "seeds"),
+    ("grounding", "objectives", "curriculum"),
+    ("data", "policy", "recipe"),
+    ("methods", "runs"),
+    ("training", "evaluation", "report"),
+    ("assemble", "session", "demo", "doctor"),
+    ("cli", "commands", "terminal"),
+)
+"""Rooms (a module or a package directly under the package) from the ground up; docs in ARCHITECTURE.md."""
+
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+DUMPING_GROUNDS = {"utils", "helpers", "common", "misc"}
+
+MOST_LINES, LINES_AIMED_AT = 500, 350
+LONG_FOR_A_REASON = {
+    "recipe.py": "every key of a recipe with its documentation, which is also what --help-keys prints",
+}
+
+
+class Import(NamedTuple):
+    """One import of a module of the package."""
+
+    importer: str
+    """Path below the package."""
+    line: int
+    room: str
+    """What is imported from."""
+    top_level: bool
+    """Not inside a function."""
+
+
+def room_of(path: Path) -> str:
+    return path.parts[0].removesuffix(".py")
+
+
+def modules(source: Path) -> list[Path]:
+    return sorted(path.relative_to(source) for path in source.rglob("*.py"))
+
+
+def imports(source: Path) -> Iterator[Import]:
+    """Every import within the package, whether at the top, in a function, or for the type checker only."""
+    for path in modules(source):
+        tree = ast.parse((source / path).read_text(encoding="utf-8"))
+        inside = {
+            id(node)
+            for function in ast.walk(tree)
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+            for node in ast.walk(function)
+        }
+        for node in ast.walk(tree):
+            for name in imported_names(node, path):
+                parts = name.split(".")
+                if parts[0] == PACKAGE and len(parts) > 1 and not parts[1].startswith("__"):
+                    yield Import(str(path), node.lineno, parts[1], id(node) not in inside)
+
+
+def imported_names(node: ast.AST, path: Path) -> list[str]:
+    """Dotted names that an import statement reaches for; nothing for other statements."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    base = node.module or ""
+    if node.level:
+        package = (PACKAGE, *path.parent.parts)
+        base = ".".join([*package[: len(package) - node.level + 1], *([base] if base else [])])
+    return [f"{base}.{alias.name}" for alias in node.names] if base == PACKAGE else [base]
+
+
+def climbing(source: Path) -> list[str]:
+    """Imports from a higher floor, as `file:line imports room`."""
+    return [
+        f"{found.importer}:{found.line} imports {found.room}"
+        for found in imports(source)
+        if found.room not in FLOOR_OF or FLOOR_OF[found.room] > FLOOR_OF.get(room_of(Path(found.importer)), -1)
+    ]
+
+
+def homeless(source: Path) -> set[str]:
+    return {room_of(path) for path in modules(source)} - FLOOR_OF.keys() - {"__init__"}
+
+
+def circle(source: Path) -> list[str] | None:
+    """Rooms that import one another in a circle when they are loaded."""
+    graph: dict[str, set[str]] = {}
+    for found in imports(source):
+        importer = room_of(Path(found.importer))
+        if found.top_level and found.room != importer:
+            graph.setdefault(importer, set()).add(found.room)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return None
+
+
+def test_every_module_has_a_floor():
+    assert homeless(SOURCE) == set()
+    assert {room for room in FLOOR_OF if not any((SOURCE / name).exists() for name in (room, f"{room}.py"))} == set()
+
+
+def test_no_import_climbs():
+    assert climbing(SOURCE) == []
+
+
+def test_rooms_do_not_import_one_another_in_a_circle():
+    assert circle(SOURCE) is None
+
+
+def test_there_are_no_dumping_grounds():
+    assert [str(path) for path in modules(SOURCE) if {part.removesuffix(".py") for part in path.parts} & DUMPING_GROUNDS] == []  # fmt: skip  # noqa: E501
+
+
+def test_files_stay_small():
+    lines = {str(path): len((SOURCE / path).read_text(encoding="utf-8").splitlines()) for path in modules(SOURCE)}
+    assert {path: count for path, count in lines.items() if count > MOST_LINES} == {}
+    assert {path for path, count in lines.items() if count > LINES_AIMED_AT} <= LONG_FOR_A_REASON.keys()
+    assert {path for path in LONG_FOR_A_REASON if lines[path] <= LINES_AIMED_AT} == set(), "no longer needs a reason"
+
+
+@pytest.fixture
+def house(tmp_path) -> Path:
+    """A house in order."""
+    write(tmp_path, "__init__.py", "")
+    write(tmp_path, "vocabulary.py", "")
+    write(tmp_path, "data/video.py", "from video_opd.vocabulary import Span")
+    write(tmp_path, "cli.py", "from video_opd import __version__\ndef main():\n    from video_opd import commands")
+    write(tmp_path, "commands.py", "import video_opd.data.video")
+    return tmp_path
+
+
+def write(house: Path, name: str, text: str) -> None:
+    (house / name).parent.mkdir(exist_ok=True)
+    (house / name).write_text(text)
+
+
+def test_a_house_in_order_passes(house):
+    assert climbing(house) == []
+    assert homeless(house) == set()
+    assert circle(house) is None
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from video_opd.policy.load import Policy",
+        "import video_opd.policy.load",
+        "from video_opd import policy",
+        "from . import policy",
+        "from .policy.load import Policy",
+        "if TYPE_CHECKING:\n    from video_opd.policy.load import Policy",
+        "def late():\n    from video_opd.policy.load import Policy",
+        "from video_opd.attic import Trunk",
+    ],
+)
+def test_an_import_that_climbs_is_found(house, statement):
+    write(house, "vocabulary.py", statement)
+    assert len(climbing(house)) == 1
+    assert climbing(house)[0].startswith("vocabulary.py:")
+
+
+def test_a_relative_import_that_climbs_is_found_from_within_a_package(house):
+    write(house, "data/video.py", "from ..training.loop import train")
+    assert climbing(house) == ["data/video.py:1 imports training"]
+
+
+def test_a_module_without_a_floor_is_found(house):
+    write(house, "attic.py", "")
+    write(house, "cellar/wine.py", "")
+    assert homeless(house) == {"attic", "cellar"}
+
+
+def test_a_circle_is_found(house):
+    write(house, "recipe.py", "from video_opd.data import video")
+    write(house, "data/video.py", "from video_opd.recipe import Recipe")
+    assert circle(house) is not None
+    write(house, "data/video.py", "def late():\n    from video_opd.recipe import Recipe")
+    assert circle(house) is None

@@ -1,0 +1,78 @@
+"""What needs no model does not wait for one: torch and transformers take seconds to import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = "torch", "torchvision", "transformers"
+
+REPORT = f"print('\\nheavy:', *(name for name in {HEAVY!r} if name in sys.modules), file=sys.stderr)"
+
+RUN = f"""
+import sys
+from video_opd.cli import main
+try:
+    status = main(sys.argv[1:])
+except SystemExit as exit:
+    status = exit.code
+{REPORT}
+raise SystemExit(status)
+"""
+
+
+def run(code: str, *arguments: str) -> tuple[int, str, list[str]]:
+    """Exit status, stdout, and the heavy modules that a fresh Python has loaded in the end."""
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, done.stderr.rpartition("heavy:")[2].split()
+
+
+def test_this_would_be_noticed():
+    assert run(f"import sys, torch\n{REPORT}") == (0, "", ["torch"])
+
+
+def test_rooms_without_torch():
+    rooms = "vocabulary, errors, seeds, grounding, curriculum, recipe, runs, report, policy.location, data.manifest"
+    assert run(f"import sys\n{''.join(f'import video_opd.{room}; ' for room in rooms.split(', '))}\n{REPORT}") == (
+        0,
+        "",
+        [],
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--help-keys"]])
+def test_help_comes_at_once(arguments):
+    status, out, heavy = run(RUN, *arguments)
+    assert (status, heavy) == (0, [])
+    assert out
+
+
+def test_metrics_come_at_once(world, tmp_path):
+    predictions = tmp_path / "predictions.jsonl"
+    predictions.write_text('{"id": "nobody", "answer": "1.0 - 2.0 seconds"}\n')
+    status, out, heavy = run(RUN, "metrics", str(predictions), "--ground-truth", str(world / "test.jsonl"), "--json")
+    assert (status, heavy) == (0, [])
+    assert '"miou": 0.0' in out
+
+
+def test_manifests_are_checked_at_once(world):
+    status, out, heavy = run(RUN, "data", "check", str(world / "test.jsonl"), "--videos", str(world / "videos"))
+    assert (status, heavy) == (0, [])
+    assert "nothing wrong" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "train nowhere.toml",
+        "doctor nowhere.toml",
+        "report nowhere",
+        "ground tiny-teacher nowhere.mp4 question",
+        "evaluate tiny-teacher nowhere.jsonl --videos . --out predictions.jsonl",
+    ],
+)
+def test_a_wrong_path_is_told_at_once(arguments):
+    assert run(RUN, *arguments.split()) == (2, "", [])
