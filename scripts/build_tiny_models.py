@@ -26,7 +26,7 @@ from tiny_models.teaching import examine, spoil, teach
 from video_opd.recipe import GROUNDING_FILE, AnswerSettings, GroundingDefaults, PromptSettings, VideoSettings
 
 STEPS = {"teacher": 2200, "student": 2600}
-SPOILING = {"steps": 60, "peak": 5e-4, "noise": Carelessness(other_share=0.5, error_s=1.0)}
+SPOILING = {"steps": 60, "peak": 3e-4, "noise": Carelessness(other_share=0.5, error_s=1.0)}
 
 
 def build(name: str, out: Path, seed: int, steps: int) -> None:

@@ -71,15 +71,15 @@ class Lesson:
 class School:
     """Draws lessons. Clips are rendered and resized in memory: an mp4 in between changes nothing a model can use."""
 
-    def __init__(self, processor: Qwen3VLProcessor, seed: int, world: TinyWorld | None = None) -> None:
-        self.world, self.processor, self.seed = world or TinyWorld(), processor, seed
+    def __init__(self, processor: Qwen3VLProcessor, seed: int, shares: dict[str, float] = SHARES) -> None:
+        self.world, self.processor, self.seed, self.shares = TinyWorld(), processor, seed, shares
         self.renderers = {kind: PromptRenderer(processor, TEMPLATES[kind], BUDGET) for kind in SHARES}
 
     def lesson(self, number: int, noise: Carelessness | None = None) -> Lesson:
         """Lesson `number`, always the same; with `noise`, answered by a careless annotator."""
         rng = generator(self.seed, "lesson", number)
         clip = draw_clip(self.world, rng, f"lesson-{number}")
-        kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+        kind = str(rng.choice(list(self.shares), p=list(self.shares.values())))
         event, other = (clip.events[int(i)] for i in rng.permutation(len(clip.events))[:2])
         if kind == "tiny-before" and event.span.start_s == other.span.start_s:
             kind = "tiny"

@@ -23,6 +23,8 @@ from video_opd.vocabulary import Sampling
 
 BATCH_SIZE = 16
 SCAFFOLD_WEIGHT = 5.0
+SPOILING_SHARES = {"tiny": 0.4, "tiny-long": 0.2, "tiny-before": 0.4}
+"""While its spans are spoiled a student is reminded of the side question, whose answers stay right."""
 EXAM_START = 10**7
 """Lessons from this number on are for examinations only."""
 
@@ -148,7 +150,7 @@ def spoil(
     noise: Carelessness,
 ) -> Qwen3VLForConditionalGeneration:  # fmt: skip
     """Ruin a capable model's policy with wrong labels; it keeps its eyes."""
-    school = School(processor, derive_seed(seed, "spoil"))
+    school = School(processor, derive_seed(seed, "spoil"), SPOILING_SHARES)
     pad = processor.tokenizer.pad_token_id
     losses = (lesson_loss(model, None, lessons, pad) for lessons in school.batches(BATCH_SIZE, noise))
     for _ in minimise(list(model.parameters()), losses, steps, schedule(peak, warm_up=5, flat=steps // 2, total=steps)):

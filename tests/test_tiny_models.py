@@ -1,0 +1,124 @@
+"""The models that ship: small, loadable by the real path, made by the script that stands beside them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from video_opd.data.manifest import read_manifest
+from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.source import PromptSource
+from video_opd.data.tiny_world import LabelNoise, TinyWorld, build, draw_clip
+from video_opd.evaluation.evaluate import evaluate
+from video_opd.policy.load import load_policy, resolve_model
+from video_opd.recipe import load_grounding_defaults, load_recipe
+from video_opd.seeds import generator
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def school():
+    """scripts/tiny_models, importable for the length of this module."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    yield __import__("tiny_models.teaching").teaching
+    sys.path.remove(str(ROOT / "scripts"))
+
+
+@pytest.mark.parametrize("name", ["tiny-student", "tiny-teacher"])
+def test_a_few_megabytes_of_bfloat16_safetensors(name):
+    folder = Path(resolve_model(name))
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 4e6
+    with safe_open(folder / "model.safetensors", "pt") as tensors:
+        assert {tensors.get_tensor(key).dtype for key in tensors.keys()} == {torch.bfloat16}  # noqa: SIM118
+
+
+def test_both_are_asked_as_the_recipe_asks(school):
+    recipe = load_recipe(ROOT / "recipes" / "tiny-opd.toml")
+    for name in ("tiny-student", "tiny-teacher"):
+        assert load_grounding_defaults(Path(resolve_model(name))) == recipe.grounding_defaults()
+
+
+def test_the_tokenizer_is_the_scripts_own(school):
+    """So the models that ship and the script that makes them have not drifted apart."""
+    processor = __import__("tiny_models.architecture").architecture.build_processor()
+    for name in ("tiny-student", "tiny-teacher"):
+        policy = load_policy(name)
+        assert policy.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
+        size = school.SIZES[name.removeprefix("tiny-")]
+        assert policy.model.config.text_config.hidden_size == size.hidden
+        assert policy.model.config.text_config.num_hidden_layers == size.layers
+
+
+@pytest.mark.slow
+def test_what_ships_is_what_the_readme_says(tmp_path):
+    """On 60 held-out queries of a world nobody trained on: a poor student, a good teacher, both in the right form."""
+    manifests = build(tmp_path, seed=1234, num_queries={"train": 2, "validation": 2, "test": 60})
+    examples = read_manifest(manifests["test"])
+    scores = {}
+    for name in ("tiny-student", "tiny-teacher"):
+        policy = load_policy(name).freeze()
+        defaults = load_grounding_defaults(Path(resolve_model(name)))
+        from video_opd.assemble import budget_of, template_of
+
+        render = PromptRenderer(policy.processor, template_of(defaults.prompt), budget_of(defaults.video))
+        source = PromptSource(tmp_path / "videos", render, num_examples=60)
+        scores[name] = evaluate(policy, examples, source, max_new_tokens=32, batch_size=30).scores
+    assert 0.25 < scores["tiny-student"].miou < 0.55
+    assert scores["tiny-teacher"].miou > 0.75
+    assert min(score.format_rate for score in scores.values()) > 0.95
+
+
+def test_lessons_show_what_an_mp4_shows(school, world):
+    """The script renders in memory; the pixels a model gets from the file differ only by the codec."""
+    processor = __import__("tiny_models.architecture").architecture.build_processor()
+    maker = school.School(processor, seed=0)
+    example = read_manifest(world / "test.jsonl")[0]
+    number = int(example.id.split("-")[2])
+    clip = draw_clip(TinyWorld(), generator(3, "tiny-world", "test", number), "x")
+    times = np.arange(round(clip.duration_s * 2)) / 2
+    render = PromptRenderer(processor, TEMPLATES["tiny"], school_budget())
+    from_memory = render(example, maker._frames(clip, times))
+    from_file = PromptSource(world / "videos", render, num_examples=1).render(example)
+    assert torch.equal(from_memory.input_ids, from_file.input_ids)
+    assert (from_memory.pixel_values - from_file.pixel_values).abs().mean() < 0.03
+
+
+def school_budget():
+    return __import__("tiny_models.architecture").architecture.BUDGET
+
+
+def test_a_few_lessons_lower_the_loss(school):
+    """The trainer trains: forty steps of the whole model on eight lessons, from nothing."""
+    processor = __import__("tiny_models.architecture").architecture.build_processor()
+    maker = school.School(processor, seed=0)
+    model = school.build_model(school.SIZES["student"], processor, seed=0)
+    lessons, pad = [maker.lesson(number) for number in range(8)], processor.tokenizer.pad_token_id
+
+    def losses():
+        while True:
+            yield school.lesson_loss(model, None, lessons, pad)
+
+    values = [v for _, v in school.minimise(list(model.parameters()), losses(), 40, lambda step: 3e-3)]
+    assert values[-1] < 0.3 * values[0]
+
+
+def test_carelessness_keeps_the_form(school):
+    """Spoiling errors stay on the grid, inside the clip, and are often large."""
+    careless = __import__("tiny_models.school").school.Carelessness(other_share=0.5, error_s=1.0)
+    wrong = 0
+    for number in range(200):
+        rng = generator(0, "careless", number)
+        clip = draw_clip(TinyWorld(), rng, "x")
+        span = careless.apply(clip, clip.events[0], rng)
+        assert 0 <= span.start_s < span.end_s <= clip.duration_s
+        assert (span.start_s * 2).is_integer()
+        assert (span.end_s * 2).is_integer()
+        wrong += span != clip.events[0].span
+    assert wrong > 150
+    assert LabelNoise(wrong_share=0, imprecise_share=0).apply(clip, clip.events[0], rng) == clip.events[0].span
