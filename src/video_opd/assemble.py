@@ -35,8 +35,8 @@ from video_opd.training.loop import Parts
 from video_opd.training.state import TrainingState, load_state
 from video_opd.vocabulary import Example
 
-REMEMBERED_TOKENS = 400_000
-"""Video tokens worth of prompts kept in memory: 6 KB of patches each, so about 2.5 GB."""
+REMEMBERED_TOKENS = 100_000
+"""Video tokens worth of prompts kept in memory: 25 KB of patches each, so about 2.5 GB."""
 
 
 def refuse_early(recipe: Recipe) -> None:

@@ -64,7 +64,7 @@ def evaluate(arguments: argparse.Namespace, _: Overrides) -> int:
 
     from rich.console import Console
 
-    from video_opd.evaluation.evaluate import write_predictions
+    from video_opd.grounding import write_predictions
     from video_opd.session import evaluate_with_bar
 
     policy, renderer = _load(arguments, defaults)
@@ -87,7 +87,7 @@ def evaluate(arguments: argparse.Namespace, _: Overrides) -> int:
             console=Console(stderr=True),
         )
     with writing(arguments.out):
-        write_predictions(arguments.out, evaluation)
+        write_predictions(arguments.out, evaluation.answers)
     for id, reason in evaluation.set_aside.items():
         print(f"set aside {id}: {reason}", file=sys.stderr)
     if arguments.json:

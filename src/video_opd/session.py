@@ -22,7 +22,8 @@ from video_opd.assemble import (
     to_be_rendered,
 )
 from video_opd.data.source import PromptSource
-from video_opd.evaluation.evaluate import Evaluation, evaluate, write_predictions
+from video_opd.evaluation.evaluate import Evaluation, evaluate
+from video_opd.grounding import write_predictions
 from video_opd.policy.load import Policy
 from video_opd.recipe import Recipe
 from video_opd.report import write_report
@@ -97,7 +98,7 @@ def _test(parts: Parts, run: RunDirectory, name: str, policy: Policy | None, con
                 title=name.replace("-", ", "),
                 console=console,
             )
-        write_predictions(run.evaluation / f"{name}.predictions.jsonl", evaluation)
+        write_predictions(run.evaluation / f"{name}.predictions.jsonl", evaluation.answers)
         report = evaluation.to_report(name=name, step=None, split="test", model=policy.name)
         write_durably(path, (json.dumps(report, indent=2) + "\n").encode())
     scores: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["scores"]

@@ -94,7 +94,7 @@ def test_a_processor_that_makes_another_grid_is_refused(processor, render, monke
 
 @pytest.mark.parametrize("user", ["{video}When?", "{query}", "{query}{video}{video}"])
 def test_templates_have_one_place_for_each(user):
-    with pytest.raises(ConfigurationError, match="has {"):
+    with pytest.raises(ConfigurationError, match=r"has \{"):
         PromptTemplate(user=user)
 
 

@@ -27,7 +27,7 @@ def test_events_keep_the_worlds_rules():
         assert len({event.name for event in clip.events}) == len(clip.events)
         for event in clip.events:
             length = event.span.end_s - event.span.start_s
-            assert 0 <= event.span.start_s
+            assert event.span.start_s >= 0
             assert event.span.end_s <= clip.duration_s
             assert WORLD.event_s[0] <= length <= WORLD.event_s[1]
             assert event.span.start_s % GRID_S == 0

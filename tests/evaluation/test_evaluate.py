@@ -14,9 +14,9 @@ from video_opd.data.side_questions import SideQuestion, read_side_questions, wri
 from video_opd.data.source import PromptSource
 from video_opd.data.video import VideoBudget
 from video_opd.errors import DataError
-from video_opd.evaluation.evaluate import evaluate, write_predictions
+from video_opd.evaluation.evaluate import evaluate
 from video_opd.evaluation.side_questions import ask
-from video_opd.grounding import read_predictions, score
+from video_opd.grounding import read_predictions, score, write_predictions
 from video_opd.vocabulary import Answer, AnswerGroup
 
 BUDGET = VideoBudget(max_frames=64, max_tokens=64, max_frame_tokens=1)
@@ -94,7 +94,7 @@ def test_predictions_written_are_predictions_read(world, processor, examples, tm
         Scripted(answers), examples, source_of(world / "videos", processor), max_new_tokens=9, batch_size=6
     )
     path = tmp_path / "deep" / "predictions.jsonl"
-    write_predictions(path, result)
+    write_predictions(path, result.answers)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [set(row) for row in rows] == [{"id", "answer", "spans"}] * 6
     assert score(read_predictions(path), examples).to_dict() == result.scores.to_dict()

@@ -93,13 +93,13 @@ def small_qwen(real_processor):
     def make(seed: int) -> Policy:
         config = Qwen3VLConfig(
             text_config={
-                "vocab_size": 151936, "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48, "head_dim": 16,
-                "num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.1,
+                "vocab_size": 151936, "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48,
+                "head_dim": 16, "num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.1,
                 "rope_parameters": {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [4, 2, 2],
                                     "mrope_interleaved": True},
             },
-            vision_config={"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 32,
-                           "deepstack_visual_indexes": [0], "initializer_range": 0.1},
+            vision_config={"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2,
+                           "out_hidden_size": 32, "deepstack_visual_indexes": [0], "initializer_range": 0.1},
             image_token_id=151655, video_token_id=151656, vision_start_token_id=151652, vision_end_token_id=151653,
         )  # fmt: skip
         torch.manual_seed(seed)

@@ -25,11 +25,21 @@ ENVIRONMENT = {"python": "3.11", "torch": "2.12"}
 
 
 def open_run(path: Path, recipe: str = RECIPE, ignore_keys: frozenset[str] = frozenset()) -> RunDirectory:
-    """Open and let go again, for tests about what is found on the way in."""
+    """Open, take a step and let go again, for tests about what is found on the way in."""
     with RunDirectory.create_or_resume(
         path, recipe_toml=recipe, environment=ENVIRONMENT, ignore_keys=ignore_keys
     ) as run:
+        run.metrics.write_text('{"step": 1}\n')
         return run
+
+
+def test_a_run_that_never_began_takes_another_recipe(tmp_path: Path) -> None:
+    """A model that could not be loaded leaves a folder behind; the mended recipe may have it."""
+    with RunDirectory.create_or_resume(tmp_path, recipe_toml=RECIPE, environment=ENVIRONMENT):
+        pass
+    mended = RECIPE.replace("seed = 1", "seed = 2")
+    with RunDirectory.create_or_resume(tmp_path, recipe_toml=mended, environment=ENVIRONMENT) as run:
+        assert run.recipe.read_text() == mended
 
 
 def content(path: Path) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""The learner: micro-batches change nothing, a student that is its own teacher stays put, bad numbers move no weight."""
+"""The learner: micro-batches change nothing, its own teacher leaves a student alone, bad numbers move no weight."""
 
 from __future__ import annotations
 

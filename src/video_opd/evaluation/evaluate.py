@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from video_opd.data.source import PromptSource
 from video_opd.grounding import ParsedAnswer, Scores, best_constant_answer, parse_answer, score
 from video_opd.policy.load import Policy
-from video_opd.runs.durable import write_durably
 from video_opd.vocabulary import Example, Sampling
 
 
@@ -27,13 +24,6 @@ class Evaluation:
     """Example id -> why its video could not be used; it counts as unanswered."""
     best_constant: tuple[tuple[float, float], float]
     """The one span that scores best when given to every query, and its mIoU: the floor any model must clear."""
-
-    def prediction_rows(self) -> list[dict[str, Any]]:
-        """The lines of a predictions file."""
-        return [
-            {"id": id, "answer": text, "spans": [list(span) for span in self.parsed[id].spans]}
-            for id, text in self.answers.items()
-        ]
 
     def to_report(self, **labels: Any) -> dict[str, Any]:
         """The file in `evaluation/`, with labels such as name, step and split."""
@@ -81,10 +71,3 @@ def evaluate(
         set_aside={id: reason for id, reason in source.set_aside.items() if id in wanted},
         best_constant=best_constant_answer(examples),
     )
-
-
-def write_predictions(path: Path, evaluation: Evaluation) -> None:
-    """Predictions as JSON lines: `{"id", "answer", "spans"}`; replaced as a whole, never half."""
-    lines = [json.dumps(row, ensure_ascii=False) for row in evaluation.prediction_rows()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(path, ("\n".join(lines) + "\n").encode())

@@ -1,7 +1,8 @@
 """Temporal grounding without a model: one IoU, one parser, one set of scores. No torch, no transformers."""
 
 from video_opd.grounding.answer import PARSER_VERSION, ParsedAnswer, Reason, parse_answer
-from video_opd.grounding.metrics import Scores, best_constant_answer, read_predictions, score, write_predictions
+from video_opd.grounding.metrics import Scores, best_constant_answer, score
+from video_opd.grounding.predictions import read_predictions, write_predictions
 from video_opd.grounding.span import SpanLike, best_iou, temporal_iou
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Scores over a set of answers, what a constant answer would score, and the predictions file.
+"""Scores over a set of answers, and what a constant answer would score.
 
 The convention, spelled out in every report because the field has several (`>` against `>=`, rounded boundaries,
 unparsable answers left out):
@@ -10,19 +10,16 @@ unparsable answers left out):
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 import numpy as np
 
 from video_opd.errors import DataError
-from video_opd.grounding.answer import PARSER_VERSION, ParsedAnswer, Reason, parse_answer
+from video_opd.grounding.answer import PARSER_VERSION, ParsedAnswer
+from video_opd.grounding.predictions import unique_ids
 from video_opd.grounding.span import best_iou
 from video_opd.vocabulary import Example, Span
 
@@ -106,8 +103,8 @@ def score(
     if num_resamples < 1:
         raise ValueError(f"num_resamples must be at least 1, got {num_resamples}")
     pairs = predictions.items() if isinstance(predictions, Mapping) else predictions
-    answer_by_id = _unique(pairs, "predictions")
-    example_by_id = _unique(((example.id, example) for example in examples), "examples")
+    answer_by_id = unique_ids(pairs, "predictions")
+    example_by_id = unique_ids(((example.id, example) for example in examples), "examples")
     _refuse_none(example_by_id)
 
     iou_by_id = {id_: _iou(answer_by_id.get(id_), example) for id_, example in example_by_id.items()}
@@ -200,124 +197,6 @@ def best_constant_answer(examples: Iterable[Example], *, resolution_s: float = 1
     return best, math.fsum(best_iou(best, example.spans) for example in examples) / len(examples)
 
 
-_T = TypeVar("_T")
-
-
-def _unique(pairs: Iterable[tuple[str, _T]], what: str) -> dict[str, _T]:
-    unique: dict[str, _T] = {}
-    for id_, value in pairs:
-        if id_ in unique:
-            raise DataError(
-                f"{what}: id {id_!r} is given twice",
-                reason="one of the two would silently decide the score",
-                remedy="give every id once",
-            )
-        unique[id_] = value
-    return unique
-
-
 def _refuse_none(examples: Iterable[object]) -> None:
     if not any(True for _ in examples):
         raise DataError("no examples", reason="a mean over nothing is not a score", remedy="give at least one example")
-
-
-def write_predictions(path: Path, answers: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
-    """Write answers as JSON lines `{"id", "answer", "spans"}`, in the order given; whole or not at all.
-
-    Args:
-        path: file to write; its folder must exist.
-        answers: example id -> answer text, or pairs of the two.
-
-    Raises:
-        DataError: an id given twice.
-    """
-    unique = _unique(answers.items() if isinstance(answers, Mapping) else answers, "predictions")
-    rows = ({"id": id_, "answer": text, "spans": parse_answer(text).spans} for id_, text in unique.items())
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    partial = path.with_name(path.name + ".partial")
-    # A lone surrogate has no UTF-8; Python's escape for it happens to be JSON's.
-    partial.write_bytes(lines.encode("utf-8", errors="backslashreplace"))
-    os.replace(partial, path)
-
-
-def read_predictions(path: Path) -> dict[str, ParsedAnswer]:
-    """Read a predictions file, written by `write_predictions` or by somebody else.
-
-    `answer` is parsed anew, so that an old file is judged by today's parser; `spans` counts only where there is no
-    `answer`. Blank lines and a byte-order mark are passed over, other keys ignored.
-
-    Returns:
-        Example id -> parsed answer, in the order of the file.
-
-    Raises:
-        DataError: a file that cannot be read, or a line that is not a prediction; names file and line.
-    """
-    try:
-        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    except OSError as error:
-        raise DataError(
-            f"{path}: {error.strerror or error}",
-            reason="the predictions cannot be read",
-            remedy="give the path of a file of JSON lines",
-        ) from error
-    predictions: dict[str, ParsedAnswer] = {}
-    line_of: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        id_, answer = _prediction(line, where)
-        if id_ in predictions:
-            _refuse(where, f"id {id_!r} was given on line {line_of[id_]} already", "give every id once")
-        predictions[id_], line_of[id_] = answer, number
-    return predictions
-
-
-_ROW = '{"id": "a1", "answer": "4.0 - 9.0 seconds", "spans": [[4.0, 9.0]]}'
-
-
-def _prediction(line: bytes, where: str) -> tuple[str, ParsedAnswer]:
-    try:
-        row = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        _refuse(where, f"byte {line[error.start]:#04x} at column {error.start + 1} is not UTF-8", "save it as UTF-8")
-    except (ValueError, RecursionError) as error:
-        _refuse(where, f"it is not JSON ({error})", f"write one JSON object a line, like {_ROW}")
-    if not isinstance(row, dict):
-        _refuse(where, f"it is a {type(row).__name__}, not an object", f"write rows like {_ROW}")
-    id_, text = row.get("id"), row.get("answer")
-    if not isinstance(id_, str) or not id_:
-        _refuse(where, 'it has no "id" that is a text', f"write rows like {_ROW}")
-    if text is not None:
-        if not isinstance(text, str):
-            _refuse(where, f'its "answer" is a {type(text).__name__}, not a text', f"write rows like {_ROW}")
-        return id_, parse_answer(text)
-    if "spans" not in row:
-        _refuse(where, 'it has neither "answer" nor "spans"', f"write rows like {_ROW}")
-    return id_, _judge(tuple(_read_spans(row["spans"], where)))
-
-
-def _read_spans(spans: object, where: str) -> Iterator[Span]:
-    if not isinstance(spans, list):
-        _refuse(where, '"spans" is not a list', "write [[start_s, end_s], …]")
-    for span in spans:
-        if not (isinstance(span, list) and len(span) == 2 and all(type(time) in (int, float) for time in span)):
-            _refuse(where, '"spans" holds something other than two numbers', "write [[start_s, end_s], …]")
-        # json reads NaN, Infinity and 1e400 without a word, and integers that no float can hold.
-        if not all(abs(time) <= sys.float_info.max for time in span):
-            _refuse(where, f'"spans" holds {str(span)[:60]}, which is not finite', "write times in seconds")
-        yield Span(float(span[0]), float(span[1]))
-
-
-def _judge(spans: Sequence[Span]) -> ParsedAnswer:
-    """Spans given as numbers, held to the parser's rules: an invalid one among valid ones is dropped."""
-    valid = tuple(span for span in spans if 0 <= span.start_s <= span.end_s)
-    if valid:
-        return ParsedAnswer(valid)
-    if not spans:
-        return ParsedAnswer(reason=Reason.EMPTY)
-    return ParsedAnswer(reason=Reason.NEGATIVE if min(spans[0]) < 0 else Reason.REVERSED)
-
-
-def _refuse(where: str, reason: str, remedy: str) -> NoReturn:
-    raise DataError(f"{where} is not a prediction", reason=reason, remedy=remedy)

@@ -107,9 +107,11 @@ def facts(contents: RunContents) -> list[tuple[str, str]]:
     if contents.rows:
         found.append(("steps", f"{contents.rows[-1]['step']:,}"))
         found.append(("training time", verdict.duration(verdict.elapsed(contents))))
-    for what, key in (("answer tokens learned from", "num_answer_tokens"), ("prompts set aside", "num_set_aside")):
-        if contents.series(key):
-            found.append((what, f"{contents.total(key):,.0f}"))
+    if contents.series("num_answer_tokens"):
+        found.append(("answer tokens learned from", f"{contents.total('num_answer_tokens'):,.0f}"))
+    set_aside = contents.series("num_set_aside")
+    if set_aside:  # a running total
+        found.append(("examples set aside", f"{set_aside[-1][1]:,.0f}"))
     return found
 
 

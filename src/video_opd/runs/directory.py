@@ -78,6 +78,13 @@ class RunDirectory:
         """The page that shows the run."""
         return self.path / "report.html"
 
+    @property
+    def has_begun(self) -> bool:
+        """Something was measured or saved; until then another recipe may take the folder."""
+        if any(self.evaluation.glob("*")) or any(self.checkpoints.glob("*")):
+            return True
+        return self.metrics.exists() and self.metrics.stat().st_size > 0
+
     @classmethod
     @contextlib.contextmanager
     def create_or_resume(
@@ -107,7 +114,7 @@ class RunDirectory:
                 sync_folder(path.parent)
                 held.enter_context(_lock(path))
                 run = cls(path, resumed=(path / "recipe.toml").exists())
-                if run.resumed:
+                if run.resumed and run.has_begun:
                     _refuse_other_recipe(run.recipe, recipe_toml, ignore_keys)
                 else:
                     write_durably(run.recipe, recipe_toml.encode())

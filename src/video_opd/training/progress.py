@@ -37,7 +37,8 @@ class TrainingProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        if self.console.is_terminal:
+            self.bar.stop()
 
     def show(self, step: int, row: dict[str, Any]) -> None:
         """After optimiser step `step` of the run."""
