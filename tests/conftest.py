@@ -78,7 +78,8 @@ def make_policy(processor) -> Callable[..., Policy]:
 def world(tmp_path_factory) -> Path:
     """A tiny tiny world: 12 training, 4 validation and 4 test queries."""
     folder = tmp_path_factory.mktemp("world")
-    tiny_world.build(folder, num_queries={"train": 12, "validation": 4, "test": 4}, seed=3)
+    sizes = {"train": 12, "validation": 4, "test": 4}
+    tiny_world.build(folder, tiny_world.BuildSettings(num_queries=sizes, seed=3))
     return folder
 
 

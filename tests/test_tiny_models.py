@@ -13,7 +13,7 @@ from safetensors import safe_open
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
 from video_opd.data.source import PromptSource
-from video_opd.data.tiny_world import LabelNoise, TinyWorld, build, draw_clip
+from video_opd.data.tiny_world import BuildSettings, LabelNoise, TinyWorld, build, draw_clip
 from video_opd.evaluation.evaluate import evaluate
 from video_opd.policy.load import load_policy, resolve_model
 from video_opd.recipe import load_grounding_defaults, load_recipe
@@ -58,7 +58,7 @@ def test_the_tokenizer_is_the_scripts_own(school):
 @pytest.mark.slow
 def test_what_ships_is_what_the_readme_says(tmp_path):
     """On 60 held-out queries of a world nobody trained on: a poor student, a good teacher, both in the right form."""
-    manifests = build(tmp_path, seed=1234, num_queries={"train": 2, "validation": 2, "test": 60})
+    manifests = build(tmp_path, BuildSettings(seed=1234, num_queries={"train": 2, "validation": 2, "test": 60}))
     examples = read_manifest(manifests["test"])
     scores = {}
     for name in ("tiny-student", "tiny-teacher"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -13,6 +14,7 @@ import torch
 from video_opd.data import tiny_world
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate
+from video_opd.data.side_questions import read_side_questions
 from video_opd.data.source import PromptSource, require_folder
 from video_opd.data.video import VideoBudget
 from video_opd.errors import ConfigurationError, writing
@@ -26,6 +28,7 @@ from video_opd.recipe import (
     OnPolicyDistillationSettings,
     PromptSettings,
     Recipe,
+    SideQuestionSettings,
     VideoSettings,
 )
 from video_opd.runs.checkpoint import latest_checkpoint
@@ -33,7 +36,6 @@ from video_opd.runs.directory import RunDirectory
 from video_opd.training.learner import Learner
 from video_opd.training.loop import Parts
 from video_opd.training.state import TrainingState, load_state
-from video_opd.vocabulary import Example
 
 REMEMBERED_TOKENS = 100_000
 """Video tokens worth of prompts kept in memory: 25 KB of patches each, so about 2.5 GB."""
@@ -50,7 +52,9 @@ def refuse_early(recipe: Recipe) -> None:
     budget_of(recipe.video)
     for model in (recipe.student.model, recipe.teacher.model):
         resolve_model(model)
-    if not to_be_rendered(recipe.data):
+    if recipe.side_questions is not None:
+        template_of(recipe.side_questions)
+    if not to_be_rendered(recipe):
         require_folder(recipe.data.videos)
         for path in manifests_of(recipe.data):
             read_manifest(path)
@@ -64,7 +68,7 @@ def assemble(recipe: Recipe, run: RunDirectory) -> tuple[Parts, TrainingState]:
         DataError: a manifest that cannot be used.
     """
     prepare_compute(recipe.compute)
-    prepare_data(recipe.data)
+    prepare_data(recipe)
     train, validation, test = (
         read_manifest(path) if path else [] for path in (recipe.data.train, recipe.data.validation, recipe.data.test)
     )
@@ -72,8 +76,7 @@ def assemble(recipe: Recipe, run: RunDirectory) -> tuple[Parts, TrainingState]:
     student = load_student(recipe, str(checkpoint.folder / "model") if checkpoint else recipe.student.model)
     teacher = load_teacher(recipe)
     require_common_tokens(student, teacher)
-    steps = recipe.training.steps or max(1, len(train) // recipe.training.batch_size)
-    learner = Learner(student, recipe.training, total_steps=steps)
+    learner = Learner(student, recipe.training, total_steps=steps_of(recipe, len(train)))
     parts = Parts(
         recipe=recipe,
         student=student,
@@ -84,8 +87,14 @@ def assemble(recipe: Recipe, run: RunDirectory) -> tuple[Parts, TrainingState]:
         train=train,
         validation=validation,
         test=test,
+        side_questions=read_side_questions(recipe.side_questions.file) if recipe.side_questions else [],
     )
     return parts, load_state(checkpoint, learner) if checkpoint else TrainingState()
+
+
+def steps_of(recipe: Recipe, num_train: int) -> int:
+    """Optimiser steps of a run: as many as the recipe says, or one pass over the training examples."""
+    return recipe.training.steps or math.ceil(num_train / recipe.training.batch_size)
 
 
 def make_method(recipe: Recipe, teacher: Policy) -> Method:
@@ -142,9 +151,14 @@ def require_common_tokens(student: Policy, teacher: Policy) -> None:
         )
 
 
-def make_source(recipe: Recipe, policy: Policy, examples: Sequence[Example]) -> PromptSource:
+def make_source(
+    recipe: Recipe,
+    policy: Policy,
+    examples: Sequence[object],
+    prompt: PromptSettings | SideQuestionSettings | None = None,
+) -> PromptSource:
     """Prompts for the recipe's examples, rendered with one policy's processor for all."""
-    renderer = PromptRenderer(policy.processor, template_of(recipe.prompt), budget_of(recipe.video))
+    renderer = PromptRenderer(policy.processor, template_of(prompt or recipe.prompt), budget_of(recipe.video))
     return PromptSource(
         recipe.data.videos,
         renderer,
@@ -155,15 +169,15 @@ def make_source(recipe: Recipe, policy: Policy, examples: Sequence[Example]) -> 
     )
 
 
-def template_of(settings: PromptSettings) -> PromptTemplate:
+def template_of(settings: PromptSettings | SideQuestionSettings) -> PromptTemplate:
     """The template a recipe names or spells out."""
     if settings.user is not None:
         return PromptTemplate(user=settings.user)
     if settings.template not in TEMPLATES:
         raise ConfigurationError(
-            f"prompt.template = {settings.template!r}",
+            f"template = {settings.template!r}",
             reason="no built-in template has that name",
-            remedy=f"choose one of {', '.join(TEMPLATES)}, or write your own as prompt.user",
+            remedy=f"choose one of {', '.join(TEMPLATES)}, or write your own as `user`",
         )
     return TEMPLATES[settings.template]
 
@@ -183,26 +197,39 @@ def manifests_of(data: DataSettings) -> list[Path]:
     return [path for path in (data.train, data.validation, data.test) if path]
 
 
-def to_be_rendered(data: DataSettings) -> bool:
+def to_be_rendered(recipe: Recipe) -> bool:
     """Whether the recipe asks for the tiny world and it is not there yet."""
-    return data.tiny_world is not None and not all(path.exists() for path in manifests_of(data))
+    files = [*manifests_of(recipe.data), *([recipe.side_questions.file] if recipe.side_questions else [])]
+    return recipe.data.tiny_world is not None and not all(path.exists() for path in files)
 
 
-def prepare_data(data: DataSettings) -> None:
-    """Render the tiny world where a recipe asks for it and it is not there yet."""
-    if data.tiny_world is None or not to_be_rendered(data):
+def prepare_data(recipe: Recipe) -> None:
+    """Render the tiny world where a recipe asks for it and it is not there yet.
+
+    Raises:
+        ConfigurationError: another tiny world lies in its place.
+    """
+    world = recipe.data.tiny_world
+    if world is None:
         return
-    world = data.tiny_world
-    folder = data.videos.parent
-    with writing(folder):
-        tiny_world.build(
-            folder,
-            noise=tiny_world.LabelNoise(
-                wrong_share=world.wrong_share, imprecise_share=world.imprecise_share, jitter_s=world.jitter_s
-            ),
-            seed=world.seed,
-            num_queries={"train": world.num_train, "validation": world.num_validation, "test": world.num_test},
+    folder = recipe.data.videos.parent
+    settings = tiny_world.BuildSettings(
+        seed=world.seed,
+        noise=tiny_world.LabelNoise(
+            wrong_share=world.wrong_share, imprecise_share=world.imprecise_share, jitter_s=world.jitter_s
+        ),
+        num_queries={"train": world.num_train, "validation": world.num_validation, "test": world.num_test},
+    )
+    built = tiny_world.settings_in(folder)
+    if built is not None and built != settings.describe():
+        raise ConfigurationError(
+            f"{folder} holds a tiny world of other settings",
+            reason=f"the recipe asks for {settings.describe()}, and there is {built}",
+            remedy="give the recipe another folder with --data.videos and the manifests, or remove this one",
         )
+    if to_be_rendered(recipe):
+        with writing(folder):
+            tiny_world.build(folder, settings)
 
 
 def prepare_compute(compute: ComputeSettings) -> None:

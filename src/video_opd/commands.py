@@ -29,6 +29,8 @@ def demo(arguments: argparse.Namespace, _: Overrides) -> int:
         results = run_demo(arguments.out, seed=arguments.seed, steps=arguments.steps)
     except Interrupted as stop:
         return _stopped(stop)
+    if arguments.json:
+        del results["side_questions"]  # they are in the run folder; the object has the keys it was promised with
     return _finished(results, arguments.json)
 
 
@@ -210,14 +212,14 @@ def data_check(arguments: argparse.Namespace, _: Overrides) -> int:
 
 def tiny_world_build(arguments: argparse.Namespace, _: Overrides) -> int:
     """Render the tiny world."""
-    from video_opd.data.tiny_world import LabelNoise, build
+    from video_opd.data.tiny_world import BuildSettings, LabelNoise, build
 
     noise = LabelNoise(
         wrong_share=arguments.wrong_share, imprecise_share=arguments.imprecise_share, jitter_s=arguments.jitter
     )
     sizes = {"train": arguments.train, "validation": arguments.validation, "test": arguments.test}
     with writing(arguments.out):
-        manifests = build(arguments.out, noise=noise, seed=arguments.seed, num_queries=sizes)
+        manifests = build(arguments.out, BuildSettings(seed=arguments.seed, noise=noise, num_queries=sizes))
     for split, path in manifests.items():
         print(f"{split}: {path}")
     return 0

@@ -117,6 +117,17 @@ class VideoSettings(Settings):
     """Most tokens of one temporal group (two frames)."""
 
 
+class SideQuestionSettings(Settings):
+    """A second kind of question, with a one-word answer, asked before and after: what does training forget?"""
+
+    file: Path
+    """JSON lines of id, video, question, answer, duration; videos as in `data.videos`."""
+    template: str = "tiny-before"
+    """Name of a built-in template; the question takes the place of {query}."""
+    user: str | None = None
+    """A template of your own."""
+
+
 class OnPolicyDistillationSettings(Settings):
     """Video-OPD."""
 
@@ -222,6 +233,7 @@ class Recipe(Settings):
     answers: AnswerSettings = AnswerSettings()
     training: TrainingSettings = TrainingSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    side_questions: SideQuestionSettings | None = None
     compute: ComputeSettings = ComputeSettings()
 
     def grounding_defaults(self) -> GroundingDefaults:

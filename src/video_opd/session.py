@@ -23,6 +23,7 @@ from video_opd.assemble import (
 )
 from video_opd.data.source import PromptSource
 from video_opd.evaluation.evaluate import Evaluation, evaluate
+from video_opd.evaluation.side_questions import ask
 from video_opd.grounding import write_predictions
 from video_opd.policy.load import Policy
 from video_opd.recipe import Recipe
@@ -49,7 +50,7 @@ def run_recipe(recipe: Recipe, out: Path, *, evaluate_teacher: bool = False) -> 
 
     Returns:
         `student_before`, `student_after` and, if asked for, `teacher`: scores on the test manifest, absent without
-        one; `steps`, `train_seconds`, `run`.
+        one; `side_questions` by the same names, where the recipe has some; `steps`, `train_seconds`, `run`.
 
     Raises:
         Interrupted: a signal asked for a stop; the state is saved.
@@ -61,21 +62,21 @@ def run_recipe(recipe: Recipe, out: Path, *, evaluate_teacher: bool = False) -> 
     with RunDirectory.create_or_resume(
         out, recipe_toml=recipe.to_toml(), environment=environment(), ignore_keys=MAY_CHANGE
     ) as run:
-        if to_be_rendered(recipe.data):
+        if to_be_rendered(recipe):
             _say(console, "rendering the tiny world's clips")
         parts, state = assemble(recipe, run)
         results: dict[str, Any] = {}
         if parts.test:
             # Before its first step the student under training is the student to be measured.
             untrained = None if state.step else parts.student
-            results["student_before"] = _test(parts, run, "student-before", untrained, console)
+            _test(parts, run, "student-before", untrained, console, results)
         if parts.test and evaluate_teacher:
-            results["teacher"] = _test(parts, run, "teacher", parts.teacher, console)
+            _test(parts, run, "teacher", parts.teacher, console, results)
         if state.step:
             _say(console, f"going on after step {state.step} of {parts.learner.total_steps}")
         train(parts, state, run)
         if parts.test:
-            results["student_after"] = _test(parts, run, "student-after", parts.student, console)
+            _test(parts, run, "student-after", parts.student, console, results)
         if state.set_aside:
             id, reason = next(iter(state.set_aside.items()))
             _say(console, f"{len(state.set_aside)} examples were set aside, such as {id}: {reason}")
@@ -83,8 +84,10 @@ def run_recipe(recipe: Recipe, out: Path, *, evaluate_teacher: bool = False) -> 
         return results | {"steps": state.step, "train_seconds": state.seconds, "run": str(run.path)}
 
 
-def _test(parts: Parts, run: RunDirectory, name: str, policy: Policy | None, console: Console) -> dict[str, Any]:
-    """Scores on the test manifest, from the run folder if they are there already; None: of the recipe's student."""
+def _test(
+    parts: Parts, run: RunDirectory, name: str, policy: Policy | None, console: Console, results: dict[str, Any]
+) -> None:
+    """Add the scores on the test manifest, from the run folder if they are there; None: of the recipe's student."""
     path, recipe = run.evaluation / f"{name}.json", parts.recipe
     if not path.exists():
         policy = policy or load_student(recipe, recipe.student.model)
@@ -100,9 +103,19 @@ def _test(parts: Parts, run: RunDirectory, name: str, policy: Policy | None, con
             )
         write_predictions(run.evaluation / f"{name}.predictions.jsonl", evaluation.answers)
         report = evaluation.to_report(name=name, step=None, split="test", model=policy.name)
+        if parts.side_questions:
+            report["side_questions"] = _ask_side_questions(parts, policy)
         write_durably(path, (json.dumps(report, indent=2) + "\n").encode())
-    scores: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["scores"]
-    return scores
+    report = json.loads(path.read_text(encoding="utf-8"))
+    results[name.replace("-", "_")] = report["scores"]
+    if "side_questions" in report:
+        results.setdefault("side_questions", {})[name.replace("-", "_")] = report["side_questions"]
+
+
+def _ask_side_questions(parts: Parts, policy: Policy) -> dict[str, Any]:
+    recipe = parts.recipe
+    with closing(make_source(recipe, policy, parts.side_questions, recipe.side_questions)) as source:
+        return ask(policy, parts.side_questions, source, batch_size=recipe.compute.evaluation_batch_size).to_dict()
 
 
 def evaluate_with_bar(

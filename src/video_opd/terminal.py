@@ -29,6 +29,8 @@ def show_run(results: dict[str, Any]) -> None:
         for key in next(iter(columns.values())):
             values = [scores[key] for scores in columns.values()]
             table.add_row(key, *(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values))
+        if side := results.get("side_questions"):
+            table.add_row("side questions", *(f"{side[name]['accuracy']:.3f}" for name in columns))
         console.print(table)
     print(f"report: {Path(results['run']) / 'report.html'}")
 

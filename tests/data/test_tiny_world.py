@@ -7,7 +7,17 @@ import pytest
 
 from video_opd.data.manifest import read_manifest
 from video_opd.data.side_questions import read_side_questions
-from video_opd.data.tiny_world import COLOURS, GRID_S, SPLITS, LabelNoise, TinyWorld, build, draw_clip, render
+from video_opd.data.tiny_world import (
+    COLOURS,
+    GRID_S,
+    SPLITS,
+    BuildSettings,
+    LabelNoise,
+    TinyWorld,
+    build,
+    draw_clip,
+    render,
+)
 from video_opd.data.video import VideoBudget, read_frames
 from video_opd.grounding import best_constant_answer, temporal_iou
 from video_opd.seeds import generator
@@ -89,7 +99,7 @@ def test_shares_of_noise_are_what_they_say():
 
 def test_only_training_annotations_are_noisy(tmp_path):
     """Validation and test are the truth that the same seed draws."""
-    manifests = build(tmp_path, seed=7, num_queries={"train": 40, "validation": 6, "test": 6})
+    manifests = build(tmp_path, BuildSettings(seed=7, num_queries={"train": 40, "validation": 6, "test": 6}))
     for split in SPLITS:
         path, exact = manifests[split], []
         for example in read_manifest(path):
@@ -101,7 +111,7 @@ def test_only_training_annotations_are_noisy(tmp_path):
 
 
 def test_side_questions_are_answered_by_the_truth(tmp_path):
-    manifests = build(tmp_path, seed=7, num_queries={"train": 2, "validation": 2, "test": 60})
+    manifests = build(tmp_path, BuildSettings(seed=7, num_queries={"train": 2, "validation": 2, "test": 60}))
     questions = read_side_questions(manifests["before"])
     assert len(questions) > 25
     assert {question.answer for question in questions} == {"yes", "no"}
@@ -113,9 +123,9 @@ def test_side_questions_are_answered_by_the_truth(tmp_path):
 
 
 def test_building_twice_gives_the_same_bytes(tmp_path):
-    sizes = {"train": 2, "validation": 2, "test": 2}
+    settings = BuildSettings(num_queries={"train": 2, "validation": 2, "test": 2})
     for name in ("a", "b"):
-        build(tmp_path / name, num_queries=sizes)
+        build(tmp_path / name, settings)
     for file in (tmp_path / "a").rglob("*"):
         if file.is_file():
             assert file.read_bytes() == (tmp_path / "b" / file.relative_to(tmp_path / "a")).read_bytes()

@@ -105,6 +105,7 @@ def test_many_differences_are_cut_short(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_recipe_is_not_overwritten(tmp_path: Path) -> None:
+    open_run(tmp_path)
     (tmp_path / "recipe.toml").write_text("method = ")
     with pytest.raises(ConfigurationError, match="is not TOML"):
         open_run(tmp_path)

@@ -11,10 +11,12 @@ spans are those of something else in the clip, and a further 35 % have both ends
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -177,44 +179,69 @@ SPLITS = ("train", "validation", "test")
 SIDE_QUESTIONS = "before"
 
 
-def build(
-    folder: Path,
-    *,
-    world: TinyWorld | None = None,
-    noise: LabelNoise | None = None,
-    seed: int = 0,
-    num_queries: dict[str, int] | None = None,
-    queries_per_clip: int = 2,
-) -> dict[str, Path]:
-    """Render the world: `folder/videos/*.mp4` and a manifest for each split. What is there already is kept.
+SETTINGS_FILE = "world.json"
 
-    Args:
-        num_queries: examples a split; default 960 for training (60 steps of 16), 96 for validation, 400 for test.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSettings:
+    """What is rendered: same settings, same bytes."""
+
+    seed: int = 0
+    world: TinyWorld = TinyWorld()
+    noise: LabelNoise = LabelNoise()
+    num_queries: dict[str, int] = field(default_factory=dict)
+    """Examples a split; 960 for training (60 steps of 16), 96 for validation, 400 for test where not given."""
+    queries_per_clip: int = 2
+
+    def size(self, split: str) -> int:
+        """Examples of one split."""
+        return (
+            {"train": 960, "validation": 96, "test": 400}[split]
+            if split not in self.num_queries
+            else self.num_queries[split]
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON, to recognise a folder by."""
+        description = asdict(self) | {"num_queries": {split: self.size(split) for split in SPLITS}}
+        described: dict[str, Any] = json.loads(json.dumps(description))
+        return described
+
+
+def settings_in(folder: Path) -> dict[str, Any] | None:
+    """What a folder was rendered with; None where no world was finished."""
+    path = folder / SETTINGS_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def build(folder: Path, settings: BuildSettings | None = None) -> dict[str, Path]:
+    """Render the world: `folder/videos/*.mp4` and a manifest for each split. Clips that are there already are kept.
 
     Returns:
         The manifest of each split, and the file of side questions about the test clips.
     """
-    world, noise = world or TinyWorld(), noise or LabelNoise()
-    sizes = {"train": 960, "validation": 96, "test": 400} | (num_queries or {})
+    settings = settings or BuildSettings()
     videos = folder / "videos"
     videos.mkdir(parents=True, exist_ok=True)
     manifests = {}
     for split in SPLITS:
+        noise, size = settings.noise if split == "train" else None, settings.size(split)
         examples: list[Example] = []
         side_questions: list[SideQuestion] = []
         clip_number = 0
-        while len(examples) < sizes[split]:
-            rng = generator(seed, "tiny-world", split, clip_number)
-            clip = draw_clip(world, rng, f"{split}-{seed}-{clip_number:05d}")
-            examples += examples_of(clip, queries=queries_per_clip, noise=noise if split == "train" else None, rng=rng)
+        while len(examples) < size:
+            rng = generator(settings.seed, "tiny-world", split, clip_number)
+            clip = draw_clip(settings.world, rng, f"{split}-{settings.seed}-{clip_number:05d}")
+            examples += examples_of(clip, queries=settings.queries_per_clip, noise=noise, rng=rng)
             side_questions += side_questions_of(clip)
             target = videos / f"{clip.id}.mp4"
             if not target.exists():
-                write_video(target, render(clip, world), world.fps)
+                write_video(target, render(clip, settings.world), settings.world.fps)
             clip_number += 1
         manifests[split] = folder / f"{split}.jsonl"
-        write_manifest(manifests[split], examples[: sizes[split]])
+        write_manifest(manifests[split], examples[:size])
         if split == "test":
             manifests[SIDE_QUESTIONS] = folder / f"{SIDE_QUESTIONS}.jsonl"
             write_side_questions(manifests[SIDE_QUESTIONS], side_questions)
+    (folder / SETTINGS_FILE).write_text(json.dumps(settings.describe(), indent=2) + "\n", encoding="utf-8")
     return manifests

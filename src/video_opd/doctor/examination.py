@@ -28,7 +28,7 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
     """
     refuse_early(recipe)
     prepare_compute(recipe.compute)
-    prepare_data(recipe.data)
+    prepare_data(recipe)
     student, teacher = load_student(recipe, recipe.student.model), load_teacher(recipe)
     require_common_tokens(student, teacher)
     examples = read_manifest(recipe.data.train)[:num_examples]

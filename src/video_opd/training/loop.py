@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from video_opd.data.order import batch_at
+from video_opd.data.side_questions import SideQuestion
 from video_opd.data.source import PromptSource
 from video_opd.evaluation.evaluate import evaluate
 from video_opd.methods import Method
@@ -41,6 +42,7 @@ class Parts:
     train: Sequence[Example]
     validation: Sequence[Example]
     test: Sequence[Example]
+    side_questions: Sequence[SideQuestion] = ()
 
 
 def train(parts: Parts, state: TrainingState, run: RunDirectory) -> None:
