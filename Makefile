@@ -25,8 +25,8 @@ lock: $(VENV)/.installed-dev
 	$(BIN)/pip freeze --exclude-editable | grep -v ' @ ' > requirements.lock
 
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
+	$(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV) || { rm -rf $(VENV); echo "no venv: apt install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade pip || { rm -rf $(VENV); exit 1; }
 
 # PyTorch's plain build for Linux runs on the CPU too; its CPU-only build does not get on with torchvision.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python

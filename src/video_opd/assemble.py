@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import platform
 from collections.abc import Sequence
@@ -52,12 +53,15 @@ def refuse_early(recipe: Recipe) -> None:
     budget_of(recipe.video)
     for model in (recipe.student.model, recipe.teacher.model):
         resolve_model(model)
+    side_file = side_questions_file(recipe)
     if recipe.side_questions is not None:
         template_of(recipe.side_questions)
     if not to_be_rendered(recipe):
         require_folder(recipe.data.videos)
         for path in manifests_of(recipe.data):
             read_manifest(path)
+        if side_file is not None:
+            read_side_questions(side_file)
 
 
 def assemble(recipe: Recipe, run: RunDirectory) -> tuple[Parts, TrainingState]:
@@ -72,6 +76,7 @@ def assemble(recipe: Recipe, run: RunDirectory) -> tuple[Parts, TrainingState]:
     train, validation, test = (
         read_manifest(path) if path else [] for path in (recipe.data.train, recipe.data.validation, recipe.data.test)
     )
+    side_file = side_questions_file(recipe)
     checkpoint = latest_checkpoint(run.checkpoints)
     student = load_student(recipe, str(checkpoint.folder / "model") if checkpoint else recipe.student.model)
     teacher = load_teacher(recipe)
@@ -83,13 +88,24 @@ def assemble(recipe: Recipe, run: RunDirectory) -> tuple[Parts, TrainingState]:
         teacher=teacher,
         method=make_method(recipe, teacher),
         learner=learner,
-        source=make_source(recipe, student, [*train, *validation]),
+        source=make_source(recipe, student, train),
+        validation_source=make_source(recipe, student, validation),
         train=train,
         validation=validation,
         test=test,
-        side_questions=read_side_questions(recipe.side_questions.file) if recipe.side_questions else [],
+        side_questions=read_side_questions(side_file) if side_file else [],
     )
-    return parts, load_state(checkpoint, learner) if checkpoint else TrainingState()
+    data_sha256 = hashlib.sha256(b"".join(path.read_bytes() for path in manifests_of(recipe.data))).hexdigest()
+    if checkpoint is None:
+        return parts, TrainingState(data_sha256=data_sha256)
+    state = load_state(checkpoint, learner)
+    if state.data_sha256 != data_sha256:
+        raise ConfigurationError(
+            f"the manifests have changed since {run.path} was begun",
+            reason="the run would go on with other examples than it was begun with",
+            remedy="restore them, or choose another folder with --out",
+        )
+    return parts, state
 
 
 def steps_of(recipe: Recipe, num_train: int) -> int:
@@ -199,8 +215,29 @@ def manifests_of(data: DataSettings) -> list[Path]:
 
 def to_be_rendered(recipe: Recipe) -> bool:
     """Whether the recipe asks for the tiny world and it is not there yet."""
-    files = [*manifests_of(recipe.data), *([recipe.side_questions.file] if recipe.side_questions else [])]
-    return recipe.data.tiny_world is not None and not all(path.exists() for path in files)
+    if recipe.data.tiny_world is None:
+        return False
+    finished = tiny_world.settings_in(recipe.data.videos.parent) is not None
+    return not finished or not all(path.exists() for path in manifests_of(recipe.data))
+
+
+def side_questions_file(recipe: Recipe) -> Path | None:
+    """The file of side questions; the tiny world's own where the recipe names none.
+
+    Raises:
+        ConfigurationError: side questions are asked for and there is no file of them.
+    """
+    if recipe.side_questions is None:
+        return None
+    if recipe.side_questions.file is not None:
+        return recipe.side_questions.file
+    if recipe.data.tiny_world is None:
+        raise ConfigurationError(
+            "side_questions has no file",
+            reason="only the tiny world brings its own",
+            remedy="name one as side_questions.file, or leave the table out",
+        )
+    return recipe.data.videos.parent / f"{tiny_world.SIDE_QUESTIONS}.jsonl"
 
 
 def prepare_data(recipe: Recipe) -> None:

@@ -31,7 +31,6 @@ def run_demo(out: Path, *, seed: int | None = None, steps: int | None = None) ->
     overrides = {
         "name": "demo",
         "data.videos": str(world / "videos"),
-        "side_questions.file": str(world / "before.jsonl"),
         **{f"data.{split}": str(world / f"{split}.jsonl") for split in ("train", "validation", "test")},
     }
     if seed is not None:

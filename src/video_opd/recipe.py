@@ -120,8 +120,8 @@ class VideoSettings(Settings):
 class SideQuestionSettings(Settings):
     """A second kind of question, with a one-word answer, asked before and after: what does training forget?"""
 
-    file: Path
-    """JSON lines of id, video, question, answer, duration; videos as in `data.videos`."""
+    file: Path | None = None
+    """JSON lines of id, video, question, answer, duration; videos as in `data.videos`. None: the tiny world's own."""
     template: str = "tiny-before"
     """Name of a built-in template; the question takes the place of {query}."""
     user: str | None = None

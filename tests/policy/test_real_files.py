@@ -144,7 +144,7 @@ def teacher_distance(student: Policy, teacher: Policy, prompts, groups) -> float
     from video_opd.training.control import Probe
 
     scores = teacher.score(teacher.read(prompts), groups, distribution=True)
-    return Probe(student, tuple(prompts), groups, scores).reverse_kl()
+    return Probe(student, ((tuple(prompts), groups, scores),)).reverse_kl()
 
 
 def test_positions_after_a_wide_video_are_less_than_indices(small_qwen, real_processor, shared_data):

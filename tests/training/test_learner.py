@@ -106,18 +106,18 @@ def test_a_student_that_is_its_own_teacher_stays_where_it_is(student, prompts, e
 
 
 def test_repeated_steps_bring_the_student_to_its_teacher(student, teacher, prompts):
-    learner = Learner(student, settings(learning_rate=3e-3), total_steps=15)
+    learner = Learner(student, settings(learning_rate=3e-3), total_steps=30)
     method, probe_at = method_of(teacher, "exact"), prompts[:6]
     distances = []
-    for step in range(15):
-        distances.append(Probe.take(student, teacher, probe_at, sampling()).reverse_kl())
+    for step in range(30):
+        distances.append(Probe.take(student, teacher, probe_at, sampling(), 4).reverse_kl())
         learner.step(probe_at, method, step=step, seed=step)
-    assert distances[-1] < 0.5 * distances[0]
+    assert distances[-1] < 0.6 * distances[0]
 
 
 def test_the_probe_measures_the_same_states_before_and_after(student, teacher, prompts):
     learner = Learner(student, settings(learning_rate=1e-3), total_steps=1)
-    probe = Probe.take(student, teacher, prompts[:4], sampling())
+    probe = Probe.take(student, teacher, prompts[:4], sampling(), 3)
     before = probe.reverse_kl()
     assert before == probe.reverse_kl()
     learner.step(prompts[:4], method_of(teacher, "exact"), step=0, seed=SEED)

@@ -12,6 +12,7 @@ spans are those of something else in the clip, and a further 35 % have both ends
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -243,5 +244,7 @@ def build(folder: Path, settings: BuildSettings | None = None) -> dict[str, Path
         if split == "test":
             manifests[SIDE_QUESTIONS] = folder / f"{SIDE_QUESTIONS}.jsonl"
             write_side_questions(manifests[SIDE_QUESTIONS], side_questions)
-    (folder / SETTINGS_FILE).write_text(json.dumps(settings.describe(), indent=2) + "\n", encoding="utf-8")
+    unfinished = folder / f".{SETTINGS_FILE}.{os.getpid()}"  # last, and whole or not at all: it says that all is there
+    unfinished.write_text(json.dumps(settings.describe(), indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(folder / SETTINGS_FILE)
     return manifests

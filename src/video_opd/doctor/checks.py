@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from video_opd.assemble import (
+    make_method,
     make_source,
     template_of,
 )
 from video_opd.data.ablation import ABLATIONS
 from video_opd.doctor.patient import Finding, Patient, answer, score
 from video_opd.grounding import best_iou, parse_answer
-from video_opd.objectives import sampled_credit
 from video_opd.policy.location import resolve_model
 from video_opd.recipe import GROUNDING_FILE, Recipe, load_grounding_defaults
 from video_opd.vocabulary import Prompt, Sampling, flatten
@@ -54,14 +54,21 @@ def _zero_credit(patient: Patient) -> Iterator[Finding]:
         torch.cat(score(patient.student, patient.prompts, patient.groups, patient.recipe)) for _ in range(2)
     )
     limit = ROUNDING_NATS[patient.recipe.compute.precision]
-    credit = float(sampled_credit(first[None], again[None]).abs().max())
+    difference = float((first - again).abs().max())
     yield Finding(
-        checked="teacher == student gives zero credit; scoring twice gives the same numbers",
+        checked="scoring twice gives the same numbers",
+        found=f"largest difference {difference:.1e} nats",
+        verdict="ok" if difference <= limit else "fail",
+        remedy=""
+        if difference <= limit
+        else "the model is not deterministic here: look for dropout or a wrong device setting",
+    )
+    credit = _credit_of_itself(patient)
+    yield Finding(
+        checked="a student that is its own teacher gets zero credit, through the method's own judgement",
         found=f"largest credit {credit:.1e} nats",
         verdict="ok" if credit <= limit else "fail",
-        remedy=""
-        if credit <= limit
-        else "the model is not deterministic here: look for dropout or a wrong device setting",
+        remedy="" if credit <= limit else "teacher and student are read or scored differently: report this",
     )
     sampler = torch.tensor([value for each in flatten(patient.groups) for value in each.sampler_logprobs])
     gap = float((sampler - first.cpu()).abs().mean())
@@ -71,6 +78,18 @@ def _zero_credit(patient: Patient) -> Iterator[Finding]:
         verdict="ok" if gap <= limit else "fail",
         remedy="" if gap <= limit else "sampler and learner run different models or prompts",
     )
+
+
+def _credit_of_itself(patient: Patient) -> float:
+    """The largest credit the method gives any token of the first micro-batch when the student judges itself."""
+    recipe, student = patient.recipe, patient.student
+    size = recipe.training.micro_batch_size
+    prompts, groups = patient.prompts[:size], patient.groups[:size]
+    method = make_method(recipe, student)
+    learner = student.score(student.read(prompts), groups, distribution=method.needs_distribution)
+    with torch.no_grad():
+        judgement = method.judge(prompts, groups)
+        return float(method.losses(learner, learner.logprobs, judgement).credit.abs().max())
 
 
 def _teacher_sees(patient: Patient) -> Iterator[Finding]:

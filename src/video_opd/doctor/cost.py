@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from video_opd.assemble import (
-    autocast_of,
-)
+from video_opd.assemble import autocast_of, steps_of
 from video_opd.data.manifest import read_manifest
 from video_opd.doctor.patient import Finding, Patient
 from video_opd.training.learner import Stopwatch
@@ -28,7 +26,7 @@ def cost(patient: Patient) -> Iterator[Finding]:
     patient.student.model.zero_grad(set_to_none=True)
     seconds = watch.seconds["piece"] * training.batch_size / len(piece)
     gib = _memory_gib(patient, piece)
-    steps = training.steps or max(1, len(read_manifest(recipe.data.train)) // training.batch_size)
+    steps = steps_of(recipe, len(read_manifest(recipe.data.train)))
     yield Finding(
         checked="rough cost (decoding apart)",
         found=f"{seconds:.1f} s a step of {training.batch_size}, {seconds * steps / 60:.1f} min in all; about "
@@ -47,5 +45,8 @@ def _memory_gib(patient: Patient, piece: Sequence[Prompt]) -> dict[str, float]:
     # Kept per token and layer: about ten hidden-sized tensors and three of the MLP's width.
     kept = tokens * text.num_hidden_layers * (10 * text.hidden_size + 3 * text.intermediate_size) * width
     teacher = sum(p.numel() * p.element_size() for p in patient.teacher.model.parameters())
-    sizes = {"student": 4 * sum(p.numel() for p in parameters) + 12 * trained, "teacher": teacher, "activations": kept}
+    weights = 4 * sum(p.numel() for p in parameters) + 12 * trained
+    if autocast_of(patient.recipe.compute):
+        weights += 4 * trained  # the graphs of reading and scoring each hold a bfloat16 copy until the backward pass
+    sizes = {"student": weights, "teacher": teacher, "activations": kept}
     return {name: size / 2**30 for name, size in sizes.items()}

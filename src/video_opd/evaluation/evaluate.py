@@ -64,10 +64,11 @@ def evaluate(
         on_batch(len(batch))
     parsed = {id: parse_answer(text) for id, text in answers.items()}
     wanted = {example.id for example in examples}
+    longest = max((span.end_s for example in examples for span in example.spans), default=0.0)
     return Evaluation(
         scores=score(parsed, examples),
         answers=answers,
         parsed=parsed,
         set_aside={id: reason for id, reason in source.set_aside.items() if id in wanted},
-        best_constant=best_constant_answer(examples),
+        best_constant=best_constant_answer(examples, resolution_s=max(0.5, longest / 200)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def answer(
     """
     rows = reading.detach().repeat(count)
     cache, ids = rows.cache(), rows.head_ids
-    uniforms = None if sampling.greedy else _uniforms(rows, count, sampling).to(ids.device)
+    uniforms = None if sampling.greedy else _uniforms(rows, sampling).to(ids.device)
     alive = torch.ones_like(ids, dtype=torch.bool)
     tokens: list[Tensor] = []
     logprobs: list[Tensor] = []
@@ -42,12 +43,15 @@ def answer(
     return _groups(rows, count, torch.stack(tokens, dim=1), torch.stack(logprobs, dim=1), support, tokenizer)
 
 
-def _uniforms(rows: Reading, count: int, sampling: Sampling) -> Tensor:
+def _uniforms(rows: Reading, sampling: Sampling) -> Tensor:
     """(N, max_new_tokens) float64 in [0, 1): one stream per answer, whatever batch it is written in."""
-    streams = [
-        generator(sampling.seed, "answer", prompt.id, row % count).random(sampling.max_new_tokens)
-        for row, prompt in enumerate(rows.prompts)
-    ]
+    written: Counter[str] = Counter()
+    streams = []
+    for prompt in rows.prompts:
+        # The n-th answer to a prompt: one of several, or that of an example which is in the batch twice.
+        rng = generator(sampling.seed, "answer", prompt.id, written[prompt.id])
+        streams.append(rng.random(sampling.max_new_tokens))
+        written[prompt.id] += 1
     return torch.from_numpy(np.stack(streams))
 
 

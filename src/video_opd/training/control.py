@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from video_opd.objectives import masked_mean, reverse_kl
+from video_opd.objectives import masked_sum, reverse_kl
 from video_opd.policy.load import Policy
 from video_opd.vocabulary import AnswerGroup, Prompt, Sampling, TokenScores
 
@@ -19,20 +19,28 @@ class Probe:
     """A few prompts, the student's answers to them, and what the teacher thinks of every state on the way."""
 
     student: Policy
-    prompts: tuple[Prompt, ...]
-    groups: tuple[AnswerGroup, ...]
-    teacher: TokenScores
+    pieces: tuple[tuple[tuple[Prompt, ...], tuple[AnswerGroup, ...], TokenScores], ...]
+    """Micro-batches: prompts, answers, and the teacher's scores with their distributions."""
 
     @classmethod
-    def take(cls, student: Policy, teacher: Policy, prompts: Sequence[Prompt], sampling: Sampling) -> Probe:
+    def take(
+        cls, student: Policy, teacher: Policy, prompts: Sequence[Prompt], sampling: Sampling, micro_batch_size: int
+    ) -> Probe:
         """Answer the prompts with the student as it is, and have the teacher score every state in full."""
-        groups = student.answer(student.read(prompts), sampling=sampling)
-        scores = teacher.score(teacher.read(prompts), groups, distribution=True)
-        return cls(student, tuple(prompts), groups, scores)
+        pieces = []
+        for start in range(0, len(prompts), micro_batch_size):
+            piece = tuple(prompts[start : start + micro_batch_size])
+            groups = student.answer(student.read(piece), sampling=sampling)
+            pieces.append((piece, groups, teacher.score(teacher.read(piece), groups, distribution=True)))
+        return cls(student, tuple(pieces))
 
     def reverse_kl(self) -> float:
         """KL(student || teacher), exact, nats per token, over the probe's states, for the student as it is now."""
-        scores = self.student.score(self.student.read(self.prompts), self.groups, distribution=True)
-        assert scores.distribution is not None
-        assert self.teacher.distribution is not None
-        return float(masked_mean(reverse_kl(scores.distribution, self.teacher.distribution), scores.answer_mask))
+        total, num_tokens = 0.0, 0
+        for prompts, groups, teacher in self.pieces:
+            scores = self.student.score(self.student.read(prompts), groups, distribution=True)
+            assert scores.distribution is not None
+            assert teacher.distribution is not None
+            total += float(masked_sum(reverse_kl(scores.distribution, teacher.distribution), scores.answer_mask))
+            num_tokens += scores.num_tokens
+        return total / num_tokens

@@ -171,7 +171,7 @@ class Learner:
             self.optimizer.zero_grad(set_to_none=True)
             raise EngineError(
                 f"the {what} is {value} on examples {', '.join(prompt.id for prompt in prompts)}",
-                reason="a step on it would ruin the weights, which have not moved",
+                reason="a step on it would ruin the weights, so it was not taken",
                 remedy="lower training.learning_rate, or set method.credit_clamp; the last checkpoint is whole",
             )
 

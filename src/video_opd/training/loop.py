@@ -39,6 +39,7 @@ class Parts:
     method: Method
     learner: Learner
     source: PromptSource
+    validation_source: PromptSource
     train: Sequence[Example]
     validation: Sequence[Example]
     test: Sequence[Example]
@@ -61,10 +62,16 @@ def train(parts: Parts, state: TrainingState, run: RunDirectory) -> None:
         progress = stack.enter_context(TrainingProgress(total, state.step))
         stop = stack.enter_context(StopRequest().listening())
         stack.callback(parts.source.close)
-        while state.step < total:
+        stack.callback(parts.validation_source.close)
+        while True:
+            if _due(state.step, schedule.evaluate_every) or state.step == total:
+                progress.evaluated(_evaluate(parts, state.step, run))
+            if state.step == total:
+                break
             began, seed = time.monotonic(), derive_seed(recipe.seed, "step", state.step)
             prompts = parts.source.prompts(batch_at(parts.train, state.step, batch_size, recipe.seed))
-            parts.source.prefetch(batch_at(parts.train, state.step + 1, batch_size, recipe.seed))
+            if state.step + 1 < total:
+                parts.source.prefetch(batch_at(parts.train, state.step + 1, batch_size, recipe.seed))
             decode_seconds = time.monotonic() - began
             row, rows = _update(parts, prompts, state.step, seed)
             state.step, state.seconds = state.step + 1, state.seconds + time.monotonic() - began
@@ -75,10 +82,7 @@ def train(parts: Parts, state: TrainingState, run: RunDirectory) -> None:
             for answer in rows:
                 answers.append({"step": state.step, **answer})
             progress.show(state.step, row)
-            last = state.step == total
-            if _due(state.step, schedule.evaluate_every) or last:
-                progress.evaluated(_evaluate(parts, state.step, run))
-            if _due(state.step, schedule.checkpoint_every) or last or stop.signal_number:
+            if _due(state.step, schedule.checkpoint_every) or state.step == total or stop.signal_number:
                 save_state(
                     run.checkpoints,
                     state,
@@ -86,7 +90,7 @@ def train(parts: Parts, state: TrainingState, run: RunDirectory) -> None:
                     recipe.grounding_defaults(),
                     keep_last=schedule.keep_checkpoints,
                 )
-            if stop.signal_number and not last:
+            if stop.signal_number:
                 raise Interrupted(stop.signal_number, state.step)
 
 
@@ -98,7 +102,8 @@ def _update(parts: Parts, prompts: list[Prompt], step: int, seed: int) -> tuple[
     probe = None
     if _due(step, schedule.probe_every):
         sampling = Sampling(max_new_tokens=parts.recipe.answers.max_new_tokens, seed=seed)
-        probe = Probe.take(parts.student, parts.teacher, prompts[: schedule.probe_size], sampling)
+        size = parts.recipe.training.micro_batch_size
+        probe = Probe.take(parts.student, parts.teacher, prompts[: schedule.probe_size], sampling, size)
     control = {"reverse_kl_before": probe.reverse_kl()} if probe else {}
     outcome = parts.learner.step(prompts, parts.method, step=step, seed=seed)
     control |= {"reverse_kl_after": probe.reverse_kl()} if probe else {}
@@ -107,17 +112,20 @@ def _update(parts: Parts, prompts: list[Prompt], step: int, seed: int) -> tuple[
 
 
 def _evaluate(parts: Parts, step: int, run: RunDirectory) -> float:
-    recipe = parts.recipe
+    """The student's mIoU on the validation manifest, from the run folder if this step was evaluated before."""
+    recipe, name = parts.recipe, f"validation-{step:06d}"
+    path = run.evaluation / f"{name}.json"
+    if path.exists():
+        return float(json.loads(path.read_text(encoding="utf-8"))["scores"]["miou"])
     evaluation = evaluate(
         parts.student,
         parts.validation,
-        parts.source,
+        parts.validation_source,
         max_new_tokens=recipe.answers.max_new_tokens,
         batch_size=recipe.compute.evaluation_batch_size,
     )
-    name = f"validation-{step:06d}"
     report = evaluation.to_report(name=name, step=step, split="validation")
-    write_durably(run.evaluation / f"{name}.json", (json.dumps(report, indent=2) + "\n").encode())
+    write_durably(path, (json.dumps(report, indent=2) + "\n").encode())
     return evaluation.scores.miou
 
 

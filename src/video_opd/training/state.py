@@ -22,7 +22,9 @@ class TrainingState:
     seconds: float = 0.0
     """Wall time spent training, interruptions not counted."""
     set_aside: dict[str, str] = field(default_factory=dict)
-    """Examples whose video could not be used, with the reason."""
+    """Examples whose video could not be used, with the reason. They stay aside when the run goes on."""
+    data_sha256: str = ""
+    """Of the manifests, so that a run does not go on with other examples than it was begun with."""
 
 
 def save_state(
