@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -23,6 +25,8 @@ EPILOG = "Every command has its own --help with an example."
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)
     try:
         words, overrides = take_overrides(sys.argv[1:] if argv is None else argv)
         arguments = build_parser().parse_args(words)
@@ -49,6 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("video-opd: interrupted", file=sys.stderr)
         return 130
     return status
+
+
+def _terminated(*_: object) -> NoReturn:
+    """Outside the training loop, which has its own way, a SIGTERM has nothing to save."""
+    print("video-opd: terminated; the same command goes on where it was", file=sys.stderr)
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _out_of_memory(error: RuntimeError) -> EngineError:
