@@ -127,7 +127,8 @@ def test_another_recipe_is_refused_and_nothing_is_lost(uninterrupted, data):
         env=os.environ,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "training.learning_rate: 0.001 -> 0.5" in done.stderr
+    assert "training.learning_rate: " in done.stderr
+    assert " -> 0.5" in done.stderr
     assert "Traceback" not in done.stderr
     assert before == sorted(
         (p, p.stat().st_mtime_ns) for p in uninterrupted.rglob("*") if p.is_file() and p.name != ".run.lock"
