@@ -30,7 +30,7 @@ def demo(arguments: argparse.Namespace, _: Overrides) -> int:
     except Interrupted as stop:
         return _stopped(stop)
     if arguments.json:
-        del results["side_questions"]  # they are in the run folder; the object has the keys it was promised with
+        results.pop("side_questions", None)  # they are in the run folder; the object has the keys it was promised with
     return _finished(results, arguments.json)
 
 

@@ -133,3 +133,32 @@ def test_another_recipe_is_refused_and_nothing_is_lost(uninterrupted, data):
     assert before == sorted(
         (p, p.stat().st_mtime_ns) for p in uninterrupted.rglob("*") if p.is_file() and p.name != ".run.lock"
     )
+
+
+@pytest.mark.parametrize("step", [0, STEPS])
+def test_a_signal_during_validation_stops_the_run_there(step, world, tmp_path, monkeypatch):
+    """The last validation included: nothing is trained or evaluated any more, and the state is saved."""
+    from video_opd.recipe import load_recipe
+    from video_opd.session import run_recipe
+    from video_opd.training import loop
+    from video_opd.training.interruption import Interrupted
+
+    paths = {f"data.{split}": str(world / f"{split}.jsonl") for split in ("train", "validation")}
+    few = {"training.steps": str(STEPS), "training.batch_size": "2", "schedule.evaluate_every": "1"}
+    recipe = load_recipe(RECIPE, {"data.videos": str(world / "videos"), "answers.max_new_tokens": "4", **paths, **few})
+    data = recipe.data.model_copy(update={"tiny_world": None, "test": None})
+    recipe = recipe.model_copy(update={"data": data, "side_questions": None})
+    seen = []
+
+    def evaluate(parts, now, run):
+        seen.append(now)
+        if now == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return 0.0
+
+    monkeypatch.setattr(loop, "_evaluate", evaluate)
+    with pytest.raises(Interrupted) as stopped:
+        run_recipe(recipe, tmp_path / "run")
+    assert stopped.value.exit_code == 143
+    assert seen == list(range(step + 1))
+    assert (tmp_path / "run" / "checkpoints" / f"step-{step:06d}" / "COMPLETE.json").exists()

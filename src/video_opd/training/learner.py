@@ -98,7 +98,7 @@ class Learner:
         """One batch: the student reads and answers, the method judges, the weights move.
 
         Raises:
-            EngineError: the loss or the gradient is not finite; the weights have not moved.
+            EngineError: the loss or the gradient is not finite; the update was not taken.
         """
         watch = Stopwatch(self.student.model.device)
         size = self.settings.micro_batch_size

@@ -53,7 +53,11 @@ def train(parts: Parts, state: TrainingState, run: RunDirectory) -> None:
         Interrupted: SIGTERM or SIGINT came; the state is saved.
     """
     recipe, schedule, total = parts.recipe, parts.recipe.schedule, parts.learner.total_steps
-    batch_size = recipe.training.batch_size
+    batch_size, defaults = recipe.training.batch_size, recipe.grounding_defaults()
+
+    def save() -> None:
+        save_state(run.checkpoints, state, parts.learner, defaults, keep_last=schedule.keep_checkpoints)
+
     parts.source.set_aside.update(state.set_aside)
     for journal in (run.metrics, run.answers):
         truncate_journal(journal, after_step=state.step)
@@ -64,8 +68,11 @@ def train(parts: Parts, state: TrainingState, run: RunDirectory) -> None:
         stack.callback(parts.source.close)
         stack.callback(parts.validation_source.close)
         while True:
-            if _due(state.step, schedule.evaluate_every) or state.step == total:
+            if not stop.signal_number and (_due(state.step, schedule.evaluate_every) or state.step == total):
                 progress.evaluated(_evaluate(parts, state.step, run))
+            if stop.signal_number:  # also one that came while evaluating
+                save()
+                raise Interrupted(stop.signal_number, state.step)
             if state.step == total:
                 break
             began, seed = time.monotonic(), derive_seed(recipe.seed, "step", state.step)
@@ -82,16 +89,8 @@ def train(parts: Parts, state: TrainingState, run: RunDirectory) -> None:
             for answer in rows:
                 answers.append({"step": state.step, **answer})
             progress.show(state.step, row)
-            if _due(state.step, schedule.checkpoint_every) or state.step == total or stop.signal_number:
-                save_state(
-                    run.checkpoints,
-                    state,
-                    parts.learner,
-                    recipe.grounding_defaults(),
-                    keep_last=schedule.keep_checkpoints,
-                )
-            if stop.signal_number:
-                raise Interrupted(stop.signal_number, state.step)
+            if _due(state.step, schedule.checkpoint_every) or state.step == total:
+                save()
 
 
 def _update(parts: Parts, prompts: list[Prompt], step: int, seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
