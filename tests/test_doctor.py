@@ -17,7 +17,8 @@ from video_opd.data.ablation import ABLATIONS, removed, reversed_, shuffled
 from video_opd.data.manifest import read_manifest
 from video_opd.doctor import Finding, Patient, checks
 from video_opd.doctor.cost import cost
-from video_opd.recipe import Recipe, load_recipe
+from video_opd.recipe import Recipe
+from video_opd.recipe_file import load_recipe
 from video_opd.terminal import show_findings
 
 

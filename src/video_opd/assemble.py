@@ -29,7 +29,6 @@ from video_opd.recipe import (
     OnPolicyDistillationSettings,
     PromptSettings,
     Recipe,
-    SideQuestionSettings,
     VideoSettings,
 )
 from video_opd.runs.checkpoint import latest_checkpoint
@@ -71,7 +70,6 @@ def assemble(recipe: Recipe, run: RunDirectory) -> tuple[Parts, TrainingState]:
         ConfigurationError: models that do not belong together, or a template nobody knows.
         DataError: a manifest that cannot be used.
     """
-    prepare_compute(recipe.compute)
     prepare_data(recipe)
     train, validation, test = (
         read_manifest(path) if path else [] for path in (recipe.data.train, recipe.data.validation, recipe.data.test)
@@ -127,7 +125,7 @@ def make_method(recipe: Recipe, teacher: Policy) -> Method:
 
 def load_student(recipe: Recipe, model: str) -> Policy:
     """The student, with float32 weights; gradient for what the recipe trains."""
-    student = load_policy(model, device=device_of(recipe.compute), autocast=autocast_of(recipe.compute))
+    student = load_policy(model, device=device_of(recipe.compute.device), autocast=autocast_of(recipe.compute))
     for name, parameter in student.model.named_parameters():
         parameter.requires_grad_(not (recipe.student.freeze_vision and ".visual." in f".{name}"))
     return student
@@ -136,7 +134,7 @@ def load_student(recipe: Recipe, model: str) -> Policy:
 def load_teacher(recipe: Recipe) -> Policy:
     """The teacher, frozen, in the type it computes in."""
     weights = {"float32": torch.float32, "bfloat16": torch.bfloat16}[recipe.compute.precision]
-    return load_policy(recipe.teacher.model, device=device_of(recipe.compute), weights=weights).freeze()
+    return load_policy(recipe.teacher.model, device=device_of(recipe.compute.device), weights=weights).freeze()
 
 
 def require_common_tokens(student: Policy, teacher: Policy) -> None:
@@ -171,7 +169,7 @@ def make_source(
     recipe: Recipe,
     policy: Policy,
     examples: Sequence[object],
-    prompt: PromptSettings | SideQuestionSettings | None = None,
+    prompt: PromptSettings | None = None,
 ) -> PromptSource:
     """Prompts for the recipe's examples, rendered with one policy's processor for all."""
     renderer = PromptRenderer(policy.processor, template_of(prompt or recipe.prompt), budget_of(recipe.video))
@@ -185,7 +183,7 @@ def make_source(
     )
 
 
-def template_of(settings: PromptSettings | SideQuestionSettings) -> PromptTemplate:
+def template_of(settings: PromptSettings) -> PromptTemplate:
     """The template a recipe names or spells out."""
     if settings.user is not None:
         return PromptTemplate(user=settings.user)
@@ -275,10 +273,10 @@ def prepare_compute(compute: ComputeSettings) -> None:
         torch.set_num_threads(compute.threads)
 
 
-def device_of(compute: ComputeSettings) -> str:
-    """The device a recipe names; `auto` is CUDA where there is one."""
-    if compute.device != "auto":
-        return compute.device
+def device_of(name: str) -> str:
+    """The device of that name; `auto` is CUDA where there is one."""
+    if name != "auto":
+        return name
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 

@@ -36,7 +36,7 @@ def demo(arguments: argparse.Namespace, _: Overrides) -> int:
 
 def train(arguments: argparse.Namespace, overrides: Overrides) -> int:
     """Train by a recipe."""
-    from video_opd.recipe import load_recipe
+    from video_opd.recipe_file import load_recipe
 
     said = {"name": arguments.name, "seed": arguments.seed, "training.steps": arguments.steps}
     overrides |= {key: str(value) for key, value in said.items() if value is not None}
@@ -140,7 +140,7 @@ def ground(arguments: argparse.Namespace, _: Overrides) -> int:
 
 def doctor(arguments: argparse.Namespace, overrides: Overrides) -> int:
     """Pre-flight checks; exit status 1 if one failed."""
-    from video_opd.recipe import load_recipe
+    from video_opd.recipe_file import load_recipe
 
     recipe = load_recipe(arguments.recipe, overrides)
 
@@ -165,10 +165,7 @@ def metrics(arguments: argparse.Namespace, _: Overrides) -> int:
 
     scores = score(read_predictions(arguments.predictions), read_manifest(arguments.ground_truth))
     if arguments.json:
-        report = scores.to_report()
-        numbers = scores.to_dict()
-        rest = {key: value for key, value in report.items() if key not in numbers}
-        print(json.dumps({"scores": numbers, **rest}, indent=2))
+        print(json.dumps(scores.to_report(), indent=2))
     else:
         from video_opd.terminal import show_scores
 
@@ -228,7 +225,7 @@ def tiny_world_build(arguments: argparse.Namespace, _: Overrides) -> int:
 def _how_to_ask(arguments: argparse.Namespace) -> GroundingDefaults:
     """How a model is asked: what travels with it, changed by what the command line says. Imports no torch."""
     from video_opd.policy.location import resolve_model
-    from video_opd.recipe import load_grounding_defaults
+    from video_opd.recipe_file import load_grounding_defaults
 
     def said(**values: Any) -> dict[str, Any]:
         return {key: value for key, value in values.items() if value is not None}
@@ -250,14 +247,12 @@ def _load(arguments: argparse.Namespace, defaults: GroundingDefaults) -> tuple[P
     """A frozen model, and what puts the questions to it."""
     import torch
 
-    from video_opd.assemble import budget_of, template_of
+    from video_opd.assemble import budget_of, device_of, template_of
     from video_opd.data.prompts import PromptRenderer
     from video_opd.policy.load import load_policy
 
     template, budget = template_of(defaults.prompt), budget_of(defaults.video)
-    device = arguments.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of(arguments.device)
     precision = arguments.precision or ("bfloat16" if device.startswith("cuda") else "float32")
     policy = load_policy(arguments.model, device=device, weights=getattr(torch, precision)).freeze()
     return policy, PromptRenderer(policy.processor, template, budget)

@@ -15,7 +15,8 @@ from video_opd.data.ablation import ABLATIONS
 from video_opd.doctor.patient import Finding, Patient, answer, score
 from video_opd.grounding import best_iou, parse_answer
 from video_opd.policy.location import resolve_model
-from video_opd.recipe import GROUNDING_FILE, Recipe, load_grounding_defaults
+from video_opd.recipe import GROUNDING_FILE, Recipe
+from video_opd.recipe_file import load_grounding_defaults
 from video_opd.vocabulary import Prompt, Sampling, flatten
 
 ROUNDING_NATS = {"float32": 1e-3, "bfloat16": 0.1}

@@ -27,15 +27,9 @@ class Evaluation:
 
     def to_report(self, **labels: Any) -> dict[str, Any]:
         """The file in `evaluation/`, with labels such as name, step and split."""
-        report = self.scores.to_report()
-        (span, miou) = self.best_constant
-        return {
-            **labels,
-            "scores": self.scores.to_dict(),
-            "best_constant": {"span": list(span), "miou": miou},
-            "set_aside": self.set_aside,
-            **{key: value for key, value in report.items() if key not in self.scores.to_dict()},
-        }
+        span, miou = self.best_constant
+        floor = {"best_constant": {"span": list(span), "miou": miou}, "set_aside": self.set_aside}
+        return {**labels, **self.scores.to_report(), **floor}
 
 
 def evaluate(
@@ -63,12 +57,11 @@ def evaluate(
                 answers[group.prompt_id] = group.answers[0].text
         on_batch(len(batch))
     parsed = {id: parse_answer(text) for id, text in answers.items()}
-    wanted = {example.id for example in examples}
     longest = max((span.end_s for example in examples for span in example.spans), default=0.0)
     return Evaluation(
         scores=score(parsed, examples),
         answers=answers,
         parsed=parsed,
-        set_aside={id: reason for id, reason in source.set_aside.items() if id in wanted},
+        set_aside=dict(source.set_aside),
         best_constant=best_constant_answer(examples, resolution_s=max(0.5, longest / 200)),
     )

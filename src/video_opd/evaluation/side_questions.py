@@ -10,6 +10,7 @@ import numpy as np
 
 from video_opd.data.side_questions import SideQuestion
 from video_opd.data.source import PromptSource
+from video_opd.grounding.metrics import bootstrap_intervals
 from video_opd.policy.load import Policy
 from video_opd.vocabulary import Sampling
 
@@ -45,9 +46,8 @@ def ask(policy: Policy, questions: Sequence[SideQuestion], source: PromptSource,
             answered = {group.prompt_id: group.answers[0].text for group in groups}
         right += [_plain(answered.get(id, "")) == _plain(word) for id, word in expected.items()]
     scores = np.array(right, dtype=np.float64)
-    draws = np.random.default_rng(0).integers(0, len(scores), (NUM_RESAMPLES, len(scores)))
-    low, high = np.quantile(scores[draws].mean(axis=1), [0.025, 0.975])
-    return SideScore(accuracy=float(scores.mean()), interval=(float(low), float(high)), num_questions=len(scores))
+    (interval,) = bootstrap_intervals(scores[:, None], np.random.default_rng(0), NUM_RESAMPLES)
+    return SideScore(accuracy=float(scores.mean()), interval=interval, num_questions=len(scores))
 
 
 def _plain(text: str) -> str:

@@ -58,7 +58,7 @@ class Scores:
     def to_report(self) -> dict[str, Any]:
         """The numbers with what is needed to read them: intervals, convention, ids that did not match."""
         return {
-            **self.to_dict(),
+            "scores": self.to_dict(),
             "intervals": {name: list(interval) for name, interval in self.intervals.items()},
             "convention": {
                 "comparator": ">=",
@@ -113,7 +113,7 @@ def score(
     columns = {"miou": iou, **{_recall_name(t): iou >= t for t in thresholds}, "format_rate": parsed}
     per_query = np.stack([column.astype(np.float64) for column in columns.values()], axis=1)
     means = [float(mean) for mean in per_query.mean(axis=0)]
-    intervals = _bootstrap_intervals(per_query, np.random.default_rng(seed), num_resamples)
+    intervals = bootstrap_intervals(per_query, np.random.default_rng(seed), num_resamples)
     return Scores(
         miou=means[0],
         r1=dict(zip(thresholds, means[1:-1], strict=True)),
@@ -136,7 +136,7 @@ def _iou(answer: ParsedAnswer | None, example: Example) -> float:
     return best_iou(answer.spans[0], example.spans) if answer and answer.spans else 0.0
 
 
-def _bootstrap_intervals(
+def bootstrap_intervals(
     per_query: np.ndarray, rng: np.random.Generator, num_resamples: int
 ) -> list[tuple[float, float]]:
     """95 % percentile interval of each column's mean; rows are queries, drawn with replacement."""

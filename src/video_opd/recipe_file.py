@@ -1,0 +1,140 @@
+"""Recipes from TOML files and the command line. Unknown keys are refused, and the nearest valid one is named."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from video_opd.errors import ConfigurationError
+from video_opd.recipe import GROUNDING_FILE, GroundingDefaults, Recipe, Settings
+
+KEYS_ARE_LISTED = "`video-opd train --help-keys` lists every key with its default"
+
+
+def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> Recipe:
+    """Read a recipe, with dotted keys overridden: `{"training.learning_rate": "1e-4"}`.
+
+    Raises:
+        ConfigurationError: no such file, not TOML, an unknown key, a value of the wrong type.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"recipe {path} cannot be read",
+            reason=error.strerror or str(error),
+            remedy="give the path of a recipe, such as recipes/tiny-opd.toml",
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"recipe {path} is not TOML", reason=str(error), remedy="mend the file") from error
+    for key, text in (overrides or {}).items():
+        _set(tables, key, text)
+    return parse_recipe(tables, where=str(path))
+
+
+def parse_recipe(tables: dict[str, Any], *, where: str = "recipe") -> Recipe:
+    """Validate parsed TOML; the first problem is reported, with the key's full name.
+
+    Raises:
+        ConfigurationError: an unknown key, a missing one, a value of the wrong type.
+    """
+    try:
+        return Recipe.model_validate(tables)
+    except ValidationError as error:
+        raise _refusal(where, error) from None
+
+
+def load_grounding_defaults(model_folder: Path) -> GroundingDefaults:
+    """What stands in the model's `grounding.json`; the field's defaults for a folder or hub name without one.
+
+    Raises:
+        ConfigurationError: the file is there and cannot be understood.
+    """
+    path = model_folder / GROUNDING_FILE
+    if not path.is_file():
+        return GroundingDefaults()
+    try:
+        return GroundingDefaults.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise _refusal(str(path), error) from None
+
+
+def recipe_keys(settings: type[Settings] = Recipe, prefix: str = "") -> dict[str, str]:
+    """Every key of a recipe with its dotted name, and what it means, its default included."""
+    keys: dict[str, str] = {}
+    for name, info in settings.model_fields.items():
+        table = _table_type(info.annotation)
+        if table is not None:
+            keys |= recipe_keys(table, f"{prefix}{name}.")
+        else:
+            meaning = " ".join((info.description or "").split())
+            keys[prefix + name] = f"{meaning} ({_default(info)})"
+    return keys
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "required"
+    return "not set by default" if info.default is None else f"default: {json.dumps(info.default)}"
+
+
+def _table_type(annotation: Any) -> type[Settings] | None:
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, Settings)), None)
+
+
+def _refusal(where: str, error: ValidationError) -> ConfigurationError:
+    """The first problem of a file, in our words."""
+    problem = error.errors()[0]
+    key, kind = ".".join(str(part) for part in problem["loc"]), problem["type"]
+    if kind == "extra_forbidden":
+        return ConfigurationError(
+            f"{where}: unknown key {key}", reason="no setting has that name", remedy=_nearest(key)
+        )
+    if kind == "missing":
+        return ConfigurationError(
+            f"{where} has no {key}", reason="it has no default", remedy=f"give it; {KEYS_ARE_LISTED}"
+        )
+    if kind == "model_type":
+        return ConfigurationError(
+            f"{where}: {key} = {problem['input']!r}",
+            reason="that is the name of a table",
+            remedy=f"write [{key}] on a line of its own, and its settings below",
+        )
+    return ConfigurationError(
+        f"{where}: {key} = {problem['input']!r}" if key else where,
+        reason=problem["msg"][0].lower() + problem["msg"][1:],
+        remedy=f"correct it; {KEYS_ARE_LISTED}",
+    )
+
+
+def _nearest(key: str) -> str:
+    """Which setting was probably meant."""
+    leaves = recipe_keys()
+    tables = {name.rsplit(".", 1)[0] for name in leaves if "." in name}
+    last_parts = {name.rsplit(".", 1)[-1]: name for name in leaves}
+    close = difflib.get_close_matches(key, [*tables, *leaves], n=1) or [
+        last_parts[part] for part in difflib.get_close_matches(key.rsplit(".", 1)[-1], last_parts, n=1)
+    ]
+    return f"perhaps {close[0]} is meant; {KEYS_ARE_LISTED}" if close else f"leave it out; {KEYS_ARE_LISTED}"
+
+
+def _set(tables: dict[str, Any], key: str, text: str) -> None:
+    """Set a dotted key; the value is read as TOML, and as a string where that fails."""
+    *path, last = key.split(".")
+    for part in path:
+        tables = tables.setdefault(part, {})
+        if not isinstance(tables, dict):
+            raise ConfigurationError(
+                f"--{key}: {part} is a value, not a table", reason="it has no keys", remedy=_nearest(key)
+            )
+    try:
+        tables[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        tables[last] = text
