@@ -61,7 +61,7 @@ class PromptTemplate:
 
 
 TEMPLATES = {
-    # TimeLens, Qwen3-VL form (its sentence is also the one Video-OPD uses); see FIELD 1.1 for its source.
+    # The sentence TimeLens (arXiv 2512.14698) puts to Qwen3-VL, which is also Video-OPD's.
     "timelens": PromptTemplate(
         user="{video}Please find the visual event described by the sentence '{query}', determining its starting and "
         "ending times. The format should be: 'The event happens in <start time> - <end time> seconds'."
