@@ -22,7 +22,7 @@ FLOORS = (
     ("assemble", "session", "demo", "doctor"),
     ("cli", "commands", "terminal"),
 )
-"""Rooms (a module or a package directly under the package) from the ground up; the README's tree says what each is for."""
+"""Rooms (a module or a package directly under the package) from the ground up; see the tree in the README."""
 
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
