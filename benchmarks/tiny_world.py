@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from video_opd.demo import bundled_recipe
-from video_opd.recipe_file import load_recipe
+from video_opd.recipe.file import load_recipe
 from video_opd.session import run_recipe
 
 SCORES = ("miou", "r1@0.3", "r1@0.5", "r1@0.7", "format_rate")

@@ -16,7 +16,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / PACKAGE
 FLOORS = (
     ("vocabulary", "errors", "seeds"),
     ("grounding", "objectives", "curriculum"),
-    ("data", "policy", "recipe", "recipe_file"),
+    ("data", "policy", "recipe"),
     ("methods", "runs"),
     ("training", "evaluation", "report"),
     ("assemble", "session", "demo", "doctor"),

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from video_opd.errors import ConfigurationError
 from video_opd.recipe import GROUNDING_FILE, GroundingDefaults, PromptSettings, Recipe, Settings
-from video_opd.recipe_file import load_grounding_defaults, load_recipe, parse_recipe, recipe_keys
+from video_opd.recipe.file import load_grounding_defaults, load_recipe, parse_recipe, recipe_keys
 
 RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.toml"))
 

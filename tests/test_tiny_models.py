@@ -16,7 +16,7 @@ from video_opd.data.source import PromptSource
 from video_opd.data.tiny_world import BuildSettings, LabelNoise, TinyWorld, build, draw_clip
 from video_opd.evaluation.evaluate import evaluate
 from video_opd.policy.load import load_policy, resolve_model
-from video_opd.recipe_file import load_grounding_defaults, load_recipe
+from video_opd.recipe.file import load_grounding_defaults, load_recipe
 from video_opd.seeds import generator
 
 ROOT = Path(__file__).resolve().parents[1]

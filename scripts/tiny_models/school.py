@@ -13,7 +13,7 @@ from transformers import Qwen3VLProcessor
 
 from tiny_models.architecture import BUDGET
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
-from video_opd.data.tiny_world import COLOURS, GRID_S, SHAPES, Clip, Event, TinyWorld, draw_clip, render
+from video_opd.data.tiny_world import COLOURS, SHAPES, Clip, Event, TinyWorld, displaced, draw_clip, render
 from video_opd.data.video import Frames
 from video_opd.seeds import generator
 from video_opd.vocabulary import Example, Prompt, Span
@@ -45,12 +45,7 @@ class Carelessness:
         if rng.random() < self.other_share:
             others = [other for other in clip.events if other is not event]
             span = others[int(rng.integers(len(others)))].span
-        last = round(clip.duration_s / GRID_S)
-        moved = np.round((np.array(span) + rng.normal(0, self.error_s, 2)) / GRID_S).clip(0, last)
-        start, end = sorted(int(step) for step in moved)
-        if start == end:
-            start, end = (start, end + 1) if end < last else (start - 1, end)
-        return Span(start * GRID_S, end * GRID_S)
+        return displaced(span, rng.normal(0, self.error_s, 2), clip.duration_s)
 
 
 @dataclass(frozen=True, kw_only=True)

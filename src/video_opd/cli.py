@@ -273,7 +273,7 @@ def _takes_recipe_keys(command: argparse.ArgumentParser) -> None:
 
 class _HelpKeys(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from video_opd.recipe_file import recipe_keys
+        from video_opd.recipe.file import recipe_keys
 
         for key, meaning in recipe_keys().items():
             print(f"--{key:34} {meaning}")

@@ -36,7 +36,7 @@ def demo(arguments: argparse.Namespace, _: Overrides) -> int:
 
 def train(arguments: argparse.Namespace, overrides: Overrides) -> int:
     """Train by a recipe."""
-    from video_opd.recipe_file import load_recipe
+    from video_opd.recipe.file import load_recipe
 
     said = {"name": arguments.name, "seed": arguments.seed, "training.steps": arguments.steps}
     overrides |= {key: str(value) for key, value in said.items() if value is not None}
@@ -140,7 +140,7 @@ def ground(arguments: argparse.Namespace, _: Overrides) -> int:
 
 def doctor(arguments: argparse.Namespace, overrides: Overrides) -> int:
     """Pre-flight checks; exit status 1 if one failed."""
-    from video_opd.recipe_file import load_recipe
+    from video_opd.recipe.file import load_recipe
 
     recipe = load_recipe(arguments.recipe, overrides)
 
@@ -225,7 +225,7 @@ def tiny_world_build(arguments: argparse.Namespace, _: Overrides) -> int:
 def _how_to_ask(arguments: argparse.Namespace) -> GroundingDefaults:
     """How a model is asked: what travels with it, changed by what the command line says. Imports no torch."""
     from video_opd.policy.location import resolve_model
-    from video_opd.recipe_file import load_grounding_defaults
+    from video_opd.recipe.file import load_grounding_defaults
 
     def said(**values: Any) -> dict[str, Any]:
         return {key: value for key, value in values.items() if value is not None}

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from video_opd.recipe_file import load_recipe
+from video_opd.recipe.file import load_recipe
 from video_opd.runs.durable import write_durably
 from video_opd.session import run_recipe
 

@@ -13,7 +13,7 @@ This module imports neither torch nor numpy, so that scores and `--help` stay ch
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -81,15 +81,15 @@ class Answer:
     prompt_id: str
     token_ids: tuple[int, ...]
     """Ends with the end-of-turn token unless `truncated`."""
-    sampler_logprobs: tuple[float, ...]
-    """Log-prob of each token under the model that wrote it, at the time it wrote it."""
+    sampler_logprobs: tuple[float, ...] | None
+    """Log-prob of each token under the model that wrote it, at the time it wrote it. None: an annotation wrote it."""
     text: str
     """Decoded, without special tokens."""
     truncated: bool
     """The length limit came before the end-of-turn token; none was invented."""
 
     def __post_init__(self) -> None:
-        if len(self.sampler_logprobs) != len(self.token_ids):
+        if self.sampler_logprobs is not None and len(self.sampler_logprobs) != len(self.token_ids):
             raise ValueError(
                 f"answer to {self.prompt_id}: {len(self.sampler_logprobs)} log-probs for {len(self.token_ids)} tokens"
             )
@@ -147,6 +147,23 @@ class TokenScores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judgement:
+    """What the judges of a method think of P groups of G answers: B = P * G rows, group after group."""
+
+    teacher: TokenScores | None = None
+    """The teacher's scores of every token."""
+    reference: TokenScores | None = None
+    """The scores of the student as it was before training, which a penalty may keep it near."""
+    rewards: Tensor | None = None
+    """(P, G): what each answer was worth as a whole."""
+
+    def without_distributions(self) -> Judgement:
+        """The same, less the tensors that are V times as large as the rest."""
+        slim = [scores and replace(scores, distribution=None) for scores in (self.teacher, self.reference)]
+        return Judgement(teacher=slim[0], reference=slim[1], rewards=self.rewards)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TokenLosses:
     """What a method makes of a judgement, per token of B answers. From here on nobody knows which method it was."""
 
@@ -155,7 +172,7 @@ class TokenLosses:
     credit: Tensor
     """(B, T): what each token was worth, for the record; minus the sampled reverse KL for distillation."""
     clamped: Tensor
-    """(B, T): 1 where the credit was clamped."""
+    """(B, T): 1 where a bound on the credit or on the importance ratio held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,8 +111,8 @@ def test_braces_in_a_query_are_text():
 @given(st.floats(0, 3600), st.floats(0, 100))
 def test_what_a_template_writes_the_parser_reads(start, length):
     span = Span(round(start, 1), round(start + length, 1))
-    for template in (TEMPLATES[name] for name in ("timelens", "tiny", "tiny-long")):
-        found = parse_answer(template.answer_text(span)).spans
+    for template in (TEMPLATES[name] for name in ("timelens", "timelens-think", "tiny", "tiny-long")):
+        found = parse_answer(template.answer_text(span, [0.0, 0.5, 1.0])).spans
         assert found == (pytest.approx(span),)
 
 

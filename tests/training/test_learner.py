@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from video_opd.errors import EngineError
-from video_opd.methods.on_policy_distillation import OnPolicyDistillation
+from video_opd.methods.distillation import ReverseKLDistillation
+from video_opd.methods.writers import StudentWrites
 from video_opd.objectives import reverse_kl
 from video_opd.recipe import TrainingSettings
 from video_opd.training.control import Probe
@@ -34,19 +35,19 @@ def settings(**changes) -> TrainingSettings:
     return TrainingSettings(**({"batch_size": 6, "micro_batch_size": 6, "learning_rate": 1e-3} | changes))
 
 
-def method_of(teacher, estimator="sampled", **changes) -> OnPolicyDistillation:
-    return OnPolicyDistillation(teacher=teacher, estimator=estimator, max_new_tokens=8, **changes)
+def method_of(teacher, estimator="sampled", kind=ReverseKLDistillation, **changes) -> ReverseKLDistillation:
+    return kind(write=StudentWrites(max_new_tokens=8), teacher=teacher, estimator=estimator, **changes)
 
 
-class Uneven(OnPolicyDistillation):
+class Uneven(StudentWrites):
     """Cuts every answer to a length of its own, since random models seldom end a turn."""
 
-    def write(self, student, reading, seed):
+    def __call__(self, student, reading, seed):
         return tuple(
             replace(
                 group, answers=tuple(shortened(answer, 2 + sum(map(ord, answer.prompt_id)) % 6) for answer in group)
             )
-            for group in super().write(student, reading, seed)
+            for group in super().__call__(student, reading, seed)
         )
 
 
@@ -69,7 +70,7 @@ def gradient_of_step(student, method, prompts, micro_batch_size: int) -> tuple[d
 @pytest.mark.parametrize("estimator", ["sampled", "exact"])
 def test_any_split_into_micro_batches_gives_the_same_gradient(student, teacher, prompts, estimator):
     """Answers have different lengths, so a mean of means would differ."""
-    method = Uneven(teacher=teacher, estimator=estimator, max_new_tokens=8)
+    method = replace(method_of(teacher, estimator), write=Uneven(max_new_tokens=8))
     lengths = {len(g.answers[0]) for g in method.write(student, student.read(prompts[:6]), SEED)}
     assert len(lengths) > 2
     whole, loss = gradient_of_step(student, method, prompts[:6], 6)
@@ -128,13 +129,13 @@ def test_second_updates_carry_the_importance_ratio(student, teacher, prompts):
     """The behaviour is that of before the first update; one update has ratio 1 exactly."""
     seen = []
 
-    class Watched(OnPolicyDistillation):
+    class Watched(ReverseKLDistillation):
         def losses(self, learner, behaviour_logprobs, judgement) -> TokenLosses:
             seen.append((learner.logprobs.detach() - behaviour_logprobs)[learner.answer_mask].abs().max().item())
             return super().losses(learner, behaviour_logprobs, judgement)
 
     learner = Learner(student, settings(updates_per_batch=3, learning_rate=1e-4), total_steps=1)
-    learner.step(prompts[:4], Watched(teacher=teacher, max_new_tokens=8), step=0, seed=SEED)
+    learner.step(prompts[:4], method_of(teacher, kind=Watched), step=0, seed=SEED)
     assert seen[0] == 0.0
     assert 0.0 < seen[1] < seen[2]
 
@@ -142,20 +143,20 @@ def test_second_updates_carry_the_importance_ratio(student, teacher, prompts):
 def test_a_loss_that_is_not_finite_moves_no_weight(student, teacher, prompts):
     before = {n: p.clone() for n, p in student.model.named_parameters()}
 
-    class Broken(OnPolicyDistillation):
+    class Broken(ReverseKLDistillation):
         def losses(self, learner, behaviour_logprobs, judgement) -> TokenLosses:
             good = super().losses(learner, behaviour_logprobs, judgement)
             return replace(good, loss=good.loss * float("nan"))
 
     learner = Learner(student, settings(), total_steps=1)
     with pytest.raises(EngineError, match=r"loss is nan on examples .*train-3"):
-        learner.step(prompts[:2], Broken(teacher=teacher, max_new_tokens=8), step=0, seed=SEED)
+        learner.step(prompts[:2], method_of(teacher, kind=Broken), step=0, seed=SEED)
     assert all(torch.equal(before[n], p) and p.grad is None for n, p in student.model.named_parameters())
 
 
 def test_clamped_credit_is_counted(student, teacher, prompts):
     learner = Learner(student, settings(), total_steps=1)
-    row = metrics_row(learner.step(prompts[:4], method_of(teacher, credit_clamp=0.5), step=0, seed=SEED))
+    row = metrics_row(learner.step(prompts[:4], method_of(teacher, credit_clamp=0.5), step=0, seed=SEED), student)
     assert 0 < row["clamped_share"] < 1
 
 
@@ -194,12 +195,12 @@ def test_frozen_parameters_stay_and_are_not_in_the_optimiser(student, teacher, p
 def test_measurements_of_a_step(student, teacher, prompts):
     learner = Learner(student, settings(micro_batch_size=2), total_steps=1)
     outcome = learner.step(prompts[:5], method_of(teacher), step=0, seed=SEED)
-    row = metrics_row(outcome)
+    row = metrics_row(outcome, student)
     assert row["num_answers"] == 5
     assert row["sampler_learner_gap"] < 1e-4
     assert row["entropy"] > 0
     assert row["num_answer_tokens"] == sum(
-        len(b.judgement.answers[i]) for b in outcome.batches for i in range(len(b.prompts))
+        len(b.groups[i].answers[0]) for b in outcome.batches for i in range(len(b.prompts))
     )
     assert set(outcome.seconds_by_phase) == {"read", "answer", "teacher", "score", "backward", "step"}
     rows = answer_rows(outcome, student, 3)

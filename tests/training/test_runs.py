@@ -138,7 +138,7 @@ def test_another_recipe_is_refused_and_nothing_is_lost(uninterrupted, data):
 @pytest.mark.parametrize("step", [0, STEPS])
 def test_a_signal_during_validation_stops_the_run_there(step, world, tmp_path, monkeypatch):
     """The last validation included: nothing is trained or evaluated any more, and the state is saved."""
-    from video_opd.recipe_file import load_recipe
+    from video_opd.recipe.file import load_recipe
     from video_opd.session import run_recipe
     from video_opd.training import loop
     from video_opd.training.interruption import Interrupted

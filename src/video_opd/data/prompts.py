@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,13 @@ class PromptTemplate:
     user: str
     """The user's turn, with `{query}` and `{video}` each once."""
     answer: str = "The event happens in {start:.1f} - {end:.1f} seconds."
-    """The annotated answer's form; only off-policy methods and the tiny models' own training write it."""
+    """The annotated answer in the model's own wording, with `{start}` and `{end}` in seconds and, where the model first
+    writes down what it sees, `{seen}`: 0 or 1 for every frame. Only off-policy methods and supervised training write
+    it; the others never let the model see an annotation."""
+    answer_starts: str = ""
+    """What the final answer begins with, where reasoning comes first; all before its last occurrence is thinking."""
+    form: str | None = None
+    """Regular expression of a whole well-formed answer, for the format reward of thinking answers."""
 
     def __post_init__(self) -> None:
         for placeholder in ("{query}", "{video}"):
@@ -55,9 +62,21 @@ class PromptTemplate:
             if kind == "video" or text
         ]
 
-    def answer_text(self, span: Span) -> str:
-        """The annotated answer in words."""
-        return self.answer.format(start=span.start_s, end=span.end_s)
+    def answer_text(self, span: Span, frame_times_s: Sequence[float]) -> str:
+        """The annotated answer in words, for a prompt with frames at these times.
+
+        Raises:
+            ConfigurationError: the form has a placeholder nobody fills.
+        """
+        seen = "".join(str(int(span.start_s <= time_s < span.end_s)) for time_s in frame_times_s)
+        try:
+            return self.answer.format(start=span.start_s, end=span.end_s, seen=seen)
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            raise ConfigurationError(
+                f"annotated answer {self.answer!r}",
+                reason=f"it cannot be filled in: {type(error).__name__} {error}",
+                remedy="use only {start}, {end} and {seen}, such as '{start:.1f} - {end:.1f} seconds'",
+            ) from error
 
 
 TEMPLATES = {
@@ -66,9 +85,24 @@ TEMPLATES = {
         user="{video}Please find the visual event described by the sentence '{query}', determining its starting and "
         "ending times. The format should be: 'The event happens in <start time> - <end time> seconds'."
     ),
+    # The same question with reasoning before the answer (Video-OPD, appendix D.6, compares the two).
+    "timelens-think": PromptTemplate(
+        user="{video}Please find the visual event described by the sentence '{query}', determining its starting and "
+        "ending times. First think about what happens when, within <think> </think> tags; then answer within <answer> "
+        "</answer> tags. The format should be: '<think>your reasoning</think><answer>The event happens in "
+        "<start time> - <end time> seconds</answer>'.",
+        answer="<answer>The event happens in {start:.1f} - {end:.1f} seconds</answer>",
+        answer_starts="<answer>",
+        form=r"<think>.*?</think>\s*<answer>.*?</answer>",
+    ),
     # The tiny world's: a short answer, one that first writes down what is seen frame by frame, and a yes or no.
     "tiny": PromptTemplate(user="When is {query} visible?{video}"),
-    "tiny-long": PromptTemplate(user="Watch: when is {query} visible?{video}"),
+    "tiny-long": PromptTemplate(
+        user="Watch: when is {query} visible?{video}",
+        answer="Seen {seen}. The event happens in {start:.1f} - {end:.1f} seconds.",
+        answer_starts=" The event",
+        form=r"Seen [01]+\. The event happens in \d+\.\d - \d+\.\d seconds\.",
+    ),
     "tiny-before": PromptTemplate(user="Is {query}?{video}", answer="yes"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -67,6 +68,7 @@ class PromptSource:
         self.set_aside: dict[str, str] = {}
         """Id and reason of every example whose video could not be used."""
         self._remembered: OrderedDict[str, Prompt] = OrderedDict()
+        self._cpu_seconds: dict[str, float] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode") if workers else None
         self._coming: dict[str, Future[Prompt]] = {}
 
@@ -76,7 +78,15 @@ class PromptSource:
         Raises:
             DataError: the video cannot be used.
         """
-        return render(self.renderer, resolve_video(self.videos, example), example)
+        began = time.thread_time()
+        prompt = render(self.renderer, resolve_video(self.videos, example), example)
+        self._cpu_seconds[example.id] = time.thread_time() - began
+        return prompt
+
+    def cpu_seconds(self, example: Example) -> float:
+        """What it took to decode and render an example, whenever and on whatever thread that was done; 0 if it never
+        was. So a prompt that is remembered costs in a comparison what it cost at first."""
+        return self._cpu_seconds.get(example.id, 0.0)
 
     def prefetch(self, examples: Iterable[Example]) -> None:
         """Start decoding what will be asked for next."""

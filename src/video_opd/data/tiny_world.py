@@ -135,16 +135,25 @@ class LabelNoise:
     """Standard deviation of that error."""
 
     def apply(self, clip: Clip, event: Event, rng: np.random.Generator) -> Span:
-        """The span an annotator would have written down, within the clip and at least 0.1 s long."""
+        """The span an annotator would have written down: within the clip, and on the grid the models write times on.
+        (Off it, a method that trains on annotations would suffer from digits nobody ever wrote, and not from noise.)"""
         fate = rng.random()
         if fate < self.wrong_share:
             others = [other for other in clip.events if other is not event]
             return others[int(rng.integers(len(others)))].span if others else event.span
         if fate < self.wrong_share + self.imprecise_share:
-            ends = sorted(np.clip(np.array(event.span) + rng.normal(0, self.jitter_s, 2), 0, clip.duration_s))
-            start_s = min(round(float(ends[0]), 1), clip.duration_s - 0.1)
-            return Span(start_s, max(round(float(ends[1]), 1), round(start_s + 0.1, 1)))
+            return displaced(event.span, rng.normal(0, self.jitter_s, 2), clip.duration_s)
         return event.span
+
+
+def displaced(span: Span, errors_s: np.ndarray, duration_s: float) -> Span:
+    """A span with its two ends moved, within the clip, on the grid, and at least one step of it long."""
+    last = round(duration_s / GRID_S)
+    moved = np.round((np.array(span) + errors_s) / GRID_S).clip(0, last)
+    start, end = sorted(int(step) for step in moved)
+    if start == end:
+        start, end = (start, end + 1) if end < last else (start - 1, end)
+    return Span(start * GRID_S, end * GRID_S)
 
 
 def examples_of(clip: Clip, *, queries: int, noise: LabelNoise | None, rng: np.random.Generator) -> Iterator[Example]:
@@ -181,6 +190,8 @@ SIDE_QUESTIONS = "before"
 
 
 SETTINGS_FILE = "world.json"
+VERSION = 2
+"""Goes up when the same settings render another world."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +215,7 @@ class BuildSettings:
 
     def describe(self) -> dict[str, Any]:
         """As JSON, to recognise a folder by."""
-        description = asdict(self) | {"num_queries": {split: self.size(split) for split in SPLITS}}
+        description = asdict(self) | {"version": VERSION, "num_queries": {split: self.size(split) for split in SPLITS}}
         described: dict[str, Any] = json.loads(json.dumps(description))
         return described
 

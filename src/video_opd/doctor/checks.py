@@ -14,9 +14,10 @@ from video_opd.assemble import (
 from video_opd.data.ablation import ABLATIONS
 from video_opd.doctor.patient import Finding, Patient, answer, score
 from video_opd.grounding import best_iou, parse_answer
+from video_opd.methods.wording import IMPROBABLE_NATS, surprise_at_wording
 from video_opd.policy.location import resolve_model
-from video_opd.recipe import GROUNDING_FILE, Recipe
-from video_opd.recipe_file import load_grounding_defaults
+from video_opd.recipe import GROUNDING_FILE, OnPolicyDistillationSettings, Recipe
+from video_opd.recipe.file import load_grounding_defaults
 from video_opd.vocabulary import Prompt, Sampling, flatten
 
 ROUNDING_NATS = {"float32": 1e-3, "bfloat16": 0.1}
@@ -27,8 +28,8 @@ BLIND_NATS = 0.02
 
 def _same_prompt(patient: Patient) -> Iterator[Finding]:
     """The teacher's own processor makes the same ids, grid, times and pixels of a clip as the student's."""
-    mine = patient.prompts[0]
-    source = make_source(patient.recipe, patient.teacher, [mine.example])
+    mine, teacher = patient.prompts[0], patient.models["teacher"]
+    source = make_source(patient.recipe, teacher, [mine.example])
     theirs = source.render(mine.example)
     source.close()
     same = {
@@ -49,8 +50,8 @@ def _same_prompt(patient: Patient) -> Iterator[Finding]:
     )
 
 
-def _zero_credit(patient: Patient) -> Iterator[Finding]:
-    """A student that is its own teacher gets no credit, and scoring twice gives the same numbers."""
+def _same_numbers(patient: Patient) -> Iterator[Finding]:
+    """Scoring twice gives the same numbers, and they are those of the sampler."""
     first, again = (
         torch.cat(score(patient.student, patient.prompts, patient.groups, patient.recipe)) for _ in range(2)
     )
@@ -64,14 +65,7 @@ def _zero_credit(patient: Patient) -> Iterator[Finding]:
         if difference <= limit
         else "the model is not deterministic here: look for dropout or a wrong device setting",
     )
-    credit = _credit_of_itself(patient)
-    yield Finding(
-        checked="a student that is its own teacher gets zero credit, through the method's own judgement",
-        found=f"largest credit {credit:.1e} nats",
-        verdict="ok" if credit <= limit else "fail",
-        remedy="" if credit <= limit else "teacher and student are read or scored differently: report this",
-    )
-    sampler = torch.tensor([value for each in flatten(patient.groups) for value in each.sampler_logprobs])
+    sampler = torch.tensor([value for each in flatten(patient.groups) for value in each.sampler_logprobs or ()])
     gap = float((sampler - first.cpu()).abs().mean())
     yield Finding(
         checked="the log-prob recorded when sampling is the one that is trained on",
@@ -81,9 +75,22 @@ def _zero_credit(patient: Patient) -> Iterator[Finding]:
     )
 
 
+def _zero_credit(patient: Patient) -> Iterator[Finding]:
+    """A student that is its own teacher gets no credit."""
+    credit, limit = _credit_of_itself(patient), ROUNDING_NATS[patient.recipe.compute.precision]
+    yield Finding(
+        checked="a student that is its own teacher gets zero credit, through the method's own judgement",
+        found=f"largest credit {credit:.1e} nats",
+        verdict="ok" if credit <= limit else "fail",
+        remedy="" if credit <= limit else "teacher and student are read or scored differently: report this",
+    )
+
+
 def _credit_of_itself(patient: Patient) -> float:
-    """The largest credit the method gives any token of the first micro-batch when the student judges itself."""
+    """The largest credit that distillation gives any token of the first micro-batch when the student judges itself."""
     recipe, student = patient.recipe, patient.student
+    if recipe.method.name != "opd":
+        recipe = recipe.model_copy(update={"method": OnPolicyDistillationSettings()})
     size = recipe.training.micro_batch_size
     prompts, groups = patient.prompts[:size], patient.groups[:size]
     method = make_method(recipe, student)
@@ -95,7 +102,7 @@ def _credit_of_itself(patient: Patient) -> float:
 
 def _teacher_sees(patient: Patient) -> Iterator[Finding]:
     """The teacher's scores of its own answers fall when the video is shuffled, reversed or taken away."""
-    teacher, recipe = patient.teacher, patient.recipe
+    teacher, recipe = patient.models["teacher"], patient.recipe
     groups = answer(teacher, patient.prompts, _greedy(recipe), recipe)
 
     def mean_logprob(prompts: Sequence[Prompt]) -> float:
@@ -122,7 +129,7 @@ def _teacher_sees(patient: Patient) -> Iterator[Finding]:
 def _accuracy(patient: Patient) -> Iterator[Finding]:
     """The teacher is better than the student, by the (possibly noisy) annotations."""
     means, parsed = {}, {}
-    for name, policy in (("student", patient.student), ("teacher", patient.teacher)):
+    for name, policy in patient.models.items():
         groups = answer(policy, patient.prompts, _greedy(patient.recipe), patient.recipe)
         spans = [parse_answer(group.answers[0].text).spans for group in groups]
         ious = [
@@ -146,7 +153,7 @@ def _accuracy(patient: Patient) -> Iterator[Finding]:
 
 def _tokens(patient: Patient) -> Iterator[Finding]:
     """Special tokens, truncation, padding, vocabulary rows."""
-    for name, policy in (("student", patient.student), ("teacher", patient.teacher)):
+    for name, policy in patient.models.items():
         support, tokenizer = policy.support, policy.tokenizer
         visual = [
             tokenizer.convert_tokens_to_ids(token) for token in ("<|video_pad|>", "<|image_pad|>", "<|vision_start|>")
@@ -190,8 +197,11 @@ def _tokens(patient: Patient) -> Iterator[Finding]:
 def _prompt_of_model(patient: Patient) -> Iterator[Finding]:
     """The recipe asks the models the way they want to be asked."""
     asked = template_of(patient.recipe.prompt).user
-    for name, model in (("student", patient.recipe.student.model), ("teacher", patient.recipe.teacher.model)):
-        file = resolve_model(model) / GROUNDING_FILE
+    recipe = patient.recipe
+    for name, settings in (("student", recipe.student), ("teacher", recipe.teacher)):
+        if settings is None:
+            continue
+        file = resolve_model(settings.model) / GROUNDING_FILE
         if not file.exists():
             continue
         wanted = template_of(load_grounding_defaults(file.parent).prompt).user
@@ -214,14 +224,33 @@ def _video_tokens(patient: Patient) -> Iterator[Finding]:
     )
 
 
-CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
+def _wording(patient: Patient) -> Iterator[Finding]:
+    """The teacher knows the wording of the annotated answers, where they are trained on."""
+    teacher, recipe = patient.models["teacher"], patient.recipe
+    if not recipe.method.writes_annotations:
+        return
+    size = recipe.training.micro_batch_size
+    prompts = patient.prompts[:size]
+    groups = make_method(recipe, teacher).write(patient.student, patient.student.read(prompts), 0)
+    nats = surprise_at_wording(teacher, prompts, groups)
+    strange = nats > IMPROBABLE_NATS
+    yield Finding(
+        checked="the annotated answers are in the teacher's wording",
+        found=f"the worst word costs {nats:.1f} nats, such as in {groups[0].answers[0].text!r}",
+        verdict="warn" if strange else "ok",
+        remedy="put them into the words the teacher would use, with method.answer, or use opd, which needs none"
+        if strange
+        else "",
+    )
+
+
+CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (_same_numbers, _tokens, _prompt_of_model, _video_tokens)
+TEACHER_CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     _same_prompt,
     _zero_credit,
     _teacher_sees,
     _accuracy,
-    _tokens,
-    _prompt_of_model,
-    _video_tokens,
+    _wording,
 )
 
 

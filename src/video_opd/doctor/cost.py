@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from video_opd.assemble import autocast_of, steps_of
 from video_opd.data.manifest import read_manifest
 from video_opd.doctor.patient import Finding, Patient
-from video_opd.training.learner import Stopwatch
+from video_opd.training.cost import Stopwatch
 from video_opd.vocabulary import Prompt, Sampling
 
 
@@ -20,9 +20,9 @@ def cost(patient: Patient) -> Iterator[Finding]:
     with watch.phase("piece"):
         reading = patient.student.read(piece, grad=True)
         patient.student.answer(reading, sampling=Sampling(max_new_tokens=recipe.answers.max_new_tokens))
-        teacher = patient.teacher.score(patient.teacher.read(piece), groups)
-        scores = patient.student.score(reading, groups, grad=True)
-        (-(teacher.logprobs - scores.logprobs.detach()) * scores.logprobs).sum().backward()
+        if patient.teacher is not None:
+            patient.teacher.score(patient.teacher.read(piece), groups)
+        patient.student.score(reading, groups, grad=True).logprobs.sum().backward()
     patient.student.model.zero_grad(set_to_none=True)
     seconds = watch.seconds["piece"] * training.batch_size / len(piece)
     gib = _memory_gib(patient, piece)
@@ -44,7 +44,8 @@ def _memory_gib(patient: Patient, piece: Sequence[Prompt]) -> dict[str, float]:
     tokens = sum(len(prompt) for prompt in piece)
     # Kept per token and layer: about ten hidden-sized tensors and three of the MLP's width.
     kept = tokens * text.num_hidden_layers * (10 * text.hidden_size + 3 * text.intermediate_size) * width
-    teacher = sum(p.numel() * p.element_size() for p in patient.teacher.model.parameters())
+    frozen = patient.teacher.model.parameters() if patient.teacher else ()
+    teacher = sum(p.numel() * p.element_size() for p in frozen)
     weights = 4 * sum(p.numel() for p in parameters) + 12 * trained
     if autocast_of(patient.recipe.compute):
         weights += 4 * trained  # the graphs of reading and scoring each hold a bfloat16 copy until the backward pass

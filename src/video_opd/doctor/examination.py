@@ -14,7 +14,7 @@ from video_opd.assemble import (
     require_common_tokens,
 )
 from video_opd.data.manifest import check_manifest, read_manifest
-from video_opd.doctor.checks import CHECKS
+from video_opd.doctor.checks import CHECKS, TEACHER_CHECKS
 from video_opd.doctor.cost import cost
 from video_opd.doctor.patient import Finding, Patient
 from video_opd.recipe import Recipe
@@ -30,7 +30,8 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
     prepare_compute(recipe.compute)
     prepare_data(recipe)
     student, teacher = load_student(recipe, recipe.student.model), load_teacher(recipe)
-    require_common_tokens(student, teacher)
+    if teacher is not None:
+        require_common_tokens(student, teacher)
     examples = read_manifest(recipe.data.train)[:num_examples]
     with closing(make_source(recipe, student, examples)) as source:
         source.max_bad_share = 1.0  # what is set aside is a finding here, and no reason to stop
@@ -38,7 +39,8 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
     findings = [_manifest(recipe), _videos(source.set_aside, len(examples))]
     if prompts:
         patient = Patient.admit(recipe, student, teacher, prompts)
-        findings.extend(finding for check in (*CHECKS, cost) for finding in check(patient))
+        checks = (*CHECKS, *(TEACHER_CHECKS if teacher else ()), cost)
+        findings.extend(finding for check in checks for finding in check(patient))
     return findings
 
 

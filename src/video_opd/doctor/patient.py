@@ -35,13 +35,19 @@ class Patient:
 
     recipe: Recipe
     student: Policy
-    teacher: Policy
+    teacher: Policy | None
+    """None where the recipe has none."""
     prompts: tuple[Prompt, ...]
     groups: tuple[AnswerGroup, ...]
     """The student's sampled answers, one per prompt."""
 
+    @property
+    def models(self) -> dict[str, Policy]:
+        """Student and, if there is one, teacher."""
+        return {"student": self.student} | ({"teacher": self.teacher} if self.teacher else {})
+
     @classmethod
-    def admit(cls, recipe: Recipe, student: Policy, teacher: Policy, prompts: Sequence[Prompt]) -> Patient:
+    def admit(cls, recipe: Recipe, student: Policy, teacher: Policy | None, prompts: Sequence[Prompt]) -> Patient:
         """Let the student answer, as it would in training."""
         sampling = Sampling(max_new_tokens=recipe.answers.max_new_tokens, seed=recipe.seed)
         groups = answer(student, prompts, sampling, recipe)

@@ -3,18 +3,27 @@
 from video_opd.grounding.answer import PARSER_VERSION, ParsedAnswer, Reason, parse_answer
 from video_opd.grounding.metrics import Scores, best_constant_answer, score
 from video_opd.grounding.predictions import read_predictions, write_predictions
-from video_opd.grounding.span import SpanLike, best_iou, temporal_iou
+from video_opd.grounding.regions import REGIONS, Region, regions_of
+from video_opd.grounding.reward import REWARDS, RewardName, form_reward
+from video_opd.grounding.span import SpanLike, best_iou, best_span, temporal_iou
 
 __all__ = [
     "PARSER_VERSION",
+    "REGIONS",
+    "REWARDS",
     "ParsedAnswer",
     "Reason",
+    "Region",
+    "RewardName",
     "Scores",
     "SpanLike",
     "best_constant_answer",
     "best_iou",
+    "best_span",
+    "form_reward",
     "parse_answer",
     "read_predictions",
+    "regions_of",
     "score",
     "temporal_iou",
     "write_predictions",

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from video_opd.vocabulary import Span
+
 SpanLike = Sequence[float]
 """(start_s, end_s) in seconds: a `Span`, a tuple or a list of two numbers."""
 
@@ -48,3 +50,12 @@ def best_iou(prediction: SpanLike, annotated_spans: Iterable[SpanLike]) -> float
     and the answer is right if it finds any of them.
     """
     return max((temporal_iou(prediction, span) for span in annotated_spans), default=0.0)
+
+
+def best_span(prediction: SpanLike, annotated_spans: Sequence[Span]) -> Span:
+    """The annotated span that a prediction matches best; the first of those that match equally well.
+
+    Raises:
+        ValueError: nothing is annotated.
+    """
+    return max(annotated_spans, key=lambda span: temporal_iou(prediction, span))

@@ -10,7 +10,14 @@ if TYPE_CHECKING:
 
     from video_opd.policy.load import Policy
     from video_opd.policy.reading import Reading
-    from video_opd.vocabulary import AnswerGroup, Prompt, TokenLosses, TokenScores
+    from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+
+
+class Writer(Protocol):
+    """Who writes the answers: the student, or the annotations."""
+
+    def __call__(self, student: Policy, reading: Reading, seed: int) -> tuple[AnswerGroup, ...]:
+        """The answers to train on, one group per prompt of the student's reading, all groups of one size."""
 
 
 class Method(Protocol):
@@ -20,11 +27,16 @@ class Method(Protocol):
     def needs_distribution(self) -> bool:
         """Whether `losses` wants the student's whole distribution at every answer position."""
 
-    def write(self, student: Policy, reading: Reading, seed: int) -> tuple[AnswerGroup, ...]:
-        """The answers to train on, one group per prompt of the student's reading."""
+    @property
+    def write(self) -> Writer:
+        """Who writes the answers."""
 
-    def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> TokenScores:
-        """What the judge thinks of every token."""
+    def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
+        """What the judges think of the answers."""
 
-    def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: TokenScores) -> TokenLosses:
-        """What every token costs, with gradient through the learner's scores."""
+    def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
+        """What every token costs, with gradient through the learner's scores.
+
+        Args:
+            behaviour_logprobs: (B, T), the learner's own before its first update on this batch.
+        """

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from textwrap import shorten
 from typing import Any
 
@@ -25,7 +25,23 @@ from video_opd.policy import answering, reading, scoring
 from video_opd.policy.location import resolve_model
 from video_opd.policy.reading import Reading
 from video_opd.policy.support import TokenSupport
-from video_opd.vocabulary import AnswerGroup, Prompt, Sampling, TokenScores
+from video_opd.vocabulary import AnswerGroup, Prompt, Sampling, TokenScores, flatten
+
+
+@dataclass
+class Work:
+    """What a model was made to do, counted where it does it."""
+
+    prompt_passes: int = 0
+    """Prompts read."""
+    prompt_tokens: int = 0
+    answers_written: int = 0
+    tokens_written: int = 0
+    tokens_scored: int = 0
+
+    def since(self, before: Work) -> dict[str, int]:
+        """By how much each count has grown."""
+        return {name: count - getattr(before, name) for name, count in asdict(self).items()}
 
 
 @dataclass(eq=False)
@@ -38,6 +54,7 @@ class Policy:
     support: TokenSupport
     autocast: torch.dtype | None = None
     """Compute in this type while the weights stay as they are (a trained student keeps float32 weights)."""
+    work: Work = field(default_factory=Work)
 
     @property
     def tokenizer(self) -> Any:
@@ -52,20 +69,26 @@ class Policy:
 
     def read(self, prompts: Sequence[Prompt], *, grad: bool = False) -> Reading:
         """Take in the prompts, once; see `policy.reading.read`."""
+        self.work.prompt_passes += len(prompts)
+        self.work.prompt_tokens += sum(map(len, prompts))
         with self._precision():
             return reading.read(self.model, prompts, grad=grad, pad_token_id=self.pad_token_id)
 
     def answer(self, read: Reading, *, count: int = 1, sampling: Sampling) -> tuple[AnswerGroup, ...]:
         """Write `count` answers per prompt from one reading; see `policy.answering.answer`."""
         with self._precision():
-            return answering.answer(
+            groups = answering.answer(
                 self.model, read, count=count, sampling=sampling, support=self.support, tokenizer=self.tokenizer
             )
+        self.work.answers_written += len(flatten(groups))
+        self.work.tokens_written += sum(map(len, flatten(groups)))
+        return groups
 
     def score(
         self, read: Reading, groups: Sequence[AnswerGroup], *, distribution: bool = False, grad: bool = False
     ) -> TokenScores:
         """Log-probs of given answers; see `policy.scoring.score`. With `grad` the reading must have been made so."""
+        self.work.tokens_scored += sum(map(len, flatten(groups)))
         with self._precision(), torch.set_grad_enabled(grad):
             return scoring.score(self.model, read, groups, support=self.support, distribution=distribution)
 

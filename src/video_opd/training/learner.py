@@ -7,11 +7,8 @@ the whole batch. So any split into micro-batches gives the same gradient, and no
 from __future__ import annotations
 
 import math
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,7 +18,8 @@ from video_opd.methods import Method
 from video_opd.objectives import masked_sum
 from video_opd.policy.load import Policy
 from video_opd.recipe import TrainingSettings
-from video_opd.vocabulary import AnswerGroup, Prompt, TokenLosses, TokenScores
+from video_opd.training.cost import Stopwatch
+from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,9 +28,11 @@ class TrainedBatch:
 
     prompts: tuple[Prompt, ...]
     groups: tuple[AnswerGroup, ...]
+    answer_mask: Tensor
+    """(B, T) bool: the answers' tokens."""
     behaviour_logprobs: Tensor
     """(B, T): the learner's log-probs before its first update on this batch."""
-    judgement: TokenScores
+    judgement: Judgement
     losses: TokenLosses
 
 
@@ -48,28 +48,7 @@ class StepOutcome:
     """Before clipping, at the last update."""
     learning_rate: float
     seconds_by_phase: dict[str, float]
-
-
-@dataclass(eq=False)
-class Stopwatch:
-    """Wall seconds by phase; on an accelerator the queue is emptied first."""
-
-    device: torch.device
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Count the time spent inside towards `name`."""
-        began = self._now()
-        try:
-            yield
-        finally:
-            self.seconds[name] += self._now() - began
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+    cpu_seconds_by_phase: dict[str, float]
 
 
 class Learner:
@@ -110,7 +89,7 @@ class Learner:
             for index, piece in enumerate(pieces):
                 batch, piece_loss = self._accumulate(piece, method, seed, batches[index], watch)
                 batches[index], total_loss = batch, total_loss + piece_loss
-                num_tokens += batch.judgement.num_tokens
+                num_tokens += int(batch.answer_mask.sum())
             loss = total_loss / num_tokens if update == 0 else loss
             with watch.phase("step"):
                 grad_norm = self._apply(num_tokens, self.learning_rate(step), prompts)
@@ -121,6 +100,7 @@ class Learner:
             grad_norm=grad_norm,
             learning_rate=self.learning_rate(step),
             seconds_by_phase=dict(watch.seconds),
+            cpu_seconds_by_phase=dict(watch.cpu_seconds),
         )
 
     def _accumulate(
@@ -147,10 +127,13 @@ class Learner:
         if before is not None:
             return before, float(loss.detach())
         detached = TokenLosses(loss=losses.loss.detach(), credit=losses.credit, clamped=losses.clamped)
-        slim = TokenScores(answers=judgement.answers, logprobs=judgement.logprobs, answer_mask=judgement.answer_mask)
-        kept = judgement if self.settings.updates_per_batch > 1 else slim
         batch = TrainedBatch(
-            prompts=prompts, groups=groups, behaviour_logprobs=behaviour, judgement=kept, losses=detached
+            prompts=prompts,
+            groups=groups,
+            answer_mask=scores.answer_mask,
+            behaviour_logprobs=behaviour,
+            judgement=judgement if self.settings.updates_per_batch > 1 else judgement.without_distributions(),
+            losses=detached,
         )
         return batch, float(loss.detach())
 

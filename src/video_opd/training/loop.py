@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 from video_opd.data.order import batch_at
@@ -21,12 +21,16 @@ from video_opd.runs.durable import write_durably
 from video_opd.runs.journal import Journal, truncate_journal
 from video_opd.seeds import derive_seed
 from video_opd.training.control import Probe
+from video_opd.training.cost import PeakMemory
 from video_opd.training.interruption import Interrupted, StopRequest
 from video_opd.training.learner import Learner
 from video_opd.training.measurements import answer_rows, metrics_row
 from video_opd.training.progress import TrainingProgress
 from video_opd.training.state import TrainingState, save_state
 from video_opd.vocabulary import Example, Prompt, Sampling
+
+MEMORY_EVERY = 10
+"""Steps between measurements of the memory a step needs: giving memory back first costs some time."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,7 +39,10 @@ class Parts:
 
     recipe: Recipe
     student: Policy
-    teacher: Policy
+    teacher: Policy | None
+    """None where the method asks no teacher and the recipe has none to measure by."""
+    reference: Policy | None
+    """The student as it was at first, where the method keeps near it."""
     method: Method
     learner: Learner
     source: PromptSource
@@ -76,14 +83,16 @@ def train(parts: Parts, state: TrainingState, run: RunDirectory) -> None:
             if state.step == total:
                 break
             began, seed = time.monotonic(), derive_seed(recipe.seed, "step", state.step)
-            prompts = parts.source.prompts(batch_at(parts.train, state.step, batch_size, recipe.seed))
+            batch = batch_at(parts.train, state.step, batch_size, recipe.seed)
+            prompts = parts.source.prompts(batch)
             if state.step + 1 < total:
                 parts.source.prefetch(batch_at(parts.train, state.step + 1, batch_size, recipe.seed))
-            decode_seconds = time.monotonic() - began
+            waited = time.monotonic() - began
             row, rows = _update(parts, prompts, state.step, seed)
             state.step, state.seconds = state.step + 1, state.seconds + time.monotonic() - began
             state.set_aside = dict(parts.source.set_aside)
-            row.setdefault("seconds_by_phase", {})["decode"] = decode_seconds
+            row["seconds_by_phase"]["decode"] = waited
+            row["cpu_seconds_by_phase"]["decode"] = sum(parts.source.cpu_seconds(example) for example in batch)
             row |= {"step": state.step, "seconds": state.seconds, "num_set_aside": len(state.set_aside)}
             metrics.append(row)
             for answer in rows:
@@ -97,17 +106,30 @@ def _update(parts: Parts, prompts: list[Prompt], step: int, seed: int) -> tuple[
     """One optimiser step with its measurements; a batch without a usable video changes nothing."""
     schedule = parts.recipe.schedule
     if not prompts:
-        return {"num_answers": 0}, []
+        return {"num_answers": 0, "seconds_by_phase": {}, "cpu_seconds_by_phase": {}}, []
     probe = None
-    if _due(step, schedule.probe_every):
+    if parts.teacher is not None and _due(step, schedule.probe_every):
         sampling = Sampling(max_new_tokens=parts.recipe.answers.max_new_tokens, seed=seed)
         size = parts.recipe.training.micro_batch_size
         probe = Probe.take(parts.student, parts.teacher, prompts[: schedule.probe_size], sampling, size)
     control = {"reverse_kl_before": probe.reverse_kl()} if probe else {}
-    outcome = parts.learner.step(prompts, parts.method, step=step, seed=seed)
+    workers = {"student": parts.student, "teacher": parts.teacher, "reference": parts.reference}
+    before = {name: replace(policy.work) for name, policy in workers.items() if policy is not None}
+    memory = PeakMemory(parts.student.model.device)
+    with memory.watching() if _due(step, MEMORY_EVERY) else nullcontext():
+        outcome = parts.learner.step(prompts, parts.method, step=step, seed=seed)
+    work = {name: policy.work.since(before[name]) for name, policy in workers.items() if policy is not None}
     control |= {"reverse_kl_after": probe.reverse_kl()} if probe else {}
     rows = answer_rows(outcome, parts.student, schedule.answers_kept) if _due(step, schedule.answers_every) else []
-    return {**metrics_row(outcome), **control, "seconds_by_phase": outcome.seconds_by_phase}, rows
+    starts = parts.source.renderer.template.answer_starts
+    return {
+        **metrics_row(outcome, parts.student, answer_starts=starts),
+        **control,
+        "work": work,
+        **({"extra_memory_bytes": memory.extra_bytes} if memory.extra_bytes is not None else {}),
+        "seconds_by_phase": outcome.seconds_by_phase,
+        "cpu_seconds_by_phase": outcome.cpu_seconds_by_phase,
+    }, rows
 
 
 def _evaluate(parts: Parts, step: int, run: RunDirectory) -> float:

@@ -2,45 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch.nn.functional import pad
 
-from video_opd.grounding import best_iou, parse_answer
-from video_opd.objectives import masked_mean, sampled_entropy, sampled_reverse_kl, sampler_learner_gap
+from video_opd.grounding import REGIONS, best_iou, parse_answer, regions_of
+from video_opd.objectives import (
+    masked_mean,
+    sampled_entropy,
+    sampled_reverse_kl,
+    sampler_learner_gap,
+    without_spread,
+)
 from video_opd.policy.load import Policy
 from video_opd.training.learner import StepOutcome, TrainedBatch
 from video_opd.vocabulary import Answer, Prompt, flatten
 
 
-def metrics_row(outcome: StepOutcome) -> dict[str, Any]:
+def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "") -> dict[str, Any]:
     """One line of metrics.jsonl. Log-prob quantities are nats per answer token; shares are between 0 and 1.
 
-    `miou` is that of the sampled answers against the training annotations, which may be noisy: a trend, not a score.
+    `miou` is that of the answers trained on against the training annotations, which may be noisy: a trend, not a score.
+    What a method does not have is left out: `reverse_kl` without a teacher, `reward` without a reward, the gap between
+    sampler and learner where the annotations wrote the answers.
     """
-    longest = max(batch.judgement.answer_mask.shape[1] for batch in outcome.batches)
+    longest = max(batch.answer_mask.shape[1] for batch in outcome.batches)
 
-    def joined(tensors: list[torch.Tensor]) -> torch.Tensor:
+    def joined(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
         return torch.cat([pad(tensor, (0, longest - tensor.shape[1])) for tensor in tensors])
 
-    mask = joined([batch.judgement.answer_mask for batch in outcome.batches])
-    behaviour = joined([batch.behaviour_logprobs for batch in outcome.batches])
-    teacher = joined([batch.judgement.logprobs for batch in outcome.batches])
-    clamped = joined([batch.losses.clamped for batch in outcome.batches])
+    mask = joined(batch.answer_mask for batch in outcome.batches)
+    behaviour = joined(batch.behaviour_logprobs for batch in outcome.batches)
+    clamped = joined(batch.losses.clamped for batch in outcome.batches)
     pairs = [pair for batch in outcome.batches for pair in _answers(batch)]
-    sampler = torch.zeros_like(behaviour)
-    for row, (_, answer) in enumerate(pairs):
-        sampler[row, : len(answer)] = torch.tensor(answer.sampler_logprobs)
     parsed = [parse_answer(answer.text) for _, answer in pairs]
     ious = [
         best_iou(found.spans[0], prompt.example.spans) if found.spans else 0.0
         for (prompt, _), found in zip(pairs, parsed, strict=True)
     ]
-    return {
-        "loss": outcome.loss,
-        "reverse_kl": sampled_reverse_kl(behaviour, teacher, mask),
-        "sampler_learner_gap": sampler_learner_gap(sampler, behaviour, mask),
+    row: dict[str, Any] = {"loss": outcome.loss}
+    if all(batch.judgement.teacher is not None for batch in outcome.batches):
+        teacher = joined(batch.judgement.teacher.logprobs for batch in outcome.batches if batch.judgement.teacher)
+        row["reverse_kl"] = sampled_reverse_kl(behaviour, teacher, mask)
+        row["reverse_kl_by_region"] = _by_region(behaviour - teacher, pairs, student, answer_starts)
+    row |= _rewards(outcome)
+    if all(answer.sampler_logprobs is not None for _, answer in pairs):
+        sampler = torch.zeros_like(behaviour)
+        for index, (_, answer) in enumerate(pairs):
+            sampler[index, : len(answer)] = torch.tensor(answer.sampler_logprobs)
+        row["sampler_learner_gap"] = sampler_learner_gap(sampler, behaviour, mask)
+    return row | {
         "entropy": sampled_entropy(behaviour, mask),
         "clamped_share": float(masked_mean(clamped, mask)),
         "truncated_share": sum(answer.truncated for _, answer in pairs) / len(pairs),
@@ -52,6 +65,32 @@ def metrics_row(outcome: StepOutcome) -> dict[str, Any]:
         "num_answer_tokens": outcome.num_answer_tokens,
         "mean_answer_tokens": outcome.num_answer_tokens / len(pairs),
         "mean_prompt_tokens": sum(len(prompt) for prompt, _ in pairs) / len(pairs),
+    }
+
+
+def _rewards(outcome: StepOutcome) -> dict[str, float]:
+    """The mean reward, and how many groups had no spread and so gave no gradient."""
+    rewards = [batch.judgement.rewards for batch in outcome.batches if batch.judgement.rewards is not None]
+    if not rewards:
+        return {}
+    joined = torch.cat(rewards)
+    return {"reward": float(joined.mean()), "groups_without_spread": int(without_spread(joined).sum())}
+
+
+def _by_region(
+    gap: torch.Tensor, pairs: list[tuple[Prompt, Answer]], student: Policy, answer_starts: str
+) -> dict[str, dict[str, float]]:
+    """How far student and teacher are apart on reasoning, digits, words and the end: mean nats, and over how many."""
+    total: dict[str, list[float]] = {}
+    for values, (_, answer) in zip(gap.tolist(), pairs, strict=True):
+        pieces = [student.tokenizer.decode([token]) for token in answer.token_ids]
+        regions = regions_of(pieces, truncated=answer.truncated, answer_starts=answer_starts)
+        for value, region in zip(values, regions, strict=False):  # the row is padded, the answer is not
+            total.setdefault(region, []).append(value)
+    return {
+        region: {"mean": sum(total[region]) / len(total[region]), "num_tokens": len(total[region])}
+        for region in REGIONS
+        if region in total
     }
 
 
@@ -67,7 +106,7 @@ def answer_rows(outcome: StepOutcome, student: Policy, count: int) -> list[dict[
 
 
 def _answer_row(prompt: Prompt, answer: Answer, batch: TrainedBatch, index: int, student: Policy) -> dict[str, Any]:
-    found, length = parse_answer(answer.text), len(answer)
+    found, length, teacher = parse_answer(answer.text), len(answer), batch.judgement.teacher
     return {
         "id": prompt.id,
         "query": prompt.example.query,
@@ -81,8 +120,8 @@ def _answer_row(prompt: Prompt, answer: Answer, batch: TrainedBatch, index: int,
         "truncated": answer.truncated,
         "tokens": [student.tokenizer.decode([token]) for token in answer.token_ids],
         "credit": batch.losses.credit[index, :length].tolist(),
-        "sampler_logprobs": list(answer.sampler_logprobs),
-        "teacher_logprobs": batch.judgement.logprobs[index, :length].tolist(),
+        **({"sampler_logprobs": list(answer.sampler_logprobs)} if answer.sampler_logprobs else {}),
+        **({"teacher_logprobs": teacher.logprobs[index, :length].tolist()} if teacher else {}),
     }
 
 

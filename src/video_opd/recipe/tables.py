@@ -1,38 +1,25 @@
-"""What a run is: the tables of a recipe, frozen, every key with its type, its default and what it means.
-
-`recipe_file.py` reads them. Neither imports torch or transformers.
-"""
+"""The tables of a recipe but [method], which has a file of its own."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 
-
-class Settings(BaseModel):
-    """A frozen table of a recipe."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        use_attribute_docstrings=True,
-        coerce_numbers_to_str=True,  # `--name 7`: the command line cannot tell that a name is meant
-    )
-
-
-# Strict: the text "60" is no number and `true` is not 1. A whole number will do where a fraction may stand.
-Integer = Annotated[int, Field(strict=True)]
-Count = Annotated[Integer, Field(ge=0)]
-Positive = Annotated[Integer, Field(ge=1)]
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-NotNegative = Annotated[Number, Field(ge=0)]
-MoreThanZero = Annotated[Number, Field(gt=0)]
-Share = Annotated[Number, Field(ge=0, le=1)]
-Momentum = Annotated[Number, Field(ge=0, lt=1)]
-Flag = Annotated[bool, Field(strict=True)]
+from video_opd.recipe.methods import MethodSettings, OnPolicyDistillationSettings
+from video_opd.recipe.types import (
+    Count,
+    Flag,
+    Integer,
+    Momentum,
+    MoreThanZero,
+    NotNegative,
+    Positive,
+    Settings,
+    Share,
+)
 
 
 class StudentSettings(Settings):
@@ -120,17 +107,6 @@ class SideQuestionSettings(PromptSettings):
     """Name of a built-in template; the question takes the place of {query}."""
 
 
-class OnPolicyDistillationSettings(Settings):
-    """Video-OPD."""
-
-    name: Literal["opd"] = "opd"
-    """The method."""
-    estimator: Literal["sampled", "exact"] = "sampled"
-    """`sampled`: the paper's credit of the sampled token. `exact`: the reverse KL of every visited state, in full."""
-    credit_clamp: MoreThanZero | None = None
-    """Bound on a token's credit in nats; none by default. The clamped share is logged."""
-
-
 class AnswerSettings(Settings):
     """What an answer may be."""
 
@@ -215,16 +191,33 @@ class Recipe(Settings):
     seed: Integer = 0
     """Draws the order of the examples and every sampled answer."""
     student: StudentSettings
-    teacher: TeacherSettings
+    teacher: TeacherSettings | None = None
+    """Only methods that ask a teacher need one; for the others it is a yardstick, if there is one."""
     data: DataSettings
     prompt: PromptSettings = PromptSettings()
     video: VideoSettings = VideoSettings()
-    method: OnPolicyDistillationSettings = OnPolicyDistillationSettings()
+    method: MethodSettings = OnPolicyDistillationSettings()
     answers: AnswerSettings = AnswerSettings()
     training: TrainingSettings = TrainingSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     side_questions: SideQuestionSettings | None = None
     compute: ComputeSettings = ComputeSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _opd_unless_said(cls, tables: Any) -> Any:
+        """A [method] table without a name is that of Video-OPD."""
+        method = tables.get("method") if isinstance(tables, dict) else None
+        return {**tables, "method": {"name": "opd", **method}} if isinstance(method, dict) else tables
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Recipe:
+        """Refuse what could not work, in one sentence."""
+        if self.teacher is None and self.method.needs_teacher:
+            raise ValueError(f"method.name = {self.method.name} asks a teacher, and the recipe has no table [teacher]")
+        if self.teacher is None and self.schedule.probe_every:
+            raise ValueError("schedule.probe_every measures the distance to a teacher, and there is none; set it to 0")
+        return self
 
     def grounding_defaults(self) -> GroundingDefaults:
         """What a student of this run should be asked with."""

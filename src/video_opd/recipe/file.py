@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from video_opd.errors import ConfigurationError
-from video_opd.recipe import GROUNDING_FILE, GroundingDefaults, Recipe, Settings
+from video_opd.recipe import GROUNDING_FILE, METHODS, GroundingDefaults, Recipe, Settings
 
 KEYS_ARE_LISTED = "`video-opd train --help-keys` lists every key with its default"
 
@@ -69,12 +70,27 @@ def recipe_keys(settings: type[Settings] = Recipe, prefix: str = "") -> dict[str
     """Every key of a recipe with its dotted name, and what it means, its default included."""
     keys: dict[str, str] = {}
     for name, info in settings.model_fields.items():
-        table = _table_type(info.annotation)
-        if table is not None:
-            keys |= recipe_keys(table, f"{prefix}{name}.")
+        tables = _tables_of(info.annotation)
+        if len(tables) == 1:
+            keys |= recipe_keys(tables[0], f"{prefix}{name}.")
+        elif tables:
+            keys |= _keys_of_one_of(tables, f"{prefix}{name}.")
         else:
             meaning = " ".join((info.description or "").split())
             keys[prefix + name] = f"{meaning} ({_default(info)})"
+    return keys
+
+
+def _keys_of_one_of(tables: Sequence[type[Settings]], prefix: str) -> dict[str, str]:
+    """The keys of tables told apart by `name`; a key says which of them have it, unless all do."""
+    named = {get_args(table.model_fields["name"].annotation)[0]: recipe_keys(table, prefix) for table in tables}
+    keys: dict[str, str] = {f"{prefix}name": f"One of {', '.join(named)}. (default: {json.dumps(next(iter(named)))})"}
+    for key in dict.fromkeys(key for each in named.values() for key in each if key not in keys):
+        owners: dict[str, list[str]] = {}
+        for name, each in named.items():
+            if key in each:
+                owners.setdefault(each[key], []).append(name)
+        keys[key] = " ".join(f"{meaning} [{', '.join(names)}]" for meaning, names in owners.items())
     return keys
 
 
@@ -84,15 +100,26 @@ def _default(info: FieldInfo) -> str:
     return "not set by default" if info.default is None else f"default: {json.dumps(info.default)}"
 
 
-def _table_type(annotation: Any) -> type[Settings] | None:
-    candidates = [annotation, *getattr(annotation, "__args__", ())]
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, Settings)), None)
+def _tables_of(annotation: Any) -> list[type[Settings]]:
+    """The tables that may stand for a key: none for a value."""
+    return [c for c in (annotation, *get_args(annotation)) if isinstance(c, type) and issubclass(c, Settings)]
 
 
 def _refusal(where: str, error: ValidationError) -> ConfigurationError:
     """The first problem of a file, in our words."""
     problem = error.errors()[0]
-    key, kind = ".".join(str(part) for part in problem["loc"]), problem["type"]
+    kind, tags = problem["type"], {get_args(table.model_fields["name"].annotation)[0] for table in METHODS}
+    # Inside a [method] table pydantic also names the method it took it for.
+    parts = [part for place, part in enumerate(problem["loc"]) if not (place == 1 and part in tags)]
+    key = ".".join(str(part) for part in parts)
+    if kind == "value_error":
+        return ConfigurationError(where, reason=str(problem["ctx"]["error"]), remedy=f"correct it; {KEYS_ARE_LISTED}")
+    if kind == "union_tag_invalid":
+        return ConfigurationError(
+            f"{where}: {key}.name = {problem['input']['name']!r}",
+            reason="no method has that name",
+            remedy=f"choose one of {', '.join(sorted(tags))}",
+        )
     if kind == "extra_forbidden":
         return ConfigurationError(
             f"{where}: unknown key {key}", reason="no setting has that name", remedy=_nearest(key)
@@ -101,7 +128,7 @@ def _refusal(where: str, error: ValidationError) -> ConfigurationError:
         return ConfigurationError(
             f"{where} has no {key}", reason="it has no default", remedy=f"give it; {KEYS_ARE_LISTED}"
         )
-    if kind == "model_type":
+    if kind in ("model_type", "model_attributes_type"):
         return ConfigurationError(
             f"{where}: {key} = {problem['input']!r}",
             reason="that is the name of a table",

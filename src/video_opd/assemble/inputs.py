@@ -1,0 +1,119 @@
+"""The data of a recipe: manifests, prompts, the rendered world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from video_opd.data import tiny_world
+from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate
+from video_opd.data.source import PromptSource
+from video_opd.data.video import VideoBudget
+from video_opd.errors import ConfigurationError, writing
+from video_opd.policy.load import Policy
+from video_opd.recipe import DataSettings, PromptSettings, Recipe, VideoSettings
+
+REMEMBERED_TOKENS = 100_000
+"""Video tokens worth of prompts kept in memory: 25 KB of patches each, so about 2.5 GB."""
+
+
+def make_source(
+    recipe: Recipe,
+    policy: Policy,
+    examples: Sequence[object],
+    prompt: PromptSettings | None = None,
+) -> PromptSource:
+    """Prompts for the recipe's examples, rendered with one policy's processor for all."""
+    renderer = PromptRenderer(policy.processor, template_of(prompt or recipe.prompt), budget_of(recipe.video))
+    return PromptSource(
+        recipe.data.videos,
+        renderer,
+        num_examples=len(examples),
+        remember=REMEMBERED_TOKENS // recipe.video.max_tokens,
+        workers=recipe.data.workers,
+        max_bad_share=recipe.data.max_bad_share,
+    )
+
+
+def template_of(settings: PromptSettings) -> PromptTemplate:
+    """The template a recipe names or spells out."""
+    if settings.user is not None:
+        return PromptTemplate(user=settings.user)
+    if settings.template not in TEMPLATES:
+        raise ConfigurationError(
+            f"template = {settings.template!r}",
+            reason="no built-in template has that name",
+            remedy=f"choose one of {', '.join(TEMPLATES)}, or write your own as `user`",
+        )
+    return TEMPLATES[settings.template]
+
+
+def budget_of(settings: VideoSettings) -> VideoBudget:
+    """How much of a video a prompt may hold."""
+    return VideoBudget(
+        fps=settings.fps,
+        max_frames=settings.max_frames,
+        max_tokens=settings.max_tokens,
+        max_frame_tokens=settings.max_frame_tokens,
+    )
+
+
+def manifests_of(data: DataSettings) -> list[Path]:
+    """The manifests a recipe names."""
+    return [path for path in (data.train, data.validation, data.test) if path]
+
+
+def to_be_rendered(recipe: Recipe) -> bool:
+    """Whether the recipe asks for the tiny world and it is not there yet."""
+    if recipe.data.tiny_world is None:
+        return False
+    finished = tiny_world.settings_in(recipe.data.videos.parent) is not None
+    return not finished or not all(path.exists() for path in manifests_of(recipe.data))
+
+
+def side_questions_file(recipe: Recipe) -> Path | None:
+    """The file of side questions; the tiny world's own where the recipe names none.
+
+    Raises:
+        ConfigurationError: side questions are asked for and there is no file of them.
+    """
+    if recipe.side_questions is None:
+        return None
+    if recipe.side_questions.file is not None:
+        return recipe.side_questions.file
+    if recipe.data.tiny_world is None:
+        raise ConfigurationError(
+            "side_questions has no file",
+            reason="only the tiny world brings its own",
+            remedy="name one as side_questions.file, or leave the table out",
+        )
+    return recipe.data.videos.parent / f"{tiny_world.SIDE_QUESTIONS}.jsonl"
+
+
+def prepare_data(recipe: Recipe) -> None:
+    """Render the tiny world where a recipe asks for it and it is not there yet.
+
+    Raises:
+        ConfigurationError: another tiny world lies in its place.
+    """
+    world = recipe.data.tiny_world
+    if world is None:
+        return
+    folder = recipe.data.videos.parent
+    settings = tiny_world.BuildSettings(
+        seed=world.seed,
+        noise=tiny_world.LabelNoise(
+            wrong_share=world.wrong_share, imprecise_share=world.imprecise_share, jitter_s=world.jitter_s
+        ),
+        num_queries={"train": world.num_train, "validation": world.num_validation, "test": world.num_test},
+    )
+    built = tiny_world.settings_in(folder)
+    if built is not None and built != settings.describe():
+        raise ConfigurationError(
+            f"{folder} holds a tiny world of other settings",
+            reason=f"the recipe asks for {settings.describe()}, and there is {built}",
+            remedy="give the recipe another folder with --data.videos and the manifests, or remove this one",
+        )
+    if to_be_rendered(recipe):
+        with writing(folder):
+            tiny_world.build(folder, settings)

@@ -1,0 +1,44 @@
+"""What an answer is worth as a whole: the task rewards of GRPO. Parsed by the one parser, measured by the one IoU."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Literal
+
+from video_opd.grounding.answer import ParsedAnswer
+from video_opd.grounding.span import best_span, temporal_iou
+from video_opd.vocabulary import Example
+
+RewardName = Literal["iou", "timestamp-iou"]
+
+
+def iou_reward(answer: ParsedAnswer, example: Example) -> float:
+    """Temporal IoU of the first span with the annotated span it matches best; 0 without a span. In [0, 1]."""
+    return temporal_iou(answer.spans[0], best_span(answer.spans[0], example.spans)) if answer.spans else 0.0
+
+
+def timestamp_iou_reward(answer: ParsedAnswer, example: Example) -> float:
+    """Time-R1's timestamp-aware IoU: `IoU * (1 - |start error| / T) * (1 - |end error| / T)`, T the video's duration
+    (arXiv 2503.13377, section 3.2).
+
+    At most 1; negative where an end lies further out than the video is long, for Time-R1 does not clip. (Its published
+    code keeps the value of the sample before when the hull of the two spans is empty; here that is an IoU of 0.)
+    """
+    if not answer.spans:
+        return 0.0
+    span = answer.spans[0]
+    truth = best_span(span, example.spans)
+    nearness = [1 - abs(mine - theirs) / example.duration for mine, theirs in zip(span, truth, strict=True)]
+    return temporal_iou(span, truth) * nearness[0] * nearness[1]
+
+
+REWARDS: dict[RewardName, Callable[[ParsedAnswer, Example], float]] = {
+    "iou": iou_reward,
+    "timestamp-iou": timestamp_iou_reward,
+}
+
+
+def form_reward(text: str, form: str) -> float:
+    """1 where the whole answer, less blanks around it, has the form (a regular expression), else 0."""
+    return float(re.fullmatch(form, text.strip(), re.DOTALL) is not None)

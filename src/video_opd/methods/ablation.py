@@ -1,0 +1,95 @@
+"""A teacher spoiled on purpose: if the student learns as much from it, what it learnt was not the teacher's doing.
+
+The experiment that a reviewer of Video-OPD asked for: take away or bias the teacher's signal in a controlled way and
+see whether the gain disappears.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from video_opd.data.ablation import removed
+from video_opd.methods import Method, Writer
+from video_opd.policy.load import Policy
+from video_opd.recipe.methods import AblationName
+from video_opd.seeds import generator
+from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpoiledTeacher:
+    """A method whose teacher's scores are spoiled before they are used. Everything else is the method's.
+
+    `shuffled`: the scores of an answer's tokens change places. `noise`: they are the student's own, plus noise of the
+    size of the true gap. `early`: the teacher prefers low digits, so early spans. `blind`: it sees grey frames.
+    """
+
+    method: Method
+    teacher: Policy
+    kind: AblationName
+    strength: float = 1.0
+    """`early`: nats by which a digit is preferred to the next higher one."""
+
+    @property
+    def needs_distribution(self) -> bool:
+        """The method's; `early` shifts whole distributions."""
+        return self.method.needs_distribution
+
+    @property
+    def write(self) -> Writer:
+        """The method's."""
+        return self.method.write
+
+    def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
+        """What the method's judge says, spoiled."""
+        if self.kind == "blind":
+            return self.method.judge([removed(prompt) for prompt in prompts], groups)
+        if self.kind == "early":
+            scores = self.teacher.score(self.teacher.read(prompts), groups, distribution=True)
+            spoiled = self._prefer_low_digits(scores)
+            return Judgement(teacher=spoiled if self.needs_distribution else replace(spoiled, distribution=None))
+        judgement = self.method.judge(prompts, groups)
+        assert judgement.teacher is not None
+        spoil = self._shuffle if self.kind == "shuffled" else self._replace_by_noise
+        return replace(judgement, teacher=spoil(judgement.teacher))
+
+    def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
+        """The method's."""
+        return self.method.losses(learner, behaviour_logprobs, judgement)
+
+    def _shuffle(self, scores: TokenScores) -> TokenScores:
+        logprobs = scores.logprobs.clone()
+        distribution = None if scores.distribution is None else scores.distribution.clone()
+        for row, answer in enumerate(scores.answers):
+            rng = generator(0, "shuffled credit", answer.prompt_id, *answer.token_ids)
+            order = torch.from_numpy(rng.permutation(len(answer)))
+            logprobs[row, : len(answer)] = scores.logprobs[row, order]
+            if distribution is not None and scores.distribution is not None:
+                distribution[row, : len(answer)] = scores.distribution[row, order]
+        return replace(scores, logprobs=logprobs, distribution=distribution)
+
+    def _replace_by_noise(self, scores: TokenScores) -> TokenScores:
+        logprobs = scores.logprobs.clone()
+        for row, answer in enumerate(scores.answers):
+            mine = torch.tensor(answer.sampler_logprobs, device=logprobs.device)
+            size = (scores.logprobs[row, : len(answer)] - mine).square().mean().sqrt()
+            noise = generator(0, "noise", answer.prompt_id, *answer.token_ids).normal(size=len(answer))
+            logprobs[row, : len(answer)] = mine + size * torch.from_numpy(noise).to(mine)
+        return replace(scores, logprobs=logprobs)
+
+    def _prefer_low_digits(self, scores: TokenScores) -> TokenScores:
+        assert scores.distribution is not None
+        value = torch.zeros(scores.distribution.shape[-1], device=scores.distribution.device)
+        for digit in range(10):
+            ids = self.teacher.tokenizer(str(digit), add_special_tokens=False)["input_ids"]
+            value[ids[-1]] = digit
+        shifted = torch.log_softmax(scores.distribution - self.strength * value, dim=-1)
+        tokens = torch.zeros_like(scores.answer_mask, dtype=torch.long)
+        for row, answer in enumerate(scores.answers):
+            tokens[row, : len(answer)] = torch.tensor(answer.token_ids)
+        logprobs = shifted.gather(2, tokens[:, :, None])[:, :, 0].masked_fill(~scores.answer_mask, 0.0)
+        return replace(scores, logprobs=logprobs, distribution=shifted)

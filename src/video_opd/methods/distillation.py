@@ -1,0 +1,63 @@
+"""Distillation by the reverse KL: a frozen teacher judges token by token, and the gap is each token's credit.
+
+With the student as writer this is Video-OPD, section 3.1 (arXiv 2602.02994), and its exact form, the reverse KL of
+every state the student visited. With the annotations as writer it is OP-RKD, the off-policy baseline of its appendix
+C.1: the same credit and the same update on other people's answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from video_opd.methods import Writer
+from video_opd.objectives import clamp_credit, policy_gradient, reverse_kl, sampled_credit, state_baseline
+from video_opd.policy.load import Policy
+from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+
+Estimator = Literal["sampled", "baseline", "exact"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReverseKLDistillation:
+    """Who writes: given. Who judges: the teacher. What a token costs: the reverse KL, sampled or exact."""
+
+    write: Writer
+    teacher: Policy
+    estimator: Estimator = "sampled"
+    """`sampled`: the credit of the token that was written. `baseline`: the same less its expectation in that state.
+    `exact`: the whole distribution's."""
+    credit_clamp: float | None = None
+
+    @property
+    def needs_distribution(self) -> bool:
+        """Whether whole distributions are wanted at every answer position, the student's and the teacher's."""
+        return self.estimator != "sampled"
+
+    def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
+        """The teacher reads the very same prompts and scores the very same tokens; it never writes."""
+        reading = self.teacher.read(prompts)
+        return Judgement(teacher=self.teacher.score(reading, groups, distribution=self.needs_distribution))
+
+    def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
+        """Per-token losses."""
+        assert judgement.teacher is not None
+        credit = sampled_credit(behaviour_logprobs, judgement.teacher.logprobs)
+        if self.estimator == "sampled":
+            return self._policy_gradient(learner, behaviour_logprobs, credit)
+        assert learner.distribution is not None
+        assert judgement.teacher.distribution is not None
+        if self.estimator == "baseline":
+            credit = credit - state_baseline(learner.distribution, judgement.teacher.distribution)
+            return self._policy_gradient(learner, behaviour_logprobs, credit)
+        loss = reverse_kl(learner.distribution, judgement.teacher.distribution)
+        return TokenLosses(loss=loss, credit=credit, clamped=torch.zeros_like(credit))
+
+    def _policy_gradient(self, learner: TokenScores, behaviour_logprobs: Tensor, credit: Tensor) -> TokenLosses:
+        credit, clamped = clamp_credit(credit, self.credit_clamp)
+        loss = policy_gradient(learner.logprobs, behaviour_logprobs, credit)
+        return TokenLosses(loss=loss, credit=credit, clamped=clamped)

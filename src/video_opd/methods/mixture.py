@@ -1,0 +1,46 @@
+"""Distillation and a task reward at once: the teacher says how, the annotation says whether it was right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from video_opd.methods import Writer
+from video_opd.methods.distillation import ReverseKLDistillation
+from video_opd.methods.rewards import TaskReward
+from video_opd.objectives import clamp_credit, group_credit, mixed_credit, policy_gradient, sampled_credit
+from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """Who writes: the student, several times. Who judges: teacher and annotation. What a token costs: both credits."""
+
+    distillation: ReverseKLDistillation
+    """With the sampled estimator: the exact one has no credit that another could be added to."""
+    reward: TaskReward
+    weight: float
+    """Of the task's credit, which is first brought to the size of the teacher's; 0: pure distillation."""
+    needs_distribution: bool = False
+
+    @property
+    def write(self) -> Writer:
+        """The distillation's writer."""
+        return self.distillation.write
+
+    def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
+        """The teacher's scores of every token, and the reward of every answer."""
+        return replace(self.distillation.judge(prompts, groups), rewards=self.reward(prompts, groups))
+
+    def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
+        """One policy gradient on the sum of the two credits."""
+        assert judgement.teacher is not None
+        assert judgement.rewards is not None
+        credit = sampled_credit(behaviour_logprobs, judgement.teacher.logprobs)
+        credit, clamped = clamp_credit(credit, self.distillation.credit_clamp)
+        task = group_credit(judgement.rewards, divide_by_std=True).to(credit.device)
+        credit = mixed_credit(credit, task, learner.answer_mask, weight=self.weight)
+        loss = policy_gradient(learner.logprobs, behaviour_logprobs, credit)
+        return TokenLosses(loss=loss, credit=credit, clamped=clamped)

@@ -1,0 +1,37 @@
+"""Does the teacher know the wording of the annotated answers?
+
+Off-policy methods train on text that the student did not write. Where the teacher would never write it either, what it
+says of every token is that of a stranger: in the tiny world such training ruins the student (docs/CLAIMS.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from video_opd.policy.load import Policy
+from video_opd.vocabulary import AnswerGroup, Prompt
+
+IMPROBABLE_NATS = 5.0
+"""One word that a teacher would not write, once in 150 times or less. In a model's own wording the tiny teacher finds
+no word more improbable than 0.1 nats; in another one, or without the reasoning it is used to, 11 to 21."""
+
+
+def surprise_at_wording(teacher: Policy, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> float:
+    """How improbable the teacher finds the most improbable word of an answer, in nats; the median over answers.
+
+    Only tokens with letters count, where there are any, and no token after a digit, and the median is taken, because
+    annotations may be noisy: a wrong time in the right words is another matter, and so is the word after it. The worst
+    word and not the mean, because a model that has been led into a phrase goes along with it.
+    """
+    scores = teacher.score(teacher.read(prompts), groups)
+    worst = []
+    for row, answer in zip(scores.logprobs.tolist(), scores.answers, strict=True):
+        pieces = [teacher.tokenizer.decode([token]) for token in answer.token_ids[:-1]]
+        words = [
+            any(map(str.isalpha, piece)) and not any(map(str.isdigit, before))
+            for before, piece in zip(["", *pieces[:-1]], pieces, strict=True)
+        ]
+        words = words if any(words) else [True] * len(pieces)
+        worst.append(max(-value for value, is_word in zip(row, words, strict=False) if is_word))
+    return median(worst)

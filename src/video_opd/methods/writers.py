@@ -1,0 +1,70 @@
+"""Who writes the answers that are trained on: the student (on policy), or the annotations (off policy)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from video_opd.data.prompts import PromptTemplate
+from video_opd.errors import ConfigurationError, DataError
+from video_opd.policy.load import Policy
+from video_opd.policy.reading import Reading
+from video_opd.vocabulary import Answer, AnswerGroup, Prompt, Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentWrites:
+    """`num_answers` answers per prompt from the student's current policy, all from the one reading it learns from."""
+
+    num_answers: int = 1
+    max_new_tokens: int = 64
+
+    def __call__(self, student: Policy, reading: Reading, seed: int) -> tuple[AnswerGroup, ...]:
+        """Sampled from the untruncated policy."""
+        sampling = Sampling(max_new_tokens=self.max_new_tokens, seed=seed)
+        return student.answer(reading, count=self.num_answers, sampling=sampling)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotationWrites:
+    """The annotation of each example, put into words: one answer per prompt, its end of turn included.
+
+    Of several annotated spans the first is written, since the form of an answer has room for one.
+    """
+
+    template: PromptTemplate
+
+    def __call__(self, student: Policy, reading: Reading, seed: int) -> tuple[AnswerGroup, ...]:  # noqa: ARG002
+        """The same answers at every seed.
+
+        Raises:
+            ConfigurationError: the form of the answer cannot be filled in, or holds a special token.
+            DataError: an example without an annotated span.
+        """
+        return tuple(
+            AnswerGroup(prompt_id=prompt.id, answers=(self._answer(student, prompt),)) for prompt in reading.prompts
+        )
+
+    def _answer(self, student: Policy, prompt: Prompt) -> Answer:
+        if not prompt.example.spans:
+            raise DataError(
+                f"example {prompt.id} has no annotated span",
+                reason="this method trains on annotated answers",
+                remedy="annotate it or leave it out, or use a method that needs no annotation, such as opd",
+            )
+        text = self.template.answer_text(prompt.example.spans[0], prompt.frame_times_s)
+        ids = student.tokenizer(text, add_special_tokens=False)["input_ids"]
+        impossible = [id for id in ids if student.support.banned[id]]
+        if impossible or student.support.end_token_id in ids:
+            token = student.tokenizer.decode((impossible or [student.support.end_token_id])[:1])
+            raise ConfigurationError(
+                f"annotated answer {text!r} holds the special token {token!r}",
+                reason="no answer may contain one, but for the end of turn, which is added",
+                remedy="take it out of the form of the answer (method.answer)",
+            )
+        return Answer(
+            prompt_id=prompt.id,
+            token_ids=(*ids, student.support.end_token_id),
+            sampler_logprobs=None,
+            text=text,
+            truncated=False,
+        )

@@ -1,0 +1,162 @@
+"""The [method] table of a recipe: one of six, told apart by `name`."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from video_opd.grounding.reward import RewardName
+from video_opd.recipe.types import Flag, MoreThanZero, NotNegative, Positive, Settings
+
+AblationName = Literal["shuffled", "noise", "early", "blind"]
+
+
+class OnPolicyDistillationSettings(Settings):
+    """Video-OPD: the student writes, the teacher judges token by token."""
+
+    needs_teacher: ClassVar[bool] = True
+    writes_annotations: ClassVar[bool] = False
+
+    name: Literal["opd"] = "opd"
+    """The method."""
+    estimator: Literal["sampled", "baseline", "exact"] = "sampled"
+    """`sampled`: the paper's credit of the sampled token. `baseline`: the same less its expectation in that state.
+    `exact`: the reverse KL of every visited state, in full."""
+    num_answers: Positive = 1
+    """Answers a prompt, all from one reading."""
+    credit_clamp: MoreThanZero | None = None
+    """Bound on a token's credit in nats; none by default. The clamped share is logged."""
+    ablation: AblationName | None = None
+    """Spoil the teacher's signal on purpose, to see whether the gain vanishes as it should."""
+    ablation_strength: NotNegative = 1.0
+    """`early`: nats by which the teacher prefers a digit to the next higher one."""
+
+    @model_validator(mode="after")
+    def _noise_has_no_distribution(self) -> OnPolicyDistillationSettings:
+        if self.ablation == "noise" and self.estimator != "sampled":
+            raise ValueError("method.ablation = noise replaces the credit of sampled tokens; use estimator = sampled")
+        return self
+
+
+class OffPolicyReverseSettings(Settings):
+    """OP-RKD, the paper's appendix C.1: the credit and the update of `opd` on annotated answers."""
+
+    needs_teacher: ClassVar[bool] = True
+    writes_annotations: ClassVar[bool] = True
+
+    name: Literal["op-rkd"]
+    """The method."""
+    estimator: Literal["sampled", "baseline", "exact"] = "sampled"
+    """`sampled`: the credit of the annotated token, as in the paper. `exact`: the reverse KL over the vocabulary."""
+    credit_clamp: MoreThanZero | None = None
+    """Bound on a token's credit in nats; none by default."""
+    answer: str | None = None
+    """The annotated answer in words, with {start}, {end} and {seen}; not set: as the prompt's template has it."""
+
+
+class OffPolicyForwardSettings(Settings):
+    """OP-FKD, the paper's appendix C.2: the forward KL over the vocabulary on annotated answers."""
+
+    needs_teacher: ClassVar[bool] = True
+    writes_annotations: ClassVar[bool] = True
+
+    name: Literal["op-fkd"]
+    """The method."""
+    answer: str | None = None
+    """The annotated answer in words, with {start}, {end} and {seen}; not set: as the prompt's template has it."""
+
+
+class SupervisedSettings(Settings):
+    """Cross-entropy on annotated answers."""
+
+    needs_teacher: ClassVar[bool] = False
+    writes_annotations: ClassVar[bool] = True
+
+    name: Literal["sft"]
+    """The method."""
+    answer: str | None = None
+    """The annotated answer in words, with {start}, {end} and {seen}; not set: as the prompt's template has it."""
+
+
+class RewardSettings(Settings):
+    """What an answer earns for the span it names."""
+
+    reward: RewardName = "iou"
+    """`iou`: temporal IoU. `timestamp-iou`: Time-R1's, which also falls with the error of each end."""
+    form_weight: NotNegative = 0.0
+    """What an answer earns besides for having the form its template asks for; 0: nothing."""
+
+
+class GRPOSettings(RewardSettings):
+    """GRPO: the student writes a group, and an answer is worth what its reward is above the group's."""
+
+    needs_teacher: ClassVar[bool] = False
+    writes_annotations: ClassVar[bool] = False
+
+    name: Literal["grpo"]
+    """The method."""
+    num_answers: Positive = 8
+    """Answers a prompt, all from one reading."""
+    divide_by_std: Flag = True
+    """Divide a group's credit by its standard deviation."""
+    clip: MoreThanZero = 0.2
+    """How far the importance ratio may move from 1 (with training.updates_per_batch above 1)."""
+    reference_weight: NotNegative = 0.0
+    """Of the KL to the student as it was at the start; 0: no reference is loaded."""
+
+    @model_validator(mode="after")
+    def _a_group(self) -> GRPOSettings:
+        _require_a_group(self.name, self.num_answers)
+        return self
+
+
+class MixtureSettings(RewardSettings):
+    """The credit of `opd` and a task reward, the second brought to the size of the first."""
+
+    needs_teacher: ClassVar[bool] = True
+    writes_annotations: ClassVar[bool] = False
+
+    name: Literal["mixture"]
+    """The method."""
+    num_answers: Positive = 8
+    """Answers a prompt, all from one reading."""
+    estimator: Literal["sampled"] = "sampled"
+    """Only the sampled estimator has a credit that a reward could be added to."""
+    weight: NotNegative = 1.0
+    """Of the task's credit against the teacher's; 0: pure distillation."""
+    credit_clamp: MoreThanZero | None = None
+    """Bound on a token's credit in nats before the reward is added; none by default."""
+
+    @model_validator(mode="after")
+    def _a_group(self) -> MixtureSettings:
+        _require_a_group(self.name, self.num_answers)
+        return self
+
+
+def _require_a_group(name: str, num_answers: int) -> None:
+    if num_answers < 2:
+        raise ValueError(
+            f"method.num_answers = {num_answers} with {name}: a reward is compared with those of the same prompt's "
+            "other answers, and a group of one is always worth its own mean; give at least 2, such as 8"
+        )
+
+
+METHODS = (
+    OnPolicyDistillationSettings,
+    OffPolicyReverseSettings,
+    OffPolicyForwardSettings,
+    SupervisedSettings,
+    GRPOSettings,
+    MixtureSettings,
+)
+
+MethodSettings = Annotated[
+    OnPolicyDistillationSettings
+    | OffPolicyReverseSettings
+    | OffPolicyForwardSettings
+    | SupervisedSettings
+    | GRPOSettings
+    | MixtureSettings,
+    Field(discriminator="name"),
+]
