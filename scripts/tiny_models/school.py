@@ -18,14 +18,6 @@ from video_opd.data.video import Frames
 from video_opd.seeds import generator
 from video_opd.vocabulary import Example, Prompt, Span
 
-ANSWERS = {
-    "tiny": "The event happens in {start:.1f} - {end:.1f} seconds.",
-    "tiny-long": "Seen {seen}. The event happens in {start:.1f} - {end:.1f} seconds.",
-    "tiny-before": "{before}",
-}
-"""The answer's form for each of the tiny world's templates. The long one first writes down, frame by frame, whether the
-thing is there: its early tokens steer the later ones."""
-
 SHARES = {"tiny": 0.6, "tiny-long": 0.25, "tiny-before": 0.15}
 """How often each kind of question is asked."""
 
@@ -89,11 +81,10 @@ class School:
 
     def _pose(self, kind: str, clip: Clip, event: Event, other: Event, span: Span) -> Lesson:
         times = np.arange(round(clip.duration_s * self.world.fps)) / self.world.fps
-        seen = (times >= span.start_s) & (times < span.end_s)
-        text = ANSWERS[kind].format(
-            start=span.start_s, end=span.end_s, seen="".join("01"[int(bit)] for bit in seen),
-            before="yes" if event.span.start_s < other.span.start_s else "no",
-        )  # fmt: skip
+        if kind == "tiny-before":
+            text = "yes" if event.span.start_s < other.span.start_s else "no"
+        else:
+            text = TEMPLATES[kind].answer_text(span, times.tolist())
         query = f"{event.name} visible before {other.name}" if kind == "tiny-before" else event.name
         example = Example(id=clip.id, video="", query=query, spans=(span,), duration=clip.duration_s)
         prompt = self.renderers[kind](example, self._frames(clip, times))

@@ -147,10 +147,10 @@ def teach(
 
 def spoil(
     model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, seed: int, *, steps: int, peak: float,
-    noise: Carelessness,
+    noise: Carelessness, shares: dict[str, float] = SPOILING_SHARES,
 ) -> Qwen3VLForConditionalGeneration:  # fmt: skip
     """Ruin a capable model's policy with wrong labels; it keeps its eyes."""
-    school = School(processor, derive_seed(seed, "spoil"), SPOILING_SHARES)
+    school = School(processor, derive_seed(seed, "spoil"), shares)
     pad = processor.tokenizer.pad_token_id
     losses = (lesson_loss(model, None, lessons, pad) for lessons in school.batches(BATCH_SIZE, noise))
     for _ in minimise(list(model.parameters()), losses, steps, schedule(peak, warm_up=5, flat=steps // 2, total=steps)):

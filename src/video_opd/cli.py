@@ -127,7 +127,7 @@ Commands = argparse._SubParsersAction
 
 
 def _add_training(commands: Commands[_Parser]) -> None:
-    """`demo`, `train`, `doctor`."""
+    """`demo`, `train`, `compare`, `doctor`."""
     command = _command(
         commands, "demo", "watch a tiny model learn when things happen (about two minutes on a CPU)", "video-opd demo"
     )
@@ -145,6 +145,20 @@ def _add_training(commands: Commands[_Parser]) -> None:
     command.add_argument("--name", help="name of the run")
     command.add_argument("--seed", type=int, help="seed of the run")
     command.add_argument("--steps", type=_positive, help="optimiser steps")
+    _takes_recipe_keys(command)
+    _json(command)
+
+    command = _command(
+        commands, "compare", "run several methods on the same data, student and seeds, and say what holds",
+        "video-opd compare recipes/compare-tiny.toml --out runs/compare --seeds 0 1 --methods opd grpo",
+    )  # fmt: skip
+    command.add_argument("recipe", type=Path, help="TOML file of a comparison")
+    command.add_argument("--out", type=Path, help="folder (default: runs/NAME of the comparison)")
+    command.add_argument("--seeds", type=int, nargs="+", help="instead of the file's")
+    command.add_argument("--methods", nargs="+", metavar="NAME", help="only these of the file's")
+    command.add_argument(
+        "--learning-rates", type=_rate, nargs="*", metavar="RATE", help="to try, instead of the file's; none: no sweep"
+    )
     _takes_recipe_keys(command)
     _json(command)
 

@@ -52,6 +52,35 @@ def train(arguments: argparse.Namespace, overrides: Overrides) -> int:
     return _finished(results, arguments.json)
 
 
+def compare(arguments: argparse.Namespace, overrides: Overrides) -> int:
+    """Several methods side by side."""
+    from video_opd.recipe.comparison import load_comparison
+
+    recipe, tables = load_comparison(
+        arguments.recipe,
+        overrides,
+        only=arguments.methods,
+        seeds=arguments.seeds,
+        learning_rates=arguments.learning_rates,
+    )
+
+    from video_opd.comparison import compare
+    from video_opd.training.interruption import Interrupted
+
+    out = arguments.out or Path("runs") / recipe.name
+    try:
+        results = compare(recipe, tables, out)
+    except Interrupted as stop:
+        return _stopped(stop)
+    if arguments.json:
+        print(json.dumps(results))
+    else:
+        from video_opd.terminal import show_comparison
+
+        show_comparison(results, out)
+    return 0
+
+
 def evaluate(arguments: argparse.Namespace, _: Overrides) -> int:
     """Answer a manifest's questions and score the answers."""
     from contextlib import closing

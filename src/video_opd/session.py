@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
 from video_opd.assemble import (
+    PromptMemories,
     assemble,
     environment,
     load_student,
@@ -45,7 +47,29 @@ MAY_CHANGE = frozenset(
 are not among them: sums come out in another order, and the weights differ in their last bits.)"""
 
 
-def run_recipe(recipe: Recipe, out: Path, *, evaluate_teacher: bool = False) -> dict[str, Any]:
+@dataclass(kw_only=True)
+class Shared:
+    """What runs on the same data with the same untrained models need not do again."""
+
+    memories: PromptMemories = field(default_factory=dict)
+    """Prompts that were rendered before."""
+    untrained: Path | None = None
+    """Folder of a run whose evaluations of the untrained student and of the teacher hold for the next one too."""
+
+    UNTRAINED: ClassVar = ("student-before", "teacher", "validation-000000")
+
+    def take_over(self, run: RunDirectory) -> None:
+        """Copy those evaluations into a run's folder, where it has none of its own."""
+        if self.untrained is not None:
+            for name in self.UNTRAINED:
+                for file in sorted(RunDirectory(self.untrained).evaluation.glob(f"{name}.*")):
+                    if not (run.evaluation / file.name).exists():
+                        write_durably(run.evaluation / file.name, file.read_bytes())
+
+
+def run_recipe(
+    recipe: Recipe, out: Path, *, evaluate_teacher: bool = False, shared: Shared | None = None
+) -> dict[str, Any]:
     """Train by a recipe into the folder `out`, or go on where an earlier call stopped.
 
     Returns:
@@ -56,42 +80,49 @@ def run_recipe(recipe: Recipe, out: Path, *, evaluate_teacher: bool = False) -> 
         Interrupted: a signal asked for a stop; the state is saved.
         UserError: anything the user can mend.
     """
-    console = Console(stderr=True)
+    console, shared = Console(stderr=True), shared or Shared()
     refuse_early(recipe)
     prepare_compute(recipe.compute)
     with RunDirectory.create_or_resume(
         out, recipe_toml=recipe.to_toml(), environment=environment(), ignore_keys=MAY_CHANGE
     ) as run:
         if to_be_rendered(recipe):
-            _say(console, "rendering the tiny world's clips")
-        parts, state = assemble(recipe, run)
+            say(console, "rendering the tiny world's clips")
+        shared.take_over(run)
+        parts, state = assemble(recipe, run, shared.memories)
         results: dict[str, Any] = {}
         if parts.test:
             # Before its first step the student under training is the student to be measured.
             untrained = None if state.step else parts.student
-            _test(parts, run, "student-before", untrained, console, results)
-        if parts.test and evaluate_teacher:
-            _test(parts, run, "teacher", parts.teacher, console, results)
+            _test(parts, run, "student-before", untrained, console, results, shared)
+        if parts.test and evaluate_teacher and parts.teacher is not None:
+            _test(parts, run, "teacher", parts.teacher, console, results, shared)
         if state.step:
-            _say(console, f"going on after step {state.step} of {parts.learner.total_steps}")
+            say(console, f"going on after step {state.step} of {parts.learner.total_steps}")
         train(parts, state, run)
         if parts.test:
-            _test(parts, run, "student-after", parts.student, console, results)
+            _test(parts, run, "student-after", parts.student, console, results, shared)
         if state.set_aside:
             id, reason = next(iter(state.set_aside.items()))
-            _say(console, f"{len(state.set_aside)} examples were set aside, such as {id}: {reason}")
+            say(console, f"{len(state.set_aside)} examples were set aside, such as {id}: {reason}")
         write_report(run.path)
         return results | {"steps": state.step, "train_seconds": state.seconds, "run": str(run.path)}
 
 
 def _test(
-    parts: Parts, run: RunDirectory, name: str, policy: Policy | None, console: Console, results: dict[str, Any]
+    parts: Parts,
+    run: RunDirectory,
+    name: str,
+    policy: Policy | None,
+    console: Console,
+    results: dict[str, Any],
+    shared: Shared,
 ) -> None:
     """Add the scores on the test manifest, from the run folder if they are there; None: of the recipe's student."""
     path, recipe = run.evaluation / f"{name}.json", parts.recipe
     if not path.exists():
         policy = policy or load_student(recipe, recipe.student.model)
-        with closing(make_source(recipe, policy, parts.test)) as source:
+        with closing(make_source(recipe, policy, parts.test, memories=shared.memories)) as source:
             evaluation = evaluate_with_bar(
                 policy,
                 parts.test,
@@ -104,7 +135,7 @@ def _test(
         write_predictions(run.evaluation / f"{name}.predictions.jsonl", evaluation.answers)
         report = evaluation.to_report(name=name, step=None, split="test", model=policy.name)
         if parts.side_questions:
-            report["side_questions"] = _ask_side_questions(parts, policy)
+            report["side_questions"] = _ask_side_questions(parts, policy, shared)
         write_durably(path, (json.dumps(report, indent=2) + "\n").encode())
     report = json.loads(path.read_text(encoding="utf-8"))
     results[name.replace("-", "_")] = report["scores"]
@@ -112,9 +143,9 @@ def _test(
         results.setdefault("side_questions", {})[name.replace("-", "_")] = report["side_questions"]
 
 
-def _ask_side_questions(parts: Parts, policy: Policy) -> dict[str, Any]:
-    recipe = parts.recipe
-    with closing(make_source(recipe, policy, parts.side_questions, recipe.side_questions)) as source:
+def _ask_side_questions(parts: Parts, policy: Policy, shared: Shared) -> dict[str, Any]:
+    recipe, questions = parts.recipe, parts.side_questions
+    with closing(make_source(recipe, policy, questions, recipe.side_questions, shared.memories)) as source:
         return ask(policy, parts.side_questions, source, batch_size=recipe.compute.evaluation_batch_size).to_dict()
 
 
@@ -130,7 +161,7 @@ def evaluate_with_bar(
 ) -> Evaluation:
     """Evaluate under a progress bar on stderr; one plain line without a terminal."""
     if not console.is_terminal:
-        _say(console, f"evaluating {title} on {len(examples)} queries")
+        say(console, f"evaluating {title} on {len(examples)} queries")
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(f"evaluating {escape(title)}", total=len(examples))
         return evaluate(
@@ -143,6 +174,6 @@ def evaluate_with_bar(
         )
 
 
-def _say(console: Console, line: str) -> None:
+def say(console: Console, line: str) -> None:
     """One plain line; names of files and models may hold what rich would take for markup."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)

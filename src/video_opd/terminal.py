@@ -35,6 +35,25 @@ def show_run(results: dict[str, Any]) -> None:
     print(f"report: {Path(results['run']) / 'report.html'}")
 
 
+def show_comparison(results: dict[str, Any], out: Path) -> None:
+    """One row a method, what can be said of them, and where the page is."""
+    table = Table(title=f"{results['name']}: mean (sd) over seeds {', '.join(map(str, results['seeds']))}")
+    for heading in ("method", "learning rate", "test mIoU", "95 % interval", "format", "training, s"):
+        table.add_column(heading, justify="left" if heading == "method" else "right")
+    for name, method in results["methods"].items():
+        miou, cells = method.get("test_miou"), ["-", "-", "-"]
+        if miou is not None:
+            low, high = miou["interval"]
+            rate = method["scores"]["format_rate"]["mean"]
+            cells = [f"{miou['mean']:.3f} ({miou['sd_over_seeds']:.3f})", f"{low:.3f} - {high:.3f}", f"{rate:.3f}"]
+        seconds = sum(method["ledger"][f"{results['time']}_by_phase"].values())
+        table.add_row(escape(name), f"{method['learning_rate']:g}", *cells, f"{seconds:.0f}")
+    Console().print(table)
+    for sentence in results["sentences"]:
+        print(f"- {sentence}")
+    print(f"report: {out / 'report.html'}")
+
+
 def show_scores(scores: Scores, title: str) -> None:
     """Every score with its interval."""
     table = Table(

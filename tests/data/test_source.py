@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import wait
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,10 @@ import torch
 
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
-from video_opd.data.source import PromptSource, require_folder
+from video_opd.data.source import PromptMemory, PromptSource, require_folder
 from video_opd.data.video import VideoBudget
 from video_opd.errors import DataError, EngineError
+from video_opd.vocabulary import Span
 
 BUDGET = VideoBudget(fps=2.0, max_frames=64, max_tokens=64, max_frame_tokens=1)
 
@@ -54,12 +56,29 @@ def test_decoding_ahead_changes_nothing(videos, renderer, examples):
 
 
 def test_what_is_remembered_is_not_decoded_again(videos, renderer, examples):
-    with closing(source_of(videos, renderer, remember=2)) as source:
+    with closing(source_of(videos, renderer, memory=PromptMemory(2))) as source:
         first = source.prompts(examples[:3])
         shutil.rmtree(videos)
         assert source.prompts(examples[1:3]) == first[1:]
         with pytest.raises(EngineError, match="no usable video"):
             source.prompts(examples[:1])
+
+
+def test_sources_share_a_memory_and_not_their_annotations(videos, renderer, examples):
+    """Another run with other labels, ids and limits does not decode again, and gets its own example back."""
+    memory = PromptMemory(12)
+    with closing(source_of(videos, renderer, memory=memory)) as source:
+        (first,) = source.prompts(examples[:1])
+    shutil.rmtree(videos)
+    relabelled = replace(examples[0], id="other", spans=(Span(0.5, 1.0),))
+    with closing(source_of(videos, renderer, memory=memory)) as source:
+        (again,) = source.prompts([relabelled])
+        assert again.example == relabelled
+        assert again.pixel_values is first.pixel_values
+        with pytest.raises(EngineError, match="no usable video"):
+            source.prompts([replace(examples[0], query="something else")])
+    assert memory.cpu_seconds(relabelled) == memory.cpu_seconds(examples[0]) > 0
+    assert memory.cpu_seconds(examples[1]) == 0
 
 
 def test_the_processor_is_used_by_one_thread_at_a_time(videos, examples, processor):

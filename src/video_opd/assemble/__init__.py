@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from video_opd.assemble.inputs import (
+    PromptMemories,
     budget_of,
     make_source,
     manifests_of,
@@ -43,6 +44,7 @@ from video_opd.training.state import TrainingState, load_state
 from video_opd.vocabulary import Span
 
 __all__ = [
+    "PromptMemories",
     "assemble",
     "autocast_of",
     "budget_of",
@@ -58,6 +60,7 @@ __all__ = [
     "prepare_data",
     "refuse_early",
     "require_common_tokens",
+    "sha256_of_data",
     "steps_of",
     "template_of",
     "to_be_rendered",
@@ -90,7 +93,7 @@ def refuse_early(recipe: Recipe) -> None:
             read_side_questions(side_file)
 
 
-def assemble(recipe: Recipe, run: RunDirectory) -> tuple[Parts, TrainingState]:
+def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None = None) -> tuple[Parts, TrainingState]:
     """Everything a run needs, at the point where its newest checkpoint left off.
 
     Raises:
@@ -116,14 +119,14 @@ def assemble(recipe: Recipe, run: RunDirectory) -> tuple[Parts, TrainingState]:
         reference=reference,
         method=make_method(recipe, teacher, reference),
         learner=learner,
-        source=make_source(recipe, student, train),
-        validation_source=make_source(recipe, student, validation),
+        source=make_source(recipe, student, train, memories=memories),
+        validation_source=make_source(recipe, student, validation, memories=memories),
         train=train,
         validation=validation,
         test=test,
         side_questions=read_side_questions(side_file) if side_file else [],
     )
-    data_sha256 = hashlib.sha256(b"".join(path.read_bytes() for path in manifests_of(recipe.data))).hexdigest()
+    data_sha256 = sha256_of_data(recipe)
     if checkpoint is None:
         return parts, TrainingState(data_sha256=data_sha256)
     state = load_state(checkpoint, learner)
@@ -134,6 +137,11 @@ def assemble(recipe: Recipe, run: RunDirectory) -> tuple[Parts, TrainingState]:
             remedy="restore them, or choose another folder with --out",
         )
     return parts, state
+
+
+def sha256_of_data(recipe: Recipe) -> str:
+    """Of the recipe's manifests: whether two runs saw the same examples."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in manifests_of(recipe.data))).hexdigest()
 
 
 def steps_of(recipe: Recipe, num_train: int) -> int:
@@ -154,6 +162,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
+        "accelerator": "cuda" if torch.cuda.is_available() else "cpu",
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
         **{name: version(name) for name in packages},
     }

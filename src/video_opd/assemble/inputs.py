@@ -7,7 +7,7 @@ from pathlib import Path
 
 from video_opd.data import tiny_world
 from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate
-from video_opd.data.source import PromptSource
+from video_opd.data.source import PromptMemory, PromptSource
 from video_opd.data.video import VideoBudget
 from video_opd.errors import ConfigurationError, writing
 from video_opd.policy.load import Policy
@@ -16,20 +16,37 @@ from video_opd.recipe import DataSettings, PromptSettings, Recipe, VideoSettings
 REMEMBERED_TOKENS = 100_000
 """Video tokens worth of prompts kept in memory: 25 KB of patches each, so about 2.5 GB."""
 
+PromptMemories = dict[tuple[object, ...], PromptMemory]
+"""By videos folder, template, budget and processor: whatever a prompt depends on besides its example."""
+
 
 def make_source(
     recipe: Recipe,
     policy: Policy,
     examples: Sequence[object],
     prompt: PromptSettings | None = None,
+    memories: PromptMemories | None = None,
 ) -> PromptSource:
-    """Prompts for the recipe's examples, rendered with one policy's processor for all."""
+    """Prompts for the recipe's examples, rendered with one policy's processor for all.
+
+    Args:
+        memories: of earlier runs; prompts they rendered in the same way are not rendered again.
+    """
     renderer = PromptRenderer(policy.processor, template_of(prompt or recipe.prompt), budget_of(recipe.video))
+    key = (
+        recipe.data.videos.resolve(),
+        renderer.template.user,
+        renderer.budget,
+        policy.fingerprint(),
+        policy.processor.to_json_string(),
+    )
+    memories = {} if memories is None else memories
+    memory = memories.setdefault(key, PromptMemory(REMEMBERED_TOKENS // recipe.video.max_tokens))
     return PromptSource(
         recipe.data.videos,
         renderer,
         num_examples=len(examples),
-        remember=REMEMBERED_TOKENS // recipe.video.max_tokens,
+        memory=memory,
         workers=recipe.data.workers,
         max_bad_share=recipe.data.max_bad_share,
     )

@@ -44,11 +44,58 @@ def render(renderer: PromptRenderer, video: Path, example: Example) -> Prompt:
     return renderer(example, read_frames(video, budget, example.clip))
 
 
+class PromptMemory:
+    """Prompts of one renderer and one videos folder, the ones asked for last; may serve several sources.
+
+    An example is told by its video, its clip and its query, so that runs with other annotations, or with the same
+    query in another manifest, share what was decoded; the prompt given back carries the example that was asked for.
+
+    Args:
+        capacity: prompts kept; one of 8,192 video tokens is about 200 MB of patches.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._prompts: OrderedDict[tuple[object, ...], Prompt] = OrderedDict()
+        self._cpu_seconds: dict[tuple[object, ...], float] = {}
+
+    def __contains__(self, example: Example) -> bool:
+        return _what_is_seen(example) in self._prompts
+
+    def recall(self, example: Example) -> Prompt | None:
+        """The prompt of an example, if it is remembered."""
+        key = _what_is_seen(example)
+        if key not in self._prompts:
+            return None
+        self._prompts.move_to_end(key)
+        return replace(self._prompts[key], example=example)
+
+    def keep(self, prompt: Prompt) -> None:
+        """Remember one, and forget the one that was longest not asked for if there is no room."""
+        if self.capacity:
+            self._prompts[_what_is_seen(prompt.example)] = prompt
+            if len(self._prompts) > self.capacity:
+                self._prompts.popitem(last=False)
+
+    def took(self, example: Example, cpu_seconds: float) -> None:
+        """Note what it took to decode and render an example."""
+        self._cpu_seconds[_what_is_seen(example)] = cpu_seconds
+
+    def cpu_seconds(self, example: Example) -> float:
+        """What it took, whenever and on whatever thread that was; 0 if it never was done. So a prompt that is
+        remembered costs in a comparison what it cost at first."""
+        return self._cpu_seconds.get(_what_is_seen(example), 0.0)
+
+
+def _what_is_seen(example: Example) -> tuple[object, ...]:
+    return example.video, example.clip, example.query
+
+
 class PromptSource:
     """Renders prompts from the videos of one folder.
 
     Args:
-        remember: prompts kept in memory; a prompt of 8,192 video tokens is about 200 MB of patches.
+        memory: where prompts are kept; none are where not given.
         workers: threads that decode ahead.
         max_bad_share: of `num_examples`; more unusable videos than that end the run.
     """
@@ -59,16 +106,15 @@ class PromptSource:
         renderer: PromptRenderer,
         *,
         num_examples: int,
-        remember: int = 0,
+        memory: PromptMemory | None = None,
         workers: int = 0,
         max_bad_share: float = 0.0,
     ) -> None:
         self.videos, self.renderer = videos, renderer
-        self.num_examples, self.max_bad_share, self.capacity = num_examples, max_bad_share, remember
+        self.num_examples, self.max_bad_share = num_examples, max_bad_share
+        self.memory = memory or PromptMemory(0)
         self.set_aside: dict[str, str] = {}
         """Id and reason of every example whose video could not be used."""
-        self._remembered: OrderedDict[str, Prompt] = OrderedDict()
-        self._cpu_seconds: dict[str, float] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode") if workers else None
         self._coming: dict[str, Future[Prompt]] = {}
 
@@ -80,24 +126,15 @@ class PromptSource:
         """
         began = time.thread_time()
         prompt = render(self.renderer, resolve_video(self.videos, example), example)
-        self._cpu_seconds[example.id] = time.thread_time() - began
+        self.memory.took(example, time.thread_time() - began)
         return prompt
-
-    def cpu_seconds(self, example: Example) -> float:
-        """What it took to decode and render an example, whenever and on whatever thread that was done; 0 if it never
-        was. So a prompt that is remembered costs in a comparison what it cost at first."""
-        return self._cpu_seconds.get(example.id, 0.0)
 
     def prefetch(self, examples: Iterable[Example]) -> None:
         """Start decoding what will be asked for next."""
         if self._pool is None:
             return
         for example in examples:
-            if (
-                example.id not in self._remembered
-                and example.id not in self._coming
-                and example.id not in self.set_aside
-            ):
+            if example not in self.memory and example.id not in self._coming and example.id not in self.set_aside:
                 self._coming[example.id] = self._pool.submit(self.render, example)
 
     def prompts(self, examples: Sequence[Example]) -> list[Prompt]:
@@ -118,15 +155,12 @@ class PromptSource:
         return usable
 
     def _prompt(self, example: Example) -> Prompt:
-        if example.id in self._remembered:
-            self._remembered.move_to_end(example.id)
-            return self._remembered[example.id]
+        remembered = self.memory.recall(example)
+        if remembered is not None:
+            return remembered
         coming = self._coming.pop(example.id, None)
         prompt = coming.result() if coming is not None else self.render(example)
-        if self.capacity:
-            self._remembered[example.id] = prompt
-            if len(self._remembered) > self.capacity:
-                self._remembered.popitem(last=False)
+        self.memory.keep(prompt)
         return prompt
 
     def _refuse_if_too_many(self) -> None:

@@ -21,11 +21,51 @@ KEYS_ARE_LISTED = "`video-opd train --help-keys` lists every key with its defaul
 def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> Recipe:
     """Read a recipe, with dotted keys overridden: `{"training.learning_rate": "1e-4"}`.
 
+    A recipe with `base = "other.toml"` says only in what it differs from that one, which lies beside it.
+
     Raises:
         ConfigurationError: no such file, not TOML, an unknown key, a value of the wrong type.
     """
+    tables = read_tables(path)
+    for key, text in (overrides or {}).items():
+        set_key(tables, key, text)
+    return parse_recipe(tables, where=str(path))
+
+
+def read_tables(path: Path, *, named_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The tables of a TOML file, laid over those of the recipe it names as `base`.
+
+    Raises:
+        ConfigurationError: a file that is not there or not TOML, or recipes that are each other's base.
+    """
+    if path.resolve() in named_by:
+        raise ConfigurationError(
+            f"recipe {path} is its own base", reason="what it says would never be known", remedy="take out one `base`"
+        )
+    tables = _read_toml(path)
+    base = tables.pop("base", None)
+    if base is None:
+        return tables
+    if not isinstance(base, str):
+        raise ConfigurationError(
+            f"{path}: base = {base!r}", reason="it names another recipe", remedy='write it as base = "other.toml"'
+        )
+    return overlay(read_tables(path.parent / base, named_by=(*named_by, path.resolve())), tables)
+
+
+def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Tables with others laid over them, key by key; a [method] that has a name takes the whole place of another."""
+    merged = dict(below)
+    for key, value in above.items():
+        whole = key == "method" and isinstance(value, dict) and "name" in value
+        tables = isinstance(value, dict) and isinstance(below.get(key), dict) and not whole
+        merged[key] = overlay(below[key], value) if tables else value
+    return merged
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(
             f"recipe {path} cannot be read",
@@ -34,9 +74,6 @@ def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> Recipe:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"recipe {path} is not TOML", reason=str(error), remedy="mend the file") from error
-    for key, text in (overrides or {}).items():
-        _set(tables, key, text)
-    return parse_recipe(tables, where=str(path))
 
 
 def parse_recipe(tables: dict[str, Any], *, where: str = "recipe") -> Recipe:
@@ -48,7 +85,7 @@ def parse_recipe(tables: dict[str, Any], *, where: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(tables)
     except ValidationError as error:
-        raise _refusal(where, error) from None
+        raise refusal(where, error) from None
 
 
 def load_grounding_defaults(model_folder: Path) -> GroundingDefaults:
@@ -63,7 +100,7 @@ def load_grounding_defaults(model_folder: Path) -> GroundingDefaults:
     try:
         return GroundingDefaults.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise _refusal(str(path), error) from None
+        raise refusal(str(path), error) from None
 
 
 def recipe_keys(settings: type[Settings] = Recipe, prefix: str = "") -> dict[str, str]:
@@ -105,7 +142,7 @@ def _tables_of(annotation: Any) -> list[type[Settings]]:
     return [c for c in (annotation, *get_args(annotation)) if isinstance(c, type) and issubclass(c, Settings)]
 
 
-def _refusal(where: str, error: ValidationError) -> ConfigurationError:
+def refusal(where: str, error: ValidationError, settings: type[Settings] = Recipe) -> ConfigurationError:
     """The first problem of a file, in our words."""
     problem = error.errors()[0]
     kind, tags = problem["type"], {get_args(table.model_fields["name"].annotation)[0] for table in METHODS}
@@ -122,7 +159,7 @@ def _refusal(where: str, error: ValidationError) -> ConfigurationError:
         )
     if kind == "extra_forbidden":
         return ConfigurationError(
-            f"{where}: unknown key {key}", reason="no setting has that name", remedy=_nearest(key)
+            f"{where}: unknown key {key}", reason="no setting has that name", remedy=_nearest(key, settings)
         )
     if kind == "missing":
         return ConfigurationError(
@@ -141,9 +178,9 @@ def _refusal(where: str, error: ValidationError) -> ConfigurationError:
     )
 
 
-def _nearest(key: str) -> str:
+def _nearest(key: str, settings: type[Settings] = Recipe) -> str:
     """Which setting was probably meant."""
-    leaves = recipe_keys()
+    leaves = recipe_keys(settings)
     tables = {name.rsplit(".", 1)[0] for name in leaves if "." in name}
     last_parts = {name.rsplit(".", 1)[-1]: name for name in leaves}
     close = difflib.get_close_matches(key, [*tables, *leaves], n=1) or [
@@ -152,7 +189,7 @@ def _nearest(key: str) -> str:
     return f"perhaps {close[0]} is meant; {KEYS_ARE_LISTED}" if close else f"leave it out; {KEYS_ARE_LISTED}"
 
 
-def _set(tables: dict[str, Any], key: str, text: str) -> None:
+def set_key(tables: dict[str, Any], key: str, text: str) -> None:
     """Set a dotted key; the value is read as TOML, and as a string where that fails."""
     *path, last = key.split(".")
     for part in path:

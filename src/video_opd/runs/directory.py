@@ -25,6 +25,11 @@ from video_opd.runs.durable import sync_folder, write_durably
 
 LOCK = ".run.lock"
 
+
+class RunInUse(ConfigurationError):
+    """Another process holds the run's folder."""
+
+
 _NUM_DIFFERENCES_SHOWN = 8
 
 _log = logging.getLogger(__name__)
@@ -164,7 +169,7 @@ def _lock(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigurationError(
+            raise RunInUse(
                 f"run folder {path} is in use by {_holder(path / LOCK)}",
                 reason="two processes writing one run would garble it",
                 remedy="Wait for that process or stop it, or choose another folder with --out",

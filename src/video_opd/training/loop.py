@@ -92,7 +92,7 @@ def train(parts: Parts, state: TrainingState, run: RunDirectory) -> None:
             state.step, state.seconds = state.step + 1, state.seconds + time.monotonic() - began
             state.set_aside = dict(parts.source.set_aside)
             row["seconds_by_phase"]["decode"] = waited
-            row["cpu_seconds_by_phase"]["decode"] = sum(parts.source.cpu_seconds(example) for example in batch)
+            row["cpu_seconds_by_phase"]["decode"] = sum(parts.source.memory.cpu_seconds(example) for example in batch)
             row |= {"step": state.step, "seconds": state.seconds, "num_set_aside": len(state.set_aside)}
             metrics.append(row)
             for answer in rows:

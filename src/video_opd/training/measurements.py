@@ -24,9 +24,9 @@ from video_opd.vocabulary import Answer, Prompt, flatten
 def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "") -> dict[str, Any]:
     """One line of metrics.jsonl. Log-prob quantities are nats per answer token; shares are between 0 and 1.
 
-    `miou` is that of the answers trained on against the training annotations, which may be noisy: a trend, not a score.
-    What a method does not have is left out: `reverse_kl` without a teacher, `reward` without a reward, the gap between
-    sampler and learner where the annotations wrote the answers.
+    `miou` is that of the sampled answers against the training annotations, which may be noisy: a trend, not a score.
+    What a method does not have is left out: `reverse_kl` without a teacher, `reward` without a reward, and whatever is
+    about the student's own answers where the annotations wrote them.
     """
     longest = max(batch.answer_mask.shape[1] for batch in outcome.batches)
 
@@ -37,11 +37,6 @@ def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "
     behaviour = joined(batch.behaviour_logprobs for batch in outcome.batches)
     clamped = joined(batch.losses.clamped for batch in outcome.batches)
     pairs = [pair for batch in outcome.batches for pair in _answers(batch)]
-    parsed = [parse_answer(answer.text) for _, answer in pairs]
-    ious = [
-        best_iou(found.spans[0], prompt.example.spans) if found.spans else 0.0
-        for (prompt, _), found in zip(pairs, parsed, strict=True)
-    ]
     row: dict[str, Any] = {"loss": outcome.loss}
     if all(batch.judgement.teacher is not None for batch in outcome.batches):
         teacher = joined(batch.judgement.teacher.logprobs for batch in outcome.batches if batch.judgement.teacher)
@@ -49,6 +44,7 @@ def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "
         row["reverse_kl_by_region"] = _by_region(behaviour - teacher, pairs, student, answer_starts)
     row |= _rewards(outcome)
     if all(answer.sampler_logprobs is not None for _, answer in pairs):
+        row |= _what_was_written(pairs)
         sampler = torch.zeros_like(behaviour)
         for index, (_, answer) in enumerate(pairs):
             sampler[index, : len(answer)] = torch.tensor(answer.sampler_logprobs)
@@ -56,15 +52,27 @@ def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "
     return row | {
         "entropy": sampled_entropy(behaviour, mask),
         "clamped_share": float(masked_mean(clamped, mask)),
-        "truncated_share": sum(answer.truncated for _, answer in pairs) / len(pairs),
-        "format_rate": sum(bool(found.spans) for found in parsed) / len(pairs),
-        "miou": sum(ious) / len(ious),
         "grad_norm": outcome.grad_norm,
         "learning_rate": outcome.learning_rate,
+        "num_prompts": sum(len(batch.prompts) for batch in outcome.batches),
         "num_answers": len(pairs),
         "num_answer_tokens": outcome.num_answer_tokens,
         "mean_answer_tokens": outcome.num_answer_tokens / len(pairs),
         "mean_prompt_tokens": sum(len(prompt) for prompt, _ in pairs) / len(pairs),
+    }
+
+
+def _what_was_written(pairs: list[tuple[Prompt, Answer]]) -> dict[str, float]:
+    """How good the student's own answers were, against annotations that may be noisy."""
+    parsed = [parse_answer(answer.text) for _, answer in pairs]
+    ious = [
+        best_iou(found.spans[0], prompt.example.spans) if found.spans else 0.0
+        for (prompt, _), found in zip(pairs, parsed, strict=True)
+    ]
+    return {
+        "truncated_share": sum(answer.truncated for _, answer in pairs) / len(pairs),
+        "format_rate": sum(bool(found.spans) for found in parsed) / len(pairs),
+        "miou": sum(ious) / len(ious),
     }
 
 

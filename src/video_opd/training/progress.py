@@ -42,9 +42,11 @@ class TrainingProgress:
 
     def show(self, step: int, row: dict[str, Any]) -> None:
         """After optimiser step `step` of the run."""
-        if "miou" not in row:
+        if "loss" not in row:
             return
-        numbers = f"mIoU {row['miou']:.3f}  reverse KL {row['reverse_kl']:.3f}{self.validation}"
+        named = (("mIoU", "miou"), ("reward", "reward"), ("reverse KL", "reverse_kl"))
+        shown = [f"{name} {row[key]:.3f}" for name, key in named if key in row] or [f"loss {row['loss']:.3f}"]
+        numbers = "  ".join(shown) + self.validation
         if self.console.is_terminal:
             self.bar.update(self.task, completed=step, numbers=numbers)
         elif step % self.every == 0 or step == self.total_steps:

@@ -1,0 +1,131 @@
+"""Every run of a comparison, once. Each is a run folder like any other; what is finished is not done again.
+
+The same command started several times, on several devices, shares the work: a run that another process holds is left to
+it. Whoever comes last puts the results together.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from video_opd.assemble import environment, prepare_data, sha256_of_data
+from video_opd.comparison.results import Run, read_results
+from video_opd.recipe import Recipe
+from video_opd.recipe.comparison import ComparisonRecipe, recipe_of
+from video_opd.report import write_comparison_report
+from video_opd.runs.directory import RunDirectory, RunInUse
+from video_opd.runs.durable import write_durably
+from video_opd.session import MAY_CHANGE, Shared, run_recipe, say
+
+SECONDS_BETWEEN_LOOKS = 5.0
+"""At a run that another process holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Where its runs lie and what they are."""
+
+    recipe: ComparisonRecipe
+    tables: dict[str, Any]
+    """The recipe all methods share, as tables."""
+    out: Path
+    shared: Shared = field(default_factory=Shared)
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+
+    def run(self, method: str, learning_rate: float | None, seed: int) -> tuple[Run, Recipe]:
+        """One run, its folder told by what it is."""
+        recipe = recipe_of(self.recipe, self.tables, method, learning_rate, seed)
+        rate = recipe.training.learning_rate
+        folder = self.out / "runs" / f"{method}-lr{rate:g}-seed{seed}"
+        return Run(method=method, learning_rate=rate, seed=seed, folder=folder), recipe
+
+    def sweep(self) -> Iterator[tuple[Run, Recipe]]:
+        """Every method at every learning rate that is tried."""
+        seeds = self.recipe.sweep_seeds or self.recipe.seeds[:1]
+        for method in self.recipe.methods:
+            for rate in self.recipe.learning_rates:
+                for seed in seeds:
+                    yield self.run(method, rate, seed)
+
+    def chosen_rates(self) -> dict[str, float | None]:
+        """The learning rate of each method: the one with the best mean mIoU on the validation manifest at the end; of
+        equals the lowest."""
+        if not self.recipe.learning_rates:
+            return dict.fromkeys(self.recipe.methods)
+        by_rate: dict[str, dict[float, list[float]]] = {method: {} for method in self.recipe.methods}
+        for run, _ in self.sweep():
+            by_rate[run.method].setdefault(run.learning_rate, []).append(run.last_validation_miou())
+        means = {
+            method: {rate: sum(mious) / len(mious) for rate, mious in sorted(rates.items())}
+            for method, rates in by_rate.items()
+        }
+        return {method: max(rates, key=rates.__getitem__) for method, rates in means.items()}
+
+    def finals(self) -> Iterator[tuple[Run, Recipe]]:
+        """Every method at its learning rate with every seed."""
+        for method, rate in self.chosen_rates().items():
+            for seed in self.recipe.seeds:
+                yield self.run(method, rate, seed)
+
+
+def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Run what is missing, and put the results together in `out/comparison.json` and `out/report.html`.
+
+    Returns:
+        What stands in comparison.json.
+
+    Raises:
+        Interrupted: a signal asked for a stop; what was done is kept.
+        UserError: anything the user can mend, such as runs in the folder that saw other data.
+    """
+    comparison = Comparison(recipe=recipe, tables=tables, out=out)
+    plans = [comparison.run(method, rate, recipe.seeds[0]) for method in recipe.methods
+             for rate in recipe.learning_rates or (None,)]  # fmt: skip
+    for _, each in plans:  # every recipe is understood before the first is run
+        prepare_data(each)
+    _finish(comparison, list(comparison.sweep()))
+    _finish(comparison, list(comparison.finals()))
+    results = read_results(recipe, [run for run, _ in comparison.finals()], [run for run, _ in comparison.sweep()])
+    write_durably(out / "comparison.json", (json.dumps(results, indent=2) + "\n").encode())
+    write_comparison_report(out)
+    return results
+
+
+def _finish(comparison: Comparison, runs: list[tuple[Run, Recipe]]) -> None:
+    """Do every run that nobody has done, and wait for those that others are doing."""
+    waiting = runs
+    while waiting:
+        held = []
+        for number, (run, recipe) in enumerate(waiting):
+            if not run.is_finished:
+                say(comparison.console, f"{run.method}, learning rate {run.learning_rate:g}, seed {run.seed}: "
+                    f"{number + 1} of {len(waiting)}")  # fmt: skip
+            try:
+                _do(comparison, run, recipe)
+            except RunInUse:
+                held.append((run, recipe))
+        if held and len(held) == len(waiting):
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        waiting = held
+
+
+def _do(comparison: Comparison, run: Run, recipe: Recipe) -> None:
+    """One run; a finished one is only held against its recipe."""
+    if run.is_finished:
+        with RunDirectory.create_or_resume(
+            run.folder, recipe_toml=recipe.to_toml(), environment=environment(), ignore_keys=MAY_CHANGE
+        ):
+            pass
+    else:
+        run.folder.parent.mkdir(parents=True, exist_ok=True)
+        run_recipe(recipe, run.folder, evaluate_teacher=True, shared=comparison.shared)
+        write_durably(run.marker, json.dumps({"data_sha256": sha256_of_data(recipe)}).encode())
+    if recipe.teacher is not None or comparison.shared.untrained is None:
+        comparison.shared.untrained = run.folder

@@ -1,0 +1,108 @@
+"""What a comparison is: one recipe for all, what each method changes in it, and what they are compared on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from video_opd.errors import ConfigurationError
+from video_opd.recipe.file import overlay, parse_recipe, read_tables, refusal, set_key
+from video_opd.recipe.tables import Recipe
+from video_opd.recipe.types import Integer, MoreThanZero, Settings, Share
+
+MAY_DIFFER = ("method", "teacher", "training")
+"""Tables in which the methods of a comparison may differ; all else is the same data, student and question for all."""
+
+
+class ComparisonRecipe(Settings):
+    """Methods side by side: same data, same student, same seeds, each at the learning rate that suits it."""
+
+    name: Annotated[str, Field(pattern=r"^[^/.][^/]*$")]
+    """Of the comparison; its folder is runs/NAME unless --out says otherwise."""
+    recipe: str
+    """The recipe that all methods share, beside this file."""
+    seeds: Annotated[tuple[Integer, ...], Field(min_length=1)] = (0, 1, 2)
+    """Every method is run once with each."""
+    learning_rates: tuple[MoreThanZero, ...] = ()
+    """Every method is tried with each, and keeps the one with the best mIoU on the validation manifest; none: every
+    method runs at its own."""
+    sweep_seeds: tuple[Integer, ...] = ()
+    """Seeds the learning rates are tried with; none: the first of `seeds`."""
+    target_miou: Share | None = None
+    """How soon does each method get there, on the validation manifest?"""
+    shared: dict[str, Any] = Field(default_factory=dict)
+    """Tables laid over the recipe for all methods."""
+    methods: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    """By name: tables laid over the recipe for one method. The others are compared with the first."""
+
+    @model_validator(mode="after")
+    def _comparable(self) -> ComparisonRecipe:
+        for name, tables in self.methods.items():
+            if "/" in name or name.startswith("."):
+                raise ValueError(
+                    f"methods.{name}: the name is that of a folder too, so it has no slash and no first dot"
+                )
+            strangers = [key for key in tables if key not in MAY_DIFFER]
+            if strangers:
+                raise ValueError(
+                    f"methods.{name} changes {', '.join(strangers)}: runs on other data, students or questions cannot "
+                    f"be compared. Change it for all under [shared]; a method may change {', '.join(MAY_DIFFER)}"
+                )
+            if self.learning_rates and "learning_rate" in tables.get("training", {}):
+                raise ValueError(
+                    f"methods.{name} says training.learning_rate, and learning_rates are tried for every method alike; "
+                    "leave out one of the two"
+                )
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: the same seed twice is the same run twice")
+        return self
+
+
+def load_comparison(
+    path: Path, overrides: dict[str, str] | None = None, *, only: Sequence[str] | None = None, **said: Any
+) -> tuple[ComparisonRecipe, dict[str, Any]]:
+    """A comparison and the tables of the recipe its methods share.
+
+    Args:
+        overrides: dotted recipe keys, for all methods: `{"training.steps": "40"}`.
+        only: methods to keep, in this order.
+        said: keys of the comparison itself that take the place of those in the file; None: not said.
+
+    Raises:
+        ConfigurationError: a file that is not there or not understood, or methods that cannot be compared.
+    """
+    tables = read_tables(path) | {key: value for key, value in said.items() if value is not None}
+    try:
+        comparison = ComparisonRecipe.model_validate(tables)
+    except ValidationError as error:
+        raise refusal(str(path), error, ComparisonRecipe) from None
+    if only is not None:
+        strangers = [name for name in only if name not in comparison.methods]
+        if strangers:
+            raise ConfigurationError(
+                f"method {strangers[0]!r}",
+                reason=f"{path} has none of that name",
+                remedy=f"choose of {', '.join(comparison.methods)}",
+            )
+        comparison = comparison.model_copy(update={"methods": {name: comparison.methods[name] for name in only}})
+    shared = overlay(read_tables(path.parent / comparison.recipe), comparison.shared)
+    for key, text in (overrides or {}).items():
+        set_key(shared, key, text)
+    return comparison, shared
+
+
+def recipe_of(
+    comparison: ComparisonRecipe, shared: dict[str, Any], method: str, learning_rate: float | None, seed: int
+) -> Recipe:
+    """The recipe of one run.
+
+    Raises:
+        ConfigurationError: tables that make no recipe.
+    """
+    tables = overlay(shared, comparison.methods[method]) | {"name": f"{comparison.name}-{method}-{seed}", "seed": seed}
+    if learning_rate is not None:
+        tables = overlay(tables, {"training": {"learning_rate": learning_rate}})
+    return parse_recipe(tables, where=f"{comparison.recipe} with methods.{method}")
