@@ -27,6 +27,10 @@ def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> Recipe:
         ConfigurationError: no such file, not TOML, an unknown key, a value of the wrong type.
     """
     tables = read_tables(path)
+    if "methods" in tables:
+        raise ConfigurationError(
+            f"{path} is a comparison", reason="it has several methods", remedy=f"run `video-opd compare {path}`"
+        )
     for key, text in (overrides or {}).items():
         set_key(tables, key, text)
     return parse_recipe(tables, where=str(path))
@@ -134,7 +138,8 @@ def _keys_of_one_of(tables: Sequence[type[Settings]], prefix: str) -> dict[str, 
 def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
-    return "not set by default" if info.default is None else f"default: {json.dumps(info.default)}"
+    default = info.get_default(call_default_factory=True)
+    return "not set by default" if default is None else f"default: {json.dumps(default)}"
 
 
 def _tables_of(annotation: Any) -> list[type[Settings]]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
-from video_opd import __version__
 from video_opd.report import examples, figures, verdict
 from video_opd.report.contents import RunContents, number, read_run
+from video_opd.report.page import fill, write_page
 from video_opd.runs import RunDirectory
-from video_opd.runs.durable import write_durably
 
 PHASES = ("decode", "read", "answer", "teacher", "score", "backward", "step")
 """In the order in which a batch goes through them."""
@@ -60,28 +57,16 @@ def write_report(run: Path) -> Path:
         ConfigurationError: the folder holds no run.
         OSError: the page cannot be written.
     """
-    page = RunDirectory(run).report
-    # Text out of a tokenizer may hold half a surrogate pair, which UTF-8 cannot say.
-    write_durably(page, render(read_run(run)).encode("utf-8", errors="replace"))
-    return page
+    return write_page(RunDirectory(run).report, render(read_run(run)))
 
 
 def render(contents: RunContents) -> str:
     """The page as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["duration"] = verdict.duration
-    environment.filters["kept_together"] = _kept_together
     standing = verdict.Standing.of(contents.evaluations)
     phases = time_by_phase(contents)
-    return environment.get_template("template.html.j2").render(
+    return fill(
+        "template.html.j2",
         contents=contents,
-        version=__version__,
         headline=verdict.headline(contents, standing),
         remarks=verdict.remarks(contents, standing),
         table=verdict.score_table(standing),
@@ -94,11 +79,6 @@ def render(contents: RunContents) -> str:
         credit_legend=examples.legend(contents.examples),
         convention=standing.convention,
     )
-
-
-def _kept_together(sentence: str) -> str:
-    """For large type: no line ends between a number and its unit, or inside "held-out"."""
-    return re.sub(r"(?<=\d) (?=[a-z%])", "\N{NO-BREAK SPACE}", sentence).replace("-", "\N{NON-BREAKING HYPHEN}")
 
 
 def facts(contents: RunContents) -> list[tuple[str, str]]:

@@ -30,7 +30,7 @@ class Rule(NamedTuple):
     y: float
     label: str
     style: str
-    """CSS class: `teacher` or `floor`."""
+    """CSS class: `teacher`, `floor` or `target`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,25 +43,47 @@ class Axes:
     y: tuple[float, float]
     x_ticks: list[float] = field(default_factory=list)
     y_ticks: list[float] = field(default_factory=list)
+    x_unit: str = "step"
+    right: float = _RIGHT
+    """Margin, wider where something is written beside the lines."""
 
     @classmethod
-    def around(cls, points: Points, *, small: bool, y_range: tuple[float, float] | None) -> Self:
+    def around(
+        cls,
+        points: Points,
+        *,
+        small: bool = False,
+        y_range: tuple[float, float] | None = None,
+        height: float | None = None,
+        right: float = _RIGHT,
+        x_unit: str = "step",
+    ) -> Self:
         """Axes that hold the points, with round numbers at the ends of the y axis, which starts at 0 where it can."""
         xs, ys = [x for x, _ in points], [y for _, y in points]
-        width, height = (320.0, 150.0) if small else (480.0, 240.0)
+        width, usual_height = (320.0, 150.0) if small else (480.0, 240.0)
         x = (min(xs), max(xs)) if max(xs) > min(xs) else (min(xs) - 1, max(xs) + 1)
         bottom, top = y_range or (min(0.0, *ys), _top_without_outliers(ys))
         y_ticks = ticks(bottom, top if top > bottom else bottom + 1.0, 3 if small else 5)
         # Steps are whole: half a step between two is no tick.
-        x_ticks = [tick for tick in ticks(*x, 4 if small else 6) if x[0] <= tick <= x[1] and tick == int(tick)]
-        return cls(width=width, height=height, x=x, y=(y_ticks[0], y_ticks[-1]), x_ticks=x_ticks, y_ticks=y_ticks)
+        whole = x_unit == "step"
+        x_ticks = ticks(*x, 4 if small else 6)
+        return cls(
+            width=width,
+            height=usual_height if height is None else height,
+            x=x,
+            y=(y_ticks[0], y_ticks[-1]),
+            x_ticks=[tick for tick in x_ticks if x[0] <= tick <= x[1] and (tick == int(tick) or not whole)],
+            y_ticks=y_ticks,
+            x_unit=x_unit,
+            right=right,
+        )
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Canvas position; what lies outside the y axis is drawn at its edge."""
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
         up = (min(max(y, self.y[0]), self.y[1]) - self.y[0]) / (self.y[1] - self.y[0])
         return (
-            _LEFT + across * (self.width - _LEFT - _RIGHT),
+            _LEFT + across * (self.width - _LEFT - self.right),
             self.height - _BOTTOM - up * (self.height - _TOP - _BOTTOM),
         )
 
@@ -71,7 +93,7 @@ class Axes:
 
     def frame(self) -> Markup:
         """Horizontal grid lines and the numbers of both axes."""
-        right, bottom = self.width - _RIGHT, self.height - _BOTTOM
+        right, bottom = self.width - self.right, self.height - _BOTTOM
         parts = []
         for tick in self.y_ticks:
             _, y = self.at(self.x[0], tick)
@@ -82,7 +104,8 @@ class Axes:
         for tick in self.x_ticks:
             x, _ = self.at(tick, self.y[0])
             parts.append(Markup('<text class="mid" x="{:.1f}" y="{}">{}</text>').format(x, bottom + 18, short(tick)))
-        parts.append(Markup('<text class="end" x="{}" y="{}">step</text>').format(_LEFT - 12, bottom + 18))
+        unit = Markup('<text class="end" x="{}" y="{}">{}</text>').format(_LEFT - 12, bottom + 18, self.x_unit)
+        parts.append(unit)
         return Markup("").join(parts)
 
 
@@ -111,7 +134,7 @@ def line_chart(
     if band:
         outline = [(x, low) for x, low, _ in band] + [(x, high) for x, _, high in reversed(band)]
         parts.append(Markup('<path class="band" d="{}Z"/>').format(axes.path(outline)))
-    parts += [_rule(axes, rule) for rule in rules]
+    parts += [ruled(axes, rule) for rule in rules]
     if len(points) > _MANY:
         parts.append(Markup('<path class="faint" d="{}"/>').format(axes.path(_thin(points))))
         parts.append(Markup('<path class="line" d="{}"/>').format(axes.path(_thin(smooth(points)))))
@@ -121,13 +144,13 @@ def line_chart(
     highest_x, highest_y = max(points, key=lambda point: point[1])
     if highest_y > axes.y[1]:
         note = f"▲ {short(highest_y)} at step {short(highest_x)}"
-        parts.append(Markup('<text class="end" x="{}" y="11">{}</text>').format(axes.width - _RIGHT, note))
-    return _svg(axes, title, parts)
+        parts.append(Markup('<text class="end" x="{}" y="11">{}</text>').format(axes.width - axes.right, note))
+    return drawing(axes, title, parts)
 
 
 def probe_chart(title: str, probes: Sequence[tuple[float, float, float]]) -> Markup:
     """(step, before, after): a ring for the value before an update and a dot for the value after it, joined."""
-    axes = Axes.around([(x, y) for x, *ys in probes for y in ys], small=False, y_range=None)
+    axes = Axes.around([(x, y) for x, *ys in probes for y in ys])
     parts = [axes.frame()]
     for x, before, after in probes:
         style = "better" if after < before else "worse"
@@ -136,7 +159,7 @@ def probe_chart(title: str, probes: Sequence[tuple[float, float, float]]) -> Mar
             + _dot(axes, x, before, "ring")
             + _dot(axes, x, after, f"dot {style}")
         )
-    return _svg(axes, title, parts)
+    return drawing(axes, title, parts)
 
 
 def stacked_bar(title: str, shares: Sequence[tuple[int, float]]) -> Markup:
@@ -210,7 +233,8 @@ def _top_without_outliers(values: Sequence[float]) -> float:
     return 1.5 * ordinary if few else max(values)
 
 
-def _rule(axes: Axes, rule: Rule) -> Markup:
+def ruled(axes: Axes, rule: Rule) -> Markup:
+    """A rule with its label."""
     _, y = axes.at(axes.x[0], rule.y)
     # A curve that climbs leaves room above on the left and below on the right.
     left = rule.style == "teacher"
@@ -219,11 +243,11 @@ def _rule(axes: Axes, rule: Rule) -> Markup:
     ).format(
         rule.style,
         _LEFT,
-        axes.width - _RIGHT,
+        axes.width - axes.right,
         y,
         y,
         "start" if left else "end",
-        _LEFT + 4 if left else axes.width - _RIGHT - 4,
+        _LEFT + 4 if left else axes.width - axes.right - 4,
         y - 6 if left else y + 15,
         rule.label,
     )
@@ -235,7 +259,8 @@ def _dot(axes: Axes, x: float, y: float, style: str) -> Markup:
     return Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="3.2">{}</circle>').format(style, across, down, value)
 
 
-def _svg(axes: Axes, title: str, parts: Sequence[Markup]) -> Markup:
+def drawing(axes: Axes, title: str, parts: Sequence[Markup]) -> Markup:
+    """The parts on their canvas; the title is read out in place of it."""
     return Markup('<svg class="chart" viewBox="0 0 {:g} {:g}" role="img" aria-label="{}">{}</svg>').format(
         axes.width, axes.height, title, Markup("").join(parts)
     )

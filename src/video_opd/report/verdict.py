@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from video_opd.report.contents import Evaluation, RunContents, number
+from video_opd.report.tables import Cell, Row, Table
 
-_METRICS = {"miou": "mIoU", "r1@0.3": "R1@0.3", "r1@0.5": "R1@0.5", "r1@0.7": "R1@0.7", "format_rate": "names a span"}
+METRICS = {"miou": "mIoU", "r1@0.3": "R1@0.3", "r1@0.5": "R1@0.5", "r1@0.7": "R1@0.7", "format_rate": "names a span"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,20 +186,10 @@ def _on_the_floor(standing: Standing) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One score."""
-
-    value: str
-    interval: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreTable:
     """Who by what."""
 
-    metrics: list[str]
-    rows: list[tuple[str, str, list[Cell]]]
-    """Who, a note, and a cell for each metric."""
+    table: Table
     num_queries: int | None
     has_intervals: bool
 
@@ -207,13 +198,13 @@ def score_table(standing: Standing) -> ScoreTable | None:
     """The floor, the student before and after, the teacher; None if nobody was evaluated."""
     if not standing.known:
         return None
-    keys = [key for key in _METRICS if any(key in evaluation.scores for evaluation in standing.known)]
-    rows: list[tuple[str, str, list[Cell]]] = []
+    keys = [key for key in METRICS if any(key in evaluation.scores for evaluation in standing.known)]
+    rows: list[Row] = []
     if standing.floor is not None:
         span = next((found.constant_span for found in standing.known if found.constant_span is not None), None)
         note = f"always {span.start_s:g}–{span.end_s:g} s" if span else "one span for all"
-        cells = [Cell(value=f"{standing.floor:.3f}" if key == "miou" else "", interval="") for key in keys]
-        rows.append(("Best constant answer", note, cells))
+        cells = [Cell(f"{standing.floor:.3f}" if key == "miou" else "") for key in keys]
+        rows.append(Row("Best constant answer", cells, note=note))
     for who, evaluation in (
         ("Student before", standing.before),
         ("Student after", standing.after),
@@ -221,18 +212,20 @@ def score_table(standing: Standing) -> ScoreTable | None:
     ):
         if evaluation is not None:
             note = "" if evaluation.step is None else f"step {evaluation.step}"
-            rows.append((who, note, [_cell(evaluation, key) for key in keys]))
+            rows.append(Row(who, [score_cell(evaluation, key) for key in keys], note=note))
     return ScoreTable(
-        metrics=[_METRICS[key] for key in keys],
-        rows=rows,
+        table=Table(columns=[METRICS[key] for key in keys], rows=rows),
         num_queries=standing.known[0].num_queries,
-        has_intervals=any(cell.interval for _, _, cells in rows for cell in cells),
+        has_intervals=any(cell.notes for row in rows for cell in row.cells),
     )
 
 
-def _cell(evaluation: Evaluation, key: str) -> Cell:
+def score_cell(evaluation: Evaluation, key: str) -> Cell:
+    """A score with its interval, as far as they are known."""
     value, interval = evaluation.scores.get(key), evaluation.intervals.get(key)
-    return Cell(
-        value="" if value is None else f"{value:.3f}",
-        interval="" if interval is None else f"{interval[0]:.3f}–{interval[1]:.3f}",
-    )
+    return Cell("" if value is None else f"{value:.3f}", () if interval is None else (reach(interval),))
+
+
+def reach(interval: tuple[float, float]) -> str:
+    """From where to where, as scores."""
+    return f"{interval[0]:.3f}–{interval[1]:.3f}"

@@ -13,7 +13,8 @@ from video_opd.errors import ConfigurationError
 from video_opd.recipe import GROUNDING_FILE, GroundingDefaults, PromptSettings, Recipe, Settings
 from video_opd.recipe.file import load_grounding_defaults, load_recipe, parse_recipe, recipe_keys
 
-RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.toml"))
+FOLDER = Path(__file__).resolve().parents[2] / "recipes"
+RECIPES = sorted(set(FOLDER.glob("*.toml")) - set(FOLDER.glob("compare-*.toml")))
 
 LEAST = {
     "name": "least",

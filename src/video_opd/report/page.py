@@ -1,0 +1,43 @@
+"""What every page has in common: templates filled in and written as one file that loads and runs nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from video_opd import __version__
+from video_opd.report.verdict import duration
+from video_opd.runs.durable import write_durably
+
+
+def fill(template: str, **parts: Any) -> str:
+    """A template of this folder with its parts, as text; whatever is not markup already is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["duration"] = duration
+    environment.filters["kept_together"] = _kept_together
+    return environment.get_template(template).render(version=__version__, **parts)
+
+
+def write_page(path: Path, text: str) -> Path:
+    """Write the page, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    # Text out of a tokenizer may hold half a surrogate pair, which UTF-8 cannot say.
+    write_durably(path, text.encode("utf-8", errors="replace"))
+    return path
+
+
+def _kept_together(sentence: str) -> str:
+    """For large type: no line ends between a number and its unit, or inside "held-out"."""
+    return re.sub(r"(?<=\d) (?=[a-z%])", "\N{NO-BREAK SPACE}", sentence).replace("-", "\N{NON-BREAKING HYPHEN}")
