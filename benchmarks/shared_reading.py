@@ -34,22 +34,23 @@ from video_opd.vocabulary import Example, Prompt, Sampling, Span
 NUM_ANSWER_TOKENS = 16
 
 
-def build_policy() -> Policy:
-    """A mid-sized model with random weights around the tiny tokenizer."""
+def build_policy(*, hidden: int = 384, layers: int = 8, intermediate: int = 1024) -> Policy:
+    """A mid-sized model with random weights around the tiny tokenizer; heads of 64, two of them for keys and values."""
     processor = AutoProcessor.from_pretrained(resolve_model("tiny-student"))
     tokenizer = processor.tokenizer
     ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in
            ("image_pad", "video_pad", "vision_start", "vision_end", "im_end")}  # fmt: skip
     config = Qwen3VLConfig(
         text_config={
-            "vocab_size": 32768, "hidden_size": 384, "num_hidden_layers": 8, "intermediate_size": 1024, "head_dim": 64,
-            "num_attention_heads": 6, "num_key_value_heads": 2, "tie_word_embeddings": True,
+            "vocab_size": 32768, "hidden_size": hidden, "num_hidden_layers": layers, "head_dim": 64,
+            "intermediate_size": intermediate, "num_attention_heads": hidden // 64, "num_key_value_heads": 2,
+            "tie_word_embeddings": True,
             "eos_token_id": ids["im_end"],
             "rope_parameters": {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [16, 8, 8],
                                 "mrope_interleaved": True},
         },
         vision_config={"depth": 6, "hidden_size": 256, "intermediate_size": 1024, "num_heads": 4,
-                       "out_hidden_size": 384,
+                       "out_hidden_size": hidden,
                        "num_position_embeddings": 256, "deepstack_visual_indexes": [1, 3]},
         image_token_id=ids["image_pad"], video_token_id=ids["video_pad"], vision_start_token_id=ids["vision_start"],
         vision_end_token_id=ids["vision_end"], tie_word_embeddings=True,

@@ -18,8 +18,10 @@ from typing import Any
 from comparisons import as_comparison, studies
 
 from video_opd.comparison import compare
+from video_opd.runs.durable import write_durably
 
 HERE = Path(__file__).resolve().parent
+COST = HERE.parent / "cost_against_grpo.py"
 BUILD_MODELS = HERE.parents[1] / "scripts" / "build_study_models.py"
 
 
@@ -46,6 +48,14 @@ def main() -> None:
         recipe, tables = as_comparison(name, study, out / "worlds", rates)
         compare(recipe, tables, out / name)
         print(f"{name}: done", flush=True)
+    if arguments.only is None:
+        cost = out / "measures" / "cost.json"
+        cost.parent.mkdir(exist_ok=True)
+        if not cost.exists():
+            found = subprocess.run([sys.executable, str(COST)], check=True, capture_output=True, text=True)
+            write_durably(cost, found.stdout.encode())
+        subprocess.run([sys.executable, str(HERE / "measures.py"), "--out", str(out)], check=True)
+        subprocess.run([sys.executable, str(HERE / "document.py"), "--out", str(out)], check=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,372 @@
+"""docs/CLAIMS.md from the results of run.py and measures.py: tables, and sentences that follow from them.
+
+    python benchmarks/claims/document.py --out runs/claims --document docs/CLAIMS.md
+
+What has not been run is left out and said to be missing. No number in the document is typed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from comparisons import METHODS, NOISE, READ_LABELS, studies
+
+Results = dict[str, Any]
+
+
+class Findings:
+    """Everything that was measured, by name; None where it was not."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.studies = {name: self._read(out / name / "comparison.json") for name in studies(out / "models")}
+        self.measures = {path.stem: self._read(path) for path in sorted((out / "measures").glob("*.json"))}
+
+    @staticmethod
+    def _read(path: Path) -> Results | None:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def miou(self, study: str, method: str, seeds: Sequence[int] | None = None) -> list[float] | None:
+        """Test mIoU of each run of a method."""
+        results = self.studies.get(study)
+        if results is None or method not in results["methods"]:
+            return None
+        runs = results["methods"][method]["runs"]
+        return [run["scores"]["miou"] for run in runs if seeds is None or run["seed"] in seeds]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def spread(values: Sequence[float] | None) -> str:
+    """Mean, and standard deviation where there are several."""
+    if not values:
+        return "-"
+    mean = sum(values) / len(values)
+    if len(values) == 1:
+        return f"{mean:.3f}"
+    sd = (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
+    return f"{mean:.3f} ({sd:.3f})"
+
+
+def seconds_of(results: Results, method: str, *, decode: bool = True) -> float:
+    """CPU seconds of a run, mean over seeds."""
+    phases = results["methods"][method]["ledger"]["cpu_seconds_by_phase"]
+    return float(sum(value for name, value in phases.items() if decode or name != "decode"))
+
+
+def bullets(sentences: Iterable[str]) -> str:
+    """A list."""
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def overview(results: Results) -> str:
+    """One comparison: a row a method, then what can be said."""
+    rows = []
+    for name, method in results["methods"].items():
+        low, high = method["test_miou"]["interval"]
+        rows.append([
+            name, f"{method['learning_rate']:g}", spread([run["scores"]["miou"] for run in method["runs"]]),
+            f"{low:.3f} to {high:.3f}", spread([run["scores"]["r1@0.7"] for run in method["runs"]]),
+            f"{method['scores']['format_rate']['mean']:.3f}", f"{seconds_of(results, name):.0f}",
+            f"{seconds_of(results, name, decode=False):.0f}",
+        ])  # fmt: skip
+    before, teacher = results["student_before"]["scores"], results["teacher"]["scores"]
+    rows.append(["student before", "", f"{before['miou']:.3f}", "", f"{before['r1@0.7']:.3f}",
+                 f"{before['format_rate']:.3f}", "", ""])  # fmt: skip
+    rows.append(["teacher", "", f"{teacher['miou']:.3f}", "", f"{teacher['r1@0.7']:.3f}",
+                 f"{teacher['format_rate']:.3f}", "", ""])  # fmt: skip
+    head = ["", "learning rate", "mIoU (sd)", "95 % interval", "R1@0.7 (sd)", "names a span", "CPU s",
+            "CPU s without decoding"]  # fmt: skip
+    return table(head, rows) + "\n\n" + bullets(results["sentences"])
+
+
+def sweep_table(results: Results) -> str:
+    """Validation mIoU at every learning rate that was tried."""
+    rates = sorted({each["learning_rate"] for each in results["sweep"]})
+    rows = []
+    for name, method in results["methods"].items():
+        cells = [name]
+        for rate in rates:
+            values = [each["validation_miou"] for each in results["sweep"]
+                      if each["method"] == name and each["learning_rate"] == rate]  # fmt: skip
+            mark = "**" if rate == method["learning_rate"] else ""
+            cells.append(f"{mark}{spread(values)}{mark}")
+        rows.append(cells)
+    return table(["validation mIoU at", *(f"{rate:g}" for rate in rates)], rows)
+
+
+def noise_table(found: Findings, student: str, prefix: str, seeds: Sequence[int]) -> str | None:
+    """Methods against levels of annotation noise, for one student. `prefix`: of the studies' names."""
+    base = "main" if student == "tiny-student" else student
+    rows = []
+    for name in METHODS:
+        cells = [name]
+        for level in NOISE:
+            study = base if level == "audit" or name not in READ_LABELS else f"{prefix}-{level}"
+            cells.append(spread(found.miou(study, name, seeds)))
+        rows.append(cells)
+    if all(cell == "-" for row in rows for cell in row[1:]):
+        return None
+    head = [f"{student}, {len(seeds)} seed{'s' * (len(seeds) > 1)}"]
+    head += [f"{level}: {wrong:.0%} wrong, {vague:.0%} imprecise" for level, (wrong, vague) in NOISE.items()]
+    return table(head, rows)
+
+
+def noise_verdict(found: Findings) -> list[str]:
+    """Who is ahead of `opd` at each level, over all students that were run."""
+    said = []
+    cells = [("tiny-student", "main", "noise", (0, 1)), ("student-1", "student-1", "student-1", (0,)),
+             ("student-2", "student-2", "student-2", (0,))]  # fmt: skip
+    for level in NOISE:
+        for rival in ("grpo", "sft", "op-fkd"):
+            gaps = []
+            for _, base, prefix, seeds in cells:
+                mine = found.miou(base, "opd", seeds)
+                theirs = found.miou(base if level == "audit" else f"{prefix}-{level}", rival, seeds)
+                if mine and theirs:
+                    gaps.append(sum(mine) / len(mine) - sum(theirs) / len(theirs))
+            if gaps:
+                side = "ahead of" if min(gaps) > 0 else "behind" if max(gaps) < 0 else "not clearly apart from"
+                each = ", ".join(f"{gap:+.3f}" for gap in gaps)
+                said.append(f"{level}: opd is {side} {rival} ({each}; one number a student).")
+    return said
+
+
+def two_by_two(found: Findings, study: str, title: str) -> str | None:
+    """Estimator against policy."""
+    if found.studies.get(study) is None:
+        return None
+    rows = [
+        [estimator, spread(found.miou(study, on)), spread(found.miou(study, off))]
+        for estimator, on, off in (
+            ("sampled token", "opd", "op-rkd"), ("whole distribution, reverse KL", "opd-exact", "op-rkd-exact"),
+        )
+    ]  # fmt: skip
+    rows.append(["whole distribution, forward KL", "-", spread(found.miou(study, "op-fkd"))])
+    return table([title, "on policy", "off policy"], rows)
+
+
+def wording_table(found: Findings, number: int) -> str | None:
+    """Off-policy methods on annotated text that is complete, lacks the reasoning, or is worded otherwise."""
+    if found.studies.get(f"wording-{number}") is None:
+        return None
+    rows = [
+        [name, spread(found.miou(f"long-{number}", name, (0,))),
+         *(spread(found.miou(f"wording-{number}", f"{name}-{wording}")) for wording in ("lacks", "otherwise"))]
+        for name in ("op-rkd", "op-rkd-exact", "op-fkd", "sft")
+    ]  # fmt: skip
+    on_policy = [[name, spread(found.miou(f"long-{number}", name, (0,))), "the same", "the same"]
+                 for name in ("opd", "opd-exact", "grpo")]  # fmt: skip
+    head = [f"student-{number}, long answer", "complete", "lacks the reasoning", "worded otherwise"]
+    return table(head, [*on_policy, *rows])
+
+
+def scores_table(found: Findings, entries: Sequence[tuple[str, str, str]], head: str) -> str | None:
+    """(label, study, method) a row."""
+    rows = [[label, spread(found.miou(study, method))] for label, study, method in entries]
+    return None if all(row[1] == "-" for row in rows) else table([head, "mIoU (sd)"], rows)
+
+
+def teacher_miou(found: Findings, study: str, method: str) -> float | None:
+    """Of the teacher a method was judged by, on the test set."""
+    results = found.studies.get(study)
+    if results is None:
+        return None
+    for run in results["methods"].get(method, {}).get("runs", ()):
+        path = found.out / study / run["folder"] / "evaluation" / "teacher.json"
+        if path.exists():
+            return float(json.loads(path.read_text(encoding="utf-8"))["scores"]["miou"])
+    return None
+
+
+def ladder_table(found: Findings) -> str | None:
+    """Teacher against student, rung by rung."""
+    rungs = [("tiny-teacher", "main", "")] + [(f"teacher-{rung}", "ladder", f"-{rung}") for rung in "bcd"]
+    rows = []
+    for label, study, suffix in rungs:
+        teacher = teacher_miou(found, study, f"opd{suffix}")
+        if teacher is not None:
+            rows.append([label, f"{teacher:.3f}", spread(found.miou(study, f"opd{suffix}", (0, 1))),
+                         spread(found.miou(study, f"opd-exact{suffix}", (0, 1)))])  # fmt: skip
+    return table(["", "teacher", "opd", "opd-exact"], rows) if len(rows) > 1 else None
+
+
+def estimator_table(found: Findings) -> str | None:
+    """Spread of the gradient, accuracy and cost of every estimator and number of answers."""
+    results, gradients = found.studies.get("estimators"), found.measures.get("gradient_spread")
+    if results is None and gradients is None:
+        return None
+    names = list((gradients or results["methods"] if results else gradients) or ())
+    rows = []
+    for name in names:
+        noise = (gradients or {}).get(name)
+        cells = [name, f"{noise['noise_to_signal']:.2f}" if noise else "-", f"{noise['cosine']:.2f}" if noise else "-"]
+        study = "estimators" if results and name in results["methods"] else "main"
+        mious = found.miou(study, name, (0, 1))
+        cells.append(spread(mious))
+        source = found.studies.get(study)
+        cells.append(f"{seconds_of(source, name, decode=False):.0f}" if mious and source else "-")
+        rows.append(cells)
+    head = ["", "noise / signal of the gradient", "cosine of two draws", "mIoU (sd)", "CPU s without decoding"]
+    return table(head, rows)
+
+
+def exposure_table(found: Findings, study: str) -> str | None:
+    """KL to the teacher on own and on annotated prefixes."""
+    measured = found.measures.get(f"exposure-{study}")
+    if measured is None:
+        return None
+    rows = []
+    for name, each in measured.items():
+        own, annotated = each["own"]["mean"], each["annotated"]["mean"]
+        rows.append([name, f"{own:.3f}", f"{annotated:.3f}", f"{own / annotated:.2f}" if annotated else "-"])
+    return table(
+        [f"{study}: KL(student || teacher), nats a token", "own prefixes", "annotated prefixes", "ratio"], rows
+    )
+
+
+def position_table(found: Findings, study: str) -> str | None:
+    """The same position by position, on own prefixes."""
+    measured = found.measures.get(f"exposure-{study}")
+    if measured is None:
+        return None
+    shown = list(measured)
+    longest = max(len(each["own"]["by_position"]) for each in measured.values())
+    width = 1 if longest <= 20 else 4
+    rows = []
+    for start in range(0, longest, width):
+        cells = [f"{start + 1}" if width == 1 else f"{start + 1} to {min(start + width, longest)}"]
+        for name in shown:
+            for who in ("own", "annotated"):
+                some = measured[name][who]["by_position"][start : start + width]
+                count = sum(number for _, number in some)
+                cells.append(f"{sum(value * number for value, number in some) / count:.2f}" if count else "-")
+        rows.append(cells)
+    head = [f"{study}, token"] + [f"{name}, {who}" for name in shown for who in ("own", "annotated")]
+    return table(head, rows)
+
+
+def forgetting_table(results: Results) -> str:
+    """Side questions at every learning rate of the sweep."""
+    rates = sorted({each["learning_rate"] for each in results["sweep"]})
+    rows = []
+    for name in results["methods"]:
+        cells = [name]
+        for rate in rates:
+            values = [each["side_questions"]["accuracy"] for each in results["sweep"]
+                      if (each["method"], each["learning_rate"]) == (name, rate) and each["side_questions"]]  # fmt: skip
+            cells.append(spread(values))
+        rows.append(cells)
+    before = results["student_before"]["side_questions"]
+    low, high = before["interval"]
+    head = [f"right side questions (before: {before['accuracy']:.3f}, {low:.3f} to {high:.3f})"]
+    return table([*head, *(f"{rate:g}" for rate in rates)], rows)
+
+
+def cost_table(found: Findings) -> str | None:
+    """benchmarks/cost_against_grpo.py."""
+    cost = found.measures.get("cost")
+    if cost is None:
+        return None
+    seconds, ratios = cost["cpu_seconds"], cost["opd_over_grpo"]
+    rows = [[name.replace("_", ", "), f"{value:.1f}"] for name, value in seconds.items()]
+    head = [f"one prompt of {cost['prompt_tokens']} tokens, {cost['num_answers']} answers of {cost['answer_tokens']} "
+            "tokens for GRPO, one for OPD", "CPU s"]  # fmt: skip
+    shared = cost["shared_over_naive"]
+    said = [
+        f"Both recompute the prompt for every answer: OPD costs {ratios['both naive']:.2f} of GRPO; the paper "
+        "reports about a fifth.",
+        f"Both share one reading: OPD costs {ratios['both shared']:.2f} of GRPO. The method alone saves "
+        f"{'nothing' if ratios['both shared'] >= 1 else 'the rest'} there: the teacher's reading is what it pays for.",
+        f"The implementation: sharing makes GRPO {1 / shared['grpo']:.1f} times as fast and OPD "
+        f"{1 / shared['opd']:.1f} times.",
+        f"GRPO with a prefix cache in sampling only, as with an inference server: OPD here costs "
+        f"{ratios['shared over prefix']:.2f} of it.",
+    ]
+    return table(head, rows) + "\n\n" + bullets(said)
+
+
+def passing(found: Findings) -> str | None:
+    """Who passed the teacher that judged them, or the one that was there."""
+    rows = []
+    entries = [("opd, teacher-d", "ladder", "opd-d"), ("opd-exact, teacher-d", "ladder", "opd-exact-d"),
+               ("mixture, teacher-d, clean labels", "passing-clean", "mixture"),
+               ("mixture, teacher-d, noisy labels", "passing-audit", "mixture")]  # fmt: skip
+    for label, study, method in entries:
+        teacher, mious = teacher_miou(found, study, method), found.miou(study, method)
+        if teacher is not None and mious:
+            mean = sum(mious) / len(mious)
+            rows.append([label, f"{teacher:.3f}", spread(mious), "yes" if min(mious) > teacher else
+                         "on average" if mean > teacher else "no"])  # fmt: skip
+    for label, study in (("grpo, no teacher, clean labels", "noise-clean"), ("grpo, no teacher, noisy labels", "main")):
+        if mious := found.miou(study, "grpo", (0, 1)):
+            rows.append([label, "-", spread(mious), "-"])
+    return table(["", "teacher", "student (sd)", "passed"], rows) if rows else None
+
+
+def falsification_entries() -> list[tuple[str, str, str]]:
+    """The rows of the third section."""
+    words = {"shuffled": "scores shuffled among the tokens of an answer", "noise": "noise of the gap's size",
+             "early": "prefers low digits, 1 nat a digit", "blind": "a teacher that sees grey frames"}  # fmt: skip
+    return [("intact", "main", "opd"), *((text, "falsification", f"opd-{kind}") for kind, text in words.items())]
+
+
+def write(found: Findings) -> str:
+    """The document."""
+    main_study, long_study = found.studies["main"], found.studies["long-1"]
+    blocks: dict[str, list[str | None]] = {
+        "methods": [overview(main_study) if main_study else None],
+        "sweep": [sweep_table(main_study) if main_study else None, sweep_table(long_study) if long_study else None],
+        "noise": [
+            noise_table(found, "tiny-student", "noise", (0, 1)), noise_table(found, "student-1", "student-1", (0,)),
+            noise_table(found, "student-2", "student-2", (0,)), bullets(noise_verdict(found)),
+        ],
+        "two_by_two": [
+            two_by_two(found, "main", "short answer, tiny-student"),
+            two_by_two(found, "long-1", "long answer, student-1"),
+            two_by_two(found, "long-2", "long answer, student-2"),
+        ],
+        "long": [overview(long_study) if long_study else None],
+        "wording": [wording_table(found, 1), wording_table(found, 2)],
+        "cost": [cost_table(found)],
+        "falsification": [scores_table(found, falsification_entries(), "the teacher's signal"), ladder_table(found)],
+        "estimators": [estimator_table(found)],
+        "passing": [passing(found)],
+        "exposure": [exposure_table(found, "main"), exposure_table(found, "long-1"), position_table(found, "main"),
+                     position_table(found, "long-1")],
+        "forgetting": [forgetting_table(main_study) if main_study else None],
+    }  # fmt: skip
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    template = environment.from_string((Path(__file__).parent / "claims.md.j2").read_text(encoding="utf-8"))
+    return template.render({name: _joined(some) for name, some in blocks.items()})
+
+
+def _joined(blocks: Sequence[str | None]) -> str:
+    """What there is, and a word where something is missing."""
+    found = [block for block in blocks if block]
+    if len(found) < len(blocks):
+        found.append("*Not all of this has been run yet; what is missing is left out.*")
+    return "\n\n".join(found)
+
+
+def main() -> None:
+    """Write it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/claims"))
+    parser.add_argument("--document", type=Path, default=Path(__file__).resolve().parents[2] / "docs" / "CLAIMS.md")
+    arguments = parser.parse_args()
+    arguments.document.write_text(write(Findings(arguments.out)), encoding="utf-8")
+    print(arguments.document)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""A comparison from beginning to end with random models: who did how much, nothing done twice, nothing mixed up."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from video_opd.cli import main
+from video_opd.comparison import compare
+from video_opd.comparison.results import mean_ledger, read_results
+from video_opd.comparison.runs import Comparison
+from video_opd.comparison.sentences import sentences
+from video_opd.errors import ConfigurationError
+from video_opd.recipe.comparison import load_comparison
+
+TEXT = """
+name = "small"
+recipe = "recipe.toml"
+seeds = [0, 1]
+learning_rates = [1e-3, 3e-3]
+target_miou = 0.9
+
+[shared.schedule]
+evaluate_every = 1
+
+[methods.opd.method]
+name = "opd"
+[methods.grpo.method]
+name = "grpo"
+num_answers = 3
+[methods.sft.method]
+name = "sft"
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, models, world) -> Path:
+    """A folder with the recipe, the comparison, and everything it made in `out/`."""
+    folder = tmp_path_factory.mktemp("comparison")
+    recipe = {
+        "student": models["student"], "teacher": models["teacher"], "videos": world / "videos",
+        **{split: world / f"{split}.jsonl" for split in ("train", "validation", "test")},
+    }  # fmt: skip
+    (folder / "recipe.toml").write_text(RECIPE.format(**recipe))
+    (folder / "compare.toml").write_text(TEXT)
+    assert main(["compare", str(folder / "compare.toml"), "--out", str(folder / "out")]) == 0
+    return folder
+
+
+RECIPE = """
+name = "base"
+[student]
+model = "{student}"
+[teacher]
+model = "{teacher}"
+[data]
+videos = "{videos}"
+train = "{train}"
+validation = "{validation}"
+test = "{test}"
+workers = 0
+[prompt]
+template = "tiny"
+[video]
+max_frames = 64
+max_tokens = 64
+max_frame_tokens = 1
+[answers]
+max_new_tokens = 6
+[training]
+steps = 2
+batch_size = 4
+micro_batch_size = 2
+[schedule]
+probe_every = 0
+[compute]
+device = "cpu"
+threads = 1
+evaluation_batch_size = 4
+"""
+
+
+@pytest.fixture(scope="module")
+def results(finished) -> dict:
+    return json.loads((finished / "out" / "comparison.json").read_text())
+
+
+def test_every_method_ran_at_every_rate_and_with_every_seed(finished, results):
+    assert list(results["methods"]) == ["opd", "grpo", "sft"]
+    assert len(results["sweep"]) == 6
+    for name, method in results["methods"].items():
+        tried = {each["learning_rate"]: each["validation_miou"] for each in results["sweep"] if each["method"] == name}
+        best = max(tried.values())
+        assert method["learning_rate"] == min(rate for rate, miou in tried.items() if miou == best)
+        assert [run["seed"] for run in method["runs"]] == [0, 1]
+        assert [point["step"] for point in method["curve"]] == [0, 1, 2]
+        assert (finished / "out" / method["runs"][1]["folder"] / "report.html").exists()
+    assert (finished / "out" / "report.html").exists()
+
+
+def test_the_ledger_counts_what_was_done(results):
+    """Two steps of four prompts."""
+    ledgers = {name: method["ledger"] for name, method in results["methods"].items()}
+    for ledger in ledgers.values():
+        assert ledger["examples"] == 8
+        assert ledger["optimiser_steps"] == 2
+        assert ledger["work"]["student"]["prompt_passes"] == 8
+        assert set(ledger["cpu_seconds_by_phase"]) == {
+            "decode", "read", "answer", "teacher", "score", "backward", "step",
+        }  # fmt: skip
+        assert ledger["cpu_seconds_by_phase"]["decode"] > 0
+    written = {name: ledger["work"]["student"]["answers_written"] for name, ledger in ledgers.items()}
+    assert written == {"opd": 8, "grpo": 24, "sft": 0}
+    judged = {name: ledger["work"]["teacher"]["prompt_passes"] for name, ledger in ledgers.items()}
+    assert judged == {"opd": 8, "grpo": 0, "sft": 0}
+    assert ledgers["opd"]["answer_tokens_learned_from"] == ledgers["opd"]["work"]["student"]["tokens_written"]
+
+
+def test_all_runs_share_one_student_and_one_order_of_examples(finished):
+    """The same seed shows the same examples at the same step to every method."""
+    runs = finished / "out" / "runs"
+    for seed in (0, 1):
+        first = [
+            [json.loads(line)["id"] for line in path.read_text().splitlines()]
+            for path in sorted(runs.glob(f"*seed{seed}/answers.jsonl"))
+        ]
+        assert len(first) > 2
+        assert {ids[0] for ids in first} == {first[0][0]}
+    before = {path.read_text() for path in runs.glob("*/evaluation/student-before.json")}
+    assert len(before) == 1
+
+
+def test_the_same_command_again_does_nothing_again(finished, results, capsys):
+    journals = {path: path.stat().st_mtime_ns for path in finished.glob("out/runs/*/metrics.jsonl")}
+    assert main(["compare", str(finished / "compare.toml"), "--out", str(finished / "out"), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == results
+    assert "seed" not in printed.err
+    assert {path: path.stat().st_mtime_ns for path in finished.glob("out/runs/*/metrics.jsonl")} == journals
+
+
+def test_what_is_missing_is_done_and_comes_out_the_same(finished, results, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(finished / "out", out)
+    shutil.rmtree(out / results["methods"]["opd"]["runs"][1]["folder"])
+    recipe, tables = load_comparison(finished / "compare.toml")
+    again = compare(recipe, tables, out)
+    assert again["methods"]["opd"]["scores"] == results["methods"]["opd"]["scores"]
+    assert again["methods"]["opd"]["runs"][1]["curve"][1]["miou"] == pytest.approx(
+        results["methods"]["opd"]["runs"][1]["curve"][1]["miou"], abs=0
+    )
+
+
+def test_runs_that_saw_other_data_are_refused(finished, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(finished / "out", out)
+    recipe, tables = load_comparison(finished / "compare.toml")
+    comparison = Comparison(recipe=recipe, tables=tables, out=out)
+    finals = [run for run, _ in comparison.finals()]
+    finals[-1].marker.write_text('{"data_sha256": "of other manifests"}')
+    with pytest.raises(ConfigurationError, match="saw different data: the manifests changed between them"):
+        read_results(recipe, finals, [])
+
+
+def test_a_folder_of_another_comparison_is_refused(finished, capsys):
+    arguments = [
+        "compare",
+        str(finished / "compare.toml"),
+        "--out",
+        str(finished / "out"),
+        "--training.batch-size",
+        "2",
+    ]
+    assert main(arguments) == 2
+    assert "holds a run with another recipe (training.batch_size: 4 -> 2)" in capsys.readouterr().err
+
+
+def test_bad_comparisons_end_in_one_sentence(finished, tmp_path, capsys):
+    bad = {
+        "absent.toml": "cannot be read",
+        "lone.toml": "methods.opd.*ablation",
+        "group.toml": "num_answers = 1 with grpo",
+    }
+    shutil.copy(finished / "recipe.toml", tmp_path)
+    (tmp_path / "lone.toml").write_text(TEXT.replace('name = "opd"', 'name = "opd"\nablation = "deaf"'))
+    (tmp_path / "group.toml").write_text(TEXT.replace("num_answers = 3", "num_answers = 1"))
+    for name in bad:
+        assert main(["compare", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
+        assert "Traceback" not in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+class TestSentences:
+    """What is said follows from the numbers."""
+
+    @pytest.fixture
+    def told(self, results):
+        return copy.deepcopy(results)
+
+    def difference(self, told, mean, low, high) -> str:
+        told["differences"] = [{"one": "opd", "other": "grpo", "mean": mean, "interval": [low, high]}]
+        for name, seconds in (("opd", 71.0), ("grpo", 100.0)):
+            told["methods"][name]["ledger"]["cpu_seconds_by_phase"] = {"read": seconds}
+        return sentences(told)[0]
+
+    def test_a_difference_beyond_its_interval(self, told):
+        said = self.difference(told, 0.05, 0.03, 0.07)
+        assert said == "opd beats grpo by 0.050 ± 0.020 mIoU at 2 steps and costs 0.71 of its time."
+
+    def test_one_the_other_way_round(self, told):
+        said = self.difference(told, -0.05, -0.07, -0.03)
+        assert said == "grpo beats opd by 0.050 ± 0.020 mIoU at 2 steps; opd costs 0.71 of its time."
+
+    def test_none_that_shows(self, told):
+        said = self.difference(told, 0.01, -0.01, 0.03)
+        assert said.startswith("No difference between opd and grpo shows at 2 steps: +0.010 ± 0.020 mIoU")
+
+    def test_the_teacher_is_passed_only_beyond_the_interval(self, told):
+        told["teacher"]["scores"]["miou"] = 0.5
+        for name, method in told["methods"].items():
+            method["test_miou"] = {"mean": 0.55, "interval": [0.51 if name == "sft" else 0.45, 0.6]}
+        passed = [said for said in sentences(told) if "teacher" in said]
+        assert passed == ["sft passes the teacher, whose mIoU is 0.500."]
+
+    def test_the_target(self, told):
+        told["methods"]["opd"]["to_target"] = [{"step": 1, "cpu_seconds": 4.0}, None]
+        said = sentences(told)
+        assert "opd reaches a validation mIoU of 0.9 after 1 steps, 4 CPU seconds with 1 of its seeds." in said
+        assert "grpo does not reach a validation mIoU of 0.9." in said
+
+
+def test_a_mean_ledger_keeps_the_most_memory():
+    mean = mean_ledger([{"a": {"b": 1}, "extra_memory_bytes": 5}, {"a": {"b": 3, "c": 4}, "extra_memory_bytes": 9}])
+    assert mean == {"a": {"b": 2, "c": 2}, "extra_memory_bytes": 9}
