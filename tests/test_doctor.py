@@ -320,3 +320,25 @@ def test_a_judge_that_sees_something_else_gives_credit(patient, monkeypatch):
     monkeypatch.setattr(type(patient.student), "read", blind_when_judging)
     assert verdicts(checks._same_numbers, patient) == ["ok", "ok"]
     assert verdicts(checks._zero_credit, patient) == ["fail"]
+
+
+@pytest.mark.parametrize("name", ["sft", "op-rkd", "op-fkd", "grpo", "mixture"])
+def test_every_method_can_be_examined(recipe_file, name, capsys):
+    """Distillation from annotations is also asked whether the teacher knows their wording; a random one knows none."""
+    recipe_file.write_text(recipe_file.read_text() + f'\n[method]\nname = "{name}"\n')
+    main(["doctor", str(recipe_file), "--examples", "2", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    by_check = {finding["checked"]: finding["verdict"] for finding in report["findings"]}
+    wording = by_check.get("the annotated answers are in the teacher's wording")
+    assert wording == ("warn" if name in ("sft", "op-rkd", "op-fkd") else None)
+    assert by_check["a student that is its own teacher gets zero credit, through the method's own judgement"] == "ok"
+
+
+def test_a_recipe_without_a_teacher_is_examined_without_one(recipe_file, models, capsys):
+    text = recipe_file.read_text().replace(f'[teacher]\nmodel = "{models["teacher"]}"\n', "")
+    recipe_file.write_text(text + '\n[method]\nname = "grpo"\n')
+    assert main(["doctor", str(recipe_file), "--examples", "2", "--json"]) == 0
+    checked = " ".join(finding["checked"] for finding in json.loads(capsys.readouterr().out)["findings"])
+    assert "rough cost" in checked
+    assert "student: special tokens" in checked
+    assert "teacher" not in checked

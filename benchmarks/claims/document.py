@@ -262,8 +262,8 @@ def forgetting_table(results: Results) -> str:
     for name in results["methods"]:
         cells = [name]
         for rate in rates:
-            values = [each["side_questions"]["accuracy"] for each in results["sweep"]
-                      if (each["method"], each["learning_rate"]) == (name, rate) and each["side_questions"]]  # fmt: skip
+            runs = [each for each in results["sweep"] if (each["method"], each["learning_rate"]) == (name, rate)]
+            values = [each["side_questions"]["accuracy"] for each in runs if each["side_questions"]]
             cells.append(spread(values))
         rows.append(cells)
     before = results["student_before"]["side_questions"]

@@ -23,10 +23,12 @@ from video_opd.assemble import (
     refuse_early,
     to_be_rendered,
 )
+from video_opd.data.order import batch_at
 from video_opd.data.source import PromptSource
 from video_opd.evaluation.evaluate import Evaluation, evaluate
 from video_opd.evaluation.side_questions import ask
 from video_opd.grounding import write_predictions
+from video_opd.methods.wording import IMPROBABLE_NATS, surprise_at_wording
 from video_opd.policy.load import Policy
 from video_opd.recipe import Recipe
 from video_opd.report import write_report
@@ -99,6 +101,8 @@ def run_recipe(
             _test(parts, run, "teacher", parts.teacher, console, results, shared)
         if state.step:
             say(console, f"going on after step {state.step} of {parts.learner.total_steps}")
+        else:
+            _warn_of_wording(parts, console)
         train(parts, state, run)
         if parts.test:
             _test(parts, run, "student-after", parts.student, console, results, shared)
@@ -141,6 +145,26 @@ def _test(
     results[name.replace("-", "_")] = report["scores"]
     if "side_questions" in report:
         results.setdefault("side_questions", {})[name.replace("-", "_")] = report["side_questions"]
+
+
+def _warn_of_wording(parts: Parts, console: Console) -> None:
+    """Off-policy methods learn from annotated text: say so if the teacher would never write it."""
+    recipe = parts.recipe
+    if parts.teacher is None or not recipe.method.writes_annotations:
+        return
+    prompts = parts.source.prompts(batch_at(parts.train, 0, recipe.training.batch_size, recipe.seed))
+    prompts = prompts[: recipe.training.micro_batch_size]
+    if not prompts:
+        return
+    groups = parts.method.write(parts.student, parts.student.read(prompts), recipe.seed)
+    nats = surprise_at_wording(parts.teacher, prompts, groups)
+    if nats > IMPROBABLE_NATS:
+        say(
+            console,
+            f"warning: the teacher would hardly write the annotated answers: one word costs it {nats:.0f} nats, such "
+            f"as in {groups[0].answers[0].text!r}. Put them into its words with method.answer, or use opd, which "
+            "needs none.",
+        )
 
 
 def _ask_side_questions(parts: Parts, policy: Policy, shared: Shared) -> dict[str, Any]:

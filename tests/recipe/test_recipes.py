@@ -42,7 +42,7 @@ def small(models, world) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", SINGLE, ids=lambda path: path.stem)
-def test_a_recipe_takes_a_step(path, models, world, tmp_path):
+def test_a_recipe_takes_a_step(path, models, world, tmp_path, capsys):
     from video_opd.session import run_recipe
 
     for_world = small(models, world)
@@ -63,6 +63,9 @@ def test_a_recipe_takes_a_step(path, models, world, tmp_path):
         0 if recipe.method.writes_annotations else 2 * getattr(recipe.method, "num_answers", 1)
     )
     assert (tmp_path / "run" / "report.html").exists()
+    # A teacher with random weights would write no text at all.
+    warned = "the teacher would hardly write the annotated answers" in capsys.readouterr().err
+    assert warned == recipe.method.writes_annotations
 
 
 @pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.stem)
