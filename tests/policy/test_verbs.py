@@ -158,6 +158,39 @@ def test_eight_answers_from_one_reading(policy, prompts):
     assert [g.answers for g in again] == [g.answers for g in groups]
 
 
+def test_answers_to_one_prompt_do_not_see_each_other(policy, prompts):
+    """They go through the model in one row; each scores as it does alone, padded prompts and lengths included."""
+    lengths = [len(prompt) for prompt in prompts]
+    pair = [prompts[lengths.index(min(lengths))], prompts[lengths.index(max(lengths))]]
+    reading = policy.read(pair)
+    groups = policy.answer(reading, count=3, sampling=SAMPLING)
+    cut = [
+        AnswerGroup(prompt_id=group.prompt_id, answers=tuple(shortened(a, 2 + 3 * i) for i, a in enumerate(group)))
+        for group in groups
+    ]
+    together = policy.score(reading, cut, distribution=True)
+    for number, prompt in enumerate(pair):
+        for place, answer in enumerate(cut[number]):
+            alone = policy.score(
+                policy.read([prompt]), [AnswerGroup(prompt_id=prompt.id, answers=(answer,))], distribution=True
+            )
+            row = together.distribution[3 * number + place, : len(answer)]
+            assert torch.allclose(row, alone.distribution[0], atol=1e-4)
+
+
+def shortened(answer: Answer, length: int) -> Answer:
+    return replace(
+        answer, token_ids=answer.token_ids[:length], sampler_logprobs=answer.sampler_logprobs[:length], truncated=True
+    )
+
+
+def test_several_answers_are_the_ones_that_one_by_one_would_be(policy, prompts):
+    """The first of eight is the only one of one; each draws from its own stream."""
+    one = policy.answer(policy.read(prompts[:3]), sampling=SAMPLING)
+    eight = policy.answer(policy.read(prompts[:3]), count=8, sampling=SAMPLING)
+    assert [g.answers[0].token_ids for g in one] == [g.answers[0].token_ids for g in eight]
+
+
 def test_an_answer_is_a_function_of_seed_and_prompt_not_of_its_batch(policy, prompts):
     together = policy.answer(policy.read(prompts[:4]), sampling=SAMPLING)
     reverse = policy.answer(policy.read(prompts[:4][::-1]), sampling=SAMPLING)

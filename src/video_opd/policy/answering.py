@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from video_opd.policy.reading import Reading
+from video_opd.policy.reading import Reading, of_answers
 from video_opd.policy.support import TokenSupport
 from video_opd.seeds import generator
 from video_opd.vocabulary import Answer, AnswerGroup, Sampling
@@ -24,15 +25,15 @@ def answer(
     Sampling is from the untruncated policy: temperature 1, no top-p, no top-k, whatever the checkpoint's generation
     config says. An answer ends with the end-of-turn token, which is kept, or is flagged as truncated.
     """
-    rows = reading.detach().repeat(count)
-    cache, ids = rows.cache(), rows.head_ids
-    uniforms = None if sampling.greedy else _uniforms(rows, sampling).to(ids.device)
+    cache, ids = reading.detach().cache(), reading.head_ids.repeat_interleave(count)
+    prompt_ids = [prompt.id for prompt in reading.prompts for _ in range(count)]
+    uniforms = None if sampling.greedy else _uniforms(prompt_ids, sampling).to(ids.device)
     alive = torch.ones_like(ids, dtype=torch.bool)
     tokens: list[Tensor] = []
     logprobs: list[Tensor] = []
     for step in range(sampling.max_new_tokens):
-        inputs = rows.answer_inputs(ids[:, None], start=step)
-        logits = model(**inputs, past_key_values=cache, use_cache=True).logits[:, -1]
+        inputs = reading.answer_inputs(ids.reshape(-1, count, 1), start=step)
+        logits = of_answers(model(**inputs, past_key_values=cache, use_cache=True).logits, count)[:, 0]
         distribution = support.log_softmax(logits)
         ids = distribution.argmax(dim=-1) if uniforms is None else _inverse_cdf(distribution, uniforms[:, step])
         tokens.append(ids)
@@ -40,18 +41,18 @@ def answer(
         alive &= ids != support.end_token_id
         if not alive.any():
             break
-    return _groups(rows, count, torch.stack(tokens, dim=1), torch.stack(logprobs, dim=1), support, tokenizer)
+    return _groups(prompt_ids, count, torch.stack(tokens, dim=1), torch.stack(logprobs, dim=1), support, tokenizer)
 
 
-def _uniforms(rows: Reading, sampling: Sampling) -> Tensor:
+def _uniforms(prompt_ids: Sequence[str], sampling: Sampling) -> Tensor:
     """(N, max_new_tokens) float64 in [0, 1): one stream per answer, whatever batch it is written in."""
     written: Counter[str] = Counter()
     streams = []
-    for prompt in rows.prompts:
+    for id in prompt_ids:
         # The n-th answer to a prompt: one of several, or that of an example which is in the batch twice.
-        rng = generator(sampling.seed, "answer", prompt.id, written[prompt.id])
+        rng = generator(sampling.seed, "answer", id, written[id])
         streams.append(rng.random(sampling.max_new_tokens))
-        written[prompt.id] += 1
+        written[id] += 1
     return torch.from_numpy(np.stack(streams))
 
 
@@ -63,15 +64,15 @@ def _inverse_cdf(distribution: Tensor, uniform: Tensor) -> Tensor:
 
 
 def _groups(
-    rows: Reading, count: int, tokens: Tensor, logprobs: Tensor, support: TokenSupport, tokenizer: Any
+    prompt_ids: Sequence[str], count: int, tokens: Tensor, logprobs: Tensor, support: TokenSupport, tokenizer: Any
 ) -> tuple[AnswerGroup, ...]:
     answers = []
-    for prompt, ids, scores in zip(rows.prompts, tokens.tolist(), logprobs.tolist(), strict=True):
+    for prompt_id, ids, scores in zip(prompt_ids, tokens.tolist(), logprobs.tolist(), strict=True):
         ended = support.end_token_id in ids
         length = ids.index(support.end_token_id) + 1 if ended else len(ids)
         answers.append(
             Answer(
-                prompt_id=prompt.id,
+                prompt_id=prompt_id,
                 token_ids=tuple(ids[:length]),
                 sampler_logprobs=tuple(scores[:length]),
                 text=tokenizer.decode(ids[:length], skip_special_tokens=True),

@@ -39,37 +39,42 @@ class Reading:
         """The same keys and values, cut off from the graph."""
         return replace(self, keys_values=tuple((keys.detach(), values.detach()) for keys, values in self.keys_values))
 
-    def repeat(self, count: int) -> Reading:
-        """Every prompt `count` times in a row, for several answers each."""
-        if count == 1:
-            return self
-        return Reading(
-            prompts=tuple(prompt for prompt in self.prompts for _ in range(count)),
-            keys_values=tuple(
-                (keys.repeat_interleave(count, dim=0), values.repeat_interleave(count, dim=0))
-                for keys, values in self.keys_values
-            ),
-            context_mask=self.context_mask.repeat_interleave(count, dim=0),
-            head_ids=self.head_ids.repeat_interleave(count),
-            head_positions=self.head_positions.repeat_interleave(count),
-        )
-
     def cache(self) -> DynamicCache:
         """A cache of its own that starts where the prompt ends; appending to it leaves the reading as it is."""
         return DynamicCache(self.keys_values)
 
-    def answer_inputs(self, row_ids: Tensor, *, start: int = 0) -> dict[str, Tensor]:
-        """Model inputs for columns `start` … of the answer rows (head token first), given the ids there, (B, L)."""
-        batch, length = row_ids.shape
-        device = row_ids.device
-        offsets = torch.arange(start, start + length, device=device)
-        seen = torch.ones(batch, start + length, dtype=torch.bool, device=device)
+    def answer_inputs(self, ids: Tensor, *, start: int = 0) -> dict[str, Tensor]:
+        """Model inputs for columns `start` … of the answers' rows (head token first), given the ids there, (B, G, L).
+
+        The G answers to a prompt go through the model as branches of one tree: in one row, token by token, all answers'
+        first tokens, then all their second ones, each seeing the prompt and its own answer. So the prompt's keys and
+        values are there once, however many answers share them.
+        """
+        batch, group, length = ids.shape
+        offsets = torch.arange(start, start + length, device=ids.device).repeat_interleave(group)
         return {
-            "input_ids": row_ids,
+            "input_ids": ids.transpose(1, 2).reshape(batch, length * group),
             # Text after the video: the three axes of the rotary position advance together.
             "position_ids": (self.head_positions[:, None] + offsets).expand(3, -1, -1),
-            "attention_mask": torch.cat([self.context_mask, seen], dim=1),
+            "attention_mask": self._answer_mask(group, start, length),
         }
+
+    def _answer_mask(self, group: int, start: int, length: int) -> Tensor:
+        """Which columns of the cache and of the new tokens are seen: (B, columns) for one answer a prompt, which the
+        model makes causal itself; (B, 1, new tokens, columns) for several."""
+        batch, device = self.context_mask.shape[0], self.context_mask.device
+        columns = torch.arange((start + length) * group, device=device)
+        if group == 1:
+            return torch.cat([self.context_mask, torch.ones_like(columns).bool().expand(batch, -1)], dim=1)
+        new = columns[start * group :, None]
+        own = (columns % group == new % group) & (columns <= new)
+        context = self.context_mask[:, None, None, :].expand(-1, -1, len(new), -1)
+        return torch.cat([context, own.expand(batch, 1, -1, -1)], dim=-1)
+
+
+def of_answers(outputs: Tensor, group: int) -> Tensor:
+    """What the model gave at the tokens of `answer_inputs`, (B, L * G, …), answer by answer: (B * G, L, …)."""
+    return outputs.unflatten(1, (-1, group)).transpose(1, 2).flatten(0, 1)
 
 
 def read(model: Any, prompts: Sequence[Prompt], *, grad: bool, pad_token_id: int) -> Reading:

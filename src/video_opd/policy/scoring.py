@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from video_opd.policy.reading import Reading
+from video_opd.policy.reading import Reading, of_answers
 from video_opd.policy.support import TokenSupport
 from video_opd.vocabulary import AnswerGroup, TokenScores, flatten
 
@@ -31,8 +31,8 @@ def score(
     sizes = {len(group.answers) for group in groups}
     if asked != answered or len(sizes) != 1:
         raise ValueError(f"a reading of {asked} cannot score answers to {answered} in groups of {sorted(sizes)}")
-    rows, answers = reading.repeat(sizes.pop()), flatten(groups)
-    device = rows.head_ids.device
+    size, answers = sizes.pop(), flatten(groups)
+    device = reading.head_ids.device
     tokens = pad_sequence(
         [torch.tensor(answer.token_ids) for answer in answers], batch_first=True, padding_value=support.end_token_id
     ).to(device)
@@ -40,9 +40,10 @@ def score(
     mask = torch.arange(tokens.shape[1], device=device) < lengths[:, None]
 
     # The shift: the head and all answer tokens but the last go in; what comes out at each place is the next token's.
-    row_ids = torch.cat([rows.head_ids[:, None], tokens[:, :-1]], dim=1)
-    logits = model(**rows.answer_inputs(row_ids), past_key_values=rows.cache(), use_cache=True).logits
-    logprobs = support.log_softmax(logits)
+    heads = reading.head_ids.repeat_interleave(size)
+    row_ids = torch.cat([heads[:, None], tokens[:, :-1]], dim=1).unflatten(0, (-1, size))
+    logits = model(**reading.answer_inputs(row_ids), past_key_values=reading.cache(), use_cache=True).logits
+    logprobs = of_answers(support.log_softmax(logits), size)
     return TokenScores(
         answers=answers,
         logprobs=logprobs.gather(2, tokens[:, :, None])[:, :, 0].masked_fill(~mask, 0.0),
