@@ -155,6 +155,23 @@ def two_by_two(found: Findings, study: str, title: str) -> str | None:
     return table([title, "on policy", "off policy"], rows)
 
 
+def thinking_table(found: Findings) -> str | None:
+    """The same student with the short answer and with the one that writes down what it sees first."""
+    rows = []
+    for name in METHODS:
+        cells = [name]
+        for number in (1, 2):
+            cells += [
+                spread(found.miou(f"student-{number}", name, (0,))),
+                spread(found.miou(f"long-{number}", name, (0,))),
+            ]
+        rows.append(cells)
+    if all(cell == "-" for row in rows for cell in row[1:]):
+        return None
+    head = [f"student-{number}, {answer}" for number in (1, 2) for answer in ("short", "long")]
+    return table(["mIoU, seed 0", *head], rows)
+
+
 def wording_table(found: Findings, number: int) -> str | None:
     """Off-policy methods on annotated text that is complete, lacks the reasoning, or is worded otherwise."""
     if found.studies.get(f"wording-{number}") is None:
@@ -336,6 +353,7 @@ def write(found: Findings) -> str:
             two_by_two(found, "long-2", "long answer, student-2"),
         ],
         "long": [overview(long_study) if long_study else None],
+        "thinking": [thinking_table(found)],
         "wording": [wording_table(found, 1), wording_table(found, 2)],
         "cost": [cost_table(found)],
         "falsification": [scores_table(found, falsification_entries(), "the teacher's signal"), ladder_table(found)],
