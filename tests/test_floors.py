@@ -19,7 +19,7 @@ FLOORS = (
     ("data", "policy", "recipe"),
     ("methods", "runs"),
     ("training", "evaluation", "report"),
-    ("assemble", "session", "demo", "doctor"),
+    ("assemble", "session", "demo", "doctor", "comparison"),
     ("cli", "commands", "terminal"),
 )
 """Rooms (a module or a package directly under the package) from the ground up; see the tree in the README."""

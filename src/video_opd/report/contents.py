@@ -157,19 +157,27 @@ def _read_evaluations(folder: Path, notices: list[str]) -> list[Evaluation]:
     evaluations = []
     for path in sorted(folder.glob("*.json")):
         try:
-            evaluations.append(_evaluation(path.stem, _mapping(json.loads(path.read_bytes()))))
+            evaluations.append(as_evaluation(path.stem, mapping(json.loads(path.read_bytes()))))
         except (OSError, ValueError) as error:
             notices.append(f"evaluation/{path.name} is left out: {error}.")
     return evaluations
 
 
-def _evaluation(stem: str, found: Mapping[str, Any]) -> Evaluation:
-    scores = {key: number(value) for key, value in _mapping(found.get("scores")).items()}
+def as_evaluation(stem: str, found: Mapping[str, Any]) -> Evaluation:
+    """What an evaluation said, as far as it can be understood.
+
+    Args:
+        stem: its name, if it does not say another.
+
+    Raises:
+        ValueError: without an mIoU it is none.
+    """
+    scores = {key: number(value) for key, value in mapping(found.get("scores")).items()}
     num_queries = scores.pop("num_queries", None)
     if scores.get("miou") is None:
         raise ValueError("it holds no mIoU")
-    spans = {key: _span(value) for key, value in _mapping(found.get("intervals")).items()}
-    constant = _mapping(found.get("best_constant"))
+    intervals = {key: interval(value) for key, value in mapping(found.get("intervals")).items()}
+    constant = mapping(found.get("best_constant"))
     step = number(found.get("step"))
     return Evaluation(
         name=str(found.get("name", stem)),
@@ -177,12 +185,12 @@ def _evaluation(stem: str, found: Mapping[str, Any]) -> Evaluation:
         split=str(found.get("split", "")),
         num_queries=None if num_queries is None else int(num_queries),
         scores={key: value for key, value in scores.items() if value is not None},
-        intervals={key: (span.start_s, span.end_s) for key, span in spans.items() if span is not None},
+        intervals={key: ends for key, ends in intervals.items() if ends is not None},
         constant_span=_span(constant.get("span")),
         constant_miou=number(constant.get("miou")),
         convention={
             str(key): value if isinstance(value, str) else json.dumps(value)
-            for key, value in _mapping(found.get("convention")).items()
+            for key, value in mapping(found.get("convention")).items()
         },
     )
 
@@ -208,10 +216,10 @@ def _answers(rows: Iterable[Mapping[str, Any]]) -> Iterable[SampledAnswer]:
 
 def _tokens(row: Mapping[str, Any]) -> tuple[Token, ...]:
     """Tokens with their numbers. A list of another length than the tokens' belongs to something else: not shown."""
-    texts = [str(text) for text in _list(row.get("tokens"))]
+    texts = [str(text) for text in listed(row.get("tokens"))]
     columns = []
     for key in ("credit", "sampler_logprobs", "teacher_logprobs"):
-        values = [number(value) for value in _list(row.get(key))]
+        values = [number(value) for value in listed(row.get(key))]
         columns.append(values if len(values) == len(texts) else [None] * len(texts))
     return tuple(
         Token(text=text, credit=credit, sampler_logprob=sampler, teacher_logprob=teacher)
@@ -247,21 +255,29 @@ def _choose_examples(answers: Iterable[SampledAnswer]) -> list[tuple[SampledAnsw
     return [(answer,) for answer in [*list(early.values())[:_NUM_PAIRS], *list(late.values())[:_NUM_PAIRS]]]
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def mapping(value: object) -> Mapping[str, Any]:
+    """The value if it is a table, else an empty one."""
     return value if isinstance(value, Mapping) else {}
 
 
-def _list(value: object) -> list[Any]:
+def listed(value: object) -> list[Any]:
+    """The value if it is a list, else an empty one."""
     return value if isinstance(value, list) else []
 
 
-def _span(value: object) -> Span | None:
+def interval(value: object) -> tuple[float, float] | None:
+    """The value if it is a list of two numbers."""
     if isinstance(value, list) and len(value) == 2:
-        start_s, end_s = number(value[0]), number(value[1])
-        if start_s is not None and end_s is not None:
-            return Span(start_s, end_s)
+        low, high = number(value[0]), number(value[1])
+        if low is not None and high is not None:
+            return low, high
     return None
 
 
+def _span(value: object) -> Span | None:
+    ends = interval(value)
+    return None if ends is None else Span(*ends)
+
+
 def _spans(value: object) -> tuple[Span, ...]:
-    return tuple(span for span in map(_span, _list(value)) if span is not None)
+    return tuple(span for span in map(_span, listed(value)) if span is not None)

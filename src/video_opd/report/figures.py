@@ -134,7 +134,8 @@ def line_chart(
     if band:
         outline = [(x, low) for x, low, _ in band] + [(x, high) for x, _, high in reversed(band)]
         parts.append(Markup('<path class="band" d="{}Z"/>').format(axes.path(outline)))
-    parts += [ruled(axes, rule) for rule in rules]
+    # A curve that climbs leaves room above on the left and below on the right.
+    parts += [ruled(axes, rule, left=rule.style == "teacher", above=rule.style == "teacher") for rule in rules]
     if len(points) > _MANY:
         parts.append(Markup('<path class="faint" d="{}"/>').format(axes.path(_thin(points))))
         parts.append(Markup('<path class="line" d="{}"/>').format(axes.path(_thin(smooth(points)))))
@@ -233,11 +234,9 @@ def _top_without_outliers(values: Sequence[float]) -> float:
     return 1.5 * ordinary if few else max(values)
 
 
-def ruled(axes: Axes, rule: Rule) -> Markup:
-    """A rule with its label."""
+def ruled(axes: Axes, rule: Rule, *, left: bool, above: bool) -> Markup:
+    """A rule with its label at one of its ends."""
     _, y = axes.at(axes.x[0], rule.y)
-    # A curve that climbs leaves room above on the left and below on the right.
-    left = rule.style == "teacher"
     return Markup(
         '<line class="rule {}" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/><text class="{}" x="{}" y="{:.1f}">{}</text>'
     ).format(
@@ -248,7 +247,7 @@ def ruled(axes: Axes, rule: Rule) -> Markup:
         y,
         "start" if left else "end",
         _LEFT + 4 if left else axes.width - axes.right - 4,
-        y - 6 if left else y + 15,
+        y - 6 if above else y + 15,
         rule.label,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ from video_opd.runs.durable import write_durably
 
 def fill(template: str, **parts: Any) -> str:
     """A template of this folder with its parts, as text; whatever is not markup already is escaped."""
+    return _environment().get_template(template).render(version=__version__, **parts)
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -24,7 +30,7 @@ def fill(template: str, **parts: Any) -> str:
     )
     environment.filters["duration"] = duration
     environment.filters["kept_together"] = _kept_together
-    return environment.get_template(template).render(version=__version__, **parts)
+    return environment
 
 
 def write_page(path: Path, text: str) -> Path:

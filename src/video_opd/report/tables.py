@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+_NOTHING = Markup("")
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -16,7 +18,7 @@ class Cell:
     notes: tuple[str, ...] = ()
     style: str = ""
     """CSS class."""
-    image: Markup = Markup("")
+    image: Markup = _NOTHING
     """In place of the value."""
 
 
@@ -27,7 +29,7 @@ class Row:
     who: str
     cells: list[Cell]
     note: str = ""
-    key: Markup = Markup("")
+    key: Markup = _NOTHING
     """By which it is known in the figures."""
 
 

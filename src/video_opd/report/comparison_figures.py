@@ -1,0 +1,238 @@
+"""Pictures of several methods at once. A method is known by the shape of its marks as much as by its colour."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from video_opd.report.figures import Axes, Points, Rule, drawing, ruled, short, ticks
+
+_NUM_COLOURS = 8
+"""`s0` to `s7` of `comparison.css`."""
+_MOST_POINTS, _MOST_MARKS = 200, 8
+"""Of one line: more points than that are not seen, and more marks hide what is under them."""
+_LABEL_HEIGHT, _LABEL_LETTERS = 15.5, 14
+_LETTER = 7.0
+"""About how wide a letter is."""
+_UNITS = ((180.0, "s", 1.0), (3 * 3600.0, "min", 60.0), (math.inf, "h", 3600.0))
+"""Up to how many seconds: a unit, and its seconds."""
+
+
+def _turned(corners: int, angle: float, size: float = 1.0) -> list[tuple[float, float]]:
+    steps = (angle + 2 * math.pi * corner / corners for corner in range(corners))
+    return [(size * math.cos(step), size * math.sin(step)) for step in steps]
+
+
+def _star(points: int, inner: float) -> list[tuple[float, float]]:
+    outside, inside = _turned(points, -math.pi / 2, 1.3), _turned(points, -math.pi / 2 + math.pi / points, inner)
+    return [corner for pair in zip(outside, inside, strict=True) for corner in pair]
+
+
+_SHAPES = (
+    _turned(20, 0.0),  # as good as a circle
+    _turned(4, math.pi / 4, 1.2),
+    _turned(3, -math.pi / 2, 1.35),
+    _turned(4, 0.0, 1.35),
+    _turned(3, math.pi / 2, 1.35),
+    _star(4, 0.6),
+    _star(5, 0.55),
+)
+"""Seven: with eight colours no two methods look alike before the 57th."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One method's line, with the band it lies in."""
+
+    name: str
+    number: int
+    """Of the method: decides how it looks."""
+    points: Points
+    band: Sequence[tuple[float, float, float]]
+    """(x, low, high)."""
+
+
+def mark(number: int, across: float, down: float, title: str = "", radius: float = 4.0) -> Markup:
+    """What the method of this number is known by, at a place of the canvas."""
+    corners = _SHAPES[number % len(_SHAPES)]
+    path = "M" + "L".join(f"{across + radius * x:.1f} {down + radius * y:.1f}" for x, y in corners) + "Z"
+    told = Markup("<title>{}</title>").format(title) if title else Markup("")
+    return Markup('<path class="mark s{}" d="{}">{}</path>').format(number % _NUM_COLOURS, path, told)
+
+
+def key(number: int) -> Markup:
+    """A piece of the method's line with its mark, to stand before its name."""
+    style = number % _NUM_COLOURS
+    return Markup(
+        '<svg class="key" viewBox="0 0 26 12" aria-hidden="true"><path class="line s{}" d="M1 6H25"/>{}</svg>'
+    ).format(style, mark(number, 13, 6))
+
+
+def unit_of(seconds: float) -> tuple[str, float]:
+    """The unit to write times up to this one in, and how many seconds it has."""
+    return next((name, size) for most, name, size in _UNITS if seconds <= most)
+
+
+def curves(
+    title: str, series: Sequence[Series], *, rules: Sequence[Rule] = (), x_unit: str = "step", labelled: bool = False
+) -> Markup:
+    """Several methods, each with its band.
+
+    Args:
+        title: read out in place of the picture.
+        series: at least one, with a point each.
+        rules: horizontal lines to compare with.
+        x_unit: of the x axis.
+        labelled: names stand beside the lines, at the right.
+    """
+    reach = [point for each in series for point in each.points]
+    reach += [(x, y) for each in series for x, *ends in each.band for y in ends]
+    reach += [(reach[0][0], rule.y) for rule in rules]
+    ys = [y for _, y in reach]
+    margin = 34 + _LETTER * max(len(_label(each)) for each in series) if labelled else 20.0
+    axes = Axes.around(reach, y_range=(min(ys), max(ys)), height=310.0, right=margin, x_unit=x_unit)
+    parts = [axes.frame()]
+    parts += [_band(axes, each) for each in series if len(each.band) > 1]
+    # The first method is drawn last: the others are compared with it.
+    parts += [_line(axes, each, x_unit) for each in reversed(series)]
+    parts += _rules(axes, rules, series)
+    return drawing(axes, title, [*parts, *(_labels(axes, series) if labelled else ())])
+
+
+def _band(axes: Axes, series: Series) -> Markup:
+    band = [series.band[index] for index in _spaced(len(series.band), _MOST_POINTS)]
+    outline = [(x, low) for x, low, _ in band] + [(x, high) for x, _, high in reversed(band)]
+    return Markup('<path class="span s{}" d="{}Z"/>').format(series.number % _NUM_COLOURS, axes.path(outline))
+
+
+def _line(axes: Axes, series: Series, x_unit: str) -> Markup:
+    points = [series.points[index] for index in _spaced(len(series.points), _MOST_POINTS)]
+    marked = [series.points[index] for index in _spaced(len(series.points), _MOST_MARKS)]
+    where = "{} {}" if x_unit == "step" else "{1} {0}"
+    marks = [mark(series.number, *axes.at(x, y), f"{series.name}, {where.format(x_unit, short(x))}: {y:.3f}")
+             for x, y in marked]  # fmt: skip
+    style = series.number % _NUM_COLOURS
+    return Markup('<path class="line s{}" d="{}"/>{}').format(style, axes.path(points), Markup("").join(marks))
+
+
+def _spaced(length: int, most: int) -> list[int]:
+    """At most about `most` of the indices, evenly spaced and the last among them."""
+    return sorted({*range(0, length, math.ceil(length / most)), length - 1})
+
+
+def _rules(axes: Axes, rules: Sequence[Rule], series: Sequence[Series]) -> list[Markup]:
+    """Rules with their labels wherever these hide least."""
+    ink = [axes.at(*point) for each in series for point in _along(each.points)]
+    drawn = []
+    for rule in rules:
+        boxes = {(left, above): _label_box(axes, rule, left=left, above=above)
+                 for left in (True, False) for above in (True, False)}  # fmt: skip
+        hidden = {
+            place: sum(low <= across <= high and top <= down <= bottom for across, down in ink)
+            for place, (low, high, top, bottom) in boxes.items()
+        }
+        left, above = min(hidden, key=lambda place: hidden[place])
+        low, high, top, bottom = boxes[left, above]
+        ink += [(low + (high - low) * part / 50, (top + bottom) / 2) for part in range(51)]  # for the next not to hide
+        drawn.append(ruled(axes, rule, left=left, above=above))
+    return drawn
+
+
+def _along(points: Points) -> list[tuple[float, float]]:
+    """Places all along a line."""
+    parts = [part / 20 for part in range(21)]
+    return [
+        (x + part * (next_x - x), y + part * (next_y - y))
+        for (x, y), (next_x, next_y) in itertools.pairwise(points)
+        for part in parts
+    ]
+
+
+def _label_box(axes: Axes, rule: Rule, *, left: bool, above: bool) -> tuple[float, float, float, float]:
+    """From and to where a label reaches, across and down."""
+    (start, down), (end, _) = axes.at(axes.x[0], rule.y), axes.at(axes.x[1], rule.y)
+    width = _LETTER * len(rule.label) + 8
+    return (
+        *((start, start + width) if left else (end - width, end)),
+        *((down - 20, down - 2) if above else (down + 2, down + 20)),
+    )
+
+
+def _labels(axes: Axes, series: Sequence[Series]) -> list[Markup]:
+    """Names beside the ends of the lines, moved apart as far as they must be; none if there is no room for all."""
+    low, high = axes.at(axes.x[1], axes.y[1])[1], axes.at(axes.x[1], axes.y[0])[1]
+    if len(series) * _LABEL_HEIGHT > high - low:
+        return []
+    ordered = sorted(series, key=lambda each: axes.at(*each.points[-1])[1])
+    ends = [axes.at(*each.points[-1]) for each in ordered]
+    places = spread([y for _, y in ends], _LABEL_HEIGHT, low, high)
+    edge = axes.width - axes.right
+    return [
+        Markup('<path class="lead s{}" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/><text x="{:.1f}" y="{:.1f}">{}</text>').format(
+            each.number % _NUM_COLOURS, across + 6, down, edge + 20, at, edge + 24, at + 4.5, _label(each)
+        )
+        for each, (across, down), at in zip(ordered, ends, places, strict=True)
+    ]
+
+
+def _label(series: Series) -> str:
+    return series.name if len(series.name) <= _LABEL_LETTERS else series.name[: _LABEL_LETTERS - 1] + "…"
+
+
+def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Places as near as can be to the wanted ones (ascending), `gap` apart and between `low` and `high`.
+
+    Without their gaps the places must only not fall: that is isotonic regression, solved by pooling neighbours.
+    """
+    pools: list[tuple[float, int]] = []
+    for index, place in enumerate(wanted):
+        mean, size = place - index * gap, 1
+        while pools and pools[-1][0] > mean:
+            other_mean, other_size = pools.pop()
+            mean, size = (mean * size + other_mean * other_size) / (size + other_size), size + other_size
+        pools.append((mean, size))
+    last = high - (len(wanted) - 1) * gap
+    bases = [min(max(mean, low), last) for mean, size in pools for _ in range(size)]
+    return [base + index * gap for index, base in enumerate(bases)]
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """A common horizontal scale for strips as wide as their place, one above the other, zero among them."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def around(cls, values: Sequence[float]) -> Strip:
+        """Zero and all values, with some room at both ends."""
+        low, high = min(0.0, *values), max(0.0, *values)
+        room = 0.08 * (high - low) or 1.0
+        return cls(low - room, high + room)
+
+    def at(self, value: float) -> str:
+        """Where a value lies."""
+        return f"{100 * (value - self.low) / (self.high - self.low):.2f}%"
+
+    def scale(self) -> Markup:
+        """Round numbers where they lie."""
+        inside = [tick for tick in ticks(self.low, self.high, 5) if self.low <= tick <= self.high]
+        texts = [
+            Markup('<text x="{}" y="13">{}</text>').format(self.at(tick), short(tick).replace("-", "−"))
+            for tick in inside
+        ]
+        return Markup('<svg class="forest scale" aria-hidden="true">{}</svg>').format(Markup("").join(texts))
+
+    def whisker(self, title: str, mean: float, interval: tuple[float, float]) -> Markup:
+        """A dot with its interval beside the line of zero; a ring if the interval holds zero."""
+        low, high = interval
+        style = "ring" if low <= 0 <= high else "dot"
+        return Markup(
+            '<svg class="forest" role="img" aria-label="{}"><line class="origin" x1="{z}" x2="{z}" y1="0" y2="100%"/>'
+            '<line class="whisker" x1="{}" x2="{}" y1="50%" y2="50%"/>'
+            '<circle class="{}" cx="{}" cy="50%" r="4.5"/></svg>'
+        ).format(title, self.at(low), self.at(high), style, self.at(mean), z=self.at(0.0))
