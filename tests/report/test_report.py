@@ -344,6 +344,17 @@ def test_timelines_lie_where_the_spans_are(run: Path) -> None:
     assert '<rect class="student" x="90.00%" width="10.00%"' in page
 
 
+def test_the_gap_is_shown_in_each_part_of_an_answer_that_has_one(run: Path) -> None:
+    assert "Where student and teacher differ" not in text_of(page_of(run))
+    regions = {"digits": {"mean": 0.75, "num_tokens": 8}, "format": {"mean": float("nan"), "num_tokens": 0}}
+    write_lines(run / "metrics.jsonl", [metrics_row(step, reverse_kl_by_region=regions) for step in (1, 2)])
+    shown = text_of(page_of(run))
+    assert "In the times" in shown
+    assert "From 0.75 to 0.75." in shown
+    assert "In the words around them" not in shown
+    assert "In the reasoning" not in shown
+
+
 def test_a_line_passes_through_its_points() -> None:
     image = line_chart("t", [(0.0, 0.0), (10.0, 1.0)], y_range=(0.0, 1.0))
     # 480 x 240 less the margins: 48 left, 20 right, 14 above, 26 below

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,7 @@ def render(contents: RunContents) -> str:
         facts=facts(contents),
         main_figures=[figure for figure in main_figures(contents, standing) if figure],
         small_figures=small_figures(contents),
+        region_figures=region_figures(contents),
         phases=phases,
         phase_bar=figures.stacked_bar("Where the time went", [(phase.colour, phase.share) for phase in phases]),
         examples=examples.cards(contents.examples),
@@ -220,6 +221,19 @@ _SMALL = (
         "with the held-out curve. If it climbs alone, the student learns the training set by heart.",
     ),
     _SmallMultiple(
+        key="reward",
+        heading="Reward",
+        caption="What the student's answers earned, mean over a step's. Good: it climbs, and the held-out curve with "
+        "it.",
+    ),
+    _SmallMultiple(
+        key="groups_without_spread",
+        heading="Groups without spread",
+        reading=_at_most,
+        caption="Prompts whose answers all earned the same: they gave no gradient. If most are such, the questions are "
+        "too hard or too easy for this student.",
+    ),
+    _SmallMultiple(
         key="format_rate",
         heading="Answers that name a span",
         y_range=(0.0, 1.0),
@@ -267,9 +281,29 @@ _SMALL = (
 )
 
 
+_BY_REGION = tuple(
+    _SmallMultiple(key=f"reverse_kl_by_region.{region}.mean", heading=heading, caption=caption)
+    for region, heading, caption in (
+        ("thinking", "In the reasoning", "What comes before the final answer."),
+        ("digits", "In the times", "The digits of start and end: what was seen, and when."),
+        ("format", "In the words around them", "Falls first; if it stays, the two were taught different wordings."),
+        ("end", "At the end of turn", "If it stays, one of the two stops earlier than the other."),
+    )
+)
+
+
+def region_figures(contents: RunContents) -> list[Figure]:
+    """How far student and teacher are apart in each part of an answer."""
+    return _drawn(contents, _BY_REGION)
+
+
 def small_figures(contents: RunContents) -> list[Figure]:
     """The vital signs that were recorded."""
-    recorded = ((small, contents.series(small.key)) for small in _SMALL)
+    return _drawn(contents, _SMALL)
+
+
+def _drawn(contents: RunContents, wanted: Sequence[_SmallMultiple]) -> list[Figure]:
+    recorded = ((small, contents.series(small.key)) for small in wanted)
     return [
         Figure(
             heading=small.heading,

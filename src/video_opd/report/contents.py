@@ -90,13 +90,20 @@ class RunContents:
     notices: list[str]
 
     def series(self, key: str) -> list[tuple[float, float]]:
-        """(step, value) wherever the value is a finite number."""
-        values = ((row["step"], number(row.get(key))) for row in self.rows)
+        """(step, value) wherever the value is a finite number; a dotted key leads into the tables of a row."""
+        values = ((row["step"], number(_at(row, key))) for row in self.rows)
         return [(float(step), value) for step, value in values if value is not None]
 
     def total(self, key: str) -> float:
         """The sum over all steps."""
         return sum(value for _, value in self.series(key))
+
+
+def _at(row: Any, key: str) -> Any:
+    """What stands under a dotted key, None where there is nothing."""
+    for part in key.split("."):
+        row = row.get(part) if isinstance(row, Mapping) else None
+    return row
 
 
 def read_run(path: Path) -> RunContents:
