@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -55,18 +55,28 @@ class Shared:
 
     memories: PromptMemories = field(default_factory=dict)
     """Prompts that were rendered before."""
-    untrained: Path | None = None
-    """Folder of a run whose evaluations of the untrained student and of the teacher hold for the next one too."""
+    evaluated: dict[tuple[str, str], Path] = field(default_factory=dict)
+    """By name of an evaluation and model that no run changes: the folder in which it lies."""
 
-    UNTRAINED: ClassVar = ("student-before", "teacher", "validation-000000")
+    @staticmethod
+    def untouched(recipe: Recipe) -> list[tuple[str, str]]:
+        """Evaluations that depend on a model as it is loaded and on nothing a method does."""
+        names = [("student-before", recipe.student.model), ("validation-000000", recipe.student.model)]
+        return names + ([("teacher", recipe.teacher.model)] if recipe.teacher else [])
 
-    def take_over(self, run: RunDirectory) -> None:
-        """Copy those evaluations into a run's folder, where it has none of its own."""
-        if self.untrained is not None:
-            for name in self.UNTRAINED:
-                for file in sorted(RunDirectory(self.untrained).evaluation.glob(f"{name}.*")):
-                    if not (run.evaluation / file.name).exists():
-                        write_durably(run.evaluation / file.name, file.read_bytes())
+    def take_over(self, recipe: Recipe, run: RunDirectory) -> None:
+        """Copy what earlier runs found about the same untouched models into a run's folder, where it has none."""
+        for name, model in self.untouched(recipe):
+            folder = self.evaluated.get((name, model))
+            for file in sorted(folder.glob(f"{name}.*")) if folder else ():
+                if not (run.evaluation / file.name).exists():
+                    write_durably(run.evaluation / file.name, file.read_bytes())
+
+    def note(self, recipe: Recipe, run: RunDirectory) -> None:
+        """A finished run, for those that come after it."""
+        for name, model in self.untouched(recipe):
+            if (run.evaluation / f"{name}.json").exists():
+                self.evaluated.setdefault((name, model), run.evaluation)
 
 
 def run_recipe(
@@ -90,7 +100,7 @@ def run_recipe(
     ) as run:
         if to_be_rendered(recipe):
             say(console, "rendering the tiny world's clips")
-        shared.take_over(run)
+        shared.take_over(recipe, run)
         parts, state = assemble(recipe, run, shared.memories)
         results: dict[str, Any] = {}
         if parts.test:
@@ -110,6 +120,7 @@ def run_recipe(
             id, reason = next(iter(state.set_aside.items()))
             say(console, f"{len(state.set_aside)} examples were set aside, such as {id}: {reason}")
         write_report(run.path)
+        shared.note(recipe, run)
         return results | {"steps": state.step, "train_seconds": state.seconds, "run": str(run.path)}
 
 

@@ -134,6 +134,43 @@ def test_all_runs_share_one_student_and_one_order_of_examples(finished):
     assert len(before) == 1
 
 
+def test_scores_of_untouched_models_are_taken_over_only_for_the_same_model(finished, models, tmp_path):
+    """A method with another teacher is not shown the first one's scores."""
+    folder = tmp_path
+    shutil.copy(finished / "recipe.toml", folder)
+    text = TEXT.replace("learning_rates = [1e-3, 3e-3]", "").replace("seeds = [0, 1]", "seeds = [0]")
+    text = (
+        text[: text.index("[methods.grpo")]
+        + f"""
+[methods.itself.method]
+name = "opd"
+[methods.itself.teacher]
+model = "{models["student"]}"
+[methods.again.method]
+name = "opd"
+estimator = "exact"
+"""
+    )
+    (folder / "compare.toml").write_text(text)
+    recipe, tables = load_comparison(folder / "compare.toml")
+    results = compare(recipe, tables, folder / "out")
+
+    def teacher_of(name):
+        run = folder / "out" / results["methods"][name]["runs"][0]["folder"]
+        return json.loads((run / "evaluation" / "teacher.json").read_text())["model"]
+
+    assert teacher_of("opd") == teacher_of("again") == models["teacher"]
+    assert teacher_of("itself") == models["student"]
+
+
+def test_what_is_wrong_with_the_last_method_is_known_before_the_first_is_run(finished, tmp_path, capsys):
+    shutil.copy(finished / "recipe.toml", tmp_path)
+    (tmp_path / "compare.toml").write_text(TEXT.replace('name = "sft"', 'name = "sft"\nanswer = "{begin}"'))
+    assert main(["compare", str(tmp_path / "compare.toml"), "--out", str(tmp_path / "out")]) == 2
+    assert "cannot be filled in" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_same_command_again_does_nothing_again(finished, results, capsys):
     journals = {path: path.stat().st_mtime_ns for path in finished.glob("out/runs/*/metrics.jsonl")}
     assert main(["compare", str(finished / "compare.toml"), "--out", str(finished / "out"), "--json"]) == 0

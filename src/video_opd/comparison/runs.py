@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from video_opd.assemble import environment, prepare_data, sha256_of_data
+from video_opd.assemble import environment, prepare_data, refuse_early, sha256_of_data
 from video_opd.comparison.results import Run, read_results
 from video_opd.recipe import Recipe
 from video_opd.recipe.comparison import ComparisonRecipe, recipe_of
@@ -88,8 +88,9 @@ def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict
     comparison = Comparison(recipe=recipe, tables=tables, out=out)
     plans = [comparison.run(method, rate, recipe.seeds[0]) for method in recipe.methods
              for rate in recipe.learning_rates or (None,)]  # fmt: skip
-    for _, each in plans:  # every recipe is understood before the first is run
-        prepare_data(each)
+    for _, each in plans:  # what is wrong with the last recipe is known before the first is run
+        refuse_early(each)
+    prepare_data(plans[0][1])
     _finish(comparison, list(comparison.sweep()))
     _finish(comparison, list(comparison.finals()))
     results = read_results(recipe, [run for run, _ in comparison.finals()], [run for run, _ in comparison.sweep()])
@@ -100,13 +101,15 @@ def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict
 
 def _finish(comparison: Comparison, runs: list[tuple[Run, Recipe]]) -> None:
     """Do every run that nobody has done, and wait for those that others are doing."""
-    waiting = runs
+    waiting, told = runs, set[Path]()
     while waiting:
         held = []
-        for number, (run, recipe) in enumerate(waiting):
-            if not run.is_finished:
-                say(comparison.console, f"{run.method}, learning rate {run.learning_rate:g}, seed {run.seed}: "
-                    f"{number + 1} of {len(waiting)}")  # fmt: skip
+        for run, recipe in waiting:
+            if not run.is_finished and run.folder not in told:
+                number = sum(other.is_finished for other, _ in runs) + 1
+                what = f"{run.method}, learning rate {run.learning_rate:g}, seed {run.seed}"
+                say(comparison.console, f"{what}: {number} of {len(runs)}")
+                told.add(run.folder)
             try:
                 _do(comparison, run, recipe)
             except RunInUse:
@@ -127,5 +130,4 @@ def _do(comparison: Comparison, run: Run, recipe: Recipe) -> None:
         run.folder.parent.mkdir(parents=True, exist_ok=True)
         run_recipe(recipe, run.folder, evaluate_teacher=True, shared=comparison.shared)
         write_durably(run.marker, json.dumps({"data_sha256": sha256_of_data(recipe)}).encode())
-    if recipe.teacher is not None or comparison.shared.untrained is None:
-        comparison.shared.untrained = run.folder
+    comparison.shared.note(recipe, run.directory)
