@@ -71,9 +71,9 @@ def studies(models: Path) -> dict[str, Study]:
     mixture: dict[str, Method] = {"mixture": {"name": "mixture"}}
     weak = {name: str(models / "teacher-d") for name in ("mixture",)}
     return {
-        "main": Study(methods=METHODS, seeds=(0, 1, 2), rates=(2e-4, 5e-4, 1e-3)),
+        "main": Study(methods=METHODS, seeds=(0, 1, 2), rates=(1e-4, 2e-4, 5e-4, 1e-3)),
         "long-1": Study(
-            methods=METHODS, seeds=(0, 1), rates=(2e-4, 5e-4, 1e-3), student=students["student-1"], template="tiny-long"
+            methods=METHODS, seeds=(0, 1), rates=(1e-4, 2e-4, 5e-4, 1e-3), student=students["student-1"], template="tiny-long"
         ),
         "wording-1": Study(
             methods=reworded, seeds=(0,), student=students["student-1"], **long,
