@@ -73,7 +73,8 @@ def studies(models: Path) -> dict[str, Study]:
     return {
         "main": Study(methods=METHODS, seeds=(0, 1, 2), rates=(1e-4, 2e-4, 5e-4, 1e-3)),
         "long-1": Study(
-            methods=METHODS, seeds=(0, 1), rates=(1e-4, 2e-4, 5e-4, 1e-3), student=students["student-1"], template="tiny-long"
+            methods=METHODS, seeds=(0, 1), rates=(1e-4, 2e-4, 5e-4, 1e-3), student=students["student-1"],
+            template="tiny-long",
         ),
         "wording-1": Study(
             methods=reworded, seeds=(0,), student=students["student-1"], **long,

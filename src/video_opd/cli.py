@@ -210,8 +210,8 @@ def _add_looking(commands: Commands[_Parser]) -> None:
     command.add_argument("--ground-truth", type=Path, required=True, help="manifest")
     _json(command)
 
-    command = _command(commands, "report", "write report.html of a run", "video-opd report runs/demo")
-    command.add_argument("run", type=Path, help="run folder")
+    command = _command(commands, "report", "write report.html of a run or a comparison", "video-opd report runs/demo")
+    command.add_argument("run", type=Path, help="folder")
 
 
 def _add_data(commands: Commands[_Parser]) -> None:

@@ -207,10 +207,11 @@ def metrics(arguments: argparse.Namespace, _: Overrides) -> int:
 
 def report(arguments: argparse.Namespace, _: Overrides) -> int:
     """Write report.html."""
-    from video_opd.report import write_report
+    from video_opd.report import write_comparison_report, write_report
 
+    is_comparison = (arguments.run / "comparison.json").exists()
     with writing(arguments.run / "report.html"):
-        print(write_report(arguments.run))
+        print(write_comparison_report(arguments.run) if is_comparison else write_report(arguments.run))
     return 0
 
 

@@ -28,7 +28,7 @@ from video_opd.data.source import PromptSource
 from video_opd.evaluation.evaluate import Evaluation, evaluate
 from video_opd.evaluation.side_questions import ask
 from video_opd.grounding import write_predictions
-from video_opd.methods.wording import IMPROBABLE_NATS, surprise_at_wording
+from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, surprise_at_wording
 from video_opd.policy.load import Policy
 from video_opd.recipe import Recipe
 from video_opd.report import write_report
@@ -163,17 +163,15 @@ def _warn_of_wording(parts: Parts, console: Console) -> None:
     recipe = parts.recipe
     if parts.teacher is None or not recipe.method.writes_annotations:
         return
-    prompts = parts.source.prompts(batch_at(parts.train, 0, recipe.training.batch_size, recipe.seed))
-    prompts = prompts[: recipe.training.micro_batch_size]
+    prompts = parts.source.prompts(batch_at(parts.train, 0, recipe.training.batch_size, recipe.seed)[:NUM_WORDED])
     if not prompts:
         return
-    groups = parts.method.write(parts.student, parts.student.read(prompts), recipe.seed)
-    nats = surprise_at_wording(parts.teacher, prompts, groups)
+    nats, example = surprise_at_wording(parts.method.write, parts.student, parts.teacher, prompts)
     if nats > IMPROBABLE_NATS:
         say(
             console,
             f"warning: the teacher would hardly write the annotated answers: one word costs it {nats:.0f} nats, such "
-            f"as in {groups[0].answers[0].text!r}. Put them into its words with method.answer, or use opd, which "
+            f"as in {example!r}. Put them into its words with method.answer, or use opd, which "
             "needs none.",
         )
 

@@ -43,9 +43,9 @@ def show_comparison(results: dict[str, Any], out: Path) -> None:
     for name, method in results["methods"].items():
         miou, cells = method.get("test_miou"), ["-", "-", "-"]
         if miou is not None:
-            low, high = miou["interval"]
+            reach = " - ".join(f"{end:.3f}" for end in miou["interval"] or ())
             rate = method["scores"]["format_rate"]["mean"]
-            cells = [f"{miou['mean']:.3f} ({miou['sd_over_seeds']:.3f})", f"{low:.3f} - {high:.3f}", f"{rate:.3f}"]
+            cells = [f"{miou['mean']:.3f} ({miou['sd_over_seeds']:.3f})", reach or "-", f"{rate:.3f}"]
         seconds = sum(method["ledger"][f"{results['time']}_by_phase"].values())
         table.add_row(escape(name), f"{method['learning_rate']:g}", *cells, f"{seconds:.0f}")
     Console().print(table)

@@ -170,7 +170,8 @@ class TokenLosses:
     loss: Tensor
     """(B, T) with gradient; the learner sums it over the answers' tokens."""
     credit: Tensor
-    """(B, T): what each token was worth, for the record; minus the sampled reverse KL for distillation."""
+    """(B, T): what each token was worth, for the record; for distillation minus the sampled reverse KL, less its
+    expectation where a baseline is used."""
     clamped: Tensor
     """(B, T): 1 where a bound on the credit or on the importance ratio held."""
 

@@ -203,6 +203,31 @@ def test_runs_that_saw_other_data_are_refused(finished, tmp_path):
         read_results(recipe, finals, [])
 
 
+def test_other_data_are_noticed_before_anything_is_run(finished, tmp_path, world, capsys):
+    """A manifest that changed, and one run that is missing: nothing is trained, and no old score is taken over."""
+    shutil.copytree(world, tmp_path / "world")
+    for name in ("recipe.toml", "compare.toml"):
+        text = (finished / name).read_text().replace(str(world), str(tmp_path / "world"))
+        (tmp_path / name).write_text(text)
+    arguments = ["compare", str(tmp_path / "compare.toml"), "--out", str(tmp_path / "out"), "--methods", "sft",
+                 "--seeds", "0", "--learning-rates"]  # fmt: skip
+    assert main(arguments) == 0
+    test = tmp_path / "world" / "test.jsonl"
+    test.write_text("".join(test.read_text().splitlines(keepends=True)[:2]))
+    capsys.readouterr()
+    assert main([*arguments[:-3], "--seeds", "0", "1", "--learning-rates"]) == 2
+    assert "saw other data: the manifests have changed since" in capsys.readouterr().err
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 1
+
+
+def test_the_report_of_a_comparison_can_be_written_again(finished, capsys):
+    page = finished / "out" / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+    assert main(["report", str(finished / "out")]) == 0
+    assert page.read_bytes() == before
+
+
 def test_a_folder_of_another_comparison_is_refused(finished, capsys):
     arguments = [
         "compare",
@@ -219,15 +244,19 @@ def test_a_folder_of_another_comparison_is_refused(finished, capsys):
 def test_bad_comparisons_end_in_one_sentence(finished, tmp_path, capsys):
     bad = {
         "absent.toml": "cannot be read",
-        "lone.toml": "methods.opd.*ablation",
+        "lone.toml": "methods.opd: method.ablation = 'deaf'",
         "group.toml": "num_answers = 1 with grpo",
+        "target.toml": "nobody looks on the way",
     }
     shutil.copy(finished / "recipe.toml", tmp_path)
     (tmp_path / "lone.toml").write_text(TEXT.replace('name = "opd"', 'name = "opd"\nablation = "deaf"'))
     (tmp_path / "group.toml").write_text(TEXT.replace("num_answers = 3", "num_answers = 1"))
-    for name in bad:
+    (tmp_path / "target.toml").write_text(TEXT.replace("evaluate_every = 1", "evaluate_every = 0"))
+    for name, message in bad.items():
         assert main(["compare", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
-        assert "Traceback" not in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert message in said
+        assert len(said.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -257,16 +286,32 @@ class TestSentences:
         assert said.startswith("No difference between opd and grpo shows at 2 steps: +0.010 ± 0.020 mIoU")
 
     def test_the_teacher_is_passed_only_beyond_the_interval(self, told):
-        told["teacher"]["scores"]["miou"] = 0.5
-        for name, method in told["methods"].items():
-            method["test_miou"] = {"mean": 0.55, "interval": [0.51 if name == "sft" else 0.45, 0.6]}
-        passed = [said for said in sentences(told) if "teacher" in said]
-        assert passed == ["sft passes the teacher, whose mIoU is 0.500."]
+        gaps = {"opd": (0.01, -0.02, 0.04), "grpo": (-0.05, -0.07, -0.03), "sft": (0.05, 0.03, 0.07)}
+        for name, (mean, *interval) in gaps.items():
+            told["methods"][name]["over_its_teacher"] = {"mean": mean, "interval": interval}
+        assert [said for said in sentences(told) if "teacher" in said] == [
+            "opd is not to be told from its teacher: +0.010 ± 0.030 mIoU.",
+            "grpo stays behind its teacher by 0.050 ± 0.020 mIoU.",
+            "sft passes its teacher by 0.050 ± 0.020 mIoU.",
+        ]
+
+    def test_one_seed_settles_nothing(self, told):
+        told["differences"] = [{"one": "opd", "other": "grpo", "mean": 0.3, "interval": None}]
+        assert "which settles nothing" in sentences(told)[0]
+
+    def test_forgetting_is_a_change_beyond_chance(self, told):
+        told["student_before"] = {"side_questions": {"accuracy": 0.8, "num_questions": 200}}
+        for name, after in (("opd", 0.6), ("grpo", 0.77), ("sft", 0.95)):
+            told["methods"][name]["side_questions"] = {"mean": after, "sd": 0.01}
+        verdicts = [said for said in sentences(told) if "side questions" in said]
+        assert [verdict.split(" side")[0] for verdict in verdicts] == [
+            "opd forgets some of the", "grpo shows no change on the", "sft gains on the",
+        ]  # fmt: skip
 
     def test_the_target(self, told):
         told["methods"]["opd"]["to_target"] = [{"step": 1, "cpu_seconds": 4.0}, None]
         said = sentences(told)
-        assert "opd reaches a validation mIoU of 0.9 after 1 steps, 4 CPU seconds with 1 of its seeds." in said
+        assert "opd is at a validation mIoU of 0.9 by step 1 and 4 CPU seconds with 1 of its seeds." in said
         assert "grpo does not reach a validation mIoU of 0.9." in said
 
 

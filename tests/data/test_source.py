@@ -77,8 +77,9 @@ def test_sources_share_a_memory_and_not_their_annotations(videos, renderer, exam
         assert again.pixel_values is first.pixel_values
         with pytest.raises(EngineError, match="no usable video"):
             source.prompts([replace(examples[0], query="something else")])
-    assert memory.cpu_seconds(relabelled) == memory.cpu_seconds(examples[0]) > 0
-    assert memory.cpu_seconds(examples[1]) == 0
+    assert memory.cost([relabelled]) == memory.cost([examples[0]])
+    assert min(memory.cost([relabelled])) > 0
+    assert memory.cost([examples[1]]) == (0, 0)
 
 
 def test_the_processor_is_used_by_one_thread_at_a_time(videos, examples, processor):

@@ -20,7 +20,14 @@ from video_opd.methods.rewards import TaskReward
 from video_opd.methods.sft import SupervisedFineTuning
 from video_opd.methods.wording import IMPROBABLE_NATS, surprise_at_wording
 from video_opd.methods.writers import AnnotationWrites, StudentWrites
-from video_opd.objectives import group_credit, masked_sum, without_spread
+from video_opd.objectives import (
+    clipped_policy_gradient,
+    group_credit,
+    masked_sum,
+    mixed_credit,
+    reference_penalty,
+    without_spread,
+)
 from video_opd.policy.load import load_policy
 from video_opd.recipe import TrainingSettings
 from video_opd.training.learner import Learner
@@ -191,6 +198,12 @@ def test_neither_part_of_a_mixture_drowns_the_other(student, teacher, prompts):
     _, rich = gradient(student, Mixture(distillation=opd, reward=Rich(), weight=1.0), prompts[:4])
     one, other = poor.batches[0], rich.batches[0]
     assert torch.allclose(one.losses.credit, other.losses.credit, atol=2e-3)
+    # Nor does a teacher that is far away, or one that the student has all but become.
+    mask, task = torch.ones(4, 3, dtype=torch.bool), group_credit(torch.tensor([[0.0, 1, 2, 3]]), divide_by_std=True)
+    near = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    for factor, size in ((10.0, 10 * near.square().mean().sqrt().item()), (1e-6, 0.1)):
+        mixed = mixed_credit(factor * near, task, mask, weight=1.0, least_size=0.1)
+        assert torch.allclose(mixed - factor * near, size * task.reshape(4, 1).expand(4, 3), rtol=1e-4, atol=1e-5)
     alone = gradient(student, opd, prompts[:4])[1].batches[0].losses.credit
     added = (one.losses.credit - alone)[one.answer_mask]
     size = alone[one.answer_mask].square().mean().sqrt().item()
@@ -239,7 +252,9 @@ def test_the_long_form_writes_down_what_is_seen(student, prompts):
     assert text.startswith(f"Seen {bits}. The event happens in ")
 
 
-@pytest.mark.parametrize("form", ["{begin}", "{0}", "{start:x}", "{start", "{start.nothing}"])
+@pytest.mark.parametrize(
+    "form", ["{begin}", "{0}", "{start:x}", "{start", "{start.nothing}", "{start[0]}", "{start:9999999999999}"]
+)
 def test_a_form_that_cannot_be_filled_in_is_refused(student, prompts, form):
     writes = AnnotationWrites(template=replace(TEMPLATES["tiny"], answer=form))
     with pytest.raises(ConfigurationError, match="cannot be filled in"):
@@ -271,10 +286,29 @@ def test_sft_is_cross_entropy(student, prompts):
     assert outcome.loss == pytest.approx(loss.item(), rel=1e-4)
     assert_equal_gradients(seen, {n: p.grad for n, p in by_hand.model.named_parameters()})
     row = metrics_row(outcome, student)
-    assert "reverse_kl" not in row
-    assert "reward" not in row
+    assert row["annotation_nll"] == pytest.approx(loss.item(), rel=1e-4)
+    assert row.keys().isdisjoint({"reverse_kl", "gap_on_annotations", "reward", "entropy", "miou", "format_rate"})
     assert set(answer_rows(outcome, student, 1)[0]) >= {"tokens", "credit"}
     assert "teacher_logprobs" not in answer_rows(outcome, student, 1)[0]
+
+
+def test_the_clip_by_hand():
+    """Ratio 1.5 and 0.5, credit +2 and -2, clip 0.2: only moves in the direction the credit asked for are held."""
+    learner = torch.tensor([[1.5, 0.5, 1.5, 0.5]]).log().requires_grad_()
+    credit = torch.tensor([[2.0, 2.0, -2.0, -2.0]])
+    loss, held = clipped_policy_gradient(learner, torch.zeros(1, 4), credit, 0.2)
+    assert loss.tolist()[0] == pytest.approx([-2.4, -1.0, 3.0, 1.6])
+    assert held.tolist() == [[1.0, 0.0, 0.0, 1.0]]
+    loss.sum().backward()
+    assert learner.grad.tolist()[0] == pytest.approx([0.0, -1.0, 3.0, 0.0])
+
+
+def test_the_penalty_is_the_kl_in_expectation():
+    """Over three words, all enumerated."""
+    policy, reference = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.2, 0.2, 0.6])
+    each = reference_penalty(policy.log()[None], reference.log()[None])[0]
+    assert (each >= 0).all()
+    assert (policy * each).sum().item() == pytest.approx((policy * (policy / reference).log()).sum().item())
 
 
 class Watched:
@@ -301,8 +335,10 @@ def test_a_clipped_ratio_gives_no_more_gradient(student, prompts):
         seen = []
         watched = Watched(method, seen)
         settings = TrainingSettings(batch_size=4, micro_batch_size=4, learning_rate=3e-3, updates_per_batch=4)
-        Learner(mine, settings, total_steps=1).step(prompts[:4], watched, step=0, seed=SEED)
+        outcome = Learner(mine, settings, total_steps=1).step(prompts[:4], watched, step=0, seed=SEED)
         held[name] = seen
+        recorded = metrics_row(outcome, mine)["clamped_share"]
+        assert recorded == pytest.approx(sum(seen) / len(seen), rel=0.05)
     assert held["tight"][0] == held["wide"][0] == 0.0
     assert held["tight"][-1] > 0.2
     assert held["wide"][-1] == 0.0
@@ -383,6 +419,7 @@ def test_a_wording_the_teacher_does_not_know_is_noticed(world, processor):
     forms = {"own": TEMPLATES["tiny"].answer, "other": "From {start:.1f} to {end:.1f} s it is there."}
     for name, form in forms.items():
         writes = AnnotationWrites(template=replace(TEMPLATES["tiny"], answer=form))
-        costs[name] = surprise_at_wording(teacher, prompts, writes(teacher, teacher.read(prompts), 0))
+        costs[name], example = surprise_at_wording(writes, teacher, teacher, prompts)
+        assert example.startswith("The event" if name == "own" else "From")
     assert costs["own"] < 0.3 * IMPROBABLE_NATS
     assert costs["other"] > 1.5 * IMPROBABLE_NATS

@@ -125,7 +125,9 @@ METHOD_MISTAKES = [
     ('name = "grpo"\nnum_answers = 1', r"num_answers = 1 with grpo: .* a group of one is always worth its own mean"),
     ('name = "mixture"\nnum_answers = 1', "num_answers = 1 with mixture"),
     ('name = "mixture"\nestimator = "exact"', r"method\.estimator = 'exact'"),
-    ('name = "grpo"\nestimator = "exact"', r"unknown key method\.estimator"),
+    ('name = "grpo"\nestimator = "exact"', r"method\.estimator: this method has no such setting"),
+    ('name = "op-rkd"\nestimator = "baseline"', r"method\.estimator = 'baseline'"),
+    ('name = "opd"\nestimator = "exact"\ncredit_clamp = 2', "credit_clamp bounds the credit of sampled tokens"),
     ('name = "ppo"', r"method\.name = 'ppo': no method has that name\. Choose one of grpo, mixture, "),
     ('name = "grpo"\nreward = "giou"', r"method\.reward = 'giou'"),
     ('name = "opd"\nablation = "noise"\nestimator = "exact"', "ablation = noise replaces the credit of sampled tokens"),
@@ -145,9 +147,7 @@ def test_a_method_that_asks_a_teacher_wants_one(tmp_path):
     with pytest.raises(ConfigurationError, match="opd asks a teacher, and the recipe has no table"):
         load_recipe(write(tmp_path, "bare", text))
     bare = text.replace('[method]\nname = "opd"\nestimator = "sampled"', '[method]\nname = "sft"\n#')
-    with pytest.raises(ConfigurationError, match=r"probe_every measures the distance to a teacher"):
-        load_recipe(write(tmp_path, "bare", bare))
-    assert load_recipe(tmp_path / "bare.toml", {"schedule.probe_every": "0"}).teacher is None
+    assert load_recipe(write(tmp_path, "bare", bare)).teacher is None
 
 
 def test_a_reward_for_a_form_that_the_template_does_not_ask_for_is_refused(recipe_file):
@@ -166,6 +166,31 @@ def test_an_annotated_answer_that_cannot_be_filled_in_is_refused_before_the_mode
     recipe_file.write_text(recipe_file.read_text() + '\n[method]\nname = "sft"\nanswer = "{begin}"\n')
     with pytest.raises(ConfigurationError, match="cannot be filled in"):
         refuse_early(load_recipe(recipe_file))
+    for timeless in ("''", "soon", "'{start:.1f}'", "'until {end}'", "'{start:.0s}'"):
+        with pytest.raises(ConfigurationError, match=r"does not name both the start and the end|cannot be filled in"):
+            refuse_early(load_recipe(recipe_file, {"method.answer": timeless}))
+    refuse_early(load_recipe(recipe_file, {"method.answer": "from {start} to {end}"}))
+
+
+def test_words_of_your_own_keep_the_form_of_the_template(recipe_file):
+    from video_opd.assemble import template_of
+
+    user = "{video} Think first: when is {query}?"
+    recipe = load_recipe(recipe_file, {"prompt.template": "tiny-long", "prompt.user": user})
+    template = template_of(recipe.prompt)
+    assert template.user == user
+    assert template.answer_starts == " The event"
+    assert template.form is not None
+
+
+def test_another_method_on_the_command_line_starts_its_table_anew():
+    recipe = load_recipe(RECIPES / "tiny-opd.toml", {"method.num_answers": "4", "method.name": "grpo"})
+    assert (recipe.method.name, recipe.method.num_answers) == ("grpo", 4)
+    assert load_recipe(RECIPES / "tiny-grpo.toml", {"method.name": "sft"}).method.name == "sft"
+    exact = load_recipe(RECIPES / "tiny-op-rkd.toml", {"method.name": "op-rkd", "method.estimator": "exact"})
+    assert exact.method.estimator == "exact"
+    with pytest.raises(ConfigurationError, match=r"method\.estimator: this method has no such setting"):
+        load_recipe(RECIPES / "tiny-grpo.toml", {"method.estimator": "exact"})
 
 
 COMPARISON = 'name = "c"\nrecipe = "tiny-opd.toml"\n'
@@ -174,6 +199,9 @@ COMPARISON_MISTAKES = [
     ("[methods.a]\nseed = 4", r"methods\.a changes seed"),
     ("[methods.a.student]\nmodel = 'x'", r"methods\.a changes student"),
     ("learning_rates = [1e-4]\n[methods.a.training]\nlearning_rate = 1e-3", r"methods\.a says training\.learning_rate"),
+    ("[methods.a]\ntraining = 5", r"methods\.a\.training = 5: that is the name of a table"),
+    ("[methods.a.training]\nsteps = 5", r"methods\.a changes training\.steps: .* on the same examples"),
+    ("[methods.a.training]\nbatch_size = 5", r"methods\.a changes training\.batch_size"),
     ("seeds = []\n[methods.a]", "seeds"),
     ("seeds = [1, 1]\n[methods.a]", "the same seed twice"),
     ("[methods]", "methods"),
@@ -202,6 +230,13 @@ def test_a_mistake_in_one_method_names_it(tmp_path):
     comparison, tables = load_comparison(path)
     with pytest.raises(ConfigurationError, match=r"methods\.a: method\.num_answers = 1 with grpo"):
         recipe_of(comparison, tables, "a", None, 0)
+
+
+def test_a_learning_rate_on_the_command_line_does_not_get_lost_in_a_sweep():
+    with pytest.raises(ConfigurationError, match="tries learning rates of its own"):
+        load_comparison(COMPARISONS[0], {"training.learning_rate": "1e-4"})
+    comparison, tables = load_comparison(COMPARISONS[0], {"training.learning_rate": "7e-4"}, learning_rates=())
+    assert recipe_of(comparison, tables, "opd", None, 0).training.learning_rate == 7e-4
 
 
 def test_only_some_of_the_methods(tmp_path):

@@ -20,7 +20,7 @@ from video_opd.assemble.inputs import (
     template_of,
     to_be_rendered,
 )
-from video_opd.assemble.methods import answer_template_of, make_method, reward_of
+from video_opd.assemble.methods import answer_template_of, make_method, refuse_timeless_answers, reward_of
 from video_opd.assemble.models import (
     autocast_of,
     device_of,
@@ -41,7 +41,6 @@ from video_opd.runs.directory import RunDirectory
 from video_opd.training.learner import Learner
 from video_opd.training.loop import Parts
 from video_opd.training.state import TrainingState, load_state
-from video_opd.vocabulary import Span
 
 __all__ = [
     "PromptMemories",
@@ -81,7 +80,7 @@ def refuse_early(recipe: Recipe) -> None:
     if isinstance(recipe.method, RewardSettings):
         reward_of(recipe, recipe.method)
     if recipe.method.writes_annotations:
-        answer_template_of(recipe).answer_text(Span(0.0, 1.0), (0.0, 0.5))
+        refuse_timeless_answers(answer_template_of(recipe))
     side_file = side_questions_file(recipe)
     if recipe.side_questions is not None:
         template_of(recipe.side_questions)

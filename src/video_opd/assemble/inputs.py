@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from video_opd.data import tiny_world
@@ -54,15 +55,14 @@ def make_source(
 
 def template_of(settings: PromptSettings) -> PromptTemplate:
     """The template a recipe names or spells out."""
-    if settings.user is not None:
-        return PromptTemplate(user=settings.user)
     if settings.template not in TEMPLATES:
         raise ConfigurationError(
             f"template = {settings.template!r}",
             reason="no built-in template has that name",
             remedy=f"choose one of {', '.join(TEMPLATES)}, or write your own as `user`",
         )
-    return TEMPLATES[settings.template]
+    template = TEMPLATES[settings.template]
+    return template if settings.user is None else replace(template, user=settings.user)
 
 
 def budget_of(settings: VideoSettings) -> VideoBudget:

@@ -27,6 +27,7 @@ from video_opd.recipe import (
     RewardSettings,
     SupervisedSettings,
 )
+from video_opd.vocabulary import Span
 
 
 def make_method(recipe: Recipe, teacher: Policy | None, reference: Policy | None = None) -> Method:
@@ -80,6 +81,7 @@ def make_method(recipe: Recipe, teacher: Policy | None, reference: Policy | None
                 ),
                 reward=reward_of(recipe, settings),
                 weight=settings.weight,
+                least_size=settings.least_size,
             )
 
 
@@ -92,6 +94,21 @@ def answer_template_of(recipe: Recipe) -> PromptTemplate:
     """The prompt's template, with the wording of annotated answers that the method asks for."""
     template, wording = template_of(recipe.prompt), getattr(recipe.method, "answer", None)
     return replace(template, answer=wording) if wording is not None else template
+
+
+def refuse_timeless_answers(template: PromptTemplate) -> None:
+    """An annotated answer must say when.
+
+    Raises:
+        ConfigurationError: its form cannot be filled in, or two spans give the same text.
+    """
+    one, other, third = (template.answer_text(Span(*ends), (0.0, 2.0)) for ends in ((1, 3), (1, 5), (2, 5)))
+    if one == other or other == third:
+        raise ConfigurationError(
+            f"annotated answer {template.answer!r}",
+            reason="it does not name both the start and the end",
+            remedy="write it with {start} and {end}, such as '{start:.1f} - {end:.1f} seconds'",
+        )
 
 
 def reward_of(recipe: Recipe, settings: RewardSettings) -> TaskReward:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from video_opd.comparison.sentences import sentences
-from video_opd.comparison.statistics import mean_and_sd, over_seeds_and_queries
+from video_opd.comparison.statistics import SeedNoise, estimate, mean_and_sd
 from video_opd.data.manifest import read_manifest
 from video_opd.errors import ConfigurationError
 from video_opd.grounding import read_predictions, score
@@ -61,7 +61,7 @@ class Run:
         """Step, training seconds and CPU seconds until then, validation mIoU."""
         seconds, cpu_seconds = {0: 0.0}, {0: 0.0}
         for row in self.rows:
-            seconds[row["step"]] = seconds[row["step"] - 1] + sum(row["seconds_by_phase"].values())
+            seconds[row["step"]] = seconds[row["step"] - 1] + sum(_seconds(row).values())
             cpu_seconds[row["step"]] = cpu_seconds[row["step"] - 1] + sum(row["cpu_seconds_by_phase"].values())
         found = (json.loads(path.read_text(encoding="utf-8")) for path in
                  sorted(self.directory.evaluation.glob("validation-*.json")))  # fmt: skip
@@ -92,21 +92,28 @@ class Run:
             "examples": sum(row.get("num_prompts", 0) for row in self.rows),
             "answer_tokens_learned_from": sum(row.get("num_answer_tokens", 0) for row in self.rows),
             "work": {who: dict(counts) for who, counts in work.items()},
-            "seconds_by_phase": _totals(row["seconds_by_phase"] for row in self.rows),
+            "seconds_by_phase": _totals(_seconds(row) for row in self.rows),
             "cpu_seconds_by_phase": _totals(row["cpu_seconds_by_phase"] for row in self.rows),
             "extra_memory_bytes": max((row.get("extra_memory_bytes", 0) for row in self.rows), default=0),
+            "model_bytes": max((sum(row.get("model_bytes", {}).values()) for row in self.rows), default=0),
         }
 
     def data_sha256(self) -> str:
         """Of the manifests the run was trained with."""
         return str(json.loads(self.marker.read_text(encoding="utf-8"))["data_sha256"])
 
-    def test_ious(self) -> tuple[tuple[str, ...], np.ndarray]:
-        """Ids of the test queries and the IoU of the trained student's answer to each."""
+    def test_ious(self, who: str = "student-after") -> tuple[tuple[str, ...], np.ndarray]:
+        """Ids of the test queries and the IoU of somebody's answer to each."""
         recipe = tomllib.loads(self.directory.recipe.read_text(encoding="utf-8"))
-        predictions = read_predictions(self.directory.evaluation / "student-after.predictions.jsonl")
+        predictions = read_predictions(self.directory.evaluation / f"{who}.predictions.jsonl")
         by_id = score(predictions, read_manifest(Path(recipe["data"]["test"])), num_resamples=1).iou_by_id
         return tuple(by_id), np.array(list(by_id.values()))
+
+
+def _seconds(row: dict[str, Any]) -> dict[str, float]:
+    """Wall seconds by phase, with decoding at what it cost when it was done: runs of a comparison share it."""
+    by_phase: dict[str, float] = row["seconds_by_phase"]
+    return by_phase | {"decode": row.get("seconds_to_decode", by_phase.get("decode", 0.0))}
 
 
 def _totals(tables: Any) -> dict[str, float]:
@@ -152,11 +159,15 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
     }
     if before is not None:
         ious = {name: _ious(runs) for name, runs in by_method.items()}
+        noise = SeedNoise.pooled(ious)
         for name, table in ious.items():
-            results["methods"][name]["test_miou"] = over_seeds_and_queries(table)
+            results["methods"][name]["test_miou"] = estimate(table, noise)
+            if (by_method[name][0].directory.evaluation / "teacher.predictions.jsonl").exists():
+                _, teachers = by_method[name][0].test_ious("teacher")
+                results["methods"][name]["over_its_teacher"] = estimate(table - teachers, noise)
         names = list(ious)
         results["differences"] = [
-            {"one": one, "other": other, **over_seeds_and_queries(ious[one] - ious[other])}
+            {"one": one, "other": other, **estimate(ious[one] - ious[other], noise, num_methods=2)}
             for number, one in enumerate(names)
             for other in names[number + 1 :]
         ]
@@ -243,5 +254,5 @@ def mean_ledger(ledgers: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if any(isinstance(value, dict) for value in values):
             mean[key] = mean_ledger([value for value in values if isinstance(value, dict)])
         else:
-            mean[key] = max(values) if key == "extra_memory_bytes" else sum(values) / len(values)
+            mean[key] = max(values) if key in ("extra_memory_bytes", "model_bytes") else sum(values) / len(values)
     return mean

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from video_opd.assemble import environment, prepare_data, refuse_early, sha256_of_data
 from video_opd.comparison.results import Run, read_results
+from video_opd.errors import ConfigurationError
 from video_opd.recipe import Recipe
 from video_opd.recipe.comparison import ComparisonRecipe, recipe_of
 from video_opd.report import write_comparison_report
@@ -91,12 +92,35 @@ def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict
     for _, each in plans:  # what is wrong with the last recipe is known before the first is run
         refuse_early(each)
     prepare_data(plans[0][1])
+    _refuse_early(comparison, plans[0][1])
     _finish(comparison, list(comparison.sweep()))
     _finish(comparison, list(comparison.finals()))
     results = read_results(recipe, [run for run, _ in comparison.finals()], [run for run, _ in comparison.sweep()])
     write_durably(out / "comparison.json", (json.dumps(results, indent=2) + "\n").encode())
     write_comparison_report(out)
     return results
+
+
+def _refuse_early(comparison: Comparison, recipe: Recipe) -> None:
+    """What would only come out when everything has been run.
+
+    Raises:
+        ConfigurationError: runs in the folder that saw other data, or a target that nothing is measured against.
+    """
+    if comparison.recipe.target_miou is not None and not recipe.schedule.evaluate_every:
+        raise ConfigurationError(
+            f"target_miou = {comparison.recipe.target_miou:g} with schedule.evaluate_every = 0",
+            reason="nobody looks on the way when a method gets there",
+            remedy="set schedule.evaluate_every under [shared], or leave out target_miou",
+        )
+    sha256 = sha256_of_data(recipe)
+    for marker in sorted(comparison.out.glob("runs/*/finished.json")):
+        if json.loads(marker.read_text(encoding="utf-8"))["data_sha256"] != sha256:
+            raise ConfigurationError(
+                f"{marker.parent} saw other data",
+                reason="the manifests have changed since, so its scores cannot be compared with those of new runs",
+                remedy="restore the manifests, or compare in another folder with --out",
+            )
 
 
 def _finish(comparison: Comparison, runs: list[tuple[Run, Recipe]]) -> None:

@@ -71,7 +71,7 @@ class PromptTemplate:
         seen = "".join(str(int(span.start_s <= time_s < span.end_s)) for time_s in frame_times_s)
         try:
             return self.answer.format(start=span.start_s, end=span.end_s, seen=seen)
-        except (KeyError, IndexError, ValueError, AttributeError) as error:
+        except (LookupError, ValueError, AttributeError, TypeError, MemoryError, OverflowError) as error:
             raise ConfigurationError(
                 f"annotated answer {self.answer!r}",
                 reason=f"it cannot be filled in: {type(error).__name__} {error}",

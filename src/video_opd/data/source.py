@@ -57,7 +57,7 @@ class PromptMemory:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._prompts: OrderedDict[tuple[object, ...], Prompt] = OrderedDict()
-        self._cpu_seconds: dict[tuple[object, ...], float] = {}
+        self._cost: dict[tuple[object, ...], tuple[float, float]] = {}
 
     def __contains__(self, example: Example) -> bool:
         return _what_is_seen(example) in self._prompts
@@ -77,14 +77,15 @@ class PromptMemory:
             if len(self._prompts) > self.capacity:
                 self._prompts.popitem(last=False)
 
-    def took(self, example: Example, cpu_seconds: float) -> None:
+    def took(self, example: Example, seconds: float, cpu_seconds: float) -> None:
         """Note what it took to decode and render an example."""
-        self._cpu_seconds[_what_is_seen(example)] = cpu_seconds
+        self._cost[_what_is_seen(example)] = seconds, cpu_seconds
 
-    def cpu_seconds(self, example: Example) -> float:
-        """What it took, whenever and on whatever thread that was; 0 if it never was done. So a prompt that is
-        remembered costs in a comparison what it cost at first."""
-        return self._cpu_seconds.get(_what_is_seen(example), 0.0)
+    def cost(self, examples: Iterable[Example]) -> tuple[float, float]:
+        """Wall and CPU seconds it took, whenever and on whatever thread that was; 0 for what never was done. So a
+        prompt that is remembered costs in a comparison what it cost at first."""
+        known = [self._cost.get(_what_is_seen(example), (0.0, 0.0)) for example in examples]
+        return sum(seconds for seconds, _ in known), sum(cpu_seconds for _, cpu_seconds in known)
 
 
 def _what_is_seen(example: Example) -> tuple[object, ...]:
@@ -126,9 +127,9 @@ class PromptSource:
         """
         # A decoder has threads of its own, which only the process's clock sees; beside other work it sees that too.
         clock = time.process_time if self._pool is None else time.thread_time
-        began = clock()
+        began, cpu_began = time.perf_counter(), clock()
         prompt = render(self.renderer, resolve_video(self.videos, example), example)
-        self.memory.took(example, clock() - began)
+        self.memory.took(example, time.perf_counter() - began, clock() - cpu_began)
         return prompt
 
     def prefetch(self, examples: Iterable[Example]) -> None:

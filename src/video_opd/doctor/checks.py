@@ -89,8 +89,8 @@ def _zero_credit(patient: Patient) -> Iterator[Finding]:
 def _credit_of_itself(patient: Patient) -> float:
     """The largest credit that distillation gives any token of the first micro-batch when the student judges itself."""
     recipe, student = patient.recipe, patient.student
-    if recipe.method.name != "opd":
-        recipe = recipe.model_copy(update={"method": OnPolicyDistillationSettings()})
+    estimator = recipe.method.estimator if isinstance(recipe.method, OnPolicyDistillationSettings) else "sampled"
+    recipe = recipe.model_copy(update={"method": OnPolicyDistillationSettings(estimator=estimator)})  # not spoiled
     size = recipe.training.micro_batch_size
     prompts, groups = patient.prompts[:size], patient.groups[:size]
     method = make_method(recipe, student)
@@ -229,14 +229,12 @@ def _wording(patient: Patient) -> Iterator[Finding]:
     teacher, recipe = patient.models["teacher"], patient.recipe
     if not recipe.method.writes_annotations:
         return
-    size = recipe.training.micro_batch_size
-    prompts = patient.prompts[:size]
-    groups = make_method(recipe, teacher).write(patient.student, patient.student.read(prompts), 0)
-    nats = surprise_at_wording(teacher, prompts, groups)
+    write = make_method(recipe, teacher).write
+    nats, example = surprise_at_wording(write, patient.student, teacher, patient.prompts)
     strange = nats > IMPROBABLE_NATS
     yield Finding(
         checked="the annotated answers are in the teacher's wording",
-        found=f"the worst word costs {nats:.1f} nats, such as in {groups[0].answers[0].text!r}",
+        found=f"the worst word costs {nats:.1f} nats, such as in {example!r}",
         verdict="warn" if strange else "ok",
         remedy="put them into the words the teacher would use, with method.answer, or use opd, which needs none"
         if strange

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from video_opd.assemble import autocast_of, steps_of
+from video_opd.assemble import autocast_of, make_method, steps_of
 from video_opd.data.manifest import read_manifest
 from video_opd.doctor.patient import Finding, Patient
 from video_opd.training.cost import Stopwatch
-from video_opd.vocabulary import Prompt, Sampling
+from video_opd.vocabulary import Prompt
 
 
 def cost(patient: Patient) -> Iterator[Finding]:
     """Seconds and memory of a step, from one measured micro-batch."""
     recipe, training = patient.recipe, patient.recipe.training
     piece = patient.prompts[: training.micro_batch_size]
-    groups = patient.groups[: len(piece)]
+    method = make_method(recipe, patient.teacher)
     watch = Stopwatch(patient.student.model.device)
     with watch.phase("piece"):
         reading = patient.student.read(piece, grad=True)
-        patient.student.answer(reading, sampling=Sampling(max_new_tokens=recipe.answers.max_new_tokens))
-        if patient.teacher is not None:
-            patient.teacher.score(patient.teacher.read(piece), groups)
-        patient.student.score(reading, groups, grad=True).logprobs.sum().backward()
+        groups = method.write(patient.student, reading, recipe.seed)
+        judgement = method.judge(piece, groups)
+        scores = patient.student.score(reading, groups, distribution=method.needs_distribution, grad=True)
+        method.losses(scores, scores.logprobs.detach(), judgement).loss.sum().backward()
     patient.student.model.zero_grad(set_to_none=True)
     seconds = watch.seconds["piece"] * training.batch_size / len(piece)
     gib = _memory_gib(patient, piece)

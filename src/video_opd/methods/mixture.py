@@ -23,6 +23,8 @@ class Mixture:
     reward: TaskReward
     weight: float
     """Of the task's credit, which is first brought to the size of the teacher's; 0: pure distillation."""
+    least_size: float = 0.1
+    """Nats a token below which the task's credit does not shrink along with the teacher's."""
     needs_distribution: bool = False
 
     @property
@@ -41,6 +43,6 @@ class Mixture:
         credit = sampled_credit(behaviour_logprobs, judgement.teacher.logprobs)
         credit, clamped = clamp_credit(credit, self.distillation.credit_clamp)
         task = group_credit(judgement.rewards, divide_by_std=True).to(credit.device)
-        credit = mixed_credit(credit, task, learner.answer_mask, weight=self.weight)
+        credit = mixed_credit(credit, task, learner.answer_mask, weight=self.weight, least_size=self.least_size)
         loss = policy_gradient(learner.logprobs, behaviour_logprobs, credit)
         return TokenLosses(loss=loss, credit=credit, clamped=clamped)

@@ -9,24 +9,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
+from video_opd.methods import Writer
 from video_opd.policy.load import Policy
-from video_opd.vocabulary import AnswerGroup, Prompt
+from video_opd.vocabulary import Prompt
 
 IMPROBABLE_NATS = 5.0
 """One word that a teacher would not write, once in 150 times or less. In a model's own wording the tiny teacher finds
 no word more improbable than 0.1 nats; in another one, or without the reasoning it is used to, 11 to 21."""
 
 
-def surprise_at_wording(teacher: Policy, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> float:
-    """How improbable the teacher finds the most improbable word of an answer, in nats; the median over answers.
+NUM_WORDED = 8
+"""Annotated answers looked at before a run."""
+
+
+def surprise_at_wording(
+    write: Writer, student: Policy, teacher: Policy, prompts: Sequence[Prompt]
+) -> tuple[float, str]:
+    """How improbable the teacher finds the most improbable word of an answer, in nats, median over answers; and one of
+    the answers.
 
     Only tokens with letters count, where there are any, and no token after a digit, and the median is taken, because
     annotations may be noisy: a wrong time in the right words is another matter, and so is the word after it. The worst
     word and not the mean, because a model that has been led into a phrase goes along with it.
     """
-    scores = teacher.score(teacher.read(prompts), groups)
-    worst = []
-    for row, answer in zip(scores.logprobs.tolist(), scores.answers, strict=True):
+    worst, text = [], ""
+    for prompt in prompts:  # one at a time: prompts may be long
+        scores = teacher.score(teacher.read([prompt]), write(student, student.read([prompt]), 0))
+        (answer,), (row,), text = scores.answers, scores.logprobs.tolist(), scores.answers[0].text
         pieces = [teacher.tokenizer.decode([token]) for token in answer.token_ids[:-1]]
         words = [
             any(map(str.isalpha, piece)) and not any(map(str.isdigit, before))
@@ -34,4 +43,4 @@ def surprise_at_wording(teacher: Policy, prompts: Sequence[Prompt], groups: Sequ
         ]
         words = words if any(words) else [True] * len(pieces)
         worst.append(max(-value for value, is_word in zip(row, words, strict=False) if is_word))
-    return median(worst)
+    return median(worst), text

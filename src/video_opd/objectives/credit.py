@@ -64,13 +64,14 @@ def mixed_credit(
     answer_mask: Bool[Tensor, "B T"],
     *,
     weight: float,
+    least_size: float = 0.0,
 ) -> Float[Tensor, "B T"]:
     """Distillation credit plus `weight` times a task credit of the same size.
 
     The task credit, of mean square 1 or near it, is scaled by the root mean square of the distillation credit over the
-    tokens of its own group, so that neither drowns the other whatever their units, and `weight` says how much of one
-    comes to one of the other. The distillation credit itself is never rescaled or centred. Group by group, so that no
-    split into micro-batches changes it.
+    tokens of its own group, or by `least_size` where that is larger: neither drowns the other whatever their units, and
+    `weight` says how much of one comes to one of the other. The distillation credit itself is never rescaled or
+    centred. Group by group, so that no split into micro-batches changes it.
 
     Args:
         task: group-normalised, of G answers to each of P prompts, B = P * G rows.
@@ -80,7 +81,7 @@ def mixed_credit(
     num_groups, group_size = task.shape
     rows = distillation.masked_fill(~answer_mask, 0.0).reshape(num_groups, -1)
     num_tokens = answer_mask.reshape(num_groups, -1).sum(dim=1).clamp(min=1)
-    size = (rows.square().sum(dim=1) / num_tokens).sqrt()
+    size = (rows.square().sum(dim=1) / num_tokens).sqrt().clamp(min=least_size)
     return distillation + weight * (size[:, None] * task).reshape(num_groups * group_size, 1)
 
 

@@ -67,6 +67,11 @@ class Policy:
         pad = self.tokenizer.pad_token_id
         return self.support.end_token_id if pad is None else pad
 
+    @property
+    def num_bytes(self) -> int:
+        """Of its weights."""
+        return sum(parameter.numel() * parameter.element_size() for parameter in self.model.parameters())
+
     def read(self, prompts: Sequence[Prompt], *, grad: bool = False) -> Reading:
         """Take in the prompts, once; see `policy.reading.read`."""
         self.work.prompt_passes += len(prompts)

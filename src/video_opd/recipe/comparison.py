@@ -9,12 +9,16 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from video_opd.errors import ConfigurationError
-from video_opd.recipe.file import overlay, parse_recipe, read_tables, refusal, set_key
+from video_opd.recipe.file import overlay, parse_recipe, read_tables, refusal, set_keys
 from video_opd.recipe.tables import Recipe
 from video_opd.recipe.types import Integer, MoreThanZero, Settings, Share
 
 MAY_DIFFER = ("method", "teacher", "training")
 """Tables in which the methods of a comparison may differ; all else is the same data, student and question for all."""
+
+
+SAME_BUDGET = ("steps", "batch_size")
+"""Keys of [training] that say how many examples a run sees."""
 
 
 class ComparisonRecipe(Settings):
@@ -42,14 +46,21 @@ class ComparisonRecipe(Settings):
     def _comparable(self) -> ComparisonRecipe:
         for name, tables in self.methods.items():
             if "/" in name or name.startswith("."):
-                raise ValueError(
-                    f"methods.{name}: the name is that of a folder too, so it has no slash and no first dot"
-                )
+                raise ValueError(f"methods.{name}: it names a folder too, so it has no slash and no first dot")
             strangers = [key for key in tables if key not in MAY_DIFFER]
             if strangers:
                 raise ValueError(
                     f"methods.{name} changes {', '.join(strangers)}: runs on other data, students or questions cannot "
                     f"be compared. Change it for all under [shared]; a method may change {', '.join(MAY_DIFFER)}"
+                )
+            for key, table in tables.items():
+                if not isinstance(table, dict):
+                    raise ValueError(f"methods.{name}.{key} = {table!r}: that is the name of a table")
+            budget = [key for key in SAME_BUDGET if key in tables.get("training", {})]
+            if budget:
+                raise ValueError(
+                    f"methods.{name} changes training.{budget[0]}: methods are compared on the same examples. Change "
+                    "it for all under [shared]"
                 )
             if self.learning_rates and "learning_rate" in tables.get("training", {}):
                 raise ValueError(
@@ -88,10 +99,15 @@ def load_comparison(
                 remedy=f"choose of {', '.join(comparison.methods)}",
             )
         comparison = comparison.model_copy(update={"methods": {name: comparison.methods[name] for name in only}})
+    if comparison.learning_rates and "training.learning_rate" in (overrides or {}):
+        raise ConfigurationError(
+            "--training.learning-rate",
+            reason=f"{path} tries learning rates of its own for every method",
+            remedy="say them with --learning-rates, or none of them after it for no sweep",
+        )
     shared = overlay(read_tables(path.parent / comparison.recipe), comparison.shared)
-    for key, text in (overrides or {}).items():
-        set_key(shared, key, text)
-    return comparison, shared
+    set_keys(shared, overrides or {})
+    return comparison, overlay(shared, {"data": {"workers": 0}})  # or decoding ahead would count towards what it meets
 
 
 def recipe_of(

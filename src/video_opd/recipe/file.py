@@ -31,8 +31,7 @@ def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> Recipe:
         raise ConfigurationError(
             f"{path} is a comparison", reason="it has several methods", remedy=f"run `video-opd compare {path}`"
         )
-    for key, text in (overrides or {}).items():
-        set_key(tables, key, text)
+    set_keys(tables, overrides or {})
     return parse_recipe(tables, where=str(path))
 
 
@@ -162,6 +161,10 @@ def refusal(where: str, error: ValidationError, settings: type[Settings] = Recip
             reason="no method has that name",
             remedy=f"choose one of {', '.join(sorted(tags))}",
         )
+    if kind == "extra_forbidden" and key in recipe_keys(settings):
+        return ConfigurationError(
+            f"{where}: {key}", reason="this method has no such setting", remedy=f"leave it out; {KEYS_ARE_LISTED}"
+        )
     if kind == "extra_forbidden":
         return ConfigurationError(
             f"{where}: unknown key {key}", reason="no setting has that name", remedy=_nearest(key, settings)
@@ -194,7 +197,16 @@ def _nearest(key: str, settings: type[Settings] = Recipe) -> str:
     return f"perhaps {close[0]} is meant; {KEYS_ARE_LISTED}" if close else f"leave it out; {KEYS_ARE_LISTED}"
 
 
-def set_key(tables: dict[str, Any], key: str, text: str) -> None:
+def set_keys(tables: dict[str, Any], overrides: dict[str, str]) -> None:
+    """Set dotted keys; another method.name than the file's starts its table anew."""
+    name = overrides.get("method.name")
+    if name is not None and isinstance(tables.get("method"), dict) and name != tables["method"].get("name", "opd"):
+        tables["method"] = {}
+    for key, text in overrides.items():
+        _set(tables, key, text)
+
+
+def _set(tables: dict[str, Any], key: str, text: str) -> None:
     """Set a dotted key; the value is read as TOML, and as a string where that fails."""
     *path, last = key.split(".")
     for part in path:

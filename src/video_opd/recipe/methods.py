@@ -33,9 +33,10 @@ class OnPolicyDistillationSettings(Settings):
     """`early`: nats by which the teacher prefers a digit to the next higher one."""
 
     @model_validator(mode="after")
-    def _noise_has_no_distribution(self) -> OnPolicyDistillationSettings:
+    def _parts_fit(self) -> OnPolicyDistillationSettings:
         if self.ablation == "noise" and self.estimator != "sampled":
             raise ValueError("method.ablation = noise replaces the credit of sampled tokens; use estimator = sampled")
+        _require_a_credit(self.estimator, self.credit_clamp)
         return self
 
 
@@ -47,12 +48,18 @@ class OffPolicyReverseSettings(Settings):
 
     name: Literal["op-rkd"]
     """The method."""
-    estimator: Literal["sampled", "baseline", "exact"] = "sampled"
-    """`sampled`: the credit of the annotated token, as in the paper. `exact`: the reverse KL over the vocabulary."""
+    estimator: Literal["sampled", "exact"] = "sampled"
+    """`sampled`: the credit of the annotated token, as in the paper. `exact`: the reverse KL over the vocabulary. (No
+    baseline: the student did not draw these tokens, so subtracting one would change the expected gradient.)"""
     credit_clamp: MoreThanZero | None = None
     """Bound on a token's credit in nats; none by default."""
     answer: str | None = None
     """The annotated answer in words, with {start}, {end} and {seen}; not set: as the prompt's template has it."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> OffPolicyReverseSettings:
+        _require_a_credit(self.estimator, self.credit_clamp)
+        return self
 
 
 class OffPolicyForwardSettings(Settings):
@@ -125,6 +132,9 @@ class MixtureSettings(RewardSettings):
     """Only the sampled estimator has a credit that a reward could be added to."""
     weight: NotNegative = 1.0
     """Of the task's credit against the teacher's; 0: pure distillation."""
+    least_size: NotNegative = 0.1
+    """Nats a token below which the task's credit does not shrink along with the teacher's, so that a student that has
+    come to agree with its teacher still hears the annotation."""
     credit_clamp: MoreThanZero | None = None
     """Bound on a token's credit in nats before the reward is added; none by default."""
 
@@ -132,6 +142,11 @@ class MixtureSettings(RewardSettings):
     def _a_group(self) -> MixtureSettings:
         _require_a_group(self.name, self.num_answers)
         return self
+
+
+def _require_a_credit(estimator: str, credit_clamp: float | None) -> None:
+    if estimator == "exact" and credit_clamp is not None:
+        raise ValueError("method.credit_clamp bounds the credit of sampled tokens, and estimator = exact has none")
 
 
 def _require_a_group(name: str, num_answers: int) -> None:

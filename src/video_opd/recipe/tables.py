@@ -82,7 +82,8 @@ class PromptSettings(Settings):
     template: str = "timelens"
     """Name of a built-in template."""
     user: str | None = None
-    """A template of your own: the user's turn, with {video} and {query} once each."""
+    """The user's turn in your own words, with {video} and {query} once each; the form of the answer stays that of the
+    template, so take a thinking one for answers that think."""
 
 
 class VideoSettings(Settings):
@@ -149,7 +150,8 @@ class ScheduleSettings(Settings):
     keep_checkpoints: Positive = 2
     """Newest checkpoints that are kept."""
     probe_every: Count = 10
-    """Steps between measurements of the reverse KL before and after an update, on the same states; 0: never."""
+    """Steps between measurements of the reverse KL before and after an update, on the same states; 0, or without a
+    teacher: never."""
     probe_size: Positive = 4
     """Prompts in that measurement."""
     answers_every: Positive = 1
@@ -215,8 +217,6 @@ class Recipe(Settings):
         """Refuse what could not work, in one sentence."""
         if self.teacher is None and self.method.needs_teacher:
             raise ValueError(f"method.name = {self.method.name} asks a teacher, and the recipe has no table [teacher]")
-        if self.teacher is None and self.schedule.probe_every:
-            raise ValueError("schedule.probe_every measures the distance to a teacher, and there is none; set it to 0")
         return self
 
     def grounding_defaults(self) -> GroundingDefaults:

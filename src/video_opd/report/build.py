@@ -221,6 +221,17 @@ _SMALL = (
         "with the held-out curve. If it climbs alone, the student learns the training set by heart.",
     ),
     _SmallMultiple(
+        key="annotation_nll",
+        heading="Annotated answers, nats per token",
+        caption="How improbable the student finds the annotated text. Good: it falls; far below the level of the noise "
+        "in the annotations, the student learns them by heart.",
+    ),
+    _SmallMultiple(
+        key="gap_on_annotations",
+        heading="Gap to the teacher on annotations",
+        caption="Log-prob of the student's less that of the teacher's, nats per annotated token; it has either sign.",
+    ),
+    _SmallMultiple(
         key="reward",
         heading="Reward",
         caption="What the student's answers earned, mean over a step's. Good: it climbs, and the held-out curve with "

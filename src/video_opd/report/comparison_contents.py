@@ -47,7 +47,7 @@ class Ledger:
     """What one run of a method used up; means over seeds."""
 
     counts: dict[str, float]
-    """`examples`, `optimiser_steps`, `answer_tokens_learned_from`, `extra_memory_bytes`."""
+    """`examples`, `optimiser_steps`, `answer_tokens_learned_from`, `extra_memory_bytes`, `model_bytes`."""
     work: dict[str, dict[str, float]]
     """By model, `student`, `teacher`, `reference`: `prompt_passes`, `answers_written` …"""
     seconds: dict[str, float]

@@ -102,18 +102,21 @@ def work(contents: ComparisonContents) -> Table | None:
         ("", "answer tokens learned from", lambda method: method.ledger.counts.get("answer_tokens_learned_from"))
     )
     known = [column for column in columns if any(column[2](method) is not None for method in contents.methods)]
-    remembered = any(ledger.counts.get("extra_memory_bytes") for ledger in ledgers)
-    if not known and not remembered:
+    memory = [
+        (name, count)
+        for name, count in (("extra memory", "extra_memory_bytes"), ("weights asked", "model_bytes"))
+        if any(ledger.counts.get(count) for ledger in ledgers)
+    ]
+    if not known and not memory:
         return None
     rows = []
     for number, method in enumerate(contents.methods):
         values = [value_of(method) for _, _, value_of in known]
         cells = [Cell("" if value is None else f"{value:,.0f}") for value in values]
-        if remembered:
-            cells.append(Cell(_memory(method.ledger.counts.get("extra_memory_bytes"))))
+        cells += [Cell(_memory(method.ledger.counts.get(count))) for _, count in memory]
         rows.append(Row(method.name, cells, key=key(number)))
-    names = [name for _, name, _ in known] + ["extra memory"] * remembered
-    return Table(names, rows, groups=_grouped([heading for heading, _, _ in known] + [""] * remembered))
+    names = [name for _, name, _ in known] + [name for name, _ in memory]
+    return Table(names, rows, groups=_grouped([heading for heading, _, _ in known] + [""] * len(memory)))
 
 
 def phases(contents: ComparisonContents) -> list[str]:

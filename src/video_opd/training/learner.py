@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ class TrainedBatch:
     """(B, T): the learner's log-probs before its first update on this batch."""
     judgement: Judgement
     losses: TokenLosses
+    """At the first update; `clamped` is the mean over all."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,9 +125,11 @@ class Learner:
         self._refuse_non_finite(float(loss.detach()), "loss", prompts)
         with watch.phase("backward"):
             loss.backward()
+        clamped = losses.clamped / self.settings.updates_per_batch
         if before is not None:
-            return before, float(loss.detach())
-        detached = TokenLosses(loss=losses.loss.detach(), credit=losses.credit, clamped=losses.clamped)
+            recorded = replace(before.losses, clamped=before.losses.clamped + clamped)
+            return replace(before, losses=recorded), float(loss.detach())
+        detached = TokenLosses(loss=losses.loss.detach(), credit=losses.credit, clamped=clamped)
         batch = TrainedBatch(
             prompts=prompts,
             groups=groups,
@@ -155,7 +158,7 @@ class Learner:
             raise EngineError(
                 f"the {what} is {value} on examples {', '.join(prompt.id for prompt in prompts)}",
                 reason="a step on it would ruin the weights, so it was not taken",
-                remedy="lower training.learning_rate, or set method.credit_clamp; the last checkpoint is whole",
+                remedy="lower training.learning_rate; the last checkpoint is whole",
             )
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -92,7 +92,7 @@ def train(parts: Parts, state: TrainingState, run: RunDirectory) -> None:
             state.step, state.seconds = state.step + 1, state.seconds + time.monotonic() - began
             state.set_aside = dict(parts.source.set_aside)
             row["seconds_by_phase"]["decode"] = waited
-            row["cpu_seconds_by_phase"]["decode"] = sum(parts.source.memory.cpu_seconds(example) for example in batch)
+            row["seconds_to_decode"], row["cpu_seconds_by_phase"]["decode"] = parts.source.memory.cost(batch)
             row |= {"step": state.step, "seconds": state.seconds, "num_set_aside": len(state.set_aside)}
             metrics.append(row)
             for answer in rows:
@@ -122,10 +122,12 @@ def _update(parts: Parts, prompts: list[Prompt], step: int, seed: int) -> tuple[
     control |= {"reverse_kl_after": probe.reverse_kl()} if probe else {}
     rows = answer_rows(outcome, parts.student, schedule.answers_kept) if _due(step, schedule.answers_every) else []
     starts = parts.source.renderer.template.answer_starts
+    asked = {name: policy.num_bytes for name, policy in workers.items() if policy and work[name]["prompt_passes"]}
     return {
         **metrics_row(outcome, parts.student, answer_starts=starts),
         **control,
         "work": work,
+        "model_bytes": asked,
         **({"extra_memory_bytes": memory.extra_bytes} if memory.extra_bytes is not None else {}),
         "seconds_by_phase": outcome.seconds_by_phase,
         "cpu_seconds_by_phase": outcome.cpu_seconds_by_phase,

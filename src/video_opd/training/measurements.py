@@ -25,8 +25,9 @@ def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "
     """One line of metrics.jsonl. Log-prob quantities are nats per answer token; shares are between 0 and 1.
 
     `miou` is that of the sampled answers against the training annotations, which may be noisy: a trend, not a score.
-    What a method does not have is left out: `reverse_kl` without a teacher, `reward` without a reward, and whatever is
-    about the student's own answers where the annotations wrote them.
+    What a method does not have is left out: `reverse_kl` without a teacher, `reward` without a reward. Where the
+    annotations wrote the answers, nothing is said about the student's own: the same numbers are then called
+    `gap_on_annotations` (log pi - log pi_teacher) and `annotation_nll` (-log pi).
     """
     longest = max(batch.answer_mask.shape[1] for batch in outcome.batches)
 
@@ -37,20 +38,23 @@ def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "
     behaviour = joined(batch.behaviour_logprobs for batch in outcome.batches)
     clamped = joined(batch.losses.clamped for batch in outcome.batches)
     pairs = [pair for batch in outcome.batches for pair in _answers(batch)]
+    sampled = all(answer.sampler_logprobs is not None for _, answer in pairs)
     row: dict[str, Any] = {"loss": outcome.loss}
     if all(batch.judgement.teacher is not None for batch in outcome.batches):
         teacher = joined(batch.judgement.teacher.logprobs for batch in outcome.batches if batch.judgement.teacher)
-        row["reverse_kl"] = sampled_reverse_kl(behaviour, teacher, mask)
-        row["reverse_kl_by_region"] = _by_region(behaviour - teacher, pairs, student, answer_starts)
+        gap = "reverse_kl" if sampled else "gap_on_annotations"
+        row[gap] = sampled_reverse_kl(behaviour, teacher, mask)
+        row[f"{gap}_by_region"] = _by_region(behaviour - teacher, pairs, student, answer_starts)
     row |= _rewards(outcome)
-    if all(answer.sampler_logprobs is not None for _, answer in pairs):
+    row["entropy" if sampled else "annotation_nll"] = sampled_entropy(behaviour, mask)
+    if sampled:
         row |= _what_was_written(pairs)
         sampler = torch.zeros_like(behaviour)
         for index, (_, answer) in enumerate(pairs):
+            assert answer.sampler_logprobs is not None
             sampler[index, : len(answer)] = torch.tensor(answer.sampler_logprobs)
         row["sampler_learner_gap"] = sampler_learner_gap(sampler, behaviour, mask)
     return row | {
-        "entropy": sampled_entropy(behaviour, mask),
         "clamped_share": float(masked_mean(clamped, mask)),
         "grad_norm": outcome.grad_norm,
         "learning_rate": outcome.learning_rate,
