@@ -304,8 +304,8 @@ def cost_table(found: Findings) -> str | None:
     rows = [[name.replace("_", ", "), f"{value:.1f}"] for name, value in seconds.items()]
     millions = {name: f"{count / 1e6:.0f} M" for name, count in cost["parameters"].items()}
     head = [f"one prompt of {cost['prompt_tokens']} tokens ({cost['video_tokens']} of video), {cost['num_answers']} "
-            f"answers of {cost['answer_tokens']} tokens for GRPO, one for OPD; student {millions['student']} parameters, "
-            f"teacher {millions['teacher']}", "CPU s"]  # fmt: skip
+            f"answers of {cost['answer_tokens']} tokens for GRPO, one for OPD; parameters: student "
+            f"{millions['student']}, teacher {millions['teacher']}", "CPU s"]  # fmt: skip
     shared = cost["shared_over_naive"]
     said = [
         f"Both recompute the prompt for every answer: OPD costs {ratios['both naive']:.2f} of GRPO; the paper "

@@ -88,6 +88,17 @@ def test_read_answer_score_equals_the_plain_path(policy, prompts):
         assert torch.allclose(scores.logprobs[row, : len(ids)], expected, atol=1e-5)
 
 
+def test_several_answers_score_as_each_does_alone(policy, prompts):
+    groups = policy.answer(policy.read(prompts), count=3, sampling=Sampling(max_new_tokens=6, seed=2))
+    together = policy.score(policy.read(prompts), groups).logprobs
+    for number, (prompt, group) in enumerate(zip(prompts, groups, strict=True)):
+        for place, answer in enumerate(group):
+            one = replace(group, answers=(answer,))
+            alone = policy.score(policy.read([prompt]), [one]).logprobs[0]
+            assert torch.allclose(together[3 * number + place, : len(answer)], alone, atol=1e-4)
+            assert alone.tolist() == pytest.approx(answer.sampler_logprobs, abs=1e-4)
+
+
 def test_gradient_reaches_the_vision_tower(policy, prompts):
     groups = policy.answer(policy.read(prompts[:1]), sampling=Sampling(max_new_tokens=4, seed=1))
     policy.score(policy.read(prompts[:1], grad=True), groups, grad=True).logprobs.sum().backward()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,13 +42,24 @@ def small(models, world) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("path", SINGLE, ids=lambda path: path.stem)
-def test_a_recipe_takes_a_step(path, models, world, tmp_path, capsys):
+def of_comparison(path: Path, method: str, overrides: dict[str, str]) -> Recipe:
+    comparison, tables = load_comparison(path, overrides)
+    return recipe_of(comparison, tables, method, 1e-4, 0)
+
+
+LOADERS = {path.stem: partial(load_recipe, path) for path in SINGLE} | {
+    f"{path.stem}: {method}": partial(of_comparison, path, method)
+    for path in COMPARISONS
+    for method in load_comparison(path)[0].methods
+}
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_recipe_takes_a_step(name, models, world, tmp_path, capsys):
     from video_opd.session import run_recipe
 
-    for_world = small(models, world)
-    recipe = load_recipe(path, for_world)
-    assert recipe.name == path.stem
+    recipe = LOADERS[name](small(models, world))
+    assert ":" in name or recipe.name == name
     # The world of the tests has another size, and lies there already.
     recipe = recipe.model_copy(
         update={"data": recipe.data.model_copy(update={"tiny_world": None}), "side_questions": None}
