@@ -139,6 +139,11 @@ def as_comparison(
             rate = chosen_rates[study.rate_of.get(method, method)]
             methods[method]["training"] = {"learning_rate": rate}
     comparison = ComparisonRecipe(
-        name=name, recipe="tiny-opd.toml", seeds=study.seeds, learning_rates=study.rates, methods=methods
+        name=name,
+        recipe="tiny-opd.toml",
+        seeds=study.seeds,
+        learning_rates=study.rates,
+        target_miou=0.7,
+        methods=methods,
     )
     return comparison, tables
