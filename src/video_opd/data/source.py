@@ -68,7 +68,8 @@ class PromptMemory:
         if key not in self._prompts:
             return None
         self._prompts.move_to_end(key)
-        return replace(self._prompts[key], example=example)
+        prompt = self._prompts[key]
+        return prompt if prompt.example == example else replace(prompt, example=example)
 
     def keep(self, prompt: Prompt) -> None:
         """Remember one, and forget the one that was longest not asked for if there is no room."""
