@@ -295,6 +295,10 @@ class TestSentences:
             "sft passes its teacher by 0.050 ± 0.020 mIoU.",
         ]
 
+    def test_times_of_different_devices_are_not_left_unremarked(self, told):
+        assert not any("devices" in said for said in sentences(told))
+        assert "different devices" in sentences(told | {"num_devices": 2, "device": "H100, H200"})[-1]
+
     def test_one_seed_settles_nothing(self, told):
         told["differences"] = [{"one": "opd", "other": "grpo", "mean": 0.3, "interval": None}]
         assert "which settles nothing" in sentences(told)[0]

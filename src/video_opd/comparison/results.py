@@ -132,19 +132,20 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
     refuse_different_data([*finals, *sweep])
     by_method = {name: [run for run in finals if run.method == name] for name in recipe.methods}
     first = finals[0]
-    before, teacher = first.evaluation("student-before"), None
-    for run in finals:
-        teacher = teacher or run.evaluation("teacher")
-    device = json.loads(first.directory.environment.read_text(encoding="utf-8")).get("device", "")
+    before = first.evaluation("student-before")
+    found = [run.evaluation("teacher") for run in finals]
+    teachers = {each["model"]: each for each in found if each is not None}
+    devices = sorted({json.loads(run.directory.environment.read_text(encoding="utf-8"))["device"] for run in finals})
     results: dict[str, Any] = {
         "name": recipe.name,
         "seeds": list(recipe.seeds),
-        "device": device,
+        "device": ", ".join(devices),
+        "num_devices": len(devices),
         "time": "seconds" if "cuda" in _device_setting(first) else "cpu_seconds",
         "target_miou": recipe.target_miou,
         "data_sha256": first.data_sha256(),
         "student_before": before,
-        "teacher": teacher,
+        "teacher": next(iter(teachers.values())) if len(teachers) == 1 else None,
         "sweep": [
             {
                 "method": run.method,

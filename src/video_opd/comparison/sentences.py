@@ -9,7 +9,10 @@ from typing import Any
 
 def sentences(results: dict[str, Any]) -> list[str]:
     """The claims that hold and those that do not, the first method against each other first."""
-    return [*_differences(results), *_target(results), *_over_teachers(results), *_forgetting(results)]
+    said = [*_differences(results), *_target(results), *_over_teachers(results), *_forgetting(results)]
+    if results["num_devices"] > 1:
+        said.append(f"The runs were made on different devices ({results['device']}): their times cannot be compared.")
+    return said
 
 
 def training_time(results: dict[str, Any], method: str) -> float:
