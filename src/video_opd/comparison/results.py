@@ -133,8 +133,8 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
     by_method = {name: [run for run in finals if run.method == name] for name in recipe.methods}
     first = finals[0]
     before = first.evaluation("student-before")
-    found = [run.evaluation("teacher") for run in finals]
-    teachers = {each["model"]: each for each in found if each is not None}
+    judged_by = [run.evaluation("teacher") for run in finals]
+    teachers = {each["model"]: each for each in judged_by if each is not None}
     devices = sorted({json.loads(run.directory.environment.read_text(encoding="utf-8"))["device"] for run in finals})
     results: dict[str, Any] = {
         "name": recipe.name,
@@ -164,8 +164,8 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
         for name, table in ious.items():
             results["methods"][name]["test_miou"] = estimate(table, noise)
             if (by_method[name][0].directory.evaluation / "teacher.predictions.jsonl").exists():
-                _, teachers = by_method[name][0].test_ious("teacher")
-                results["methods"][name]["over_its_teacher"] = estimate(table - teachers, noise)
+                _, its_teacher = by_method[name][0].test_ious("teacher")
+                results["methods"][name]["over_its_teacher"] = estimate(table - its_teacher, noise)
         names = list(ious)
         results["differences"] = [
             {"one": one, "other": other, **estimate(ious[one] - ious[other], noise, num_methods=2)}
