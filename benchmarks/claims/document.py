@@ -258,24 +258,26 @@ def exposure_table(found: Findings, study: str) -> str | None:
 
 
 def position_table(found: Findings, study: str) -> str | None:
-    """The same position by position, on own prefixes."""
+    """The same position by position: on own prefixes / on annotated ones."""
     measured = found.measures.get(f"exposure-{study}")
     if measured is None:
         return None
-    shown = list(measured)
+    shown = [name for name in measured if not name.endswith("-exact")]
     longest = max(len(each["own"]["by_position"]) for each in measured.values())
     width = 1 if longest <= 20 else 4
+
+    def mean(by_position: list[list[float]]) -> str:
+        count = sum(number for _, number in by_position)
+        return f"{sum(value * number for value, number in by_position) / count:.2f}" if count else "-"
+
     rows = []
     for start in range(0, longest, width):
         cells = [f"{start + 1}" if width == 1 else f"{start + 1} to {min(start + width, longest)}"]
         for name in shown:
-            for who in ("own", "annotated"):
-                some = measured[name][who]["by_position"][start : start + width]
-                count = sum(number for _, number in some)
-                cells.append(f"{sum(value * number for value, number in some) / count:.2f}" if count else "-")
+            own, annotated = (measured[name][who]["by_position"][start : start + width] for who in ("own", "annotated"))
+            cells.append(f"{mean(own)} / {mean(annotated)}")
         rows.append(cells)
-    head = [f"{study}, token"] + [f"{name}, {who}" for name in shown for who in ("own", "annotated")]
-    return table(head, rows)
+    return table([f"{study}, token: own / annotated", *shown], rows)
 
 
 def forgetting_table(results: Results) -> str:
