@@ -16,6 +16,7 @@ from typing import Any
 
 import jinja2
 from comparisons import METHODS, NOISE, READ_LABELS, studies
+from summary import CLEAR, in_short
 
 Results = dict[str, Any]
 
@@ -39,6 +40,15 @@ class Findings:
             return None
         runs = results["methods"][method]["runs"]
         return [run["scores"]["miou"] for run in runs if seeds is None or run["seed"] in seeds]
+
+    def teacher_miou(self, study: str, method: str) -> float | None:
+        """Test mIoU of the teacher that a method was judged by."""
+        results = self.studies.get(study)
+        for run in results["methods"].get(method, {}).get("runs", ()) if results else ():
+            teacher = self._read(self.out / study / run["folder"] / "evaluation" / "teacher.json")
+            if teacher is not None:
+                return float(teacher["scores"]["miou"])
+        return None
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -123,10 +133,6 @@ def noise_table(found: Findings, student: str, prefix: str, seeds: Sequence[int]
     return table(head, rows)
 
 
-CLEAR = 0.03
-"""A difference of two mIoUs that chance seldom makes: about two standard errors of one between two runs here."""
-
-
 def noise_verdict(found: Findings) -> list[str]:
     """Who is ahead at each level: said where every student that was run says so, and clearly."""
     said = []
@@ -199,24 +205,12 @@ def scores_table(found: Findings, entries: Sequence[tuple[str, str, str]], head:
     return None if all(row[1] == "-" for row in rows) else table([head, "mIoU (sd)"], rows)
 
 
-def teacher_miou(found: Findings, study: str, method: str) -> float | None:
-    """Of the teacher a method was judged by, on the test set."""
-    results = found.studies.get(study)
-    if results is None:
-        return None
-    for run in results["methods"].get(method, {}).get("runs", ()):
-        path = found.out / study / run["folder"] / "evaluation" / "teacher.json"
-        if path.exists():
-            return float(json.loads(path.read_text(encoding="utf-8"))["scores"]["miou"])
-    return None
-
-
 def ladder_table(found: Findings) -> str | None:
     """Teacher against student, rung by rung."""
     rungs = [("tiny-teacher", "main", "")] + [(f"teacher-{rung}", "ladder", f"-{rung}") for rung in "bcd"]
     rows = []
     for label, study, suffix in rungs:
-        teacher = teacher_miou(found, study, f"opd{suffix}")
+        teacher = found.teacher_miou(study, f"opd{suffix}")
         if teacher is not None:
             rows.append([label, f"{teacher:.3f}", spread(found.miou(study, f"opd{suffix}", (0, 1))),
                          spread(found.miou(study, f"opd-exact{suffix}", (0, 1)))])  # fmt: skip
@@ -329,7 +323,7 @@ def passing(found: Findings) -> str | None:
                ("mixture, teacher-d, clean labels", "passing-clean", "mixture"),
                ("mixture, teacher-d, noisy labels", "passing-audit", "mixture")]  # fmt: skip
     for label, study, method in entries:
-        teacher, mious = teacher_miou(found, study, method), found.miou(study, method)
+        teacher, mious = found.teacher_miou(study, method), found.miou(study, method)
         if teacher is not None and mious:
             mean = sum(mious) / len(mious)
             rows.append([label, f"{teacher:.3f}", spread(mious), "yes" if min(mious) > teacher else
@@ -351,6 +345,7 @@ def write(found: Findings) -> str:
     """The document."""
     main_study, long_study = found.studies["main"], found.studies["long-1"]
     blocks: dict[str, list[str | None]] = {
+        "in_short": [bullets(in_short(found))],
         "methods": [overview(main_study) if main_study else None],
         "sweep": [sweep_table(main_study) if main_study else None, sweep_table(long_study) if long_study else None],
         "noise": [
