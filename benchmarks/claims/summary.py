@@ -28,7 +28,7 @@ def versus(one: str, a: float, other: str, b: float) -> str:
 def in_short(found: Any) -> list[str]:
     """One entry a claim; what has not been run is not spoken of."""
     said = [_labels(found), _estimators(found), _policies(found), _wordings(found), _cost(found), _falsified(found),
-            _ladder(found), _several(found), _forgetting(found)]  # fmt: skip
+            _ladder(found), _gradients(found), _several(found), _prefixes(found), _forgetting(found)]  # fmt: skip
     return [sentence for sentence in said if sentence]
 
 
@@ -143,6 +143,39 @@ def _several(found: Any) -> str | None:
         if all(value is not None for value in values):
             told.append(f"{estimator} " + ", ".join(f"{value:.3f}" for value in values))
     return "**More answers from one reading** (1, 4, 8): " + "; ".join(told) + "." if told else None
+
+
+def _gradients(found: Any) -> str | None:
+    spread = found.measures.get("gradient_spread")
+    if spread is None:
+        return None
+    names = ("opd-sampled-1", "opd-sampled-8", "opd-baseline-8", "opd-exact-1", "opd-exact-8")
+    told = ", ".join(f"{name} {spread[name]['noise_to_signal']:.2f}" for name in names)
+    grpo = spread["grpo"]["noise_to_signal"]
+    calmer = [name for name in names if spread[name]["noise_to_signal"] < grpo]
+    return (
+        f"**Spread of the gradient** (noise over signal; appendix A): {told}; grpo with its eight answers {grpo:.2f}. "
+        f"Calmer than grpo: {', '.join(calmer) or 'none'}."
+    )
+
+
+def _prefixes(found: Any) -> str | None:
+    told = []
+    for name, study in (("short", "main"), ("long", "long-1")):
+        measured = found.measures.get(f"exposure-{study}")
+        if measured is not None:
+            ratios = {
+                method: measured[method]["own"]["mean"] / measured[method]["annotated"]["mean"]
+                for method in ("op-rkd", "op-fkd", "sft", "opd", "grpo")
+            }
+            told.append(f"{name} answers " + ", ".join(f"{method} {ratio:.2f}" for method, ratio in ratios.items()))
+    if not told:
+        return None
+    return (
+        "**Lost on its own prefixes?** KL to the teacher on own prefixes over that on annotated ones, after training: "
+        + "; ".join(told)
+        + "."
+    )
 
 
 def _forgetting(found: Any) -> str | None:

@@ -178,6 +178,7 @@ def test_the_same_command_again_does_nothing_again(finished, results, capsys):
     assert json.loads(printed.out) == results
     assert "seed" not in printed.err
     assert {path: path.stat().st_mtime_ns for path in finished.glob("out/runs/*/metrics.jsonl")} == journals
+    assert not list(finished.glob("out/runs/*/environment-2.json"))
 
 
 def test_what_is_missing_is_done_and_comes_out_the_same(finished, results, tmp_path):

@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from video_opd.assemble import environment, prepare_data, refuse_early, sha256_of_data
+from video_opd.assemble import environment, prepare_compute, prepare_data, refuse_early, sha256_of_data
 from video_opd.comparison.results import Run, read_results
 from video_opd.errors import ConfigurationError
 from video_opd.recipe import Recipe
@@ -91,6 +91,7 @@ def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict
              for rate in recipe.learning_rates or (None,)]  # fmt: skip
     for _, each in plans:  # what is wrong with the last recipe is known before the first is run
         refuse_early(each)
+    prepare_compute(plans[0][1].compute)  # or the environment of a finished run would look changed
     prepare_data(plans[0][1])
     _refuse_early(comparison, plans[0][1])
     _finish(comparison, list(comparison.sweep()))
