@@ -11,8 +11,7 @@ import pytest
 
 from video_opd.cli import main
 from video_opd.comparison import compare
-from video_opd.comparison.results import mean_ledger, read_results
-from video_opd.comparison.runs import Comparison
+from video_opd.comparison.results import mean_ledger
 from video_opd.comparison.sentences import sentences
 from video_opd.errors import ConfigurationError
 from video_opd.recipe.comparison import load_comparison
@@ -193,15 +192,34 @@ def test_what_is_missing_is_done_and_comes_out_the_same(finished, results, tmp_p
     )
 
 
-def test_runs_that_saw_other_data_are_refused(finished, tmp_path):
+def test_runs_that_saw_other_data_are_refused(finished, results, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(finished / "out", out)
     recipe, tables = load_comparison(finished / "compare.toml")
-    comparison = Comparison(recipe=recipe, tables=tables, out=out)
-    finals = [run for run, _ in comparison.finals()]
-    finals[-1].marker.write_text('{"data_sha256": "of other manifests"}')
-    with pytest.raises(ConfigurationError, match="saw different data: the manifests changed between them"):
-        read_results(recipe, finals, [])
+    marker = out / results["methods"]["sft"]["runs"][1]["folder"] / "finished.json"
+    marker.write_text('{"data_sha256": "of other manifests"}')
+    with pytest.raises(ConfigurationError, match="saw other data: the manifests have changed since"):
+        compare(recipe, tables, out)
+
+
+def test_data_that_change_while_it_runs_are_noticed(finished, world, tmp_path, monkeypatch):
+    """The manifest is another one when the second run begins; both runs have finished, and nothing is compared."""
+    from video_opd.comparison import runs
+
+    shutil.copytree(world, tmp_path / "world")
+    for name in ("recipe.toml", "compare.toml"):
+        (tmp_path / name).write_text((finished / name).read_text().replace(str(world), str(tmp_path / "world")))
+    original, test = runs.run_recipe, tmp_path / "world" / "test.jsonl"
+
+    def meddling(*arguments, **keywords):
+        original(*arguments, **keywords)
+        test.write_text("".join(test.read_text().splitlines(keepends=True)[:2]))
+
+    monkeypatch.setattr(runs, "run_recipe", meddling)
+    recipe, tables = load_comparison(tmp_path / "compare.toml", only=["sft"], learning_rates=())
+    with pytest.raises(ConfigurationError, match=r"seed1 saw other data"):
+        compare(recipe, tables, tmp_path / "out")
+    assert not (tmp_path / "out" / "comparison.json").exists()
 
 
 def test_other_data_are_noticed_before_anything_is_run(finished, tmp_path, world, capsys):

@@ -24,7 +24,6 @@ from video_opd.assemble.methods import answer_template_of, make_method, refuse_t
 from video_opd.assemble.models import (
     autocast_of,
     device_of,
-    load_frozen,
     load_reference,
     load_student,
     load_teacher,
@@ -49,7 +48,6 @@ __all__ = [
     "budget_of",
     "device_of",
     "environment",
-    "load_frozen",
     "load_student",
     "load_teacher",
     "make_method",

@@ -18,6 +18,7 @@ from video_opd.methods.sft import SupervisedFineTuning
 from video_opd.methods.writers import AnnotationWrites, StudentWrites
 from video_opd.policy.load import Policy
 from video_opd.recipe import (
+    AnnotationSettings,
     GRPOSettings,
     MixtureSettings,
     OffPolicyForwardSettings,
@@ -92,8 +93,10 @@ def student_writes(recipe: Recipe, num_answers: int) -> StudentWrites:
 
 def answer_template_of(recipe: Recipe) -> PromptTemplate:
     """The prompt's template, with the wording of annotated answers that the method asks for."""
-    template, wording = template_of(recipe.prompt), getattr(recipe.method, "answer", None)
-    return replace(template, answer=wording) if wording is not None else template
+    template, method = template_of(recipe.prompt), recipe.method
+    if isinstance(method, AnnotationSettings) and method.answer is not None:
+        return replace(template, answer=method.answer)
+    return template
 
 
 def refuse_timeless_answers(template: PromptTemplate) -> None:

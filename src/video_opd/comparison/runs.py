@@ -93,29 +93,30 @@ def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict
         refuse_early(each)
     prepare_compute(plans[0][1].compute)  # or the environment of a finished run would look changed
     prepare_data(plans[0][1])
-    _refuse_early(comparison, plans[0][1])
+    sha256 = sha256_of_data(plans[0][1])
+    _refuse_unmeasured_target(recipe, plans[0][1])
+    _refuse_other_data(out, sha256)
     _finish(comparison, list(comparison.sweep()))
     _finish(comparison, list(comparison.finals()))
+    _refuse_other_data(out, sha256)  # hours may have passed
     results = read_results(recipe, [run for run, _ in comparison.finals()], [run for run, _ in comparison.sweep()])
     write_durably(out / "comparison.json", (json.dumps(results, indent=2) + "\n").encode())
     write_comparison_report(out)
     return results
 
 
-def _refuse_early(comparison: Comparison, recipe: Recipe) -> None:
-    """What would only come out when everything has been run.
-
-    Raises:
-        ConfigurationError: runs in the folder that saw other data, or a target that nothing is measured against.
-    """
-    if comparison.recipe.target_miou is not None and not recipe.schedule.evaluate_every:
+def _refuse_unmeasured_target(comparison: ComparisonRecipe, recipe: Recipe) -> None:
+    if comparison.target_miou is not None and not recipe.schedule.evaluate_every:
         raise ConfigurationError(
-            f"target_miou = {comparison.recipe.target_miou:g} with schedule.evaluate_every = 0",
+            f"target_miou = {comparison.target_miou:g} with schedule.evaluate_every = 0",
             reason="nobody looks on the way when a method gets there",
             remedy="set schedule.evaluate_every under [shared], or leave out target_miou",
         )
-    sha256 = sha256_of_data(recipe)
-    for marker in sorted(comparison.out.glob("runs/*/finished.json")):
+
+
+def _refuse_other_data(out: Path, sha256: str) -> None:
+    """One comparison, one set of manifests: that of all runs in the folder, and the one that lies there now."""
+    for marker in sorted(out.glob("runs/*/finished.json")):
         if json.loads(marker.read_text(encoding="utf-8"))["data_sha256"] != sha256:
             raise ConfigurationError(
                 f"{marker.parent} saw other data",
@@ -153,6 +154,7 @@ def _do(comparison: Comparison, run: Run, recipe: Recipe) -> None:
             pass
     else:
         run.folder.parent.mkdir(parents=True, exist_ok=True)
+        seen = {"data_sha256": sha256_of_data(recipe)}  # before the run: after it, they may be others
         run_recipe(recipe, run.folder, evaluate_teacher=True, shared=comparison.shared)
-        write_durably(run.marker, json.dumps({"data_sha256": sha256_of_data(recipe)}).encode())
+        write_durably(run.marker, json.dumps(seen).encode())
     comparison.shared.note(recipe, run.directory)

@@ -34,18 +34,24 @@ def _differences(results: dict[str, Any]) -> list[str]:
             said.append(f"{one} and {other} differ by {mean:+.3f} mIoU {at} with one seed, which settles nothing; "
                         f"{one} {cost}.")  # fmt: skip
             continue
-        low, high = each["interval"]
-        margin = f"{abs(mean):.3f} ± {(high - low) / 2:.3f} mIoU"
-        if low > 0:
-            said.append(f"{one} beats {other} by {margin} {at} and {cost}.")
-        elif high < 0:
-            said.append(f"{other} beats {one} by {margin} {at}; {one} {cost}.")
-        else:
-            said.append(
-                f"No difference between {one} and {other} shows {at}: {mean:+.3f} ± {(high - low) / 2:.3f} mIoU; "
-                f"{one} {cost}."
-            )
+        side, margin = _side(each)
+        said.append(
+            {
+                "above": f"{one} beats {other} by {margin} {at} and {cost}.",
+                "below": f"{other} beats {one} by {margin} {at}; {one} {cost}.",
+                "neither": f"No difference between {one} and {other} shows {at}: {margin}; {one} {cost}.",
+            }[side]
+        )
     return said
+
+
+def _side(difference: dict[str, Any]) -> tuple[str, str]:
+    """On which side of zero the whole interval of a difference lies, and the difference in words: its size where the
+    side is known, with its sign where it is not."""
+    mean, (low, high) = difference["mean"], difference["interval"]
+    side = "above" if low > 0 else "below" if high < 0 else "neither"
+    size = f"{mean:+.3f}" if side == "neither" else f"{abs(mean):.3f}"
+    return side, f"{size} ± {(high - low) / 2:.3f} mIoU"
 
 
 def _target(results: dict[str, Any]) -> list[str]:
@@ -72,14 +78,14 @@ def _over_teachers(results: dict[str, Any]) -> list[str]:
         gap = method.get("over_its_teacher")
         if gap is None or gap["interval"] is None:
             continue
-        low, high = gap["interval"]
-        margin = f"{abs(gap['mean']):.3f} ± {(high - low) / 2:.3f} mIoU"
-        if low > 0:
-            said.append(f"{name} passes its teacher by {margin}.")
-        elif high < 0:
-            said.append(f"{name} stays behind its teacher by {margin}.")
-        else:
-            said.append(f"{name} is not to be told from its teacher: {gap['mean']:+.3f} ± {(high - low) / 2:.3f} mIoU.")
+        side, margin = _side(gap)
+        said.append(
+            {
+                "above": f"{name} passes its teacher by {margin}.",
+                "below": f"{name} stays behind its teacher by {margin}.",
+                "neither": f"{name} is not to be told from its teacher: {margin}.",
+            }[side]
+        )
     return said
 
 

@@ -6,6 +6,7 @@
 from video_opd.recipe.methods import (
     METHODS,
     AblationName,
+    AnnotationSettings,
     GRPOSettings,
     MethodSettings,
     MixtureSettings,
@@ -37,6 +38,7 @@ __all__ = [
     "GROUNDING_FILE",
     "METHODS",
     "AblationName",
+    "AnnotationSettings",
     "AnswerSettings",
     "ComputeSettings",
     "DataSettings",

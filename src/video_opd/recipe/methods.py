@@ -40,11 +40,19 @@ class OnPolicyDistillationSettings(Settings):
         return self
 
 
-class OffPolicyReverseSettings(Settings):
+class AnnotationSettings(Settings):
+    """Methods that train on annotated answers."""
+
+    writes_annotations: ClassVar[bool] = True
+
+    answer: str | None = None
+    """The annotated answer in words, with {start}, {end} and {seen}; not set: as the prompt's template has it."""
+
+
+class OffPolicyReverseSettings(AnnotationSettings):
     """OP-RKD, the paper's appendix C.1: the credit and the update of `opd` on annotated answers."""
 
     needs_teacher: ClassVar[bool] = True
-    writes_annotations: ClassVar[bool] = True
 
     name: Literal["op-rkd"]
     """The method."""
@@ -53,8 +61,6 @@ class OffPolicyReverseSettings(Settings):
     baseline: the student did not draw these tokens, so subtracting one would change the expected gradient.)"""
     credit_clamp: MoreThanZero | None = None
     """Bound on a token's credit in nats; none by default."""
-    answer: str | None = None
-    """The annotated answer in words, with {start}, {end} and {seen}; not set: as the prompt's template has it."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> OffPolicyReverseSettings:
@@ -62,28 +68,22 @@ class OffPolicyReverseSettings(Settings):
         return self
 
 
-class OffPolicyForwardSettings(Settings):
+class OffPolicyForwardSettings(AnnotationSettings):
     """OP-FKD, the paper's appendix C.2: the forward KL over the vocabulary on annotated answers."""
 
     needs_teacher: ClassVar[bool] = True
-    writes_annotations: ClassVar[bool] = True
 
     name: Literal["op-fkd"]
     """The method."""
-    answer: str | None = None
-    """The annotated answer in words, with {start}, {end} and {seen}; not set: as the prompt's template has it."""
 
 
-class SupervisedSettings(Settings):
+class SupervisedSettings(AnnotationSettings):
     """Cross-entropy on annotated answers."""
 
     needs_teacher: ClassVar[bool] = False
-    writes_annotations: ClassVar[bool] = True
 
     name: Literal["sft"]
     """The method."""
-    answer: str | None = None
-    """The annotated answer in words, with {start}, {end} and {seen}; not set: as the prompt's template has it."""
 
 
 class RewardSettings(Settings):
