@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from video_opd.cli import build_parser, main, take_overrides
+from video_opd.arguments import build_parser
+from video_opd.cli import main, take_overrides
 from video_opd.data.manifest import read_manifest
 from video_opd.errors import ConfigurationError, UserError
 

@@ -17,10 +17,10 @@ FLOORS = (
     ("vocabulary", "errors", "seeds"),
     ("grounding", "objectives", "curriculum"),
     ("data", "policy", "recipe"),
-    ("methods", "runs"),
+    ("methods", "runs", "scores"),
     ("training", "evaluation", "report"),
     ("assemble", "session", "demo", "doctor", "comparison"),
-    ("cli", "commands", "terminal"),
+    ("cli", "arguments", "commands", "terminal"),
 )
 """Rooms (a module or a package directly under the package) from the ground up; see the tree in the README."""
 

@@ -20,3 +20,8 @@ def derive_seed(seed: int, *parts: str | int) -> int:
 def generator(seed: int, *parts: str | int) -> np.random.Generator:
     """A NumPy generator (PCG64, whose stream NumPy guarantees) for one purpose."""
     return np.random.Generator(np.random.PCG64(derive_seed(seed, *parts)))
+
+
+def uniform(seed: int, *parts: str | int) -> float:
+    """A number strictly between 0 and 1 for one purpose, for draws that must not depend on what else is drawn."""
+    return ((derive_seed(seed, *parts) >> 11) + 0.5) / 2**52

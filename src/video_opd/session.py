@@ -34,7 +34,8 @@ from video_opd.recipe import Recipe
 from video_opd.report import write_report
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.durable import write_durably
-from video_opd.training.loop import Parts, train
+from video_opd.training.loop import Parts
+from video_opd.training.rounds import train_in_rounds
 from video_opd.vocabulary import Example
 
 MAY_CHANGE = frozenset(
@@ -113,7 +114,7 @@ def run_recipe(
             say(console, f"going on after step {state.step} of {parts.learner.total_steps}")
         else:
             _warn_of_wording(parts, console)
-        train(parts, state, run)
+        train_in_rounds(parts, state, run, lambda line: say(console, f"warning: {line}"))
         if parts.test:
             _test(parts, run, "student-after", parts.student, console, results, shared)
         if state.set_aside:

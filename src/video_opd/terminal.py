@@ -15,6 +15,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from video_opd.doctor import Finding
     from video_opd.grounding import Scores
+    from video_opd.scores import Choice
 
 
 def show_run(results: dict[str, Any]) -> None:
@@ -66,6 +67,37 @@ def show_scores(scores: Scores, title: str) -> None:
             low, high = scores.intervals[name]
             table.add_row(name, f"{value:.3f}", f"{low:.3f} - {high:.3f}")
     Console().print(table)
+
+
+def show_summary_of_scores(summary: dict[str, Any], title: str, out: Path) -> None:
+    """What a file of scores amounts to."""
+    reliability = summary["split_half_reliability"]
+    how = "unknown" if reliability is None else f"{reliability:.2f}"
+    if summary["num_scored"]:
+        print(
+            f"{title}: {summary['num_scored']} examples, mean IoU {summary['mean_iou']:.3f}, its answers agree to "
+            f"{summary['mean_agreement']:.3f}, split-half reliability of an example's mean IoU {how}"
+        )
+    print(f"scores: {out}")
+
+
+def show_choice(choice: Choice, out: Path) -> None:
+    """How many were chosen of how many, and how they differ from the pool."""
+    facts = choice.facts
+    print(
+        f"{facts['num_kept']} chosen of {facts['num_passing']} that pass the filter, of {facts['num_pool']} in the pool"
+    )
+    table = Table(title="what the selection is like")
+    for heading in ("mean of", "pool", "chosen"):
+        table.add_column(heading, justify="left" if heading == "mean of" else "right")
+    names = {"start_s": "start, s", "start_share": "start / duration", "length_s": "length, s"}
+    for key, name in (names | {"duration_s": "duration of the video, s"}).items():
+        table.add_row(name, *(f"{facts[who][key]:.2f}" for who in ("pool", "kept")))
+    for source in facts["pool"]["sources"]:
+        shares = (facts[who]["sources"].get(source, 0.0) for who in ("pool", "kept"))
+        table.add_row(f"share of {escape(source or '(no source)')}", *(f"{share:.2f}" for share in shares))
+    Console().print(table)
+    print(f"selection: {out}")
 
 
 def show_findings(findings: Sequence[Finding]) -> None:

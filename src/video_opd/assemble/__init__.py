@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 import torch
 
+from video_opd.assemble.curricula import make_curriculum, make_gate, refuse_early_curriculum
 from video_opd.assemble.inputs import (
     PromptMemories,
     budget_of,
+    how_asked,
     make_source,
     manifests_of,
     prepare_data,
@@ -34,12 +37,21 @@ from video_opd.data.side_questions import read_side_questions
 from video_opd.data.source import require_folder
 from video_opd.errors import ConfigurationError
 from video_opd.policy.location import resolve_model
-from video_opd.recipe import ComputeSettings, Recipe, RewardSettings
+from video_opd.recipe import (
+    ComputeSettings,
+    CouplingSettings,
+    Recipe,
+    RewardSettings,
+    RoundsSettings,
+    SelectionFileSettings,
+)
 from video_opd.runs.checkpoint import latest_checkpoint
 from video_opd.runs.directory import RunDirectory
+from video_opd.scores import read_selection
 from video_opd.training.learner import Learner
 from video_opd.training.loop import Parts
 from video_opd.training.state import TrainingState, load_state
+from video_opd.vocabulary import Example
 
 __all__ = [
     "PromptMemories",
@@ -48,6 +60,7 @@ __all__ = [
     "budget_of",
     "device_of",
     "environment",
+    "how_asked",
     "load_student",
     "load_teacher",
     "make_method",
@@ -86,6 +99,7 @@ def refuse_early(recipe: Recipe) -> None:
         require_folder(recipe.data.videos)
         for path in manifests_of(recipe.data):
             read_manifest(path)
+        refuse_early_curriculum(recipe)
         if side_file is not None:
             read_side_questions(side_file)
 
@@ -108,7 +122,8 @@ def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None 
     if teacher is not None:
         require_common_tokens(student, teacher)
     reference = load_reference(recipe)
-    learner = Learner(student, recipe.training, total_steps=steps_of(recipe, len(train)))
+    gate, total_steps = make_gate(recipe), steps_of(recipe, train)
+    learner = Learner(student, recipe.training, total_steps=total_steps, gate=gate)
     parts = Parts(
         recipe=recipe,
         student=student,
@@ -116,6 +131,16 @@ def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None 
         reference=reference,
         method=make_method(recipe, teacher, reference),
         learner=learner,
+        gate=gate,
+        curriculum=make_curriculum(
+            recipe,
+            run,
+            train,
+            student=student,
+            teacher=teacher,
+            total_steps=total_steps,
+            memories=memories,
+        ),
         source=make_source(recipe, student, train, memories=memories),
         validation_source=make_source(recipe, student, validation, memories=memories),
         train=train,
@@ -141,9 +166,19 @@ def sha256_of_data(recipe: Recipe) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in manifests_of(recipe.data))).hexdigest()
 
 
-def steps_of(recipe: Recipe, num_train: int) -> int:
-    """Optimiser steps of a run: as many as the recipe says, or one pass over the training examples."""
-    return recipe.training.steps or math.ceil(num_train / recipe.training.batch_size)
+def steps_of(recipe: Recipe, train: Sequence[Example]) -> int:
+    """Optimiser steps of a run: as many as the recipe says, or in each round one pass over what is trained on."""
+    curriculum = recipe.curriculum
+    match curriculum:
+        case RoundsSettings():
+            examples, rounds = curriculum.count, curriculum.num_rounds
+        case CouplingSettings():
+            examples, rounds = curriculum.num_anchors + curriculum.num_frontier, 1
+        case SelectionFileSettings():
+            examples, rounds = len(read_selection(curriculum.file, {example.id for example in train}).ids), 1
+        case _:
+            examples, rounds = len(train), 1
+    return recipe.training.steps or rounds * math.ceil(examples / recipe.training.batch_size)
 
 
 def prepare_compute(compute: ComputeSettings) -> None:

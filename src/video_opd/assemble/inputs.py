@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from video_opd.data import tiny_world
 from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate
@@ -12,7 +13,7 @@ from video_opd.data.source import PromptMemory, PromptSource
 from video_opd.data.video import VideoBudget
 from video_opd.errors import ConfigurationError, writing
 from video_opd.policy.load import Policy
-from video_opd.recipe import DataSettings, PromptSettings, Recipe, VideoSettings
+from video_opd.recipe import DataSettings, GroundingDefaults, PromptSettings, Recipe, VideoSettings
 
 REMEMBERED_TOKENS = 100_000
 """Video tokens worth of prompts kept in memory: 25 KB of patches each, so about 2.5 GB."""
@@ -73,6 +74,15 @@ def budget_of(settings: VideoSettings) -> VideoBudget:
         max_tokens=settings.max_tokens,
         max_frame_tokens=settings.max_frame_tokens,
     )
+
+
+def how_asked(defaults: GroundingDefaults, precision: str) -> dict[str, Any]:
+    """How questions are put, as far as a score depends on it: for the header of a file of scores."""
+    return {
+        "user": template_of(defaults.prompt).user,
+        "video": asdict(budget_of(defaults.video)),
+        "precision": precision,
+    }
 
 
 def manifests_of(data: DataSettings) -> list[Path]:

@@ -120,6 +120,11 @@ class PromptSource:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode") if workers else None
         self._coming: dict[str, Future[Prompt]] = {}
 
+    @property
+    def decodes_ahead(self) -> bool:
+        """Whether threads decode what will be asked for next."""
+        return self._pool is not None
+
     def render(self, example: Example) -> Prompt:
         """Decode and render one example, now.
 

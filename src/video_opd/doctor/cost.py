@@ -26,7 +26,7 @@ def cost(patient: Patient) -> Iterator[Finding]:
     patient.student.model.zero_grad(set_to_none=True)
     seconds = watch.seconds["piece"] * training.batch_size / len(piece)
     gib = _memory_gib(patient, piece)
-    steps = steps_of(recipe, len(read_manifest(recipe.data.train)))
+    steps = steps_of(recipe, read_manifest(recipe.data.train))
     yield Finding(
         checked="rough cost (decoding apart)",
         found=f"{seconds:.1f} s a step of {training.batch_size}, {seconds * steps / 60:.1f} min in all; about "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import cache
 from importlib.resources import files
@@ -15,6 +16,8 @@ BUNDLED = ("tiny-student", "tiny-teacher")
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
 """Neither pickled weights nor code."""
+
+_HOW_TO_ASK = ("grounding.json", "generation_config.json")
 
 _PARTS = {
     "config": ("config.json",),
@@ -44,6 +47,19 @@ def resolve_model(name: str, revision: str | None = None) -> Path:
             folder = _downloaded(name, revision)
     _refuse_incomplete(folder)
     return folder
+
+
+def model_sha256(folder: Path) -> str:
+    """Of everything in a model's folder that its answers depend on: weights, configuration, tokenizer, processor.
+
+    How it is asked by default (`grounding.json`, `generation_config.json`) is not part of it.
+    """
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in _HUB_FILES for path in folder.glob(pattern)}):
+        if path.name not in _HOW_TO_ASK:
+            with path.open("rb") as file:
+                digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 @cache

@@ -3,6 +3,15 @@
 `file.py` reads them from TOML. Nothing in here imports torch or transformers.
 """
 
+from video_opd.recipe.curriculum import (
+    CURRICULA,
+    CouplingSettings,
+    CurriculumSettings,
+    RoundsSettings,
+    SelectionFileSettings,
+    TVDFSettings,
+    WholePoolSettings,
+)
 from video_opd.recipe.methods import (
     METHODS,
     AblationName,
@@ -35,12 +44,15 @@ from video_opd.recipe.tables import (
 from video_opd.recipe.types import Settings
 
 __all__ = [
+    "CURRICULA",
     "GROUNDING_FILE",
     "METHODS",
     "AblationName",
     "AnnotationSettings",
     "AnswerSettings",
     "ComputeSettings",
+    "CouplingSettings",
+    "CurriculumSettings",
     "DataSettings",
     "GRPOSettings",
     "GroundingDefaults",
@@ -52,13 +64,17 @@ __all__ = [
     "PromptSettings",
     "Recipe",
     "RewardSettings",
+    "RoundsSettings",
     "ScheduleSettings",
+    "SelectionFileSettings",
     "Settings",
     "SideQuestionSettings",
     "StudentSettings",
     "SupervisedSettings",
+    "TVDFSettings",
     "TeacherSettings",
     "TinyWorldSettings",
     "TrainingSettings",
     "VideoSettings",
+    "WholePoolSettings",
 ]

@@ -13,7 +13,10 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from video_opd.errors import ConfigurationError
-from video_opd.recipe import GROUNDING_FILE, METHODS, GroundingDefaults, Recipe, Settings
+from video_opd.recipe import CURRICULA, GROUNDING_FILE, METHODS, GroundingDefaults, Recipe, Settings
+
+NAMED_TABLES = {"method": METHODS, "curriculum": CURRICULA}
+"""Tables told apart by their `name`, and what they may be; the first of each is meant where no name is said."""
 
 KEYS_ARE_LISTED = "`video-opd train --help-keys` lists every key with its default"
 
@@ -57,10 +60,11 @@ def read_tables(path: Path, *, named_by: tuple[Path, ...] = ()) -> dict[str, Any
 
 
 def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Tables with others laid over them, key by key; a [method] that has a name takes the whole place of another."""
+    """Tables with others laid over them, key by key; a [method] or [curriculum] with a name takes the whole place of
+    another."""
     merged = dict(below)
     for key, value in above.items():
-        whole = key == "method" and isinstance(value, dict) and "name" in value
+        whole = key in NAMED_TABLES and isinstance(value, dict) and "name" in value
         tables = isinstance(value, dict) and isinstance(below.get(key), dict) and not whole
         merged[key] = overlay(below[key], value) if tables else value
     return merged
@@ -138,7 +142,7 @@ def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
     default = info.get_default(call_default_factory=True)
-    return "not set by default" if default is None else f"default: {json.dumps(default)}"
+    return "not set by default" if default is None else f"default: {json.dumps(default, default=str)}"
 
 
 def _tables_of(annotation: Any) -> list[type[Settings]]:
@@ -149,8 +153,8 @@ def _tables_of(annotation: Any) -> list[type[Settings]]:
 def refusal(where: str, error: ValidationError, settings: type[Settings] = Recipe) -> ConfigurationError:
     """The first problem of a file, in our words."""
     problem = error.errors()[0]
-    kind, tags = problem["type"], {get_args(table.model_fields["name"].annotation)[0] for table in METHODS}
-    # Inside a [method] table pydantic also names the method it took it for.
+    kind, tags = problem["type"], _names_of(str(problem["loc"][0]) if problem["loc"] else "")
+    # Inside a table that is told by its name pydantic also says which one it took it for.
     parts = [part for place, part in enumerate(problem["loc"]) if not (place == 1 and part in tags)]
     key = ".".join(str(part) for part in parts)
     if kind == "value_error":
@@ -158,12 +162,14 @@ def refusal(where: str, error: ValidationError, settings: type[Settings] = Recip
     if kind == "union_tag_invalid":
         return ConfigurationError(
             f"{where}: {key}.name = {problem['input']['name']!r}",
-            reason="no method has that name",
+            reason=f"no {key} has that name",
             remedy=f"choose one of {', '.join(sorted(tags))}",
         )
     if kind == "extra_forbidden" and key in recipe_keys(settings):
         return ConfigurationError(
-            f"{where}: {key}", reason="this method has no such setting", remedy=f"leave it out; {KEYS_ARE_LISTED}"
+            f"{where}: {key}",
+            reason=f"this {key.partition('.')[0]} has no such setting",
+            remedy=f"leave it out; {KEYS_ARE_LISTED}",
         )
     if kind == "extra_forbidden":
         return ConfigurationError(
@@ -186,6 +192,11 @@ def refusal(where: str, error: ValidationError, settings: type[Settings] = Recip
     )
 
 
+def _names_of(key: str) -> list[str]:
+    """What a table that is told by its name may be called."""
+    return [get_args(table.model_fields["name"].annotation)[0] for table in NAMED_TABLES.get(key, ())]
+
+
 def _nearest(key: str, settings: type[Settings] = Recipe) -> str:
     """Which setting was probably meant."""
     leaves = recipe_keys(settings)
@@ -198,10 +209,11 @@ def _nearest(key: str, settings: type[Settings] = Recipe) -> str:
 
 
 def set_keys(tables: dict[str, Any], overrides: dict[str, str]) -> None:
-    """Set dotted keys; another method.name than the file's starts its table anew."""
-    name = overrides.get("method.name")
-    if name is not None and isinstance(tables.get("method"), dict) and name != tables["method"].get("name", "opd"):
-        tables["method"] = {}
+    """Set dotted keys; another method.name or curriculum.name than the file's starts its table anew."""
+    for table in NAMED_TABLES:
+        name, found = overrides.get(f"{table}.name"), tables.get(table)
+        if name is not None and isinstance(found, dict) and name != found.get("name", _names_of(table)[0]):
+            tables[table] = {}
     for key, text in overrides.items():
         _set(tables, key, text)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import Field, model_validator
 
+from video_opd.recipe.curriculum import CurriculumSettings, WholePoolSettings
 from video_opd.recipe.methods import MethodSettings, OnPolicyDistillationSettings
 from video_opd.recipe.types import (
     Count,
@@ -200,6 +201,7 @@ class Recipe(Settings):
     video: VideoSettings = VideoSettings()
     method: MethodSettings = OnPolicyDistillationSettings()
     answers: AnswerSettings = AnswerSettings()
+    curriculum: CurriculumSettings = WholePoolSettings()
     training: TrainingSettings = TrainingSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     side_questions: SideQuestionSettings | None = None
@@ -207,16 +209,32 @@ class Recipe(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _opd_unless_said(cls, tables: Any) -> Any:
-        """A [method] table without a name is that of Video-OPD."""
-        method = tables.get("method") if isinstance(tables, dict) else None
-        return {**tables, "method": {"name": "opd", **method}} if isinstance(method, dict) else tables
+    def _usual_unless_said(cls, tables: Any) -> Any:
+        """A [method] table without a name is that of Video-OPD, a [curriculum] without one the whole pool."""
+        if not isinstance(tables, dict):
+            return tables
+        usual = {"method": "opd", "curriculum": "whole-pool"}
+        named = {key: {"name": name, **tables[key]} for key, name in usual.items() if isinstance(tables.get(key), dict)}
+        return tables | named
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Recipe:
         """Refuse what could not work, in one sentence."""
         if self.teacher is None and self.method.needs_teacher:
             raise ValueError(f"method.name = {self.method.name} asks a teacher, and the recipe has no table [teacher]")
+        if self.curriculum.asks_teacher and self.teacher is None:
+            raise ValueError(
+                f"curriculum.name = {self.curriculum.name} selects by a teacher's answers, and the recipe has no table "
+                "[teacher]"
+            )
+        if self.curriculum.suspend_at is not None and self.method.writes_annotations:
+            raise ValueError(
+                f"curriculum.suspend_at looks at the student's own answers, and method.name = {self.method.name} "
+                "trains on annotated ones; leave it out, or take opd"
+            )
+        rounds = getattr(self.curriculum, "num_rounds", 1)
+        if self.training.steps is not None and self.training.steps < rounds:
+            raise ValueError(f"training.steps = {self.training.steps} for curriculum.num_rounds = {rounds}")
         return self
 
     def grounding_defaults(self) -> GroundingDefaults:

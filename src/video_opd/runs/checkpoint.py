@@ -75,7 +75,7 @@ def save_checkpoint(
     """
     if keep_last is not None and keep_last < 1:
         raise ValueError(f"keep_last={keep_last}: at least the checkpoint just written is kept")
-    folder = checkpoints / f"step-{step:06d}"
+    folder = checkpoint_folder(checkpoints, step)
     unfinished = checkpoints / f"{folder.name}.tmp-{os.getpid()}"
     try:
         checkpoints.mkdir(parents=True, exist_ok=True)
@@ -138,6 +138,11 @@ def latest_checkpoint(checkpoints: Path) -> Checkpoint | None:
             remedy="Restore one of them from a copy, or start again in another folder with --out",
         )
     return None
+
+
+def checkpoint_folder(checkpoints: Path, step: int) -> Path:
+    """Where the checkpoint of a step is, or would be."""
+    return checkpoints / f"step-{step:06d}"
 
 
 def verify_checkpoint(folder: Path) -> str | None:
@@ -234,7 +239,7 @@ def _delete_older(checkpoints: Path, step: int, keep_last: int, keep_steps: Coll
     for old in complete[:-keep_last]:
         if old in keep_steps:
             continue
-        folder = checkpoints / f"step-{old:06d}"
+        folder = checkpoint_folder(checkpoints, old)
         doomed = checkpoints / f"{folder.name}.tmp-{os.getpid()}"
         try:
             os.rename(folder, doomed)  # a half-deleted folder must not carry the name of a checkpoint

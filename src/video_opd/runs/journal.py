@@ -43,14 +43,15 @@ class Journal:
         except OSError as error:
             raise _cannot("opened", path, error) from error
 
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Add one row. It is on the disk when this returns; if this raises, nothing of it is in the file.
+    def append(self, *rows: Mapping[str, Any]) -> None:
+        """Add one row, or several. They are on the disk when this returns; if this raises, nothing of them is in the
+        file. A kill in between may leave the first of several.
 
         Raises:
             EngineError: the disk is full or failing.
             TypeError: a value that JSON has no word for, such as a tensor.
         """
-        line = json.dumps(_finite(row), allow_nan=False).encode() + b"\n"
+        line = b"".join(json.dumps(_finite(row), allow_nan=False).encode() + b"\n" for row in rows)
         whole = os.fstat(self._file.fileno()).st_size
         try:
             written = self._file.write(line)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,9 +18,21 @@ from video_opd.errors import EngineError
 from video_opd.methods import Method
 from video_opd.objectives import masked_sum
 from video_opd.policy.load import Policy
+from video_opd.policy.reading import Reading
 from video_opd.recipe import TrainingSettings
 from video_opd.training.cost import Stopwatch
 from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses
+
+
+class Gate(Protocol):
+    """What stands between answering and judging."""
+
+    def admits(self, prompt: Prompt, group: AnswerGroup) -> bool:
+        """Whether an example is judged and trained on at this step, given the answers just written."""
+
+
+Suspended = tuple[tuple[Prompt, AnswerGroup], ...]
+"""Examples that the gate did not admit, with their answers."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,21 +55,34 @@ class StepOutcome:
     """One step of the optimiser."""
 
     batches: tuple[TrainedBatch, ...]
-    num_answer_tokens: int
+    suspended: Suspended
+    num_scheduled_tokens: int
+    """Answer tokens of the whole batch, suspended examples included: what the loss is divided by."""
     loss: float
-    """Per answer token, at the first update."""
+    """Per scheduled answer token, at the first update; 0 where every example was suspended."""
     grad_norm: float
     """Before clipping, at the last update."""
     learning_rate: float
     seconds_by_phase: dict[str, float]
     cpu_seconds_by_phase: dict[str, float]
 
+    @property
+    def num_answer_tokens(self) -> int:
+        """Answer tokens that were trained on."""
+        return sum(int(batch.answer_mask.sum()) for batch in self.batches)
+
 
 class Learner:
-    """A student under training and its optimiser."""
+    """A student under training and its optimiser.
 
-    def __init__(self, student: Policy, settings: TrainingSettings, *, total_steps: int) -> None:
-        self.student, self.settings, self.total_steps = student, settings, total_steps
+    Args:
+        gate: decides which examples of a batch are judged and trained on; None: all.
+    """
+
+    def __init__(
+        self, student: Policy, settings: TrainingSettings, *, total_steps: int, gate: Gate | None = None
+    ) -> None:
+        self.student, self.settings, self.total_steps, self.gate = student, settings, total_steps, gate
         self.parameters = {name: p for name, p in student.model.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(),
@@ -77,26 +103,35 @@ class Learner:
     def step(self, prompts: Sequence[Prompt], method: Method, *, step: int, seed: int) -> StepOutcome:
         """One batch: the student reads and answers, the method judges, the weights move.
 
+        A batch of which every example is suspended changes nothing: no update, no weight decay.
+
         Raises:
             EngineError: the loss or the gradient is not finite; the update was not taken.
         """
         watch = Stopwatch(self.student.model.device)
         size = self.settings.micro_batch_size
         pieces = [tuple(prompts[start : start + size]) for start in range(0, len(prompts), size)]
-        batches: list[TrainedBatch | None] = [None] * len(pieces)
-        loss, grad_norm, num_tokens = 0.0, 0.0, 0
-        for update in range(self.settings.updates_per_batch):
-            total_loss, num_tokens = 0.0, 0
-            for index, piece in enumerate(pieces):
-                batch, piece_loss = self._accumulate(piece, method, seed, batches[index], watch)
-                batches[index], total_loss = batch, total_loss + piece_loss
-                num_tokens += int(batch.answer_mask.sum())
-            loss = total_loss / num_tokens if update == 0 else loss
+        loss, grad_norm, total_loss = 0.0, 0.0, 0.0
+        batches: list[TrainedBatch] = []
+        suspended: Suspended = ()
+        for piece in pieces:
+            reading, groups, left_out = self._answer(piece, method, seed, watch)
+            suspended += left_out
+            if reading is not None:
+                batch, piece_loss = self._begin(reading, groups, method, watch)
+                batches, total_loss = [*batches, batch], total_loss + piece_loss
+        num_tokens = sum(int(batch.answer_mask.sum()) for batch in batches)
+        num_tokens += sum(len(answer) for _, group in suspended for answer in group)
+        loss = total_loss / num_tokens
+        for update in range(self.settings.updates_per_batch if batches else 0):
+            if update > 0:
+                batches = [self._again(batch, method, watch) for batch in batches]
             with watch.phase("step"):
                 grad_norm = self._apply(num_tokens, self.learning_rate(step), prompts)
         return StepOutcome(
-            batches=tuple(batch for batch in batches if batch is not None),
-            num_answer_tokens=num_tokens,
+            batches=tuple(batches),
+            suspended=suspended,
+            num_scheduled_tokens=num_tokens,
             loss=loss,
             grad_norm=grad_norm,
             learning_rate=self.learning_rate(step),
@@ -104,41 +139,75 @@ class Learner:
             cpu_seconds_by_phase=dict(watch.cpu_seconds),
         )
 
-    def _accumulate(
-        self, prompts: tuple[Prompt, ...], method: Method, seed: int, before: TrainedBatch | None, watch: Stopwatch
-    ) -> tuple[TrainedBatch, float]:
-        """Add the gradient of one micro-batch's summed loss; `before` is what an earlier update on it recorded."""
+    def _answer(
+        self, prompts: tuple[Prompt, ...], method: Method, seed: int, watch: Stopwatch
+    ) -> tuple[Reading | None, tuple[AnswerGroup, ...], Suspended]:
+        """Read a micro-batch and write the answers; of those that the gate admits, a reading with gradient.
+
+        Where only some are admitted they are read once more, so that nothing of the others is in the graph. With one
+        prompt a micro-batch that never happens.
+        """
         with watch.phase("read"):
             reading = self.student.read(prompts, grad=True)
-        if before is None:
-            with watch.phase("answer"):
-                groups = method.write(self.student, reading, seed)
-            with watch.phase("teacher"):
-                judgement = method.judge(prompts, groups)
-        else:
-            groups, judgement = before.groups, before.judgement
+        with watch.phase("answer"):
+            groups = method.write(self.student, reading, seed)
+        if self.gate is None:
+            return reading, groups, ()
+        admitted = [self.gate.admits(prompt, group) for prompt, group in zip(prompts, groups, strict=True)]
+        pairs = list(zip(prompts, groups, admitted, strict=True))
+        suspended = tuple((prompt, group) for prompt, group, is_in in pairs if not is_in)
+        groups = tuple(group for _, group, is_in in pairs if is_in)
+        if not suspended:
+            return reading, groups, ()
+        del reading
+        if not groups:
+            return None, (), suspended
+        with watch.phase("read"):
+            reading = self.student.read([prompt for prompt, _, is_in in pairs if is_in], grad=True)
+        return reading, groups, suspended
+
+    def _begin(
+        self, reading: Reading, groups: tuple[AnswerGroup, ...], method: Method, watch: Stopwatch
+    ) -> tuple[TrainedBatch, float]:
+        """Have a micro-batch judged and add the gradient of its summed loss."""
+        with watch.phase("teacher"):
+            judgement = method.judge(reading.prompts, groups)
         with watch.phase("score"):
             scores = self.student.score(reading, groups, distribution=method.needs_distribution, grad=True)
-            behaviour = scores.logprobs.detach() if before is None else before.behaviour_logprobs
+            behaviour = scores.logprobs.detach()
             losses = method.losses(scores, behaviour, judgement)
-            loss = masked_sum(losses.loss, scores.answer_mask)
-        self._refuse_non_finite(float(loss.detach()), "loss", prompts)
-        with watch.phase("backward"):
-            loss.backward()
-        clamped = losses.clamped / self.settings.updates_per_batch
-        if before is not None:
-            recorded = replace(before.losses, clamped=before.losses.clamped + clamped)
-            return replace(before, losses=recorded), float(loss.detach())
-        detached = TokenLosses(loss=losses.loss.detach(), credit=losses.credit, clamped=clamped)
-        batch = TrainedBatch(
-            prompts=prompts,
+        loss = self._backward(losses, scores.answer_mask, reading.prompts, watch)
+        return TrainedBatch(
+            prompts=reading.prompts,
             groups=groups,
             answer_mask=scores.answer_mask,
             behaviour_logprobs=behaviour,
             judgement=judgement if self.settings.updates_per_batch > 1 else judgement.without_distributions(),
-            losses=detached,
-        )
-        return batch, float(loss.detach())
+            losses=TokenLosses(
+                loss=losses.loss.detach(),
+                credit=losses.credit,
+                clamped=losses.clamped / self.settings.updates_per_batch,
+            ),
+        ), loss
+
+    def _again(self, batch: TrainedBatch, method: Method, watch: Stopwatch) -> TrainedBatch:
+        """Add the gradient of a later update on the same answers and the same judgement."""
+        with watch.phase("read"):
+            reading = self.student.read(batch.prompts, grad=True)
+        with watch.phase("score"):
+            scores = self.student.score(reading, batch.groups, distribution=method.needs_distribution, grad=True)
+            losses = method.losses(scores, batch.behaviour_logprobs, batch.judgement)
+        self._backward(losses, scores.answer_mask, batch.prompts, watch)
+        clamped = batch.losses.clamped + losses.clamped / self.settings.updates_per_batch
+        return replace(batch, losses=replace(batch.losses, clamped=clamped))
+
+    def _backward(self, losses: TokenLosses, answer_mask: Tensor, prompts: Sequence[Prompt], watch: Stopwatch) -> float:
+        """Add the gradient of the sum over the answers' tokens, and return that sum."""
+        with watch.phase("backward"):
+            loss = masked_sum(losses.loss, answer_mask)
+            self._refuse_non_finite(float(loss.detach()), "loss", prompts)
+            loss.backward()
+        return float(loss.detach())
 
     def _apply(self, num_tokens: int, learning_rate: float, prompts: Sequence[Prompt]) -> float:
         """Divide by the batch's answer tokens, clip, step. Returns the gradient's norm before clipping."""

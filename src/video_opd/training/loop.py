@@ -7,9 +7,10 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from video_opd.data.order import batch_at
+from video_opd.data.order import Batches
 from video_opd.data.side_questions import SideQuestion
 from video_opd.data.source import PromptSource
 from video_opd.evaluation.evaluate import evaluate
@@ -22,6 +23,8 @@ from video_opd.runs.journal import Journal, truncate_journal
 from video_opd.seeds import derive_seed
 from video_opd.training.control import Probe
 from video_opd.training.cost import PeakMemory
+from video_opd.training.curricula import Curriculum
+from video_opd.training.gate import AnswerGate
 from video_opd.training.interruption import Interrupted, StopRequest
 from video_opd.training.learner import Learner
 from video_opd.training.measurements import answer_rows, metrics_row
@@ -45,6 +48,9 @@ class Parts:
     """The student as it was at first, where the method keeps near it."""
     method: Method
     learner: Learner
+    gate: AnswerGate | None
+    """Of the learner, where a curriculum suspends examples."""
+    curriculum: Curriculum
     source: PromptSource
     validation_source: PromptSource
     train: Sequence[Example]
@@ -53,16 +59,16 @@ class Parts:
     side_questions: Sequence[SideQuestion] = ()
 
 
-def train(parts: Parts, state: TrainingState, run: RunDirectory) -> None:
-    """From `state` to the recipe's last step.
+def train(parts: Parts, state: TrainingState, run: RunDirectory, *, batches: Batches, until: int) -> None:
+    """From `state` to step `until`, the end of a round; there a checkpoint and an evaluation are certain.
 
     Raises:
         Interrupted: SIGTERM or SIGINT came; the state is saved.
     """
-    recipe, schedule, total = parts.recipe, parts.recipe.schedule, parts.learner.total_steps
-    batch_size, defaults = recipe.training.batch_size, recipe.grounding_defaults()
+    recipe, schedule, defaults = parts.recipe, parts.recipe.schedule, parts.recipe.grounding_defaults()
 
     def save() -> None:
+        state.coupling = parts.gate.coupling.state_dict() if parts.gate else {}
         save_state(run.checkpoints, state, parts.learner, defaults, keep_last=schedule.keep_checkpoints)
 
     parts.source.set_aside.update(state.set_aside)
@@ -70,23 +76,21 @@ def train(parts: Parts, state: TrainingState, run: RunDirectory) -> None:
         truncate_journal(journal, after_step=state.step)
     with ExitStack() as stack:
         metrics, answers = (stack.enter_context(Journal(path)) for path in (run.metrics, run.answers))
-        progress = stack.enter_context(TrainingProgress(total, state.step))
+        progress = stack.enter_context(TrainingProgress(parts.learner.total_steps, state.step))
         stop = stack.enter_context(StopRequest().listening())
-        stack.callback(parts.source.close)
-        stack.callback(parts.validation_source.close)
         while True:
-            if not stop.signal_number and (_due(state.step, schedule.evaluate_every) or state.step == total):
+            if not stop.signal_number and (_due(state.step, schedule.evaluate_every) or state.step == until):
                 progress.evaluated(_evaluate(parts, state.step, run))
             if stop.signal_number:  # also one that came while evaluating
                 save()
                 raise Interrupted(stop.signal_number, state.step)
-            if state.step == total:
+            if state.step == until:
                 break
             began, seed = time.monotonic(), derive_seed(recipe.seed, "step", state.step)
-            batch = batch_at(parts.train, state.step, batch_size, recipe.seed)
+            batch = batches(state.step)
             prompts = parts.source.prompts(batch)
-            if state.step + 1 < total:
-                parts.source.prefetch(batch_at(parts.train, state.step + 1, batch_size, recipe.seed))
+            if state.step + 1 < until:
+                parts.source.prefetch(batches(state.step + 1))
             waited = time.monotonic() - began
             row, rows = _update(parts, prompts, state.step, seed)
             state.step, state.seconds = state.step + 1, state.seconds + time.monotonic() - began
@@ -98,7 +102,7 @@ def train(parts: Parts, state: TrainingState, run: RunDirectory) -> None:
             for answer in rows:
                 answers.append({"step": state.step, **answer})
             progress.show(state.step, row)
-            if _due(state.step, schedule.checkpoint_every) or state.step == total:
+            if _due(state.step, schedule.checkpoint_every) or state.step == until:
                 save()
 
 
@@ -126,6 +130,7 @@ def _update(parts: Parts, prompts: list[Prompt], step: int, seed: int) -> tuple[
     return {
         **metrics_row(outcome, parts.student, answer_starts=starts),
         **control,
+        **({"coupling": parts.gate.coupling.metrics()} if parts.gate else {}),
         "work": work,
         "model_bytes": asked,
         **({"extra_memory_bytes": memory.extra_bytes} if memory.extra_bytes is not None else {}),
@@ -136,8 +141,7 @@ def _update(parts: Parts, prompts: list[Prompt], step: int, seed: int) -> tuple[
 
 def _evaluate(parts: Parts, step: int, run: RunDirectory) -> float:
     """The student's mIoU on the validation manifest, from the run folder if this step was evaluated before."""
-    recipe, name = parts.recipe, f"validation-{step:06d}"
-    path = run.evaluation / f"{name}.json"
+    recipe, path = parts.recipe, evaluation_file(run, step)
     if path.exists():
         return float(json.loads(path.read_text(encoding="utf-8"))["scores"]["miou"])
     evaluation = evaluate(
@@ -147,9 +151,14 @@ def _evaluate(parts: Parts, step: int, run: RunDirectory) -> float:
         max_new_tokens=recipe.answers.max_new_tokens,
         batch_size=recipe.compute.evaluation_batch_size,
     )
-    report = evaluation.to_report(name=name, step=step, split="validation")
+    report = evaluation.to_report(name=path.stem, step=step, split="validation")
     write_durably(path, (json.dumps(report, indent=2) + "\n").encode())
     return evaluation.scores.miou
+
+
+def evaluation_file(run: RunDirectory, step: int) -> Path:
+    """Where the evaluation on the validation manifest after `step` steps is."""
+    return run.evaluation / f"validation-{step:06d}.json"
 
 
 def _due(step: int, every: int) -> bool:

@@ -29,6 +29,8 @@ def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "
     annotations wrote the answers, nothing is said about the student's own: the same numbers are then called
     `gap_on_annotations` (log pi - log pi_teacher) and `annotation_nll` (-log pi).
     """
+    if not outcome.batches:  # every example was suspended: nothing was judged and nothing trained on
+        return {"loss": 0.0, **_what_was_written(_suspended(outcome)), "num_prompts": 0, "num_answers": 0}
     longest = max(batch.answer_mask.shape[1] for batch in outcome.batches)
 
     def joined(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
@@ -48,7 +50,7 @@ def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "
     row |= _rewards(outcome)
     row["entropy" if sampled else "annotation_nll"] = sampled_entropy(behaviour, mask)
     if sampled:
-        row |= _what_was_written(pairs)
+        row |= _what_was_written(pairs + _suspended(outcome))
         sampler = torch.zeros_like(behaviour)
         for index, (_, answer) in enumerate(pairs):
             assert answer.sampler_logprobs is not None
@@ -67,7 +69,7 @@ def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "
 
 
 def _what_was_written(pairs: list[tuple[Prompt, Answer]]) -> dict[str, float]:
-    """How good the student's own answers were, against annotations that may be noisy."""
+    """How good the student's own answers were, suspended ones included, against annotations that may be noisy."""
     parsed = [parse_answer(answer.text) for _, answer in pairs]
     ious = [
         best_iou(found.spans[0], prompt.example.spans) if found.spans else 0.0
@@ -107,18 +109,23 @@ def _by_region(
 
 
 def answer_rows(outcome: StepOutcome, student: Policy, count: int) -> list[dict[str, Any]]:
-    """Up to `count` answers of the step with span, log-probs and credit of every token."""
+    """Up to `count` answers of the step with span, log-probs and credit of every token; those of suspended examples,
+    which have neither teacher nor credit, come last."""
     rows: list[dict[str, Any]] = []
     for batch in outcome.batches:
+        teacher = batch.judgement.teacher
         for index, (prompt, answer) in enumerate(_answers(batch)):
-            if len(rows) == count:
-                return rows
-            rows.append(_answer_row(prompt, answer, batch, index, student))
-    return rows
+            row, length = _answer_row(prompt, answer, student), len(answer)
+            row["credit"] = batch.losses.credit[index, :length].tolist()
+            rows.append(row | ({"teacher_logprobs": teacher.logprobs[index, :length].tolist()} if teacher else {}))
+            if len(rows) >= count:
+                return rows[:count]
+    rows += [_answer_row(prompt, answer, student) | {"suspended": True} for prompt, answer in _suspended(outcome)]
+    return rows[:count]
 
 
-def _answer_row(prompt: Prompt, answer: Answer, batch: TrainedBatch, index: int, student: Policy) -> dict[str, Any]:
-    found, length, teacher = parse_answer(answer.text), len(answer), batch.judgement.teacher
+def _answer_row(prompt: Prompt, answer: Answer, student: Policy) -> dict[str, Any]:
+    found = parse_answer(answer.text)
     return {
         "id": prompt.id,
         "query": prompt.example.query,
@@ -131,10 +138,12 @@ def _answer_row(prompt: Prompt, answer: Answer, batch: TrainedBatch, index: int,
         "iou": best_iou(found.spans[0], prompt.example.spans) if found.spans else 0.0,
         "truncated": answer.truncated,
         "tokens": [student.tokenizer.decode([token]) for token in answer.token_ids],
-        "credit": batch.losses.credit[index, :length].tolist(),
         **({"sampler_logprobs": list(answer.sampler_logprobs)} if answer.sampler_logprobs else {}),
-        **({"teacher_logprobs": teacher.logprobs[index, :length].tolist()} if teacher else {}),
     }
+
+
+def _suspended(outcome: StepOutcome) -> list[tuple[Prompt, Answer]]:
+    return [(prompt, answer) for prompt, group in outcome.suspended for answer in group]
 
 
 def _answers(batch: TrainedBatch) -> list[tuple[Prompt, Answer]]:

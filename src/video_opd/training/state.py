@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 
@@ -23,6 +24,8 @@ class TrainingState:
     """Wall time spent training, interruptions not counted."""
     set_aside: dict[str, str] = field(default_factory=dict)
     """Examples whose video could not be used, with the reason. They stay aside when the run goes on."""
+    coupling: dict[str, Any] = field(default_factory=dict)
+    """What the gate between answering and judging remembers."""
     data_sha256: str = ""
     """Of the manifests, so that a run does not go on with other examples than it was begun with."""
 

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import sys
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from video_opd.commands.asking import Overrides, how_to_ask, load, require_writable
+from video_opd.commands.choosing import merge_scores, score, select
 from video_opd.errors import ConfigurationError, writing
 
-if TYPE_CHECKING:
-    from video_opd.data.prompts import PromptRenderer
-    from video_opd.policy.load import Policy
-    from video_opd.recipe import GroundingDefaults
-
-Overrides = dict[str, str]
+__all__ = [
+    "compare",
+    "data_check",
+    "demo",
+    "doctor",
+    "evaluate",
+    "ground",
+    "merge_scores",
+    "metrics",
+    "report",
+    "score",
+    "select",
+    "tiny_world_build",
+    "train",
+]
 
 
 def demo(arguments: argparse.Namespace, _: Overrides) -> int:
@@ -90,15 +99,15 @@ def evaluate(arguments: argparse.Namespace, _: Overrides) -> int:
 
     examples = read_manifest(arguments.manifest)
     require_folder(arguments.videos)
-    defaults = _how_to_ask(arguments)
-    _require_writable(arguments.out)
+    defaults = how_to_ask(arguments)
+    require_writable(arguments.out)
 
     from rich.console import Console
 
     from video_opd.grounding import write_predictions
     from video_opd.session import evaluate_with_bar
 
-    policy, renderer = _load(arguments, defaults)
+    policy, renderer = load(arguments, defaults)
     with closing(
         PromptSource(
             arguments.videos,
@@ -139,13 +148,13 @@ def ground(arguments: argparse.Namespace, _: Overrides) -> int:
         raise ConfigurationError("the query is empty", reason="nothing is asked for", remedy="say what to look for")
     duration_s = probe(arguments.video).duration_s
     read_timeline(arguments.video).window(None)  # refuses a video that is too short, before a model is loaded
-    defaults = _how_to_ask(arguments)
+    defaults = how_to_ask(arguments)
 
     from video_opd.data.source import render
     from video_opd.grounding import parse_answer
     from video_opd.vocabulary import Example, Sampling
 
-    policy, renderer = _load(arguments, defaults)
+    policy, renderer = load(arguments, defaults)
     example = Example(id="ground", video=arguments.video.name, query=arguments.query, spans=(), duration=duration_s)
     prompt = render(renderer, arguments.video, example)
     sampling = Sampling(max_new_tokens=defaults.answers.max_new_tokens, greedy=True)
@@ -190,9 +199,10 @@ def doctor(arguments: argparse.Namespace, overrides: Overrides) -> int:
 def metrics(arguments: argparse.Namespace, _: Overrides) -> int:
     """Score a predictions file."""
     from video_opd.data.manifest import read_manifest
-    from video_opd.grounding import read_predictions, score
+    from video_opd.grounding import read_predictions
+    from video_opd.grounding.metrics import score as score_predictions
 
-    scores = score(read_predictions(arguments.predictions), read_manifest(arguments.ground_truth))
+    scores = score_predictions(read_predictions(arguments.predictions), read_manifest(arguments.ground_truth))
     if arguments.json:
         print(json.dumps(scores.to_report(), indent=2))
     else:
@@ -250,52 +260,6 @@ def tiny_world_build(arguments: argparse.Namespace, _: Overrides) -> int:
     for split, path in manifests.items():
         print(f"{split}: {path}")
     return 0
-
-
-def _how_to_ask(arguments: argparse.Namespace) -> GroundingDefaults:
-    """How a model is asked: what travels with it, changed by what the command line says. Imports no torch."""
-    from video_opd.policy.location import resolve_model
-    from video_opd.recipe.file import load_grounding_defaults
-
-    def said(**values: Any) -> dict[str, Any]:
-        return {key: value for key, value in values.items() if value is not None}
-
-    defaults = load_grounding_defaults(resolve_model(arguments.model))
-    prompt = {"template": arguments.template, "user": None} if arguments.template else {}
-    video = said(fps=arguments.fps, max_tokens=arguments.max_tokens)
-    answers = said(max_new_tokens=arguments.max_new_tokens)
-    return defaults.model_copy(
-        update={
-            "prompt": defaults.prompt.model_copy(update=prompt),
-            "video": defaults.video.model_copy(update=video),
-            "answers": defaults.answers.model_copy(update=answers),
-        }
-    )
-
-
-def _load(arguments: argparse.Namespace, defaults: GroundingDefaults) -> tuple[Policy, PromptRenderer]:
-    """A frozen model, and what puts the questions to it."""
-    import torch
-
-    from video_opd.assemble import budget_of, device_of, template_of
-    from video_opd.data.prompts import PromptRenderer
-    from video_opd.policy.load import load_policy
-
-    template, budget = template_of(defaults.prompt), budget_of(defaults.video)
-    device = device_of(arguments.device)
-    precision = arguments.precision or ("bfloat16" if device.startswith("cuda") else "float32")
-    policy = load_policy(arguments.model, device=device, weights=getattr(torch, precision)).freeze()
-    return policy, PromptRenderer(policy.processor, template, budget)
-
-
-def _require_writable(file: Path) -> None:
-    """Know before the work is done that its result can be kept; what is there already stays as it is."""
-    with writing(file):
-        if file.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=file.parent):
-            pass
 
 
 def _stopped(stop: Any) -> int:

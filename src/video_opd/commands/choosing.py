@@ -1,0 +1,183 @@
+"""`score`, `merge-scores`, `select`: what to train on, by hand."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from video_opd.commands.asking import Overrides, how_to_ask, load, require_writable
+from video_opd.errors import ConfigurationError, DataError, writing
+
+if TYPE_CHECKING:
+    from video_opd.curriculum import Race, ScoredExample
+    from video_opd.scores import ScoreHeader
+    from video_opd.vocabulary import Example
+
+
+def score(arguments: argparse.Namespace, _: Overrides) -> int:
+    """Several answers to every example of a manifest."""
+    from contextlib import closing
+
+    from video_opd.data.manifest import read_manifest
+    from video_opd.data.source import PromptSource, require_folder
+    from video_opd.policy.location import model_sha256, resolve_model
+
+    number, count = arguments.shard
+    examples = read_manifest(arguments.manifest)[number::count]
+    if not examples:
+        raise ConfigurationError(
+            f"--shard {number}/{count}", reason="the manifest has fewer examples", remedy="take fewer shards"
+        )
+    videos = arguments.videos or _videos_beside(arguments.manifest)
+    require_folder(videos)
+    defaults = how_to_ask(arguments)
+    if arguments.teacher and (arguments.answers < 2 or arguments.top_k == "beam"):
+        raise ConfigurationError(
+            "--teacher without draws",
+            reason="the distance to a teacher is taken along drawn answers",
+            remedy="give --answers 2 or more, and --top-k sampled",
+        )
+    require_writable(arguments.out)
+
+    from video_opd.assemble import how_asked, require_common_tokens
+    from video_opd.evaluation.pool import Asking, Scorer
+    from video_opd.policy.load import load_policy
+    from video_opd.scores import ScoreHeader
+    from video_opd.training.progress import ScoringProgress
+
+    policy, renderer = load(arguments, defaults)
+    teacher = None
+    more: dict[str, Any] = {}
+    if arguments.teacher:
+        teacher = load_policy(arguments.teacher, device=str(policy.model.device), weights=policy.model.dtype).freeze()
+        require_common_tokens(policy, teacher)
+        more["teacher_sha256"] = model_sha256(resolve_model(arguments.teacher))
+    asking = Asking(
+        num_answers=arguments.answers,
+        top_k=arguments.top_k,
+        max_new_tokens=defaults.answers.max_new_tokens,
+        seed=arguments.seed,
+        skip_below=arguments.skip_below,
+    )
+    race = _race(arguments, examples)
+    if race is not None:
+        more["race"] = f"{race.rule}, threshold={arguments.threshold}"
+    header = ScoreHeader(
+        model=arguments.model,
+        model_sha256=model_sha256(resolve_model(arguments.model)),
+        manifest_sha256=hashlib.sha256(arguments.manifest.read_bytes()).hexdigest(),
+        settings=how_asked(defaults, str(policy.model.dtype).removeprefix("torch.")) | asking.settings() | more,
+        num_examples=len(examples),
+        shard=arguments.shard,
+    )
+    _refuse_other_scores(arguments.out, header)
+
+    def passes(row: ScoredExample) -> bool:
+        return row.mean_iou >= arguments.threshold
+
+    source = PromptSource(
+        videos, renderer, num_examples=len(examples), workers=1, max_bad_share=arguments.max_bad_share
+    )
+    title = f"scoring {arguments.model}"
+    with closing(source), ScoringProgress(title, len(examples)) as progress, writing(arguments.out):
+        scorer = Scorer(policy=policy, source=source, asking=asking, batch_size=arguments.batch_size, teacher=teacher)
+        scores = scorer.score(examples, arguments.out, header, race=race, passes=passes, on_batch=progress.advance)
+    for id, why in scores.unscored().items():
+        print(f"not scored {id}: {why}", file=sys.stderr)
+    summary = scores.summary()["summary"]
+    if arguments.json:
+        print(json.dumps({"out": str(arguments.out), **header.to_row()["scores"], **summary}, indent=2))
+    else:
+        from video_opd.terminal import show_summary_of_scores
+
+        show_summary_of_scores(summary, arguments.model, arguments.out)
+    return 0
+
+
+def merge_scores(arguments: argparse.Namespace, _: Overrides) -> int:
+    """Shards into one file, in manifest order."""
+    from video_opd.scores import read_scores, write_scores
+
+    scores = read_scores(*arguments.scores)
+    require_writable(arguments.out)
+    with writing(arguments.out):
+        write_scores(arguments.out, scores)
+    print(f"{arguments.out}: {len(scores.rows)} examples", file=sys.stderr)
+    return 0
+
+
+def select(arguments: argparse.Namespace, _: Overrides) -> int:
+    """From scores to a selection."""
+    from video_opd.curriculum import Difficulty, SelectionRule
+    from video_opd.scores import choose, read_scores, write_selection
+
+    rule = SelectionRule(
+        strategy=arguments.strategy,
+        count=arguments.count,
+        threshold=arguments.threshold or None,
+        reliability=arguments.reliability,
+        disagreement=arguments.disagreement,
+        difficulty=Difficulty(mean=arguments.mean, std=arguments.std, density_corrected=arguments.density_corrected),
+    )
+    for asked, name, said in (
+        (rule.asks_teacher, "teacher", arguments.teacher),
+        (rule.asks_student, "student", arguments.student),
+    ):
+        if asked and not said:
+            raise ConfigurationError(
+                f"--strategy {rule.strategy} with --threshold {arguments.threshold:g}",
+                reason=f"it needs the {name}'s scores",
+                remedy=f"give them with --{name}; `video-opd score` writes them",
+            )
+    if not (arguments.teacher or arguments.student):
+        raise ConfigurationError("no scores", reason="there is nothing to select from", remedy="give --teacher SCORES")
+    teacher, student = (read_scores(*paths) if paths else None for paths in (arguments.teacher, arguments.student))
+    choice = choose(teacher, student, rule, arguments.seed)
+    require_writable(arguments.out)
+    with writing(arguments.out):
+        write_selection(arguments.out, choice.selection)
+    for warning in choice.warnings:
+        print(f"video-opd: warning: {warning}", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps({"out": str(arguments.out), **choice.facts, "warnings": choice.warnings}, indent=2))
+    else:
+        from video_opd.terminal import show_choice
+
+        show_choice(choice, arguments.out)
+    return 0
+
+
+def _videos_beside(manifest: Path) -> Path:
+    """Where videos are looked for if nobody says so."""
+    beside = manifest.parent / "videos"
+    return beside if beside.is_dir() else manifest.parent
+
+
+def _race(arguments: argparse.Namespace, examples: list[Example]) -> Race | None:
+    from video_opd.curriculum import Race, RaceRule
+
+    if not (arguments.race or arguments.enough):
+        return None
+    rule = RaceRule(
+        pilot=arguments.pilot, min_yield=arguments.min_yield if arguments.race else 0.0, enough=arguments.enough
+    )
+    return Race({example.id: example.source for example in examples}, rule, arguments.seed)
+
+
+def _refuse_other_scores(out: Path, header: ScoreHeader) -> None:
+    from video_opd.scores import read_scores
+    from video_opd.scores.score_file import difference
+
+    if not out.exists() or out.stat().st_size == 0:
+        return
+    found = read_scores(out, partial=True).header
+    if found.identity != header.identity or found.shard != header.shard:
+        raise DataError(
+            f"{out} holds other scores already",
+            reason=difference(found, header),
+            remedy="give another file with --out, or the settings that this one was begun with",
+        )

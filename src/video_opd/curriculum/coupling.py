@@ -1,0 +1,144 @@
+"""Student-curriculum coupling: a sample is worth its cost only while the teacher is right and the student still wrong.
+
+SCC (arXiv 2609.40055). Candidates are fixed before training, from the first scores: the teacher is right about them,
+and the student is either right (anchors) or far off (frontier). From then on the student's own answer decides, at every
+step, whether an example is scored by the teacher and trained on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from video_opd.curriculum.selection import Selection, Verdict, checked
+from video_opd.errors import ConfigurationError
+from video_opd.seeds import uniform
+
+ANCHOR, FRONTIER = "anchor", "frontier"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateRule:
+    """Who is a candidate, in IoU. The defaults are the paper's; comparators: teacher and anchor >=, frontier <."""
+
+    teacher_threshold: float = 0.7
+    anchor_threshold: float = 0.7
+    frontier_threshold: float = 0.3
+    num_anchors: int = 100
+    num_frontier: int = 900
+
+
+def candidates(teacher: Mapping[str, float], student: Mapping[str, float], rule: CandidateRule, seed: int) -> Selection:
+    """Anchors and frontier examples, drawn at random where there are more than asked for, in random order.
+
+    Args:
+        teacher: example id -> the teacher's mean IoU, of the whole pool.
+        student: the same of the untrained student, at least where the teacher is right.
+
+    Raises:
+        ConfigurationError: fewer of either than asked for.
+        DataError: a score that is missing or no IoU.
+    """
+    tau = checked(teacher, list(teacher), "the teacher's scores")
+    trusted = [id for id in tau if tau[id] >= rule.teacher_threshold]
+    sigma = checked(student, trusted, "the student's scores")
+    groups = {
+        ANCHOR: ([id for id in trusted if sigma[id] >= rule.anchor_threshold], rule.num_anchors),
+        FRONTIER: ([id for id in trusted if sigma[id] < rule.frontier_threshold], rule.num_frontier),
+    }
+    kind: dict[str, str] = {}
+    for name, (ids, count) in groups.items():
+        if len(ids) < count:
+            raise ConfigurationError(
+                f"{count} {name} examples are asked for, and there are {len(ids)} among {len(tau)}",
+                reason=f"of {len(trusted)} that the teacher is right about, {_how_many(groups)}",
+                remedy=f"ask for at most {len(ids)}, or move the thresholds",
+            )
+        drawn = sorted(ids, key=lambda id: uniform(seed, "candidate", id))[:count]
+        kind |= dict.fromkeys(drawn, name)
+    order = {id: place for place, id in enumerate(sorted(kind, key=lambda id: uniform(seed, "order", id)), start=1)}
+
+    def why(id: str) -> str:
+        if id in kind:
+            return f"{kind[id]}: teacher {tau[id]:.3f}, student {sigma[id]:.3f}"
+        if id not in sigma:
+            return f"the teacher's IoU {tau[id]:.3f} is below {rule.teacher_threshold:g}"
+        if rule.frontier_threshold <= sigma[id] < rule.anchor_threshold:
+            return f"the student's IoU {sigma[id]:.3f} is neither an anchor's nor a frontier example's"
+        return "more candidates of its kind than asked for"
+
+    return Selection(
+        verdicts=tuple(
+            Verdict(
+                id=id,
+                tau=tau[id],
+                sigma=student.get(id),
+                delta=tau[id] - student[id] if id in student else None,
+                order=order.get(id),
+                why=why(id),
+                kind=kind.get(id, ""),
+            )
+            for id in (*order, *(id for id in tau if id not in order))
+        ),
+        passing=tuple(trusted),
+    )
+
+
+def _how_many(groups: Mapping[str, tuple[list[str], int]]) -> str:
+    return ", ".join(f"{len(ids)} are {name}" for name, (ids, _) in groups.items())
+
+
+class Coupling:
+    """The gate between answering and judging: which of a step's examples are trained on.
+
+    Args:
+        update_below: an example whose answer has a lower IoU is trained on; another is suspended until it comes up
+            again. Above 1: all are trained on; 0: none.
+    """
+
+    def __init__(self, *, update_below: float) -> None:
+        self.update_below = update_below
+        self.kinds: Mapping[str, str] = {}
+        self.suspended: set[str] = set()
+        self._counts: Counter[str] = Counter()
+
+    def begin(self, kinds: Mapping[str, str]) -> None:
+        """Take on candidates: example id -> anchor or frontier, for the counts. Anchors begin suspended."""
+        self.kinds = kinds
+        self.suspended |= {id for id, kind in kinds.items() if kind == ANCHOR}
+
+    def admits(self, id: str, iou: float) -> bool:
+        """Whether an example is trained on at this step, given the mean IoU of the answers just sampled."""
+        active = iou < self.update_below
+        told = ["active", "reactivated"] if active and id in self.suspended else ["active" if active else "suspended"]
+        for name in told:
+            self._counts[name] += 1
+            if kind := self.kinds.get(id):
+                self._counts[f"{name}_{kind}"] += 1
+        (self.suspended.discard if active else self.suspended.add)(id)
+        return active
+
+    def metrics(self) -> dict[str, int]:
+        """Counts since the last call: active, suspended, reactivated, and of anchors and frontier apart."""
+        counts, self._counts = self._counts, Counter()
+        kinds = ["", *(f"_{kind}" for kind in sorted(set(self.kinds.values())) if kind)]
+        return {f"{name}{kind}": counts[f"{name}{kind}"] for kind in kinds for name in _COUNTED}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run needs to go on."""
+        return {"suspended": sorted(self.suspended)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave.
+
+        Raises:
+            ValueError: a field that this version does not know.
+        """
+        if strangers := state.keys() - {"suspended"}:
+            raise ValueError(f"the state of a coupling has no {sorted(strangers)}")
+        self.suspended = set(state["suspended"])
+
+
+_COUNTED = ("active", "suspended", "reactivated")

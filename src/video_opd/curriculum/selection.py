@@ -1,0 +1,239 @@
+"""Which examples to train on next, in which order, and why: TVDF's filter, and a strategy behind it.
+
+Video-OPD, section 3.2 and appendix B (arXiv 2602.02994). The teacher's mean IoU with the annotation, `tau`, says where
+it can be trusted (TRPV); the gap to the student's, `delta = tau - sigma`, says where there is most to learn (DBTP).
+
+Everything is a function of the signals, the ids and a seed: not of the order of the mappings, of the machine, or of
+what was drawn before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from video_opd.curriculum.strategies import CHOOSE, STRATEGIES, Difficulty, Pool, Strategy, needs_gap, needs_student
+from video_opd.errors import ConfigurationError, DataError
+from video_opd.seeds import uniform
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What became of one example."""
+
+    id: str
+    tau: float | None
+    """The teacher's mean IoU with the annotation."""
+    sigma: float | None
+    """The student's."""
+    delta: float | None
+    """What it was ranked by: `tau - sigma`, or the disagreement that was given."""
+    order: int | None
+    """Place in training order, from 1; None: left out."""
+    why: str
+    kind: str = ""
+    """What it is trained on as, where a curriculum tells kinds apart: `anchor`, `frontier`."""
+
+    @property
+    def kept(self) -> bool:
+        """It is trained on."""
+        return self.order is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Every example of a pool with what became of it: the kept ones first, in training order."""
+
+    verdicts: tuple[Verdict, ...]
+    passing: tuple[str, ...] = ()
+    """The examples that passed the teacher's filter, in pool order; what was chosen from."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The kept ones, in training order."""
+        return tuple(verdict.id for verdict in self.verdicts if verdict.kept)
+
+    @property
+    def why(self) -> dict[str, str]:
+        """Id -> why it was kept or left out."""
+        return {verdict.id: verdict.why for verdict in self.verdicts}
+
+
+def select(
+    teacher: Mapping[str, float] | None,
+    student: Mapping[str, float] | None,
+    *,
+    strategy: Strategy,
+    count: int,
+    threshold: float | None,
+    seed: int,
+    disagreement: Mapping[str, float] | None = None,
+    reliability: Mapping[str, float] | None = None,
+    difficulty: Difficulty | None = None,
+) -> Selection:
+    """Choose `count` examples of a pool, those that the teacher can be trusted on.
+
+    Args:
+        teacher: example id -> the teacher's mean IoU, in 0..1, of the whole pool. None: only for strategies that ask
+            no teacher, without a threshold.
+        student: the same of the student, at least of the examples that pass the threshold. None: for `random`, or with
+            a `disagreement`.
+        strategy: `top-k`, `dsus` (evenly spaced ranks, eq. 14), `bbds` (from five buckets, eq. 19), `gwds` (Gaussian
+            weights over delta), `difficulty` (Gaussian weights over the student's IoU), `half-and-half` (half top-k,
+            half random), `random`.
+        count: how many; exactly that many are chosen.
+        threshold: examples whose reliability is below it are left out; None: none are.
+        seed: of ties and of draws.
+        disagreement: what to rank by in place of `tau - sigma`, such as the reverse KL along the student's own answers.
+        reliability: what to hold against the threshold in place of `tau`, such as the teacher's agreement with itself.
+        difficulty: of the strategy of that name.
+
+    Raises:
+        ConfigurationError: an unknown strategy, a count below 1, or fewer examples than that after the filter.
+        DataError: a signal that is missing, not a number or out of range, or scores of different pools.
+    """
+    _refuse_impossible(strategy, count, threshold)
+    pool = _ids_of_the_pool(teacher, student, disagreement)
+    gate = reliability if reliability is not None else teacher
+    passing = pool
+    if threshold is not None:
+        if gate is None:
+            raise ConfigurationError(
+                f"threshold = {threshold} without scores of a teacher",
+                reason="there is nothing to hold against it",
+                remedy="give the teacher's scores, or no threshold",
+            )
+        trusted = checked(gate, pool, "the teacher's scores")
+        passing = [id for id in pool if trusted[id] >= threshold]
+    if len(passing) < count:
+        raise ConfigurationError(
+            f"count = {count}, and {len(passing)} of {len(pool)} examples are left"
+            + (f" at threshold {threshold:g}" if threshold is not None else ""),
+            reason=f"{strategy} chooses exactly as many as asked for",
+            remedy=f"ask for at most {len(passing)}"
+            if passing
+            else "lower the threshold, or look at the teacher's IoUs",
+        )
+    signals = _signals(teacher, student, disagreement, passing, strategy)
+    shuffled = sorted(passing, key=lambda id: uniform(seed, "tie", id))
+    chosen = CHOOSE[strategy](
+        Pool(ids=shuffled, count=count, seed=seed, difficulty=difficulty or Difficulty(), **signals)
+    )
+    return _with_reasons(pool, passing, chosen, strategy, threshold, gate, teacher, student, signals["delta"])
+
+
+def _refuse_impossible(strategy: str, count: int, threshold: float | None) -> None:
+    if strategy not in CHOOSE:
+        raise ConfigurationError(
+            f"strategy = {strategy!r}", reason="there is none of that name", remedy=f"choose of {', '.join(STRATEGIES)}"
+        )
+    if count < 1:
+        raise ConfigurationError(f"count = {count}", reason="nothing would be trained on", remedy="ask for at least 1")
+    if threshold is not None and not math.isfinite(threshold):
+        raise ConfigurationError(f"threshold = {threshold}", reason="it is not a number", remedy="give one from 0 to 1")
+
+
+def _ids_of_the_pool(*mappings: Mapping[str, float] | None) -> list[str]:
+    """Of the teacher's scores, else of the student's, else of the disagreement; scores of an example that the first
+    of them does not know are scores of another pool."""
+    given = [mapping for mapping in mappings if mapping is not None]
+    if not given or not given[0]:
+        raise DataError("no scores", reason="there is nothing to choose from", remedy="score the manifest first")
+    pool = given[0]
+    for mapping in given[1:]:
+        strangers = [id for id in mapping if id not in pool]
+        if strangers:
+            raise DataError(
+                f"{len(strangers)} examples that only one of the two was scored on, such as {strangers[0]!r}",
+                reason="these are scores of different manifests",
+                remedy="score teacher and student on the same one",
+            )
+    return list(pool)
+
+
+def checked(mapping: Mapping[str, float] | None, ids: Sequence[str], whose: str) -> dict[str, float]:
+    """The values of some ids, all there and all numbers in 0..1."""
+    missing = [id for id in ids if mapping is None or id not in mapping]
+    if mapping is None or missing:
+        raise DataError(
+            f"{whose} lack {len(missing)} of {len(ids)} examples, such as {missing[0]!r}",
+            reason="an example without a score would be left out in silence",
+            remedy="finish scoring, and give the file of the whole manifest (all shards of it)",
+        )
+    values = {id: mapping[id] for id in ids}
+    for id, value in values.items():
+        if not (isinstance(value, int | float) and 0 <= value <= 1):  # false for NaN too
+            raise DataError(
+                f"{whose}: {value} for {id!r}",
+                reason="a mean IoU is a number from 0 to 1",
+                remedy="score again; a score that is not a number comes from a model that is broken",
+            )
+    return values
+
+
+def _signals(
+    teacher: Mapping[str, float] | None,
+    student: Mapping[str, float] | None,
+    disagreement: Mapping[str, float] | None,
+    ids: Sequence[str],
+    strategy: Strategy,
+) -> dict[str, Mapping[str, float]]:
+    """What the strategy ranks by, checked: the gap and the student's IoU, as far as it needs them."""
+    sigma: Mapping[str, float] = {}
+    if needs_student(strategy, has_disagreement=disagreement is not None):
+        sigma = checked(student, ids, "the student's scores")
+    delta: dict[str, float] = {}
+    if needs_gap(strategy):
+        if disagreement is None:
+            tau = checked(teacher, ids, "the teacher's scores")
+            delta = {id: tau[id] - sigma[id] for id in ids}
+        else:
+            delta = {id: disagreement[id] for id in ids if id in disagreement}
+            bad = [id for id in ids if not math.isfinite(delta.get(id, math.nan))]
+            if bad:
+                raise DataError(
+                    f"{len(bad)} of {len(ids)} examples have no disagreement that is a number, such as {bad[0]!r}",
+                    reason="they cannot be ranked",
+                    remedy="score the student with --teacher on all of them",
+                )
+    return {"delta": delta, "sigma": sigma}
+
+
+def _with_reasons(
+    pool: Sequence[str],
+    passing: Sequence[str],
+    chosen: Sequence[str],
+    strategy: Strategy,
+    threshold: float | None,
+    gate: Mapping[str, float] | None,
+    teacher: Mapping[str, float] | None,
+    student: Mapping[str, float] | None,
+    delta: Mapping[str, float],
+) -> Selection:
+    order = {id: place for place, id in enumerate(chosen, start=1)}
+    trusted = set(passing)
+
+    def why(id: str) -> str:
+        if id in order:
+            return f"{order[id]} of {len(chosen)} chosen by {strategy} of {len(passing)}"
+        if id in trusted:
+            return f"not among the {len(chosen)} chosen by {strategy} of {len(passing)}"
+        assert gate is not None
+        return f"the teacher's reliability {gate[id]:.3f} is below {threshold:g}"
+
+    left_out = [id for id in pool if id not in order]
+    return Selection(
+        verdicts=tuple(
+            Verdict(
+                id=id,
+                tau=None if teacher is None else teacher.get(id),
+                sigma=None if student is None else student.get(id),
+                delta=delta.get(id),
+                order=order.get(id),
+                why=why(id),
+            )
+            for id in (*chosen, *left_out)
+        ),
+        passing=tuple(passing),
+    )

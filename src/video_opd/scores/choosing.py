@@ -1,0 +1,171 @@
+"""From scores to a selection, and what should be known about it: how reliable it is, and how it shifts the examples."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from video_opd.curriculum import (
+    MOSTLY_NOISE,
+    CandidateRule,
+    ScoredExample,
+    Selection,
+    SelectionRule,
+    Verdict,
+    candidates,
+    needs_gap,
+    profile,
+    reliability_of_gap,
+    select,
+    split_half_reliability,
+)
+from video_opd.errors import ConfigurationError, DataError
+from video_opd.scores.score_file import ScoreFile, require_same_manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A selection, and what should be known about it."""
+
+    selection: Selection
+    facts: Mapping[str, Any]
+    """Counts, reliabilities, profiles of the pool and of what was kept."""
+    warnings: tuple[str, ...]
+
+
+def choose(teacher: ScoreFile | None, student: ScoreFile | None, rule: SelectionRule, seed: int) -> Choice:
+    """Select by a rule from scores of the same manifest.
+
+    Raises:
+        ConfigurationError, DataError: as `curriculum.select`; scores of different manifests; a signal they do not hold.
+    """
+    require_same_manifest(teacher, student)
+    disagreement = None
+    if needs_gap(rule.strategy) and rule.disagreement != "iou":
+        disagreement = _reverse_kl(teacher, student, per_token=rule.disagreement == "reverse-kl-per-token")
+    tau = teacher.mean_iou() if teacher else None
+    sigma = _known_to(tau, student.mean_iou()) if student else None
+    selection = select(
+        tau,
+        sigma,
+        strategy=rule.strategy,
+        count=rule.count,
+        threshold=rule.threshold,
+        seed=seed,
+        disagreement=disagreement if disagreement is None else _known_to(tau, disagreement),
+        reliability=_agreement(teacher) if rule.reliability == "agreement" and rule.threshold is not None else None,
+        difficulty=rule.difficulty,
+    )
+    return _as_choice(selection, teacher, student, ranked_by_gap=rule.ranks_by_gap_in_iou)
+
+
+def choose_candidates(teacher: ScoreFile, student: ScoreFile, rule: CandidateRule, seed: int) -> Choice:
+    """Anchors and frontier examples of student-curriculum coupling.
+
+    Raises:
+        ConfigurationError, DataError: as `curriculum.candidates`; scores of different manifests.
+    """
+    require_same_manifest(teacher, student)
+    tau = teacher.mean_iou()
+    selection = candidates(tau, _known_to(tau, student.mean_iou()), rule, seed)
+    return _as_choice(selection, teacher, student, ranked_by_gap=False)
+
+
+def _known_to(pool: Mapping[str, float] | None, values: Mapping[str, float]) -> dict[str, float]:
+    """Less the examples that the teacher's file says why it did not score."""
+    return {id: value for id, value in values.items() if pool is None or id in pool}
+
+
+def _agreement(teacher: ScoreFile | None) -> dict[str, float]:
+    several = teacher is not None and all(len(row.answers) > 1 for row in teacher.scored.values())
+    if teacher is None or not several:
+        raise ConfigurationError(
+            "reliability = agreement",
+            reason="a teacher agrees with itself only over several answers",
+            remedy="score the teacher with --answers 4 or more",
+        )
+    return {id: row.agreement for id, row in teacher.scored.items()}
+
+
+def _reverse_kl(teacher: ScoreFile | None, student: ScoreFile | None, *, per_token: bool) -> dict[str, float]:
+    found = {id: row.reverse_kl(per_token=per_token) for id, row in student.scored.items()} if student else {}
+    known = {id: value for id, value in found.items() if value is not None}
+    if student is None or not known:
+        raise DataError(
+            "disagreement = reverse-kl",
+            reason="the student's scores hold no reverse KL",
+            remedy="score the student with --teacher and at least two --answers",
+        )
+    judge = student.header.settings.get("teacher_sha256")
+    if teacher is not None and judge != teacher.header.model_sha256:
+        raise DataError(
+            f"{student.name} holds the reverse KL to another model than that of {teacher.name}",
+            reason="the filter and the ranking would speak of two teachers",
+            remedy="score the student with --teacher set to the model of the other file",
+        )
+    return known
+
+
+def _as_choice(
+    selection: Selection, teacher: ScoreFile | None, student: ScoreFile | None, *, ranked_by_gap: bool
+) -> Choice:
+    """With the unscored examples at the end, and the facts."""
+    pool = teacher or student
+    assert pool is not None
+    unscored = tuple(
+        Verdict(id=id, tau=None, sigma=None, delta=None, order=None, why=f"not scored: {why}")
+        for id, why in pool.unscored().items()
+    )
+    kept = [pool.rows[id] for id in selection.ids]
+    facts: dict[str, Any] = {
+        "num_pool": len(pool.rows),
+        "num_unscored": len(unscored),
+        "num_passing": len(selection.passing),
+        "num_kept": len(kept),
+        "kinds": dict(Counter(verdict.kind for verdict in selection.verdicts if verdict.kind)),
+        "pool": asdict(profile([row for row in pool.rows.values() if row.answers])),
+        "kept": asdict(profile(kept)),
+    }
+    warnings: list[str] = []
+    if teacher and student and teacher.header.model_sha256 == student.header.model_sha256:
+        warnings.append("teacher and student are the same model: there is no gap between them but luck")
+    facts |= _reliabilities(selection, teacher, student)
+    gap = facts["reliability_of_gap"]
+    if ranked_by_gap and student is not None:
+        answers = max((len(row.answers) for row in student.scored.values()), default=0)
+        if facts["reliability_of_student"] is None:
+            warnings.append(
+                f"the student was scored with {answers} answer{'s' * (answers > 1)} an example, so nobody knows how "
+                "much of the ranking is luck: score it with --answers 4 or more"
+            )
+        elif gap is not None and gap < MOSTLY_NOISE:
+            warnings.append(
+                "the ranking is mostly noise: another draw of answers would rank otherwise (reliability "
+                f"{gap:.2f} of 1). Score with more --answers, or take strategy random after the filter"
+            )
+    selection = replace(selection, verdicts=selection.verdicts + unscored)
+    return Choice(selection=selection, facts=facts, warnings=tuple(warnings))
+
+
+def _reliabilities(selection: Selection, teacher: ScoreFile | None, student: ScoreFile | None) -> dict[str, Any]:
+    """Of tau, sigma and their gap over the examples that were chosen from."""
+
+    def rows(scores: ScoreFile | None) -> list[ScoredExample]:
+        scored = scores.scored if scores else {}
+        return [scored[id] for id in selection.passing if id in scored]
+
+    tau, sigma = split_half_reliability(rows(teacher)), split_half_reliability(rows(student))
+    gap = None
+    if sigma is not None:
+        means = [{row.id: row.mean_iou for row in rows(scores)} for scores in (teacher, student)]
+        gap = reliability_of_gap(means[0], means[1], tau, sigma)
+    gaps = [verdict.delta for verdict in selection.verdicts if verdict.kept and verdict.delta is not None]
+    return {
+        "reliability_of_teacher": tau,
+        "reliability_of_student": sigma,
+        "reliability_of_gap": gap,
+        "mean_gap_of_kept": math.fsum(gaps) / len(gaps) if gaps else None,
+    }

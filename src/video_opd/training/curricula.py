@@ -1,0 +1,243 @@
+"""What is trained on in each round of a run. Selecting is `curriculum/`'s; this brings it the scores it asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from video_opd.curriculum import Race, RaceRule, RoundPlan, ScoredAnswer, ScoredExample, Selection
+from video_opd.evaluation.pool import Asking
+from video_opd.policy.load import Policy
+from video_opd.recipe import CouplingSettings, RoundsSettings
+from video_opd.runs.directory import RunDirectory
+from video_opd.runs.durable import write_durably
+from video_opd.runs.journal import iterate_journal
+from video_opd.scores import Choice, ScoreFile, choose, choose_candidates, read_selection, write_selection
+from video_opd.seeds import derive_seed
+from video_opd.training.scoring import Scoring
+from video_opd.vocabulary import Example, Span
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What one round trains on."""
+
+    examples: Sequence[Example]
+    in_order: bool = False
+    """As given, in every epoch; else each epoch in a random order of its own."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """Example id -> anchor or frontier, where the curriculum tells them apart."""
+    warnings: tuple[str, ...] = ()
+
+
+class Curriculum(Protocol):
+    """Gives each round its examples. What it finds out stands in the run's `rounds/`, and is not found out twice."""
+
+    @property
+    def plan(self) -> RoundPlan:
+        """Which steps belong to which round."""
+
+    def lesson(self, round: int, run: RunDirectory) -> Lesson:
+        """What round `round` (from 1) trains on; asked at its beginning, or later, when a run goes on.
+
+        Raises:
+            UserError: nothing fits what the recipe asks for.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """The same examples from beginning to end: the whole pool, or a selection that was made before."""
+
+    plan: RoundPlan
+    examples: Sequence[Example]
+    in_order: bool = False
+
+    def lesson(self, round: int, run: RunDirectory) -> Lesson:  # noqa: ARG002
+        """Always the same."""
+        return Lesson(examples=self.examples, in_order=self.in_order)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Models:
+    """Who is scored."""
+
+    student: Policy
+    student_sha256: Callable[[int], str]
+    """Of the student's files after so many steps."""
+    teacher: Policy | None
+    teacher_sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TeacherScored:
+    """What the curricula that begin with the teacher's scores have in common."""
+
+    plan: RoundPlan
+    scoring: Scoring
+    models: Models
+    seed: int
+    max_new_tokens: int
+    num_answers: int
+    top_k: Any
+    teacher_scores: Path | None
+
+    def asking(self, seed: int, **more: Any) -> Asking:
+        """How teacher and student are asked."""
+        return Asking(
+            num_answers=self.num_answers, top_k=self.top_k, max_new_tokens=self.max_new_tokens, seed=seed, **more
+        )
+
+    def teacher(
+        self,
+        run: RunDirectory,
+        *,
+        skip_below: float | None = None,
+        race: Race | None = None,
+        passes: Callable[[ScoredExample], bool] = lambda _: True,
+    ) -> ScoreFile:
+        """The teacher's scores of the pool; it never changes, so they are made once."""
+        teacher, sha256 = self.models.teacher, self.models.teacher_sha256
+        assert teacher is not None
+        if self.teacher_scores is not None:
+            return self.scoring.given(self.teacher_scores, sha256, "teacher")
+        asking = self.asking(0, skip_below=skip_below)  # the same draws for runs of every seed
+        more = {"race": str(race.rule)} if race else {}
+        header = self.scoring.header(teacher, sha256, asking, self.scoring.examples, **more)
+        path = run.rounds / "teacher-scores.jsonl"
+        return self.scoring.scores(teacher, header, asking, path, title="scoring the teacher", race=race, passes=passes)
+
+    def student(self, step: int, path: Path, examples: Sequence[Example], *, judged: bool = False) -> ScoreFile:
+        """The scores of the student as it is after `step` steps; at first, other runs may have begun with the same.
+
+        Args:
+            judged: also by how much the teacher disagrees with what it writes.
+        """
+        student, teacher = self.models.student, self.models.teacher if judged else None
+        more = {"teacher_sha256": self.models.teacher_sha256} if judged else {}
+        asking = self.asking(self.seed)
+        scoring = replace(self.scoring, cache=None) if step else self.scoring
+        header = scoring.header(student, self.models.student_sha256(step), asking, examples, **more)
+        return scoring.scores(
+            student, header, asking, path, title="scoring the student", examples=examples, teacher=teacher
+        )
+
+    def written(self, folder: Path, choice: Choice) -> Selection:
+        """Put a choice into a round's folder; the selection last, for whoever finds it goes on with it."""
+        facts = {**choice.facts, "warnings": list(choice.warnings)}
+        write_durably(folder / "selection-facts.json", (json.dumps(facts, indent=2) + "\n").encode())
+        write_selection(folder / "selection.jsonl", choice.selection)
+        return choice.selection
+
+    def lesson_of(self, selection: Selection, *, in_order: bool, warnings: tuple[str, ...] = ()) -> Lesson:
+        """The examples of a selection."""
+        by_id = {example.id: example for example in self.scoring.examples}
+        return Lesson(
+            examples=[by_id[id] for id in selection.ids],
+            in_order=in_order,
+            kinds={verdict.id: verdict.kind for verdict in selection.verdicts if verdict.kept and verdict.kind},
+            warnings=warnings,
+        )
+
+    def found(self, folder: Path) -> Selection | None:
+        """The selection of a round that was made before the run was interrupted."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "selection.jsonl"
+        return read_selection(path, {example.id for example in self.scoring.examples}) if path.exists() else None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rounds(TeacherScored):
+    """TVDF and its relatives: score, select, train, and again."""
+
+    settings: RoundsSettings
+
+    def lesson(self, round: int, run: RunDirectory) -> Lesson:
+        """Score the student as it is where the strategy asks for it, and select."""
+        folder, in_order = run.rounds / str(round), self.settings.order == "selected"
+        selection = self.found(folder)
+        if selection is not None:
+            return self.lesson_of(selection, in_order=in_order)
+        rule = self.settings.rule()
+        teacher = self._teacher(run) if rule.asks_teacher else None
+        student = None
+        if rule.asks_student:
+            pool = self._trusted(teacher)
+            known = self._written_while_training(run, round, pool) if self.settings.reuse_answers else {}
+            fresh = [example for example in pool if example.id not in known]
+            path, step = folder / "student-scores.jsonl", self.plan.first_step(round)
+            student = self.student(step, path, fresh, judged=rule.ranks_by_reverse_kl)
+            student = replace(student, rows={**student.rows, **known})
+        choice = choose(teacher, student, rule, derive_seed(self.seed, "select", round))
+        return self.lesson_of(self.written(folder, choice), in_order=in_order, warnings=choice.warnings)
+
+    def _passes(self, row: ScoredExample) -> bool:
+        reliability = row.mean_iou if self.settings.reliability == "annotation" else row.agreement
+        return reliability >= self.settings.threshold
+
+    def _teacher(self, run: RunDirectory) -> ScoreFile:
+        settings, race = self.settings, None
+        if settings.race or settings.race_enough is not None:
+            enough = None if settings.race_enough is None else round(settings.race_enough * settings.count)
+            rule = RaceRule(
+                pilot=settings.race_pilot, min_yield=settings.race_min_yield if settings.race else 0.0, enough=enough
+            )
+            race = Race({example.id: example.source for example in self.scoring.examples}, rule, self.seed)
+        return self.teacher(run, skip_below=settings.skip_below, race=race, passes=self._passes)
+
+    def _trusted(self, teacher: ScoreFile | None) -> list[Example]:
+        """Whom the student is scored on: no more than what the teacher's filter leaves."""
+        if teacher is None:
+            return list(self.scoring.examples)
+        left = {id for id, row in teacher.scored.items() if not self.settings.threshold or self._passes(row)}
+        return [example for example in self.scoring.examples if example.id in left]
+
+    def _written_while_training(
+        self, run: RunDirectory, round: int, pool: Sequence[Example]
+    ) -> dict[str, ScoredExample]:
+        """The newest answer of the round before to each of these examples, as its score."""
+        wanted = {example.id: example for example in pool}
+        known: dict[str, ScoredExample] = {}
+        if round == 1:
+            return known
+        since, until = self.plan.first_step(round - 1), self.plan.end(round - 1)
+        for row in iterate_journal(run.answers):
+            if since < row["step"] <= until and row["id"] in wanted and "sampler_logprobs" in row:
+                example = wanted[row["id"]]
+                answer = ScoredAnswer(
+                    text=row["answer"],
+                    span=Span(*row["spans"][0]) if row["spans"] else None,
+                    iou=row["iou"],
+                    logprob=sum(row["sampler_logprobs"]),
+                    num_tokens=len(row["sampler_logprobs"]),
+                    sampled=True,
+                )
+                known[example.id] = ScoredExample(
+                    id=example.id, spans=example.spans, duration=example.duration, source=example.source,
+                    answers=(answer,),
+                )  # fmt: skip
+        return known
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Candidates(TeacherScored):
+    """Student-curriculum coupling: anchors and frontier examples from the first scores, fixed for the run."""
+
+    settings: CouplingSettings
+
+    def lesson(self, round: int, run: RunDirectory) -> Lesson:  # noqa: ARG002
+        """The candidates; the gate decides at every step which of them are trained on."""
+        folder = run.rounds / "1"
+        selection = self.found(folder)
+        warnings: tuple[str, ...] = ()
+        if selection is None:
+            teacher = self.teacher(run)
+            right = {id for id, tau in teacher.mean_iou().items() if tau >= self.settings.teacher_threshold}
+            examples = [example for example in self.scoring.examples if example.id in right]
+            student = self.student(0, folder / "student-scores.jsonl", examples)
+            choice = choose_candidates(teacher, student, self.settings.rule(), derive_seed(self.seed, "select", 1))
+            selection, warnings = self.written(folder, choice), choice.warnings
+        return self.lesson_of(selection, in_order=False, warnings=warnings)

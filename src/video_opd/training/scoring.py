@@ -1,0 +1,118 @@
+"""Scores of a run's own models on its own training manifest: made once, taken over where they are still valid."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from video_opd.curriculum import Race, ScoredExample
+from video_opd.data.source import PromptSource
+from video_opd.errors import DataError
+from video_opd.evaluation.pool import Asking, Scorer
+from video_opd.policy.load import Policy
+from video_opd.runs.durable import write_durably
+from video_opd.scores import ScoreFile, ScoreHeader, read_scores
+from video_opd.training.progress import ScoringProgress
+from video_opd.vocabulary import Example
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scoring:
+    """How the pool of a run is scored, and where scores are kept."""
+
+    examples: Sequence[Example]
+    manifest_sha256: str
+    make_source: Callable[[Policy], PromptSource]
+    """Prompts of the pool; they are the same for every model of the run."""
+    asked: Mapping[str, Any]
+    """How the question is put, as far as scores depend on it: template, frames, precision."""
+    batch_size: int
+    cache: Path | None
+    """Folder of scores that other runs made."""
+
+    def header(
+        self, policy: Policy, sha256: str, asking: Asking, examples: Sequence[Example], **more: Any
+    ) -> ScoreHeader:
+        """What scores of these examples are of."""
+        settings = {**self.asked, **asking.settings(), **more}
+        if len(examples) < len(self.examples):
+            ids = "\n".join(sorted(example.id for example in examples))
+            settings["only"] = hashlib.sha256(ids.encode()).hexdigest()[:16]
+        return ScoreHeader(
+            model=policy.name,
+            model_sha256=sha256,
+            manifest_sha256=self.manifest_sha256,
+            settings=settings,
+            num_examples=len(examples),
+        )
+
+    def scores(
+        self,
+        policy: Policy,
+        header: ScoreHeader,
+        asking: Asking,
+        path: Path,
+        *,
+        title: str,
+        examples: Sequence[Example] | None = None,
+        teacher: Policy | None = None,
+        race: Race | None = None,
+        passes: Callable[[ScoredExample], bool] = lambda _: True,
+    ) -> ScoreFile:
+        """The scores that belong under a header: those in the run's file, those in the cache, or new ones.
+
+        A file of other scores is moved aside: what was true of other weights is not true of these.
+        """
+        examples = self.examples if examples is None else examples
+        kept = None if self.cache is None else self.cache / f"{_key(header)}.jsonl"
+        if path.exists() and not _bears(path, header):
+            aside = path.with_name(f"{path.stem}.of-other-weights.jsonl")
+            _log.warning("%s holds scores that are no longer valid; they are kept as %s", path, aside.name)
+            path.replace(aside)
+        if not path.exists() and kept is not None and kept.exists() and _bears(kept, header):
+            write_durably(path, kept.read_bytes())
+        with closing(self.make_source(policy)) as source, ScoringProgress(title, len(examples)) as progress:
+            scorer = Scorer(policy=policy, source=source, asking=asking, batch_size=self.batch_size, teacher=teacher)
+            found = scorer.score(examples, path, header, race=race, passes=passes, on_batch=progress.advance)
+        if kept is not None and not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_durably(kept, path.read_bytes())
+        return found
+
+    def given(self, path: Path, sha256: str, whose: str) -> ScoreFile:
+        """Scores that the user made with `video-opd score`.
+
+        Raises:
+            DataError: they are of another manifest or of another model, or are not complete.
+        """
+        scores = read_scores(path)
+        for what, found, wanted in (
+            ("manifest", scores.header.manifest_sha256, self.manifest_sha256),
+            ("model", scores.header.model_sha256, sha256),
+        ):
+            if found != wanted:
+                raise DataError(
+                    f"{path} holds scores of another {what} (of model {scores.header.model})",
+                    reason=f"they say nothing about the {what} of this recipe",
+                    remedy=f"score the recipe's {whose} on its training manifest with `video-opd score`",
+                )
+        return scores
+
+
+def _bears(path: Path, header: ScoreHeader) -> bool:
+    try:
+        found = read_scores(path, partial=True).header
+    except DataError:
+        return False
+    return found.identity == header.identity and found.num_examples == header.num_examples
+
+
+def _key(header: ScoreHeader) -> str:
+    return hashlib.sha256("\n".join(header.identity).encode()).hexdigest()[:32]
