@@ -34,6 +34,7 @@ from video_opd.recipe import Recipe
 from video_opd.report import write_report
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.durable import write_durably
+from video_opd.runs.rounds import cost_of_selection
 from video_opd.training.loop import Parts
 from video_opd.training.rounds import train_in_rounds
 from video_opd.vocabulary import Example
@@ -120,6 +121,8 @@ def run_recipe(
         if state.set_aside:
             id, reason = next(iter(state.set_aside.items()))
             say(console, f"{len(state.set_aside)} examples were set aside, such as {id}: {reason}")
+        if line := _cost_of_selecting(run, state.seconds):
+            say(console, line)
         write_report(run.path)
         shared.note(recipe, run)
         return results | {"steps": state.step, "train_seconds": state.seconds, "run": str(run.path)}
@@ -157,6 +160,14 @@ def _test(
     results[name.replace("-", "_")] = report["scores"]
     if "side_questions" in report:
         results.setdefault("side_questions", {})[name.replace("-", "_")] = report["side_questions"]
+
+
+def _cost_of_selecting(run: RunDirectory, train_seconds: float) -> str:
+    """What choosing the examples took beside training on them, in a sentence; nothing where nobody chose."""
+    selecting = sum(cost_of_selection(run.rounds, "seconds").values())
+    if not selecting or not train_seconds:
+        return ""
+    return f"selection took {selecting:.0f} s, training {train_seconds:.0f} s: {selecting / train_seconds:.2f} to 1"
 
 
 def _warn_of_wording(parts: Parts, console: Console) -> None:

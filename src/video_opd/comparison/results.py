@@ -19,6 +19,7 @@ from video_opd.data.manifest import read_manifest
 from video_opd.grounding import read_predictions, score
 from video_opd.recipe.comparison import ComparisonRecipe
 from video_opd.runs import RunDirectory, read_journal
+from video_opd.runs.rounds import cost_of_selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +57,19 @@ class Run:
         return read_journal(self.directory.metrics)
 
     @cached_property
+    def selection_cost(self) -> tuple[dict[int, float], dict[int, float]]:
+        """Seconds and CPU seconds of scoring for a curriculum, by the step before which that was done."""
+        rounds = self.directory.rounds
+        return cost_of_selection(rounds, "seconds"), cost_of_selection(rounds, "cpu_seconds")
+
+    @cached_property
     def curve(self) -> list[dict[str, float]]:
-        """Step, training seconds and CPU seconds until then, validation mIoU."""
+        """Step, seconds and CPU seconds of selecting and training until then, validation mIoU."""
         seconds, cpu_seconds = {0: 0.0}, {0: 0.0}
         for row in self.rows:
-            seconds[row["step"]] = seconds[row["step"] - 1] + sum(_seconds(row).values())
-            cpu_seconds[row["step"]] = cpu_seconds[row["step"] - 1] + sum(row["cpu_seconds_by_phase"].values())
+            step, selecting = row["step"], [cost.get(row["step"] - 1, 0.0) for cost in self.selection_cost]
+            seconds[step] = seconds[step - 1] + selecting[0] + sum(_seconds(row).values())
+            cpu_seconds[step] = cpu_seconds[step - 1] + selecting[1] + sum(row["cpu_seconds_by_phase"].values())
         found = (json.loads(path.read_text(encoding="utf-8")) for path in
                  sorted(self.directory.evaluation.glob("validation-*.json")))  # fmt: skip
         return [
@@ -85,14 +93,15 @@ class Run:
         for row in self.rows:
             for who, counts in row.get("work", {}).items():
                 work.setdefault(who, Counter()).update(counts)
+        selecting = [[{"select": cost} for cost in costs.values()] for costs in self.selection_cost]
         updates = tomllib.loads(self.directory.recipe.read_text(encoding="utf-8"))["training"]["updates_per_batch"]
         return {
             "optimiser_steps": updates * sum(row["num_answers"] > 0 for row in self.rows),
             "examples": sum(row.get("num_prompts", 0) for row in self.rows),
             "answer_tokens_learned_from": sum(row.get("num_answer_tokens", 0) for row in self.rows),
             "work": {who: dict(counts) for who, counts in work.items()},
-            "seconds_by_phase": _totals(_seconds(row) for row in self.rows),
-            "cpu_seconds_by_phase": _totals(row["cpu_seconds_by_phase"] for row in self.rows),
+            "seconds_by_phase": _totals([*map(_seconds, self.rows), *selecting[0]]),
+            "cpu_seconds_by_phase": _totals([*(row["cpu_seconds_by_phase"] for row in self.rows), *selecting[1]]),
             "extra_memory_bytes": max((row.get("extra_memory_bytes", 0) for row in self.rows), default=0),
             "model_bytes": max((sum(row.get("model_bytes", {}).values()) for row in self.rows), default=0),
         }

@@ -103,7 +103,7 @@ class Scorer:
                 if id not in rows:
                     rows[id] = _unscored(by_id[id], why)
                     journal.append(row_of(rows[id]))
-            scores = read_scores(path)
+            scores = read_scores(path, partial=True)  # whole by now; its other shards are no business of ours
             if not any("summary" in row for row in read_journal(path)[-1:]):
                 journal.append(scores.summary())
         return scores

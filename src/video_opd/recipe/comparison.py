@@ -13,7 +13,7 @@ from video_opd.recipe.file import overlay, parse_recipe, read_tables, refusal, s
 from video_opd.recipe.tables import Recipe
 from video_opd.recipe.types import Integer, MoreThanZero, Settings, Share
 
-MAY_DIFFER = ("method", "teacher", "training")
+MAY_DIFFER = ("method", "teacher", "curriculum", "training")
 """Tables in which the methods of a comparison may differ; all else is the same data, student and question for all."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,8 +12,8 @@ from video_opd.evaluation.pool import Asking
 from video_opd.policy.load import Policy
 from video_opd.recipe import CouplingSettings, RoundsSettings
 from video_opd.runs.directory import RunDirectory
-from video_opd.runs.durable import write_durably
 from video_opd.runs.journal import iterate_journal
+from video_opd.runs.rounds import write_facts
 from video_opd.scores import Choice, ScoreFile, choose, choose_candidates, read_selection, write_selection
 from video_opd.seeds import derive_seed
 from video_opd.training.scoring import Scoring
@@ -125,10 +124,19 @@ class TeacherScored:
             student, header, asking, path, title="scoring the student", examples=examples, teacher=teacher
         )
 
-    def written(self, folder: Path, choice: Choice) -> Selection:
-        """Put a choice into a round's folder; the selection last, for whoever finds it goes on with it."""
-        facts = {**choice.facts, "warnings": list(choice.warnings)}
-        write_durably(folder / "selection-facts.json", (json.dumps(facts, indent=2) + "\n").encode())
+    def written(self, folder: Path, round: int, choice: Choice, **scored: ScoreFile | None) -> Selection:
+        """Put a choice into a round's folder; the selection last, for whoever finds it goes on with it.
+
+        Args:
+            scored: by whose they are, scores that were made for this round.
+        """
+        cost = {
+            whose: {"seconds": scores.seconds, "cpu_seconds": scores.cpu_seconds, "num_scored": len(scores.scored)}
+            for whose, scores in scored.items()
+            if scores is not None
+        }
+        place = {"round": round, "first_step": self.plan.first_step(round)}
+        write_facts(folder, {**place, **choice.facts, "warnings": list(choice.warnings), "cost": cost})
         write_selection(folder / "selection.jsonl", choice.selection)
         return choice.selection
 
@@ -172,7 +180,8 @@ class Rounds(TeacherScored):
             student = self.student(step, path, fresh, judged=rule.ranks_by_reverse_kl)
             student = replace(student, rows={**student.rows, **known})
         choice = choose(teacher, student, rule, derive_seed(self.seed, "select", round))
-        return self.lesson_of(self.written(folder, choice), in_order=in_order, warnings=choice.warnings)
+        selection = self.written(folder, round, choice, teacher=teacher if round == 1 else None, student=student)
+        return self.lesson_of(selection, in_order=in_order, warnings=choice.warnings)
 
     def _passes(self, row: ScoredExample) -> bool:
         reliability = row.mean_iou if self.settings.reliability == "annotation" else row.agreement
@@ -239,5 +248,6 @@ class Candidates(TeacherScored):
             examples = [example for example in self.scoring.examples if example.id in right]
             student = self.student(0, folder / "student-scores.jsonl", examples)
             choice = choose_candidates(teacher, student, self.settings.rule(), derive_seed(self.seed, "select", 1))
-            selection, warnings = self.written(folder, choice), choice.warnings
+            selection = self.written(folder, 1, choice, teacher=teacher, student=student)
+            warnings = choice.warnings
         return self.lesson_of(selection, in_order=False, warnings=warnings)
