@@ -26,9 +26,9 @@ from video_opd.assemble.models import (
     device_of,
     load_reference,
     load_student,
-    load_teacher,
     require_common_tokens,
 )
+from video_opd.assemble.teachers import load_teacher, refuse_unrouted
 from video_opd.data.manifest import read_manifest
 from video_opd.data.side_questions import read_side_questions
 from video_opd.data.source import require_folder
@@ -69,11 +69,11 @@ def refuse_early(recipe: Recipe) -> None:
 
     Raises:
         ConfigurationError: a model that is not there, a template nobody knows, a video budget nothing fits.
-        DataError: a manifest that cannot be used, or no videos folder.
+        DataError: a manifest that cannot be used, no videos folder, or an example that no teacher would judge.
     """
     template_of(recipe.prompt)
     budget_of(recipe.video)
-    for model in (recipe.student.model, *([recipe.teacher.model] if recipe.teacher else [])):
+    for model in (recipe.student.model, *(teacher.model for teacher in recipe.named_teachers().values())):
         resolve_model(model)
     if isinstance(recipe.method, RewardSettings):
         reward_of(recipe, recipe.method)
@@ -85,7 +85,9 @@ def refuse_early(recipe: Recipe) -> None:
     if not to_be_rendered(recipe):
         require_folder(recipe.data.videos)
         for path in manifests_of(recipe.data):
-            read_manifest(path)
+            examples = read_manifest(path)
+            if path == recipe.data.train:
+                refuse_unrouted(recipe, examples)
         if side_file is not None:
             read_side_questions(side_file)
 
@@ -95,18 +97,19 @@ def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None 
 
     Raises:
         ConfigurationError: models that do not belong together, or a template nobody knows.
-        DataError: a manifest that cannot be used.
+        DataError: a manifest that cannot be used, or an example that no teacher would judge.
     """
     prepare_data(recipe)
     train, validation, test = (
         read_manifest(path) if path else [] for path in (recipe.data.train, recipe.data.validation, recipe.data.test)
     )
+    refuse_unrouted(recipe, train)
     side_file = side_questions_file(recipe)
     checkpoint = latest_checkpoint(run.checkpoints)
     student = load_student(recipe, str(checkpoint.folder / "model") if checkpoint else recipe.student.model)
     teacher = load_teacher(recipe)
-    if teacher is not None:
-        require_common_tokens(student, teacher)
+    for policy in teacher.policies if teacher else ():
+        require_common_tokens(student, policy)
     reference = load_reference(recipe)
     learner = Learner(student, recipe.training, total_steps=steps_of(recipe, len(train)))
     parts = Parts(

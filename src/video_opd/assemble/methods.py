@@ -15,6 +15,7 @@ from video_opd.methods.grpo import GRPO
 from video_opd.methods.mixture import Mixture
 from video_opd.methods.rewards import TaskReward
 from video_opd.methods.sft import SupervisedFineTuning
+from video_opd.methods.teachers import Teacher
 from video_opd.methods.writers import AnnotationWrites, StudentWrites
 from video_opd.policy.load import Policy
 from video_opd.recipe import (
@@ -31,7 +32,7 @@ from video_opd.recipe import (
 from video_opd.vocabulary import Span
 
 
-def make_method(recipe: Recipe, teacher: Policy | None, reference: Policy | None = None) -> Method:
+def make_method(recipe: Recipe, teacher: Teacher | None, reference: Policy | None = None) -> Method:
     """The method a recipe names: who writes, who judges, what a token costs.
 
     Args:
