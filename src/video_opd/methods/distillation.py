@@ -32,11 +32,13 @@ class ReverseKLDistillation:
     """`sampled`: the credit of the token that was written. `baseline`: the same less its expectation in that state.
     `exact`: the whole distribution's."""
     credit_clamp: float | None = None
+    in_full: bool = False
+    """Have whole distributions at hand even where the estimator wants none."""
 
     @property
     def needs_distribution(self) -> bool:
         """Whether whole distributions are wanted at every answer position, the student's and the teacher's."""
-        return self.estimator != "sampled"
+        return self.in_full or self.estimator != "sampled"
 
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
         """The teacher reads the very same prompts and scores the very same tokens; it never writes."""

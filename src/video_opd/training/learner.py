@@ -129,7 +129,7 @@ class Learner:
         if before is not None:
             recorded = replace(before.losses, clamped=before.losses.clamped + clamped)
             return replace(before, losses=recorded), float(loss.detach())
-        detached = TokenLosses(loss=losses.loss.detach(), credit=losses.credit, clamped=clamped)
+        detached = replace(losses, loss=losses.loss.detach(), clamped=clamped)
         batch = TrainedBatch(
             prompts=prompts,
             groups=groups,
