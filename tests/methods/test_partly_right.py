@@ -41,10 +41,12 @@ def student(make_policy):
 
 
 class AsTheTeacherSays(TaskReward):
-    """Rewards in the order of the teacher's scores, but for every other prompt, where it is the other way round."""
+    """Rewards in the order of the teacher's scores, but for some prompts, where it is the other way round."""
 
     teacher: OneTeacher
     contradicted: tuple[str, ...]
+    nearly: tuple[str, ...]
+    """Prompts whose two worst answers change places: most pairs still agree."""
 
     def __call__(self, prompts, groups):
         theirs = self.teacher(prompts, groups)
@@ -56,14 +58,17 @@ class AsTheTeacherSays(TaskReward):
                 mine[row, : len(answer)] = torch.tensor(answer.sampler_logprobs)
             scores = mean_credit(theirs.logprobs[own] - mine, theirs.answer_mask[own])[:, 0]
             sign = -1 if group.prompt_id in self.contradicted else 1
-            rows.append((sign * scores).argsort().argsort() / len(scores))
+            ranks = (sign * scores).argsort().argsort()
+            swapped = torch.tensor([1, 0, 2])[ranks] if group.prompt_id in self.nearly else ranks
+            rows.append(swapped / len(scores))
         return torch.stack(rows)
 
 
-def reward_contradicting(teacher, prompts) -> AsTheTeacherSays:
+def reward_contradicting(teacher, prompts, nearly=()) -> AsTheTeacherSays:
     reward = AsTheTeacherSays()
     object.__setattr__(reward, "teacher", teacher)
     object.__setattr__(reward, "contradicted", tuple(prompt.id for prompt in prompts))
+    object.__setattr__(reward, "nearly", tuple(prompt.id for prompt in nearly))
     return reward
 
 
@@ -113,9 +118,10 @@ class TestOutcomeChecked:
         assert "groups_contradicted" not in metrics_row(of_rest, student)
 
     @pytest.mark.parametrize("remedy", ["mask", "shift"])
-    def test_where_the_outcome_agrees_nothing_changes(self, student, teacher, prompts, remedy):
+    def test_where_the_outcome_agrees_on_the_whole_nothing_changes(self, student, teacher, prompts, remedy):
         inner = distillation(teacher)
-        method = OutcomeChecked(method=inner, reward=reward_contradicting(teacher, []), remedy=remedy)
+        reward = reward_contradicting(teacher, [], nearly=prompts[:2])
+        method = OutcomeChecked(method=inner, reward=reward, remedy=remedy)
         checked, outcome = step(student, method, prompts[:NUM_PROMPTS])
         plain, of_plain = step(student, inner, prompts[:NUM_PROMPTS])
         assert_proportional(plain, checked)
