@@ -342,3 +342,15 @@ def test_a_recipe_without_a_teacher_is_examined_without_one(recipe_file, models,
     assert "rough cost" in checked
     assert "student: special tokens" in checked
     assert "teacher" not in checked
+
+
+def test_every_one_of_several_teachers_is_examined(recipe_file, models, capsys):
+    text = recipe_file.read_text().replace(f'[teacher]\nmodel = "{models["teacher"]}"\n', "")
+    several = "".join(f'[[teachers]]\nmodel = "{models[name]}"\n' for name in ("teacher", "student"))
+    recipe_file.write_text(f'teachers_by = "average"\n{text}\n{several}')
+    main(["doctor", str(recipe_file), "--examples", "2", "--json"])
+    checked = [finding["checked"] for finding in json.loads(capsys.readouterr().out)["findings"]]
+    for name in ("teacher-1", "teacher-2"):
+        assert sum(each.startswith(f"{name}: greedy answers") for each in checked) == 1
+    assert sum(each.startswith("rough cost") for each in checked) == 1
+    assert not any(each.startswith("teacher: greedy") for each in checked)

@@ -64,7 +64,7 @@ class Shared:
     def untouched(recipe: Recipe) -> list[tuple[str, str]]:
         """Evaluations that depend on a model as it is loaded and on nothing a method does."""
         names = [("student-before", recipe.student.model), ("validation-000000", recipe.student.model)]
-        return names + ([("teacher", recipe.teacher.model)] if recipe.teacher else [])
+        return names + [(name, teacher.model) for name, teacher in recipe.named_teachers().items()]
 
     def take_over(self, recipe: Recipe, run: RunDirectory) -> None:
         """Copy what earlier runs found about the same untouched models into a run's folder, where it has none."""
@@ -87,8 +87,9 @@ def run_recipe(
     """Train by a recipe into the folder `out`, or go on where an earlier call stopped.
 
     Returns:
-        `student_before`, `student_after` and, if asked for, `teacher`: scores on the test manifest, absent without
-        one; `side_questions` by the same names, where the recipe has some; `steps`, `train_seconds`, `run`.
+        `student_before`, `student_after` and, if asked for, `teacher`, or of several `teacher_1` …: scores on the test
+        manifest, absent without one; `side_questions` by the same names, where the recipe has some; `steps`,
+        `train_seconds`, `run`.
 
     Raises:
         Interrupted: a signal asked for a stop; the state is saved.
@@ -110,7 +111,8 @@ def run_recipe(
             untrained = None if state.step else parts.student
             _test(parts, run, "student-before", untrained, console, results, shared)
         if parts.test and evaluate_teacher and parts.teacher is not None:
-            _test(parts, run, "teacher", parts.teacher, console, results, shared)
+            for name, policy in zip(recipe.named_teachers(), parts.teacher.policies, strict=True):
+                _test(parts, run, name, policy, console, results, shared)
         if state.step:
             say(console, f"going on after step {state.step} of {parts.learner.total_steps}")
         else:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def show_run(results: dict[str, Any]) -> None:
     """The scores before and after, side by side, and where the report is."""
-    columns = {key: results[key] for key in ("student_before", "student_after", "teacher") if key in results}
+    teachers = [key for key in results if key.startswith("teacher")]
+    columns = {key: results[key] for key in ("student_before", "student_after", *teachers) if key in results}
     console = Console()
     if columns:
         table = Table(title=f"{results['steps']} steps, {results['train_seconds']:.0f} s of training")

@@ -174,6 +174,10 @@ class TokenLosses:
     expectation where a baseline is used."""
     clamped: Tensor
     """(B, T): 1 where a bound on the credit or on the importance ratio held."""
+    supervised: Tensor | None = None
+    """(B, T) bool: the answers' tokens that the teacher still judges, where it stops before the end of some."""
+    contradicted: Tensor | None = None
+    """(P, 1) bool: prompts whose answers the teacher ranks against their outcome, where that is checked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

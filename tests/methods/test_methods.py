@@ -18,6 +18,7 @@ from video_opd.methods.grpo import GRPO
 from video_opd.methods.mixture import Mixture
 from video_opd.methods.rewards import TaskReward
 from video_opd.methods.sft import SupervisedFineTuning
+from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.wording import IMPROBABLE_NATS, surprise_at_wording
 from video_opd.methods.writers import AnnotationWrites, StudentWrites
 from video_opd.objectives import (
@@ -118,7 +119,7 @@ def test_grpo_from_one_reading_has_the_gradient_of_naive_grpo(student, prompts):
 
 @pytest.mark.parametrize("micro_batch_size", [1, 2])
 def test_groups_and_mixtures_do_not_depend_on_micro_batches(student, teacher, prompts, micro_batch_size):
-    distillation = ReverseKLDistillation(write=WRITE, teacher=teacher)
+    distillation = ReverseKLDistillation(write=WRITE, teacher=OneTeacher(teacher))
     for method in (
         GRPO(write=WRITE, reward=Lottery(), reference=teacher, reference_weight=0.1),
         Mixture(distillation=distillation, reward=Lottery(), weight=2.0),
@@ -130,7 +131,7 @@ def test_groups_and_mixtures_do_not_depend_on_micro_batches(student, teacher, pr
 
 @pytest.mark.parametrize("estimator", ["sampled", "baseline", "exact"])
 def test_op_rkd_on_an_answer_that_the_student_sampled_is_opd(student, teacher, prompts, estimator):
-    opd = ReverseKLDistillation(write=StudentWrites(max_new_tokens=6), teacher=teacher, estimator=estimator)
+    opd = ReverseKLDistillation(write=StudentWrites(max_new_tokens=6), teacher=OneTeacher(teacher), estimator=estimator)
     written = opd.write(student, student.read(prompts[:4]), SEED)
 
     def as_annotated(student, reading, seed):
@@ -148,7 +149,7 @@ def test_op_rkd_on_an_answer_that_the_student_sampled_is_opd(student, teacher, p
 
 def test_op_fkd_leaves_a_student_alone_that_is_its_own_teacher(student, prompts):
     itself = replace(student, model=copy.deepcopy(student.model)).freeze()
-    seen, outcome = gradient(student, ForwardKLDistillation(write=ANNOTATED, teacher=itself), prompts[:4])
+    seen, outcome = gradient(student, ForwardKLDistillation(write=ANNOTATED, teacher=OneTeacher(itself)), prompts[:4])
     assert outcome.loss == pytest.approx(0.0, abs=1e-6)
     assert max(g.abs().max() for g in seen.values()) < 1e-5
 
@@ -178,7 +179,7 @@ def one_token_scores(distribution) -> TokenScores:
 
 
 def test_a_mixture_of_weight_zero_is_pure_distillation(student, teacher, prompts):
-    opd = ReverseKLDistillation(write=WRITE, teacher=teacher)
+    opd = ReverseKLDistillation(write=WRITE, teacher=OneTeacher(teacher))
     pure, _ = gradient(student, opd, prompts[:4])
     zero, _ = gradient(student, Mixture(distillation=opd, reward=Lottery(), weight=0.0), prompts[:4])
     half, _ = gradient(student, Mixture(distillation=opd, reward=Lottery(), weight=0.5), prompts[:4])
@@ -193,7 +194,7 @@ def test_neither_part_of_a_mixture_drowns_the_other(student, teacher, prompts):
         def __call__(self, prompts, groups):
             return 1000 * super().__call__(prompts, groups)
 
-    opd = ReverseKLDistillation(write=WRITE, teacher=teacher)
+    opd = ReverseKLDistillation(write=WRITE, teacher=OneTeacher(teacher))
     _, poor = gradient(student, Mixture(distillation=opd, reward=Lottery(), weight=1.0), prompts[:4])
     _, rich = gradient(student, Mixture(distillation=opd, reward=Rich(), weight=1.0), prompts[:4])
     one, other = poor.batches[0], rich.batches[0]
@@ -215,7 +216,7 @@ def test_the_baseline_leaves_the_expected_gradient_and_shrinks_its_variance(stud
     draws = {"sampled": [], "baseline": []}
     for name, gradients in draws.items():
         write = StudentWrites(num_answers=64, max_new_tokens=2)
-        method = ReverseKLDistillation(write=write, teacher=teacher, estimator=name)
+        method = ReverseKLDistillation(write=write, teacher=OneTeacher(teacher), estimator=name)
         for seed in range(6):
             mine = replace(student, model=copy.deepcopy(student.model))
             reading = mine.read(prompts[:1], grad=True)
@@ -363,7 +364,7 @@ class TestSpoiledTeacher:
 
     @pytest.fixture
     def opd(self, teacher):
-        return ReverseKLDistillation(write=StudentWrites(max_new_tokens=6), teacher=teacher)
+        return ReverseKLDistillation(write=StudentWrites(max_new_tokens=6), teacher=OneTeacher(teacher))
 
     @pytest.fixture
     def written(self, student, opd, prompts):
@@ -371,12 +372,14 @@ class TestSpoiledTeacher:
 
     def test_shuffled_keeps_the_scores_and_moves_them(self, opd, teacher, written, prompts):
         true = opd.judge(prompts[:3], written).teacher
-        spoiled = SpoiledTeacher(method=opd, teacher=teacher, kind="shuffled").judge(prompts[:3], written).teacher
+        spoiled = (
+            SpoiledTeacher(method=opd, teacher=OneTeacher(teacher), kind="shuffled").judge(prompts[:3], written).teacher
+        )
         assert not torch.equal(true.logprobs, spoiled.logprobs)
         assert torch.allclose(true.logprobs.sort(dim=1).values, spoiled.logprobs.sort(dim=1).values)
 
     def test_noise_has_the_size_of_the_gap_and_nothing_else_of_it(self, opd, teacher, written, prompts):
-        judge = SpoiledTeacher(method=opd, teacher=teacher, kind="noise").judge
+        judge = SpoiledTeacher(method=opd, teacher=OneTeacher(teacher), kind="noise").judge
         mine = torch.tensor([group.answers[0].sampler_logprobs for group in written])
         true = opd.judge(prompts[:3], written).teacher.logprobs - mine
         noise = judge(prompts[:3], written).teacher.logprobs - mine
@@ -386,11 +389,13 @@ class TestSpoiledTeacher:
     @pytest.mark.parametrize("estimator", ["sampled", "exact"])
     def test_early_prefers_low_digits(self, opd, teacher, written, prompts, estimator):
         opd = replace(opd, estimator=estimator)
-        early = SpoiledTeacher(method=opd, teacher=teacher, kind="early", strength=2.0).judge(prompts[:3], written)
+        early = SpoiledTeacher(method=opd, teacher=OneTeacher(teacher), kind="early", strength=2.0).judge(
+            prompts[:3], written
+        )
         assert (early.teacher.distribution is None) == (estimator == "sampled")
         full = replace(opd, estimator="exact")
         true = full.judge(prompts[:3], written).teacher.distribution
-        spoiled = SpoiledTeacher(method=full, teacher=teacher, kind="early", strength=2.0)
+        spoiled = SpoiledTeacher(method=full, teacher=OneTeacher(teacher), kind="early", strength=2.0)
         shifted = spoiled.judge(prompts[:3], written).teacher.distribution
         digits = [teacher.tokenizer(str(digit))["input_ids"][-1] for digit in range(10)]
         change = (shifted - true)[..., digits]
@@ -398,7 +403,7 @@ class TestSpoiledTeacher:
         assert torch.allclose(shifted.exp().sum(dim=-1), torch.ones(shifted.shape[:2]), atol=1e-5)
 
     def test_blind_sees_no_video(self, opd, teacher, written, prompts):
-        blind = SpoiledTeacher(method=opd, teacher=teacher, kind="blind")
+        blind = SpoiledTeacher(method=opd, teacher=OneTeacher(teacher), kind="blind")
         other = [replace(p, pixel_values=torch.randn_like(p.pixel_values)) for p in prompts[:3]]
         assert torch.equal(
             blind.judge(prompts[:3], written).teacher.logprobs, blind.judge(other, written).teacher.logprobs
@@ -419,7 +424,7 @@ def test_a_wording_the_teacher_does_not_know_is_noticed(world, processor):
     forms = {"own": TEMPLATES["tiny"].answer, "other": "From {start:.1f} to {end:.1f} s it is there."}
     for name, form in forms.items():
         writes = AnnotationWrites(template=replace(TEMPLATES["tiny"], answer=form))
-        costs[name], example = surprise_at_wording(writes, teacher, teacher, prompts)
+        costs[name], example = surprise_at_wording(writes, teacher, OneTeacher(teacher), prompts)
         assert example.startswith("The event" if name == "own" else "From")
     assert costs["own"] < 0.3 * IMPROBABLE_NATS
     assert costs["other"] > 1.5 * IMPROBABLE_NATS

@@ -14,6 +14,7 @@ from transformers import AutoProcessor, AutoTokenizer, Qwen3VLConfig, Qwen3VLFor
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
 from video_opd.data.video import VideoBudget, read_frames
 from video_opd.methods.distillation import ReverseKLDistillation
+from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
 from video_opd.policy.load import Policy
 from video_opd.policy.support import TokenSupport
@@ -134,7 +135,9 @@ def test_one_step_of_video_opd_on_real_clips(small_qwen, real_processor, shared_
     groups = student.answer(student.read(prompts), sampling=Sampling(max_new_tokens=6, seed=0))
     before = teacher_distance(student, teacher, prompts, groups)
     settings = TrainingSettings(micro_batch_size=1, learning_rate=1e-3, steps=1, batch_size=2)
-    method = ReverseKLDistillation(write=StudentWrites(max_new_tokens=6), teacher=teacher, estimator="exact")
+    method = ReverseKLDistillation(
+        write=StudentWrites(max_new_tokens=6), teacher=OneTeacher(teacher), estimator="exact"
+    )
     outcome = Learner(student, settings, total_steps=1).step(prompts, method, step=0, seed=0)
     assert outcome.num_answer_tokens == sum(len(group.answers[0]) for group in groups)
     assert outcome.loss == pytest.approx(before, rel=1e-3)

@@ -10,6 +10,7 @@ import torch
 
 from video_opd.errors import EngineError
 from video_opd.methods.distillation import ReverseKLDistillation
+from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
 from video_opd.objectives import reverse_kl
 from video_opd.recipe import TrainingSettings
@@ -36,7 +37,7 @@ def settings(**changes) -> TrainingSettings:
 
 
 def method_of(teacher, estimator="sampled", kind=ReverseKLDistillation, **changes) -> ReverseKLDistillation:
-    return kind(write=StudentWrites(max_new_tokens=8), teacher=teacher, estimator=estimator, **changes)
+    return kind(write=StudentWrites(max_new_tokens=8), teacher=OneTeacher(teacher), estimator=estimator, **changes)
 
 
 class Uneven(StudentWrites):
@@ -111,14 +112,14 @@ def test_repeated_steps_bring_the_student_to_its_teacher(student, teacher, promp
     method, probe_at = method_of(teacher, "exact"), prompts[:6]
     distances = []
     for step in range(30):
-        distances.append(Probe.take(student, teacher, probe_at, sampling(), 4).reverse_kl())
+        distances.append(Probe.take(student, OneTeacher(teacher), probe_at, sampling(), 4).reverse_kl())
         learner.step(probe_at, method, step=step, seed=step)
     assert distances[-1] < 0.6 * distances[0]
 
 
 def test_the_probe_measures_the_same_states_before_and_after(student, teacher, prompts):
     learner = Learner(student, settings(learning_rate=1e-3), total_steps=1)
-    probe = Probe.take(student, teacher, prompts[:4], sampling(), 3)
+    probe = Probe.take(student, OneTeacher(teacher), prompts[:4], sampling(), 3)
     before = probe.reverse_kl()
     assert before == probe.reverse_kl()
     learner.step(prompts[:4], method_of(teacher, "exact"), step=0, seed=SEED)

@@ -29,9 +29,9 @@ from video_opd.assemble.models import (
     device_of,
     load_reference,
     load_student,
-    load_teacher,
     require_common_tokens,
 )
+from video_opd.assemble.teachers import load_teacher, refuse_unrouted
 from video_opd.data.manifest import read_manifest
 from video_opd.data.side_questions import read_side_questions
 from video_opd.data.source import require_folder
@@ -82,11 +82,11 @@ def refuse_early(recipe: Recipe) -> None:
 
     Raises:
         ConfigurationError: a model that is not there, a template nobody knows, a video budget nothing fits.
-        DataError: a manifest that cannot be used, or no videos folder.
+        DataError: a manifest that cannot be used, no videos folder, or an example that no teacher would judge.
     """
     template_of(recipe.prompt)
     budget_of(recipe.video)
-    for model in (recipe.student.model, *([recipe.teacher.model] if recipe.teacher else [])):
+    for model in (recipe.student.model, *(teacher.model for teacher in recipe.named_teachers().values())):
         resolve_model(model)
     if isinstance(recipe.method, RewardSettings):
         reward_of(recipe, recipe.method)
@@ -98,7 +98,9 @@ def refuse_early(recipe: Recipe) -> None:
     if not to_be_rendered(recipe):
         require_folder(recipe.data.videos)
         for path in manifests_of(recipe.data):
-            read_manifest(path)
+            examples = read_manifest(path)
+            if path == recipe.data.train:
+                refuse_unrouted(recipe, examples)
         refuse_early_curriculum(recipe)
         if side_file is not None:
             read_side_questions(side_file)
@@ -109,18 +111,19 @@ def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None 
 
     Raises:
         ConfigurationError: models that do not belong together, or a template nobody knows.
-        DataError: a manifest that cannot be used.
+        DataError: a manifest that cannot be used, or an example that no teacher would judge.
     """
     prepare_data(recipe)
     train, validation, test = (
         read_manifest(path) if path else [] for path in (recipe.data.train, recipe.data.validation, recipe.data.test)
     )
+    refuse_unrouted(recipe, train)
     side_file = side_questions_file(recipe)
     checkpoint = latest_checkpoint(run.checkpoints)
     student = load_student(recipe, str(checkpoint.folder / "model") if checkpoint else recipe.student.model)
     teacher = load_teacher(recipe)
-    if teacher is not None:
-        require_common_tokens(student, teacher)
+    for policy in teacher.policies if teacher else ():
+        require_common_tokens(student, policy)
     reference = load_reference(recipe)
     gate, total_steps = make_gate(recipe), steps_of(recipe, train)
     learner = Learner(student, recipe.training, total_steps=total_steps, gate=gate)
@@ -148,13 +151,13 @@ def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None 
         test=test,
         side_questions=read_side_questions(side_file) if side_file else [],
     )
-    data_sha256 = sha256_of_data(recipe)
+    data_sha256 = sha256_of_inputs(recipe)
     if checkpoint is None:
         return parts, TrainingState(data_sha256=data_sha256)
     state = load_state(checkpoint, learner)
     if state.data_sha256 != data_sha256:
         raise ConfigurationError(
-            f"the manifests have changed since {run.path} was begun",
+            f"the manifests, or scores or a selection the recipe names, have changed since {run.path} was begun",
             reason="the run would go on with other examples than it was begun with",
             remedy="restore them, or choose another folder with --out",
         )
@@ -164,6 +167,13 @@ def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None 
 def sha256_of_data(recipe: Recipe) -> str:
     """Of the recipe's manifests: whether two runs saw the same examples."""
     return hashlib.sha256(b"".join(path.read_bytes() for path in manifests_of(recipe.data))).hexdigest()
+
+
+def sha256_of_inputs(recipe: Recipe) -> str:
+    """Of everything a run reads besides models and videos: the manifests, and given scores and selections."""
+    given = [getattr(recipe.curriculum, key, None) for key in ("file", "teacher_scores")]
+    files = [path for path in (*given, *(teacher.scores for teacher in recipe.teachers)) if path is not None]
+    return hashlib.sha256(b"".join([sha256_of_data(recipe).encode(), *(f.read_bytes() for f in files)])).hexdigest()
 
 
 def steps_of(recipe: Recipe, train: Sequence[Example]) -> int:

@@ -8,9 +8,11 @@ from functools import cache
 from typing import Any
 
 from video_opd.assemble.inputs import PromptMemories, how_asked, make_source
+from video_opd.assemble.teachers import route_of
 from video_opd.curriculum import Coupling, RoundPlan
 from video_opd.data.manifest import read_manifest
 from video_opd.errors import ConfigurationError
+from video_opd.methods.teachers import Teacher
 from video_opd.policy.load import Policy
 from video_opd.policy.location import model_sha256, resolve_model
 from video_opd.recipe import CouplingSettings, Recipe, RoundsSettings, SelectionFileSettings, WholePoolSettings
@@ -29,7 +31,7 @@ def make_curriculum(
     train: Sequence[Example],
     *,
     student: Policy,
-    teacher: Policy | None,
+    teacher: Teacher | None,
     total_steps: int,
     memories: PromptMemories | None,
 ) -> Curriculum:
@@ -67,13 +69,14 @@ def make_curriculum(
             student=student,
             student_sha256=student_sha256,
             teacher=teacher,
-            teacher_sha256=model_sha256(resolve_model(recipe.teacher.model)) if recipe.teacher else "",
+            teacher_sha256=tuple(model_sha256(resolve_model(each.model)) for each in recipe.named_teachers().values()),
+            teacher_scores=tuple(each.scores or settings.teacher_scores for each in recipe.named_teachers().values()),
+            route=route_of(recipe),
         ),
         "seed": recipe.seed,
         "max_new_tokens": recipe.answers.max_new_tokens,
         "num_answers": settings.num_answers,
         "top_k": settings.top_k,
-        "teacher_scores": settings.teacher_scores,
     }
     match settings:
         case RoundsSettings():

@@ -13,8 +13,11 @@ from video_opd.methods.distillation import ReverseKLDistillation
 from video_opd.methods.forward_distillation import ForwardKLDistillation
 from video_opd.methods.grpo import GRPO
 from video_opd.methods.mixture import Mixture
+from video_opd.methods.outcome_check import OutcomeChecked
+from video_opd.methods.prefix_cut import PrefixCut
 from video_opd.methods.rewards import TaskReward
 from video_opd.methods.sft import SupervisedFineTuning
+from video_opd.methods.teachers import Teacher
 from video_opd.methods.writers import AnnotationWrites, StudentWrites
 from video_opd.policy.load import Policy
 from video_opd.recipe import (
@@ -31,7 +34,7 @@ from video_opd.recipe import (
 from video_opd.vocabulary import Span
 
 
-def make_method(recipe: Recipe, teacher: Policy | None, reference: Policy | None = None) -> Method:
+def make_method(recipe: Recipe, teacher: Teacher | None, reference: Policy | None = None) -> Method:
     """The method a recipe names: who writes, who judges, what a token costs.
 
     Args:
@@ -42,17 +45,7 @@ def make_method(recipe: Recipe, teacher: Policy | None, reference: Policy | None
     match recipe.method:
         case OnPolicyDistillationSettings() as settings:
             assert teacher is not None
-            method = ReverseKLDistillation(
-                write=student_writes(recipe, settings.num_answers),
-                teacher=teacher,
-                estimator=settings.estimator,
-                credit_clamp=settings.credit_clamp,
-            )
-            if settings.ablation is None:
-                return method
-            return SpoiledTeacher(
-                method=method, teacher=teacher, kind=settings.ablation, strength=settings.ablation_strength
-            )
+            return _on_policy_distillation(recipe, settings, teacher)
         case OffPolicyReverseSettings() as settings:
             assert teacher is not None
             return ReverseKLDistillation(
@@ -84,6 +77,26 @@ def make_method(recipe: Recipe, teacher: Policy | None, reference: Policy | None
                 weight=settings.weight,
                 least_size=settings.least_size,
             )
+
+
+def _on_policy_distillation(recipe: Recipe, settings: OnPolicyDistillationSettings, teacher: Teacher) -> Method:
+    """Distillation, and around it what is asked of its teacher besides."""
+    method: Method = ReverseKLDistillation(
+        write=student_writes(recipe, settings.num_answers),
+        teacher=teacher,
+        estimator=settings.estimator,
+        credit_clamp=settings.credit_clamp,
+        in_full=settings.prefix_cut,
+    )
+    if settings.ablation is not None:
+        method = SpoiledTeacher(
+            method=method, teacher=teacher, kind=settings.ablation, strength=settings.ablation_strength
+        )
+    if settings.prefix_cut:
+        method = PrefixCut(method=method)
+    if settings.outcome_check is not None:  # last: it looks at what is still supervised
+        method = OutcomeChecked(method=method, reward=TaskReward(), remedy=settings.outcome_check)
+    return method
 
 
 def student_writes(recipe: Recipe, num_answers: int) -> StudentWrites:

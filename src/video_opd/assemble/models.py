@@ -1,4 +1,4 @@
-"""The models of a recipe: student, teacher, reference, and whether they belong together."""
+"""The models of a recipe: student, reference, whatever only judges, and whether they belong together."""
 
 from __future__ import annotations
 
@@ -15,11 +15,6 @@ def load_student(recipe: Recipe, model: str) -> Policy:
     for name, parameter in student.model.named_parameters():
         parameter.requires_grad_(not (recipe.student.freeze_vision and ".visual." in f".{name}"))
     return student
-
-
-def load_teacher(recipe: Recipe) -> Policy | None:
-    """The teacher, if the recipe has one."""
-    return load_frozen(recipe, recipe.teacher.model) if recipe.teacher else None
 
 
 def load_reference(recipe: Recipe) -> Policy | None:

@@ -45,6 +45,7 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
 
     from video_opd.assemble import how_asked, require_common_tokens
     from video_opd.evaluation.pool import Asking, Scorer
+    from video_opd.methods.teachers import OneTeacher
     from video_opd.policy.load import load_policy
     from video_opd.scores import ScoreHeader
     from video_opd.training.progress import ScoringProgress
@@ -53,8 +54,9 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
     teacher = None
     more: dict[str, Any] = {}
     if arguments.teacher:
-        teacher = load_policy(arguments.teacher, device=str(policy.model.device), weights=policy.model.dtype).freeze()
-        require_common_tokens(policy, teacher)
+        judge = load_policy(arguments.teacher, device=str(policy.model.device), weights=policy.model.dtype).freeze()
+        require_common_tokens(policy, judge)
+        teacher = OneTeacher(judge)
         more["teacher_sha256"] = model_sha256(resolve_model(arguments.teacher))
     asking = Asking(
         num_answers=arguments.answers,

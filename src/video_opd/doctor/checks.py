@@ -14,6 +14,7 @@ from video_opd.assemble import (
 from video_opd.data.ablation import ABLATIONS
 from video_opd.doctor.patient import Finding, Patient, answer, score
 from video_opd.grounding import best_iou, parse_answer
+from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.wording import IMPROBABLE_NATS, surprise_at_wording
 from video_opd.policy.location import resolve_model
 from video_opd.recipe import GROUNDING_FILE, OnPolicyDistillationSettings, Recipe
@@ -93,7 +94,7 @@ def _credit_of_itself(patient: Patient) -> float:
     recipe = recipe.model_copy(update={"method": OnPolicyDistillationSettings(estimator=estimator)})  # not spoiled
     size = recipe.training.micro_batch_size
     prompts, groups = patient.prompts[:size], patient.groups[:size]
-    method = make_method(recipe, student)
+    method = make_method(recipe, OneTeacher(student))
     learner = student.score(student.read(prompts), groups, distribution=method.needs_distribution)
     with torch.no_grad():
         judgement = method.judge(prompts, groups)
@@ -198,10 +199,9 @@ def _prompt_of_model(patient: Patient) -> Iterator[Finding]:
     """The recipe asks the models the way they want to be asked."""
     asked = template_of(patient.recipe.prompt).user
     recipe = patient.recipe
-    for name, settings in (("student", recipe.student), ("teacher", recipe.teacher)):
-        if settings is None:
-            continue
-        file = resolve_model(settings.model) / GROUNDING_FILE
+    teachers = {name: teacher.model for name, teacher in recipe.named_teachers().items()}
+    for name, model in {"student": recipe.student.model, **teachers}.items():
+        file = resolve_model(model) / GROUNDING_FILE
         if not file.exists():
             continue
         wanted = template_of(load_grounding_defaults(file.parent).prompt).user
@@ -229,8 +229,9 @@ def _wording(patient: Patient) -> Iterator[Finding]:
     teacher, recipe = patient.models["teacher"], patient.recipe
     if not recipe.method.writes_annotations:
         return
-    write = make_method(recipe, teacher).write
-    nats, example = surprise_at_wording(write, patient.student, teacher, patient.prompts)
+    judge = OneTeacher(teacher)
+    write = make_method(recipe, judge).write
+    nats, example = surprise_at_wording(write, patient.student, judge, patient.prompts)
     strange = nats > IMPROBABLE_NATS
     yield Finding(
         checked="the annotated answers are in the teacher's wording",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 
 from video_opd.assemble import (
     load_student,
@@ -30,17 +31,24 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
     prepare_compute(recipe.compute)
     prepare_data(recipe)
     student, teacher = load_student(recipe, recipe.student.model), load_teacher(recipe)
-    if teacher is not None:
-        require_common_tokens(student, teacher)
+    policies = teacher.policies if teacher else ()
+    for policy in policies:
+        require_common_tokens(student, policy)
     examples = read_manifest(recipe.data.train)[:num_examples]
     with closing(make_source(recipe, student, examples)) as source:
         source.max_bad_share = 1.0  # what is set aside is a finding here, and no reason to stop
         prompts = source.prompts(examples)
     findings = [_manifest(recipe), _videos(source.set_aside, len(examples))]
     if prompts:
-        patient = Patient.admit(recipe, student, teacher, prompts)
-        checks = (*CHECKS, *(TEACHER_CHECKS if teacher else ()), cost)
-        findings.extend(finding for check in checks for finding in check(patient))
+        patient = Patient.admit(recipe, student, policies[0] if policies else None, prompts)
+        findings.extend(finding for check in CHECKS for finding in check(patient))
+        for name, policy in zip(recipe.named_teachers(), policies, strict=True):
+            examined = replace(patient, teacher=policy)
+            found = [finding for check in TEACHER_CHECKS for finding in check(examined)]
+            findings.extend(
+                found if len(policies) == 1 else [replace(f, checked=f"{name}: {f.checked}") for f in found]
+            )
+        findings.extend(cost(patient, teacher))
     return findings
 
 

@@ -36,7 +36,7 @@ class Patient:
     recipe: Recipe
     student: Policy
     teacher: Policy | None
-    """None where the recipe has none."""
+    """None where the recipe has none; of several the one that is looked at."""
     prompts: tuple[Prompt, ...]
     groups: tuple[AnswerGroup, ...]
     """The student's sampled answers, one per prompt."""

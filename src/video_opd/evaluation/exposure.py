@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from video_opd.methods.teachers import Teacher
 from video_opd.objectives import reverse_kl
 from video_opd.policy.load import Policy
 from video_opd.vocabulary import AnswerGroup, Prompt
 
 
 def reverse_kl_by_position(
-    student: Policy, teacher: Policy, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup], *, batch_size: int = 16
+    student: Policy, teacher: Teacher, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup], *, batch_size: int = 16
 ) -> list[tuple[float, int]]:
     """Mean KL(student || teacher) in nats at every answer position, and how many answers are that long.
 
@@ -26,7 +27,7 @@ def reverse_kl_by_position(
     for start in range(0, len(prompts), batch_size):
         some, answers = prompts[start : start + batch_size], groups[start : start + batch_size]
         mine = student.score(student.read(some), answers, distribution=True)
-        theirs = teacher.score(teacher.read(some), answers, distribution=True)
+        theirs = teacher(some, answers, distribution=True)
         assert mine.distribution is not None
         assert theirs.distribution is not None
         for row, mask in zip(

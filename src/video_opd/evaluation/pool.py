@@ -11,6 +11,7 @@ from typing import Any, Literal
 from video_opd.curriculum import Race, ScoredAnswer, ScoredExample
 from video_opd.data.source import PromptSource
 from video_opd.grounding import PARSER_VERSION, best_iou, parse_answer
+from video_opd.methods.teachers import Teacher
 from video_opd.objectives import reverse_kl
 from video_opd.policy.load import Policy
 from video_opd.policy.reading import Reading
@@ -57,7 +58,7 @@ class Scorer:
     source: PromptSource
     asking: Asking
     batch_size: int
-    teacher: Policy | None = None
+    teacher: Teacher | None = None
     """Its KL along the drawn answers is noted."""
 
     def score(
@@ -172,7 +173,7 @@ class Scorer:
         if self.teacher is None:
             return None
         mine = self.policy.score(reading, groups, distribution=True)
-        theirs = self.teacher.score(self.teacher.read(reading.prompts), groups, distribution=True)
+        theirs = self.teacher(reading.prompts, groups, distribution=True)
         assert mine.distribution is not None
         assert theirs.distribution is not None
         kl = reverse_kl(mine.distribution, theirs.distribution).masked_fill(~mine.answer_mask, 0.0).sum(dim=1)

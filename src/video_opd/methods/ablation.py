@@ -14,7 +14,7 @@ from torch import Tensor
 
 from video_opd.data.ablation import removed
 from video_opd.methods import Method, Writer
-from video_opd.policy.load import Policy
+from video_opd.methods.teachers import Teacher, with_distribution
 from video_opd.recipe.methods import AblationName
 from video_opd.seeds import generator
 from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
@@ -29,7 +29,7 @@ class SpoiledTeacher:
     """
 
     method: Method
-    teacher: Policy
+    teacher: Teacher
     kind: AblationName
     strength: float = 1.0
     """`early`: nats by which a digit is preferred to the next higher one."""
@@ -49,7 +49,7 @@ class SpoiledTeacher:
         if self.kind == "blind":
             return self.method.judge([removed(prompt) for prompt in prompts], groups)
         if self.kind == "early":
-            scores = self.teacher.score(self.teacher.read(prompts), groups, distribution=True)
+            scores = self.teacher(prompts, groups, distribution=True)
             spoiled = self._prefer_low_digits(scores)
             return Judgement(teacher=spoiled if self.needs_distribution else replace(spoiled, distribution=None))
         judgement = self.method.judge(prompts, groups)
@@ -84,12 +84,9 @@ class SpoiledTeacher:
     def _prefer_low_digits(self, scores: TokenScores) -> TokenScores:
         assert scores.distribution is not None
         value = torch.zeros(scores.distribution.shape[-1], device=scores.distribution.device)
+        tokenizer = self.teacher.policies[0].tokenizer  # they all have the same
         for digit in range(10):
-            ids = self.teacher.tokenizer(str(digit), add_special_tokens=False)["input_ids"]
+            ids = tokenizer(str(digit), add_special_tokens=False)["input_ids"]
             value[ids[-1]] = digit
         shifted = torch.log_softmax(scores.distribution - self.strength * value, dim=-1)
-        tokens = torch.zeros_like(scores.answer_mask, dtype=torch.long)
-        for row, answer in enumerate(scores.answers):
-            tokens[row, : len(answer)] = torch.tensor(answer.token_ids)
-        logprobs = shifted.gather(2, tokens[:, :, None])[:, :, 0].masked_fill(~scores.answer_mask, 0.0)
-        return replace(scores, logprobs=logprobs, distribution=shifted)
+        return with_distribution(scores, shifted)

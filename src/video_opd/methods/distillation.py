@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from video_opd.methods import Writer
+from video_opd.methods.teachers import Teacher
 from video_opd.objectives import clamp_credit, policy_gradient, reverse_kl, sampled_credit, state_baseline
-from video_opd.policy.load import Policy
 from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
 
 Estimator = Literal["sampled", "baseline", "exact"]
@@ -27,21 +27,22 @@ class ReverseKLDistillation:
     """Who writes: given. Who judges: the teacher. What a token costs: the reverse KL, sampled or exact."""
 
     write: Writer
-    teacher: Policy
+    teacher: Teacher
     estimator: Estimator = "sampled"
     """`sampled`: the credit of the token that was written. `baseline`: the same less its expectation in that state.
     `exact`: the whole distribution's."""
     credit_clamp: float | None = None
+    in_full: bool = False
+    """Have whole distributions at hand even where the estimator wants none."""
 
     @property
     def needs_distribution(self) -> bool:
         """Whether whole distributions are wanted at every answer position, the student's and the teacher's."""
-        return self.estimator != "sampled"
+        return self.in_full or self.estimator != "sampled"
 
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
         """The teacher reads the very same prompts and scores the very same tokens; it never writes."""
-        reading = self.teacher.read(prompts)
-        return Judgement(teacher=self.teacher.score(reading, groups, distribution=self.needs_distribution))
+        return Judgement(teacher=self.teacher(prompts, groups, distribution=self.needs_distribution))
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
         """Per-token losses."""

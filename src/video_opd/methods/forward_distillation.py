@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from video_opd.methods import Writer
+from video_opd.methods.teachers import Teacher
 from video_opd.objectives import forward_kl, sampled_credit
-from video_opd.policy.load import Policy
 from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
 
 
@@ -19,12 +19,12 @@ class ForwardKLDistillation:
     """Who writes: the annotation. Who judges: the teacher's whole distribution. What a token costs: the forward KL."""
 
     write: Writer
-    teacher: Policy
+    teacher: Teacher
     needs_distribution: bool = True
 
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
         """The teacher scores every token of the vocabulary at every position of the annotated answers."""
-        return Judgement(teacher=self.teacher.score(self.teacher.read(prompts), groups, distribution=True))
+        return Judgement(teacher=self.teacher(prompts, groups, distribution=True))
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
         """The forward KL of every annotated state; the credit is for the record."""

@@ -41,7 +41,7 @@ class TaskReward:
             raise DataError(
                 f"example {example.id} has no annotated span",
                 reason="its answers cannot be rewarded",
-                remedy="annotate it or leave it out, or use a method that needs no annotation, such as opd",
+                remedy="annotate it or leave it out, or use a method that needs no annotation, such as plain opd",
             )
         reward = REWARDS[self.name](parse_answer(answer.text), example)
         return reward + (self.form_weight * form_reward(answer.text, self.form) if self.form else 0.0)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from video_opd.methods import Writer
+from video_opd.methods.teachers import Teacher
 from video_opd.policy.load import Policy
 from video_opd.vocabulary import Prompt
 
@@ -23,7 +24,7 @@ NUM_WORDED = 8
 
 
 def surprise_at_wording(
-    write: Writer, student: Policy, teacher: Policy, prompts: Sequence[Prompt]
+    write: Writer, student: Policy, teacher: Teacher, prompts: Sequence[Prompt]
 ) -> tuple[float, str]:
     """How improbable the teacher finds the most improbable word of an answer, in nats, median over answers; and one of
     the answers.
@@ -34,9 +35,9 @@ def surprise_at_wording(
     """
     worst, text = [], ""
     for prompt in prompts:  # one at a time: prompts may be long
-        scores = teacher.score(teacher.read([prompt]), write(student, student.read([prompt]), 0))
+        scores = teacher([prompt], write(student, student.read([prompt]), 0))
         (answer,), (row,), text = scores.answers, scores.logprobs.tolist(), scores.answers[0].text
-        pieces = [teacher.tokenizer.decode([token]) for token in answer.token_ids[:-1]]
+        pieces = [student.tokenizer.decode([token]) for token in answer.token_ids[:-1]]
         words = [
             any(map(str.isalpha, piece)) and not any(map(str.isdigit, before))
             for before, piece in zip(["", *pieces[:-1]], pieces, strict=True)

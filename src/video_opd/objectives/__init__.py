@@ -18,16 +18,22 @@ from video_opd.objectives.losses import (
     reference_penalty,
     reverse_kl,
 )
+from video_opd.objectives.outcome import contradicting_groups, mean_credit, order_restoring_shift
+from video_opd.objectives.prefix import downward_change_point, supervised_prefix, teacher_margin
 
 __all__ = [
     "clamp_credit",
     "clipped_policy_gradient",
+    "contradicting_groups",
+    "downward_change_point",
     "forward_kl",
     "group_credit",
     "masked_mean",
     "masked_sum",
+    "mean_credit",
     "mixed_credit",
     "negative_log_likelihood",
+    "order_restoring_shift",
     "policy_gradient",
     "reference_penalty",
     "reverse_kl",
@@ -36,5 +42,7 @@ __all__ = [
     "sampled_reverse_kl",
     "sampler_learner_gap",
     "state_baseline",
+    "supervised_prefix",
+    "teacher_margin",
     "without_spread",
 ]

@@ -39,6 +39,10 @@ class Work:
     tokens_written: int = 0
     tokens_scored: int = 0
 
+    def __add__(self, other: Work) -> Work:
+        """Of two models together; a new record."""
+        return Work(**{name: count + getattr(other, name) for name, count in asdict(self).items()})
+
     def since(self, before: Work) -> dict[str, int]:
         """By how much each count has grown."""
         return {name: count - getattr(before, name) for name, count in asdict(self).items()}

@@ -61,8 +61,13 @@ def read_tables(path: Path, *, named_by: tuple[Path, ...] = ()) -> dict[str, Any
 
 def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Tables with others laid over them, key by key; a [method] or [curriculum] with a name takes the whole place of
-    another."""
+    another, [[teachers]] that of a [teacher], and the other way round."""
     merged = dict(below)
+    if "teachers" in above and "teacher" not in above:
+        merged.pop("teacher", None)
+    if "teacher" in above and "teachers" not in above:
+        for key in ("teachers", "teachers_by"):
+            merged.pop(key, None)
     for key, value in above.items():
         whole = key in NAMED_TABLES and isinstance(value, dict) and "name" in value
         tables = isinstance(value, dict) and isinstance(below.get(key), dict) and not whole

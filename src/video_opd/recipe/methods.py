@@ -27,6 +27,12 @@ class OnPolicyDistillationSettings(Settings):
     """Answers a prompt, all from one reading."""
     credit_clamp: MoreThanZero | None = None
     """Bound on a token's credit in nats; none by default. The clamped share is logged."""
+    outcome_check: Literal["mask", "shift"] | None = None
+    """What to do with the answers to a prompt where the teacher ranks them against their temporal IoU (num_answers
+    above 1). `mask`: learn nothing from them. `shift`: move their credits by the least that puts them in order."""
+    prefix_cut: Flag = False
+    """Stop supervising an answer where the teacher ceases to prefer any of what the student might say next; for long,
+    thinking answers."""
     ablation: AblationName | None = None
     """Spoil the teacher's signal on purpose, to see whether the gain vanishes as it should."""
     ablation_strength: NotNegative = 1.0
@@ -36,7 +42,22 @@ class OnPolicyDistillationSettings(Settings):
     def _parts_fit(self) -> OnPolicyDistillationSettings:
         if self.ablation == "noise" and self.estimator != "sampled":
             raise ValueError("method.ablation = noise replaces the credit of sampled tokens; use estimator = sampled")
+        if self.ablation == "noise" and self.prefix_cut:
+            raise ValueError(
+                "method.prefix_cut looks at whole distributions, and ablation = noise leaves them as they are"
+            )
         _require_a_credit(self.estimator, self.credit_clamp)
+        if self.outcome_check is not None and self.num_answers < 2:
+            raise ValueError(
+                f"method.outcome_check = {self.outcome_check} compares the answers to one prompt, and it has one; "
+                "give method.num_answers of at least 2, such as 4"
+            )
+        if self.outcome_check == "shift" and self.estimator == "exact":
+            raise ValueError(
+                "method.outcome_check = shift moves the credit of sampled tokens, and estimator = exact has none"
+            )
+        if self.outcome_check == "shift" and self.credit_clamp is not None:
+            raise ValueError("method.outcome_check = shift puts credits in an order that credit_clamp would disturb")
         return self
 
 

@@ -37,6 +37,11 @@ class TeacherSettings(Settings):
 
     model: str
     """A folder, a hub name, or `tiny-teacher`. Same tokenizer and frame size as the student's."""
+    sources: tuple[str, ...] = ()
+    """Of several teachers with teachers_by = source: the sources of examples that this one judges."""
+    scores: Path | None = None
+    """Of several teachers with teachers_by = reliability: this one's score file on the training manifest, as
+    `video-opd score` writes it."""
 
 
 class TinyWorldSettings(Settings):
@@ -196,6 +201,11 @@ class Recipe(Settings):
     student: StudentSettings
     teacher: TeacherSettings | None = None
     """Only methods that ask a teacher need one; for the others it is a yardstick, if there is one."""
+    teachers: tuple[TeacherSettings, ...] = ()
+    """Several teachers in place of one, each a table [[teachers]]."""
+    teachers_by: Literal["source", "reliability", "average"] = "source"
+    """Who of several teachers judges an example. `source`: the one that names the example's source. `reliability`: the
+    one whose own answers to this very example were best. `average`: all of them, by the mean of their log-probs."""
     data: DataSettings
     prompt: PromptSettings = PromptSettings()
     video: VideoSettings = VideoSettings()
@@ -220,13 +230,23 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _parts_fit(self) -> Recipe:
         """Refuse what could not work, in one sentence."""
-        if self.teacher is None and self.method.needs_teacher:
+        if not self.named_teachers() and self.method.needs_teacher:
             raise ValueError(f"method.name = {self.method.name} asks a teacher, and the recipe has no table [teacher]")
-        if self.curriculum.asks_teacher and self.teacher is None:
+        if self.teachers:
+            _require_a_rule(self.teacher, self.teachers, self.teachers_by)
+        elif self.teachers_by != "source" or (self.teacher and (self.teacher.sources or self.teacher.scores)):
+            raise ValueError(
+                "teachers_by, sources and scores share the work among several teachers, and the recipe has no tables "
+                "[[teachers]]"
+            )
+        if self.curriculum.asks_teacher and not self.named_teachers():
             raise ValueError(
                 f"curriculum.name = {self.curriculum.name} selects by a teacher's answers, and the recipe has no table "
                 "[teacher]"
             )
+        for key in ("teacher_scores", "race", "race_enough"):
+            if self.teachers and getattr(self.curriculum, key, None):
+                raise ValueError(f"curriculum.{key} speaks of one teacher, and the recipe has several")
         if self.curriculum.suspend_at is not None and self.method.writes_annotations:
             raise ValueError(
                 f"curriculum.suspend_at looks at the student's own answers, and method.name = {self.method.name} "
@@ -237,6 +257,12 @@ class Recipe(Settings):
             raise ValueError(f"training.steps = {self.training.steps} for curriculum.num_rounds = {rounds}")
         return self
 
+    def named_teachers(self) -> dict[str, TeacherSettings]:
+        """The teachers by the name of their evaluation: `teacher`, or of several `teacher-1`, `teacher-2` …"""
+        if self.teacher is not None:
+            return {"teacher": self.teacher}
+        return {f"teacher-{number}": teacher for number, teacher in enumerate(self.teachers, start=1)}
+
     def grounding_defaults(self) -> GroundingDefaults:
         """What a student of this run should be asked with."""
         return GroundingDefaults(prompt=self.prompt, video=self.video, answers=self.answers)
@@ -244,3 +270,24 @@ class Recipe(Settings):
     def to_toml(self) -> str:
         """The resolved recipe, defaults included; keys that are None are left out, as TOML has no null."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def _require_a_rule(one: TeacherSettings | None, several: tuple[TeacherSettings, ...], by: str) -> None:
+    """Several teachers must say what their rule needs, and nothing that it would pass over."""
+    if one is not None:
+        raise ValueError("the recipe has both [teacher] and [[teachers]]; write every teacher as [[teachers]]")
+    if len(several) < 2:
+        raise ValueError("the recipe has a single table [[teachers]]; write one teacher as [teacher]")
+    for key, rule in (("sources", "source"), ("scores", "reliability")):
+        given = [bool(getattr(teacher, key)) for teacher in several]
+        if by == rule and not all(given):
+            raise ValueError(f"teachers_by = {by} goes by `{key}`, and {several[given.index(False)].model!r} has none")
+        if by != rule and any(given):
+            raise ValueError(
+                f"teachers_by = {by} does not look at `{key}`, and {several[given.index(True)].model!r} has some; "
+                f"leave them out or choose teachers_by = {rule}"
+            )
+    named = [source for teacher in several for source in teacher.sources]
+    twice = sorted({source for source in named if named.count(source) > 1})
+    if twice:
+        raise ValueError(f"source {twice[0]!r} is named by two teachers, and only one of them can judge its examples")

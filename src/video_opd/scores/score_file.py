@@ -13,10 +13,11 @@ in seconds, log-probs in nats.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -274,3 +275,33 @@ def require_same_manifest(*files: ScoreFile | None) -> None:
                 reason="their examples, or the annotations of them, are not the same",
                 remedy="score both models on the same manifest",
             )
+
+
+def sha256_together(sha256: Sequence[str]) -> str:
+    """Of one model its own; of several one that stands for all of them."""
+    return sha256[0] if len(sha256) == 1 else hashlib.sha256("".join(sha256).encode()).hexdigest()
+
+
+def together(files: Sequence[ScoreFile]) -> ScoreFile:
+    """What several teachers of the same manifest said, as if one had said it all: an example's answers are those of
+    everyone who was asked about it."""
+    if len(files) == 1:
+        return files[0]
+    rows: dict[str, ScoredExample] = {}
+    for file in files:
+        for id, row in file.rows.items():
+            known = rows.get(id)
+            rows[id] = replace(row, answers=known.answers + row.answers) if known else row
+    header = replace(
+        files[0].header,
+        model=", ".join(file.header.model for file in files),
+        model_sha256=sha256_together([file.header.model_sha256 for file in files]),
+        num_examples=len(rows),
+    )
+    return ScoreFile(
+        header=header,
+        rows=rows,
+        seconds=sum(file.seconds for file in files),
+        cpu_seconds=sum(file.cpu_seconds for file in files),
+        name=", ".join(file.name for file in files),
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from video_opd.methods.teachers import Teacher
 from video_opd.objectives import masked_sum, reverse_kl
 from video_opd.policy.load import Policy
 from video_opd.vocabulary import AnswerGroup, Prompt, Sampling, TokenScores
@@ -24,14 +25,14 @@ class Probe:
 
     @classmethod
     def take(
-        cls, student: Policy, teacher: Policy, prompts: Sequence[Prompt], sampling: Sampling, micro_batch_size: int
+        cls, student: Policy, teacher: Teacher, prompts: Sequence[Prompt], sampling: Sampling, micro_batch_size: int
     ) -> Probe:
         """Answer the prompts with the student as it is, and have the teacher score every state in full."""
         pieces = []
         for start in range(0, len(prompts), micro_batch_size):
             piece = tuple(prompts[start : start + micro_batch_size])
             groups = student.answer(student.read(piece), sampling=sampling)
-            pieces.append((piece, groups, teacher.score(teacher.read(piece), groups, distribution=True)))
+            pieces.append((piece, groups, teacher(piece, groups, distribution=True)))
         return cls(student, tuple(pieces))
 
     def reverse_kl(self) -> float:

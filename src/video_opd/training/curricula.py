@@ -9,12 +9,14 @@ from typing import Any, Protocol
 
 from video_opd.curriculum import Race, RaceRule, RoundPlan, ScoredAnswer, ScoredExample, Selection
 from video_opd.evaluation.pool import Asking
+from video_opd.methods.teachers import Route, Teacher
 from video_opd.policy.load import Policy
 from video_opd.recipe import CouplingSettings, RoundsSettings
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.journal import iterate_journal
 from video_opd.runs.rounds import write_facts
 from video_opd.scores import Choice, ScoreFile, choose, choose_candidates, read_selection, write_selection
+from video_opd.scores.score_file import sha256_together, together
 from video_opd.seeds import derive_seed
 from video_opd.training.scoring import Scoring
 from video_opd.vocabulary import Example, Span
@@ -67,8 +69,13 @@ class Models:
     student: Policy
     student_sha256: Callable[[int], str]
     """Of the student's files after so many steps."""
-    teacher: Policy | None
-    teacher_sha256: str = ""
+    teacher: Teacher | None
+    teacher_sha256: tuple[str, ...] = ()
+    """Of the files of each model behind the teacher."""
+    teacher_scores: tuple[Path | None, ...] = (None,)
+    """Of each model, the file of scores that the user made, if any."""
+    route: Route | None = None
+    """Which of several teachers is asked about an example; None: all of them, or there is but one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,7 +89,6 @@ class TeacherScored:
     max_new_tokens: int
     num_answers: int
     top_k: Any
-    teacher_scores: Path | None
 
     def asking(self, seed: int, **more: Any) -> Asking:
         """How teacher and student are asked."""
@@ -98,16 +104,29 @@ class TeacherScored:
         race: Race | None = None,
         passes: Callable[[ScoredExample], bool] = lambda _: True,
     ) -> ScoreFile:
-        """The teacher's scores of the pool; it never changes, so they are made once."""
-        teacher, sha256 = self.models.teacher, self.models.teacher_sha256
-        assert teacher is not None
-        if self.teacher_scores is not None:
-            return self.scoring.given(self.teacher_scores, sha256, "teacher")
+        """The teacher's scores of the pool; it never changes, so they are made once.
+
+        Of several teachers each answers the examples that it judges, or, where all judge, every one.
+        """
+        assert self.models.teacher is not None
         asking = self.asking(0, skip_below=skip_below)  # the same draws for runs of every seed
         more = {"race": str(race.rule)} if race else {}
-        header = self.scoring.header(teacher, sha256, asking, self.scoring.examples, **more)
-        path = run.rounds / "teacher-scores.jsonl"
-        return self.scoring.scores(teacher, header, asking, path, title="scoring the teacher", race=race, passes=passes)
+        policies, route = self.models.teacher.policies, self.models.route
+        files = []
+        for index, (policy, sha256) in enumerate(zip(policies, self.models.teacher_sha256, strict=True)):
+            own = [example for example in self.scoring.examples if route is None or route(example) == index]
+            if not own:
+                continue
+            if (given := self.models.teacher_scores[index]) is not None:
+                files.append(self.scoring.given(given, sha256, own))
+                continue
+            number = "" if len(policies) == 1 else f"-{index + 1}"
+            header = self.scoring.header(policy, sha256, asking, own, **more)
+            path, title = run.rounds / f"teacher{number}-scores.jsonl", f"scoring the teacher{number}"
+            files.append(
+                self.scoring.scores(policy, header, asking, path, title=title, examples=own, race=race, passes=passes)
+            )
+        return together(files)
 
     def student(self, step: int, path: Path, examples: Sequence[Example], *, judged: bool = False) -> ScoreFile:
         """The scores of the student as it is after `step` steps; at first, other runs may have begun with the same.
@@ -116,7 +135,7 @@ class TeacherScored:
             judged: also by how much the teacher disagrees with what it writes.
         """
         student, teacher = self.models.student, self.models.teacher if judged else None
-        more = {"teacher_sha256": self.models.teacher_sha256} if judged else {}
+        more = {"teacher_sha256": sha256_together(self.models.teacher_sha256)} if judged else {}
         asking = self.asking(self.seed)
         scoring = replace(self.scoring, cache=None) if step else self.scoring
         header = scoring.header(student, self.models.student_sha256(step), asking, examples, **more)

@@ -183,11 +183,7 @@ class Learner:
             answer_mask=scores.answer_mask,
             behaviour_logprobs=behaviour,
             judgement=judgement if self.settings.updates_per_batch > 1 else judgement.without_distributions(),
-            losses=TokenLosses(
-                loss=losses.loss.detach(),
-                credit=losses.credit,
-                clamped=losses.clamped / self.settings.updates_per_batch,
-            ),
+            losses=replace(losses, loss=losses.loss.detach(), clamped=losses.clamped / self.settings.updates_per_batch),
         ), loss
 
     def _again(self, batch: TrainedBatch, method: Method, watch: Stopwatch) -> TrainedBatch:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from video_opd.data.side_questions import SideQuestion
 from video_opd.data.source import PromptSource
 from video_opd.evaluation.evaluate import evaluate
 from video_opd.methods import Method
-from video_opd.policy.load import Policy
+from video_opd.methods.teachers import Teacher
+from video_opd.policy.load import Policy, Work
 from video_opd.recipe import Recipe
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.durable import write_durably
@@ -42,7 +43,7 @@ class Parts:
 
     recipe: Recipe
     student: Policy
-    teacher: Policy | None
+    teacher: Teacher | None
     """None where the method asks no teacher and the recipe has none to measure by."""
     reference: Policy | None
     """The student as it was at first, where the method keeps near it."""
@@ -57,6 +58,14 @@ class Parts:
     validation: Sequence[Example]
     test: Sequence[Example]
     side_questions: Sequence[SideQuestion] = ()
+
+    def workers(self) -> dict[str, tuple[Policy, ...]]:
+        """The models by the part they play: `student` and, where there are some, `teacher` and `reference`."""
+        return {
+            "student": (self.student,),
+            **({"teacher": self.teacher.policies} if self.teacher else {}),
+            **({"reference": (self.reference,)} if self.reference else {}),
+        }
 
 
 def train(parts: Parts, state: TrainingState, run: RunDirectory, *, batches: Batches, until: int) -> None:
@@ -117,16 +126,20 @@ def _update(parts: Parts, prompts: list[Prompt], step: int, seed: int) -> tuple[
         size = parts.recipe.training.micro_batch_size
         probe = Probe.take(parts.student, parts.teacher, prompts[: schedule.probe_size], sampling, size)
     control = {"reverse_kl_before": probe.reverse_kl()} if probe else {}
-    workers = {"student": parts.student, "teacher": parts.teacher, "reference": parts.reference}
-    before = {name: replace(policy.work) for name, policy in workers.items() if policy is not None}
+    workers = parts.workers()
+    before = {name: _work_of(policies) for name, policies in workers.items()}
     memory = PeakMemory(parts.student.model.device)
     with memory.watching() if _due(step, MEMORY_EVERY) else nullcontext():
         outcome = parts.learner.step(prompts, parts.method, step=step, seed=seed)
-    work = {name: policy.work.since(before[name]) for name, policy in workers.items() if policy is not None}
+    work = {name: _work_of(policies).since(before[name]) for name, policies in workers.items()}
     control |= {"reverse_kl_after": probe.reverse_kl()} if probe else {}
     rows = answer_rows(outcome, parts.student, schedule.answers_kept) if _due(step, schedule.answers_every) else []
     starts = parts.source.renderer.template.answer_starts
-    asked = {name: policy.num_bytes for name, policy in workers.items() if policy and work[name]["prompt_passes"]}
+    asked = {
+        name: sum(policy.num_bytes for policy in policies)
+        for name, policies in workers.items()
+        if work[name]["prompt_passes"]
+    }
     return {
         **metrics_row(outcome, parts.student, answer_starts=starts),
         **control,
@@ -159,6 +172,11 @@ def _evaluate(parts: Parts, step: int, run: RunDirectory) -> float:
 def evaluation_file(run: RunDirectory, step: int) -> Path:
     """Where the evaluation on the validation manifest after `step` steps is."""
     return run.evaluation / f"validation-{step:06d}.json"
+
+
+def _work_of(policies: Sequence[Policy]) -> Work:
+    """Of all of them together, so far."""
+    return sum((policy.work for policy in policies), Work())
 
 
 def _due(step: int, every: int) -> bool:

@@ -47,7 +47,7 @@ def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "
         gap = "reverse_kl" if sampled else "gap_on_annotations"
         row[gap] = sampled_reverse_kl(behaviour, teacher, mask)
         row[f"{gap}_by_region"] = _by_region(behaviour - teacher, pairs, student, answer_starts)
-    row |= _rewards(outcome)
+    row |= _rewards(outcome) | _trust(outcome)
     row["entropy" if sampled else "annotation_nll"] = sampled_entropy(behaviour, mask)
     if sampled:
         row |= _what_was_written(pairs + _suspended(outcome))
@@ -89,6 +89,19 @@ def _rewards(outcome: StepOutcome) -> dict[str, float]:
         return {}
     joined = torch.cat(rewards)
     return {"reward": float(joined.mean()), "groups_without_spread": int(without_spread(joined).sum())}
+
+
+def _trust(outcome: StepOutcome) -> dict[str, float]:
+    """Where the teacher was not listened to: groups of answers whose outcome contradicts it, and the share of answer
+    tokens behind the change point of its margin."""
+    found: dict[str, float] = {}
+    contradicted = [batch.losses.contradicted for batch in outcome.batches if batch.losses.contradicted is not None]
+    if contradicted:
+        found["groups_contradicted"] = int(torch.cat(contradicted).sum())
+    supervised = [batch.losses.supervised for batch in outcome.batches if batch.losses.supervised is not None]
+    if supervised:
+        found["cut_share"] = 1 - sum(int(kept.sum()) for kept in supervised) / outcome.num_answer_tokens
+    return found
 
 
 def _by_region(

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from video_opd.curriculum import Race, ScoredExample
 from video_opd.data.source import PromptSource
 from video_opd.errors import DataError
 from video_opd.evaluation.pool import Asking, Scorer
+from video_opd.methods.teachers import Teacher
 from video_opd.policy.load import Policy
 from video_opd.runs.durable import write_durably
 from video_opd.scores import ScoreFile, ScoreHeader, read_scores
@@ -62,7 +63,7 @@ class Scoring:
         *,
         title: str,
         examples: Sequence[Example] | None = None,
-        teacher: Policy | None = None,
+        teacher: Teacher | None = None,
         race: Race | None = None,
         passes: Callable[[ScoredExample], bool] = lambda _: True,
     ) -> ScoreFile:
@@ -86,8 +87,8 @@ class Scoring:
             write_durably(kept, path.read_bytes())
         return found
 
-    def given(self, path: Path, sha256: str, whose: str) -> ScoreFile:
-        """Scores that the user made with `video-opd score`.
+    def given(self, path: Path, sha256: str, examples: Sequence[Example]) -> ScoreFile:
+        """Scores of these examples in a file that the user made with `video-opd score`.
 
         Raises:
             DataError: they are of another manifest or of another model, or are not complete.
@@ -101,9 +102,9 @@ class Scoring:
                 raise DataError(
                     f"{path} holds scores of another {what} (of model {scores.header.model})",
                     reason=f"they say nothing about the {what} of this recipe",
-                    remedy=f"score the recipe's {whose} on its training manifest with `video-opd score`",
+                    remedy="score the recipe's teacher on its training manifest with `video-opd score`",
                 )
-        return scores
+        return replace(scores, rows={example.id: scores.rows[example.id] for example in examples})
 
 
 def _bears(path: Path, header: ScoreHeader) -> bool:

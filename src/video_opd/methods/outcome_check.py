@@ -1,0 +1,83 @@
+"""A teacher that is partly right: what it says of a prompt's answers counts where it ranks them as their outcome does.
+
+After the outcome-guided calibration of Uni-OPD (arXiv 2605.03677); `objectives.outcome` says what is other than there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from torch import Tensor
+
+from video_opd.methods import Method, Writer
+from video_opd.methods.rewards import TaskReward
+from video_opd.objectives import (
+    contradicting_groups,
+    mean_credit,
+    order_restoring_shift,
+    policy_gradient,
+    sampled_credit,
+)
+from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutcomeChecked:
+    """A method of distillation whose teacher is contradicted by the outcome of some groups. Everything else is its own.
+
+    `mask`: such a group's tokens get no loss and no credit. `shift`: each of its answers' tokens get as much more or
+    less credit as brings the answers' scores into the order of their rewards.
+    """
+
+    method: Method
+    """It writes at least two answers a prompt; for `shift` it is one with a credit, unbounded."""
+    reward: TaskReward
+    remedy: Literal["mask", "shift"]
+
+    @property
+    def needs_distribution(self) -> bool:
+        """The method's."""
+        return self.method.needs_distribution
+
+    @property
+    def write(self) -> Writer:
+        """The method's."""
+        return self.method.write
+
+    def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
+        """What the method's judge says, and the reward of every answer."""
+        return replace(self.method.judge(prompts, groups), rewards=self.reward(prompts, groups))
+
+    def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
+        """The method's, but for the groups that are contradicted.
+
+        An answer's score is the mean sampled credit of its supervised tokens, whatever the estimator. Subtracting a
+        baseline from the shifted credit leaves the expected gradient what it is without.
+        """
+        assert judgement.teacher is not None
+        assert judgement.rewards is not None
+        losses = self.method.losses(learner, behaviour_logprobs, judgement)
+        counted = learner.answer_mask if losses.supervised is None else losses.supervised
+        rewards = judgement.rewards.to(behaviour_logprobs)
+        credit = sampled_credit(behaviour_logprobs, judgement.teacher.logprobs)
+        scores = mean_credit(credit, counted).reshape_as(rewards)
+        contradicted = contradicting_groups(scores, rewards)
+        if self.remedy == "mask":
+            masked = contradicted.expand_as(rewards).reshape(-1, 1)
+            return replace(
+                losses,
+                loss=losses.loss.masked_fill(masked, 0.0),
+                credit=losses.credit.masked_fill(masked, 0.0),
+                clamped=losses.clamped.masked_fill(masked, 0.0),
+                contradicted=contradicted,
+            )
+        shift = order_restoring_shift(scores, rewards, counted.sum(dim=1).reshape_as(rewards).to(rewards))
+        added = shift.masked_fill(~contradicted, 0.0).reshape(-1, 1) * counted
+        return replace(
+            losses,
+            loss=losses.loss + policy_gradient(learner.logprobs, behaviour_logprobs, added),
+            credit=losses.credit + added,
+            contradicted=contradicted,
+        )

@@ -1,0 +1,54 @@
+"""Supervision that stops where the teacher has nothing more to say about a long answer (arXiv 2605.13643)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from video_opd.methods import Method, Writer
+from video_opd.objectives import supervised_prefix, teacher_margin
+from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefixCut:
+    """A method of distillation whose tokens cost nothing after the change point of the teacher's margin.
+
+    The margin is over what the student would say next as it is now, so with several updates on one batch the place may
+    move a little from one to the next.
+    """
+
+    method: Method
+    """It asks for whole distributions, the student's and the teacher's."""
+
+    @property
+    def needs_distribution(self) -> bool:
+        """Always: the margin is between candidates."""
+        return True
+
+    @property
+    def write(self) -> Writer:
+        """The method's."""
+        return self.method.write
+
+    def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
+        """The method's."""
+        return self.method.judge(prompts, groups)
+
+    def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
+        """The method's on every answer's supervised prefix, and 0 from there on."""
+        assert learner.distribution is not None
+        assert judgement.teacher is not None
+        assert judgement.teacher.distribution is not None
+        losses = self.method.losses(learner, behaviour_logprobs, judgement)
+        margin = teacher_margin(learner.distribution, judgement.teacher.distribution)
+        kept = supervised_prefix(margin, learner.answer_mask)
+        return replace(
+            losses,
+            loss=losses.loss.masked_fill(~kept, 0.0),
+            credit=losses.credit.masked_fill(~kept, 0.0),
+            clamped=losses.clamped.masked_fill(~kept, 0.0),
+            supervised=kept,
+        )

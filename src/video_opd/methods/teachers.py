@@ -1,0 +1,179 @@
+"""Who judges: one frozen model, several of which each prompt gets one, or all of them at once.
+
+Which of several: the one that knows the prompt's source, or the one that was found most reliable on that very example.
+Averaging asks all of them about everything and costs as much as all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from video_opd.errors import DataError
+from video_opd.policy.load import Policy
+from video_opd.vocabulary import AnswerGroup, Example, Prompt, TokenScores, flatten
+
+Route = Callable[[Example], int]
+"""Which of several teachers an example is put to, by its place among them."""
+
+
+class Teacher(Protocol):
+    """A judge of answers, token by token. Whatever models stand behind it are frozen and speak the same tokens."""
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """The models that do its work."""
+
+    def __call__(
+        self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup], *, distribution: bool = False
+    ) -> TokenScores:
+        """Read the prompts and score every token of the answers; row r belongs to answer r of `flatten(groups)`.
+
+        Args:
+            groups: answers to the prompts, in their order, all groups of one size.
+            distribution: also the log-probs of the whole support at every answer position.
+        """
+
+
+@dataclass(frozen=True)
+class OneTeacher:
+    """A single model."""
+
+    policy: Policy
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """The one."""
+        return (self.policy,)
+
+    def __call__(
+        self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup], *, distribution: bool = False
+    ) -> TokenScores:
+        """In one pass over all prompts."""
+        return self.policy.score(self.policy.read(prompts), groups, distribution=distribution)
+
+
+@dataclass(frozen=True)
+class RoutedTeachers:
+    """Several models, each of which reads and scores only the prompts that are its own."""
+
+    policies: tuple[Policy, ...]
+    route: Route
+
+    def __call__(
+        self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup], *, distribution: bool = False
+    ) -> TokenScores:
+        """Every teacher's rows, put back in the order of the prompts."""
+        chosen = [self.route(prompt.example) for prompt in prompts]
+        size = len(groups[0].answers)
+        order: list[int] = []
+        parts: list[TokenScores] = []
+        for index, policy in enumerate(self.policies):
+            own = [place for place, teacher in enumerate(chosen) if teacher == index]
+            if own:
+                teacher = OneTeacher(policy)
+                mine, theirs = [prompts[place] for place in own], [groups[place] for place in own]
+                parts.append(teacher(mine, theirs, distribution=distribution))
+                order += [place * size + answer for place in own for answer in range(size)]
+        back = sorted(range(len(order)), key=order.__getitem__)
+        return TokenScores(
+            answers=flatten(groups),
+            logprobs=_joined([part.logprobs for part in parts], back),
+            answer_mask=_joined([part.answer_mask for part in parts], back),
+            distribution=_joined([part.distribution for part in parts if part.distribution is not None], back)
+            if distribution
+            else None,
+        )
+
+
+def _joined(parts: Sequence[Tensor], back: Sequence[int]) -> Tensor:
+    """Rows of several tensors (B_i, T_i, …), padded with zeros to one T and put back in order: (B, T, …)."""
+    rows = [row for part in parts for row in part]
+    return pad_sequence([rows[place] for place in back], batch_first=True)
+
+
+@dataclass(frozen=True)
+class AveragedTeachers:
+    """Several models, all asked about everything; what they say together is the mean of their log-probs.
+
+    Renormalised over the support they share, so that a divergence from it is one between two distributions: of all
+    distributions it is the one with the least mean KL(it || teacher).
+    """
+
+    policies: tuple[Policy, ...]
+
+    def __call__(
+        self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup], *, distribution: bool = False
+    ) -> TokenScores:
+        """One teacher after the other, so that only the sum and one of them are held at a time."""
+        count, mean, scores = len(self.policies), None, None
+        for policy in self.policies:
+            scores = OneTeacher(policy)(prompts, groups, distribution=True)
+            assert scores.distribution is not None
+            share = scores.distribution / count  # first: a sum of what is impossible could overflow
+            mean = share if mean is None else mean + share
+        assert scores is not None
+        assert mean is not None
+        averaged = with_distribution(scores, torch.log_softmax(mean, dim=-1))
+        return averaged if distribution else replace(averaged, distribution=None)
+
+
+def with_distribution(scores: TokenScores, distribution: Tensor) -> TokenScores:
+    """The same answers under another distribution (B, T, V); each token's log-prob is taken from it."""
+    tokens = torch.zeros_like(scores.answer_mask, dtype=torch.long)
+    for row, answer in enumerate(scores.answers):
+        tokens[row, : len(answer)] = torch.tensor(answer.token_ids)
+    logprobs = distribution.gather(2, tokens[:, :, None])[:, :, 0].masked_fill(~scores.answer_mask, 0.0)
+    return replace(scores, logprobs=logprobs, distribution=distribution)
+
+
+def by_source(sources: Sequence[Collection[str]]) -> Route:
+    """The teacher that names the example's source.
+
+    Args:
+        sources: the names of data sets that each teacher is asked about.
+
+    Raises:
+        DataError: nobody names it; raised when such an example is put to the teachers.
+    """
+    named = {source: index for index, each in enumerate(sources) for source in each}
+
+    def route(example: Example) -> int:
+        if example.source not in named:
+            raise DataError(
+                f"example {example.id} is of source {example.source!r}",
+                reason=f"no teacher names it; the teachers name {', '.join(map(repr, named))}",
+                remedy="add it to the `sources` of a teacher, or choose teachers_by = average",
+            )
+        return named[example.source]
+
+    return route
+
+
+def by_reliability(taus: Sequence[Mapping[str, float]]) -> Route:
+    """The teacher whose own answers to this example were best; of several equally good ones the first.
+
+    Args:
+        taus: for each teacher the mean temporal IoU of its answers by id of the example. A teacher that was not scored
+            on an example is not asked about it.
+
+    Raises:
+        DataError: nobody was scored on it; raised when such an example is put to the teachers.
+    """
+
+    def route(example: Example) -> int:
+        scored = [index for index, tau in enumerate(taus) if example.id in tau]
+        if not scored:
+            raise DataError(
+                f"example {example.id} is in no teacher's score file",
+                reason="nobody knows which teacher is reliable on it",
+                remedy="score the teachers on the training manifest with `video-opd score`, or leave the example out",
+            )
+        return max(scored, key=lambda index: taus[index][example.id])  # max keeps the first of equals
+
+    return route
