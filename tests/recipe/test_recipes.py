@@ -54,11 +54,20 @@ LOADERS = {path.stem: partial(load_recipe, path) for path in SINGLE} | {
 }
 
 
+CURRICULA = {
+    "tiny-tvdf": {"num_rounds": "1", "count": "4", "threshold": "0", "num_answers": "2"},
+    "tiny-scc": {"num_anchors": "0", "num_frontier": "4", "teacher_threshold": "0", "num_answers": "2"},
+}
+"""What a pool of twelve and a teacher with random weights, who is never right, leave of a curriculum."""
+
+
 @pytest.mark.parametrize("name", LOADERS)
 def test_a_recipe_takes_a_step(name, models, world, tmp_path, capsys):
     from video_opd.session import run_recipe
 
-    recipe = LOADERS[name](small(models, world))
+    curriculum = CURRICULA.get(name, {})
+    curriculum = curriculum | {"cache": str(tmp_path / "scores")} if curriculum else {}
+    recipe = LOADERS[name](small(models, world) | {f"curriculum.{key}": value for key, value in curriculum.items()})
     assert ":" in name or recipe.name == name
     # The world of the tests has another size, and lies there already.
     recipe = recipe.model_copy(
