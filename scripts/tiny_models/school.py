@@ -30,10 +30,14 @@ class Carelessness:
     other_share: float
     error_s: float
     """Standard deviation of each end's error."""
+    colours: frozenset[str] = frozenset(COLOURS)
+    """Of the things that the annotator is careless about; about others the answer is exact."""
 
     def apply(self, clip: Clip, event: Event, rng: np.random.Generator) -> Span:
         """The span a careless annotator would have written down."""
         span = event.span
+        if event.colour not in self.colours:
+            return span
         if rng.random() < self.other_share:
             others = [other for other in clip.events if other is not event]
             span = others[int(rng.integers(len(others)))].span

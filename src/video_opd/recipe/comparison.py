@@ -13,7 +13,7 @@ from video_opd.recipe.file import overlay, parse_recipe, read_tables, refusal, s
 from video_opd.recipe.tables import Recipe
 from video_opd.recipe.types import Integer, MoreThanZero, Settings, Share
 
-MAY_DIFFER = ("method", "teacher", "curriculum", "training")
+MAY_DIFFER = ("method", "teacher", "teachers", "teachers_by", "curriculum", "training")
 """Tables in which the methods of a comparison may differ; all else is the same data, student and question for all."""
 
 
@@ -54,7 +54,7 @@ class ComparisonRecipe(Settings):
                     f"be compared. Change it for all under [shared]; a method may change {', '.join(MAY_DIFFER)}"
                 )
             for key, table in tables.items():
-                if not isinstance(table, dict):
+                if key in ("method", "teacher", "curriculum", "training") and not isinstance(table, dict):
                     raise ValueError(f"methods.{name}.{key} = {table!r}: that is the name of a table")
             budget = [key for key in SAME_BUDGET if key in tables.get("training", {})]
             if budget:

@@ -1,0 +1,154 @@
+"""The comparisons behind docs/CURRICULUM.md: which curricula are run, on which pool, with which teacher and student."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pools import manifest
+
+from video_opd.demo import bundled_recipe
+from video_opd.recipe.comparison import ComparisonRecipe
+from video_opd.recipe.file import overlay, read_tables
+
+STEPS, BATCH_SIZE, LEARNING_RATE = 30, 16, 5e-4
+COUNT = STEPS * BATCH_SIZE
+"""Examples a run trains on: a quarter of the pool, each once."""
+
+Tables = dict[str, Any]
+
+
+def rounds(strategy: str = "random", *, num_rounds: int = 1, **more: Any) -> Tables:
+    """A curriculum of rounds with the study's budget."""
+    table = {"name": "rounds", "strategy": strategy, "num_rounds": num_rounds, "count": COUNT // num_rounds}
+    return {"curriculum": table | more}
+
+
+WHOLE_POOL: Tables = {"curriculum": {"name": "whole-pool"}}
+GATE: Tables = {"curriculum": {"name": "whole-pool", "suspend_at": 0.7}}
+GAP_ONLY = rounds("top-k", threshold=0.0)
+TVDF = rounds("top-k")
+SCC: Tables = {"curriculum": {"name": "scc", "num_anchors": 40, "num_frontier": 360}}
+
+PARTS = {"whole-pool": WHOLE_POOL, "filter": rounds(), "gap": GAP_ONLY, "filter+gap": TVDF}
+"""The paper's table 2: neither, TRPV, DBTP, both."""
+STRATEGIES = {
+    "filter+dsus": rounds("dsus"),
+    "filter+bbds": rounds("bbds"),
+    "filter+gwds": rounds("gwds"),
+    "filter+half-and-half": rounds("half-and-half"),
+    "filter+reverse-kl": rounds("top-k", disagreement="reverse-kl"),
+    "filter+reverse-kl-per-token": rounds("top-k", disagreement="reverse-kl-per-token"),
+}
+AGREEMENT = {"agreement": rounds(reliability="agreement")}
+LUCK = {f"filter+gap, {n} answers": rounds("top-k", num_answers=n) for n in (1, 8)}
+THREE_ROUNDS = {"3 x filter": rounds(num_rounds=3), "3 x filter+gap": rounds("top-k", num_rounds=3)}
+COUPLED = {"gate": GATE, "filter, gate": rounds(suspend_at=0.7), "scc": SCC}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One comparison."""
+
+    methods: Mapping[str, Tables]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    pool: str = "audit"
+    teacher: str = "tiny-teacher"
+    student: str = "tiny-student"
+    template: str = "tiny"
+    shared: Tables = field(default_factory=dict)
+
+
+def studies(out: Path) -> dict[str, Study]:
+    """All of them, in the order in which they are run."""
+    models = {path.name: str(path) for path in (out / "models").glob("*")}
+
+    def model(name: str) -> str:
+        return models.get(name, str(out / "models" / name))
+
+    def specialists(by: str, **extra: tuple[Any, Any]) -> Tables:
+        pair = ("teacher-of-primaries", "teacher-of-others")
+        teachers = [
+            {"model": model(name), **{key: values[index] for key, values in extra.items()}}
+            for index, name in enumerate(pair)
+        ]
+        return {"teachers": teachers, "teachers_by": by}
+
+    scores = tuple(str(out / "scores" / f"{name}.jsonl") for name in ("teacher-of-primaries", "teacher-of-others"))
+    four: Tables = {"name": "opd", "num_answers": 4}
+    weak_methods = PARTS | AGREEMENT | COUPLED | THREE_ROUNDS
+    return {
+        "main": Study(methods=PARTS | STRATEGIES | AGREEMENT | LUCK | THREE_ROUNDS | COUPLED),
+        "weak-teacher": Study(methods=weak_methods, teacher=model("teacher-c")),
+        "heavy-noise": Study(
+            methods=PARTS | AGREEMENT | {"gate": GATE}, pool="heavy", teacher=model("teacher-c"), seeds=(0, 1, 2)
+        ),
+        "cheaper": Study(
+            pool="two-sources",
+            methods={
+                "filter": rounds(),
+                "filter, race": rounds(race=True),
+                "filter, enough": rounds(race_enough=1.0),
+                "filter, race, enough": rounds(race=True, race_enough=1.0),
+                "filter, greedy first": rounds(skip_below=0.5),
+                "3 x filter+gap": rounds("top-k", num_rounds=3),
+                "3 x filter+gap, reuse": rounds("top-k", num_rounds=3, reuse_answers=True),
+            },
+        ),
+        "teachers": Study(
+            pool="two-colours",
+            teacher=model("teacher-of-primaries"),
+            methods={
+                "one specialist": {},
+                "routed by source": specialists("source", sources=(["primaries"], ["others"])),
+                "routed by reliability": specialists("reliability", scores=scores),
+                "averaged": specialists("average"),
+                "the whole teacher": {"teacher": {"model": "tiny-teacher"}},
+            },
+        ),
+        "outcome": Study(
+            teacher=model("teacher-c"),
+            methods={
+                "4 answers": {"method": four},
+                "4 answers, mask": {"method": four | {"outcome_check": "mask"}},
+                "4 answers, shift": {"method": four | {"outcome_check": "shift"}},
+            },
+        ),
+        "prefix": Study(
+            teacher=model("teacher-c"),
+            student=model("student-1"),
+            template="tiny-long",
+            methods={"long answers": {}, "long answers, cut": {"method": {"name": "opd", "prefix_cut": True}}},
+        ),
+        "student-1": Study(methods=PARTS | AGREEMENT | {"gate": GATE, "scc": SCC}, student=model("student-1")),
+    }
+
+
+def as_comparison(name: str, study: Study, out: Path) -> tuple[ComparisonRecipe, Tables]:
+    """What `video_opd.comparison.compare` is called with."""
+    tables = read_tables(bundled_recipe("tiny-opd"))
+    del tables["side_questions"], tables["data"]["tiny_world"]
+    tables = overlay(
+        tables,
+        {
+            "student": {"model": study.student},
+            "teacher": {"model": study.teacher},
+            "prompt": {"template": study.template},
+            "answers": {"max_new_tokens": 56 if study.template == "tiny-long" else 32},
+            "video": {"max_tokens": 32},
+            "data": {"videos": str(out / "worlds"), "workers": 0}
+            | {split: str(manifest(out, study.pool, split)) for split in ("train", "validation", "test")},
+            "training": {"steps": STEPS, "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE},
+            "schedule": {"evaluate_every": 10, "probe_every": 0, "checkpoint_every": STEPS, "keep_checkpoints": 1,
+                         "answers_kept": BATCH_SIZE},
+        },
+    )  # fmt: skip
+    methods: dict[str, Tables] = {}
+    for method, settings in study.methods.items():
+        methods[method] = dict(settings)
+        if "curriculum" in settings and settings["curriculum"]["name"] != "whole-pool":
+            methods[method]["curriculum"] = settings["curriculum"] | {"cache": str(out / "scores" / "cache")}
+    recipe = ComparisonRecipe(name=name, recipe="tiny-opd.toml", seeds=study.seeds, methods=methods)
+    return recipe, tables
