@@ -9,8 +9,9 @@ from video_opd.data.manifest import read_manifest
 from video_opd.doctor.patient import Finding, Patient
 from video_opd.methods.teachers import OneTeacher, Teacher
 from video_opd.policy.load import Policy
+from video_opd.recipe import CouplingSettings, RoundsSettings
 from video_opd.training.cost import Stopwatch
-from video_opd.vocabulary import Prompt
+from video_opd.vocabulary import Prompt, Sampling
 
 
 def cost(patient: Patient, teacher: Teacher | None = None) -> Iterator[Finding]:
@@ -34,12 +35,48 @@ def cost(patient: Patient, teacher: Teacher | None = None) -> Iterator[Finding]:
     patient.student.model.zero_grad(set_to_none=True)
     seconds = watch.seconds["piece"] * training.batch_size / len(piece)
     gib = _memory_gib(patient, teacher.policies if teacher else (), piece)
-    steps = steps_of(recipe, read_manifest(recipe.data.train))
+    train = read_manifest(recipe.data.train)
+    steps = steps_of(recipe, train)
     yield Finding(
         checked="rough cost (decoding apart)",
         found=f"{seconds:.1f} s a step of {training.batch_size}, {seconds * steps / 60:.1f} min in all; about "
         + ", ".join(f"{part} {size:.2f} GiB" for part, size in gib.items()),
         verdict="ok",
+    )
+    if isinstance(recipe.curriculum, RoundsSettings | CouplingSettings):
+        yield _selection(patient, len(train), seconds * steps)
+
+
+def _selection(patient: Patient, num_pool: int, training_s: float) -> Finding:
+    """What scoring the pool will cost at most, beside the training on what is chosen from it."""
+    curriculum = patient.recipe.curriculum
+    assert isinstance(curriculum, RoundsSettings | CouplingSettings)
+    piece = patient.prompts[: patient.recipe.compute.evaluation_batch_size]
+
+    def seconds(policy: Policy) -> float:
+        watch, limit = Stopwatch(patient.student.model.device), patient.recipe.answers.max_new_tokens
+        with watch.phase("score"):
+            reading = policy.read(piece)
+            policy.answer(reading, sampling=Sampling(max_new_tokens=limit, greedy=True))
+            if curriculum.num_answers > 1:
+                policy.answer(reading, count=curriculum.num_answers - 1, sampling=Sampling(max_new_tokens=limit))
+        return watch.seconds["score"] / len(piece) * num_pool
+
+    asked, given = curriculum.asks_teacher, curriculum.teacher_scores is not None
+    teacher_s = seconds(patient.teacher) if asked and not given and patient.teacher is not None else 0.0
+    often = curriculum.num_rounds if isinstance(curriculum, RoundsSettings) else 1
+    asks_student = isinstance(curriculum, CouplingSettings) or curriculum.rule().asks_student
+    student_s = often * seconds(patient.student) if asks_student else 0.0
+    ratio = (teacher_s + student_s) / training_s
+    return Finding(
+        checked=f"cost of selecting: scoring the pool of {num_pool} (decoding apart)",
+        found=f"at most {teacher_s / 60:.1f} min of the teacher, once, and {student_s / 60:.1f} min of the student; "
+        f"{ratio:.2f} of the training's time",
+        verdict="warn" if ratio > 1 else "ok",
+        remedy="choosing costs more than training: try curriculum.race_enough, curriculum.race, a strategy that asks "
+        "no student, or suspend_at in place of a selection (docs/CURRICULUM.md)"
+        if ratio > 1
+        else "",
     )
 
 

@@ -1,0 +1,153 @@
+"""What the comparisons behind docs/CURRICULUM.md found, and what can be said of it in a sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from studies import COUNT
+
+Results = dict[str, Any]
+
+
+class Findings:
+    """Every finished study, by name."""
+
+    def __init__(self, out: Path, names: Sequence[str]) -> None:
+        self.out = out
+        paths = {name: out / name / "comparison.json" for name in names}
+        self.studies = {
+            name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()
+        }
+        self.missing = [name for name in names if name not in self.studies]
+
+    @staticmethod
+    def scheduled() -> int:
+        """Examples that every run is given."""
+        return COUNT
+
+    def methods(self, study: str) -> dict[str, Results]:
+        """Of a study; none where it was not run."""
+        return self.studies[study]["methods"] if study in self.studies else {}
+
+    def method(self, study: str, name: str) -> Results | None:
+        """One of them."""
+        return self.methods(study).get(name)
+
+    def miou(self, study: str, name: str) -> float:
+        """Mean over seeds, on the test set."""
+        return float(self.methods(study)[name]["test_miou"]["mean"])
+
+    def facts(self, study: str, name: str) -> Results:
+        """Of the first round's selection of the first seed; empty where nothing was selected."""
+        runs = self.methods(study).get(name, {}).get("runs", ())
+        paths = [self.out / study / run["folder"] / "rounds" / "1" / "selection-facts.json" for run in runs[:1]]
+        return next((json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()), {})
+
+    def cost(self, study: str, name: str) -> dict[str, float]:
+        """CPU seconds of selecting and of training, and how many examples were trained on; means over seeds."""
+        ledger = self.methods(study)[name]["ledger"]
+        phases: dict[str, float] = ledger["cpu_seconds_by_phase"]
+        train = sum(value for phase, value in phases.items() if phase != "select")
+        return {
+            "select": phases.get("select", 0.0),
+            "train": train,
+            "without_decoding": train - phases.get("decode", 0.0),
+            "examples": ledger["examples"],
+        }
+
+    def difference(self, study: str, one: str, other: str) -> tuple[float, float] | None:
+        """`one` less `other` in mIoU, and half of its 95 % interval; None where either was not run."""
+        for each in self.studies.get(study, {}).get("differences", ()):
+            for sign, pair in ((1, (one, other)), (-1, (other, one))):
+                if (each["one"], each["other"]) == pair and each["interval"]:
+                    return sign * each["mean"], (each["interval"][1] - each["interval"][0]) / 2
+        return None
+
+    def against(self, study: str, one: str, other: str) -> str:
+        """The difference in figures."""
+        difference = self.difference(study, one, other)
+        return "" if difference is None else f"{difference[0]:+.3f} ± {difference[1]:.3f}"
+
+    def relation(self, study: str, one: str, other: str) -> str | None:
+        """The difference in words that its interval bears."""
+        difference = self.difference(study, one, other)
+        if difference is None:
+            return None
+        mean, reach = difference
+        word = "ahead of" if mean > reach else "behind" if mean < -reach else "not to be told from"
+        return f"{one} ({self.miou(study, one):.3f}) is {word} {other} ({self.miou(study, other):.3f})"
+
+    def in_short(self, measured: Results) -> list[str]:
+        """One sentence a question; what has not been run is not spoken of."""
+        said = [
+            self._told("**Does selecting pay?** Teacher 0.97", "main",
+                       [("filter", "whole-pool"), ("gap", "whole-pool"), ("filter+gap", "whole-pool")]),
+            self._told("**With a teacher that is right less often**", "weak-teacher",
+                       [("filter", "whole-pool"), ("gap", "whole-pool"), ("filter+gap", "whole-pool"),
+                        ("filter", "filter+gap"), ("agreement", "whole-pool")]),
+            self._told("**And labels that are wrong more often than not**", "heavy-noise",
+                       [("filter", "whole-pool"), ("filter+gap", "whole-pool"), ("agreement", "whole-pool"),
+                        ("agreement", "filter")]),
+            self._told("**The paper's ranking against others behind the same filter**", "main",
+                       [("filter+gap", "filter"), ("filter+half-and-half", "filter"), ("filter+reverse-kl", "filter"),
+                        ("filter+dsus", "filter"), ("filter+bbds", "filter"), ("filter+gwds", "filter")]),
+            self._luck(measured),
+            self._told("**Three rounds**", "main", [("3 x filter", "filter"), ("3 x filter+gap", "filter+gap")]),
+            self._passing(),
+            self._coupling(),
+            self._told("**Less scoring**", "cheaper", [("filter, race", "filter"), ("filter, enough", "filter"),
+                                                        ("filter, race, enough", "filter"),
+                                                        ("filter, greedy first", "filter"),
+                                                        ("3 x filter+gap, reuse", "3 x filter+gap")]),
+            self._told("**Two teachers, each right about half of the colours**", "teachers",
+                       [("routed by source", "one specialist"), ("routed by reliability", "one specialist"),
+                        ("averaged", "one specialist"), ("routed by source", "the whole teacher")]),
+            self._told("**The outcome check**", "outcome",
+                       [("4 answers, mask", "4 answers"), ("4 answers, shift", "4 answers")]),
+            self._told("**The prefix cut**", "prefix", [("long answers, cut", "long answers")]),
+        ]  # fmt: skip
+        return [sentence for sentence in said if sentence]
+
+    def _told(self, question: str, study: str, pairs: Sequence[tuple[str, str]]) -> str | None:
+        relations = [told for one, other in pairs if (told := self.relation(study, one, other))]
+        return f"{question}: {'; '.join(relations)}." if relations else None
+
+    def _luck(self, measured: Results) -> str:
+        by_draws = {row["draws"]: row for row in measured["luck"]["tiny-teacher"]}
+        return (
+            f"**How much of a ranking is luck?** With one draw of the student {by_draws[1]['luck']:.0%} of the chosen "
+            f"examples' excess gap, with four {by_draws[4]['luck']:.0%}, with eight {by_draws[8]['luck']:.0%}."
+        )
+
+    def _passing(self) -> str | None:
+        told = []
+        for study in ("main", "weak-teacher"):
+            for name in ("3 x filter", "3 x filter+gap"):
+                over = self.methods(study).get(name, {}).get("over_its_teacher")
+                if over and over["interval"]:
+                    low, high = over["interval"]
+                    word = "passes" if low > 0 else "stays behind" if high < 0 else "is not to be told from"
+                    told.append(f"{name} {word} its teacher ({over['mean']:+.3f}) in {study}")
+        return f"**Does the student pass its teacher?** {'; '.join(told)}." if told else None
+
+    def _coupling(self) -> str | None:
+        told = []
+        for study in ("main", "weak-teacher", "student-1"):
+            for name in ("gate", "scc"):
+                relation = self.relation(study, name, "filter+gap")
+                if relation:
+                    mine, theirs = self.cost(study, name), self.cost(study, "filter+gap")
+                    total = (mine["select"] + mine["train"]) / (theirs["select"] + theirs["train"])
+                    told.append(
+                        f"in {study} {relation}, trained on {mine['examples']:.0f} examples instead of "
+                        f"{theirs['examples']:.0f}, at {total:.2f} of the time"
+                    )
+        return f"**Coupling against TVDF**: {'; '.join(told)}." if told else None
+
+
+def plain(value: float | None, digits: int = 2) -> str:
+    """A share or a correlation, or a dash."""
+    return "-" if value is None else f"{value:.{digits}f}"
