@@ -56,6 +56,7 @@ LOADERS = {path.stem: partial(load_recipe, path) for path in SINGLE} | {
 
 CURRICULA = {
     "tiny-tvdf": {"num_rounds": "1", "count": "4", "threshold": "0", "num_answers": "2"},
+    "tiny-grpo-difficulty": {"num_rounds": "1", "count": "4", "num_answers": "2"},
     "tiny-scc": {"num_anchors": "0", "num_frontier": "4", "teacher_threshold": "0", "num_answers": "2"},
 }
 """What a pool of twelve and a teacher with random weights, who is never right, leave of a curriculum."""
