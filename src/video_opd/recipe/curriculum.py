@@ -98,6 +98,10 @@ class RoundsSettings(ScoringSettings):
     def _parts_fit(self) -> RoundsSettings:
         if self.reliability == "agreement" and self.num_answers < 2:
             raise ValueError("curriculum.reliability = agreement needs curriculum.num_answers of at least 2")
+        if self.reliability == "agreement" and self.skip_below is not None:
+            raise ValueError(
+                "curriculum.skip_below leaves examples with one answer, and reliability = agreement compares several"
+            )
         if self.disagreement != "iou" and (self.num_answers < 2 or self.top_k == "beam"):
             raise ValueError(
                 f"curriculum.disagreement = {self.disagreement} is taken along drawn answers; use top_k = sampled and "

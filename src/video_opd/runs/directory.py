@@ -85,8 +85,12 @@ class RunDirectory:
 
     @property
     def has_begun(self) -> bool:
-        """Something was measured or saved; until then another recipe may take the folder."""
-        if any(self.evaluation.glob("*")) or any(self.checkpoints.glob("*")):
+        """Something was measured, selected or saved; until then another recipe may take the folder."""
+        if (
+            any(self.rounds.glob("*/selection.jsonl"))
+            or any(self.evaluation.glob("*"))
+            or any(self.checkpoints.glob("*"))
+        ):
             return True
         return self.metrics.exists() and self.metrics.stat().st_size > 0
 

@@ -103,6 +103,7 @@ class TeacherScored:
         skip_below: float | None = None,
         race: Race | None = None,
         passes: Callable[[ScoredExample], bool] = lambda _: True,
+        **more: str,
     ) -> ScoreFile:
         """The teacher's scores of the pool; it never changes, so they are made once.
 
@@ -110,7 +111,6 @@ class TeacherScored:
         """
         assert self.models.teacher is not None
         asking = self.asking(0, skip_below=skip_below)  # the same draws for runs of every seed
-        more = {"race": str(race.rule)} if race else {}
         policies, route = self.models.teacher.policies, self.models.route
         files = []
         for index, (policy, sha256) in enumerate(zip(policies, self.models.teacher_sha256, strict=True)):
@@ -208,13 +208,15 @@ class Rounds(TeacherScored):
 
     def _teacher(self, run: RunDirectory) -> ScoreFile:
         settings, race = self.settings, None
+        more: dict[str, str] = {}
         if settings.race or settings.race_enough is not None:
             enough = None if settings.race_enough is None else round(settings.race_enough * settings.count)
             rule = RaceRule(
                 pilot=settings.race_pilot, min_yield=settings.race_min_yield if settings.race else 0.0, enough=enough
             )
-            race = Race({example.id: example.source for example in self.scoring.examples}, rule, self.seed)
-        return self.teacher(run, skip_below=settings.skip_below, race=race, passes=self._passes)
+            race = Race({example.id: example.source for example in self.scoring.examples}, rule, 0)
+            more["race"] = f"{rule}, {settings.reliability} of at least {settings.threshold}"
+        return self.teacher(run, skip_below=settings.skip_below, race=race, passes=self._passes, **more)
 
     def _trusted(self, teacher: ScoreFile | None) -> list[Example]:
         """Whom the student is scored on: no more than what the teacher's filter leaves."""
