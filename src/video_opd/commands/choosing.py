@@ -88,8 +88,11 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
     with closing(source), ScoringProgress(title, len(examples)) as progress, writing(arguments.out):
         scorer = Scorer(policy=policy, source=source, asking=asking, batch_size=arguments.batch_size, teacher=teacher)
         scores = scorer.score(examples, arguments.out, header, race=race, passes=passes, on_batch=progress.advance)
+    reasons: dict[str, list[str]] = {}
     for id, why in scores.unscored().items():
-        print(f"not scored {id}: {why}", file=sys.stderr)
+        reasons.setdefault(why, []).append(id)
+    for why, ids in reasons.items():
+        print(f"{len(ids)} not scored, such as {ids[0]}: {why}", file=sys.stderr)
     summary = scores.summary()["summary"]
     if arguments.json:
         print(json.dumps({"out": str(arguments.out), **header.to_row()["scores"], **summary}, indent=2))
