@@ -1,0 +1,120 @@
+"""A run in rounds can be killed while it scores, selects or trains: same selections, same weights, bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny-tvdf.toml"
+STEPS = 6
+
+
+def command(out: Path, data: Path, *extra: str) -> list[str]:
+    return [
+        sys.executable, "-m", "video_opd.cli", "train", str(RECIPE), "--out", str(out), "--steps", str(STEPS),
+        "--data.videos", str(data / "videos"), "--data.train", str(data / "train.jsonl"),
+        "--data.validation", str(data / "validation.jsonl"), "--data.test", str(data / "test.jsonl"),
+        "--data.tiny-world.num-train", "32", "--data.tiny-world.num-validation", "4", "--data.tiny-world.num-test", "4",
+        "--data.tiny-world.wrong-share", "0.2", "--training.batch-size", "4", "--training.micro-batch-size", "2",
+        "--schedule.checkpoint-every", "1", "--schedule.evaluate-every", "0", "--schedule.probe-every", "0",
+        "--curriculum.num-rounds", "2", "--curriculum.count", "12", "--curriculum.num-answers", "3",
+        "--curriculum.threshold", "0.5", "--curriculum.suspend-at", "0.9", "--curriculum.cache", str(out / "cache"),
+        "--compute.evaluation-batch-size", "4", *extra,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("rounds") / "world"
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data) -> Path:
+    out = data.parent / "uninterrupted"
+    subprocess.run(command(out, data), check=True, capture_output=True, timeout=250)
+    return out
+
+
+def outcome(out: Path) -> dict[str, str]:
+    """What a run must come to, however often it was killed; but for times."""
+    files = [out / "checkpoints" / f"step-{STEPS:06d}" / "model" / "model.safetensors"]
+    files += sorted((out / "rounds").glob("*/selection.jsonl"))
+    found = {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    for path in sorted((out / "rounds").rglob("*-scores.jsonl")):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        timeless = [{key: value for key, value in row.items() if "seconds" not in key} for row in rows if "id" in row]
+        found[str(path.relative_to(out))] = json.dumps(timeless)
+    return found
+
+
+def written(out: Path) -> int:
+    """Rows that stand in the run's journals."""
+    journals = [out / "metrics.jsonl", *(out / "rounds").rglob("*.jsonl")]
+    return sum(path.read_bytes().count(b"\n") for path in journals if path.exists())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_sigkill_in_any_phase_gives_the_same_selections_and_weights(uninterrupted, data):
+    out, phases = data.parent / "killed", []
+    targets = sorted(random.Random(2).sample(range(5, written(uninterrupted)), 5))
+    while True:
+        process = subprocess.Popen(command(out, data), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if targets:
+            while written(out) < targets[0] and process.poll() is None:
+                time.sleep(0.01)
+            del targets[0]
+            process.send_signal(signal.SIGKILL)
+            if process.wait() == -signal.SIGKILL:
+                phases.append(phase(out))
+        if process.wait() == 0:
+            break
+    assert len(phases) >= 3
+    assert len(set(phases)) >= 2, phases
+    assert outcome(out) == outcome(uninterrupted)
+    steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, STEPS + 1))
+
+
+def phase(out: Path) -> str:
+    """What a run was doing when it was killed."""
+    if (out / "metrics.jsonl").exists() and (out / "metrics.jsonl").stat().st_size:
+        return "second round" if (out / "rounds" / "2").exists() else "first round"
+    return "first scores"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_run_in_rounds_leaves_what_it_found_out(uninterrupted):
+    first, second = (uninterrupted / "rounds" / number for number in "12")
+    for folder in (first, second):
+        assert {path.name for path in folder.iterdir()} == {
+            "student-scores.jsonl", "selection.jsonl", "selection-facts.json", "evaluation.json"
+        }  # fmt: skip
+        rows = [json.loads(line) for line in (folder / "selection.jsonl").read_text().splitlines()]
+        assert len(rows) == 32
+        kept = [row for row in rows if row["kept"]]
+        assert [row["order"] for row in kept] == list(range(1, 13))
+        gaps = [row["delta"] for row in kept]
+        assert gaps == sorted(gaps, reverse=True)
+        assert all(row["tau"] >= 0.5 and row["delta"] == row["tau"] - row["sigma"] for row in kept)
+        assert all(row["why"] for row in rows)
+    headers = [json.loads((f / "student-scores.jsonl").read_text().splitlines()[0])["scores"] for f in (first, second)]
+    assert headers[0]["model_sha256"] != headers[1]["model_sha256"]
+    assert headers[0]["manifest_sha256"] == headers[1]["manifest_sha256"]
+    assert (uninterrupted / "rounds" / "teacher-scores.jsonl").exists()
+    facts = [json.loads((folder / "selection-facts.json").read_text()) for folder in (first, second)]
+    assert ["teacher" in each["cost"] for each in facts] == [True, False]  # scored once, for both
+    assert [each["first_step"] for each in facts] == [0, 3]
+    assert json.loads((second / "evaluation.json").read_text())["step"] == STEPS
+    rows = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
+    assert all(row["coupling"]["active"] + row["coupling"]["suspended"] == 4 for row in rows)
+    assert all(row["coupling"]["active"] == row["num_prompts"] for row in rows)
