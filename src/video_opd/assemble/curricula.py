@@ -19,6 +19,7 @@ from video_opd.recipe import CouplingSettings, Recipe, RoundsSettings, Selection
 from video_opd.runs.checkpoint import checkpoint_folder
 from video_opd.runs.directory import RunDirectory
 from video_opd.scores import read_scores, read_selection
+from video_opd.scores.score_file import require_scores_of
 from video_opd.training.curricula import Candidates, Curriculum, Given, Models, Rounds
 from video_opd.training.gate import AnswerGate
 from video_opd.training.scoring import Scoring
@@ -51,15 +52,15 @@ def make_curriculum(
 
     @cache
     def student_sha256(step: int) -> str:
-        return model_sha256(
-            checkpoint_folder(run.checkpoints, step) / "model" if step else resolve_model(recipe.student.model)
-        )
+        if step == 0:
+            return _sha256_of_model(recipe.student.model)
+        return model_sha256(checkpoint_folder(run.checkpoints, step) / "model")
 
     common: dict[str, Any] = {
         "plan": plan,
         "scoring": Scoring(
             examples=train,
-            manifest_sha256=hashlib.sha256(recipe.data.train.read_bytes()).hexdigest(),
+            manifest_sha256=_sha256_of_train(recipe),
             make_source=lambda policy: make_source(recipe, policy, train, memories=memories),
             asked=how_asked(recipe.grounding_defaults(), recipe.compute.precision),
             batch_size=recipe.compute.evaluation_batch_size,
@@ -69,7 +70,7 @@ def make_curriculum(
             student=student,
             student_sha256=student_sha256,
             teacher=teacher,
-            teacher_sha256=tuple(model_sha256(resolve_model(each.model)) for each in recipe.named_teachers().values()),
+            teacher_sha256=tuple(_sha256_of_model(each.model) for each in recipe.named_teachers().values()),
             teacher_scores=tuple(each.scores or settings.teacher_scores for each in recipe.named_teachers().values()),
             route=route_of(recipe),
         ),
@@ -108,9 +109,19 @@ def refuse_early_curriculum(recipe: Recipe) -> None:
             _refuse_too_many("num_anchors and num_frontier", settings.num_anchors + settings.num_frontier, train)
         case _:
             pass
-    given = getattr(settings, "teacher_scores", None)
-    if given is not None:
-        read_scores(given)
+    for teacher in recipe.named_teachers().values():
+        given = teacher.scores or getattr(settings, "teacher_scores", None)
+        if given is not None:
+            require_scores_of(read_scores(given), _sha256_of_train(recipe), _sha256_of_model(teacher.model))
+
+
+def _sha256_of_train(recipe: Recipe) -> str:
+    return hashlib.sha256(recipe.data.train.read_bytes()).hexdigest()
+
+
+@cache
+def _sha256_of_model(name: str) -> str:
+    return model_sha256(resolve_model(name))
 
 
 def _refuse_too_many(name: str, count: int, train: Sequence[Example]) -> None:

@@ -261,6 +261,24 @@ def difference(one: ScoreHeader, other: ScoreHeader) -> str:
     return f"their {' and '.join(different) or 'shards'} differ"
 
 
+def require_scores_of(scores: ScoreFile, manifest_sha256: str, model_sha256: str) -> None:
+    """Scores that somebody made for a run must be of its manifest and of its model.
+
+    Raises:
+        DataError: they are of another.
+    """
+    for what, found, wanted in (
+        ("manifest", scores.header.manifest_sha256, manifest_sha256),
+        ("model", scores.header.model_sha256, model_sha256),
+    ):
+        if found != wanted:
+            raise DataError(
+                f"{scores.name} holds scores of another {what} (of model {scores.header.model})",
+                reason=f"they say nothing about the {what} of this recipe",
+                remedy="score the recipe's teacher on its training manifest with `video-opd score`",
+            )
+
+
 def require_same_manifest(*files: ScoreFile | None) -> None:
     """Scores can only be held against one another on the same examples.
 

@@ -18,6 +18,7 @@ from video_opd.methods.teachers import Teacher
 from video_opd.policy.load import Policy
 from video_opd.runs.durable import write_durably
 from video_opd.scores import ScoreFile, ScoreHeader, read_scores
+from video_opd.scores.score_file import require_scores_of
 from video_opd.training.progress import ScoringProgress
 from video_opd.vocabulary import Example
 
@@ -94,16 +95,7 @@ class Scoring:
             DataError: they are of another manifest or of another model, or are not complete.
         """
         scores = read_scores(path)
-        for what, found, wanted in (
-            ("manifest", scores.header.manifest_sha256, self.manifest_sha256),
-            ("model", scores.header.model_sha256, sha256),
-        ):
-            if found != wanted:
-                raise DataError(
-                    f"{path} holds scores of another {what} (of model {scores.header.model})",
-                    reason=f"they say nothing about the {what} of this recipe",
-                    remedy="score the recipe's teacher on its training manifest with `video-opd score`",
-                )
+        require_scores_of(scores, self.manifest_sha256, sha256)
         return replace(scores, rows={example.id: scores.rows[example.id] for example in examples})
 
 
