@@ -260,6 +260,23 @@ def test_the_cost_is_of_this_recipe(patient):
     assert all(parameter.grad is None for parameter in patient.student.model.parameters())
 
 
+def test_what_selecting_costs_is_told_beside_what_training_costs(patient, recipe):
+    from video_opd.recipe.curriculum import CouplingSettings, RoundsSettings
+
+    def of(curriculum) -> Finding:
+        _, found = cost(replace(patient, recipe=recipe.model_copy(update={"curriculum": curriculum})))
+        return found
+
+    rounds = {"name": "tvdf", "count": 2, "num_rounds": 2, "strategy": "top-k"}
+    dear = of(RoundsSettings.model_validate({**rounds, "name": "rounds", "num_answers": 8}))
+    assert "scoring the pool of 12" in dear.checked
+    assert dear.verdict == "warn"  # two steps of four against twelve examples three times
+    assert "curriculum.race_enough" in dear.remedy
+    filtered = of(RoundsSettings(name="rounds", count=2, num_rounds=2))
+    assert "and 0.0 min of the student" in filtered.found  # a random draw behind the filter asks no student
+    assert of(CouplingSettings(name="scc", num_anchors=1, num_frontier=1)).checked == dear.checked
+
+
 def test_the_whole_examination_in_json(recipe_file, capsys):
     status = main(["doctor", str(recipe_file), "--examples", "3", "--json"])
     captured = capsys.readouterr()

@@ -1,0 +1,112 @@
+"""Scores are made once and taken over where they are true; what a round was given is what it trains on."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from video_opd.recipe.file import load_recipe
+from video_opd.session import run_recipe
+
+TINY = {"student.model": "tiny-student", "teacher.model": "tiny-teacher", "answers.max_new_tokens": "32"}
+ROUNDS = {
+    "curriculum.name": "rounds", "curriculum.count": "4", "curriculum.num_rounds": "2", "curriculum.threshold": "0.3",
+    "curriculum.strategy": "top-k", "curriculum.num_answers": "3", "schedule.answers_kept": "4",
+}  # fmt: skip
+
+
+@pytest.fixture
+def ran(recipe_file, tmp_path):
+    """Runs a recipe of the tiny models in rounds; gives its folder."""
+
+    def run(name: str, **changes: str) -> Path:
+        overrides = TINY | ROUNDS | {"curriculum.cache": str(tmp_path / "cache")}
+        overrides |= {key.replace("__", "."): value for key, value in changes.items()}
+        run_recipe(load_recipe(recipe_file, overrides), tmp_path / name)
+        return tmp_path / name
+
+    return run
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def scored(path: Path) -> list[dict]:
+    return [row for row in lines(path) if "id" in row]
+
+
+def facts(run: Path, round: int) -> dict:
+    return json.loads((run / "rounds" / str(round) / "selection-facts.json").read_text())
+
+
+def kept(run: Path, round: int) -> list[str]:
+    return [row["id"] for row in lines(run / "rounds" / str(round) / "selection.jsonl") if row["kept"]]
+
+
+@pytest.mark.slow
+def test_another_run_takes_over_what_is_true_for_it_too(ran):
+    first, other = ran("first"), ran("second", seed="5")
+    for name in ("teacher-scores.jsonl",):  # asked with the same draws whatever the run's seed
+        assert (first / "rounds" / name).read_bytes() == (other / "rounds" / name).read_bytes()
+    mine, theirs = (run / "rounds" / "1" / "student-scores.jsonl" for run in (first, other))
+    assert mine.read_bytes() != theirs.read_bytes()  # other draws
+    again = ran("third")
+    assert (again / "rounds" / "1" / "student-scores.jsonl").read_bytes() == mine.read_bytes()  # seconds included
+    later = [scored(run / "rounds" / "2" / "student-scores.jsonl") for run in (first, again)]
+    assert [row["answers"] for row in later[0]] == [row["answers"] for row in later[1]]
+    assert facts(again, 1)["cost"] == facts(first, 1)["cost"]  # what was taken over costs what it cost
+    assert kept(again, 2) == kept(first, 2)
+    more = ran("fourth", curriculum__num_answers="2")
+    assert len(scored(more / "rounds" / "teacher-scores.jsonl")[0]["answers"]) == 2  # another way of asking
+
+
+@pytest.mark.slow
+def test_only_what_the_filter_leaves_is_asked_of_the_student(ran):
+    run = ran("run")
+    passing = {row["id"] for row in scored(run / "rounds" / "teacher-scores.jsonl") if row["mean_iou"] >= 0.3}
+    assert 4 < len(passing) < 12
+    assert {row["id"] for row in scored(run / "rounds" / "1" / "student-scores.jsonl")} == passing
+    for round, steps in ((1, (1,)), (2, (2,))):
+        trained = {row["id"] for row in lines(run / "answers.jsonl") if row["step"] in steps}
+        assert trained == set(kept(run, round))
+
+
+@pytest.mark.slow
+def test_scores_of_other_weights_are_put_aside_and_never_used(ran, tmp_path, caplog):
+    """A file of scores in the run's folder that is not of its teacher, as after an exchange of the model."""
+    ran("seed")
+    folder = tmp_path / "run" / "rounds"
+    folder.mkdir(parents=True)
+    (tmp_path / "run" / "recipe.toml").write_text("")
+    rows = lines(tmp_path / "seed" / "rounds" / "teacher-scores.jsonl")
+    rows[0]["scores"]["model_sha256"] = "0" * 64
+    for row in rows[1:-1]:
+        row["answers"] = [answer | {"iou": 1.0} for answer in row["answers"]]
+    (folder / "teacher-scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with caplog.at_level(logging.WARNING):
+        run = ran("run")
+    assert "no longer valid" in caplog.text
+    assert (folder / "teacher-scores.of-other-weights.jsonl").exists()
+    assert scored(run / "rounds" / "teacher-scores.jsonl") == scored(tmp_path / "seed/rounds/teacher-scores.jsonl")
+
+
+@pytest.mark.slow
+def test_answers_written_while_training_spare_scoring(ran):
+    run = ran("run", curriculum__reuse_answers="true")
+    anew = {row["id"] for row in scored(run / "rounds" / "2" / "student-scores.jsonl")}
+    passing = {row["id"] for row in scored(run / "rounds" / "1" / "student-scores.jsonl")}
+    assert anew == passing - set(kept(run, 1))
+    written = {row["id"]: row["iou"] for row in lines(run / "answers.jsonl") if row["step"] == 1}
+    sigma = {row["id"]: row["sigma"] for row in lines(run / "rounds" / "2" / "selection.jsonl")}
+    assert {id: sigma[id] for id in written} == written
+
+
+@pytest.mark.slow
+def test_ranking_by_reverse_kl_in_a_run(ran):
+    run = ran("run", curriculum__disagreement="reverse-kl", curriculum__num_rounds="1")
+    kl = {row["id"]: row["reverse_kl"] for row in scored(run / "rounds" / "1" / "student-scores.jsonl")}
+    assert kept(run, 1) == sorted(kl, key=lambda id: -kl[id])[:4]
