@@ -30,7 +30,7 @@ WHOLE_POOL: Tables = {"curriculum": {"name": "whole-pool"}}
 GATE: Tables = {"curriculum": {"name": "whole-pool", "suspend_at": 0.7}}
 GAP_ONLY = rounds("top-k", threshold=0.0)
 TVDF = rounds("top-k")
-SCC: Tables = {"curriculum": {"name": "scc", "num_anchors": 40, "num_frontier": 360}}
+SCC: Tables = {"curriculum": {"name": "scc", "num_anchors": 15, "num_frontier": 345}}
 
 PARTS = {"whole-pool": WHOLE_POOL, "filter": rounds(), "gap": GAP_ONLY, "filter+gap": TVDF}
 """The paper's table 2: neither, TRPV, DBTP, both."""
