@@ -56,8 +56,8 @@ class RoundsSettings(ScoringSettings):
 
     name: Literal["rounds"]
     """What is trained on when."""
-    num_rounds: Positive = 3
-    """The steps of the run are shared out over as many rounds."""
+    num_rounds: Positive = 1
+    """The steps of the run are shared out over as many rounds; the student is scored again before each."""
     count: Positive
     """Examples selected a round; with training.steps not set, a round is one epoch over them."""
     strategy: Strategy = "random"
@@ -142,6 +142,8 @@ class TVDFSettings(RoundsSettings):
 
     name: Literal["tvdf"]  # type: ignore[assignment]
     """What is trained on when."""
+    num_rounds: Positive = 3
+    """The steps of the run are shared out over as many rounds; the student is scored again before each."""
     strategy: Strategy = "top-k"
     """How examples are chosen among those the teacher can be trusted on; the paper's is top-k."""
 
