@@ -96,7 +96,16 @@ def thresholds(measured: dict[str, Any]) -> str:
 def coupling(found: Findings, study: str) -> str:
     """Coupling against TVDF: accuracy, examples, passes and seconds."""
     rows = []
-    for name in ("whole-pool", "filter", "filter+gap", "gate", "filter, gate", "scc"):
+    for name in (
+        "whole-pool",
+        "filter",
+        "filter+gap",
+        "gate",
+        "filter, gate",
+        "scc",
+        "whole-pool, singly",
+        "gate, singly",
+    ):
         method = found.method(study, name)
         if method is None:
             continue

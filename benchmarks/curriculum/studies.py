@@ -30,7 +30,7 @@ WHOLE_POOL: Tables = {"curriculum": {"name": "whole-pool"}}
 GATE: Tables = {"curriculum": {"name": "whole-pool", "suspend_at": 0.7}}
 GAP_ONLY = rounds("top-k", threshold=0.0)
 TVDF = rounds("top-k")
-SCC: Tables = {"curriculum": {"name": "scc", "num_anchors": 15, "num_frontier": 345}}
+SCC: Tables = {"curriculum": {"name": "scc", "num_anchors": 15, "num_frontier": 305}}
 
 PARTS = {"whole-pool": WHOLE_POOL, "filter": rounds(), "gap": GAP_ONLY, "filter+gap": TVDF}
 """The paper's table 2: neither, TRPV, DBTP, both."""
@@ -45,6 +45,8 @@ STRATEGIES = {
 AGREEMENT = {"agreement": rounds(reliability="agreement")}
 LUCK = {f"filter+gap, {n} answers": rounds("top-k", num_answers=n) for n in (1, 8)}
 THREE_ROUNDS = {"3 x filter": rounds(num_rounds=3), "3 x filter+gap": rounds("top-k", num_rounds=3)}
+SINGLY: Tables = {"training": {"micro_batch_size": 1}}
+"""As long videos need it; nothing is read twice then, where the gate suspends a part."""
 COUPLED = {"gate": GATE, "filter, gate": rounds(suspend_at=0.7), "scc": SCC}
 
 
@@ -80,7 +82,15 @@ def studies(out: Path) -> dict[str, Study]:
     four: Tables = {"name": "opd", "num_answers": 4}
     weak_methods = PARTS | AGREEMENT | COUPLED | THREE_ROUNDS
     return {
-        "main": Study(methods=PARTS | STRATEGIES | AGREEMENT | LUCK | THREE_ROUNDS | COUPLED),
+        "main": Study(
+            methods=PARTS
+            | STRATEGIES
+            | AGREEMENT
+            | LUCK
+            | THREE_ROUNDS
+            | COUPLED
+            | {"whole-pool, singly": WHOLE_POOL | SINGLY, "gate, singly": GATE | SINGLY}
+        ),
         "weak-teacher": Study(methods=weak_methods, teacher=model("teacher-c")),
         "heavy-noise": Study(
             methods=PARTS | AGREEMENT | {"gate": GATE}, pool="heavy", teacher=model("teacher-c"), seeds=(0, 1, 2)
