@@ -25,6 +25,8 @@ STRATEGIES = (
     "filter+reverse-kl-per-token", "agreement",
 )  # fmt: skip
 
+COUPLED = ("whole-pool", "filter", "filter+gap", "gate", "filter, gate", "scc", "whole-pool, singly", "gate, singly")
+
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Markdown."""
@@ -96,16 +98,7 @@ def thresholds(measured: dict[str, Any]) -> str:
 def coupling(found: Findings, study: str) -> str:
     """Coupling against TVDF: accuracy, examples, passes and seconds."""
     rows = []
-    for name in (
-        "whole-pool",
-        "filter",
-        "filter+gap",
-        "gate",
-        "filter, gate",
-        "scc",
-        "whole-pool, singly",
-        "gate, singly",
-    ):
+    for name in COUPLED:
         method = found.method(study, name)
         if method is None:
             continue

@@ -93,7 +93,16 @@ def studies(out: Path) -> dict[str, Study]:
         ),
         "weak-teacher": Study(methods=weak_methods, teacher=model("teacher-c")),
         "heavy-noise": Study(
-            methods=PARTS | AGREEMENT | {"gate": GATE}, pool="heavy", teacher=model("teacher-c"), seeds=(0, 1, 2)
+            methods={
+                "whole-pool": WHOLE_POOL,
+                "filter": rounds(threshold=0.5),  # at 0.7 fewer are left than a run trains on
+                "gap": GAP_ONLY,
+                "filter+gap": rounds("top-k", threshold=0.5),
+                "agreement": rounds(reliability="agreement"),
+                "gate": GATE,
+            },
+            pool="heavy",
+            teacher=model("teacher-c"),
         ),
         "cheaper": Study(
             pool="two-sources",
