@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from video_opd.errors import ConfigurationError, DataError
+from video_opd.report.values import interval, listed, mapping, number, span, spans
 from video_opd.runs import RunDirectory, iterate_journal, read_journal
 from video_opd.vocabulary import Span
 
@@ -141,13 +142,6 @@ def read_run(path: Path) -> RunContents:
     )
 
 
-def number(value: object) -> float | None:
-    """The value if it is a finite number, and one that can be calculated with without overflow; else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) < 1e300 else None
-
-
 def _text(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
@@ -193,7 +187,7 @@ def as_evaluation(stem: str, found: Mapping[str, Any]) -> Evaluation:
         num_queries=None if num_queries is None else int(num_queries),
         scores={key: value for key, value in scores.items() if value is not None},
         intervals={key: ends for key, ends in intervals.items() if ends is not None},
-        constant_span=_span(constant.get("span")),
+        constant_span=span(constant.get("span")),
         constant_miou=number(constant.get("miou")),
         convention={
             str(key): value if isinstance(value, str) else json.dumps(value)
@@ -211,8 +205,8 @@ def _answers(rows: Iterable[Mapping[str, Any]]) -> Iterable[SampledAnswer]:
             id=str(row.get("id", "")),
             query=str(row.get("query", "")),
             duration=number(row.get("duration")) or 0.0,
-            annotated=_spans(row.get("annotated")),
-            spans=_spans(row.get("spans")),
+            annotated=spans(row.get("annotated")),
+            spans=spans(row.get("spans")),
             reason=str(row.get("reason") or ""),
             iou=number(row.get("iou")),
             truncated=row.get("truncated") is True,
@@ -260,31 +254,3 @@ def _choose_examples(answers: Iterable[SampledAnswer]) -> list[tuple[SampledAnsw
     if len(pairs) >= _NUM_PAIRS:
         return [*pairs[:_NUM_PAIRS]]
     return [(answer,) for answer in [*list(early.values())[:_NUM_PAIRS], *list(late.values())[:_NUM_PAIRS]]]
-
-
-def mapping(value: object) -> Mapping[str, Any]:
-    """The value if it is a table, else an empty one."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def listed(value: object) -> list[Any]:
-    """The value if it is a list, else an empty one."""
-    return value if isinstance(value, list) else []
-
-
-def interval(value: object) -> tuple[float, float] | None:
-    """The value if it is a list of two numbers."""
-    if isinstance(value, list) and len(value) == 2:
-        low, high = number(value[0]), number(value[1])
-        if low is not None and high is not None:
-            return low, high
-    return None
-
-
-def _span(value: object) -> Span | None:
-    ends = interval(value)
-    return None if ends is None else Span(*ends)
-
-
-def _spans(value: object) -> tuple[Span, ...]:
-    return tuple(span for span in map(_span, listed(value)) if span is not None)

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
-from video_opd.report.contents import Evaluation, RunContents, number
+from video_opd.report.contents import Evaluation, RunContents
 from video_opd.report.tables import Cell, Row, Table
+from video_opd.report.values import number
 
 METRICS = {"miou": "mIoU", "r1@0.3": "R1@0.3", "r1@0.5": "R1@0.5", "r1@0.7": "R1@0.7", "format_rate": "names a span"}
 
