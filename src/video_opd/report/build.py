@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from video_opd.report import curriculum as curriculum_section
 from video_opd.report import examples, figures, verdict
 from video_opd.report.contents import RunContents, read_run
 from video_opd.report.figures import Figure
@@ -36,7 +37,7 @@ def write_report(run: Path) -> Path:
 def render(contents: RunContents) -> str:
     """The page as text."""
     standing = verdict.Standing.of(contents.evaluations)
-    phases = time_by_phase(contents.rows, elapsed=verdict.elapsed(contents), selecting=0.0)
+    phases = time_by_phase(contents.rows, elapsed=verdict.elapsed(contents), selecting=contents.curriculum.cost_s)
     return fill(
         "template.html.j2",
         contents=contents,
@@ -46,6 +47,7 @@ def render(contents: RunContents) -> str:
         facts=facts(contents),
         main_figures=[figure for figure in main_figures(contents, standing) if figure],
         small_figures=small_figures(contents),
+        curriculum=curriculum_section.section(contents),
         region_figures=region_figures(contents),
         phases=phases,
         phase_bar=figures.stacked_bar("Where the time went", [(phase.colour, phase.share) for phase in phases]),
@@ -81,7 +83,8 @@ def _validation(standing: verdict.Standing) -> Figure | None:
     bounds = [(float(student.step or 0), student.intervals.get("miou")) for student in standing.curve]
     rules = []
     if standing.teacher is not None and standing.curve_is_comparable:
-        rules.append(figures.Rule(standing.teacher.miou, f"teacher {standing.teacher.miou:.2f}", "teacher"))
+        who = "best teacher" if len(standing.teachers) > 1 else "teacher"
+        rules.append(figures.Rule(standing.teacher.miou, f"{who} {standing.teacher.miou:.2f}", "teacher"))
     floor = standing.curve[-1].constant_miou
     if floor is not None:
         rules.append(figures.Rule(floor, f"best constant answer {floor:.2f}", "floor"))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from video_opd.errors import ConfigurationError, DataError
+from video_opd.report.curriculum_contents import CurriculumContents, read_curriculum
 from video_opd.report.values import interval, listed, mapping, number, span, spans
 from video_opd.runs import RunDirectory, iterate_journal, read_journal
 from video_opd.vocabulary import Span
@@ -26,7 +27,7 @@ class Evaluation:
     """One file of `evaluation/`: how somebody did on a fixed set of queries."""
 
     name: str
-    """`student-before`, `student-after`, `teacher`, or `validation-000020`."""
+    """`student-before`, `student-after`, `teacher` or of several `teacher-1` …, or `validation-000020`."""
     step: int | None
     split: str
     num_queries: int | None
@@ -71,6 +72,8 @@ class SampledAnswer:
     reason: str
     iou: float | None
     truncated: bool
+    suspended: bool
+    """It was good enough, so that the teacher was not asked and the student not trained on it."""
     answer: str
     tokens: tuple[Token, ...]
 
@@ -89,6 +92,8 @@ class RunContents:
     examples: list[tuple[SampledAnswer, ...]]
     """Answers to show, grouped by query: the first answer and, if the query came again, the latest one."""
     notices: list[str]
+    curriculum: CurriculumContents = field(default_factory=CurriculumContents)
+    """How the examples were chosen; empty where all of them were taken."""
 
     def series(self, key: str) -> list[tuple[float, float]]:
         """(step, value) wherever the value is a finite number; a dotted key leads into the tables of a row."""
@@ -138,6 +143,7 @@ def read_run(path: Path) -> RunContents:
         rows=[rows[step] for step in sorted(rows)],
         evaluations=_read_evaluations(run.evaluation, notices),
         examples=examples,
+        curriculum=read_curriculum(run.rounds, notices),
         notices=notices,
     )
 
@@ -210,6 +216,7 @@ def _answers(rows: Iterable[Mapping[str, Any]]) -> Iterable[SampledAnswer]:
             reason=str(row.get("reason") or ""),
             iou=number(row.get("iou")),
             truncated=row.get("truncated") is True,
+            suspended=row.get("suspended") is True,
             answer=str(row.get("answer", "")),
             tokens=_tokens(row),
         )
