@@ -127,7 +127,7 @@ def read_run(path: Path) -> RunContents:
         )
     notices: list[str] = []
     try:
-        rows = {row["step"]: row for row in read_journal(run.metrics) if isinstance(row.get("step"), int)}
+        rows = {row["step"]: row for row in read_journal(run.metrics) if _is_step(row.get("step"))}
     except DataError as error:
         rows = {}
         notices.append(f"The curves are left out: {error}")
@@ -146,6 +146,10 @@ def read_run(path: Path) -> RunContents:
         curriculum=read_curriculum(run.rounds, notices),
         notices=notices,
     )
+
+
+def _is_step(value: object) -> bool:
+    return isinstance(value, int) and number(value) is not None
 
 
 def _text(path: Path) -> str | None:
@@ -204,7 +208,7 @@ def as_evaluation(stem: str, found: Mapping[str, Any]) -> Evaluation:
 
 def _answers(rows: Iterable[Mapping[str, Any]]) -> Iterable[SampledAnswer]:
     for row in rows:
-        if not isinstance(row.get("step"), int):
+        if not _is_step(row.get("step")):
             continue
         yield SampledAnswer(
             step=row["step"],

@@ -81,15 +81,14 @@ def cost_of_selecting(curriculum: CurriculumContents, training_s: float) -> str:
 def _under_way(scoring: Scoring) -> str:
     of = "" if scoring.num_examples is None else f" of {scoring.num_examples:,}"
     mean = "" if scoring.mean_iou is None else f", mean IoU {scoring.mean_iou:.3f}"
-    return f"Scores of the {visible(scoring.whose, 60)}: {scoring.num_rows:,}{of} examples so far{mean}."
+    return f"Scores of the {visible(scoring.whose, 60)}: {scoring.num_rows:,}{of} so far{mean}."
 
 
 def _rounds(rounds: Sequence[Round]) -> Table | None:
     """One row a round."""
     counts = [
         (name, key)
-        for name, key in (("in the pool", "pool"), ("unscored", "unscored"), ("pass the filter", "passing"),
-                          ("kept", "kept"))
+        for name, key in (("pool", "pool"), ("unscored", "unscored"), ("passing", "passing"), ("kept", "kept"))
         if any(key in round.counts for round in rounds)
     ]  # fmt: skip
     models = [
@@ -196,9 +195,15 @@ def _beside(pool: float | None, kept: float | None, say: Callable[[float], str],
     change = kept - pool
     large = abs(change) > LARGE * abs(pool) and (not points or abs(change) >= _LARGE_POINTS)
     whole, unit = (1.0, "points") if points else (abs(pool), "%")
-    note = f"{100 * change / whole:+.0f} {unit}" if whole else ""
-    note = "same" if note.startswith(("+0 ", "-0 ")) else note.replace("-", "−")
-    return Cell(say(kept), (note,) if note else (), style="apart" if large else "")
+    notes = (_change(100 * change / whole, unit),) if whole else ()
+    return Cell(say(kept), notes, style="apart" if large else "")
+
+
+def _change(hundredths: float, unit: str) -> str:
+    size = f"{abs(hundredths):,.0f}"
+    if size == "0":
+        return "same"
+    return f"{'−' if hundredths < 0 else '+'}{size} {unit.removesuffix('s') if size == '1' else unit}"
 
 
 def _said(value: float | None, say: Callable[[float], str]) -> str:
@@ -230,7 +235,7 @@ def iou_figures(rounds: Sequence[Round]) -> list[Figure]:
             heading=f"{whose} IoU" + (f", round {round.number}" if several else ""),
             image=histogram(f"Examples by the {whose.lower()} IoU, round {round.number}", pool.bins, kept.bins,
                             most=most[whose]),
-            reading=f"{kept.count:,} of {pool.count:,} that it was asked about are kept.",
+            reading=f"Kept: {kept.count:,} of the {pool.count:,} it was asked about.",
             caption="",
         )
         for whose, round, pool, kept in panels
@@ -260,11 +265,12 @@ def coupling_figures(contents: RunContents) -> list[Figure]:
     return [
         *found,
         Figure(
-            heading="Share without a teacher pass or a backward pass",
+            heading="Share that cost only an answer",
             image=line_chart("Share of suspended examples over steps", shares, small=True, y_range=(0.0, 1.0)),
             reading=f"{100 * suspended / scheduled:.0f} % of {scheduled:,.0f} scheduled examples.",
-            caption="Good: it grows as the student learns. Near 0 all along, the gate saves nothing; near 1, hardly "
-            "anything is left to learn from: raise suspend_at, or take harder examples.",
+            caption="They cost no teacher pass and no backward pass. Good: it grows as the student learns. Near 0 all "
+            "along, the gate saves nothing; near 1, hardly anything is left to learn from: raise suspend_at, or take "
+            "harder examples.",
         ),
     ]
 
@@ -289,4 +295,5 @@ def _height(column: Column) -> float:
 
 def _became(columns: Sequence[Column]) -> str:
     active, again, suspended = (sum(column.parts[place][1] for column in columns) for place in range(3))
-    return f"Trained on {active + again:,.0f} times, {again:,.0f} of them again; suspended {suspended:,.0f} times."
+    trained = f"Trained on {active + again:,.0f} times, {again:,.0f} of them after a suspension"
+    return f"{trained}; suspended {suspended:,.0f} times."
