@@ -379,7 +379,7 @@ def test_what_was_not_listened_to_is_a_vital_sign(run: Path) -> None:
     rows = [{"step": step, "groups_contradicted": 4 - step, "cut_share": 0.25} for step in (1, 2)]
     write_lines(run / "metrics.jsonl", rows)
     text = text_of(page_of(run))
-    assert "Groups whose outcome contradicts the teacher" in text
+    assert "Groups that contradict the teacher" in text
     assert "At most 3, at step 1." in text
     assert "From 0.25 to 0.25." in text
 

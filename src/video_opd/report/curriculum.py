@@ -21,7 +21,7 @@ LARGE = 0.2
 """A difference between pool and kept ones above this share of the pool's value is set apart."""
 _LARGE_POINTS = 0.02
 """A source's share must also differ by this much: of a source with three examples nobody keeps its share."""
-_MAX_ROUNDS, _MAX_COLUMNS, _MAX_REASONS, _MAX_SOURCES = 40, 6, 3, 8
+_MAX_ROUNDS, _MAX_COLUMNS, _MAX_REASONS, _MAX_SOURCES = 40, 4, 3, 8
 _KINDS = (("anchor", "Anchors"), ("frontier", "Frontier examples"))
 
 _Item = TypeVar("_Item")

@@ -73,16 +73,16 @@ _SMALL = (
     ),
     _SmallMultiple(
         key="groups_contradicted",
-        heading="Groups whose outcome contradicts the teacher",
+        heading="Groups that contradict the teacher",
         reading=_at_most,
         caption="Prompts to whose answers the teacher gave higher scores the worse they overlap with the annotation; "
         "there it was not listened to as it stands. Good: few. If most are such, teacher or annotations are poor.",
     ),
     _SmallMultiple(
         key="cut_share",
-        heading="Answer tokens cut off behind the change point",
+        heading="Tokens behind the change point",
         y_range=(0.0, 1.0),
-        caption="Behind it the teacher prefers nothing of what the student might say next, so these tokens were not "
+        caption="Behind it the teacher prefers none of what the student might say next, so these tokens were not "
         "trained on. Near 0 the cut does nothing; if it grows, answers run on for longer than they can be taught.",
     ),
     _SmallMultiple(
