@@ -271,6 +271,34 @@ def test_bars_have_one_scale(found: dict[str, Any], page_of: PageOf) -> None:
     assert colours[0] == colours[1] == ["c0", "c1"]
 
 
+def test_selecting_examples_is_a_phase_with_a_name_and_a_colour_of_its_own(
+    found: dict[str, Any], page_of: PageOf
+) -> None:
+    assert "Selecting examples is" not in text_of(page_of(found))
+    found["methods"]["sft"]["ledger"]["cpu_seconds_by_phase"]["select"] = 60.0
+    page = page_of(found)
+    text = text_of(page)
+    assert "select examples decode read" in text
+    assert "total, s select examples decode read opd 90.0 – 10.0 80.0 sft 100.0 60.0 10.0 30.0" in text
+    assert "Selecting examples is the scoring of models for a curriculum" in text
+    bars = re.findall(r'<svg class="bar"[^>]*>(.*?)</svg>', page)
+    widths = [dict(re.findall(r'class="(c\d)".*? width="([\d.]+)%"', bar)) for bar in bars]
+    assert widths[1] == {"c8": "60.000", "c0": "10.000", "c1": "30.000"}
+    assert widths[0]["c8"] == "0.000"
+    assert '<i class="c8"></i>select examples' in page
+
+
+def test_methods_with_several_teachers_leave_the_row_of_the_teacher_out(found: dict[str, Any], page_of: PageOf) -> None:
+    found["teacher"] = None  # there is no one teacher that all were taught by
+    for method in found["methods"].values():
+        method["over_its_teacher"] = {"mean": 0.1, "sd_over_seeds": 0.0, "interval": [0.0, 0.2]}
+        method["ledger"]["work"]["teacher"] = {"prompt_passes": 1280.0}
+    page = page_of(found)
+    assert Elements(page).open == []
+    assert set(sections(page)) == SECTIONS
+    assert text_of(page).count(" 640 1,280 ") == 2
+
+
 def test_bands_reach_from_the_lowest_seed_to_the_highest(found: dict[str, Any], page_of: PageOf) -> None:
     found["methods"]["opd"]["curve"][2]["miou"] |= {"lowest": 0.0, "highest": 1.0}
     bands = re.findall(r'class="span s0" d="(.*?)"', page_of(found))

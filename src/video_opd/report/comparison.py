@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from video_opd.report import comparison_tables as tables
-from video_opd.report.build import Figure
 from video_opd.report.comparison_contents import CLOCKS, ComparisonContents, Method, read_comparison
 from video_opd.report.comparison_figures import Series, curves, key, unit_of
-from video_opd.report.figures import Rule, short
+from video_opd.report.figures import Figure, Rule, short
 from video_opd.report.page import fill, write_page
+from video_opd.report.phases import SELECT
 
 _HASH_LETTERS = 12
 
@@ -48,6 +48,7 @@ def render(contents: ComparisonContents) -> str:
         work=tables.work(contents),
         time=tables.time(contents),
         phases=tables.phases(contents),
+        selects=any(SELECT in method.ledger.seconds for method in contents.methods),
         clock=CLOCKS[contents.clock],
         sweep=tables.sweep(contents),
         convention=convention(contents),

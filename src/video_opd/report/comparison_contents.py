@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from video_opd.errors import ConfigurationError
-from video_opd.report.contents import Evaluation, as_evaluation, interval, listed, mapping, number
+from video_opd.report.contents import Evaluation, as_evaluation
 from video_opd.report.examples import visible
+from video_opd.report.values import interval, listed, mapping, number
 
 _LONGEST_NAME = 80
 

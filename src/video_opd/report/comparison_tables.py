@@ -6,11 +6,11 @@ import math
 import statistics
 from collections.abc import Callable
 
-from video_opd.report.build import PHASES
 from video_opd.report.comparison_contents import CLOCKS, ComparisonContents, Estimate, Method, Trial
 from video_opd.report.comparison_figures import Strip, key
 from video_opd.report.contents import Evaluation
 from video_opd.report.figures import short, stacked_bar
+from video_opd.report.phases import Phase, colours, in_order, name_of
 from video_opd.report.tables import Cell, Row, Table
 from video_opd.report.verdict import METRICS, duration, reach, score_cell
 
@@ -119,27 +119,32 @@ def work(contents: ComparisonContents) -> Table | None:
     return Table(names, rows, groups=_grouped([heading for heading, _, _ in known] + [""] * len(memory)))
 
 
-def phases(contents: ComparisonContents) -> list[str]:
-    """The parts of the time, in the order in which a batch goes through them, which is that of their colours."""
-    found = dict.fromkeys(phase for method in contents.methods for phase in method.ledger.seconds)
-    return [phase for phase in PHASES if phase in found] + [phase for phase in found if phase not in PHASES]
+def phases(contents: ComparisonContents) -> list[Phase]:
+    """The parts of the time, in the order in which a batch goes through them."""
+    names = _phases(contents)
+    return [Phase(name=name_of(name), colour=colour) for name, colour in zip(names, colours(names), strict=True)]
+
+
+def _phases(contents: ComparisonContents) -> list[str]:
+    return in_order(dict.fromkeys(phase for method in contents.methods for phase in method.ledger.seconds))
 
 
 def time(contents: ComparisonContents) -> Table | None:
     """Seconds by phase, as bars of one scale and as numbers."""
-    names = phases(contents)
+    names = _phases(contents)
+    coloured = list(zip(names, colours(names), strict=True))
     longest = max((method.ledger.total_seconds or 0.0 for method in contents.methods), default=0.0)
     if not longest:
         return None
     rows = []
     for number, method in enumerate(contents.methods):
         seconds = method.ledger.seconds
-        shares = [(index % 8, seconds.get(phase, 0.0) / longest) for index, phase in enumerate(names)]
+        shares = [(colour, seconds.get(phase, 0.0) / longest) for phase, colour in coloured]
         bar = stacked_bar(f"{method.name}: {_seconds(sum(seconds.values()))} s", shares)
         numbers = [Cell(_seconds(seconds[phase]) if phase in seconds else "") for phase in names]
         total = Cell(_seconds(method.ledger.total_seconds) if seconds else "", style="total")
         rows.append(Row(method.name, [Cell("", image=bar, style="picture"), total, *numbers], key=key(number)))
-    return Table(["", "total, s", *names], rows)
+    return Table(["", "total, s", *map(name_of, names)], rows)
 
 
 def sweep(contents: ComparisonContents) -> Table | None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from video_opd.errors import ConfigurationError, DataError
+from video_opd.report.curriculum_contents import CurriculumContents, read_curriculum
+from video_opd.report.values import interval, listed, mapping, number, span, spans
 from video_opd.runs import RunDirectory, iterate_journal, read_journal
 from video_opd.vocabulary import Span
 
@@ -25,7 +27,7 @@ class Evaluation:
     """One file of `evaluation/`: how somebody did on a fixed set of queries."""
 
     name: str
-    """`student-before`, `student-after`, `teacher`, or `validation-000020`."""
+    """`student-before`, `student-after`, `teacher` or of several `teacher-1` …, or `validation-000020`."""
     step: int | None
     split: str
     num_queries: int | None
@@ -70,6 +72,8 @@ class SampledAnswer:
     reason: str
     iou: float | None
     truncated: bool
+    suspended: bool
+    """It was good enough, so that the teacher was not asked and the student not trained on it."""
     answer: str
     tokens: tuple[Token, ...]
 
@@ -88,6 +92,8 @@ class RunContents:
     examples: list[tuple[SampledAnswer, ...]]
     """Answers to show, grouped by query: the first answer and, if the query came again, the latest one."""
     notices: list[str]
+    curriculum: CurriculumContents = field(default_factory=CurriculumContents)
+    """How the examples were chosen; empty where all of them were taken."""
 
     def series(self, key: str) -> list[tuple[float, float]]:
         """(step, value) wherever the value is a finite number; a dotted key leads into the tables of a row."""
@@ -121,7 +127,7 @@ def read_run(path: Path) -> RunContents:
         )
     notices: list[str] = []
     try:
-        rows = {row["step"]: row for row in read_journal(run.metrics) if isinstance(row.get("step"), int)}
+        rows = {row["step"]: row for row in read_journal(run.metrics) if _is_step(row.get("step"))}
     except DataError as error:
         rows = {}
         notices.append(f"The curves are left out: {error}")
@@ -137,15 +143,13 @@ def read_run(path: Path) -> RunContents:
         rows=[rows[step] for step in sorted(rows)],
         evaluations=_read_evaluations(run.evaluation, notices),
         examples=examples,
+        curriculum=read_curriculum(run.rounds, notices),
         notices=notices,
     )
 
 
-def number(value: object) -> float | None:
-    """The value if it is a finite number, and one that can be calculated with without overflow; else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) < 1e300 else None
+def _is_step(value: object) -> bool:
+    return isinstance(value, int) and number(value) is not None
 
 
 def _text(path: Path) -> str | None:
@@ -193,7 +197,7 @@ def as_evaluation(stem: str, found: Mapping[str, Any]) -> Evaluation:
         num_queries=None if num_queries is None else int(num_queries),
         scores={key: value for key, value in scores.items() if value is not None},
         intervals={key: ends for key, ends in intervals.items() if ends is not None},
-        constant_span=_span(constant.get("span")),
+        constant_span=span(constant.get("span")),
         constant_miou=number(constant.get("miou")),
         convention={
             str(key): value if isinstance(value, str) else json.dumps(value)
@@ -204,18 +208,19 @@ def as_evaluation(stem: str, found: Mapping[str, Any]) -> Evaluation:
 
 def _answers(rows: Iterable[Mapping[str, Any]]) -> Iterable[SampledAnswer]:
     for row in rows:
-        if not isinstance(row.get("step"), int):
+        if not _is_step(row.get("step")):
             continue
         yield SampledAnswer(
             step=row["step"],
             id=str(row.get("id", "")),
             query=str(row.get("query", "")),
             duration=number(row.get("duration")) or 0.0,
-            annotated=_spans(row.get("annotated")),
-            spans=_spans(row.get("spans")),
+            annotated=spans(row.get("annotated")),
+            spans=spans(row.get("spans")),
             reason=str(row.get("reason") or ""),
             iou=number(row.get("iou")),
             truncated=row.get("truncated") is True,
+            suspended=row.get("suspended") is True,
             answer=str(row.get("answer", "")),
             tokens=_tokens(row),
         )
@@ -260,31 +265,3 @@ def _choose_examples(answers: Iterable[SampledAnswer]) -> list[tuple[SampledAnsw
     if len(pairs) >= _NUM_PAIRS:
         return [*pairs[:_NUM_PAIRS]]
     return [(answer,) for answer in [*list(early.values())[:_NUM_PAIRS], *list(late.values())[:_NUM_PAIRS]]]
-
-
-def mapping(value: object) -> Mapping[str, Any]:
-    """The value if it is a table, else an empty one."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def listed(value: object) -> list[Any]:
-    """The value if it is a list, else an empty one."""
-    return value if isinstance(value, list) else []
-
-
-def interval(value: object) -> tuple[float, float] | None:
-    """The value if it is a list of two numbers."""
-    if isinstance(value, list) and len(value) == 2:
-        low, high = number(value[0]), number(value[1])
-        if low is not None and high is not None:
-            return low, high
-    return None
-
-
-def _span(value: object) -> Span | None:
-    ends = interval(value)
-    return None if ends is None else Span(*ends)
-
-
-def _spans(value: object) -> tuple[Span, ...]:
-    return tuple(span for span in map(_span, listed(value)) if span is not None)

@@ -112,6 +112,8 @@ def _attempt(answer: SampledAnswer, scale: float) -> Attempt:
         verdict.append(f"no span: {visible(answer.reason, 120)}" if answer.reason else "no span")
     if answer.truncated:
         verdict.append("cut off by the length limit")
+    if answer.suspended:
+        verdict.append("suspended: the student already had it right, so the teacher was not asked")
     return Attempt(
         step=answer.step,
         track=_track(answer, annotated=False),

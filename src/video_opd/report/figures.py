@@ -24,6 +24,18 @@ _MANY = 30
 """From here on the eye wants a smoothed line, and dots run into one another."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A picture with what to think of it."""
+
+    heading: str
+    image: Markup
+    reading: str
+    """What this run's numbers say."""
+    caption: str
+    """What good looks like, and what to do if it does not look like that."""
+
+
 class Rule(NamedTuple):
     """A horizontal line to compare with."""
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from video_opd.report.contents import Evaluation, RunContents, number
+from video_opd.report.contents import Evaluation, RunContents
 from video_opd.report.tables import Cell, Row, Table
+from video_opd.report.values import number
 
 METRICS = {"miou": "mIoU", "r1@0.3": "R1@0.3", "r1@0.5": "R1@0.5", "r1@0.7": "R1@0.7", "format_rate": "names a span"}
 
@@ -20,7 +23,8 @@ class Standing:
     """The student that had not taken a step."""
     after: Evaluation | None = None
     """The student at the end, or as far as it has come."""
-    teacher: Evaluation | None = None
+    teachers: tuple[Evaluation, ...] = ()
+    """One, `teacher`, or several, `teacher-1`, `teacher-2` …"""
     curve: tuple[Evaluation, ...] = ()
     """The student's by step, one a step, on whichever set of queries was asked most often while training."""
 
@@ -29,21 +33,21 @@ class Standing:
         """Sort evaluations into their parts. Those on other queries are not comparable, and left out."""
         named = {evaluation.name: evaluation for evaluation in evaluations}
         students = [
-            evaluation for evaluation in evaluations if evaluation.name != "teacher" and evaluation.step is not None
+            evaluation for evaluation in evaluations if not _is_teacher(evaluation) and evaluation.step is not None
         ]
+        teachers = sorted(filter(_is_teacher, evaluations), key=lambda found: (len(found.name), found.name))
         newest = named.get("student-after") or max(students, key=lambda student: student.step or 0, default=None)
         if newest is None:
-            return cls(teacher=named.get("teacher"))
+            return cls(teachers=tuple(teachers))
         comparable = [
             found for found in evaluations if (found.split, found.num_queries) == (newest.split, newest.num_queries)
         ]
         curve = _longest_curve(students)
         at_start = named.get("student-before") or next((s for s in comparable if s in students and s.step == 0), None)
-        teacher = named.get("teacher")
         return cls(
             before=at_start if at_start in comparable else None,
             after=newest if newest is not at_start else None,
-            teacher=teacher if teacher in comparable else None,
+            teachers=tuple(teacher for teacher in teachers if teacher in comparable),
             curve=curve,
         )
 
@@ -53,9 +57,14 @@ class Standing:
         return bool(self.curve) and all(_queries(known) == _queries(self.curve[-1]) for known in self.known)
 
     @property
+    def teacher(self) -> Evaluation | None:
+        """The best of them."""
+        return max(self.teachers, key=lambda teacher: teacher.miou, default=None)
+
+    @property
     def known(self) -> list[Evaluation]:
-        """Whichever of before, after, teacher there are."""
-        return [evaluation for evaluation in (self.before, self.after, self.teacher) if evaluation is not None]
+        """Whichever of before, after, teachers there are."""
+        return [each for each in (self.before, self.after, *self.teachers) if each is not None]
 
     @property
     def floor(self) -> float | None:
@@ -66,6 +75,10 @@ class Standing:
     def convention(self) -> dict[str, str]:
         """How the numbers were computed."""
         return next((found.convention for found in self.known if found.convention), {})
+
+
+def _is_teacher(evaluation: Evaluation) -> bool:
+    return re.fullmatch(r"teacher(-[0-9]+)?", evaluation.name) is not None
 
 
 def _queries(evaluation: Evaluation) -> tuple[str | None, int | None]:
@@ -108,7 +121,7 @@ def duration(seconds: float) -> str:
 
 def headline(contents: RunContents, standing: Standing) -> str:
     """The run in one sentence."""
-    before, after, teacher = standing.before, standing.after, standing.teacher
+    before, after = standing.before, standing.after
     so_far = "no step has been taken yet"
     if contents.rows:
         so_far = f"{_steps(contents.rows[-1]['step'])} so far, in {duration(elapsed(contents))}"
@@ -124,9 +137,19 @@ def headline(contents: RunContents, standing: Standing) -> str:
     else:
         opening = "" if contents.rows else "This run has only just begun: "
         return f"{opening}{so_far}, and nothing has been evaluated."
-    if teacher is not None:
-        sentence += f"; its teacher stands at {teacher.miou:.2f}"
-    return sentence + "."
+    return sentence + _beside(standing.teachers) + "."
+
+
+def _beside(teachers: Sequence[Evaluation]) -> str:
+    """Where the teachers stand, to end a sentence with."""
+    mious = [f"{teacher.miou:.2f}" for teacher in teachers]
+    if not mious:
+        return ""
+    if len(mious) == 1:
+        return f"; its teacher stands at {mious[0]}"
+    if len(mious) == 2:
+        return f"; its teachers stand at {mious[0]} and {mious[1]}"
+    return f"; its {len(mious)} teachers stand between {min(mious)} and {max(mious)}"
 
 
 def _steps(count: int) -> str:
@@ -162,7 +185,8 @@ def _on_the_gain(standing: Standing) -> list[str]:
     said = []
     if teacher is not None and before.miou < min(teacher.miou, after.miou):
         closed = 100 * (after.miou - before.miou) / (teacher.miou - before.miou)
-        said.append(f"It closed {closed:.0f} % of the distance to its teacher.")
+        best = "best " if len(standing.teachers) > 1 else ""
+        said.append(f"It closed {closed:.0f} % of the distance to its {best}teacher.")
     if "miou" in before.intervals and "miou" in after.intervals:
         (low, high), (other_low, other_high) = before.intervals["miou"], after.intervals["miou"]
         if low <= other_high and other_low <= high:
@@ -208,7 +232,7 @@ def score_table(standing: Standing) -> ScoreTable | None:
     for who, evaluation in (
         ("Student before", standing.before),
         ("Student after", standing.after),
-        ("Teacher", standing.teacher),
+        *((teacher.name.capitalize().replace("-", " "), teacher) for teacher in standing.teachers),
     ):
         if evaluation is not None:
             note = "" if evaluation.step is None else f"step {evaluation.step}"

@@ -1,0 +1,73 @@
+"""Where the time goes: the parts of it, what they are called, and the colour of each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from video_opd.report.values import mapping, number
+
+SELECT = "select"
+"""Scoring models for a curriculum."""
+_BATCH = ("decode", "read", "answer", "teacher", "score", "backward", "step")
+"""In the order in which a batch goes through them; the place of each is the number of its colour."""
+_REST = 7
+"""The colour of what no phase claims."""
+_NAMES = {SELECT: "select examples"}
+_COLOURS = {name: colour for colour, name in enumerate(_BATCH)} | {SELECT: 8}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """A part of the time."""
+
+    name: str
+    """As it is called on the page."""
+    colour: int
+    seconds: float = 0.0
+    share: float = 0.0
+    """Of the whole, 0 to 1."""
+
+
+def in_order(names: Collection[str]) -> list[str]:
+    """Phases as they follow one another; those that nobody knows come last."""
+    known = [name for name in (SELECT, *_BATCH) if name in names]
+    return known + [name for name in names if name not in _COLOURS]
+
+
+def name_of(phase: str) -> str:
+    """What it is called on the page."""
+    return _NAMES.get(phase, phase)
+
+
+def colours(phases: Sequence[str]) -> list[int]:
+    """A phase looks the same wherever it is shown; those that nobody knows take what is left, the palest first."""
+    free = [colour for colour in range(_REST, -1, -1) if colour not in {_COLOURS.get(name) for name in phases}]
+    strangers = [name for name in phases if name not in _COLOURS]
+    return [_COLOURS[name] if name in _COLOURS else (free or [_REST])[strangers.index(name) % max(len(free), 1)]
+            for name in phases]  # fmt: skip
+
+
+def time_by_phase(rows: Sequence[Mapping[str, object]], *, elapsed: float, selecting: float) -> list[Phase]:
+    """Seconds per phase over all steps, with what the clock saw and no phase claims.
+
+    Args:
+        elapsed: seconds of training.
+        selecting: seconds of scoring models for the selections, which are no part of training.
+    """
+    seconds: dict[str, float] = {}
+    for row in rows:
+        for name, value in mapping(row.get("seconds_by_phase")).items():
+            seconds[name] = seconds.get(name, 0.0) + max(number(value) or 0.0, 0.0)
+    if not any(seconds.values()):
+        return []
+    unclaimed = elapsed - sum(seconds.values())
+    if unclaimed > 0.01 * sum(seconds.values()):
+        seconds["anything else"] = unclaimed
+    if selecting > 0:
+        seconds[SELECT] = seconds.get(SELECT, 0.0) + selecting
+    names, whole = in_order(seconds), sum(seconds.values())
+    return [
+        Phase(name=name_of(name), colour=colour, seconds=seconds[name], share=seconds[name] / whole)
+        for name, colour in zip(names, colours(names), strict=True)
+    ]
