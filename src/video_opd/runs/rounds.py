@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from video_opd.errors import DataError
 from video_opd.runs.durable import write_durably
 
 _FACTS = "selection-facts.json"
@@ -22,9 +23,23 @@ def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 def read_facts(rounds: Path) -> list[dict[str, Any]]:
-    """What is known of every round's selection, by round; none where a run trains on what it is given."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in rounds.glob(f"*/{_FACTS}")]
-    return sorted(found, key=lambda facts: int(facts["round"]))
+    """What is known of every round's selection, by round; none where a run trains on what it is given.
+
+    Raises:
+        DataError: a file that was damaged.
+    """
+    found = []
+    for path in rounds.glob(f"*/{_FACTS}"):
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            found.append((int(facts["round"]), facts))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path} is damaged",
+                reason=f"{type(error).__name__}: {error}",
+                remedy="restore it from a copy, or train again into another folder with --out",
+            ) from error
+    return [facts for _, facts in sorted(found, key=lambda pair: pair[0])]
 
 
 def cost_of_selection(rounds: Path, clock: str) -> dict[int, float]:
