@@ -49,6 +49,15 @@ def test_bbds_by_hand():
     assert set(chosen("bbds", 8)) == {"i", "j", "g", "h", "f", "d", "e", "a"}
 
 
+def test_bbds_gives_the_odd_ones_to_the_lowest_buckets():
+    """Ten gaps in each fifth: 13 are 3 + 3 + 3 + 2 + 2, from the lowest bucket on."""
+    gaps = {f"{bucket}{place}": (bucket + (place + 0.5) / 10) / 5 for bucket in range(5) for place in range(10)}
+    sigma = {id: 1 - gap for id, gap in gaps.items()}
+    ids = select(dict.fromkeys(gaps, 1.0), sigma, strategy="bbds", count=13, threshold=None, seed=0).ids
+    assert [sum(id.startswith(str(bucket)) for id in ids) for bucket in range(5)] == [3, 3, 3, 2, 2]
+    assert {id for id in ids if id[0] == "4"} == {"49", "40"}  # evenly spaced: first and last
+
+
 def test_half_and_half_by_hand():
     ids = chosen("half-and-half", 4)
     assert ids[:2] == ["a", "b"]
