@@ -177,6 +177,7 @@ def main() -> None:
             found=found,
             in_short="\n".join(f"- {sentence}" for sentence in found.in_short(measured)),
             parts={name: scores(found, name, PARTS) for name in ("main", "weak-teacher", "heavy-noise", "student-1")},
+            more_seeds=scores(found, "more-seeds", (*PARTS, "3 x filter+gap")),
             strategies=scores(found, "main", STRATEGIES),
             weak_agreement=scores(found, "weak-teacher", ("filter", "agreement")),
             heavy_agreement=scores(found, "heavy-noise", ("filter", "agreement")),

@@ -40,6 +40,11 @@ class Findings:
         """Mean over seeds, on the test set."""
         return float(self.methods(study)[name]["test_miou"]["mean"])
 
+    def teacher(self, study: str) -> str:
+        """The teacher's mIoU on the test set."""
+        teacher = (self.studies.get(study) or {}).get("teacher")
+        return f"{teacher['scores']['miou']:.2f} mIoU" if teacher else "not run"
+
     def facts(self, study: str, name: str) -> Results:
         """Of the first round's selection of the first seed; empty where nothing was selected."""
         runs = self.methods(study).get(name, {}).get("runs", ())
@@ -83,14 +88,17 @@ class Findings:
     def in_short(self, measured: Results) -> list[str]:
         """One sentence a question; what has not been run is not spoken of."""
         said = [
-            self._told("**Does selecting pay?** Teacher 0.97", "main",
+            self._told(f"**Does selecting pay?** Teacher right nearly always ({self.teacher('main')})", "main",
                        [("filter", "whole-pool"), ("gap", "whole-pool"), ("filter+gap", "whole-pool")]),
-            self._told("**With a teacher that is right less often**", "weak-teacher",
+            self._told(f"**With a teacher that is right less often** ({self.teacher('weak-teacher')})", "weak-teacher",
                        [("filter", "whole-pool"), ("gap", "whole-pool"), ("filter+gap", "whole-pool"),
                         ("filter", "filter+gap"), ("agreement", "whole-pool")]),
             self._told("**And labels that are wrong more often than not**", "heavy-noise",
                        [("filter", "whole-pool"), ("filter+gap", "whole-pool"), ("agreement", "whole-pool"),
                         ("agreement", "filter")]),
+            self._told("**With eight other seeds**", "more-seeds",
+                       [("filter", "whole-pool"), ("filter+gap", "whole-pool"), ("3 x filter+gap", "whole-pool"),
+                        ("filter+gap", "filter"), ("3 x filter+gap", "filter")]),
             self._told("**The paper's ranking against others behind the same filter**", "main",
                        [("filter+gap", "filter"), ("filter+half-and-half", "filter"), ("filter+reverse-kl", "filter"),
                         ("filter+dsus", "filter"), ("filter+bbds", "filter"), ("filter+gwds", "filter")]),
@@ -110,6 +118,29 @@ class Findings:
             self._told("**The prefix cut**", "prefix", [("long answers, cut", "long answers")]),
         ]  # fmt: skip
         return [sentence for sentence in said if sentence]
+
+    def against_whole_pool(self) -> str:
+        """Which curricula are clearly ahead of training on the whole pool, and which clearly behind, in any study."""
+        ahead, behind, alike = [], [], 0
+        for study in ("main", "more-seeds", "weak-teacher", "heavy-noise", "student-1"):
+            for name in self.methods(study):
+                difference = self.difference(study, name, "whole-pool")
+                if difference is None or name == "whole-pool" or "singly" in name:
+                    continue
+                mean, reach = difference
+                told = f"{name} in {study} ({mean:+.3f} ± {reach:.3f})"
+                if mean > reach:
+                    ahead.append(told)
+                elif mean < -reach:
+                    behind.append(told)
+                else:
+                    alike += 1
+        num_all = alike + len(ahead) + len(behind)
+        return (
+            f"Clearly ahead of the whole pool: {', '.join(ahead) or 'none'}. Clearly behind it: "
+            f"{', '.join(behind) or 'none'}. Not to be told from it: {alike} of {num_all}. (One in twenty comes out clear "
+            "by chance.)"
+        )
 
     def _told(self, question: str, study: str, pairs: Sequence[tuple[str, str]]) -> str | None:
         relations = [told for one, other in pairs if (told := self.relation(study, one, other))]

@@ -91,6 +91,12 @@ def studies(out: Path) -> dict[str, Study]:
             | COUPLED
             | {"whole-pool, singly": WHOLE_POOL | SINGLY, "gate, singly": GATE | SINGLY}
         ),
+        "more-seeds": Study(
+            methods={
+                name: (PARTS | THREE_ROUNDS)[name] for name in ("whole-pool", "filter", "filter+gap", "3 x filter+gap")
+            },
+            seeds=tuple(range(3, 11)),
+        ),
         "weak-teacher": Study(methods=weak_methods, teacher=model("teacher-c")),
         "heavy-noise": Study(
             methods={
