@@ -138,8 +138,8 @@ class Findings:
         num_all = alike + len(ahead) + len(behind)
         return (
             f"Clearly ahead of the whole pool: {', '.join(ahead) or 'none'}. Clearly behind it: "
-            f"{', '.join(behind) or 'none'}. Not to be told from it: {alike} of {num_all}. (One in twenty comes out clear "
-            "by chance.)"
+            f"{', '.join(behind) or 'none'}. Not to be told from it: {alike} of {num_all}. (One in twenty comes out "
+            "clear by chance.)"
         )
 
     def _told(self, question: str, study: str, pairs: Sequence[tuple[str, str]]) -> str | None:
