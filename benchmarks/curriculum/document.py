@@ -62,9 +62,15 @@ def shift(found: Findings) -> str:
         if facts:
             pool, kept = facts["pool"], facts["kept"]
             rows.append(
-                [name, *(f"{pool[key]:.2f} -> {kept[key]:.2f}" for key in ("start_s", "length_s", "duration_s"))]
+                [
+                    name,
+                    *(
+                        f"{pool[key]:.2f} -> {kept[key]:.2f}"
+                        for key in ("start_s", "start_share", "length_s", "duration_s")
+                    ),
+                ]
             )
-    head = ["pool -> chosen, mean of", "start, s", "length, s", "duration of the video, s"]
+    head = ["pool -> chosen, mean of", "start, s", "start / duration", "length, s", "duration of the video, s"]
     return table(head, rows) if rows else "Not run."
 
 

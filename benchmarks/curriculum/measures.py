@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from studies import COUNT
 
 from video_opd.curriculum import ScoredExample, split_half_reliability
 from video_opd.data.manifest import read_manifest
-from video_opd.grounding import best_iou, temporal_iou
+from video_opd.grounding import best_iou
 from video_opd.scores import ScoreFile, read_scores
 from video_opd.vocabulary import Span
 
@@ -31,12 +32,12 @@ def luck(student: ScoreFile, teacher: ScoreFile, threshold: float = 0.7) -> list
     """By draws of the student: how the ranking by tau - sigma holds against draws that it has not seen.
 
     `excess_seen` is the mean gap of the chosen above that of all, by the draws that chose them; `excess_fresh` by
-    others. What is missing of it was luck.
+    others, of student and teacher. What is missing of it was luck.
     """
     tau = {id: _mean(_draws(row)[:4]) for id, row in teacher.scored.items()}
     ids = [id for id in student.scored if tau[id] >= threshold]
     draws = {id: _draws(student.rows[id]) for id in ids}
-    fresh = {id: tau[id] - _mean(draws[id][-NUM_FRESH:]) for id in ids}
+    fresh = {id: _mean(_draws(teacher.rows[id])[-NUM_FRESH:]) - _mean(draws[id][-NUM_FRESH:]) for id in ids}
     found = []
     for count in NUM_DRAWS:
         seen = {id: tau[id] - _mean(draws[id][:count]) for id in ids}
@@ -69,7 +70,7 @@ def thresholds(out: Path, teacher: ScoreFile, pool: str) -> list[dict[str, Any]]
     teacher_right = {id: _iou(row.answers[0].span, truth[id]) >= RIGHT for id, row in rows.items()}
     signals = {
         "annotation": {id: _mean([_iou(a.span, (label[id],)) for a in row.answers[:4]]) for id, row in rows.items()},
-        "agreement": {id: _agreement([a.span for a in row.answers[:4]]) for id, row in rows.items()},
+        "agreement": {id: replace(row, answers=row.answers[:4]).agreement for id, row in rows.items()},
     }
     found = []
     for name, signal in signals.items():
@@ -110,13 +111,7 @@ def _draws(row: ScoredExample) -> list[float]:
 
 
 def _with_draws(row: ScoredExample, count: int) -> ScoredExample:
-    drawn = tuple(answer for answer in row.answers if answer.sampled)[:count]
-    return ScoredExample(id=row.id, spans=row.spans, duration=row.duration, source=row.source, answers=drawn)
-
-
-def _agreement(spans: Sequence[Span | None]) -> float:
-    pairs = [(one, other) for place, one in enumerate(spans) for other in spans[place + 1 :]]
-    return _mean([temporal_iou(one, other) if one and other else 0.0 for one, other in pairs])
+    return replace(row, answers=tuple(answer for answer in row.answers if answer.sampled)[:count])
 
 
 def _iou(span: Span | None, truth: Sequence[Span]) -> float:

@@ -30,7 +30,7 @@ from video_opd.evaluation.side_questions import ask
 from video_opd.grounding import write_predictions
 from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, surprise_at_wording
 from video_opd.policy.load import Policy
-from video_opd.recipe import Recipe
+from video_opd.recipe import Recipe, ScoringSettings
 from video_opd.report import write_report
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.durable import write_durably
@@ -49,6 +49,13 @@ MAY_CHANGE = frozenset(
 )
 """Keys that may differ when a run goes on: they change when it stops and how fast it is, not what it learns. (Threads
 are not among them: sums come out in another order, and the weights differ in their last bits.)"""
+
+
+def may_change(recipe: Recipe) -> frozenset[str]:
+    """`MAY_CHANGE`, less what a curriculum that scores is sensitive to: answers are written in batches of that size,
+    padding changes last bits, and a draw may hang on them."""
+    scores = isinstance(recipe.curriculum, ScoringSettings)
+    return MAY_CHANGE - {"compute.evaluation_batch_size"} if scores else MAY_CHANGE
 
 
 @dataclass(kw_only=True)
@@ -99,7 +106,7 @@ def run_recipe(
     refuse_early(recipe)
     prepare_compute(recipe.compute)
     with RunDirectory.create_or_resume(
-        out, recipe_toml=recipe.to_toml(), environment=environment(), ignore_keys=MAY_CHANGE
+        out, recipe_toml=recipe.to_toml(), environment=environment(), ignore_keys=may_change(recipe)
     ) as run:
         if to_be_rendered(recipe):
             say(console, "rendering the tiny world's clips")

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from video_opd.curriculum import ScoredAnswer, ScoredExample, profile, reliability_of_gap, split_half_reliability
+from video_opd.curriculum import (
+    ScoredAnswer,
+    ScoredExample,
+    error_variance,
+    profile,
+    reliability_of_gap,
+    split_half_reliability,
+)
 from video_opd.vocabulary import Span
 
 FIRST, MIDDLE = Span(0, 1), Span(2, 4)
@@ -39,7 +46,7 @@ def test_reverse_kl_is_summed_along_the_answer_or_per_token():
     assert row("a", answer(0)).reverse_kl() is None
 
 
-@pytest.mark.parametrize("draws", [2, 4, 7])
+@pytest.mark.parametrize("draws", [2, 3, 4, 7])
 def test_split_half_reliability_is_that_of_the_mean(draws):
     """True scores of variance 1, errors of variance 4: the mean of n draws has reliability 1 / (1 + 4 / n)."""
     rng = np.random.default_rng(draws)
@@ -65,11 +72,22 @@ def test_reliability_of_a_gap_counts_both_errors():
     true = rng.normal(0, 1, (2, 20000))
     errors = np.array([[0.5], [2.0]]) ** 0.5 * rng.normal(0, 1, true.shape)
     seen = true + errors
-    tau, sigma = ({f"e{i}": float(x) for i, x in enumerate(values)} for values in seen)
-    assert reliability_of_gap(tau, sigma, 1 / 1.5, 1 / 3) == pytest.approx(2 / 4.5, abs=0.02)
-    assert reliability_of_gap(tau, sigma, None, 1 / 3) == pytest.approx(2.5 / 4.5, abs=0.02)  # tau taken as exact
-    assert reliability_of_gap({"a": 1.0}, {"a": 0.0}, None, 1.0) is None
-    assert reliability_of_gap(dict.fromkeys("ab", 1.0), dict.fromkeys("ab", 0.0), None, 1.0) is None
+    gaps = (seen[0] - seen[1]).tolist()
+    assert reliability_of_gap(gaps, 0.5, 2.0) == pytest.approx(2 / 4.5, abs=0.02)
+    assert reliability_of_gap(gaps, None, 2.0) == pytest.approx(2.5 / 4.5, abs=0.02)  # tau taken as exact
+    assert reliability_of_gap(gaps, 5.0, 5.0) == 0.0
+    assert reliability_of_gap([1.0], None, 1.0) is None
+    assert reliability_of_gap([1.0, 1.0], None, 1.0) is None
+
+
+def test_the_error_variance_is_that_of_the_mean():
+    rng = np.random.default_rng(1)
+    rows = [
+        row(f"e{i}", *(answer(float(x)) for x in value + rng.normal(0, 2, 4)))
+        for i, value in enumerate(rng.normal(0, 1, 6000))
+    ]
+    assert error_variance(rows) == pytest.approx(4 / 4, rel=0.1)
+    assert error_variance([row("a", answer(0.3)), row("b", answer(0.9))]) is None
 
 
 def test_a_profile_says_where_how_long_and_whence():

@@ -40,7 +40,7 @@ def facts(round: int, **changes: Any) -> dict[str, Any]:
         "kept": profile(10.0 if round == 1 else 9.0, 0.25 if round == 1 else 0.49),
         "reliability_of_teacher": 0.8,
         "reliability_of_student": 0.4,
-        "reliability_of_gap": 0.31 if round == 1 else 0.72,
+        "reliability_of_ranking": 0.31 if round == 1 else 0.72,
         "warnings": [NOISE] if round == 1 else [],
         "cost": {"student": {"seconds": 3.0, "cpu_seconds": 2.5, "num_scored": 5}}
         | ({"teacher": {"seconds": 24.0, "cpu_seconds": 20.0, "num_scored": 7}} if round == 1 else {}),
@@ -301,12 +301,12 @@ def test_one_model_alone_has_a_picture_of_its_own(run: Path) -> None:
 
 
 def test_anchors_and_frontier_are_counted_apart_and_what_was_saved_is_said(run: Path) -> None:
-    write_round(run, 1, kinds={"anchor": 1, "frontier": 1})
+    write_round(run, 1, kinds={"anchor": 1, "frontier": 1}, reliability_of_ranking=0.4)
     rows = [counted(step, *counts) for step, counts in ((1, (12, 4, 2)), (2, (8, 8, 3)), (3, (0, 16, 0)))]
     write_lines(run / "metrics.jsonl", rows)
     text = text_of(page_of(run))
     assert "Round 1 from step 1 10 3 5 2 1 anchor 1 frontier" in text
-    assert "0.100 0.40 mostly noise" in text  # of the student: kinds are told apart by it alone
+    assert "0.100 0.40 mostly noise" in text
     assert "Anchors Anchors" not in text
     assert "Trained on 2 times, 2 of them after a suspension; suspended 3 times." in text
     assert "Trained on 18 times, 3 of them after a suspension; suspended 25 times." in text

@@ -49,18 +49,36 @@ def student(answers: int = 4, *, signal: float = 0.0, kl: bool = False, seed: in
 def test_a_ranking_of_luck_is_warned_about_and_a_good_one_is_not():
     noise = choose(right(), student(), RULE, 0)
     assert any("mostly noise" in warning for warning in noise.warnings)
-    assert noise.facts["reliability_of_gap"] < 0.5
+    assert noise.facts["reliability_of_ranking"] < 0.5
     clear = choose(right(), student(signal=0.9), RULE, 0)
     assert clear.warnings == ()
-    assert clear.facts["reliability_of_gap"] > 0.9
+    assert clear.facts["reliability_of_ranking"] > 0.9
     assert choose(right(), student(), replace(RULE, strategy="random"), 0).warnings == ()  # luck decides nothing
 
 
 def test_one_answer_an_example_is_warned_about():
     (warning,) = choose(right(), student(answers=1), RULE, 0).warnings
-    assert "1 answer an example" in warning
+    assert "0 draws an example" in warning
     same = choose(right(), replace(right(), name="again"), replace(RULE, strategy="random"), 0)
     assert "same model" in same.warnings[0]
+
+
+def test_other_rankings_are_held_to_the_same():
+    for rule in (replace(RULE, strategy="difficulty"), replace(RULE, disagreement="reverse-kl")):
+        choice = choose(right(), student(kl=True), rule, 0)
+        known = choice.facts["reliability_of_ranking"]
+        assert bool(choice.warnings) == (known is not None and known < 0.5)
+    luck = choose_candidates(right(), student(), CandidateRule(num_anchors=2, num_frontier=2), 0)
+    assert "the student's IoU, is mostly noise" in luck.warnings[0]
+
+
+def test_who_the_student_could_not_be_scored_on_leaves_with_the_reason():
+    rows = dict(student(signal=0.9).rows)
+    rows["e07"] = replace(rows["e07"], answers=(), unscored="its video is gone")
+    choice = choose(right(), replace(student(signal=0.9), rows=rows), RULE, 0)
+    assert choice.selection.why["e07"] == "not scored: by the student: its video is gone"
+    assert choice.facts["num_unscored"] == 1
+    assert len(choice.selection.ids) == 10
 
 
 def test_the_facts_count_and_compare():
@@ -146,5 +164,6 @@ def test_a_file_that_is_no_selection_is_refused(tmp_path, content, message):
 
 
 def test_lines_without_an_order_are_taken_as_they_stand(tmp_path):
-    (tmp_path / "s").write_text('{"id": "b", "kept": true}\n{"id": "a", "kept": true}\n')
+    """Written by hand, so without a line break at the end, perhaps."""
+    (tmp_path / "s").write_text('{"id": "b", "kept": true}\n{"id": "a", "kept": true}')
     assert read_selection(tmp_path / "s", {"a", "b"}).ids == ("b", "a")

@@ -10,7 +10,8 @@ import pytest
 from video_opd.curriculum import ScoredAnswer, ScoredExample
 from video_opd.errors import DataError
 from video_opd.scores import ScoreFile, ScoreHeader, read_scores, write_scores
-from video_opd.scores.score_file import row_of, sha256_together, together
+from video_opd.scores.rows import row_of
+from video_opd.scores.score_file import sha256_together, together
 from video_opd.vocabulary import Span
 
 HEADER = ScoreHeader(
@@ -130,8 +131,8 @@ def test_another_file_is_refused(tmp_path, content):
 def test_several_teachers_speak_as_one():
     one = ScoreFile(header=HEADER, rows={row.id: row for row in ROWS[:2]}, seconds=1.0)
     other = ScoreFile(header=replace(HEADER, model="n", model_sha256="n"), rows={"e1": example(1, 1.0)}, seconds=2.0)
-    both = together([one, other])
+    both = together([one, other], ["model", "n"])
     assert both.rows["e1"].answers == ROWS[1].answers + example(1, 1.0).answers
     assert both.seconds == 3.0
     assert both.header.model_sha256 == sha256_together(["model", "n"]) != "model"
-    assert together([one]) is one
+    assert together([one], ["model"]) is one

@@ -90,7 +90,7 @@ def test_scores_of_other_weights_are_put_aside_and_never_used(ran, tmp_path, cap
     with caplog.at_level(logging.WARNING):
         run = ran("run")
     assert "no longer valid" in caplog.text
-    assert (folder / "teacher-scores.of-other-weights.jsonl").exists()
+    assert (folder / "teacher-scores.stale-1.jsonl").exists()
     assert scored(run / "rounds" / "teacher-scores.jsonl") == scored(tmp_path / "seed/rounds/teacher-scores.jsonl")
 
 

@@ -41,6 +41,12 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
             reason="the distance to a teacher is taken along drawn answers",
             remedy="give --answers 2 or more, and --top-k sampled",
         )
+    if arguments.skip_below is not None and arguments.top_k == "beam":
+        raise ConfigurationError(
+            "--skip-below with --top-k beam",
+            reason="it spares draws, and a beam search makes none",
+            remedy="leave one of them out",
+        )
     require_writable(arguments.out)
 
     from video_opd.assemble import how_asked, require_common_tokens
@@ -136,7 +142,8 @@ def select(arguments: argparse.Namespace, _: Overrides) -> int:
             raise ConfigurationError(
                 f"--strategy {rule.strategy} with --threshold {arguments.threshold:g}",
                 reason=f"it needs the {name}'s scores",
-                remedy=f"give them with --{name}; `video-opd score` writes them",
+                remedy=f"give them with --{name}; `video-opd score` writes them"
+                + ("" if name == "student" or rule.ranks_by_gap_in_iou else ", or give --threshold 0 for no filter"),
             )
     if not (arguments.teacher or arguments.student):
         raise ConfigurationError("no scores", reason="there is nothing to select from", remedy="give --teacher SCORES")
@@ -174,12 +181,11 @@ def _race(arguments: argparse.Namespace, examples: list[Example]) -> Race | None
 
 
 def _refuse_other_scores(out: Path, header: ScoreHeader) -> None:
-    from video_opd.scores import read_scores
-    from video_opd.scores.score_file import difference
+    from video_opd.scores.score_file import difference, read_header
 
     if not out.exists() or out.stat().st_size == 0:
         return
-    found = read_scores(out, partial=True).header
+    found = read_header(out)
     if found.identity != header.identity or found.shard != header.shard:
         raise DataError(
             f"{out} holds other scores already",

@@ -23,7 +23,7 @@ from video_opd.recipe.comparison import ComparisonRecipe, recipe_of
 from video_opd.report import write_comparison_report
 from video_opd.runs.directory import RunDirectory, RunInUse
 from video_opd.runs.durable import write_durably
-from video_opd.session import MAY_CHANGE, Shared, run_recipe, say
+from video_opd.session import Shared, may_change, run_recipe, say
 
 SECONDS_BETWEEN_LOOKS = 5.0
 """At a run that another process holds."""
@@ -149,7 +149,7 @@ def _do(comparison: Comparison, run: Run, recipe: Recipe) -> None:
     """One run; a finished one is only held against its recipe."""
     if run.is_finished:
         with RunDirectory.create_or_resume(
-            run.folder, recipe_toml=recipe.to_toml(), environment=environment(), ignore_keys=MAY_CHANGE
+            run.folder, recipe_toml=recipe.to_toml(), environment=environment(), ignore_keys=may_change(recipe)
         ):
             pass
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -36,6 +36,11 @@ class ScoredAnswer:
     """Drawn from the policy; else the most probable one, or one of the most probable."""
     reverse_kl: float | None = None
     """KL(student || teacher) summed over the states of the answer, in nats, where a teacher was asked."""
+
+    def kl(self, *, per_token: bool) -> float:
+        """The reverse KL, summed or per token; of an answer that a teacher was asked about."""
+        assert self.reverse_kl is not None
+        return self.reverse_kl / (self.num_tokens if per_token else 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,55 +75,58 @@ class ScoredExample:
     def reverse_kl(self, *, per_token: bool = False) -> float | None:
         """Mean over its sampled answers of the reverse KL along each, summed as in section 3.2, or per token, which
         does not grow with the length; None where no teacher was asked."""
-        known = [answer for answer in self.answers if answer.reverse_kl is not None]
-        if not known:
-            return None
-        values = ((answer.reverse_kl or 0.0) / (answer.num_tokens if per_token else 1) for answer in known)
-        return statistics.fmean(values)
+        known = [answer.kl(per_token=per_token) for answer in self.answers if answer.reverse_kl is not None]
+        return statistics.fmean(known) if known else None
 
 
-def split_half_reliability(rows: Iterable[ScoredExample]) -> float | None:
-    """How far the mean IoU over an example's answers would come out again with other draws, 0..1.
+def iou_of(answer: ScoredAnswer) -> float:
+    """What most rankings are made of."""
+    return answer.iou
 
-    The correlation over examples between the means of one half of the sampled answers and of the other, stepped up from
-    the half to all answers drawn (Spearman-Brown). The most probable answer is not a draw and is left out.
+
+def split_half_reliability(rows: Iterable[ScoredExample], of: Callable[[ScoredAnswer], float] = iou_of) -> float | None:
+    """How far the mean over an example's sampled answers would come out again with other draws, 0..1.
+
+    The correlation over examples between the means of two halves of the draws, of an odd number all but the last,
+    stepped up from the half to all of them (Spearman-Brown). The most probable answer is not a draw and is left out.
 
     Returns:
         None where no example has two sampled answers, or all halves are alike, which leaves nothing to tell apart.
     """
     halves: list[tuple[float, float]] = []
-    sizes: list[tuple[int, int]] = []
+    times: list[float] = []
     for row in rows:
-        ious = [answer.iou for answer in row.answers if answer.sampled]
-        if len(ious) >= 2:
-            halves.append((statistics.fmean(ious[0::2]), statistics.fmean(ious[1::2])))
-            sizes.append((len(ious[1::2]), len(ious)))
+        draws = [of(answer) for answer in row.answers if answer.sampled]
+        half = len(draws) // 2
+        if half:
+            halves.append((statistics.fmean(draws[0 : 2 * half : 2]), statistics.fmean(draws[1 : 2 * half : 2])))
+            times.append(len(draws) / half)
     if len(halves) < 2 or any(len(set(half)) == 1 for half in zip(*halves, strict=True)):
         return None
     correlation = max(0.0, statistics.correlation(*map(list, zip(*halves, strict=True))))
-    times = statistics.fmean(whole for _, whole in sizes) / statistics.fmean(half for half, _ in sizes)
-    return times * correlation / (1 + (times - 1) * correlation)
+    factor = statistics.fmean(times)
+    return factor * correlation / (1 + (factor - 1) * correlation)
 
 
-def reliability_of_gap(
-    tau: Mapping[str, float], sigma: Mapping[str, float], reliability_of_tau: float | None, reliability_of_sigma: float
-) -> float | None:
-    """How reliable a ranking by `tau - sigma` is, 0..1, over the ids of both: the share of the gap's variance that is
-    not the error of either mean. None where the gaps are all alike.
+def error_variance(rows: Sequence[ScoredExample]) -> float | None:
+    """Variance, over draws, of an example's mean IoU: the part of the variance over examples that is not reliable.
+    None where that is not known."""
+    reliability = split_half_reliability(rows)
+    return None if reliability is None else (1 - reliability) * statistics.pvariance([row.mean_iou for row in rows])
+
+
+def reliability_of_gap(gaps: Sequence[float], error_of_tau: float | None, error_of_sigma: float) -> float | None:
+    """How reliable a ranking by `tau - sigma` is, 0..1: the share of the gaps' variance that is not the error of either
+    mean. None where the gaps are all alike.
 
     Args:
-        reliability_of_tau: None: taken as without error, as for one greedy answer.
+        error_of_tau: error variance; None: taken as without error, as for one greedy answer.
+        error_of_sigma: the same of the student.
     """
-    ids = [id for id in tau if id in sigma]
-    if len(ids) < 2:
-        return None
-    variance = statistics.pvariance([tau[id] - sigma[id] for id in ids])
+    variance = statistics.pvariance(gaps) if len(gaps) > 1 else 0.0
     if variance == 0:
         return None
-    error = (1 - reliability_of_sigma) * statistics.pvariance([sigma[id] for id in ids])
-    if reliability_of_tau is not None:
-        error += (1 - reliability_of_tau) * statistics.pvariance([tau[id] for id in ids])
-    return min(1.0, max(0.0, 1 - error / variance))
+    return min(1.0, max(0.0, 1 - ((error_of_tau or 0.0) + error_of_sigma) / variance))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

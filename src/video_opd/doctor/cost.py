@@ -44,10 +44,10 @@ def cost(patient: Patient, teacher: Teacher | None = None) -> Iterator[Finding]:
         verdict="ok",
     )
     if isinstance(recipe.curriculum, RoundsSettings | CouplingSettings):
-        yield _selection(patient, len(train), seconds * steps)
+        yield _selection(patient, teacher, len(train), seconds * steps)
 
 
-def _selection(patient: Patient, num_pool: int, training_s: float) -> Finding:
+def _selection(patient: Patient, teacher: Teacher | None, num_pool: int, training_s: float) -> Finding:
     """What scoring the pool will cost at most, beside the training on what is chosen from it."""
     curriculum = patient.recipe.curriculum
     assert isinstance(curriculum, RoundsSettings | CouplingSettings)
@@ -62,8 +62,8 @@ def _selection(patient: Patient, num_pool: int, training_s: float) -> Finding:
                 policy.answer(reading, count=curriculum.num_answers - 1, sampling=Sampling(max_new_tokens=limit))
         return watch.seconds["score"] / len(piece) * num_pool
 
-    asked, given = curriculum.asks_teacher, curriculum.teacher_scores is not None
-    teacher_s = seconds(patient.teacher) if asked and not given and patient.teacher is not None else 0.0
+    asked = curriculum.asks_teacher and curriculum.teacher_scores is None
+    teacher_s = sum(map(seconds, teacher.policies)) if asked and teacher is not None else 0.0
     often = curriculum.num_rounds if isinstance(curriculum, RoundsSettings) else 1
     asks_student = isinstance(curriculum, CouplingSettings) or curriculum.rule().asks_student
     student_s = often * seconds(patient.student) if asks_student else 0.0

@@ -15,9 +15,10 @@ from video_opd.methods.teachers import Teacher
 from video_opd.objectives import reverse_kl
 from video_opd.policy.load import Policy
 from video_opd.policy.reading import Reading
-from video_opd.runs.journal import Journal, read_journal
+from video_opd.runs.journal import Journal
 from video_opd.scores import ScoreFile, ScoreHeader, read_scores
-from video_opd.scores.score_file import row_of
+from video_opd.scores.rows import row_of
+from video_opd.scores.score_file import held
 from video_opd.seeds import derive_seed
 from video_opd.vocabulary import Answer, AnswerGroup, Example, Prompt, Sampling
 
@@ -84,41 +85,42 @@ class Scorer:
         Raises:
             EngineError: too many examples without a usable video.
         """
-        rows: dict[str, ScoredExample] = {}
-        with Journal(path) as journal:
+        by_id, size = {example.id: example for example in examples}, self.batch_size
+        with Journal(path) as journal, held(path):
             if path.stat().st_size == 0:
                 journal.append(header.to_row())
             before = read_scores(path, partial=True)
-            rows |= before.rows
-            self.source.set_aside |= {id: row.unscored for id, row in rows.items() if not row.answers}
-            by_id = {example.id: example for example in examples}
+            rows = dict(before.rows)
             for stage in _stages(list(by_id), race, rows, passes):
-                for start in range(0, len(stage), self.batch_size):
-                    batch = [by_id[id] for id in stage[start : start + self.batch_size]]
+                for start in range(0, len(stage), size):
+                    batch = [by_id[id] for id in stage[start : start + size]]
                     if all(example.id in rows for example in batch):
                         continue
-                    self.source.prefetch(by_id[id] for id in stage[start + self.batch_size :][: self.batch_size])
+                    self.source.prefetch(by_id[id] for id in stage[start + size : start + 2 * size])
                     self._add(batch, rows, journal)
                     on_batch(len(batch), len(by_id) - len(rows) - len(race.stopped if race else ()))
-            for id, why in (race.stopped if race else {}).items():
-                if id not in rows:
-                    rows[id] = _unscored(by_id[id], why)
-                    journal.append(row_of(rows[id]))
-            scores = read_scores(path, partial=True)  # whole by now; its other shards are no business of ours
-            if not any("summary" in row for row in read_journal(path)[-1:]):
+            given_up = race.stopped if race else {}
+            late = {id: _unscored(by_id[id], why) for id, why in given_up.items() if id not in rows}
+            if late:
+                journal.append(*(row_of(row) for row in late.values()))
+            if not before.has_summary or len(before.rows) < len(by_id):
+                scores = read_scores(path, partial=True)  # whole by now; its other shards are no business of ours
                 journal.append(scores.summary())
-        return scores
+                return scores
+        return before
 
     def _add(self, batch: Sequence[Example], rows: dict[str, ScoredExample], journal: Journal) -> None:
         """Score a batch, and write down the rows that are not there yet."""
-        began = time.perf_counter()
+        ahead = self.source.decodes_ahead
+        began, cpu_began = time.perf_counter(), time.process_time()
         prompts = self.source.prompts(batch)
-        cpu_began = time.process_time()
+        if not ahead:  # then decoding is charged at what it cost when it was done, whoever did it
+            began, cpu_began = time.perf_counter(), time.process_time()
         scored = {row.id: row for row in self._rows(prompts)} if prompts else {}
-        seconds = time.perf_counter() - began
-        cpu_seconds = time.process_time() - cpu_began
-        if not self.source.decodes_ahead:  # else it was counted while other batches were scored
-            cpu_seconds += self.source.memory.cost(batch)[1]
+        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+        if not ahead:
+            decoding = self.source.memory.cost(batch)
+            seconds, cpu_seconds = seconds + decoding[0], cpu_seconds + decoding[1]
         new = [example for example in batch if example.id not in rows]
         for example in new:
             rows[example.id] = scored.get(example.id) or _unscored(example, self.source.set_aside.get(example.id, ""))
@@ -152,14 +154,7 @@ class Scorer:
                 drawn = self.policy.answer(reading, count=asking.num_answers - 1, sampling=sampling)
                 add(drawn, sampled=True, kl=self._reverse_kl(reading, drawn))
         for prompt in prompts:
-            example = prompt.example
-            yield ScoredExample(
-                id=example.id,
-                spans=example.spans,
-                duration=example.duration,
-                source=example.source,
-                answers=tuple(answers[example.id]),
-            )
+            yield scored_example(prompt.example, answers=tuple(answers[prompt.id]))
 
     def _worth_more(self, reading: Reading, answers: Mapping[str, Sequence[ScoredAnswer]]) -> Reading:
         """The part of a reading that is worth further answers."""
@@ -189,8 +184,10 @@ def _stages(
     if race is None:
         yield ids
         return
-    while stage := race.next_stage({id: bool(row.answers) and passes(row) for id, row in rows.items()}):
+    known: dict[str, bool] = {}
+    while stage := race.next_stage(known):
         yield stage
+        known |= {id: bool(rows[id].answers) and passes(rows[id]) for id in stage}
 
 
 def _scored(answer: Answer, example: Example, *, sampled: bool, kl: float | None) -> ScoredAnswer:
@@ -214,11 +211,16 @@ def _first_span(text: str) -> Any:
 
 
 def _unscored(example: Example, why: str) -> ScoredExample:
+    return scored_example(example, answers=(), unscored=why)
+
+
+def scored_example(example: Example, *, answers: tuple[ScoredAnswer, ...], unscored: str = "") -> ScoredExample:
+    """An example with the answers to it."""
     return ScoredExample(
         id=example.id,
         spans=example.spans,
         duration=example.duration,
         source=example.source,
-        answers=(),
-        unscored=why,
+        answers=answers,
+        unscored=unscored,
     )

@@ -98,6 +98,17 @@ class RoundsSettings(ScoringSettings):
     def _parts_fit(self) -> RoundsSettings:
         if self.reliability == "agreement" and self.num_answers < 2:
             raise ValueError("curriculum.reliability = agreement needs curriculum.num_answers of at least 2")
+        if self.skip_below is not None and (self.top_k == "beam" or self.skip_below > self.threshold):
+            raise ValueError(
+                f"curriculum.skip_below = {self.skip_below:g} spares draws on examples that fail the threshold anyway; "
+                "set it to curriculum.threshold or lower, with top_k = sampled"
+            )
+        if self.strategy == "gwds" and self.disagreement != "iou":
+            raise ValueError("curriculum.strategy = gwds draws around a gap in IoU of 0.9; use disagreement = iou")
+        if self.race_enough is not None and self.race_enough < 1:
+            raise ValueError(
+                f"curriculum.race_enough = {self.race_enough:g} would leave fewer than count; give 1 or more"
+            )
         if self.reliability == "agreement" and self.skip_below is not None:
             raise ValueError(
                 "curriculum.skip_below leaves examples with one answer, and reliability = agreement compares several"
@@ -171,6 +182,11 @@ class CouplingSettings(ScoringSettings):
     def _somebody(self) -> CouplingSettings:
         if self.num_anchors + self.num_frontier == 0:
             raise ValueError("curriculum: num_anchors and num_frontier are both 0, so nothing would be trained on")
+        if self.frontier_threshold > self.anchor_threshold:
+            raise ValueError(
+                f"curriculum.frontier_threshold = {self.frontier_threshold:g} is above anchor_threshold = "
+                f"{self.anchor_threshold:g}, so an example could be both"
+            )
         return self
 
     def rule(self) -> CandidateRule:

@@ -247,6 +247,13 @@ class Recipe(Settings):
         for key in ("teacher_scores", "race", "race_enough"):
             if self.teachers and getattr(self.curriculum, key, None):
                 raise ValueError(f"curriculum.{key} speaks of one teacher, and the recipe has several")
+        answers = self.training.batch_size * getattr(self.method, "num_answers", 1)
+        recorded = self.schedule.answers_every == 1 and self.schedule.answers_kept >= answers
+        if getattr(self.curriculum, "reuse_answers", False) and not recorded:
+            raise ValueError(
+                "curriculum.reuse_answers takes scores from answers.jsonl, and not all answers are recorded there; set "
+                f"schedule.answers_every = 1 and schedule.answers_kept = {answers}"
+            )
         if self.curriculum.suspend_at is not None and self.method.writes_annotations:
             raise ValueError(
                 f"curriculum.suspend_at looks at the student's own answers, and method.name = {self.method.name} "

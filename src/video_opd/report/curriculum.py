@@ -128,7 +128,7 @@ def _score(value: float | None) -> str:
 
 def _reliability(round: Round) -> Cell:
     """Of the ranking by the gap; where kinds are told apart by the student's IoU alone, of that."""
-    reliability = round.reliability.get("student" if round.kinds else "gap")
+    reliability = round.reliability.get("ranking")
     if reliability is None:
         return Cell("")
     if reliability < MOSTLY_NOISE:

@@ -159,7 +159,7 @@ def _round(folder: Path, notices: list[str]) -> Round | None:
     if pool is not None and kept is not None:
         counted = {"pool": pool.count, "unscored": sum(reasons.values()), "kept": kept.count}
         counts |= {key: value for key, value in counted.items() if counts[key] is None}
-    reliability = {key: number(facts.get(f"reliability_of_{key}")) for key in ("gap", "teacher", "student")}
+    reliability = {key: number(facts.get(f"reliability_of_{key}")) for key in ("ranking", "teacher", "student")}
     kinds = {str(kind): number(count) for kind, count in mapping(facts.get("kinds")).items()}
     first_step = number(facts.get("first_step"))
     cost = [number(mapping(each).get("seconds")) for each in mapping(facts.get("cost")).values()]

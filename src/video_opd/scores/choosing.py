@@ -11,12 +11,11 @@ from typing import Any
 from video_opd.curriculum import (
     MOSTLY_NOISE,
     CandidateRule,
-    ScoredExample,
     Selection,
     SelectionRule,
     Verdict,
     candidates,
-    needs_gap,
+    error_variance,
     profile,
     reliability_of_gap,
     select,
@@ -43,8 +42,9 @@ def choose(teacher: ScoreFile | None, student: ScoreFile | None, rule: Selection
         ConfigurationError, DataError: as `curriculum.select`; scores of different manifests; a signal they do not hold.
     """
     require_same_manifest(teacher, student)
+    teacher = _without(teacher, student)
     disagreement = None
-    if needs_gap(rule.strategy) and rule.disagreement != "iou":
+    if rule.ranks_by_reverse_kl:
         disagreement = _reverse_kl(teacher, student, per_token=rule.disagreement == "reverse-kl-per-token")
     tau = teacher.mean_iou() if teacher else None
     sigma = _known_to(tau, student.mean_iou()) if student else None
@@ -59,7 +59,7 @@ def choose(teacher: ScoreFile | None, student: ScoreFile | None, rule: Selection
         reliability=_agreement(teacher) if rule.reliability == "agreement" and rule.threshold is not None else None,
         difficulty=rule.difficulty,
     )
-    return _as_choice(selection, teacher, student, ranked_by_gap=rule.ranks_by_gap_in_iou)
+    return _as_choice(selection, teacher, student, _luck(selection, teacher, student, rule))
 
 
 def choose_candidates(teacher: ScoreFile, student: ScoreFile, rule: CandidateRule, seed: int) -> Choice:
@@ -69,9 +69,23 @@ def choose_candidates(teacher: ScoreFile, student: ScoreFile, rule: CandidateRul
         ConfigurationError, DataError: as `curriculum.candidates`; scores of different manifests.
     """
     require_same_manifest(teacher, student)
+    teacher = _without(teacher, student) or teacher
     tau = teacher.mean_iou()
     selection = candidates(tau, _known_to(tau, student.mean_iou()), rule, seed)
-    return _as_choice(selection, teacher, student, ranked_by_gap=False)
+    luck = {"reliability_of_ranking": split_half_reliability(student.scored.values()), "ranked_by": "the student's IoU"}
+    return _as_choice(selection, teacher, student, luck)
+
+
+def _without(teacher: ScoreFile | None, student: ScoreFile | None) -> ScoreFile | None:
+    """The teacher's scores, less the examples that the student could not be scored on, with the reason."""
+    if teacher is None or student is None:
+        return teacher
+    lost = {id: why for id, why in student.unscored().items() if id in teacher.scored}
+    rows = {
+        id: replace(row, answers=(), unscored=f"by the student: {lost[id]}") if id in lost else row
+        for id, row in teacher.rows.items()
+    }
+    return replace(teacher, rows=rows)
 
 
 def _known_to(pool: Mapping[str, float] | None, values: Mapping[str, float]) -> dict[str, float]:
@@ -109,8 +123,27 @@ def _reverse_kl(teacher: ScoreFile | None, student: ScoreFile | None, *, per_tok
     return known
 
 
+def _luck(
+    selection: Selection, teacher: ScoreFile | None, student: ScoreFile | None, rule: SelectionRule
+) -> dict[str, Any]:
+    """What decides who is chosen, and how reliable that is; nothing where a draw decides."""
+    if rule.ranks_by_gap_in_iou and teacher and student:
+        errors = [error_variance(list(scores.scored.values())) for scores in (teacher, student)]
+        gaps = [teacher.rows[id].mean_iou - student.rows[id].mean_iou for id in selection.passing]
+        known = None if errors[1] is None else reliability_of_gap(gaps, errors[0], errors[1])
+        return {"reliability_of_ranking": known, "ranked_by": "the gap in IoU"}
+    if rule.ranks_by_reverse_kl and student:
+        per_token = rule.disagreement == "reverse-kl-per-token"
+        known = split_half_reliability(student.scored.values(), of=lambda a: a.kl(per_token=per_token))
+        return {"reliability_of_ranking": known, "ranked_by": "the reverse KL"}
+    if rule.strategy == "difficulty" and student:
+        known = split_half_reliability(student.scored.values())
+        return {"reliability_of_ranking": known, "ranked_by": "the student's IoU"}
+    return {}
+
+
 def _as_choice(
-    selection: Selection, teacher: ScoreFile | None, student: ScoreFile | None, *, ranked_by_gap: bool
+    selection: Selection, teacher: ScoreFile | None, student: ScoreFile | None, luck: Mapping[str, Any]
 ) -> Choice:
     """With the unscored examples at the end, and the facts."""
     pool = teacher or student
@@ -120,6 +153,7 @@ def _as_choice(
         for id, why in pool.unscored().items()
     )
     kept = [pool.rows[id] for id in selection.ids]
+    gaps = [verdict.delta for verdict in selection.verdicts if verdict.kept and verdict.delta is not None]
     facts: dict[str, Any] = {
         "num_pool": len(pool.rows),
         "num_unscored": len(unscored),
@@ -128,44 +162,28 @@ def _as_choice(
         "kinds": dict(Counter(verdict.kind for verdict in selection.verdicts if verdict.kind)),
         "pool": asdict(profile([row for row in pool.rows.values() if row.answers])),
         "kept": asdict(profile(kept)),
+        "reliability_of_teacher": teacher.split_half_reliability() if teacher else None,
+        "reliability_of_student": student.split_half_reliability() if student else None,
+        "mean_gap_of_kept": math.fsum(gaps) / len(gaps) if gaps else None,
+        "reliability_of_ranking": None,
+        "ranked_by": None,
+        **luck,
     }
     warnings: list[str] = []
     if teacher and student and teacher.header.model_sha256 == student.header.model_sha256:
         warnings.append("teacher and student are the same model: there is no gap between them but luck")
-    facts |= _reliabilities(selection, teacher, student)
-    gap = facts["reliability_of_gap"]
-    if ranked_by_gap and student is not None:
-        answers = max((len(row.answers) for row in student.scored.values()), default=0)
-        if facts["reliability_of_student"] is None:
+    known = facts["reliability_of_ranking"]
+    if luck and known is None and student is not None:
+        draws = max((sum(a.sampled for a in row.answers) for row in student.scored.values()), default=0)
+        if draws < 2:
             warnings.append(
-                f"the student was scored with {answers} answer{'s' * (answers > 1)} an example, so nobody knows how "
-                "much of the ranking is luck: score it with --answers 4 or more"
+                f"the student was scored with {draws} draw{'s' * (draws != 1)} an example, so nobody knows how much of "
+                f"{facts['ranked_by']} is luck: score it with --answers 4 or more, --top-k sampled"
             )
-        elif gap is not None and gap < MOSTLY_NOISE:
-            warnings.append(
-                "the ranking is mostly noise: another draw of answers would rank otherwise (reliability "
-                f"{gap:.2f} of 1). Score with more --answers, or take strategy random after the filter"
-            )
+    elif luck and known is not None and known < MOSTLY_NOISE:
+        warnings.append(
+            f"what decides here, {facts['ranked_by']}, is mostly noise: other draws would choose otherwise "
+            f"(reliability {known:.2f} of 1). Score with more --answers, or take strategy random after the filter"
+        )
     selection = replace(selection, verdicts=selection.verdicts + unscored)
     return Choice(selection=selection, facts=facts, warnings=tuple(warnings))
-
-
-def _reliabilities(selection: Selection, teacher: ScoreFile | None, student: ScoreFile | None) -> dict[str, Any]:
-    """Of tau, sigma and their gap over the examples that were chosen from."""
-
-    def rows(scores: ScoreFile | None) -> list[ScoredExample]:
-        scored = scores.scored if scores else {}
-        return [scored[id] for id in selection.passing if id in scored]
-
-    tau, sigma = split_half_reliability(rows(teacher)), split_half_reliability(rows(student))
-    gap = None
-    if sigma is not None:
-        means = [{row.id: row.mean_iou for row in rows(scores)} for scores in (teacher, student)]
-        gap = reliability_of_gap(means[0], means[1], tau, sigma)
-    gaps = [verdict.delta for verdict in selection.verdicts if verdict.kept and verdict.delta is not None]
-    return {
-        "reliability_of_teacher": tau,
-        "reliability_of_student": sigma,
-        "reliability_of_gap": gap,
-        "mean_gap_of_kept": math.fsum(gaps) / len(gaps) if gaps else None,
-    }

@@ -13,20 +13,22 @@ in seconds, log-probs in nats.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from video_opd.curriculum import ScoredAnswer, ScoredExample, split_half_reliability
+from video_opd.curriculum import ScoredExample, split_half_reliability
 from video_opd.errors import DataError
 from video_opd.runs.durable import write_durably
-from video_opd.runs.journal import read_journal
-from video_opd.vocabulary import Span
+from video_opd.runs.journal import iterate_journal, read_journal
+from video_opd.scores.rows import example_of, row_of
 
 FORMAT = 1
 
@@ -85,6 +87,8 @@ class ScoreFile:
     cpu_seconds: float = 0.0
     name: str = field(default="", compare=False)
     """Of the file, for messages."""
+    has_summary: bool = field(default=False, compare=False)
+    """Whether the file was brought to its end."""
 
     @property
     def scored(self) -> dict[str, ScoredExample]:
@@ -117,57 +121,6 @@ class ScoreFile:
                 "cpu_seconds": self.cpu_seconds,
             }
         }
-
-
-def row_of(example: ScoredExample, *, seconds: float = 0.0, cpu_seconds: float = 0.0) -> dict[str, Any]:
-    """One line of the file."""
-    row: dict[str, Any] = {"id": example.id}
-    if example.answers:
-        row |= {"mean_iou": example.mean_iou, "agreement": example.agreement}
-        if (kl := example.reverse_kl()) is not None:
-            row |= {"reverse_kl": kl, "reverse_kl_per_token": example.reverse_kl(per_token=True)}
-        row["answers"] = [_answer_row(answer) for answer in example.answers]
-    else:
-        row["unscored"] = example.unscored
-    about = {"spans": [list(span) for span in example.spans], "duration": example.duration, "source": example.source}
-    return {**row, **about, "seconds": seconds, "cpu_seconds": cpu_seconds}
-
-
-def _answer_row(answer: ScoredAnswer) -> dict[str, Any]:
-    row = asdict(answer) | {"span": list(answer.span) if answer.span else None}
-    return {name: value for name, value in row.items() if name != "reverse_kl" or value is not None}
-
-
-def example_of(row: Mapping[str, Any], path: Path) -> ScoredExample:
-    """What a line says of an example.
-
-    Raises:
-        DataError: it says nothing that could be understood, or an IoU or a log-prob that is not a number.
-    """
-    try:
-        answers = tuple(
-            ScoredAnswer(**{**answer, "span": Span(*answer["span"]) if answer["span"] else None})
-            for answer in row.get("answers", ())
-        )
-        example = ScoredExample(
-            id=row["id"],
-            spans=tuple(Span(*span) for span in row["spans"]),
-            duration=row["duration"],
-            source=row["source"],
-            answers=answers,
-            unscored=row.get("unscored", ""),
-        )
-        numbers = [number for answer in answers for number in (answer.iou, answer.logprob, answer.num_tokens)]
-        numbers += [answer.reverse_kl for answer in answers if answer.reverse_kl is not None]
-        if not all(math.isfinite(number) for number in numbers):
-            raise ValueError("an IoU or a log-prob that is not a number")
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{path}: the scores of {row.get('id')!r} cannot be used",
-            reason=f"{type(error).__name__}: {error}",
-            remedy="score again into a new file",
-        ) from error
-    return example
 
 
 def read_scores(*paths: Path, partial: bool = False) -> ScoreFile:
@@ -213,6 +166,7 @@ def read_scores(*paths: Path, partial: bool = False) -> ScoreFile:
         seconds=sum(file.seconds for file in files),
         cpu_seconds=sum(file.cpu_seconds for file in files),
         name=", ".join(file.name for file in files),
+        has_summary=all(file.has_summary for file in files),
     )
 
 
@@ -239,7 +193,36 @@ def _read_one(path: Path) -> ScoreFile:
         seconds=math.fsum(line.get("seconds", 0.0) for line in found),
         cpu_seconds=math.fsum(line.get("cpu_seconds", 0.0) for line in found),
         name=str(path),
+        has_summary="summary" in lines[-1],
     )
+
+
+def read_header(path: Path) -> ScoreHeader:
+    """The first line of a file of scores, however long the file is.
+
+    Raises:
+        DataError: it is no file of scores.
+    """
+    return ScoreHeader.from_row(next(iterate_journal(path), {}), path)
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a file of scores for writing; the lock ends with the process.
+
+    Raises:
+        DataError: another process writes to it.
+    """
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"scores {path} are being written by another process",
+                reason="two at once would write every row twice",
+                remedy="wait for it, or score a shard each with --shard into files of their own",
+            ) from None
+        yield
 
 
 def write_scores(path: Path, scores: ScoreFile) -> None:
@@ -300,10 +283,14 @@ def sha256_together(sha256: Sequence[str]) -> str:
     return sha256[0] if len(sha256) == 1 else hashlib.sha256("".join(sha256).encode()).hexdigest()
 
 
-def together(files: Sequence[ScoreFile]) -> ScoreFile:
+def together(files: Sequence[ScoreFile], model_sha256: Sequence[str]) -> ScoreFile:
     """What several teachers of the same manifest said, as if one had said it all: an example's answers are those of
-    everyone who was asked about it."""
-    if len(files) == 1:
+    everyone who was asked about it.
+
+    Args:
+        model_sha256: of all of them, those who were asked about nothing included.
+    """
+    if len(model_sha256) == 1:
         return files[0]
     rows: dict[str, ScoredExample] = {}
     for file in files:
@@ -313,7 +300,7 @@ def together(files: Sequence[ScoreFile]) -> ScoreFile:
     header = replace(
         files[0].header,
         model=", ".join(file.header.model for file in files),
-        model_sha256=sha256_together([file.header.model_sha256 for file in files]),
+        model_sha256=sha256_together(model_sha256),
         num_examples=len(rows),
     )
     return ScoreFile(

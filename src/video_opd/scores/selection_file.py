@@ -14,7 +14,6 @@ from typing import Any
 from video_opd.curriculum import Selection, Verdict
 from video_opd.errors import DataError
 from video_opd.runs.durable import write_durably
-from video_opd.runs.journal import read_journal
 
 
 def write_selection(path: Path, selection: Selection) -> None:
@@ -49,8 +48,9 @@ def read_selection(path: Path, known_ids: Collection[str]) -> Selection:
             remedy="write it with `video-opd select`",
         )
     verdicts: list[Verdict] = []
-    for number, row in enumerate(read_journal(path), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         try:
+            row = json.loads(line)
             known = {name: row.get(name) for name in ("tau", "sigma", "delta")}
             order = int(row.get("order", number)) if row["kept"] else None
             verdict = Verdict(id=row["id"], order=order, why=row.get("why", ""), kind=row.get("kind", ""), **known)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from video_opd.curriculum import Race, RaceRule, RoundPlan, ScoredAnswer, ScoredExample, Selection
-from video_opd.evaluation.pool import Asking
+from video_opd.errors import ConfigurationError
+from video_opd.evaluation.pool import Asking, scored_example
 from video_opd.methods.teachers import Route, Teacher
 from video_opd.policy.load import Policy
 from video_opd.recipe import CouplingSettings, RoundsSettings
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.journal import iterate_journal
-from video_opd.runs.rounds import write_facts
+from video_opd.runs.rounds import read_facts, write_facts
 from video_opd.scores import Choice, ScoreFile, choose, choose_candidates, read_selection, write_selection
 from video_opd.scores.score_file import sha256_together, together
 from video_opd.seeds import derive_seed
@@ -126,7 +128,7 @@ class TeacherScored:
             files.append(
                 self.scoring.scores(policy, header, asking, path, title=title, examples=own, race=race, passes=passes)
             )
-        return together(files)
+        return together(files, self.models.teacher_sha256)
 
     def student(self, step: int, path: Path, examples: Sequence[Example], *, judged: bool = False) -> ScoreFile:
         """The scores of the student as it is after `step` steps; at first, other runs may have begun with the same.
@@ -154,7 +156,7 @@ class TeacherScored:
             for whose, scores in scored.items()
             if scores is not None
         }
-        place = {"round": round, "first_step": self.plan.first_step(round)}
+        place = {"round": round, "first_step": self.plan.first_step(round), "of": self._of()}
         write_facts(folder, {**place, **choice.facts, "warnings": list(choice.warnings), "cost": cost})
         write_selection(folder / "selection.jsonl", choice.selection)
         return choice.selection
@@ -169,11 +171,32 @@ class TeacherScored:
             warnings=warnings,
         )
 
-    def found(self, folder: Path) -> Selection | None:
-        """The selection of a round that was made before the run was interrupted."""
+    def found(self, folder: Path, run: RunDirectory) -> Selection | None:
+        """The selection of a round that was made before the run was interrupted.
+
+        Raises:
+            ConfigurationError: it was made from another manifest or with another teacher than there are now.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "selection.jsonl"
-        return read_selection(path, {example.id for example in self.scoring.examples}) if path.exists() else None
+        if not path.exists():
+            return None
+        if any(facts["of"] != self._of() for facts in read_facts(run.rounds)):
+            raise ConfigurationError(
+                f"the training manifest, the teacher or its scores have changed since {path} was written",
+                reason="the run would train on a selection that nobody would make now",
+                remedy="restore them, or choose another folder with --out",
+            )
+        return read_selection(path, {example.id for example in self.scoring.examples})
+
+    def _of(self) -> dict[str, Any]:
+        """What a selection is made from, besides the student."""
+        given = [path and hashlib.sha256(path.read_bytes()).hexdigest() for path in self.models.teacher_scores]
+        return {
+            "manifest_sha256": self.scoring.manifest_sha256,
+            "teacher_sha256": list(self.models.teacher_sha256),
+            "given_scores_sha256": given,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -185,7 +208,7 @@ class Rounds(TeacherScored):
     def lesson(self, round: int, run: RunDirectory) -> Lesson:
         """Score the student as it is where the strategy asks for it, and select."""
         folder, in_order = run.rounds / str(round), self.settings.order == "selected"
-        selection = self.found(folder)
+        selection = self.found(folder, run)
         if selection is not None:
             return self.lesson_of(selection, in_order=in_order)
         rule = self.settings.rule()
@@ -228,28 +251,31 @@ class Rounds(TeacherScored):
     def _written_while_training(
         self, run: RunDirectory, round: int, pool: Sequence[Example]
     ) -> dict[str, ScoredExample]:
-        """The newest answer of the round before to each of these examples, as its score."""
+        """The newest answers of the round before to each of these examples, as its scores."""
         wanted = {example.id: example for example in pool}
-        known: dict[str, ScoredExample] = {}
+        newest: dict[str, tuple[int, list[ScoredAnswer]]] = {}
         if round == 1:
-            return known
+            return {}
         since, until = self.plan.first_step(round - 1), self.plan.end(round - 1)
         for row in iterate_journal(run.answers):
-            if since < row["step"] <= until and row["id"] in wanted and "sampler_logprobs" in row:
-                example = wanted[row["id"]]
-                answer = ScoredAnswer(
-                    text=row["answer"],
-                    span=Span(*row["spans"][0]) if row["spans"] else None,
-                    iou=row["iou"],
-                    logprob=sum(row["sampler_logprobs"]),
-                    num_tokens=len(row["sampler_logprobs"]),
-                    sampled=True,
-                )
-                known[example.id] = ScoredExample(
-                    id=example.id, spans=example.spans, duration=example.duration, source=example.source,
-                    answers=(answer,),
-                )  # fmt: skip
-        return known
+            id, step = row["id"], row["step"]
+            if since < step <= until and id in wanted and "sampler_logprobs" in row:
+                if newest.get(id, (0, []))[0] < step:
+                    newest[id] = (step, [])
+                newest[id][1].append(_scored(row))
+        return {id: scored_example(wanted[id], answers=tuple(answers)) for id, (_, answers) in newest.items()}
+
+
+def _scored(row: Mapping[str, Any]) -> ScoredAnswer:
+    """An answer of answers.jsonl."""
+    return ScoredAnswer(
+        text=row["answer"],
+        span=Span(*row["spans"][0]) if row["spans"] else None,
+        iou=row["iou"],
+        logprob=sum(row["sampler_logprobs"]),
+        num_tokens=len(row["sampler_logprobs"]),
+        sampled=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -261,7 +287,7 @@ class Candidates(TeacherScored):
     def lesson(self, round: int, run: RunDirectory) -> Lesson:  # noqa: ARG002
         """The candidates; the gate decides at every step which of them are trained on."""
         folder = run.rounds / "1"
-        selection = self.found(folder)
+        selection = self.found(folder, run)
         warnings: tuple[str, ...] = ()
         if selection is None:
             teacher = self.teacher(run)

@@ -18,7 +18,7 @@ from video_opd.methods.teachers import Teacher
 from video_opd.policy.load import Policy
 from video_opd.runs.durable import write_durably
 from video_opd.scores import ScoreFile, ScoreHeader, read_scores
-from video_opd.scores.score_file import require_scores_of
+from video_opd.scores.score_file import read_header, require_scores_of
 from video_opd.training.progress import ScoringProgress
 from video_opd.vocabulary import Example
 
@@ -75,7 +75,10 @@ class Scoring:
         examples = self.examples if examples is None else examples
         kept = None if self.cache is None else self.cache / f"{_key(header)}.jsonl"
         if path.exists() and not _bears(path, header):
-            aside = path.with_name(f"{path.stem}.of-other-weights.jsonl")
+            aside, number = path.with_name(f"{path.stem}.stale-1.jsonl"), 1
+            while aside.exists():
+                number += 1
+                aside = path.with_name(f"{path.stem}.stale-{number}.jsonl")
             _log.warning("%s holds scores that are no longer valid; they are kept as %s", path, aside.name)
             path.replace(aside)
         if not path.exists() and kept is not None and kept.exists() and _bears(kept, header):
@@ -83,7 +86,8 @@ class Scoring:
         with closing(self.make_source(policy)) as source, ScoringProgress(title, len(examples)) as progress:
             scorer = Scorer(policy=policy, source=source, asking=asking, batch_size=self.batch_size, teacher=teacher)
             found = scorer.score(examples, path, header, race=race, passes=passes, on_batch=progress.advance)
-        if kept is not None and not kept.exists():
+        whole = not source.set_aside  # a video that is mended later must not be missing from every later run
+        if kept is not None and not kept.exists() and whole:
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_durably(kept, path.read_bytes())
         return found
@@ -96,12 +100,13 @@ class Scoring:
         """
         scores = read_scores(path)
         require_scores_of(scores, self.manifest_sha256, sha256)
-        return replace(scores, rows={example.id: scores.rows[example.id] for example in examples})
+        rows = {example.id: scores.rows[example.id] for example in examples}
+        return replace(scores, rows=rows, header=replace(scores.header, num_examples=len(rows)))
 
 
 def _bears(path: Path, header: ScoreHeader) -> bool:
     try:
-        found = read_scores(path, partial=True).header
+        found = read_header(path)
     except DataError:
         return False
     return found.identity == header.identity and found.num_examples == header.num_examples
