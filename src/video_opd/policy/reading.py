@@ -39,6 +39,17 @@ class Reading:
         """The same keys and values, cut off from the graph."""
         return replace(self, keys_values=tuple((keys.detach(), values.detach()) for keys, values in self.keys_values))
 
+    def rows(self, indices: Sequence[int]) -> Reading:
+        """The reading of those of its prompts only, in that order; the gradient flows if it had one."""
+        index = torch.tensor(indices, dtype=torch.long, device=self.head_ids.device)
+        return Reading(
+            prompts=tuple(self.prompts[row] for row in indices),
+            keys_values=tuple((keys[index], values[index]) for keys, values in self.keys_values),
+            context_mask=self.context_mask[index],
+            head_ids=self.head_ids[index],
+            head_positions=self.head_positions[index],
+        )
+
     def cache(self) -> DynamicCache:
         """A cache of its own that starts where the prompt ends; appending to it leaves the reading as it is."""
         return DynamicCache(self.keys_values)
