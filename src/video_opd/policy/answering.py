@@ -66,20 +66,26 @@ def _inverse_cdf(distribution: Tensor, uniform: Tensor) -> Tensor:
 def _groups(
     prompt_ids: Sequence[str], count: int, tokens: Tensor, logprobs: Tensor, support: TokenSupport, tokenizer: Any
 ) -> tuple[AnswerGroup, ...]:
-    answers = []
-    for prompt_id, ids, scores in zip(prompt_ids, tokens.tolist(), logprobs.tolist(), strict=True):
-        ended = support.end_token_id in ids
-        length = ids.index(support.end_token_id) + 1 if ended else len(ids)
-        answers.append(
-            Answer(
-                prompt_id=prompt_id,
-                token_ids=tuple(ids[:length]),
-                sampler_logprobs=tuple(scores[:length]),
-                text=tokenizer.decode(ids[:length], skip_special_tokens=True),
-                truncated=not ended,
-            )
-        )
+    answers = [
+        written(prompt_id, ids, scores, support, tokenizer)
+        for prompt_id, ids, scores in zip(prompt_ids, tokens.tolist(), logprobs.tolist(), strict=True)
+    ]
     return tuple(
         AnswerGroup(prompt_id=answers[start].prompt_id, answers=tuple(answers[start : start + count]))
         for start in range(0, len(answers), count)
+    )
+
+
+def written(
+    prompt_id: str, ids: Sequence[int], logprobs: Sequence[float], support: TokenSupport, tokenizer: Any
+) -> Answer:
+    """The answer that these tokens are, up to the first end of turn; truncated if there is none."""
+    ended = support.end_token_id in ids
+    length = ids.index(support.end_token_id) + 1 if ended else len(ids)
+    return Answer(
+        prompt_id=prompt_id,
+        token_ids=tuple(ids[:length]),
+        sampler_logprobs=tuple(logprobs[:length]),
+        text=tokenizer.decode(ids[:length], skip_special_tokens=True),
+        truncated=not ended,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from textwrap import shorten
@@ -21,7 +21,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
 from video_opd.errors import ConfigurationError, EngineError
-from video_opd.policy import answering, reading, scoring
+from video_opd.policy import answering, beam, reading, scoring
 from video_opd.policy.location import resolve_model
 from video_opd.policy.reading import Reading
 from video_opd.policy.support import TokenSupport
@@ -85,6 +85,26 @@ class Policy:
             groups = answering.answer(
                 self.model, read, count=count, sampling=sampling, support=self.support, tokenizer=self.tokenizer
             )
+        return self._count_written(groups)
+
+    def best_answers(
+        self,
+        read: Reading,
+        *,
+        count: int,
+        width: int | None = None,
+        max_new_tokens: int,
+        key: Callable[[str], Hashable] = beam.text_itself,
+    ) -> tuple[AnswerGroup, ...]:
+        """The `count` most probable answers per prompt, one for each key; see `policy.beam.best_answers`."""
+        with self._precision():
+            groups = beam.best_answers(
+                self.model, read, count=count, width=max(4, 2 * count) if width is None else width,
+                max_new_tokens=max_new_tokens, support=self.support, tokenizer=self.tokenizer, key=key,
+            )  # fmt: skip
+        return self._count_written(groups)
+
+    def _count_written(self, groups: tuple[AnswerGroup, ...]) -> tuple[AnswerGroup, ...]:
         self.work.answers_written += len(flatten(groups))
         self.work.tokens_written += sum(map(len, flatten(groups)))
         return groups
