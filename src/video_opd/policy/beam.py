@@ -90,8 +90,8 @@ def best_answers(
         # Whatever a dead beam last drew, a `<|video_pad|>` perhaps, must not go into the model.
         ids = beams.tokens[:, :, -1].masked_fill(beams.totals == DEAD, support.end_token_id)
     for row, each in enumerate(finished):
-        if not each.best:
-            for tokens, logprobs in beams.living(row):
+        if not each.best:  # then there was always more to go on with than the width: no beam is dead
+            for tokens, logprobs in zip(beams.tokens[row].tolist(), beams.logprobs[row].tolist(), strict=True):
                 each.add(tokens, logprobs, support, tokenizer)
     return tuple(each.group() for each in finished)
 
@@ -114,11 +114,6 @@ class _Beams:
         totals[:, 0] = 0.0
         empty = torch.empty((batch, width, 0), device=device)
         return cls(tokens=empty.long(), logprobs=empty, totals=totals)
-
-    def living(self, row: int) -> list[tuple[list[int], list[float]]]:
-        """Tokens and log-probs of the beams of one prompt that are not dead."""
-        alive = self.totals[row] > DEAD
-        return list(zip(self.tokens[row, alive].tolist(), self.logprobs[row, alive].tolist(), strict=True))
 
 
 class _Finished:
