@@ -99,6 +99,14 @@ def test_several_answers_score_as_each_does_alone(policy, prompts):
             assert alone.tolist() == pytest.approx(answer.sampler_logprobs, abs=1e-4)
 
 
+def test_best_answers_score_as_each_does_alone(policy, prompts):
+    groups = policy.best_answers(policy.read(prompts), count=4, max_new_tokens=8)
+    for prompt, group in zip(prompts, groups, strict=True):
+        scores = policy.score(policy.read([prompt]), [group]).logprobs
+        for answer, row in zip(group, scores, strict=True):
+            assert row[: len(answer)].tolist() == pytest.approx(answer.sampler_logprobs, abs=1e-4)
+
+
 def test_gradient_reaches_the_vision_tower(policy, prompts):
     groups = policy.answer(policy.read(prompts[:1]), sampling=Sampling(max_new_tokens=4, seed=1))
     policy.score(policy.read(prompts[:1], grad=True), groups, grad=True).logprobs.sum().backward()

@@ -11,7 +11,7 @@ between the empty text, which nearly every model gives some probability, does no
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -83,17 +83,15 @@ def best_answers(
         for row, tokens, logprobs in ended:
             finished[row].add(tokens, logprobs, support, tokenizer)
         bars = torch.tensor([each.bar for each in finished], dtype=torch.float64, device=ids.device)
-        # Totals only fall: a row whose best beam is not above the bar is over, and dead beams pad it from here on.
-        over = beams.totals.amax(dim=1) <= bars
-        if over.all():
+        # Totals only fall: a prompt whose best beam is not above its bar goes along without effect.
+        if (beams.totals.amax(dim=1) <= bars).all():
             break
-        beams = replace(beams, totals=beams.totals.masked_fill(over[:, None], DEAD))
         _deal_tail(cache, parents, start=reading.context_mask.shape[1])
         # Whatever a dead beam last drew, a `<|video_pad|>` perhaps, must not go into the model.
         ids = beams.tokens[:, :, -1].masked_fill(beams.totals == DEAD, support.end_token_id)
     for row, each in enumerate(finished):
-        if not each.best:
-            for tokens, logprobs in beams.living(row):
+        if not each.best:  # then there was always more to go on with than the width: no beam is dead
+            for tokens, logprobs in zip(beams.tokens[row].tolist(), beams.logprobs[row].tolist(), strict=True):
                 each.add(tokens, logprobs, support, tokenizer)
     return tuple(each.group() for each in finished)
 
@@ -116,11 +114,6 @@ class _Beams:
         totals[:, 0] = 0.0
         empty = torch.empty((batch, width, 0), device=device)
         return cls(tokens=empty.long(), logprobs=empty, totals=totals)
-
-    def living(self, row: int) -> list[tuple[list[int], list[float]]]:
-        """Tokens and log-probs of the beams of one prompt that are not dead."""
-        alive = self.totals[row] > DEAD
-        return list(zip(self.tokens[row, alive].tolist(), self.logprobs[row, alive].tolist(), strict=True))
 
 
 class _Finished:
