@@ -139,8 +139,8 @@ class Findings:
         return (
             f"Clearly ahead of the whole pool: {', '.join(ahead) or 'none'}. Clearly behind it: "
             f"{', '.join(behind) or 'none'}. Not to be told from it, which does not say that they are equal: {alike} "
-            f"of {num_all}. (The comparisons of a study share the whole pool's runs, the pool and the test queries, and "
-            "are not corrected for how many they are: some come out clear by chance, and then together.)"
+            f"of {num_all}. (The comparisons of a study share the whole pool's runs, the pool and the test queries, "
+            "and are not corrected for how many they are: some come out clear by chance, and then together.)"
         )
 
     def _told(self, question: str, study: str, pairs: Sequence[tuple[str, str]]) -> str | None:
@@ -177,8 +177,8 @@ class Findings:
                         time = (mine["select"] + mine["train"]) / (theirs["select"] + theirs["train"])
                         told.append(
                             f"in {study} {relation}, {relative:+.1%} relative, at {time:.2f} of the time with "
-                            f"selecting and {mine['train'] / theirs['train']:.2f} without, on {mine['examples']:.0f} examples "
-                            f"instead of {theirs['examples']:.0f}"
+                            f"selecting and {mine['train'] / theirs['train']:.2f} without, on {mine['examples']:.0f} "
+                            f"examples instead of {theirs['examples']:.0f}"
                         )
         return f"**Coupling against TVDF, in one round and in three**: {'; '.join(told)}." if told else None
 
