@@ -199,6 +199,7 @@ def main() -> None:
             teachers=plain_scores(found, "teachers"),
             outcome=plain_scores(found, "outcome"),
             prefix=plain_scores(found, "prefix"),
+            cut=found.cut_share(),
         ),
         encoding="utf-8",
     )

@@ -9,6 +9,8 @@ from typing import Any
 
 from studies import COUNT
 
+from video_opd.runs.journal import read_journal
+
 Results = dict[str, Any]
 
 
@@ -39,6 +41,13 @@ class Findings:
     def miou(self, study: str, name: str) -> float:
         """Mean over seeds, on the test set."""
         return float(self.methods(study)[name]["test_miou"]["mean"])
+
+    def cut_share(self) -> str:
+        """How much of the answers the prefix cut left without supervision."""
+        runs = self.methods("prefix").get("long answers, cut", {}).get("runs", ())
+        shares = [row["cut_share"] for run in runs
+                  for row in read_journal(self.out / "prefix" / run["folder"] / "metrics.jsonl")]  # fmt: skip
+        return f"It cut {sum(shares) / len(shares):.1%} of the answer tokens." if shares else ""
 
     def teacher(self, study: str) -> str:
         """The teacher's mIoU on the test set."""

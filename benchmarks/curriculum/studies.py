@@ -142,7 +142,6 @@ def studies(out: Path) -> dict[str, Study]:
             },
         ),
         "prefix": Study(
-            teacher=model("teacher-c"),
             student=model("student-1"),
             template="tiny-long",
             methods={"long answers": {}, "long answers, cut": {"method": {"name": "opd", "prefix_cut": True}}},

@@ -107,6 +107,27 @@ def test_answers_written_while_training_spare_scoring(ran):
 
 
 @pytest.mark.slow
+def test_a_race_in_a_run_scores_less_and_says_why(ran):
+    """Enough of twelve is four; another race makes scores of its own."""
+    strategy = {"curriculum__strategy": "random", "curriculum__num_rounds": "1", "curriculum__race_pilot": "2"}
+    run = ran("run", curriculum__race_enough="1.0", **strategy)
+    rows = scored(run / "rounds" / "teacher-scores.jsonl")
+    asked = [row for row in rows if "answers" in row]
+    assert len(rows) == 12
+    assert 4 <= len(asked) < 12
+    assert sum(row["mean_iou"] >= 0.3 for row in asked) in (4, 5)
+    assert all("are enough" in row["unscored"] for row in rows if "answers" not in row)
+    left_out = [row["why"] for row in lines(run / "rounds" / "1" / "selection.jsonl") if not row["kept"]]
+    assert sum("not scored" in why for why in left_out) == 12 - len(asked)
+    assert facts(run, 1)["cost"]["teacher"]["num_scored"] == len(asked)
+    whole = ran("whole", curriculum__race="true", curriculum__race_min_yield="0.0", **strategy)
+    assert all("answers" in row for row in scored(whole / "rounds" / "teacher-scores.jsonl"))
+    lazy = ran("lazy", curriculum__skip_below="0.3", **strategy)
+    sizes = {len(row["answers"]) for row in scored(lazy / "rounds" / "teacher-scores.jsonl")}
+    assert sizes == {1, 3}
+
+
+@pytest.mark.slow
 def test_ranking_by_reverse_kl_in_a_run(ran):
     run = ran("run", curriculum__disagreement="reverse-kl", curriculum__num_rounds="1")
     kl = {row["id"]: row["reverse_kl"] for row in scored(run / "rounds" / "1" / "student-scores.jsonl")}

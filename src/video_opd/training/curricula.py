@@ -105,11 +105,14 @@ class TeacherScored:
         skip_below: float | None = None,
         race: Race | None = None,
         passes: Callable[[ScoredExample], bool] = lambda _: True,
-        **more: str,
+        raced_for: str = "",
     ) -> ScoreFile:
         """The teacher's scores of the pool; it never changes, so they are made once.
 
         Of several teachers each answers the examples that it judges, or, where all judge, every one.
+
+        Args:
+            raced_for: the rule of the race and what passes, in words: scores of another race are other scores.
         """
         assert self.models.teacher is not None
         asking = self.asking(0, skip_below=skip_below)  # the same draws for runs of every seed
@@ -123,7 +126,7 @@ class TeacherScored:
                 files.append(self.scoring.given(given, sha256, own))
                 continue
             number = "" if len(policies) == 1 else f"-{index + 1}"
-            header = self.scoring.header(policy, sha256, asking, own, **more)
+            header = self.scoring.header(policy, sha256, asking, own, **({"race": raced_for} if race else {}))
             path, title = run.rounds / f"teacher{number}-scores.jsonl", f"scoring the teacher{number}"
             files.append(
                 self.scoring.scores(policy, header, asking, path, title=title, examples=own, race=race, passes=passes)
@@ -231,15 +234,15 @@ class Rounds(TeacherScored):
 
     def _teacher(self, run: RunDirectory) -> ScoreFile:
         settings, race = self.settings, None
-        more: dict[str, str] = {}
+        raced_for = ""
         if settings.race or settings.race_enough is not None:
             enough = None if settings.race_enough is None else round(settings.race_enough * settings.count)
             rule = RaceRule(
                 pilot=settings.race_pilot, min_yield=settings.race_min_yield if settings.race else 0.0, enough=enough
             )
             race = Race({example.id: example.source for example in self.scoring.examples}, rule, 0)
-            more["race"] = f"{rule}, {settings.reliability} of at least {settings.threshold}"
-        return self.teacher(run, skip_below=settings.skip_below, race=race, passes=self._passes, **more)
+            raced_for = f"{rule}, {settings.reliability} of at least {settings.threshold}"
+        return self.teacher(run, skip_below=settings.skip_below, race=race, passes=self._passes, raced_for=raced_for)
 
     def _trusted(self, teacher: ScoreFile | None) -> list[Example]:
         """Whom the student is scored on: no more than what the teacher's filter leaves."""
