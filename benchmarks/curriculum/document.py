@@ -120,6 +120,17 @@ def coupling(found: Findings, study: str) -> str:
     return table(head, rows) if rows else "Not run."
 
 
+def against_tvdf(found: Findings) -> str:
+    """The follow-up's claim, comparison by comparison."""
+    rows = [
+        [f"{row['study']}: {row['name']}", row["rival"], f"{row['relative']:+.1%}" + ("" if row["clear"] else " (not clear)"),
+         f"{row['time']:.2f}", f"{row['time_without_selecting']:.2f}", f"{row['examples']:.2f}"]
+        for row in found.coupling_against_tvdf()
+    ]  # fmt: skip
+    head = ["", "against", "mIoU, relative", "time", "time without selecting", "examples trained on"]
+    return table(head, rows) if rows else "Not run."
+
+
 def rounds(found: Findings, study: str) -> str:
     """One round against three, and against the teacher."""
     rows = []
@@ -193,6 +204,7 @@ def main() -> None:
             ),
             rounds={name: rounds(found, name) for name in ("main", "weak-teacher")},
             coupling={name: coupling(found, name) for name in ("main", "weak-teacher", "student-1")},
+            against_tvdf=against_tvdf(found),
             cheaper=cheaper(found),
             thresholds=thresholds(measured),
             shift=shift(found),
