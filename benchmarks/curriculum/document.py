@@ -124,7 +124,8 @@ def against_tvdf(found: Findings) -> str:
     """The follow-up's claim, comparison by comparison."""
     rows = [
         [f"{row['study']}: {row['name']}", row["rival"],
-         f"{row['relative']:+.1%}" + ("" if row["clear"] else " (not clear)"), f"{row['time']:.2f}", f"{row['time_without_selecting']:.2f}", f"{row['examples']:.2f}"]
+         f"{row['relative']:+.1%}" + ("" if row["clear"] else " (not clear)"), f"{row['time']:.2f}",
+         f"{row['time_without_selecting']:.2f}", f"{row['examples']:.2f}"]
         for row in found.coupling_against_tvdf()
     ]  # fmt: skip
     head = ["", "against", "mIoU, relative", "time", "time without selecting", "examples trained on"]
