@@ -3,7 +3,7 @@
     python benchmarks/curriculum/run.py --out runs/curriculum [--only main weak-teacher …]
 
 What is there already is kept: models, worlds, scores, finished runs. Started twice, on two cores, the processes share
-the work. About two hours on one core, the models not counted.
+the work. About two and a half hours on one core, and half an hour for the models.
 """
 
 from __future__ import annotations
