@@ -93,6 +93,13 @@ def test_the_same_command_again_does_nothing_and_another_is_refused(scored, worl
     assert path.read_bytes() == before
 
 
+def test_a_scoring_killed_in_its_first_line_goes_on(scored, world, tmp_path):
+    header = (scored / "teacher.jsonl").read_bytes().splitlines(keepends=True)[0]
+    (tmp_path / "again").write_bytes(header[:-40])
+    assert score(world, "tiny-teacher", tmp_path / "again") == 0
+    assert (tmp_path / "again").read_bytes().startswith(header)
+
+
 def test_scores_of_another_manifest_are_refused(scored, world, tmp_path, capsys, recipe_file):
     """By select, and by a run that is given them."""
     assert main(["score", "tiny-student", str(world / "test.jsonl"), "--videos", str(world / "videos"), "--answers",

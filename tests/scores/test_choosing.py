@@ -153,6 +153,8 @@ def test_a_selection_goes_to_a_file_and_comes_back(tmp_path):
         ('{"id": "e00", "kept": true}\n{"id": "e00", "kept": true}\n', "twice"),
         ('{"kept": true}\n', "line 1 is not a line of a selection"),
         ('{"id": "e00"}\n', "line 1 is not a line of a selection"),
+        ('{"id": "e00", "kept": "yes"}\n', "line 1 is not a line of a selection"),
+        ("kept\n", "line 1 is not a line of a selection"),
     ],
 )
 def test_a_file_that_is_no_selection_is_refused(tmp_path, content, message):

@@ -119,7 +119,16 @@ def test_a_bad_row_is_refused(tmp_path, line, message):
         read_scores(path)
 
 
-@pytest.mark.parametrize("content", ["", '{"id": "a"}\n', '{"scores": {"format": 9}}\n', '{"scores": 1}\n'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        '{"scores": {"format": 1, "model": "m"}}\n',
+        '{"id": "a"}\n',
+        '{"scores": {"format": 9}}\n',
+        '{"scores": 1}\n',
+    ],
+)
 def test_another_file_is_refused(tmp_path, content):
     (tmp_path / "a").write_text(content)
     with pytest.raises(DataError, match="no file of scores"):

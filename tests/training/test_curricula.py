@@ -10,6 +10,7 @@ import pytest
 
 from video_opd.recipe.file import load_recipe
 from video_opd.session import run_recipe
+from video_opd.training import loop
 
 TINY = {"student.model": "tiny-student", "teacher.model": "tiny-teacher", "answers.max_new_tokens": "32"}
 ROUNDS = {
@@ -125,6 +126,25 @@ def test_a_race_in_a_run_scores_less_and_says_why(ran):
     lazy = ran("lazy", curriculum__skip_below="0.3", **strategy)
     sizes = {len(row["answers"]) for row in scored(lazy / "rounds" / "teacher-scores.jsonl")}
     assert sizes == {1, 3}
+
+
+@pytest.mark.slow
+def test_a_kill_before_the_evaluation_of_a_round_does_not_lose_it(ran, monkeypatch):
+    whole = ran("whole")
+    evaluate = loop._evaluate
+
+    def interrupted(parts, step, run):
+        if step == 1:  # the first round is over, its checkpoint is saved
+            raise KeyboardInterrupt
+        return evaluate(parts, step, run)
+
+    monkeypatch.setattr(loop, "_evaluate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ran("run")
+    monkeypatch.setattr(loop, "_evaluate", evaluate)
+    run = ran("run")
+    scores = [json.loads((r / "rounds" / "1" / "evaluation.json").read_text())["scores"] for r in (run, whole)]
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.slow

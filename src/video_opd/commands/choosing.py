@@ -183,8 +183,9 @@ def _race(arguments: argparse.Namespace, examples: list[Example]) -> Race | None
 def _refuse_other_scores(out: Path, header: ScoreHeader) -> None:
     from video_opd.scores.score_file import difference, read_header
 
-    if not out.exists() or out.stat().st_size == 0:
-        return
+    line = (json.dumps(header.to_row()) + "\n").encode()
+    if not out.exists() or (out.stat().st_size < len(line) and line.startswith(out.read_bytes())):
+        return  # nothing yet, or a first line that a kill cut short
     found = read_header(out)
     if found.identity != header.identity or found.shard != header.shard:
         raise DataError(

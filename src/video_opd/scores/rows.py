@@ -55,6 +55,8 @@ def example_of(row: Mapping[str, Any], path: Path) -> ScoredExample:
         numbers += [answer.reverse_kl for answer in answers if answer.reverse_kl is not None]
         if not all(math.isfinite(number) for number in numbers):
             raise ValueError("an IoU or a log-prob that is not a number")
+        if not isinstance(example.id, str) or any(answer.num_tokens < 1 for answer in answers):
+            raise ValueError("an id that is no text, or an answer without tokens")
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{path}: the scores of {row.get('id')!r} cannot be used",

@@ -64,15 +64,23 @@ class ScoreHeader:
         Raises:
             DataError: it holds none, or one of another format.
         """
-        found = row.get("scores")
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
-            raise DataError(
-                f"{path} is no file of scores",
-                reason=f"its first line is not a header of format {FORMAT}",
-                remedy="give a file written by `video-opd score`",
-            )
-        known: dict[str, Any] = {name: found.get(name) for name in cls.__dataclass_fields__}
-        return cls(**known | {"shard": tuple(found["shard"])})
+        found: Any = row.get("scores")
+        match found:
+            case {
+                "format": int(version),
+                "model": str(),
+                "model_sha256": str(),
+                "manifest_sha256": str(),
+                "settings": dict(),
+                "num_examples": int(),
+                "shard": [int(number), int(count)],
+            } if version == FORMAT:
+                return cls(**{name: found[name] for name in cls.__dataclass_fields__} | {"shard": (number, count)})
+        raise DataError(
+            f"{path} is no file of scores",
+            reason=f"its first line is not a header of format {FORMAT}",
+            remedy="give a file written by `video-opd score`",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +167,8 @@ def read_scores(*paths: Path, partial: bool = False) -> ScoreFile:
     for place in range(max(map(len, columns))):
         for column in columns:
             if place < len(column):
+                if column[place].id in rows:
+                    raise _twice(", ".join(file.name for file in files), column[place].id)
                 rows[column[place].id] = column[place]
     return ScoreFile(
         header=replace(first, shard=(0, 1), num_examples=len(rows)) if len(files) > 1 else first,
@@ -180,13 +190,10 @@ def _read_one(path: Path) -> ScoreFile:
     rows: dict[str, ScoredExample] = {}
     found = [line for line in lines if "id" in line]
     for line in found:
-        if line["id"] in rows:
-            raise DataError(
-                f"{path}: {line['id']!r} is there twice",
-                reason="one of the two would decide in silence",
-                remedy="delete one of the lines",
-            )
-        rows[line["id"]] = example_of(line, path)
+        row = example_of(line, path)
+        if row.id in rows:
+            raise _twice(str(path), row.id)
+        rows[row.id] = row
     return ScoreFile(
         header=header,
         rows=rows,
@@ -194,6 +201,14 @@ def _read_one(path: Path) -> ScoreFile:
         cpu_seconds=math.fsum(line.get("cpu_seconds", 0.0) for line in found),
         name=str(path),
         has_summary="summary" in lines[-1],
+    )
+
+
+def _twice(where: str, id: str) -> DataError:
+    return DataError(
+        f"{where}: {id!r} is there twice",
+        reason="one of the two would decide in silence",
+        remedy="delete one of the lines",
     )
 
 

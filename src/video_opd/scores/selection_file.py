@@ -48,9 +48,11 @@ def read_selection(path: Path, known_ids: Collection[str]) -> Selection:
             remedy="write it with `video-opd select`",
         )
     verdicts: list[Verdict] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             row = json.loads(line)
+            if not isinstance(row["id"], str) or not isinstance(row["kept"], bool):
+                raise ValueError("`id` is a text, `kept` true or false")
             known = {name: row.get(name) for name in ("tau", "sigma", "delta")}
             order = int(row.get("order", number)) if row["kept"] else None
             verdict = Verdict(id=row["id"], order=order, why=row.get("why", ""), kind=row.get("kind", ""), **known)

@@ -24,7 +24,8 @@ def train_in_rounds(parts: Parts, state: TrainingState, run: RunDirectory, warn:
     """
     recipe, plan = parts.recipe, parts.curriculum.plan
     with closing(parts.source), closing(parts.validation_source):
-        for round in range(min(plan.round_at(state.step), plan.num_rounds), plan.num_rounds + 1):
+        # From the round of the last step: it may have been interrupted between its last checkpoint and its evaluation.
+        for round in range(plan.round_at(max(state.step - 1, 0)), plan.num_rounds + 1):
             lesson = parts.curriculum.lesson(round, run)
             for warning in lesson.warnings:
                 warn(f"round {round}: {warning}")
