@@ -29,6 +29,10 @@ class CandidateRule:
     num_anchors: int = 100
     num_frontier: int = 900
 
+    def __post_init__(self) -> None:
+        if self.frontier_threshold > self.anchor_threshold:
+            raise ValueError("an example would be an anchor and frontier at once")
+
 
 def candidates(teacher: Mapping[str, float], student: Mapping[str, float], rule: CandidateRule, seed: int) -> Selection:
     """Anchors and frontier examples, drawn at random where there are more than asked for, in random order.
