@@ -120,44 +120,7 @@ def _add_asking(commands: Commands[_Parser]) -> None:
 
 def _add_choosing(commands: Commands[_Parser]) -> None:
     """`score`, `merge-scores`, `select`."""
-    command = _command(
-        commands, "score", "several answers of a model to every example of a manifest, for a curriculum",
-        "video-opd score tiny-teacher train.jsonl --videos videos --answers 4 --out teacher-scores.jsonl",
-    )  # fmt: skip
-    _model(command)
-    command.add_argument("manifest", type=Path, help="questions, JSON lines")
-    command.add_argument(
-        "--videos", type=Path, help="folder the video paths are relative to (default: videos beside the manifest)"
-    )
-    command.add_argument("--out", type=Path, required=True, help="scores, JSON lines; goes on where a killed run was")
-    command.add_argument(
-        "--answers", type=_positive, default=4, help="of each example, from one reading (default: %(default)s)"
-    )
-    command.add_argument(
-        "--top-k", choices=("sampled", "beam"), default="sampled",
-        help="the greedy answer and draws, or the most probable distinct spans (default: %(default)s)",
-    )  # fmt: skip
-    command.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
-    command.add_argument("--teacher", help="also how far a teacher is from what the model writes, for reverse-kl")
-    command.add_argument(
-        "--shard", type=_shard, default=(0, 1), metavar="I/N", help="only every N-th example, from the I-th on"
-    )
-    command.add_argument("--batch-size", type=_positive, default=8, help="prompts read together (default: %(default)s)")
-    command.add_argument(
-        "--max-bad-share", type=_share, default=0.05, help="stop if more videos are unusable (default: %(default)s)"
-    )
-    command.add_argument("--skip-below", type=_share, help="no draws where the greedy answer's IoU is lower")
-    command.add_argument(
-        "--race", action="store_true",
-        help="score a random part of every source first, and give up a source of which surely fewer than --min-yield "
-        "pass --threshold",
-    )  # fmt: skip
-    command.add_argument("--threshold", type=_share, default=0.7, help="of the race, mean IoU (default: %(default)s)")
-    command.add_argument("--pilot", type=_positive, default=32, help="of the race: examples between two looks")
-    command.add_argument("--min-yield", type=_share, default=0.1, help="of the race (default: %(default)s)")
-    command.add_argument("--enough", type=_positive, help="stop once so many examples passed the threshold")
-    _json(command)
-
+    _add_scoring(commands)
     command = _command(
         commands, "merge-scores", "put the shards of one scoring into one file",
         "video-opd merge-scores scores-0.jsonl scores-1.jsonl --out scores.jsonl", function="merge_scores",
@@ -197,6 +160,47 @@ def _add_choosing(commands: Commands[_Parser]) -> None:
     )
     command.add_argument("--seed", type=int, default=0, help="of ties and draws (default: %(default)s)")
     command.add_argument("--out", type=Path, required=True, help="selection, JSON lines")
+    _json(command)
+
+
+def _add_scoring(commands: Commands[_Parser]) -> None:
+    """`score`."""
+    command = _command(
+        commands, "score", "several answers of a model to every example of a manifest, for a curriculum",
+        "video-opd score tiny-teacher train.jsonl --videos videos --answers 4 --out teacher-scores.jsonl",
+    )  # fmt: skip
+    _model(command)
+    command.add_argument("manifest", type=Path, help="questions, JSON lines")
+    command.add_argument(
+        "--videos", type=Path, help="folder the video paths are relative to (default: videos beside the manifest)"
+    )
+    command.add_argument("--out", type=Path, required=True, help="scores, JSON lines; goes on where a killed run was")
+    command.add_argument(
+        "--answers", type=_positive, default=4, help="of each example, from one reading (default: %(default)s)"
+    )
+    command.add_argument(
+        "--top-k", choices=("sampled", "beam"), default="sampled",
+        help="the greedy answer and draws, or the most probable distinct spans (default: %(default)s)",
+    )  # fmt: skip
+    command.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
+    command.add_argument("--teacher", help="also how far a teacher is from what the model writes, for reverse-kl")
+    command.add_argument(
+        "--shard", type=_shard, default=(0, 1), metavar="I/N", help="only every N-th example, from the I-th on"
+    )
+    command.add_argument("--batch-size", type=_positive, default=8, help="prompts read together (default: %(default)s)")
+    command.add_argument(
+        "--max-bad-share", type=_share, default=0.05, help="stop if more videos are unusable (default: %(default)s)"
+    )
+    command.add_argument("--skip-below", type=_share, help="no draws where the greedy answer's IoU is lower")
+    command.add_argument(
+        "--race", action="store_true",
+        help="score a random part of every source first, and give up a source of which surely fewer than --min-yield "
+        "pass --threshold",
+    )  # fmt: skip
+    command.add_argument("--threshold", type=_share, default=0.7, help="of the race, mean IoU (default: %(default)s)")
+    command.add_argument("--pilot", type=_positive, default=32, help="of the race: examples between two looks")
+    command.add_argument("--min-yield", type=_share, default=0.1, help="of the race (default: %(default)s)")
+    command.add_argument("--enough", type=_positive, help="stop once so many examples passed the threshold")
     _json(command)
 
 

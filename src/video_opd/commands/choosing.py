@@ -14,7 +14,7 @@ from video_opd.errors import ConfigurationError, DataError, writing
 
 if TYPE_CHECKING:
     from video_opd.curriculum import Race, ScoredExample
-    from video_opd.scores import ScoreHeader
+    from video_opd.scores import ScoreFile, ScoreHeader
     from video_opd.vocabulary import Example
 
 
@@ -26,27 +26,11 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
     from video_opd.data.source import PromptSource, require_folder
     from video_opd.policy.location import model_sha256, resolve_model
 
-    number, count = arguments.shard
-    examples = read_manifest(arguments.manifest)[number::count]
-    if not examples:
-        raise ConfigurationError(
-            f"--shard {number}/{count}", reason="the manifest has fewer examples", remedy="take fewer shards"
-        )
+    examples = read_manifest(arguments.manifest)[slice(arguments.shard[0], None, arguments.shard[1])]
+    _refuse_impossible_scoring(arguments, len(examples))
     videos = arguments.videos or _videos_beside(arguments.manifest)
     require_folder(videos)
     defaults = how_to_ask(arguments)
-    if arguments.teacher and (arguments.answers < 2 or arguments.top_k == "beam"):
-        raise ConfigurationError(
-            "--teacher without draws",
-            reason="the distance to a teacher is taken along drawn answers",
-            remedy="give --answers 2 or more, and --top-k sampled",
-        )
-    if arguments.skip_below is not None and arguments.top_k == "beam":
-        raise ConfigurationError(
-            "--skip-below with --top-k beam",
-            reason="it spares draws, and a beam search makes none",
-            remedy="leave one of them out",
-        )
     require_writable(arguments.out)
 
     from video_opd.assemble import how_asked, require_common_tokens
@@ -94,6 +78,33 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
     with closing(source), ScoringProgress(title, len(examples)) as progress, writing(arguments.out):
         scorer = Scorer(policy=policy, source=source, asking=asking, batch_size=arguments.batch_size, teacher=teacher)
         scores = scorer.score(examples, arguments.out, header, race=race, passes=passes, on_batch=progress.advance)
+    _tell(arguments, scores)
+    return 0
+
+
+def _refuse_impossible_scoring(arguments: argparse.Namespace, num_examples: int) -> None:
+    if not num_examples:
+        raise ConfigurationError(
+            "--shard {}/{}".format(*arguments.shard),
+            reason="the manifest has fewer examples",
+            remedy="take fewer shards",
+        )
+    if arguments.teacher and (arguments.answers < 2 or arguments.top_k == "beam"):
+        raise ConfigurationError(
+            "--teacher without draws",
+            reason="the distance to a teacher is taken along drawn answers",
+            remedy="give --answers 2 or more, and --top-k sampled",
+        )
+    if arguments.skip_below is not None and arguments.top_k == "beam":
+        raise ConfigurationError(
+            "--skip-below with --top-k beam",
+            reason="it spares draws, and a beam search makes none",
+            remedy="leave one of them out",
+        )
+
+
+def _tell(arguments: argparse.Namespace, scores: ScoreFile) -> None:
+    """What was scored, and why the rest was not."""
     reasons: dict[str, list[str]] = {}
     for id, why in scores.unscored().items():
         reasons.setdefault(why, []).append(id)
@@ -101,12 +112,11 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
         print(f"{len(ids)} not scored, such as {ids[0]}: {why}", file=sys.stderr)
     summary = scores.summary()["summary"]
     if arguments.json:
-        print(json.dumps({"out": str(arguments.out), **header.to_row()["scores"], **summary}, indent=2))
+        print(json.dumps({"out": str(arguments.out), **scores.header.to_row()["scores"], **summary}, indent=2))
     else:
         from video_opd.terminal import show_summary_of_scores
 
         show_summary_of_scores(summary, arguments.model, arguments.out)
-    return 0
 
 
 def merge_scores(arguments: argparse.Namespace, _: Overrides) -> int:
