@@ -484,3 +484,225 @@ def test_evaluate_stops_at_too_many_bad_clips_and_leaves_earlier_results(refused
 
     assert main([str(word) for word in (*command, "--out", out, "--max-bad-share", 0.5)]) == 0
     assert len(out.read_text().splitlines()) == 10
+
+
+# Scores and selections
+
+
+@pytest.fixture(scope="module")
+def scores(models, world, tmp_path_factory) -> Path:
+    """The random student's scores of the test manifest, whole and in two shards."""
+    folder = tmp_path_factory.mktemp("scores")
+    common = [
+        "score",
+        models["student"],
+        str(world / "test.jsonl"),
+        "--videos",
+        str(world / "videos"),
+        "--answers",
+        "2",
+    ]
+    for name, more in (("whole", []), ("shard-0", ["--shard", "0/2"]), ("shard-1", ["--shard", "1/2"])):
+        assert main([*common, "--out", str(folder / f"{name}.jsonl"), *more]) == 0
+    return folder
+
+
+@pytest.fixture
+def asked(models, world, tmp_path) -> tuple:
+    """A scoring that would go well, to be spoiled."""
+    return (
+        "score", models["student"], world / "test.jsonl", "--videos", world / "videos", "--answers", 2,
+        "--out", tmp_path / "new.jsonl",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--answers 0", "'0' is not a whole number of at least 1"),
+        ("--shard 2/2", "'2/2' is not a shard: write I/N"),
+        ("--shard 1", "'1' is not a shard"),
+        ("--shard 7/8", "the manifest has fewer examples"),
+        ("--top-k best", "invalid choice: 'best'"),
+        ("--skip-below 1.5", "'1.5' is not a number from 0 to 1"),
+        ("--videos nowhere", "no such folder"),
+        ("--teacher nowhere", "'nowhere'"),
+        ("--teacher tiny-teacher --answers 1", "the distance to a teacher is taken along drawn answers"),
+        ("--pilot 0", "'0' is not a whole number of at least 1"),
+        ("--out {tmp}", "cannot be written"),
+        ("--device abacus", "device 'abacus'"),
+        ("--max-tokens 3", "frames share max_tokens = 3"),
+    ],
+)
+def test_a_scoring_that_cannot_be_done_is_refused(refused, asked, words, message, tmp_path):
+    late = "frames" in message
+    assert message in refused(*asked, *words.replace("{tmp}", str(tmp_path)).split(), late=late)
+
+
+def test_other_scores_are_not_gone_on_with_nor_overwritten(refused, scores, asked, models, world, tmp_path):
+    out = Path(shutil.copy(scores / "whole.jsonl", tmp_path))
+    before = out.read_bytes()
+    for words, message in (
+        (("--answers", 3), r"settings \(num_answers: 2 and 3\) differ"),
+        (("--seed", 1), r"settings \(seed: 0 and 1\) differ"),
+        (("--max-new-tokens", 4), r"settings \(max_new_tokens: 8 and 4\) differ"),
+        (("--template", "plain"), r"settings \(user: .*\) differ|no built-in template"),
+        (("--shard", "0/2"), "their shards differ"),
+        (("--race",), r"settings \(race: None and "),
+    ):
+        assert re.search(message, refused(*asked, "--out", out, *words)), words
+    other_model = refused("score", models["teacher"], *asked[2:], "--out", out)
+    assert "their model differ" in other_model
+    other_manifest = refused("score", models["student"], world / "validation.jsonl", *asked[3:], "--out", out)
+    assert "their manifest differ" in other_manifest
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["my thesis\n", '{"id": "a", "answer": "1 - 2 seconds"}\n', "{}"])
+def test_a_file_of_something_else_is_not_overwritten_by_scores(refused, asked, text, tmp_path):
+    out = tmp_path / "mine.jsonl"
+    out.write_text(text)
+    assert "is no file of scores" in refused(*asked, "--out", out)
+    assert out.read_text() == text
+
+
+def test_a_scoring_killed_while_it_wrote_its_first_line_goes_on(asked, scores, tmp_path):
+    out = tmp_path / "new.jsonl"
+    whole = (scores / "whole.jsonl").read_bytes().splitlines(keepends=True)
+    for text in (b"", whole[0][:40], whole[0][:-1], whole[0]):
+        out.write_bytes(text)
+        assert main([str(word) for word in asked]) == 0
+        assert len(out.read_bytes().splitlines()) == len(whole)
+
+
+@pytest.mark.parametrize("command", ["merge-scores", "select"])
+def test_scores_that_do_not_go_together_are_refused(refused, command, scores, tmp_path):
+    def given(*names: str) -> str:
+        files = [scores / f"{name}.jsonl" if name[0] != "/" else name for name in names]
+        if command == "merge-scores":
+            return refused(command, *files, "--out", tmp_path / "out")
+        return refused(command, "--student", *files, "--strategy", "difficulty", "--threshold", 0, "--count", 1,
+                       "--out", tmp_path / "out")  # fmt: skip
+
+    assert "shards 0 of 2" in given("shard-0")
+    assert "shards 0, 0 of 2" in given("shard-0", "shard-0")
+    assert "scores of different things: their shards differ" in given("shard-0", "whole")
+    assert "no such file" in given("none")
+    half = tmp_path / "half.jsonl"
+    half.write_text("".join((scores / "whole.jsonl").read_text().splitlines(keepends=True)[:3]))
+    assert "half.jsonl has 2 of 4 examples" in given(str(half))
+    half.write_text("no scores\n")
+    assert "is no file of scores" in given(str(half))
+    half.write_text('{"scores": {"format": 1}}\n')
+    assert "is no file of scores" in given(str(half))
+    broken = re.sub(r'"iou": [0-9.]+', '"iou": NaN', (scores / "whole.jsonl").read_text())
+    half.write_text(broken)
+    assert "cannot be used" in given(str(half))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--count 1", "it needs the teacher's scores"),
+        ("--count 1 --threshold 0", "no scores: there is nothing to select from"),
+        ("--count 1 --strategy top-k --teacher {whole}", "it needs the student's scores"),
+        ("--count 1 --strategy top-k --threshold 0 --student {whole}", "it needs the teacher's scores"),
+        ("--count 0 --threshold 0 --teacher {whole}", "count = 0: nothing would be trained on"),
+        ("--count 5 --threshold 0 --teacher {whole}", "count = 5, and 4 of 4 examples are left"),
+        ("--count 1 --threshold 1 --teacher {whole}", "and 0 of 4 examples are left at threshold 1"),
+        ("--count x --teacher {whole}", "--count: invalid int value: 'x'"),
+        ("--teacher {whole}", "required: --count"),
+        ("--count 1 --strategy best --teacher {whole}", "invalid choice: 'best'"),
+        ("--count 1 --threshold 2 --teacher {whole}", "'2' is not a number from 0 to 1"),
+        ("--count 1 --std 0 --teacher {whole}", "'0' is not a number above 0"),
+        (
+            "--count 1 --strategy top-k --threshold 0 --disagreement reverse-kl --student {whole}",
+            "the student's scores hold no reverse KL",
+        ),
+        ("--count 1 --threshold 0 --teacher {whole} --out {tmp}", "cannot be written"),
+    ],
+)
+def test_a_choice_that_cannot_be_made_is_refused(refused, words, message, scores, tmp_path):
+    words = words.format(whole=scores / "whole.jsonl", tmp=tmp_path).split()
+    assert message in refused("select", "--out", tmp_path / "selection.jsonl", *words)
+    assert not (tmp_path / "selection.jsonl").exists()
+
+
+def test_scores_of_two_manifests_are_not_held_against_one_another(refused, scores, models, world, tmp_path):
+    other = tmp_path / "other.jsonl"
+    command = ["score", models["student"], str(world / "validation.jsonl"), "--videos", str(world / "videos")]
+    assert main([*command, "--answers", "2", "--out", str(other)]) == 0
+    words = ("--teacher", scores / "whole.jsonl", "--student", other, "--strategy", "top-k", "--count", 1)
+    assert "scores of different manifests" in refused("select", *words, "--threshold", 0, "--out", tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("name=nope", "curriculum.name = 'nope'|nope"),
+        ("name=rounds", r"curriculum\.count"),
+        ("name=rounds count=0", r"curriculum\.count = 0"),
+        ("name=rounds count=13 num_rounds=2", "curriculum.count = 13, and the training manifest has 12 examples"),
+        ("name=rounds count=4 threshold=1.5", r"curriculum\.threshold = 1\.5"),
+        ("name=rounds count=4 threshold=0", "random without a threshold is the whole pool"),
+        ("name=rounds count=4 num_rounds=3", r"training\.steps = 2 for curriculum\.num_rounds = 3"),
+        ("name=rounds count=4 strategy=best", r"curriculum\.strategy = 'best'"),
+        ("name=rounds count=4 reliability=agreement num_answers=1", "needs curriculum.num_answers of at least 2"),
+        ("name=tvdf count=4 disagreement=reverse-kl num_answers=1", "is taken along drawn answers"),
+        ("name=tvdf count=4 disagreement=reverse-kl reuse_answers=true", "reuse_answers has IoUs only"),
+        ("name=rounds count=4 threshold=0 strategy=dsus race=true", "there is none"),
+        ("name=rounds count=4 num_rounds=2 teacher_scores={tmp}/none.jsonl", "no such file"),
+        ("name=rounds count=4 num_rounds=2 teacher_scores={half}", "has 2 of 4 examples"),
+        ("name=scc num_anchors=6 num_frontier=7", "num_anchors and num_frontier = 13, and the training manifest has"),
+        ("name=scc num_anchors=0 num_frontier=0", "nothing would be trained on"),
+        ("name=scc anchor_threshold=0.3 frontier_threshold=0.7", r"frontier_threshold = 0\.7 is above"),
+        ("name=whole-pool suspend_at=-1", r"curriculum\.suspend_at = -1"),
+        ("name=whole-pool count=4", "curriculum.count: this curriculum has no such setting"),
+        ("name=selection", r"curriculum\.file"),
+        ("name=selection file={tmp}/none.jsonl", "no such file"),
+        ("name=selection file={tmp}", "no such file"),
+        ("name=selection file={half}", "line 1 is not a line of a selection"),
+        ("name=selection file={stranger}", "1 of its examples are not in the manifest, such as 'x'"),
+        ("name=selection file={nothing}", "it keeps no example"),
+    ],
+)
+def test_a_curriculum_that_cannot_be_followed_is_refused(refused, words, message, scores, recipe_file, tmp_path):
+    files = {name: tmp_path / f"{name}.jsonl" for name in ("half", "stranger", "nothing")}
+    files["half"].write_text("".join((scores / "whole.jsonl").read_text().splitlines(keepends=True)[:3]))
+    files["stranger"].write_text('{"id": "x", "kept": true}\n')
+    files["nothing"].write_text("")
+    flags = [f"--curriculum.{word}" for word in words.format(tmp=tmp_path, **files).split()]
+    assert re.search(message, refused("train", recipe_file, "--out", tmp_path / "run", *flags))
+    assert not (tmp_path / "run").exists()
+
+
+def test_suspending_needs_answers_of_the_students_own(refused, recipe_file, tmp_path):
+    flags = ("--method.name=sft", "--curriculum.suspend-at=0.5")
+    assert "looks at the student's own answers" in refused("train", recipe_file, "--out", tmp_path / "run", *flags)
+
+
+@pytest.mark.slow
+def test_a_teacher_who_is_never_right_leaves_nothing_to_train_on_and_the_run_can_be_mended(
+    refused, recipe_file, tmp_path
+):
+    command = (
+        "train", recipe_file, "--out", tmp_path / "run", "--curriculum.name=rounds", "--curriculum.count=4",
+        "--curriculum.num-rounds=1", "--curriculum.num-answers=2", f"--curriculum.cache={tmp_path / 'scores'}",
+    )  # fmt: skip
+    sentence = refused(*command, late=True)
+    assert "count = 4, and 0 of 12 examples are left at threshold 0.7" in sentence
+    assert sentence == refused(*command, late=True)
+
+
+@pytest.mark.slow
+def test_a_selection_that_changed_under_a_run_is_refused(refused, recipe_file, world, tmp_path):
+    ids = [example.id for example in read_manifest(world / "train.jsonl")]
+    file = tmp_path / "selection.jsonl"
+    file.write_text("".join(json.dumps({"id": id, "kept": True}) + "\n" for id in ids[:4]))
+    command = (
+        "train", recipe_file, "--out", tmp_path / "run", "--curriculum.name=selection", f"--curriculum.file={file}"
+    )  # fmt: skip
+    assert main([str(word) for word in command]) == 0
+    file.write_text("".join(json.dumps({"id": id, "kept": True}) + "\n" for id in ids[:5]))
+    assert "a selection the recipe names, have changed" in refused(*command)
