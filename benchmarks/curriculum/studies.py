@@ -114,9 +114,9 @@ def studies(out: Path) -> dict[str, Study]:
             pool="two-sources",
             methods={
                 "filter": rounds(),
-                "filter, race": rounds(race=True),
-                "filter, enough": rounds(race_enough=1.0),
-                "filter, race, enough": rounds(race=True, race_enough=1.0),
+                "filter, race": rounds(race=True, race_pilot=32),
+                "filter, enough": rounds(race_enough=1.0, race_pilot=32),
+                "filter, race, enough": rounds(race=True, race_enough=1.0, race_pilot=32),
                 "filter, greedy first": rounds(skip_below=0.5),
                 "3 x filter+gap": rounds("top-k", num_rounds=3),
                 "3 x filter+gap, reuse": rounds("top-k", num_rounds=3, reuse_answers=True),

@@ -198,7 +198,7 @@ def _add_scoring(commands: Commands[_Parser]) -> None:
         "pass --threshold",
     )  # fmt: skip
     command.add_argument("--threshold", type=_share, default=0.7, help="of the race, mean IoU (default: %(default)s)")
-    command.add_argument("--pilot", type=_positive, default=32, help="of the race: examples between two looks")
+    command.add_argument("--pilot", type=_positive, default=40, help="of the race: examples between two looks")
     command.add_argument("--min-yield", type=_share, default=0.1, help="of the race (default: %(default)s)")
     command.add_argument("--enough", type=_positive, help="stop once so many examples passed the threshold")
     _json(command)

@@ -72,6 +72,7 @@ def test_the_upper_bound_covers_the_truth():
     below = [upper_bound(int(rng.binomial(40, 0.2)), 40) < 0.2 for _ in range(4000)]
     assert np.mean(below) < 0.045  # one side of 95 %
     assert upper_bound(0, 32) == pytest.approx(0.107, abs=0.001)
+    assert upper_bound(0, RaceRule().pilot) < RaceRule().min_yield  # the first look at what yields nothing is enough
 
 
 @given(st.integers(1, 9), st.integers(0, 60))

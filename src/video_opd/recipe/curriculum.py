@@ -84,7 +84,7 @@ class RoundsSettings(ScoringSettings):
     """The teacher's greedy answer as a cheap filter first: where its IoU is lower, no further answers are drawn."""
     race: Flag = False
     """Score a random part of every source first, and no more of a source that yields nothing."""
-    race_pilot: Positive = 32
+    race_pilot: Positive = 40
     """Examples of a source that are scored between two looks."""
     race_min_yield: Share = 0.1
     """A source is given up when surely fewer of its examples pass the filter."""
