@@ -12,13 +12,14 @@ from video_opd.data.manifest import read_manifest
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
 from video_opd.data.source import PromptSource
 from video_opd.data.video import VideoBudget
-from video_opd.errors import EngineError
+from video_opd.errors import DataError, EngineError
 from video_opd.evaluation.pool import Asking, Scorer
 from video_opd.grounding import best_iou, parse_answer
 from video_opd.methods.teachers import OneTeacher
 from video_opd.objectives import reverse_kl
 from video_opd.policy.load import load_policy
 from video_opd.scores import ScoreHeader, read_scores
+from video_opd.scores.score_file import held
 from video_opd.seeds import derive_seed
 from video_opd.vocabulary import Sampling
 
@@ -119,6 +120,16 @@ def test_what_was_scored_before_a_kill_is_not_scored_again(scored, student, tmp_
     student.work.prompt_passes = 0
     scored()
     assert student.work.prompt_passes == 0
+
+
+def test_two_at_once_cannot_write_one_file(scored, tmp_path):
+    """And the second leaves what the first is in the middle of writing as it is."""
+    path = tmp_path / "scores.jsonl"
+    path.write_bytes(b'{"scores": {"format": 1, "mod')
+    with held(path), pytest.raises(DataError, match="being written by another process"):
+        scored()
+    assert path.read_bytes() == b'{"scores": {"format": 1, "mod'
+    assert len(scored().rows) == 12
 
 
 def test_a_video_that_cannot_be_used_is_a_row_with_a_reason(scored, examples, world, tmp_path, student):

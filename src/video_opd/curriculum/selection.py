@@ -96,16 +96,7 @@ def select(
     _refuse_impossible(strategy, count, threshold)
     pool = _ids_of_the_pool(teacher, student, disagreement)
     gate = reliability if reliability is not None else teacher
-    passing = pool
-    if threshold is not None:
-        if gate is None:
-            raise ConfigurationError(
-                f"threshold = {threshold} without scores of a teacher",
-                reason="there is nothing to hold against it",
-                remedy="give the teacher's scores, or no threshold",
-            )
-        trusted = checked(gate, pool, "the teacher's scores")
-        passing = [id for id in pool if trusted[id] >= threshold]
+    passing = pool if threshold is None else _passing(pool, gate, threshold)
     if len(passing) < count:
         raise ConfigurationError(
             f"count = {count}, and {len(passing)} of {len(pool)} examples are left"
@@ -132,6 +123,18 @@ def _refuse_impossible(strategy: str, count: int, threshold: float | None) -> No
         raise ConfigurationError(f"count = {count}", reason="nothing would be trained on", remedy="ask for at least 1")
     if threshold is not None and not math.isfinite(threshold):
         raise ConfigurationError(f"threshold = {threshold}", reason="it is not a number", remedy="give one from 0 to 1")
+
+
+def _passing(pool: Sequence[str], gate: Mapping[str, float] | None, threshold: float) -> list[str]:
+    """The examples that the teacher can be trusted on (TRPV)."""
+    if gate is None:
+        raise ConfigurationError(
+            f"threshold = {threshold} without scores of a teacher",
+            reason="there is nothing to hold against it",
+            remedy="give the teacher's scores, or no threshold",
+        )
+    trusted = checked(gate, pool, "the teacher's scores")
+    return [id for id in pool if trusted[id] >= threshold]
 
 
 def _ids_of_the_pool(*mappings: Mapping[str, float] | None) -> list[str]:

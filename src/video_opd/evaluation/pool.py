@@ -86,7 +86,7 @@ class Scorer:
             EngineError: too many examples without a usable video.
         """
         by_id, size = {example.id: example for example in examples}, self.batch_size
-        with Journal(path) as journal, held(path):
+        with held(path), Journal(path) as journal:  # in this order: opening a journal drops a line that is not whole
             if path.stat().st_size == 0:
                 journal.append(header.to_row())
             before = read_scores(path, partial=True)
@@ -135,9 +135,9 @@ class Scorer:
 
         def add(groups: Iterable[AnswerGroup], *, sampled: bool, kl: Mapping[Answer, float] | None = None) -> None:
             for group in groups:
-                spans = examples[group.prompt_id]
-                answers[group.prompt_id] += [
-                    _scored(answer, spans, sampled=sampled, kl=(kl or {}).get(answer)) for answer in group
+                example = examples[group.prompt_id]
+                answers[example.id] += [
+                    _scored(answer, example, sampled=sampled, kl=(kl or {}).get(answer)) for answer in group
                 ]
 
         if asking.top_k == "beam":

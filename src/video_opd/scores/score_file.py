@@ -228,7 +228,7 @@ def held(path: Path) -> Iterator[None]:
     Raises:
         DataError: another process writes to it.
     """
-    with path.open("rb") as file:
+    with path.open("ab") as file:  # made, if it is not there
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
