@@ -1,0 +1,33 @@
+"""`evaluate`, `ground`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from video_opd.arguments.parts import Commands, Parser, add_command, json_flag, model_arguments, positive, share
+
+
+def add_asking(commands: Commands[Parser]) -> None:
+    """`evaluate`, `ground`."""
+    command = add_command(
+        commands, "evaluate", "score a model's answers to a manifest",
+        "video-opd evaluate tiny-teacher test.jsonl --videos clips --out predictions.jsonl",
+    )  # fmt: skip
+    model_arguments(command)
+    command.add_argument("manifest", type=Path, help="questions, JSON lines")
+    command.add_argument("--videos", type=Path, required=True, help="folder the manifest's video paths are relative to")
+    command.add_argument("--out", type=Path, required=True, help="predictions, JSON lines")
+    command.add_argument("--batch-size", type=positive, default=8, help="prompts read together (default: %(default)s)")
+    command.add_argument(
+        "--max-bad-share", type=share, default=0.05, help="stop if more videos are unusable (default: %(default)s)"
+    )
+    json_flag(command)
+
+    command = add_command(
+        commands, "ground", "ask one question about one video",
+        'video-opd ground tiny-teacher clip.mp4 "the red circle"',
+    )  # fmt: skip
+    model_arguments(command)
+    command.add_argument("video", type=Path, help="video file")
+    command.add_argument("query", help="what to look for, in words")
+    json_flag(command)

@@ -1,0 +1,37 @@
+"""`data …`, `tiny-world …`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from video_opd.arguments.parts import Commands, Parser, add_command, add_group, json_flag, positive, seconds, share
+
+
+def add_data(commands: Commands[Parser]) -> None:
+    """`data …`, `tiny-world …`."""
+    command = add_command(
+        add_group(commands, "data", "look after manifests"), "check", "list every bad row and file of a manifest",
+        "video-opd data check train.jsonl --videos clips", function="data_check",
+    )  # fmt: skip
+    command.add_argument("manifest", type=Path, help="questions, JSON lines")
+    command.add_argument("--videos", type=Path, help="also look at every video")
+    json_flag(command)
+
+    command = add_command(
+        add_group(commands, "tiny-world", "look after the rendered data set"), "build",
+        "render clips and write manifests", "video-opd tiny-world build --out data/tiny-world --wrong-share 0",
+        function="tiny_world_build",
+    )  # fmt: skip
+    command.add_argument("--out", type=Path, default=Path("data/tiny-world"), help="folder (default: %(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="draws clips, questions and noise (default: %(default)s)")
+    for name, default in (("train", 960), ("validation", 96), ("test", 400)):
+        command.add_argument(f"--{name}", type=positive, default=default, help=f"{name} queries (default: %(default)s)")
+    command.add_argument(
+        "--wrong-share", type=share, default=0.20, help="training spans of another event (default: %(default)s)"
+    )
+    command.add_argument(
+        "--imprecise-share", type=share, default=0.35, help="training spans with moved ends (default: %(default)s)"
+    )
+    command.add_argument(
+        "--jitter", type=seconds, default=1.0, help="standard deviation of the move, seconds (default: %(default)s)"
+    )

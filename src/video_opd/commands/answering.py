@@ -1,0 +1,96 @@
+"""`evaluate`, `ground`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from video_opd.commands.asking import Overrides, how_to_ask, load, require_writable
+from video_opd.errors import ConfigurationError, writing
+
+
+def evaluate(arguments: argparse.Namespace, _: Overrides) -> int:
+    """Answer a manifest's questions and score the answers."""
+    from contextlib import closing
+
+    from video_opd.data.manifest import read_manifest
+    from video_opd.data.source import PromptSource, require_folder
+
+    examples = read_manifest(arguments.manifest)
+    require_folder(arguments.videos)
+    defaults = how_to_ask(arguments)
+    require_writable(arguments.out)
+
+    from rich.console import Console
+
+    from video_opd.grounding import write_predictions
+    from video_opd.session import evaluate_with_bar
+
+    policy, renderer = load(arguments, defaults)
+    with closing(
+        PromptSource(
+            arguments.videos,
+            renderer,
+            num_examples=len(examples),
+            workers=1,
+            max_bad_share=arguments.max_bad_share,
+        )
+    ) as source:
+        evaluation = evaluate_with_bar(
+            policy,
+            examples,
+            source,
+            max_new_tokens=defaults.answers.max_new_tokens,
+            batch_size=arguments.batch_size,
+            title=arguments.model,
+            console=Console(stderr=True),
+        )
+    with writing(arguments.out):
+        write_predictions(arguments.out, evaluation.answers)
+    for id, reason in evaluation.set_aside.items():
+        print(f"set aside {id}: {reason}", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps(evaluation.to_report(model=arguments.model, predictions=str(arguments.out)), indent=2))
+    else:
+        from video_opd.terminal import show_scores
+
+        show_scores(evaluation.scores, f"{arguments.model} on {arguments.manifest}")
+    return 0
+
+
+def ground(arguments: argparse.Namespace, _: Overrides) -> int:
+    """One question about one video."""
+    from video_opd.data.video import probe
+    from video_opd.data.video_file import read_timeline
+
+    if not arguments.query.strip():
+        raise ConfigurationError("the query is empty", reason="nothing is asked for", remedy="say what to look for")
+    duration_s = probe(arguments.video).duration_s
+    read_timeline(arguments.video).window(None)  # refuses a video that is too short, before a model is loaded
+    defaults = how_to_ask(arguments)
+
+    from video_opd.data.source import render
+    from video_opd.grounding import parse_answer
+    from video_opd.vocabulary import Example, Sampling
+
+    policy, renderer = load(arguments, defaults)
+    example = Example(id="ground", video=arguments.video.name, query=arguments.query, spans=(), duration=duration_s)
+    prompt = render(renderer, arguments.video, example)
+    sampling = Sampling(max_new_tokens=defaults.answers.max_new_tokens, greedy=True)
+    answer = policy.answer(policy.read([prompt]), sampling=sampling)[0].answers[0]
+    found = parse_answer(answer.text)
+    if arguments.json:
+        result = {
+            "spans": [list(span) for span in found.spans],
+            "answer": answer.text,
+            "duration": duration_s,
+            "num_video_tokens": prompt.num_video_tokens,
+        }
+        print(json.dumps(result))
+    elif found.spans:
+        spans = ", ".join(f"{span.start_s:g} - {span.end_s:g} s" for span in found.spans)
+        print(f"{spans}   (of {duration_s:.1f} s; the model wrote: {answer.text!r})")
+    else:
+        print(f"no span: {found.reason}   (the model wrote: {answer.text!r})")
+    return 0
