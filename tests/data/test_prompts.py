@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from video_opd.data.order import batch_at
-from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate, clean_query
+from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate
+from video_opd.data.queries import timelens as clean_query
 from video_opd.data.video import Frames, VideoBudget
 from video_opd.errors import ConfigurationError, EngineError
 from video_opd.grounding import parse_answer

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from video_opd.arguments.importing import add_importing
 from video_opd.arguments.parts import Commands, Parser, add_command, add_group, json_flag, positive, seconds, share
 
 
 def add_data(commands: Commands[Parser]) -> None:
     """`data …`, `tiny-world …`."""
+    group = add_group(commands, "data", "make and look after manifests")
+    add_importing(group)
     command = add_command(
-        add_group(commands, "data", "look after manifests"), "check", "list every bad row and file of a manifest",
+        group, "check", "list every bad row and file of a manifest",
         "video-opd data check train.jsonl --videos clips", function="data_check",
     )  # fmt: skip
     command.add_argument("manifest", type=Path, help="questions, JSON lines")

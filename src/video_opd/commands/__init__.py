@@ -5,12 +5,14 @@ from __future__ import annotations
 from video_opd.commands.answering import evaluate, ground
 from video_opd.commands.choosing import merge_scores, score, select
 from video_opd.commands.data import data_check, tiny_world_build
+from video_opd.commands.importing import data_import
 from video_opd.commands.looking import metrics, report
 from video_opd.commands.training import compare, demo, doctor, train
 
 __all__ = [
     "compare",
     "data_check",
+    "data_import",
     "demo",
     "doctor",
     "evaluate",

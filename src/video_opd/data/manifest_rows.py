@@ -63,7 +63,7 @@ def row_from_line(raw: bytes, offset: int, *, first: bool) -> dict[str, Any] | F
     except (ValueError, RecursionError):  # a number of thousands of digits, brackets thousands deep
         return Fault("not JSON that can be read: a number is too long or the nesting too deep")
     if not isinstance(row, dict):
-        return Fault(f"the line is {_kind(row)}, not a JSON object", "Write one object in braces per line")
+        return Fault(f"the line is {kind(row)}, not a JSON object", "Write one object in braces per line")
     return row
 
 
@@ -125,7 +125,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise _RowError(f"{name} is not a number")
 
 
-def _kind(value: object) -> str:
+def kind(value: object) -> str:
     """What JSON calls a value."""
     if value is None:
         return "null"
@@ -177,7 +177,7 @@ class _Checker:
             return default
         value = self.row[key]
         if not isinstance(value, str):
-            self._add(f"`{key}` is {_kind(value)}, not a string")
+            self._add(f"`{key}` is {kind(value)}, not a string")
             return default
         if not value.strip() and not may_be_empty:
             self._add(f"`{key}` is empty")
@@ -187,7 +187,7 @@ class _Checker:
 
     def _number(self, value: object, what: str) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self._add(f"{what} is {_kind(value)}, not a number of seconds")
+            self._add(f"{what} is {kind(value)}, not a number of seconds")
             return math.nan
         try:
             number = float(value)
@@ -212,7 +212,7 @@ class _Checker:
     def _spans(self) -> tuple[Span, ...]:
         value = self.row.get("spans", ())
         if not isinstance(value, (list, tuple)):
-            self._add(f"`spans` is {_kind(value)}, not a list of [start, end] pairs")
+            self._add(f"`spans` is {kind(value)}, not a list of [start, end] pairs")
             return ()
         if not value and "spans" in self.row:
             self._add("`spans` is empty, and a row without one can be neither rewarded nor scored")

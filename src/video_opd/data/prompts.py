@@ -7,12 +7,12 @@ it hears the question does not learn (docs/LOG.md).
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from video_opd.data.queries import timelens as clean_query
 from video_opd.data.video import Frames, VideoBudget
 from video_opd.errors import ConfigurationError, EngineError
 from video_opd.vocabulary import Example, Prompt, Span
@@ -105,11 +105,6 @@ TEMPLATES = {
     ),
     "tiny-before": PromptTemplate(user="Is {query}?{video}", answer="yes"),
 }
-
-
-def clean_query(query: str) -> str:
-    """One blank between words, no full stop at either end: what TimeLens does before it puts the question."""
-    return re.sub(r"\s+", " ", query).strip().strip(".").strip()
 
 
 @dataclass(frozen=True)

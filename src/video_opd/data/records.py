@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from video_opd.data.manifest_rows import kind
 from video_opd.errors import DataError
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -55,8 +56,11 @@ class Record:
         Raises:
             DataError: a key that is missing or a value of the wrong kind.
         """
+        value = self.value if value is None else value
+        if not isinstance(value, dict):
+            self.refuse(f"it is {kind(value)}, not an object with keys")
         try:
-            return TypeAdapter(model).validate_python(self.value if value is None else value)
+            return TypeAdapter(model).validate_python(value)
         except ValidationError as error:
             self.refuse(_first_fault(error))
         except RecursionError:

@@ -1,0 +1,51 @@
+"""`data import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from video_opd.arguments.parts import Commands, Parser, add_command, json_flag, rate
+from video_opd.data.importers.formats import ANNOTATORS, BEYOND, FORMATS, QUERIES, UNITS
+
+
+def add_importing(group: Commands[Parser]) -> None:
+    """`data import`."""
+    command = add_command(
+        group, "import", "make a manifest of a data set's own annotation files",
+        "video-opd data import charades-sta charades_sta_test.txt --durations Charades_v1_test.csv --out test.jsonl",
+        function="data_import",
+    )  # fmt: skip
+    command.add_argument("format", choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
+    command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="annotations, as the data set has them")
+    command.add_argument("--out", type=Path, required=True, help="manifest, JSON lines")
+    command.add_argument("--durations", type=Path, help="CSV or JSON with the length of every video")
+    command.add_argument("--videos", type=Path, help="find every video there, and compare its length")
+    command.add_argument("--split", help="only this split, by its name or by a file that lists its videos")
+    command.add_argument("--source", help="name of the data set in the manifest (default: the format's)")
+    command.add_argument(
+        "--queries", choices=QUERIES, default="as-is",
+        help="as-is; blanks trimmed; cleaned as timelens or time-r1 do; what stands in quotes (default: %(default)s)",
+    )  # fmt: skip
+    command.add_argument(
+        "--beyond", choices=BEYOND, default="keep", help="spans that end after the video (default: %(default)s)"
+    )
+    command.add_argument(
+        "--without-duration", choices=("refuse", "drop"), default="refuse",
+        help="rows whose duration nobody knows (default: %(default)s)",
+    )  # fmt: skip
+    command.add_argument(
+        "--missing-videos", choices=("keep", "drop"), default="keep",
+        help="rows whose video is not among --videos, or cannot be read (default: %(default)s)",
+    )  # fmt: skip
+    command.add_argument(
+        "--annotators", choices=ANNOTATORS, default="consensus",
+        help="didemo: what several annotators amount to (default: %(default)s)",
+    )  # fmt: skip
+    command.add_argument(
+        "--columns", nargs="+", default=(), metavar="ROLE=COLUMN", help="csv, jsonl: such as query=caption start=begin"
+    )
+    command.add_argument(
+        "--unit", choices=UNITS, default="seconds", help="csv, jsonl: of the times (default: %(default)s)"
+    )
+    command.add_argument("--fps", type=rate, help="csv, jsonl: with --unit frames")
+    json_flag(command)

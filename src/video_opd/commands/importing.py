@@ -1,0 +1,109 @@
+"""`data import`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from video_opd.commands.asking import Overrides, require_writable
+from video_opd.errors import ConfigurationError, writing
+
+if TYPE_CHECKING:
+    from video_opd.data.importers.collecting import ImportReport, Policies
+
+
+def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
+    """Annotations to a manifest, and what became of every row."""
+    from video_opd.data.importers.annotation import Reading
+    from video_opd.data.importers.collecting import Collector, Policies
+    from video_opd.data.importers.durations import read_durations
+    from video_opd.data.importers.generic import columns_of
+    from video_opd.data.importers.reading import read_annotations, read_video_list
+    from video_opd.data.importers.video_files import VideoFiles
+    from video_opd.data.manifest import write_manifest
+
+    _refuse_what_does_not_apply(arguments)
+    is_list = bool(arguments.split) and Path(arguments.split).is_file()
+    policies = Policies(
+        source=arguments.source or arguments.format,
+        queries=arguments.queries,
+        beyond=arguments.beyond,
+        without_duration=arguments.without_duration,
+        missing_videos=arguments.missing_videos,
+        split="" if is_list else arguments.split or "",
+        only_videos=read_video_list(Path(arguments.split)) if is_list else None,
+    )
+    reading = Reading(
+        annotators=arguments.annotators,
+        columns=columns_of(arguments.columns),
+        unit=arguments.unit,
+        fps=arguments.fps,
+    )
+    require_writable(arguments.out)
+    durations = read_durations(arguments.durations) if arguments.durations else None
+    files = VideoFiles(arguments.videos) if arguments.videos else None
+    annotations = read_annotations(arguments.format, arguments.files, reading)
+    collector = Collector(policies, durations, files)
+    examples = collector.collect(annotations)
+    with writing(arguments.out):
+        write_manifest(arguments.out, examples)
+    if arguments.json:
+        convention = {"format": arguments.format, "files": [str(file) for file in arguments.files]}
+        named = {key: getattr(policies, key) for key in ("source", "queries", "beyond", "split")}
+        report = {"manifest": str(arguments.out), "convention": convention | named, **collector.report.to_dict()}
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        _show(collector.report, policies)
+        print(f"manifest: {arguments.out}")
+    return 0
+
+
+def _refuse_what_does_not_apply(arguments: argparse.Namespace) -> None:
+    """An option that would do nothing was meant to do something."""
+    generic = arguments.format in ("csv", "jsonl")
+    idle = {
+        "--columns": bool(arguments.columns) and not generic,
+        "--unit": arguments.unit != "seconds" and not generic,
+        "--fps": arguments.fps is not None and arguments.unit != "frames",
+        "--annotators": arguments.annotators != "consensus" and arguments.format != "didemo",
+        "--missing-videos": arguments.missing_videos != "keep" and arguments.videos is None,
+    }
+    for option, does_nothing in idle.items():
+        if does_nothing:
+            raise ConfigurationError(
+                option, reason=f"it does nothing for `data import {arguments.format}` as called", remedy="leave it out"
+            )
+
+
+def _show(report: ImportReport, policies: Policies) -> None:
+    """What became of every row, in the order a reader wants to know it."""
+    print(f"{report.rows_kept} of {report.rows_read} rows kept")
+    for reason, count in report.dropped.most_common():
+        print(f"- {count} dropped: {reason} (first: {report.first_dropped[reason]})")
+    print(f"{report.spans_kept} spans, {report.several_spans} rows with several")
+    for reason, count in report.spans_dropped.most_common():
+        print(f"- {count} dropped: {reason}")
+    if report.spans_beyond:
+        done = {"keep": "kept as annotated", "clip": "clipped", "drop": "dropped"}[policies.beyond]
+        late = f", {report.spans_off_scale} begin after it" if report.spans_off_scale else ""
+        print(
+            f"- {report.spans_beyond} end after their video, {report.spans_beyond_tolerance} of them by more than a "
+            f"second{late}: {done} (--beyond)"
+        )
+    if report.same_question:
+        print(f"- {report.same_question} rows ask what another row asks of the same video")
+    if report.same_id:
+        print(f"- {report.same_id} rows had an id that was taken, and were numbered")
+    print("durations: " + ", ".join(f"{count} from the {origin}" for origin, count in report.durations_from.items()))
+    off = [f"{video} {said:g} s, file {real:.2f} s" for video, (said, real) in report.durations_off.items()]
+    short = [f"{video} {end:g} s, file {real:.2f} s" for video, (end, real) in report.clips_off.items()]
+    for what, items in (
+        ("videos are not in the folder", report.videos_missing),
+        ("videos cannot be read", [f"{video} ({reason})" for video, reason in report.videos_unreadable.items()]),
+        ("videos differ from their duration by more than a second", off),
+        ("videos end more than a second before their clip", short),
+    ):
+        if items:
+            print(f"- {len(items)} {what}: {'; '.join(items[:3])}{'; …' if len(items) > 3 else ''}")

@@ -1,0 +1,21 @@
+"""CosMo-Cap and HowTo-Interlink7M (Wang et al. 2024, CosMo), as VideoMind has them: https://github.com/yeliudev/VideoMind.
+
+    {"vid": "QtWT8rxUuNk", "duration": 93.29, "query": "A purple hanger hangs a sweater.", "span": [1, 4]}
+
+Times are whole seconds. Videos are YouTube's, `VID.mp4`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from video_opd.data.importers.annotation import Annotation, Event, Reading
+from video_opd.data.records import json_lines
+
+
+def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+    """Every line."""
+    for file in files:
+        for record in json_lines(file):
+            yield record.as_(Event).annotation(record)

@@ -1,0 +1,74 @@
+"""DiDeMo (Hendricks et al. 2017): https://github.com/LisaAnne/LocalizingMoments, `data/{split}_data.json`.
+
+    [{"num_segments": 6, "description": "the baby is shown.", "times": [[1, 1], [1, 1], [0, 0], [0, 1]],
+      "video": "39727414@N00_3622114091_452b898.mov", "annotation_id": 49153}]
+
+Times count chunks of five seconds, the last one included: `[1, 1]` is 5 - 10 s. Only the first thirty seconds of a
+video were annotated. Four to seven annotators disagree on two sentences of three; `--annotators` says what they
+amount to:
+
+- `consensus`: the segment that the official score would rate highest: of the 21, the one whose mean IoU with the three
+  annotators nearest to it is largest (the earliest, then shortest of equals);
+- `majority`: the segment named most often (the first named of equals);
+- `mean`: mean start and mean end in chunks, rounded half to even, as VideoMind does it;
+- `all`: every distinct segment, as several spans.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from pydantic import BaseModel, Field
+
+from video_opd.data.importers.annotation import Annotation, Reading, Times
+from video_opd.data.records import json_entries
+from video_opd.grounding.span import temporal_iou
+
+CHUNK_S = 5.0
+_NUM_NEAREST = 3
+
+
+class _Description(BaseModel):
+    description: str
+    video: str
+    times: list[tuple[int, int]] = Field(min_length=1)
+    num_segments: int = Field(gt=0, le=1000)
+    annotation_id: int | str
+
+
+def read(files: list[Path], reading: Reading) -> Iterator[Annotation]:
+    """Every description."""
+    for file in files:
+        for record in json_entries(file):
+            found = record.as_(_Description)
+            segments = [(first * CHUNK_S, (last + 1) * CHUNK_S) for first, last in found.times]
+            yield Annotation(
+                record=record,
+                video=found.video,
+                query=found.description,
+                spans=merged(segments, found.num_segments, reading.annotators),
+                duration=found.num_segments * CHUNK_S,
+                name=str(found.annotation_id),
+            )
+
+
+def merged(segments: Sequence[Times], num_segments: int, annotators: str) -> tuple[Times, ...]:
+    """What the annotators' segments amount to, in seconds."""
+    if annotators == "all":
+        return tuple(dict.fromkeys(segments))
+    if annotators == "majority":
+        return (Counter(segments).most_common(1)[0][0],)
+    if annotators == "mean":
+        first, last = (round(fmean(ends) / CHUNK_S) * CHUNK_S for ends in zip(*segments, strict=True))
+        return ((first, max(last, first + CHUNK_S)),)
+    edges = [number * CHUNK_S for number in range(num_segments + 1)]
+    candidates = [(start, end) for start in edges for end in edges if start < end]
+    return (max(candidates, key=lambda segment: _agreement(segment, segments)),)
+
+
+def _agreement(segment: Times, segments: Sequence[Times]) -> float:
+    nearest = sorted((temporal_iou(segment, other) for other in segments), reverse=True)[:_NUM_NEAREST]
+    return fmean(nearest)

@@ -1,0 +1,72 @@
+"""Durations by video, from whatever file has them."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import BaseModel
+
+from video_opd.data.importers.annotation import Seconds
+from video_opd.data.records import Record, json_any, table_rows
+from video_opd.errors import DataError
+
+VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".ts", ".ogv"))
+
+_VIDEO_KEYS = ("id", "vid", "video", "video_id", "video_uid", "name", "video_path")
+_DURATION_KEYS = ("length", "duration", "duration_s", "v_duration", "video_duration")
+
+
+class _Duration(BaseModel):
+    duration: Seconds
+
+
+def stem(video: str) -> str:
+    """A video's name without folders and without the ending of a video file. `a_210.0_360.0` has no ending."""
+    name = PurePosixPath(video).name
+    suffix = PurePosixPath(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in VIDEO_SUFFIXES else name
+
+
+def read_durations(path: Path) -> dict[str, float]:
+    """Seconds by stem of the video.
+
+    Read are a CSV with a column for the video (`id` …) and one for the seconds (`length`, as in `Charades_v1_test.csv`,
+    or `duration` …), JSON lines with such keys, and one JSON object by video with numbers or with such objects.
+
+    Raises:
+        DataError: the file has no such columns, a duration that is no positive number of seconds, or two for one video.
+    """
+    is_table = path.suffix.lower() in (".csv", ".tsv", ".txt")
+    durations: dict[str, float] = {}
+    for record in table_rows(path) if is_table else json_any(path):
+        video, value = _entry(record)
+        seconds = record.as_(_Duration, {"duration": value}).duration
+        if seconds <= 0:
+            record.refuse(f"the duration of {video!r} is {seconds:g} s")
+        known = durations.setdefault(stem(video), seconds)
+        if known != seconds:
+            record.refuse(f"{video!r} lasts {seconds:g} s here and {known:g} s further up")
+    if not durations:
+        raise DataError(f"{path}, line 1", reason="there are no durations in it", remedy="Give a file that has some")
+    return durations
+
+
+def _entry(record: Record) -> tuple[str, Any]:
+    value = record.value
+    if record.key is not None and not isinstance(value, dict):
+        return record.key, value
+    if not isinstance(value, dict):
+        record.refuse("it is neither a row of a table nor an object")
+    video = record.key if record.key is not None else _first(record, _VIDEO_KEYS, "the video")
+    if not isinstance(video, str):
+        record.refuse("the video's name is not a text")
+    return video, _first(record, _DURATION_KEYS, "its duration")
+
+
+def _first(record: Record, keys: tuple[str, ...], what: str) -> Any:
+    found = next((key for key in keys if key in record.value), None)
+    if found is None:
+        there = ", ".join(f"`{key}`" for key in list(record.value)[:8])
+        record.refuse(f"no column says {what}, of {there}", f"Call it {' or '.join(f'`{key}`' for key in keys[:3])}")
+    return record.value[found]

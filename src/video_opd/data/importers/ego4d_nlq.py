@@ -1,0 +1,107 @@
+"""Ego4D natural language queries (Grauman et al. 2022): https://ego4d-data.org, `nlq_{split}.json`, under its licence.
+
+The official nesting, VideoMind's lines, or TimeLens2's:
+
+    {"videos": [{"video_uid": "…", "split": "val", "clips": [{"clip_uid": "…", "clip_start_sec": 0, "clip_end_sec": 480,
+      "annotations": [{"annotation_uid": "…", "language_queries": [
+        {"query": "Where was the knife?", "clip_start_sec": 12.0, "clip_end_sec": 14.5}]}]}]}]}
+    {"vid": "…", "query": "Where was the knife?", "duration": 480.0, "relevant_windows": [[12.0, 14.5]]}
+    {"video_id": "…", "query_id": "7", "query": "query text: Where was the knife?", "duration": 480.0,
+     "timestamps": [[12.0, 14.5]]}
+
+In the official file a row is about the clip (`CLIP_UID.mp4`), times count from its start, and its length is
+`video_end_sec - video_start_sec`. Queries without text or without times (a few are null) are not rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import AliasChoices, BaseModel, Field
+
+from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Spans, require_name
+from video_opd.data.records import Record, json_any
+
+_PREFIX = "query text:"
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\S*")
+
+
+class _Query(BaseModel):
+    query: str | None = None
+    clip_start_sec: Seconds | None = None
+    clip_end_sec: Seconds | None = None
+
+
+class _Annotator(BaseModel):
+    annotation_uid: str
+    language_queries: list[_Query]
+
+
+class _Clip(BaseModel):
+    clip_uid: str
+    video_start_sec: Seconds | None = None
+    video_end_sec: Seconds | None = None
+    clip_start_sec: Seconds | None = None
+    clip_end_sec: Seconds | None = None
+    annotations: list[_Annotator]
+
+    @property
+    def duration(self) -> float | None:
+        for start, end in ((self.video_start_sec, self.video_end_sec), (self.clip_start_sec, self.clip_end_sec)):
+            if start is not None and end is not None:
+                return end - start
+        return None
+
+
+class _Video(BaseModel):
+    video_uid: str
+    split: str = ""
+    clips: list[_Clip]
+
+
+class _Line(BaseModel):
+    vid: str = Field(validation_alias=AliasChoices("vid", "video_id"))
+    query: str
+    duration: Seconds
+    windows: Spans = Field(validation_alias=AliasChoices("relevant_windows", "timestamps"))
+    query_id: int | str = ""
+
+
+def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+    """Every query of every clip, or every line."""
+    for file in files:
+        for record in json_any(file):
+            if record.key == "videos":
+                if not isinstance(record.value, list):
+                    record.refuse("`videos` is not a list")
+                for video in record.value:
+                    yield from _queries(record, record.as_(_Video, video))
+            elif record.key is None:
+                line = record.as_(_Line)
+                require_name(record, line.vid, _ID, "Ego4D")
+                yield Annotation(
+                    record=record,
+                    video=line.vid,
+                    query=line.query.removeprefix(_PREFIX).strip() if line.query.startswith(_PREFIX) else line.query,
+                    spans=tuple(line.windows),
+                    duration=line.duration,
+                    name=str(line.query_id),
+                )
+
+
+def _queries(record: Record, video: _Video) -> Iterator[Annotation]:
+    for clip in video.clips:
+        for annotator in clip.annotations:
+            for number, query in enumerate(annotator.language_queries):
+                if query.query and query.clip_start_sec is not None and query.clip_end_sec is not None:
+                    yield Annotation(
+                        record=record,
+                        video=clip.clip_uid,
+                        query=query.query,
+                        spans=((query.clip_start_sec, query.clip_end_sec),),
+                        duration=clip.duration,
+                        name=f"{annotator.annotation_uid}_{number}",
+                        split=video.split,
+                    )

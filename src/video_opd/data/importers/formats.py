@@ -1,0 +1,35 @@
+"""The names of the formats, and where each is read. Imports nothing, so that `--help` can list them."""
+
+FORMATS = {
+    "activitynet-captions": "activitynet_captions.read",
+    "charades-sta": "charades_sta.read",
+    "cosmo-cap": "cosmo_cap.read",
+    "csv": "generic.read_csv",
+    "didemo": "didemo.read",
+    "ego4d-nlq": "ego4d_nlq.read",
+    "hirest": "hirest.read",
+    "hirest-steps": "hirest.read_steps",
+    "howto-interlink": "cosmo_cap.read",
+    "internvid-vtime": "internvid_vtime.read",
+    "jsonl": "generic.read_jsonl",
+    "museg": "museg.read",
+    "queryd": "queryd.read",
+    "qvhighlights": "qvhighlights.read",
+    "tacos": "tacos.read",
+    "time-r1": "time_r1.read",
+    "timelens-100k": "timelens_100k.read",
+    "timelens-bench": "timelens_bench.read",
+    "timelens2": "timelens2.read",
+    "tvgbench": "tvgbench.read",
+    "vue-tr": "vue_tr.read",
+}
+"""Name -> module and function."""
+
+ANNOTATORS = ("consensus", "majority", "mean", "all")
+"""What several annotators of DiDeMo amount to; see `didemo`."""
+UNITS = ("seconds", "milliseconds", "frames", "percent", "fraction", "clock")
+"""Of the times of `csv` and `jsonl`."""
+BEYOND = ("keep", "clip", "drop")
+"""What becomes of spans that end after their video."""
+QUERIES = ("as-is", "trim", "timelens", "time-r1", "quoted")
+"""What is done to the words of a query; see `video_opd.data.queries`."""

@@ -1,0 +1,154 @@
+"""Tables and lines of anybody's own: CSV (or TSV) with a header, or JSON lines; which column is what is said by name.
+
+    video,query,start,end,duration
+    a.mp4,a person opens the fridge,2.0,4.5,31.2
+
+    {"video": "a.mp4", "query": "a person opens the fridge", "spans": [[2.0, 4.5]], "duration": 31.2}
+
+Roles: `video`, `query`, and `start` with `end`, or `spans` (a list of pairs, in CSV as JSON text). May be there:
+`duration` (seconds), `id`, `source`, `split`, `fps`, `clip_start` with `clip_end` (seconds). A column has the name of
+its role unless `--columns query=caption start=begin` says otherwise.
+
+`--unit` says what the times are: seconds, milliseconds, frames (with `fps` or `--fps`), percent or fraction of the
+duration, or clock (`mm:ss`, `hh:mm:ss.f`). A unit is never guessed: a clock time under `seconds` is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import BaseModel, Field
+
+from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Spans, Times
+from video_opd.data.records import Record, json_lines, table_rows
+from video_opd.errors import ConfigurationError
+
+ROLES = (
+    "video", "query", "start", "end", "spans", "duration", "id", "source", "split", "fps", "clip_start", "clip_end",
+)  # fmt: skip
+_CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2}(?:\.\d+)?)")
+
+
+class _Row(BaseModel):
+    video: str = Field(min_length=1)
+    query: str
+    spans: Spans
+    duration: Seconds | None = None
+    id: int | str = ""
+    source: str = ""
+    split: str = ""
+    fps: Seconds | None = None
+    clip_start: Seconds | None = None
+    clip_end: Seconds | None = None
+
+
+def read_csv(files: list[Path], reading: Reading) -> Iterator[Annotation]:
+    """Every row of every table."""
+    return _read(files, reading, table_rows)
+
+
+def read_jsonl(files: list[Path], reading: Reading) -> Iterator[Annotation]:
+    """Every line."""
+    return _read(files, reading, json_lines)
+
+
+def columns_of(words: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """`role=column` as pairs.
+
+    Raises:
+        ConfigurationError: not of this form, or a role there is not.
+    """
+    pairs = [word.partition("=") for word in words]
+    for role, equals, column in pairs:
+        if not equals or not column or role not in ROLES:
+            raise ConfigurationError(
+                f"--columns {role}{equals}{column}",
+                reason=f"it is not ROLE=COLUMN with a role of {', '.join(ROLES)}",
+                remedy="write for example --columns query=caption start=begin",
+            )
+    return tuple((role, column) for role, _, column in pairs)
+
+
+def _read(files: list[Path], reading: Reading, records: Callable[[Path], Iterator[Record]]) -> Iterator[Annotation]:
+    column_of = {role: role for role in ROLES} | dict(reading.columns)
+    for file in files:
+        for record in records(file):
+            if not isinstance(record.value, dict):
+                record.refuse("it is not an object with keys", "Write rows with named values")
+            given = {
+                role: record.value[column]
+                for role, column in column_of.items()
+                if record.value.get(column) not in (None, "")
+            }
+            given["spans"] = _spans(record, given, column_of, reading)
+            row = record.as_(_Row, _require(record, given, column_of, ("video", "query")))
+            clip = None if row.clip_start is None or row.clip_end is None else (row.clip_start, row.clip_end)
+            yield Annotation(
+                record=record,
+                video=row.video,
+                query=row.query,
+                spans=_in_seconds(record, row, reading),
+                fractions=reading.unit in ("percent", "fraction"),
+                duration=row.duration,
+                name=str(row.id),
+                source=row.source,
+                split=row.split,
+                clip=clip,
+            )
+
+
+def _require(record: Record, given: dict[str, Any], column_of: dict[str, str], roles: Iterable[str]) -> dict[str, Any]:
+    for role in roles:
+        if role not in given:
+            _refuse_missing(record, role, column_of[role])
+    return given
+
+
+def _refuse_missing(record: Record, role: str, column: str) -> NoReturn:
+    if column in record.value:
+        record.refuse(f"`{column}` is empty")
+    there = ", ".join(f"`{name}`" for name in list(record.value)[:12])
+    record.refuse(f"there is no `{column}`, only {there}", f"Name the column, such as --columns {role}=COLUMN")
+
+
+def _spans(record: Record, given: dict[str, Any], column_of: dict[str, str], reading: Reading) -> Any:
+    """The value of `spans`, or of `start` and `end` as one pair; clocks become seconds."""
+    if "spans" in given:
+        spans = given["spans"]
+        if isinstance(spans, str):
+            try:
+                spans = json.loads(spans)
+            except (ValueError, RecursionError):
+                record.refuse(f"`{column_of['spans']}` is {spans[:60]!r}, not a list of pairs such as [[2.0, 4.5]]")
+    else:
+        _require(record, given, column_of, ("start", "end"))
+        spans = [[given["start"], given["end"]]]
+    if reading.unit != "clock" or not isinstance(spans, list):
+        return spans
+    pairs = spans if spans and isinstance(spans[0], list) else [spans]
+    return [[_clock(record, time) for time in pair] if isinstance(pair, list) else pair for pair in pairs]
+
+
+def _clock(record: Record, time: Any) -> Any:
+    if not isinstance(time, str):
+        return time
+    clock = _CLOCK.fullmatch(time.strip())
+    if clock is None:
+        record.refuse(f"{time[:60]!r} is not a clock time such as 1:02.5 or 0:01:02.5")
+    hours, minutes, seconds = clock.groups()
+    return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+def _in_seconds(record: Record, row: _Row, reading: Reading) -> tuple[Times, ...]:
+    """In seconds, or in fractions where the unit is relative to the duration."""
+    factor = {"milliseconds": 0.001, "percent": 0.01}.get(reading.unit, 1.0)
+    if reading.unit == "frames":
+        fps = row.fps or reading.fps
+        if not fps or fps < 0:
+            record.refuse("the times are frames, and nothing says how many make a second", "Give `fps` or --fps")
+        factor = 1 / fps
+    return tuple((start * factor, end * factor) for start, end in row.spans)

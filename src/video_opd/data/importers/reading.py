@@ -1,0 +1,60 @@
+"""From files to annotations: the importer of a format, and which format a file looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import cast
+
+from video_opd.data.importers.annotation import Annotation, Importer, Reading
+from video_opd.data.importers.durations import stem
+from video_opd.data.importers.formats import FORMATS
+from video_opd.data.records import text_lines
+from video_opd.errors import DataError
+
+_FIRST = 5
+"""Annotations that must be read before a format counts as one that can read a file."""
+
+
+def importer(format: str) -> Importer:
+    """The importer of a format."""
+    module, _, function = FORMATS[format].partition(".")
+    return cast(Importer, getattr(import_module(f"{__package__}.{module}"), function))
+
+
+def read_annotations(format: str, files: Sequence[Path], reading: Reading) -> list[Annotation]:
+    """All annotations of the files, in order.
+
+    Raises:
+        DataError: at the first record that is not of the format. If the format cannot even read the beginning and
+            another can, that one is named.
+    """
+    try:
+        return list(importer(format)(list(files), reading))
+    except DataError as error:
+        others = [] if _reads_the_beginning(format, files, reading) else _formats_of(files, reading)
+        if not others:
+            raise
+        raise DataError(
+            error.cause,
+            reason=f"{error.reason}; it does not look like {format}, it looks like {' or '.join(others)}",
+            remedy=f"import it as {others[0]}",
+        ) from error
+
+
+def read_video_list(path: Path) -> frozenset[str]:
+    """Stems of the videos that a file lists, one a line; QuerYD's `video-` in front is taken off."""
+    return frozenset(stem(record.value.strip().removeprefix("video-")) for record in text_lines(path))
+
+
+def _formats_of(files: Sequence[Path], reading: Reading) -> list[str]:
+    return [name for name in FORMATS if _reads_the_beginning(name, files, reading)]
+
+
+def _reads_the_beginning(format: str, files: Sequence[Path], reading: Reading) -> bool:
+    try:
+        return bool(list(islice(importer(format)(list(files), reading), _FIRST)))
+    except DataError:
+        return False

@@ -1,0 +1,45 @@
+"""TACoS (Regneri et al. 2013), as 2D-TAN and VSLNet have it, or in seconds as lighthouse has it.
+
+    {"s30-d52.avi": {"timestamps": [[141, 354]], "sentences": ["She took out kiwi."], "fps": 29.4, "num_frames": 7346}}
+    {"qid": "s30-d52_0", "query": "She took out kiwi", "duration": 249.9, "vid": "s30-d52",
+     "relevant_windows": [[4.8, 12.0]]}
+
+The first counts frames: seconds are frames / fps, and the duration is num_frames / fps. Five of its test ends lie
+after the last frame. The videos are often called `s30-d52-cam-002.mp4`, which `--videos` finds too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import Field
+
+from video_opd.data.importers.annotation import Annotation, Captions, Moments, Reading, require_name
+from video_opd.data.records import json_any
+
+_ID = re.compile(r"s\d+-d\d+\S*")
+
+
+class _Frames(Captions):
+    fps: float = Field(gt=0)
+    num_frames: int = Field(gt=0)
+
+    def in_seconds(self) -> Captions:
+        times = [(start / self.fps, end / self.fps) for start, end in self.timestamps]
+        duration = self.num_frames / self.fps
+        return Captions.model_construct(duration=duration, timestamps=times, sentences=self.sentences)
+
+
+def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+    """Every sentence of every video."""
+    for file in files:
+        for record in json_any(file):
+            if record.key is None:
+                line = record.as_(Moments)
+                require_name(record, line.vid, _ID, "TACoS")
+                yield line.annotation(record)
+            else:
+                require_name(record, record.key, _ID, "TACoS")
+                yield from record.as_(_Frames).in_seconds().annotations(record)

@@ -1,0 +1,33 @@
+"""TimeLens-Bench (Zhang et al. 2025, arXiv 2512.14698): `{charades,activitynet,qvhighlights}-timelens.json`.
+
+    {"3MSZA": {"duration": 30.96, "spans": [[24.3, 30.4]], "queries": ["A person turns a light on."]}}
+
+`spans[i]` answers `queries[i]`: always one span. Videos: `videos/{charades,activitynet,qvhighlights}/VID.mp4`. The data
+are for academic use only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from video_opd.data.importers.annotation import Annotation, Captions, Reading, Seconds, Times
+from video_opd.data.records import json_entries
+
+
+class _Video(BaseModel):
+    duration: Seconds
+    spans: list[Times]
+    queries: list[str]
+
+
+def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+    """Every query of every video."""
+    for file in files:
+        source = file.stem.removesuffix("-timelens") if file.stem.endswith("-timelens") else ""
+        for record in json_entries(file):
+            found = record.as_(_Video)
+            same = Captions(duration=found.duration, timestamps=found.spans, sentences=found.queries)
+            yield from same.annotations(record, source=source)

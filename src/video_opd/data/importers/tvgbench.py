@@ -1,0 +1,55 @@
+"""TVGBench (Wang et al. 2025, Time-R1): https://github.com/xiaomi-research/time-r1, `annotations/tvgbench.json`.
+
+    [{"path": "./videos/KWZSA.mp4", "question": "a person sits.", "answer": "13.4-28.1", "start": null, "end": null,
+      "duration": 30.12, "dataset_name": "charades"}]
+
+`answer` is text. With `start` and `end` only that part of the file is asked about: it becomes `clip`, and the answer
+counts from its start. 168 of the 800 rows name no data set; those are Ego4D's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from pydantic import BaseModel
+
+from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Times
+from video_opd.data.records import json_entries
+
+_ANSWER = re.compile(r"\s*([0-9.]+)\s*-\s*([0-9.]+)\s*")
+
+
+class _Question(BaseModel):
+    path: str
+    question: str
+    answer: str
+    start: Seconds | None
+    end: Seconds | None
+    duration: Seconds
+    dataset_name: str | None = None
+
+
+class _Answer(BaseModel):
+    answer: Times
+
+
+def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+    """Every question."""
+    for file in files:
+        for record in json_entries(file):
+            found = record.as_(_Question)
+            answer = _ANSWER.fullmatch(found.answer)
+            if answer is None:
+                record.refuse(f"`answer` is {found.answer[:60]!r}, not `START-END` in seconds")
+            clip = None if found.start is None or found.end is None else (found.start, found.end)
+            yield Annotation(
+                record=record,
+                video=PurePosixPath(found.path).name,
+                query=found.question,
+                spans=(record.as_(_Answer, {"answer": answer.groups()}).answer,),
+                duration=found.duration,
+                source=found.dataset_name or "ego4d",
+                clip=clip,
+            )

@@ -1,0 +1,69 @@
+"""Which file is the video that an annotation names, and how long it really is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+
+from video_opd.data.importers.durations import VIDEO_SUFFIXES, stem
+from video_opd.errors import DataError
+
+
+class VideoFiles:
+    """The video files of a folder and its sub-folders.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise DataError(
+                f"videos folder {folder}: no such folder",
+                reason="the durations of its files are to be compared",
+                remedy="give the folder that holds the videos",
+            )
+        self.folder = folder
+        self.unreadable: dict[str, str] = {}
+        """Path below the folder -> why it cannot be used."""
+        self._paths: set[str] = set()
+        self._by_stem: dict[str, list[str]] = {}
+        for root, folders, names in os.walk(folder):
+            folders.sort()
+            for name in sorted(names):
+                if PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES:
+                    path = (Path(root) / name).relative_to(folder).as_posix()
+                    self._paths.add(path)
+                    self._by_stem.setdefault(stem(name), []).append(path)
+        self._durations: dict[str, float | None] = {}
+
+    def find(self, video: str) -> str | None:
+        """The path below the folder of the file that a data set's name or path means; None if there is none.
+
+        Looked for in this order: that very path; the path less its leading folders; the only file of that name with
+        whatever ending; the only file of that name and a camera (`s30-d52-cam-002.mp4`, TACoS).
+        """
+        parts = PurePosixPath(video).parts
+        for start in range(len(parts)):
+            path = "/".join(parts[start:])
+            if path in self._paths:
+                return path
+        name = stem(video)
+        same = self._by_stem.get(name, [])
+        if not same:
+            same = [
+                path for other, paths in self._by_stem.items() if other.startswith(f"{name}-cam-") for path in paths
+            ]
+        return same[0] if len(same) == 1 else None
+
+    def duration(self, path: str) -> float | None:
+        """Seconds by the file's own packets; None if it cannot be read, which `unreadable` then explains."""
+        from video_opd.data.video import probe  # here, so that importing annotations does not load FFmpeg
+
+        if path not in self._durations:
+            try:
+                self._durations[path] = probe(self.folder / path).duration_s
+            except DataError as error:
+                self._durations[path] = None
+                self.unreadable[path] = error.reason
+        return self._durations[path]

@@ -1,0 +1,41 @@
+"""VUE-TR and VUE-TR-V2 (Vidi, ByteDance 2025): https://github.com/bytedance/vidi, `VUE-TRv2_ground_truth.json`.
+
+    [{"query_id": 0, "video_id": "6Qv-LrXJjSM", "duration": 3884.049, "query": "A slide shows a purple envelope",
+      "gt": [[946, 953]], "task": "temporal_retrieval"}]
+
+Whole seconds; a fifth of the queries have several spans, and many can only be answered by listening
+(`query_modality`). Videos are YouTube's, `VIDEO_ID.mp4`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Times
+from video_opd.data.records import json_entries
+
+
+class _Query(BaseModel):
+    query_id: int | str
+    video_id: str
+    duration: Seconds
+    query: str
+    gt: list[Times]
+
+
+def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+    """Every query."""
+    for file in files:
+        for record in json_entries(file):
+            found = record.as_(_Query)
+            yield Annotation(
+                record=record,
+                video=found.video_id,
+                query=found.query,
+                spans=tuple(found.gt),
+                duration=found.duration,
+                name=str(found.query_id),
+            )

@@ -1,0 +1,44 @@
+"""What may be done to the words of a query, each under a name; nothing is done without one.
+
+Annotation sets differ: ActivityNet's sentences begin with blanks, Charades-STA's end in full stops, instruction sets
+wrap the event in quotes. Prompts clean what they put to a model anyway (`prompts`), so the policies below matter to
+what is stored, compared and counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+_QUOTED = re.compile(r"(?<!\w)'([^']*+(?:'\w[^']*+)*+)'(?!\w)|\"([^\"]++)\"|“([^”]++)”")
+"""An apostrophe inside a word does not end a quotation."""
+
+
+def trim(query: str) -> str:
+    """One blank for every run of them, none at the ends."""
+    return " ".join(query.split())
+
+
+def timelens(query: str) -> str:
+    """As TimeLens cleans a query before it is put: blanks joined, full stops at both ends removed; case is kept."""
+    return trim(query).strip(".").strip()
+
+
+def time_r1(query: str) -> str:
+    """As Time-R1 does: lower case, one final full stop removed."""
+    return query.strip().lower().removesuffix(".")
+
+
+def quoted(query: str) -> str:
+    """What stands in quotes, where an instruction quotes exactly one thing; all of it otherwise."""
+    found = [next(part for part in match if part) for match in _QUOTED.findall(query) if any(match)]
+    return trim(found[0]) if len(found) == 1 else query
+
+
+QUERY_POLICIES: dict[str, Callable[[str], str]] = {
+    "as-is": lambda query: query,
+    "trim": trim,
+    "timelens": timelens,
+    "time-r1": time_r1,
+    "quoted": quoted,
+}
