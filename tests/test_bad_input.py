@@ -18,33 +18,10 @@ import pytest
 import tomli_w
 from safetensors.torch import load_file, save_file
 
+from conftest import SENTENCE
 from video_opd.cli import main
 from video_opd.data.manifest import read_manifest
 from video_opd.data.video import write_video
-
-SENTENCE = re.compile(r"video-opd: \S.*: \S.*\. [A-Z`(].*[^.]\.")
-"""cause: reason. Remedy."""
-
-
-@pytest.fixture
-def refused(capsys) -> Callable[..., str]:
-    """Run a command that must be refused; returns the sentence.
-
-    `late`: the mistake shows only on the way, so that progress may stand on stderr before the sentence.
-    """
-
-    def run(*arguments: object, late: bool = False) -> str:
-        capsys.readouterr()
-        assert main([str(argument) for argument in arguments]) == 2
-        captured = capsys.readouterr()
-        lines = [line for line in captured.err.splitlines() if line]
-        assert captured.out == ""
-        assert late or len(lines) == 1, captured.err
-        assert SENTENCE.fullmatch(lines[-1]), lines[-1]
-        assert not re.search(r":\.|\.\.( |$)", lines[-1]), lines[-1]
-        return lines[-1]
-
-    return run
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -8,8 +8,8 @@ VideoMind's lines, or VTimeLLM's own conversations, which tell one event between
       "meta": {"split": [129.8, 184.0], "duration": 54.2, "token": {"<s0>": 0, "<e0>": 9.4}}}]
 
 Times are seconds within the crop `split` of the YouTube video, which becomes `clip`. (At training VTimeLLM turns them
-into hundredths of the duration; the file holds seconds.) Of the conversations, only answers of the form `From <sN> to
-<eN>, EVENT.` are questions of when; other turns are passed over.
+into hundredths of the duration; the file holds seconds.) Of the conversations, only what says `From <sN> to <eN>,
+EVENT.` is read; other turns are passed over.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from video_opd.data.importers.annotation import Annotation, Event, Reading, Seconds, Times
 from video_opd.data.records import Record, json_any
 
-_EVENT = re.compile(r"from (<s\d+>) to (<e\d+>),\s*+([^<]++)", re.IGNORECASE)
+_TIMES = re.compile(r"from (<s\d+>) to (<e\d+>)", re.IGNORECASE)
 
 
 class _Turn(BaseModel):
@@ -56,13 +56,16 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
 def _events(record: Record, found: _Conversation) -> Iterator[Annotation]:
     times = found.meta.token
     for turn in found.conversations:
-        for start, end, event in _EVENT.findall(turn.value):
+        heads = list(_TIMES.finditer(turn.value))
+        ends = [*(head.start() for head in heads[1:]), len(turn.value)]
+        for head, until in zip(heads, ends, strict=False):
+            start, end = head.groups()
             if start not in times or end not in times:
                 record.refuse(f"`meta.token` has no time for {start} or {end}")
             yield Annotation(
                 record=record,
                 video=found.id,
-                query=event.strip().rstrip("."),
+                query=turn.value[head.end() : until].strip(" ,.;"),
                 spans=((times[start], times[end]),),
                 duration=found.meta.duration,
                 clip=found.meta.split,
