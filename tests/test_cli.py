@@ -98,6 +98,14 @@ def test_ground_answers_in_json(models, clip, capsys):
     assert captured.err == ""
 
 
+def test_a_prompt_the_model_was_not_trained_with_is_warned_about(models, clip, capsys):
+    words = ["ground", models["student"], str(clip), "the red circle"]
+    assert main(words) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert main([*words, "--template", "time-r1"]) == 0
+    assert f"{models['student']} was trained with the prompt tiny, and is asked with time-r1" in capsys.readouterr().err
+
+
 def test_ground_answers_in_words_and_follows_links(models, clip, tmp_path, capsys):
     """The file may lie anywhere and be called anything: nothing of a manifest's rules holds for it."""
     link = tmp_path / "a link: to [a] clip.mp4"

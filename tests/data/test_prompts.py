@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from video_opd.data.order import batch_at
-from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate
+from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate, mismatch
+from video_opd.data.queries import QUERY_POLICIES
 from video_opd.data.queries import timelens as clean_query
 from video_opd.data.video import Frames, VideoBudget
 from video_opd.errors import ConfigurationError, EngineError
-from video_opd.grounding import parse_answer
+from video_opd.grounding import form_reward, parse_answer
 from video_opd.vocabulary import Example, Span
 
 EXAMPLE = Example(id="a", video="a.mp4", query="the red circle", spans=(Span(1.0, 2.5),), duration=10.0)
@@ -112,9 +114,59 @@ def test_braces_in_a_query_are_text():
 @given(st.floats(0, 3600), st.floats(0, 100))
 def test_what_a_template_writes_the_parser_reads(start, length):
     span = Span(round(start, 1), round(start + length, 1))
-    for template in (TEMPLATES[name] for name in ("timelens", "timelens-think", "tiny", "tiny-long")):
+    for template in (preset for name, preset in TEMPLATES.items() if name != "tiny-before"):
         found = parse_answer(template.answer_text(span, [0.0, 0.5, 1.0])).spans
-        assert found == (pytest.approx(span),)
+        assert found == (pytest.approx(span, abs=0.006),)
+
+
+def test_every_preset_is_whole():
+    for name, preset in TEMPLATES.items():
+        assert preset.queries in QUERY_POLICIES, name
+        assert preset.source, name
+        assert preset.form is None or re.compile(preset.form), name
+        if preset.form and preset.answer_starts == "<answer>":
+            assert form_reward("<think>It is seen.</think>" + preset.answer_text(Span(1, 2), []), preset.form) == 1, (
+                name
+            )
+
+
+@pytest.mark.parametrize(
+    ("name", "put"),
+    [
+        ("timelens", "the sentence 'A cat sits', determining"),
+        ("time-r1", 'the event "a cat\n sits." in the video'),
+        ("timelens2", 'the query: "  A cat\n sits.. ", return ALL'),
+        ("lmms-eval-charades", "sentence:   A cat\n sits.. . Please return"),
+    ],
+)
+def test_every_preset_cleans_a_query_its_own_way(name, put):
+    (turn,) = TEMPLATES[name].messages("  A cat\n sits.. ")
+    assert put in turn["content"][1]["text"]
+
+
+def test_times_on_a_clock():
+    answer = TEMPLATES["qwen3-vl-json"].answer_text(Span(2.5, 3725.256), [])
+    assert answer == '[{"start": "00:02.50", "end": "62:05.26"}]'
+    assert parse_answer(answer).spans == ((2.5, 3725.26),)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "family", "said"),
+    [
+        ("timelens", "TencentARC/TimeLens-8B", "qwen3_vl", None),
+        ("timelens", "models/TimeLens-7B/", "qwen2_5_vl", "the prompt timelens-7b, and is asked with timelens"),
+        ("timelens", "Boshenxx/Time-R1-7B", "qwen2_5_vl", "was trained with the prompt time-r1"),
+        ("timelens2-100k", "x/TimeLens2-8B", "qwen3_vl", None),
+        ("timelens", "x/TimeLens2-8B", "qwen3_vl", "was trained with the prompt timelens2 or timelens2-100k"),
+        ("time-r1", "Qwen/Qwen3-VL-8B-Instruct", "qwen3_vl", "qwen2_5_vl, and Qwen/Qwen3-VL-8B-Instruct is qwen3_vl"),
+        ("qwen3-vl-json", "Qwen/Qwen3-VL-8B-Instruct", "qwen3_vl", None),
+        ("timelens-7b", "x/TimeLens-7B", "qwen2_5_vl", "a timestamp in text before every frame"),
+        ("timelens", "runs/mine/model", None, None),
+    ],
+)  # fmt: skip
+def test_a_preset_and_a_checkpoint_that_do_not_belong_together(name, model, family, said):
+    found = mismatch(name, model, family)
+    assert found is None if said is None else said in found
 
 
 def test_epochs_follow_without_a_gap_and_each_has_its_order():

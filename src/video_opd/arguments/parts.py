@@ -55,7 +55,7 @@ def model_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--max-tokens", type=positive, help="most video tokens of a prompt")
     command.add_argument("--max-new-tokens", type=positive, help="most tokens of an answer")
     command.add_argument("--fps", type=rate, help="frames per second looked at")
-    command.add_argument("--template", help="name of a built-in prompt template")
+    command.add_argument("--template", help="name of a prompt preset (default: the model's own, else timelens)")
 
 
 def takes_recipe_keys(command: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import platform
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from video_opd.assemble.inputs import (
     make_source,
     manifests_of,
     prepare_data,
+    prompt_mismatch,
     side_questions_file,
     template_of,
     to_be_rendered,
@@ -53,6 +55,8 @@ from video_opd.training.loop import Parts
 from video_opd.training.state import TrainingState, load_state
 from video_opd.vocabulary import Example
 
+_log = logging.getLogger(__name__)
+
 __all__ = [
     "PromptMemories",
     "assemble",
@@ -68,6 +72,7 @@ __all__ = [
     "manifests_of",
     "prepare_compute",
     "prepare_data",
+    "prompt_mismatch",
     "refuse_early",
     "require_common_tokens",
     "sha256_of_data",
@@ -118,6 +123,7 @@ def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None 
         read_manifest(path) if path else [] for path in (recipe.data.train, recipe.data.validation, recipe.data.test)
     )
     refuse_unrouted(recipe, train)
+    _warn_of_prompts(recipe)
     side_file = side_questions_file(recipe)
     checkpoint = latest_checkpoint(run.checkpoints)
     student = load_student(recipe, str(checkpoint.folder / "model") if checkpoint else recipe.student.model)
@@ -162,6 +168,13 @@ def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None 
             remedy="restore them, or choose another folder with --out",
         )
     return parts, state
+
+
+def _warn_of_prompts(recipe: Recipe) -> None:
+    for model in dict.fromkeys((recipe.student.model, *(named.model for named in recipe.named_teachers().values()))):
+        warning = prompt_mismatch(recipe.prompt, model)
+        if warning is not None:
+            _log.warning("%s", warning)
 
 
 def sha256_of_data(recipe: Recipe) -> str:

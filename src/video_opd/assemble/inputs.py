@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from video_opd.data import tiny_world
-from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate
+from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate, mismatch, was_trained_with
 from video_opd.data.source import PromptMemory, PromptSource
 from video_opd.data.video import VideoBudget
 from video_opd.errors import ConfigurationError, writing
 from video_opd.policy.load import Policy
-from video_opd.recipe import DataSettings, GroundingDefaults, PromptSettings, Recipe, VideoSettings
+from video_opd.policy.location import resolve_model
+from video_opd.recipe import (
+    GROUNDING_FILE,
+    DataSettings,
+    GroundingDefaults,
+    PromptSettings,
+    Recipe,
+    VideoSettings,
+)
+from video_opd.recipe.file import load_grounding_defaults
 
 REMEMBERED_TOKENS = 100_000
 """Video tokens worth of prompts kept in memory: 25 KB of patches each, so about 2.5 GB."""
@@ -37,7 +47,7 @@ def make_source(
     renderer = PromptRenderer(policy.processor, template_of(prompt or recipe.prompt), budget_of(recipe.video))
     key = (
         recipe.data.videos.resolve(),
-        renderer.template.user,
+        renderer.template,
         renderer.budget,
         policy.fingerprint(),
         policy.processor.to_json_string(),
@@ -66,6 +76,30 @@ def template_of(settings: PromptSettings) -> PromptTemplate:
     return template if settings.user is None else replace(template, user=settings.user)
 
 
+def prompt_mismatch(settings: PromptSettings, model: str) -> str | None:
+    """Why a model should be asked in other words, by what stands beside its weights, else by its name; one sentence.
+
+    Scores fall, and nothing fails, when a model is asked in words it was not trained with.
+    """
+    asked, folder = template_of(settings), resolve_model(model)
+    if settings.user is None and was_trained_with(settings.template, model):
+        return None
+    if (folder / GROUNDING_FILE).exists():
+        trained = load_grounding_defaults(folder).prompt
+        wanted = template_of(trained)
+        if (wanted.user, wanted.queries) == (asked.user, asked.queries):
+            return None
+        return f"{model} was trained with the prompt {_called(trained)}, and is asked with {_called(settings)}"
+    if settings.user is not None:
+        return None
+    family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    return mismatch(settings.template, model, family)
+
+
+def _called(settings: PromptSettings) -> str:
+    return settings.template if settings.user is None else repr(settings.user)
+
+
 def budget_of(settings: VideoSettings) -> VideoBudget:
     """How much of a video a prompt may hold."""
     return VideoBudget(
@@ -80,6 +114,7 @@ def how_asked(defaults: GroundingDefaults, precision: str) -> dict[str, Any]:
     """How questions are put, as far as a score depends on it: for the header of a file of scores."""
     return {
         "user": template_of(defaults.prompt).user,
+        "queries": template_of(defaults.prompt).queries,
         "video": asdict(budget_of(defaults.video)),
         "precision": precision,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,11 +45,14 @@ def load(arguments: argparse.Namespace, defaults: GroundingDefaults) -> tuple[Po
     """A frozen model, and what puts the questions to it."""
     import torch
 
-    from video_opd.assemble import budget_of, device_of, template_of
+    from video_opd.assemble import budget_of, device_of, prompt_mismatch, template_of
     from video_opd.data.prompts import PromptRenderer
     from video_opd.policy.load import load_policy
 
     template, budget = template_of(defaults.prompt), budget_of(defaults.video)
+    warning = prompt_mismatch(defaults.prompt, arguments.model)
+    if warning is not None:
+        print(f"video-opd: warning: {warning}", file=sys.stderr)
     device = device_of(arguments.device)
     precision = arguments.precision or ("bfloat16" if device.startswith("cuda") else "float32")
     policy = load_policy(arguments.model, device=device, weights=getattr(torch, precision)).freeze()

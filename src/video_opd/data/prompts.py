@@ -8,11 +8,13 @@ it hears the question does not learn (docs/LOG.md).
 from __future__ import annotations
 
 import threading
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from video_opd.data.queries import timelens as clean_query
+from video_opd.data.queries import QUERY_POLICIES
 from video_opd.data.video import Frames, VideoBudget
 from video_opd.errors import ConfigurationError, EngineError
 from video_opd.vocabulary import Example, Prompt, Span
@@ -35,13 +37,27 @@ class PromptTemplate:
     user: str
     """The user's turn, with `{query}` and `{video}` each once."""
     answer: str = "The event happens in {start:.1f} - {end:.1f} seconds."
-    """The annotated answer in the model's own wording, with `{start}` and `{end}` in seconds and, where the model first
-    writes down what it sees, `{seen}`: 0 or 1 for every frame. Only off-policy methods and supervised training write
-    it; the others never let the model see an annotation."""
+    """The annotated answer in the model's own wording, with `{start}` and `{end}` in seconds (or `{start_clock}` and
+    `{end_clock}` as mm:ss.ff) and, where the model first writes down what it sees, `{seen}`: 0 or 1 for every frame.
+    Only off-policy methods and supervised training write it; the others never let the model see an annotation."""
     answer_starts: str = ""
     """What the final answer begins with, where reasoning comes first; all before its last occurrence is thinking."""
     form: str | None = None
     """Regular expression of a whole well-formed answer, for the format reward of thinking answers."""
+    queries: str = "timelens"
+    """What is done to the words of a query before it is put; a name of `queries.QUERY_POLICIES`."""
+    parser: str = "ours"
+    """Whose rule reads the answers in the field. Training, curriculum and our own scores read them with ours."""
+    scorer: str = "ours"
+    """Which of `video-opd metrics --as` goes with it."""
+    checkpoints: tuple[str, ...] = ()
+    """Parts of the names of models that were trained with it, in lower case."""
+    families: tuple[str, ...] = ()
+    """`model_type`s it was made for; none: any."""
+    source: str = ""
+    """Where it comes from."""
+    note: str = ""
+    """What a user of it must know."""
 
     def __post_init__(self) -> None:
         for placeholder in ("{query}", "{video}"):
@@ -51,6 +67,10 @@ class PromptTemplate:
                     reason="the question and the video each have one place in the prompt",
                     remedy=f"write {placeholder} exactly once",
                 )
+
+    def messages(self, query: str) -> list[dict[str, Any]]:
+        """The turns before the model's, as the chat template wants them."""
+        return [{"role": "user", "content": self.content(QUERY_POLICIES[self.queries](query))}]
 
     def content(self, query: str) -> list[dict[str, str]]:
         """The user's turn as the chat template wants it: text and video parts in order."""
@@ -70,41 +90,67 @@ class PromptTemplate:
         """
         seen = "".join(str(int(span.start_s <= time_s < span.end_s)) for time_s in frame_times_s)
         try:
-            return self.answer.format(start=span.start_s, end=span.end_s, seen=seen)
+            return self.answer.format(
+                start=span.start_s, end=span.end_s, seen=seen,
+                start_clock=_clock(span.start_s), end_clock=_clock(span.end_s),
+            )  # fmt: skip
         except (LookupError, ValueError, AttributeError, TypeError, MemoryError, OverflowError) as error:
             raise ConfigurationError(
                 f"annotated answer {self.answer!r}",
                 reason=f"it cannot be filled in: {type(error).__name__} {error}",
-                remedy="use only {start}, {end} and {seen}, such as '{start:.1f} - {end:.1f} seconds'",
+                remedy="use only {start}, {end}, {start_clock}, {end_clock} and {seen}, such as "
+                "'{start:.1f} - {end:.1f} seconds'",
             ) from error
 
 
-TEMPLATES = {
-    # The sentence TimeLens (arXiv 2512.14698) puts to Qwen3-VL, which is also Video-OPD's.
-    "timelens": PromptTemplate(
-        user="{video}Please find the visual event described by the sentence '{query}', determining its starting and "
-        "ending times. The format should be: 'The event happens in <start time> - <end time> seconds'."
-    ),
-    # The same question with reasoning before the answer (Video-OPD, appendix D.6, compares the two).
-    "timelens-think": PromptTemplate(
-        user="{video}Please find the visual event described by the sentence '{query}', determining its starting and "
-        "ending times. First think about what happens when, within <think> </think> tags; then answer within <answer> "
-        "</answer> tags. The format should be: '<think>your reasoning</think><answer>The event happens in "
-        "<start time> - <end time> seconds</answer>'.",
-        answer="<answer>The event happens in {start:.1f} - {end:.1f} seconds</answer>",
-        answer_starts="<answer>",
-        form=r"<think>.*?</think>\s*<answer>.*?</answer>",
-    ),
-    # The tiny world's: a short answer, one that first writes down what is seen frame by frame, and a yes or no.
-    "tiny": PromptTemplate(user="When is {query} visible?{video}"),
-    "tiny-long": PromptTemplate(
-        user="Watch: when is {query} visible?{video}",
-        answer="Seen {seen}. The event happens in {start:.1f} - {end:.1f} seconds.",
-        answer_starts=" The event",
-        form=r"Seen [01]+\. The event happens in \d+\.\d - \d+\.\d seconds\.",
-    ),
-    "tiny-before": PromptTemplate(user="Is {query}?{video}", answer="yes"),
-}
+def _clock(time_s: float) -> str:
+    """`mm:ss.ff`; minutes go on past an hour."""
+    hundredths = round(time_s * 100)
+    return f"{hundredths // 6000:02d}:{hundredths // 100 % 60:02d}.{hundredths % 100:02d}"
+
+
+def _presets() -> dict[str, PromptTemplate]:
+    tables = tomllib.loads((files("video_opd.data") / "prompts.toml").read_text(encoding="utf-8"))
+    presets = {}
+    for name, table in tables.items():
+        lists: dict[str, Any] = {key: tuple(table.pop(key, ())) for key in ("checkpoints", "families")}
+        presets[name] = PromptTemplate(**table, **lists)
+    return presets
+
+
+TEMPLATES = _presets()
+"""Built-in presets by name, as `prompts.toml` has them."""
+
+
+def was_trained_with(name: str, model: str) -> bool:
+    """Whether a checkpoint's name says that it was trained with a preset, and nothing has to be known about it."""
+    return name in _trained_with(model) and not TEMPLATES[name].note
+
+
+def _trained_with(model: str) -> list[str]:
+    called = model.rstrip("/").rpartition("/")[2].lower()
+    return [name for name, preset in TEMPLATES.items() if any(part in called for part in preset.checkpoints)]
+
+
+def mismatch(name: str, model: str, family: str | None) -> str | None:
+    """Why a preset and a checkpoint do not belong together, as far as names tell.
+
+    Scores fall, and nothing fails, when a model is asked in words it was not trained with.
+
+    Args:
+        name: of the preset.
+        model: name of the checkpoint, a hub name or a folder.
+        family: its `model_type`, where known.
+
+    Returns:
+        One sentence, or None where nothing speaks against it.
+    """
+    preset, trained = TEMPLATES[name], _trained_with(model)
+    if trained and name not in trained:
+        return f"{model} was trained with the prompt {' or '.join(trained)}, and is asked with {name}"
+    if preset.families and family is not None and family not in preset.families:
+        return f"the prompt {name} was made for {' and '.join(preset.families)}, and {model} is {family}"
+    return preset.note or None
 
 
 @dataclass(frozen=True)
@@ -133,9 +179,7 @@ class PromptRenderer:
         video = torch.from_numpy(frames.images).permute(0, 3, 1, 2)
         with _ONE_AT_A_TIME:
             text = self.processor.apply_chat_template(
-                [{"role": "user", "content": self.template.content(clean_query(example.query))}],
-                tokenize=False,
-                add_generation_prompt=True,
+                self.template.messages(example.query), tokenize=False, add_generation_prompt=True
             )
             text = self._unwrapped(text)
             batch = self.processor(text=[text], videos=[video], return_tensors="pt", **self._video_arguments(frames))

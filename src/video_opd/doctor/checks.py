@@ -9,16 +9,14 @@ import torch
 from video_opd.assemble import (
     make_method,
     make_source,
-    template_of,
+    prompt_mismatch,
 )
 from video_opd.data.ablation import ABLATIONS
 from video_opd.doctor.patient import Finding, Patient, answer, score
 from video_opd.grounding import best_iou, parse_answer
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.wording import IMPROBABLE_NATS, surprise_at_wording
-from video_opd.policy.location import resolve_model
-from video_opd.recipe import GROUNDING_FILE, OnPolicyDistillationSettings, Recipe
-from video_opd.recipe.file import load_grounding_defaults
+from video_opd.recipe import OnPolicyDistillationSettings, Recipe
 from video_opd.vocabulary import Prompt, Sampling, flatten
 
 ROUNDING_NATS = {"float32": 1e-3, "bfloat16": 0.1}
@@ -197,19 +195,17 @@ def _tokens(patient: Patient) -> Iterator[Finding]:
 
 def _prompt_of_model(patient: Patient) -> Iterator[Finding]:
     """The recipe asks the models the way they want to be asked."""
-    asked = template_of(patient.recipe.prompt).user
     recipe = patient.recipe
     teachers = {name: teacher.model for name, teacher in recipe.named_teachers().items()}
     for name, model in {"student": recipe.student.model, **teachers}.items():
-        file = resolve_model(model) / GROUNDING_FILE
-        if not file.exists():
-            continue
-        wanted = template_of(load_grounding_defaults(file.parent).prompt).user
+        wrong = prompt_mismatch(recipe.prompt, model)
         yield Finding(
             checked=f"{name}: prompt template",
-            found="the one the model was trained with" if wanted == asked else f"{asked!r}, trained with {wanted!r}",
-            verdict="ok" if wanted == asked else "warn",
-            remedy="" if wanted == asked else f"use the template in {file}",
+            found=wrong or "nothing speaks against it",
+            verdict="ok" if wrong is None else "warn",
+            remedy=""
+            if wrong is None
+            else "set prompt.template to the one it was trained with (see grounding.json beside its weights)",
         )
 
 
