@@ -68,6 +68,8 @@ def test_a_wrong_format_is_named(files, refused):
         ("csv", "a.csv", b"", "line 1: there is no header"),
         ("jsonl", "a.jsonl", b"[1, 2]\n", "line 1: it is not an object with keys"),
         ("jsonl", "a.jsonl", b"\n\n", "hold no annotations"),
+        ("jsonl", "a.jsonl", b'{"video": "a", "query": "q", "start": true, "end": 2}\n', "`spans.0.0` is True: a number of"),
+        ("csv --unit clock", "a.csv", b"video,query,start,end\na.mp4,q,0:01,2\n", "line 2: '2' is not a clock time"),
         ("tvgbench", "a.json", b'[{"path": "a", "question": "q", "answer": "1 to 2", "start": null, "end": null, "duration": 9}]',
          "`answer` is '1 to 2', not `START-END` in seconds"),
         ("qvhighlights", "a.jsonl", b'{"qid": 1, "qid": 2}\n', "line 1: the key `qid` is there twice"),
@@ -77,7 +79,7 @@ def test_a_wrong_format_is_named(files, refused):
 def test_bad_files(tmp_path, refused, format, name, content, said):
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    sentence = refused("data", "import", format, tmp_path / name, "--out", tmp_path / "m.jsonl")
+    sentence = refused("data", "import", *format.split(), tmp_path / name, "--out", tmp_path / "m.jsonl")
     assert said in sentence
     assert name in sentence or "hold no annotations" in said
     assert not (tmp_path / "m.jsonl").exists()

@@ -47,6 +47,7 @@ def test_a_span_that_begins_after_the_video_cannot_be_clipped(collect):
     collector = collect(ROW | {"spans": [[2, 4], [11, 12]]}, beyond="clip")
     assert collector.examples[0].spans == ((2, 4),)
     assert collector.report.spans_dropped == {"it begins after the video": 1}
+    assert collector.report.spans_off_scale == 1
 
 
 def test_rounding_is_not_beyond(collect):
@@ -234,6 +235,16 @@ def test_a_duration_can_come_from_the_file(collect, videos):
     collector = collect(unknown, videos=videos)
     assert collector.examples[0].duration == 10
     assert collector.report.durations_from == {"video": 1}
+
+
+def test_the_length_of_a_file_is_not_that_of_a_clip(collect, videos):
+    unknown = {key: value for key, value in GOOD.items() if key != "duration"} | {"clip_start": 2, "clip_end": 5}
+    with pytest.raises(DataError, match="nobody knows the duration"):
+        collect(unknown, videos=videos)
+
+
+def test_a_path_from_here_is_no_other_path(collect):
+    assert collect(GOOD | {"video": "./k/a.mp4"}).examples[0].video == "k/a.mp4"
 
 
 def test_a_clip_is_held_to_its_file(collect, videos):

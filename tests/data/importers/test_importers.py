@@ -118,6 +118,8 @@ def test_didemo_chunks_are_five_seconds_and_the_last_one_counts():
     assert merged(segments, 6, "majority") == ((5, 10),)
     # Best three of four: (5,10) has 1, 1, 1/6; (0,10) has 1/2, 1/2, 1/2; (0,5) has 1, 1/6, 0.
     assert merged(segments, 6, "consensus") == ((5, 10),)
+    # A fourth is not heard: both segments have three that agree wholly, and the earlier one is taken.
+    assert merged([(0.0, 5.0)] * 3 + [(5.0, 30.0)] * 4, 6, "consensus") == ((0, 5),)
     # Starts 0, 1, 1, 0 -> 0.5 -> 0 (half to even); ends 1, 2, 2, 6 -> 2.75 -> 3.
     assert merged(segments, 6, "mean") == ((0, 15),)
 
@@ -126,6 +128,11 @@ def test_didemo_consensus_can_be_a_segment_that_nobody_named():
     # Of 0-10, 5-15 and 0-15, the last has 2/3, 2/3 and 1.
     assert merged([(0.0, 10.0), (5.0, 15.0), (0.0, 10.0), (5.0, 15.0)], 6, "consensus") == ((0, 10),)
     assert merged([(0.0, 5.0), (5.0, 10.0), (10.0, 15.0)], 3, "consensus")[0] in ((0, 15), (0, 5))
+
+
+def test_a_mean_of_didemo_keeps_a_chunk():
+    # Starts 1, 2 -> 1.5 -> 2; ends 2, 3 -> 2.5 -> 2, half to even: nothing would be left.
+    assert merged([(5.0, 10.0), (10.0, 15.0)], 6, "mean") == ((10, 15),)
 
 
 @pytest.mark.parametrize("annotators", ANNOTATORS)
@@ -182,6 +189,11 @@ def test_units(tmp_path, unit, start, end, fps):
     assert unit in UNITS
 
 
+def test_hours_on_a_clock(tmp_path):
+    text = "video,query,start,end,duration\na.mp4,a cat,1:02:03,1:02:04.5,7200\n"
+    assert imported(tmp_path, "csv", text, "own.csv", reading=Reading(unit="clock"))[0].spans == ((3723, 3724.5),)
+
+
 def test_spans_of_a_table_as_json(tmp_path):
     text = 'video,query,spans,duration\na.mp4,a cat,"[[1, 2], [3, 4]]",30\n'
     (row,) = imported(tmp_path, "csv", text, "own.csv")
@@ -206,6 +218,21 @@ def test_a_pickle_runs_nothing(tmp_path):
     with pytest.raises(DataError, match=r"not a pickle of plain data: it asks for (_io|io|builtins)\.open"):
         collect("queryd", [tmp_path / "c.pkl", tmp_path / "t.pkl"])
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("captions", "times", "said"),
+    [
+        ({"video-a": [["a", "cat"], ["b"]]}, {"video-a": [[1, 2]]}, "video-a has 2 captions and 1 times"),
+        ({"video-a": [["a", "cat"]]}, {}, "t.json has no times for video-a"),
+        ({"video-a": 7}, {"video-a": [[1, 2]]}, "video-a is not a list of captions"),
+    ],
+)
+def test_queryd_files_that_do_not_belong_together(tmp_path, captions, times, said):
+    (tmp_path / "c.json").write_text(json.dumps(captions))
+    (tmp_path / "t.json").write_text(json.dumps(times))
+    with pytest.raises(DataError, match=said):
+        collect("queryd", [tmp_path / "c.json", tmp_path / "t.json"])
 
 
 # Ids

@@ -133,12 +133,10 @@ def _spans(record: Record, given: dict[str, Any], column_of: dict[str, str], rea
     return [[_clock(record, time) for time in pair] if isinstance(pair, list) else pair for pair in pairs]
 
 
-def _clock(record: Record, time: Any) -> Any:
-    if not isinstance(time, str):
-        return time
-    clock = _CLOCK.fullmatch(time.strip())
+def _clock(record: Record, time: Any) -> float:
+    clock = _CLOCK.fullmatch(time.strip()) if isinstance(time, str) else None
     if clock is None:
-        record.refuse(f"{time[:60]!r} is not a clock time such as 1:02.5 or 0:01:02.5")
+        record.refuse(f"{str(time)[:60]!r} is not a clock time such as 1:02.5 or 0:01:02.5")
     hours, minutes, seconds = clock.groups()
     return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds)
 
