@@ -14,6 +14,7 @@ from video_opd.data.importers.didemo import merged
 from video_opd.data.importers.durations import read_durations
 from video_opd.data.importers.formats import ANNOTATORS, FORMATS, QUERIES, UNITS
 from video_opd.data.importers.reading import importer, read_annotations
+from video_opd.data.importers.video_files import VideoFiles
 from video_opd.data.manifest import read_manifest, write_manifest
 from video_opd.data.queries import QUERY_POLICIES, quoted
 from video_opd.errors import DataError
@@ -285,3 +286,17 @@ def test_query_policies(tmp_path, policy, expected):
 )
 def test_what_stands_in_quotes(instruction, event):
     assert quoted(instruction) == event
+
+
+def test_a_charades_video_is_as_long_as_annotated_to_a_second(shared_data):
+    """OHOFG: 35.04 s in the csv, 35.20 s in the container, 335 frames at 9.53 a second."""
+    annotations = shared_data / "annotations"
+    files = VideoFiles(shared_data / "video")
+    collector = Collector(
+        Policies(source="sta", missing_videos="drop"), read_durations(annotations / "Charades_v1_test.csv"), files
+    )
+    collector.collect(read_annotations("charades-sta", [annotations / "charades_sta_test.txt"], Reading()))
+    assert {example.video for example in collector.examples} == {"OHOFG.mp4"}
+    assert (len(collector.examples), collector.report.durations_off) == (6, {})
+    assert files.duration("OHOFG.mp4") == pytest.approx(35.15, abs=0.06)
+    assert collector.examples[0].duration == 35.04
