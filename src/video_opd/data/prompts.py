@@ -42,6 +42,12 @@ class PromptTemplate:
     """What the final answer begins with, where reasoning comes first; all before its last occurrence is thinking."""
     form: str | None = None
     """Regular expression of a whole well-formed answer, for the format reward of thinking answers."""
+    system: str = ""
+    """The system's turn; none where empty."""
+    answer_prefix: str = ""
+    """What the model's turn begins with; its answer goes on from there."""
+    verbatim: bool = False
+    """The question is put as it stands, and not cleaned as TimeLens cleans it."""
 
     def __post_init__(self) -> None:
         for placeholder in ("{query}", "{video}"):
@@ -51,6 +57,11 @@ class PromptTemplate:
                     reason="the question and the video each have one place in the prompt",
                     remedy=f"write {placeholder} exactly once",
                 )
+
+    def messages(self, query: str) -> list[dict[str, Any]]:
+        """The turns before the model's, as the chat template wants them."""
+        system = [{"role": "system", "content": [{"type": "text", "text": self.system}]}] if self.system else []
+        return [*system, {"role": "user", "content": self.content(query if self.verbatim else clean_query(query))}]
 
     def content(self, query: str) -> list[dict[str, str]]:
         """The user's turn as the chat template wants it: text and video parts in order."""
@@ -138,11 +149,9 @@ class PromptRenderer:
         video = torch.from_numpy(frames.images).permute(0, 3, 1, 2)
         with _ONE_AT_A_TIME:
             text = self.processor.apply_chat_template(
-                [{"role": "user", "content": self.template.content(clean_query(example.query))}],
-                tokenize=False,
-                add_generation_prompt=True,
+                self.template.messages(example.query), tokenize=False, add_generation_prompt=True
             )
-            text = self._unwrapped(text)
+            text = self._unwrapped(text) + self.template.answer_prefix
             batch = self.processor(text=[text], videos=[video], return_tensors="pt", **self._video_arguments(frames))
         input_ids = batch["input_ids"][0]
         grid = tuple(int(n) for n in batch["video_grid_thw"][0])
