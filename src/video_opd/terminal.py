@@ -128,19 +128,23 @@ def show_benchmark(report: Mapping[str, Any]) -> None:
         title=escape(f"{report['model']} on {report['benchmark']}: {named}, questions: {convention['questions']}"),
         caption=escape(f"{convention['rating']}; {convention['intervals']}"),
     )
-    columns = ("before", "after", "difference") if change else ("accuracy",)
-    for heading in ("", "questions", *columns, "95 % interval", *(() if change else ("no option read",))):
+    columns = ("before", "after", "difference") if change else ("chance", "accuracy")
+    for heading in ("", "questions", *columns, "95 % interval", *(() if change else ("unread",))):
         table.add_column(heading, justify="left" if not heading else "right")
-    scores = change or report
-    for name, group in [("overall", scores["overall"])] + [
-        (f"{grouping}: {name}", group)
-        for grouping, groups in scores["categories"].items()
-        for name, group in groups.items()
-    ]:
+
+    def add_row(name: str, group: Mapping[str, Any]) -> None:
         shares = [_in_percent(group[column], signed=column == "difference") for column in columns]
         reach = " - ".join(_in_percent(end, signed=bool(change)) for end in group["interval"] or (None,))
         unread = () if change else (str(group["num_unmatched"]),)
         table.add_row(escape(name), str(group["num_questions"]), *shares, reach, *unread)
+
+    scores = change or report
+    add_row("all", scores["overall"])
+    for grouping, groups in scores["categories"].items():
+        table.add_section()
+        table.add_row(Text(f"by {grouping}", "bold"))
+        for name, group in groups.items():
+            add_row(name, group)
     Console().print(table)
     if change:
         print(change["sentence"])

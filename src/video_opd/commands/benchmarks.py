@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 OPTIONS = ("data", "before", "rule", "score", "option_form", "kinds", "subtitles", "limit")
 """Arguments that only mean something with --benchmark."""
 
-LIMITED = "the first {} of every {}"
+UNREAD_WORTH_SAYING = 0.1
+"""Share of answers without an option from which a warning is due: a model that learnt to answer every question with
+times has not lost what it sees, and its accuracy would say so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +242,7 @@ def _convention(
         "decoding": asking.decoding(),
         "video": asdict(budget_of(defaults.video)),
         "intervals": INTERVALS,
-        "questions": "all" if arguments.limit is None else LIMITED.format(arguments.limit, benchmark.grouping),
+        "questions": "all" if arguments.limit is None else f"the first {arguments.limit} of every {benchmark.grouping}",
         **found.notes,
     }
 
@@ -250,6 +252,16 @@ def _show(arguments: argparse.Namespace, report: Mapping[str, Any]) -> None:
         print(f"set aside {id}: {reason}", file=sys.stderr)
     for group, why in report["left_out"].items():
         print(f"left out {group}: {why}", file=sys.stderr)
+    for scores in (report, report.get("before")):
+        if scores and scores["overall"]["num_unmatched"] > UNREAD_WORTH_SAYING * scores["overall"]["num_questions"]:
+            print(
+                "video-opd: warning: no option was read in {num_unmatched} of {num_questions} answers of ".format(
+                    **scores["overall"]
+                )
+                + f"{scores['model']}: its accuracy says little of what it knows; see {report['answers']}, or ask with "
+                "--score options",
+                file=sys.stderr,
+            )
     if arguments.json:
         print(json.dumps(report, indent=2, ensure_ascii=False))
     else:

@@ -6,7 +6,7 @@ and fall together, and intervals that took them for independent would be too nar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,10 @@ Ratings = Mapping[str, Rating]
 
 
 def accuracies(questions: Sequence[Question], ratings: Ratings) -> dict[str, Any]:
-    """`overall` and, by grouping and group, `categories`: accuracy in 0..1, its interval, and the counts behind it."""
+    """`overall` and, by grouping and group, `categories`: accuracy in 0..1, its interval, and the counts behind it.
+
+    `num_unmatched` is how many answers the rule read no option in, `chance` what guessing would give.
+    """
     return _by_group(questions, lambda group: _accuracy(group, ratings))
 
 
@@ -49,11 +52,11 @@ def in_a_sentence(difference: Mapping[str, Any]) -> str:
     if low > 0:
         return f"After grounding the model gained {points.removeprefix('+')} {where} on {num_questions:,} questions."
     if high < 0:
-        return f"Grounding lost {points.removeprefix('-')} {where} on {num_questions:,} questions."
+        return f"Grounding cost {points.removeprefix('-')} {where} on {num_questions:,} questions."
     return f"Grounding cost nothing that {num_questions:,} questions can show: {points} {where}."
 
 
-def _by_group(questions: Sequence[Question], measure: Any) -> dict[str, Any]:
+def _by_group(questions: Sequence[Question], measure: Callable[[Sequence[Question]], Any]) -> dict[str, Any]:
     groups: dict[str, dict[str, list[Question]]] = {}
     for question in questions:
         for grouping, group in question.categories:
@@ -77,6 +80,7 @@ def _accuracy(questions: Sequence[Question], ratings: Ratings) -> dict[str, Any]
         "num_questions": len(questions),
         "num_counted": counted,
         "num_unmatched": sum(rating.read is None for rating in own),
+        "chance": float(np.mean([1 / len(question.options) for question in questions])),
     }
 
 
