@@ -63,9 +63,14 @@ def read(folder: Path, *, kinds: Sequence[str] = ()) -> Questions:
             reason=f"neither it nor its folder `questions` has one of {', '.join(f'{kind}.json' for kind in KINDS)}",
             remedy="give the folder of the official repository, with the videos as videos/ID.mp4",
         )
-    return Questions(
-        questions=tuple(question for kind in wanted for question in _questions(home / f"{kind}.json", kind))
-    )
+    found: list[Question] = []
+    for kind in wanted:
+        path = home / f"{kind}.json"
+        asked = list(_questions(path, kind))
+        if not asked:
+            raise DataError(f"{path}", reason="it has no questions", remedy="Fetch the official file again")
+        found += asked
+    return Questions(questions=tuple(found))
 
 
 def _questions(path: Path, kind: str) -> Iterator[Question]:
@@ -89,8 +94,6 @@ def _questions(path: Path, kind: str) -> Iterator[Question]:
                 record.refuse(f"aspect {aspect!r} has no list of questions")
             for place, item in enumerate(items):
                 yield _question(record, kind, video, aspect, place, item)
-    if not seen:
-        raise DataError(f"{path}", reason="it has no questions", remedy="Fetch the official file again")
 
 
 def _question(record: Record, kind: str, video: str, aspect: str, place: int, value: object) -> Question:
