@@ -311,14 +311,13 @@ moons.
 def test_subtitles_go_before_the_question(tmp_path):
     write_rows(tmp_path, "jsonl", [video_mme_row(1), video_mme_row(2, videoID="silent")])
     plain = read("video-mme", tmp_path)
-    assert plain.notes == {}
     (tmp_path / "subtitle").mkdir()
     (tmp_path / "subtitle" / "abc.srt").write_text(SRT)
     found = read("video-mme", tmp_path, subtitles=True)
     beginning = "This video's subtitles are listed below:\nHi guys,\nI have\n42\nmoons.\nSelect the best answer"
     assert found.questions[0].prompt.startswith(beginning)
-    assert found.questions[1] == plain.questions[1], "as without subtitles, where a video has none"
-    assert found.notes == {"questions_with_subtitles": 1}
+    assert found.questions[1].prompt == plain.questions[1].prompt, "as without subtitles, where a video has none"
+    assert [question.category("subtitles")[:7] for question in found.questions] == ["with", "without"]
 
 
 @pytest.mark.parametrize(
@@ -421,7 +420,7 @@ def test_whatever_a_file_holds_is_read_or_refused(tmp_path_factory, benchmark, d
     (folder / name).write_bytes(raw)
     try:
         found = read(benchmark, folder)
-    except DataError as error:
-        assert "\n" not in str(error)
-    else:
-        assert all(0 <= question.right < len(question.options) for question in found.questions)
+    except DataError:
+        return
+    assert found.questions
+    assert all(0 <= question.right < len(question.options) for question in found.questions)

@@ -120,7 +120,7 @@ def test_yes_or_no_by_first_letters_or_as_a_word(tmp_path, answer, official, str
     ],
 )
 def test_captions_are_told_by_option_sentence_or_label(tmp_path, answer, read):
-    """Behind a wrong number the right sentence counts; a missing full stop is a miss that upstream asks ChatGPT about."""
+    """Behind a wrong number the right sentence counts; a missing full stop is one for upstream's ChatGPT."""
     asked = tempcompass(tmp_path, "caption_matching", captions())
     assert rate("tempcompass", "official", answer, asked) == Rating(correct=read == "Option 2", read=read)
 

@@ -13,7 +13,7 @@ from video_opd.commands.asking import how_to_ask, load_model, require_writable
 from video_opd.errors import ConfigurationError, DataError, writing
 
 if TYPE_CHECKING:
-    from video_opd.evaluation.benchmarks import Benchmark, Question, Questions
+    from video_opd.evaluation.benchmarks import Benchmark, Question
     from video_opd.evaluation.multiple_choice import Asking, Reply
     from video_opd.recipe import GroundingDefaults
 
@@ -91,7 +91,7 @@ def evaluate_benchmark(arguments: argparse.Namespace) -> int:
         **_scores(arguments, questions, asked),
         "set_aside": dict(asked["after"].set_aside),
         "left_out": dict(found.left_out),
-        "convention": _convention(arguments, benchmark, defaults, found, asking, rule),
+        "convention": _convention(arguments, benchmark, defaults, asking, rule),
     }
     _show(arguments, report)
     return 0
@@ -223,7 +223,6 @@ def _convention(
     arguments: argparse.Namespace,
     benchmark: Benchmark,
     defaults: GroundingDefaults,
-    found: Questions,
     asking: Asking,
     rule: str,
 ) -> dict[str, Any]:
@@ -236,6 +235,7 @@ def _convention(
             "user": benchmark.template.user,
             "system": benchmark.template.system,
             "answer_prefix": benchmark.template.answer_prefix,
+            "subtitles": bool(arguments.subtitles),
         },
         "rule": None if scored else rule,
         "rating": "the right option is the most probable; every question counts" if scored else asking.rule.says,
@@ -243,7 +243,6 @@ def _convention(
         "video": asdict(budget_of(defaults.video)),
         "intervals": INTERVALS,
         "questions": "all" if arguments.limit is None else f"the first {arguments.limit} of every {benchmark.grouping}",
-        **found.notes,
     }
 
 

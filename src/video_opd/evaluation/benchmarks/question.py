@@ -85,8 +85,6 @@ class Questions:
     questions: tuple[Question, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Group of questions that are not asked -> why; they count nowhere."""
-    notes: Mapping[str, object] = field(default_factory=dict)
-    """More that a reader of the scores must know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,29 +68,30 @@ def read(folder: Path, *, subtitles: bool = False) -> Questions:
     path = _table(folder)
     seen: dict[str, int] = {}
     questions = []
-    with_subtitles = 0
     for record in _records(path):
         row = _row(record)
         if row.question_id in seen:
             record.refuse(f"the question_id {row.question_id!r} is that of line {seen[row.question_id]} too")
         seen[row.question_id] = record.line
         refuse_path(record, f"data/{row.videoID}.mp4")
-        said = _subtitles(folder / f"subtitle/{row.videoID}.srt") if subtitles else ""
-        with_subtitles += bool(said)
+        said = _subtitles(folder / f"subtitle/{row.videoID}.srt") if subtitles else None
         questions.append(_question(record, row, folder, said))
     if not questions:
         raise DataError(f"{path}", reason="it has no questions", remedy="Fetch or export the official table again")
-    notes = {"questions_with_subtitles": with_subtitles} if subtitles else {}
-    return Questions(questions=tuple(questions), notes=notes)
+    return Questions(questions=tuple(questions))
 
 
-def _question(record: Record, row: _Row, folder: Path, said: str) -> Question:
+def _question(record: Record, row: _Row, folder: Path, said: str | None) -> Question:
+    """One row; `said` are its subtitles, "" where the video has none, None where they are not asked with."""
     letters = [letter(place) for place in range(len(row.options))]
     if len(letters) < 2 or not all(map(str.startswith, row.options, [f"{label}." for label in letters])):
         record.refuse(f"`options` is {row.options!r}, and options begin with A., B., C. and so on, at least two")
     if row.answer not in letters:
         record.refuse(f"`answer` is {row.answer!r}, which is the letter of no option")
     asked = "\n".join((INSTRUCTION, f"Question: {row.question}", *row.options, "The best answer is:"))
+    categories = [(grouping, getattr(row, grouping)) for grouping in GROUPINGS]
+    if said is not None:
+        categories.append(("subtitles", "with" if said else "without, as the video has none"))
     return Question(
         id=row.question_id,
         video=first_existing(
@@ -103,7 +104,7 @@ def _question(record: Record, row: _Row, folder: Path, said: str) -> Question:
         ),
         right=letters.index(row.answer),
         answer=row.answer,
-        categories=tuple((grouping, getattr(row, grouping)) for grouping in GROUPINGS),
+        categories=tuple(categories),
     )
 
 
