@@ -503,8 +503,7 @@ def benchmark_of(world, folder: Path) -> tuple[object, ...]:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["manifest.jsonl"], "with a manifest or --videos: the benchmark brings its own"),
-        (["--videos", "."], "with a manifest or --videos"),
+        (["--videos", "."], "with a manifest or --videos: the benchmark brings its own"),
         (["--template", "tiny"], "with --template: the benchmark brings its own prompt"),
         (["--rule", "lmms-eval"], "with --rule lmms-eval: it has the rules official, strict"),
         (["--rule", "exact"], "invalid choice: 'exact'"),
@@ -529,6 +528,7 @@ def test_what_does_not_go_with_a_benchmark_is_told_before_a_model_is_loaded(
     monkeypatch.chdir(tmp_path)
     command = benchmark_of(world, tmp_path / "data")
     assert re.search(message, refused(*command, *arguments))
+    assert "with a manifest or --videos" in refused(*command[:2], "manifest.jsonl", *command[2:])
     assert not (tmp_path / "data" / "a.jsonl").exists()
 
 
