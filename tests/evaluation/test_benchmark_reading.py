@@ -76,6 +76,18 @@ def test_tempcompass_prompts_options_and_answers(tmp_path):
     assert caption.right == 1
 
 
+def test_captions_with_colons_and_without(tmp_path):
+    """A sentence is cut at its own ": ", as upstream cuts it; a line without one is no option."""
+    question = "Which?\nLook closely.\nCaption A: First: a dog.\nCaption B: A cat."
+    write_json(
+        tmp_path / "caption_matching.json", {"1": {"action": [{"question": question, "answer": "Caption B: A cat."}]}}
+    )
+    (asked,) = read("tempcompass", tmp_path).questions
+    assert [(option.label, option.content, option.text) for option in asked.options] == [
+        ("Caption A", "First", "Caption A: First: a dog."), ("Caption B", "A cat.", "Caption B: A cat."),
+    ]  # fmt: skip
+
+
 def test_the_real_tempcompass_has_its_numbers(shared_data, tmp_path):
     for kind in arguments.KINDS:
         (tmp_path / f"{kind}.json").write_bytes((shared_data / "qa" / f"tempcompass_{kind}.json").read_bytes())

@@ -71,6 +71,9 @@ def test_the_tiny_models_written_answers(evaluate, tempcompass):
     assert convention["video"]["max_tokens"] == 64, "as the model's grounding.json has it"
     assert "asking tiny-student 12 questions of tempcompass" in err
     assert "asking tiny-teacher 12 questions of tempcompass" in err
+    _, alone, _ = evaluate("tiny-teacher", "tempcompass", tempcompass, "--max-new-tokens", 8)
+    assert [row["before"]["answer"] for row in rows] == [row["answer"] for row in alone]
+    assert [row["answer"] for row in rows] != [row["answer"] for row in alone]
 
 
 @pytest.mark.parametrize("arguments", [(), ("--score", "options", "--option-form", "text")])
@@ -98,6 +101,15 @@ def test_scored_options(evaluate, tempcompass):
         labels = {"multi-choice": "ABC", "yes_no": ("yes", "no"), "caption_matching": ("Option 1", "Option 2")}
         label = labels[row["categories"]["kind"]][row["option_logprobs"].index(best)]
         assert (row["read"], row["correct"]) == (label, label == row["right"])
+
+
+def test_the_change_is_from_before_to_the_model(evaluate, tempcompass):
+    report, rows, _ = evaluate("tiny-teacher", "tempcompass", tempcompass, "--before", "tiny-student",
+                               "--score", "options", "--option-form", "text-mean")  # fmt: skip
+    change, was = report["change"]["overall"], [row["before"]["correct"] for row in rows]
+    assert (change["before"], change["after"]) == (pytest.approx(sum(was) / 12), pytest.approx(accuracy_of(rows)))
+    assert change["before"] != change["after"]
+    assert report["before"]["overall"]["accuracy"] == change["before"]
 
 
 def test_a_limit_and_some_kinds(evaluate, tempcompass):

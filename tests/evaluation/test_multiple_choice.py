@@ -283,13 +283,13 @@ def test_intervals_are_over_videos():
 
 
 def test_a_bootstrap_interval_covers_what_it_should():
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(5)
     covered = 0
-    for _ in range(60):
+    for _ in range(100):
         marks = "".join(rng.choice(["+", "-"], p=[0.7, 0.3], size=80))
         low, high = accuracies(asked_about(*map(str, range(80))), ratings(marks))["overall"]["interval"]
         covered += low <= 0.7 <= high
-    assert covered >= 52
+    assert 91 <= covered <= 99
 
 
 def test_differences_are_paired():
