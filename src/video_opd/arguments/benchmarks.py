@@ -21,7 +21,7 @@ def benchmark_arguments(command: argparse.ArgumentParser) -> None:
     group.add_argument("--data", type=Path, metavar="DIR", help="folder of the benchmark's own files and videos")
     group.add_argument("--before", metavar="MODEL", help="ask this one too, and say what changed from it to MODEL")
     group.add_argument(
-        "--rule", choices=RULES, help="how answers are rated (default: the benchmark's first; see README)"
+        "--rule", choices=RULES, help="how answers are rated (default: official for tempcompass, strict for the others)"
     )
     group.add_argument(
         "--score", choices=("generation", "options"),
