@@ -463,6 +463,84 @@ def test_evaluate_stops_at_too_many_bad_clips_and_leaves_earlier_results(refused
     assert len(out.read_text().splitlines()) == 10
 
 
+# Benchmarks
+
+
+def benchmark_of(world, folder: Path) -> tuple[object, ...]:
+    """A command that asks two questions about two clips."""
+    clips = sorted((world / "videos").glob("test-*.mp4"))[:2]
+    (folder / "videos").mkdir(parents=True)
+    for clip in clips:
+        shutil.copy(clip, folder / "videos")
+    asked = {clip.stem: {"order": [{"question": "Is it red?", "answer": "yes"}]} for clip in clips}
+    (folder / "yes_no.json").write_text(json.dumps(asked))
+    return "evaluate", "tiny-student", "--benchmark", "tempcompass", "--data", folder, "--out", folder / "a.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--videos", "."], "with a manifest or --videos: the benchmark brings its own"),
+        (["--template", "tiny"], "with --template: the benchmark brings its own prompt"),
+        (["--rule", "lmms-eval"], "with --rule lmms-eval: it has the rules official, strict"),
+        (["--rule", "exact"], "invalid choice: 'exact'"),
+        (["--rule", "strict", "--score", "options"], "a rule rates written answers"),
+        (["--option-form", "text"], "options are only scored with --score options"),
+        (["--subtitles"], "with --subtitles: it has none"),
+        (["--kinds", "captioning"], "invalid choice: 'captioning'"),
+        (["--kinds", "multi-choice"], "multi-choice.json: No such file"),
+        (["--limit", "0"], "'0' is not a whole number of at least 1"),
+        (["--before", "nowhere"], "model 'nowhere' is not a folder"),
+        (["--benchmark", "mvbench"], "holds|MVBench has no task of that name"),
+        (["--benchmark", "video-mme"], "the key `duration` is missing|a row is an object"),
+        (["--benchmark", "nextqa"], "invalid choice: 'nextqa'"),
+        (["--benchmark", "mvbench", "--kinds", "yes_no"], "with --kinds: it has none"),
+        (["--data", "nowhere"], "with --data nowhere: there is no such folder"),
+    ],
+)
+def test_what_does_not_go_with_a_benchmark_is_told_before_a_model_is_loaded(
+    refused, world, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.setattr("video_opd.policy.load.load_policy", lambda *_, **__: pytest.fail("loaded a model"))
+    monkeypatch.chdir(tmp_path)
+    command = benchmark_of(world, tmp_path / "data")
+    assert re.search(message, refused(*command, *arguments))
+    assert "with a manifest or --videos" in refused(*command[:2], "manifest.jsonl", *command[2:])
+    assert not (tmp_path / "data" / "a.jsonl").exists()
+
+
+def test_evaluate_wants_a_manifest_or_a_benchmark(refused, tmp_path):
+    out = ("--out", tmp_path / "a.jsonl")
+    assert "without a manifest: there is nothing to ask about" in refused("evaluate", "tiny-student", *out)
+    assert "without a videos folder" in refused("evaluate", "tiny-student", "m.jsonl", *out)
+    assert "with no --data" in refused("evaluate", "tiny-student", "--benchmark", "mvbench", *out)
+    for option in ("--data .", "--before x", "--rule strict", "--score options", "--option-form text",
+                   "--kinds yes_no", "--subtitles", "--limit 3"):  # fmt: skip
+        sentence = refused("evaluate", "tiny-student", "m.jsonl", "--videos", ".", *out, *option.split())
+        assert f"{option.split()[0]} without --benchmark" in sentence
+
+
+def test_a_benchmark_without_its_videos_is_told_before_a_model_is_loaded(refused, world, tmp_path, monkeypatch):
+    monkeypatch.setattr("video_opd.policy.load.load_policy", lambda *_, **__: pytest.fail("loaded a model"))
+    command = benchmark_of(world, tmp_path / "data")
+    lost = min((tmp_path / "data" / "videos").iterdir())
+    lost.unlink()
+    sentence = refused(*command)
+    assert f"1 of 2 questions have no video, the first yes_no/{lost.stem}/order/0: {lost}" in sentence
+    assert "more than --max-bad-share 0.05" in sentence
+
+
+def test_a_benchmark_stops_at_too_many_broken_videos_and_leaves_earlier_results(refused, world, tmp_path, capsys):
+    command = benchmark_of(world, tmp_path / "data")
+    min((tmp_path / "data" / "videos").iterdir()).write_bytes(b"broken")
+    command[-1].write_text("earlier results")
+    assert "1 of 2 examples have no usable video" in refused(*command, late=True)
+    assert command[-1].read_text() == "earlier results"
+    assert main([str(word) for word in (*command, "--max-bad-share", 0.5, "--max-new-tokens", 2)]) == 0
+    assert "FFmpeg cannot read it" in capsys.readouterr().err
+    assert len(command[-1].read_text().splitlines()) == 2
+
+
 # Scores and selections
 
 

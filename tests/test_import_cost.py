@@ -72,6 +72,8 @@ def test_manifests_are_checked_at_once(world):
         "report nowhere",
         "ground tiny-teacher nowhere.mp4 question",
         "evaluate tiny-teacher nowhere.jsonl --videos . --out predictions.jsonl",
+        "evaluate tiny-teacher --benchmark tempcompass --data nowhere --out answers.jsonl",
+        "evaluate tiny-teacher --benchmark mvbench --data . --out answers.jsonl",
     ],
 )
 def test_a_wrong_path_is_told_at_once(arguments):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,3 +118,40 @@ def show_findings(findings: Sequence[Finding]) -> None:
             console.print(Text(" " * 6 + line), soft_wrap=True)
     counts = ", ".join(f"{sum(f.verdict == verdict for f in findings)} {verdict}" for verdict in colours)
     console.print(counts)
+
+
+def show_benchmark(report: Mapping[str, Any]) -> None:
+    """Accuracy overall and by group, in per cent; before and after where two models were asked."""
+    change, convention = report.get("change"), report["convention"]
+    named = f"rule {convention['rule']}" if convention["rule"] else "options scored"
+    table = Table(
+        title=escape(f"{report['model']} on {report['benchmark']}: {named}, questions: {convention['questions']}"),
+        caption=escape(f"{convention['rating']}; {convention['intervals']}"),
+    )
+    columns = ("before", "after", "difference") if change else ("chance", "accuracy")
+    for heading in ("", "questions", *columns, "95 % interval", *(() if change else ("unread",))):
+        table.add_column(heading, justify="left" if not heading else "right")
+
+    def add_row(name: str, group: Mapping[str, Any]) -> None:
+        shares = [_in_percent(group[column], signed=column == "difference") for column in columns]
+        reach = " - ".join(_in_percent(end, signed=bool(change)) for end in group["interval"] or (None,))
+        unread = () if change else (str(group["num_unmatched"]),)
+        table.add_row(escape(name), str(group["num_questions"]), *shares, reach, *unread)
+
+    scores = change or report
+    add_row("all", scores["overall"])
+    for grouping, groups in scores["categories"].items():
+        table.add_section()
+        table.add_row(Text(f"by {grouping}", "bold"))
+        for name, group in groups.items():
+            add_row(name, group)
+    Console().print(table)
+    if change:
+        print(change["sentence"])
+    print(f"answers: {report['answers']}")
+
+
+def _in_percent(share: float | None, *, signed: bool) -> str:
+    if share is None:
+        return "-"
+    return f"{100 * share:+.1f}" if signed else f"{100 * share:.1f}"

@@ -111,6 +111,24 @@ def test_braces_in_a_query_are_text():
     assert "'the {odd} sign {video}'" in content[1]["text"]
 
 
+def test_a_system_turn_and_a_beginning_of_the_answer(processor):
+    template = PromptTemplate(user="{video}{query}", system="Watch closely.", answer_prefix="Best option:(")
+    prompt = PromptRenderer(processor, template, VideoBudget())(EXAMPLE, frames([0.0, 0.5]))
+    text = processor.tokenizer.decode(prompt.input_ids)
+    assert text.startswith("<|im_start|>system\nWatch closely.<|im_end|>\n<|im_start|>user\n<0.2 seconds>")
+    assert text.endswith("the red circle<|im_end|>\n<|im_start|>assistant\nBest option:(")
+
+
+def test_a_verbatim_question_keeps_its_lines_and_dots(processor):
+    asked = replace(EXAMPLE, query=" Which?\nA. one.\nB.  two. ")
+    for queries, query in (("as-is", asked.query), ("timelens", "Which? A. one. B. two")):
+        template = PromptTemplate(user="{video}{query}", queries=queries)
+        text = processor.tokenizer.decode(
+            PromptRenderer(processor, template, VideoBudget())(asked, frames([0.0, 0.5])).input_ids
+        )
+        assert f"<|vision_end|>{query}<|im_end|>" in text
+
+
 @given(st.floats(0, 3600), st.floats(0, 100))
 def test_what_a_template_writes_the_parser_reads(start, length):
     span = Span(round(start, 1), round(start + length, 1))

@@ -64,6 +64,22 @@ def test_what_is_remembered_is_not_decoded_again(videos, renderer, examples):
             source.prompts(examples[:1])
 
 
+@pytest.mark.parametrize(("kept", "decodings"), [(0, 4), (1, 3), (2, 2)])
+def test_frames_serve_the_next_question_about_their_video(videos, renderer, examples, monkeypatch, kept, decodings):
+    """Whatever the question; another clip of the video is another decoding."""
+    import video_opd.data.source as module
+
+    decoded, original = [], module.read_frames
+    monkeypatch.setattr(module, "read_frames", lambda *what: decoded.append(what) or original(*what))
+    cut = replace(examples[0], id="cut", clip=Span(0.0, 4.0))
+    asked = [examples[0], replace(examples[0], id="again", query="another"), cut, replace(examples[0], id="whole")]
+    with closing(source_of(videos, renderer, workers=0, frames_kept=kept)) as source:
+        found = source.prompts(asked)
+    assert len(decoded) == decodings
+    with closing(source_of(videos, renderer, workers=0)) as source:
+        assert all(same(one, other) for one, other in zip(found, source.prompts(asked), strict=True))
+
+
 def test_sources_share_a_memory_and_not_their_annotations(videos, renderer, examples):
     """Another run with other labels, ids and limits does not decode again, and gets its own example back."""
     memory = PromptMemory(12)

@@ -13,6 +13,7 @@ from transformers import AutoProcessor, AutoTokenizer, Qwen3VLConfig, Qwen3VLFor
 
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
 from video_opd.data.video import VideoBudget, read_frames
+from video_opd.evaluation.benchmarks import BENCHMARKS
 from video_opd.methods.distillation import ReverseKLDistillation
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
@@ -169,3 +170,18 @@ def test_the_same_clip_twice_is_the_same_prompt(real_processor, shared_data):
     assert torch.equal(one.pixel_values, two.pixel_values)
     assert torch.equal(one.input_ids, two.input_ids)
     assert replace(one, pixel_values=two.pixel_values).frame_times_s == two.frame_times_s
+
+
+def test_a_benchmark_s_prompt_in_qwen_s_own_words(real_processor, shared_data):
+    """MVBench is the one with a system turn and a beginning of the answer; Qwen3-VL's template adds nothing to them."""
+    benchmark = BENCHMARKS["mvbench"]
+    budget = VideoBudget(max_tokens=512)
+    asked = Example(id="q", video="OHOFG.mp4", query="Question: Which?\nOptions:\n(A) One.", spans=(), duration=0.0)
+    frames = read_frames(shared_data / "video" / asked.video, budget, Span(2.0, 6.0))
+    prompt = PromptRenderer(real_processor, benchmark.template, budget)(asked, frames)
+    text = re.sub(r"(<\|video_pad\|>)+", "[video]", real_processor.tokenizer.decode(prompt.input_ids))
+    beginning = f"<|im_start|>system\n{benchmark.template.system}<|im_end|>\n<|im_start|>user\n<"
+    assert text.startswith(beginning)
+    assert text.endswith(
+        "[video]<|vision_end|>Question: Which?\nOptions:\n(A) One.<|im_end|>\n<|im_start|>assistant\nBest option:("
+    )

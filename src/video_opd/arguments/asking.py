@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from video_opd.arguments.benchmarks import benchmark_arguments
 from video_opd.arguments.parts import Commands, Parser, add_command, json_flag, model_arguments, positive, share
 
 
@@ -14,13 +15,14 @@ def add_asking(commands: Commands[Parser]) -> None:
         "video-opd evaluate tiny-teacher test.jsonl --videos clips --out predictions.jsonl",
     )  # fmt: skip
     model_arguments(command)
-    command.add_argument("manifest", type=Path, help="questions, JSON lines")
-    command.add_argument("--videos", type=Path, required=True, help="folder the manifest's video paths are relative to")
+    command.add_argument("manifest", type=Path, nargs="?", help="questions, JSON lines")
+    command.add_argument("--videos", type=Path, help="folder the manifest's video paths are relative to")
     command.add_argument("--out", type=Path, required=True, help="predictions, JSON lines")
     command.add_argument("--batch-size", type=positive, default=8, help="prompts read together (default: %(default)s)")
     command.add_argument(
         "--max-bad-share", type=share, default=0.05, help="stop if more videos are unusable (default: %(default)s)"
     )
+    benchmark_arguments(command)
     json_flag(command)
 
     command = add_command(

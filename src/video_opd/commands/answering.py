@@ -11,7 +11,13 @@ from video_opd.errors import ConfigurationError, writing
 
 
 def evaluate(arguments: argparse.Namespace, _: Overrides) -> int:
-    """Answer a manifest's questions and score the answers."""
+    """Answer a manifest's questions, or a benchmark's, and score the answers."""
+    from video_opd.commands.benchmarks import evaluate_benchmark, refuse_without_benchmark
+
+    if arguments.benchmark is not None:
+        return evaluate_benchmark(arguments)
+    refuse_without_benchmark(arguments)
+
     from contextlib import closing
 
     from video_opd.data.manifest import read_manifest

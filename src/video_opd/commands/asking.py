@@ -43,20 +43,27 @@ def how_to_ask(arguments: argparse.Namespace) -> GroundingDefaults:
 
 def load(arguments: argparse.Namespace, defaults: GroundingDefaults) -> tuple[Policy, PromptRenderer]:
     """A frozen model, and what puts the questions to it."""
-    import torch
-
-    from video_opd.assemble import budget_of, device_of, prompt_mismatch, template_of
+    from video_opd.assemble import budget_of, prompt_mismatch, template_of
     from video_opd.data.prompts import PromptRenderer
-    from video_opd.policy.load import load_policy
 
     template, budget = template_of(defaults.prompt), budget_of(defaults.video)
     warning = prompt_mismatch(defaults.prompt, arguments.model)
     if warning is not None:
         print(f"video-opd: warning: {warning}", file=sys.stderr)
+    policy = load_model(arguments, arguments.model)
+    return policy, PromptRenderer(policy.processor, template, budget)
+
+
+def load_model(arguments: argparse.Namespace, name: str) -> Policy:
+    """A frozen model, where and in what type the command line says."""
+    import torch
+
+    from video_opd.assemble import device_of
+    from video_opd.policy.load import load_policy
+
     device = device_of(arguments.device)
     precision = arguments.precision or ("bfloat16" if device.startswith("cuda") else "float32")
-    policy = load_policy(arguments.model, device=device, weights=getattr(torch, precision)).freeze()
-    return policy, PromptRenderer(policy.processor, template, budget)
+    return load_policy(name, device=device, weights=getattr(torch, precision)).freeze()
 
 
 def require_writable(file: Path) -> None:

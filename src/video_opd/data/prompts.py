@@ -58,6 +58,10 @@ class PromptTemplate:
     """Where it comes from."""
     note: str = ""
     """What a user of it must know."""
+    system: str = ""
+    """The system's turn; none where empty."""
+    answer_prefix: str = ""
+    """What the model's turn begins with; its answer goes on from there."""
 
     def __post_init__(self) -> None:
         for placeholder in ("{query}", "{video}"):
@@ -70,7 +74,8 @@ class PromptTemplate:
 
     def messages(self, query: str) -> list[dict[str, Any]]:
         """The turns before the model's, as the chat template wants them."""
-        return [{"role": "user", "content": self.content(QUERY_POLICIES[self.queries](query))}]
+        system = [{"role": "system", "content": [{"type": "text", "text": self.system}]}] if self.system else []
+        return [*system, {"role": "user", "content": self.content(QUERY_POLICIES[self.queries](query))}]
 
     def content(self, query: str) -> list[dict[str, str]]:
         """The user's turn as the chat template wants it: text and video parts in order."""
@@ -181,7 +186,7 @@ class PromptRenderer:
             text = self.processor.apply_chat_template(
                 self.template.messages(example.query), tokenize=False, add_generation_prompt=True
             )
-            text = self._unwrapped(text)
+            text = self._unwrapped(text) + self.template.answer_prefix
             batch = self.processor(text=[text], videos=[video], return_tensors="pt", **self._video_arguments(frames))
         input_ids = batch["input_ids"][0]
         grid = tuple(int(n) for n in batch["video_grid_thw"][0])

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from video_opd.data.manifest import resolve_video
 from video_opd.data.prompts import PromptRenderer
-from video_opd.data.video import read_frames
+from video_opd.data.video import Frames, read_frames
 from video_opd.errors import DataError, EngineError, UserError
 from video_opd.vocabulary import Example, Prompt
 
@@ -33,15 +34,20 @@ def require_folder(videos: Path) -> None:
         )
 
 
-def render(renderer: PromptRenderer, video: Path, example: Example) -> Prompt:
+def render(
+    renderer: PromptRenderer, video: Path, example: Example, decode: Callable[..., Frames] | None = None
+) -> Prompt:
     """Decode a video and put an example's question about it.
+
+    Args:
+        decode: in place of `read_frames`, where someone remembers frames.
 
     Raises:
         DataError: the video cannot be used.
         EngineError: the frames do not fit the budget.
     """
     budget = replace(renderer.budget, pixels_per_token_side=renderer.pixels_per_token_side)
-    return renderer(example, read_frames(video, budget, example.clip))
+    return renderer(example, (decode or read_frames)(video, budget, example.clip))
 
 
 class PromptMemory:
@@ -100,6 +106,7 @@ class PromptSource:
         memory: where prompts are kept; none are where not given.
         workers: threads that decode ahead.
         max_bad_share: of `num_examples`; more unusable videos than that end the run.
+        frames_kept: videos whose frames are kept for the next question about them, the ones decoded last.
     """
 
     def __init__(
@@ -111,12 +118,14 @@ class PromptSource:
         memory: PromptMemory | None = None,
         workers: int = 0,
         max_bad_share: float = 0.0,
+        frames_kept: int = 0,
     ) -> None:
         self.videos, self.renderer = videos, renderer
         self.num_examples, self.max_bad_share = num_examples, max_bad_share
         self.memory = memory or PromptMemory(0)
         self.set_aside: dict[str, str] = {}
         """Id and reason of every example whose video could not be used."""
+        self._decode = lru_cache(frames_kept)(read_frames) if frames_kept else None
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode") if workers else None
         self._coming: dict[str, Future[Prompt]] = {}
 
@@ -134,7 +143,7 @@ class PromptSource:
         # A decoder has threads of its own, which only the process's clock sees; beside other work it sees that too.
         clock = time.process_time if self._pool is None else time.thread_time
         began, cpu_began = time.perf_counter(), clock()
-        prompt = render(self.renderer, resolve_video(self.videos, example), example)
+        prompt = render(self.renderer, resolve_video(self.videos, example), example, self._decode)
         self.memory.took(example, time.perf_counter() - began, clock() - cpu_began)
         return prompt
 

@@ -1,0 +1,269 @@
+"""`evaluate --benchmark`: a public benchmark's questions to one model, or to two to see what changed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from video_opd.commands.asking import how_to_ask, load_model, require_writable
+from video_opd.errors import ConfigurationError, DataError, writing
+
+if TYPE_CHECKING:
+    from video_opd.evaluation.benchmarks import Benchmark, Question
+    from video_opd.evaluation.multiple_choice import Asking, Reply
+    from video_opd.recipe import GroundingDefaults
+
+OPTIONS = ("data", "before", "rule", "score", "option_form", "kinds", "subtitles", "limit")
+"""Arguments that only mean something with --benchmark."""
+
+UNREAD_WORTH_SAYING = 0.1
+"""Share of answers without an option from which a warning is due: a model that learnt to answer every question with
+times has not lost what it sees, and its accuracy would say so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """One model's answers."""
+
+    replies: Mapping[str, Reply]
+    set_aside: Mapping[str, str]
+
+
+def refuse_without_benchmark(arguments: argparse.Namespace) -> None:
+    """`evaluate` on a manifest: say what is missing, and what belongs to a benchmark.
+
+    Raises:
+        ConfigurationError: no manifest, no videos folder, or an argument of `--benchmark` without it.
+    """
+    for name in OPTIONS:
+        if getattr(arguments, name) is not None:
+            raise ConfigurationError(
+                f"--{name.replace('_', '-')} without --benchmark",
+                reason="it belongs to a public benchmark's questions, not to a manifest",
+                remedy="leave it out, or name the benchmark with --benchmark",
+            )
+    for what, value in (("manifest", arguments.manifest), ("videos folder", arguments.videos)):
+        if value is None:
+            raise ConfigurationError(
+                f"`video-opd evaluate` without a {what}",
+                reason="there is nothing to ask about",
+                remedy="give MANIFEST and --videos, or a public benchmark with --benchmark and --data",
+            )
+
+
+def evaluate_benchmark(arguments: argparse.Namespace) -> int:
+    """Ask a benchmark's questions; the answers go to --out, the accuracies to stdout."""
+    from video_opd.evaluation.benchmarks import BENCHMARKS, first_of_each
+    from video_opd.policy.location import resolve_model
+
+    benchmark = BENCHMARKS[arguments.benchmark]
+    _refuse_contradictions(arguments, benchmark)
+    rule = arguments.rule or next(iter(benchmark.rules))
+    found = benchmark.read(arguments.data, **_reading_options(arguments, benchmark))
+    questions = found.questions
+    if arguments.limit is not None:
+        questions = first_of_each(questions, benchmark.grouping, arguments.limit)
+    _refuse_if_videos_are_missing(arguments, questions)
+    defaults = how_to_ask(arguments)
+    if arguments.before is not None:
+        resolve_model(arguments.before)
+    require_writable(arguments.out)
+
+    from video_opd.evaluation.multiple_choice import Asking
+
+    asking = Asking(
+        rule=benchmark.rules[rule],
+        max_new_tokens=arguments.max_new_tokens or benchmark.max_new_tokens,
+        score_options=(arguments.option_form or "label") if arguments.score == "options" else None,
+    )
+    models = {"after": arguments.model} | ({"before": arguments.before} if arguments.before is not None else {})
+    asked = {when: _ask(arguments, benchmark, defaults, questions, asking, model) for when, model in models.items()}
+    with writing(arguments.out):
+        _write_rows(arguments, questions, asked)
+    report = {
+        "benchmark": arguments.benchmark,
+        "model": arguments.model,
+        "answers": str(arguments.out),
+        **_scores(arguments, questions, asked),
+        "set_aside": dict(asked["after"].set_aside),
+        "left_out": dict(found.left_out),
+        "convention": _convention(arguments, benchmark, defaults, asking, rule),
+    }
+    _show(arguments, report)
+    return 0
+
+
+def _refuse_contradictions(arguments: argparse.Namespace, benchmark: Benchmark) -> None:
+    name, problem = arguments.benchmark, None
+    if arguments.manifest is not None or arguments.videos is not None:
+        problem = "a manifest or --videos", "the benchmark brings its own questions and videos", "leave them out"
+    elif arguments.data is None:
+        problem = "no --data", "its files and videos are read from there", "give the folder of a local copy"
+    elif not arguments.data.is_dir():
+        problem = f"--data {arguments.data}", "there is no such folder", "give the folder of a local copy"
+    elif arguments.template is not None:
+        problem = "--template", "the benchmark brings its own prompt", "leave it out"
+    elif arguments.rule is not None and arguments.rule not in benchmark.rules:
+        problem = (
+            f"--rule {arguments.rule}",
+            f"it has the rules {', '.join(benchmark.rules)}",
+            f"take one of those; {next(iter(benchmark.rules))} is the default",
+        )
+    elif arguments.rule is not None and arguments.score == "options":
+        problem = "--rule and --score options", "a rule rates written answers", "leave one of them out"
+    elif arguments.option_form is not None and arguments.score != "options":
+        problem = "--option-form", "options are only scored with --score options", "add that, or leave it out"
+    for option in ("kinds", "subtitles"):
+        if getattr(arguments, option) is not None and option not in benchmark.options:
+            problem = f"--{option}", "it has none", "leave it out"
+    if problem is not None:
+        cause, reason, remedy = problem
+        raise ConfigurationError(f"--benchmark {name} with {cause}", reason=reason, remedy=remedy)
+
+
+def _reading_options(arguments: argparse.Namespace, benchmark: Benchmark) -> dict[str, Any]:
+    given = {option: getattr(arguments, option) for option in sorted(benchmark.options)}
+    return {option: value for option, value in given.items() if value is not None}
+
+
+def _refuse_if_videos_are_missing(arguments: argparse.Namespace, questions: Sequence[Question]) -> None:
+    """Before a model is loaded; broken files show only when they are decoded."""
+    missing = [question for question in questions if not (arguments.data / question.video).exists()]
+    if len(missing) > arguments.max_bad_share * len(questions):
+        raise DataError(
+            f"{len(missing)} of {len(questions)} questions have no video, the first {missing[0].id}: "
+            f"{arguments.data / missing[0].video}",
+            reason="there is no such file, and "
+            f"more than --max-bad-share {arguments.max_bad_share:g} means a wrong folder or a download that stopped",
+            remedy="put the videos there, or raise --max-bad-share to count those questions as answered wrongly",
+        )
+
+
+def _ask(
+    arguments: argparse.Namespace,
+    benchmark: Benchmark,
+    defaults: GroundingDefaults,
+    questions: Sequence[Question],
+    asking: Asking,
+    model: str,
+) -> _Asked:
+    """One model, gone again when its answers are there."""
+    from contextlib import closing
+
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import Progress
+
+    from video_opd.assemble import budget_of
+    from video_opd.data.prompts import PromptRenderer
+    from video_opd.data.source import PromptSource
+    from video_opd.evaluation.multiple_choice import ask
+
+    policy = load_model(arguments, model)
+    source = PromptSource(
+        arguments.data,
+        PromptRenderer(policy.processor, benchmark.template, budget_of(defaults.video)),
+        num_examples=len(questions),
+        workers=1,
+        max_bad_share=arguments.max_bad_share,
+        frames_kept=2,
+    )
+    console = Console(stderr=True)
+    title = f"asking {model} {len(questions)} questions of {arguments.benchmark}"
+    if not console.is_terminal:
+        print(title, file=sys.stderr)
+    with closing(source), Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(escape(title), total=len(questions))
+        replies = ask(
+            policy, questions, source, asking,
+            batch_size=arguments.batch_size,
+            on_batch=lambda count: bar.advance(task, count),
+        )  # fmt: skip
+    return _Asked(replies=replies, set_aside=dict(source.set_aside))
+
+
+def _write_rows(arguments: argparse.Namespace, questions: Sequence[Question], asked: Mapping[str, _Asked]) -> None:
+    with arguments.out.open("w", encoding="utf-8") as file:
+        for question in questions:
+            row = {
+                "id": question.id,
+                "video": question.video,
+                "categories": dict(question.categories),
+                "right": question.right_label,
+                **asked["after"].replies[question.id].to_row(),
+            }
+            if "before" in asked:
+                row["before"] = asked["before"].replies[question.id].to_row()
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _scores(
+    arguments: argparse.Namespace, questions: Sequence[Question], asked: Mapping[str, _Asked]
+) -> dict[str, Any]:
+    from video_opd.evaluation.benchmarks.accuracy import accuracies, differences, in_a_sentence
+
+    ratings = {when: {id: reply.rating for id, reply in answers.replies.items()} for when, answers in asked.items()}
+    scores = accuracies(questions, ratings["after"])
+    if "before" in ratings:
+        change = differences(questions, ratings["before"], ratings["after"])
+        scores["before"] = {
+            "model": arguments.before,
+            **accuracies(questions, ratings["before"]),
+            "set_aside": dict(asked["before"].set_aside),
+        }
+        scores["change"] = change | {"sentence": in_a_sentence(change["overall"])}
+    return scores
+
+
+def _convention(
+    arguments: argparse.Namespace,
+    benchmark: Benchmark,
+    defaults: GroundingDefaults,
+    asking: Asking,
+    rule: str,
+) -> dict[str, Any]:
+    from video_opd.assemble import budget_of
+    from video_opd.evaluation.benchmarks.accuracy import INTERVALS
+
+    scored = asking.score_options is not None
+    return {
+        "prompt": {
+            "user": benchmark.template.user,
+            "system": benchmark.template.system,
+            "answer_prefix": benchmark.template.answer_prefix,
+            "subtitles": bool(arguments.subtitles),
+        },
+        "rule": None if scored else rule,
+        "rating": "the right option is the most probable; every question counts" if scored else asking.rule.says,
+        "decoding": asking.decoding(),
+        "video": asdict(budget_of(defaults.video)),
+        "intervals": INTERVALS,
+        "questions": "all" if arguments.limit is None else f"the first {arguments.limit} of every {benchmark.grouping}",
+    }
+
+
+def _show(arguments: argparse.Namespace, report: Mapping[str, Any]) -> None:
+    for id, reason in report["set_aside"].items():
+        print(f"set aside {id}: {reason}", file=sys.stderr)
+    for group, why in report["left_out"].items():
+        print(f"left out {group}: {why}", file=sys.stderr)
+    for scores in (report, report.get("before")):
+        if scores and scores["overall"]["num_unmatched"] > UNREAD_WORTH_SAYING * scores["overall"]["num_questions"]:
+            print(
+                "video-opd: warning: no option was read in {num_unmatched} of {num_questions} answers of ".format(
+                    **scores["overall"]
+                )
+                + f"{scores['model']}: its accuracy says little of what it knows; see {report['answers']}, or ask with "
+                "--score options",
+                file=sys.stderr,
+            )
+    if arguments.json:
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        from video_opd.terminal import show_benchmark
+
+        show_benchmark(report)
