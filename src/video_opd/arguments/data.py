@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from video_opd.arguments.arranging import add_arranging
 from video_opd.arguments.parts import Commands, Parser, add_command, add_group, json_flag, positive, seconds, share
 
 
 def add_data(commands: Commands[Parser]) -> None:
     """`data …`, `tiny-world …`."""
+    group = add_group(commands, "data", "look after manifests")
     command = add_command(
-        add_group(commands, "data", "look after manifests"), "check", "list every bad row and file of a manifest",
+        group, "check", "list every bad row and file of a manifest",
         "video-opd data check train.jsonl --videos clips", function="data_check",
     )  # fmt: skip
     command.add_argument("manifest", type=Path, help="questions, JSON lines")
     command.add_argument("--videos", type=Path, help="also look at every video")
     json_flag(command)
+    add_arranging(group)
 
     command = add_command(
         add_group(commands, "tiny-world", "look after the rendered data set"), "build",

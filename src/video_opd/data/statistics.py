@@ -29,7 +29,7 @@ SECONDS = (
     0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 450, 600, 900, 1200, 1800, 2700, 3600, 5400, 7200
 )  # fmt: skip
 """Lower edges of the bins of times. The same for every data set, so that two of them can be compared bar by bar."""
-_STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+_STEPS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 """Seconds between the answers that are tried."""
 _SHARE_STEP = 0.02
 _MOST_COMPARISONS = 200_000_000
@@ -158,11 +158,10 @@ def describe(examples: Iterable[Example]) -> Statistics:
         raise DataError("no examples", reason="there is nothing to measure", remedy="give at least one row")
     for example in examples:
         _refuse_impossible_times(example)
-    sources = Counter(example.source for example in examples)
-    most = _MOST_COMPARISONS // len(sources)
-    whole = _describe(examples, most)
-    if len(sources) < 2:
+    whole = _describe(examples, _MOST_COMPARISONS)
+    if len(whole.sources) < 2:
         return whole
+    most = _MOST_COMPARISONS // len(whole.sources)
     members: dict[str, list[Example]] = {source: [] for source in whole.sources}
     for example in examples:
         members[example.source].append(example)
@@ -236,29 +235,36 @@ def covered_share(example: Example) -> float:
 
 
 def _best_constant(examples: Sequence[Example], most_comparisons: int) -> Constant | None:
-    """In seconds, on a grid that is as fine as can be searched in little time, at best of one second."""
-    latest_s = max(span.end_s for example in examples for span in example.spans)
-    if latest_s == 0:
-        return None
+    """In seconds, up to the end of the longest video, on a grid as fine as can be searched in little time."""
+    longest_s = max(example.duration for example in examples)
+    latest_s = min(max(span.end_s for example in examples for span in example.spans), longest_s)
     num_spans = sum(len(example.spans) for example in examples)
     least_s = latest_s / max(10.0, math.sqrt(2 * most_comparisons / num_spans))
-    step = next((step for step in _STEPS if step >= least_s), least_s)
-    span, miou = best_constant_answer(examples, resolution_s=step)
-    return Constant(span=span, miou=miou, step=step)
+    return _best(examples, latest_s, next((step for step in _STEPS_S if step >= least_s), least_s))
 
 
 def _best_share(examples: Sequence[Example]) -> Constant | None:
     """In shares of the video. IoU does not depend on the unit, so it is a search over videos of length 1."""
 
-    def shared(example: Example, latest: float) -> tuple[Span, ...]:
-        return tuple(Span(*(min(end / example.duration, latest) for end in span)) for span in example.spans)
+    def in_shares(example: Example) -> Example:
+        spans = tuple(Span(*(end / example.duration for end in span)) for span in example.spans)
+        return replace(example, spans=spans, duration=1.0)
 
-    within = [replace(example, spans=shared(example, 1.0)) for example in examples]
+    return _best([in_shares(example) for example in examples], 1.0, _SHARE_STEP)
+
+
+def _best(examples: Sequence[Example], latest: float, step: float) -> Constant | None:
+    """The search sees spans cut off at `latest`, or one wrong end would make it look at hours that no video has."""
+
+    def cut(example: Example) -> Example:
+        return replace(example, spans=tuple(Span(*(min(end, latest) for end in span)) for span in example.spans))
+
+    within = [cut(example) for example in examples]
     if not any(span.end_s for example in within for span in example.spans):
         return None
-    span, _ = best_constant_answer(within, resolution_s=_SHARE_STEP)
-    miou = math.fsum(best_iou(span, shared(example, math.inf)) for example in examples) / len(examples)
-    return Constant(span=span, miou=miou, step=_SHARE_STEP)
+    answer, _ = best_constant_answer(within, resolution_s=step)
+    miou = math.fsum(best_iou(answer, example.spans) for example in examples) / len(examples)
+    return Constant(span=answer, miou=miou, step=step)
 
 
 def _bins(values: Sequence[float], edges: Sequence[float]) -> np.ndarray:
