@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import tomli_w
 import torch
 from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
+from video_opd.cli import main
 from video_opd.data import tiny_world
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
@@ -27,6 +29,31 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 """Real annotations, clips and goldens; tests that read them skip where they are absent."""
 
 BUDGET = VideoBudget(fps=2.0, max_frames=64, max_tokens=64, max_frame_tokens=1)
+
+
+SENTENCE = re.compile(r"video-opd: \S.*: \S.*\. [A-Z`(].*[^.]\.")
+"""cause: reason. Remedy."""
+
+
+@pytest.fixture
+def refused(capsys) -> Callable[..., str]:
+    """Run a command that must be refused; returns the sentence.
+
+    `late`: the mistake shows only on the way, so that progress may stand on stderr before the sentence.
+    """
+
+    def run(*arguments: object, late: bool = False) -> str:
+        capsys.readouterr()
+        assert main([str(argument) for argument in arguments]) == 2
+        captured = capsys.readouterr()
+        lines = [line for line in captured.err.splitlines() if line]
+        assert captured.out == ""
+        assert late or len(lines) == 1, captured.err
+        assert SENTENCE.fullmatch(lines[-1]), lines[-1]
+        assert not re.search(r":\.|\.\.( |$)", lines[-1]), lines[-1]
+        return lines[-1]
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -98,7 +98,7 @@ def data_sample(arguments: argparse.Namespace, _: Overrides) -> int:
     if arguments.filter:
         examples, left_out = timelens_filter(examples)
         for reason, count in left_out.most_common():
-            print(f"{count:,} rows left out: {reason}", file=sys.stderr)
+            print(f"{_rows(count)} left out: {reason}", file=sys.stderr)
     chosen = sample(examples, arguments.count, by=arguments.by, seed=arguments.seed)
     require_writable(arguments.out)
     with writing(arguments.out):
@@ -134,8 +134,8 @@ def data_merge(arguments: argparse.Namespace, _: Overrides) -> int:
     print(f"{arguments.out}: {len(merged.examples):,} rows")
     for count, what in (
         (merged.num_same, "that stood in two files word for word, kept once"),
-        (merged.num_left_out, "left out: an earlier file has their id for another row"),
-        (len(merged.renamed), "renamed: an earlier file has their id for another row"),
+        (merged.num_left_out, "left out: an earlier file has the id for another row"),
+        (len(merged.renamed), "renamed: an earlier file has the id for another row"),
     ):
         if count:
             print(f"{_rows(count)} {what}", file=sys.stderr)
@@ -202,13 +202,13 @@ def _tell_overlap(facts: Sequence[dict[str, Any]], names: Sequence[str], thresho
     at = f"IoU >= {threshold:g}" if threshold else "any overlap"
     for of, name, other in zip(facts, names, reversed(names), strict=True):
         print(
-            f"{_rows(of['at_threshold'])} of {name} ({of['at_threshold'] / of['rows']:.1%}) ask about a moment that "
-            f"{other} asks about too ({at})."
+            f"{_rows(of['at_threshold'])} of {name} ({of['at_threshold'] / of['rows']:.1%}) "
+            f"{_asks(of['at_threshold'])} about a moment that {other} asks about too ({at})."
         )
         print(
             f"  {of['shared_videos']:,} of its {of['videos']:,} videos are in both, with "
             f"{_rows(of['about_shared_videos'])}; {of['overlapping']:,} overlap at all, "
-            f"{of['same_query']:,} ask the same question about the same video."
+            f"{of['same_query']:,} {_asks(of['same_query'])} the same question about the same video."
         )
 
 
@@ -229,6 +229,10 @@ def _write_pairs(path: Path, found: Sequence[Shared]) -> None:
 
 def _rows(count: int) -> str:
     return f"{count:,} row{'s' * (count != 1)}"
+
+
+def _asks(count: int) -> str:
+    return "asks" if count == 1 else "ask"
 
 
 def _num_videos(examples: Sequence[Example]) -> int:
