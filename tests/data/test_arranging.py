@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from manifests import manifests, row
 
@@ -36,6 +36,7 @@ def numbered(examples):
 # Split
 
 
+@settings(deadline=None)
 @given(manifests(), st.sampled_from(["video", "row"]), st.integers(0, 5))
 def test_a_split_puts_every_row_into_one_part_unchanged_and_in_order(examples, by, seed):
     try:
@@ -48,6 +49,7 @@ def test_a_split_puts_every_row_into_one_part_unchanged_and_in_order(examples, b
     assert sorted(example.id for rows in found.values() for example in rows) == sorted(e.id for e in examples)
 
 
+@settings(deadline=None)
 @given(manifests(), st.integers(0, 5))
 def test_no_video_and_no_crop_of_it_is_in_two_parts(examples, seed):
     places = parts_of(examples, seed=seed)
@@ -58,6 +60,7 @@ def test_no_video_and_no_crop_of_it_is_in_two_parts(examples, seed):
         assert all(len(parts) == 1 for parts in of_video.values())
 
 
+@settings(deadline=None)
 @given(manifests(), manifests(prefix="later-"), st.sampled_from(["video", "row"]))
 def test_rows_that_come_later_move_no_row(examples, later, by):
     before, after = parts_of(examples, by=by), parts_of([*later, *examples], by=by)
@@ -111,6 +114,7 @@ def test_parts_may_be_thirds():
 # Sample
 
 
+@settings(deadline=None)
 @given(manifests(), st.sampled_from(["none", "source", "duration"]), st.integers(0, 3), st.data())
 def test_a_smaller_sample_is_part_of_a_larger_one_and_in_the_order_of_the_manifest(examples, by, seed, data):
     large = data.draw(st.integers(1, len(examples)))
@@ -122,6 +126,7 @@ def test_a_smaller_sample_is_part_of_a_larger_one_and_in_the_order_of_the_manife
     assert other == [example for example in examples if example in other]
 
 
+@settings(deadline=None)
 @given(manifests(), st.data())
 def test_a_sample_does_not_depend_on_the_order_of_the_manifest(examples, data):
     shuffled = data.draw(st.permutations(examples))
@@ -193,6 +198,7 @@ def test_rows_that_timelens_keeps():
 # Merge
 
 
+@settings(deadline=None)
 @given(manifests(), st.sampled_from(["video", "row"]))
 def test_the_parts_of_a_split_merge_to_the_set(examples, by):
     try:

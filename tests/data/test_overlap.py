@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from manifests import manifests, row
 
@@ -78,6 +78,7 @@ def test_a_threshold_is_met_from_itself_on():
     assert [s.example.id for s in overlapping(shared, 0.0)] == ["a", "b"]
 
 
+@settings(deadline=None)
 @given(manifests(), manifests(prefix="o"), st.sampled_from([0.0, 0.3, 0.5, 1.0]))
 def test_overlap_is_symmetric_and_what_a_search_of_all_pairs_finds(a, b, threshold):
     def name(example):  # all videos of `manifests` but these lie in one folder

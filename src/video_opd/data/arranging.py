@@ -119,13 +119,13 @@ def sample(examples: Sequence[Example], count: int, *, by: SampleBy = "none", se
         raise ConfigurationError(
             f"--count {count}", reason=f"there are {len(examples):,} rows", remedy="ask for at most as many"
         )
-    taken: Counter[str] = Counter()
-    ranked = []
+    turns: Counter[str] = Counter()
+    ranked: list[tuple[int, str]] = []
     for example in sorted(examples, key=lambda example: (uniform(seed, "sample", example.id), example.id)):
         stratum = _stratum(example, by)
-        ranked.append(((taken[stratum], uniform(seed, "stratum", stratum)) if by != "none" else (0, 0.0), example.id))
-        taken[stratum] += 1
-    ranked.sort(key=lambda rank: rank[0])  # stable: without strata the order of the draws stays
+        ranked.append((turns[stratum], example.id))
+        turns[stratum] += 1
+    ranked.sort(key=lambda rank: rank[0])  # stable: within a turn the order of the draws stays
     chosen = {id for _, id in ranked[:count]}
     return [example for example in examples if example.id in chosen]
 
