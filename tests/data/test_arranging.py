@@ -190,6 +190,7 @@ def test_rows_that_timelens_keeps():
         row("a", duration=5.0),
         row("b", duration=500.0, query="w " * 200),
         row("c", (90, 101), (4, 4)),  # one of its spans is fit
+        row("e", (90, 100)),
         row("d", query="a soundbar, an audiobook and a hearth"),
     ]
     assert timelens_filter(rows) == (rows, {})

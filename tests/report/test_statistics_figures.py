@@ -50,7 +50,7 @@ def test_start_and_end_together_show_the_fullest_place_in_full_colour(statistics
     cells = re.findall(r'fill-opacity="([\d.]+)" x="([\d.]+)" y="([\d.]+)"', panels_of(statistics)[5].inside)
     (full, left, low), (part, right, high) = (tuple(map(float, cell)) for cell in cells)
     assert (full, part) == (1, pytest.approx((1 / 3) ** 0.5, abs=0.001))
-    assert left < right
+    assert (left, right) == (48, 48 + 0.6 * 320), "spans start at the left edge and at 60 %"
     assert low > high
 
 
