@@ -68,6 +68,11 @@ def add_arranging(group: Commands[Parser]) -> None:
     )  # fmt: skip
     json_flag(command)
 
+    _add_overlap(group)
+
+
+def _add_overlap(group: Commands[Parser]) -> None:
+    """`data overlap`."""
     command = add_command(
         group, "overlap", "find rows of one manifest that ask about a moment that another asks about too",
         "video-opd data overlap train.jsonl test.jsonl --without clean.jsonl", function="data_overlap",
