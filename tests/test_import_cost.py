@@ -64,6 +64,20 @@ def test_manifests_are_checked_at_once(world):
     assert "nothing wrong" in out
 
 
+def test_manifests_are_arranged_and_measured_at_once(world, tmp_path):
+    train, test, out = str(world / "train.jsonl"), str(world / "test.jsonl"), str(tmp_path / "out.jsonl")
+    for arguments in (
+        ["stats", train, "--picture", str(tmp_path / "train.html")],
+        ["split", train, "--out", str(tmp_path), "--parts", "a=0.5", "b=0.5"],
+        ["sample", train, "--count", "3", "--out", out],
+        ["merge", train, test, "--out", out],
+        ["overlap", train, test],
+    ):
+        status, printed, heavy = run(RUN, "data", *arguments)
+        assert (status, heavy) == (0, []), arguments
+        assert printed
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from video_opd.arguments.arranging import add_arranging
 from video_opd.arguments.importing import add_importing
 from video_opd.arguments.parts import Commands, Parser, add_command, add_group, json_flag, positive, seconds, share
 
@@ -19,6 +20,7 @@ def add_data(commands: Commands[Parser]) -> None:
     command.add_argument("manifest", type=Path, help="questions, JSON lines")
     command.add_argument("--videos", type=Path, help="also look at every video")
     json_flag(command)
+    add_arranging(group)
 
     command = add_command(
         add_group(commands, "tiny-world", "look after the rendered data set"), "build",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from video_opd.commands.answering import evaluate, ground
+from video_opd.commands.arranging import data_merge, data_overlap, data_sample, data_split, data_stats
 from video_opd.commands.choosing import merge_scores, score, select
 from video_opd.commands.data import data_check, tiny_world_build
 from video_opd.commands.importing import data_import
@@ -13,6 +14,11 @@ __all__ = [
     "compare",
     "data_check",
     "data_import",
+    "data_merge",
+    "data_overlap",
+    "data_sample",
+    "data_split",
+    "data_stats",
     "demo",
     "doctor",
     "evaluate",

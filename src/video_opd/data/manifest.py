@@ -56,14 +56,23 @@ def read_manifest(path: Path) -> list[Example]:
         DataError: at the first row that cannot be used, or for a file that is missing or has no rows. Spans reaching
             past the end of the video are kept as they are; `check_manifest` reports them.
     """
-    examples = []
+    return [example for _, example in read_numbered(path)]
+
+
+def read_numbered(path: Path) -> list[tuple[int, Example]]:
+    """The same, each row with its line in the file, from 1.
+
+    Raises:
+        DataError: as `read_manifest`.
+    """
+    rows = []
     for item in _scan(path):
         if isinstance(item, Problem):
             if item.severity == "error":
                 raise _refusal(path, item)
         else:
-            examples.append(item[1])
-    return examples
+            rows.append(item)
+    return rows
 
 
 def check_manifest(path: Path, videos: Path | None = None) -> list[Problem]:

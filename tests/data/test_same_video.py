@@ -1,0 +1,36 @@
+import pytest
+
+from video_opd.data.same_video import source_video, spans_in_source
+from video_opd.vocabulary import Example, Span
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "offset_s"),
+    [
+        ("3MSZA.mp4", "3MSZA", 0),
+        ("3MSZA", "3MSZA", 0),
+        ("videos/charades/3MSZA.mkv", "videos/charades/3MSZA", 0),
+        ("anet/v_uqiMw7tQ1Cc.mp4", "anet/uqiMw7tQ1Cc", 0),
+        ("uqiMw7tQ1Cc.webm", "uqiMw7tQ1Cc", 0),
+        ("NUsG9BgSes0_210.0_360.0.mp4", "NUsG9BgSes0", 210),
+        ("NUsG9BgSes0_210.0_360.0", "NUsG9BgSes0", 210),
+        ("v_-sG9B_Ses0a_60_210.5.mp4", "-sG9B_Ses0a", 60),
+        ("v_-sG9B_Ses0ab_60_210.5.mp4", "v_-sG9B_Ses0ab_60_210.5", 0),
+        ("QtWT8rxUuNk_01:00:39:250_01:01:24:700.mp4", "QtWT8rxUuNk", 3639.25),
+        ("NUsG9BgSes0_360.0_210.0.mp4", "NUsG9BgSes0_360.0_210.0", 0),
+        ("s30-d52.avi", "s30-d52", 0),
+        ("tacos/s30-d52-cam-002.mp4", "tacos/s30-d52", 0),
+        ("v_tutorial.mp4", "v_tutorial", 0),
+        ("clip.2024.mp4", "clip.2024", 0),
+    ],
+)
+def test_the_video_behind_a_path(path, key, offset_s):
+    assert (source_video(path).key, source_video(path).offset_s) == (key, offset_s)
+
+
+def test_spans_are_moved_by_crop_and_clip():
+    example = Example(
+        id="a", video="NUsG9BgSes0_210.0_360.0.mp4", query="q", spans=(Span(2, 4.5), Span(8, 9)), duration=50.0,
+        clip=Span(10, 60),
+    )  # fmt: skip
+    assert spans_in_source(example) == [Span(222, 224.5), Span(228, 229)]
