@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from video_opd.data.video_sampling import DURATION_TOLERANCE_S
+from video_opd.data.video_sampling import DURATION_TOLERANCE_S, ROUNDING_S
 from video_opd.errors import DataError
 from video_opd.grounding import best_constant_answer, best_iou
 from video_opd.vocabulary import Example, Span
@@ -208,7 +208,7 @@ def _describe(examples: list[Example], most_comparisons: int) -> Statistics:
         near_whole=sum(covered_share(example) >= NEAR_WHOLE for example in examples) / len(examples),
         whole_seconds=sum(boundary == round(boundary) for boundary in boundaries) / len(boundaries),
         points=sum(length == 0 for length in span_lengths),
-        past_end=sum(span.end_s > duration for span, duration in spans),
+        past_end=sum(span.end_s > duration + ROUNDING_S for span, duration in spans),
         past_end_by_a_second=sum(span.end_s > duration + DURATION_TOLERANCE_S for span, duration in spans),
         repeated=len(examples) - len({(example.video, example.clip, example.query) for example in examples}),
         two_durations=sum(len(found) > 1 for found in durations.values()),

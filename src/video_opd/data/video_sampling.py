@@ -24,6 +24,10 @@ FRAMES_PER_GROUP = 2
 MIN_VIDEO_FRAMES = 2
 """One group. With fewer frames there is no time in which anything could be grounded."""
 
+ROUNDING_S = 1e-6
+"""A span that ends less than this after its video ends with it: ActivityNet Captions has 129 ends such as 95.04 s in a
+video of 95.03999999999999 s."""
+
 DURATION_TOLERANCE_S = 1.0
 """How far an annotation may reach past the end of its video. Real data sets disagree with their files by about half a
 second (Charades-STA says 35.04 s of a clip that lasts 35.14 s); more means that it is another video."""

@@ -13,11 +13,10 @@ from video_opd.data.importers.durations import VIDEO_SUFFIXES, stem
 from video_opd.data.importers.video_files import VideoFiles
 from video_opd.data.manifest_rows import example_from_row, path_fault, row_from_example
 from video_opd.data.queries import QUERY_POLICIES
-from video_opd.data.video_sampling import DURATION_TOLERANCE_S
+from video_opd.data.video_sampling import DURATION_TOLERANCE_S, ROUNDING_S
 from video_opd.errors import DataError
 from video_opd.vocabulary import Example, Span
 
-_ROUNDING_S = 1e-6
 _OFF_SCALE_SHARE, _FEW, _SHORT_S = 0.05, 3, 2.0
 """More spans than this share that begin after their video ends, and more than a few of them, are in another unit."""
 
@@ -239,7 +238,7 @@ class Collector:
         for times in annotation.spans:
             start, end = (time * duration for time in times) if annotation.fractions else times
             reason = _fault((start, end))
-            if reason is None and end > duration + _ROUNDING_S:
+            if reason is None and end > duration + ROUNDING_S:
                 report.spans_beyond += 1
                 report.spans_beyond_tolerance += end > duration + DURATION_TOLERANCE_S
                 if start >= duration:
