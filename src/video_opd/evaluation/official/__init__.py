@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from video_opd.errors import DataError
+from video_opd.evaluation.official.comparison import compare
 from video_opd.evaluation.official.ego4d_nlq import score_ego4d_nlq
 from video_opd.evaluation.official.ground_truth import read_ground_truth
 from video_opd.evaluation.official.matching import read_matched
@@ -37,6 +38,7 @@ __all__ = [
     "GroundTruth",
     "OfficialScores",
     "ResultAnswer",
+    "compare",
     "read_ground_truth",
     "read_matched",
     "score_as",

@@ -6,8 +6,10 @@ windows of a query, not the IoU of the first.
 
 from __future__ import annotations
 
+import numpy as np
+
 from video_opd.evaluation.official.nouns import Answers, Convention, GroundTruth, OfficialScores
-from video_opd.evaluation.official.single_span import hull_is_empty, missing_notes, point_notes, share
+from video_opd.evaluation.official.single_span import hull_is_empty, missing_notes, point_notes
 from video_opd.grounding import PARSER_VERSION, temporal_iou
 
 THRESHOLDS = (0.3, 0.5, 0.01)
@@ -40,13 +42,13 @@ def score_ego4d_nlq(truth: GroundTruth, answers: Answers) -> OfficialScores:
         points += any(hull_is_empty(span, example.spans[0]) for span in spans)
         empty += not spans
         for name, k, threshold in names:
-            per_query[name][example.id] = 100.0 if any(iou > threshold for iou in ious[:k]) else 0.0
+            per_query[name][example.id] = float(any(iou > threshold for iou in ious[:k]))
         best = sorted(ious)[-3:] or [0.0]
-        per_query["mIoU"][example.id] = 100 * sum(best) / len(best)
+        per_query["mIoU"][example.id] = float(np.mean(best))
     return OfficialScores(
         convention=_CONVENTION,
-        scores={name: round(share(values), 2) for name, values in per_query.items()},
-        per_query=per_query,
+        scores={name: round(100 * float(np.mean(list(values.values()))), 2) for name, values in per_query.items()},
+        per_query={name: {id_: 100 * value for id_, value in values.items()} for name, values in per_query.items()},
         notes=(
             *missing_notes(truth, answers, "left out of every mean, as the official scorer does"),
             *([f"{empty} answers hold no span: the official scorer crashes here; counted as IoU 0."] if empty else []),

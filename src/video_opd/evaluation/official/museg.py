@@ -52,9 +52,8 @@ def score_museg(truth: GroundTruth, answers: Answers) -> OfficialScores:
             per_query.setdefault(f"f1_multi_{threshold}", {})[example.id] = multi
     scores = {name: share(values) for name, values in per_query.items()}
     for kind in ("single", "multi"):
-        scores[f"mean_f1_{kind}"] = sum(scores[f"f1_{kind}_{threshold}"] for threshold in _THRESHOLDS) / len(
-            _THRESHOLDS
-        )
+        totals = [sum(per_query[f"f1_{kind}_{threshold}"].values()) for threshold in _THRESHOLDS]
+        scores[f"mean_f1_{kind}"] = sum(totals) / len(truth.examples) / len(totals)
     return OfficialScores(
         convention=_CONVENTION,
         scores={"tot": len(truth.examples)} | scores,

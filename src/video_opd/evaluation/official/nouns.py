@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -94,6 +94,19 @@ class OfficialScores:
     scores: Mapping[str, Any]
     """Names and units of the official scorer; nested where its are."""
     per_query: Mapping[str, Mapping[str, float]]
-    """Score that is a mean over queries -> example id -> its value there, in the unit of the score."""
+    """Name, as in `flat`, of a score that is a mean over queries -> example id -> its value there, in the unit of the
+    score."""
     notes: tuple[str, ...] = ()
     """Sentences: what was unusual, and where the official scorer would have stopped with an error."""
+
+    def flat(self) -> dict[str, float]:
+        """All scores, the names of nested ones joined by blanks: `full MR-mAP 0.5`."""
+        return dict(_flat(self.scores))
+
+
+def _flat(scores: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in scores.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", value

@@ -54,7 +54,7 @@ def score_qvhighlights(truth: GroundTruth, answers: Answers) -> OfficialScores:
         values = _moments({id_: spans for id_, spans in windows.items() if spans}, predicted)
         scores[name] = {kind: {t: _mean(queries) for t, queries in table.items()} for kind, table in values.items()}
         if name == "full":
-            per_query |= {f"{kind}@{t}": queries for kind, table in values.items() for t, queries in table.items()}
+            per_query |= {f"full {kind} {t}": queries for kind, table in values.items() for t, queries in table.items()}
     with_saliency = [id_ for id_, answer in predicted.items() if answer.saliency is not None]
     highlights = len(with_saliency) == len(predicted) and predicted.keys() <= truth.saliency.keys()
     if highlights:
@@ -67,7 +67,7 @@ def score_qvhighlights(truth: GroundTruth, answers: Answers) -> OfficialScores:
     return OfficialScores(
         convention=_CONVENTION,
         scores={"brief": _brief(scores)} | dict(sorted(scores.items())),
-        per_query=per_query,
+        per_query={name: {id_: 100 * value for id_, value in queries.items()} for name, queries in per_query.items()},
         notes=(
             *missing_notes(truth, answers, "counted as 0; the official scorer refuses the file"),
             *([f"{len(answers.unknown)} rows are for queries that are not annotated: left out; the official scorer "

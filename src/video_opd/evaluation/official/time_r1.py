@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import operator
 
+import numpy as np
+
 from video_opd.evaluation.official.nouns import Answers, Convention, GroundTruth, OfficialScores
 from video_opd.evaluation.official.parsers import time_r1
 from video_opd.evaluation.official.single_span import (
@@ -46,7 +48,7 @@ def score_time_r1(truth: GroundTruth, answers: Answers) -> OfficialScores:
         ious[example.id] = temporal_iou(pairs[-1], example.spans[0]) if pairs else 0.0
         points += bool(pairs) and hull_is_empty(pairs[-1], example.spans[0])
     hits = recalls(ious, {threshold: f"{threshold:g}" for threshold in THRESHOLDS}, operator.gt)
-    scores = {"mIoU": share(ious) * 100} | {name: share(hit) for name, hit in hits.items()}
+    scores = {"mIoU": float(np.mean(list(ious.values()))) * 100} | {name: share(hit) for name, hit in hits.items()}
     return OfficialScores(
         convention=_CONVENTION,
         scores=scores | {"avg": sum(scores.values()) / len(scores)},
