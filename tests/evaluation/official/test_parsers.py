@@ -201,8 +201,10 @@ def test_no_text_raises(text):
         assert all(len(pair) == 2 for pair in parser(text))
 
 
-HOSTILE = ["1", "1.", "1 ", "1-", "-1", ".", " ", "1:", "11:11:", "1 to ", "<answer>", "</think><answer>", "<think>", "[[", "[[]]",
-           "]]", "```", "[", "1 to 2 ", "start 1\n", "00:00 - "]  # fmt: skip
+HOSTILE = [
+    "1", "1.", "1 ", "1-", "-1", ".", " ", "1:", "11:11:", "1 to ", "<answer>", "</think><answer>", "<think>", "[[",
+    "[[]]", "]]", "```", "[", "1 to 2 ", "start 1\n", "00:00 - ",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("parser", ALL, ids=lambda parser: parser.__name__)

@@ -113,9 +113,7 @@ def test_points_are_found_by_nobody(truth, answers):
 
 def test_highlights(truth, answers):
     """Three clips of 2 s, three annotators: only the first calls clip 0 good, all call clip 1 fair."""
-    annotated = replace(
-        truth((0, 10), (0, 10)), saliency={name: ((3, 0, 0), (2, 2, 2), (0, 0, 0)) for name in ("a", "b")}
-    )
+    annotated = replace(truth((0, 10), (0, 10)), saliency=dict.fromkeys(("a", "b"), ((3, 0, 0), (2, 2, 2), (0, 0, 0))))
     top, second = (9.0, 1.0, 0.0), (1.0, 2.0)  # the second is filled up with a zero
     found = score_as(
         "qvhighlights", annotated, answers(windows((0, 10), saliency=top), windows((0, 10), saliency=second))

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from video_opd.data.records import Record, json_any
+from video_opd.data.records import Record, json_any, json_entries, read_text
 from video_opd.errors import DataError
 from video_opd.evaluation.official.keys import SEPARATOR, QueryKey, parse_key
 from video_opd.evaluation.official.nouns import Format, ResultAnswer
@@ -91,14 +92,12 @@ def read_results(path: Path, format: Format | None = None) -> tuple[Format, list
 
 
 def told_by_content(path: Path) -> Format | None:
-    """What format the first record of a file has; None where it has none of them or cannot be read."""
-    try:
-        first = next(json_any(path), None)
-    except DataError:
-        return None
-    value = first.value if first is not None else None
-    if first is not None and first.key is not None:
-        value = {first.key: value}
+    """What format the first record of a file has; None where it has none of them.
+
+    Raises:
+        DataError: the file cannot be read, or is not JSON at all.
+    """
+    value = _first_value(path)
     if not isinstance(value, dict) or not value:
         return None
     keys = value.keys()
@@ -112,6 +111,20 @@ def told_by_content(path: Path) -> Format | None:
     if "query_id" in keys:
         return "vue-tr"
     return "ours" if "id" in keys else None
+
+
+def _first_value(path: Path) -> Any:
+    """The first line as a value, or the first entry of JSON over many lines. NaN and the like pass here, so that what
+    is wrong with a record is said by the reader of its format."""
+    first, _, _ = read_text(path).lstrip().partition("\n")
+    try:
+        value = json.loads(first)
+    except (ValueError, RecursionError):
+        if not first or path.suffix.lower() in (".jsonl", ".ndjson"):
+            return None
+        entry = next(json_entries(path), None)
+        return None if entry is None else entry.value if entry.key is None else {entry.key: entry.value}
+    return value[0] if isinstance(value, list) and value else value
 
 
 def _timelens(record: Record) -> Iterator[ResultRow]:
