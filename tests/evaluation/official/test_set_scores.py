@@ -60,7 +60,7 @@ def test_wasserstein_is_the_distance_of_sorted_samples(some, others):
 
 
 def test_set_iou_merges_the_prediction_alone():
-    assert set_iou([(0, 6), (4, 10)], [(0, 10)]) == 1
+    assert set_iou([(0, 6), (4, 10)], [(0, 20)]) == 0.5
     # The annotation's overlap counts twice: 10 + 2 seconds, all met by the 10 predicted; union 10 + 12 - 12.
     assert set_iou([(0, 10)], [(0, 6), (4, 10)]) == 1, "held to 1"
     assert set_iou([(0, 5)], [(0, 10), (20, 30)]) == 0.25

@@ -22,7 +22,7 @@ from video_opd.vocabulary import Example, Span
 CLIP_S = 2.0
 """Length of the clips that QVHighlights gives saliency to, in seconds."""
 
-_Seconds = Annotated[float, Field(allow_inf_nan=False, ge=0)]
+_Seconds = Annotated[float, Field(ge=0)]
 _Window = Annotated[list[_Seconds], Field(min_length=2, max_length=2)]
 
 
@@ -31,7 +31,7 @@ class _QVHighlightsRow(BaseModel):
     qid: int | str
     vid: Annotated[str, Field(min_length=1)]
     query: str
-    duration: Annotated[float, Field(gt=0, allow_inf_nan=False, le=1e6)]
+    duration: Annotated[float, Field(gt=0, le=1e6)]
     relevant_windows: Annotated[list[_Window], Field(min_length=1)]
     relevant_clip_ids: list[Annotated[int, Field(ge=0)]] | None = None
     saliency_scores: list[Annotated[list[float], Field(min_length=1)]] | None = None
@@ -42,7 +42,7 @@ class _VueTrRow(BaseModel):
     query_id: int | str
     video_id: Annotated[str, Field(min_length=1)]
     query: str
-    duration: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    duration: Annotated[float, Field(gt=0)]
     gt: Annotated[list[_Window], Field(min_length=1)]
     duration_category: str | None = None
     query_format: str | None = None

@@ -28,8 +28,8 @@ from video_opd.evaluation.official.nouns import Format, ResultAnswer
 from video_opd.grounding import read_answers
 from video_opd.vocabulary import Span
 
-_Number = Annotated[float, Field(allow_inf_nan=False)]
-_Window = Annotated[list[_Number], Field(min_length=2, max_length=2)]
+_Window = Annotated[list[float], Field(min_length=2, max_length=2)]
+"""Finite: `data.records` takes no other numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class _TimeLensValue(BaseModel):
 class _QVHighlightsRow(BaseModel):
     model_config = ConfigDict(strict=True)
     qid: int | str
-    pred_relevant_windows: list[Annotated[list[_Number], Field(min_length=2, max_length=3)]] | None = None
-    pred_saliency_scores: list[_Number] | None = None
+    pred_relevant_windows: list[Annotated[list[float], Field(min_length=2, max_length=3)]] | None = None
+    pred_saliency_scores: list[float] | None = None
 
 
 class _VueTrRow(BaseModel):
