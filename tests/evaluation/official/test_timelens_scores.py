@@ -80,7 +80,8 @@ def test_thinking_and_several_pairs(truth, answers):
     assert scores("time-r1", truth((2, 4)), answers(text))["mIoU"] == 0
     assert scores("time-r1", truth((12, 17)), answers(text))["mIoU"] == 100
     assert scores("timelens", truth((2, 4)), answers([(2, 4), (50, 60)]))["mIOU"] == 100
-    assert scores("time-r1", truth((2, 4)), answers([(2, 4), (50, 60)]))["mIoU"] == 0
+    assert scores("time-r1", truth((2, 4)), answers([(2, 4), (50, 60)]))["mIoU"] == 100, "ranked numbers, no text"
+    assert scores("time-r1", truth((2, 4)), answers("2 to 4, 50 to 60"))["mIoU"] == 0
 
 
 def test_several_annotated_spans_count_by_the_first(truth, answers):

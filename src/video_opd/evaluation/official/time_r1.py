@@ -31,7 +31,7 @@ _CONVENTION = Convention(
     comparator=">",
     rounding="none",
     denominator="every query",
-    prediction="last `a to b` or `a and b` of the whole text, thinking included",
+    prediction="last `a to b` or `a and b` of the whole text, thinking included; first span of a file of numbers",
     annotation="first span",
     parser=parser_name("that of Time-R1's evaluation"),
     units="percent; `0.3`, `0.5`, `0.7` are R1 at that IoU, `avg` the mean of those and mIoU",
@@ -45,8 +45,8 @@ def score_time_r1(truth: GroundTruth, answers: Answers) -> OfficialScores:
     points = 0
     for example in truth.in_file_order(answers):
         pairs = pairs_of(answers.by_id.get(example.id), time_r1)
-        ious[example.id] = temporal_iou(pairs[-1], example.spans[0]) if pairs else 0.0
-        points += bool(pairs) and hull_is_empty(pairs[-1], example.spans[0])
+        ious[example.id] = temporal_iou(pairs[0], example.spans[0]) if pairs else 0.0
+        points += bool(pairs) and hull_is_empty(pairs[0], example.spans[0])
     hits = recalls(ious, {threshold: f"{threshold:g}" for threshold in THRESHOLDS}, operator.gt)
     scores = {"mIoU": float(np.mean(list(ious.values()))) * 100} | {name: share(hit) for name, hit in hits.items()}
     return OfficialScores(
