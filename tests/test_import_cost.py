@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -35,7 +36,10 @@ def test_this_would_be_noticed():
 
 
 def test_rooms_without_torch():
-    rooms = "vocabulary, errors, seeds, grounding, curriculum, recipe, runs, report, policy.location, data.manifest"
+    rooms = (
+        "vocabulary, errors, seeds, grounding, curriculum, recipe, runs, report, policy.location, data.manifest, "
+        "evaluation.official"
+    )
     assert run(f"import sys\n{''.join(f'import video_opd.{room}; ' for room in rooms.split(', '))}\n{REPORT}") == (
         0,
         "",
@@ -56,6 +60,18 @@ def test_metrics_come_at_once(world, tmp_path):
     status, out, heavy = run(RUN, "metrics", str(predictions), "--ground-truth", str(world / "test.jsonl"), "--json")
     assert (status, heavy) == (0, [])
     assert '"miou": 0.0' in out
+
+
+@pytest.mark.parametrize("scorer", ["timelens", "qvhighlights"])
+def test_metrics_of_others_come_at_once(world, tmp_path, scorer):
+    manifest = world / "test.jsonl"
+    first = json.loads(manifest.read_text().splitlines()[0])
+    predictions = tmp_path / "predictions.jsonl"
+    predictions.write_text(json.dumps({"id": first["id"], "answer": "1.0 - 2.0 seconds"}) + "\n")
+    arguments = "--ground-truth", str(manifest), "--as", scorer, "--compare", str(predictions), "--json"
+    status, out, heavy = run(RUN, "metrics", str(predictions), *arguments)
+    assert (status, heavy) == (0, [])
+    assert '"comparator": ">="' in out
 
 
 def test_manifests_are_checked_at_once(world):

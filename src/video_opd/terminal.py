@@ -14,6 +14,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from video_opd.doctor import Finding
+    from video_opd.evaluation.official import OfficialScores
     from video_opd.grounding import Scores
     from video_opd.scores import Choice
 
@@ -68,6 +69,35 @@ def show_scores(scores: Scores, title: str) -> None:
             low, high = scores.intervals[name]
             table.add_row(name, f"{value:.3f}", f"{low:.3f} - {high:.3f}")
     Console().print(table)
+
+
+def show_official_scores(found: OfficialScores, title: str) -> None:
+    """Every score of one of the field's scorers, and the rule it was made by."""
+    table = Table(title=escape(title), caption=escape(f"units: {found.convention.units}"))
+    table.add_column("")
+    table.add_column("value", justify="right")
+    for name, value in found.flat().items():
+        table.add_row(escape(name), f"{value:.4f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value))
+    Console().print(table)
+    for part, rule in found.convention.to_dict().items():
+        print(f"{part}: {rule}")
+
+
+def show_differences(comparison: dict[str, Any]) -> None:
+    """Two files' scores side by side, and their paired difference."""
+    table = Table(
+        title=escape(f"A: {comparison['a']}, B: {comparison['b']}"),
+        caption="95 % paired bootstrap over queries; an interval on one side of 0 is more than chance",
+    )
+    for heading in ("", "A", "B", "A - B", "95 % interval", "queries"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, found in comparison["scores"].items():
+        low, high = found["interval"]
+        cells = (f"{found['a']:.3f}", f"{found['b']:.3f}", f"{found['difference']:+.3f}", f"{low:+.3f} to {high:+.3f}")
+        table.add_row(escape(name), *cells, str(found["num_queries"]))
+    Console().print(table)
+    if comparison["not_compared"]:
+        print(f"not compared, since no mean over all queries: {', '.join(comparison['not_compared'])}")
 
 
 def show_summary_of_scores(summary: dict[str, Any], title: str, out: Path) -> None:

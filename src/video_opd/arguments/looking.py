@@ -6,15 +6,35 @@ from pathlib import Path
 
 from video_opd.arguments.parts import Commands, Parser, add_command, json_flag
 
+SCORERS = (
+    "ours", "timelens", "lmms-eval-timelens", "time-r1", "timelens2", "qvhighlights", "ego4d-nlq", "vue-tr", "timechat",
+    "museg",
+)  # fmt: skip
+FORMATS = ("ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr")
+"""Written out, because to import them from `evaluation.official` would slow down every command; a test compares."""
+
 
 def add_looking(commands: Commands[Parser]) -> None:
     """`metrics`, `report`."""
     command = add_command(
-        commands, "metrics", "score a predictions file against a manifest",
-        "video-opd metrics predictions.jsonl --ground-truth test.jsonl",
+        commands, "metrics", "score a predictions file against annotations",
+        "video-opd metrics predictions.jsonl --ground-truth test.jsonl\n"
+        "  video-opd metrics results.json --ground-truth test.jsonl --as timelens --compare other-results.json",
     )  # fmt: skip
-    command.add_argument("predictions", type=Path, help='JSON lines with "id" and "answer"')
-    command.add_argument("--ground-truth", type=Path, required=True, help="manifest")
+    command.add_argument("predictions", type=Path, nargs="?", help='JSON lines with "id" and "answer", or see --format')
+    command.add_argument(
+        "--ground-truth", type=Path, required=True,
+        help="manifest; or an original file of QVHighlights or VUE-TR, for what a manifest does not keep",
+    )  # fmt: skip
+    command.add_argument(
+        "--as", dest="scorer", choices=SCORERS, default="ours",
+        help="whose rule: comparator, rounding, parser, spans, denominator (default: %(default)s)",
+    )  # fmt: skip
+    command.add_argument("--format", choices=FORMATS, help="of the predictions (default: told by their content)")
+    command.add_argument(
+        "--compare", type=Path, nargs="+", default=[], metavar="FILE",
+        help="a second file, for the paired bootstrap of the difference, first file minus second",
+    )  # fmt: skip
     json_flag(command)
 
     command = add_command(

@@ -5,28 +5,109 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from video_opd.commands.asking import Overrides
-from video_opd.errors import writing
+from video_opd.errors import ConfigurationError, writing
+
+if TYPE_CHECKING:
+    from video_opd.evaluation.official import Answers, GroundTruth, OfficialScores
+    from video_opd.grounding import Scores
+
+_NUM_IDS_SHOWN = 5
 
 
 def metrics(arguments: argparse.Namespace, _: Overrides) -> int:
-    """Score a predictions file."""
-    from video_opd.data.manifest import read_manifest
-    from video_opd.grounding import read_predictions
-    from video_opd.grounding.metrics import score as score_predictions
+    """Score a predictions file by our rule or another's, or two of them and their difference."""
+    files = [*([arguments.predictions] if arguments.predictions else []), *arguments.compare]
+    if not files or len(files) > 2:
+        raise ConfigurationError(
+            f"`video-opd metrics` with {len(files)} files of predictions",
+            reason="it scores one, or compares two",
+            remedy="write `video-opd metrics A --ground-truth MANIFEST`, and `--compare B` for a comparison",
+        )
+    from video_opd.evaluation.official import read_ground_truth
 
-    scores = score_predictions(read_predictions(arguments.predictions), read_manifest(arguments.ground_truth))
+    truth = read_ground_truth(arguments.ground_truth)
+    scored = [_score(file, arguments, truth) for file in files]
+    comparison = _comparison(*scored) if len(scored) == 2 else None
     if arguments.json:
-        print(json.dumps(scores.to_report(), indent=2))
+        print(json.dumps(scored[0].report | ({"comparison": comparison} if comparison else {}), indent=2))
     else:
-        from video_opd.terminal import show_scores
+        from video_opd.terminal import show_differences, show_official_scores, show_scores
 
-        show_scores(scores, str(arguments.predictions))
-    for what, ids in (("without a prediction", scores.missing_ids), ("predicted but not asked", scores.unknown_ids)):
-        if ids:
-            print(f"{len(ids)} {what}, such as {', '.join(ids[:3])}", file=sys.stderr)
+        for one in scored:
+            if arguments.scorer == "ours":
+                show_scores(one.result, str(one.file))  # type: ignore[arg-type]
+            else:
+                show_official_scores(one.result, f"{one.file} as {arguments.scorer}")  # type: ignore[arg-type]
+        if comparison:
+            show_differences(comparison)
+    for one in scored:
+        one.tell(f"{one.file}: " if comparison else "", notes=not arguments.json)
     return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scored:
+    """A file of predictions and what it is worth."""
+
+    file: Path
+    answers: Answers
+    missing: tuple[str, ...]
+    result: Scores | OfficialScores
+    flat: Mapping[str, float]
+    """Every score by its name."""
+    report: dict[str, Any]
+    """For `--json`."""
+
+    def tell(self, where: str, *, notes: bool) -> None:
+        """On stderr: what was unusual, and what did not match."""
+        for note in self.report["notes"] if notes else ():
+            print(f"{where}{note}", file=sys.stderr)
+        for what, ids in (("without a prediction", self.missing), ("predicted but not asked", self.answers.unknown)):
+            if ids:
+                print(f"{where}{len(ids)} {what}, such as {', '.join(ids[:3])}", file=sys.stderr)
+
+
+def _score(file: Path, arguments: argparse.Namespace, truth: GroundTruth) -> _Scored:
+    from video_opd.evaluation.official import read_matched, score_as
+    from video_opd.grounding import score
+
+    answers = read_matched(file, truth, arguments.format)
+    missing = truth.missing(answers)
+    result: Scores | OfficialScores
+    if arguments.scorer == "ours":
+        result = score({id_: answer.parsed() for id_, answer in answers.by_id.items()}, truth.examples)
+        flat, report, notes = result.to_dict(), result.to_report(), answers.notes
+    else:
+        result = score_as(arguments.scorer, truth, answers)
+        flat = result.flat()
+        report = {"convention": result.convention.to_dict(), "scores": result.scores}
+        notes = answers.notes + result.notes
+    for what, ids in (("missing", missing), ("unknown", answers.unknown)):
+        report[what] = {"count": len(ids), "ids": list(ids[:_NUM_IDS_SHOWN])}
+    report["notes"] = list(notes)
+    return _Scored(file=file, answers=answers, missing=missing, result=result, flat=flat, report=report)
+
+
+def _comparison(first: _Scored, second: _Scored) -> dict[str, Any]:
+    """The paired differences of two files' scores."""
+    from video_opd.evaluation.official import compare
+
+    differences = compare(first.result.per_query, second.result.per_query)
+    return {
+        "a": str(first.file),
+        "b": str(second.file),
+        "difference": "a - b, over the queries that both have",
+        "intervals": "95 % percentile bootstrap, queries drawn in pairs, 1000 resamples, seed 0",
+        "scores": differences,
+        "not_compared": [name for name in first.flat if name not in differences],
+        "report_of_b": second.report,
+    }
 
 
 def report(arguments: argparse.Namespace, _: Overrides) -> int:

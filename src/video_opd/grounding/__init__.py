@@ -2,7 +2,7 @@
 
 from video_opd.grounding.answer import PARSER_VERSION, ParsedAnswer, Reason, parse_answer
 from video_opd.grounding.metrics import Scores, best_constant_answer, score
-from video_opd.grounding.predictions import read_predictions, write_predictions
+from video_opd.grounding.predictions import GivenAnswer, read_answers, read_predictions, write_predictions
 from video_opd.grounding.regions import REGIONS, Region, regions_of
 from video_opd.grounding.reward import REWARDS, RewardName, form_reward
 from video_opd.grounding.span import SpanLike, best_iou, best_span, temporal_iou
@@ -11,6 +11,7 @@ __all__ = [
     "PARSER_VERSION",
     "REGIONS",
     "REWARDS",
+    "GivenAnswer",
     "ParsedAnswer",
     "Reason",
     "Region",
@@ -22,6 +23,7 @@ __all__ = [
     "best_span",
     "form_reward",
     "parse_answer",
+    "read_answers",
     "read_predictions",
     "regions_of",
     "score",

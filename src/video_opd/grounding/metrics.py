@@ -43,6 +43,8 @@ class Scores:
     """Name of a rate, as in `to_dict`, -> its 95 % bootstrap interval."""
     iou_by_id: Mapping[str, float] = field(repr=False)
     """Example id -> IoU, in the order of the examples: for paired comparisons."""
+    named_by_id: Mapping[str, bool] = field(repr=False)
+    """Example id -> whether its answer named a span, in the same order."""
     missing_ids: tuple[str, ...] = field(repr=False)
     """Examples without a prediction."""
     unknown_ids: tuple[str, ...] = field(repr=False)
@@ -55,6 +57,15 @@ class Scores:
         recalls = {_recall_name(threshold): rate for threshold, rate in self.r1.items()}
         return {"miou": self.miou, **recalls, "format_rate": self.format_rate, "num_queries": self.num_queries}
 
+    @property
+    def per_query(self) -> dict[str, dict[str, float]]:
+        """Name of each rate, as in `to_dict` -> example id -> what it is the mean of."""
+        return {
+            "miou": dict(self.iou_by_id),
+            **{_recall_name(t): {id_: float(iou >= t) for id_, iou in self.iou_by_id.items()} for t in self.r1},
+            "format_rate": {id_: float(named) for id_, named in self.named_by_id.items()},
+        }
+
     def to_report(self) -> dict[str, Any]:
         """The numbers with what is needed to read them: intervals, convention, ids that did not match."""
         return {
@@ -66,7 +77,9 @@ class Scores:
                 "denominator": "every example; a missing or unparsable answer scores 0",
                 "prediction": "first span",
                 "annotation": "best-matching span",
+                "parser": f"video-opd {PARSER_VERSION}",
                 "parser_version": PARSER_VERSION,
+                "units": "fractions",
                 "intervals": f"95 % percentile bootstrap, {self.num_resamples} resamples of queries, seed {self.seed}",
             },
             "missing": {"count": len(self.missing_ids), "ids": list(self.missing_ids[:_NUM_IDS_SHOWN])},
@@ -109,8 +122,9 @@ def score(
 
     iou_by_id = {id_: _iou(answer_by_id.get(id_), example) for id_, example in example_by_id.items()}
     iou = np.array(list(iou_by_id.values()))
-    parsed = np.array([id_ in answer_by_id and bool(answer_by_id[id_].spans) for id_ in example_by_id])
-    columns = {"miou": iou, **{_recall_name(t): iou >= t for t in thresholds}, "format_rate": parsed}
+    named_by_id = {id_: id_ in answer_by_id and bool(answer_by_id[id_].spans) for id_ in example_by_id}
+    named = np.array(list(named_by_id.values()))
+    columns = {"miou": iou, **{_recall_name(t): iou >= t for t in thresholds}, "format_rate": named}
     per_query = np.stack([column.astype(np.float64) for column in columns.values()], axis=1)
     means = [float(mean) for mean in per_query.mean(axis=0)]
     intervals = bootstrap_intervals(per_query, np.random.default_rng(seed), num_resamples)
@@ -121,6 +135,7 @@ def score(
         num_queries=len(iou),
         intervals=dict(zip(columns, intervals, strict=True)),
         iou_by_id=iou_by_id,
+        named_by_id=named_by_id,
         missing_ids=tuple(id_ for id_ in example_by_id if id_ not in answer_by_id),
         unknown_ids=tuple(id_ for id_ in answer_by_id if id_ not in example_by_id),
         num_resamples=num_resamples,

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -14,6 +15,20 @@ from video_opd.grounding.answer import ParsedAnswer, Reason, parse_answer
 from video_opd.vocabulary import Span
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenAnswer:
+    """An answer as a file gives it, before anybody's rules are applied: text, or spans as numbers."""
+
+    text: str | None = None
+    spans: tuple[Span, ...] | None = None
+    """Finite seconds, otherwise as they stand: possibly reversed, negative, or none at all."""
+
+    def parsed(self) -> ParsedAnswer:
+        """By our rules: the text by `parse_answer`, so that an old file is judged by today's parser; the numbers only
+        where there is no text, held to the parser's rules."""
+        return parse_answer(self.text) if self.text is not None else _judge(self.spans or ())
 
 
 def unique_ids(pairs: Iterable[tuple[str, _T]], what: str) -> dict[str, _T]:
@@ -57,11 +72,23 @@ def write_predictions(path: Path, answers: Mapping[str, str] | Iterable[tuple[st
 def read_predictions(path: Path) -> dict[str, ParsedAnswer]:
     """Read a predictions file, written by `write_predictions` or by somebody else.
 
-    `answer` is parsed anew, so that an old file is judged by today's parser; `spans` counts only where there is no
-    `answer`. Blank lines and a byte-order mark are passed over, other keys ignored.
+    Returns:
+        Example id -> parsed answer (see `GivenAnswer.parsed`), in the order of the file.
+
+    Raises:
+        DataError: as `read_answers`.
+    """
+    return {id_: answer.parsed() for id_, answer in read_answers(path).items()}
+
+
+def read_answers(path: Path) -> dict[str, GivenAnswer]:
+    """Read a predictions file without judging the answers.
+
+    `spans` is looked at only where there is no `answer`. Blank lines and a byte-order mark are passed over, other keys
+    ignored.
 
     Returns:
-        Example id -> parsed answer, in the order of the file.
+        Example id -> answer, in the order of the file.
 
     Raises:
         DataError: a file that cannot be read, or a line that is not a prediction; names file and line.
@@ -74,23 +101,23 @@ def read_predictions(path: Path) -> dict[str, ParsedAnswer]:
             reason="the predictions cannot be read",
             remedy="give the path of a file of JSON lines",
         ) from error
-    predictions: dict[str, ParsedAnswer] = {}
+    answers: dict[str, GivenAnswer] = {}
     line_of: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
-        id_, answer = _prediction(line, where)
-        if id_ in predictions:
+        id_, answer = _answer(line, where)
+        if id_ in answers:
             _refuse(where, f"id {id_!r} was given on line {line_of[id_]} already", "give every id once")
-        predictions[id_], line_of[id_] = answer, number
-    return predictions
+        answers[id_], line_of[id_] = answer, number
+    return answers
 
 
 _ROW = '{"id": "a1", "answer": "4.0 - 9.0 seconds", "spans": [[4.0, 9.0]]}'
 
 
-def _prediction(line: bytes, where: str) -> tuple[str, ParsedAnswer]:
+def _answer(line: bytes, where: str) -> tuple[str, GivenAnswer]:
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -105,10 +132,10 @@ def _prediction(line: bytes, where: str) -> tuple[str, ParsedAnswer]:
     if text is not None:
         if not isinstance(text, str):
             _refuse(where, f'its "answer" is a {type(text).__name__}, not a text', f"write rows like {_ROW}")
-        return id_, parse_answer(text)
+        return id_, GivenAnswer(text=text)
     if "spans" not in row:
         _refuse(where, 'it has neither "answer" nor "spans"', f"write rows like {_ROW}")
-    return id_, _judge(tuple(_read_spans(row["spans"], where)))
+    return id_, GivenAnswer(spans=tuple(_read_spans(row["spans"], where)))
 
 
 def _read_spans(spans: object, where: str) -> Iterator[Span]:

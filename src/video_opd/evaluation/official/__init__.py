@@ -1,0 +1,73 @@
+"""Scores by the rules of the field's own scorers: one table from a scorer's name to the function.
+
+Our own rule is `grounding.score`; it is called `ours` and is not in the table. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from video_opd.errors import DataError
+from video_opd.evaluation.official.comparison import compare
+from video_opd.evaluation.official.ego4d_nlq import score_ego4d_nlq
+from video_opd.evaluation.official.ground_truth import read_ground_truth
+from video_opd.evaluation.official.matching import read_matched
+from video_opd.evaluation.official.museg import score_museg
+from video_opd.evaluation.official.nouns import (
+    FORMATS,
+    Answers,
+    Convention,
+    Format,
+    GroundTruth,
+    OfficialScores,
+    ResultAnswer,
+)
+from video_opd.evaluation.official.qvhighlights import score_qvhighlights
+from video_opd.evaluation.official.time_r1 import score_time_r1
+from video_opd.evaluation.official.timechat import score_timechat
+from video_opd.evaluation.official.timelens import score_lmms_eval, score_timelens
+from video_opd.evaluation.official.timelens2 import score_timelens2
+from video_opd.evaluation.official.vue_tr import score_vue_tr
+
+__all__ = [
+    "FORMATS",
+    "SCORERS",
+    "Answers",
+    "Convention",
+    "Format",
+    "GroundTruth",
+    "OfficialScores",
+    "ResultAnswer",
+    "compare",
+    "read_ground_truth",
+    "read_matched",
+    "score_as",
+]
+
+SCORERS: dict[str, Callable[[GroundTruth, Answers], OfficialScores]] = {
+    "timelens": score_timelens,
+    "lmms-eval-timelens": score_lmms_eval,
+    "time-r1": score_time_r1,
+    "timelens2": score_timelens2,
+    "qvhighlights": score_qvhighlights,
+    "ego4d-nlq": score_ego4d_nlq,
+    "vue-tr": score_vue_tr,
+    "timechat": score_timechat,
+    "museg": score_museg,
+}
+
+
+def score_as(scorer: str, truth: GroundTruth, answers: Answers) -> OfficialScores:
+    """Score answers by the rules of one of `SCORERS`.
+
+    Raises:
+        DataError: no answer is about an annotated query.
+    """
+    if not answers.by_id:
+        such = f", such as {answers.unknown[0][:80]!r}" if answers.unknown else ""
+        raise DataError(
+            f"{answers.file}: {answers.num_rows} predictions{such}",
+            reason="none of them is about an annotated query",
+            remedy="give the annotations that the predictions were made for",
+        )
+    return SCORERS[scorer](truth, answers)

@@ -1,0 +1,57 @@
+"""Ego4D natural language queries: `NLQ/VSLNet/utils/evaluate_ego4d_nlq.py` of EGO4D/episodic-memory.
+
+Strict `>`; and what it calls mIoU is the mean, over queries, of the mean of the three best IoUs among *all* predicted
+windows of a query, not the IoU of the first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from video_opd.evaluation.official.nouns import Answers, Convention, GroundTruth, OfficialScores
+from video_opd.evaluation.official.single_span import hull_is_empty, missing_notes, point_notes
+from video_opd.grounding import PARSER_VERSION, temporal_iou
+
+THRESHOLDS = (0.3, 0.5, 0.01)
+TOP_K = (1, 3, 5)
+"""As `runner_utils.py` calls the evaluator."""
+
+_CONVENTION = Convention(
+    source="EGO4D/episodic-memory, NLQ/VSLNet/utils/evaluate_ego4d_nlq.py",
+    comparator=">",
+    rounding="scores to two decimals; times not at all",
+    denominator="queries with a row in the file; `mIoU` averages the three best IoUs of each, or as many as it has",
+    prediction="the first k spans, in the order given",
+    annotation="first span",
+    parser=f"video-opd {PARSER_VERSION}; the official scorer takes numbers only",
+    units="percent",
+    failure="IoU 0",
+)
+
+
+def score_ego4d_nlq(truth: GroundTruth, answers: Answers) -> OfficialScores:
+    """The official numbers, under the headings of the official table."""
+    names = [(f"Rank@{k} mIoU@{threshold:g}", k, threshold) for k in TOP_K for threshold in THRESHOLDS]
+    per_query: dict[str, dict[str, float]] = {name: {} for name in [*(name for name, _, _ in names), "mIoU"]}
+    points = empty = 0
+    for example in truth.in_file_order(answers):
+        if example.id not in answers.by_id:
+            continue
+        spans = answers.by_id[example.id].all_spans()
+        ious = [temporal_iou(span, example.spans[0]) for span in spans]
+        points += any(hull_is_empty(span, example.spans[0]) for span in spans)
+        empty += not spans
+        for name, k, threshold in names:
+            per_query[name][example.id] = float(any(iou > threshold for iou in ious[:k]))
+        best = sorted(ious)[-3:] or [0.0]
+        per_query["mIoU"][example.id] = float(np.mean(best))
+    return OfficialScores(
+        convention=_CONVENTION,
+        scores={name: round(100 * float(np.mean(list(values.values()))), 2) for name, values in per_query.items()},
+        per_query={name: {id_: 100 * value for id_, value in values.items()} for name, values in per_query.items()},
+        notes=(
+            *missing_notes(truth, answers, "left out of every mean, as the official scorer does"),
+            *([f"{empty} answers hold no span: the official scorer crashes here; counted as IoU 0."] if empty else []),
+            *point_notes(points),
+        ),
+    )

@@ -1,0 +1,92 @@
+"""MUSEG (arXiv 2505.20715): `src/eval_grounding.py` of THUNLP-MT/MUSEG, whose IoU is nncore's `temporal_iou`.
+
+Established from that file: the numbers of its `tvg` task (first predicted segment against first annotated one) and of
+its `tal` task (an F1 over all segments: a segment counts if any of the other side reaches the threshold with it). The
+IoU is in single precision, and for `f1_single` it meets a threshold in double precision: an IoU of exactly 0.7 is less
+than 0.7 there. The rewards of its training (`src/train.py`) are not scores and are not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from video_opd.evaluation.official.nouns import Answers, Convention, GroundTruth, OfficialScores, ResultAnswer
+from video_opd.evaluation.official.parsers import Pair, museg
+from video_opd.evaluation.official.single_span import (
+    missing_notes,
+    parser_name,
+    reading_notes,
+    several_spans_notes,
+    share,
+)
+
+_THRESHOLDS = (0.1, 0.3, 0.5, 0.7)
+
+_CONVENTION = Convention(
+    source="THUNLP-MT/MUSEG, src/eval_grounding.py",
+    comparator=">=",
+    rounding="none; IoU in single precision",
+    denominator="every query",
+    prediction="m_iou, f1_single: first segment; f1_multi: all",
+    annotation="m_iou, f1_single: first segment; f1_multi: all",
+    parser=parser_name("that of MUSEG's evaluation"),
+    units="fractions",
+    failure="0",
+)
+
+
+def score_museg(truth: GroundTruth, answers: Answers) -> OfficialScores:
+    """The numbers of both tasks, under the keys of the official result."""
+    per_query: dict[str, dict[str, float]] = {"m_iou": {}}
+    for example in truth.in_file_order(answers):
+        segments = _segments(answers.by_id.get(example.id))
+        iou = _ious(example.spans, segments) if segments else np.zeros((1, 1), dtype=np.float32)
+        per_query["m_iou"][example.id] = float(iou[0, 0])
+        for threshold in _THRESHOLDS:
+            single = float(float(iou[0, 0]) >= threshold)
+            per_query.setdefault(f"f1_single_{threshold}", {})[example.id] = single
+        for threshold in _THRESHOLDS:
+            multi = _f1(iou, threshold) if segments else 0.0
+            per_query.setdefault(f"f1_multi_{threshold}", {})[example.id] = multi
+    scores = {name: share(values) for name, values in per_query.items()}
+    for kind in ("single", "multi"):
+        totals = [sum(per_query[f"f1_{kind}_{threshold}"].values()) for threshold in _THRESHOLDS]
+        scores[f"mean_f1_{kind}"] = sum(totals) / len(truth.examples) / len(totals)
+    return OfficialScores(
+        convention=_CONVENTION,
+        scores={"tot": len(truth.examples)} | scores,
+        per_query=per_query,
+        notes=(
+            *several_spans_notes(truth, "the first in m_iou and f1_single, and at all in f1_multi"),
+            *missing_notes(truth, answers, "0 everywhere"),
+            *reading_notes(answers, museg, "`<answer>12.50-18.30 20.00-21.00</answer>`"),
+        ),
+    )
+
+
+def _segments(answer: ResultAnswer | None) -> Sequence[Pair]:
+    """All of an answer's, or none if one of them is not before its end."""
+    if answer is None:
+        return ()
+    segments = museg(answer.text) if answer.text is not None else answer.spans or ()
+    return segments if all(start < end for start, end in segments) else ()
+
+
+def _ious(annotated: Sequence[Pair], predicted: Sequence[Pair]) -> np.ndarray:
+    """(annotated, predicted) float32: intersection over sum of lengths less intersection."""
+    with np.errstate(over="ignore", invalid="ignore"):  # times beyond single precision overlap nothing
+        a, b = (np.array(spans, dtype=np.float32) for spans in (annotated, predicted))
+        shared = np.minimum(a[:, None, 1], b[:, 1]) - np.maximum(a[:, None, 0], b[:, 0])
+        shared = np.maximum(shared, np.float32(0))
+        whole = (a[:, 1] - a[:, 0])[:, None] + (b[:, 1] - b[:, 0]) - shared
+    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
+
+
+def _f1(iou: np.ndarray, threshold: float) -> float:
+    """Harmonic mean of the shares of annotated and of predicted segments that any other reaches the threshold with."""
+    reached = iou >= np.float32(threshold)
+    recall, precision = (np.float32(reached.any(axis=axis).mean(dtype=np.float32)) for axis in (1, 0))
+    both = float(precision) + float(recall)
+    return 2 * float(precision) * float(recall) / both if both else 0.0

@@ -1,0 +1,112 @@
+"""What goes into the field's scorers and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from video_opd.grounding import GivenAnswer
+from video_opd.vocabulary import Example, Span
+
+Format = Literal["ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultAnswer(GivenAnswer):
+    """An answer of a result file. Text and spans may both be there: which of them counts is the scorer's to say."""
+
+    confidences: tuple[float, ...] | None = None
+    """One for each span, higher is surer."""
+    saliency: tuple[float, ...] | None = None
+    """One for each clip of 2 s of the video."""
+
+    def all_spans(self) -> tuple[Span, ...]:
+        """For scorers that take numbers: the file's own as they stand, else what our parser reads in the text."""
+        return self.parsed().spans if self.spans is None else self.spans
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """A result file, matched to the annotations."""
+
+    file: str
+    format: Format
+    num_rows: int
+    by_id: Mapping[str, ResultAnswer]
+    """Example id -> answer, in the order of the file, in which the official scorers add up."""
+    unknown: tuple[str, ...] = ()
+    """Ids or keys of the file that no annotation has; they count nowhere."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroundTruth:
+    """Annotations, with what only the original files hold."""
+
+    examples: tuple[Example, ...]
+    saliency: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
+    """QVHighlights: example id -> for each clip of 2 s what the annotators gave it, 0 to 4."""
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """VUE-TR: example id -> its categories of duration, format and modality."""
+
+    def in_file_order(self, answers: Answers) -> list[Example]:
+        """All examples: those with an answer as the file orders them, then the rest. Sums of floats depend on it."""
+        place = {id_: number for number, id_ in enumerate(answers.by_id)}
+        return sorted(self.examples, key=lambda example: place.get(example.id, len(place)))
+
+    def missing(self, answers: Answers) -> tuple[str, ...]:
+        """Examples that the file has no answer to."""
+        return tuple(example.id for example in self.examples if example.id not in answers.by_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Convention:
+    """The rule a score was made by, so that a number never travels without it."""
+
+    source: str
+    """Repository and file of the official scorer."""
+    comparator: str
+    rounding: str
+    """Of times before scoring, and of scores when they are printed."""
+    denominator: str
+    prediction: str
+    """Which predicted spans count."""
+    annotation: str
+    """Which annotated spans count."""
+    parser: str
+    """What read the text of an answer, with its version."""
+    units: str
+    failure: str
+    """What an answer without a span scores."""
+
+    def to_dict(self) -> dict[str, str]:
+        """Every part by its name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfficialScores:
+    """What one of the field's scorers says."""
+
+    convention: Convention
+    scores: Mapping[str, Any]
+    """Names and units of the official scorer; nested where its are."""
+    per_query: Mapping[str, Mapping[str, float]]
+    """Name, as in `flat`, of a score that is a mean over queries -> example id -> its value there, in the unit of the
+    score."""
+    notes: tuple[str, ...] = ()
+    """Sentences: what was unusual, and where the official scorer would have stopped with an error."""
+
+    def flat(self) -> dict[str, float]:
+        """All scores, the names of nested ones joined by blanks: `full MR-mAP 0.5`."""
+        return dict(_flat(self.scores))
+
+
+def _flat(scores: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in scores.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,199 @@
+"""Result files as the field writes them.
+
+- `ours`: JSON lines `{"id", "answer", "spans"}`.
+- `timelens`: one JSON object or JSON lines of objects, `"video.mp4>>>query>>>[s, e]": {"timestamps": [[s, e]],
+  "answers": "…"}`; either of the two is enough.
+- `lmms-eval`: one JSON object `"path/video.mp4>>>query>>>[[s, e]]": "…"`, or the samples it logs (JSON lines whose
+  metrics, such as `timelens_mIOU`, hold that object).
+- `qvhighlights`: submissions, JSON lines `{"qid", "pred_relevant_windows": [[s, e, score], …],
+  "pred_saliency_scores": […]}`.
+- `vue-tr`: a JSON list of `{"query_id", "answer": [[s, e], …]}`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from video_opd.data.records import Record, json_any, json_entries, read_text
+from video_opd.errors import DataError
+from video_opd.evaluation.official.keys import SEPARATOR, QueryKey, parse_key
+from video_opd.evaluation.official.nouns import Format, ResultAnswer
+from video_opd.grounding import read_answers
+from video_opd.vocabulary import Span
+
+_Window = Annotated[list[float], Field(min_length=2, max_length=2)]
+"""Finite: `data.records` takes no other numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """One answer, and what it says about whom it answers."""
+
+    written: str
+    """The id or key as the file has it."""
+    key: QueryKey | None
+    """None: `written` is an id, or for `qvhighlights` and `vue-tr` the end of one."""
+    answer: ResultAnswer
+
+
+class _TimeLensValue(BaseModel):
+    model_config = ConfigDict(strict=True)
+    timestamps: list[_Window] | None = None
+    answers: str | None = None
+
+
+class _QVHighlightsRow(BaseModel):
+    model_config = ConfigDict(strict=True)
+    qid: int | str
+    pred_relevant_windows: list[Annotated[list[float], Field(min_length=2, max_length=3)]] | None = None
+    pred_saliency_scores: list[float] | None = None
+
+
+class _VueTrRow(BaseModel):
+    model_config = ConfigDict(strict=True)
+    query_id: int | str
+    answer: list[_Window]
+
+
+def read_results(path: Path, format: Format | None = None) -> tuple[Format, list[ResultRow]]:
+    """Read a result file.
+
+    Args:
+        path: the file.
+        format: None: told by its first record.
+
+    Raises:
+        DataError: a file that cannot be read, that is of another format, or a record that is wrong.
+    """
+    looks_like = told_by_content(path)
+    found = format or looks_like or "ours"
+    if found == "ours" and looks_like in (None, "ours"):
+        given = read_answers(path)
+        return "ours", [
+            ResultRow(id_, None, ResultAnswer(text=answer.text, spans=answer.spans)) for id_, answer in given.items()
+        ]
+    if looks_like not in (None, found):
+        raise DataError(
+            f"{path} is not in the format {found}",
+            reason=f"it looks like the format {looks_like}",
+            remedy=f"give `--format {looks_like}`, or leave it out",
+        )
+    rows = [row for record in json_any(path) for row in _READERS[found](record)]
+    if not rows:
+        raise DataError(f"{path}", reason="it holds no predictions", remedy="Check that it was written to the end")
+    return found, rows
+
+
+def told_by_content(path: Path) -> Format | None:
+    """What format the first record of a file has; None where it has none of them.
+
+    Raises:
+        DataError: the file cannot be read, or is not JSON at all.
+    """
+    value = _first_value(path)
+    if not isinstance(value, dict) or not value:
+        return None
+    keys = value.keys()
+    key, content = next(iter(value.items()))
+    if SEPARATOR in key:
+        return "lmms-eval" if isinstance(content, str) else "timelens"
+    if _sample_of_lmms_eval(value):
+        return "lmms-eval"
+    if "qid" in keys:
+        return "qvhighlights"
+    if "query_id" in keys:
+        return "vue-tr"
+    return "ours" if "id" in keys else None
+
+
+def _first_value(path: Path) -> Any:
+    """The first line as a value, or the first entry of JSON over many lines. NaN and the like pass here, so that what
+    is wrong with a record is said by the reader of its format."""
+    first, _, _ = read_text(path).lstrip().partition("\n")
+    try:
+        value = json.loads(first)
+    except (ValueError, RecursionError):
+        if not first or path.suffix.lower() in (".jsonl", ".ndjson"):
+            return None
+        entry = next(json_entries(path), None)
+        return None if entry is None else entry.value if entry.key is None else {entry.key: entry.value}
+    return value[0] if isinstance(value, list) and value else value
+
+
+def _timelens(record: Record) -> Iterator[ResultRow]:
+    for text, value in _keyed(record):
+        found = record.as_(_TimeLensValue, value)
+        if found.timestamps is None and found.answers is None:
+            record.refuse("it has neither `timestamps` nor `answers`", "Write one of them")
+        yield ResultRow(text, _key(record, text), ResultAnswer(text=found.answers, spans=_spans(found.timestamps)))
+
+
+def _lmms_eval(record: Record) -> Iterator[ResultRow]:
+    value = record.value
+    if record.key is None and isinstance(value, dict) and (logged := _sample_of_lmms_eval(value)):
+        pairs: Iterator[tuple[str, Any]] = iter(logged.items())
+    else:
+        pairs = _keyed(record)
+    for text, answer in pairs:
+        if not isinstance(answer, str):
+            record.refuse("the answer is not a text", "Give a file of lmms-eval, whose answers are texts")
+        yield ResultRow(text, _key(record, text), ResultAnswer(text=answer))
+
+
+def _sample_of_lmms_eval(value: dict[str, Any]) -> dict[str, Any] | None:
+    """Of a logged sample the metric that keeps the answer under its key; every metric keeps the same."""
+    for content in value.values():
+        if isinstance(content, dict) and content and all(SEPARATOR in key for key in content):
+            return content
+    return None
+
+
+def _qvhighlights(record: Record) -> Iterator[ResultRow]:
+    row = record.as_(_QVHighlightsRow)
+    if row.pred_relevant_windows is None and row.pred_saliency_scores is None:
+        record.refuse("it has neither `pred_relevant_windows` nor `pred_saliency_scores`", "Write one of them")
+    windows = row.pred_relevant_windows or []
+    scored = [len(window) == 3 for window in windows]
+    if any(scored) and not all(scored):
+        record.refuse("some of its windows have a score and some have none", "Give all a score, or none")
+    answer = ResultAnswer(
+        spans=_spans([window[:2] for window in windows]),
+        confidences=tuple(window[2] for window in windows) if windows and all(scored) else None,
+        saliency=None if row.pred_saliency_scores is None else tuple(row.pred_saliency_scores),
+    )
+    yield ResultRow(str(row.qid), None, answer)
+
+
+def _vue_tr(record: Record) -> Iterator[ResultRow]:
+    row = record.as_(_VueTrRow)
+    yield ResultRow(str(row.query_id), None, ResultAnswer(spans=_spans(row.answer)))
+
+
+_READERS = {"timelens": _timelens, "lmms-eval": _lmms_eval, "qvhighlights": _qvhighlights, "vue-tr": _vue_tr}
+
+
+def _keyed(record: Record) -> Iterator[tuple[str, Any]]:
+    """The entries of a keyed file, whether it is one object or an object a line."""
+    if record.key is not None:
+        return iter([(record.key, record.value)])
+    if not isinstance(record.value, dict) or not record.value:
+        record.refuse("an object with a key `video>>>query>>>[start, end]` was expected", "Give a file of such objects")
+    return iter(record.value.items())
+
+
+def _key(record: Record, text: str) -> QueryKey:
+    key = parse_key(text)
+    if key is None:
+        record.refuse(f"the key {text[:80]!r} is not `video>>>query>>>[start, end]`", "Correct the key")
+    return key
+
+
+def _spans(windows: list[list[float]] | None) -> tuple[Span, ...] | None:
+    return None if windows is None else tuple(itertools.starmap(Span, windows))

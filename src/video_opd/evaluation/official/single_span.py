@@ -1,0 +1,81 @@
+"""What the scorers of one span per query share: how a text was read, shares of queries, and sentences about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from video_opd.evaluation.official.nouns import Answers, GroundTruth, ResultAnswer
+from video_opd.evaluation.official.parsers import OFFICIAL_PARSERS_VERSION, Pair
+from video_opd.grounding import SpanLike
+
+THRESHOLDS = (0.3, 0.5, 0.7)
+
+Parser = Callable[[str], tuple[Pair, ...]]
+
+
+def parser_name(name: str) -> str:
+    """A parser of another project, with the version of our reading of it."""
+    return f"{name}; video-opd's official parsers, version {OFFICIAL_PARSERS_VERSION}"
+
+
+def pairs_of(answer: ResultAnswer | None, parser: Parser) -> tuple[Pair, ...]:
+    """The pairs of an answer: its text by the scorer's own parser, or the numbers where the file has no text."""
+    if answer is None:
+        return ()
+    return parser(answer.text) if answer.text is not None else answer.spans or ()
+
+
+def hull_is_empty(one: SpanLike, other: SpanLike) -> bool:
+    """All four ends are one point, so that an IoU over the hull divides by zero."""
+    return max(one[1], other[1]) == min(one[0], other[0])
+
+
+def share(per_query: Mapping[str, float]) -> float:
+    """The mean over queries, added up in order as the official scorers do."""
+    return sum(per_query.values()) / len(per_query)
+
+
+def percent(ious: Mapping[str, float]) -> float:
+    """The mean in percent, with the operations in TimeLens's order: to the last digit."""
+    return sum(ious.values()) * 100 / len(ious)
+
+
+def recalls(
+    ious: Mapping[str, float], names: Mapping[float, str], comparator: Callable[[float, float], bool]
+) -> dict[str, dict[str, float]]:
+    """Name of each threshold -> example id -> 100 where the IoU compares as it should with it, else 0."""
+    return {
+        name: {id_: 100.0 if comparator(iou, threshold) else 0.0 for id_, iou in ious.items()}
+        for threshold, name in names.items()
+    }
+
+
+def reading_notes(answers: Answers, parser: Parser, expects: str) -> list[str]:
+    """How many answers the scorer's parser does not read though ours does: most often the model answers in a form that
+    the scorer was not made for."""
+    texts = [answer.text for answer in answers.by_id.values() if answer.text is not None]
+    unread = [text for text in texts if not parser(text)]
+    if not unread:
+        return []
+    ours = sum(bool(ResultAnswer(text=text).parsed().spans) for text in unread)
+    also = f"; ours finds a span in {ours} of them, and this one expects {expects}" if ours else ""
+    return [f"{len(unread)} of {len(texts)} answers hold no span that this scorer's parser reads{also}."]
+
+
+def point_notes(count: int) -> list[str]:
+    """For answers that are the same point as the annotation."""
+    if not count:
+        return []
+    return [f"{count} answers are the same point as the annotation: the official scorer divides by zero; here IoU 0."]
+
+
+def several_spans_notes(truth: GroundTruth, which: str) -> list[str]:
+    """For queries annotated with more spans than the scorer looks at."""
+    count = sum(len(example.spans) > 1 for example in truth.examples)
+    return [f"{count} queries are annotated with several spans; this scorer looks at {which}."] if count else []
+
+
+def missing_notes(truth: GroundTruth, answers: Answers, what: str) -> list[str]:
+    """For queries without a row in the file."""
+    count = len(truth.missing(answers))
+    return [f"{count} queries have no row in the file: {what}."] if count else []

@@ -1,0 +1,55 @@
+"""TimeChat (arXiv 2312.02051): `utils/format_tvg.py` reads the answers, `metrics/tvg/eval_tvg.py` scores them."""
+
+from __future__ import annotations
+
+import operator
+
+from video_opd.evaluation.official.nouns import Answers, Convention, GroundTruth, OfficialScores
+from video_opd.evaluation.official.parsers import timechat
+from video_opd.evaluation.official.single_span import (
+    THRESHOLDS,
+    hull_is_empty,
+    missing_notes,
+    pairs_of,
+    parser_name,
+    point_notes,
+    reading_notes,
+    recalls,
+    several_spans_notes,
+    share,
+)
+from video_opd.grounding import temporal_iou
+
+_CONVENTION = Convention(
+    source="RenShuhuai-Andy/TimeChat, metrics/tvg/eval_tvg.py",
+    comparator=">=",
+    rounding="none",
+    denominator="every annotated query: one whose answer is empty is skipped when hits are counted, and stays in it",
+    prediction="first span",
+    annotation="first span",
+    parser=parser_name("that of TimeChat's utils/format_tvg.py"),
+    units="percent",
+    failure="no hit",
+)
+
+
+def score_timechat(truth: GroundTruth, answers: Answers) -> OfficialScores:
+    """TimeChat's numbers, under the names that `eval_tvg.py` prints. It has no mean IoU."""
+    ious: dict[str, float] = {}
+    points = 0
+    for example in truth.in_file_order(answers):
+        pairs = pairs_of(answers.by_id.get(example.id), timechat)
+        ious[example.id] = temporal_iou(pairs[0], example.spans[0]) if pairs else 0.0
+        points += bool(pairs) and hull_is_empty(pairs[0], example.spans[0])
+    hits = recalls(ious, {threshold: f"IOU {threshold:g}" for threshold in THRESHOLDS}, operator.ge)
+    return OfficialScores(
+        convention=_CONVENTION,
+        scores={name: share(hit) for name, hit in hits.items()},
+        per_query=hits,
+        notes=(
+            *several_spans_notes(truth, "the first"),
+            *missing_notes(truth, answers, "no hit; the official scorer refuses a file with missing queries"),
+            *reading_notes(answers, timechat, "`The event happens in 12.5 - 18.3 seconds.`"),
+            *point_notes(points),
+        ),
+    )

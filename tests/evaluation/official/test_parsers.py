@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from video_opd.evaluation.official import parsers
+
+COLUMNS = {
+    "timelens_eval": parsers.timelens,
+    "timelens_train": parsers.timelens_training,
+    "lmms_eval_timelens": parsers.timelens,
+    "lmms_eval_charades": parsers.lmms_eval_charades,
+    "timelens2_json": parsers.timelens2,
+    "timer1_reward": parsers.time_r1_reward,
+    "timer1_old_eval": parsers.time_r1,
+}
+ALL = [*dict.fromkeys(COLUMNS.values()), parsers.timechat, parsers.museg]
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_golden_answers(shared_data, column):
+    cases = json.loads((shared_data / "golden" / "parser_cases.json").read_text())
+    assert len(cases) >= 22
+    for case in cases:
+        expected = case[column]
+        if column.startswith("timer1"):
+            expected = [expected] if expected and None not in expected else []
+        assert [list(pair) for pair in COLUMNS[column](case["text"])] == expected, case["text"]
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("4 - 9", [(4, 9)]),
+        ("12.5s - 18.3s", [(12, 18)]),
+        ("12.5–18.3", [(12.5, 18.3)]),
+        ("12.5 seconds - 18.3 seconds", [(12.5, 18.3)]),
+        ("from 4 to 9", [(4, 9)]),
+        ("a dash - wins: 1 to 2, 4 - 9", [(4, 9)]),
+        ("-3.0 - 5.0", [(3, 5)]),
+        (".5 - 2", [(5, 2)]),
+        ("1e1 - 2e1", [(1, 2)]),
+        ("100:30 - 101:00", [(30, 101)]),
+        ("1:00:02 - 1:00:03.5", [(3602, 3603.5)]),
+        ("0:01 0:02 0:03", [(1, 2)]),
+        ("0:01, then 5 - 6", [(5, 6)]),
+        ('the query "step 2 - 3" is at 10 - 20', [(2, 3), (10, 20)]),
+        ("<think>2.0 to 4.0</think><answer>12 to 17</answer>", [(2, 4), (12, 17)]),
+        ("None", []),
+        ("one number: 5.", []),
+    ],
+)
+def test_timelens(text, pairs):
+    assert parsers.timelens(text) == tuple(pairs)
+
+
+def test_timelens_reads_a_lone_clock_by_its_numbers():
+    """An odd clock time is dropped; with none left the next stage sees its parts."""
+    assert parsers.timelens("at 0:01") == ((0.0, 1.0),)
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("<think>2 to 4</think> <answer>12 to 17</answer>", [(12, 17)]),
+        ("so: <think>2 to 4</think><answer>12 to 17</answer>", [(2, 4), (12, 17)]),
+        ("<answer>12 to 17</answer> not 1 to 2", [(12, 17), (1, 2)]),
+        ("4 tomato", []),
+        ("4 stop 9", [(4, 9)]),
+        ("4to9", [(4, 9)]),
+    ],
+)
+def test_timelens_training(text, pairs):
+    assert parsers.timelens_training(text) == tuple(pairs)
+
+
+@pytest.mark.parametrize(
+    ("text", "evaluated", "rewarded"),
+    [
+        ("<think>1 to 2</think><answer>12.5 to 17</answer>", [(12.5, 17)], [(12.5, 17)]),
+        ("<answer>12.5 to 17</answer> or 1 and 2", [(1, 2)], [(12.5, 17)]),
+        ("<answer>1 to 2</answer><answer>3 TO 4</answer>", [(1, 2)], [(3, 4)]),
+        ("12.5 to 17", [(12.5, 17)], []),
+        ("<answer>12.5  to 17</answer>", [], []),
+        ("<answer>5 - 9</answer>", [], []),
+        ("<answer>1 to 2", [(1, 2)], []),
+        ("<answer><answer>1 to 2</answer>", [(1, 2)], [(1, 2)]),
+    ],
+)
+def test_time_r1(text, evaluated, rewarded):
+    """Evaluation takes the last pair anywhere, the reward the last of the last answer block."""
+    assert parsers.time_r1(text) == tuple(evaluated)
+    assert parsers.time_r1_reward(text) == tuple(rewarded)
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("[[3.0, 5.5], [10, 12]]", [(3, 5.5), (10, 12)]),
+        ("```json\n[[5, 3]]\n```", [(3, 5)]),
+        ("```\n[[3, 5]]\n```", [(3, 5)]),
+        ('The spans are [["3", "5.5"]], I think.', [(3, 5.5)]),
+        ('[{"start": 3, "end": 5}]', []),
+        ("[[1, 2, 3]] but [[4, 5]]", [(4, 5)]),
+        ("[[1, 2], [3]]", []),
+        ("[[1, 2]", []),
+        ("[]", []),
+        ("[[true, 2]]", []),
+        ("[[NaN, 2]]", []),
+        ("[[1, 1e999]]", []),
+        (f"[[1, {'9' * 400}]]", []),
+        (f"[[1, {'9' * 5000}]]", []),
+        ("4 - 9", []),
+    ],
+)
+def test_timelens2(text, pairs):
+    assert parsers.timelens2(text) == tuple(pairs)
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("It starts at 9.\nIt ends at 4.", [(4, 9)]),
+        ("The event happens in 12.5s - 18.3s", [(12.5, 18.3)]),
+        ("Step 1 - 2 is odd! The event happens in 5 - 3", [(3, 5)]),
+        ("no such words: 5 to 3", [(3, 5)]),
+        ("start 0:10 end 0:20.5", [(10, 20)]),
+        ("A specific example is : 20.8 - 30.0 seconds", []),
+    ],
+)
+def test_lmms_eval_charades(text, pairs):
+    assert parsers.lmms_eval_charades(text) == tuple(pairs)
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("The event happens in 9.5 - 4 seconds. 1 - 2", [(4, 9.5)]),
+        ("It starts at 0.8 seconds\nand ends at 1.1", [(0.8, 1.1)]),
+        ("It starts at 0.8 and ends at 1.1", []),
+        ("4 to 9", []),
+        ("1..2 - 3", []),
+        ("4 - 9, 1..2 - 3", []),
+    ],
+)
+def test_timechat(text, pairs):
+    """ "1..2" is a number to its pattern and none to Python: the original stops there."""
+    assert parsers.timechat(text) == tuple(pairs)
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("<think>9</think><answer>1.5-2.5 4-5</answer>", [(1.5, 2.5), (4, 5)]),
+        ("<answer>1 to 2</answer>", [(1, 2)]),
+        ("1-2", []),
+        ("<answer>1-2</answer><answer>3-4</answer>", []),
+        ("</answer>1-2<answer>", []),
+        ("<answer>1-2 3</answer>", []),
+        ("<answer>1-2 4-4</answer>", []),
+        ("<answer>1..5-2</answer>", []),
+        ("<answer>none</answer>", []),
+    ],
+)
+def test_museg(text, pairs):
+    assert parsers.museg(text) == tuple(pairs)
+
+
+# The patterns take runs possessively and begin numbers at their first digit. As plainly written they read the same.
+
+PLAIN = {
+    "_DASH_PAIR": r"(\d+\.?\d*)\s*-\s*(\d+\.?\d*)",
+    "_TO_PAIR": r"(\d+\.?\d*)\s+to\s+(\d+\.?\d*)",
+    "_STANDALONE": r"\b\d+\.?\d*\b",
+    "_CLOCK": r"\b(?:\d{1,2}:\d{2}:\d{2}(?:\.\d+)?|\d{1,2}:\d{2}(?:\.\d+)?)\b",
+    "_WORDED_PAIR": r"(\d+\.?\d*) (?:to|and) (\d+\.?\d*)",
+    "_CLOCK_RANGE": r"\b(\d{1,2}:\d{2}(?::\d{2})?)\s*[–-]\s*(\d{1,2}:\d{2}(?::\d{2})?)\b",
+    "_RANGE": r"(\d+(?:\.\d+)?)\s*[–-]\s*(\d+(?:\.\d+)?)",
+    "_RANGE_WITH_UNIT": r"(\d+(?:\.\d+)?)\s*s?\s*[–-]\s*(\d+(?:\.\d+)?)",
+    "_NUMBER": r"\b\d+(?:\.\d+)?\b",
+    "_DOTTED_PAIR": r"(\d+\.*\d*)\s*-\s*(\d+\.*\d*)",
+    "_DOTTED_NUMBER": r"\d+\.*\d*",
+}
+
+
+@settings(max_examples=1500, deadline=None, database=None)
+@given(st.lists(st.sampled_from(["1", "23", ".", "-", " ", ":", "s", "to", " to ", "and", "–", "a", "\n", "٣"])))
+def test_patterns_read_as_if_plainly_written(pieces):
+    text = "".join(pieces)
+    for name, plain in PLAIN.items():
+        assert getattr(parsers, name).findall(text) == re.findall(plain, text), name
+
+
+@settings(max_examples=1000, deadline=None, database=None)
+@given(st.text() | st.text(alphabet="0123456789.:-– to[]<>/answerthinkd`\n\"'{}eE+,"))
+def test_no_text_raises(text):
+    for parser in ALL:
+        assert all(len(pair) == 2 for pair in parser(text))
+
+
+HOSTILE = [
+    "1", "1.", "1 ", "1-", "-1", ".", " ", "1:", "11:11:", "1 to ", "<answer>", "</think><answer>", "<think>", "[[",
+    "[[]]", "]]", "```", "[", "1 to 2 ", "start 1\n", "00:00 - ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("parser", ALL, ids=lambda parser: parser.__name__)
+def test_time_is_linear_in_the_text(parser):
+    """Quadratic, 300,000 characters would take minutes."""
+    started = time.process_time()
+    for piece in HOSTILE:
+        for before, after in (("", ""), ("<think>", "x"), ("<answer>", "</answer>")):
+            parser(before + piece * (300_000 // len(piece)) + after)
+    assert time.process_time() - started < 30

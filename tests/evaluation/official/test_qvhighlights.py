@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from video_opd.evaluation.official import ResultAnswer, score_as
+from video_opd.evaluation.official.average_precision import clip_average_precision, window_average_precisions
+from video_opd.vocabulary import Span
+
+
+def windows(*spans, scores=None, saliency=None):
+    return ResultAnswer(
+        spans=tuple(Span(*map(float, span)) for span in spans), confidences=scores, saliency=saliency
+    )  # fmt: skip
+
+
+def test_average_precision_of_windows():
+    annotated = [(0, 10), (20, 30)]
+    # Ranked: a miss, a hit, a hit. Precision 0, 1/2, 2/3; raised to 2/3 at both steps of recall.
+    hits = window_average_precisions([(0, 10), (50, 60), (20, 30)], [0.5, 0.9, 0.1], annotated, [0.5, 0.95])
+    assert hits == pytest.approx([2 / 3, 2 / 3])
+    # Only one annotated window is found: half of the recall, at precision 1.
+    assert window_average_precisions([(0, 10)], [1], annotated, [0.5]) == pytest.approx([0.5])
+    assert window_average_precisions([], [], annotated, [0.5]).tolist() == [0]
+
+
+def test_a_window_is_found_once():
+    twice = window_average_precisions([(0, 10), (0, 9)], [2, 1], [(0, 10), (40, 50)], [0.5])
+    assert twice == pytest.approx([0.5])
+    # The second claims what the first left: its best match is taken, its second best reaches the threshold.
+    left = window_average_precisions([(0, 10), (0, 10)], [2, 1], [(0, 10), (0, 6)], [0.5, 0.7])
+    assert left == pytest.approx([1.0, 0.5])
+
+
+def test_equal_scores_keep_the_order_given():
+    annotated = [(0, 10)]
+    assert window_average_precisions([(0, 10), (50, 60)], [1, 1], annotated, [0.5]) == pytest.approx([1])
+    assert window_average_precisions([(50, 60), (0, 10)], [1, 1], annotated, [0.5]) == pytest.approx([0.5])
+
+
+@pytest.mark.parametrize(
+    ("positive", "scores", "value"),
+    [
+        ([0, 0, 0], [1, 2, 3], 0),
+        ([1, 1], [1, 2], 1),
+        ([1, 0, 1, 0], [4, 3, 2, 1], (1 + 2 / 3) / 2),
+        ([0, 1], [2, 1], 0.5),
+        # All equal: one threshold, at which half of them are right.
+        ([1, 0, 1, 0], [1, 1, 1, 1], 0.5),
+        # Two positives come at one score: one step of recall, at precision 2/3 (raised to 3/4 by the next).
+        ([1, 1, 0, 1], [2, 2, 2, 1], 3 / 4),
+    ],
+)
+def test_average_precision_of_clips(positive, scores, value):
+    found = clip_average_precision(np.array(positive, dtype=bool), np.array(scores, dtype=float))
+    assert found == pytest.approx(value)
+
+
+def test_moment_retrieval(truth, answers):
+    """R1 by the first window given, mAP by the scores; a has a short and a long window, b a middle one of 30 s."""
+    annotated = truth([(0, 10), (20, 60)], (0, 30))
+    given = answers(windows((20, 60), (0, 10), scores=(0.1, 0.9)), windows((60, 70), (0, 15), scores=(0.2, 0.1)))
+    found = score_as("qvhighlights", annotated, given)
+    assert found.scores["full"]["MR-R1"]["0.5"] == 50.0
+    # a: both found, precision 1 throughout. b: at 0.5 the second of two, IoU 15/30; higher up nothing.
+    assert found.scores["full"]["MR-mAP"]["0.5"] == 75.0
+    assert found.scores["full"]["MR-mAP"]["0.55"] == 50.0
+    assert found.scores["full"]["MR-mAP"]["average"] == 52.5
+    # Short sees only a's (0, 10): ranked first; R1's first window is not it.
+    assert (found.scores["short"]["MR-mAP"]["0.5"], found.scores["short"]["MR-R1"]["0.5"]) == (100.0, 0.0)
+    assert found.scores["middle"]["MR-mAP"]["0.5"] == 50.0, "30 s are middle"
+    # Long sees a's (20, 60), ranked second behind a window that matches nothing there.
+    assert (found.scores["long"]["MR-mAP"]["0.5"], found.scores["long"]["MR-R1"]["0.5"]) == (50.0, 100.0)
+    assert found.scores["brief"] == {
+        "MR-full-mAP": 52.5, "MR-full-mAP@0.5": 75.0, "MR-full-mAP@0.75": 50.0, "MR-short-mAP": 100.0,
+        "MR-middle-mAP": 5.0, "MR-long-mAP": 50.0, "MR-full-R1@0.5": 50.0, "MR-full-R1@0.7": 50.0,
+    }  # fmt: skip
+    assert "keeps no saliency" in " ".join(found.notes)
+
+
+def test_only_ten_windows_count(truth, answers):
+    misses = [(60, 70)] * 10
+    given = answers(windows(*misses, (0, 10), scores=(0.0,) * 10 + (1.0,)))
+    assert score_as("qvhighlights", truth((0, 10)), given).scores["full"]["MR-mAP"]["0.5"] == 0
+    given = answers(windows(*misses[1:], (0, 10), scores=(0.0,) * 9 + (1.0,)))
+    assert score_as("qvhighlights", truth((0, 10)), given).scores["full"]["MR-mAP"]["0.5"] == 100
+
+
+def test_a_text_has_windows_without_scores(truth, answers):
+    found = score_as("qvhighlights", truth([(0, 10), (20, 30)]), answers("0 - 10 and 20 - 30 seconds"))
+    assert found.scores["full"]["MR-mAP"]["average"] == 100
+    assert "1 answers have windows without scores: all their windows score 1" in " ".join(found.notes)
+
+
+def test_where_the_official_scorer_refuses(truth, answers):
+    annotated = truth((0, 10), (0, 10), (0, 10), (0, 10))
+    given = replace(answers([(0, 10)], [], [(0, 10)]), unknown=("77",))
+    found = score_as("qvhighlights", annotated, given)
+    assert found.scores["full"]["MR-R1"]["0.95"] == found.scores["full"]["MR-mAP"]["0.95"] == 50.0
+    notes = " ".join(found.notes)
+    assert "1 queries have no row in the file: counted as 0; the official scorer refuses" in notes
+    assert "1 rows are for queries that are not annotated" in notes
+    assert "1 answers hold no window: the official scorer crashes here" in notes
+
+
+def test_points_are_found_by_nobody(truth, answers):
+    found = score_as("qvhighlights", truth((5, 5)), answers([(5, 5)]))
+    assert found.scores["full"]["MR-R1"]["0.5"] == found.scores["full"]["MR-mAP"]["0.5"] == 0
+    assert found.scores["short"]["MR-mAP"]["0.5"] == 0, "no window of more than 0 s: no such query"
+
+
+def test_highlights(truth, answers):
+    """Three clips of 2 s, three annotators: only the first calls clip 0 good, all call clip 1 fair."""
+    annotated = replace(truth((0, 10), (0, 10)), saliency=dict.fromkeys(("a", "b"), ((3, 0, 0), (2, 2, 2), (0, 0, 0))))
+    top, second = (9.0, 1.0, 0.0), (1.0, 2.0)  # the second is filled up with a zero
+    found = score_as(
+        "qvhighlights", annotated, answers(windows((0, 10), saliency=top), windows((0, 10), saliency=second))
+    )
+    assert found.scores["HL-min-Fair"] == {"HL-mAP": round(100 * ((1 + 0.5 + 0.5) / 3 + 1) / 2, 2), "HL-Hit1": 100.0}
+    assert found.scores["HL-min-Good"] == {"HL-mAP": 25.0, "HL-Hit1": 50.0}
+    assert found.scores["HL-min-VeryGood"] == {"HL-mAP": 0.0, "HL-Hit1": 0.0}
+    assert found.scores["brief"]["HL-min-Good-Hit1"] == 50.0
+
+    longer = windows((0, 10), saliency=(0.0, 0.0, 0.0, 5.0))
+    found = score_as("qvhighlights", annotated, answers(longer, longer))
+    assert found.scores["HL-min-Fair"]["HL-Hit1"] == 0, "the top clip is not in the video"
+
+    partly = score_as("qvhighlights", annotated, answers(windows((0, 10), saliency=top), windows((0, 10))))
+    assert "HL-min-Fair" not in partly.scores
+    assert "1 of 2 have them" in " ".join(partly.notes)

@@ -1,0 +1,373 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from video_opd.data.manifest import write_manifest
+from video_opd.errors import DataError
+from video_opd.evaluation.official import FORMATS, SCORERS, GroundTruth, read_ground_truth, read_matched, score_as
+from video_opd.evaluation.official.keys import QueryKey, clean_query, parse_key, video_name
+from video_opd.evaluation.official.result_files import told_by_content
+from video_opd.vocabulary import Example, Span
+
+QVH = {"qid": 7, "query": "a dog", "duration": 10, "vid": "x_0.0_10.0", "relevant_windows": [[0, 4]],
+       "relevant_clip_ids": [0, 1], "saliency_scores": [[1, 2, 3], [4, 4, 4]]}  # fmt: skip
+VUE = {"query_id": 3, "video_id": "x", "duration": 10.0, "query": "a dog", "gt": [[0, 4], [6, 7]],
+       "task": "temporal_retrieval", "duration_category": "long", "query_format": "phrase",
+       "query_modality": "audio"}  # fmt: skip
+
+
+@pytest.fixture
+def write(tmp_path):
+    """A file of JSON: of lines, or of one value."""
+
+    def make(name: str, *values: object, lines: bool = True) -> Path:
+        path = tmp_path / name
+        text = "\n".join(json.dumps(value) for value in values) + "\n" if lines else json.dumps(values[0], indent=1)
+        path.write_text(text)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def annotated(truth):
+    """Queries a, b, c of videos/a.mp4 …; their queries and spans differ."""
+    return truth((0, 4), (1.5, 4), (2, 4))
+
+
+# Keys
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("v_B.mp4>>>A man walks>>>[0.0, 4.0]", QueryKey("v_B", "A man walks", (0.0, 4.0))),
+        ("charades/3MSZA.mp4>>>a  man.>>>[[0.0, 4]]", QueryKey("3MSZA", "a man", (0.0, 4.0))),
+        ("a.mp4>>>x >>> y>>>(1, 2)", QueryKey("a", "x >>> y", (1.0, 2.0))),
+        ("a.mp4>>>x>>>[[1, 2], [3, 4]]", QueryKey("a", "x", (1.0, 2.0))),
+        ("N_210.0_360.0>>>x>>>[1, 2]", QueryKey("N_210.0_360.0", "x", (1.0, 2.0))),
+        ("a.mp4>>>x", None),
+        ("a.mp4>>>[1, 2]", None),
+        ("a.mp4>>>x>>>[1]", None),
+        ("a.mp4>>>x>>>[1, 2, 3]", None),
+        ('a.mp4>>>x>>>["1", "2"]', None),
+        ("a.mp4>>>x>>>[1, 1e999]", None),
+        ("a.mp4>>>x>>>[1, NaN]", None),
+        ("a.mp4>>>x>>>__import__('os').abort()", None),
+        ("a.mp4>>>x>>>" + "[" * 9_000, None),
+        ("a.mp4>>>x>>>[1, " + "9" * 5_000 + "]", None),
+        ("a.mp4>>>x>>>[1, " + "9" * 400 + "]", None),
+        ("a.mp4>>>x>>>[1, 2" + " " * 20_000 + "]", None),
+        ("", None),
+    ],
+)
+def test_keys(text, key):
+    assert parse_key(text) == key
+
+
+def test_names_and_queries_as_the_field_writes_them():
+    paths = ("a/b/c.mp4", "c.webm", "c.avi", "c", "c.3gp", "c_1.0", "c_1.0.mp4", "c_1.25")
+    assert [video_name(path) for path in paths] == ["c"] * 5 + ["c_1.0"] * 2 + ["c_1.25"]
+    assert clean_query(" A  man\n walks. ") == "A man walks"
+    assert clean_query("...wait.. ") == "wait"
+
+
+# Formats
+
+
+def test_ours(write, annotated):
+    path = write("p.jsonl", {"id": "b", "answer": "1 - 4"}, {"id": "zz", "answer": ""}, {"id": "a", "spans": [[4, 0]]})
+    found = read_matched(path, annotated)
+    assert (found.format, list(found.by_id), found.unknown) == ("ours", ["b", "a"], ("zz",))
+    assert found.by_id["b"].text == "1 - 4"
+    assert found.by_id["a"].spans == ((4.0, 0.0),), "as it stands, for whoever scores it"
+
+
+TIMELENS = {
+    "a.mp4>>>query a>>>[0, 4]": {"timestamps": [[0.0, 3.0]], "answers": "0 - 3.4", "duration": 10},
+    "else/b.mp4>>> query  b. >>>[[1.5, 4.0]]": {"answers": "1 - 4"},
+    "c.mp4>>>another query>>>[2.0, 4.0]": {"timestamps": []},
+}
+
+
+@pytest.mark.parametrize("form", ["object", "lines", "wide lines", "list"])
+def test_timelens(write, annotated, form):
+    path = {
+        "object": lambda: write("r.json", TIMELENS, lines=False),
+        "lines": lambda: write("r.jsonl", *({key: value} for key, value in TIMELENS.items())),
+        "wide lines": lambda: write("r.jsonl", TIMELENS),
+        "list": lambda: write("r.json", [{key: value} for key, value in TIMELENS.items()], lines=False),
+    }[form]()
+    found = read_matched(path, annotated)
+    assert found.format == "timelens"
+    assert list(found.by_id) == ["a", "b"]
+    assert (found.by_id["a"].spans, found.by_id["a"].text) == (((0.0, 3.0),), "0 - 3.4")
+    assert (found.by_id["b"].spans, found.by_id["b"].text) == (None, "1 - 4")
+    assert found.unknown == ("c.mp4>>>another query>>>[2.0, 4.0]",)
+
+
+def test_the_span_is_part_of_the_key(write, annotated):
+    path = write("r.json", {"a.mp4>>>query a>>>[0, 4.5]": {"answers": "1 - 4"}}, lines=False)
+    found = read_matched(path, annotated)
+    assert not found.by_id
+    with pytest.raises(DataError, match=r"1 predictions, such as 'a.mp4>>>query a.*none of them is about"):
+        score_as("timelens", annotated, found)
+
+
+def test_keys_that_come_twice_collapse(tmp_path, annotated):
+    """Also where they are only written differently; the last one counts."""
+    key = "a.mp4>>>query a>>>[0, 4]"
+    path = tmp_path / "r.json"
+    path.write_text(f'{{"{key}": "1 - 2", "{key}": "2 - 3", "x/{key}": "3 - 4"}}')
+    found = read_matched(path, annotated)
+    assert found.by_id["a"].text == "3 - 4"
+    assert "2 rows of the file are for a query that another row is for" in " ".join(found.notes)
+
+
+def test_a_separator_within_a_query(write, annotated):
+    """The official scorer splits at every one of them and stops."""
+    odd = replace(
+        annotated, examples=(replace(annotated.examples[0], query="press >>> twice"), *annotated.examples[1:])
+    )
+    path = write("r.json", {"a.mp4>>>press >>> twice>>>[0, 4]": {"timestamps": [[0, 4]]}}, lines=False)
+    found = read_matched(path, odd)
+    assert found.by_id["a"].spans == ((0.0, 4.0),)
+    assert "the official scorer crashes here" in " ".join(found.notes)
+
+
+def test_annotations_that_hold_a_query_twice(write, annotated):
+    """Both get the one answer of a keyed file; TimeLens then counts it once."""
+    twice = replace(annotated, examples=(annotated.examples[0], replace(annotated.examples[0], id="again")))
+    path = write("r.json", {"a.mp4>>>query a>>>[0, 4]": {"timestamps": [[0, 2]]}}, lines=False)
+    found = read_matched(path, twice)
+    assert list(found.by_id) == ["a", "again"]
+    assert len(score_as("timelens", twice, found).per_query["mIOU"]) == 1
+
+
+def test_lmms_eval(write, annotated):
+    path = write(
+        "s.json", {"videos/a.mp4>>>query a>>>[[0, 4]]": "1 - 4", "b.mp4>>>query b>>>[1.5, 4]": ""}, lines=False
+    )
+    found = read_matched(path, annotated)
+    assert (found.format, found.by_id["a"].text, found.by_id["b"].text) == ("lmms-eval", "1 - 4", "")
+
+
+def test_the_samples_that_lmms_eval_logs(write, annotated):
+    """Every metric holds the answer under its key."""
+    rows = [
+        {"doc_id": number, "target": "[[0, 4]]", "filtered_resps": ["1 - 4"], "doc_hash": "x", "input": "Please find"}
+        | {f"timelens_{metric}": {f"videos/{name}.mp4>>>query {name}>>>[[{start}, 4]]": "1 - 4"}
+           for metric in ("IOU@3", "mIOU")}
+        for number, (name, start) in enumerate([("a", 0), ("b", 1.5)])
+    ]  # fmt: skip
+    found = read_matched(write("x_samples_timelens_charades.jsonl", *rows), annotated)
+    assert (found.format, list(found.by_id), found.notes) == ("lmms-eval", ["a", "b"], ())
+
+
+def test_qvhighlights(write):
+    truth = read_ground_truth(write("highlight_val_release.jsonl", QVH, QVH | {"qid": 8}))
+    assert [example.id for example in truth.examples] == ["qvhighlights/x_0.0_10.0/7", "qvhighlights/x_0.0_10.0/8"]
+    assert truth.saliency["qvhighlights/x_0.0_10.0/7"] == ((1, 2, 3), (4, 4, 4), (0, 0, 0), (0, 0, 0), (0, 0, 0))
+    path = write(
+        "s.jsonl",
+        {"qid": "7", "pred_relevant_windows": [[0, 4, 0.5]], "pred_saliency_scores": [0, 1.5]},
+        {"qid": 9, "pred_relevant_windows": [[0, 4]]},
+    )
+    found = read_matched(path, truth)
+    answer = found.by_id["qvhighlights/x_0.0_10.0/7"]
+    assert (found.format, found.unknown) == ("qvhighlights", ("9",))
+    assert (answer.spans, answer.confidences, answer.saliency) == (((0.0, 4.0),), (0.5,), (0.0, 1.5))
+
+
+def test_vue_tr(write):
+    truth = read_ground_truth(write("gt.json", [VUE], lines=False))
+    (example,) = truth.examples
+    assert (example.id, example.spans) == ("vue-tr/x/3", ((0.0, 4.0), (6.0, 7.0)))
+    assert truth.categories == {"vue-tr/x/3": ("long", "phrase", "audio")}
+    found = read_matched(write("r.json", [{"query_id": 3, "answer": [[1, 2.5]]}], lines=False), truth)
+    assert (found.format, found.by_id["vue-tr/x/3"].spans) == ("vue-tr", ((1.0, 2.5),))
+
+
+def test_an_id_that_two_examples_end_in(write, annotated):
+    examples = [replace(annotated.examples[0], id=f"{folder}/3") for folder in ("vue-tr/x", "qvhighlights/y")]
+    path = write("r.json", [{"query_id": 3, "answer": [[1, 2.5]]}], lines=False)
+    with pytest.raises(DataError, match="'3': the annotations have it 2 times, as vue-tr/x/3 and qvhighlights/y/3"):
+        read_matched(path, replace(annotated, examples=tuple(examples)))
+
+
+SAMPLES = {
+    "ours": [{"id": "a", "answer": "1 - 4"}],
+    "timelens": [{"a.mp4>>>query a>>>[0, 4]": {"answers": "1 - 4"}}],
+    "lmms-eval": [{"a.mp4>>>query a>>>[0, 4]": "1 - 4"}],
+    "qvhighlights": [{"qid": "a", "pred_relevant_windows": [[0, 4]]}],
+    "vue-tr": [{"query_id": "a", "answer": [[0, 4]]}],
+}
+
+
+def test_the_format_is_told_by_the_content(write):
+    assert tuple(SAMPLES) == FORMATS
+    assert {name: told_by_content(write("x.jsonl", *rows)) for name, rows in SAMPLES.items()} == {
+        name: name for name in FORMATS
+    }
+
+
+@pytest.mark.parametrize("said", FORMATS)
+@pytest.mark.parametrize("given_", FORMATS)
+def test_a_wrong_format_says_which_one_it_looks_like(write, annotated, said, given_):
+    path = write("x.jsonl", *SAMPLES[given_])
+    if said == given_:
+        assert list(read_matched(path, annotated, said).by_id) == ["a"]
+    else:
+        with pytest.raises(DataError, match=f"not in the format {said}: it looks like the format {given_}"):
+            read_matched(path, annotated, said)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.json", b"hello", "begins neither with"),
+        ("x.jsonl", b'{"a.mp4>>>q>>>[0, 4]": {"timestamps": [[0, NaN]]}}', "line 1: NaN"),
+        ("x.json", b'{"a.mp4>>>q>>>[0, 4]": {"answers": "1"}, "b', "line 1: .*ends"),
+        ("x.json", b'{"a.mp4>>>q>>>[0, 4]": {"answers": "1 \xe9"}}', "0xe9 is not UTF-8"),
+        ("x.json", b'{"a.mp4>>>q>>>[0, 4]": {"answers": 4}}', "line 1: `answers` is 4"),
+        ("x.json", b'{"a.mp4>>>q>>>[0, 4]": {"duration": 4}}', "neither `timestamps` nor `answers`"),
+        ("x.json", b'{"a.mp4>>>q>>>[0, 4]": {"timestamps": [[0, true]]}}', "timestamps.0.1"),
+        ("x.json", b'{"a.mp4>>>q>>>[0, 4]": {"timestamps": [[0, NaN]]}}', "NaN"),
+        ("x.json", b'{"a.mp4>>>q>>>[0, 4]": {"timestamps": [0, 1]}}', "timestamps.0"),
+        ("x.json", b'{"a.mp4>>>q>>>[0, 4]": {"answers": ""},\n "b.mp4>>>q": {"answers": ""}}', "line 2: the key"),
+        ("x.json", b'{"a.mp4>>>q>>>[0, 4]": "",\n "b.mp4>>>q>>>[0, 4]": null}', "line 2: the answer is not a text"),
+        ("x.json", b'{"a.mp4>>>q>>>[0, 4]": {"answers": ""},\n "b.mp4>>>q>>>[0, 4]": null}', "line 2: "),
+        ("x.jsonl", b'{"qid": 1, "pred_relevant_windows": [[0, 4, 1], [0, 4]]}', "some of its windows have a score"),
+        ("x.jsonl", b'{"qid": 1, "pred_relevant_windows": [[0]]}', "pred_relevant_windows.0"),
+        ("x.jsonl", b'{"qid": 1}', "neither `pred_relevant_windows`"),
+        ("x.jsonl", b'{"qid": 1.5, "pred_relevant_windows": []}', "qid"),
+        ("x.jsonl", b'{"qid": 1, "pred_relevant_windows": []}\n[1]', "line 2: "),
+        ("x.json", b'[{"query_id": 1, "answer": "0 - 4"}]', "answer"),
+        ("x.json", b'[{"query_id": 1, "answer": [[0, 4]]}, {"query_id": 2}]', "`answer` is missing"),
+        ("x.jsonl", b'{"foo": 1}', 'it has no "id"'),
+        ("x.jsonl", b'{"id": "a", "answer": 4}', '"answer" is a int'),
+    ],
+)  # fmt: skip
+def test_a_broken_file_is_refused_in_one_sentence(tmp_path, annotated, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message) as refused:
+        read_matched(tmp_path / name, annotated)
+    assert name in str(refused.value)
+
+
+def test_annotations_that_cannot_be_used(write, tmp_path):
+    withheld = {key: value for key, value in QVH.items() if key != "relevant_windows"}
+    for name, rows, message in (
+        (
+            "t.jsonl",
+            [QVH, withheld],
+            "line 2: it has no `relevant_windows`: the annotations of this split are withheld",
+        ),
+        ("t.jsonl", [QVH, QVH], "line 2: `qvhighlights/x_0.0_10.0/7` is there already"),
+        ("t.jsonl", [QVH | {"relevant_clip_ids": [0, 5]}], "clip 5 is not in a video of 5 clips"),
+        ("t.jsonl", [QVH | {"relevant_clip_ids": [0]}], "1 `relevant_clip_ids` and 2 `saliency_scores`"),
+        ("t.jsonl", [QVH | {"saliency_scores": [[1], [1, 2]]}], "different numbers of annotators"),
+        ("t.jsonl", [QVH | {"relevant_windows": [[4, 0]]}], "a span ends at 0 s, before it starts at 4 s"),
+        ("t.jsonl", [QVH | {"relevant_windows": []}], "relevant_windows"),
+        ("t.jsonl", [VUE | {"gt": [[0, "4"]]}], "gt.0.1"),
+        ("t.jsonl", [VUE, VUE], "`vue-tr/x/3` is there already"),
+        ("t.jsonl", ["text"], "not a JSON object"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read_ground_truth(write(name, *rows))
+    with pytest.raises(DataError, match="No such file"):
+        read_ground_truth(tmp_path / "nowhere.jsonl")
+
+
+def test_an_empty_file_holds_no_predictions(tmp_path, annotated):
+    (tmp_path / "x.jsonl").write_text("")
+    with pytest.raises(DataError, match="0 predictions: none of them is about an annotated query"):
+        score_as("timelens", annotated, read_matched(tmp_path / "x.jsonl", annotated))
+
+
+def test_an_original_file_and_its_manifest_give_the_same_scores(write, tmp_path):
+    truth = read_ground_truth(write("gt.json", [VUE, VUE | {"query_id": 4, "query": "a cat"}], lines=False))
+    write_manifest(tmp_path / "manifest.jsonl", truth.examples)
+    manifest = read_ground_truth(tmp_path / "manifest.jsonl")
+    assert manifest.examples == truth.examples
+    path = write("r.json", [{"query_id": 3, "answer": [[0, 5]]}, {"query_id": 4, "answer": [[6, 7]]}], lines=False)
+    overall = [score_as("vue-tr", found, read_matched(path, found)).scores["overall"] for found in (truth, manifest)]
+    assert overall[0] == overall[1]
+
+
+# Whatever is written into these files, it is a score or one sentence
+
+TRUTH = GroundTruth(
+    examples=tuple(
+        Example(id=id_, video="a.mp4", query="q", spans=(Span(0.0, 4.0), Span(6.0, 9.0)), duration=10.0)
+        for id_ in ("a", "x/1", "x/2")
+    )
+)
+
+KEY = "a.mp4>>>q>>>[0, 4]"
+VALUES = [
+    "null", "true", "0", "1", "2", "-1", "1.5", "1e308", "1e999", "NaN", "-Infinity", "9" * 25, "9" * 5000, "0.1e-400",
+    '"a"', '"1"', '""', '"x/1"', '"\\ud800"', '"\ud800"', '"é"', '"a', "[" * 3000 + "]" * 3000, "[", "]", "{", "}", ",",
+    '"1 - 4"', '"[[1, 2]]"', '"<answer>1 to 2</answer>"', f'"{"9" * 400} - 5"', '"0:01 - 0:02"', '"[[0, 1e308]]"',
+    "[]", "[[]]", "[0, 4]", "[[0, 4]]", "[[4, 0]]", "[[0, 4, 1]]", "[[0, 4], [1, 2, 3]]", '[["0", "4"]]', "[[0, null]]",
+    "[[-1e308, 1e308]]", "[[0, 0]]", "[[6, 9], [0, 4], [0, 4]]", "[[[0, 4]]]", "[0.5, 1, 2]", '{"a": [1]}', "{}",
+    '{"timestamps": [[0, 4]]}', '{"answers": "1 - 4"}', '{"timestamps": [], "answers": null}', '{"timestamps": 4}',
+    f'{{"{KEY}": "1 - 4"}}', f'{{"{KEY}": {{"answers": ""}}}}', '{">>>>>>": 1}', '{"a": 1, "a": 2}',
+]  # fmt: skip
+ROWS = [
+    '{"id": %s, "answer": %s}', '{"id": %s, "spans": %s}', '{"id": "a", "answer": %s, "spans": %s}',
+    '{"qid": %s, "pred_relevant_windows": %s}', '{"qid": 1, "pred_relevant_windows": %s, "pred_saliency_scores": %s}',
+    '{"query_id": %s, "answer": %s}', '{"query_id": 1, "answer": %s}%s', '[{"query_id": 2, "answer": %s}, %s]',
+    f'{{"{KEY}": {{"timestamps": %s, "answers": %s}}}}', f'{{"{KEY}": %s, "b.mp4>>>q>>>[0, 4]": %s}}',
+    '{"a.mp4>>>q>>>q>>>%s": %s}', '{"x>>>y": %s, "z": %s}', '{"doc_id": %s, "timelens_mIOU": %s}', "%s%s", "[%s, %s]",
+    '{"id": %s,\n"answer": %s}', '{"qid": %s, "vid": %s}', "\ufeff%s\n%s",
+]  # fmt: skip
+value = st.sampled_from(VALUES)
+row = st.builds(lambda form, one, other: form % (one, other), st.sampled_from(ROWS), value, value)
+
+
+def damaged(text: str, at: int, length: int, put: str) -> str:
+    return text[:at] + put + text[at + length :]
+
+
+line = row | st.text(max_size=20) | st.builds(damaged, row, st.integers(0, 40), st.integers(0, 3), st.text(max_size=2))
+
+
+@settings(max_examples=2_000, deadline=None, database=None)
+@given(st.lists(line, min_size=5, max_size=6), st.sampled_from([None, None, *FORMATS]), st.sampled_from([*SCORERS]))
+def test_a_malformed_line_never_gives_a_traceback(tmp_path_factory, lines, format, scorer):
+    """Ten thousand of them, each as a file of its own, then all as one."""
+    folder = tmp_path_factory.getbasetemp()
+    for number, text in enumerate([*lines, "\n".join(lines)]):
+        path = folder / ("x.json" if number % 2 else "x.jsonl")
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        try:
+            found = score_as(scorer, TRUTH, read_matched(path, TRUTH, format))
+        except DataError as error:
+            refusal = str(error)
+        else:
+            refusal = "x.json"
+            assert all(value == value for value in found.flat().values()), "no score is NaN"
+        assert "x.json" in refusal
+
+
+@settings(max_examples=1_000, deadline=None, database=None)
+@given(line, st.sampled_from([QVH, VUE]), st.sampled_from([*QVH, *VUE]), value, st.booleans())
+def test_malformed_annotations_never_give_a_traceback(tmp_path_factory, line, good, key, value, own):
+    path = tmp_path_factory.getbasetemp() / "t.jsonl"
+    text = json.dumps(good | {key: "?"}).replace('"?"', value) if own else line
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        truth = read_ground_truth(path)
+    except DataError as error:
+        refusal = str(error)
+    else:
+        refusal = "t.jsonl"
+        assert truth.examples
+    assert "t.jsonl" in refusal
