@@ -12,6 +12,18 @@ from video_opd.errors import ConfigurationError, writing
 
 def evaluate(arguments: argparse.Namespace, _: Overrides) -> int:
     """Answer a manifest's questions and score the answers."""
+    from video_opd.commands.lmms import evaluate_with_lmms_eval, refuse_lmms_flags
+
+    if arguments.scorer == "lmms-eval":
+        return evaluate_with_lmms_eval(arguments)
+    refuse_lmms_flags(arguments)
+    if arguments.manifest is None or arguments.videos is None:
+        lacking = "MANIFEST" if arguments.manifest is None else "--videos"
+        raise ConfigurationError(
+            f"`video-opd evaluate` has no {lacking}",
+            reason="there is nothing to ask the model",
+            remedy="give MANIFEST and --videos DIR, or `--with lmms-eval` and its --tasks",
+        )
     from contextlib import closing
 
     from video_opd.data.manifest import read_manifest
@@ -42,7 +54,7 @@ def evaluate(arguments: argparse.Namespace, _: Overrides) -> int:
             examples,
             source,
             max_new_tokens=defaults.answers.max_new_tokens,
-            batch_size=arguments.batch_size,
+            batch_size=arguments.batch_size or 8,
             title=arguments.model,
             console=Console(stderr=True),
         )
