@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LMMS_FLAGS = ("tasks", "include_path", "lmms_python", "lmms_model", "model_args", "limit", "timeout")
 """What is said to lmms-eval only."""
 
+REPORT = "report.json"
+
 _BAR = re.compile(r"(?P<stage>[^:]+):\s+\d+%\|.*\| (?P<done>\d+)/(?P<total>\d+) \[")
 
 
@@ -71,7 +73,7 @@ def evaluate_with_lmms_eval(arguments: argparse.Namespace) -> int:
         run(command, log, timeout_s=arguments.timeout, on_line=progress.show)
     written = [path for path in result_files(out) if path not in before]
     if not written:
-        raise failure("lmms-eval wrote no results", log, "correct what the error names")
+        raise failure("lmms-eval wrote no results", log)
     report = read_report(written[-1], job, command) | {"seconds": round(time.monotonic() - began, 1)}
     return _tell(arguments, report)
 
@@ -157,7 +159,7 @@ def _model_args(text: str | None) -> dict[str, str]:
 
 
 def _prepare(out: Path) -> None:
-    """The folder, certain to be ours."""
+    """The folder, certain to be ours and without the report of an earlier run."""
     with writing(out):
         if out.is_dir() and any(out.iterdir()) and not (out / "command.json").is_file():
             raise ConfigurationError(
@@ -166,6 +168,7 @@ def _prepare(out: Path) -> None:
                 remedy="give an empty folder or a new one",
             )
         out.mkdir(parents=True, exist_ok=True)
+        (out / REPORT).unlink(missing_ok=True)
 
 
 def _newest_report(out: Path, job: Job, command: list[str]) -> dict[str, Any]:
@@ -183,7 +186,7 @@ def _newest_report(out: Path, job: Job, command: list[str]) -> dict[str, Any]:
 
 def _tell(arguments: argparse.Namespace, report: dict[str, Any]) -> int:
     report = {"model": arguments.model, **report}
-    file = arguments.out / "report.json"
+    file = arguments.out / REPORT
     with writing(file):
         file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if arguments.json:

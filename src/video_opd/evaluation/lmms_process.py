@@ -159,9 +159,11 @@ def run(command: Sequence[str], log: Path, *, timeout_s: float | None, on_line: 
     if timed_out.is_set():
         raise failure(f"lmms-eval took longer than {timeout_s:g} s and was ended", log, "raise --timeout")
     if status < 0:
-        name = signal.Signals(-status).name
-        remedy = "if the machine ran out of memory, lower --batch-size or the frames" if name == "SIGKILL" else ""
-        raise failure(f"lmms-eval was ended by {name}", log, remedy)
+        raise failure(
+            f"lmms-eval was ended by {signal.Signals(-status).name}",
+            log,
+            "if the machine ran out of memory, lower --batch-size or the frames",
+        )
     if status > 0:
         raise failure(f"lmms-eval ended with exit status {status}", log)
 
@@ -195,10 +197,10 @@ def _end(process: subprocess.Popen[str]) -> None:
             continue
 
 
-def failure(cause: str, log: Path, remedy: str = "") -> EngineError:
+def failure(cause: str, log: Path, remedy: str = "correct what it names") -> EngineError:
     """lmms-eval's failure in one sentence, with the last error in its log as the reason."""
     reason = last_error(log.read_text(encoding="utf-8", errors="replace")) or "it printed nothing"
-    return EngineError(cause, reason=reason, remedy=f"{remedy + '; ' if remedy else ''}{log} has all that it printed")
+    return EngineError(cause, reason=reason, remedy=f"{remedy}; all that it printed is in {log}")
 
 
 def last_error(text: str) -> str:
