@@ -55,6 +55,9 @@ if told == "error":  # the real one's way: a traceback, an error in colours, exi
           "during evaluation: Tasks not found: x. Try `lmms-eval --tasks list` to. "
           "Please set `--verbosity=DEBUG` to get more.\\x1b[0m")
     raise SystemExit
+if told == "no hub":
+    print("ERROR | cli - Error during evaluation: RetryError[<Future at 0x1 raised LocalEntryNotFoundError>].")
+    raise SystemExit
 if told == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 if told in ("sleep", "stubborn"):
@@ -371,6 +374,7 @@ def test_the_log_has_everything_but_the_token(evaluate, tmp_path, monkeypatch):
     [
         ("status", r"ended with exit status 1: ImportError: no decord\. Correct .* is in .*/log\.txt\.$"),
         ("error", r"wrote no results: Tasks not found: x\. Correct"),
+        ("no hub", r"LocalEntryNotFoundError>\]\. Run it once where there is a network"),
         ("no results", r"wrote no results: sys\.path"),
         ("killed", r"ended by SIGKILL: .*ran out of memory"),
         ("truncated", r"_results\.json is not a file of results: it is cut off"),

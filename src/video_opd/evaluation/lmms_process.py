@@ -49,6 +49,8 @@ _ERROR = re.compile(r"(?:^|\s)([\w.]*(?:Error|Exception|Interrupt)\b.*|error: .*
 _ADVICE = re.compile(r"\s*(Please set `--verbosity=DEBUG`.*|Try `lmms-eval --tasks.*)$")
 """Not for somebody who did not write the command."""
 
+_NO_HUB = re.compile(r"LocalEntryNotFound|OfflineMode|Connect\w*Error|Max retries")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
@@ -200,6 +202,8 @@ def _end(process: subprocess.Popen[str]) -> None:
 def failure(cause: str, log: Path, remedy: str = "correct what it names") -> EngineError:
     """lmms-eval's failure in one sentence, with the last error in its log as the reason."""
     reason = last_error(log.read_text(encoding="utf-8", errors="replace")) or "it printed nothing"
+    if _NO_HUB.search(reason):
+        remedy = "run it once where there is a network, since its tasks' data come from the Hugging Face hub (HF_HOME)"
     return EngineError(cause, reason=reason, remedy=f"{remedy}; all that it printed is in {log}")
 
 
