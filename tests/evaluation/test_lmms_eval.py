@@ -473,7 +473,7 @@ def running(pid: int) -> bool:
 def test_it_is_ended_when_we_are(environment, number, status, told, tmp_path):
     command = [sys.executable, "-m", "video_opd.cli", "evaluate", "tiny-student", "--with", "lmms-eval", "--tasks", "a"]
     command += ["--out", str(tmp_path / "out"), "--lmms-python", environment]
-    process = subprocess.Popen(command, env={**os.environ, "FAKE_LMMS": told}, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env={**os.environ, "FAKE_LMMS": "sleep"}, stderr=subprocess.PIPE, text=True)
     file = tmp_path / "out" / "lmms-eval.pid"
     try:
         for _ in range(600):
@@ -493,7 +493,9 @@ def test_it_is_ended_when_we_are(environment, number, status, told, tmp_path):
 
 def test_one_that_does_not_listen_is_ended_all_the_same(refused, tmp_path, monkeypatch):
     monkeypatch.setattr("video_opd.evaluation.lmms_process._GRACE_S", 0.5)
+    began = time.monotonic()
     assert "was ended" in refused("--tasks", "a", "--timeout", 1, told="stubborn")
+    assert time.monotonic() - began < 60, "it was waited for"
     assert not running(int((tmp_path / "out" / "lmms-eval.pid").read_text()))
 
 

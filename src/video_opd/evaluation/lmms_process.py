@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -192,11 +193,10 @@ def _end(process: subprocess.Popen[str]) -> None:
     for number, patience_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, None)):
         if process.poll() is not None:
             return
-        os.killpg(process.pid, number)
-        try:
+        # Not there any more: it ended by itself this very moment. Expired: the next signal is for that.
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, number)
             process.wait(patience_s)
-        except subprocess.TimeoutExpired:
-            continue
 
 
 def failure(cause: str, log: Path, remedy: str = "correct what it names") -> EngineError:
