@@ -7,12 +7,7 @@ import importlib.util
 import json
 import os
 import re
-import signal
 import subprocess
-import sys
-import time
-import venv
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +20,7 @@ from video_opd.data.manifest import read_manifest
 from video_opd.data.video_sampling import fit_size
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.evaluation.lmms_eval import class_for, frames_for
-from video_opd.evaluation.lmms_process import PYTHON_VARIABLE, last_error
+from video_opd.evaluation.lmms_process import PYTHON_VARIABLE
 from video_opd.evaluation.lmms_results import read_samples
 from video_opd.grounding.span import best_iou
 from video_opd.policy.location import resolve_model
@@ -35,132 +30,6 @@ from video_opd.vocabulary import Span
 SENTENCE = re.compile(r"video-opd: \S.*: \S.*\. [A-Z`(].*[^.]\.")
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
-FAKE = """
-import argparse, json, os, pathlib, signal, sys, time
-
-parser = argparse.ArgumentParser(prog="__main__.py")
-for name in ("model", "model_args", "tasks", "batch_size", "output_path", "include_path", "limit", "gen_kwargs"):
-    parser.add_argument("--" + name)
-parser.add_argument("--log_samples", action="store_true")
-asked = parser.parse_args()
-told = os.environ.get("FAKE_LMMS", "")
-print("Evaluation tracker args: {'token': '%s'}" % os.environ.get("HF_TOKEN"), file=sys.stderr)
-print("\\x1b[32mModel Responding:  50%|##  | 1/2 [00:00<00:00]\\rModel Responding: 100%|####| 2/2 [00:00<00:00]")
-print("sys.path:", json.dumps(sys.path))
-if told == "status":
-    print("Traceback (most recent call last):\\n  File x, line 1\\nImportError: no decord\\n  warnings.warn(old)")
-    raise SystemExit(1)
-if told == "error":  # the real one's way: a traceback, an error in colours, exit status 0
-    print("ValueError: Tasks not found: x.\\n\\x1b[31mERROR\\x1b[0m | \\x1b[36mcli\\x1b[0m - \\x1b[31mError "
-          "during evaluation: Tasks not found: x. Try `lmms-eval --tasks list` to. "
-          "Please set `--verbosity=DEBUG` to get more.\\x1b[0m")
-    raise SystemExit
-if told == "no hub":
-    print("ERROR | cli - Error during evaluation: RetryError[<Future at 0x1 raised LocalEntryNotFoundError>].")
-    raise SystemExit
-if told == "killed":
-    os.kill(os.getpid(), signal.SIGKILL)
-if told in ("sleep", "stubborn"):
-    if told == "stubborn":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    pathlib.Path(asked.output_path + ".pid").write_text(str(os.getpid()))
-    time.sleep(120)
-folder = pathlib.Path(asked.output_path, "models__x")
-folder.mkdir(parents=True, exist_ok=True)
-stem = "20260101_%015d_" % time.time_ns()
-results, counts = {}, {}
-for task in asked.tasks.split(","):
-    results[task] = {
-        "alias": task, "miou,none": 0.25, "miou_stderr,none": 0.125, "miou_stderr_clt,none": 0.1,
-        "miou_stderr_clustered,none": "N/A", "exact_match,flexible": 1, "exact_match_stderr,flexible": "N/A",
-        "judged,none": None, "judged_stderr,none": "N/A", "samples": 2,
-    }
-    counts[task] = {"original": 9, "effective": 2}
-    rows = [{"doc_id": i, "target": "1.0 - 2.0", "filtered_resps": text, "input": "When?", "miou": float("nan")}
-            for i, text in enumerate(["The event happens in 1.0 - 2.0 seconds.", [" "]])]
-    text = "".join(json.dumps(row) + "\\n" for row in rows)
-    if told == "short samples":
-        text = text.splitlines(keepends=True)[0]
-    if told == "cut samples":
-        text = text[:-20]
-    if told != "no samples":
-        (folder / (stem + "samples_" + task + ".jsonl")).write_text(text)
-if told == "nan":
-    results[task]["miou,none"] = float("nan")
-if told == "nested nan":
-    results[task]["miou,none"] = {"short": float("inf")}
-results["a group"] = {"alias": "a group", " ": " "}
-if told == "no scores":
-    results = {"a group": results["a group"]}
-written = {
-    "results": results, "configs": {task: {"threshold": float("inf")}}, "versions": {task: 1}, "n-samples": counts,
-    "config": {"model": asked.model, "model_args": asked.model_args}, "lmms_eval_version": "unknown@unknown",
-}
-text = json.dumps(written, indent=2)
-if told == "list":
-    text = "[1]"
-if told == "truncated":
-    text = text[: len(text) // 2]
-if told == "other command":
-    text = text.replace('"qwen3_vl"', '"qwen2_5_vl"')
-if told != "no results":
-    (folder / (stem + "results.json")).write_text(text)
-"""
-
-
-def make_environment(folder: Path, source: str | None) -> str:
-    """A virtual environment, without pip, with `source` as its lmms_eval; its Python."""
-    venv.create(folder, with_pip=False, symlinks=True)
-    packages = next(folder.glob("lib/python*/site-packages"))
-    if source is not None:
-        package = packages / "lmms_eval"
-        package.mkdir()
-        (package / "__init__.py").touch()
-        (package / "__main__.py").write_text(source)
-        (packages / "torch.py").write_text("class cuda:\n    def is_available(): return False\n")
-        (packages / "lmms_eval-0.7.3.dist-info").mkdir()
-        (packages / "lmms_eval-0.7.3.dist-info" / "METADATA").write_text(
-            "Metadata-Version: 2.1\nName: lmms_eval\nVersion: 0.7.3\n"
-        )
-    return str(folder / "bin" / "python")
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory) -> str:
-    return make_environment(tmp_path_factory.mktemp("lmms") / "env", FAKE)
-
-
-@pytest.fixture
-def evaluate(environment, tmp_path, capsys, monkeypatch) -> Callable[..., tuple[int, str, list[str]]]:
-    """Exit status, stdout and lines of stderr of `evaluate tiny-student --with lmms-eval …`, told how to fail."""
-    monkeypatch.delenv(PYTHON_VARIABLE, raising=False)
-
-    def run(*words: object, told: str = "", python: str | None = environment) -> tuple[int, str, list[str]]:
-        monkeypatch.setenv("FAKE_LMMS", told)
-        capsys.readouterr()
-        given = ["--lmms-python", python] if python else []
-        command = ["evaluate", "tiny-student", "--with", "lmms-eval", "--out", tmp_path / "out", *given, *words]
-        status = main([str(word) for word in command])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err.splitlines()
-
-    return run
-
-
-@pytest.fixture
-def refused(evaluate) -> Callable[..., str]:
-    """The sentence of an evaluation that must fail."""
-
-    def run(*words: object, **how: Any) -> str:
-        status, out, err = evaluate(*words, **how)
-        assert (status, out) == (2, ""), err
-        assert SENTENCE.fullmatch(err[-1]), err[-1]
-        assert not re.search(r":\.|\.\.( |$)", err[-1]), err[-1]
-        return err[-1]
-
-    return run
-
-
 # The command
 
 
@@ -169,12 +38,12 @@ def options(command: list[str]) -> dict[str, str]:
     return {word: value for word, value in pairwise(command) if word.startswith("--")}
 
 
-def test_the_command_says_what_the_model_was_trained_to_see(evaluate, environment, tmp_path):
+def test_the_command_says_what_the_model_was_trained_to_see(lmms_evaluate, lmms_python, tmp_path):
     (tmp_path / "tasks").mkdir()
     words = ("--tasks", "a, b", "--include-path", tmp_path / "tasks", "--limit", 3, "--max-new-tokens", 40)
-    assert evaluate(*words, "--batch-size", 2)[0] == 0
+    assert lmms_evaluate(*words, "--batch-size", 2)[0] == 0
     command = json.loads((tmp_path / "out" / "command.json").read_text())["command"]
-    assert command[:5] == [environment, "-I", "-u", "-m", "lmms_eval"]
+    assert command[:5] == [lmms_python, "-I", "-u", "-m", "lmms_eval"]
     assert "--log_samples" in command
     said = options(command)
     args = dict(word.split("=", 1) for word in said.pop("--model_args").split(","))
@@ -189,9 +58,9 @@ def test_the_command_says_what_the_model_was_trained_to_see(evaluate, environmen
     }  # fmt: skip
 
 
-def test_what_is_said_by_hand_goes_before_what_is_known(evaluate, tmp_path):
+def test_what_is_said_by_hand_goes_before_what_is_known(lmms_evaluate, tmp_path):
     words = ("--model-args", 'fps=1,system_prompt=Look, then answer,attn_implementation="eager"', "--device", "cuda:1")
-    assert evaluate("--tasks", "a", "--fps", "4", "--max-tokens", "9", *words)[0] == 0
+    assert lmms_evaluate("--tasks", "a", "--fps", "4", "--max-tokens", "9", *words)[0] == 0
     args = json.loads((tmp_path / "out" / "command.json").read_text())["model_args"]
     assert args["fps"] == "1"
     assert args["system_prompt"] == "Look, then answer"
@@ -200,24 +69,24 @@ def test_what_is_said_by_hand_goes_before_what_is_known(evaluate, tmp_path):
     assert "max_pixels" not in args
 
 
-def test_the_script_does_the_same_by_hand_and_its_results_are_read(evaluate, environment, tmp_path):
+def test_the_script_does_the_same_by_hand_and_its_results_are_read(lmms_evaluate, lmms_python, tmp_path):
     out = tmp_path / "out"
-    status, printed, _ = evaluate("--tasks", "a", "--write-only", "--device", "cpu", "--lmms-python", environment)
+    status, printed, _ = lmms_evaluate("--tasks", "a", "--write-only", "--device", "cpu", "--lmms-python", lmms_python)
     assert status == 0
-    assert printed.startswith(f"{environment} -I -u -m lmms_eval --model qwen3_vl ")
+    assert printed.startswith(f"{lmms_python} -I -u -m lmms_eval --model qwen3_vl ")
     assert not list(out.glob("lmms-eval"))
-    status, _, err = evaluate("--read-only")
+    status, _, err = lmms_evaluate("--read-only")
     assert status == 2
     assert "has no *_results.json" in err[-1]
 
     assert subprocess.run([str(out / "command.sh")], cwd="/", stdout=subprocess.DEVNULL, timeout=60).returncode == 0
-    status, printed, _ = evaluate("--read-only", "--json", python=None)
+    status, printed, _ = lmms_evaluate("--read-only", "--json", python=None)
     assert status == 0
     assert json.loads(printed)["scores"]["a"]["miou"] == {"value": 0.25, "stderr": 0.125}
 
 
-def test_a_command_is_written_where_there_is_no_environment(evaluate, tmp_path):
-    status, printed, _ = evaluate("--tasks", "a", "--write-only", "--json", python=None)
+def test_a_command_is_written_where_there_is_no_environment(lmms_evaluate, tmp_path):
+    status, printed, _ = lmms_evaluate("--tasks", "a", "--write-only", "--json", python=None)
     assert status == 0
     written = json.loads(printed)
     assert written == json.loads((tmp_path / "out" / "command.json").read_text())
@@ -303,8 +172,8 @@ def test_a_model_of_no_known_class_is_refused(tmp_path):
 # Results
 
 
-def test_results_are_read_as_they_are(evaluate, tmp_path):
-    status, printed, err = evaluate("--tasks", "a,b", "--json")
+def test_results_are_read_as_they_are(lmms_evaluate, tmp_path):
+    status, printed, err = lmms_evaluate("--tasks", "a,b", "--json")
     assert status == 0
     report = json.loads(printed)
     assert report == json.loads((tmp_path / "out" / "report.json").read_text())
@@ -326,192 +195,44 @@ def test_results_are_read_as_they_are(evaluate, tmp_path):
     assert [line for line in err if "lmms-eval 0.7.3: a, b; log: " in line]
 
 
-def test_a_table_without_json(evaluate, tmp_path):
-    status, printed, _ = evaluate("--tasks", "a")
+def test_a_table_without_json(lmms_evaluate, tmp_path):
+    status, printed, _ = lmms_evaluate("--tasks", "a")
     assert status == 0
     assert printed.endswith(f"report: {tmp_path / 'out' / 'report.json'}\n")
     assert "0.125" in printed
     assert "judged" in printed
 
 
-def test_only_the_results_of_this_run_count(evaluate, refused, tmp_path):
-    assert evaluate("--tasks", "a")[0] == 0
+def test_only_the_results_of_this_run_count(lmms_evaluate, lmms_refused, tmp_path):
+    assert lmms_evaluate("--tasks", "a")[0] == 0
     assert (tmp_path / "out" / "report.json").exists()
-    assert "wrote no results" in refused("--tasks", "a", told="no results")
+    assert "wrote no results" in lmms_refused("--tasks", "a", told="no results")
     assert not (tmp_path / "out" / "report.json").exists()
-    assert evaluate("--read-only")[0] == 0, "the earlier ones are still there"
+    assert lmms_evaluate("--read-only")[0] == 0, "the earlier ones are still there"
 
 
-def test_results_of_another_command_are_not_taken_for_this_one(evaluate, refused):
-    assert evaluate("--tasks", "a")[0] == 0
-    assert evaluate("--tasks", "a", "--write-only", "--fps", "1")[0] == 0
-    assert "is of another command" in refused("--read-only")
+def test_results_of_another_command_are_not_taken_for_this_one(lmms_evaluate, lmms_refused):
+    assert lmms_evaluate("--tasks", "a")[0] == 0
+    assert lmms_evaluate("--tasks", "a", "--write-only", "--fps", "1")[0] == 0
+    assert "is of another command" in lmms_refused("--read-only")
 
 
-def test_without_samples_the_scores_remain(evaluate):
-    status, printed, _ = evaluate("--tasks", "a", "--json", told="no samples")
+def test_without_samples_the_scores_remain(lmms_evaluate):
+    status, printed, _ = lmms_evaluate("--tasks", "a", "--json", told="no samples")
     assert status == 0
     assert json.loads(printed)["samples"]["a"] == {"file": None, "num": 2, "num_empty": None}
 
 
-def test_the_log_has_everything_but_the_token(evaluate, tmp_path, monkeypatch):
+def test_the_log_has_everything_but_the_token(lmms_evaluate, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "of the other Python"))
-    assert evaluate("--tasks", "a")[0] == 0
+    assert lmms_evaluate("--tasks", "a")[0] == 0
     log = (tmp_path / "out" / "log.txt").read_text()
     assert "Evaluation tracker args: {'token': '[HF_TOKEN]'}" in log
     assert "Model Responding: 100%" in log
     assert "of the other Python" not in log
     for path in (tmp_path / "out").rglob("*"):
         assert path.is_dir() or "hf_secret" not in path.read_text(), path
-
-
-# What goes wrong
-
-
-@pytest.mark.parametrize(
-    ("told", "message"),
-    [
-        ("status", r"ended with exit status 1: ImportError: no decord\. Correct .* is in .*/log\.txt\.$"),
-        ("error", r"wrote no results: Tasks not found: x\. Correct"),
-        ("no hub", r"LocalEntryNotFoundError>\]\. Run it once where there is a network"),
-        ("no results", r"wrote no results: sys\.path"),
-        ("killed", r"ended by SIGKILL: .*ran out of memory"),
-        ("truncated", r"_results\.json is not a file of results: it is cut off"),
-        ("list", r"is not a file of results: it holds a list"),
-        ("no scores", r"has no scores"),
-        ("nan", r"metric miou of task a is nan"),
-        ("nested nan", r"metric miou of task a is \{'short': inf\}"),
-        ("other command", r"is of another command"),
-        ("short samples", r"has 1 of 2 samples"),
-        ("cut samples", r"_samples_a\.jsonl, line 2: it is not a sample"),
-    ],
-)
-def test_a_failure_of_lmms_eval_is_one_sentence(refused, told, message, tmp_path):
-    sentence = refused("--tasks", "a", told=told)
-    assert re.search(message, sentence), sentence
-    assert not (tmp_path / "out" / "report.json").exists()
-
-
-def test_an_environment_that_is_none(refused, evaluate, environment, tmp_path, monkeypatch):
-    commands = "`python3.11 -m venv lmms-env` and `lmms-env/bin/pip install lmms-eval==0.7.3 decord`"
-    bare = make_environment(tmp_path / "bare", None)
-    other = tmp_path / "other"
-    other.write_text("#!/bin/sh\necho 'SyntaxError: no Python at all' >&2; exit 3\n")
-    other.chmod(0o755)
-    for python, message in (
-        (None, "none is named"),
-        (str(tmp_path / "nowhere"), "there is no program of that name"),
-        (bare, "lmms_eval is not installed in its environment"),
-        (str(other), "SyntaxError: no Python at all"),
-    ):
-        sentence = refused("--tasks", "a", python=python)
-        assert message in sentence
-        assert commands in sentence
-    assert not (tmp_path / "out").exists()
-    monkeypatch.setenv(PYTHON_VARIABLE, environment)
-    assert evaluate("--tasks", "a", python=None)[0] == 0
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("", "has no --tasks"),
-        ("--tasks a --include-path nowhere", "--include-path nowhere: there is no such folder"),
-        ("--tasks a --model-args fps", "'fps' is not key=value"),
-        ("--tasks a --model-args pretrained=x", "MODEL says which weights are loaded"),
-        ("--tasks a --template tiny", "--template with lmms-eval"),
-        ("--tasks a --videos x", "--videos with lmms-eval"),
-        ("--tasks a --precision float32", "loads? every model in bfloat16|load every model"),
-        ("--tasks a --limit 0", "'0' is not a whole number of at least 1"),
-        ("--tasks a --write-only --read-only", "not allowed with"),
-        ("--tasks a --out {tmp}/a,b", "cannot be said to lmms-eval"),
-        ("--tasks a --out {tmp}/file", "cannot be written: File exists"),
-        ("--tasks a --out {tmp}/thesis", "holds something else"),
-        ("--read-only --out {tmp}/thesis", "command.json: No such file"),
-        ("--read-only --out {tmp}/other", "is not a command of"),
-    ],
-)
-def test_an_evaluation_that_makes_no_sense(refused, words, message, tmp_path):
-    (tmp_path / "file").touch()
-    for name, file in (("thesis", "chapter1.tex"), ("other", "command.json")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / file).write_text('{"command": []}')
-    assert re.search(message, refused(*words.replace("{tmp}", str(tmp_path)).split()))
-    assert (tmp_path / "thesis" / "chapter1.tex").read_text() == '{"command": []}'
-
-
-def test_a_manifest_is_for_our_own_evaluation(capsys, tmp_path):
-    for words, message in (
-        (["evaluate", "m"], "has no MANIFEST"),
-        (["evaluate", "m", "test.jsonl"], "has no --videos"),
-        (["evaluate", "m", "test.jsonl", "--videos", ".", "--tasks", "a"], "--tasks: it is meant for lmms-eval"),
-        (["evaluate", "m", "--read-only"], "--read-only: it is meant for lmms-eval"),
-        (["evaluate", "m", "test.jsonl", "--with", "lmms-eval", "--tasks", "a"], "MANIFEST with lmms-eval"),
-    ):
-        assert main([*words, "--out", str(tmp_path / "out")]) == 2
-        sentence = capsys.readouterr().err.strip()
-        assert message in sentence
-        assert SENTENCE.fullmatch(sentence), sentence
-
-
-def test_it_is_ended_when_its_time_is_up(refused, tmp_path):
-    assert "took longer than 4 s and was ended" in refused("--tasks", "a", "--timeout", 4, told="sleep")
-    assert not running(int((tmp_path / "out" / "lmms-eval.pid").read_text()))
-
-
-def running(pid: int) -> bool:
-    """Whether the process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
-@pytest.mark.parametrize(("number", "status", "told"), [(signal.SIGINT, 130, "sleep"), (signal.SIGTERM, 143, "sleep")])
-def test_it_is_ended_when_we_are(environment, number, status, told, tmp_path):
-    command = [sys.executable, "-m", "video_opd.cli", "evaluate", "tiny-student", "--with", "lmms-eval", "--tasks", "a"]
-    command += ["--out", str(tmp_path / "out"), "--lmms-python", environment]
-    process = subprocess.Popen(command, env={**os.environ, "FAKE_LMMS": "sleep"}, stderr=subprocess.PIPE, text=True)
-    file = tmp_path / "out" / "lmms-eval.pid"
-    try:
-        for _ in range(600):
-            if file.exists() and file.read_text():
-                break
-            time.sleep(0.05)
-        child = int(file.read_text())
-        assert running(child)
-        process.send_signal(number)
-        _, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
-    assert process.returncode == status
-    assert not running(child)
-    assert "Traceback" not in err
-
-
-def test_one_that_does_not_listen_is_ended_all_the_same(refused, tmp_path, monkeypatch):
-    monkeypatch.setattr("video_opd.evaluation.lmms_process._GRACE_S", 0.5)
-    began = time.monotonic()
-    assert "was ended" in refused("--tasks", "a", "--timeout", 4, told="stubborn")
-    assert time.monotonic() - began < 60, "it was waited for"
-    assert not running(int((tmp_path / "out" / "lmms-eval.pid").read_text()))
-
-
-@pytest.mark.parametrize(
-    ("log", "error"),
-    [
-        ("", ""),
-        ("all is well\n\n", "all is well"),
-        ("a\nValueError: x\n  at y\ndone", "ValueError: x"),
-        ("KeyError: old\ntorch.OutOfMemoryError: CUDA out of memory\n", "torch.OutOfMemoryError: CUDA out of memory"),
-        ("\x1b[31mprog: error: unrecognized arguments: --x\x1b[0m", "error: unrecognized arguments: --x"),
-        ("x" * 1000, "…"),
-    ],
-)
-def test_the_last_error_of_a_log(log, error):
-    assert last_error(log) == error
 
 
 # The task of the benchmark, and the real lmms-eval
