@@ -1,12 +1,10 @@
-"""`evaluate --with lmms-eval`, against a small environment that stands where the real one would: a virtual environment
-whose `lmms_eval` writes files of the real one's shape (0.7.3), values made up, and fails in the ways it was told to."""
+"""`evaluate --with lmms-eval`: its command, frames and results, against a stand-in; and the real one, where it is."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import os
-import re
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +25,6 @@ from video_opd.policy.location import resolve_model
 from video_opd.recipe import VideoSettings
 from video_opd.vocabulary import Span
 
-SENTENCE = re.compile(r"video-opd: \S.*: \S.*\. [A-Z`(].*[^.]\.")
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 # The command
