@@ -57,6 +57,11 @@ def refused(capsys) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
+def sentence() -> re.Pattern[str]:
+    return SENTENCE
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     if not SHARED.exists():
         pytest.skip("the shared data folder is not here")

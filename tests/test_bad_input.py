@@ -18,7 +18,6 @@ import pytest
 import tomli_w
 from safetensors.torch import load_file, save_file
 
-from conftest import SENTENCE
 from video_opd.cli import main
 from video_opd.data.manifest import read_manifest
 from video_opd.data.video import write_video
@@ -310,7 +309,7 @@ def test_a_teacher_of_another_family_is_refused(refused, command, spoil, message
 
 
 @pytest.mark.parametrize("offline", ["1", "0"])
-def test_a_hub_name_without_a_network_ends_quickly(offline, clip, tmp_path):
+def test_a_hub_name_without_a_network_ends_quickly(offline, clip, tmp_path, sentence):
     """Nothing listens at the endpoint: a refused connection, and the hub's own offline mode."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -323,7 +322,7 @@ def test_a_hub_name_without_a_network_ends_quickly(offline, clip, tmp_path):
         timeout=30,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert SENTENCE.fullmatch(done.stderr.strip()), done.stderr
+    assert sentence.fullmatch(done.stderr.strip()), done.stderr
     assert "cannot be had from the Hugging Face hub" in done.stderr
 
 
@@ -511,13 +510,19 @@ def test_what_does_not_go_with_a_benchmark_is_told_before_a_model_is_loaded(
 
 def test_evaluate_wants_a_manifest_or_a_benchmark(refused, tmp_path):
     out = ("--out", tmp_path / "a.jsonl")
-    assert "without a manifest: there is nothing to ask about" in refused("evaluate", "tiny-student", *out)
-    assert "without a videos folder" in refused("evaluate", "tiny-student", "m.jsonl", *out)
+    assert "without MANIFEST: there is nothing to ask the model" in refused("evaluate", "tiny-student", *out)
+    assert "without --videos: there" in refused("evaluate", "tiny-student", "m.jsonl", *out)
     assert "with no --data" in refused("evaluate", "tiny-student", "--benchmark", "mvbench", *out)
     for option in ("--data .", "--before x", "--rule strict", "--score options", "--option-form text",
-                   "--kinds yes_no", "--subtitles", "--limit 3"):  # fmt: skip
+                   "--kinds yes_no", "--subtitles"):  # fmt: skip
         sentence = refused("evaluate", "tiny-student", "m.jsonl", "--videos", ".", *out, *option.split())
         assert f"{option.split()[0]} without --benchmark" in sentence
+    manifest = ("evaluate", "tiny-student", "m.jsonl", "--videos", ".", *out)
+    assert "--limit with a manifest" in refused(*manifest, "--limit", 3)
+    with_lmms_eval = ("evaluate", "tiny-student", "--with", "lmms-eval", "--tasks", "a", *out)
+    assert "--data without --benchmark" in refused(*with_lmms_eval, "--data", ".")
+    assert "--benchmark with lmms-eval" in refused(*with_lmms_eval, "--benchmark", "mvbench")
+    assert "unrecognized arguments: n.jsonl" in refused(*manifest, "n.jsonl")
 
 
 def test_a_benchmark_without_its_videos_is_told_before_a_model_is_loaded(refused, world, tmp_path, monkeypatch):

@@ -108,3 +108,11 @@ def test_manifests_are_arranged_and_measured_at_once(world, tmp_path):
 )
 def test_a_wrong_path_is_told_at_once(arguments):
     assert run(RUN, *arguments.split()) == (2, "", [])
+
+
+def test_a_command_for_lmms_eval_is_written_at_once(tmp_path):
+    out = tmp_path / "out"
+    words = f"evaluate tiny-teacher --with lmms-eval --tasks timelens_charades --write-only --out {out}"
+    status, printed, heavy = run(RUN, *words.split())
+    assert (status, heavy) == (0, [])
+    assert printed.startswith("python ")

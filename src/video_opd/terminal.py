@@ -185,3 +185,17 @@ def _in_percent(share: float | None, *, signed: bool) -> str:
     if share is None:
         return "-"
     return f"{100 * share:+.1f}" if signed else f"{100 * share:.1f}"
+
+
+def show_task_scores(report: dict[str, Any]) -> None:
+    """What another program made of a model, task by task."""
+    by = report["convention"]
+    table = Table(title=escape(f"{report['model']}, scored by {by['scorer']} {by['version'] or ''}".rstrip()))
+    for heading in ("task", "questions", "metric", "value", "standard error"):
+        table.add_column(heading, justify="left" if heading in ("task", "metric") else "right")
+    for task, metrics in report["scores"].items():
+        num = report["samples"].get(task, {}).get("num")
+        for name, score in metrics.items():
+            cells = ("-" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in score.values())
+            table.add_row(escape(task), "-" if num is None else str(num), escape(name), *map(escape, cells))
+    Console().print(table)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from video_opd.arguments.benchmarks import benchmark_arguments
+from video_opd.arguments.lmms import lmms_arguments
 from video_opd.arguments.parts import Commands, Parser, add_command, json_flag, model_arguments, positive, share
 
 
@@ -16,13 +17,18 @@ def add_asking(commands: Commands[Parser]) -> None:
     )  # fmt: skip
     model_arguments(command)
     command.add_argument("manifest", type=Path, nargs="?", help="questions, JSON lines")
+    command.late = "manifest"
     command.add_argument("--videos", type=Path, help="folder the manifest's video paths are relative to")
-    command.add_argument("--out", type=Path, required=True, help="predictions, JSON lines")
-    command.add_argument("--batch-size", type=positive, default=8, help="prompts read together (default: %(default)s)")
+    command.add_argument("--out", type=Path, required=True, help="predictions, JSON lines; with lmms-eval a folder")
+    command.add_argument("--batch-size", type=positive, help="prompts read together (default: 8; lmms-eval: 1)")
     command.add_argument(
         "--max-bad-share", type=share, default=0.05, help="stop if more videos are unusable (default: %(default)s)"
     )
+    command.add_argument(
+        "--limit", type=positive, metavar="N", help="of --benchmark and --with: the first N questions of every task"
+    )
     benchmark_arguments(command)
+    lmms_arguments(command)
     json_flag(command)
 
     command = add_command(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from video_opd.arguments.parts import positive
-
 NAMES = ("tempcompass", "mvbench", "video-mme")
 KINDS = ("multi-choice", "yes_no", "caption_matching")
 RULES = ("strict", "official", "lmms-eval", "vlmevalkit")
@@ -33,4 +31,3 @@ def benchmark_arguments(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument("--kinds", choices=KINDS, nargs="+", help="of tempcompass (default: all whose files are there)")
     group.add_argument("--subtitles", action="store_true", default=None, help="of video-mme: put before the question")
-    group.add_argument("--limit", type=positive, metavar="N", help="only the first N questions of every task")

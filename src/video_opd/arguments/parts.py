@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from video_opd.errors import ConfigurationError
@@ -12,6 +13,16 @@ from video_opd.errors import ConfigurationError
 
 class Parser(argparse.ArgumentParser):
     """Tells a user's mistake in the same way as the rest of the program."""
+
+    late: str | None = None
+    """An optional positional argument that may also follow options."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """As usual; but before Python 3.12 an optional positional after an option counts as unknown."""
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if self.late and len(unknown) == 1 and not unknown[0].startswith("-") and not getattr(namespace, self.late):
+            setattr(namespace, self.late, Path(unknown.pop()))
+        return namespace, unknown
 
     def error(self, message: str) -> NoReturn:
         """A refusal, where argparse would print and exit."""
@@ -27,9 +38,7 @@ def add_group(commands: Commands[Parser], name: str, help: str) -> Commands[Pars
     return group.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
 
-def add_command(
-    group: Commands[Parser], name: str, help: str, example: str, *, function: str | None = None
-) -> argparse.ArgumentParser:
+def add_command(group: Commands[Parser], name: str, help: str, example: str, *, function: str | None = None) -> Parser:
     """One command, with an example in its help; `function` is its name in `video_opd.commands`."""
     command = group.add_parser(
         name, help=help, description=help[0].upper() + help[1:] + ".", epilog=f"example:\n  {example}",

@@ -11,12 +11,19 @@ from video_opd.errors import ConfigurationError, writing
 
 
 def evaluate(arguments: argparse.Namespace, _: Overrides) -> int:
-    """Answer a manifest's questions, or a benchmark's, and score the answers."""
-    from video_opd.commands.benchmarks import evaluate_benchmark, refuse_without_benchmark
+    """Answer a manifest's questions, or a benchmark's, or lmms-eval's, and score the answers."""
+    from video_opd.commands.benchmarks import evaluate_benchmark, refuse_benchmark_flags
+    from video_opd.commands.lmms import evaluate_with_lmms_eval, refuse_lmms_flags
 
+    if arguments.scorer is None:
+        refuse_lmms_flags(arguments)
+    if arguments.benchmark is None:
+        refuse_benchmark_flags(arguments)
+    if arguments.scorer == "lmms-eval":
+        return evaluate_with_lmms_eval(arguments)
     if arguments.benchmark is not None:
         return evaluate_benchmark(arguments)
-    refuse_without_benchmark(arguments)
+    _refuse_without_questions(arguments)
 
     from contextlib import closing
 
@@ -48,7 +55,7 @@ def evaluate(arguments: argparse.Namespace, _: Overrides) -> int:
             examples,
             source,
             max_new_tokens=defaults.answers.max_new_tokens,
-            batch_size=arguments.batch_size,
+            batch_size=arguments.batch_size or 8,
             title=arguments.model,
             console=Console(stderr=True),
         )
@@ -63,6 +70,23 @@ def evaluate(arguments: argparse.Namespace, _: Overrides) -> int:
 
         show_scores(evaluation.scores, f"{arguments.model} on {arguments.manifest}")
     return 0
+
+
+def _refuse_without_questions(arguments: argparse.Namespace) -> None:
+    if arguments.limit is not None:
+        raise ConfigurationError(
+            "--limit with a manifest",
+            reason="it counts questions of a benchmark's tasks",
+            remedy="take a part of the manifest with `video-opd data sample`",
+        )
+    for what, value in (("MANIFEST", arguments.manifest), ("--videos", arguments.videos)):
+        if value is None:
+            raise ConfigurationError(
+                f"`video-opd evaluate` without {what}",
+                reason="there is nothing to ask the model",
+                remedy="give MANIFEST and --videos, a public benchmark with --benchmark and --data, or "
+                "`--with lmms-eval` and its --tasks",
+            )
 
 
 def ground(arguments: argparse.Namespace, _: Overrides) -> int:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from video_opd.evaluation.multiple_choice import Asking, Reply
     from video_opd.recipe import GroundingDefaults
 
-OPTIONS = ("data", "before", "rule", "score", "option_form", "kinds", "subtitles", "limit")
+OPTIONS = ("data", "before", "rule", "score", "option_form", "kinds", "subtitles")
 """Arguments that only mean something with --benchmark."""
 
 UNREAD_WORTH_SAYING = 0.1
@@ -33,25 +33,18 @@ class _Asked:
     set_aside: Mapping[str, str]
 
 
-def refuse_without_benchmark(arguments: argparse.Namespace) -> None:
-    """`evaluate` on a manifest: say what is missing, and what belongs to a benchmark.
+def refuse_benchmark_flags(arguments: argparse.Namespace) -> None:
+    """Without a benchmark, what is meant for one.
 
     Raises:
-        ConfigurationError: no manifest, no videos folder, or an argument of `--benchmark` without it.
+        ConfigurationError: naming the first of them.
     """
     for name in OPTIONS:
         if getattr(arguments, name) is not None:
             raise ConfigurationError(
                 f"--{name.replace('_', '-')} without --benchmark",
-                reason="it belongs to a public benchmark's questions, not to a manifest",
+                reason="it belongs to a public benchmark's questions",
                 remedy="leave it out, or name the benchmark with --benchmark",
-            )
-    for what, value in (("manifest", arguments.manifest), ("videos folder", arguments.videos)):
-        if value is None:
-            raise ConfigurationError(
-                f"`video-opd evaluate` without a {what}",
-                reason="there is nothing to ask about",
-                remedy="give MANIFEST and --videos, or a public benchmark with --benchmark and --data",
             )
 
 
@@ -180,7 +173,7 @@ def _ask(
         task = bar.add_task(escape(title), total=len(questions))
         replies = ask(
             policy, questions, source, asking,
-            batch_size=arguments.batch_size,
+            batch_size=arguments.batch_size or 8,
             on_batch=lambda count: bar.advance(task, count),
         )  # fmt: skip
     return _Asked(replies=replies, set_aside=dict(source.set_aside))

@@ -1,0 +1,239 @@
+"""`evaluate --with lmms-eval`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from video_opd.errors import ConfigurationError, DataError, writing
+
+if TYPE_CHECKING:
+    from video_opd.evaluation.lmms_eval import Job
+
+LMMS_FLAGS = ("tasks", "include_path", "lmms_python", "lmms_model", "model_args", "timeout")
+"""What is said to lmms-eval only."""
+
+REPORT = "report.json"
+
+_BAR = re.compile(r"(?P<stage>[^:]+):\s+\d+%\|.*\| (?P<done>\d+)/(?P<total>\d+) \[")
+
+
+def refuse_lmms_flags(arguments: argparse.Namespace) -> None:
+    """Without lmms-eval, what is meant for it.
+
+    Raises:
+        ConfigurationError: naming the first of them.
+    """
+    given = [name for name in LMMS_FLAGS if getattr(arguments, name) is not None]
+    given += [name for name in ("write_only", "read_only") if getattr(arguments, name)]
+    if given:
+        raise ConfigurationError(
+            f"--{given[0].replace('_', '-')}", reason="it is meant for lmms-eval", remedy="add `--with lmms-eval`"
+        )
+
+
+def evaluate_with_lmms_eval(arguments: argparse.Namespace) -> int:
+    """Write the command, run it in its own environment, and read what it wrote."""
+    from video_opd.evaluation.lmms_eval import read_command, write_command
+    from video_opd.evaluation.lmms_process import failure, look_into, python_for, run
+    from video_opd.evaluation.lmms_results import read_report, result_files
+
+    _refuse_what_tasks_bring(arguments)
+    out = arguments.out
+    if arguments.read_only:
+        job, command = read_command(out)
+        return _tell(arguments, _newest_report(out, job, command))
+    if not arguments.tasks:
+        raise ConfigurationError(
+            "--with lmms-eval has no --tasks",
+            reason="lmms-eval knows hundreds",
+            remedy="name some, such as --tasks timelens_charades,tempcompass; `PY -m lmms_eval tasks list`, with PY "
+            "its environment's Python, lists them",
+        )
+    if arguments.write_only:
+        job, python = _job(arguments, None, None), arguments.lmms_python or "python"
+    else:
+        environment = look_into(python_for(arguments.lmms_python), arguments.device)
+        job, python = _job(arguments, environment.version, environment.has_cuda), environment.python
+    _prepare(out)
+    with writing(out / "command.json"):
+        command = write_command(out, job, python)
+    if arguments.write_only:
+        print((out / "command.json").read_text(encoding="utf-8").strip() if arguments.json else shlex.join(command))
+        return 0
+
+    before, log = set(result_files(out)), out / "log.txt"
+    began = time.monotonic()
+    with _Progress(f"lmms-eval {job.version or ''}: {', '.join(job.tasks)}; log: {log}") as progress:
+        run(command, log, timeout_s=arguments.timeout, on_line=progress.show)
+    written = [path for path in result_files(out) if path not in before]
+    if not written:
+        raise failure("lmms-eval wrote no results", log)
+    report = read_report(written[-1], job, command) | {"seconds": round(time.monotonic() - began, 1)}
+    return _tell(arguments, report)
+
+
+def _refuse_what_tasks_bring(arguments: argparse.Namespace) -> None:
+    """What a task of lmms-eval has of its own, or its model class does not let anybody choose."""
+    reasons = {
+        "manifest": ("MANIFEST", "its tasks bring their own questions"),
+        "benchmark": ("--benchmark", "its tasks bring their own questions"),
+        "videos": ("--videos", "its tasks bring their own videos"),
+        "template": ("--template", "its tasks bring their own prompts"),
+    }
+    for name, (called, reason) in reasons.items():
+        if getattr(arguments, name) is not None:
+            raise ConfigurationError(
+                f"{called} with lmms-eval", reason=reason, remedy="leave it out, or make a task (docs/LMMS_EVAL.md)"
+            )
+    if arguments.precision == "float32":
+        raise ConfigurationError(
+            "--precision float32 with lmms-eval",
+            reason="its Qwen classes load every model in bfloat16",
+            remedy="leave it out",
+        )
+
+
+def _job(arguments: argparse.Namespace, version: str | None, has_cuda: bool | None) -> Job:
+    """What is to be run. Nothing is said of the device where it is lmms-eval's own default, every GPU."""
+    from video_opd.commands.asking import how_to_ask
+    from video_opd.evaluation.lmms_eval import PATCH_SIZE, Job, class_for, frames_for
+    from video_opd.policy.location import resolve_model
+
+    folder = resolve_model(arguments.model).resolve()
+    model_class = arguments.lmms_model or class_for(folder)
+    frames = frames_for(how_to_ask(arguments).video, folder, model_class)
+    device = arguments.device
+    if device == "auto":
+        device = "cpu" if has_cuda is False else None
+    args: dict[str, Any] = {"pretrained": str(folder)}
+    if device is not None and model_class in PATCH_SIZE:
+        args |= {"device": device, "device_map": device}
+    args |= frames.passed | _model_args(arguments.model_args)
+    include_path = arguments.include_path
+    if include_path is not None and not include_path.is_dir():
+        raise ConfigurationError(
+            f"--include-path {include_path}", reason="there is no such folder", remedy="give the folder with the YAML"
+        )
+    for path in (folder, arguments.out.absolute()):
+        if re.search(r"""[,'"{}\[\]]""", str(path)):
+            raise ConfigurationError(
+                f"{path} cannot be said to lmms-eval",
+                reason="it takes commas, quotes and brackets for marks between its arguments",
+                remedy="rename the folder, or give a link to it whose name has none",
+            )
+    return Job(
+        model=arguments.model,
+        model_class=model_class,
+        model_args=args,
+        tasks=tuple(task.strip() for task in arguments.tasks.split(",") if task.strip()),
+        frames=frames,
+        include_path=None if include_path is None else str(include_path.absolute()),
+        limit=arguments.limit,
+        batch_size=arguments.batch_size or 1,
+        max_new_tokens=arguments.max_new_tokens,
+        version=version,
+    )
+
+
+def _model_args(text: str | None) -> dict[str, str]:
+    """`key=value,key=value` as a dict; a comma inside a value is one that no key follows."""
+    found: dict[str, str] = {}
+    for word in re.split(r",(?=[A-Za-z_]\w*=)", text or ""):
+        key, equals, value = word.partition("=")
+        if word and (not equals or not key.isidentifier()):
+            raise ConfigurationError(
+                f"--model-args {text}", reason=f"{word!r} is not key=value", remedy="write key=value,key=value"
+            )
+        if key == "pretrained":
+            raise ConfigurationError(
+                f"--model-args {text}", reason="MODEL says which weights are loaded", remedy="leave `pretrained` out"
+            )
+        if word:
+            found[key] = value
+    return found
+
+
+def _prepare(out: Path) -> None:
+    """The folder, certain to be ours and without the report of an earlier run."""
+    with writing(out):
+        if out.is_dir() and any(out.iterdir()) and not (out / "command.json").is_file():
+            raise ConfigurationError(
+                f"{out} holds something else",
+                reason="no evaluation with lmms-eval has been written there",
+                remedy="give an empty folder or a new one",
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        (out / REPORT).unlink(missing_ok=True)
+
+
+def _newest_report(out: Path, job: Job, command: list[str]) -> dict[str, Any]:
+    from video_opd.evaluation.lmms_results import read_report, result_files
+
+    files = result_files(out)
+    if not files:
+        raise DataError(
+            f"{out / 'lmms-eval'} has no *_results.json",
+            reason="command.sh has not been run to its end",
+            remedy="run it, and see what it prints",
+        )
+    return read_report(files[-1], job, command)
+
+
+def _tell(arguments: argparse.Namespace, report: dict[str, Any]) -> int:
+    report = {"model": arguments.model, **report}
+    file = arguments.out / REPORT
+    with writing(file):
+        file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if arguments.json:
+        print(json.dumps(report, indent=2))
+    else:
+        from video_opd.terminal import show_task_scores
+
+        show_task_scores(report)
+        print(f"report: {file}")
+    return 0
+
+
+class _Progress:
+    """lmms-eval's own progress bars, shown on stderr as one; a plain line every so often without a terminal."""
+
+    SECONDS_BETWEEN_LINES = 10.0
+
+    def __init__(self, title: str) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self.console = Console(stderr=True)
+        self.title = title
+        self.told = time.monotonic()
+        self.bar = Progress(console=self.console, transient=True, disable=not self.console.is_terminal)
+        self.task = self.bar.add_task("starting", total=None)
+
+    def __enter__(self) -> _Progress:
+        self._say(self.title)
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def show(self, line: str) -> None:
+        """A line of its log; all but progress bars are passed over."""
+        found = _BAR.match(line)
+        if found is None:
+            return
+        stage, done, total = found["stage"].strip(), int(found["done"]), int(found["total"])
+        if self.console.is_terminal:
+            self.bar.update(self.task, description=stage, completed=done, total=total)
+        elif time.monotonic() - self.told >= self.SECONDS_BETWEEN_LINES:
+            self.told = time.monotonic()
+            self._say(f"lmms-eval: {stage} {done}/{total}")
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
