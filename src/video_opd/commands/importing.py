@@ -83,12 +83,14 @@ def _refuse_what_does_not_apply(arguments: argparse.Namespace) -> None:
 
 def _show(report: ImportReport, policies: Policies) -> None:
     """What became of every row, in the order a reader wants to know it."""
+    from video_opd.data.importers.collecting import SAME_ID
+
     print(f"{report.rows_kept} of {report.rows_read} rows kept")
     for reason, count in report.dropped.most_common():
-        print(f"- {count} dropped: {reason} (first: {report.first_dropped[reason]})")
+        print(f"- {count} dropped: {reason} (first: {report.first[reason]})")
     print(f"{report.spans_kept} spans, {report.several_spans} rows with several")
     for reason, count in report.spans_dropped.most_common():
-        print(f"- {count} dropped: {reason}")
+        print(f"- {count} dropped: {reason} (first: {report.first[reason]})")
     if report.spans_beyond:
         done = {"keep": "kept as annotated", "clip": "clipped", "drop": "dropped"}[policies.beyond]
         late = f", {report.spans_off_scale} begin after it" if report.spans_off_scale else ""
@@ -99,7 +101,7 @@ def _show(report: ImportReport, policies: Policies) -> None:
     if report.same_question:
         print(f"- {report.same_question} rows ask what another row asks of the same video")
     if report.same_id:
-        print(f"- {report.same_id} rows had an id that was taken, and were numbered")
+        print(f"- {report.same_id} rows had an id that was taken, and were numbered (first: {report.first[SAME_ID]})")
     print("durations: " + ", ".join(f"{count} from the {origin}" for origin, count in report.durations_from.items()))
     off = [f"{video} {said:g} s, file {real:.2f} s" for video, (said, real) in report.durations_off.items()]
     short = [f"{video} {end:g} s, file {real:.2f} s" for video, (end, real) in report.clips_off.items()]

@@ -74,7 +74,7 @@ def test_rounding_is_not_beyond(collect):
 def test_a_row_that_cannot_be_used_is_dropped_with_its_reason(collect, row, reason):
     report = collect(GOOD, row).report
     assert (report.rows_read, report.rows_kept, dict(report.dropped)) == (2, 1, {reason: 1})
-    assert report.first_dropped[reason].endswith("rows.jsonl, line 2")
+    assert report.first[reason].endswith("rows.jsonl, line 2")
 
 
 def test_a_bad_span_among_good_ones_is_dropped_alone(collect):

@@ -15,7 +15,7 @@ from video_opd.evaluation.official.keys import QueryKey, clean_query, parse_key,
 from video_opd.evaluation.official.result_files import told_by_content
 from video_opd.vocabulary import Example, Span
 
-QVH = {"qid": 7, "query": "a dog", "duration": 10, "vid": "x_0.0_10.0", "relevant_windows": [[0, 4]],
+QVH = {"qid": 7, "query": "a dog", "duration": 10, "vid": "abcdefghijk_0.0_9.0", "relevant_windows": [[0, 4]],
        "relevant_clip_ids": [0, 1], "saliency_scores": [[1, 2, 3], [4, 4, 4]]}  # fmt: skip
 VUE = {"query_id": 3, "video_id": "x", "duration": 10.0, "query": "a dog", "gt": [[0, 4], [6, 7]],
        "task": "temporal_retrieval", "duration_category": "long", "query_format": "phrase",
@@ -172,15 +172,24 @@ def test_the_samples_that_lmms_eval_logs(write, annotated):
 
 def test_qvhighlights(write):
     truth = read_ground_truth(write("highlight_val_release.jsonl", QVH, QVH | {"qid": 8}))
-    assert [example.id for example in truth.examples] == ["qvhighlights/x_0.0_10.0/7", "qvhighlights/x_0.0_10.0/8"]
-    assert truth.saliency["qvhighlights/x_0.0_10.0/7"] == ((1, 2, 3), (4, 4, 4), (0, 0, 0), (0, 0, 0), (0, 0, 0))
+    assert [example.id for example in truth.examples] == [
+        "qvhighlights/abcdefghijk_0.0_9.0/7",
+        "qvhighlights/abcdefghijk_0.0_9.0/8",
+    ]
+    assert truth.saliency["qvhighlights/abcdefghijk_0.0_9.0/7"] == (
+        (1, 2, 3),
+        (4, 4, 4),
+        (0, 0, 0),
+        (0, 0, 0),
+        (0, 0, 0),
+    )
     path = write(
         "s.jsonl",
         {"qid": "7", "pred_relevant_windows": [[0, 4, 0.5]], "pred_saliency_scores": [0, 1.5]},
         {"qid": 9, "pred_relevant_windows": [[0, 4]]},
     )
     found = read_matched(path, truth)
-    answer = found.by_id["qvhighlights/x_0.0_10.0/7"]
+    answer = found.by_id["qvhighlights/abcdefghijk_0.0_9.0/7"]
     assert (found.format, found.unknown) == ("qvhighlights", ("9",))
     assert (answer.spans, answer.confidences, answer.saliency) == (((0.0, 4.0),), (0.5,), (0.0, 1.5))
 
@@ -269,14 +278,14 @@ def test_annotations_that_cannot_be_used(write, tmp_path):
             [QVH, withheld],
             "line 2: it has no `relevant_windows`: the annotations of this split are withheld",
         ),
-        ("t.jsonl", [QVH, QVH], "line 2: `qvhighlights/x_0.0_10.0/7` is there already"),
+        ("t.jsonl", [QVH, QVH], "line 2: the id is taken"),
         ("t.jsonl", [QVH | {"relevant_clip_ids": [0, 5]}], "clip 5 is not in a video of 5 clips"),
         ("t.jsonl", [QVH | {"relevant_clip_ids": [0]}], "1 `relevant_clip_ids` and 2 `saliency_scores`"),
         ("t.jsonl", [QVH | {"saliency_scores": [[1], [1, 2]]}], "different numbers of annotators"),
-        ("t.jsonl", [QVH | {"relevant_windows": [[4, 0]]}], "a span ends at 0 s, before it starts at 4 s"),
-        ("t.jsonl", [QVH | {"relevant_windows": []}], "relevant_windows"),
+        ("t.jsonl", [QVH | {"relevant_windows": [[4, 0]]}], "line 1: .*it ends before it begins"),
+        ("t.jsonl", [QVH | {"relevant_windows": []}], "line 1: .*no span is annotated"),
         ("t.jsonl", [VUE | {"gt": [[0, "4"]]}], "gt.0.1"),
-        ("t.jsonl", [VUE, VUE], "`vue-tr/x/3` is there already"),
+        ("t.jsonl", [VUE, VUE], "line 2: the id is taken"),
         ("t.jsonl", ["text"], "not a JSON object"),
     ):
         with pytest.raises(DataError, match=message):

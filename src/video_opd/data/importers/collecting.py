@@ -17,6 +17,7 @@ from video_opd.data.video_sampling import DURATION_TOLERANCE_S, ROUNDING_S
 from video_opd.errors import DataError
 from video_opd.vocabulary import Example, Span
 
+SAME_ID = "the id is taken"
 _OFF_SCALE_SHARE, _FEW, _SHORT_S = 0.05, 3, 2.0
 """More spans than this share that begin after their video ends, and more than a few of them, are in another unit."""
 
@@ -49,8 +50,8 @@ class ImportReport:
     rows_kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     """Rows by reason."""
-    first_dropped: dict[str, str] = field(default_factory=dict)
-    """Reason -> file and line of the first."""
+    first: dict[str, str] = field(default_factory=dict)
+    """Reason why a row or a span was dropped, or `SAME_ID` -> file and line of the first."""
     spans_kept: int = 0
     spans_dropped: Counter[str] = field(default_factory=Counter)
     spans_beyond: int = 0
@@ -76,13 +77,13 @@ class ImportReport:
     def drop(self, annotation: Annotation, reason: str) -> None:
         """Count a row out."""
         self.dropped[reason] += 1
-        self.first_dropped.setdefault(reason, annotation.record.where)
+        self.first.setdefault(reason, annotation.record.where)
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
         return {
             "rows": {"read": self.rows_read, "kept": self.rows_kept, "dropped": dict(self.dropped)},
-            "first_dropped": self.first_dropped,
+            "first": self.first,
             "spans": {
                 "kept": self.spans_kept,
                 "dropped": dict(self.spans_dropped),
@@ -189,7 +190,9 @@ class Collector:
         if errors:  # whatever a manifest may not hold and nobody thought of above
             return report.drop(annotation, errors[0])
         self._ids.add(id)
-        report.same_id += taken
+        if taken:
+            report.same_id += 1
+            report.first.setdefault(SAME_ID, annotation.record.where)
         report.same_question += (video, query) in self._asked
         self._asked.add((video, query))
         report.several_spans += len(example.spans) > 1
@@ -253,6 +256,7 @@ class Collector:
                 kept.append(Span(start, end))
             else:
                 report.spans_dropped[reason] += 1
+                report.first.setdefault(reason, annotation.record.where)
         return tuple(kept)
 
     def _refuse_unknown_durations(self) -> None:
@@ -287,7 +291,8 @@ class Collector:
             )
 
     def _refuse_empty(self, last: Annotation) -> None:
-        reasons = "; ".join(f"{reason} ({count})" for reason, count in self.report.dropped.most_common())
+        counts = [*self.report.dropped.most_common(), *self.report.spans_dropped.most_common()]
+        reasons = "; ".join(f"{reason} ({count})" for reason, count in counts)
         remedy = "Check the files and the policies"
         if self.policies.split and self.policies.split not in self._splits:
             there = ", ".join(sorted(self._splits - {""}))
