@@ -24,7 +24,7 @@ from statistics import fmean
 from pydantic import BaseModel, Field
 
 from video_opd.data.importers.annotation import Annotation, Reading, Times
-from video_opd.data.records import json_entries
+from video_opd.data.records import json_any
 from video_opd.grounding.span import temporal_iou
 
 CHUNK_S = 5.0
@@ -42,7 +42,7 @@ class _Description(BaseModel):
 def read(files: list[Path], reading: Reading) -> Iterator[Annotation]:
     """Every description."""
     for file in files:
-        for record in json_entries(file):
+        for record in json_any(file):
             found = record.as_(_Description)
             segments = [(first * CHUNK_S, (last + 1) * CHUNK_S) for first, last in found.times]
             yield Annotation(

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel
 
 from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Times
-from video_opd.data.records import json_entries
+from video_opd.data.records import json_any
 
 _CROPPED = re.compile(r"_\d\d:\d\d:\d\d:\d{3}_\d\d:\d\d:\d\d:\d{3}\.\w+$")
 
@@ -35,7 +35,7 @@ class _Row(BaseModel):
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every row."""
     for file in files:
-        for record in json_entries(file):
+        for record in json_any(file):
             row = record.as_(_Row)
             whole = row.video_start is None or row.video_end is None or _CROPPED.search(row.video)
             source = row.qid.split("|")[1:2]
