@@ -64,11 +64,22 @@ def evaluate(arguments: argparse.Namespace, _: Overrides) -> int:
     for id, reason in evaluation.set_aside.items():
         print(f"set aside {id}: {reason}", file=sys.stderr)
     if arguments.json:
-        print(json.dumps(evaluation.to_report(model=arguments.model, predictions=str(arguments.out)), indent=2))
+        asked = {
+            "template": defaults.prompt.template,
+            "user": renderer.template.user,
+            "queries": renderer.template.queries,
+        }
+        labels = {"model": arguments.model, "predictions": str(arguments.out), "prompt": asked}
+        print(json.dumps(evaluation.to_report(**labels), indent=2))
     else:
         from video_opd.terminal import show_scores
 
         show_scores(evaluation.scores, f"{arguments.model} on {arguments.manifest}")
+        if renderer.template.scorer != "ours":
+            print(
+                f"prompt {defaults.prompt.template}; to hold it against the field's numbers: video-opd metrics "
+                f"{arguments.out} --ground-truth {arguments.manifest} --as {renderer.template.scorer}"
+            )
     return 0
 
 

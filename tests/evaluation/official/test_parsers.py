@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from video_opd.evaluation.official import parsers
+from video_opd.data.prompts import TEMPLATES
+from video_opd.evaluation.official import SCORERS, parsers
+from video_opd.grounding import parse_answer
+from video_opd.vocabulary import Span
 
 COLUMNS = {
     "timelens_eval": parsers.timelens,
@@ -217,3 +220,17 @@ def test_time_is_linear_in_the_text(parser):
         for before, after in (("", ""), ("<think>", "x"), ("<answer>", "</answer>")):
             parser(before + piece * (300_000 // len(piece)) + after)
     assert time.process_time() - started < 30
+
+
+@pytest.mark.parametrize("name", [name for name, preset in TEMPLATES.items() if preset.parser != "ours"])
+def test_the_parser_of_a_preset_reads_its_answer_as_ours_does(name):
+    preset = TEMPLATES[name]
+    assert preset.scorer in (*SCORERS, "ours")
+    for span in (Span(2.5, 4.5), Span(0.0, 130.2), Span(61.0, 62.0)):
+        text = preset.answer_text(span, [])
+        assert getattr(parsers, preset.parser)(text)[0] == parse_answer(text).spans[0] == span
+
+
+def test_a_thinking_answer_is_read_alike_by_its_own_parser_and_ours():
+    text = "<think>At 2.0 to 4.0 a cat, then a dog.</think>" + TEMPLATES["time-r1"].answer_text(Span(12.54, 17.83), [])
+    assert parsers.time_r1_reward(text) == parse_answer(text).spans == ((12.54, 17.83),)

@@ -284,7 +284,7 @@ def test_annotations_that_cannot_be_used(write, tmp_path):
         ("t.jsonl", [QVH | {"saliency_scores": [[1], [1, 2]]}], "different numbers of annotators"),
         ("t.jsonl", [QVH | {"relevant_windows": [[4, 0]]}], "line 1: .*it ends before it begins"),
         ("t.jsonl", [QVH | {"relevant_windows": []}], "line 1: .*no span is annotated"),
-        ("t.jsonl", [VUE | {"gt": [[0, "4"]]}], "gt.0.1"),
+        ("t.jsonl", [VUE | {"gt": [[0, "4 s"]]}], "gt.0.1"),
         ("t.jsonl", [VUE, VUE], "line 2: the id is taken"),
         ("t.jsonl", ["text"], "not a JSON object"),
     ):
