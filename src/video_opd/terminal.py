@@ -59,9 +59,8 @@ def show_comparison(results: dict[str, Any], out: Path) -> None:
 
 def show_scores(scores: Scores, title: str) -> None:
     """Every score with its interval."""
-    table = Table(
-        title=escape(f"{title}: {scores.num_queries} queries"), caption="IoU >= threshold, unrounded; 95 % bootstrap"
-    )
+    Console().print(Text(f"{title}: {scores.num_queries} queries", "bold"), soft_wrap=True)
+    table = Table(caption="IoU >= threshold, unrounded; 95 % bootstrap")
     for heading in ("", "value", "95 % interval"):
         table.add_column(heading, justify="left" if not heading else "right")
     for name, value in scores.to_dict().items():
@@ -73,7 +72,8 @@ def show_scores(scores: Scores, title: str) -> None:
 
 def show_official_scores(found: OfficialScores, title: str) -> None:
     """Every score of one of the field's scorers, and the rule it was made by."""
-    table = Table(title=escape(title), caption=escape(f"units: {found.convention.units}"))
+    Console().print(Text(title, "bold"), soft_wrap=True)  # a table would break it to its own width
+    table = Table()
     table.add_column("")
     table.add_column("value", justify="right")
     for name, value in found.flat().items():
@@ -85,10 +85,8 @@ def show_official_scores(found: OfficialScores, title: str) -> None:
 
 def show_differences(comparison: dict[str, Any]) -> None:
     """Two files' scores side by side, and their paired difference."""
-    table = Table(
-        title=escape(f"A: {comparison['a']}, B: {comparison['b']}"),
-        caption="95 % paired bootstrap over queries; an interval on one side of 0 is more than chance",
-    )
+    Console().print(Text(f"A: {comparison['a']}, B: {comparison['b']}", "bold"), soft_wrap=True)
+    table = Table(caption="95 % paired bootstrap over queries; an interval on one side of 0 is more than chance")
     for heading in ("", "A", "B", "A - B", "95 % interval", "queries"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, found in comparison["scores"].items():

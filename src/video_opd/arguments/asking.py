@@ -12,8 +12,10 @@ from video_opd.arguments.parts import Commands, Parser, add_command, json_flag, 
 def add_asking(commands: Commands[Parser]) -> None:
     """`evaluate`, `ground`."""
     command = add_command(
-        commands, "evaluate", "score a model's answers to a manifest",
-        "video-opd evaluate tiny-teacher test.jsonl --videos clips --out predictions.jsonl",
+        commands, "evaluate", "score a model's answers to a manifest, to a public benchmark, or to tasks of lmms-eval",
+        "video-opd evaluate tiny-teacher test.jsonl --videos clips --out predictions.jsonl\n"
+        "  video-opd evaluate MODEL --benchmark tempcompass --data TempCompass --before BASE --out answers.jsonl\n"
+        "  video-opd evaluate MODEL --with lmms-eval --tasks timelens_charades --out scores",
     )  # fmt: skip
     model_arguments(command)
     command.add_argument("manifest", type=Path, nargs="?", help="questions, JSON lines")

@@ -77,8 +77,8 @@ TVG = {"path": "./x/ABC12.mp4", "question": "a cat sits.", "answer": "13.4-28.1"
 SAMPLES = [
     Sample(
         "charades-sta",
-        {"sta.txt": "ABC12 2.0 4.5##a cat sits.\n\nXYZ99 0.0 14##a cat ## jumps.\n", "durations.csv": CHARADES_CSV},
-        {"id": "charades-sta/ABC12/0", "video": "ABC12.mp4", "query": "a cat sits.", "spans": ((2, 4.5),), "duration": 30.5},
+        {"sta.txt": "  ABC12 2.0 4.5##a cat sits. \r\n\nXYZ99 0.0 14##a cat ## jumps.\n", "durations.csv": CHARADES_CSV},
+        {"id": "charades-sta/ABC12/0", "video": "ABC12.mp4", "query": "a cat sits. ", "spans": ((2, 4.5),), "duration": 30.5},
     ),
     Sample(
         "charades-sta", {"sta.json": by_video("ABC12")},

@@ -23,7 +23,7 @@ from pydantic import AliasChoices, Field
 from video_opd.data.importers.annotation import Annotation, Captions, Moments, Reading, Seconds, Times, require_name
 from video_opd.data.records import json_any, text_lines
 
-_LINE = re.compile(r"(\S+)\s+(\S+)\s+(\S+?)\s*##(.*)")
+_LINE = re.compile(r"\s*(\S+)\s+(\S+)\s+(\S+?)\s*##(.*)")
 _ID = re.compile(r"[0-9A-Z]{5}")
 
 
@@ -54,7 +54,7 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
 
 def _text(file: Path) -> Iterator[Annotation]:
     for record in text_lines(file):
-        line = _LINE.fullmatch(record.value.strip())
+        line = _LINE.fullmatch(record.value)
         if line is None:
             record.refuse("it is not `VIDEO START END##SENTENCE`")
         video, start, end, sentence = line.groups()
