@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -213,13 +212,11 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("parser", ALL, ids=lambda parser: parser.__name__)
-def test_time_is_linear_in_the_text(parser):
-    """Quadratic, 300,000 characters would take minutes."""
-    started = time.process_time()
+def test_long_texts_come_to_an_end(parser):
+    """In the square of their length these would take minutes each, and the test would be stopped."""
     for piece in HOSTILE:
         for before, after in (("", ""), ("<think>", "x"), ("<answer>", "</answer>")):
-            parser(before + piece * (300_000 // len(piece)) + after)
-    assert time.process_time() - started < 30
+            assert isinstance(parser(before + piece * (100_000 // len(piece)) + after), tuple)
 
 
 @pytest.mark.parametrize("name", [name for name, preset in TEMPLATES.items() if preset.parser != "ours"])
