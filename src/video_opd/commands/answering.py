@@ -24,7 +24,10 @@ def evaluate(arguments: argparse.Namespace, _: Overrides) -> int:
     if arguments.benchmark is not None:
         return evaluate_benchmark(arguments)
     _refuse_without_questions(arguments)
+    return _evaluate_manifest(arguments)
 
+
+def _evaluate_manifest(arguments: argparse.Namespace) -> int:
     from contextlib import closing
 
     from video_opd.data.manifest import read_manifest
