@@ -67,7 +67,13 @@ def test_a_wrong_format_is_named(files, refused):
         ("csv", "a.csv", b"video,query,start,end\na.mp4,q,1\n", "line 2: it has 3 cells, and the header has 4"),
         ("csv", "a.csv", b"", "line 1: there is no header"),
         ("jsonl", "a.jsonl", b"[1, 2]\n", "line 1: it is not an object with keys"),
-        ("jsonl", "a.jsonl", b"\n\n", "hold no annotations"),
+        ("jsonl", "a.jsonl", b"\n\n", "a.jsonl: it holds no annotations"),
+        ("jsonl", "a.jsonl", b'[\n  {"video": "a", "query": "q"}\n]\n', "one JSON value over several lines"),
+        ("ego4d-nlq", "a.json", b'{"v_abcdefghijk": {"duration": 9, "timestamps": [[1, 2]], "sentences": ["a"]}}',
+         "it holds no annotations; it does not look like ego4d-nlq, it looks like activitynet-captions"),
+        ("csv columns", "a.csv", b"video,query,start,end,duration,cs\na.mp4,q,1,2,9,3\n",
+         "line 2: there is no `ce`, only `video`"),
+        ("csv", "a.csv", b"video,query,start,end,duration,clip_start,clip_end\na.mp4,q,1,2,9,3,\n", "one end of a clip and not the other"),
         ("jsonl", "a.jsonl", b'{"video": "a", "query": "q", "start": true, "end": 2}\n', "`spans.0.0` is True: a number of"),
         ("csv", "a.csv", b"video,query,start,end,duration\na.mp4,q,nan,2,9\n", "a finite number of seconds was expected"),
         ("activitynet-captions", "a.json", b'{"v_abcdefghijk": {"duration": 9, "timestamps": [[1, 2]], "sentences": []}}',
@@ -82,10 +88,34 @@ def test_a_wrong_format_is_named(files, refused):
 def test_bad_files(tmp_path, refused, format, name, content, said):
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    sentence = refused("data", "import", *format.split(), tmp_path / name, "--out", tmp_path / "m.jsonl")
+    more = {"columns": ("--columns", "clip_start=cs", "clip_end=ce")}
+    words = [word for part in format.split() for word in more.get(part, (part,))]
+    sentence = refused("data", "import", words[0], tmp_path / name, "--out", tmp_path / "m.jsonl", *words[1:])
     assert said in sentence
-    assert name in sentence or "hold no annotations" in said
+    assert name in sentence
     assert not (tmp_path / "m.jsonl").exists()
+
+
+def test_a_second_file_of_another_format_is_named(files, refused):
+    (files / "q.jsonl").write_text(
+        '{"qid": 1, "query": "q", "duration": 150, "vid": "abcdefghijk_60.0_210.0", "relevant_windows": [[2, 4]]}\n'
+    )
+    sentence = refused(
+        "data", "import", "charades-sta", files / "sta.txt", files / "q.jsonl", "--out", files / "m.jsonl"
+    )
+    assert "q.jsonl, line 1" in sentence
+    assert "it looks like qvhighlights" in sentence
+
+
+def test_a_wide_table_under_the_wrong_name_is_refused_at_once(files, refused):
+    """One JSON object on one line is a table of sixty thousand columns."""
+    videos = {
+        f"v_{number:011d}": {"duration": 9, "timestamps": [[1, 2]], "sentences": ["a"]} for number in range(20_000)
+    }
+    (files / "a.json").write_text(json.dumps(videos))
+    assert "it looks like activitynet-captions" in refused(
+        "data", "import", "csv", files / "a.json", "--out", files / "m"
+    )
 
 
 def test_a_byte_order_mark_is_passed_over(files):
@@ -111,6 +141,7 @@ def test_a_durations_file_that_lacks_videos(files, refused):
         ("charades --out m", "invalid choice: 'charades'"),
         ("csv sta.txt --columns caption --out m", "--columns caption: it is not ROLE=COLUMN"),
         ("csv sta.txt --columns title=caption --out m", "it is not ROLE=COLUMN with a role of video, query"),
+        ("csv sta.txt --columns query=a query=b --out m", "--columns query=…: the role is given twice"),
         ("charades-sta sta.txt --columns query=x --out m", "--columns: it does nothing for `data import charades-sta`"),
         ("charades-sta sta.txt --unit clock --out m", "--unit: it does nothing"),
         ("csv sta.txt --fps 25 --out m", "--fps: it does nothing"),

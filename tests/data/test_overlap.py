@@ -67,8 +67,10 @@ def test_the_same_question_with_another_span_is_told_apart():
     assert found(a, b[1:]) == {"a": (0.0, "c", True)}
 
 
-def test_spans_without_length_overlap_nothing():
-    assert overlapping(shared_rows([row("a", (5, 5))], [row("b", (5, 5)), row("c", (0, 10))]), 0.0) == []
+def test_spans_without_length_overlap_only_their_equals():
+    assert overlapping(shared_rows([row("a", (5, 5))], [row("b", (0, 10)), row("c", (5, 6))]), 0.0) == []
+    (same,) = overlapping(shared_rows([row("a", (5, 5))], [row("b", (0, 10)), row("c", (5, 5))]), 0.5)
+    assert (same.iou, same.other.id) == (1.0, "c")
 
 
 def test_a_threshold_is_met_from_itself_on():
@@ -87,7 +89,7 @@ def test_overlap_is_symmetric_and_what_a_search_of_all_pairs_finds(a, b, thresho
     def expected(one, other):
         best = {
             x.id: max(
-                (temporal_iou(s, t) for y in other if name(x) == name(y)
+                (1.0 if s == t else temporal_iou(s, t) for y in other if name(x) == name(y)
                  for s in spans_in_source(x) for t in spans_in_source(y)), default=0.0,
             ) for x in one
         }  # fmt: skip

@@ -23,7 +23,7 @@ def data_check(arguments: argparse.Namespace, _: Overrides) -> int:
         print(json.dumps({"manifest": str(arguments.manifest), "problems": rows}, indent=2, ensure_ascii=False))
     else:
         for problem in problems:
-            print(f"{arguments.manifest}: {problem} {problem.remedy}.")
+            print(f"{arguments.manifest}: {problem}. {problem.remedy}.")
         if not problems:
             print(f"{arguments.manifest}: nothing wrong")
     errors = sum(problem.severity == "error" for problem in problems)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from video_opd.commands.asking import Overrides, require_writable
 from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
-    from video_opd.data.importers.collecting import ImportReport, Policies
+    from video_opd.data.importers.account import ImportReport, Policies
 
 
 def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
     """Annotations to a manifest, and what became of every row."""
+    from video_opd.data.importers.account import Policies
     from video_opd.data.importers.annotation import Reading
-    from video_opd.data.importers.collecting import Collector, Policies
+    from video_opd.data.importers.collecting import Collector
     from video_opd.data.importers.durations import read_durations
     from video_opd.data.importers.generic import columns_of
     from video_opd.data.importers.reading import read_annotations, read_video_list
@@ -50,9 +51,12 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
     with writing(arguments.out):
         write_manifest(arguments.out, examples)
     if arguments.json:
-        convention = {"format": arguments.format, "files": [str(file) for file in arguments.files]}
-        named = {key: getattr(policies, key) for key in ("source", "queries", "beyond", "split")}
-        report = {"manifest": str(arguments.out), "convention": convention | named, **collector.report.to_dict()}
+        convention: dict[str, Any] = {"format": arguments.format, "files": [str(file) for file in arguments.files]}
+        named = ("queries", "beyond", "without_duration", "missing_videos", "annotators", "unit", "fps", "split")
+        convention |= {"source": policies.source, "columns": dict(reading.columns)}
+        convention |= {name: getattr(arguments, name) for name in named}
+        convention |= {name: str(getattr(arguments, name) or "") for name in ("durations", "videos")}
+        report = {"manifest": str(arguments.out), "convention": convention, **collector.report.to_dict()}
         print(json.dumps(report, indent=2, ensure_ascii=False))
     else:
         _show(collector.report, policies)
@@ -83,7 +87,7 @@ def _refuse_what_does_not_apply(arguments: argparse.Namespace) -> None:
 
 def _show(report: ImportReport, policies: Policies) -> None:
     """What became of every row, in the order a reader wants to know it."""
-    from video_opd.data.importers.collecting import SAME_ID
+    from video_opd.data.importers.account import OTHER_DURATION, SAME_ID
 
     print(f"{report.rows_kept} of {report.rows_read} rows kept")
     for reason, count in report.dropped.most_common():
@@ -102,11 +106,20 @@ def _show(report: ImportReport, policies: Policies) -> None:
         print(f"- {report.same_question} rows ask what another row asks of the same video")
     if report.same_id:
         print(f"- {report.same_id} rows had an id that was taken, and were numbered (first: {report.first[SAME_ID]})")
+    if report.durations_disagree:
+        print(
+            f"- {report.durations_disagree} rows have another duration than the durations file, by more than a second: "
+            f"the file's was taken (first: {report.first[OTHER_DURATION]})"
+        )
     print("durations: " + ", ".join(f"{count} from the {origin}" for origin, count in report.durations_from.items()))
     off = [f"{video} {said:g} s, file {real:.2f} s" for video, (said, real) in report.durations_off.items()]
     short = [f"{video} {end:g} s, file {real:.2f} s" for video, (end, real) in report.clips_off.items()]
     for what, items in (
         ("videos are not in the folder", report.videos_missing),
+        (
+            "videos have several files of their name, and none was taken",
+            [f"{video} ({', '.join(paths[:2])})" for video, paths in report.videos_ambiguous.items()],
+        ),
         ("videos cannot be read", [f"{video} ({reason})" for video, reason in report.videos_unreadable.items()]),
         ("videos differ from their duration by more than a second", off),
         ("videos end more than a second before their clip", short),

@@ -3,8 +3,8 @@
 Two rows are about the same video if their paths are equal, or if the videos behind them have the same name
 (`same_video`). A name that stands in several folders of one set names nothing there (`kitchen/1.mp4`, `garden/1.mp4`),
 and such rows are only found by equal paths. Spans are compared in seconds of the video behind the file, by the one
-temporal IoU; a span without length overlaps nothing. How two rows are worded is looked at apart: the same question
-about the same video may be annotated anew in another set, with another span.
+temporal IoU; equal spans overlap wholly, also those without length, which overlap nothing else. How two rows are worded
+is looked at apart: the same question about the same video may be annotated anew in another set, with another span.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ class _Video:
         starts_s, ends_s = self._ends_s
         for span in spans_in_source(example):
             # Thousands of questions about one long video are pairs by the million; few of them overlap.
-            for index in ((starts_s < span.end_s) & (ends_s > span.start_s)).nonzero()[0]:
+            for index in ((starts_s <= span.end_s) & (ends_s >= span.start_s)).nonzero()[0]:
                 candidate, asked = self._spans[index]
-                found = temporal_iou(span, candidate)
+                found = 1.0 if span == candidate else temporal_iou(span, candidate)
                 if found > iou:
                     iou, other = found, asked
         return Shared(example=example, iou=iou, other=other, same_query=twin is not None)

@@ -7,6 +7,7 @@ it hears the question does not learn (docs/LOG.md).
 
 from __future__ import annotations
 
+import re
 import threading
 import tomllib
 from collections.abc import Sequence
@@ -133,7 +134,9 @@ def was_trained_with(name: str, model: str) -> bool:
 
 
 def _trained_with(model: str) -> list[str]:
-    called = model.rstrip("/").rpartition("/")[2].lower()
+    path = model.rstrip("/").lower()
+    snapshot = re.search(r"models--([^/]+)/snapshots/", path)  # how the hub's cache calls a download
+    called = snapshot.group(1) if snapshot else path.rpartition("/")[2]
     return [name for name, preset in TEMPLATES.items() if any(part in called for part in preset.checkpoints)]
 
 

@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,25 @@ def json_lines(path: Path) -> Iterator[Record]:
         DataError: at the first line that is not JSON.
     """
     for record in text_lines(path):
-        yield Record(path, record.line, _decode(path, record.value, 0, record.line, whole=True)[0])
+        try:
+            value, _ = _decode(path, record.value, 0, record.line, whole=True)
+        except DataError as error:
+            if _is_json(record.value) or not _is_json(read_text(path)):
+                raise
+            raise DataError(
+                error.cause,
+                reason="the file is one JSON value over several lines, where every line should be one",
+                remedy="write one object a line, such as with `jq -c '.[]'`",
+            ) from error
+        yield Record(path, record.line, value)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def json_entries(path: Path) -> Iterator[Record]:
@@ -175,7 +194,7 @@ def table_rows(path: Path) -> Iterator[Record]:
                 if not any(cell.strip() for cell in cells):
                     break
                 header = [cell.strip() for cell in cells]
-                twice = {name for name in header if name and header.count(name) > 1}
+                twice = {name for name, count in Counter(header).items() if name and count > 1}
                 if twice:
                     Record(path, 1, cells).refuse(f"the column `{min(twice)}` is there twice", "Rename one of the two")
             elif any(cell.strip() for cell in cells):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from annotation_rows import EVENT, lines
 
+from video_opd.data.importers.account import Policies
 from video_opd.data.importers.annotation import Reading
-from video_opd.data.importers.collecting import Collector, Policies
+from video_opd.data.importers.collecting import Collector
 from video_opd.data.importers.durations import read_durations, stem
 from video_opd.data.importers.reading import read_annotations, read_video_list
 from video_opd.data.importers.video_files import VideoFiles
@@ -139,6 +140,36 @@ def test_a_dot_in_a_name_is_not_an_ending():
     assert stem("x/NUsG9BgSes0_210.0_360.0.MP4") == "NUsG9BgSes0_210.0_360.0"
 
 
+def test_a_durations_file_that_disagrees_is_told_of(collect):
+    report = collect(GOOD, GOOD | {"video": "b.mp4"}, durations={"a": 10.5, "b": 20.0}).report
+    assert report.durations_disagree == 1
+    assert report.first["another duration than the durations file"].endswith("line 2")
+
+
+def test_durations_in_milliseconds_are_not_taken_for_seconds(collect):
+    rows = [GOOD | {"video": f"{number}.mp4", "duration": 10_000 + number} for number in range(25)]
+    with pytest.raises(DataError, match=r"all 25 spans end within the first 2% of their video"):
+        collect(*rows)
+    assert len(collect(*rows, GOOD | {"spans": [[8, 9]]}).examples) == 26
+
+
+# Ids
+
+
+@pytest.mark.parametrize("policy", [{"beyond": "drop"}, {"only_videos": frozenset(("a",))}, {"queries": "quoted"}])
+def test_an_id_means_one_question_whatever_the_policies(collect, policy):
+    rows = [
+        GOOD | {"video": "a.mp4", "query": "first", "spans": [[8, 12]]},
+        GOOD | {"video": "b.mp4", "query": "other"},
+        GOOD | {"video": "a.mp4", "query": "  "},
+        GOOD | {"video": "a.mp4", "query": "last"},
+    ]
+    every = {example.id: example.query for example in collect(*rows).examples}
+    assert every == {"own/a/0": "first", "own/b/0": "other", "own/a/2": "last"}
+    some = {example.id: example.query for example in collect(*rows, **policy).examples}
+    assert some.items() <= every.items()
+
+
 # Splits
 
 
@@ -220,7 +251,14 @@ def test_durations_are_compared_with_the_files(collect, videos):
     assert [e.video for e in collector.examples] == ["sub/a.mkv", "s30-d52-cam-002.mp4", "gone.mp4", "broken.mp4"]
     assert report.durations_off == {"s30-d52-cam-002.mp4": (12.0, 10.0)}
     assert report.videos_missing == ["gone"]
+    assert report.videos_ambiguous == {}
     assert list(report.videos_unreadable) == ["broken.mp4"]
+
+
+def test_a_name_that_several_files_have_is_not_called_missing(collect, videos):
+    report = collect(GOOD, GOOD | {"video": "twice"}, videos=videos).report
+    assert report.videos_missing == []
+    assert report.videos_ambiguous == {"twice": ["x/twice.mp4", "y/twice.mp4"]}
 
 
 def test_rows_without_a_usable_video_can_be_dropped(collect, videos):
@@ -237,10 +275,11 @@ def test_a_duration_can_come_from_the_file(collect, videos):
     assert collector.report.durations_from == {"video": 1}
 
 
-def test_the_length_of_a_file_is_not_that_of_a_clip(collect, videos):
+def test_a_clip_is_as_long_as_it_is(collect, videos):
     unknown = {key: value for key, value in GOOD.items() if key != "duration"} | {"clip_start": 2, "clip_end": 5}
-    with pytest.raises(DataError, match="nobody knows the duration"):
-        collect(unknown, videos=videos)
+    collector = collect(unknown, videos=videos)
+    assert (collector.examples[0].duration, collector.examples[0].clip) == (3, (2, 5))
+    assert collector.report.durations_from == {"clip": 1}
 
 
 def test_a_path_from_here_is_no_other_path(collect):

@@ -6,10 +6,11 @@ import json
 import pickle
 
 import pytest
-from annotation_rows import EVENT, SAMPLES, TIMER1, TVG, lines, write
+from annotation_rows import DIDEMO, EVENT, SAMPLES, TIMER1, TVG, lines, write
 
+from video_opd.data.importers.account import Policies
 from video_opd.data.importers.annotation import Reading
-from video_opd.data.importers.collecting import Collector, Policies
+from video_opd.data.importers.collecting import Collector
 from video_opd.data.importers.didemo import merged
 from video_opd.data.importers.durations import read_durations
 from video_opd.data.importers.formats import ANNOTATORS, FORMATS, QUERIES, UNITS
@@ -86,7 +87,11 @@ def test_the_fields_own_files(shared_data, format, file, rows, several, beyond, 
     annotations = shared_data / "annotations"
     durations = annotations / "Charades_v1_test.csv" if file.endswith(".txt") else None
     report = collect(format, [annotations / file], durations).report
-    assert (report.rows_read, report.rows_kept, report.several_spans) == (rows, rows, several)
+    skipped = report.dropped.total()
+    assert (report.rows_read - skipped, report.rows_kept, report.several_spans) == (rows, rows, several)
+    assert dict(report.dropped) == (
+        {"the video is not marked as having the moment": skipped} if format.startswith("hirest") else {}
+    )
     assert (report.spans_beyond, report.spans_beyond_tolerance) == (beyond, by_a_second)
 
 
@@ -121,8 +126,8 @@ def test_didemo_chunks_are_five_seconds_and_the_last_one_counts():
     assert merged(segments, 6, "consensus") == ((5, 10),)
     # A fourth is not heard: both segments have three that agree wholly, and the earlier one is taken.
     assert merged([(0.0, 5.0)] * 3 + [(5.0, 30.0)] * 4, 6, "consensus") == ((0, 5),)
-    # Starts 0, 1, 1, 0 -> 0.5 -> 0 (half to even); ends 1, 2, 2, 6 -> 2.75 -> 3.
-    assert merged(segments, 6, "mean") == ((0, 15),)
+    # In seconds: starts 0, 5, 5, 0 -> 2.5 -> 2 (half to even); ends 5, 10, 10, 30 -> 13.75 -> 14.
+    assert merged(segments, 6, "mean") == ((2, 14),)
 
 
 def test_didemo_consensus_can_be_a_segment_that_nobody_named():
@@ -131,9 +136,19 @@ def test_didemo_consensus_can_be_a_segment_that_nobody_named():
     assert merged([(0.0, 5.0), (5.0, 10.0), (10.0, 15.0)], 3, "consensus")[0] in ((0, 15), (0, 5))
 
 
-def test_a_mean_of_didemo_keeps_a_chunk():
-    # Starts 1, 2 -> 1.5 -> 2; ends 2, 3 -> 2.5 -> 2, half to even: nothing would be left.
-    assert merged([(5.0, 10.0), (10.0, 15.0)], 6, "mean") == ((10, 15),)
+def test_a_mean_of_didemo_is_in_whole_seconds():
+    # What VideoMind makes of the first row of the validation set: starts 5, 5, 5, 0 -> 3.75, ends -> 8.75.
+    assert merged([(5.0, 10.0)] * 3 + [(0.0, 5.0)], 6, "mean") == ((4, 9),)
+
+
+def test_names_of_didemo_with_unusual_endings(tmp_path):
+    rows = [
+        DIDEMO | {"times": [[0, 0]], "video": name, "annotation_id": number}
+        for number, name in enumerate(("1_a.3gp", "1_b.", "1_c.MOV"))
+    ]
+    examples = imported(tmp_path, "didemo", json.dumps(rows), "a.json")
+    assert [example.video for example in examples] == ["1_a.3gp", "1_b.mp4", "1_c.MOV"]
+    assert [example.id for example in examples] == ["didemo/1_a/0", "didemo/1_b/1", "didemo/1_c/2"]
 
 
 @pytest.mark.parametrize("annotators", ANNOTATORS)
@@ -204,6 +219,49 @@ def test_spans_of_a_table_as_json(tmp_path):
 def test_a_clip_of_a_table(tmp_path):
     text = "video,query,start,end,duration,clip_start,clip_end\na.mp4,a cat,1,2,10,20,30\n"
     assert imported(tmp_path, "csv", text, "own.csv")[0].clip == (20, 30)
+
+
+def test_percent_with_its_sign(tmp_path):
+    text = "video,query,start,end,duration\na.mp4,a cat,10%,15 %,30\n"
+    assert imported(tmp_path, "csv", text, "own.csv", reading=Reading(unit="percent"))[0].spans[0] == pytest.approx(
+        (3, 4.5)
+    )
+
+
+def test_an_empty_query_is_counted_and_not_refused(tmp_path):
+    (tmp_path / "own.csv").write_text("video,query,start,end,duration\na.mp4,,1,2,30\na.mp4,a cat,1,2,30\n")
+    assert dict(collect("csv", [tmp_path / "own.csv"]).report.dropped) == {"the query is empty": 1}
+
+
+# What is no row is counted
+
+
+@pytest.mark.parametrize(
+    ("format", "reason", "count"),
+    [
+        ("hirest", "the video is not marked as having the moment", 2),
+        ("ego4d-nlq", "its text or its times are null", 1),
+    ],
+)
+def test_what_an_importer_passes_over_is_counted(tmp_path, format, reason, count):
+    sample = next(sample for sample in SAMPLES if sample.format == format)
+    files, durations = write(sample, tmp_path)
+    assert dict(collect(format, files, durations).report.dropped) == {reason: count}
+
+
+def test_an_answer_without_times_is_counted(tmp_path):
+    talk = {
+        "id": "abcdefghijk",
+        "conversations": [
+            {"from": "human", "value": "What is it about?"},
+            {"from": "gpt", "value": "A cat."},
+            {"from": "gpt", "value": "From <s0> to <e0>, it sits."},
+        ],
+        "meta": {"duration": 9, "token": {"<s0>": 0, "<e0>": 4}},
+    }
+    (tmp_path / "a.json").write_text(json.dumps([talk]))
+    report = collect("internvid-vtime", [tmp_path / "a.json"]).report
+    assert (report.rows_kept, dict(report.dropped)) == (1, {"an answer without times": 1})
 
 
 # QuerYD

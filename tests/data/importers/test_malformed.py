@@ -11,8 +11,9 @@ from annotation_rows import SAMPLES, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from video_opd.data.importers.account import Policies
 from video_opd.data.importers.annotation import Reading
-from video_opd.data.importers.collecting import Collector, Policies
+from video_opd.data.importers.collecting import Collector
 from video_opd.data.importers.durations import read_durations
 from video_opd.data.importers.formats import UNITS
 from video_opd.data.importers.reading import read_annotations

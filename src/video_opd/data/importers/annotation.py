@@ -61,6 +61,8 @@ class Annotation:
     source: str = ""
     """Of a collection: the data set it came from."""
     split: str = ""
+    skipped: str = ""
+    """Why this record of the file is no row at all; "": it is one. It is counted as dropped for this reason."""
     clip: Times | None = None
     """The part of the file that counts; spans are relative to its start."""
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from pydantic import AliasChoices, Field
 
 from video_opd.data.importers.annotation import Annotation, Captions, Moments, Reading, Seconds, Times, require_name
-from video_opd.data.records import json_any, text_lines
+from video_opd.data.records import json_any, read_text, text_lines
 
 _LINE = re.compile(r"\s*(\S+)\s+(\S+)\s+(\S+?)\s*##(.*)")
 _ID = re.compile(r"[0-9A-Z]{5}")
@@ -39,7 +39,7 @@ class _Line(Captions):
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every line, or every sentence of every video."""
     for file in files:
-        if file.suffix.lower() not in (".json", ".jsonl"):
+        if not read_text(file).lstrip().startswith(("{", "[")):
             yield from _text(file)
             continue
         for record in json_any(file):

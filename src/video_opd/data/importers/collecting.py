@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
 
+from video_opd.data.importers.account import OTHER_DURATION, SAME_ID, ImportReport, Policies
 from video_opd.data.importers.annotation import Annotation, Times
 from video_opd.data.importers.durations import VIDEO_SUFFIXES, stem
 from video_opd.data.importers.video_files import VideoFiles
@@ -17,91 +16,10 @@ from video_opd.data.video_sampling import DURATION_TOLERANCE_S, ROUNDING_S
 from video_opd.errors import DataError
 from video_opd.vocabulary import Example, Span
 
-SAME_ID = "the id is taken"
 _OFF_SCALE_SHARE, _FEW, _SHORT_S = 0.05, 3, 2.0
+_MANY, _EARLY_SHARE = 20, 0.02
+"""So many spans do not all lie in the first seconds of their videos."""
 """More spans than this share that begin after their video ends, and more than a few of them, are in another unit."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policies:
-    """What is done where annotation sets differ. Everything but the defaults changes scores."""
-
-    source: str
-    """Name of the data set in the manifest, and the beginning of every id."""
-    queries: str = "as-is"
-    """Name of one of `queries.QUERY_POLICIES`."""
-    beyond: str = "keep"
-    """Spans that end after the video: kept as they are (the field's scorers keep them), cut there, or dropped."""
-    without_duration: str = "refuse"
-    """Rows whose duration nobody knows: `refuse` the import, or `drop` them."""
-    missing_videos: str = "keep"
-    """Rows whose file is not in the videos folder or cannot be read: `keep` or `drop`."""
-    split: str = ""
-    """Only rows of this split; "": all."""
-    only_videos: frozenset[str] | None = None
-    """Only videos of these stems."""
-
-
-@dataclass(kw_only=True)
-class ImportReport:
-    """What became of the rows."""
-
-    rows_read: int = 0
-    rows_kept: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    """Rows by reason."""
-    first: dict[str, str] = field(default_factory=dict)
-    """Reason why a row or a span was dropped, or `SAME_ID` -> file and line of the first."""
-    spans_kept: int = 0
-    spans_dropped: Counter[str] = field(default_factory=Counter)
-    spans_beyond: int = 0
-    """Spans that end after their video, whatever was done about them."""
-    spans_beyond_tolerance: int = 0
-    """Those that end more than a second after it."""
-    spans_off_scale: int = 0
-    """Those that begin after it ends."""
-    several_spans: int = 0
-    """Rows with more than one span."""
-    same_question: int = 0
-    """Rows that ask what an earlier one asked of the same video."""
-    same_id: int = 0
-    """Rows whose own id in the data set was taken; they were numbered."""
-    durations_from: Counter[str] = field(default_factory=Counter)
-    videos_missing: list[str] = field(default_factory=list)
-    videos_unreadable: dict[str, str] = field(default_factory=dict)
-    durations_off: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Video -> duration by annotation and by file, where they are more than a second apart."""
-    clips_off: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Video -> end of the clip and duration of the file, where the clip ends more than a second after it."""
-
-    def drop(self, annotation: Annotation, reason: str) -> None:
-        """Count a row out."""
-        self.dropped[reason] += 1
-        self.first.setdefault(reason, annotation.record.where)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {
-            "rows": {"read": self.rows_read, "kept": self.rows_kept, "dropped": dict(self.dropped)},
-            "first": self.first,
-            "spans": {
-                "kept": self.spans_kept,
-                "dropped": dict(self.spans_dropped),
-                "end_after_video": self.spans_beyond,
-                "end_more_than_1_s_after_video": self.spans_beyond_tolerance,
-                "begin_after_video": self.spans_off_scale,
-                "rows_with_several": self.several_spans,
-            },
-            "same_question": self.same_question,
-            "same_id": self.same_id,
-            "durations_from": dict(self.durations_from),
-            "videos": {
-                "missing": self.videos_missing,
-                "unreadable": self.videos_unreadable,
-                "duration_off": {video: list(pair) for video, pair in self.durations_off.items()},
-                "clip_ends_after_file": {video: list(pair) for video, pair in self.clips_off.items()},
-            },
-        }
 
 
 class Collector:
@@ -136,7 +54,7 @@ class Collector:
         for last in annotations:
             self.report.rows_read += 1
             self._splits.add(last.split)
-            self._take(last)
+            self._take(last, "" if last.skipped else self._id(last))
         if last is None:
             raise DataError("the files hold no annotations", reason="there is nothing to import", remedy="Check them")
         self._refuse_unknown_durations()
@@ -145,11 +63,31 @@ class Collector:
             self._refuse_empty(last)
         if self.files is not None:
             self.report.videos_unreadable = dict(self.files.unreadable)
+            self.report.videos_ambiguous = dict(self.files.ambiguous)
         self.report.rows_kept = len(self.examples)
         return self.examples
 
-    def _take(self, annotation: Annotation) -> None:
+    def _id(self, annotation: Annotation) -> str:
+        """Given before anything is dropped, so that one id means one question whatever the policies."""
+        base = f"{self._source(annotation)}/{stem(annotation.video)}"
+        name = annotation.name or str(self._num_by_base[base])
+        self._num_by_base[base] += 1
+        id, number = f"{base}/{name}", 2
+        if id in self._ids:
+            self.report.same_id += 1
+            self.report.first.setdefault(SAME_ID, annotation.record.where)
+        while id in self._ids:
+            id, number = f"{base}/{name}-{number}", number + 1
+        self._ids.add(id)
+        return id
+
+    def _source(self, annotation: Annotation) -> str:
+        return "/".join(part for part in (self.policies.source, annotation.source) if part)
+
+    def _take(self, annotation: Annotation, id: str) -> None:
         policies, report = self.policies, self.report
+        if annotation.skipped:
+            return report.drop(annotation, annotation.skipped)
         if policies.split and annotation.split != policies.split:
             return report.drop(annotation, f"it is not of split {policies.split}")
         if policies.only_videos is not None and stem(annotation.video) not in policies.only_videos:
@@ -172,29 +110,21 @@ class Collector:
         if not spans:
             return report.drop(annotation, "no span is left" if annotation.spans else "no span is annotated")
         clip = None if annotation.clip is None else Span(*annotation.clip)
-        return self._keep(annotation, query=query, video=video, duration=duration, spans=spans, clip=clip)
+        source = self._source(annotation)
+        return self._keep(
+            annotation,
+            Example(id=id, video=video, query=query, spans=spans, duration=duration, source=source, clip=clip),
+        )
 
-    def _keep(self, annotation: Annotation, *, query: str, video: str, **values: Any) -> None:
+    def _keep(self, annotation: Annotation, example: Example) -> None:
         report = self.report
-        source = "/".join(part for part in (self.policies.source, annotation.source) if part)
-        base = f"{source}/{stem(annotation.video)}"
-        id = f"{base}/{annotation.name or self._num_by_base[base]}"
-        self._num_by_base[base] += 1
-        taken = id in self._ids
-        number = 2
-        while id in self._ids:
-            id, number = f"{base}/{annotation.name or self._num_by_base[base]}-{number}", number + 1
-        example = Example(id=id, query=query, video=video, source=source, **values)
         _, faults = example_from_row(row_from_example(example))
         errors = [fault.message for fault in faults if fault.severity == "error"]
         if errors:  # whatever a manifest may not hold and nobody thought of above
             return report.drop(annotation, errors[0])
-        self._ids.add(id)
-        if taken:
-            report.same_id += 1
-            report.first.setdefault(SAME_ID, annotation.record.where)
-        report.same_question += (video, query) in self._asked
-        self._asked.add((video, query))
+        asked = example.video, example.query
+        report.same_question += asked in self._asked
+        self._asked.add(asked)
         report.several_spans += len(example.spans) > 1
         report.spans_kept += len(example.spans)
         self.examples.append(example)
@@ -206,14 +136,16 @@ class Collector:
         if named not in self._looked_for:
             found = self.files.find(named) if self.files else None
             if self.files and (found is None or self.files.duration(found) is None):
-                self.report.videos_missing += [named] if found is None else []
+                if found is None and named not in self.files.ambiguous:
+                    self.report.videos_missing.append(named)
                 found = None
             self._looked_for[named] = found
         found = self._looked_for[named]
         if found is not None:
             return found, True
-        ending = "" if any(named.lower().endswith(suffix) for suffix in VIDEO_SUFFIXES) else ".mp4"
-        return named + ending, self.files is None
+        if not any(named.lower().endswith(suffix) for suffix in VIDEO_SUFFIXES):
+            named = named.rstrip(".") + ".mp4"
+        return named, self.files is None
 
     def _duration(self, annotation: Annotation, path: str | None) -> float | None:
         """Seconds: by the durations file, else by the annotation, else by the video (which is compared)."""
@@ -221,9 +153,14 @@ class Collector:
         name = stem(annotation.video)
         if self.durations is not None and name in self.durations:
             duration, origin = self.durations[name], "durations file"
+            if annotation.duration is not None and abs(annotation.duration - duration) > DURATION_TOLERANCE_S:
+                self.report.durations_disagree += 1
+                self.report.first.setdefault(OTHER_DURATION, annotation.record.where)
         elif annotation.duration is not None:
             duration, origin = annotation.duration, "annotation"
-        elif of_file is not None and annotation.clip is None:
+        elif annotation.clip is not None:
+            duration, origin = annotation.clip[1] - annotation.clip[0], "clip"
+        elif of_file is not None:
             duration, origin = of_file, "video"
         else:
             return None
@@ -288,6 +225,13 @@ class Collector:
             last.record.refuse(
                 f"this and all {len(spans)} spans end within the first second, so they are fractions of the video",
                 "Convert them to seconds; for csv and jsonl there is --unit fraction",
+            )
+        latest = max(span.end_s / example.duration for example in self.examples for span in example.spans)
+        if len(spans) > _MANY and latest < _EARLY_SHARE:
+            last.record.refuse(
+                f"this and all {len(spans)} spans end within the first {_EARLY_SHARE:.0%} of their video, so durations "
+                "and times are not in one unit",
+                "Check whether the durations are milliseconds or frame numbers",
             )
 
     def _refuse_empty(self, last: Annotation) -> None:

@@ -10,7 +10,7 @@ amount to:
 - `consensus`: the segment that the official score would rate highest: of the 21, the one whose mean IoU with the three
   annotators nearest to it is largest (the earliest, then shortest of equals);
 - `majority`: the segment named most often (the first named of equals);
-- `mean`: mean start and mean end in chunks, rounded half to even, as VideoMind does it;
+- `mean`: mean start and mean end, rounded to whole seconds half to even, as VideoMind does it;
 - `all`: every distinct segment, as several spans.
 """
 
@@ -62,8 +62,8 @@ def merged(segments: Sequence[Times], num_segments: int, annotators: str) -> tup
     if annotators == "majority":
         return (Counter(segments).most_common(1)[0][0],)
     if annotators == "mean":
-        first, last = (round(fmean(ends) / CHUNK_S) * CHUNK_S for ends in zip(*segments, strict=True))
-        return ((first, max(last, first + CHUNK_S)),)
+        start, end = (float(round(fmean(ends))) for ends in zip(*segments, strict=True))
+        return ((start, end),)
     edges = [number * CHUNK_S for number in range(num_segments + 1)]
     candidates = [(start, end) for start in edges for end in edges if start < end]
     return (max(candidates, key=lambda segment: _agreement(segment, segments)),)

@@ -11,7 +11,8 @@ from video_opd.data.importers.annotation import Seconds
 from video_opd.data.records import Record, json_any, table_rows
 from video_opd.errors import DataError
 
-VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".ts", ".ogv"))
+VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".ts", ".mts",
+    ".m2ts", ".ogv", ".3gp", ".3g2", ".wmv"))  # fmt: skip
 
 _VIDEO_KEYS = ("id", "vid", "video", "video_id", "video_uid", "name", "video_path")
 _DURATION_KEYS = ("length", "duration", "duration_s", "v_duration", "video_duration")
@@ -22,10 +23,13 @@ class _Duration(BaseModel):
 
 
 def stem(video: str) -> str:
-    """A video's name without folders and without the ending of a video file. `a_210.0_360.0` has no ending."""
+    """A video's name without folders and without the ending of a video file.
+
+    `a_210.0_360.0` has no ending; 53 names of DiDeMo's validation set end in a bare dot.
+    """
     name = PurePosixPath(video).name
     suffix = PurePosixPath(name).suffix
-    return name.removesuffix(suffix) if suffix.lower() in VIDEO_SUFFIXES else name
+    return name.removesuffix(suffix) if suffix.lower() in VIDEO_SUFFIXES else name.rstrip(".")
 
 
 def read_durations(path: Path) -> dict[str, float]:

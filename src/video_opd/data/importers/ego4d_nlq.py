@@ -10,7 +10,7 @@ The official nesting, VideoMind's lines, or TimeLens2's:
      "timestamps": [[12.0, 14.5]]}
 
 In the official file a row is about the clip (`CLIP_UID.mp4`), times count from its start, and its length is
-`video_end_sec - video_start_sec`. Queries without text or without times (a few are null) are not rows.
+`video_end_sec - video_start_sec`. Queries without text or without times (a few are null) are counted as dropped.
 """
 
 from __future__ import annotations
@@ -95,13 +95,15 @@ def _queries(record: Record, video: _Video) -> Iterator[Annotation]:
     for clip in video.clips:
         for annotator in clip.annotations:
             for number, query in enumerate(annotator.language_queries):
-                if query.query and query.clip_start_sec is not None and query.clip_end_sec is not None:
-                    yield Annotation(
-                        record=record,
-                        video=clip.clip_uid,
-                        query=query.query,
-                        spans=((query.clip_start_sec, query.clip_end_sec),),
-                        duration=clip.duration,
-                        name=f"{annotator.annotation_uid}_{number}",
-                        split=video.split,
-                    )
+                start, end = query.clip_start_sec, query.clip_end_sec
+                known = bool(query.query) and start is not None and end is not None
+                yield Annotation(
+                    record=record,
+                    video=clip.clip_uid,
+                    query=query.query or "",
+                    spans=((start or 0.0, end or 0.0),),
+                    duration=clip.duration,
+                    name=f"{annotator.annotation_uid}_{number}",
+                    split=video.split,
+                    skipped="" if known else "its text or its times are null",
+                )

@@ -6,8 +6,9 @@
     {"video": "a.mp4", "query": "a person opens the fridge", "spans": [[2.0, 4.5]], "duration": 31.2}
 
 Roles: `video`, `query`, and `start` with `end`, or `spans` (a list of pairs, in CSV as JSON text). May be there:
-`duration` (seconds), `id`, `source`, `split`, `fps`, `clip_start` with `clip_end` (seconds). A column has the name of
-its role unless `--columns query=caption start=begin` says otherwise.
+`duration` (seconds), `id`, `source`, `split`, `fps`, `clip_start` with `clip_end` (seconds of the file). A column has
+the name of its role unless `--columns query=caption start=begin` says otherwise. With a clip, spans count from its
+start, and `duration` is its length, which need not be given.
 
 `--unit` says what the times are: seconds, milliseconds, frames (with `fps` or `--fps`), percent or fraction of the
 duration, or clock (`mm:ss`, `hh:mm:ss.f`). A unit is never guessed: a clock time under `seconds` is refused.
@@ -30,7 +31,7 @@ from video_opd.errors import ConfigurationError
 ROLES = (
     "video", "query", "start", "end", "spans", "duration", "id", "source", "split", "fps", "clip_start", "clip_end",
 )  # fmt: skip
-_CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2}(?:\.\d+)?)")
+_CLOCK = re.compile(r"(?:(\d{1,3}):(?=[0-5]?\d:))?(\d{1,3}):([0-5]?\d(?:\.\d+)?)")
 
 
 class _Row(BaseModel):
@@ -70,35 +71,47 @@ def columns_of(words: Iterable[str]) -> tuple[tuple[str, str], ...]:
                 reason=f"it is not ROLE=COLUMN with a role of {', '.join(ROLES)}",
                 remedy="write for example --columns query=caption start=begin",
             )
+        if sum(other == role for other, _, _ in pairs) > 1:
+            raise ConfigurationError(
+                f"--columns {role}=…", reason="the role is given twice", remedy="name one column for it"
+            )
     return tuple((role, column) for role, _, column in pairs)
 
 
 def _read(files: list[Path], reading: Reading, records: Callable[[Path], Iterator[Record]]) -> Iterator[Annotation]:
     column_of = {role: role for role in ROLES} | dict(reading.columns)
     for file in files:
-        for record in records(file):
+        for number, record in enumerate(records(file)):
             if not isinstance(record.value, dict):
                 record.refuse("it is not an object with keys", "Write rows with named values")
-            given = {
-                role: record.value[column]
-                for role, column in column_of.items()
-                if record.value.get(column) not in (None, "")
-            }
-            given["spans"] = _spans(record, given, column_of, reading)
-            row = record.as_(_Row, _require(record, given, column_of, ("video", "query")))
-            clip = None if row.clip_start is None or row.clip_end is None else (row.clip_start, row.clip_end)
-            yield Annotation(
-                record=record,
-                video=row.video,
-                query=row.query,
-                spans=_in_seconds(record, row, reading),
-                fractions=reading.unit in ("percent", "fraction"),
-                duration=row.duration,
-                name=str(row.id),
-                source=row.source,
-                split=row.split,
-                clip=clip,
-            )
+            if number == 0:
+                for role, column in reading.columns:
+                    if column not in record.value:
+                        _refuse_missing(record, role, column)
+            yield _annotation(record, column_of, reading)
+
+
+def _annotation(record: Record, column_of: dict[str, str], reading: Reading) -> Annotation:
+    value = record.value
+    given = {role: value[column] for role, column in column_of.items() if value.get(column) not in (None, "")}
+    if column_of["query"] in value:
+        given.setdefault("query", "")  # an empty query is counted, not refused
+    given["spans"] = _spans(record, given, column_of, reading)
+    row = record.as_(_Row, _require(record, given, column_of, ("video", "query")))
+    if (row.clip_start is None) != (row.clip_end is None):
+        record.refuse("it has one end of a clip and not the other", "Give both, or none")
+    return Annotation(
+        record=record,
+        video=row.video,
+        query=row.query,
+        spans=_in_seconds(record, row, reading),
+        fractions=reading.unit in ("percent", "fraction"),
+        duration=row.duration,
+        name=str(row.id),
+        source=row.source,
+        split=row.split,
+        clip=None if row.clip_start is None or row.clip_end is None else (row.clip_start, row.clip_end),
+    )
 
 
 def _require(record: Record, given: dict[str, Any], column_of: dict[str, str], roles: Iterable[str]) -> dict[str, Any]:
@@ -127,10 +140,15 @@ def _spans(record: Record, given: dict[str, Any], column_of: dict[str, str], rea
     else:
         _require(record, given, column_of, ("start", "end"))
         spans = [[given["start"], given["end"]]]
-    if reading.unit != "clock" or not isinstance(spans, list):
+    read = {"clock": _clock, "percent": _percent}.get(reading.unit)
+    if read is None or not isinstance(spans, list):
         return spans
     pairs = spans if spans and isinstance(spans[0], list) else [spans]
-    return [[_clock(record, time) for time in pair] if isinstance(pair, list) else pair for pair in pairs]
+    return [[read(record, time) for time in pair] if isinstance(pair, list) else pair for pair in pairs]
+
+
+def _percent(_: Record, share: Any) -> Any:
+    return share.strip().removesuffix("%") if isinstance(share, str) else share
 
 
 def _clock(record: Record, time: Any) -> float:

@@ -4,7 +4,7 @@
       "steps": [{"index": 0, "heading": "grind the oats", "absolute_bounds": [50, 58]}]}}}
 
 `hirest` asks for the moment of the outer key, `hirest-steps` for every step of it. Only videos marked `relevant` and
-`clip` have a moment; the others are not rows.
+`clip` have a moment; the others are counted as dropped.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pydantic import BaseModel
 
 from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Times
 from video_opd.data.records import Record, json_entries
+
+_NO_MOMENT = "the video is not marked as having the moment"
 
 
 class _Step(BaseModel):
@@ -34,6 +36,9 @@ class _Video(BaseModel):
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """The moment of every video that has one."""
     for record, query, name, video in _videos(files):
+        if not (video.relevant and video.clip):
+            yield Annotation(record=record, video=name, query=query, spans=(), skipped=_NO_MOMENT)
+            continue
         if video.bounds is None:
             record.refuse(f"{name} has a moment but no `bounds`")
         yield Annotation(record=record, video=name, query=query, spans=(video.bounds,), duration=video.v_duration)
@@ -41,7 +46,10 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
 
 def read_steps(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every step of every video that has a moment."""
-    for record, _query, name, video in _videos(files):
+    for record, query, name, video in _videos(files):
+        if not (video.relevant and video.clip):
+            yield Annotation(record=record, video=name, query=query, spans=(), skipped=_NO_MOMENT)
+            continue
         for step in video.steps:
             yield Annotation(
                 record=record,
@@ -58,6 +66,4 @@ def _videos(files: list[Path]) -> Iterator[tuple[Record, str, str, _Video]]:
             if record.key is None or not isinstance(record.value, dict):
                 record.refuse('it is not a query with its videos, `"QUERY": {"VIDEO.mp4": {…}}`')
             for name, entry in record.value.items():
-                video = record.as_(_Video, entry)
-                if video.relevant and video.clip:
-                    yield record, record.key, name, video
+                yield record, record.key, name, record.as_(_Video, entry)

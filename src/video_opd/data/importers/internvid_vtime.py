@@ -9,7 +9,7 @@ VideoMind's lines, or VTimeLLM's own conversations, which tell one event between
 
 Times are seconds within the crop `split` of the YouTube video, which becomes `clip`. (At training VTimeLLM turns them
 into hundredths of the duration; the file holds seconds.) Of the conversations, only what says `From <sN> to <eN>,
-EVENT.` is read; other turns are passed over.
+EVENT.` is read; answers without times are counted as dropped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from video_opd.data.importers.annotation import Annotation, Event, Reading, Seconds, Times
 from video_opd.data.records import Record, json_any
@@ -27,6 +27,7 @@ _TIMES = re.compile(r"from (<s\d+>) to (<e\d+>)", re.IGNORECASE)
 
 
 class _Turn(BaseModel):
+    speaker: str = Field("", alias="from")
     value: str
 
 
@@ -58,6 +59,10 @@ def _events(record: Record, found: _Conversation) -> Iterator[Annotation]:
     for turn in found.conversations:
         heads = list(_TIMES.finditer(turn.value))
         ends = [*(head.start() for head in heads[1:]), len(turn.value)]
+        if not heads and turn.speaker == "gpt":
+            yield Annotation(
+                record=record, video=found.id, query=turn.value, spans=(), skipped="an answer without times"
+            )
         for head, until in zip(heads, ends, strict=False):
             start, end = head.groups()
             if start not in times or end not in times:

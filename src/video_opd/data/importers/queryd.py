@@ -33,6 +33,9 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
             f"{len(files)} files", reason="QuerYD is two files: captions and times", remedy="Give both, captions first"
         )
     captions, times = ({record.key: record for record in _entries(file)} for file in files)
+    for video, record in times.items():
+        if video not in captions:
+            yield Annotation(record=record, video=str(video), query="", spans=(), skipped="times without captions")
     for video, record in captions.items():
         sentences = _valid(_CAPTIONS, record)
         if video not in times:

@@ -14,6 +14,9 @@ from video_opd.data.importers.formats import FORMATS
 from video_opd.data.records import text_lines
 from video_opd.errors import DataError
 
+_TOGETHER = ("queryd",)
+"""Formats of which one file says nothing without the other."""
+
 _FIRST = 5
 """Annotations that must be read before a format counts as one that can read a file."""
 
@@ -32,9 +35,12 @@ def read_annotations(format: str, files: Sequence[Path], reading: Reading) -> li
             another can, that one is named.
     """
     try:
-        return list(importer(format)(list(files), reading))
+        annotations = list(importer(format)(list(files), reading))
+        _refuse_files_without_any(annotations, files, together=format in _TOGETHER)
     except DataError as error:
-        others = [] if _reads_the_beginning(format, files, reading) else _formats_of(files, reading)
+        alone = [list(files)] if format in _TOGETHER else [[file] for file in files]
+        strange = next((some for some in alone if not _reads_the_beginning(format, some, reading)), None)
+        others = [] if strange is None else _formats_of(strange, reading)
         if not others:
             raise
         raise DataError(
@@ -42,6 +48,16 @@ def read_annotations(format: str, files: Sequence[Path], reading: Reading) -> li
             reason=f"{error.reason}; it does not look like {format}, it looks like {' or '.join(others)}",
             remedy=f"import it as {others[0]}",
         ) from error
+    return annotations
+
+
+def _refuse_files_without_any(annotations: Sequence[Annotation], files: Sequence[Path], *, together: bool) -> None:
+    found = {annotation.record.path for annotation in annotations}
+    for file in files:
+        if file not in found and not (together and annotations):
+            raise DataError(
+                f"{file}", reason="it holds no annotations", remedy="Check the file: there is nothing to import"
+            )
 
 
 def read_video_list(path: Path) -> frozenset[str]:

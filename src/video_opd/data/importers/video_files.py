@@ -26,6 +26,8 @@ class VideoFiles:
         self.folder = folder
         self.unreadable: dict[str, str] = {}
         """Path below the folder -> why it cannot be used."""
+        self.ambiguous: dict[str, list[str]] = {}
+        """Name that was looked for -> the several files of that name, none of which is taken."""
         self._paths: set[str] = set()
         self._by_stem: dict[str, list[str]] = {}
         for root, folders, names in os.walk(folder):
@@ -54,6 +56,8 @@ class VideoFiles:
             same = [
                 path for other, paths in self._by_stem.items() if other.startswith(f"{name}-cam-") for path in paths
             ]
+        if len(same) > 1:
+            self.ambiguous[video] = same
         return same[0] if len(same) == 1 else None
 
     def duration(self, path: str) -> float | None:

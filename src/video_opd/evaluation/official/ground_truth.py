@@ -12,8 +12,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from video_opd.data.importers.account import Policies
 from video_opd.data.importers.annotation import Reading
-from video_opd.data.importers.collecting import Collector, Policies
+from video_opd.data.importers.collecting import Collector
 from video_opd.data.importers.reading import read_annotations
 from video_opd.data.manifest import read_manifest
 from video_opd.data.records import Record, json_any

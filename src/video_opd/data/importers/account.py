@@ -1,0 +1,100 @@
+"""What is done to the rows, by name, and what became of them, by count."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from video_opd.data.importers.annotation import Annotation
+
+SAME_ID = "the id is taken"
+OTHER_DURATION = "another duration than the durations file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policies:
+    """What is done where annotation sets differ. Everything but the defaults changes scores."""
+
+    source: str
+    """Name of the data set in the manifest, and the beginning of every id."""
+    queries: str = "as-is"
+    """Name of one of `queries.QUERY_POLICIES`."""
+    beyond: str = "keep"
+    """Spans that end after the video: kept as they are (the field's scorers keep them), cut there, or dropped."""
+    without_duration: str = "refuse"
+    """Rows whose duration nobody knows: `refuse` the import, or `drop` them."""
+    missing_videos: str = "keep"
+    """Rows whose file is not in the videos folder or cannot be read: `keep` or `drop`."""
+    split: str = ""
+    """Only rows of this split; "": all."""
+    only_videos: frozenset[str] | None = None
+    """Only videos of these stems."""
+
+
+@dataclass(kw_only=True)
+class ImportReport:
+    """What became of the rows."""
+
+    rows_read: int = 0
+    rows_kept: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Rows by reason."""
+    first: dict[str, str] = field(default_factory=dict)
+    """Reason why a row or a span was dropped, `SAME_ID` or `OTHER_DURATION` -> file and line of the first."""
+    spans_kept: int = 0
+    spans_dropped: Counter[str] = field(default_factory=Counter)
+    spans_beyond: int = 0
+    """Spans that end after their video, whatever was done about them."""
+    spans_beyond_tolerance: int = 0
+    """Those that end more than a second after it."""
+    spans_off_scale: int = 0
+    """Those that begin after it ends."""
+    several_spans: int = 0
+    """Rows with more than one span."""
+    same_question: int = 0
+    """Rows that ask what an earlier one asked of the same video."""
+    same_id: int = 0
+    """Rows whose own id in the data set was taken; they were numbered."""
+    durations_disagree: int = 0
+    """Rows whose own duration is more than a second from that of the durations file, which was taken."""
+    durations_from: Counter[str] = field(default_factory=Counter)
+    videos_missing: list[str] = field(default_factory=list)
+    videos_ambiguous: dict[str, list[str]] = field(default_factory=dict)
+    """Video -> the several files of that name, none of which was taken."""
+    videos_unreadable: dict[str, str] = field(default_factory=dict)
+    durations_off: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Video -> duration by annotation and by file, where they are more than a second apart."""
+    clips_off: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Video -> end of the clip and duration of the file, where the clip ends more than a second after it."""
+
+    def drop(self, annotation: Annotation, reason: str) -> None:
+        """Count a row out."""
+        self.dropped[reason] += 1
+        self.first.setdefault(reason, annotation.record.where)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "rows": {"read": self.rows_read, "kept": self.rows_kept, "dropped": dict(self.dropped)},
+            "first": self.first,
+            "spans": {
+                "kept": self.spans_kept,
+                "dropped": dict(self.spans_dropped),
+                "end_after_video": self.spans_beyond,
+                "end_more_than_1_s_after_video": self.spans_beyond_tolerance,
+                "begin_after_video": self.spans_off_scale,
+                "rows_with_several": self.several_spans,
+            },
+            "same_question": self.same_question,
+            "same_id": self.same_id,
+            "durations_from": dict(self.durations_from),
+            "durations_disagree": self.durations_disagree,
+            "videos": {
+                "missing": self.videos_missing,
+                "ambiguous": self.videos_ambiguous,
+                "unreadable": self.videos_unreadable,
+                "duration_off": {video: list(pair) for video, pair in self.durations_off.items()},
+                "clip_ends_after_file": {video: list(pair) for video, pair in self.clips_off.items()},
+            },
+        }
