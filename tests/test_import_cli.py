@@ -78,6 +78,8 @@ def test_a_wrong_format_is_named(files, refused):
         ("csv", "a.csv", b"video,query,start,end,duration\na.mp4,q,nan,2,9\n", "a finite number of seconds was expected"),
         ("activitynet-captions", "a.json", b'{"v_abcdefghijk": {"duration": 9, "timestamps": [[1, 2]], "sentences": []}}',
          "line 1: it has 1 timestamps for 0 sentences"),
+        ("activitynet-captions", "a.json", b'{"v_abcdefghijk": {"timestamps": [], "sentences": []},\n "v_abcdefghijk": {"timestamps": [], "sentences": []}}',
+         "line 2: the key 'v_abcdefghijk' is on line 1 already"),
         ("csv --unit clock", "a.csv", b"video,query,start,end\na.mp4,q,0:01,2\n", "line 2: '2' is not a clock time"),
         ("tvgbench", "a.json", b'[{"path": "a", "question": "q", "answer": "1 to 2", "start": null, "end": null, "duration": 9}]',
          "`answer` is '1 to 2', not `START-END` in seconds"),

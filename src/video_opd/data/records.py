@@ -127,14 +127,17 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def json_entries(path: Path) -> Iterator[Record]:
+def json_entries(path: Path, *, unique: bool = False) -> Iterator[Record]:
     """The entries of a file that is one JSON object or one JSON list, each with its line; objects also give the key.
 
-    A key that comes twice is given twice: what that means is for the caller to say.
+    Args:
+        unique: refuse a key of the object that comes twice; otherwise it is given twice, for the caller to say what
+            that means.
 
     Raises:
         DataError: the file is neither, is cut off, or holds something that is not JSON.
     """
+    seen: dict[str | None, int] = {}
     text = read_text(path)
     reader = _Reader(path, text)
     opening = reader.take()
@@ -152,6 +155,10 @@ def json_entries(path: Path) -> Iterator[Record]:
                 key = reader.value()
                 if not isinstance(key, str) or reader.take() != ":":
                     reader.refuse('a key and a colon were expected, such as `"name": …`')
+            if unique and key in seen:
+                Record(path, line, key).refuse(f"the key {str(key)[:_SHOWN]!r} is on line {seen[key]} already")
+            if key is not None:
+                seen[key] = line
             yield Record(path, line, reader.value(), key)
             after = reader.take()
             if after == closing:
@@ -162,7 +169,7 @@ def json_entries(path: Path) -> Iterator[Record]:
         reader.refuse("something follows after the end of the JSON value")
 
 
-def json_any(path: Path) -> Iterator[Record]:
+def json_any(path: Path, *, unique: bool = False) -> Iterator[Record]:
     """JSON lines, or the entries of one object or list, whichever the file is.
 
     A file named `.jsonl` is JSON lines, and so is one whose first line is a whole JSON value when more follows.
@@ -173,8 +180,8 @@ def json_any(path: Path) -> Iterator[Record]:
     try:
         json.loads(first)
     except (ValueError, RecursionError):
-        return json_entries(path)
-    return json_lines(path) if rest.strip() else json_entries(path)
+        return json_entries(path, unique=unique)
+    return json_lines(path) if rest.strip() else json_entries(path, unique=unique)
 
 
 def table_rows(path: Path) -> Iterator[Record]:

@@ -21,6 +21,6 @@ _ID = re.compile(r"v_.{11}")
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every sentence of every video."""
     for file in files:
-        for record in json_entries(file):
+        for record in json_entries(file, unique=True):
             require_name(record, record.key, _ID, "ActivityNet")
             yield from record.as_(Captions).annotations(record)

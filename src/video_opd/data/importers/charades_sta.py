@@ -42,7 +42,7 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
         if not read_text(file).lstrip().startswith(("{", "[")):
             yield from _text(file)
             continue
-        for record in json_any(file):
+        for record in json_any(file, unique=True):
             if record.key is None:
                 line = record.as_(Moments)
                 require_name(record, line.vid, _ID, "Charades")

@@ -42,7 +42,7 @@ class _Description(BaseModel):
 def read(files: list[Path], reading: Reading) -> Iterator[Annotation]:
     """Every description."""
     for file in files:
-        for record in json_any(file):
+        for record in json_any(file, unique=True):
             found = record.as_(_Description)
             segments = [(first * CHUNK_S, (last + 1) * CHUNK_S) for first, last in found.times]
             yield Annotation(

@@ -62,7 +62,7 @@ def read_steps(files: list[Path], _: Reading) -> Iterator[Annotation]:
 
 def _videos(files: list[Path]) -> Iterator[tuple[Record, str, str, _Video]]:
     for file in files:
-        for record in json_entries(file):
+        for record in json_entries(file, unique=True):
             if record.key is None or not isinstance(record.value, dict):
                 record.refuse('it is not a query with its videos, `"QUERY": {"VIDEO.mp4": {…}}`')
             for name, entry in record.value.items():

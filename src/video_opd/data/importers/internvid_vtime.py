@@ -47,7 +47,7 @@ class _Conversation(BaseModel):
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every line, or every event of every conversation."""
     for file in files:
-        for record in json_any(file):
+        for record in json_any(file, unique=True):
             if isinstance(record.value, dict) and "conversations" in record.value:
                 yield from _events(record, record.as_(_Conversation))
             else:

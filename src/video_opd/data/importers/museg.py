@@ -29,7 +29,7 @@ class _Problem(BaseModel):
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every problem."""
     for file in files:
-        for record in json_any(file):
+        for record in json_any(file, unique=True):
             found = record.as_(_Problem)
             yield Annotation(
                 record=record,

@@ -57,7 +57,7 @@ def _valid(shape: TypeAdapter[Any], record: Record) -> Any:
 
 def _entries(file: Path) -> Iterator[Record]:
     if file.suffix.lower() == ".json":
-        yield from json_entries(file)
+        yield from json_entries(file, unique=True)
         return
     try:
         with file.open("rb") as stream:

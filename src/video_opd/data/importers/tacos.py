@@ -35,7 +35,7 @@ class _Frames(Captions):
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every sentence of every video."""
     for file in files:
-        for record in json_any(file):
+        for record in json_any(file, unique=True):
             if record.key is None:
                 line = record.as_(Moments)
                 require_name(record, line.vid, _ID, "TACoS")

@@ -35,7 +35,7 @@ class _Row(BaseModel):
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every row."""
     for file in files:
-        for record in json_any(file):
+        for record in json_any(file, unique=True):
             row = record.as_(_Row)
             whole = row.video_start is None or row.video_end is None or _CROPPED.search(row.video)
             source = row.qid.split("|")[1:2]

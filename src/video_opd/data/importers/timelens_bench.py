@@ -27,7 +27,7 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every query of every video."""
     for file in files:
         source = file.stem.removesuffix("-timelens") if file.stem.endswith("-timelens") else ""
-        for record in json_entries(file):
+        for record in json_entries(file, unique=True):
             found = record.as_(_Video)
             same = Captions(duration=found.duration, timestamps=found.spans, sentences=found.queries)
             yield from same.annotations(record, source=source)

@@ -38,7 +38,7 @@ class _Answer(BaseModel):
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every question."""
     for file in files:
-        for record in json_any(file):
+        for record in json_any(file, unique=True):
             found = record.as_(_Question)
             answer = _ANSWER.fullmatch(found.answer)
             if answer is None:

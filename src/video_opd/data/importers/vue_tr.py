@@ -29,7 +29,7 @@ class _Query(BaseModel):
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every query."""
     for file in files:
-        for record in json_any(file):
+        for record in json_any(file, unique=True):
             found = record.as_(_Query)
             yield Annotation(
                 record=record,
