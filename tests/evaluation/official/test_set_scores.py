@@ -181,16 +181,17 @@ def test_vue_tr_drops_a_reversed_span_from_the_iou_alone(truth, answers):
 
 
 def test_ego4d_nlq(truth, answers):
-    """a: IoUs 0.5, 0.3, 0, 1. b: 0.02. c: no row. Strictly more than the threshold; mIoU of the best three of all."""
+    """a: IoUs 0.5, 0.3, 0, 1. b: 0.02. c: no row. Strictly more than the threshold; mIoU of the first."""
     annotated = truth((0, 10), (0, 100), (0, 10))
     found = score_as("ego4d-nlq", annotated, answers([(0, 5), (0, 3), (50, 60), (0, 10)], [(0, 2)]))
     assert found.scores == {
         "Rank@1 mIoU@0.3": 50.0, "Rank@1 mIoU@0.5": 0.0, "Rank@1 mIoU@0.01": 100.0,
         "Rank@3 mIoU@0.3": 50.0, "Rank@3 mIoU@0.5": 0.0, "Rank@3 mIoU@0.01": 100.0,
         "Rank@5 mIoU@0.3": 50.0, "Rank@5 mIoU@0.5": 50.0, "Rank@5 mIoU@0.01": 100.0,
-        "mIoU": round(100 * ((1 + 0.5 + 0.3) / 3 + 0.02) / 2, 2),
+        "mIoU": round(100 * (0.5 + 0.02) / 2, 2),
     }  # fmt: skip
     assert "1 queries have no row in the file: left out of every mean" in " ".join(found.notes)
+    assert "in effect the first's" in found.convention.prediction
 
 
 def test_ego4d_nlq_keeps_the_rank_of_a_bad_span(truth, answers):
