@@ -93,10 +93,20 @@ def test_timelens2_rounds_its_miou_to_four_decimals(truth, answers):
 
 
 def test_timelens2_has_no_density_on_a_point(truth, answers):
-    found = score_as("timelens2", truth((0, 10), (5, 5)), answers("[[5, 5]]", "[[4, 6]]"))
-    assert found.scores["twass1"] == found.scores["tiou"] == 0
-    assert found.scores["parse_penalty"] == 0
-    assert "2 answers or annotations have no length" in " ".join(found.notes)
+    found = score_as("timelens2", truth((5, 5), (0, 10)), answers("[[4, 6]]", "[[0, 10]]"))
+    assert found.scores["twass1"] == 0.5
+    assert "1 annotations have no length" in " ".join(found.notes)
+
+
+def test_timelens2_rewards_nothing_where_one_span_has_no_length(truth, answers):
+    """The rewards throw out the whole answer, the port scores the rest of it; numbers out of order are such spans."""
+    annotated = truth((0, 10), (0, 10), (0, 10))
+    found = score_as("timelens2", annotated, answers("[[0, 10], [20, 20]]", [(0, 10), (9, 8)], "[[10, 0]]"))
+    assert (found.scores["mIoU"], found.scores["R1@0.7"]) == (1.0, 100.0)
+    assert (found.scores["tiou"], found.scores["twass1"]) == (1 / 3, 1 / 3), "text: the ends are put in order"
+    assert found.scores["parse_penalty"] == pytest.approx(-2 / 3)
+    assert "2 answers have a span that does not start before its end" in " ".join(found.notes)
+    assert "merged annotation" in found.convention.annotation
 
 
 # VUE-TR
