@@ -74,10 +74,11 @@ class _Scored:
 
 
 def _score(file: Path, arguments: argparse.Namespace, truth: GroundTruth) -> _Scored:
-    from video_opd.evaluation.official import read_matched, score_as
+    from video_opd.evaluation.official import read_matched, require_matched, score_as
     from video_opd.grounding import score
 
     answers = read_matched(file, truth, arguments.format)
+    require_matched(answers)
     missing = truth.missing(answers)
     result: Scores | OfficialScores
     if arguments.scorer == "ours":

@@ -173,6 +173,37 @@ def test_only_common_queries_and_scores_are_compared():
     assert {name: (score["difference"], score["num_queries"]) for name, score in found.items()} == {"x": (-1.0, 1)}
 
 
+def test_our_rule_in_words(manifest, predictions, capsys):
+    assert main(["metrics", predictions("p.jsonl", [2.5] * 8), "--ground-truth", manifest]) == 0
+    told = capsys.readouterr().out
+    for part in ("first predicted span against the best-matching annotated", "every query counts", "fractions 0..1"):
+        assert part in told
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "format"),
+    [
+        ("charades_sta_test.txt", "3MSZA 24.3 30.4##person turn a light on.\n", "charades-sta"),
+        (
+            "val_1.json",
+            '{"v_uqiMw7tQ1Cc": {"duration": 55.15, "timestamps": [[0, 4.14]], "sentences": [" One man"]}}',
+            "activitynet-captions",
+        ),
+    ],
+)
+def test_annotations_that_no_manifest_was_made_of(refused, predictions, tmp_path, name, text, format):
+    (tmp_path / name).write_text(text)
+    told = refused("metrics", predictions("p.jsonl", [1]), "--ground-truth", tmp_path / name)
+    assert f"it looks like annotations in the format {format}" in told
+    assert f"`video-opd data import {format} " in told
+
+
+def test_a_manifest_with_a_bad_row_is_not_taken_for_something_else(refused, predictions, tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"id": "a", "video": "a.mp4", "query": "q", "spans": [[4, 0]], "duration": 9}\n')
+    told = refused("metrics", predictions("p.jsonl", [1]), "--ground-truth", tmp_path / "m.jsonl")
+    assert "data import" not in told
+
+
 def test_refusals(refused, manifest, predictions, tmp_path):
     path = predictions("p.jsonl", [5])
     truth = ("--ground-truth", manifest)
@@ -186,5 +217,7 @@ def test_refusals(refused, manifest, predictions, tmp_path):
     assert "none of them is about an annotated query" in refused(
         "metrics", tmp_path / "x.jsonl", *truth, "--as", "timelens"
     )
+    assert "none of them is about an annotated query" in refused("metrics", tmp_path / "x.jsonl", *truth)
+    assert "line 1 is not a prediction: it is a row of a manifest" in refused("metrics", manifest, *truth)
     (tmp_path / "x.json").write_text('{"a.mp4>>>query a>>>[0, 10]": {"timestamps": [[0, 5]]}')
     assert "ends" in refused("metrics", tmp_path / "x.json", *truth, "--as", "timelens")

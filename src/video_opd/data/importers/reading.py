@@ -34,7 +34,7 @@ def read_annotations(format: str, files: Sequence[Path], reading: Reading) -> li
     try:
         return list(importer(format)(list(files), reading))
     except DataError as error:
-        others = [] if _reads_the_beginning(format, files, reading) else _formats_of(files, reading)
+        others = [] if _reads_the_beginning(format, files, reading) else formats_that_read(files, reading)
         if not others:
             raise
         raise DataError(
@@ -44,13 +44,14 @@ def read_annotations(format: str, files: Sequence[Path], reading: Reading) -> li
         ) from error
 
 
+def formats_that_read(files: Sequence[Path], reading: Reading) -> list[str]:
+    """The formats that can read the beginning of the files: what they look like."""
+    return [name for name in FORMATS if _reads_the_beginning(name, files, reading)]
+
+
 def read_video_list(path: Path) -> frozenset[str]:
     """Stems of the videos that a file lists, one a line; QuerYD's `video-` in front is taken off."""
     return frozenset(stem(record.value.strip().removeprefix("video-")) for record in text_lines(path))
-
-
-def _formats_of(files: Sequence[Path], reading: Reading) -> list[str]:
-    return [name for name in FORMATS if _reads_the_beginning(name, files, reading)]
 
 
 def _reads_the_beginning(format: str, files: Sequence[Path], reading: Reading) -> bool:
