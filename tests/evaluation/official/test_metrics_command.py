@@ -134,6 +134,21 @@ def test_a_comparison_is_the_first_less_the_second(order, manifest, metrics, pre
     assert comparison["report_of_b"]["scores"]["mIOU"] == 50
 
 
+def test_a_comparison_of_files_that_are_not_scored_alike_says_so(manifest, metrics, tmp_path, capsys):
+    def write(name: str, content: dict) -> str:
+        rows = {f"{id_}.mp4>>>query {id_}>>>[0, 10]": content for id_ in "abcdefgh"}
+        (tmp_path / name).write_text(json.dumps(rows))
+        return str(tmp_path / name)
+
+    stored, text = write("s.json", {"timestamps": [[0, 5]]}), write("t.json", {"answers": "0 - 5.4"})
+    report, _ = metrics(stored, "--compare", text, "--as", "timelens")
+    notes = report["comparison"]["notes"]
+    assert any(note.startswith("The two files were not scored alike: rounding of a: none: pairs") for note in notes)
+    assert metrics(stored, "--compare", stored, "--as", "timelens")[0]["comparison"]["notes"] == []
+    assert main(["metrics", stored, "--compare", text, "--as", "timelens", "--ground-truth", manifest]) == 0
+    assert "The two files were not scored alike" in capsys.readouterr().err
+
+
 def test_what_is_no_mean_over_queries_is_not_compared(metrics, predictions):
     a, b = predictions("a.jsonl", [10] * 8), predictions("b.jsonl", [5] * 8)
     report, _ = metrics(a, "--compare", b, "--as", "qvhighlights")
