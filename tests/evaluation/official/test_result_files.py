@@ -244,6 +244,9 @@ def test_vue_tr(write):
     assert truth.categories == {"vue-tr/x/3": ("long", "phrase", "audio")}
     found = read_matched(write("r.json", [{"query_id": 3, "answer": [[1, 2.5]]}], lines=False), truth)
     assert (found.format, found.by_id["vue-tr/x/3"].spans) == ("vue-tr", ((1.0, 2.5),))
+    for empty in ([], [[]]):
+        found = read_matched(write("r.json", [{"query_id": 3, "answer": empty}], lines=False), truth)
+        assert found.by_id["vue-tr/x/3"].spans == ()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from video_opd.data.records import Record, json_any, json_entries, read_text
 from video_opd.errors import DataError
@@ -64,7 +64,8 @@ class _QVHighlightsRow(BaseModel):
 class _VueTrRow(BaseModel):
     model_config = ConfigDict(strict=True)
     query_id: int | str
-    answer: list[_Window]
+    answer: Annotated[list[_Window], BeforeValidator(lambda windows: [] if windows == [[]] else windows)]
+    """The official scorer takes `[[]]` for an empty answer too."""
     video_id: str | None = None
     query: str | None = None
 
