@@ -48,6 +48,7 @@ def evaluate(arguments: argparse.Namespace, _: Overrides) -> int:
             num_examples=len(examples),
             workers=1,
             max_bad_share=arguments.max_bad_share,
+            share_is_called="--max-bad-share",
         )
     ) as source:
         evaluation = evaluate_with_bar(
