@@ -40,7 +40,7 @@ def read_annotations(format: str, files: Sequence[Path], reading: Reading) -> li
         raise DataError(
             error.cause,
             reason=f"{error.reason}; it does not look like {format}, it looks like {' or '.join(others)}",
-            remedy=f"import it as {others[0]}",
+            remedy=f"import it with `video-opd data import {others[0]}`",
         ) from error
 
 

@@ -119,13 +119,12 @@ class _Finder:
         Several ids where the annotations hold the same query twice.
         """
         found = [self._by_key(row.key) if row.key else self._by_id(row, whole=whole) for row in rows]
-        taken = {id_ for ids in found for id_ in ids}
         askers = Counter(key.question for key in {row.key for row in rows if row.key})
         num_moved = 0
         for place, row in enumerate(rows):
             if row.key and not found[place] and askers[row.key.question] == 1:
                 ids = self.by_question.get(row.key.question, [])
-                if len(ids) == 1 and ids[0] not in taken:
+                if len(ids) == 1:
                     found[place] = ids
                     num_moved += 1
         return found, num_moved
