@@ -539,7 +539,10 @@ def test_a_benchmark_stops_at_too_many_broken_videos_and_leaves_earlier_results(
     command = benchmark_of(world, tmp_path / "data")
     min((tmp_path / "data" / "videos").iterdir()).write_bytes(b"broken")
     command[-1].write_text("earlier results")
-    assert "1 of 2 examples have no usable video" in refused(*command, late=True)
+    sentence = refused(*command, late=True)
+    assert "1 of 2 examples have no usable video" in sentence
+    assert "more than --max-bad-share 0.05" in sentence
+    assert "manifest" not in sentence
     assert command[-1].read_text() == "earlier results"
     assert main([str(word) for word in (*command, "--max-bad-share", 0.5, "--max-new-tokens", 2)]) == 0
     assert "FFmpeg cannot read it" in capsys.readouterr().err

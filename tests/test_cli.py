@@ -197,11 +197,13 @@ def test_the_demo_gives_what_it_promises(tmp_path, capsys, monkeypatch):
 
 def test_metrics_tells_of_missing_predictions_on_stderr(world, tmp_path, capsys):
     predictions = tmp_path / "p.jsonl"
-    predictions.write_text('{"id": "stranger", "answer": "1 - 2 seconds"}\n')
+    known = json.loads((world / "test.jsonl").read_text().splitlines()[0])["id"]
+    rows = [{"id": "stranger", "answer": "1 - 2 seconds"}, {"id": known, "answer": "no idea"}]
+    predictions.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main(["metrics", str(predictions), "--ground-truth", str(world / "test.jsonl"), "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["scores"]["format_rate"] == 0
-    assert "4 without a prediction" in captured.err
+    assert "3 without a prediction" in captured.err
     assert "1 predicted but not asked, such as stranger" in captured.err
 
 

@@ -47,7 +47,7 @@ def test_a_wrong_format_is_named(files, refused):
     )
     sentence = refused("data", "import", "vue-tr", files / "q.jsonl", "--out", files / "m.jsonl")
     assert "does not look like vue-tr, it looks like qvhighlights" in sentence
-    assert sentence.endswith("Import it as qvhighlights.")
+    assert sentence.endswith("Import it with `video-opd data import qvhighlights`.")
     assert not (files / "m.jsonl").exists()
 
 

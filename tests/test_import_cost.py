@@ -56,7 +56,8 @@ def test_help_comes_at_once(arguments):
 
 def test_metrics_come_at_once(world, tmp_path):
     predictions = tmp_path / "predictions.jsonl"
-    predictions.write_text('{"id": "nobody", "answer": "1.0 - 2.0 seconds"}\n')
+    first = json.loads((world / "test.jsonl").read_text().splitlines()[0])
+    predictions.write_text(json.dumps({"id": first["id"], "answer": "no idea"}) + "\n")
     status, out, heavy = run(RUN, "metrics", str(predictions), "--ground-truth", str(world / "test.jsonl"), "--json")
     assert (status, heavy) == (0, [])
     assert '"miou": 0.0' in out

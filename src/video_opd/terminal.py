@@ -60,7 +60,7 @@ def show_comparison(results: dict[str, Any], out: Path) -> None:
 def show_scores(scores: Scores, title: str) -> None:
     """Every score with its interval."""
     Console().print(Text(f"{title}: {scores.num_queries} queries", "bold"), soft_wrap=True)
-    table = Table(caption="IoU >= threshold, unrounded; 95 % bootstrap")
+    table = Table()
     for heading in ("", "value", "95 % interval"):
         table.add_column(heading, justify="left" if not heading else "right")
     for name, value in scores.to_dict().items():
@@ -68,6 +68,10 @@ def show_scores(scores: Scores, title: str) -> None:
             low, high = scores.intervals[name]
             table.add_row(name, f"{value:.3f}", f"{low:.3f} - {high:.3f}")
     Console().print(table)
+    print(
+        "first predicted span against the best-matching annotated one; IoU >= threshold, nothing rounded; every query "
+        "counts; fractions 0..1; 95 % bootstrap"
+    )
 
 
 def show_official_scores(found: OfficialScores, title: str) -> None:

@@ -299,6 +299,14 @@ def test_options_that_went_through_a_table_of_text(tmp_path, listed):
     assert [option.text for option in found.options] == ["A. It's one.", "B. Two."]
 
 
+@pytest.mark.parametrize("home", ["data", "videos", "video"])
+def test_video_mme_finds_its_videos_by_any_name_of_their_folder(tmp_path, home):
+    write_rows(tmp_path, "jsonl", [video_mme_row(1, videoID="abc")])
+    (tmp_path / home).mkdir()
+    (tmp_path / home / "abc.mp4").touch()
+    assert BENCHMARKS["video-mme"].read(tmp_path).questions[0].video == f"{home}/abc.mp4"
+
+
 def test_video_mme_in_the_official_layout(tmp_path):
     write_rows(tmp_path / "videomme", "jsonl", [video_mme_row(1), video_mme_row(2, videoID="def")])
     for name in ("videos/abc.mp4", "data/def.mkv"):

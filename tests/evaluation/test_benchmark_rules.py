@@ -158,6 +158,12 @@ def test_mvbench_counts_silence_as_correct_and_we_do_not(answer):
         assert rate("mvbench", "strict", answer, asked) == Rating(correct=False, read=None)
 
 
+def test_of_equal_candidates_lmms_eval_takes_the_first_and_mvbench_the_last():
+    asked = question("eating", "a dog running", "eating", right=2)
+    assert [rate("mvbench", "lmms-eval", answer, asked).correct for answer in "ABC"] == [True, False, False]
+    assert [rate("mvbench", "official", answer, asked).correct for answer in "ABC"] == [False, False, True]
+
+
 def test_lmms_eval_leaves_empty_answers_out_of_the_denominator():
     assert rate("mvbench", "lmms-eval", "", MOVES) == Rating(correct=False, read=None, counted=False)
     assert rate("mvbench", "lmms-eval", " ", MOVES).counted
@@ -200,10 +206,36 @@ def letters(right: int = 2) -> Question:
     ],
 )
 def test_video_mme_takes_the_first_capital(answer, strict, official, vlmevalkit):
-    for rule, read in (("strict", strict), ("vlmevalkit", vlmevalkit), ("lmms-eval", official)):
+    for rule, read in (("strict", strict), ("vlmevalkit", vlmevalkit)):
         assert rate("video-mme", rule, answer, letters()) == Rating(correct=read == "C", read=read), rule
     expected = Rating(correct=official == "C", read=official, counted=official is not None)
     assert rate("video-mme", "official", answer, letters()) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "read"),
+    [
+        ("C", "C"),
+        (" C. ", "C"),
+        ("A man walks", "A"),  # first of all, before a blank
+        ("Aha, B", "B"),
+        ("A, not B", "A"),  # first of all is surer than last of all
+        ("It is not A but C", "C"),
+        ("(A), no: the answer is B.", "B"),
+        ("the answer is B. Then comes (C)", "C"),  # of those behind the phrase the one furthest on
+        ("the answer is B, not C, so B, I say", "C"),  # of each its first place behind the phrase
+        ("not (A), rather (B) than C: so", "B"),
+        ("x B: y C. z", "C"),  # a full stop is surer than a colon
+        ("see C) or D or so", "C"),
+        ("答案是D吗", "D"),
+        ("xByCz", "C"),
+        ("Based on the video", "B"),
+        ("three", None),
+        ("", None),
+    ],
+)
+def test_video_mme_by_lmms_eval_takes_the_surest_place(answer, read):
+    assert rate("video-mme", "lmms-eval", answer, letters()) == Rating(correct=read == "C", read=read)
 
 
 # Our own

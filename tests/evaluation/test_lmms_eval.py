@@ -82,6 +82,18 @@ def test_the_script_does_the_same_by_hand_and_its_results_are_read(lmms_evaluate
     assert json.loads(printed)["scores"]["a"]["miou"] == {"value": 0.25, "stderr": 0.125}
 
 
+def test_only_what_was_run_is_read_back(lmms_evaluate, lmms_refused, tmp_path):
+    """Its report would carry the other model's name."""
+    assert lmms_evaluate("--tasks", "a,b")[0] == 0
+    assert lmms_evaluate("--read-only", "--tasks", "b, a", python=None)[0] == 0
+    sentence = lmms_refused("--read-only", "--tasks", "a", python=None)
+    assert "command.json is of the tasks a,b, not of a: " in sentence
+    out = str(tmp_path / "out")
+    assert main(["evaluate", "tiny-teacher", "--with", "lmms-eval", "--read-only", "--out", out]) == 2
+    model = str(resolve_model("tiny-student"))
+    assert main(["evaluate", model, "--with", "lmms-eval", "--read-only", "--out", out]) == 0
+
+
 def test_a_command_is_written_where_there_is_no_environment(lmms_evaluate, tmp_path):
     status, printed, _ = lmms_evaluate("--tasks", "a", "--write-only", "--json", python=None)
     assert status == 0

@@ -320,5 +320,14 @@ def test_differences_are_paired():
     ],
 )  # fmt: skip
 def test_what_grounding_cost_in_a_sentence(difference, interval, num_questions, sentence):
-    overall = {"difference": difference, "interval": interval, "num_questions": num_questions}
+    unread = {"before": 0, "after": num_questions // 10}
+    overall = {"difference": difference, "interval": interval, "num_questions": num_questions, "num_unmatched": unread}
     assert in_a_sentence(overall) == sentence
+
+
+@pytest.mark.parametrize(("before", "after", "unread"), [("+" * 40, "?" * 40, 40), ("+-" * 17 + "?" * 6, "+-" * 20, 6)])
+def test_a_cost_is_not_told_of_answers_that_were_not_read(before, after, unread):
+    """A model that learnt to answer every question with times has not lost what it sees."""
+    change = differences(asked_about(*map(str, range(40))), ratings(before), ratings(after))["overall"]
+    assert change["num_unmatched"] == {"before": before.count("?"), "after": after.count("?")}
+    assert in_a_sentence(change) == f"What grounding cost cannot be told: no option was read in {unread} of 40 answers."

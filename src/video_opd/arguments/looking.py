@@ -24,11 +24,13 @@ def add_looking(commands: Commands[Parser]) -> None:
     command.add_argument("predictions", type=Path, nargs="?", help='JSON lines with "id" and "answer", or see --format')
     command.add_argument(
         "--ground-truth", type=Path, required=True,
-        help="manifest; or an original file of QVHighlights or VUE-TR, for what a manifest does not keep",
+        help="manifest, made with `video-opd data import`; or an original file of QVHighlights or VUE-TR, for what a "
+        "manifest does not keep",
     )  # fmt: skip
     command.add_argument(
         "--as", dest="scorer", choices=SCORERS, default="ours",
-        help="whose rule: comparator, rounding, parser, spans, denominator (default: %(default)s)",
+        help="whose rule: comparator, rounding, parser, spans, denominator (default: %(default)s); docs/DATA.md has "
+        "them side by side",
     )  # fmt: skip
     command.add_argument("--format", choices=FORMATS, help="of the predictions (default: told by their content)")
     command.add_argument(

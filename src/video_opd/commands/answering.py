@@ -51,6 +51,7 @@ def _evaluate_manifest(arguments: argparse.Namespace) -> int:
             num_examples=len(examples),
             workers=1,
             max_bad_share=arguments.max_bad_share,
+            share_is_called="--max-bad-share",
         )
     ) as source:
         evaluation = evaluate_with_bar(

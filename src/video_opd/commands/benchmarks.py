@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 OPTIONS = ("data", "before", "rule", "score", "option_form", "kinds", "subtitles")
 """Arguments that only mean something with --benchmark."""
 
-UNREAD_WORTH_SAYING = 0.1
-"""Share of answers without an option from which a warning is due: a model that learnt to answer every question with
-times has not lost what it sees, and its accuracy would say so."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
@@ -163,6 +159,8 @@ def _ask(
         num_examples=len(questions),
         workers=1,
         max_bad_share=arguments.max_bad_share,
+        share_is_called="--max-bad-share",
+        check="look at those videos of the benchmark, fetch them again",
         frames_kept=2,
     )
     console = Console(stderr=True)
@@ -240,6 +238,8 @@ def _convention(
 
 
 def _show(arguments: argparse.Namespace, report: Mapping[str, Any]) -> None:
+    from video_opd.evaluation.benchmarks.accuracy import UNREAD_WORTH_SAYING
+
     for id, reason in report["set_aside"].items():
         print(f"set aside {id}: {reason}", file=sys.stderr)
     for group, why in report["left_out"].items():

@@ -72,7 +72,12 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
         return row.mean_iou >= arguments.threshold
 
     source = PromptSource(
-        videos, renderer, num_examples=len(examples), workers=1, max_bad_share=arguments.max_bad_share
+        videos,
+        renderer,
+        num_examples=len(examples),
+        workers=1,
+        max_bad_share=arguments.max_bad_share,
+        share_is_called="--max-bad-share",
     )
     title = f"scoring {arguments.model}"
     with closing(source), ScoringProgress(title, len(examples)) as progress, writing(arguments.out):

@@ -47,6 +47,7 @@ def evaluate_with_lmms_eval(arguments: argparse.Namespace) -> int:
     out = arguments.out
     if arguments.read_only:
         job, command = read_command(out)
+        _refuse_another_job(arguments, job)
         return _tell(arguments, _newest_report(out, job, command))
     if not arguments.tasks:
         raise ConfigurationError(
@@ -76,6 +77,30 @@ def evaluate_with_lmms_eval(arguments: argparse.Namespace) -> int:
         raise failure("lmms-eval wrote no results", log)
     report = read_report(written[-1], job, command) | {"seconds": round(time.monotonic() - began, 1)}
     return _tell(arguments, report)
+
+
+def _refuse_another_job(arguments: argparse.Namespace, job: Job) -> None:
+    """Read back, a report has the name of the model and of the tasks: they have to be those that were run."""
+    from video_opd.policy.location import resolve_model
+
+    where = arguments.out / "command.json"
+    pretrained = str(job.model_args["pretrained"])
+    if arguments.model != job.model and str(resolve_model(arguments.model).resolve()) != pretrained:
+        raise ConfigurationError(
+            f"{where} is of the model {job.model}, not of {arguments.model}",
+            reason="its results would be reported as those of another model",
+            remedy=f"give {job.model} as MODEL, or the folder of the other evaluation as --out",
+        )
+    if arguments.tasks is not None and set(_tasks(arguments.tasks)) != set(job.tasks):
+        raise ConfigurationError(
+            f"{where} is of the tasks {','.join(job.tasks)}, not of {arguments.tasks}",
+            reason="--read-only reads what was run",
+            remedy="leave --tasks out, or give the folder of the other evaluation as --out",
+        )
+
+
+def _tasks(text: str) -> tuple[str, ...]:
+    return tuple(task.strip() for task in text.split(",") if task.strip())
 
 
 def _refuse_what_tasks_bring(arguments: argparse.Namespace) -> None:
@@ -131,7 +156,7 @@ def _job(arguments: argparse.Namespace, version: str | None, has_cuda: bool | No
         model=arguments.model,
         model_class=model_class,
         model_args=args,
-        tasks=tuple(task.strip() for task in arguments.tasks.split(",") if task.strip()),
+        tasks=_tasks(arguments.tasks),
         frames=frames,
         include_path=None if include_path is None else str(include_path.absolute()),
         limit=arguments.limit,

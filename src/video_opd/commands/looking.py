@@ -46,6 +46,8 @@ def metrics(arguments: argparse.Namespace, _: Overrides) -> int:
                 show_official_scores(one.result, f"{one.file} as {arguments.scorer}")  # type: ignore[arg-type]
         if comparison:
             show_differences(comparison)
+            for note in comparison["notes"]:
+                print(note, file=sys.stderr)
     for one in scored:
         one.tell(f"{one.file}: " if comparison else "", notes=not arguments.json)
     return 0
@@ -74,10 +76,11 @@ class _Scored:
 
 
 def _score(file: Path, arguments: argparse.Namespace, truth: GroundTruth) -> _Scored:
-    from video_opd.evaluation.official import read_matched, score_as
+    from video_opd.evaluation.official import read_matched, require_matched, score_as
     from video_opd.grounding import score
 
     answers = read_matched(file, truth, arguments.format)
+    require_matched(answers)
     missing = truth.missing(answers)
     result: Scores | OfficialScores
     if arguments.scorer == "ours":
@@ -99,6 +102,12 @@ def _comparison(first: _Scored, second: _Scored) -> dict[str, Any]:
     from video_opd.evaluation.official import compare
 
     differences = compare(first.result.per_query, second.result.per_query)
+    rules = first.report["convention"], second.report["convention"]
+    unlike = [part for part in rules[0] if rules[0][part] != rules[1][part]]
+    notes = [
+        f"The two files were not scored alike: {part} of a: {rules[0][part]}; of b: {rules[1][part]}."
+        for part in unlike
+    ]
     return {
         "a": str(first.file),
         "b": str(second.file),
@@ -106,6 +115,7 @@ def _comparison(first: _Scored, second: _Scored) -> dict[str, Any]:
         "intervals": "95 % percentile bootstrap, queries drawn in pairs, 1000 resamples, seed 0",
         "scores": differences,
         "not_compared": [name for name in first.flat if name not in differences],
+        "notes": notes,
         "report_of_b": second.report,
     }
 

@@ -106,6 +106,8 @@ class PromptSource:
         memory: where prompts are kept; none are where not given.
         workers: threads that decode ahead.
         max_bad_share: of `num_examples`; more unusable videos than that end the run.
+        share_is_called: where that share is set, and
+        check: what to do about such videos, for the sentence that is said then.
         frames_kept: videos whose frames are kept for the next question about them, the ones decoded last.
     """
 
@@ -118,10 +120,13 @@ class PromptSource:
         memory: PromptMemory | None = None,
         workers: int = 0,
         max_bad_share: float = 0.0,
+        share_is_called: str = "data.max_bad_share",
+        check: str = "run `video-opd data check` on the manifest, mend it",
         frames_kept: int = 0,
     ) -> None:
         self.videos, self.renderer = videos, renderer
         self.num_examples, self.max_bad_share = num_examples, max_bad_share
+        self.share_is_called, self.check = share_is_called, check
         self.memory = memory or PromptMemory(0)
         self.set_aside: dict[str, str] = {}
         """Id and reason of every example whose video could not be used."""
@@ -187,8 +192,9 @@ class PromptSource:
             raise EngineError(
                 f"{len(self.set_aside)} of {self.num_examples} examples have no usable video, the first {first_id}: "
                 f"{first_reason}",
-                reason=f"more than data.max_bad_share = {self.max_bad_share} means a wrong folder or a broken download",
-                remedy="run `video-opd data check` on the manifest, mend it, or raise data.max_bad_share",
+                reason=f"more than {self.share_is_called} {self.max_bad_share:g} means a wrong folder or a broken "
+                "download",
+                remedy=f"{self.check}, or raise {self.share_is_called}",
             )
 
     def close(self) -> None:

@@ -133,6 +133,12 @@ def _answer(line: bytes, where: str) -> tuple[str, GivenAnswer]:
         if not isinstance(text, str):
             _refuse(where, f'its "answer" is a {type(text).__name__}, not a text', f"write rows like {_ROW}")
         return id_, GivenAnswer(text=text)
+    if {"video", "query", "duration", "spans"} <= row.keys():
+        _refuse(
+            where,
+            "it is a row of a manifest, whose spans are annotated: they would be scored against themselves",
+            "give the file that `video-opd evaluate` or `video-opd ground` wrote",
+        )
     if "spans" not in row:
         _refuse(where, 'it has neither "answer" nor "spans"', f"write rows like {_ROW}")
     return id_, GivenAnswer(spans=tuple(_read_spans(row["spans"], where)))

@@ -134,6 +134,21 @@ def test_a_comparison_is_the_first_less_the_second(order, manifest, metrics, pre
     assert comparison["report_of_b"]["scores"]["mIOU"] == 50
 
 
+def test_a_comparison_of_files_that_are_not_scored_alike_says_so(manifest, metrics, tmp_path, capsys):
+    def write(name: str, content: dict) -> str:
+        rows = {f"{id_}.mp4>>>query {id_}>>>[0, 10]": content for id_ in "abcdefgh"}
+        (tmp_path / name).write_text(json.dumps(rows))
+        return str(tmp_path / name)
+
+    stored, text = write("s.json", {"timestamps": [[0, 5]]}), write("t.json", {"answers": "0 - 5.4"})
+    report, _ = metrics(stored, "--compare", text, "--as", "timelens")
+    notes = report["comparison"]["notes"]
+    assert any(note.startswith("The two files were not scored alike: rounding of a: none: pairs") for note in notes)
+    assert metrics(stored, "--compare", stored, "--as", "timelens")[0]["comparison"]["notes"] == []
+    assert main(["metrics", stored, "--compare", text, "--as", "timelens", "--ground-truth", manifest]) == 0
+    assert "The two files were not scored alike" in capsys.readouterr().err
+
+
 def test_what_is_no_mean_over_queries_is_not_compared(metrics, predictions):
     a, b = predictions("a.jsonl", [10] * 8), predictions("b.jsonl", [5] * 8)
     report, _ = metrics(a, "--compare", b, "--as", "qvhighlights")
@@ -173,6 +188,37 @@ def test_only_common_queries_and_scores_are_compared():
     assert {name: (score["difference"], score["num_queries"]) for name, score in found.items()} == {"x": (-1.0, 1)}
 
 
+def test_our_rule_in_words(manifest, predictions, capsys):
+    assert main(["metrics", predictions("p.jsonl", [2.5] * 8), "--ground-truth", manifest]) == 0
+    told = capsys.readouterr().out
+    for part in ("first predicted span against the best-matching annotated", "every query counts", "fractions 0..1"):
+        assert part in told
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "format"),
+    [
+        ("charades_sta_test.txt", "3MSZA 24.3 30.4##person turn a light on.\n", "charades-sta"),
+        (
+            "val_1.json",
+            '{"v_uqiMw7tQ1Cc": {"duration": 55.15, "timestamps": [[0, 4.14]], "sentences": [" One man"]}}',
+            "activitynet-captions",
+        ),
+    ],
+)
+def test_annotations_that_no_manifest_was_made_of(refused, predictions, tmp_path, name, text, format):
+    (tmp_path / name).write_text(text)
+    told = refused("metrics", predictions("p.jsonl", [1]), "--ground-truth", tmp_path / name)
+    assert f"it looks like annotations in the format {format}" in told
+    assert f"`video-opd data import {format} " in told
+
+
+def test_a_manifest_with_a_bad_row_is_not_taken_for_something_else(refused, predictions, tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"id": "a", "video": "a.mp4", "query": "q", "spans": [[4, 0]], "duration": 9}\n')
+    told = refused("metrics", predictions("p.jsonl", [1]), "--ground-truth", tmp_path / "m.jsonl")
+    assert "data import" not in told
+
+
 def test_refusals(refused, manifest, predictions, tmp_path):
     path = predictions("p.jsonl", [5])
     truth = ("--ground-truth", manifest)
@@ -186,5 +232,7 @@ def test_refusals(refused, manifest, predictions, tmp_path):
     assert "none of them is about an annotated query" in refused(
         "metrics", tmp_path / "x.jsonl", *truth, "--as", "timelens"
     )
+    assert "none of them is about an annotated query" in refused("metrics", tmp_path / "x.jsonl", *truth)
+    assert "line 1 is not a prediction: it is a row of a manifest" in refused("metrics", manifest, *truth)
     (tmp_path / "x.json").write_text('{"a.mp4>>>query a>>>[0, 10]": {"timestamps": [[0, 5]]}')
     assert "ends" in refused("metrics", tmp_path / "x.json", *truth, "--as", "timelens")

@@ -48,6 +48,7 @@ def annotated(truth):
     ("text", "key"),
     [
         ("v_B.mp4>>>A man walks>>>[0.0, 4.0]", QueryKey("v_B", "A man walks", (0.0, 4.0))),
+        ("C:\\charades\\3MSZA.mp4>>>a man>>>[0, 4]", QueryKey("3MSZA", "a man", (0.0, 4.0))),
         ("charades/3MSZA.mp4>>>a  man.>>>[[0.0, 4]]", QueryKey("3MSZA", "a man", (0.0, 4.0))),
         ("a.mp4>>>x >>> y>>>(1, 2)", QueryKey("a", "x >>> y", (1.0, 2.0))),
         ("a.mp4>>>x>>>[[1, 2], [3, 4]]", QueryKey("a", "x", (1.0, 2.0))),
@@ -112,12 +113,54 @@ def test_timelens(write, annotated, form):
     assert found.unknown == ("c.mp4>>>another query>>>[2.0, 4.0]",)
 
 
-def test_the_span_is_part_of_the_key(write, annotated):
+def test_a_manifest_of_lower_case_queries(write, annotated):
+    path = write("r.json", {"a.mp4>>>Query A.>>>[0, 4]": {"answers": "1 - 4"}}, lines=False)
+    found = read_matched(path, annotated)
+    assert (list(found.by_id), found.notes) == (["a"], ())
+
+
+def test_the_case_decides_between_two_queries(write, annotated):
+    first, second, _ = annotated.examples
+    both = replace(annotated, examples=(first, replace(second, video=first.video, query="Query a", spans=first.spans)))
+    keys = {"a.mp4>>>query a>>>[0, 4]": {"answers": "1 - 4"}, "a.mp4>>>Query a>>>[0, 4]": {"answers": "2 - 4"}}
+    found = read_matched(write("r.json", keys, lines=False), both)
+    assert {id_: answer.text for id_, answer in found.by_id.items()} == {"a": "1 - 4", "b": "2 - 4"}
+
+
+def test_a_key_whose_span_was_clipped_on_import(write, annotated):
     path = write("r.json", {"a.mp4>>>query a>>>[0, 4.5]": {"answers": "1 - 4"}}, lines=False)
     found = read_matched(path, annotated)
+    assert list(found.by_id) == ["a"]
+    assert found.unknown == ()
+    assert found.notes == (
+        "1 keys name another span than the manifest: matched by video and query; were spans clipped on import?",
+    )
+
+
+def test_the_span_decides_where_video_and_query_do_not(write, annotated):
+    """Of two spans of one query the manifest has only one, or both and neither is the file's."""
+    rows = {"a.mp4>>>query a>>>[0, 4]": {"answers": "1 - 4"}, "a.mp4>>>query a>>>[6, 9]": {"answers": "6 - 9"}}
+    for order in (1, -1):
+        path = write("r.json", dict(list(rows.items())[::order]), lines=False)
+        found = read_matched(path, annotated)
+        assert (found.by_id["a"].text, found.unknown) == ("1 - 4", ("a.mp4>>>query a>>>[6, 9]",))
+    first = annotated.examples[0]
+    twice = replace(annotated, examples=(first, replace(first, id="again", spans=(Span(6.0, 9.0),))))
+    path = write("r.json", {"a.mp4>>>query a>>>[0, 4.5]": {"answers": "1 - 4"}}, lines=False)
+    found = read_matched(path, twice)
     assert not found.by_id
     with pytest.raises(DataError, match=r"1 predictions, such as 'a.mp4>>>query a.*none of them is about"):
-        score_as("timelens", annotated, found)
+        score_as("timelens", twice, found)
+
+
+def test_a_file_mostly_about_other_queries(write, annotated):
+    rows = {
+        f"{video}.mp4>>>query {video}>>>[{start}, 4]": {"answers": "1 - 4"} for video, start in (("a", 0), ("x", 0))
+    }
+    assert read_matched(write("r.json", rows, lines=False), annotated).notes == (), "half of them is not most"
+    rows["y.mp4>>>query y>>>[0, 4]"] = {"answers": "1 - 4"}
+    (note,) = read_matched(write("r.json", rows, lines=False), annotated).notes
+    assert note.startswith("2 of 3 rows are about no annotated query and count nowhere: give the annotations")
 
 
 def test_keys_that_come_twice_collapse(tmp_path, annotated):
@@ -201,6 +244,27 @@ def test_vue_tr(write):
     assert truth.categories == {"vue-tr/x/3": ("long", "phrase", "audio")}
     found = read_matched(write("r.json", [{"query_id": 3, "answer": [[1, 2.5]]}], lines=False), truth)
     assert (found.format, found.by_id["vue-tr/x/3"].spans) == ("vue-tr", ((1.0, 2.5),))
+    for empty in ([], [[]]):
+        found = read_matched(write("r.json", [{"query_id": 3, "answer": empty}], lines=False), truth)
+        assert found.by_id["vue-tr/x/3"].spans == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("s.jsonl", {"qid": 3, "pred_relevant_windows": [[0, 4]], "vid": "X", "query": "Query  a."}),
+        ("r.jsonl", {"query_id": 3, "answer": [[0, 4]], "video_id": "X", "query": "Query  a."}),
+    ],
+)
+def test_an_id_about_another_video(write, annotated, name, row):
+    """An id says little: another release of a data set numbers its queries anew."""
+    truth = replace(annotated, examples=(replace(annotated.examples[0], id="d/3", video="videos/X.mp4"),))
+    assert read_matched(write(name, row), truth).notes == ()
+    reworded = read_matched(write(name, row | {"query": "another"}), truth)
+    assert reworded.notes == ("1 rows word their query otherwise than the annotations: matched by id and video.",)
+    other = replace(truth, examples=(replace(truth.examples[0], video="Y.mp4"),))
+    with pytest.raises(DataError, match="query id 3 is about video X in the file and Y in the annotations"):
+        read_matched(write(name, row), other)
 
 
 def test_an_id_that_two_examples_end_in(write, annotated):
@@ -257,6 +321,7 @@ def test_a_wrong_format_says_which_one_it_looks_like(write, annotated, said, giv
         ("x.jsonl", b'{"qid": 1}', "neither `pred_relevant_windows`"),
         ("x.jsonl", b'{"qid": 1.5, "pred_relevant_windows": []}', "qid"),
         ("x.jsonl", b'{"qid": 1, "pred_relevant_windows": []}\n[1]', "line 2: "),
+        ("x.jsonl", b'{"a.mp4>>>q>>>[0, 4]": ""}\n{"id": "a", "answer": ""}', "line 2: its keys are 'id', 'answer'"),
         ("x.json", b'[{"query_id": 1, "answer": "0 - 4"}]', "answer"),
         ("x.json", b'[{"query_id": 1, "answer": [[0, 4]]}, {"query_id": 2}]', "`answer` is missing"),
         ("x.jsonl", b'{"foo": 1}', 'it has no "id"'),

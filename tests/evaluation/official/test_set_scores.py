@@ -93,10 +93,20 @@ def test_timelens2_rounds_its_miou_to_four_decimals(truth, answers):
 
 
 def test_timelens2_has_no_density_on_a_point(truth, answers):
-    found = score_as("timelens2", truth((0, 10), (5, 5)), answers("[[5, 5]]", "[[4, 6]]"))
-    assert found.scores["twass1"] == found.scores["tiou"] == 0
-    assert found.scores["parse_penalty"] == 0
-    assert "2 answers or annotations have no length" in " ".join(found.notes)
+    found = score_as("timelens2", truth((5, 5), (0, 10)), answers("[[4, 6]]", "[[0, 10]]"))
+    assert found.scores["twass1"] == 0.5
+    assert "1 annotations have no length" in " ".join(found.notes)
+
+
+def test_timelens2_rewards_nothing_where_one_span_has_no_length(truth, answers):
+    """The rewards throw out the whole answer, the port scores the rest of it; numbers out of order are such spans."""
+    annotated = truth((0, 10), (0, 10), (0, 10))
+    found = score_as("timelens2", annotated, answers("[[0, 10], [20, 20]]", [(0, 10), (9, 8)], "[[10, 0]]"))
+    assert (found.scores["mIoU"], found.scores["R1@0.7"]) == (1.0, 100.0)
+    assert (found.scores["tiou"], found.scores["twass1"]) == (1 / 3, 1 / 3), "text: the ends are put in order"
+    assert found.scores["parse_penalty"] == pytest.approx(-2 / 3)
+    assert "2 answers have a span that does not start before its end" in " ".join(found.notes)
+    assert "merged annotation" in found.convention.annotation
 
 
 # VUE-TR
@@ -116,41 +126,82 @@ def test_vue_tr_merges_for_the_iou_alone(truth, answers):
     assert found.scores["overall"] == {"precision": 100.0, "recall": 60.5, "iou": 49.5}
 
 
-def test_vue_tr_puts_a_reversed_span_in_order(truth, answers):
-    assert score_as("vue-tr", truth((0, 10)), answers([(9.5, 0.5)])).scores["overall"]["precision"] == 100.0
-
-
 def test_vue_tr_by_category(truth, answers):
     annotated = replace(
         truth((0, 10), (0, 10), (0, 10)), categories={"a": ("long", "vision"), "b": ("short",), "c": ("long",)}
     )
     found = score_as("vue-tr", annotated, answers([(0, 10)], [(0, 10)], [(50, 60)]))
-    assert list(found.scores) == ["overall", "long", "vision", "short"]
+    assert list(found.scores) == ["short", "long", "vision", "overall"], "the order of the official table"
     assert found.scores["vision"]["iou"] == found.scores["short"]["iou"] == 99.5, "1 is not more than 1"
     assert found.scores["long"]["iou"] == 49.75
     assert found.scores["long"]["precision"] == 50.25, "0 reaches the threshold 0"
 
 
-def test_vue_tr_says_what_an_empty_answer_scores(truth, answers):
-    found = score_as("vue-tr", truth((0, 10), (0, 10)), answers([(0, 10)], []))
+def test_vue_tr_leaves_a_prediction_without_length_out_of_precision(truth, answers):
+    """b says nothing, c names a point: recall 0, which reaches 0, and IoU 0. Precision is that of a alone."""
+    found = score_as("vue-tr", truth((0, 10), (0, 10), (0, 10)), answers([(0, 20)], [], [(5, 5)]))
+    assert found.scores["overall"] == {"precision": 50.5, "recall": round((100 + 0.5 + 0.5) / 3, 2), "iou": 16.5}
     assert "1 answers hold no span" in " ".join(found.notes)
-    assert found.scores["overall"] == {"precision": 50.25, "recall": 50.25, "iou": 49.75}
+    assert set(found.per_query["overall precision"]) == {"a"}
+
+
+def test_vue_tr_where_no_answer_has_a_length(truth, answers):
+    found = score_as("vue-tr", truth((0, 10)), answers([]))
+    assert found.scores["overall"] == {"precision": 0.0, "recall": 0.5, "iou": 0.0}
+    assert "the official precision is then not a number" in " ".join(found.notes)
+
+
+def test_vue_tr_takes_two_points_for_precise(truth, answers):
+    """Neither has a length: precision 1, no recall, IoU 0."""
+    found = score_as("vue-tr", truth((5, 5), (0, 10)), answers([(7, 7)], [(50, 60)]))
+    assert found.scores["overall"] == {"precision": 50.25, "recall": 0.5, "iou": 0.0}
+
+
+def test_vue_tr_counts_the_rows_of_the_file(truth, answers):
+    annotated = replace(truth((0, 10), (0, 10)), categories={"a": ("long",), "b": ("short",)})
+    found = score_as("vue-tr", annotated, answers([(0, 10)]))
+    assert found.scores["overall"] == {"precision": 100.0, "recall": 100.0, "iou": 99.5}
+    assert list(found.scores) == ["long", "overall"]
+    assert "1 queries have no row in the file: left out of every number" in " ".join(found.notes)
+
+
+def test_vue_tr_sweeps_in_the_order_given(truth, answers):
+    """The later span first: when it is done with, the sweep is past the first annotated span and never goes back."""
+    annotated = truth([(0, 10), (20, 30)])
+    in_order = score_as("vue-tr", annotated, answers([(0, 10), (20, 30)])).scores["overall"]
+    assert in_order == {"precision": 100.0, "recall": 100.0, "iou": 99.5}
+    found = score_as("vue-tr", annotated, answers([(20, 30), (0, 10)])).scores["overall"]
+    assert found == {"precision": 50.5, "recall": 50.5, "iou": 99.5}
+
+
+def test_vue_tr_sweeps_past_the_predicted_one_of_two_that_end_together(truth, answers):
+    """[0, 10] and [0, 10] end together: the second [0, 10] of the prediction still meets the annotated one."""
+    found = score_as("vue-tr", truth([(0, 10), (8, 20)]), answers([(0, 10), (0, 10)])).scores["overall"]
+    # Shared: 10 + 10; the annotated [8, 20] is never reached. Precision 20/20, recall 20/22.
+    assert (found["precision"], found["recall"]) == (100.0, 90.5)
+
+
+def test_vue_tr_drops_a_reversed_span_from_the_iou_alone(truth, answers):
+    """[9.5, 0.5] is [9, 1] after rounding: no span to the IoU, [1, 9] to the others."""
+    found = score_as("vue-tr", truth((0, 10)), answers([(9.5, 0.5)])).scores["overall"]
+    assert found == {"precision": 100.0, "recall": 80.5, "iou": 0.0}
 
 
 # Ego4D
 
 
 def test_ego4d_nlq(truth, answers):
-    """a: IoUs 0.5, 0.3, 0, 1. b: 0.02. c: no row. Strictly more than the threshold; mIoU of the best three of all."""
+    """a: IoUs 0.5, 0.3, 0, 1. b: 0.02. c: no row. Strictly more than the threshold; mIoU of the first."""
     annotated = truth((0, 10), (0, 100), (0, 10))
     found = score_as("ego4d-nlq", annotated, answers([(0, 5), (0, 3), (50, 60), (0, 10)], [(0, 2)]))
     assert found.scores == {
         "Rank@1 mIoU@0.3": 50.0, "Rank@1 mIoU@0.5": 0.0, "Rank@1 mIoU@0.01": 100.0,
         "Rank@3 mIoU@0.3": 50.0, "Rank@3 mIoU@0.5": 0.0, "Rank@3 mIoU@0.01": 100.0,
         "Rank@5 mIoU@0.3": 50.0, "Rank@5 mIoU@0.5": 50.0, "Rank@5 mIoU@0.01": 100.0,
-        "mIoU": round(100 * ((1 + 0.5 + 0.3) / 3 + 0.02) / 2, 2),
+        "mIoU": round(100 * (0.5 + 0.02) / 2, 2),
     }  # fmt: skip
     assert "1 queries have no row in the file: left out of every mean" in " ".join(found.notes)
+    assert "in effect the first's" in found.convention.prediction
 
 
 def test_ego4d_nlq_keeps_the_rank_of_a_bad_span(truth, answers):

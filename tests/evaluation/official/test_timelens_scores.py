@@ -65,6 +65,29 @@ def test_a_file_of_timelens_is_scored_as_it_stands(truth, answers):
     assert rounded.scores["mIOU"] == pytest.approx(100 * (0.9 + 0.4) / 3), "the text, parsed, rounded"
 
 
+@pytest.mark.parametrize(
+    ("given", "prediction", "rounding"),
+    [
+        ([[(0, 2)], [(0, 3)]], "first stored pair", "rounded to whole seconds"),
+        ([event(0, 2.5), event(0, 3.5)], "first pair of the text", "the file stores no pairs"),
+        ([[(0, 2)], event(0, 3.5)], "where none is stored, first pair of the text", "only the former were rounded"),
+    ],
+)
+def test_the_convention_says_what_was_done_with_a_file_of_timelens(truth, answers, given, prediction, rounding):
+    found = score_as("timelens", truth((0, 10), (0, 10)), answers(*given, format="timelens"))
+    assert found.convention.prediction.endswith(prediction)
+    assert rounding in found.convention.rounding
+
+
+def test_only_texts_that_are_scored_are_said_to_be_unread(truth, answers):
+    stored = ResultAnswer(text="no idea", spans=(Span(0.0, 2.0),))
+    annotated = truth((0, 10), (0, 10))
+    found = score_as("timelens", annotated, answers(stored, "no idea", format="timelens"))
+    assert "1 of 1 answers hold no span" in " ".join(found.notes)
+    found = score_as("timelens", annotated, answers(stored, stored, format="timelens"))
+    assert found.notes == ()
+
+
 def test_an_answer_that_cannot_be_read_stands_after_the_video(truth, answers):
     """TimeLens stores [duration + 10, duration + 20]: an annotation past the end of the video can meet it."""
     annotated = truth((0, 10), (110, 120))

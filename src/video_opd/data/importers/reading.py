@@ -40,13 +40,13 @@ def read_annotations(format: str, files: Sequence[Path], reading: Reading) -> li
     except DataError as error:
         alone = [list(files)] if format in _TOGETHER else [[file] for file in files]
         strange = next((some for some in alone if not _reads_the_beginning(format, some, reading)), None)
-        others = [] if strange is None else _formats_of(strange, reading)
+        others = [] if strange is None else formats_that_read(strange, reading)
         if not others:
             raise
         raise DataError(
             error.cause,
             reason=f"{error.reason}; it does not look like {format}, it looks like {' or '.join(others)}",
-            remedy=f"import it as {others[0]}",
+            remedy=f"import it with `video-opd data import {others[0]}`",
         ) from error
     return annotations
 
@@ -60,13 +60,14 @@ def _refuse_files_without_any(annotations: Sequence[Annotation], files: Sequence
             )
 
 
+def formats_that_read(files: Sequence[Path], reading: Reading) -> list[str]:
+    """The formats that can read the beginning of the files: what they look like."""
+    return [name for name in FORMATS if _reads_the_beginning(name, files, reading)]
+
+
 def read_video_list(path: Path) -> frozenset[str]:
     """Stems of the videos that a file lists, one a line; QuerYD's `video-` in front is taken off."""
     return frozenset(stem(record.value.strip().removeprefix("video-")) for record in text_lines(path))
-
-
-def _formats_of(files: Sequence[Path], reading: Reading) -> list[str]:
-    return [name for name in FORMATS if _reads_the_beginning(name, files, reading)]
 
 
 def _reads_the_beginning(format: str, files: Sequence[Path], reading: Reading) -> bool:

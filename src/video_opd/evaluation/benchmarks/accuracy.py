@@ -18,6 +18,10 @@ SEED = 0
 
 INTERVALS = f"95 % percentile bootstrap, {NUM_RESAMPLES} resamples of videos, seed {SEED}"
 
+UNREAD_WORTH_SAYING = 0.1
+"""Share of answers without an option above which an accuracy says little: a model that learnt to answer every question
+with times has not lost what it sees."""
+
 Ratings = Mapping[str, Rating]
 """By the question's id."""
 
@@ -44,6 +48,9 @@ def in_a_sentence(difference: Mapping[str, Any]) -> str:
     num_questions, share = difference["num_questions"], difference["difference"]
     if share is None:
         return "What grounding cost cannot be said: one of the two models has no answer that counts."
+    unread = max(difference["num_unmatched"].values())
+    if unread > UNREAD_WORTH_SAYING * num_questions:
+        return f"What grounding cost cannot be told: no option was read in {unread:,} of {num_questions:,} answers."
     points = f"{100 * share:+.1f} points"
     if difference["interval"] is None:
         return f"What grounding cost cannot be told from questions about one video: {points} on {num_questions:,}."
@@ -92,6 +99,10 @@ def _difference(questions: Sequence[Question], before: Ratings, after: Ratings) 
         "difference": None if was is None or now is None else now - was,
         "interval": _interval(now_resampled - was_resampled),
         "num_questions": len(questions),
+        "num_unmatched": {
+            when: sum(ratings[question.id].read is None for question in questions)
+            for when, ratings in (("before", before), ("after", after))
+        },
     }
 
 

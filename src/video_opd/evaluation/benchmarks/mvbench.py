@@ -29,7 +29,7 @@ from video_opd.evaluation.benchmarks.question import (
     letter,
     refuse_path,
 )
-from video_opd.evaluation.benchmarks.reading import STRICT, rate_strictly, rating_of
+from video_opd.evaluation.benchmarks.reading import STRICT, rate_strictly
 from video_opd.vocabulary import Span
 
 TASKS = {
@@ -146,7 +146,7 @@ def _questions(path: Path, folder: Path, places: Mapping[str, list[str]]) -> Ite
                 Option(label=letter(at), text=f"{letter(at)}) {text}", content=text)
                 for at, text in enumerate(row.candidates)
             ),
-            # The last of equal ones, as upstream has it.
+            # The last of equal ones, as upstream has it; lmms-eval takes the first.
             right=len(row.candidates) - 1 - row.candidates[::-1].index(row.answer),
             answer=row.answer,
             categories=(("task", task),),
@@ -201,7 +201,10 @@ def _official(answer: str, question: Question) -> Rating:
 
 
 def _lmms_eval(answer: str, question: Question) -> Rating:
-    return rating_of(_first_letter(answer), question, counted=answer != "")
+    """Of options with the same words the first is the right one here."""
+    right = next(option.label for option in question.options if option.content == question.answer)
+    read = _first_letter(answer)
+    return Rating(correct=read == right, read=read, counted=answer != "")
 
 
 def _first_letter(answer: str) -> str | None:
@@ -229,8 +232,9 @@ MVBENCH = Benchmark(
             rate=_official,
         ),
         "lmms-eval": Rule(
-            says="lmms-eval's: the first letter A to E that stands alone, the article included; empty answers are left "
-            "out of the denominator; the prompt stays MVBench's own",
+            says="lmms-eval 0.7.3's: the first letter A to E that stands alone, the article included; of candidates "
+            "with the same words the first is right; empty answers are left out of the denominator; the prompt stays "
+            "MVBench's own",
             rate=_lmms_eval,
         ),
     },

@@ -1,8 +1,9 @@
 """Video-MME (arXiv 2405.21075): 900 videos from 11 seconds to an hour, three questions with four options each.
 
 Rows have the columns of the official table (huggingface.co/datasets/lmms-lab/Video-MME, `test-00000-of-00001.parquet`);
-videos are `data/{videoID}.mp4`, subtitles `subtitle/{videoID}.srt`. Rules: `eval_your_results.py` of
-github.com/thanku-all/parse_answer, VLMEvalKit `videomme.py`, lmms-eval `tasks/videomme/utils.py`.
+videos are `data/{videoID}.mp4` (or in `videos` or `video`), subtitles `subtitle/{videoID}.srt`. Rules:
+`eval_your_results.py` of github.com/thanku-all/parse_answer, VLMEvalKit `videomme.py`, lmms-eval
+`tasks/videomme/utils.py`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ SUBTITLES = "This video's subtitles are listed below:"
 
 GROUPINGS = ("duration", "domain", "sub_category", "task_type")
 
+_HOMES = ("data", "videos", "video")
+"""Folders of videos."""
 _TABLES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 
 
@@ -95,7 +98,7 @@ def _question(record: Record, row: _Row, folder: Path, said: str | None) -> Ques
     return Question(
         id=row.question_id,
         video=first_existing(
-            folder, [f"{home}/{row.videoID}.{kind}" for home in ("data", "videos") for kind in ("mp4", "MP4", "mkv")]
+            folder, [f"{home}/{row.videoID}.{kind}" for home in _HOMES for kind in ("mp4", "MP4", "mkv")]
         ),
         prompt=f"{SUBTITLES}\n{said}\n{asked}" if said else asked,
         options=tuple(
@@ -194,11 +197,53 @@ def _vlmevalkit(answer: str, question: Question) -> Rating:
 
 
 def _lmms_eval(answer: str, question: Question) -> Rating:
-    return rating_of(_first_capital(answer), question)
+    return rating_of(_surest_letter(answer), question)
+
+
+_NOUNS = {
+    "answer": ("", "the ", "the correct ", "correct ", "the best ", "best ", "my "),
+    "option": ("the correct ", "correct ", "the best ", "best "),
+    "choice": ("", "the ", "the correct ", "correct ", "my "),
+}
+_PHRASES = (
+    *(f"{before}{noun} is" for noun, befores in _NOUNS.items() for before in befores),
+    "i choose", "i select", "i pick", "옵션", "정답은", "답은", "답:", "答案是", "答案为", "选", "答えは",
+)  # fmt: skip
+"""Behind which lmms-eval looks for a letter."""
+_MARKS = (("({})", 6), ("{}.", 5), ("{}:", 4), ("{})", 3), ("{} ", 2))
+"""How a letter may stand, and how sure lmms-eval is that it is meant; without any, wherever it stands is 0."""
+_FIRST, _LAST, _BEHIND_PHRASE = 10, 9, 7
+
+
+def _surest_letter(answer: str) -> str | None:
+    """lmms-eval 0.7.3, `tasks/_task_utils/mcq_extract.py`: the capital A to D that stands in the surest place, and of
+    equally sure ones the one furthest on: first of all, last of all, behind a phrase, in brackets, before a mark."""
+    said = answer.strip()
+    for mark in ",.!?;:'\"":
+        said = said.strip(mark)
+    padded, bare = f" {said} ", said.strip()
+    found = [
+        (sure, padded.rfind(form.format(label)), label)
+        for form, sure in _MARKS
+        for label in "ABCD"
+        if form.format(label) in padded
+    ]
+    lower = padded.lower()
+    for phrase in _PHRASES:
+        if (at := lower.find(phrase)) >= 0:
+            places = {label: padded.find(label, at + len(phrase)) for label in "ABCD"}
+            found += [(_BEHIND_PHRASE, place, label) for label, place in places.items() if place >= 0]
+    for label in "ABCD":
+        if bare.startswith(label) and not bare[1:2].isalpha():
+            found.append((_FIRST, 0, label))
+        if bare.endswith(label) and not bare[-2:-1].isalpha():
+            found.append((_LAST, len(padded), label))
+    found = found or [(0, padded.rfind(label), label) for label in "ABCD" if label in padded]
+    return max(found, key=lambda place: place[:2])[2] if found else None
 
 
 def _first_capital(answer: str) -> str | None:
-    """The first capital A to D, wherever it stands: "Based on the video, C" is B. (The stock beginnings that the three
+    """The first capital A to D, wherever it stands: "Based on the video, C" is B. (The stock beginnings that the two
     take out hold none, but for VLMEvalKit's "Answer:".)"""
     found = re.search("[ABCD]", answer)
     return found and found.group()
@@ -219,8 +264,9 @@ VIDEO_MME = Benchmark(
             rate=_vlmevalkit,
         ),
         "lmms-eval": Rule(
-            says="lmms-eval's: the first capital A to D anywhere; every question counts; the prompt stays the official "
-            "one",
+            says="lmms-eval 0.7.3's (older ones took the first capital anywhere): of the capitals A to D the one in "
+            'the surest place, which is first of all, last of all, behind words such as "the answer is", in brackets, '
+            "before a mark; every question counts; the prompt stays the official one",
             rate=_lmms_eval,
         ),
     },

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from video_opd.errors import DataError
 from video_opd.evaluation.official.comparison import compare
 from video_opd.evaluation.official.ego4d_nlq import score_ego4d_nlq
 from video_opd.evaluation.official.ground_truth import read_ground_truth
-from video_opd.evaluation.official.matching import read_matched
+from video_opd.evaluation.official.matching import read_matched, require_matched
 from video_opd.evaluation.official.museg import score_museg
 from video_opd.evaluation.official.nouns import (
     FORMATS,
@@ -41,6 +40,7 @@ __all__ = [
     "compare",
     "read_ground_truth",
     "read_matched",
+    "require_matched",
     "score_as",
 ]
 
@@ -63,11 +63,5 @@ def score_as(scorer: str, truth: GroundTruth, answers: Answers) -> OfficialScore
     Raises:
         DataError: no answer is about an annotated query.
     """
-    if not answers.by_id:
-        such = f", such as {answers.unknown[0][:80]!r}" if answers.unknown else ""
-        raise DataError(
-            f"{answers.file}: {answers.num_rows} predictions{such}",
-            reason="none of them is about an annotated query",
-            remedy="give the annotations that the predictions were made for",
-        )
+    require_matched(answers)
     return SCORERS[scorer](truth, answers)

@@ -1,7 +1,7 @@
 """Ego4D natural language queries: `NLQ/VSLNet/utils/evaluate_ego4d_nlq.py` of EGO4D/episodic-memory.
 
-Strict `>`; and what it calls mIoU is the mean, over queries, of the mean of the three best IoUs among *all* predicted
-windows of a query, not the IoU of the first.
+Strict `>`. Its mIoU is meant to average the three best IoUs of a query, but it sorts the first row of a table of one
+row per predicted window: what it averages is the IoU of the first window alone.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _CONVENTION = Convention(
     source="EGO4D/episodic-memory, NLQ/VSLNet/utils/evaluate_ego4d_nlq.py",
     comparator=">",
     rounding="scores to two decimals; times not at all",
-    denominator="queries with a row in the file; `mIoU` averages the three best IoUs of each, or as many as it has",
-    prediction="the first k spans, in the order given",
+    denominator="queries with a row in the file",
+    prediction="the first k spans, in the order given; mIoU: named that of the top 3, in effect the first's",
     annotation="first span",
     parser=f"video-opd {PARSER_VERSION}; the official scorer takes numbers only",
     units="percent",
@@ -43,8 +43,7 @@ def score_ego4d_nlq(truth: GroundTruth, answers: Answers) -> OfficialScores:
         empty += not spans
         for name, k, threshold in names:
             per_query[name][example.id] = float(any(iou > threshold for iou in ious[:k]))
-        best = sorted(ious)[-3:] or [0.0]
-        per_query["mIoU"][example.id] = float(np.mean(best))
+        per_query["mIoU"][example.id] = ious[0] if ious else 0.0
     return OfficialScores(
         convention=_CONVENTION,
         scores={name: round(100 * float(np.mean(list(values.values()))), 2) for name, values in per_query.items()},

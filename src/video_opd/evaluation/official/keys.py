@@ -32,6 +32,11 @@ class QueryKey:
     span: Pair
     """The first annotated span."""
 
+    @property
+    def question(self) -> tuple[str, str]:
+        """Video and query, whatever the case: data sets are lower-cased on their way."""
+        return self.video, self.query.casefold()
+
 
 def key_of_example(example: Example) -> QueryKey:
     """The key that an example has in the files of others."""
@@ -48,8 +53,8 @@ def parse_key(text: str) -> QueryKey | None:
 
 
 def video_name(path: str) -> str:
-    """The name of a video, without folder and extension."""
-    return _FILE_EXTENSION.sub("", path.rpartition("/")[2])
+    """The name of a video, without folder and extension. Keys written on Windows have backslashes."""
+    return _FILE_EXTENSION.sub("", path.replace("\\", "/").rpartition("/")[2])
 
 
 def clean_query(query: str) -> str:

@@ -83,17 +83,43 @@ def _last_block(text: str) -> str:
 
 
 def timelens2(text: str) -> tuple[Pair, ...]:
-    """TimeLens2: a JSON list of pairs, in a fenced block, as the whole text or anywhere in it; numbers may be strings,
-    the ends of a pair are put in order. Anything else is not read."""
-    for candidate in _json_candidates(text):
+    """TimeLens2 (`grpo/timelens/rewards/metrics.py`): a JSON list of pairs, as the whole answer, in its first fenced
+    block, or any `[[…]]` within it; the first that holds a pair is taken. Of an answer with tags only what is between
+    them counts: those behind a `<thinking>` block, else the first.
+
+    A pair may stand alone (`[3, 5]`), in more brackets (`[[[3, 5]]]`) or before other entries (`[3, 5, 0.9]`), items
+    that are none are passed over, plain numbers may be strings, and the ends are put in order. An answer with a number
+    that is not finite is not read; the original takes some.
+    """
+    for candidate in _json_candidates(_tagged_answer(text)):
         if pairs := _json_pairs(candidate):
             return pairs
     return ()
 
 
+_THINKING = re.compile(r"<(?:redacted_)?thinking>")
+_ANSWER_BEHIND_THINKING = re.compile(r"</(?:redacted_)?thinking>\s*+<answer>")
+
+
+def _tagged_answer(text: str) -> str:
+    """What the answer tags hold; all of the text where there are none."""
+    if (
+        (thinking := _THINKING.search(text))
+        and (opening := _ANSWER_BEHIND_THINKING.search(text, thinking.end()))
+        and (closing := text.find("</answer>", opening.end())) >= 0
+    ):
+        return text[opening.end() : closing]
+    _, opened, behind = text.partition("<answer>")
+    content, closed, _ = behind.partition("</answer>")
+    return content if opened and closed else text
+
+
 def _json_candidates(text: str) -> Iterator[str]:
-    yield from (fenced.removeprefix("json") for fenced in text.split("```")[1::2])
     yield text
+    _, _, behind = text.partition("```")
+    fenced, closed, _ = behind.partition("```")
+    if closed:
+        yield fenced[4:] if fenced[:4].lower() == "json" else fenced
     at = 0
     while (start := text.find("[[", at)) >= 0:
         depth = 0
@@ -108,6 +134,9 @@ def _json_candidates(text: str) -> Iterator[str]:
 
 
 _BRACKET = re.compile(r"[\[\]]")
+_JSON_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_DEEPEST = 8
+"""Brackets around one pair of several."""
 
 
 def _json_pairs(text: str) -> tuple[Pair, ...]:
@@ -115,20 +144,44 @@ def _json_pairs(text: str) -> tuple[Pair, ...]:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return ()
-    if not isinstance(value, list):
+    while isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
+        value = value[0]
+    if not isinstance(value, list) or not value:
         return ()
-    pairs = [_json_pair(item) for item in value]
-    return tuple(pair for pair in pairs if pair) if all(pairs) else ()
+    if isinstance(value[0], list):
+        return tuple(pair for item in value if (pair := _json_pair(item)))
+    # A pair alone. Behind a number only a number counts, and here true and false are numbers.
+    if isinstance(value[0], (int, float)):
+        value = [float(time) if isinstance(time, bool) else time for time in value[:2] if not isinstance(time, str)]
+    pair = _json_pair(value)
+    return (pair,) if pair else ()
 
 
 def _json_pair(item: Any) -> Pair | None:
-    if not isinstance(item, list) or len(item) != 2 or any(type(time) not in (int, float, str) for time in item):
+    """The first two of a list, where they are numbers, or of the list that is all it holds."""
+    for _ in range(_DEEPEST):
+        if not isinstance(item, list):
+            return None
+        if len(item) > 1:
+            start, end = _json_number(item[0]), _json_number(item[1])
+            return None if start is None or end is None else (min(start, end), max(start, end))
+        item = item[0] if item else None
+    return None
+
+
+def _json_number(value: Any) -> float | None:
+    """A finite number, or a string that is one as JSON writes it: neither ".5" nor "+5"."""
+    if isinstance(value, str):
+        value = value.strip()
+        if not _JSON_NUMBER.fullmatch(value):
+            return None
+    elif type(value) not in (int, float):
         return None
     try:
-        start, end = sorted(float(time) for time in item)
-    except (ValueError, OverflowError):
+        number = float(value)
+    except OverflowError:
         return None
-    return (start, end) if math.isfinite(start) and math.isfinite(end) else None
+    return number if math.isfinite(number) else None
 
 
 _KEYWORDS = ("start", "end", "happen")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from video_opd.data.records import Record, json_any, json_entries, read_text
 from video_opd.errors import DataError
@@ -41,6 +41,9 @@ class ResultRow:
     key: QueryKey | None
     """None: `written` is an id, or for `qvhighlights` and `vue-tr` the end of one."""
     answer: ResultAnswer
+    video: str | None = None
+    """What the row says it is about beside its id, where it does."""
+    query: str | None = None
 
 
 class _TimeLensValue(BaseModel):
@@ -54,12 +57,17 @@ class _QVHighlightsRow(BaseModel):
     qid: int | str
     pred_relevant_windows: list[Annotated[list[float], Field(min_length=2, max_length=3)]] | None = None
     pred_saliency_scores: list[float] | None = None
+    vid: str | None = None
+    query: str | None = None
 
 
 class _VueTrRow(BaseModel):
     model_config = ConfigDict(strict=True)
     query_id: int | str
-    answer: list[_Window]
+    answer: Annotated[list[_Window], BeforeValidator(lambda windows: [] if windows == [[]] else windows)]
+    """The official scorer takes `[[]]` for an empty answer too."""
+    video_id: str | None = None
+    query: str | None = None
 
 
 def read_results(path: Path, format: Format | None = None) -> tuple[Format, list[ResultRow]]:
@@ -129,10 +137,11 @@ def _first_value(path: Path) -> Any:
 
 def _timelens(record: Record) -> Iterator[ResultRow]:
     for text, value in _keyed(record):
+        key = _key(record, text)
         found = record.as_(_TimeLensValue, value)
         if found.timestamps is None and found.answers is None:
             record.refuse("it has neither `timestamps` nor `answers`", "Write one of them")
-        yield ResultRow(text, _key(record, text), ResultAnswer(text=found.answers, spans=_spans(found.timestamps)))
+        yield ResultRow(text, key, ResultAnswer(text=found.answers, spans=_spans(found.timestamps)))
 
 
 def _lmms_eval(record: Record) -> Iterator[ResultRow]:
@@ -142,9 +151,10 @@ def _lmms_eval(record: Record) -> Iterator[ResultRow]:
     else:
         pairs = _keyed(record)
     for text, answer in pairs:
+        key = _key(record, text)
         if not isinstance(answer, str):
             record.refuse("the answer is not a text", "Give a file of lmms-eval, whose answers are texts")
-        yield ResultRow(text, _key(record, text), ResultAnswer(text=answer))
+        yield ResultRow(text, key, ResultAnswer(text=answer))
 
 
 def _sample_of_lmms_eval(value: dict[str, Any]) -> dict[str, Any] | None:
@@ -168,12 +178,12 @@ def _qvhighlights(record: Record) -> Iterator[ResultRow]:
         confidences=tuple(window[2] for window in windows) if windows and all(scored) else None,
         saliency=None if row.pred_saliency_scores is None else tuple(row.pred_saliency_scores),
     )
-    yield ResultRow(str(row.qid), None, answer)
+    yield ResultRow(str(row.qid), None, answer, row.vid, row.query)
 
 
 def _vue_tr(record: Record) -> Iterator[ResultRow]:
     row = record.as_(_VueTrRow)
-    yield ResultRow(str(row.query_id), None, ResultAnswer(spans=_spans(row.answer)))
+    yield ResultRow(str(row.query_id), None, ResultAnswer(spans=_spans(row.answer)), row.video_id, row.query)
 
 
 _READERS = {"timelens": _timelens, "lmms-eval": _lmms_eval, "qvhighlights": _qvhighlights, "vue-tr": _vue_tr}
@@ -185,6 +195,12 @@ def _keyed(record: Record) -> Iterator[tuple[str, Any]]:
         return iter([(record.key, record.value)])
     if not isinstance(record.value, dict) or not record.value:
         record.refuse("an object with a key `video>>>query>>>[start, end]` was expected", "Give a file of such objects")
+    if not any(SEPARATOR in key for key in record.value):
+        record.refuse(
+            f"its keys are {', '.join(map(repr, list(record.value)[:3]))}, where the file's first row has a key "
+            "`video>>>query>>>[start, end]`",
+            "Take the row out, or give all rows such a key",
+        )
     return iter(record.value.items())
 
 

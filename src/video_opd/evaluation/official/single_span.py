@@ -50,10 +50,14 @@ def recalls(
     }
 
 
-def reading_notes(answers: Answers, parser: Parser, expects: str) -> list[str]:
+def reading_notes(answers: Answers, parser: Parser, expects: str, *, stored_first: bool = False) -> list[str]:
     """How many answers the scorer's parser does not read though ours does: most often the model answers in a form that
-    the scorer was not made for."""
-    texts = [answer.text for answer in answers.by_id.values() if answer.text is not None]
+    the scorer was not made for. With `stored_first` a text beside stored spans is not scored, and not counted."""
+    texts = [
+        answer.text
+        for answer in answers.by_id.values()
+        if answer.text is not None and not (stored_first and answer.spans is not None)
+    ]
     unread = [text for text in texts if not parser(text)]
     if not unread:
         return []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
 from video_opd.evaluation.official.nouns import Answers, Convention, GroundTruth, OfficialScores, ResultAnswer
@@ -35,7 +35,8 @@ _LMMS_EVAL = Convention(
     source="EvolvingLMMs-Lab/lmms-eval, lmms_eval/tasks/timelens/utils.py",
     comparator=">=",
     rounding="none",
-    denominator="every row; rows of one video, query and span count once, with the last answer",
+    denominator="every annotated query, where the official scorer counts the rows of its file; those of one video, "
+    "query and span count once, with the last answer",
     prediction="first pair",
     annotation="first span",
     parser=parser_name("that of TimeLens's evaluation"),
@@ -54,6 +55,21 @@ _STORED = replace(
     _LMMS_EVAL,
     source="TencentARC/TimeLens, evaluation/compute_metrics.py",
     rounding="none: pairs as stored, which TimeLens's inference has rounded to whole seconds, half to even",
+    prediction="first stored pair",
+    parser="none: stored pairs are taken as they are",
+)
+
+_TEXTS = replace(
+    _LMMS_EVAL,
+    source="TencentARC/TimeLens, evaluation/compute_metrics.py",
+    rounding="none: the file stores no pairs, only texts, and their numbers are taken as they stand, though TimeLens's "
+    "own inference would have stored whole seconds",
+    prediction="first pair of the text",
+)
+
+_STORED_AND_TEXTS = replace(
+    _TEXTS,
+    rounding="none: pairs as stored, texts as they stand; only the former were rounded by TimeLens's inference",
     prediction="first stored pair; where none is stored, first pair of the text",
 )
 
@@ -64,24 +80,23 @@ def score_timelens(truth: GroundTruth, answers: Answers) -> OfficialScores:
     A file in TimeLens's own format is scored as it stands: stored pairs as they are, texts without one unrounded.
     Answers from elsewhere first go through what TimeLens's inference does with them: parse, round, store.
     """
+    if answers.format != "timelens":
+        return _score(truth, answers, _as_inferred, _INFERRED, _NAMES, _timelens_key)
     notes: list[str] = []
-    if answers.format == "timelens":
-        stored = [answer.spans[0] for answer in answers.by_id.values() if answer.spans]
-        if odd := sum(not (start_s.is_integer() and end_s.is_integer()) for start_s, end_s in stored):
-            notes.append(f"{odd} stored pairs are not whole seconds: taken as stored, as the official scorer does.")
-        if only_text := sum(answer.spans is None for answer in answers.by_id.values()):
-            notes.append(
-                f"{only_text} rows store no pair: their text is scored unrounded, as the official scorer does."
-            )
-    return _score(
-        truth,
-        answers,
-        _as_stored if answers.format == "timelens" else _as_inferred,
-        _STORED if answers.format == "timelens" else _INFERRED,
-        {threshold: f"IOU {threshold:g}" for threshold in THRESHOLDS},
-        lambda example: (example.video.rpartition("/")[2], example.query, example.spans[0]),
-        notes,
-    )
+    stored = [answer.spans for answer in answers.by_id.values() if answer.spans is not None]
+    if odd := sum(bool(spans) and not all(time_s.is_integer() for time_s in spans[0]) for spans in stored):
+        notes.append(f"{odd} stored pairs are not whole seconds: taken as stored, as the official scorer does.")
+    if only_text := len(answers.by_id) - len(stored):
+        notes.append(f"{only_text} rows store no pair: their text is scored unrounded, as the official scorer does.")
+    convention = _STORED if not only_text else _STORED_AND_TEXTS if stored else _TEXTS
+    return _score(truth, answers, _as_stored, convention, _NAMES, _timelens_key, notes, stored_first=True)
+
+
+_NAMES = {threshold: f"IOU {threshold:g}" for threshold in THRESHOLDS}
+
+
+def _timelens_key(example: Example) -> Hashable:
+    return example.video.rpartition("/")[2], example.query, example.spans[0]
 
 
 def score_lmms_eval(truth: GroundTruth, answers: Answers) -> OfficialScores:
@@ -93,7 +108,6 @@ def score_lmms_eval(truth: GroundTruth, answers: Answers) -> OfficialScores:
         _LMMS_EVAL,
         {threshold: f"IOU@{threshold * 10:g}" for threshold in THRESHOLDS},
         lambda example: (example.video, example.query, example.spans[0]),
-        [],
     )
 
 
@@ -104,7 +118,9 @@ def _score(
     convention: Convention,
     names: dict[float, str],
     key: Callable[[Example], Hashable],
-    notes: list[str],
+    notes: Sequence[str] = (),
+    *,
+    stored_first: bool = False,
 ) -> OfficialScores:
     counted: dict[Hashable, Example] = {}
     for example in truth.in_file_order(answers):
@@ -127,7 +143,7 @@ def _score(
             *notes,
             *several_spans_notes(truth, "the first"),
             *missing_notes(truth, answers, "counted as IoU 0, though the official scorer would not know of them"),
-            *reading_notes(answers, timelens, "`The event happens in 12.5 - 18.3 seconds.`"),
+            *reading_notes(answers, timelens, "`The event happens in 12.5 - 18.3 seconds.`", stored_first=stored_first),
             *(point_notes(points) if convention is not _LMMS_EVAL else ()),
         ),
     )

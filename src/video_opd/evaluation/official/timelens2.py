@@ -2,8 +2,10 @@
 
 Facts of the paper and of how the code behaves; none of the code. Prediction and annotation are sets of spans. `tiou`
 merges the prediction and leaves the annotation as it is. `twass1` is exp(-W1 / |merged annotation|), W1 the
-Wasserstein distance between the uniform densities on the two merged sets. The port has two denominators: its mIoU
-leaves out queries without a row in the file, its R1 counts them.
+Wasserstein distance between the uniform densities on the two merged sets: so the paper and the newer code
+(`grpo/timelens/rewards/metrics.py`); the code of the first release divides W1 by the merged union of both. To the
+rewards an answer with a span that does not start before its end counts as unparsable (`funcs.py`); the port scores its
+other spans. The port has two denominators: its mIoU leaves out queries without a row in the file, its R1 counts them.
 """
 
 from __future__ import annotations
@@ -32,54 +34,62 @@ _CONVENTION = Convention(
     rounding="times not at all; mIoU to four decimals",
     denominator="mIoU and the rewards: queries with a row in the file; R1: every query",
     prediction="all spans, merged",
-    annotation="all spans, not merged for tiou, merged for twass1",
-    parser=parser_name("that of TimeLens2: a JSON list of pairs"),
+    annotation="all spans, not merged for tiou, merged for twass1, which divides W1 by the merged annotation's length",
+    parser=parser_name("that of TimeLens2's rewards: a JSON list of pairs"),
     units="mIoU and rewards as fractions, R1 in percent",
-    failure="tiou 0, twass1 0, parse_penalty -1",
+    failure="tiou 0, twass1 0, parse_penalty -1; in the rewards also for an answer with a span that does not start "
+    "before its end",
 )
 
 
 def score_timelens2(truth: GroundTruth, answers: Answers) -> OfficialScores:
     """mIoU and R1 of the port, and the mean of each reward and of their sum."""
-    tiou: dict[str, float] = {}
-    rewards: dict[str, dict[str, float]] = {"twass1": {}, "tiou": tiou, "parse_penalty": {}, "reward": {}}
-    undefined = 0
+    ious: dict[str, float] = {}
+    rewards: dict[str, dict[str, float]] = {"twass1": {}, "tiou": {}, "parse_penalty": {}, "reward": {}}
+    invalid = points = 0
     for example in truth.in_file_order(answers):
         if example.id not in answers.by_id:
             continue
-        pairs = [sorted(pair) for pair in pairs_of(answers.by_id[example.id], timelens2)]
-        defined = 0 < total_length(merged(pairs)) < math.inf and total_length(example.spans) > 0
-        undefined += bool(pairs) and not defined
-        tiou[example.id] = set_iou(pairs, example.spans)
+        pairs = pairs_of(answers.by_id[example.id], timelens2)
+        ious[example.id] = set_iou(pairs, example.spans)
+        valid = bool(pairs) and all(start < end for start, end in pairs)
+        invalid += bool(pairs) and not valid
+        points += not total_length(example.spans)
+        defined = valid and total_length(merged(pairs)) < math.inf and total_length(example.spans) > 0
         rewards["twass1"][example.id] = wasserstein_reward(pairs, example.spans) if defined else 0.0
-        rewards["parse_penalty"][example.id] = 0.0 if pairs else -1.0
+        rewards["tiou"][example.id] = ious[example.id] if valid else 0.0
+        rewards["parse_penalty"][example.id] = 0.0 if valid else -1.0
         rewards["reward"][example.id] = sum(rewards[name][example.id] for name in ("twass1", "tiou", "parse_penalty"))
     hits = {
         f"R1@{threshold:g}": {
-            example.id: 100.0 if tiou.get(example.id, 0.0) >= threshold else 0.0 for example in truth.examples
+            example.id: 100.0 if ious.get(example.id, 0.0) >= threshold else 0.0 for example in truth.examples
         }
         for threshold in THRESHOLDS
     }
-    scores = {"mIoU": round(share(tiou), 4)} | {name: share(hit) for name, hit in hits.items()}
+    scores = {"mIoU": round(share(ious), 4)} | {name: share(hit) for name, hit in hits.items()}
     return OfficialScores(
         convention=_CONVENTION,
         scores=scores | {name: share(values) for name, values in rewards.items()},
-        per_query={"mIoU": tiou} | hits | rewards,
+        per_query={"mIoU": ious} | hits | rewards,
         notes=(
             *missing_notes(truth, answers, "left out of mIoU, and misses in R1, as in the port"),
             *reading_notes(answers, timelens2, "`[[12.5, 18.3]]`"),
             *(
-                [f"{undefined} answers or annotations have no length, and no density to compare: twass1 0."]
-                if undefined
+                [f"{invalid} answers have a span that does not start before its end: unparsable to the rewards."]
+                if invalid
                 else []
             ),
+            *([f"{points} annotations have no length, and no density to compare: twass1 0."] if points else []),
         ),
     )
 
 
 def set_iou(predicted: Sequence[SpanLike], annotated: Sequence[SpanLike]) -> float:
-    """IoU of the merged prediction with the annotation as it stands, held to 0..1; 0 where both have no length."""
-    union = merged(predicted)
+    """IoU of the merged prediction with the annotation as it stands, held to 0..1; 0 where both have no length.
+
+    A predicted span that ends before it starts is dropped.
+    """
+    union = merged(span for span in predicted if span[0] <= span[1])
     shared = overlap(union, annotated)
     whole = total_length(union) + total_length(annotated) - shared
     return min(max(shared / whole, 0.0), 1.0) if whole > 0 else 0.0

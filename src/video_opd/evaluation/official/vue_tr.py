@@ -1,103 +1,148 @@
 """VUE-TR and VUE-TR-V2 (Vidi, ByteDance): precision, recall and IoU of sets of spans, each as an area under a curve.
 
-The official script is CC BY-NC and was not used: the rules are those that reproduce all 36 published numbers of Vidi2.
-Starts are floored and ends ceiled. Precision and recall add up the overlaps of all predicted spans, the IoU merges
-them first. One of the 1,600 queries tells that apart (id 130, whose last span comes reversed: its ends are put in order
-after rounding). A curve is the share of queries above a threshold, at 0, 0.01, … 1; the area is by trapezoids.
+The script (`VUE_TR_V2/qa_eval.py`) is CC BY-NC: facts of how it behaves, none of its code. It goes through the rows of
+the prediction file. Starts are floored and ends ceiled, and from there the three numbers part:
+
+- IoU: a span that ends before it starts is dropped, the rest is merged; the annotation stays as it is.
+- Precision and recall: such a span has its ends put in order, nothing is merged, and what is shared is found by one
+  sweep through both lists in the order given, which goes on in the list whose span ends first. Lists out of order, as
+  a model may write them, lose overlaps that way.
+- Precision leaves out queries whose prediction has no length, recall those whose annotation has none; where neither
+  has a length, precision is 1.
+
+A curve is the share of queries above a threshold, at 0, 0.01, … 1; the area is by trapezoids. These rules give all 36
+published numbers of Vidi2.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from video_opd.evaluation.official.nouns import Answers, Convention, GroundTruth, OfficialScores
 from video_opd.evaluation.official.single_span import missing_notes
 from video_opd.evaluation.official.span_sets import Interval, merged, overlap, total_length
-from video_opd.grounding import PARSER_VERSION
-from video_opd.vocabulary import Span
+from video_opd.grounding import PARSER_VERSION, SpanLike
 
 _THRESHOLDS = np.linspace(0, 1, 101)
 _NAMES = ("precision", "recall", "iou")
+_CATEGORIES = (
+    "ultra-short", "short", "medium", "long", "ultra-long", "keyword", "phrase", "sentence", "vision", "audio",
+    "vision+audio",
+)  # fmt: skip
+"""As the official table orders them; `overall` is its last row."""
 
 _CONVENTION = Convention(
-    source="bytedance/vidi, VUE_TR_V2 (rules found from its published numbers)",
+    source="bytedance/vidi, VUE_TR_V2/qa_eval.py",
     comparator="> for the IoU, >= for precision and recall",
     rounding="predicted starts floored, predicted ends ceiled; scores to two decimals",
-    denominator="every query",
-    prediction="all spans: as they are for precision and recall, merged for the IoU",
-    annotation="all spans",
+    denominator="rows of the file; of those, precision leaves out queries whose prediction has no length",
+    prediction="IoU: all spans merged, without those that end before they start; precision and recall: all spans in "
+    "the order given, each with its ends in order",
+    annotation="all spans, not merged",
     parser=f"video-opd {PARSER_VERSION}; the official scorer takes numbers only",
     units="percent: area under the success curve over 101 thresholds",
-    failure="0, which still reaches the threshold 0 where the comparator is >=",
+    failure="recall 0, which still reaches the threshold 0, IoU 0; left out of precision",
 )
 
 
 def score_vue_tr(truth: GroundTruth, answers: Answers) -> OfficialScores:
-    """The rows of the official table: `overall`, and each category where the annotations have them."""
-    examples = truth.in_file_order(answers)
-    values = np.zeros((len(examples), len(_NAMES)))
-    for row, example in enumerate(examples):
-        answer = answers.by_id.get(example.id)
-        values[row] = _precision_recall_iou(answer.all_spans() if answer else (), example.spans)
-    curves = np.stack([_reached(column, name == "iou") for name, column in zip(_NAMES, values.T, strict=True)])
-    rows = {"overall": np.ones(len(examples), dtype=bool)}
-    for category in dict.fromkeys(name for names in truth.categories.values() for name in names):
-        rows[category] = np.array([category in truth.categories[example.id] for example in examples])
-    empty = sum(not answer.all_spans() for answer in answers.by_id.values())
+    """The rows of the official table: each category where the annotations have them, and `overall`."""
+    examples = [example for example in truth.in_file_order(answers) if example.id in answers.by_id]
+    spans = {example.id: answers.by_id[example.id].all_spans() for example in examples}
+    values: dict[str, dict[str, float]] = {name: {} for name in _NAMES}
+    for example in examples:
+        for name, value in _precision_recall_iou(spans[example.id], example.spans).items():
+            values[name][example.id] = value
+    areas = {name: _areas(by_id, strictly=name == "iou") for name, by_id in values.items()}
+    rows = {
+        category: [example.id for example in examples if category in truth.categories[example.id]]
+        for category in _in_table_order(name for names in truth.categories.values() for name in names)
+    } | {"overall": [example.id for example in examples]}
+    empty = sum(not found for found in spans.values())
     return OfficialScores(
         convention=_CONVENTION,
         scores={
-            category: {
-                name: round(100 * float(_area(curve[mask].mean(axis=0))), 2)
-                for name, curve in zip(_NAMES, curves, strict=True)
-            }
-            for category, mask in rows.items()
+            category: {name: round(_mean(areas[name], ids), 2) for name in _NAMES}
+            for category, ids in rows.items()
+            if ids
         },
-        per_query={
-            f"overall {name}": {
-                example.id: 100 * float(area) for example, area in zip(examples, _area(curve), strict=True)
-            }
-            for name, curve in zip(_NAMES, curves, strict=True)
-        },
+        per_query={f"overall {name}": area for name, area in areas.items() if area},
         notes=(
-            *missing_notes(truth, answers, "counted as answers without a span"),
-            *([f"{empty} answers hold no span: the published numbers do not tell what these score."] if empty else []),
+            *missing_notes(truth, answers, "left out of every number, as the official scorer does"),
+            *(
+                [f"{empty} answers hold no span: recall and IoU 0, and left out of precision, as officially."]
+                if empty
+                else []
+            ),
+            *(
+                ["No answer has a length: the official precision is then not a number; here it is 0."]
+                if not areas["precision"]
+                else []
+            ),
             *([] if truth.categories else ["Categories need the original annotation file; a manifest has none."]),
         ),
     )
 
 
-def _precision_recall_iou(predicted: Iterable[Span], annotated: tuple[Span, ...]) -> tuple[float, float, float]:
-    """Of sets of spans; 0 where nothing is divided by nothing."""
-    rounded = [_whole_seconds(span) for span in predicted]
-    shared = overlap(rounded, annotated)
-    union = merged(rounded)
-    shared_by_union = overlap(union, annotated)
-    return (
-        _ratio(shared, total_length(rounded)),
-        _ratio(shared, total_length(annotated)),
-        _ratio(shared_by_union, total_length(union) + total_length(annotated) - shared_by_union),
-    )
+def _in_table_order(categories: Iterable[str]) -> list[str]:
+    """Those of the official table first."""
+    found = dict.fromkeys(categories)
+    return [*(name for name in _CATEGORIES if name in found), *(name for name in found if name not in _CATEGORIES)]
 
 
-def _whole_seconds(span: Span) -> Interval:
-    start, end = sorted((math.floor(span.start_s), math.ceil(span.end_s)))
-    return float(start), float(end)
+def _precision_recall_iou(predicted: Sequence[SpanLike], annotated: Sequence[SpanLike]) -> dict[str, float]:
+    """The values that a query has: precision and recall may be missing."""
+    rounded = [(float(math.floor(start)), float(math.ceil(end))) for start, end in predicted]
+    ordered = [(min(span), max(span)) for span in rounded]
+    shared = _swept_overlap(annotated, ordered)
+    length, annotated_length = total_length(ordered), total_length(annotated)
+    values = {"iou": _iou(rounded, annotated)}
+    if annotated_length:
+        values["recall"] = shared / annotated_length
+    if length:
+        values["precision"] = shared / length
+    elif not annotated_length:
+        values["precision"] = 1.0
+    return values
 
 
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole > 0 else 0.0
+def _iou(rounded: Sequence[Interval], annotated: Sequence[SpanLike]) -> float:
+    """Of the merged prediction with the annotation as it stands, held to 1; 0 where both have no length."""
+    union = merged(span for span in rounded if span[0] <= span[1])
+    shared = overlap(union, annotated)
+    whole = total_length(union) + total_length(annotated) - shared
+    return min(shared / whole, 1.0) if whole > 0 else 0.0
 
 
-def _reached(values: np.ndarray, strictly: bool) -> np.ndarray:
-    """(Q, 101): 1 where a query's value reaches the threshold, else 0."""
-    values = values[:, None]
-    return (values > _THRESHOLDS if strictly else values >= _THRESHOLDS).astype(np.float64)
+def _swept_overlap(annotated: Sequence[SpanLike], predicted: Sequence[SpanLike]) -> float:
+    """Seconds shared by the spans that stand opposite each other in one sweep through both lists as they are ordered.
+
+    The span that ends first gives way to the next of its list; of two that end together, the predicted one.
+    """
+    shared = 0.0
+    left, right = iter(annotated), iter(predicted)
+    one, other = next(left, None), next(right, None)
+    while one is not None and other is not None:
+        shared += max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
+        if one[1] < other[1]:
+            one = next(left, None)
+        else:
+            other = next(right, None)
+    return shared
 
 
-def _area(curve: np.ndarray) -> np.ndarray:
-    """Area under curves over the thresholds, along the last axis."""
-    return (np.diff(_THRESHOLDS) * (curve[..., 1:] + curve[..., :-1]) / 2).sum(axis=-1)
+def _areas(values: Mapping[str, float], *, strictly: bool) -> dict[str, float]:
+    """Example id -> area under the curve of that query alone, in percent; the area of a mean is the mean of areas."""
+    at = np.array(list(values.values()))[:, None]
+    reached = (at > _THRESHOLDS if strictly else at >= _THRESHOLDS).astype(np.float64)
+    areas = 100 * (np.diff(_THRESHOLDS) * (reached[:, 1:] + reached[:, :-1]) / 2).sum(axis=1)
+    return dict(zip(values, map(float, areas), strict=True))
+
+
+def _mean(areas: Mapping[str, float], ids: Iterable[str]) -> float:
+    """Over those of the queries that have a value; 0 where none has."""
+    found = [areas[id_] for id_ in ids if id_ in areas]
+    return float(np.mean(found)) if found else 0.0
