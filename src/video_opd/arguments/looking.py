@@ -7,8 +7,8 @@ from pathlib import Path
 from video_opd.arguments.parts import Commands, Parser, add_command, json_flag
 
 SCORERS = (
-    "ours", "timelens", "lmms-eval-timelens", "time-r1", "timelens2", "qvhighlights", "ego4d-nlq", "vue-tr", "timechat",
-    "museg",
+    "ours", "timelens", "lmms-eval-timelens", "lmms-eval-charades", "time-r1", "timelens2", "qvhighlights",
+    "ego4d-nlq", "vue-tr", "timechat", "museg",
 )  # fmt: skip
 FORMATS = ("ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr")
 """Written out, because to import them from `evaluation.official` would slow down every command; a test compares."""

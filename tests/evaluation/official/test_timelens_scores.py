@@ -168,3 +168,12 @@ def test_an_answer_in_another_form_is_noted(truth, answers):
     found = score_as("time-r1", truth((0, 10)), answers(event(0, 10)))
     assert found.scores["mIoU"] == 0
     assert "1 of 1 answers hold no span that this scorer's parser reads; ours finds a span in 1" in found.notes[-1]
+
+
+def test_lmms_evals_charades_task_puts_a_reversed_pair_in_order(truth, answers):
+    reversed_answer = "The event happens in the 30.4 - 24.3 seconds."
+    annotated = truth((24.3, 30.4))
+    assert score_as("lmms-eval-timelens", annotated, answers(reversed_answer)).scores["mIOU"] == 0
+    found = score_as("lmms-eval-charades", annotated, answers(reversed_answer))
+    assert found.scores == {"IOU@3": 100, "IOU@5": 100, "IOU@7": 100, "mIOU": 100}
+    assert "Charades-STA" in found.convention.parser

@@ -24,7 +24,7 @@ from video_opd.evaluation.official.nouns import (
 from video_opd.evaluation.official.qvhighlights import score_qvhighlights
 from video_opd.evaluation.official.time_r1 import score_time_r1
 from video_opd.evaluation.official.timechat import score_timechat
-from video_opd.evaluation.official.timelens import score_lmms_eval, score_timelens
+from video_opd.evaluation.official.timelens import score_lmms_eval, score_lmms_eval_charades, score_timelens
 from video_opd.evaluation.official.timelens2 import score_timelens2
 from video_opd.evaluation.official.vue_tr import score_vue_tr
 
@@ -47,6 +47,7 @@ __all__ = [
 SCORERS: dict[str, Callable[[GroundTruth, Answers], OfficialScores]] = {
     "timelens": score_timelens,
     "lmms-eval-timelens": score_lmms_eval,
+    "lmms-eval-charades": score_lmms_eval_charades,
     "time-r1": score_time_r1,
     "timelens2": score_timelens2,
     "qvhighlights": score_qvhighlights,

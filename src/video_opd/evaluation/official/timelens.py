@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
 from video_opd.evaluation.official.nouns import Answers, Convention, GroundTruth, OfficialScores, ResultAnswer
-from video_opd.evaluation.official.parsers import Pair, timelens
+from video_opd.evaluation.official.parsers import Pair, lmms_eval_charades, timelens
 from video_opd.evaluation.official.single_span import (
     THRESHOLDS,
     hull_is_empty,
@@ -31,6 +31,8 @@ from video_opd.evaluation.official.single_span import (
 from video_opd.grounding import temporal_iou
 from video_opd.vocabulary import Example
 
+Parser = Callable[[str], tuple[Pair, ...]]
+
 _LMMS_EVAL = Convention(
     source="EvolvingLMMs-Lab/lmms-eval, lmms_eval/tasks/timelens/utils.py",
     comparator=">=",
@@ -42,6 +44,13 @@ _LMMS_EVAL = Convention(
     parser=parser_name("that of TimeLens's evaluation"),
     units="percent",
     failure="IoU 0",
+)
+
+_LMMS_EVAL_CHARADES = replace(
+    _LMMS_EVAL,
+    source="EvolvingLMMs-Lab/lmms-eval, lmms_eval/tasks/charades_sta/utils.py",
+    prediction="first pair; the ends of a reversed one are put in order",
+    parser=parser_name("that of lmms-eval's Charades-STA task"),
 )
 
 _INFERRED = replace(
@@ -101,13 +110,23 @@ def _timelens_key(example: Example) -> Hashable:
 
 def score_lmms_eval(truth: GroundTruth, answers: Answers) -> OfficialScores:
     """lmms-eval's numbers for the `timelens` group, unrounded."""
+    return _score_as_lmms_eval(truth, answers, timelens, _LMMS_EVAL)
+
+
+def score_lmms_eval_charades(truth: GroundTruth, answers: Answers) -> OfficialScores:
+    """lmms-eval's numbers for `temporal_grounding_charades`: the same with a parser of its own."""
+    return _score_as_lmms_eval(truth, answers, lmms_eval_charades, _LMMS_EVAL_CHARADES)
+
+
+def _score_as_lmms_eval(truth: GroundTruth, answers: Answers, parser: Parser, convention: Convention) -> OfficialScores:
     return _score(
         truth,
         answers,
-        lambda answer, _: next(iter(pairs_of(answer, timelens)), None),
-        _LMMS_EVAL,
+        lambda answer, _: next(iter(pairs_of(answer, parser)), None),
+        convention,
         {threshold: f"IOU@{threshold * 10:g}" for threshold in THRESHOLDS},
         lambda example: (example.video, example.query, example.spans[0]),
+        parser=parser,
     )
 
 
@@ -121,6 +140,7 @@ def _score(
     notes: Sequence[str] = (),
     *,
     stored_first: bool = False,
+    parser: Parser = timelens,
 ) -> OfficialScores:
     counted: dict[Hashable, Example] = {}
     for example in truth.in_file_order(answers):
@@ -143,8 +163,8 @@ def _score(
             *notes,
             *several_spans_notes(truth, "the first"),
             *missing_notes(truth, answers, "counted as IoU 0, though the official scorer would not know of them"),
-            *reading_notes(answers, timelens, "`The event happens in 12.5 - 18.3 seconds.`", stored_first=stored_first),
-            *(point_notes(points) if convention is not _LMMS_EVAL else ()),
+            *reading_notes(answers, parser, "`The event happens in 12.5 - 18.3 seconds.`", stored_first=stored_first),
+            *(point_notes(points) if convention not in (_LMMS_EVAL, _LMMS_EVAL_CHARADES) else ()),
         ),
     )
 
