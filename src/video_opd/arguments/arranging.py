@@ -55,6 +55,12 @@ def add_arranging(group: Commands[Parser]) -> None:
     _seed(command)
     json_flag(command)
 
+    _add_merge(group)
+    _add_overlap(group)
+
+
+def _add_merge(group: Commands[Parser]) -> None:
+    """`data merge`."""
     command = add_command(
         group, "merge", "put manifests together",
         "video-opd data merge charades.jsonl activitynet.jsonl --out all.jsonl", function="data_merge",
@@ -67,8 +73,6 @@ def add_arranging(group: Commands[Parser]) -> None:
         "(default: %(default)s)",
     )  # fmt: skip
     json_flag(command)
-
-    _add_overlap(group)
 
 
 def _add_overlap(group: Commands[Parser]) -> None:

@@ -14,6 +14,8 @@ from video_opd.errors import ConfigurationError, DataError, writing
 
 if TYPE_CHECKING:
     from video_opd.curriculum import Race, ScoredExample
+    from video_opd.methods.teachers import OneTeacher
+    from video_opd.policy.load import Policy
     from video_opd.scores import ScoreFile, ScoreHeader
     from video_opd.vocabulary import Example
 
@@ -33,20 +35,15 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
     defaults = how_to_ask(arguments)
     require_writable(arguments.out)
 
-    from video_opd.assemble import how_asked, require_common_tokens
+    from video_opd.assemble import how_asked
     from video_opd.evaluation.pool import Asking, Scorer
-    from video_opd.methods.teachers import OneTeacher
-    from video_opd.policy.load import load_policy
     from video_opd.scores import ScoreHeader
     from video_opd.training.progress import ScoringProgress
 
     policy, renderer = load(arguments, defaults)
-    teacher = None
+    teacher = _teacher_beside(policy, arguments.teacher) if arguments.teacher else None
     more: dict[str, Any] = {}
     if arguments.teacher:
-        judge = load_policy(arguments.teacher, device=str(policy.model.device), weights=policy.model.dtype).freeze()
-        require_common_tokens(policy, judge)
-        teacher = OneTeacher(judge)
         more["teacher_sha256"] = model_sha256(resolve_model(arguments.teacher))
     asking = Asking(
         num_answers=arguments.answers,
@@ -85,6 +82,16 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
         scores = scorer.score(examples, arguments.out, header, race=race, passes=passes, on_batch=progress.advance)
     _tell(arguments, scores)
     return 0
+
+
+def _teacher_beside(policy: Policy, model: str) -> OneTeacher:
+    from video_opd.assemble import require_common_tokens
+    from video_opd.methods.teachers import OneTeacher
+    from video_opd.policy.load import load_policy
+
+    judge = load_policy(model, device=str(policy.model.device), weights=policy.model.dtype).freeze()
+    require_common_tokens(policy, judge)
+    return OneTeacher(judge)
 
 
 def _refuse_impossible_scoring(arguments: argparse.Namespace, num_examples: int) -> None:

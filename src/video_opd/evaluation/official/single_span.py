@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from video_opd.evaluation.official.nouns import Answers, GroundTruth, ResultAnswer
 from video_opd.evaluation.official.parsers import OFFICIAL_PARSERS_VERSION, Pair
-from video_opd.grounding import SpanLike
+from video_opd.grounding import SpanLike, temporal_iou
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 
@@ -38,6 +38,18 @@ def share(per_query: Mapping[str, float]) -> float:
 def percent(ious: Mapping[str, float]) -> float:
     """The mean in percent, with the operations in TimeLens's order: to the last digit."""
     return sum(ious.values()) * 100 / len(ious)
+
+
+def ious_of_first_pairs(truth: GroundTruth, answers: Answers, parser: Parser) -> tuple[dict[str, float], int]:
+    """IoU of the first pair of every answer with the first annotated span, 0 where there is none; and how many of them
+    are the same point as their annotation, where the formula divides by zero."""
+    ious: dict[str, float] = {}
+    points = 0
+    for example in truth.in_file_order(answers):
+        pairs = pairs_of(answers.by_id.get(example.id), parser)
+        ious[example.id] = temporal_iou(pairs[0], example.spans[0]) if pairs else 0.0
+        points += bool(pairs) and hull_is_empty(pairs[0], example.spans[0])
+    return ious, points
 
 
 def recalls(

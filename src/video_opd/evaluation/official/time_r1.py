@@ -14,9 +14,8 @@ from video_opd.evaluation.official.nouns import Answers, Convention, GroundTruth
 from video_opd.evaluation.official.parsers import time_r1
 from video_opd.evaluation.official.single_span import (
     THRESHOLDS,
-    hull_is_empty,
+    ious_of_first_pairs,
     missing_notes,
-    pairs_of,
     parser_name,
     point_notes,
     reading_notes,
@@ -24,7 +23,6 @@ from video_opd.evaluation.official.single_span import (
     several_spans_notes,
     share,
 )
-from video_opd.grounding import temporal_iou
 
 _CONVENTION = Convention(
     source="xiaomi-research/time-r1, evaluate.py and src/vllm_inference/eval_all.py",
@@ -41,12 +39,7 @@ _CONVENTION = Convention(
 
 def score_time_r1(truth: GroundTruth, answers: Answers) -> OfficialScores:
     """Time-R1's numbers, under the keys of its `scores.json`."""
-    ious: dict[str, float] = {}
-    points = 0
-    for example in truth.in_file_order(answers):
-        pairs = pairs_of(answers.by_id.get(example.id), time_r1)
-        ious[example.id] = temporal_iou(pairs[0], example.spans[0]) if pairs else 0.0
-        points += bool(pairs) and hull_is_empty(pairs[0], example.spans[0])
+    ious, points = ious_of_first_pairs(truth, answers, time_r1)
     hits = recalls(ious, {threshold: f"{threshold:g}" for threshold in THRESHOLDS}, operator.gt)
     scores = {"mIoU": float(np.mean(list(ious.values()))) * 100} | {name: share(hit) for name, hit in hits.items()}
     return OfficialScores(

@@ -8,9 +8,8 @@ from video_opd.evaluation.official.nouns import Answers, Convention, GroundTruth
 from video_opd.evaluation.official.parsers import timechat
 from video_opd.evaluation.official.single_span import (
     THRESHOLDS,
-    hull_is_empty,
+    ious_of_first_pairs,
     missing_notes,
-    pairs_of,
     parser_name,
     point_notes,
     reading_notes,
@@ -18,7 +17,6 @@ from video_opd.evaluation.official.single_span import (
     several_spans_notes,
     share,
 )
-from video_opd.grounding import temporal_iou
 
 _CONVENTION = Convention(
     source="RenShuhuai-Andy/TimeChat, metrics/tvg/eval_tvg.py",
@@ -35,12 +33,7 @@ _CONVENTION = Convention(
 
 def score_timechat(truth: GroundTruth, answers: Answers) -> OfficialScores:
     """TimeChat's numbers, under the names that `eval_tvg.py` prints. It has no mean IoU."""
-    ious: dict[str, float] = {}
-    points = 0
-    for example in truth.in_file_order(answers):
-        pairs = pairs_of(answers.by_id.get(example.id), timechat)
-        ious[example.id] = temporal_iou(pairs[0], example.spans[0]) if pairs else 0.0
-        points += bool(pairs) and hull_is_empty(pairs[0], example.spans[0])
+    ious, points = ious_of_first_pairs(truth, answers, timechat)
     hits = recalls(ious, {threshold: f"IOU {threshold:g}" for threshold in THRESHOLDS}, operator.ge)
     return OfficialScores(
         convention=_CONVENTION,

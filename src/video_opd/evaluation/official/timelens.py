@@ -17,6 +17,7 @@ from video_opd.evaluation.official.nouns import Answers, Convention, GroundTruth
 from video_opd.evaluation.official.parsers import Pair, lmms_eval_charades, timelens
 from video_opd.evaluation.official.single_span import (
     THRESHOLDS,
+    Parser,
     hull_is_empty,
     missing_notes,
     pairs_of,
@@ -30,8 +31,6 @@ from video_opd.evaluation.official.single_span import (
 )
 from video_opd.grounding import temporal_iou
 from video_opd.vocabulary import Example
-
-Parser = Callable[[str], tuple[Pair, ...]]
 
 _LMMS_EVAL = Convention(
     source="EvolvingLMMs-Lab/lmms-eval, lmms_eval/tasks/timelens/utils.py",
