@@ -124,19 +124,26 @@ def running(pid: int) -> bool:
 def test_it_is_ended_when_we_are(lmms_python, number, status, told, tmp_path):
     command = [sys.executable, "-m", "video_opd.cli", "evaluate", "tiny-student", "--with", "lmms-eval", "--tasks", "a"]
     command += ["--out", str(tmp_path / "out"), "--lmms-python", lmms_python]
-    process = subprocess.Popen(command, env={**os.environ, "FAKE_LMMS": "sleep"}, stderr=subprocess.PIPE, text=True)
     file = tmp_path / "out" / "lmms-eval.pid"
-    try:
-        for _ in range(600):
-            if file.exists() and file.read_text():
-                break
-            time.sleep(0.05)
-        child = int(file.read_text())
-        assert running(child)
-        process.send_signal(number)
-        _, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
+    with subprocess.Popen(
+        command,
+        env={**os.environ, "FAKE_LMMS": "sleep"},
+        stderr=subprocess.PIPE,
+        text=True,
+        # What runs in the background of a shell is born deaf to Ctrl-C, and so would this be.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        try:
+            for _ in range(600):
+                if file.exists() and file.read_text():
+                    break
+                time.sleep(0.05)
+            child = int(file.read_text())
+            assert running(child)
+            process.send_signal(number)
+            _, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == status
     assert not running(child)
     assert "Traceback" not in err
