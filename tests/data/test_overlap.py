@@ -37,6 +37,8 @@ def test_other_videos_and_other_moments():
         ("3MSZA.mp4", "3MSZB.mp4", False),
         ("v_uqiMw7tQ1Cc.mp4", "uqiMw7tQ1Cc.mp4", True),
         ("s30-d52.avi", "s30-d52-cam-002.mp4", True),
+        ("1@N0_2_a.3gp", "1@N0_2_a.mp4", True),
+        ("1@N0_2_a.", "1@N0_2_a.mp4", True),
     ],
 )
 def test_one_video_by_several_names(one, other, shared):

@@ -42,9 +42,6 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
 
     policy, renderer = load(arguments, defaults)
     teacher = _teacher_beside(policy, arguments.teacher) if arguments.teacher else None
-    more: dict[str, Any] = {}
-    if arguments.teacher:
-        more["teacher_sha256"] = model_sha256(resolve_model(arguments.teacher))
     asking = Asking(
         num_answers=arguments.answers,
         top_k=arguments.top_k,
@@ -53,13 +50,13 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
         skip_below=arguments.skip_below,
     )
     race = _race(arguments, examples)
-    if race is not None:
-        more["race"] = f"{race.rule}, threshold={arguments.threshold}"
     header = ScoreHeader(
         model=arguments.model,
         model_sha256=model_sha256(resolve_model(arguments.model)),
         manifest_sha256=hashlib.sha256(arguments.manifest.read_bytes()).hexdigest(),
-        settings=how_asked(defaults, str(policy.model.dtype).removeprefix("torch.")) | asking.settings() | more,
+        settings=how_asked(defaults, str(policy.model.dtype).removeprefix("torch."))
+        | asking.settings()
+        | _more_settings(arguments, race),
         num_examples=len(examples),
         shard=arguments.shard,
     )
@@ -82,6 +79,18 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
         scores = scorer.score(examples, arguments.out, header, race=race, passes=passes, on_batch=progress.advance)
     _tell(arguments, scores)
     return 0
+
+
+def _more_settings(arguments: argparse.Namespace, race: Race | None) -> dict[str, Any]:
+    """What a score depends on beside how the model was asked."""
+    from video_opd.policy.location import model_sha256, resolve_model
+
+    more: dict[str, Any] = {}
+    if arguments.teacher:
+        more["teacher_sha256"] = model_sha256(resolve_model(arguments.teacher))
+    if race is not None:
+        more["race"] = f"{race.rule}, threshold={arguments.threshold}"
+    return more
 
 
 def _teacher_beside(policy: Policy, model: str) -> OneTeacher:

@@ -9,12 +9,12 @@ is looked at apart: the same question about the same video may be annotated anew
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from video_opd.data.queries import timelens
 from video_opd.data.same_video import source_video, spans_in_source
 from video_opd.grounding import temporal_iou
 from video_opd.vocabulary import Example, Span
@@ -101,5 +101,5 @@ def _keys(example: Example, names: set[str]) -> Iterator[tuple[str, str]]:
 
 
 def _plain(query: str) -> str:
-    """A query without what does not change the question: case, blanks, full stops at its end."""
-    return re.sub(r"\s+", " ", query).strip().rstrip(". ").casefold()
+    """A query without what does not change the question: case, blanks, full stops at its ends."""
+    return timelens(query).casefold()

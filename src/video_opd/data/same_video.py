@@ -15,10 +15,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from video_opd.data.video_names import video_name
 from video_opd.vocabulary import Example, Span
 
-_ENDING = re.compile(r"\.(?=[0-9]*[A-Za-z])[A-Za-z0-9]{2,5}$")
-"""Not the `.0` at the end of a crop's name."""
 _YOUTUBE = r"[A-Za-z0-9_-]{11}"
 _PREFIXED = re.compile(rf"v_({_YOUTUBE})")
 _CROP = re.compile(rf"(?:v_)?({_YOUTUBE})_(\d+(?:\.\d+)?)_(\d+(?:\.\d+)?)")
@@ -45,8 +44,8 @@ class SourceVideo:
 
 def source_video(path: str) -> SourceVideo:
     """The video behind a path of a manifest."""
-    folder, slash, file = path.rpartition("/")
-    folder, name = folder + slash, _ENDING.sub("", file)
+    folder, slash, _ = path.rpartition("/")
+    folder, name = folder + slash, video_name(path)
     if (crop := _CROP.fullmatch(name)) and float(crop[2]) < float(crop[3]):
         return SourceVideo(folder, crop[1], float(crop[2]))
     if crop := _CLOCK_CROP.fullmatch(name):

@@ -8,10 +8,11 @@ from annotation_rows import EVENT, lines
 from video_opd.data.importers.account import Policies
 from video_opd.data.importers.annotation import Reading
 from video_opd.data.importers.collecting import Collector
-from video_opd.data.importers.durations import read_durations, stem
+from video_opd.data.importers.durations import read_durations
 from video_opd.data.importers.reading import read_annotations, read_video_list
 from video_opd.data.importers.video_files import VideoFiles
 from video_opd.data.video import write_video
+from video_opd.data.video_names import video_name
 from video_opd.errors import DataError
 
 
@@ -136,8 +137,8 @@ def test_bad_durations_files(tmp_path, text, message):
 
 
 def test_a_dot_in_a_name_is_not_an_ending():
-    assert stem("x/NUsG9BgSes0_210.0_360.0") == "NUsG9BgSes0_210.0_360.0"
-    assert stem("x/NUsG9BgSes0_210.0_360.0.MP4") == "NUsG9BgSes0_210.0_360.0"
+    assert video_name("x/NUsG9BgSes0_210.0_360.0") == "NUsG9BgSes0_210.0_360.0"
+    assert video_name("x/NUsG9BgSes0_210.0_360.0.MP4") == "NUsG9BgSes0_210.0_360.0"
 
 
 def test_a_durations_file_that_disagrees_is_told_of(collect):

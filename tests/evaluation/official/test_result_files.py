@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from video_opd.data.manifest import write_manifest
+from video_opd.data.queries import timelens as clean_query
+from video_opd.data.video_names import video_name
 from video_opd.errors import DataError
 from video_opd.evaluation.official import FORMATS, SCORERS, GroundTruth, read_ground_truth, read_matched, score_as
-from video_opd.evaluation.official.keys import QueryKey, clean_query, parse_key, video_name
+from video_opd.evaluation.official.keys import QueryKey, parse_key
 from video_opd.evaluation.official.result_files import told_by_content
 from video_opd.vocabulary import Example, Span
 

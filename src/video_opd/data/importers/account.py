@@ -29,7 +29,7 @@ class Policies:
     split: str = ""
     """Only rows of this split; "": all."""
     only_videos: frozenset[str] | None = None
-    """Only videos of these stems."""
+    """Only videos of these names."""
 
 
 @dataclass(kw_only=True)

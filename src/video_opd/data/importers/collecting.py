@@ -8,25 +8,27 @@ from collections.abc import Iterable
 
 from video_opd.data.importers.account import OTHER_DURATION, SAME_ID, ImportReport, Policies
 from video_opd.data.importers.annotation import Annotation, Times
-from video_opd.data.importers.durations import VIDEO_SUFFIXES, stem
 from video_opd.data.importers.video_files import VideoFiles
 from video_opd.data.manifest_rows import example_from_row, path_fault, row_from_example
 from video_opd.data.queries import QUERY_POLICIES
+from video_opd.data.video_names import VIDEO_SUFFIXES, video_name
 from video_opd.data.video_sampling import DURATION_TOLERANCE_S, ROUNDING_S
 from video_opd.errors import DataError
 from video_opd.vocabulary import Example, Span
 
-_OFF_SCALE_SHARE, _FEW, _SHORT_S = 0.05, 3, 2.0
-_MANY, _EARLY_SHARE = 20, 0.02
-"""So many spans do not all lie in the first seconds of their videos."""
+_OFF_SCALE_SHARE, _FEW = 0.05, 3
 """More spans than this share that begin after their video ends, and more than a few of them, are in another unit."""
+_SHORT_S = 2.0
+"""In videos that are no longer, spans within the first second say nothing."""
+_MANY, _EARLY_SHARE = 20, 0.02
+"""So many spans do not all lie within this share of their videos."""
 
 
 class Collector:
     """Takes annotations one by one and gives the rows of a manifest.
 
     Args:
-        durations: seconds by stem of the video, before what the annotations say.
+        durations: seconds by name of the video, before what the annotations say.
         files: where the videos lie; None: nobody looks.
     """
 
@@ -69,7 +71,7 @@ class Collector:
 
     def _id(self, annotation: Annotation) -> str:
         """Given before anything is dropped, so that one id means one question whatever the policies."""
-        base = f"{self._source(annotation)}/{stem(annotation.video)}"
+        base = f"{self._source(annotation)}/{video_name(annotation.video)}"
         name = annotation.name or str(self._num_by_base[base])
         self._num_by_base[base] += 1
         id, number = f"{base}/{name}", 2
@@ -90,7 +92,7 @@ class Collector:
             return report.drop(annotation, annotation.skipped)
         if policies.split and annotation.split != policies.split:
             return report.drop(annotation, f"it is not of split {policies.split}")
-        if policies.only_videos is not None and stem(annotation.video) not in policies.only_videos:
+        if policies.only_videos is not None and video_name(annotation.video) not in policies.only_videos:
             return report.drop(annotation, "its video is not in the list")
         query = QUERY_POLICIES[policies.queries](annotation.query)
         if not query.strip():
@@ -150,7 +152,7 @@ class Collector:
     def _duration(self, annotation: Annotation, path: str | None) -> float | None:
         """Seconds: by the durations file, else by the annotation, else by the video (which is compared)."""
         of_file = self.files.duration(path) if self.files and path is not None else None
-        name = stem(annotation.video)
+        name = video_name(annotation.video)
         if self.durations is not None and name in self.durations:
             duration, origin = self.durations[name], "durations file"
             if annotation.duration is not None and abs(annotation.duration - duration) > DURATION_TOLERANCE_S:

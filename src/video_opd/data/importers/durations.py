@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from video_opd.data.importers.annotation import Seconds
 from video_opd.data.records import Record, json_any, table_rows
+from video_opd.data.video_names import video_name
 from video_opd.errors import DataError
-
-VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".ts", ".mts",
-    ".m2ts", ".ogv", ".3gp", ".3g2", ".wmv"))  # fmt: skip
 
 _VIDEO_KEYS = ("id", "vid", "video", "video_id", "video_uid", "name", "video_path")
 _DURATION_KEYS = ("length", "duration", "duration_s", "v_duration", "video_duration")
@@ -22,18 +20,8 @@ class _Duration(BaseModel):
     duration: Seconds
 
 
-def stem(video: str) -> str:
-    """A video's name without folders and without the ending of a video file.
-
-    `a_210.0_360.0` has no ending; 53 names of DiDeMo's validation set end in a bare dot.
-    """
-    name = PurePosixPath(video).name
-    suffix = PurePosixPath(name).suffix
-    return name.removesuffix(suffix) if suffix.lower() in VIDEO_SUFFIXES else name.rstrip(".")
-
-
 def read_durations(path: Path) -> dict[str, float]:
-    """Seconds by stem of the video.
+    """Seconds by name of the video.
 
     Read are a CSV with a column for the video (`id` …) and one for the seconds (`length`, as in `Charades_v1_test.csv`,
     or `duration` …), JSON lines with such keys, and one JSON object by video with numbers or with such objects.
@@ -48,7 +36,7 @@ def read_durations(path: Path) -> dict[str, float]:
         seconds = record.as_(_Duration, {"duration": value}).duration
         if seconds <= 0:
             record.refuse(f"the duration of {video!r} is {seconds:g} s")
-        known = durations.setdefault(stem(video), seconds)
+        known = durations.setdefault(video_name(video), seconds)
         if known != seconds:
             record.refuse(f"{video!r} lasts {seconds:g} s here and {known:g} s further up")
     if not durations:

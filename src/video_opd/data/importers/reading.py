@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import cast
 
 from video_opd.data.importers.annotation import Annotation, Importer, Reading
-from video_opd.data.importers.durations import stem
 from video_opd.data.importers.formats import FORMATS
 from video_opd.data.records import text_lines
+from video_opd.data.video_names import video_name
 from video_opd.errors import DataError
 
 _TOGETHER = ("queryd",)
@@ -66,8 +66,8 @@ def formats_that_read(files: Sequence[Path], reading: Reading) -> list[str]:
 
 
 def read_video_list(path: Path) -> frozenset[str]:
-    """Stems of the videos that a file lists, one a line; QuerYD's `video-` in front is taken off."""
-    return frozenset(stem(record.value.strip().removeprefix("video-")) for record in text_lines(path))
+    """Names of the videos that a file lists, one a line; QuerYD's `video-` in front is taken off."""
+    return frozenset(video_name(record.value.strip().removeprefix("video-")) for record in text_lines(path))
 
 
 def _reads_the_beginning(format: str, files: Sequence[Path], reading: Reading) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePosixPath
 
-from video_opd.data.importers.durations import VIDEO_SUFFIXES, stem
+from video_opd.data.video_names import VIDEO_SUFFIXES, video_name
 from video_opd.errors import DataError
 
 
@@ -29,14 +29,14 @@ class VideoFiles:
         self.ambiguous: dict[str, list[str]] = {}
         """Name that was looked for -> the several files of that name, none of which is taken."""
         self._paths: set[str] = set()
-        self._by_stem: dict[str, list[str]] = {}
+        self._by_name: dict[str, list[str]] = {}
         for root, folders, names in os.walk(folder):
             folders.sort()
             for name in sorted(names):
                 if PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES:
                     path = (Path(root) / name).relative_to(folder).as_posix()
                     self._paths.add(path)
-                    self._by_stem.setdefault(stem(name), []).append(path)
+                    self._by_name.setdefault(video_name(name), []).append(path)
         self._durations: dict[str, float | None] = {}
 
     def find(self, video: str) -> str | None:
@@ -50,11 +50,11 @@ class VideoFiles:
             path = "/".join(parts[start:])
             if path in self._paths:
                 return path
-        name = stem(video)
-        same = self._by_stem.get(name, [])
+        name = video_name(video)
+        same = self._by_name.get(name, [])
         if not same:
             same = [
-                path for other, paths in self._by_stem.items() if other.startswith(f"{name}-cam-") for path in paths
+                path for other, paths in self._by_name.items() if other.startswith(f"{name}-cam-") for path in paths
             ]
         if len(same) > 1:
             self.ambiguous[video] = same

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import dataclass
 
+from video_opd.data.queries import timelens as clean_query
+from video_opd.data.video_names import video_name
 from video_opd.evaluation.official.parsers import Pair
 from video_opd.vocabulary import Example
 
@@ -18,8 +19,6 @@ SEPARATOR = ">>>"
 _LONGEST_SPAN = 10_000
 """Characters; more is no span."""
 _ROUND_BRACKETS = str.maketrans("()", "[]")
-_FILE_EXTENSION = re.compile(r"\.(?=\d*[A-Za-z])[A-Za-z0-9]{2,4}$")
-"""Not the ".0" at the end of a name such as NUsG9BgSes0_210.0_360.0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +49,6 @@ def parse_key(text: str) -> QueryKey | None:
     query, last, span = rest.rpartition(SEPARATOR)
     found = _first_span(span)
     return QueryKey(video_name(video), clean_query(query), found) if first and last and found else None
-
-
-def video_name(path: str) -> str:
-    """The name of a video, without folder and extension. Keys written on Windows have backslashes."""
-    return _FILE_EXTENSION.sub("", path.replace("\\", "/").rpartition("/")[2])
-
-
-def clean_query(query: str) -> str:
-    """As TimeLens cleans it: runs of blanks joined, blanks and full stops at both ends removed. Case is kept."""
-    return " ".join(query.split()).strip().strip(".").strip()
 
 
 def _first_span(text: str) -> Pair | None:

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from video_opd.data.queries import timelens as clean_query
+from video_opd.data.video_names import video_name
 from video_opd.errors import DataError
-from video_opd.evaluation.official.keys import SEPARATOR, QueryKey, clean_query, key_of_example, video_name
+from video_opd.evaluation.official.keys import SEPARATOR, QueryKey, key_of_example
 from video_opd.evaluation.official.nouns import Answers, Format, GroundTruth, ResultAnswer
 from video_opd.evaluation.official.result_files import ResultRow, read_results
 from video_opd.vocabulary import Example

@@ -1,0 +1,17 @@
+"""What a video is called, whatever folder and format it lies in. Imports nothing of the package."""
+
+from __future__ import annotations
+
+VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".ts", ".mts",
+    ".m2ts", ".ogv", ".3gp", ".3g2", ".wmv"))  # fmt: skip
+
+
+def video_name(path: str) -> str:
+    """A video's name without folders and without the ending of a video file.
+
+    `a_210.0_360.0` has no ending; 53 names of DiDeMo's validation set end in a bare dot. Paths written on Windows have
+    backslashes.
+    """
+    name = path.replace("\\", "/").rpartition("/")[2]
+    stem, dot, ending = name.rpartition(".")
+    return stem if dot + ending.lower() in VIDEO_SUFFIXES else name.rstrip(".")
