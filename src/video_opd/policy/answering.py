@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from video_opd.policy.reading import Reading, of_answers
+from video_opd.policy.reading import Reading, forward, of_answers
 from video_opd.policy.support import TokenSupport
 from video_opd.seeds import generator
 from video_opd.vocabulary import Answer, AnswerGroup, Sampling
@@ -33,7 +33,7 @@ def answer(
     logprobs: list[Tensor] = []
     for step in range(sampling.max_new_tokens):
         inputs = reading.answer_inputs(ids.reshape(-1, count, 1), start=step)
-        logits = of_answers(model(**inputs, past_key_values=cache, use_cache=True).logits, count)[:, 0]
+        logits = of_answers(forward(model, inputs, cache), count)[:, 0]
         distribution = support.log_softmax(logits)
         ids = distribution.argmax(dim=-1) if uniforms is None else _inverse_cdf(distribution, uniforms[:, step])
         tokens.append(ids)

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from video_opd.policy.answering import written
-from video_opd.policy.reading import Reading
+from video_opd.policy.reading import Reading, forward
 from video_opd.policy.support import TokenSupport
 from video_opd.vocabulary import Answer, AnswerGroup
 
@@ -78,7 +78,7 @@ def best_answers(
     for step in range(max_new_tokens):
         inputs = reading.answer_inputs(ids[:, :, None], start=step)
         # One new token a beam: the columns of the output are the beams.
-        logits = model(**inputs, past_key_values=cache, use_cache=True).logits
+        logits = forward(model, inputs, cache)
         beams, parents, ended = _extend(beams, support.log_softmax(logits), support)
         for row, tokens, logprobs in ended:
             finished[row].add(tokens, logprobs, support, tokenizer)

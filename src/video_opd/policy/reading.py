@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any
 
 import torch
@@ -107,7 +108,7 @@ def read(model: Any, prompts: Sequence[Prompt], *, grad: bool, pad_token_id: int
     }
     cache = DynamicCache()
     with torch.set_grad_enabled(grad):
-        model(**context, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        forward(model, context, cache, logits_to_keep=1)
     return Reading(
         prompts=tuple(prompts),
         keys_values=tuple((layer.keys, layer.values) for layer in cache.layers),
@@ -115,6 +116,19 @@ def read(model: Any, prompts: Sequence[Prompt], *, grad: bool, pad_token_id: int
         head_ids=batch["input_ids"][:, -1],
         head_positions=positions[0, :, -1],
     )
+
+
+def forward(model: Any, inputs: dict[str, Any], cache: DynamicCache, **options: Any) -> Tensor:
+    """The logits of one pass that sees what is in the cache and appends to it. Every pass of the three verbs is one."""
+    # transformers 5.24 renamed the argument, and 5.40 is to forget the old name.
+    known = signature(_inner(model).forward).parameters
+    name = "cache" if "cache" in known else "past_key_values"
+    return model(**inputs, **{name: cache}, use_cache=True, **options).logits
+
+
+def _inner(model: Any) -> Any:
+    """The module of video and text together, whatever is wrapped around it."""
+    return next(module for module in model.modules() if hasattr(module, "get_rope_index"))
 
 
 def collate(prompts: Sequence[Prompt], *, pad_token_id: int, device: torch.device | str) -> dict[str, Any]:
@@ -143,6 +157,5 @@ def rope_positions(model: Any, batch: dict[str, Any]) -> Tensor:
     module from some earlier call.
     """
     names = ("input_ids", "mm_token_type_ids", "video_grid_thw", "attention_mask", "second_per_grid_ts")
-    inner = next(module for module in model.modules() if hasattr(module, "get_rope_index"))
-    positions, _ = inner.get_rope_index(**{name: batch[name] for name in names if name in batch})
+    positions, _ = _inner(model).get_rope_index(**{name: batch[name] for name in names if name in batch})
     return positions

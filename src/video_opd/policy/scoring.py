@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from video_opd.policy.reading import Reading, of_answers
+from video_opd.policy.reading import Reading, forward, of_answers
 from video_opd.policy.support import TokenSupport
 from video_opd.vocabulary import AnswerGroup, TokenScores, flatten
 
@@ -42,7 +42,7 @@ def score(
     # The shift: the head and all answer tokens but the last go in; what comes out at each place is the next token's.
     heads = reading.head_ids.repeat_interleave(size)
     row_ids = torch.cat([heads[:, None], tokens[:, :-1]], dim=1).unflatten(0, (-1, size))
-    logits = model(**reading.answer_inputs(row_ids), past_key_values=reading.cache(), use_cache=True).logits
+    logits = forward(model, reading.answer_inputs(row_ids), reading.cache())
     logprobs = of_answers(support.log_softmax(logits), size)
     return TokenScores(
         answers=answers,
