@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # PIP_ARGS: e.g. PIP_ARGS="--constraint requirements.lock" for the versions the numbers in the README were made with.
 PIP_ARGS ?=
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test test-oldest lint lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/video-opd demo
@@ -15,6 +15,11 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# The oldest versions that pyproject.toml admits, in an environment beside the other.
+test-oldest:
+	$(MAKE) VENV=.venv-oldest PIP_ARGS="torch==2.11.* transformers==5.17.0" .venv-oldest/.installed-dev
+	.venv-oldest/bin/pytest
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
@@ -38,4 +43,4 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,15 +13,16 @@ import pytest
 from benchmark_files import captions, multi_choice, mvbench_row, video_mme_row, write_json, write_tempcompass, yes_no
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from video_opd.arguments import benchmarks as arguments
 from video_opd.data.video import write_video
 from video_opd.errors import DataError
-from video_opd.evaluation.benchmarks import BENCHMARKS, Questions, first_of_each
+from video_opd.evaluation.benchmarks import BENCHMARKS, Question, first_of_each
 from video_opd.vocabulary import Span
 
 
-def read(benchmark: str, folder: Path, **options) -> Questions:
+def read(benchmark: str, folder: Path, **options) -> tuple[Question, ...]:
     return BENCHMARKS[benchmark].read(folder, **options)
 
 
@@ -46,7 +47,7 @@ def test_the_command_line_knows_the_benchmarks_and_their_rules():
 
 def test_tempcompass_in_the_official_layout_and_with_the_files_alone(tmp_path):
     folder = write_tempcompass(tmp_path / "official", ["1", "2"])
-    found = read("tempcompass", folder).questions
+    found = read("tempcompass", folder)
     assert [question.category("kind") for question in found] == 4 * ["multi-choice"] + 2 * ["yes_no"] + 2 * [
         "caption_matching"
     ]
@@ -55,15 +56,15 @@ def test_tempcompass_in_the_official_layout_and_with_the_files_alone(tmp_path):
     ]  # fmt: skip
     assert {question.video for question in found} == {"videos/1.mp4", "videos/2.mp4"}
     assert found[-1].category("kind, aspect") == "caption_matching, action"
-    assert read("tempcompass", folder / "questions").questions == found
-    assert read("tempcompass", folder, kinds=["yes_no"]).questions == found[4:6]
+    assert read("tempcompass", folder / "questions") == found
+    assert read("tempcompass", folder, kinds=["yes_no"]) == found[4:6]
     (folder / "questions" / "yes_no.json").unlink()
-    assert read("tempcompass", folder).questions == found[:4] + found[6:]
+    assert read("tempcompass", folder) == found[:4] + found[6:]
 
 
 def test_tempcompass_prompts_options_and_answers(tmp_path):
     folder = write_tempcompass(tmp_path, ["1"])
-    choice, _, yes, caption = read("tempcompass", folder).questions
+    choice, _, yes, caption = read("tempcompass", folder)
     instruction = "\nPlease directly give the best option:"
     assert choice.prompt == multi_choice()["question"] + instruction
     assert [option.label for option in choice.options] == ["A", "B", "C"]
@@ -85,7 +86,7 @@ def test_captions_with_colons_and_without(tmp_path):
     write_json(
         tmp_path / "caption_matching.json", {"1": {"action": [{"question": question, "answer": "Caption B: A cat."}]}}
     )
-    (asked,) = read("tempcompass", tmp_path).questions
+    (asked,) = read("tempcompass", tmp_path)
     assert [(option.label, option.content, option.text) for option in asked.options] == [
         ("Caption A", "First", "Caption A: First: a dog."), ("Caption B", "A cat.", "Caption B: A cat."),
     ]  # fmt: skip
@@ -94,7 +95,7 @@ def test_captions_with_colons_and_without(tmp_path):
 def test_the_real_tempcompass_has_its_numbers(shared_data, tmp_path):
     for kind in arguments.KINDS:
         (tmp_path / f"{kind}.json").write_bytes((shared_data / "qa" / f"tempcompass_{kind}.json").read_bytes())
-    found = read("tempcompass", tmp_path).questions
+    found = read("tempcompass", tmp_path)
     counts = {kind: sum(question.category("kind") == kind for question in found) for kind in arguments.KINDS}
     assert counts == {"multi-choice": 1580, "yes_no": 2453, "caption_matching": 1503}
     assert len({question.id for question in found}) == len(found)
@@ -156,7 +157,7 @@ def clip_at(path: Path, seconds: int = 4) -> Path:
 def test_mvbench_prompt_and_categories(tmp_path):
     write_json(tmp_path / "json" / "fine_grained_pose.json", [mvbench_row("a.avi"), mvbench_row("b.avi")])
     write_json(tmp_path / "json" / "action_sequence.json", [mvbench_row("c.mp4")])
-    sequence, pose, _ = read("mvbench", tmp_path).questions
+    sequence, pose, _ = read("mvbench", tmp_path)
     assert pose.prompt == (
         "Question: What did the person do?\nOptions:\n(A) Sat.\n(B) Ran.\n(C) Ate.\nOnly give the best option."
     )
@@ -172,50 +173,54 @@ def test_mvbench_prompt_and_categories(tmp_path):
 def test_mvbench_finds_videos_where_they_are(tmp_path):
     """In the folder of the source; else wherever the name is found, if that is one place."""
     write_json(tmp_path / "json" / "moving_count.json", [mvbench_row("v.mp4")])
-    assert read("mvbench", tmp_path).questions[0].video == "video/clevrer/video_validation/v.mp4"
+    assert read("mvbench", tmp_path)[0].video == "video/clevrer/video_validation/v.mp4"
     clip_at(tmp_path / "elsewhere" / "v.mp4")
-    assert read("mvbench", tmp_path).questions[0].video == "elsewhere/v.mp4"
+    assert read("mvbench", tmp_path)[0].video == "elsewhere/v.mp4"
     clip_at(tmp_path / "other" / "v.mp4")
     sentence = refused("mvbench", tmp_path)
     assert "'v.mp4' is there several times: elsewhere/v.mp4, other/v.mp4" in sentence
     assert "Leave the one that is meant, in video/clevrer/video_validation" in sentence
     clip_at(tmp_path / "video" / "data0613" / "clevrer" / "video_validation" / "v.mp4")
-    assert read("mvbench", tmp_path).questions[0].video == "video/data0613/clevrer/video_validation/v.mp4"
+    assert read("mvbench", tmp_path)[0].video == "video/data0613/clevrer/video_validation/v.mp4"
     write_json(tmp_path / "json" / "moving_count.json", [mvbench_row("sub/w.mp4")])
     clip_at(tmp_path / "w.mp4")
-    assert read("mvbench", tmp_path).questions[0].video == "video/clevrer/video_validation/sub/w.mp4"
+    assert read("mvbench", tmp_path)[0].video == "video/clevrer/video_validation/sub/w.mp4"
 
 
 def test_mvbench_shows_the_stretch_that_is_asked_about(tmp_path):
     rows = [mvbench_row("v.mp4", start=0.5, end=2.5), mvbench_row("v.mp4", start=1, end=99.0), mvbench_row("v.mp4")]
     write_json(tmp_path / "json" / "action_sequence.json", rows)
     write_json(tmp_path / "json" / "moving_count.json", rows[:1])
-    clips = [question.clip for question in read("mvbench", tmp_path).questions]
+    clips = [question.clip for question in read("mvbench", tmp_path)]
     assert clips == [Span(0.5, 2.5), Span(1.0, 99.0), None, None], "the video is not there to be measured"
     video = clip_at(tmp_path / "video" / "star" / "Charades_v1_480" / "v.mp4")
-    assert [question.clip for question in read("mvbench", tmp_path).questions] == [
+    assert [question.clip for question in read("mvbench", tmp_path)] == [
         Span(0.5, 2.5), Span(1.0, 4.0), None, None,
     ]  # fmt: skip
     video.write_bytes(b"broken")
-    assert read("mvbench", tmp_path).questions[1].clip == Span(1.0, 99.0)
+    assert read("mvbench", tmp_path)[1].clip == Span(1.0, 99.0)
     video.unlink()
     clip_at(tmp_path / "video" / "star" / "Charades_segment" / "v.mp4")
-    assert {question.clip for question in read("mvbench", tmp_path).questions} == {None}, "cut out already"
+    assert {question.clip for question in read("mvbench", tmp_path)} == {None}, "cut out already"
 
 
-def test_mvbench_leaves_out_folders_of_pictures(tmp_path):
-    write_json(tmp_path / "json" / "episodic_reasoning.json", [mvbench_row("friends"), mvbench_row("castle.mp4")])
-    (tmp_path / "video" / "tvqa" / "frames_fps3_hq" / "friends").mkdir(parents=True)
+def test_mvbenchs_folders_of_pictures(tmp_path):
+    rows = [mvbench_row("friends", start=0.4, end=9.0), mvbench_row("castle", start=1, end=2), mvbench_row("00001.jpg")]
+    write_json(tmp_path / "json" / "episodic_reasoning.json", rows)
+    folder = tmp_path / "video" / "tvqa" / "frames_fps3_hq" / "friends"
+    folder.mkdir(parents=True)
+    for number in range(1, 13):
+        Image.new("RGB", (32, 32)).save(folder / f"{number:05d}.jpg")
     found = read("mvbench", tmp_path)
-    assert [question.id for question in found.questions] == ["episodic_reasoning/1"]
-    assert found.left_out["Episodic Reasoning"].startswith("1 of 2 questions: ")
-    write_json(tmp_path / "json" / "episodic_reasoning.json", [mvbench_row("friends")])
-    assert "1 of 1 questions" in refused("mvbench", tmp_path)
+    assert [question.video for question in found] == [
+        f"video/tvqa/frames_fps3_hq/{name}" for name in ("friends", "castle", "00001.jpg")
+    ], "a picture inside a folder is no video"
+    assert [question.clip for question in found] == [Span(0.4, 4.0), Span(1.0, 2.0), None], "12 pictures last 4 s"
 
 
 def test_of_equal_candidates_mvbench_means_the_last(tmp_path):
     write_json(tmp_path / "json" / "state_change.json", [mvbench_row("v.mp4", candidates=["Ran.", "Sat.", "Ran."])])
-    assert read("mvbench", tmp_path).questions[0].right_label == "C"
+    assert read("mvbench", tmp_path)[0].right_label == "C"
 
 
 @pytest.mark.parametrize(
@@ -268,7 +273,7 @@ def write_rows(folder: Path, kind: str, rows: list[dict]) -> Path:
 @pytest.mark.parametrize("kind", ["json", "jsonl", "csv"])
 def test_video_mme_as_exported(tmp_path, kind):
     write_rows(tmp_path, kind, [video_mme_row(1), video_mme_row(2, answer="A")])
-    one, two = read("video-mme", tmp_path).questions
+    one, two = read("video-mme", tmp_path)
     assert one.prompt == (
         "Select the best answer to the following multiple-choice question based on the video. Respond with only the "
         "letter (A, B, C, or D) of the correct option.\nQuestion: How many moons are shown?\n"
@@ -295,7 +300,7 @@ def test_video_mme_as_exported(tmp_path, kind):
 def test_options_that_went_through_a_table_of_text(tmp_path, listed):
     """pandas writes a NumPy array of strings without commas."""
     write_rows(tmp_path, "csv", [video_mme_row(options=listed, answer="B")])
-    (found,) = read("video-mme", tmp_path).questions
+    (found,) = read("video-mme", tmp_path)
     assert [option.text for option in found.options] == ["A. It's one.", "B. Two."]
 
 
@@ -304,7 +309,7 @@ def test_video_mme_finds_its_videos_by_any_name_of_their_folder(tmp_path, home):
     write_rows(tmp_path, "jsonl", [video_mme_row(1, videoID="abc")])
     (tmp_path / home).mkdir()
     (tmp_path / home / "abc.mp4").touch()
-    assert BENCHMARKS["video-mme"].read(tmp_path).questions[0].video == f"{home}/abc.mp4"
+    assert BENCHMARKS["video-mme"].read(tmp_path)[0].video == f"{home}/abc.mp4"
 
 
 def test_video_mme_in_the_official_layout(tmp_path):
@@ -313,7 +318,7 @@ def test_video_mme_in_the_official_layout(tmp_path):
         clip = tmp_path / name
         clip.parent.mkdir(exist_ok=True)
         clip.touch()
-    assert [question.video for question in read("video-mme", tmp_path).questions] == ["videos/abc.mp4", "data/def.mkv"]
+    assert [question.video for question in read("video-mme", tmp_path)] == ["videos/abc.mp4", "data/def.mkv"]
 
 
 SRT = """\ufeff1
@@ -338,9 +343,9 @@ def test_subtitles_go_before_the_question(tmp_path):
     (tmp_path / "subtitle" / "abc.srt").write_text(SRT)
     found = read("video-mme", tmp_path, subtitles=True)
     beginning = "This video's subtitles are listed below:\nHi guys,\nI have\n42\nmoons.\nSelect the best answer"
-    assert found.questions[0].prompt.startswith(beginning)
-    assert found.questions[1].prompt == plain.questions[1].prompt, "as without subtitles, where a video has none"
-    assert [question.category("subtitles")[:7] for question in found.questions] == ["with", "without"]
+    assert found[0].prompt.startswith(beginning)
+    assert found[1].prompt == plain[1].prompt, "as without subtitles, where a video has none"
+    assert [question.category("subtitles")[:7] for question in found] == ["with", "without"]
 
 
 @pytest.mark.parametrize(
@@ -387,7 +392,7 @@ def test_parquet_where_pyarrow_is_there(tmp_path):
 
     path = tmp_path / "test-00000-of-00001.parquet"
     parquet.write_table(pyarrow.Table.from_pylist([video_mme_row(1), video_mme_row(2)]), path)
-    assert [question.id for question in read("video-mme", tmp_path).questions] == ["001-1", "001-2"]
+    assert [question.id for question in read("video-mme", tmp_path)] == ["001-1", "001-2"]
     path.write_bytes(b"PAR1, broken")
     assert "cannot be read" in refused("video-mme", tmp_path)
 
@@ -396,7 +401,7 @@ def test_parquet_where_pyarrow_is_there(tmp_path):
 
 
 def test_the_first_of_each(tmp_path):
-    questions = read("tempcompass", write_tempcompass(tmp_path, ["1", "2", "3"])).questions
+    questions = read("tempcompass", write_tempcompass(tmp_path, ["1", "2", "3"]))
     kept = first_of_each(questions, "kind, aspect", 2)
     assert [question.id for question in kept] == [
         "multi-choice/1/order/0", "multi-choice/1/order/1", "yes_no/1/order/0", "yes_no/2/order/0",
@@ -445,5 +450,5 @@ def test_whatever_a_file_holds_is_read_or_refused(tmp_path_factory, benchmark, d
         found = read(benchmark, folder)
     except DataError:
         return
-    assert found.questions
-    assert all(0 <= question.right < len(question.options) for question in found.questions)
+    assert found
+    assert all(0 <= question.right < len(question.options) for question in found)

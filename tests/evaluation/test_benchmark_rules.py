@@ -24,7 +24,7 @@ def rate(benchmark: str, rule: str, answer: str, asked: Question) -> Rating:
 
 def tempcompass(tmp_path: Path, kind: str, item: dict[str, str]) -> Question:
     write_json(tmp_path / "questions" / f"{kind}.json", {"1": {"action": [item]}})
-    return BENCHMARKS["tempcompass"].read(tmp_path).questions[0]
+    return BENCHMARKS["tempcompass"].read(tmp_path)[0]
 
 
 # TempCompass
@@ -45,7 +45,7 @@ def test_every_published_rating_is_ours(shared_data, tmp_path, kind, by_rule, co
     )
     counts: Counter[str] = Counter()
     judged_right = 0
-    questions = BENCHMARKS["tempcompass"].read(tmp_path).questions
+    questions = BENCHMARKS["tempcompass"].read(tmp_path)
     for asked in questions:
         _, video, aspect, place = asked.id.split("/")
         prediction, expected = predictions[video][aspect][int(place)], ratings[video][aspect][int(place)]

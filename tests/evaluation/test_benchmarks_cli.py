@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from benchmark_files import mvbench_row, video_mme_row, write_json, write_tempcompass
+from PIL import Image
 
 from video_opd.cli import main
+from video_opd.data.video import VideoBudget, read_frames, write_video
 
 
 @pytest.fixture(scope="module")
@@ -160,17 +162,35 @@ def test_silence_is_right_by_one_rule_wrong_by_ours_and_left_out_by_the_third(ev
     assert rows[0]["why"] == "no option read in it"
 
 
-def test_folders_of_pictures_are_left_out_and_said(evaluate, clips, tmp_path):
+def test_a_folder_of_pictures_is_a_video(evaluate, clips, tmp_path):
     folder = tmp_path / "mvbench"
-    write_json(folder / "json" / "episodic_reasoning.json", [mvbench_row("friends", start=0.0, end=3.0)])
-    write_json(folder / "json" / "action_sequence.json", [mvbench_row(clips[0].name, start=0.0, end=100.0)] * 2)
+    row = mvbench_row("friends", start=0.0, end=100.0)
+    write_json(folder / "json" / "episodic_reasoning.json", [row, row | {"video": "castle"}])
+    write_json(folder / "json" / "action_sequence.json", [row | {"video": "friends.mp4"}])
+    for name, upside_down in (("friends", False), ("castle", True)):
+        (folder / "video" / name).mkdir(parents=True)
+        frames = read_frames(clips[0], VideoBudget(max_tokens=100_000)).images
+        for number, image in enumerate(frames[:, ::-1] if upside_down else frames, start=1):
+            Image.fromarray(image).save(folder / "video" / name / f"{number:05d}.png")
+    write_video(folder / "video" / "friends.mp4", frames, fps=3, crf=0)
+    report, rows, _ = evaluate("tiny-student", "mvbench", folder, "--score", "options")
+    assert report["set_aside"] == {}, "an end beyond the video's is its end"
+    assert [row["categories"]["task"] for row in rows] == ["Action Sequence", *["Episodic Reasoning"] * 2]
+    of_file, of_pictures, of_others = (row["option_logprobs"] for row in rows)
+    assert of_pictures == pytest.approx(of_file, abs=0.05), "but for the colours that mp4 loses"
+    assert of_others != pytest.approx(of_file, abs=0.05)
+
+
+def test_a_broken_folder_of_pictures_is_set_aside(evaluate, clips, tmp_path):
+    folder = tmp_path / "mvbench"
+    write_json(folder / "json" / "episodic_reasoning.json", [mvbench_row("friends"), mvbench_row(clips[0].name)])
     (folder / "video" / "friends").mkdir(parents=True)
     shutil.copy(clips[0], folder / "video")
-    report, rows, err = evaluate("tiny-student", "mvbench", folder, "--max-new-tokens", 2)
-    assert [row["categories"]["task"] for row in rows] == ["Action Sequence"] * 2
-    assert "Episodic Reasoning" in report["left_out"]
-    assert "left out Episodic Reasoning: 1 of 1 questions" in err
-    assert report["set_aside"] == {}, "an end beyond the video's is its end"
+    Image.new("RGB", (32, 32)).save(folder / "video" / "friends" / "cover.png")
+    report, rows, err = evaluate("tiny-student", "mvbench", folder, "--max-new-tokens", 2, "--max-bad-share", 0.5)
+    assert "the name of cover.png does not end with a number" in report["set_aside"]["episodic_reasoning/0"]
+    assert "set aside episodic_reasoning/0" in err
+    assert not rows[0]["correct"]
 
 
 def test_video_mme_with_subtitles(evaluate, clips, tmp_path):

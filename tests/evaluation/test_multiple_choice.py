@@ -42,7 +42,7 @@ def folder(world, tmp_path):
 
 @pytest.fixture
 def questions(folder):
-    return TEMPCOMPASS.read(folder).questions
+    return TEMPCOMPASS.read(folder)
 
 
 def source_of(folder, processor, template=TEMPCOMPASS.template, **arguments) -> PromptSource:

@@ -52,8 +52,7 @@ def evaluate_benchmark(arguments: argparse.Namespace) -> int:
     benchmark = BENCHMARKS[arguments.benchmark]
     _refuse_contradictions(arguments, benchmark)
     rule = arguments.rule or next(iter(benchmark.rules))
-    found = benchmark.read(arguments.data, **_reading_options(arguments, benchmark))
-    questions = found.questions
+    questions = benchmark.read(arguments.data, **_reading_options(arguments, benchmark))
     if arguments.limit is not None:
         questions = first_of_each(questions, benchmark.grouping, arguments.limit)
     _refuse_if_videos_are_missing(arguments, questions)
@@ -79,7 +78,6 @@ def evaluate_benchmark(arguments: argparse.Namespace) -> int:
         "answers": str(arguments.out),
         **_scores(arguments, questions, asked),
         "set_aside": dict(asked["after"].set_aside),
-        "left_out": dict(found.left_out),
         "convention": _convention(arguments, benchmark, defaults, asking, rule),
     }
     _show(arguments, report)
@@ -161,6 +159,7 @@ def _ask(
         max_bad_share=arguments.max_bad_share,
         share_is_called="--max-bad-share",
         check="look at those videos of the benchmark, fetch them again",
+        decode=benchmark.decode,
         frames_kept=2,
     )
     console = Console(stderr=True)
@@ -242,8 +241,6 @@ def _show(arguments: argparse.Namespace, report: Mapping[str, Any]) -> None:
 
     for id, reason in report["set_aside"].items():
         print(f"set aside {id}: {reason}", file=sys.stderr)
-    for group, why in report["left_out"].items():
-        print(f"left out {group}: {why}", file=sys.stderr)
     for scores in (report, report.get("before")):
         if scores and scores["overall"]["num_unmatched"] > UNREAD_WORTH_SAYING * scores["overall"]["num_questions"]:
             print(

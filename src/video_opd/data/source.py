@@ -40,7 +40,7 @@ def render(
     """Decode a video and put an example's question about it.
 
     Args:
-        decode: in place of `read_frames`, where someone remembers frames.
+        decode: in place of `read_frames`, where someone remembers frames or knows other videos than files.
 
     Raises:
         DataError: the video cannot be used.
@@ -108,6 +108,7 @@ class PromptSource:
         max_bad_share: of `num_examples`; more unusable videos than that end the run.
         share_is_called: where that share is set, and
         check: what to do about such videos, for the sentence that is said then.
+        decode: in place of `read_frames`, for videos that are not all files.
         frames_kept: videos whose frames are kept for the next question about them, the ones decoded last.
     """
 
@@ -122,6 +123,7 @@ class PromptSource:
         max_bad_share: float = 0.0,
         share_is_called: str = "data.max_bad_share",
         check: str = "run `video-opd data check` on the manifest, mend it",
+        decode: Callable[..., Frames] | None = None,
         frames_kept: int = 0,
     ) -> None:
         self.videos, self.renderer = videos, renderer
@@ -130,7 +132,7 @@ class PromptSource:
         self.memory = memory or PromptMemory(0)
         self.set_aside: dict[str, str] = {}
         """Id and reason of every example whose video could not be used."""
-        self._decode = lru_cache(frames_kept)(read_frames) if frames_kept else None
+        self._decode = lru_cache(frames_kept)(decode or read_frames) if frames_kept else decode
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode") if workers else None
         self._coming: dict[str, Future[Prompt]] = {}
 

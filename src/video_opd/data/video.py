@@ -30,7 +30,7 @@ from video_opd.vocabulary import Span
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-__all__ = ["Frames", "VideoBudget", "VideoInfo", "probe", "read_frames", "write_video"]
+__all__ = ["Frames", "VideoBudget", "VideoInfo", "probe", "read_frames", "resized", "write_video"]
 
 SEEK_WORTHWHILE_S = 10.0
 """A clip that starts later is reached by a seek; before, decoding from the beginning costs less than a second."""
@@ -146,7 +146,7 @@ def _collect(path: Path, wanted: list[int], budget: VideoBudget, seek: bool) -> 
                 if images is None:
                     height, width = fit_size(len(wanted), image.shape[0], image.shape[1], budget)
                     images = np.empty((len(wanted), height, width, 3), dtype=np.uint8)
-                images[places.pop(frame.pts)] = _resized(image, images.shape[1], images.shape[2])
+                images[places.pop(frame.pts)] = resized(image, images.shape[1], images.shape[2])
             if not places:
                 break
     if images is None or places:
@@ -166,7 +166,8 @@ def _upright_rgb(path: Path, frame: VideoFrame) -> NDArray[np.uint8]:
     return np.rot90(frame.to_ndarray(format="rgb24"), _quarter_turns(frame))
 
 
-def _resized(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def resized(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """(H, W, 3) at another size, by the filter of Qwen's own processor."""
     if image.shape[:2] == (height, width):
         return image
     import torch  # here, so that checking a manifest does not load it

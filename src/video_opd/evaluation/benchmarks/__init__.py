@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from video_opd.evaluation.benchmarks.mvbench import MVBENCH
-from video_opd.evaluation.benchmarks.question import Benchmark, Option, Question, Questions, Rating, Rule, first_of_each
+from video_opd.evaluation.benchmarks.question import Benchmark, Option, Question, Rating, Rule, first_of_each
 from video_opd.evaluation.benchmarks.tempcompass import TEMPCOMPASS
 from video_opd.evaluation.benchmarks.video_mme import VIDEO_MME
 
-__all__ = ["BENCHMARKS", "Benchmark", "Option", "Question", "Questions", "Rating", "Rule", "first_of_each"]
+__all__ = ["BENCHMARKS", "Benchmark", "Option", "Question", "Rating", "Rule", "first_of_each"]
 
 BENCHMARKS = {"tempcompass": TEMPCOMPASS, "mvbench": MVBENCH, "video-mme": VIDEO_MME}
 """By the name they are asked for."""

@@ -2,7 +2,8 @@
 
 Files, prompt and official rule are those of github.com/OpenGVLab/Ask-Anything, `video_chat2/mvbench.ipynb`:
 `json/{task}.json`, a list of `{"video", "question", "candidates", "answer"}`, five tasks with `start` and `end` in
-seconds; videos below `video/` in a folder for each source. The rule of lmms-eval is `lmms_eval/tasks/mvbench/utils.py`.
+seconds; videos below `video/` in a folder for each source, those of Episodic Reasoning as folders of pictures. The
+rule of lmms-eval is `lmms_eval/tasks/mvbench/utils.py`.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from pathlib import Path
 
 from pydantic import BaseModel, StrictFloat, StrictInt, StrictStr
 
+from video_opd.data.picture_folder import ENDINGS, picture_timeline, read_pictures
 from video_opd.data.prompts import PromptTemplate
 from video_opd.data.records import Record, json_entries
+from video_opd.data.video import Frames, VideoBudget, read_frames
 from video_opd.data.video_file import read_timeline
 from video_opd.errors import DataError
 from video_opd.evaluation.benchmarks.question import (
     Benchmark,
     Option,
     Question,
-    Questions,
     Rating,
     Rule,
     letter,
@@ -59,6 +61,9 @@ TASKS = {
 CROPPED = ("action_sequence", "action_prediction", "object_interaction", "action_localization", "episodic_reasoning")
 """Tasks about the stretch from `start` to `end` of a video."""
 
+PICTURES_FPS = 3
+"""Pictures per second of TVQA's folders, which are called `frames_fps3_hq`."""
+
 SYSTEM = (
     "Carefully watch the video and pay attention to the cause and sequence of events, the detail and movement of "
     "objects, and the action and pose of persons. Based on your observations, select the best option that accurately "
@@ -75,10 +80,8 @@ class _Row(BaseModel):
     end: StrictFloat | StrictInt | None = None
 
 
-def read(folder: Path) -> Questions:
+def read(folder: Path) -> tuple[Question, ...]:
     """The questions of the tasks whose files are there.
-
-    A task whose videos are folders of pictures (Episodic Reasoning, as MVBench has it) is left out.
 
     Raises:
         DataError: no file, one that is not MVBench's, or a video whose name is that of several files.
@@ -99,30 +102,24 @@ def read(folder: Path) -> Questions:
                 remedy=f"Take it away; tasks are {', '.join(TASKS)}",
             )
     places = _places(folder)
-    questions: list[Question] = []
-    left_out = {}
-    for path in sorted(paths, key=lambda path: list(TASKS).index(path.stem)):
-        asked = list(_questions(path, folder, places))
-        kept = [question for question in asked if not (folder / question.video).is_dir()]
-        if len(kept) < len(asked):
-            why = "their videos are folders of pictures, and only video files are read"
-            left_out[TASKS[path.stem][0]] = f"{len(asked) - len(kept)} of {len(asked)} questions: {why}"
-        questions += kept
+    paths.sort(key=lambda path: list(TASKS).index(path.stem))
+    questions = tuple(question for path in paths for question in _questions(path, folder, places))
     if not questions:
         raise DataError(
             f"{folder} holds no questions of MVBench that can be asked",
-            reason="; ".join(f"{task}, {why}" for task, why in left_out.items()) or "its files are empty lists",
-            remedy="fetch the other tasks too, or videos in place of the folders of pictures",
+            reason="its files are empty lists",
+            remedy="fetch them again",
         )
-    return Questions(questions=tuple(questions), left_out=left_out)
+    return questions
 
 
 def _places(folder: Path) -> Mapping[str, list[str]]:
-    """Name of every file and folder -> where there is one, as paths below `folder`."""
+    """Name of every folder and of every file that is no picture -> where there is one, as paths below `folder`."""
     places: dict[str, list[str]] = {}
     for root, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            places.setdefault(name, []).append((Path(root) / name).relative_to(folder).as_posix())
+            if not name.lower().endswith(ENDINGS):  # of TVQA's there are hundreds to a video
+                places.setdefault(name, []).append((Path(root) / name).relative_to(folder).as_posix())
     return places
 
 
@@ -176,10 +173,21 @@ def _clip(video: Path, start: float | None, end: float | None) -> Span | None:
     has cut out already (`…_segment`), all."""
     if start is None or end is None or any(part.endswith("_segment") for part in video.parts):
         return None
-    if video.is_file():
-        with contextlib.suppress(DataError):  # told when the question is asked
-            end = min(end, read_timeline(video).duration_s)
+    with contextlib.suppress(DataError):  # told when the question is asked
+        timeline = picture_timeline(video, PICTURES_FPS) if video.is_dir() else read_timeline(video)
+        end = min(end, timeline.duration_s)
     return Span(float(start), float(end))
+
+
+def decode(video: Path, budget: VideoBudget, clip: Span | None = None) -> Frames:
+    """Frames of a video file or of a folder of pictures.
+
+    Upstream takes the picture numbered `round(3 * t)` for the moment t, and the first for 0 s; here the first is at
+    0 s and number n at (n - 1) / 3 s, when it was taken from the film, which is at most one picture later.
+    """
+    if video.is_dir():
+        return read_pictures(video, PICTURES_FPS, budget, clip)
+    return read_frames(video, budget, clip)
 
 
 def _official(answer: str, question: Question) -> Rating:
@@ -241,4 +249,5 @@ MVBENCH = Benchmark(
     max_new_tokens=100,  # mvbench.ipynb
     grouping="task",
     read=read,
+    decode=decode,
 )

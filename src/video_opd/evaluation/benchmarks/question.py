@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from video_opd.data.manifest_rows import path_fault
 from video_opd.data.prompts import PromptTemplate
 from video_opd.data.records import Record
+from video_opd.data.video import Frames, read_frames
 from video_opd.vocabulary import Example, Span
 
 
@@ -79,15 +80,6 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Questions:
-    """What was found in a benchmark's folder."""
-
-    questions: tuple[Question, ...]
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    """Group of questions that are not asked -> why; they count nowhere."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
     """One benchmark: where its questions are, how they are put, how answers are rated."""
 
@@ -98,8 +90,10 @@ class Benchmark:
     """Of an answer, as the benchmark's own scripts have it."""
     grouping: str
     """The finest grouping that is a task of its own; `--limit` takes the first of each of its groups."""
-    read: Callable[..., Questions]
+    read: Callable[..., tuple[Question, ...]]
     """Folder and `options` -> its questions. Raises DataError."""
+    decode: Callable[..., Frames] = read_frames
+    """A video's frames, as `read_frames` takes them from a file."""
     options: frozenset[str] = frozenset()
     """Keywords of `read` that it alone has."""
 

@@ -22,7 +22,6 @@ from video_opd.evaluation.benchmarks.question import (
     Benchmark,
     Option,
     Question,
-    Questions,
     Rating,
     Rule,
     letter,
@@ -45,7 +44,7 @@ class _Item(BaseModel):
     answer: StrictStr
 
 
-def read(folder: Path, *, kinds: Sequence[str] = ()) -> Questions:
+def read(folder: Path, *, kinds: Sequence[str] = ()) -> tuple[Question, ...]:
     """The questions of some kinds, in the files' order.
 
     Args:
@@ -70,7 +69,7 @@ def read(folder: Path, *, kinds: Sequence[str] = ()) -> Questions:
         if not asked:
             raise DataError(f"{path}", reason="it has no questions", remedy="Fetch the official file again")
         found += asked
-    return Questions(questions=tuple(found))
+    return tuple(found)
 
 
 def _questions(path: Path, kind: str) -> Iterator[Question]:

@@ -24,7 +24,6 @@ from video_opd.evaluation.benchmarks.question import (
     Benchmark,
     Option,
     Question,
-    Questions,
     Rating,
     Rule,
     first_existing,
@@ -58,7 +57,7 @@ class _Row(BaseModel):
     answer: StrictStr
 
 
-def read(folder: Path, *, subtitles: bool = False) -> Questions:
+def read(folder: Path, *, subtitles: bool = False) -> tuple[Question, ...]:
     """The questions of the one table that lies in the folder (or in its folder `videomme`).
 
     Args:
@@ -81,7 +80,7 @@ def read(folder: Path, *, subtitles: bool = False) -> Questions:
         questions.append(_question(record, row, folder, said))
     if not questions:
         raise DataError(f"{path}", reason="it has no questions", remedy="Fetch or export the official table again")
-    return Questions(questions=tuple(questions))
+    return tuple(questions)
 
 
 def _question(record: Record, row: _Row, folder: Path, said: str | None) -> Question:
