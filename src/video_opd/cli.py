@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _terminated(*_: object) -> NoReturn:
     """Outside the training loop, which has its own way, a SIGTERM has nothing to save."""
-    print("video-opd: terminated; `train`, `compare` and `score` go on where they were, other commands begin anew", file=sys.stderr)
+    print("video-opd: terminated; train, compare and score go on where they were", file=sys.stderr)
     sys.exit(128 + signal.SIGTERM)
 
 
