@@ -69,6 +69,23 @@ def test_the_same_question_with_another_span_is_told_apart():
     assert found(a, b[1:]) == {"a": (0.0, "c", True)}
 
 
+@pytest.mark.parametrize(
+    ("video", "changes", "apart"),
+    [
+        ("1.mp4", {"duration": 105.1}, True),
+        ("1.mp4", {"duration": 94.9}, True),
+        ("1.mp4", {"duration": 105.0}, False),
+        ("1.mp4", {"duration": 30.0, "clip": Span(0, 30)}, False),
+        ("NUsG9BgSes0_0.0_150.0.mp4", {"duration": 150.0}, True),
+        ("NUsG9BgSes0_60.0_210.0.mp4", {"duration": 150.0}, False),
+    ],
+)
+def test_two_videos_of_one_name_are_suspected_by_their_durations(video, changes, apart):
+    whole = row("a", video="NUsG9BgSes0.mp4" if video.startswith("N") else video, duration=100.0)
+    (shared,) = shared_rows([whole], [row("b", video="x/" + video, **changes)])
+    assert shared.durations_apart is apart
+
+
 def test_spans_without_length_overlap_only_their_equals():
     assert overlapping(shared_rows([row("a", (5, 5))], [row("b", (0, 10)), row("c", (5, 6))]), 0.0) == []
     (same,) = overlapping(shared_rows([row("a", (5, 5))], [row("b", (0, 10)), row("c", (5, 5))]), 0.5)
@@ -151,6 +168,13 @@ def test_data_overlap_in_words(sets, tmp_path, capsys):
     assert captured.err == ""
 
 
+def test_videos_that_can_hardly_be_one_are_said(sets, tmp_path, capsys):
+    other = tmp_path / "other.jsonl"
+    write_manifest(other, [row("o", (0, 10), video="y/a.mp4", duration=30.0)])
+    assert main(["data", "overlap", str(sets[0]), str(other)]) == 0
+    assert "2 rows of them ask about videos that bear one name and differ by more than 5 s" in capsys.readouterr().out
+
+
 def test_data_overlap_in_json_and_files(sets, tmp_path, capsys):
     train, test = sets
     out, without = tmp_path / "new" / "pairs.jsonl", tmp_path / "clean.jsonl"
@@ -159,7 +183,7 @@ def test_data_overlap_in_json_and_files(sets, tmp_path, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["a"] == {
         "manifest": str(train), "rows": 4, "videos": 2, "shared_videos": 2, "about_shared_videos": 4, "overlapping": 3,
-        "at_threshold": 3, "same_query": 1,
+        "at_threshold": 3, "same_query": 1, "durations_apart": 0,
     }  # fmt: skip
     assert (facts["b"]["rows"], facts["b"]["overlapping"]) == (2, 2)
     assert read_manifest(without) == [example for example in read_manifest(train) if example.id == "r1"]

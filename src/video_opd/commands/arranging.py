@@ -195,6 +195,7 @@ def _counts(examples: Sequence[Example], shared: Sequence[Shared], threshold: fl
         "overlapping": len(overlapping(shared, 0.0)),
         "at_threshold": len(overlapping(shared, threshold)),
         "same_query": sum(row.same_query for row in shared),
+        "durations_apart": sum(row.durations_apart for row in shared),
     }
 
 
@@ -210,6 +211,11 @@ def _tell_overlap(facts: Sequence[dict[str, Any]], names: Sequence[str], thresho
             f"{_rows(of['about_shared_videos'])}; {of['overlapping']:,} overlap at all, "
             f"{of['same_query']:,} {_asks(of['same_query'])} the same question about the same video."
         )
+        if of["durations_apart"]:
+            print(
+                f"  {_rows(of['durations_apart'])} of them {_asks(of['durations_apart'])} about videos that bear one "
+                "name and differ by more than 5 s in duration: perhaps two videos."
+            )
 
 
 def _write_pairs(path: Path, found: Sequence[Shared]) -> None:
