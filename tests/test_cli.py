@@ -142,6 +142,19 @@ def test_evaluate_prints_a_table_without_json(models, world, tmp_path, capsys):
     assert "95 %" in out
 
 
+def test_evaluate_says_how_many_answers_the_presets_own_parser_reads_otherwise(world, tmp_path, capsys):
+    arguments = [str(world / "test.jsonl"), "--videos", str(world / "videos"), "--out", str(tmp_path / "p.jsonl")]
+    assert main(["evaluate", "tiny-teacher", *arguments, "--template", "time-r1-no-think", "--json"]) == 0
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    answers = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    unread = [row for row in answers if row["spans"]]  # it knows no answer tags, and Time-R1 wants them
+    assert (report["prompt"]["parser"], report["num_read_otherwise"]) == ("time_r1_reward", len(unread))
+    assert unread
+    assert f"{len(unread)} of 4 answers are read otherwise by time_r1_reward" in captured.err
+    assert f"the first {unread[0]['id']}: {unread[0]['answer']!r}" in captured.err
+
+
 @pytest.mark.slow
 def test_train_goes_on_and_reports(recipe_file, tmp_path, capsys):
     run = tmp_path / "run"

@@ -333,6 +333,9 @@ I have
 3
 00:00:05,000 --> 00:00:06,000
 moons.
+1984
+00:00:07,000 --> 00:00:08,000
+was long ago.
 """
 
 
@@ -342,8 +345,8 @@ def test_subtitles_go_before_the_question(tmp_path):
     (tmp_path / "subtitle").mkdir()
     (tmp_path / "subtitle" / "abc.srt").write_text(SRT)
     found = read("video-mme", tmp_path, subtitles=True)
-    beginning = "This video's subtitles are listed below:\nHi guys,\nI have\n42\nmoons.\nSelect the best answer"
-    assert found[0].prompt.startswith(beginning)
+    said = "Hi guys,\nI have\n42\nmoons.\n1984\nwas long ago.\n"
+    assert found[0].prompt.startswith(f"This video's subtitles are listed below:\n{said}Select the best answer")
     assert found[1].prompt == plain[1].prompt, "as without subtitles, where a video has none"
     assert [question.category("subtitles")[:7] for question in found] == ["with", "without"]
 

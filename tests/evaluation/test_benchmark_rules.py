@@ -66,7 +66,9 @@ def test_every_published_rating_is_ours(shared_data, tmp_path, kind, by_rule, co
     ("answer", "read"),
     [
         ("B", "B"),
-        (" B\n", "B"),
+        (" B", None),
+        ("B\n", None),
+        ("B</s>", "B"),
         ("B. the red circle", "B"),
         ("B) whatever", "B"),
         ("C.", "C"),
@@ -267,6 +269,30 @@ def test_video_mme_by_lmms_eval_takes_the_surest_place(answer, read):
 )
 def test_a_letter_only_as_a_word(answer, label):
     assert stated_label(answer, MOVES.options) == label
+
+
+@pytest.mark.parametrize("label", ["A", "B", "C"])
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "{} is correct.",
+        "{} and nothing else",
+        "The best option is {} because he sits.",
+        "Option {} shows a man",
+        "option ({}) best says it",
+        "The answer is {} as seen in the video",
+        "Answer: {} since it is",
+        "I choose {}.",
+        "{} matches what is seen",
+    ],
+)
+def test_no_letter_is_read_more_easily_than_another(sentence, label):
+    assert stated_label(sentence.format(label), MOVES.options) == label
+
+
+@pytest.mark.parametrize("answer", ["A dog, I think", "He has A cat", "An adoption: A small dog", "So A isolated man"])
+def test_an_article_is_no_letter(answer):
+    assert stated_label(answer, MOVES.options) is None
 
 
 @given(

@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import TYPE_CHECKING
 
 from video_opd.commands.asking import Overrides, how_to_ask, load, require_writable
 from video_opd.errors import ConfigurationError, writing
+
+if TYPE_CHECKING:
+    from video_opd.data.prompts import PromptTemplate
+    from video_opd.evaluation.evaluate import Evaluation
 
 
 def evaluate(arguments: argparse.Namespace, _: Overrides) -> int:
@@ -65,26 +70,37 @@ def _evaluate_manifest(arguments: argparse.Namespace) -> int:
         )
     with writing(arguments.out):
         write_predictions(arguments.out, evaluation.answers)
+    _tell(arguments, evaluation, defaults.prompt.template, renderer.template)
+    return 0
+
+
+def _tell(arguments: argparse.Namespace, evaluation: Evaluation, preset: str, template: PromptTemplate) -> None:
+    from video_opd.evaluation.official.parsers import PARSERS, read_otherwise
+
     for id, reason in evaluation.set_aside.items():
         print(f"set aside {id}: {reason}", file=sys.stderr)
+    answers, parser = evaluation.answers, template.parser
+    otherwise = read_otherwise(answers, evaluation.parsed, parser) if parser in PARSERS else []
+    if otherwise:
+        print(
+            f"{len(otherwise)} of {len(answers)} answers are read otherwise by {parser}, the parser that goes with the "
+            f"prompt {preset}, the first {otherwise[0]}: {answers[otherwise[0]]!r}",
+            file=sys.stderr,
+        )
     if arguments.json:
-        asked = {
-            "template": defaults.prompt.template,
-            "user": renderer.template.user,
-            "queries": renderer.template.queries,
-        }
+        asked = {"template": preset, "user": template.user, "queries": template.queries, "parser": parser}
         labels = {"model": arguments.model, "predictions": str(arguments.out), "prompt": asked}
-        print(json.dumps(evaluation.to_report(**labels), indent=2))
-    else:
-        from video_opd.terminal import show_scores
+        print(json.dumps(evaluation.to_report(**labels, num_read_otherwise=len(otherwise)), indent=2))
+        return
 
-        show_scores(evaluation.scores, f"{arguments.model} on {arguments.manifest}")
-        if renderer.template.scorer != "ours":
-            print(
-                f"prompt {defaults.prompt.template}; to hold it against the field's numbers: video-opd metrics "
-                f"{arguments.out} --ground-truth {arguments.manifest} --as {renderer.template.scorer}"
-            )
-    return 0
+    from video_opd.terminal import show_scores
+
+    show_scores(evaluation.scores, f"{arguments.model} on {arguments.manifest}")
+    if template.scorer != "ours":
+        print(
+            f"prompt {preset}; to hold it against the field's numbers: video-opd metrics "
+            f"{arguments.out} --ground-truth {arguments.manifest} --as {template.scorer}"
+        )
 
 
 def _refuse_without_questions(arguments: argparse.Namespace) -> None:

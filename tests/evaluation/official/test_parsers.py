@@ -254,7 +254,22 @@ def test_the_parser_of_a_preset_reads_its_answer_as_ours_does(name):
     assert preset.scorer in (*SCORERS, "ours")
     for span in (Span(2.5, 4.5), Span(0.0, 130.2), Span(61.0, 62.0)):
         text = preset.answer_text(span, [])
-        assert getattr(parsers, preset.parser)(text)[0] == parse_answer(text).spans[0] == span
+        assert parsers.PARSERS[preset.parser](text)[0] == parse_answer(text).spans[0] == span
+
+
+def test_answers_that_another_project_reads_otherwise():
+    texts = {
+        "same": "The event happens in 2.0 - 4.5 seconds.",
+        "units": "12.5s - 18.3s",
+        "reversed": "9.0 - 3.0",
+        "several": "1 - 2, 5 - 6",
+        "words": "no idea",
+        "a year": "in 2024, 3 times",
+    }
+    ours = {id_: parse_answer(text) for id_, text in texts.items()}
+    assert parsers.read_otherwise(texts, ours, "timelens") == ["units"]
+    assert parsers.read_otherwise(texts, ours, "lmms_eval_charades") == ["reversed"]
+    assert parsers.read_otherwise(texts, ours, "time_r1_reward") == ["same", "units", "several"]
 
 
 def test_a_thinking_answer_is_read_alike_by_its_own_parser_and_ours():

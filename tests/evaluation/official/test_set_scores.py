@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from video_opd.evaluation.official import score_as
-from video_opd.evaluation.official.span_sets import merged, overlap, total_length
-from video_opd.evaluation.official.timelens2 import set_iou, wasserstein_1, wasserstein_reward
+from video_opd.evaluation.official.span_sets import merged, overlap, set_iou, total_length
+from video_opd.evaluation.official.timelens2 import wasserstein_1, wasserstein_reward
 
 
 def test_unions():
@@ -242,13 +242,16 @@ def test_museg_in_single_precision(truth, answers):
     assert three.scores["f1_single_0.3"] == 1.0, "and 3/10 above 0.3"
 
 
-def test_museg_agrees_with_torch_on_what_is_compared_with_what():
+@pytest.mark.parametrize("tenths", range(1, 10))
+def test_museg_compares_as_torch_does(truth, answers, tenths):
     """The official scorer compares `.item()` in one place and a tensor in the other."""
     import torch
 
-    iou = torch.tensor([7.0]) / torch.tensor([10.0])
-    assert not iou.item() >= 0.7
-    assert bool((iou >= 0.7).all())
+    iou = torch.tensor([float(tenths)]) / torch.tensor([10.0])
+    found = score_as("museg", truth((0, 10)), answers(f"<answer>0-{tenths}</answer>")).scores
+    for threshold in (0.1, 0.3, 0.5, 0.7):
+        assert found[f"f1_single_{threshold}"] == float(iou.item() >= threshold)
+        assert found[f"f1_multi_{threshold}"] == float((iou >= threshold).item())
 
 
 def test_museg_drops_a_whole_answer_for_one_bad_segment(truth, answers):

@@ -9,8 +9,14 @@ from video_opd.evaluation.benchmarks.question import Option, Question, Rating
 
 STRICT = (
     "an option's letter, standing alone as a capital, or the option's text; \"A\" before a word in lower case is the "
-    "article; several letters name none, unless the answer begins with one; every question counts"
+    'article, except in "A is", "A because", "option A" and the like; several letters name none, unless the answer '
+    "begins with one; every question counts"
 )
+
+_GOES_ON = r" +(?:is|was|would|seems|looks|appears|fits|matches|shows|describes|because|since|as|and|or|but|if)\b"
+"""Behind a letter; no noun phrase goes on like this behind the article."""
+_ANNOUNCES = r"(?i:option|choice|letter)\W*"
+"""Before a letter."""
 
 
 def rate_strictly(answer: str, question: Question) -> Rating:
@@ -36,7 +42,10 @@ def stated_label(answer: str, options: Sequence[Option]) -> str | None:
 
 
 def _is_article(match: re.Match[str]) -> bool:
-    return match.group() == "A" and re.match(r" +[a-z]", match.string[match.end() :]) is not None
+    before, behind = match.string[: match.start()], match.string[match.end() :]
+    if match.group() != "A" or not re.match(r" +[a-z]", behind):
+        return False
+    return not (re.match(_GOES_ON, behind) or re.search(rf"\b{_ANNOUNCES}\Z", before))
 
 
 def _plain(text: str) -> str:

@@ -150,7 +150,7 @@ def _right(kind: str, answer: str, options: Sequence[Option]) -> int | None:
 
 
 def _official(answer: str, question: Question) -> Rating:
-    kind, answer = question.category("kind"), answer.strip()
+    kind, answer = question.category("kind"), answer.replace("</s>", "")
     read = {"multi-choice": _letter, "yes_no": _yes_or_no_prefix, "caption_matching": _caption}[kind](answer, question)
     return rating_of(read, question)
 
@@ -186,7 +186,7 @@ def _caption(answer: str, question: Question) -> str | None:
 
 def _strict(answer: str, question: Question) -> Rating:
     if question.category("kind") != "yes_no":
-        return _official(answer, question)
+        return _official(answer.strip(), question)
     found = re.match(r"\W*(yes|no)\b", answer.lower())
     return rating_of(found and found.group(1), question)
 
@@ -196,11 +196,14 @@ TEMPCOMPASS = Benchmark(
     rules={
         "official": Rule(
             says="TempCompass's own rules by kind of question, without its language model: an answer they cannot match "
-            "counts as wrong; a yes or no is told by the answer's first letters; every question counts",
+            "counts as wrong, be it for a blank before it; a yes or no is told by the answer's first letters; every "
+            "question counts",
             rate=_official,
         ),
         "strict": Rule(
-            says="TempCompass's own rules, and a yes or no only as a word; every question counts", rate=_strict
+            says="TempCompass's own rules but for blanks around the answer, and a yes or no only as a word; every "
+            "question counts",
+            rate=_strict,
         ),
     },
     max_new_tokens=128,  # run_qwen2_vl.py

@@ -178,11 +178,10 @@ def _subtitles(path: Path) -> str:
         return ""
     kept: list[str] = []
     for line in read_text(path).splitlines():
-        if "-->" in line:
-            if kept and kept[-1].strip().isdecimal():
-                kept.pop()
-        elif line.strip():
+        if "-->" not in line:
             kept.append(re.sub(r"<[^>]*>", "", line).strip())
+        elif kept and kept[-1].isdecimal() and (len(kept) == 1 or not kept[-2]):
+            kept.pop()  # a cue's number, behind a blank line; another number is what somebody says
     return "\n".join(line for line in kept if line)
 
 
@@ -242,8 +241,11 @@ def _surest_letter(answer: str) -> str | None:
 
 
 def _first_capital(answer: str) -> str | None:
-    """The first capital A to D, wherever it stands: "Based on the video, C" is B. (The stock beginnings that the two
-    take out hold none, but for VLMEvalKit's "Answer:".)"""
+    """The first capital A to D, wherever it stands: "Based on the video, C" is B.
+
+    Of the stock beginnings that the two take out first, only VLMEvalKit's "Answer:" holds one. ("Best answer:" and
+    "Best option:" hold one too; for want of a comma they are a single text there, which no answer has.)
+    """
     found = re.search("[ABCD]", answer)
     return found and found.group()
 

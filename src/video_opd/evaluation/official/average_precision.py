@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from video_opd.evaluation.official.span_sets import pairwise_iou
 from video_opd.grounding import SpanLike
 
 
@@ -28,7 +29,7 @@ def window_average_precisions(
     if not predicted:
         return average
     order = sorted(range(len(predicted)), key=lambda index: -scores[index])
-    ious = _window_ious([predicted[index] for index in order], annotated)
+    ious = pairwise_iou([predicted[index] for index in order], annotated)
     # The better-matching annotated windows first, of equal ones the later, as the official scorer goes through them.
     preference = [row.argsort()[::-1] for row in ious]
     for place, threshold in enumerate(thresholds):
@@ -44,14 +45,6 @@ def window_average_precisions(
         found = correct.cumsum()
         average[place] = _interpolated(found / np.arange(1, len(order) + 1), found / len(annotated))
     return average
-
-
-def _window_ious(predicted: Sequence[SpanLike], annotated: Sequence[SpanLike]) -> np.ndarray:
-    """(P, A): intersection over the sum of lengths less the intersection, as officially; 0 where that is empty."""
-    a, b = (np.array([tuple(span) for span in spans], dtype=np.float64) for spans in (predicted, annotated))
-    shared = np.clip(np.minimum(a[:, None, 1], b[None, :, 1]) - np.maximum(a[:, None, 0], b[None, :, 0]), 0, None)
-    whole = (a[:, 1] - a[:, 0])[:, None] + (b[:, 1] - b[:, 0])[None, :] - shared
-    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
 
 
 def _interpolated(precision: np.ndarray, recall: np.ndarray) -> float:

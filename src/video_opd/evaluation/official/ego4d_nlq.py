@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from video_opd.evaluation.official.nouns import Answers, Convention, GroundTruth, OfficialScores
-from video_opd.evaluation.official.single_span import hull_is_empty, missing_notes, point_notes
+from video_opd.evaluation.official.single_span import hull_is_empty, missing_notes, point_notes, told
 from video_opd.grounding import PARSER_VERSION, temporal_iou
 
 THRESHOLDS = (0.3, 0.5, 0.01)
@@ -50,7 +50,7 @@ def score_ego4d_nlq(truth: GroundTruth, answers: Answers) -> OfficialScores:
         per_query={name: {id_: 100 * value for id_, value in values.items()} for name, values in per_query.items()},
         notes=(
             *missing_notes(truth, answers, "left out of every mean, as the official scorer does"),
-            *([f"{empty} answers hold no span: the official scorer crashes here; counted as IoU 0."] if empty else []),
+            *told(empty, "answers hold no span: the official scorer crashes here; counted as IoU 0."),
             *point_notes(points),
         ),
     )

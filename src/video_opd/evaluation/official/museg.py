@@ -21,6 +21,7 @@ from video_opd.evaluation.official.single_span import (
     several_spans_notes,
     share,
 )
+from video_opd.evaluation.official.span_sets import pairwise_iou
 
 _THRESHOLDS = (0.1, 0.3, 0.5, 0.7)
 
@@ -42,7 +43,7 @@ def score_museg(truth: GroundTruth, answers: Answers) -> OfficialScores:
     per_query: dict[str, dict[str, float]] = {"m_iou": {}}
     for example in truth.in_file_order(answers):
         segments = _segments(answers.by_id.get(example.id))
-        iou = _ious(example.spans, segments) if segments else np.zeros((1, 1), dtype=np.float32)
+        iou = pairwise_iou(example.spans, segments, np.float32) if segments else np.zeros((1, 1), dtype=np.float32)
         per_query["m_iou"][example.id] = float(iou[0, 0])
         for threshold in _THRESHOLDS:
             single = float(float(iou[0, 0]) >= threshold)
@@ -72,16 +73,6 @@ def _segments(answer: ResultAnswer | None) -> Sequence[Pair]:
         return ()
     segments = museg(answer.text) if answer.text is not None else answer.spans or ()
     return segments if all(start < end for start, end in segments) else ()
-
-
-def _ious(annotated: Sequence[Pair], predicted: Sequence[Pair]) -> np.ndarray:
-    """(annotated, predicted) float32: intersection over sum of lengths less intersection."""
-    with np.errstate(over="ignore", invalid="ignore"):  # times beyond single precision overlap nothing
-        a, b = (np.array(spans, dtype=np.float32) for spans in (annotated, predicted))
-        shared = np.minimum(a[:, None, 1], b[:, 1]) - np.maximum(a[:, None, 0], b[:, 0])
-        shared = np.maximum(shared, np.float32(0))
-        whole = (a[:, 1] - a[:, 0])[:, None] + (b[:, 1] - b[:, 0]) - shared
-    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
 
 
 def _f1(iou: np.ndarray, threshold: float) -> float:

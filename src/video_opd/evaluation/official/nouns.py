@@ -23,7 +23,10 @@ class ResultAnswer(GivenAnswer):
     """One for each clip of 2 s of the video."""
 
     def all_spans(self) -> tuple[Span, ...]:
-        """For scorers that take numbers: the file's own as they stand, else what our parser reads in the text."""
+        """For scorers that take numbers: the file's own as they stand, else what our parser reads in the text.
+
+        In our own format the text is what a model said, and numbers beside it are not read: an empty text is no answer.
+        """
         return self.parsed().spans if self.spans is None else self.spans
 
 

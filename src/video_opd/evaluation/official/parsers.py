@@ -1,6 +1,7 @@
 """How other projects read an answer: a score agrees with theirs only if the text is read by their rule, faults and all.
 
 None of these is used for training, for reward or for our own scores: that is `grounding.parse_answer`, the one parser.
+Where a preset names one of them, `evaluate` says how many answers it would read otherwise.
 Each takes the text of an answer and gives the pairs (start, end) in seconds that the original would, in its order: none
 where it reads none. Pairs are neither checked nor clipped. They are total, where some originals raise ("1..2 - 3"), and
 linear in the text, where the originals' patterns are quadratic: runs of digits and blanks are taken possessively and a
@@ -16,8 +17,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+
+from video_opd.grounding import ParsedAnswer
 
 Pair = tuple[float, float]
 """Start and end in seconds, as they were read: the end may come first."""
@@ -249,6 +252,26 @@ def museg(text: str) -> tuple[Pair, ...]:
     if len(numbers) % 2 or any(start >= end for start, end in _in_twos(numbers)):
         return ()
     return _in_twos(numbers)
+
+
+PARSERS: Mapping[str, Callable[[str], tuple[Pair, ...]]] = {
+    parser.__name__: parser
+    for parser in (timelens, timelens_training, time_r1, time_r1_reward, timelens2, lmms_eval_charades, timechat, museg)
+}
+"""By name, as presets of prompts give it."""
+
+
+def read_otherwise(texts: Mapping[str, str], ours: Mapping[str, ParsedAnswer], parser: str) -> list[str]:
+    """Ids of the answers in which another project finds a first span that is not ours, or one of us finds none.
+
+    Args:
+        texts: example id -> answer.
+        ours: the same ids -> what our parser reads.
+        parser: key of `PARSERS`.
+    """
+    theirs = PARSERS[parser]
+    spans = {id_: [pair for pair in theirs(text)[:1] if pair[0] < pair[1]] for id_, text in texts.items()}
+    return [id_ for id_, found in spans.items() if found != [tuple(span) for span in ours[id_].spans[:1]]]
 
 
 def _pairs(pattern: re.Pattern[str], text: str) -> tuple[Pair, ...]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from video_opd.evaluation.official.average_precision import clip_average_precision, window_average_precisions
 from video_opd.evaluation.official.nouns import Answers, Convention, GroundTruth, OfficialScores, ResultAnswer
-from video_opd.evaluation.official.single_span import missing_notes
+from video_opd.evaluation.official.single_span import missing_notes, told
 from video_opd.grounding import PARSER_VERSION, SpanLike, temporal_iou
 from video_opd.vocabulary import Span
 
@@ -70,14 +70,15 @@ def score_qvhighlights(truth: GroundTruth, answers: Answers) -> OfficialScores:
         per_query={name: {id_: 100 * value for id_, value in queries.items()} for name, queries in per_query.items()},
         notes=(
             *missing_notes(truth, answers, "counted as 0; the official scorer refuses the file"),
-            *([f"{len(answers.unknown)} rows are for queries that are not annotated: left out; the official scorer "
-               "refuses the file."] if answers.unknown else []),
-            *([f"{empty} answers hold no window: the official scorer crashes here; counted as 0."] if empty else []),
-            *([f"{unscored} answers have windows without scores: all their windows score {_CONSTANT_SCORE:g}."]
-              if unscored else []),
-            *([] if highlights else [_why_no_highlights(truth, len(with_saliency), len(predicted))]),
+            *told(
+                len(answers.unknown),
+                "rows are for queries that are not annotated: left out; the official scorer refuses the file.",
+            ),
+            *told(empty, "answers hold no window: the official scorer crashes here; counted as 0."),
+            *told(unscored, f"answers have windows without scores: all their windows score {_CONSTANT_SCORE:g}."),
+            *(() if highlights else (_why_no_highlights(truth, len(with_saliency), len(predicted)),)),
         ),
-    )  # fmt: skip
+    )
 
 
 def _why_no_highlights(truth: GroundTruth, with_saliency: int, num_queries: int) -> str:

@@ -78,20 +78,22 @@ def reading_notes(answers: Answers, parser: Parser, expects: str, *, stored_firs
     return [f"{len(unread)} of {len(texts)} answers hold no span that this scorer's parser reads{also}."]
 
 
+def told(count: int, what: str) -> list[str]:
+    """A sentence about how many, where there are any."""
+    return [f"{count} {what}"] if count else []
+
+
 def point_notes(count: int) -> list[str]:
     """For answers that are the same point as the annotation."""
-    if not count:
-        return []
-    return [f"{count} answers are the same point as the annotation: the official scorer divides by zero; here IoU 0."]
+    return told(count, "answers are the same point as the annotation: the official scorer divides by zero; here IoU 0.")
 
 
 def several_spans_notes(truth: GroundTruth, which: str) -> list[str]:
     """For queries annotated with more spans than the scorer looks at."""
     count = sum(len(example.spans) > 1 for example in truth.examples)
-    return [f"{count} queries are annotated with several spans; this scorer looks at {which}."] if count else []
+    return told(count, f"queries are annotated with several spans; this scorer looks at {which}.")
 
 
 def missing_notes(truth: GroundTruth, answers: Answers, what: str) -> list[str]:
     """For queries without a row in the file."""
-    count = len(truth.missing(answers))
-    return [f"{count} queries have no row in the file: {what}."] if count else []
+    return told(len(truth.missing(answers)), f"queries have no row in the file: {what}.")

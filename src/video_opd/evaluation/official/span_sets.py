@@ -1,8 +1,11 @@
-"""Sets of spans: unions, their lengths and overlaps."""
+"""Sets of spans: unions, their lengths and overlaps, and the IoU in which TimeLens2 and VUE-TR compare them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import DTypeLike
 
 from video_opd.grounding import SpanLike
 
@@ -28,3 +31,25 @@ def total_length(spans: Iterable[SpanLike]) -> float:
 def overlap(some: Sequence[SpanLike], others: Sequence[SpanLike]) -> float:
     """Seconds that each of `some` shares with each of `others`, added up."""
     return sum(max(0.0, min(a[1], b[1]) - max(a[0], b[0])) for a in some for b in others)
+
+
+def set_iou(predicted: Iterable[SpanLike], annotated: Sequence[SpanLike]) -> float:
+    """IoU, 0..1, of the merged prediction with the annotation as it stands; 0 where both have no length.
+
+    A predicted span that ends before it starts is dropped. Annotated spans that overlap count several times, and what
+    is more than 1 for that is held to 1.
+    """
+    union = merged(span for span in predicted if span[0] <= span[1])
+    shared = overlap(union, annotated)
+    whole = total_length(union) + total_length(annotated) - shared
+    return min(shared / whole, 1.0) if whole > 0 else 0.0
+
+
+def pairwise_iou(some: Sequence[SpanLike], others: Sequence[SpanLike], dtype: DTypeLike = np.float64) -> np.ndarray:
+    """(some, others): intersection over the sum of lengths less the intersection, in the precision of `dtype`; 0 where
+    that is empty."""
+    with np.errstate(over="ignore", invalid="ignore"):  # times beyond single precision overlap nothing
+        a, b = (np.array([tuple(span) for span in spans], dtype=dtype) for spans in (some, others))
+        shared = np.maximum(np.minimum(a[:, None, 1], b[:, 1]) - np.maximum(a[:, None, 0], b[:, 0]), 0)
+        whole = (a[:, 1] - a[:, 0])[:, None] + (b[:, 1] - b[:, 0]) - shared
+    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)

@@ -24,8 +24,9 @@ from video_opd.evaluation.official.single_span import (
     parser_name,
     reading_notes,
     share,
+    told,
 )
-from video_opd.evaluation.official.span_sets import Interval, merged, overlap, total_length
+from video_opd.evaluation.official.span_sets import Interval, merged, set_iou, total_length
 from video_opd.grounding import SpanLike
 
 _CONVENTION = Convention(
@@ -74,25 +75,10 @@ def score_timelens2(truth: GroundTruth, answers: Answers) -> OfficialScores:
         notes=(
             *missing_notes(truth, answers, "left out of mIoU, and misses in R1, as in the port"),
             *reading_notes(answers, timelens2, "`[[12.5, 18.3]]`"),
-            *(
-                [f"{invalid} answers have a span that does not start before its end: unparsable to the rewards."]
-                if invalid
-                else []
-            ),
-            *([f"{points} annotations have no length, and no density to compare: twass1 0."] if points else []),
+            *told(invalid, "answers have a span that does not start before its end: unparsable to the rewards."),
+            *told(points, "annotations have no length, and no density to compare: twass1 0."),
         ),
     )
-
-
-def set_iou(predicted: Sequence[SpanLike], annotated: Sequence[SpanLike]) -> float:
-    """IoU of the merged prediction with the annotation as it stands, held to 0..1; 0 where both have no length.
-
-    A predicted span that ends before it starts is dropped.
-    """
-    union = merged(span for span in predicted if span[0] <= span[1])
-    shared = overlap(union, annotated)
-    whole = total_length(union) + total_length(annotated) - shared
-    return min(max(shared / whole, 0.0), 1.0) if whole > 0 else 0.0
 
 
 def wasserstein_reward(predicted: Sequence[SpanLike], annotated: Sequence[SpanLike]) -> float:

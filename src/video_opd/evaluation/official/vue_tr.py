@@ -22,8 +22,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from video_opd.evaluation.official.nouns import Answers, Convention, GroundTruth, OfficialScores
-from video_opd.evaluation.official.single_span import missing_notes
-from video_opd.evaluation.official.span_sets import Interval, merged, overlap, total_length
+from video_opd.evaluation.official.single_span import missing_notes, told
+from video_opd.evaluation.official.span_sets import set_iou, total_length
 from video_opd.grounding import PARSER_VERSION, SpanLike
 
 _THRESHOLDS = np.linspace(0, 1, 101)
@@ -46,6 +46,9 @@ _CONVENTION = Convention(
     units="percent: area under the success curve over 101 thresholds",
     failure="recall 0, which still reaches the threshold 0, IoU 0; left out of precision",
 )
+
+_NO_PRECISION = "No answer has a length: the official precision is then not a number; here it is 0."
+_NO_CATEGORIES = "Categories need the original annotation file; a manifest has none."
 
 
 def score_vue_tr(truth: GroundTruth, answers: Answers) -> OfficialScores:
@@ -72,17 +75,9 @@ def score_vue_tr(truth: GroundTruth, answers: Answers) -> OfficialScores:
         per_query={f"overall {name}": area for name, area in areas.items() if area},
         notes=(
             *missing_notes(truth, answers, "left out of every number, as the official scorer does"),
-            *(
-                [f"{empty} answers hold no span: recall and IoU 0, and left out of precision, as officially."]
-                if empty
-                else []
-            ),
-            *(
-                ["No answer has a length: the official precision is then not a number; here it is 0."]
-                if not areas["precision"]
-                else []
-            ),
-            *([] if truth.categories else ["Categories need the original annotation file; a manifest has none."]),
+            *told(empty, "answers hold no span: recall and IoU 0, and left out of precision, as officially."),
+            *(() if areas["precision"] else (_NO_PRECISION,)),
+            *(() if truth.categories else (_NO_CATEGORIES,)),
         ),
     )
 
@@ -99,7 +94,7 @@ def _precision_recall_iou(predicted: Sequence[SpanLike], annotated: Sequence[Spa
     ordered = [(min(span), max(span)) for span in rounded]
     shared = _swept_overlap(annotated, ordered)
     length, annotated_length = total_length(ordered), total_length(annotated)
-    values = {"iou": _iou(rounded, annotated)}
+    values = {"iou": set_iou(rounded, annotated)}
     if annotated_length:
         values["recall"] = shared / annotated_length
     if length:
@@ -107,14 +102,6 @@ def _precision_recall_iou(predicted: Sequence[SpanLike], annotated: Sequence[Spa
     elif not annotated_length:
         values["precision"] = 1.0
     return values
-
-
-def _iou(rounded: Sequence[Interval], annotated: Sequence[SpanLike]) -> float:
-    """Of the merged prediction with the annotation as it stands, held to 1; 0 where both have no length."""
-    union = merged(span for span in rounded if span[0] <= span[1])
-    shared = overlap(union, annotated)
-    whole = total_length(union) + total_length(annotated) - shared
-    return min(shared / whole, 1.0) if whole > 0 else 0.0
 
 
 def _swept_overlap(annotated: Sequence[SpanLike], predicted: Sequence[SpanLike]) -> float:
