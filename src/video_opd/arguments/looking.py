@@ -10,7 +10,7 @@ SCORERS = (
     "ours", "timelens", "lmms-eval-timelens", "lmms-eval-charades", "time-r1", "timelens2", "qvhighlights",
     "ego4d-nlq", "vue-tr", "timechat", "museg",
 )  # fmt: skip
-FORMATS = ("ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr")
+FORMATS = ("ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq")
 """Written out, because to import them from `evaluation.official` would slow down every command; a test compares."""
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from video_opd.cli import main
 from video_opd.data.manifest import write_manifest
 from video_opd.data.queries import timelens as clean_query
 from video_opd.data.video_names import video_name
@@ -251,6 +252,34 @@ def test_vue_tr(write):
         assert found.by_id["vue-tr/x/3"].spans == ()
 
 
+@pytest.mark.parametrize("lines", [True, False])
+def test_ego4d_nlq(write, tmp_path, lines):
+    """From the official annotations, imported, to the official numbers of a submission."""
+    query = {"query": "Where was the knife?", "clip_start_sec": 2.0, "clip_end_sec": 12.0}
+    clip = {
+        "clip_uid": "c1",
+        "video_start_sec": 5,
+        "video_end_sec": 485,
+        "annotations": [{"annotation_uid": "u-1", "language_queries": [query, query | {"clip_end_sec": 4.0}]}],
+    }
+    nlq = write("nlq_val.json", {"videos": [{"video_uid": "v", "split": "val", "clips": [clip]}]}, lines=False)
+    assert main(["data", "import", "ego4d-nlq", str(nlq), "--out", str(tmp_path / "m.jsonl")]) == 0
+    row = {"clip_uid": "c1", "annotation_uid": "u-1"}
+    rows = [
+        row | {"query_idx": 1, "predicted_times": [[50.0, 60.0], [2.0, 4.0]]},
+        row | {"query_idx": 0, "predicted_times": [[2.0, 8.0, 0.9]]},
+    ]
+    submission = {"version": "1.0", "challenge": "ego4d_nlq_challenge", "results": rows}
+    truth = read_ground_truth(tmp_path / "m.jsonl")
+    found = read_matched(write("s.json", submission, lines=lines), truth)
+    assert (found.format, found.unknown, len(found.by_id)) == ("ego4d-nlq", (), 2)
+    scores = score_as("ego4d-nlq", truth, found).scores
+    assert (scores["Rank@1 mIoU@0.5"], scores["Rank@3 mIoU@0.5"], scores["mIoU"]) == (50.0, 100.0, 30.0)
+    submission["results"] = [rows[0] | {"clip_uid": "c2"}]
+    with pytest.raises(DataError, match="query id u-1_1 is about video c2 in the file and c1 in the annotations"):
+        read_matched(write("s.json", submission, lines=lines), truth)
+
+
 @pytest.mark.parametrize(
     ("name", "row"),
     [
@@ -282,7 +311,9 @@ SAMPLES = {
     "lmms-eval": [{"a.mp4>>>query a>>>[0, 4]": "1 - 4"}],
     "qvhighlights": [{"qid": "a", "pred_relevant_windows": [[0, 4]]}],
     "vue-tr": [{"query_id": "a", "answer": [[0, 4]]}],
-}
+    "ego4d-nlq": [{"version": "1.0", "challenge": "ego4d_nlq_challenge", "results": [
+        {"clip_uid": "a", "annotation_uid": "a", "query_idx": 0, "predicted_times": [[0, 4], [5, 6, 0.1]]}]}],
+}  # fmt: skip
 
 
 def test_the_format_is_told_by_the_content(write):
@@ -297,7 +328,9 @@ def test_the_format_is_told_by_the_content(write):
 def test_a_wrong_format_says_which_one_it_looks_like(write, annotated, said, given_):
     path = write("x.jsonl", *SAMPLES[given_])
     if said == given_:
-        assert list(read_matched(path, annotated, said).by_id) == ["a"]
+        id_ = "a_0" if said == "ego4d-nlq" else "a"
+        truth = replace(annotated, examples=(replace(annotated.examples[0], id=id_),))
+        assert list(read_matched(path, truth, said).by_id) == [id_]
     else:
         with pytest.raises(DataError, match=f"not in the format {said}: it looks like the format {given_}"):
             read_matched(path, annotated, said)
@@ -326,6 +359,9 @@ def test_a_wrong_format_says_which_one_it_looks_like(write, annotated, said, giv
         ("x.jsonl", b'{"a.mp4>>>q>>>[0, 4]": ""}\n{"id": "a", "answer": ""}', "line 2: its keys are 'id', 'answer'"),
         ("x.json", b'[{"query_id": 1, "answer": "0 - 4"}]', "answer"),
         ("x.json", b'[{"query_id": 1, "answer": [[0, 4]]}, {"query_id": 2}]', "`answer` is missing"),
+        ("x.json", b'{"version": "1.0", "results": {}}', "`results` is not a list"),
+        ("x.json", b'{"challenge": "",\n "results": [{"clip_uid": "a"}]}', "line 2: .*annotation_uid"),
+        ("x.json", b'{"version": "1.0"}', "it holds no predictions"),
         ("x.jsonl", b'{"foo": 1}', 'it has no "id"'),
         ("x.jsonl", b'{"id": "a", "answer": 4}', '"answer" is a int'),
     ],

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from video_opd.grounding import GivenAnswer
 from video_opd.vocabulary import Example, Span
 
-Format = Literal["ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr"]
+Format = Literal["ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 

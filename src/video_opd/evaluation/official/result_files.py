@@ -8,6 +8,8 @@
 - `qvhighlights`: submissions, JSON lines `{"qid", "pred_relevant_windows": [[s, e, score], …],
   "pred_saliency_scores": […]}`.
 - `vue-tr`: a JSON list of `{"query_id", "answer": [[s, e], …]}`.
+- `ego4d-nlq`: submissions to the challenge, `{"version": "1.0", "challenge": "ego4d_nlq_challenge", "results":
+  [{"clip_uid", "annotation_uid", "query_idx", "predicted_times": [[s, e], …]}]}`; numbers behind the two are not read.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class ResultRow:
     written: str
     """The id or key as the file has it."""
     key: QueryKey | None
-    """None: `written` is an id, or for `qvhighlights` and `vue-tr` the end of one."""
+    """None: `written` is an id, or the end of one in all formats but ours."""
     answer: ResultAnswer
     video: str | None = None
     """What the row says it is about beside its id, where it does."""
@@ -68,6 +70,14 @@ class _VueTrRow(BaseModel):
     """The official scorer takes `[[]]` for an empty answer too."""
     video_id: str | None = None
     query: str | None = None
+
+
+class _Ego4DRow(BaseModel):
+    model_config = ConfigDict(strict=True)
+    clip_uid: str
+    annotation_uid: str
+    query_idx: int
+    predicted_times: list[Annotated[list[float], Field(min_length=2)]]
 
 
 def read_results(path: Path, format: Format | None = None) -> tuple[Format, list[ResultRow]]:
@@ -118,6 +128,8 @@ def told_by_content(path: Path) -> Format | None:
         return "qvhighlights"
     if "query_id" in keys:
         return "vue-tr"
+    if keys <= {"version", "challenge", "results"}:  # of JSON over many lines only the first is here
+        return "ego4d-nlq"
     return "ours" if "id" in keys else None
 
 
@@ -186,7 +198,25 @@ def _vue_tr(record: Record) -> Iterator[ResultRow]:
     yield ResultRow(str(row.query_id), None, ResultAnswer(spans=_spans(row.answer)), row.video_id, row.query)
 
 
-_READERS = {"timelens": _timelens, "lmms-eval": _lmms_eval, "qvhighlights": _qvhighlights, "vue-tr": _vue_tr}
+def _ego4d_nlq(record: Record) -> Iterator[ResultRow]:
+    if record.key not in (None, "results"):
+        return
+    results = record.value.get("results") if record.key is None and isinstance(record.value, dict) else record.value
+    if not isinstance(results, list):
+        record.refuse("`results` is not a list", "Give a submission as the challenge takes it")
+    for value in results:
+        row = record.as_(_Ego4DRow, value)
+        answer = ResultAnswer(spans=_spans([times[:2] for times in row.predicted_times]))
+        yield ResultRow(f"{row.annotation_uid}_{row.query_idx}", None, answer, row.clip_uid)
+
+
+_READERS = {
+    "timelens": _timelens,
+    "lmms-eval": _lmms_eval,
+    "qvhighlights": _qvhighlights,
+    "vue-tr": _vue_tr,
+    "ego4d-nlq": _ego4d_nlq,
+}
 
 
 def _keyed(record: Record) -> Iterator[tuple[str, Any]]:
