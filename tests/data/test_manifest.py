@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from video_opd.cli import main
 from video_opd.data.manifest import Problem, check_manifest, read_manifest, resolve_video, write_manifest
 from video_opd.data.manifest_rows import Fault, example_from_row, row_from_example, row_from_line
 from video_opd.data.video import write_video
@@ -186,6 +187,39 @@ def test_videos_are_probed_once_each(tmp_path, monkeypatch):
     for number, message in {8: "No such file", 10: "empty", 11: "cannot read", 12: "1 frame,", 13: "outside"}.items():
         assert found[number].severity == "error"
         assert message in found[number].message
+
+
+def test_what_is_broken_within_a_frame_shows_when_it_is_decoded(tmp_path, capsys):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
+    for name in ("good.mp4", "broken.mp4"):
+        write_video(videos / name, noise, fps=10)
+    data = bytearray((videos / "broken.mp4").read_bytes())
+    middle = data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2
+    data[middle : middle + 400] = bytes(400)
+    (videos / "broken.mp4").write_bytes(data)
+
+    def row(number, video, **more):
+        return line(id=f"q{number}", video=video, spans=[[0, 0.4]], **{"duration": 4.0, **more})
+
+    path = written(
+        tmp_path,
+        row(1, "good.mp4"),
+        row(2, "broken.mp4", clip=[0, 0.5], duration=0.5),
+        row(3, "broken.mp4"),
+        row(4, "broken.mp4"),
+        row(5, "missing.mp4"),
+    )
+    assert [problem.line for problem in check_manifest(path, videos)] == [5]
+    assert [problem.line for problem in check_manifest(path, videos, decode=True)] == [3, 5]
+    assert main(["data", "check", str(path), "--videos", str(videos), "--decode"]) == 2
+    assert "line 3 (id 'q3'): error: " in capsys.readouterr().out
+
+
+def test_decoding_wants_videos(tmp_path, capsys):
+    assert main(["data", "check", str(written(tmp_path, line())), "--decode"]) == 2
+    assert "--decode without --videos" in capsys.readouterr().err
 
 
 def test_a_clip_should_be_as_long_as_the_duration_says(tmp_path):

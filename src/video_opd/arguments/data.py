@@ -15,10 +15,11 @@ def add_data(commands: Commands[Parser]) -> None:
     add_importing(group)
     command = add_command(
         group, "check", "list every bad row and file of a manifest",
-        "video-opd data check train.jsonl --videos clips", function="data_check",
+        "video-opd data check train.jsonl --videos clips --decode", function="data_check",
     )  # fmt: skip
     command.add_argument("manifest", type=Path, help="questions, JSON lines")
-    command.add_argument("--videos", type=Path, help="also look at every video")
+    command.add_argument("--videos", type=Path, help="also look at every video: its packets and its first frame")
+    command.add_argument("--decode", action="store_true", help="decode the videos to their ends too, which takes long")
     json_flag(command)
     add_arranging(group)
 

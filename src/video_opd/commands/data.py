@@ -7,14 +7,18 @@ import json
 import sys
 
 from video_opd.commands.asking import Overrides
-from video_opd.errors import writing
+from video_opd.errors import ConfigurationError, writing
 
 
 def data_check(arguments: argparse.Namespace, _: Overrides) -> int:
     """List every problem; exit status 2 if one is an error."""
     from video_opd.data.manifest import check_manifest
 
-    problems = check_manifest(arguments.manifest, arguments.videos)
+    if arguments.decode and arguments.videos is None:
+        raise ConfigurationError(
+            "--decode without --videos", reason="there is nothing to decode", remedy="give the folder of the videos"
+        )
+    problems = check_manifest(arguments.manifest, arguments.videos, decode=arguments.decode)
     if arguments.json:
         rows = [
             {"line": p.line, "id": p.id, "severity": p.severity, "message": p.message, "remedy": p.remedy}

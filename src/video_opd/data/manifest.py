@@ -24,7 +24,7 @@ from typing import Any, Literal
 from video_opd.data.manifest_rows import Fault, example_from_row, path_fault, row_from_example, row_from_line
 from video_opd.data.video_sampling import DURATION_TOLERANCE_S, MIN_VIDEO_FRAMES
 from video_opd.errors import DataError
-from video_opd.vocabulary import Example
+from video_opd.vocabulary import Example, Span
 
 _REASON = "a row that had to be guessed at would be trained on or scored"
 
@@ -75,13 +75,14 @@ def read_numbered(path: Path) -> list[tuple[int, Example]]:
     return rows
 
 
-def check_manifest(path: Path, videos: Path | None = None) -> list[Problem]:
+def check_manifest(path: Path, videos: Path | None = None, *, decode: bool = False) -> list[Problem]:
     """Find everything that is wrong with a manifest, and with its videos.
 
     Args:
         path: the manifest.
         videos: the folder that its paths start from. Each distinct video is probed once: counted packet by packet, and
             its first frame decoded. None: the videos are not looked at.
+        decode: decode them to the end too, as training would: what is broken within a frame shows nowhere else.
 
     Raises:
         DataError: the manifest itself cannot be opened.
@@ -95,6 +96,9 @@ def check_manifest(path: Path, videos: Path | None = None) -> list[Problem]:
             rows.append(item)
     if videos is not None:
         problems.extend(_video_problems(rows, videos))
+        if decode:
+            broken = {problem.line for problem in problems if problem.severity == "error"}
+            problems.extend(_decoding_problems([row for row in rows if row[0] not in broken], videos))
     return sorted(problems, key=lambda problem: problem.line)
 
 
@@ -236,3 +240,18 @@ def _video_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[P
         elif example.clip is None and abs(found.duration_s - example.duration) > DURATION_TOLERANCE_S:
             message = f"`duration` is {example.duration:g} s, but the file is {found.duration_s:.2f} s long"
             yield _problem(line, example.id, Fault(message, "Check that it is the right video", "warning"))
+
+
+def _decoding_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[Problem]:
+    """Decode each distinct video, or part of one, once; it is reported at the first row that asks about it."""
+    from video_opd.data.video import VideoBudget, read_frames
+
+    little = VideoBudget(fps=0.1, max_frame_tokens=1)  # the last frame is always among those wanted
+    seen: set[tuple[str, Span | None]] = set()
+    for line, example in rows:
+        if (example.video, example.clip) not in seen:
+            seen.add((example.video, example.clip))
+            try:
+                read_frames(resolve_video(videos, example), little, example.clip)
+            except DataError as error:
+                yield _problem(line, example.id, Fault(f"{error.cause}: {error.reason}", error.remedy))
