@@ -305,6 +305,15 @@ def test_an_id_that_two_examples_end_in(write, annotated):
         read_matched(path, replace(annotated, examples=tuple(examples)))
 
 
+@pytest.mark.parametrize("id_", ["d/3", "3"])
+def test_an_id_may_be_whole_or_the_end_of_one(write, annotated, id_):
+    """Somebody who writes a submission from our manifest has our ids; the official annotations have only the end."""
+    truth = replace(annotated, examples=tuple(replace(annotated.examples[0], id=name) for name in ("d/3", "d/d/4")))
+    for name, row in (("s.jsonl", {"qid": id_, "pred_relevant_windows": [[0, 4]]}),
+                      ("r.jsonl", {"query_id": id_, "answer": [[0, 4]]})):  # fmt: skip
+        assert list(read_matched(write(name, row), truth).by_id) == ["d/3"]
+
+
 SAMPLES = {
     "ours": [{"id": "a", "answer": "1 - 4"}],
     "timelens": [{"a.mp4>>>query a>>>[0, 4]": {"answers": "1 - 4"}}],

@@ -138,9 +138,10 @@ class _Finder:
         ]
 
     def _by_id(self, row: ResultRow, *, whole: bool) -> list[str]:
+        exact = [row.written] if row.written in self.examples else []
         if whole:
-            return [row.written] if row.written in self.examples else []
-        ids = self.by_end.get(row.written, [])
+            return exact
+        ids = exact or self.by_end.get(row.written, [])
         if len(ids) > 1:
             raise DataError(
                 f"{self.path}, query {row.written!r}",

@@ -41,7 +41,7 @@ class ResultRow:
     written: str
     """The id or key as the file has it."""
     key: QueryKey | None
-    """None: `written` is an id, or the end of one in all formats but ours."""
+    """None: `written` is an id, or, in all formats but ours, the end of one."""
     answer: ResultAnswer
     video: str | None = None
     """What the row says it is about beside its id, where it does."""
