@@ -129,7 +129,11 @@ TEMPLATES = _presets()
 
 
 def was_trained_with(name: str, model: str) -> bool:
-    """Whether a checkpoint's name says that it was trained with a preset, and nothing has to be known about it."""
+    """Whether a checkpoint's name says that it was trained with a preset, and nothing has to be known about it.
+
+    Raises:
+        KeyError: no preset has that name.
+    """
     return name in _trained_with(model) and not TEMPLATES[name].note
 
 
@@ -152,6 +156,9 @@ def mismatch(name: str, model: str, family: str | None) -> str | None:
 
     Returns:
         One sentence, or None where nothing speaks against it.
+
+    Raises:
+        KeyError: no preset has that name.
     """
     preset, trained = TEMPLATES[name], _trained_with(model)
     if trained and name not in trained:

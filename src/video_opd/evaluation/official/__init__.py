@@ -63,6 +63,7 @@ def score_as(scorer: str, truth: GroundTruth, answers: Answers) -> OfficialScore
 
     Raises:
         DataError: no answer is about an annotated query.
+        KeyError: no scorer has that name.
     """
     require_matched(answers)
     return SCORERS[scorer](truth, answers)
