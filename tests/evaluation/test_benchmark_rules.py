@@ -84,6 +84,8 @@ def test_every_published_rating_is_ours(shared_data, tmp_path, kind, by_rule, co
 def test_multiple_choice_is_told_by_its_beginning(tmp_path, answer, read):
     asked = tempcompass(tmp_path, "multi-choice", multi_choice())
     assert rate("tempcompass", "official", answer, asked) == Rating(correct=read == "B", read=read)
+    bare = rate("tempcompass", "official", answer.strip(), asked)
+    assert rate("tempcompass", "strict", answer, asked) == bare, "our own rule looks past blanks"
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,10 @@ def test_vue_tr_sweeps_past_the_predicted_one_of_two_that_end_together(truth, an
     assert (found["precision"], found["recall"]) == (100.0, 90.5)
 
 
+def test_a_reversed_span_neither_adds_to_a_set_nor_takes_away():
+    assert set_iou([(0, 10), (40, 30)], [(0, 20)]) == set_iou([(0, 10)], [(0, 20)]) == 0.5
+
+
 def test_vue_tr_drops_a_reversed_span_from_the_iou_alone(truth, answers):
     """[9.5, 0.5] is [9, 1] after rounding: no span to the IoU, [1, 9] to the others."""
     found = score_as("vue-tr", truth((0, 10)), answers([(9.5, 0.5)])).scores["overall"]
