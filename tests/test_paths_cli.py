@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from video_opd.arguments import build_parser
-from video_opd.arguments.paths import READING, WRITING, goes_on, reads, reads_or_names, reads_videos, writes
+from video_opd.arguments.paths import (
+    READING,
+    WRITING,
+    goes_on,
+    reads,
+    reads_file_or_names,
+    reads_or_names,
+    reads_videos,
+    writes,
+)
 from video_opd.cli import main
 from video_opd.data.manifest import read_manifest, write_manifest
 from video_opd.errors import ConfigurationError
@@ -155,6 +164,7 @@ def test_what_is_not_read_may_be_written(folder):
     assert parse(reads_videos, "--in", folder, "--out", folder / "predictions.jsonl"), "no video"
     with pytest.raises(ConfigurationError, match="among the files"):
         parse(reads, "--in", folder, "--out", folder / "predictions.jsonl")
+    assert parse(reads_file_or_names, "--in", folder, "--out", folder / "clip.mp4"), "a split, of a folder's name"
     assert parse(reads_or_names, "--in", "Qwen/Qwen3-VL-2B-Instruct", "--out", folder / "clip.mp4")
 
 

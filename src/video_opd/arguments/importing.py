@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from video_opd.arguments.parts import Commands, Parser, add_command, json_flag, rate
-from video_opd.arguments.paths import reads, reads_or_names, reads_videos, writes
+from video_opd.arguments.paths import reads, reads_file_or_names, reads_videos, writes
 from video_opd.data.importers.formats import ANNOTATORS, BEYOND, FORMATS, QUERIES, UNITS
 
 
@@ -20,7 +20,7 @@ def add_importing(group: Commands[Parser]) -> None:
     command.add_argument("--durations", type=reads, help="CSV or JSON with the length of every video")
     command.add_argument("--videos", type=reads_videos, help="find every video there, and compare its length")
     command.add_argument(
-        "--split", type=reads_or_names, help="only this split, by its name or by a file that lists its videos"
+        "--split", type=reads_file_or_names, help="only this split, by its name or by a file that lists its videos"
     )
     command.add_argument("--source", help="name of the data set in the manifest (default: the format's)")
     command.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from video_opd.arguments.parts import rate
-from video_opd.arguments.paths import reads, reads_or_names
+from video_opd.arguments.paths import reads, reads_file_or_names
 
 
 def lmms_arguments(command: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def lmms_arguments(command: argparse.ArgumentParser) -> None:
     group.add_argument("--include-path", type=reads, metavar="DIR", help="folder with tasks of your own")
     group.add_argument(
         "--lmms-python",
-        type=reads_or_names,
+        type=reads_file_or_names,
         metavar="PY",
         help="its environment's Python (default: VIDEO_OPD_LMMS_PYTHON)",
     )

@@ -31,6 +31,11 @@ def reads_or_names(text: str) -> str:
     return text
 
 
+def reads_file_or_names(text: str) -> str:
+    """A file that the command reads if there is one; otherwise a name, such as a split's."""
+    return text
+
+
 def writes(text: str) -> Path:
     """A file, or a folder of files, that the command writes."""
     return Path(text)
@@ -41,7 +46,9 @@ def goes_on(text: str) -> Path:
     return Path(text)
 
 
-READING, WRITING = (reads, reads_videos, reads_or_names), (writes, goes_on)
+READING, WRITING = (reads, reads_videos, reads_or_names, reads_file_or_names), (writes, goes_on)
+_THERE = {reads_or_names: os.path.exists, reads_file_or_names: os.path.isfile}
+"""Whether what may be a name is a path."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +75,9 @@ def refuse_losses(actions: Iterable[argparse.Action], namespace: argparse.Namesp
     written = [one for one in given if one.role in WRITING]
     for number, out in enumerate(written):
         if any(same_file(out.path, other.path) for other in (*read, *written[:number])):
+            kind = "folder" if os.path.isdir(out.path) else "file"
             raise ConfigurationError(
-                str(out), reason="it is a file that this command also uses", remedy="give another name"
+                str(out), reason=f"it is a {kind} that this command also uses", remedy="give another name"
             )
         _refuse_what_is_no_file(out)
         for folder in read:
@@ -109,7 +117,7 @@ def _given(action: argparse.Action, namespace: argparse.Namespace) -> Iterator[_
     if isinstance(value, list):
         refuse_same(value)
     for path in map(Path, value if isinstance(value, list) else [value]):
-        if action.type is not reads_or_names or os.path.exists(path):
+        if action.type not in _THERE or _THERE[action.type](path):
             yield _Given(next(iter(action.option_strings), ""), action.type, path)
 
 
