@@ -473,7 +473,16 @@ def benchmark_of(world, folder: Path) -> tuple[object, ...]:
         shutil.copy(clip, folder / "videos")
     asked = {clip.stem: {"order": [{"question": "Is it red?", "answer": "yes"}]} for clip in clips}
     (folder / "yes_no.json").write_text(json.dumps(asked))
-    return "evaluate", "tiny-student", "--benchmark", "tempcompass", "--data", folder, "--out", folder / "a.jsonl"
+    return (
+        "evaluate",
+        "tiny-student",
+        "--benchmark",
+        "tempcompass",
+        "--data",
+        folder,
+        "--out",
+        folder.parent / "a.jsonl",
+    )
 
 
 @pytest.mark.parametrize(
@@ -648,7 +657,9 @@ def test_scores_that_do_not_go_together_are_refused(refused, command, scores, tm
                        "--out", tmp_path / "out")  # fmt: skip
 
     assert "shards 0 of 2" in given("shard-0")
-    assert "shards 0, 0 of 2" in given("shard-0", "shard-0")
+    assert "is given twice" in given("shard-0", "shard-0")
+    again = shutil.copy(scores / "shard-0.jsonl", tmp_path / "again.jsonl")
+    assert "shards 0, 0 of 2" in given("shard-0", str(again))
     assert "scores of different things: their shards differ" in given("shard-0", "whole")
     assert "no such file" in given("none")
     half = tmp_path / "half.jsonl"

@@ -161,5 +161,5 @@ def test_a_command_line_that_makes_no_sense(files, refused, monkeypatch, words, 
 
 def test_one_of_the_files_over_the_manifest_is_refused(files, refused):
     words = ("data", "import", "charades-sta", files / "sta.txt", "--durations", files / "lengths.csv")
-    assert "is one of the files to import" in refused(*words, "--out", files / "sta.txt")
+    assert "also uses" in refused(*words, "--out", files / "sta.txt")
     assert (files / "sta.txt").read_text() == STA

@@ -358,7 +358,8 @@ def test_what_cannot_be_arranged(everything, tmp_path, refused):
     nowhere = tmp_path / "none.jsonl"
     assert "add up to 0.5" in refused("data", "split", everything, "--out", tmp_path, "--parts", "a=0.5")
     assert "No such file" in refused("data", "split", nowhere, "--out", tmp_path, *parts)
-    assert "cannot be written" in refused("data", "split", everything, "--out", link, *parts)
+    assert "also uses" in refused("data", "split", everything, "--out", link, *parts)
+    assert "cannot be written" in refused("data", "split", everything, "--out", __file__, *parts)
     assert "there are 300 rows" in refused("data", "sample", everything, "--count", 301, "--out", out)
     assert "whole number of at least 1" in refused("data", "sample", everything, "--count", 0, "--out", out)
     assert "also uses" in refused("data", "sample", everything, "--count", 3, "--out", link)

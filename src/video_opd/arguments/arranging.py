@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from video_opd.arguments.parts import Commands, Parser, add_command, json_flag, positive, share
+from video_opd.arguments.paths import reads, writes
 
 
 def add_arranging(group: Commands[Parser]) -> None:
@@ -14,8 +14,8 @@ def add_arranging(group: Commands[Parser]) -> None:
         group, "stats", "say what manifests are like, in numbers and pictures",
         "video-opd data stats train.jsonl test.jsonl --picture statistics.html", function="data_stats",
     )  # fmt: skip
-    command.add_argument("manifests", type=Path, nargs="+", metavar="MANIFEST", help="questions, JSON lines")
-    command.add_argument("--picture", type=Path, metavar="FILE", help="also draw them: FILE.svg or FILE.html")
+    command.add_argument("manifests", type=reads, nargs="+", metavar="MANIFEST", help="questions, JSON lines")
+    command.add_argument("--picture", type=writes, metavar="FILE", help="also draw them: FILE.svg or FILE.html")
     json_flag(command)
 
     command = add_command(
@@ -23,7 +23,7 @@ def add_arranging(group: Commands[Parser]) -> None:
         "video-opd data split all.jsonl --out parts --parts train=0.8 validation=0.1 test=0.1", function="data_split",
     )  # fmt: skip
     _manifest(command)
-    command.add_argument("--out", type=Path, required=True, help="folder for PART.jsonl, one file a part")
+    command.add_argument("--out", type=writes, required=True, help="folder for PART.jsonl, one file a part")
     command.add_argument(
         "--parts", nargs="+", required=True, metavar="NAME=SHARE",
         help="shares add up to 1; sizes are about that, since later rows must not move earlier ones",
@@ -42,7 +42,7 @@ def add_arranging(group: Commands[Parser]) -> None:
     )  # fmt: skip
     _manifest(command)
     command.add_argument("--count", type=positive, required=True, help="rows to draw")
-    command.add_argument("--out", type=Path, required=True, help="manifest to write")
+    command.add_argument("--out", type=writes, required=True, help="manifest to write")
     command.add_argument(
         "--by", choices=("none", "source", "duration"), default="none",
         help="equally many of each source, or of each of TimeLens's nine buckets of duration (default: %(default)s)",
@@ -65,8 +65,8 @@ def _add_merge(group: Commands[Parser]) -> None:
         group, "merge", "put manifests together",
         "video-opd data merge charades.jsonl activitynet.jsonl --out all.jsonl", function="data_merge",
     )  # fmt: skip
-    command.add_argument("manifests", type=Path, nargs="+", metavar="MANIFEST", help="questions, JSON lines")
-    command.add_argument("--out", type=Path, required=True, help="manifest to write")
+    command.add_argument("manifests", type=reads, nargs="+", metavar="MANIFEST", help="questions, JSON lines")
+    command.add_argument("--out", type=writes, required=True, help="manifest to write")
     command.add_argument(
         "--on-conflict", choices=("refuse", "keep-first", "rename"), default="refuse",
         help="when an id stands for two different rows; rename appends the name of the later file "
@@ -81,19 +81,21 @@ def _add_overlap(group: Commands[Parser]) -> None:
         group, "overlap", "find rows of one manifest that ask about a moment that another asks about too",
         "video-opd data overlap train.jsonl test.jsonl --without clean.jsonl", function="data_overlap",
     )  # fmt: skip
-    command.add_argument("first", type=Path, metavar="A", help="manifest, such as what is trained on")
-    command.add_argument("second", type=Path, metavar="B", help="manifest, such as what is tested on")
+    command.add_argument("first", type=reads, metavar="A", help="manifest, such as what is trained on")
+    command.add_argument("second", type=reads, metavar="B", help="manifest, such as what is tested on")
     command.add_argument(
         "--threshold", type=share, default=0.5,
         help="least temporal IoU to count; 0: any overlap (default: %(default)s)",
     )  # fmt: skip
-    command.add_argument("--without", type=Path, metavar="FILE", help="write the rows of A that do not overlap so far")
-    command.add_argument("--out", type=Path, metavar="FILE", help="write the overlapping pairs, JSON lines")
+    command.add_argument(
+        "--without", type=writes, metavar="FILE", help="write the rows of A that do not overlap so far"
+    )
+    command.add_argument("--out", type=writes, metavar="FILE", help="write the overlapping pairs, JSON lines")
     json_flag(command)
 
 
 def _manifest(command: argparse.ArgumentParser) -> None:
-    command.add_argument("manifest", type=Path, help="questions, JSON lines")
+    command.add_argument("manifest", type=reads, help="questions, JSON lines")
 
 
 def _seed(command: argparse.ArgumentParser) -> None:

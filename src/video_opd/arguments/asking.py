@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from video_opd.arguments.benchmarks import benchmark_arguments
 from video_opd.arguments.lmms import lmms_arguments
 from video_opd.arguments.parts import Commands, Parser, add_command, json_flag, model_arguments, positive, share
+from video_opd.arguments.paths import reads, reads_videos, writes
 
 
 def add_asking(commands: Commands[Parser]) -> None:
@@ -18,10 +17,10 @@ def add_asking(commands: Commands[Parser]) -> None:
         "  video-opd evaluate MODEL --with lmms-eval --tasks timelens_charades --out scores",
     )  # fmt: skip
     model_arguments(command)
-    command.add_argument("manifest", type=Path, nargs="?", help="questions, JSON lines")
+    command.add_argument("manifest", type=reads, nargs="?", help="questions, JSON lines")
     command.late = "manifest"
-    command.add_argument("--videos", type=Path, help="folder the manifest's video paths are relative to")
-    command.add_argument("--out", type=Path, required=True, help="predictions, JSON lines; with lmms-eval a folder")
+    command.add_argument("--videos", type=reads_videos, help="folder the manifest's video paths are relative to")
+    command.add_argument("--out", type=writes, required=True, help="predictions, JSON lines; with lmms-eval a folder")
     command.add_argument("--batch-size", type=positive, help="prompts read together (default: 8; lmms-eval: 1)")
     command.add_argument(
         "--max-bad-share", type=share, default=0.05, help="stop if more videos are unusable (default: %(default)s)"
@@ -38,6 +37,6 @@ def add_asking(commands: Commands[Parser]) -> None:
         'video-opd ground tiny-teacher clip.mp4 "the red circle"',
     )  # fmt: skip
     model_arguments(command)
-    command.add_argument("video", type=Path, help="video file")
+    command.add_argument("video", type=reads, help="video file")
     command.add_argument("query", help="what to look for, in words")
     json_flag(command)

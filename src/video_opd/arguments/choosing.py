@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from video_opd.arguments.parts import (
     Commands,
     Parser,
@@ -15,6 +13,7 @@ from video_opd.arguments.parts import (
     shard,
     share,
 )
+from video_opd.arguments.paths import goes_on, reads, reads_or_names, reads_videos, writes
 from video_opd.curriculum import STRATEGIES
 
 
@@ -25,16 +24,16 @@ def add_choosing(commands: Commands[Parser]) -> None:
         commands, "merge-scores", "put the shards of one scoring into one file",
         "video-opd merge-scores scores-0.jsonl scores-1.jsonl --out scores.jsonl", function="merge_scores",
     )  # fmt: skip
-    command.add_argument("scores", type=Path, nargs="+", help="all shards")
-    command.add_argument("--out", type=Path, required=True, help="scores, JSON lines")
+    command.add_argument("scores", type=reads, nargs="+", help="all shards")
+    command.add_argument("--out", type=writes, required=True, help="scores, JSON lines")
 
     command = add_command(
         commands, "select", "choose what to train on from scores of teacher and student",
         "video-opd select --teacher teacher.jsonl --student student.jsonl --strategy top-k --count 2500 "
         "--threshold 0.7 --out selection.jsonl",
     )  # fmt: skip
-    command.add_argument("--teacher", type=Path, nargs="+", metavar="SCORES", help="file of scores, or all its shards")
-    command.add_argument("--student", type=Path, nargs="+", metavar="SCORES", help="file of scores, or all its shards")
+    command.add_argument("--teacher", type=reads, nargs="+", metavar="SCORES", help="file of scores, or all its shards")
+    command.add_argument("--student", type=reads, nargs="+", metavar="SCORES", help="file of scores, or all its shards")
     command.add_argument(
         "--strategy",
         choices=STRATEGIES,
@@ -59,7 +58,7 @@ def add_choosing(commands: Commands[Parser]) -> None:
         "--density-corrected", action="store_true", help="strategy difficulty: as TimeLens draws, against the histogram"
     )
     command.add_argument("--seed", type=int, default=0, help="of ties and draws (default: %(default)s)")
-    command.add_argument("--out", type=Path, required=True, help="selection, JSON lines")
+    command.add_argument("--out", type=writes, required=True, help="selection, JSON lines")
     json_flag(command)
 
 
@@ -70,11 +69,15 @@ def _add_scoring(commands: Commands[Parser]) -> None:
         "video-opd score tiny-teacher train.jsonl --videos videos --answers 4 --out teacher-scores.jsonl",
     )  # fmt: skip
     model_arguments(command)
-    command.add_argument("manifest", type=Path, help="questions, JSON lines")
+    command.add_argument("manifest", type=reads, help="questions, JSON lines")
     command.add_argument(
-        "--videos", type=Path, help="folder the video paths are relative to (default: videos beside the manifest)"
+        "--videos",
+        type=reads_videos,
+        help="folder the video paths are relative to (default: videos beside the manifest)",
     )
-    command.add_argument("--out", type=Path, required=True, help="scores, JSON lines; goes on where a killed run was")
+    command.add_argument(
+        "--out", type=goes_on, required=True, help="scores, JSON lines; goes on where a killed run was"
+    )
     command.add_argument(
         "--answers", type=positive, default=4, help="of each example, from one reading (default: %(default)s)"
     )
@@ -83,7 +86,9 @@ def _add_scoring(commands: Commands[Parser]) -> None:
         help="the greedy answer and draws, or the most probable distinct spans (default: %(default)s)",
     )  # fmt: skip
     command.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
-    command.add_argument("--teacher", help="also how far a teacher is from what the model writes, for reverse-kl")
+    command.add_argument(
+        "--teacher", type=reads_or_names, help="also how far a teacher is from what the model writes, for reverse-kl"
+    )
     command.add_argument(
         "--shard", type=shard, default=(0, 1), metavar="I/N", help="only every N-th example, from the I-th on"
     )

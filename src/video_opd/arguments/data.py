@@ -7,6 +7,7 @@ from pathlib import Path
 from video_opd.arguments.arranging import add_arranging
 from video_opd.arguments.importing import add_importing
 from video_opd.arguments.parts import Commands, Parser, add_command, add_group, json_flag, positive, seconds, share
+from video_opd.arguments.paths import goes_on, reads, reads_videos
 
 
 def add_data(commands: Commands[Parser]) -> None:
@@ -17,8 +18,10 @@ def add_data(commands: Commands[Parser]) -> None:
         group, "check", "list every bad row and file of a manifest",
         "video-opd data check train.jsonl --videos clips --decode", function="data_check",
     )  # fmt: skip
-    command.add_argument("manifest", type=Path, help="questions, JSON lines")
-    command.add_argument("--videos", type=Path, help="also look at every video: its packets and its first frame")
+    command.add_argument("manifest", type=reads, help="questions, JSON lines")
+    command.add_argument(
+        "--videos", type=reads_videos, help="also look at every video: its packets and its first frame"
+    )
     command.add_argument("--decode", action="store_true", help="decode the videos to their ends too, which takes long")
     json_flag(command)
     add_arranging(group)
@@ -28,7 +31,7 @@ def add_data(commands: Commands[Parser]) -> None:
         "render clips and write manifests", "video-opd tiny-world build --out data/tiny-world --wrong-share 0",
         function="tiny_world_build",
     )  # fmt: skip
-    command.add_argument("--out", type=Path, default=Path("data/tiny-world"), help="folder (default: %(default)s)")
+    command.add_argument("--out", type=goes_on, default=Path("data/tiny-world"), help="folder (default: %(default)s)")
     command.add_argument("--seed", type=int, default=0, help="draws clips, questions and noise (default: %(default)s)")
     for name, default in (("train", 960), ("validation", 96), ("test", 400)):
         command.add_argument(f"--{name}", type=positive, default=default, help=f"{name} queries (default: %(default)s)")

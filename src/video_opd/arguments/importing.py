@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from video_opd.arguments.parts import Commands, Parser, add_command, json_flag, rate
+from video_opd.arguments.paths import reads, reads_file_or_names, reads_videos, writes
 from video_opd.data.importers.formats import ANNOTATORS, BEYOND, FORMATS, QUERIES, UNITS
 
 
@@ -16,11 +15,13 @@ def add_importing(group: Commands[Parser]) -> None:
         function="data_import",
     )  # fmt: skip
     command.add_argument("format", choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
-    command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="annotations, as the data set has them")
-    command.add_argument("--out", type=Path, required=True, help="manifest, JSON lines")
-    command.add_argument("--durations", type=Path, help="CSV or JSON with the length of every video")
-    command.add_argument("--videos", type=Path, help="find every video there, and compare its length")
-    command.add_argument("--split", help="only this split, by its name or by a file that lists its videos")
+    command.add_argument("files", type=reads, nargs="+", metavar="FILE", help="annotations, as the data set has them")
+    command.add_argument("--out", type=writes, required=True, help="manifest, JSON lines")
+    command.add_argument("--durations", type=reads, help="CSV or JSON with the length of every video")
+    command.add_argument("--videos", type=reads_videos, help="find every video there, and compare its length")
+    command.add_argument(
+        "--split", type=reads_file_or_names, help="only this split, by its name or by a file that lists its videos"
+    )
     command.add_argument("--source", help="name of the data set in the manifest (default: the format's)")
     command.add_argument(
         "--queries", choices=QUERIES, default="as-is",

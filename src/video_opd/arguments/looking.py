@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from video_opd.arguments.parts import Commands, Parser, add_command, json_flag
+from video_opd.arguments.paths import goes_on, reads
 
 SCORERS = (
     "ours", "timelens", "lmms-eval-timelens", "lmms-eval-charades", "time-r1", "timelens2", "qvhighlights",
@@ -21,9 +20,11 @@ def add_looking(commands: Commands[Parser]) -> None:
         "video-opd metrics predictions.jsonl --ground-truth test.jsonl\n"
         "  video-opd metrics results.json --ground-truth test.jsonl --as timelens --compare other-results.json",
     )  # fmt: skip
-    command.add_argument("predictions", type=Path, nargs="?", help='JSON lines with "id" and "answer", or see --format')
     command.add_argument(
-        "--ground-truth", type=Path, required=True,
+        "predictions", type=reads, nargs="?", help='JSON lines with "id" and "answer", or see --format'
+    )
+    command.add_argument(
+        "--ground-truth", type=reads, required=True,
         help="manifest, made with `video-opd data import`; or an original file of QVHighlights or VUE-TR, for what a "
         "manifest does not keep",
     )  # fmt: skip
@@ -34,12 +35,13 @@ def add_looking(commands: Commands[Parser]) -> None:
     )  # fmt: skip
     command.add_argument("--format", choices=FORMATS, help="of the predictions (default: told by their content)")
     command.add_argument(
-        "--compare", type=Path, nargs="+", default=[], metavar="FILE",
-        help="a second file, for the paired bootstrap of the difference, first file minus second",
+        "--compare", type=reads, nargs="+", default=[], metavar="FILE",
+        help="a second file, or both where none stands before, for the paired bootstrap of the difference, first file "
+        "minus second",
     )  # fmt: skip
     json_flag(command)
 
     command = add_command(
         commands, "report", "write report.html of a run or a comparison", "video-opd report runs/demo"
     )
-    command.add_argument("run", type=Path, help="folder")
+    command.add_argument("run", type=goes_on, help="folder")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from video_opd.arguments.paths import reads_or_names, refuse_losses
 from video_opd.errors import ConfigurationError
 
 
@@ -18,10 +19,12 @@ class Parser(argparse.ArgumentParser):
     """An optional positional argument that may also follow options."""
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        """As usual; but before Python 3.12 an optional positional after an option counts as unknown."""
+        """As usual, and nothing that is read may be written over. Before Python 3.12 an optional positional after an
+        option counts as unknown."""
         namespace, unknown = super().parse_known_args(args, namespace)
         if self.late and len(unknown) == 1 and not unknown[0].startswith("-") and not getattr(namespace, self.late):
             setattr(namespace, self.late, Path(unknown.pop()))
+        refuse_losses(self._actions, namespace)
         return namespace, unknown
 
     def error(self, message: str) -> NoReturn:
@@ -56,7 +59,7 @@ def json_flag(command: argparse.ArgumentParser) -> None:
 
 def model_arguments(command: argparse.ArgumentParser) -> None:
     """A model, where it runs and how it is asked."""
-    command.add_argument("model", help="a folder, a hub name, tiny-student or tiny-teacher")
+    command.add_argument("model", type=reads_or_names, help="a folder, a hub name, tiny-student or tiny-teacher")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda … (default: %(default)s)")
     command.add_argument(
         "--precision", choices=("float32", "bfloat16"), help="default: bfloat16 on CUDA, float32 elsewhere"

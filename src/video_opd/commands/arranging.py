@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from video_opd.arguments.paths import refuse_same
 from video_opd.commands.asking import Overrides, require_writable
 from video_opd.errors import ConfigurationError, writing
 
@@ -25,12 +26,10 @@ def data_stats(arguments: argparse.Namespace, _: Overrides) -> int:
     from video_opd.data.statistics import describe
 
     paths: list[Path] = arguments.manifests
-    _refuse_same(paths)
     if arguments.picture:
         from video_opd.report.statistics import require_picture
 
         require_picture(arguments.picture)
-        _refuse_inputs(arguments.picture, "--picture", paths)
     measured = {path: describe(read_manifest(path)) for path in paths}
     if arguments.picture:
         from video_opd.report.statistics import write_statistics
@@ -91,15 +90,20 @@ def data_sample(arguments: argparse.Namespace, _: Overrides) -> int:
     from video_opd.data.manifest import read_manifest, write_manifest
     from video_opd.data.row_filters import timelens_filter
 
-    _refuse_inputs(arguments.out, "--out", [arguments.manifest])
     examples = read_manifest(arguments.manifest)
     num_rows = len(examples)
     left_out: Counter[str] = Counter()
     if arguments.filter:
         examples, left_out = timelens_filter(examples)
-        for reason, count in left_out.most_common():
-            print(f"{_rows(count)} left out: {reason}", file=sys.stderr)
+        if not examples:
+            raise ConfigurationError(
+                f"no row of {arguments.manifest} passes --filter {arguments.filter}",
+                reason="; ".join(f"{_rows(count)} left out: {reason}" for reason, count in left_out.most_common()),
+                remedy="sample without --filter, or another manifest",
+            )
     chosen = sample(examples, arguments.count, by=arguments.by, seed=arguments.seed)
+    for reason, count in left_out.most_common():
+        print(f"{_rows(count)} left out: {reason}", file=sys.stderr)
     require_writable(arguments.out)
     with writing(arguments.out):
         write_manifest(arguments.out, chosen)
@@ -121,8 +125,6 @@ def data_merge(arguments: argparse.Namespace, _: Overrides) -> int:
         raise ConfigurationError(
             f"one manifest, {paths[0]}", reason="there is nothing to merge it with", remedy="give at least two"
         )
-    _refuse_same(paths)
-    _refuse_inputs(arguments.out, "--out", paths)
     merged = merge([(path, read_numbered(path)) for path in paths], on_conflict=arguments.on_conflict)
     require_writable(arguments.out)
     with writing(arguments.out):
@@ -148,12 +150,7 @@ def data_overlap(arguments: argparse.Namespace, _: Overrides) -> int:
     from video_opd.data.overlap import overlapping, shared_rows
 
     paths = [arguments.first, arguments.second]
-    _refuse_same(paths)
-    for name, out in (("--without", arguments.without), ("--out", arguments.out)):
-        if out:
-            _refuse_inputs(out, name, paths)
-    if arguments.out and arguments.without:
-        _refuse_inputs(arguments.out, "--out", [arguments.without])
+    refuse_same(paths)
     sets = [read_manifest(path) for path in paths]
     shared = [shared_rows(one, other) for one, other in (sets, sets[::-1])]
     found = overlapping(shared[0], arguments.threshold)
@@ -249,26 +246,3 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
     """File names where they tell the files apart, else the paths."""
     distinct = len({path.name for path in paths}) == len(paths)
     return [path.name if distinct else str(path) for path in paths]
-
-
-def _refuse_same(paths: Sequence[Path]) -> None:
-    for number, path in enumerate(paths):
-        if any(_same_file(path, other) for other in paths[:number]):
-            raise ConfigurationError(
-                f"{path} is given twice", reason="every file counts once", remedy="leave one of the two out"
-            )
-
-
-def _refuse_inputs(out: Path, argument: str, inputs: Sequence[Path]) -> None:
-    if any(_same_file(out, path) for path in inputs):
-        raise ConfigurationError(
-            f"{argument} {out}", reason="it is a file that this command also uses", remedy="give another name"
-        )
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    """By whatever names and links."""
-    try:
-        return one.samefile(other)
-    except OSError:  # one of them is not there
-        return one.resolve() == other.resolve()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video_opd.errors import writing
+from video_opd.outputs import place_of
 
 if TYPE_CHECKING:
     from video_opd.data.prompts import PromptRenderer
@@ -69,8 +71,10 @@ def load_model(arguments: argparse.Namespace, name: str) -> Policy:
 def require_writable(file: Path) -> None:
     """Know before the work is done that its result can be kept; what is there already stays as it is."""
     with writing(file):
-        if file.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=file.parent):
-            pass
+        place = place_of(file)
+        if place is not None:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=place.parent):
+                pass
+        elif not os.access(file, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from video_opd.commands.asking import how_to_ask, load_model, require_writable
 from video_opd.errors import ConfigurationError, DataError, writing
+from video_opd.outputs import replacing
 
 if TYPE_CHECKING:
     from video_opd.evaluation.benchmarks import Benchmark, Question
@@ -177,7 +178,7 @@ def _ask(
 
 
 def _write_rows(arguments: argparse.Namespace, questions: Sequence[Question], asked: Mapping[str, _Asked]) -> None:
-    with arguments.out.open("w", encoding="utf-8") as file:
+    with replacing(arguments.out) as unfinished, unfinished.open("w", encoding="utf-8") as file:
         for question in questions:
             row = {
                 "id": question.id,

@@ -65,7 +65,7 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
 
 
 def _refuse_what_does_not_apply(arguments: argparse.Namespace) -> None:
-    """An option that would do nothing was meant to do something; a manifest over its own source would lose it."""
+    """An option that would do nothing was meant to do something."""
     generic = arguments.format in ("csv", "jsonl")
     idle = {
         "--columns": bool(arguments.columns) and not generic,
@@ -74,10 +74,6 @@ def _refuse_what_does_not_apply(arguments: argparse.Namespace) -> None:
         "--annotators": arguments.annotators != "consensus" and arguments.format != "didemo",
         "--missing-videos": arguments.missing_videos != "keep" and arguments.videos is None,
     }
-    if arguments.out.resolve() in {file.resolve() for file in (*arguments.files, arguments.durations) if file}:
-        raise ConfigurationError(
-            f"--out {arguments.out}", reason="it is one of the files to import", remedy="name another file"
-        )
     for option, does_nothing in idle.items():
         if does_nothing:
             raise ConfigurationError(

@@ -24,6 +24,7 @@ from typing import Any, Literal
 from video_opd.data.manifest_rows import Fault, example_from_row, path_fault, row_from_example, row_from_line
 from video_opd.data.video_sampling import DURATION_TOLERANCE_S, MIN_VIDEO_FRAMES
 from video_opd.errors import DataError
+from video_opd.outputs import replacing
 from video_opd.vocabulary import Example, Span
 
 _REASON = "a row that had to be guessed at would be trained on or scored"
@@ -108,23 +109,18 @@ def write_manifest(path: Path, examples: Iterable[Example]) -> None:
     Raises:
         DataError: at the first example that `read_manifest` would refuse; nothing is written then.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     seen: dict[str, int] = {}
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            for line, example in enumerate(examples, start=1):
-                row = row_from_example(example)
-                for item in _problems_and_example(line, row, seen):
-                    if isinstance(item, Problem) and item.severity == "error":
-                        raise _refusal(path, item)
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-            if not seen:
-                raise _refusal(path, _EMPTY)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="\n") as file:
+        for line, example in enumerate(examples, start=1):
+            row = row_from_example(example)
+            for item in _problems_and_example(line, row, seen):
+                if isinstance(item, Problem) and item.severity == "error":
+                    raise _refusal(path, item)
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        if not seen:
+            raise _refusal(path, _EMPTY)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def resolve_video(videos: Path, example: Example) -> Path:

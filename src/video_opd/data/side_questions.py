@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from video_opd.errors import DataError
+from video_opd.outputs import replacing
 from video_opd.vocabulary import Example
 
 
@@ -58,7 +59,8 @@ def read_side_questions(path: Path) -> list[SideQuestion]:
 
 def write_side_questions(path: Path, questions: Sequence[SideQuestion]) -> None:
     """Write them, one line each."""
-    path.write_text("".join(json.dumps(asdict(question)) + "\n" for question in questions), encoding="utf-8")
+    with replacing(path) as unfinished:
+        unfinished.write_text("".join(json.dumps(asdict(question)) + "\n" for question in questions), encoding="utf-8")
 
 
 def _bad_line(path: Path, number: int, reason: str) -> DataError:

@@ -12,7 +12,6 @@ spans are those of something else in the clip, and a further 35 % have both ends
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -24,6 +23,8 @@ import numpy as np
 from video_opd.data.manifest import write_manifest
 from video_opd.data.side_questions import SideQuestion, write_side_questions
 from video_opd.data.video import write_video
+from video_opd.errors import ConfigurationError
+from video_opd.outputs import replacing
 from video_opd.seeds import generator
 from video_opd.vocabulary import Example, Span
 
@@ -231,9 +232,20 @@ def build(folder: Path, settings: BuildSettings | None = None) -> dict[str, Path
 
     Returns:
         The manifest of each split, and the file of side questions about the test clips.
+
+    Raises:
+        ConfigurationError: a manifest of somebody else's would be replaced.
     """
     settings = settings or BuildSettings()
     videos = folder / "videos"
+    for split in SPLITS:
+        path = folder / f"{split}.jsonl"
+        if path.exists() and not any(videos.glob(f"{split}-*.mp4")):
+            raise ConfigurationError(
+                f"{path} is there already",
+                reason=f"{videos} has no clips of a tiny world for it, so it is a manifest of something else",
+                remedy="give the tiny world a folder of its own with --out",
+            )
     videos.mkdir(parents=True, exist_ok=True)
     manifests = {}
     for split in SPLITS:
@@ -255,7 +267,6 @@ def build(folder: Path, settings: BuildSettings | None = None) -> dict[str, Path
         if split == "test":
             manifests[SIDE_QUESTIONS] = folder / f"{SIDE_QUESTIONS}.jsonl"
             write_side_questions(manifests[SIDE_QUESTIONS], side_questions)
-    unfinished = folder / f".{SETTINGS_FILE}.{os.getpid()}"  # last, and whole or not at all: it says that all is there
-    unfinished.write_text(json.dumps(settings.describe(), indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(folder / SETTINGS_FILE)
+    with replacing(folder / SETTINGS_FILE) as unfinished:  # last, and whole or not at all: it says that all is there
+        unfinished.write_text(json.dumps(settings.describe(), indent=2) + "\n", encoding="utf-8")
     return manifests

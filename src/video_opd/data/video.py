@@ -12,7 +12,6 @@ frames after a flipped bit look plausible and are wrong until the next keyframe,
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from video_opd.data.video_file import MAX_FRAME_PIXELS, damaged, no_frames, opened, read_timeline
 from video_opd.data.video_sampling import VideoBudget, fit_size, sample_frames
 from video_opd.errors import DataError
+from video_opd.outputs import replacing
 from video_opd.vocabulary import Span
 
 if TYPE_CHECKING:
@@ -198,17 +198,12 @@ def write_video(path: Path, images: NDArray[np.uint8], fps: float | Fraction, cr
     _, height, width, _ = images.shape
     if height % 2 or width % 2:
         raise ValueError(f"write_video wants even sides for yuv420p, got {width} x {height}")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with av.open(str(partial.absolute()), "w", format="mp4") as container:
-            # One thread: x264's slicing, and so its bytes, depend on how many there are. And cpu-independent: its
-            # fast approximations gave one clip in a hundred other bytes in about every third process.
-            options = {"crf": str(crf), "threads": "1", "x264-params": "cpu-independent=1"}
-            stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            for image in images:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
-            container.mux(stream.encode(None))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as unfinished, av.open(str(unfinished.absolute()), "w", format="mp4") as container:
+        # One thread: x264's slicing, and so its bytes, depend on how many there are. And cpu-independent: its
+        # fast approximations gave one clip in a hundred other bytes in about every third process.
+        options = {"crf": str(crf), "threads": "1", "x264-params": "cpu-independent=1"}
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
+        container.mux(stream.encode(None))

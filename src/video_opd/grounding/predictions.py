@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import NoReturn, TypeVar
 
 from video_opd.errors import DataError
 from video_opd.grounding.answer import ParsedAnswer, Reason, parse_answer
+from video_opd.outputs import replacing
 from video_opd.vocabulary import Span
 
 _T = TypeVar("_T")
@@ -63,10 +63,9 @@ def write_predictions(path: Path, answers: Mapping[str, str] | Iterable[tuple[st
     rows = ({"id": id_, "answer": text, "spans": parse_answer(text).spans} for id_, text in unique.items())
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    # A lone surrogate has no UTF-8; Python's escape for it happens to be JSON's.
-    partial.write_bytes(lines.encode("utf-8", errors="backslashreplace"))
-    os.replace(partial, path)
+    with replacing(path) as unfinished:
+        # A lone surrogate has no UTF-8; Python's escape for it happens to be JSON's.
+        unfinished.write_bytes(lines.encode("utf-8", errors="backslashreplace"))
 
 
 def read_predictions(path: Path) -> dict[str, ParsedAnswer]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from video_opd.outputs import place_of, replacing
+
 
 def sync_file(path: Path) -> None:
     """Wait until the file's content is on the disk."""
@@ -24,18 +26,17 @@ def sync_folder(path: Path) -> None:
 def write_durably(path: Path, content: bytes) -> None:
     """Write or replace a file so that a reader, and a crash, sees all of the old content or all of the new.
 
+    Links and pipes are treated as `outputs.replacing` says.
+
     Raises:
         OSError: the disk would not take it; the old content is untouched and nothing new is left behind.
     """
-    unfinished = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
+    with replacing(path) as unfinished:
         unfinished.write_bytes(content)
         sync_file(unfinished)
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    place = place_of(path)
+    if place is not None:
+        sync_folder(place.parent)
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -223,7 +223,7 @@ def test_refusals(refused, manifest, predictions, tmp_path):
     path = predictions("p.jsonl", [5])
     truth = ("--ground-truth", manifest)
     assert "with 0 files" in refused("metrics", *truth)
-    assert "with 3 files" in refused("metrics", path, "--compare", path, path, *truth)
+    assert "with 3 files" in refused("metrics", path, "--compare", path, tmp_path / "q.jsonl", *truth)
     assert "invalid choice: 'timelense'" in refused("metrics", path, *truth, "--as", "timelense")
     assert "it looks like the format ours" in refused("metrics", path, *truth, "--format", "vue-tr")
     assert "No such file" in refused("metrics", path, "--ground-truth", tmp_path / "nowhere.jsonl", "--as", "timelens")
