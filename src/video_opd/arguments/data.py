@@ -20,7 +20,7 @@ def add_data(commands: Commands[Parser]) -> None:
     )  # fmt: skip
     command.add_argument("manifest", type=reads, help="questions, JSON lines")
     command.add_argument(
-        "--videos", type=reads_videos, help="also look at every video: its packets and its first frame"
+        "--videos", type=reads_videos, help="look at every video too: its packets, its first frame"
     )
     command.add_argument("--decode", action="store_true", help="decode the videos to their ends too, which takes long")
     json_flag(command)
