@@ -81,7 +81,9 @@ for task in asked.tasks.split(","):
 if told == "nan":
     results[task]["miou,none"] = float("nan")
 if told == "nested nan":
-    results[task]["miou,none"] = {"short": float("inf")}
+    results[task]["miou,none"] = {"by length": {"long": 0.5, "short": float("inf")}}
+if told == "text nan":
+    results[task]["miou,none"] = "nan"
 results["a group"] = {"alias": "a group", " ": " "}
 if told == "no scores":
     results = {"a group": results["a group"]}
