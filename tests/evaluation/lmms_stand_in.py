@@ -31,9 +31,20 @@ if told == "error":  # the real one's way: a traceback, an error in colours, exi
 if told == "no hub":
     print("ERROR | cli - Error during evaluation: RetryError[<Future at 0x1 raised LocalEntryNotFoundError>].")
     raise SystemExit
-if told == "killed":
+if told in ("stubborn child", "child", "killed with a child", "child of its own session"):
+    if told == "stubborn child":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child = os.fork()  # it holds our stdout
+    if child == 0:
+        if told == "child of its own session":
+            os.setsid()
+        time.sleep(120)
+        os._exit(0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    pathlib.Path(asked.output_path + ".child.pid").write_text(str(child))
+if told.startswith("killed"):
     os.kill(os.getpid(), signal.SIGKILL)
-if told in ("sleep", "stubborn"):
+if told in ("sleep", "stubborn", "stubborn child"):
     if told == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     pathlib.Path(asked.output_path + ".pid").write_text(str(os.getpid()))
@@ -70,7 +81,9 @@ for task in asked.tasks.split(","):
 if told == "nan":
     results[task]["miou,none"] = float("nan")
 if told == "nested nan":
-    results[task]["miou,none"] = {"short": float("inf")}
+    results[task]["miou,none"] = {"by length": {"long": 0.5, "short": float("inf")}}
+if told == "text nan":
+    results[task]["miou,none"] = "nan"
 results["a group"] = {"alias": "a group", " ": " "}
 if told == "no scores":
     results = {"a group": results["a group"]}

@@ -204,6 +204,79 @@ def test_results_are_read_as_they_are(lmms_evaluate, tmp_path):
     assert [line for line in err if "lmms-eval 0.7.3: a, b; log: " in line]
 
 
+@pytest.mark.parametrize(
+    ("written", "scores"),
+    [
+        (3, {"m": 3}),
+        pytest.param(10**400, {"m": 10**400}, id="too large for a float"),
+        (1e-3, {"m": 1e-3}),
+        ("0.25", {"m": 0.25}),  # numpy's float32
+        ("-1e-05", {"m": -1e-05}),
+        (True, {"m": None}),
+        ("True", {"m": None}),
+        ("abc", {"m": None}),
+        ("1 of 2", {"m": None}),
+        ("\u0661", {"m": None}),
+        ([1, 2], {"m": None}),
+        ([], {"m": None}),
+        ({}, {"m": None}),
+        ("N/A", {"m": None}),
+        (None, {"m": None}),
+        (
+            {"overall": 0.5, "by kind": {"long": {"num": 2, "acc": "0.5"}, "short": {}}, "note": "two kinds"},
+            {
+                "m/overall": 0.5,
+                "m/by kind/long/num": 2,
+                "m/by kind/long/acc": 0.5,
+                "m/by kind/short": None,
+                "m/note": None,
+            },
+        ),
+    ],
+)
+def test_a_score_is_a_number_or_not_scored(written, scores, lmms_evaluate, tmp_path):
+    assert lmms_evaluate("--tasks", "a")[0] == 0
+    (file,) = (tmp_path / "out").rglob("*_results.json")
+    results = json.loads(file.read_text())
+    results["results"]["a"] = {"m,none": written, "m_stderr,none": "0.5", "m,strict": 1, "m_stderr,strict": True}
+    file.write_text(json.dumps(results))
+    status, printed, _ = lmms_evaluate("--read-only", "--json")
+    assert status == 0
+    found = json.loads(printed)["scores"]["a"]
+    assert found.pop("m,strict") == {"value": 1, "stderr": None}
+    assert found == {
+        name: {"value": value, "stderr": None if "/" in name or written == {} else 0.5}
+        for name, value in scores.items()
+    }
+    assert all(type(score["value"]) is type(scores[name]) for name, score in found.items())
+    assert lmms_evaluate("--read-only")[0] == 0, "a table"
+
+
+@pytest.mark.parametrize(
+    ("written", "answer"),
+    [
+        ("a", "a"),
+        (["a"], "a"),
+        ([["a", "b"], ["c"]], "a"),
+        ("", ""),
+        ([], ""),
+        ([[]], ""),
+        ([None], ""),
+        (None, ""),
+        (["", "b"], ""),
+        ([[-1.5, False]], "-1.5"),  # of a task that weighs options, the log-likelihood of the first
+    ],
+)
+def test_where_there_is_no_answer_it_is_empty(written, answer, lmms_evaluate, tmp_path):
+    assert lmms_evaluate("--tasks", "a")[0] == 0
+    (file,) = (tmp_path / "out").rglob("*_samples_a.jsonl")
+    rows = [{**json.loads(line), "filtered_resps": written} for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert {sample.answer for sample in read_samples(file)} == {answer}
+    status, printed, _ = lmms_evaluate("--read-only", "--json")
+    assert (status, json.loads(printed)["samples"]["a"]["num_empty"]) == (0, 0 if answer else 2)
+
+
 def test_a_table_without_json(lmms_evaluate, tmp_path):
     status, printed, _ = lmms_evaluate("--tasks", "a")
     assert status == 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,8 @@ SENTENCE = re.compile(r"video-opd: \S.*: \S.*\. [A-Z`(].*[^.]\.")
         ("list", r"is not a file of results: it holds a list"),
         ("no scores", r"has no scores"),
         ("nan", r"metric miou of task a is nan"),
-        ("nested nan", r"metric miou of task a is \{'short': inf\}"),
+        ("nested nan", r"metric miou/by length/short of task a is inf"),
+        ("text nan", r"metric miou of task a is nan"),
         ("other command", r"is of another command"),
         ("short samples", r"has 1 of 2 samples"),
         ("cut samples", r"_samples_a\.jsonl, line 2: it is not a sample"),
@@ -119,42 +122,87 @@ def running(pid: int) -> bool:
         return False
 
 
+def wait_for(condition: Callable[[], object]) -> None:
+    """At most half a minute; what follows shows whether it came."""
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
-@pytest.mark.parametrize(("number", "status", "told"), [(signal.SIGINT, 130, "sleep"), (signal.SIGTERM, 143, "sleep")])
-def test_it_is_ended_when_we_are(lmms_python, number, status, told, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "times", "status", "told"),
+    [(signal.SIGINT, 1, 130, "sleep"), (signal.SIGTERM, 1, 143, "sleep"), (signal.SIGINT, 2, 130, "stubborn child")],
+)
+def test_it_is_ended_when_we_are(lmms_python, number, times, status, told, tmp_path):
+    """Where a worker does not listen, a second Ctrl-C ends it at once."""
     command = [sys.executable, "-m", "video_opd.cli", "evaluate", "tiny-student", "--with", "lmms-eval", "--tasks", "a"]
     command += ["--out", str(tmp_path / "out"), "--lmms-python", lmms_python]
     file = tmp_path / "out" / "lmms-eval.pid"
     with subprocess.Popen(
         command,
-        env={**os.environ, "FAKE_LMMS": "sleep"},
+        env={**os.environ, "FAKE_LMMS": told},
         stderr=subprocess.PIPE,
         text=True,
         # What runs in the background of a shell is born deaf to Ctrl-C, and so would this be.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
-            for _ in range(600):
-                if file.exists() and file.read_text():
-                    break
-                time.sleep(0.05)
-            child = int(file.read_text())
-            assert running(child)
-            process.send_signal(number)
+            wait_for(lambda: file.exists() and file.read_text())
+            started = [int(path.read_text()) for path in file.parent.glob("*.pid")]
+            assert all(running(pid) for pid in started)
+            for _ in range(times):
+                process.send_signal(number)
+                wait_for(lambda: not running(int(file.read_text())))
             _, err = process.communicate(timeout=30)
         finally:
             process.kill()
     assert process.returncode == status
-    assert not running(child)
+    wait_for(lambda: not any(running(pid) for pid in started))
+    assert not [pid for pid in started if running(pid)]
     assert "Traceback" not in err
 
 
-def test_one_that_does_not_listen_is_ended_all_the_same(lmms_refused, tmp_path, monkeypatch):
+@pytest.mark.parametrize("told", ["stubborn", "stubborn child"])
+def test_one_that_does_not_listen_is_ended_all_the_same(lmms_refused, told, tmp_path, monkeypatch):
     monkeypatch.setattr("video_opd.evaluation.lmms_process._GRACE_S", 0.5)
     began = time.monotonic()
-    assert "was ended" in lmms_refused("--tasks", "a", "--timeout", 4, told="stubborn")
+    assert "was ended" in lmms_refused("--tasks", "a", "--timeout", 4, told=told)
     assert time.monotonic() - began < 60, "it was waited for"
-    assert not running(int((tmp_path / "out" / "lmms-eval.pid").read_text()))
+    assert not [file.name for file in (tmp_path / "out").glob("*.pid") if running(int(file.read_text()))]
+
+
+@pytest.mark.parametrize(("words", "told"), [((), "child"), (("--timeout", 100), "child")])
+def test_what_it_leaves_running_is_ended_and_not_waited_for(lmms_evaluate, words, told, tmp_path, monkeypatch, caplog):
+    """A worker that holds its output hides that it has come to its end."""
+    monkeypatch.setattr("video_opd.evaluation.lmms_process._LINGER_S", 0.5)
+    began = time.monotonic()
+    status, printed, _ = lmms_evaluate("--tasks", "a", "--json", *words, told=told)
+    assert time.monotonic() - began < 60, "it was waited for"
+    assert (status, json.loads(printed)["scores"]["a"]["miou"]["value"]) == (0, 0.25)
+    assert not running(int((tmp_path / "out" / "lmms-eval.child.pid").read_text()))
+    assert [record.message for record in caplog.records] == [
+        "lmms-eval came to its end and left processes running; they were ended"
+    ]
+
+
+def test_the_workers_of_one_that_was_killed_are_ended(lmms_refused, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("video_opd.evaluation.lmms_process._LINGER_S", 0.5)
+    assert "ended by SIGKILL" in lmms_refused("--tasks", "a", told="killed with a child")
+    assert not running(int((tmp_path / "out" / "lmms-eval.child.pid").read_text()))
+    assert "left processes running" in caplog.text
+
+
+def test_what_has_gone_its_own_way_is_not_listened_to_for_ever(lmms_evaluate, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("video_opd.evaluation.lmms_process._LINGER_S", 0.5)
+    began = time.monotonic()
+    try:
+        assert lmms_evaluate("--tasks", "a", told="child of its own session")[0] == 0
+        assert time.monotonic() - began < 60, "it was waited for"
+        assert "still holds its output" in caplog.text
+    finally:
+        os.kill(int((tmp_path / "out" / "lmms-eval.child.pid").read_text()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(

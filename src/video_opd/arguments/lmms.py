@@ -11,7 +11,7 @@ from video_opd.arguments.paths import reads, reads_file_or_names
 def lmms_arguments(command: argparse.ArgumentParser) -> None:
     """Tasks of lmms-eval in place of a manifest."""
     group = command.add_argument_group("tasks of lmms-eval in place of MANIFEST and --videos (docs/LMMS_EVAL.md)")
-    group.add_argument("--with", dest="scorer", choices=("lmms-eval",), help="who asks and scores")
+    group.add_argument("--with", dest="harness", choices=("lmms-eval",), help="who asks and scores")
     group.add_argument("--tasks", metavar="NAME[,NAME…]", help="names of its tasks or groups")
     group.add_argument("--include-path", type=reads, metavar="DIR", help="folder with tasks of your own")
     group.add_argument(

@@ -20,11 +20,11 @@ def evaluate(arguments: argparse.Namespace, _: Overrides) -> int:
     from video_opd.commands.benchmarks import evaluate_benchmark, refuse_benchmark_flags
     from video_opd.commands.lmms import evaluate_with_lmms_eval, refuse_lmms_flags
 
-    if arguments.scorer is None:
+    if arguments.harness is None:
         refuse_lmms_flags(arguments)
     if arguments.benchmark is None:
         refuse_benchmark_flags(arguments)
-    if arguments.scorer == "lmms-eval":
+    if arguments.harness == "lmms-eval":
         return evaluate_with_lmms_eval(arguments)
     if arguments.benchmark is not None:
         return evaluate_benchmark(arguments)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import logging
 import os
 import re
 import shutil
 import signal
 import subprocess
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,9 @@ from textwrap import shorten
 from typing import Any, NoReturn
 
 from video_opd.errors import ConfigurationError, EngineError, writing
+from video_opd.evaluation.process_group import Output, group_lives, signal_group
+
+_log = logging.getLogger(__name__)
 
 PYTHON_VARIABLE = "VIDEO_OPD_LMMS_PYTHON"
 """Where --lmms-python is not given."""
@@ -44,6 +46,9 @@ _PROBE_TIMEOUT_S = 300.0
 
 _GRACE_S = 10.0
 """Between asking lmms-eval to end and ending it."""
+
+_LINGER_S = 5.0
+"""For what lmms-eval started to end after it, as Python's own resource tracker does."""
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _ERROR = re.compile(r"(?:^|\s)([\w.]*(?:Error|Exception|Interrupt)\b.*|error: .*)")
@@ -121,9 +126,10 @@ def _refuse(python: str, reason: str) -> NoReturn:
 
 
 def run(command: Sequence[str], log: Path, *, timeout_s: float | None, on_line: Callable[[str], None]) -> None:
-    """Run lmms-eval to its end, or end it with everything it started when this process is interrupted.
+    """Run lmms-eval to its end, or end it with all processes of its group when this process is interrupted.
 
     Its exit status says little: after most failures it is 0. Whether there are results is for the caller to see.
+    It has come to its end when the process started here has: workers that it leaves behind are ended, with a warning.
 
     Args:
         log: file for all that it prints; the value of HF_TOKEN, which lmms-eval prints, is left out.
@@ -135,32 +141,26 @@ def run(command: Sequence[str], log: Path, *, timeout_s: float | None, on_line: 
         ConfigurationError: the log cannot be written.
     """
     secret = os.environ.get("HF_TOKEN")
-    timed_out = threading.Event()
     with writing(log), log.open("w", encoding="utf-8") as file:
+
+        def take(line: str) -> None:
+            line = line.replace(secret, "[HF_TOKEN]") if secret else line
+            file.write(line)
+            file.flush()
+            on_line(_COLOURS.sub("", line).strip())
+
         process = _start(command)
-
-        def end_late() -> None:
-            if process.poll() is None:
-                timed_out.set()
-                _end(process)
-
-        timer = threading.Timer(timeout_s or 0, end_late)
-        if timeout_s is not None:
-            timer.start()
-        assert process.stdout is not None
+        output = Output(process, take)
         try:
-            for line in process.stdout:
-                line = line.replace(secret, "[HF_TOKEN]") if secret else line
-                file.write(line)
-                file.flush()
-                on_line(_COLOURS.sub("", line).strip())
-            status = process.wait()
+            in_time = output.read_while(lambda: process.poll() is None, timeout_s)
+            if in_time and not output.read_while(lambda: output.is_open or group_lives(process), _LINGER_S):
+                _warn_of_leftovers(process)
         finally:
-            timer.cancel()
-            _end(process)
-            process.stdout.close()
-    if timed_out.is_set():
+            _end(process, output)
+            output.close()
+    if not in_time:
         raise failure(f"lmms-eval took longer than {timeout_s:g} s and was ended", log, "raise --timeout")
+    status = process.returncode
     if status < 0:
         raise failure(
             f"lmms-eval was ended by {signal.Signals(-status).name}",
@@ -171,16 +171,13 @@ def run(command: Sequence[str], log: Path, *, timeout_s: float | None, on_line: 
         raise failure(f"lmms-eval ended with exit status {status}", log)
 
 
-def _start(command: Sequence[str]) -> subprocess.Popen[str]:
+def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
             start_new_session=True,  # a group of its own, so that its workers can be ended with it
             env={"TQDM_MININTERVAL": "2", **os.environ},
         )
@@ -188,15 +185,26 @@ def _start(command: Sequence[str]) -> subprocess.Popen[str]:
         _refuse(command[0], f"it cannot be run ({error.strerror})")
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    """Ask the whole group to end, and make it where it does not."""
-    for number, patience_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, None)):
-        if process.poll() is not None:
-            return
-        # Not there any more: it ended by itself this very moment. Expired: the next signal is for that.
-        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
-            os.killpg(process.pid, number)
-            process.wait(patience_s)
+def _warn_of_leftovers(process: subprocess.Popen[bytes]) -> None:
+    if group_lives(process):
+        _log.warning("lmms-eval came to its end and left processes running; they were ended")
+    else:
+        _log.warning(
+            "lmms-eval came to its end, and something it started in a session of its own still holds its output; "
+            "that goes on running"
+        )
+
+
+def _end(process: subprocess.Popen[bytes], output: Output) -> None:
+    """Ask the whole group to end, and make it where it does not. What it says to that is still taken."""
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            signal_group(process, number)
+            # Not for ever after SIGKILL either: a process that waits for a dead disk does not even hear that.
+            output.read_while(lambda: group_lives(process), _GRACE_S)
+    except BaseException:  # a second Ctrl-C: somebody is in a hurry
+        signal_group(process, signal.SIGKILL)
+        raise
 
 
 def failure(cause: str, log: Path, remedy: str = "correct what it names") -> EngineError:

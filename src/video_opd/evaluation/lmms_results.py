@@ -1,7 +1,8 @@
 """What lmms-eval's files of results and samples say (those of 0.7.3), as this package reports scores.
 
 They are read leniently where it does not matter: NaN in a task's configuration or in one sample is no fault of the
-scores. A score itself is a finite number, or is reported as not scored.
+scores. A score itself is a finite number, or is reported as not scored: null and "N/A", which lmms-eval writes for
+answers that only a server can score, and so lists, truth values and other texts. A score that is not finite is refused.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from video_opd.data.records import read_text, text_lines
 from video_opd.errors import DataError
 from video_opd.evaluation.lmms_eval import Job
 
-_NOT_SCORED: tuple[object, ...] = (None, "N/A", "", " ", [])
-"""What lmms-eval writes where there is no number, such as for answers that only a server can score."""
+_NUMBER = re.compile(r"[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)(e[+-]?[0-9]+)?|nan|[+-]?inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +42,11 @@ def read_report(path: Path, job: Job, command: list[str]) -> dict[str, Any]:
 
     Returns:
         `convention`: who scored what and how; `scores`: task -> metric -> `value` and `stderr`, as lmms-eval has them
-        (fractions or per cent, as each task likes); `samples`: task -> file, number of questions and of empty answers.
+        (fractions or per cent, as each task likes), None for what is not scored; where a metric is a table of scores,
+        each of them is a metric, `name/key`; `samples`: task -> file, number of questions and of empty answers.
 
     Raises:
-        DataError: a file that is cut off, of another command, without scores, or with one that is no number.
+        DataError: a file that is cut off, of another command, without scores, or with one that is not finite.
     """
     found = _read_object(path)
     config = found.get("config") or {}
@@ -92,27 +93,38 @@ def _scores(path: Path, task: str, metrics: Mapping[str, Any]) -> dict[str, dict
         name, comma, filter_name = key.rpartition(",")
         if not comma or re.search(r"_stderr(_clt|_clustered)?$", name):
             continue
-        stderr = metrics.get(f"{name}_stderr,{filter_name}")
-        number = isinstance(stderr, (int, float)) and math.isfinite(stderr)
-        scores[name if filter_name == "none" else key] = {
-            "value": _value(path, task, name, value),
-            "stderr": stderr if number else None,
-        }
+        stderr = _number(metrics.get(f"{name}_stderr,{filter_name}"))
+        if stderr is not None and (isinstance(value, dict) or not math.isfinite(stderr)):
+            stderr = None
+        for called, score in _leaves(name if filter_name == "none" else key, value):
+            number = _number(score)
+            if number is not None and not abs(number) < math.inf:
+                raise DataError(
+                    f"{path}: metric {called} of task {task} is {score}",
+                    reason="a score that is not a finite number says nothing",
+                    remedy="look at the answers in the file of samples beside it; an empty or unscored task gives this",
+                )
+            scores[called] = {"value": number, "stderr": stderr}
     return scores
 
 
-def _value(path: Path, task: str, name: str, value: Any) -> Any:
-    if value in _NOT_SCORED:
-        return None
-    try:
-        json.dumps(value, allow_nan=False)
-    except ValueError:
-        raise DataError(
-            f"{path}: metric {name} of task {task} is {value}",
-            reason="a score that is not a finite number says nothing",
-            remedy="look at the answers in the file of samples beside it; an empty or unscored task gives this",
-        ) from None
-    return value
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A metric, or every score of a table of them: videoevalpro has one by kind of question, scivideobench two deep."""
+    if isinstance(value, dict) and value:
+        for key, part in value.items():
+            yield from _leaves(f"{name}/{key}", part)
+    else:
+        yield name, value
+
+
+def _number(value: Any) -> float | None:
+    """A score as a number, or None.
+
+    numpy's float32 is a text: lmms-eval writes as one whatever JSON does not know.
+    """
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return float(value)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def _about_samples(path: Path, task: str, counts: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,9 +167,11 @@ def read_samples(path: Path) -> Iterator[Sample]:
 
 
 def _first_text(answers: Any) -> str:
-    """lmms-eval flattens a list of one answer, and keeps one of several."""
-    while isinstance(answers, list) and answers:
-        answers = answers[0]
+    """lmms-eval flattens a list of one answer, and keeps one of several. Where there is none, that is an empty one."""
+    while isinstance(answers, list):
+        answers = answers[0] if answers else None
+    if answers is None:
+        return ""
     return answers if isinstance(answers, str) else json.dumps(answers)
 
 
