@@ -19,9 +19,7 @@ def add_data(commands: Commands[Parser]) -> None:
         "video-opd data check train.jsonl --videos clips --decode", function="data_check",
     )  # fmt: skip
     command.add_argument("manifest", type=reads, help="questions, JSON lines")
-    command.add_argument(
-        "--videos", type=reads_videos, help="look at every video too: its packets, its first frame"
-    )
+    command.add_argument("--videos", type=reads_videos, help="look at every video too: its packets, its first frame")
     command.add_argument("--decode", action="store_true", help="decode the videos to their ends too, which takes long")
     json_flag(command)
     add_arranging(group)
