@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from video_opd.data.importers.account import Policies
 from video_opd.data.importers.annotation import Reading
 from video_opd.data.importers.collecting import Collector
-from video_opd.data.importers.reading import formats_that_read, read_annotations
+from video_opd.data.importers.reading import read_annotations
 from video_opd.data.manifest import read_manifest
 from video_opd.data.records import Record, json_any
 from video_opd.errors import DataError
@@ -61,17 +61,7 @@ def read_ground_truth(path: Path) -> GroundTruth:
             examples=tuple(example for example, _ in rows),
             categories={example.id: _categories(record) for example, record in rows},
         )
-    try:
-        return GroundTruth(examples=tuple(read_manifest(path)))
-    except DataError as error:
-        formats = [] if "id" in keys else formats_that_read([path], Reading())
-        if not formats:
-            raise
-        raise DataError(
-            f"{path} is not a manifest",
-            reason=f"it looks like annotations in the format {' or '.join(formats)}",
-            remedy=f"make a manifest of it with `video-opd data import {formats[0]} {path} --out manifest.jsonl`",
-        ) from error
+    return GroundTruth(examples=tuple(read_manifest(path)))
 
 
 def _keys_of_first_row(path: Path) -> set[str]:
