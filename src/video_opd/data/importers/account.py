@@ -66,6 +66,8 @@ class ImportReport:
     """Rows whose clip is more than a second longer or shorter than their duration."""
     control_characters: int = 0
     """Rows whose query, kept as it is, holds control characters."""
+    warnings: list[str] = field(default_factory=list)
+    """What may be wrong with all of it, a sentence each."""
     durations_from: Counter[str] = field(default_factory=Counter)
     videos_missing: list[str] = field(default_factory=list)
     videos_ambiguous: dict[str, list[str]] = field(default_factory=dict)
@@ -77,17 +79,15 @@ class ImportReport:
     """Video -> duration by annotation and by file, where they are more than a second apart."""
     clips_off: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Video -> end of the clip and duration of the file, where the clip ends more than a second after it."""
-    warnings: list[str] = field(default_factory=list)
-    """What may be wrong with all of it, a sentence each."""
-
-    def note(self, what: str, annotation: Annotation) -> None:
-        """Remember where something was seen first."""
-        self.first.setdefault(what, annotation.record.where)
 
     def drop(self, annotation: Annotation, reason: str) -> None:
         """Count a row out."""
         self.dropped[reason] += 1
-        self.first.setdefault(reason, annotation.record.where)
+        self.note(reason, annotation)
+
+    def note(self, what: str, annotation: Annotation) -> None:
+        """Remember where something was seen first."""
+        self.first.setdefault(what, annotation.record.where)
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
