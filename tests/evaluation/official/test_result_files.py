@@ -252,6 +252,11 @@ def test_vue_tr(write):
         assert found.by_id["vue-tr/x/3"].spans == ()
 
 
+def test_what_an_import_only_counts_is_no_reason_to_refuse(write):
+    truth = read_ground_truth(write("gt.json", [VUE | {"query": "a \x1bcat"}], lines=False))
+    assert truth.examples[0].query == "a \x1bcat"
+
+
 @pytest.mark.parametrize("indent", [None, 1])
 def test_a_list_is_told_by_its_content_whatever_its_name(write, tmp_path, indent):
     truth = read_ground_truth(write("gt.json", [VUE], lines=False))

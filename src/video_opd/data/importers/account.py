@@ -12,6 +12,8 @@ SAME_ID = "the id is taken"
 OTHER_DURATION = "another duration than the durations file"
 OTHER_CLIP = "the clip is not as long as the duration"
 CONTROL = "control characters in the query"
+KEPT = (OTHER_DURATION, OTHER_CLIP, CONTROL)
+"""What is counted and changes no row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from video_opd.data.importers.account import Policies
+from video_opd.data.importers.account import KEPT, Policies
 from video_opd.data.importers.annotation import Reading
 from video_opd.data.importers.collecting import Collector
 from video_opd.data.importers.reading import read_annotations
@@ -79,7 +79,8 @@ def _imported(format: str, path: Path) -> list[tuple[Example, Record]]:
     collector = Collector(Policies(source=format))
     examples = collector.collect(annotations)
     for reason, where in collector.report.first.items():
-        raise DataError(where, reason=reason, remedy="Correct the row: every query counts in the scores")
+        if reason not in KEPT:
+            raise DataError(where, reason=reason, remedy="Correct the row: every query counts in the scores")
     return list(zip(examples, (annotation.record for annotation in annotations), strict=True))
 
 
