@@ -385,7 +385,8 @@ def test_a_folder_without_permission(refused, recipe_file, world, tmp_path):
     [
         (None, "No such file"),
         ("{", "line 1 is not a prediction"),
-        ("[]", "it is a list"),
+        ("[]", "0 predictions: none of them"),
+        ("[7]", "entry 1 is not a prediction: it is a int"),
         ('{"answer": "1 - 2"}', '"id"'),
         ('{"id": "a", "answer": "1 - 2"}\n{"id": "a", "answer": "1 - 2"}', "line 2 .*on line 1 already"),
         ('{"id": "a", "spans": [[1, NaN]]}', "not finite"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from video_opd.cli import main
 from video_opd.data.manifest import read_manifest
+from video_opd.data.video import write_video
 
 STA = "ABC12 2.0 4.5##a cat sits.\nABC12 20 31.9##it jumps.\nXYZ99 0.0 5##a dog.\n"
 CSV = "id,length\nABC12,30.5\nXYZ99,12\n"
@@ -41,6 +43,21 @@ def test_json_says_everything(files, capsys):
     assert read_manifest(files / "m.jsonl")[0].id == "sta-test/ABC12/0"
 
 
+def test_the_account_in_words(tmp_path, capsys):
+    (tmp_path / "videos").mkdir()
+    write_video(tmp_path / "a.mp4", np.zeros((20, 32, 32, 3), dtype=np.uint8), fps=2)
+    (tmp_path / "videos" / "a.mp4").symlink_to(tmp_path / "a.mp4")
+    row = {"video": "a.mp4", "query": "a \x1bcat", "spans": [[1, 4], [9, 9]], "duration": 10, "clip": [0, 5]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    words = ["data", "import", "jsonl", str(tmp_path / "a.jsonl"), "--videos", str(tmp_path / "videos")]
+    assert main([*words, "--out", str(tmp_path / "m.jsonl")]) == 0
+    said = capsys.readouterr().out
+    assert "- 1 have no length, and no answer reaches them: kept" in said
+    assert "- 1 queries hold control characters, kept as they are; any --queries but as-is makes blanks of them" in said
+    assert "- 1 rows have a clip whose length is more than a second from their duration (first: " in said
+    assert "- 1 videos are links out of the folder, which no other command follows: copy them, or give" in said
+
+
 def test_a_wrong_format_is_named(files, refused):
     (files / "q.jsonl").write_text(
         '{"qid": 1, "query": "q", "duration": 150, "vid": "abcdefghijk_60.0_210.0", "relevant_windows": [[2, 4]]}\n'
@@ -62,7 +79,7 @@ def test_a_wrong_format_is_named(files, refused):
         ("charades-sta", "a.txt", b"ABC12 1 2##a cat.\nABC12 1 a dog.\n", "line 2: it is not `VIDEO START END##SENTENCE`"),
         ("charades-sta", "a.txt", b"ABC12 0:01 0:02##a cat.\n", "line 1: `timestamps.0.0` is '0:01': a clock time"),
         ("charades-sta", "a.txt", b"ABC12 10% 20%##a cat.\n", "a percentage, where seconds were expected"),
-        ("csv", "a.csv", b"video,query,start,end,duration\na.mp4,q,1s,2s,9\n", "line 2: `spans.0.0` is '1s': it carries a unit"),
+        ("csv", "a.csv", b"video,query,start,end,duration\na.mp4,q,1s,2s,9\n", "line 2: `start` is '1s': it carries a unit"),
         ("csv", "a.csv", b"video,caption,start,end\na.mp4,q,1,2\n", "line 2: there is no `query`, only `video`, `caption`"),
         ("csv", "a.csv", b"video,query,start,end\na.mp4,q,1\n", "line 2: it has 3 cells, and the header has 4"),
         ("csv", "a.csv", b"", "line 1: there is no header"),
@@ -74,7 +91,7 @@ def test_a_wrong_format_is_named(files, refused):
         ("csv columns", "a.csv", b"video,query,start,end,duration,cs\na.mp4,q,1,2,9,3\n",
          "line 2: there is no `ce`, only `video`"),
         ("csv", "a.csv", b"video,query,start,end,duration,clip_start,clip_end\na.mp4,q,1,2,9,3,\n", "one end of a clip and not the other"),
-        ("jsonl", "a.jsonl", b'{"video": "a", "query": "q", "start": true, "end": 2}\n', "`spans.0.0` is True: a number of"),
+        ("jsonl", "a.jsonl", b'{"video": "a", "query": "q", "start": true, "end": 2}\n', "`start` is True: a number of"),
         ("csv", "a.csv", b"video,query,start,end,duration\na.mp4,q,nan,2,9\n", "a finite number of seconds was expected"),
         ("activitynet-captions", "a.json", b'{"v_abcdefghijk": {"duration": 9, "timestamps": [[1, 2]], "sentences": []}}',
          "line 1: it has 1 timestamps for 0 sentences"),
@@ -84,6 +101,10 @@ def test_a_wrong_format_is_named(files, refused):
         ("tvgbench", "a.json", b'[{"path": "a", "question": "q", "answer": "1 to 2", "start": null, "end": null, "duration": 9}]',
          "`answer` is '1 to 2', not `START-END` in seconds"),
         ("qvhighlights", "a.jsonl", b'{"qid": 1, "qid": 2}\n', "line 1: the key `qid` is there twice"),
+        ("csv", "a.csv", b"video;query;begin\na.mp4;q;1\n", "line 2: there is no `start`, only `video`, `query`, `begin`"),
+        ("jsonl", "a.csv", b"video;query;start;end;duration\na.mp4;q;1;2;9\n", "it looks like csv"),
+        ("activitynet-captions", "a.json", b"[[1, 2]]", "it has no key, where ActivityNet is one object with a key"),
+        ("tvgbench", "a.gz", b"\x1f\x8b\x08\x00", "a.gz: the file is packed (gzip). Unpack it"),
         ("qvhighlights", "missing.jsonl", None, "No such file or directory"),
     ],
 )  # fmt: skip

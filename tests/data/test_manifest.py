@@ -143,6 +143,13 @@ def test_all_problems_are_found_at_once(tmp_path):
     assert all(isinstance(problem, Problem) and problem.remedy for problem in problems)
 
 
+def test_a_span_without_length_is_warned_about(tmp_path):
+    path = written(tmp_path, line(spans=[[1, 2], [3.5, 3.5]]))
+    (problem,) = check_manifest(path)
+    assert (problem.severity, problem.message) == ("warning", "span 2 has no length, at 3.5 s: no answer reaches it")
+    assert read_manifest(path)[0].spans == ((1, 2), (3.5, 3.5))
+
+
 def test_videos_are_probed_once_each(tmp_path, monkeypatch):
     videos = tmp_path / "videos"
     videos.mkdir()

@@ -177,6 +177,19 @@ def test_what_fails_ahead_and_is_never_asked_for_is_told_in_the_end(videos, rend
     assert record.exc_info is None, "a user's mistake has no traceback"
 
 
+def test_many_that_fail_ahead_are_one_line(videos, renderer, examples, caplog):
+    rows = list({example.video: example for example in examples}.values())[:3]
+    for example in rows:
+        (videos / example.video).write_bytes(b"")
+    source = source_of(videos, renderer, workers=1)
+    source.prefetch(rows)
+    wait(source._coming.values())
+    with caplog.at_level(logging.WARNING):
+        source.close()
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"3 examples were decoded ahead in vain, such as {rows[0].id}: ")
+
+
 def test_a_bug_on_a_decoding_thread_is_not_swallowed(videos, renderer, examples, caplog, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError("ours")

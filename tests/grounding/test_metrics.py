@@ -232,6 +232,15 @@ def test_a_bad_line_is_named_with_its_file_and_number(tmp_path: Path, line: byte
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_list_of_predictions_is_read(tmp_path: Path, indent: int | None) -> None:
+    rows = [{"id": "a", "answer": "4 - 9"}, {"id": "b", "spans": [[1, 2]]}]
+    found = read(tmp_path, json.dumps(rows, indent=indent).encode())
+    assert {id_: answer.spans for id_, answer in found.items()} == {"a": ((4, 9),), "b": ((1, 2),)}
+    with pytest.raises(DataError, match="entry 2 is not a prediction: id 'a' was given on entry 1 already"):
+        read(tmp_path, json.dumps(rows[:1] * 2).encode())
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.jsonl", tmp_path):
         with pytest.raises(DataError, match=str(path)):

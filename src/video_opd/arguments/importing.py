@@ -46,7 +46,9 @@ def add_importing(group: Commands[Parser]) -> None:
         "--columns", nargs="+", default=(), metavar="ROLE=COLUMN", help="csv, jsonl: such as query=caption start=begin"
     )
     command.add_argument(
-        "--unit", choices=UNITS, default="seconds", help="csv, jsonl: of the times (default: %(default)s)"
-    )
+        "--unit", choices=UNITS, default="seconds",
+        help="csv, jsonl: of the times of spans; durations and clips are seconds, with clock also clock times "
+        "(default: %(default)s)",
+    )  # fmt: skip
     command.add_argument("--fps", type=rate, help="csv, jsonl: with --unit frames")
     json_flag(command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,8 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
     examples = collector.collect(annotations)
     with writing(arguments.out):
         write_manifest(arguments.out, examples)
+    for warning in collector.report.warnings:
+        print(f"video-opd: warning: {warning}", file=sys.stderr)
     if arguments.json:
         convention: dict[str, Any] = {"format": arguments.format, "files": [str(file) for file in arguments.files]}
         named = ("queries", "beyond", "without_duration", "missing_videos", "annotators", "unit", "fps", "split")
@@ -83,7 +86,7 @@ def _refuse_what_does_not_apply(arguments: argparse.Namespace) -> None:
 
 def _show(report: ImportReport, policies: Policies) -> None:
     """What became of every row, in the order a reader wants to know it."""
-    from video_opd.data.importers.account import OTHER_DURATION, SAME_ID
+    from video_opd.data.importers.account import CONTROL, OTHER_CLIP, OTHER_DURATION, SAME_ID
 
     print(f"{report.rows_kept} of {report.rows_read} rows kept")
     for reason, count in report.dropped.most_common():
@@ -98,6 +101,18 @@ def _show(report: ImportReport, policies: Policies) -> None:
             f"- {report.spans_beyond} end after their video, {report.spans_beyond_tolerance} of them by more than a "
             f"second{late}: {done} (--beyond)"
         )
+    if report.spans_without_length:
+        print(f"- {report.spans_without_length} have no length, and no answer reaches them: kept")
+    if report.control_characters:
+        print(
+            f"- {report.control_characters} queries hold control characters, kept as they are; any --queries but as-is "
+            f"makes blanks of them (first: {report.first[CONTROL]})"
+        )
+    if report.clips_unlike_duration:
+        print(
+            f"- {report.clips_unlike_duration} rows have a clip whose length is more than a second from their duration "
+            f"(first: {report.first[OTHER_CLIP]})"
+        )
     if report.same_question:
         print(f"- {report.same_question} rows ask what another row asks of the same video")
     if report.same_id:
@@ -108,6 +123,11 @@ def _show(report: ImportReport, policies: Policies) -> None:
             f"the file's was taken (first: {report.first[OTHER_DURATION]})"
         )
     print("durations: " + ", ".join(f"{count} from the {origin}" for origin, count in report.durations_from.items()))
+    _show_videos(report)
+
+
+def _show_videos(report: ImportReport) -> None:
+    """What is the matter with the files."""
     off = [f"{video} {said:g} s, file {real:.2f} s" for video, (said, real) in report.durations_off.items()]
     short = [f"{video} {end:g} s, file {real:.2f} s" for video, (end, real) in report.clips_off.items()]
     for what, items in (
@@ -117,6 +137,11 @@ def _show(report: ImportReport, policies: Policies) -> None:
             [f"{video} ({', '.join(paths[:2])})" for video, paths in report.videos_ambiguous.items()],
         ),
         ("videos cannot be read", [f"{video} ({reason})" for video, reason in report.videos_unreadable.items()]),
+        (
+            "videos are links out of the folder, which no other command follows: copy them, or give the folder that "
+            "the links point into",
+            [f"{video} ({target})" for video, target in report.videos_outside.items()],
+        ),
         ("videos differ from their duration by more than a second", off),
         ("videos end more than a second before their clip", short),
     ):

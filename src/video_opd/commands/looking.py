@@ -77,6 +77,7 @@ class _Scored:
 
 def _score(file: Path, arguments: argparse.Namespace, truth: GroundTruth) -> _Scored:
     from video_opd.evaluation.official import read_matched, require_matched, score_as
+    from video_opd.evaluation.official.single_span import zero_length_notes
     from video_opd.grounding import score
 
     answers = read_matched(file, truth, arguments.format)
@@ -85,7 +86,7 @@ def _score(file: Path, arguments: argparse.Namespace, truth: GroundTruth) -> _Sc
     result: Scores | OfficialScores
     if arguments.scorer == "ours":
         result = score({id_: answer.parsed() for id_, answer in answers.by_id.items()}, truth.examples)
-        flat, report, notes = result.to_dict(), result.to_report(), answers.notes
+        flat, report, notes = result.to_dict(), result.to_report(), (*answers.notes, *zero_length_notes(truth))
     else:
         result = score_as(arguments.scorer, truth, answers)
         flat = result.flat()

@@ -54,8 +54,9 @@ def read_manifest(path: Path) -> list[Example]:
     """Read every row of a manifest, in order.
 
     Raises:
-        DataError: at the first row that cannot be used, or for a file that is missing or has no rows. Spans reaching
-            past the end of the video are kept as they are; `check_manifest` reports them.
+        DataError: at the first row that cannot be used, or for a file that is missing or has no rows; a file of
+            predictions or of another format is called that. Spans reaching past the end of the video are kept as they
+            are; `check_manifest` reports them.
     """
     return [example for _, example in read_numbered(path)]
 
@@ -66,10 +67,11 @@ def read_numbered(path: Path) -> list[tuple[int, Example]]:
     Raises:
         DataError: as `read_manifest`.
     """
-    rows = []
+    rows: list[tuple[int, Example]] = []
     for item in _scan(path):
         if isinstance(item, Problem):
             if item.severity == "error":
+                _refuse_another_format(path, rows)
                 raise _refusal(path, item)
         else:
             rows.append(item)
@@ -86,7 +88,7 @@ def check_manifest(path: Path, videos: Path | None = None, *, decode: bool = Fal
         decode: decode them to the end too, as training would: what is broken within a frame shows nowhere else.
 
     Raises:
-        DataError: the manifest itself cannot be opened.
+        DataError: the manifest itself cannot be opened, or is a file of predictions or of another format.
     """
     problems: list[Problem] = []
     rows: list[tuple[int, Example]] = []
@@ -95,6 +97,8 @@ def check_manifest(path: Path, videos: Path | None = None, *, decode: bool = Fal
             problems.append(item)
         else:
             rows.append(item)
+    if problems:
+        _refuse_another_format(path, rows)
     if videos is not None:
         problems.extend(_video_problems(rows, videos))
         if decode:
@@ -148,6 +152,15 @@ def resolve_video(videos: Path, example: Example) -> Path:
             remedy="Copy the file into the folder, or give as videos folder the one the links point into",
         )
     return file
+
+
+def _refuse_another_format(path: Path, rows: list[tuple[int, Example]]) -> None:
+    """Of a file without one usable row, say what it is, where that is known."""
+    if not rows:
+        from video_opd.data.recognising import recognised  # here: reading a good manifest loads no importer
+
+        if refusal := recognised(path):
+            raise refusal
 
 
 _EMPTY = Problem(

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
+from video_opd.data.file_kinds import not_text
 from video_opd.data.video_sampling import DURATION_TOLERANCE_S
 from video_opd.vocabulary import Example, Span
 
@@ -45,6 +46,8 @@ def row_from_line(raw: bytes, offset: int, *, first: bool) -> dict[str, Any] | F
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
+        if first and (found := not_text(raw)):
+            return Fault(*found)
         return Fault(
             f"byte {offset + error.start} of the file (0x{raw[error.start]:02x}) is not UTF-8",
             "Save the manifest as UTF-8",
@@ -237,6 +240,12 @@ class _Checker:
 
     def _check_ends(self, example: Example) -> None:
         for number, span in enumerate(example.spans, start=1):
+            if span.start_s == span.end_s:
+                self._add(
+                    f"span {number} has no length, at {span.start_s:g} s: no answer reaches it",
+                    "Nothing, if the data set is like that: a row without another span scores 0",
+                    "warning",
+                )
             if span.end_s > example.duration + DURATION_TOLERANCE_S:
                 self._add(
                     f"span {number} ends at {span.end_s:g} s, after the {example.duration:g} s of the video",

@@ -2,7 +2,7 @@
 
 Annotation sets differ: ActivityNet's sentences begin with blanks, Charades-STA's end in full stops, instruction sets
 wrap the event in quotes. Prompts clean what they put to a model anyway (`prompts`), so the policies below matter to
-what is stored, compared and counted.
+what is stored, compared and counted. All but `as-is` make blanks of control characters, which upstream leaves in.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ _QUOTED = re.compile(r"(?<!\w)'([^']*+(?:'\w[^']*+)*+)'(?!\w)|\"([^\"]++)\"|“(
 """An apostrophe inside a word does not end a quotation."""
 
 
+CONTROL_CHARACTERS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+"""What no query means to say: the colours of a terminal, and control characters that are no white space."""
+
+
 def trim(query: str) -> str:
     """One blank for every run of them, none at the ends."""
-    return " ".join(query.split())
+    return " ".join(_without_control(query).split())
 
 
 def timelens(query: str) -> str:
@@ -26,13 +30,17 @@ def timelens(query: str) -> str:
 
 def time_r1(query: str) -> str:
     """As Time-R1 does: lower case, one final full stop removed."""
-    return query.strip().lower().removesuffix(".")
+    return _without_control(query).strip().lower().removesuffix(".")
 
 
 def quoted(query: str) -> str:
     """What stands in quotes, where an instruction quotes exactly one thing; all of it otherwise."""
     found = [next(part for part in match if part) for match in _QUOTED.findall(query) if any(match)]
-    return trim(found[0]) if len(found) == 1 else query
+    return trim(found[0]) if len(found) == 1 else _without_control(query)
+
+
+def _without_control(query: str) -> str:
+    return CONTROL_CHARACTERS.sub(" ", query)
 
 
 QUERY_POLICIES: dict[str, Callable[[str], str]] = {

@@ -12,19 +12,21 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from video_opd.data.faults import SHOWN, first_fault
+from video_opd.data.file_kinds import not_text
 from video_opd.data.manifest_rows import kind
+from video_opd.data.strict_json import DECODER, StrictError
 from video_opd.errors import DataError
 
 _M = TypeVar("_M", bound=BaseModel)
 _BLANKS = re.compile(r"[ \t\r\n]*+")
-_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,11 @@ class Record:
         """
         raise DataError(self.where, reason=reason, remedy=remedy)
 
-    def as_(self, model: type[_M], value: Any = None) -> _M:
+    def as_(self, model: type[_M], value: Any = None, called: Mapping[str, str] | None = None) -> _M:
         """The record as a model, or a part of it (`value`).
+
+        Args:
+            called: place of a value in the model -> what the file calls it, for the sentence.
 
         Raises:
             DataError: a key that is missing or a value of the wrong kind.
@@ -63,7 +68,7 @@ class Record:
         try:
             return TypeAdapter(model).validate_python(value)
         except ValidationError as error:
-            self.refuse(_first_fault(error))
+            self.refuse(first_fault(error, called or {}))
         except RecursionError:
             self.refuse("it is nested too deep")
 
@@ -85,6 +90,8 @@ def read_text(path: Path) -> str:
     try:
         return raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
+        if found := not_text(raw):
+            raise DataError(f"{path}", reason=found[0], remedy=found[1]) from None
         raise DataError(
             f"{path}, line {raw.count(10, 0, error.start) + 1}",
             reason=f"byte 0x{raw[error.start]:02x} is not UTF-8; the file may be Latin-1",
@@ -109,7 +116,7 @@ def json_lines(path: Path) -> Iterator[Record]:
         try:
             value, _ = _decode(path, record.value, 0, record.line, whole=True)
         except DataError as error:
-            if _is_json(record.value) or not _is_json(read_text(path)):
+            if is_json(record.value) or not is_json(read_text(path)):
                 raise
             raise DataError(
                 error.cause,
@@ -119,7 +126,8 @@ def json_lines(path: Path) -> Iterator[Record]:
         yield Record(path, record.line, value)
 
 
-def _is_json(text: str) -> bool:
+def is_json(text: str) -> bool:
+    """Whether a text is one JSON value as Python takes it."""
     try:
         json.loads(text)
     except (ValueError, RecursionError):
@@ -156,7 +164,7 @@ def json_entries(path: Path, *, unique: bool = False) -> Iterator[Record]:
                 if not isinstance(key, str) or reader.take() != ":":
                     reader.refuse('a key and a colon were expected, such as `"name": …`')
             if unique and key in seen:
-                Record(path, line, key).refuse(f"the key {str(key)[:_SHOWN]!r} is on line {seen[key]} already")
+                Record(path, line, key).refuse(f"the key {str(key)[:SHOWN]!r} is on line {seen[key]} already")
             if key is not None:
                 seen[key] = line
             yield Record(path, line, reader.value(), key)
@@ -172,26 +180,30 @@ def json_entries(path: Path, *, unique: bool = False) -> Iterator[Record]:
 def json_any(path: Path, *, unique: bool = False) -> Iterator[Record]:
     """JSON lines, or the entries of one object or list, whichever the file is.
 
-    A file named `.jsonl` is JSON lines, and so is one whose first line is a whole JSON value when more follows.
+    It is told by its content: lines where the first is a whole JSON value and more follows. What is one value on one
+    line is told by the name: an object in a file called `.jsonl` is a row.
     """
-    if path.suffix.lower() in (".jsonl", ".ndjson"):
-        return json_lines(path)
-    first, _, rest = read_text(path).lstrip().partition("\n")
-    try:
-        json.loads(first)
-    except (ValueError, RecursionError):
-        return json_entries(path, unique=unique)
-    return json_lines(path) if rest.strip() else json_entries(path, unique=unique)
+    text = read_text(path).lstrip()
+    first, _, rest = text.partition("\n")
+    called_lines = path.suffix.lower() in (".jsonl", ".ndjson")
+    if not is_json(first):  # a line that is broken is a fault of its own, not one value over several lines
+        are_lines = called_lines and not is_json(text)
+    else:
+        are_lines = bool(rest.strip()) or (called_lines and not first.startswith("["))
+    return json_lines(path) if are_lines else json_entries(path, unique=unique)
 
 
 def table_rows(path: Path) -> Iterator[Record]:
-    """The rows of a CSV file (TSV if it is called so) as dicts, by the names in its first line.
+    """The rows of a CSV file as dicts, by the names in its first line.
+
+    Cells are separated by commas; by tabs in a file called `.tsv`; by tabs or semicolons where the header has some and
+    no comma, since it would otherwise name a single column.
 
     Raises:
         DataError: no header, a row with more cells than it has, or quotes that never end.
     """
     text = read_text(path)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text.partition("\n")[0])
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     line = 1
@@ -214,6 +226,10 @@ def table_rows(path: Path) -> Iterator[Record]:
         Record(path, line, None).refuse(f"it is not CSV: {error}")
     if header is None:
         raise DataError(f"{path}, line 1", reason="there is no header", remedy="Name the columns in the first line")
+
+
+def _delimiter(header: str) -> str:
+    return "," if "," in header else next((sign for sign in ("\t", ";") if sign in header), ",")
 
 
 class _Reader:
@@ -262,8 +278,8 @@ class _Reader:
 
 def _decode(path: Path, text: str, at: int, line: int, *, whole: bool = False) -> tuple[Any, int]:
     try:
-        value, end = _DECODER.raw_decode(text, at)
-    except _StrictError as error:
+        value, end = DECODER.raw_decode(text, at)
+    except StrictError as error:
         Record(path, line, None).refuse(str(error))
     except json.JSONDecodeError as error:
         line += text.count("\n", at, error.pos)
@@ -278,54 +294,3 @@ def _decode(path: Path, text: str, at: int, line: int, *, whole: bool = False) -
     if whole and text[end:].strip():
         Record(path, line, None).refuse("something follows after the JSON value", "Write one JSON value a line")
     return value, end
-
-
-class _StrictError(Exception):
-    """JSON that Python would take and we do not."""
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise _StrictError(f"{name} is not a number")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if number in (float("inf"), float("-inf")):
-        raise _StrictError(f"the number {digits[:_SHOWN]} is too large")
-    return number
-
-
-def _small(digits: str) -> int:
-    number = int(digits)
-    if abs(number) > 2**63:
-        raise _StrictError(f"the number {digits[:_SHOWN]} is too large")
-    return number
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) < len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise _StrictError(f"the key `{key[:_SHOWN]}` is there twice")
-            seen.add(key)
-    return entries
-
-
-_DECODER = json.JSONDecoder(
-    parse_constant=_no_constant, parse_float=_finite, parse_int=_small, object_pairs_hook=_unique
-)
-
-
-def _first_fault(error: ValidationError) -> str:
-    """The first thing that is wrong, with the place in the record."""
-    fault = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "missing":
-        return f"the key `{place}` is missing" if place else "it is missing"
-    shown = repr(fault["input"])
-    shown = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"
-    message = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    message = message[:1].lower() + message[1:]
-    return f"`{place}` is {shown}: {message}" if place else f"{shown}: {message}"

@@ -200,13 +200,20 @@ class PromptSource:
             )
 
     def close(self) -> None:
-        """Stop the decoding threads, and tell of what failed on them and was never asked for."""
+        """Stop the decoding threads, and tell in one line of what failed on them and was never asked for."""
         if self._pool is None:
             return
         self._pool.shutdown(wait=True, cancel_futures=True)
-        while self._coming:
-            id, coming = self._coming.popitem()
-            error = None if coming.cancelled() else coming.exception()
-            if error is not None:
-                bug = None if isinstance(error, UserError) else error
-                _log.warning("example %s was decoded ahead in vain: %s", id, error, exc_info=bug)
+        failed = {id: error for id, coming in self._coming.items() if not coming.cancelled()
+                  and (error := coming.exception()) is not None}  # fmt: skip
+        self._coming.clear()
+        if not failed:
+            return
+        bugs = (id for id, error in failed.items() if not isinstance(error, UserError))
+        first = next(bugs, next(iter(failed)))
+        error = failed[first]
+        _log.warning(
+            "%d example%s decoded ahead in vain, such as %s: %s",
+            len(failed), " was" if len(failed) == 1 else "s were", first, error,
+            exc_info=None if isinstance(error, UserError) else error,
+        )  # fmt: skip

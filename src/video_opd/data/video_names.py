@@ -10,8 +10,8 @@ def video_name(path: str) -> str:
     """A video's name without folders and without the ending of a video file.
 
     `a_210.0_360.0` has no ending; 53 names of DiDeMo's validation set end in a bare dot. Paths written on Windows have
-    backslashes.
+    backslashes; blanks around a name come from tables.
     """
-    name = path.replace("\\", "/").rpartition("/")[2]
+    name = path.replace("\\", "/").rpartition("/")[2].strip()
     stem, dot, ending = name.rpartition(".")
     return stem if dot + ending.lower() in VIDEO_SUFFIXES else name.rstrip(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -84,7 +85,7 @@ def read_answers(path: Path) -> dict[str, GivenAnswer]:
     """Read a predictions file without judging the answers.
 
     `spans` is looked at only where there is no `answer`. Blank lines and a byte-order mark are passed over, other keys
-    ignored.
+    ignored. A file that is one JSON list of such objects is read too.
 
     Returns:
         Example id -> answer, in the order of the file.
@@ -93,7 +94,7 @@ def read_answers(path: Path) -> dict[str, GivenAnswer]:
         DataError: a file that cannot be read, or a line that is not a prediction; names file and line.
     """
     try:
-        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
         raise DataError(
             f"{path}: {error.strerror or error}",
@@ -101,28 +102,43 @@ def read_answers(path: Path) -> dict[str, GivenAnswer]:
             remedy="give the path of a file of JSON lines",
         ) from error
     answers: dict[str, GivenAnswer] = {}
-    line_of: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        id_, answer = _answer(line, where)
+    place_of: dict[str, str] = {}
+    for place, row in _rows(path, raw):
+        where = f"{path}, {place}"
+        id_, answer = _answer(row, where)
         if id_ in answers:
-            _refuse(where, f"id {id_!r} was given on line {line_of[id_]} already", "give every id once")
-        answers[id_], line_of[id_] = answer, number
+            _refuse(where, f"id {id_!r} was given on {place_of[id_]} already", "give every id once")
+        answers[id_], place_of[id_] = answer, place
     return answers
+
+
+def _rows(path: Path, raw: bytes) -> Iterator[tuple[str, object]]:
+    """What each line holds, or each entry of a file that is one list; and where it is."""
+    if raw.lstrip().startswith(b"["):
+        entries = None
+        with contextlib.suppress(ValueError, RecursionError):  # else a line is at fault, and is named below
+            entries = json.loads(raw)
+        if entries is not None:
+            yield from ((f"entry {number}", row) for number, row in enumerate(entries, start=1))
+            return
+    for number, line in enumerate(raw.split(b"\n"), start=1):
+        if line.strip():
+            yield f"line {number}", _value(line, f"{path}, line {number}")
 
 
 _ROW = '{"id": "a1", "answer": "4.0 - 9.0 seconds", "spans": [[4.0, 9.0]]}'
 
 
-def _answer(line: bytes, where: str) -> tuple[str, GivenAnswer]:
+def _value(line: bytes, where: str) -> object:
     try:
-        row = json.loads(line.decode("utf-8"))
+        return json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         _refuse(where, f"byte {line[error.start]:#04x} at column {error.start + 1} is not UTF-8", "save it as UTF-8")
     except (ValueError, RecursionError) as error:
         _refuse(where, f"it is not JSON ({error})", f"write one JSON object a line, like {_ROW}")
+
+
+def _answer(row: object, where: str) -> tuple[str, GivenAnswer]:
     if not isinstance(row, dict):
         _refuse(where, f"it is a {type(row).__name__}, not an object", f"write rows like {_ROW}")
     id_, text = row.get("id"), row.get("answer")

@@ -89,6 +89,34 @@ def test_a_point_is_a_span(collect):
     assert collect(ROW | {"spans": [[9.5, 9.5]]}).examples[0].spans == ((9.5, 9.5),)
 
 
+def test_what_was_silent_is_counted(collect):
+    report = collect(
+        GOOD,
+        GOOD | {"spans": [[9.5, 9.5], [1, 2]]},
+        GOOD | {"clip": [5, 10], "duration": 30},
+        GOOD | {"clip": [5, 10], "duration": 5.5},
+        GOOD | {"query": "a \x1b[31mred\x1b[0m cat"},
+    ).report
+    assert (report.spans_without_length, report.clips_unlike_duration, report.control_characters) == (1, 1, 1)
+    assert report.first["the clip is not as long as the duration"].endswith("line 3")
+    assert report.first["control characters in the query"].endswith("line 5")
+    assert report.to_dict()["spans"]["without_length"] == 1
+
+
+@pytest.mark.parametrize("policy", ["trim", "timelens", "time-r1", "quoted"])
+def test_control_characters_become_blanks(collect, policy):
+    collector = collect(GOOD | {"query": "a\x00red\x1b[0m cat"}, queries=policy)
+    assert collector.examples[0].query.split() == ["a", "red", "cat"]
+    assert "\x00" not in collector.examples[0].query
+    assert "\x1b" not in collector.examples[0].query
+    assert collector.report.control_characters == 0
+
+
+def test_blanks_around_a_name_are_none_of_it(collect):
+    (example,) = collect(GOOD | {"video": " k/a.mp4 "}).examples
+    assert (example.video, example.id) == ("k/a.mp4", "own/a/0")
+
+
 # Durations
 
 
@@ -139,6 +167,16 @@ def test_bad_durations_files(tmp_path, text, message):
 def test_a_dot_in_a_name_is_not_an_ending():
     assert video_name("x/NUsG9BgSes0_210.0_360.0") == "NUsG9BgSes0_210.0_360.0"
     assert video_name("x/NUsG9BgSes0_210.0_360.0.MP4") == "NUsG9BgSes0_210.0_360.0"
+
+
+def test_a_path_tells_videos_of_one_name_apart(collect, tmp_path):
+    (tmp_path / "d.csv").write_text("id,length\ngarage/0.mp4,40\n./kitchen/0.mp4,30\nx/1.mp4,20\ny/1.mp4,20\n")
+    durations = read_durations(tmp_path / "d.csv")
+    rows = [GOOD | {"video": name} for name in ("garage/0.mp4", "kitchen/0", "1")]
+    assert [e.duration for e in collect(*rows, durations=durations).examples] == [40, 30, 20]
+    unknown = {key: value for key, value in GOOD.items() if key != "duration"} | {"video": "0.mp4"}
+    with pytest.raises(DataError, match="the durations file has none, or several of that name"):
+        collect(unknown, durations=durations)
 
 
 def test_a_durations_file_that_disagrees_is_told_of(collect):
@@ -291,6 +329,20 @@ def test_a_clip_is_held_to_its_file(collect, videos):
     collector = collect(GOOD | {"clip_start": 5, "clip_end": 15}, videos=videos)
     assert collector.report.clips_off == {"sub/a.mkv": (15.0, 10.0)}
     assert collector.report.durations_off == {}
+
+
+def test_links_out_of_the_folder_are_told_of(collect, videos, tmp_path):
+    folder = tmp_path / "linked"
+    folder.mkdir()
+    (folder / "a.mkv").symlink_to(videos / "sub" / "a.mkv")
+    (folder / "b.mp4").write_bytes((videos / "s30-d52-cam-002.mp4").read_bytes())
+    (folder / "c.mp4").symlink_to(folder / "b.mp4")
+    rows = [GOOD, GOOD | {"video": "b"}, GOOD | {"video": "c"}]
+    report = collect(*rows, videos=folder).report
+    assert report.videos_outside == {"a.mkv": str((videos / "sub" / "a.mkv").resolve())}
+    assert report.rows_kept == 3
+    report = collect(*rows, videos=folder, missing_videos="drop").report
+    assert dict(report.dropped) == {"the video lies outside the folder, behind a link": 1}
 
 
 def test_an_event_without_a_folder_gets_the_usual_ending(tmp_path):

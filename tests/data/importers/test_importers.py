@@ -19,7 +19,7 @@ from video_opd.data.importers.video_files import VideoFiles
 from video_opd.data.manifest import read_manifest, write_manifest
 from video_opd.data.queries import QUERY_POLICIES, quoted
 from video_opd.errors import DataError
-from video_opd.vocabulary import Example
+from video_opd.vocabulary import Example, Span
 
 NAMES = [f"{number}-{sample.format}" for number, sample in enumerate(SAMPLES)]
 
@@ -151,6 +151,12 @@ def test_names_of_didemo_with_unusual_endings(tmp_path):
     assert [example.id for example in examples] == ["didemo/1_a/0", "didemo/1_b/1", "didemo/1_c/2"]
 
 
+@pytest.mark.parametrize("times", [[1, 9], [6, 6], [3, 2], [-1, 2]])
+def test_a_chunk_that_is_not_there_is_refused(tmp_path, times):
+    with pytest.raises(DataError, match="`times` names a chunk that is none of the 6 of the video"):
+        imported(tmp_path, "didemo", json.dumps([DIDEMO | {"times": [[0, 0], times]}]), "a.json")
+
+
 @pytest.mark.parametrize("annotators", ANNOTATORS)
 def test_didemo_never_leaves_the_video_and_never_collapses(annotators):
     for start, end in merged([(25.0, 30.0)] * 3 + [(0.0, 5.0)], 6, annotators):
@@ -219,6 +225,34 @@ def test_spans_of_a_table_as_json(tmp_path):
 def test_a_clip_of_a_table(tmp_path):
     text = "video,query,start,end,duration,clip_start,clip_end\na.mp4,a cat,1,2,10,20,30\n"
     assert imported(tmp_path, "csv", text, "own.csv")[0].clip == (20, 30)
+
+
+def test_a_manifest_is_read_again_with_its_clips(tmp_path):
+    rows = [
+        Example(id="q1", video="a.mp4", query="a cat", spans=(Span(1, 2),), duration=10, clip=Span(20, 30)),
+        Example(id="q2", video="a.mp4", query="a cat", spans=(Span(1, 2),), duration=10),
+    ]
+    write_manifest(tmp_path / "m.jsonl", rows)
+    again = collect("jsonl", [tmp_path / "m.jsonl"]).examples
+    assert [(row.spans, row.duration, row.clip) for row in again] == [(r.spans, r.duration, r.clip) for r in rows]
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ('"[20, 30]",,', None),
+        ("all,,", "`clip` is 'all', not a pair such as"),
+        ('"[20, 30]",20,30', "it has its clip twice"),
+        ('"[20]",,', "`clip` has 1 value, where a pair was expected"),
+    ],
+)
+def test_a_clip_in_one_cell(tmp_path, cell, said):
+    text = f"video,query,start,end,clip,clip_start,clip_end\na.mp4,a cat,1,2,{cell}\n"
+    if said is None:
+        assert imported(tmp_path, "csv", text, "own.csv")[0].clip == (20, 30)
+    else:
+        with pytest.raises(DataError, match=said):
+            imported(tmp_path, "csv", text, "own.csv")
 
 
 def test_percent_with_its_sign(tmp_path):

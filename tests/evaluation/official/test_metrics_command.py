@@ -219,6 +219,14 @@ def test_a_manifest_with_a_bad_row_is_not_taken_for_something_else(refused, pred
     assert "data import" not in told
 
 
+def test_spans_that_no_answer_reaches_are_noted(truth, predictions, metrics, tmp_path, capsys):
+    write_manifest(tmp_path / "points.jsonl", truth((0, 10), (5, 5), [(3, 3), (0, 10)]).examples)
+    words = ["metrics", predictions("p.jsonl", [10, 10, 10]), "--ground-truth", str(tmp_path / "points.jsonl")]
+    assert main(words) == 0
+    assert "2 annotated spans have no length: no answer reaches them" in capsys.readouterr().err
+    assert metrics(predictions("p.jsonl", [10] * 8))[0]["notes"] == []
+
+
 def test_refusals(refused, manifest, predictions, tmp_path):
     path = predictions("p.jsonl", [5])
     truth = ("--ground-truth", manifest)

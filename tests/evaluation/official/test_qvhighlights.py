@@ -105,6 +105,15 @@ def test_where_the_official_scorer_refuses(truth, answers):
     assert "1 answers hold no window: the official scorer crashes here" in notes
 
 
+def test_a_length_that_no_window_has_is_noted(truth, answers):
+    found = score_as("qvhighlights", truth([(0, 10), (20, 40)]), answers([(0, 10), (20, 40)]))
+    assert [found.scores["brief"][f"MR-{name}-mAP"] for name in ("full", "short", "long")] == [100.0, 100.0, 0.0]
+    notes = [note for note in found.notes if "of that length" in note]
+    assert [note.partition(": ")[2] for note in notes] == [
+        "long (30 - 150 s) scores are 0 whatever is answered; the official scorer crashes here."
+    ]
+
+
 def test_points_are_found_by_nobody(truth, answers):
     found = score_as("qvhighlights", truth((5, 5)), answers([(5, 5)]))
     assert found.scores["full"]["MR-R1"]["0.5"] == found.scores["full"]["MR-mAP"]["0.5"] == 0

@@ -252,6 +252,19 @@ def test_vue_tr(write):
         assert found.by_id["vue-tr/x/3"].spans == ()
 
 
+def test_what_an_import_only_counts_is_no_reason_to_refuse(write):
+    truth = read_ground_truth(write("gt.json", [VUE | {"query": "a \x1bcat"}], lines=False))
+    assert truth.examples[0].query == "a \x1bcat"
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_list_is_told_by_its_content_whatever_its_name(write, tmp_path, indent):
+    truth = read_ground_truth(write("gt.json", [VUE], lines=False))
+    (tmp_path / "r.jsonl").write_text(json.dumps([{"query_id": 3, "answer": [[1, 2.5]]}], indent=indent))
+    found = read_matched(tmp_path / "r.jsonl", truth)
+    assert (found.format, found.by_id["vue-tr/x/3"].spans) == ("vue-tr", ((1.0, 2.5),))
+
+
 @pytest.mark.parametrize("lines", [True, False])
 def test_ego4d_nlq(write, tmp_path, lines):
     """From the official annotations, imported, to the official numbers of a submission."""

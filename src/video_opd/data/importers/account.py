@@ -10,6 +10,10 @@ from video_opd.data.importers.annotation import Annotation
 
 SAME_ID = "the id is taken"
 OTHER_DURATION = "another duration than the durations file"
+OTHER_CLIP = "the clip is not as long as the duration"
+CONTROL = "control characters in the query"
+KEPT = (OTHER_DURATION, OTHER_CLIP, CONTROL)
+"""What is counted and changes no row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +45,7 @@ class ImportReport:
     dropped: Counter[str] = field(default_factory=Counter)
     """Rows by reason."""
     first: dict[str, str] = field(default_factory=dict)
-    """Reason why a row or a span was dropped, `SAME_ID` or `OTHER_DURATION` -> file and line of the first."""
+    """Reason why a row or a span was dropped, or one of the words above -> file and line of the first."""
     spans_kept: int = 0
     spans_dropped: Counter[str] = field(default_factory=Counter)
     spans_beyond: int = 0
@@ -50,6 +54,8 @@ class ImportReport:
     """Those that end more than a second after it."""
     spans_off_scale: int = 0
     """Those that begin after it ends."""
+    spans_without_length: int = 0
+    """Kept spans that end where they begin: no answer has anything in common with them."""
     several_spans: int = 0
     """Rows with more than one span."""
     same_question: int = 0
@@ -58,11 +64,19 @@ class ImportReport:
     """Rows whose own id in the data set was taken; they were numbered."""
     durations_disagree: int = 0
     """Rows whose own duration is more than a second from that of the durations file, which was taken."""
+    clips_unlike_duration: int = 0
+    """Rows whose clip is more than a second longer or shorter than their duration."""
+    control_characters: int = 0
+    """Rows whose query, kept as it is, holds control characters."""
+    warnings: list[str] = field(default_factory=list)
+    """What may be wrong with all of it, a sentence each."""
     durations_from: Counter[str] = field(default_factory=Counter)
     videos_missing: list[str] = field(default_factory=list)
     videos_ambiguous: dict[str, list[str]] = field(default_factory=dict)
     """Video -> the several files of that name, none of which was taken."""
     videos_unreadable: dict[str, str] = field(default_factory=dict)
+    videos_outside: dict[str, str] = field(default_factory=dict)
+    """Video -> file that its link leads to, outside the folder, where nothing is read from."""
     durations_off: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Video -> duration by annotation and by file, where they are more than a second apart."""
     clips_off: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -71,7 +85,11 @@ class ImportReport:
     def drop(self, annotation: Annotation, reason: str) -> None:
         """Count a row out."""
         self.dropped[reason] += 1
-        self.first.setdefault(reason, annotation.record.where)
+        self.note(reason, annotation)
+
+    def note(self, what: str, annotation: Annotation) -> None:
+        """Remember where something was seen first."""
+        self.first.setdefault(what, annotation.record.where)
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -84,16 +102,21 @@ class ImportReport:
                 "end_after_video": self.spans_beyond,
                 "end_more_than_1_s_after_video": self.spans_beyond_tolerance,
                 "begin_after_video": self.spans_off_scale,
+                "without_length": self.spans_without_length,
                 "rows_with_several": self.several_spans,
             },
             "same_question": self.same_question,
             "same_id": self.same_id,
             "durations_from": dict(self.durations_from),
             "durations_disagree": self.durations_disagree,
+            "clips_unlike_duration": self.clips_unlike_duration,
+            "control_characters": self.control_characters,
+            "warnings": self.warnings,
             "videos": {
                 "missing": self.videos_missing,
                 "ambiguous": self.videos_ambiguous,
                 "unreadable": self.videos_unreadable,
+                "outside": self.videos_outside,
                 "duration_off": {video: list(pair) for video, pair in self.durations_off.items()},
                 "clip_ends_after_file": {video: list(pair) for video, pair in self.clips_off.items()},
             },

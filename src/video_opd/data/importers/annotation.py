@@ -91,7 +91,9 @@ def require_name(record: Record, name: str | None, pattern: re.Pattern[str], dat
     Raises:
         DataError: it is not such a name.
     """
-    if name is None or not pattern.fullmatch(name):
+    if name is None:
+        record.refuse(f"it has no key, where {data_set} is one object with a key for every video")
+    if not pattern.fullmatch(name):
         record.refuse(f"{name!r} is not the name of a video of {data_set}")
 
 

@@ -6,29 +6,25 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
-from video_opd.data.importers.account import OTHER_DURATION, SAME_ID, ImportReport, Policies
+from video_opd.data.importers.account import CONTROL, OTHER_CLIP, OTHER_DURATION, SAME_ID, ImportReport, Policies
 from video_opd.data.importers.annotation import Annotation, Times
+from video_opd.data.importers.durations import key_of
+from video_opd.data.importers.units import Lateness, refuse_early_spans, suspicions
 from video_opd.data.importers.video_files import VideoFiles
 from video_opd.data.manifest_rows import example_from_row, path_fault, row_from_example
-from video_opd.data.queries import QUERY_POLICIES
+from video_opd.data.queries import CONTROL_CHARACTERS, QUERY_POLICIES
 from video_opd.data.video_names import VIDEO_SUFFIXES, video_name
 from video_opd.data.video_sampling import DURATION_TOLERANCE_S, ROUNDING_S
 from video_opd.errors import DataError
 from video_opd.vocabulary import Example, Span
-
-_OFF_SCALE_SHARE, _FEW = 0.05, 3
-"""More spans than this share that begin after their video ends, and more than a few of them, are in another unit."""
-_SHORT_S = 2.0
-"""In videos that are no longer, spans within the first second say nothing."""
-_MANY, _EARLY_SHARE = 20, 0.02
-"""So many spans do not all lie within this share of their videos."""
 
 
 class Collector:
     """Takes annotations one by one and gives the rows of a manifest.
 
     Args:
-        durations: seconds by name of the video, before what the annotations say.
+        durations: seconds by name of the video or by path, as `read_durations` gives them, before what the annotations
+            say.
         files: where the videos lie; None: nobody looks.
     """
 
@@ -42,7 +38,7 @@ class Collector:
         self._num_by_base: Counter[str] = Counter()
         self._asked: set[tuple[str, str]] = set()
         self._without_duration: list[Annotation] = []
-        self._first_off_scale: Annotation | None = None
+        self._lateness = Lateness()
         self._splits: set[str] = set()
         self._looked_for: dict[str, str | None] = {}
 
@@ -60,9 +56,11 @@ class Collector:
         if last is None:
             raise DataError("the files hold no annotations", reason="there is nothing to import", remedy="Check them")
         self._refuse_unknown_durations()
-        self._refuse_other_units(last)
+        self._lateness.refuse_other_units()
         if not self.examples:
             self._refuse_empty(last)
+        refuse_early_spans(self.examples, last)
+        self.report.warnings = suspicions(self.examples)
         if self.files is not None:
             self.report.videos_unreadable = dict(self.files.unreadable)
             self.report.videos_ambiguous = dict(self.files.ambiguous)
@@ -102,6 +100,10 @@ class Collector:
             return report.drop(annotation, "the video's path is not one inside a folder")
         if not exists and policies.missing_videos == "drop":
             return report.drop(annotation, "the video is missing or cannot be read")
+        if exists and self.files is not None and (target := self.files.outside(video)):
+            report.videos_outside[video] = target
+            if policies.missing_videos == "drop":
+                return report.drop(annotation, "the video lies outside the folder, behind a link")
         duration = self._duration(annotation, video if exists else None)
         if duration is None:
             self._without_duration.append(annotation)
@@ -127,6 +129,13 @@ class Collector:
         asked = example.video, example.query
         report.same_question += asked in self._asked
         self._asked.add(asked)
+        if example.clip and abs(example.clip.end_s - example.clip.start_s - example.duration) > DURATION_TOLERANCE_S:
+            report.clips_unlike_duration += 1
+            report.note(OTHER_CLIP, annotation)
+        if CONTROL_CHARACTERS.search(example.query):
+            report.control_characters += 1
+            report.note(CONTROL, annotation)
+        report.spans_without_length += sum(span.start_s == span.end_s for span in example.spans)
         report.several_spans += len(example.spans) > 1
         report.spans_kept += len(example.spans)
         self.examples.append(example)
@@ -134,7 +143,7 @@ class Collector:
 
     def _video(self, name: str) -> tuple[str, bool]:
         """The path of a video in the manifest, and whether a file that can be used is there, if anybody looks."""
-        named = name.removeprefix("./")
+        named = name.strip().removeprefix("./")
         if named not in self._looked_for:
             found = self.files.find(named) if self.files else None
             if self.files and (found is None or self.files.duration(found) is None):
@@ -152,7 +161,7 @@ class Collector:
     def _duration(self, annotation: Annotation, path: str | None) -> float | None:
         """Seconds: by the durations file, else by the annotation, else by the video (which is compared)."""
         of_file = self.files.duration(path) if self.files and path is not None else None
-        name = video_name(annotation.video)
+        name = key_of(annotation.video, self.durations)
         if self.durations is not None and name in self.durations:
             duration, origin = self.durations[name], "durations file"
             if annotation.duration is not None and abs(annotation.duration - duration) > DURATION_TOLERANCE_S:
@@ -180,12 +189,12 @@ class Collector:
         for times in annotation.spans:
             start, end = (time * duration for time in times) if annotation.fractions else times
             reason = _fault((start, end))
+            if reason is None:
+                self._lateness.add(annotation, start, end, duration)
             if reason is None and end > duration + ROUNDING_S:
                 report.spans_beyond += 1
                 report.spans_beyond_tolerance += end > duration + DURATION_TOLERANCE_S
-                if start >= duration:
-                    report.spans_off_scale += 1
-                    self._first_off_scale = self._first_off_scale or annotation
+                report.spans_off_scale += start >= duration
                 if self.policies.beyond == "drop":
                     reason = "it ends after the video"
                 elif self.policies.beyond == "clip":
@@ -204,37 +213,14 @@ class Collector:
         first = self._without_duration[0]
         videos = len({annotation.video for annotation in self._without_duration})
         others = f" (and of {videos - 1} other videos)" if videos > 1 else ""
-        lacking = "the durations file has none" if self.durations is not None else "the annotations have none"
+        lacking = "the annotations have none"
+        if self.durations is not None:
+            lacking = "the durations file has none, or several of that name"
         first.record.refuse(
             f"nobody knows the duration of video {first.video!r}{others}: {lacking}",
             "Give --durations with all of them or --videos with the files, or leave such rows out with "
             "--without-duration drop",
         )
-
-    def _refuse_other_units(self, last: Annotation) -> None:
-        report = self.report
-        total = report.spans_kept + sum(report.spans_dropped.values())
-        if self._first_off_scale is not None and report.spans_off_scale > max(_FEW, _OFF_SCALE_SHARE * total):
-            self._first_off_scale.record.refuse(
-                f"this and {report.spans_off_scale - 1} more of {total} spans begin after their video has ended, so "
-                "times or durations are not all in seconds",
-                "Check the unit (milliseconds, frame numbers) and the durations; for csv and jsonl there is --unit",
-            )
-        spans = [span for example in self.examples for span in example.spans]
-        if len(spans) <= _FEW or max(example.duration for example in self.examples) <= _SHORT_S:
-            return
-        if 0 < max(span.end_s for span in spans) <= 1.0:
-            last.record.refuse(
-                f"this and all {len(spans)} spans end within the first second, so they are fractions of the video",
-                "Convert them to seconds; for csv and jsonl there is --unit fraction",
-            )
-        latest = max(span.end_s / example.duration for example in self.examples for span in example.spans)
-        if len(spans) > _MANY and latest < _EARLY_SHARE:
-            last.record.refuse(
-                f"this and all {len(spans)} spans end within the first {_EARLY_SHARE:.0%} of their video, so durations "
-                "and times are not in one unit",
-                "Check whether the durations are milliseconds or frame numbers",
-            )
 
     def _refuse_empty(self, last: Annotation) -> None:
         counts = [*self.report.dropped.most_common(), *self.report.spans_dropped.most_common()]

@@ -44,6 +44,8 @@ def read(files: list[Path], reading: Reading) -> Iterator[Annotation]:
     for file in files:
         for record in json_any(file, unique=True):
             found = record.as_(_Description)
+            if not all(0 <= first <= last < found.num_segments for first, last in found.times):
+                record.refuse(f"`times` names a chunk that is none of the {found.num_segments} of the video")
             segments = [(first * CHUNK_S, (last + 1) * CHUNK_S) for first, last in found.times]
             yield Annotation(
                 record=record,

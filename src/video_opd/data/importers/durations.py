@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ class _Duration(BaseModel):
 
 
 def read_durations(path: Path) -> dict[str, float]:
-    """Seconds by name of the video.
+    """Seconds by name of the video; by path where folders hold videos of one name that differ.
 
     Read are a CSV with a column for the video (`id` …) and one for the seconds (`length`, as in `Charades_v1_test.csv`,
     or `duration` …), JSON lines with such keys, and one JSON object by video with numbers or with such objects.
@@ -30,18 +31,35 @@ def read_durations(path: Path) -> dict[str, float]:
         DataError: the file has no such columns, a duration that is no positive number of seconds, or two for one video.
     """
     is_table = path.suffix.lower() in (".csv", ".tsv", ".txt")
-    durations: dict[str, float] = {}
+    by_path: dict[str, float] = {}
+    paths_of: dict[str, list[str]] = {}
     for record in table_rows(path) if is_table else json_any(path):
         video, value = _entry(record)
         seconds = record.as_(_Duration, {"duration": value}).duration
         if seconds <= 0:
             record.refuse(f"the duration of {video!r} is {seconds:g} s")
-        known = durations.setdefault(video_name(video), seconds)
-        if known != seconds:
+        if (known := by_path.setdefault(_path(video), seconds)) != seconds:
             record.refuse(f"{video!r} lasts {seconds:g} s here and {known:g} s further up")
+        paths_of.setdefault(video_name(video), []).append(_path(video))
+    durations: dict[str, float] = {}
+    for name, paths in paths_of.items():
+        alike = len({by_path[each] for each in paths}) == 1
+        durations |= {name: by_path[paths[0]]} if alike else {each: by_path[each] for each in paths}
     if not durations:
         raise DataError(f"{path}, line 1", reason="there are no durations in it", remedy="Give a file that has some")
     return durations
+
+
+def key_of(video: str, durations: Mapping[str, float] | None) -> str:
+    """What a video is called in `read_durations`'s result: its path if that is there, else its name."""
+    path = _path(video)
+    return path if durations is not None and path in durations else video_name(video)
+
+
+def _path(video: str) -> str:
+    """With its folders, without the ending."""
+    folder, slash, _ = video.strip().replace("\\", "/").removeprefix("./").rpartition("/")
+    return folder + slash + video_name(video)
 
 
 def _entry(record: Record) -> tuple[str, Any]:

@@ -6,12 +6,13 @@
     {"video": "a.mp4", "query": "a person opens the fridge", "spans": [[2.0, 4.5]], "duration": 31.2}
 
 Roles: `video`, `query`, and `start` with `end`, or `spans` (a list of pairs, in CSV as JSON text). May be there:
-`duration` (seconds), `id`, `source`, `split`, `fps`, `clip_start` with `clip_end` (seconds of the file). A column has
-the name of its role unless `--columns query=caption start=begin` says otherwise. With a clip, spans count from its
-start, and `duration` is its length, which need not be given.
+`duration` (seconds), `id`, `source`, `split`, `fps`, and `clip_start` with `clip_end` (seconds of the file) or both as
+`clip`, as a manifest has it. A column has the name of its role unless `--columns query=caption start=begin` says
+otherwise. With a clip, spans count from its start, and `duration` is its length, which need not be given.
 
-`--unit` says what the times are: seconds, milliseconds, frames (with `fps` or `--fps`), percent or fraction of the
-duration, or clock (`mm:ss`, `hh:mm:ss.f`). A unit is never guessed: a clock time under `seconds` is refused.
+`--unit` says what the times of spans are: seconds, milliseconds, frames (with `fps` or `--fps`), percent or fraction of
+the duration, or clock (`mm:ss`, `hh:mm:ss.f`). Durations and clips are seconds whatever the unit, and may be clock
+times under `clock`. A unit is never guessed: a clock time under `seconds` is refused.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from video_opd.errors import ConfigurationError
 
 ROLES = (
     "video", "query", "start", "end", "spans", "duration", "id", "source", "split", "fps", "clip_start", "clip_end",
+    "clip",
 )  # fmt: skip
 _CLOCK = re.compile(r"(?:(\d{1,3}):(?=[0-5]?\d:))?(\d{1,3}):([0-5]?\d(?:\.\d+)?)")
 
@@ -45,6 +47,7 @@ class _Row(BaseModel):
     fps: Seconds | None = None
     clip_start: Seconds | None = None
     clip_end: Seconds | None = None
+    clip: Times | None = None
 
 
 def read_csv(files: list[Path], reading: Reading) -> Iterator[Annotation]:
@@ -97,9 +100,19 @@ def _annotation(record: Record, column_of: dict[str, str], reading: Reading) -> 
     if column_of["query"] in value:
         given.setdefault("query", "")  # an empty query is counted, not refused
     given["spans"] = _spans(record, given, column_of, reading)
-    row = record.as_(_Row, _require(record, given, column_of, ("video", "query")))
+    if isinstance(given.get("clip"), str):
+        given["clip"] = _json(record, given["clip"], column_of["clip"], "a pair such as [2.0, 4.5]")
+    if reading.unit == "clock":
+        _clocks_to_seconds(record, given)
+    called = column_of
+    if column_of["spans"] not in record.value:
+        called = column_of | {"spans.0.0": column_of["start"], "spans.0.1": column_of["end"]}
+    row = record.as_(_Row, _require(record, given, column_of, ("video", "query")), called)
     if (row.clip_start is None) != (row.clip_end is None):
         record.refuse("it has one end of a clip and not the other", "Give both, or none")
+    if row.clip is not None and row.clip_start is not None:
+        record.refuse("it has its clip twice", f"Give `{column_of['clip']}` or its two ends")
+    ends = None if row.clip_start is None or row.clip_end is None else (row.clip_start, row.clip_end)
     return Annotation(
         record=record,
         video=row.video,
@@ -110,7 +123,7 @@ def _annotation(record: Record, column_of: dict[str, str], reading: Reading) -> 
         name=str(row.id),
         source=row.source,
         split=row.split,
-        clip=None if row.clip_start is None or row.clip_end is None else (row.clip_start, row.clip_end),
+        clip=row.clip or ends,
     )
 
 
@@ -133,10 +146,7 @@ def _spans(record: Record, given: dict[str, Any], column_of: dict[str, str], rea
     if "spans" in given:
         spans = given["spans"]
         if isinstance(spans, str):
-            try:
-                spans = json.loads(spans)
-            except (ValueError, RecursionError):
-                record.refuse(f"`{column_of['spans']}` is {spans[:60]!r}, not a list of pairs such as [[2.0, 4.5]]")
+            spans = _json(record, spans, column_of["spans"], "a list of pairs such as [[2.0, 4.5]]")
     else:
         _require(record, given, column_of, ("start", "end"))
         spans = [[given["start"], given["end"]]]
@@ -145,6 +155,25 @@ def _spans(record: Record, given: dict[str, Any], column_of: dict[str, str], rea
         return spans
     pairs = spans if spans and isinstance(spans[0], list) else [spans]
     return [[read(record, time) for time in pair] if isinstance(pair, list) else pair for pair in pairs]
+
+
+def _json(record: Record, text: str, column: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        record.refuse(f"`{column}` is {text[:60]!r}, not {what}")
+
+
+def _clocks_to_seconds(record: Record, given: dict[str, Any]) -> None:
+    """Where other times than those of spans are clock times too; plain numbers stay."""
+
+    def read(time: Any) -> Any:
+        return _clock(record, time) if isinstance(time, str) and ":" in time else time
+
+    for role in ("duration", "clip_start", "clip_end", "clip"):
+        if role in given:
+            value = given[role]
+            given[role] = list(map(read, value)) if isinstance(value, list) else read(value)
 
 
 def _percent(_: Record, share: Any) -> Any:

@@ -38,6 +38,8 @@ class VideoFiles:
                     self._paths.add(path)
                     self._by_name.setdefault(video_name(name), []).append(path)
         self._durations: dict[str, float | None] = {}
+        self._outside: dict[str, str] = {}
+        self._root = folder.resolve()
 
     def find(self, video: str) -> str | None:
         """The path below the folder of the file that a data set's name or path means; None if there is none.
@@ -59,6 +61,13 @@ class VideoFiles:
         if len(same) > 1:
             self.ambiguous[video] = same
         return same[0] if len(same) == 1 else None
+
+    def outside(self, path: str) -> str:
+        """Where a file really lies, if a link leads out of the folder: `resolve_video` refuses it. "" if none does."""
+        if path not in self._outside:
+            file = (self.folder / path).resolve()  # a circle of links has no duration either, and never comes here
+            self._outside[path] = "" if file.is_relative_to(self._root) else str(file)
+        return self._outside[path]
 
     def duration(self, path: str) -> float | None:
         """Seconds by the file's own packets; None if it cannot be read, which `unreadable` then explains."""

@@ -12,10 +12,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from video_opd.data.importers.account import Policies
+from video_opd.data.importers.account import KEPT, Policies
 from video_opd.data.importers.annotation import Reading
 from video_opd.data.importers.collecting import Collector
-from video_opd.data.importers.reading import formats_that_read, read_annotations
+from video_opd.data.importers.reading import read_annotations
 from video_opd.data.manifest import read_manifest
 from video_opd.data.records import Record, json_any
 from video_opd.errors import DataError
@@ -61,17 +61,7 @@ def read_ground_truth(path: Path) -> GroundTruth:
             examples=tuple(example for example, _ in rows),
             categories={example.id: _categories(record) for example, record in rows},
         )
-    try:
-        return GroundTruth(examples=tuple(read_manifest(path)))
-    except DataError as error:
-        formats = [] if "id" in keys else formats_that_read([path], Reading())
-        if not formats:
-            raise
-        raise DataError(
-            f"{path} is not a manifest",
-            reason=f"it looks like annotations in the format {' or '.join(formats)}",
-            remedy=f"make a manifest of it with `video-opd data import {formats[0]} {path} --out manifest.jsonl`",
-        ) from error
+    return GroundTruth(examples=tuple(read_manifest(path)))
 
 
 def _keys_of_first_row(path: Path) -> set[str]:
@@ -89,7 +79,8 @@ def _imported(format: str, path: Path) -> list[tuple[Example, Record]]:
     collector = Collector(Policies(source=format))
     examples = collector.collect(annotations)
     for reason, where in collector.report.first.items():
-        raise DataError(where, reason=reason, remedy="Correct the row: every query counts in the scores")
+        if reason not in KEPT:
+            raise DataError(where, reason=reason, remedy="Correct the row: every query counts in the scores")
     return list(zip(examples, (annotation.record for annotation in annotations), strict=True))
 
 

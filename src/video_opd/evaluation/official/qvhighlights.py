@@ -3,7 +3,8 @@
 Moment retrieval. R1 takes the first window in the order given and the annotated window it matches best. mAP takes the
 first ten windows, sorted by score; each, at each threshold, claims the best-matching annotated window that is still
 free; average precision is interpolated, per query, and averaged over queries. Short, middle and long look only at
-annotated windows of (0, 10], (10, 30] and (30, 150] seconds, and at queries that have one.
+annotated windows of (0, 10], (10, 30] and (30, 150] seconds, and at queries that have one; without any the original
+crashes (a mean over nothing is no list of thresholds).
 
 Highlights. Clips are positive from Fair (2), Good (3) or VeryGood (4) up; HIT@1 is whether any annotator calls the top
 clip positive, mAP the mean over the annotators.
@@ -75,10 +76,20 @@ def score_qvhighlights(truth: GroundTruth, answers: Answers) -> OfficialScores:
                 "rows are for queries that are not annotated: left out; the official scorer refuses the file.",
             ),
             *told(empty, "answers hold no window: the official scorer crashes here; counted as 0."),
+            *_empty_ranges(annotated),
             *told(unscored, f"answers have windows without scores: all their windows score {_CONSTANT_SCORE:g}."),
             *(() if highlights else (_why_no_highlights(truth, len(with_saliency), len(predicted)),)),
         ),
     )
+
+
+def _empty_ranges(annotated: Mapping[str, Sequence[Span]]) -> list[str]:
+    return [
+        f"no query has an annotated window of that length: {name} ({least} - {most} s) scores are 0 whatever is "
+        "answered; the official scorer crashes here."
+        for name, (least, most) in _RANGES_S.items()
+        if not any(_within(spans, name) for spans in annotated.values())
+    ]
 
 
 def _why_no_highlights(truth: GroundTruth, with_saliency: int, num_queries: int) -> str:

@@ -23,7 +23,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from video_opd.data.records import Record, json_any, json_entries, read_text
+from video_opd.data.records import Record, is_json, json_any, json_entries, read_text
 from video_opd.errors import DataError
 from video_opd.evaluation.official.keys import SEPARATOR, QueryKey, parse_key
 from video_opd.evaluation.official.nouns import Format, ResultAnswer
@@ -136,11 +136,12 @@ def told_by_content(path: Path) -> Format | None:
 def _first_value(path: Path) -> Any:
     """The first line as a value, or the first entry of JSON over many lines. NaN and the like pass here, so that what
     is wrong with a record is said by the reader of its format."""
-    first, _, _ = read_text(path).lstrip().partition("\n")
+    text = read_text(path).lstrip()
+    first, _, _ = text.partition("\n")
     try:
         value = json.loads(first)
     except (ValueError, RecursionError):
-        if not first or path.suffix.lower() in (".jsonl", ".ndjson"):
+        if not first or (path.suffix.lower() in (".jsonl", ".ndjson") and not is_json(text)):
             return None
         entry = next(json_entries(path), None)
         return None if entry is None else entry.value if entry.key is None else {entry.key: entry.value}

@@ -94,6 +94,12 @@ def several_spans_notes(truth: GroundTruth, which: str) -> list[str]:
     return told(count, f"queries are annotated with several spans; this scorer looks at {which}.")
 
 
+def zero_length_notes(truth: GroundTruth) -> list[str]:
+    """For annotated spans that end where they begin."""
+    count = sum(start_s == end_s for example in truth.examples for start_s, end_s in example.spans)
+    return told(count, "annotated spans have no length: no answer reaches them, and every answer has IoU 0 with them.")
+
+
 def missing_notes(truth: GroundTruth, answers: Answers, what: str) -> list[str]:
     """For queries without a row in the file."""
     return told(len(truth.missing(answers)), f"queries have no row in the file: {what}.")
