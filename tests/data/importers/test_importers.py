@@ -188,6 +188,22 @@ def test_tvgbench_answers_count_from_the_start_of_the_crop(tmp_path):
     assert (row.clip, row.spans, row.source) == ((53.0, 152.4), ((13.4, 28.1),), "tvgbench/ego4d")
 
 
+@pytest.mark.parametrize(
+    ("format", "row"),
+    [
+        ("tvgbench", TVG | {"duration": 99.4, "start": 53.0}),
+        ("tvgbench", TVG | {"duration": 99.4, "end": 53.0}),
+        ("time-r1", TIMER1 | {"video_start": 39.0}),
+        ("time-r1", TIMER1 | {"video_end": 84.7}),
+        ("jsonl", {"video": "a.mp4", "query": "a cat", "spans": [[1, 2]], "clip_start": 3}),
+        ("jsonl", {"video": "a.mp4", "query": "a cat", "spans": [[1, 2]], "clip_end": 3}),
+    ],
+)
+def test_half_a_clip_is_not_the_whole_video(tmp_path, format, row):
+    with pytest.raises(DataError, match=r"line 1: it has one end of a clip and not the other"):
+        imported(tmp_path, format, lines(row))
+
+
 # csv and jsonl
 
 

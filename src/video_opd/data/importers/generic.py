@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, Field
 
-from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Spans, Times
+from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Spans, Times, clip_of
 from video_opd.data.records import Record, json_lines, table_rows
 from video_opd.errors import ConfigurationError
 
@@ -98,8 +98,6 @@ def _annotation(record: Record, column_of: dict[str, str], reading: Reading) -> 
         given.setdefault("query", "")  # an empty query is counted, not refused
     given["spans"] = _spans(record, given, column_of, reading)
     row = record.as_(_Row, _require(record, given, column_of, ("video", "query")))
-    if (row.clip_start is None) != (row.clip_end is None):
-        record.refuse("it has one end of a clip and not the other", "Give both, or none")
     return Annotation(
         record=record,
         video=row.video,
@@ -110,7 +108,7 @@ def _annotation(record: Record, column_of: dict[str, str], reading: Reading) -> 
         name=str(row.id),
         source=row.source,
         split=row.split,
-        clip=None if row.clip_start is None or row.clip_end is None else (row.clip_start, row.clip_end),
+        clip=clip_of(record, row.clip_start, row.clip_end),
     )
 
 
