@@ -1,5 +1,7 @@
 import json
+import random
 import shlex
+import string
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from video_opd.arguments import build_parser
 from video_opd.cli import main
 from video_opd.data.arranging import merge, parse_parts, sample, split
 from video_opd.data.manifest import read_manifest, write_manifest
+from video_opd.data.overlap import shared_rows
 from video_opd.data.row_filters import timelens_filter
 from video_opd.data.same_video import source_video
 from video_opd.errors import ConfigurationError, DataError
@@ -83,8 +86,30 @@ def test_by_row_a_video_may_be_in_two_parts():
     assert set(places.values()) == {"train", "test"}
 
 
+IDS = ["".join(random.Random(n).choices(string.ascii_letters + string.digits + "-_", k=11)) for n in range(60)]
+
+
+def test_parts_share_no_video_where_every_source_has_its_folder_and_its_names():
+    examples = [
+        row(f"{id}-{number}", (10, 20), video=video, duration=duration)
+        for id in IDS
+        for number, (video, duration) in enumerate(
+            [(f"activitynet/v_{id}.mp4", 200.0), (f"qvhighlights/{id}_0.0_150.0.mp4", 150.0), (f"{id}.webm", 200.0)]
+        )
+    ]
+    parts = split(examples, {"train": 0.5, "test": 0.5})
+    assert shared_rows(parts["test"], parts["train"]) == []
+    assert all(len(rows) % 3 == 0 for rows in parts.values())
+
+
+def test_counters_and_words_are_told_apart_by_their_folders():
+    examples = [row(f"r{n}", video=f"{id}/video.mp4") for n, id in enumerate(IDS)]
+    sizes = [len(rows) for rows in split(examples, {"train": 0.5, "test": 0.5}).values()]
+    assert min(sizes) > 15
+
+
 def test_an_empty_part_is_refused():
-    with pytest.raises(ConfigurationError, match=r"part 't(rain|est)' would be empty.*--by row"):
+    with pytest.raises(ConfigurationError, match=r"part 't(rain|est)' would be empty.* 1 by their names.*--by row"):
         split([row(f"r{n}") for n in range(50)], PARTS)
 
 
@@ -288,6 +313,15 @@ def test_data_split(everything, tmp_path, capsys):
     facts = json.loads(captured.out)
     assert sum(part["rows"] for part in facts.values()) == 300
     assert "videos are in several parts" in captured.err
+
+
+def test_crops_of_one_video_in_two_parts_are_said(tmp_path, capsys):
+    path = tmp_path / "all.jsonl"
+    crops = [f"{folder}NUsG9BgSes0_{60 * n}.0_{60 * n + 150}.0.mp4" for n in range(20) for folder in ("", "x/")]
+    write_manifest(path, [row(f"r{n}", video=video) for n, video in enumerate(crops)])
+    words = ["data", "split", str(path), "--out", str(tmp_path / "parts"), "--parts", "train=0.5", "test=0.5"]
+    assert main([*words, "--by", "row"]) == 0
+    assert "1 video is in several parts" in capsys.readouterr().err
 
 
 def test_a_split_that_fails_leaves_nothing(everything, tmp_path, monkeypatch, refused):

@@ -115,10 +115,10 @@ def test_the_constants_are_what_they_say(examples):
         assert found.best_constant is found.best_share is None
         return
     if all(span.end_s <= 300 for example in examples for span in example.spans):
-        expected = best_constant_answer(examples)
+        expected = best_constant_answer(examples, resolution_s=0.5)
         longest_s = max(example.duration for example in examples)
         if max(span.end_s for example in examples for span in example.spans) <= longest_s:
-            assert (found.best_constant.span, found.best_constant.step) == (expected[0], 1)
+            assert (found.best_constant.span, found.best_constant.step) == (expected[0], 0.5)
             assert found.best_constant.miou == pytest.approx(expected[1])
     span = found.best_share.span
     miou = [best_iou(Span(*(end * e.duration for end in span)), e.spans) for e in examples]
@@ -135,7 +135,7 @@ def test_a_share_of_the_video_beats_seconds_where_durations_differ():
 def test_one_wrong_end_does_not_coarsen_the_search():
     rows = [row(f"{n}", (20, 33), duration=60.0) for n in range(99)] + [row("wrong", (20, 900_000_000), duration=60.0)]
     found = describe(rows)
-    assert (found.best_constant.span, found.best_constant.step) == ((20, 33), 1)
+    assert (found.best_constant.span, found.best_constant.step) == ((20, 33), 0.5)
     assert found.best_constant.miou == pytest.approx(0.99, abs=1e-6)
 
 
@@ -224,7 +224,7 @@ def test_data_stats_in_json(tmp_path, capsys):
     one, other = json.loads(capsys.readouterr().out)["manifests"]
     assert (one["manifest"], one["rows"], set(one["by_source"])) == (str(files[0]), 4, {"x", "y"})
     assert one["span_s"]["maximum"] == 96
-    assert other["best_constant"] == {"span": [0, 5], "miou": 1, "step": 1}
+    assert other["best_constant"] == {"span": [0, 5], "miou": 1, "step": 0.5}
 
 
 def test_what_cannot_be_measured(tmp_path, refused):

@@ -12,12 +12,13 @@ from video_opd.data.manifest import read_manifest
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
 from video_opd.data.side_questions import SideQuestion, read_side_questions, write_side_questions
 from video_opd.data.source import PromptSource
+from video_opd.data.statistics import describe
 from video_opd.data.video import VideoBudget
 from video_opd.errors import DataError
 from video_opd.evaluation.evaluate import evaluate
 from video_opd.evaluation.side_questions import ask
 from video_opd.grounding import read_predictions, score, write_predictions
-from video_opd.vocabulary import Answer, AnswerGroup
+from video_opd.vocabulary import Answer, AnswerGroup, Span
 
 BUDGET = VideoBudget(max_frames=64, max_tokens=64, max_frame_tokens=1)
 
@@ -73,6 +74,17 @@ def test_right_answers_score_one_and_silence_scores_nothing(world, processor, ex
     assert result.scores.miou == pytest.approx(0.5)
     assert result.scores.format_rate == 0.5
     assert result.scores.num_queries == 6
+
+
+def test_one_wrong_end_leaves_the_floor_where_it_was(world, processor, examples):
+    """The floor of a score is that of `data stats`: the search for it does not go to where no video reaches."""
+    wrong = [replace(examples[0], spans=(Span(examples[0].spans[0].start_s, 30400.0),)), *examples[1:]]
+    answers = dict.fromkeys((e.id for e in examples), "I cannot say.")
+    result = evaluate(Scripted(answers), wrong, source_of(world / "videos", processor), max_new_tokens=9, batch_size=6)
+    assert result.best_constant == describe(wrong).best_constant
+    assert result.best_constant.step == 0.5
+    floor = result.to_report(name="x")["best_constant"]
+    assert floor == {"span": result.best_constant.span, "miou": result.best_constant.miou, "step": 0.5}
 
 
 def test_an_unusable_video_counts_as_unanswered(world, processor, examples, tmp_path):

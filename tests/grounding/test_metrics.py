@@ -10,7 +10,9 @@ from video_opd.errors import DataError
 from video_opd.grounding import (
     ParsedAnswer,
     Reason,
+    best_constant,
     best_constant_answer,
+    best_constant_share,
     best_iou,
     parse_answer,
     read_predictions,
@@ -153,6 +155,16 @@ def test_best_constant_answer_refuses_what_it_cannot_answer() -> None:
         best_constant_answer([ask("a", (0, 0))])
     with pytest.raises(ValueError, match="positive"):
         best_constant_answer([ask("a", (0, 1))], resolution_s=0)
+
+
+def test_a_floor_is_searched_within_the_videos() -> None:
+    examples = [ask(str(n), (4, 9.5)) for n in range(9)]
+    wrong = [*examples, ask("wrong", (4, 30400))]
+    found = best_constant(wrong)
+    assert found is not None
+    assert (found.span, found.step) == ((4, 9.5), 0.5)
+    assert found.miou == pytest.approx(0.9 + 0.1 * 5.5 / 30396)
+    assert best_constant([ask("a", (0, 0))]) is best_constant([ask("a")]) is best_constant_share([ask("a")]) is None
 
 
 # --- Predictions on disk

@@ -52,6 +52,7 @@ def data_split(arguments: argparse.Namespace, _: Overrides) -> int:
     """Cut a manifest into parts."""
     from video_opd.data.arranging import parse_parts, split
     from video_opd.data.manifest import read_manifest, write_manifest
+    from video_opd.data.same_video import source_video
 
     shares = parse_parts(arguments.parts)
     files = {name: arguments.out / f"{name}.jsonl" for name in shares}
@@ -71,9 +72,10 @@ def data_split(arguments: argparse.Namespace, _: Overrides) -> int:
                 write_manifest(path, parts[name])
         undo.pop_all()
     counts = {name: {"rows": len(rows), "videos": _num_videos(rows)} for name, rows in parts.items()}
-    places = Counter(video for rows in parts.values() for video in {row.video for row in rows})
+    places = Counter(video for rows in parts.values() for video in {source_video(row.video).key for row in rows})
     if in_several := sum(count > 1 for count in places.values()):
-        print(f"{in_several:,} videos are in several parts: what is learned from one shows in another", file=sys.stderr)
+        such = "1 video is" if in_several == 1 else f"{in_several:,} videos are"
+        print(f"{such} in several parts: what is learned from one shows in another", file=sys.stderr)
     if arguments.json:
         print(json.dumps({name: {"file": str(path), **counts[name]} for name, path in files.items()}, indent=2))
     else:

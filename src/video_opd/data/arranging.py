@@ -66,24 +66,26 @@ def split(
 ) -> dict[str, list[Example]]:
     """Put every row into one part; the order within a part is that of the manifest.
 
-    The place of a video (a row) is a number in 0..1 drawn from the seed and its name, and the parts are stretches of
-    0..1. So rows that come later move none of the old ones, and the sizes are what chance makes of the shares: 0.1 of
-    1,000 videos are 100 give or take 10.
+    The place of a video (a row) is a number in 0..1 drawn from the seed and its name, with its folder where the name
+    alone does not say which video it is (`same_video`), and the parts are stretches of 0..1. So rows that come later
+    move none of the old ones, and the sizes are what chance makes of the shares: 0.1 of 1,000 videos are 100 give or
+    take 10.
 
     Args:
         examples: the rows.
         parts: name -> share, adding up to 1.
-        by: `video` keeps the rows about one video together, and the crops of one video too (`same_video`); `row` does
-            not.
+        by: `video` keeps the rows about one video together, and the crops of one video too; `row` does not.
         seed: of the draws.
 
     Raises:
         ConfigurationError: a part comes out empty.
     """
     split: dict[str, list[Example]] = {name: [] for name in parts}
+    keys: set[str] = set()
     names, bounds = list(parts), [math.fsum(list(parts.values())[: place + 1]) for place in range(len(parts))]
     for example in examples:
         key = source_video(example.video).key if by == "video" else example.id
+        keys.add(key)
         place = uniform(seed, "split", by, key)
         name = next((name for name, bound in zip(names, bounds, strict=True) if place < bound), names[-1])
         split[name].append(example)
@@ -92,7 +94,7 @@ def split(
         raise ConfigurationError(
             f"part {empty[0]!r} would be empty",
             reason=f"its share of {sum(map(len, split.values())):,} rows is {parts[empty[0]]:g}, and places are drawn "
-            f"by {by}",
+            f"by {by}" + (f", of which there are {len(keys):,} by their names" if by == "video" else ""),
             remedy="give it a larger share or another --seed" + (", or split --by row" if by == "video" else ""),
         )
     return split

@@ -8,6 +8,12 @@
 - TACoS is `s30-d52` in most files and `s30-d52-cam-002` in VideoMind's.
 
 A row's `clip` begins where it says, counted from the beginning of the file.
+
+A name says which video it is, in whatever folder, unless it is a counter or common words: shorter than five
+characters, or lower-case letters and separators with a number of up to eight digits at the end (`1`, `video`,
+`clip_012`, `front view`). Such names tell files apart only with their folder: `kitchen/1.mp4` is not `garden/1.mp4`.
+Eleven letters and digits are taken for a YouTube id, whatever they are. One YouTube id in ten thousand has a separator
+and looks like common words; of the field's names, one of Charades' 1,334 looks like a counter (`00607`).
 """
 
 from __future__ import annotations
@@ -24,6 +30,8 @@ _CROP = re.compile(rf"(?:v_)?({_YOUTUBE})_(\d+(?:\.\d+)?)_(\d+(?:\.\d+)?)")
 _CLOCK = r"(\d\d):(\d\d):(\d\d):(\d{3})"
 _CLOCK_CROP = re.compile(rf"(?:v_)?({_YOUTUBE})_{_CLOCK}_{_CLOCK}")
 _CAMERA = re.compile(r"(s\d+-d\d+)-cam-\d+")
+_FEWEST_CHARACTERS = 5
+_COMMON = re.compile(r"(?![a-z\d]{11}$)[a-z _.-]*\d{0,8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +46,9 @@ class SourceVideo:
 
     @property
     def key(self) -> str:
-        """What equal files and crops of one video share, within one data set."""
-        return self.folder + self.name
+        """What equal files and crops of one video share; where the name says which video it is, in all folders."""
+        common = len(self.name) < _FEWEST_CHARACTERS or _COMMON.fullmatch(self.name)
+        return self.folder + self.name if common else self.name
 
 
 def source_video(path: str) -> SourceVideo:

@@ -18,7 +18,7 @@ import numpy as np
 
 from video_opd.data.video_sampling import DURATION_TOLERANCE_S, ROUNDING_S
 from video_opd.errors import DataError
-from video_opd.grounding import best_constant_answer, best_iou
+from video_opd.grounding.constant import MOST_COMPARISONS, Constant, best_constant, best_constant_share
 from video_opd.vocabulary import Example, Span
 
 NEAR_WHOLE = 0.95
@@ -29,11 +29,6 @@ SECONDS = (
     0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 450, 600, 900, 1200, 1800, 2700, 3600, 5400, 7200
 )  # fmt: skip
 """Lower edges of the bins of times. The same for every data set, so that two of them can be compared bar by bar."""
-_STEPS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
-"""Seconds between the answers that are tried."""
-_SHARE_STEP = 0.02
-_MOST_COMPARISONS = 200_000_000
-"""Of the search for a constant answer: about two seconds."""
 _SHORTEST_S, _LONGEST_S = 1e-3, 1e9
 """Of a video that a share can be taken of: outside lie units that were mistaken, and sums that no float holds."""
 
@@ -74,17 +69,6 @@ class Histogram:
         """The bins from the first to the last that holds anything."""
         filled = [index for index, count in enumerate(self.counts) if count]
         return range(filled[0], filled[-1] + 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Constant:
-    """The best answer that is the same for every row, and its mean IoU."""
-
-    span: Span
-    """In seconds, or in shares of the video."""
-    miou: float
-    step: float
-    """Of the grid that was searched, in the same unit: with a coarse one a better answer may have been missed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,10 +142,10 @@ def describe(examples: Iterable[Example]) -> Statistics:
         raise DataError("no examples", reason="there is nothing to measure", remedy="give at least one row")
     for example in examples:
         _refuse_impossible_times(example)
-    whole = _describe(examples, _MOST_COMPARISONS)
+    whole = _describe(examples, MOST_COMPARISONS)
     if len(whole.sources) < 2:
         return whole
-    most = _MOST_COMPARISONS // len(whole.sources)
+    most = MOST_COMPARISONS // len(whole.sources)
     members: dict[str, list[Example]] = {source: [] for source in whole.sources}
     for example in examples:
         members[example.source].append(example)
@@ -219,8 +203,8 @@ def _describe(examples: list[Example], most_comparisons: int) -> Statistics:
         centres=Histogram.of([(start + end) / 2 for start, end in zip(starts, ends, strict=True)], BINS),
         ends=Histogram.of(ends, BINS),
         positions=tuple(tuple(row) for row in positions.tolist()),
-        best_constant=_best_constant(examples, most_comparisons),
-        best_share=_best_share(examples),
+        best_constant=best_constant(examples, most_comparisons=most_comparisons),
+        best_share=best_constant_share(examples),
     )
 
 
@@ -232,39 +216,6 @@ def covered_share(example: Example) -> float:
         covered_s += max(end_s - max(span.start_s, reached_s), 0.0)
         reached_s = max(reached_s, end_s)
     return covered_s / example.duration
-
-
-def _best_constant(examples: Sequence[Example], most_comparisons: int) -> Constant | None:
-    """In seconds, up to the end of the longest video, on a grid as fine as can be searched in little time."""
-    longest_s = max(example.duration for example in examples)
-    latest_s = min(max(span.end_s for example in examples for span in example.spans), longest_s)
-    num_spans = sum(len(example.spans) for example in examples)
-    least_s = latest_s / max(10.0, math.sqrt(2 * most_comparisons / num_spans))
-    return _best(examples, latest_s, next((step for step in _STEPS_S if step >= least_s), least_s))
-
-
-def _best_share(examples: Sequence[Example]) -> Constant | None:
-    """In shares of the video. IoU does not depend on the unit, so it is a search over videos of length 1."""
-
-    def in_shares(example: Example) -> Example:
-        spans = tuple(Span(*(end / example.duration for end in span)) for span in example.spans)
-        return replace(example, spans=spans, duration=1.0)
-
-    return _best([in_shares(example) for example in examples], 1.0, _SHARE_STEP)
-
-
-def _best(examples: Sequence[Example], latest: float, step: float) -> Constant | None:
-    """The search sees spans cut off at `latest`, or one wrong end would make it look at hours that no video has."""
-
-    def cut(example: Example) -> Example:
-        return replace(example, spans=tuple(Span(*(min(end, latest) for end in span)) for span in example.spans))
-
-    within = [cut(example) for example in examples]
-    if not any(span.end_s for example in within for span in example.spans):
-        return None
-    answer, _ = best_constant_answer(within, resolution_s=step)
-    miou = math.fsum(best_iou(answer, example.spans) for example in examples) / len(examples)
-    return Constant(span=answer, miou=miou, step=step)
 
 
 def _bins(values: Sequence[float], edges: Sequence[float]) -> np.ndarray:

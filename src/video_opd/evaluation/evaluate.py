@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from video_opd.data.source import PromptSource
-from video_opd.grounding import ParsedAnswer, Scores, best_constant_answer, parse_answer, score
+from video_opd.grounding import Constant, ParsedAnswer, Scores, best_constant, parse_answer, score
 from video_opd.policy.load import Policy
 from video_opd.vocabulary import Example, Sampling
 
@@ -22,14 +22,14 @@ class Evaluation:
     parsed: dict[str, ParsedAnswer]
     set_aside: dict[str, str]
     """Example id -> why its video could not be used; it counts as unanswered."""
-    best_constant: tuple[tuple[float, float], float]
-    """The one span that scores best when given to every query, and its mIoU: the floor any model must clear."""
+    best_constant: Constant | None
+    """The one span that scores best when given to every query: the floor any model must clear. None: every span ends
+    at 0."""
 
     def to_report(self, **labels: Any) -> dict[str, Any]:
         """The file in `evaluation/`, with labels such as name, step and split."""
-        span, miou = self.best_constant
-        floor = {"best_constant": {"span": list(span), "miou": miou}, "set_aside": self.set_aside}
-        return {**labels, **self.scores.to_report(), **floor}
+        floor = None if self.best_constant is None else asdict(self.best_constant)
+        return {**labels, **self.scores.to_report(), "best_constant": floor, "set_aside": self.set_aside}
 
 
 def evaluate(
@@ -57,11 +57,10 @@ def evaluate(
                 answers[group.prompt_id] = group.answers[0].text
         on_batch(len(batch))
     parsed = {id: parse_answer(text) for id, text in answers.items()}
-    longest = max((span.end_s for example in examples for span in example.spans), default=0.0)
     return Evaluation(
         scores=score(parsed, examples),
         answers=answers,
         parsed=parsed,
         set_aside=dict(source.set_aside),
-        best_constant=best_constant_answer(examples, resolution_s=max(0.5, longest / 200)),
+        best_constant=best_constant(examples),
     )

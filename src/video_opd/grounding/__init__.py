@@ -1,7 +1,8 @@
 """Temporal grounding without a model: one IoU, one parser, one set of scores. No torch, no transformers."""
 
 from video_opd.grounding.answer import PARSER_VERSION, ParsedAnswer, Reason, parse_answer
-from video_opd.grounding.metrics import Scores, best_constant_answer, score
+from video_opd.grounding.constant import Constant, best_constant, best_constant_answer, best_constant_share
+from video_opd.grounding.metrics import Scores, score
 from video_opd.grounding.predictions import GivenAnswer, read_answers, read_predictions, write_predictions
 from video_opd.grounding.regions import REGIONS, Region, regions_of
 from video_opd.grounding.reward import REWARDS, RewardName, form_reward
@@ -11,6 +12,7 @@ __all__ = [
     "PARSER_VERSION",
     "REGIONS",
     "REWARDS",
+    "Constant",
     "GivenAnswer",
     "ParsedAnswer",
     "Reason",
@@ -18,7 +20,9 @@ __all__ = [
     "RewardName",
     "Scores",
     "SpanLike",
+    "best_constant",
     "best_constant_answer",
+    "best_constant_share",
     "best_iou",
     "best_span",
     "form_reward",

@@ -1,4 +1,4 @@
-"""Scores over a set of answers, and what a constant answer would score.
+"""Scores over a set of answers.
 
 The convention, spelled out in every report because the field has several (`>` against `>=`, rounded boundaries,
 unparsable answers left out):
@@ -10,7 +10,6 @@ unparsable answers left out):
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +20,7 @@ from video_opd.errors import DataError
 from video_opd.grounding.answer import PARSER_VERSION, ParsedAnswer
 from video_opd.grounding.predictions import unique_ids
 from video_opd.grounding.span import best_iou
-from video_opd.vocabulary import Example, Span
+from video_opd.vocabulary import Example
 
 _NUM_IDS_SHOWN = 5
 _ELEMENTS_AT_ONCE = 1_000_000
@@ -118,7 +117,8 @@ def score(
     pairs = predictions.items() if isinstance(predictions, Mapping) else predictions
     answer_by_id = unique_ids(pairs, "predictions")
     example_by_id = unique_ids(((example.id, example) for example in examples), "examples")
-    _refuse_none(example_by_id)
+    if not example_by_id:
+        raise DataError("no examples", reason="a mean over nothing is not a score", remedy="give at least one example")
 
     iou_by_id = {id_: _iou(answer_by_id.get(id_), example) for id_, example in example_by_id.items()}
     iou = np.array(list(iou_by_id.values()))
@@ -165,53 +165,3 @@ def bootstrap_intervals(
     )
     low, high = np.percentile(means, (2.5, 97.5), axis=0)
     return [(float(lo), float(hi)) for lo, hi in zip(low, high, strict=True)]
-
-
-def best_constant_answer(examples: Iterable[Example], *, resolution_s: float = 1.0) -> tuple[Span, float]:
-    """The single span that scores best when given as the answer to every example, and its mean IoU.
-
-    A model that never looks at the video can reach this number, so a mean IoU means little without it. Exhaustive over
-    start < end on a grid, as far as the last annotated second. Time goes with the annotated spans and the square of the
-    grid (Charades-STA, 3720 spans up to 58 s: 0.1 s), so raise `resolution_s` for hours of video. Ties go to the
-    earliest, then shortest span.
-
-    Args:
-        examples: what was asked.
-        resolution_s: step of the grid, in seconds.
-
-    Raises:
-        DataError: no examples, or none with an annotated span that ends after 0 s.
-        ValueError: a resolution that is not positive.
-    """
-    if not resolution_s > 0:
-        raise ValueError(f"resolution_s must be positive, got {resolution_s}")
-    examples = list(examples)
-    _refuse_none(examples)
-    annotated = [(span, row) for row, example in enumerate(examples) for span in example.spans]
-    horizon_s = max((span[1] for span, _ in annotated), default=0.0)
-    if not 0 < horizon_s < math.inf:
-        raise DataError(
-            f"annotated spans that end at {horizon_s} s",
-            reason="there is no stretch of time a constant answer could name",
-            remedy="check the spans of the manifest with `video-opd data check`",
-        )
-    starts_s, ends_s = np.array([span for span, _ in annotated], dtype=np.float64).T
-    first_of_example = np.unique([row for _, row in annotated], return_index=True)[1]
-    grid_s = np.arange(math.ceil(horizon_s / resolution_s) + 1) * resolution_s
-    best_total, best = -1.0, Span(0.0, 0.0)
-    step = max(1, _ELEMENTS_AT_ONCE // len(annotated))
-    for index, start_s in enumerate(grid_s[:-1]):
-        for chunk in range(index + 1, len(grid_s), step):
-            end_s = grid_s[chunk : chunk + step, None]
-            overlap = np.clip(np.minimum(end_s, ends_s) - np.maximum(start_s, starts_s), 0.0, None)
-            iou = overlap / (np.maximum(end_s, ends_s) - np.minimum(start_s, starts_s))
-            totals = np.maximum.reduceat(iou, first_of_example, axis=1).sum(axis=1)
-            if totals.max() > best_total:
-                best_total, best = float(totals.max()), Span(float(start_s), float(end_s[totals.argmax(), 0]))
-    # The search ranks; the number shown comes from the one IoU.
-    return best, math.fsum(best_iou(best, example.spans) for example in examples) / len(examples)
-
-
-def _refuse_none(examples: Iterable[object]) -> None:
-    if not any(True for _ in examples):
-        raise DataError("no examples", reason="a mean over nothing is not a score", remedy="give at least one example")

@@ -18,13 +18,13 @@ from video_opd.errors import DataError
 
 @pytest.fixture
 def collect(tmp_path):
-    def run(*rows, durations=None, videos=None, **policies) -> Collector:
+    def run(*rows, durations=None, videos=None, unit="seconds", **policies) -> Collector:
         path = tmp_path / "rows.jsonl"
         path.write_text(lines(*rows))
         collector = Collector(
             Policies(source="own", **policies), durations, None if videos is None else VideoFiles(videos)
         )
-        collector.collect(read_annotations("jsonl", [path], Reading()))
+        collector.collect(read_annotations("jsonl", [path], Reading(unit=unit)))
         return collector
 
     return run
@@ -124,6 +124,24 @@ def test_the_durations_file_goes_before_the_annotation(collect):
     collector = collect(GOOD, durations={"a": 20.0})
     assert collector.examples[0].duration == 20
     assert collector.report.durations_from == {"durations file": 1}
+
+
+@pytest.mark.parametrize("own", [{}, {"duration": 30}])
+def test_a_durations_file_does_not_say_how_long_a_clip_is(collect, own):
+    row = {"video": "a.mp4", "query": "a cat", "spans": [[0.1, 0.5]], "clip_start": 10, "clip_end": 40} | own
+    collector = collect(row, durations={"a": 93.0}, unit="fraction")
+    (example,) = collector.examples
+    assert (example.duration, example.clip, example.spans) == (30, (10, 40), ((3, 15),))
+    report = collector.report
+    assert report.durations_from == {"annotation" if own else "clip": 1}
+    assert (report.durations_disagree, report.clips_off) == (0, {})
+
+
+@pytest.mark.parametrize(("whole", "off"), [(39.0, {}), (38.9, {"a.mp4": (40.0, 38.9)})])
+def test_a_clip_is_held_to_the_durations_file(collect, whole, off):
+    report = collect(GOOD | {"clip_start": 30, "clip_end": 40}, durations={"a": whole}).report
+    assert report.clips_off == off
+    assert report.to_dict()["videos"]["clip_ends_after_file"] == {name: list(pair) for name, pair in off.items()}
 
 
 def test_unknown_durations_stop_the_import_or_drop_the_rows(collect):

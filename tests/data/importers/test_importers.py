@@ -11,14 +11,14 @@ from annotation_rows import DIDEMO, EVENT, SAMPLES, TIMER1, TVG, lines, write
 from video_opd.data.importers.account import Policies
 from video_opd.data.importers.annotation import Reading
 from video_opd.data.importers.collecting import Collector
-from video_opd.data.importers.didemo import merged
+from video_opd.data.importers.didemo import agreed
 from video_opd.data.importers.durations import read_durations
 from video_opd.data.importers.formats import ANNOTATORS, FORMATS, QUERIES, UNITS
 from video_opd.data.importers.reading import importer, read_annotations
 from video_opd.data.importers.video_files import VideoFiles
 from video_opd.data.manifest import read_manifest, write_manifest
 from video_opd.data.queries import QUERY_POLICIES, quoted
-from video_opd.errors import DataError
+from video_opd.errors import ConfigurationError, DataError
 from video_opd.vocabulary import Example, Span
 
 NAMES = [f"{number}-{sample.format}" for number, sample in enumerate(SAMPLES)]
@@ -120,25 +120,36 @@ def test_tacos_in_frames_and_in_seconds_agree(shared_data):
 
 def test_didemo_chunks_are_five_seconds_and_the_last_one_counts():
     segments = [(0.0, 5.0), (5.0, 10.0), (5.0, 10.0), (0.0, 30.0)]
-    assert merged(segments, 6, "all") == ((0, 5), (5, 10), (0, 30))
-    assert merged(segments, 6, "majority") == ((5, 10),)
+    assert agreed(segments, 6, "all") == ((0, 5), (5, 10), (0, 30))
+    assert agreed(segments, 6, "majority") == ((5, 10),)
     # Best three of four: (5,10) has 1, 1, 1/6; (0,10) has 1/2, 1/2, 1/2; (0,5) has 1, 1/6, 0.
-    assert merged(segments, 6, "consensus") == ((5, 10),)
+    assert agreed(segments, 6, "consensus") == ((5, 10),)
     # A fourth is not heard: both segments have three that agree wholly, and the earlier one is taken.
-    assert merged([(0.0, 5.0)] * 3 + [(5.0, 30.0)] * 4, 6, "consensus") == ((0, 5),)
+    assert agreed([(0.0, 5.0)] * 3 + [(5.0, 30.0)] * 4, 6, "consensus") == ((0, 5),)
     # In seconds: starts 0, 5, 5, 0 -> 2.5 -> 2 (half to even); ends 5, 10, 10, 30 -> 13.75 -> 14.
-    assert merged(segments, 6, "mean") == ((2, 14),)
+    assert agreed(segments, 6, "mean") == ((2, 14),)
 
 
 def test_didemo_consensus_can_be_a_segment_that_nobody_named():
-    # Of 0-10, 5-15 and 0-15, the last has 2/3, 2/3 and 1.
-    assert merged([(0.0, 10.0), (5.0, 15.0), (0.0, 10.0), (5.0, 15.0)], 6, "consensus") == ((0, 10),)
-    assert merged([(0.0, 5.0), (5.0, 10.0), (10.0, 15.0)], 3, "consensus")[0] in ((0, 15), (0, 5))
+    # 15-30 has 1/2, 2/3 and 2/3, in the mean 11/18; 0-30 has 1, 1/3 and 1/3, 20-30 has 1, 1/3 and 1/3: 5/9.
+    assert agreed([(0.0, 30.0), (15.0, 25.0), (20.0, 30.0)], 6, "consensus") == ((15, 30),)
+
+
+def test_of_equals_the_earliest_then_shortest_is_the_consensus():
+    # 0-5, 5-10 and 0-10 have 1/2 in the mean of two.
+    assert agreed([(5.0, 10.0), (0.0, 5.0)], 6, "consensus") == ((0, 5),)
+    # 5-15 has 0, 1 and 1/5, 5-30 has 0, 2/5 and 4/5: as much, but for the sixteenth digit.
+    assert agreed([(0.0, 5.0), (5.0, 15.0), (10.0, 30.0)], 6, "consensus") == ((5, 15),)
+
+
+def test_annotators_by_a_rule_that_there_is_not():
+    with pytest.raises(ConfigurationError, match="--annotators median: no rule is called that"):
+        agreed([(0.0, 5.0)], 6, "median")
 
 
 def test_a_mean_of_didemo_is_in_whole_seconds():
     # What VideoMind makes of the first row of the validation set: starts 5, 5, 5, 0 -> 3.75, ends -> 8.75.
-    assert merged([(5.0, 10.0)] * 3 + [(0.0, 5.0)], 6, "mean") == ((4, 9),)
+    assert agreed([(5.0, 10.0)] * 3 + [(0.0, 5.0)], 6, "mean") == ((4, 9),)
 
 
 def test_names_of_didemo_with_unusual_endings(tmp_path):
@@ -159,7 +170,7 @@ def test_a_chunk_that_is_not_there_is_refused(tmp_path, times):
 
 @pytest.mark.parametrize("annotators", ANNOTATORS)
 def test_didemo_never_leaves_the_video_and_never_collapses(annotators):
-    for start, end in merged([(25.0, 30.0)] * 3 + [(0.0, 5.0)], 6, annotators):
+    for start, end in agreed([(25.0, 30.0)] * 3 + [(0.0, 5.0)], 6, annotators):
         assert 0 <= start < end <= 30
 
 
@@ -181,6 +192,22 @@ def test_tvgbench_answers_count_from_the_start_of_the_crop(tmp_path):
         tmp_path, "tvgbench", json.dumps([TVG | {"duration": 99.4, "start": 53.0, "end": 152.4}]), "a.json"
     )
     assert (row.clip, row.spans, row.source) == ((53.0, 152.4), ((13.4, 28.1),), "tvgbench/ego4d")
+
+
+@pytest.mark.parametrize(
+    ("format", "row"),
+    [
+        ("tvgbench", TVG | {"duration": 99.4, "start": 53.0}),
+        ("tvgbench", TVG | {"duration": 99.4, "end": 53.0}),
+        ("time-r1", TIMER1 | {"video_start": 39.0}),
+        ("time-r1", TIMER1 | {"video_end": 84.7}),
+        ("jsonl", {"video": "a.mp4", "query": "a cat", "spans": [[1, 2]], "clip_start": 3}),
+        ("jsonl", {"video": "a.mp4", "query": "a cat", "spans": [[1, 2]], "clip_end": 3}),
+    ],
+)
+def test_half_a_clip_is_not_the_whole_video(tmp_path, format, row):
+    with pytest.raises(DataError, match=r"line 1: it has one end of a clip and not the other"):
+        imported(tmp_path, format, lines(row))
 
 
 # csv and jsonl

@@ -80,7 +80,8 @@ class ImportReport:
     durations_off: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Video -> duration by annotation and by file, where they are more than a second apart."""
     clips_off: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Video -> end of the clip and duration of the file, where the clip ends more than a second after it."""
+    """Video -> end of the clip and duration of the whole video, by the durations file or (as its path) by itself, where
+    the clip ends more than a second after it."""
 
     def drop(self, annotation: Annotation, reason: str) -> None:
         """Count a row out."""

@@ -97,6 +97,19 @@ def require_name(record: Record, name: str | None, pattern: re.Pattern[str], dat
         record.refuse(f"{name!r} is not the name of a video of {data_set}")
 
 
+def clip_of(record: Record, start: float | None, end: float | None) -> Times | None:
+    """The part of the file that counts, from its two ends in seconds; None where neither is given: all of it.
+
+    Raises:
+        DataError: one end without the other, which is half a clip and not the whole file.
+    """
+    if start is not None and end is not None:
+        return start, end
+    if start is not None or end is not None:
+        record.refuse("it has one end of a clip and not the other", "Give both, or none")
+    return None
+
+
 class Captions(BaseModel):
     """Parallel lists of one video, as ActivityNet Captions has them and many took over."""
 

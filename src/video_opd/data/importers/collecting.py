@@ -24,7 +24,7 @@ class Collector:
 
     Args:
         durations: seconds by name of the video or by path, as `read_durations` gives them, before what the annotations
-            say.
+            say of whole videos.
         files: where the videos lie; None: nobody looks.
     """
 
@@ -159,29 +159,36 @@ class Collector:
         return named, self.files is None
 
     def _duration(self, annotation: Annotation, path: str | None) -> float | None:
-        """Seconds: by the durations file, else by the annotation, else by the video (which is compared)."""
+        """Seconds of what is asked about: by the durations file, else by the annotation, else by the video.
+
+        What the two files say is about the whole video: of a clip, they only bound the end.
+        """
         of_file = self.files.duration(path) if self.files and path is not None else None
-        name = key_of(annotation.video, self.durations)
-        if self.durations is not None and name in self.durations:
-            duration, origin = self.durations[name], "durations file"
-            if annotation.duration is not None and abs(annotation.duration - duration) > DURATION_TOLERANCE_S:
+        listed = (self.durations or {}).get(key_of(annotation.video, self.durations))
+        if annotation.clip is not None:
+            start, end = annotation.clip
+            for name, whole in ((annotation.video, listed), (path, of_file)):
+                if name is not None and whole is not None and end > whole + DURATION_TOLERANCE_S:
+                    self.report.clips_off[name] = end, whole
+            duration, origin = annotation.duration, "annotation"
+            if duration is None:
+                duration, origin = end - start, "clip"
+        elif listed is not None:
+            duration, origin = listed, "durations file"
+            if annotation.duration is not None and abs(annotation.duration - listed) > DURATION_TOLERANCE_S:
                 self.report.durations_disagree += 1
                 self.report.first.setdefault(OTHER_DURATION, annotation.record.where)
         elif annotation.duration is not None:
             duration, origin = annotation.duration, "annotation"
-        elif annotation.clip is not None:
-            duration, origin = annotation.clip[1] - annotation.clip[0], "clip"
         elif of_file is not None:
             duration, origin = of_file, "video"
         else:
             return None
         self.report.durations_from[origin] += 1
-        if of_file is not None and path is not None:
-            if annotation.clip is not None:
-                if annotation.clip[1] > of_file + DURATION_TOLERANCE_S:
-                    self.report.clips_off[path] = annotation.clip[1], of_file
-            elif abs(of_file - duration) > DURATION_TOLERANCE_S:
-                self.report.durations_off[path] = duration, of_file
+        if path is None or of_file is None or annotation.clip is not None:
+            return duration
+        if abs(of_file - duration) > DURATION_TOLERANCE_S:
+            self.report.durations_off[path] = duration, of_file
         return duration
 
     def _spans(self, annotation: Annotation, duration: float) -> tuple[Span, ...]:

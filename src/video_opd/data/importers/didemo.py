@@ -24,7 +24,9 @@ from statistics import fmean
 from pydantic import BaseModel, Field
 
 from video_opd.data.importers.annotation import Annotation, Reading, Times
+from video_opd.data.importers.formats import ANNOTATORS
 from video_opd.data.records import json_any
+from video_opd.errors import ConfigurationError
 from video_opd.grounding.span import temporal_iou
 
 CHUNK_S = 5.0
@@ -51,26 +53,45 @@ def read(files: list[Path], reading: Reading) -> Iterator[Annotation]:
                 record=record,
                 video=found.video,
                 query=found.description,
-                spans=merged(segments, found.num_segments, reading.annotators),
+                spans=agreed(segments, found.num_segments, reading.annotators),
                 duration=found.num_segments * CHUNK_S,
                 name=str(found.annotation_id),
             )
 
 
-def merged(segments: Sequence[Times], num_segments: int, annotators: str) -> tuple[Times, ...]:
-    """What the annotators' segments amount to, in seconds."""
-    if annotators == "all":
-        return tuple(dict.fromkeys(segments))
-    if annotators == "majority":
-        return (Counter(segments).most_common(1)[0][0],)
-    if annotators == "mean":
-        start, end = (float(round(fmean(ends))) for ends in zip(*segments, strict=True))
-        return ((start, end),)
-    edges = [number * CHUNK_S for number in range(num_segments + 1)]
-    candidates = [(start, end) for start in edges for end in edges if start < end]
-    return (max(candidates, key=lambda segment: _agreement(segment, segments)),)
+def agreed(segments: Sequence[Times], num_segments: int, annotators: str) -> tuple[Times, ...]:
+    """What the annotators' segments amount to.
+
+    Args:
+        segments: one an annotator, in seconds, at least one.
+        num_segments: chunks of five seconds that were annotated.
+        annotators: `consensus`, `majority`, `mean` or `all`, as the top of this module says.
+
+    Returns:
+        Seconds: several only with `all`. A consensus may be a segment that nobody named.
+
+    Raises:
+        ConfigurationError: `annotators` is none of the four.
+    """
+    match annotators:
+        case "all":
+            return tuple(dict.fromkeys(segments))
+        case "majority":
+            return (Counter(segments).most_common(1)[0][0],)
+        case "mean":
+            start, end = (float(round(fmean(ends))) for ends in zip(*segments, strict=True))
+            return ((start, end),)
+        case "consensus":
+            edges = [number * CHUNK_S for number in range(num_segments + 1)]
+            candidates = [(start, end) for start in edges for end in edges if start < end]
+            return (max(candidates, key=lambda segment: _agreement(segment, segments)),)
+    raise ConfigurationError(
+        f"--annotators {annotators}",
+        reason="no rule is called that",
+        remedy=f"give one of {', '.join(ANNOTATORS)}",
+    )
 
 
 def _agreement(segment: Times, segments: Sequence[Times]) -> float:
     nearest = sorted((temporal_iou(segment, other) for other in segments), reverse=True)[:_NUM_NEAREST]
-    return fmean(nearest)
+    return round(fmean(nearest), 9)  # or rounding would decide between equals

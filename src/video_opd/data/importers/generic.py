@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, Field
 
-from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Spans, Times
+from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Spans, Times, clip_of
 from video_opd.data.records import Record, json_lines, table_rows
 from video_opd.errors import ConfigurationError
 
@@ -108,11 +108,9 @@ def _annotation(record: Record, column_of: dict[str, str], reading: Reading) -> 
     if column_of["spans"] not in record.value:
         called = column_of | {"spans.0.0": column_of["start"], "spans.0.1": column_of["end"]}
     row = record.as_(_Row, _require(record, given, column_of, ("video", "query")), called)
-    if (row.clip_start is None) != (row.clip_end is None):
-        record.refuse("it has one end of a clip and not the other", "Give both, or none")
-    if row.clip is not None and row.clip_start is not None:
+    ends = clip_of(record, row.clip_start, row.clip_end)
+    if row.clip is not None and ends is not None:
         record.refuse("it has its clip twice", f"Give `{column_of['clip']}` or its two ends")
-    ends = None if row.clip_start is None or row.clip_end is None else (row.clip_start, row.clip_end)
     return Annotation(
         record=record,
         video=row.video,

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel
 
-from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Times
+from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Times, clip_of
 from video_opd.data.records import json_any
 
 _CROPPED = re.compile(r"_\d\d:\d\d:\d\d:\d{3}_\d\d:\d\d:\d\d:\d{3}\.\w+$")
@@ -37,7 +37,7 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     for file in files:
         for record in json_any(file, unique=True):
             row = record.as_(_Row)
-            whole = row.video_start is None or row.video_end is None or _CROPPED.search(row.video)
+            clip = clip_of(record, row.video_start, row.video_end)
             source = row.qid.split("|")[1:2]
             yield Annotation(
                 record=record,
@@ -46,5 +46,5 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
                 spans=(row.timestamp,),
                 duration=row.duration,
                 source=source[0] if source else "",
-                clip=None if whole else (row.video_start or 0.0, row.video_end or 0.0),
+                clip=None if _CROPPED.search(row.video) else clip,
             )

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel
 
-from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Times
+from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Times, clip_of
 from video_opd.data.records import json_any
 
 _ANSWER = re.compile(r"\s*([0-9.]+)\s*-\s*([0-9.]+)\s*")
@@ -43,7 +43,6 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
             answer = _ANSWER.fullmatch(found.answer)
             if answer is None:
                 record.refuse(f"`answer` is {found.answer[:60]!r}, not `START-END` in seconds")
-            clip = None if found.start is None or found.end is None else (found.start, found.end)
             yield Annotation(
                 record=record,
                 video=PurePosixPath(found.path).name,
@@ -51,5 +50,5 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
                 spans=(record.as_(_Answer, {"answer": answer.groups()}).answer,),
                 duration=found.duration,
                 source=found.dataset_name or "ego4d",
-                clip=clip,
+                clip=clip_of(record, found.start, found.end),
             )
