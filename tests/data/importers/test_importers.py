@@ -163,9 +163,12 @@ def test_names_of_didemo_with_unusual_endings(tmp_path):
 
 
 @pytest.mark.parametrize("times", [[1, 9], [6, 6], [3, 2], [-1, 2]])
-def test_a_chunk_that_is_not_there_is_refused(tmp_path, times):
-    with pytest.raises(DataError, match="`times` names a chunk that is none of the 6 of the video"):
-        imported(tmp_path, "didemo", json.dumps([DIDEMO | {"times": [[0, 0], times]}]), "a.json")
+def test_a_chunk_that_is_not_there_drops_its_description(tmp_path, times):
+    rows = [DIDEMO | {"times": [[0, 0], times]}, DIDEMO | {"times": [[0, 5]], "annotation_id": 7}]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    found = collect("didemo", [tmp_path / "a.json"])
+    assert [example.id.rpartition("/")[2] for example in found.examples] == ["7"]
+    assert found.report.dropped == {"an annotator names a chunk that the video has not": 1}
 
 
 @pytest.mark.parametrize("annotators", ANNOTATORS)
