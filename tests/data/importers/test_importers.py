@@ -17,7 +17,7 @@ from video_opd.data.importers.formats import ANNOTATORS, FORMATS, QUERIES, UNITS
 from video_opd.data.importers.reading import importer, read_annotations
 from video_opd.data.importers.video_files import VideoFiles
 from video_opd.data.manifest import read_manifest, write_manifest
-from video_opd.data.queries import QUERY_POLICIES, quoted
+from video_opd.data.queries import QUERY_POLICIES, plain, quoted
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.vocabulary import Example
 
@@ -439,6 +439,12 @@ def test_two_files_are_one_set(tmp_path):
 def test_query_policies(tmp_path, policy, expected):
     (row,) = imported(tmp_path, "cosmo-cap", lines(EVENT | {"query": "  A Cat\n sits.. "}), queries=policy)
     assert row.query == expected
+
+
+def test_words_are_compared_without_case_blanks_and_full_stops():
+    assert {plain(text) for text in ("A cat  sits", " a CAT\nsits. ", "..a cat sits ..")} == {"a cat sits"}
+    assert plain("Straße.") == plain("STRASSE")
+    assert plain("a cat sits?") != plain("a cat sits")
 
 
 @pytest.mark.parametrize(
