@@ -68,6 +68,13 @@ def test_a_wrong_format_is_named(files, refused):
     assert not (files / "m.jsonl").exists()
 
 
+def test_a_missing_file_leaves_no_folder_behind(files, refused):
+    refused("data", "import", "vue-tr", files / "none.json", "--out", files / "new" / "m.jsonl")
+    words = ("data", "import", "charades-sta", files / "sta.txt", "--durations", files / "none.csv")
+    refused(*words, "--out", files / "new" / "m.jsonl")
+    assert not (files / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("format", "name", "content", "said"),
     [

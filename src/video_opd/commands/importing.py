@@ -43,10 +43,10 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
         unit=arguments.unit,
         fps=arguments.fps,
     )
-    require_writable(arguments.out)
     durations = read_durations(arguments.durations) if arguments.durations else None
     files = VideoFiles(arguments.videos) if arguments.videos else None
     annotations = read_annotations(arguments.format, arguments.files, reading)
+    require_writable(arguments.out)  # it makes the folder, so not before the files were there; videos are read below
     collector = Collector(policies, durations, files)
     examples = collector.collect(annotations)
     with writing(arguments.out):

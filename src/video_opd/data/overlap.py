@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from video_opd.data.queries import timelens
+from video_opd.data.queries import plain
 from video_opd.data.same_video import source_video, spans_in_source
 from video_opd.grounding import temporal_iou
 from video_opd.vocabulary import Example, Span
@@ -78,13 +78,13 @@ class _Video:
 
     def add(self, example: Example) -> None:
         self.examples.append(example)
-        self.queries.setdefault(_plain(example.query), example)
+        self.queries.setdefault(plain(example.query), example)
         self._spans += [(span, example) for span in spans_in_source(example)]
 
     def compare(self, example: Example) -> Shared:
         if self._ends_s.shape[1] < len(self._spans):
             self._ends_s = np.array([span for span, _ in self._spans]).T
-        twin = self.queries.get(_plain(example.query))
+        twin = self.queries.get(plain(example.query))
         iou, other = 0.0, twin or self.examples[0]
         starts_s, ends_s = self._ends_s
         for span in spans_in_source(example):
@@ -112,8 +112,3 @@ def _keys(example: Example, names: set[str]) -> Iterator[tuple[str, str]]:
     if name in names:
         yield "name", name
     yield "path", example.video
-
-
-def _plain(query: str) -> str:
-    """A query without what does not change the question: case, blanks, full stops at its ends."""
-    return timelens(query).casefold()

@@ -28,6 +28,11 @@ def timelens(query: str) -> str:
     return trim(query).strip(".").strip()
 
 
+def plain(text: str) -> str:
+    """Words without what does not change what they say: case, blanks, full stops at their ends. For comparing."""
+    return timelens(text).casefold()
+
+
 def time_r1(query: str) -> str:
     """As Time-R1 does: lower case, one final full stop removed."""
     return _without_control(query).strip().lower().removesuffix(".")

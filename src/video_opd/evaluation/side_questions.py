@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from video_opd.data.queries import plain
 from video_opd.data.side_questions import SideQuestion
 from video_opd.data.source import PromptSource
 from video_opd.grounding.metrics import bootstrap_intervals
@@ -44,11 +45,7 @@ def ask(policy: Policy, questions: Sequence[SideQuestion], source: PromptSource,
             sampling = Sampling(max_new_tokens=MAX_NEW_TOKENS, greedy=True)
             groups = policy.answer(policy.read(prompts), sampling=sampling)
             answered = {group.prompt_id: group.answers[0].text for group in groups}
-        right += [_plain(answered.get(id, "")) == _plain(word) for id, word in expected.items()]
+        right += [plain(answered.get(id, "")) == plain(word) for id, word in expected.items()]
     scores = np.array(right, dtype=np.float64)
     (interval,) = bootstrap_intervals(scores[:, None], np.random.default_rng(0), NUM_RESAMPLES)
     return SideScore(accuracy=float(scores.mean()), interval=interval, num_questions=len(scores))
-
-
-def _plain(text: str) -> str:
-    return text.strip().strip(".").strip().lower()

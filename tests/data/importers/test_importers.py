@@ -17,7 +17,7 @@ from video_opd.data.importers.formats import ANNOTATORS, FORMATS, QUERIES, UNITS
 from video_opd.data.importers.reading import importer, read_annotations
 from video_opd.data.importers.video_files import VideoFiles
 from video_opd.data.manifest import read_manifest, write_manifest
-from video_opd.data.queries import QUERY_POLICIES, quoted
+from video_opd.data.queries import QUERY_POLICIES, plain, quoted
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.vocabulary import Example, Span
 
@@ -328,6 +328,88 @@ def test_an_answer_without_times_is_counted(tmp_path):
     assert (report.rows_kept, dict(report.dropped)) == (1, {"an answer without times": 1})
 
 
+TOKEN = {"<s0>": 0, "<e0>": 9.4, "<s1>": 49.4, "<e1>": 53.2}
+OTHER_FORM = "times in another form"
+
+
+def talked(tmp_path, *turns):
+    """What is read of the answers to the questions, and what is counted as dropped."""
+    talk = {
+        "id": "abcdefghijk",
+        "conversations": [{"from": ("human", "gpt")[n % 2], "value": turn} for n, turn in enumerate(turns)],
+        "meta": {"duration": 54.2, "split": [129.8, 184.0], "token": TOKEN},
+    }
+    (tmp_path / "a.json").write_text(json.dumps([talk, SPOKEN]))
+    collector = collect("internvid-vtime", [tmp_path / "a.json"])
+    return [(e.query, e.spans[0]) for e in collector.examples[:-1]], dict(collector.report.dropped)
+
+
+SPOKEN = {
+    "id": "bbbbbbbbbbb",
+    "conversations": [{"from": "gpt", "value": "From <s0> to <e0>, it sits."}],
+    "meta": {"duration": 54.2, "token": TOKEN},
+}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "From <s0> to <e0>, a woman counts money. From <s1> to <e1>, two people shake hands.",
+        "A woman counts money, from <s0> to <e0>. Two people shake hands, from <s1> to <e1>.",
+        "a woman counts money from <s0> to <e0>. two people shake hands from <s1> to <e1>",
+    ],
+)
+def test_events_of_a_conversation_with_their_own_times(tmp_path, answer):
+    read, dropped = talked(tmp_path, "<video>\nWhat happens when?", answer)
+    assert [(query.lower(), span) for query, span in read] == [
+        ("a woman counts money", (0, 9.4)),
+        ("two people shake hands", (49.4, 53.2)),
+    ]
+    assert dropped == {}
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "<video>\nCan you describe what occurred from <s1> to <e1> in the video?",
+        "Describe what took place from <s1> to <e1> in the video.",
+        "Tell me about the events from <s1> to <e1> in the video.",
+        "What was going on from <s1> to <e1>?",
+    ],
+)
+def test_the_event_is_the_answer_and_not_the_question_that_names_the_times(tmp_path, question):
+    assert talked(tmp_path, question, "Two people shake hands.") == ([("Two people shake hands", (49.4, 53.2))], {})
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "reason"),
+    [
+        ("Is there a dog from <s0> to <e0>?", "Yes.", "an answer without times"),
+        ("What is it about?", "A cat.", "an answer without times"),
+        ("During which frames can we see a cat?", "From <s0> to <e0>.", "only times: the event is in the question"),
+        ("When is a cat there?", "From <s0> to <e0>. From <s1> to <e1>.", "only times: the event is in the question"),
+        ("What happened from <s0> to <e0>?", "From <s0> to <e0>.", "only times: the event is in the question"),
+        ("When?", "A cat sits at <s0> and leaves at <e0>.", OTHER_FORM),
+        ("When?", "From <s0> to <e0> a cat sits.", OTHER_FORM),
+        ("When?", "From <s0> to <e0>, a cat sits, from <s1> to <e1>, it sleeps.", OTHER_FORM),
+        ("When?", "From <s0> to <e0>, a cat sits. It sleeps, from <s1> to <e1>.", OTHER_FORM),
+        ("When?", "A cat sits. It sleeps, from <s0> to <e0>.", OTHER_FORM),
+    ],
+)
+def test_an_event_is_read_and_never_guessed(tmp_path, question, answer, reason):
+    assert talked(tmp_path, question, answer) == ([], {reason: 1})
+
+
+def test_a_question_holds_for_its_own_answer_only(tmp_path):
+    turns = ["What happened from <s0> to <e0>?", "A cat sits.", "Is it black?", "No."]
+    assert talked(tmp_path, *turns) == ([("A cat sits", (0, 9.4))], {"an answer without times": 1})
+
+
+def test_times_that_nobody_gives_are_refused(tmp_path):
+    with pytest.raises(DataError, match="no time for <s7>"):
+        talked(tmp_path, "When?", "From <s7> to <e0>, a cat sits.")
+
+
 # QuerYD
 
 
@@ -394,6 +476,12 @@ def test_two_files_are_one_set(tmp_path):
 def test_query_policies(tmp_path, policy, expected):
     (row,) = imported(tmp_path, "cosmo-cap", lines(EVENT | {"query": "  A Cat\n sits.. "}), queries=policy)
     assert row.query == expected
+
+
+def test_words_are_compared_without_case_blanks_and_full_stops():
+    assert {plain(text) for text in ("A cat  sits", " a CAT\nsits. ", "..a cat sits ..")} == {"a cat sits"}
+    assert plain("Straße.") == plain("STRASSE")
+    assert plain("a cat sits?") != plain("a cat sits")
 
 
 @pytest.mark.parametrize(

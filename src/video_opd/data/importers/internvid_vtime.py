@@ -8,14 +8,20 @@ VideoMind's lines, or VTimeLLM's own conversations, which tell one event between
       "meta": {"split": [129.8, 184.0], "duration": 54.2, "token": {"<s0>": 0, "<e0>": 9.4}}}]
 
 Times are seconds within the crop `split` of the YouTube video, which becomes `clip`. (At training VTimeLLM turns them
-into hundredths of the duration; the file holds seconds.) Of the conversations, only what says `From <sN> to <eN>,
-EVENT.` is read; answers without times are counted as dropped.
+into hundredths of the duration; the file holds seconds.) The human asks in three ways, and what the model answers holds
+the event in two of them:
+
+- what happens when: `From <sN> to <eN>, EVENT.` or `EVENT, from <sN> to <eN>.`, one after the other;
+- what happened from `<sN>` to `<eN>`, in one of ten wordings: the whole answer is the event;
+- when something happens: `From <sN> to <eN>.`, with the event somewhere in the question.
+
+The last kind and every answer of another form are counted as dropped: an event is read and never guessed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, Field
@@ -23,7 +29,14 @@ from pydantic import BaseModel, Field
 from video_opd.data.importers.annotation import Annotation, Event, Reading, Seconds, Times
 from video_opd.data.records import Record, json_any
 
-_TIMES = re.compile(r"from (<s\d+>) to (<e\d+>)", re.IGNORECASE)
+_SPAN = re.compile(r"from (<s\d+>) to (<e\d+>)", re.IGNORECASE)
+_WHAT_HAPPENED = re.compile(
+    r"\b(?:what (?:occurred|happened|transpired|took place|was going on)|the events) "
+    r"from (<s\d+>) to (<e\d+>)(?: in the video)?[.?]",
+    re.IGNORECASE,
+)
+_MARK = re.compile(r"<[se]\d+>")
+_STOPS = ".;!?"
 
 
 class _Turn(BaseModel):
@@ -55,23 +68,55 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
 
 
 def _events(record: Record, found: _Conversation) -> Iterator[Annotation]:
-    times = found.meta.token
+    asked = None
     for turn in found.conversations:
-        heads = list(_TIMES.finditer(turn.value))
-        ends = [*(head.start() for head in heads[1:]), len(turn.value)]
-        if not heads and turn.speaker == "gpt":
-            yield Annotation(
-                record=record, video=found.id, query=turn.value, spans=(), skipped="an answer without times"
-            )
-        for head, until in zip(heads, ends, strict=False):
-            start, end = head.groups()
-            if start not in times or end not in times:
-                record.refuse(f"`meta.token` has no time for {start} or {end}")
+        text = turn.value.strip()
+        if turn.speaker != "gpt":
+            asked = _WHAT_HAPPENED.search(text)
+            continue
+        told = _told(text, asked)
+        if isinstance(told, str):
+            yield Annotation(record=record, video=found.id, query=text, spans=(), skipped=told)
+            continue
+        for start, end, event in told:
+            for mark in (start, end):
+                if mark not in found.meta.token:
+                    record.refuse(f"`meta.token` has no time for {mark}")
             yield Annotation(
                 record=record,
                 video=found.id,
-                query=turn.value[head.end() : until].strip(" ,.;"),
-                spans=((times[start], times[end]),),
+                query=event.strip(" ,.;"),
+                spans=((found.meta.token[start], found.meta.token[end]),),
                 duration=found.meta.duration,
                 clip=found.meta.split,
             )
+
+
+def _told(answer: str, asked: re.Match[str] | None) -> list[tuple[str, str, str]] | str:
+    """Marks of start and end with the event, of every event that an answer tells; or why it tells none."""
+    if not _MARK.search(answer):
+        return "an answer without times" if asked is None else [(asked[1], asked[2], answer)]
+    between = _SPAN.split(answer)
+    texts = [text.strip() for text in between[::3]]
+    if not any(text.strip(_STOPS) for text in texts):
+        return "only times: the event is in the question"
+    events = _after_their_times(texts) or _before_their_times(texts)
+    if not events or not all(event.strip(" ,") for event in events) or any(map(_MARK.search, events)):
+        return "times in another form"
+    return list(zip(between[1::3], between[2::3], events, strict=True))
+
+
+def _after_their_times(texts: Sequence[str]) -> list[str]:
+    """The events of `From <s0> to <e0>, EVENT. From …`, of what stands before, between and after the times."""
+    first, *events = texts
+    stopped = all(event.endswith(tuple(_STOPS)) for event in events[:-1])
+    return events if not first and stopped and all(event.startswith(",") for event in events) else []
+
+
+def _before_their_times(texts: Sequence[str]) -> list[str]:
+    """The events of `EVENT, from <s0> to <e0>. EVENT, …`, a sentence each: which of two would the times be of?"""
+    *events, last = texts
+    stopped = all(event.startswith(tuple(_STOPS)) for event in events[1:])
+    events = [event.lstrip(_STOPS) for event in events]
+    sentences = all(not set(_STOPS) & set(event) for event in events)
+    return events if stopped and sentences and not last.strip(_STOPS) else []
