@@ -17,7 +17,7 @@ from video_opd.arguments.paths import (
     goes_on,
     reads,
     reads_file_or_names,
-    reads_or_names,
+    reads_model_or_names,
     reads_videos,
     writes,
 )
@@ -142,7 +142,7 @@ def folder(tmp_path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("role", [reads, reads_videos, reads_or_names])
+@pytest.mark.parametrize("role", [reads, reads_videos, reads_model_or_names])
 @pytest.mark.parametrize(
     "file",
     [
@@ -151,6 +151,10 @@ def folder(tmp_path) -> Path:
     ],
 )  # fmt: skip
 def test_no_file_of_a_folder_that_is_read_is_written_over(role, file, folder):
+    not_read = {reads_videos: ".json", reads_model_or_names: ".mp4"}.get(role)
+    if Path(file).suffix == not_read:
+        assert parse(role, "--in", folder, "--out", folder.parent / file)
+        return
     with pytest.raises(ConfigurationError, match=r"among the files of --in .*data"):
         parse(role, "--in", folder, "--out", folder.parent / file)
     assert parse(role, "--in", folder, "--out", folder.parent / file, more=goes_on), "its own file, to go on with"
@@ -162,10 +166,20 @@ def test_what_is_not_read_may_be_written(folder):
     assert parse(reads, "--in", folder, "--out", folder.parent / "predictions.jsonl")
     (folder / "predictions.jsonl").write_text("")
     assert parse(reads_videos, "--in", folder, "--out", folder / "predictions.jsonl"), "no video"
+    assert parse(reads_model_or_names, "--in", folder, "--out", folder / "predictions.jsonl"), "nothing of a model's"
     with pytest.raises(ConfigurationError, match="among the files"):
         parse(reads, "--in", folder, "--out", folder / "predictions.jsonl")
     assert parse(reads_file_or_names, "--in", folder, "--out", folder / "clip.mp4"), "a split, of a folder's name"
-    assert parse(reads_or_names, "--in", "Qwen/Qwen3-VL-2B-Instruct", "--out", folder / "clip.mp4")
+    assert parse(reads_model_or_names, "--in", "Qwen/Qwen3-VL-2B-Instruct", "--out", folder / "clip.mp4")
+
+
+def test_a_model_that_ships_with_the_package_is_no_folder_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny-student").mkdir()
+    (tmp_path / "tiny-student" / "a.json").write_text("")
+    assert parse(reads_model_or_names, "--in", "tiny-student", "--out", "tiny-student/a.json")
+    with pytest.raises(ConfigurationError, match="among the files"):
+        parse(reads_model_or_names, "--in", "./tiny-student", "--out", "tiny-student/a.json")
 
 
 def test_what_is_read_back_is_a_file(tmp_path):

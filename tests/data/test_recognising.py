@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 
 import pytest
 
@@ -42,3 +44,11 @@ def test_a_manifest_with_a_fault_is_a_manifest(tmp_path, fault):
     with pytest.raises(DataError, match=r"m\.jsonl, line 1"):
         read_manifest(tmp_path / "m.jsonl")
     assert check_manifest(tmp_path / "m.jsonl")
+
+
+def test_a_pipe_is_read_once(tmp_path):
+    """A second look would wait for somebody who writes into it again."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["sh", "-c", f"echo '{{}}' > '{pipe}'"]):
+        assert check_manifest(pipe)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,7 @@ from video_opd.data.tiny_world import (
     render,
 )
 from video_opd.data.video import VideoBudget, read_frames
+from video_opd.errors import ConfigurationError
 from video_opd.grounding import best_constant_answer, temporal_iou
 from video_opd.seeds import generator
 from video_opd.vocabulary import Example
@@ -129,6 +132,19 @@ def test_building_twice_gives_the_same_bytes(tmp_path):
     for file in (tmp_path / "a").rglob("*"):
         if file.is_file():
             assert file.read_bytes() == (tmp_path / "b" / file.relative_to(tmp_path / "a")).read_bytes()
+
+
+def test_a_world_whose_clips_are_gone_is_built_again_and_other_manifests_are_kept(tmp_path):
+    settings = BuildSettings(seed=7, num_queries={"train": 2, "validation": 2, "test": 2})
+    manifests = build(tmp_path, settings)
+    shutil.rmtree(tmp_path / "videos")
+    assert build(tmp_path, settings) == manifests
+    assert len(list((tmp_path / "videos").glob("*.mp4"))) >= 3
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "train.jsonl").write_text("mine")
+    with pytest.raises(ConfigurationError, match="so it is a manifest of something else"):
+        build(tmp_path / "mine", settings)
+    assert (tmp_path / "mine" / "train.jsonl").read_text() == "mine"
 
 
 def test_a_constant_answer_is_worth_about_three_tenths():

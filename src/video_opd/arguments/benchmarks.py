@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from video_opd.arguments.paths import reads, reads_or_names
+from video_opd.arguments.paths import reads, reads_model_or_names
 
 NAMES = ("tempcompass", "mvbench", "video-mme")
 KINDS = ("multi-choice", "yes_no", "caption_matching")
@@ -19,7 +19,10 @@ def benchmark_arguments(command: argparse.ArgumentParser) -> None:
     group.add_argument("--benchmark", choices=NAMES, help="multiple-choice questions, with the official prompts")
     group.add_argument("--data", type=reads, metavar="DIR", help="folder of the benchmark's own files and videos")
     group.add_argument(
-        "--before", type=reads_or_names, metavar="MODEL", help="ask this one too, and say what changed from it to MODEL"
+        "--before",
+        type=reads_model_or_names,
+        metavar="MODEL",
+        help="ask this one too, and say what changed from it to MODEL",
     )
     group.add_argument(
         "--rule", choices=RULES, help="how answers are rated (default: official for tempcompass, strict for the others)"

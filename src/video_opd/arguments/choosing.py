@@ -13,7 +13,7 @@ from video_opd.arguments.parts import (
     shard,
     share,
 )
-from video_opd.arguments.paths import goes_on, reads, reads_or_names, reads_videos, writes
+from video_opd.arguments.paths import goes_on, reads, reads_model_or_names, reads_videos, writes
 from video_opd.curriculum import STRATEGIES
 
 
@@ -87,7 +87,9 @@ def _add_scoring(commands: Commands[Parser]) -> None:
     )  # fmt: skip
     command.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
     command.add_argument(
-        "--teacher", type=reads_or_names, help="also how far a teacher is from what the model writes, for reverse-kl"
+        "--teacher",
+        type=reads_model_or_names,
+        help="also how far a teacher is from what the model writes, for reverse-kl",
     )
     command.add_argument(
         "--shard", type=shard, default=(0, 1), metavar="I/N", help="only every N-th example, from the I-th on"

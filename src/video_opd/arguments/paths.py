@@ -7,13 +7,16 @@ the rule before the command begins, so that no command need think of it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from video_opd.data.video_names import VIDEO_SUFFIXES
 from video_opd.errors import ConfigurationError
+from video_opd.policy.location import BUNDLED, MODEL_FILES
 
 
 def reads(text: str) -> Path:
@@ -26,8 +29,8 @@ def reads_videos(text: str) -> Path:
     return Path(text)
 
 
-def reads_or_names(text: str) -> str:
-    """A file or folder that the command reads if there is one; otherwise a name, such as a model's on the hub."""
+def reads_model_or_names(text: str) -> str:
+    """A folder of which the command reads a model, and nothing else, if there is one; otherwise a model's name."""
     return text
 
 
@@ -46,9 +49,17 @@ def goes_on(text: str) -> Path:
     return Path(text)
 
 
-READING, WRITING = (reads, reads_videos, reads_or_names, reads_file_or_names), (writes, goes_on)
-_THERE = {reads_or_names: os.path.exists, reads_file_or_names: os.path.isfile}
+READING, WRITING = (reads, reads_videos, reads_model_or_names, reads_file_or_names), (writes, goes_on)
+_THERE: dict[object, Callable[[str], bool]] = {
+    reads_model_or_names: lambda text: text not in BUNDLED and os.path.exists(text),
+    reads_file_or_names: os.path.isfile,
+}
 """Whether what may be a name is a path."""
+_READ_OF: dict[object, Collection[str]] = {
+    reads_videos: VIDEO_SUFFIXES,
+    reads_model_or_names: {Path(pattern).suffix for pattern in MODEL_FILES},
+}
+"""Endings of the files that are read, where others may lie beside them."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +127,9 @@ def _given(action: argparse.Action, namespace: argparse.Namespace) -> Iterator[_
         return
     if isinstance(value, list):
         refuse_same(value)
-    for path in map(Path, value if isinstance(value, list) else [value]):
-        if action.type not in _THERE or _THERE[action.type](path):
-            yield _Given(next(iter(action.option_strings), ""), action.type, path)
+    for text in value if isinstance(value, list) else [value]:
+        if action.type not in _THERE or _THERE[action.type](text):
+            yield _Given(next(iter(action.option_strings), ""), action.type, Path(text))
 
 
 def _refuse_what_is_no_file(out: _Given) -> None:
@@ -154,12 +165,12 @@ def _is_printed_to(found: os.stat_result) -> bool:
 def _may_be_read_from(folder: _Given, file: Path) -> bool:
     if not os.path.isdir(folder.path) or not os.path.isfile(file):
         return False
-    if folder.role is reads_videos and file.suffix == ".jsonl":
-        return False  # manifests and results often lie beside the videos
-    try:
-        return _holds(folder.path, file)
-    except OSError:  # what may not be looked at is not read either
+    # Manifests and results often lie beside the videos, and answers in the folder of the model that gave them. What has
+    # no ending may be anything: the hub's cache keeps the files of models so.
+    endings = _READ_OF.get(folder.role)
+    if endings is not None and file.suffix and file.suffix.lower() not in endings:
         return False
+    return _holds(folder.path, file)
 
 
 def _holds(folder: Path, file: Path) -> bool:
@@ -167,7 +178,7 @@ def _holds(folder: Path, file: Path) -> bool:
     real, wanted = Path(os.path.realpath(file)), file.stat()
     if real.is_relative_to(os.path.realpath(folder)):
         return True
-    with os.scandir(folder) as entries:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:  # what may not be listed is not read either
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 found = _holds(Path(entry.path), file)

@@ -156,7 +156,7 @@ def resolve_video(videos: Path, example: Example) -> Path:
 
 def _refuse_another_format(path: Path, rows: list[tuple[int, Example]]) -> None:
     """Of a file without one usable row, say what it is, where that is known."""
-    if not rows:
+    if not rows and path.is_file():  # a pipe has nothing more to say
         from video_opd.data.recognising import recognised  # here: reading a good manifest loads no importer
 
         if refusal := recognised(path):

@@ -240,7 +240,7 @@ def build(folder: Path, settings: BuildSettings | None = None) -> dict[str, Path
     videos = folder / "videos"
     for split in SPLITS:
         path = folder / f"{split}.jsonl"
-        if path.exists() and not any(videos.glob(f"{split}-*.mp4")):
+        if path.exists() and not (any(videos.glob(f"{split}-*.mp4")) or (folder / SETTINGS_FILE).exists()):
             raise ConfigurationError(
                 f"{path} is there already",
                 reason=f"{videos} has no clips of a tiny world for it, so it is a manifest of something else",

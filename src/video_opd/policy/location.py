@@ -14,8 +14,8 @@ BUNDLED = ("tiny-student", "tiny-teacher")
 """Models that ship with the package."""
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
-"""Neither pickled weights nor code."""
+MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
+"""What is read of a model's folder or of the hub: neither pickled weights nor code."""
 
 _HOW_TO_ASK = ("grounding.json", "generation_config.json")
 
@@ -55,7 +55,7 @@ def model_sha256(folder: Path) -> str:
     How it is asked by default (`grounding.json`, `generation_config.json`) is not part of it.
     """
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in _HUB_FILES for path in folder.glob(pattern)}):
+    for path in sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)}):
         if path.name not in _HOW_TO_ASK:
             with path.open("rb") as file:
                 digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
@@ -70,7 +70,7 @@ def _downloaded(name: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HTTPError  # httpx's, under whichever name the hub's library imports it
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=MODEL_FILES))
     except (OSError, ValueError, HTTPError) as error:
         raise ConfigurationError(
             f"model {name!r} is no folder here and cannot be had from the Hugging Face hub",

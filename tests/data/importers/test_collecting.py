@@ -162,7 +162,7 @@ def test_unknown_durations_stop_the_import_or_drop_the_rows(collect):
 )
 def test_durations_files(tmp_path, name, text):
     (tmp_path / name).write_text(text)
-    assert read_durations(tmp_path / name) == {"a": 12.5, "b_1.0_2.0": 3}
+    assert read_durations(tmp_path / name) == {"**/a": 12.5, "**/b_1.0_2.0": 3}
 
 
 @pytest.mark.parametrize(
@@ -192,6 +192,10 @@ def test_a_path_tells_videos_of_one_name_apart(collect, tmp_path):
     durations = read_durations(tmp_path / "d.csv")
     rows = [GOOD | {"video": name} for name in ("garage/0.mp4", "kitchen/0", "1")]
     assert [e.duration for e in collect(*rows, durations=durations).examples] == [40, 30, 20]
+    (tmp_path / "d.csv").write_text("id,length\n0.mp4,10\nb/0.mp4,90\n")
+    mixed = read_durations(tmp_path / "d.csv")
+    rows = [GOOD | {"video": name, "duration": 50} for name in ("0.mp4", "b/0.mp4", "c/0.mp4")]
+    assert [e.duration for e in collect(*rows, durations=mixed).examples] == [10, 90, 50], "0.mp4 is no other folder's"
     unknown = {key: value for key, value in GOOD.items() if key != "duration"} | {"video": "0.mp4"}
     with pytest.raises(DataError, match="the durations file has none, or several of that name"):
         collect(unknown, durations=durations)

@@ -271,7 +271,7 @@ def test_a_manifest_is_read_again_with_its_clips(tmp_path):
     ("cell", "said"),
     [
         ('"[20, 30]",,', None),
-        ("all,,", "`clip` is 'all', not a pair such as"),
+        ("[all],,", r"`clip` is '\[all\]', not a pair such as"),
         ('"[20, 30]",20,30', "it has its clip twice"),
         ('"[20]",,', "`clip` has 1 value, where a pair was expected"),
     ],
@@ -283,6 +283,20 @@ def test_a_clip_in_one_cell(tmp_path, cell, said):
     else:
         with pytest.raises(DataError, match=said):
             imported(tmp_path, "csv", text, "own.csv")
+
+
+def test_a_column_of_their_own_called_clip(tmp_path):
+    """It is passed over, as any other they have; said to be the clip, it has to be one."""
+    text = "video,query,start,end,duration,clip\na.mp4,a cat,1,2,30,a_012\n"
+    assert imported(tmp_path, "csv", text, "own.csv")[0].clip is None
+    with pytest.raises(DataError, match="`clip` is 'a_012', not a pair such as"):
+        imported(tmp_path, "csv", text, "own.csv", reading=Reading(columns=(("clip", "clip"),)))
+    assert (
+        imported(
+            tmp_path, "jsonl", lines({"video": "a.mp4", "query": "q", "start": 1, "end": 2, "duration": 9, "clip": 7})
+        )[0].clip
+        is None
+    )
 
 
 def test_percent_with_its_sign(tmp_path):

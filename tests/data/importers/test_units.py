@@ -32,7 +32,7 @@ def collect(tmp_path):
 @pytest.mark.parametrize("count", [1, 3, 30])
 @pytest.mark.parametrize("beyond", ["keep", "clip", "drop"])
 def test_percentages_as_seconds(collect, count, beyond):
-    with pytest.raises(DataError, match=rf"this and {count - 1} more of {count} spans end more than a second after"):
+    with pytest.raises(DataError, match=rf"this and {count - 1} more of {count} spans end long after their video"):
         collect(*[(10, 50)] * count, duration=30, beyond=beyond)
 
 
@@ -45,8 +45,8 @@ def test_milliseconds_as_seconds(collect, count):
 def test_odd_rows_among_good_ones_are_kept(collect):
     report = collect(*[(1, 4)] * 3, (10, 50), (40, 50), duration=30).report
     assert (report.spans_beyond_tolerance, report.spans_off_scale, report.warnings) == (2, 1, [])
-    # Half of them may be a data set whose ends are sloppy; they are counted.
-    assert collect((1, 4), (10, 32), duration=30).report.spans_beyond_tolerance == 1
+    # Ends may be sloppy; they are counted.
+    assert collect(*[(10, 32)] * 5, duration=30).report.spans_beyond_tolerance == 5, "as all of some Charades videos"
 
 
 @pytest.mark.parametrize(

@@ -338,6 +338,11 @@ SAMPLES = {
 }  # fmt: skip
 
 
+def test_results_of_something_else_are_no_submission(write):
+    assert told_by_content(write("x.json", {"results": {"a": 1}}, lines=False)) is None
+    assert told_by_content(write("x.json", {"results": []}, lines=False)) == "ego4d-nlq"
+
+
 def test_the_format_is_told_by_the_content(write):
     assert tuple(SAMPLES) == FORMATS
     assert {name: told_by_content(write("x.jsonl", *rows)) for name, rows in SAMPLES.items()} == {

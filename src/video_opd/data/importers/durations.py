@@ -16,13 +16,16 @@ from video_opd.errors import DataError
 _VIDEO_KEYS = ("id", "vid", "video", "video_id", "video_uid", "name", "video_path")
 _DURATION_KEYS = ("length", "duration", "duration_s", "v_duration", "video_duration")
 
+_ANYWHERE = "**/"
+"""Before a name that stands for one video, in whatever folder it is."""
+
 
 class _Duration(BaseModel):
     duration: Seconds
 
 
 def read_durations(path: Path) -> dict[str, float]:
-    """Seconds by name of the video; by path where folders hold videos of one name that differ.
+    """Seconds by video: look one up by `key_of`. Paths count where folders hold videos of one name that differ.
 
     Read are a CSV with a column for the video (`id` …) and one for the seconds (`length`, as in `Charades_v1_test.csv`,
     or `duration` …), JSON lines with such keys, and one JSON object by video with numbers or with such objects.
@@ -44,16 +47,16 @@ def read_durations(path: Path) -> dict[str, float]:
     durations: dict[str, float] = {}
     for name, paths in paths_of.items():
         alike = len({by_path[each] for each in paths}) == 1
-        durations |= {name: by_path[paths[0]]} if alike else {each: by_path[each] for each in paths}
+        durations |= {_ANYWHERE + name: by_path[paths[0]]} if alike else {each: by_path[each] for each in paths}
     if not durations:
         raise DataError(f"{path}, line 1", reason="there are no durations in it", remedy="Give a file that has some")
     return durations
 
 
 def key_of(video: str, durations: Mapping[str, float] | None) -> str:
-    """What a video is called in `read_durations`'s result: its path if that is there, else its name."""
+    """What a video is called in `read_durations`'s result: its path if that is there, else its name in any folder."""
     path = _path(video)
-    return path if durations is not None and path in durations else video_name(video)
+    return path if durations is not None and path in durations else _ANYWHERE + video_name(video)
 
 
 def _path(video: str) -> str:

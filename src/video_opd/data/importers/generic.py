@@ -100,6 +100,9 @@ def _annotation(record: Record, column_of: dict[str, str], reading: Reading) -> 
     if column_of["query"] in value:
         given.setdefault("query", "")  # an empty query is counted, not refused
     given["spans"] = _spans(record, given, column_of, reading)
+    clip, named = given.get("clip"), any(role == "clip" for role, _ in reading.columns)
+    if not named and not isinstance(clip, list) and not str(clip).lstrip().startswith("["):
+        given.pop("clip", None)  # a column of their own that is called so
     if isinstance(given.get("clip"), str):
         given["clip"] = _json(record, given["clip"], column_of["clip"], "a pair such as [2.0, 4.5]")
     if reading.unit == "clock":

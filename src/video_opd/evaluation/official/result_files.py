@@ -128,8 +128,8 @@ def told_by_content(path: Path) -> Format | None:
         return "qvhighlights"
     if "query_id" in keys:
         return "vue-tr"
-    if keys <= {"version", "challenge", "results"}:  # of JSON over many lines only the first is here
-        return "ego4d-nlq"
+    if keys <= {"version", "challenge", "results"} and (len(keys) > 1 or key != "results" or isinstance(content, list)):
+        return "ego4d-nlq"  # of JSON over many lines only the first key is here
     return "ours" if "id" in keys else None
 
 
