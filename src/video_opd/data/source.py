@@ -122,7 +122,7 @@ class PromptSource:
         workers: int = 0,
         max_bad_share: float = 0.0,
         share_is_called: str = "data.max_bad_share",
-        check: str = "run `video-opd data check --decode` on the manifest, mend it",
+        check: str = "run `video-opd data check --videos … --decode` on the manifest, mend it",
         decode: Callable[..., Frames] | None = None,
         frames_kept: int = 0,
     ) -> None:
