@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -22,10 +23,14 @@ from transformers.utils import logging as transformers_logging
 
 from video_opd.errors import ConfigurationError, EngineError
 from video_opd.policy import answering, beam, reading, scoring
+from video_opd.policy.attention import attention_backends
+from video_opd.policy.families import Clock, family_of
 from video_opd.policy.location import resolve_model
 from video_opd.policy.reading import Reading
 from video_opd.policy.support import TokenSupport
 from video_opd.vocabulary import AnswerGroup, Prompt, Sampling, TokenScores, flatten
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -170,6 +175,8 @@ def load_policy(
             reason="a question about a video could not be put to it",
             remedy="use a Qwen-VL model or another video-language model of the same processor conventions",
         )
+    family = family_of(config, name)
+    backends = attention_backends(name, config)
     support = TokenSupport.of(processor.tokenizer, config)
     with _loading(name, "weights"):
         model, report = AutoModelForImageTextToText.from_pretrained(
@@ -178,9 +185,14 @@ def load_policy(
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            attn_implementation=backends,
             ignore_mismatched_sizes=True,  # so that they come back in the report, to be refused with a name
         )
     _refuse_random_weights(name, model, report)
+    if family.clock is Clock.NONE:
+        _log.warning(
+            "model %r (%s) is not told when its frames were shown, so it can only guess seconds", name, family.name
+        )
     try:
         model.eval().to(where)
     except torch.OutOfMemoryError as error:
