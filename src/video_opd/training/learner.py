@@ -21,7 +21,7 @@ from video_opd.policy.load import Policy
 from video_opd.policy.reading import Reading
 from video_opd.recipe import TrainingSettings
 from video_opd.training.cost import Stopwatch
-from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses
+from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, numbered
 
 
 class Gate(Protocol):
@@ -109,7 +109,7 @@ class Learner:
             EngineError: the loss or the gradient is not finite; the update was not taken.
         """
         watch = Stopwatch(self.student.model.device)
-        size = self.settings.micro_batch_size
+        size, prompts = self.settings.micro_batch_size, numbered(prompts)
         pieces = [tuple(prompts[start : start + size]) for start in range(0, len(prompts), size)]
         loss, grad_norm, total_loss = 0.0, 0.0, 0.0
         batches: list[TrainedBatch] = []
