@@ -119,6 +119,32 @@ def test_the_probe_tells_repeated_examples_apart_in_any_split(student, teacher, 
     assert written[0][0] != written[0][2]
 
 
+@pytest.mark.parametrize("updates", [1, 2])
+def test_one_bfloat16_copy_of_a_weight_is_in_the_graph(student, teacher, prompts, updates):
+    """Reading, answering and scoring share it; with an autocast each there would be two."""
+    student = replace(student, autocast=torch.bfloat16)
+    weights = [p for name, p in student.model.named_parameters() if name.endswith("down_proj.weight")]
+    copies: list[set[int]] = [set()]
+    held = []
+
+    def pack(tensor):
+        if tensor.dtype == torch.bfloat16 and tensor.dim() == 2:
+            for weight in weights:
+                if any(
+                    tensor.shape == w.shape and torch.equal(tensor, w) for w in (weight.bfloat16(), weight.bfloat16().T)
+                ):
+                    copies[-1].add(tensor.untyped_storage().data_ptr())
+                    held.append(tensor)  # so that no other tensor comes to lie at its place
+        return tensor
+
+    learner = Learner(student, settings(updates_per_batch=updates), total_steps=1)
+    took_step = learner.optimizer.step
+    learner.optimizer.step = lambda: (copies.append(set()), took_step())
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        learner.step(prompts[:6], method_of(teacher), step=0, seed=SEED)
+    assert [len(seen) for seen in copies[:updates]] == [len(weights)] * updates
+
+
 def sampling() -> Sampling:
     return Sampling(max_new_tokens=8, seed=SEED)
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from textwrap import shorten
 from typing import Any
@@ -85,12 +85,12 @@ class Policy:
         """Take in the prompts, once; see `policy.reading.read`."""
         self.work.prompt_passes += len(prompts)
         self.work.prompt_tokens += sum(map(len, prompts))
-        with self._precision():
+        with self.precision():
             return reading.read(self.model, prompts, grad=grad, pad_token_id=self.pad_token_id)
 
     def answer(self, read: Reading, *, count: int = 1, sampling: Sampling) -> tuple[AnswerGroup, ...]:
         """Write `count` answers per prompt from one reading; see `policy.answering.answer`."""
-        with self._precision():
+        with self.precision():
             groups = answering.answer(
                 self.model, read, count=count, sampling=sampling, support=self.support, tokenizer=self.tokenizer
             )
@@ -106,7 +106,7 @@ class Policy:
         key: Callable[[str], Hashable] = beam.text_itself,
     ) -> tuple[AnswerGroup, ...]:
         """The `count` most probable answers per prompt, one for each key; see `policy.beam.best_answers`."""
-        with self._precision():
+        with self.precision():
             groups = beam.best_answers(
                 self.model, read, count=count, width=max(4, 2 * count) if width is None else width,
                 max_new_tokens=max_new_tokens, support=self.support, tokenizer=self.tokenizer, key=key,
@@ -123,13 +123,14 @@ class Policy:
     ) -> TokenScores:
         """Log-probs of given answers; see `policy.scoring.score`. With `grad` the reading must have been made so."""
         self.work.tokens_scored += sum(map(len, flatten(groups)))
-        with self._precision(), torch.set_grad_enabled(grad):
+        with self.precision(), torch.set_grad_enabled(grad):
             return scoring.score(self.model, read, groups, support=self.support, distribution=distribution)
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        if self.autocast is None:
-            return nullcontext()
-        return torch.autocast(self.model.device.type, dtype=self.autocast)
+    def precision(self) -> AbstractContextManager[Any]:
+        """What its passes compute in. Around several of them it makes them share the copies of float32 weights that
+        arithmetic in another type needs; each verb enters it for itself too."""
+        # A model without one keeps out of another's: a bfloat16 teacher that judges inside the student's context.
+        return torch.autocast(self.model.device.type, dtype=self.autocast, enabled=self.autocast is not None)
 
     def freeze(self) -> Policy:
         """No gradient for any weight: a teacher, or a model that is only evaluated."""
