@@ -29,6 +29,7 @@ from video_opd.assemble.methods import answer_template_of, make_method, refuse_t
 from video_opd.assemble.models import (
     autocast_of,
     device_of,
+    load_frozen,
     load_reference,
     load_student,
     require_common_tokens,
@@ -65,6 +66,7 @@ __all__ = [
     "device_of",
     "environment",
     "how_asked",
+    "load_frozen",
     "load_student",
     "load_teacher",
     "make_method",

@@ -25,6 +25,7 @@ from video_opd.errors import ConfigurationError, EngineError
 from video_opd.policy import answering, beam, reading, scoring
 from video_opd.policy.attention import attention_backends
 from video_opd.policy.families import Clock, family_of
+from video_opd.policy.head import use_float32_head
 from video_opd.policy.location import resolve_model
 from video_opd.policy.reading import Reading
 from video_opd.policy.support import TokenSupport
@@ -190,6 +191,8 @@ def load_policy(
             ignore_mismatched_sizes=True,  # so that they come back in the report, to be refused with a name
         )
     _refuse_random_weights(name, model, report)
+    if torch.bfloat16 in (weights, autocast):
+        use_float32_head(model)
     if family.clock is Clock.NONE:
         _log.warning(
             "model %r (%s) is not told when its frames were shown, so it can only guess seconds", name, family.name

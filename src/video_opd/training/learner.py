@@ -115,9 +115,7 @@ class Learner:
         batches: list[TrainedBatch] = []
         suspended: Suspended = ()
         for piece in pieces:
-            with self.student.precision():  # one for all passes, so that one copy of the weights is in the graph
-                reading, groups, left_out = self._answer(piece, method, seed, watch)
-                batch = None if reading is None else self._judge(reading, groups, method, watch)
+            batch, left_out = self.judged(piece, method, seed, watch)
             suspended += left_out
             if batch is not None:
                 total_loss += self._backward(batch, watch)
@@ -140,6 +138,19 @@ class Learner:
             seconds_by_phase=dict(watch.seconds),
             cpu_seconds_by_phase=dict(watch.cpu_seconds),
         )
+
+    def judged(
+        self, prompts: tuple[Prompt, ...], method: Method, seed: int, watch: Stopwatch
+    ) -> tuple[TrainedBatch | None, Suspended]:
+        """All of a micro-batch before its backward pass: read, answered, judged, scored; the losses with gradient.
+
+        Returns:
+            the batch, without what the gate left out; None where that is all of it. And what the gate left out.
+        """
+        with self.student.precision():  # one for all passes, so that one copy of the weights is in the graph
+            reading, groups, left_out = self._answer(prompts, method, seed, watch)
+            batch = None if reading is None else self._judge(reading, groups, method, watch)
+        return batch, left_out
 
     def _answer(
         self, prompts: tuple[Prompt, ...], method: Method, seed: int, watch: Stopwatch
