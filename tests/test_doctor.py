@@ -89,6 +89,14 @@ def test_micro_batches_change_no_finding(patient, recipe):
     ]
 
 
+def test_a_model_that_is_told_no_seconds_is_found(patient):
+    assert verdicts(checks._told_the_time, patient) == ["ok", "ok"]
+    model = copy.deepcopy(patient.teacher.model)
+    model.model.config.model_type = model.config.model_type = "qwen2_vl"
+    deaf = replace(patient, teacher=replace(patient.teacher, model=model))
+    assert verdicts(checks._told_the_time, deaf) == ["ok", "warn"]
+
+
 def test_a_teacher_that_looks(patient):
     """Which way a random model's scores move is chance, so the size of the move stands in for its direction."""
     sighted = findings(checks._teacher_sees, patient)[0]

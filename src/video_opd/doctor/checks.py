@@ -19,6 +19,7 @@ from video_opd.errors import EngineError
 from video_opd.grounding import best_iou, parse_answer
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.wording import IMPROBABLE_NATS, surprise_at_wording
+from video_opd.policy.families import Clock, family_of
 from video_opd.policy.load import Policy
 from video_opd.recipe import OnPolicyDistillationSettings, Recipe
 from video_opd.seeds import derive_seed
@@ -251,6 +252,18 @@ def _prompt_of_model(patient: Patient) -> Iterator[Finding]:
         )
 
 
+def _told_the_time(patient: Patient) -> Iterator[Finding]:
+    """Something in a model's input says when its frames were shown."""
+    for name, policy in patient.models.items():
+        clock = family_of(policy.model.config).clock
+        yield Finding(
+            checked=f"{name}: the model is told when its frames were shown",
+            found=clock.value,
+            verdict="warn" if clock is Clock.NONE else "ok",
+            remedy="its seconds are guesses: take a Qwen3-VL or Qwen2.5-VL model" if clock is Clock.NONE else "",
+        )
+
+
 def _video_tokens(patient: Patient) -> Iterator[Finding]:
     counts = [prompt.num_video_tokens for prompt in patient.prompts]
     limit, longest = patient.recipe.video.max_tokens, max(len(prompt) for prompt in patient.prompts)
@@ -281,7 +294,13 @@ def _wording(patient: Patient) -> Iterator[Finding]:
     )
 
 
-CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (_same_numbers, _tokens, _prompt_of_model, _video_tokens)
+CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
+    _same_numbers,
+    _tokens,
+    _prompt_of_model,
+    _told_the_time,
+    _video_tokens,
+)
 TEACHER_CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     _same_prompt,
     _noise_floor,
