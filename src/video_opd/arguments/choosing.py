@@ -102,10 +102,15 @@ def _add_scoring(commands: Commands[Parser]) -> None:
     command.add_argument(
         "--race", action="store_true",
         help="score a random part of every source first, and give up a source of which surely fewer than --min-yield "
-        "pass --threshold",
+        "pass --threshold (error of 5 %% a source, over all looks)",
     )  # fmt: skip
     command.add_argument("--threshold", type=share, default=0.7, help="of the race, mean IoU (default: %(default)s)")
-    command.add_argument("--pilot", type=positive, default=40, help="of the race: examples between two looks")
+    command.add_argument(
+        "--pilot",
+        type=positive,
+        default=40,
+        help="of the race: examples of a source between two looks (default: %(default)s)",
+    )
     command.add_argument("--min-yield", type=share, default=0.1, help="of the race (default: %(default)s)")
     command.add_argument("--enough", type=positive, help="stop once so many examples passed the threshold")
     json_flag(command)

@@ -85,9 +85,11 @@ class RoundsSettings(ScoringSettings):
     race: Flag = False
     """Score a random part of every source first, and no more of a source that yields nothing."""
     race_pilot: Positive = 40
-    """Examples of a source that are scored between two looks."""
+    """Examples of a source that are scored between two looks. With fewer than 36 the first look cannot be sure of less
+    than a tenth, even where none passes."""
     race_min_yield: Share = 0.1
-    """A source is given up when surely fewer of its examples pass the filter."""
+    """A source is given up when surely fewer of its examples pass the filter. At most one in twenty sources of which
+    just as many or more pass is given up by bad luck, all looks at it taken together."""
     race_enough: MoreThanZero | None = None
     """Stop scoring once this many times `count` examples passed the filter; not set: never."""
     reuse_answers: Flag = False
