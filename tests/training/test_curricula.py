@@ -66,6 +66,21 @@ def test_another_run_takes_over_what_is_true_for_it_too(ran):
 
 
 @pytest.mark.slow
+def test_one_model_as_teacher_and_student_draws_twice_with_the_seed_of_the_teacher_too(ran):
+    """With seed 0 both streams were one: teacher and student gave the same answers, and the gap had no spread."""
+    one_model = {"teacher.model": "tiny-student", "curriculum.threshold": "0", "seed": "0"}
+    run = ran("run", **one_model)
+    files = [run / "rounds" / name for name in ("teacher-scores.jsonl", "1/student-scores.jsonl")]
+    draws = [{row["id"]: [a["text"] for a in row["answers"] if a["sampled"]] for row in scored(path)} for path in files]
+    assert sum(draws[0][id] == draws[1][id] for id in draws[0]) <= 2  # of twelve; by chance
+    assert {tuple(a["text"] for a in row["answers"] if not a["sampled"]) for row in scored(files[0])} == {
+        tuple(a["text"] for a in row["answers"] if not a["sampled"]) for row in scored(files[1])
+    }
+    said = [lines(path)[0]["scores"]["settings"]["draws"] for path in files]
+    assert said == ["the model's own, as teacher", "the model's own, as student"]
+
+
+@pytest.mark.slow
 def test_only_what_the_filter_leaves_is_asked_of_the_student(ran):
     run = ran("run")
     passing = {row["id"] for row in scored(run / "rounds" / "teacher-scores.jsonl") if row["mean_iou"] >= 0.3}

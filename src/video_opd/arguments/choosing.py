@@ -85,7 +85,10 @@ def _add_scoring(commands: Commands[Parser]) -> None:
         "--top-k", choices=("sampled", "beam"), default="sampled",
         help="the greedy answer and draws, or the most probable distinct spans (default: %(default)s)",
     )  # fmt: skip
-    command.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
+    command.add_argument(
+        "--seed", type=int, default=0,
+        help="of the draws; with the same seed two models do not draw alike either (default: %(default)s)",
+    )  # fmt: skip
     command.add_argument(
         "--teacher",
         type=reads_model_or_names,
@@ -98,7 +101,11 @@ def _add_scoring(commands: Commands[Parser]) -> None:
     command.add_argument(
         "--max-bad-share", type=share, default=0.05, help="stop if more videos are unusable (default: %(default)s)"
     )
-    command.add_argument("--skip-below", type=share, help="no draws where the greedy answer's IoU is lower")
+    command.add_argument(
+        "--skip-below", type=share,
+        help="no draws where the greedy answer's IoU is lower: it alone is the example's mean IoU then, and an example "
+        "whose draws would be better is lost for a filter",
+    )  # fmt: skip
     command.add_argument(
         "--race", action="store_true",
         help="score a random part of every source first, and give up a source of which surely fewer than --min-yield "
