@@ -103,7 +103,7 @@ class RoundsSettings(ScoringSettings):
             raise ValueError("curriculum.reliability = agreement needs curriculum.num_answers of at least 2")
         if self.skip_below is not None and (self.top_k == "beam" or self.skip_below > self.threshold):
             raise ValueError(
-                f"curriculum.skip_below = {self.skip_below:g}: where the greedy answer's IoU is lower, it alone counts, "
+                f"curriculum.skip_below = {self.skip_below:g}: where the greedy answer's IoU is lower, only it counts, "
                 "and must not be enough to pass. Set it to curriculum.threshold or lower, with top_k = sampled"
             )
         if self.strategy == "gwds" and self.disagreement != "iou":
