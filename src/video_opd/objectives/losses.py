@@ -18,8 +18,9 @@ def _straightened_exp(log_ratio: Float[Tensor, "B T"], most: float) -> Float[Ten
 
     Finite for every x, and unlike a clamp it keeps a gradient, of `exp(min(x, most))`.
     """
-    exact = log_ratio.clamp(max=most).exp()
-    return torch.where(log_ratio > most, math.exp(most) * (1 + log_ratio - most), exact)
+    beyond = log_ratio > most
+    exact = log_ratio.masked_fill(beyond, most).exp()  # else infinity times the nothing that `where` takes of it
+    return torch.where(beyond, math.exp(most) * (1 + log_ratio - most), exact)
 
 
 def importance_ratio(
@@ -89,9 +90,9 @@ def reference_penalty(
     a token with a probability of at most exp(-20).
     """
     log_ratio = reference_logprobs.detach() - learner_logprobs
-    exact = torch.expm1(log_ratio.clamp(max=MOST_LOG_RATIO))  # not exp(x) - 1: near 0 rounding would exceed the value
+    less_one = torch.expm1(log_ratio.masked_fill(log_ratio > MOST_LOG_RATIO, MOST_LOG_RATIO))  # exact near 0 as well
     beyond = math.exp(MOST_LOG_RATIO) * (log_ratio - MOST_LOG_RATIO).relu()
-    return exact + beyond - log_ratio
+    return less_one + beyond - log_ratio
 
 
 def forward_kl(
