@@ -206,7 +206,7 @@ def test_the_advantages_of_large_and_small_rewards_are_finite(factor):
 @pytest.mark.parametrize("behind", [0.0, 100.0, float("nan")])
 def test_the_size_of_a_mixture_is_over_answer_tokens(padding, behind):
     """First group: 3 and 4 on four tokens of answers of 1 and 3, a mean square of 25 / 4, so 2.5. Second: 6 and 8 on
-    four tokens of answers of 2 and 2, so 5. Padding counts for nothing, whatever stands there and however long it is."""
+    four tokens of answers of 2 and 2, so 5. Padding counts for nothing, whatever it is and however long."""
     lengths = torch.tensor([1, 3, 2, 2])
     mask = torch.arange(3 + padding) < lengths[:, None]
     credit = torch.full((4, 3 + padding), behind)
