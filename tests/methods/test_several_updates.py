@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from video_opd.recipe import TrainingSettings
 from video_opd.recipe.file import parse_recipe
 from video_opd.training.learner import Learner
 from video_opd.training.measurements import answer_rows, metrics_row
-from video_opd.vocabulary import Answer, Judgement, TokenScores
+from video_opd.vocabulary import Answer, Judgement, TokenScores, flatten
 
 SEED = 5
 
@@ -44,6 +45,22 @@ class Lottery(TaskReward):
 
     def __call__(self, prompts, groups):
         return torch.tensor([[float(sum(answer.token_ids) % 7) for answer in group] for group in groups])
+
+
+class Contrary(TaskReward):
+    """A reward that ranks the answers to a prompt the other way round than this teacher does."""
+
+    def __call__(self, prompts, groups):
+        theirs, answers = self.teacher(prompts, groups).logprobs.tolist(), flatten(groups)
+        rows = zip(theirs, answers, strict=True)
+        scores = [(sum(row[: len(a)]) - sum(a.sampler_logprobs)) / len(a) for row, a in rows]
+        return (-torch.tensor(scores)).reshape(len(groups), -1).argsort(dim=1).argsort(dim=1).float()
+
+
+def contrary_to(teacher) -> Contrary:
+    reward = Contrary()
+    object.__setattr__(reward, "teacher", teacher)
+    return reward
 
 
 class Cut(StudentWrites):
@@ -119,7 +136,7 @@ class TestTheRatio:
             "baseline": replace(opd, estimator="baseline"),
             "op-rkd": replace(opd, write=ANNOTATED),
             "mixture": Mixture(distillation=opd, reward=Lottery(), weight=1.0),
-            "shift": OutcomeChecked(method=opd, reward=Lottery(), remedy="shift", ratio_cap=cap),
+            "shift": OutcomeChecked(method=opd, reward=contrary_to(OneTeacher(teacher)), remedy="shift", ratio_cap=cap),
         }
 
     @pytest.mark.parametrize("name", ["opd", "baseline", "op-rkd", "mixture", "shift"])
@@ -146,11 +163,21 @@ class TestTheRatio:
         loss = masked_sum(-credit * ratio.clamp(max=cap) * scores.logprobs, batch.answer_mask)
         (loss / batch.answer_mask.sum()).backward()
         assert same(capped[1], {n: p.grad for n, p in learner.parameters.items()}, 1e-3)
+        assert name != "shift" or batch.losses.contradicted.all()
         # The record: the second of two updates, and the largest ratio before the bound.
         row, held = metrics_row(outcome, student), (ratio > cap)[batch.answer_mask].float().mean().item()
         assert row["max_ratio"] == pytest.approx(ratio[batch.answer_mask].max().item(), rel=1e-4)
         assert row["ratio_bounded_share"] == pytest.approx(held / 2, rel=1e-4)
         assert row["clamped_share"] == pytest.approx(row["ratio_bounded_share"])
+        # What stands behind an answer is no token of it.
+        losses = batch.losses
+        spoiled = replace(
+            losses,
+            ratio=losses.ratio.masked_fill(~batch.answer_mask, 99.0),
+            ratio_bounded=losses.ratio_bounded.masked_fill(~batch.answer_mask, 1.0),
+        )
+        assert name == "op-rkd" or not batch.answer_mask.all()
+        assert metrics_row(replace(outcome, batches=(replace(batch, losses=spoiled),)), student) == row
 
     @pytest.mark.parametrize("name", ["opd", "mixture"])
     @pytest.mark.parametrize("size", [1, 2])
@@ -299,6 +326,15 @@ class TestTruncatedAnswers:
         assert (outcome.loss, outcome.grad_norm, outcome.num_scheduled_tokens) == (0.0, 0.0, 0)
         row = metrics_row(outcome, student)
         assert (row["num_answers_masked"], row["num_answer_tokens"], row["mean_answer_tokens"]) == (12, 0, 4.0)
+
+    def test_where_the_others_are_suspended_nothing_changes_either(self, student, prompts):
+        """Only the first prompt is admitted; the tokens of the second one's answers were scheduled."""
+        method = GRPO(write=AllCut(num_answers=4, max_new_tokens=4), reward=Lottery(), mask_truncated=True)
+        learner = learner_of(student, weight_decay=0.1)
+        learner.gate = SimpleNamespace(admits=lambda prompt, group: prompt.id == prompts[0].id)
+        outcome = learner.step(prompts[:2], method, step=0, seed=SEED)
+        assert (outcome.num_scheduled_tokens, outcome.num_answer_tokens) == (16, 0)
+        assert all(torch.equal(p, learner.parameters[name]) for name, p in student.model.named_parameters())
 
     def test_they_are_learnt_from_by_default(self, student, prompts):
         whole, outcome = stepped(student, GRPO(write=WRITE, reward=Lottery()), prompts[:3])
