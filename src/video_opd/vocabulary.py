@@ -177,10 +177,32 @@ class TokenLosses:
     expectation where a baseline is used."""
     clamped: Tensor
     """(B, T): 1 where a bound on the credit or on the importance ratio held."""
+    ratio: Tensor | None = None
+    """(B, T): the importance ratio of each token, where the loss has one, before any bound; no gradient."""
+    ratio_bounded: Tensor | None = None
+    """(B, T): 1 where the bound on the importance ratio held, where there is one; those tokens are in `clamped` too."""
     supervised: Tensor | None = None
     """(B, T) bool: the answers' tokens that the teacher still judges, where it stops before the end of some."""
     contradicted: Tensor | None = None
     """(P, 1) bool: prompts whose answers the teacher ranks against their outcome, where that is checked."""
+    masked: Tensor | None = None
+    """(B, 1) bool: answers that are no part of the loss, nor of the number of tokens it is divided by, where some may
+    be such."""
+
+    def without(self, tokens: Tensor) -> TokenLosses:
+        """The same with nothing on some tokens: no loss, no credit, no bound, no ratio.
+
+        Args:
+            tokens: bool, (B, T) or (B, 1).
+        """
+        return replace(
+            self,
+            loss=self.loss.masked_fill(tokens, 0.0),
+            credit=self.credit.masked_fill(tokens, 0.0),
+            clamped=self.clamped.masked_fill(tokens, 0.0),
+            ratio=None if self.ratio is None else self.ratio.masked_fill(tokens, 0.0),
+            ratio_bounded=None if self.ratio_bounded is None else self.ratio_bounded.masked_fill(tokens, 0.0),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

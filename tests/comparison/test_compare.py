@@ -11,7 +11,7 @@ import pytest
 
 from video_opd.cli import main
 from video_opd.comparison import compare
-from video_opd.comparison.results import mean_ledger
+from video_opd.comparison.results import Run, mean_ledger
 from video_opd.comparison.sentences import sentences
 from video_opd.errors import ConfigurationError
 from video_opd.recipe.comparison import load_comparison
@@ -99,6 +99,23 @@ def test_every_method_ran_at_every_rate_and_with_every_seed(finished, results):
         assert [point["step"] for point in method["curve"]] == [0, 1, 2]
         assert (finished / "out" / method["runs"][1]["folder"] / "report.html").exists()
     assert (finished / "out" / "report.html").exists()
+
+
+def test_a_step_that_trained_on_no_token_made_no_update(tmp_path):
+    """All suspended, all masked, or no usable video: the second updates of a batch are not counted either."""
+    (tmp_path / "recipe.toml").write_text("[training]\nupdates_per_batch = 2\n")
+    rows = (
+        {"num_answers": 8, "num_answer_tokens": 40},
+        {"num_answers": 8, "num_answer_tokens": 0, "num_answers_masked": 8},
+        {"num_answers": 0, "num_prompts": 0},
+        {"num_answers": 0},
+    )
+    more = {"seconds_by_phase": {}, "cpu_seconds_by_phase": {}}
+    lines = [json.dumps({"step": step, **row, **more}) for step, row in enumerate(rows, start=1)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    ledger = Run(method="grpo", learning_rate=1e-4, seed=0, folder=tmp_path).ledger
+    assert ledger["optimiser_steps"] == 2
+    assert ledger["answer_tokens_learned_from"] == 40
 
 
 def test_the_ledger_counts_what_was_done(results):

@@ -80,3 +80,29 @@ def test_the_shift_is_the_least_that_sorts_and_keeps_the_sum():
         other = (scores + shift + 0.3 * torch.randn(40, 5, generator=random)).gather(1, order).sort(dim=1).values
         away = (weights.gather(1, order) * (other - scores.gather(1, order)).square()).sum(dim=1)
         assert (away >= change - 1e-4).all()
+
+
+@pytest.mark.parametrize(
+    ("rewards", "margin", "contradicted"),
+    [
+        ([0.5, 0.75], 0.25, False),  # exactly the margin apart, in binary too: equally good
+        ([0.5, 0.7500001], 0.25, True),
+        ([0.5, 0.7499999], 0.25, False),
+        ([0.0, 1.0], 1.0, False),
+        ([0.0, 1.0], 0.9999999, True),
+        ([0.5, 0.5], 0.0, False),
+        ([0.5, 0.5000001], 0.0, True),
+        ([0.5, 0.625, 0.75], 0.125, True),  # only the ends differ by more
+    ],
+)
+def test_answers_that_differ_by_the_margin_are_equally_good(rewards, margin, contradicted):
+    """The teacher prefers the worse one throughout; a pair counts from just above the margin on."""
+    rewards = torch.tensor([rewards])
+    assert contradicting_groups(-rewards, rewards, margin=margin).tolist() == [[contradicted]]
+    assert contradicting_groups(rewards, rewards, margin=margin).tolist() == [[False]]
+
+
+def test_the_margin_is_a_tenth_of_iou():
+    scores = torch.tensor([[1.0, 0.0]])
+    assert contradicting_groups(scores, torch.tensor([[0.0, 0.1]])).tolist() == [[False]]
+    assert contradicting_groups(scores, torch.tensor([[0.0, 0.1001]])).tolist() == [[True]]

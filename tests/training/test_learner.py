@@ -189,6 +189,28 @@ def test_the_probe_measures_the_same_states_before_and_after(student, teacher, p
     assert probe.reverse_kl() < before
 
 
+@pytest.mark.parametrize("sizes", [(4,), (1, 3), (1, 1, 1, 1), (2, 2)])
+def test_the_probe_is_the_mean_over_tokens_however_it_is_cut_into_pieces(student, teacher, prompts, sizes):
+    """Answers of 2 to 7 tokens: a mean over pieces, or one of the means of pieces, would be another number."""
+    groups = Uneven(max_new_tokens=8)(student, student.read(prompts[:4]), SEED)
+    values = []  # of every token of every answer, each prompt by itself
+    for prompt, group in zip(prompts[:4], groups, strict=True):
+        mine, theirs = (p.score(p.read([prompt]), [group], distribution=True) for p in (student, teacher))
+        values.append(reverse_kl(mine.distribution, theirs.distribution)[mine.answer_mask])
+    lengths = [len(each) for each in values]
+    assert len(set(lengths)) > 2
+    expected = torch.cat(values).mean().item()
+    ends = [sum(sizes[: place + 1]) for place in range(len(sizes))]
+    cuts = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+    pieces = [(tuple(prompts[cut]), groups[cut]) for cut in cuts]
+    probe = Probe(student, tuple((*piece, OneTeacher(teacher)(*piece, distribution=True)) for piece in pieces))
+    assert probe.reverse_kl() == pytest.approx(expected, rel=1e-4)
+    of_pieces = [torch.cat(values[cut]) for cut in cuts]
+    assert sum(piece.sum().item() for piece in of_pieces) / len(sizes) != pytest.approx(expected, rel=0.05)
+    if len({sum(lengths[cut]) for cut in cuts}) > 1:
+        assert sum(piece.mean().item() for piece in of_pieces) / len(sizes) != pytest.approx(expected, rel=1e-3)
+
+
 def test_second_updates_carry_the_importance_ratio(student, teacher, prompts):
     """The behaviour is that of before the first update; one update has ratio 1 exactly."""
     seen = []

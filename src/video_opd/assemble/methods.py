@@ -49,7 +49,11 @@ def make_method(recipe: Recipe, teacher: Teacher | None, reference: Policy | Non
         case OffPolicyReverseSettings() as settings:
             assert teacher is not None
             return ReverseKLDistillation(
-                write=annotations, teacher=teacher, estimator=settings.estimator, credit_clamp=settings.credit_clamp
+                write=annotations,
+                teacher=teacher,
+                estimator=settings.estimator,
+                credit_clamp=settings.credit_clamp,
+                ratio_cap=settings.ratio_cap,
             )
         case OffPolicyForwardSettings():
             assert teacher is not None
@@ -62,6 +66,8 @@ def make_method(recipe: Recipe, teacher: Teacher | None, reference: Policy | Non
                 reward=reward_of(recipe, settings),
                 divide_by_std=settings.divide_by_std,
                 clip=settings.clip,
+                clip_higher=settings.clip_higher,
+                mask_truncated=settings.mask_truncated,
                 reference=reference,
                 reference_weight=settings.reference_weight,
             )
@@ -72,6 +78,7 @@ def make_method(recipe: Recipe, teacher: Teacher | None, reference: Policy | Non
                     write=student_writes(recipe, settings.num_answers),
                     teacher=teacher,
                     credit_clamp=settings.credit_clamp,
+                    ratio_cap=settings.ratio_cap,
                 ),
                 reward=reward_of(recipe, settings),
                 weight=settings.weight,
@@ -86,6 +93,7 @@ def _on_policy_distillation(recipe: Recipe, settings: OnPolicyDistillationSettin
         teacher=teacher,
         estimator=settings.estimator,
         credit_clamp=settings.credit_clamp,
+        ratio_cap=settings.ratio_cap,
         in_full=settings.prefix_cut,
     )
     if settings.ablation is not None:
@@ -95,7 +103,9 @@ def _on_policy_distillation(recipe: Recipe, settings: OnPolicyDistillationSettin
     if settings.prefix_cut:
         method = PrefixCut(method=method)
     if settings.outcome_check is not None:  # last: it looks at what is still supervised
-        method = OutcomeChecked(method=method, reward=TaskReward(), remedy=settings.outcome_check)
+        method = OutcomeChecked(
+            method=method, reward=TaskReward(), remedy=settings.outcome_check, ratio_cap=settings.ratio_cap
+        )
     return method
 
 

@@ -96,7 +96,7 @@ class Run:
         selecting = [[{"select": cost} for cost in costs.values()] for costs in self.selection_cost]
         updates = tomllib.loads(self.directory.recipe.read_text(encoding="utf-8"))["training"]["updates_per_batch"]
         return {
-            "optimiser_steps": updates * sum(row["num_answers"] > 0 for row in self.rows),
+            "optimiser_steps": updates * sum(row.get("num_answer_tokens", 0) > 0 for row in self.rows),
             "examples": sum(row.get("num_prompts", 0) for row in self.rows),
             "answer_tokens_learned_from": sum(row.get("num_answer_tokens", 0) for row in self.rows),
             "work": {who: dict(counts) for who, counts in work.items()},

@@ -16,7 +16,14 @@ from torch import Tensor
 
 from video_opd.methods import Writer
 from video_opd.methods.teachers import Teacher
-from video_opd.objectives import clamp_credit, policy_gradient, reverse_kl, sampled_credit, state_baseline
+from video_opd.objectives import (
+    clamp_credit,
+    importance_ratio,
+    policy_gradient,
+    reverse_kl,
+    sampled_credit,
+    state_baseline,
+)
 from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
 
 Estimator = Literal["sampled", "baseline", "exact"]
@@ -32,6 +39,8 @@ class ReverseKLDistillation:
     """`sampled`: the credit of the token that was written. `baseline`: the same less its expectation in that state.
     `exact`: the whole distribution's."""
     credit_clamp: float | None = None
+    ratio_cap: float | None = None
+    """Bound on the importance ratio of a token, above 1; None: none."""
     in_full: bool = False
     """Have whole distributions at hand even where the estimator wants none."""
 
@@ -49,16 +58,31 @@ class ReverseKLDistillation:
         assert judgement.teacher is not None
         credit = sampled_credit(behaviour_logprobs, judgement.teacher.logprobs)
         if self.estimator == "sampled":
-            return self._policy_gradient(learner, behaviour_logprobs, credit)
+            return self.bounded_policy_gradient(learner, behaviour_logprobs, *clamp_credit(credit, self.credit_clamp))
         assert learner.distribution is not None
         assert judgement.teacher.distribution is not None
         if self.estimator == "baseline":
             credit = credit - state_baseline(learner.distribution, judgement.teacher.distribution)
-            return self._policy_gradient(learner, behaviour_logprobs, credit)
+            return self.bounded_policy_gradient(learner, behaviour_logprobs, *clamp_credit(credit, self.credit_clamp))
         loss = reverse_kl(learner.distribution, judgement.teacher.distribution)
         return TokenLosses(loss=loss, credit=credit, clamped=torch.zeros_like(credit))
 
-    def _policy_gradient(self, learner: TokenScores, behaviour_logprobs: Tensor, credit: Tensor) -> TokenLosses:
-        credit, clamped = clamp_credit(credit, self.credit_clamp)
-        loss = policy_gradient(learner.logprobs, behaviour_logprobs, credit)
-        return TokenLosses(loss=loss, credit=credit, clamped=clamped)
+    def bounded_policy_gradient(
+        self, learner: TokenScores, behaviour_logprobs: Tensor, credit: Tensor, clamped: Tensor
+    ) -> TokenLosses:
+        """The policy gradient of a credit, with the bound on the importance ratio.
+
+        On annotated answers the ratio is no correction for who wrote them. It is to the student before its first update
+        on the batch, of whom the credit is, and says how far it has moved since; the paper weighs by it there too.
+
+        Args:
+            clamped: (B, T), 1 where the credit was clamped.
+        """
+        loss = policy_gradient(learner.logprobs, behaviour_logprobs, credit, self.ratio_cap)
+        ratio = importance_ratio(learner.logprobs, behaviour_logprobs)
+        if self.ratio_cap is None:
+            return TokenLosses(loss=loss, credit=credit, clamped=clamped, ratio=ratio)
+        bounded = (ratio > self.ratio_cap).to(clamped.dtype)
+        return TokenLosses(
+            loss=loss, credit=credit, clamped=clamped.maximum(bounded), ratio=ratio, ratio_bounded=bounded
+        )

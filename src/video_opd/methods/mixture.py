@@ -10,7 +10,7 @@ from torch import Tensor
 from video_opd.methods import Writer
 from video_opd.methods.distillation import ReverseKLDistillation
 from video_opd.methods.rewards import TaskReward
-from video_opd.objectives import clamp_credit, group_credit, mixed_credit, policy_gradient, sampled_credit
+from video_opd.objectives import clamp_credit, group_credit, mixed_credit, sampled_credit
 from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
 
 
@@ -44,5 +44,4 @@ class Mixture:
         credit, clamped = clamp_credit(credit, self.distillation.credit_clamp)
         task = group_credit(judgement.rewards, divide_by_std=True).to(credit.device)
         credit = mixed_credit(credit, task, learner.answer_mask, weight=self.weight, least_size=self.least_size)
-        loss = policy_gradient(learner.logprobs, behaviour_logprobs, credit)
-        return TokenLosses(loss=loss, credit=credit, clamped=clamped)
+        return self.distillation.bounded_policy_gradient(learner, behaviour_logprobs, credit, clamped)

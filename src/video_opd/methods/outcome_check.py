@@ -35,6 +35,8 @@ class OutcomeChecked:
     """It writes at least two answers a prompt; for `shift` it is one with a credit, unbounded."""
     reward: TaskReward
     remedy: Literal["mask", "shift"]
+    ratio_cap: float | None = None
+    """The method's: `shift` adds to its policy gradient one of the same importance ratio."""
 
     @property
     def needs_distribution(self) -> bool:
@@ -66,18 +68,12 @@ class OutcomeChecked:
         contradicted = contradicting_groups(scores, rewards)
         if self.remedy == "mask":
             masked = contradicted.expand_as(rewards).reshape(-1, 1)
-            return replace(
-                losses,
-                loss=losses.loss.masked_fill(masked, 0.0),
-                credit=losses.credit.masked_fill(masked, 0.0),
-                clamped=losses.clamped.masked_fill(masked, 0.0),
-                contradicted=contradicted,
-            )
+            return replace(losses.without(masked), contradicted=contradicted)
         shift = order_restoring_shift(scores, rewards, counted.sum(dim=1).reshape_as(rewards).to(rewards))
         added = shift.masked_fill(~contradicted, 0.0).reshape(-1, 1) * counted
         return replace(
             losses,
-            loss=losses.loss + policy_gradient(learner.logprobs, behaviour_logprobs, added),
+            loss=losses.loss + policy_gradient(learner.logprobs, behaviour_logprobs, added, self.ratio_cap),
             credit=losses.credit + added,
             contradicted=contradicted,
         )

@@ -45,10 +45,4 @@ class PrefixCut:
         losses = self.method.losses(learner, behaviour_logprobs, judgement)
         margin = teacher_margin(learner.distribution, judgement.teacher.distribution)
         kept = supervised_prefix(margin, learner.answer_mask)
-        return replace(
-            losses,
-            loss=losses.loss.masked_fill(~kept, 0.0),
-            credit=losses.credit.masked_fill(~kept, 0.0),
-            clamped=losses.clamped.masked_fill(~kept, 0.0),
-            supervised=kept,
-        )
+        return replace(losses.without(~kept), supervised=kept)

@@ -13,6 +13,7 @@ from video_opd.objectives.logprobs import masked_mean, masked_sum
 from video_opd.objectives.losses import (
     clipped_policy_gradient,
     forward_kl,
+    importance_ratio,
     negative_log_likelihood,
     policy_gradient,
     reference_penalty,
@@ -28,6 +29,7 @@ __all__ = [
     "downward_change_point",
     "forward_kl",
     "group_credit",
+    "importance_ratio",
     "masked_mean",
     "masked_sum",
     "mean_credit",

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from video_opd.grounding.reward import RewardName
-from video_opd.recipe.types import Flag, MoreThanZero, NotNegative, Positive, Settings
+from video_opd.recipe.types import Flag, MoreThanOne, MoreThanZero, NotNegative, Positive, Settings
 
 AblationName = Literal["shuffled", "noise", "early", "blind"]
 
@@ -27,6 +27,9 @@ class OnPolicyDistillationSettings(Settings):
     """Answers a prompt, all from one reading."""
     credit_clamp: MoreThanZero | None = None
     """Bound on a token's credit in nats; none by default. The clamped share is logged."""
+    ratio_cap: MoreThanOne | None = None
+    """Bound on a token's importance ratio (with training.updates_per_batch above 1), such as 2: truncated importance
+    sampling, under which every token keeps a gradient. None by default; the largest ratio is logged."""
     outcome_check: Literal["mask", "shift"] | None = None
     """What to do with the answers to a prompt where the teacher ranks them against their temporal IoU (num_answers
     above 1). `mask`: learn nothing from them. `shift`: move their credits by the least that puts them in order."""
@@ -47,6 +50,7 @@ class OnPolicyDistillationSettings(Settings):
                 "method.prefix_cut looks at whole distributions, and ablation = noise leaves them as they are"
             )
         _require_a_credit(self.estimator, self.credit_clamp)
+        _require_a_ratio(self.estimator, self.ratio_cap)
         if self.outcome_check is not None and self.num_answers < 2:
             raise ValueError(
                 f"method.outcome_check = {self.outcome_check} compares the answers to one prompt, and it has one; "
@@ -82,10 +86,14 @@ class OffPolicyReverseSettings(AnnotationSettings):
     baseline: the student did not draw these tokens, so subtracting one would change the expected gradient.)"""
     credit_clamp: MoreThanZero | None = None
     """Bound on a token's credit in nats; none by default."""
+    ratio_cap: MoreThanOne | None = None
+    """Bound on the ratio of an annotated token's probability to what it was before the batch's first update (with
+    training.updates_per_batch above 1), such as 2. None by default; the largest ratio is logged."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> OffPolicyReverseSettings:
         _require_a_credit(self.estimator, self.credit_clamp)
+        _require_a_ratio(self.estimator, self.ratio_cap)
         return self
 
 
@@ -130,12 +138,22 @@ class GRPOSettings(RewardSettings):
     """Divide a group's credit by its standard deviation."""
     clip: MoreThanZero = 0.2
     """How far the importance ratio may move from 1 (with training.updates_per_batch above 1)."""
+    clip_higher: MoreThanZero | None = None
+    """How far it may move upwards, such as DAPO's 0.28, so that improbable tokens may gain more; not set: as `clip`."""
+    mask_truncated: Flag = False
+    """Learn nothing from answers that the length limit cut off (DAPO's overlong filtering). They are neither in the
+    loss nor in the number of tokens it is divided by; their rewards still count in the mean of their group."""
     reference_weight: NotNegative = 0.0
     """Of the KL to the student as it was at the start; 0: no reference is loaded."""
 
     @model_validator(mode="after")
-    def _a_group(self) -> GRPOSettings:
+    def _parts_fit(self) -> GRPOSettings:
         _require_a_group(self.name, self.num_answers)
+        if self.clip_higher is not None and self.clip_higher < self.clip:
+            raise ValueError(
+                f"method.clip_higher = {self.clip_higher} is below method.clip = {self.clip}: it is to leave more room "
+                "upwards than downwards; leave it out, or give at least that much, such as 0.28 with a clip of 0.2"
+            )
         return self
 
 
@@ -158,6 +176,9 @@ class MixtureSettings(RewardSettings):
     come to agree with its teacher still hears the annotation."""
     credit_clamp: MoreThanZero | None = None
     """Bound on a token's credit in nats before the reward is added; none by default."""
+    ratio_cap: MoreThanOne | None = None
+    """Bound on a token's importance ratio (with training.updates_per_batch above 1), such as 2: truncated importance
+    sampling, under which every token keeps a gradient. None by default; the largest ratio is logged."""
 
     @model_validator(mode="after")
     def _a_group(self) -> MixtureSettings:
@@ -168,6 +189,11 @@ class MixtureSettings(RewardSettings):
 def _require_a_credit(estimator: str, credit_clamp: float | None) -> None:
     if estimator == "exact" and credit_clamp is not None:
         raise ValueError("method.credit_clamp bounds the credit of sampled tokens, and estimator = exact has none")
+
+
+def _require_a_ratio(estimator: str, ratio_cap: float | None) -> None:
+    if estimator == "exact" and ratio_cap is not None:
+        raise ValueError("method.ratio_cap bounds the ratio of sampled tokens, and estimator = exact has none")
 
 
 def _require_a_group(name: str, num_answers: int) -> None:

@@ -131,7 +131,8 @@ class TrainingSettings(Settings):
     micro_batch_size: Positive = 1
     """Prompts read together; changes memory and speed, never the gradient."""
     updates_per_batch: Positive = 1
-    """More than one brings in the importance ratio."""
+    """More than one brings in the importance ratio; its largest value is logged as max_ratio. Bounds: method.ratio_cap,
+    or method.clip of grpo."""
     learning_rate: MoreThanZero = 1e-6
     """Of AdamW, after the warm-up."""
     warmup_steps: Count = 0
@@ -139,9 +140,9 @@ class TrainingSettings(Settings):
     decay: Literal["none", "linear", "cosine"] = "none"
     """How the learning rate falls to 0 from the warm-up to the last step."""
     weight_decay: NotNegative = 0.0
-    """AdamW's."""
+    """AdamW's, of matrices and kernels of convolutions; norms, biases and embeddings are left alone."""
     betas: tuple[Momentum, Momentum] = (0.9, 0.999)
-    """AdamW's."""
+    """AdamW's, of the mean of the gradients and of their squares."""
     clip_norm: MoreThanZero = 1.0
     """Largest norm of the gradient; a larger one is scaled down to it."""
 

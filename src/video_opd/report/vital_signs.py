@@ -108,10 +108,18 @@ _SMALL = (
     ),
     _SmallMultiple(
         key="clamped_share",
-        heading="Credits cut at the limit",
+        heading="Tokens held at a bound",
         reading=_at_most,
-        caption="Good: a few per cent at first, then next to none. If many are cut all along, the teacher finds the "
-        "student's answers absurd: check that both use one tokenizer and one prompt.",
+        caption="Their credit or their importance ratio was cut at its limit. Good: a few per cent at first, then next "
+        "to none. If many credits are cut all along, the teacher finds the student's answers absurd: check that both "
+        "use one tokenizer and one prompt. If it is ratios, make fewer updates a batch or lower the learning rate.",
+    ),
+    _SmallMultiple(
+        key="max_ratio",
+        heading="Largest importance ratio",
+        reading=_at_most,
+        caption="By how much the updates on a batch raised the probability of one of its tokens. Good: near 1. If it "
+        "runs away, few tokens decide the updates: set a bound (method.ratio_cap), or lower the learning rate.",
     ),
     _SmallMultiple(
         key="grad_norm",

@@ -21,6 +21,7 @@ from video_opd.policy.load import Policy
 from video_opd.policy.reading import Reading
 from video_opd.recipe import TrainingSettings
 from video_opd.training.cost import Stopwatch
+from video_opd.training.optimizer import make_optimizer
 from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, numbered
 
 
@@ -47,7 +48,14 @@ class TrainedBatch:
     """(B, T): the learner's log-probs before its first update on this batch."""
     judgement: Judgement
     losses: TokenLosses
-    """At the first update; `clamped` is the mean over all."""
+    """At the first update; `clamped` and `ratio_bounded` are means over all, `ratio` is the largest of the later ones,
+    None where there is only one."""
+
+    @property
+    def num_trained_tokens(self) -> int:
+        """Answer tokens of the loss, those of answers that a method masks left out."""
+        mask = self.answer_mask if self.losses.masked is None else self.answer_mask & ~self.losses.masked
+        return int(mask.sum())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,9 +65,10 @@ class StepOutcome:
     batches: tuple[TrainedBatch, ...]
     suspended: Suspended
     num_scheduled_tokens: int
-    """Answer tokens of the whole batch, suspended examples included: what the loss is divided by."""
+    """Answer tokens of the whole batch, suspended examples included, answers that a method masks not: what the loss is
+    divided by."""
     loss: float
-    """Per scheduled answer token, at the first update; 0 where every example was suspended."""
+    """Per scheduled answer token, at the first update; 0 where every example was suspended or masked."""
     grad_norm: float
     """Before clipping, at the last update."""
     learning_rate: float
@@ -69,7 +78,7 @@ class StepOutcome:
     @property
     def num_answer_tokens(self) -> int:
         """Answer tokens that were trained on."""
-        return sum(int(batch.answer_mask.sum()) for batch in self.batches)
+        return sum(batch.num_trained_tokens for batch in self.batches)
 
 
 class Learner:
@@ -84,12 +93,7 @@ class Learner:
     ) -> None:
         self.student, self.settings, self.total_steps, self.gate = student, settings, total_steps, gate
         self.parameters = {name: p for name, p in student.model.named_parameters() if p.requires_grad}
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(),
-            lr=settings.learning_rate,
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-        )
+        self.optimizer = make_optimizer(student.model, self.parameters, settings)
 
     def learning_rate(self, step: int) -> float:
         """At optimiser step `step`, from 0: linear warm-up, then constant or decaying towards 0 at the end."""
@@ -103,7 +107,7 @@ class Learner:
     def step(self, prompts: Sequence[Prompt], method: Method, *, step: int, seed: int) -> StepOutcome:
         """One batch: the student reads and answers, the method judges, the weights move.
 
-        A batch of which every example is suspended changes nothing: no update, no weight decay.
+        A batch of which every answer is suspended or masked changes nothing: no update, no weight decay.
 
         Raises:
             EngineError: the loss or the gradient is not finite; the update was not taken.
@@ -120,10 +124,12 @@ class Learner:
             if batch is not None:
                 total_loss += self._backward(batch, watch)
                 batches.append(self._without_gradient(batch))
-        num_tokens = sum(int(batch.answer_mask.sum()) for batch in batches)
-        num_tokens += sum(len(answer) for _, group in suspended for answer in group)
-        loss = total_loss / num_tokens
-        for update in range(self.settings.updates_per_batch if batches else 0):
+        trained = sum(batch.num_trained_tokens for batch in batches)
+        num_tokens = trained + sum(len(answer) for _, group in suspended for answer in group)
+        loss = total_loss / max(num_tokens, 1)
+        if not trained:
+            self.optimizer.zero_grad(set_to_none=True)
+        for update in range(self.settings.updates_per_batch if trained else 0):
             if update > 0:
                 batches = [self._again(batch, method, watch) for batch in batches]
             with watch.phase("step"):
@@ -207,8 +213,7 @@ class Learner:
                 scores = self.student.score(reading, batch.groups, distribution=method.needs_distribution, grad=True)
                 losses = method.losses(scores, batch.behaviour_logprobs, batch.judgement)
         self._backward(replace(batch, losses=losses), watch)
-        clamped = batch.losses.clamped + losses.clamped / self.settings.updates_per_batch
-        return replace(batch, losses=replace(batch.losses, clamped=clamped))
+        return replace(batch, losses=_record(losses, self.settings.updates_per_batch, batch.losses))
 
     def _backward(self, batch: TrainedBatch, watch: Stopwatch) -> float:
         """Add the gradient of the sum over the answers' tokens, and return that sum."""
@@ -221,7 +226,7 @@ class Learner:
     def _without_gradient(self, batch: TrainedBatch) -> TrainedBatch:
         """What is kept of a micro-batch after its backward pass."""
         several = self.settings.updates_per_batch
-        losses = replace(batch.losses, loss=batch.losses.loss.detach(), clamped=batch.losses.clamped / several)
+        losses = _record(batch.losses, several)
         judgement = batch.judgement if several > 1 else batch.judgement.without_distributions()
         return replace(batch, judgement=judgement, losses=losses)
 
@@ -259,3 +264,16 @@ class Learner:
             self.optimizer.state[parameter][kind] = (
                 value.clone() if kind == "step" else value.to(parameter.device).clone()
             )
+
+
+def _record(losses: TokenLosses, updates: int, before: TokenLosses | None = None) -> TokenLosses:
+    """What is kept of the losses of one of `updates` updates, and of those `before` on the same answers."""
+    clamped, bounded, ratio = losses.clamped / updates, losses.ratio_bounded, losses.ratio
+    bounded = None if bounded is None else bounded / updates
+    if before is None:  # every ratio is 1
+        return replace(losses, loss=losses.loss.detach(), clamped=clamped, ratio=None, ratio_bounded=bounded)
+    if before.ratio is not None and ratio is not None:
+        ratio = before.ratio.maximum(ratio)
+    if before.ratio_bounded is not None and bounded is not None:
+        bounded = before.ratio_bounded + bounded
+    return replace(before, clamped=before.clamped + clamped, ratio=ratio, ratio_bounded=bounded)

@@ -28,6 +28,10 @@ def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "
     What a method does not have is left out: `reverse_kl` without a teacher, `reward` without a reward. Where the
     annotations wrote the answers, nothing is said about the student's own: the same numbers are then called
     `gap_on_annotations` (log pi - log pi_teacher) and `annotation_nll` (-log pi).
+
+    `clamped_share` counts the tokens held at a bound on the credit or on the importance ratio. With several updates a
+    batch `max_ratio` is the largest importance ratio of a token, before any bound, and `ratio_bounded_share` counts the
+    tokens held at the bound on it, where there is one.
     """
     if not outcome.batches:  # every example was suspended: nothing was judged and nothing trained on
         return {"loss": 0.0, **_what_was_written(_suspended(outcome)), "num_prompts": 0, "num_answers": 0}
@@ -58,12 +62,13 @@ def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "
         row["sampler_learner_gap"] = sampler_learner_gap(sampler, behaviour, mask)
     return row | {
         "clamped_share": float(masked_mean(clamped, mask)),
+        **_ratios(outcome),
         "grad_norm": outcome.grad_norm,
         "learning_rate": outcome.learning_rate,
         "num_prompts": sum(len(batch.prompts) for batch in outcome.batches),
         "num_answers": len(pairs),
         "num_answer_tokens": outcome.num_answer_tokens,
-        "mean_answer_tokens": outcome.num_answer_tokens / len(pairs),
+        "mean_answer_tokens": int(mask.sum()) / len(pairs),
         "mean_prompt_tokens": sum(len(prompt) for prompt, _ in pairs) / len(pairs),
     }
 
@@ -89,6 +94,23 @@ def _rewards(outcome: StepOutcome) -> dict[str, float]:
         return {}
     joined = torch.cat(rewards)
     return {"reward": float(joined.mean()), "groups_without_spread": int(without_spread(joined).sum())}
+
+
+def _ratios(outcome: StepOutcome) -> dict[str, float]:
+    """How far the policy went from the one that wrote, where the loss weighs by that and there were several updates;
+    and how many answers a method left out of the loss."""
+    found: dict[str, float] = {}
+    kept = [(batch.losses, batch.answer_mask) for batch in outcome.batches]
+    ratios = [losses.ratio[mask] for losses, mask in kept if losses.ratio is not None]
+    if ratios:
+        found["max_ratio"] = float(torch.cat(ratios).max())
+        bounded = [losses.ratio_bounded[mask] for losses, mask in kept if losses.ratio_bounded is not None]
+        if bounded:
+            found["ratio_bounded_share"] = float(torch.cat(bounded).mean())
+    masked = [losses.masked for losses, _ in kept if losses.masked is not None]
+    if masked:
+        found["num_answers_masked"] = int(torch.cat(masked).sum())
+    return found
 
 
 def _trust(outcome: StepOutcome) -> dict[str, float]:
