@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoTokenizer,
     Qwen2_5_VLConfig,
@@ -111,3 +115,33 @@ def test_gradient_reaches_the_vision_tower(policy, prompts):
     groups = policy.answer(policy.read(prompts[:1]), sampling=Sampling(max_new_tokens=4, seed=1))
     policy.score(policy.read(prompts[:1], grad=True), groups, grad=True).logprobs.sum().backward()
     assert policy.model.model.visual.patch_embed.proj.weight.grad.abs().max() > 0
+
+
+def old_names(name: str) -> str:
+    """As transformers 4 saved them, and as they lie on the hub."""
+    return name.replace("model.visual.", "visual.").replace("model.language_model.", "model.")
+
+
+@pytest.mark.parametrize("rename", [old_names, lambda name: name.replace("model.visual.", "visual.")])
+def test_names_of_older_checkpoints_are_still_taken(rename, policy, tmp_path):
+    folder = Path(shutil.copytree(policy.name, tmp_path / "old"))
+    weights = load_file(folder / "model.safetensors")
+    assert {name.split(".")[0] for name in weights} == {"model", "lm_head"}
+    renamed = {rename(name): tensor for name, tensor in weights.items()}
+    assert renamed.keys() != weights.keys()
+    save_file(renamed, folder / "model.safetensors", {"format": "pt"})
+    again = load_policy(str(folder)).model.state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in policy.model.state_dict().items())
+
+
+def test_an_output_layer_that_is_tied_may_stand_in_the_file(models, tmp_path):
+    """The published Qwen2.5-VL-3B holds lm_head.weight beside the embedding it is tied to."""
+    folder = Path(shutil.copytree(models["student"], tmp_path / "tied"))
+    config = json.loads((folder / "config.json").read_text())
+    config["tie_word_embeddings"] = config["text_config"]["tie_word_embeddings"] = True
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.language_model.embed_tokens.weight"].clone()
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    model = load_policy(str(folder)).model
+    assert model.lm_head.weight is model.get_input_embeddings().weight
