@@ -43,7 +43,7 @@ from video_opd.assemble.models import (
 from video_opd.assemble.teachers import load_teacher, refuse_unrouted
 from video_opd.data.manifest import read_manifest
 from video_opd.data.side_questions import read_side_questions
-from video_opd.data.source import require_folder
+from video_opd.data.source import refuse_tight_budget, require_folder
 from video_opd.errors import ConfigurationError
 from video_opd.policy.description import require_device
 from video_opd.policy.location import local_folder
@@ -112,7 +112,7 @@ def refuse_early(*recipes: Recipe) -> None:
 def _refuse_early_here(recipe: Recipe) -> None:
     """What can be known without the hub."""
     template_of(recipe.prompt)
-    budget_of(recipe.video)
+    budget = budget_of(recipe.video)
     require_device(device_of(recipe.compute.device))
     for model in (recipe.student.model, *(teacher.model for teacher in recipe.named_teachers().values())):
         local_folder(model)
@@ -128,6 +128,7 @@ def _refuse_early_here(recipe: Recipe) -> None:
         require_folder(recipe.data.videos)
         for path in manifests_of(recipe.data):
             examples = read_manifest(path)
+            refuse_tight_budget(recipe.data.videos, examples, budget)
             if path == recipe.data.train:
                 refuse_unrouted(recipe, examples)
         refuse_early_curriculum(recipe)
