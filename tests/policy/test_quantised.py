@@ -252,6 +252,17 @@ def test_a_scale_that_is_not_finite_is_refused(refused, trained, clip):
     assert "1 of its weights are not finite" in refused("ground", trained, clip, "the red circle")
 
 
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("method", ["bitsandbytes-4", "bitsandbytes-8", "torchao"])
+def test_a_config_that_does_not_fit_the_weights_is_one_sentence(refused, method, trained, clip):
+    """The whole weights under a config that calls them quantised, in a few words too few."""
+    table, packages = METHODS[method]
+    for package in packages.split(" and "):
+        pytest.importorskip(package.replace("-", "_"))
+    edit_config(trained, quantization_config=table)
+    assert "quantised" in refused("ground", trained, clip, "the red circle", late=True)
+
+
 # Without any package
 
 

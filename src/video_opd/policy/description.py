@@ -101,9 +101,18 @@ def require_device(name: str) -> torch.device:
     return device
 
 
+BROKEN_FILE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
+"""What transformers and its libraries raise at one."""
+
+
 @contextmanager
-def loading(name: str, part: str) -> Iterator[None]:
-    """What transformers and its libraries raise at a broken file becomes one sentence, without their progress bars."""
+def loading(name: str, part: str, *, quantisation: str | None = None) -> Iterator[None]:
+    """What transformers and its libraries raise at a broken file becomes one sentence, without their progress bars.
+
+    Args:
+        quantisation: of the weights; its package may raise anything at a config that does not fit them.
+    """
+    expected: tuple[type[Exception], ...] = (Exception,) if quantisation else BROKEN_FILE
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # its report of unfilled weights is a screenful; ours is a sentence
     transformers_logging.disable_progress_bar()
@@ -117,7 +126,14 @@ def loading(name: str, part: str) -> Iterator[None]:
             reason=shorten(str(error), 300, placeholder=" …"),
             remedy="install what it names, or take a checkpoint that does not need it",
         ) from error
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+    except expected as error:
+        if quantisation:
+            raise ConfigurationError(
+                f"model {name!r}: its quantised weights ({quantisation}) cannot be used here",
+                reason=shorten(f"{type(error).__name__}: {error}".rstrip(": "), 300, placeholder=" …"),
+                remedy="check that config.json and *.safetensors belong together and that the package of the method "
+                "works on this device, or take the unquantised checkpoint",
+            ) from error
         kind = "" if type(error) in (OSError, ValueError) else f"{type(error).__name__}: "
         raise ConfigurationError(
             f"model {name!r}: its {part} cannot be loaded",

@@ -158,7 +158,7 @@ def load_policy(
     folder = resolve_model(name, revision)
     placed = {"device_map": {"": where}} if known.quantisation and find_spec("accelerate") else {}
     try:
-        with loading(name, "weights"):
+        with loading(name, "weights", quantisation=known.quantisation):
             model, report = AutoModelForImageTextToText.from_pretrained(
                 folder,
                 dtype=weights,
@@ -175,6 +175,10 @@ def load_policy(
             cast_unquantised(model, weights)
         if not placed:
             model.to(where)
+        if known.quantisation:
+            # What a package cannot do on this device, or with these sizes, shows at its first product.
+            with loading(name, "weights", quantisation=known.quantisation), torch.no_grad():
+                model(input_ids=torch.tensor([[known.support.end_token_id]], device=where))
     except torch.OutOfMemoryError as error:
         raise EngineError(
             f"model {name!r} does not fit {where}",
