@@ -9,8 +9,8 @@ on one thread, CPU time, in turn:
 - prefix: it is shared in sampling only, as an inference server with a prefix cache does;
 - shared: one reading with gradient serves sampling, scoring and the backward pass.
 
-Random weights: a student of 26 M parameters of text and 7 M of vision, a teacher three times as large, a clip of 640
-video tokens, answers of 16 tokens, logits at answer positions only in every path. Gradients of all paths of one method
+The models and the clip are those of shared_reading.py: 640 video tokens, answers of 16 tokens, logits at answer
+positions only in every path, without the optimiser. Gradients of all paths of one method
 are compared before anything is timed.
 """
 
@@ -21,53 +21,17 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from shared_reading import NUM_ANSWER_TOKENS, build_policy, build_prompts
+from shared_reading import NUM_ANSWER_TOKENS, build_policy, build_prompt, full_logprobs, generate
 from video_opd.objectives import group_credit, masked_sum, policy_gradient, sampled_credit
 from video_opd.policy.load import Policy
-from video_opd.policy.reading import collate
 from video_opd.vocabulary import AnswerGroup, Prompt, Sampling, flatten
 
 Groups = tuple[AnswerGroup, ...]
-
-
-def with_answers(prompts: list[Prompt], groups: Groups) -> list[Prompt]:
-    """One row an answer: the prompt with the answer behind it."""
-    rows = []
-    for prompt, group in zip(prompts, groups, strict=True):
-        for answer in group:
-            ids = torch.tensor(answer.token_ids)
-            rows.append(
-                replace(
-                    prompt,
-                    input_ids=torch.cat([prompt.input_ids, ids]),
-                    mm_token_type_ids=torch.cat([prompt.mm_token_type_ids, torch.zeros_like(ids)]),
-                )
-            )
-    return rows
-
-
-def full_logprobs(policy: Policy, prompts: list[Prompt], groups: Groups) -> Tensor:
-    """(answers, T) by one forward pass over prompt and answer, as a trainer without shared readings makes it."""
-    batch = collate(with_answers(prompts, groups), pad_token_id=policy.pad_token_id, device="cpu")
-    logits = policy.model(**batch, use_cache=False, logits_to_keep=NUM_ANSWER_TOKENS + 1).logits[:, :-1]
-    targets = batch["input_ids"][:, -NUM_ANSWER_TOKENS:, None]
-    return policy.support.log_softmax(logits).gather(2, targets)[:, :, 0]
-
-
-def generate(policy: Policy, prompts: list[Prompt], count: int) -> None:
-    """transformers' `generate`, every answer with a prompt of its own."""
-    batch = collate([prompt for prompt in prompts for _ in range(count)], pad_token_id=policy.pad_token_id,
-                    device="cpu")  # fmt: skip
-    policy.model.generate(
-        **batch, max_new_tokens=NUM_ANSWER_TOKENS, min_new_tokens=NUM_ANSWER_TOKENS, do_sample=True, top_k=0,
-        pad_token_id=policy.pad_token_id,
-    )  # fmt: skip
 
 
 class Paths:
@@ -144,7 +108,7 @@ def main() -> None:
     teacher = build_policy(hidden=640, layers=10, intermediate=1792).freeze()
     sizes = {name: sum(p.numel() for p in policy.model.parameters()) for name, policy in
              (("student", student), ("teacher", teacher))}  # fmt: skip
-    prompts = build_prompts(student, arguments.prompts)
+    prompts = [build_prompt(student, 20, number) for number in range(arguments.prompts)]
     paths = Paths(student, teacher, prompts, arguments.answers)
     names = ("opd_naive", "opd_shared", "grpo_naive", "grpo_prefix", "grpo_shared")
     seconds: dict[str, list[float]] = {name: [] for name in names}

@@ -1,10 +1,14 @@
-"""`read + answer + score` against the plain path (generate, then one full forward pass with gradient).
+"""A whole training step against the plain path: generate, then one full forward pass over prompt and answer.
 
-    python benchmarks/shared_reading.py [--repeats 3] [--json]
+    python benchmarks/shared_reading.py [--method opd|grpo] [--vocabulary 32768] [--seconds 20] [--repeats 5]
 
-Both paths write the same answers, compute the same sampled Video-OPD loss and its gradient; the teacher's log-probs are
-given. Side by side in one process, one thread, CPU time (`process_time`), in turn, the median of the ratios. A Qwen3-VL
-with random weights: 26 M parameters of text and 7 M of vision, vocabulary 32,768, a clip of 640 video tokens.
+Both train on the same answers, compute the same loss and the same gradient (checked), and take the same AdamW step; the
+teacher's pass is in both. The plain path computes logits at answer positions only, as TRL and ms-swift do; for GRPO it
+reads the prompt once for each of its eight answers, in sampling and in training. Side by side in one process, one
+thread, CPU time (`process_time`), in turn; the median of the ratios.
+
+A Qwen3-VL with random weights as student (25 M parameters of text, 10 M of vision, all trained) and one of three times
+the size as teacher; a clip of 32 tokens a second; 16 answer tokens.
 """
 
 from __future__ import annotations
@@ -13,9 +17,8 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,139 +27,214 @@ from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGene
 
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
 from video_opd.data.video import Frames, VideoBudget
-from video_opd.objectives import policy_gradient, sampled_credit
+from video_opd.methods import Method
+from video_opd.methods.distillation import ReverseKLDistillation
+from video_opd.methods.grpo import GRPO
+from video_opd.methods.teachers import OneTeacher
+from video_opd.objectives import clipped_policy_gradient, group_credit, policy_gradient, sampled_credit
 from video_opd.policy.load import Policy, resolve_model
-from video_opd.policy.reading import collate
+from video_opd.policy.reading import Reading, collate
 from video_opd.policy.support import TokenSupport
+from video_opd.recipe import TrainingSettings
 from video_opd.seeds import generator
-from video_opd.vocabulary import Example, Prompt, Sampling, Span
+from video_opd.training.learner import Learner
+from video_opd.vocabulary import AnswerGroup, Example, Prompt, Sampling, Span
 
 NUM_ANSWER_TOKENS = 16
+NUM_GRPO_ANSWERS = 8
+SETTINGS = TrainingSettings(batch_size=1, learning_rate=1e-4)
 
 
-def build_policy(*, hidden: int = 384, layers: int = 8, intermediate: int = 1024) -> Policy:
-    """A mid-sized model with random weights around the tiny tokenizer; heads of 64, two of them for keys and values."""
+def build_policy(*, vocabulary: int = 32768, hidden: int = 384, layers: int = 8, intermediate: int = 1024) -> Policy:
+    """A mid-sized model with random weights around the tiny tokenizer; heads of 64, two of them for keys and values.
+
+    Special tokens and the end of turn are never written, so that all answers have one length.
+    """
     processor = AutoProcessor.from_pretrained(resolve_model("tiny-student"))
     tokenizer = processor.tokenizer
     ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in
            ("image_pad", "video_pad", "vision_start", "vision_end", "im_end")}  # fmt: skip
     config = Qwen3VLConfig(
         text_config={
-            "vocab_size": 32768, "hidden_size": hidden, "num_hidden_layers": layers, "head_dim": 64,
+            "vocab_size": vocabulary, "hidden_size": hidden, "num_hidden_layers": layers, "head_dim": 64,
             "intermediate_size": intermediate, "num_attention_heads": hidden // 64, "num_key_value_heads": 2,
             "tie_word_embeddings": True,
             "eos_token_id": ids["im_end"],
             "rope_parameters": {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [16, 8, 8],
                                 "mrope_interleaved": True},
         },
-        vision_config={"depth": 6, "hidden_size": 256, "intermediate_size": 1024, "num_heads": 4,
-                       "out_hidden_size": hidden,
-                       "num_position_embeddings": 256, "deepstack_visual_indexes": [1, 3]},
+        vision_config={"depth": 4, "hidden_size": 384, "intermediate_size": 1536, "num_heads": 6,
+                       "out_hidden_size": hidden, "num_position_embeddings": 256, "deepstack_visual_indexes": [1, 2]},
         image_token_id=ids["image_pad"], video_token_id=ids["video_pad"], vision_start_token_id=ids["vision_start"],
         vision_end_token_id=ids["vision_end"], tie_word_embeddings=True,
     )  # fmt: skip
     torch.manual_seed(0)
     model = Qwen3VLForConditionalGeneration(config).eval()
-    return Policy(name="bench", model=model, processor=processor, support=TokenSupport.of(tokenizer, config))
+    support = TokenSupport.of(tokenizer, config)
+    # Every row of the output layer counts, as with a real tokenizer, and none of the answers ends early.
+    banned = torch.zeros(vocabulary, dtype=torch.bool)
+    banned[: support.num_tokens] = support.banned
+    banned[support.end_token_id] = True
+    support = replace(support, num_tokens=vocabulary, banned=banned)
+    return Policy(name="bench", model=model, processor=processor, support=support)
 
 
-def build_prompts(policy: Policy, count: int) -> list[Prompt]:
-    """Noise for frames: 20 s at 2 fps, 32 tokens per pair of frames."""
-    budget = VideoBudget(max_tokens=4096)
-    render = PromptRenderer(policy.processor, TEMPLATES["tiny"], budget)
-    prompts = []
-    for number in range(count):
-        images = generator(0, "frames", number).integers(0, 255, (40, 128, 256, 3), dtype=np.uint8)
-        frames = Frames(
-            images=images, times_s=tuple(i / 2 for i in range(40)), duration_s=20.0, indices=tuple(range(40))
-        )
-        example = Example(id=f"p{number}", video="", query="a thing happens", spans=(Span(1, 2),), duration=20.0)
-        prompts.append(render(example, frames))
-    return prompts
+def build_prompt(policy: Policy, seconds: int, number: int) -> Prompt:
+    """Noise for frames at 2 a second, 32 tokens per pair of frames."""
+    render = PromptRenderer(policy.processor, TEMPLATES["tiny"], VideoBudget(max_tokens=8192))
+    count = 2 * seconds
+    images = generator(0, "frames", number).integers(0, 255, (count, 128, 256, 3), dtype=np.uint8)
+    times = tuple(i / 2 for i in range(count))
+    frames = Frames(images=images, times_s=times, duration_s=float(seconds), indices=tuple(range(count)))
+    span = (Span(1, 2),)
+    return render(
+        Example(id=f"p{number}", video="", query="a thing happens", spans=span, duration=float(seconds)), frames
+    )
 
 
-def shared_path(policy: Policy, prompts: list[Prompt], answers: Any, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """One reading with gradient, sampling on its detached keys and values, one short pass over the answer."""
-    reading = policy.read(prompts, grad=True)
-    written = policy.answer(reading, sampling=Sampling(max_new_tokens=NUM_ANSWER_TOKENS, greedy=True))
-    scores = policy.score(reading, answers or written, grad=True)
-    return loss_of(scores.logprobs, teacher), scores.logprobs.detach()
-
-
-def plain_path(policy: Policy, prompts: list[Prompt], answers: Any, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """transformers' `generate`, then the whole sequence once more with gradient and logits at every position."""
-    batch = collate(prompts, pad_token_id=policy.pad_token_id, device="cpu")
-    policy.model.generate(
-        **batch, max_new_tokens=NUM_ANSWER_TOKENS, min_new_tokens=NUM_ANSWER_TOKENS, do_sample=False,
-        pad_token_id=policy.pad_token_id,
-    )  # fmt: skip
-    rows = [
-        replace(
-            prompt,
-            input_ids=torch.cat([prompt.input_ids, torch.tensor(group.answers[0].token_ids)]),
-            mm_token_type_ids=torch.cat([prompt.mm_token_type_ids, torch.zeros(NUM_ANSWER_TOKENS, dtype=torch.long)]),
-        )
-        for prompt, group in zip(prompts, answers, strict=True)
-    ]
+def full_logprobs(policy: Policy, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Tensor:
+    """(answers, T) by one forward pass over prompt and answer, as a trainer without shared readings makes it."""
+    rows = []
+    for prompt, group in zip(prompts, groups, strict=True):
+        for answer in group:
+            ids = torch.tensor(answer.token_ids)
+            kinds = torch.cat([prompt.mm_token_type_ids, torch.zeros_like(ids)])
+            rows.append(replace(prompt, input_ids=torch.cat([prompt.input_ids, ids]), mm_token_type_ids=kinds))
     batch = collate(rows, pad_token_id=policy.pad_token_id, device="cpu")
-    logits = policy.model(**batch, use_cache=False).logits[:, -NUM_ANSWER_TOKENS - 1 : -1]
+    logits = policy.model(**batch, use_cache=False, logits_to_keep=NUM_ANSWER_TOKENS + 1).logits[:, :-1]
     targets = batch["input_ids"][:, -NUM_ANSWER_TOKENS:, None]
-    logprobs = policy.support.log_softmax(logits).gather(2, targets)[:, :, 0]
-    return loss_of(logprobs, teacher), logprobs.detach()
+    return policy.support.log_softmax(logits).gather(2, targets)[:, :, 0]
 
 
-def loss_of(logprobs: Tensor, teacher: Tensor) -> Tensor:
-    """Sampled Video-OPD per answer token."""
-    return policy_gradient(logprobs, logprobs, sampled_credit(logprobs, teacher)).mean()
+def generate(policy: Policy, prompts: Sequence[Prompt], count: int) -> None:
+    """transformers' `generate`, every answer with a prompt of its own."""
+    copies = [prompt for prompt in prompts for _ in range(count)]
+    policy.model.generate(
+        **collate(copies, pad_token_id=policy.pad_token_id, device="cpu"), max_new_tokens=NUM_ANSWER_TOKENS,
+        min_new_tokens=NUM_ANSWER_TOKENS, do_sample=True, top_k=0, pad_token_id=policy.pad_token_id,
+    )  # fmt: skip
 
 
-def timed(policy: Policy, path: Callable[..., tuple[Tensor, Tensor]], *arguments: Any) -> dict[str, Any]:
-    """CPU seconds, loss and gradient of one pass through a path."""
-    policy.model.zero_grad(set_to_none=True)
-    began = time.process_time()
-    loss, logprobs = path(policy, *arguments)
-    loss.backward()
-    seconds = time.process_time() - began
-    gradient = torch.cat([p.grad.flatten() for p in policy.model.parameters() if p.grad is not None])
-    return {"seconds": seconds, "loss": loss.item(), "logprobs": logprobs, "gradient": gradient}
+class Path:
+    """One way to take a step, with a student and an optimiser of its own."""
+
+    def __init__(self, student: Policy, method: Method) -> None:
+        self.student, self.method = student, method
+        self.learner = Learner(student, SETTINGS, total_steps=1)
+        self.gradient: Tensor | None = None
+        self.learner.optimizer.register_step_pre_hook(lambda *_: self._keep())
+
+    def _keep(self) -> None:
+        if self.gradient is None:  # of the first step, where both students are still the same
+            self.gradient = torch.cat([p.grad.flatten() for p in self.learner.parameters.values()])
+
+    def step(self, prompt: Prompt, answers: AnswerGroup) -> None:
+        """Take it; `answers` are those that the method's writer gives."""
+        raise NotImplementedError
+
+
+class Ours(Path):
+    """The learner's own step."""
+
+    def step(self, prompt: Prompt, answers: AnswerGroup) -> None:
+        """Read once, answer from that reading, score on it."""
+        outcome = self.learner.step([prompt], self.method, step=0, seed=0)
+        assert outcome.batches[0].groups[0].answers[0].token_ids == answers.answers[0].token_ids
+
+
+class Plain(Path):
+    """transformers' `generate`, and full passes over prompt and answer."""
+
+    def step(self, prompt: Prompt, answers: AnswerGroup) -> None:
+        """A pass over the prompt for every answer, in sampling and in training."""
+        count = len(answers.answers)
+        generate(self.student, [prompt], count)
+        credit = self._credit(prompt, answers)
+        for row, answer in enumerate(answers):  # one by one, so that memory is that of one
+            alone = AnswerGroup(prompt_id=prompt.id, answers=(answer,))
+            logprobs = full_logprobs(self.student, [prompt], [alone])
+            loss = self._loss(logprobs, credit, row).sum() / (count * NUM_ANSWER_TOKENS)
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.learner.parameters.values(), SETTINGS.clip_norm)
+        self.learner.optimizer.step()
+        self.learner.optimizer.zero_grad(set_to_none=True)
+
+    def _credit(self, prompt: Prompt, answers: AnswerGroup) -> Tensor:
+        if isinstance(self.method, GRPO):
+            return group_credit(given_rewards([prompt], [answers]), divide_by_std=True)[0]
+        assert isinstance(self.method, ReverseKLDistillation)
+        (teacher,) = self.method.teacher.policies
+        with torch.no_grad():
+            return full_logprobs(teacher, [prompt], [answers])
+
+    def _loss(self, logprobs: Tensor, credit: Tensor, row: int) -> Tensor:
+        mine = logprobs.detach()
+        if isinstance(self.method, GRPO):
+            return clipped_policy_gradient(logprobs, mine, credit[row].expand_as(mine), 0.2)[0]
+        return policy_gradient(logprobs, mine, sampled_credit(mine, credit))
+
+
+def writes(count: int) -> Callable[..., tuple[AnswerGroup, ...]]:
+    """A student's own answers, all of one length."""
+
+    def write(student: Policy, reading: Reading, seed: int) -> tuple[AnswerGroup, ...]:
+        return student.answer(reading, count=count, sampling=Sampling(max_new_tokens=NUM_ANSWER_TOKENS, seed=seed))
+
+    return write
+
+
+def given_rewards(_: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Tensor:
+    """Rewards that tell a group's answers apart; what random models write names no span."""
+    return torch.linspace(0, 1, len(groups[0].answers)).expand(len(groups), -1)
 
 
 def main() -> None:
     """Measure, print, and refuse to have measured two different things."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--prompts", type=int, default=2)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--method", choices=("opd", "grpo"), default="opd")
+    parser.add_argument("--vocabulary", type=int, default=32768)
+    parser.add_argument("--seconds", type=int, default=20, help="of the clip: 32 video tokens each")
+    parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    policy = build_policy()
-    prompts = build_prompts(policy, arguments.prompts)
-    sampling = Sampling(max_new_tokens=NUM_ANSWER_TOKENS, greedy=True)
-    answers = policy.answer(policy.read(prompts), sampling=sampling)
-    assert all(len(group.answers[0]) == NUM_ANSWER_TOKENS for group in answers)
-    teacher = policy.score(policy.read(prompts), answers).logprobs
-    teacher = teacher + torch.from_numpy(generator(0, "teacher").normal(0, 1, tuple(teacher.shape))).float()
-    pairs = [
-        [timed(policy, path, prompts, answers, teacher) for path in (shared_path, plain_path)]
-        for _ in range(arguments.repeats + 1)  # the first round warms up
-    ]
-    shared, plain = pairs[-1]
-    difference = shared["gradient"] - plain["gradient"]
-    ratios = [one["seconds"] / other["seconds"] for one, other in pairs[1:]]
+    students = [build_policy(vocabulary=arguments.vocabulary) for _ in range(2)]
+    if arguments.method == "opd":
+        teacher = build_policy(vocabulary=arguments.vocabulary, hidden=640, layers=12, intermediate=1792)
+        method: Method = ReverseKLDistillation(write=writes(1), teacher=OneTeacher(teacher.freeze()))
+    else:
+        method = GRPO(write=writes(NUM_GRPO_ANSWERS), reward=given_rewards)
+    ours, plain = Ours(students[0], method), Plain(students[1], method)
+    ratios, seconds = [], {"ours": [], "plain": []}
+    for number in range(arguments.repeats + 1):
+        prompt = build_prompt(students[0], arguments.seconds, number)
+        (answers,) = method.write(ours.student, ours.student.read([prompt]), 0)
+        assert {len(answer) for answer in answers} == {NUM_ANSWER_TOKENS}
+        taken = []
+        for path in (ours, plain) if number % 2 else (plain, ours):
+            began = time.process_time()
+            path.step(prompt, answers)
+            taken.append((path, time.process_time() - began))
+        if number:  # the first round warms up
+            by_path = dict(taken)
+            seconds["ours"].append(by_path[ours])
+            seconds["plain"].append(by_path[plain])
+            ratios.append(by_path[ours] / by_path[plain])
+    assert ours.gradient is not None
+    assert plain.gradient is not None
     result = {
-        "prompt_tokens": len(prompts[0]),
-        "video_tokens": prompts[0].num_video_tokens,
-        "loss_difference": abs(shared["loss"] - plain["loss"]),
-        "largest_logprob_difference": (shared["logprobs"] - plain["logprobs"]).abs().max().item(),
-        "relative_gradient_difference": (difference.norm() / plain["gradient"].norm()).item(),
-        "shared_cpu_seconds": statistics.median(one["seconds"] for one, _ in pairs[1:]),
-        "plain_cpu_seconds": statistics.median(other["seconds"] for _, other in pairs[1:]),
+        "method": arguments.method,
+        "prompt_tokens": len(prompt),
+        "video_tokens": prompt.num_video_tokens,
+        "vocabulary": arguments.vocabulary,
+        "student_parameters": sum(p.numel() for p in students[0].model.parameters()),
+        "relative_gradient_difference": float((ours.gradient - plain.gradient).norm() / plain.gradient.norm()),
+        "ours_cpu_seconds": statistics.median(seconds["ours"]),
+        "plain_cpu_seconds": statistics.median(seconds["plain"]),
         "ratio": statistics.median(ratios),
         "ratio_range": [min(ratios), max(ratios)],
     }
     print(json.dumps(result, indent=2))
-    assert result["loss_difference"] < 1e-5
-    assert result["relative_gradient_difference"] < 1e-4
+    assert result["relative_gradient_difference"] < 1e-3
 
 
 if __name__ == "__main__":

@@ -93,6 +93,30 @@ def test_the_same_command_again_does_nothing_and_another_is_refused(scored, worl
     assert path.read_bytes() == before
 
 
+def draws_of(path) -> list[list[str]]:
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [[answer["text"] for answer in row["answers"] if answer["sampled"]] for row in rows if "id" in row]
+
+
+def test_two_models_do_not_draw_alike_and_files_from_before_are_read_and_not_gone_on_with(
+    scored, world, tmp_path, capsys
+):
+    """Before, both drew with the numbers of --seed."""
+    words = ["--strategy", "top-k", "--threshold", "0.3"]
+    capsys.readouterr()
+    assert main([*map(str, select(scored, *words))]) == 0
+    assert "random numbers" not in capsys.readouterr().err
+    for name in ("teacher", "student"):
+        rows = (scored / f"{name}.jsonl").read_text()
+        assert rows.count(', "draws": "the model\'s own"') == 1
+        (tmp_path / f"{name}.jsonl").write_text(rows.replace(', "draws": "the model\'s own"', ""))
+    assert main([*map(str, select(tmp_path, *words))]) == 0
+    assert "were drawn with the same random numbers" in " ".join(capsys.readouterr().err.split())
+    command = ["score", "tiny-teacher", world / "train.jsonl", "--answers", 3, "--out", tmp_path / "teacher.jsonl",
+               "--batch-size", 6, "--device", "cpu"]  # fmt: skip
+    assert "settings (draws: None and the model's own) differ" in refused(capsys, *command)
+
+
 def test_a_scoring_killed_in_its_first_line_goes_on(scored, world, tmp_path):
     header = (scored / "teacher.jsonl").read_bytes().splitlines(keepends=True)[0]
     (tmp_path / "again").write_bytes(header[:-40])
@@ -179,6 +203,8 @@ def test_a_scoring_that_cannot_be(world, tmp_path, capsys, more, message):
          "taken along drawn answers"),
         ({"name": "rounds", "count": "2", "num_rounds": "1", "reliability": "agreement", "num_answers": "1"},
          "needs curriculum.num_answers"),
+        ({"name": "rounds", "count": "2", "num_rounds": "1", "skip_below": "0.8"},
+         "where the greedy answer's IoU is lower, only it counts, and must not be enough to pass"),
         ({"name": "scc", "num_anchors": "0", "num_frontier": "0"}, "nothing would be trained on"),
         ({"name": "scc"}, "num_anchors and num_frontier = 1000"),
         ({"name": "selection"}, "has no curriculum.file"),

@@ -101,6 +101,30 @@ def thresholds(measured: dict[str, Any]) -> str:
     return table(head, rows)
 
 
+def greedy_first(measured: dict[str, Any]) -> str:
+    """What a greedy answer as the first filter loses."""
+    rows = [
+        [teacher, f"{row['threshold']:.1f}", f"{row['skip_below']:.1f}", str(row["passing"]), str(row["skipped"]),
+         str(row["lost"]), f"{row['greedy']:.3f}", f"{row['mean']:.3f}"]
+        for teacher, several in measured["greedy_first"].items()
+        for row in several
+    ]  # fmt: skip
+    head = ["teacher", "threshold", "skip_below", "pass with four answers", "skipped", "skipped and would pass",
+            "skipped: IoU of the greedy answer", "mean of four"]  # fmt: skip
+    return table(head, rows)
+
+
+def race(measured: dict[str, Any]) -> str:
+    """What looking again and again costs, and what correcting for it does."""
+    rows = [
+        [f"{row['share']:.2f}", f"{row['given_up_uncorrected']:.1%}", f"{row['given_up_rule']:.1%}",
+         f"{row['scored_uncorrected']:,.0f}", f"{row['scored_rule']:,.0f}"]
+        for row in measured["race"]
+    ]  # fmt: skip
+    head = ["share that passes", "given up, uncorrected", "given up", "scored, uncorrected", "scored"]
+    return table(head, rows)
+
+
 def coupling(found: Findings, study: str) -> str:
     """Coupling against TVDF: accuracy, examples, passes and seconds."""
     rows = []
@@ -207,6 +231,8 @@ def main() -> None:
             coupling={name: coupling(found, name) for name in ("main", "weak-teacher", "student-1")},
             against_tvdf=against_tvdf(found),
             cheaper=cheaper(found),
+            greedy_first=greedy_first(measured),
+            race=race(measured),
             thresholds=thresholds(measured),
             shift=shift(found),
             teachers=plain_scores(found, "teachers"),

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from less import greedy_first, race
 from pools import manifest
 from studies import COUNT
 
@@ -103,6 +104,8 @@ def measure(out: Path) -> dict[str, Any]:
             for name, teacher in teachers.items()
             for pool in ("audit", "heavy")
         },
+        "greedy_first": {name: greedy_first(teacher) for name, teacher in teachers.items()},
+        "race": race(),
     }
 
 

@@ -12,6 +12,7 @@ This module imports neither torch nor numpy, so that scores and `--help` stay ch
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -64,6 +65,8 @@ class Prompt:
     """`<|video_pad|>` tokens counted in `input_ids`."""
     model_inputs: dict[str, Any] = field(default_factory=dict)
     """What else this family of models wants (Qwen2.5-VL: second_per_grid_ts)."""
+    repeat: int = 0
+    """How often its example stands before it in the same batch; see `numbered`."""
 
     @property
     def id(self) -> str:
@@ -187,9 +190,21 @@ class Sampling:
     max_new_tokens: int
     greedy: bool = False
     seed: int = 0
-    """Every answer draws from its own stream, a function of this seed, the prompt's id and the answer's number."""
+    """Every answer draws from its own stream, a function of this seed, the prompt's id and the answer's number. The
+    first prompt of an example has the answers 0 to G - 1, one that repeats it in its batch those from G on."""
 
 
 def flatten(groups: Sequence[AnswerGroup]) -> tuple[Answer, ...]:
     """All answers, group after group."""
     return tuple(answer for group in groups for answer in group)
+
+
+def numbered(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
+    """The prompts of one batch, told apart where an example stands in it more than once, so that each gets answers of
+    its own. Whoever splits a batch numbers it first: what a prompt is answered does not depend on the split."""
+    seen: Counter[str] = Counter()
+    told_apart = []
+    for prompt in prompts:
+        told_apart.append(replace(prompt, repeat=seen[prompt.id]))
+        seen[prompt.id] += 1
+    return tuple(told_apart)

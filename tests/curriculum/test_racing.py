@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from video_opd.curriculum import Race, RaceRule, RoundPlan
-from video_opd.curriculum.racing import upper_bound
+from video_opd.curriculum.racing import at_most
 
 
 def strata(**sizes: int) -> dict[str, str]:
@@ -67,12 +69,88 @@ def test_a_pilot_is_a_random_part():
     assert first != Race(pool, RaceRule(pilot=30), 1).next_stage({})
 
 
-def test_the_upper_bound_covers_the_truth():
-    rng = np.random.default_rng(0)
-    below = [upper_bound(int(rng.binomial(40, 0.2)), 40) < 0.2 for _ in range(4000)]
-    assert np.mean(below) < 0.045  # one side of 95 %
-    assert upper_bound(0, 32) == pytest.approx(0.107, abs=0.001)
-    assert upper_bound(0, RaceRule().pilot) < RaceRule().min_yield  # the first look at what yields nothing is enough
+@pytest.mark.parametrize(("size", "pilot", "number"), [(400, 35, 500), (2000, 35, 60)])
+def test_a_stratum_at_the_limit_is_rarely_given_up_however_often_it_is_looked_at(size, pilot, number):
+    """Many strata in one race, each a draw of its own, a tenth of the examples passing."""
+    rng = np.random.default_rng(size)
+    rule = RaceRule(pilot=pilot, min_yield=0.1)
+    names = [f"s{number:04}" for number in range(number)]
+    race = Race({f"{name}-{place}": name for name in names for place in range(size)}, rule, 0)
+    yields: dict[str, bool] = {}
+    for name in names:
+        yields |= {f"{name}-{place}": bool(good) for place, good in enumerate(rng.random(size) < 0.1)}
+    while race.next_stage(yields):
+        pass
+    given_up = {id.split("-")[0] for id in race.stopped}
+    assert len(given_up) / number <= 0.05
+
+
+def share_given_up(rule: RaceRule, size: int, share: float, rng: np.random.Generator, *, finite: bool) -> float:
+    """Of 10,000 draws of one stratum.
+
+    Args:
+        finite: the stratum has exactly this share of passing examples; else each passes with this probability.
+    """
+    left, remaining = np.full(10_000, round(size * share)), size
+    passed, given_up = np.zeros(10_000, int), np.zeros(10_000, bool)
+    for seen in range(rule.pilot, size, rule.pilot):
+        if finite:
+            new = rng.hypergeometric(left, remaining - left, rule.pilot)
+            left, remaining = left - new, remaining - rule.pilot
+        else:
+            new = rng.binomial(rule.pilot, share, 10_000)
+        passed += new
+        most = next((most for most in range(seen + 1) if not rule.gives_up(most, seen)), seen + 1)
+        given_up |= passed < most
+    return float(given_up.mean())
+
+
+@pytest.mark.parametrize("finite", [False, True])
+@pytest.mark.parametrize("pilot", [35, 40, 100])
+@pytest.mark.parametrize("size", [80, 400, 4000])
+def test_at_most_one_in_twenty_is_given_up_that_yields_enough(size, pilot, finite):
+    """At the limit and above it. Clearly below it, a large stratum is always given up."""
+    rng = np.random.default_rng(size + pilot)
+    rule = RaceRule(pilot=pilot)
+    for share in (0.1, 0.12, 0.2):
+        assert share_given_up(rule, size, share, rng, finite=finite) <= 0.05
+    if size == 4000:
+        assert share_given_up(rule, size, 0.05, rng, finite=finite) > 0.999
+
+
+@pytest.mark.parametrize("min_yield", [0.02, 0.1, 0.5, 0.9, 1.0])
+def test_the_bound_holds_exactly_in_every_small_stratum(min_yield):
+    """Without replacement: the chances of being given up at any look, summed, for each number of passing examples."""
+    for size in (5, 12, 33, 60):
+        for pilot in (1, 3, 8):
+            rule = RaceRule(pilot=pilot, min_yield=min_yield)
+            for good in range(math.ceil(size * min_yield), size + 1):
+                chance = sum(
+                    math.comb(good, passed) * math.comb(size - good, seen - passed) / math.comb(size, seen)
+                    for seen in range(pilot, size, pilot)
+                    for passed in range(seen + 1)
+                    if rule.gives_up(passed, seen)
+                )
+                assert chance <= rule.error
+
+
+def test_the_chance_of_so_few_is_the_binomial_one():
+    for seen, share in ((1, 0.3), (40, 0.1), (40, 0.9), (300, 0.02), (1000, 0.5)):
+        mean = seen * share
+        for passed in {0, int(mean / 2), math.ceil(mean) - 1}:
+            terms = (math.comb(seen, n) * share**n * (1 - share) ** (seen - n) for n in range(passed + 1))
+            assert at_most(passed, seen, share) == pytest.approx(math.fsum(terms), rel=1e-9)
+    assert at_most(0, 10**6, 0.5) == 0.0  # too small for a float, and no error
+    assert at_most(5, 10, 0.0) == at_most(10, 10, 1.0) == at_most(9, 10, 0.1) == 1.0
+    assert at_most(9, 10, 1.0) == 0.0
+
+
+def test_the_first_look_is_enough_for_what_yields_nothing():
+    rule = RaceRule()
+    assert rule.gives_up(0, rule.pilot)
+    assert not RaceRule(pilot=35).gives_up(0, 35)
+    assert RaceRule(pilot=36).gives_up(0, 36)
+    assert not RaceRule(pilot=40, min_yield=0.0).gives_up(0, 40)  # no limit, nothing below it
 
 
 @given(st.integers(1, 9), st.integers(0, 60))

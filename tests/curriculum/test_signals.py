@@ -80,6 +80,21 @@ def test_reliability_of_a_gap_counts_both_errors():
     assert reliability_of_gap([1.0, 1.0], None, 1.0) is None
 
 
+@pytest.mark.parametrize("draws", [2, 3, 7])
+def test_the_greedy_answer_is_no_draw_and_halves_no_error(draws):
+    """One greedy answer and n draws with errors of variance 4: the mean has an error of 4 n / (n + 1)^2. The greedy
+    answers spread as they like, and those with no draws at all have no such error."""
+    rng = np.random.default_rng(draws)
+    rows = [
+        row(f"e{i}", answer(float(greedy), sampled=False), *(answer(float(x)) for x in value + rng.normal(0, 2, draws)))
+        for i, (greedy, value) in enumerate(rng.normal(0, [5, 1], (6000, 2)))
+    ]
+    expected = 4 * draws / (draws + 1) ** 2
+    assert error_variance(rows) == pytest.approx(expected, rel=0.05)
+    skipped = [row(f"s{i}", answer(float(i % 9), sampled=False)) for i in range(6000)]
+    assert error_variance(rows + skipped) == pytest.approx(expected / 2, rel=0.05)
+
+
 def test_the_error_variance_is_that_of_the_mean():
     rng = np.random.default_rng(1)
     rows = [

@@ -20,6 +20,7 @@ from video_opd.objectives import reverse_kl
 from video_opd.policy.load import load_policy
 from video_opd.scores import ScoreHeader, read_scores
 from video_opd.scores.score_file import held
+from video_opd.scores.streams import stream_of
 from video_opd.seeds import derive_seed
 from video_opd.vocabulary import Sampling
 
@@ -46,6 +47,11 @@ def examples(world):
 def header(examples, **changes) -> ScoreHeader:
     said = {"model": "m", "model_sha256": "a", "manifest_sha256": "b", "settings": {}, "num_examples": len(examples)}
     return ScoreHeader(**(said | changes))
+
+
+def drawn_with(examples) -> Sampling:
+    """What the sampled answers are drawn with under this header."""
+    return Sampling(max_new_tokens=32, seed=derive_seed(4, "score", stream_of(header(examples))))
 
 
 def source(world, student, **changes) -> PromptSource:
@@ -78,8 +84,7 @@ def test_answers_spans_ious_and_logprobs_are_those_of_the_verbs(scored, student,
     for id, row in list(scores.rows.items())[:4]:
         reading = student.read([by_id[id]])
         (greedy,) = student.answer(reading, sampling=Sampling(max_new_tokens=32, greedy=True))
-        drawn_with = Sampling(max_new_tokens=32, seed=derive_seed(4, "score"))
-        (drawn,) = student.answer(reading, count=2, sampling=drawn_with)
+        (drawn,) = student.answer(reading, count=2, sampling=drawn_with(examples))
         expected = [*greedy, *drawn]
         assert [answer.text for answer in row.answers] == [answer.text for answer in expected]
         assert [answer.sampled for answer in row.answers] == [False, True, True]
@@ -142,11 +147,9 @@ def test_a_video_that_cannot_be_used_is_a_row_with_a_reason(scored, examples, wo
         strict.score(questions, tmp_path / "strict", header(questions))
 
 
-def test_the_distance_to_a_teacher_is_exact_along_the_draws(scored, student, teacher, prompts):
+def test_the_distance_to_a_teacher_is_exact_along_the_draws(scored, student, teacher, prompts, examples):
     scores = scored(teacher=OneTeacher(teacher), batch_size=12)
-    groups = student.answer(
-        student.read(prompts), count=2, sampling=Sampling(max_new_tokens=32, seed=derive_seed(4, "score"))
-    )
+    groups = student.answer(student.read(prompts), count=2, sampling=drawn_with(examples))
     mine = student.score(student.read(prompts), groups, distribution=True)
     theirs = teacher.score(teacher.read(prompts), groups, distribution=True)
     kl = reverse_kl(mine.distribution, theirs.distribution).masked_fill(~mine.answer_mask, 0).sum(dim=1).view(-1, 2)
@@ -156,12 +159,53 @@ def test_the_distance_to_a_teacher_is_exact_along_the_draws(scored, student, tea
         assert [answer.reverse_kl for answer in drawn] == pytest.approx(expected, abs=1e-3)
 
 
-def test_no_draws_where_the_greedy_answer_is_lost(scored):
+def test_no_draws_where_the_greedy_answer_is_low(scored):
+    """Its IoU alone is the mean then; everything else is as without."""
     scores = scored(asking=replace(ASKING, skip_below=0.3))
     sizes = {len(row.answers): row.answers[0].iou >= 0.3 for row in scores.rows.values()}
     assert sizes == {1: False, 3: True}
     plain = scored(name="plain")
-    assert all(row.answers[0].text == plain.rows[id].answers[0].text for id, row in scores.rows.items())
+    for id, row in scores.rows.items():
+        assert [answer.text for answer in row.answers] == [
+            answer.text for answer in plain.rows[id].answers[: len(row.answers)]
+        ]
+        assert len(row.answers) == 3 or row.mean_iou == plain.rows[id].answers[0].iou
+
+
+def texts(scores) -> list[list[str]]:
+    """The sampled answers, by example."""
+    return [[answer.text for answer in row.answers if answer.sampled] for row in scores.rows.values()]
+
+
+def test_one_model_in_two_roles_draws_twice_and_in_one_role_once(student, world, examples, tmp_path):
+    """With seed 0 too; whatever the shard; and so do one model under two names and two ways of asking."""
+    found = {}
+    for name, role, changes in (
+        ("teacher", "teacher", {}),
+        ("student", "student", {}),
+        ("again", "student", {}),
+        ("other-model", "student", {"model_sha256": "other"}),
+        ("more-frames", "student", {"frames": 128}),
+    ):
+        asking = replace(ASKING, seed=0, role=role)
+        settings = asking.settings() | {"frames": changes.pop("frames", 64)}
+        scorer = Scorer(policy=student, source=source(world, student), asking=asking, batch_size=12)
+        head = header(examples, settings=settings, **changes)
+        found[name] = texts(scorer.score(examples, tmp_path / name, head))
+    assert found["again"] == found["student"]
+    different = [name for name in found if name != "again"]
+    for place, one in enumerate(different):
+        for other in different[place + 1 :]:
+            alike = [a == b for a, b in zip(found[one], found[other], strict=True)]
+            assert sum(alike) <= 2  # of twelve: two draws of this model come out alike by chance now and then
+
+
+def test_a_header_says_whose_draws_these_are_where_there_are_any():
+    as_teacher, as_student = (replace(ASKING, role=role).settings() for role in ("teacher", "student"))
+    assert as_teacher != as_student
+    assert {"draws"} == {name for name in as_teacher if as_teacher[name] != as_student[name]}
+    for without in (replace(ASKING, num_answers=1), replace(ASKING, top_k="beam")):
+        assert "draws" not in without.settings()  # scores that were made before there were roles are still good
 
 
 def test_the_most_probable_distinct_spans(scored):

@@ -198,6 +198,7 @@ def test_every_string_the_fields_parsers_were_run_on() -> None:
 
 # Text made of the pieces the parser knows, in any order, besides text of any kind.
 WORDS = "1e e9 to to5 and start end from between min s 秒 frames fraction not step 12.5 00:12 <|im_end|>"
+WORDS += " 1,5 1'05\" t= 5초 부터 から с до de a à segundos bis und score"
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 pieces = st.sampled_from([*"0159.:,-–~[](){}<>\"'*|%=\n ", *WORDS.split(), *TAGS])
 texts = st.one_of(st.text(), st.lists(pieces, max_size=40).map("".join))
@@ -236,6 +237,16 @@ FORMATS = [
     "It starts at {0:.2f} seconds and ends at {1:.2f} seconds.",
     "{2} - {3}",
     '```json\n[{{"start_time": "{2}", "end_time": "{3}"}}]\n```',
+    "T={0:.2f} to T={1:.2f}",
+    "At {0:.2f} the man sits down and finishes at {1:.2f}",
+    "{0:.2f}초부터 {1:.2f}초까지",
+    "{0:.2f}秒から{1:.2f}秒まで",
+    "从第{0:.2f}秒到第{1:.2f}秒",
+    "с {0:.2f} до {1:.2f} секунд",
+    "entre los segundos {0:.2f} y {1:.2f}",
+    "de {0:.2f} à {1:.2f} secondes",
+    "zwischen {0:.2f} und {1:.2f} Sekunden",
+    "da {0:.2f} a {1:.2f} secondi",
 ]
 hundredths = st.integers(0, 600_000).map(lambda n: n / 100)
 
@@ -256,6 +267,7 @@ def test_several_spans_keep_their_order(pairs: list[list[float]]) -> None:
 
 
 RUNS = [*((unit, 1_000_000) for unit in ("1", "-", "~", ".", " ", "\n", "1:", "00", "e", "_", "1e")), ("=", 500_000)]
+RUNS += [*((unit, 500_000) for unit in ("1'", "１", "é", "с", "</", "1\u202f")), ("1,", 200_000), ("초", 200_000)]
 
 
 @pytest.mark.timeout(30)
@@ -277,10 +289,24 @@ class LineCounter:
         return self
 
 
-@pytest.mark.parametrize(
-    "unit",
-    ["1-", ".5", '"1', "a'", "[", "*-1", "x-1", "1 min ", "1, ", "start 1 end 2 ", "'a 1 ", "1 - 2\n", "- 1", "1)'"],
-)
+UNITS = ["1-", ".5", '"1', "a'", "[", "*-1", "x-1", "1 min ", "1, ", "start 1 end 2 ", "'a 1 ", "1 - 2\n", "- 1", "1)'"]
+UNITS += [
+    "1,1 ",
+    "1,1",
+    "1'05\"",
+    "score ",
+    "score: 1 ",
+    "end ",
+    "end of the video ",
+    "[1, 1, 1], ",
+    "1 1 1\n",
+    "初",
+    "%",
+]
+UNITS += ["start 1 ", "end 1 ", "start 1 x 2 ", "1 end ", "5초부터 ", "с 1 ", "de 1 a ", "t=", "1%, ", "%"]
+
+
+@pytest.mark.parametrize("unit", UNITS)
 def test_work_grows_no_faster_than_the_text(unit: str) -> None:
     def work(repeats: int) -> int:
         counter, previous = LineCounter(), sys.gettrace()

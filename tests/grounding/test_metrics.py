@@ -67,7 +67,7 @@ def test_the_report_spells_out_its_convention_and_is_json() -> None:
     assert report["convention"]["comparator"] == ">="
     assert report["convention"]["rounding"] == "none"
     assert "every example" in report["convention"]["denominator"]
-    assert report["convention"]["parser_version"] == 1
+    assert report["convention"]["parser_version"] == 2
     assert report["intervals"].keys() == {"miou", "r1@0.3", "r1@0.5", "r1@0.7", "format_rate"}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_families import KINDS, save_tiny
 from transformers import AutoModelForImageTextToText
 
 from video_opd.cli import main
@@ -327,3 +328,40 @@ def test_a_weight_that_the_type_cannot_hold_is_refused(model):
 def test_an_intact_copy_is_taken_by_every_command(model, clip):
     """Or the tests above would prove nothing."""
     assert main(["ground", str(model), str(clip), "the red circle"]) == 0
+
+
+# Names of other versions
+
+
+def old_names(name: str) -> str:
+    """As transformers 4 saved them, and as they lie on the hub."""
+    return name.replace("model.visual.", "visual.").replace("model.language_model.", "model.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "rename"),
+    [("qwen2_vl", old_names), ("qwen2_5_vl", old_names), *((kind, str) for kind in KINDS)],
+)
+def test_names_of_older_and_newer_checkpoints_are_taken(kind, rename, processor, tmp_path):
+    folder = save_tiny(kind, tmp_path / kind, processor)
+    expected = load_policy(folder).model.state_dict()
+    if rename is old_names or kind in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl"):  # of a mixture the experts are joined
+        weights = {rename(name): tensor.clone() for name, tensor in expected.items()}
+        assert any(name.startswith("visual.") for name in weights) == (rename is old_names)
+        save_file(weights, Path(folder) / SINGLE, {"format": "pt"})
+    found = load_policy(folder).model.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_an_output_layer_that_is_tied_may_stand_in_the_file(model):
+    """The published Qwen2.5-VL-3B holds lm_head.weight beside the embedding it is tied to."""
+    config = json.loads((model / "config.json").read_text())
+    config["tie_word_embeddings"] = config["text_config"]["tie_word_embeddings"] = True
+    (model / "config.json").write_text(json.dumps(config))
+    change(
+        model,
+        lambda weights: weights | {"lm_head.weight": weights["model.language_model.embed_tokens.weight"].clone()},
+    )
+    loaded = load_policy(str(model)).model
+    assert loaded.lm_head.weight is loaded.get_input_embeddings().weight

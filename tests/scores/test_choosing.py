@@ -63,6 +63,39 @@ def test_one_answer_an_example_is_warned_about():
     assert "same model" in same.warnings[0]
 
 
+def test_one_draw_of_the_teacher_leaves_its_error_unknown_and_none_leaves_none():
+    rng = np.random.default_rng(3)
+    one_draw = scores("teacher", rng.random((NUM, 2)))
+    choice = choose(one_draw, student(signal=0.9), replace(RULE, threshold=None), 0)
+    assert choice.facts["reliability_of_ranking"] is None
+    assert "the teacher was scored with 1 draw an example" in choice.warnings[0]
+    greedy = scores("teacher", rng.random((NUM, 1)))
+    assert choose(greedy, student(signal=0.9), replace(RULE, threshold=None), 0).facts["reliability_of_ranking"] > 0.9
+
+
+def skipped(file: ScoreFile, below: float, settings_of: float | None) -> ScoreFile:
+    """As scored with skip_below: no draws where the greedy answer's IoU is lower."""
+    rows = {id: replace(row, answers=row.answers[: 1 if row.answers[0].iou < below else None])
+            for id, row in file.rows.items()}  # fmt: skip
+    return replace(file, rows=rows, header=replace(file.header, settings={"skip_below": settings_of}))
+
+
+@pytest.mark.parametrize("strategy", ["random", "top-k"])
+def test_who_is_judged_by_a_low_greedy_answer_alone_is_told(strategy):
+    """A mean over draws is held against one answer; where the threshold leaves none of these, nothing is said."""
+    rule = replace(RULE, strategy=strategy, threshold=0.5)
+    rng = np.random.default_rng(5)
+    file = scores("teacher", rng.uniform(0.4, 1, (NUM, 1)) + np.zeros((NUM, 4)))
+    num = sum(0.5 <= row.answers[0].iou < 0.8 for row in file.rows.values())
+    (warning,) = choose(skipped(file, 0.8, 0.8), student(signal=0.9), rule, 0).warnings
+    assert warning.startswith(f"the teacher judges {num} of ")
+    assert warning.endswith("set the threshold to 0.8 or more")
+    assert choose(skipped(file, 0.5, 0.5), student(signal=0.9), rule, 0).warnings == ()
+    low = skipped(student(signal=0.9), 0.2, 0.2)
+    (warning,) = choose(file, low, rule, 0).warnings
+    assert warning.endswith("score it without skip_below")
+
+
 def test_other_rankings_are_held_to_the_same():
     for rule in (replace(RULE, strategy="difficulty"), replace(RULE, disagreement="reverse-kl")):
         choice = choose(right(), student(kl=True), rule, 0)

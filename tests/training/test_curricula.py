@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from video_opd.recipe.file import load_recipe
 from video_opd.session import run_recipe
@@ -23,9 +25,10 @@ ROUNDS = {
 def ran(recipe_file, tmp_path):
     """Runs a recipe of the tiny models in rounds; gives its folder."""
 
-    def run(name: str, **changes: str) -> Path:
+    def run(name: str, **changes: str | None) -> Path:
         overrides = TINY | ROUNDS | {"curriculum.cache": str(tmp_path / "cache")}
         overrides |= {key.replace("__", "."): value for key, value in changes.items()}
+        overrides = {key: value for key, value in overrides.items() if value is not None}
         run_recipe(load_recipe(recipe_file, overrides), tmp_path / name)
         return tmp_path / name
 
@@ -63,6 +66,37 @@ def test_another_run_takes_over_what_is_true_for_it_too(ran):
     assert kept(again, 2) == kept(first, 2)
     more = ran("fourth", curriculum__num_answers="2")
     assert len(scored(more / "rounds" / "teacher-scores.jsonl")[0]["answers"]) == 2  # another way of asking
+
+
+@pytest.mark.slow
+def test_one_model_as_teacher_and_student_draws_twice_with_the_seed_of_the_teacher_too(ran):
+    """With seed 0 both streams were one: teacher and student gave the same answers, and the gap had no spread."""
+    one_model = {"teacher.model": "tiny-student", "curriculum.threshold": "0", "seed": "0"}
+    run = ran("run", **one_model)
+    files = [run / "rounds" / name for name in ("teacher-scores.jsonl", "1/student-scores.jsonl")]
+    draws = [{row["id"]: [a["text"] for a in row["answers"] if a["sampled"]] for row in scored(path)} for path in files]
+    assert sum(draws[0][id] == draws[1][id] for id in draws[0]) <= 2  # of twelve; by chance
+    assert {tuple(a["text"] for a in row["answers"] if not a["sampled"]) for row in scored(files[0])} == {
+        tuple(a["text"] for a in row["answers"] if not a["sampled"]) for row in scored(files[1])
+    }
+    said = [lines(path)[0]["scores"]["settings"]["draws"] for path in files]
+    assert said == ["the model's own, as teacher", "the model's own, as student"]
+
+
+@pytest.mark.slow
+def test_a_teacher_that_is_named_twice_draws_twice(ran, recipe_file):
+    """And a third run takes over both files: they are of seed 0, whatever the run's seed."""
+    tables = tomllib.loads(recipe_file.read_text())
+    del tables["teacher"]
+    tables |= {"teachers_by": "average", "teachers": [{"model": "tiny-student"}] * 2}
+    recipe_file.write_text(tomli_w.dumps(tables))
+    run, other = (ran(name, teacher__model=None, curriculum__threshold="0", seed=seed)
+                  for name, seed in (("run", "0"), ("other", "3")))  # fmt: skip
+    files = [f"rounds/teacher-{number}-scores.jsonl" for number in (1, 2)]
+    draws = [[[a["text"] for a in row["answers"] if a["sampled"]] for row in scored(run / name)] for name in files]
+    assert sum(one == two for one, two in zip(*draws, strict=True)) <= 2  # of twelve; by chance
+    for name in files:
+        assert (run / name).read_bytes() == (other / name).read_bytes()
 
 
 @pytest.mark.slow

@@ -82,6 +82,69 @@ def test_any_split_into_micro_batches_gives_the_same_gradient(student, teacher, 
             assert (split[name] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-8, (size, name)
 
 
+@pytest.mark.parametrize("num_answers", [1, 2])
+def test_an_example_that_stands_in_a_batch_three_times_is_answered_alike_in_any_split(
+    student, teacher, prompts, num_answers
+):
+    method = replace(method_of(teacher), write=StudentWrites(max_new_tokens=8, num_answers=num_answers))
+    batch = [prompts[place] for place in (0, 1, 0, 2, 0, 1)]
+
+    def answers_and_gradient(size: int):
+        learner = Learner(
+            replace(student, model=copy.deepcopy(student.model)),
+            settings(micro_batch_size=size, clip_norm=1e9),
+            total_steps=1,
+        )
+        seen: dict[str, torch.Tensor] = {}
+        learner.optimizer.step = lambda: seen.update({n: p.grad.clone() for n, p in learner.parameters.items()})
+        batches = learner.step(batch, method, step=0, seed=SEED).batches
+        return [answer.token_ids for piece in batches for group in piece.groups for answer in group], seen
+
+    whole, gradient = answers_and_gradient(6)
+    repeats = [whole[place * num_answers + n] for place in (0, 2, 4) for n in range(num_answers)]
+    assert len(set(repeats)) == 3 * num_answers  # answers of its own every time
+    for size in (1, 2, 4):
+        split, other = answers_and_gradient(size)
+        assert split == whole
+        for name, expected in gradient.items():
+            assert (other[name] - expected).norm() <= 1e-4 * expected.norm() + 1e-8, (size, name)
+
+
+def test_the_probe_tells_repeated_examples_apart_in_any_split(student, teacher, prompts):
+    batch = [prompts[0], prompts[1], prompts[0]]
+    sizes = {size: Probe.take(student, OneTeacher(teacher), batch, sampling(), size) for size in (1, 3)}
+    written = [[group.answers[0].token_ids for _, groups, _ in probe.pieces for group in groups] for probe in
+               sizes.values()]  # fmt: skip
+    assert written[0] == written[1]
+    assert written[0][0] != written[0][2]
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+def test_one_bfloat16_copy_of_a_weight_is_in_the_graph(student, teacher, prompts, updates):
+    """Reading, answering and scoring share it; with an autocast each there would be two."""
+    student = replace(student, autocast=torch.bfloat16)
+    weights = [p for name, p in student.model.named_parameters() if name.endswith("down_proj.weight")]
+    copies: list[set[int]] = [set()]
+    held = []
+
+    def pack(tensor):
+        if tensor.dtype == torch.bfloat16 and tensor.dim() == 2:
+            for weight in weights:
+                if any(
+                    tensor.shape == w.shape and torch.equal(tensor, w) for w in (weight.bfloat16(), weight.bfloat16().T)
+                ):
+                    copies[-1].add(tensor.untyped_storage().data_ptr())
+                    held.append(tensor)  # so that no other tensor comes to lie at its place
+        return tensor
+
+    learner = Learner(student, settings(updates_per_batch=updates), total_steps=1)
+    took_step = learner.optimizer.step
+    learner.optimizer.step = lambda: (copies.append(set()), took_step())
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        learner.step(prompts[:6], method_of(teacher), step=0, seed=SEED)
+    assert [len(seen) for seen in copies[:updates]] == [len(weights)] * updates
+
+
 def sampling() -> Sampling:
     return Sampling(max_new_tokens=8, seed=SEED)
 

@@ -85,7 +85,10 @@ def _add_scoring(commands: Commands[Parser]) -> None:
         "--top-k", choices=("sampled", "beam"), default="sampled",
         help="the greedy answer and draws, or the most probable distinct spans (default: %(default)s)",
     )  # fmt: skip
-    command.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
+    command.add_argument(
+        "--seed", type=int, default=0,
+        help="of the draws; with the same seed two models do not draw alike either (default: %(default)s)",
+    )  # fmt: skip
     command.add_argument(
         "--teacher",
         type=reads_model_or_names,
@@ -98,14 +101,23 @@ def _add_scoring(commands: Commands[Parser]) -> None:
     command.add_argument(
         "--max-bad-share", type=share, default=0.05, help="stop if more videos are unusable (default: %(default)s)"
     )
-    command.add_argument("--skip-below", type=share, help="no draws where the greedy answer's IoU is lower")
+    command.add_argument(
+        "--skip-below", type=share,
+        help="no draws where the greedy answer's IoU is lower: it alone is the example's mean IoU then, and an example "
+        "whose draws would be better is lost for a filter",
+    )  # fmt: skip
     command.add_argument(
         "--race", action="store_true",
         help="score a random part of every source first, and give up a source of which surely fewer than --min-yield "
-        "pass --threshold",
+        "pass --threshold (error of 5 %% a source, over all looks)",
     )  # fmt: skip
     command.add_argument("--threshold", type=share, default=0.7, help="of the race, mean IoU (default: %(default)s)")
-    command.add_argument("--pilot", type=positive, default=40, help="of the race: examples between two looks")
+    command.add_argument(
+        "--pilot",
+        type=positive,
+        default=40,
+        help="of the race: examples of a source between two looks (default: %(default)s)",
+    )
     command.add_argument("--min-yield", type=share, default=0.1, help="of the race (default: %(default)s)")
     command.add_argument("--enough", type=positive, help="stop once so many examples passed the threshold")
     json_flag(command)

@@ -35,6 +35,7 @@ from video_opd.assemble.methods import answer_template_of, make_method, refuse_t
 from video_opd.assemble.models import (
     autocast_of,
     device_of,
+    load_frozen,
     load_reference,
     load_student,
     refuse_unfit_models,
@@ -73,6 +74,7 @@ __all__ = [
     "device_of",
     "environment",
     "how_asked",
+    "load_frozen",
     "load_student",
     "load_teacher",
     "make_method",

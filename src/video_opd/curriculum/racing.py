@@ -3,6 +3,12 @@
 The teacher's reading of a pool costs more than the training on what is selected from it (96,586 readings against
 2,500). A stratum, such as one source, whose first examples nearly all fail the filter need not be read to its end; and
 a strategy that chooses at random needs no more than enough.
+
+A stratum is looked at again and again, and at every look it may be given up by bad luck. So the looks share one
+probability of error: look k has 1 / (k (k + 1)) of it, and all of them together no more than the whole, however many
+there are (alpha spending: Lan and DeMets, Biometrika 70, 1983; that the parts may be added is Bonferroni's bound). At a
+look the chance of so few passes is the exact binomial one (Clopper and Pearson, Biometrika 26, 1934). Drawing without
+replacement from a stratum spreads less than that, so the bound holds for small strata too.
 """
 
 from __future__ import annotations
@@ -13,21 +19,30 @@ from dataclasses import dataclass
 
 from video_opd.seeds import uniform
 
-_NORMAL = 1.959964
-"""Two-sided 95 % quantile."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaceRule:
     """When to stop."""
 
     pilot: int = 40
-    """Examples of a stratum scored before it is judged, and at every look after that. With fewer than 35 not even none
-    of them would be surely less than a tenth."""
+    """Examples of a stratum scored before it is judged, and at every look after that. With fewer than 36 not even none
+    of them would be surely less than a tenth at the first look."""
     min_yield: float = 0.1
-    """A stratum is given up when the share of its examples that pass the filter is surely lower (95 %)."""
+    """A stratum is given up when the share of its examples that pass the filter is surely lower."""
+    error: float = 0.05
+    """How often, at most, a stratum is given up of which `min_yield` or more pass, at whichever look; of each stratum
+    by itself, so of twenty at the limit one may be lost."""
     enough: int | None = None
     """Stop altogether once as many examples pass; None: never."""
+
+    def gives_up(self, passed: int, seen: int) -> bool:
+        """Whether a stratum surely yields too little, when `passed` of the first `seen` of its examples pass.
+
+        Args:
+            seen: a multiple of `pilot`: there are no looks in between.
+        """
+        look = seen // self.pilot
+        return at_most(passed, seen, self.min_yield) <= self.error / (look * (look + 1))
 
 
 class Race:
@@ -54,7 +69,7 @@ class Race:
         """
         for name in list(self.waiting):
             passed, seen = sum(passes[id] for id in self.scored[name]), len(self.scored[name])
-            if seen and upper_bound(passed, seen) < self.rule.min_yield:
+            if seen and self.rule.gives_up(passed, seen):
                 self._give_up(name, f"{passed} of the first {seen} examples of {name!r} passed the filter")
         total = sum(passes[id] for ids in self.scored.values() for id in ids)
         if self.rule.enough is not None and total >= self.rule.enough:
@@ -75,9 +90,18 @@ class Race:
         self.stopped |= dict.fromkeys(self.waiting.pop(name), why)
 
 
-def upper_bound(passed: int, seen: int) -> float:
-    """Upper end of the 95 % Wilson interval of a share."""
-    share, z = passed / seen, _NORMAL
-    centre = share + z**2 / (2 * seen)
-    reach = z * math.sqrt(share * (1 - share) / seen + z**2 / (4 * seen**2))
-    return (centre + reach) / (1 + z**2 / seen)
+def at_most(passed: int, seen: int, share: float) -> float:
+    """The chance that of `seen` examples no more than `passed` pass, each of them with probability `share`."""
+    if passed >= seen * share:
+        return 1.0  # nothing unusual: the chance is about a half or more
+    if share == 1:
+        return 0.0
+    log_chance = math.lgamma(seen + 1) - math.lgamma(passed + 1) - math.lgamma(seen - passed + 1)
+    term = math.exp(log_chance + passed * math.log(share) + (seen - passed) * math.log1p(-share))
+    total = term
+    for count in range(passed, 0, -1):  # from `passed` down to none: below the mean every term is smaller than the last
+        term *= count * (1 - share) / ((seen - count + 1) * share)
+        total += term
+        if term < 1e-16 * total:
+            break
+    return total

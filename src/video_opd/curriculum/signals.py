@@ -109,18 +109,31 @@ def split_half_reliability(rows: Iterable[ScoredExample], of: Callable[[ScoredAn
 
 
 def error_variance(rows: Sequence[ScoredExample]) -> float | None:
-    """Variance, over draws, of an example's mean IoU: the part of the variance over examples that is not reliable.
-    None where that is not known."""
-    reliability = split_half_reliability(rows)
-    return None if reliability is None else (1 - reliability) * statistics.pvariance([row.mean_iou for row in rows])
+    """Variance, over draws, of an example's mean IoU, averaged over these examples: what is not reliable in it.
+
+    The variance of one draw is taken from within the examples that have several (pooled, unbiased). The mean of n
+    answers, k of them drawn, has k / n^2 of it: the most probable answer is not a draw and has no such error.
+
+    Returns:
+        None where no example has two sampled answers, so that nobody knows.
+    """
+    several = [draws for row in rows if len(draws := [a.iou for a in row.answers if a.sampled]) > 1]
+    if not several:
+        return None
+    squares = sum(statistics.variance(draws) * (len(draws) - 1) for draws in several)
+    of_one = squares / sum(len(draws) - 1 for draws in several)
+    shares = [sum(answer.sampled for answer in row.answers) / len(row.answers) ** 2 for row in rows]
+    return of_one * statistics.fmean(shares)
 
 
 def reliability_of_gap(gaps: Sequence[float], error_of_tau: float | None, error_of_sigma: float) -> float | None:
     """How reliable a ranking by `tau - sigma` is, 0..1: the share of the gaps' variance that is not the error of either
     mean. None where the gaps are all alike.
 
+    The two errors must be independent: teacher and student drawn with random numbers of their own (`scores.streams`).
+
     Args:
-        error_of_tau: error variance; None: taken as without error, as for one greedy answer.
+        error_of_tau: error variance over the same examples; None: taken as without error, as for one greedy answer.
         error_of_sigma: the same of the student.
     """
     variance = statistics.pvariance(gaps) if len(gaps) > 1 else 0.0

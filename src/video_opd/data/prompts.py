@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from video_opd.data.queries import QUERY_POLICIES
 from video_opd.data.video import Frames, VideoBudget
+from video_opd.data.video_sampling import sampled_duration_s
 from video_opd.errors import ConfigurationError, EngineError
 from video_opd.vocabulary import Example, Prompt, Span
 
@@ -228,12 +229,13 @@ class PromptRenderer:
         from transformers.video_utils import VideoMetadata
 
         num_frames, height, width = frames.images.shape[:3]
+        duration_s = sampled_duration_s(num_frames, frames.duration_s, self.budget)
         metadata = VideoMetadata(
             # In ticks, so that "frames sampled / frames in all * rate" (Qwen2.5-VL's clock) is the rate of our frames.
-            total_num_frames=round(frames.duration_s * CLOCK_HZ),
+            total_num_frames=round(duration_s * CLOCK_HZ),
             fps=CLOCK_HZ,
             frames_indices=[round(time_s * CLOCK_HZ) for time_s in frames.times_s],
-            duration=frames.duration_s,
+            duration=duration_s,
             width=width,
             height=height,
         )

@@ -10,6 +10,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,7 +99,8 @@ def read_timeline(path: Path) -> Timeline:
         pts, shown = _decoded_times(path), {}
     if not pts:
         raise no_frames(path)
-    mean_duration = (pts[-1] - pts[0]) // max(1, len(pts) - 1)
+    # To the nearest tick: what is lost here and in the last time is then together at most the tick that is forgiven.
+    mean_duration = round(Fraction(pts[-1] - pts[0], max(1, len(pts) - 1)))
     return Timeline(
         file=str(path), pts=tuple(pts), tick=tick, last_duration=shown.get(pts[-1], 0) or mean_duration or 1
     )

@@ -191,6 +191,17 @@ def _num_frames(duration_s: Fraction, available: int, tick: Fraction, budget: Vi
     return count // FRAMES_PER_GROUP * FRAMES_PER_GROUP
 
 
+def sampled_duration_s(num_frames: int, duration_s: float, budget: VideoBudget) -> float:
+    """Seconds of video that sampled frames stand for, where a model's clock is `duration / frames`.
+
+    The duration, and where `_num_frames` forgave it a tick, what it would be without: 20 frames at 2 a second stand for
+    10 s, also in a file whose clock of whole milliseconds says 9.999. Otherwise every moment after the first would be
+    early, and where it is rounded down to a step of half a second, by a whole step.
+    """
+    nominal_s = num_frames / budget.fps
+    return nominal_s if 0 < nominal_s - duration_s <= float(CLOCK_SLACK_S) * (1 + 1e-9) else duration_s
+
+
 def fit_size(num_frames: int, height: int, width: int, budget: VideoBudget) -> tuple[int, int]:
     """Size in pixels at which frames are shown to a model: the native size rounded to whole tokens, or what fits.
 

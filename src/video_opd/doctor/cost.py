@@ -91,6 +91,6 @@ def _memory_gib(patient: Patient, teachers: Sequence[Policy], piece: Sequence[Pr
     kept = tokens * text.num_hidden_layers * (10 * text.hidden_size + 3 * text.intermediate_size) * width
     weights = 4 * sum(p.numel() for p in parameters) + 12 * trained
     if autocast_of(patient.recipe.compute):
-        weights += 4 * trained  # the graphs of reading and scoring each hold a bfloat16 copy until the backward pass
+        weights += 2 * trained  # the graph holds a bfloat16 copy until the backward pass
     sizes = {"student": weights, "teacher": sum(policy.num_bytes for policy in teachers), "activations": kept}
     return {name: size / 2**30 for name, size in sizes.items()}

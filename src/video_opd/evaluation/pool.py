@@ -19,6 +19,7 @@ from video_opd.runs.journal import Journal
 from video_opd.scores import ScoreFile, ScoreHeader, read_scores
 from video_opd.scores.rows import row_of
 from video_opd.scores.score_file import held
+from video_opd.scores.streams import stream_of
 from video_opd.seeds import derive_seed
 from video_opd.vocabulary import Answer, AnswerGroup, Example, Prompt, Sampling
 
@@ -35,9 +36,16 @@ class Asking:
     """`sampled`: the greedy answer, and draws from the policy. `beam`: the most probable with distinct spans."""
     max_new_tokens: int = 64
     seed: int = 0
-    """Of the draws."""
+    """Of the draws. Whatever it is, no two models share draws, nor does one model in two roles."""
+    role: str = ""
+    """What the scores are for, where that is known, such as `teacher`: one model in two roles draws twice."""
     skip_below: float | None = None
-    """No draws for an example whose greedy answer has a lower IoU: it is all but lost for a filter."""
+    """No draws for an example whose greedy answer has a lower IoU: this answer alone is its mean IoU then."""
+
+    @property
+    def draws(self) -> bool:
+        """Whether an example may have sampled answers."""
+        return self.top_k == "sampled" and self.num_answers > 1
 
     def settings(self) -> dict[str, Any]:
         """What the scores depend on, for the header of their file."""
@@ -48,6 +56,7 @@ class Asking:
             "seed": self.seed,
             "skip_below": self.skip_below,
             "parser_version": PARSER_VERSION,
+            **({"draws": "the model's own" + (f", as {self.role}" if self.role else "")} if self.draws else {}),
         }
 
 
@@ -78,6 +87,7 @@ class Scorer:
 
         Args:
             path: the file; if it is there, it must bear this header.
+            header: what the scores are of. The draws depend on it, so that those of another model are others.
             race: which examples to score in which order, and which not at all; by default all, in their order.
             passes: whether an example passes the filter, for the race.
             on_batch: told how many examples were done, and how many are left, after every batch.
@@ -86,6 +96,7 @@ class Scorer:
             EngineError: too many examples without a usable video.
         """
         by_id, size = {example.id: example for example in examples}, self.batch_size
+        seed = derive_seed(self.asking.seed, "score", stream_of(header))
         with held(path), Journal(path) as journal:  # in this order: opening a journal drops a line that is not whole
             if path.stat().st_size == 0:
                 journal.append(header.to_row())
@@ -97,7 +108,7 @@ class Scorer:
                     if all(example.id in rows for example in batch):
                         continue
                     self.source.prefetch(by_id[id] for id in stage[start + size : start + 2 * size])
-                    self._add(batch, rows, journal)
+                    self._add(batch, rows, journal, seed)
                     on_batch(len(batch), len(by_id) - len(rows) - len(race.stopped if race else ()))
             given_up = race.stopped if race else {}
             late = {id: _unscored(by_id[id], why) for id, why in given_up.items() if id not in rows}
@@ -109,14 +120,14 @@ class Scorer:
                 return scores
         return before
 
-    def _add(self, batch: Sequence[Example], rows: dict[str, ScoredExample], journal: Journal) -> None:
+    def _add(self, batch: Sequence[Example], rows: dict[str, ScoredExample], journal: Journal, seed: int) -> None:
         """Score a batch, and write down the rows that are not there yet."""
         ahead = self.source.decodes_ahead
         began, cpu_began = time.perf_counter(), time.process_time()
         prompts = self.source.prompts(batch)
         if not ahead:  # then decoding is charged at what it cost when it was done, whoever did it
             began, cpu_began = time.perf_counter(), time.process_time()
-        scored = {row.id: row for row in self._rows(prompts)} if prompts else {}
+        scored = {row.id: row for row in self._rows(prompts, seed)} if prompts else {}
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
         if not ahead:
             decoding = self.source.memory.cost(batch)
@@ -127,7 +138,7 @@ class Scorer:
         share = {"seconds": seconds / len(batch), "cpu_seconds": cpu_seconds / len(batch)}
         journal.append(*(row_of(rows[example.id], **share) for example in new))
 
-    def _rows(self, prompts: Sequence[Prompt]) -> Iterable[ScoredExample]:
+    def _rows(self, prompts: Sequence[Prompt], seed: int) -> Iterable[ScoredExample]:
         """The prompts read once, answered, and held against their annotations."""
         asking, reading = self.asking, self.policy.read(prompts)
         answers: dict[str, list[ScoredAnswer]] = {prompt.id: [] for prompt in prompts}
@@ -149,8 +160,8 @@ class Scorer:
             greedy = Sampling(max_new_tokens=asking.max_new_tokens, greedy=True)
             add(self.policy.answer(reading, sampling=greedy), sampled=False)
             reading = self._worth_more(reading, answers)
-            if asking.num_answers > 1 and reading.prompts:
-                sampling = Sampling(max_new_tokens=asking.max_new_tokens, seed=derive_seed(asking.seed, "score"))
+            if asking.draws and reading.prompts:
+                sampling = Sampling(max_new_tokens=asking.max_new_tokens, seed=seed)
                 drawn = self.policy.answer(reading, count=asking.num_answers - 1, sampling=sampling)
                 add(drawn, sampled=True, kl=self._reverse_kl(reading, drawn))
         for prompt in prompts:

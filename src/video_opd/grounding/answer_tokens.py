@@ -6,51 +6,49 @@ One regular expression reads them all. It consumes runs possessively, so time is
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-TIME, UNKNOWN, BULLET, LINK, DASH, SEPARATOR, COLON = "time", "unknown", "bullet", "link", "dash", "sep", "colon"
-OPEN, CLOSE, QUOTE, DECORATION, OTHER = "open", "close", "quote", "decoration", "other"
-START, END, CUE, BETWEEN, AND, FILLER, UNIT = "start", "end", "cue", "between", "and", "filler", "unit"
+from video_opd.grounding.answer_words import (
+    AND,
+    FIELD,
+    FILLER,
+    LETTER,
+    SPACELESS_UNITS,
+    SPACELESS_WORDS,
+    UNIT,
+    UNIT_SCALES,
+    UNKNOWN,
+    languages_of,
+    word_role,
+)
 
-FOREIGN = 0.0
-"""The scale of units that are no time: a share of the video, a frame number."""
-UNIT_SCALES: dict[str, float] = {
-    unit: scale
-    for scale, units in {
-        1.0: "s sec secs second seconds 秒 秒钟",
-        60.0: "m min mins minute minutes 分 分钟",
-        3600.0: "h hr hrs hour hours 小时",
-        0.001: "ms msec msecs millisecond milliseconds",
-        FOREIGN: "% percent frame frames",
-    }.items()
-    for unit in units.split()
-}
+TIME, COMMA, BULLET, DASH, SEPARATOR, COLON = "time", "comma", "bullet", "dash", "sep", "colon"
+OPEN, CLOSE, QUOTE, DECORATION, OTHER = "open", "close", "quote", "decoration", "other"
 FRACTION_WORDS = {"fraction", "fractions", "percentage", "percentages", "normalized", "normalised", "proportion"}
-_WORD_ROLES: dict[str, str] = {
-    word: role
-    for role, words in {
-        UNIT: " ".join(UNIT_SCALES),
-        LINK: "to through thru 到 至",
-        START: "from since start starts started starting starttime begin begins began beginning 从",
-        END: "until till end ends ended ending endtime finish finishes finished stop stops stopped",
-        CUE: "in at during is within happens happen occurs answer span",
-        BETWEEN: "between",
-        AND: "and or then again also 和",
-        FILLER: "the a about around approximately approx roughly mark time timestamp it on next up all way continues",
-    }.items()
-    for word in words.split()
-}
+_UNITS = UNIT_SCALES | SPACELESS_UNITS
+
+
+def _any_of(words: Sequence[str]) -> str:
+    return "|".join(sorted(words, key=len, reverse=True))
+
 
 _TOKEN = re.compile(
     rf"""
     (?P<bullet>     ^[ \t]*+[-*•](?=[ \t]) )
   | (?P<time>
-        (?: (?P<clock>  [0-9]++(?::[0-9]++)++(?:\.[0-9]++)?+ )
-          | (?P<number> (?:[0-9]++(?:\.(?!\.)[0-9]*+)?+ | (?<![0-9.])\.[0-9]++)(?:e[-+]?[0-9]++)?+ ) )
-        (?: [ \t]?-?(?P<unit>{"|".join(sorted(UNIT_SCALES, key=len, reverse=True))})(?![a-z_]) )?+
-        (?: (?<!\.)(?P<tail>(?!to[0-9])[a-z_][a-z0-9_]*+) )?+ )    # 2nd, 720p, 3x: not a time. But 5to9 is two.
-  | (?P<word>       to(?=[0-9]) | [a-z_][a-z0-9_]*+(?:\.[0-9]++)*+ | [到至从和秒分] )
-  | (?P<link>       -++> | => | ~++ | \.\.++ )
+        (?P<number>
+            [0-9]++'[ ]?[0-9]{{1,2}}(?![0-9])(?:[.,][0-9]++)?+(?:''|")?+                    # 1'05"
+          | [0-9]++(?::[0-9]++)++,[0-9]{{3}}(?![0-9]|[.,:][0-9])                            # 00:01:02,500: SRT
+          | (?P<comma> (?<![0-9],)(?<![0-9.])[0-9]++(?::[0-9]++)*+,[0-9]++(?![.,:][0-9]) )  # 3,8: one or two
+          | [0-9]++(?::[0-9]++)++(?:\.[0-9]++)?+
+          | (?:[0-9]++(?:\.(?!\.)[0-9]*+)?+ | (?<![0-9.])\.[0-9]++)(?:e[-+]?[0-9]++)?+ )
+        (?: [ \t]?-?(?P<unit> (?:{_any_of([*UNIT_SCALES])})(?!{LETTER}|_) | {_any_of([*SPACELESS_UNITS])} ) )?+
+        (?: (?<!\.)(?P<tail>(?!to[0-9])(?:{LETTER}|_)(?:{LETTER}|[0-9_])*+) )?+ )  # 2nd, 720p, 3x: no time. But 5to9
+  | (?P<end>        (?:is|was|'s)[ ](?:all[ ])?+over[ ](?:by|at)\b )
+  | (?P<filler>     (?<![^\W_])t_?[0-9]?["']?[ ]?[:=] )                                     # t = 4.0, "t1": 4.0
+  | (?P<word>       to(?=[0-9]) | (?:{LETTER}|_)(?:{LETTER}|[0-9_])*+(?:\.[0-9]++)*+ | {_any_of(SPACELESS_WORDS)} )
+  | (?P<link>       -++> | => | ~++ | \.\.++ | (?:<=?|≤)[ ]?t[ ]?(?:<=?|≤) )
   | (?P<dash>       -++ )
   | (?P<sep>        [,;&] )
   | (?P<colon>      [:=] )
@@ -62,6 +60,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.MULTILINE,
 )
+_VALUE_FOLLOWS = re.compile(r"""["']?[ ]?[:=]""")
 
 
 @dataclass(slots=True)
@@ -74,54 +73,107 @@ class Token:
     end: int
     seconds: float = 0.0
     scale: float | None = None
-    """Of a time: seconds per unit; None for a bare number."""
+    """Of a time: seconds per unit; None for a bare number. Of a word: the unit it gives to the number behind it."""
     quoted: bool = False
     """Inside a quotation of words of no known meaning: most likely the query, said again."""
+    unit: str = ""
+    """Of a time: its unit as it is written."""
+    gives_unit: bool = False
+    """Of a time: the unit was said before it and holds for its partner too, `minutes 1 - 2`."""
+    on_new_line: bool = False
+    """A line break stands before it."""
+
+    @property
+    def is_bare(self) -> bool:
+        """A number without a unit."""
+        return self.scale is None
 
 
-def tokenize(text: str) -> list[Token]:
-    """The tokens of an answer's lower-cased text; minutes and seconds joined, signs attached, quotations marked."""
-    tokens: list[Token] = []
-    for match in _TOKEN.finditer(text):
-        token = Token(match.lastgroup or OTHER, match[0], match.start(), match.end())
-        if token.role == TIME:
-            _read_time(token, match)
-        elif token.role == "word" or token.text in UNIT_SCALES:
-            token.role = _role(token.text)
-        tokens.append(token)
-    tokens = _attach_signs(_add_seconds_to_minutes(tokens))
-    _mark_quotations(tokens, text)
-    return tokens
-
-
-def _role(word: str) -> str:
-    """A word's part in naming a span. `start_time` and `t_end` take the part of the piece that has one."""
-    roles = [_WORD_ROLES.get(piece, UNKNOWN) for piece in (word, *word.split("_"))]
-    return next((role for role in roles if role in (START, END)), roles[0])
-
-
-def _read_time(token: Token, match: re.Match[str]) -> None:
-    """Fill in seconds and scale, or turn the token into a word: `1:75` is no clock, `3rd` no time."""
-    if match["tail"]:
-        token.role = UNKNOWN
-    elif match["clock"]:
-        fields = match["clock"].split(":")
-        if len(fields) > 3 or any(len(field.partition(".")[0]) > 2 or float(field) >= 60 for field in fields[1:]):
+def read_time(number: str, unit: str | None, start: int, end: int) -> Token:
+    """The token of a number; of no known meaning where it reads like a clock and is none: `1:75`, `1'75"`."""
+    token = Token(TIME, number + (unit or ""), start, end, unit=unit or "")
+    fields = re.split("[:']", number.rstrip("\"'").replace(",", "."))
+    if len(fields) > 1:
+        lower = [field.strip() for field in fields[1:]]
+        if len(fields) > 3 or any(len(field.partition(".")[0]) > 2 or float(field) >= 60 for field in lower):
             token.role = UNKNOWN
-            return
+            return token
         token.scale = 1.0  # "0:12 minutes" and "0:12 s" are the same clock
         for field in fields:
             token.seconds = 60 * token.seconds + float(field)
     else:
-        token.scale = UNIT_SCALES[match["unit"]] if match["unit"] else None
-        token.seconds = float(match["number"]) * (token.scale or 1.0)
+        token.scale = _UNITS[unit] if unit else None
+        token.seconds = float(fields[0]) * (token.scale or 1.0)
+    return token
+
+
+def tokenize(text: str) -> tuple[list[Token], bool]:
+    """The tokens of an answer's lower-cased text, numbers with a comma (role `COMMA`) yet to be told apart.
+
+    Returns:
+        The tokens, and whether the words are of a language that writes 3,8 for 3.8.
+    """
+    tokens: list[Token] = []
+    end = 0
+    for match in _TOKEN.finditer(text):
+        token = Token(match.lastgroup or OTHER, match[0], match.start(), match.end())
+        if token.role == TIME:
+            token = _read_number(match)
+        token.on_new_line = "\n" in text[end : token.start]
+        end = token.end
+        tokens.append(token)
+    return tokens, _give_words_roles(tokens, text)
+
+
+def _read_number(match: re.Match[str]) -> Token:
+    if match["tail"]:
+        return Token(UNKNOWN, match[0], match.start(), match.end())
+    if match["comma"]:
+        return Token(COMMA, match["number"], match.start(), match.end(), unit=match["unit"] or "")
+    return read_time(match["number"], match["unit"], match.start(), match.end())
+
+
+def _give_words_roles(tokens: list[Token], text: str) -> bool:
+    words = {token.text for token in tokens if token.role == "word"}
+    words |= {token.unit for token in tokens if token.unit}
+    languages = languages_of(words, _around_times(tokens))
+    for token in tokens:
+        if token.role == "word":
+            names_value = bool(_VALUE_FOLLOWS.match(text, token.end))
+            token.role, token.scale = word_role(token.text, languages, names_value=names_value)
+        elif token.role == OTHER and token.text.isalpha():
+            token.role = UNKNOWN  # a letter of a script without blanks
+        elif token.text == "%":
+            token.role, token.scale = UNIT, UNIT_SCALES["%"]
+    return bool({*languages} - {"audio"}) or any("\u0400" <= word[0] <= "\u04ff" for word in words)
+
+
+def _around_times(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:
+    """Of neighbouring times, the word right before the first, and each of the one or two words between them."""
+    before, previous, between = "", "", list[str]()
+    for token in tokens:
+        if token.role in (TIME, COMMA):
+            if before and len(between) <= 2:
+                yield from ((before, word) for word in between)
+            before, between = previous, []
+        elif token.role == "word" and len(between) < 3:
+            between.append(token.text)
+        previous = token.text if token.role == "word" else ""
+
+
+def finish(tokens: list[Token], text: str) -> list[Token]:
+    """Signs attached, minutes and seconds joined, units said before a number given to it, quotations marked."""
+    tokens = _attach_signs(_add_seconds_to_minutes(tokens))
+    _give_units_before(tokens)
+    _mark_quotations(tokens, text)
+    return tokens
 
 
 def _add_seconds_to_minutes(tokens: list[Token]) -> list[Token]:
     """`1 min 5 s`, `1m05`, `1 hour and 2 minutes`: one time each."""
     joined: list[Token] = []
     for token in tokens:
-        lies_between = bool(joined) and (joined[-1].role == AND or joined[-1].text == ",")
+        lies_between = bool(joined) and (joined[-1].role == AND or joined[-1].text in (",", "."))
         upper = joined[-2] if lies_between and len(joined) > 1 else joined[-1] if joined else None
         if token.role == TIME and upper and upper.role == TIME and (upper.scale or 0) > 1:
             bare_seconds = token.scale is None and upper.scale == 60 and not lies_between
@@ -148,7 +200,7 @@ def _attach_signs(tokens: list[Token]) -> list[Token]:
             if dash.end != token.start or (before >= 0 and kept[before].role == TIME):
                 pass  # a dash between two times, or one that stands apart
             elif glued_to and glued_to.text[-1].isalnum():
-                token.role = UNKNOWN if glued_to.role == UNKNOWN else TIME
+                token.role = UNKNOWN if glued_to.role in (UNKNOWN, FIELD) else TIME
             else:
                 token.seconds = -token.seconds
                 kept.pop()
@@ -156,7 +208,26 @@ def _attach_signs(tokens: list[Token]) -> list[Token]:
     return kept
 
 
-def _mark_quotations(tokens: list[Token], text: str) -> None:
+def _give_units_before(tokens: Sequence[Token]) -> None:
+    """`minute 1`, `Start (min): 1`, `"start_ms": 4000`, `frame 12`: the unit that is said right before a bare number.
+
+    Not the unit behind a bracket or another number: `[1, 2] minutes: 3`.
+    """
+    unit: float | None = None
+    behind_time = False
+    for token in tokens:
+        if token.role == TIME:
+            if token.is_bare and unit is not None:
+                token.scale, token.seconds, token.gives_unit = unit, token.seconds * (unit or 1.0), True
+            unit, behind_time = None, True
+        elif token.role not in (QUOTE, DECORATION, COLON, CLOSE, FILLER):
+            unit = None if behind_time and token.role == UNIT else token.scale
+            behind_time = False
+        elif token.role == CLOSE and unit is None:
+            behind_time = True
+
+
+def _mark_quotations(tokens: Sequence[Token], text: str) -> None:
     """Mark what stands inside quotation marks together with a word of no known meaning.
 
     The other quotations are JSON keys and values (`"start": "00:03"`) or quoted times. A mark opens after anything but
@@ -170,7 +241,7 @@ def _mark_quotations(tokens: list[Token], text: str) -> None:
             if token.text == "'" and text[token.end : token.end + 1].isalnum():
                 continue
             inside = tokens[opened.pop(token.text) + 1 : index]
-            if any(other.role == UNKNOWN for other in inside):
+            if any(other.role in (UNKNOWN, FIELD) for other in inside):
                 for other in inside:
                     other.quoted = True
         elif not text[max(token.start - 1, 0) : token.start].isalnum():

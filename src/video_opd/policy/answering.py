@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from video_opd.policy.reading import Reading, forward, of_answers
 from video_opd.policy.support import TokenSupport
 from video_opd.seeds import generator
-from video_opd.vocabulary import Answer, AnswerGroup, Sampling
+from video_opd.vocabulary import Answer, AnswerGroup, Prompt, Sampling
 
 
 @torch.no_grad()
@@ -27,7 +26,7 @@ def answer(
     """
     cache, ids = reading.detach().cache(), reading.head_ids.repeat_interleave(count)
     prompt_ids = [prompt.id for prompt in reading.prompts for _ in range(count)]
-    uniforms = None if sampling.greedy else _uniforms(prompt_ids, sampling).to(ids.device)
+    uniforms = None if sampling.greedy else _uniforms(reading.prompts, count, sampling).to(ids.device)
     alive = torch.ones_like(ids, dtype=torch.bool)
     tokens: list[Tensor] = []
     logprobs: list[Tensor] = []
@@ -44,15 +43,13 @@ def answer(
     return _groups(prompt_ids, count, torch.stack(tokens, dim=1), torch.stack(logprobs, dim=1), support, tokenizer)
 
 
-def _uniforms(prompt_ids: Sequence[str], sampling: Sampling) -> Tensor:
-    """(N, max_new_tokens) float64 in [0, 1): one stream per answer, whatever batch it is written in."""
-    written: Counter[str] = Counter()
-    streams = []
-    for id in prompt_ids:
-        # The n-th answer to a prompt: one of several, or that of an example which is in the batch twice.
-        rng = generator(sampling.seed, "answer", id, written[id])
-        streams.append(rng.random(sampling.max_new_tokens))
-        written[id] += 1
+def _uniforms(prompts: Sequence[Prompt], count: int, sampling: Sampling) -> Tensor:
+    """(B * count, max_new_tokens) float64 in [0, 1): one stream per answer, whatever it is written together with."""
+    streams = [
+        generator(sampling.seed, "answer", prompt.id, prompt.repeat * count + number).random(sampling.max_new_tokens)
+        for prompt in prompts
+        for number in range(count)
+    ]
     return torch.from_numpy(np.stack(streams))
 
 

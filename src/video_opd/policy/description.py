@@ -19,6 +19,8 @@ from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
 
 from video_opd.errors import ConfigurationError
+from video_opd.policy.attention import attention_backends
+from video_opd.policy.families import Family, family_of
 from video_opd.policy.location import resolve_model
 from video_opd.policy.quantised import quantisation_of, refuse_unreadable
 from video_opd.policy.support import TokenSupport
@@ -34,6 +36,9 @@ class Description:
     config: Any
     processor: Any
     support: TokenSupport
+    family: Family
+    backends: dict[str, str]
+    """Attention backend of each part, for `from_pretrained(attn_implementation=…)`."""
     quantisation: str | None
     """The method by which its weights are quantised."""
 
@@ -72,6 +77,8 @@ def describe(name: str, revision: str | None = None, *, device: str = "cpu") -> 
         folder=folder,
         config=config,
         processor=processor,
+        family=family_of(config, name),
+        backends=attention_backends(name, config),
         support=TokenSupport.of(processor.tokenizer, config),
         quantisation=quantisation,
     )

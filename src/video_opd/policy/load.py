@@ -6,8 +6,9 @@ checkpoint is never run.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from typing import Any
@@ -18,11 +19,15 @@ from transformers import AutoModelForImageTextToText
 from video_opd.errors import EngineError
 from video_opd.policy import answering, beam, reading, scoring
 from video_opd.policy.description import describe, fingerprint_of, loading, require_device
+from video_opd.policy.families import Clock
+from video_opd.policy.head import use_float32_head
 from video_opd.policy.location import resolve_model
 from video_opd.policy.reading import Reading
 from video_opd.policy.support import TokenSupport
 from video_opd.policy.weights import cast_unquantised, num_bytes, refuse_not_finite, refuse_random, refuse_unused
 from video_opd.vocabulary import AnswerGroup, Prompt, Sampling, TokenScores, flatten
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -77,12 +82,12 @@ class Policy:
         """Take in the prompts, once; see `policy.reading.read`."""
         self.work.prompt_passes += len(prompts)
         self.work.prompt_tokens += sum(map(len, prompts))
-        with self._precision():
+        with self.precision():
             return reading.read(self.model, prompts, grad=grad, pad_token_id=self.pad_token_id)
 
     def answer(self, read: Reading, *, count: int = 1, sampling: Sampling) -> tuple[AnswerGroup, ...]:
         """Write `count` answers per prompt from one reading; see `policy.answering.answer`."""
-        with self._precision():
+        with self.precision():
             groups = answering.answer(
                 self.model, read, count=count, sampling=sampling, support=self.support, tokenizer=self.tokenizer
             )
@@ -98,7 +103,7 @@ class Policy:
         key: Callable[[str], Hashable] = beam.text_itself,
     ) -> tuple[AnswerGroup, ...]:
         """The `count` most probable answers per prompt, one for each key; see `policy.beam.best_answers`."""
-        with self._precision():
+        with self.precision():
             groups = beam.best_answers(
                 self.model, read, count=count, width=max(4, 2 * count) if width is None else width,
                 max_new_tokens=max_new_tokens, support=self.support, tokenizer=self.tokenizer, key=key,
@@ -115,13 +120,14 @@ class Policy:
     ) -> TokenScores:
         """Log-probs of given answers; see `policy.scoring.score`. With `grad` the reading must have been made so."""
         self.work.tokens_scored += sum(map(len, flatten(groups)))
-        with self._precision(), torch.set_grad_enabled(grad):
+        with self.precision(), torch.set_grad_enabled(grad):
             return scoring.score(self.model, read, groups, support=self.support, distribution=distribution)
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        if self.autocast is None:
-            return nullcontext()
-        return torch.autocast(self.model.device.type, dtype=self.autocast)
+    def precision(self) -> AbstractContextManager[Any]:
+        """What its passes compute in. Around several of them it makes them share the copies of float32 weights that
+        arithmetic in another type needs; each verb enters it for itself too."""
+        # A model without one keeps out of another's: a bfloat16 teacher that judges inside the student's context.
+        return torch.autocast(self.model.device.type, dtype=self.autocast, enabled=self.autocast is not None)
 
     def freeze(self) -> Policy:
         """No gradient for any weight: a teacher, or a model that is only evaluated."""
@@ -165,6 +171,7 @@ def load_policy(
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                attn_implementation=known.backends,
                 ignore_mismatched_sizes=True,  # so that they come back in the report, to be refused with a name
                 **placed,
             )
@@ -173,6 +180,8 @@ def load_policy(
         model.eval()
         if known.quantisation:
             cast_unquantised(model, weights)
+        if torch.bfloat16 in (weights, autocast):
+            use_float32_head(model)
         if not placed:
             model.to(where)
         if known.quantisation:
@@ -186,6 +195,12 @@ def load_policy(
             remedy="free the device, or take a larger one, a smaller model or bfloat16",
         ) from error
     refuse_not_finite(name, model)
+    if known.family.clock is Clock.NONE:
+        _log.warning(
+            "model %r (%s) is not told when its frames were shown, so it can only guess seconds",
+            name,
+            known.family.name,
+        )
     return Policy(
         name=name,
         model=model,

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
+from video_opd.policy.families import video_positions
 from video_opd.vocabulary import Prompt
 
 
@@ -120,9 +121,14 @@ def read(model: Any, prompts: Sequence[Prompt], *, grad: bool, pad_token_id: int
 
 def forward(model: Any, inputs: dict[str, Any], cache: DynamicCache, **options: Any) -> Tensor:
     """The logits of one pass that sees what is in the cache and appends to it. Every pass of the three verbs is one."""
+    inner = _inner(model)
+    mask = inputs["attention_mask"]
+    if mask.dim() == 4 and inner.config.get_text_config()._attn_implementation != "sdpa":
+        # Eager attention adds the mask to its scores, as it stands; only sdpa tells what a boolean one means.
+        hidden = torch.finfo(model.dtype).min
+        inputs = {**inputs, "attention_mask": torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, hidden)}
     # transformers 5.24 renamed the argument, and 5.40 is to forget the old name.
-    known = signature(_inner(model).forward).parameters
-    name = "cache" if "cache" in known else "past_key_values"
+    name = "cache" if "cache" in signature(inner.forward).parameters else "past_key_values"
     return model(**inputs, **{name: cache}, use_cache=True, **options).logits
 
 
@@ -151,11 +157,9 @@ def collate(prompts: Sequence[Prompt], *, pad_token_id: int, device: torch.devic
 
 
 def rope_positions(model: Any, batch: dict[str, Any]) -> Tensor:
-    """Rotary positions (3, B, P) of a collated batch, by the model's own rule.
+    """Rotary positions (3, B, P) of a collated batch, by the rule of the model's family.
 
     Given explicitly in every pass: what transformers infers for a pass over a cache depends on a value it keeps on the
-    module from some earlier call.
+    module from some earlier call, and its own rule is wrong for some families in some releases.
     """
-    names = ("input_ids", "mm_token_type_ids", "video_grid_thw", "attention_mask", "second_per_grid_ts")
-    positions, _ = _inner(model).get_rope_index(**{name: batch[name] for name in names if name in batch})
-    return positions
+    return video_positions(_inner(model).config, batch)

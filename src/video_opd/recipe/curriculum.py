@@ -81,13 +81,16 @@ class RoundsSettings(ScoringSettings):
     """An example whose sampled answer has at least this IoU is neither scored by the teacher nor trained on at that
     step; not set: every one is trained on."""
     skip_below: Share | None = None
-    """The teacher's greedy answer as a cheap filter first: where its IoU is lower, no further answers are drawn."""
+    """The teacher's greedy answer as a cheap filter first: where its IoU is lower, no further answers are drawn, and it
+    alone is the teacher's mean IoU. An example whose draws would have lifted the mean to `threshold` is lost."""
     race: Flag = False
     """Score a random part of every source first, and no more of a source that yields nothing."""
     race_pilot: Positive = 40
-    """Examples of a source that are scored between two looks."""
+    """Examples of a source that are scored between two looks. With fewer than 36 the first look cannot be sure of less
+    than a tenth, even where none passes."""
     race_min_yield: Share = 0.1
-    """A source is given up when surely fewer of its examples pass the filter."""
+    """A source is given up when surely fewer of its examples pass the filter. At most one in twenty sources of which
+    just as many or more pass is given up by bad luck, all looks at it taken together."""
     race_enough: MoreThanZero | None = None
     """Stop scoring once this many times `count` examples passed the filter; not set: never."""
     reuse_answers: Flag = False
@@ -100,8 +103,8 @@ class RoundsSettings(ScoringSettings):
             raise ValueError("curriculum.reliability = agreement needs curriculum.num_answers of at least 2")
         if self.skip_below is not None and (self.top_k == "beam" or self.skip_below > self.threshold):
             raise ValueError(
-                f"curriculum.skip_below = {self.skip_below:g} spares draws on examples that fail the threshold anyway; "
-                "set it to curriculum.threshold or lower, with top_k = sampled"
+                f"curriculum.skip_below = {self.skip_below:g}: where the greedy answer's IoU is lower, only it counts, "
+                "and must not be enough to pass. Set it to curriculum.threshold or lower, with top_k = sampled"
             )
         if self.strategy == "gwds" and self.disagreement != "iou":
             raise ValueError("curriculum.strategy = gwds draws around a gap in IoU of 0.9; use disagreement = iou")

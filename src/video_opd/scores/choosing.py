@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from video_opd.curriculum import (
     MOSTLY_NOISE,
     CandidateRule,
+    ScoredExample,
     Selection,
     SelectionRule,
     Verdict,
@@ -23,6 +24,7 @@ from video_opd.curriculum import (
 )
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.scores.score_file import ScoreFile, require_same_manifest
+from video_opd.scores.streams import share_draws
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +101,7 @@ def _agreement(teacher: ScoreFile | None) -> dict[str, float]:
         raise ConfigurationError(
             "reliability = agreement",
             reason="a teacher agrees with itself only over several answers",
-            remedy="score the teacher with --answers 4 or more",
+            remedy="score the teacher with --answers 4 or more, and without --skip-below",
         )
     return {id: row.agreement for id, row in teacher.scored.items()}
 
@@ -128,9 +130,12 @@ def _luck(
 ) -> dict[str, Any]:
     """What decides who is chosen, and how reliable that is; nothing where a draw decides."""
     if rule.ranks_by_gap_in_iou and teacher and student:
-        errors = [error_variance(list(scores.scored.values())) for scores in (teacher, student)]
-        gaps = [teacher.rows[id].mean_iou - student.rows[id].mean_iou for id in selection.passing]
-        known = None if errors[1] is None else reliability_of_gap(gaps, errors[0], errors[1])
+        taus, sigmas = ([file.rows[id] for id in selection.passing] for file in (teacher, student))
+        of_tau, of_sigma = error_variance(taus), error_variance(sigmas)
+        known = None
+        if of_sigma is not None and (of_tau is not None or not _most_draws(taus)) and not share_draws(teacher, student):
+            gaps = [tau.mean_iou - sigma.mean_iou for tau, sigma in zip(taus, sigmas, strict=True)]
+            known = reliability_of_gap(gaps, of_tau, of_sigma)
         return {"reliability_of_ranking": known, "ranked_by": "the gap in IoU"}
     if rule.ranks_by_reverse_kl and student:
         per_token = rule.disagreement == "reverse-kl-per-token"
@@ -172,14 +177,10 @@ def _as_choice(
     warnings: list[str] = []
     if teacher and student and teacher.header.model_sha256 == student.header.model_sha256:
         warnings.append("teacher and student are the same model: there is no gap between them but luck")
+    warnings += _judged_by_one_answer(selection, teacher, student)
     known = facts["reliability_of_ranking"]
     if luck and known is None and student is not None:
-        draws = max((sum(a.sampled for a in row.answers) for row in student.scored.values()), default=0)
-        if draws < 2:
-            warnings.append(
-                f"the student was scored with {draws} draw{'s' * (draws != 1)} an example, so nobody knows how much of "
-                f"{facts['ranked_by']} is luck: score it with --answers 4 or more, --top-k sampled"
-            )
+        warnings += _why_luck_is_unknown(facts["ranked_by"], teacher, student)
     elif luck and known is not None and known < MOSTLY_NOISE:
         warnings.append(
             f"what decides here, {facts['ranked_by']}, is mostly noise: other draws would choose otherwise "
@@ -187,3 +188,47 @@ def _as_choice(
         )
     selection = replace(selection, verdicts=selection.verdicts + unscored)
     return Choice(selection=selection, facts=facts, warnings=tuple(warnings))
+
+
+def _most_draws(rows: Iterable[ScoredExample]) -> int:
+    """Sampled answers of the example that has most of them."""
+    return max((sum(answer.sampled for answer in row.answers) for row in rows), default=0)
+
+
+def _why_luck_is_unknown(ranked_by: str, teacher: ScoreFile | None, student: ScoreFile) -> list[str]:
+    """A warning where a ranking has no reliability, for want of draws or because they are not independent."""
+    by_gap = ranked_by == "the gap in IoU"
+    for who, file, enough in (("student", student, (2,)), ("teacher", teacher, (0, 2))):
+        if file is None or (who == "teacher" and not by_gap):
+            continue
+        draws = _most_draws(file.scored.values())
+        if min(draws, 2) not in enough:
+            return [
+                f"the {who} was scored with {draws} draw{'s' * (draws != 1)} an example, so nobody knows how much of "
+                f"{ranked_by} is luck: score it with --answers 4 or more, --top-k sampled"
+            ]
+    if by_gap and teacher is not None and share_draws(teacher, student):
+        return [
+            f"{teacher.name} and {student.name} were drawn with the same random numbers, so what is luck for one is "
+            "luck for the other, and nobody knows how much of the gap in IoU is: score one of the two again into a new "
+            "file, with another --seed"
+        ]
+    return []
+
+
+def _judged_by_one_answer(selection: Selection, teacher: ScoreFile | None, student: ScoreFile | None) -> list[str]:
+    """Warnings where `skip_below` left examples to choose from with the greedy answer alone: their mean IoU is no mean
+    over draws, and too low where a model is unsure, because a low greedy answer is what they were skipped for."""
+    warnings = []
+    for who, file in (("teacher", teacher), ("student", student)):
+        skip = file.header.settings.get("skip_below") if file else None
+        if file is None or skip is None:
+            continue
+        alone = sum(id in file.scored and not _most_draws([file.rows[id]]) for id in selection.passing)
+        if alone:
+            warnings.append(
+                f"the {who} judges {alone} of {len(selection.passing)} examples by its greedy answer alone, a low one "
+                f"(skip_below = {skip:g}), and the others by a mean over draws: "
+                + (f"set the threshold to {skip:g} or more" if who == "teacher" else "score it without skip_below")
+            )
+    return warnings

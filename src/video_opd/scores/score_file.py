@@ -42,7 +42,8 @@ class ScoreHeader:
     """Of its weights, configuration and tokenizer."""
     manifest_sha256: str
     settings: Mapping[str, Any]
-    """How it was asked: answers, seed, prompt, frames, precision, parser; and the teacher, where one judged."""
+    """How it was asked: answers, seed, whose draws, prompt, frames, precision, parser; and the teacher, where one
+    judged."""
     num_examples: int
     """Rows that belong into the file: those of the shard."""
     shard: tuple[int, int] = (0, 1)

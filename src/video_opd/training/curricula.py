@@ -92,10 +92,15 @@ class TeacherScored:
     num_answers: int
     top_k: Any
 
-    def asking(self, seed: int, **more: Any) -> Asking:
-        """How teacher and student are asked."""
+    def asking(self, seed: int, role: str, **more: Any) -> Asking:
+        """How teacher and student are asked. Each in a role of its own: they may be one model with one seed."""
         return Asking(
-            num_answers=self.num_answers, top_k=self.top_k, max_new_tokens=self.max_new_tokens, seed=seed, **more
+            num_answers=self.num_answers,
+            top_k=self.top_k,
+            max_new_tokens=self.max_new_tokens,
+            seed=seed,
+            role=role,
+            **more,
         )
 
     def teacher(
@@ -115,10 +120,12 @@ class TeacherScored:
             raced_for: the rule of the race and what passes, in words: scores of another race are other scores.
         """
         assert self.models.teacher is not None
-        asking = self.asking(0, skip_below=skip_below)  # the same draws for runs of every seed
         policies, route = self.models.teacher.policies, self.models.route
         files = []
         for index, (policy, sha256) in enumerate(zip(policies, self.models.teacher_sha256, strict=True)):
+            times = self.models.teacher_sha256[:index].count(sha256) + 1  # a model that is named twice draws twice
+            role = "teacher" if times == 1 else f"teacher {times}"
+            asking = self.asking(0, role, skip_below=skip_below)  # the same draws for runs of every seed
             own = [example for example in self.scoring.examples if route is None or route(example) == index]
             if not own:
                 continue
@@ -141,7 +148,7 @@ class TeacherScored:
         """
         student, teacher = self.models.student, self.models.teacher if judged else None
         more = {"teacher_sha256": sha256_together(self.models.teacher_sha256)} if judged else {}
-        asking = self.asking(self.seed)
+        asking = self.asking(self.seed, "student")
         scoring = replace(self.scoring, cache=None) if step else self.scoring
         header = scoring.header(student, self.models.student_sha256(step), asking, examples, **more)
         return scoring.scores(

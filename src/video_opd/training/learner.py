@@ -21,7 +21,7 @@ from video_opd.policy.load import Policy
 from video_opd.policy.reading import Reading
 from video_opd.recipe import TrainingSettings
 from video_opd.training.cost import Stopwatch
-from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses
+from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, numbered
 
 
 class Gate(Protocol):
@@ -37,7 +37,7 @@ Suspended = tuple[tuple[Prompt, AnswerGroup], ...]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainedBatch:
-    """One micro-batch: what was written, what the judge thought, what it cost. Tensors without gradient."""
+    """One micro-batch: what was written, what the judge thought, what it cost. Without gradient once it was used."""
 
     prompts: tuple[Prompt, ...]
     groups: tuple[AnswerGroup, ...]
@@ -109,17 +109,17 @@ class Learner:
             EngineError: the loss or the gradient is not finite; the update was not taken.
         """
         watch = Stopwatch(self.student.model.device)
-        size = self.settings.micro_batch_size
+        size, prompts = self.settings.micro_batch_size, numbered(prompts)
         pieces = [tuple(prompts[start : start + size]) for start in range(0, len(prompts), size)]
         loss, grad_norm, total_loss = 0.0, 0.0, 0.0
         batches: list[TrainedBatch] = []
         suspended: Suspended = ()
         for piece in pieces:
-            reading, groups, left_out = self._answer(piece, method, seed, watch)
+            batch, left_out = self.judged(piece, method, seed, watch)
             suspended += left_out
-            if reading is not None:
-                batch, piece_loss = self._begin(reading, groups, method, watch)
-                batches, total_loss = [*batches, batch], total_loss + piece_loss
+            if batch is not None:
+                total_loss += self._backward(batch, watch)
+                batches.append(self._without_gradient(batch))
         num_tokens = sum(int(batch.answer_mask.sum()) for batch in batches)
         num_tokens += sum(len(answer) for _, group in suspended for answer in group)
         loss = total_loss / num_tokens
@@ -138,6 +138,19 @@ class Learner:
             seconds_by_phase=dict(watch.seconds),
             cpu_seconds_by_phase=dict(watch.cpu_seconds),
         )
+
+    def judged(
+        self, prompts: tuple[Prompt, ...], method: Method, seed: int, watch: Stopwatch
+    ) -> tuple[TrainedBatch | None, Suspended]:
+        """All of a micro-batch before its backward pass: read, answered, judged, scored; the losses with gradient.
+
+        Returns:
+            the batch, without what the gate left out; None where that is all of it. And what the gate left out.
+        """
+        with self.student.precision():  # one for all passes, so that one copy of the weights is in the graph
+            reading, groups, left_out = self._answer(prompts, method, seed, watch)
+            batch = None if reading is None else self._judge(reading, groups, method, watch)
+        return batch, left_out
 
     def _answer(
         self, prompts: tuple[Prompt, ...], method: Method, seed: int, watch: Stopwatch
@@ -166,44 +179,51 @@ class Learner:
             reading = self.student.read([prompt for prompt, _, is_in in pairs if is_in], grad=True)
         return reading, groups, suspended
 
-    def _begin(
+    def _judge(
         self, reading: Reading, groups: tuple[AnswerGroup, ...], method: Method, watch: Stopwatch
-    ) -> tuple[TrainedBatch, float]:
-        """Have a micro-batch judged and add the gradient of its summed loss."""
+    ) -> TrainedBatch:
+        """Have a micro-batch judged, and say what every token costs; the losses with gradient."""
         with watch.phase("teacher"):
             judgement = method.judge(reading.prompts, groups)
         with watch.phase("score"):
             scores = self.student.score(reading, groups, distribution=method.needs_distribution, grad=True)
             behaviour = scores.logprobs.detach()
             losses = method.losses(scores, behaviour, judgement)
-        loss = self._backward(losses, scores.answer_mask, reading.prompts, watch)
         return TrainedBatch(
             prompts=reading.prompts,
             groups=groups,
             answer_mask=scores.answer_mask,
             behaviour_logprobs=behaviour,
-            judgement=judgement if self.settings.updates_per_batch > 1 else judgement.without_distributions(),
-            losses=replace(losses, loss=losses.loss.detach(), clamped=losses.clamped / self.settings.updates_per_batch),
-        ), loss
+            judgement=judgement,
+            losses=losses,
+        )
 
     def _again(self, batch: TrainedBatch, method: Method, watch: Stopwatch) -> TrainedBatch:
         """Add the gradient of a later update on the same answers and the same judgement."""
-        with watch.phase("read"):
-            reading = self.student.read(batch.prompts, grad=True)
-        with watch.phase("score"):
-            scores = self.student.score(reading, batch.groups, distribution=method.needs_distribution, grad=True)
-            losses = method.losses(scores, batch.behaviour_logprobs, batch.judgement)
-        self._backward(losses, scores.answer_mask, batch.prompts, watch)
+        with self.student.precision():
+            with watch.phase("read"):
+                reading = self.student.read(batch.prompts, grad=True)
+            with watch.phase("score"):
+                scores = self.student.score(reading, batch.groups, distribution=method.needs_distribution, grad=True)
+                losses = method.losses(scores, batch.behaviour_logprobs, batch.judgement)
+        self._backward(replace(batch, losses=losses), watch)
         clamped = batch.losses.clamped + losses.clamped / self.settings.updates_per_batch
         return replace(batch, losses=replace(batch.losses, clamped=clamped))
 
-    def _backward(self, losses: TokenLosses, answer_mask: Tensor, prompts: Sequence[Prompt], watch: Stopwatch) -> float:
+    def _backward(self, batch: TrainedBatch, watch: Stopwatch) -> float:
         """Add the gradient of the sum over the answers' tokens, and return that sum."""
         with watch.phase("backward"):
-            loss = masked_sum(losses.loss, answer_mask)
-            self._refuse_non_finite(float(loss.detach()), "loss", prompts)
+            loss = masked_sum(batch.losses.loss, batch.answer_mask)
+            self._refuse_non_finite(float(loss.detach()), "loss", batch.prompts)
             loss.backward()
         return float(loss.detach())
+
+    def _without_gradient(self, batch: TrainedBatch) -> TrainedBatch:
+        """What is kept of a micro-batch after its backward pass."""
+        several = self.settings.updates_per_batch
+        losses = replace(batch.losses, loss=batch.losses.loss.detach(), clamped=batch.losses.clamped / several)
+        judgement = batch.judgement if several > 1 else batch.judgement.without_distributions()
+        return replace(batch, judgement=judgement, losses=losses)
 
     def _apply(self, num_tokens: int, learning_rate: float, prompts: Sequence[Prompt]) -> float:
         """Divide by the batch's answer tokens, clip, step. Returns the gradient's norm before clipping."""
