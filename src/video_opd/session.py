@@ -51,11 +51,20 @@ MAY_CHANGE = frozenset(
 are not among them: sums come out in another order, and the weights differ in their last bits.)"""
 
 
+YOUNGER_KEYS = {"student.freeze_merger": "student.freeze_vision"}
+"""Keys that runs begun by an earlier version do not have, and the key that decided before: one froze both."""
+
+
 def may_change(recipe: Recipe) -> frozenset[str]:
     """`MAY_CHANGE`, less what a curriculum that scores is sensitive to: answers are written in batches of that size,
     padding changes last bits, and a draw may hang on them."""
     scores = isinstance(recipe.curriculum, ScoringSettings)
     return MAY_CHANGE - {"compute.evaluation_batch_size"} if scores else MAY_CHANGE
+
+
+def same_run(recipe: Recipe) -> dict[str, Any]:
+    """What tells whether a folder holds this very run, for `RunDirectory`."""
+    return {"recipe_toml": recipe.to_toml(), "ignore_keys": may_change(recipe), "younger_keys": YOUNGER_KEYS}
 
 
 @dataclass(kw_only=True)
@@ -103,11 +112,11 @@ def run_recipe(
         UserError: anything the user can mend.
     """
     console, shared = Console(stderr=True), shared or Shared()
+    same = same_run(recipe)
+    RunDirectory.refuse_unusable(out, **same)
     refuse_early(recipe)
     prepare_compute(recipe.compute)
-    with RunDirectory.create_or_resume(
-        out, recipe_toml=recipe.to_toml(), environment=environment(), ignore_keys=may_change(recipe)
-    ) as run:
+    with RunDirectory.create_or_resume(out, environment=environment(), **same) as run:
         if to_be_rendered(recipe):
             say(console, "rendering the tiny world's clips")
         shared.take_over(recipe, run)

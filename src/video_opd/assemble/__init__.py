@@ -12,7 +12,12 @@ from typing import Any
 
 import torch
 
-from video_opd.assemble.curricula import make_curriculum, make_gate, refuse_early_curriculum
+from video_opd.assemble.curricula import (
+    make_curriculum,
+    make_gate,
+    refuse_early_curriculum,
+    refuse_scores_of_other_models,
+)
 from video_opd.assemble.inputs import (
     PromptMemories,
     budget_of,
@@ -21,6 +26,7 @@ from video_opd.assemble.inputs import (
     manifests_of,
     prepare_data,
     prompt_mismatch,
+    refuse_another_world,
     side_questions_file,
     template_of,
     to_be_rendered,
@@ -32,14 +38,16 @@ from video_opd.assemble.models import (
     load_frozen,
     load_reference,
     load_student,
+    refuse_unfit_models,
     require_common_tokens,
 )
 from video_opd.assemble.teachers import load_teacher, refuse_unrouted
 from video_opd.data.manifest import read_manifest
 from video_opd.data.side_questions import read_side_questions
-from video_opd.data.source import require_folder
+from video_opd.data.source import refuse_tight_budget, require_folder
 from video_opd.errors import ConfigurationError
-from video_opd.policy.location import resolve_model
+from video_opd.policy.description import require_device
+from video_opd.policy.location import local_folder
 from video_opd.recipe import (
     ComputeSettings,
     CouplingSettings,
@@ -84,17 +92,32 @@ __all__ = [
 ]
 
 
-def refuse_early(recipe: Recipe) -> None:
-    """Look for what is wrong with a recipe before a run folder is made and the models are loaded.
+def refuse_early(*recipes: Recipe) -> None:
+    """Look for what is wrong with recipes before a run folder is made and the models are loaded.
+
+    First at everything on this machine, of all of them; then at the small files of models on the hub. Weights are
+    fetched only when nothing else is left to be found.
 
     Raises:
-        ConfigurationError: a model that is not there, a template nobody knows, a video budget nothing fits.
+        ConfigurationError: a model that cannot be used, a template nobody knows, a video budget nothing fits, no such
+            device.
         DataError: a manifest that cannot be used, no videos folder, or an example that no teacher would judge.
     """
+    for recipe in recipes:
+        _refuse_early_here(recipe)
+    refuse_unfit_models(recipes)
+    for recipe in recipes:
+        if not to_be_rendered(recipe):
+            refuse_scores_of_other_models(recipe)
+
+
+def _refuse_early_here(recipe: Recipe) -> None:
+    """What can be known without the hub."""
     template_of(recipe.prompt)
-    budget_of(recipe.video)
+    budget = budget_of(recipe.video)
+    require_device(device_of(recipe.compute.device))
     for model in (recipe.student.model, *(teacher.model for teacher in recipe.named_teachers().values())):
-        resolve_model(model)
+        local_folder(model)
     if isinstance(recipe.method, RewardSettings):
         reward_of(recipe, recipe.method)
     if recipe.method.writes_annotations:
@@ -102,10 +125,12 @@ def refuse_early(recipe: Recipe) -> None:
     side_file = side_questions_file(recipe)
     if recipe.side_questions is not None:
         template_of(recipe.side_questions)
+    refuse_another_world(recipe)
     if not to_be_rendered(recipe):
         require_folder(recipe.data.videos)
         for path in manifests_of(recipe.data):
             examples = read_manifest(path)
+            refuse_tight_budget(recipe.data.videos, examples, budget)
             if path == recipe.data.train:
                 refuse_unrouted(recipe, examples)
         refuse_early_curriculum(recipe)

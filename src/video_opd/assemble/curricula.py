@@ -14,7 +14,7 @@ from video_opd.data.manifest import read_manifest
 from video_opd.errors import ConfigurationError
 from video_opd.methods.teachers import Teacher
 from video_opd.policy.load import Policy
-from video_opd.policy.location import model_sha256, resolve_model
+from video_opd.policy.location import local_folder, model_sha256, resolve_model
 from video_opd.recipe import CouplingSettings, Recipe, RoundsSettings, SelectionFileSettings, WholePoolSettings
 from video_opd.runs.checkpoint import checkpoint_folder
 from video_opd.runs.directory import RunDirectory
@@ -109,10 +109,25 @@ def refuse_early_curriculum(recipe: Recipe) -> None:
             _refuse_too_many("num_anchors and num_frontier", settings.num_anchors + settings.num_frontier, train)
         case _:
             pass
+    _refuse_scores_of_others(recipe, fetch=False)
+
+
+def refuse_scores_of_other_models(recipe: Recipe) -> None:
+    """Look at the score files of teachers on the hub too, whose weights are fetched for it.
+
+    Raises:
+        DataError: a file that is not there, or that holds other examples or another model's scores.
+    """
+    _refuse_scores_of_others(recipe, fetch=True)
+
+
+def _refuse_scores_of_others(recipe: Recipe, *, fetch: bool) -> None:
     for teacher in recipe.named_teachers().values():
-        given = teacher.scores or getattr(settings, "teacher_scores", None)
+        given = teacher.scores or getattr(recipe.curriculum, "teacher_scores", None)
         if given is not None:
-            require_scores_of(read_scores(given), _sha256_of_train(recipe), _sha256_of_model(teacher.model))
+            known = fetch or local_folder(teacher.model) is not None
+            sha256 = _sha256_of_model(teacher.model) if known else None
+            require_scores_of(read_scores(given), _sha256_of_train(recipe), sha256)
 
 
 def _sha256_of_train(recipe: Recipe) -> str:

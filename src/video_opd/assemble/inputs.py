@@ -21,6 +21,7 @@ from video_opd.recipe import (
     GroundingDefaults,
     PromptSettings,
     Recipe,
+    TinyWorldSettings,
     VideoSettings,
 )
 from video_opd.recipe.file import load_grounding_defaults
@@ -81,7 +82,7 @@ def prompt_mismatch(settings: PromptSettings, model: str) -> str | None:
 
     Scores fall, and nothing fails, when a model is asked in words it was not trained with.
     """
-    asked, folder = template_of(settings), resolve_model(model)
+    asked, folder = template_of(settings), resolve_model(model, weights=False)
     if (folder / GROUNDING_FILE).exists():
         trained = load_grounding_defaults(folder).prompt
         wanted = template_of(trained)
@@ -158,17 +159,32 @@ def prepare_data(recipe: Recipe) -> None:
     Raises:
         ConfigurationError: another tiny world lies in its place.
     """
-    world = recipe.data.tiny_world
-    if world is None:
-        return
-    folder = recipe.data.videos.parent
-    settings = tiny_world.BuildSettings(
+    refuse_another_world(recipe)
+    if recipe.data.tiny_world is not None and to_be_rendered(recipe):
+        folder = recipe.data.videos.parent
+        with writing(folder):
+            tiny_world.build(folder, _world_of(recipe.data.tiny_world))
+
+
+def _world_of(world: TinyWorldSettings) -> tiny_world.BuildSettings:
+    return tiny_world.BuildSettings(
         seed=world.seed,
         noise=tiny_world.LabelNoise(
             wrong_share=world.wrong_share, imprecise_share=world.imprecise_share, jitter_s=world.jitter_s
         ),
         num_queries={"train": world.num_train, "validation": world.num_validation, "test": world.num_test},
     )
+
+
+def refuse_another_world(recipe: Recipe) -> None:
+    """Refuse to render the tiny world where another one is.
+
+    Raises:
+        ConfigurationError: there is one.
+    """
+    if recipe.data.tiny_world is None:
+        return
+    folder, settings = recipe.data.videos.parent, _world_of(recipe.data.tiny_world)
     built = tiny_world.settings_in(folder)
     if built is not None and built != settings.describe():
         raise ConfigurationError(
@@ -176,6 +192,3 @@ def prepare_data(recipe: Recipe) -> None:
             reason=f"the recipe asks for {settings.describe()}, and there is {built}",
             remedy="give the recipe another folder with --data.videos and the manifests, or remove this one",
         )
-    if to_be_rendered(recipe):
-        with writing(folder):
-            tiny_world.build(folder, settings)

@@ -2,19 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
 
 from video_opd.errors import ConfigurationError
+from video_opd.policy.description import Description, describe
 from video_opd.policy.load import Policy, load_policy
-from video_opd.recipe import ComputeSettings, Recipe
+from video_opd.policy.location import local_folder, resolve_model
+from video_opd.policy.quantised import quantisation_of, refuse_as_student
+from video_opd.recipe import ComputeSettings, Recipe, StudentSettings
 
 
 def load_student(recipe: Recipe, model: str) -> Policy:
-    """The student, with float32 weights; gradient for what the recipe trains."""
+    """The student, with float32 weights; gradient for what the recipe trains.
+
+    Raises:
+        ConfigurationError: quantised weights, or a part is to be frozen that the model does not have.
+    """
+    refuse_as_student(model, quantisation_of(resolve_model(model, weights=False)))
     student = load_policy(model, device=device_of(recipe.compute.device), autocast=autocast_of(recipe.compute))
-    for name, parameter in student.model.named_parameters():
-        parameter.requires_grad_(not (recipe.student.freeze_vision and ".visual." in f".{name}"))
+    _set_what_is_trained(student, recipe.student)
     return student
+
+
+def vision_part(parameter: str) -> Literal["tower", "merger"] | None:
+    """Which part of the vision model a parameter of that name belongs to; None: the language model's.
+
+    Qwen-VL: `model.visual.` and below it `merger.` and, in Qwen3-VL, `deepstack_merger_list.`; all else is the tower.
+    """
+    _, visual, below = f".{parameter}".partition(".visual.")
+    if not visual:
+        return None
+    return "merger" if "merger" in below.partition(".")[0] else "tower"
+
+
+def _set_what_is_trained(student: Policy, settings: StudentSettings) -> None:
+    wanted = {"freeze_vision": ("tower", settings.freeze_vision), "freeze_merger": ("merger", settings.freeze_merger)}
+    frozen = {part for part, freeze in wanted.values() if freeze}
+    parts = {name: vision_part(name) for name, _ in student.model.named_parameters()}
+    for key, (part, freeze) in wanted.items():
+        if freeze and part not in parts.values():
+            raise ConfigurationError(
+                f"student.{key} = true, and {student.name} has no such part",
+                reason="it is looked for by the names that Qwen-VL models give it, below `visual.`",
+                remedy=f"leave student.{key} out, or take a Qwen-VL model",
+            )
+    for name, parameter in student.model.named_parameters():
+        parameter.requires_grad_(parts[name] not in frozen)
+
+
+def refuse_unfit_models(recipes: Sequence[Recipe]) -> None:
+    """Look at everything of the recipes' models but their weights, those on this machine before those on the hub.
+
+    Raises:
+        ConfigurationError: a model that could not be loaded, a quantised student, or a teacher of another family.
+    """
+    students = dict.fromkeys(recipe.student.model for recipe in recipes)
+    teachers = dict.fromkeys(teacher.model for recipe in recipes for teacher in recipe.named_teachers().values())
+    described: dict[str, Description] = {}
+    for model in sorted(students | teachers, key=lambda name: local_folder(name) is None):
+        if model in students:
+            refuse_as_student(model, quantisation_of(resolve_model(model, weights=False)))
+        described[model] = describe(model, device=device_of(recipes[0].compute.device))
+        for recipe in recipes:
+            pairs = {(recipe.student.model, teacher.model) for teacher in recipe.named_teachers().values()}
+            for pair in pairs:
+                if model in pair and described.keys() >= set(pair):
+                    require_common_tokens(*(described[name] for name in pair))
 
 
 def load_reference(recipe: Recipe) -> Policy | None:
@@ -29,7 +85,7 @@ def load_frozen(recipe: Recipe, model: str) -> Policy:
     return load_policy(model, device=device_of(recipe.compute.device), weights=weights).freeze()
 
 
-def require_common_tokens(student: Policy, teacher: Policy) -> None:
+def require_common_tokens(student: Policy | Description, teacher: Policy | Description) -> None:
     """Student and teacher must speak of the same token ids and see pictures cut the same way.
 
     Raises:

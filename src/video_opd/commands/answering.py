@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from video_opd.commands.asking import Overrides, how_to_ask, load, require_writable
+from video_opd.commands.asking import Overrides, how_to_ask, load, refuse_early, require_writable
 from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
@@ -36,18 +36,21 @@ def _evaluate_manifest(arguments: argparse.Namespace) -> int:
     from contextlib import closing
 
     from video_opd.data.manifest import read_manifest
-    from video_opd.data.source import PromptSource, require_folder
+    from video_opd.data.source import PromptSource, refuse_tight_budget, require_folder
 
     examples = read_manifest(arguments.manifest)
     require_folder(arguments.videos)
-    defaults = how_to_ask(arguments)
     require_writable(arguments.out)
+    refuse_early(arguments, arguments.model)
+    defaults = how_to_ask(arguments)
 
     from rich.console import Console
 
+    from video_opd.assemble import budget_of
     from video_opd.grounding import write_predictions
     from video_opd.session import evaluate_with_bar
 
+    refuse_tight_budget(arguments.videos, examples, budget_of(defaults.video))
     policy, renderer = load(arguments, defaults)
     with closing(
         PromptSource(
@@ -129,14 +132,17 @@ def ground(arguments: argparse.Namespace, _: Overrides) -> int:
         raise ConfigurationError("the query is empty", reason="nothing is asked for", remedy="say what to look for")
     duration_s = probe(arguments.video).duration_s
     read_timeline(arguments.video).window(None)  # refuses a video that is too short, before a model is loaded
+    refuse_early(arguments, arguments.model)
     defaults = how_to_ask(arguments)
 
-    from video_opd.data.source import render
+    from video_opd.assemble import budget_of
+    from video_opd.data.source import refuse_tight_budget, render
     from video_opd.grounding import parse_answer
     from video_opd.vocabulary import Example, Sampling
 
-    policy, renderer = load(arguments, defaults)
     example = Example(id="ground", video=arguments.video.name, query=arguments.query, spans=(), duration=duration_s)
+    refuse_tight_budget(arguments.video.parent, [example], budget_of(defaults.video))
+    policy, renderer = load(arguments, defaults)
     prompt = render(renderer, arguments.video, example)
     sampling = Sampling(max_new_tokens=defaults.answers.max_new_tokens, greedy=True)
     answer = policy.answer(policy.read([prompt]), sampling=sampling)[0].answers[0]

@@ -15,6 +15,7 @@ from video_opd.outputs import place_of
 
 if TYPE_CHECKING:
     from video_opd.data.prompts import PromptRenderer
+    from video_opd.policy.description import Description
     from video_opd.policy.load import Policy
     from video_opd.recipe import GroundingDefaults
 
@@ -22,15 +23,46 @@ Overrides = dict[str, str]
 """Recipe keys given on the command line."""
 
 
+def refuse_early(arguments: argparse.Namespace, *models: str) -> list[Description]:
+    """Look at what the command line says of models, device and template before any weights are fetched.
+
+    Returns:
+        Of several models what is known without their weights; of a single one nothing, for it is loaded at once.
+
+    Raises:
+        ConfigurationError: a model that cannot be used, no such device, a template nobody knows.
+    """
+    from video_opd.policy.location import local_folder
+
+    for model in models:
+        local_folder(model)
+
+    from video_opd.assemble import device_of, template_of
+    from video_opd.policy.description import describe, require_device
+    from video_opd.recipe import PromptSettings
+
+    require_device(device_of(arguments.device))
+    if arguments.template:
+        template_of(PromptSettings(template=arguments.template))
+    if len(models) < 2:
+        return []
+    here_first = sorted(models, key=lambda model: local_folder(model) is None)
+    described = {model: describe(model, device=device_of(arguments.device)) for model in here_first}
+    return [described[model] for model in models]
+
+
 def how_to_ask(arguments: argparse.Namespace) -> GroundingDefaults:
-    """How a model is asked: what travels with it, changed by what the command line says. Imports no torch."""
+    """How a model is asked: what travels with it, changed by what the command line says. Imports no torch.
+
+    Of a model on the hub only small files are fetched for it.
+    """
     from video_opd.policy.location import resolve_model
     from video_opd.recipe.file import load_grounding_defaults
 
     def said(**values: Any) -> dict[str, Any]:
         return {key: value for key, value in values.items() if value is not None}
 
-    defaults = load_grounding_defaults(resolve_model(arguments.model))
+    defaults = load_grounding_defaults(resolve_model(arguments.model, weights=False))
     prompt = {"template": arguments.template, "user": None} if arguments.template else {}
     video = said(fps=arguments.fps, max_tokens=arguments.max_tokens)
     answers = said(max_new_tokens=arguments.max_new_tokens)
@@ -63,9 +95,15 @@ def load_model(arguments: argparse.Namespace, name: str) -> Policy:
     from video_opd.assemble import device_of
     from video_opd.policy.load import load_policy
 
-    device = device_of(arguments.device)
-    precision = arguments.precision or ("bfloat16" if device.startswith("cuda") else "float32")
-    return load_policy(name, device=device, weights=getattr(torch, precision)).freeze()
+    weights = getattr(torch, precision_of(arguments))
+    return load_policy(name, device=device_of(arguments.device), weights=weights).freeze()
+
+
+def precision_of(arguments: argparse.Namespace) -> str:
+    """The type in which a model is held: as the command line says, else what goes with the device."""
+    from video_opd.assemble import device_of
+
+    return arguments.precision or ("bfloat16" if device_of(arguments.device).startswith("cuda") else "float32")
 
 
 def require_writable(file: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from video_opd.commands.asking import how_to_ask, load_model, require_writable
+from video_opd.commands.asking import how_to_ask, load_model, refuse_early, require_writable
 from video_opd.errors import ConfigurationError, DataError, writing
 from video_opd.outputs import replacing
 
@@ -48,7 +48,6 @@ def refuse_benchmark_flags(arguments: argparse.Namespace) -> None:
 def evaluate_benchmark(arguments: argparse.Namespace) -> int:
     """Ask a benchmark's questions; the answers go to --out, the accuracies to stdout."""
     from video_opd.evaluation.benchmarks import BENCHMARKS, first_of_each
-    from video_opd.policy.location import resolve_model
 
     benchmark = BENCHMARKS[arguments.benchmark]
     _refuse_contradictions(arguments, benchmark)
@@ -57,10 +56,10 @@ def evaluate_benchmark(arguments: argparse.Namespace) -> int:
     if arguments.limit is not None:
         questions = first_of_each(questions, benchmark.grouping, arguments.limit)
     _refuse_if_videos_are_missing(arguments, questions)
-    defaults = how_to_ask(arguments)
-    if arguments.before is not None:
-        resolve_model(arguments.before)
     require_writable(arguments.out)
+    models = {"after": arguments.model} | ({"before": arguments.before} if arguments.before is not None else {})
+    refuse_early(arguments, *models.values())
+    defaults = how_to_ask(arguments)
 
     from video_opd.evaluation.multiple_choice import Asking
 
@@ -69,7 +68,6 @@ def evaluate_benchmark(arguments: argparse.Namespace) -> int:
         max_new_tokens=arguments.max_new_tokens or benchmark.max_new_tokens,
         score_options=(arguments.option_form or "label") if arguments.score == "options" else None,
     )
-    models = {"after": arguments.model} | ({"before": arguments.before} if arguments.before is not None else {})
     asked = {when: _ask(arguments, benchmark, defaults, questions, asking, model) for when, model in models.items()}
     with writing(arguments.out):
         _write_rows(arguments, questions, asked)

@@ -9,13 +9,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from video_opd.commands.asking import Overrides, how_to_ask, load, require_writable
+from video_opd.commands.asking import (
+    Overrides,
+    how_to_ask,
+    load,
+    load_model,
+    precision_of,
+    refuse_early,
+    require_writable,
+)
 from video_opd.errors import ConfigurationError, DataError, writing
 
 if TYPE_CHECKING:
     from video_opd.curriculum import Race, ScoredExample
-    from video_opd.methods.teachers import OneTeacher
-    from video_opd.policy.load import Policy
     from video_opd.scores import ScoreFile, ScoreHeader
     from video_opd.vocabulary import Example
 
@@ -25,23 +31,27 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
     from contextlib import closing
 
     from video_opd.data.manifest import read_manifest
-    from video_opd.data.source import PromptSource, require_folder
-    from video_opd.policy.location import model_sha256, resolve_model
+    from video_opd.data.source import PromptSource, refuse_tight_budget, require_folder
 
     examples = read_manifest(arguments.manifest)[slice(arguments.shard[0], None, arguments.shard[1])]
     _refuse_impossible_scoring(arguments, len(examples))
     videos = arguments.videos or _videos_beside(arguments.manifest)
     require_folder(videos)
-    defaults = how_to_ask(arguments)
     require_writable(arguments.out)
+    described = refuse_early(arguments, arguments.model, *([arguments.teacher] if arguments.teacher else []))
+    defaults = how_to_ask(arguments)
 
-    from video_opd.assemble import how_asked
+    from video_opd.assemble import budget_of, how_asked, require_common_tokens, template_of
     from video_opd.evaluation.pool import Asking, Scorer
+    from video_opd.methods.teachers import OneTeacher
+    from video_opd.policy.location import model_sha256, resolve_model
     from video_opd.scores import ScoreHeader
     from video_opd.training.progress import ScoringProgress
 
-    policy, renderer = load(arguments, defaults)
-    teacher = _teacher_beside(policy, arguments.teacher) if arguments.teacher else None
+    template_of(defaults.prompt)  # refused before the model is fetched, as is the budget
+    refuse_tight_budget(videos, examples, budget_of(defaults.video))
+    if described:
+        require_common_tokens(*described)
     asking = Asking(
         num_answers=arguments.answers,
         top_k=arguments.top_k,
@@ -54,13 +64,13 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
         model=arguments.model,
         model_sha256=model_sha256(resolve_model(arguments.model)),
         manifest_sha256=hashlib.sha256(arguments.manifest.read_bytes()).hexdigest(),
-        settings=how_asked(defaults, str(policy.model.dtype).removeprefix("torch."))
-        | asking.settings()
-        | _more_settings(arguments, race),
+        settings=how_asked(defaults, precision_of(arguments)) | asking.settings() | _more_settings(arguments, race),
         num_examples=len(examples),
         shard=arguments.shard,
     )
     _refuse_other_scores(arguments.out, header)
+    policy, renderer = load(arguments, defaults)
+    teacher = OneTeacher(load_model(arguments, arguments.teacher)) if arguments.teacher else None
 
     def passes(row: ScoredExample) -> bool:
         return row.mean_iou >= arguments.threshold
@@ -91,16 +101,6 @@ def _more_settings(arguments: argparse.Namespace, race: Race | None) -> dict[str
     if race is not None:
         more["race"] = f"{race.rule}, threshold={arguments.threshold}"
     return more
-
-
-def _teacher_beside(policy: Policy, model: str) -> OneTeacher:
-    from video_opd.assemble import require_common_tokens
-    from video_opd.methods.teachers import OneTeacher
-    from video_opd.policy.load import load_policy
-
-    judge = load_policy(model, device=str(policy.model.device), weights=policy.model.dtype).freeze()
-    require_common_tokens(policy, judge)
-    return OneTeacher(judge)
 
 
 def _refuse_impossible_scoring(arguments: argparse.Namespace, num_examples: int) -> None:

@@ -56,6 +56,7 @@ def evaluate_with_lmms_eval(arguments: argparse.Namespace) -> int:
             remedy="name some, such as --tasks timelens_charades,tempcompass; `PY -m lmms_eval tasks list`, with PY "
             "its environment's Python, lists them",
         )
+    _refuse_strange_folder(out)
     if arguments.write_only:
         job, python = _job(arguments, None, None), arguments.lmms_python or "python"
     else:
@@ -85,7 +86,7 @@ def _refuse_another_job(arguments: argparse.Namespace, job: Job) -> None:
 
     where = arguments.out / "command.json"
     pretrained = str(job.model_args["pretrained"])
-    if arguments.model != job.model and str(resolve_model(arguments.model).resolve()) != pretrained:
+    if arguments.model != job.model and str(resolve_model(arguments.model, weights=False).resolve()) != pretrained:
         raise ConfigurationError(
             f"{where} is of the model {job.model}, not of {arguments.model}",
             reason="its results would be reported as those of another model",
@@ -130,7 +131,7 @@ def _job(arguments: argparse.Namespace, version: str | None, has_cuda: bool | No
     from video_opd.evaluation.lmms_eval import PATCH_SIZE, Job, class_for, frames_for
     from video_opd.policy.location import resolve_model
 
-    folder = resolve_model(arguments.model).resolve()
+    folder = resolve_model(arguments.model, weights=False).resolve()
     model_class = arguments.lmms_model or class_for(folder)
     frames = frames_for(how_to_ask(arguments).video, folder, model_class)
     device = arguments.device
@@ -152,6 +153,7 @@ def _job(arguments: argparse.Namespace, version: str | None, has_cuda: bool | No
                 reason="it takes commas, quotes and brackets for marks between its arguments",
                 remedy="rename the folder, or give a link to it whose name has none",
             )
+    resolve_model(arguments.model)  # all else is in order: now the weights
     return Job(
         model=arguments.model,
         model_class=model_class,
@@ -184,8 +186,8 @@ def _model_args(text: str | None) -> dict[str, str]:
     return found
 
 
-def _prepare(out: Path) -> None:
-    """The folder, certain to be ours and without the report of an earlier run."""
+def _refuse_strange_folder(out: Path) -> None:
+    """A folder of results is ours, or new."""
     with writing(out):
         if out.is_dir() and any(out.iterdir()) and not (out / "command.json").is_file():
             raise ConfigurationError(
@@ -193,6 +195,11 @@ def _prepare(out: Path) -> None:
                 reason="no evaluation with lmms-eval has been written there",
                 remedy="give an empty folder or a new one",
             )
+
+
+def _prepare(out: Path) -> None:
+    """The folder, without the report of an earlier run."""
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         (out / REPORT).unlink(missing_ok=True)
 

@@ -6,6 +6,7 @@ it. Whoever comes last puts the results together.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from video_opd.recipe.comparison import ComparisonRecipe, recipe_of
 from video_opd.report import write_comparison_report
 from video_opd.runs.directory import RunDirectory, RunInUse
 from video_opd.runs.durable import write_durably
-from video_opd.session import Shared, may_change, run_recipe, say
+from video_opd.session import Shared, run_recipe, same_run, say
 
 SECONDS_BETWEEN_LOOKS = 5.0
 """At a run that another process holds."""
@@ -89,8 +90,10 @@ def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict
     comparison = Comparison(recipe=recipe, tables=tables, out=out)
     plans = [comparison.run(method, rate, recipe.seeds[0]) for method in recipe.methods
              for rate in recipe.learning_rates or (None,)]  # fmt: skip
-    for _, each in plans:  # what is wrong with the last recipe is known before the first is run
-        refuse_early(each)
+    for run, each in plans:  # what is wrong with the last run is known before the first is begun
+        with contextlib.suppress(RunInUse):  # another process does it
+            RunDirectory.refuse_unusable(run.folder, **same_run(each))
+    refuse_early(*(each for _, each in plans))
     prepare_compute(plans[0][1].compute)  # or the environment of a finished run would look changed
     prepare_data(plans[0][1])
     sha256 = sha256_of_data(plans[0][1])
@@ -148,9 +151,7 @@ def _finish(comparison: Comparison, runs: list[tuple[Run, Recipe]]) -> None:
 def _do(comparison: Comparison, run: Run, recipe: Recipe) -> None:
     """One run; a finished one is only held against its recipe."""
     if run.is_finished:
-        with RunDirectory.create_or_resume(
-            run.folder, recipe_toml=recipe.to_toml(), environment=environment(), ignore_keys=may_change(recipe)
-        ):
+        with RunDirectory.create_or_resume(run.folder, environment=environment(), **same_run(recipe)):
             pass
     else:
         run.folder.parent.mkdir(parents=True, exist_ok=True)

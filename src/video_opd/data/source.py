@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import OrderedDict
@@ -13,7 +14,9 @@ from pathlib import Path
 
 from video_opd.data.manifest import resolve_video
 from video_opd.data.prompts import PromptRenderer
-from video_opd.data.video import Frames, read_frames
+from video_opd.data.video import Frames, VideoBudget, read_frames
+from video_opd.data.video_file import read_timeline
+from video_opd.data.video_sampling import fit_size, sample_frames
 from video_opd.errors import DataError, EngineError, UserError
 from video_opd.vocabulary import Example, Prompt
 
@@ -32,6 +35,26 @@ def require_folder(videos: Path) -> None:
             reason="the manifest's video paths start from there",
             remedy="give the folder that holds the videos",
         )
+
+
+def refuse_tight_budget(videos: Path, examples: Sequence[Example], budget: VideoBudget) -> None:
+    """Say before a model is loaded that the longest video of a manifest does not fit the budget.
+
+    A video that cannot be read says nothing here; it is set aside when its turn comes.
+
+    Raises:
+        EngineError: its frames would have less than a token each.
+    """
+    if not examples:
+        return
+
+    def length_s(example: Example) -> float:
+        return example.clip.end_s - example.clip.start_s if example.clip else example.duration
+
+    longest = max(examples, key=length_s)
+    with contextlib.suppress(DataError):
+        timeline = read_timeline(resolve_video(videos, longest))
+        fit_size(len(sample_frames(timeline, budget, longest.clip)), 1, 1, budget)
 
 
 def render(

@@ -6,29 +6,25 @@ checkpoint is never run.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
-from textwrap import shorten
+from importlib.util import find_spec
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
-from transformers.utils import logging as transformers_logging
+from transformers import AutoModelForImageTextToText
 
-from video_opd.errors import ConfigurationError, EngineError
+from video_opd.errors import EngineError
 from video_opd.policy import answering, beam, reading, scoring
-from video_opd.policy.attention import attention_backends
-from video_opd.policy.families import Clock, family_of
+from video_opd.policy.description import describe, fingerprint_of, loading, require_device
+from video_opd.policy.families import Clock
 from video_opd.policy.head import use_float32_head
 from video_opd.policy.location import resolve_model
 from video_opd.policy.reading import Reading
 from video_opd.policy.support import TokenSupport
+from video_opd.policy.weights import cast_unquantised, num_bytes, refuse_not_finite, refuse_random, refuse_unused
 from video_opd.vocabulary import AnswerGroup, Prompt, Sampling, TokenScores, flatten
 
 _log = logging.getLogger(__name__)
@@ -79,8 +75,8 @@ class Policy:
 
     @property
     def num_bytes(self) -> int:
-        """Of its weights."""
-        return sum(parameter.numel() * parameter.element_size() for parameter in self.model.parameters())
+        """Of its weights. Quantised ones are often buffers."""
+        return sum(map(num_bytes, (*self.model.parameters(), *self.model.buffers())))
 
     def read(self, prompts: Sequence[Prompt], *, grad: bool = False) -> Reading:
         """Take in the prompts, once; see `policy.reading.read`."""
@@ -140,8 +136,7 @@ class Policy:
 
     def fingerprint(self) -> str:
         """A short hash of the tokenizer: two policies with the same one speak of the same token ids."""
-        vocabulary = json.dumps(sorted(self.tokenizer.get_vocab().items()), ensure_ascii=False)
-        return hashlib.sha256(vocabulary.encode()).hexdigest()[:16]
+        return fingerprint_of(self.tokenizer)
 
 
 def load_policy(
@@ -164,97 +159,52 @@ def load_policy(
         ConfigurationError: nothing loadable there, weights that do not fill the model, or no such device.
         EngineError: the model does not fit the device.
     """
+    where = require_device(device)
+    known = describe(name, revision, device=device)
     folder = resolve_model(name, revision)
-    where = _device(device)
-    with _loading(name, "config"):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    with _loading(name, "tokenizer or processor"):
-        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
-    if not hasattr(processor, "video_processor") or processor.chat_template is None:
-        lacking = "chat template" if hasattr(processor, "video_processor") else "video processor"
-        raise ConfigurationError(
-            f"model {name!r} ({config.model_type}) has no {lacking}",
-            reason="a question about a video could not be put to it",
-            remedy="use a Qwen-VL model or another video-language model of the same processor conventions",
-        )
-    family = family_of(config, name)
-    backends = attention_backends(name, config)
-    support = TokenSupport.of(processor.tokenizer, config)
-    with _loading(name, "weights"):
-        model, report = AutoModelForImageTextToText.from_pretrained(
-            folder,
-            dtype=weights,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            attn_implementation=backends,
-            ignore_mismatched_sizes=True,  # so that they come back in the report, to be refused with a name
-        )
-    _refuse_random_weights(name, model, report)
-    if torch.bfloat16 in (weights, autocast):
-        use_float32_head(model)
-    if family.clock is Clock.NONE:
-        _log.warning(
-            "model %r (%s) is not told when its frames were shown, so it can only guess seconds", name, family.name
-        )
+    placed = {"device_map": {"": where}} if known.quantisation and find_spec("accelerate") else {}
     try:
-        model.eval().to(where)
+        with loading(name, "weights", quantisation=known.quantisation):
+            model, report = AutoModelForImageTextToText.from_pretrained(
+                folder,
+                dtype=weights,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                attn_implementation=known.backends,
+                ignore_mismatched_sizes=True,  # so that they come back in the report, to be refused with a name
+                **placed,
+            )
+        refuse_random(name, model, report)
+        refuse_unused(name, report)
+        model.eval()
+        if known.quantisation:
+            cast_unquantised(model, weights)
+        if torch.bfloat16 in (weights, autocast):
+            use_float32_head(model)
+        if not placed:
+            model.to(where)
+        if known.quantisation:
+            # What a package cannot do on this device, or with these sizes, shows at its first product.
+            with loading(name, "weights", quantisation=known.quantisation), torch.no_grad():
+                model(input_ids=torch.tensor([[known.support.end_token_id]], device=where))
     except torch.OutOfMemoryError as error:
         raise EngineError(
             f"model {name!r} does not fit {where}",
             reason=str(error).splitlines()[0],
             remedy="free the device, or take a larger one, a smaller model or bfloat16",
         ) from error
+    refuse_not_finite(name, model)
+    if known.family.clock is Clock.NONE:
+        _log.warning(
+            "model %r (%s) is not told when its frames were shown, so it can only guess seconds",
+            name,
+            known.family.name,
+        )
     return Policy(
         name=name,
         model=model,
-        processor=processor,
-        support=support.to(where),
+        processor=known.processor,
+        support=known.support.to(where),
         autocast=autocast,
     )
-
-
-@contextmanager
-def _loading(name: str, part: str) -> Iterator[None]:
-    """What transformers and its libraries raise at a broken file becomes one sentence, without their progress bars."""
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # its report of unfilled weights is a screenful; ours is a sentence
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError) as error:
-        kind = "" if type(error) in (OSError, ValueError) else f"{type(error).__name__}: "
-        raise ConfigurationError(
-            f"model {name!r}: its {part} cannot be loaded",
-            reason=shorten(f"{kind}{error}", 300, placeholder=" …"),
-            remedy="download or save the folder again, and check that it is a video-language model",
-        ) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-
-
-def _refuse_random_weights(name: str, model: Any, report: dict[str, Any]) -> None:
-    """Transformers fills what a checkpoint lacks with random numbers and a warning. Never here."""
-    mismatched = [key for key, *_ in report["mismatched_keys"]]  # with the two shapes
-    unfilled = sorted([*report["missing_keys"], *mismatched])
-    if unfilled:
-        raise ConfigurationError(
-            f"model {name!r}: its files do not fill {len(unfilled)} of {len(model.state_dict())} weights, "
-            f"such as {unfilled[0]}",
-            reason="those would be random, and nothing would look wrong",
-            remedy="check that config.json and *.safetensors are of one model and complete",
-        )
-
-
-def _device(name: str) -> torch.device:
-    """The device of that name, if there is one."""
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # AssertionError: a torch without CUDA, asked for it
-        raise ConfigurationError(
-            f"device {name!r} cannot be used",
-            reason=str(error).splitlines()[0],
-            remedy="give auto, cpu, or cuda on a machine with a GPU that torch sees",
-        ) from error
-    return device

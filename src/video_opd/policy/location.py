@@ -9,13 +9,17 @@ from importlib.resources import files
 from pathlib import Path
 
 from video_opd.errors import ConfigurationError
+from video_opd.policy.weights_files import SINGLE, named_by_index, refuse_adapter, refuse_other_weights
 
 BUNDLED = ("tiny-student", "tiny-teacher")
 """Models that ship with the package."""
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
+_SMALL_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]
+MODEL_FILES = ["*.safetensors", *_SMALL_FILES]
 """What is read of a model's folder or of the hub: neither pickled weights nor code."""
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 _HOW_TO_ASK = ("grounding.json", "generation_config.json")
 
@@ -27,25 +31,53 @@ _PARTS = {
 """What stands beside the weights; one file of each."""
 
 
-def resolve_model(name: str, revision: str | None = None) -> Path:
+def resolve_model(name: str, revision: str | None = None, *, weights: bool = True) -> Path:
     """The folder behind a model's name: a folder, a hub name (downloaded if it is not yet), or one of `BUNDLED`.
 
+    Args:
+        weights: False: of the hub only what stands beside the weights, so that a model that will be refused anyway is
+            not downloaded first. A folder here is looked at as a whole in either case.
+
     Raises:
-        ConfigurationError: it is none of these, the hub does not give it, or the folder lacks what a model needs.
+        ConfigurationError: it is none of these, the hub does not give it, or the folder lacks what a model needs or
+            holds more than one model.
     """
-    if name in BUNDLED:
-        folder = Path(str(files("video_opd"))) / "models" / name
-    else:
-        folder = Path(name).expanduser()
-        if not folder.exists():
-            if not _HUB_NAME.fullmatch(name):
-                raise ConfigurationError(
-                    f"model {name!r} is not a folder",
-                    reason=f"it is neither a folder here, nor of the form owner/name, nor one of {', '.join(BUNDLED)}",
-                    remedy="give the folder that holds config.json and *.safetensors",
-                )
-            folder = _downloaded(name, revision)
-    _refuse_incomplete(folder)
+    folder = local_folder(name)
+    if folder is not None:
+        return folder
+    folder = _downloaded(name, revision)
+    _refuse_incomplete(folder, name)
+    if weights:
+        folder = _with_weights(name, revision)
+        _refuse_incomplete(folder, name)
+        refuse_other_weights(folder)
+    return folder
+
+
+def local_folder(name: str) -> Path | None:
+    """The folder of a model that lies on this machine; None if `name` is a name on the hub.
+
+    Raises:
+        ConfigurationError: it is neither, or the folder lacks what a model needs or holds more than one model.
+    """
+    folder = Path(str(files("video_opd"))) / "models" / name if name in BUNDLED else Path(name).expanduser()
+    if not folder.exists():
+        if _HUB_NAME.fullmatch(name):
+            return None
+        raise ConfigurationError(
+            f"model {name!r} is not a folder",
+            reason=f"it is neither a folder here, nor of the form owner/name, nor one of {', '.join(BUNDLED)}",
+            remedy="give the folder that holds config.json and *.safetensors",
+        )
+    if not folder.is_dir():
+        raise ConfigurationError(
+            f"model {folder} is a file",
+            reason="a model is a folder with weights, config, tokenizer and processor",
+            remedy="give the folder",
+        )
+    refuse_adapter(folder)
+    refuse_other_weights(folder)
+    _refuse_incomplete(folder, str(folder))
     return folder
 
 
@@ -64,13 +96,26 @@ def model_sha256(folder: Path) -> str:
 
 @cache
 def _downloaded(name: str, revision: str | None) -> Path:
-    """The hub's snapshot in the local cache. Asked once, so that without a network it ends at once and not after the
-    minutes for which transformers retries every single file."""
+    """The hub's snapshot in the local cache, without the weights. Asked once, so that without a network it ends at once
+    and not after the minutes for which transformers retries every single file."""
+    return _snapshot(name, revision, _SMALL_FILES)
+
+
+@cache
+def _with_weights(name: str, revision: str | None) -> Path:
+    """The same snapshot with its weights: those that its index names, and no other format of them."""
+    small = _downloaded(name, revision)
+    if _COMMIT.fullmatch(small.name):
+        revision = small.name  # the very commit that was looked at, even if somebody uploads another meanwhile
+    return _snapshot(name, revision, [*_SMALL_FILES, SINGLE, *named_by_index(small)])
+
+
+def _snapshot(name: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HTTPError  # httpx's, under whichever name the hub's library imports it
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=MODEL_FILES))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except (OSError, ValueError, HTTPError) as error:
         raise ConfigurationError(
             f"model {name!r} is no folder here and cannot be had from the Hugging Face hub",
@@ -79,26 +124,13 @@ def _downloaded(name: str, revision: str | None) -> Path:
         ) from error
 
 
-def _refuse_incomplete(folder: Path) -> None:
-    if not folder.is_dir():
-        raise ConfigurationError(
-            f"model {folder} is a file",
-            reason="a model is a folder with weights, config, tokenizer and processor",
-            remedy="give the folder",
-        )
-    if not any(folder.glob("*.safetensors")):
-        pickled = any(folder.glob("*.bin"))
-        raise ConfigurationError(
-            f"model folder {folder} has no *.safetensors",
-            reason="weights are read from safetensors only" + (", for *.bin files can run code" if pickled else ""),
-            remedy="save the model with save_pretrained of a current transformers"
-            if pickled
-            else "give the folder that holds config.json and *.safetensors",
-        )
+def _refuse_incomplete(folder: Path, called: str) -> None:
+    """What stands beside the weights."""
+    refuse_adapter(folder)
     for part, names in _PARTS.items():
         if not any((folder / file).is_file() for file in names):
             raise ConfigurationError(
-                f"model folder {folder} has no {part} ({' or '.join(names)})",
+                f"model folder {called} has no {part} ({' or '.join(names)})",
                 reason="a video-language model is loaded with all its parts from one folder",
                 remedy="give the folder of a whole one, or put it there with processor.save_pretrained(folder)",
             )

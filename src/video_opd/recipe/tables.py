@@ -29,7 +29,9 @@ class StudentSettings(Settings):
     model: str
     """A folder, a hub name, or `tiny-student`."""
     freeze_vision: Flag = False
-    """Leave the vision tower as it is, as TimeLens does."""
+    """Leave the vision tower as it is, without its merger. TimeLens freezes the tower alone, Video-OPD both."""
+    freeze_merger: Flag = False
+    """Leave the merger (with Qwen3-VL's deepstack mergers) as it is: the layers between tower and language model."""
 
 
 class TeacherSettings(Settings):

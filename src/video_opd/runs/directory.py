@@ -18,7 +18,8 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import IO, Any
 
 from video_opd.errors import ConfigurationError
 from video_opd.runs.durable import sync_folder, write_durably
@@ -95,6 +96,27 @@ class RunDirectory:
         return self.metrics.exists() and self.metrics.stat().st_size > 0
 
     @classmethod
+    def refuse_unusable(
+        cls,
+        path: Path,
+        *,
+        recipe_toml: str,
+        ignore_keys: frozenset[str] = frozenset(),
+        younger_keys: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """What `create_or_resume` would refuse, known before any work is done. Nothing is made or changed.
+
+        Raises:
+            ConfigurationError: the folder is in use, or holds another recipe or something that is not a run.
+        """
+        with _explained(path):
+            _refuse_strangers(path)
+            _refuse_held(path)
+            run = cls(path)
+            if run.recipe.exists() and run.has_begun:
+                _refuse_other_recipe(run.recipe, recipe_toml, ignore_keys, younger_keys)
+
+    @classmethod
     @contextlib.contextmanager
     def create_or_resume(
         cls,
@@ -103,6 +125,7 @@ class RunDirectory:
         recipe_toml: str,
         environment: Mapping[str, Any],
         ignore_keys: frozenset[str] = frozenset(),
+        younger_keys: Mapping[str, str] = MappingProxyType({}),
     ) -> Iterator[RunDirectory]:
         """Hold a run folder for writing, until the `with` block ends or the process dies.
 
@@ -111,6 +134,7 @@ class RunDirectory:
             recipe_toml: the resolved recipe.
             environment: what may change the numbers without being in the recipe: versions, device; JSON values.
             ignore_keys: dotted keys, or tables, that may differ when the run is resumed, such as "out".
+            younger_keys: dotted keys that a folder's recipe may lack, and the key whose value each then has.
 
         Raises:
             ConfigurationError: the folder is in use, holds another recipe or something that is not a run, or cannot be
@@ -124,7 +148,7 @@ class RunDirectory:
                 held.enter_context(_lock(path))
                 run = cls(path, resumed=(path / "recipe.toml").exists())
                 if run.resumed and run.has_begun:
-                    _refuse_other_recipe(run.recipe, recipe_toml, ignore_keys)
+                    _refuse_other_recipe(run.recipe, recipe_toml, ignore_keys, younger_keys)
                 else:
                     write_durably(run.recipe, recipe_toml.encode())
                 _record_environment(run.environment, environment)
@@ -170,18 +194,30 @@ def _lock(path: Path) -> Iterator[None]:
     The file stays when the lock is released: removing it would let two processes lock two files of the same name.
     """
     with (path / LOCK).open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunInUse(
-                f"run folder {path} is in use by {_holder(path / LOCK)}",
-                reason="two processes writing one run would garble it",
-                remedy="Wait for that process or stop it, or choose another folder with --out",
-            ) from None
+        _hold(file, path)
         file.truncate(0)
         json.dump({"host": socket.gethostname(), "pid": os.getpid(), "boot_id": _boot_id()}, file)
         file.flush()
         yield
+
+
+def _refuse_held(path: Path) -> None:
+    """Say that another process holds the folder, and leave its lock as it is."""
+    if (path / LOCK).is_file():
+        with (path / LOCK).open("rb") as file:
+            _hold(file, path)
+
+
+def _hold(file: IO[Any], path: Path) -> None:
+    """Take the lock on an open lock file until that is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RunInUse(
+            f"run folder {path} is in use by {_holder(path / LOCK)}",
+            reason="two processes writing one run would garble it",
+            remedy="Wait for that process or stop it, or choose another folder with --out",
+        ) from None
 
 
 def _holder(lock: Path) -> str:
@@ -201,7 +237,9 @@ def _boot_id() -> str | None:
         return None
 
 
-def _refuse_other_recipe(written: Path, recipe_toml: str, ignore_keys: frozenset[str]) -> None:
+def _refuse_other_recipe(
+    written: Path, recipe_toml: str, ignore_keys: frozenset[str], younger_keys: Mapping[str, str]
+) -> None:
     try:
         old = _flatten(tomllib.loads(written.read_text(encoding="utf-8")))
     except ValueError as error:
@@ -211,6 +249,7 @@ def _refuse_other_recipe(written: Path, recipe_toml: str, ignore_keys: frozenset
             remedy="Restore the file from a copy, or choose another folder with --out",
         ) from error
     new = _flatten(tomllib.loads(recipe_toml))
+    old = {key: old[older] for key, older in younger_keys.items() if older in old} | old
     differences = [
         f"{key}: {old.get(key, 'absent')} -> {new.get(key, 'absent')}"
         for key in sorted(old.keys() | new.keys())

@@ -260,8 +260,11 @@ def difference(one: ScoreHeader, other: ScoreHeader) -> str:
     return f"their {' and '.join(different) or 'shards'} differ"
 
 
-def require_scores_of(scores: ScoreFile, manifest_sha256: str, model_sha256: str) -> None:
+def require_scores_of(scores: ScoreFile, manifest_sha256: str, model_sha256: str | None) -> None:
     """Scores that somebody made for a run must be of its manifest and of its model.
+
+    Args:
+        model_sha256: None: not yet known, and not looked at.
 
     Raises:
         DataError: they are of another.
@@ -270,7 +273,7 @@ def require_scores_of(scores: ScoreFile, manifest_sha256: str, model_sha256: str
         ("manifest", scores.header.manifest_sha256, manifest_sha256),
         ("model", scores.header.model_sha256, model_sha256),
     ):
-        if found != wanted:
+        if wanted is not None and found != wanted:
             raise DataError(
                 f"{scores.name} holds scores of another {what} (of model {scores.header.model})",
                 reason=f"they say nothing about the {what} of this recipe",

@@ -1,0 +1,156 @@
+"""What is known of a model before its weights are: configuration, tokenizer, processor, and where it is to run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoProcessor
+from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+from transformers.utils import logging as transformers_logging
+
+from video_opd.errors import ConfigurationError
+from video_opd.policy.attention import attention_backends
+from video_opd.policy.families import Family, family_of
+from video_opd.policy.location import resolve_model
+from video_opd.policy.quantised import quantisation_of, refuse_unreadable
+from video_opd.policy.support import TokenSupport
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Description:
+    """A model without its weights."""
+
+    name: str
+    folder: Path
+    """Of a model on the hub without its weights."""
+    config: Any
+    processor: Any
+    support: TokenSupport
+    family: Family
+    backends: dict[str, str]
+    """Attention backend of each part, for `from_pretrained(attn_implementation=…)`."""
+    quantisation: str | None
+    """The method by which its weights are quantised."""
+
+    def fingerprint(self) -> str:
+        """As `Policy.fingerprint`."""
+        return fingerprint_of(self.processor.tokenizer)
+
+
+def describe(name: str, revision: str | None = None, *, device: str = "cpu") -> Description:
+    """Read everything of a model but its weights, and refuse what will not do. Of the hub only small files are fetched.
+
+    Args:
+        name: a folder, a hub name, or one of `BUNDLED`.
+        device: where it is to run.
+
+    Raises:
+        ConfigurationError: nothing loadable there, a model that cannot be asked about a video, or quantised weights
+            that cannot be read here.
+    """
+    folder = resolve_model(name, revision, weights=False)
+    quantisation = quantisation_of(folder)
+    refuse_unreadable(name, quantisation, known=_quantisations(), device=device)
+    with loading(name, "config"):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with loading(name, "tokenizer or processor"):
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+    if not hasattr(processor, "video_processor") or processor.chat_template is None:
+        lacking = "chat template" if hasattr(processor, "video_processor") else "video processor"
+        raise ConfigurationError(
+            f"model {name!r} ({config.model_type}) has no {lacking}",
+            reason="a question about a video could not be put to it",
+            remedy="use a Qwen-VL model or another video-language model of the same processor conventions",
+        )
+    return Description(
+        name=name,
+        folder=folder,
+        config=config,
+        processor=processor,
+        family=family_of(config, name),
+        backends=attention_backends(name, config),
+        support=TokenSupport.of(processor.tokenizer, config),
+        quantisation=quantisation,
+    )
+
+
+def fingerprint_of(tokenizer: Any) -> str:
+    """A short hash of a tokenizer: two models with the same one speak of the same token ids."""
+    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=False)
+    return hashlib.sha256(vocabulary.encode()).hexdigest()[:16]
+
+
+def require_device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: a torch without CUDA, asked for it
+        raise ConfigurationError(
+            f"device {name!r} cannot be used",
+            reason=str(error).splitlines()[0],
+            remedy="give auto, cpu, or cuda on a machine with a GPU that torch sees",
+        ) from error
+    return device
+
+
+BROKEN_FILE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
+"""What transformers and its libraries raise at one."""
+
+
+@contextmanager
+def loading(name: str, part: str, *, quantisation: str | None = None) -> Iterator[None]:
+    """What transformers and its libraries raise at a broken file becomes one sentence, without their progress bars.
+
+    Args:
+        quantisation: of the weights; its package may raise anything at a config that does not fit them.
+    """
+    expected: tuple[type[Exception], ...] = (Exception,) if quantisation else BROKEN_FILE
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # its report of unfilled weights is a screenful; ours is a sentence
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise  # nothing is wrong with the file
+    except ImportError as error:  # the package of a quantisation, too old or broken, or of a tokenizer
+        raise ConfigurationError(
+            f"model {name!r}: its {part} cannot be loaded with the packages installed here",
+            reason=shorten(str(error), 300, placeholder=" …"),
+            remedy="install what it names, or take a checkpoint that does not need it",
+        ) from error
+    except expected as error:
+        if quantisation:
+            raise ConfigurationError(
+                f"model {name!r}: its quantised weights ({quantisation}) cannot be used here",
+                reason=shorten(f"{type(error).__name__}: {error}".rstrip(": "), 300, placeholder=" …"),
+                remedy="check that config.json and *.safetensors belong together and that the package of the method "
+                "works on this device, or take the unquantised checkpoint",
+            ) from error
+        kind = "" if type(error) in (OSError, ValueError) else f"{type(error).__name__}: "
+        raise ConfigurationError(
+            f"model {name!r}: its {part} cannot be loaded",
+            reason=shorten(f"{kind}{error}", 300, placeholder=" …"),
+            remedy="download or save the folder again, and check that it is a video-language model",
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
+def _quantisations() -> set[str]:
+    """Methods that the installed transformers has, as checkpoints name them."""
+    return {method.removesuffix("_4bit").removesuffix("_8bit") for method in AUTO_QUANTIZATION_CONFIG_MAPPING}

@@ -1,0 +1,153 @@
+"""Quantised checkpoints: what is needed to read them, and why they are not trained. Known without torch.
+
+A quantised model may teach or be evaluated; transformers reads it with the package of its method. Its file says nothing
+of that package, and what transformers raises without it comes after the weights were fetched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from video_opd.errors import ConfigurationError
+
+_PACKAGES = {
+    "aqlm": ("accelerate", "aqlm"),
+    "auto-round": ("auto_round",),
+    "awq": ("accelerate", "gptqmodel"),
+    "bitnet": ("accelerate",),
+    "bitsandbytes": ("accelerate", "bitsandbytes"),
+    "compressed-tensors": ("compressed_tensors",),
+    "eetq": ("accelerate", "kernels"),
+    "fbgemm_fp8": ("accelerate", "fbgemm_gpu"),
+    "fouroversix": ("fouroversix",),
+    "fp8": ("accelerate",),
+    "fp_quant": ("fp_quant",),
+    "gptq": ("optimum", "gptqmodel"),
+    "higgs": ("accelerate", "flute"),
+    "hqq": ("hqq",),
+    "mxfp4": ("accelerate", "kernels"),
+    "mxfp8": ("accelerate",),
+    "quanto": ("accelerate", "optimum.quanto"),
+    "quark": ("quark",),
+    "sinq": ("sinq",),
+    "spqr": ("accelerate", "spqr_quant"),
+    "torchao": ("torchao",),
+    "vptq": ("accelerate", "vptq"),
+}
+"""By method the modules that transformers (5.24, `transformers.quantizers`) cannot read such weights without."""
+
+_CALLED = {
+    "flute": "flute-kernel",
+    "fbgemm_gpu": "fbgemm-gpu",
+    "auto_round": "auto-round",
+    "compressed_tensors": "compressed-tensors",
+    "optimum.quanto": "optimum-quanto",
+    "quark": "amd-quark",
+}
+"""What pip calls a module's package, where it is another name."""
+
+_ON_CUDA = {"fp8": ("kernels",), "mxfp8": ("kernels",)}
+"""And what else on a GPU; on a CPU transformers turns such weights into bfloat16."""
+
+IN_EXTRA = frozenset({"accelerate", "bitsandbytes", "compressed_tensors", "kernels", "torchao"})
+"""Modules that the extra `quantised` brings."""
+
+_OTHER_FILES = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
+"""Where other programs say that weights are quantised; transformers does not look there."""
+
+
+def quantisation_of(folder: Path) -> str | None:
+    """The method by which a folder's weights are quantised; None where they are not.
+
+    Raises:
+        ConfigurationError: config.json cannot be read.
+    """
+    config = _json(folder / "config.json")
+    for table in (config, *(config.get(key) for key in ("text_config", "llm_config", "thinker_config"))):
+        found = table.get("quantization_config") if isinstance(table, dict) else None
+        if found is not None:
+            return _method(found)
+    for name in _OTHER_FILES:
+        if (folder / name).is_file():
+            return f"{_method(_json(folder / name))}, by {name} alone"
+    return None
+
+
+def refuse_unreadable(name: str, method: str | None, *, known: Collection[str], device: str) -> None:
+    """Refuse quantised weights that cannot be read here, before they are fetched.
+
+    Args:
+        known: methods that the installed transformers has.
+        device: where the model will be, such as `cuda:0`.
+
+    Raises:
+        ConfigurationError: transformers does not know the method, or its package is not installed.
+    """
+    if method is None:
+        return
+    if method not in known:
+        raise ConfigurationError(
+            f"model {name!r}: its weights are quantised ({method})",
+            reason="transformers cannot read them",
+            remedy=f"take the unquantised checkpoint, or one quantised by one of {', '.join(sorted(known))}",
+        )
+    needed = _PACKAGES.get(method, ()) + (_ON_CUDA.get(method, ()) if device.startswith("cuda") else ())
+    missing = [module for module in needed if not _installed(module)]
+    if missing:
+        called = [_CALLED.get(module, module) for module in missing]
+        install = "'video-opd[quantised]'" if IN_EXTRA.issuperset(missing) else " ".join(called)
+        raise ConfigurationError(
+            f"model {name!r}: its weights are quantised ({method})",
+            reason=f"transformers cannot read them without {' and '.join(called)}",
+            remedy=f"`pip install {install}`, or take the unquantised checkpoint",
+        )
+
+
+def refuse_as_student(name: str, method: str | None) -> None:
+    """Refuse to train quantised weights.
+
+    Raises:
+        ConfigurationError: they are quantised.
+    """
+    if method is not None:
+        raise ConfigurationError(
+            f"student {name!r}: its weights are quantised ({method})",
+            reason="a student is trained in full, and quantised weights take no gradient and are too coarse to hold an "
+            "update of a learning rate of 1e-6",
+            remedy="take the unquantised checkpoint as student; a quantised one may be the teacher",
+        )
+
+
+def _method(table: Any) -> str:
+    """As transformers tells it."""
+    if not isinstance(table, dict):
+        return "an unknown method"
+    if table.get("load_in_4bit") or table.get("load_in_8bit"):
+        return "bitsandbytes"
+    named = table.get("quant_method") or table.get("quant_algo") or table.get("quantization")
+    if isinstance(named, dict):  # NVIDIA's: {"producer": …, "quantization": {"quant_algo": "FP8"}}
+        named = named.get("quant_algo")
+    return str(named or "an unknown method")
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a module's package
+        return False
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"model folder {path.parent}: its config cannot be loaded ({path.name})",
+            reason=f"{type(error).__name__}: {error}",
+            remedy="download or save the folder again",
+        ) from error
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,142 @@
+"""What is looked at in weights once they are loaded: that they fill the model, that it uses all of them, that they are
+numbers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from video_opd.errors import ConfigurationError
+
+_STRANGE = (
+    (
+        re.compile(r"\blora_|\.base_layer\.|\bmodules_to_save\.|\bada(lora|pter)"),
+        "they are of an adapter, and without it this is the base model",
+        "merge it first, with peft: PeftModel.from_pretrained(base_model, adapter).merge_and_unload()"
+        ".save_pretrained(new_folder)",
+    ),
+    (
+        re.compile(r"(^|\.)(v_head|value_head|reward_head|score|classifier)\."),
+        "they are of a head that the architecture does not have, such as a value or reward model's",
+        "save the language model without that head, or take them out of *.safetensors",
+    ),
+    (
+        re.compile(r"\.(layers|blocks)\.\d+\."),
+        "they are of a deeper or another model, and a part of it would be left out",
+        "take config.json and *.safetensors from one model",
+    ),
+)
+"""Names of weights that no architecture of ours has, whose they are and what to do; the first that fits counts."""
+
+
+def refuse_random(name: str, model: Any, report: dict[str, Any]) -> None:
+    """Transformers fills what a checkpoint lacks with random numbers and a warning. Never here.
+
+    Args:
+        report: what `from_pretrained(output_loading_info=True)` gives beside the model.
+
+    Raises:
+        ConfigurationError: a weight was not filled.
+    """
+    mismatched = [key for key, *_ in report["mismatched_keys"]]  # with the two shapes
+    unfilled = sorted([*report["missing_keys"], *mismatched])
+    if unfilled:
+        raise ConfigurationError(
+            f"model {name!r}: its files do not fill {len(unfilled)} of {len(model.state_dict())} weights, "
+            f"such as {unfilled[0]}",
+            reason="those would be random, and nothing would look wrong",
+            remedy="check that config.json and *.safetensors are of one model and complete",
+        )
+
+
+def refuse_unused(name: str, report: dict[str, Any]) -> None:
+    """Transformers drops weights that the architecture has no place for, with a warning. Never here.
+
+    What the architecture itself lists as ignorable does not come back in `report`.
+
+    Raises:
+        ConfigurationError: there are such weights.
+    """
+    unused = sorted(report["unexpected_keys"])
+    if not unused:
+        return
+    reason, remedy = (
+        "they would be dropped, and the model would be another than was saved",
+        ("check that config.json and *.safetensors are of one model, saved by save_pretrained"),
+    )
+    for pattern, whose, what_to_do in _STRANGE:
+        strange = [key for key in unused if pattern.search(key)]
+        if strange:
+            unused, reason, remedy = [strange[0], *unused[1:]], whose, what_to_do
+            break
+    raise ConfigurationError(
+        f"model {name!r}: its architecture has no place for {len(unused)} of the weights in its files, such as "
+        f"{unused[0]}",
+        reason=reason,
+        remedy=remedy,
+    )
+
+
+def refuse_not_finite(name: str, model: Any) -> None:
+    """Refuse NaN and infinity. One of them makes every answer empty, and nothing would say why.
+
+    Raises:
+        ConfigurationError: there is one, in a parameter or a buffer.
+    """
+    broken = {key: count for key, tensor in _floating(model) if (count := _num_not_finite(tensor))}
+    if broken:
+        first = next(iter(broken))
+        raise ConfigurationError(
+            f"model {name!r}: {len(broken)} of its weights are not finite, such as {first} "
+            f"({broken[first]} of {dict(_floating(model))[first].numel()} numbers)",
+            reason="NaN or infinity in one of them makes all that the model computes NaN",
+            remedy="download or save it again; if it was trained so, take an earlier checkpoint",
+        )
+
+
+def _floating(model: Any) -> list[tuple[str, Tensor]]:
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    return [(key, tensor) for key, tensor in tensors if tensor.is_floating_point()]
+
+
+@torch.no_grad()
+def _num_not_finite(tensor: Tensor) -> int:
+    """One pass and no copy where all is well: a sum over NaN or infinity is never finite."""
+    plain = tensor.detach()
+    if is_quantised(tensor) and tensor.element_size() > 1:
+        plain = plain.dequantize()  # of a quantising package; it has few functions of its own
+    if plain.element_size() == 1:
+        plain = plain.to(torch.float32)  # float8 has no sum
+    wide = torch.float64 if plain.dtype == torch.float64 else torch.float32
+    if torch.isfinite(plain.sum(dtype=wide)):
+        return 0
+    return int((~torch.isfinite(plain)).sum())
+
+
+def num_bytes(tensor: Tensor) -> int:
+    """What a tensor takes; a quantised one often says that it is float32, and is made of smaller ones."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        return sum(num_bytes(getattr(tensor, part)) for part in tensor.__tensor_flatten__()[0])
+    return tensor.numel() * tensor.element_size()
+
+
+def is_quantised(tensor: Tensor) -> bool:
+    """Whether a tensor holds numbers that mean something only to a quantising package."""
+    plain = type(tensor) in (Tensor, torch.nn.Parameter, torch.nn.Buffer)
+    return not (plain and tensor.is_floating_point() and tensor.element_size() > 1)
+
+
+def cast_unquantised(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Bring what a quantised model has in full (embeddings, norms, mostly the vision tower) into one type.
+
+    Transformers (5.24) casts biases of such a model and leaves its weights as they are in the file. A module with a
+    quantised tensor is left alone: its scales have the type that its package wants.
+    """
+    for module in model.modules():
+        tensors = [*module.parameters(recurse=False)]
+        if not any(map(is_quantised, [*tensors, *module.buffers(recurse=False)])):
+            for tensor in tensors:
+                tensor.data = tensor.data.to(dtype)

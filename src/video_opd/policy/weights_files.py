@@ -1,0 +1,157 @@
+"""The weights files of a model's folder: exactly one whole set, and no adapter beside it. Known without torch.
+
+What transformers does with two sets, or with an adapter, depends on an order of its own and on which packages are
+installed. Here such a folder is refused, always alike.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from video_opd.errors import ConfigurationError
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+
+_OTHER_FORMAT = re.compile(r"consolidated.*\.safetensors")
+"""Mistral publishes the same weights a second time for its own program; transformers never reads them."""
+
+_PREFIXES = {
+    "base_model.model.": "peft's wrapper: merge_and_unload() it",
+    "module.": "DataParallel: save its .module",
+    "_orig_mod.": "torch.compile: save the module that was compiled",
+}
+"""What a program puts before the name of every weight when a wrapped model is saved, and what to do instead."""
+
+
+def refuse_adapter(folder: Path) -> None:
+    """Refuse a folder with an adapter in it, alone or beside whole weights.
+
+    Transformers applies one by itself where peft is installed, and where it is not passes over it without a word.
+
+    Raises:
+        ConfigurationError: there is one.
+    """
+    found = [name for name in _ADAPTER_FILES if (folder / name).exists()]
+    if found:
+        raise ConfigurationError(
+            f"model folder {folder} holds an adapter ({found[0]})",
+            reason="it would be applied or passed over depending on which packages are installed",
+            remedy="merge it first, with peft: PeftModel.from_pretrained(base_model, folder).merge_and_unload()"
+            ".save_pretrained(new_folder), and the processor likewise; or, to use the base model alone, move the "
+            "adapter's files away",
+        )
+
+
+def refuse_other_weights(folder: Path) -> None:
+    """Refuse a folder whose weights files are not one whole model's. Only the headers of the files are read.
+
+    Raises:
+        ConfigurationError: there are no weights, they are not whole, there is more than one set of them, or they were
+            saved from a wrapped model.
+    """
+    lies_in: dict[str, Path] = {}
+    for file in _weights_files(folder):
+        for name in _header(file):
+            if name in lies_in:
+                raise ConfigurationError(
+                    f"model folder {folder} holds the weight {name} twice ({lies_in[name].name}, {file.name})",
+                    reason="the files are of two models or two saves, and nothing says which is meant",
+                    remedy="download or save the folder again",
+                )
+            lies_in[name] = file
+    for prefix, saved_by in _PREFIXES.items():
+        wrapped = [name for name in lies_in if name.startswith(prefix)]
+        if wrapped:
+            raise ConfigurationError(
+                f"model folder {folder}: {len(wrapped)} of its {len(lies_in)} weights are called {prefix}…, such as "
+                f"{wrapped[0]}",
+                reason=f"they were saved from a wrapped model ({saved_by})",
+                remedy="save the model itself with save_pretrained, or rename them: load_file from safetensors.torch, "
+                f"removeprefix({prefix!r}) of every name, save_file",
+            )
+
+
+def _weights_files(folder: Path) -> list[Path]:
+    """A single file, or the shards that the index names; nothing beside them."""
+    found = {path.name for path in folder.glob("*.safetensors") if not _OTHER_FORMAT.fullmatch(path.name)}
+    if not found:
+        pickled = any(folder.glob("*.bin"))
+        raise ConfigurationError(
+            f"model folder {folder} has no *.safetensors",
+            reason="weights are read from safetensors only" + (", for *.bin files can run code" if pickled else ""),
+            remedy="save the model with save_pretrained of a current transformers"
+            if pickled
+            else "give the folder that holds config.json and *.safetensors",
+        )
+    named = set(named_by_index(folder))
+    single = {SINGLE} & found
+    wanted = named or single
+    if not wanted:
+        raise ConfigurationError(
+            f"model folder {folder} has {min(found)}, but neither {SINGLE} nor {INDEX}",
+            reason="which files make up the model cannot be known",
+            remedy="download or save the folder again, with its index",
+        )
+    missing, beside = sorted(wanted - found), sorted(found - wanted)
+    if missing:
+        raise ConfigurationError(
+            f"model folder {folder} has no {missing[0]}"
+            + (f" and {len(missing) - 1} more of {len(wanted)} shards" if len(missing) > 1 else ""),
+            reason=f"{INDEX} names it, and without it weights would be missing",
+            remedy="download the folder again until it is complete",
+        )
+    if beside:
+        chosen = f"the {len(named)} files of {INDEX}" if named else SINGLE
+        raise ConfigurationError(
+            f"model folder {folder} holds two sets of weights: {_some(beside)}, and {chosen}",
+            reason="only one of them can be the model, and nothing says which",
+            remedy="move the set that is not meant out of the folder",
+        )
+    return [folder / name for name in sorted(wanted)]
+
+
+def named_by_index(folder: Path) -> list[str]:
+    """The shards that the folder's index names; nothing without an index.
+
+    Raises:
+        ConfigurationError: the index cannot be read, or names something outside the folder.
+    """
+    index = folder / INDEX
+    if not index.is_file():
+        return []
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        outside = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{index} cannot be read",
+            reason=f"it should say in which file every weight lies ({type(error).__name__}: {error})",
+            remedy="download or save the folder again",
+        ) from error
+    if outside or not names:
+        raise ConfigurationError(
+            f"{index} names {outside[0]!r}" if outside else f"{index} names no file",
+            reason="weights are read from *.safetensors in the model's own folder",
+            remedy="download or save the folder again",
+        )
+    return names
+
+
+def _header(file: Path) -> list[str]:
+    """Names of the tensors in a safetensors file; of a broken one nothing, for the loader says what is wrong."""
+    try:
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            header = json.loads(opened.read(min(length, file.stat().st_size)))
+        return [name for name in header if name != "__metadata__"]
+    except (OSError, ValueError, TypeError):
+        return []
+
+
+def _some(names: list[str]) -> str:
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
