@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -41,8 +42,8 @@ def uniforms(header: ScoreHeader) -> np.ndarray:
     seed = derive_seed(header.settings["seed"], "score", stream_of(header))
     if "draws" not in header.settings:
         seed = derive_seed(header.settings["seed"], "score")
-    ids = [f"q{number}" for number in range(NUM) for _ in range(DRAWS)]
-    return _uniforms(ids, Sampling(max_new_tokens=1, seed=seed)).numpy().reshape(NUM, DRAWS)
+    prompts = [SimpleNamespace(id=f"q{number}", repeat=0) for number in range(NUM)]
+    return _uniforms(prompts, DRAWS, Sampling(max_new_tokens=1, seed=seed)).numpy().reshape(NUM, DRAWS)
 
 
 def scored(header: ScoreHeader, ious: np.ndarray) -> ScoreFile:
