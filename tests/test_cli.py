@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from video_opd.arguments import build_parser
 from video_opd.cli import main, take_overrides
 from video_opd.data.manifest import read_manifest
+from video_opd.data.prompts import TEMPLATES
 from video_opd.errors import ConfigurationError, UserError
 
 COMMANDS = ("demo", "train", "doctor", "evaluate", "ground", "metrics", "report", "data check", "tiny-world build")
@@ -142,9 +144,10 @@ def test_evaluate_prints_a_table_without_json(models, world, tmp_path, capsys):
     assert "95 %" in out
 
 
-def test_evaluate_says_how_many_answers_the_presets_own_parser_reads_otherwise(world, tmp_path, capsys):
+def test_evaluate_says_how_many_answers_the_presets_own_parser_reads_otherwise(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(TEMPLATES, "tiny", replace(TEMPLATES["tiny"], parser="time_r1_reward"))
     arguments = [str(world / "test.jsonl"), "--videos", str(world / "videos"), "--out", str(tmp_path / "p.jsonl")]
-    assert main(["evaluate", "tiny-teacher", *arguments, "--template", "time-r1-no-think", "--json"]) == 0
+    assert main(["evaluate", "tiny-teacher", *arguments, "--template", "tiny", "--json"]) == 0
     captured = capsys.readouterr()
     report = json.loads(captured.out)
     answers = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
