@@ -9,6 +9,7 @@ import pytest
 
 from video_opd.curriculum import CandidateRule, ScoredAnswer, ScoredExample, SelectionRule
 from video_opd.errors import ConfigurationError, DataError
+from video_opd.grounding import PARSER_VERSION
 from video_opd.scores import ScoreFile, ScoreHeader, choose, choose_candidates, read_selection, write_selection
 from video_opd.vocabulary import Span
 
@@ -202,3 +203,13 @@ def test_lines_without_an_order_are_taken_as_they_stand(tmp_path):
     """Written by hand, so without a line break at the end, perhaps."""
     (tmp_path / "s").write_text('{"id": "b", "kept": true}\n{"id": "a", "kept": true}')
     assert read_selection(tmp_path / "s", {"a", "b"}).ids == ("b", "a")
+
+
+def test_spans_that_another_version_of_the_parser_read_are_told():
+    def read_by(file: ScoreFile, version: int) -> ScoreFile:
+        return replace(file, header=replace(file.header, settings={"parser_version": version}))
+
+    mine = read_by(student(signal=0.9), PARSER_VERSION)
+    assert choose(read_by(right(), PARSER_VERSION), mine, RULE, 0).warnings == ()
+    (warning,) = choose(read_by(right(), 1), mine, RULE, 0).warnings
+    assert warning.startswith("the spans in teacher.jsonl were read by version 1 of the answer parser")

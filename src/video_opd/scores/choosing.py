@@ -23,6 +23,7 @@ from video_opd.curriculum import (
     split_half_reliability,
 )
 from video_opd.errors import ConfigurationError, DataError
+from video_opd.grounding import PARSER_VERSION
 from video_opd.scores.score_file import ScoreFile, require_same_manifest
 from video_opd.scores.streams import share_draws
 
@@ -177,6 +178,7 @@ def _as_choice(
     warnings: list[str] = []
     if teacher and student and teacher.header.model_sha256 == student.header.model_sha256:
         warnings.append("teacher and student are the same model: there is no gap between them but luck")
+    warnings += _read_by_another_parser(teacher, student)
     warnings += _judged_by_one_answer(selection, teacher, student)
     known = facts["reliability_of_ranking"]
     if luck and known is None and student is not None:
@@ -214,6 +216,17 @@ def _why_luck_is_unknown(ranked_by: str, teacher: ScoreFile | None, student: Sco
             "file, with another --seed"
         ]
     return []
+
+
+def _read_by_another_parser(*files: ScoreFile | None) -> list[str]:
+    """A warning for every file whose spans were read by other rules than those of today."""
+    versions = {file.name: file.header.settings.get("parser_version") for file in files if file is not None}
+    return [
+        f"the spans in {name} were read by version {version} of the answer parser, and this is version "
+        f"{PARSER_VERSION}, which reads some answers otherwise: score again to have all read alike"
+        for name, version in versions.items()
+        if version not in (None, PARSER_VERSION)
+    ]
 
 
 def _judged_by_one_answer(selection: Selection, teacher: ScoreFile | None, student: ScoreFile | None) -> list[str]:
