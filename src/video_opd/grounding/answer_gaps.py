@@ -91,8 +91,6 @@ class Gap:
     """A comma or a bracket that opens, and no link: an insertion may begin."""
     resumes: bool
     """A comma or a bracket that closes, then a word that links: an insertion may end, `, to 9.0`."""
-    of_video: bool
-    """The video is named."""
     stops: bool
     """A sentence, a line or an object ends."""
     on_new_line: bool
@@ -149,8 +147,7 @@ def _gap(tokens: Sequence[Token], previous: Token | None, time: Token | None) ->
         word_follows=following is not None and following.role == UNKNOWN,
         breaks_off=not tied and bool(roles & {SEPARATOR, OPEN}),
         resumes=tied and LINK in roles and after_unit is not None and after_unit.role in (SEPARATOR, CLOSE),
-        of_video=any(token.text in VIDEO_WORDS for token in tokens),
-        stops=any(map(_stops, tokens)) or numbered or (time is not None and time.on_new_line),
+        stops=any(map(_stops, tokens)) or (time is not None and time.on_new_line),
         on_new_line=any(token.on_new_line for token in [*tokens, *([time] if time else [])]),
     )
 

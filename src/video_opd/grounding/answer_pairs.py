@@ -255,12 +255,12 @@ class Pairing:
         self._add(first, second, evidence)
 
     def _pair_at_with_end(self) -> None:
-        """`At 4.0 the person opens the door and finishes at 9.0`, in one sentence, about no end of the video."""
+        """`At 4.0 the person opens the door and finishes at 9.0`; in two sentences if the first says `starts`."""
         for i in range(len(self.times) - 1):
             before, inside = self.gaps[i : i + 2]
             whole = not inside.stops or inside.label_in_clause == START
-            ends = inside.label == END and not inside.of_video
-            if before.at and not before.label and whole and ends and self._is_point(i) and not {i, i + 1} & self.used:
+            said = before.at and not before.label and whole and inside.label == END
+            if said and self._is_point(i) and not {i, i + 1} & self.used:
                 self._add(i, i + 1, _Evidence.INTRODUCED)
 
 
