@@ -198,7 +198,7 @@ def test_every_string_the_fields_parsers_were_run_on() -> None:
 
 # Text made of the pieces the parser knows, in any order, besides text of any kind.
 WORDS = "1e e9 to to5 and start end from between min s 秒 frames fraction not step 12.5 00:12 <|im_end|>"
-WORDS += " 1,5 1'05\" t= 5초 부터 から с до de a à segundos bis und score"
+WORDS += " 1,5 1'05\" t= 5초 부터 から с до de a à segundos bis und score or / ± long people ≈ \\text{ s}"
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 pieces = st.sampled_from([*"0159.:,-–~[](){}<>\"'*|%=\n ", *WORDS.split(), *TAGS])
 texts = st.one_of(st.text(), st.lists(pieces, max_size=40).map("".join))
@@ -267,7 +267,14 @@ def test_several_spans_keep_their_order(pairs: list[list[float]]) -> None:
 
 
 RUNS = [*((unit, 1_000_000) for unit in ("1", "-", "~", ".", " ", "\n", "1:", "00", "e", "_", "1e")), ("=", 500_000)]
-RUNS += [*((unit, 500_000) for unit in ("1'", "１", "é", "с", "</", "1\u202f")), ("1,", 200_000), ("초", 200_000)]
+RUNS += [
+    *(
+        (unit, 500_000)
+        for unit in ("/", "±", "≈", "t ", "\\text{", "not appear ", "1'", "１", "é", "с", "</", "1\u202f")
+    ),
+    ("1,", 200_000),
+    ("초", 200_000),
+]
 
 
 @pytest.mark.timeout(30)
@@ -302,6 +309,14 @@ UNITS += [
     "1 1 1\n",
     "初",
     "%",
+    "1 or ",
+    "1/",
+    "±1 ",
+    "1 s long ",
+    "it starts. 1 ",
+    "not happen 1 ",
+    "minute 1 second 1 ",
+    "\\text{",
 ]
 UNITS += ["start 1 ", "end 1 ", "start 1 x 2 ", "1 end ", "5초부터 ", "с 1 ", "de 1 a ", "t=", "1%, ", "%"]
 

@@ -105,7 +105,8 @@ _LOOKALIKES = {
     ord(lookalike): plain
     for plain, lookalikes in {
         "-": "‐‑‒–—―−",
-        "~": "〜→⇒…",
+        "~": "〜→⇒⟶➔➜…",
+        "≈": "≃≅",
         '"': "“”„″",
         "'": "‘’′",
         ",": "、،",
@@ -120,19 +121,28 @@ _LOOKALIKES = {
 } | {wide: chr(wide - 0xFEE0) for wide in range(0xFF01, 0xFF5F)}
 _FOREIGN_DIGIT = re.compile(r"[^\W\D0-9]")
 _CLOSING_TAG = re.compile(r"</[^<>\s]{1,40}+>")
+_CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
+_LATEX_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\{([^{}\n]{0,40}+)\}")
+_DENIED = re.compile(
+    r"(?:\bnot|\bnever|n't) (?:happens?|occurs?|appears?|takes? place)\b"
+    r"(?:(?! (?:but|until|before|only|instead|rather)\b)(?:[^.,;!?\n]|[.,](?=[0-9])))*+"
+)
+"""A clause that says when the event does not happen."""
 _SPECIAL_TOKEN = re.compile(r"<\|[^<>|\n]{1,40}+\|>")
 
 
 def _final_answer(text: str) -> str:
-    """Lower-cased text after the thinking, inside the last answer block if there is one; all digits as 0-9."""
+    """Lower-cased text after the thinking, inside the last answer block if there is one; all digits as 0-9, and without
+    the clauses that deny: "does not happen from 4 to 9"."""
     if not text.isascii():
         text = unicodedata.normalize("NFC", text).translate(_LOOKALIKES)
         text = _FOREIGN_DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), text)
-    text = _SPECIAL_TOKEN.sub(" ", text.lower())
+    text = _SPECIAL_TOKEN.sub(" ", _CAMEL_CASE.sub("_", text).lower())
     text = text.rpartition("</think>")[2]
     _, tag, block = text.rpartition("<answer>")
     # Thinking that was opened and never closed was cut off by the length limit: nothing after it is an answer.
     text = block.partition("</answer>")[0] if tag else text.partition("<think>")[0]
+    text = _DENIED.sub(" not ", _LATEX_TEXT.sub(r" \1 ", text))
     return _CLOSING_TAG.sub(" ", text)
 
 

@@ -104,7 +104,7 @@ def _is_boxed(tokens: Sequence[Token], index: int) -> bool:
 def _is_labelled(tokens: Sequence[Token], index: int) -> bool:
     skipped = (QUOTE, DECORATION, COLON, CUE, FILLER, NEUTRAL, UNIT, CLOSE)
     before = index - 1
-    while before >= 0 and tokens[before].role in skipped and tokens[before].role != TIME:
+    while before >= 0 and tokens[before].role in skipped:
         before -= 1
     return before >= 0 and tokens[before].role in (START, END)
 

@@ -28,9 +28,12 @@ from video_opd.grounding.answer_words import (
     FIELD,
     FILLER,
     FOREIGN,
+    FROM_WORDS,
     LABELLED_THINGS,
+    LENGTH_WORDS,
     LINK,
     NEUTRAL,
+    OR,
     SPACELESS,
     START,
     UNIT,
@@ -58,12 +61,20 @@ class Gap:
     """`START` or `END`, whichever was said last of the next time."""
     label_behind: str | None
     """`START` or `END` right behind the previous time: `5秒开始`."""
+    label_in_clause: str | None
+    """`START` or `END` in a clause about the previous time: `At 5.0 s the event begins, …`."""
+    alternative: bool
+    """Nothing but `or`, or a slash: the times on both sides are one, and it is not said which."""
     at: bool
     """The next time is introduced by `at`."""
+    introduces_span: bool
+    """The next time is introduced by `from`, which may begin a whole span: `from 4 - 9`."""
     columns: tuple[str, ...]
     """The roles of the words that may be the head of a table: `START`, `END`, `FIELD`."""
     cue: str | None
     """The role of the word that introduces the next time: `in`, `from`, `between`, a colon."""
+    named_otherwise: bool
+    """A word of no known meaning right before the next time, or before its colon: `takes 7 s`, `peak: 15`."""
     opens: str
     """The bracket right before the next time, or ""."""
     closes: bool
@@ -80,8 +91,6 @@ class Gap:
     """A comma or a bracket that opens, and no link: an insertion may begin."""
     resumes: bool
     """A comma or a bracket that closes, then a word that links: an insertion may end, `, to 9.0`."""
-    of_video: bool
-    """The video is named."""
     stops: bool
     """A sentence, a line or an object ends."""
     on_new_line: bool
@@ -111,18 +120,23 @@ def _gap(tokens: Sequence[Token], previous: Token | None, time: Token | None) ->
     following = _first(tokens, {QUOTE, DECORATION})
     bracket = _first(before, {QUOTE, DECORATION})
     cue = _first(before, {QUOTE, DECORATION, OPEN, FILLER} | ({UNIT} if UNIT in roles else set()))
+    name = _first(before, {QUOTE, DECORATION, OPEN, FILLER, COLON})
     return Gap(
         linked=linked,
         tied=tied,
         listed=listed,
         numbers=roles == {COLON},
         joins=not roles
-        or (bool(roles & {SEPARATOR, AND, BULLET}) and not roles & {UNKNOWN, FIELD, NEUTRAL, COLON, OTHER}),
+        or (bool(roles & {SEPARATOR, AND, OR, BULLET}) and not roles & {UNKNOWN, FIELD, NEUTRAL, COLON, OTHER}),
         label=_label(tokens, time),
         label_behind=behind.role if behind and behind.role in (START, END) and not behind.quoted else None,
+        label_in_clause=_label_in_clause(tokens, closed=time is None or time.on_new_line),
+        alternative=OR in roles and roles <= {OR, UNIT, FILLER, NEUTRAL, QUOTE, DECORATION, CUE, SEPARATOR},
         at=cue is not None and cue.text in ("at", "@"),
+        introduces_span=cue is not None and cue.text in FROM_WORDS,
         columns=tuple(token.role for token in tokens if token.role in (START, END, FIELD) and not token.quoted),
         cue=cue.role if cue and cue.role in (CUE, BETWEEN, START, COLON) else None,
+        named_otherwise=name is not None and name.role == UNKNOWN and not name.quoted,
         opens=bracket.text if bracket and bracket.role == OPEN else "",
         closes=after_unit is not None and after_unit.role == CLOSE,
         brackets=bool(roles & {OPEN, CLOSE}),
@@ -133,16 +147,32 @@ def _gap(tokens: Sequence[Token], previous: Token | None, time: Token | None) ->
         word_follows=following is not None and following.role == UNKNOWN,
         breaks_off=not tied and bool(roles & {SEPARATOR, OPEN}),
         resumes=tied and LINK in roles and after_unit is not None and after_unit.role in (SEPARATOR, CLOSE),
-        of_video=any(token.text in VIDEO_WORDS for token in tokens),
-        stops=any(token.text in ".!?。" or token.text == "}" or token.on_new_line for token in tokens)
-        or numbered
-        or (time is not None and time.on_new_line),
+        stops=any(map(_stops, tokens)) or (time is not None and time.on_new_line),
         on_new_line=any(token.on_new_line for token in [*tokens, *([time] if time else [])]),
     )
 
 
 def _first(tokens: Sequence[Token], skipped: Collection[str]) -> Token | None:
     return next((token for token in tokens if token.role not in skipped), None)
+
+
+def _stops(token: Token) -> bool:
+    return token.text in ".!?。}" or token.on_new_line
+
+
+def _label_in_clause(tokens: Sequence[Token], *, closed: bool) -> str | None:
+    """The one label up to the next comma, stop or `and`; None if there is none before the next time."""
+    labels: set[str] = set()
+    begun = False
+    for index, token in enumerate(tokens):
+        if begun and (token.role in (SEPARATOR, AND) or _stops(token)):
+            closed = True
+            break
+        begun = begun or token.role in (UNKNOWN, FILLER, CUE, START, END)
+        beside = {other.text for other in tokens[max(index - 1, 0) : index + 2]}
+        if token.role in (START, END) and not token.quoted and not beside & VIDEO_WORDS:
+            labels.add(token.role)
+    return labels.pop() if closed and len(labels) == 1 else None
 
 
 def _label(tokens: Sequence[Token], time: Token | None) -> str | None:
@@ -181,10 +211,20 @@ def without_asides(tokens: Sequence[Token]) -> list[Token]:
     index = 0
     while index < len(tokens):
         behind = _behind_named_number(tokens, index) if tokens[index].role == FIELD else 0
+        if not behind and _is_length(tokens, index):
+            behind = index + 1
         if not behind:
             kept.append(tokens[index])
         index = max(behind, index + 1)
     return _without_foreign(kept)
+
+
+def _is_length(tokens: Sequence[Token], index: int) -> bool:
+    """`5 seconds later`; but a dash leads on to a time, `4 - 9 seconds long`."""
+    token, before, behind = tokens[index], tokens[max(index - 1, 0)], tokens[index + 1 : index + 2]
+    if token.role != TIME or not token.scale or before.role == DASH or (before.role == LINK and before.text == "~"):
+        return False
+    return token.unit in LENGTH_WORDS or (bool(behind) and behind[0].text in LENGTH_WORDS)
 
 
 def _behind_named_number(tokens: Sequence[Token], name: int) -> int:
@@ -204,7 +244,10 @@ def _behind_named_number(tokens: Sequence[Token], name: int) -> int:
         return 0
     leads_on = next((token for token in tokens[at + 1 : at + 3] if token.role not in (QUOTE, DECORATION)), None)
     onward = leads_on is not None and (leads_on.role in (LINK, DASH) or leads_on.text in ("until", "till"))
-    return 0 if onward else at + 1
+    if onward and tokens[name].text[0] not in "±+":
+        return 0
+    out_of = [token.role for token in tokens[at + 1 : at + 3]] == [OR, TIME]  # 8/10
+    return at + 3 if out_of else at + 1
 
 
 def _behind_list_of_scores(tokens: Sequence[Token], at: int) -> int:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from video_opd.grounding.answer_gaps import Gap
 from video_opd.grounding.answer_rows import span_columns
-from video_opd.grounding.answer_tokens import Token
+from video_opd.grounding.answer_tokens import COLON, Token
 from video_opd.grounding.answer_words import BETWEEN, END, START
 
 
@@ -49,6 +49,7 @@ class Pairing:
 
     def run(self) -> Pairing:
         """Pair, and keep the best-attested pairs in the order they were written."""
+        self._leave_alternatives()
         self._pair_labelled()
         self._pair_rows(in_brackets=True)
         self._pair_between()
@@ -71,6 +72,12 @@ class Pairing:
     def _leave_open(self, times: Sequence[int]) -> None:
         self.used |= set(times)
         self.unclear = True
+
+    def _leave_alternatives(self) -> None:
+        """`4 or 9`; but `4 - 9 or 12 - 15` are two spans."""
+        for i in range(1, len(self.times)):
+            if self.gaps[i].alternative and not (self.gaps[i - 1].tied and self.gaps[i + 1].tied):
+                self._leave_open([i - 1, i])
 
     # Labels: `start: 4 … end: 9`, in either order, whatever stands between
 
@@ -101,6 +108,9 @@ class Pairing:
         gaps, count = self.gaps, len(self.times)
         behind = count > 1 and not gaps[0].label and bool(gaps[1].label_behind) and bool(gaps[-1].label_behind)
         labels = [gaps[i + 1].label_behind if behind else gaps[i].label for i in range(count)]
+        in_clauses = [gaps[i + 1].label_in_clause for i in range(count)]
+        if count > 1 and not gaps[0].label and all(in_clauses) and all(map(self._is_point, range(count))):
+            labels, behind = in_clauses, True  # At 5.0 s the event begins, and at 9.0 s it ends.
         for i in range(count - 1):
             if gaps[i + 1].numbers and self.times[i].is_bare and not behind:
                 labels[i], labels[i + 1] = None, labels[i]  # Start of event 1: 4.0
@@ -108,7 +118,8 @@ class Pairing:
             inserted = gaps[i - 1].breaks_off and gaps[i].resumes and not gaps[i - 1].listed
             if inserted and labels[i - 2 : i + 1] == [START, None, None]:
                 labels[i] = END  # from 4.0, with the peak at 6.5, to 9.0
-        return [(i, label) for i, label in enumerate(labels) if label and not self.times[i].quoted]
+        free = [i for i in range(count) if i not in self.used and not self.times[i].quoted]
+        return [(i, label) for i in free if (label := labels[i])]
 
     def _is_rival(self, rival: tuple[int, str], start: int, end: int, behind: tuple[int, str] | None) -> bool:
         """Whether another labelled time in the same sentence has the same claim to the start or the end."""
@@ -127,18 +138,31 @@ class Pairing:
         return any(self.gaps[i].tied or (self.gaps[i].listed and i > 0) for i in (time + 1,) if i < len(self.times))
 
     def _add_labelled(self, first: int, second: int, *, end_first: bool = False) -> None:
-        """Not if that tears apart what belongs together: `starts: [4, 12], ends: [9, 15]`, `from 4 - 6 … end 9`."""
-        inner = range(first + 1, second + 1)
-        if any(self.gaps[i].tied and not self.gaps[i].label and not self.gaps[i].resumes for i in inner):
-            return
-        lists = [i for i in (first + 1, second + 1) if 0 < i < len(self.times) and self._in_one_list(i)]
-        if lists and second > first + 1:
-            self._leave_open([time for i in lists for time in (i - 1, i)])
+        """Not if a label holds two times: `starts: [4, 12], ends: [9, 15]`, `start between 4 and 5`, `start 4 - 6`."""
+        if self.gaps[first].introduces_span and self._is_tied_on(first):
+            return  # from 4 - 6 s; it ends at 9
+        several = [time for time in (first, second) if self._is_tied_on(time) or self._is_listed_on(time, first)]
+        if several:
+            self._leave_open([*range(first, second + 1), *(time + 1 for time in several)])
         else:
             self._add(first, second, _Evidence.ATTESTED, end_first=end_first)
 
-    def _in_one_list(self, i: int) -> bool:
-        return self.gaps[i].listed and not self.gaps[i].brackets and self.gaps[i - 1].opens == "["
+    def _is_tied_on(self, i: int) -> bool:
+        """Whether a link leads on from a labelled time to another without a label."""
+        gap = self.gaps[i + 1]
+        if i + 1 == len(self.times) or not gap.tied or gap.label or gap.resumes or gap.stops:
+            return False
+        return self.times[i + 1].seconds > self.times[i].seconds  # or a score or a length, `19.0 s - 7.0 s in total`
+
+    def _is_listed_on(self, i: int, first: int) -> bool:
+        before, gap = self.gaps[i : i + 2]
+        if i + 1 == len(self.times) or not gap.listed or gap.brackets or gap.on_new_line:
+            return False
+        return before.opens == "[" or before.cue == BETWEEN or (i == first and self._is_point(i + 1))
+
+    def _is_point(self, i: int) -> bool:
+        """A time, not a count: `9 dogs`."""
+        return bool(self.times[i].scale) or "." in self.times[i].text or not self.gaps[i + 1].word_follows
 
     # Lists: `[4, 9]`, `[[4, 9, 0.93], …]`, `4, 9`
 
@@ -221,6 +245,9 @@ class Pairing:
     def _add_linked(self, first: int, second: int) -> None:
         if self.times[first].scale and self.times[second].is_bare and self.gaps[second + 1].is_counted:
             return  # 4秒から9人
+        before, inside = self.gaps[first], self.gaps[second]
+        if not inside.tied and before.named_otherwise and (not before.cue or before.cue == inside.cue == COLON):
+            return  # it takes 7 s and ends at 19 s; peak: 15, end: 19
         if self.gaps[first].opens not in ("", "("):
             evidence = _Evidence.ATTESTED
         else:
@@ -228,12 +255,12 @@ class Pairing:
         self._add(first, second, evidence)
 
     def _pair_at_with_end(self) -> None:
-        """`At 4.0 the person opens the door and finishes at 9.0`, in one sentence, about no end of the video."""
+        """`At 4.0 the person opens the door and finishes at 9.0`; in two sentences if the first says `starts`."""
         for i in range(len(self.times) - 1):
             before, inside = self.gaps[i : i + 2]
-            is_time = self.times[i].scale or "." in self.times[i].text or not inside.word_follows
-            whole = not inside.stops and not inside.of_video and inside.label == END
-            if before.at and not before.label and whole and is_time and not {i, i + 1} & self.used:
+            whole = not inside.stops or inside.label_in_clause == START
+            said = before.at and not before.label and whole and inside.label == END
+            if said and self._is_point(i) and not {i, i + 1} & self.used:
                 self._add(i, i + 1, _Evidence.INTRODUCED)
 
 

@@ -41,10 +41,13 @@ def _starts(rows: Sequence[Row], in_brackets: bool) -> list[int] | None:
     with_unit = [column for column in range(width) if all(row[column].scale is not None for row in rows)]
     if len(with_unit) == 2 and with_unit[1] == with_unit[0] + 1:
         return with_unit[:1]  # ["00:05", "00:09", 0.93]
+    in_pairs = in_turn is not None and all(_is_span(row, column) for row in rows for column in in_turn)
+    if width % 3 == 0 and width > 3 and not in_pairs and _are_scores(rows, range(2, width, 3)):
+        return list(range(0, width, 3))  # [4.0, 9.0, 0.93, 20.0, 25.0, 0.5]
     if width > _MAX_COLUMNS:
         return in_turn
     explained = [column for column in range(width - 1) if _is_explained(rows, column, in_brackets)]
-    if in_turn and all(_is_span(row, column) for row in rows for column in in_turn):
+    if in_pairs:
         # [12.0, 15.0, 0.2, 0.9] is a span with two scores, for all that 0.2 - 0.9 would be a second one.
         return [0] if explained == [0] and width > 2 and _are_broken_scores(rows, range(2, width)) else in_turn
     if len(explained) == 1 or (explained[:1] == [0] and _are_scores(rows, range(2, width))):

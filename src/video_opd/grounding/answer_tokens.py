@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from video_opd.grounding.answer_words import (
     AND,
+    COUNTED,
     FIELD,
     FILLER,
     LETTER,
+    NEUTRAL,
     SPACELESS_UNITS,
     SPACELESS_WORDS,
     UNIT,
@@ -44,18 +46,22 @@ _TOKEN = re.compile(
           | [0-9]++(?::[0-9]++)++(?:\.[0-9]++)?+
           | (?:[0-9]++(?:\.(?!\.)[0-9]*+)?+ | (?<![0-9.])\.[0-9]++)(?:e[-+]?[0-9]++)?+ )
         (?: [ \t]?-?(?P<unit> (?:{_any_of([*UNIT_SCALES])})(?!{LETTER}|_) | {_any_of([*SPACELESS_UNITS])} ) )?+
-        (?: (?<!\.)(?P<tail>(?!to[0-9])(?:{LETTER}|_)(?:{LETTER}|[0-9_])*+) )?+ )  # 2nd, 720p, 3x: no time. But 5to9
-  | (?P<end>        (?:is|was|'s)[ ](?:all[ ])?+over[ ](?:by|at)\b )
-  | (?P<filler>     (?<![^\W_])t_?[0-9]?["']?[ ]?[:=] )                                     # t = 4.0, "t1": 4.0
+        (?P<tail> (?<!\.)(?!to[0-9])(?:{LETTER}|_)(?:{LETTER}|[0-9_])*+     # 2nd, 720p, 3x: no time. But 5to9
+          | (?<=[0-9])(?<![.:][0-9])(?<![.:][0-9]{{2}})[ ]                # 3 people
+            (?:{_any_of(COUNTED.split())})(?!{LETTER}|_) )?+ )
+  | (?P<end>        (?:is|was|'s)[ ](?:all[ ])?+(?:over|done|complete)[ ](?:by|at)\b | wrap(?:s|ped|ping)[ ]up\b )
+  | (?P<filler>     (?:(?<![^\W_])t[ ]?)?+≈ | (?<![^\W_])t_?[0-9]?["']?[ ]?[:=] )             # t = 4.0, "t1": 4.0
   | (?P<word>       to(?=[0-9]) | (?:{LETTER}|_)(?:{LETTER}|[0-9_])*+(?:\.[0-9]++)*+ | {_any_of(SPACELESS_WORDS)} )
   | (?P<link>       -++> | => | ~++ | \.\.++ | (?:<=?|≤)[ ]?t[ ]?(?:<=?|≤) )
+  | (?P<field>      ± | \+/?- )
+  | (?P<or>         / )
   | (?P<dash>       -++ )
   | (?P<sep>        [,;&] )
   | (?P<colon>      [:=] )
   | (?P<open>       [\[({{<] )
   | (?P<close>      [\])}}>] )
   | (?P<quote>      ["'] )
-  | (?P<decoration> [*`$#|\\/] )
+  | (?P<decoration> [*`$#|\\] )
   | (?P<other>      \S )
     """,
     re.VERBOSE | re.MULTILINE,
@@ -197,8 +203,9 @@ def _attach_signs(tokens: list[Token]) -> list[Token]:
             glued_to = kept[before] if before >= 0 and kept[before].end == dash.start else None
             while before >= 0 and kept[before].role in (CLOSE, QUOTE, DECORATION):
                 before -= 1
-            if dash.end != token.start or (before >= 0 and kept[before].role == TIME):
-                pass  # a dash between two times, or one that stands apart
+            closed = glued_to is not None and glued_to.role == CLOSE
+            if dash.end != token.start or closed or (before >= 0 and kept[before].role == TIME):
+                pass  # a dash between two times, `(start)-9.0`, or one that stands apart
             elif glued_to and glued_to.text[-1].isalnum():
                 token.role = UNKNOWN if glued_to.role in (UNKNOWN, FIELD) else TIME
             else:
@@ -214,17 +221,25 @@ def _give_units_before(tokens: Sequence[Token]) -> None:
     Not the unit behind a bracket or another number: `[1, 2] minutes: 3`.
     """
     unit: float | None = None
+    upper: Token | None = None
     behind_time = False
     for token in tokens:
         if token.role == TIME:
             if token.is_bare and unit is not None:
                 token.scale, token.seconds, token.gives_unit = unit, token.seconds * (unit or 1.0), True
+            if upper and token.gives_unit and token.scale and token.seconds < (upper.scale or 0):
+                upper.seconds += token.seconds  # "minutes": 1, "seconds": 5
+                token.role = NEUTRAL
+            else:
+                upper = token if token.gives_unit else None
             unit, behind_time = None, True
         elif token.role not in (QUOTE, DECORATION, COLON, CLOSE, FILLER):
             unit = None if behind_time and token.role == UNIT else token.scale
             behind_time = False
         elif token.role == CLOSE and unit is None:
             behind_time = True
+        if upper and token.role not in (TIME, UNIT, NEUTRAL, QUOTE, DECORATION, COLON, SEPARATOR, AND):
+            upper = None
 
 
 def _mark_quotations(tokens: Sequence[Token], text: str) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
-START, END, CUE, BETWEEN, AND, LINK, FILLER = "start", "end", "cue", "between", "and", "link", "filler"
+START, END, CUE, BETWEEN, LINK, FILLER = "start", "end", "cue", "between", "link", "filler"
+AND, OR = "and", "or"
 NEUTRAL, UNIT, FIELD, UNKNOWN = "neutral", "unit", "field", "unknown"
 
 FOREIGN = 0.0
@@ -34,7 +35,7 @@ UNIT_SCALES = _split(
         " мин минута минуты минут минуту минуте دقيقة الدقيقة دقائق",
         3600.0: "h hr hrs hour hours std stunde stunden heure heures hora horas час часа часов",
         0.001: "ms msec msecs millisecond milliseconds",
-        FOREIGN: "% percent frame frames кадр кадры кадра",
+        FOREIGN: "% percent fps frame frames кадр кадры кадра",
     }
 )
 SPACELESS_UNITS = _split(
@@ -46,6 +47,8 @@ SPACELESS_UNITS = _split(
     }
 )
 """Units only right behind a number: elsewhere `時間` is "time", not "hours"."""
+COUNTED = "people persons men women children kids times years yrs steps meters metres feet points pieces items"
+"""What is counted or measured by the number before it, which then is no time: `3 to 5 people`."""
 
 _ALWAYS: dict[str, str] = {
     # English
@@ -53,24 +56,29 @@ _ALWAYS: dict[str, str] = {
     START: "from since start starts started starting starttime begin begins began beginning commence commences"
     " commenced commencing beg tstart",
     END: "until till end ends ended ending endtime finish finishes finished finishing stop stops stopped stopping tend"
-    " conclude concludes concluded concluding over_by over_at",
-    CUE: "in at during is within happens happen occurs answer span",
+    " conclude concludes concluded concluding",
+    CUE: "in at after during is within happens happen occurs answer span",
     BETWEEN: "between",
-    AND: "and or then again also",
-    FILLER: "the a about around approximately approx roughly mark time timestamp it on next up all way continues",
+    AND: "and then again also",
+    OR: "or или 或 或者 또는 혹은 もしくは または",
+    FILLER: "the a about around approximately approx roughly mark time timestamp it on next up all way"
+    " continues continuing extends extending maybe perhaps possibly",
     FIELD: "score scores confidence conf prob probability likelihood certainty relevance saliency similarity logit"
-    " weight duration length lasting id idx index rank count iou fps 置信度 得分 评分 分数 信頼度 スコア 신뢰도 점수",
+    " weight duration length lasting id idx index rank count iou"
+    " dauer durée duración duração durata длительность konfidenz confiance confianza confiança confidenza уверенность"
+    " продолжительность 置信度 得分 评分 分数 信頼度 スコア 신뢰도 점수",
 }
 _OWN_SCRIPT: dict[str, str] = {
     LINK: "到 至 直到 から より 부터 에서 до по إلى الى حتى से ถึง",
-    START: "从 從 开始 開始 始ま 起始 시작 начало начала начинается начинаются начался началось เริ่ม จาก",
-    END: "结束 結束 終了 終わ 终止 終止 停止 截止 종료 끝 конец заканчивается заканчиваются закончился закончилось",
+    START: "从 從 开始 開始 始ま 起始 시작 начало начала начинается начинаются начался началось старт เริ่ม จาก",
+    END: "结束 結束 終了 終わ 终止 終止 停止 截止 종료 끝"
+    " конец финиш окончание окончания завершается заканчивается заканчиваются закончился закончилось",
     CUE: "在 于 於 为 為 是 时 時 的 에 는 은 の は が に で с со от в на из з від من في में",
     BETWEEN: "между між بين",
-    AND: "和 与 與 跟 及 と 와 과 и و और และ",
-    FILLER: "第 大约 大約 约 約 大概 およそ 약 примерно около приблизительно й я ю ей ой تقريبا",
-    NEUTRAL: "左右 之间 之間 间 間 处 處 时间 時間 시간 시각 时刻 時刻 持续 持續 まで 頃 ごろ 사이 까지 정도 쯤"
-    " 동안 तक के बीच",
+    AND: "和 与 與 跟 及 と 와 과 해서 하여 하고 и و और และ",
+    FILLER: "第 大约 大約 约 約 大概 およそ 약 примерно около приблизительно й я ю ей ой время تقريبا",
+    NEUTRAL: "左右 之间 之間 间 間 处 處 时间 時間 시간 시각 时刻 時刻 持续 持續 まで 頃 ごろ 사이 까지 정도 쯤 지점"
+    " 時点 時點 あたり 辺り 目 くらい ぐらい 동안 तक के बीच",
 }
 _LATIN: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     # language: (sure words, shared words)
@@ -78,32 +86,32 @@ _LATIN: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {
             LINK: "bis",
             BETWEEN: "zwischen",
-            START: "beginnt begann anfang startet startzeit",
+            START: "beginn beginnt begann anfang startet startzeit",
             END: "endet endete ende endzeit",
             AND: "und",
             FILLER: "ungefähr circa etwa",
         },
-        {START: "von ab vom", CUE: "bei", FILLER: "der die das zur zum ca uhr"},
+        {START: "von ab vom", CUE: "bei", FILLER: "der die das zur zum ca uhr", OR: "oder"},
     ),
     "fr": (
         {
             LINK: "à jusqu",
             BETWEEN: "entre",
             START: "début débute depuis",
-            END: "termine finit",
+            END: "termine finit achève",
             FILLER: "environ",
         },
-        {CUE: "de du dès", LINK: "au a", AND: "et", END: "fin", FILLER: "la le les l d vers"},
+        {CUE: "de du dès", LINK: "au a", AND: "et", END: "fin", OR: "ou", FILLER: "la le les l d vers"},
     ),
     "es": (
         {
             LINK: "hasta",
             BETWEEN: "entre",
             START: "desde inicio comienza empieza inicia",
-            END: "termina finaliza",
+            END: "termina finaliza acaba",
             FILLER: "aproximadamente",
         },
-        {CUE: "de del", LINK: "a al", AND: "y", END: "fin final", FILLER: "el los la las unos"},
+        {CUE: "de del", LINK: "a al", AND: "y", END: "fin final", OR: "o", FILLER: "el los la las unos"},
     ),
     "it": (
         {START: "inizia inizio comincia", END: "finisce termina", LINK: "fino"},
@@ -113,6 +121,7 @@ _LATIN: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             LINK: "a al ai alle",
             AND: "e",
             END: "fine",
+            OR: "o",
             FILLER: "il i circa",
         },
     ),
@@ -121,10 +130,10 @@ _LATIN: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             LINK: "até",
             BETWEEN: "entre",
             START: "começa início inicia",
-            END: "termina fim",
+            END: "termina acaba fim",
             FILLER: "aproximadamente",
         },
-        {CUE: "de do dos das desde", LINK: "a ao aos às", AND: "e", FILLER: "o os as cerca"},
+        {CUE: "de do dos das desde", LINK: "a ao aos às", AND: "e", OR: "ou", FILLER: "o os as cerca"},
     ),
     "nl": (
         {BETWEEN: "tussen", START: "begint", END: "eindigt"},
@@ -139,9 +148,9 @@ _LATIN: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 _LATIN_UNITS = {
     "de": "sek sekunde sekunden",
     "fr": "seconde secondes",
-    "es": "segundo segundos",
-    "it": "secondo secondi",
-    "pt": "segundo segundos",
+    "es": "segundo segundos minuto minutos",
+    "it": "secondo secondi minuto minuti",
+    "pt": "segundo segundos minuto minutos",
     "nl": "seconden",
     "pl": "sekund sekundy sekunda sekundzie",
     "vi": "giây",
@@ -166,9 +175,14 @@ _PROOF = {
 SPACELESS_WORDS = sorted((word for word in _COMMON if re.match(rf"[{SPACELESS}]", word)), key=len, reverse=True)
 """Longest first, as a regular expression tries them."""
 _VARIABLES = {"s": START, "st": START, "ts": START, "e": END, "ed": END, "et": END, "te": END, "to": END}
+_VARIABLES |= {"t_s": START, "t_e": END}
 """Before a colon or an equals sign only: `{"s": 4, "e": 9}`."""
 LABELLED_THINGS = frozenset(["of", "event", "action", "point", "moment"])
 """What starts or ends, between the label and its time: `start of the event 4.0`."""
+FROM_WORDS = frozenset(["from", "since", "von", "vom", "ab", "desde", "depuis", "从", "從"])
+"""What comes before a whole span too: `from 4 - 9`."""
+LENGTH_WORDS = frozenset(["long", "later", "afterwards", "동안", "秒間", "分間", "초간", "분간"])
+"""Behind a time, or its unit: it is a length and no point, `5 seconds later`, `10秒間`."""
 VIDEO_WORDS = frozenset(["video", "clip", "film", "footage", "recording"])
 
 
