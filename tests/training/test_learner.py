@@ -304,6 +304,11 @@ def test_measurements_of_a_step(student, teacher, prompts):
     assert row["num_answer_tokens"] == sum(
         len(b.groups[i].answers[0]) for b in outcome.batches for i in range(len(b.prompts))
     )
+    regions = row["reverse_kl_by_region"].values()  # what the regions are apart adds up to what all tokens are
+    assert sum(region["num_tokens"] for region in regions) == row["num_answer_tokens"]
+    summed = sum(region["mean"] * region["num_tokens"] for region in regions)
+    assert summed == pytest.approx(row["reverse_kl"] * row["num_answer_tokens"], rel=1e-4)
+    assert abs(summed) > 0.1
     assert set(outcome.seconds_by_phase) == {"read", "answer", "teacher", "score", "backward", "step"}
     rows = answer_rows(outcome, student, 3)
     assert [r["id"] for r in rows] == [prompt.id for prompt in prompts[:3]]
