@@ -80,6 +80,28 @@ def test_reliability_of_a_gap_counts_both_errors():
     assert reliability_of_gap([1.0, 1.0], None, 1.0) is None
 
 
+def test_an_answer_without_a_span_agrees_with_none():
+    """Of three pairs one agrees; two answers that both name nothing do not agree either."""
+    assert row("a", answer(1), answer(1), answer(0, span=None)).agreement == pytest.approx(1 / 3)
+    assert row("a", answer(0, span=None), answer(0, span=None)).agreement == 0.0
+    half = Span(0, 2)  # IoU with 0 - 1: a half
+    assert row("a", answer(1), answer(1, span=half), answer(0, span=None)).agreement == pytest.approx(0.5 / 3)
+
+
+def test_a_profile_is_of_the_first_annotated_span():
+    several = ScoredExample(id="a", spans=(Span(1, 2), Span(6, 9)), duration=10.0, source="s", answers=(answer(1),))
+    found = profile([several])
+    assert (found.start_s, found.start_share, found.length_s) == (1.0, 0.1, 1.0)
+
+
+def test_the_reliability_of_few_gaps_by_hand():
+    """Two gaps of pure error e differ by 2 e in the mean square, so the square is shared out over n - 1 = 1: the
+    variance of 0 and 1 is a half, and an error of a half leaves nothing."""
+    assert reliability_of_gap([0.0, 1.0], 0.25, 0.25) == 0.0
+    assert reliability_of_gap([0.0, 1.0], 0.125, 0.125) == pytest.approx(0.5)
+    assert reliability_of_gap([0.0, 1.0, 2.0], 0.125, 0.125) == pytest.approx(0.75)
+
+
 @pytest.mark.parametrize("draws", [2, 3, 7])
 def test_the_greedy_answer_is_no_draw_and_halves_no_error(draws):
     """One greedy answer and n draws with errors of variance 4: the mean has an error of 4 n / (n + 1)^2. The greedy

@@ -162,6 +162,11 @@ def test_every_preset_cleans_a_query_its_own_way(name, put):
     assert put in turn["content"][1]["text"]
 
 
+def test_a_frame_is_seen_from_the_start_of_a_span_to_before_its_end():
+    template = PromptTemplate(user="{video}{query}", answer="{seen}: {start:.1f} - {end:.1f}")
+    assert template.answer_text(Span(0.5, 1.5), [0.0, 0.5, 1.0, 1.5, 2.0]) == "01100: 0.5 - 1.5"
+
+
 def test_times_on_a_clock():
     answer = TEMPLATES["qwen3-vl-json"].answer_text(Span(2.5, 3725.256), [])
     assert answer == '[{"start": "00:02.50", "end": "62:05.26"}]'

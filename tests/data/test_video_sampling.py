@@ -68,6 +68,9 @@ def test_a_moment_midway_takes_the_even_frame():
     # The wanted moments are 0, 2, 4 and 6; 4 lies midway between frames 2 and 3.
     timeline = Timeline(file="a.mp4", pts=(0, 2, 3, 5, 6), tick=Fraction(1), last_duration=1)
     assert sample_frames(timeline, VideoBudget(max_frames=4)) == (0, 1, 2, 4)
+    # 2 lies midway between frames 1 and 2, of which the right one is even; 4 between 2 and 3.
+    timeline = Timeline(file="a.mp4", pts=(0, 1, 3, 5, 6), tick=Fraction(1), last_duration=1)
+    assert sample_frames(timeline, VideoBudget(max_frames=4)) == (0, 2, 2, 4)
 
 
 def test_a_gap_repeats_its_neighbours_rather_than_pretend():
@@ -122,6 +125,12 @@ def test_too_few_frames_are_refused():
 def test_where_no_cap_binds_the_grid_is_qwens(num_frames, height, width, grid):
     tall, wide = fit_size(num_frames, height, width, VideoBudget(max_tokens=14_336))
     assert (num_frames // 2, tall // 16, wide // 16) == grid
+
+
+def test_half_a_token_goes_to_the_even_number():
+    """80 pixels are 2.5 tokens and become 2, as Python and Qwen round; 112 are 3.5 and become 4; 16 are not 0 but 1."""
+    assert fit_size(2, 80, 112, VideoBudget()) == (64, 128)
+    assert fit_size(2, 16, 144, VideoBudget()) == (32, 128)
 
 
 @pytest.mark.skipif(not GOLDEN.exists(), reason="the golden files are not part of the repository")

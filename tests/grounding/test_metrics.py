@@ -45,6 +45,13 @@ def test_scores_by_hand() -> None:
         "num_queries": 4,
     }
     assert scores.iou_by_id == {"exact": 1.0, "tie": 0.5, "second": 0.8, "mute": 0.0}
+    assert scores.per_query == {
+        "miou": scores.iou_by_id,
+        "r1@0.3": {"exact": 1.0, "tie": 1.0, "second": 1.0, "mute": 0.0},
+        "r1@0.5": {"exact": 1.0, "tie": 1.0, "second": 1.0, "mute": 0.0},
+        "r1@0.7": {"exact": 1.0, "tie": 0.0, "second": 1.0, "mute": 0.0},
+        "format_rate": {"exact": 1.0, "tie": 1.0, "second": 1.0, "mute": 0.0},
+    }
 
 
 def test_nothing_is_rounded() -> None:
@@ -130,6 +137,11 @@ def test_one_query_has_an_interval_of_no_width() -> None:
 
 
 # --- The floor
+
+
+def test_of_equally_good_constant_answers_the_earliest_then_the_shortest() -> None:
+    assert best_constant_answer([ask("a", (0, 2)), ask("b", (4, 6))]) == (Span(0, 2), 0.5)
+    assert best_constant_answer([ask("a", (0, 1)), ask("b", (0, 2))]) == (Span(0, 1), 0.75)
 
 
 def test_best_constant_answer_against_trying_them_all() -> None:

@@ -44,7 +44,9 @@ def test_an_empty_hull_is_worth_nothing_whatever_came_before(name):
 
 def test_of_several_annotated_spans_the_best_counts():
     assert reward("iou", "6.0 - 10.0 seconds", (0.0, 1.0), (6.0, 10.0)) == 1.0
+    assert reward("timestamp-iou", "6.0 - 10.0 seconds", (0.0, 1.0), (6.0, 10.0)) == 1.0
     assert best_span((6.0, 9.0), (Span(0, 1), Span(6, 10), Span(8, 9))) == Span(6, 10)
+    assert best_span((2.0, 4.0), (Span(5, 6), Span(1, 2), Span(8, 9))) == Span(5, 6)  # of equals the first
 
 
 @pytest.mark.parametrize(

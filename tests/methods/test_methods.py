@@ -378,6 +378,21 @@ class TestSpoiledTeacher:
         assert not torch.equal(true.logprobs, spoiled.logprobs)
         assert torch.allclose(true.logprobs.sort(dim=1).values, spoiled.logprobs.sort(dim=1).values)
 
+    def test_shuffled_moves_a_distribution_along_with_its_score(self, opd, teacher, written, prompts):
+        opd = replace(opd, estimator="exact")
+        true = opd.judge(prompts[:3], written).teacher
+        spoiled = (
+            SpoiledTeacher(method=opd, teacher=OneTeacher(teacher), kind="shuffled").judge(prompts[:3], written).teacher
+        )
+        moved = 0
+        for row, answer in enumerate(true.answers):
+            assert len(set(true.logprobs[row, : len(answer)].tolist())) == len(answer) > 2
+            for place in range(len(answer)):
+                (came_from,) = (true.logprobs[row] == spoiled.logprobs[row, place]).nonzero()[:, 0].tolist()
+                assert torch.equal(spoiled.distribution[row, place], true.distribution[row, came_from])
+                moved += came_from != place
+        assert moved > 3
+
     def test_noise_has_the_size_of_the_gap_and_nothing_else_of_it(self, opd, teacher, written, prompts):
         judge = SpoiledTeacher(method=opd, teacher=OneTeacher(teacher), kind="noise").judge
         mine = torch.tensor([group.answers[0].sampler_logprobs for group in written])

@@ -8,9 +8,12 @@ from jaxtyping import TypeCheckError
 
 from video_opd.objectives import (
     clamp_credit,
+    clipped_policy_gradient,
+    forward_kl,
     masked_mean,
     masked_sum,
     policy_gradient,
+    reference_penalty,
     reverse_kl,
     sampled_credit,
     sampled_entropy,
@@ -29,6 +32,26 @@ def test_credit_is_negative_where_the_teacher_likes_the_token_less():
 
 def test_credit_is_a_constant_for_the_gradient():
     assert not sampled_credit(MINE.clone().requires_grad_(), THEIRS).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("loss", "last"),
+    [
+        (policy_gradient, (2,)),
+        (lambda *given: clipped_policy_gradient(*given, 0.2)[0], (2,)),
+        (reference_penalty, (2,)),
+        (forward_kl, (2, 3)),
+        (reverse_kl, (2, 3)),
+    ],
+    ids=["policy-gradient", "clipped", "penalty", "forward-kl", "reverse-kl"],
+)
+def test_a_loss_has_a_gradient_for_the_learner_alone(loss, last):
+    """Credit, behaviour, reference and teacher are constants, also where they come from a model with a gradient."""
+    given = [torch.full((1, *last), -value, requires_grad=True) for value in (1.0, 1.1, 1.2)]
+    given = given if loss not in (reference_penalty, forward_kl, reverse_kl) else given[:2]
+    loss(*given).sum().backward()
+    assert given[0].grad.abs().sum() > 0
+    assert [other.grad for other in given[1:]] == [None] * len(given[1:])
 
 
 def test_policy_gradient_pushes_up_what_has_credit():
@@ -61,9 +84,9 @@ def test_reverse_kl_of_impossible_tokens_is_finite():
 
 
 def test_clamp_counts_what_it_clamps():
-    credit, clamped = clamp_credit(torch.tensor([[-30.0, 0.5, 11.0]]), 10.0)
-    assert credit.tolist() == [[-10.0, 0.5, 10.0]]
-    assert clamped.tolist() == [[1.0, 0.0, 1.0]]
+    credit, clamped = clamp_credit(torch.tensor([[-30.0, -10.0, 0.5, 10.0, 11.0]]), 10.0)
+    assert credit.tolist() == [[-10.0, -10.0, 0.5, 10.0, 10.0]]
+    assert clamped.tolist() == [[1.0, 0.0, 0.0, 0.0, 1.0]]  # at the limit nothing is changed
 
 
 def test_no_clamp_by_default():

@@ -18,6 +18,7 @@ from video_opd.cli import main
 from video_opd.data.manifest import read_manifest
 from video_opd.errors import ConfigurationError
 from video_opd.policy.load import load_policy
+from video_opd.policy.weights import refuse_not_finite
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 ATTENTION = "model.language_model.layers.0.self_attn.q_proj.weight"
@@ -292,6 +293,16 @@ def test_weights_that_are_not_finite_are_refused(refused, name, value, model, cl
     change(model, spoil)
     sentence = refused("ground", model, clip, "the red circle")
     assert f"model {str(model)!r}: 1 of its weights are not finite, such as {name} (1 of " in sentence
+
+
+def test_a_buffer_that_is_not_finite_is_refused():
+    """Such as the scale of a quantised weight."""
+    module = torch.nn.Linear(2, 2)
+    module.register_buffer("scale", torch.tensor([1.0, 2.0]))
+    refuse_not_finite("m", module)
+    module.scale[1] = float("inf")
+    with pytest.raises(ConfigurationError, match=r"1 of its weights are not finite, such as scale \(1 of 2"):
+        refuse_not_finite("m", module)
 
 
 def test_weights_that_are_not_finite_are_refused_by_every_command(refused, commands, model):

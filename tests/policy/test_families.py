@@ -165,6 +165,7 @@ def test_rows_and_columns_are_counted_from_where_a_block_begins():
         (4.0, 2, [0, 8, 16, 24, 32, 40, 48]),
         (0.5, 2, [0, 1, 2, 3, 4, 5, 6]),  # four frames a second: 4.57 cut this to 0, Qwen's own code did not
         (2 / 3, 2, [0, 1, 2, 4, 5, 6, 8]),  # three frames a second: 3 * (2 / 3) is 2, whatever float32 makes of it
+        (0.7, 2, [0, 1, 2, 4, 5, 7, 8]),  # 5 * 1.4 is 7, and in float32 0.7 is a little less
         (1.05, 2, [0, 2, 4, 6, 8, 10, 12]),
         (1.0, 25, [0, 25, 50, 75, 100, 125, 150]),
     ],

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from video_opd.cli import main
 from video_opd.data.manifest import read_manifest
 from video_opd.policy import quantised
+from video_opd.policy.description import describe
 from video_opd.policy.load import load_policy, resolve_model
 from video_opd.policy.weights import cast_unquantised, num_bytes
 from video_opd.vocabulary import Sampling
@@ -272,6 +275,19 @@ def test_modules_with_quantised_tensors_keep_their_types():
     cast_unquantised(torch.nn.Sequential(whole, packed), torch.bfloat16)
     assert {parameter.dtype for parameter in whole.parameters()} == {torch.bfloat16}
     assert {parameter.dtype for parameter in packed.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
+def test_what_is_not_quantised_has_the_type_asked_for(models, weights, monkeypatch):
+    """Loaded as transformers leaves such a model: its norms in the file's type, whatever was asked for."""
+    known, model = describe(models["student"]), load_policy(models["student"]).model
+    model.model.language_model.norm.to(torch.float16)
+    report = {"missing_keys": [], "mismatched_keys": [], "unexpected_keys": []}
+    loader = SimpleNamespace(from_pretrained=lambda *_, **__: (model, report))
+    monkeypatch.setattr("video_opd.policy.load.describe", lambda *_, **__: replace(known, quantisation="fp8"))
+    monkeypatch.setattr("video_opd.policy.load.AutoModelForImageTextToText", loader)
+    policy = load_policy(models["student"], weights=weights)
+    assert {parameter.dtype for parameter in policy.model.parameters()} == {weights}
 
 
 def test_bytes_are_those_of_the_parts():

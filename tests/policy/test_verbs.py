@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
+from video_opd.policy.answering import _inverse_cdf
+from video_opd.policy.description import fingerprint_of
 from video_opd.policy.reading import collate
+from video_opd.policy.support import TokenSupport
 from video_opd.vocabulary import Answer, AnswerGroup, Sampling
 
 SAMPLING = Sampling(max_new_tokens=12, seed=5)
@@ -184,6 +189,52 @@ def shortened(answer: Answer, length: int) -> Answer:
     )
 
 
+def test_every_answer_is_headed_by_the_last_token_of_its_own_prompt(policy, prompts):
+    """Prompts of one template end alike; these are cut so that they do not."""
+    asked = [
+        replace(prompt, input_ids=prompt.input_ids[:end], mm_token_type_ids=prompt.mm_token_type_ids[:end])
+        for end, prompt in zip((None, -1, -2), prompts, strict=False)
+    ]
+    assert len({int(prompt.input_ids[-1]) for prompt in asked}) == 3
+    together = policy.answer(policy.read(asked), count=2, sampling=SAMPLING)
+    scores = policy.score(policy.read(asked), together)
+    for place, (prompt, group) in enumerate(zip(asked, together, strict=True)):
+        (alone,) = policy.answer(policy.read([prompt]), count=2, sampling=SAMPLING)
+        assert [a.token_ids for a in alone] == [a.token_ids for a in group]
+        for row, answer in enumerate(group, start=2 * place):
+            expected = plain_logprobs(policy, prompt, list(answer.token_ids)).detach()
+            assert torch.allclose(scores.logprobs[row, : len(answer)], expected, atol=1e-5)
+
+
+def test_writing_stops_with_the_longest_answer(policy, prompts):
+    """Not only where the answers happen to end together: what is written after an end costs a pass and is lost."""
+
+    class Short(TokenSupport):
+        def log_softmax(self, logits):
+            return super().log_softmax(logits + 5.0 * (torch.arange(logits.shape[-1]) == self.end_token_id))
+
+    terse = replace(policy, support=Short(**vars(policy.support)))
+    reading, passes = terse.read(prompts[:2]), []
+    hook = policy.model.register_forward_hook(lambda *_: passes.append(1))
+    groups = terse.answer(reading, count=4, sampling=Sampling(max_new_tokens=100, seed=3))
+    hook.remove()
+    lengths = [len(answer) for group in groups for answer in group]
+    assert len(set(lengths)) > 2
+    assert len(passes) == max(lengths) < 100
+
+
+def test_the_inverse_of_the_cumulative_probability():
+    """By hand: 0 and a half are no draws of tokens of probability 0, and a token of 2^-27 behind one of a half has its
+    place, though in float32 the sums would be the same."""
+    plain = torch.tensor([0.0, 0.5, 0.0, 0.5]).log().expand(4, -1)
+    uniform = torch.tensor([0.0, 0.25, 0.5, 1 - 2**-53], dtype=torch.float64)
+    assert _inverse_cdf(plain, uniform).tolist() == [1, 1, 3, 3]
+    small = 2.0**-27
+    fine = torch.tensor([0.5, *[small] * 4, 0.5 - 4 * small]).log().expand(3, -1)
+    uniform = torch.tensor([0.5 + share * small for share in (0.5, 2.5, 4.5)], dtype=torch.float64)
+    assert _inverse_cdf(fine, uniform).tolist() == [1, 3, 5]
+
+
 def test_several_answers_are_the_ones_that_one_by_one_would_be(policy, prompts):
     """The first of eight is the only one of one; each draws from its own stream."""
     one = policy.answer(policy.read(prompts[:3]), sampling=SAMPLING)
@@ -235,6 +286,35 @@ def test_special_tokens_and_padded_rows_have_no_probability(policy, prompts, pro
     assert (distribution[specials].exp() == 0).all()
     assert distribution[policy.support.end_token_id].exp() > 0
     assert distribution.exp().sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_what_only_the_config_calls_special_has_no_probability():
+    """`video_token_id` is an added token that the tokenizer does not mark as special; 9 is beyond its tokens."""
+    added = {3: SimpleNamespace(special=True), 4: SimpleNamespace(special=False), 5: SimpleNamespace(special=False)}
+
+    class Tokenizer:
+        added_tokens_decoder, all_special_ids, eos_token_id = added, [3, 6], 6
+
+        def __len__(self):
+            return 8
+
+    config = SimpleNamespace(
+        get_text_config=lambda: SimpleNamespace(vocab_size=10), video_token_id=4, image_token_id=9, hidden_size=1
+    )
+    support = TokenSupport.of(Tokenizer(), config)
+    assert support.banned.tolist() == [id in (3, 4) for id in range(8)]
+    logprobs = support.log_softmax(torch.zeros(10))
+    assert logprobs.exp().tolist() == pytest.approx([1 / 6] * 3 + [0, 0] + [1 / 6] * 3)
+    assert logprobs[0].item() == pytest.approx(-math.log(6))
+
+
+def test_a_fingerprint_is_of_tokens_and_ids():
+    prints = [
+        fingerprint_of(SimpleNamespace(get_vocab=lambda vocabulary=vocabulary: vocabulary))
+        for vocabulary in ({"a": 0, "b": 1}, {"b": 1, "a": 0}, {"a": 1, "b": 0}, {"a": 0, "c": 1})
+    ]
+    assert prints[0] == prints[1]
+    assert len(set(prints)) == 3
 
 
 def test_the_vocabulary_is_padded_in_the_test_models(policy):

@@ -68,6 +68,18 @@ def test_a_step_in_bfloat16_is_that_in_float32_but_for_rounding(step, estimator)
         assert (distribution.exp().sum(dim=-1) - 1).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
+def test_a_teacher_computes_alike_inside_and_outside_of_the_students_context(make_policy, prompts, weights):
+    """The learner holds the student's autocast while the teacher judges."""
+    student = replace(make_policy(0), autocast=torch.bfloat16)
+    teacher = replace(make_policy(1), model=make_policy(1).model.to(weights)).freeze()
+    groups = StudentWrites(max_new_tokens=8)(student, student.read(prompts[:3]), SEED)
+    outside = teacher.score(teacher.read(prompts[:3]), groups).logprobs
+    with student.precision():
+        inside = teacher.score(teacher.read(prompts[:3]), groups).logprobs
+    assert torch.equal(inside, outside)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_the_softmax_of_coarse_logits_is_that_of_the_same_numbers_in_float32(make_policy, dtype):
     support = make_policy(0).support

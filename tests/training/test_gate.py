@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from video_opd.recipe import TrainingSettings
 from video_opd.training.gate import AnswerGate
 from video_opd.training.learner import Learner
 from video_opd.training.measurements import answer_rows, metrics_row
+from video_opd.vocabulary import Answer, AnswerGroup, Example, Span
 
 SEED = 5
 
@@ -143,6 +145,26 @@ def test_the_gate_looks_at_the_mean_of_a_group(prompts, make_policy, shorter):
     group = replace(group, answers=tuple(replace(answer, text=next(texts)) for answer in group))
     assert coupling(0.51).admits(prompt, group)
     assert not coupling(0.5).admits(prompt, group)
+
+
+@pytest.mark.parametrize(("text", "iou"), [("0 - 4 seconds, 6 - 9 seconds", 0.5), ("6 - 9 s, 0 - 4 s", 0.0)])
+def test_the_gate_looks_at_the_first_span_of_an_answer(text, iou):
+    example = Example(id="a", video="v", query="q", spans=(Span(0, 2), Span(20, 30)), duration=30.0)
+    answer = Answer(prompt_id="a", token_ids=(0,), sampler_logprobs=(0.0,), text=text, truncated=False)
+    prompt, group = SimpleNamespace(id="a", example=example), AnswerGroup(prompt_id="a", answers=(answer,))
+    assert coupling(iou + 0.01).admits(prompt, group)
+    assert not coupling(iou).admits(prompt, group)
+
+
+def test_a_gate_begins_with_the_anchors_suspended_or_where_it_was_interrupted():
+    kinds = {"a": ANCHOR, "b": ANCHOR, "f": FRONTIER}
+    fresh, resumed = coupling(0.5), coupling(0.5)
+    fresh.begin(kinds, {})
+    assert fresh.coupling.suspended == {"a", "b"}
+    fresh.coupling.admits("a", 0.1)
+    fresh.coupling.admits("f", 0.9)
+    resumed.begin(kinds, fresh.coupling.state_dict())
+    assert resumed.coupling.suspended == {"b", "f"}
 
 
 def sampling():

@@ -267,6 +267,22 @@ def test_clipping_bounds_the_step_and_reports_the_norm_before_it(student, teache
     assert outcome.grad_norm > 1e-2
 
 
+def test_a_step_reports_its_learning_rate_and_the_norm_of_its_last_update(student, teacher, prompts):
+    learner = Learner(student, settings(warmup_steps=4, updates_per_batch=3, clip_norm=1e9), total_steps=8)
+    taken, norms, rates = learner.optimizer.step, [], []
+
+    def watched():
+        norms.append(torch.stack([p.grad.norm() for p in learner.parameters.values()]).norm().item())
+        rates.extend(group["lr"] for group in learner.optimizer.param_groups)
+        taken()
+
+    learner.optimizer.step = watched
+    outcome = learner.step(prompts[:2], method_of(teacher), step=1, seed=SEED)
+    assert outcome.grad_norm == pytest.approx(norms[-1], rel=1e-5)
+    assert norms[-1] != pytest.approx(norms[0], rel=1e-3)
+    assert {outcome.learning_rate, *rates} == {2 / 4 * 1e-3}  # the second of four steps of warm-up
+
+
 def test_frozen_parameters_stay_and_are_not_in_the_optimiser(student, teacher, prompts):
     for name, parameter in student.model.named_parameters():
         parameter.requires_grad_(".visual." not in f".{name}")
@@ -288,6 +304,11 @@ def test_measurements_of_a_step(student, teacher, prompts):
     assert row["num_answer_tokens"] == sum(
         len(b.groups[i].answers[0]) for b in outcome.batches for i in range(len(b.prompts))
     )
+    regions = row["reverse_kl_by_region"].values()  # what the regions are apart adds up to what all tokens are
+    assert sum(region["num_tokens"] for region in regions) == row["num_answer_tokens"]
+    summed = sum(region["mean"] * region["num_tokens"] for region in regions)
+    assert summed == pytest.approx(row["reverse_kl"] * row["num_answer_tokens"], rel=1e-4)
+    assert abs(summed) > 0.1
     assert set(outcome.seconds_by_phase) == {"read", "answer", "teacher", "score", "backward", "step"}
     rows = answer_rows(outcome, student, 3)
     assert [r["id"] for r in rows] == [prompt.id for prompt in prompts[:3]]

@@ -135,19 +135,66 @@ def test_another_recipe_is_refused_and_nothing_is_lost(uninterrupted, data):
     )
 
 
+def short_recipe(world, **more: str):
+    """Of a run of six steps on a world that is there."""
+    from video_opd.recipe.file import load_recipe
+
+    paths = {f"data.{split}": str(world / f"{split}.jsonl") for split in ("train", "validation")}
+    few = {"training.steps": str(STEPS), "training.batch_size": "2", "schedule.evaluate_every": "1"}
+    recipe = load_recipe(
+        RECIPE, {"data.videos": str(world / "videos"), "answers.max_new_tokens": "4", **paths, **few, **more}
+    )
+    data = recipe.data.model_copy(update={"tiny_world": None, "test": None})
+    return recipe.model_copy(update={"data": data, "side_questions": None})
+
+
+def test_every_step_draws_with_a_seed_of_its_own(world, tmp_path, monkeypatch):
+    """An example that comes again is answered with other draws; a run that goes on takes the same ones."""
+    from video_opd.seeds import derive_seed
+    from video_opd.session import run_recipe
+    from video_opd.training import loop
+
+    recipe, seeds = short_recipe(world), {}
+
+    def update(parts, prompts, step, seed):
+        seeds[step] = seed
+        return {"num_answers": 0, "loss": 0.0, "seconds_by_phase": {}, "cpu_seconds_by_phase": {}}, []
+
+    monkeypatch.setattr(loop, "_update", update)
+    monkeypatch.setattr(loop, "_evaluate", lambda *_: 0.0)
+    run_recipe(recipe, tmp_path / "run")
+    assert seeds == {step: derive_seed(recipe.seed, "step", step) for step in range(STEPS)}
+    assert len(set(seeds.values())) == STEPS
+
+
+def test_a_checkpoint_holds_who_is_suspended(world, tmp_path, monkeypatch):
+    from video_opd.session import run_recipe
+    from video_opd.training import loop
+
+    suspended = set()
+
+    def update(parts, prompts, step, seed):
+        for prompt in prompts:
+            parts.gate.coupling.admits(prompt.id, iou=1.0)
+            suspended.add(prompt.id)
+        return {"num_answers": 0, "loss": 0.0, "seconds_by_phase": {}, "cpu_seconds_by_phase": {}}, []
+
+    monkeypatch.setattr(loop, "_update", update)
+    monkeypatch.setattr(loop, "_evaluate", lambda *_: 0.0)
+    run_recipe(short_recipe(world, **{"curriculum.suspend_at": "0.5"}), tmp_path / "run")
+    state = json.loads((tmp_path / "run" / "checkpoints" / f"step-{STEPS:06d}" / "state.json").read_text())
+    assert state["coupling"] == {"suspended": sorted(suspended)}
+    assert len(suspended) > 1
+
+
 @pytest.mark.parametrize("step", [0, STEPS])
 def test_a_signal_during_validation_stops_the_run_there(step, world, tmp_path, monkeypatch):
     """The last validation included: nothing is trained or evaluated any more, and the state is saved."""
-    from video_opd.recipe.file import load_recipe
     from video_opd.session import run_recipe
     from video_opd.training import loop
     from video_opd.training.interruption import Interrupted
 
-    paths = {f"data.{split}": str(world / f"{split}.jsonl") for split in ("train", "validation")}
-    few = {"training.steps": str(STEPS), "training.batch_size": "2", "schedule.evaluate_every": "1"}
-    recipe = load_recipe(RECIPE, {"data.videos": str(world / "videos"), "answers.max_new_tokens": "4", **paths, **few})
-    data = recipe.data.model_copy(update={"tiny_world": None, "test": None})
-    recipe = recipe.model_copy(update={"data": data, "side_questions": None})
+    recipe = short_recipe(world)
     seen = []
 
     def evaluate(parts, now, run):

@@ -136,7 +136,8 @@ def reliability_of_gap(gaps: Sequence[float], error_of_tau: float | None, error_
         error_of_tau: error variance over the same examples; None: taken as without error, as for one greedy answer.
         error_of_sigma: the same of the student.
     """
-    variance = statistics.pvariance(gaps) if len(gaps) > 1 else 0.0
+    # Over n - 1, as the errors are unbiased too: with no true difference both are the same on average.
+    variance = statistics.variance(gaps) if len(gaps) > 1 else 0.0
     if variance == 0:
         return None
     return min(1.0, max(0.0, 1 - ((error_of_tau or 0.0) + error_of_sigma) / variance))

@@ -1,4 +1,4 @@
-"""The second verb: `answer`. Write answers from a reading, token by token, on its detached keys and values."""
+"""The second verb: `answer`. Write answers from a reading, token by token, without gradient."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def answer(
     Sampling is from the untruncated policy: temperature 1, no top-p, no top-k, whatever the checkpoint's generation
     config says. An answer ends with the end-of-turn token, which is kept, or is flagged as truncated.
     """
-    cache, ids = reading.detach().cache(), reading.head_ids.repeat_interleave(count)
+    cache, ids = reading.cache(), reading.head_ids.repeat_interleave(count)
     prompt_ids = [prompt.id for prompt in reading.prompts for _ in range(count)]
     uniforms = None if sampling.greedy else _uniforms(reading.prompts, count, sampling).to(ids.device)
     alive = torch.ones_like(ids, dtype=torch.bool)

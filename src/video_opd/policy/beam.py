@@ -1,4 +1,4 @@
-"""The most probable answers to every prompt of a reading, by beam search on its detached keys and values.
+"""The most probable answers to every prompt of a reading, by beam search, without gradient.
 
 The beams of a prompt are branches of one row, laid out as several answers are (`Reading.answer_inputs`): the prompt's
 keys and values are there once, and only the short tail behind them is dealt out anew when beams change parents.
@@ -71,7 +71,7 @@ def best_answers(
     """
     if min(count, width, max_new_tokens) < 1:
         raise ValueError(f"count {count}, width {width} and max_new_tokens {max_new_tokens} must all be positive")
-    cache = reading.detach().cache()
+    cache = reading.cache()
     beams = _Beams.rooted(len(reading.prompts), width, reading.head_ids.device)
     ids = reading.head_ids[:, None].expand(-1, width)
     finished = [_Finished(prompt.id, count, key) for prompt in reading.prompts]

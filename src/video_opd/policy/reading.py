@@ -10,7 +10,7 @@ gradient flow from the few answer tokens, through them, into this one pass.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
@@ -36,10 +36,6 @@ class Reading:
     """(B,): the last prompt token, which heads the answer row."""
     head_positions: Tensor
     """(B,): its rotary position; after a video that is less than its index."""
-
-    def detach(self) -> Reading:
-        """The same keys and values, cut off from the graph."""
-        return replace(self, keys_values=tuple((keys.detach(), values.detach()) for keys, values in self.keys_values))
 
     def rows(self, indices: Sequence[int]) -> Reading:
         """The reading of those of its prompts only, in that order; the gradient flows if it had one."""
