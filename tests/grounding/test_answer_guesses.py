@@ -173,3 +173,25 @@ def test_minutes_and_seconds_in_fields_of_their_own(a: float, b: float) -> None:
         if round(time % 60, 2) < 60
     }
     assert list(parse_answer(json.dumps(fields)).spans[0]) == pytest.approx([start_s, end_s], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("[9, 4] and [-3, 2]", Reason.REVERSED),  # the reason of the first pair
+        ("4.5, 9.5, 1.0", [(4.5, 9.5)]),  # a score of exactly 1 is a score
+        ("[12.0, 15.0, 0.2, 1.0]", [(12.0, 15.0)]),
+        ("[[0.5, 4.5, 9.5], [1.0, 12.5, 15.5]]", [(4.5, 9.5), (12.5, 15.5)]),
+        ("4.0, 9.0, 5.4", Reason.UNCLEAR),  # no duration: it is off by 0.4
+        ("[4.0, 109.0, 105.4]", Reason.UNCLEAR),
+        ("00:00:04:00 - 00:00:09:12", Reason.NO_NUMBERS),  # a clock has three fields
+        ("1 min 59 s - 3 min", [(119.0, 180.0)]),
+        ("1 min 60 s - 3 min", Reason.ONE_TIME),
+        ("from 1 min 75 s to 2 min 5 s", Reason.ONE_TIME),
+        ("[1 min, 75 s]", [(60.0, 75.0)]),
+    ],
+)
+def test_where_rules_end(text, read):
+    """Breaks that no other test noticed: each moves one of these borders."""
+    parsed = parse_answer(text)
+    assert (parsed.reason or [tuple(span) for span in parsed.spans]) == read

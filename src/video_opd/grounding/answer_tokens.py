@@ -176,7 +176,7 @@ def finish(tokens: list[Token], text: str) -> list[Token]:
 
 
 def _add_seconds_to_minutes(tokens: list[Token]) -> list[Token]:
-    """`1 min 5 s`, `1m05`, `1 hour and 2 minutes`: one time each."""
+    """`1 min 5 s`, `1m05`, `1 hour and 2 minutes`: one time each; `1 min 75 s`: none."""
     joined: list[Token] = []
     for token in tokens:
         lies_between = bool(joined) and (joined[-1].role == AND or joined[-1].text in (",", "."))
@@ -189,6 +189,8 @@ def _add_seconds_to_minutes(tokens: list[Token]) -> list[Token]:
                 upper.scale, upper.end = token.scale or 1.0, token.end
                 del joined[len(joined) - lies_between :]
                 continue
+            if lower_unit and not lies_between:
+                upper.role = token.role = UNKNOWN  # `1 min 75 s`, as `1:75`, is no time
         joined.append(token)
     return joined
 
