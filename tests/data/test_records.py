@@ -28,6 +28,9 @@ def zipped(raw: bytes) -> bytes:
     [
         (gzip.compress(b"{}"), r"packed \(gzip\).*\. Unpack it, such as with `gunzip`"),
         (zipped(bytes(range(256))), r"packed \(a zip archive\).*\. Unpack it, such as with `unzip`"),
+        # The time of day in an archive may be a line break, and all before it is UTF-8.
+        (b"PK\x03\x04\x14\x00\x00\x00\x00\x00\n" + bytes(range(256)), r"packed \(a zip archive\)"),
+        (b"PK\x03\x04\x14\x00\x00\x00 all of it is UTF-8", r"packed \(a zip archive\)"),
         (bz2.compress(b"{}"), r"packed \(bzip2\)"),
         (lzma.compress(b"{}"), r"packed \(xz\)"),
         (b"\x00\x00\x00\x20ftypisom\x00\x00\xff\xff", "the file is binary"),

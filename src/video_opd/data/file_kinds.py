@@ -23,9 +23,20 @@ def not_text(beginning: bytes) -> tuple[str, str] | None:
     Returns:
         Reason and remedy; None: they may well be text.
     """
+    if found := packed(beginning):
+        return found
+    if b"\0" in beginning[:_LOOKED_AT]:
+        return "the file is binary (a video, a pickle, an array), not text", "Give a file of text or JSON"
+    return None
+
+
+def packed(beginning: bytes) -> tuple[str, str] | None:
+    """Whether a file is packed, told by its first bytes: a small archive may well be UTF-8 up to its first line break.
+
+    Returns:
+        Reason and remedy; None: it is not.
+    """
     for magic, (kind, program) in _PACKED.items():
         if beginning.startswith(magic):
             return f"the file is packed ({kind})", f"Unpack it, such as with `{program}`"
-    if b"\0" in beginning[:_LOOKED_AT]:
-        return "the file is binary (a video, a pickle, an array), not text", "Give a file of text or JSON"
     return None

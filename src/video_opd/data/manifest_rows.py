@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
-from video_opd.data.file_kinds import not_text
+from video_opd.data.file_kinds import not_text, packed
 from video_opd.data.video_sampling import DURATION_TOLERANCE_S
 from video_opd.vocabulary import Example, Span
 
@@ -43,6 +43,8 @@ def row_from_line(raw: bytes, offset: int, *, first: bool) -> dict[str, Any] | F
     Returns:
         The JSON object, or why it is none, or None for a blank line.
     """
+    if first and (found := packed(raw)):
+        return Fault(*found)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:

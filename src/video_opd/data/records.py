@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from video_opd.data.faults import SHOWN, first_fault
-from video_opd.data.file_kinds import not_text
+from video_opd.data.file_kinds import not_text, packed
 from video_opd.data.manifest_rows import kind
 from video_opd.data.strict_json import DECODER, StrictError
 from video_opd.errors import DataError
@@ -85,6 +85,8 @@ def read_text(path: Path) -> str:
         raise DataError(
             f"{path}: {error.strerror or error}", reason="the file cannot be read", remedy="Check the path"
         ) from error
+    if found := packed(raw):
+        raise DataError(f"{path}", reason=found[0], remedy=found[1])
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{path}, line 1", reason="the file is UTF-16", remedy="Save it as UTF-8")
     try:
