@@ -107,6 +107,18 @@ def make_policy(processor) -> Callable[..., Policy]:
 
 
 @pytest.fixture(scope="session")
+def teacher(make_policy) -> Policy:
+    """A random model, frozen."""
+    return make_policy(1).freeze()
+
+
+@pytest.fixture
+def student(make_policy) -> Policy:
+    """Another random model, to be trained."""
+    return make_policy(0)
+
+
+@pytest.fixture(scope="session")
 def world(tmp_path_factory) -> Path:
     """A tiny tiny world: 12 training, 4 validation and 4 test queries."""
     folder = tmp_path_factory.mktemp("world")

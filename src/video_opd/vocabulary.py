@@ -66,7 +66,7 @@ class Prompt:
     model_inputs: dict[str, Any] = field(default_factory=dict)
     """What else this family of models wants (Qwen2.5-VL: second_per_grid_ts)."""
     repeat: int = 0
-    """How often its example stands before it in the same batch; see `numbered`."""
+    """How often its example stands before it in the same batch; see `number_repeats`."""
 
     @property
     def id(self) -> str:
@@ -221,7 +221,7 @@ def flatten(groups: Sequence[AnswerGroup]) -> tuple[Answer, ...]:
     return tuple(answer for group in groups for answer in group)
 
 
-def numbered(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
+def number_repeats(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
     """The prompts of one batch, told apart where an example stands in it more than once, so that each gets answers of
     its own. Whoever splits a batch numbers it first: what a prompt is answered does not depend on the split."""
     seen: Counter[str] = Counter()

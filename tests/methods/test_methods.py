@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from lottery import Lottery
 
 from video_opd.data.prompts import TEMPLATES
 from video_opd.errors import ConfigurationError, DataError
@@ -38,23 +39,6 @@ from video_opd.vocabulary import AnswerGroup, Judgement, TokenScores
 SEED = 5
 WRITE = StudentWrites(num_answers=4, max_new_tokens=6)
 ANNOTATED = AnnotationWrites(template=TEMPLATES["tiny"])
-
-
-@pytest.fixture(scope="module")
-def teacher(make_policy):
-    return make_policy(1).freeze()
-
-
-@pytest.fixture
-def student(make_policy):
-    return make_policy(0)
-
-
-class Lottery(TaskReward):
-    """A reward that random models can earn: their answers name no span. A function of the answer alone."""
-
-    def __call__(self, prompts, groups):
-        return torch.tensor([[float(sum(answer.token_ids) % 7) for answer in group] for group in groups])
 
 
 def gradient(student, method, prompts, *, updates=1, micro_batch_size=8):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lottery import Lottery
 
 from video_opd.assemble.methods import make_method
 from video_opd.data.prompts import TEMPLATES
@@ -28,23 +29,6 @@ from video_opd.training.measurements import answer_rows, metrics_row
 from video_opd.vocabulary import Answer, Judgement, TokenScores, flatten
 
 SEED = 5
-
-
-@pytest.fixture(scope="module")
-def teacher(make_policy):
-    return make_policy(1).freeze()
-
-
-@pytest.fixture
-def student(make_policy):
-    return make_policy(0)
-
-
-class Lottery(TaskReward):
-    """A reward that random models can earn: a function of the answer alone."""
-
-    def __call__(self, prompts, groups):
-        return torch.tensor([[float(sum(answer.token_ids) % 7) for answer in group] for group in groups])
 
 
 class Contrary(TaskReward):

@@ -22,16 +22,6 @@ from video_opd.vocabulary import Answer, AnswerGroup, Example, Span
 SEED = 5
 
 
-@pytest.fixture(scope="module")
-def teacher(make_policy):
-    return make_policy(1).freeze()
-
-
-@pytest.fixture
-def student(make_policy):
-    return make_policy(0)
-
-
 class Only:
     """Admits some examples."""
 

@@ -22,16 +22,6 @@ from video_opd.vocabulary import Sampling, TokenLosses
 SEED = 11
 
 
-@pytest.fixture(scope="module")
-def teacher(make_policy):
-    return make_policy(1).freeze()
-
-
-@pytest.fixture
-def student(make_policy):
-    return make_policy(0)
-
-
 def settings(**changes) -> TrainingSettings:
     return TrainingSettings(**({"batch_size": 6, "micro_batch_size": 6, "learning_rate": 1e-3} | changes))
 

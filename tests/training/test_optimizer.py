@@ -20,16 +20,6 @@ from video_opd.training.optimizer import decaying, make_optimizer
 SEED = 11
 
 
-@pytest.fixture(scope="module")
-def teacher(make_policy):
-    return make_policy(1).freeze()
-
-
-@pytest.fixture
-def student(make_policy):
-    return make_policy(0)
-
-
 def stepped(student, teacher, prompts, *, steps=1, learner=None, first=0, **changes):
     """A student after some steps, and its learner."""
     if learner is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 
 from video_opd.errors import ConfigurationError
 from video_opd.policy.description import Description, describe
+from video_opd.policy.families import vision_part
 from video_opd.policy.load import Policy, load_policy
 from video_opd.policy.location import local_folder, resolve_model
 from video_opd.policy.quantised import quantisation_of, refuse_as_student
@@ -25,17 +25,6 @@ def load_student(recipe: Recipe, model: str) -> Policy:
     student = load_policy(model, device=device_of(recipe.compute.device), autocast=autocast_of(recipe.compute))
     _set_what_is_trained(student, recipe.student)
     return student
-
-
-def vision_part(parameter: str) -> Literal["tower", "merger"] | None:
-    """Which part of the vision model a parameter of that name belongs to; None: the language model's.
-
-    Qwen-VL: `model.visual.` and below it `merger.` and, in Qwen3-VL, `deepstack_merger_list.`; all else is the tower.
-    """
-    _, visual, below = f".{parameter}".partition(".visual.")
-    if not visual:
-        return None
-    return "merger" if "merger" in below.partition(".")[0] else "tower"
 
 
 def _set_what_is_trained(student: Policy, settings: StudentSettings) -> None:

@@ -44,8 +44,6 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
     from video_opd.assemble import budget_of, how_asked, require_common_tokens, template_of
     from video_opd.evaluation.pool import Asking, Scorer
     from video_opd.methods.teachers import OneTeacher
-    from video_opd.policy.location import model_sha256, resolve_model
-    from video_opd.scores import ScoreHeader
     from video_opd.training.progress import ScoringProgress
 
     template_of(defaults.prompt)  # refused before the model is fetched, as is the budget
@@ -60,14 +58,8 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
         skip_below=arguments.skip_below,
     )
     race = _race(arguments, examples)
-    header = ScoreHeader(
-        model=arguments.model,
-        model_sha256=model_sha256(resolve_model(arguments.model)),
-        manifest_sha256=hashlib.sha256(arguments.manifest.read_bytes()).hexdigest(),
-        settings=how_asked(defaults, precision_of(arguments)) | asking.settings() | _more_settings(arguments, race),
-        num_examples=len(examples),
-        shard=arguments.shard,
-    )
+    settings = how_asked(defaults, precision_of(arguments)) | asking.settings() | _more_settings(arguments, race)
+    header = _header(arguments, settings, len(examples))
     _refuse_other_scores(arguments.out, header)
     policy, renderer = load(arguments, defaults)
     teacher = OneTeacher(load_model(arguments, arguments.teacher)) if arguments.teacher else None
@@ -89,6 +81,21 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
         scores = scorer.score(examples, arguments.out, header, race=race, passes=passes, on_batch=progress.advance)
     _tell(arguments, scores)
     return 0
+
+
+def _header(arguments: argparse.Namespace, settings: dict[str, Any], num_examples: int) -> ScoreHeader:
+    """What the scores will be of. Of a model on the hub the weights are fetched for it."""
+    from video_opd.policy.location import model_sha256, resolve_model
+    from video_opd.scores import ScoreHeader
+
+    return ScoreHeader(
+        model=arguments.model,
+        model_sha256=model_sha256(resolve_model(arguments.model)),
+        manifest_sha256=hashlib.sha256(arguments.manifest.read_bytes()).hexdigest(),
+        settings=settings,
+        num_examples=num_examples,
+        shard=arguments.shard,
+    )
 
 
 def _more_settings(arguments: argparse.Namespace, race: Race | None) -> dict[str, Any]:

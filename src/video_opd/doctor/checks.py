@@ -132,7 +132,7 @@ def _first_advantages(patient: Patient, teacher: Policy) -> Tensor:
     advantages = []
     for start in range(0, len(patient.prompts), size):
         piece = patient.prompts[start : start + size]
-        batch, _ = learner.judged(piece, distillation, seed, watch)
+        batch, _ = learner.run_micro_batch(piece, distillation, seed, watch)
         assert batch is not None  # there is no gate
         advantages.append(batch.losses.credit[batch.answer_mask])
     return torch.cat(advantages)

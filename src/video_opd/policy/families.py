@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -79,6 +79,17 @@ def family_of(config: Any, name: str = "") -> Family:
 def _known() -> str:
     *first, last = (family.name for family in FAMILIES)
     return f"{', '.join(first)} or {last}"
+
+
+def vision_part(parameter: str) -> Literal["tower", "merger"] | None:
+    """Which part of the vision model a parameter of that name belongs to; None: the language model's.
+
+    Qwen-VL: `model.visual.` and below it `merger.` and, in Qwen3-VL, `deepstack_merger_list.`; all else is the tower.
+    """
+    _, visual, below = f".{parameter}".partition(".visual.")
+    if not visual:
+        return None
+    return "merger" if "merger" in below.partition(".")[0] else "tower"
 
 
 def video_positions(config: Any, batch: dict[str, Any]) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from transformers import AutoModelForImageTextToText
 
 from video_opd.errors import EngineError
 from video_opd.policy import answering, beam, reading, scoring
-from video_opd.policy.description import describe, fingerprint_of, loading, require_device
+from video_opd.policy.description import Description, describe, fingerprint_of, loading, require_device
 from video_opd.policy.families import Clock
 from video_opd.policy.head import use_float32_head
 from video_opd.policy.location import resolve_model
@@ -161,7 +162,28 @@ def load_policy(
     """
     where = require_device(device)
     known = describe(name, revision, device=device)
-    folder = resolve_model(name, revision)
+    model = _load_model(known, resolve_model(name, revision), where, weights)
+    refuse_not_finite(name, model)
+    if torch.bfloat16 in (weights, autocast):
+        use_float32_head(model)
+    if known.family.clock is Clock.NONE:
+        _log.warning(
+            "model %r (%s) is not told when its frames were shown, so it can only guess seconds",
+            name,
+            known.family.name,
+        )
+    return Policy(
+        name=name,
+        model=model,
+        processor=known.processor,
+        support=known.support.to(where),
+        autocast=autocast,
+    )
+
+
+def _load_model(known: Description, folder: Path, where: torch.device, weights: torch.dtype) -> Any:
+    """The transformers model, with all of its weights and no others, on its device."""
+    name = known.name
     placed = {"device_map": {"": where}} if known.quantisation and find_spec("accelerate") else {}
     try:
         with loading(name, "weights", quantisation=known.quantisation):
@@ -180,8 +202,6 @@ def load_policy(
         model.eval()
         if known.quantisation:
             cast_unquantised(model, weights)
-        if torch.bfloat16 in (weights, autocast):
-            use_float32_head(model)
         if not placed:
             model.to(where)
         if known.quantisation:
@@ -194,17 +214,4 @@ def load_policy(
             reason=str(error).splitlines()[0],
             remedy="free the device, or take a larger one, a smaller model or bfloat16",
         ) from error
-    refuse_not_finite(name, model)
-    if known.family.clock is Clock.NONE:
-        _log.warning(
-            "model %r (%s) is not told when its frames were shown, so it can only guess seconds",
-            name,
-            known.family.name,
-        )
-    return Policy(
-        name=name,
-        model=model,
-        processor=known.processor,
-        support=known.support.to(where),
-        autocast=autocast,
-    )
+    return model

@@ -46,10 +46,10 @@ def resolve_model(name: str, revision: str | None = None, *, weights: bool = Tru
     if folder is not None:
         return folder
     folder = _downloaded(name, revision)
-    _refuse_incomplete(folder, name)
+    refuse_adapter(folder)
+    _refuse_without_parts(folder, name)
     if weights:
         folder = _with_weights(name, revision)
-        _refuse_incomplete(folder, name)
         refuse_other_weights(folder)
     return folder
 
@@ -77,7 +77,7 @@ def local_folder(name: str) -> Path | None:
         )
     refuse_adapter(folder)
     refuse_other_weights(folder)
-    _refuse_incomplete(folder, str(folder))
+    _refuse_without_parts(folder, str(folder))
     return folder
 
 
@@ -124,9 +124,8 @@ def _snapshot(name: str, revision: str | None, patterns: list[str]) -> Path:
         ) from error
 
 
-def _refuse_incomplete(folder: Path, called: str) -> None:
-    """What stands beside the weights."""
-    refuse_adapter(folder)
+def _refuse_without_parts(folder: Path, called: str) -> None:
+    """Refuse a folder that lacks what stands beside the weights."""
     for part, names in _PARTS.items():
         if not any((folder / file).is_file() for file in names):
             raise ConfigurationError(

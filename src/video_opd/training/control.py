@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from video_opd.methods.teachers import Teacher
 from video_opd.objectives import masked_sum, reverse_kl
 from video_opd.policy.load import Policy
-from video_opd.vocabulary import AnswerGroup, Prompt, Sampling, TokenScores, numbered
+from video_opd.vocabulary import AnswerGroup, Prompt, Sampling, TokenScores, number_repeats
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Probe:
         cls, student: Policy, teacher: Teacher, prompts: Sequence[Prompt], sampling: Sampling, micro_batch_size: int
     ) -> Probe:
         """Answer the prompts with the student as it is, and have the teacher score every state in full."""
-        pieces, prompts = [], numbered(prompts)
+        pieces, prompts = [], number_repeats(prompts)
         for start in range(0, len(prompts), micro_batch_size):
             piece = prompts[start : start + micro_batch_size]
             groups = student.answer(student.read(piece), sampling=sampling)

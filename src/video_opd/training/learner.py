@@ -22,7 +22,7 @@ from video_opd.policy.reading import Reading
 from video_opd.recipe import TrainingSettings
 from video_opd.training.cost import Stopwatch
 from video_opd.training.optimizer import make_optimizer
-from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, numbered
+from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, number_repeats
 
 
 class Gate(Protocol):
@@ -113,13 +113,13 @@ class Learner:
             EngineError: the loss or the gradient is not finite; the update was not taken.
         """
         watch = Stopwatch(self.student.model.device)
-        size, prompts = self.settings.micro_batch_size, numbered(prompts)
+        size, prompts = self.settings.micro_batch_size, number_repeats(prompts)
         pieces = [tuple(prompts[start : start + size]) for start in range(0, len(prompts), size)]
         loss, grad_norm, total_loss = 0.0, 0.0, 0.0
         batches: list[TrainedBatch] = []
         suspended: Suspended = ()
         for piece in pieces:
-            batch, left_out = self.judged(piece, method, seed, watch)
+            batch, left_out = self.run_micro_batch(piece, method, seed, watch)
             suspended += left_out
             if batch is not None:
                 total_loss += self._backward(batch, watch)
@@ -145,7 +145,7 @@ class Learner:
             cpu_seconds_by_phase=dict(watch.cpu_seconds),
         )
 
-    def judged(
+    def run_micro_batch(
         self, prompts: tuple[Prompt, ...], method: Method, seed: int, watch: Stopwatch
     ) -> tuple[TrainedBatch | None, Suspended]:
         """All of a micro-batch before its backward pass: read, answered, judged, scored; the losses with gradient.
