@@ -43,6 +43,7 @@ MAY_CHANGE = frozenset(
     {
         "compute.evaluation_batch_size",
         "data.max_bad_share",
+        "data.tiny_world.render",
         "data.workers",
         "schedule.keep_checkpoints",
     }
