@@ -22,6 +22,7 @@ from video_opd.assemble import (
     prepare_compute,
     refuse_early,
     to_be_rendered,
+    with_checkpoints,
 )
 from video_opd.data.order import batch_at
 from video_opd.data.source import PromptSource
@@ -111,7 +112,7 @@ def run_recipe(
         Interrupted: a signal asked for a stop; the state is saved.
         UserError: anything the user can mend.
     """
-    console, shared = Console(stderr=True), shared or Shared()
+    console, shared, recipe = Console(stderr=True), shared or Shared(), with_checkpoints(recipe)
     same = same_run(recipe)
     RunDirectory.refuse_unusable(out, **same)
     refuse_early(recipe)
