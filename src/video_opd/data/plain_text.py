@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from video_opd.errors import DataError
+from video_opd.errors import QueryError
 
 _INTERIM = "<|placeholder|>"
 """What processors of transformers put in the place of video tokens for a moment."""
@@ -46,12 +46,12 @@ def refuse_unwritable(text: str, called: str) -> None:
     """Refuse a text that no tokenizer takes.
 
     Raises:
-        DataError: it holds half of a surrogate pair, as text that was not UTF-8 does.
+        QueryError: it holds half of a surrogate pair, as text that was not UTF-8 does.
     """
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise DataError(
+        raise QueryError(
             f"{called} holds half of a surrogate pair ({text[error.start]!a} at character {error.start + 1})",
             reason="it stands for bytes that are not UTF-8, and no tokenizer can read it",
             remedy="write it anew, as UTF-8",
@@ -108,7 +108,7 @@ class PlainText:
         """The stretches of a tokenised text that hold stand-ins: from, to, and the ids of what they stand for.
 
         Raises:
-            DataError: this tokenizer cannot be held to plain text.
+            QueryError: this tokenizer cannot be held to plain text.
         """
         start = 0
         for place in [*(place for place, id in enumerate(ids) if id in self.added), len(ids)]:
@@ -146,8 +146,8 @@ class PlainText:
                 setattr(bare, part, getattr(whole, part))
         return bare
 
-    def _unfit(self) -> DataError:
-        return DataError(
+    def _unfit(self) -> QueryError:
+        return QueryError(
             "a query that spells a control token",
             reason=f"the tokenizer ({type(self.tokenizer).__name__}) cannot be made to read it as plain text",
             remedy="take the token's text out of the query",

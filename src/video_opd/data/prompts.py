@@ -7,10 +7,11 @@ it hears the question does not learn (docs/LOG.md).
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -20,7 +21,7 @@ from video_opd.data.plain_text import PlainText, has_words, refuse_unwritable
 from video_opd.data.queries import QUERY_POLICIES
 from video_opd.data.video import Frames, VideoBudget
 from video_opd.data.video_sampling import sampled_duration_s
-from video_opd.errors import ConfigurationError, DataError, EngineError
+from video_opd.errors import ConfigurationError, EngineError, QueryError
 from video_opd.vocabulary import Example, Prompt, Span
 
 if TYPE_CHECKING:
@@ -185,6 +186,21 @@ def mismatch(name: str, model: str, family: str | None) -> str | None:
     return preset.note or None
 
 
+@contextlib.contextmanager
+def _explained(example: Example) -> Iterator[None]:
+    """What a chat template or a processor says against one example becomes a sentence."""
+    from jinja2 import TemplateError
+
+    try:
+        yield
+    except (ValueError, TemplateError) as error:
+        raise EngineError(
+            f"{example.id}: its prompt could not be made",
+            reason=f"{type(error).__name__}: {error}",
+            remedy="look at its query and its video, or take another template or model",
+        ) from error
+
+
 @dataclass(frozen=True)
 class PromptRenderer:
     """Turns an example and its frames into a `Prompt` with a transformers processor of Qwen-VL's conventions."""
@@ -205,7 +221,7 @@ class PromptRenderer:
         What the query spells is text, control tokens included; see `plain_text`.
 
         Raises:
-            DataError: the query has no words, or none that a tokenizer takes, or too many.
+            QueryError: the query has no words, or none that a tokenizer takes, or too many.
             EngineError: the processor made another grid of the frames than the budget says, or more video tokens than
                 allowed.
         """
@@ -213,7 +229,7 @@ class PromptRenderer:
 
         words = self._words(example)
         video = torch.from_numpy(frames.images).permute(0, 3, 1, 2)
-        with _ONE_AT_A_TIME:
+        with _ONE_AT_A_TIME, _explained(example):
             words, stand_ins = self._plain_text.disguise(words, *self.template.around_query())
             text = self.processor.apply_chat_template(
                 self.template.turns(words), tokenize=False, add_generation_prompt=True
@@ -245,7 +261,7 @@ class PromptRenderer:
         """The words of the query, of which there are some."""
         words = self.template.words_of(example.query)
         if not has_words(words):
-            raise DataError(
+            raise QueryError(
                 f"the query {example.query!r} has no words",
                 reason="there is nothing to ask the model",
                 remedy="say what to look for",
@@ -271,7 +287,7 @@ class PromptRenderer:
     def _refuse_too_long(self, num_tokens: int) -> None:
         most = self.processor.tokenizer.model_max_length
         if num_tokens > most:
-            raise DataError(
+            raise QueryError(
                 f"a prompt of {num_tokens} tokens",
                 reason=f"the model takes {most}",
                 remedy="shorten the query, or lower video.max_tokens",
