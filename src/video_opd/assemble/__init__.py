@@ -40,6 +40,7 @@ from video_opd.assemble.models import (
     load_student,
     refuse_unfit_models,
     require_common_tokens,
+    with_checkpoints,
 )
 from video_opd.assemble.teachers import load_teacher, refuse_unrouted
 from video_opd.data.manifest import read_manifest
@@ -89,6 +90,7 @@ __all__ = [
     "steps_of",
     "template_of",
     "to_be_rendered",
+    "with_checkpoints",
 ]
 
 
