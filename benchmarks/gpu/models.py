@@ -36,12 +36,14 @@ SHARED_VISION = {"num_heads": 16, "patch_size": 16, "spatial_merge_size": 2, "te
 SIZES: dict[str, dict[str, Any]] = {
     "2B": {
         "text": {"hidden_size": 2048, "num_hidden_layers": 28, "num_attention_heads": 16, "intermediate_size": 6144},
-        "vision": {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "deepstack_visual_indexes": [5, 11, 17]},
+        "vision": {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096,
+                   "deepstack_visual_indexes": [5, 11, 17]},
         "tied": True,
     },
     "8B": {
         "text": {"hidden_size": 4096, "num_hidden_layers": 36, "num_attention_heads": 32, "intermediate_size": 12288},
-        "vision": {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "deepstack_visual_indexes": [8, 16, 24]},
+        "vision": {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304,
+                   "deepstack_visual_indexes": [8, 16, 24]},
         "tied": False,
     },
     "8B, 4 layers": {

@@ -19,7 +19,7 @@ from video_opd.policy.location import resolve_model
 from video_opd.vocabulary import Prompt, Sampling
 
 
-def measure(record: Record, device: str, *, rehearse: bool) -> None:
+def measure(record: Record, device: str, *, rehearse: bool) -> None:  # noqa: ARG001
     """The tiny teacher's judgement, then time and memory of four layers of an 8B."""
     missing = [name for name in ("bitsandbytes", "accelerate") if find_spec(name) is None]
     if missing or device == "cpu":  # its CPU kernels do not take widths such as the tiny models'
@@ -28,8 +28,7 @@ def measure(record: Record, device: str, *, rehearse: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="video-opd-gpu-") as folder:
         record.attempt("tiny teacher", lambda: tiny_teacher(Path(folder) / "tiny", device))
         release_memory()
-        if not rehearse:
-            record.attempt("four layers of an 8B", lambda: four_layers(Path(folder) / "wide", device))
+        record.attempt("four layers of an 8B", lambda: four_layers(Path(folder) / "wide", device))
 
 
 def quantise(source: Path, target: Path, device: str) -> None:
