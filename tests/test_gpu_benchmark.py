@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from video_opd import __version__, assemble
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -63,3 +66,16 @@ def test_command(tmp_path):
     assert found["killed"]["exit_status"] == -9
     assert found["whole against resumed"]["model/model.safetensors"]["bit_equal"]
     assert len(found["steps"]["rows"]) == 3
+
+
+def test_a_run_needs_no_installed_package(monkeypatch):
+    """Only its dependencies: on a borrowed machine the source folder is all there is."""
+
+    def version(name: str) -> str:
+        if name == "video-opd":
+            raise PackageNotFoundError(name)
+        return installed(name)
+
+    installed = assemble.version
+    monkeypatch.setattr(assemble, "version", version)
+    assert assemble.environment()["video-opd"] == __version__

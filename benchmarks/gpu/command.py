@@ -77,7 +77,7 @@ def kill_after_a_checkpoint(process: subprocess.Popen[bytes], run: Path) -> dict
     """SIGKILL as soon as a checkpoint is whole: nothing is saved on the way out."""
     ends = time.monotonic() + 100
     while time.monotonic() < ends and process.poll() is None:
-        saved = sorted(path.parent.name for path in run.glob("checkpoints/*/COMPLETE.json"))
+        saved = sorted(path.parent.name for path in run.glob("checkpoints/step-??????/COMPLETE.json"))
         if saved:
             process.send_signal(signal.SIGKILL)
             process.wait(timeout=30)

@@ -257,7 +257,9 @@ def gradients_agree(bench: Bench, prompts: Sequence[Prompt]) -> dict[str, float]
             else:
                 logprobs = full_logprobs(student, prompts, groups)
         logprobs.sum().backward()
-        gradients = [p.grad.cpu() if p.grad is not None else torch.zeros(()) for p in bench.learner.parameters.values()]
+        gradients = [
+            p.grad for p in bench.learner.parameters.values() if p.grad is not None
+        ]  # zero_grad lets go of them
         found.append((logprobs.detach().cpu(), gradients))
         bench.learner.optimizer.zero_grad(set_to_none=True)
     (ours, our_gradients), (plain, plain_gradients) = found
@@ -314,15 +316,10 @@ def measure(record: Record, device: str, *, rehearse: bool, tokenizer: Path | No
     record["resident_gib"] = gib(torch.cuda.memory_allocated()) if torch.cuda.is_available() else None
     record.attempt("gradients at real size", lambda: gradients_agree(bench, [prompt_of(lengths[0])]))
     for number, (path, method, length, together) in enumerate(PLAN):
-        if rehearse and any(other[:2] == (path, method) for other in PLAN[:number]):
+        if rehearse and any((p, m, t) == (path, method, together) for p, m, _, t in PLAN[:number]):
             continue
         found = attempt(path, method, lengths[length], together)
-        if (
-            (path, method, length) == ("shared", "opd", LONGEST)
-            and found is None
-            and not rehearse
-            and not record.is_over
-        ):
+        if found is None and (path, method, length, rehearse) == ("shared", "opd", LONGEST, False):
             for shorter in (7168, 6144, 5120):  # the largest that fits
                 if attempt(path, method, shorter) is not None:
                     break

@@ -24,7 +24,7 @@ SECTIONS = {
     "environment": ("environment", 30),
     "parity": ("parity", 80),
     "real-size": ("real_size", 150),
-    "token-loop": ("token_loop", 60),
+    "token-loop": ("token_loop", 70),
     "command": ("command", 80),
     "quantised": ("quantised", 40),
 }
