@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from video_opd.commands.asking import Overrides, how_to_ask, load, refuse_early, require_writable
+from video_opd.commands.earlier_outputs import Kind
 from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def _evaluate_manifest(arguments: argparse.Namespace) -> int:
 
     examples = read_manifest(arguments.manifest)
     require_folder(arguments.videos)
-    require_writable(arguments.out)
+    require_writable(arguments.out, Kind.PREDICTIONS)
     refuse_early(arguments, arguments.model)
     defaults = how_to_ask(arguments)
 
