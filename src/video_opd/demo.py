@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from video_opd.errors import writing
 from video_opd.outputs import refuse_foreign
 from video_opd.recipe.file import load_recipe
 from video_opd.runs.durable import write_durably
@@ -50,7 +51,8 @@ def run_demo(out: Path, *, seed: int | None = None, steps: int | None = None) ->
         overrides["training.steps"] = str(steps)
     recipe = load_recipe(bundled_recipe("tiny-opd"), overrides)
     summary = out / "result.json"
-    refuse_foreign(summary, lambda path: _seconds_in(path) is not None, "the result of a demo")
+    with writing(out):
+        refuse_foreign(summary, lambda path: _seconds_in(path) is not None, "the result of a demo")
     results = run_recipe(recipe, out, evaluate_teacher=True)
     if (seconds := _seconds_in(summary)) is not None:
         results["seconds"] = seconds
