@@ -66,7 +66,7 @@ SENTENCE = re.compile(r"video-opd: \S.*: \S.*\. [A-Z`(].*[^.]\.")
 def own_files(folder: Path, recipe: dict, student: str) -> None:
     """A user's project: data, recipes, a model, and a file named like each of our outputs."""
     (folder / "videos").mkdir()
-    for name in ("train-kitchen", "test-0-00000"):
+    for name in ("train-kitchen", "validation-hall", "test-0-00000"):
         write_video(folder / "videos" / f"{name}.mp4", np.full((8, 64, 64, 3), 90, np.uint8), 2.0)
     row = {"video": "train-kitchen.mp4", "query": "the red circle", "spans": [[1.0, 2.0]], "duration": 4.0}
     for split in SPLITS:
