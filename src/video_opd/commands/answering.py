@@ -16,6 +16,7 @@ from video_opd.commands.asking import (
     refuse_early,
     require_writable,
 )
+from video_opd.commands.earlier_outputs import Kind
 from video_opd.errors import ConfigurationError, writing
 from video_opd.outputs import place_of
 
@@ -54,7 +55,7 @@ def _evaluate_manifest(arguments: argparse.Namespace) -> int:
 
     examples = read_manifest(arguments.manifest)
     require_folder(arguments.videos)
-    require_writable(arguments.out)
+    require_writable(arguments.out, Kind.PREDICTIONS)
     refuse_early(arguments, arguments.model)
     defaults = how_to_ask(arguments)
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from video_opd.commands.earlier_outputs import Kind
 from video_opd.errors import writing
-from video_opd.outputs import place_of
+from video_opd.outputs import place_of, refuse_foreign
 
 if TYPE_CHECKING:
     from video_opd.data.prompts import PromptRenderer
@@ -114,9 +115,18 @@ def precision_of(arguments: argparse.Namespace) -> str:
     return arguments.precision or ("bfloat16" if device_of(arguments.device).startswith("cuda") else "float32")
 
 
-def require_writable(file: Path) -> None:
-    """Know before the work is done that its result can be kept; what is there already stays as it is."""
+def require_writable(file: Path, kind: Kind | None) -> None:
+    """Know before the work is done that its result can be kept; what is there already stays as it is.
+
+    Args:
+        kind: what may be replaced; None: the command itself looks at what is there, to go on with it.
+
+    Raises:
+        ConfigurationError: it cannot, or a file of another kind has the name.
+    """
     with writing(file):
+        if kind is not None:
+            refuse_foreign(file, kind.is_in, kind.value)
         place = place_of(file)
         if place is not None:
             place.parent.mkdir(parents=True, exist_ok=True)

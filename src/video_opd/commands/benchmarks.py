@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from video_opd.commands.asking import how_to_ask, load_model, refuse_early, require_writable
+from video_opd.commands.earlier_outputs import Kind
 from video_opd.errors import ConfigurationError, DataError, writing
 from video_opd.outputs import replacing
 
@@ -56,7 +57,7 @@ def evaluate_benchmark(arguments: argparse.Namespace) -> int:
     if arguments.limit is not None:
         questions = first_of_each(questions, benchmark.grouping, arguments.limit)
     _refuse_if_videos_are_missing(arguments, questions)
-    require_writable(arguments.out)
+    require_writable(arguments.out, Kind.ANSWERS)
     models = {"after": arguments.model} | ({"before": arguments.before} if arguments.before is not None else {})
     refuse_early(arguments, *models.values())
     defaults = how_to_ask(arguments)

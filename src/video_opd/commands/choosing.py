@@ -18,6 +18,7 @@ from video_opd.commands.asking import (
     refuse_early,
     require_writable,
 )
+from video_opd.commands.earlier_outputs import Kind
 from video_opd.errors import ConfigurationError, DataError, writing
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
     _refuse_impossible_scoring(arguments, len(examples))
     videos = arguments.videos or _videos_beside(arguments.manifest)
     require_folder(videos)
-    require_writable(arguments.out)
+    require_writable(arguments.out, None)
     described = refuse_early(arguments, arguments.model, *([arguments.teacher] if arguments.teacher else []))
     defaults = how_to_ask(arguments)
 
@@ -152,7 +153,7 @@ def merge_scores(arguments: argparse.Namespace, _: Overrides) -> int:
     from video_opd.scores import read_scores, write_scores
 
     scores = read_scores(*arguments.scores)
-    require_writable(arguments.out)
+    require_writable(arguments.out, Kind.SCORES)
     with writing(arguments.out):
         write_scores(arguments.out, scores)
     print(f"{arguments.out}: {len(scores.rows)} examples", file=sys.stderr)
@@ -187,7 +188,7 @@ def select(arguments: argparse.Namespace, _: Overrides) -> int:
         raise ConfigurationError("no scores", reason="there is nothing to select from", remedy="give --teacher SCORES")
     teacher, student = (read_scores(*paths) if paths else None for paths in (arguments.teacher, arguments.student))
     choice = choose(teacher, student, rule, arguments.seed)
-    require_writable(arguments.out)
+    require_writable(arguments.out, Kind.SELECTION)
     with writing(arguments.out):
         write_selection(arguments.out, choice.selection)
     for warning in choice.warnings:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video_opd.commands.asking import Overrides, require_writable
+from video_opd.commands.earlier_outputs import Kind
 from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
     durations = read_durations(arguments.durations) if arguments.durations else None
     files = VideoFiles(arguments.videos) if arguments.videos else None
     annotations = read_annotations(arguments.format, arguments.files, reading)
-    require_writable(arguments.out)  # it makes the folder, so not before the files were there; videos are read below
+    # It makes the folder, so not before the files were there; videos are read below.
+    require_writable(arguments.out, Kind.MANIFEST)
     collector = Collector(policies, durations, files)
     examples = collector.collect(annotations)
     with writing(arguments.out):
