@@ -36,7 +36,7 @@ def evaluate(tmp_path, capsys):
 
     def run(model: str, benchmark: str, folder: Path, *arguments: Any) -> tuple[dict, list[dict], str]:
         capsys.readouterr()
-        out = tmp_path / "answers.jsonl"
+        out = tmp_path / f"answers-{len(list(tmp_path.glob('answers-*.jsonl')))}.jsonl"
         words = ["evaluate", model, "--benchmark", benchmark, "--data", folder, "--out", out, "--json", *arguments]
         assert main([str(word) for word in words]) == 0
         captured = capsys.readouterr()
