@@ -11,9 +11,11 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from video_opd.cli import main
 from video_opd.data.manifest import read_manifest
@@ -340,23 +342,60 @@ def test_ctrl_c_says_what_is_kept(models, world, manifest, tmp_path, kill_after,
 def test_a_signal_in_the_middle_of_a_real_process(number, status, models, world, manifest, tmp_path):
     """Batches of one, so that there is time between the first answer and the last."""
     one, other = tmp_path / "one.jsonl", tmp_path / "other.jsonl"
-    commands = [
-        [sys.executable, "-m", "video_opd.cli", *words(models["student"], manifest, world / "videos", out),
-         "--batch-size", "1", "--max-new-tokens", "64"]
-        for out in (one, other)
-    ]  # fmt: skip
-    subprocess.run(commands[0], check=True, capture_output=True)
-    process = subprocess.Popen(commands[1], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    until = time.monotonic() + 100
+    slow = ("--batch-size", 1, "--max-new-tokens", 64)
+    assert main(words(models["student"], manifest, world / "videos", one, *slow)) == 0
+    command = words(models["student"], manifest, world / "videos", other, *slow)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "video_opd.cli", *command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    until = time.monotonic() + 200
     while not (other.exists() and other.stat().st_size) and time.monotonic() < until:
         time.sleep(0.01)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=100)
     if process.returncode != 0:  # it was not faster than we
         assert process.returncode == status
         if number != signal.SIGKILL:
             assert f"stopped by {number.name}; " in err.splitlines()[-1]
             assert err.splitlines()[-1].endswith("Run the same command to go on.")
         assert "Traceback" not in err
-    subprocess.run(commands[1], check=True, capture_output=True)
+    assert main(command) == 0
     assert other.read_bytes() == one.read_bytes()
+
+
+# Inside a run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batches", [1, 3])
+def test_a_run_killed_in_its_test_evaluation_goes_on_there(recipe_file, tmp_path, monkeypatch, kill_after, batches):
+    """Batches of one test query, of which there are four; a broken one is set aside and not the end of the run."""
+    tables = tomllib.loads(recipe_file.read_text())
+    rows = [json.loads(line) for line in Path(tables["data"]["test"]).read_text().splitlines()]
+    rows.insert(1, rows[0] | {"id": "lost", "video": "lost.mp4"})
+    test = tmp_path / "test.jsonl"
+    test.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tables["data"] |= {"test": str(test), "max_bad_share": 0.2}
+    tables["training"]["steps"] = 1
+    tables["compute"]["evaluation_batch_size"] = 1
+    recipe_file.write_text(tomli_w.dumps(tables))
+    folders = [tmp_path / name for name in ("whole", "killed")]
+    commands = [["train", str(recipe_file), "--out", str(folder)] for folder in folders]
+    assert main(commands[0]) == 0
+    kill_after(batches)
+    with pytest.raises(Killed):  # the test evaluation of the untrained student is the first thing asked
+        main(commands[1])
+    name = "student-before.predictions.jsonl"
+    kept = (folders[1] / "evaluation" / name).read_bytes()
+    assert kept == b"".join((folders[0] / "evaluation" / name).read_bytes().splitlines(keepends=True)[:batches])
+    (folders[1] / "evaluation" / name).write_bytes(kept[:-9])
+    kill_after(100)
+    assert main(commands[1]) == 0
+    for file in ("student-before.predictions.jsonl", "student-before.json", "student-after.predictions.jsonl",
+                 "student-after.json"):  # fmt: skip
+        one, other = ((folder / "evaluation" / file).read_bytes() for folder in folders)
+        assert one == other, file
+    report = json.loads((folders[1] / "evaluation" / "student-before.json").read_text())
+    assert report["set_aside"].keys() == {"lost"}
+    assert report["scores"]["num_queries"] == 5
+    assert not any((folders[1] / "evaluation").glob("*.settings.json"))

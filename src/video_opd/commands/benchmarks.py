@@ -330,3 +330,6 @@ def _show(arguments: argparse.Namespace, report: Mapping[str, Any]) -> None:
         from video_opd.terminal import show_benchmark
 
         show_benchmark(report)
+        if count := len(report["set_aside"]):
+            print(f"{count} of {report['overall']['num_questions']} questions could not be asked and "
+                  f"count{'s' * (count == 1)} as answered wrongly")  # fmt: skip
