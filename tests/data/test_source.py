@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from video_opd.data.manifest import read_manifest
-from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate
 from video_opd.data.source import PromptMemory, PromptSource, require_folder
 from video_opd.data.video import VideoBudget
 from video_opd.errors import DataError, EngineError
@@ -161,6 +161,53 @@ def test_a_prompt_over_the_limit_is_no_bad_video(videos, examples, processor):
         source.prefetch(examples)
         with pytest.raises(EngineError, match="max_tokens"):
             source.prompts(examples)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_one_over_the_limit_among_others_that_fit_is_set_aside(videos, renderer, examples, monkeypatch, workers):
+    """A file longer than its row says, in the middle of hours of work, is that row's fault and nobody else's."""
+    original = PromptRenderer.__call__
+
+    def too_long(self, example, frames):
+        if example.id == examples[2].id:
+            raise EngineError("99 video tokens", reason="the limit is 64", remedy="raise video.max_tokens")
+        return original(self, example, frames)
+
+    monkeypatch.setattr(PromptRenderer, "__call__", too_long)
+    with closing(source_of(videos, renderer, workers=workers, max_bad_share=0.2)) as source:
+        source.prefetch(examples[:4])
+        assert [prompt.id for prompt in source.prompts(examples[:4])] == [examples[n].id for n in (0, 1, 3)]
+        assert source.set_aside == {examples[2].id: "99 video tokens: the limit is 64"}
+
+
+@pytest.mark.parametrize("error", [ValueError("no such role"), "template"])
+def test_what_a_processor_says_against_one_example_sets_it_aside(videos, renderer, examples, monkeypatch, error):
+    import jinja2
+
+    raised = jinja2.TemplateError("no such role") if error == "template" else error
+    original = PromptTemplate.turns
+    bad = replace(examples[1], query="the impossible")
+
+    def turns(self, words):
+        if words == bad.query:
+            raise raised
+        return original(self, words)
+
+    monkeypatch.setattr(PromptTemplate, "turns", turns)
+    with closing(source_of(videos, renderer, workers=0, max_bad_share=0.2)) as source:
+        assert [prompt.id for prompt in source.prompts([examples[0], bad])] == [examples[0].id]
+        assert "its prompt could not be made" in source.set_aside[bad.id]
+        assert "no such role" in source.set_aside[bad.id]
+
+
+def test_queries_at_fault_are_not_called_videos(videos, renderer, examples):
+    with (
+        closing(source_of(videos, renderer)) as source,
+        pytest.raises(
+            EngineError, match=r"1 of 12 examples cannot be asked, the first .*: the query '\.' has no words"
+        ),
+    ):
+        source.prompts([replace(examples[0], query=".")])
 
 
 def test_what_fails_ahead_and_is_never_asked_for_is_told_in_the_end(videos, renderer, examples, caplog):

@@ -59,7 +59,11 @@ def json_flag(command: argparse.ArgumentParser) -> None:
 
 def model_arguments(command: argparse.ArgumentParser) -> None:
     """A model, where it runs and how it is asked."""
-    command.add_argument("model", type=reads_model_or_names, help="a folder, a hub name, tiny-student or tiny-teacher")
+    command.add_argument(
+        "model",
+        type=reads_model_or_names,
+        help="a folder, a run folder (its newest checkpoint), a hub name, tiny-student or tiny-teacher",
+    )
     command.add_argument("--device", default="auto", help="auto, cpu, cuda … (default: %(default)s)")
     command.add_argument(
         "--precision", choices=("float32", "bfloat16"), help="default: bfloat16 on CUDA, float32 elsewhere"

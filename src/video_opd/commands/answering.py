@@ -112,7 +112,7 @@ def _answers_of(
         return None
     template = template_of(defaults.prompt)
     return AnswersOf(
-        models=models_of({"model": arguments.model}),
+        models=models_of(arguments, {"model": arguments.model}),
         questions_sha256=questions_sha256([row_from_example(example) for example in examples]),
         settings=how_asked(defaults, precision_of(arguments))
         | {

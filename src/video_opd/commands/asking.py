@@ -101,10 +101,16 @@ def load_model(arguments: argparse.Namespace, name: str) -> Policy:
     return load_policy(name, device=device_of(arguments.device), weights=weights).freeze()
 
 
-def models_of(named: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Models by the part they play, each with the SHA-256 of its folder; of one on the hub the weights are fetched."""
-    from video_opd.policy.location import model_sha256, resolve_model
+def models_of(arguments: argparse.Namespace, named: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Models by the part they play, each with the SHA-256 of its folder; of one on the hub the weights are fetched,
+    once its small files were found in order."""
+    from video_opd.assemble import device_of
+    from video_opd.policy.description import describe
+    from video_opd.policy.location import local_folder, model_sha256, resolve_model
 
+    for name in named.values():
+        if local_folder(name) is None:
+            describe(name, device=device_of(arguments.device))
     return {part: (name, model_sha256(resolve_model(name))) for part, name in named.items()}
 
 

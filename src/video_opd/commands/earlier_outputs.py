@@ -24,11 +24,16 @@ class Kind(Enum):
     PICTURE = "a picture or page of this program"
 
     def is_in(self, path: Path) -> bool:
-        """Whether a file is of this kind, by every row of it."""
+        """Whether a file is of this kind, by every row of it; answers that were begun here, by the file beside them."""
         if self is Kind.PICTURE:
             from video_opd.report.page import is_page
 
             return is_page(path)
+        if self in (Kind.PREDICTIONS, Kind.ANSWERS):
+            from video_opd.evaluation.answer_file import is_begun
+
+            if is_begun(path):
+                return True
         try:
             return all(_OF_A_ROW[self](number, row, line) for number, (line, row) in enumerate(_rows(path)))
         except (OSError, ValueError):

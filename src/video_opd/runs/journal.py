@@ -192,5 +192,5 @@ def _cannot(what: str, path: Path, error: OSError) -> EngineError:
     return EngineError(
         f"{path} could not be {what}",
         reason=str(error),
-        remedy="Free some space or mend the disk, then run the same command: it goes on from the newest checkpoint",
+        remedy="Free some space or mend the disk, then run the same command: it goes on where it stopped",
     )
