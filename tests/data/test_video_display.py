@@ -114,6 +114,7 @@ def test_an_orientation_in_matroska(tmp_path, way):
         ("rotate=90", "counter-clockwise"),
         ("rotate=180", "half a turn"),
         ("rotate=270", "clockwise"),
+        ("rotate=90:flip=vertical", "transposed the other way"),
     ],
 )
 def test_an_orientation_in_the_stream_itself(tmp_path, orders, way):
@@ -122,7 +123,9 @@ def test_an_orientation_in_the_stream_itself(tmp_path, orders, way):
     with av.open(str(source)) as container, av.open(str(path), "w") as target:
         stream = container.streams.video[0]
         copy = target.add_stream_from_template(stream)
-        mark = BitStreamFilterContext(f"h264_metadata=display_orientation=insert:{orders}", stream)
+        mark = BitStreamFilterContext(
+            f"h264_mp4toannexb,h264_metadata=display_orientation=insert:{orders}", stream, copy
+        )
         for packet in container.demux(stream):
             for marked in mark.filter(packet if packet.size else None):
                 marked.stream = copy

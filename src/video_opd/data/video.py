@@ -144,7 +144,7 @@ def _collect(path: Path, file: VideoFile, wanted: list[int], budget: VideoBudget
         places.setdefault(pts, []).append(place)
     images: NDArray[np.uint8] | None = None
     latest: int | None = None
-    timeline = file.timeline
+    timeline, turned = file.timeline, file.turned
     with contextlib.closing(decoded(path, starts=file.starts, keyless=file.keyless, **way)) as frames:
         for _, time, frame in frames:
             if latest is not None and time < latest:
@@ -152,11 +152,11 @@ def _collect(path: Path, file: VideoFile, wanted: list[int], budget: VideoBudget
             if not way.get("explode", True):
                 _refuse_gap(path, timeline, latest, time, seeking="seek_to" in way)
             latest = time
+            turned = orientation(path, frame) or turned
             if time in places:
                 if frame.width * frame.height > MAX_FRAME_PIXELS:
                     what = f"a frame of {frame.width} x {frame.height} pixels is beyond {MAX_FRAME_PIXELS} pixels"
                     raise damaged(path, what)
-                turned = orientation(path, frame)
                 if images is None:
                     shown = shown_size(frame.height, frame.width, file.aspect, turned)
                     height, width = fit_size(len(wanted), *shown, budget)

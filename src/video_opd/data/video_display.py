@@ -36,11 +36,14 @@ class Orientation:
         return image[:: -1 if self.rows_reversed else 1, :: -1 if self.columns_reversed else 1]
 
 
-def orientation(path: Path, frame: VideoFrame) -> Orientation:
+def orientation(path: Path, frame: VideoFrame) -> Orientation | None:
     """What a frame's display matrix asks for, by ffmpeg's own rule (`configure_input_video_filter`).
 
     The matrix comes from the container (mp4, mov, Matroska's projection) or from the stream (H.264 and HEVC display
     orientation). Its scale is not looked at, and one that has no angle, such as all zeros, asks for nothing.
+
+    Returns:
+        None where the frame brings no matrix: what was asked for before holds on. A stream says it at keyframes only.
 
     Raises:
         DataError: another angle than a quarter turn.
@@ -48,7 +51,7 @@ def orientation(path: Path, frame: VideoFrame) -> Orientation:
     side_data: Any = frame.side_data  # PyAV's own types allow too little
     matrix = side_data.get(Type.DISPLAYMATRIX)
     if matrix is None:
-        return Orientation()
+        return None
     m = np.frombuffer(bytes(matrix), np.int32).tolist()
     across, down = math.hypot(m[0], m[3]), math.hypot(m[1], m[4])
     if not (across and down):

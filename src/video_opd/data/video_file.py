@@ -21,7 +21,7 @@ import av
 from av.stream import Disposition
 from av.video.frame import PictureType
 
-from video_opd.data.video_display import orientation, shown_size
+from video_opd.data.video_display import Orientation, orientation, shown_size
 from video_opd.data.video_packets import is_cut, steps
 from video_opd.data.video_refusals import (
     cover_only,
@@ -67,6 +67,8 @@ class VideoFile:
     """A part begins in the middle of an H.264 stream."""
     aspect: Fraction | None
     """Width of a stored pixel over its height; None: not said."""
+    turned: Orientation
+    """How its first frame is laid."""
     height: int
     """Pixels, as it is shown."""
     width: int
@@ -172,13 +174,15 @@ def examine(path: Path) -> VideoFile:
     # To the nearest tick: what is lost here and in the last time is then together at most the tick that is forgiven.
     mean_duration = round(Fraction(pts[-1] - pts[0], max(1, len(pts) - 1)))
     last_duration = lengths.get(pts[-1], 0) or mean_duration or 1
-    height, width = shown_size(first.height, first.width, aspect, orientation(path, first))
+    turned = orientation(path, first) or Orientation()
+    height, width = shown_size(first.height, first.width, aspect, turned)
     return VideoFile(
         timeline=Timeline(file=str(path), pts=tuple(pts), tick=tick, last_duration=last_duration),
         starts=tuple(starts),
         keyless=keyless,
         cut=cut,
         aspect=aspect,
+        turned=turned,
         height=height,
         width=width,
         codec=codec,
