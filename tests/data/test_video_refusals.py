@@ -195,10 +195,8 @@ def test_sound_with_a_cover_is_called_that(tmp_path):
 
 
 def test_copy_protection_is_called_that(tmp_path):
-    path = encode(tmp_path / "a.mp4")
-    data = path.read_bytes()
-    at = data.find(b"avc1", data.find(b"stsd"))
-    path.write_bytes(data[:at] + b"encv" + data[at + 4 :])
+    secret = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "76a6c65c5ea762046bd749a2e632ccbb"}
+    path = encode(tmp_path / "a.mp4", mux=secret | {"encryption_kid": "a7e61c373e219033c21091fa607bf3b8"})
     sentence = reason(path)
     assert "encrypted (copy protection)" in sentence
     assert "corrupt" not in sentence

@@ -26,7 +26,6 @@ from video_opd.data.video_packets import is_cut, steps
 from video_opd.data.video_refusals import (
     cover_only,
     damaged,
-    encrypted,
     no_frames,
     no_times,
     require_file,
@@ -50,8 +49,6 @@ MAX_FRAME_PIXELS = 8192 * 8192
 _REORDERING = ("h264", "hevc")
 """Codecs whose B-frames have no times in AVI; those of MPEG-4 do, as its decoder keeps to one frame of delay."""
 _NEVER = sys.maxsize
-_ENCRYPTED_TAG = "encv"
-"""What an mp4 calls a video stream under copy protection (ISO/IEC 23001-7)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,12 +101,6 @@ def opened(path: Path, *, threads: bool = True, explode: bool = True) -> Iterato
     try:
         with container:
             stream = container.streams.best("video")
-            if (
-                stream is not None
-                and stream.codec_context is not None
-                and stream.codec_context.codec_tag == _ENCRYPTED_TAG
-            ):
-                raise encrypted(path, "copy protection")
             if stream is None or stream.codec_context is None:
                 raise without_video(path, container)
             if stream.disposition & Disposition.attached_pic:

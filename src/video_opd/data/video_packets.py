@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from av.format import Flags
 from av.stream import Discard
 
-from video_opd.data.video_refusals import damaged
+from video_opd.data.video_refusals import damaged, encrypted
 from video_opd.errors import DataError
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ def _whole_packets(path: Path, container: InputContainer, stream: VideoStream) -
                 reason="no video for temporal grounding is that long, and a crafted one would never end",
                 remedy="Cut the video into shorter files",
             )
+        if packet.has_sidedata("encryption_info"):
+            raise encrypted(path, "copy protection")
         if packet.size:  # the end of the stream is an empty packet, and so is "same frame again" in AVI
             held.append(packet)
             if len(held) > _FLAG_DELAY:
