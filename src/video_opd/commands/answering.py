@@ -125,13 +125,13 @@ def _refuse_without_questions(arguments: argparse.Namespace) -> None:
 
 def ground(arguments: argparse.Namespace, _: Overrides) -> int:
     """One question about one video."""
-    from video_opd.data.video import probe
-    from video_opd.data.video_file import read_timeline
+    from video_opd.data.picture_folder import probe_video, video_timeline
 
     if not arguments.query.strip():
         raise ConfigurationError("the query is empty", reason="nothing is asked for", remedy="say what to look for")
-    duration_s = probe(arguments.video).duration_s
-    read_timeline(arguments.video).window(None)  # refuses a video that is too short, before a model is loaded
+    rate = arguments.frame_rate
+    duration_s = probe_video(arguments.video, rate).duration_s
+    video_timeline(arguments.video, rate).window(None)  # refuses a video that is too short, before a model is loaded
     refuse_early(arguments, arguments.model)
     defaults = how_to_ask(arguments)
 
@@ -140,8 +140,11 @@ def ground(arguments: argparse.Namespace, _: Overrides) -> int:
     from video_opd.grounding import parse_answer
     from video_opd.vocabulary import Example, Sampling
 
-    example = Example(id="ground", video=arguments.video.name, query=arguments.query, spans=(), duration=duration_s)
-    refuse_tight_budget(arguments.video.parent, [example], budget_of(defaults.video))
+    video = arguments.video.absolute() if arguments.video.is_dir() else arguments.video  # `.` has no name
+    example = Example(
+        id="ground", video=video.name, query=arguments.query, spans=(), duration=duration_s, frame_rate=rate
+    )
+    refuse_tight_budget(video.parent, [example], budget_of(defaults.video))
     policy, renderer = load(arguments, defaults)
     prompt = render(renderer, arguments.video, example)
     sampling = Sampling(max_new_tokens=defaults.answers.max_new_tokens, greedy=True)
