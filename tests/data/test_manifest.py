@@ -191,7 +191,13 @@ def test_videos_are_probed_once_each(tmp_path, monkeypatch):
     assert found[3].severity == "warning"
     assert "the file is 2.00 s long" in found[3].message
     assert "`clip` ends at 4 s" in found[5].message
-    for number, message in {8: "No such file", 10: "empty", 11: "cannot read", 12: "1 frame,", 13: "outside"}.items():
+    for number, message in {
+        8: "No such file",
+        10: "empty",
+        11: "a text that begins",
+        12: "1 frame,",
+        13: "outside",
+    }.items():
         assert found[number].severity == "error"
         assert message in found[number].message
 

@@ -71,6 +71,7 @@ NO_VIDEO = {
     "png": (picture("PNG"), r"one picture \(PNG\)"),
     "bmp": (picture("BMP"), r"one picture \(BMP\)"),
     "webp": (picture("WEBP"), r"one picture \(WEBP\)"),
+    "bitmap": (picture("PPM"), r"one picture \(PPM\)"),
     "zeros": (bytes(5000), "begins with 5000 bytes of zero.*Download it again"),
 }
 
@@ -127,7 +128,7 @@ def written(path, codec, muxer, **options):
         width, height = (96, 80) if codec == "rv10" else (BITS * BAR, HEIGHT)
         stream.width, stream.height, stream.pix_fmt = width, height, formats.get(codec, "yuv420p")
         for number in range(12):
-            image = np.full((height, width, 3), 20 * number, np.uint8)
+            image = np.full((height, width, 3), 60 + 10 * number, np.uint8)  # no byte that no text has
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
 

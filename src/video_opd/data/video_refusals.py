@@ -53,6 +53,8 @@ _ENCRYPTED = (
     (b"age-encryption.org/", "age"),
     (b"-----BEGIN PGP MESSAGE", "PGP"),
 )
+_WRITTEN_HEADERS = (b"YUV4MPEG2 ", b"nut/", b"P4", b"P5", b"P6", b"P7", b"/* XPM */", b"<svg")
+"""Pictures and videos that begin as a text does."""
 _LOOKED_AT = 8192
 """Bytes at the beginning of a file that tell what it is."""
 _SHOWN = 50
@@ -208,7 +210,7 @@ def _text(path: Path, beginning: bytes) -> DataError | None:
     """What kind of text a file is; None: it is none."""
     if beginning.startswith((b"\xff\xfe", b"\xfe\xff")):
         text = beginning[: len(beginning) // 2 * 2].decode("utf-16", errors="replace")
-    elif b"\0" in beginning:
+    elif b"\0" in beginning or beginning.startswith(_WRITTEN_HEADERS):
         return None
     else:
         try:
