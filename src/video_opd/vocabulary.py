@@ -44,6 +44,8 @@ class Example:
     """Name of the data set the row came from."""
     clip: Span | None = None
     """The part of the video that counts, in seconds of the file; spans are relative to its start. None: all of it."""
+    frame_rate: float | None = None
+    """Pictures per second of a video that is a folder of numbered pictures; None: it is a file, which says its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

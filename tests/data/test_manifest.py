@@ -180,18 +180,24 @@ def test_videos_are_probed_once_each(tmp_path, monkeypatch):
     )
     assert check_manifest(path) == []
 
-    from video_opd.data import video
+    from video_opd.data import picture_folder
 
     probed = []
-    probe = video.probe
-    monkeypatch.setattr(video, "probe", lambda file: probed.append(file.name) or probe(file))
+    probe = picture_folder.probe
+    monkeypatch.setattr(picture_folder, "probe", lambda file: probed.append(file.name) or probe(file))
     found = {problem.line: problem for problem in check_manifest(path, videos)}
     assert probed == ["good.mp4", "missing.mp4", "empty.mp4", "noise.mp4", "short.mp4"]
     assert sorted(found) == [3, 5, 8, 10, 11, 12, 13]
     assert found[3].severity == "warning"
     assert "the file is 2.00 s long" in found[3].message
     assert "`clip` ends at 4 s" in found[5].message
-    for number, message in {8: "No such file", 10: "empty", 11: "cannot read", 12: "1 frame,", 13: "outside"}.items():
+    for number, message in {
+        8: "No such file",
+        10: "empty",
+        11: "a text that begins",
+        12: "1 frame,",
+        13: "outside",
+    }.items():
         assert found[number].severity == "error"
         assert message in found[number].message
 

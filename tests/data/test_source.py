@@ -69,8 +69,8 @@ def test_frames_serve_the_next_question_about_their_video(videos, renderer, exam
     """Whatever the question; another clip of the video is another decoding."""
     import video_opd.data.source as module
 
-    decoded, original = [], module.read_frames
-    monkeypatch.setattr(module, "read_frames", lambda *what: decoded.append(what) or original(*what))
+    decoded, original = [], module.read_video
+    monkeypatch.setattr(module, "read_video", lambda *what: decoded.append(what) or original(*what))
     cut = replace(examples[0], id="cut", clip=Span(0.0, 4.0))
     asked = [examples[0], replace(examples[0], id="again", query="another"), cut, replace(examples[0], id="whole")]
     with closing(source_of(videos, renderer, workers=0, frames_kept=kept)) as source:
@@ -241,7 +241,7 @@ def test_a_bug_on_a_decoding_thread_is_not_swallowed(videos, renderer, examples,
     def broken(*_):
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr("video_opd.data.source.read_frames", broken)
+    monkeypatch.setattr("video_opd.data.source.read_video", broken)
     source = source_of(videos, renderer, max_bad_share=1.0)
     source.prefetch(examples[:2])
     with pytest.raises(ZeroDivisionError, match="ours"):
@@ -257,7 +257,7 @@ def test_closing_does_not_wait_for_what_has_not_begun(videos, renderer, examples
         time.sleep(0.2)
         raise DataError("slow", reason="and bad", remedy="none")
 
-    monkeypatch.setattr("video_opd.data.source.read_frames", slow)
+    monkeypatch.setattr("video_opd.data.source.read_video", slow)
     source = source_of(videos, renderer, workers=1)
     source.prefetch(examples)
     began = time.monotonic()

@@ -45,6 +45,7 @@ def add_asking(commands: Commands[Parser]) -> None:
         'video-opd ground tiny-teacher clip.mp4 "the red circle"',
     )  # fmt: skip
     model_arguments(command)
-    command.add_argument("video", type=reads, help="video file")
+    command.add_argument("video", type=reads, help="video file, or a folder of numbered pictures")
     command.add_argument("query", help="what to look for, in words")
+    command.add_argument("--frame-rate", type=float, metavar="RATE", help="pictures per second, of a folder of them")
     json_flag(command)

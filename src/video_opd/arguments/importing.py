@@ -39,6 +39,9 @@ def add_importing(group: Commands[Parser]) -> None:
         help="rows whose video is not among --videos, or cannot be read (default: %(default)s)",
     )  # fmt: skip
     command.add_argument(
+        "--frame-rate", type=float, metavar="RATE", help="the videos are folders of pictures, so many a second"
+    )
+    command.add_argument(
         "--annotators", choices=ANNOTATORS, default="consensus",
         help="didemo: what several annotators amount to (default: %(default)s)",
     )  # fmt: skip

@@ -176,10 +176,9 @@ def _refuse_without_questions(arguments: argparse.Namespace) -> None:
 
 def ground(arguments: argparse.Namespace, _: Overrides) -> int:
     """One question about one video."""
+    from video_opd.data.picture_folder import probe_video, video_timeline
     from video_opd.data.plain_text import has_words, refuse_unwritable
     from video_opd.data.queries import timelens
-    from video_opd.data.video import probe
-    from video_opd.data.video_file import read_timeline
 
     if not has_words(timelens(arguments.query)):
         raise ConfigurationError(
@@ -188,8 +187,9 @@ def ground(arguments: argparse.Namespace, _: Overrides) -> int:
             remedy="say what to look for",
         )
     refuse_unwritable(arguments.query, "the query")
-    duration_s = probe(arguments.video).duration_s
-    read_timeline(arguments.video).window(None)  # refuses a video that is too short, before a model is loaded
+    rate = arguments.frame_rate
+    duration_s = probe_video(arguments.video, rate).duration_s
+    video_timeline(arguments.video, rate).window(None)  # refuses a video that is too short, before a model is loaded
     refuse_early(arguments, arguments.model)
     defaults = how_to_ask(arguments)
 
@@ -198,8 +198,11 @@ def ground(arguments: argparse.Namespace, _: Overrides) -> int:
     from video_opd.grounding import parse_answer
     from video_opd.vocabulary import Example, Sampling
 
-    example = Example(id="ground", video=arguments.video.name, query=arguments.query, spans=(), duration=duration_s)
-    refuse_tight_budget(arguments.video.parent, [example], budget_of(defaults.video))
+    video = arguments.video.absolute() if arguments.video.is_dir() else arguments.video  # `.` has no name
+    example = Example(
+        id="ground", video=video.name, query=arguments.query, spans=(), duration=duration_s, frame_rate=rate
+    )
+    refuse_tight_budget(video.parent, [example], budget_of(defaults.video))
     policy, renderer = load(arguments, defaults)
     prompt = render(renderer, arguments.video, example)
     sampling = Sampling(max_new_tokens=defaults.answers.max_new_tokens, greedy=True)

@@ -28,6 +28,10 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
     from video_opd.data.manifest import write_manifest
 
     _refuse_what_does_not_apply(arguments)
+    if arguments.frame_rate is not None:
+        from video_opd.data.picture_folder import require_rate
+
+        require_rate(arguments.frame_rate)
     is_list = bool(arguments.split) and Path(arguments.split).is_file()
     policies = Policies(
         source=arguments.source or arguments.format,
@@ -35,6 +39,7 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
         beyond=arguments.beyond,
         without_duration=arguments.without_duration,
         missing_videos=arguments.missing_videos,
+        frame_rate=arguments.frame_rate,
         split="" if is_list else arguments.split or "",
         only_videos=read_video_list(Path(arguments.split)) if is_list else None,
     )
@@ -45,7 +50,7 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
         fps=arguments.fps,
     )
     durations = read_durations(arguments.durations) if arguments.durations else None
-    files = VideoFiles(arguments.videos) if arguments.videos else None
+    files = VideoFiles(arguments.videos, arguments.frame_rate) if arguments.videos else None
     annotations = read_annotations(arguments.format, arguments.files, reading)
     # It makes the folder, so not before the files were there; videos are read below.
     require_writable(arguments.out, Kind.MANIFEST)
@@ -57,7 +62,17 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
         print(f"video-opd: warning: {warning}", file=sys.stderr)
     if arguments.json:
         convention: dict[str, Any] = {"format": arguments.format, "files": [str(file) for file in arguments.files]}
-        named = ("queries", "beyond", "without_duration", "missing_videos", "annotators", "unit", "fps", "split")
+        named = (
+            "queries",
+            "beyond",
+            "without_duration",
+            "missing_videos",
+            "annotators",
+            "unit",
+            "fps",
+            "frame_rate",
+            "split",
+        )
         convention |= {"source": policies.source, "columns": dict(reading.columns)}
         convention |= {name: getattr(arguments, name) for name in named}
         convention |= {name: str(getattr(arguments, name) or "") for name in ("durations", "videos")}

@@ -3,9 +3,10 @@
     {"id": "q1", "video": "kitchen/a.mp4", "query": "a person opens the fridge", "spans": [[2.0, 4.5]],
      "duration": 31.2, "source": "charades", "clip": null}
 
-(on one line). `source` and `clip` may be left out. All times are seconds. With a `clip`, a part of a longer file, spans
-are relative to its start and `duration` is its length. Every row has at least one span: without one there is nothing to
-reward or to score; to ask about a video that nobody annotated, use `video-opd ground`.
+(on one line). `source` and `clip` may be left out. A video that is a folder of numbered pictures has a `frame_rate`
+too, pictures per second; its first picture is at 0 s. All times are seconds. With a `clip`, a part of a longer video,
+spans are relative to its start and `duration` is its length. Every row has at least one span: without one there is
+nothing to reward or to score; to ask about a video that nobody annotated, use `video-opd ground`.
 
 What is read is what was written: a row that is wrong stops the program and is never repaired, because a guess would be
 trained on. Spans that end after the video are the exception in being merely reported. They are common (562 of 3,720 in
@@ -226,21 +227,23 @@ def _problem(line: int, row_id: str | None, fault: Fault) -> Problem:
 
 def _video_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[Problem]:
     """Probe each distinct video once. A video that cannot be read is reported at the first row that names it."""
-    from video_opd.data.video import VideoInfo, probe  # here, so that reading a manifest does not load FFmpeg
+    from video_opd.data.picture_folder import probe_video  # here, so that reading a manifest does not load FFmpeg
+    from video_opd.data.video import VideoInfo
 
-    probed: dict[str, VideoInfo | None] = {}
+    probed: dict[tuple[str, float | None], VideoInfo | None] = {}
     for line, example in rows:
-        if example.video not in probed:
-            probed[example.video] = None
+        named = example.video, example.frame_rate
+        if named not in probed:
+            probed[named] = None
             try:
-                probed[example.video] = info = probe(resolve_video(videos, example))
+                probed[named] = info = probe_video(resolve_video(videos, example), example.frame_rate)
             except DataError as error:
                 yield _problem(line, example.id, Fault(f"{error.cause}: {error.reason}", error.remedy))
             else:
                 if info.num_frames < MIN_VIDEO_FRAMES:
                     message = f"`video` {example.video!r} has {info.num_frames} frame, which cannot show when"
                     yield _problem(line, example.id, Fault(message, "Leave out the rows about it"))
-        found = probed[example.video]
+        found = probed[named]
         if found is None or found.num_frames < MIN_VIDEO_FRAMES:
             continue
         if example.clip is not None and example.clip.end_s > found.duration_s + DURATION_TOLERANCE_S:
@@ -253,14 +256,15 @@ def _video_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[P
 
 def _decoding_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[Problem]:
     """Decode each distinct video, or part of one, once; it is reported at the first row that asks about it."""
-    from video_opd.data.video import VideoBudget, read_frames
+    from video_opd.data.picture_folder import read_video
+    from video_opd.data.video_sampling import VideoBudget
 
     little = VideoBudget(fps=0.1, max_frame_tokens=1)  # the last frame is always among those wanted
-    seen: set[tuple[str, Span | None]] = set()
+    seen: set[tuple[str, Span | None, float | None]] = set()
     for line, example in rows:
-        if (example.video, example.clip) not in seen:
-            seen.add((example.video, example.clip))
+        if (example.video, example.clip, example.frame_rate) not in seen:
+            seen.add((example.video, example.clip, example.frame_rate))
             try:
-                read_frames(resolve_video(videos, example), little, example.clip)
+                read_video(resolve_video(videos, example), little, example.clip, example.frame_rate)
             except DataError as error:
                 yield _problem(line, example.id, Fault(f"{error.cause}: {error.reason}", error.remedy))

@@ -12,11 +12,11 @@ from typing import Any, Literal, NoReturn
 from video_opd.data.file_kinds import not_text, packed
 from video_opd.data.plain_text import CONTROL_LIKE, has_words
 from video_opd.data.queries import CONTROL_CHARACTERS, timelens
-from video_opd.data.video_sampling import DURATION_TOLERANCE_S
+from video_opd.data.video_sampling import DURATION_TOLERANCE_S, MAX_FRAME_RATE, MIN_FRAME_RATE
 from video_opd.vocabulary import Example, Span
 
 REQUIRED_KEYS = ("id", "video", "query", "spans", "duration")
-OPTIONAL_KEYS = ("source", "clip")
+OPTIONAL_KEYS = ("source", "clip", "frame_rate")
 
 LONG_QUERY = 2000
 """Characters. The longest query of the field's annotations has some 600."""
@@ -87,7 +87,7 @@ def example_from_row(row: dict[str, Any]) -> tuple[Example | None, list[Fault]]:
 
 def row_from_example(example: Example) -> dict[str, Any]:
     """The row that `example_from_row` turns into this example."""
-    return {
+    row: dict[str, Any] = {
         "id": example.id,
         "video": example.video,
         "query": example.query,
@@ -96,6 +96,7 @@ def row_from_example(example: Example) -> dict[str, Any]:
         "source": example.source,
         "clip": None if example.clip is None else list(example.clip),
     }
+    return row if example.frame_rate is None else row | {"frame_rate": example.frame_rate}
 
 
 def path_fault(video: str) -> Fault | None:
@@ -163,6 +164,7 @@ class _Checker:
             duration=self._duration(),
             source=self._text("source", default="", may_be_empty=True),
             clip=self._clip(),
+            frame_rate=self._frame_rate(),
         )
         fault = path_fault(example.video) if example.video.strip() else None  # an empty one is noted already
         if fault:
@@ -271,6 +273,18 @@ class _Checker:
                 "Check that it is a question about one event",
                 "warning",
             )
+
+    def _frame_rate(self) -> float | None:
+        value = self.row.get("frame_rate")
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self._add(f"`frame_rate` is {kind(value)}, not a number of pictures per second")
+            return None
+        if not MIN_FRAME_RATE <= value <= MAX_FRAME_RATE:
+            self._add(f"`frame_rate` is {value:g}, not from {MIN_FRAME_RATE:g} to {MAX_FRAME_RATE:g} pictures a second")
+            return None
+        return float(value)
 
     def _check_ends(self, example: Example) -> None:
         for number, span in enumerate(example.spans, start=1):

@@ -30,6 +30,8 @@ class Policies:
     """Rows whose duration nobody knows: `refuse` the import, or `drop` them."""
     missing_videos: str = "keep"
     """Rows whose file is not in the videos folder or cannot be read: `keep` or `drop`."""
+    frame_rate: float | None = None
+    """Pictures per second of the videos that are folders of numbered pictures; None: all are files."""
     split: str = ""
     """Only rows of this split; "": all."""
     only_videos: frozenset[str] | None = None

@@ -56,6 +56,8 @@ class Annotation:
     """Spans are fractions of the duration, to be multiplied by it once it is known."""
     duration: float | None = None
     """None: the data set does not say."""
+    frame_rate: float | None = None
+    """Pictures per second of a video that is a folder of them."""
     name: str = ""
     """Its own id in the data set; "": it is numbered within its video."""
     source: str = ""

@@ -117,7 +117,16 @@ class Collector:
         source = self._source(annotation)
         return self._keep(
             annotation,
-            Example(id=id, video=video, query=query, spans=spans, duration=duration, source=source, clip=clip),
+            Example(
+                id=id,
+                video=video,
+                query=query,
+                spans=spans,
+                duration=duration,
+                source=source,
+                clip=clip,
+                frame_rate=annotation.frame_rate or self._frame_rate(video, exists),
+            ),
         )
 
     def _keep(self, annotation: Annotation, example: Example) -> None:
@@ -141,6 +150,10 @@ class Collector:
         self.examples.append(example)
         return None
 
+    def _frame_rate(self, video: str, exists: bool) -> float | None:
+        """Pictures per second of a video that is a folder, as far as anybody looks."""
+        return self.files.rate_of(video) if self.files and exists else self.policies.frame_rate
+
     def _video(self, name: str) -> tuple[str, bool]:
         """The path of a video in the manifest, and whether a file that can be used is there, if anybody looks."""
         named = name.strip().removeprefix("./")
@@ -154,7 +167,7 @@ class Collector:
         found = self._looked_for[named]
         if found is not None:
             return found, True
-        if not any(named.lower().endswith(suffix) for suffix in VIDEO_SUFFIXES):
+        if self.policies.frame_rate is None and not any(named.lower().endswith(suffix) for suffix in VIDEO_SUFFIXES):
             named = named.rstrip(".") + ".mp4"
         return named, self.files is None
 

@@ -31,7 +31,7 @@ from video_opd.errors import ConfigurationError
 
 ROLES = (
     "video", "query", "start", "end", "spans", "duration", "id", "source", "split", "fps", "clip_start", "clip_end",
-    "clip",
+    "clip", "frame_rate",
 )  # fmt: skip
 _CLOCK = re.compile(r"(?:(\d{1,3}):(?=[0-5]?\d:))?(\d{1,3}):([0-5]?\d(?:\.\d+)?)")
 
@@ -48,6 +48,7 @@ class _Row(BaseModel):
     clip_start: Seconds | None = None
     clip_end: Seconds | None = None
     clip: Times | None = None
+    frame_rate: Seconds | None = None
 
 
 def read_csv(files: list[Path], reading: Reading) -> Iterator[Annotation]:
@@ -125,6 +126,7 @@ def _annotation(record: Record, column_of: dict[str, str], reading: Reading) -> 
         source=row.source,
         split=row.split,
         clip=row.clip or ends,
+        frame_rate=row.frame_rate,
     )
 
 

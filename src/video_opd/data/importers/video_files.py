@@ -5,25 +5,28 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePosixPath
 
-from video_opd.data.video_names import VIDEO_SUFFIXES, video_name
+from video_opd.data.video_names import VIDEO_SUFFIXES, is_picture, video_name
 from video_opd.errors import DataError
 
 
 class VideoFiles:
     """The video files of a folder and its sub-folders.
 
+    Args:
+        frame_rate: pictures per second of videos that are folders of numbered pictures; None: such folders are none.
+
     Raises:
         DataError: there is no such folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, frame_rate: float | None = None) -> None:
         if not folder.is_dir():
             raise DataError(
                 f"videos folder {folder}: no such folder",
                 reason="the durations of its files are to be compared",
                 remedy="give the folder that holds the videos",
             )
-        self.folder = folder
+        self.folder, self.frame_rate = folder, frame_rate
         self.unreadable: dict[str, str] = {}
         """Path below the folder -> why it cannot be used."""
         self.ambiguous: dict[str, list[str]] = {}
@@ -32,6 +35,10 @@ class VideoFiles:
         self._by_name: dict[str, list[str]] = {}
         for root, folders, names in os.walk(folder):
             folders.sort()
+            if frame_rate is not None and Path(root) != folder and any(map(is_picture, names)):
+                path = Path(root).relative_to(folder).as_posix()
+                self._paths.add(path)
+                self._by_name.setdefault(video_name(path), []).append(path)
             for name in sorted(names):
                 if PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES:
                     path = (Path(root) / name).relative_to(folder).as_posix()
@@ -62,6 +69,10 @@ class VideoFiles:
             self.ambiguous[video] = same
         return same[0] if len(same) == 1 else None
 
+    def rate_of(self, path: str) -> float | None:
+        """Pictures per second of a video that is a folder; None: it is a file."""
+        return self.frame_rate if (self.folder / path).is_dir() else None
+
     def outside(self, path: str) -> str:
         """Where a file really lies, if a link leads out of the folder: `resolve_video` refuses it. "" if none does."""
         if path not in self._outside:
@@ -71,11 +82,11 @@ class VideoFiles:
 
     def duration(self, path: str) -> float | None:
         """Seconds by the file's own packets; None if it cannot be read, which `unreadable` then explains."""
-        from video_opd.data.video import probe  # here, so that importing annotations does not load FFmpeg
+        from video_opd.data.picture_folder import probe_video  # here, so that importing does not load FFmpeg
 
         if path not in self._durations:
             try:
-                self._durations[path] = probe(self.folder / path).duration_s
+                self._durations[path] = probe_video(self.folder / path, self.rate_of(path)).duration_s
             except DataError as error:
                 self._durations[path] = None
                 self.unreadable[path] = error.reason
