@@ -335,6 +335,19 @@ SAMPLES = {
     "vue-tr": [{"query_id": "a", "answer": [[0, 4]]}],
     "ego4d-nlq": [{"version": "1.0", "challenge": "ego4d_nlq_challenge", "results": [
         {"clip_uid": "a", "annotation_uid": "a", "query_idx": 0, "predicted_times": [[0, 4], [5, 6, 0.1]]}]}],
+    "time-r1": [{"qid": "charades_0", "pred": [0, 4], "target": [0, 4], "duration": 100.0, "output_text": "0 to 4"}],
+    "timechat": [{"0": {"timestamp": [[0, 4]], "query": "query a", "vid": "a.mp4"}}],
+    "trace": [{"0": {"timestamp": [0, 4], "query": "what the model wrote", "vid": "a.mp4"}}],
+    "museg": [{"video": "c/a.mp4", "question": "When is this: query a.", "groundtruth": [[0, 4]], "result": {
+        "output": "0-4", "conversation": ["user: <video>", "assistant: <answer>0-4</answer>"]}}],
+    "vtimellm": [{"video_id": "a", "task": "grounding", "query_id": 0, "answer": "from 00 to 04.",
+                  "info": {"sentence_id": 0, "iou": 1.0}}],
+    "videochat-r1": [{"video_path": "a.mp4", "query": "query a", "answer": "<answer>0 to 4</answer>",
+                      "timestamp": [0, 4], "iou": 1.0, "ans": [0, 4]}],
+    "videomind": [{"video_path": "v/a.mp4", "query": "query a", "duration": 100.0, "span": [[0, 4]],
+                   "pred": [[0.0, 4.0], [5, 6]], "conf": [0.9, 0.1], "agents": ["grounder"]}],
+    "unitime": [{"qid": 0, "id": "a", "annos": [{"query": "query a", "window": [[0, 4]]}], "duration": 100.0,
+                 "pred_relevant_windows": [[0.0, 4.0]], "pred_relevant_windows_mr_seg": None}],
 }  # fmt: skip
 
 
@@ -389,7 +402,12 @@ def test_a_wrong_format_says_which_one_it_looks_like(write, annotated, said, giv
         ("x.json", b'{"version": "1.0", "results": {}}', "`results` is not a list"),
         ("x.json", b'{"challenge": "",\n "results": [{"clip_uid": "a"}]}', "line 2: .*annotation_uid"),
         ("x.json", b'{"version": "1.0"}', "it holds no predictions"),
-        ("x.jsonl", b'{"foo": 1}', 'it has no "id"'),
+        ("x.jsonl", b'{"foo": 1}', "first row has the keys `foo`: it has no \"id\", and no other format"),
+        ("x.jsonl", b'{"qid": "a_1", "pred": [0, "x"], "target": [0, 1]}', "pred.0.1"),
+        ("x.jsonl", b'{"qid": "a_1", "output_text": null, "target": [0, 1]}', "neither `output_text` nor `pred`"),
+        ("x.json", b'{"0": {"timestamp": 4, "query": "q", "vid": "a"}}', "timestamp"),
+        ("x.json", b'[{"video": "a", "question": "q", "groundtruth": [], "result": {}}]', "result.output"),
+        ("x.jsonl", b'{"video_id": "a", "task": "grounding", "answer": "", "query_id": 0}', "no `info.sentence_id`"),
         ("x.jsonl", b'{"id": "a", "answer": 4}', '"answer" is a int'),
     ],
 )  # fmt: skip
@@ -465,6 +483,15 @@ ROWS = [
     '{"query_id": %s, "answer": %s}', '{"query_id": 1, "answer": %s}%s', '[{"query_id": 2, "answer": %s}, %s]',
     f'{{"{KEY}": {{"timestamps": %s, "answers": %s}}}}', f'{{"{KEY}": %s, "b.mp4>>>q>>>[0, 4]": %s}}',
     '{"a.mp4>>>q>>>q>>>%s": %s}', '{"x>>>y": %s, "z": %s}', '{"doc_id": %s, "timelens_mIOU": %s}', "%s%s", "[%s, %s]",
+    '{"qid": %s, "output_text": %s, "target": [0, 4]}', '{"qid": "c_0", "pred": %s, "target": %s}',
+    '{"0": {"timestamp": %s, "query": "q", "vid": %s}, "1": {}}', '{"vname": "a", "generated_cap": %s, "id": %s}',
+    '{"video": "a.mp4", "id": 0, "captions": [], "timestamps": %s}%s', '{"0": {}, %s: {"timestamp": %s}}',
+    '{"video": "a", "question": "q", "groundtruth": %s, "result": {"output": %s}}', '{"video_path": %s, "pred": %s}',
+    '{"video_id": "a", "task": "grounding", "answer": %s, "info": {"sentence_id": %s}}',
+    '{"video_path": "a", "query": "q", "answer": %s, "ans": %s}',
+    '{"video_path": "a", "query": "q", "conf": %s, "pred": %s}',
+    '{"qid": 1, "id": "a", "annos": %s, "pred_relevant_windows": %s}',
+    '{"qid": 1, "id": "a", "annos": [{"query": "q", "window": %s}], "pred_relevant_windows": %s}',
     '{"id": %s,\n"answer": %s}', '{"qid": %s, "vid": %s}', "\ufeff%s\n%s",
 ]  # fmt: skip
 value = st.sampled_from(VALUES)
