@@ -175,12 +175,13 @@ class _Table:
                         f"{share:.0%} of the predicted ends are at most 100, and {beyond:.0%} of the annotated ones "
                         "are more than 110"
                     )
+            # Without durations percent would pass for frames.
+            if (share := _share(end > 1.1 * length)) >= 0.35:
+                found["frames"] = f"{share:.0%} of the predicted ends are after the end of the video, and {typical}"
         if (share := _share(end <= 1.1 * length / 60 + 0.05)) >= 0.95 and np.median(length) > 20:
             found["minutes"] = f"{share:.0%} of the predicted ends are within a sixtieth of the video, and {typical}"
         if (share := _share(end > 3 * length)) >= 0.9:
             found["milliseconds"] = f"{share:.0%} of the predicted ends are beyond three times the video, and {typical}"
-        if (share := _share(end > 1.1 * length)) >= 0.35:
-            found["frames"] = f"{share:.0%} of the predicted ends are after the end of the video, and {typical}"
         return {unit: shown.replace("%", " %") for unit, shown in found.items()}
 
     def worth(self, unit: Unit, fps: float | None, as_seconds: float) -> float | None:

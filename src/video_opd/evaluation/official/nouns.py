@@ -35,14 +35,12 @@ class ResultAnswer(GivenAnswer):
 
     def scaled(self, read: Iterable[SpanLike]) -> tuple[Span, ...]:
         """What somebody's parser read in the text, in seconds."""
-        if self.seconds_per_unit == 1.0:
-            return tuple(Span(start, end) for start, end in read)
-        return tuple(Span(start * self.seconds_per_unit, end * self.seconds_per_unit) for start, end in read)
+        return _multiplied(read, self.seconds_per_unit)
 
     def in_seconds(self, unit: Unit, by: float) -> ResultAnswer:
         """The same answer, whose times were in `unit`: spans multiplied by `by`, numbers in the text when read."""
         text = None if self.text is None else without_unit(self.text, unit)
-        spans = None if self.spans is None else tuple(Span(start * by, end * by) for start, end in self.spans)
+        spans = None if self.spans is None else _multiplied(self.spans, by)
         return replace(self, text=text, spans=spans, seconds_per_unit=by)
 
     def all_spans(self) -> tuple[Span, ...]:
@@ -51,6 +49,13 @@ class ResultAnswer(GivenAnswer):
         In our own format the text is what a model said, and numbers beside it are not read: an empty text is no answer.
         """
         return self.parsed().spans if self.spans is None else self.spans
+
+
+def _multiplied(spans: Iterable[SpanLike], by: float) -> tuple[Span, ...]:
+    """Without the last bits of a multiplication, which a scorer that ceils times would make seconds of."""
+    if by == 1.0:
+        return tuple(Span(start, end) for start, end in spans)
+    return tuple(Span(round(start * by, 9), round(end * by, 9)) for start, end in spans)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
