@@ -13,9 +13,19 @@ from video_opd.data.manifest import write_manifest
 from video_opd.data.queries import timelens as clean_query
 from video_opd.data.video_names import video_name
 from video_opd.errors import DataError
-from video_opd.evaluation.official import FORMATS, SCORERS, GroundTruth, read_ground_truth, read_matched, score_as
+from video_opd.evaluation.official import (
+    FORMATS,
+    SCORERS,
+    GroundTruth,
+    read_ground_truth,
+    read_matched,
+    read_with_truth,
+    score_as,
+    unit_evidence,
+)
 from video_opd.evaluation.official.keys import QueryKey, parse_key
 from video_opd.evaluation.official.result_files import told_by_content
+from video_opd.grounding.units import UNITS
 from video_opd.vocabulary import Example, Span
 
 QVH = {"qid": 7, "query": "a dog", "duration": 10, "vid": "abcdefghijk_0.0_9.0", "relevant_windows": [[0, 4]],
@@ -335,6 +345,19 @@ SAMPLES = {
     "vue-tr": [{"query_id": "a", "answer": [[0, 4]]}],
     "ego4d-nlq": [{"version": "1.0", "challenge": "ego4d_nlq_challenge", "results": [
         {"clip_uid": "a", "annotation_uid": "a", "query_idx": 0, "predicted_times": [[0, 4], [5, 6, 0.1]]}]}],
+    "time-r1": [{"qid": "charades_0", "pred": [0, 4], "target": [0, 4], "duration": 100.0, "output_text": "0 to 4"}],
+    "timechat": [{"0": {"timestamp": [[0, 4]], "query": "query a", "vid": "a.mp4"}}],
+    "trace": [{"0": {"timestamp": [0, 4], "query": "what the model wrote", "vid": "a.mp4"}}],
+    "museg": [{"video": "c/a.mp4", "question": "When is this: query a.", "groundtruth": [[0, 4]], "result": {
+        "output": "0-4", "conversation": ["user: <video>", "assistant: <answer>0-4</answer>"]}}],
+    "vtimellm": [{"video_id": "a", "task": "grounding", "query_id": 0, "answer": "from 00 to 04.",
+                  "info": {"sentence_id": 0, "iou": 1.0}}],
+    "videochat-r1": [{"video_path": "a.mp4", "query": "query a", "answer": "<answer>0 to 4</answer>",
+                      "timestamp": [0, 4], "iou": 1.0, "ans": [0, 4]}],
+    "videomind": [{"video_path": "v/a.mp4", "query": "query a", "duration": 100.0, "span": [[0, 4]],
+                   "pred": [[0.0, 4.0], [5, 6]], "conf": [0.9, 0.1], "agents": ["grounder"]}],
+    "unitime": [{"qid": 0, "id": "a", "annos": [{"query": "query a", "window": [[0, 4]]}], "duration": 100.0,
+                 "pred_relevant_windows": [[0.0, 4.0]], "pred_relevant_windows_mr_seg": None}],
 }  # fmt: skip
 
 
@@ -389,7 +412,12 @@ def test_a_wrong_format_says_which_one_it_looks_like(write, annotated, said, giv
         ("x.json", b'{"version": "1.0", "results": {}}', "`results` is not a list"),
         ("x.json", b'{"challenge": "",\n "results": [{"clip_uid": "a"}]}', "line 2: .*annotation_uid"),
         ("x.json", b'{"version": "1.0"}', "it holds no predictions"),
-        ("x.jsonl", b'{"foo": 1}', 'it has no "id"'),
+        ("x.jsonl", b'{"foo": 1}', "first row has the keys `foo`: it has no \"id\", and no other format"),
+        ("x.jsonl", b'{"qid": "a_1", "pred": [0, "x"], "target": [0, 1]}', "pred.0.1"),
+        ("x.jsonl", b'{"qid": "a_1", "output_text": null, "target": [0, 1]}', "neither `output_text` nor `pred`"),
+        ("x.json", b'{"0": {"timestamp": 4, "query": "q", "vid": "a"}}', "timestamp"),
+        ("x.json", b'[{"video": "a", "question": "q", "groundtruth": [], "result": {}}]', "result.output"),
+        ("x.jsonl", b'{"video_id": "a", "task": "grounding", "answer": "", "query_id": 0}', "no `info.sentence_id`"),
         ("x.jsonl", b'{"id": "a", "answer": 4}', '"answer" is a int'),
     ],
 )  # fmt: skip
@@ -465,6 +493,15 @@ ROWS = [
     '{"query_id": %s, "answer": %s}', '{"query_id": 1, "answer": %s}%s', '[{"query_id": 2, "answer": %s}, %s]',
     f'{{"{KEY}": {{"timestamps": %s, "answers": %s}}}}', f'{{"{KEY}": %s, "b.mp4>>>q>>>[0, 4]": %s}}',
     '{"a.mp4>>>q>>>q>>>%s": %s}', '{"x>>>y": %s, "z": %s}', '{"doc_id": %s, "timelens_mIOU": %s}', "%s%s", "[%s, %s]",
+    '{"qid": %s, "output_text": %s, "target": [0, 4]}', '{"qid": "c_0", "pred": %s, "target": %s}',
+    '{"0": {"timestamp": %s, "query": "q", "vid": %s}, "1": {}}', '{"vname": "a", "generated_cap": %s, "id": %s}',
+    '{"video": "a.mp4", "id": 0, "captions": [], "timestamps": %s}%s', '{"0": {}, %s: {"timestamp": %s}}',
+    '{"video": "a", "question": "q", "groundtruth": %s, "result": {"output": %s}}', '{"video_path": %s, "pred": %s}',
+    '{"video_id": "a", "task": "grounding", "answer": %s, "info": {"sentence_id": %s}}',
+    '{"video_path": "a", "query": "q", "answer": %s, "ans": %s}',
+    '{"video_path": "a", "query": "q", "conf": %s, "pred": %s}',
+    '{"qid": 1, "id": "a", "annos": %s, "pred_relevant_windows": %s}',
+    '{"qid": 1, "id": "a", "annos": [{"query": "q", "window": %s}], "pred_relevant_windows": %s}',
     '{"id": %s,\n"answer": %s}', '{"qid": %s, "vid": %s}', "\ufeff%s\n%s",
 ]  # fmt: skip
 value = st.sampled_from(VALUES)
@@ -494,6 +531,23 @@ def test_a_malformed_line_never_gives_a_traceback(tmp_path_factory, lines, forma
             refusal = "x.json"
             assert all(value == value for value in found.flat().values()), "no score is NaN"
         assert "x.json" in refusal
+
+
+@settings(max_examples=1_000, deadline=None, database=None)
+@given(st.lists(line, min_size=1, max_size=3), st.sampled_from([*SCORERS]), st.sampled_from([None, *UNITS]))
+def test_malformed_annotations_in_results_never_give_a_traceback(tmp_path_factory, lines, scorer, unit):
+    path = tmp_path_factory.getbasetemp() / "x.jsonl"
+    path.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
+    try:
+        truth, found = read_with_truth(path, unit=unit, fps=2.0)
+        unit_evidence(truth, found)
+        scores = score_as(scorer, truth, found).flat()
+    except DataError as error:
+        refusal = str(error)
+    else:
+        refusal = "x.jsonl"
+        assert all(value == value for value in scores.values()), "no score is NaN"
+    assert "x.jsonl" in refusal
 
 
 @settings(max_examples=1_000, deadline=None, database=None)

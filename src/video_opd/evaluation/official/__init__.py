@@ -10,7 +10,7 @@ from collections.abc import Callable
 from video_opd.evaluation.official.comparison import compare
 from video_opd.evaluation.official.ego4d_nlq import score_ego4d_nlq
 from video_opd.evaluation.official.ground_truth import read_ground_truth
-from video_opd.evaluation.official.matching import read_matched, require_matched
+from video_opd.evaluation.official.matching import read_matched, read_with_truth, require_matched, unit_evidence
 from video_opd.evaluation.official.museg import score_museg
 from video_opd.evaluation.official.nouns import (
     FORMATS,
@@ -40,8 +40,10 @@ __all__ = [
     "compare",
     "read_ground_truth",
     "read_matched",
+    "read_with_truth",
     "require_matched",
     "score_as",
+    "unit_evidence",
 ]
 
 SCORERS: dict[str, Callable[[GroundTruth, Answers], OfficialScores]] = {

@@ -7,9 +7,10 @@
   metrics, such as `timelens_mIOU`, hold that object).
 - `qvhighlights`: submissions, JSON lines `{"qid", "pred_relevant_windows": [[s, e, score], …],
   "pred_saliency_scores": […]}`.
-- `vue-tr`: a JSON list of `{"query_id", "answer": [[s, e], …]}`.
+- `vue-tr`: a JSON list of `{"query_id", "answer": [[s, e], …]}`; `id` in place of `query_id` will do.
 - `ego4d-nlq`: submissions to the challenge, `{"version": "1.0", "challenge": "ego4d_nlq_challenge", "results":
   [{"clip_uid", "annotation_uid", "query_idx", "predicted_times": [[s, e], …]}]}`; numbers behind the two are not read.
+- those of `logs`.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from video_opd.data.records import Record, is_json, json_any, json_entries, read_text
 from video_opd.errors import DataError
-from video_opd.evaluation.official.keys import SEPARATOR, QueryKey, parse_key
-from video_opd.evaluation.official.nouns import Format, ResultAnswer
+from video_opd.evaluation.official import logs
+from video_opd.evaluation.official.keys import SEPARATOR, QueryKey, parse_key, spans_of_key
+from video_opd.evaluation.official.nouns import FORMATS, Format, ResultAnswer
+from video_opd.evaluation.official.result_rows import ResultRow
 from video_opd.grounding import read_answers
 from video_opd.vocabulary import Span
 
@@ -34,24 +36,11 @@ _Window = Annotated[list[float], Field(min_length=2, max_length=2)]
 """Finite: `data.records` takes no other numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class ResultRow:
-    """One answer, and what it says about whom it answers."""
-
-    written: str
-    """The id or key as the file has it."""
-    key: QueryKey | None
-    """None: `written` is an id, or, in all formats but ours, the end of one."""
-    answer: ResultAnswer
-    video: str | None = None
-    """What the row says it is about beside its id, where it does."""
-    query: str | None = None
-
-
 class _TimeLensValue(BaseModel):
     model_config = ConfigDict(strict=True)
     timestamps: list[_Window] | None = None
     answers: str | None = None
+    duration: float | None = None
 
 
 class _QVHighlightsRow(BaseModel):
@@ -65,7 +54,7 @@ class _QVHighlightsRow(BaseModel):
 
 class _VueTrRow(BaseModel):
     model_config = ConfigDict(strict=True)
-    query_id: int | str
+    query_id: Annotated[int | str, Field(validation_alias=AliasChoices("query_id", "id"))]
     answer: Annotated[list[_Window], BeforeValidator(lambda windows: [] if windows == [[]] else windows)]
     """The official scorer takes `[[]]` for an empty answer too."""
     video_id: str | None = None
@@ -93,6 +82,8 @@ def read_results(path: Path, format: Format | None = None) -> tuple[Format, list
     looks_like = told_by_content(path)
     found = format or looks_like or "ours"
     if found == "ours" and looks_like in (None, "ours"):
+        if looks_like is None and (first := _first_value(path)) is not None:
+            _refuse_unknown(path, first)
         given = read_answers(path)
         return "ours", [
             ResultRow(id_, None, ResultAnswer(text=answer.text, spans=answer.spans)) for id_, answer in given.items()
@@ -107,6 +98,19 @@ def read_results(path: Path, format: Format | None = None) -> tuple[Format, list
     if not rows:
         raise DataError(f"{path}", reason="it holds no predictions", remedy="Check that it was written to the end")
     return found, rows
+
+
+def _refuse_unknown(path: Path, first: Any) -> None:
+    """Say of a record that no format has what it holds and what would be read; not of one that is nearly ours."""
+    if not isinstance(first, dict) or not first or {"answer", "spans"} & first.keys():
+        return
+    shown = ", ".join(f"`{str(key)[:40]}`" for key in list(first)[:6])
+    raise DataError(
+        f"{path}: its first row has the keys {shown}",
+        reason='it has no "id", and no other format of results that is read here has these',
+        remedy='write rows like {"id": "a1", "answer": "4.0 - 9.0 seconds"}, or give a file of one of '
+        f"{', '.join(FORMATS[1:])} (docs/DATA.md says what each looks like)",
+    )
 
 
 def told_by_content(path: Path) -> Format | None:
@@ -124,9 +128,11 @@ def told_by_content(path: Path) -> Format | None:
         return "lmms-eval" if isinstance(content, str) else "timelens"
     if _sample_of_lmms_eval(value):
         return "lmms-eval"
+    if found := logs.told_by_content(value):
+        return found
     if "qid" in keys:
         return "qvhighlights"
-    if "query_id" in keys:
+    if "query_id" in keys or ("id" in keys and isinstance(value.get("answer"), list)):
         return "vue-tr"
     if keys <= {"version", "challenge", "results"} and (len(keys) > 1 or key != "results" or isinstance(content, list)):
         return "ego4d-nlq"  # of JSON over many lines only the first key is here
@@ -154,7 +160,8 @@ def _timelens(record: Record) -> Iterator[ResultRow]:
         found = record.as_(_TimeLensValue, value)
         if found.timestamps is None and found.answers is None:
             record.refuse("it has neither `timestamps` nor `answers`", "Write one of them")
-        yield ResultRow(text, key, ResultAnswer(text=found.answers, spans=_spans(found.timestamps)))
+        answer = ResultAnswer(text=found.answers, spans=_spans(found.timestamps))
+        yield ResultRow(text, key, answer, truth=spans_of_key(text), duration=found.duration)
 
 
 def _lmms_eval(record: Record) -> Iterator[ResultRow]:
@@ -167,7 +174,7 @@ def _lmms_eval(record: Record) -> Iterator[ResultRow]:
         key = _key(record, text)
         if not isinstance(answer, str):
             record.refuse("the answer is not a text", "Give a file of lmms-eval, whose answers are texts")
-        yield ResultRow(text, key, ResultAnswer(text=answer))
+        yield ResultRow(text, key, ResultAnswer(text=answer), truth=spans_of_key(text))
 
 
 def _sample_of_lmms_eval(value: dict[str, Any]) -> dict[str, Any] | None:
@@ -217,6 +224,7 @@ _READERS = {
     "qvhighlights": _qvhighlights,
     "vue-tr": _vue_tr,
     "ego4d-nlq": _ego4d_nlq,
+    **logs.READERS,
 }
 
 
