@@ -7,9 +7,12 @@ from video_opd.arguments.paths import goes_on, reads
 
 SCORERS = (
     "ours", "timelens", "lmms-eval-timelens", "lmms-eval-charades", "time-r1", "timelens2", "qvhighlights",
-    "ego4d-nlq", "vue-tr", "timechat", "museg",
+    "ego4d-nlq", "vue-tr", "timechat", "museg", "et-bench", "next-gqa", "cg-bench", "charades-cg", "activitynet-cg",
+    "didemo", "hirest",
 )  # fmt: skip
-FORMATS = ("ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq")
+FORMATS = (
+    "ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq", "et-bench", "next-gqa", "hirest",
+)  # fmt: skip
 """Written out, because to import them from `evaluation.official` would slow down every command; a test compares."""
 
 
@@ -25,8 +28,8 @@ def add_looking(commands: Commands[Parser]) -> None:
     )
     command.add_argument(
         "--ground-truth", type=reads, required=True,
-        help="manifest, made with `video-opd data import`; or an original file of QVHighlights or VUE-TR, for what a "
-        "manifest does not keep",
+        help="manifest, made with `video-opd data import`; or an original file of QVHighlights, VUE-TR, E.T. Bench, "
+        "NExT-GQA, CG-Bench, DiDeMo or HiREST, for what a manifest does not keep",
     )  # fmt: skip
     command.add_argument(
         "--as", dest="scorer", choices=SCORERS, default="ours",

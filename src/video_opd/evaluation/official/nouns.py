@@ -9,7 +9,9 @@ from typing import Any, Literal, get_args
 from video_opd.grounding import GivenAnswer
 from video_opd.vocabulary import Example, Span
 
-Format = Literal["ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq"]
+Format = Literal[
+    "ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq", "et-bench", "next-gqa", "hirest"
+]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
@@ -21,6 +23,8 @@ class ResultAnswer(GivenAnswer):
     """One for each span, higher is surer."""
     saliency: tuple[float, ...] | None = None
     """One for each clip of 2 s of the video."""
+    is_right: bool | None = None
+    """Whether the option chosen is the right one, where the file says so itself; `choice` is judged otherwise."""
 
     def all_spans(self) -> tuple[Span, ...]:
         """For scorers that take numbers: the file's own as they stand, else what our parser reads in the text.
@@ -45,6 +49,15 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """The multiple-choice question that a moment belongs to."""
+
+    options: tuple[str, ...]
+    right: int
+    """Place of the right one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroundTruth:
     """Annotations, with what only the original files hold."""
 
@@ -53,6 +66,10 @@ class GroundTruth:
     """QVHighlights: example id -> for each clip of 2 s what the annotators gave it, 0 to 4."""
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """VUE-TR: example id -> its categories of duration, format and modality."""
+    questions: Mapping[str, Question] = field(default_factory=dict)
+    """NExT-GQA, CG-Bench: example id -> the question that is asked beside the moment."""
+    votes: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    """DiDeMo: example id -> first and last chunk of 5 s by each annotator."""
 
     def in_file_order(self, answers: Answers) -> list[Example]:
         """All examples: those with an answer as the file orders them, then the rest. Sums of floats depend on it."""

@@ -8,6 +8,7 @@
 - `qvhighlights`: submissions, JSON lines `{"qid", "pred_relevant_windows": [[s, e, score], …],
   "pred_saliency_scores": […]}`.
 - `vue-tr`: a JSON list of `{"query_id", "answer": [[s, e], …]}`.
+- `et-bench`, `next-gqa`, `hirest`: see `benchmark_results`.
 - `ego4d-nlq`: submissions to the challenge, `{"version": "1.0", "challenge": "ego4d_nlq_challenge", "results":
   [{"clip_uid", "annotation_uid", "query_idx", "predicted_times": [[s, e], …]}]}`; numbers behind the two are not read.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +26,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from video_opd.data.records import Record, is_json, json_any, json_entries, read_text
 from video_opd.errors import DataError
+from video_opd.evaluation.official import benchmark_results
 from video_opd.evaluation.official.keys import SEPARATOR, QueryKey, parse_key
 from video_opd.evaluation.official.nouns import Format, ResultAnswer
 from video_opd.grounding import read_answers
@@ -95,7 +97,8 @@ def read_results(path: Path, format: Format | None = None) -> tuple[Format, list
     if found == "ours" and looks_like in (None, "ours"):
         given = read_answers(path)
         return "ours", [
-            ResultRow(id_, None, ResultAnswer(text=answer.text, spans=answer.spans)) for id_, answer in given.items()
+            ResultRow(id_, None, ResultAnswer(text=answer.text, spans=answer.spans, choice=answer.choice))
+            for id_, answer in given.items()
         ]
     if looks_like not in (None, found):
         raise DataError(
@@ -124,6 +127,8 @@ def told_by_content(path: Path) -> Format | None:
         return "lmms-eval" if isinstance(content, str) else "timelens"
     if _sample_of_lmms_eval(value):
         return "lmms-eval"
+    if found := benchmark_results.told_by_content(key, value):
+        return found
     if "qid" in keys:
         return "qvhighlights"
     if "query_id" in keys:
@@ -211,13 +216,18 @@ def _ego4d_nlq(record: Record) -> Iterator[ResultRow]:
         yield ResultRow(f"{row.annotation_uid}_{row.query_idx}", None, answer, row.clip_uid)
 
 
+def _benchmark(name: Format) -> Callable[[Record], Iterator[ResultRow]]:
+    read = benchmark_results.READERS[name]
+    return lambda record: (ResultRow(written, None, answer) for written, answer in read(record))
+
+
 _READERS = {
     "timelens": _timelens,
     "lmms-eval": _lmms_eval,
     "qvhighlights": _qvhighlights,
     "vue-tr": _vue_tr,
     "ego4d-nlq": _ego4d_nlq,
-}
+} | {name: _benchmark(name) for name in benchmark_results.READERS}
 
 
 def _keyed(record: Record) -> Iterator[tuple[str, Any]]:
