@@ -30,6 +30,7 @@ def run(out: Path, estimator: str, seed: int) -> dict[str, Any]:
             "name": f"benchmark-{estimator}-{seed}",
             "seed": str(seed),
             "method.estimator": estimator,
+            "data.tiny_world.render": "true",
             "data.videos": str(world / "videos"),
             **{f"data.{split}": str(world / f"{split}.jsonl") for split in ("train", "validation", "test")},
         },

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from video_opd.arguments import build_parser
-from video_opd.errors import ConfigurationError, EngineError, UserError
+from video_opd.errors import ConfigurationError, EngineError, Stopped, UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `video-opd … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
         return 141
+    except Stopped as stop:
+        print(f"video-opd: {stop.sentence}", file=sys.stderr)
+        return 128 + stop.number
     except KeyboardInterrupt:
         print("video-opd: interrupted", file=sys.stderr)
         return 130
@@ -52,8 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _terminated(*_: object) -> NoReturn:
     """Outside the training loop, which has its own way, a SIGTERM has nothing to save."""
-    print("video-opd: terminated; train, compare and score go on where they were", file=sys.stderr)
-    sys.exit(128 + signal.SIGTERM)
+    raise Stopped(signal.SIGTERM, "terminated; train, compare, score and evaluate go on where they were")
 
 
 def _out_of_memory(error: RuntimeError) -> EngineError:

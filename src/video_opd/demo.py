@@ -30,6 +30,7 @@ def run_demo(out: Path, *, seed: int | None = None, steps: int | None = None) ->
     world = out / "tiny-world"
     overrides = {
         "name": "demo",
+        "data.tiny_world.render": "true",
         "data.videos": str(world / "videos"),
         **{f"data.{split}": str(world / f"{split}.jsonl") for split in ("train", "validation", "test")},
     }

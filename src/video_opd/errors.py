@@ -42,8 +42,25 @@ class DataError(UserError):
     """A manifest, an annotation or a video that cannot be used."""
 
 
+class QueryError(DataError):
+    """A query that cannot be put to a model."""
+
+
 class EngineError(UserError):
     """A model that did not do what the method needs: non-finite loss, a prompt over the limit, out of memory."""
+
+
+class Stopped(SystemExit):
+    """A signal ends the program.
+
+    Args:
+        number: of the signal; the exit status is 128 more.
+        sentence: what was done is kept, and how to go on.
+    """
+
+    def __init__(self, number: int, sentence: str) -> None:
+        super().__init__(128 + number)
+        self.number, self.sentence = number, sentence
 
 
 @contextlib.contextmanager

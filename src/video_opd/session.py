@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -22,12 +23,14 @@ from video_opd.assemble import (
     prepare_compute,
     refuse_early,
     to_be_rendered,
+    with_checkpoints,
 )
 from video_opd.data.order import batch_at
 from video_opd.data.source import PromptSource
+from video_opd.evaluation.answer_file import AnswersOf, open_answers, rewrite, told_what_is_kept
 from video_opd.evaluation.evaluate import Evaluation, evaluate
 from video_opd.evaluation.side_questions import ask
-from video_opd.grounding import write_predictions
+from video_opd.grounding import prediction_row
 from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, surprise_at_wording
 from video_opd.policy.load import Policy
 from video_opd.recipe import Recipe, ScoringSettings
@@ -43,6 +46,7 @@ MAY_CHANGE = frozenset(
     {
         "compute.evaluation_batch_size",
         "data.max_bad_share",
+        "data.tiny_world.render",
         "data.workers",
         "schedule.keep_checkpoints",
     }
@@ -111,7 +115,7 @@ def run_recipe(
         Interrupted: a signal asked for a stop; the state is saved.
         UserError: anything the user can mend.
     """
-    console, shared = Console(stderr=True), shared or Shared()
+    console, shared, recipe = Console(stderr=True), shared or Shared(), with_checkpoints(recipe)
     same = same_run(recipe)
     RunDirectory.refuse_unusable(out, **same)
     refuse_early(recipe)
@@ -160,7 +164,9 @@ def _test(
     if not path.exists():
         policy = policy or load_student(recipe, recipe.student.model)
         with closing(make_source(recipe, policy, parts.test, memories=shared.memories)) as source:
-            evaluation = evaluate_with_bar(
+            evaluation = evaluate_into(
+                run.evaluation / f"{name}.predictions.jsonl",
+                None,  # the run says what it is of
                 policy,
                 parts.test,
                 source,
@@ -169,7 +175,8 @@ def _test(
                 title=name.replace("-", ", "),
                 console=console,
             )
-        write_predictions(run.evaluation / f"{name}.predictions.jsonl", evaluation.answers)
+        for id, reason in evaluation.set_aside.items():
+            say(console, f"{name}: {id} was set aside and counts as unanswered: {reason}")
         report = evaluation.to_report(name=name, step=None, split="test", model=policy.name)
         if parts.side_questions:
             report["side_questions"] = _ask_side_questions(parts, policy, shared)
@@ -212,6 +219,38 @@ def _ask_side_questions(parts: Parts, policy: Policy, shared: Shared) -> dict[st
         return ask(policy, parts.side_questions, source, batch_size=recipe.compute.evaluation_batch_size).to_dict()
 
 
+def evaluate_into(
+    path: Path,
+    of: AnswersOf | None,
+    policy: Policy,
+    examples: Sequence[Example],
+    source: PromptSource,
+    **how: Any,
+) -> Evaluation:
+    """Evaluate, with every batch of answers in a file of predictions before the next one is asked; answers that are
+    there already are not asked for again. The rest as `evaluate_with_bar`.
+
+    Args:
+        of: what the answers are of; see `open_answers`.
+
+    Raises:
+        Stopped: a signal came; the answers so far are in the file.
+    """
+    with open_answers(path, of) as file, told_what_is_kept(file, len(examples)):
+        if file.rows:
+            say(how["console"], f"going on: {len(file.rows)} of {len(examples)} answers are in {file.path}")
+        evaluation = evaluate_with_bar(
+            policy,
+            examples,
+            source,
+            known={row["id"]: row["answer"] for row in file.rows},
+            on_answers=lambda new: file.append([prediction_row(*answer) for answer in new.items()]),
+            **how,
+        )
+    rewrite(file, path, [prediction_row(*answer) for answer in evaluation.answers.items()])
+    return evaluation
+
+
 def evaluate_with_bar(
     policy: Policy,
     examples: Sequence[Example],
@@ -221,6 +260,8 @@ def evaluate_with_bar(
     batch_size: int,
     title: str,
     console: Console,
+    known: Mapping[str, str] = MappingProxyType({}),
+    on_answers: Callable[[Mapping[str, str]], None] = lambda _: None,
 ) -> Evaluation:
     """Evaluate under a progress bar on stderr; one plain line without a terminal."""
     if not console.is_terminal:
@@ -233,6 +274,8 @@ def evaluate_with_bar(
             source,
             max_new_tokens=max_new_tokens,
             batch_size=batch_size,
+            known=known,
+            on_answers=on_answers,
             on_batch=lambda count: bar.advance(task, count),
         )
 

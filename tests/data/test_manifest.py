@@ -344,3 +344,33 @@ def test_any_row_gives_an_example_or_says_why_not(changes):
     if example is not None:
         assert not Path(example.video).is_absolute()
         assert all(0 <= span.start_s <= span.end_s < float("inf") for span in example.spans)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("<|video_pad|>when does it open", "`query` holds <|video_pad|>, as control tokens"),
+        ("a <|im_end|> b <|im_end|>", "`query` holds <|im_end|>, as"),
+        ("<think>a</think> <tool_call> <image>", "`query` holds <think>, </think>, <tool_call>, …, as"),
+        ("<video>\nthe door opens", "`query` holds <video>, as"),
+        ("<|anything_new|>", "`query` holds <|anything_new|>, as"),
+        ("...", "`query` '...' has no words: the row is set aside"),
+        ("\u200b", "has no words: the row is set aside"),
+        ("a\x00door", "`query` holds the control character '\\x00': prompts have a blank there"),
+        ("the door " * 300, "`query` is 2,700 characters long"),
+    ],
+)
+def test_an_odd_query_is_named_and_read_all_the_same(tmp_path, query, said):
+    path = tmp_path / "odd.jsonl"
+    path.write_text(json.dumps({"id": "a", "video": "a.mp4", "query": query, "spans": [[1, 2]], "duration": 9}) + "\n")
+    (problem,) = check_manifest(path)
+    assert said in problem.message
+    assert (problem.line, problem.id, problem.severity) == (1, "a", "warning")
+    assert [example.query for example in read_manifest(path)] == [query]
+
+
+@pytest.mark.parametrize("query", ["a < b | c > d", "<b>bold</b>", "press [enter]", "x <| y |> z", "la porte s'ouvre"])
+def test_an_ordinary_query_is_not_named(tmp_path, query):
+    path = tmp_path / "plain.jsonl"
+    path.write_text(json.dumps({"id": "a", "video": "a.mp4", "query": query, "spans": [[1, 2]], "duration": 9}) + "\n")
+    assert check_manifest(path) == []

@@ -26,7 +26,7 @@ from video_opd.assemble.inputs import (
     manifests_of,
     prepare_data,
     prompt_mismatch,
-    refuse_another_world,
+    refuse_unrenderable,
     side_questions_file,
     template_of,
     to_be_rendered,
@@ -40,6 +40,7 @@ from video_opd.assemble.models import (
     load_student,
     refuse_unfit_models,
     require_common_tokens,
+    with_checkpoints,
 )
 from video_opd.assemble.teachers import load_teacher, refuse_unrouted
 from video_opd.data.manifest import read_manifest
@@ -89,6 +90,7 @@ __all__ = [
     "steps_of",
     "template_of",
     "to_be_rendered",
+    "with_checkpoints",
 ]
 
 
@@ -125,7 +127,7 @@ def _refuse_early_here(recipe: Recipe) -> None:
     side_file = side_questions_file(recipe)
     if recipe.side_questions is not None:
         template_of(recipe.side_questions)
-    refuse_another_world(recipe)
+    refuse_unrenderable(recipe)
     if not to_be_rendered(recipe):
         require_folder(recipe.data.videos)
         for path in manifests_of(recipe.data):
@@ -198,6 +200,8 @@ def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None 
 
 
 def _warn_of_prompts(recipe: Recipe) -> None:
+    if recipe.side_questions is not None and side_questions_file(recipe) is None:
+        _log.warning("no side questions are asked: the recipe's are about the tiny world, and the data are others")
     for model in dict.fromkeys((recipe.student.model, *(named.model for named in recipe.named_teachers().values()))):
         warning = prompt_mismatch(recipe.prompt, model)
         if warning is not None:

@@ -12,6 +12,7 @@ from video_opd.data import tiny_world
 from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate, mismatch, was_trained_with
 from video_opd.data.source import PromptMemory, PromptSource
 from video_opd.data.video import VideoBudget
+from video_opd.data.world_folder import read_record
 from video_opd.errors import ConfigurationError, writing
 from video_opd.policy.load import Policy
 from video_opd.policy.location import BUNDLED, resolve_model
@@ -24,7 +25,7 @@ from video_opd.recipe import (
     TinyWorldSettings,
     VideoSettings,
 )
-from video_opd.recipe.file import load_grounding_defaults
+from video_opd.recipe.file import DATA_PATHS, load_grounding_defaults
 
 REMEMBERED_TOKENS = 100_000
 """Video tokens worth of prompts kept in memory: 25 KB of patches each, so about 2.5 GB."""
@@ -127,15 +128,26 @@ def manifests_of(data: DataSettings) -> list[Path]:
 
 
 def to_be_rendered(recipe: Recipe) -> bool:
-    """Whether the recipe asks for the tiny world and it is not there yet."""
-    if recipe.data.tiny_world is None:
+    """Whether the recipe renders the tiny world and not all of it is there yet."""
+    if recipe.data.tiny_world is None or not recipe.data.tiny_world.render:
         return False
-    finished = tiny_world.settings_in(recipe.data.videos.parent) is not None
-    return not finished or not all(path.exists() for path in manifests_of(recipe.data))
+    folder = recipe.data.videos.parent
+    record = read_record(folder)
+    if record is not None and (not record.is_finished or not record.has_all_manifests(folder)):
+        return True
+    return _first_missing(recipe.data) is not None
+
+
+def _first_missing(data: DataSettings) -> tuple[str, Path] | None:
+    """The first of the paths of data, by its key, at which there is nothing."""
+    paths = ((key, getattr(data, key)) for key in DATA_PATHS)
+    return next(((key, path) for key, path in paths if path is not None and not path.exists()), None)
 
 
 def side_questions_file(recipe: Recipe) -> Path | None:
     """The file of side questions; the tiny world's own where the recipe names none.
+
+    None where the recipe asks none, or none can be asked: those of the tiny world are about its own clips.
 
     Raises:
         ConfigurationError: side questions are asked for and there is no file of them.
@@ -150,16 +162,18 @@ def side_questions_file(recipe: Recipe) -> Path | None:
             reason="only the tiny world brings its own",
             remedy="name one as side_questions.file, or leave the table out",
         )
-    return recipe.data.videos.parent / f"{tiny_world.SIDE_QUESTIONS}.jsonl"
+    folder = recipe.data.videos.parent
+    is_world = to_be_rendered(recipe) or read_record(folder) is not None
+    return folder / f"{tiny_world.SIDE_QUESTIONS}.jsonl" if is_world else None
 
 
 def prepare_data(recipe: Recipe) -> None:
     """Render the tiny world where a recipe asks for it and it is not there yet.
 
     Raises:
-        ConfigurationError: another tiny world lies in its place.
+        ConfigurationError: as `refuse_unrenderable`.
     """
-    refuse_another_world(recipe)
+    refuse_unrenderable(recipe)
     if recipe.data.tiny_world is not None and to_be_rendered(recipe):
         folder = recipe.data.videos.parent
         with writing(folder):
@@ -176,19 +190,42 @@ def _world_of(world: TinyWorldSettings) -> tiny_world.BuildSettings:
     )
 
 
-def refuse_another_world(recipe: Recipe) -> None:
-    """Refuse to render the tiny world where another one is.
+def refuse_unrenderable(recipe: Recipe) -> None:
+    """Refuse to render the tiny world where anything else lies, or where the recipe would not look for it.
 
     Raises:
-        ConfigurationError: there is one.
+        ConfigurationError: there is another tiny world or something else, the recipe's data paths are not those of one
+            world, or data of the user's own are missing.
     """
-    if recipe.data.tiny_world is None:
+    data = recipe.data
+    if data.tiny_world is None:
         return
-    folder, settings = recipe.data.videos.parent, _world_of(recipe.data.tiny_world)
-    built = tiny_world.settings_in(folder)
-    if built is not None and built != settings.describe():
+    folder, missing = data.videos.parent, _first_missing(data)
+    if not data.tiny_world.render:
+        if missing:
+            raise ConfigurationError(
+                "data.{} = {}: there is no such file or folder".format(*missing),
+                reason="paths of the data were given, so they are yours, and no tiny world is rendered there",
+                remedy="correct the path; `video-opd tiny-world build --out FOLDER` renders a tiny world",
+            )
+        return
+    record, settings = read_record(folder), _world_of(data.tiny_world)
+    if record is not None and record.settings != settings.describe():
         raise ConfigurationError(
             f"{folder} holds a tiny world of other settings",
-            reason=f"the recipe asks for {settings.describe()}, and there is {built}",
+            reason=f"the recipe asks for {settings.describe()}, and there is {record.settings}",
             remedy="give the recipe another folder with --data.videos and the manifests, or remove this one",
         )
+    if not to_be_rendered(recipe):
+        return
+    places = {"videos": folder / "videos"} | {split: folder / f"{split}.jsonl" for split in tiny_world.SPLITS}
+    for key, place in places.items():
+        given = getattr(data, key)
+        if given is not None and given != place:
+            raise ConfigurationError(
+                "data.{} = {}: there is no such file or folder".format(*(missing or ("videos", data.videos))),
+                reason=f"the tiny world is rendered into one folder, with {place}, and data.{key} is {given}",
+                remedy="give the paths of one folder, or leave out [data.tiny_world] where the data are your own",
+            )
+    with writing(folder):
+        tiny_world.refuse_foreign(folder, settings)

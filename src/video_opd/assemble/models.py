@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -10,9 +12,38 @@ from video_opd.errors import ConfigurationError
 from video_opd.policy.description import Description, describe
 from video_opd.policy.families import vision_part
 from video_opd.policy.load import Policy, load_policy
-from video_opd.policy.location import local_folder, resolve_model
+from video_opd.policy.location import BUNDLED, local_folder, resolve_model
 from video_opd.policy.quantised import quantisation_of, refuse_as_student
-from video_opd.recipe import ComputeSettings, Recipe, StudentSettings
+from video_opd.policy.run_folders import model_of
+from video_opd.recipe import ComputeSettings, Recipe, StudentSettings, TeacherSettings
+
+_Named = TypeVar("_Named", StudentSettings, TeacherSettings)
+
+
+def with_checkpoints(recipe: Recipe) -> Recipe:
+    """The recipe with the checkpoint that is meant in the place of every run folder that it names as a model.
+
+    So a run is of one checkpoint from its beginning to its end, however far the run goes on that it came from.
+
+    Raises:
+        ConfigurationError: a run without a checkpoint.
+    """
+
+    def settled(name: str) -> str:
+        given = Path(name).expanduser()
+        meant = model_of(given) if name not in BUNDLED and given.is_dir() else given
+        return name if meant == given else str(meant)
+
+    def of(part: _Named) -> _Named:
+        return part.model_copy(update={"model": settled(part.model)})
+
+    return recipe.model_copy(
+        update={
+            "student": of(recipe.student),
+            "teacher": recipe.teacher and of(recipe.teacher),
+            "teachers": tuple(map(of, recipe.teachers)),
+        }
+    )
 
 
 def load_student(recipe: Recipe, model: str) -> Policy:

@@ -7,12 +7,26 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from video_opd.commands.asking import Overrides, how_to_ask, load, refuse_early, require_writable
+from video_opd.commands.asking import (
+    Overrides,
+    how_to_ask,
+    load,
+    models_of,
+    precision_of,
+    refuse_early,
+    require_writable,
+)
 from video_opd.errors import ConfigurationError, writing
+from video_opd.outputs import place_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from video_opd.data.prompts import PromptTemplate
+    from video_opd.evaluation.answer_file import AnswersOf
     from video_opd.evaluation.evaluate import Evaluation
+    from video_opd.recipe import GroundingDefaults
+    from video_opd.vocabulary import Example
 
 
 def evaluate(arguments: argparse.Namespace, _: Overrides) -> int:
@@ -46,11 +60,18 @@ def _evaluate_manifest(arguments: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from video_opd.assemble import budget_of
-    from video_opd.grounding import write_predictions
-    from video_opd.session import evaluate_with_bar
+    from video_opd.assemble import budget_of, template_of
+    from video_opd.evaluation.answer_file import answers_in
+    from video_opd.evaluation.evaluate import judge
+    from video_opd.session import evaluate_into
 
     refuse_tight_budget(arguments.videos, examples, budget_of(defaults.video))
+    of, template = _answers_of(arguments, defaults, examples), template_of(defaults.prompt)
+    known = answers_in(arguments.out, of)
+    if known.keys() >= {example.id for example in examples}:
+        print(f"{arguments.out} holds all answers already; nothing is asked", file=sys.stderr)
+        _tell(arguments, judge(known, examples, {}), defaults.prompt.template, template)
+        return 0
     policy, renderer = load(arguments, defaults)
     with closing(
         PromptSource(
@@ -61,8 +82,10 @@ def _evaluate_manifest(arguments: argparse.Namespace) -> int:
             max_bad_share=arguments.max_bad_share,
             share_is_called="--max-bad-share",
         )
-    ) as source:
-        evaluation = evaluate_with_bar(
+    ) as source, writing(arguments.out):  # fmt: skip
+        evaluation = evaluate_into(
+            arguments.out,
+            of,
             policy,
             examples,
             source,
@@ -71,10 +94,33 @@ def _evaluate_manifest(arguments: argparse.Namespace) -> int:
             title=arguments.model,
             console=Console(stderr=True),
         )
-    with writing(arguments.out):
-        write_predictions(arguments.out, evaluation.answers)
-    _tell(arguments, evaluation, defaults.prompt.template, renderer.template)
+    _tell(arguments, evaluation, defaults.prompt.template, template)
     return 0
+
+
+def _answers_of(
+    arguments: argparse.Namespace, defaults: GroundingDefaults, examples: Sequence[Example]
+) -> AnswersOf | None:
+    """What the answers will be of; of a pipe nobody asks. Of a model on the hub the weights are fetched for it."""
+    from video_opd.assemble import how_asked, template_of
+    from video_opd.data.manifest_rows import row_from_example
+    from video_opd.evaluation.answer_file import AnswersOf, questions_sha256
+    from video_opd.grounding import PARSER_VERSION
+
+    if place_of(arguments.out) is None:
+        return None
+    template = template_of(defaults.prompt)
+    return AnswersOf(
+        models=models_of({"model": arguments.model}),
+        questions_sha256=questions_sha256([row_from_example(example) for example in examples]),
+        settings=how_asked(defaults, precision_of(arguments))
+        | {
+            "system": template.system,
+            "answer_prefix": template.answer_prefix,
+            "max_new_tokens": defaults.answers.max_new_tokens,
+            "parser_version": PARSER_VERSION,
+        },
+    )
 
 
 def _tell(arguments: argparse.Namespace, evaluation: Evaluation, preset: str, template: PromptTemplate) -> None:
@@ -99,6 +145,10 @@ def _tell(arguments: argparse.Namespace, evaluation: Evaluation, preset: str, te
     from video_opd.terminal import show_scores
 
     show_scores(evaluation.scores, f"{arguments.model} on {arguments.manifest}")
+    if evaluation.set_aside:
+        count = len(evaluation.set_aside)
+        print(f"{count} of {evaluation.scores.num_queries} queries could not be asked and count{'s' * (count == 1)} as "
+              f"unanswered, with IoU 0: {', '.join(list(evaluation.set_aside)[:3])}{' …' * (count > 3)}")  # fmt: skip
     if template.scorer != "ours":
         print(
             f"prompt {preset}; to hold it against the field's numbers: video-opd metrics "
@@ -125,11 +175,18 @@ def _refuse_without_questions(arguments: argparse.Namespace) -> None:
 
 def ground(arguments: argparse.Namespace, _: Overrides) -> int:
     """One question about one video."""
+    from video_opd.data.plain_text import has_words, refuse_unwritable
+    from video_opd.data.queries import timelens
     from video_opd.data.video import probe
     from video_opd.data.video_file import read_timeline
 
-    if not arguments.query.strip():
-        raise ConfigurationError("the query is empty", reason="nothing is asked for", remedy="say what to look for")
+    if not has_words(timelens(arguments.query)):
+        raise ConfigurationError(
+            "the query is empty" if not arguments.query.strip() else f"the query {arguments.query!r} has no words",
+            reason="nothing is asked for",
+            remedy="say what to look for",
+        )
+    refuse_unwritable(arguments.query, "the query")
     duration_s = probe(arguments.video).duration_s
     read_timeline(arguments.video).window(None)  # refuses a video that is too short, before a model is loaded
     refuse_early(arguments, arguments.model)

@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,13 @@ def load_model(arguments: argparse.Namespace, name: str) -> Policy:
 
     weights = getattr(torch, precision_of(arguments))
     return load_policy(name, device=device_of(arguments.device), weights=weights).freeze()
+
+
+def models_of(named: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Models by the part they play, each with the SHA-256 of its folder; of one on the hub the weights are fetched."""
+    from video_opd.policy.location import model_sha256, resolve_model
+
+    return {part: (name, model_sha256(resolve_model(name))) for part, name in named.items()}
 
 
 def precision_of(arguments: argparse.Namespace) -> str:

@@ -16,7 +16,14 @@ from typing import Any
 
 from rich.console import Console
 
-from video_opd.assemble import environment, prepare_compute, prepare_data, refuse_early, sha256_of_data
+from video_opd.assemble import (
+    environment,
+    prepare_compute,
+    prepare_data,
+    refuse_early,
+    sha256_of_data,
+    with_checkpoints,
+)
 from video_opd.comparison.results import Run, read_results
 from video_opd.errors import ConfigurationError
 from video_opd.recipe import Recipe
@@ -43,7 +50,7 @@ class Comparison:
 
     def run(self, method: str, learning_rate: float | None, seed: int) -> tuple[Run, Recipe]:
         """One run, its folder told by what it is."""
-        recipe = recipe_of(self.recipe, self.tables, method, learning_rate, seed)
+        recipe = with_checkpoints(recipe_of(self.recipe, self.tables, method, learning_rate, seed))
         rate = recipe.training.learning_rate
         folder = self.out / "runs" / f"{method}-lr{rate:g}-seed{seed}"
         return Run(method=method, learning_rate=rate, seed=seed, folder=folder), recipe

@@ -7,21 +7,25 @@ it hears the question does not learn (docs/LOG.md).
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from video_opd.data.plain_text import PlainText, has_words, refuse_unwritable
 from video_opd.data.queries import QUERY_POLICIES
 from video_opd.data.video import Frames, VideoBudget
 from video_opd.data.video_sampling import sampled_duration_s
-from video_opd.errors import ConfigurationError, EngineError
+from video_opd.errors import ConfigurationError, EngineError, QueryError
 from video_opd.vocabulary import Example, Prompt, Span
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import ProcessorMixin
 
 CLOCK_HZ = 1_000_000
@@ -76,8 +80,21 @@ class PromptTemplate:
 
     def messages(self, query: str) -> list[dict[str, Any]]:
         """The turns before the model's, as the chat template wants them."""
+        return self.turns(self.words_of(query))
+
+    def words_of(self, query: str) -> str:
+        """The words of a query as they are put."""
+        return QUERY_POLICIES[self.queries](query)
+
+    def turns(self, words: str) -> list[dict[str, Any]]:
+        """The same as `messages`, of words that are put as they stand."""
         system = [{"role": "system", "content": [{"type": "text", "text": self.system}]}] if self.system else []
-        return [*system, {"role": "user", "content": self.content(QUERY_POLICIES[self.queries](query))}]
+        return [*system, {"role": "user", "content": self.content(words)}]
+
+    def around_query(self) -> tuple[str, str]:
+        """The text right before and after a query, as far as the video."""
+        before, after = self.user.split("{query}")
+        return before.rpartition("{video}")[2], after.partition("{video}")[0]
 
     def content(self, query: str) -> list[dict[str, str]]:
         """The user's turn as the chat template wants it: text and video parts in order."""
@@ -169,6 +186,21 @@ def mismatch(name: str, model: str, family: str | None) -> str | None:
     return preset.note or None
 
 
+@contextlib.contextmanager
+def _explained(example: Example) -> Iterator[None]:
+    """What a chat template or a processor says against one example becomes a sentence."""
+    from jinja2 import TemplateError
+
+    try:
+        yield
+    except (ValueError, TemplateError) as error:
+        raise EngineError(
+            f"{example.id}: its prompt could not be made",
+            reason=f"{type(error).__name__}: {error}",
+            remedy="look at its query and its video, or take another template or model",
+        ) from error
+
+
 @dataclass(frozen=True)
 class PromptRenderer:
     """Turns an example and its frames into a `Prompt` with a transformers processor of Qwen-VL's conventions."""
@@ -186,25 +218,31 @@ class PromptRenderer:
     def __call__(self, example: Example, frames: Frames) -> Prompt:
         """Render once; the same object goes to student and teacher.
 
+        What the query spells is text, control tokens included; see `plain_text`.
+
         Raises:
+            QueryError: the query has no words, or none that a tokenizer takes, or too many.
             EngineError: the processor made another grid of the frames than the budget says, or more video tokens than
                 allowed.
         """
         import torch
 
+        words = self._words(example)
         video = torch.from_numpy(frames.images).permute(0, 3, 1, 2)
-        with _ONE_AT_A_TIME:
+        with _ONE_AT_A_TIME, _explained(example):
+            words, stand_ins = self._plain_text.disguise(words, *self.template.around_query())
             text = self.processor.apply_chat_template(
-                self.template.messages(example.query), tokenize=False, add_generation_prompt=True
+                self.template.turns(words), tokenize=False, add_generation_prompt=True
             )
             text = self._unwrapped(text) + self.template.answer_prefix
             batch = self.processor(text=[text], videos=[video], return_tensors="pt", **self._video_arguments(frames))
-        input_ids = batch["input_ids"][0]
+            input_ids, token_types = self._restored(batch["input_ids"][0], batch["mm_token_type_ids"][0], stand_ins)
+        self._refuse_too_long(len(input_ids))
         grid = tuple(int(n) for n in batch["video_grid_thw"][0])
         prompt = Prompt(
             example=example,
             input_ids=input_ids,
-            mm_token_type_ids=batch["mm_token_type_ids"][0],
+            mm_token_type_ids=token_types,
             pixel_values=batch["pixel_values_videos"],
             grid_thw=(grid[0], grid[1], grid[2]),
             frame_times_s=frames.times_s,
@@ -213,6 +251,47 @@ class PromptRenderer:
         )
         self._check(prompt, frames)
         return prompt
+
+    @cached_property
+    def _plain_text(self) -> PlainText:
+        names = ("image_token", "video_token", "vision_start_token", "vision_end_token")
+        return PlainText(self.processor.tokenizer, [str(getattr(self.processor, name, "")) for name in names])
+
+    def _words(self, example: Example) -> str:
+        """The words of the query, of which there are some."""
+        words = self.template.words_of(example.query)
+        if not has_words(words):
+            raise QueryError(
+                f"the query {example.query!r} has no words",
+                reason="there is nothing to ask the model",
+                remedy="say what to look for",
+            )
+        refuse_unwritable(words, "the query")
+        return words
+
+    def _restored(self, ids: Tensor, types: Tensor, stand_ins: Mapping[str, str]) -> tuple[Tensor, Tensor]:
+        """Token ids and types (P,), with the true characters where stand-ins are."""
+        import torch
+
+        if not stand_ins:
+            return ids, types
+        parts: list[tuple[Tensor, Tensor]] = []
+        done = 0
+        for start, end, text_ids in self._plain_text.restored(ids.tolist(), stand_ins):
+            parts += [(ids[done:start], types[done:start]), (ids.new_tensor(text_ids), types.new_zeros(len(text_ids)))]
+            done = end
+        parts.append((ids[done:], types[done:]))
+        new_ids, new_types = zip(*parts, strict=True)
+        return torch.cat(new_ids), torch.cat(new_types)
+
+    def _refuse_too_long(self, num_tokens: int) -> None:
+        most = self.processor.tokenizer.model_max_length
+        if num_tokens > most:
+            raise QueryError(
+                f"a prompt of {num_tokens} tokens",
+                reason=f"the model takes {most}",
+                remedy="shorten the query, or lower video.max_tokens",
+            )
 
     def _unwrapped(self, text: str) -> str:
         """The text without the markers around the video, for a processor that puts its own around every group.

@@ -17,7 +17,7 @@ from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video import Frames, VideoBudget, read_frames
 from video_opd.data.video_file import read_timeline
 from video_opd.data.video_sampling import fit_size, sample_frames
-from video_opd.errors import DataError, EngineError, UserError
+from video_opd.errors import DataError, EngineError, QueryError, UserError
 from video_opd.vocabulary import Example, Prompt
 
 _log = logging.getLogger(__name__)
@@ -154,7 +154,8 @@ class PromptSource:
         self.share_is_called, self.check = share_is_called, check
         self.memory = memory or PromptMemory(0)
         self.set_aside: dict[str, str] = {}
-        """Id and reason of every example whose video could not be used."""
+        """Id and reason of every example whose video or query could not be used."""
+        self._any_fits, self._only_videos = False, True
         self._decode = lru_cache(frames_kept)(decode or read_frames) if frames_kept else decode
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode") if workers else None
         self._coming: dict[str, Future[Prompt]] = {}
@@ -186,10 +187,11 @@ class PromptSource:
                 self._coming[example.id] = self._pool.submit(self.render, example)
 
     def prompts(self, examples: Sequence[Example]) -> list[Prompt]:
-        """The prompts of those examples whose video can be used, in order; the others are set aside.
+        """The prompts of those examples whose video and query can be used, in order; the others are set aside.
 
         Raises:
-            EngineError: more than `max_bad_share` of all examples have been set aside.
+            EngineError: more than `max_bad_share` of all examples have been set aside, or none has yet come out within
+                the budget: then that is at fault, and no example.
         """
         usable = []
         for example in examples:
@@ -197,8 +199,12 @@ class PromptSource:
                 continue
             try:
                 usable.append(self._prompt(example))
-            except DataError as error:
+                self._any_fits = True
+            except (DataError, EngineError) as error:
+                if isinstance(error, EngineError) and not self._any_fits:
+                    raise
                 self.set_aside[example.id] = f"{error.cause}: {error.reason}"
+                self._only_videos &= not isinstance(error, QueryError)
         self._refuse_if_too_many()
         return usable
 
@@ -214,9 +220,9 @@ class PromptSource:
     def _refuse_if_too_many(self) -> None:
         if len(self.set_aside) > self.max_bad_share * self.num_examples:
             first_id, first_reason = next(iter(self.set_aside.items()))
+            what = "have no usable video" if self._only_videos else "cannot be asked"
             raise EngineError(
-                f"{len(self.set_aside)} of {self.num_examples} examples have no usable video, the first {first_id}: "
-                f"{first_reason}",
+                f"{len(self.set_aside)} of {self.num_examples} examples {what}, the first {first_id}: {first_reason}",
                 reason=f"more than {self.share_is_called} {self.max_bad_share:g} means a wrong folder or a broken "
                 "download",
                 remedy=f"{self.check}, or raise {self.share_is_called}",

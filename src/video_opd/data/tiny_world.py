@@ -12,8 +12,9 @@ spans are those of something else in the clip, and a further 35 % have both ends
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ import numpy as np
 from video_opd.data.manifest import write_manifest
 from video_opd.data.side_questions import SideQuestion, write_side_questions
 from video_opd.data.video import write_video
+from video_opd.data.world_folder import WorldFolder, WorldRecord, read_record, refuse_occupied
 from video_opd.errors import ConfigurationError
-from video_opd.outputs import replacing
 from video_opd.seeds import generator
 from video_opd.vocabulary import Example, Span
 
@@ -190,7 +191,6 @@ SPLITS = ("train", "validation", "test")
 SIDE_QUESTIONS = "before"
 
 
-SETTINGS_FILE = "world.json"
 VERSION = 2
 """Goes up when the same settings render another world."""
 
@@ -223,50 +223,82 @@ class BuildSettings:
 
 def settings_in(folder: Path) -> dict[str, Any] | None:
     """What a folder was rendered with; None where no world was finished."""
-    path = folder / SETTINGS_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    record = read_record(folder)
+    return record.settings if record and record.is_finished else None
 
 
 def build(folder: Path, settings: BuildSettings | None = None) -> dict[str, Path]:
-    """Render the world: `folder/videos/*.mp4` and a manifest for each split. Clips that are there already are kept.
+    """Render the world: `folder/videos/*.mp4` and a manifest for each split. No file that is there is ever replaced.
+
+    The folder is new or empty, or one of this function's own: what an earlier call made there is kept, and what is
+    missing is made again. A call that was killed goes on.
 
     Returns:
         The manifest of each split, and the file of side questions about the test clips.
 
     Raises:
-        ConfigurationError: a manifest of somebody else's would be replaced.
+        ConfigurationError: the folder holds something else, or a file that was changed since it was rendered.
     """
     settings = settings or BuildSettings()
-    videos = folder / "videos"
-    for split in SPLITS:
-        path = folder / f"{split}.jsonl"
-        if path.exists() and not (any(videos.glob(f"{split}-*.mp4")) or (folder / SETTINGS_FILE).exists()):
-            raise ConfigurationError(
-                f"{path} is there already",
-                reason=f"{videos} has no clips of a tiny world for it, so it is a manifest of something else",
-                remedy="give the tiny world a folder of its own with --out",
-            )
-    videos.mkdir(parents=True, exist_ok=True)
-    manifests = {}
-    for split in SPLITS:
-        noise, size = settings.noise if split == "train" else None, settings.size(split)
-        examples: list[Example] = []
-        side_questions: list[SideQuestion] = []
-        clip_number = 0
-        while len(examples) < size:
-            rng = generator(settings.seed, "tiny-world", split, clip_number)
-            clip = draw_clip(settings.world, rng, f"{split}-{settings.seed}-{clip_number:05d}")
-            examples += examples_of(clip, queries=settings.queries_per_clip, noise=noise, rng=rng)
-            side_questions += side_questions_of(clip)
-            target = videos / f"{clip.id}.mp4"
-            if not target.exists():
-                write_video(target, render(clip, settings.world), settings.world.fps)
-            clip_number += 1
-        manifests[split] = folder / f"{split}.jsonl"
-        write_manifest(manifests[split], examples[:size])
-        if split == "test":
-            manifests[SIDE_QUESTIONS] = folder / f"{SIDE_QUESTIONS}.jsonl"
-            write_side_questions(manifests[SIDE_QUESTIONS], side_questions)
-    with replacing(folder / SETTINGS_FILE) as unfinished:  # last, and whole or not at all: it says that all is there
-        unfinished.write_text(json.dumps(settings.describe(), indent=2) + "\n", encoding="utf-8")
+    manifests = {name: folder / f"{name}.jsonl" for name in (*SPLITS, SIDE_QUESTIONS)}
+    record = refuse_foreign(folder, settings)
+    if record and record.is_of_earlier_version:
+        return manifests  # it is complete, or it would have been refused
+    with WorldFolder.opened(folder, settings.describe(), record) as world:
+        for name, write in _files(settings).items():
+            world.put(name, write)
     return manifests
+
+
+def refuse_foreign(folder: Path, settings: BuildSettings) -> WorldRecord | None:
+    """Refuse to render where anything else lies; nothing is changed.
+
+    Returns:
+        What is recorded of the world there; None: there is nothing.
+
+    Raises:
+        ConfigurationError: as `build`.
+    """
+    record = read_record(folder)
+    if record is None:
+        refuse_occupied(folder)
+    elif record.settings != settings.describe():
+        raise ConfigurationError(
+            f"{folder} holds a tiny world of other settings",
+            reason=f"{settings.describe()} are asked for, and there is one of {record.settings}",
+            remedy="give the tiny world a new folder, or remove this one",
+        )
+    else:
+        record.refuse_changed(folder, _files(settings))
+    return record
+
+
+def _drawn(split: str, settings: BuildSettings) -> tuple[list[Clip], list[Example]]:
+    """As many clips as the split's examples need, and the examples."""
+    noise, size = settings.noise if split == "train" else None, settings.size(split)
+    clips: list[Clip] = []
+    examples: list[Example] = []
+    while len(examples) < size:
+        rng = generator(settings.seed, "tiny-world", split, len(clips))
+        clips.append(draw_clip(settings.world, rng, f"{split}-{settings.seed}-{len(clips):05d}"))
+        examples += examples_of(clips[-1], queries=settings.queries_per_clip, noise=noise, rng=rng)
+    return clips, examples[:size]
+
+
+def _files(settings: BuildSettings) -> dict[str, Callable[[Path], object]]:
+    """Every file of a world by its name in the folder, and what writes it to a path; the manifests first."""
+    drawn = {split: _drawn(split, settings) for split in SPLITS}
+    questions = [question for clip in drawn["test"][0] for question in side_questions_of(clip)]
+    return {
+        **{f"{split}.jsonl": partial(write_manifest, examples=examples) for split, (_, examples) in drawn.items()},
+        f"{SIDE_QUESTIONS}.jsonl": partial(write_side_questions, questions=questions),
+        **{
+            f"videos/{clip.id}.mp4": partial(_write_clip, clip, settings.world)
+            for clips, _ in drawn.values()
+            for clip in clips
+        },
+    }
+
+
+def _write_clip(clip: Clip, world: TinyWorld, path: Path) -> None:
+    write_video(path, render(clip, world), world.fps)

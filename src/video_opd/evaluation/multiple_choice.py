@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from video_opd.data.plain_text import PlainText
 from video_opd.data.source import PromptSource
 from video_opd.evaluation.benchmarks import Question, Rating, Rule
 from video_opd.policy.load import Policy
@@ -152,11 +153,12 @@ def option_logprobs(
     Args:
         reading: of the prompts of `questions`, in their order, all with as many options.
     """
+    plain_text = PlainText(policy.tokenizer)
     groups = [
         AnswerGroup(
             prompt_id=question.id,
             answers=tuple(
-                _as_answer(policy, question.id, option.label if form == "label" else option.text)
+                _as_answer(plain_text, question.id, option.label if form == "label" else option.text)
                 for option in question.options
             ),
         )
@@ -170,6 +172,6 @@ def option_logprobs(
     return per_question
 
 
-def _as_answer(policy: Policy, prompt_id: str, text: str) -> Answer:
-    ids = policy.tokenizer.encode(text, add_special_tokens=False)
+def _as_answer(plain_text: PlainText, prompt_id: str, text: str) -> Answer:
+    ids = plain_text.encode(text)
     return Answer(prompt_id=prompt_id, token_ids=tuple(ids), sampler_logprobs=None, text=text, truncated=True)

@@ -3,7 +3,13 @@
 from video_opd.grounding.answer import PARSER_VERSION, ParsedAnswer, Reason, parse_answer
 from video_opd.grounding.constant import Constant, best_constant, best_constant_answer, best_constant_share
 from video_opd.grounding.metrics import Scores, score
-from video_opd.grounding.predictions import GivenAnswer, read_answers, read_predictions, write_predictions
+from video_opd.grounding.predictions import (
+    GivenAnswer,
+    prediction_row,
+    read_answers,
+    read_predictions,
+    write_predictions,
+)
 from video_opd.grounding.regions import REGIONS, Region, regions_of
 from video_opd.grounding.reward import REWARDS, RewardName, form_reward
 from video_opd.grounding.span import SpanLike, best_iou, best_span, temporal_iou
@@ -27,6 +33,7 @@ __all__ = [
     "best_span",
     "form_reward",
     "parse_answer",
+    "prediction_row",
     "read_answers",
     "read_predictions",
     "regions_of",

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from video_opd.errors import DataError
 from video_opd.grounding.answer import ParsedAnswer, Reason, parse_answer
@@ -63,12 +63,17 @@ def write_predictions(path: Path, answers: Mapping[str, str] | Iterable[tuple[st
         DataError: an id given twice.
     """
     unique = unique_ids(answers.items() if isinstance(answers, Mapping) else answers, "predictions")
-    rows = ({"id": id_, "answer": text, "spans": parse_answer(text).spans} for id_, text in unique.items())
+    rows = (prediction_row(id_, text) for id_, text in unique.items())
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
         # A lone surrogate has no UTF-8; Python's escape for it happens to be JSON's.
         unfinished.write_bytes(lines.encode("utf-8", errors="backslashreplace"))
+
+
+def prediction_row(id_: str, text: str) -> dict[str, Any]:
+    """One row of a predictions file."""
+    return {"id": id_, "answer": text, "spans": [list(span) for span in parse_answer(text).spans]}
 
 
 def read_predictions(path: Path) -> dict[str, ParsedAnswer]:

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from video_opd.errors import ConfigurationError
+from video_opd.policy.run_folders import model_of
 from video_opd.policy.weights_files import SINGLE, named_by_index, refuse_adapter, refuse_other_weights
 
 BUNDLED = ("tiny-student", "tiny-teacher")
@@ -32,7 +33,8 @@ _PARTS = {
 
 
 def resolve_model(name: str, revision: str | None = None, *, weights: bool = True) -> Path:
-    """The folder behind a model's name: a folder, a hub name (downloaded if it is not yet), or one of `BUNDLED`.
+    """The folder behind a model's name: a folder, a run folder (its newest checkpoint), a hub name (downloaded if it is
+    not yet), or one of `BUNDLED`.
 
     Args:
         weights: False: of the hub only what stands beside the weights, so that a model that will be refused anyway is
@@ -55,10 +57,12 @@ def resolve_model(name: str, revision: str | None = None, *, weights: bool = Tru
 
 
 def local_folder(name: str) -> Path | None:
-    """The folder of a model that lies on this machine; None if `name` is a name on the hub.
+    """The folder of a model that lies on this machine; None if `name` is a name on the hub. Of a run folder it is that
+    of its newest checkpoint.
 
     Raises:
-        ConfigurationError: it is neither, or the folder lacks what a model needs or holds more than one model.
+        ConfigurationError: it is neither, or the folder lacks what a model needs or holds more than one model, or it is
+            that of a run without a checkpoint.
     """
     folder = Path(str(files("video_opd"))) / "models" / name if name in BUNDLED else Path(name).expanduser()
     if not folder.exists():
@@ -75,6 +79,7 @@ def local_folder(name: str) -> Path | None:
             reason="a model is a folder with weights, config, tokenizer and processor",
             remedy="give the folder",
         )
+    folder = model_of(folder)
     refuse_adapter(folder)
     refuse_other_weights(folder)
     _refuse_without_parts(folder, str(folder))

@@ -18,6 +18,9 @@ from video_opd.recipe import CURRICULA, GROUNDING_FILE, METHODS, GroundingDefaul
 NAMED_TABLES = {"method": METHODS, "curriculum": CURRICULA}
 """Tables told apart by their `name`, and what they may be; the first of each is meant where no name is said."""
 
+DATA_PATHS = ("videos", "train", "validation", "test")
+"""Keys of [data] that say where data are."""
+
 KEYS_ARE_LISTED = "`video-opd train --help-keys` lists every key with its default"
 
 
@@ -72,7 +75,17 @@ def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         whole = key in NAMED_TABLES and isinstance(value, dict) and "name" in value
         tables = isinstance(value, dict) and isinstance(below.get(key), dict) and not whole
         merged[key] = overlay(below[key], value) if tables else value
+    data = above.get("data")
+    if isinstance(data, dict) and any(key in data for key in DATA_PATHS) and "tiny_world" not in data:
+        _render_nothing(merged)
     return merged
+
+
+def _render_nothing(tables: dict[str, Any]) -> None:
+    """Other data paths without a word of the tiny world mean data of somebody's own, and nothing is rendered there."""
+    world = tables["data"].get("tiny_world")
+    if isinstance(world, dict):
+        tables["data"] = tables["data"] | {"tiny_world": world | {"render": False}}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -221,6 +234,9 @@ def set_keys(tables: dict[str, Any], overrides: dict[str, str]) -> None:
             tables[table] = {}
     for key, text in overrides.items():
         _set(tables, key, text)
+    says_world = any(key.startswith("data.tiny_world") for key in overrides)
+    if any(f"data.{key}" in overrides for key in DATA_PATHS) and not says_world:
+        _render_nothing(tables)
 
 
 def _set(tables: dict[str, Any], key: str, text: str) -> None:

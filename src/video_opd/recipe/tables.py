@@ -49,6 +49,9 @@ class TeacherSettings(Settings):
 class TinyWorldSettings(Settings):
     """The rendered data set, and what is wrong with its training annotations."""
 
+    render: Flag = True
+    """Render it where it is missing, into a folder that is new or holds nothing else. false where other data paths are
+    given than those that stand beside this table: they mean data of your own."""
     seed: Integer = 0
     """Draws clips, questions and noise."""
     wrong_share: Share = 0.20
@@ -81,7 +84,7 @@ class DataSettings(Settings):
     workers: Count = 1
     """Threads that decode the next batch while this one is trained on; 0: none."""
     tiny_world: TinyWorldSettings | None = None
-    """Render the tiny world into the manifests' folder where it is missing."""
+    """The tiny world, in the folder that holds `videos`."""
 
 
 class PromptSettings(Settings):

@@ -28,13 +28,16 @@ class Journal:
 
     Opening it drops a torn last line, since appending to that would turn it into a broken line in the middle.
 
+    Args:
+        ascii_only: write everything but ASCII as escapes; False: as the characters they are.
+
     Raises:
         DataError: a line before the last is broken.
         EngineError: the file cannot be opened or mended.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, ascii_only: bool = True) -> None:
+        self.path, self.ascii_only = path, ascii_only
         try:
             whole = sum(len(line.content) for line in _read_lines(path))
             self._file = path.open("ab", buffering=0)  # unbuffered: one write is one line, and fsync covers all of it
@@ -51,7 +54,7 @@ class Journal:
             EngineError: the disk is full or failing.
             TypeError: a value that JSON has no word for, such as a tensor.
         """
-        line = b"".join(json.dumps(_finite(row), allow_nan=False).encode() + b"\n" for row in rows)
+        line = b"".join(json_line(row, ascii_only=self.ascii_only) for row in rows)
         whole = os.fstat(self._file.fileno()).st_size
         try:
             written = self._file.write(line)
@@ -76,6 +79,17 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def json_line(row: Mapping[str, Any], *, ascii_only: bool = True) -> bytes:
+    """A row as strict JSON in UTF-8, with its newline.
+
+    Raises:
+        TypeError: a value that JSON has no word for.
+    """
+    text = json.dumps(_finite(row), allow_nan=False, ensure_ascii=ascii_only)
+    # A lone surrogate has no UTF-8; Python's escape for it happens to be JSON's.
+    return text.encode(errors="backslashreplace") + b"\n"
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

@@ -223,8 +223,12 @@ def read_header(path: Path) -> ScoreHeader:
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Hold a file of scores for writing; the lock ends with the process.
+def held(
+    path: Path,
+    called: str = "scores",
+    remedy: str = "wait for it, or score a shard each with --shard into files of their own",
+) -> Iterator[None]:
+    """Hold a file of scores, or of what else is `called`, for writing; the lock ends with the process.
 
     Raises:
         DataError: another process writes to it.
@@ -234,9 +238,9 @@ def held(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DataError(
-                f"scores {path} are being written by another process",
+                f"{called} {path} are being written by another process",
                 reason="two at once would write every row twice",
-                remedy="wait for it, or score a shard each with --shard into files of their own",
+                remedy=remedy,
             ) from None
         yield
 

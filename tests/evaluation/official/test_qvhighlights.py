@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from video_opd.evaluation.official import ResultAnswer, score_as
+from video_opd.evaluation.official import Answers, GroundTruth, ResultAnswer, read_matched, score_as
 from video_opd.evaluation.official.average_precision import clip_average_precision, window_average_precisions
-from video_opd.vocabulary import Span
+from video_opd.vocabulary import Example, Span
 
 
 def windows(*spans, scores=None, saliency=None):
@@ -76,6 +77,7 @@ def test_moment_retrieval(truth, answers):
     assert found.scores["brief"] == {
         "MR-full-mAP": 52.5, "MR-full-mAP@0.5": 75.0, "MR-full-mAP@0.75": 50.0, "MR-short-mAP": 100.0,
         "MR-middle-mAP": 5.0, "MR-long-mAP": 50.0, "MR-full-R1@0.5": 50.0, "MR-full-R1@0.7": 50.0,
+        "MR-full-R1@0.3": 50.0, "MR-full-mIoU": 50.0,
     }  # fmt: skip
     assert "keeps no saliency" in " ".join(found.notes)
 
@@ -114,10 +116,76 @@ def test_a_length_that_no_window_has_is_noted(truth, answers):
     ]
 
 
-def test_points_are_found_by_nobody(truth, answers):
-    found = score_as("qvhighlights", truth((5, 5)), answers([(5, 5)]))
-    assert found.scores["full"]["MR-R1"]["0.5"] == found.scores["full"]["MR-mAP"]["0.5"] == 0
-    assert found.scores["short"]["MR-mAP"]["0.5"] == 0, "no window of more than 0 s: no such query"
+@pytest.mark.parametrize(
+    ("annotated", "predicted", "precision"),
+    [
+        ((5, 5), (5, 5), 100.0),  # two points: 0/0
+        ((5, 5), (7, 7), 100.0),  # wherever they are
+        ((0, 10), (10, 0), 100.0),  # -10 + 10 - 0 s in all: 0/0
+        ((0, 10), (70, 60), 100.0),
+        ((0, 10), (8, 0), 0.0),  # 0/2
+        ((0, 10), (30, 0), 0.0),  # 0/-20
+    ],
+)
+def test_an_iou_that_is_no_number_counts_as_found(truth, answers, annotated, predicted, precision):
+    """In mAP, since it is below no threshold; R1 and mIoU have another IoU. Values of `standalone_eval` itself."""
+    found = score_as("qvhighlights", truth(annotated), answers([predicted]))
+    assert {found.scores["full"]["MR-mAP"][t] for t in ("0.5", "0.95", "average")} == {precision}
+    assert found.scores["full"]["MR-R1"]["0.3"] == found.scores["full"]["MR-mIoU"] == 0
+    notes = " ".join(found.notes)
+    assert ("is 0/0" in notes) == (precision > 0)
+    assert ("1 predicted windows end before they start" in notes) == (predicted[0] > predicted[1])
+
+
+def test_several_rows_for_a_query(truth, tmp_path):
+    """mAP pools them: hit, miss, hit, by score. The rest takes the last row, whose first window is the miss."""
+    annotated = GroundTruth(
+        examples=(
+            replace(truth([(0, 10), (20, 30)]).examples[0], id="a/7"),
+            replace(truth((0, 10)).examples[0], id="a/8"),
+        )
+    )
+    rows = [
+        {"qid": 7, "pred_relevant_windows": [[0, 10, 0.9]]},
+        {"qid": 8, "pred_relevant_windows": [[0, 10, 0.9]]},
+        {"qid": 7, "pred_relevant_windows": [[50, 60, 0.8], [20, 30, 0.1]]},
+    ]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = read_matched(tmp_path / "p.jsonl", annotated)
+    found = score_as("qvhighlights", annotated, given)
+    assert found.scores["full"]["MR-mAP"]["0.5"] == round(100 * ((0.5 * 1 + 0.5 * 2 / 3) + 1) / 2, 2)
+    assert found.scores["full"]["MR-R1"]["0.5"] == found.scores["full"]["MR-mIoU"] == 50.0
+    assert "1 queries have several rows: as officially, mAP pools their windows" in " ".join(found.notes)
+    assert "the last one counts, unless the scorer says otherwise" in " ".join(given.notes)
+    # Ten of each row, not ten in all.
+    (tmp_path / "p.jsonl").write_text(
+        json.dumps({"qid": 7, "pred_relevant_windows": [[50, 60, 0.5]] * 10 + [[0, 10, 1.0]]}) + "\n"
+        + json.dumps({"qid": 7, "pred_relevant_windows": [[20, 30, 0.9]]}) + "\n"
+        + json.dumps({"qid": 8, "pred_relevant_windows": [[40, 50, 1.0]]}) + "\n"
+    )  # fmt: skip
+    found = score_as("qvhighlights", annotated, read_matched(tmp_path / "p.jsonl", annotated))
+    assert found.scores["full"]["MR-mAP"]["0.5"] == 25.0
+
+
+def test_means_are_added_up_in_the_official_order():
+    """16 queries found at so many of the ten thresholds. The mean of their means is 45.625 and a little; the official
+    mean of the thresholds' means is 45.625 exactly, and two decimals of it are 45.62."""
+    reached = [9, 1, 7, 4, 0, 0, 2, 10, 9, 7, 5, 5, 0, 4, 7, 3]
+    examples = [
+        Example(id=str(number), video=f"{number}.mp4", query="q", duration=100.0, spans=(Span(0.0, 100.0),))
+        for number in range(len(reached))
+    ]
+    by_id = {str(number): windows((0, 47 + 5 * times)) for number, times in enumerate(reached)}
+    given = Answers(file="", format="qvhighlights", num_rows=len(by_id), by_id=by_id)
+    found = score_as("qvhighlights", GroundTruth(examples=tuple(examples)), given)
+    assert found.scores["full"]["MR-mAP"]["average"] == found.scores["brief"]["MR-full-mAP"] == 45.62
+
+
+def test_cg_detrs_lower_thresholds(truth, answers):
+    found = score_as("qvhighlights", truth((0, 100), (0, 100)), answers([(0, 30)], [(0, 45)])).scores
+    assert [found["long"]["MR-R1"][t] for t in ("0.3", "0.35", "0.4", "0.45", "0.5")] == [100.0, 50.0, 50.0, 50.0, 0.0]
+    assert found["long"]["MR-mIoU"] == found["brief"]["MR-full-mIoU"] == 37.5
+    assert "0.3" not in found["full"]["MR-mAP"]
 
 
 def test_highlights(truth, answers):

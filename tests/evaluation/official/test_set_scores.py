@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from video_opd.evaluation.official import score_as
+from video_opd.cli import main
+from video_opd.evaluation.official import read_ground_truth, read_matched, score_as
 from video_opd.evaluation.official.span_sets import merged, overlap, set_iou, total_length
 from video_opd.evaluation.official.timelens2 import wasserstein_1, wasserstein_reward
 
@@ -70,13 +72,14 @@ def test_set_iou_merges_the_prediction_alone():
 
 
 def test_timelens2(truth, answers):
-    """a: right, in two parts. b: half of it. c: nothing readable. d: no row."""
+    """The rewards: a right, in two parts; b half; c nothing readable. The port: a's first pair is not the first
+    annotated span, b's is reversed, c is right. d has no row."""
     annotated = truth([(0, 4), (10, 14)], (0, 10), (0, 10), (0, 10))
     found = score_as("timelens2", annotated, answers("[[10, 14], [0, 4]]", "```json\n[[5, 0]]\n```", "0 - 10"))
     assert found.scores == {
-        "mIoU": 0.5,
-        "R1@0.3": 50.0,
-        "R1@0.5": 50.0,
+        "mIoU": 0.3333,
+        "R1@0.3": 25.0,
+        "R1@0.5": 25.0,
         "R1@0.7": 25.0,
         "twass1": pytest.approx((1 + math.exp(-0.25) + 0) / 3),
         "tiou": pytest.approx(0.5),
@@ -84,7 +87,56 @@ def test_timelens2(truth, answers):
         "reward": pytest.approx((1 + math.exp(-0.25)) / 3 + 0.5 - 1 / 3),
     }
     assert "1 queries have no row in the file: left out of mIoU, and misses in R1" in " ".join(found.notes)
-    assert "expects `[[12.5, 18.3]]`" in " ".join(found.notes)
+    assert "1 answers hold no JSON list of pairs, such as `[[12.5, 18.3]]`" in " ".join(found.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "iou"),
+    [
+        ("The event happens in 0 - 5 seconds.", 0.5),
+        ("From 00:00 to 00:04.", 0.4),
+        ("0.4 - 9.6 seconds, or 0 - 10", 0.92),  # the first pair, neither floored nor ceiled
+        ("[[0, 4], [4, 10]]", 0.4),  # of a list of pairs, too
+        ("[[2.5, 0]]", 0.0),  # ends are not put in order
+        ("no idea", 0.0),
+    ],
+)
+def test_timelens2_reads_as_its_port_does(truth, answers, text, iou):
+    found = score_as("timelens2", truth((0, 10)), answers(text))
+    assert found.scores["mIoU"] == iou
+    assert found.scores["R1@0.5"] == 100.0 * (iou >= 0.5)
+
+
+@pytest.mark.parametrize("name", ["answers_as_the_port_asks_the", "any_text", "json_several_pairs", "json_single_pair"])
+def test_timelens2_beside_its_port(shared_data, tmp_path, name):
+    """What the port itself says of the same answers."""
+    cases = shared_data / "cases" / "scores" / "side_by_side" / f"timelens2_port_timelens_miou_r1_{name}.json"
+    for case in json.loads(cases.read_text())["cases"]:
+        (tmp_path / "truth.jsonl").write_text(case["ground_truth"])
+        (tmp_path / "answers.jsonl").write_text(case["predictions"])
+        annotated = read_ground_truth(tmp_path / "truth.jsonl")
+        found = score_as(case["scorer"], annotated, read_matched(tmp_path / "answers.jsonl", annotated)).scores
+        assert {name: found[name] for name in case["expected"]} == case["expected"]
+
+
+def test_timelens2_on_charades_sta(shared_data, tmp_path):
+    annotations = shared_data / "annotations"
+    assert main(
+        ["data", "import", "charades-sta", str(annotations / "charades_sta_test.txt"), "--durations",
+         str(annotations / "Charades_v1_test.csv"), "--out", str(tmp_path / "test.jsonl")]
+    ) == 0  # fmt: skip
+    port = shared_data / "cases" / "scores" / "timelens2_port"
+    annotated = read_ground_truth(tmp_path / "test.jsonl")
+    found = score_as("timelens2", annotated, read_matched(port / "answers.jsonl", annotated)).scores
+    expected = json.loads((port / "expected.json").read_text())
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_timelens2_rounds_as_numpy_does(truth, answers):
+    """The mean is a half in the fifth decimal, which numpy takes to the even digit and Python as the float stands."""
+    found = score_as("timelens2", truth((0, 10), (0, 10)), answers("0 - 5", "0 - 0.003"))
+    assert round((0.5 + 0.0003) / 2, 4) == 0.2501
+    assert found.scores["mIoU"] == 0.2502
 
 
 def test_timelens2_rounds_its_miou_to_four_decimals(truth, answers):
@@ -99,10 +151,10 @@ def test_timelens2_has_no_density_on_a_point(truth, answers):
 
 
 def test_timelens2_rewards_nothing_where_one_span_has_no_length(truth, answers):
-    """The rewards throw out the whole answer, the port scores the rest of it; numbers out of order are such spans."""
+    """The rewards throw out the whole answer, the port looks at the first pair alone."""
     annotated = truth((0, 10), (0, 10), (0, 10))
     found = score_as("timelens2", annotated, answers("[[0, 10], [20, 20]]", [(0, 10), (9, 8)], "[[10, 0]]"))
-    assert (found.scores["mIoU"], found.scores["R1@0.7"]) == (1.0, 100.0)
+    assert (found.scores["mIoU"], found.scores["R1@0.7"]) == (0.6667, 100 * 2 / 3)
     assert (found.scores["tiou"], found.scores["twass1"]) == (1 / 3, 1 / 3), "text: the ends are put in order"
     assert found.scores["parse_penalty"] == pytest.approx(-2 / 3)
     assert "2 answers have a span that does not start before its end" in " ".join(found.notes)

@@ -7,14 +7,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from video_opd.evaluation.official.span_sets import pairwise_iou
 from video_opd.grounding import SpanLike
+
+
+def cross_iou(some: Sequence[SpanLike], others: Sequence[SpanLike]) -> np.ndarray:
+    """(some, others): the shared length over both lengths less the shared one, as the official scorer has it.
+
+    Nothing is held back: a length is end less start, negative for a reversed window, and 0/0 is NaN.
+    """
+    a, b = (np.array([tuple(span) for span in spans], dtype=np.float64).reshape(-1, 2) for spans in (some, others))
+    with np.errstate(all="ignore"):
+        shared = np.maximum(np.minimum(a[:, None, 1], b[:, 1]) - np.maximum(a[:, None, 0], b[:, 0]), 0)
+        whole = (a[:, 1] - a[:, 0])[:, None] + (b[:, 1] - b[:, 0]) - shared
+        return np.asarray(shared / whole)
 
 
 def window_average_precisions(
     predicted: Sequence[SpanLike], scores: Sequence[float], annotated: Sequence[SpanLike], thresholds: Sequence[float]
 ) -> np.ndarray:
     """Average precision of one query's predicted windows, at each IoU threshold.
+
+    An IoU that is no number (0/0: a reversed window as long as the annotated one, or two points) is below no threshold
+    and so finds its window, as officially.
 
     Args:
         predicted: P windows in seconds.
@@ -29,7 +43,7 @@ def window_average_precisions(
     if not predicted:
         return average
     order = sorted(range(len(predicted)), key=lambda index: -scores[index])
-    ious = pairwise_iou([predicted[index] for index in order], annotated)
+    ious = cross_iou([predicted[index] for index in order], annotated)
     # The better-matching annotated windows first, of equal ones the later, as the official scorer goes through them.
     preference = [row.argsort()[::-1] for row in ious]
     for place, threshold in enumerate(thresholds):
@@ -48,10 +62,11 @@ def window_average_precisions(
 
 
 def _interpolated(precision: np.ndarray, recall: np.ndarray) -> float:
-    """Area under the precision, raised to the best that comes at any higher recall."""
-    best = np.maximum.accumulate(precision[::-1])[::-1]
-    steps = np.diff(recall, prepend=0.0)
-    return float((steps * best).sum())
+    """Area under the precision, raised to the best that comes at any higher recall. The last step, up to recall 1, is
+    worth nothing, but numpy groups its sums by how many there are."""
+    best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+    steps = np.diff(recall, prepend=0.0, append=1.0)
+    return float((steps * best)[steps != 0].sum())
 
 
 def clip_average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
@@ -71,4 +86,5 @@ def clip_average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
     found = positive[order].cumsum()[last_of_score]
     precision = found / (last_of_score + 1)
     best = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(best[np.diff(found, prepend=0) > 0].mean())
+    # From the highest recall down: the mean is added up in the official order.
+    return float(best[np.diff(found, prepend=0) > 0][::-1].mean())

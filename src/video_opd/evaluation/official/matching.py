@@ -29,20 +29,21 @@ def read_matched(path: Path, truth: GroundTruth, format: Format | None = None) -
     ids_of_rows, num_moved = finder.find_all(rows, whole=found == "ours")
     by_id: dict[str, ResultAnswer] = {}
     unknown: dict[str, None] = {}
-    seen: set[str] = set()
+    all_of: dict[str, list[ResultAnswer]] = {}
     num_collapsed = 0
     for row, ids in zip(rows, ids_of_rows, strict=True):
         if not ids:
             unknown[row.written] = None
-        num_collapsed += bool(ids) and ids[0] in seen
+        num_collapsed += bool(ids) and ids[0] in all_of
         for id_ in ids:
-            seen.add(id_)
+            all_of.setdefault(id_, []).append(row.answer)
             by_id[id_] = row.answer
     return Answers(
         file=str(path),
         format=found,
         num_rows=len(rows),
         by_id=by_id,
+        repeated={id_: tuple(given) for id_, given in all_of.items() if len(given) > 1},
         unknown=tuple(map(_printable, unknown)),
         notes=tuple(_notes(rows, ids_of_rows, num_moved=num_moved, num_collapsed=num_collapsed, finder=finder)),
     )
@@ -74,7 +75,10 @@ def _notes(
 ) -> list[str]:
     notes = []
     if num_collapsed:
-        notes.append(f"{num_collapsed} rows of the file are for a query that another row is for: the last one counts.")
+        notes.append(
+            f"{num_collapsed} rows of the file are for a query that another row is for: the last one counts, unless "
+            "the scorer says otherwise."
+        )
     if num_moved:
         notes.append(
             f"{num_moved} keys name another span than the manifest: matched by video and query; were spans clipped on "

@@ -43,6 +43,8 @@ class Answers:
     num_rows: int
     by_id: Mapping[str, ResultAnswer]
     """Example id -> answer, in the order of the file, in which the official scorers add up."""
+    repeated: Mapping[str, tuple[ResultAnswer, ...]] = field(default_factory=dict)
+    """Example id -> all its answers, in the order of the file, where several rows are for it; `by_id` has the last."""
     unknown: tuple[str, ...] = ()
     """Ids or keys of the file that no annotation has; they count nowhere."""
     notes: tuple[str, ...] = ()

@@ -1,0 +1,101 @@
+"""A run folder, its `checkpoints/`, or one checkpoint, given where a model is wanted: the model of the newest one.
+
+Known before torch is imported. Nothing is changed; a run that is under way may be asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from functools import cache
+from pathlib import Path
+
+from video_opd.errors import ConfigurationError
+
+MARKER = "COMPLETE.json"
+"""Written last into a checkpoint, with the hash of every file; see `runs.checkpoint`, which writes it."""
+
+_CHECKPOINT = re.compile(r"step-(\d{6,})")
+
+_log = logging.getLogger(__name__)
+
+
+def model_of(folder: Path) -> Path:
+    """The model's folder that is meant by a folder: itself, or that of a checkpoint where it is a run's.
+
+    Which checkpoint was taken is said once, and stays the same for as long as the program runs.
+
+    Raises:
+        ConfigurationError: a run without a checkpoint that can be used.
+    """
+    if (folder / "config.json").exists():
+        return folder
+    if _CHECKPOINT.fullmatch(folder.resolve().name) and not (folder / "recipe.toml").exists():
+        return _model_of_checkpoint(folder)
+    for checkpoints in (folder / "checkpoints", folder):
+        is_of_run = (folder / "recipe.toml").exists() or any(_saved(checkpoints))
+        if is_of_run and (checkpoints is not folder or folder.name == "checkpoints"):
+            return _model_of_newest(folder, checkpoints)
+    return folder
+
+
+@cache
+def _model_of_newest(run: Path, checkpoints: Path) -> Path:
+    reasons: list[str] = []
+    for step, folder in sorted(_saved(checkpoints), reverse=True):
+        reason = _what_is_wrong(folder)
+        if reason is None:
+            for passed_over in reasons:
+                _log.warning("checkpoint %s and is passed over", passed_over)
+            _log.warning("%s is a run folder: its newest checkpoint is taken, after step %d", run, step)
+            return folder / "model"
+        reasons.append(f"{folder.name} {reason}")
+    raise ConfigurationError(
+        f"{run} is a run folder without a checkpoint" + (" that is whole" if reasons else ""),
+        reason="; ".join(reasons) or "the run has not saved one yet",
+        remedy="give another model, or let the run go on until it saves one (schedule.checkpoint_every)",
+    )
+
+
+@cache
+def _model_of_checkpoint(folder: Path) -> Path:
+    reason = _what_is_wrong(folder)
+    if reason is not None:
+        raise ConfigurationError(
+            f"{folder} is not a whole checkpoint",
+            reason=f"it {reason}",
+            remedy="give another checkpoint of the run, or the run's folder",
+        )
+    return folder / "model"
+
+
+def _saved(checkpoints: Path) -> list[tuple[int, Path]]:
+    if not checkpoints.is_dir():
+        return []
+    named = ((_CHECKPOINT.fullmatch(path.name), path) for path in checkpoints.iterdir() if path.is_dir())
+    return [(int(match[1]), path) for match, path in named if match]
+
+
+def _what_is_wrong(folder: Path) -> str | None:
+    """Why a checkpoint's model cannot be used; the rest of the checkpoint is not looked at."""
+    try:
+        files = json.loads((folder / MARKER).read_bytes())["files"]
+        expected = {name: (entry["size"], entry["sha256"]) for name, entry in files.items()}
+    except (FileNotFoundError, NotADirectoryError):
+        return f"has no {MARKER}: it was not written to its end"
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        return f"has a {MARKER} that cannot be read ({type(error).__name__})"
+    if not any(name.startswith("model/") for name in expected):
+        return "has no model/"
+    for name, (size, sha256) in expected.items():
+        if name.startswith("model/"):
+            try:
+                with (folder / name).open("rb") as file:
+                    right = file.seek(0, 2) == size and not file.seek(0)
+                    if not right or hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                        return f"has another {name} than was saved"
+            except OSError as error:
+                return f"has a {name} that cannot be read ({error.strerror})"
+    return None
