@@ -7,11 +7,11 @@ from video_opd.arguments.paths import goes_on, reads
 
 SCORERS = (
     "ours", "timelens", "lmms-eval-timelens", "lmms-eval-charades", "time-r1", "timelens2", "qvhighlights",
-    "ego4d-nlq", "vue-tr", "timechat", "museg", "et-bench", "next-gqa", "cg-bench", "charades-cg", "activitynet-cg",
+    "ego4d-nlq", "vue-tr", "timechat", "museg", "et-bench", "nextgqa", "cg-bench", "charades-cg", "activitynet-cg",
     "didemo", "hirest",
 )  # fmt: skip
 FORMATS = (
-    "ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq", "et-bench", "next-gqa", "hirest",
+    "ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq", "et-bench", "nextgqa", "hirest",
 )  # fmt: skip
 """Written out, because to import them from `evaluation.official` would slow down every command; a test compares."""
 

@@ -336,7 +336,7 @@ SAMPLES = {
     "ego4d-nlq": [{"version": "1.0", "challenge": "ego4d_nlq_challenge", "results": [
         {"clip_uid": "a", "annotation_uid": "a", "query_idx": 0, "predicted_times": [[0, 4], [5, 6, 0.1]]}]}],
     "et-bench": [{"task": "tvg", "source": "s", "idx": 0, "tgt": [0, 4], "a": "0 - 4"}],
-    "next-gqa": [{"12_3": [0, 4]}],
+    "nextgqa": [{"12_3": [0, 4]}],
     "hirest": [{"query a": {"a.mp4": {"bounds": [0, 4]}}}],
 }  # fmt: skip
 
@@ -358,7 +358,7 @@ def test_the_format_is_told_by_the_content(write):
 def test_a_wrong_format_says_which_one_it_looks_like(write, annotated, said, given_):
     path = write("x.jsonl", *SAMPLES[given_])
     if said == given_:
-        id_ = {"ego4d-nlq": "a_0", "et-bench": "tvg/s/0", "next-gqa": "12/3"}.get(said, "a")
+        id_ = {"ego4d-nlq": "a_0", "et-bench": "tvg/s/0", "nextgqa": "12/3"}.get(said, "a")
         truth = replace(annotated, examples=(replace(annotated.examples[0], id=id_),))
         assert list(read_matched(path, truth, said).by_id) == [id_]
     else:

@@ -38,5 +38,5 @@ def test_the_originals_say_the_same(case, tmp_path, capsys):
 def test_every_benchmark_has_cases():
     scorers = [case["scorer"] for case in CASES]
     assert {name: scorers.count(name) for name in scorers} == {
-        "et-bench": 5, "next-gqa": 5, "cg-bench": 6, "didemo": 3, "hirest": 4, "charades-cg": 2, "activitynet-cg": 2,
+        "et-bench": 5, "nextgqa": 5, "cg-bench": 6, "didemo": 3, "hirest": 4, "charades-cg": 2, "activitynet-cg": 2,
     }  # fmt: skip

@@ -17,7 +17,7 @@ from video_opd.evaluation.official.ground_truth import read_ground_truth
 from video_opd.evaluation.official.hirest import score_hirest
 from video_opd.evaluation.official.matching import read_matched, require_matched
 from video_opd.evaluation.official.museg import score_museg
-from video_opd.evaluation.official.next_gqa import score_next_gqa
+from video_opd.evaluation.official.nextgqa import score_nextgqa
 from video_opd.evaluation.official.nouns import (
     FORMATS,
     Answers,
@@ -62,7 +62,7 @@ SCORERS: dict[str, Callable[[GroundTruth, Answers], OfficialScores]] = {
     "timechat": score_timechat,
     "museg": score_museg,
     "et-bench": score_et_bench,
-    "next-gqa": score_next_gqa,
+    "nextgqa": score_nextgqa,
     "cg-bench": score_cg_bench,
     "charades-cg": score_cg_splits,
     "activitynet-cg": score_cg_splits,

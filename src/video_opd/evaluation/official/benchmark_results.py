@@ -2,7 +2,7 @@
 
 - `et-bench`: the list of annotations, each with the text of its answer, `{"task", "source", "idx", "a": "…"}`; rows of
   tasks that ask for no moment are passed over.
-- `next-gqa`: one object `"VIDEO_QID": [start, …, end]`. As in the original, a file `test_ground….json` is read together
+- `nextgqa`: one object `"VIDEO_QID": [start, …, end]`. As in the original, a file `test_ground….json` is read together
   with the answers to the questions in `test-res.json` beside it, `"VIDEO_QID": {"prediction", "answer"}`.
 - `hirest`: moment retrieval, `{"QUERY": {"VIDEO.mp4": {"bounds": [start, end]}}}`.
 """
@@ -58,7 +58,7 @@ def told_by_content(key: str, value: dict[str, Any]) -> Format | None:
     if {"task", "source", "idx"} <= value.keys():
         return "et-bench"
     if _NEXT_GQA_KEY.fullmatch(key) and isinstance(content, list):
-        return "next-gqa"
+        return "nextgqa"
     if isinstance(content, dict) and content and all(isinstance(v, dict) and "bounds" in v for v in content.values()):
         return "hirest"
     return None
@@ -73,7 +73,7 @@ def _et_bench(record: Record) -> _Named:
     yield f"{row.task}/{row.source}/{row.idx}", ResultAnswer(text=row.a)
 
 
-def _next_gqa(record: Record) -> _Named:
+def _nextgqa(record: Record) -> _Named:
     for key, times in _entries(record, "VIDEO_QID"):
         if not (isinstance(times, list) and times and all(type(time) in (int, float) for time in times)):
             record.refuse(f"{key[:80]!r} has no list of times", "Write [start, end]")
@@ -133,4 +133,4 @@ def _entries(record: Record, called: str) -> Iterator[tuple[str, Any]]:
     return iter(record.value.items())
 
 
-READERS: dict[Format, Callable[[Record], _Named]] = {"et-bench": _et_bench, "next-gqa": _next_gqa, "hirest": _hirest}
+READERS: dict[Format, Callable[[Record], _Named]] = {"et-bench": _et_bench, "nextgqa": _nextgqa, "hirest": _hirest}

@@ -106,7 +106,7 @@ def _notes(
 
 def names_in_result_files(example: Example) -> set[str]:
     """What a file may call an example instead of its id: the end of that (`2579` of `qvhighlights/VID/2579`, `VID/6` of
-    `next-gqa/VID/6`, `tvg/qvhighlights/0` of `et-bench/tvg/qvhighlights/0`), or video and query."""
+    `nextgqa/VID/6`, `tvg/qvhighlights/0` of `et-bench/tvg/qvhighlights/0`), or video and query."""
     parts = example.id.split("/")
     asked = SEPARATOR.join((video_name(example.video), clean_query(example.query).casefold()))
     return {"/".join(parts[-count:]) for count in (1, 2, 3)} | {asked}

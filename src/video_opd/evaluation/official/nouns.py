@@ -10,7 +10,7 @@ from video_opd.grounding import GivenAnswer
 from video_opd.vocabulary import Example, Span
 
 Format = Literal[
-    "ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq", "et-bench", "next-gqa", "hirest"
+    "ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq", "et-bench", "nextgqa", "hirest"
 ]
 FORMATS: tuple[Format, ...] = get_args(Format)
 

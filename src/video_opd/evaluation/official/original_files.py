@@ -1,13 +1,14 @@
 """Original annotation files that a scorer needs because a manifest keeps less: options, annotators, tasks.
 
 - E.T. Bench (`etbench_txt_v1.0.json`, or a result file): tasks and the data sets that they were made of.
-- NExT-GQA (`gsub_test.json`): with `test.csv` beside it, as in its repository, also the options.
+- NExT-GQA (`gsub_test.json`): with `test.csv` beside it, as in its repository, also the options; or the array of
+  VideoChat-R1 (`nextgqa_val.json`), which has all in one.
 - CG-Bench (`cgbench.json`, `cgbench_mini.json`): options.
 - DiDeMo (`{train,val,test}_data.json`): the segment of every annotator.
 - HiREST (`all_data_val.json`): every video marked `clip`, the wording of the original scorer.
 
 They are told by their keys. Examples are called as `video-opd data import` calls them, where it reads the file:
-`next-gqa/VIDEO/QID`, `cg-bench/VIDEO/QID`, `didemo/VIDEO/ANNOTATION_ID`, `hirest/VIDEO/0`, and
+`nextgqa/VIDEO/QID`, `cg-bench/VIDEO/QID`, `didemo/VIDEO/ANNOTATION_ID`, `hirest/VIDEO/0`, and
 `et-bench/TASK/SOURCE/IDX`.
 """
 
@@ -68,6 +69,16 @@ class _NextGqaRow(BaseModel):
     a4: str
 
 
+class _Grounded(BaseModel):
+    id: str
+    video: str
+    question: str
+    options: list[str] = Field(min_length=1, max_length=26)
+    duration: Seconds
+    glue: Spans
+    answer: str
+
+
 class _CgBench(BaseModel):
     qid: int | str
     video_uid: str
@@ -106,12 +117,14 @@ def reader_of(path: Path) -> Callable[[Path], GroundTruth] | None:
         return _et_bench
     if {"qid", "clue_intervals"} <= keys:
         return _cg_bench
+    if {"id", "glue", "options"} <= keys:
+        return _nextgqa_array
     if {"annotation_id", "times", "num_segments"} <= keys:
         return _didemo
     if not isinstance(content, dict):
         return None
     if {"duration", "location"} <= content.keys():
-        return _next_gqa
+        return _nextgqa
     videos = [video.keys() if isinstance(video, dict) else set() for video in content.values()]
     if videos and all({"clip", "v_duration"} <= keys for keys in videos):
         return _hirest
@@ -121,24 +134,24 @@ def reader_of(path: Path) -> Callable[[Path], GroundTruth] | None:
 def _et_bench(path: Path) -> GroundTruth:
     def rows() -> Iterator[Example]:
         for record in json_any(path):
-            row = record.as_(_EtBench)
-            if row.task not in ET_BENCH_TASKS:
+            if isinstance(record.value, dict) and record.value.get("task") not in ET_BENCH_TASKS:
                 continue
+            row = record.as_(_EtBench)
             source = f"et-bench/{row.task}/{row.source}"
             yield _example(record, f"{source}/{row.idx}", row.video, row.q, row.tgt, row.duration, source)
 
     return GroundTruth(examples=_unique(path, rows()))
 
 
-def _next_gqa(path: Path) -> GroundTruth:
+def _nextgqa(path: Path) -> GroundTruth:
     asked = _questions_beside(path)
     examples, questions = [], {}
     for record in json_entries(path, unique=True):
         row = record.as_(_NextGqa)
         for qid, windows in row.location.items():
             words, question = asked.get((record.key or "", qid), ("", None))
-            id_ = f"next-gqa/{record.key}/{qid}"
-            examples.append(_example(record, id_, f"{record.key}.mp4", words, windows, row.duration, "next-gqa"))
+            id_ = f"nextgqa/{record.key}/{qid}"
+            examples.append(_example(record, id_, f"{record.key}.mp4", words, windows, row.duration, "nextgqa"))
             if question is not None:
                 questions[id_] = question
     return GroundTruth(examples=_unique(path, iter(examples)), questions=questions)
@@ -155,6 +168,21 @@ def _questions_beside(path: Path) -> dict[tuple[str, str], tuple[str, Question]]
             record.refuse(f"the answer {row.answer[:80]!r} is none of the options")
         found[row.video_id, row.qid] = row.question, Question(options=options, right=options.index(row.answer))
     return found
+
+
+def _nextgqa_array(path: Path) -> GroundTruth:
+    examples, questions = [], {}
+    for record in json_any(path):
+        row = record.as_(_Grounded)
+        name = video_name(row.video)
+        id_ = f"nextgqa/{name}/{row.id.removeprefix(f'{name}_')}"
+        right = row.answer.strip("() ")
+        if len(right) != 1 or not 0 <= ord(right) - ord("A") < len(row.options):
+            record.refuse(f"the answer {row.answer[:20]!r} is none of the {len(row.options)} options")
+        options = tuple(option.partition(")")[2].strip() or option for option in row.options)
+        questions[id_] = Question(options=options, right=ord(right) - ord("A"))
+        examples.append(_example(record, id_, row.video, row.question, row.glue, row.duration, "nextgqa"))
+    return GroundTruth(examples=_unique(path, iter(examples)), questions=questions)
 
 
 def _cg_bench(path: Path) -> GroundTruth:
@@ -200,6 +228,12 @@ def _hirest(path: Path) -> GroundTruth:
             asked[video_name(name)] += 1
             words = record.key or ""
             examples.append(_example(record, id_, name, words, [video.bounds], video.v_duration, "hirest"))
+    if examples and all(example.spans == ((0.0, 1.0),) for example in examples):
+        raise DataError(
+            f"{path}: every moment is [0, 1]",
+            reason="HiREST withholds the labels of its test set, and the file holds none",
+            remedy="give all_data_val.json",
+        )
     return GroundTruth(examples=_unique(path, iter(examples)))
 
 
@@ -210,7 +244,7 @@ def _example(
     if not spans:
         record.refuse(f"{id_} has no annotated span", _REMEDY)
     for start, end in spans:
-        if start < 0 or end < start:
+        if end < start:  # one of NExT-GQA's begins before 0, and is scored like that
             record.refuse(f"{id_} has the span [{start:g}, {end:g}]", _REMEDY)
     if not any(video.lower().endswith(suffix) for suffix in VIDEO_SUFFIXES):
         video = video.rstrip(".") + ".mp4"

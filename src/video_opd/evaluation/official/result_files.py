@@ -8,7 +8,7 @@
 - `qvhighlights`: submissions, JSON lines `{"qid", "pred_relevant_windows": [[s, e, score], …],
   "pred_saliency_scores": […]}`.
 - `vue-tr`: a JSON list of `{"query_id", "answer": [[s, e], …]}`.
-- `et-bench`, `next-gqa`, `hirest`: see `benchmark_results`.
+- `et-bench`, `nextgqa`, `hirest`: see `benchmark_results`.
 - `ego4d-nlq`: submissions to the challenge, `{"version": "1.0", "challenge": "ego4d_nlq_challenge", "results":
   [{"clip_uid", "annotation_uid", "query_idx", "predicted_times": [[s, e], …]}]}`; numbers behind the two are not read.
 """

@@ -34,7 +34,7 @@ _CONVENTION = Convention(
 )
 
 
-def score_next_gqa(truth: GroundTruth, answers: Answers) -> OfficialScores:
+def score_nextgqa(truth: GroundTruth, answers: Answers) -> OfficialScores:
     """The official numbers, under the names of the paper; Acc@GQA where anything says which options were chosen."""
     examples = [example for example in truth.examples if example.id in answers.by_id]
     values: dict[str, dict[str, float]] = {}
@@ -73,7 +73,7 @@ def _choice_notes(answers: Answers, right: Sequence[bool | None]) -> list[str]:
             '`"choice": "B"` and gsub_test.json beside test.csv as the ground truth.'
         ]
     notes = told(unknown, "answers have no option that can be judged: wrong; the official scorer crashes here.")
-    if answers.format == "next-gqa":
+    if answers.format == "nextgqa":
         notes.append(f"Which options are right is taken from {choices_file(Path(answers.file)).name} beside the file.")
     return notes
 
