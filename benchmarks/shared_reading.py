@@ -92,26 +92,32 @@ def build_prompt(policy: Policy, seconds: int, number: int) -> Prompt:
     )
 
 
-def full_logprobs(policy: Policy, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Tensor:
-    """(answers, T) by one forward pass over prompt and answer, as a trainer without shared readings makes it."""
+def full_logprobs(
+    policy: Policy, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup], *, distribution: bool = False
+) -> Tensor:
+    """(answers, T) by one forward pass over prompt and answer, as a trainer without shared readings makes it.
+
+    The answers must all have one length, T. With `distribution`: (answers, T, V), of the whole vocabulary.
+    """
+    (length,) = {len(answer) for group in groups for answer in group}
     rows = []
     for prompt, group in zip(prompts, groups, strict=True):
         for answer in group:
             ids = torch.tensor(answer.token_ids)
             kinds = torch.cat([prompt.mm_token_type_ids, torch.zeros_like(ids)])
             rows.append(replace(prompt, input_ids=torch.cat([prompt.input_ids, ids]), mm_token_type_ids=kinds))
-    batch = collate(rows, pad_token_id=policy.pad_token_id, device="cpu")
-    logits = policy.model(**batch, use_cache=False, logits_to_keep=NUM_ANSWER_TOKENS + 1).logits[:, :-1]
-    targets = batch["input_ids"][:, -NUM_ANSWER_TOKENS:, None]
-    return policy.support.log_softmax(logits).gather(2, targets)[:, :, 0]
+    batch = collate(rows, pad_token_id=policy.pad_token_id, device=policy.model.device)
+    logits = policy.model(**batch, use_cache=False, logits_to_keep=length + 1).logits[:, :-1]
+    logprobs = policy.support.log_softmax(logits)
+    return logprobs if distribution else logprobs.gather(2, batch["input_ids"][:, -length:, None])[:, :, 0]
 
 
-def generate(policy: Policy, prompts: Sequence[Prompt], count: int) -> None:
+def generate(policy: Policy, prompts: Sequence[Prompt], count: int, length: int = NUM_ANSWER_TOKENS) -> None:
     """transformers' `generate`, every answer with a prompt of its own."""
     copies = [prompt for prompt in prompts for _ in range(count)]
     policy.model.generate(
-        **collate(copies, pad_token_id=policy.pad_token_id, device="cpu"), max_new_tokens=NUM_ANSWER_TOKENS,
-        min_new_tokens=NUM_ANSWER_TOKENS, do_sample=True, top_k=0, pad_token_id=policy.pad_token_id,
+        **collate(copies, pad_token_id=policy.pad_token_id, device=policy.model.device), max_new_tokens=length,
+        min_new_tokens=length, do_sample=True, top_k=0, pad_token_id=policy.pad_token_id,
     )  # fmt: skip
 
 

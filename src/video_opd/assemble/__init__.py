@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from video_opd import __version__
 from video_opd.assemble.curricula import (
     make_curriculum,
     make_gate,
@@ -243,12 +244,13 @@ def prepare_compute(compute: ComputeSettings) -> None:
 
 def environment() -> dict[str, Any]:
     """What may change the numbers without standing in the recipe."""
-    packages = ("video-opd", "torch", "transformers", "av", "numpy", "safetensors")
+    packages = ("torch", "transformers", "av", "numpy", "safetensors")
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
         "accelerator": "cuda" if torch.cuda.is_available() else "cpu",
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
+        "video-opd": __version__,  # of the code that runs, installed or not
         **{name: version(name) for name in packages},
     }
