@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 from dataclasses import replace
 
 import pytest
 
+from video_opd.commands.answering import _tell
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
 from video_opd.data.side_questions import SideQuestion, read_side_questions, write_side_questions
@@ -15,10 +17,10 @@ from video_opd.data.source import PromptSource
 from video_opd.data.statistics import describe
 from video_opd.data.video import VideoBudget
 from video_opd.errors import DataError
-from video_opd.evaluation.evaluate import evaluate
+from video_opd.evaluation.evaluate import evaluate, judge
 from video_opd.evaluation.side_questions import ask
 from video_opd.grounding import read_predictions, score, write_predictions
-from video_opd.vocabulary import Answer, AnswerGroup, Span
+from video_opd.vocabulary import Answer, AnswerGroup, Example, Span
 
 BUDGET = VideoBudget(max_frames=64, max_tokens=64, max_frame_tokens=1)
 
@@ -145,3 +147,31 @@ def test_side_questions_round_trip_and_bad_lines_are_named(tmp_path):
         with pytest.raises(DataError, match="line 2"):
             read_side_questions(path)
         write_side_questions(path, [question])
+
+
+def test_a_model_that_answers_in_fractions_is_told_of(capsys):
+    """In the report, and on stderr with the command that scores the answers again."""
+    examples = [
+        Example(id=str(n), video=f"{n}.mp4", query="q", spans=(Span(0.5 * n, 0.5 * n + 8),), duration=40.0)
+        for n in range(60)
+    ]
+    fractions = {one.id: "The event happens in {:.3f} - {:.3f} seconds.".format(*(end / 40 for end in one.spans[0]))
+                 for one in examples}  # fmt: skip
+    evaluation = judge(fractions, examples, {})
+    report = evaluation.to_report()
+    assert report["scores"]["miou"] < 0.05
+    assert report["likely_unit"]["unit"] == "fraction"
+    arguments = argparse.Namespace(out="answers.jsonl", manifest="test.jsonl", model="m", json=True)
+    _tell(arguments, evaluation, "timelens", TEMPLATES["timelens"])
+    captured = capsys.readouterr()
+    assert report["warnings"][0].rstrip(".") in captured.err
+    assert "`video-opd metrics answers.jsonl --ground-truth test.jsonl --unit fraction`" in captured.err
+    assert json.loads(captured.out)["likely_unit"] == report["likely_unit"]
+
+    percent = {one.id: "{:.0f}% to {:.0f}%".format(*(100 * end / 40 for end in one.spans[0])) for one in examples}
+    assert judge(percent, examples, {}).unit.unit == "percent"
+    seconds = {one.id: "{} - {} seconds".format(*one.spans[0]) for one in examples}
+    report = judge(seconds, examples, {}).to_report()
+    assert not report.keys() & {"warnings", "likely_unit"}
+    same = dict.fromkeys(fractions, "0.0 - 1.0")
+    assert judge(same, examples, {}).unit is None

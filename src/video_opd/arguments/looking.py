@@ -11,8 +11,11 @@ SCORERS = (
     "didemo", "hirest",
 )  # fmt: skip
 FORMATS = (
-    "ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq", "et-bench", "nextgqa", "hirest",
+    "ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq",
+    "time-r1", "timechat", "trace", "museg", "vtimellm", "videochat-r1", "videomind", "unitime",
+    "et-bench", "nextgqa", "hirest",
 )  # fmt: skip
+UNITS = ("seconds", "fraction", "percent", "milliseconds", "minutes", "frames")
 """Written out, because to import them from `evaluation.official` would slow down every command; a test compares."""
 
 
@@ -27,9 +30,10 @@ def add_looking(commands: Commands[Parser]) -> None:
         "predictions", type=reads, nargs="?", help='JSON lines with "id" and "answer", or see --format'
     )
     command.add_argument(
-        "--ground-truth", type=reads, required=True,
+        "--ground-truth", type=reads,
         help="manifest, made with `video-opd data import`; or an original file of QVHighlights, VUE-TR, E.T. Bench, "
-        "NExT-GQA, CG-Bench, DiDeMo or HiREST, for what a manifest does not keep",
+        "NExT-GQA, CG-Bench, DiDeMo or HiREST, for what a manifest does not keep (default: what the predictions carry "
+        "in their keys or rows)",
     )  # fmt: skip
     command.add_argument(
         "--as", dest="scorer", choices=SCORERS, default="ours",
@@ -37,6 +41,12 @@ def add_looking(commands: Commands[Parser]) -> None:
         "them side by side",
     )  # fmt: skip
     command.add_argument("--format", choices=FORMATS, help="of the predictions (default: told by their content)")
+    command.add_argument(
+        "--unit",
+        choices=UNITS,
+        help="of the predicted times; fraction and percent are of the video (default: seconds; percent for vtimellm)",
+    )
+    command.add_argument("--fps", type=float, help="frames in a second, for `--unit frames`")
     command.add_argument(
         "--compare", type=reads, nargs="+", default=[], metavar="FILE",
         help="a second file, or both where none stands before, for the paired bootstrap of the difference, first file "

@@ -128,6 +128,12 @@ def _tell(arguments: argparse.Namespace, evaluation: Evaluation, preset: str, te
 
     for id, reason in evaluation.set_aside.items():
         print(f"set aside {id}: {reason}", file=sys.stderr)
+    if evaluation.unit:
+        print(
+            f"video-opd: warning: {evaluation.unit.sentence}. If they are, score them with `video-opd metrics "
+            f"{arguments.out} --ground-truth {arguments.manifest} {evaluation.unit.options}`.",
+            file=sys.stderr,
+        )
     answers, parser = evaluation.answers, template.parser
     otherwise = read_otherwise(answers, evaluation.parsed, parser) if parser in PARSERS else []
     if otherwise:

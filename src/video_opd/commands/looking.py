@@ -29,10 +29,9 @@ def metrics(arguments: argparse.Namespace, _: Overrides) -> int:
             reason="it scores one, or compares two",
             remedy="write `video-opd metrics A --ground-truth MANIFEST`, and `--compare B` for a comparison",
         )
-    from video_opd.evaluation.official import read_ground_truth
-
-    truth = read_ground_truth(arguments.ground_truth)
-    scored = [_score(file, arguments, truth) for file in files]
+    _refuse_rates(arguments)
+    truth, answers = _read(files, arguments)
+    scored = [_score(file, arguments, truth, given) for file, given in zip(files, answers, strict=True)]
     comparison = _comparison(*scored) if len(scored) == 2 else None
     if arguments.json:
         print(json.dumps(scored[0].report | ({"comparison": comparison} if comparison else {}), indent=2))
@@ -65,9 +64,13 @@ class _Scored:
     """Every score by its name."""
     report: dict[str, Any]
     """For `--json`."""
+    warning: str
+    """That the times are very likely in another unit; empty where nothing shows it."""
 
     def tell(self, where: str, *, notes: bool) -> None:
         """On stderr: what was unusual, and what did not match."""
+        if self.warning:
+            print(f"video-opd: warning: {where}{self.warning}", file=sys.stderr)
         for note in self.report["notes"] if notes else ():
             print(f"{where}{note}", file=sys.stderr)
         for what, ids in (("without a prediction", self.missing), ("predicted but not asked", self.answers.unknown)):
@@ -75,12 +78,36 @@ class _Scored:
                 print(f"{where}{len(ids)} {what}, such as {', '.join(ids[:3])}", file=sys.stderr)
 
 
-def _score(file: Path, arguments: argparse.Namespace, truth: GroundTruth) -> _Scored:
-    from video_opd.evaluation.official import read_matched, require_matched, score_as
+def _refuse_rates(arguments: argparse.Namespace) -> None:
+    if (arguments.unit == "frames") != (arguments.fps is not None):
+        raise ConfigurationError(
+            "--unit frames without --fps" if arguments.fps is None else "--fps without `--unit frames`",
+            reason="frames become seconds by their rate, and nothing else does",
+            remedy="give both, such as `--unit frames --fps 2`",
+        )
+    if arguments.fps is not None and not 0 < arguments.fps < float("inf"):
+        raise ConfigurationError(
+            f"--fps {arguments.fps:g}", reason="it is no rate", remedy="give the frames in a second, such as 2"
+        )
+
+
+def _read(files: list[Path], arguments: argparse.Namespace) -> tuple[GroundTruth, list[Answers]]:
+    """The annotations, and the answers of every file: those of the first file where none are given."""
+    from video_opd.evaluation.official import read_ground_truth, read_matched, read_with_truth
+
+    how = {"unit": arguments.unit, "fps": arguments.fps}
+    if arguments.ground_truth is not None:
+        truth = read_ground_truth(arguments.ground_truth)
+        return truth, [read_matched(file, truth, arguments.format, **how) for file in files]
+    truth, answers = read_with_truth(files[0], arguments.format, **how)
+    return truth, [answers, *(read_matched(file, truth, arguments.format, **how) for file in files[1:])]
+
+
+def _score(file: Path, arguments: argparse.Namespace, truth: GroundTruth, answers: Answers) -> _Scored:
+    from video_opd.evaluation.official import require_matched, score_as, unit_evidence
     from video_opd.evaluation.official.single_span import zero_length_notes
     from video_opd.grounding import score
 
-    answers = read_matched(file, truth, arguments.format)
     require_matched(answers)
     missing = truth.missing(answers)
     result: Scores | OfficialScores
@@ -95,7 +122,13 @@ def _score(file: Path, arguments: argparse.Namespace, truth: GroundTruth) -> _Sc
     for what, ids in (("missing", missing), ("unknown", answers.unknown)):
         report[what] = {"count": len(ids), "ids": list(ids[:_NUM_IDS_SHOWN])}
     report["notes"] = list(notes)
-    return _Scored(file=file, answers=answers, missing=missing, result=result, flat=flat, report=report)
+    warning = ""
+    if arguments.unit is None and (evidence := unit_evidence(truth, answers)):
+        warning = f"{evidence.sentence}. If they are, give `{evidence.options}`."
+        report |= {"warnings": [warning], "likely_unit": evidence.to_dict()}
+    return _Scored(
+        file=file, answers=answers, missing=missing, result=result, flat=flat, report=report, warning=warning
+    )
 
 
 def _comparison(first: _Scored, second: _Scored) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from video_opd.data.source import PromptSource
 from video_opd.grounding import Constant, ParsedAnswer, Scores, best_constant, parse_answer, score
+from video_opd.grounding.units import UnitEvidence, bare_spans, likely_unit
 from video_opd.policy.load import Policy
 from video_opd.vocabulary import Example, Sampling
 
@@ -26,11 +27,14 @@ class Evaluation:
     best_constant: Constant | None
     """The one span that scores best when given to every query: the floor any model must clear. None: every span ends
     at 0."""
+    unit: UnitEvidence | None = None
+    """That the answers are very likely in another unit than seconds."""
 
     def to_report(self, **labels: Any) -> dict[str, Any]:
         """The file in `evaluation/`, with labels such as name, step and split."""
         floor = None if self.best_constant is None else asdict(self.best_constant)
-        return {**labels, **self.scores.to_report(), "best_constant": floor, "set_aside": self.set_aside}
+        unit = {} if self.unit is None else {"warnings": [f"{self.unit.sentence}."], "likely_unit": self.unit.to_dict()}
+        return {**labels, **self.scores.to_report(), "best_constant": floor, "set_aside": self.set_aside, **unit}
 
 
 def evaluate(
@@ -81,10 +85,12 @@ def judge(answers: Mapping[str, str], examples: Sequence[Example], set_aside: Ma
     """
     answers = {example.id: answers[example.id] for example in examples if example.id in answers}
     parsed = {id: parse_answer(text) for id, text in answers.items()}
+    bare = {id: bare_spans(text, parsed[id]) for id, text in answers.items()}
     return Evaluation(
         scores=score(parsed, examples),
         answers=answers,
         parsed=parsed,
         set_aside=dict(set_aside),
         best_constant=best_constant(examples),
+        unit=likely_unit({id: spans[0] for id, spans in bare.items() if spans}, examples),
     )

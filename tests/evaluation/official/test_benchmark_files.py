@@ -68,6 +68,14 @@ def test_et_bench_of_a_result_file_with_other_tasks(put, scored):
     assert notes == ""
 
 
+def test_et_bench_carries_its_annotations(put, capsys):
+    """The official scorer is given the result file alone."""
+    case = CASES[0]
+    path = put(answers_DOT_json=case["predictions"]["answers.json"])
+    assert main(["metrics", str(path), "--as", "et-bench", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scores"] == case["scores"]
+
+
 def test_et_bench_takes_numbers_too(put, scored):
     """Our rows: the spans as they stand, the start of the first for the point that VHD asks for."""
     rows = [ET | {"task": task} for task in ("tvg", "vhd", "evs", "tal")]

@@ -15,7 +15,7 @@ from video_opd.evaluation.official.ego4d_nlq import score_ego4d_nlq
 from video_opd.evaluation.official.et_bench import score_et_bench
 from video_opd.evaluation.official.ground_truth import read_ground_truth
 from video_opd.evaluation.official.hirest import score_hirest
-from video_opd.evaluation.official.matching import read_matched, require_matched
+from video_opd.evaluation.official.matching import read_matched, read_with_truth, require_matched, unit_evidence
 from video_opd.evaluation.official.museg import score_museg
 from video_opd.evaluation.official.nextgqa import score_nextgqa
 from video_opd.evaluation.official.nouns import (
@@ -46,8 +46,10 @@ __all__ = [
     "compare",
     "read_ground_truth",
     "read_matched",
+    "read_with_truth",
     "require_matched",
     "score_as",
+    "unit_evidence",
 ]
 
 SCORERS: dict[str, Callable[[GroundTruth, Answers], OfficialScores]] = {

@@ -9,19 +9,22 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr
 
+from video_opd.data.importers.annotation import Seconds, Spans
 from video_opd.data.queries import timelens as clean_query
 from video_opd.data.records import Record, json_entries
 from video_opd.data.video_names import video_name
 from video_opd.evaluation.official.keys import SEPARATOR
 from video_opd.evaluation.official.nouns import Format, ResultAnswer
+from video_opd.evaluation.official.result_rows import ResultRow
 from video_opd.vocabulary import Span
 
 ET_BENCH_TASKS = ("tvg", "epm", "tal", "evs", "vhd", "tem")
@@ -29,16 +32,31 @@ ET_BENCH_TASKS = ("tvg", "epm", "tal", "evs", "vhd", "tem")
 
 _NEXT_GQA_KEY = re.compile(r"\d+_\d+")
 
-_Named = Iterator[tuple[str, ResultAnswer]]
-"""What `matching.names_in_result_files` calls the example, and the answer to it."""
+
+def _flat(value: Any) -> Any:
+    """The windows of all annotators, where VHD has a list for each."""
+    lists = isinstance(value, list) and value and all(isinstance(of, list) and of for of in value)
+    if lists and all(isinstance(window, list) for of in value for window in of):
+        return [window for of in value for window in of]
+    return value
 
 
-class _EtBenchRow(BaseModel):
-    model_config = ConfigDict(strict=True)
+class EtBenchRow(BaseModel):
+    """A row of E.T. Bench's annotations; with `a` one of its result file, which is the same list."""
+
     task: str
     source: str
     idx: int | str
-    a: str | None = None
+    video: str = ""
+    duration: Seconds | None = None
+    tgt: Annotated[Spans, BeforeValidator(_flat)] = []
+    q: str = ""
+    a: StrictStr | None = None
+
+    @property
+    def name(self) -> str:
+        """`TASK/SOURCE/IDX`: an `idx` is one of a task and a source."""
+        return f"{self.task}/{self.source}/{self.idx}"
 
 
 class _Choice(BaseModel):
@@ -64,23 +82,24 @@ def told_by_content(key: str, value: dict[str, Any]) -> Format | None:
     return None
 
 
-def _et_bench(record: Record) -> _Named:
-    row = record.as_(_EtBenchRow)
+def _et_bench(record: Record) -> Iterator[ResultRow]:
+    row = record.as_(EtBenchRow)
     if row.task not in ET_BENCH_TASKS:
         return
     if row.a is None:
         record.refuse("it has no answer, `a`", "Give the file that the model's answers were written into")
-    yield f"{row.task}/{row.source}/{row.idx}", ResultAnswer(text=row.a)
+    truth = tuple(itertools.starmap(Span, row.tgt))
+    yield ResultRow(row.name, None, ResultAnswer(text=row.a), truth=truth, duration=row.duration)
 
 
-def _nextgqa(record: Record) -> _Named:
+def _nextgqa(record: Record) -> Iterator[ResultRow]:
     for key, times in _entries(record, "VIDEO_QID"):
         if not (isinstance(times, list) and times and all(type(time) in (int, float) for time in times)):
             record.refuse(f"{key[:80]!r} has no list of times", "Write [start, end]")
         choices = choices_beside(record.path)
         is_right = None if choices is None else choices.get(key)
         span = Span(float(times[0]), float(times[-1]))
-        yield key.replace("_", "/"), ResultAnswer(spans=(span,), is_right=is_right)
+        yield ResultRow(key.replace("_", "/"), None, ResultAnswer(spans=(span,), is_right=is_right))
 
 
 def choices_file(path: Path) -> Path:
@@ -114,14 +133,14 @@ def _read_choices(path: Path, _: tuple[int, int]) -> dict[str, bool]:
     return found
 
 
-def _hirest(record: Record) -> _Named:
+def _hirest(record: Record) -> Iterator[ResultRow]:
     for query, videos in _entries(record, "QUERY"):
         if not isinstance(videos, dict):
             record.refuse(f"{query[:80]!r} has no videos", 'Write {"VIDEO.mp4": {"bounds": [start, end]}}')
         for video, entry in videos.items():
             start, end = record.as_(_Bounds, entry).bounds
             name = SEPARATOR.join((video_name(video), clean_query(query).casefold()))
-            yield name, ResultAnswer(spans=(Span(start, end),))
+            yield ResultRow(name, None, ResultAnswer(spans=(Span(start, end),)))
 
 
 def _entries(record: Record, called: str) -> Iterator[tuple[str, Any]]:
@@ -133,4 +152,8 @@ def _entries(record: Record, called: str) -> Iterator[tuple[str, Any]]:
     return iter(record.value.items())
 
 
-READERS: dict[Format, Callable[[Record], _Named]] = {"et-bench": _et_bench, "nextgqa": _nextgqa, "hirest": _hirest}
+READERS: dict[Format, Callable[[Record], Iterator[ResultRow]]] = {
+    "et-bench": _et_bench,
+    "nextgqa": _nextgqa,
+    "hirest": _hirest,
+}

@@ -115,7 +115,7 @@ def _iou_of(answer: ResultAnswer, annotated: Sequence[SpanLike]) -> float | None
     if not answer.text:
         return None
     if (intervals := _fenced_intervals(answer.text)) is not None:
-        return interval_iou(intervals, annotated)
+        return interval_iou(answer.scaled(intervals), annotated)
     numbers = [float(number) for number in _NUMBER.findall(answer.text)]
     if len(numbers) % 2:
         return None
@@ -123,7 +123,7 @@ def _iou_of(answer: ResultAnswer, annotated: Sequence[SpanLike]) -> float | None
     in_order = sorted(pairs, key=lambda pair: pair[0])
     if any(later[0] <= earlier[1] for earlier, later in itertools.pairwise(in_order)):
         return None
-    return interval_iou(pairs, annotated)
+    return interval_iou(answer.scaled(pairs), annotated)
 
 
 def _fenced(text: str) -> str:

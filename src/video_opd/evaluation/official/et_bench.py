@@ -86,13 +86,14 @@ def score_et_bench(truth: GroundTruth, answers: Answers) -> OfficialScores:
 
 
 def _is_of_et_bench(example: Example) -> bool:
-    return example.source.startswith("et-bench/") and example.source.count("/") == 2
+    parts = example.id.split("/")
+    return len(parts) > 2 and parts[-3] in ET_BENCH_TASKS
 
 
 def _task_and_source(example: Example) -> tuple[str, str]:
-    """As the source of an example says, `et-bench/TASK/SOURCE`; of other data sets what comes nearest."""
+    """As the id of an example says, `TASK/SOURCE/IDX` at its end; of other data sets what comes nearest."""
     if _is_of_et_bench(example):
-        _, task, source = example.source.split("/")
+        task, source = example.id.split("/")[-3:-1]
         return task, source
     return "tvg" if len(example.spans) == 1 else "tal", example.source or "manifest"
 
@@ -133,7 +134,7 @@ def _point(answer: ResultAnswer) -> float | None:
     if answer.text is None:
         return answer.spans[0].start_s if answer.spans else None
     found = _POINT.search(answer.text)
-    return float(found[0]) if found else None
+    return float(found[0]) * answer.seconds_per_unit if found else None
 
 
 def _is_in_any(point: float | None, windows: Sequence[SpanLike]) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from video_opd.data.queries import timelens as clean_query
 from video_opd.data.video_names import video_name
 from video_opd.evaluation.official.parsers import Pair
-from video_opd.vocabulary import Example
+from video_opd.vocabulary import Example, Span
 
 SEPARATOR = ">>>"
 _LONGEST_SPAN = 10_000
@@ -49,6 +49,14 @@ def parse_key(text: str) -> QueryKey | None:
     query, last, span = rest.rpartition(SEPARATOR)
     found = _first_span(span)
     return QueryKey(video_name(video), clean_query(query), found) if first and last and found else None
+
+
+def spans_of_key(text: str) -> tuple[Span, ...]:
+    """All annotated spans of a key that `parse_key` reads."""
+    _, _, last = text.rpartition(SEPARATOR)
+    found = json.loads(last.translate(_ROUND_BRACKETS))
+    pairs = found if isinstance(found[0], list) else [found]
+    return tuple(Span(float(pair[0]), float(pair[1])) for pair in pairs if _first_span(json.dumps(pair)))
 
 
 def _first_span(text: str) -> Pair | None:

@@ -2,31 +2,155 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from video_opd.data.queries import plain
 from video_opd.data.queries import timelens as clean_query
+from video_opd.data.records import json_any
 from video_opd.data.video_names import video_name
 from video_opd.errors import DataError
+from video_opd.evaluation.official.finding import find_by_words, is_within, same_span
 from video_opd.evaluation.official.keys import SEPARATOR, QueryKey, key_of_example
+from video_opd.evaluation.official.logs import OWN_UNITS
+from video_opd.evaluation.official.logs import READERS as LOGS
 from video_opd.evaluation.official.nouns import Answers, Format, GroundTruth, ResultAnswer
-from video_opd.evaluation.official.result_files import ResultRow, read_results
-from video_opd.vocabulary import Example
+from video_opd.evaluation.official.result_files import read_results
+from video_opd.evaluation.official.result_rows import ResultRow
+from video_opd.grounding.units import Unit, UnitEvidence, bare_spans, likely_unit, seconds_per_unit
+from video_opd.vocabulary import Example, Span
 
 
-def read_matched(path: Path, truth: GroundTruth, format: Format | None = None) -> Answers:
+def read_matched(
+    path: Path,
+    truth: GroundTruth,
+    format: Format | None = None,
+    *,
+    unit: Unit | None = None,
+    fps: float | None = None,
+) -> Answers:
     """Read a result file and match it to annotations. Of two rows for one query the last counts.
 
     A key matches whatever the case of its query. Where its span is not the annotated one, video and query decide if no
-    other row and no other example has them.
+    other row and no other example has them. What `logs` reads is found by `finding`.
+
+    Args:
+        unit: of the predicted times; None: that of the format, most often seconds.
+        fps: of frames.
 
     Raises:
-        DataError: as `read_results`; or an id of the file is that of several examples, or of one about another video.
+        DataError: as `read_results`; or an id of the file is that of several examples, or of one about another video;
+            or the unit needs a duration that nobody knows.
     """
     found, rows = read_results(path, format)
+    answers = _matched(path, truth, found, rows)
+    if found == "vtimellm" and (others := sum(1 for _ in json_any(path)) - len(rows)):
+        told = f"{others} rows of the log are of another task than grounding: passed over."
+        answers = replace(answers, notes=(*answers.notes, told))
+    return _in_seconds(answers, truth, unit or OWN_UNITS.get(found, "seconds"), fps)
+
+
+def read_with_truth(
+    path: Path, format: Format | None = None, *, unit: Unit | None = None, fps: float | None = None
+) -> tuple[GroundTruth, Answers]:
+    """Read a result file that carries its annotations, in its keys or rows.
+
+    Raises:
+        DataError: as `read_matched`; or its format carries none, or one of its rows.
+    """
+    found, rows = read_results(path, format)
+    if not any(row.truth for row in rows):
+        raise DataError(
+            f"{path}: predictions in the format {found}",
+            reason="they do not say what is annotated",
+            remedy="give the annotations with --ground-truth",
+        )
+    examples: dict[str, Example] = {}
+    by_id: dict[str, list[ResultAnswer]] = {}
+    for row in rows:
+        if not row.truth:
+            raise DataError(
+                f"{path}: the row {row.written[:80]!r}",
+                reason="it has no annotated span, as other rows of the file do",
+                remedy="give the annotations with --ground-truth, or correct the row",
+            )
+        id_ = row.written
+        if not row.own_ids:  # a video and a query, which may come again with another span
+            same = (f"{row.written}#{number}" if number > 1 else row.written for number in itertools.count(1))
+            id_ = next(name for name in same if name not in examples)
+        key = row.key
+        video, query = (key.video, key.query) if key else (row.video or row.written, row.query or row.written)
+        examples[id_] = Example(id=id_, video=video, query=query, spans=row.truth, duration=row.duration or math.nan)
+        by_id.setdefault(id_, []).append(row.answer)
+    notes = ["The annotations are those of the file itself: queries without a row in it are not known."]
+    if repeated := sum(len(given) - 1 for given in by_id.values()):
+        notes.append(_collapsed(repeated))
+    truth = GroundTruth(examples=tuple(examples.values()))
+    answers = Answers(
+        file=str(path),
+        format=found,
+        num_rows=len(rows),
+        by_id={id_: given[-1] for id_, given in by_id.items()},
+        repeated={id_: tuple(given) for id_, given in by_id.items() if len(given) > 1},
+        notes=tuple(notes),
+    )
+    return truth, _in_seconds(answers, truth, unit or OWN_UNITS.get(found, "seconds"), fps)
+
+
+def unit_evidence(truth: GroundTruth, answers: Answers) -> UnitEvidence | None:
+    """Whether the answers are very likely in another unit than they are taken for."""
+    first: dict[str, Span] = {}
+    for id_, answer in answers.by_id.items():
+        spans = answer.spans if answer.text is None else answer.scaled(bare_spans(answer.text))
+        if spans:
+            first[id_] = spans[0]
+    return likely_unit(first, truth.examples)
+
+
+def _in_seconds(answers: Answers, truth: GroundTruth, unit: Unit, fps: float | None) -> Answers:
+    if unit == "seconds":
+        return answers
+    factors: dict[str, float] = {}
+    for example in truth.examples:
+        if example.id in answers.by_id:
+            by = seconds_per_unit(unit, example.duration, fps)
+            if by is None:
+                raise DataError(
+                    f"{answers.file}: times in {unit}, and {example.id} has no duration",
+                    reason="they are of the video's length, which nobody knows",
+                    remedy="give annotations with durations",
+                )
+            factors[example.id] = by
+
+    def converted(id_: str, answer: ResultAnswer) -> ResultAnswer:
+        return answer.in_seconds(unit, factors[id_])
+
+    at = f" at {fps:g} a second" if fps else ""
+    return replace(
+        answers,
+        by_id={id_: converted(id_, answer) for id_, answer in answers.by_id.items()},
+        repeated={id_: tuple(converted(id_, answer) for answer in given) for id_, given in answers.repeated.items()},
+        notes=(*answers.notes, f"The predicted times are taken as {unit}{at} and made seconds."),
+    )
+
+
+def _collapsed(count: int) -> str:
+    return (
+        f"{count} rows of the file are for a query that another row is for: the last one counts, unless "
+        "the scorer says otherwise."
+    )
+
+
+def _matched(path: Path, truth: GroundTruth, found: Format, rows: Sequence[ResultRow]) -> Answers:
     finder = _Finder(path, truth)
-    ids_of_rows, num_moved = finder.find_all(rows, whole=found == "ours")
+    if found in LOGS:
+        ids_of_rows, num_moved = find_by_words(rows, truth), 0
+    else:
+        ids_of_rows, num_moved = finder.find_all(rows, whole=found == "ours")
     by_id: dict[str, ResultAnswer] = {}
     unknown: dict[str, None] = {}
     all_of: dict[str, list[ResultAnswer]] = {}
@@ -75,17 +199,20 @@ def _notes(
 ) -> list[str]:
     notes = []
     if num_collapsed:
-        notes.append(
-            f"{num_collapsed} rows of the file are for a query that another row is for: the last one counts, unless "
-            "the scorer says otherwise."
-        )
+        notes.append(_collapsed(num_collapsed))
     if num_moved:
         notes.append(
             f"{num_moved} keys name another span than the manifest: matched by video and query; were spans clipped on "
             "import?"
         )
+    if elsewhere := sum(
+        row.key is None and bool(ids) and bool(row.truth) and not same_span(row.truth[0], finder.examples[ids[0]])
+        for row, ids in zip(rows, ids_of_rows, strict=True)
+    ):
+        notes.append(f"{elsewhere} rows carry another annotated span than the ground truth given: that is what counts.")
     if reworded := sum(
-        clean_query(row.query).casefold() != clean_query(finder.examples[ids[0]].query).casefold()
+        not is_within(row.query, finder.examples[ids[0]])
+        and clean_query(row.query).casefold() != clean_query(finder.examples[ids[0]].query).casefold()
         for row, ids in zip(rows, ids_of_rows, strict=True)
         if ids and row.query is not None
     ):
@@ -155,6 +282,10 @@ class _Finder:
         if whole:
             return exact
         ids = exact or self.by_end.get(row.written, [])
+        if len(ids) > 1 and row.video is not None:
+            ids = [id_ for id_ in ids if video_name(self.examples[id_].video) == video_name(row.video)] or ids
+        if len(ids) > 1 and row.query is not None:
+            ids = [id_ for id_ in ids if plain(self.examples[id_].query) == plain(row.query)] or ids
         if len(ids) > 1:
             raise DataError(
                 f"{self.path}, query {row.written!r}",

@@ -16,6 +16,7 @@ from video_opd.evaluation.official.nouns import Answers, Convention, GroundTruth
 from video_opd.evaluation.official.parsers import Pair, museg
 from video_opd.evaluation.official.single_span import (
     missing_notes,
+    pairs_of,
     parser_name,
     reading_notes,
     several_spans_notes,
@@ -71,5 +72,5 @@ def _segments(answer: ResultAnswer | None) -> Sequence[Pair]:
     """All of an answer's, or none if one of them is not before its end."""
     if answer is None:
         return ()
-    segments = museg(answer.text) if answer.text is not None else answer.spans or ()
+    segments = pairs_of(answer, museg)
     return segments if all(start < end for start, end in segments) else ()

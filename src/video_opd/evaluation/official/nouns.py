@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from video_opd.grounding import GivenAnswer
+from video_opd.grounding import GivenAnswer, ParsedAnswer, SpanLike
+from video_opd.grounding.units import Unit, without_unit
 from video_opd.vocabulary import Example, Span
 
 Format = Literal[
-    "ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq", "et-bench", "nextgqa", "hirest"
-]
+    "ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq",
+    "time-r1", "timechat", "trace", "museg", "vtimellm", "videochat-r1", "videomind", "unitime",
+    "et-bench", "nextgqa", "hirest",
+]  # fmt: skip
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
@@ -25,6 +28,23 @@ class ResultAnswer(GivenAnswer):
     """One for each clip of 2 s of the video."""
     is_right: bool | None = None
     """Whether the option chosen is the right one, where the file says so itself; `choice` is judged otherwise."""
+    seconds_per_unit: float = 1.0
+    """Of the numbers that are read in the text; `spans` are seconds."""
+
+    def parsed(self) -> ParsedAnswer:
+        """By our rules, in seconds."""
+        found = GivenAnswer.parsed(self)
+        return found if self.text is None else replace(found, spans=self.scaled(found.spans))
+
+    def scaled(self, read: Iterable[SpanLike]) -> tuple[Span, ...]:
+        """What somebody's parser read in the text, in seconds."""
+        return _multiplied(read, self.seconds_per_unit)
+
+    def in_seconds(self, unit: Unit, by: float) -> ResultAnswer:
+        """The same answer, whose times were in `unit`: spans multiplied by `by`, numbers in the text when read."""
+        text = None if self.text is None else without_unit(self.text, unit)
+        spans = None if self.spans is None else _multiplied(self.spans, by)
+        return replace(self, text=text, spans=spans, seconds_per_unit=by)
 
     def all_spans(self) -> tuple[Span, ...]:
         """For scorers that take numbers: the file's own as they stand, else what our parser reads in the text.
@@ -32,6 +52,13 @@ class ResultAnswer(GivenAnswer):
         In our own format the text is what a model said, and numbers beside it are not read: an empty text is no answer.
         """
         return self.parsed().spans if self.spans is None else self.spans
+
+
+def _multiplied(spans: Iterable[SpanLike], by: float) -> tuple[Span, ...]:
+    """Without the last bits of a multiplication, which a scorer that ceils times would make seconds of."""
+    if by == 1.0:
+        return tuple(Span(start, end) for start, end in spans)
+    return tuple(Span(round(start * by, 9), round(end * by, 9)) for start, end in spans)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,42 +14,24 @@ They are told by their keys. Examples are called as `video-opd data import` call
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, Field
 
 from video_opd.data.importers.annotation import Seconds, Spans, Times
 from video_opd.data.records import Record, json_any, json_entries, table_rows
 from video_opd.data.video_names import VIDEO_SUFFIXES, video_name
 from video_opd.errors import DataError
-from video_opd.evaluation.official.benchmark_results import ET_BENCH_TASKS
+from video_opd.evaluation.official.benchmark_results import ET_BENCH_TASKS, EtBenchRow
 from video_opd.evaluation.official.nouns import GroundTruth, Question
 from video_opd.vocabulary import Example, Span
 
 _REMEDY = "Correct the row: every query counts in the scores"
 _NUM_CHUNKS = 6
 """Of a video of DiDeMo."""
-
-
-def _flat(value: Any) -> Any:
-    """The windows of all annotators, where E.T. Bench's VHD has a list for each."""
-    lists = isinstance(value, list) and value and all(isinstance(of, list) and of for of in value)
-    if lists and all(isinstance(window, list) for of in value for window in of):
-        return [window for of in value for window in of]
-    return value
-
-
-class _EtBench(BaseModel):
-    task: str
-    source: str
-    idx: int | str
-    video: str
-    duration: Seconds
-    tgt: Annotated[Spans, BeforeValidator(_flat)] = []
-    q: str = ""
 
 
 class _NextGqa(BaseModel):
@@ -136,9 +118,10 @@ def _et_bench(path: Path) -> GroundTruth:
         for record in json_any(path):
             if isinstance(record.value, dict) and record.value.get("task") not in ET_BENCH_TASKS:
                 continue
-            row = record.as_(_EtBench)
+            row = record.as_(EtBenchRow)
             source = f"et-bench/{row.task}/{row.source}"
-            yield _example(record, f"{source}/{row.idx}", row.video, row.q, row.tgt, row.duration, source)
+            duration = math.nan if row.duration is None else row.duration
+            yield _example(record, f"et-bench/{row.name}", row.video, row.q, row.tgt, duration, source)
 
     return GroundTruth(examples=_unique(path, rows()))
 

@@ -7,28 +7,29 @@
   metrics, such as `timelens_mIOU`, hold that object).
 - `qvhighlights`: submissions, JSON lines `{"qid", "pred_relevant_windows": [[s, e, score], …],
   "pred_saliency_scores": […]}`.
-- `vue-tr`: a JSON list of `{"query_id", "answer": [[s, e], …]}`.
+- `vue-tr`: a JSON list of `{"query_id", "answer": [[s, e], …]}`; `id` in place of `query_id` will do.
 - `et-bench`, `nextgqa`, `hirest`: see `benchmark_results`.
 - `ego4d-nlq`: submissions to the challenge, `{"version": "1.0", "challenge": "ego4d_nlq_challenge", "results":
   [{"clip_uid", "annotation_uid", "query_idx", "predicted_times": [[s, e], …]}]}`; numbers behind the two are not read.
+- those of `logs`.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from video_opd.data.records import Record, is_json, json_any, json_entries, read_text
 from video_opd.errors import DataError
-from video_opd.evaluation.official import benchmark_results
-from video_opd.evaluation.official.keys import SEPARATOR, QueryKey, parse_key
-from video_opd.evaluation.official.nouns import Format, ResultAnswer
+from video_opd.evaluation.official import benchmark_results, logs
+from video_opd.evaluation.official.keys import SEPARATOR, QueryKey, parse_key, spans_of_key
+from video_opd.evaluation.official.nouns import FORMATS, Format, ResultAnswer
+from video_opd.evaluation.official.result_rows import ResultRow
 from video_opd.grounding import read_answers
 from video_opd.vocabulary import Span
 
@@ -36,24 +37,11 @@ _Window = Annotated[list[float], Field(min_length=2, max_length=2)]
 """Finite: `data.records` takes no other numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class ResultRow:
-    """One answer, and what it says about whom it answers."""
-
-    written: str
-    """The id or key as the file has it."""
-    key: QueryKey | None
-    """None: `written` is an id, or, in all formats but ours, the end of one."""
-    answer: ResultAnswer
-    video: str | None = None
-    """What the row says it is about beside its id, where it does."""
-    query: str | None = None
-
-
 class _TimeLensValue(BaseModel):
     model_config = ConfigDict(strict=True)
     timestamps: list[_Window] | None = None
     answers: str | None = None
+    duration: float | None = None
 
 
 class _QVHighlightsRow(BaseModel):
@@ -67,7 +55,7 @@ class _QVHighlightsRow(BaseModel):
 
 class _VueTrRow(BaseModel):
     model_config = ConfigDict(strict=True)
-    query_id: int | str
+    query_id: Annotated[int | str, Field(validation_alias=AliasChoices("query_id", "id"))]
     answer: Annotated[list[_Window], BeforeValidator(lambda windows: [] if windows == [[]] else windows)]
     """The official scorer takes `[[]]` for an empty answer too."""
     video_id: str | None = None
@@ -95,6 +83,8 @@ def read_results(path: Path, format: Format | None = None) -> tuple[Format, list
     looks_like = told_by_content(path)
     found = format or looks_like or "ours"
     if found == "ours" and looks_like in (None, "ours"):
+        if looks_like is None and (first := _first_value(path)) is not None:
+            _refuse_unknown(path, first)
         given = read_answers(path)
         return "ours", [
             ResultRow(id_, None, ResultAnswer(text=answer.text, spans=answer.spans, choice=answer.choice))
@@ -112,6 +102,19 @@ def read_results(path: Path, format: Format | None = None) -> tuple[Format, list
     return found, rows
 
 
+def _refuse_unknown(path: Path, first: Any) -> None:
+    """Say of a record that no format has what it holds and what would be read; not of one that is nearly ours."""
+    if not isinstance(first, dict) or not first or {"answer", "spans"} & first.keys():
+        return
+    shown = ", ".join(f"`{str(key)[:40]}`" for key in list(first)[:6])
+    raise DataError(
+        f"{path}: its first row has the keys {shown}",
+        reason='it has no "id", and no other format of results that is read here has these',
+        remedy='write rows like {"id": "a1", "answer": "4.0 - 9.0 seconds"}, or give a file of one of '
+        f"{', '.join(FORMATS[1:])} (docs/DATA.md says what each looks like)",
+    )
+
+
 def told_by_content(path: Path) -> Format | None:
     """What format the first record of a file has; None where it has none of them.
 
@@ -127,11 +130,11 @@ def told_by_content(path: Path) -> Format | None:
         return "lmms-eval" if isinstance(content, str) else "timelens"
     if _sample_of_lmms_eval(value):
         return "lmms-eval"
-    if found := benchmark_results.told_by_content(key, value):
+    if found := benchmark_results.told_by_content(key, value) or logs.told_by_content(value):
         return found
     if "qid" in keys:
         return "qvhighlights"
-    if "query_id" in keys:
+    if "query_id" in keys or ("id" in keys and isinstance(value.get("answer"), list)):
         return "vue-tr"
     if keys <= {"version", "challenge", "results"} and (len(keys) > 1 or key != "results" or isinstance(content, list)):
         return "ego4d-nlq"  # of JSON over many lines only the first key is here
@@ -159,7 +162,8 @@ def _timelens(record: Record) -> Iterator[ResultRow]:
         found = record.as_(_TimeLensValue, value)
         if found.timestamps is None and found.answers is None:
             record.refuse("it has neither `timestamps` nor `answers`", "Write one of them")
-        yield ResultRow(text, key, ResultAnswer(text=found.answers, spans=_spans(found.timestamps)))
+        answer = ResultAnswer(text=found.answers, spans=_spans(found.timestamps))
+        yield ResultRow(text, key, answer, truth=spans_of_key(text), duration=found.duration)
 
 
 def _lmms_eval(record: Record) -> Iterator[ResultRow]:
@@ -172,7 +176,7 @@ def _lmms_eval(record: Record) -> Iterator[ResultRow]:
         key = _key(record, text)
         if not isinstance(answer, str):
             record.refuse("the answer is not a text", "Give a file of lmms-eval, whose answers are texts")
-        yield ResultRow(text, key, ResultAnswer(text=answer))
+        yield ResultRow(text, key, ResultAnswer(text=answer), truth=spans_of_key(text))
 
 
 def _sample_of_lmms_eval(value: dict[str, Any]) -> dict[str, Any] | None:
@@ -216,18 +220,15 @@ def _ego4d_nlq(record: Record) -> Iterator[ResultRow]:
         yield ResultRow(f"{row.annotation_uid}_{row.query_idx}", None, answer, row.clip_uid)
 
 
-def _benchmark(name: Format) -> Callable[[Record], Iterator[ResultRow]]:
-    read = benchmark_results.READERS[name]
-    return lambda record: (ResultRow(written, None, answer) for written, answer in read(record))
-
-
 _READERS = {
     "timelens": _timelens,
     "lmms-eval": _lmms_eval,
     "qvhighlights": _qvhighlights,
     "vue-tr": _vue_tr,
     "ego4d-nlq": _ego4d_nlq,
-} | {name: _benchmark(name) for name in benchmark_results.READERS}
+    **logs.READERS,
+    **benchmark_results.READERS,
+}
 
 
 def _keyed(record: Record) -> Iterator[tuple[str, Any]]:

@@ -22,7 +22,7 @@ def pairs_of(answer: ResultAnswer | None, parser: Parser) -> tuple[Pair, ...]:
     """The pairs of an answer: its text by the scorer's own parser, or the numbers where the file has no text."""
     if answer is None:
         return ()
-    return parser(answer.text) if answer.text is not None else answer.spans or ()
+    return answer.scaled(parser(answer.text)) if answer.text is not None else answer.spans or ()
 
 
 def hull_is_empty(one: SpanLike, other: SpanLike) -> bool:
