@@ -7,11 +7,13 @@ from video_opd.arguments.paths import goes_on, reads
 
 SCORERS = (
     "ours", "timelens", "lmms-eval-timelens", "lmms-eval-charades", "time-r1", "timelens2", "qvhighlights",
-    "ego4d-nlq", "vue-tr", "timechat", "museg",
+    "ego4d-nlq", "vue-tr", "timechat", "museg", "et-bench", "nextgqa", "cg-bench", "charades-cg", "activitynet-cg",
+    "didemo", "hirest",
 )  # fmt: skip
 FORMATS = (
     "ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq",
     "time-r1", "timechat", "trace", "museg", "vtimellm", "videochat-r1", "videomind", "unitime",
+    "et-bench", "nextgqa", "hirest",
 )  # fmt: skip
 UNITS = ("seconds", "fraction", "percent", "milliseconds", "minutes", "frames")
 """Written out, because to import them from `evaluation.official` would slow down every command; a test compares."""
@@ -29,8 +31,9 @@ def add_looking(commands: Commands[Parser]) -> None:
     )
     command.add_argument(
         "--ground-truth", type=reads,
-        help="manifest, made with `video-opd data import`; or an original file of QVHighlights or VUE-TR, for what a "
-        "manifest does not keep (default: what the predictions carry in their keys or rows)",
+        help="manifest, made with `video-opd data import`; or an original file of QVHighlights, VUE-TR, E.T. Bench, "
+        "NExT-GQA, CG-Bench, DiDeMo or HiREST, for what a manifest does not keep (default: what the predictions carry "
+        "in their keys or rows)",
     )  # fmt: skip
     command.add_argument(
         "--as", dest="scorer", choices=SCORERS, default="ours",

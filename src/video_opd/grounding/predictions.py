@@ -25,6 +25,8 @@ class GivenAnswer:
     text: str | None = None
     spans: tuple[Span, ...] | None = None
     """Finite seconds, otherwise as they stand: possibly reversed, negative, or none at all."""
+    choice: str | None = None
+    """The answer to the multiple-choice question that the span belongs to, where the data set asks one."""
 
     def parsed(self) -> ParsedAnswer:
         """By our rules: the text by `parse_answer`, so that an old file is judged by today's parser; the numbers only
@@ -149,10 +151,13 @@ def _answer(row: object, where: str) -> tuple[str, GivenAnswer]:
     id_, text = row.get("id"), row.get("answer")
     if not isinstance(id_, str) or not id_:
         _refuse(where, 'it has no "id" that is a text', f"write rows like {_ROW}")
+    choice = row.get("choice")
+    if choice is not None and not isinstance(choice, str):
+        _refuse(where, f'its "choice" is a {type(choice).__name__}, not a text', 'write the letter, like "choice": "B"')
     if text is not None:
         if not isinstance(text, str):
             _refuse(where, f'its "answer" is a {type(text).__name__}, not a text', f"write rows like {_ROW}")
-        return id_, GivenAnswer(text=text)
+        return id_, GivenAnswer(text=text, choice=choice)
     if {"video", "query", "duration", "spans"} <= row.keys():
         _refuse(
             where,
@@ -161,7 +166,7 @@ def _answer(row: object, where: str) -> tuple[str, GivenAnswer]:
         )
     if "spans" not in row:
         _refuse(where, 'it has neither "answer" nor "spans"', f"write rows like {_ROW}")
-    return id_, GivenAnswer(spans=tuple(_read_spans(row["spans"], where)))
+    return id_, GivenAnswer(spans=tuple(_read_spans(row["spans"], where)), choice=choice)
 
 
 def _read_spans(spans: object, where: str) -> Iterator[Span]:

@@ -90,6 +90,26 @@ SAMPLES = [
         {"spans": ((1, 2),), "duration": 9}, 1,
     ),
     Sample("charades-sta", {"l.jsonl": lines(moment("ABC12"), moment("XYZ99", 8))}, {"id": "charades-sta/ABC12/7"}),
+    Sample(
+        "charades-cg",
+        {
+            "novel_word.json": by_video("ABC12", news=[{"DET": ["all"]}, {"NOUN": ["cat"]}]),
+            "test_trivial.json": by_video("ABC12"),
+            "renamed.json": by_video("XYZ99", novels=[{"v-n": [["sits", "cat"]]}, {}]),
+        },
+        {"id": "charades-cg/novel-word/ABC12/0", "source": "charades-cg/novel-word", "query": "  A cat sits."}, 6,
+    ),
+    Sample(
+        "activitynet-cg", {"novel_composition.json": by_video("v_abcdefghijk", novels=[{}, {}])},
+        {"id": "activitynet-cg/novel-composition/v_abcdefghijk/0", "spans": ((2, 4.5),)},
+    ),
+    Sample(
+        "cg-bench",
+        {"cgbench_mini.json": json.dumps([
+            {"qid": qid, "video_uid": "abcdefghijk", "question": "Who sits?", "answer": "a cat", "choices": ["a cat", "a dog"],
+             "right_answer": "A", "clue_intervals": [[8, 11], [20.5, 30]], "duration": 2741} for qid in (14, 19)])},
+        {"id": "cg-bench/abcdefghijk/14", "query": "Who sits?", "spans": ((8, 11), (20.5, 30)), "duration": 2741},
+    ),
     Sample("activitynet-captions", {"val_1.json": by_video("v_abcdefghijk")}, {"video": "v_abcdefghijk.mp4"}),
     Sample(
         "qvhighlights",

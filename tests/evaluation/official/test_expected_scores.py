@@ -71,8 +71,9 @@ def test_every_scorer_takes_every_file(scorer, qvhighlights, vue_tr):
         found = score_as(scorer, truth, answers)
         scores = found.flat()
         assert found.per_query.keys() <= scores.keys()
+        rounded = 0.0501 if scorer == "nextgqa" else 0.00501  # to one decimal, to two, or less
         for name, values in found.per_query.items():
-            assert sum(values.values()) / len(values) == pytest.approx(scores[name], abs=0.00501), name
+            assert sum(values.values()) / len(values) == pytest.approx(scores[name], abs=rounded), name
 
 
 def test_our_r1_is_the_official_one(qvhighlights):

@@ -358,6 +358,9 @@ SAMPLES = {
                    "pred": [[0.0, 4.0], [5, 6]], "conf": [0.9, 0.1], "agents": ["grounder"]}],
     "unitime": [{"qid": 0, "id": "a", "annos": [{"query": "query a", "window": [[0, 4]]}], "duration": 100.0,
                  "pred_relevant_windows": [[0.0, 4.0]], "pred_relevant_windows_mr_seg": None}],
+    "et-bench": [{"task": "tvg", "source": "s", "idx": 0, "tgt": [0, 4], "a": "0 - 4"}],
+    "nextgqa": [{"12_3": [0, 4]}],
+    "hirest": [{"query a": {"a.mp4": {"bounds": [0, 4]}}}],
 }  # fmt: skip
 
 
@@ -378,7 +381,7 @@ def test_the_format_is_told_by_the_content(write):
 def test_a_wrong_format_says_which_one_it_looks_like(write, annotated, said, given_):
     path = write("x.jsonl", *SAMPLES[given_])
     if said == given_:
-        id_ = "a_0" if said == "ego4d-nlq" else "a"
+        id_ = {"ego4d-nlq": "a_0", "et-bench": "tvg/s/0", "nextgqa": "12/3"}.get(said, "a")
         truth = replace(annotated, examples=(replace(annotated.examples[0], id=id_),))
         assert list(read_matched(path, truth, said).by_id) == [id_]
     else:

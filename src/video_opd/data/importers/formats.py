@@ -2,7 +2,10 @@
 
 FORMATS = {
     "activitynet-captions": "activitynet_captions.read",
+    "activitynet-cg": "cg_splits.read_activitynet",
+    "cg-bench": "cg_bench.read",
     "charades-sta": "charades_sta.read",
+    "charades-cg": "cg_splits.read_charades",
     "cosmo-cap": "cosmo_cap.read",
     "csv": "generic.read_csv",
     "didemo": "didemo.read",

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from video_opd.evaluation.official.cg_bench import score_cg_bench
+from video_opd.evaluation.official.cg_splits import score_cg_splits
 from video_opd.evaluation.official.comparison import compare
+from video_opd.evaluation.official.didemo import score_didemo
 from video_opd.evaluation.official.ego4d_nlq import score_ego4d_nlq
+from video_opd.evaluation.official.et_bench import score_et_bench
 from video_opd.evaluation.official.ground_truth import read_ground_truth
+from video_opd.evaluation.official.hirest import score_hirest
 from video_opd.evaluation.official.matching import read_matched, read_with_truth, require_matched, unit_evidence
 from video_opd.evaluation.official.museg import score_museg
+from video_opd.evaluation.official.nextgqa import score_nextgqa
 from video_opd.evaluation.official.nouns import (
     FORMATS,
     Answers,
@@ -57,6 +63,13 @@ SCORERS: dict[str, Callable[[GroundTruth, Answers], OfficialScores]] = {
     "vue-tr": score_vue_tr,
     "timechat": score_timechat,
     "museg": score_museg,
+    "et-bench": score_et_bench,
+    "nextgqa": score_nextgqa,
+    "cg-bench": score_cg_bench,
+    "charades-cg": score_cg_splits,
+    "activitynet-cg": score_cg_splits,
+    "didemo": score_didemo,
+    "hirest": score_hirest,
 }
 
 

@@ -1,8 +1,9 @@
 """Annotations to score against: a manifest, or an original file where it holds more than a manifest does.
 
 QVHighlights (`highlight_val_release.jsonl`) has the saliency of clips, which the highlight half of its official scores
-needs; VUE-TR (`VUE-TRv2_ground_truth.json`) has categories. They are told by their keys. Examples read from them are
-called as `video-opd data import` calls them: `qvhighlights/VID/QID`, `vue-tr/VIDEO/QUERY_ID`.
+needs; VUE-TR (`VUE-TRv2_ground_truth.json`) has categories; others are in `original_files`. They are told by their
+keys. Examples read from them are called as `video-opd data import` calls them: `qvhighlights/VID/QID`,
+`vue-tr/VIDEO/QUERY_ID`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from video_opd.data.importers.reading import read_annotations
 from video_opd.data.manifest import read_manifest
 from video_opd.data.records import Record, json_any
 from video_opd.errors import DataError
+from video_opd.evaluation.official import original_files
 from video_opd.evaluation.official.nouns import GroundTruth
 from video_opd.vocabulary import Example
 
@@ -43,11 +45,13 @@ class _Categories(BaseModel):
 
 
 def read_ground_truth(path: Path) -> GroundTruth:
-    """Read a manifest or an original annotation file of QVHighlights or VUE-TR.
+    """Read a manifest or an original annotation file of QVHighlights, VUE-TR or those of `original_files`.
 
     Raises:
         DataError: at the first row that cannot be used, or for a file without rows.
     """
+    if read := original_files.reader_of(path):
+        return read(path)
     keys = _keys_of_first_row(path)
     if "qid" in keys and "id" not in keys:
         rows = _imported("qvhighlights", path)

@@ -231,6 +231,14 @@ def _notes(
     return notes
 
 
+def names_in_result_files(example: Example) -> set[str]:
+    """What a file may call an example instead of its id: the end of that (`2579` of `qvhighlights/VID/2579`, `VID/6` of
+    `nextgqa/VID/6`, `tvg/qvhighlights/0` of `et-bench/tvg/qvhighlights/0`), or video and query."""
+    parts = example.id.split("/")
+    asked = SEPARATOR.join((video_name(example.video), clean_query(example.query).casefold()))
+    return {"/".join(parts[-count:]) for count in (1, 2, 3)} | {asked}
+
+
 class _Finder:
     """Looks up examples by what files of results call them."""
 
@@ -242,7 +250,8 @@ class _Finder:
         self.by_question: dict[tuple[str, str], list[str]] = {}
         for example in truth.examples:
             key = key_of_example(example)
-            self.by_end.setdefault(example.id.rpartition("/")[2], []).append(example.id)
+            for name in names_in_result_files(example):
+                self.by_end.setdefault(name, []).append(example.id)
             self.by_key.setdefault(key, []).append(example.id)
             self.by_question.setdefault(key.question, []).append(example.id)
 

@@ -22,7 +22,7 @@ from video_opd.evaluation.official.single_span import (
     several_spans_notes,
     share,
 )
-from video_opd.evaluation.official.span_sets import pairwise_iou
+from video_opd.evaluation.official.span_sets import f1_of_windows, pairwise_iou
 
 _THRESHOLDS = (0.1, 0.3, 0.5, 0.7)
 
@@ -50,7 +50,7 @@ def score_museg(truth: GroundTruth, answers: Answers) -> OfficialScores:
             single = float(float(iou[0, 0]) >= threshold)
             per_query.setdefault(f"f1_single_{threshold}", {})[example.id] = single
         for threshold in _THRESHOLDS:
-            multi = _f1(iou, threshold) if segments else 0.0
+            multi = f1_of_windows(iou, threshold) if segments else 0.0
             per_query.setdefault(f"f1_multi_{threshold}", {})[example.id] = multi
     scores = {name: share(values) for name, values in per_query.items()}
     for kind in ("single", "multi"):
@@ -74,11 +74,3 @@ def _segments(answer: ResultAnswer | None) -> Sequence[Pair]:
         return ()
     segments = pairs_of(answer, museg)
     return segments if all(start < end for start, end in segments) else ()
-
-
-def _f1(iou: np.ndarray, threshold: float) -> float:
-    """Harmonic mean of the shares of annotated and of predicted segments that any other reaches the threshold with."""
-    reached = iou >= np.float32(threshold)
-    recall, precision = (np.float32(reached.any(axis=axis).mean(dtype=np.float32)) for axis in (1, 0))
-    both = float(precision) + float(recall)
-    return 2 * float(precision) * float(recall) / both if both else 0.0

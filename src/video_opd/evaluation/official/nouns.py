@@ -13,6 +13,7 @@ from video_opd.vocabulary import Example, Span
 Format = Literal[
     "ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq",
     "time-r1", "timechat", "trace", "museg", "vtimellm", "videochat-r1", "videomind", "unitime",
+    "et-bench", "nextgqa", "hirest",
 ]  # fmt: skip
 FORMATS: tuple[Format, ...] = get_args(Format)
 
@@ -25,6 +26,8 @@ class ResultAnswer(GivenAnswer):
     """One for each span, higher is surer."""
     saliency: tuple[float, ...] | None = None
     """One for each clip of 2 s of the video."""
+    is_right: bool | None = None
+    """Whether the option chosen is the right one, where the file says so itself; `choice` is judged otherwise."""
     seconds_per_unit: float = 1.0
     """Of the numbers that are read in the text; `spans` are seconds."""
 
@@ -75,6 +78,15 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """The multiple-choice question that a moment belongs to."""
+
+    options: tuple[str, ...]
+    right: int
+    """Place of the right one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroundTruth:
     """Annotations, with what only the original files hold."""
 
@@ -83,6 +95,10 @@ class GroundTruth:
     """QVHighlights: example id -> for each clip of 2 s what the annotators gave it, 0 to 4."""
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """VUE-TR: example id -> its categories of duration, format and modality."""
+    questions: Mapping[str, Question] = field(default_factory=dict)
+    """NExT-GQA, CG-Bench: example id -> the question that is asked beside the moment."""
+    votes: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    """DiDeMo: example id -> first and last chunk of 5 s by each annotator."""
 
     def in_file_order(self, answers: Answers) -> list[Example]:
         """All examples: those with an answer as the file orders them, then the rest. Sums of floats depend on it."""

@@ -239,6 +239,23 @@ def timechat(text: str) -> tuple[Pair, ...]:
     return ()
 
 
+_SPACED_TO_PAIR = re.compile(r"(?<!\d)(\d++\.*+\d*+)\s++(?<= )to \s*+(\d++\.*+\d*+)")
+
+
+def et_bench(text: str) -> tuple[Pair, ...]:
+    """E.T. Bench: all "a - b" anywhere, else all "a to b", else the first number of each sentence that speaks of start,
+    end or happen, in twos; the ends of every pair are put in order."""
+    text = text.lower()
+    for pattern in (_DOTTED_PAIR, _SPACED_TO_PAIR):
+        if matches := pattern.findall(text):
+            # The original stops with an error where a number has several dots.
+            pairs = [_floats(match) for match in matches]
+            return tuple((min(pair), max(pair)) for pair in pairs) if all(pairs) else ()
+    sentences = [part for part in _SENTENCE_ENDS.split(text) if any(word in part for word in _KEYWORDS)]
+    firsts = [float(match[0]) for sentence in sentences if (match := _NUMBER.search(sentence))]
+    return tuple((min(pair), max(pair)) for pair in _in_twos(firsts))
+
+
 _DOTTED_NUMBER = re.compile(r"\d++\.*+\d*+")
 
 

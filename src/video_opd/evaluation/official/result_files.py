@@ -8,6 +8,7 @@
 - `qvhighlights`: submissions, JSON lines `{"qid", "pred_relevant_windows": [[s, e, score], …],
   "pred_saliency_scores": […]}`.
 - `vue-tr`: a JSON list of `{"query_id", "answer": [[s, e], …]}`; `id` in place of `query_id` will do.
+- `et-bench`, `nextgqa`, `hirest`: see `benchmark_results`.
 - `ego4d-nlq`: submissions to the challenge, `{"version": "1.0", "challenge": "ego4d_nlq_challenge", "results":
   [{"clip_uid", "annotation_uid", "query_idx", "predicted_times": [[s, e], …]}]}`; numbers behind the two are not read.
 - those of `logs`.
@@ -25,7 +26,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from video_opd.data.records import Record, is_json, json_any, json_entries, read_text
 from video_opd.errors import DataError
-from video_opd.evaluation.official import logs
+from video_opd.evaluation.official import benchmark_results, logs
 from video_opd.evaluation.official.keys import SEPARATOR, QueryKey, parse_key, spans_of_key
 from video_opd.evaluation.official.nouns import FORMATS, Format, ResultAnswer
 from video_opd.evaluation.official.result_rows import ResultRow
@@ -86,7 +87,8 @@ def read_results(path: Path, format: Format | None = None) -> tuple[Format, list
             _refuse_unknown(path, first)
         given = read_answers(path)
         return "ours", [
-            ResultRow(id_, None, ResultAnswer(text=answer.text, spans=answer.spans)) for id_, answer in given.items()
+            ResultRow(id_, None, ResultAnswer(text=answer.text, spans=answer.spans, choice=answer.choice))
+            for id_, answer in given.items()
         ]
     if looks_like not in (None, found):
         raise DataError(
@@ -128,7 +130,7 @@ def told_by_content(path: Path) -> Format | None:
         return "lmms-eval" if isinstance(content, str) else "timelens"
     if _sample_of_lmms_eval(value):
         return "lmms-eval"
-    if found := logs.told_by_content(value):
+    if found := benchmark_results.told_by_content(key, value) or logs.told_by_content(value):
         return found
     if "qid" in keys:
         return "qvhighlights"
@@ -225,6 +227,7 @@ _READERS = {
     "vue-tr": _vue_tr,
     "ego4d-nlq": _ego4d_nlq,
     **logs.READERS,
+    **benchmark_results.READERS,
 }
 
 
