@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video_opd.commands.asking import Overrides, require_writable
+from video_opd.data.importers.formats import GENERIC
 from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
 
 def _refuse_what_does_not_apply(arguments: argparse.Namespace) -> None:
     """An option that would do nothing was meant to do something."""
-    generic = arguments.format in ("csv", "jsonl")
+    generic = arguments.format in GENERIC
     idle = {
         "--columns": bool(arguments.columns) and not generic,
         "--unit": arguments.unit != "seconds" and not generic,
@@ -86,7 +87,7 @@ def _refuse_what_does_not_apply(arguments: argparse.Namespace) -> None:
 
 def _show(report: ImportReport, policies: Policies) -> None:
     """What became of every row, in the order a reader wants to know it."""
-    from video_opd.data.importers.account import CONTROL, OTHER_CLIP, OTHER_DURATION, SAME_ID
+    from video_opd.data.importers.account import CONTROL, OTHER_CLIP, OTHER_DURATION, SAME_ID, UNKNOWN
 
     print(f"{report.rows_kept} of {report.rows_read} rows kept")
     for reason, count in report.dropped.most_common():
@@ -122,7 +123,12 @@ def _show(report: ImportReport, policies: Policies) -> None:
             f"- {report.durations_disagree} rows have another duration than the durations file, by more than a second: "
             f"the file's was taken (first: {report.first[OTHER_DURATION]})"
         )
-    print("durations: " + ", ".join(f"{count} from the {origin}" for origin, count in report.durations_from.items()))
+    known = [f"{count} from the {origin}" for origin, count in report.durations_from.items() if origin != UNKNOWN]
+    if missing := report.durations_from[UNKNOWN]:
+        known.append(f"{missing} unknown and left out (--durations or --videos fill them in; see --without-duration)")
+    print("durations: " + ", ".join(known))
+    for remark, count in report.remarks.most_common():
+        print(f"- {count} rows: {remark}")
     _show_videos(report)
 
 

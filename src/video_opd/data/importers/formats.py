@@ -1,8 +1,10 @@
 """The names of the formats, and where each is read. Imports nothing, so that `--help` can list them."""
 
 FORMATS = {
+    "activitynet": "database.read",
     "activitynet-captions": "activitynet_captions.read",
     "charades-sta": "charades_sta.read",
+    "coin": "database.read",
     "cosmo-cap": "cosmo_cap.read",
     "csv": "generic.read_csv",
     "didemo": "didemo.read",
@@ -11,8 +13,11 @@ FORMATS = {
     "hirest-steps": "hirest.read_steps",
     "howto-interlink": "cosmo_cap.read",
     "internvid-vtime": "internvid_vtime.read",
+    "json": "generic.read_jsonl",
     "jsonl": "generic.read_jsonl",
+    "moments": "moments.read",
     "museg": "museg.read",
+    "nextgqa": "nextgqa.read",
     "queryd": "queryd.read",
     "qvhighlights": "qvhighlights.read",
     "tacos": "tacos.read",
@@ -21,9 +26,15 @@ FORMATS = {
     "timelens-bench": "timelens_bench.read",
     "timelens2": "timelens2.read",
     "tvgbench": "tvgbench.read",
+    "unitime": "unitime.read",
     "vue-tr": "vue_tr.read",
+    "youcook2": "database.read",
 }
 """Name -> module and function."""
+GENERIC = ("csv", "json", "jsonl")
+"""Anybody's own files, whose columns and units are said by options."""
+GENERAL = (*GENERIC, "moments")
+"""What a file is not called where a data set's own format reads it."""
 
 ANNOTATORS = ("consensus", "majority", "mean", "all")
 """What several annotators of DiDeMo amount to; see `didemo`."""
@@ -31,5 +42,5 @@ UNITS = ("seconds", "milliseconds", "frames", "percent", "fraction", "clock")
 """Of the times of `csv` and `jsonl`."""
 BEYOND = ("keep", "clip", "drop")
 """What becomes of spans that end after their video."""
-QUERIES = ("as-is", "trim", "timelens", "time-r1", "quoted")
+QUERIES = ("as-is", "trim", "timelens", "time-r1", "quoted", "ego4d")
 """What is done to the words of a query; see `video_opd.data.queries`."""
