@@ -45,6 +45,11 @@ def add_importing(group: Commands[Parser]) -> None:
         help="didemo: what several annotators amount to (default: %(default)s)",
     )  # fmt: skip
     command.add_argument(
+        "--template", default="",
+        help="sft, video-opd: how questions are put: a preset's name, quoted, or a pattern such as \"…'{query}'…\" "
+        "(default: whichever fits)",
+    )  # fmt: skip
+    command.add_argument(
         "--columns",
         nargs="+",
         default=(),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video_opd.commands.asking import Overrides, require_writable
-from video_opd.data.importers.formats import GENERIC
+from video_opd.data.importers.formats import CONVERSATIONS, GENERIC
 from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
         columns=columns_of(arguments.columns),
         unit=arguments.unit,
         fps=arguments.fps,
+        template=arguments.template,
     )
     durations = read_durations(arguments.durations) if arguments.durations else None
     files = VideoFiles(arguments.videos) if arguments.videos else None
@@ -56,7 +57,17 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
         print(f"video-opd: warning: {warning}", file=sys.stderr)
     if arguments.json:
         convention: dict[str, Any] = {"format": arguments.format, "files": [str(file) for file in arguments.files]}
-        named = ("queries", "beyond", "without_duration", "missing_videos", "annotators", "unit", "fps", "split")
+        named = (
+            "queries",
+            "beyond",
+            "without_duration",
+            "missing_videos",
+            "annotators",
+            "unit",
+            "fps",
+            "split",
+            "template",
+        )
         convention |= {"source": policies.source, "columns": dict(reading.columns)}
         convention |= {name: getattr(arguments, name) for name in named}
         convention |= {name: str(getattr(arguments, name) or "") for name in ("durations", "videos")}
@@ -75,6 +86,7 @@ def _refuse_what_does_not_apply(arguments: argparse.Namespace) -> None:
         "--columns": bool(arguments.columns) and not generic,
         "--unit": arguments.unit != "seconds" and not generic,
         "--fps": arguments.fps is not None and arguments.unit != "frames",
+        "--template": bool(arguments.template) and arguments.format not in CONVERSATIONS,
         "--annotators": arguments.annotators != "consensus" and arguments.format != "didemo",
         "--missing-videos": arguments.missing_videos != "keep" and arguments.videos is None,
     }

@@ -41,8 +41,14 @@ def time_r1(query: str) -> str:
 
 def quoted(query: str) -> str:
     """What stands in quotes, where an instruction quotes exactly one thing; all of it otherwise."""
-    found = [next(part for part in match if part) for match in _QUOTED.findall(query) if any(match)]
-    return trim(found[0]) if len(found) == 1 else _without_control(query)
+    found = only_quoted(query)
+    return _without_control(query) if found is None else found
+
+
+def only_quoted(text: str) -> str | None:
+    """What stands in quotes, where exactly one thing does."""
+    found = [next(part for part in match if part) for match in _QUOTED.findall(text) if any(match)]
+    return trim(found[0]) if len(found) == 1 else None
 
 
 def ego4d(query: str) -> str:

@@ -38,6 +38,10 @@ def moment(vid: str, qid: object = 7) -> dict[str, object]:
     return {"qid": qid, "query": "a cat sits", "duration": 150, "vid": vid, "relevant_windows": [[2, 4], [10, 20]]}
 
 
+ASKED = (
+    "Please find the visual event described by the sentence '{}', determining its starting and ending times. The format "
+    "should be: 'The event happens in <start time> - <end time> seconds'."
+)
 EVENT = {"vid": "abcdefghijk", "duration": 54.2, "query": "a cat sits", "span": [2, 9.4]}
 EGO4D = {
     "version": "1",
@@ -292,6 +296,28 @@ SAMPLES = [
         {"own.json": json.dumps([{"video": "k/a.mp4", "query": "a cat", "spans": [[2, 4], [6, 9]], "duration": 31.2},
                                  {"video": "k/a.mp4", "query": "a dog", "start": 1, "end": 2, "duration": 31.2}], indent=1)},
         {"id": "json/a/0", "video": "k/a.mp4", "spans": ((2, 4), (6, 9))},
+    ),
+    Sample(
+        "sft",
+        {"s.jsonl": lines(
+            {"messages": [{"role": "system", "content": "You are helpful."},
+                          {"role": "user", "content": "<video>" + ASKED.format("a cat sits")},
+                          {"role": "assistant", "content": "The event happens in 2.0 - 4.5 seconds."}], "videos": ["k/a.mp4"]},
+            {"conversations": [{"from": "human", "value": "<video>\n" + ASKED.format("a dog")},
+                               {"from": "gpt", "value": "The event happens in 5 - 6 seconds."}], "video": "k/b.mp4"},
+        )},
+        {"id": "sft/a/0", "video": "k/a.mp4", "query": "a cat sits", "spans": ((2, 4.5),), "duration": None},
+    ),
+    Sample(
+        "video-opd",
+        {"train.json": json.dumps([
+            {"messages": [{"role": "user", "content": "<video>" + ASKED.format("a cat sits")},
+                          {"role": "assistant", "content": "The event happens in 2.0 - 4.5 seconds."}],
+             "videos": ["/mnt/x/TimeLens-100K/videos/didemo/a.mp4"]},
+            {"video": "videos/queryd/b.mp4", "video_filename": "b.mp4", "subset": "queryd", "system_prompt": "",
+             "user_query": ASKED.format("a dog"), "assistant_response": "The event happens in 5 - 6 seconds.", "messages": "[]"},
+        ])},
+        {"id": "video-opd/didemo/a/0", "video": "didemo/a.mp4", "source": "video-opd/didemo", "query": "a cat sits", "spans": ((2, 4.5),)},
     ),
     Sample(
         "csv",

@@ -79,6 +79,8 @@ class Reading:
     """csv and jsonl: role -> name of the column or key."""
     unit: str = "seconds"
     """csv and jsonl: of the times."""
+    template: str = ""
+    """sft and video-opd: name or pattern of the question; "": whichever fits."""
     fps: float | None = None
     """csv and jsonl in frames: frames per second where no column says."""
 

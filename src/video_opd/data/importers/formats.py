@@ -20,6 +20,7 @@ FORMATS = {
     "nextgqa": "nextgqa.read",
     "queryd": "queryd.read",
     "qvhighlights": "qvhighlights.read",
+    "sft": "sft.read",
     "tacos": "tacos.read",
     "time-r1": "time_r1.read",
     "timelens-100k": "timelens_100k.read",
@@ -27,13 +28,16 @@ FORMATS = {
     "timelens2": "timelens2.read",
     "tvgbench": "tvgbench.read",
     "unitime": "unitime.read",
+    "video-opd": "video_opd.read",
     "vue-tr": "vue_tr.read",
     "youcook2": "database.read",
 }
 """Name -> module and function."""
 GENERIC = ("csv", "json", "jsonl")
 """Anybody's own files, whose columns and units are said by options."""
-GENERAL = (*GENERIC, "moments")
+GENERAL = (*GENERIC, "moments", "sft", "video-opd")
+CONVERSATIONS = ("sft", "video-opd")
+"""Whose queries stand within questions."""
 """What a file is not called where a data set's own format reads it."""
 
 ANNOTATORS = ("consensus", "majority", "mean", "all")

@@ -28,7 +28,8 @@ from typing import Any, NoReturn
 from pydantic import BaseModel, Field
 
 from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Spans, Times, clip_of
-from video_opd.data.records import Record, json_rows, table_rows
+from video_opd.data.parquet import parquet_or_json_rows
+from video_opd.data.records import Record, table_rows
 from video_opd.errors import ConfigurationError
 
 ROLES = (
@@ -59,7 +60,7 @@ def read_csv(files: list[Path], reading: Reading) -> Iterator[Annotation]:
 
 def read_jsonl(files: list[Path], reading: Reading) -> Iterator[Annotation]:
     """Every row."""
-    return _read(files, reading, json_rows)
+    return _read(files, reading, parquet_or_json_rows)
 
 
 def columns_of(words: Iterable[str]) -> tuple[tuple[str, str], ...]:

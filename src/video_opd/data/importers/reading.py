@@ -67,6 +67,8 @@ def formats_that_read(files: Sequence[Path], reading: Reading) -> list[str]:
     """
     able = [name for name in FORMATS if _reads_the_beginning(name, files, reading)]
     able = [name for name in able if name not in GENERAL] or able
+    if "sft" in able:  # whatever conversations are, they are that
+        able = ["sft"]
     first = {FORMATS[name]: name for name in reversed(able) if name != "json"}
     return [name for name in able if name in first.values()]
 
