@@ -132,7 +132,7 @@ def _refuse_early_here(recipe: Recipe) -> None:
     if not to_be_rendered(recipe):
         require_folder(recipe.data.videos)
         for path in manifests_of(recipe.data):
-            examples = read_manifest(path)
+            examples = read_manifest(path, recipe.data.videos)
             refuse_tight_budget(recipe.data.videos, examples, budget)
             if path == recipe.data.train:
                 refuse_unrouted(recipe, examples)
@@ -150,7 +150,8 @@ def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None 
     """
     prepare_data(recipe)
     train, validation, test = (
-        read_manifest(path) if path else [] for path in (recipe.data.train, recipe.data.validation, recipe.data.test)
+        read_manifest(path, recipe.data.videos) if path else []
+        for path in (recipe.data.train, recipe.data.validation, recipe.data.test)
     )
     refuse_unrouted(recipe, train)
     _warn_of_prompts(recipe)

@@ -53,7 +53,7 @@ def _evaluate_manifest(arguments: argparse.Namespace) -> int:
     from video_opd.data.manifest import read_manifest
     from video_opd.data.source import PromptSource, refuse_tight_budget, require_folder
 
-    examples = read_manifest(arguments.manifest)
+    examples = read_manifest(arguments.manifest, arguments.videos)
     require_folder(arguments.videos)
     require_writable(arguments.out, Kind.PREDICTIONS)
     refuse_early(arguments, arguments.model)

@@ -32,7 +32,7 @@ def data_stats(arguments: argparse.Namespace, _: Overrides) -> int:
         from video_opd.report.statistics import require_picture
 
         require_picture(arguments.picture)
-    measured = {path: describe(read_manifest(path)) for path in paths}
+    measured = {path: describe(read_manifest(path, arguments.videos)) for path in paths}
     if arguments.picture:
         from video_opd.report.statistics import write_statistics
 
@@ -94,7 +94,7 @@ def data_sample(arguments: argparse.Namespace, _: Overrides) -> int:
     from video_opd.data.manifest import read_manifest, write_manifest
     from video_opd.data.row_filters import timelens_filter
 
-    examples = read_manifest(arguments.manifest)
+    examples = read_manifest(arguments.manifest, arguments.videos)
     num_rows = len(examples)
     left_out: Counter[str] = Counter()
     if arguments.filter:

@@ -31,13 +31,14 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
     """Several answers to every example of a manifest."""
     from contextlib import closing
 
-    from video_opd.data.manifest import read_manifest
+    from video_opd.data.manifest import read_manifest, with_durations
     from video_opd.data.source import PromptSource, refuse_tight_budget, require_folder
 
     examples = read_manifest(arguments.manifest)[slice(arguments.shard[0], None, arguments.shard[1])]
     _refuse_impossible_scoring(arguments, len(examples))
     videos = arguments.videos or _videos_beside(arguments.manifest)
     require_folder(videos)
+    examples = with_durations(examples, videos)
     require_writable(arguments.out, None)
     described = refuse_early(arguments, arguments.model, *([arguments.teacher] if arguments.teacher else []))
     defaults = how_to_ask(arguments)

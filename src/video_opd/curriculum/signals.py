@@ -50,7 +50,8 @@ class ScoredExample:
     id: str
     spans: tuple[Span, ...]
     """As annotated."""
-    duration: float
+    duration: float | None
+    """None: nobody knows it, and no mean counts it."""
     """Of the video, in seconds."""
     source: str
     answers: tuple[ScoredAnswer, ...]
@@ -158,13 +159,18 @@ class Profile:
     """Share of the examples from each source."""
 
 
+def _mean(values: Iterable[float]) -> float:
+    known = list(values)
+    return statistics.fmean(known) if known else 0.0
+
+
 def profile(rows: Sequence[ScoredExample]) -> Profile:
     """Of at least one example."""
     return Profile(
         num_examples=len(rows),
         start_s=statistics.fmean(row.spans[0].start_s for row in rows),
-        start_share=statistics.fmean(row.spans[0].start_s / row.duration for row in rows),
+        start_share=_mean(row.spans[0].start_s / row.duration for row in rows if row.duration is not None),
         length_s=statistics.fmean(row.spans[0].end_s - row.spans[0].start_s for row in rows),
-        duration_s=statistics.fmean(row.duration for row in rows),
+        duration_s=_mean(row.duration for row in rows if row.duration is not None),
         sources={name: count / len(rows) for name, count in sorted(Counter(row.source for row in rows).items())},
     )

@@ -6,7 +6,8 @@ import difflib
 import json
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NoReturn
 
 from video_opd.data.file_kinds import not_text, packed
@@ -15,8 +16,8 @@ from video_opd.data.queries import CONTROL_CHARACTERS, timelens
 from video_opd.data.video_sampling import DURATION_TOLERANCE_S, MAX_FRAME_RATE, MIN_FRAME_RATE
 from video_opd.vocabulary import Example, Span
 
-REQUIRED_KEYS = ("id", "video", "query", "spans", "duration")
-OPTIONAL_KEYS = ("source", "clip", "frame_rate")
+REQUIRED_KEYS = ("id", "video", "query", "spans")
+OPTIONAL_KEYS = ("duration", "source", "clip", "frame_rate")
 
 LONG_QUERY = 2000
 """Characters. The longest query of the field's annotations has some 600."""
@@ -61,6 +62,44 @@ def row_from_line(raw: bytes, offset: int, *, first: bool) -> dict[str, Any] | F
         )
     if first:
         text = text.removeprefix("\ufeff")
+    return _row_from_text(text, "line")
+
+
+def rows_of_text(text: str, *, in_list: bool) -> Iterator[dict[str, Any] | Fault]:
+    """The rows of a JSON list, or of objects one after another over several lines, in order. After a row that is no
+    JSON nothing can be read any more."""
+    decoder, at = json.JSONDecoder(), _next(text, 0)
+    at = _next(text, at + 1) if in_list else at
+    while at < len(text) and not (in_list and text[at] == "]"):
+        try:
+            _, end = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            yield Fault(f"not JSON on line {error.lineno} of the file: {error.msg[0].lower()}{error.msg[1:]}")
+            return
+        except (ValueError, RecursionError):
+            yield Fault("not JSON that can be read: a number is too long or the nesting too deep")
+            return
+        row = _row_from_text(text[at:end], "row")
+        assert row is not None
+        yield row
+        at = _next(text, end)
+        if in_list:
+            if text[at : at + 1] not in (",", "]"):
+                yield Fault("a comma or `]` was expected after the row before", "Check that it was written to the end")
+                return
+            at = _next(text, at + 1) if text[at] == "," else at
+    if in_list and (at >= len(text) or text[at + 1 :].strip()):
+        yield Fault("the list does not end with its `]`", "Check that it was written to the end")
+
+
+def _next(text: str, at: int) -> int:
+    """Where the next character is that is not blank; the length of the text where none is."""
+    while at < len(text) and text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def _row_from_text(text: str, what: str) -> dict[str, Any] | Fault | None:
     text = text.rstrip()  # an error at the end of the line is then in the last column, not in the next line
     if not text:
         return None
@@ -73,7 +112,7 @@ def row_from_line(raw: bytes, offset: int, *, first: bool) -> dict[str, Any] | F
     except (ValueError, RecursionError):  # a number of thousands of digits, brackets thousands deep
         return Fault("not JSON that can be read: a number is too long or the nesting too deep")
     if not isinstance(row, dict):
-        return Fault(f"the line is {kind(row)}, not a JSON object", "Write one object in braces per line")
+        return Fault(f"the {what} is {kind(row)}, not a JSON object", f"Write one object in braces per {what}")
     return row
 
 
@@ -87,12 +126,13 @@ def example_from_row(row: dict[str, Any]) -> tuple[Example | None, list[Fault]]:
 
 def row_from_example(example: Example) -> dict[str, Any]:
     """The row that `example_from_row` turns into this example."""
+    known = {} if example.duration is None else {"duration": example.duration}
     row: dict[str, Any] = {
         "id": example.id,
         "video": example.video,
         "query": example.query,
         "spans": [list(span) for span in example.spans],
-        "duration": example.duration,
+        **known,
         "source": example.source,
         "clip": None if example.clip is None else list(example.clip),
     }
@@ -163,9 +203,11 @@ class _Checker:
             spans=self._spans(),
             duration=self._duration(),
             source=self._text("source", default="", may_be_empty=True),
-            clip=self._clip(),
+            clip=(clip := self._clip()),
             frame_rate=self._frame_rate(),
         )
+        if example.duration is None and clip is not None:
+            example = replace(example, duration=clip.end_s - clip.start_s)
         fault = path_fault(example.video) if example.video.strip() else None  # an empty one is noted already
         if fault:
             self.faults.append(fault)
@@ -231,9 +273,9 @@ class _Checker:
             self._add("`spans` is empty, and a row without one can be neither rewarded nor scored")
         return tuple(self._span(pair, f"span {number}") for number, pair in enumerate(value, start=1))
 
-    def _duration(self) -> float:
-        if "duration" not in self.row:
-            return math.nan
+    def _duration(self) -> float | None:
+        if self.row.get("duration") is None:
+            return None
         duration = self._number(self.row["duration"], "`duration`")
         if duration <= 0:
             self._add(f"`duration` is {duration:g} s, not more than 0")
@@ -294,13 +336,13 @@ class _Checker:
                     "Nothing, if the data set is like that: a row without another span scores 0",
                     "warning",
                 )
-            if span.end_s > example.duration + DURATION_TOLERANCE_S:
+            if example.duration is not None and span.end_s > example.duration + DURATION_TOLERANCE_S:
                 self._add(
                     f"span {number} ends at {span.end_s:g} s, after the {example.duration:g} s of the video",
                     "Nothing, if the data set is like that: spans are kept as annotated",
                     "warning",
                 )
-        if example.clip is not None:
+        if example.clip is not None and example.duration is not None:
             length = example.clip.end_s - example.clip.start_s
             if abs(length - example.duration) > DURATION_TOLERANCE_S:
                 self._add(

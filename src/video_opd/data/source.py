@@ -49,7 +49,7 @@ def refuse_tight_budget(videos: Path, examples: Sequence[Example], budget: Video
         return
 
     def length_s(example: Example) -> float:
-        return example.clip.end_s - example.clip.start_s if example.clip else example.duration
+        return example.clip.end_s - example.clip.start_s if example.clip else example.duration or 0.0
 
     longest = max(examples, key=length_s)
     with contextlib.suppress(DataError):

@@ -165,7 +165,7 @@ def _answer_row(prompt: Prompt, answer: Answer, student: Policy) -> dict[str, An
         "id": prompt.id,
         "query": prompt.example.query,
         "video": prompt.example.video,
-        "duration": prompt.example.duration,
+        "duration": prompt.example.duration or 0.0,
         "annotated": [list(span) for span in prompt.example.spans],
         "answer": answer.text,
         "spans": [list(span) for span in found.spans],

@@ -72,7 +72,7 @@ class _Line(BaseModel):
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every query of every clip, or every line."""
     for file in files:
-        for record in json_any(file, unique=True):
+        for record in json_any(file, unique=True, row="query"):
             if record.key == "videos":
                 if not isinstance(record.value, list):
                     record.refuse("`videos` is not a list")

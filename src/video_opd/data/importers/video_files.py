@@ -52,7 +52,8 @@ class VideoFiles:
         """The path below the folder of the file that a data set's name or path means; None if there is none.
 
         Looked for in this order: that very path; the path less its leading folders; the only file of that name with
-        whatever ending; the only file of that name and a camera (`s30-d52-cam-002.mp4`, TACoS).
+        whatever ending; the only file of that name and `v_` in front (ActivityNet), or a camera behind
+        (`s30-d52-cam-002.mp4`, TACoS).
         """
         parts = PurePosixPath(video).parts
         for start in range(len(parts)):
@@ -62,7 +63,7 @@ class VideoFiles:
         name = video_name(video)
         same = self._by_name.get(name, [])
         if not same:
-            same = [
+            same = self._by_name.get(f"v_{name}", []) or [
                 path for other, paths in self._by_name.items() if other.startswith(f"{name}-cam-") for path in paths
             ]
         if len(same) > 1:
