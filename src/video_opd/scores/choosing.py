@@ -24,6 +24,7 @@ from video_opd.curriculum import (
 )
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.grounding import PARSER_VERSION
+from video_opd.sample_size import MIN_AGREEING, count_of
 from video_opd.scores.score_file import ScoreFile, require_same_manifest
 from video_opd.scores.streams import share_draws
 
@@ -136,7 +137,7 @@ def _luck(
         known = None
         if of_sigma is not None and (of_tau is not None or not _most_draws(taus)) and not share_draws(teacher, student):
             gaps = [tau.mean_iou - sigma.mean_iou for tau, sigma in zip(taus, sigmas, strict=True)]
-            known = reliability_of_gap(gaps, of_tau, of_sigma)
+            known = reliability_of_gap(gaps, of_tau, of_sigma) if len(gaps) >= MIN_AGREEING else None
         return {"reliability_of_ranking": known, "ranked_by": "the gap in IoU"}
     if rule.ranks_by_reverse_kl and student:
         per_token = rule.disagreement == "reverse-kl-per-token"
@@ -199,7 +200,12 @@ def _most_draws(rows: Iterable[ScoredExample]) -> int:
 
 def _why_luck_is_unknown(ranked_by: str, teacher: ScoreFile | None, student: ScoreFile) -> list[str]:
     """A warning where a ranking has no reliability, for want of draws or because they are not independent."""
-    by_gap = ranked_by == "the gap in IoU"
+    by_gap, count = ranked_by == "the gap in IoU", len(student.scored)
+    if count < MIN_AGREEING:
+        return [
+            f"{count_of(count, 'example was', 'examples were')} scored, fewer than {MIN_AGREEING}, so nobody knows how "
+            f"much of {ranked_by} is luck: score more examples"
+        ]
     for who, file, enough in (("student", student, (2,)), ("teacher", teacher, (0, 2))):
         if file is None or (who == "teacher" and not by_gap):
             continue

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from video_opd.evaluation.official.comparison import compare
+from video_opd.evaluation.official.comparison import compare, too_few
 from video_opd.evaluation.official.ego4d_nlq import score_ego4d_nlq
 from video_opd.evaluation.official.ground_truth import read_ground_truth
 from video_opd.evaluation.official.matching import read_matched, require_matched
@@ -42,6 +42,7 @@ __all__ = [
     "read_matched",
     "require_matched",
     "score_as",
+    "too_few",
 ]
 
 SCORERS: dict[str, Callable[[GroundTruth, Answers], OfficialScores]] = {
