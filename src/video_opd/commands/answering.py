@@ -7,7 +7,15 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from video_opd.commands.asking import Overrides, how_to_ask, load, refuse_early, require_writable
+from video_opd.commands.asking import (
+    Overrides,
+    how_to_ask,
+    load,
+    refuse_absent_device,
+    refuse_early,
+    require_writable,
+    warn_of_tiny,
+)
 from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
@@ -38,6 +46,7 @@ def _evaluate_manifest(arguments: argparse.Namespace) -> int:
     from video_opd.data.manifest import read_manifest
     from video_opd.data.source import PromptSource, refuse_tight_budget, require_folder
 
+    refuse_absent_device(arguments)
     examples = read_manifest(arguments.manifest)
     require_folder(arguments.videos)
     require_writable(arguments.out)
@@ -51,6 +60,7 @@ def _evaluate_manifest(arguments: argparse.Namespace) -> int:
     from video_opd.session import evaluate_with_bar
 
     refuse_tight_budget(arguments.videos, examples, budget_of(defaults.video))
+    warn_of_tiny(arguments, arguments.videos, examples)
     policy, renderer = load(arguments, defaults)
     with closing(
         PromptSource(
@@ -130,6 +140,7 @@ def ground(arguments: argparse.Namespace, _: Overrides) -> int:
 
     if not arguments.query.strip():
         raise ConfigurationError("the query is empty", reason="nothing is asked for", remedy="say what to look for")
+    refuse_absent_device(arguments)
     duration_s = probe(arguments.video).duration_s
     read_timeline(arguments.video).window(None)  # refuses a video that is too short, before a model is loaded
     refuse_early(arguments, arguments.model)
@@ -142,6 +153,7 @@ def ground(arguments: argparse.Namespace, _: Overrides) -> int:
 
     example = Example(id="ground", video=arguments.video.name, query=arguments.query, spans=(), duration=duration_s)
     refuse_tight_budget(arguments.video.parent, [example], budget_of(defaults.video))
+    warn_of_tiny(arguments, arguments.video.parent, [example])
     policy, renderer = load(arguments, defaults)
     prompt = render(renderer, arguments.video, example)
     sampling = Sampling(max_new_tokens=defaults.answers.max_new_tokens, greedy=True)

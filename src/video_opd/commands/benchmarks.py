@@ -9,7 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from video_opd.commands.asking import how_to_ask, load_model, refuse_early, require_writable
+from video_opd.commands.asking import (
+    how_to_ask,
+    load_model,
+    refuse_absent_device,
+    refuse_early,
+    require_writable,
+    warn_of_tiny,
+)
 from video_opd.errors import ConfigurationError, DataError, writing
 from video_opd.outputs import replacing
 
@@ -51,6 +58,7 @@ def evaluate_benchmark(arguments: argparse.Namespace) -> int:
 
     benchmark = BENCHMARKS[arguments.benchmark]
     _refuse_contradictions(arguments, benchmark)
+    refuse_absent_device(arguments)  # the benchmark's files may take long to read
     rule = arguments.rule or next(iter(benchmark.rules))
     questions = benchmark.read(arguments.data, **_reading_options(arguments, benchmark))
     if arguments.limit is not None:
@@ -60,6 +68,7 @@ def evaluate_benchmark(arguments: argparse.Namespace) -> int:
     models = {"after": arguments.model} | ({"before": arguments.before} if arguments.before is not None else {})
     refuse_early(arguments, *models.values())
     defaults = how_to_ask(arguments)
+    warn_of_tiny(arguments, arguments.data, [each.as_example() for each in questions[:1]])
 
     from video_opd.evaluation.multiple_choice import Asking
 
