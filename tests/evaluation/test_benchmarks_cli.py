@@ -82,7 +82,7 @@ def test_the_tiny_models_written_answers(evaluate, tempcompass):
     ("arguments", "sentence"),
     [
         ((), "cannot be told: no option was read in 9 of 12 answers"),
-        (("--score", "options", "--option-form", "text"), "cost nothing that 12 questions can show"),
+        (("--score", "options", "--option-form", "text"), "cannot be said from"),
     ],
 )
 def test_a_model_against_itself_has_not_changed(evaluate, tempcompass, arguments, sentence):
@@ -91,7 +91,7 @@ def test_a_model_against_itself_has_not_changed(evaluate, tempcompass, arguments
     everywhere = [report["change"]["overall"]] + [
         scores for groups in report["change"]["categories"].values() for scores in groups.values()
     ]
-    assert {(scores["difference"], *scores["interval"]) for scores in everywhere} == {(0.0, 0.0, 0.0)}
+    assert {(scores["difference"], scores["interval"]) for scores in everywhere} == {(0.0, None)}, "few videos"
     assert sentence in report["change"]["sentence"]
     for row in rows:
         before = row.pop("before")
@@ -227,7 +227,7 @@ def test_a_table_to_read(tempcompass, tmp_path, capsys):
     assert main([*words, "--score", "options", "--before", "tiny-teacher"]) == 0
     printed = capsys.readouterr().out
     assert "difference" in printed
-    assert any(line.startswith(("Grounding", "After grounding")) for line in printed.splitlines())
+    assert any(line.startswith("What grounding cost cannot be") for line in printed.splitlines())
 
 
 class Killed(BaseException):

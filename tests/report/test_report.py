@@ -242,12 +242,14 @@ def test_a_loss_that_was_not_finite_is_said(run: Path) -> None:
     assert "The loss was not a finite number in 2 of 3 steps, first in step 2." in text_of(page_of(run))
 
 
-def evaluation(name: str, miou: float, step: int | None, split: str = "test", reach: float = 0.03) -> Evaluation:
+def evaluation(
+    name: str, miou: float, step: int | None, split: str = "test", reach: float = 0.03, num_queries: int = 400
+) -> Evaluation:
     return Evaluation(
         name=name,
         step=step,
         split=split,
-        num_queries=400,
+        num_queries=num_queries,
         scores={"miou": miou},
         intervals={"miou": (miou - reach, miou + reach)},
         constant_span=None,
@@ -297,6 +299,54 @@ def test_a_gain_within_the_noise_and_a_student_on_the_floor_are_said() -> None:
     assert "overlap, so the change may be chance" in said
     assert "no better than one constant answer to every query (0.31 mIoU)" in said
     assert score_table(Standing()) is None
+
+
+@pytest.mark.parametrize(
+    ("num_queries", "counted"), [(1, "1 held-out query"), (2, "2 held-out queries"), (29, "29 held-out queries")]
+)
+@pytest.mark.parametrize("after", [0.0, 0.29, 0.31, 1.0])
+def test_of_few_queries_nothing_is_said_but_that(num_queries: int, counted: str, after: float) -> None:
+    """Neither of the intervals, nor of the distance to the teacher, nor of the constant answer."""
+    standing = Standing.of(
+        [
+            evaluation("student-after", after, 60, num_queries=num_queries),
+            evaluation("student-before", 0.29, 0, num_queries=num_queries),
+            evaluation("teacher", 0.9, None, num_queries=num_queries),
+        ]
+    )
+    (said,) = remarks(EMPTY, standing)
+    assert said.startswith(f"Whether the student improved cannot be said from {counted}")
+    assert said.endswith(": a 95 % interval needs at least 30 held-out queries.")
+    assert f"on {counted}" in headline(EMPTY, standing)
+
+
+def test_from_thirty_queries_on_something_is_said() -> None:
+    standing = Standing.of(
+        [evaluation(name, miou, step, num_queries=30) for name, miou, step in
+         (("student-after", 0.6, 60), ("student-before", 0.29, 0))]
+    )  # fmt: skip
+    assert remarks(EMPTY, standing) == ["The 95 % intervals before and after do not overlap."]
+
+
+def test_a_student_that_did_not_change_is_not_told_that_its_change_may_be_chance() -> None:
+    standing = Standing.of([evaluation("student-after", 0.5, 60), evaluation("student-before", 0.5, 0)])
+    assert remarks(EMPTY, standing) == []
+
+
+def test_a_run_with_one_test_query(run: Path) -> None:
+    """Also one whose evaluations were written by an earlier version, with intervals of no width."""
+    for name, miou, step in (("student-before", 0.0, 0), ("student-after", 0.7, 60), ("teacher", 0.9, None)):
+        write_evaluation(
+            run, name, miou, step, scores=SCORES | {"miou": miou, "num_queries": 1}, intervals={"miou": [miou, miou]}
+        )
+    text = text_of(page_of(run))
+    assert "Whether the student improved cannot be said from 1 held-out query" in text
+    assert "intervals before and after" not in text
+    assert "of the distance to its teacher" not in text
+    assert "no better than one constant" not in text
+    assert "Everybody answered the same query." in text
+    assert "Small figures: 95 % intervals" not in text
+    assert "0.700–0.700" not in text
 
 
 def answer(step: int, id: str, credit: tuple[float | None, ...] = (1.0,)) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from video_opd.commands.asking import (
     load,
     models_of,
     precision_of,
+    refuse_absent_device,
     refuse_early,
     require_writable,
+    warn_of_tiny,
 )
 from video_opd.commands.earlier_outputs import Kind
 from video_opd.errors import ConfigurationError, writing
@@ -53,6 +55,7 @@ def _evaluate_manifest(arguments: argparse.Namespace) -> int:
     from video_opd.data.manifest import read_manifest
     from video_opd.data.source import PromptSource, refuse_tight_budget, require_folder
 
+    refuse_absent_device(arguments)
     examples = read_manifest(arguments.manifest, arguments.videos)
     require_folder(arguments.videos)
     require_writable(arguments.out, Kind.PREDICTIONS)
@@ -73,6 +76,7 @@ def _evaluate_manifest(arguments: argparse.Namespace) -> int:
         print(f"{arguments.out} holds all answers already; nothing is asked", file=sys.stderr)
         _tell(arguments, judge(known, examples, {}), defaults.prompt.template, template)
         return 0
+    warn_of_tiny(arguments, arguments.videos, examples)
     policy, renderer = load(arguments, defaults)
     with closing(
         PromptSource(
@@ -193,6 +197,7 @@ def ground(arguments: argparse.Namespace, _: Overrides) -> int:
             remedy="say what to look for",
         )
     refuse_unwritable(arguments.query, "the query")
+    refuse_absent_device(arguments)
     rate = arguments.frame_rate
     duration_s = probe_video(arguments.video, rate).duration_s
     video_timeline(arguments.video, rate).window(None)  # refuses a video that is too short, before a model is loaded
@@ -209,6 +214,7 @@ def ground(arguments: argparse.Namespace, _: Overrides) -> int:
         id="ground", video=video.name, query=arguments.query, spans=(), duration=duration_s, frame_rate=rate
     )
     refuse_tight_budget(video.parent, [example], budget_of(defaults.video))
+    warn_of_tiny(arguments, video.parent, [example])
     policy, renderer = load(arguments, defaults)
     prompt = render(renderer, arguments.video, example)
     sampling = Sampling(max_new_tokens=defaults.answers.max_new_tokens, greedy=True)

@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from video_opd.policy.description import Description
     from video_opd.policy.load import Policy
     from video_opd.recipe import GroundingDefaults
+    from video_opd.vocabulary import Example
 
 Overrides = dict[str, str]
 """Recipe keys given on the command line."""
@@ -51,6 +52,24 @@ def refuse_early(arguments: argparse.Namespace, *models: str) -> list[Descriptio
     here_first = sorted(models, key=lambda model: local_folder(model) is None)
     described = {model: describe(model, device=device_of(arguments.device)) for model in here_first}
     return [described[model] for model in models]
+
+
+def refuse_absent_device(arguments: argparse.Namespace) -> None:
+    """Before anything that takes long. Where the command line names none there is nothing to be found."""
+    if arguments.device.partition(":")[0] not in ("auto", "cpu"):
+        from video_opd.policy.description import require_device
+
+        require_device(arguments.device)
+
+
+def warn_of_tiny(arguments: argparse.Namespace, videos: Path, examples: Sequence[Example]) -> None:
+    """On stderr, where a tiny model is asked about a real video."""
+    from video_opd.assemble import tiny_on_real
+
+    models = [model for model in (arguments.model, getattr(arguments, "teacher", None)) if model is not None]
+    warning = tiny_on_real(models, videos, examples)
+    if warning is not None:
+        print(f"video-opd: warning: {warning}", file=sys.stderr)
 
 
 def how_to_ask(arguments: argparse.Namespace) -> GroundingDefaults:

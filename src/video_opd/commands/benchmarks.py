@@ -14,8 +14,10 @@ from video_opd.commands.asking import (
     load_model,
     models_of,
     precision_of,
+    refuse_absent_device,
     refuse_early,
     require_writable,
+    warn_of_tiny,
 )
 from video_opd.commands.earlier_outputs import Kind
 from video_opd.errors import ConfigurationError, DataError, writing
@@ -60,6 +62,7 @@ def evaluate_benchmark(arguments: argparse.Namespace) -> int:
 
     benchmark = BENCHMARKS[arguments.benchmark]
     _refuse_contradictions(arguments, benchmark)
+    refuse_absent_device(arguments)  # the benchmark's files may take long to read
     rule = arguments.rule or next(iter(benchmark.rules))
     questions = benchmark.read(arguments.data, **_reading_options(arguments, benchmark))
     if arguments.limit is not None:
@@ -69,6 +72,7 @@ def evaluate_benchmark(arguments: argparse.Namespace) -> int:
     models = {"after": arguments.model} | ({"before": arguments.before} if arguments.before is not None else {})
     refuse_early(arguments, *models.values())
     defaults = how_to_ask(arguments)
+    warn_of_tiny(arguments, arguments.data, [each.as_example() for each in questions[:1]])
 
     from video_opd.evaluation.answer_file import open_answers, rewrite, told_what_is_kept
     from video_opd.evaluation.multiple_choice import Asking

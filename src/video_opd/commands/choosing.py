@@ -15,8 +15,10 @@ from video_opd.commands.asking import (
     load,
     load_model,
     precision_of,
+    refuse_absent_device,
     refuse_early,
     require_writable,
+    warn_of_tiny,
 )
 from video_opd.commands.earlier_outputs import Kind
 from video_opd.errors import ConfigurationError, DataError, writing
@@ -34,6 +36,7 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
     from video_opd.data.manifest import read_manifest, with_durations
     from video_opd.data.source import PromptSource, refuse_tight_budget, require_folder
 
+    refuse_absent_device(arguments)
     examples = read_manifest(arguments.manifest)[slice(arguments.shard[0], None, arguments.shard[1])]
     _refuse_impossible_scoring(arguments, len(examples))
     videos = arguments.videos or _videos_beside(arguments.manifest)
@@ -50,6 +53,7 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
 
     template_of(defaults.prompt)  # refused before the model is fetched, as is the budget
     refuse_tight_budget(videos, examples, budget_of(defaults.video))
+    warn_of_tiny(arguments, videos, examples)
     if described:
         require_common_tokens(*described)
     asking = Asking(

@@ -146,6 +146,7 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
         "num_devices": len(devices),
         "time": "seconds" if "cuda" in _device_setting(first) else "cpu_seconds",
         "target_miou": recipe.target_miou,
+        "num_validation_queries": _num_validation_queries(first),
         "data_sha256": first.data_sha256(),
         "student_before": before,
         "teacher": next(iter(teachers.values())) if len(teachers) == 1 else None,
@@ -177,6 +178,12 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
         ]
     results["sentences"] = sentences(results)
     return results
+
+
+def _num_validation_queries(run: Run) -> int | None:
+    """What curves and learning rates are judged by; None: nobody was evaluated on the way."""
+    files = sorted(run.directory.evaluation.glob("validation-*.json"))
+    return int(json.loads(files[0].read_text(encoding="utf-8"))["scores"]["num_queries"]) if files else None
 
 
 def _device_setting(run: Run) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from video_opd.grounding import temporal_iou
+from video_opd.sample_size import MIN_AGREEING
 from video_opd.vocabulary import Span
 
 MOSTLY_NOISE = 0.5
@@ -92,7 +93,8 @@ def split_half_reliability(rows: Iterable[ScoredExample], of: Callable[[ScoredAn
     stepped up from the half to all of them (Spearman-Brown). The most probable answer is not a draw and is left out.
 
     Returns:
-        None where no example has two sampled answers, or all halves are alike, which leaves nothing to tell apart.
+        None where fewer than `MIN_AGREEING` examples have two sampled answers, or all halves are alike, which leaves
+        nothing to tell apart. (Of two examples a correlation is 1 or -1, whatever they are.)
     """
     halves: list[tuple[float, float]] = []
     times: list[float] = []
@@ -102,7 +104,7 @@ def split_half_reliability(rows: Iterable[ScoredExample], of: Callable[[ScoredAn
         if half:
             halves.append((statistics.fmean(draws[0 : 2 * half : 2]), statistics.fmean(draws[1 : 2 * half : 2])))
             times.append(len(draws) / half)
-    if len(halves) < 2 or any(len(set(half)) == 1 for half in zip(*halves, strict=True)):
+    if len(halves) < MIN_AGREEING or any(len(set(half)) == 1 for half in zip(*halves, strict=True)):
         return None
     correlation = max(0.0, statistics.correlation(*map(list, zip(*halves, strict=True))))
     factor = statistics.fmean(times)

@@ -70,5 +70,5 @@ def _videos(set_aside: dict[str, str], count: int) -> Finding:
         checked=f"the videos of the first {count} training examples",
         found=f"{len(set_aside)} cannot be used{first}" if set_aside else "all can be read",
         verdict="fail" if len(set_aside) == count else "warn" if set_aside else "ok",
-        remedy="run `video-opd data check` with --videos and --decode for the whole list" if set_aside else "",
+        remedy="run `video-opd data check MANIFEST --videos … --decode` for the whole list" if set_aside else "",
     )

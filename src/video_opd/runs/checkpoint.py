@@ -136,7 +136,7 @@ def latest_checkpoint(checkpoints: Path) -> Checkpoint | None:
         raise EngineError(
             f"all {len(skipped)} checkpoints in {checkpoints} are damaged ({listed})",
             reason="the run cannot go on from any of them and would have to start again at step 0",
-            remedy="Restore one of them from a copy, or start again in another folder with --out",
+            remedy="Restore one of them from a copy, or start again in another folder",
         )
     return None
 
