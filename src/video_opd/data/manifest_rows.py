@@ -11,16 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NoReturn
 
 from video_opd.data.file_kinds import not_text, packed
-from video_opd.data.plain_text import CONTROL_LIKE, has_words
-from video_opd.data.queries import CONTROL_CHARACTERS, timelens
+from video_opd.data.queries import odd_in_query
 from video_opd.data.video_sampling import DURATION_TOLERANCE_S, MAX_FRAME_RATE, MIN_FRAME_RATE
 from video_opd.vocabulary import Example, Span
 
 REQUIRED_KEYS = ("id", "video", "query", "spans")
 OPTIONAL_KEYS = ("duration", "source", "clip", "frame_rate")
-
-LONG_QUERY = 2000
-"""Characters. The longest query of the field's annotations has some 600."""
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 """`https:`, `file:`, and the drive in `C:`."""
@@ -212,7 +208,8 @@ class _Checker:
         if fault:
             self.faults.append(fault)
         if not self.faults:
-            self._check_query(example.query)
+            for message, remedy in odd_in_query(example.query):
+                self._add(message, remedy or _CORRECT, "warning")
             self._check_ends(example)
         return example
 
@@ -289,32 +286,6 @@ class _Checker:
         if clip.start_s == clip.end_s and isinstance(value, list) and len(value) == 2:
             self._add("`clip` is empty: it ends where it starts")
         return clip
-
-    def _check_query(self, query: str) -> None:
-        """What is odd about a query, and what becomes of it; nothing of it stops anybody."""
-        if not has_words(timelens(query)):
-            self._add(f"`query` {query!r} has no words: the row is set aside", severity="warning")
-        if tokens := list(dict.fromkeys(CONTROL_LIKE.findall(query))):
-            listed = ", ".join(tokens[:3]) + (", …" if len(tokens) > 3 else "")
-            self._add(
-                f"`query` holds {listed}, as control tokens and placeholders of training files look: it is read as "
-                "plain text",
-                "Take it out, unless the words are meant",
-                "warning",
-            )
-        if found := CONTROL_CHARACTERS.search(query):
-            self._add(
-                f"`query` holds the control character {found.group()[0]!a}: prompts have a blank there",
-                "Take it out",
-                "warning",
-            )
-        if len(query) > LONG_QUERY:
-            self._add(
-                f"`query` is {len(query):,} characters long: it is put whole, and a prompt that is longer than the "
-                "model takes is set aside",
-                "Check that it is a question about one event",
-                "warning",
-            )
 
     def _frame_rate(self) -> float | None:
         value = self.row.get("frame_rate")

@@ -8,7 +8,12 @@ what is stored, compared and counted. All but `as-is` make blanks of control cha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+from video_opd.data.plain_text import CONTROL_LIKE, has_words
+
+LONG_QUERY = 2000
+"""Characters. The longest query of the field's annotations has some 600."""
 
 _QUERY_TEXT = re.compile(r"^(?:\W*+\bquery\s*text\s*:)+", re.IGNORECASE)
 _QUOTED = re.compile(r"(?<!\w)'([^']*+(?:'\w[^']*+)*+)'(?!\w)|\"([^\"]++)\"|“([^”]++)”")
@@ -68,3 +73,28 @@ QUERY_POLICIES: dict[str, Callable[[str], str]] = {
     "quoted": quoted,
     "ego4d": ego4d,
 }
+
+
+def odd_in_query(query: str) -> Iterator[tuple[str, str]]:
+    """What is odd about a query in a manifest's row, and what becomes of it; nothing of it stops anybody.
+
+    Yields:
+        A sentence, and a remedy; an empty one where the row itself is to be corrected.
+    """
+    if not has_words(timelens(query)):
+        yield f"`query` {query!r} has no words: the row is set aside", ""
+    if tokens := list(dict.fromkeys(CONTROL_LIKE.findall(query))):
+        listed = ", ".join(tokens[:3]) + (", …" if len(tokens) > 3 else "")
+        yield (
+            f"`query` holds {listed}, as control tokens and placeholders of training files look: it is read as plain "
+            "text",
+            "Take it out, unless the words are meant",
+        )
+    if found := CONTROL_CHARACTERS.search(query):
+        yield f"`query` holds the control character {found.group()[0]!a}: prompts have a blank there", "Take it out"
+    if len(query) > LONG_QUERY:
+        yield (
+            f"`query` is {len(query):,} characters long: it is put whole, and a prompt that is longer than the model "
+            "takes is set aside",
+            "Check that it is a question about one event",
+        )
