@@ -56,6 +56,11 @@ def only_quoted(text: str) -> str | None:
     return trim(found[0]) if len(found) == 1 else None
 
 
+def begins_with_query_text(query: str) -> bool:
+    """Whether it does, as one in ten of Ego4D's; see `ego4d`."""
+    return _QUERY_TEXT.match(query) is not None
+
+
 def ego4d(query: str) -> str:
     """Trimmed, without the `Query Text:` that one in ten of Ego4D's begin with, in whatever case."""
     return trim(_QUERY_TEXT.sub("", query))

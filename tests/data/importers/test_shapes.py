@@ -233,6 +233,9 @@ def test_query_text_is_taken_off(tmp_path, query, cleaned):
     uid = "0123abcd-0000-1111-2222-0123456789ab"
     row = {"vid": uid, "query": "keep", "duration": 480.0, "relevant_windows": [[12, 14]]}
     (tmp_path / "a.jsonl").write_text(lines(row, row | {"query": query}))
+    kept = collect("ego4d-nlq", [tmp_path / "a.jsonl"])
+    named = query in ("Query Text:What colour is it? ", " QUERY TEXT : query text: Where?", "Query Text:")
+    assert bool(kept.report.warnings) == named
     queries = [example.query for example in collect("ego4d-nlq", [tmp_path / "a.jsonl"], queries="ego4d").examples]
     assert queries == ["keep", cleaned][: 1 + bool(cleaned)]
 
@@ -404,3 +407,11 @@ def test_the_generic_formats_name_the_importer_of_conversations(tmp_path, refuse
 def test_one_row_alone_is_a_row(tmp_path, format, vid, indent, name):
     (tmp_path / name).write_text(json.dumps(moment(vid), indent=indent))
     assert len(collect(format, [tmp_path / name]).examples) == 1
+
+
+def test_spans_of_nextgqa_that_begin_some_tenths_before_0(tmp_path):
+    places = {"1": {"duration": 30, "location": {"0": [[-0.1, 25.1]], "1": [[-7, 3]], "2": [[1, 2]]}}}
+    collector = collect("nextgqa", nextgqa(tmp_path, "1,why,0\n1,how,1\n1,who,2\n", places))
+    assert [example.spans for example in collector.examples] == [((0, 25.1),), ((1, 2),)]
+    assert dict(collector.report.spans_dropped) == {"it begins before 0 s": 1}
+    assert list(collector.report.remarks.values()) == [1]

@@ -21,7 +21,7 @@ from video_opd.data.importers.durations import key_of
 from video_opd.data.importers.units import Lateness, refuse_early_spans, suspicions
 from video_opd.data.importers.video_files import VideoFiles
 from video_opd.data.manifest_rows import example_from_row, path_fault, row_from_example
-from video_opd.data.queries import CONTROL_CHARACTERS, QUERY_POLICIES
+from video_opd.data.queries import CONTROL_CHARACTERS, QUERY_POLICIES, begins_with_query_text
 from video_opd.data.video_names import VIDEO_SUFFIXES, video_name
 from video_opd.data.video_sampling import DURATION_TOLERANCE_S, ROUNDING_S
 from video_opd.errors import DataError
@@ -73,6 +73,8 @@ class Collector:
             self._refuse_empty(last)
         refuse_early_spans(self.examples, last)
         self.report.warnings = suspicions(self.examples)
+        if named := sum(begins_with_query_text(example.query) for example in self.examples):
+            self.report.warnings.append(f"{named} queries begin with `Query Text:`; --queries ego4d takes it off")
         if self.files is not None:
             self.report.videos_unreadable = dict(self.files.unreadable)
             self.report.videos_ambiguous = dict(self.files.ambiguous)

@@ -8,22 +8,25 @@
       "duration": 90, "glue": [[13.8, 29.8]], "answer": "(C)"}]
 
 Two files together, questions and where their answers are seen, in any order; or the array of VideoChat-R1 alone. The
-query is the question: the official score asks where the reason for the answer is seen, whatever the answer. Durations
-are whole seconds, and three spans of `val` end within a second after them.
+query is the question: the official score asks where the reason for the answer is seen, whatever the answer. 36 spans
+of `test` begin up to 0.2 s before 0 and are read from 0. Durations are whole seconds, and three spans of `val` end
+within a second after them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Spans
+from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Spans, Times
 from video_opd.data.records import Record, json_entries, json_rows, table_rows
 from video_opd.data.video_names import video_name
 from video_opd.errors import DataError
 
+_ROUNDED_S = 0.5
+_FROM_0 = "a span began some tenths of a second before its video, and begins with it"
 _REMEDY = "Give the table and its places, such as `val.csv gsub_val.json`"
 
 
@@ -73,8 +76,15 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
                 )
 
 
+def _from_0(spans: Iterable[Times]) -> tuple[tuple[Times, ...], str]:
+    """Spans that do not begin before the video; those that do by some tenths are the annotation tool's rounding."""
+    given = tuple(spans)
+    found = tuple((0.0, end) if -_ROUNDED_S < start < 0 <= end else (start, end) for start, end in given)
+    return found, _FROM_0 if found != given else ""
+
+
 def _asked(record: Record, row: _Question, found: _Places | None) -> Annotation:
-    spans = () if found is None else tuple(found.location.get(row.qid, ()))
+    spans, remark = _from_0([] if found is None else found.location.get(row.qid, []))
     return Annotation(
         record=record,
         video=row.video_id,
@@ -83,15 +93,18 @@ def _asked(record: Record, row: _Question, found: _Places | None) -> Annotation:
         duration=None if found is None else found.duration,
         name=row.qid,
         skipped="" if spans else "nobody says where its answer is seen",
+        remark=remark,
     )
 
 
 def _grounded(record: Record, row: _Grounded) -> Annotation:
+    spans, remark = _from_0(row.glue)
     return Annotation(
         record=record,
         video=row.video,
         query=row.question,
-        spans=tuple(row.glue),
+        spans=spans,
+        remark=remark,
         duration=row.duration,
         name=row.id.removeprefix(f"{video_name(row.video)}_"),
     )
