@@ -129,3 +129,16 @@ def test_a_remedy_names_only_keys_that_there_are():
         for name in re.findall(r"(?<![\w./-])(?:--)?([a-z_]+\.[a-z_]+[a-z])(?![\w./(])", text):
             if name.split(".")[0] in tables and name.rsplit(".")[-1] not in ("json", "jsonl", "toml", "csv", "mp4"):
                 assert name in known, f"{module}:{line}: {name}"
+
+
+def test_the_output_format_rate_has_one_name():
+    """In code, recipes, benchmarks and what people read; only files of earlier versions may call it otherwise."""
+    root, known = SOURCE.parents[1], SOURCE / "runs" / "names.py"
+    former = re.compile(
+        r"(?<!output_)\bformat_rate\b|parse[ _]rate|names a span\"|(?<!output )\bformat rate\b|[0-9}] readable",
+        re.IGNORECASE,
+    )
+    folders = (SOURCE, root / "benchmarks", root / "recipes")
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".j2", ".toml", ".css")]
+    assert len(files) > 200
+    assert [path.name for path in files if path != known and former.search(path.read_text(encoding="utf-8"))] == []

@@ -39,6 +39,7 @@ from video_opd.report import write_report
 from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.durable import write_durably
+from video_opd.runs.names import read_json
 from video_opd.runs.rounds import cost_of_selection
 from video_opd.training.loop import Parts
 from video_opd.training.rounds import train_in_rounds
@@ -185,7 +186,7 @@ def _test(
         if parts.side_questions:
             report["side_questions"] = _ask_side_questions(parts, policy, shared)
         write_durably(path, (json.dumps(report, indent=2) + "\n").encode())
-    report = json.loads(path.read_text(encoding="utf-8"))
+    report = read_json(path.read_bytes())
     results[name.replace("-", "_")] = report["scores"]
     if "side_questions" in report:
         results.setdefault("side_questions", {})[name.replace("-", "_")] = report["side_questions"]

@@ -33,7 +33,7 @@ def show_run(results: dict[str, Any]) -> None:
             table.add_column(name.replace("_", ", "), justify="right")
         for key in next(iter(columns.values())):
             values = [scores[key] for scores in columns.values()]
-            table.add_row(key, *(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values))
+            table.add_row(_label(key), *(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values))
         if side := results.get("side_questions"):
             table.add_row("side questions", *(f"{side[name]['accuracy']:.3f}" for name in columns))
         console.print(table)
@@ -48,16 +48,21 @@ def show_run(results: dict[str, Any]) -> None:
     print(f"report: {Path(results['run']) / 'report.html'}")
 
 
+def _label(key: str) -> str:
+    """The name of a score as a table has it."""
+    return {"output_format_rate": "output format rate"}.get(key, key)
+
+
 def show_comparison(results: dict[str, Any], out: Path) -> None:
     """One row a method, what can be said of them, and where the page is."""
     table = Table(title=f"{results['name']}: mean (sd) over seeds {', '.join(map(str, results['seeds']))}")
-    for heading in ("method", "learning rate", "test mIoU", "95 % interval", "format", "training, s"):
+    for heading in ("method", "learning rate", "test mIoU", "95 % interval", "output format rate", "training, s"):
         table.add_column(heading, justify="left" if heading == "method" else "right")
     for name, method in results["methods"].items():
         miou, cells = method.get("test_miou"), ["-", "-", "-"]
         if miou is not None:
             reach = " - ".join(f"{end:.3f}" for end in miou["interval"] or ())
-            rate = method["scores"]["format_rate"]["mean"]
+            rate = method["scores"]["output_format_rate"]["mean"]
             cells = [f"{miou['mean']:.3f} ({miou['sd_over_seeds']:.3f})", reach or "-", f"{rate:.3f}"]
         seconds = sum(method["ledger"][f"{results['time']}_by_phase"].values())
         table.add_row(escape(name), f"{method['learning_rate']:g}", *cells, f"{seconds:.0f}")
@@ -78,7 +83,7 @@ def show_scores(scores: Scores, title: str) -> None:
     for name, value in scores.to_dict().items():
         if name != "num_queries":
             reach = " - ".join(f"{end:.3f}" for end in scores.intervals.get(name, ()))
-            table.add_row(name, f"{value:.3f}", reach or "-")
+            table.add_row(_label(name), f"{value:.3f}", reach or "-")
     Console().print(table)
     print(
         "first predicted span against the best-matching annotated one; IoU >= threshold, nothing rounded; every query "
@@ -112,7 +117,7 @@ def show_differences(comparison: dict[str, Any]) -> None:
     for name, found in comparison["scores"].items():
         reach = " to ".join(f"{end:+.3f}" for end in found["interval"] or ()) or "-"
         cells = (f"{found['a']:.3f}", f"{found['b']:.3f}", f"{found['difference']:+.3f}", reach)
-        table.add_row(escape(name), *cells, str(found["num_queries"]))
+        table.add_row(escape(_label(name)), *cells, str(found["num_queries"]))
     Console().print(table)
     if not all(judged):
         print(comparison["intervals"])

@@ -209,6 +209,25 @@ def test_what_is_missing_is_done_and_comes_out_the_same(finished, results, tmp_p
     )
 
 
+def test_runs_of_an_earlier_version_are_compared_under_todays_names(finished, results, tmp_path):
+    """Some of the runs are from before the metric was called output_format_rate."""
+    shutil.copytree(finished / "out", tmp_path / "out")
+    old = sorted((tmp_path / "out" / "runs").glob("opd*"))
+    for path in [path for run in old for path in (run / "evaluation").glob("*.json")]:
+        path.write_text(path.read_text().replace('"output_format_rate"', '"format_rate"'))
+    recipe, tables = load_comparison(finished / "compare.toml")
+    again = compare(recipe, tables, tmp_path / "out")
+    assert old
+    assert "format_rate" not in again["methods"]["opd"]["scores"]
+    assert again["methods"]["opd"]["scores"] == results["methods"]["opd"]["scores"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    (tmp_path / "out" / "comparison.json").write_text(
+        json.dumps(again).replace('"output_format_rate"', '"format_rate"')
+    )
+    assert main(["report", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "report.html").read_text() == page
+
+
 def test_runs_that_saw_other_data_are_refused(finished, results, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(finished / "out", out)

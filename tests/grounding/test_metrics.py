@@ -43,7 +43,7 @@ def test_scores_by_hand() -> None:
         "r1@0.3": 0.75,
         "r1@0.5": 0.75,
         "r1@0.7": 0.5,
-        "format_rate": 0.75,
+        "output_format_rate": 0.75,
         "num_queries": 4,
     }
     assert scores.iou_by_id == {"exact": 1.0, "tie": 0.5, "second": 0.8, "mute": 0.0}
@@ -52,7 +52,7 @@ def test_scores_by_hand() -> None:
         "r1@0.3": {"exact": 1.0, "tie": 1.0, "second": 1.0, "mute": 0.0},
         "r1@0.5": {"exact": 1.0, "tie": 1.0, "second": 1.0, "mute": 0.0},
         "r1@0.7": {"exact": 1.0, "tie": 0.0, "second": 1.0, "mute": 0.0},
-        "format_rate": {"exact": 1.0, "tie": 1.0, "second": 1.0, "mute": 0.0},
+        "output_format_rate": {"exact": 1.0, "tie": 1.0, "second": 1.0, "mute": 0.0},
     }
 
 
@@ -65,7 +65,7 @@ def test_a_missing_prediction_scores_zero_and_an_unknown_one_nothing() -> None:
     scores = score(
         {"a": parse_answer("0 - 10"), "stranger": parse_answer("0 - 10")}, [ask("a", (0, 10)), ask("b", (0, 1))]
     )
-    assert (scores.miou, scores.format_rate, scores.num_queries) == (0.5, 0.5, 2)
+    assert (scores.miou, scores.output_format_rate, scores.num_queries) == (0.5, 0.5, 2)
     report = scores.to_report()
     assert report["missing"] == {"count": 1, "ids": ["b"]}
     assert report["unknown"] == {"count": 1, "ids": ["stranger"]}
@@ -78,7 +78,7 @@ def test_the_report_spells_out_its_convention_and_is_json() -> None:
     assert "every example" in report["convention"]["denominator"]
     assert report["convention"]["parser_version"] == 2
     many = score(*noisy(MIN_QUERIES)).to_report()
-    assert many["intervals"].keys() == {"miou", "r1@0.3", "r1@0.5", "r1@0.7", "format_rate"}
+    assert many["intervals"].keys() == {"miou", "r1@0.3", "r1@0.5", "r1@0.7", "output_format_rate"}
     assert many["convention"]["intervals"] == "95 % percentile bootstrap, 1000 resamples of queries, seed 0"
 
 
@@ -115,7 +115,7 @@ def test_intervals_hold_the_mean_and_have_the_textbook_width() -> None:
     low, high = scores.intervals["miou"]
     standard_error = np.std(list(scores.iou_by_id.values())) / np.sqrt(400)
     assert high - low == pytest.approx(2 * 1.96 * standard_error, rel=0.06)
-    assert scores.intervals["format_rate"] == (1.0, 1.0)
+    assert scores.intervals["output_format_rate"] == (1.0, 1.0)
 
 
 def test_intervals_narrow_with_the_root_of_the_number_of_queries() -> None:

@@ -17,7 +17,7 @@ from video_opd.report.figures import line_chart, short, smooth, ticks
 from video_opd.report.values import number
 from video_opd.report.verdict import Standing, duration, headline, remarks, score_table
 
-SCORES = {"r1@0.3": 0.8, "r1@0.5": 0.6, "r1@0.7": 0.4, "format_rate": 0.97, "num_queries": 400}
+SCORES = {"r1@0.3": 0.8, "r1@0.5": 0.6, "r1@0.7": 0.4, "output_format_rate": 0.97, "num_queries": 400}
 
 
 def write_evaluation(run: Path, name: str, miou: float, step: int | None = None, **changes: Any) -> None:
@@ -43,7 +43,7 @@ def metrics_row(step: int, **changes: Any) -> dict[str, Any]:
         "sampler_learner_gap": 1e-7,
         "clamped_share": 0.01,
         "truncated_share": 0.0,
-        "format_rate": 0.9,
+        "output_format_rate": 0.9,
         "miou": 0.5,
         "grad_norm": 1.0,
         "num_answer_tokens": 100,
@@ -480,3 +480,23 @@ def test_invisible_and_direction_changing_characters_are_spelled_out() -> None:
 def test_the_report_does_not_import_torch() -> None:
     check = "import sys, video_opd.report, video_opd.runs; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def old_names(run: Path) -> None:
+    """As versions before the metric had one name wrote the files of a run."""
+    for path in [run / "metrics.jsonl", *(run / "evaluation").glob("*.json")]:
+        text = path.read_text()
+        assert '"output_format_rate"' in text
+        path.write_text(text.replace('"output_format_rate"', '"format_rate"'))
+
+
+def test_a_run_begun_by_an_earlier_version_gives_the_same_page(run: Path) -> None:
+    """Its metric was called format_rate; and a run that went on since has both names in one journal."""
+    page = page_of(run)
+    assert page.count("utput format rate") >= 2, "a column and a figure"
+    old_names(run)
+    assert page_of(run) == page
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    lines[-1] = lines[-1].replace('"format_rate"', '"output_format_rate"')
+    (run / "metrics.jsonl").write_text("".join(lines))
+    assert page_of(run) == page

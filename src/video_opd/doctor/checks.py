@@ -199,7 +199,7 @@ def _accuracy(patient: Patient) -> Iterator[Finding]:
         means[name], parsed[name] = sum(ious) / len(ious), sum(bool(found) for found in spans)
     count, few = len(patient.prompts), too_few(patient)
     mute = parsed["teacher"] < 0.8 * count
-    found = "; ".join(f"{name} mIoU {means[name]:.2f}, {parsed[name]} of {count} readable" for name in means)
+    found = "; ".join(f"{name} mIoU {means[name]:.2f}, output format rate {parsed[name] / count:.2f}" for name in means)
     if few:
         found += f"; {few}"
     elif count < MIN_QUERIES:

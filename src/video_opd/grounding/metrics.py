@@ -36,8 +36,8 @@ class Scores:
     """Mean IoU."""
     r1: Mapping[float, float]
     """Threshold -> share of queries with IoU >= threshold."""
-    format_rate: float
-    """Share of queries whose answer named a span. A missing answer named none."""
+    output_format_rate: float
+    """Share of queries in whose answer the parser finds a span. In a missing answer there is none."""
     num_queries: int
     intervals: Mapping[str, tuple[float, float]]
     """Name of a rate, as in `to_dict`, -> its 95 % bootstrap interval; empty with fewer than `MIN_QUERIES` queries."""
@@ -53,9 +53,10 @@ class Scores:
     seed: int
 
     def to_dict(self) -> dict[str, float | int]:
-        """The numbers alone: `miou`, `r1@0.3` …, `format_rate`, `num_queries`."""
+        """The numbers alone: `miou`, `r1@0.3` …, `output_format_rate`, `num_queries`."""
         recalls = {_recall_name(threshold): rate for threshold, rate in self.r1.items()}
-        return {"miou": self.miou, **recalls, "format_rate": self.format_rate, "num_queries": self.num_queries}
+        counted = {"output_format_rate": self.output_format_rate, "num_queries": self.num_queries}
+        return {"miou": self.miou, **recalls, **counted}
 
     @property
     def per_query(self) -> dict[str, dict[str, float]]:
@@ -63,7 +64,7 @@ class Scores:
         return {
             "miou": dict(self.iou_by_id),
             **{_recall_name(t): {id_: float(iou >= t) for id_, iou in self.iou_by_id.items()} for t in self.r1},
-            "format_rate": {id_: float(named) for id_, named in self.named_by_id.items()},
+            "output_format_rate": {id_: float(named) for id_, named in self.named_by_id.items()},
         }
 
     @property
@@ -133,7 +134,7 @@ def score(
     iou = np.array(list(iou_by_id.values()))
     named_by_id = {id_: id_ in answer_by_id and bool(answer_by_id[id_].spans) for id_ in example_by_id}
     named = np.array(list(named_by_id.values()))
-    columns = {"miou": iou, **{_recall_name(t): iou >= t for t in thresholds}, "format_rate": named}
+    columns = {"miou": iou, **{_recall_name(t): iou >= t for t in thresholds}, "output_format_rate": named}
     per_query = np.stack([column.astype(np.float64) for column in columns.values()], axis=1)
     means = [float(mean) for mean in per_query.mean(axis=0)]
     few = len(iou) < MIN_QUERIES
@@ -141,7 +142,7 @@ def score(
     return Scores(
         miou=means[0],
         r1=dict(zip(thresholds, means[1:-1], strict=True)),
-        format_rate=means[-1],
+        output_format_rate=means[-1],
         num_queries=len(iou),
         intervals={} if few else dict(zip(columns, intervals, strict=True)),
         iou_by_id=iou_by_id,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from video_opd.errors import ConfigurationError
 from video_opd.report.contents import Evaluation, as_evaluation
 from video_opd.report.examples import visible
 from video_opd.report.values import interval, listed, mapping, number
+from video_opd.runs import read_json
 from video_opd.sample_size import MIN_QUERIES
 
 _LONGEST_NAME = 80
@@ -128,7 +128,7 @@ def read_comparison(folder: Path) -> ComparisonContents:
     path = folder / "comparison.json"
     remedy = "run `video-opd compare` again: runs that are finished are not repeated"
     try:
-        found = json.loads(path.read_bytes())
+        found = read_json(path.read_bytes())
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigurationError(f"{path} cannot be read", reason=reason, remedy=remedy) from error

@@ -15,7 +15,7 @@ from typing import Any
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.report.curriculum_contents import CurriculumContents, read_curriculum
 from video_opd.report.values import interval, listed, mapping, number, span, spans
-from video_opd.runs import RunDirectory, iterate_journal, read_journal
+from video_opd.runs import RunDirectory, iterate_journal, read_journal, read_json
 from video_opd.sample_size import MIN_QUERIES
 from video_opd.vocabulary import Span
 
@@ -174,7 +174,7 @@ def _read_evaluations(folder: Path, notices: list[str]) -> list[Evaluation]:
     evaluations = []
     for path in sorted(folder.glob("*.json")):
         try:
-            evaluations.append(as_evaluation(path.stem, mapping(json.loads(path.read_bytes()))))
+            evaluations.append(as_evaluation(path.stem, mapping(read_json(path.read_bytes()))))
         except (OSError, ValueError) as error:
             notices.append(f"evaluation/{path.name} is left out: {error}.")
     return evaluations

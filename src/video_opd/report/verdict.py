@@ -13,7 +13,13 @@ from video_opd.report.tables import Cell, Row, Table
 from video_opd.report.values import number
 from video_opd.sample_size import cannot_be_said, count_of
 
-METRICS = {"miou": "mIoU", "r1@0.3": "R1@0.3", "r1@0.5": "R1@0.5", "r1@0.7": "R1@0.7", "format_rate": "names a span"}
+METRICS = {
+    "miou": "mIoU",
+    "r1@0.3": "R1@0.3",
+    "r1@0.5": "R1@0.5",
+    "r1@0.7": "R1@0.7",
+    "output_format_rate": "output format rate",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,7 +82,7 @@ def _what_was_written(pairs: list[tuple[Prompt, Answer]]) -> dict[str, float]:
     ]
     return {
         "truncated_share": sum(answer.truncated for _, answer in pairs) / len(pairs),
-        "format_rate": sum(bool(found.spans) for found in parsed) / len(pairs),
+        "output_format_rate": sum(bool(found.spans) for found in parsed) / len(pairs),
         "miou": sum(ious) / len(ious),
     }
 
