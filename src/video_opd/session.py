@@ -41,6 +41,7 @@ from video_opd.runs.directory import RunDirectory
 from video_opd.runs.durable import write_durably
 from video_opd.runs.names import read_json
 from video_opd.runs.rounds import cost_of_selection
+from video_opd.sample_size import count_of
 from video_opd.training.loop import Parts
 from video_opd.training.rounds import train_in_rounds
 from video_opd.vocabulary import Example
@@ -270,7 +271,7 @@ def evaluate_with_bar(
 ) -> Evaluation:
     """Evaluate under a progress bar on stderr; one plain line without a terminal."""
     if not console.is_terminal:
-        say(console, f"evaluating {title} on {len(examples)} queries")
+        say(console, f"evaluating {title} on {count_of(len(examples))}")
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(f"evaluating {escape(title)}", total=len(examples))
         return evaluate(

@@ -415,10 +415,13 @@ class TestSentences:
         ]  # fmt: skip
 
     def test_the_target(self, told):
+        told["num_validation_queries"] = 96
         told["methods"]["opd"]["to_target"] = [{"step": 1, "cpu_seconds": 4.0}, None]
         said = sentences(told)
         assert "opd is at a validation mIoU of 0.9 by step 1 and 4 CPU seconds with 1 of its seeds." in said
         assert "grpo does not reach a validation mIoU of 0.9." in said
+        told["num_validation_queries"] = 29
+        assert not any("a validation mIoU of 0.9" in said for said in sentences(told))
 
 
 def test_a_mean_ledger_keeps_the_most_memory():

@@ -339,3 +339,18 @@ def test_without_a_comparison_there_is_no_page(tmp_path: Path, content: bytes | 
         write_comparison_report(tmp_path)
     assert "video-opd compare" in refusal.value.remedy
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_comparison_on_few_queries_has_no_intervals(found: dict[str, Any], page_of: PageOf) -> None:
+    """Nor have those that an earlier version wrote."""
+    for count, there in ((29, False), (30, True)):
+        found["student_before"]["scores"]["num_queries"] = found["teacher"]["scores"]["num_queries"] = count
+        for each in found["differences"]:
+            each["num_queries"] = count
+        for each in found["methods"].values():
+            each["test_miou"]["num_queries"] = count
+        page = page_of(found)
+        assert ("Small figures: 95 % intervals" in text_of(page)) == there
+        assert ("Which differences show?" in sections(page)) == there
+        assert ("0.366–0.426" in page) == ("0.799–0.849" in page) == there
+        assert ("fitted to these few queries" in page) != there

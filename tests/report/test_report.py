@@ -346,6 +346,8 @@ def test_a_run_with_one_test_query(run: Path) -> None:
     assert "no better than one constant" not in text
     assert "Everybody answered the same query." in text
     assert "Small figures: 95 % intervals" not in text
+    assert "best constant answer is fitted to these few queries" in text
+    assert "ends well above the best constant" not in text
     assert "0.700–0.700" not in text
 
 

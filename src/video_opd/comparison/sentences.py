@@ -98,7 +98,8 @@ def _why_open(estimate: dict[str, Any]) -> str:
 
 def _target(results: dict[str, Any]) -> list[str]:
     target = results["target_miou"]
-    if target is None:
+    asked = results.get("num_validation_queries")
+    if target is None or (asked is not None and asked < MIN_QUERIES):
         return []
     said, unit = [], "CPU seconds" if results["time"] == "cpu_seconds" else "seconds"
     for name, method in results["methods"].items():

@@ -42,6 +42,7 @@ def render(contents: ComparisonContents) -> str:
         facts=facts(contents),
         keys=[(key(number), method.name) for number, method in enumerate(contents.methods)],
         accuracy=tables.accuracy(contents),
+        is_small=contents.before is not None and contents.before.is_small,
         figures=figures(contents),
         differences=tables.differences(contents),
         to_target=tables.to_target(contents),

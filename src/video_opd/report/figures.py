@@ -147,7 +147,11 @@ def line_chart(
         outline = [(x, low) for x, low, _ in band] + [(x, high) for x, _, high in reversed(band)]
         parts.append(Markup('<path class="band" d="{}Z"/>').format(axes.path(outline)))
     # A curve that climbs leaves room above on the left and below on the right.
-    parts += [ruled(axes, rule, left=rule.style == "teacher", above=rule.style == "teacher") for rule in rules]
+    # One that ends below a line leaves the room above that.
+    parts += [
+        ruled(axes, rule, left=rule.style == "teacher", above=rule.style == "teacher" or points[-1][1] < rule.y)
+        for rule in rules
+    ]
     if len(points) > _MANY:
         parts.append(Markup('<path class="faint" d="{}"/>').format(axes.path(_thin(points))))
         parts.append(Markup('<path class="line" d="{}"/>').format(axes.path(_thin(smooth(points)))))

@@ -233,6 +233,8 @@ class ScoreTable:
     table: Table
     num_queries: int | None
     has_intervals: bool
+    is_small: bool
+    """So few queries that the best constant answer is fitted to them."""
 
 
 def score_table(standing: Standing) -> ScoreTable | None:
@@ -258,6 +260,7 @@ def score_table(standing: Standing) -> ScoreTable | None:
         table=Table(columns=[METRICS[key] for key in keys], rows=rows),
         num_queries=standing.known[0].num_queries,
         has_intervals=any(cell.notes for row in rows for cell in row.cells),
+        is_small=standing.known[0].is_small,
     )
 
 
