@@ -6,7 +6,7 @@ import json
 import pickle
 
 import pytest
-from annotation_rows import DIDEMO, EVENT, SAMPLES, TIMER1, TVG, lines, write
+from annotation_rows import DIDEMO, EVENT, SAMPLES, TIMER1, TVG, by_video, lines, write
 
 from video_opd.data.importers.account import Policies
 from video_opd.data.importers.annotation import Reading
@@ -524,3 +524,18 @@ def test_a_charades_video_is_as_long_as_annotated_to_a_second(shared_data):
     assert (len(collector.examples), collector.report.durations_off) == (6, {})
     assert files.duration("OHOFG.mp4") == pytest.approx(35.15, abs=0.06)
     assert collector.examples[0].duration == 35.04
+
+
+def test_a_compositional_split_that_nobody_names(tmp_path):
+    """`novels` and `news` tell the split, or the name of the file; neither is guessed."""
+    entry = {"ABC12": {"duration": 30.5, "timestamps": [[2.0, 4.5]], "sentences": ["a cat"]}}
+    for name, split in (("test_trivial.json", "test-trivial"), ("train.json", "train")):
+        (example,) = imported(tmp_path, "charades-cg", json.dumps(entry), name=name)
+        assert (example.source, example.id) == (f"charades-cg/{split}", f"charades-cg/{split}/ABC12/0")
+    with pytest.raises(DataError, match="it does not say of which split it is"):
+        imported(tmp_path, "charades-cg", json.dumps(entry), name="test.json")
+    both = {"ABC12": entry["ABC12"] | {"novels": [], "news": []}}
+    with pytest.raises(DataError, match="it does not say of which split it is"):
+        imported(tmp_path, "charades-cg", json.dumps(both), name="x.json")
+    with pytest.raises(DataError, match="'v_abcdefghijk' is not the name of a video of Charades"):
+        imported(tmp_path, "charades-cg", by_video("v_abcdefghijk", news=[]), name="novel_word.json")

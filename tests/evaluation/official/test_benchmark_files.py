@@ -12,6 +12,7 @@ import pytest
 from video_opd.cli import main
 from video_opd.errors import DataError
 from video_opd.evaluation.official import GroundTruth, read_ground_truth, read_matched, score_as
+from video_opd.evaluation.official.parsers import et_bench
 
 CASES = json.loads(Path(__file__).with_name("side_by_side.json").read_text())
 _VALUE = re.compile(r'-?\d+(?:\.\d+)?|"[^"]*"')
@@ -96,6 +97,31 @@ def test_et_bench_leaves_a_failed_summary_out_and_counts_other_failures(put, sco
     assert "2 of 4 answers hold no span" in notes
 
 
+def test_et_bench_meets_thresholds_in_two_precisions(put, scored):
+    """IoU 7 / 10 in single precision is less than 0.7 in double precision, and 0.7 in single."""
+    truth = put(gt_DOT_json=[ET, ET | {"task": "tal"}, ET | {"task": "epm", "tgt": [[0, 10], [20, 30]]}])
+    said = [{"id": f"et-bench/{task}/s/0", "answer": "0 - 7"} for task in ("tvg", "tal", "epm")]
+    scores, notes = scored("et-bench", truth, put(p_DOT_jsonl=said))
+    assert [scores[task]["s"]["F1@0.7"] for task in ("tvg", "tal", "epm")] == [0, 1, 0]
+    assert scores["epm"]["s"]["F1@0.5"] == 1
+    assert "1 queries of TVG or EPM have several spans: the first counts" in notes
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("From 3 to 5, then 9.5   to 7.", ((3, 5), (7, 9.5))),
+        ("3\tto 5", ()),  # a blank before `to`
+        ("Starts at 3 or 4.\nEnds at 9!\nThe start of 12.", ((3, 9),)),
+        ("1-2, 4 to 5", ((1, 2),)),
+        ("3. - 5.", ((3, 5),)),
+        ("happens at 00:10:20", ()),
+    ],
+)
+def test_how_et_bench_reads(text, pairs):
+    assert et_bench(text) == pairs
+
+
 def test_et_bench_does_not_stop_at_a_number_with_two_dots(put, scored):
     truth = put(gt_DOT_json=[ET])
     scores, _ = scored("et-bench", truth, put(p_DOT_json=[ET | {"a": "1..2 - 3"}]))
@@ -163,6 +189,36 @@ def test_cg_bench_without_options(put, scored):
     assert (scores["mIoU"], scores["rec@IoU"], scores["rec@IoU@0.5"]) == (0.25, 0.5, 0.5)
     assert "1 answers cannot be read as intervals" in notes
     assert "long_acc and acc@IoU need the options chosen" in notes
+
+
+@pytest.mark.parametrize(
+    ("text", "iou"),
+    [
+        ('```json\n{"result": null}\n```', 0.0),
+        ('```json\n{"result": [[5, 9], [5, 3]]}\n```', 0.4),  # the first of those that start together leads
+        ('```json\n{"result": [[5, 3], [5, 9]]}\n```', 0.5),
+        ('```json\n{"result": [[0, 2], [1, 4, 9]]}\n```', 0.4),
+        ('```json\n{"result": [[0, 2, 9]]}\n```', None),  # three numbers, which are no pairs either
+        ('```json\n{"result": [["0", "5"]]}\n```', 0.5),  # by the numbers of the text
+        ("[[0, 2], [3, 5]]", 0.4),
+        ("0 5 5 10", None),  # the original stops at numbers in twos that touch
+        ("", None),
+        ("nothing", 0.0),
+    ],
+)
+def test_how_cg_bench_reads(put, scored, text, iou):
+    rows = [{"id": "cg-bench/v/1", "answer": text}, {"id": "cg-bench/v/2", "answer": "0 to 10"}]
+    scores, _ = scored("cg-bench", put(cgbench_DOT_json=[CG, CG | {"qid": 2}]), put(p_DOT_jsonl=rows))
+    assert scores["mIoU"] == pytest.approx(1.0 if iou is None else (iou + 1) / 2)
+
+
+def test_units_reach_points_and_intervals(put):
+    """Answers in milliseconds: VHD's number and CG-Bench's, which no parser of spans reads."""
+    for truth, scorer, id_ in ((put(gt_DOT_json=[ET | {"task": "vhd"}]), "et-bench", "et-bench/vhd/s/0"),
+                               (put(cg_DOT_json=[CG]), "cg-bench", "cg-bench/v/1")):  # fmt: skip
+        annotated = read_ground_truth(truth)
+        said = read_matched(put(p_DOT_jsonl=[{"id": id_, "answer": "5000 10000"}]), annotated, unit="milliseconds")
+        assert score_as(scorer, annotated, said).flat()[{"et-bench": "vhd s F1"}.get(scorer, "mIoU")] in (1, 0.5)
 
 
 def test_cg_bench_counts_negative_lengths(put, scored):
