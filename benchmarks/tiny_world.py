@@ -16,9 +16,10 @@ from typing import Any
 
 from video_opd.demo import bundled_recipe
 from video_opd.recipe.file import load_recipe
+from video_opd.runs import read_json
 from video_opd.session import run_recipe
 
-SCORES = ("miou", "r1@0.3", "r1@0.5", "r1@0.7", "format_rate")
+SCORES = ("miou", "r1@0.3", "r1@0.5", "r1@0.7", "output_format_rate")
 
 
 def run(out: Path, estimator: str, seed: int) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def run(out: Path, estimator: str, seed: int) -> dict[str, Any]:
     )
     folder = out / f"{estimator}-{seed}"
     results = run_recipe(recipe, folder, evaluate_teacher=True)
-    before = json.loads((folder / "evaluation" / "student-before.json").read_text(encoding="utf-8"))
+    before = read_json((folder / "evaluation" / "student-before.json").read_bytes())
     return results | {"best_constant": before["best_constant"]}
 
 

@@ -122,7 +122,7 @@ def test_evaluate_writes_predictions_that_metrics_scores_alike(models, world, tm
     assert main(["evaluate", *arguments, "--json"]) == 0
     captured = capsys.readouterr()
     report = json.loads(captured.out)
-    assert {"miou", "r1@0.3", "r1@0.5", "r1@0.7", "format_rate", "num_queries"} <= set(report["scores"])
+    assert {"miou", "r1@0.3", "r1@0.5", "r1@0.7", "output_format_rate", "num_queries"} <= set(report["scores"])
     assert report["scores"]["num_queries"] == 4
     assert captured.err.splitlines() == [f"evaluating {models['student']} on 4 queries"]
 
@@ -197,7 +197,7 @@ def test_the_demo_gives_what_it_promises(tmp_path, capsys, monkeypatch):
     out = tmp_path / "demo"
     assert main(["demo", "--out", str(out), "--steps", "1", "--seed", "3", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    scores = {"miou", "r1@0.3", "r1@0.5", "r1@0.7", "format_rate", "num_queries"}
+    scores = {"miou", "r1@0.3", "r1@0.5", "r1@0.7", "output_format_rate", "num_queries"}
     assert set(result) == {
         "student_before", "student_after", "teacher", "steps", "train_seconds", "seconds", "run",
     }  # fmt: skip
@@ -218,7 +218,7 @@ def test_metrics_tells_of_missing_predictions_on_stderr(world, tmp_path, capsys)
     predictions.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main(["metrics", str(predictions), "--ground-truth", str(world / "test.jsonl"), "--json"]) == 0
     captured = capsys.readouterr()
-    assert json.loads(captured.out)["scores"]["format_rate"] == 0
+    assert json.loads(captured.out)["scores"]["output_format_rate"] == 0
     assert "3 without a prediction" in captured.err
     assert "1 predicted but not asked, such as stranger" in captured.err
 

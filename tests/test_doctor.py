@@ -242,7 +242,7 @@ def test_a_teacher_whose_answers_cannot_be_read_is_found(patient):
     """Random models write no spans."""
     (finding,) = findings(checks._accuracy, patient)
     assert finding.verdict == "fail"
-    assert "teacher mIoU 0.00, 0 of 6 readable" in finding.found
+    assert "teacher mIoU 0.00, output format rate 0.00" in finding.found
 
 
 @pytest.mark.parametrize(("right", "verdict"), [("teacher", "ok"), ("student", "warn"), ("neither", "warn")])
@@ -291,7 +291,7 @@ def test_what_selecting_costs_is_told_beside_what_training_costs(patient, recipe
 
 
 def test_the_whole_examination_in_json(recipe_file, capsys):
-    status = main(["doctor", str(recipe_file), "--examples", "3", "--json"])
+    status = main(["doctor", str(recipe_file), "--examples", "6", "--json"])
     captured = capsys.readouterr()
     report = json.loads(captured.out)
     assert captured.err == ""
@@ -307,12 +307,33 @@ def test_videos_that_cannot_be_read_are_a_finding(recipe_file, world, tmp_path, 
     videos = Path(shutil.copytree(world / "videos", tmp_path / "videos"))
     (videos / read_manifest(world / "train.jsonl")[0].video).write_bytes(b"")
     arguments = ["doctor", str(recipe_file), "--data.videos", str(videos), "--json", "--examples"]
-    for count, verdict in (("4", "warn"), ("2", "fail")):
-        assert main([*arguments, count]) == 1
+    for count, verdict, status in (("4", "warn", 0), ("2", "fail", 1)):
+        assert main([*arguments, count]) == status
         finding = json.loads(capsys.readouterr().out)["findings"][1]
         assert finding["verdict"] == verdict
         assert "2 cannot be used; train-3-00000-" in finding["found"]
         assert "the file is empty" in finding["found"]
+
+
+@pytest.mark.parametrize("count", [1, checks.MIN_AGREEING - 1, checks.MIN_AGREEING])
+@pytest.mark.parametrize("sees", [True, False])
+def test_of_too_few_examples_nothing_is_said_of_the_teacher(patient, monkeypatch, count, sees):
+    """Neither that it sees the video, nor that it does not, nor that it is better than its student."""
+    few = replace(patient, prompts=patient.prompts[:count], groups=patient.groups[:count])
+    intact = {id(prompt) for prompt in few.prompts}
+    losses = {True: -1.0, False: -2.0 if sees else -1.0}
+    monkeypatch.setattr(
+        checks, "score",
+        lambda policy, prompts, groups, recipe: [torch.full((3,), losses[id(prompt) in intact]) for prompt in prompts],
+    )  # fmt: skip
+    verdict = "warn" if count < checks.MIN_AGREEING else "ok" if sees else "fail"
+    (finding,) = findings(checks._teacher_sees, few)
+    assert finding.verdict == verdict
+    assert ("too few to say" in finding.found) == (count < checks.MIN_AGREEING)
+    assert ("--examples" in finding.remedy) == (count < checks.MIN_AGREEING)
+    (accuracy,) = findings(checks._accuracy, few)
+    assert ("too few to say" in accuracy.found) == (count < checks.MIN_AGREEING)
+    assert ("only a large difference means something" in accuracy.found) == (count >= checks.MIN_AGREEING)
 
 
 def test_a_model_is_not_doctored(recipe_file, tmp_path):

@@ -14,7 +14,7 @@ PACKAGE = "video_opd"
 SOURCE = Path(__file__).resolve().parents[1] / "src" / PACKAGE
 
 FLOORS = (
-    ("vocabulary", "errors", "outputs", "seeds"),
+    ("vocabulary", "errors", "outputs", "seeds", "sample_size", "suggestions"),
     ("grounding", "objectives", "curriculum"),
     ("data", "policy", "recipe"),
     ("methods", "runs", "scores"),

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tomli_w
 
+from folders import contents, kept
 from video_opd.assemble import prepare_data, to_be_rendered
 from video_opd.cli import main
 from video_opd.data import tiny_world
@@ -30,23 +31,6 @@ SPLITS = ("train", "validation", "test")
 SIZES = {"train": 4, "validation": 2, "test": 2}
 SETTINGS = BuildSettings(num_queries=SIZES)
 PATHS = ("--data.videos", "videos", *(word for split in SPLITS for word in (f"--data.{split}", f"{split}.jsonl")))
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """Every entry of a folder: of a file its hash, of a link where it leads."""
-    return {
-        str(path.relative_to(folder)): f"link to {os.readlink(path)}"
-        if path.is_symlink()
-        else hashlib.sha256(path.read_bytes()).hexdigest()
-        if path.is_file()
-        else "folder"
-        for path in sorted(folder.rglob("*"))
-    }
-
-
-def kept(before: dict[str, str], folder: Path) -> bool:
-    """Every entry of before is there as it was; new ones may have come."""
-    return contents(folder).items() >= before.items()
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def test_what_ships_is_what_the_readme_says(tmp_path):
         scores[name] = evaluate(policy, examples, source, max_new_tokens=32, batch_size=30).scores
     assert 0.25 < scores["tiny-student"].miou < 0.55
     assert scores["tiny-teacher"].miou > 0.75
-    assert min(score.format_rate for score in scores.values()) > 0.95
+    assert min(score.output_format_rate for score in scores.values()) > 0.95
 
 
 def test_lessons_show_what_an_mp4_shows(school, world):

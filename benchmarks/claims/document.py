@@ -9,7 +9,6 @@ done; every finding is computed.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from typing import Any
 import jinja2
 from comparisons import METHODS, NOISE, READ_LABELS, studies
 from summary import CLEAR, in_short
+
+from video_opd.runs import read_json
 
 Results = dict[str, Any]
 
@@ -31,7 +32,7 @@ class Findings:
 
     @staticmethod
     def _read(path: Path) -> Results | None:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        return read_json(path.read_bytes()) if path.exists() else None
 
     def miou(self, study: str, method: str, seeds: Sequence[int] | None = None) -> list[float] | None:
         """Test mIoU of each run of a method."""
@@ -88,15 +89,15 @@ def overview(results: Results) -> str:
             name, f"{method['learning_rate']:g}", spread([run["scores"]["miou"] for run in method["runs"]]),
             f"{reach[0]:.3f} to {reach[1]:.3f}" if reach else "-",
             spread([run["scores"]["r1@0.7"] for run in method["runs"]]),
-            f"{method['scores']['format_rate']['mean']:.3f}", f"{seconds_of(results, name):.0f}",
+            f"{method['scores']['output_format_rate']['mean']:.3f}", f"{seconds_of(results, name):.0f}",
             f"{seconds_of(results, name, decode=False):.0f}",
         ])  # fmt: skip
     before, teacher = results["student_before"]["scores"], results["teacher"]["scores"]
     rows.append(["student before", "", f"{before['miou']:.3f}", "", f"{before['r1@0.7']:.3f}",
-                 f"{before['format_rate']:.3f}", "", ""])  # fmt: skip
+                 f"{before['output_format_rate']:.3f}", "", ""])  # fmt: skip
     rows.append(["teacher", "", f"{teacher['miou']:.3f}", "", f"{teacher['r1@0.7']:.3f}",
-                 f"{teacher['format_rate']:.3f}", "", ""])  # fmt: skip
-    head = ["", "learning rate", "mIoU (sd)", "95 % interval", "R1@0.7 (sd)", "names a span", "CPU s",
+                 f"{teacher['output_format_rate']:.3f}", "", ""])  # fmt: skip
+    head = ["", "learning rate", "mIoU (sd)", "95 % interval", "R1@0.7 (sd)", "output format rate", "CPU s",
             "CPU s without decoding"]  # fmt: skip
     return table(head, rows) + "\n\n" + bullets(results["sentences"])
 

@@ -7,6 +7,7 @@ with the state saved.
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
             raise
-        print(f"video-opd: {_out_of_memory(error)}", file=sys.stderr)
+        print(f"video-opd: {_out_of_memory(error, arguments)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `video-opd … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
@@ -58,13 +59,18 @@ def _terminated(*_: object) -> NoReturn:
     raise Stopped(signal.SIGTERM, "terminated; train, compare, score and evaluate go on where they were")
 
 
-def _out_of_memory(error: RuntimeError) -> EngineError:
-    return EngineError(
-        "the device's memory is full",
-        reason=str(error).splitlines()[0],
-        remedy="lower the batch size (training.micro_batch_size) or the video tokens (video.max_tokens), or set "
-        "student.freeze_vision; `video-opd doctor` estimates what a step needs",
-    )
+def _out_of_memory(error: RuntimeError, arguments: argparse.Namespace) -> EngineError:
+    """With a remedy that the command has."""
+    if arguments.takes_overrides:
+        remedy = (
+            "lower the batch size (training.micro_batch_size) or the video tokens (video.max_tokens), or set "
+            "student.freeze_vision; `video-opd doctor` estimates what a step needs"
+        )
+    else:
+        flags = [flag for flag in ("batch_size", "max_tokens", "fps") if hasattr(arguments, flag)]
+        lower = " or ".join(f"--{flag.replace('_', '-')}" for flag in flags)
+        remedy = (f"lower {lower}, or " if lower else "") + "free the device's memory"
+    return EngineError("the device's memory is full", reason=str(error).splitlines()[0], remedy=remedy)
 
 
 def take_overrides(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:

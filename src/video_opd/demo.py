@@ -8,6 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from video_opd.errors import writing
+from video_opd.outputs import refuse_foreign
 from video_opd.recipe.file import load_recipe
 from video_opd.runs.durable import write_durably
 from video_opd.session import run_recipe
@@ -18,6 +20,15 @@ def bundled_recipe(name: str) -> Path:
     installed = Path(str(files("video_opd"))) / "recipes" / f"{name}.toml"
     checkout = Path(__file__).resolve().parents[2] / "recipes" / f"{name}.toml"
     return installed if installed.exists() else checkout
+
+
+def _seconds_in(summary: Path) -> float | None:
+    """What an earlier call took; None: there is no result of one."""
+    try:
+        found = json.loads(summary.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found.get("seconds") if isinstance(found, dict) and "student_after" in found else None
 
 
 def run_demo(out: Path, *, seed: int | None = None, steps: int | None = None) -> dict[str, Any]:
@@ -39,10 +50,12 @@ def run_demo(out: Path, *, seed: int | None = None, steps: int | None = None) ->
     if steps is not None:
         overrides["training.steps"] = str(steps)
     recipe = load_recipe(bundled_recipe("tiny-opd"), overrides)
-    results = run_recipe(recipe, out, evaluate_teacher=True)
     summary = out / "result.json"
-    if summary.exists():
-        results["seconds"] = json.loads(summary.read_text(encoding="utf-8"))["seconds"]
+    with writing(out):
+        refuse_foreign(summary, lambda path: _seconds_in(path) is not None, "the result of a demo")
+    results = run_recipe(recipe, out, evaluate_teacher=True)
+    if (seconds := _seconds_in(summary)) is not None:
+        results["seconds"] = seconds
     else:
         results["seconds"] = time.monotonic() - began
         write_durably(summary, (json.dumps(results, indent=2) + "\n").encode())

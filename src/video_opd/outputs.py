@@ -14,8 +14,10 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from video_opd.errors import ConfigurationError
 
 
 def place_of(path: Path) -> Path | None:
@@ -60,6 +62,26 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def refuse_foreign(path: Path, is_ours: Callable[[Path], bool], kind: str) -> None:
+    """Refuse to replace a file that is no earlier output of the same kind. An empty file has nothing to lose.
+
+    Args:
+        is_ours: whether a file that is there is such an output.
+        kind: how such an output is called, with its article.
+
+    Raises:
+        ConfigurationError: the file is something else.
+        OSError: as `place_of`.
+    """
+    place = place_of(path)
+    if place is not None and place.is_file() and place.stat().st_size and not is_ours(place):
+        raise ConfigurationError(
+            f"{path} is there already",
+            reason=f"it is not {kind}, so it is kept as it is",
+            remedy="give another name, or move the file away",
+        )
 
 
 def create(path: Path, content: bytes) -> None:

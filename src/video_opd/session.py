@@ -27,6 +27,7 @@ from video_opd.assemble import (
 )
 from video_opd.data.order import batch_at
 from video_opd.data.source import PromptSource
+from video_opd.errors import writing
 from video_opd.evaluation.answer_file import AnswersOf, open_answers, rewrite, told_what_is_kept
 from video_opd.evaluation.evaluate import Evaluation, evaluate
 from video_opd.evaluation.side_questions import ask
@@ -35,8 +36,10 @@ from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, surprise_at_w
 from video_opd.policy.load import Policy
 from video_opd.recipe import Recipe, ScoringSettings
 from video_opd.report import write_report
+from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.durable import write_durably
+from video_opd.runs.names import read_json
 from video_opd.runs.rounds import cost_of_selection
 from video_opd.training.loop import Parts
 from video_opd.training.rounds import train_in_rounds
@@ -118,6 +121,8 @@ def run_recipe(
     console, shared, recipe = Console(stderr=True), shared or Shared(), with_checkpoints(recipe)
     same = same_run(recipe)
     RunDirectory.refuse_unusable(out, **same)
+    with writing(out):
+        refuse_foreign_page(RunDirectory(out).report)
     refuse_early(recipe)
     prepare_compute(recipe.compute)
     with RunDirectory.create_or_resume(out, environment=environment(), **same) as run:
@@ -181,7 +186,7 @@ def _test(
         if parts.side_questions:
             report["side_questions"] = _ask_side_questions(parts, policy, shared)
         write_durably(path, (json.dumps(report, indent=2) + "\n").encode())
-    report = json.loads(path.read_text(encoding="utf-8"))
+    report = read_json(path.read_bytes())
     results[name.replace("-", "_")] = report["scores"]
     if "side_questions" in report:
         results.setdefault("side_questions", {})[name.replace("-", "_")] = report["side_questions"]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 def show_run(results: dict[str, Any]) -> None:
     """The scores before and after, side by side, and where the report is."""
+    from video_opd.sample_size import MIN_QUERIES, SIDE_QUESTIONS, cannot_be_said
+
     teachers = [key for key in results if key.startswith("teacher")]
     columns = {key: results[key] for key in ("student_before", "student_after", *teachers) if key in results}
     console = Console()
@@ -31,23 +33,36 @@ def show_run(results: dict[str, Any]) -> None:
             table.add_column(name.replace("_", ", "), justify="right")
         for key in next(iter(columns.values())):
             values = [scores[key] for scores in columns.values()]
-            table.add_row(key, *(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values))
+            table.add_row(_label(key), *(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values))
         if side := results.get("side_questions"):
             table.add_row("side questions", *(f"{side[name]['accuracy']:.3f}" for name in columns))
         console.print(table)
+        num_queries = min(scores["num_queries"] for scores in columns.values())
+        if num_queries < MIN_QUERIES:
+            print(cannot_be_said("What the run changed", num_queries))
+        asked = min((scores["num_questions"] for scores in side.values()), default=MIN_QUERIES) if side else MIN_QUERIES
+        if asked < MIN_QUERIES:
+            print(cannot_be_said("What was forgotten", asked, *SIDE_QUESTIONS))
+    else:
+        print("No test manifest: what the run changed cannot be said.")
     print(f"report: {Path(results['run']) / 'report.html'}")
+
+
+def _label(key: str) -> str:
+    """The name of a score as a table has it."""
+    return {"output_format_rate": "output format rate"}.get(key, key)
 
 
 def show_comparison(results: dict[str, Any], out: Path) -> None:
     """One row a method, what can be said of them, and where the page is."""
     table = Table(title=f"{results['name']}: mean (sd) over seeds {', '.join(map(str, results['seeds']))}")
-    for heading in ("method", "learning rate", "test mIoU", "95 % interval", "format", "training, s"):
+    for heading in ("method", "learning rate", "test mIoU", "95 % interval", "output format rate", "training, s"):
         table.add_column(heading, justify="left" if heading == "method" else "right")
     for name, method in results["methods"].items():
         miou, cells = method.get("test_miou"), ["-", "-", "-"]
         if miou is not None:
             reach = " - ".join(f"{end:.3f}" for end in miou["interval"] or ())
-            rate = method["scores"]["format_rate"]["mean"]
+            rate = method["scores"]["output_format_rate"]["mean"]
             cells = [f"{miou['mean']:.3f} ({miou['sd_over_seeds']:.3f})", reach or "-", f"{rate:.3f}"]
         seconds = sum(method["ledger"][f"{results['time']}_by_phase"].values())
         table.add_row(escape(name), f"{method['learning_rate']:g}", *cells, f"{seconds:.0f}")
@@ -59,19 +74,23 @@ def show_comparison(results: dict[str, Any], out: Path) -> None:
 
 def show_scores(scores: Scores, title: str) -> None:
     """Every score with its interval."""
-    Console().print(Text(f"{title}: {scores.num_queries} queries", "bold"), soft_wrap=True)
+    from video_opd.sample_size import count_of
+
+    Console().print(Text(f"{title}: {count_of(scores.num_queries)}", "bold"), soft_wrap=True)
     table = Table()
     for heading in ("", "value", "95 % interval"):
         table.add_column(heading, justify="left" if not heading else "right")
     for name, value in scores.to_dict().items():
-        if name in scores.intervals:
-            low, high = scores.intervals[name]
-            table.add_row(name, f"{value:.3f}", f"{low:.3f} - {high:.3f}")
+        if name != "num_queries":
+            reach = " - ".join(f"{end:.3f}" for end in scores.intervals.get(name, ()))
+            table.add_row(_label(name), f"{value:.3f}", reach or "-")
     Console().print(table)
     print(
         "first predicted span against the best-matching annotated one; IoU >= threshold, nothing rounded; every query "
-        "counts; fractions 0..1; 95 % bootstrap"
+        "counts; fractions 0..1" + ("; 95 % bootstrap" if scores.intervals else "")
     )
+    if scores.cannot_be_said:
+        print(scores.cannot_be_said)
 
 
 def show_official_scores(found: OfficialScores, title: str) -> None:
@@ -90,14 +109,18 @@ def show_official_scores(found: OfficialScores, title: str) -> None:
 def show_differences(comparison: dict[str, Any]) -> None:
     """Two files' scores side by side, and their paired difference."""
     Console().print(Text(f"A: {comparison['a']}, B: {comparison['b']}", "bold"), soft_wrap=True)
-    table = Table(caption="95 % paired bootstrap over queries; an interval on one side of 0 is more than chance")
+    judged = [found["interval"] is not None for found in comparison["scores"].values()]
+    caption = "95 % paired bootstrap over queries; an interval on one side of 0 is more than chance"
+    table = Table(caption=caption if any(judged) else None)
     for heading in ("", "A", "B", "A - B", "95 % interval", "queries"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, found in comparison["scores"].items():
-        low, high = found["interval"]
-        cells = (f"{found['a']:.3f}", f"{found['b']:.3f}", f"{found['difference']:+.3f}", f"{low:+.3f} to {high:+.3f}")
-        table.add_row(escape(name), *cells, str(found["num_queries"]))
+        reach = " to ".join(f"{end:+.3f}" for end in found["interval"] or ()) or "-"
+        cells = (f"{found['a']:.3f}", f"{found['b']:.3f}", f"{found['difference']:+.3f}", reach)
+        table.add_row(escape(_label(name)), *cells, str(found["num_queries"]))
     Console().print(table)
+    if not all(judged):
+        print(comparison["intervals"])
     if comparison["not_compared"]:
         print(f"not compared, since no mean over all queries: {', '.join(comparison['not_compared'])}")
 

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from video_opd.errors import DataError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -38,12 +40,30 @@ class Example:
     query: str
     spans: tuple[Span, ...]
     """Annotated spans. They judge teacher and student; they are never targets of Video-OPD."""
-    duration: float
-    """Seconds."""
+    duration: float | None
+    """Seconds. None: the manifest does not say; see `known_duration`."""
     source: str = ""
     """Name of the data set the row came from."""
     clip: Span | None = None
     """The part of the video that counts, in seconds of the file; spans are relative to its start. None: all of it."""
+    frame_rate: float | None = None
+    """Pictures per second of a video that is a folder of numbered pictures; None: it is a file, which says its own."""
+
+    @property
+    def known_duration(self) -> float:
+        """The duration in seconds, for whoever cannot do without.
+
+        Raises:
+            DataError: nobody knows it.
+        """
+        if self.duration is None:
+            raise DataError(
+                f"row {self.id!r} has no `duration`",
+                reason="what was asked for depends on how long the video is",
+                remedy="write it into the manifest, or give the folder of the videos with --videos where the command "
+                "takes one: `video-opd data import jsonl MANIFEST --videos FOLDER` writes them all",
+            )
+        return self.duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

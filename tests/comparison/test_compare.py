@@ -209,6 +209,25 @@ def test_what_is_missing_is_done_and_comes_out_the_same(finished, results, tmp_p
     )
 
 
+def test_runs_of_an_earlier_version_are_compared_under_todays_names(finished, results, tmp_path):
+    """Some of the runs are from before the metric was called output_format_rate."""
+    shutil.copytree(finished / "out", tmp_path / "out")
+    old = sorted((tmp_path / "out" / "runs").glob("opd*"))
+    for path in [path for run in old for path in (run / "evaluation").glob("*.json")]:
+        path.write_text(path.read_text().replace('"output_format_rate"', '"format_rate"'))
+    recipe, tables = load_comparison(finished / "compare.toml")
+    again = compare(recipe, tables, tmp_path / "out")
+    assert old
+    assert "format_rate" not in again["methods"]["opd"]["scores"]
+    assert again["methods"]["opd"]["scores"] == results["methods"]["opd"]["scores"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    (tmp_path / "out" / "comparison.json").write_text(
+        json.dumps(again).replace('"output_format_rate"', '"format_rate"')
+    )
+    assert main(["report", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "report.html").read_text() == page
+
+
 def test_runs_that_saw_other_data_are_refused(finished, results, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(finished / "out", out)
@@ -335,9 +354,56 @@ class TestSentences:
         assert not any("devices" in said for said in sentences(told))
         assert "different devices" in sentences(told | {"num_devices": 2, "device": "H100, H200"})[-1]
 
-    def test_one_seed_settles_nothing(self, told):
-        told["differences"] = [{"one": "opd", "other": "grpo", "mean": 0.3, "interval": None}]
-        assert "which settles nothing" in sentences(told)[0]
+    @pytest.mark.parametrize(
+        ("num_queries", "num_seeds", "why"),
+        [
+            (1, 1, "on 1 test query and with one seed"),
+            (1, 2, "on 1 test query"),
+            (29, 3, "on 29 test queries"),
+            (400, 1, "with one seed"),
+        ],
+    )
+    def test_one_seed_settles_nothing_nor_do_few_queries(self, told, num_queries, num_seeds, why):
+        counts = {"num_queries": num_queries, "num_seeds": num_seeds}
+        told["differences"] = [{"one": "opd", "other": "grpo", "mean": 0.3, "interval": None, **counts}]
+        assert sentences(told)[0].startswith(
+            f"opd and grpo differ by +0.300 mIoU at 2 steps {why}, which settles nothing; "
+        )
+
+    def test_what_few_queries_cannot_say(self, told):
+        told["student_before"]["scores"]["num_queries"] = 1
+        told["num_validation_queries"] = 3
+        said = " ".join(sentences(told))
+        assert "Which method is better cannot be said from 1 test query: a 95 % interval needs at least 30" in said
+        assert "Which learning rate is best and when a method is at the target cannot be said from 3 valid" in said
+        told["student_before"]["scores"]["num_queries"] = told["num_validation_queries"] = 30
+        assert "cannot be said from" not in " ".join(sentences(told))
+
+    def test_without_a_test_manifest_it_is_said(self, told):
+        del told["differences"]
+        told["student_before"] = None
+        assert "No test manifest: which method is better cannot be said." in sentences(told)
+
+    def test_methods_that_score_the_same_on_every_query(self, told):
+        said = self.difference(told, 0.0, 0.0, 0.0)
+        assert said.startswith("opd and grpo score the same on every query at 2 steps; ")
+
+    def test_what_was_forgotten_is_not_told_from_few_questions_nor_seeds_left_out(self, told):
+        told["student_before"] = {"side_questions": {"accuracy": 1.0, "num_questions": 4}}
+        for method in told["methods"].values():
+            method["side_questions"] = {"mean": 0.5, "sd": 0.0}
+        (said,) = [said for said in sentences(told) if "side question" in said]
+        assert said.startswith("What was forgotten cannot be said from 4 side questions")
+        told["student_before"]["side_questions"]["num_questions"] = 200
+        for method in told["methods"].values():
+            method["runs"] = method["runs"][:1]
+        assert all("of one seed)" in said for said in sentences(told) if "side question" in said)
+
+    def test_seeds_that_disagree_forget_nothing_for_certain(self, told):
+        told["student_before"] = {"side_questions": {"accuracy": 0.8, "num_questions": 4000}}
+        for name, method in told["methods"].items():
+            method["side_questions"] = {"mean": 0.7, "sd": 0.1 if name == "grpo" else 0.0}
+        assert all("shows no change" in said for said in sentences(told) if "side questions" in said)
 
     def test_forgetting_is_a_change_beyond_chance(self, told):
         told["student_before"] = {"side_questions": {"accuracy": 0.8, "num_questions": 200}}

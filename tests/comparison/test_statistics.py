@@ -67,6 +67,29 @@ def test_one_seed_has_no_interval_unless_others_tell_of_seeds():
     assert estimate(alone["a"], SeedNoise.pooled(others))["interval"] is not None
 
 
+@pytest.mark.parametrize("num_queries", [1, 2, 29, 30])
+@pytest.mark.parametrize("num_seeds", [1, 2, 3])
+@pytest.mark.parametrize("alike", [True, False], ids=["all answers the same", "answers that differ"])
+def test_few_queries_have_no_interval_however_many_seeds(num_queries, num_seeds, alike):
+    rng = np.random.default_rng(5)
+    table = np.full((num_seeds, num_queries), 0.5) if alike else rng.random((num_seeds, num_queries))
+    found = estimate(table, SeedNoise.pooled({"a": table, "b": table}))
+    assert (found["interval"] is not None) == (num_queries >= 30 and num_seeds > 1)
+    assert (found["num_queries"], found["num_seeds"]) == (num_queries, num_seeds)
+
+
+def test_two_seeds_of_two_methods_cover():
+    """The least that a comparison may have. A difference of the size that seeds make is not told apart more often than
+    one time in twenty."""
+    rng, apart = np.random.default_rng(6), 0
+    for _ in range(400):
+        queries = rng.normal(0.6, 0.3, size=400)
+        scores = {name: draw(rng, 2, queries=queries) for name in "ab"}
+        low, high = estimate(scores["a"] - scores["b"], SeedNoise.pooled(scores), num_methods=2)["interval"]
+        apart += low > 0 or high < 0
+    assert apart / 400 <= 0.075
+
+
 def test_seeds_that_disagree_widen_the_interval():
     rng = np.random.default_rng(4)
     calm, wild = ({"a": draw(rng, 3, seed_sd=sd)} for sd in (0.001, 0.3))

@@ -59,6 +59,9 @@ def test_split_half_reliability_is_that_of_the_mean(draws):
 
 
 def test_reliability_is_unknown_where_nothing_can_tell():
+    for few in range(5):  # of two rows a correlation is 1 or -1, whatever they are
+        assert split_half_reliability([row(str(i), answer(i / 9), answer(i / 8)) for i in range(few)]) is None
+    assert split_half_reliability([row(str(i), answer(i / 9), answer(i / 8)) for i in range(5)]) == pytest.approx(1)
     assert split_half_reliability([]) is None
     assert split_half_reliability([row("a", answer(0.3)), row("b", answer(0.9))]) is None  # one draw each
     assert split_half_reliability([row(str(i), answer(0.5), answer(0.5)) for i in range(9)]) is None  # all alike

@@ -14,6 +14,7 @@ from video_opd.data.manifest import write_manifest
 from video_opd.data.statistics import BINS, SECONDS, Histogram, Summary, covered_share, describe
 from video_opd.errors import DataError
 from video_opd.grounding import best_constant_answer, best_iou
+from video_opd.report.statistics_facts import facts_of, sentences_of
 from video_opd.vocabulary import Span
 
 ROWS = [
@@ -239,3 +240,12 @@ def test_what_cannot_be_measured(tmp_path, refused):
     assert "cannot be written" in refused("data", "stats", manifest, "--picture", manifest / "x.svg")
     assert "No such file" in refused("data", "stats", tmp_path / "none.jsonl")
     assert manifest.read_bytes() == before
+
+
+@pytest.mark.parametrize(("rows", "said"), [(1, True), (29, True), (30, False)])
+def test_of_few_rows_it_is_said_that_they_are_few(rows, said):
+    few = describe(
+        [row(str(n), (n % 3, 5), video="a.mp4", query="one", duration=10.0, source="x") for n in range(rows)]
+    )
+    assert ("what a data set is like" in facts_of(few)) == said
+    assert any("of a data set nothing can be said" in sentence for sentence in sentences_of(few)) == said

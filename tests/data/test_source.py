@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from video_opd.data.manifest import read_manifest
-from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate
 from video_opd.data.source import PromptMemory, PromptSource, require_folder
 from video_opd.data.video import VideoBudget
 from video_opd.errors import DataError, EngineError
@@ -69,8 +69,8 @@ def test_frames_serve_the_next_question_about_their_video(videos, renderer, exam
     """Whatever the question; another clip of the video is another decoding."""
     import video_opd.data.source as module
 
-    decoded, original = [], module.read_frames
-    monkeypatch.setattr(module, "read_frames", lambda *what: decoded.append(what) or original(*what))
+    decoded, original = [], module.read_video
+    monkeypatch.setattr(module, "read_video", lambda *what: decoded.append(what) or original(*what))
     cut = replace(examples[0], id="cut", clip=Span(0.0, 4.0))
     asked = [examples[0], replace(examples[0], id="again", query="another"), cut, replace(examples[0], id="whole")]
     with closing(source_of(videos, renderer, workers=0, frames_kept=kept)) as source:
@@ -163,6 +163,53 @@ def test_a_prompt_over_the_limit_is_no_bad_video(videos, examples, processor):
             source.prompts(examples)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_one_over_the_limit_among_others_that_fit_is_set_aside(videos, renderer, examples, monkeypatch, workers):
+    """A file longer than its row says, in the middle of hours of work, is that row's fault and nobody else's."""
+    original = PromptRenderer.__call__
+
+    def too_long(self, example, frames):
+        if example.id == examples[2].id:
+            raise EngineError("99 video tokens", reason="the limit is 64", remedy="raise video.max_tokens")
+        return original(self, example, frames)
+
+    monkeypatch.setattr(PromptRenderer, "__call__", too_long)
+    with closing(source_of(videos, renderer, workers=workers, max_bad_share=0.2)) as source:
+        source.prefetch(examples[:4])
+        assert [prompt.id for prompt in source.prompts(examples[:4])] == [examples[n].id for n in (0, 1, 3)]
+        assert source.set_aside == {examples[2].id: "99 video tokens: the limit is 64"}
+
+
+@pytest.mark.parametrize("error", [ValueError("no such role"), "template"])
+def test_what_a_processor_says_against_one_example_sets_it_aside(videos, renderer, examples, monkeypatch, error):
+    import jinja2
+
+    raised = jinja2.TemplateError("no such role") if error == "template" else error
+    original = PromptTemplate.turns
+    bad = replace(examples[1], query="the impossible")
+
+    def turns(self, words):
+        if words == bad.query:
+            raise raised
+        return original(self, words)
+
+    monkeypatch.setattr(PromptTemplate, "turns", turns)
+    with closing(source_of(videos, renderer, workers=0, max_bad_share=0.2)) as source:
+        assert [prompt.id for prompt in source.prompts([examples[0], bad])] == [examples[0].id]
+        assert "its prompt could not be made" in source.set_aside[bad.id]
+        assert "no such role" in source.set_aside[bad.id]
+
+
+def test_queries_at_fault_are_not_called_videos(videos, renderer, examples):
+    with (
+        closing(source_of(videos, renderer)) as source,
+        pytest.raises(
+            EngineError, match=r"1 of 12 examples cannot be asked, the first .*: the query '\.' has no words"
+        ),
+    ):
+        source.prompts([replace(examples[0], query=".")])
+
+
 def test_what_fails_ahead_and_is_never_asked_for_is_told_in_the_end(videos, renderer, examples, caplog):
     (videos / examples[0].video).write_bytes(b"")
     source = source_of(videos, renderer, workers=1)
@@ -194,7 +241,7 @@ def test_a_bug_on_a_decoding_thread_is_not_swallowed(videos, renderer, examples,
     def broken(*_):
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr("video_opd.data.source.read_frames", broken)
+    monkeypatch.setattr("video_opd.data.source.read_video", broken)
     source = source_of(videos, renderer, max_bad_share=1.0)
     source.prefetch(examples[:2])
     with pytest.raises(ZeroDivisionError, match="ours"):
@@ -210,7 +257,7 @@ def test_closing_does_not_wait_for_what_has_not_begun(videos, renderer, examples
         time.sleep(0.2)
         raise DataError("slow", reason="and bad", remedy="none")
 
-    monkeypatch.setattr("video_opd.data.source.read_frames", slow)
+    monkeypatch.setattr("video_opd.data.source.read_video", slow)
     source = source_of(videos, renderer, workers=1)
     source.prefetch(examples)
     began = time.monotonic()

@@ -36,7 +36,7 @@ def evaluate(tmp_path, capsys):
 
     def run(model: str, benchmark: str, folder: Path, *arguments: Any) -> tuple[dict, list[dict], str]:
         capsys.readouterr()
-        out = tmp_path / "answers.jsonl"
+        out = tmp_path / f"answers-{len(list(tmp_path.glob('answers-*.jsonl')))}.jsonl"
         words = ["evaluate", model, "--benchmark", benchmark, "--data", folder, "--out", out, "--json", *arguments]
         assert main([str(word) for word in words]) == 0
         captured = capsys.readouterr()
@@ -82,7 +82,7 @@ def test_the_tiny_models_written_answers(evaluate, tempcompass):
     ("arguments", "sentence"),
     [
         ((), "cannot be told: no option was read in 9 of 12 answers"),
-        (("--score", "options", "--option-form", "text"), "cost nothing that 12 questions can show"),
+        (("--score", "options", "--option-form", "text"), "cannot be said from"),
     ],
 )
 def test_a_model_against_itself_has_not_changed(evaluate, tempcompass, arguments, sentence):
@@ -91,7 +91,7 @@ def test_a_model_against_itself_has_not_changed(evaluate, tempcompass, arguments
     everywhere = [report["change"]["overall"]] + [
         scores for groups in report["change"]["categories"].values() for scores in groups.values()
     ]
-    assert {(scores["difference"], *scores["interval"]) for scores in everywhere} == {(0.0, 0.0, 0.0)}
+    assert {(scores["difference"], scores["interval"]) for scores in everywhere} == {(0.0, None)}, "few videos"
     assert sentence in report["change"]["sentence"]
     for row in rows:
         before = row.pop("before")
@@ -227,4 +227,75 @@ def test_a_table_to_read(tempcompass, tmp_path, capsys):
     assert main([*words, "--score", "options", "--before", "tiny-teacher"]) == 0
     printed = capsys.readouterr().out
     assert "difference" in printed
-    assert any(line.startswith(("Grounding", "After grounding")) for line in printed.splitlines())
+    assert any(line.startswith("What grounding cost cannot be") for line in printed.splitlines())
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+@pytest.mark.parametrize("before", [(), ("--before", "tiny-teacher")])
+@pytest.mark.parametrize("scored", [(), ("--score", "options")])
+def test_killed_anywhere_it_goes_on_to_the_same_file(tempcompass, tmp_path, monkeypatch, capsys, before, scored):
+    """Also a row cut in half, and also while the second model is asked; a finished one asks nobody anything."""
+    from video_opd.policy.load import Policy
+
+    one, other = tmp_path / "one.jsonl", tmp_path / "other.jsonl"
+    original, left = Policy.read, [0]
+
+    def read(self, prompts, **keywords):
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        return original(self, prompts, **keywords)
+
+    def command(out: Path) -> list[str]:
+        return ["evaluate", "tiny-student", "--benchmark", "tempcompass", "--data", str(tempcompass), "--json",
+                "--out", str(out), "--batch-size", "5", "--max-new-tokens", "3", *before, *scored]  # fmt: skip
+
+    assert main(command(one)) == 0
+    report = json.loads(capsys.readouterr().out)
+    monkeypatch.setattr(Policy, "read", read)
+    for batches in (1, 2, 1):  # of three for each model
+        left[0] = batches
+        if not other.exists() or before:
+            with pytest.raises(Killed):
+                main(command(other))
+            assert other.stat().st_size > 0
+            other.write_bytes(other.read_bytes()[:-30])
+    left[0] = 9
+    assert main(command(other)) == 0
+    assert other.read_bytes() == one.read_bytes()
+    capsys.readouterr()
+    left[0] = 0
+    assert main(command(other)) == 0
+    assert json.loads(capsys.readouterr().out) == report | {"answers": str(other)}
+
+
+def test_a_benchmark_of_another_model_is_refused_and_another_one_may_be_added(refused, tempcompass, tmp_path):
+    out = tmp_path / "answers.jsonl"
+    words = ["--benchmark", "tempcompass", "--data", str(tempcompass), "--out", str(out), "--max-new-tokens", "2"]
+    assert main(["evaluate", "tiny-student", *words]) == 0
+    kept = out.read_bytes()
+    assert "differs in model: tiny-student and tiny-teacher" in refused("evaluate", "tiny-teacher", *words)
+    assert 'rule: "official" and "strict"' in refused("evaluate", "tiny-student", *words, "--rule", "strict")
+    assert "differs in the questions" in refused("evaluate", "tiny-student", *words, "--limit", 1)
+    assert out.read_bytes() == kept
+    assert main(["evaluate", "tiny-student", *words, "--before", "tiny-teacher"]) == 0
+    assert "differs in model: tiny-teacher and none" in refused("evaluate", "tiny-student", *words)
+
+
+def test_a_question_that_spells_a_control_token_is_text(evaluate, clips, tmp_path):
+    """In the question, in an option that is written and in one that is scored."""
+    folder = tmp_path / "mvbench"
+    token = "<|im_end|>"
+    row = mvbench_row(clips[0].name) | {"question": f"what does {token} <|video_pad|> mean?"}
+    row["candidates"] = [f"{candidate} {token}" for candidate in row["candidates"]]
+    row["answer"] = row["candidates"][0]
+    write_json(folder / "json" / "moving_count.json", [row])
+    (folder / "video").mkdir()
+    shutil.copy(clips[0], folder / "video")
+    for more in ((), ("--score", "options"), ("--score", "options", "--option-form", "text")):
+        report, rows, _ = evaluate("tiny-student", "mvbench", folder, "--max-new-tokens", 2, *more)
+        assert report["set_aside"] == {}
+        assert all(value > -1e6 for value in rows[0].get("option_logprobs", ())), "no option is impossible"

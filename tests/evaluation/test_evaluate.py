@@ -74,7 +74,7 @@ def test_right_answers_score_one_and_silence_scores_nothing(world, processor, ex
         Scripted(answers), examples, source_of(world / "videos", processor), max_new_tokens=9, batch_size=4
     )
     assert result.scores.miou == pytest.approx(0.5)
-    assert result.scores.format_rate == 0.5
+    assert result.scores.output_format_rate == 0.5
     assert result.scores.num_queries == 6
 
 

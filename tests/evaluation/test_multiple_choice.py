@@ -262,8 +262,9 @@ def test_accuracy_counts():
     }  # fmt: skip
     assert found["overall"]["chance"] == pytest.approx((1 / 2 + 1 / 3 + 1 / 2 + 1 / 3) / 4)
     assert {name: group["accuracy"] for name, group in found["categories"]["task"].items()} == {"x": 0.5, "y": 0.5}
-    low, high = found["overall"]["interval"]
-    assert 0 <= low < 0.5 < high <= 1
+    assert found["overall"]["interval"] is None, "of four videos"
+    low, high = accuracies(asked_about(*map(str, range(40))), ratings("+-" * 20))["overall"]["interval"]
+    assert 0 < low < 0.5 < high < 1
 
 
 def test_what_a_rule_leaves_out_is_in_no_denominator():
@@ -274,12 +275,14 @@ def test_what_a_rule_leaves_out_is_in_no_denominator():
 
 
 def test_intervals_are_over_videos():
-    """Twenty questions that stand and fall with their four videos are worth four, not twenty."""
-    marks = "+++++-----+++++-----"
-    apart = accuracies(asked_about(*map(str, range(20))), ratings(marks))["overall"]["interval"]
-    together = accuracies(asked_about(*(5 * "a" + 5 * "b" + 5 * "c" + 5 * "d")), ratings(marks))["overall"]["interval"]
+    """Questions that stand and fall with their forty videos are worth forty, not two hundred."""
+    marks = 20 * "+++++-----"
+    apart = accuracies(asked_about(*map(str, range(200))), ratings(marks))["overall"]["interval"]
+    videos = [str(n // 5) for n in range(200)]
+    together = accuracies(asked_about(*videos), ratings(marks))["overall"]["interval"]
     assert together[1] - together[0] > 1.5 * (apart[1] - apart[0])
-    assert accuracies(asked_about("a", "a"), ratings("+-"))["overall"]["interval"] is None
+    few = [str(n // 10) for n in range(200)]
+    assert accuracies(asked_about(*few), ratings(marks))["overall"]["interval"] is None, "20 videos, 200 questions"
 
 
 def test_a_bootstrap_interval_covers_what_it_should():
@@ -315,13 +318,15 @@ def test_differences_are_paired():
         (-0.041, [-0.06, -0.022], 1580, "Grounding cost 4.1 points (-6.0 to -2.2) on 1,580 questions."),
         (0.021, [0.001, 0.04], 200, "After grounding the model gained 2.1 points (+0.1 to +4.0) on 200 questions."),
         (0.0, [0.0, 0.0], 3, "Grounding cost nothing that 3 questions can show: +0.0 points (+0.0 to +0.0)."),
-        (0.1, None, 3, "What grounding cost cannot be told from questions about one video: +10.0 points on 3."),
+        (0.1, None, 3, "What grounding cost cannot be said from 3 videos: a 95 % interval needs at least 30 videos. It was +10.0 points on 3 questions."),  # noqa: E501
+        (-1.0, None, 1, "What grounding cost cannot be said from 1 video: a 95 % interval needs at least 30 videos. It was -100.0 points on 1 question."),  # noqa: E501
         (None, None, 3, "What grounding cost cannot be said: one of the two models has no answer that counts."),
     ],
 )  # fmt: skip
 def test_what_grounding_cost_in_a_sentence(difference, interval, num_questions, sentence):
     unread = {"before": 0, "after": num_questions // 10}
-    overall = {"difference": difference, "interval": interval, "num_questions": num_questions, "num_unmatched": unread}
+    overall = {"difference": difference, "interval": interval, "num_questions": num_questions,
+               "num_videos": num_questions, "num_unmatched": unread}  # fmt: skip
     assert in_a_sentence(overall) == sentence
 
 

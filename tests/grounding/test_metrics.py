@@ -19,6 +19,8 @@ from video_opd.grounding import (
     score,
     write_predictions,
 )
+from video_opd.grounding.metrics import bootstrap_intervals
+from video_opd.sample_size import MIN_QUERIES
 from video_opd.vocabulary import Example, Span
 
 
@@ -41,7 +43,7 @@ def test_scores_by_hand() -> None:
         "r1@0.3": 0.75,
         "r1@0.5": 0.75,
         "r1@0.7": 0.5,
-        "format_rate": 0.75,
+        "output_format_rate": 0.75,
         "num_queries": 4,
     }
     assert scores.iou_by_id == {"exact": 1.0, "tie": 0.5, "second": 0.8, "mute": 0.0}
@@ -50,7 +52,7 @@ def test_scores_by_hand() -> None:
         "r1@0.3": {"exact": 1.0, "tie": 1.0, "second": 1.0, "mute": 0.0},
         "r1@0.5": {"exact": 1.0, "tie": 1.0, "second": 1.0, "mute": 0.0},
         "r1@0.7": {"exact": 1.0, "tie": 0.0, "second": 1.0, "mute": 0.0},
-        "format_rate": {"exact": 1.0, "tie": 1.0, "second": 1.0, "mute": 0.0},
+        "output_format_rate": {"exact": 1.0, "tie": 1.0, "second": 1.0, "mute": 0.0},
     }
 
 
@@ -63,7 +65,7 @@ def test_a_missing_prediction_scores_zero_and_an_unknown_one_nothing() -> None:
     scores = score(
         {"a": parse_answer("0 - 10"), "stranger": parse_answer("0 - 10")}, [ask("a", (0, 10)), ask("b", (0, 1))]
     )
-    assert (scores.miou, scores.format_rate, scores.num_queries) == (0.5, 0.5, 2)
+    assert (scores.miou, scores.output_format_rate, scores.num_queries) == (0.5, 0.5, 2)
     report = scores.to_report()
     assert report["missing"] == {"count": 1, "ids": ["b"]}
     assert report["unknown"] == {"count": 1, "ids": ["stranger"]}
@@ -75,7 +77,9 @@ def test_the_report_spells_out_its_convention_and_is_json() -> None:
     assert report["convention"]["rounding"] == "none"
     assert "every example" in report["convention"]["denominator"]
     assert report["convention"]["parser_version"] == 2
-    assert report["intervals"].keys() == {"miou", "r1@0.3", "r1@0.5", "r1@0.7", "format_rate"}
+    many = score(*noisy(MIN_QUERIES)).to_report()
+    assert many["intervals"].keys() == {"miou", "r1@0.3", "r1@0.5", "r1@0.7", "output_format_rate"}
+    assert many["convention"]["intervals"] == "95 % percentile bootstrap, 1000 resamples of queries, seed 0"
 
 
 def test_duplicates_and_nothing_are_refused() -> None:
@@ -111,7 +115,7 @@ def test_intervals_hold_the_mean_and_have_the_textbook_width() -> None:
     low, high = scores.intervals["miou"]
     standard_error = np.std(list(scores.iou_by_id.values())) / np.sqrt(400)
     assert high - low == pytest.approx(2 * 1.96 * standard_error, rel=0.06)
-    assert scores.intervals["format_rate"] == (1.0, 1.0)
+    assert scores.intervals["output_format_rate"] == (1.0, 1.0)
 
 
 def test_intervals_narrow_with_the_root_of_the_number_of_queries() -> None:
@@ -132,8 +136,30 @@ def test_intervals_do_not_depend_on_how_many_resamples_fit_in_memory(monkeypatch
     assert score(predictions, examples, num_resamples=100) == whole
 
 
-def test_one_query_has_an_interval_of_no_width() -> None:
-    assert score({"a": parse_answer("0 - 5")}, [ask("a", (0, 10))]).intervals["miou"] == (0.5, 0.5)
+@pytest.mark.parametrize("num_queries", [1, 2, MIN_QUERIES - 1])
+def test_of_few_queries_there_are_no_intervals_but_a_sentence(num_queries: int) -> None:
+    """The bootstrap of one query has no width: it would say that everything is sure."""
+    report = score(*noisy(num_queries)).to_report()
+    assert report["intervals"] == {}
+    counted = "1 query" if num_queries == 1 else f"{num_queries} queries"
+    said = report["convention"]["intervals"]
+    assert f"cannot be said from {counted}: a 95 % interval needs at least {MIN_QUERIES} queries." in said
+
+
+@pytest.mark.parametrize(("num_queries", "least"), [(MIN_QUERIES, 0.9), (100, 0.92)])
+def test_from_that_many_queries_on_an_interval_covers(num_queries: int, least: float) -> None:
+    """And of a sixth as many it does not: the number was found by this simulation."""
+
+    def coverage(size: int) -> float:
+        rng, covered = np.random.default_rng(size), 0
+        for _ in range(600):
+            ious = np.where(rng.random(size) < 0.4, 0.0, rng.beta(2, 2, size))  # of mean 0.3
+            ((low, high),) = bootstrap_intervals(ious[:, None], rng, 300)
+            covered += low <= 0.3 <= high
+        return covered / 600
+
+    assert coverage(num_queries) >= least
+    assert coverage(MIN_QUERIES // 6) < 0.88
 
 
 # --- The floor

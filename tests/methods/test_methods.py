@@ -272,7 +272,9 @@ def test_sft_is_cross_entropy(student, prompts):
     assert_equal_gradients(seen, {n: p.grad for n, p in by_hand.model.named_parameters()})
     row = metrics_row(outcome, student)
     assert row["annotation_nll"] == pytest.approx(loss.item(), rel=1e-4)
-    assert row.keys().isdisjoint({"reverse_kl", "gap_on_annotations", "reward", "entropy", "miou", "format_rate"})
+    assert row.keys().isdisjoint(
+        {"reverse_kl", "gap_on_annotations", "reward", "entropy", "miou", "output_format_rate"}
+    )
     assert set(answer_rows(outcome, student, 1)[0]) >= {"tokens", "credit"}
     assert "teacher_logprobs" not in answer_rows(outcome, student, 1)[0]
 

@@ -318,7 +318,7 @@ def test_a_folder_in_use_is_told_before_anything_is_done(refused, in_use, remote
     world = ("--data.videos", tmp_path / "w/videos", *(
         word for split in ("train", "validation", "test") for word in (f"--data.{split}", tmp_path / f"w/{split}.jsonl")
     ), "--data.tiny-world.num-train", 4)  # fmt: skip
-    for words in ((), world, ("--data.videos", "nowhere"), ("--compute.device", "abacus")):
+    for words in ((), world, ("--data.videos", "nowhere"), ("--compute.device", "mps:9")):
         sentence = refused("train", remote_recipe, "--out", folder, *words)
         assert f"run folder {folder} is in use by process {pid}" in sentence
     assert hub.asked == []

@@ -257,7 +257,7 @@ def test_methods_that_cannot_be_compared_are_refused(tmp_path, text, message):
 def test_a_comparison_is_no_recipe_and_the_other_way_round(tmp_path):
     with pytest.raises(ConfigurationError, match=r"is a comparison: it has several methods\. Run `video-opd compare"):
         load_recipe(COMPARISONS[0])
-    with pytest.raises(ConfigurationError, match="has no recipe"):
+    with pytest.raises(ConfigurationError, match=r"the recipe of one run: a comparison is expected.*opd train"):
         load_comparison(RECIPES / "tiny-sft.toml")
 
 

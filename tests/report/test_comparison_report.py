@@ -13,7 +13,7 @@ from video_opd.errors import ConfigurationError
 from video_opd.report import write_comparison_report
 from video_opd.report.comparison_figures import Strip
 
-SIDE = {"accuracy": 0.75, "interval": [0.5, 0.9], "num_questions": 16}
+SIDE = {"accuracy": 0.75, "interval": [0.5, 0.9], "num_questions": 60}
 
 
 def evaluation(miou: float) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def test_the_sections_come_in_order_with_their_numbers(found: dict[str, Any], pa
     in_order = [
         "Comparison tiny 2 methods side by side, 40 steps each, 3 seeds.",
         "opd beats sft by 0.180 ± 0.030 mIoU. No method passes the teacher.",
-        "test queries 400 side questions 16 target, validation mIoU 0.7",
+        "test queries 400 side questions 60 target, validation mIoU 0.7",
         "learning rate mIoU R1@0.5 CPU time side questions",
         "Student before – 0.396 0.366–0.426 0.400 – 0.750 0.500–0.900",
         "opd 0.0005 0.820 0.799–0.849 sd 0.012 0.875 sd 0.004 1 min 30 s 0.700 sd 0.030",

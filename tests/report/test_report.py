@@ -17,7 +17,7 @@ from video_opd.report.figures import line_chart, short, smooth, ticks
 from video_opd.report.values import number
 from video_opd.report.verdict import Standing, duration, headline, remarks, score_table
 
-SCORES = {"r1@0.3": 0.8, "r1@0.5": 0.6, "r1@0.7": 0.4, "format_rate": 0.97, "num_queries": 400}
+SCORES = {"r1@0.3": 0.8, "r1@0.5": 0.6, "r1@0.7": 0.4, "output_format_rate": 0.97, "num_queries": 400}
 
 
 def write_evaluation(run: Path, name: str, miou: float, step: int | None = None, **changes: Any) -> None:
@@ -43,7 +43,7 @@ def metrics_row(step: int, **changes: Any) -> dict[str, Any]:
         "sampler_learner_gap": 1e-7,
         "clamped_share": 0.01,
         "truncated_share": 0.0,
-        "format_rate": 0.9,
+        "output_format_rate": 0.9,
         "miou": 0.5,
         "grad_norm": 1.0,
         "num_answer_tokens": 100,
@@ -242,12 +242,14 @@ def test_a_loss_that_was_not_finite_is_said(run: Path) -> None:
     assert "The loss was not a finite number in 2 of 3 steps, first in step 2." in text_of(page_of(run))
 
 
-def evaluation(name: str, miou: float, step: int | None, split: str = "test", reach: float = 0.03) -> Evaluation:
+def evaluation(
+    name: str, miou: float, step: int | None, split: str = "test", reach: float = 0.03, num_queries: int = 400
+) -> Evaluation:
     return Evaluation(
         name=name,
         step=step,
         split=split,
-        num_queries=400,
+        num_queries=num_queries,
         scores={"miou": miou},
         intervals={"miou": (miou - reach, miou + reach)},
         constant_span=None,
@@ -297,6 +299,54 @@ def test_a_gain_within_the_noise_and_a_student_on_the_floor_are_said() -> None:
     assert "overlap, so the change may be chance" in said
     assert "no better than one constant answer to every query (0.31 mIoU)" in said
     assert score_table(Standing()) is None
+
+
+@pytest.mark.parametrize(
+    ("num_queries", "counted"), [(1, "1 held-out query"), (2, "2 held-out queries"), (29, "29 held-out queries")]
+)
+@pytest.mark.parametrize("after", [0.0, 0.29, 0.31, 1.0])
+def test_of_few_queries_nothing_is_said_but_that(num_queries: int, counted: str, after: float) -> None:
+    """Neither of the intervals, nor of the distance to the teacher, nor of the constant answer."""
+    standing = Standing.of(
+        [
+            evaluation("student-after", after, 60, num_queries=num_queries),
+            evaluation("student-before", 0.29, 0, num_queries=num_queries),
+            evaluation("teacher", 0.9, None, num_queries=num_queries),
+        ]
+    )
+    (said,) = remarks(EMPTY, standing)
+    assert said.startswith(f"Whether the student improved cannot be said from {counted}")
+    assert said.endswith(": a 95 % interval needs at least 30 held-out queries.")
+    assert f"on {counted}" in headline(EMPTY, standing)
+
+
+def test_from_thirty_queries_on_something_is_said() -> None:
+    standing = Standing.of(
+        [evaluation(name, miou, step, num_queries=30) for name, miou, step in
+         (("student-after", 0.6, 60), ("student-before", 0.29, 0))]
+    )  # fmt: skip
+    assert remarks(EMPTY, standing) == ["The 95 % intervals before and after do not overlap."]
+
+
+def test_a_student_that_did_not_change_is_not_told_that_its_change_may_be_chance() -> None:
+    standing = Standing.of([evaluation("student-after", 0.5, 60), evaluation("student-before", 0.5, 0)])
+    assert remarks(EMPTY, standing) == []
+
+
+def test_a_run_with_one_test_query(run: Path) -> None:
+    """Also one whose evaluations were written by an earlier version, with intervals of no width."""
+    for name, miou, step in (("student-before", 0.0, 0), ("student-after", 0.7, 60), ("teacher", 0.9, None)):
+        write_evaluation(
+            run, name, miou, step, scores=SCORES | {"miou": miou, "num_queries": 1}, intervals={"miou": [miou, miou]}
+        )
+    text = text_of(page_of(run))
+    assert "Whether the student improved cannot be said from 1 held-out query" in text
+    assert "intervals before and after" not in text
+    assert "of the distance to its teacher" not in text
+    assert "no better than one constant" not in text
+    assert "Everybody answered the same query." in text
+    assert "Small figures: 95 % intervals" not in text
+    assert "0.700–0.700" not in text
 
 
 def answer(step: int, id: str, credit: tuple[float | None, ...] = (1.0,)) -> dict[str, Any]:
@@ -430,3 +480,23 @@ def test_invisible_and_direction_changing_characters_are_spelled_out() -> None:
 def test_the_report_does_not_import_torch() -> None:
     check = "import sys, video_opd.report, video_opd.runs; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def old_names(run: Path) -> None:
+    """As versions before the metric had one name wrote the files of a run."""
+    for path in [run / "metrics.jsonl", *(run / "evaluation").glob("*.json")]:
+        text = path.read_text()
+        assert '"output_format_rate"' in text
+        path.write_text(text.replace('"output_format_rate"', '"format_rate"'))
+
+
+def test_a_run_begun_by_an_earlier_version_gives_the_same_page(run: Path) -> None:
+    """Its metric was called format_rate; and a run that went on since has both names in one journal."""
+    page = page_of(run)
+    assert page.count("utput format rate") >= 2, "a column and a figure"
+    old_names(run)
+    assert page_of(run) == page
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    lines[-1] = lines[-1].replace('"format_rate"', '"output_format_rate"')
+    (run / "metrics.jsonl").write_text("".join(lines))
+    assert page_of(run) == page

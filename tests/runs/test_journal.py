@@ -142,3 +142,16 @@ def test_any_json_comes_back_unchanged(tmp_path_factory: pytest.TempPathFactory,
         for row in rows:
             journal.append(row)
     assert read_journal(path) == rows
+
+
+def test_keys_of_an_earlier_version_are_read_under_todays_names(tmp_path: Path) -> None:
+    """And stay in the file as they are."""
+    path = tmp_path / "j.jsonl"
+    path.write_text('{"step": 1, "format_rate": 0.5}\n{"step": 2, "deep": {"format_rate": 1, "format": 2}}\n')
+    before = path.read_bytes()
+    assert read_journal(path) == [
+        {"step": 1, "output_format_rate": 0.5},
+        {"step": 2, "deep": {"output_format_rate": 1, "format": 2}},
+    ]
+    truncate_journal(path, after_step=2)
+    assert path.read_bytes() == before

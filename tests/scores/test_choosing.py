@@ -57,6 +57,13 @@ def test_a_ranking_of_luck_is_warned_about_and_a_good_one_is_not():
     assert choose(right(), student(), replace(RULE, strategy="random"), 0).warnings == ()  # luck decides nothing
 
 
+def test_of_a_ranking_of_few_examples_nobody_knows_how_much_is_luck():
+    few = [replace(file, rows=dict(list(file.rows.items())[:3])) for file in (right(), student(signal=0.9))]
+    found = choose(*few, replace(RULE, count=1), 0)
+    assert found.facts["reliability_of_ranking"] is None
+    assert any("3 examples were scored, fewer than 5" in warning for warning in found.warnings)
+
+
 def test_one_answer_an_example_is_warned_about():
     (warning,) = choose(right(), student(answers=1), RULE, 0).warnings
     assert "0 draws an example" in warning

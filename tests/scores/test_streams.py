@@ -123,7 +123,7 @@ def test_with_the_same_draws_it_is_unknown_and_that_is_said(teacher, student):
     choice = choose(*files, RULE, 0)
     assert choice.facts["reliability_of_ranking"] is None
     assert "the same random numbers" in choice.warnings[-1]
-    assert "with another --seed" in choice.warnings[-1]
+    assert "video-opd score … --seed" in choice.warnings[-1]
     believed = [replace(file, header=header(name)) for name, file in zip("ab", files, strict=True)]
     assert abs(choose(*believed, RULE, 0).facts["reliability_of_ranking"] - true) > 0.1
     by_student = choose(*files, replace(RULE, strategy="difficulty"), 0)  # ranks by the student alone

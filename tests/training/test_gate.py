@@ -80,7 +80,7 @@ def test_a_limit_of_zero_trains_on_nothing_and_changes_nothing(student, teacher,
     assert gate.coupling.metrics()["suspended"] == 12
     row = metrics_row(outcome, after)
     assert row["num_answers"] == 0
-    assert set(row) >= {"miou", "format_rate", "truncated_share"}  # what was written is known all the same
+    assert set(row) >= {"miou", "output_format_rate", "truncated_share"}  # what was written is known all the same
     assert [answer["suspended"] for answer in answer_rows(outcome, after, 9)] == [True] * 6
 
 

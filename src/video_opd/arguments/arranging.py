@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from video_opd.arguments.parts import Commands, Parser, add_command, json_flag, positive, share
-from video_opd.arguments.paths import reads, writes
+from video_opd.arguments.paths import reads, reads_videos, writes
 
 
 def add_arranging(group: Commands[Parser]) -> None:
@@ -15,6 +15,7 @@ def add_arranging(group: Commands[Parser]) -> None:
         "video-opd data stats train.jsonl test.jsonl --picture statistics.html", function="data_stats",
     )  # fmt: skip
     command.add_argument("manifests", type=reads, nargs="+", metavar="MANIFEST", help="questions, JSON lines")
+    _videos(command)
     command.add_argument("--picture", type=writes, metavar="FILE", help="also draw them: FILE.svg or FILE.html")
     json_flag(command)
 
@@ -41,6 +42,7 @@ def add_arranging(group: Commands[Parser]) -> None:
         function="data_sample",
     )  # fmt: skip
     _manifest(command)
+    _videos(command)
     command.add_argument("--count", type=positive, required=True, help="rows to draw")
     command.add_argument("--out", type=writes, required=True, help="manifest to write")
     command.add_argument(
@@ -96,6 +98,10 @@ def _add_overlap(group: Commands[Parser]) -> None:
 
 def _manifest(command: argparse.ArgumentParser) -> None:
     command.add_argument("manifest", type=reads, help="questions, JSON lines")
+
+
+def _videos(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--videos", type=reads_videos, help="folder of the videos, for rows without a duration")
 
 
 def _seed(command: argparse.ArgumentParser) -> None:

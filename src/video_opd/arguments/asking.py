@@ -20,10 +20,18 @@ def add_asking(commands: Commands[Parser]) -> None:
     command.add_argument("manifest", type=reads, nargs="?", help="questions, JSON lines")
     command.late = "manifest"
     command.add_argument("--videos", type=reads_videos, help="folder the manifest's video paths are relative to")
-    command.add_argument("--out", type=writes, required=True, help="predictions, JSON lines; with lmms-eval a folder")
+    command.add_argument(
+        "--out",
+        type=writes,
+        required=True,
+        help="predictions, JSON lines, written as they come; goes on where a killed run was; with lmms-eval a folder",
+    )
     command.add_argument("--batch-size", type=positive, help="prompts read together (default: 8; lmms-eval: 1)")
     command.add_argument(
-        "--max-bad-share", type=share, default=0.05, help="stop if more videos are unusable (default: %(default)s)"
+        "--max-bad-share",
+        type=share,
+        default=0.05,
+        help="stop if more rows cannot be asked; they count as unanswered (default: %(default)s)",
     )
     command.add_argument(
         "--limit", type=positive, metavar="N", help="of --benchmark and --with: the first N questions of every task"
@@ -37,6 +45,7 @@ def add_asking(commands: Commands[Parser]) -> None:
         'video-opd ground tiny-teacher clip.mp4 "the red circle"',
     )  # fmt: skip
     model_arguments(command)
-    command.add_argument("video", type=reads, help="video file")
+    command.add_argument("video", type=reads, help="video file, or a folder of numbered pictures")
     command.add_argument("query", help="what to look for, in words")
+    command.add_argument("--frame-rate", type=float, metavar="RATE", help="pictures per second, of a folder of them")
     json_flag(command)

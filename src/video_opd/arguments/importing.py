@@ -25,30 +25,44 @@ def add_importing(group: Commands[Parser]) -> None:
     command.add_argument("--source", help="name of the data set in the manifest (default: the format's)")
     command.add_argument(
         "--queries", choices=QUERIES, default="as-is",
-        help="as-is; blanks trimmed; cleaned as timelens or time-r1 do; what stands in quotes (default: %(default)s)",
+        help="as-is; blanks trimmed; cleaned as timelens or time-r1 do; what stands in quotes; without "
+        "Ego4D's `Query Text:` (default: %(default)s)",
     )  # fmt: skip
     command.add_argument(
         "--beyond", choices=BEYOND, default="keep", help="spans that end after the video (default: %(default)s)"
     )
     command.add_argument(
-        "--without-duration", choices=("refuse", "drop"), default="refuse",
-        help="rows whose duration nobody knows (default: %(default)s)",
+        "--without-duration", choices=("auto", "keep", "refuse", "drop"), default="auto",
+        help="rows whose duration nobody knows; auto: kept without, unless --durations or --videos should know "
+        "it (default: %(default)s)",
     )  # fmt: skip
     command.add_argument(
         "--missing-videos", choices=("keep", "drop"), default="keep",
         help="rows whose video is not among --videos, or cannot be read (default: %(default)s)",
     )  # fmt: skip
     command.add_argument(
+        "--frame-rate", type=float, metavar="RATE", help="the videos are folders of pictures, so many a second"
+    )
+    command.add_argument(
         "--annotators", choices=ANNOTATORS, default="consensus",
         help="didemo: what several annotators amount to (default: %(default)s)",
     )  # fmt: skip
     command.add_argument(
-        "--columns", nargs="+", default=(), metavar="ROLE=COLUMN", help="csv, jsonl: such as query=caption start=begin"
+        "--template", default="",
+        help="sft, video-opd: how questions are put: a preset's name, quoted, or a pattern such as \"…'{query}'…\" "
+        "(default: whichever fits)",
+    )  # fmt: skip
+    command.add_argument(
+        "--columns",
+        nargs="+",
+        default=(),
+        metavar="ROLE=COLUMN",
+        help="csv, json, jsonl: such as query=caption start=begin",
     )
     command.add_argument(
         "--unit", choices=UNITS, default="seconds",
-        help="csv, jsonl: of the times of spans; durations and clips are seconds, with clock also clock times "
+        help="csv, json, jsonl: of the times of spans; durations and clips are seconds, with clock also clock times "
         "(default: %(default)s)",
     )  # fmt: skip
-    command.add_argument("--fps", type=rate, help="csv, jsonl: with --unit frames")
+    command.add_argument("--fps", type=rate, help="csv, json, jsonl: with --unit frames")
     json_flag(command)

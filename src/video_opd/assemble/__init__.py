@@ -30,6 +30,7 @@ from video_opd.assemble.inputs import (
     refuse_unrenderable,
     side_questions_file,
     template_of,
+    tiny_on_real,
     to_be_rendered,
 )
 from video_opd.assemble.methods import answer_template_of, make_method, refuse_timeless_answers, reward_of
@@ -90,6 +91,7 @@ __all__ = [
     "sha256_of_data",
     "steps_of",
     "template_of",
+    "tiny_on_real",
     "to_be_rendered",
     "with_checkpoints",
 ]
@@ -106,6 +108,8 @@ def refuse_early(*recipes: Recipe) -> None:
             device.
         DataError: a manifest that cannot be used, no videos folder, or an example that no teacher would judge.
     """
+    for recipe in recipes:  # before anything that takes long, such as reading large manifests
+        require_device(device_of(recipe.compute.device))
     for recipe in recipes:
         _refuse_early_here(recipe)
     refuse_unfit_models(recipes)
@@ -118,7 +122,6 @@ def _refuse_early_here(recipe: Recipe) -> None:
     """What can be known without the hub."""
     template_of(recipe.prompt)
     budget = budget_of(recipe.video)
-    require_device(device_of(recipe.compute.device))
     for model in (recipe.student.model, *(teacher.model for teacher in recipe.named_teachers().values())):
         local_folder(model)
     if isinstance(recipe.method, RewardSettings):
@@ -132,7 +135,7 @@ def _refuse_early_here(recipe: Recipe) -> None:
     if not to_be_rendered(recipe):
         require_folder(recipe.data.videos)
         for path in manifests_of(recipe.data):
-            examples = read_manifest(path)
+            examples = read_manifest(path, recipe.data.videos)
             refuse_tight_budget(recipe.data.videos, examples, budget)
             if path == recipe.data.train:
                 refuse_unrouted(recipe, examples)
@@ -150,10 +153,14 @@ def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None 
     """
     prepare_data(recipe)
     train, validation, test = (
-        read_manifest(path) if path else [] for path in (recipe.data.train, recipe.data.validation, recipe.data.test)
+        read_manifest(path, recipe.data.videos) if path else []
+        for path in (recipe.data.train, recipe.data.validation, recipe.data.test)
     )
     refuse_unrouted(recipe, train)
     _warn_of_prompts(recipe)
+    models = (recipe.student.model, *(named.model for named in recipe.named_teachers().values()))
+    if warning := tiny_on_real(models, recipe.data.videos, train):
+        _log.warning("%s", warning)
     side_file = side_questions_file(recipe)
     checkpoint = latest_checkpoint(run.checkpoints)
     student = load_student(recipe, str(checkpoint.folder / "model") if checkpoint else recipe.student.model)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from video_opd.data import tiny_world
+from video_opd.data.manifest import resolve_video
+from video_opd.data.picture_folder import probe_video
 from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate, mismatch, was_trained_with
 from video_opd.data.source import PromptMemory, PromptSource
 from video_opd.data.video import VideoBudget
 from video_opd.data.world_folder import read_record
-from video_opd.errors import ConfigurationError, writing
+from video_opd.errors import ConfigurationError, DataError, writing
 from video_opd.policy.load import Policy
 from video_opd.policy.location import BUNDLED, resolve_model
 from video_opd.recipe import (
@@ -26,6 +28,8 @@ from video_opd.recipe import (
     VideoSettings,
 )
 from video_opd.recipe.file import DATA_PATHS, load_grounding_defaults
+from video_opd.suggestions import perhaps
+from video_opd.vocabulary import Example
 
 REMEMBERED_TOKENS = 100_000
 """Video tokens worth of prompts kept in memory: 25 KB of patches each, so about 2.5 GB."""
@@ -72,7 +76,9 @@ def template_of(settings: PromptSettings) -> PromptTemplate:
         raise ConfigurationError(
             f"template = {settings.template!r}",
             reason="no built-in template has that name",
-            remedy=f"choose one of {', '.join(TEMPLATES)}, or write your own as `user`",
+            remedy=perhaps(
+                settings.template, TEMPLATES, f"choose one of {', '.join(TEMPLATES)}, or write your own as `user`"
+            ),
         )
     template = TEMPLATES[settings.template]
     return template if settings.user is None else replace(template, user=settings.user)
@@ -96,6 +102,24 @@ def prompt_mismatch(settings: PromptSettings, model: str) -> str | None:
         return None
     family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     return mismatch(settings.template, model, family)
+
+
+def tiny_on_real(models: Iterable[str], videos: Path, examples: Sequence[Example]) -> str | None:
+    """That the tiny models can make nothing of videos that the tiny world did not render, told by the first; one
+    sentence. Its clips are known by their size, which no real video has. What cannot be read says nothing here."""
+    tiny, side = [model for model in models if model in BUNDLED], tiny_world.TinyWorld().side
+    if not tiny or not examples:
+        return None
+    try:
+        found = probe_video(resolve_video(videos, examples[0]), examples[0].frame_rate)
+    except DataError:
+        return None
+    if (found.width, found.height) == (side, side):
+        return None
+    return (
+        f"{tiny[0]} knows nothing but the shapes that the tiny world renders, and {examples[0].video} is none of its "
+        "clips, so its answers mean nothing here. For real videos take a model such as Qwen/Qwen3-VL-2B-Instruct"
+    )
 
 
 def _called(settings: PromptSettings) -> str:

@@ -13,9 +13,12 @@ from video_opd.commands.asking import (
     load,
     models_of,
     precision_of,
+    refuse_absent_device,
     refuse_early,
     require_writable,
+    warn_of_tiny,
 )
+from video_opd.commands.earlier_outputs import Kind
 from video_opd.errors import ConfigurationError, writing
 from video_opd.outputs import place_of
 
@@ -52,9 +55,10 @@ def _evaluate_manifest(arguments: argparse.Namespace) -> int:
     from video_opd.data.manifest import read_manifest
     from video_opd.data.source import PromptSource, refuse_tight_budget, require_folder
 
-    examples = read_manifest(arguments.manifest)
+    refuse_absent_device(arguments)
+    examples = read_manifest(arguments.manifest, arguments.videos)
     require_folder(arguments.videos)
-    require_writable(arguments.out)
+    require_writable(arguments.out, Kind.PREDICTIONS)
     refuse_early(arguments, arguments.model)
     defaults = how_to_ask(arguments)
 
@@ -72,6 +76,7 @@ def _evaluate_manifest(arguments: argparse.Namespace) -> int:
         print(f"{arguments.out} holds all answers already; nothing is asked", file=sys.stderr)
         _tell(arguments, judge(known, examples, {}), defaults.prompt.template, template)
         return 0
+    warn_of_tiny(arguments, arguments.videos, examples)
     policy, renderer = load(arguments, defaults)
     with closing(
         PromptSource(
@@ -111,7 +116,7 @@ def _answers_of(
         return None
     template = template_of(defaults.prompt)
     return AnswersOf(
-        models=models_of({"model": arguments.model}),
+        models=models_of(arguments, {"model": arguments.model}),
         questions_sha256=questions_sha256([row_from_example(example) for example in examples]),
         settings=how_asked(defaults, precision_of(arguments))
         | {
@@ -181,10 +186,9 @@ def _refuse_without_questions(arguments: argparse.Namespace) -> None:
 
 def ground(arguments: argparse.Namespace, _: Overrides) -> int:
     """One question about one video."""
+    from video_opd.data.picture_folder import probe_video, video_timeline
     from video_opd.data.plain_text import has_words, refuse_unwritable
     from video_opd.data.queries import timelens
-    from video_opd.data.video import probe
-    from video_opd.data.video_file import read_timeline
 
     if not has_words(timelens(arguments.query)):
         raise ConfigurationError(
@@ -193,8 +197,10 @@ def ground(arguments: argparse.Namespace, _: Overrides) -> int:
             remedy="say what to look for",
         )
     refuse_unwritable(arguments.query, "the query")
-    duration_s = probe(arguments.video).duration_s
-    read_timeline(arguments.video).window(None)  # refuses a video that is too short, before a model is loaded
+    refuse_absent_device(arguments)
+    rate = arguments.frame_rate
+    duration_s = probe_video(arguments.video, rate).duration_s
+    video_timeline(arguments.video, rate).window(None)  # refuses a video that is too short, before a model is loaded
     refuse_early(arguments, arguments.model)
     defaults = how_to_ask(arguments)
 
@@ -203,8 +209,12 @@ def ground(arguments: argparse.Namespace, _: Overrides) -> int:
     from video_opd.grounding import parse_answer
     from video_opd.vocabulary import Example, Sampling
 
-    example = Example(id="ground", video=arguments.video.name, query=arguments.query, spans=(), duration=duration_s)
-    refuse_tight_budget(arguments.video.parent, [example], budget_of(defaults.video))
+    video = arguments.video.absolute() if arguments.video.is_dir() else arguments.video  # `.` has no name
+    example = Example(
+        id="ground", video=video.name, query=arguments.query, spans=(), duration=duration_s, frame_rate=rate
+    )
+    refuse_tight_budget(video.parent, [example], budget_of(defaults.video))
+    warn_of_tiny(arguments, video.parent, [example])
     policy, renderer = load(arguments, defaults)
     prompt = render(renderer, arguments.video, example)
     sampling = Sampling(max_new_tokens=defaults.answers.max_new_tokens, greedy=True)

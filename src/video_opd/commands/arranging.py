@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from video_opd.arguments.paths import refuse_same
 from video_opd.commands.asking import Overrides, require_writable
+from video_opd.commands.earlier_outputs import Kind
 from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
@@ -30,11 +32,11 @@ def data_stats(arguments: argparse.Namespace, _: Overrides) -> int:
         from video_opd.report.statistics import require_picture
 
         require_picture(arguments.picture)
-    measured = {path: describe(read_manifest(path)) for path in paths}
+    measured = {path: describe(read_manifest(path, arguments.videos)) for path in paths}
     if arguments.picture:
         from video_opd.report.statistics import write_statistics
 
-        require_writable(arguments.picture)
+        require_writable(arguments.picture, Kind.PICTURE)
         with writing(arguments.picture):
             write_statistics(arguments.picture, dict(zip(_short_names(paths), measured.values(), strict=True)))
         print(f"picture: {arguments.picture}", file=sys.stderr)
@@ -57,7 +59,7 @@ def data_split(arguments: argparse.Namespace, _: Overrides) -> int:
     shares = parse_parts(arguments.parts)
     files = {name: arguments.out / f"{name}.jsonl" for name in shares}
     for path in files.values():
-        if path.exists():
+        if os.path.lexists(path):  # a link that leads nowhere is somebody's too
             raise ConfigurationError(
                 f"{path} is there already",
                 reason="rows would change from one part to another behind the back of whoever uses it",
@@ -66,7 +68,7 @@ def data_split(arguments: argparse.Namespace, _: Overrides) -> int:
     parts = split(read_manifest(arguments.manifest), shares, by=arguments.by, seed=arguments.seed)
     with contextlib.ExitStack() as undo:  # all parts or none: some of them would stand in the way of the next attempt
         for name, path in files.items():
-            require_writable(path)
+            require_writable(path, Kind.MANIFEST)
             undo.callback(path.unlink, missing_ok=True)
             with writing(path):
                 write_manifest(path, parts[name])
@@ -92,7 +94,7 @@ def data_sample(arguments: argparse.Namespace, _: Overrides) -> int:
     from video_opd.data.manifest import read_manifest, write_manifest
     from video_opd.data.row_filters import timelens_filter
 
-    examples = read_manifest(arguments.manifest)
+    examples = read_manifest(arguments.manifest, arguments.videos)
     num_rows = len(examples)
     left_out: Counter[str] = Counter()
     if arguments.filter:
@@ -106,7 +108,7 @@ def data_sample(arguments: argparse.Namespace, _: Overrides) -> int:
     chosen = sample(examples, arguments.count, by=arguments.by, seed=arguments.seed)
     for reason, count in left_out.most_common():
         print(f"{_rows(count)} left out: {reason}", file=sys.stderr)
-    require_writable(arguments.out)
+    require_writable(arguments.out, Kind.MANIFEST)
     with writing(arguments.out):
         write_manifest(arguments.out, chosen)
     if arguments.json:
@@ -128,7 +130,7 @@ def data_merge(arguments: argparse.Namespace, _: Overrides) -> int:
             f"one manifest, {paths[0]}", reason="there is nothing to merge it with", remedy="give at least two"
         )
     merged = merge([(path, read_numbered(path)) for path in paths], on_conflict=arguments.on_conflict)
-    require_writable(arguments.out)
+    require_writable(arguments.out, Kind.MANIFEST)
     with writing(arguments.out):
         write_manifest(arguments.out, merged.examples)
     facts = {"rows": len(merged.examples), "same": merged.num_same, "left_out": merged.num_left_out}
@@ -158,6 +160,8 @@ def data_overlap(arguments: argparse.Namespace, _: Overrides) -> int:
     found = overlapping(shared[0], arguments.threshold)
     stained = {row.example.id for row in found}
     clean = [example for example in sets[0] if example.id not in stained]
+    if arguments.out:
+        require_writable(arguments.out, Kind.PAIRS)
     if arguments.without:
         if not clean:
             raise ConfigurationError(
@@ -165,7 +169,7 @@ def data_overlap(arguments: argparse.Namespace, _: Overrides) -> int:
                 reason="nothing would be left to write",
                 remedy="raise --threshold, or leave out --without",
             )
-        require_writable(arguments.without)
+        require_writable(arguments.without, Kind.MANIFEST)
         with writing(arguments.without):
             write_manifest(arguments.without, clean)
     if arguments.out:
@@ -227,7 +231,6 @@ def _write_pairs(path: Path, found: Sequence[Shared]) -> None:
         pair = {"id": one.id, "other_id": other.id, "iou": row.iou, "same_query": row.same_query}
         words = {"video": one.video, "other_video": other.video, "query": one.query, "other_query": other.query}
         lines.append(json.dumps(pair | words, ensure_ascii=False) + "\n")
-    require_writable(path)
     with writing(path):
         write_durably(path, "".join(lines).encode())
 

@@ -7,18 +7,20 @@ import errno
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from video_opd.commands.earlier_outputs import Kind
 from video_opd.errors import writing
-from video_opd.outputs import place_of
+from video_opd.outputs import place_of, refuse_foreign
 
 if TYPE_CHECKING:
     from video_opd.data.prompts import PromptRenderer
     from video_opd.policy.description import Description
     from video_opd.policy.load import Policy
     from video_opd.recipe import GroundingDefaults
+    from video_opd.vocabulary import Example
 
 Overrides = dict[str, str]
 """Recipe keys given on the command line."""
@@ -50,6 +52,24 @@ def refuse_early(arguments: argparse.Namespace, *models: str) -> list[Descriptio
     here_first = sorted(models, key=lambda model: local_folder(model) is None)
     described = {model: describe(model, device=device_of(arguments.device)) for model in here_first}
     return [described[model] for model in models]
+
+
+def refuse_absent_device(arguments: argparse.Namespace) -> None:
+    """Before anything that takes long. Where the command line names none there is nothing to be found."""
+    if arguments.device.partition(":")[0] not in ("auto", "cpu"):
+        from video_opd.policy.description import require_device
+
+        require_device(arguments.device)
+
+
+def warn_of_tiny(arguments: argparse.Namespace, videos: Path, examples: Sequence[Example]) -> None:
+    """On stderr, where a tiny model is asked about a real video."""
+    from video_opd.assemble import tiny_on_real
+
+    models = [model for model in (arguments.model, getattr(arguments, "teacher", None)) if model is not None]
+    warning = tiny_on_real(models, videos, examples)
+    if warning is not None:
+        print(f"video-opd: warning: {warning}", file=sys.stderr)
 
 
 def how_to_ask(arguments: argparse.Namespace) -> GroundingDefaults:
@@ -100,10 +120,16 @@ def load_model(arguments: argparse.Namespace, name: str) -> Policy:
     return load_policy(name, device=device_of(arguments.device), weights=weights).freeze()
 
 
-def models_of(named: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Models by the part they play, each with the SHA-256 of its folder; of one on the hub the weights are fetched."""
-    from video_opd.policy.location import model_sha256, resolve_model
+def models_of(arguments: argparse.Namespace, named: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Models by the part they play, each with the SHA-256 of its folder; of one on the hub the weights are fetched,
+    once its small files were found in order."""
+    from video_opd.assemble import device_of
+    from video_opd.policy.description import describe
+    from video_opd.policy.location import local_folder, model_sha256, resolve_model
 
+    for name in named.values():
+        if local_folder(name) is None:
+            describe(name, device=device_of(arguments.device))
     return {part: (name, model_sha256(resolve_model(name))) for part, name in named.items()}
 
 
@@ -114,9 +140,18 @@ def precision_of(arguments: argparse.Namespace) -> str:
     return arguments.precision or ("bfloat16" if device_of(arguments.device).startswith("cuda") else "float32")
 
 
-def require_writable(file: Path) -> None:
-    """Know before the work is done that its result can be kept; what is there already stays as it is."""
+def require_writable(file: Path, kind: Kind | None) -> None:
+    """Know before the work is done that its result can be kept; what is there already stays as it is.
+
+    Args:
+        kind: what may be replaced; None: the command itself looks at what is there, to go on with it.
+
+    Raises:
+        ConfigurationError: it cannot, or a file of another kind has the name.
+    """
     with writing(file):
+        if kind is not None:
+            refuse_foreign(file, kind.is_in, kind.value)
         place = place_of(file)
         if place is not None:
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -9,11 +9,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from video_opd.commands.asking import how_to_ask, load_model, refuse_early, require_writable
+from video_opd.commands.asking import (
+    how_to_ask,
+    load_model,
+    models_of,
+    precision_of,
+    refuse_absent_device,
+    refuse_early,
+    require_writable,
+    warn_of_tiny,
+)
+from video_opd.commands.earlier_outputs import Kind
 from video_opd.errors import ConfigurationError, DataError, writing
-from video_opd.outputs import replacing
+from video_opd.outputs import place_of
 
 if TYPE_CHECKING:
+    from video_opd.evaluation.answer_file import AnswerFile, AnswersOf
     from video_opd.evaluation.benchmarks import Benchmark, Question
     from video_opd.evaluation.multiple_choice import Asking, Reply
     from video_opd.recipe import GroundingDefaults
@@ -51,16 +62,19 @@ def evaluate_benchmark(arguments: argparse.Namespace) -> int:
 
     benchmark = BENCHMARKS[arguments.benchmark]
     _refuse_contradictions(arguments, benchmark)
+    refuse_absent_device(arguments)  # the benchmark's files may take long to read
     rule = arguments.rule or next(iter(benchmark.rules))
     questions = benchmark.read(arguments.data, **_reading_options(arguments, benchmark))
     if arguments.limit is not None:
         questions = first_of_each(questions, benchmark.grouping, arguments.limit)
     _refuse_if_videos_are_missing(arguments, questions)
-    require_writable(arguments.out)
+    require_writable(arguments.out, Kind.ANSWERS)
     models = {"after": arguments.model} | ({"before": arguments.before} if arguments.before is not None else {})
     refuse_early(arguments, *models.values())
     defaults = how_to_ask(arguments)
+    warn_of_tiny(arguments, arguments.data, [each.as_example() for each in questions[:1]])
 
+    from video_opd.evaluation.answer_file import open_answers, rewrite, told_what_is_kept
     from video_opd.evaluation.multiple_choice import Asking
 
     asking = Asking(
@@ -68,9 +82,16 @@ def evaluate_benchmark(arguments: argparse.Namespace) -> int:
         max_new_tokens=arguments.max_new_tokens or benchmark.max_new_tokens,
         score_options=(arguments.option_form or "label") if arguments.score == "options" else None,
     )
-    asked = {when: _ask(arguments, benchmark, defaults, questions, asking, model) for when, model in models.items()}
+    of = _answers_of(arguments, benchmark, defaults, questions, asking, rule, models)
+    asked: dict[str, _Asked] = {}
     with writing(arguments.out):
-        _write_rows(arguments, questions, asked)
+        with open_answers(arguments.out, of) as file, told_what_is_kept(file, len(questions) * len(models)):
+            for when, model in models.items():
+                asked[when] = _ask(arguments, benchmark, defaults, questions, asking, model, _Notes(file, when, asked))
+            if file.is_stream:
+                there = {row["id"] for row in file.rows}
+                file.append([_row(question, asked) for question in questions if question.id not in there])
+        rewrite(file, arguments.out, [_row(question, asked) for question in questions])
     report = {
         "benchmark": arguments.benchmark,
         "model": arguments.model,
@@ -136,8 +157,9 @@ def _ask(
     questions: Sequence[Question],
     asking: Asking,
     model: str,
+    notes: _Notes,
 ) -> _Asked:
-    """One model, gone again when its answers are there."""
+    """One model, gone again when its answers are there; not loaded if they are there already."""
     from contextlib import closing
 
     from rich.console import Console
@@ -149,6 +171,10 @@ def _ask(
     from video_opd.data.source import PromptSource
     from video_opd.evaluation.multiple_choice import ask
 
+    known, by_id = notes.known(), {question.id: question for question in questions}
+    if known.keys() >= by_id.keys():
+        print(f"{notes.file.path} holds all answers of {model} already; nothing is asked", file=sys.stderr)
+        return _Asked(replies=known, set_aside={})
     policy = load_model(arguments, model)
     source = PromptSource(
         arguments.data,
@@ -170,24 +196,77 @@ def _ask(
         replies = ask(
             policy, questions, source, asking,
             batch_size=arguments.batch_size or 8,
+            known=known,
+            on_replies=lambda new: notes.add(by_id, new, is_last=notes.when == "before" or arguments.before is None),
             on_batch=lambda count: bar.advance(task, count),
         )  # fmt: skip
     return _Asked(replies=replies, set_aside=dict(source.set_aside))
 
 
-def _write_rows(arguments: argparse.Namespace, questions: Sequence[Question], asked: Mapping[str, _Asked]) -> None:
-    with replacing(arguments.out) as unfinished, unfinished.open("w", encoding="utf-8") as file:
-        for question in questions:
-            row = {
-                "id": question.id,
-                "video": question.video,
-                "categories": dict(question.categories),
-                "right": question.right_label,
-                **asked["after"].replies[question.id].to_row(),
-            }
-            if "before" in asked:
-                row["before"] = asked["before"].replies[question.id].to_row()
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+@dataclass(frozen=True)
+class _Notes:
+    """What one model answers, on its way into the file of answers.
+
+    Until all models were asked, a file has the rows of the first as they will be, and of the other `{"id", "before"}`.
+    What cannot be written over gets every row when it is whole.
+    """
+
+    file: AnswerFile
+    when: str
+    asked: Mapping[str, _Asked]
+    """The models that were asked before."""
+
+    def known(self) -> dict[str, Reply]:
+        """What the file has of an earlier run."""
+        from video_opd.evaluation.multiple_choice import Reply
+
+        parts = {row["id"]: row if self.when == "after" else row.get("before", {}) for row in self.file.rows}
+        return {id: reply for id, part in parts.items() if (reply := Reply.from_row(part))}
+
+    def add(self, questions: Mapping[str, Question], new: Mapping[str, Reply], *, is_last: bool) -> None:
+        """Write down new replies."""
+        if self.file.is_stream and not is_last:
+            return
+        if self.when == "before" and not self.file.is_stream:
+            self.file.append([{"id": id, "before": reply.to_row()} for id, reply in new.items()])
+        else:
+            asked = {**self.asked, self.when: _Asked(replies=new, set_aside={})}
+            self.file.append([_row(questions[id], asked) for id in new])
+
+
+def _row(question: Question, asked: Mapping[str, _Asked]) -> dict[str, Any]:
+    """One row of the file of answers."""
+    row = {
+        "id": question.id,
+        "video": question.video,
+        "categories": dict(question.categories),
+        "right": question.right_label,
+        **asked["after"].replies[question.id].to_row(),
+    }
+    return row | ({"before": asked["before"].replies[question.id].to_row()} if "before" in asked else {})
+
+
+def _answers_of(
+    arguments: argparse.Namespace,
+    benchmark: Benchmark,
+    defaults: GroundingDefaults,
+    questions: Sequence[Question],
+    asking: Asking,
+    rule: str,
+    models: Mapping[str, str],
+) -> AnswersOf | None:
+    """What the answers will be of; of a pipe nobody asks. Of models on the hub the weights are fetched for it."""
+    from video_opd.evaluation.answer_file import AnswersOf, questions_sha256
+
+    if place_of(arguments.out) is None:
+        return None
+    convention = _convention(arguments, benchmark, defaults, asking, rule)
+    said = {key: convention[key] for key in ("prompt", "rule", "decoding", "video")}
+    return AnswersOf(
+        models=models_of(arguments, models),
+        questions_sha256=questions_sha256([asdict(question) for question in questions]),
+        settings={"benchmark": arguments.benchmark, "precision": precision_of(arguments), **said},
+    )
 
 
 def _scores(
@@ -256,3 +335,6 @@ def _show(arguments: argparse.Namespace, report: Mapping[str, Any]) -> None:
         from video_opd.terminal import show_benchmark
 
         show_benchmark(report)
+        if count := len(report["set_aside"]):
+            print(f"{count} of {report['overall']['num_questions']} questions could not be asked and "
+                  f"count{'s' * (count == 1)} as answered wrongly")  # fmt: skip

@@ -15,9 +15,12 @@ from video_opd.commands.asking import (
     load,
     load_model,
     precision_of,
+    refuse_absent_device,
     refuse_early,
     require_writable,
+    warn_of_tiny,
 )
+from video_opd.commands.earlier_outputs import Kind
 from video_opd.errors import ConfigurationError, DataError, writing
 
 if TYPE_CHECKING:
@@ -30,14 +33,16 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
     """Several answers to every example of a manifest."""
     from contextlib import closing
 
-    from video_opd.data.manifest import read_manifest
+    from video_opd.data.manifest import read_manifest, with_durations
     from video_opd.data.source import PromptSource, refuse_tight_budget, require_folder
 
+    refuse_absent_device(arguments)
     examples = read_manifest(arguments.manifest)[slice(arguments.shard[0], None, arguments.shard[1])]
     _refuse_impossible_scoring(arguments, len(examples))
     videos = arguments.videos or _videos_beside(arguments.manifest)
     require_folder(videos)
-    require_writable(arguments.out)
+    examples = with_durations(examples, videos)
+    require_writable(arguments.out, None)
     described = refuse_early(arguments, arguments.model, *([arguments.teacher] if arguments.teacher else []))
     defaults = how_to_ask(arguments)
 
@@ -48,6 +53,7 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
 
     template_of(defaults.prompt)  # refused before the model is fetched, as is the budget
     refuse_tight_budget(videos, examples, budget_of(defaults.video))
+    warn_of_tiny(arguments, videos, examples)
     if described:
         require_common_tokens(*described)
     asking = Asking(
@@ -152,7 +158,7 @@ def merge_scores(arguments: argparse.Namespace, _: Overrides) -> int:
     from video_opd.scores import read_scores, write_scores
 
     scores = read_scores(*arguments.scores)
-    require_writable(arguments.out)
+    require_writable(arguments.out, Kind.SCORES)
     with writing(arguments.out):
         write_scores(arguments.out, scores)
     print(f"{arguments.out}: {len(scores.rows)} examples", file=sys.stderr)
@@ -187,7 +193,7 @@ def select(arguments: argparse.Namespace, _: Overrides) -> int:
         raise ConfigurationError("no scores", reason="there is nothing to select from", remedy="give --teacher SCORES")
     teacher, student = (read_scores(*paths) if paths else None for paths in (arguments.teacher, arguments.student))
     choice = choose(teacher, student, rule, arguments.seed)
-    require_writable(arguments.out)
+    require_writable(arguments.out, Kind.SELECTION)
     with writing(arguments.out):
         write_selection(arguments.out, choice.selection)
     for warning in choice.warnings:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video_opd.commands.asking import Overrides, require_writable
+from video_opd.commands.earlier_outputs import Kind
+from video_opd.data.importers.formats import CONVERSATIONS, GENERIC
 from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
     from video_opd.data.manifest import write_manifest
 
     _refuse_what_does_not_apply(arguments)
+    if arguments.frame_rate is not None:
+        from video_opd.data.picture_folder import require_rate
+
+        require_rate(arguments.frame_rate)
     is_list = bool(arguments.split) and Path(arguments.split).is_file()
     policies = Policies(
         source=arguments.source or arguments.format,
@@ -34,6 +40,7 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
         beyond=arguments.beyond,
         without_duration=arguments.without_duration,
         missing_videos=arguments.missing_videos,
+        frame_rate=arguments.frame_rate,
         split="" if is_list else arguments.split or "",
         only_videos=read_video_list(Path(arguments.split)) if is_list else None,
     )
@@ -42,11 +49,13 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
         columns=columns_of(arguments.columns),
         unit=arguments.unit,
         fps=arguments.fps,
+        template=arguments.template,
     )
     durations = read_durations(arguments.durations) if arguments.durations else None
-    files = VideoFiles(arguments.videos) if arguments.videos else None
+    files = VideoFiles(arguments.videos, arguments.frame_rate) if arguments.videos else None
     annotations = read_annotations(arguments.format, arguments.files, reading)
-    require_writable(arguments.out)  # it makes the folder, so not before the files were there; videos are read below
+    # It makes the folder, so not before the files were there; videos are read below.
+    require_writable(arguments.out, Kind.MANIFEST)
     collector = Collector(policies, durations, files)
     examples = collector.collect(annotations)
     with writing(arguments.out):
@@ -55,7 +64,18 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
         print(f"video-opd: warning: {warning}", file=sys.stderr)
     if arguments.json:
         convention: dict[str, Any] = {"format": arguments.format, "files": [str(file) for file in arguments.files]}
-        named = ("queries", "beyond", "without_duration", "missing_videos", "annotators", "unit", "fps", "split")
+        named = (
+            "queries",
+            "beyond",
+            "without_duration",
+            "missing_videos",
+            "annotators",
+            "unit",
+            "fps",
+            "frame_rate",
+            "split",
+            "template",
+        )
         convention |= {"source": policies.source, "columns": dict(reading.columns)}
         convention |= {name: getattr(arguments, name) for name in named}
         convention |= {name: str(getattr(arguments, name) or "") for name in ("durations", "videos")}
@@ -69,11 +89,12 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
 
 def _refuse_what_does_not_apply(arguments: argparse.Namespace) -> None:
     """An option that would do nothing was meant to do something."""
-    generic = arguments.format in ("csv", "jsonl")
+    generic = arguments.format in GENERIC
     idle = {
         "--columns": bool(arguments.columns) and not generic,
         "--unit": arguments.unit != "seconds" and not generic,
         "--fps": arguments.fps is not None and arguments.unit != "frames",
+        "--template": bool(arguments.template) and arguments.format not in CONVERSATIONS,
         "--annotators": arguments.annotators != "consensus" and arguments.format != "didemo",
         "--missing-videos": arguments.missing_videos != "keep" and arguments.videos is None,
     }
@@ -86,7 +107,7 @@ def _refuse_what_does_not_apply(arguments: argparse.Namespace) -> None:
 
 def _show(report: ImportReport, policies: Policies) -> None:
     """What became of every row, in the order a reader wants to know it."""
-    from video_opd.data.importers.account import CONTROL, OTHER_CLIP, OTHER_DURATION, SAME_ID
+    from video_opd.data.importers.account import CONTROL, OTHER_CLIP, OTHER_DURATION, SAME_ID, UNKNOWN
 
     print(f"{report.rows_kept} of {report.rows_read} rows kept")
     for reason, count in report.dropped.most_common():
@@ -122,7 +143,12 @@ def _show(report: ImportReport, policies: Policies) -> None:
             f"- {report.durations_disagree} rows have another duration than the durations file, by more than a second: "
             f"the file's was taken (first: {report.first[OTHER_DURATION]})"
         )
-    print("durations: " + ", ".join(f"{count} from the {origin}" for origin, count in report.durations_from.items()))
+    known = [f"{count} from the {origin}" for origin, count in report.durations_from.items() if origin != UNKNOWN]
+    if missing := report.durations_from[UNKNOWN]:
+        known.append(f"{missing} unknown and left out (--durations or --videos fill them in; see --without-duration)")
+    print("durations: " + ", ".join(known))
+    for remark, count in report.remarks.most_common():
+        print(f"- {count} rows: {remark}")
     _show_videos(report)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video_opd.errors import ConfigurationError, DataError, writing
+from video_opd.outputs import refuse_foreign
 
 if TYPE_CHECKING:
     from video_opd.evaluation.lmms_eval import Job
@@ -47,6 +48,7 @@ def evaluate_with_lmms_eval(arguments: argparse.Namespace) -> int:
     out = arguments.out
     if arguments.read_only:
         job, command = read_command(out)
+        _refuse_strange_report(out)
         _refuse_another_job(arguments, job)
         return _tell(arguments, _newest_report(out, job, command))
     if not arguments.tasks:
@@ -188,6 +190,8 @@ def _model_args(text: str | None) -> dict[str, str]:
 
 def _refuse_strange_folder(out: Path) -> None:
     """A folder of results is ours, or new."""
+    from video_opd.evaluation.lmms_eval import read_command
+
     with writing(out):
         if out.is_dir() and any(out.iterdir()) and not (out / "command.json").is_file():
             raise ConfigurationError(
@@ -195,6 +199,24 @@ def _refuse_strange_folder(out: Path) -> None:
                 reason="no evaluation with lmms-eval has been written there",
                 remedy="give an empty folder or a new one",
             )
+    if (out / "command.json").is_file():
+        read_command(out)
+    _refuse_strange_report(out)
+
+
+def _refuse_strange_report(out: Path) -> None:
+    """A report that is replaced is one of ours."""
+
+    def is_ours(path: Path) -> bool:
+        try:
+            found = json.loads(path.read_bytes())
+        except ValueError:
+            return False
+        return isinstance(found, dict) and found.keys() >= {"model", "convention", "scores"}
+
+    if out.is_dir():
+        with writing(out / REPORT):
+            refuse_foreign(out / REPORT, is_ours, "a report of an evaluation with lmms-eval")
 
 
 def _prepare(out: Path) -> None:

@@ -113,7 +113,11 @@ def _score(file: Path, arguments: argparse.Namespace, truth: GroundTruth, answer
     result: Scores | OfficialScores
     if arguments.scorer == "ours":
         result = score({id_: answer.parsed() for id_, answer in answers.by_id.items()}, truth.examples)
-        flat, report, notes = result.to_dict(), result.to_report(), (*answers.notes, *zero_length_notes(truth))
+        flat, report, notes = (
+            result.to_dict(),
+            result.to_report(),
+            (*answers.notes, *zero_length_notes(truth)),
+        )
     else:
         result = score_as(arguments.scorer, truth, answers)
         flat = result.flat()
@@ -133,7 +137,7 @@ def _score(file: Path, arguments: argparse.Namespace, truth: GroundTruth, answer
 
 def _comparison(first: _Scored, second: _Scored) -> dict[str, Any]:
     """The paired differences of two files' scores."""
-    from video_opd.evaluation.official import compare
+    from video_opd.evaluation.official import compare, too_few
 
     differences = compare(first.result.per_query, second.result.per_query)
     rules = first.report["convention"], second.report["convention"]
@@ -146,7 +150,8 @@ def _comparison(first: _Scored, second: _Scored) -> dict[str, Any]:
         "a": str(first.file),
         "b": str(second.file),
         "difference": "a - b, over the queries that both have",
-        "intervals": "95 % percentile bootstrap, queries drawn in pairs, 1000 resamples, seed 0",
+        "intervals": too_few(differences)
+        or "95 % percentile bootstrap, queries drawn in pairs, 1000 resamples, seed 0",
         "scores": differences,
         "not_compared": [name for name in first.flat if name not in differences],
         "notes": notes,

@@ -18,7 +18,7 @@ from video_opd.comparison.statistics import SeedNoise, estimate, mean_and_sd
 from video_opd.data.manifest import read_manifest
 from video_opd.grounding import read_predictions, score
 from video_opd.recipe.comparison import ComparisonRecipe
-from video_opd.runs import RunDirectory, read_journal
+from video_opd.runs import RunDirectory, read_journal, read_json
 from video_opd.runs.rounds import cost_of_selection
 
 
@@ -49,7 +49,7 @@ class Run:
     def evaluation(self, name: str) -> dict[str, Any] | None:
         """One file of `evaluation/`, if it is there."""
         path = self.directory.evaluation / f"{name}.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        return read_json(path.read_bytes()) if path.exists() else None
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -70,7 +70,7 @@ class Run:
             step, selecting = row["step"], [cost.get(row["step"] - 1, 0.0) for cost in self.selection_cost]
             seconds[step] = seconds[step - 1] + selecting[0] + sum(_seconds(row).values())
             cpu_seconds[step] = cpu_seconds[step - 1] + selecting[1] + sum(row["cpu_seconds_by_phase"].values())
-        found = (json.loads(path.read_text(encoding="utf-8")) for path in
+        found = (read_json(path.read_bytes()) for path in
                  sorted(self.directory.evaluation.glob("validation-*.json")))  # fmt: skip
         return [
             {
@@ -146,6 +146,7 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
         "num_devices": len(devices),
         "time": "seconds" if "cuda" in _device_setting(first) else "cpu_seconds",
         "target_miou": recipe.target_miou,
+        "num_validation_queries": _num_validation_queries(first),
         "data_sha256": first.data_sha256(),
         "student_before": before,
         "teacher": next(iter(teachers.values())) if len(teachers) == 1 else None,
@@ -177,6 +178,12 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
         ]
     results["sentences"] = sentences(results)
     return results
+
+
+def _num_validation_queries(run: Run) -> int | None:
+    """What curves and learning rates are judged by; None: nobody was evaluated on the way."""
+    files = sorted(run.directory.evaluation.glob("validation-*.json"))
+    return int(json.loads(files[0].read_text(encoding="utf-8"))["scores"]["num_queries"]) if files else None
 
 
 def _device_setting(run: Run) -> str:

@@ -25,10 +25,12 @@ from video_opd.assemble import (
     with_checkpoints,
 )
 from video_opd.comparison.results import Run, read_results
-from video_opd.errors import ConfigurationError
+from video_opd.errors import ConfigurationError, writing
+from video_opd.outputs import refuse_foreign
 from video_opd.recipe import Recipe
 from video_opd.recipe.comparison import ComparisonRecipe, recipe_of
 from video_opd.report import write_comparison_report
+from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory, RunInUse
 from video_opd.runs.durable import write_durably
 from video_opd.session import Shared, run_recipe, same_run, say
@@ -95,6 +97,7 @@ def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict
         UserError: anything the user can mend, such as runs in the folder that saw other data.
     """
     comparison = Comparison(recipe=recipe, tables=tables, out=out)
+    _refuse_foreign_results(out)
     plans = [comparison.run(method, rate, recipe.seeds[0]) for method in recipe.methods
              for rate in recipe.learning_rates or (None,)]  # fmt: skip
     for run, each in plans:  # what is wrong with the last run is known before the first is begun
@@ -115,6 +118,21 @@ def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict
     return results
 
 
+def _refuse_foreign_results(out: Path) -> None:
+    """What is written last must not take the place of something else; known before the first run."""
+
+    def is_ours(path: Path) -> bool:
+        try:
+            found = json.loads(path.read_bytes())
+        except ValueError:
+            return False
+        return isinstance(found, dict) and found.keys() >= {"name", "seeds", "data_sha256", "methods"}
+
+    with writing(out):
+        refuse_foreign(out / "comparison.json", is_ours, "that of a comparison")
+        refuse_foreign_page(out / "report.html")
+
+
 def _refuse_unmeasured_target(comparison: ComparisonRecipe, recipe: Recipe) -> None:
     if comparison.target_miou is not None and not recipe.schedule.evaluate_every:
         raise ConfigurationError(
@@ -127,12 +145,20 @@ def _refuse_unmeasured_target(comparison: ComparisonRecipe, recipe: Recipe) -> N
 def _refuse_other_data(out: Path, sha256: str) -> None:
     """One comparison, one set of manifests: that of all runs in the folder, and the one that lies there now."""
     for marker in sorted(out.glob("runs/*/finished.json")):
-        if json.loads(marker.read_text(encoding="utf-8"))["data_sha256"] != sha256:
+        if _data_sha256(marker) != sha256:
             raise ConfigurationError(
                 f"{marker.parent} saw other data",
                 reason="the manifests have changed since, so its scores cannot be compared with those of new runs",
                 remedy="restore the manifests, or compare in another folder with --out",
             )
+
+
+def _data_sha256(marker: Path) -> str:
+    """Which data a finished run saw; an empty text where somebody else's file has the name of the marker."""
+    try:
+        return str(json.loads(marker.read_bytes())["data_sha256"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _finish(comparison: Comparison, runs: list[tuple[Run, Recipe]]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from video_opd.sample_size import MIN_QUERIES
+
 _NORMAL = 1.959964
 """Two-sided 95 % quantile of the normal distribution."""
 
@@ -57,17 +59,22 @@ def estimate(scores: np.ndarray, noise: SeedNoise, *, num_methods: int = 1) -> d
         num_methods: how many methods' seeds are in a score: 1 for a method, 2 for a difference of two.
 
     Returns:
-        `mean`, `sd_over_seeds`, `interval`; the interval is None where there is one seed and nothing to judge it by.
+        `mean`, `sd_over_seeds`, `interval`, `num_queries`, `num_seeds`. The interval is None with fewer than
+        `MIN_QUERIES` queries, and where there is one seed and nothing to judge it by. Two seeds of two methods give
+        one: with two degrees of freedom it is wide, and it covers.
     """
     num_seeds, num_queries = scores.shape
     mean = float(scores.mean())
     per_query = scores.mean(axis=0)
-    queries = _NORMAL * float(per_query.std(ddof=1)) / math.sqrt(num_queries) if num_queries > 1 else math.inf
+    enough = num_queries >= MIN_QUERIES
+    queries = _NORMAL * float(per_query.std(ddof=1)) / math.sqrt(num_queries) if enough else math.inf
     half = math.hypot(queries, noise.reach(num_seeds) * math.sqrt(num_methods))
     return {
         "mean": mean,
         "sd_over_seeds": mean_and_sd(scores.mean(axis=1).tolist())["sd"],
         "interval": [mean - half, mean + half] if math.isfinite(half) else None,
+        "num_queries": num_queries,
+        "num_seeds": num_seeds,
     }
 
 

@@ -198,7 +198,7 @@ def _signals(
                 raise DataError(
                     f"{len(bad)} of {len(ids)} examples have no disagreement that is a number, such as {bad[0]!r}",
                     reason="they cannot be ranked",
-                    remedy="score the student with --teacher on all of them",
+                    remedy="score the student on all of them with `video-opd score … --teacher MODEL`",
                 )
     return {"delta": delta, "sigma": sigma}
 

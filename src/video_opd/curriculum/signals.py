@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from video_opd.grounding import temporal_iou
+from video_opd.sample_size import MIN_AGREEING
 from video_opd.vocabulary import Span
 
 MOSTLY_NOISE = 0.5
@@ -50,7 +51,8 @@ class ScoredExample:
     id: str
     spans: tuple[Span, ...]
     """As annotated."""
-    duration: float
+    duration: float | None
+    """None: nobody knows it, and no mean counts it."""
     """Of the video, in seconds."""
     source: str
     answers: tuple[ScoredAnswer, ...]
@@ -91,7 +93,8 @@ def split_half_reliability(rows: Iterable[ScoredExample], of: Callable[[ScoredAn
     stepped up from the half to all of them (Spearman-Brown). The most probable answer is not a draw and is left out.
 
     Returns:
-        None where no example has two sampled answers, or all halves are alike, which leaves nothing to tell apart.
+        None where fewer than `MIN_AGREEING` examples have two sampled answers, or all halves are alike, which leaves
+        nothing to tell apart. (Of two examples a correlation is 1 or -1, whatever they are.)
     """
     halves: list[tuple[float, float]] = []
     times: list[float] = []
@@ -101,7 +104,7 @@ def split_half_reliability(rows: Iterable[ScoredExample], of: Callable[[ScoredAn
         if half:
             halves.append((statistics.fmean(draws[0 : 2 * half : 2]), statistics.fmean(draws[1 : 2 * half : 2])))
             times.append(len(draws) / half)
-    if len(halves) < 2 or any(len(set(half)) == 1 for half in zip(*halves, strict=True)):
+    if len(halves) < MIN_AGREEING or any(len(set(half)) == 1 for half in zip(*halves, strict=True)):
         return None
     correlation = max(0.0, statistics.correlation(*map(list, zip(*halves, strict=True))))
     factor = statistics.fmean(times)
@@ -158,13 +161,18 @@ class Profile:
     """Share of the examples from each source."""
 
 
+def _mean(values: Iterable[float]) -> float:
+    known = list(values)
+    return statistics.fmean(known) if known else 0.0
+
+
 def profile(rows: Sequence[ScoredExample]) -> Profile:
     """Of at least one example."""
     return Profile(
         num_examples=len(rows),
         start_s=statistics.fmean(row.spans[0].start_s for row in rows),
-        start_share=statistics.fmean(row.spans[0].start_s / row.duration for row in rows),
+        start_share=_mean(row.spans[0].start_s / row.duration for row in rows if row.duration is not None),
         length_s=statistics.fmean(row.spans[0].end_s - row.spans[0].start_s for row in rows),
-        duration_s=statistics.fmean(row.duration for row in rows),
+        duration_s=_mean(row.duration for row in rows if row.duration is not None),
         sources={name: count / len(rows) for name, count in sorted(Counter(row.source for row in rows).items())},
     )

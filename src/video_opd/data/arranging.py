@@ -134,7 +134,7 @@ def sample(examples: Sequence[Example], count: int, *, by: SampleBy = "none", se
 
 def _stratum(example: Example, by: SampleBy) -> str:
     if by == "duration":
-        return str(min(int(example.duration // _BUCKET_S), _NUM_BUCKETS - 1))
+        return str(min(int(example.known_duration // _BUCKET_S), _NUM_BUCKETS - 1))
     return example.source if by == "source" else ""
 
 

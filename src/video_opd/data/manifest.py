@@ -3,9 +3,12 @@
     {"id": "q1", "video": "kitchen/a.mp4", "query": "a person opens the fridge", "spans": [[2.0, 4.5]],
      "duration": 31.2, "source": "charades", "clip": null}
 
-(on one line). `source` and `clip` may be left out. All times are seconds. With a `clip`, a part of a longer file, spans
-are relative to its start and `duration` is its length. Every row has at least one span: without one there is nothing to
-reward or to score; to ask about a video that nobody annotated, use `video-opd ground`.
+(on one line; or all rows in one JSON list). `duration`, `source` and `clip` may be left out. A video that is a folder
+of numbered pictures has a `frame_rate` too, pictures per second; its first picture is at 0 s. All times are seconds.
+With a `clip`, a part of a longer video, spans are relative to its start and `duration` is its length. A duration that
+is not there is read from the video where the videos are at hand, and asked for where something depends on it. Every
+row has at least one span: without one there is nothing to reward or to score; to ask about a video that nobody
+annotated, use `video-opd ground`.
 
 What is read is what was written: a row that is wrong stops the program and is never repaired, because a guess would be
 trained on. Spans that end after the video are the exception in being merely reported. They are common (562 of 3,720 in
@@ -14,14 +17,25 @@ Charades-STA), the field's scorers keep them, and clipping them would change eve
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
-from video_opd.data.manifest_rows import Fault, example_from_row, path_fault, row_from_example, row_from_line
+from video_opd.data.manifest_rows import (
+    Fault,
+    example_from_row,
+    path_fault,
+    row_from_example,
+    row_from_line,
+    rows_of_text,
+)
+from video_opd.data.records import form_of
 from video_opd.data.video_sampling import DURATION_TOLERANCE_S, MIN_VIDEO_FRAMES
 from video_opd.errors import DataError
 from video_opd.outputs import replacing
@@ -35,7 +49,7 @@ class Problem:
     """One thing wrong with a manifest or with a video it names."""
 
     line: int
-    """Line in the file, from 1; 0: the file as a whole."""
+    """Line in the file, or row in its list, from 1; 0: the file as a whole."""
     id: str | None
     """Id of the row, where it could be read."""
     severity: Literal["error", "warning"]
@@ -44,25 +58,59 @@ class Problem:
     """One sentence, without the file and line."""
     remedy: str
     """What to do about it."""
+    in_list: bool = False
+    """The rows stand in one JSON list, or over several lines each: `line` is the number of the row."""
+
+    @property
+    def place(self) -> str:
+        """Which row it is."""
+        return f"{'row' if self.in_list else 'line'} {self.line}"
 
     def __str__(self) -> str:
         row = "" if self.id is None else f" (id {self.id!r})"
-        return f"line {self.line}{row}: {self.severity}: {self.message}"
+        return f"{self.place}{row}: {self.severity}: {self.message}"
 
 
-def read_manifest(path: Path) -> list[Example]:
+def read_manifest(path: Path, videos: Path | None = None) -> list[Example]:
     """Read every row of a manifest, in order.
+
+    Args:
+        path: the manifest.
+        videos: the folder of its videos, where rows without a duration find one; a video that cannot be read gives
+            none, and is told of when its turn comes. None: such rows are left without.
 
     Raises:
         DataError: at the first row that cannot be used, or for a file that is missing or has no rows; a file of
             predictions or of another format is called that. Spans reaching past the end of the video are kept as they
             are; `check_manifest` reports them.
     """
-    return [example for _, example in read_numbered(path)]
+    examples = [example for _, example in read_numbered(path)]
+    return examples if videos is None else with_durations(examples, videos)
+
+
+def with_durations(examples: Sequence[Example], videos: Path) -> list[Example]:
+    """The same, where those without a duration have that of their video, as far as it can be read."""
+    if all(example.duration is not None for example in examples):
+        return list(examples)
+    from video_opd.data.picture_folder import probe_video  # here, so that reading a manifest does not load FFmpeg
+
+    one_of = {(example.video, example.frame_rate): example for example in examples}
+
+    @cache
+    def length_s(video: str, frame_rate: float | None) -> float | None:
+        try:
+            return probe_video(resolve_video(videos, one_of[video, frame_rate]), frame_rate).duration_s
+        except DataError:
+            return None
+
+    return [
+        replace(example, duration=length_s(example.video, example.frame_rate)) if example.duration is None else example
+        for example in examples
+    ]
 
 
 def read_numbered(path: Path) -> list[tuple[int, Example]]:
-    """The same, each row with its line in the file, from 1.
+    """The same, each row with its line in the file, or its number where the file is a list, from 1.
 
     Raises:
         DataError: as `read_manifest`.
@@ -169,7 +217,7 @@ _EMPTY = Problem(
 
 
 def _refusal(path: Path, problem: Problem) -> DataError:
-    where = f"{path}, line {problem.line}" if problem.line else f"{path}"
+    where = f"{path}, {problem.place}" if problem.line else f"{path}"
     row = "" if problem.id is None else f" (id {problem.id!r})"
     return DataError(f"{where}{row}: {problem.message}", reason=_REASON, remedy=problem.remedy)
 
@@ -178,16 +226,12 @@ def _scan(path: Path) -> Iterator[Problem | tuple[int, Example]]:
     """Every problem and every usable row with its line, in order."""
     seen: dict[str, int] = {}
     num_rows = 0
-    offset = 0
     try:
-        # Bytes, cut at "\n" alone: text mode would lose the offset of a bad byte.
         with path.open("rb") as file:
-            for line, raw in enumerate(file, start=1):
-                row = row_from_line(raw, offset, first=line == 1)
-                offset += len(raw)
-                if row is not None:
-                    num_rows += 1
-                    yield from _problems_and_example(line, row, seen)
+            rows, in_list = _rows(file)
+            for line, row in rows:
+                num_rows += 1
+                yield from _problems_and_example(line, row, seen, in_list=in_list)
     except OSError as error:
         raise DataError(
             f"{path}: {error.strerror or error}",
@@ -198,12 +242,40 @@ def _scan(path: Path) -> Iterator[Problem | tuple[int, Example]]:
         yield _EMPTY
 
 
+def _rows(file: BinaryIO) -> tuple[Iterator[tuple[int, dict[str, Any] | Fault]], bool]:
+    """Rows with their line, or their number where the file is no JSON lines (then True): a list, or rows over several
+    lines each. Only such a file is read at once."""
+    beginning = []
+    for raw in file:  # as far as the first row; a pipe cannot be read again
+        beginning.append(raw)
+        if raw.removeprefix(b"\xef\xbb\xbf").strip():
+            break
+    first = beginning[-1].removeprefix(b"\xef\xbb\xbf").strip() if beginning else b""
+    if first.startswith(b"[") or (first.startswith(b"{") and not first.endswith(b"}")):
+        beginning += file.readlines()
+        with contextlib.suppress(UnicodeDecodeError):
+            text = b"".join(beginning).decode("utf-8").removeprefix("\ufeff")
+            if (form := form_of(text)) != "lines":
+                return enumerate(rows_of_text(text, in_list=form == "list"), start=1), True
+    return _lines(chain(beginning, file)), False
+
+
+def _lines(raw_lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
+    """JSON lines, each with its number. Bytes, cut at "\n" alone: text mode would lose the offset of a bad byte."""
+    offset = 0
+    for line, raw in enumerate(raw_lines, start=1):
+        row = row_from_line(raw, offset, first=line == 1)
+        offset += len(raw)
+        if row is not None:
+            yield line, row
+
+
 def _problems_and_example(
-    line: int, row: dict[str, Any] | Fault, seen: dict[str, int]
+    line: int, row: dict[str, Any] | Fault, seen: dict[str, int], *, in_list: bool = False
 ) -> Iterator[Problem | tuple[int, Example]]:
     """What is wrong with one row, then the row itself if it can be used. `seen` remembers the lines of earlier ids."""
     if isinstance(row, Fault):
-        yield _problem(line, None, row)
+        yield _problem(line, None, row, in_list)
         return
     example, faults = example_from_row(row)
     row_id = row.get("id")
@@ -212,55 +284,65 @@ def _problems_and_example(
     else:
         first = seen.setdefault(row_id, line)
         if first != line:
-            faults.append(Fault(f"the id is already that of line {first}", "Give every row an id of its own"))
+            place = "row" if in_list else "line"
+            faults.append(Fault(f"the id is already that of {place} {first}", "Give every row an id of its own"))
             example = None
     for fault in faults:
-        yield _problem(line, row_id, fault)
+        yield _problem(line, row_id, fault, in_list)
     if example is not None:
         yield line, example
 
 
-def _problem(line: int, row_id: str | None, fault: Fault) -> Problem:
-    return Problem(line=line, id=row_id, severity=fault.severity, message=fault.message, remedy=fault.remedy)
+def _problem(line: int, row_id: str | None, fault: Fault, in_list: bool = False) -> Problem:
+    return Problem(
+        line=line, id=row_id, severity=fault.severity, message=fault.message, remedy=fault.remedy, in_list=in_list
+    )
 
 
 def _video_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[Problem]:
     """Probe each distinct video once. A video that cannot be read is reported at the first row that names it."""
-    from video_opd.data.video import VideoInfo, probe  # here, so that reading a manifest does not load FFmpeg
+    from video_opd.data.picture_folder import probe_video  # here, so that reading a manifest does not load FFmpeg
+    from video_opd.data.video import VideoInfo
 
-    probed: dict[str, VideoInfo | None] = {}
+    probed: dict[tuple[str, float | None], VideoInfo | None] = {}
     for line, example in rows:
-        if example.video not in probed:
-            probed[example.video] = None
+        named = example.video, example.frame_rate
+        if named not in probed:
+            probed[named] = None
             try:
-                probed[example.video] = info = probe(resolve_video(videos, example))
+                probed[named] = info = probe_video(resolve_video(videos, example), example.frame_rate)
             except DataError as error:
                 yield _problem(line, example.id, Fault(f"{error.cause}: {error.reason}", error.remedy))
             else:
                 if info.num_frames < MIN_VIDEO_FRAMES:
                     message = f"`video` {example.video!r} has {info.num_frames} frame, which cannot show when"
                     yield _problem(line, example.id, Fault(message, "Leave out the rows about it"))
-        found = probed[example.video]
+        found = probed[named]
         if found is None or found.num_frames < MIN_VIDEO_FRAMES:
             continue
         if example.clip is not None and example.clip.end_s > found.duration_s + DURATION_TOLERANCE_S:
             message = f"`clip` ends at {example.clip.end_s:g} s, but the file is {found.duration_s:.2f} s long"
             yield _problem(line, example.id, Fault(message))
-        elif example.clip is None and abs(found.duration_s - example.duration) > DURATION_TOLERANCE_S:
+        elif example.clip is None and _apart(found.duration_s, example.duration):
             message = f"`duration` is {example.duration:g} s, but the file is {found.duration_s:.2f} s long"
             yield _problem(line, example.id, Fault(message, "Check that it is the right video", "warning"))
 
 
+def _apart(of_file: float, of_row: float | None) -> bool:
+    return of_row is not None and abs(of_file - of_row) > DURATION_TOLERANCE_S
+
+
 def _decoding_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[Problem]:
     """Decode each distinct video, or part of one, once; it is reported at the first row that asks about it."""
-    from video_opd.data.video import VideoBudget, read_frames
+    from video_opd.data.picture_folder import read_video
+    from video_opd.data.video_sampling import VideoBudget
 
     little = VideoBudget(fps=0.1, max_frame_tokens=1)  # the last frame is always among those wanted
-    seen: set[tuple[str, Span | None]] = set()
+    seen: set[tuple[str, Span | None, float | None]] = set()
     for line, example in rows:
-        if (example.video, example.clip) not in seen:
-            seen.add((example.video, example.clip))
+        if (example.video, example.clip, example.frame_rate) not in seen:
+            seen.add((example.video, example.clip, example.frame_rate))
             try:
-                read_frames(resolve_video(videos, example), little, example.clip)
+                read_video(resolve_video(videos, example), little, example.clip, example.frame_rate)
             except DataError as error:
                 yield _problem(line, example.id, Fault(f"{error.cause}: {error.reason}", error.remedy))

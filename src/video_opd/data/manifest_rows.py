@@ -6,20 +6,17 @@ import difflib
 import json
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NoReturn
 
 from video_opd.data.file_kinds import not_text, packed
-from video_opd.data.plain_text import CONTROL_LIKE, has_words
-from video_opd.data.queries import CONTROL_CHARACTERS, timelens
-from video_opd.data.video_sampling import DURATION_TOLERANCE_S
+from video_opd.data.queries import odd_in_query
+from video_opd.data.video_sampling import DURATION_TOLERANCE_S, MAX_FRAME_RATE, MIN_FRAME_RATE
 from video_opd.vocabulary import Example, Span
 
-REQUIRED_KEYS = ("id", "video", "query", "spans", "duration")
-OPTIONAL_KEYS = ("source", "clip")
-
-LONG_QUERY = 2000
-"""Characters. The longest query of the field's annotations has some 600."""
+REQUIRED_KEYS = ("id", "video", "query", "spans")
+OPTIONAL_KEYS = ("duration", "source", "clip", "frame_rate")
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 """`https:`, `file:`, and the drive in `C:`."""
@@ -61,6 +58,44 @@ def row_from_line(raw: bytes, offset: int, *, first: bool) -> dict[str, Any] | F
         )
     if first:
         text = text.removeprefix("\ufeff")
+    return _row_from_text(text, "line")
+
+
+def rows_of_text(text: str, *, in_list: bool) -> Iterator[dict[str, Any] | Fault]:
+    """The rows of a JSON list, or of objects one after another over several lines, in order. After a row that is no
+    JSON nothing can be read any more."""
+    decoder, at = json.JSONDecoder(), _next(text, 0)
+    at = _next(text, at + 1) if in_list else at
+    while at < len(text) and not (in_list and text[at] == "]"):
+        try:
+            _, end = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            yield Fault(f"not JSON on line {error.lineno} of the file: {error.msg[0].lower()}{error.msg[1:]}")
+            return
+        except (ValueError, RecursionError):
+            yield Fault("not JSON that can be read: a number is too long or the nesting too deep")
+            return
+        row = _row_from_text(text[at:end], "row")
+        assert row is not None
+        yield row
+        at = _next(text, end)
+        if in_list:
+            if text[at : at + 1] not in (",", "]"):
+                yield Fault("a comma or `]` was expected after the row before", "Check that it was written to the end")
+                return
+            at = _next(text, at + 1) if text[at] == "," else at
+    if in_list and (at >= len(text) or text[at + 1 :].strip()):
+        yield Fault("the list does not end with its `]`", "Check that it was written to the end")
+
+
+def _next(text: str, at: int) -> int:
+    """Where the next character is that is not blank; the length of the text where none is."""
+    while at < len(text) and text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def _row_from_text(text: str, what: str) -> dict[str, Any] | Fault | None:
     text = text.rstrip()  # an error at the end of the line is then in the last column, not in the next line
     if not text:
         return None
@@ -73,7 +108,7 @@ def row_from_line(raw: bytes, offset: int, *, first: bool) -> dict[str, Any] | F
     except (ValueError, RecursionError):  # a number of thousands of digits, brackets thousands deep
         return Fault("not JSON that can be read: a number is too long or the nesting too deep")
     if not isinstance(row, dict):
-        return Fault(f"the line is {kind(row)}, not a JSON object", "Write one object in braces per line")
+        return Fault(f"the {what} is {kind(row)}, not a JSON object", f"Write one object in braces per {what}")
     return row
 
 
@@ -87,15 +122,17 @@ def example_from_row(row: dict[str, Any]) -> tuple[Example | None, list[Fault]]:
 
 def row_from_example(example: Example) -> dict[str, Any]:
     """The row that `example_from_row` turns into this example."""
-    return {
+    known = {} if example.duration is None else {"duration": example.duration}
+    row: dict[str, Any] = {
         "id": example.id,
         "video": example.video,
         "query": example.query,
         "spans": [list(span) for span in example.spans],
-        "duration": example.duration,
+        **known,
         "source": example.source,
         "clip": None if example.clip is None else list(example.clip),
     }
+    return row if example.frame_rate is None else row | {"frame_rate": example.frame_rate}
 
 
 def path_fault(video: str) -> Fault | None:
@@ -162,13 +199,17 @@ class _Checker:
             spans=self._spans(),
             duration=self._duration(),
             source=self._text("source", default="", may_be_empty=True),
-            clip=self._clip(),
+            clip=(clip := self._clip()),
+            frame_rate=self._frame_rate(),
         )
+        if example.duration is None and clip is not None:
+            example = replace(example, duration=clip.end_s - clip.start_s)
         fault = path_fault(example.video) if example.video.strip() else None  # an empty one is noted already
         if fault:
             self.faults.append(fault)
         if not self.faults:
-            self._check_query(example.query)
+            for message, remedy in odd_in_query(example.query):
+                self._add(message, remedy or _CORRECT, "warning")
             self._check_ends(example)
         return example
 
@@ -229,9 +270,9 @@ class _Checker:
             self._add("`spans` is empty, and a row without one can be neither rewarded nor scored")
         return tuple(self._span(pair, f"span {number}") for number, pair in enumerate(value, start=1))
 
-    def _duration(self) -> float:
-        if "duration" not in self.row:
-            return math.nan
+    def _duration(self) -> float | None:
+        if self.row.get("duration") is None:
+            return None
         duration = self._number(self.row["duration"], "`duration`")
         if duration <= 0:
             self._add(f"`duration` is {duration:g} s, not more than 0")
@@ -246,31 +287,17 @@ class _Checker:
             self._add("`clip` is empty: it ends where it starts")
         return clip
 
-    def _check_query(self, query: str) -> None:
-        """What is odd about a query, and what becomes of it; nothing of it stops anybody."""
-        if not has_words(timelens(query)):
-            self._add(f"`query` {query!r} has no words: the row is set aside", severity="warning")
-        if tokens := list(dict.fromkeys(CONTROL_LIKE.findall(query))):
-            listed = ", ".join(tokens[:3]) + (", …" if len(tokens) > 3 else "")
-            self._add(
-                f"`query` holds {listed}, as control tokens and placeholders of training files look: it is read as "
-                "plain text",
-                "Take it out, unless the words are meant",
-                "warning",
-            )
-        if found := CONTROL_CHARACTERS.search(query):
-            self._add(
-                f"`query` holds the control character {found.group()[0]!a}: prompts have a blank there",
-                "Take it out",
-                "warning",
-            )
-        if len(query) > LONG_QUERY:
-            self._add(
-                f"`query` is {len(query):,} characters long: it is put whole, and a prompt that is longer than the "
-                "model takes is set aside",
-                "Check that it is a question about one event",
-                "warning",
-            )
+    def _frame_rate(self) -> float | None:
+        value = self.row.get("frame_rate")
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self._add(f"`frame_rate` is {kind(value)}, not a number of pictures per second")
+            return None
+        if not MIN_FRAME_RATE <= value <= MAX_FRAME_RATE:
+            self._add(f"`frame_rate` is {value:g}, not from {MIN_FRAME_RATE:g} to {MAX_FRAME_RATE:g} pictures a second")
+            return None
+        return float(value)
 
     def _check_ends(self, example: Example) -> None:
         for number, span in enumerate(example.spans, start=1):
@@ -280,13 +307,13 @@ class _Checker:
                     "Nothing, if the data set is like that: a row without another span scores 0",
                     "warning",
                 )
-            if span.end_s > example.duration + DURATION_TOLERANCE_S:
+            if example.duration is not None and span.end_s > example.duration + DURATION_TOLERANCE_S:
                 self._add(
                     f"span {number} ends at {span.end_s:g} s, after the {example.duration:g} s of the video",
                     "Nothing, if the data set is like that: spans are kept as annotated",
                     "warning",
                 )
-        if example.clip is not None:
+        if example.clip is not None and example.duration is not None:
             length = example.clip.end_s - example.clip.start_s
             if abs(length - example.duration) > DURATION_TOLERANCE_S:
                 self._add(

@@ -44,7 +44,8 @@ class Shared:
         """Both rows are about whole videos, whose durations say that they are two."""
         rows = (self.example, self.other)
         whole = all(row.clip is None and source_video(row.video).offset_s == 0 for row in rows)
-        return whole and abs(self.example.duration - self.other.duration) > DURATIONS_APART_S
+        mine, theirs = self.example.duration, self.other.duration
+        return whole and mine is not None and theirs is not None and abs(mine - theirs) > DURATIONS_APART_S
 
 
 def shared_rows(a: Sequence[Example], b: Sequence[Example]) -> list[Shared]:

@@ -1,8 +1,8 @@
-"""A video that comes as a folder of pictures, one a frame, as TVQA's do in MVBench.
+"""Videos that are files, and those that come as a folder of pictures, one a frame, as TVQA's do in MVBench.
 
 The pictures are named by number (`00001.jpg`, `frame_000.png`) and come at a steady rate that nothing in the folder
-tells: whoever knows the data set gives it. As of a video file, all of it is used or none: a number that is missing, a
-picture that does not decode, one of another size than the first.
+tells: whoever knows the data set gives it. The first picture is at 0 s whatever its number. As of a video file, all of
+it is used or none: a number that is missing, a picture that does not decode, one of another size than the first.
 """
 
 from __future__ import annotations
@@ -17,14 +17,108 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from video_opd.data.video import Frames, resized
-from video_opd.data.video_file import MAX_FRAME_PIXELS
-from video_opd.data.video_sampling import Timeline, VideoBudget, fit_size, sample_frames
-from video_opd.errors import DataError
+from video_opd.data.video import Frames, VideoInfo, probe, read_frames, resized
+from video_opd.data.video_file import MAX_FRAME_PIXELS, read_timeline
+from video_opd.data.video_names import is_picture
+from video_opd.data.video_sampling import (
+    MAX_FRAME_RATE,
+    MIN_FRAME_RATE,
+    Timeline,
+    VideoBudget,
+    fit_size,
+    sample_frames,
+)
+from video_opd.errors import ConfigurationError, DataError
 from video_opd.vocabulary import Span
 
-ENDINGS = (".jpg", ".jpeg", ".png")
-"""Of files that are pictures; whatever else lies in the folder is not looked at."""
+
+def read_video(path: Path, budget: VideoBudget, clip: Span | None = None, frame_rate: float | None = None) -> Frames:
+    """The frames of a video that fit a budget, whether it is a file or a folder of pictures.
+
+    Args:
+        frame_rate: pictures per second of a folder; None: it is a file.
+
+    Raises:
+        DataError: as `read_frames` and `read_pictures`; or a rate is given for a file, or none for a folder.
+        EngineError: the budget cannot hold the frames.
+    """
+    if is_folder(path, frame_rate):
+        return read_pictures(path, _exact(frame_rate), budget, clip)
+    return read_frames(path, budget, clip)
+
+
+def video_timeline(path: Path, frame_rate: float | None = None) -> Timeline:
+    """When each frame of a video is shown, whether it is a file or a folder of pictures.
+
+    Raises:
+        DataError: as `read_video`.
+    """
+    if is_folder(path, frame_rate):
+        return picture_timeline(path, _exact(frame_rate))
+    return read_timeline(path)
+
+
+def probe_video(path: Path, frame_rate: float | None = None) -> VideoInfo:
+    """What a video holds, whether it is a file or a folder of pictures. Of a folder the first picture is decoded.
+
+    Raises:
+        DataError: as `read_video`.
+    """
+    if not is_folder(path, frame_rate):
+        return probe(path)
+    timeline, paths = picture_timeline(path, _exact(frame_rate)), _numbered(path)
+    first = paths[timeline.pts[0]]
+    with _opened(first) as image:
+        shape = (image.height, image.width)
+        kind = (image.format or "").lower()
+    _rgb(first, shape)
+    return VideoInfo(
+        width=shape[1],
+        height=shape[0],
+        duration_s=timeline.duration_s,
+        num_frames=timeline.num_frames,
+        first_pts_s=0.0,
+        fps=timeline.num_frames / timeline.duration_s,
+        codec=kind,
+    )
+
+
+def is_folder(path: Path, frame_rate: float | None) -> bool:
+    """Whether a video is to be read as a folder of pictures, which it is where its rate is given.
+
+    Raises:
+        ConfigurationError: a rate that is none.
+        DataError: a rate for a file, which says its own times.
+    """
+    if frame_rate is None:
+        return False
+    require_rate(frame_rate)
+    if path.is_file():
+        raise DataError(
+            f"{path}: a frame rate of {frame_rate:g} is given for it, and it is a file",
+            reason="a video file says itself when each frame is shown; a rate is for a folder of pictures",
+            remedy="Leave the frame rate out, or name the folder",
+        )
+    return True
+
+
+def require_rate(frame_rate: float) -> None:
+    """Refuse a rate that no folder of pictures has.
+
+    Raises:
+        ConfigurationError: it is not a number in the range.
+    """
+    if not MIN_FRAME_RATE <= frame_rate <= MAX_FRAME_RATE:
+        raise ConfigurationError(
+            f"frame rate {frame_rate:g}",
+            reason=f"a folder of pictures has from {MIN_FRAME_RATE:g} to {MAX_FRAME_RATE:g} of them a second",
+            remedy="Give the rate that the pictures were taken from their video at, such as 3",
+        )
+
+
+def _exact(frame_rate: float | None) -> Fraction:
+    """The rate that is meant: 29.97 is 2997/100, and not the nearest binary number."""
+    return Fraction(str(frame_rate))
 
 
 def picture_timeline(folder: Path, fps: float | Fraction) -> Timeline:
@@ -34,7 +128,8 @@ def picture_timeline(folder: Path, fps: float | Fraction) -> Timeline:
         fps: pictures per second.
 
     Raises:
-        DataError: the folder holds no pictures, or some without a number, with the same one, or missing in between.
+        DataError: there is no such folder, or it holds no pictures, or some without a number, with the same one, or
+            missing in between.
     """
     paths = _numbered(folder)
     numbers = sorted(paths)
@@ -73,9 +168,15 @@ def read_pictures(folder: Path, fps: float | Fraction, budget: VideoBudget, clip
 def _numbered(folder: Path) -> dict[int, Path]:
     """Number -> picture; the number is what the name ends with."""
     paths: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in ENDINGS:
-            continue
+    try:
+        found = sorted(path for path in folder.iterdir() if is_picture(path.name))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise DataError(
+            f"{folder}: {getattr(error, 'strerror', None) or error}",
+            reason="the folder of pictures cannot be opened",
+            remedy="Check the videos folder and the row's `video`",
+        ) from error
+    for path in found:
         digits = re.search(r"[0-9]{1,9}\Z", path.stem)
         if digits is None:
             raise _unusable(folder, f"the name of {path.name} does not end with a number")
@@ -100,7 +201,7 @@ def _rgb(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """A picture whose header has been read; what is wrong with the rest shows when it is decoded, in the block."""
     try:
-        with Image.open(path, formats=("JPEG", "PNG")) as image:
+        with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as image:
             if image.width * image.height > MAX_FRAME_PIXELS:
                 raise _unusable(path, f"{image.width} x {image.height} pixels are beyond {MAX_FRAME_PIXELS}")
             yield image

@@ -346,5 +346,5 @@ class PromptRenderer:
             raise EngineError(
                 f"{prompt.id}: {prompt.num_video_tokens} video tokens",
                 reason=f"the limit is {self.budget.max_tokens}",
-                remedy="raise video.max_tokens, or lower video.max_frames or video.fps",
+                remedy="raise max_tokens, or lower max_frames or fps; in a recipe they stand under [video]",
             )

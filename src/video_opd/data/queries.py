@@ -8,8 +8,14 @@ what is stored, compared and counted. All but `as-is` make blanks of control cha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from video_opd.data.plain_text import CONTROL_LIKE, has_words
+
+LONG_QUERY = 2000
+"""Characters. The longest query of the field's annotations has some 600."""
+
+_QUERY_TEXT = re.compile(r"^(?:\W*+\bquery\s*text\s*:)+", re.IGNORECASE)
 _QUOTED = re.compile(r"(?<!\w)'([^']*+(?:'\w[^']*+)*+)'(?!\w)|\"([^\"]++)\"|“([^”]++)”")
 """An apostrophe inside a word does not end a quotation."""
 
@@ -40,8 +46,24 @@ def time_r1(query: str) -> str:
 
 def quoted(query: str) -> str:
     """What stands in quotes, where an instruction quotes exactly one thing; all of it otherwise."""
-    found = [next(part for part in match if part) for match in _QUOTED.findall(query) if any(match)]
-    return trim(found[0]) if len(found) == 1 else _without_control(query)
+    found = only_quoted(query)
+    return _without_control(query) if found is None else found
+
+
+def only_quoted(text: str) -> str | None:
+    """What stands in quotes, where exactly one thing does."""
+    found = [next(part for part in match if part) for match in _QUOTED.findall(text) if any(match)]
+    return trim(found[0]) if len(found) == 1 else None
+
+
+def begins_with_query_text(query: str) -> bool:
+    """Whether it does, as one in ten of Ego4D's; see `ego4d`."""
+    return _QUERY_TEXT.match(query) is not None
+
+
+def ego4d(query: str) -> str:
+    """Trimmed, without the `Query Text:` that one in ten of Ego4D's begin with, in whatever case."""
+    return trim(_QUERY_TEXT.sub("", query))
 
 
 def _without_control(query: str) -> str:
@@ -54,4 +76,30 @@ QUERY_POLICIES: dict[str, Callable[[str], str]] = {
     "timelens": timelens,
     "time-r1": time_r1,
     "quoted": quoted,
+    "ego4d": ego4d,
 }
+
+
+def odd_in_query(query: str) -> Iterator[tuple[str, str]]:
+    """What is odd about a query in a manifest's row, and what becomes of it; nothing of it stops anybody.
+
+    Yields:
+        A sentence, and a remedy; an empty one where the row itself is to be corrected.
+    """
+    if not has_words(timelens(query)):
+        yield f"`query` {query!r} has no words: the row is set aside", ""
+    if tokens := list(dict.fromkeys(CONTROL_LIKE.findall(query))):
+        listed = ", ".join(tokens[:3]) + (", …" if len(tokens) > 3 else "")
+        yield (
+            f"`query` holds {listed}, as control tokens and placeholders of training files look: it is read as plain "
+            "text",
+            "Take it out, unless the words are meant",
+        )
+    if found := CONTROL_CHARACTERS.search(query):
+        yield f"`query` holds the control character {found.group()[0]!a}: prompts have a blank there", "Take it out"
+    if len(query) > LONG_QUERY:
+        yield (
+            f"`query` is {len(query):,} characters long: it is put whole, and a prompt that is longer than the model "
+            "takes is set aside",
+            "Check that it is a question about one event",
+        )

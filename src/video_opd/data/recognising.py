@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from video_opd.data.importers.annotation import Reading
 from video_opd.data.importers.reading import formats_that_read
-from video_opd.data.manifest_rows import row_from_line
+from video_opd.data.records import json_rows
 from video_opd.errors import DataError
 
 
 def recognised(path: Path) -> DataError | None:
     """The refusal of a file that holds predictions or a data set's own annotations; None where it is neither.
 
-    Rows that have an `id` are no annotations in any format: such a file is a manifest with a fault.
+    Rows that have an `id` and a query or spans are no annotations in any format: such a file is a manifest with a
+    fault.
     """
     keys = _keys_of_first_row(path)
     if {"id", "answer"} <= keys and not keys & {"video", "query"}:
@@ -22,7 +24,7 @@ def recognised(path: Path) -> DataError | None:
             reason="it is a file of predictions, which say nothing of videos and queries",
             remedy=f"give the manifest they answer; `video-opd metrics {path} --ground-truth MANIFEST` scores them",
         )
-    formats = [] if "id" in keys else formats_that_read([path], Reading())
+    formats = [] if "id" in keys and keys & {"query", "spans"} else formats_that_read([path], Reading())
     if not formats:
         return None
     return DataError(
@@ -33,7 +35,8 @@ def recognised(path: Path) -> DataError | None:
 
 
 def _keys_of_first_row(path: Path) -> set[str]:
-    """Empty where the first line is no row."""
-    with path.open("rb") as file:
-        row = next((row for line in file if (row := row_from_line(line, 0, first=True)) is not None), None)
-    return set(row) if isinstance(row, dict) else set()
+    """Empty where the first row is no object."""
+    with contextlib.suppress(DataError):
+        row = next((record.value for record in json_rows(path)), None)
+        return set(row) if isinstance(row, dict) else set()
+    return set()

@@ -12,65 +12,17 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
-
-from video_opd.data.faults import SHOWN, first_fault
+from video_opd.data.faults import SHOWN
 from video_opd.data.file_kinds import not_text, packed
-from video_opd.data.manifest_rows import kind
+from video_opd.data.record import Record
 from video_opd.data.strict_json import DECODER, StrictError
 from video_opd.errors import DataError
 
-_M = TypeVar("_M", bound=BaseModel)
 _BLANKS = re.compile(r"[ \t\r\n]*+")
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One record of a file."""
-
-    path: Path
-    line: int
-    """Where it begins, from 1."""
-    value: Any
-    key: str | None = None
-    """Its key, where the file is one JSON object."""
-
-    @property
-    def where(self) -> str:
-        """File and line, for a sentence."""
-        return f"{self.path}, line {self.line}"
-
-    def refuse(self, reason: str, remedy: str = "Correct the entry, or leave it out") -> NoReturn:
-        """Say what is wrong with this record.
-
-        Raises:
-            DataError: always.
-        """
-        raise DataError(self.where, reason=reason, remedy=remedy)
-
-    def as_(self, model: type[_M], value: Any = None, called: Mapping[str, str] | None = None) -> _M:
-        """The record as a model, or a part of it (`value`).
-
-        Args:
-            called: place of a value in the model -> what the file calls it, for the sentence.
-
-        Raises:
-            DataError: a key that is missing or a value of the wrong kind.
-        """
-        value = self.value if value is None else value
-        if not isinstance(value, dict):
-            self.refuse(f"it is {kind(value)}, not an object with keys")
-        try:
-            return TypeAdapter(model).validate_python(value)
-        except ValidationError as error:
-            self.refuse(first_fault(error, called or {}))
-        except RecursionError:
-            self.refuse("it is nested too deep")
 
 
 def read_text(path: Path) -> str:
@@ -108,6 +60,20 @@ def text_lines(path: Path) -> Iterator[Record]:
             yield Record(path, number, line.rstrip("\r"))
 
 
+def json_rows(path: Path) -> Iterator[Record]:
+    """The rows of a file: a value a line, the elements of one list, objects one after another over several lines (as
+    `jq` prints them), or one object alone, which is one row.
+
+    Raises:
+        DataError: at the first row that is not JSON.
+    """
+    text = read_text(path)
+    form = form_of(text)
+    if form == "list":
+        return json_entries(path)
+    return json_lines(path) if form == "lines" else _stream(path, text)
+
+
 def json_lines(path: Path) -> Iterator[Record]:
     """Every line that is not blank, as the JSON value it holds.
 
@@ -115,17 +81,18 @@ def json_lines(path: Path) -> Iterator[Record]:
         DataError: at the first line that is not JSON.
     """
     for record in text_lines(path):
-        try:
-            value, _ = _decode(path, record.value, 0, record.line, whole=True)
-        except DataError as error:
-            if is_json(record.value) or not is_json(read_text(path)):
-                raise
-            raise DataError(
-                error.cause,
-                reason="the file is one JSON value over several lines, where every line should be one",
-                remedy="write one object a line, such as with `jq -c '.[]'`",
-            ) from error
+        value, _ = _decode(path, record.value, 0, record.line, whole=True)
         yield Record(path, record.line, value)
+
+
+def _stream(path: Path, text: str) -> Iterator[Record]:
+    """JSON values one after another, each beginning on a line of its own."""
+    reader = _Reader(path, text)
+    while reader.peek():
+        line, value, end = reader.line, reader.value(), reader.at
+        yield Record(path, line, value)
+        if reader.peek() and "\n" not in text[end : reader.at]:
+            Record(path, line, None).refuse("something follows after the JSON value", "Write one JSON value a line")
 
 
 def is_json(text: str) -> bool:
@@ -137,24 +104,31 @@ def is_json(text: str) -> bool:
     return True
 
 
-def json_entries(path: Path, *, unique: bool = False) -> Iterator[Record]:
+def json_entries(path: Path, *, unique: bool = False, under: str | None = None) -> Iterator[Record]:
     """The entries of a file that is one JSON object or one JSON list, each with its line; objects also give the key.
 
     Args:
         unique: refuse a key of the object that comes twice; otherwise it is given twice, for the caller to say what
             that means.
+        under: a key whose value, if it is an object or a list, is given by its entries too, in place of the whole.
 
     Raises:
         DataError: the file is neither, is cut off, or holds something that is not JSON.
     """
-    seen: dict[str | None, int] = {}
-    text = read_text(path)
-    reader = _Reader(path, text)
-    opening = reader.take()
-    if not opening:
+    reader = _Reader(path, read_text(path))
+    if not reader.peek():
         raise DataError(f"{path}, line 1", reason="the file is empty", remedy="Fetch or write it again")
-    if opening not in ("{", "["):
+    if reader.peek() not in ("{", "["):
         reader.refuse("it begins neither with `{` nor with `[`")
+    yield from _entries(reader, unique, under)
+    if reader.peek():
+        reader.refuse("something follows after the end of the JSON value")
+
+
+def _entries(reader: _Reader, unique: bool, under: str | None = None, parent: str | None = None) -> Iterator[Record]:
+    """Those of the object or list that begins here, and go past it."""
+    path, seen = reader.path, dict[str | None, int]()
+    opening = reader.take()
     closing = "}" if opening == "{" else "]"
     if reader.peek() == closing:
         reader.take()
@@ -169,30 +143,90 @@ def json_entries(path: Path, *, unique: bool = False) -> Iterator[Record]:
                 Record(path, line, key).refuse(f"the key {str(key)[:SHOWN]!r} is on line {seen[key]} already")
             if key is not None:
                 seen[key] = line
-            yield Record(path, line, reader.value(), key)
+            if key is not None and key == under and reader.peek() in ("{", "["):
+                yield from _entries(reader, unique, parent=key)
+            else:
+                yield Record(path, line, reader.value(), key, parent)
             after = reader.take()
             if after == closing:
                 break
             if after != ",":
                 reader.refuse(f"a comma or `{closing}` was expected")
-    if reader.peek():
-        reader.refuse("something follows after the end of the JSON value")
 
 
-def json_any(path: Path, *, unique: bool = False) -> Iterator[Record]:
-    """JSON lines, or the entries of one object or list, whichever the file is.
+def json_any(path: Path, *, unique: bool = False, row: str = "") -> Iterator[Record]:
+    """The rows of a file (see `json_rows`), or the entries of one object, whichever the file is.
 
-    It is told by its content: lines where the first is a whole JSON value and more follows. What is one value on one
-    line is told by the name: an object in a file called `.jsonl` is a row.
+    It is told by its content. One object on one line is told by the name: in a file called `.jsonl` it is a row.
+
+    Args:
+        unique: refuse a key of the object that comes twice.
+        row: a key that rows have and no such object; one object that has it is a row whatever the name.
     """
-    text = read_text(path).lstrip()
-    first, _, rest = text.partition("\n")
+    text = read_text(path)
+    form = form_of(text)
+    if form == "object" and row and row in _keys(text):
+        return json_rows(path)
     called_lines = path.suffix.lower() in (".jsonl", ".ndjson")
-    if not is_json(first):  # a line that is broken is a fault of its own, not one value over several lines
-        are_lines = called_lines and not is_json(text)
-    else:
-        are_lines = bool(rest.strip()) or (called_lines and not first.startswith("["))
-    return json_lines(path) if are_lines else json_entries(path, unique=unique)
+    if form == "object" and not (called_lines and "\n" not in text.strip()):
+        return json_entries(path, unique=unique)
+    if form == "lines" and not called_lines and _is_one_broken_value(text):
+        return json_entries(path, unique=unique)
+    return json_rows(path)
+
+
+def json_by_key(path: Path, *, row: str = "") -> Iterator[Record]:
+    """The entries of one object, or of several objects of one kind: a line each, or in a list.
+
+    What is no such object is given as it is, without a key; `row` as for `json_any`.
+
+    Raises:
+        DataError: a key that comes twice, or as `json_any`.
+    """
+    seen: dict[str, int] = {}
+    for record in json_any(path, unique=True, row=row):
+        value = record.value
+        inner = record.key is None and isinstance(value, dict) and value
+        if not inner or not all(isinstance(entry, dict) for entry in value.values()):
+            yield record
+            continue
+        for key, entry in value.items():
+            if key in seen:
+                record.refuse(f"the key {key[:SHOWN]!r} is on line {seen[key]} already")
+            seen[key] = record.line
+            yield Record(path, record.line, entry, key)
+
+
+def form_of(text: str) -> Literal["lines", "list", "object", "stream"]:
+    """How a file holds its rows. A line that is broken is a fault of its own, and no value over several lines."""
+    text = text.strip()
+    first, _, rest = text.partition("\n")
+    if rest and is_json(first):
+        return "lines"
+    if text.startswith("["):
+        return "list"
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return "lines"
+    after = text[end:]
+    if not after:
+        return "object"
+    blanks = _BLANKS.match(after)
+    assert blanks is not None
+    return "stream" if "\n" in blanks[0] and after[blanks.end() :].startswith("{") else "lines"
+
+
+def _keys(text: str) -> set[str]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return set()
+    return set(value) if isinstance(value, dict) else set()
+
+
+def _is_one_broken_value(text: str) -> bool:
+    return not is_json(text.strip().partition("\n")[0])
 
 
 def table_rows(path: Path) -> Iterator[Record]:

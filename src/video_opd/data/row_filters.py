@@ -32,12 +32,13 @@ def timelens_filter(examples: Iterable[Example]) -> tuple[list[Example], Counter
 
 def _timelens_reason(example: Example) -> str:
     """Why TimeLens would leave a row out; empty: it would not."""
-    if example.duration < _LEAST_S:
+    duration = example.known_duration
+    if duration < _LEAST_S:
         return f"video shorter than {_LEAST_S:g} s"
-    if example.duration > _MOST_S:
+    if duration > _MOST_S:
         return f"video longer than {_MOST_S:g} s"
     if len(example.query.split()) > _MOST_WORDS:
         return f"query of more than {_MOST_WORDS} words"
-    if not any(0 <= span.start_s <= span.end_s <= example.duration for span in example.spans):
+    if not any(0 <= span.start_s <= span.end_s <= duration for span in example.spans):
         return "no span within the video"
     return "asks for something to be heard" if _AUDIO.search(example.query) else ""

@@ -13,9 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from video_opd.data.manifest import resolve_video
+from video_opd.data.picture_folder import read_video, video_timeline
 from video_opd.data.prompts import PromptRenderer
-from video_opd.data.video import Frames, VideoBudget, read_frames
-from video_opd.data.video_file import read_timeline
+from video_opd.data.video import Frames, VideoBudget
 from video_opd.data.video_sampling import fit_size, sample_frames
 from video_opd.errors import DataError, EngineError, QueryError, UserError
 from video_opd.vocabulary import Example, Prompt
@@ -49,11 +49,11 @@ def refuse_tight_budget(videos: Path, examples: Sequence[Example], budget: Video
         return
 
     def length_s(example: Example) -> float:
-        return example.clip.end_s - example.clip.start_s if example.clip else example.duration
+        return example.clip.end_s - example.clip.start_s if example.clip else example.duration or 0.0
 
     longest = max(examples, key=length_s)
     with contextlib.suppress(DataError):
-        timeline = read_timeline(resolve_video(videos, longest))
+        timeline = video_timeline(resolve_video(videos, longest), longest.frame_rate)
         fit_size(len(sample_frames(timeline, budget, longest.clip)), 1, 1, budget)
 
 
@@ -63,21 +63,23 @@ def render(
     """Decode a video and put an example's question about it.
 
     Args:
-        decode: in place of `read_frames`, where someone remembers frames or knows other videos than files.
+        decode: in place of `read_video`, where someone remembers frames or knows the rate of folders.
 
     Raises:
         DataError: the video cannot be used.
         EngineError: the frames do not fit the budget.
     """
     budget = replace(renderer.budget, pixels_per_token_side=renderer.pixels_per_token_side)
-    return renderer(example, (decode or read_frames)(video, budget, example.clip))
+    rate = () if example.frame_rate is None else (example.frame_rate,)
+    return renderer(example, (decode or read_video)(video, budget, example.clip, *rate))
 
 
 class PromptMemory:
     """Prompts of one renderer and one videos folder, the ones asked for last; may serve several sources.
 
-    An example is told by its video, its clip and its query, so that runs with other annotations, or with the same
-    query in another manifest, share what was decoded; the prompt given back carries the example that was asked for.
+    An example is told by its video, its clip, its frame rate and its query, so that runs with other annotations, or
+    with the same query in another manifest, share what was decoded; the prompt given back carries the example that was
+    asked for.
 
     Args:
         capacity: prompts kept; one of 8,192 video tokens is about 200 MB of patches.
@@ -119,7 +121,7 @@ class PromptMemory:
 
 
 def _what_is_seen(example: Example) -> tuple[object, ...]:
-    return example.video, example.clip, example.query
+    return example.video, example.clip, example.frame_rate, example.query
 
 
 class PromptSource:
@@ -131,7 +133,7 @@ class PromptSource:
         max_bad_share: of `num_examples`; more unusable videos than that end the run.
         share_is_called: where that share is set, and
         check: what to do about such videos, for the sentence that is said then.
-        decode: in place of `read_frames`, for videos that are not all files.
+        decode: in place of `read_video`, for videos whose frames are found in another way.
         frames_kept: videos whose frames are kept for the next question about them, the ones decoded last.
     """
 
@@ -156,7 +158,7 @@ class PromptSource:
         self.set_aside: dict[str, str] = {}
         """Id and reason of every example whose video or query could not be used."""
         self._any_fits, self._only_videos = False, True
-        self._decode = lru_cache(frames_kept)(decode or read_frames) if frames_kept else decode
+        self._decode = lru_cache(frames_kept)(decode or read_video) if frames_kept else decode
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode") if workers else None
         self._coming: dict[str, Future[Prompt]] = {}
 

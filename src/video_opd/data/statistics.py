@@ -135,7 +135,7 @@ def describe(examples: Iterable[Example]) -> Statistics:
     """Measure a set of rows, and each of its sources if there are several.
 
     Raises:
-        DataError: no examples, or times that no video has.
+        DataError: no examples, times that no video has, or a duration that nobody knows.
     """
     examples = list(examples)
     if not examples:
@@ -153,10 +153,11 @@ def describe(examples: Iterable[Example]) -> Statistics:
 
 
 def _refuse_impossible_times(example: Example) -> None:
-    latest_s = max(example.duration, *(span.end_s for span in example.spans))
-    if example.duration < _SHORTEST_S or latest_s > _LONGEST_S:
+    duration = example.known_duration
+    latest_s = max(duration, *(span.end_s for span in example.spans))
+    if duration < _SHORTEST_S or latest_s > _LONGEST_S:
         raise DataError(
-            f"row {example.id!r} with a duration of {example.duration:g} s and times up to {latest_s:g} s",
+            f"row {example.id!r} with a duration of {duration:g} s and times up to {latest_s:g} s",
             reason="no video is like that, and shares of it mean nothing",
             remedy="correct the row; all times are seconds",
         )
@@ -165,10 +166,10 @@ def _refuse_impossible_times(example: Example) -> None:
 def _describe(examples: list[Example], most_comparisons: int) -> Statistics:
     durations: dict[tuple[str, Span | None], set[float]] = {}
     for example in examples:
-        durations.setdefault((example.video, example.clip), set()).add(example.duration)
+        durations.setdefault((example.video, example.clip), set()).add(example.known_duration)
     # Where rows disagree about a video, the longest is what every one of them fits in.
     lengths = [max(found) for found in durations.values()]
-    spans = [(span, example.duration) for example in examples for span in example.spans]
+    spans = [(span, example.known_duration) for example in examples for span in example.spans]
     span_lengths = [span.end_s - span.start_s for span, _ in spans]
     span_shares = [(span.end_s - span.start_s) / duration for span, duration in spans]
     starts, ends = ([span[end] / duration for span, duration in spans] for end in (0, 1))
@@ -212,10 +213,10 @@ def covered_share(example: Example) -> float:
     """The share of the video that a row's spans cover together; what lies after its end does not count."""
     covered_s = reached_s = 0.0
     for span in sorted(example.spans):
-        end_s = min(span.end_s, example.duration)
+        end_s = min(span.end_s, example.known_duration)
         covered_s += max(end_s - max(span.start_s, reached_s), 0.0)
         reached_s = max(reached_s, end_s)
-    return covered_s / example.duration
+    return covered_s / example.known_duration
 
 
 def _bins(values: Sequence[float], edges: Sequence[float]) -> np.ndarray:

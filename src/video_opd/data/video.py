@@ -12,23 +12,23 @@ frames after a flipped bit look plausible and are wrong until the next keyframe,
 from __future__ import annotations
 
 import contextlib
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
-from video_opd.data.video_file import MAX_FRAME_PIXELS, damaged, no_frames, opened, read_timeline
-from video_opd.data.video_sampling import VideoBudget, fit_size, sample_frames
+from video_opd.data.video_display import orientation, shown_size
+from video_opd.data.video_file import MAX_FRAME_PIXELS, VideoFile, decoded, examine
+from video_opd.data.video_refusals import damaged
+from video_opd.data.video_sampling import Timeline, VideoBudget, fit_size, sample_frames
 from video_opd.errors import DataError
 from video_opd.outputs import replacing
 from video_opd.vocabulary import Span
-
-if TYPE_CHECKING:
-    from av.video.frame import VideoFrame
 
 __all__ = ["Frames", "VideoBudget", "VideoInfo", "probe", "read_frames", "resized", "write_video"]
 
@@ -41,9 +41,9 @@ class VideoInfo:
     """What a video file really holds, counted from its packets."""
 
     width: int
-    """Pixels, after rotation."""
+    """Pixels, as a player shows it: turned as the file says, and with square pixels."""
     height: int
-    """Pixels, after rotation."""
+    """Pixels, as a player shows it: turned as the file says, and with square pixels."""
     duration_s: float
     """Seconds from the first frame to the end of the last."""
     num_frames: int
@@ -74,21 +74,17 @@ def probe(path: Path) -> VideoInfo:
     Raises:
         DataError: the file is missing, empty, unreadable, truncated, or holds no video frames.
     """
-    timeline = read_timeline(path)
-    with opened(path) as (container, stream):
-        frame = next(container.decode(stream), None)
-        if frame is None:
-            raise no_frames(path)
-        on_its_side = _quarter_turns(frame) % 2
-        return VideoInfo(
-            width=frame.height if on_its_side else frame.width,
-            height=frame.width if on_its_side else frame.height,
-            duration_s=timeline.duration_s,
-            num_frames=timeline.num_frames,
-            first_pts_s=float(timeline.pts[0] * timeline.tick),
-            fps=timeline.num_frames / timeline.duration_s,
-            codec=stream.codec_context.name,
-        )
+    file = examine(path)
+    timeline = file.timeline
+    return VideoInfo(
+        width=file.width,
+        height=file.height,
+        duration_s=timeline.duration_s,
+        num_frames=timeline.num_frames,
+        first_pts_s=float(timeline.pts[0] * timeline.tick),
+        fps=timeline.num_frames / timeline.duration_s,
+        codec=file.codec,
+    )
 
 
 def read_frames(path: Path, budget: VideoBudget, clip: Span | None = None) -> Frames:
@@ -106,47 +102,67 @@ def read_frames(path: Path, budget: VideoBudget, clip: Span | None = None) -> Fr
         DataError: the file cannot be used (see the top of this module), or the clip does not fit it.
         EngineError: the budget cannot hold the frames.
     """
-    timeline = read_timeline(path)
+    file = examine(path)
+    timeline = file.timeline
     indices = sample_frames(timeline, budget, clip)
     window = timeline.window(clip)
     wanted = [timeline.pts[index] for index in indices]
-    images = None
-    if timeline.time_s(indices[0]) > SEEK_WORTHWHILE_S:
-        with contextlib.suppress(DataError):  # an index may point too late; the way from the start is always right
-            images = _collect(path, wanted, budget, seek=True)
-    if images is None:
-        images = _collect(path, wanted, budget, seek=False)
     return Frames(
-        images=images,
+        images=_collected(path, file, wanted, budget, far=timeline.time_s(indices[0]) > SEEK_WORTHWHILE_S),
         times_s=tuple(timeline.time_s(index, origin=window.start) for index in indices),
         duration_s=float(timeline.covered_s(window)),
         indices=indices,
     )
 
 
-def _collect(path: Path, wanted: list[int], budget: VideoBudget, seek: bool) -> NDArray[np.uint8]:
-    """Decode forward and keep the frames shown at the wanted times (ticks, ascending), resized."""
+def _collected(path: Path, file: VideoFile, wanted: list[int], budget: VideoBudget, *, far: bool) -> NDArray[np.uint8]:
+    """The frames shown at the wanted times (ticks, ascending), by the quickest way that leads to all of them.
+
+    Every way is strict. A seek may land too late, where an index is wrong or frames need what lies before the keyframe;
+    and where pictures lack what was cut away, a decoder that complains of everything does not come past them.
+    """
+    from_start = [{"explode": False}] if file.cut else [{}, {"threads": False}]
+    ways: list[dict[str, Any]] = [*from_start]
+    if far and len(file.starts) == 1:
+        seek = {"seek_to": wanted[0]}
+        again = {"explode": False} if file.codec == "h264" else {"threads": False}
+        ways = [seek, seek | again, *from_start]
+    for way in ways[:-1]:
+        with contextlib.suppress(DataError):
+            return _collect(path, file, wanted, budget, **way)
+    return _collect(path, file, wanted, budget, **ways[-1])
+
+
+def _collect(path: Path, file: VideoFile, wanted: list[int], budget: VideoBudget, **way: Any) -> NDArray[np.uint8]:
+    """Decode forward and keep the frames shown at the wanted times, resized.
+
+    Args:
+        way: of `decoded`.
+    """
     places: dict[int, list[int]] = {}
     for place, pts in enumerate(wanted):
         places.setdefault(pts, []).append(place)
     images: NDArray[np.uint8] | None = None
     latest: int | None = None
-    with opened(path) as (container, stream):
-        if seek:
-            container.seek(wanted[0], stream=stream)
-        for frame in container.decode(stream):
-            if frame.is_corrupt:
-                raise damaged(path, f"the frame at {frame.time} s does not decode cleanly")
-            if latest is not None and frame.pts is not None and frame.pts < latest:
-                # AVI has no room for the times of B-frames in H.264, and what FFmpeg makes up is wrong by some frames.
-                raise damaged(path, f"its times run backwards at {frame.time} s")
-            latest = frame.pts
-            if frame.pts in places:
-                image = _upright_rgb(path, frame)
+    timeline, turned = file.timeline, file.turned
+    with contextlib.closing(decoded(path, starts=file.starts, keyless=file.keyless, **way)) as frames:
+        for _, time, frame in frames:
+            if latest is not None and time < latest:
+                raise damaged(path, f"its times run backwards at {float(time * timeline.tick):g} s")
+            if not way.get("explode", True):
+                _refuse_gap(path, timeline, latest, time, seeking="seek_to" in way)
+            latest = time
+            turned = orientation(path, frame) or turned
+            if time in places:
+                if frame.width * frame.height > MAX_FRAME_PIXELS:
+                    what = f"a frame of {frame.width} x {frame.height} pixels is beyond {MAX_FRAME_PIXELS} pixels"
+                    raise damaged(path, what)
                 if images is None:
-                    height, width = fit_size(len(wanted), image.shape[0], image.shape[1], budget)
+                    shown = shown_size(frame.height, frame.width, file.aspect, turned)
+                    height, width = fit_size(len(wanted), *shown, budget)
                     images = np.empty((len(wanted), height, width, 3), dtype=np.uint8)
-                images[places.pop(frame.pts)] = resized(image, images.shape[1], images.shape[2])
+                image = turned.apply(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
+                images[places.pop(time)] = resized(image, images.shape[1], images.shape[2])
             if not places:
                 break
     if images is None or places:
@@ -154,16 +170,12 @@ def _collect(path: Path, wanted: list[int], budget: VideoBudget, seek: bool) -> 
     return images
 
 
-def _quarter_turns(frame: VideoFrame) -> int:
-    """Counter-clockwise quarter turns that put a frame upright: phones film sideways and note it in the file."""
-    return round(frame.rotation / 90) % 4
-
-
-def _upright_rgb(path: Path, frame: VideoFrame) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB as a player would show it, whatever the pixel format."""
-    if frame.width * frame.height > MAX_FRAME_PIXELS:
-        raise damaged(path, f"a frame of {frame.width} x {frame.height} pixels is beyond {MAX_FRAME_PIXELS} pixels")
-    return np.rot90(frame.to_ndarray(format="rgb24"), _quarter_turns(frame))
+def _refuse_gap(path: Path, timeline: Timeline, latest: int | None, time: int, *, seeking: bool) -> None:
+    """Where a decoder does not complain, a picture that it makes nothing of shows by its absence."""
+    at = bisect_left(timeline.pts, time)
+    expected = 0 if latest is None else bisect_right(timeline.pts, latest)
+    if at > expected and not (seeking and latest is None):
+        raise damaged(path, f"the frame at {timeline.time_s(expected):g} s does not come out of the decoder")
 
 
 def resized(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

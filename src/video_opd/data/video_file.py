@@ -1,27 +1,43 @@
-"""Opening a video file that nobody vouches for, and finding out when each of its frames is shown.
+"""Opening a video file that nobody vouches for, finding out when each of its frames is shown, and decoding them.
 
 Nothing in a header is believed: frames are counted and timed by walking the packets. A fragmented mp4 says that it has
 no frames, others name an average frame rate that no stretch of them keeps.
+
+A file that was cut without re-encoding begins with pictures that need others which were cut away. No player shows
+them, and none is counted here: the video begins with the first frame that comes out of the decoder.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import stat
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
-from av.stream import Discard
+from av.stream import Disposition
+from av.video.frame import PictureType
 
+from video_opd.data.video_display import Orientation, orientation, shown_size
+from video_opd.data.video_packets import is_cut, steps
+from video_opd.data.video_refusals import (
+    cover_only,
+    damaged,
+    no_frames,
+    no_times,
+    require_file,
+    unopened,
+    without_video,
+)
 from video_opd.data.video_sampling import Timeline
 from video_opd.errors import DataError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 CONTAINER_FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "ogg", "asf")
@@ -30,39 +46,68 @@ CONTAINER_FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", 
 MAX_FRAME_PIXELS = 8192 * 8192
 """Largest picture to be decoded: above any camera's, while one such frame is still only 200 MB as RGB."""
 
-MAX_PACKETS = 1_000_000
-"""Most packets of a video stream: nine hours at 30 frames a second. Bounds the time and memory (about 100 MB) that a
-crafted file can cost."""
+_REORDERING = ("h264", "hevc")
+"""Codecs whose B-frames have no times in AVI; those of MPEG-4 do, as its decoder keeps to one frame of delay."""
+_NEVER = sys.maxsize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoFile:
+    """What a file's packets and its first frame tell."""
+
+    timeline: Timeline
+    starts: tuple[int, ...]
+    """When the first frame of each part is shown, in ticks; `video_packets` says what a part is."""
+    keyless: bool
+    """No packet is marked as a keyframe, so that all are decoded."""
+    cut: bool
+    """A part begins in the middle of an H.264 stream."""
+    aspect: Fraction | None
+    """Width of a stored pixel over its height; None: not said."""
+    turned: Orientation
+    """How its first frame is laid."""
+    height: int
+    """Pixels, as it is shown."""
+    width: int
+    """Pixels, as it is shown."""
+    codec: str
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(path: Path, *, threads: bool = True, explode: bool = True) -> Iterator[tuple[InputContainer, VideoStream]]:
     """A local file and its best video stream, ready to decode; FFmpeg's complaints in the block become `DataError`s.
 
     "Best" is FFmpeg's word, and decord's, and so that of Qwen's processor: a stream marked as default, and among
     several such, as a rule, the one with the highest bit rate.
 
+    Args:
+        threads: decode several frames at once. Then a complaint comes some packets after the one that it is about, and
+            nothing comes out any more; without, it comes with its packet, and the next one is decoded.
+        explode: complain about everything. Otherwise FFmpeg paints over damage, with a mark on the frame for H.264.
+
     Raises:
         DataError: the file is missing, empty, no video, or what is done with it in the block fails.
     """
-    _require_file(path)
+    require_file(path)
     try:
         # "file:" makes the rest a plain name; without it FFmpeg would take apart "http:" or "concat:" and follow them.
-        with av.open(
+        container = av.open(
             f"file:{path.absolute()}",
             metadata_errors="replace",
             container_options={"format_whitelist": ",".join(CONTAINER_FORMATS), "protocol_whitelist": "file"},
-        ) as container:
+        )
+    except (av.FFmpegError, OSError) as error:
+        raise unopened(path, error) from error
+    try:
+        with container:
             stream = container.streams.best("video")
             if stream is None or stream.codec_context is None:
-                raise DataError(
-                    f"{path}: no video stream that can be decoded",
-                    reason="the file holds only sound or subtitles, is cut off, or is in a format unknown to FFmpeg",
-                    remedy="Check that the row names the right file, and that it was downloaded to the end",
-                )
-            stream.thread_type = "AUTO"
-            # Without "explode" FFmpeg paints over damage with neighbouring pixels and says nothing.
-            stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(MAX_FRAME_PIXELS)}
+                raise without_video(path, container)
+            if stream.disposition & Disposition.attached_pic:
+                raise cover_only(path)
+            stream.thread_type = "AUTO" if threads else "NONE"
+            options = {"err_detect": "explode"} if explode else {}
+            stream.codec_context.options = options | {"max_pixels": str(MAX_FRAME_PIXELS)}
             yield container, stream
     except (av.FFmpegError, OSError) as error:
         raise damaged(path, f"FFmpeg cannot read it ({error.strerror or error})") from error
@@ -71,86 +116,172 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def read_timeline(path: Path) -> Timeline:
-    """Find out when every frame of a video is shown, by walking its packets without decoding them.
+    """Find out when every frame of a video is shown.
+
+    Raises:
+        DataError: as `examine`.
+    """
+    return examine(path).timeline
+
+
+def examine(path: Path) -> VideoFile:
+    """Walk a file's packets, and decode only as much as it takes to see which frame is shown first.
 
     Raises:
         DataError: the file is missing, empty, unreadable, truncated, too long, or has no video frames.
     """
-    shown: dict[int, int] = {}
-    keyframes: list[int] = []
-    timed = True
+    shown: list[dict[int, int]] = []  # of each part: time -> ticks for which the frame is shown
+    openings: dict[int, int | None] = {}  # of each part: time of its first keyframe
+    timed, keyless, cut = True, True, False
     with opened(path) as (container, stream):
         assert stream.time_base is not None  # FFmpeg gives every stream one
-        tick = stream.time_base
+        tick, codec, aspect = stream.time_base, stream.codec_context.name, stream.sample_aspect_ratio
+        in_avi = container.format.name == "avi" and codec in _REORDERING
         _refuse_truncated(path, container, stream)
-        for packet in _packets(path, container, stream):
-            if packet.pts is None:
-                timed = False
-                break
-            if packet.is_keyframe:
-                keyframes.append(packet.pts)
-            if not packet.is_discard:  # what an edit list cuts away is decoded for others' sake and never shown
-                shown[packet.pts] = packet.duration or 0
-    if timed:
-        # Frames before the first keyframe (a broadcast joined midway) need pictures the file does not have.
-        start = min(keyframes, default=min(shown, default=0))
-        pts = sorted(time for time in shown if time >= start)
+        for step in steps(path, container, stream):
+            if step.part == len(shown):
+                shown.append({})
+            keyless, cut = keyless and step.before, cut or is_cut(step, stream)
+            if step.opens:
+                openings[step.part] = step.time
+            if step.time is None:
+                timed = timed and step.leading
+            elif not step.packet.is_discard:  # what an edit list cuts away is decoded for others' sake and never shown
+                shown[-1][step.time] = step.packet.duration or 0
+    if in_avi or keyless or not timed:
+        first, pts = _decoded_times(path, keyless=keyless, in_avi=in_avi)
+        lengths: dict[int, int] = {}
+        starts = pts[:1]
     else:
-        pts, shown = _decoded_times(path), {}
-    if not pts:
+        firsts = _first_frames(path, openings if cut else None)
+        first = firsts[min(firsts)][1] if firsts else None
+        starts = [firsts[part][0] if part in firsts else _NEVER for part in range(len(shown))]
+        lengths = {}
+        for start, part in zip(starts, shown, strict=True):
+            lengths |= {time: length for time, length in part.items() if time >= start}
+        pts = sorted(lengths)
+    if first is None or not pts:
         raise no_frames(path)
     # To the nearest tick: what is lost here and in the last time is then together at most the tick that is forgiven.
     mean_duration = round(Fraction(pts[-1] - pts[0], max(1, len(pts) - 1)))
-    return Timeline(
-        file=str(path), pts=tuple(pts), tick=tick, last_duration=shown.get(pts[-1], 0) or mean_duration or 1
+    last_duration = lengths.get(pts[-1], 0) or mean_duration or 1
+    turned = orientation(path, first) or Orientation()
+    height, width = shown_size(first.height, first.width, aspect, turned)
+    return VideoFile(
+        timeline=Timeline(file=str(path), pts=tuple(pts), tick=tick, last_duration=last_duration),
+        starts=tuple(starts),
+        keyless=keyless,
+        cut=cut,
+        aspect=aspect,
+        turned=turned,
+        height=height,
+        width=width,
+        codec=codec,
     )
 
 
-def _packets(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
-    """Every packet of one stream that holds something, whole."""
-    for other in container.streams:
-        if other.index != stream.index:
-            other.discard = Discard.all  # spares reading the sound from disk
-    for number, packet in enumerate(container.demux(stream)):
-        if number >= MAX_PACKETS:
-            raise DataError(
-                f"{path}: more than {MAX_PACKETS} video packets",
-                reason="no video for temporal grounding is that long, and a crafted one would never end",
-                remedy="Cut the video into shorter files",
-            )
-        if packet.is_corrupt:
-            raise damaged(path, "a packet is cut short or broken")
-        if packet.size:  # the end of the stream is an empty packet, and so is "same frame again" in AVI
-            yield packet
+def _first_frames(path: Path, openings: dict[int, int | None] | None) -> dict[int, tuple[int, VideoFrame]]:
+    """Of each part, the frame that is shown first and its time.
 
+    Args:
+        openings: of each part, the time of its first keyframe, where one begins in the middle of an H.264 stream.
 
-def _decoded_times(path: Path) -> list[int]:
-    """Presentation times from the decoder, for files that do not store them (B-frames in AVI)."""
-    with opened(path) as (container, stream):
-        return sorted({frame.pts for frame in container.decode(stream) if frame.pts is not None})
-
-
-def _require_file(path: Path) -> None:
+    Raises:
+        DataError: the decoder complains about a part's first keyframe. Where a stream began earlier it may: the
+            picture may hold orders about those before. It is right if it is whole and needs no other.
+    """
     try:
-        status = path.stat()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise DataError(
-            f"{path}: {getattr(error, 'strerror', None) or error}",
-            reason="the video cannot be opened",
-            remedy="Check the videos folder and the row's `video`",
-        ) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise DataError(
-            f"{path}: not a regular file",
-            reason="folders, pipes and devices are not videos",
-            remedy="Check the row's `video`",
-        )
-    if not os.access(path, os.R_OK):
-        raise DataError(
-            f"{path}: permission denied", reason="the video cannot be opened", remedy="Let this user read the file"
-        )
-    if status.st_size == 0:
-        raise DataError(f"{path}: the file is empty", reason="there is nothing to decode", remedy="Download it again")
+        return {part: (time, frame) for part, time, frame in decoded(path, threads=False, only_first=True)}
+    except DataError:
+        if openings is None:
+            raise
+        firsts = {part: (time, frame) for part, time, frame in decoded(path, explode=False, only_first=True)}
+        if any(time != openings[part] or frame.pict_type != PictureType.I for part, (time, frame) in firsts.items()):
+            raise
+        return firsts
+
+
+def decoded(
+    path: Path,
+    *,
+    threads: bool = True,
+    explode: bool = True,
+    starts: tuple[int, ...] | None = None,
+    keyless: bool = False,
+    seek_to: int | None = None,
+    only_first: bool = False,
+) -> Generator[tuple[int, int, VideoFrame]]:
+    """The frames of a file as they come out of the decoder: part, time in ticks of the joined clock, frame.
+
+    A decoder's complaint ends it, except about pictures at the beginning of a part that are never shown, since what
+    they need is not in the file. With `threads` that exception is not made, as nobody knows what a complaint is about.
+
+    Args:
+        threads, explode: as of `opened`.
+        starts: when the first frame of each part is shown; None: not known yet.
+        keyless: no packet is marked as a keyframe.
+        seek_to: begin at the keyframe before this time; for files of one part.
+        only_first: of each part, only the frame that comes out first; all complaints but about its keyframe are left
+            to a later reading.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    with opened(path, threads=threads, explode=explode) as (container, stream):
+        if seek_to is not None:
+            container.seek(seek_to, stream=stream)
+        decoder = stream.codec_context
+        part, shift = 0, 0
+        border: int | None = None  # what is shown earlier in this part cannot be decoded, and need not be
+        waiting = True
+
+        def sound(frames: list[VideoFrame]) -> Iterator[tuple[int, int, VideoFrame]]:
+            nonlocal waiting
+            for frame in frames:
+                if frame.pts is None or (only_first and not waiting):
+                    continue
+                time = frame.pts + shift
+                if not frame.is_corrupt:
+                    waiting = False
+                    yield part, time, frame
+                elif not only_first and (border is None or time >= border):
+                    raise damaged(path, f"the frame at {frame.time} s does not decode cleanly")
+
+        for step in steps(path, container, stream):
+            if step.part != part:
+                yield from sound(decoder.decode(None))
+                decoder.flush_buffers()
+                part, border, waiting = step.part, None, True
+            shift = step.shift
+            if (step.before and not keyless) or (only_first and not waiting):
+                continue
+            if border is None:
+                border = step.time if starts is None or seek_to is not None else starts[part]
+            try:
+                frames = decoder.decode(step.packet)
+            except av.FFmpegError:
+                hidden = step.leading and border is not None and (step.time is None or step.time < border)
+                if threads or not (hidden or (only_first and not step.opens)):
+                    raise
+                continue
+            yield from sound(frames)
+        yield from sound(decoder.decode(None))
+
+
+def _decoded_times(path: Path, *, keyless: bool, in_avi: bool) -> tuple[VideoFrame | None, list[int]]:
+    """The first frame, and all presentation times, from the decoder: where the file does not store them (as AVI).
+
+    Raises:
+        DataError: the decoder does not know them either.
+    """
+    first: VideoFrame | None = None
+    times: set[int] = set()
+    for _, time, frame in decoded(path, threads=True, keyless=keyless):
+        if in_avi and frame.pict_type == PictureType.B:
+            raise no_times(path)
+        first = first or frame
+        times.add(time)
+    return first, sorted(times)
 
 
 def _refuse_truncated(path: Path, container: InputContainer, stream: VideoStream) -> None:
@@ -182,21 +313,3 @@ def _matroska_end(path: Path) -> int | None:
     unknown = (1 << 7 * length) - 1
     value = int.from_bytes(head[start : start + length], "big") & unknown
     return None if value == unknown else start + length + value
-
-
-def damaged(path: Path, what: str) -> DataError:
-    """The refusal of a file that is broken, wherever that shows."""
-    return DataError(
-        f"{path}: {what}",
-        reason="the file is truncated or corrupt, and a part of a video is never taken for the whole",
-        remedy="Download it again, or re-encode it with: ffmpeg -i FILE -c:v libx264 -pix_fmt yuv420p NEW.mp4",
-    )
-
-
-def no_frames(path: Path) -> DataError:
-    """The refusal of a file that is well formed and empty."""
-    return DataError(
-        f"{path}: its video stream has no frames",
-        reason="there is nothing to see",
-        remedy="Download it again, or leave the row out",
-    )

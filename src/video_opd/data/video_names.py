@@ -5,6 +5,14 @@ from __future__ import annotations
 VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".ts", ".mts",
     ".m2ts", ".ogv", ".3gp", ".3g2", ".wmv"))  # fmt: skip
 
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+"""Of the pictures in a folder that is a video."""
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is one of a folder's pictures, by its name: not what macOS puts beside it (`._00001.jpg`)."""
+    return name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith(".")
+
 
 def video_name(path: str) -> str:
     """A video's name without folders and without the ending of a video file.

@@ -36,6 +36,10 @@ CLOCK_SLACK_S = Fraction(1, 1000)
 """Times in manifests and in Matroska files are rounded to the millisecond; closer than this is the same moment."""
 
 
+MIN_FRAME_RATE, MAX_FRAME_RATE = 0.001, 1000.0
+"""Pictures per second that a folder of them may have."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoBudget:
     """How much of a video a model may see. One token covers a square of pixels in two consecutive frames.

@@ -22,6 +22,7 @@ from video_opd.methods.wording import IMPROBABLE_NATS, surprise_at_wording
 from video_opd.policy.families import Clock, family_of
 from video_opd.policy.load import Policy
 from video_opd.recipe import OnPolicyDistillationSettings, Recipe
+from video_opd.sample_size import MIN_AGREEING, MIN_QUERIES, count_of
 from video_opd.seeds import derive_seed
 from video_opd.training.cost import Stopwatch
 from video_opd.training.learner import Learner
@@ -35,6 +36,17 @@ LOUD = 0.1
 """Share of the teacher's own RMS above which such noise deserves a look."""
 BLIND_NATS = 0.02
 """A teacher whose answers lose less than this per token without the video does not look at it."""
+
+
+MORE_EXAMPLES = f"look at {MIN_AGREEING} or more with --examples"
+
+
+def too_few(patient: Patient) -> str:
+    """Where the examples are too few to say anything of a model, that they are."""
+    count = len(patient.prompts)
+    if count >= MIN_AGREEING:
+        return ""
+    return f"{count_of(count, 'example is', 'examples are')} too few to say, whatever the numbers"
 
 
 def _same_prompt(patient: Patient) -> Iterator[Finding]:
@@ -156,11 +168,17 @@ def _teacher_sees(patient: Patient) -> Iterator[Finding]:
     }
     blind = drops["removed"] < BLIND_NATS
     timeless = max(drops["shuffled"], drops["reversed"]) < BLIND_NATS
+    few = too_few(patient)
     yield Finding(
-        checked="the teacher's scores fall when the video is shuffled, reversed or removed",
-        found="loss in nats per answer token: " + ", ".join(f"{name} {drop:.3f}" for name, drop in drops.items()),
-        verdict="fail" if blind else "warn" if timeless else "ok",
-        remedy="the teacher does not look at the video: check its processor, frames and prompt"
+        checked="the teacher's scores fall when the video is shuffled, reversed or removed, "
+        f"over {count_of(len(patient.prompts), 'example', 'examples')}",
+        found="loss in nats per answer token: "
+        + ", ".join(f"{name} {drop:.3f}" for name, drop in drops.items())
+        + (f"; {few}" if few else ""),
+        verdict="warn" if few else "fail" if blind else "warn" if timeless else "ok",
+        remedy=MORE_EXAMPLES
+        if few
+        else "the teacher does not look at the video: check its processor, frames and prompt"
         if blind
         else "the teacher does not mind the order of the frames: check their times"
         if timeless
@@ -179,13 +197,21 @@ def _accuracy(patient: Patient) -> Iterator[Finding]:
             for found, prompt in zip(spans, patient.prompts, strict=True)
         ]
         means[name], parsed[name] = sum(ious) / len(ious), sum(bool(found) for found in spans)
-    count = len(patient.prompts)
+    count, few = len(patient.prompts), too_few(patient)
     mute = parsed["teacher"] < 0.8 * count
+    found = "; ".join(f"{name} mIoU {means[name]:.2f}, output format rate {parsed[name] / count:.2f}" for name in means)
+    if few:
+        found += f"; {few}"
+    elif count < MIN_QUERIES:
+        found += f"; with fewer than {MIN_QUERIES} examples only a large difference means something"
     yield Finding(
-        checked=f"greedy answers to {count} training examples, against their annotations",
-        found="; ".join(f"{name} mIoU {means[name]:.2f}, {parsed[name]} of {count} readable" for name in means),
-        verdict="fail" if mute else "ok" if means["teacher"] > means["student"] else "warn",
-        remedy="the teacher's answers cannot be read: is this the prompt it was trained with?"
+        checked=f"greedy answers to {count_of(count, 'training example', 'training examples')}, "
+        "against their annotations",
+        found=found,
+        verdict="warn" if few else "fail" if mute else "ok" if means["teacher"] > means["student"] else "warn",
+        remedy=MORE_EXAMPLES
+        if few
+        else "the teacher's answers cannot be read: is this the prompt it was trained with?"
         if mute
         else ""
         if means["teacher"] > means["student"]

@@ -14,7 +14,7 @@ from video_opd.assemble import (
     refuse_early,
     require_common_tokens,
 )
-from video_opd.data.manifest import check_manifest, read_manifest
+from video_opd.data.manifest import check_manifest, read_manifest, with_durations
 from video_opd.doctor.checks import CHECKS, TEACHER_CHECKS
 from video_opd.doctor.cost import cost
 from video_opd.doctor.patient import Finding, Patient
@@ -34,7 +34,7 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
     policies = teacher.policies if teacher else ()
     for policy in policies:
         require_common_tokens(student, policy)
-    examples = read_manifest(recipe.data.train)[:num_examples]
+    examples = with_durations(read_manifest(recipe.data.train)[:num_examples], recipe.data.videos)
     with closing(make_source(recipe, student, examples)) as source:
         source.max_bad_share = 1.0  # what is set aside is a finding here, and no reason to stop
         prompts = source.prompts(examples)
@@ -70,5 +70,5 @@ def _videos(set_aside: dict[str, str], count: int) -> Finding:
         checked=f"the videos of the first {count} training examples",
         found=f"{len(set_aside)} cannot be used{first}" if set_aside else "all can be read",
         verdict="fail" if len(set_aside) == count else "warn" if set_aside else "ok",
-        remedy="run `video-opd data check` with --videos and --decode for the whole list" if set_aside else "",
+        remedy="run `video-opd data check MANIFEST --videos … --decode` for the whole list" if set_aside else "",
     )

@@ -50,10 +50,11 @@ class AnswersOf:
         return json.loads(json.dumps({"answers_of": {"format": FORMAT, **asdict(self)}}))
 
     def difference(self, found: Mapping[str, Any]) -> str:
-        """In what another evaluation, as its file has it, is another; empty where it is the same."""
+        """In what another evaluation, as its file has it, is another; empty where it is the same, or asked fewer models
+        and those are the same."""
         mine, different = self.to_json()["answers_of"], []
         models: Mapping[str, Any] = found["models"]
-        for part in dict.fromkeys([*mine["models"], *models]):
+        for part in models:
             one, other = models.get(part), mine["models"].get(part)
             if (one and one[1]) != (other and other[1]):
                 names = [pair[0] if pair else "none" for pair in (one, other)]
@@ -79,10 +80,15 @@ class AnswerFile:
         """All of them, those of earlier runs first."""
         self._stream = stream
 
+    @property
+    def is_stream(self) -> bool:
+        """A pipe or a device: what is written there cannot be read back or written anew."""
+        return isinstance(self._stream, _Stream)
+
     def kept(self, num_questions: int) -> str:
         """What there is of so many answers, in a sentence, and how to go on."""
         there = f"{len(self.rows)} of {num_questions} answers are in {self.path}."
-        return there if isinstance(self._stream, _Stream) else f"{there} Run the same command to go on."
+        return there if self.is_stream else f"{there} Run the same command to go on."
 
     def append(self, rows: Sequence[Row]) -> None:
         """Add rows. In a file they are on the disk when this returns."""
@@ -151,8 +157,7 @@ def open_answers(path: Path, of: AnswersOf | None) -> Iterator[AnswerFile]:
         if of is not None:
             stack.enter_context(_made_if_missing(working))
             stack.enter_context(held(working, "answers", "wait for it, or give another file with --out"))
-            if not _has_content(working):
-                write_durably(_beside(working), (json.dumps(of.to_json(), indent=2) + "\n").encode())
+            write_durably(_beside(working), (json.dumps(of.to_json(), indent=2) + "\n").encode())
         lines = stack.enter_context(contextlib.closing(_Lines(working)))
         yield AnswerFile(working, _rows(working), lines)
         if working != place:
@@ -209,6 +214,11 @@ def answers_in(path: Path, of: AnswersOf | None) -> dict[str, str]:
     if place is None:
         return {}
     return {row["id"]: row["answer"] for row in _rows(_working(place, of))}
+
+
+def is_begun(path: Path) -> bool:
+    """Whether an evaluation has begun to write answers into a file: it may end in half a line."""
+    return _beside(path).exists()
 
 
 def refuse_other_answers(path: Path, of: AnswersOf | None) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from video_opd.data.plain_text import PlainText
@@ -63,6 +64,22 @@ class Reply:
         }
         return row if self.option_logprobs is None else row | {"option_logprobs": list(self.option_logprobs)}
 
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Reply | None:
+        """What `to_row` made a row of; None of a question that was not asked."""
+        if str(row.get("why", _NOT_ASKED)).startswith(_NOT_ASKED):
+            return None
+        logprobs = row.get("option_logprobs")
+        return cls(
+            answer=row["answer"],
+            rating=Rating(correct=row["correct"], read=row["read"], counted=row["counted"]),
+            why=row["why"],
+            option_logprobs=None if logprobs is None else tuple(logprobs),
+        )
+
+
+_NOT_ASKED = "no usable video: "
+
 
 def ask(
     policy: Policy,
@@ -71,13 +88,18 @@ def ask(
     asking: Asking,
     *,
     batch_size: int,
+    known: Mapping[str, Reply] = MappingProxyType({}),
+    on_replies: Callable[[Mapping[str, Reply]], None] = lambda _: None,
     on_batch: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Reply]:
-    """Ask every question; one whose video cannot be used counts as answered wrongly, whatever the rule.
+    """Ask every question; one that cannot be asked counts as answered wrongly, whatever the rule.
 
-    Questions about one video are asked one after the other, so that a source that keeps frames decodes it once.
+    Questions about one video are asked one after the other, so that a source that keeps frames decodes it once. Batches
+    are the same in every run.
 
     Args:
+        known: replies of an earlier run, by the question's id; those are not asked again.
+        on_replies: told the new replies of every batch.
         on_batch: told how many questions were done, after every batch.
 
     Returns:
@@ -86,20 +108,26 @@ def ask(
     Raises:
         EngineError: too many videos that cannot be used.
     """
-    replies: dict[str, Reply] = {}
+    replies = dict(known)
     first_seen = {question.video: place for place, question in reversed(list(enumerate(questions)))}
     ordered = sorted(questions, key=lambda question: (first_seen[question.video], question.clip or ()))
     for start in range(0, len(ordered), batch_size):
         batch = ordered[start : start + batch_size]
-        source.prefetch(question.as_example() for question in ordered[start + batch_size : start + 2 * batch_size])
-        prompts = source.prompts([question.as_example() for question in batch])
+        following = ordered[start + batch_size : start + 2 * batch_size]
+        source.prefetch(question.as_example() for question in following if question.id not in replies)
+        missing = [question.as_example() for question in batch if question.id not in replies]
+        prompts = source.prompts(missing)
+        if prompts and len(missing) < len(batch):  # with whom a prompt is padded may change its last bits
+            prompts = source.prompts([question.as_example() for question in batch])
         if prompts:
             asked = {question.id: question for question in batch}
-            reading = policy.read(prompts)
-            replies |= _replies(policy, reading, [asked[prompt.id] for prompt in prompts], asking)
+            found = _replies(policy, policy.read(prompts), [asked[prompt.id] for prompt in prompts], asking)
+            new = {id: reply for id, reply in found if id not in replies}
+            replies |= new
+            on_replies(new)
         on_batch(len(batch))
     for id, reason in source.set_aside.items():
-        why = f"no usable video: {reason}"
+        why = f"{_NOT_ASKED}{reason}"
         replies[id] = Reply(answer="", rating=Rating(correct=False, read=None), why=why)
     return {question.id: replies[question.id] for question in questions}
 

@@ -13,6 +13,7 @@ from video_opd.data.side_questions import SideQuestion
 from video_opd.data.source import PromptSource
 from video_opd.grounding.metrics import bootstrap_intervals
 from video_opd.policy.load import Policy
+from video_opd.sample_size import MIN_QUERIES
 from video_opd.vocabulary import Sampling
 
 MAX_NEW_TOKENS = 16
@@ -24,13 +25,14 @@ class SideScore:
     """Accuracy on side questions."""
 
     accuracy: float
-    interval: tuple[float, float]
-    """95 % percentile bootstrap over questions."""
+    interval: tuple[float, float] | None
+    """95 % percentile bootstrap over questions; None with fewer than `MIN_QUERIES`."""
     num_questions: int
 
     def to_dict(self) -> dict[str, Any]:
         """For an evaluation's file."""
-        return {"accuracy": self.accuracy, "interval": list(self.interval), "num_questions": self.num_questions}
+        interval = None if self.interval is None else list(self.interval)
+        return {"accuracy": self.accuracy, "interval": interval, "num_questions": self.num_questions}
 
 
 def ask(policy: Policy, questions: Sequence[SideQuestion], source: PromptSource, *, batch_size: int) -> SideScore:
@@ -47,5 +49,7 @@ def ask(policy: Policy, questions: Sequence[SideQuestion], source: PromptSource,
             answered = {group.prompt_id: group.answers[0].text for group in groups}
         right += [plain(answered.get(id, "")) == plain(word) for id, word in expected.items()]
     scores = np.array(right, dtype=np.float64)
-    (interval,) = bootstrap_intervals(scores[:, None], np.random.default_rng(0), NUM_RESAMPLES)
+    interval = None
+    if len(scores) >= MIN_QUERIES:
+        (interval,) = bootstrap_intervals(scores[:, None], np.random.default_rng(0), NUM_RESAMPLES)
     return SideScore(accuracy=float(scores.mean()), interval=interval, num_questions=len(scores))

@@ -48,7 +48,7 @@ def best_constant(examples: Sequence[Example], *, most_comparisons: int = MOST_C
         None where every span ends at 0 or nothing is annotated.
     """
     latest_s = max((span.end_s for example in examples for span in example.spans), default=0.0)
-    latest_s = min(latest_s, max(example.duration for example in examples))
+    latest_s = min(latest_s, max((e.duration for e in examples if e.duration is not None), default=latest_s))
     num_spans = max(1, sum(len(example.spans) for example in examples))
     least_s = latest_s / max(10.0, math.sqrt(2 * most_comparisons / num_spans))
     return _best(examples, latest_s, next((step for step in _STEPS_S if step >= least_s), least_s))
@@ -58,10 +58,13 @@ def best_constant_share(examples: Sequence[Example]) -> Constant | None:
     """The same in shares of the video: what is known to whoever knows the duration and nothing else.
 
     IoU does not depend on the unit, so it is a search over videos of length 1.
+
+    Raises:
+        DataError: an example whose duration nobody knows.
     """
 
     def in_shares(example: Example) -> Example:
-        spans = tuple(Span(*(end / example.duration for end in span)) for span in example.spans)
+        spans = tuple(Span(*(end / example.known_duration for end in span)) for span in example.spans)
         return replace(example, spans=spans, duration=1.0)
 
     return _best([in_shares(example) for example in examples], 1.0, _SHARE_STEP)

@@ -20,6 +20,7 @@ from video_opd.errors import DataError
 from video_opd.grounding.answer import PARSER_VERSION, ParsedAnswer
 from video_opd.grounding.predictions import unique_ids
 from video_opd.grounding.span import best_iou
+from video_opd.sample_size import MIN_QUERIES, cannot_be_said
 from video_opd.vocabulary import Example
 
 _NUM_IDS_SHOWN = 5
@@ -35,11 +36,11 @@ class Scores:
     """Mean IoU."""
     r1: Mapping[float, float]
     """Threshold -> share of queries with IoU >= threshold."""
-    format_rate: float
-    """Share of queries whose answer named a span. A missing answer named none."""
+    output_format_rate: float
+    """Share of queries in whose answer the parser finds a span. In a missing answer there is none."""
     num_queries: int
     intervals: Mapping[str, tuple[float, float]]
-    """Name of a rate, as in `to_dict`, -> its 95 % bootstrap interval."""
+    """Name of a rate, as in `to_dict`, -> its 95 % bootstrap interval; empty with fewer than `MIN_QUERIES` queries."""
     iou_by_id: Mapping[str, float] = field(repr=False)
     """Example id -> IoU, in the order of the examples: for paired comparisons."""
     named_by_id: Mapping[str, bool] = field(repr=False)
@@ -52,9 +53,10 @@ class Scores:
     seed: int
 
     def to_dict(self) -> dict[str, float | int]:
-        """The numbers alone: `miou`, `r1@0.3` …, `format_rate`, `num_queries`."""
+        """The numbers alone: `miou`, `r1@0.3` …, `output_format_rate`, `num_queries`."""
         recalls = {_recall_name(threshold): rate for threshold, rate in self.r1.items()}
-        return {"miou": self.miou, **recalls, "format_rate": self.format_rate, "num_queries": self.num_queries}
+        counted = {"output_format_rate": self.output_format_rate, "num_queries": self.num_queries}
+        return {"miou": self.miou, **recalls, **counted}
 
     @property
     def per_query(self) -> dict[str, dict[str, float]]:
@@ -62,8 +64,14 @@ class Scores:
         return {
             "miou": dict(self.iou_by_id),
             **{_recall_name(t): {id_: float(iou >= t) for id_, iou in self.iou_by_id.items()} for t in self.r1},
-            "format_rate": {id_: float(named) for id_, named in self.named_by_id.items()},
+            "output_format_rate": {id_: float(named) for id_, named in self.named_by_id.items()},
         }
+
+    @property
+    def cannot_be_said(self) -> str:
+        """What they are too few to tell, in a sentence; empty where they are enough."""
+        what = "How much another draw of queries would change the scores"
+        return cannot_be_said(what, self.num_queries) if self.num_queries < MIN_QUERIES else ""
 
     def to_report(self) -> dict[str, Any]:
         """The numbers with what is needed to read them: intervals, convention, ids that did not match."""
@@ -79,7 +87,8 @@ class Scores:
                 "parser": f"video-opd {PARSER_VERSION}",
                 "parser_version": PARSER_VERSION,
                 "units": "fractions",
-                "intervals": f"95 % percentile bootstrap, {self.num_resamples} resamples of queries, seed {self.seed}",
+                "intervals": self.cannot_be_said
+                or f"95 % percentile bootstrap, {self.num_resamples} resamples of queries, seed {self.seed}",
             },
             "missing": {"count": len(self.missing_ids), "ids": list(self.missing_ids[:_NUM_IDS_SHOWN])},
             "unknown": {"count": len(self.unknown_ids), "ids": list(self.unknown_ids[:_NUM_IDS_SHOWN])},
@@ -97,7 +106,8 @@ def score(
     """Score one answer per example; the convention stands at the top of this module.
 
     The intervals say how much the numbers would move with another draw of queries. Resampling is per query: where one
-    video carries several queries their answers are not independent, and the intervals come out somewhat too narrow.
+    video carries several queries their answers are not independent, and the intervals come out somewhat too narrow. Of
+    fewer than `MIN_QUERIES` queries there are none: they would not cover what they claim.
 
     Args:
         predictions: example id -> parsed answer, or pairs of the two.
@@ -124,16 +134,17 @@ def score(
     iou = np.array(list(iou_by_id.values()))
     named_by_id = {id_: id_ in answer_by_id and bool(answer_by_id[id_].spans) for id_ in example_by_id}
     named = np.array(list(named_by_id.values()))
-    columns = {"miou": iou, **{_recall_name(t): iou >= t for t in thresholds}, "format_rate": named}
+    columns = {"miou": iou, **{_recall_name(t): iou >= t for t in thresholds}, "output_format_rate": named}
     per_query = np.stack([column.astype(np.float64) for column in columns.values()], axis=1)
     means = [float(mean) for mean in per_query.mean(axis=0)]
-    intervals = bootstrap_intervals(per_query, np.random.default_rng(seed), num_resamples)
+    few = len(iou) < MIN_QUERIES
+    intervals = [] if few else bootstrap_intervals(per_query, np.random.default_rng(seed), num_resamples)
     return Scores(
         miou=means[0],
         r1=dict(zip(thresholds, means[1:-1], strict=True)),
-        format_rate=means[-1],
+        output_format_rate=means[-1],
         num_queries=len(iou),
-        intervals=dict(zip(columns, intervals, strict=True)),
+        intervals={} if few else dict(zip(columns, intervals, strict=True)),
         iou_by_id=iou_by_id,
         named_by_id=named_by_id,
         missing_ids=tuple(id_ for id_ in example_by_id if id_ not in answer_by_id),

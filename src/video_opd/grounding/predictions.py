@@ -158,7 +158,7 @@ def _answer(row: object, where: str) -> tuple[str, GivenAnswer]:
         if not isinstance(text, str):
             _refuse(where, f'its "answer" is a {type(text).__name__}, not a text', f"write rows like {_ROW}")
         return id_, GivenAnswer(text=text, choice=choice)
-    if {"video", "query", "duration", "spans"} <= row.keys():
+    if {"video", "query", "spans"} <= row.keys():
         _refuse(
             where,
             "it is a row of a manifest, whose spans are annotated: they would be scored against themselves",

@@ -24,12 +24,15 @@ def timestamp_iou_reward(answer: ParsedAnswer, example: Example) -> float:
 
     At most 1; negative where an end lies further out than the video is long, for Time-R1 does not clip. (Its published
     code keeps the value of the sample before when the hull of the two spans is empty; here that is an IoU of 0.)
+
+    Raises:
+        DataError: an example whose duration nobody knows.
     """
     if not answer.spans:
         return 0.0
     span = answer.spans[0]
     truth = best_span(span, example.spans)
-    nearness = [1 - abs(mine - theirs) / example.duration for mine, theirs in zip(span, truth, strict=True)]
+    nearness = [1 - abs(mine - theirs) / example.known_duration for mine, theirs in zip(span, truth, strict=True)]
     return temporal_iou(span, truth) * nearness[0] * nearness[1]
 
 

@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from video_opd.errors import ConfigurationError
 from video_opd.policy.attention import attention_backends
 from video_opd.policy.families import Family, family_of
-from video_opd.policy.location import resolve_model
+from video_opd.policy.location import device_name, resolve_model
 from video_opd.policy.quantised import quantisation_of, refuse_unreadable
 from video_opd.policy.support import TokenSupport
 
@@ -96,13 +96,15 @@ def require_device(name: str) -> torch.device:
     Raises:
         ConfigurationError: there is none.
     """
+    device_name(name)
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # AssertionError: a torch without CUDA, asked for it
+        absent = isinstance(error, NotImplementedError)  # its message is a screenful about backends
         raise ConfigurationError(
             f"device {name!r} cannot be used",
-            reason=str(error).splitlines()[0],
+            reason="torch has no such device here" if absent else str(error).splitlines()[0],
             remedy="give auto, cpu, or cuda on a machine with a GPU that torch sees",
         ) from error
     return device

@@ -1,4 +1,5 @@
-"""Where a model lies, and whether what lies there can be a model at all. Known before torch is imported."""
+"""Where a model lies and is to run, and whether what lies there can be a model at all. Known before torch is
+imported."""
 
 from __future__ import annotations
 
@@ -11,9 +12,13 @@ from pathlib import Path
 from video_opd.errors import ConfigurationError
 from video_opd.policy.run_folders import model_of
 from video_opd.policy.weights_files import SINGLE, named_by_index, refuse_adapter, refuse_other_weights
+from video_opd.suggestions import perhaps
 
 BUNDLED = ("tiny-student", "tiny-teacher")
 """Models that ship with the package."""
+
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "hpu", "npu", "mtia")
+"""Kinds of devices that a model may run on, where torch has one; a number may follow behind a colon."""
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _SMALL_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]
@@ -71,7 +76,7 @@ def local_folder(name: str) -> Path | None:
         raise ConfigurationError(
             f"model {name!r} is not a folder",
             reason=f"it is neither a folder here, nor of the form owner/name, nor one of {', '.join(BUNDLED)}",
-            remedy="give the folder that holds config.json and *.safetensors",
+            remedy=perhaps(name, BUNDLED, "give the folder that holds config.json and *.safetensors"),
         )
     if not folder.is_dir():
         raise ConfigurationError(
@@ -84,6 +89,22 @@ def local_folder(name: str) -> Path | None:
     refuse_other_weights(folder)
     _refuse_without_parts(folder, str(folder))
     return folder
+
+
+def device_name(text: str) -> str:
+    """The name of a device, if it is one at all. Whether there is such a device is for torch to say.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    kind, colon, number = text.partition(":")
+    if kind not in DEVICES or (colon and (kind == "auto" or not number.isdecimal())):
+        raise ConfigurationError(
+            f"device {text!r} cannot be used",
+            reason="no device has that name",
+            remedy=perhaps(kind, DEVICES, "give auto, cpu, or cuda on a machine with a GPU that torch sees"),
+        )
+    return text
 
 
 def model_sha256(folder: Path) -> str:

@@ -10,8 +10,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from video_opd.errors import ConfigurationError
 from video_opd.recipe.file import overlay, parse_recipe, read_tables, refusal, set_keys
+from video_opd.recipe.kinds import refuse_other_tables, refuse_what_is_no_recipe
 from video_opd.recipe.tables import Recipe
 from video_opd.recipe.types import Integer, MoreThanZero, Settings, Share
+from video_opd.suggestions import perhaps
 
 MAY_DIFFER = ("method", "teacher", "teachers", "teachers_by", "curriculum", "training")
 """Tables in which the methods of a comparison may differ; all else is the same data, student and question for all."""
@@ -85,7 +87,10 @@ def load_comparison(
     Raises:
         ConfigurationError: a file that is not there or not understood, or methods that cannot be compared.
     """
-    tables = read_tables(path) | {key: value for key, value in said.items() if value is not None}
+    refuse_what_is_no_recipe(path, expected="a comparison")
+    tables = read_tables(path)
+    refuse_other_tables(path, tables, comparison=True)
+    tables |= {key: value for key, value in said.items() if value is not None}
     try:
         comparison = ComparisonRecipe.model_validate(tables)
     except ValidationError as error:
@@ -96,7 +101,7 @@ def load_comparison(
             raise ConfigurationError(
                 f"method {strangers[0]!r}",
                 reason=f"{path} has none of that name",
-                remedy=f"choose of {', '.join(comparison.methods)}",
+                remedy=perhaps(strangers[0], comparison.methods, f"choose of {', '.join(comparison.methods)}"),
             )
         comparison = comparison.model_copy(update={"methods": {name: comparison.methods[name] for name in only}})
     if comparison.learning_rates and "training.learning_rate" in (overrides or {}):
@@ -105,7 +110,11 @@ def load_comparison(
             reason=f"{path} tries learning rates of its own for every method",
             remedy="say them with --learning-rates, or none of them after it for no sweep",
         )
-    shared = overlay(read_tables(path.parent / comparison.recipe), comparison.shared)
+    below = path.parent / comparison.recipe
+    refuse_what_is_no_recipe(below)
+    shared = read_tables(below)
+    refuse_other_tables(below, shared, comparison=False)
+    shared = overlay(shared, comparison.shared)
     set_keys(shared, overrides or {})
     return comparison, overlay(shared, {"data": {"workers": 0}})  # or decoding ahead would count towards what it meets
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +14,8 @@ from pydantic.fields import FieldInfo
 
 from video_opd.errors import ConfigurationError
 from video_opd.recipe import CURRICULA, GROUNDING_FILE, METHODS, GroundingDefaults, Recipe, Settings
+from video_opd.recipe.kinds import refuse_other_tables, refuse_what_is_no_recipe
+from video_opd.suggestions import nearest, perhaps
 
 NAMED_TABLES = {"method": METHODS, "curriculum": CURRICULA}
 """Tables told apart by their `name`, and what they may be; the first of each is meant where no name is said."""
@@ -32,11 +34,9 @@ def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> Recipe:
     Raises:
         ConfigurationError: no such file, not TOML, an unknown key, a value of the wrong type.
     """
+    refuse_what_is_no_recipe(path)
     tables = read_tables(path)
-    if "methods" in tables:
-        raise ConfigurationError(
-            f"{path} is a comparison", reason="it has several methods", remedy=f"run `video-opd compare {path}`"
-        )
+    refuse_other_tables(path, tables, comparison=False)
     set_keys(tables, overrides or {})
     return parse_recipe(tables, where=str(path))
 
@@ -181,7 +181,7 @@ def refusal(where: str, error: ValidationError, settings: type[Settings] = Recip
         return ConfigurationError(
             f"{where}: {key}.name = {problem['input']['name']!r}",
             reason=f"no {key} has that name",
-            remedy=f"choose one of {', '.join(sorted(tags))}",
+            remedy=perhaps(str(problem["input"]["name"]), tags, f"choose one of {', '.join(sorted(tags))}"),
         )
     if kind == "extra_forbidden" and key in recipe_keys(settings):
         return ConfigurationError(
@@ -191,7 +191,9 @@ def refusal(where: str, error: ValidationError, settings: type[Settings] = Recip
         )
     if kind == "extra_forbidden":
         return ConfigurationError(
-            f"{where}: unknown key {key}", reason="no setting has that name", remedy=_nearest(key, settings)
+            f"{where}: unknown key {key}",
+            reason="no setting has that name",
+            remedy=_nearest(key, settings, problem["input"]),
         )
     if kind == "missing":
         return ConfigurationError(
@@ -203,10 +205,13 @@ def refusal(where: str, error: ValidationError, settings: type[Settings] = Recip
             reason="that is the name of a table",
             remedy=f"write [{key}] on a line of its own, and its settings below",
         )
+    remedy = f"correct it; {KEYS_ARE_LISTED}"
+    if kind == "literal_error":
+        remedy = perhaps(str(problem["input"]), re.findall("'([^']*)'", problem["ctx"]["expected"]), remedy)
     return ConfigurationError(
         f"{where}: {key} = {problem['input']!r}" if key else where,
         reason=problem["msg"][0].lower() + problem["msg"][1:],
-        remedy=f"correct it; {KEYS_ARE_LISTED}",
+        remedy=remedy,
     )
 
 
@@ -215,15 +220,13 @@ def _names_of(key: str) -> list[str]:
     return [get_args(table.model_fields["name"].annotation)[0] for table in NAMED_TABLES.get(key, ())]
 
 
-def _nearest(key: str, settings: type[Settings] = Recipe) -> str:
-    """Which setting was probably meant."""
+def _nearest(key: str, settings: type[Settings] = Recipe, value: object = None) -> str:
+    """Which setting was probably meant. Where a whole table is unknown, by the first of its keys (`optimizer.lr`)."""
     leaves = recipe_keys(settings)
-    tables = {name.rsplit(".", 1)[0] for name in leaves if "." in name}
-    last_parts = {name.rsplit(".", 1)[-1]: name for name in leaves}
-    close = difflib.get_close_matches(key, [*tables, *leaves], n=1) or [
-        last_parts[part] for part in difflib.get_close_matches(key.rsplit(".", 1)[-1], last_parts, n=1)
-    ]
-    return f"perhaps {close[0]} is meant; {KEYS_ARE_LISTED}" if close else f"leave it out; {KEYS_ARE_LISTED}"
+    names = [*leaves, *{name.rsplit(".", 1)[0]: None for name in leaves if "." in name}, "--out"]
+    if nearest(key, names) is None and isinstance(value, dict) and value:
+        key = f"{key}.{next(iter(value))}"
+    return perhaps(key, names, KEYS_ARE_LISTED if nearest(key, names) else f"leave it out; {KEYS_ARE_LISTED}")
 
 
 def set_keys(tables: dict[str, Any], overrides: dict[str, str]) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from video_opd.policy.location import device_name
 from video_opd.recipe.curriculum import CurriculumSettings, WholePoolSettings
 from video_opd.recipe.methods import MethodSettings, OnPolicyDistillationSettings
 from video_opd.recipe.types import (
@@ -175,7 +176,7 @@ class ScheduleSettings(Settings):
 class ComputeSettings(Settings):
     """What it runs on."""
 
-    device: str = "auto"
+    device: Annotated[str, AfterValidator(device_name)] = "auto"
     """`auto`: a CUDA device if there is one, else the CPU."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """`bfloat16`: float32 weights for the student, bfloat16 arithmetic, a bfloat16 teacher."""

@@ -13,6 +13,7 @@ from video_opd.report.page import fill, write_page
 from video_opd.report.phases import time_by_phase
 from video_opd.report.vital_signs import from_to, region_figures, small_figures
 from video_opd.runs import RunDirectory
+from video_opd.sample_size import count_of
 
 _MAX_PROBES = 60
 """As many as can be told apart in one picture."""
@@ -89,6 +90,9 @@ def _validation(standing: verdict.Standing) -> Figure | None:
     if floor is not None:
         rules.append(figures.Rule(floor, f"best constant answer {floor:.2f}", "floor"))
     (first_step, first), (last_step, last) = points[0], points[-1]
+    newest, sure = standing.curve[-1], "; the band is the 95 % interval"
+    if newest.is_small:
+        sure = f"; of {count_of(newest.num_queries or 0)} a rise or a fall may be chance"
     return Figure(
         heading=f"mIoU on {verdict.kind_of_queries(standing.curve[-1])}",
         image=figures.line_chart(
@@ -99,7 +103,7 @@ def _validation(standing: verdict.Standing) -> Figure | None:
             rules=rules,
         ),
         reading=f"{first:.3f} at step {first_step:.0f}, {last:.3f} at step {last_step:.0f}.",
-        caption="How well the student's spans overlap the annotated ones, from 0 to 1; the band is the 95 % interval. "
+        caption=f"How well the student's spans overlap the annotated ones, from 0 to 1{sure}. "
         "Good: it climbs away from the best constant answer towards the teacher. If it stays at the constant, the "
         "student has not learned to look at the video; if it climbs and falls again, take an earlier checkpoint.",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from video_opd.errors import ConfigurationError
 from video_opd.report.contents import Evaluation, as_evaluation
 from video_opd.report.examples import visible
 from video_opd.report.values import interval, listed, mapping, number
+from video_opd.runs import read_json
+from video_opd.sample_size import MIN_QUERIES
 
 _LONGEST_NAME = 80
 
@@ -127,7 +128,7 @@ def read_comparison(folder: Path) -> ComparisonContents:
     path = folder / "comparison.json"
     remedy = "run `video-opd compare` again: runs that are finished are not repeated"
     try:
-        found = json.loads(path.read_bytes())
+        found = read_json(path.read_bytes())
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigurationError(f"{path} cannot be read", reason=reason, remedy=remedy) from error
@@ -142,6 +143,9 @@ def _contents(found: Mapping[str, Any]) -> ComparisonContents:
     clock = next((clock for clock in CLOCKS if clock == found.get("time")), "seconds")
     before, teacher = mapping(found.get("student_before")), mapping(found.get("teacher"))
     asked = number(mapping(before.get("side_questions")).get("num_questions"))
+    of_test = number(mapping(before.get("scores")).get("num_queries"))
+    if of_test is not None and of_test < MIN_QUERIES:  # earlier versions wrote intervals
+        found = {key: value for key, value in found.items() if key != "differences"}
     differences = [(each, _estimate(each)) for each in map(mapping, listed(found.get("differences")))]
     return ComparisonContents(
         name=_name(found.get("name", "")),
@@ -199,7 +203,9 @@ def _estimate(found: Mapping[str, Any]) -> Estimate | None:
     if mean is None:
         return None
     sd = number(found.get("sd_over_seeds", found.get("sd")))
-    return Estimate(mean=mean, sd=sd, interval=interval(found.get("interval")))
+    asked = number(found.get("num_questions", found.get("num_queries")))
+    small = asked is not None and asked < MIN_QUERIES  # earlier versions wrote an interval
+    return Estimate(mean=mean, sd=sd, interval=None if small else interval(found.get("interval")))
 
 
 def _point(found: Mapping[str, Any], clock: str) -> Point | None:

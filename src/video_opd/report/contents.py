@@ -15,7 +15,8 @@ from typing import Any
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.report.curriculum_contents import CurriculumContents, read_curriculum
 from video_opd.report.values import interval, listed, mapping, number, span, spans
-from video_opd.runs import RunDirectory, iterate_journal, read_journal
+from video_opd.runs import RunDirectory, iterate_journal, read_journal, read_json
+from video_opd.sample_size import MIN_QUERIES
 from video_opd.vocabulary import Span
 
 _NUM_EXAMPLES_HELD = 8
@@ -34,7 +35,7 @@ class Evaluation:
     scores: dict[str, float]
     """By metric, each from 0 to 1."""
     intervals: dict[str, tuple[float, float]]
-    """By metric: the 95 % interval of the score."""
+    """By metric: the 95 % interval of the score; none where there are fewer than `MIN_QUERIES` queries."""
     constant_span: Span | None
     """The one span that, given as the answer to every query, does best; seconds."""
     constant_miou: float | None
@@ -45,6 +46,11 @@ class Evaluation:
     def miou(self) -> float:
         """Mean temporal IoU, 0 to 1; what has none is not an evaluation."""
         return self.scores["miou"]
+
+    @property
+    def is_small(self) -> bool:
+        """It has so few queries that no verdict can be had from it."""
+        return self.num_queries is not None and self.num_queries < MIN_QUERIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +174,7 @@ def _read_evaluations(folder: Path, notices: list[str]) -> list[Evaluation]:
     evaluations = []
     for path in sorted(folder.glob("*.json")):
         try:
-            evaluations.append(as_evaluation(path.stem, mapping(json.loads(path.read_bytes()))))
+            evaluations.append(as_evaluation(path.stem, mapping(read_json(path.read_bytes()))))
         except (OSError, ValueError) as error:
             notices.append(f"evaluation/{path.name} is left out: {error}.")
     return evaluations
@@ -188,6 +194,8 @@ def as_evaluation(stem: str, found: Mapping[str, Any]) -> Evaluation:
     if scores.get("miou") is None:
         raise ValueError("it holds no mIoU")
     intervals = {key: interval(value) for key, value in mapping(found.get("intervals")).items()}
+    if num_queries is not None and num_queries < MIN_QUERIES:
+        intervals = {}  # earlier versions wrote some
     constant = mapping(found.get("best_constant"))
     step = number(found.get("step"))
     return Evaluation(

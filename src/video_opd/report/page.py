@@ -10,13 +10,17 @@ from typing import Any
 import jinja2
 
 from video_opd import __version__
+from video_opd.outputs import refuse_foreign
 from video_opd.report.verdict import duration
 from video_opd.runs.durable import write_durably
+
+MARK = "Made by video-opd"
+"""Stands in every page and picture, and tells them from files of others."""
 
 
 def fill(template: str, **parts: Any) -> str:
     """A template of this folder with its parts, as text; whatever is not markup already is escaped."""
-    return _environment().get_template(template).render(version=__version__, **parts)
+    return _environment().get_template(template).render(version=__version__, mark=MARK, **parts)
 
 
 @functools.cache
@@ -37,11 +41,27 @@ def write_page(path: Path, text: str) -> Path:
     """Write the page, whole or not at all.
 
     Raises:
+        ConfigurationError: a file has its name that is no page of ours.
         OSError: it cannot be written.
     """
+    refuse_foreign_page(path)
     # Text out of a tokenizer may hold half a surrogate pair, which UTF-8 cannot say.
     write_durably(path, text.encode("utf-8", errors="replace"))
     return path
+
+
+def refuse_foreign_page(path: Path) -> None:
+    """Know before the work is done that a page does not take the place of something else.
+
+    Raises:
+        ConfigurationError: it would.
+    """
+    refuse_foreign(path, is_page, "a page of this program")
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page or picture that was made here."""
+    return MARK.encode() in path.read_bytes()
 
 
 def _kept_together(sentence: str) -> str:

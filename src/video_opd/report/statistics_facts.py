@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import astuple
 
 from video_opd.data.statistics import NEAR_WHOLE, Constant, Histogram, Statistics
+from video_opd.sample_size import MIN_QUERIES
+
+_TOO_FEW = f"shares and quantiles mean something from {MIN_QUERIES} rows on"
 
 
 def facts_of(statistics: Statistics) -> dict[str, str]:
@@ -23,6 +26,8 @@ def facts_of(statistics: Statistics) -> dict[str, str]:
         "rows that repeat a question about a video": f"{statistics.repeated:,}",
         "videos with two durations": f"{statistics.two_durations:,}",
     }
+    if statistics.rows < MIN_QUERIES:
+        facts["what a data set is like"] = f"cannot be said: {_TOO_FEW}"
     if (best := statistics.best_constant) is not None:
         facts["best constant answer"] = _worth(best, "s", 1)
     if (best := statistics.best_share) is not None:
@@ -39,6 +44,8 @@ def sentences_of(statistics: Statistics) -> list[str]:
     sentences = [
         f"{statistics.rows:,} rows about {statistics.videos:,} videos ({_hours(statistics.hours)}), {several}",
     ]
+    if statistics.rows < MIN_QUERIES:
+        sentences.append(f"of a data set nothing can be said: {_TOO_FEW}")
     if statistics.best_constant and statistics.best_share:
         sentences.append(
             f"best answer without looking: {_worth(statistics.best_constant, 's', 1)}, or as a share of the video: "

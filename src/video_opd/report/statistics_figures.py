@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from video_opd.data.statistics import Histogram, Statistics, Summary
 from video_opd.report.figures import Axes, Figure, drawing, ticks
+from video_opd.report.page import MARK
 from video_opd.report.statistics_facts import percent, sentences_of
 
 WIDTH, HEIGHT = 380.0, 220.0
@@ -110,7 +111,7 @@ def statistics_svg(measured: Mapping[str, Statistics]) -> str:
     paper = Markup('<style>{}</style><rect class="paper" width="100%" height="100%"/>').format(Markup(_style()))
     image = drawing(canvas, _NOT_IN_XML.sub(" ", "Statistics of " + ", ".join(measured)), [paper, *parts])
     size = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{top:g}" '
-    return f"{image}\n".replace("<svg ", size, 1)
+    return f"{image}\n<!-- {MARK} -->\n".replace("<svg ", size, 1)
 
 
 def _axes(num_bins: int, y_ticks: list[float]) -> Axes:

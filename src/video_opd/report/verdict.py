@@ -11,8 +11,15 @@ from typing import Self
 from video_opd.report.contents import Evaluation, RunContents
 from video_opd.report.tables import Cell, Row, Table
 from video_opd.report.values import number
+from video_opd.sample_size import cannot_be_said, count_of
 
-METRICS = {"miou": "mIoU", "r1@0.3": "R1@0.3", "r1@0.5": "R1@0.5", "r1@0.7": "R1@0.7", "format_rate": "names a span"}
+METRICS = {
+    "miou": "mIoU",
+    "r1@0.3": "R1@0.3",
+    "r1@0.5": "R1@0.5",
+    "r1@0.7": "R1@0.7",
+    "output_format_rate": "output format rate",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +102,11 @@ def _longest_curve(students: list[Evaluation]) -> tuple[Evaluation, ...]:
     return tuple(longest[step] for step in sorted(longest))
 
 
-def kind_of_queries(evaluation: Evaluation) -> str:
+def kind_of_queries(evaluation: Evaluation, noun: str = "queries") -> str:
     """ "held-out queries", as far as the name of the split tells."""
     if not evaluation.split:
-        return "queries"
-    return f"{evaluation.split} queries" if evaluation.split.startswith(("train", "valid")) else "held-out queries"
+        return noun
+    return f"{evaluation.split} {noun}" if evaluation.split.startswith(("train", "valid")) else f"held-out {noun}"
 
 
 def elapsed(contents: RunContents, until_step: float = math.inf) -> float:
@@ -164,13 +171,21 @@ def _change(before: float, after: float) -> str:
 
 
 def _where(evaluation: Evaluation) -> str:
-    count = "" if evaluation.num_queries is None else f"{evaluation.num_queries:,} "
-    return f"on {count}{kind_of_queries(evaluation)}"
+    if evaluation.num_queries is None:
+        return f"on {kind_of_queries(evaluation)}"
+    one, many = (kind_of_queries(evaluation, noun) for noun in ("query", "queries"))
+    return f"on {count_of(evaluation.num_queries, one, many)}"
 
 
 def remarks(contents: RunContents, standing: Standing) -> list[str]:
     """What should be known before the headline is believed."""
-    said = [*_on_the_gain(standing), *_on_the_floor(standing)]
+    newest = standing.after or standing.before
+    if newest is not None and newest.is_small:
+        one, many = (kind_of_queries(newest, noun) for noun in ("query", "queries"))
+        asked = "Whether the student improved" if standing.before and standing.after else "How good the student is"
+        said = [cannot_be_said(asked, newest.num_queries or 0, one, many)]
+    else:
+        said = [*_on_the_gain(standing), *_on_the_floor(standing)]
     broken = [row["step"] for row in contents.rows if "loss" in row and number(row["loss"]) is None]
     if broken:
         share = f"{len(broken)} of {len(contents.rows)} steps"
@@ -189,7 +204,9 @@ def _on_the_gain(standing: Standing) -> list[str]:
         said.append(f"It closed {closed:.0f} % of the distance to its {best}teacher.")
     if "miou" in before.intervals and "miou" in after.intervals:
         (low, high), (other_low, other_high) = before.intervals["miou"], after.intervals["miou"]
-        if low <= other_high and other_low <= high:
+        if before.miou == after.miou:
+            pass  # the headline says so
+        elif low <= other_high and other_low <= high:
             said.append(
                 "The 95 % intervals before and after overlap, so the change may be chance: evaluate on more queries, "
                 "or repeat the run with other seeds."

@@ -86,11 +86,11 @@ _SMALL = (
         "trained on. Near 0 the cut does nothing; if it grows, answers run on for longer than they can be taught.",
     ),
     _SmallMultiple(
-        key="format_rate",
-        heading="Answers that name a span",
+        key="output_format_rate",
+        heading="Output format rate",
         y_range=(0.0, 1.0),
-        caption="Good: near 1 after a few steps. If not, the examples below name the reasons; a cold student may need "
-        "some steps of supervised training first.",
+        caption="Share of the answers in which the parser finds a span. Good: near 1 after a few steps. If not, the "
+        "examples below name the reasons; a cold student may need some steps of supervised training first.",
     ),
     _SmallMultiple(
         key="truncated_share",

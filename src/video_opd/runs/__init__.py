@@ -3,6 +3,7 @@
 from video_opd.runs.checkpoint import Checkpoint, Damaged, latest_checkpoint, save_checkpoint, verify_checkpoint
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.journal import Journal, iterate_journal, read_journal, truncate_journal
+from video_opd.runs.names import read_json
 
 __all__ = [
     "Checkpoint",
@@ -12,6 +13,7 @@ __all__ = [
     "iterate_journal",
     "latest_checkpoint",
     "read_journal",
+    "read_json",
     "save_checkpoint",
     "truncate_journal",
     "verify_checkpoint",

@@ -2,6 +2,7 @@
 
     checkpoints/step-000040/           model files, trainer state, and COMPLETE.json with the hash of each
     checkpoints/step-000060.tmp-4711/  a save under way, or one that was killed; the next save sweeps it
+    checkpoints/step-000010.kept/      what somebody else had put into a checkpoint that was deleted
     checkpoints/step-000020.damaged/   found damaged when step 20 was saved again; kept for whoever wants to look
 
 Only `save_checkpoint` writes, and only the process that holds the run's lock calls it. Looking for the latest
@@ -135,7 +136,7 @@ def latest_checkpoint(checkpoints: Path) -> Checkpoint | None:
         raise EngineError(
             f"all {len(skipped)} checkpoints in {checkpoints} are damaged ({listed})",
             reason="the run cannot go on from any of them and would have to start again at step 0",
-            remedy="Restore one of them from a copy, or start again in another folder with --out",
+            remedy="Restore one of them from a copy, or start again in another folder",
         )
     return None
 
@@ -217,16 +218,21 @@ def _saved(checkpoints: Path) -> list[tuple[int, Path]]:
 def _sweep(checkpoints: Path) -> None:
     """Remove what killed saves and killed deletions left. The run's lock guarantees that none of it is in use."""
     for path in checkpoints.iterdir():
-        if _UNFINISHED.fullmatch(path.name):
+        if _UNFINISHED.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
 
 
-def _set_aside(folder: Path, reason: str) -> None:
-    aside = folder.with_name(f"{folder.name}.damaged")
-    number = 1
-    while aside.exists():
+def _free_name(folder: Path, ending: str) -> Path:
+    """Beside a folder, its name with an ending that is not taken."""
+    free, number = folder.with_name(f"{folder.name}.{ending}"), 1
+    while os.path.lexists(free):
         number += 1
-        aside = folder.with_name(f"{folder.name}.damaged-{number}")
+        free = folder.with_name(f"{folder.name}.{ending}-{number}")
+    return free
+
+
+def _set_aside(folder: Path, reason: str) -> None:
+    aside = _free_name(folder, "damaged")
     _log.warning("checkpoint %s is damaged (%s); it is kept as %s and written anew", folder, reason, aside.name)
     os.rename(folder, aside)
 
@@ -240,12 +246,51 @@ def _delete_older(checkpoints: Path, step: int, keep_last: int, keep_steps: Coll
         if old in keep_steps:
             continue
         folder = checkpoint_folder(checkpoints, old)
-        doomed = checkpoints / f"{folder.name}.tmp-{os.getpid()}"
         try:
-            os.rename(folder, doomed)  # a half-deleted folder must not carry the name of a checkpoint
-            shutil.rmtree(doomed)
+            _delete(folder)
         except OSError as error:
             _log.warning("old checkpoint %s could not be deleted: %s", folder, error)
+
+
+def _delete(folder: Path) -> None:
+    """Delete a checkpoint; what no save has put there stays, in a folder of another name."""
+    saved = _saved_files(folder)
+    if saved is None or folder.is_symlink():
+        return  # it is somebody else's
+    if {path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()} == saved:
+        doomed = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
+        os.rename(folder, doomed)  # a half-deleted folder must not carry the name of a checkpoint
+        shutil.rmtree(doomed)
+        return
+    kept = _free_name(folder, "kept")
+    _log.warning("%s holds files that no save has put there; they are kept in %s", folder, kept.name)
+    os.rename(folder, kept)
+    for path in saved:
+        (kept / path.relative_to(folder)).unlink()
+    for path in sorted(kept.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def _saved_files(folder: Path) -> set[Path] | None:
+    """The files of a checkpoint that are as they were saved; None: nothing says which they are.
+
+    Only what is younger than `COMPLETE.json`, which is written last, is read: the rest is large.
+    """
+    try:
+        sealed = (folder / MARKER).stat().st_mtime_ns
+        files = json.loads((folder / MARKER).read_bytes())["files"]
+        expected = {folder / name: (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    as_saved = {folder / MARKER}
+    for path, (size, digest) in expected.items():
+        if path.is_symlink() or not path.is_file():
+            continue
+        found = path.stat()
+        if found.st_size == size and (found.st_mtime_ns <= sealed or _sha256(path) == digest):
+            as_saved.add(path)
+    return as_saved
 
 
 def _disk_failure(error: BaseException, folder: Path) -> str | None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import logging
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -25,6 +27,8 @@ from video_opd.errors import ConfigurationError
 from video_opd.runs.durable import sync_folder, write_durably
 
 LOCK = ".run.lock"
+_RECIPE_SHA256 = ".recipe.sha256"
+"""File with the hash of recipe.toml as it was written here."""
 
 
 class RunInUse(ConfigurationError):
@@ -110,7 +114,7 @@ class RunDirectory:
             ConfigurationError: the folder is in use, or holds another recipe or something that is not a run.
         """
         with _explained(path):
-            _refuse_strangers(path)
+            _refuse_strangers(path, recipe_toml)
             _refuse_held(path)
             run = cls(path)
             if run.recipe.exists() and run.has_begun:
@@ -142,7 +146,7 @@ class RunDirectory:
         """
         with contextlib.ExitStack() as held:
             with _explained(path):
-                _refuse_strangers(path)
+                _refuse_strangers(path, recipe_toml)
                 path.mkdir(parents=True, exist_ok=True)
                 sync_folder(path.parent)
                 held.enter_context(_lock(path))
@@ -151,6 +155,7 @@ class RunDirectory:
                     _refuse_other_recipe(run.recipe, recipe_toml, ignore_keys, younger_keys)
                 else:
                     write_durably(run.recipe, recipe_toml.encode())
+                    write_durably(path / _RECIPE_SHA256, hashlib.sha256(recipe_toml.encode()).hexdigest().encode())
                 _record_environment(run.environment, environment)
                 run.checkpoints.mkdir(exist_ok=True)
                 run.evaluation.mkdir(exist_ok=True)
@@ -170,14 +175,38 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _refuse_strangers(path: Path) -> None:
+def _refuse_strangers(path: Path, recipe_toml: str) -> None:
     """Refuse a folder that holds anything but a run, before so much as a lock is put into it.
 
     A run that was killed in its first instants has a lock and perhaps an unfinished temporary file but no recipe yet.
+    One that never began may be given another recipe: then its recipe.toml must be as it was written here, and nothing
+    have the name of what a run writes later.
     """
-    if not path.exists() or (path / "recipe.toml").exists():
+    if not path.exists():
         return
-    strangers = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith((LOCK, ".recipe.toml.tmp-")))
+    run, digest = RunDirectory(path), path / _RECIPE_SHA256
+    recorded = digest.read_bytes() if digest.is_file() else b""
+    if not _is_lock(path / LOCK):
+        strangers = [LOCK]
+    elif recorded and not re.fullmatch(b"[0-9a-f]{64}", recorded):
+        strangers = [_RECIPE_SHA256]
+    elif not os.path.lexists(run.recipe):
+        names = (entry.name for entry in path.iterdir())
+        ours = (LOCK, _RECIPE_SHA256)
+        strangers = sorted(name for name in names if name not in ours and not name.startswith(".recipe.toml.tmp-"))
+    elif run.has_begun:
+        return
+    else:
+        written = run.recipe.read_bytes() if run.recipe.is_file() else b""
+        is_ours = hashlib.sha256(written).hexdigest().encode() == recorded or written == recipe_toml.encode()
+        later = [file.name for file in (run.answers, run.report) if file.exists() and file.stat().st_size]
+        strangers = later if is_ours else [run.recipe.name, *later]
+    if strangers and os.path.lexists(run.recipe):
+        raise ConfigurationError(
+            f"{run.path / strangers[0]} is there already",
+            reason="no run in this folder has written it, so it is yours, and a run does not mix with other files",
+            remedy="Choose an empty or a new folder with --out, or move the file away",
+        )
     if strangers:
         raise ConfigurationError(
             f"{path} holds {strangers[0]!r}" + (f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""),
@@ -199,6 +228,17 @@ def _lock(path: Path) -> Iterator[None]:
         json.dump({"host": socket.gethostname(), "pid": os.getpid(), "boot_id": _boot_id()}, file)
         file.flush()
         yield
+
+
+def _is_lock(path: Path) -> bool:
+    """Whether a file is a run's lock, or not there, or was just made; and not somebody else's of that name."""
+    try:
+        text = path.read_bytes()
+        return not text or json.loads(text).keys() >= {"host", "pid"}
+    except FileNotFoundError:
+        return True
+    except (ValueError, AttributeError):
+        return False
 
 
 def _refuse_held(path: Path) -> None:

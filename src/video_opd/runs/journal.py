@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Self
 
 from video_opd.errors import DataError, EngineError
 from video_opd.runs.durable import sync_folder, write_durably
+from video_opd.runs.names import read_json
 
 
 class Journal:
@@ -159,7 +160,7 @@ def _read_lines(path: Path) -> Iterator[_Line]:
             if broken is not None:
                 raise broken
             try:
-                row = json.loads(content)
+                row = read_json(content)
                 if not isinstance(row, dict) or not content.endswith(b"\n"):
                     raise ValueError("not a JSON object on a line of its own")
             except ValueError as error:
@@ -192,5 +193,5 @@ def _cannot(what: str, path: Path, error: OSError) -> EngineError:
     return EngineError(
         f"{path} could not be {what}",
         reason=str(error),
-        remedy="Free some space or mend the disk, then run the same command: it goes on from the newest checkpoint",
+        remedy="Free some space or mend the disk, then run the same command: it goes on where it stopped",
     )

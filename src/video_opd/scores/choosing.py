@@ -24,6 +24,7 @@ from video_opd.curriculum import (
 )
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.grounding import PARSER_VERSION
+from video_opd.sample_size import MIN_AGREEING, count_of
 from video_opd.scores.score_file import ScoreFile, require_same_manifest
 from video_opd.scores.streams import share_draws
 
@@ -102,7 +103,7 @@ def _agreement(teacher: ScoreFile | None) -> dict[str, float]:
         raise ConfigurationError(
             "reliability = agreement",
             reason="a teacher agrees with itself only over several answers",
-            remedy="score the teacher with --answers 4 or more, and without --skip-below",
+            remedy="score the teacher with `video-opd score … --answers 4` or more, none of them skipped",
         )
     return {id: row.agreement for id, row in teacher.scored.items()}
 
@@ -114,14 +115,14 @@ def _reverse_kl(teacher: ScoreFile | None, student: ScoreFile | None, *, per_tok
         raise DataError(
             "disagreement = reverse-kl",
             reason="the student's scores hold no reverse KL",
-            remedy="score the student with --teacher and at least two --answers",
+            remedy="score the student with `video-opd score … --teacher MODEL --answers 4`",
         )
     judge = student.header.settings.get("teacher_sha256")
     if teacher is not None and judge != teacher.header.model_sha256:
         raise DataError(
             f"{student.name} holds the reverse KL to another model than that of {teacher.name}",
             reason="the filter and the ranking would speak of two teachers",
-            remedy="score the student with --teacher set to the model of the other file",
+            remedy="score the student with `video-opd score … --teacher MODEL`, the model of the other file",
         )
     return known
 
@@ -136,7 +137,7 @@ def _luck(
         known = None
         if of_sigma is not None and (of_tau is not None or not _most_draws(taus)) and not share_draws(teacher, student):
             gaps = [tau.mean_iou - sigma.mean_iou for tau, sigma in zip(taus, sigmas, strict=True)]
-            known = reliability_of_gap(gaps, of_tau, of_sigma)
+            known = reliability_of_gap(gaps, of_tau, of_sigma) if len(gaps) >= MIN_AGREEING else None
         return {"reliability_of_ranking": known, "ranked_by": "the gap in IoU"}
     if rule.ranks_by_reverse_kl and student:
         per_token = rule.disagreement == "reverse-kl-per-token"
@@ -186,7 +187,7 @@ def _as_choice(
     elif luck and known is not None and known < MOSTLY_NOISE:
         warnings.append(
             f"what decides here, {facts['ranked_by']}, is mostly noise: other draws would choose otherwise "
-            f"(reliability {known:.2f} of 1). Score with more --answers, or take strategy random after the filter"
+            f"(reliability {known:.2f} of 1). Score more answers an example, or take strategy random after the filter"
         )
     selection = replace(selection, verdicts=selection.verdicts + unscored)
     return Choice(selection=selection, facts=facts, warnings=tuple(warnings))
@@ -199,7 +200,12 @@ def _most_draws(rows: Iterable[ScoredExample]) -> int:
 
 def _why_luck_is_unknown(ranked_by: str, teacher: ScoreFile | None, student: ScoreFile) -> list[str]:
     """A warning where a ranking has no reliability, for want of draws or because they are not independent."""
-    by_gap = ranked_by == "the gap in IoU"
+    by_gap, count = ranked_by == "the gap in IoU", len(student.scored)
+    if count < MIN_AGREEING:
+        return [
+            f"{count_of(count, 'example was', 'examples were')} scored, fewer than {MIN_AGREEING}, so nobody knows how "
+            f"much of {ranked_by} is luck: score more examples"
+        ]
     for who, file, enough in (("student", student, (2,)), ("teacher", teacher, (0, 2))):
         if file is None or (who == "teacher" and not by_gap):
             continue
@@ -207,13 +213,13 @@ def _why_luck_is_unknown(ranked_by: str, teacher: ScoreFile | None, student: Sco
         if min(draws, 2) not in enough:
             return [
                 f"the {who} was scored with {draws} draw{'s' * (draws != 1)} an example, so nobody knows how much of "
-                f"{ranked_by} is luck: score it with --answers 4 or more, --top-k sampled"
+                f"{ranked_by} is luck: score it with `video-opd score … --answers 4 --top-k sampled`"
             ]
     if by_gap and teacher is not None and share_draws(teacher, student):
         return [
             f"{teacher.name} and {student.name} were drawn with the same random numbers, so what is luck for one is "
             "luck for the other, and nobody knows how much of the gap in IoU is: score one of the two again into a new "
-            "file, with another --seed"
+            "file with `video-opd score … --seed 1`"
         ]
     return []
 

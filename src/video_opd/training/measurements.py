@@ -82,7 +82,7 @@ def _what_was_written(pairs: list[tuple[Prompt, Answer]]) -> dict[str, float]:
     ]
     return {
         "truncated_share": sum(answer.truncated for _, answer in pairs) / len(pairs),
-        "format_rate": sum(bool(found.spans) for found in parsed) / len(pairs),
+        "output_format_rate": sum(bool(found.spans) for found in parsed) / len(pairs),
         "miou": sum(ious) / len(ious),
     }
 
@@ -165,7 +165,7 @@ def _answer_row(prompt: Prompt, answer: Answer, student: Policy) -> dict[str, An
         "id": prompt.id,
         "query": prompt.example.query,
         "video": prompt.example.video,
-        "duration": prompt.example.duration,
+        "duration": prompt.example.duration or 0.0,
         "annotated": [list(span) for span in prompt.example.spans],
         "answer": answer.text,
         "spans": [list(span) for span in found.spans],

@@ -38,6 +38,10 @@ def moment(vid: str, qid: object = 7) -> dict[str, object]:
     return {"qid": qid, "query": "a cat sits", "duration": 150, "vid": vid, "relevant_windows": [[2, 4], [10, 20]]}
 
 
+ASKED = (
+    "Please find the visual event described by the sentence '{}', determining its starting and ending times. The format "
+    "should be: 'The event happens in <start time> - <end time> seconds'."
+)
 EVENT = {"vid": "abcdefghijk", "duration": 54.2, "query": "a cat sits", "span": [2, 9.4]}
 EGO4D = {
     "version": "1",
@@ -86,8 +90,8 @@ SAMPLES = [
     ),
     Sample(
         "charades-sta",
-        {"ood.json": '{"ABC12": {"video_duration": 9, "framestamps": [[1, 2]], "sentences": ["a cat"]}}'},
-        {"spans": ((1, 2),), "duration": 9}, 1,
+        {"ood.json": '{"ABC12": {"video_duration": 9, "framestamps": [[24, 40]], "decode_fps": 16.0, "sentences": ["a cat"]}}'},
+        {"spans": ((1.5, 2.5),), "duration": 9}, 1,
     ),
     Sample("charades-sta", {"l.jsonl": lines(moment("ABC12"), moment("XYZ99", 8))}, {"id": "charades-sta/ABC12/7"}),
     Sample(
@@ -242,6 +246,98 @@ SAMPLES = [
         {"g.jsonl": lines({"source": "timelens2_93k", "video_path": "abc.mp4", "duration": 30.0,
                            "events": [{"query": "a cat", "span": [[1, 4], [9, 12]]}]})},
         {"spans": ((1, 4), (9, 12))}, 1,
+    ),
+    Sample(
+        "moments", {"m.jsonl": lines(moment("a002_60_120"), moment("a002_60_120", "q8"))},
+        {"id": "moments/a002_60_120/7", "video": "a002_60_120.mp4", "spans": ((2, 4), (10, 20)), "duration": 150},
+    ),
+    Sample(
+        "moments", {"m.json": json.dumps([{k: v for k, v in moment("a").items() if k != "duration"}])},
+        {"spans": ((2, 4), (10, 20)), "duration": None}, 1,
+    ),
+    Sample("activitynet-captions", {"a.jsonl": lines(moment("v_abcdefghijk"))}, {"id": "activitynet-captions/v_abcdefghijk/7"}, 1),
+    Sample(
+        "activitynet",
+        {"anet.json": json.dumps({"version": "1.3", "taxonomy": [{"nodeId": 1}], "database": {
+            "abcdefghijk": {"duration": 82.5, "subset": "training", "resolution": "320x240", "annotations": [
+                {"segment": [6.25, 77.5], "label": "Drinking coffee"}, {"segment": [1, 2], "label": "Archery"},
+                {"segment": [78, 80], "label": "Drinking coffee"}]},
+            "bbbbbbbbbbb": {"duration": 9, "subset": "testing", "annotations": []},
+        }}, indent=1)},
+        {"id": "activitynet/abcdefghijk/0", "query": "Drinking coffee", "spans": ((6.25, 77.5), (78, 80)), "duration": 82.5},
+    ),
+    Sample(
+        "coin",
+        {"COIN.json": json.dumps({"database": {"abcdefghijk": {
+            "duration": 131.5, "class": "ChangeCarTire", "start": 56.6, "end": 85.7, "subset": "training", "recipe_type": 13,
+            "annotation": [{"id": "259", "segment": [60.0, 69.0], "label": "unscrew the screw"},
+                           {"id": "260", "segment": [71.0, 82.0], "label": "jack up the car"}]}}})},
+        {"id": "coin/abcdefghijk/0", "query": "unscrew the screw", "spans": ((60, 69),), "duration": 131.5},
+    ),
+    Sample(
+        "youcook2",
+        {"yc2.json": json.dumps({"database": {"abcdefghijk": {
+            "duration": 241.5, "subset": "validation", "recipe_type": "113",
+            "annotations": [{"segment": [90, 102], "id": 0, "sentence": "spread the butter"},
+                            {"segment": [114, 127], "id": 1, "sentence": "add the cheese"}]}}})},
+        {"query": "spread the butter", "spans": ((90, 102),)},
+    ),
+    Sample(
+        "unitime",
+        {"u.json": json.dumps([
+            {"qid": 0, "id": "ABC12", "annos": [{"query": "a cat", "window": [[2, 4], [6, 9]]}], "duration": 30.5,
+             "video_path": "./videos/ABC12.mp4", "mode": "mr"},
+            {"qid": 1, "id": "ABC12", "annos": [{"query": "a dog", "window": [[12, 14]]}], "duration": 10.0, "mode": "mr",
+             "video_start": 10, "video_end": 20},
+        ])},
+        {"id": "unitime/ABC12/0", "video": "ABC12.mp4", "spans": ((2, 4), (6, 9)), "duration": 30.5},
+    ),
+    Sample(
+        "nextgqa",
+        {"val.csv": "video_id,frame_count,width,height,question,answer,qid,type,a0,a1,a2,a3,a4\n"
+                    "123,900,640,480,why did the boy run,to win,1,CW,a,b,c,d,e\n"
+                    "123,900,640,480,\"where, then, is he\",home,2,CW,a,b,c,d,e\n",
+         "gsub_val.json": json.dumps({"123": {"duration": 30, "location": {"1": [[1.5, 4], [6, 9]], "2": [[20, 30]]}, "fps": 29.97}})},
+        {"id": "nextgqa/123/1", "video": "123.mp4", "query": "why did the boy run", "spans": ((1.5, 4), (6, 9)), "duration": 30},
+    ),
+    Sample(
+        "nextgqa",
+        {"val.json": json.dumps([{"id": "123_1", "video": "1104/123.mp4", "question": "why did the boy run", "options": ["(A) a"],
+                                  "duration": 30, "glue": [[1.5, 4], [6, 9]], "type": "CW", "answer": "(A)"}])},
+        {"id": "nextgqa/123/1", "video": "1104/123.mp4", "query": "why did the boy run", "spans": ((1.5, 4), (6, 9))}, 1,
+    ),
+    Sample(
+        "museg",
+        {"thumos15.json": json.dumps([{"video": "thumos15/v_1.mp4", "question": "Find all of: 'a cat'.", "groundtruth": [[44.0, 50.9]]}] * 2, indent=4)},
+        {"id": "museg/thumos15/v_1/0", "spans": ((44, 50.9),), "duration": None},
+    ),
+    Sample(
+        "json",
+        {"own.json": json.dumps([{"video": "k/a.mp4", "query": "a cat", "spans": [[2, 4], [6, 9]], "duration": 31.2},
+                                 {"video": "k/a.mp4", "query": "a dog", "start": 1, "end": 2, "duration": 31.2}], indent=1)},
+        {"id": "json/a/0", "video": "k/a.mp4", "spans": ((2, 4), (6, 9))},
+    ),
+    Sample(
+        "sft",
+        {"s.jsonl": lines(
+            {"messages": [{"role": "system", "content": "You are helpful."},
+                          {"role": "user", "content": "<video>" + ASKED.format("a cat sits")},
+                          {"role": "assistant", "content": "The event happens in 2.0 - 4.5 seconds."}], "videos": ["k/a.mp4"]},
+            {"conversations": [{"from": "human", "value": "<video>\n" + ASKED.format("a dog")},
+                               {"from": "gpt", "value": "The event happens in 5 - 6 seconds."}], "video": "k/b.mp4"},
+        )},
+        {"id": "sft/a/0", "video": "k/a.mp4", "query": "a cat sits", "spans": ((2, 4.5),), "duration": None},
+    ),
+    Sample(
+        "video-opd",
+        {"train.json": json.dumps([
+            {"messages": [{"role": "user", "content": "<video>" + ASKED.format("a cat sits")},
+                          {"role": "assistant", "content": "The event happens in 2.0 - 4.5 seconds."}],
+             "videos": ["/mnt/x/TimeLens-100K/videos/didemo/a.mp4"]},
+            {"video": "videos/queryd/b.mp4", "video_filename": "b.mp4", "subset": "queryd", "system_prompt": "",
+             "user_query": ASKED.format("a dog"), "assistant_response": "The event happens in 5 - 6 seconds.", "messages": "[]"},
+        ])},
+        {"id": "video-opd/didemo/a/0", "video": "didemo/a.mp4", "source": "video-opd/didemo", "query": "a cat sits", "spans": ((2, 4.5),)},
     ),
     Sample(
         "csv",

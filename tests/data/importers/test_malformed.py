@@ -60,7 +60,7 @@ def damaged(draw, text: bytes) -> bytes:
 
 
 def take(sample, folder, durations, reading):
-    collector = Collector(Policies(source="x", without_duration="drop"), durations)
+    collector = Collector(Policies(source="x", without_duration="keep"), durations)
     files, _ = write(sample, folder)
     try:
         examples = collector.collect(read_annotations(sample.format, files, reading))

@@ -169,7 +169,9 @@ def test_keys_carry_annotations(tmp_path, capsys, nested):
     lmms = {key: "The event happens in {} - {} seconds".format(*pair) for key, pair in zip(keys, PAIRS, strict=True)}
     (tmp_path / "a.json").write_text(json.dumps(timelens))
     (tmp_path / "b.json").write_text(json.dumps(lmms))
-    for name in ("a", "b"):
+    samples = [{"doc_id": n, "timelens_mIOU": {key: text}} for n, (key, text) in enumerate(lmms.items())]
+    (tmp_path / "c.json").write_text("".join(json.dumps(sample) + "\n" for sample in samples))
+    for name in ("a", "b", "c"):
         assert main(["metrics", str(tmp_path / f"{name}.json"), "--as", "lmms-eval-timelens", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["scores"]["IOU@7"] == 50.0
     assert main(["metrics", str(tmp_path / "a.json"), "--compare", str(tmp_path / "b.json"), "--as", "timechat", "--json"]) == 0  # fmt: skip  # noqa: E501

@@ -13,7 +13,7 @@ from video_opd.arguments.looking import FORMATS as OFFERED_FORMATS
 from video_opd.arguments.looking import SCORERS as OFFERED_SCORERS
 from video_opd.cli import main
 from video_opd.data.manifest import write_manifest
-from video_opd.evaluation.official import FORMATS, SCORERS, Convention, compare
+from video_opd.evaluation.official import FORMATS, SCORERS, Convention, compare, too_few
 
 SENTENCE = re.compile(r"video-opd: \S.*: \S.*\. [A-Z`(].*[^.]\.")
 
@@ -126,9 +126,8 @@ def test_a_comparison_is_the_first_less_the_second(order, manifest, metrics, pre
     miou = comparison["scores"]["mIOU"]
     assert (miou["a"], miou["b"], miou["num_queries"]) == (68.75, 50.0, 8)
     assert miou["difference"] == 18.75
-    assert 0 <= miou["interval"][0] < 18.75 < miou["interval"][1] <= 50
     assert comparison["scores"]["IOU 0.5"] == {
-        "a": 100.0, "b": 100.0, "difference": 0.0, "interval": [0.0, 0.0], "num_queries": 8,
+        "a": 100.0, "b": 100.0, "difference": 0.0, "interval": None, "num_queries": 8,
     }  # fmt: skip
     assert report["scores"]["mIOU"] == 68.75
     assert comparison["report_of_b"]["scores"]["mIOU"] == 50
@@ -165,6 +164,8 @@ def test_a_comparison_in_words(manifest, predictions, capsys):
     captured = capsys.readouterr()
     assert "A - B" in captured.out
     assert "not compared" in captured.out
+    assert "more than chance cannot be said from 8 queries: a 95 % interval needs at least 30" in captured.out
+    assert "on one side of 0" not in captured.out
     assert captured.err == f"{b}: 1 without a prediction, such as h\n"
 
 
@@ -181,6 +182,33 @@ def test_the_paired_bootstrap():
     low, high = compare(a, noisy)["x"]["interval"]
     assert high - low == pytest.approx(2 * 1.96 * 0.5 / 20, rel=0.15)
     assert compare(a, noisy) == compare(a, noisy), "same seed"
+
+
+@pytest.mark.parametrize("num_queries", [1, 2, 29, 30, 31])
+@pytest.mark.parametrize("constant", [True, False], ids=["always +0.1", "of any size"])
+def test_a_difference_has_an_interval_only_of_enough_queries(num_queries, constant):
+    """Also where all differences are equal, whose bootstrap has no width."""
+    b = {"x": {str(n): n / 100 for n in range(num_queries)}}
+    a = {"x": {id_: value + (0.1 if constant else value) for id_, value in b["x"].items()}}
+    found = compare(a, b)
+    assert (found["x"]["interval"] is not None) == (num_queries >= 30)
+    assert ("cannot be said" in too_few(found)) == (num_queries < 30)
+
+
+def test_a_comparison_of_many_queries_is_judged(tmp_path, metrics, capsys):
+    for name, end in (("a", 10), ("b", 5)):
+        rows = [json.dumps({"id": str(n), "answer": f"0 - {end if n % 2 else 5}"}) for n in range(40)]
+        (tmp_path / name).write_text("\n".join(rows) + "\n")
+    examples = [
+        {"id": str(n), "video": "v.mp4", "query": f"q {n}", "spans": [[0, 10]], "duration": 30.0} for n in range(40)
+    ]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in examples))
+    words = ["metrics", *(str(tmp_path / name) for name in "a"), "--compare", str(tmp_path / "b"),
+             "--ground-truth", str(tmp_path / "m.jsonl")]  # fmt: skip
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "on one side of 0 is" in " ".join(told.split())
+    assert "cannot be said" not in told
 
 
 def test_only_common_queries_and_scores_are_compared():

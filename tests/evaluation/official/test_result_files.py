@@ -13,9 +13,19 @@ from video_opd.data.manifest import write_manifest
 from video_opd.data.queries import timelens as clean_query
 from video_opd.data.video_names import video_name
 from video_opd.errors import DataError
-from video_opd.evaluation.official import FORMATS, SCORERS, GroundTruth, read_ground_truth, read_matched, score_as
+from video_opd.evaluation.official import (
+    FORMATS,
+    SCORERS,
+    GroundTruth,
+    read_ground_truth,
+    read_matched,
+    read_with_truth,
+    score_as,
+    unit_evidence,
+)
 from video_opd.evaluation.official.keys import QueryKey, parse_key
 from video_opd.evaluation.official.result_files import told_by_content
+from video_opd.grounding.units import UNITS
 from video_opd.vocabulary import Example, Span
 
 QVH = {"qid": 7, "query": "a dog", "duration": 10, "vid": "abcdefghijk_0.0_9.0", "relevant_windows": [[0, 4]],
@@ -524,6 +534,23 @@ def test_a_malformed_line_never_gives_a_traceback(tmp_path_factory, lines, forma
             refusal = "x.json"
             assert all(value == value for value in found.flat().values()), "no score is NaN"
         assert "x.json" in refusal
+
+
+@settings(max_examples=1_000, deadline=None, database=None)
+@given(st.lists(line, min_size=1, max_size=3), st.sampled_from([*SCORERS]), st.sampled_from([None, *UNITS]))
+def test_malformed_annotations_in_results_never_give_a_traceback(tmp_path_factory, lines, scorer, unit):
+    path = tmp_path_factory.getbasetemp() / "x.jsonl"
+    path.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
+    try:
+        truth, found = read_with_truth(path, unit=unit, fps=2.0)
+        unit_evidence(truth, found)
+        scores = score_as(scorer, truth, found).flat()
+    except DataError as error:
+        refusal = str(error)
+    else:
+        refusal = "x.jsonl"
+        assert all(value == value for value in scores.values()), "no score is NaN"
+    assert "x.jsonl" in refusal
 
 
 @settings(max_examples=1_000, deadline=None, database=None)

@@ -12,7 +12,9 @@ SAME_ID = "the id is taken"
 OTHER_DURATION = "another duration than the durations file"
 OTHER_CLIP = "the clip is not as long as the duration"
 CONTROL = "control characters in the query"
-KEPT = (OTHER_DURATION, OTHER_CLIP, CONTROL)
+UNKNOWN = "nobody"
+NO_DURATION = "nobody knows the video's duration"
+KEPT = (OTHER_DURATION, OTHER_CLIP, CONTROL, NO_DURATION)
 """What is counted and changes no row."""
 
 
@@ -26,10 +28,13 @@ class Policies:
     """Name of one of `queries.QUERY_POLICIES`."""
     beyond: str = "keep"
     """Spans that end after the video: kept as they are (the field's scorers keep them), cut there, or dropped."""
-    without_duration: str = "refuse"
-    """Rows whose duration nobody knows: `refuse` the import, or `drop` them."""
+    without_duration: str = "auto"
+    """Rows whose duration nobody knows: `keep` them without, `refuse` the import, or `drop` them; `auto` keeps them,
+    unless a durations file or the videos were given, which should know it."""
     missing_videos: str = "keep"
     """Rows whose file is not in the videos folder or cannot be read: `keep` or `drop`."""
+    frame_rate: float | None = None
+    """Pictures per second of the videos that are folders of numbered pictures; None: all are files."""
     split: str = ""
     """Only rows of this split; "": all."""
     only_videos: frozenset[str] | None = None
@@ -70,6 +75,8 @@ class ImportReport:
     """Rows whose query, kept as it is, holds control characters."""
     warnings: list[str] = field(default_factory=list)
     """What may be wrong with all of it, a sentence each."""
+    remarks: Counter[str] = field(default_factory=Counter)
+    """What importers did to read rows, and how many."""
     durations_from: Counter[str] = field(default_factory=Counter)
     videos_missing: list[str] = field(default_factory=list)
     videos_ambiguous: dict[str, list[str]] = field(default_factory=dict)
@@ -108,6 +115,7 @@ class ImportReport:
             },
             "same_question": self.same_question,
             "same_id": self.same_id,
+            "remarks": dict(self.remarks),
             "durations_from": dict(self.durations_from),
             "durations_disagree": self.durations_disagree,
             "clips_unlike_duration": self.clips_unlike_duration,

@@ -1,13 +1,17 @@
 """Charades-STA (Gao et al. 2017, TALL): https://github.com/jiyanggao/TALL. Videos: Charades v1, `ID.mp4`.
 
-Three shapes are read: the official text, whose durations stand in `Charades_v1_{train,test}.csv` (`--durations`, column
-`length`); the object by video of Time-R1, VideoChat-R1 and the out-of-distribution splits (where `video_duration` and
-`framestamps` are other names for `duration` and `timestamps`); lighthouse's lines, whose ends are clipped to the video.
+Three shapes are read: the official text, whose durations stand in `Charades_v1_{train,test}.csv` (`--durations`,
+column `length`); the object by video of Time-R1, VideoChat-R1 and the out-of-distribution splits (which call the
+duration `video_duration`); lighthouse's lines, whose ends are clipped to the video.
 
     3MSZA 24.3 30.4##person turn a light on.
     {"3MSZA": {"duration": 30.96, "timestamps": [[24.3, 30.4]], "sentences": ["person turn a light on."]}}
     {"qid": 1, "query": "person turn a light on.", "duration": 30.96, "vid": "3MSZA",
      "relevant_windows": [[24.3, 30.4]]}
+
+The out-of-distribution splits have their times twice: `timestamps` in seconds, and `framestamps` in frames at
+`decode_fps` (16) a second, rounded down (all 8,396 of them). Seconds are taken; where there are only frames they are
+divided by it.
 
 562 of the 3,720 test spans end after `length`, 228 of them by more than a second.
 """
@@ -18,18 +22,27 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 from video_opd.data.importers.annotation import Annotation, Captions, Moments, Reading, Seconds, Times, require_name
-from video_opd.data.records import json_any, read_text, text_lines
+from video_opd.data.records import Record, json_any, read_text, text_lines
 
 _LINE = re.compile(r"\s*(\S+)\s+(\S+)\s+(\S+?)\s*##(.*)")
 _ID = re.compile(r"[0-9A-Z]{5}")
+DECODE_FPS = 16.0
+"""Of `framestamps`, where no `decode_fps` says otherwise."""
 
 
 class _Video(Captions):
     duration: Seconds | None = Field(None, validation_alias=AliasChoices("duration", "video_duration"))
-    timestamps: list[Times] = Field(validation_alias=AliasChoices("timestamps", "framestamps"))
+
+
+class _Frames(BaseModel):
+    framestamps: list[Times]
+    decode_fps: float = Field(DECODE_FPS, gt=0)
+
+    def in_seconds(self) -> list[Times]:
+        return [(start / self.decode_fps, end / self.decode_fps) for start, end in self.framestamps]
 
 
 class _Line(Captions):
@@ -42,14 +55,23 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
         if not read_text(file).lstrip().startswith(("{", "[")):
             yield from _text(file)
             continue
-        for record in json_any(file, unique=True):
+        for record in json_any(file, unique=True, row="vid"):
             if record.key is None:
-                line = record.as_(Moments)
+                line = record.as_(Moments, Moments.with_windows(record))
                 require_name(record, line.vid, _ID, "Charades")
                 yield line.annotation(record)
             else:
                 require_name(record, record.key, _ID, "Charades")
-                yield from record.as_(_Video).annotations(record)
+                yield from _video(record)
+
+
+def _video(record: Record) -> Iterator[Annotation]:
+    value, remark = record.value, ""
+    if isinstance(value, dict) and "framestamps" in value and "timestamps" not in value:
+        frames = record.as_(_Frames)
+        value = {**value, "timestamps": frames.in_seconds()}
+        remark = f"its times are frames, {frames.decode_fps:g} a second, and were made seconds"
+    yield from record.as_(_Video, value).annotations(record, remark=remark)
 
 
 def _text(file: Path) -> Iterator[Annotation]:

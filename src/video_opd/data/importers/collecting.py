@@ -6,13 +6,22 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
-from video_opd.data.importers.account import CONTROL, OTHER_CLIP, OTHER_DURATION, SAME_ID, ImportReport, Policies
+from video_opd.data.importers.account import (
+    CONTROL,
+    NO_DURATION,
+    OTHER_CLIP,
+    OTHER_DURATION,
+    SAME_ID,
+    UNKNOWN,
+    ImportReport,
+    Policies,
+)
 from video_opd.data.importers.annotation import Annotation, Times
 from video_opd.data.importers.durations import key_of
 from video_opd.data.importers.units import Lateness, refuse_early_spans, suspicions
 from video_opd.data.importers.video_files import VideoFiles
 from video_opd.data.manifest_rows import example_from_row, path_fault, row_from_example
-from video_opd.data.queries import CONTROL_CHARACTERS, QUERY_POLICIES
+from video_opd.data.queries import CONTROL_CHARACTERS, QUERY_POLICIES, begins_with_query_text
 from video_opd.data.video_names import VIDEO_SUFFIXES, video_name
 from video_opd.data.video_sampling import DURATION_TOLERANCE_S, ROUNDING_S
 from video_opd.errors import DataError
@@ -38,6 +47,9 @@ class Collector:
         self._num_by_base: Counter[str] = Counter()
         self._asked: set[tuple[str, str]] = set()
         self._without_duration: list[Annotation] = []
+        self._without = policies.without_duration
+        if self._without == "auto":
+            self._without = "keep" if durations is None and files is None else "refuse"
         self._lateness = Lateness()
         self._splits: set[str] = set()
         self._looked_for: dict[str, str | None] = {}
@@ -61,6 +73,8 @@ class Collector:
             self._refuse_empty(last)
         refuse_early_spans(self.examples, last)
         self.report.warnings = suspicions(self.examples)
+        if named := sum(begins_with_query_text(example.query) for example in self.examples):
+            self.report.warnings.append(f"{named} queries begin with `Query Text:`; --queries ego4d takes it off")
         if self.files is not None:
             self.report.videos_unreadable = dict(self.files.unreadable)
             self.report.videos_ambiguous = dict(self.files.ambiguous)
@@ -106,9 +120,11 @@ class Collector:
                 return report.drop(annotation, "the video lies outside the folder, behind a link")
         duration = self._duration(annotation, video if exists else None)
         if duration is None:
-            self._without_duration.append(annotation)
-            return report.drop(annotation, "nobody knows the video's duration")
-        if not 0 < duration < math.inf:
+            report.note(NO_DURATION, annotation)
+            if self._without != "keep" or annotation.fractions:
+                self._without_duration.append(annotation)
+                return report.drop(annotation, NO_DURATION)
+        elif not 0 < duration < math.inf:
             return report.drop(annotation, "the duration is not more than 0")
         spans = self._spans(annotation, duration)
         if not spans:
@@ -117,7 +133,16 @@ class Collector:
         source = self._source(annotation)
         return self._keep(
             annotation,
-            Example(id=id, video=video, query=query, spans=spans, duration=duration, source=source, clip=clip),
+            Example(
+                id=id,
+                video=video,
+                query=query,
+                spans=spans,
+                duration=duration,
+                source=source,
+                clip=clip,
+                frame_rate=annotation.frame_rate or self._frame_rate(video, exists),
+            ),
         )
 
     def _keep(self, annotation: Annotation, example: Example) -> None:
@@ -129,7 +154,8 @@ class Collector:
         asked = example.video, example.query
         report.same_question += asked in self._asked
         self._asked.add(asked)
-        if example.clip and abs(example.clip.end_s - example.clip.start_s - example.duration) > DURATION_TOLERANCE_S:
+        clip, duration = example.clip, example.duration
+        if clip and duration and abs(clip.end_s - clip.start_s - duration) > DURATION_TOLERANCE_S:
             report.clips_unlike_duration += 1
             report.note(OTHER_CLIP, annotation)
         if CONTROL_CHARACTERS.search(example.query):
@@ -138,8 +164,14 @@ class Collector:
         report.spans_without_length += sum(span.start_s == span.end_s for span in example.spans)
         report.several_spans += len(example.spans) > 1
         report.spans_kept += len(example.spans)
+        if annotation.remark:
+            report.remarks[annotation.remark] += 1
         self.examples.append(example)
         return None
+
+    def _frame_rate(self, video: str, exists: bool) -> float | None:
+        """Pictures per second of a video that is a folder, as far as anybody looks."""
+        return self.files.rate_of(video) if self.files and exists else self.policies.frame_rate
 
     def _video(self, name: str) -> tuple[str, bool]:
         """The path of a video in the manifest, and whether a file that can be used is there, if anybody looks."""
@@ -154,7 +186,7 @@ class Collector:
         found = self._looked_for[named]
         if found is not None:
             return found, True
-        if not any(named.lower().endswith(suffix) for suffix in VIDEO_SUFFIXES):
+        if self.policies.frame_rate is None and not any(named.lower().endswith(suffix) for suffix in VIDEO_SUFFIXES):
             named = named.rstrip(".") + ".mp4"
         return named, self.files is None
 
@@ -183,6 +215,7 @@ class Collector:
         elif of_file is not None:
             duration, origin = of_file, "video"
         else:
+            self.report.durations_from[UNKNOWN] += 1
             return None
         self.report.durations_from[origin] += 1
         if path is None or of_file is None or annotation.clip is not None:
@@ -191,14 +224,14 @@ class Collector:
             self.report.durations_off[path] = duration, of_file
         return duration
 
-    def _spans(self, annotation: Annotation, duration: float) -> tuple[Span, ...]:
+    def _spans(self, annotation: Annotation, duration: float | None) -> tuple[Span, ...]:
         report, kept = self.report, []
         for times in annotation.spans:
-            start, end = (time * duration for time in times) if annotation.fractions else times
+            start, end = (time * (duration or 1.0) for time in times) if annotation.fractions else times
             reason = _fault((start, end))
-            if reason is None:
+            if reason is None and duration is not None:
                 self._lateness.add(annotation, start, end, duration)
-            if reason is None and end > duration + ROUNDING_S:
+            if reason is None and duration is not None and end > duration + ROUNDING_S:
                 report.spans_beyond += 1
                 report.spans_beyond_tolerance += end > duration + DURATION_TOLERANCE_S
                 report.spans_off_scale += start >= duration
@@ -215,18 +248,19 @@ class Collector:
         return tuple(kept)
 
     def _refuse_unknown_durations(self) -> None:
-        if not self._without_duration or self.policies.without_duration == "drop":
+        fractions = any(annotation.fractions for annotation in self._without_duration)
+        if not self._without_duration or self._without == "drop" or (self._without == "keep" and not fractions):
             return
         first = self._without_duration[0]
         videos = len({annotation.video for annotation in self._without_duration})
         others = f" (and of {videos - 1} other videos)" if videos > 1 else ""
-        lacking = "the annotations have none"
+        lacking = "the annotations have none" + ", and the times are shares of it" * fractions
         if self.durations is not None:
             lacking = "the durations file has none, or several of that name"
         first.record.refuse(
             f"nobody knows the duration of video {first.video!r}{others}: {lacking}",
-            "Give --durations with all of them or --videos with the files, or leave such rows out with "
-            "--without-duration drop",
+            "Give --durations with all of them or --videos with the files, or have such rows left out with "
+            "--without-duration drop, or written without a duration with keep",
         )
 
     def _refuse_empty(self, last: Annotation) -> None:

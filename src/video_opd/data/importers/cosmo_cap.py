@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from video_opd.data.importers.annotation import Annotation, Event, Reading
-from video_opd.data.records import json_lines
+from video_opd.data.records import json_rows
 
 
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every line."""
     for file in files:
-        for record in json_lines(file):
+        for record in json_rows(file):
             yield record.as_(Event).annotation(record)

@@ -26,7 +26,7 @@ from pydantic import BaseModel, Field
 
 from video_opd.data.importers.annotation import Annotation, Reading, Times
 from video_opd.data.importers.formats import ANNOTATORS
-from video_opd.data.records import json_any
+from video_opd.data.records import json_rows
 from video_opd.errors import ConfigurationError
 from video_opd.grounding.span import temporal_iou
 
@@ -45,7 +45,7 @@ class _Description(BaseModel):
 def read(files: list[Path], reading: Reading) -> Iterator[Annotation]:
     """Every description."""
     for file in files:
-        for record in json_any(file, unique=True):
+        for record in json_rows(file):
             found = record.as_(_Description)
             there = all(0 <= first <= last < found.num_segments for first, last in found.times)
             segments = [(first * CHUNK_S, (last + 1) * CHUNK_S) for first, last in found.times]

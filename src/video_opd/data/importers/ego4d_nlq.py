@@ -9,6 +9,9 @@ The official nesting, VideoMind's lines, or TimeLens2's:
     {"video_id": "…", "query_id": "7", "query": "query text: Where was the knife?", "duration": 480.0,
      "timestamps": [[12.0, 14.5]]}
 
+One official query in ten begins with `Query Text:`, which `--queries ego4d` takes off; the `query text:` that
+TimeLens2 puts before every query is never kept.
+
 In the official file a row is about the clip (`CLIP_UID.mp4`), times count from its start, and its length is
 `video_end_sec - video_start_sec`. Queries without text or without times (a few are null) are counted as dropped.
 """
@@ -72,7 +75,7 @@ class _Line(BaseModel):
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every query of every clip, or every line."""
     for file in files:
-        for record in json_any(file, unique=True):
+        for record in json_any(file, unique=True, row="query"):
             if record.key == "videos":
                 if not isinstance(record.value, list):
                     record.refuse("`videos` is not a list")

@@ -1,9 +1,11 @@
-"""Tables and lines of anybody's own: CSV (or TSV) with a header, or JSON lines; which column is what is said by name.
+"""Tables and rows of anybody's own: CSV (or TSV) with a header, or JSON; which column is what is said by name.
 
     video,query,start,end,duration
     a.mp4,a person opens the fridge,2.0,4.5,31.2
 
     {"video": "a.mp4", "query": "a person opens the fridge", "spans": [[2.0, 4.5]], "duration": 31.2}
+
+JSON is one object a line, a list of objects, or objects one after another; `json` is another name for `jsonl`.
 
 Roles: `video`, `query`, and `start` with `end`, or `spans` (a list of pairs, in CSV as JSON text). May be there:
 `duration` (seconds), `id`, `source`, `split`, `fps`, and `clip_start` with `clip_end` (seconds of the file) or both as
@@ -26,12 +28,13 @@ from typing import Any, NoReturn
 from pydantic import BaseModel, Field
 
 from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Spans, Times, clip_of
-from video_opd.data.records import Record, json_lines, table_rows
+from video_opd.data.parquet import parquet_or_json_rows
+from video_opd.data.records import Record, table_rows
 from video_opd.errors import ConfigurationError
 
 ROLES = (
     "video", "query", "start", "end", "spans", "duration", "id", "source", "split", "fps", "clip_start", "clip_end",
-    "clip",
+    "clip", "frame_rate",
 )  # fmt: skip
 _CLOCK = re.compile(r"(?:(\d{1,3}):(?=[0-5]?\d:))?(\d{1,3}):([0-5]?\d(?:\.\d+)?)")
 
@@ -48,6 +51,7 @@ class _Row(BaseModel):
     clip_start: Seconds | None = None
     clip_end: Seconds | None = None
     clip: Times | None = None
+    frame_rate: Seconds | None = None
 
 
 def read_csv(files: list[Path], reading: Reading) -> Iterator[Annotation]:
@@ -56,8 +60,8 @@ def read_csv(files: list[Path], reading: Reading) -> Iterator[Annotation]:
 
 
 def read_jsonl(files: list[Path], reading: Reading) -> Iterator[Annotation]:
-    """Every line."""
-    return _read(files, reading, json_lines)
+    """Every row."""
+    return _read(files, reading, parquet_or_json_rows)
 
 
 def columns_of(words: Iterable[str]) -> tuple[tuple[str, str], ...]:
@@ -88,10 +92,28 @@ def _read(files: list[Path], reading: Reading, records: Callable[[Path], Iterato
             if not isinstance(record.value, dict):
                 record.refuse("it is not an object with keys", "Write rows with named values")
             if number == 0:
+                _refuse_other_shapes(record)
                 for role, column in reading.columns:
                     if column not in record.value:
                         _refuse_missing(record, role, column)
             yield _annotation(record, column_of, reading)
+
+
+def _refuse_other_shapes(record: Record) -> None:
+    """Conversations, and rows that lie deeper in the file: no column of theirs would do."""
+    for key in ("messages", "conversations"):
+        if isinstance(record.value.get(key), list):
+            record.refuse(
+                f"it is a conversation (`{key}`), as for supervised training",
+                "Import it with `video-opd data import sft`, which takes query and spans out of the turns",
+            )
+    if len(record.value) == 1:
+        ((key, inner),) = record.value.items()
+        if isinstance(inner, list) and inner and all(isinstance(row, dict) for row in inner):
+            record.refuse(
+                f"its {len(inner)} rows are in the list `{key}`",
+                f"Write the rows alone, such as with `jq -c '.[{json.dumps(key)}][]' {record.path.name}`",
+            )
 
 
 def _annotation(record: Record, column_of: dict[str, str], reading: Reading) -> Annotation:
@@ -125,6 +147,7 @@ def _annotation(record: Record, column_of: dict[str, str], reading: Reading) -> 
         source=row.source,
         split=row.split,
         clip=row.clip or ends,
+        frame_rate=row.frame_rate,
     )
 
 

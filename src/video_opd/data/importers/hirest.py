@@ -4,7 +4,8 @@
       "steps": [{"index": 0, "heading": "grind the oats", "absolute_bounds": [50, 58]}]}}}
 
 `hirest` asks for the moment of the outer key, `hirest-steps` for every step of it. Only videos marked `relevant` and
-`clip` have a moment; the others are counted as dropped.
+`clip` have a moment; the others are counted as dropped. The labels of the test set are withheld: all its bounds are
+`[0, 1]`, and it is refused.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Times
-from video_opd.data.records import Record, json_entries
+from video_opd.data.records import Record, json_by_key
 
+_WITHHELD = (0.0, 1.0)
+"""The bounds of every video of the test set, in place of its labels."""
 _NO_MOMENT = "the video is not marked as having the moment"
 
 
@@ -62,8 +65,14 @@ def read_steps(files: list[Path], _: Reading) -> Iterator[Annotation]:
 
 def _videos(files: list[Path]) -> Iterator[tuple[Record, str, str, _Video]]:
     for file in files:
-        for record in json_entries(file, unique=True):
+        found = []
+        for record in json_by_key(file):
             if record.key is None or not isinstance(record.value, dict):
                 record.refuse('it is not a query with its videos, `"QUERY": {"VIDEO.mp4": {…}}`')
-            for name, entry in record.value.items():
-                yield record, record.key, name, record.as_(_Video, entry)
+            found += [(record, record.key, name, record.as_(_Video, entry)) for name, entry in record.value.items()]
+        if found and all(video.bounds == _WITHHELD and not video.steps for *_, video in found):
+            found[0][0].refuse(
+                f"the labels of this split are withheld: all {len(found)} videos have the bounds [0, 1] and no steps",
+                "Give a file with labels, such as all_data_train.json or all_data_val.json",
+            )
+        yield from found

@@ -27,7 +27,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from video_opd.data.importers.annotation import Annotation, Event, Reading, Seconds, Times
-from video_opd.data.records import Record, json_any
+from video_opd.data.records import Record, json_rows
 
 _SPAN = re.compile(r"from (<s\d+>) to (<e\d+>)", re.IGNORECASE)
 _WHAT_HAPPENED = re.compile(
@@ -60,7 +60,7 @@ class _Conversation(BaseModel):
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every line, or every event of every conversation."""
     for file in files:
-        for record in json_any(file, unique=True):
+        for record in json_rows(file):
             if isinstance(record.value, dict) and "conversations" in record.value:
                 yield from _events(record, record.as_(_Conversation))
             else:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import cast
 
 from video_opd.data.importers.annotation import Annotation, Importer, Reading
-from video_opd.data.importers.formats import FORMATS
+from video_opd.data.importers.formats import FORMATS, GENERAL
 from video_opd.data.records import text_lines
 from video_opd.data.video_names import video_name
 from video_opd.errors import DataError
 
-_TOGETHER = ("queryd",)
+_TOGETHER = ("nextgqa", "queryd")
 """Formats of which one file says nothing without the other."""
 
 _FIRST = 5
@@ -61,8 +61,16 @@ def _refuse_files_without_any(annotations: Sequence[Annotation], files: Sequence
 
 
 def formats_that_read(files: Sequence[Path], reading: Reading) -> list[str]:
-    """The formats that can read the beginning of the files: what they look like."""
-    return [name for name in FORMATS if _reads_the_beginning(name, files, reading)]
+    """The formats that can read the beginning of the files: what they look like.
+
+    A general one is named only where no data set's own is, and one of several names for the same.
+    """
+    able = [name for name in FORMATS if _reads_the_beginning(name, files, reading)]
+    able = [name for name in able if name not in GENERAL] or able
+    if "sft" in able:  # whatever conversations are, they are that
+        able = ["sft"]
+    first = {FORMATS[name]: name for name in reversed(able) if name != "json"}
+    return [name for name in able if name in first.values()]
 
 
 def read_video_list(path: Path) -> frozenset[str]:

@@ -35,9 +35,9 @@ class _Frames(Captions):
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every sentence of every video."""
     for file in files:
-        for record in json_any(file, unique=True):
+        for record in json_any(file, unique=True, row="vid"):
             if record.key is None:
-                line = record.as_(Moments)
+                line = record.as_(Moments, Moments.with_windows(record))
                 require_name(record, line.vid, _ID, "TACoS")
                 yield line.annotation(record)
             else:

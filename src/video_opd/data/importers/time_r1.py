@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel
 
 from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Times, clip_of
-from video_opd.data.records import json_any
+from video_opd.data.records import json_rows
 
 _CROPPED = re.compile(r"_\d\d:\d\d:\d\d:\d{3}_\d\d:\d\d:\d\d:\d{3}\.\w+$")
 
@@ -35,7 +35,7 @@ class _Row(BaseModel):
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every row."""
     for file in files:
-        for record in json_any(file, unique=True):
+        for record in json_rows(file):
             row = record.as_(_Row)
             clip = clip_of(record, row.video_start, row.video_end)
             source = row.qid.split("|")[1:2]

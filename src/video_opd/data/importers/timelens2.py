@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from video_opd.data.importers.annotation import Annotation, Reading, Spans
 from video_opd.data.importers.timelens_100k import grouped
-from video_opd.data.records import json_lines
+from video_opd.data.records import json_rows
 
 
 class _Text(BaseModel):
@@ -35,7 +35,7 @@ class _Raw(BaseModel):
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every annotation of every line."""
     for file in files:
-        for record in json_lines(file):
+        for record in json_rows(file):
             if isinstance(record.value, dict) and "events" in record.value:
                 yield from grouped(record)
                 continue

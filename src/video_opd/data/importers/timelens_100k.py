@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Spans
-from video_opd.data.records import Record, json_lines
+from video_opd.data.records import Record, json_rows
 
 
 class TimeLensEvent(BaseModel):
@@ -36,7 +36,7 @@ class _Video(BaseModel):
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every event of every line."""
     for file in files:
-        for record in json_lines(file):
+        for record in json_rows(file):
             yield from grouped(record)
 
 

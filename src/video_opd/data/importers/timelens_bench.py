@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from video_opd.data.importers.annotation import Annotation, Captions, Reading, Seconds, Times
-from video_opd.data.records import json_entries
+from video_opd.data.records import json_by_key
 
 
 class _Video(BaseModel):
@@ -27,7 +27,7 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every query of every video."""
     for file in files:
         source = file.stem.removesuffix("-timelens") if file.stem.endswith("-timelens") else ""
-        for record in json_entries(file, unique=True):
+        for record in json_by_key(file):
             found = record.as_(_Video)
             same = Captions(duration=found.duration, timestamps=found.spans, sentences=found.queries)
             yield from same.annotations(record, source=source)

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel
 
 from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Times, clip_of
-from video_opd.data.records import json_any
+from video_opd.data.records import json_rows
 
 _ANSWER = re.compile(r"\s*([0-9.]+)\s*-\s*([0-9.]+)\s*")
 
@@ -38,7 +38,7 @@ class _Answer(BaseModel):
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every question."""
     for file in files:
-        for record in json_any(file, unique=True):
+        for record in json_rows(file):
             found = record.as_(_Question)
             answer = _ANSWER.fullmatch(found.answer)
             if answer is None:

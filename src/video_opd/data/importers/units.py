@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,16 +76,18 @@ def refuse_early_spans(examples: Sequence[Example], last: Annotation) -> None:
         DataError: at the last annotation.
     """
     spans = [span for example in examples for span in example.spans]
-    if len(spans) <= _FEW or max(example.duration for example in examples) <= _SHORT_S:
+    known = [example.duration for example in examples if example.duration is not None]
+    if len(spans) <= _FEW or max(known, default=math.inf) <= _SHORT_S:
         return
     if 0 < max(span.end_s for span in spans) <= 1.0:
         last.record.refuse(
             f"this and all {len(spans)} spans end within the first second, so they are fractions of the video",
             "Convert them to seconds; for csv and jsonl there is --unit fraction",
         )
-    if len(spans) > _MANY and _latest_share(examples) < _EARLY_SHARE:
+    shares = _shares(examples)
+    if len(shares) > _MANY and max(shares) < _EARLY_SHARE:
         last.record.refuse(
-            f"this and all {len(spans)} spans end within the first {_EARLY_SHARE:.0%} of their video, so durations "
+            f"this and all {len(shares)} spans end within the first {_EARLY_SHARE:.0%} of their video, so durations "
             "and times are not in one unit",
             "Check whether the durations are milliseconds or frame numbers: they are read as seconds whatever the unit "
             "of the spans",
@@ -93,14 +96,17 @@ def refuse_early_spans(examples: Sequence[Example], last: Annotation) -> None:
 
 def suspicions(examples: Sequence[Example]) -> list[str]:
     """Sentences about spans that may well be in another unit, and may not."""
-    num_spans = sum(len(example.spans) for example in examples)
-    if num_spans < _SOME or _latest_share(examples) >= _RATHER_EARLY_SHARE:
+    shares = _shares(examples)
+    if len(shares) < _SOME or max(shares) >= _RATHER_EARLY_SHARE:
         return []
     return [
-        f"all {num_spans} spans end within the first {_RATHER_EARLY_SHARE:.0%} of their video: are the durations "
+        f"all {len(shares)} spans end within the first {_RATHER_EARLY_SHARE:.0%} of their video: are the durations "
         "seconds? They are read as seconds whatever --unit says of the spans"
     ]
 
 
-def _latest_share(examples: Sequence[Example]) -> float:
-    return max(span.end_s / example.duration for example in examples for span in example.spans)
+def _shares(examples: Sequence[Example]) -> list[float]:
+    """Where the spans end, as shares of their videos, where those are known."""
+    return [
+        span.end_s / example.duration for example in examples if example.duration is not None for span in example.spans
+    ]

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Times
-from video_opd.data.records import json_any
+from video_opd.data.records import json_rows
 
 
 class _Query(BaseModel):
@@ -29,7 +29,7 @@ class _Query(BaseModel):
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     """Every query."""
     for file in files:
-        for record in json_any(file, unique=True):
+        for record in json_rows(file):
             found = record.as_(_Query)
             yield Annotation(
                 record=record,

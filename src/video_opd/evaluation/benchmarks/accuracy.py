@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 
 from video_opd.evaluation.benchmarks.question import Question, Rating
+from video_opd.sample_size import MIN_QUERIES, cannot_be_said
 
 NUM_RESAMPLES = 2000
 SEED = 0
 
-INTERVALS = f"95 % percentile bootstrap, {NUM_RESAMPLES} resamples of videos, seed {SEED}"
+INTERVALS = (
+    f"95 % percentile bootstrap, {NUM_RESAMPLES} resamples of videos, seed {SEED}; "
+    f"none of fewer than {MIN_QUERIES} videos"
+)
 
 UNREAD_WORTH_SAYING = 0.1
 """Share of answers without an option above which an accuracy says little: a model that learnt to answer every question
@@ -53,7 +57,8 @@ def in_a_sentence(difference: Mapping[str, Any]) -> str:
         return f"What grounding cost cannot be told: no option was read in {unread:,} of {num_questions:,} answers."
     points = f"{100 * share:+.1f} points"
     if difference["interval"] is None:
-        return f"What grounding cost cannot be told from questions about one video: {points} on {num_questions:,}."
+        unsaid = cannot_be_said("What grounding cost", difference["num_videos"], "video", "videos")
+        return f"{unsaid} It was {points} on {num_questions:,} {'question' if num_questions == 1 else 'questions'}."
     low, high = difference["interval"]
     where = f"({100 * low:+.1f} to {100 * high:+.1f})"
     if low > 0:
@@ -99,6 +104,7 @@ def _difference(questions: Sequence[Question], before: Ratings, after: Ratings) 
         "difference": None if was is None or now is None else now - was,
         "interval": _interval(now_resampled - was_resampled),
         "num_questions": len(questions),
+        "num_videos": len({question.video for question in questions}),
         "num_unmatched": {
             when: sum(ratings[question.id].read is None for question in questions)
             for when, ratings in (("before", before), ("after", after))
@@ -121,8 +127,8 @@ def _shares(questions: Sequence[Question], ratings: Ratings) -> tuple[float | No
     draws = np.random.default_rng(SEED).multinomial(len(place), np.full(len(place), 1 / len(place)), NUM_RESAMPLES)
     drawn = draws @ sums
     shares = np.divide(drawn[:, 0], drawn[:, 1], out=np.full(NUM_RESAMPLES, np.nan), where=drawn[:, 1] > 0)
-    if len(place) == 1:
-        shares[:] = np.nan  # one video drawn again and again says nothing about others
+    if len(place) < MIN_QUERIES:
+        shares[:] = np.nan  # few videos drawn again and again say nothing about others
     return (float(correct / counted) if counted else None), shares
 
 

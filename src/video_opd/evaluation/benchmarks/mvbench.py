@@ -16,11 +16,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, StrictFloat, StrictInt, StrictStr
 
-from video_opd.data.picture_folder import ENDINGS, picture_timeline, read_pictures
+from video_opd.data.picture_folder import read_video, video_timeline
 from video_opd.data.prompts import PromptTemplate
 from video_opd.data.records import Record, json_entries
-from video_opd.data.video import Frames, VideoBudget, read_frames
-from video_opd.data.video_file import read_timeline
+from video_opd.data.video import Frames, VideoBudget
+from video_opd.data.video_names import is_picture
 from video_opd.errors import DataError
 from video_opd.evaluation.benchmarks.question import (
     Benchmark,
@@ -118,7 +118,7 @@ def _places(folder: Path) -> Mapping[str, list[str]]:
     places: dict[str, list[str]] = {}
     for root, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            if not name.lower().endswith(ENDINGS):  # of TVQA's there are hundreds to a video
+            if not is_picture(name):  # of TVQA's there are hundreds to a video
                 places.setdefault(name, []).append((Path(root) / name).relative_to(folder).as_posix())
     return places
 
@@ -174,8 +174,7 @@ def _clip(video: Path, start: float | None, end: float | None) -> Span | None:
     if start is None or end is None or any(part.endswith("_segment") for part in video.parts):
         return None
     with contextlib.suppress(DataError):  # told when the question is asked
-        timeline = picture_timeline(video, PICTURES_FPS) if video.is_dir() else read_timeline(video)
-        end = min(end, timeline.duration_s)
+        end = min(end, video_timeline(video, PICTURES_FPS if video.is_dir() else None).duration_s)
     return Span(float(start), float(end))
 
 
@@ -185,9 +184,7 @@ def decode(video: Path, budget: VideoBudget, clip: Span | None = None) -> Frames
     Upstream takes the picture numbered `round(3 * t)` for the moment t, and the first for 0 s; here the first is at
     0 s and number n at (n - 1) / 3 s, when it was taken from the film, which is at most one picture later.
     """
-    if video.is_dir():
-        return read_pictures(video, PICTURES_FPS, budget, clip)
-    return read_frames(video, budget, clip)
+    return read_video(video, budget, clip, PICTURES_FPS if video.is_dir() else None)
 
 
 def _official(answer: str, question: Question) -> Rating:

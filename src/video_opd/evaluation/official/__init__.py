@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from video_opd.evaluation.official.cg_bench import score_cg_bench
 from video_opd.evaluation.official.cg_splits import score_cg_splits
-from video_opd.evaluation.official.comparison import compare
+from video_opd.evaluation.official.comparison import compare, too_few
 from video_opd.evaluation.official.didemo import score_didemo
 from video_opd.evaluation.official.ego4d_nlq import score_ego4d_nlq
 from video_opd.evaluation.official.et_bench import score_et_bench
@@ -49,6 +49,7 @@ __all__ = [
     "read_with_truth",
     "require_matched",
     "score_as",
+    "too_few",
     "unit_evidence",
 ]
 

@@ -57,7 +57,9 @@ def read_ground_truth(path: Path) -> GroundTruth:
         rows = _imported("qvhighlights", path)
         return GroundTruth(
             examples=tuple(example for example, _ in rows),
-            saliency={example.id: given for example, record in rows if (given := _saliency(record, example.duration))},
+            saliency={
+                example.id: given for example, record in rows if (given := _saliency(record, example.known_duration))
+            },
         )
     if "query_id" in keys and "id" not in keys:
         rows = _imported("vue-tr", path)

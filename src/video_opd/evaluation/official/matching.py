@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -84,7 +83,7 @@ def read_with_truth(
             id_ = next(name for name in same if name not in examples)
         key = row.key
         video, query = (key.video, key.query) if key else (row.video or row.written, row.query or row.written)
-        examples[id_] = Example(id=id_, video=video, query=query, spans=row.truth, duration=row.duration or math.nan)
+        examples[id_] = Example(id=id_, video=video, query=query, spans=row.truth, duration=row.duration)
         by_id.setdefault(id_, []).append(row.answer)
     notes = ["The annotations are those of the file itself: queries without a row in it are not known."]
     if repeated := sum(len(given) - 1 for given in by_id.values()):

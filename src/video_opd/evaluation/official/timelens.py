@@ -178,7 +178,9 @@ def _as_inferred(answer: ResultAnswer | None, example: Example) -> Pair | None:
         return None
     for start_s, end_s in pairs_of(answer, timelens):
         return _whole_second(start_s), _whole_second(end_s)
-    return example.duration + 10, example.duration + 20
+    last_s = max((span.end_s for span in example.spans), default=0.0)
+    end_s = last_s if example.duration is None else example.duration  # after every annotation it scores 0 all the same
+    return end_s + 10, end_s + 20
 
 
 def _whole_second(time_s: float) -> float:

@@ -1,0 +1,181 @@
+"""Conversations for supervised training, as ms-swift, LLaMA-Factory and LLaVA (ShareGPT) write them.
+
+    {"messages": [{"role": "user", "content": "<video>Find 'a cat sits'."},
+      {"role": "assistant", "content": "2.0 - 4.5"}], "videos": ["k/a.mp4"]}
+    {"conversations": [{"from": "human", "value": "<video> Find 'a cat sits'."},
+      {"from": "gpt", "value": "2.0 - 4.5"}], "video": "k/a.mp4"}
+
+Content may be a text or a list of parts (`{"type": "text", "text": …}`, `{"type": "video", "video": …}`); `query`
+with `response`, and `instruction` with `output`, are read too. A question with its answer is a row, several in a
+conversation are several; the system's turn says nothing of them. The query is what the question has in the place of
+`{query}` in a preset (`video_opd.data.prompts`), or in `--template NAME` or a pattern of your own; without it every
+preset is tried, then what stands in quotes where a question quotes exactly one thing. The spans are read out of the
+answer by the parser that reads models' answers. An answer that names no span, and a question of another form, is
+counted as dropped. Times count from the start of the file; durations are seldom there (`duration`): `--durations` or
+`--videos` fill them in. Of an absolute path what follows its last `videos` folder is kept, or else the name of the
+file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+
+from video_opd.data.importers.annotation import Annotation, Reading
+from video_opd.data.importers.asked_by_template import Finder, bare, finders
+from video_opd.data.manifest_rows import kind
+from video_opd.data.parquet import parquet_or_json_rows
+from video_opd.data.record import Record
+from video_opd.grounding.answer import parse_answer
+
+_USERS, _MODELS = ("user", "human"), ("assistant", "gpt", "model")
+_PAIRS = (("query", "response"), ("instruction", "output"))
+"""Keys of a question and its answer, in rows without turns."""
+_OTHER_FORM = "the question fits no template"
+
+
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """One conversation."""
+
+    pairs: list[tuple[str, str]]
+    """Question and answer."""
+    videos: list[str]
+    cut: bool
+    """Only a part of the video is shown."""
+
+
+def read(files: list[Path], reading: Reading) -> Iterator[Annotation]:
+    """Every question that has an answer."""
+    ways = finders(reading.template)
+    for file in files:
+        found, other = False, None
+        for record in parquet_or_json_rows(file):
+            for annotation in questions(record, ways):
+                yield annotation
+                found = found or not annotation.skipped
+                other = other or (annotation if annotation.skipped == _OTHER_FORM else None)
+        if other is not None and not found:
+            other.record.refuse(
+                f"no question of the file fits a template, such as {other.query[:120]!r}",
+                "Say where the query stands in it, such as --template \"…'{query}'…\"",
+            )
+
+
+def questions(record: Record, ways: dict[str, Finder]) -> Iterator[Annotation]:
+    """The rows of one conversation, with the reason of those that are none."""
+    turns = _turns(record)
+    own = record.value.get("id", record.value.get("qid", ""))
+    name = str(own) if isinstance(own, (str, int)) and not isinstance(own, bool) else ""
+    duration = record.value.get("duration")
+    reason = _unusable(turns)
+    video = "" if reason else inside(turns.videos[0])
+    for number, (question, answer) in enumerate(turns.pairs or [("", "")]):
+        parsed = parse_answer(answer)
+        text = bare(question)
+        way, query = next(((way, query) for way, find in ways.items() if (query := find(text))), ("", ""))
+        skipped = reason
+        if not skipped and parsed.reason is not None:
+            skipped = f"the answer names no span: {parsed.reason}"
+        if not skipped and not way:
+            skipped = _OTHER_FORM
+        yield Annotation(
+            record=record,
+            video=video,
+            query=query if way else text,
+            spans=tuple((span.start_s, span.end_s) for span in parsed.spans),
+            duration=float(duration) if type(duration) in (int, float) else None,
+            name=f"{name}_{number}" if name and len(turns.pairs) > 1 else name,
+            skipped=skipped,
+            remark=f"the query is what `{way}` has in the place of {{query}}",
+        )
+
+
+def inside(path: str) -> str:
+    """A video's path without what only the writer's machine has."""
+    path = path.removeprefix("file://").replace("\\", "/")
+    if not path.startswith("/") and path[1:2] != ":":
+        return path
+    parts = PurePosixPath(path).parts
+    folders = [number for number, part in enumerate(parts[:-1]) if part.lower() == "videos"]
+    return "/".join(parts[folders[-1] + 1 :]) if folders else parts[-1]
+
+
+def _unusable(turns: _Turns) -> str:
+    if not turns.pairs:
+        return "it has no question with an answer"
+    if len(turns.videos) != 1:
+        return f"it shows {len(turns.videos)} videos" if turns.videos else "it names no video"
+    return "it shows a part of its video, and nothing says where times count from" if turns.cut else ""
+
+
+def _turns(record: Record) -> _Turns:
+    value = record.value
+    if not isinstance(value, dict):
+        record.refuse(f"it is {kind(value)}, not an object with keys")
+    pairs, shown, cut = [], list[str](), False
+    given = next((value[key] for key in ("messages", "conversations") if value.get(key) is not None), None)
+    if given is None:
+        keys = next((keys for keys in _PAIRS if all(isinstance(value.get(key), str) for key in keys)), None)
+        if keys is None or not {"videos", "video"} & value.keys():
+            there = ", ".join(f"`{name}`" for name in list(value)[:8])
+            record.refuse(f"it has neither `messages` nor `conversations`, only {there}", "Give conversations")
+        pairs = [(value[keys[0]], value[keys[1]])]
+    else:
+        asked = None
+        for turn in _list_of(record, given):
+            role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
+            text, videos, part = _content(record, content)
+            shown += videos
+            cut = cut or part
+            if role in _USERS:
+                asked = text
+            elif role in _MODELS and asked is not None:
+                pairs.append((asked, text))
+                asked = None
+    listed = _named(record, value.get("videos", value.get("video")))
+    return _Turns(pairs, listed or list(dict.fromkeys(shown)), cut)
+
+
+def _list_of(record: Record, turns: Any) -> list[dict[str, Any]]:
+    if isinstance(turns, str):  # a column of text, in parquet
+        try:
+            turns = json.loads(turns)
+        except (ValueError, RecursionError):
+            _refuse_turns(record)
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        _refuse_turns(record)
+    return turns
+
+
+def _refuse_turns(record: Record) -> NoReturn:
+    record.refuse("its turns are no list of objects with a role and a content")
+
+
+def _content(record: Record, content: Any) -> tuple[str, list[str], bool]:
+    """Text, videos, and whether one of them is cut."""
+    if content is None or isinstance(content, str):
+        return content or "", [], False
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        record.refuse("the content of a turn is neither a text nor a list of parts")
+    texts = [str(part.get("text") or "") for part in content if part.get("type", "text") == "text"]
+    videos = [part for part in content if isinstance(part.get("video"), str)]
+    cut = any(part.get(key) is not None for part in videos for key in ("video_start", "video_end"))
+    return " ".join(texts), [part["video"] for part in videos], cut
+
+
+def _named(record: Record, videos: Any) -> list[str]:
+    """The videos of a row: a path, a list of them, or of objects that hold one."""
+    found = []
+    for video in videos if isinstance(videos, list) else [videos]:
+        if isinstance(video, dict):
+            video = video.get("path", video.get("video"))
+        if video is None:
+            continue
+        if not isinstance(video, str):
+            record.refuse(f"a video is {kind(video)}, not a path")
+        found.append(video)
+    return found

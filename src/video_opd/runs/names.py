@@ -1,0 +1,24 @@
+"""Keys of files that earlier versions wrote under other names. Files of runs and comparisons are read with this."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+RENAMED = {"format_rate": "output_format_rate"}
+"""As it was called -> as it is called."""
+
+
+def read_json(content: str | bytes) -> Any:
+    """What stands in a file, under today's names.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    return json.loads(content, object_hook=_with_todays_names)
+
+
+def _with_todays_names(table: dict[str, Any]) -> dict[str, Any]:
+    if RENAMED.keys().isdisjoint(table):
+        return table
+    return {RENAMED.get(key, key): value for key, value in table.items()}

@@ -1,0 +1,144 @@
+"""A remedy names no flag and no key that its command does not have: every one in the source is looked at."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from video_opd.arguments import build_parser
+from video_opd.recipe.comparison import ComparisonRecipe
+from video_opd.recipe.file import recipe_keys
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "video_opd"
+
+RAISED_BY = {
+    "assemble/": ("train", "compare"),
+    "commands/answering.py": ("evaluate",),
+    "commands/arranging.py": ("data split", "data sample", "data merge", "data overlap", "data stats"),
+    "commands/benchmarks.py": ("evaluate",),
+    "commands/choosing.py": ("score", "select"),
+    "commands/data.py": ("data check",),
+    "commands/importing.py": ("data import",),
+    "commands/lmms.py": ("evaluate",),
+    "commands/looking.py": ("metrics",),
+    "comparison/": ("compare",),
+    "data/arranging.py": ("data split", "data sample", "data merge"),
+    "data/importers/": ("data import",),
+    "data/tiny_world.py": ("tiny-world build",),
+    "doctor/": ("doctor",),
+    "evaluation/lmms": ("evaluate",),
+    "evaluation/official/": ("metrics",),
+    "recipe/comparison.py": ("compare",),
+    "runs/directory.py": ("train", "compare", "demo"),
+    "scores/score_file.py": ("score",),
+    "training/": ("train", "compare"),
+}
+"""Which commands raise what stands in a module or a folder. Others must name the command with the flag."""
+
+
+@cache
+def flags_of_commands() -> dict[str, set[str]]:
+    """ "data check" -> its flags."""
+    found: dict[str, set[str]] = {}
+
+    def walk(parser: argparse.ArgumentParser, name: str) -> None:
+        if parser.get_default("function") is not None:
+            found[name] = set(parser._option_string_actions)
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for below, sub in action.choices.items():
+                    walk(sub, f"{name} {below}".strip())
+
+    walk(build_parser(), "")
+    return found
+
+
+def text_of(node: ast.AST) -> str:
+    """The text of an expression, with … for what is put in."""
+    if isinstance(node, ast.Constant):
+        return str(node.value) if isinstance(node.value, str) else ""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(text_of(value) for value in node.values)
+    if isinstance(node, ast.FormattedValue):
+        return "…"
+    return " ".join(text_of(child) for child in ast.iter_child_nodes(node))
+
+
+def remedies() -> Iterator[tuple[str, int, str]]:
+    """Module, line and text of every `remedy=`."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "remedy":
+                yield path.relative_to(SOURCE).as_posix(), node.value.lineno, text_of(node.value)
+
+
+def commands_of(module: str) -> tuple[str, ...]:
+    return next((names for part, names in RAISED_BY.items() if module.startswith(part)), ())
+
+
+def faults(module: str, text: str) -> list[str]:
+    """Flags in a remedy that its command does not have, or that no command is named for."""
+    found, known = [], flags_of_commands()
+    for quoted in re.findall(r"`video-opd ([^`]*)`", text):
+        words = quoted.split()
+        name = next((name for name in (" ".join(words[:2]), words[0]) if name in known), None) if words else None
+        if name is None:
+            found.append(f"`video-opd {quoted}`: no such command") if words and "…" not in words[0] else None
+            continue
+        found += [f"{flag} of {name}" for flag in re.findall(r"--[a-z][a-z-]*", quoted) if flag not in known[name]]
+    bare = re.sub(r"`[^`]*`", "", text)
+    for flag in re.findall(r"(?<!\S)--[a-z][a-z.-]*(?<!-)", bare):
+        key = flag.removeprefix("--").rstrip(".").replace("-", "_")
+        if key in recipe_keys():
+            continue
+        if not any(flag.rstrip(".") in known[name] for name in commands_of(module)):
+            found.append(f"{flag} of {commands_of(module) or 'no known command'}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "text"),
+    [pytest.param(*each, id=f"{each[0]}:{each[1]}") for each in remedies() if "--" in each[2]],
+)
+def test_a_remedy_names_only_flags_that_there_are(module, line, text):
+    assert faults(module, text) == [], f"{module}:{line}"
+
+
+def test_the_test_finds_what_it_is_for():
+    assert sum("--" in text for _, _, text in remedies()) > 40
+    assert faults("doctor/checks.py", "look at more with --exmaples") != []
+    assert faults("scores/choosing.py", "score with --answers 4") != []
+    assert faults("scores/choosing.py", "score with `video-opd score … --anwsers 4`") != []
+    assert faults("scores/choosing.py", "score with `video-opd scor x`") != []
+    assert faults("runs/rounds.py", "train again in another folder with --out") != []
+    assert faults("comparison/runs.py", "compare in another folder with --out") == []
+
+
+def test_a_remedy_names_only_keys_that_there_are():
+    """Dotted names of tables that a recipe has."""
+    keys = recipe_keys()
+    tables = {name.split(".")[0] for name in keys if "." in name} | {"shared"}
+    known = {*keys, *recipe_keys(ComparisonRecipe), *(name.rsplit(".", 1)[0] for name in keys)}
+    for module, line, text in remedies():
+        for name in re.findall(r"(?<![\w./-])(?:--)?([a-z_]+\.[a-z_]+[a-z])(?![\w./(])", text):
+            if name.split(".")[0] in tables and name.rsplit(".")[-1] not in ("json", "jsonl", "toml", "csv", "mp4"):
+                assert name in known, f"{module}:{line}: {name}"
+
+
+def test_the_output_format_rate_has_one_name():
+    """In code, recipes, benchmarks and what people read; only files of earlier versions may call it otherwise."""
+    root, known = SOURCE.parents[1], SOURCE / "runs" / "names.py"
+    former = re.compile(
+        r"(?<!output_)\bformat_rate\b|parse[ _]rate|names a span\"|(?<!output )\bformat rate\b|[0-9}] readable",
+        re.IGNORECASE,
+    )
+    folders = (SOURCE, root / "benchmarks", root / "recipes")
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".j2", ".toml", ".css")]
+    assert len(files) > 200
+    assert [path.name for path in files if path != known and former.search(path.read_text(encoding="utf-8"))] == []
