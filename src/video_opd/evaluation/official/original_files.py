@@ -14,7 +14,6 @@ They are told by their keys. Examples are called as `video-opd data import` call
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -120,8 +119,7 @@ def _et_bench(path: Path) -> GroundTruth:
                 continue
             row = record.as_(EtBenchRow)
             source = f"et-bench/{row.task}/{row.source}"
-            duration = math.nan if row.duration is None else row.duration
-            yield _example(record, f"et-bench/{row.name}", row.video, row.q, row.tgt, duration, source)
+            yield _example(record, f"et-bench/{row.name}", row.video, row.q, row.tgt, row.duration, source)
 
     return GroundTruth(examples=_unique(path, rows()))
 
@@ -221,7 +219,7 @@ def _hirest(path: Path) -> GroundTruth:
 
 
 def _example(
-    record: Record, id_: str, video: str, query: str, spans: list[Times], duration: float, source: str
+    record: Record, id_: str, video: str, query: str, spans: list[Times], duration: float | None, source: str
 ) -> Example:
     """As the file has it, unless a span cannot be one."""
     if not spans:
