@@ -17,7 +17,7 @@ import pytest
 import tomli_w
 
 from folders import contents, kept
-from video_opd.assemble import prepare_data, to_be_rendered
+from video_opd.assemble import prepare_data, side_questions_file, to_be_rendered
 from video_opd.cli import main
 from video_opd.data import tiny_world
 from video_opd.data.tiny_world import BuildSettings, build
@@ -112,6 +112,32 @@ def test_a_record_left_in_the_folder_gives_no_leave_to_render(own, with_world, r
     )
     assert contents(own) == before
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("record", ["earlier version", "under way", "finished", "a rendered world's"])
+@pytest.mark.parametrize("side_questions", [None, "a letter to a friend\n", "rendered"])
+def test_a_record_left_in_the_folder_asks_no_side_questions(own, with_world, record, side_questions, tmp_path, caplog):
+    """Those of the tiny world are about its clips; a file of that name may be anybody's."""
+    build(tmp_path / "world", SETTINGS)
+    rendered, described = (tmp_path / "world" / "before.jsonl").read_text(), SETTINGS.describe()
+    files = {f"{name}.jsonl": "0" * 64 for name in (*SPLITS, "before")}
+    content = {
+        "earlier version": json.dumps(described),
+        "under way": json.dumps(described | {"files": None}),
+        "finished": json.dumps(described | {"files": files}),
+        "a rendered world's": (tmp_path / "world" / "world.json").read_text(),
+    }[record]
+    (own / "world.json").write_text(content)
+    if side_questions:
+        (own / "before.jsonl").write_text(rendered if side_questions == "rendered" else side_questions)
+    vouched = (record, side_questions) == ("a rendered world's", "rendered")
+    recipe = load_recipe(with_world, dict(zip((flag[2:] for flag in PATHS[::2]), PATHS[1::2], strict=True)))
+    assert side_questions_file(recipe) == (Path("before.jsonl") if vouched else None)
+    if record == "earlier version" and side_questions != "rendered":
+        before = contents(own)
+        assert main(["train", str(with_world), *PATHS, "--out", str(tmp_path / "run")]) == 0
+        assert contents(own) == before
+        assert "no side questions are asked" in caplog.text
 
 
 # Whose data they are

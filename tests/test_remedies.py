@@ -32,12 +32,14 @@ RAISED_BY = {
     "data/importers/": ("data import",),
     "data/tiny_world.py": ("tiny-world build",),
     "doctor/": ("doctor",),
+    "evaluation/answer_file.py": ("evaluate",),
     "evaluation/lmms": ("evaluate",),
     "evaluation/official/": ("metrics",),
     "recipe/comparison.py": ("compare",),
     "runs/directory.py": ("train", "compare", "demo"),
     "scores/score_file.py": ("score",),
     "training/": ("train", "compare"),
+    "vocabulary.py": ("data stats", "data import"),
 }
 """Which commands raise what stands in a module or a folder. Others must name the command with the flag."""
 

@@ -53,7 +53,8 @@ def test_edit_distance(one, other, distance):
         ("my-model", BUNDLED, None),
         ("charades", FORMATS, "charades-sta"),
         ("charadessta", FORMATS, "charades-sta"),
-        ("ActivityNet", FORMATS, "activitynet-captions"),
+        ("timelens", FORMATS, "timelens-bench"),
+        ("ActivityNet", FORMATS, "activitynet"),
         ("timelense", SCORERS, "timelens"),
         ("timr1", SCORERS, "time-r1"),
         ("qvh", SCORERS, "qvhighlights"),
@@ -74,8 +75,8 @@ def test_every_synonym_leads_to_something_that_there_is():
     from test_remedies import flags_of_commands
 
     commands = flags_of_commands()
-    known = {*recipe_keys(), *commands, *(flag for flags in commands.values() for flag in flags), *DEVICES, "MODEL",
-             "MANIFEST"}  # fmt: skip
+    flags = {flag for flags in commands.values() for flag in flags}
+    known = {*recipe_keys(), *commands, *flags, *FORMATS, *DEVICES, "MODEL", "MANIFEST"}
     assert [(word, meant) for word, all_meant in SYNONYMS.items() for meant in all_meant if meant not in known] == []
 
 

@@ -79,6 +79,10 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt.template", "--template"),
     "scorer": ("--as",),
     "gt": ("--ground-truth",),
+    # Data sets, by the name before the dash.
+    "charades": ("charades-sta",),
+    "anet": ("activitynet-captions",),
+    "timelens": ("timelens-bench",),
     # Commands.
     "eval": ("evaluate",),
     "test": ("evaluate",),

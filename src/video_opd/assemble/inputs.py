@@ -187,8 +187,13 @@ def side_questions_file(recipe: Recipe) -> Path | None:
             remedy="name one as side_questions.file, or leave the table out",
         )
     folder = recipe.data.videos.parent
-    is_world = to_be_rendered(recipe) or read_record(folder) is not None
-    return folder / f"{tiny_world.SIDE_QUESTIONS}.jsonl" if is_world else None
+    name = f"{tiny_world.SIDE_QUESTIONS}.jsonl"
+    if to_be_rendered(recipe):
+        return folder / name
+    record = read_record(folder)
+    if record is None or not (recipe.data.tiny_world.render or record.vouches_for(folder, name)):
+        return None  # beside data of the user's own a record, or a file of this name, may be left over or theirs
+    return folder / name
 
 
 def prepare_data(recipe: Recipe) -> None:

@@ -129,12 +129,12 @@ def without_video(path: Path, container: av.container.InputContainer) -> DataErr
         remedy = "Check that it was downloaded to the end, or convert it to H.264 with the program that made it"
     elif "audio" in kinds:
         what, reason = "only sound", "there is nothing to see"
-        remedy = "Check that the row names the right file; sound and pictures may have been downloaded as two files"
+        remedy = "Check that it is the right file; sound and pictures may have been downloaded as two files"
     elif kinds:
         what, reason, remedy = (
             f"only {min(kinds)}",
             "there is nothing to see",
-            "Check that the row names the right file",
+            "Check that it is the right file",
         )
     else:
         what, reason = "no streams", "the file is cut off, or holds nothing"
@@ -147,7 +147,7 @@ def cover_only(path: Path) -> DataError:
     return DataError(
         f"{path}: no video stream: it holds sound and a cover picture",
         reason="one picture that goes with the sound shows nothing that happens",
-        remedy="Check that the row names the right file",
+        remedy="Check that it is the right file",
     )
 
 
@@ -187,7 +187,7 @@ def no_frames(path: Path) -> DataError:
     )
 
 
-def _no_video(path: Path, what: str, remedy: str = "Check that the row names the right file") -> DataError:
+def _no_video(path: Path, what: str, remedy: str = "Check that it is the right file") -> DataError:
     return DataError(f"{path}: {what}, not a video", reason="there are no pictures in it to decode", remedy=remedy)
 
 

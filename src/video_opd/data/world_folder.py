@@ -47,6 +47,10 @@ class WorldRecord:
         """Whether its files but the clips are there, as far as it is known which they are."""
         return all((folder / name).exists() for name in self.sha256 or {} if "/" not in name)
 
+    def vouches_for(self, folder: Path, name: str) -> bool:
+        """Whether a file is there just as it was rendered; of a world without hashes that cannot be known."""
+        return name in (self.sha256 or {}) and _sha256(folder / name) == (self.sha256 or {})[name]
+
     def refuse_changed(self, folder: Path, files: Mapping[str, Callable[[Path], object]]) -> None:
         """Refuse to go on with a world that holds files which nobody can prove were rendered.
 
