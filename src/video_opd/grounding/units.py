@@ -72,6 +72,14 @@ def bare_spans(text: str, parsed: ParsedAnswer | None = None) -> tuple[Span, ...
     return parse_answer(without_unit(without_unit(text, "percent"), "frames")).spans
 
 
+def spans_without_units(text: str) -> tuple[Span, ...]:
+    """The spans that an answer names, as the numbers stand, whatever unit it says: so a parser reads it that knows of
+    no units, and takes `200 ms - 400 ms` for seconds."""
+    for unit in _WORDS.values():
+        text = unit.sub("", text)
+    return parse_answer(text).spans
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitEvidence:
     """Predictions that are very likely not in seconds."""
