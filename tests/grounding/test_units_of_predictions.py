@@ -179,3 +179,19 @@ def test_right_answers_to_real_annotations(shared_data, format, file, durations)
         by = {one.id: seconds_per_unit(unit, one.duration, fps) for one in asked}
         predicted = {one.id: tuple(end / by[one.id] for end in one.spans[0]) for one in asked}
         assert told(predicted, asked) == (None if unit == "seconds" else (unit, fps)), unit
+
+
+@pytest.mark.parametrize("offset_s", [15, 20, 40, -10])
+def test_a_model_that_is_late_by_the_same_seconds_everywhere_is_in_seconds(offset_s):
+    """Its ends lie after the ends of the videos, and some rate makes frames of them that fit a little better."""
+    drawn = random.Random(0)
+    asked, predicted = [], {}
+    for n in range(120):
+        start, length = drawn.uniform(0, 20), drawn.uniform(4, 12)
+        asked.append(Example(id=str(n), video="v", query="q", spans=(Span(start, start + length),), duration=32.0))
+        predicted[str(n)] = Span(start + offset_s, start + length + offset_s)
+    assert likely_unit(predicted, asked) is None
+    for_two = {id_: Span(2 * (start - offset_s), 2 * (end - offset_s)) for id_, (start, end) in predicted.items()}
+    found = likely_unit(for_two, asked)
+    assert found is not None
+    assert (found.unit, found.fps) == ("frames", 2)

@@ -111,6 +111,7 @@ def _score(file: Path, arguments: argparse.Namespace, truth: GroundTruth, answer
     require_matched(answers)
     missing = truth.missing(answers)
     result: Scores | OfficialScores
+    heeds_units = True
     if arguments.scorer == "ours":
         result = score({id_: answer.parsed() for id_, answer in answers.by_id.items()}, truth.examples)
         flat, report, notes = (
@@ -123,11 +124,12 @@ def _score(file: Path, arguments: argparse.Namespace, truth: GroundTruth, answer
         flat = result.flat()
         report = {"convention": result.convention.to_dict(), "scores": result.scores}
         notes = answers.notes + result.notes
+        heeds_units = result.convention.heeds_units
     for what, ids in (("missing", missing), ("unknown", answers.unknown)):
         report[what] = {"count": len(ids), "ids": list(ids[:_NUM_IDS_SHOWN])}
     report["notes"] = list(notes)
     warning = ""
-    if arguments.unit is None and (evidence := unit_evidence(truth, answers)):
+    if arguments.unit is None and (evidence := unit_evidence(truth, answers, heeds_units=heeds_units)):
         warning = f"{evidence.sentence}. If they are, give `{evidence.options}`."
         report |= {"warnings": [warning], "likely_unit": evidence.to_dict()}
     return _Scored(

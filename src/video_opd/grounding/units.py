@@ -72,6 +72,14 @@ def bare_spans(text: str, parsed: ParsedAnswer | None = None) -> tuple[Span, ...
     return parse_answer(without_unit(without_unit(text, "percent"), "frames")).spans
 
 
+def spans_without_units(text: str) -> tuple[Span, ...]:
+    """The spans that an answer names, as the numbers stand, whatever unit it says: so a parser reads it that knows of
+    no units, and takes `200 ms - 400 ms` for seconds."""
+    for unit in _WORDS.values():
+        text = unit.sub("", text)
+    return parse_answer(text).spans
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitEvidence:
     """Predictions that are very likely not in seconds."""
@@ -150,9 +158,9 @@ class _Table:
         # Where nobody knows how long a video is, it is at least as long as what is annotated.
         self.length = np.where(np.isnan(self.duration), self.last, np.fmax(self.duration, self.last))
 
-    def ious(self, scale: np.ndarray, shift: int = 0) -> np.ndarray:
+    def ious(self, scale: np.ndarray, shift: int = 0, later: float = 0.0) -> np.ndarray:
         """(N,) of each prediction, or of that of another row, with the best-matching annotated span of the row."""
-        start, end = (np.roll(self.spans, shift, axis=0) * scale[:, None]).T[:, :, None]
+        start, end = (np.roll(self.spans, shift, axis=0) * scale[:, None] + later).T[:, :, None]
         shared = np.minimum(end, self.annotated[:, :, 1]) - np.maximum(start, self.annotated[:, :, 0])
         whole = np.maximum(end, self.annotated[:, :, 1]) - np.minimum(start, self.annotated[:, :, 0])
         ious = np.divide(shared, whole, out=np.zeros_like(shared), where=(shared > 0) & (whole > 0))
@@ -199,6 +207,10 @@ class _Table:
         if unit in ("percent", "frames") and any(
             self.ious(np.nan_to_num(by)).mean() > 1.1 * ious.mean() for by in stretched
         ):
+            return None
+        # Nor is one that says everything, say, 20 s too late in another unit.
+        offset = float(np.median(self.annotated[:, 0].mean(axis=1) - self.spans.mean(axis=1)))
+        if unit in ("percent", "frames") and self.ious(np.ones(len(ious)), later=offset).mean() > 1.1 * ious.mean():
             return None
         num = len(ious)
         shifts = sorted({1 + round(step * (num - 2) / _MOST_SHIFTS) for step in range(_MOST_SHIFTS)} | {num - 1})

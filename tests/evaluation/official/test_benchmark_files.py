@@ -344,3 +344,15 @@ def test_from_the_command_line(put, capsys):
     assert "A - B" in capsys.readouterr().out
     assert main(["metrics", str(said), "--ground-truth", str(truth), "--format", "hirest"]) == 2
     assert "it looks like the format et-bench" in capsys.readouterr().err
+
+
+def test_hirest_annotations_are_no_predictions(put, scored):
+    """Both are objects from queries to videos with `bounds`; annotations against themselves would score 100."""
+    truth = put(val_DOT_json=HIREST)
+    for layout in (HIREST, json.dumps(HIREST, indent=2)):
+        said = put(p_DOT_json=layout)
+        with pytest.raises(DataError, match="scored against themselves"):
+            scored("hirest", truth, said)
+    written = {"bounds": [0, 10], "video_duration": 60.0, "target_bounds": [0, 31]}
+    scores, _ = scored("hirest", truth, put(p_DOT_json={"Do it": {"v.mp4": written}}))
+    assert scores["all"]["R@0.7"] == 100.0, "what HiREST's own evaluation writes is read"

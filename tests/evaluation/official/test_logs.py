@@ -295,6 +295,33 @@ def test_other_units_are_warned_about(tmp_path, capsys):
         assert json.loads(captured.out)["scores"]["miou"] == pytest.approx(1.0, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("unit", "said", "factor"),
+    [("milliseconds", "{:.0f} ms - {:.0f} ms", 1000), ("minutes", "{:.4f} minutes - {:.4f} minutes", 1 / 60)],
+)
+def test_a_unit_that_only_our_parser_heeds_is_warned_about(tmp_path, capsys, unit, said, factor):
+    """Official parsers take `1200 ms - 4500 ms` for seconds; scorers that read texts with ours do not."""
+    examples = [
+        Example(id=str(n), video=f"{n}.mp4", query="q", spans=(Span(0.5 * n, 0.5 * n + 8),), duration=40.0)
+        for n in range(60)
+    ]
+    write_manifest(tmp_path / "m.jsonl", examples)
+    rows = [{"id": one.id, "answer": said.format(*(end * factor for end in one.spans[0]))} for one in examples]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["metrics", str(tmp_path / "p.jsonl"), "--ground-truth", str(tmp_path / "m.jsonl"), "--json", "--as"]
+    for scorer in ("timelens", "timelens2", "time-r1", "timechat"):
+        assert main([*words, scorer]) == 0
+        assert f"very likely {unit}, not seconds" in capsys.readouterr().err
+    assert main([*words, "timelens2", "--unit", unit]) == 0
+    captured = capsys.readouterr()
+    assert (captured.err, round(json.loads(captured.out)["scores"]["mIoU"], 2)) == ("", 1.0)
+    for scorer, score in (("ours", "miou"), ("hirest", "all")):
+        assert main([*words, scorer]) == 0
+        captured = capsys.readouterr()
+        assert "very likely" not in captured.err
+        assert json.loads(captured.out)["scores"][score], "the texts say the unit, and ours reads it"
+
+
 def test_no_warning_on_published_predictions(shared_data, capsys):
     """Nor on the answers of TimeLens2's cases."""
     for predictions, truth, scorer in (

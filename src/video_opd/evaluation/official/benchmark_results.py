@@ -138,6 +138,12 @@ def _hirest(record: Record) -> Iterator[ResultRow]:
         if not isinstance(videos, dict):
             record.refuse(f"{query[:80]!r} has no videos", 'Write {"VIDEO.mp4": {"bounds": [start, end]}}')
         for video, entry in videos.items():
+            if isinstance(entry, dict) and {"clip", "v_duration"} <= entry.keys():
+                record.refuse(
+                    f"{query[:80]!r}, {video}: it is an entry of HiREST's annotations, whose bounds are annotated: "
+                    "they would be scored against themselves",
+                    "Give the file of predictions; where these were written into the annotations, keep only `bounds`",
+                )
             start, end = record.as_(_Bounds, entry).bounds
             name = SEPARATOR.join((video_name(video), clean_query(query).casefold()))
             yield ResultRow(name, None, ResultAnswer(spans=(Span(start, end),)))

@@ -20,7 +20,7 @@ from video_opd.evaluation.official.logs import READERS as LOGS
 from video_opd.evaluation.official.nouns import Answers, Format, GroundTruth, ResultAnswer
 from video_opd.evaluation.official.result_files import read_results
 from video_opd.evaluation.official.result_rows import ResultRow
-from video_opd.grounding.units import Unit, UnitEvidence, bare_spans, likely_unit, seconds_per_unit
+from video_opd.grounding.units import Unit, UnitEvidence, bare_spans, likely_unit, seconds_per_unit, spans_without_units
 from video_opd.vocabulary import Example, Span
 
 
@@ -100,11 +100,17 @@ def read_with_truth(
     return truth, _in_seconds(answers, truth, unit or OWN_UNITS.get(found, "seconds"), fps)
 
 
-def unit_evidence(truth: GroundTruth, answers: Answers) -> UnitEvidence | None:
-    """Whether the answers are very likely in another unit than they are taken for."""
+def unit_evidence(truth: GroundTruth, answers: Answers, *, heeds_units: bool = True) -> UnitEvidence | None:
+    """Whether the answers are very likely in another unit than they are taken for.
+
+    Args:
+        heeds_units: whether the scorer's parser does, `Convention.heeds_units`; one that does not takes milliseconds
+            for seconds also where the text says what they are.
+    """
+    read = bare_spans if heeds_units else spans_without_units
     first: dict[str, Span] = {}
     for id_, answer in answers.by_id.items():
-        spans = answer.spans if answer.text is None else answer.scaled(bare_spans(answer.text))
+        spans = answer.spans if answer.text is None else answer.scaled(read(answer.text))
         if spans:
             first[id_] = spans[0]
     return likely_unit(first, truth.examples)

@@ -130,6 +130,11 @@ class Convention:
     failure: str
     """What an answer without a span scores."""
 
+    @property
+    def heeds_units(self) -> bool:
+        """Whether texts are read by our parser, which takes `200 ms` for 0.2 s; the official ones take it for 200 s."""
+        return self.parser.startswith("video-opd ")
+
     def to_dict(self) -> dict[str, str]:
         """Every part by its name."""
         return {name: getattr(self, name) for name in self.__slots__}
