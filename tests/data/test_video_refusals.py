@@ -89,6 +89,24 @@ def test_a_table_is_called_that_and_noise_is_called_broken(tmp_path):
     assert "truncated or corrupt" in reason(saved(tmp_path / "a.mp4", np.random.default_rng(0).bytes(5000)))
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.jpeg", "a.JPG", "a.mp4", "a"])
+def test_a_picture_is_called_that_whatever_its_name_ends_with(tmp_path, name):
+    sentence = reason(saved(tmp_path / name, picture("JPEG")))
+    assert "one picture (JPEG), not a video" in sentence
+    assert "corrupt" not in sentence
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.mjpeg", "a.mp4"])
+def test_pictures_one_behind_the_other_are_a_bare_stream(tmp_path, name):
+    sentence = reason(saved(tmp_path / name, picture("JPEG") * 3))
+    assert "a format that is not read here (mjpeg): a bare stream" in sentence
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "a.mp4"])
+def test_noise_is_no_picture_by_its_name(tmp_path, name):
+    assert "truncated or corrupt" in reason(saved(tmp_path / name, np.random.default_rng(0).bytes(5000)))
+
+
 def gif(path):
     frames = [Image.fromarray(barcode(number)) for number in range(8)]
     frames[0].save(path, "GIF", save_all=True, append_images=frames[1:], duration=100)

@@ -53,6 +53,10 @@ _ENCRYPTED = (
     (b"age-encryption.org/", "age"),
     (b"-----BEGIN PGP MESSAGE", "PGP"),
 )
+_JPEG, _NEXT_JPEG = b"\xff\xd8\xff", b"\xff\xd9\xff\xd8\xff"
+"""How a JPEG begins, and how one ends where the next begins."""
+_JPEG_LOOKED_AT = 1 << 25
+"""Bytes: the largest pictures of cameras are smaller."""
 _WRITTEN_HEADERS = (b"YUV4MPEG2 ", b"nut/", b"P4", b"P5", b"P6", b"P7", b"/* XPM */", b"<svg")
 """Pictures and videos that begin as a text does."""
 _LOOKED_AT = 8192
@@ -191,6 +195,26 @@ def _no_video(path: Path, what: str, remedy: str = "Check that it is the right f
     return DataError(f"{path}: {what}, not a video", reason="there are no pictures in it to decode", remedy=remedy)
 
 
+def _one_picture(path: Path, kind: str) -> DataError:
+    return _no_video(path, f"one picture ({kind})", "Give a video, or a folder of pictures with a frame rate")
+
+
+def _without_clock(path: Path, name: str) -> DataError:
+    convert = _CONVERT.replace("-i", "-framerate RATE -i")
+    return DataError(
+        f"{path}: a format that is not read here ({name})",
+        reason="a bare stream has no container, and so no times of its frames",
+        remedy=f"Give it times, at the frame rate that you know it has, with: {convert}",
+    )
+
+
+def _jpeg(path: Path) -> DataError:
+    """One picture, or many one behind the other. FFmpeg tells a small JPEG by the ending of its name alone."""
+    with path.open("rb") as file:
+        several = _NEXT_JPEG in file.read(_JPEG_LOOKED_AT)
+    return _without_clock(path, "mjpeg") if several else _one_picture(path, "JPEG")
+
+
 def _by_beginning(path: Path, beginning: bytes) -> DataError | None:
     """What a file is that says so in its first bytes."""
     for magic, by in _ENCRYPTED:
@@ -201,6 +225,8 @@ def _by_beginning(path: Path, beginning: bytes) -> DataError | None:
             return _no_video(path, name)
     if found := packed(beginning):
         return _no_video(path, found[0], found[1])
+    if beginning.startswith(_JPEG):
+        return _jpeg(path)
     if beginning[257:262] == b"ustar":
         return _no_video(path, "a tar archive", "Unpack it, such as with `tar -xf`")
     return None
@@ -255,16 +281,9 @@ def _other_format(path: Path) -> DataError | None:
     if name in _SOUND or "video" not in kinds:
         return _no_video(path, f"sound ({name})")
     if name in _STILL:
-        return _no_video(
-            path, f"one picture ({_STILL[name]})", "Give a video, or a folder of pictures with a frame rate"
-        )
+        return _one_picture(path, _STILL[name])
     if name in _NO_CLOCK:
-        convert = _CONVERT.replace("-i", "-framerate RATE -i")
-        return DataError(
-            f"{path}: a format that is not read here ({name})",
-            reason="a bare stream has no container, and so no times of its frames",
-            remedy=f"Give it times, at the frame rate that you know it has, with: {convert}",
-        )
+        return _without_clock(path, name)
     return DataError(
         f"{path}: a format that is not read here ({name})",
         reason="only containers that are common and tell each frame's time are",

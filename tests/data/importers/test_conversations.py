@@ -67,6 +67,11 @@ def test_every_preset_is_read_back(collect, name, given):
         talk([SHOWN, {"type": "text", "text": QUESTION}], [{"type": "text", "text": ANSWER}]),
         talk(QUESTION, ANSWER, videos="a.mp4"),
         talk(QUESTION, ANSWER, videos=[{"path": "a.mp4"}]),
+        talk([{"type": "video", "path": "a.mp4"}, {"type": "text", "text": QUESTION}], ANSWER) | {"videos": None},
+        talk([{"type": "video", "url": "a.mp4"}, {"type": "text", "text": QUESTION}], ANSWER) | {"videos": None},
+        talk([{"type": "video_url", "video_url": {"url": "file:///x/videos/a.mp4"}}, {"text": QUESTION}], ANSWER)
+        | {"videos": []},
+        {"instruction": "<video>Answer shortly.", "input": "Find 'a cat sits'.", "output": ANSWER, "videos": ["a.mp4"]},
         {"conversations": [{"from": "human", "value": QUESTION}, {"from": "gpt", "value": ANSWER}], "video": "a.mp4"},
         {"conversations": [{"from": "human", "value": QUESTION}, {"from": "gpt", "value": ANSWER}], "videos": "a.mp4"},
         {"conversations": [{"from": "system", "value": "Be brief."}, {"from": "human", "value": QUESTION},
@@ -179,6 +184,34 @@ def test_a_template_that_there_is_not(template):
 def test_questions_that_no_template_fits_ask_for_one(collect):
     with pytest.raises(DataError, match="no question of the file fits a template, such as 'Say when the door opens"):
         collect(talk("<video>Say when the door opens", "[5.0, 9.5]"))
+
+
+@pytest.mark.parametrize("format", ["sft", "video-opd"])
+@pytest.mark.parametrize("count", [1, 9])
+def test_of_questions_that_no_template_fits_the_other_format_is_not_named(collect, format, count):
+    with pytest.raises(DataError, match=r"no question of the file fits a template.*--template") as refusal:
+        collect(*[talk("<video>When does the dog run?", ANSWER)] * count, format=format)
+    assert "looks like" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_conversations_are_known_whatever_they_ask(collect, count):
+    with pytest.raises(DataError, match="it looks like sft"):
+        collect(*[talk("<video>When does the dog run?", ANSWER)] * count, format="time-r1")
+
+
+@pytest.mark.parametrize("keys", [("query", "response"), ("instruction", "output")])
+def test_turns_before_the_last_are_rows_too(collect, keys):
+    row = dict(zip(keys, ("And 'a dog runs'?", "6.0 - 8.0"), strict=True)) | {"videos": ["a.mp4"]}
+    collector = collect(row | {"history": [["<video>Find 'a cat sits'.", "2.0 - 4.5"]]})
+    assert [(e.query, e.spans) for e in collector.examples] == [("a cat sits", ((2, 4.5),)), ("a dog runs", ((6, 8),))]
+    assert len(collect(row | {"history": None}).examples) == len(collect(row | {"history": []}).examples) == 1
+
+
+@pytest.mark.parametrize("history", ["abc", [["a"]], [["a", 1]], [{"a": "b"}], {"a": 1}])
+def test_a_history_of_another_shape_is_refused(collect, history):
+    with pytest.raises(DataError, match="`history` is no list of questions"):
+        collect({"query": QUESTION, "response": ANSWER, "videos": ["a.mp4"], "history": history})
 
 
 def test_a_pattern_is_found_in_linear_time():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import cast
 
 from video_opd.data.importers.annotation import Annotation, Importer, Reading
+from video_opd.data.importers.asked_by_template import QUERY
 from video_opd.data.importers.formats import FORMATS, GENERAL
 from video_opd.data.records import text_lines
 from video_opd.data.video_names import video_name
@@ -79,7 +81,8 @@ def read_video_list(path: Path) -> frozenset[str]:
 
 
 def _reads_the_beginning(format: str, files: Sequence[Path], reading: Reading) -> bool:
+    any_question = replace(reading, template=QUERY)  # conversations are that however their questions are put
     try:
-        return bool(list(islice(importer(format)(list(files), reading), _FIRST)))
+        return bool(list(islice(importer(format)(list(files), any_question), _FIRST)))
     except DataError:
         return False

@@ -5,21 +5,21 @@
     {"conversations": [{"from": "human", "value": "<video> Find 'a cat sits'."},
       {"from": "gpt", "value": "2.0 - 4.5"}], "video": "k/a.mp4"}
 
-Content may be a text or a list of parts (`{"type": "text", "text": …}`, `{"type": "video", "video": …}`); `query`
-with `response`, and `instruction` with `output`, are read too. A question with its answer is a row, several in a
-conversation are several; the system's turn says nothing of them. The query is what the question has in the place of
-`{query}` in a preset (`video_opd.data.prompts`), or in `--template NAME` or a pattern of your own; without it every
-preset is tried, then what stands in quotes where a question quotes exactly one thing. The spans are read out of the
-answer by the parser that reads models' answers. An answer that names no span, and a question of another form, is
-counted as dropped. Times count from the start of the file; durations are seldom there (`duration`): `--durations` or
-`--videos` fill them in. Of an absolute path what follows its last `videos` folder is kept, or else the name of the
-file.
+Content may be a text or a list of parts (`{"type": "text", "text": …}`, `{"type": "video", "video": …}`); `query` with
+`response`, and `instruction` (and `input`) with `output`, are read too, with their `history`. A question with its
+answer is a row, several in a conversation are several; the system's turn says nothing of them. The query is what the
+question has in the place of `{query}` in a preset (`video_opd.data.prompts`), or in `--template NAME` or a pattern of
+your own; without it every preset is tried, then what stands in quotes where a question quotes exactly one thing. The
+spans are read out of the answer by the parser that reads models' answers. An answer that names no span, and a question
+of another form, is counted as dropped. Times count from the start of the file; durations are seldom there
+(`duration`): `--durations` or `--videos` fill them in. Of an absolute path what follows its last `videos` folder is
+kept, or else the name of the file.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
@@ -52,17 +52,27 @@ def read(files: list[Path], reading: Reading) -> Iterator[Annotation]:
     """Every question that has an answer."""
     ways = finders(reading.template)
     for file in files:
-        found, other = False, None
-        for record in parquet_or_json_rows(file):
-            for annotation in questions(record, ways):
-                yield annotation
-                found = found or not annotation.skipped
-                other = other or (annotation if annotation.skipped == _OTHER_FORM else None)
-        if other is not None and not found:
-            other.record.refuse(
-                f"no question of the file fits a template, such as {other.query[:120]!r}",
-                "Say where the query stands in it, such as --template \"…'{query}'…\"",
-            )
+        yield from refusing_other_forms(
+            annotation for record in parquet_or_json_rows(file) for annotation in questions(record, ways)
+        )
+
+
+def refusing_other_forms(annotations: Iterable[Annotation]) -> Iterator[Annotation]:
+    """The rows of one file.
+
+    Raises:
+        DataError: at the end, if none is left and a question fits no template.
+    """
+    found, other = False, None
+    for annotation in annotations:
+        yield annotation
+        found = found or not annotation.skipped
+        other = other or (annotation if annotation.skipped == _OTHER_FORM else None)
+    if other is not None and not found:
+        other.record.refuse(
+            f"no question of the file fits a template, such as {other.query[:120]!r}",
+            "Say where the query stands in it, such as --template \"…'{query}'…\"",
+        )
 
 
 def questions(record: Record, ways: dict[str, Finder]) -> Iterator[Annotation]:
@@ -123,7 +133,9 @@ def _turns(record: Record) -> _Turns:
         if keys is None or not {"videos", "video"} & value.keys():
             there = ", ".join(f"`{name}`" for name in list(value)[:8])
             record.refuse(f"it has neither `messages` nor `conversations`, only {there}", "Give conversations")
-        pairs = [(value[keys[0]], value[keys[1]])]
+        more = value.get("input")  # LLaMA-Factory puts it under the instruction
+        asked = f"{value[keys[0]]}\n{more}" if more and isinstance(more, str) else value[keys[0]]
+        pairs = [*_earlier(record), (asked, value[keys[1]])]
     else:
         asked = None
         for turn in _list_of(record, given):
@@ -151,6 +163,15 @@ def _list_of(record: Record, turns: Any) -> list[dict[str, Any]]:
     return turns
 
 
+def _earlier(record: Record) -> list[tuple[str, str]]:
+    """The turns before the last, in rows that keep these apart (`history`)."""
+    history = record.value.get("history") or []
+    pairs = history if isinstance(history, list) else [history]
+    if not all(isinstance(pair, list) and list(map(type, pair)) == [str, str] for pair in pairs):
+        record.refuse("its `history` is no list of questions with their answers")
+    return [(question, answer) for question, answer in pairs]
+
+
 def _refuse_turns(record: Record) -> NoReturn:
     record.refuse("its turns are no list of objects with a role and a content")
 
@@ -162,9 +183,21 @@ def _content(record: Record, content: Any) -> tuple[str, list[str], bool]:
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
         record.refuse("the content of a turn is neither a text nor a list of parts")
     texts = [str(part.get("text") or "") for part in content if part.get("type", "text") == "text"]
-    videos = [part for part in content if isinstance(part.get("video"), str)]
-    cut = any(part.get(key) is not None for part in videos for key in ("video_start", "video_end"))
-    return " ".join(texts), [part["video"] for part in videos], cut
+    videos = [(part, path) for part in content if (path := _shown(part))]
+    cut = any(part.get(key) is not None for part, _ in videos for key in ("video_start", "video_end"))
+    return " ".join(texts), [path for _, path in videos], cut
+
+
+def _shown(part: dict[str, Any]) -> str | None:
+    """The video of a part: `video`, or as chat templates and OpenAI's interface write it."""
+    given = part.get("video")
+    if given is None and part.get("type") == "video":
+        given = part.get("path", part.get("url"))
+    if given is None:
+        given = part.get("video_url")
+    if isinstance(given, dict):
+        given = given.get("url")
+    return given if isinstance(given, str) else None
 
 
 def _named(record: Record, videos: Any) -> list[str]:

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from video_opd.data.importers.annotation import Annotation, Reading
 from video_opd.data.importers.asked_by_template import finders
-from video_opd.data.importers.sft import questions
+from video_opd.data.importers.sft import questions, refusing_other_forms
 from video_opd.data.parquet import parquet_or_json_rows
 from video_opd.data.record import Record
 
@@ -29,12 +29,18 @@ def read(files: list[Path], reading: Reading) -> Iterator[Annotation]:
     """Every row."""
     ways = finders(reading.template)
     for file in files:
-        for record in parquet_or_json_rows(file):
-            for annotation in questions(_conversation(record), ways):
-                path = PurePosixPath(annotation.video)
-                subset = _subset(record) or path.parent.name
-                video = f"{subset}/{path.name}" if subset and annotation.video else annotation.video
-                yield replace(annotation, record=record, video=video, source=subset)
+        yield from refusing_other_forms(
+            _named(annotation, record)
+            for record in parquet_or_json_rows(file)
+            for annotation in questions(_conversation(record), ways)
+        )
+
+
+def _named(annotation: Annotation, record: Record) -> Annotation:
+    path = PurePosixPath(annotation.video)
+    subset = _subset(record) or path.parent.name
+    video = f"{subset}/{path.name}" if subset and annotation.video else annotation.video
+    return replace(annotation, record=record, video=video, source=subset)
 
 
 def _conversation(record: Record) -> Record:
