@@ -158,3 +158,12 @@ def test_a_recipe_that_names_a_run_means_one_checkpoint_for_good(run):
     for name in ("tiny-student", "Qwen/Qwen3-VL-8B-Instruct", "no/such/place"):
         student = plain.student.model_copy(update={"model": name})
         assert with_checkpoints(plain.model_copy(update={"student": student})).student.model == name
+
+
+@pytest.mark.parametrize("name", ["predictions.jsonl", "out.json.partial"])
+def test_answers_written_into_a_models_folder_make_it_no_other_model(run, name):
+    """An evaluation that was killed could not go on otherwise."""
+    model = checkpoint(run, 40) / "model"
+    before = model_sha256(model)
+    (model / f"{name}.settings.json").write_text("{}")
+    assert model_sha256(model) == before
