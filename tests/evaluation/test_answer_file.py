@@ -147,16 +147,17 @@ def test_formatting_a_manifest_anew_asks_nothing_new(models, world, manifest, tm
     assert main(words(models["student"], other, world / "videos", out)) == 0
 
 
-def test_a_file_of_nobody_knows_what_stays_until_the_new_one_is_whole(
+def test_earlier_predictions_without_settings_stay_until_the_new_one_is_whole(
     models, world, manifest, tmp_path, kill_after, whole
 ):
     out = tmp_path / "out.jsonl"
-    out.write_text("earlier results")
+    earlier = '{"id": "x", "answer": "1 - 2 seconds", "spans": [[1.0, 2.0]]}\n'
+    out.write_text(earlier)
     command = words(models["student"], manifest, world / "videos", out)
     kill_after(2)
     with pytest.raises(Killed):
         main(command)
-    assert out.read_text() == "earlier results"
+    assert out.read_text() == earlier
     partial = tmp_path / "out.jsonl.partial"
     assert partial.read_bytes() == b"".join(whole.splitlines(keepends=True)[:8])
     kill_after(1)
@@ -175,6 +176,18 @@ def test_a_users_file_where_ours_would_be_is_left_alone(refused, models, world, 
     assert "out.jsonl.settings.json does not say what the answers beside it are of" in sentence
     assert beside.read_text() == content
     assert not out.exists()
+
+
+@pytest.mark.parametrize("content", ["{}", "not JSON", ""])
+def test_a_users_file_beside_what_is_not_whole_yet_is_left_alone(refused, models, world, manifest, tmp_path, content):
+    out, beside = tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial.settings.json"
+    out.write_text('{"id": "x", "answer": "1 - 2 seconds", "spans": [[1.0, 2.0]]}\n')  # of an earlier version
+    earlier = out.read_bytes()
+    beside.write_text(content)
+    sentence = refused(*words(models["student"], manifest, world / "videos", out))
+    assert "out.jsonl.partial.settings.json does not say what the answers beside it are of" in sentence
+    assert (beside.read_text(), out.read_bytes()) == (content, earlier)
+    assert not (tmp_path / "out.jsonl.partial").exists()
 
 
 @pytest.mark.parametrize("line", ['{"answer": "x"}\n', "[1]\n", "broken\n"])

@@ -12,6 +12,7 @@ import pytest
 from video_opd.assemble import with_checkpoints
 from video_opd.cli import main
 from video_opd.errors import ConfigurationError
+from video_opd.policy import run_folders
 from video_opd.policy.location import model_sha256, resolve_model
 from video_opd.recipe.file import load_recipe
 from video_opd.runs.checkpoint import save_checkpoint
@@ -56,6 +57,21 @@ def test_the_newest_is_taken_and_said_once(run, caplog):
 def test_other_folders_of_a_run(run, given):
     step = 40 if "step" in given else 1_000_000
     assert resolve_model(str(run / given)) == checkpoint(run, step) / "model"
+
+
+@pytest.mark.parametrize("inside", [".", "checkpoints", "checkpoints/step-000040", "checkpoints/step-000040/model"])
+def test_the_working_directory_may_be_any_of_them(run, inside, monkeypatch):
+    """`.` has no name of its own."""
+    _forget_runs()
+    monkeypatch.chdir(run / inside)
+    step = 40 if "step" in inside else 1_000_000
+    assert resolve_model(".").resolve() == (checkpoint(run, step) / "model").resolve()
+    _forget_runs()
+
+
+def _forget_runs() -> None:
+    for remembered in (run_folders._model_of_newest, run_folders._model_of_checkpoint):
+        remembered.cache_clear()
 
 
 def damage_marker(folder: Path) -> None:
@@ -142,3 +158,12 @@ def test_a_recipe_that_names_a_run_means_one_checkpoint_for_good(run):
     for name in ("tiny-student", "Qwen/Qwen3-VL-8B-Instruct", "no/such/place"):
         student = plain.student.model_copy(update={"model": name})
         assert with_checkpoints(plain.model_copy(update={"student": student})).student.model == name
+
+
+@pytest.mark.parametrize("name", ["predictions.jsonl", "out.json.partial"])
+def test_answers_written_into_a_models_folder_make_it_no_other_model(run, name):
+    """An evaluation that was killed could not go on otherwise."""
+    model = checkpoint(run, 40) / "model"
+    before = model_sha256(model)
+    (model / f"{name}.settings.json").write_text("{}")
+    assert model_sha256(model) == before

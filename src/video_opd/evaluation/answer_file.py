@@ -240,9 +240,9 @@ def refuse_other_answers(path: Path, of: AnswersOf | None) -> None:
                 remedy=f"give another file with --out, or remove it with {beside.name} beside it",
             )
     partial = _partial(place)
-    if not beside.exists() and _has_content(place) and _has_content(partial):
+    if not beside.exists() and _has_content(place) and (_has_content(partial) or _beside(partial).exists()):
         found = _read_beside(_beside(partial))
-        if difference := of.difference(found):
+        if _has_content(partial) and (difference := of.difference(found)):
             raise DataError(
                 f"{partial} holds the answers so far of another evaluation",
                 reason=f"it differs in {difference}",

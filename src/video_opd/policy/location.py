@@ -110,11 +110,12 @@ def device_name(text: str) -> str:
 def model_sha256(folder: Path) -> str:
     """Of everything in a model's folder that its answers depend on: weights, configuration, tokenizer, processor.
 
-    How it is asked by default (`grounding.json`, `generation_config.json`) is not part of it.
+    How it is asked by default (`grounding.json`, `generation_config.json`) is not part of it, nor what stands beside
+    answers that were written into the folder.
     """
     digest = hashlib.sha256()
     for path in sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)}):
-        if path.name not in _HOW_TO_ASK:
+        if path.name not in _HOW_TO_ASK and not path.name.endswith(".settings.json"):
             with path.open("rb") as file:
                 digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

@@ -36,7 +36,7 @@ def model_of(folder: Path) -> Path:
         return _model_of_checkpoint(folder)
     for checkpoints in (folder / "checkpoints", folder):
         is_of_run = (folder / "recipe.toml").exists() or any(_saved(checkpoints))
-        if is_of_run and (checkpoints is not folder or folder.name == "checkpoints"):
+        if is_of_run and (checkpoints is not folder or folder.resolve().name == "checkpoints"):
             return _model_of_newest(folder, checkpoints)
     return folder
 
