@@ -112,8 +112,8 @@ def test_questions_about_one_video_come_together_and_decode_it_once(folder, ques
     import video_opd.data.source as module
 
     decoded = []
-    original = module.read_frames
-    monkeypatch.setattr(module, "read_frames", lambda path, *rest: decoded.append(path.stem) or original(path, *rest))
+    original = module.read_video
+    monkeypatch.setattr(module, "read_video", lambda path, *rest: decoded.append(path.stem) or original(path, *rest))
     policy = Scripted({q.id: "A" for q in questions})
     ask(policy, questions, source_of(folder, processor, frames_kept=1), WRITTEN, batch_size=3)
     assert [id.split("/")[1] for id in policy.asked] == sorted(id.split("/")[1] for id in policy.asked)

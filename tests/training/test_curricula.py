@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import tomllib
@@ -116,7 +117,8 @@ def test_scores_of_other_weights_are_put_aside_and_never_used(ran, tmp_path, cap
     ran("seed")
     folder = tmp_path / "run" / "rounds"
     folder.mkdir(parents=True)
-    (tmp_path / "run" / "recipe.toml").write_text("")
+    (tmp_path / "run" / "recipe.toml").write_text("")  # of a run that was killed before it began
+    (tmp_path / "run" / ".recipe.sha256").write_text(hashlib.sha256(b"").hexdigest())
     rows = lines(tmp_path / "seed" / "rounds" / "teacher-scores.jsonl")
     rows[0]["scores"]["model_sha256"] = "0" * 64
     for row in rows[1:-1]:
