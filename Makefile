@@ -10,11 +10,12 @@ PIP_ARGS ?=
 demo: $(VENV)/.installed
 	$(BIN)/video-opd demo
 
+# Two workers, each on one thread: two cores are what the tests are made for.
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # The oldest versions that pyproject.toml admits, in an environment beside the other.
 test-oldest:
