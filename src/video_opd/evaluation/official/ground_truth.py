@@ -57,9 +57,7 @@ def read_ground_truth(path: Path) -> GroundTruth:
         rows = _imported("qvhighlights", path)
         return GroundTruth(
             examples=tuple(example for example, _ in rows),
-            saliency={
-                example.id: given for example, record in rows if (given := _saliency(record, example.known_duration))
-            },
+            saliency={example.id: given for example, record in rows if (given := _saliency(record, example.duration))},
         )
     if "query_id" in keys and "id" not in keys:
         rows = _imported("vue-tr", path)
@@ -90,12 +88,14 @@ def _imported(format: str, path: Path) -> list[tuple[Example, Record]]:
     return list(zip(examples, (annotation.record for annotation in annotations), strict=True))
 
 
-def _saliency(record: Record, duration: float) -> tuple[tuple[float, ...], ...]:
+def _saliency(record: Record, duration: float | None) -> tuple[tuple[float, ...], ...]:
     """For each clip of 2 s what the annotators gave it; nothing where the file does not say."""
     row = record.as_(_Saliency)
     clip_ids, scores = row.relevant_clip_ids, row.saliency_scores
     if clip_ids is None or scores is None:
         return ()
+    if duration is None:
+        record.refuse("it has no `duration`, so nobody knows how many clips `saliency_scores` is about")
     if duration > _LONGEST_S:
         record.refuse(f"a video of {duration:g} s is too long")
     num_clips = int(duration / CLIP_S)
