@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from video_opd.cli import main
@@ -555,6 +555,7 @@ def test_malformed_annotations_in_results_never_give_a_traceback(tmp_path_factor
 
 @settings(max_examples=1_000, deadline=None, database=None)
 @given(line, st.sampled_from([QVH, VUE]), st.sampled_from([*QVH, *VUE]), value, st.booleans())
+@example(line="", good=QVH, key="duration", value="null", own=True)
 def test_malformed_annotations_never_give_a_traceback(tmp_path_factory, line, good, key, value, own):
     path = tmp_path_factory.getbasetemp() / "t.jsonl"
     text = json.dumps(good | {key: "?"}).replace('"?"', value) if own else line
