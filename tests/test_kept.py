@@ -98,6 +98,14 @@ def test_selections_and_merged_scores_replace_no_manifest(files, models, world, 
         assert main([*words, "--out", "selection.jsonl"]) == 0
 
 
+def test_other_programs_write_scores_too(files):
+    """Results of somebody's own, whose rows have a key `scores`, are no file of scores of this program."""
+    from video_opd.commands.earlier_outputs import Kind
+
+    (files / "results").write_text('{"scores": {"mIoU": 0.5, "R1@0.5": 0.4}}\n{"scores": {"mIoU": 0.6}}\n')
+    assert not Kind.SCORES.is_in(files / "results")
+
+
 def test_answers_to_a_benchmark_replace_nothing_else(files, refused, monkeypatch):
     monkeypatch.setattr("video_opd.policy.load.load_policy", lambda *_, **__: pytest.fail("loaded a model"))
     from video_opd.commands.earlier_outputs import Kind

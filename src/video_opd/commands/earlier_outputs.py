@@ -54,11 +54,16 @@ def _is_manifest_row(_: int, row: dict[str, Any], line: str) -> bool:
     return list(row)[:4] == _MANIFEST and "clip" in row and json.dumps(row, ensure_ascii=False) + "\n" == line
 
 
+def _is_score_header(found: object) -> bool:
+    """The first row says of what the scores are; many programs have a key `scores`."""
+    return isinstance(found, dict) and found.keys() >= {"format", "model_sha256", "manifest_sha256"}
+
+
 _OF_A_ROW: dict[Kind, Callable[[int, dict[str, Any], str], bool]] = {
     Kind.MANIFEST: _is_manifest_row,
     Kind.PREDICTIONS: lambda _, row, __: list(row)[:3] == ["id", "answer", "spans"],
     Kind.ANSWERS: lambda _, row, __: list(row)[:4] == ["id", "video", "categories", "right"],
-    Kind.SCORES: lambda number, row, _: number > 0 or isinstance(row.get("scores"), dict),
+    Kind.SCORES: lambda number, row, _: number > 0 or _is_score_header(row.get("scores")),
     Kind.SELECTION: lambda _, row, __: row.keys() >= _SELECTION,
     Kind.PAIRS: lambda _, row, __: list(row)[:4] == ["id", "other_id", "iou", "same_query"],
 }
