@@ -12,6 +12,7 @@ import tomli_w
 import torch
 from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
+import video_opd.assemble  # noqa: F401 - before a test replaces a function that it takes in by name
 from video_opd.cli import main
 from video_opd.data import tiny_world
 from video_opd.data.manifest import read_manifest
