@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # PIP_ARGS: e.g. PIP_ARGS="--constraint requirements.lock" for the versions the numbers in the README were made with.
 PIP_ARGS ?=
 
-.PHONY: demo test test-oldest lint lock clean
+.PHONY: demo test fuzz test-oldest lint lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/video-opd demo
@@ -16,6 +16,12 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# The property tests with new examples, over and over: FUZZ_ROUNDS times.
+FUZZ_ROUNDS ?= 10
+FUZZ := $(BIN)/pytest -n 2 -m hypothesis --hypothesis-profile=default
+fuzz: $(VENV)/.installed-dev
+	for round in $$(seq $(FUZZ_ROUNDS)); do $(FUZZ) || exit 1; done
 
 # The oldest versions that pyproject.toml admits, in an environment beside the other.
 test-oldest:

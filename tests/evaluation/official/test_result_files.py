@@ -536,8 +536,25 @@ def test_a_malformed_line_never_gives_a_traceback(tmp_path_factory, lines, forma
         assert "x.json" in refusal
 
 
+@pytest.mark.parametrize("scorer", SCORERS)
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("times", ["[[0, 1e308]]", "[[1e308, 1.7e308], [0, 1e308]]", "1e308 s - 1.7e308 s"])
+def test_times_too_large_for_a_float_in_seconds_are_scored(tmp_path, scorer, unit, times):
+    """A unit multiplies them: 1e308 minutes are more seconds than a float holds."""
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"qid": "a", "output_text": times, "target": [0, 4]}))
+    try:
+        truth, found = read_with_truth(path, unit=unit, fps=0.001)
+        scores = score_as(scorer, truth, found).flat()
+    except DataError as error:
+        assert "x.jsonl" in str(error)
+    else:
+        assert all(value == value for value in scores.values()), "no score is NaN"
+
+
 @settings(max_examples=1_000, deadline=None, database=None)
 @given(st.lists(line, min_size=1, max_size=3), st.sampled_from([*SCORERS]), st.sampled_from([None, *UNITS]))
+@example(lines=['{"qid": "a", "output_text": "[[0, 1e308]]", "target": [0, 4]}'], scorer="vue-tr", unit="minutes")
 def test_malformed_annotations_in_results_never_give_a_traceback(tmp_path_factory, lines, scorer, unit):
     path = tmp_path_factory.getbasetemp() / "x.jsonl"
     path.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))

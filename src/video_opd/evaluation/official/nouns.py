@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
@@ -55,10 +57,18 @@ class ResultAnswer(GivenAnswer):
 
 
 def _multiplied(spans: Iterable[SpanLike], by: float) -> tuple[Span, ...]:
-    """Without the last bits of a multiplication, which a scorer that ceils times would make seconds of."""
+    """Without the last bits of a multiplication, which a scorer that ceils times would make seconds of. A finite time
+    stays finite: scorers make whole numbers of times, and confidences count on the number of spans."""
     if by == 1.0:
         return tuple(Span(start, end) for start, end in spans)
-    return tuple(Span(round(start * by, 9), round(end * by, 9)) for start, end in spans)
+    return tuple(Span(_multiply(start, by), _multiply(end, by)) for start, end in spans)
+
+
+def _multiply(time: float, by: float) -> float:
+    product = time * by
+    if math.isinf(product) and math.isfinite(time):
+        return math.copysign(sys.float_info.max, product)
+    return round(product, 9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
