@@ -29,7 +29,7 @@ from torch import Tensor
 from shared_reading import NUM_ANSWER_TOKENS, build_policy, build_prompt, full_logprobs, generate
 from video_opd.objectives import group_credit, masked_sum, policy_gradient, sampled_credit
 from video_opd.policy.load import Policy
-from video_opd.vocabulary import AnswerGroup, Prompt, Sampling, flatten
+from video_opd.types import AnswerGroup, Prompt, Sampling, flatten
 
 Groups = tuple[AnswerGroup, ...]
 

@@ -21,7 +21,7 @@ from typing import Any
 from video_opd.cli import main as video_opd
 from video_opd.data import tiny_world
 from video_opd.data.manifest import read_manifest, resolve_video
-from video_opd.evaluation.lmms_results import read_samples
+from video_opd.eval.lmms_eval.lmms_results import read_samples
 from video_opd.policy.location import resolve_model
 
 TASK = "tiny_world_grounding"

@@ -25,20 +25,20 @@ import torch
 from torch import Tensor
 from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
+from video_opd.config import TrainingSettings
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
-from video_opd.data.video import Frames, VideoBudget
+from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.methods import Method
 from video_opd.methods.distillation import ReverseKLDistillation
 from video_opd.methods.grpo import GRPO
 from video_opd.methods.teachers import OneTeacher
 from video_opd.objectives import clipped_policy_gradient, group_credit, policy_gradient, sampled_credit
 from video_opd.policy.load import Policy, resolve_model
-from video_opd.policy.reading import Reading, collate
-from video_opd.policy.support import TokenSupport
-from video_opd.recipe import TrainingSettings
+from video_opd.policy.read import Reading, collate
+from video_opd.policy.token_support import TokenSupport
 from video_opd.seeds import generator
-from video_opd.training.learner import Learner
-from video_opd.vocabulary import AnswerGroup, Example, Prompt, Sampling, Span
+from video_opd.train.learner import Learner
+from video_opd.types import AnswerGroup, Example, Prompt, Sampling, Span
 
 NUM_ANSWER_TOKENS = 16
 NUM_GRPO_ANSWERS = 8

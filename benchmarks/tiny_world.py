@@ -14,10 +14,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from video_opd.config.recipe_file import load_recipe
 from video_opd.demo import bundled_recipe
-from video_opd.recipe.file import load_recipe
 from video_opd.runs import read_json
-from video_opd.session import run_recipe
+from video_opd.train.run import run_recipe
 
 SCORES = ("miou", "r1@0.3", "r1@0.5", "r1@0.7", "output_format_rate")
 

@@ -24,7 +24,7 @@ from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 from tiny_models.architecture import BUDGET, build_processor
 from tiny_models.school import Carelessness
 from tiny_models.teaching import examine, spoil, teach
-from video_opd.recipe import GROUNDING_FILE, AnswerSettings, GroundingDefaults, PromptSettings, VideoSettings
+from video_opd.config import GROUNDING_FILE, AnswerSettings, GroundingDefaults, PromptSettings, VideoSettings
 
 STEPS = {"teacher": 2200, "student": 2600}
 SPOILING = {"steps": 60, "peak": 3e-4, "noise": Carelessness(other_share=0.5, error_s=1.0)}

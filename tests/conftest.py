@@ -13,17 +13,17 @@ import torch
 from hypothesis import settings
 from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-import video_opd.assemble  # noqa: F401 - before a test replaces a function that it takes in by name
+import video_opd.train.build  # noqa: F401 - before a test replaces a function that it takes in by name
 from video_opd.cli import main
+from video_opd.config import GROUNDING_FILE, AnswerSettings, GroundingDefaults, PromptSettings, VideoSettings
 from video_opd.data import tiny_world
 from video_opd.data.manifest import read_manifest
+from video_opd.data.prompt_source import PromptSource
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
-from video_opd.data.source import PromptSource
-from video_opd.data.video import VideoBudget
+from video_opd.data.video.video_io import VideoBudget
 from video_opd.policy.load import Policy, resolve_model
-from video_opd.policy.support import TokenSupport
-from video_opd.recipe import GROUNDING_FILE, AnswerSettings, GroundingDefaults, PromptSettings, VideoSettings
-from video_opd.vocabulary import Prompt
+from video_opd.policy.token_support import TokenSupport
+from video_opd.types import Prompt
 
 torch.set_num_threads(1)
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from video_opd.cli import main
 from video_opd.data.manifest import read_manifest
-from video_opd.data.video import write_video
+from video_opd.data.video.video_io import write_video
 
 
 def contents(folder: Path) -> dict[str, bytes]:

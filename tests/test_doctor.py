@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from video_opd.assemble import load_frozen, load_student, make_method
 from video_opd.cli import main
-from video_opd.data.ablation import ABLATIONS, removed, reversed_, shuffled
+from video_opd.config import Recipe
+from video_opd.config.recipe_file import load_recipe
+from video_opd.data.ablated_prompts import ABLATIONS, removed, reversed_, shuffled
 from video_opd.data.manifest import read_manifest
 from video_opd.doctor import Finding, Patient, checks
-from video_opd.doctor.cost import cost
+from video_opd.doctor.cost_estimate import cost
 from video_opd.errors import EngineError
 from video_opd.methods.teachers import OneTeacher
-from video_opd.recipe import Recipe
-from video_opd.recipe.file import load_recipe
 from video_opd.seeds import derive_seed
 from video_opd.terminal import show_findings
-from video_opd.training.learner import Learner
+from video_opd.train.build import load_frozen, load_student, make_method
+from video_opd.train.learner import Learner
 
 
 @pytest.fixture
@@ -274,7 +274,7 @@ def test_the_cost_is_of_this_recipe(patient):
 
 
 def test_what_selecting_costs_is_told_beside_what_training_costs(patient, recipe):
-    from video_opd.recipe.curriculum import CouplingSettings, RoundsSettings
+    from video_opd.config.curriculum_settings import CouplingSettings, RoundsSettings
 
     def of(curriculum) -> Finding:
         _, found = cost(replace(patient, recipe=recipe.model_copy(update={"curriculum": curriculum})))

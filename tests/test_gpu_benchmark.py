@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from video_opd import __version__, assemble
+from video_opd import __version__
+from video_opd.train import build as assemble
 
 ROOT = Path(__file__).resolve().parents[1]
 

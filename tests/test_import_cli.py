@@ -10,7 +10,7 @@ import pytest
 
 from video_opd.cli import main
 from video_opd.data.manifest import read_manifest
-from video_opd.data.video import write_video
+from video_opd.data.video.video_io import write_video
 
 STA = "ABC12 2.0 4.5##a cat sits.\nABC12 20 31.9##it jumps.\nXYZ99 0.0 5##a dog.\n"
 CSV = "id,length\nABC12,30.5\nXYZ99,12\n"

@@ -180,7 +180,7 @@ def test_a_recipe_that_was_edited_in_a_run_that_never_began_is_kept(tmp_path):
 
 @pytest.mark.parametrize("name", ["answers.jsonl", "report.html"])
 def test_a_run_that_never_began_takes_no_file_of_others(name, recipe_file, refused, tmp_path):
-    from video_opd.recipe.file import load_recipe
+    from video_opd.config.recipe_file import load_recipe
 
     run, recipe = tmp_path / "run", load_recipe(recipe_file)
     with RunDirectory.create_or_resume(run, recipe_toml=recipe.to_toml(), environment={}):
@@ -291,7 +291,7 @@ def test_a_comparison_replaces_nothing(name, recipe_file, refused, tmp_path):
 
 
 def test_a_marker_of_somebody_elses_is_of_no_data(tmp_path):
-    from video_opd.comparison.runs import _data_sha256
+    from video_opd.compare.comparison_runs import _data_sha256
 
     for content in ("mine", "[]", "{}", '"x"'):
         (tmp_path / "finished.json").write_text(content)

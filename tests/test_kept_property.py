@@ -22,7 +22,7 @@ from folders import contents
 from video_opd import demo
 from video_opd.cli import main
 from video_opd.data.tiny_world import BuildSettings
-from video_opd.data.video import write_video
+from video_opd.data.video.video_io import write_video
 
 SPLITS = ("train", "validation", "test")
 SIZES = dict.fromkeys(SPLITS, 2)

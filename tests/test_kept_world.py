@@ -17,15 +17,15 @@ import pytest
 import tomli_w
 
 from folders import contents, kept
-from video_opd.assemble import prepare_data, side_questions_file, to_be_rendered
 from video_opd.cli import main
+from video_opd.config.comparison_recipe import load_comparison, recipe_of
+from video_opd.config.recipe_file import load_recipe, overlay
 from video_opd.data import tiny_world
 from video_opd.data.tiny_world import BuildSettings, build
-from video_opd.data.video import write_video
+from video_opd.data.video.video_io import write_video
 from video_opd.demo import bundled_recipe
 from video_opd.errors import ConfigurationError
-from video_opd.recipe.comparison import load_comparison, recipe_of
-from video_opd.recipe.file import load_recipe, overlay
+from video_opd.train.build import prepare_data, side_questions_file, to_be_rendered
 
 SPLITS = ("train", "validation", "test")
 SIZES = {"train": 4, "validation": 2, "test": 2}

@@ -24,7 +24,7 @@ from video_opd.arguments.paths import (
 from video_opd.cli import main
 from video_opd.data.manifest import read_manifest, write_manifest
 from video_opd.errors import ConfigurationError
-from video_opd.vocabulary import Example, Span
+from video_opd.types import Example, Span
 
 WORDS = {
     "columns", "device", "lmms_model", "methods", "model_args", "name", "parts", "query", "source", "tasks", "template",

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from video_opd.arguments import build_parser
-from video_opd.recipe.comparison import ComparisonRecipe
-from video_opd.recipe.file import recipe_keys
+from video_opd.config.comparison_recipe import ComparisonRecipe
+from video_opd.config.recipe_file import recipe_keys
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "video_opd"
 
@@ -28,18 +28,18 @@ RAISED_BY = {
     "commands/lmms.py": ("evaluate",),
     "commands/looking.py": ("metrics",),
     "comparison/": ("compare",),
-    "data/arranging.py": ("data split", "data sample", "data merge"),
+    "data/split_and_merge.py": ("data split", "data sample", "data merge"),
     "data/importers/": ("data import",),
     "data/tiny_world.py": ("tiny-world build",),
     "doctor/": ("doctor",),
-    "evaluation/answer_file.py": ("evaluate",),
+    "eval/answer_file.py": ("evaluate",),
     "evaluation/lmms": ("evaluate",),
     "evaluation/official/": ("metrics",),
-    "recipe/comparison.py": ("compare",),
+    "config/comparison_recipe.py": ("compare",),
     "runs/directory.py": ("train", "compare", "demo"),
-    "scores/score_file.py": ("score",),
+    "curriculum/score_file.py": ("score",),
     "training/": ("train", "compare"),
-    "vocabulary.py": ("data stats", "data import"),
+    "types.py": ("data stats", "data import"),
 }
 """Which commands raise what stands in a module or a folder. Others must name the command with the flag."""
 
@@ -115,11 +115,11 @@ def test_a_remedy_names_only_flags_that_there_are(module, line, text):
 def test_the_test_finds_what_it_is_for():
     assert sum("--" in text for _, _, text in remedies()) > 40
     assert faults("doctor/checks.py", "look at more with --exmaples") != []
-    assert faults("scores/choosing.py", "score with --answers 4") != []
-    assert faults("scores/choosing.py", "score with `video-opd score … --anwsers 4`") != []
-    assert faults("scores/choosing.py", "score with `video-opd scor x`") != []
-    assert faults("runs/rounds.py", "train again in another folder with --out") != []
-    assert faults("comparison/runs.py", "compare in another folder with --out") == []
+    assert faults("curriculum/choose.py", "score with --answers 4") != []
+    assert faults("curriculum/choose.py", "score with `video-opd score … --anwsers 4`") != []
+    assert faults("curriculum/choose.py", "score with `video-opd scor x`") != []
+    assert faults("runs/round_files.py", "train again in another folder with --out") != []
+    assert faults("compare/comparison_runs.py", "compare in another folder with --out") == []
 
 
 def test_a_remedy_names_only_keys_that_there_are():
@@ -135,7 +135,7 @@ def test_a_remedy_names_only_keys_that_there_are():
 
 def test_the_output_format_rate_has_one_name():
     """In code, recipes, benchmarks and what people read; only files of earlier versions may call it otherwise."""
-    root, known = SOURCE.parents[1], SOURCE / "runs" / "names.py"
+    root, known = SOURCE.parents[1], SOURCE / "files" / "older_names.py"
     former = re.compile(
         r"(?<!output_)\bformat_rate\b|parse[ _]rate|names a span\"|(?<!output )\bformat rate\b|[0-9}] readable",
         re.IGNORECASE,

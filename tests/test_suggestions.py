@@ -8,13 +8,13 @@ import pytest
 
 from video_opd.arguments.looking import SCORERS
 from video_opd.cli import main
-from video_opd.data.importers.formats import FORMATS
+from video_opd.config.recipe_file import recipe_keys
+from video_opd.data.importers._formats import FORMATS
 from video_opd.data.prompts import TEMPLATES
-from video_opd.data.video import write_video
+from video_opd.data.video.video_io import write_video
 from video_opd.errors import ConfigurationError
 from video_opd.policy.description import require_device
 from video_opd.policy.location import BUNDLED, DEVICES, device_name
-from video_opd.recipe.file import recipe_keys
 from video_opd.suggestions import SYNONYMS, edit_distance, nearest, perhaps
 
 FLAGS = {"--out", "--seed", "--seeds", "--steps", "--as", "--ground-truth", "--learning-rates", "--methods"}
@@ -265,8 +265,8 @@ def test_tiny_models_on_a_real_video_are_warned_about(real, world, capsys):
 
 
 def test_other_models_and_the_tiny_world_are_not(real, world, models):
-    from video_opd.assemble import tiny_on_real
     from video_opd.data.manifest import read_manifest
+    from video_opd.train.build import tiny_on_real
 
     rendered, filmed = read_manifest(world / "test.jsonl"), read_manifest(real / "m.jsonl")
     assert tiny_on_real(["tiny-teacher"], world / "videos", rendered) is None

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from video_opd.config.comparison_recipe import ComparisonRecipe
+from video_opd.config.recipe_file import overlay, read_tables
 from video_opd.demo import bundled_recipe
-from video_opd.recipe.comparison import ComparisonRecipe
-from video_opd.recipe.file import overlay, read_tables
 
 Method = dict[str, Any]
 
@@ -111,7 +111,7 @@ def studies(models: Path) -> dict[str, Study]:
 def as_comparison(
     name: str, study: Study, worlds: Path, chosen_rates: dict[str, float]
 ) -> tuple[ComparisonRecipe, dict[str, Any]]:
-    """What `video_opd.comparison.compare` is called with.
+    """What `video_opd.compare.compare` is called with.
 
     Args:
         chosen_rates: by method, those of the study's `rates_from`.

@@ -17,19 +17,19 @@ import torch
 from comparisons import as_comparison, studies
 from run import rates_of
 
-from video_opd.assemble import load_student, load_teacher, make_method, make_source
+from video_opd.config import Recipe
+from video_opd.config.comparison_recipe import ComparisonRecipe, recipe_of
+from video_opd.data.batches import batch_at
 from video_opd.data.manifest import read_manifest
-from video_opd.data.order import batch_at
 from video_opd.data.prompts import TEMPLATES
-from video_opd.evaluation.exposure import reverse_kl_by_position
+from video_opd.eval.exposure import reverse_kl_by_position
+from video_opd.files.durable import write_durably
 from video_opd.methods import Method
 from video_opd.methods.writers import AnnotationWrites, StudentWrites
 from video_opd.objectives import masked_sum
 from video_opd.policy.load import Policy
-from video_opd.recipe import Recipe
-from video_opd.recipe.comparison import ComparisonRecipe, recipe_of
-from video_opd.runs.durable import write_durably
-from video_opd.vocabulary import AnswerGroup, Prompt
+from video_opd.train.build import load_student, load_teacher, make_method, make_source
+from video_opd.types import AnswerGroup, Prompt
 
 NUM_DRAWS = 16
 NUM_PROMPTS = 128

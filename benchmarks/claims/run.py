@@ -17,8 +17,8 @@ from typing import Any
 
 from comparisons import as_comparison, studies
 
-from video_opd.comparison import compare
-from video_opd.runs.durable import write_durably
+from video_opd.compare import compare
+from video_opd.files.durable import write_durably
 
 HERE = Path(__file__).resolve().parent
 COST = HERE.parent / "cost_against_grpo.py"

@@ -9,7 +9,7 @@ from typing import Any
 
 from studies import COUNT
 
-from video_opd.runs.journal import read_journal
+from video_opd.files.journal import read_journal
 
 Results = dict[str, Any]
 

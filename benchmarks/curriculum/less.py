@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from video_opd.curriculum import RaceRule
-from video_opd.scores import ScoreFile
+from video_opd.curriculum import RaceRule, ScoreFile
 
 RULES = ((0.3, 0.3), (0.5, 0.3), (0.5, 0.5), (0.7, 0.3), (0.7, 0.5), (0.7, 0.7))
 """threshold, skip_below"""

@@ -15,11 +15,10 @@ from less import greedy_first, race
 from pools import manifest
 from studies import COUNT
 
-from video_opd.curriculum import ScoredExample, split_half_reliability
+from video_opd.curriculum import ScoredExample, ScoreFile, read_scores, split_half_reliability
 from video_opd.data.manifest import read_manifest
 from video_opd.grounding import best_iou
-from video_opd.scores import ScoreFile, read_scores
-from video_opd.vocabulary import Span
+from video_opd.types import Span
 
 NUM_DRAWS = (1, 2, 4, 8)
 NUM_FRESH = 8

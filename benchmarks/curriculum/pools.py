@@ -12,7 +12,7 @@ from pathlib import Path
 
 from video_opd.data import tiny_world
 from video_opd.data.manifest import read_manifest, write_manifest
-from video_opd.vocabulary import Example
+from video_opd.types import Example
 
 NUM_POOL = 1920
 """Training queries of a pool: four times what a run trains on."""

@@ -17,7 +17,7 @@ import pools
 from studies import as_comparison, studies
 
 from video_opd.cli import main as video_opd
-from video_opd.comparison import compare
+from video_opd.compare import compare
 
 HERE = Path(__file__).resolve().parent
 BUILD_MODELS = HERE.parents[1] / "scripts" / "build_study_models.py"

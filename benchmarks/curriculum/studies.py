@@ -9,9 +9,9 @@ from typing import Any
 
 from pools import manifest
 
+from video_opd.config.comparison_recipe import ComparisonRecipe
+from video_opd.config.recipe_file import overlay, read_tables
 from video_opd.demo import bundled_recipe
-from video_opd.recipe.comparison import ComparisonRecipe
-from video_opd.recipe.file import overlay, read_tables
 
 STEPS, BATCH_SIZE, LEARNING_RATE = 30, 16, 5e-4
 COUNT = STEPS * BATCH_SIZE
@@ -151,7 +151,7 @@ def studies(out: Path) -> dict[str, Study]:
 
 
 def as_comparison(name: str, study: Study, out: Path) -> tuple[ComparisonRecipe, Tables]:
-    """What `video_opd.comparison.compare` is called with."""
+    """What `video_opd.compare.compare` is called with."""
     tables = read_tables(bundled_recipe("tiny-opd"))
     del tables["side_questions"], tables["data"]["tiny_world"]
     tables = overlay(

@@ -18,13 +18,13 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen3VLConfig
 
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
-from video_opd.data.video import Frames, VideoBudget
+from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.policy.families import vision_part
 from video_opd.policy.head import use_float32_head
 from video_opd.policy.load import Policy, resolve_model
-from video_opd.policy.support import TokenSupport
+from video_opd.policy.token_support import TokenSupport
 from video_opd.seeds import generator
-from video_opd.vocabulary import Example, Prompt, Span
+from video_opd.types import Example, Prompt, Span
 
 GROUP_TOKENS = (4, 8)
 """Rows and columns of a temporal group's tokens: 32 a group, as a video of four minutes has under 8,192 tokens."""

@@ -16,20 +16,20 @@ from torch import Tensor
 from transformers.utils import is_flash_attn_2_available
 
 from shared_reading import full_logprobs
+from video_opd.config import TrainingSettings
 from video_opd.data import tiny_world
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
-from video_opd.data.video import Frames, VideoBudget, resized
+from video_opd.data.video.video_io import Frames, VideoBudget, resized
 from video_opd.methods.distillation import ReverseKLDistillation
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
 from video_opd.objectives import masked_mean, masked_sum, reverse_kl
 from video_opd.policy.head import Float32Head
 from video_opd.policy.load import Policy, load_policy
-from video_opd.recipe import TrainingSettings
 from video_opd.seeds import generator
-from video_opd.training.control import Probe
-from video_opd.training.learner import Learner
-from video_opd.vocabulary import AnswerGroup, Prompt, Sampling, TokenScores, flatten
+from video_opd.train.learner import Learner
+from video_opd.train.probe import Probe
+from video_opd.types import AnswerGroup, Prompt, Sampling, TokenScores, flatten
 
 BUDGET = VideoBudget(fps=2.0, max_frames=64, max_tokens=64, max_frame_tokens=1)
 BFLOAT16 = torch.bfloat16

@@ -16,7 +16,7 @@ from record import Record, gib, release_memory, timed
 from video_opd.objectives import reverse_kl
 from video_opd.policy.load import Policy, load_policy
 from video_opd.policy.location import resolve_model
-from video_opd.vocabulary import Prompt, Sampling
+from video_opd.types import Prompt, Sampling
 
 
 def measure(record: Record, device: str, *, rehearse: bool) -> None:  # noqa: ARG001

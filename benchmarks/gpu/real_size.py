@@ -20,17 +20,17 @@ from record import Record, gib, release_memory, synchronize, timed
 from torch import Tensor
 
 from shared_reading import full_logprobs, generate, given_rewards
+from video_opd.config import TrainingSettings
 from video_opd.methods import Method
 from video_opd.methods.distillation import ReverseKLDistillation
 from video_opd.methods.grpo import GRPO
 from video_opd.methods.writers import StudentWrites
 from video_opd.objectives import clipped_policy_gradient, group_credit, policy_gradient, reverse_kl, sampled_credit
 from video_opd.policy.load import Policy
-from video_opd.recipe import TrainingSettings
-from video_opd.training import learner as learner_module
-from video_opd.training.cost import Stopwatch
-from video_opd.training.learner import Learner
-from video_opd.vocabulary import AnswerGroup, Prompt, TokenScores
+from video_opd.train import learner as learner_module
+from video_opd.train.learner import Learner
+from video_opd.train.stopwatch import Stopwatch
+from video_opd.types import AnswerGroup, Prompt, TokenScores
 
 ANSWER_TOKENS = 20
 NUM_GRPO_ANSWERS = 8

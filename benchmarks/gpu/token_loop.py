@@ -12,8 +12,8 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from video_opd.policy.load import Policy
-from video_opd.policy.reading import Reading
-from video_opd.vocabulary import Prompt, Sampling
+from video_opd.policy.read import Reading
+from video_opd.types import Prompt, Sampling
 
 
 def measure(record: Record, device: str, *, rehearse: bool, tokenizer: Path | None) -> None:

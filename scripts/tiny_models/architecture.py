@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from video_opd.data.tiny_world import COLOURS, SHAPES
-from video_opd.data.video import VideoBudget
+from video_opd.data.video.video_io import VideoBudget
 
 BUDGET = VideoBudget(fps=2.0, max_frames=64, max_tokens=64, max_frame_tokens=1)
 """One token for each pair of frames, which are seen at 32 x 32 pixels."""

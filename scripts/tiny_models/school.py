@@ -14,9 +14,9 @@ from transformers import Qwen3VLProcessor
 from tiny_models.architecture import BUDGET
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
 from video_opd.data.tiny_world import COLOURS, SHAPES, Clip, Event, TinyWorld, displaced, draw_clip, render
-from video_opd.data.video import Frames
+from video_opd.data.video.video_io import Frames
 from video_opd.seeds import generator
-from video_opd.vocabulary import Example, Prompt, Span
+from video_opd.types import Example, Prompt, Span
 
 SHARES = {"tiny": 0.6, "tiny-long": 0.25, "tiny-before": 0.15}
 """How often each kind of question is asked."""

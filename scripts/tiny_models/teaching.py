@@ -15,11 +15,12 @@ from tiny_models.architecture import SIZES, build_model
 from tiny_models.school import SHARES, Carelessness, Lesson, School
 from video_opd.data.tiny_world import COLOURS, SHAPES
 from video_opd.grounding import parse_answer, temporal_iou
-from video_opd.policy import answering, reading
-from video_opd.policy.reading import collate, rope_positions
-from video_opd.policy.support import TokenSupport
+from video_opd.policy import answer as answering
+from video_opd.policy import read as reading
+from video_opd.policy.read import collate, rope_positions
+from video_opd.policy.token_support import TokenSupport
 from video_opd.seeds import derive_seed
-from video_opd.vocabulary import Sampling
+from video_opd.types import Sampling
 
 BATCH_SIZE = 16
 SCAFFOLD_WEIGHT = 5.0

@@ -8,11 +8,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from video_opd.config.recipe_file import load_recipe
 from video_opd.errors import writing
-from video_opd.outputs import refuse_foreign
-from video_opd.recipe.file import load_recipe
-from video_opd.runs.durable import write_durably
-from video_opd.session import run_recipe
+from video_opd.files.durable import write_durably
+from video_opd.files.outputs import refuse_foreign
+from video_opd.train.run import run_recipe
 
 
 def bundled_recipe(name: str) -> Path:

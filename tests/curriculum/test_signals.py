@@ -13,7 +13,7 @@ from video_opd.curriculum import (
     reliability_of_gap,
     split_half_reliability,
 )
-from video_opd.vocabulary import Span
+from video_opd.types import Span
 
 FIRST, MIDDLE = Span(0, 1), Span(2, 4)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from video_opd.vocabulary import Example, Span
+from video_opd.types import Example, Span
 
 
 def row(id: str, *spans: tuple[float, float], video: str = "a.mp4", query: str = "q", duration: float = 100.0, **more):

@@ -12,13 +12,13 @@ from manifests import manifests, row
 
 from video_opd.arguments import build_parser
 from video_opd.cli import main
-from video_opd.data.arranging import merge, parse_parts, sample, split
 from video_opd.data.manifest import read_manifest, write_manifest
 from video_opd.data.overlap import shared_rows
 from video_opd.data.row_filters import timelens_filter
 from video_opd.data.same_video import source_video
+from video_opd.data.split_and_merge import merge, parse_parts, sample, split
 from video_opd.errors import ConfigurationError, DataError
-from video_opd.vocabulary import Span
+from video_opd.types import Span
 
 PARTS = {"train": 0.6, "test": 0.4}
 

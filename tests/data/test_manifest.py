@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from video_opd.cli import main
 from video_opd.data.manifest import Problem, check_manifest, read_manifest, resolve_video, write_manifest
 from video_opd.data.manifest_rows import Fault, example_from_row, row_from_example, row_from_line
-from video_opd.data.video import write_video
+from video_opd.data.video.video_io import write_video
 from video_opd.errors import DataError
-from video_opd.vocabulary import Example, Span
+from video_opd.types import Example, Span
 
 ROW = {"id": "q1", "video": "kitchen/a.mp4", "query": "the fridge opens", "spans": [[2.0, 4.5]], "duration": 31.2}
 EXAMPLE = Example(
@@ -180,7 +180,7 @@ def test_videos_are_probed_once_each(tmp_path, monkeypatch):
     )
     assert check_manifest(path) == []
 
-    from video_opd.data import picture_folder
+    from video_opd.data.video import picture_folder
 
     probed = []
     probe = picture_folder.probe

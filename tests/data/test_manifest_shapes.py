@@ -11,11 +11,11 @@ import pytest
 
 from video_opd.cli import main
 from video_opd.data.manifest import check_manifest, read_manifest, write_manifest
-from video_opd.data.statistics import describe
+from video_opd.data.manifest_statistics import describe
 from video_opd.data.tiny_world import BuildSettings, build
 from video_opd.errors import DataError
-from video_opd.grounding.answer import parse_answer
-from video_opd.grounding.constant import best_constant
+from video_opd.grounding.constant_answer import best_constant
+from video_opd.grounding.parser import parse_answer
 from video_opd.grounding.reward import iou_reward, timestamp_iou_reward
 
 ROW = {"id": "q1", "video": "a.mp4", "query": "a cat", "spans": [[2.0, 4.5]], "duration": 31.2}

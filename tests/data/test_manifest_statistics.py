@@ -11,11 +11,11 @@ from manifests import manifests, row
 from video_opd.cli import main
 from video_opd.commands.statistics_text import show_statistics
 from video_opd.data.manifest import write_manifest
-from video_opd.data.statistics import BINS, SECONDS, Histogram, Summary, covered_share, describe
+from video_opd.data.manifest_statistics import BINS, SECONDS, Histogram, Summary, covered_share, describe
 from video_opd.errors import DataError
 from video_opd.grounding import best_constant_answer, best_iou
-from video_opd.report.statistics_facts import facts_of, sentences_of
-from video_opd.vocabulary import Span
+from video_opd.report.manifest.manifest_facts import facts_of, sentences_of
+from video_opd.types import Span
 
 ROWS = [
     row("a", (0, 5), video="a.mp4", query="one two three", duration=10.0, source="x"),

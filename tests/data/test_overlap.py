@@ -10,7 +10,7 @@ from video_opd.data.manifest import read_manifest, write_manifest
 from video_opd.data.overlap import overlapping, shared_rows
 from video_opd.data.same_video import spans_in_source
 from video_opd.grounding import temporal_iou
-from video_opd.vocabulary import Span
+from video_opd.types import Span
 
 
 def found(a, b):

@@ -12,9 +12,9 @@ from transformers import AutoProcessor
 
 from video_opd.data.plain_text import PlainText, has_words, refuse_unwritable
 from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate
-from video_opd.data.video import Frames, VideoBudget
+from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.errors import DataError
-from video_opd.vocabulary import Example, Span
+from video_opd.types import Example, Span
 
 EXAMPLE = Example(id="a", video="a.mp4", query="the red circle", spans=(Span(1.0, 2.5),), duration=10.0)
 FRAMES = Frames(

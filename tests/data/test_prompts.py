@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from video_opd.data.order import batch_at
+from video_opd.data.batches import batch_at
 from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate, mismatch
-from video_opd.data.queries import QUERY_POLICIES
-from video_opd.data.queries import timelens as clean_query
-from video_opd.data.video import Frames, VideoBudget
+from video_opd.data.query_words import QUERY_POLICIES
+from video_opd.data.query_words import timelens as clean_query
+from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.errors import ConfigurationError, EngineError
 from video_opd.grounding import form_reward, parse_answer
-from video_opd.vocabulary import Example, Span
+from video_opd.types import Example, Span
 
 EXAMPLE = Example(id="a", video="a.mp4", query="the red circle", spans=(Span(1.0, 2.5),), duration=10.0)
 

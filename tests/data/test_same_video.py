@@ -3,7 +3,7 @@ import json
 import pytest
 
 from video_opd.data.same_video import source_video, spans_in_source
-from video_opd.vocabulary import Example, Span
+from video_opd.types import Example, Span
 
 
 @pytest.mark.parametrize(

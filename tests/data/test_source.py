@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from video_opd.data.manifest import read_manifest
+from video_opd.data.prompt_source import PromptMemory, PromptSource, require_folder
 from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate
-from video_opd.data.source import PromptMemory, PromptSource, require_folder
-from video_opd.data.video import VideoBudget
+from video_opd.data.video.video_io import VideoBudget
 from video_opd.errors import DataError, EngineError
-from video_opd.vocabulary import Span
+from video_opd.types import Span
 
 BUDGET = VideoBudget(fps=2.0, max_frames=64, max_tokens=64, max_frame_tokens=1)
 
@@ -67,7 +67,7 @@ def test_what_is_remembered_is_not_decoded_again(videos, renderer, examples):
 @pytest.mark.parametrize(("kept", "decodings"), [(0, 4), (1, 3), (2, 2)])
 def test_frames_serve_the_next_question_about_their_video(videos, renderer, examples, monkeypatch, kept, decodings):
     """Whatever the question; another clip of the video is another decoding."""
-    import video_opd.data.source as module
+    import video_opd.data.prompt_source as module
 
     decoded, original = [], module.read_video
     monkeypatch.setattr(module, "read_video", lambda *what: decoded.append(what) or original(*what))
@@ -241,7 +241,7 @@ def test_a_bug_on_a_decoding_thread_is_not_swallowed(videos, renderer, examples,
     def broken(*_):
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr("video_opd.data.source.read_video", broken)
+    monkeypatch.setattr("video_opd.data.prompt_source.read_video", broken)
     source = source_of(videos, renderer, max_bad_share=1.0)
     source.prefetch(examples[:2])
     with pytest.raises(ZeroDivisionError, match="ours"):
@@ -257,7 +257,7 @@ def test_closing_does_not_wait_for_what_has_not_begun(videos, renderer, examples
         time.sleep(0.2)
         raise DataError("slow", reason="and bad", remedy="none")
 
-    monkeypatch.setattr("video_opd.data.source.read_video", slow)
+    monkeypatch.setattr("video_opd.data.prompt_source.read_video", slow)
     source = source_of(videos, renderer, workers=1)
     source.prefetch(examples)
     began = time.monotonic()

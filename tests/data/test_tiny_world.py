@@ -20,11 +20,11 @@ from video_opd.data.tiny_world import (
     draw_clip,
     render,
 )
-from video_opd.data.video import VideoBudget, read_frames
+from video_opd.data.video.video_io import VideoBudget, read_frames
 from video_opd.errors import ConfigurationError
 from video_opd.grounding import best_constant_answer, temporal_iou
 from video_opd.seeds import generator
-from video_opd.vocabulary import Example
+from video_opd.types import Example
 
 WORLD = TinyWorld()
 

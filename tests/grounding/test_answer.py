@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from video_opd.grounding import ParsedAnswer, Reason, parse_answer
-from video_opd.vocabulary import Span
+from video_opd.types import Span
 
 Expected = Reason | list[tuple[float, float]]
 

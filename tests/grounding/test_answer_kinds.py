@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from video_opd.grounding import Reason, parse_answer
-from video_opd.vocabulary import Span
+from video_opd.types import Span
 
 Expected = Reason | list[tuple[float, float]]
 hundredths = st.integers(0, 600_000).map(lambda n: n / 100)

@@ -20,8 +20,8 @@ from video_opd.grounding import (
     write_predictions,
 )
 from video_opd.grounding.metrics import bootstrap_intervals
-from video_opd.sample_size import MIN_QUERIES
-from video_opd.vocabulary import Example, Span
+from video_opd.grounding.sample_size import MIN_QUERIES
+from video_opd.types import Example, Span
 
 
 def ask(id_: str, *spans: tuple[float, float], duration: float = 30.0) -> Example:

@@ -6,7 +6,7 @@ import pytest
 
 from video_opd.data.prompts import TEMPLATES
 from video_opd.grounding import REWARDS, best_span, form_reward, parse_answer
-from video_opd.vocabulary import Example, Span
+from video_opd.types import Example, Span
 
 
 def example(*spans, duration=20.0) -> Example:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from video_opd.grounding import best_iou, temporal_iou
-from video_opd.vocabulary import Span
+from video_opd.types import Span
 
 # Tenths of a second: what annotations look like, and fine enough that no two different spans round to IoU 1.
 tenths = st.integers(0, 3000).map(lambda n: n / 10)

@@ -7,13 +7,13 @@ import random
 
 import pytest
 
-from video_opd.data.importers.account import Policies
-from video_opd.data.importers.annotation import Reading
-from video_opd.data.importers.collecting import Collector
-from video_opd.data.importers.reading import read_annotations
+from video_opd.data.importers._account import Policies
+from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._collector import Collector
+from video_opd.data.importers._read_annotations import read_annotations
 from video_opd.grounding import parse_answer
-from video_opd.grounding.units import UNITS, bare_spans, likely_unit, seconds_per_unit, without_unit
-from video_opd.vocabulary import Example, Span
+from video_opd.grounding.time_units import UNITS, bare_spans, likely_unit, seconds_per_unit, without_unit
+from video_opd.types import Example, Span
 
 
 def examples(num: int, duration: tuple[float, float], seed: int = 0) -> list[Example]:
@@ -168,7 +168,7 @@ REAL = [
 @pytest.mark.parametrize(("format", "file", "durations"), REAL, ids=[file for _, file, _ in REAL])
 def test_right_answers_to_real_annotations(shared_data, format, file, durations):
     """In every unit, with ends after their videos as data sets have them: 562 of Charades-STA's 3,720."""
-    from video_opd.data.importers.durations import read_durations
+    from video_opd.data.importers._durations import read_durations
 
     folder = shared_data / "annotations"
     known = None if durations is None else read_durations(folder / durations)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from lottery import Lottery
 
+from video_opd.config import TrainingSettings
 from video_opd.data.prompts import TEMPLATES
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.methods.ablation import SpoiledTeacher
@@ -18,7 +19,7 @@ from video_opd.methods.forward_distillation import ForwardKLDistillation
 from video_opd.methods.grpo import GRPO
 from video_opd.methods.mixture import Mixture
 from video_opd.methods.rewards import TaskReward
-from video_opd.methods.sft import SupervisedFineTuning
+from video_opd.methods.supervised import SupervisedFineTuning
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.wording import IMPROBABLE_NATS, surprise_at_wording
 from video_opd.methods.writers import AnnotationWrites, StudentWrites
@@ -31,10 +32,9 @@ from video_opd.objectives import (
     without_spread,
 )
 from video_opd.policy.load import load_policy
-from video_opd.recipe import TrainingSettings
-from video_opd.training.learner import Learner
-from video_opd.training.measurements import answer_rows, metrics_row
-from video_opd.vocabulary import AnswerGroup, Judgement, TokenScores
+from video_opd.train.learner import Learner
+from video_opd.train.step_metrics import answer_rows, metrics_row
+from video_opd.types import AnswerGroup, Judgement, TokenScores
 
 SEED = 5
 WRITE = StudentWrites(num_answers=4, max_new_tokens=6)
@@ -151,7 +151,7 @@ def test_op_fkd_by_hand():
 
 
 def one_token_scores(distribution) -> TokenScores:
-    from video_opd.vocabulary import Answer
+    from video_opd.types import Answer
 
     answer = Answer(prompt_id="a", token_ids=(1,), sampler_logprobs=(0.0,), text="", truncated=True)
     return TokenScores(
@@ -413,9 +413,9 @@ class TestSpoiledTeacher:
 
 def test_a_wording_the_teacher_does_not_know_is_noticed(world, processor):
     from video_opd.data.manifest import read_manifest
+    from video_opd.data.prompt_source import PromptSource
     from video_opd.data.prompts import PromptRenderer
-    from video_opd.data.source import PromptSource
-    from video_opd.data.video import VideoBudget
+    from video_opd.data.video.video_io import VideoBudget
 
     budget = VideoBudget(fps=2.0, max_frames=64, max_tokens=64, max_frame_tokens=1)
     source = PromptSource(world / "videos", PromptRenderer(processor, TEMPLATES["tiny"], budget), num_examples=4)

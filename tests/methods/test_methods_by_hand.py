@@ -13,7 +13,7 @@ from video_opd.methods.distillation import ReverseKLDistillation
 from video_opd.methods.mixture import Mixture
 from video_opd.methods.rewards import TaskReward
 from video_opd.methods.wording import surprise_at_wording
-from video_opd.vocabulary import Answer, AnswerGroup, Example, Judgement, Span, TokenScores
+from video_opd.types import Answer, AnswerGroup, Example, Judgement, Span, TokenScores
 
 
 def scores_of(*logprobs, distribution=None) -> TokenScores:

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from video_opd.assemble import make_method
+from video_opd.config import TrainingSettings
+from video_opd.config.recipe_file import parse_recipe
 from video_opd.errors import ConfigurationError
 from video_opd.methods.ablation import SpoiledTeacher
 from video_opd.methods.distillation import ReverseKLDistillation
@@ -18,11 +19,10 @@ from video_opd.methods.rewards import TaskReward
 from video_opd.methods.teachers import OneTeacher, with_distribution
 from video_opd.methods.writers import StudentWrites
 from video_opd.objectives import mean_credit, sampled_credit, supervised_prefix, teacher_margin
-from video_opd.recipe import TrainingSettings
-from video_opd.recipe.file import parse_recipe
-from video_opd.training.learner import Learner
-from video_opd.training.measurements import metrics_row
-from video_opd.vocabulary import flatten
+from video_opd.train.build import make_method
+from video_opd.train.learner import Learner
+from video_opd.train.step_metrics import metrics_row
+from video_opd.types import flatten
 
 SEED = 5
 NUM_PROMPTS, NUM_ANSWERS = 4, 3

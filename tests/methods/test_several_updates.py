@@ -10,7 +10,8 @@ import pytest
 import torch
 from lottery import Lottery
 
-from video_opd.assemble.methods import make_method
+from video_opd.config import TrainingSettings
+from video_opd.config.recipe_file import parse_recipe
 from video_opd.data.prompts import TEMPLATES
 from video_opd.methods.distillation import ReverseKLDistillation
 from video_opd.methods.forward_distillation import ForwardKLDistillation
@@ -18,15 +19,14 @@ from video_opd.methods.grpo import GRPO
 from video_opd.methods.mixture import Mixture
 from video_opd.methods.outcome_check import OutcomeChecked
 from video_opd.methods.rewards import TaskReward
-from video_opd.methods.sft import SupervisedFineTuning
+from video_opd.methods.supervised import SupervisedFineTuning
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import AnnotationWrites, StudentWrites
 from video_opd.objectives import masked_sum, reference_penalty
-from video_opd.recipe import TrainingSettings
-from video_opd.recipe.file import parse_recipe
-from video_opd.training.learner import Learner
-from video_opd.training.measurements import answer_rows, metrics_row
-from video_opd.vocabulary import Answer, Judgement, TokenScores, flatten
+from video_opd.train.build_method import make_method
+from video_opd.train.learner import Learner
+from video_opd.train.step_metrics import answer_rows, metrics_row
+from video_opd.types import Answer, Judgement, TokenScores, flatten
 
 SEED = 5
 

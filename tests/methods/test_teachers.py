@@ -11,21 +11,20 @@ import pytest
 import tomli_w
 import torch
 
-from video_opd.assemble.teachers import make_teacher, refuse_unrouted
-from video_opd.curriculum import ScoredAnswer, ScoredExample
+from video_opd.config import TrainingSettings
+from video_opd.config.recipe import Recipe
+from video_opd.config.recipe_file import load_recipe, parse_recipe
+from video_opd.curriculum import ScoredAnswer, ScoredExample, ScoreFile, ScoreHeader, write_scores
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.methods.distillation import ReverseKLDistillation
 from video_opd.methods.teachers import AveragedTeachers, OneTeacher, RoutedTeachers, by_reliability, by_source
 from video_opd.methods.writers import StudentWrites
 from video_opd.policy.load import Work
-from video_opd.recipe import TrainingSettings
-from video_opd.recipe.file import load_recipe, parse_recipe
-from video_opd.recipe.tables import Recipe
-from video_opd.scores import ScoreFile, ScoreHeader, write_scores
-from video_opd.training.control import Probe
-from video_opd.training.learner import Learner
-from video_opd.training.measurements import metrics_row
-from video_opd.vocabulary import AnswerGroup, Sampling, Span, flatten
+from video_opd.train.build_teachers import make_teacher, refuse_unrouted
+from video_opd.train.learner import Learner
+from video_opd.train.probe import Probe
+from video_opd.train.step_metrics import metrics_row
+from video_opd.types import AnswerGroup, Sampling, Span, flatten
 
 SEED = 5
 NUM_ANSWERS = 2
@@ -299,7 +298,7 @@ def write_ious(path, ious: dict[str, float]) -> None:
 
 def test_a_run_with_two_teachers(recipe_file, frozen, world, tmp_path):
     """From the recipe to the results: routed, evaluated one by one, their work under one name."""
-    from video_opd.session import run_recipe
+    from video_opd.train.run import run_recipe
 
     tables = tomllib.loads(recipe_file.read_text())
     one = tables.pop("teacher")["model"]

@@ -22,7 +22,7 @@ from video_opd.objectives import (
     state_baseline,
 )
 from video_opd.objectives.losses import MOST_LOG_RATIO
-from video_opd.policy.support import IMPOSSIBLE
+from video_opd.policy.token_support import IMPOSSIBLE
 
 NATS = [0.0, 1e-6, 0.5, 19.0, 20.0, 21.0, 50.0, 88.0, 89.0, 200.0, 1e4]
 """How far apart two policies are; exp(88.7) is the largest float32."""

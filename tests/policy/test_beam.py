@@ -9,10 +9,10 @@ from itertools import product
 import pytest
 import torch
 
-from video_opd.policy import beam
-from video_opd.policy.beam import sequence_logprob
-from video_opd.policy.support import TokenSupport
-from video_opd.vocabulary import Answer, AnswerGroup, Sampling, flatten
+from video_opd.policy import beam_search as beam
+from video_opd.policy.beam_search import sequence_logprob
+from video_opd.policy.token_support import TokenSupport
+from video_opd.types import Answer, AnswerGroup, Sampling, flatten
 
 
 @pytest.fixture(scope="module")

@@ -18,14 +18,14 @@ import torch
 from tiny_families import KINDS, save_tiny
 
 from video_opd.data.manifest import read_manifest
+from video_opd.data.prompt_source import PromptSource
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
-from video_opd.data.source import PromptSource
-from video_opd.data.video import VideoBudget, read_frames
+from video_opd.data.video.video_io import VideoBudget, read_frames
 from video_opd.errors import ConfigurationError
 from video_opd.policy.families import video_positions
 from video_opd.policy.load import load_policy
-from video_opd.policy.reading import collate, rope_positions
-from video_opd.vocabulary import Example, Sampling, Span
+from video_opd.policy.read import collate, rope_positions
+from video_opd.types import Example, Sampling, Span
 
 BACKENDS = ("sdpa", "eager")
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from video_opd.policy.head import Float32Head
 from video_opd.policy.load import load_policy
-from video_opd.vocabulary import Sampling
+from video_opd.types import Sampling
 
 HELD = {"student": {"autocast": torch.bfloat16}, "teacher": {"weights": torch.bfloat16}}
 

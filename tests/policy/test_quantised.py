@@ -19,7 +19,7 @@ from video_opd.policy import quantised
 from video_opd.policy.description import describe
 from video_opd.policy.load import load_policy, resolve_model
 from video_opd.policy.weights import cast_unquantised, num_bytes
-from video_opd.vocabulary import Sampling
+from video_opd.types import Sampling
 
 METHODS = {
     "fp8": ({"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}, "accelerate"),
@@ -107,7 +107,7 @@ def test_a_package_that_transformers_will_not_have_is_one_sentence(refused, monk
 def test_a_quantised_student_is_refused(refused, command, place, model, recipe_file, tmp_path, monkeypatch):
     """With the reason, before weights are read, and whatever is installed."""
     monkeypatch.setattr(quantised, "find_spec", lambda module: object())
-    monkeypatch.setattr("video_opd.assemble.models.load_policy", lambda *_, **__: pytest.fail("loaded a model"))
+    monkeypatch.setattr("video_opd.train.build_models.load_policy", lambda *_, **__: pytest.fail("loaded a model"))
     table = METHODS["fp8"][0]
     if place == "file":
         (model / "quantize_config.json").write_text('{"quant_method": "gptq"}')

@@ -11,17 +11,17 @@ import pytest
 import torch
 from transformers import AutoProcessor, AutoTokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
+from video_opd.config import TrainingSettings
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
-from video_opd.data.video import VideoBudget, read_frames
-from video_opd.evaluation.benchmarks import BENCHMARKS
+from video_opd.data.video.video_io import VideoBudget, read_frames
+from video_opd.eval.benchmarks import BENCHMARKS
 from video_opd.methods.distillation import ReverseKLDistillation
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
 from video_opd.policy.load import Policy
-from video_opd.policy.support import TokenSupport
-from video_opd.recipe import TrainingSettings
-from video_opd.training.learner import Learner
-from video_opd.vocabulary import Example, Prompt, Sampling, Span
+from video_opd.policy.token_support import TokenSupport
+from video_opd.train.learner import Learner
+from video_opd.types import Example, Prompt, Sampling, Span
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_one_step_of_video_opd_on_real_clips(small_qwen, real_processor, shared_
 
 
 def teacher_distance(student: Policy, teacher: Policy, prompts, groups) -> float:
-    from video_opd.training.control import Probe
+    from video_opd.train.probe import Probe
 
     scores = teacher.score(teacher.read(prompts), groups, distribution=True)
     return Probe(student, ((tuple(prompts), groups, scores),)).reverse_kl()

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from video_opd.assemble import with_checkpoints
 from video_opd.cli import main
+from video_opd.config.recipe_file import load_recipe
 from video_opd.errors import ConfigurationError
 from video_opd.policy import run_folders
 from video_opd.policy.location import model_sha256, resolve_model
-from video_opd.recipe.file import load_recipe
 from video_opd.runs.checkpoint import save_checkpoint
 from video_opd.runs.directory import RunDirectory
+from video_opd.train.build import with_checkpoints
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny-opd.toml"
 

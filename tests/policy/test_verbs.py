@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from video_opd.policy.answering import _inverse_cdf
+from video_opd.policy.answer import _inverse_cdf
 from video_opd.policy.description import fingerprint_of
-from video_opd.policy.reading import collate
-from video_opd.policy.support import TokenSupport
-from video_opd.vocabulary import Answer, AnswerGroup, Sampling
+from video_opd.policy.read import collate
+from video_opd.policy.token_support import TokenSupport
+from video_opd.types import Answer, AnswerGroup, Sampling
 
 SAMPLING = Sampling(max_new_tokens=12, seed=5)
 

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from video_opd.report.comparison_figures import Series, Strip, curves, key, spread, unit_of
+from video_opd.report.comparison.comparison_figures import Series, Strip, curves, key, spread, unit_of
 from video_opd.report.figures import Rule
 
 

@@ -11,7 +11,7 @@ from pages import HOSTILE, Elements, check_that_it_loads_and_runs_nothing, text_
 
 from video_opd.errors import ConfigurationError
 from video_opd.report import write_comparison_report
-from video_opd.report.comparison_figures import Strip
+from video_opd.report.comparison.comparison_figures import Strip
 
 SIDE = {"accuracy": 0.75, "interval": [0.5, 0.9], "num_questions": 60}
 

@@ -11,12 +11,13 @@ import pytest
 from pages import HOSTILE, Elements, check_that_it_loads_and_runs_nothing, text_of
 
 from video_opd.curriculum import MOSTLY_NOISE
-from video_opd.report import curriculum, write_report
-from video_opd.report.contents import read_run
-from video_opd.report.curriculum import coupling_figures, section
-from video_opd.report.curriculum_figures import Column, stacked_columns
+from video_opd.report import write_report
 from video_opd.report.phases import colours, in_order
-from video_opd.runs.rounds import cost_of_selection
+from video_opd.report.run import curriculum_section as curriculum
+from video_opd.report.run.curriculum_figures import Column, stacked_columns
+from video_opd.report.run.curriculum_section import coupling_figures, section
+from video_opd.report.run.run_contents import read_run
+from video_opd.runs.round_files import cost_of_selection
 
 HEADING = "<h2>What it trained on</h2>"
 NOISE = "the ranking is mostly noise: another draw of answers would rank otherwise (reliability 0.31 of 1)"

@@ -11,11 +11,11 @@ from pages import HOSTILE, Elements, check_that_it_loads_and_runs_nothing, text_
 
 from video_opd.errors import ConfigurationError
 from video_opd.report import write_report
-from video_opd.report.contents import Evaluation, RunContents, SampledAnswer, read_run
-from video_opd.report.examples import cards, credit_scale, visible
 from video_opd.report.figures import line_chart, short, smooth, ticks
+from video_opd.report.run.answer_cards import cards, credit_scale, visible
+from video_opd.report.run.run_contents import Evaluation, RunContents, SampledAnswer, read_run
+from video_opd.report.run.verdict import Standing, duration, headline, remarks, score_table
 from video_opd.report.values import number
-from video_opd.report.verdict import Standing, duration, headline, remarks, score_table
 
 SCORES = {"r1@0.3": 0.8, "r1@0.5": 0.6, "r1@0.7": 0.4, "output_format_rate": 0.97, "num_queries": 400}
 

@@ -7,10 +7,10 @@ from pages import HOSTILE, check_that_it_loads_and_runs_nothing, text_of
 
 from video_opd.cli import main
 from video_opd.data.manifest import write_manifest
-from video_opd.data.statistics import describe
-from video_opd.report.statistics import write_statistics
-from video_opd.report.statistics_figures import HEIGHT, panels_of, statistics_svg
-from video_opd.vocabulary import Example, Span
+from video_opd.data.manifest_statistics import describe
+from video_opd.report.manifest.manifest_figures import HEIGHT, panels_of, statistics_svg
+from video_opd.report.manifest.manifest_page import write_statistics
+from video_opd.types import Example, Span
 
 SVG = "{http://www.w3.org/2000/svg}"
 

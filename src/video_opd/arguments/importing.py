@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from video_opd.arguments.parts import Commands, Parser, add_command, json_flag, rate
 from video_opd.arguments.paths import reads, reads_file_or_names, reads_videos, writes
-from video_opd.data.importers.formats import ANNOTATORS, BEYOND, FORMATS, QUERIES, UNITS
+from video_opd.data.importers._formats import ANNOTATORS, BEYOND, FORMATS, QUERIES, UNITS
 
 
 def add_importing(group: Commands[Parser]) -> None:

@@ -63,7 +63,7 @@ class Parser(argparse.ArgumentParser):
         if meant in positional:
             return f"give {meant} without a flag; {see}"
         if meant is None and self.get_default("takes_overrides"):
-            from video_opd.recipe.file import recipe_keys
+            from video_opd.config.recipe_file import recipe_keys
 
             key = nearest(flag, recipe_keys())
             meant = key and f"--{key.replace('_', '-')}"
@@ -162,7 +162,7 @@ def takes_recipe_keys(command: argparse.ArgumentParser) -> None:
 
 class _HelpKeys(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from video_opd.recipe.file import recipe_keys
+        from video_opd.config.recipe_file import recipe_keys
 
         for key, meaning in recipe_keys().items():
             print(f"--{key:34} {meaning}")

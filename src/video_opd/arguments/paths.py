@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from video_opd.data.video_names import VIDEO_SUFFIXES
+from video_opd.data.video.video_names import VIDEO_SUFFIXES
 from video_opd.errors import ConfigurationError
 from video_opd.policy.location import BUNDLED, MODEL_FILES
 

@@ -20,16 +20,16 @@ from video_opd.commands.asking import (
 )
 from video_opd.commands.earlier_outputs import Kind
 from video_opd.errors import ConfigurationError, writing
-from video_opd.outputs import place_of
+from video_opd.files.outputs import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from video_opd.config import GroundingDefaults
     from video_opd.data.prompts import PromptTemplate
-    from video_opd.evaluation.answer_file import AnswersOf
-    from video_opd.evaluation.evaluate import Evaluation
-    from video_opd.recipe import GroundingDefaults
-    from video_opd.vocabulary import Example
+    from video_opd.eval.answer_file import AnswersOf
+    from video_opd.eval.evaluate import Evaluation
+    from video_opd.types import Example
 
 
 def evaluate(arguments: argparse.Namespace, _: Overrides) -> int:
@@ -53,7 +53,7 @@ def _evaluate_manifest(arguments: argparse.Namespace) -> int:
     from contextlib import closing
 
     from video_opd.data.manifest import read_manifest
-    from video_opd.data.source import PromptSource, refuse_tight_budget, require_folder
+    from video_opd.data.prompt_source import PromptSource, refuse_tight_budget, require_folder
 
     refuse_absent_device(arguments)
     examples = read_manifest(arguments.manifest, arguments.videos)
@@ -64,10 +64,10 @@ def _evaluate_manifest(arguments: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from video_opd.assemble import budget_of, template_of
-    from video_opd.evaluation.answer_file import answers_in
-    from video_opd.evaluation.evaluate import judge
-    from video_opd.session import evaluate_into
+    from video_opd.eval.answer_file import answers_in
+    from video_opd.eval.evaluate import judge
+    from video_opd.train.build import budget_of, template_of
+    from video_opd.train.run import evaluate_into
 
     refuse_tight_budget(arguments.videos, examples, budget_of(defaults.video))
     of, template = _answers_of(arguments, defaults, examples), template_of(defaults.prompt)
@@ -107,10 +107,10 @@ def _answers_of(
     arguments: argparse.Namespace, defaults: GroundingDefaults, examples: Sequence[Example]
 ) -> AnswersOf | None:
     """What the answers will be of; of a pipe nobody asks. Of a model on the hub the weights are fetched for it."""
-    from video_opd.assemble import how_asked, template_of
     from video_opd.data.manifest_rows import row_from_example
-    from video_opd.evaluation.answer_file import AnswersOf, questions_sha256
+    from video_opd.eval.answer_file import AnswersOf, questions_sha256
     from video_opd.grounding import PARSER_VERSION
+    from video_opd.train.build import how_asked, template_of
 
     if place_of(arguments.out) is None:
         return None
@@ -129,7 +129,7 @@ def _answers_of(
 
 
 def _tell(arguments: argparse.Namespace, evaluation: Evaluation, preset: str, template: PromptTemplate) -> None:
-    from video_opd.evaluation.official.parsers import PARSERS, read_otherwise
+    from video_opd.eval.scorers._parsers import PARSERS, read_otherwise
 
     for id, reason in evaluation.set_aside.items():
         print(f"set aside {id}: {reason}", file=sys.stderr)
@@ -186,9 +186,9 @@ def _refuse_without_questions(arguments: argparse.Namespace) -> None:
 
 def ground(arguments: argparse.Namespace, _: Overrides) -> int:
     """One question about one video."""
-    from video_opd.data.picture_folder import probe_video, video_timeline
     from video_opd.data.plain_text import has_words, refuse_unwritable
-    from video_opd.data.queries import timelens
+    from video_opd.data.query_words import timelens
+    from video_opd.data.video.picture_folder import probe_video, video_timeline
 
     if not has_words(timelens(arguments.query)):
         raise ConfigurationError(
@@ -204,10 +204,10 @@ def ground(arguments: argparse.Namespace, _: Overrides) -> int:
     refuse_early(arguments, arguments.model)
     defaults = how_to_ask(arguments)
 
-    from video_opd.assemble import budget_of
-    from video_opd.data.source import refuse_tight_budget, render
+    from video_opd.data.prompt_source import refuse_tight_budget, render
     from video_opd.grounding import parse_answer
-    from video_opd.vocabulary import Example, Sampling
+    from video_opd.train.build import budget_of
+    from video_opd.types import Example, Sampling
 
     video = arguments.video.absolute() if arguments.video.is_dir() else arguments.video  # `.` has no name
     example = Example(

@@ -19,22 +19,22 @@ from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
     from video_opd.data.overlap import Shared
-    from video_opd.vocabulary import Example
+    from video_opd.types import Example
 
 
 def data_stats(arguments: argparse.Namespace, _: Overrides) -> int:
     """Measure manifests, each by itself."""
     from video_opd.data.manifest import read_manifest
-    from video_opd.data.statistics import describe
+    from video_opd.data.manifest_statistics import describe
 
     paths: list[Path] = arguments.manifests
     if arguments.picture:
-        from video_opd.report.statistics import require_picture
+        from video_opd.report.manifest.manifest_page import require_picture
 
         require_picture(arguments.picture)
     measured = {path: describe(read_manifest(path, arguments.videos)) for path in paths}
     if arguments.picture:
-        from video_opd.report.statistics import write_statistics
+        from video_opd.report.manifest.manifest_page import write_statistics
 
         require_writable(arguments.picture, Kind.PICTURE)
         with writing(arguments.picture):
@@ -52,9 +52,9 @@ def data_stats(arguments: argparse.Namespace, _: Overrides) -> int:
 
 def data_split(arguments: argparse.Namespace, _: Overrides) -> int:
     """Cut a manifest into parts."""
-    from video_opd.data.arranging import parse_parts, split
     from video_opd.data.manifest import read_manifest, write_manifest
     from video_opd.data.same_video import source_video
+    from video_opd.data.split_and_merge import parse_parts, split
 
     shares = parse_parts(arguments.parts)
     files = {name: arguments.out / f"{name}.jsonl" for name in shares}
@@ -90,9 +90,9 @@ def data_split(arguments: argparse.Namespace, _: Overrides) -> int:
 
 def data_sample(arguments: argparse.Namespace, _: Overrides) -> int:
     """Draw rows."""
-    from video_opd.data.arranging import sample
     from video_opd.data.manifest import read_manifest, write_manifest
     from video_opd.data.row_filters import timelens_filter
+    from video_opd.data.split_and_merge import sample
 
     examples = read_manifest(arguments.manifest, arguments.videos)
     num_rows = len(examples)
@@ -121,8 +121,8 @@ def data_sample(arguments: argparse.Namespace, _: Overrides) -> int:
 
 def data_merge(arguments: argparse.Namespace, _: Overrides) -> int:
     """Put manifests together."""
-    from video_opd.data.arranging import merge
     from video_opd.data.manifest import read_numbered, write_manifest
+    from video_opd.data.split_and_merge import merge
 
     paths: list[Path] = arguments.manifests
     if len(paths) < 2:
@@ -223,7 +223,7 @@ def _tell_overlap(facts: Sequence[dict[str, Any]], names: Sequence[str], thresho
 
 def _write_pairs(path: Path, found: Sequence[Shared]) -> None:
     """Every row that overlaps, with the one it overlaps most."""
-    from video_opd.runs.durable import write_durably
+    from video_opd.files.durable import write_durably
 
     lines = []
     for row in found:

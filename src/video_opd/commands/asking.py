@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from video_opd.commands.earlier_outputs import Kind
 from video_opd.errors import writing
-from video_opd.outputs import place_of, refuse_foreign
+from video_opd.files.outputs import place_of, refuse_foreign
 
 if TYPE_CHECKING:
+    from video_opd.config import GroundingDefaults
     from video_opd.data.prompts import PromptRenderer
     from video_opd.policy.description import Description
     from video_opd.policy.load import Policy
-    from video_opd.recipe import GroundingDefaults
-    from video_opd.vocabulary import Example
+    from video_opd.types import Example
 
 Overrides = dict[str, str]
 """Recipe keys given on the command line."""
@@ -40,9 +40,9 @@ def refuse_early(arguments: argparse.Namespace, *models: str) -> list[Descriptio
     for model in models:
         local_folder(model)
 
-    from video_opd.assemble import device_of, template_of
+    from video_opd.config import PromptSettings
     from video_opd.policy.description import describe, require_device
-    from video_opd.recipe import PromptSettings
+    from video_opd.train.build import device_of, template_of
 
     require_device(device_of(arguments.device))
     if arguments.template:
@@ -64,7 +64,7 @@ def refuse_absent_device(arguments: argparse.Namespace) -> None:
 
 def warn_of_tiny(arguments: argparse.Namespace, videos: Path, examples: Sequence[Example]) -> None:
     """On stderr, where a tiny model is asked about a real video."""
-    from video_opd.assemble import tiny_on_real
+    from video_opd.train.build import tiny_on_real
 
     models = [model for model in (arguments.model, getattr(arguments, "teacher", None)) if model is not None]
     warning = tiny_on_real(models, videos, examples)
@@ -77,8 +77,8 @@ def how_to_ask(arguments: argparse.Namespace) -> GroundingDefaults:
 
     Of a model on the hub only small files are fetched for it.
     """
+    from video_opd.config.recipe_file import load_grounding_defaults
     from video_opd.policy.location import resolve_model
-    from video_opd.recipe.file import load_grounding_defaults
 
     def said(**values: Any) -> dict[str, Any]:
         return {key: value for key, value in values.items() if value is not None}
@@ -98,8 +98,8 @@ def how_to_ask(arguments: argparse.Namespace) -> GroundingDefaults:
 
 def load(arguments: argparse.Namespace, defaults: GroundingDefaults) -> tuple[Policy, PromptRenderer]:
     """A frozen model, and what puts the questions to it."""
-    from video_opd.assemble import budget_of, prompt_mismatch, template_of
     from video_opd.data.prompts import PromptRenderer
+    from video_opd.train.build import budget_of, prompt_mismatch, template_of
 
     template, budget = template_of(defaults.prompt), budget_of(defaults.video)
     warning = prompt_mismatch(defaults.prompt, arguments.model)
@@ -113,8 +113,8 @@ def load_model(arguments: argparse.Namespace, name: str) -> Policy:
     """A frozen model, where and in what type the command line says."""
     import torch
 
-    from video_opd.assemble import device_of
     from video_opd.policy.load import load_policy
+    from video_opd.train.build import device_of
 
     weights = getattr(torch, precision_of(arguments))
     return load_policy(name, device=device_of(arguments.device), weights=weights).freeze()
@@ -123,9 +123,9 @@ def load_model(arguments: argparse.Namespace, name: str) -> Policy:
 def models_of(arguments: argparse.Namespace, named: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Models by the part they play, each with the SHA-256 of its folder; of one on the hub the weights are fetched,
     once its small files were found in order."""
-    from video_opd.assemble import device_of
     from video_opd.policy.description import describe
     from video_opd.policy.location import local_folder, model_sha256, resolve_model
+    from video_opd.train.build import device_of
 
     for name in named.values():
         if local_folder(name) is None:
@@ -135,7 +135,7 @@ def models_of(arguments: argparse.Namespace, named: Mapping[str, str]) -> dict[s
 
 def precision_of(arguments: argparse.Namespace) -> str:
     """The type in which a model is held: as the command line says, else what goes with the device."""
-    from video_opd.assemble import device_of
+    from video_opd.train.build import device_of
 
     return arguments.precision or ("bfloat16" if device_of(arguments.device).startswith("cuda") else "float32")
 

@@ -21,13 +21,13 @@ from video_opd.commands.asking import (
 )
 from video_opd.commands.earlier_outputs import Kind
 from video_opd.errors import ConfigurationError, DataError, writing
-from video_opd.outputs import place_of
+from video_opd.files.outputs import place_of
 
 if TYPE_CHECKING:
-    from video_opd.evaluation.answer_file import AnswerFile, AnswersOf
-    from video_opd.evaluation.benchmarks import Benchmark, Question
-    from video_opd.evaluation.multiple_choice import Asking, Reply
-    from video_opd.recipe import GroundingDefaults
+    from video_opd.config import GroundingDefaults
+    from video_opd.eval.answer_file import AnswerFile, AnswersOf
+    from video_opd.eval.benchmarks import Benchmark, Question
+    from video_opd.eval.multiple_choice import Asking, Reply
 
 OPTIONS = ("data", "before", "rule", "score", "option_form", "kinds", "subtitles")
 """Arguments that only mean something with --benchmark."""
@@ -58,7 +58,7 @@ def refuse_benchmark_flags(arguments: argparse.Namespace) -> None:
 
 def evaluate_benchmark(arguments: argparse.Namespace) -> int:
     """Ask a benchmark's questions; the answers go to --out, the accuracies to stdout."""
-    from video_opd.evaluation.benchmarks import BENCHMARKS, first_of_each
+    from video_opd.eval.benchmarks import BENCHMARKS, first_of_each
 
     benchmark = BENCHMARKS[arguments.benchmark]
     _refuse_contradictions(arguments, benchmark)
@@ -74,8 +74,8 @@ def evaluate_benchmark(arguments: argparse.Namespace) -> int:
     defaults = how_to_ask(arguments)
     warn_of_tiny(arguments, arguments.data, [each.as_example() for each in questions[:1]])
 
-    from video_opd.evaluation.answer_file import open_answers, rewrite, told_what_is_kept
-    from video_opd.evaluation.multiple_choice import Asking
+    from video_opd.eval.answer_file import open_answers, rewrite, told_what_is_kept
+    from video_opd.eval.multiple_choice import Asking
 
     asking = Asking(
         rule=benchmark.rules[rule],
@@ -166,10 +166,10 @@ def _ask(
     from rich.markup import escape
     from rich.progress import Progress
 
-    from video_opd.assemble import budget_of
+    from video_opd.data.prompt_source import PromptSource
     from video_opd.data.prompts import PromptRenderer
-    from video_opd.data.source import PromptSource
-    from video_opd.evaluation.multiple_choice import ask
+    from video_opd.eval.multiple_choice import ask
+    from video_opd.train.build import budget_of
 
     known, by_id = notes.known(), {question.id: question for question in questions}
     if known.keys() >= by_id.keys():
@@ -218,7 +218,7 @@ class _Notes:
 
     def known(self) -> dict[str, Reply]:
         """What the file has of an earlier run."""
-        from video_opd.evaluation.multiple_choice import Reply
+        from video_opd.eval.multiple_choice import Reply
 
         parts = {row["id"]: row if self.when == "after" else row.get("before", {}) for row in self.file.rows}
         return {id: reply for id, part in parts.items() if (reply := Reply.from_row(part))}
@@ -256,7 +256,7 @@ def _answers_of(
     models: Mapping[str, str],
 ) -> AnswersOf | None:
     """What the answers will be of; of a pipe nobody asks. Of models on the hub the weights are fetched for it."""
-    from video_opd.evaluation.answer_file import AnswersOf, questions_sha256
+    from video_opd.eval.answer_file import AnswersOf, questions_sha256
 
     if place_of(arguments.out) is None:
         return None
@@ -272,7 +272,7 @@ def _answers_of(
 def _scores(
     arguments: argparse.Namespace, questions: Sequence[Question], asked: Mapping[str, _Asked]
 ) -> dict[str, Any]:
-    from video_opd.evaluation.benchmarks.accuracy import accuracies, differences, in_a_sentence
+    from video_opd.eval.benchmarks._accuracy import accuracies, differences, in_a_sentence
 
     ratings = {when: {id: reply.rating for id, reply in answers.replies.items()} for when, answers in asked.items()}
     scores = accuracies(questions, ratings["after"])
@@ -294,8 +294,8 @@ def _convention(
     asking: Asking,
     rule: str,
 ) -> dict[str, Any]:
-    from video_opd.assemble import budget_of
-    from video_opd.evaluation.benchmarks.accuracy import INTERVALS
+    from video_opd.eval.benchmarks._accuracy import INTERVALS
+    from video_opd.train.build import budget_of
 
     scored = asking.score_options is not None
     return {
@@ -315,7 +315,7 @@ def _convention(
 
 
 def _show(arguments: argparse.Namespace, report: Mapping[str, Any]) -> None:
-    from video_opd.evaluation.benchmarks.accuracy import UNREAD_WORTH_SAYING
+    from video_opd.eval.benchmarks._accuracy import UNREAD_WORTH_SAYING
 
     for id, reason in report["set_aside"].items():
         print(f"set aside {id}: {reason}", file=sys.stderr)

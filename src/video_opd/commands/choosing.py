@@ -24,9 +24,8 @@ from video_opd.commands.earlier_outputs import Kind
 from video_opd.errors import ConfigurationError, DataError, writing
 
 if TYPE_CHECKING:
-    from video_opd.curriculum import Race, ScoredExample
-    from video_opd.scores import ScoreFile, ScoreHeader
-    from video_opd.vocabulary import Example
+    from video_opd.curriculum import Race, ScoredExample, ScoreFile, ScoreHeader
+    from video_opd.types import Example
 
 
 def score(arguments: argparse.Namespace, _: Overrides) -> int:
@@ -34,7 +33,7 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
     from contextlib import closing
 
     from video_opd.data.manifest import read_manifest, with_durations
-    from video_opd.data.source import PromptSource, refuse_tight_budget, require_folder
+    from video_opd.data.prompt_source import PromptSource, refuse_tight_budget, require_folder
 
     refuse_absent_device(arguments)
     examples = read_manifest(arguments.manifest)[slice(arguments.shard[0], None, arguments.shard[1])]
@@ -46,10 +45,10 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
     described = refuse_early(arguments, arguments.model, *([arguments.teacher] if arguments.teacher else []))
     defaults = how_to_ask(arguments)
 
-    from video_opd.assemble import budget_of, how_asked, require_common_tokens, template_of
-    from video_opd.evaluation.pool import Asking, Scorer
+    from video_opd.eval.pool import Asking, Scorer
     from video_opd.methods.teachers import OneTeacher
-    from video_opd.training.progress import ScoringProgress
+    from video_opd.train.build import budget_of, how_asked, require_common_tokens, template_of
+    from video_opd.train.progress import ScoringProgress
 
     template_of(defaults.prompt)  # refused before the model is fetched, as is the budget
     refuse_tight_budget(videos, examples, budget_of(defaults.video))
@@ -91,8 +90,8 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
 
 def _header(arguments: argparse.Namespace, settings: dict[str, Any], num_examples: int) -> ScoreHeader:
     """What the scores will be of. Of a model on the hub the weights are fetched for it."""
+    from video_opd.curriculum import ScoreHeader
     from video_opd.policy.location import model_sha256, resolve_model
-    from video_opd.scores import ScoreHeader
 
     return ScoreHeader(
         model=arguments.model,
@@ -155,7 +154,7 @@ def _tell(arguments: argparse.Namespace, scores: ScoreFile) -> None:
 
 def merge_scores(arguments: argparse.Namespace, _: Overrides) -> int:
     """Shards into one file, in manifest order."""
-    from video_opd.scores import read_scores, write_scores
+    from video_opd.curriculum import read_scores, write_scores
 
     scores = read_scores(*arguments.scores)
     require_writable(arguments.out, Kind.SCORES)
@@ -167,8 +166,7 @@ def merge_scores(arguments: argparse.Namespace, _: Overrides) -> int:
 
 def select(arguments: argparse.Namespace, _: Overrides) -> int:
     """From scores to a selection."""
-    from video_opd.curriculum import Difficulty, SelectionRule
-    from video_opd.scores import choose, read_scores, write_selection
+    from video_opd.curriculum import Difficulty, SelectionRule, choose, read_scores, write_selection
 
     rule = SelectionRule(
         strategy=arguments.strategy,
@@ -225,7 +223,7 @@ def _race(arguments: argparse.Namespace, examples: list[Example]) -> Race | None
 
 
 def _refuse_other_scores(out: Path, header: ScoreHeader) -> None:
-    from video_opd.scores.score_file import difference, read_header
+    from video_opd.curriculum.score_file import difference, read_header
 
     line = (json.dumps(header.to_row()) + "\n").encode()
     if not out.exists() or (out.stat().st_size < len(line) and line.startswith(out.read_bytes())):

@@ -30,7 +30,7 @@ class Kind(Enum):
 
             return is_page(path)
         if self in (Kind.PREDICTIONS, Kind.ANSWERS):
-            from video_opd.evaluation.answer_file import is_begun
+            from video_opd.eval.answer_file import is_begun
 
             if is_begun(path):
                 return True

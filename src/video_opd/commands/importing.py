@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 from video_opd.commands.asking import Overrides, require_writable
 from video_opd.commands.earlier_outputs import Kind
-from video_opd.data.importers.formats import CONVERSATIONS, GENERIC
+from video_opd.data.importers._formats import CONVERSATIONS, GENERIC
 from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
-    from video_opd.data.importers.account import ImportReport, Policies
+    from video_opd.data.importers._account import ImportReport, Policies
 
 
 def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
     """Annotations to a manifest, and what became of every row."""
-    from video_opd.data.importers.account import Policies
-    from video_opd.data.importers.annotation import Reading
-    from video_opd.data.importers.collecting import Collector
-    from video_opd.data.importers.durations import read_durations
+    from video_opd.data.importers._account import Policies
+    from video_opd.data.importers._annotation import Reading
+    from video_opd.data.importers._collector import Collector
+    from video_opd.data.importers._durations import read_durations
+    from video_opd.data.importers._read_annotations import read_annotations, read_video_list
+    from video_opd.data.importers._video_files import VideoFiles
     from video_opd.data.importers.generic import columns_of
-    from video_opd.data.importers.reading import read_annotations, read_video_list
-    from video_opd.data.importers.video_files import VideoFiles
     from video_opd.data.manifest import write_manifest
 
     _refuse_what_does_not_apply(arguments)
     if arguments.frame_rate is not None:
-        from video_opd.data.picture_folder import require_rate
+        from video_opd.data.video.picture_folder import require_rate
 
         require_rate(arguments.frame_rate)
     is_list = bool(arguments.split) and Path(arguments.split).is_file()
@@ -107,7 +107,7 @@ def _refuse_what_does_not_apply(arguments: argparse.Namespace) -> None:
 
 def _show(report: ImportReport, policies: Policies) -> None:
     """What became of every row, in the order a reader wants to know it."""
-    from video_opd.data.importers.account import CONTROL, OTHER_CLIP, OTHER_DURATION, SAME_ID, UNKNOWN
+    from video_opd.data.importers._account import CONTROL, OTHER_CLIP, OTHER_DURATION, SAME_ID, UNKNOWN
 
     print(f"{report.rows_kept} of {report.rows_read} rows kept")
     for reason, count in report.dropped.most_common():

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video_opd.errors import ConfigurationError, DataError, writing
-from video_opd.outputs import refuse_foreign
+from video_opd.files.outputs import refuse_foreign
 
 if TYPE_CHECKING:
-    from video_opd.evaluation.lmms_eval import Job
+    from video_opd.eval.lmms_eval.lmms_command import Job
 
 LMMS_FLAGS = ("tasks", "include_path", "lmms_python", "lmms_model", "model_args", "timeout")
 """What is said to lmms-eval only."""
@@ -40,9 +40,9 @@ def refuse_lmms_flags(arguments: argparse.Namespace) -> None:
 
 def evaluate_with_lmms_eval(arguments: argparse.Namespace) -> int:
     """Write the command, run it in its own environment, and read what it wrote."""
-    from video_opd.evaluation.lmms_eval import read_command, write_command
-    from video_opd.evaluation.lmms_process import failure, look_into, python_for, run
-    from video_opd.evaluation.lmms_results import read_report, result_files
+    from video_opd.eval.lmms_eval.lmms_command import read_command, write_command
+    from video_opd.eval.lmms_eval.lmms_process import failure, look_into, python_for, run
+    from video_opd.eval.lmms_eval.lmms_results import read_report, result_files
 
     _refuse_what_tasks_bring(arguments)
     out = arguments.out
@@ -130,7 +130,7 @@ def _refuse_what_tasks_bring(arguments: argparse.Namespace) -> None:
 def _job(arguments: argparse.Namespace, version: str | None, has_cuda: bool | None) -> Job:
     """What is to be run. Nothing is said of the device where it is lmms-eval's own default, every GPU."""
     from video_opd.commands.asking import how_to_ask
-    from video_opd.evaluation.lmms_eval import PATCH_SIZE, Job, class_for, frames_for
+    from video_opd.eval.lmms_eval.lmms_command import PATCH_SIZE, Job, class_for, frames_for
     from video_opd.policy.location import resolve_model
 
     folder = resolve_model(arguments.model, weights=False).resolve()
@@ -190,7 +190,7 @@ def _model_args(text: str | None) -> dict[str, str]:
 
 def _refuse_strange_folder(out: Path) -> None:
     """A folder of results is ours, or new."""
-    from video_opd.evaluation.lmms_eval import read_command
+    from video_opd.eval.lmms_eval.lmms_command import read_command
 
     with writing(out):
         if out.is_dir() and any(out.iterdir()) and not (out / "command.json").is_file():
@@ -227,7 +227,7 @@ def _prepare(out: Path) -> None:
 
 
 def _newest_report(out: Path, job: Job, command: list[str]) -> dict[str, Any]:
-    from video_opd.evaluation.lmms_results import read_report, result_files
+    from video_opd.eval.lmms_eval.lmms_results import read_report, result_files
 
     files = result_files(out)
     if not files:

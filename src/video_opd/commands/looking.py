@@ -14,7 +14,7 @@ from video_opd.commands.asking import Overrides
 from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
-    from video_opd.evaluation.official import Answers, GroundTruth, OfficialScores
+    from video_opd.eval.scorers import Answers, GroundTruth, OfficialScores
     from video_opd.grounding import Scores
 
 _NUM_IDS_SHOWN = 5
@@ -93,7 +93,7 @@ def _refuse_rates(arguments: argparse.Namespace) -> None:
 
 def _read(files: list[Path], arguments: argparse.Namespace) -> tuple[GroundTruth, list[Answers]]:
     """The annotations, and the answers of every file: those of the first file where none are given."""
-    from video_opd.evaluation.official import read_ground_truth, read_matched, read_with_truth
+    from video_opd.eval.scorers import read_ground_truth, read_matched, read_with_truth
 
     how = {"unit": arguments.unit, "fps": arguments.fps}
     if arguments.ground_truth is not None:
@@ -104,8 +104,8 @@ def _read(files: list[Path], arguments: argparse.Namespace) -> tuple[GroundTruth
 
 
 def _score(file: Path, arguments: argparse.Namespace, truth: GroundTruth, answers: Answers) -> _Scored:
-    from video_opd.evaluation.official import require_matched, score_as, unit_evidence
-    from video_opd.evaluation.official.single_span import zero_length_notes
+    from video_opd.eval.scorers import require_matched, score_as, unit_evidence
+    from video_opd.eval.scorers._single_span import zero_length_notes
     from video_opd.grounding import score
 
     require_matched(answers)
@@ -139,7 +139,7 @@ def _score(file: Path, arguments: argparse.Namespace, truth: GroundTruth, answer
 
 def _comparison(first: _Scored, second: _Scored) -> dict[str, Any]:
     """The paired differences of two files' scores."""
-    from video_opd.evaluation.official import compare, too_few
+    from video_opd.eval.scorers import compare, too_few
 
     differences = compare(first.result.per_query, second.result.per_query)
     rules = first.report["convention"], second.report["convention"]

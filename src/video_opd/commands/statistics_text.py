@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from video_opd.data.statistics import Histogram, Statistics
-from video_opd.report.statistics_facts import (
+from video_opd.data.manifest_statistics import Histogram, Statistics
+from video_opd.report.manifest.manifest_facts import (
     OVERVIEW,
     OVERVIEW_NOTE,
     QUANTILES,

@@ -14,7 +14,7 @@ from video_opd.commands.asking import Overrides
 def demo(arguments: argparse.Namespace, _: Overrides) -> int:
     """Render, train, compare."""
     from video_opd.demo import run_demo
-    from video_opd.training.interruption import Interrupted
+    from video_opd.train.interruption import Interrupted
 
     try:
         results = run_demo(arguments.out, seed=arguments.seed, steps=arguments.steps)
@@ -27,14 +27,14 @@ def demo(arguments: argparse.Namespace, _: Overrides) -> int:
 
 def train(arguments: argparse.Namespace, overrides: Overrides) -> int:
     """Train by a recipe."""
-    from video_opd.recipe.file import load_recipe
+    from video_opd.config.recipe_file import load_recipe
 
     said = {"name": arguments.name, "seed": arguments.seed, "training.steps": arguments.steps}
     overrides |= {key: str(value) for key, value in said.items() if value is not None}
     recipe = load_recipe(arguments.recipe, overrides)
 
-    from video_opd.session import run_recipe
-    from video_opd.training.interruption import Interrupted
+    from video_opd.train.interruption import Interrupted
+    from video_opd.train.run import run_recipe
 
     try:
         results = run_recipe(recipe, arguments.out or Path("runs") / recipe.name)
@@ -45,7 +45,7 @@ def train(arguments: argparse.Namespace, overrides: Overrides) -> int:
 
 def compare(arguments: argparse.Namespace, overrides: Overrides) -> int:
     """Several methods side by side."""
-    from video_opd.recipe.comparison import load_comparison
+    from video_opd.config.comparison_recipe import load_comparison
 
     recipe, tables = load_comparison(
         arguments.recipe,
@@ -55,8 +55,8 @@ def compare(arguments: argparse.Namespace, overrides: Overrides) -> int:
         learning_rates=arguments.learning_rates,
     )
 
-    from video_opd.comparison import compare
-    from video_opd.training.interruption import Interrupted
+    from video_opd.compare import compare
+    from video_opd.train.interruption import Interrupted
 
     out = arguments.out or Path("runs") / recipe.name
     try:
@@ -74,7 +74,7 @@ def compare(arguments: argparse.Namespace, overrides: Overrides) -> int:
 
 def doctor(arguments: argparse.Namespace, overrides: Overrides) -> int:
     """Pre-flight checks; exit status 1 if one failed."""
-    from video_opd.recipe.file import load_recipe
+    from video_opd.config.recipe_file import load_recipe
 
     recipe = load_recipe(arguments.recipe, overrides)
 

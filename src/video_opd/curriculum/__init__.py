@@ -1,10 +1,13 @@
-"""What to train on next: signals in, ordered ids out. Pure; no torch, no models, no files."""
+"""What to train on next: signals in, ordered ids out; and the files of scores and selections. No torch, no models."""
 
+from video_opd.curriculum.choose import Choice, choose, choose_candidates
 from video_opd.curriculum.coupling import ANCHOR, FRONTIER, CandidateRule, Coupling, candidates
 from video_opd.curriculum.racing import Race, RaceRule
-from video_opd.curriculum.rounds import RoundPlan
-from video_opd.curriculum.rules import Disagreement, Reliability, SelectionRule
+from video_opd.curriculum.round_plan import RoundPlan
+from video_opd.curriculum.score_file import ScoreFile, ScoreHeader, read_scores, write_scores
 from video_opd.curriculum.selection import Selection, Verdict, select
+from video_opd.curriculum.selection_file import read_selection, write_selection
+from video_opd.curriculum.selection_rule import Disagreement, Reliability, SelectionRule
 from video_opd.curriculum.signals import (
     MOSTLY_NOISE,
     Profile,
@@ -23,6 +26,7 @@ __all__ = [
     "MOSTLY_NOISE",
     "STRATEGIES",
     "CandidateRule",
+    "Choice",
     "Coupling",
     "Difficulty",
     "Disagreement",
@@ -31,6 +35,8 @@ __all__ = [
     "RaceRule",
     "Reliability",
     "RoundPlan",
+    "ScoreFile",
+    "ScoreHeader",
     "ScoredAnswer",
     "ScoredExample",
     "Selection",
@@ -38,11 +44,17 @@ __all__ = [
     "Strategy",
     "Verdict",
     "candidates",
+    "choose",
+    "choose_candidates",
     "error_variance",
     "needs_gap",
     "needs_student",
     "profile",
+    "read_scores",
+    "read_selection",
     "reliability_of_gap",
     "select",
     "split_half_reliability",
+    "write_scores",
+    "write_selection",
 ]

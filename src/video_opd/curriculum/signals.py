@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from video_opd.grounding import temporal_iou
-from video_opd.sample_size import MIN_AGREEING
-from video_opd.vocabulary import Span
+from video_opd.grounding.sample_size import MIN_AGREEING
+from video_opd.types import Span
 
 MOSTLY_NOISE = 0.5
 """A ranking less reliable than this is more noise than signal."""

@@ -35,11 +35,11 @@ from video_opd.data.manifest_rows import (
     row_from_line,
     rows_of_text,
 )
-from video_opd.data.records import form_of
-from video_opd.data.video_sampling import DURATION_TOLERANCE_S, MIN_VIDEO_FRAMES
+from video_opd.data.video.video_sampling import DURATION_TOLERANCE_S, MIN_VIDEO_FRAMES
 from video_opd.errors import DataError
-from video_opd.outputs import replacing
-from video_opd.vocabulary import Example, Span
+from video_opd.files.outputs import replacing
+from video_opd.files.records import form_of
+from video_opd.types import Example, Span
 
 _REASON = "a row that had to be guessed at would be trained on or scored"
 
@@ -92,7 +92,7 @@ def with_durations(examples: Sequence[Example], videos: Path) -> list[Example]:
     """The same, where those without a duration have that of their video, as far as it can be read."""
     if all(example.duration is not None for example in examples):
         return list(examples)
-    from video_opd.data.picture_folder import probe_video  # here, so that reading a manifest does not load FFmpeg
+    from video_opd.data.video.picture_folder import probe_video  # here, so that reading a manifest does not load FFmpeg
 
     one_of = {(example.video, example.frame_rate): example for example in examples}
 
@@ -205,7 +205,7 @@ def resolve_video(videos: Path, example: Example) -> Path:
 def _refuse_another_format(path: Path, rows: list[tuple[int, Example]]) -> None:
     """Of a file without one usable row, say what it is, where that is known."""
     if not rows and path.is_file():  # a pipe has nothing more to say
-        from video_opd.data.recognising import recognised  # here: reading a good manifest loads no importer
+        from video_opd.data.lookalike_manifests import recognised  # here: reading a good manifest loads no importer
 
         if refusal := recognised(path):
             raise refusal
@@ -301,8 +301,8 @@ def _problem(line: int, row_id: str | None, fault: Fault, in_list: bool = False)
 
 def _video_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[Problem]:
     """Probe each distinct video once. A video that cannot be read is reported at the first row that names it."""
-    from video_opd.data.picture_folder import probe_video  # here, so that reading a manifest does not load FFmpeg
-    from video_opd.data.video import VideoInfo
+    from video_opd.data.video.picture_folder import probe_video  # here, so that reading a manifest does not load FFmpeg
+    from video_opd.data.video.video_io import VideoInfo
 
     probed: dict[tuple[str, float | None], VideoInfo | None] = {}
     for line, example in rows:
@@ -334,8 +334,8 @@ def _apart(of_file: float, of_row: float | None) -> bool:
 
 def _decoding_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[Problem]:
     """Decode each distinct video, or part of one, once; it is reported at the first row that asks about it."""
-    from video_opd.data.picture_folder import read_video
-    from video_opd.data.video_sampling import VideoBudget
+    from video_opd.data.video.picture_folder import read_video
+    from video_opd.data.video.video_sampling import VideoBudget
 
     little = VideoBudget(fps=0.1, max_frame_tokens=1)  # the last frame is always among those wanted
     seen: set[tuple[str, Span | None, float | None]] = set()

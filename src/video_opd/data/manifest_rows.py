@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NoReturn
 
-from video_opd.data.file_kinds import not_text, packed
-from video_opd.data.queries import odd_in_query
-from video_opd.data.video_sampling import DURATION_TOLERANCE_S, MAX_FRAME_RATE, MIN_FRAME_RATE
-from video_opd.vocabulary import Example, Span
+from video_opd.data.query_words import odd_in_query
+from video_opd.data.video.video_sampling import DURATION_TOLERANCE_S, MAX_FRAME_RATE, MIN_FRAME_RATE
+from video_opd.files.file_kinds import not_text, packed
+from video_opd.files.strict_json import kind
+from video_opd.types import Example, Span
 
 REQUIRED_KEYS = ("id", "video", "query", "spans")
 OPTIONAL_KEYS = ("duration", "source", "clip", "frame_rate")
@@ -170,17 +171,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise _RowError(f"{name} is not a number")
-
-
-def kind(value: object) -> str:
-    """What JSON calls a value."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, (int, float)):
-        return "a number"
-    return "a string" if isinstance(value, str) else "a list" if isinstance(value, list) else "an object"
 
 
 class _Checker:

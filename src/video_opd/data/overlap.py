@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from video_opd.data.queries import plain
+from video_opd.data.query_words import plain
 from video_opd.data.same_video import source_video, spans_in_source
 from video_opd.grounding import temporal_iou
-from video_opd.vocabulary import Example, Span
+from video_opd.types import Example, Span
 
 DURATIONS_APART_S = 5.0
 """Durations of one video in two data sets lie closer than this: of 4,291 rows that TVGBench, Charades-STA, ActivityNet

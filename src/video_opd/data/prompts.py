@@ -18,11 +18,11 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from video_opd.data.plain_text import PlainText, has_words, refuse_unwritable
-from video_opd.data.queries import QUERY_POLICIES
-from video_opd.data.video import Frames, VideoBudget
-from video_opd.data.video_sampling import sampled_duration_s
+from video_opd.data.query_words import QUERY_POLICIES
+from video_opd.data.video.video_io import Frames, VideoBudget
+from video_opd.data.video.video_sampling import sampled_duration_s
 from video_opd.errors import ConfigurationError, EngineError, QueryError
-from video_opd.vocabulary import Example, Prompt, Span
+from video_opd.types import Example, Prompt, Span
 
 if TYPE_CHECKING:
     from torch import Tensor

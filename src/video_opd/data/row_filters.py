@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from video_opd.vocabulary import Example
+from video_opd.types import Example
 
 _LEAST_S, _MOST_S, _MOST_WORDS = 5.0, 500.0, 200
 _AUDIO = re.compile(r"\b(hear|heard|hears|hearing|sound|sounded|sounds|sounding|audio)\b", re.IGNORECASE)

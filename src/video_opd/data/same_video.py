@@ -21,8 +21,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from video_opd.data.video_names import video_name
-from video_opd.vocabulary import Example, Span
+from video_opd.data.video.video_names import video_name
+from video_opd.types import Example, Span
 
 _YOUTUBE = r"[A-Za-z0-9_-]{11}"
 _PREFIXED = re.compile(rf"v_({_YOUTUBE})")

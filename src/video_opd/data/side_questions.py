@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from video_opd.errors import DataError
-from video_opd.outputs import replacing
-from video_opd.vocabulary import Example
+from video_opd.files.outputs import replacing
+from video_opd.types import Example
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

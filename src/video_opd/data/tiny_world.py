@@ -23,11 +23,11 @@ import numpy as np
 
 from video_opd.data.manifest import write_manifest
 from video_opd.data.side_questions import SideQuestion, write_side_questions
-from video_opd.data.video import write_video
+from video_opd.data.video.video_io import write_video
 from video_opd.data.world_folder import WorldFolder, WorldRecord, read_record, refuse_occupied
 from video_opd.errors import ConfigurationError
 from video_opd.seeds import generator
-from video_opd.vocabulary import Example, Span
+from video_opd.types import Example, Span
 
 COLOURS = {
     "red": (214, 40, 40),

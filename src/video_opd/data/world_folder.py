@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from video_opd.errors import ConfigurationError
-from video_opd.outputs import create, replacing
+from video_opd.files.outputs import create, replacing
 
 RECORD = "world.json"
 _FILES = "files"

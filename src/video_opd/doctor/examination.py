@@ -5,7 +5,12 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import replace
 
-from video_opd.assemble import (
+from video_opd.config import Recipe
+from video_opd.data.manifest import check_manifest, read_manifest, with_durations
+from video_opd.doctor.checks import CHECKS, TEACHER_CHECKS
+from video_opd.doctor.cost_estimate import cost
+from video_opd.doctor.patient import Finding, Patient
+from video_opd.train.build import (
     load_student,
     load_teacher,
     make_source,
@@ -14,11 +19,6 @@ from video_opd.assemble import (
     refuse_early,
     require_common_tokens,
 )
-from video_opd.data.manifest import check_manifest, read_manifest, with_durations
-from video_opd.doctor.checks import CHECKS, TEACHER_CHECKS
-from video_opd.doctor.cost import cost
-from video_opd.doctor.patient import Finding, Patient
-from video_opd.recipe import Recipe
 
 
 def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:

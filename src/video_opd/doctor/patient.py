@@ -8,9 +8,9 @@ from typing import Literal
 
 import torch
 
+from video_opd.config import Recipe
 from video_opd.policy.load import Policy
-from video_opd.recipe import Recipe
-from video_opd.vocabulary import AnswerGroup, Prompt, Sampling
+from video_opd.types import AnswerGroup, Prompt, Sampling
 
 Verdict = Literal["ok", "warn", "fail"]
 

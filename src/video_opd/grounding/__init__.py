@@ -1,8 +1,8 @@
 """Temporal grounding without a model: one IoU, one parser, one set of scores. No torch, no transformers."""
 
-from video_opd.grounding.answer import PARSER_VERSION, ParsedAnswer, Reason, parse_answer
-from video_opd.grounding.constant import Constant, best_constant, best_constant_answer, best_constant_share
+from video_opd.grounding.constant_answer import Constant, best_constant, best_constant_answer, best_constant_share
 from video_opd.grounding.metrics import Scores, score
+from video_opd.grounding.parser import PARSER_VERSION, ParsedAnswer, Reason, parse_answer
 from video_opd.grounding.predictions import (
     GivenAnswer,
     prediction_row,

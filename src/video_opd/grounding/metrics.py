@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from video_opd.errors import DataError
-from video_opd.grounding.answer import PARSER_VERSION, ParsedAnswer
+from video_opd.grounding.parser import PARSER_VERSION, ParsedAnswer
 from video_opd.grounding.predictions import unique_ids
+from video_opd.grounding.sample_size import MIN_QUERIES, cannot_be_said
 from video_opd.grounding.span import best_iou
-from video_opd.sample_size import MIN_QUERIES, cannot_be_said
-from video_opd.vocabulary import Example
+from video_opd.types import Example
 
 _NUM_IDS_SHOWN = 5
 _ELEMENTS_AT_ONCE = 1_000_000

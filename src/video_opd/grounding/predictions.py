@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from video_opd.errors import DataError
-from video_opd.grounding.answer import ParsedAnswer, Reason, parse_answer
-from video_opd.outputs import replacing
-from video_opd.vocabulary import Span
+from video_opd.files.outputs import replacing
+from video_opd.grounding.parser import ParsedAnswer, Reason, parse_answer
+from video_opd.types import Span
 
 _T = TypeVar("_T")
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Literal
 
-from video_opd.grounding.answer import ParsedAnswer
+from video_opd.grounding.parser import ParsedAnswer
 from video_opd.grounding.span import best_span, temporal_iou
-from video_opd.vocabulary import Example
+from video_opd.types import Example
 
 RewardName = Literal["iou", "timestamp-iou"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from video_opd.vocabulary import Span
+from video_opd.types import Span
 
 SpanLike = Sequence[float]
 """(start_s, end_s) in seconds: a `Span`, a tuple or a list of two numbers."""

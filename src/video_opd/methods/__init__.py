@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from video_opd.policy.load import Policy
-    from video_opd.policy.reading import Reading
-    from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+    from video_opd.policy.read import Reading
+    from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
 
 
 class Writer(Protocol):

@@ -24,7 +24,7 @@ from video_opd.objectives import (
     sampled_credit,
     state_baseline,
 )
-from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
 
 Estimator = Literal["sampled", "baseline", "exact"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from video_opd.methods import Writer
 from video_opd.methods.teachers import Teacher
 from video_opd.objectives import forward_kl, sampled_credit
-from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
 
 
 @dataclass(frozen=True, kw_only=True)

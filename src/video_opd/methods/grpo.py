@@ -16,7 +16,7 @@ from video_opd.methods import Writer
 from video_opd.methods.rewards import TaskReward
 from video_opd.objectives import clipped_policy_gradient, group_credit, importance_ratio, reference_penalty
 from video_opd.policy.load import Policy
-from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
 
 
 @dataclass(frozen=True, kw_only=True)

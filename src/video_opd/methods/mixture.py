@@ -11,7 +11,7 @@ from video_opd.methods import Writer
 from video_opd.methods.distillation import ReverseKLDistillation
 from video_opd.methods.rewards import TaskReward
 from video_opd.objectives import clamp_credit, group_credit, mixed_credit, sampled_credit
-from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from video_opd.objectives import (
     policy_gradient,
     sampled_credit,
 )
-from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
 
 
 @dataclass(frozen=True, kw_only=True)

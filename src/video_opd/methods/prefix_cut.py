@@ -9,7 +9,7 @@ from torch import Tensor
 
 from video_opd.methods import Method, Writer
 from video_opd.objectives import supervised_prefix, teacher_margin
-from video_opd.vocabulary import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
 
 
 @dataclass(frozen=True, kw_only=True)

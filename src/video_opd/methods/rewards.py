@@ -10,7 +10,7 @@ from torch import Tensor
 
 from video_opd.errors import DataError
 from video_opd.grounding import REWARDS, RewardName, form_reward, parse_answer
-from video_opd.vocabulary import Answer, AnswerGroup, Example, Prompt
+from video_opd.types import Answer, AnswerGroup, Example, Prompt
 
 
 @dataclass(frozen=True, kw_only=True)

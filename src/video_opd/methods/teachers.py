@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from video_opd.errors import DataError
 from video_opd.policy.load import Policy
-from video_opd.vocabulary import AnswerGroup, Example, Prompt, TokenScores, flatten
+from video_opd.types import AnswerGroup, Example, Prompt, TokenScores, flatten
 
 Route = Callable[[Example], int]
 """Which of several teachers an example is put to, by its place among them."""

@@ -12,7 +12,7 @@ from statistics import median
 from video_opd.methods import Writer
 from video_opd.methods.teachers import Teacher
 from video_opd.policy.load import Policy
-from video_opd.vocabulary import Prompt
+from video_opd.types import Prompt
 
 IMPROBABLE_NATS = 5.0
 """One word that a teacher would not write, once in 150 times or less. In a model's own wording the tiny teacher finds

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from video_opd.data.prompts import PromptTemplate
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.policy.load import Policy
-from video_opd.policy.reading import Reading
-from video_opd.vocabulary import Answer, AnswerGroup, Prompt, Sampling
+from video_opd.policy.read import Reading
+from video_opd.types import Answer, AnswerGroup, Prompt, Sampling
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The mathematics: pure functions on aligned tensors, which know nothing of models, videos or recipes."""
 
-from video_opd.objectives.credit import (
+from video_opd.objectives.advantages import (
     clamp_credit,
     group_credit,
     mixed_credit,

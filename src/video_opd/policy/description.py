@@ -23,7 +23,7 @@ from video_opd.policy.attention import attention_backends
 from video_opd.policy.families import Family, family_of
 from video_opd.policy.location import device_name, resolve_model
 from video_opd.policy.quantised import quantisation_of, refuse_unreadable
-from video_opd.policy.support import TokenSupport
+from video_opd.policy.token_support import TokenSupport
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -18,15 +18,18 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from video_opd.errors import EngineError
-from video_opd.policy import answering, beam, reading, scoring
+from video_opd.policy import answer as answering
+from video_opd.policy import beam_search as beam
+from video_opd.policy import read as reading
+from video_opd.policy import score as scoring
 from video_opd.policy.description import Description, describe, fingerprint_of, loading, require_device
 from video_opd.policy.families import Clock
 from video_opd.policy.head import use_float32_head
 from video_opd.policy.location import resolve_model
-from video_opd.policy.reading import Reading
-from video_opd.policy.support import TokenSupport
+from video_opd.policy.read import Reading
+from video_opd.policy.token_support import TokenSupport
 from video_opd.policy.weights import cast_unquantised, num_bytes, refuse_not_finite, refuse_random, refuse_unused
-from video_opd.vocabulary import AnswerGroup, Prompt, Sampling, TokenScores, flatten
+from video_opd.types import AnswerGroup, Prompt, Sampling, TokenScores, flatten
 
 _log = logging.getLogger(__name__)
 

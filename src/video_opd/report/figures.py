@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 
 from markupsafe import Markup
 
-from video_opd.vocabulary import Span
+from video_opd.types import Span
 
 Points = Sequence[tuple[float, float]]
 

@@ -10,9 +10,9 @@ from typing import Any
 import jinja2
 
 from video_opd import __version__
-from video_opd.outputs import refuse_foreign
-from video_opd.report.verdict import duration
-from video_opd.runs.durable import write_durably
+from video_opd.files.durable import write_durably
+from video_opd.files.outputs import refuse_foreign
+from video_opd.report.run.verdict import duration
 
 MARK = "Made by video-opd"
 """Stands in every page and picture, and tells them from files of others."""

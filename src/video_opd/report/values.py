@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from video_opd.vocabulary import Span
+from video_opd.types import Span
 
 
 def number(value: object) -> float | None:

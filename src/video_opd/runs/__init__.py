@@ -1,9 +1,9 @@
 """What a run leaves on the disk, and how it survives being killed. No torch."""
 
+from video_opd.files.journal import Journal, iterate_journal, read_journal, truncate_journal
+from video_opd.files.older_names import read_json
 from video_opd.runs.checkpoint import Checkpoint, Damaged, latest_checkpoint, save_checkpoint, verify_checkpoint
 from video_opd.runs.directory import RunDirectory
-from video_opd.runs.journal import Journal, iterate_journal, read_journal, truncate_journal
-from video_opd.runs.names import read_json
 
 __all__ = [
     "Checkpoint",

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from video_opd.errors import EngineError
-from video_opd.runs.durable import sync_file, sync_folder, write_durably
+from video_opd.files.durable import sync_file, sync_folder, write_durably
 
 MARKER = "COMPLETE.json"
 FORMAT = 1

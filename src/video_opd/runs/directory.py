@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import IO, Any
 
 from video_opd.errors import ConfigurationError
-from video_opd.runs.durable import sync_folder, write_durably
+from video_opd.files.durable import sync_folder, write_durably
 
 LOCK = ".run.lock"
 _RECIPE_SHA256 = ".recipe.sha256"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from annotation_rows import EVENT, lines
 
-from video_opd.data.importers.account import Policies
-from video_opd.data.importers.annotation import Reading
-from video_opd.data.importers.collecting import Collector
-from video_opd.data.importers.durations import read_durations
-from video_opd.data.importers.reading import read_annotations, read_video_list
-from video_opd.data.importers.video_files import VideoFiles
-from video_opd.data.video import write_video
-from video_opd.data.video_names import video_name
+from video_opd.data.importers._account import Policies
+from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._collector import Collector
+from video_opd.data.importers._durations import read_durations
+from video_opd.data.importers._read_annotations import read_annotations, read_video_list
+from video_opd.data.importers._video_files import VideoFiles
+from video_opd.data.video.video_io import write_video
+from video_opd.data.video.video_names import video_name
 from video_opd.errors import DataError
 
 

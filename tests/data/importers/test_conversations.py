@@ -8,14 +8,14 @@ import sys
 import pytest
 from annotation_rows import ASKED, lines
 
-from video_opd.data.importers.account import Policies
-from video_opd.data.importers.annotation import Reading
-from video_opd.data.importers.asked_by_template import finders
-from video_opd.data.importers.collecting import Collector
-from video_opd.data.importers.reading import read_annotations
+from video_opd.data.importers._account import Policies
+from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._asked_by_template import finders
+from video_opd.data.importers._collector import Collector
+from video_opd.data.importers._read_annotations import read_annotations
 from video_opd.data.prompts import TEMPLATES
 from video_opd.errors import ConfigurationError, DataError
-from video_opd.vocabulary import Span
+from video_opd.types import Span
 
 QUESTION, ANSWER = ASKED.format("a cat sits"), "The event happens in 2.0 - 4.5 seconds."
 

@@ -8,18 +8,18 @@ import pickle
 import pytest
 from annotation_rows import DIDEMO, EVENT, SAMPLES, TIMER1, TVG, by_video, lines, write
 
-from video_opd.data.importers.account import Policies
-from video_opd.data.importers.annotation import Reading
-from video_opd.data.importers.collecting import Collector
+from video_opd.data.importers._account import Policies
+from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._collector import Collector
+from video_opd.data.importers._durations import read_durations
+from video_opd.data.importers._formats import ANNOTATORS, FORMATS, QUERIES, UNITS
+from video_opd.data.importers._read_annotations import importer, read_annotations
+from video_opd.data.importers._video_files import VideoFiles
 from video_opd.data.importers.didemo import agreed
-from video_opd.data.importers.durations import read_durations
-from video_opd.data.importers.formats import ANNOTATORS, FORMATS, QUERIES, UNITS
-from video_opd.data.importers.reading import importer, read_annotations
-from video_opd.data.importers.video_files import VideoFiles
 from video_opd.data.manifest import read_manifest, write_manifest
-from video_opd.data.queries import QUERY_POLICIES, plain, quoted
+from video_opd.data.query_words import QUERY_POLICIES, plain, quoted
 from video_opd.errors import ConfigurationError, DataError
-from video_opd.vocabulary import Example, Span
+from video_opd.types import Example, Span
 
 NAMES = [f"{number}-{sample.format}" for number, sample in enumerate(SAMPLES)]
 

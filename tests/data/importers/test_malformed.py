@@ -11,12 +11,12 @@ from annotation_rows import SAMPLES, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from video_opd.data.importers.account import Policies
-from video_opd.data.importers.annotation import Reading
-from video_opd.data.importers.collecting import Collector
-from video_opd.data.importers.durations import read_durations
-from video_opd.data.importers.formats import UNITS
-from video_opd.data.importers.reading import read_annotations
+from video_opd.data.importers._account import Policies
+from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._collector import Collector
+from video_opd.data.importers._durations import read_durations
+from video_opd.data.importers._formats import UNITS
+from video_opd.data.importers._read_annotations import read_annotations
 from video_opd.data.manifest_rows import example_from_row, row_from_example
 from video_opd.errors import DataError
 

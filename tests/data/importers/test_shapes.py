@@ -7,11 +7,11 @@ import json
 import pytest
 from annotation_rows import SAMPLES, lines, moment, write
 
-from video_opd.data.importers.account import Policies
-from video_opd.data.importers.annotation import Reading
-from video_opd.data.importers.collecting import Collector
-from video_opd.data.importers.durations import read_durations
-from video_opd.data.importers.reading import read_annotations
+from video_opd.data.importers._account import Policies
+from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._collector import Collector
+from video_opd.data.importers._durations import read_durations
+from video_opd.data.importers._read_annotations import read_annotations
 from video_opd.errors import DataError
 
 

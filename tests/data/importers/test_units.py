@@ -8,10 +8,10 @@ import pytest
 from annotation_rows import lines
 
 from video_opd.cli import main
-from video_opd.data.importers.account import Policies
-from video_opd.data.importers.annotation import Reading
-from video_opd.data.importers.collecting import Collector
-from video_opd.data.importers.reading import read_annotations
+from video_opd.data.importers._account import Policies
+from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._collector import Collector
+from video_opd.data.importers._read_annotations import read_annotations
 from video_opd.errors import DataError
 
 

@@ -15,8 +15,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from video_opd.data.importers.annotation import Annotation, Captions, Moments, Reading, require_name
-from video_opd.data.records import json_by_key
+from video_opd.data.importers._annotation import Annotation, Captions, Moments, Reading, require_name
+from video_opd.files.records import json_by_key
 
 _ID = re.compile(r"v_.{11}")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Times
-from video_opd.data.records import json_any
+from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Times
+from video_opd.files.records import json_any
 
 
 class _Question(BaseModel):

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from video_opd.data.importers.annotation import Annotation, Captions, Reading, require_name
-from video_opd.data.records import Record, json_entries
+from video_opd.data.importers._annotation import Annotation, Captions, Reading, require_name
+from video_opd.files.records import Record, json_entries
 
 _OF_CONTENT = {"novels": "novel-composition", "news": "novel-word"}
 _OF_NAME = {"test_trivial": "test-trivial", "train": "train"}

@@ -24,8 +24,8 @@ from pathlib import Path
 
 from pydantic import AliasChoices, BaseModel, Field
 
-from video_opd.data.importers.annotation import Annotation, Captions, Moments, Reading, Seconds, Times, require_name
-from video_opd.data.records import Record, json_any, read_text, text_lines
+from video_opd.data.importers._annotation import Annotation, Captions, Moments, Reading, Seconds, Times, require_name
+from video_opd.files.records import Record, json_any, read_text, text_lines
 
 _LINE = re.compile(r"\s*(\S+)\s+(\S+)\s+(\S+?)\s*##(.*)")
 _ID = re.compile(r"[0-9A-Z]{5}")

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from pydantic import AliasChoices, BaseModel, Field
 
-from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Times
-from video_opd.data.records import Record, json_entries
+from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Times
+from video_opd.files.records import Record, json_entries
 
 _KEY = "database"
 _SEVERAL = "the video shows it several times, which became several spans of one row"

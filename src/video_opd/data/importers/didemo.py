@@ -24,10 +24,10 @@ from statistics import fmean
 
 from pydantic import BaseModel, Field
 
-from video_opd.data.importers.annotation import Annotation, Reading, Times
-from video_opd.data.importers.formats import ANNOTATORS
-from video_opd.data.records import json_rows
+from video_opd.data.importers._annotation import Annotation, Reading, Times
+from video_opd.data.importers._formats import ANNOTATORS
 from video_opd.errors import ConfigurationError
+from video_opd.files.records import json_rows
 from video_opd.grounding.span import temporal_iou
 
 CHUNK_S = 5.0

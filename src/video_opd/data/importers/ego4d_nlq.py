@@ -24,8 +24,8 @@ from pathlib import Path
 
 from pydantic import AliasChoices, BaseModel, Field
 
-from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Spans, require_name
-from video_opd.data.records import Record, json_any
+from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Spans, require_name
+from video_opd.files.records import Record, json_any
 
 _PREFIX = "query text:"
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\S*")

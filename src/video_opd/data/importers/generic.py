@@ -27,10 +27,10 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, Field
 
-from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Spans, Times, clip_of
-from video_opd.data.parquet import parquet_or_json_rows
-from video_opd.data.records import Record, table_rows
+from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Spans, Times, clip_of
 from video_opd.errors import ConfigurationError
+from video_opd.files.parquet import parquet_or_json_rows
+from video_opd.files.records import Record, table_rows
 
 ROLES = (
     "video", "query", "start", "end", "spans", "duration", "id", "source", "split", "fps", "clip_start", "clip_end",

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Times
-from video_opd.data.records import Record, json_by_key
+from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Times
+from video_opd.files.records import Record, json_by_key
 
 _WITHHELD = (0.0, 1.0)
 """The bounds of every video of the test set, in place of its labels."""

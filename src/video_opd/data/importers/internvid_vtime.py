@@ -26,8 +26,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from video_opd.data.importers.annotation import Annotation, Event, Reading, Seconds, Times
-from video_opd.data.records import Record, json_rows
+from video_opd.data.importers._annotation import Annotation, Event, Reading, Seconds, Times
+from video_opd.files.records import Record, json_rows
 
 _SPAN = re.compile(r"from (<s\d+>) to (<e\d+>)", re.IGNORECASE)
 _WHAT_HAPPENED = re.compile(

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from video_opd.data.importers.annotation import Annotation, Moments, Reading
-from video_opd.data.records import json_rows
+from video_opd.data.importers._annotation import Annotation, Moments, Reading
+from video_opd.files.records import json_rows
 
 
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:

@@ -19,8 +19,8 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import AliasChoices, BaseModel, Field
 
-from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Spans
-from video_opd.data.records import json_rows
+from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Spans
+from video_opd.files.records import json_rows
 
 
 class _Problem(BaseModel):

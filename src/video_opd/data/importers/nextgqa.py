@@ -20,10 +20,10 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Spans, Times
-from video_opd.data.records import Record, json_entries, json_rows, table_rows
-from video_opd.data.video_names import video_name
+from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Spans, Times
+from video_opd.data.video.video_names import video_name
 from video_opd.errors import DataError
+from video_opd.files.records import Record, json_entries, json_rows, table_rows
 
 _ROUNDED_S = 0.5
 _FROM_0 = "a span began some tenths of a second before its video, and begins with it"

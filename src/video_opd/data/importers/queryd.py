@@ -18,9 +18,9 @@ from typing import Any, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
-from video_opd.data.importers.annotation import Annotation, Reading, Times
-from video_opd.data.records import Record, json_entries
+from video_opd.data.importers._annotation import Annotation, Reading, Times
 from video_opd.errors import DataError
+from video_opd.files.records import Record, json_entries
 
 _CAPTIONS = TypeAdapter(list[list[str] | str])
 _TIMES = TypeAdapter(list[Times])

@@ -15,8 +15,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from video_opd.data.importers.annotation import Annotation, Moments, Reading, require_name
-from video_opd.data.records import json_rows
+from video_opd.data.importers._annotation import Annotation, Moments, Reading, require_name
+from video_opd.files.records import json_rows
 
 _ID = re.compile(r".{11}_\d+\.\d+_\d+\.\d+")
 

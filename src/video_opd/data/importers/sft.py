@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from video_opd.data.importers.annotation import Annotation, Reading
-from video_opd.data.importers.asked_by_template import Finder, bare, finders
-from video_opd.data.manifest_rows import kind
-from video_opd.data.parquet import parquet_or_json_rows
-from video_opd.data.record import Record
-from video_opd.grounding.answer import parse_answer
+from video_opd.data.importers._annotation import Annotation, Reading
+from video_opd.data.importers._asked_by_template import Finder, bare, finders
+from video_opd.files.parquet import parquet_or_json_rows
+from video_opd.files.record import Record
+from video_opd.files.strict_json import kind
+from video_opd.grounding.parser import parse_answer
 
 _USERS, _MODELS = ("user", "human"), ("assistant", "gpt", "model")
 _PAIRS = (("query", "response"), ("instruction", "output"))

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from video_opd.data.importers.annotation import Annotation, Captions, Moments, Reading, require_name
-from video_opd.data.records import json_any
+from video_opd.data.importers._annotation import Annotation, Captions, Moments, Reading, require_name
+from video_opd.files.records import json_any
 
 _ID = re.compile(r"s\d+-d\d+\S*")
 

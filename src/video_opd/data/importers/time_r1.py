@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel
 
-from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Times, clip_of
-from video_opd.data.records import json_rows
+from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Times, clip_of
+from video_opd.files.records import json_rows
 
 _CROPPED = re.compile(r"_\d\d:\d\d:\d\d:\d{3}_\d\d:\d\d:\d\d:\d{3}\.\w+$")
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from video_opd.data.importers.annotation import Annotation, Reading, Spans
+from video_opd.data.importers._annotation import Annotation, Reading, Spans
 from video_opd.data.importers.timelens_100k import grouped
-from video_opd.data.records import json_rows
+from video_opd.files.records import json_rows
 
 
 class _Text(BaseModel):

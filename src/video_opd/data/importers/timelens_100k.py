@@ -15,8 +15,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Spans
-from video_opd.data.records import Record, json_rows
+from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Spans
+from video_opd.files.records import Record, json_rows
 
 
 class TimeLensEvent(BaseModel):

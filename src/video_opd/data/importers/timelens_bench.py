@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from video_opd.data.importers.annotation import Annotation, Captions, Reading, Seconds, Times
-from video_opd.data.records import json_by_key
+from video_opd.data.importers._annotation import Annotation, Captions, Reading, Seconds, Times
+from video_opd.files.records import json_by_key
 
 
 class _Video(BaseModel):

@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel
 
-from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Times, clip_of
-from video_opd.data.records import json_rows
+from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Times, clip_of
+from video_opd.files.records import json_rows
 
 _ANSWER = re.compile(r"\s*([0-9.]+)\s*-\s*([0-9.]+)\s*")
 

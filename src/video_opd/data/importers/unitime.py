@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel
 
-from video_opd.data.importers.annotation import Annotation, Reading, Seconds, Spans, clip_of
-from video_opd.data.records import json_rows
+from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Spans, clip_of
+from video_opd.files.records import json_rows
 
 
 class _Query(BaseModel):

@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from video_opd.data.importers.annotation import Annotation, Reading
-from video_opd.data.importers.asked_by_template import finders
+from video_opd.data.importers._annotation import Annotation, Reading
+from video_opd.data.importers._asked_by_template import finders
 from video_opd.data.importers.sft import questions, refusing_other_forms
-from video_opd.data.parquet import parquet_or_json_rows
-from video_opd.data.record import Record
+from video_opd.files.parquet import parquet_or_json_rows
+from video_opd.files.record import Record
 
 
 def read(files: list[Path], reading: Reading) -> Iterator[Annotation]:

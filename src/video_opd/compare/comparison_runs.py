@@ -1,0 +1,194 @@
+"""Every run of a comparison, once. Each is a run folder like any other; what is finished is not done again.
+
+The same command started several times, on several devices, shares the work: a run that another process holds is left to
+it. Whoever comes last puts the results together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from video_opd.compare.results import Run, read_results
+from video_opd.config import Recipe
+from video_opd.config.comparison_recipe import ComparisonRecipe, recipe_of
+from video_opd.errors import ConfigurationError, writing
+from video_opd.files.durable import write_durably
+from video_opd.files.outputs import refuse_foreign
+from video_opd.report import write_comparison_report
+from video_opd.report.page import refuse_foreign_page
+from video_opd.runs.directory import RunDirectory, RunInUse
+from video_opd.train.build import (
+    environment,
+    prepare_compute,
+    prepare_data,
+    refuse_early,
+    sha256_of_data,
+    with_checkpoints,
+)
+from video_opd.train.run import Shared, run_recipe, same_run, say
+
+SECONDS_BETWEEN_LOOKS = 5.0
+"""At a run that another process holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Where its runs lie and what they are."""
+
+    recipe: ComparisonRecipe
+    tables: dict[str, Any]
+    """The recipe all methods share, as tables."""
+    out: Path
+    shared: Shared = field(default_factory=Shared)
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+
+    def run(self, method: str, learning_rate: float | None, seed: int) -> tuple[Run, Recipe]:
+        """One run, its folder told by what it is."""
+        recipe = with_checkpoints(recipe_of(self.recipe, self.tables, method, learning_rate, seed))
+        rate = recipe.training.learning_rate
+        folder = self.out / "runs" / f"{method}-lr{rate:g}-seed{seed}"
+        return Run(method=method, learning_rate=rate, seed=seed, folder=folder), recipe
+
+    def sweep(self) -> Iterator[tuple[Run, Recipe]]:
+        """Every method at every learning rate that is tried."""
+        seeds = self.recipe.sweep_seeds or self.recipe.seeds[:1]
+        for method in self.recipe.methods:
+            for rate in self.recipe.learning_rates:
+                for seed in seeds:
+                    yield self.run(method, rate, seed)
+
+    def chosen_rates(self) -> dict[str, float | None]:
+        """The learning rate of each method: the one with the best mean mIoU on the validation manifest at the end; of
+        equals the lowest."""
+        if not self.recipe.learning_rates:
+            return dict.fromkeys(self.recipe.methods)
+        by_rate: dict[str, dict[float, list[float]]] = {method: {} for method in self.recipe.methods}
+        for run, _ in self.sweep():
+            by_rate[run.method].setdefault(run.learning_rate, []).append(run.last_validation_miou())
+        means = {
+            method: {rate: sum(mious) / len(mious) for rate, mious in sorted(rates.items())}
+            for method, rates in by_rate.items()
+        }
+        return {method: max(rates, key=rates.__getitem__) for method, rates in means.items()}
+
+    def finals(self) -> Iterator[tuple[Run, Recipe]]:
+        """Every method at its learning rate with every seed."""
+        for method, rate in self.chosen_rates().items():
+            for seed in self.recipe.seeds:
+                yield self.run(method, rate, seed)
+
+
+def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Run what is missing, and put the results together in `out/comparison.json` and `out/report.html`.
+
+    Returns:
+        What stands in comparison.json.
+
+    Raises:
+        Interrupted: a signal asked for a stop; what was done is kept.
+        UserError: anything the user can mend, such as runs in the folder that saw other data.
+    """
+    comparison = Comparison(recipe=recipe, tables=tables, out=out)
+    _refuse_foreign_results(out)
+    plans = [comparison.run(method, rate, recipe.seeds[0]) for method in recipe.methods
+             for rate in recipe.learning_rates or (None,)]  # fmt: skip
+    for run, each in plans:  # what is wrong with the last run is known before the first is begun
+        with contextlib.suppress(RunInUse):  # another process does it
+            RunDirectory.refuse_unusable(run.folder, **same_run(each))
+    refuse_early(*(each for _, each in plans))
+    prepare_compute(plans[0][1].compute)  # or the environment of a finished run would look changed
+    prepare_data(plans[0][1])
+    sha256 = sha256_of_data(plans[0][1])
+    _refuse_unmeasured_target(recipe, plans[0][1])
+    _refuse_other_data(out, sha256)
+    _finish(comparison, list(comparison.sweep()))
+    _finish(comparison, list(comparison.finals()))
+    _refuse_other_data(out, sha256)  # hours may have passed
+    results = read_results(recipe, [run for run, _ in comparison.finals()], [run for run, _ in comparison.sweep()])
+    write_durably(out / "comparison.json", (json.dumps(results, indent=2) + "\n").encode())
+    write_comparison_report(out)
+    return results
+
+
+def _refuse_foreign_results(out: Path) -> None:
+    """What is written last must not take the place of something else; known before the first run."""
+
+    def is_ours(path: Path) -> bool:
+        try:
+            found = json.loads(path.read_bytes())
+        except ValueError:
+            return False
+        return isinstance(found, dict) and found.keys() >= {"name", "seeds", "data_sha256", "methods"}
+
+    with writing(out):
+        refuse_foreign(out / "comparison.json", is_ours, "that of a comparison")
+        refuse_foreign_page(out / "report.html")
+
+
+def _refuse_unmeasured_target(comparison: ComparisonRecipe, recipe: Recipe) -> None:
+    if comparison.target_miou is not None and not recipe.schedule.evaluate_every:
+        raise ConfigurationError(
+            f"target_miou = {comparison.target_miou:g} with schedule.evaluate_every = 0",
+            reason="nobody looks on the way when a method gets there",
+            remedy="set schedule.evaluate_every under [shared], or leave out target_miou",
+        )
+
+
+def _refuse_other_data(out: Path, sha256: str) -> None:
+    """One comparison, one set of manifests: that of all runs in the folder, and the one that lies there now."""
+    for marker in sorted(out.glob("runs/*/finished.json")):
+        if _data_sha256(marker) != sha256:
+            raise ConfigurationError(
+                f"{marker.parent} saw other data",
+                reason="the manifests have changed since, so its scores cannot be compared with those of new runs",
+                remedy="restore the manifests, or compare in another folder with --out",
+            )
+
+
+def _data_sha256(marker: Path) -> str:
+    """Which data a finished run saw; an empty text where somebody else's file has the name of the marker."""
+    try:
+        return str(json.loads(marker.read_bytes())["data_sha256"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _finish(comparison: Comparison, runs: list[tuple[Run, Recipe]]) -> None:
+    """Do every run that nobody has done, and wait for those that others are doing."""
+    waiting, told = runs, set[Path]()
+    while waiting:
+        held = []
+        for run, recipe in waiting:
+            if not run.is_finished and run.folder not in told:
+                number = sum(other.is_finished for other, _ in runs) + 1
+                what = f"{run.method}, learning rate {run.learning_rate:g}, seed {run.seed}"
+                say(comparison.console, f"{what}: {number} of {len(runs)}")
+                told.add(run.folder)
+            try:
+                _do(comparison, run, recipe)
+            except RunInUse:
+                held.append((run, recipe))
+        if held and len(held) == len(waiting):
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        waiting = held
+
+
+def _do(comparison: Comparison, run: Run, recipe: Recipe) -> None:
+    """One run; a finished one is only held against its recipe."""
+    if run.is_finished:
+        with RunDirectory.create_or_resume(run.folder, environment=environment(), **same_run(recipe)):
+            pass
+    else:
+        run.folder.parent.mkdir(parents=True, exist_ok=True)
+        seen = {"data_sha256": sha256_of_data(recipe)}  # before the run: after it, they may be others
+        run_recipe(recipe, run.folder, evaluate_teacher=True, shared=comparison.shared)
+        write_durably(run.marker, json.dumps(seen).encode())
+    comparison.shared.note(recipe, run.directory)

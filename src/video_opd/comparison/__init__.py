@@ -1,5 +1,0 @@
-"""Methods side by side: the same data, student and seeds, a ledger of what each cost, and what can be said of it."""
-
-from video_opd.comparison.runs import compare
-
-__all__ = ["compare"]

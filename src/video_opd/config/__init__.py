@@ -1,0 +1,82 @@
+"""What a run is: the tables of a recipe, frozen, every key with its type, its default and what it means.
+
+`file.py` reads them from TOML. Nothing in here imports torch or transformers.
+"""
+
+from video_opd.config.curriculum_settings import (
+    CURRICULA,
+    CouplingSettings,
+    CurriculumSettings,
+    RoundsSettings,
+    ScoringSettings,
+    SelectionFileSettings,
+    TVDFSettings,
+    WholePoolSettings,
+)
+from video_opd.config.field_types import Settings
+from video_opd.config.method_settings import (
+    METHODS,
+    AblationName,
+    AnnotationSettings,
+    GRPOSettings,
+    MethodSettings,
+    MixtureSettings,
+    OffPolicyForwardSettings,
+    OffPolicyReverseSettings,
+    OnPolicyDistillationSettings,
+    RewardSettings,
+    SupervisedSettings,
+)
+from video_opd.config.recipe import (
+    GROUNDING_FILE,
+    AnswerSettings,
+    ComputeSettings,
+    DataSettings,
+    GroundingDefaults,
+    PromptSettings,
+    Recipe,
+    ScheduleSettings,
+    SideQuestionSettings,
+    StudentSettings,
+    TeacherSettings,
+    TinyWorldSettings,
+    TrainingSettings,
+    VideoSettings,
+)
+
+__all__ = [
+    "CURRICULA",
+    "GROUNDING_FILE",
+    "METHODS",
+    "AblationName",
+    "AnnotationSettings",
+    "AnswerSettings",
+    "ComputeSettings",
+    "CouplingSettings",
+    "CurriculumSettings",
+    "DataSettings",
+    "GRPOSettings",
+    "GroundingDefaults",
+    "MethodSettings",
+    "MixtureSettings",
+    "OffPolicyForwardSettings",
+    "OffPolicyReverseSettings",
+    "OnPolicyDistillationSettings",
+    "PromptSettings",
+    "Recipe",
+    "RewardSettings",
+    "RoundsSettings",
+    "ScheduleSettings",
+    "ScoringSettings",
+    "SelectionFileSettings",
+    "Settings",
+    "SideQuestionSettings",
+    "StudentSettings",
+    "SupervisedSettings",
+    "TVDFSettings",
+    "TeacherSettings",
+    "TinyWorldSettings",
+    "TrainingSettings",
+    "VideoSettings",
+    "WholePoolSettings",
+]

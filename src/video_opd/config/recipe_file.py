@@ -1,0 +1,257 @@
+"""Recipes from TOML files and the command line. Unknown keys are refused, and the nearest valid one is named."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from video_opd.config import CURRICULA, GROUNDING_FILE, METHODS, GroundingDefaults, Recipe, Settings
+from video_opd.config.lookalikes import refuse_other_tables, refuse_what_is_no_recipe
+from video_opd.errors import ConfigurationError
+from video_opd.suggestions import nearest, perhaps
+
+NAMED_TABLES = {"method": METHODS, "curriculum": CURRICULA}
+"""Tables told apart by their `name`, and what they may be; the first of each is meant where no name is said."""
+
+DATA_PATHS = ("videos", "train", "validation", "test")
+"""Keys of [data] that say where data are."""
+
+KEYS_ARE_LISTED = "`video-opd train --help-keys` lists every key with its default"
+
+
+def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> Recipe:
+    """Read a recipe, with dotted keys overridden: `{"training.learning_rate": "1e-4"}`.
+
+    A recipe with `base = "other.toml"` says only in what it differs from that one, which lies beside it.
+
+    Raises:
+        ConfigurationError: no such file, not TOML, an unknown key, a value of the wrong type.
+    """
+    refuse_what_is_no_recipe(path)
+    tables = read_tables(path)
+    refuse_other_tables(path, tables, comparison=False)
+    set_keys(tables, overrides or {})
+    return parse_recipe(tables, where=str(path))
+
+
+def read_tables(path: Path, *, named_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The tables of a TOML file, laid over those of the recipe it names as `base`.
+
+    Raises:
+        ConfigurationError: a file that is not there or not TOML, or recipes that are each other's base.
+    """
+    if path.resolve() in named_by:
+        raise ConfigurationError(
+            f"recipe {path} is its own base", reason="what it says would never be known", remedy="take out one `base`"
+        )
+    tables = _read_toml(path)
+    base = tables.pop("base", None)
+    if base is None:
+        return tables
+    if not isinstance(base, str):
+        raise ConfigurationError(
+            f"{path}: base = {base!r}", reason="it names another recipe", remedy='write it as base = "other.toml"'
+        )
+    return overlay(read_tables(path.parent / base, named_by=(*named_by, path.resolve())), tables)
+
+
+def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Tables with others laid over them, key by key; a [method] or [curriculum] with a name takes the whole place of
+    another, [[teachers]] that of a [teacher], and the other way round."""
+    merged = dict(below)
+    if "teachers" in above and "teacher" not in above:
+        merged.pop("teacher", None)
+    if "teacher" in above and "teachers" not in above:
+        for key in ("teachers", "teachers_by"):
+            merged.pop(key, None)
+    for key, value in above.items():
+        whole = key in NAMED_TABLES and isinstance(value, dict) and "name" in value
+        tables = isinstance(value, dict) and isinstance(below.get(key), dict) and not whole
+        merged[key] = overlay(below[key], value) if tables else value
+    data = above.get("data")
+    if isinstance(data, dict) and any(key in data for key in DATA_PATHS) and "tiny_world" not in data:
+        _render_nothing(merged)
+    return merged
+
+
+def _render_nothing(tables: dict[str, Any]) -> None:
+    """Other data paths without a word of the tiny world mean data of somebody's own, and nothing is rendered there."""
+    world = tables["data"].get("tiny_world")
+    if isinstance(world, dict):
+        tables["data"] = tables["data"] | {"tiny_world": world | {"render": False}}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"recipe {path} cannot be read",
+            reason=error.strerror or str(error),
+            remedy="give the path of a recipe, such as recipes/tiny-opd.toml",
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"recipe {path} is not TOML", reason=str(error), remedy="mend the file") from error
+
+
+def parse_recipe(tables: dict[str, Any], *, where: str = "recipe") -> Recipe:
+    """Validate parsed TOML; the first problem is reported, with the key's full name.
+
+    Raises:
+        ConfigurationError: an unknown key, a missing one, a value of the wrong type.
+    """
+    try:
+        return Recipe.model_validate(tables)
+    except ValidationError as error:
+        raise refusal(where, error) from None
+
+
+def load_grounding_defaults(model_folder: Path) -> GroundingDefaults:
+    """What stands in the model's `grounding.json`; the field's defaults for a folder or hub name without one.
+
+    Raises:
+        ConfigurationError: the file is there and cannot be understood.
+    """
+    path = model_folder / GROUNDING_FILE
+    if not path.is_file():
+        return GroundingDefaults()
+    try:
+        return GroundingDefaults.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise refusal(str(path), error) from None
+
+
+def recipe_keys(settings: type[Settings] = Recipe, prefix: str = "") -> dict[str, str]:
+    """Every key of a recipe with its dotted name, and what it means, its default included."""
+    keys: dict[str, str] = {}
+    for name, info in settings.model_fields.items():
+        tables = _tables_of(info.annotation)
+        if len(tables) == 1:
+            keys |= recipe_keys(tables[0], f"{prefix}{name}.")
+        elif tables:
+            keys |= _keys_of_one_of(tables, f"{prefix}{name}.")
+        else:
+            meaning = " ".join((info.description or "").split())
+            keys[prefix + name] = f"{meaning} ({_default(info)})"
+    return keys
+
+
+def _keys_of_one_of(tables: Sequence[type[Settings]], prefix: str) -> dict[str, str]:
+    """The keys of tables told apart by `name`; a key says which of them have it, unless all do."""
+    named = {get_args(table.model_fields["name"].annotation)[0]: recipe_keys(table, prefix) for table in tables}
+    keys: dict[str, str] = {f"{prefix}name": f"One of {', '.join(named)}. (default: {json.dumps(next(iter(named)))})"}
+    for key in dict.fromkeys(key for each in named.values() for key in each if key not in keys):
+        owners: dict[str, list[str]] = {}
+        for name, each in named.items():
+            if key in each:
+                owners.setdefault(each[key], []).append(name)
+        keys[key] = " ".join(f"{meaning} [{', '.join(names)}]" for meaning, names in owners.items())
+    return keys
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "required"
+    default = info.get_default(call_default_factory=True)
+    return "not set by default" if default is None else f"default: {json.dumps(default, default=str)}"
+
+
+def _tables_of(annotation: Any) -> list[type[Settings]]:
+    """The tables that may stand for a key: none for a value."""
+    return [c for c in (annotation, *get_args(annotation)) if isinstance(c, type) and issubclass(c, Settings)]
+
+
+def refusal(where: str, error: ValidationError, settings: type[Settings] = Recipe) -> ConfigurationError:
+    """The first problem of a file, in our words."""
+    problem = error.errors()[0]
+    kind, tags = problem["type"], _names_of(str(problem["loc"][0]) if problem["loc"] else "")
+    # Inside a table that is told by its name pydantic also says which one it took it for.
+    parts = [part for place, part in enumerate(problem["loc"]) if not (place == 1 and part in tags)]
+    key = ".".join(str(part) for part in parts)
+    if kind == "value_error":
+        return ConfigurationError(where, reason=str(problem["ctx"]["error"]), remedy=f"correct it; {KEYS_ARE_LISTED}")
+    if kind == "union_tag_invalid":
+        return ConfigurationError(
+            f"{where}: {key}.name = {problem['input']['name']!r}",
+            reason=f"no {key} has that name",
+            remedy=perhaps(str(problem["input"]["name"]), tags, f"choose one of {', '.join(sorted(tags))}"),
+        )
+    if kind == "extra_forbidden" and key in recipe_keys(settings):
+        return ConfigurationError(
+            f"{where}: {key}",
+            reason=f"this {key.partition('.')[0]} has no such setting",
+            remedy=f"leave it out; {KEYS_ARE_LISTED}",
+        )
+    if kind == "extra_forbidden":
+        return ConfigurationError(
+            f"{where}: unknown key {key}",
+            reason="no setting has that name",
+            remedy=_nearest(key, settings, problem["input"]),
+        )
+    if kind == "missing":
+        return ConfigurationError(
+            f"{where} has no {key}", reason="it has no default", remedy=f"give it; {KEYS_ARE_LISTED}"
+        )
+    if kind in ("model_type", "model_attributes_type"):
+        return ConfigurationError(
+            f"{where}: {key} = {problem['input']!r}",
+            reason="that is the name of a table",
+            remedy=f"write [{key}] on a line of its own, and its settings below",
+        )
+    remedy = f"correct it; {KEYS_ARE_LISTED}"
+    if kind == "literal_error":
+        remedy = perhaps(str(problem["input"]), re.findall("'([^']*)'", problem["ctx"]["expected"]), remedy)
+    return ConfigurationError(
+        f"{where}: {key} = {problem['input']!r}" if key else where,
+        reason=problem["msg"][0].lower() + problem["msg"][1:],
+        remedy=remedy,
+    )
+
+
+def _names_of(key: str) -> list[str]:
+    """What a table that is told by its name may be called."""
+    return [get_args(table.model_fields["name"].annotation)[0] for table in NAMED_TABLES.get(key, ())]
+
+
+def _nearest(key: str, settings: type[Settings] = Recipe, value: object = None) -> str:
+    """Which setting was probably meant. Where a whole table is unknown, by the first of its keys (`optimizer.lr`)."""
+    leaves = recipe_keys(settings)
+    names = [*leaves, *{name.rsplit(".", 1)[0]: None for name in leaves if "." in name}, "--out"]
+    if nearest(key, names) is None and isinstance(value, dict) and value:
+        key = f"{key}.{next(iter(value))}"
+    return perhaps(key, names, KEYS_ARE_LISTED if nearest(key, names) else f"leave it out; {KEYS_ARE_LISTED}")
+
+
+def set_keys(tables: dict[str, Any], overrides: dict[str, str]) -> None:
+    """Set dotted keys; another method.name or curriculum.name than the file's starts its table anew."""
+    for table in NAMED_TABLES:
+        name, found = overrides.get(f"{table}.name"), tables.get(table)
+        if name is not None and isinstance(found, dict) and name != found.get("name", _names_of(table)[0]):
+            tables[table] = {}
+    for key, text in overrides.items():
+        _set(tables, key, text)
+    says_world = any(key.startswith("data.tiny_world") for key in overrides)
+    if any(f"data.{key}" in overrides for key in DATA_PATHS) and not says_world:
+        _render_nothing(tables)
+
+
+def _set(tables: dict[str, Any], key: str, text: str) -> None:
+    """Set a dotted key; the value is read as TOML, and as a string where that fails."""
+    *path, last = key.split(".")
+    for part in path:
+        tables = tables.setdefault(part, {})
+        if not isinstance(tables, dict):
+            raise ConfigurationError(
+                f"--{key}: {part} is a value, not a table", reason="it has no keys", remedy=_nearest(key)
+            )
+    try:
+        tables[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        tables[last] = text

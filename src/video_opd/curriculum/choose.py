@@ -1,0 +1,250 @@
+"""From scores to a selection, and what should be known about it: how reliable it is, and how it shifts the examples."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from video_opd.curriculum.coupling import CandidateRule, candidates
+from video_opd.curriculum.random_streams import share_draws
+from video_opd.curriculum.score_file import ScoreFile, require_same_manifest
+from video_opd.curriculum.selection import Selection, Verdict, select
+from video_opd.curriculum.selection_rule import SelectionRule
+from video_opd.curriculum.signals import (
+    MOSTLY_NOISE,
+    ScoredExample,
+    error_variance,
+    profile,
+    reliability_of_gap,
+    split_half_reliability,
+)
+from video_opd.errors import ConfigurationError, DataError
+from video_opd.grounding import PARSER_VERSION
+from video_opd.grounding.sample_size import MIN_AGREEING, count_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A selection, and what should be known about it."""
+
+    selection: Selection
+    facts: Mapping[str, Any]
+    """Counts, reliabilities, profiles of the pool and of what was kept."""
+    warnings: tuple[str, ...]
+
+
+def choose(teacher: ScoreFile | None, student: ScoreFile | None, rule: SelectionRule, seed: int) -> Choice:
+    """Select by a rule from scores of the same manifest.
+
+    Raises:
+        ConfigurationError, DataError: as `curriculum.select`; scores of different manifests; a signal they do not hold.
+    """
+    require_same_manifest(teacher, student)
+    teacher = _without(teacher, student)
+    disagreement = None
+    if rule.ranks_by_reverse_kl:
+        disagreement = _reverse_kl(teacher, student, per_token=rule.disagreement == "reverse-kl-per-token")
+    tau = teacher.mean_iou() if teacher else None
+    sigma = _known_to(tau, student.mean_iou()) if student else None
+    selection = select(
+        tau,
+        sigma,
+        strategy=rule.strategy,
+        count=rule.count,
+        threshold=rule.threshold,
+        seed=seed,
+        disagreement=disagreement if disagreement is None else _known_to(tau, disagreement),
+        reliability=_agreement(teacher) if rule.reliability == "agreement" and rule.threshold is not None else None,
+        difficulty=rule.difficulty,
+    )
+    return _as_choice(selection, teacher, student, _luck(selection, teacher, student, rule))
+
+
+def choose_candidates(teacher: ScoreFile, student: ScoreFile, rule: CandidateRule, seed: int) -> Choice:
+    """Anchors and frontier examples of student-curriculum coupling.
+
+    Raises:
+        ConfigurationError, DataError: as `curriculum.candidates`; scores of different manifests.
+    """
+    require_same_manifest(teacher, student)
+    teacher = _without(teacher, student) or teacher
+    tau = teacher.mean_iou()
+    selection = candidates(tau, _known_to(tau, student.mean_iou()), rule, seed)
+    luck = {"reliability_of_ranking": split_half_reliability(student.scored.values()), "ranked_by": "the student's IoU"}
+    return _as_choice(selection, teacher, student, luck)
+
+
+def _without(teacher: ScoreFile | None, student: ScoreFile | None) -> ScoreFile | None:
+    """The teacher's scores, less the examples that the student could not be scored on, with the reason."""
+    if teacher is None or student is None:
+        return teacher
+    lost = {id: why for id, why in student.unscored().items() if id in teacher.scored}
+    rows = {
+        id: replace(row, answers=(), unscored=f"by the student: {lost[id]}") if id in lost else row
+        for id, row in teacher.rows.items()
+    }
+    return replace(teacher, rows=rows)
+
+
+def _known_to(pool: Mapping[str, float] | None, values: Mapping[str, float]) -> dict[str, float]:
+    """Less the examples that the teacher's file says why it did not score."""
+    return {id: value for id, value in values.items() if pool is None or id in pool}
+
+
+def _agreement(teacher: ScoreFile | None) -> dict[str, float]:
+    several = teacher is not None and all(len(row.answers) > 1 for row in teacher.scored.values())
+    if teacher is None or not several:
+        raise ConfigurationError(
+            "reliability = agreement",
+            reason="a teacher agrees with itself only over several answers",
+            remedy="score the teacher with `video-opd score … --answers 4` or more, none of them skipped",
+        )
+    return {id: row.agreement for id, row in teacher.scored.items()}
+
+
+def _reverse_kl(teacher: ScoreFile | None, student: ScoreFile | None, *, per_token: bool) -> dict[str, float]:
+    found = {id: row.reverse_kl(per_token=per_token) for id, row in student.scored.items()} if student else {}
+    known = {id: value for id, value in found.items() if value is not None}
+    if student is None or not known:
+        raise DataError(
+            "disagreement = reverse-kl",
+            reason="the student's scores hold no reverse KL",
+            remedy="score the student with `video-opd score … --teacher MODEL --answers 4`",
+        )
+    judge = student.header.settings.get("teacher_sha256")
+    if teacher is not None and judge != teacher.header.model_sha256:
+        raise DataError(
+            f"{student.name} holds the reverse KL to another model than that of {teacher.name}",
+            reason="the filter and the ranking would speak of two teachers",
+            remedy="score the student with `video-opd score … --teacher MODEL`, the model of the other file",
+        )
+    return known
+
+
+def _luck(
+    selection: Selection, teacher: ScoreFile | None, student: ScoreFile | None, rule: SelectionRule
+) -> dict[str, Any]:
+    """What decides who is chosen, and how reliable that is; nothing where a draw decides."""
+    if rule.ranks_by_gap_in_iou and teacher and student:
+        taus, sigmas = ([file.rows[id] for id in selection.passing] for file in (teacher, student))
+        of_tau, of_sigma = error_variance(taus), error_variance(sigmas)
+        known = None
+        if of_sigma is not None and (of_tau is not None or not _most_draws(taus)) and not share_draws(teacher, student):
+            gaps = [tau.mean_iou - sigma.mean_iou for tau, sigma in zip(taus, sigmas, strict=True)]
+            known = reliability_of_gap(gaps, of_tau, of_sigma) if len(gaps) >= MIN_AGREEING else None
+        return {"reliability_of_ranking": known, "ranked_by": "the gap in IoU"}
+    if rule.ranks_by_reverse_kl and student:
+        per_token = rule.disagreement == "reverse-kl-per-token"
+        known = split_half_reliability(student.scored.values(), of=lambda a: a.kl(per_token=per_token))
+        return {"reliability_of_ranking": known, "ranked_by": "the reverse KL"}
+    if rule.strategy == "difficulty" and student:
+        known = split_half_reliability(student.scored.values())
+        return {"reliability_of_ranking": known, "ranked_by": "the student's IoU"}
+    return {}
+
+
+def _as_choice(
+    selection: Selection, teacher: ScoreFile | None, student: ScoreFile | None, luck: Mapping[str, Any]
+) -> Choice:
+    """With the unscored examples at the end, and the facts."""
+    pool = teacher or student
+    assert pool is not None
+    unscored = tuple(
+        Verdict(id=id, tau=None, sigma=None, delta=None, order=None, why=f"not scored: {why}")
+        for id, why in pool.unscored().items()
+    )
+    kept = [pool.rows[id] for id in selection.ids]
+    gaps = [verdict.delta for verdict in selection.verdicts if verdict.kept and verdict.delta is not None]
+    facts: dict[str, Any] = {
+        "num_pool": len(pool.rows),
+        "num_unscored": len(unscored),
+        "num_passing": len(selection.passing),
+        "num_kept": len(kept),
+        "kinds": dict(Counter(verdict.kind for verdict in selection.verdicts if verdict.kind)),
+        "pool": asdict(profile([row for row in pool.rows.values() if row.answers])),
+        "kept": asdict(profile(kept)),
+        "reliability_of_teacher": teacher.split_half_reliability() if teacher else None,
+        "reliability_of_student": student.split_half_reliability() if student else None,
+        "mean_gap_of_kept": math.fsum(gaps) / len(gaps) if gaps else None,
+        "reliability_of_ranking": None,
+        "ranked_by": None,
+        **luck,
+    }
+    warnings: list[str] = []
+    if teacher and student and teacher.header.model_sha256 == student.header.model_sha256:
+        warnings.append("teacher and student are the same model: there is no gap between them but luck")
+    warnings += _read_by_another_parser(teacher, student)
+    warnings += _judged_by_one_answer(selection, teacher, student)
+    known = facts["reliability_of_ranking"]
+    if luck and known is None and student is not None:
+        warnings += _why_luck_is_unknown(facts["ranked_by"], teacher, student)
+    elif luck and known is not None and known < MOSTLY_NOISE:
+        warnings.append(
+            f"what decides here, {facts['ranked_by']}, is mostly noise: other draws would choose otherwise "
+            f"(reliability {known:.2f} of 1). Score more answers an example, or take strategy random after the filter"
+        )
+    selection = replace(selection, verdicts=selection.verdicts + unscored)
+    return Choice(selection=selection, facts=facts, warnings=tuple(warnings))
+
+
+def _most_draws(rows: Iterable[ScoredExample]) -> int:
+    """Sampled answers of the example that has most of them."""
+    return max((sum(answer.sampled for answer in row.answers) for row in rows), default=0)
+
+
+def _why_luck_is_unknown(ranked_by: str, teacher: ScoreFile | None, student: ScoreFile) -> list[str]:
+    """A warning where a ranking has no reliability, for want of draws or because they are not independent."""
+    by_gap, count = ranked_by == "the gap in IoU", len(student.scored)
+    if count < MIN_AGREEING:
+        return [
+            f"{count_of(count, 'example was', 'examples were')} scored, fewer than {MIN_AGREEING}, so nobody knows how "
+            f"much of {ranked_by} is luck: score more examples"
+        ]
+    for who, file, enough in (("student", student, (2,)), ("teacher", teacher, (0, 2))):
+        if file is None or (who == "teacher" and not by_gap):
+            continue
+        draws = _most_draws(file.scored.values())
+        if min(draws, 2) not in enough:
+            return [
+                f"the {who} was scored with {draws} draw{'s' * (draws != 1)} an example, so nobody knows how much of "
+                f"{ranked_by} is luck: score it with `video-opd score … --answers 4 --top-k sampled`"
+            ]
+    if by_gap and teacher is not None and share_draws(teacher, student):
+        return [
+            f"{teacher.name} and {student.name} were drawn with the same random numbers, so what is luck for one is "
+            "luck for the other, and nobody knows how much of the gap in IoU is: score one of the two again into a new "
+            "file with `video-opd score … --seed 1`"
+        ]
+    return []
+
+
+def _read_by_another_parser(*files: ScoreFile | None) -> list[str]:
+    """A warning for every file whose spans were read by other rules than those of today."""
+    versions = {file.name: file.header.settings.get("parser_version") for file in files if file is not None}
+    return [
+        f"the spans in {name} were read by version {version} of the answer parser, and this is version "
+        f"{PARSER_VERSION}, which reads some answers otherwise: score again to have all read alike"
+        for name, version in versions.items()
+        if version not in (None, PARSER_VERSION)
+    ]
+
+
+def _judged_by_one_answer(selection: Selection, teacher: ScoreFile | None, student: ScoreFile | None) -> list[str]:
+    """Warnings where `skip_below` left examples to choose from with the greedy answer alone: their mean IoU is no mean
+    over draws, and too low where a model is unsure, because a low greedy answer is what they were skipped for."""
+    warnings = []
+    for who, file in (("teacher", teacher), ("student", student)):
+        skip = file.header.settings.get("skip_below") if file else None
+        if file is None or skip is None:
+            continue
+        alone = sum(id in file.scored and not _most_draws([file.rows[id]]) for id in selection.passing)
+        if alone:
+            warnings.append(
+                f"the {who} judges {alone} of {len(selection.passing)} examples by its greedy answer alone, a low one "
+                f"(skip_below = {skip:g}), and the others by a mean over draws: "
+                + (f"set the threshold to {skip:g} or more" if who == "teacher" else "score it without skip_below")
+            )
+    return warnings

@@ -1,0 +1,335 @@
+"""The file of scores: what one model answered to every example of a manifest, JSON lines.
+
+    {"scores": {"format": 1, "model": "tiny-teacher", "model_sha256": …, "manifest_sha256": …, "settings": {…}, …}}
+    {"id": "q1", "mean_iou": 0.83, "agreement": 0.9, "answers": [{"span": [2.0, 4.5], "iou": 0.9, "logprob": -0.4, …}],
+     "spans": [[2.0, 4.0]], "duration": 10.0, "source": "charades", "seconds": 0.8, "cpu_seconds": 0.7}
+    {"id": "q2", "unscored": "videos/b.mp4: no such file", …}
+    {"summary": {"num_scored": 1, "mean_iou": 0.83, "split_half_reliability": 0.7, …}}
+
+(one object a line). The first line says of what the scores are: they are valid for this model, this manifest and these
+settings, and for nothing else. A row is on the disk when it is there, so a killed scoring goes on where it was. Times
+in seconds, log-probs in nats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from video_opd.curriculum.score_rows import example_of, row_of
+from video_opd.curriculum.signals import ScoredExample, split_half_reliability
+from video_opd.errors import DataError
+from video_opd.files.durable import write_durably
+from video_opd.files.journal import iterate_journal, read_journal
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreHeader:
+    """What scores are of."""
+
+    model: str
+    model_sha256: str
+    """Of its weights, configuration and tokenizer."""
+    manifest_sha256: str
+    settings: Mapping[str, Any]
+    """How it was asked: answers, seed, whose draws, prompt, frames, precision, parser; and the teacher, where one
+    judged."""
+    num_examples: int
+    """Rows that belong into the file: those of the shard."""
+    shard: tuple[int, int] = (0, 1)
+    """This one, from 0, of how many."""
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What must be equal for a score to be valid."""
+        return self.model_sha256, self.manifest_sha256, json.dumps(self.settings, sort_keys=True)
+
+    def to_row(self) -> dict[str, Any]:
+        """The first line."""
+        return {"scores": {"format": FORMAT, **asdict(self), "settings": dict(self.settings)}}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], path: Path) -> ScoreHeader:
+        """The header that a first line holds.
+
+        Raises:
+            DataError: it holds none, or one of another format.
+        """
+        found: Any = row.get("scores")
+        match found:
+            case {
+                "format": int(version),
+                "model": str(),
+                "model_sha256": str(),
+                "manifest_sha256": str(),
+                "settings": dict(),
+                "num_examples": int(),
+                "shard": [int(number), int(count)],
+            } if version == FORMAT:
+                return cls(**{name: found[name] for name in cls.__dataclass_fields__} | {"shard": (number, count)})
+        raise DataError(
+            f"{path} is no file of scores",
+            reason=f"its first line is not a header of format {FORMAT}",
+            remedy="give a file written by `video-opd score`",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreFile:
+    """Scores of a manifest, or of a shard of one."""
+
+    header: ScoreHeader
+    rows: Mapping[str, ScoredExample]
+    """Example id -> its scores, in the order of the file."""
+    seconds: float = 0.0
+    """What scoring took, wall time, whenever that was."""
+    cpu_seconds: float = 0.0
+    name: str = field(default="", compare=False)
+    """Of the file, for messages."""
+    has_summary: bool = field(default=False, compare=False)
+    """Whether the file was brought to its end."""
+
+    @property
+    def scored(self) -> dict[str, ScoredExample]:
+        """The examples that were scored."""
+        return {id: row for id, row in self.rows.items() if row.answers}
+
+    def mean_iou(self) -> dict[str, float]:
+        """Example id -> mean IoU of its answers: tau of a teacher, sigma of a student."""
+        return {id: row.mean_iou for id, row in self.scored.items()}
+
+    def unscored(self) -> dict[str, str]:
+        """Example id -> why it was not scored."""
+        return {id: row.unscored for id, row in self.rows.items() if not row.answers}
+
+    def split_half_reliability(self) -> float | None:
+        """Of the mean IoU of the sampled answers; see `curriculum.split_half_reliability`."""
+        return split_half_reliability(self.scored.values())
+
+    def summary(self) -> dict[str, Any]:
+        """The last line."""
+        scored = self.scored.values()
+        return {
+            "summary": {
+                "num_scored": len(scored),
+                "num_unscored": len(self.rows) - len(scored),
+                "mean_iou": statistics.fmean(row.mean_iou for row in scored) if scored else None,
+                "mean_agreement": statistics.fmean(row.agreement for row in scored) if scored else None,
+                "split_half_reliability": self.split_half_reliability(),
+                "seconds": self.seconds,
+                "cpu_seconds": self.cpu_seconds,
+            }
+        }
+
+
+def read_scores(*paths: Path, partial: bool = False) -> ScoreFile:
+    """The scores in a file, or in all shards of one, in manifest order.
+
+    Args:
+        partial: also of a file whose scoring is not finished.
+
+    Raises:
+        DataError: no such file, scores of different things, a shard or rows missing, an example twice.
+    """
+    files = sorted((_read_one(path) for path in paths), key=lambda file: file.header.shard)
+    first = files[0].header
+    for file in files:
+        if file.header.identity != first.identity or file.header.shard[1] != first.shard[1]:
+            raise DataError(
+                f"{files[0].name} and {file.name} are scores of different things",
+                reason=difference(first, file.header),
+                remedy="give shards of one scoring",
+            )
+        if not partial and len(file.rows) < file.header.num_examples:
+            raise DataError(
+                f"{file.name} has {len(file.rows)} of {file.header.num_examples} examples",
+                reason="an example without a score would be left out in silence",
+                remedy="run the same `video-opd score` again: it goes on where it was",
+            )
+    places = [file.header.shard[0] for file in files]
+    if not partial and places != list(range(first.shard[1])):
+        raise DataError(
+            f"shards {', '.join(map(str, places))} of {first.shard[1]} in {', '.join(file.name for file in files)}",
+            reason="every shard is wanted once",
+            remedy="give all of them, or merge them with `video-opd merge-scores`",
+        )
+    rows: dict[str, ScoredExample] = {}
+    columns = [list(file.rows.values()) for file in files]  # example number j of shard i is number j * n + i of all
+    for place in range(max(map(len, columns))):
+        for column in columns:
+            if place < len(column):
+                if column[place].id in rows:
+                    raise _twice(", ".join(file.name for file in files), column[place].id)
+                rows[column[place].id] = column[place]
+    return ScoreFile(
+        header=replace(first, shard=(0, 1), num_examples=len(rows)) if len(files) > 1 else first,
+        rows=rows,
+        seconds=sum(file.seconds for file in files),
+        cpu_seconds=sum(file.cpu_seconds for file in files),
+        name=", ".join(file.name for file in files),
+        has_summary=all(file.has_summary for file in files),
+    )
+
+
+def _read_one(path: Path) -> ScoreFile:
+    if not path.is_file():
+        raise DataError(
+            f"scores {path}: no such file", reason="there is nothing to read", remedy="write it with `video-opd score`"
+        )
+    lines = read_journal(path)
+    header = ScoreHeader.from_row(lines[0] if lines else {}, path)
+    rows: dict[str, ScoredExample] = {}
+    found = [line for line in lines if "id" in line]
+    for line in found:
+        row = example_of(line, path)
+        if row.id in rows:
+            raise _twice(str(path), row.id)
+        rows[row.id] = row
+    return ScoreFile(
+        header=header,
+        rows=rows,
+        seconds=math.fsum(line.get("seconds", 0.0) for line in found),
+        cpu_seconds=math.fsum(line.get("cpu_seconds", 0.0) for line in found),
+        name=str(path),
+        has_summary="summary" in lines[-1],
+    )
+
+
+def _twice(where: str, id: str) -> DataError:
+    return DataError(
+        f"{where}: {id!r} is there twice",
+        reason="one of the two would decide in silence",
+        remedy="delete one of the lines",
+    )
+
+
+def read_header(path: Path) -> ScoreHeader:
+    """The first line of a file of scores, however long the file is.
+
+    Raises:
+        DataError: it is no file of scores.
+    """
+    return ScoreHeader.from_row(next(iterate_journal(path), {}), path)
+
+
+@contextlib.contextmanager
+def held(
+    path: Path,
+    called: str = "scores",
+    remedy: str = "wait for it, or score a shard each with --shard into files of their own",
+) -> Iterator[None]:
+    """Hold a file of scores, or of what else is `called`, for writing; the lock ends with the process.
+
+    Raises:
+        DataError: another process writes to it.
+    """
+    with path.open("ab") as file:  # made, if it is not there
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"{called} {path} are being written by another process",
+                reason="two at once would write every row twice",
+                remedy=remedy,
+            ) from None
+        yield
+
+
+def write_scores(path: Path, scores: ScoreFile) -> None:
+    """Write a whole file of scores, such as merged shards. What it took stands in the summary only, as a whole."""
+    share = 1 / max(len(scores.rows), 1)
+    cost = {"seconds": scores.seconds * share, "cpu_seconds": scores.cpu_seconds * share}
+    lines = [scores.header.to_row(), *(row_of(row, **cost) for row in scores.rows.values()), scores.summary()]
+    write_durably(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
+
+
+def difference(one: ScoreHeader, other: ScoreHeader) -> str:
+    """In what two scorings differ, in words."""
+    names = ("model", "manifest", "settings")
+    different = [name for name, a, b in zip(names, one.identity, other.identity, strict=True) if a != b]
+    if different == ["settings"]:
+        keys = sorted(one.settings.keys() | other.settings.keys())
+        said = ((key, one.settings.get(key), other.settings.get(key)) for key in keys)
+        different = [f"settings ({', '.join(f'{key}: {a} and {b}' for key, a, b in said if a != b)})"]
+    return f"their {' and '.join(different) or 'shards'} differ"
+
+
+def require_scores_of(scores: ScoreFile, manifest_sha256: str, model_sha256: str | None) -> None:
+    """Scores that somebody made for a run must be of its manifest and of its model.
+
+    Args:
+        model_sha256: None: not yet known, and not looked at.
+
+    Raises:
+        DataError: they are of another.
+    """
+    for what, found, wanted in (
+        ("manifest", scores.header.manifest_sha256, manifest_sha256),
+        ("model", scores.header.model_sha256, model_sha256),
+    ):
+        if wanted is not None and found != wanted:
+            raise DataError(
+                f"{scores.name} holds scores of another {what} (of model {scores.header.model})",
+                reason=f"they say nothing about the {what} of this recipe",
+                remedy="score the recipe's teacher on its training manifest with `video-opd score`",
+            )
+
+
+def require_same_manifest(*files: ScoreFile | None) -> None:
+    """Scores can only be held against one another on the same examples.
+
+    Raises:
+        DataError: they are of different manifests.
+    """
+    given = [file for file in files if file is not None]
+    for file in given[1:]:
+        if file.header.manifest_sha256 != given[0].header.manifest_sha256:
+            raise DataError(
+                f"{given[0].name} and {file.name} are scores of different manifests",
+                reason="their examples, or the annotations of them, are not the same",
+                remedy="score both models on the same manifest",
+            )
+
+
+def sha256_together(sha256: Sequence[str]) -> str:
+    """Of one model its own; of several one that stands for all of them."""
+    return sha256[0] if len(sha256) == 1 else hashlib.sha256("".join(sha256).encode()).hexdigest()
+
+
+def together(files: Sequence[ScoreFile], model_sha256: Sequence[str]) -> ScoreFile:
+    """What several teachers of the same manifest said, as if one had said it all: an example's answers are those of
+    everyone who was asked about it.
+
+    Args:
+        model_sha256: of all of them, those who were asked about nothing included.
+    """
+    if len(model_sha256) == 1:
+        return files[0]
+    rows: dict[str, ScoredExample] = {}
+    for file in files:
+        for id, row in file.rows.items():
+            known = rows.get(id)
+            rows[id] = replace(row, answers=known.answers + row.answers) if known else row
+    header = replace(
+        files[0].header,
+        model=", ".join(file.header.model for file in files),
+        model_sha256=sha256_together(model_sha256),
+        num_examples=len(rows),
+    )
+    return ScoreFile(
+        header=header,
+        rows=rows,
+        seconds=sum(file.seconds for file in files),
+        cpu_seconds=sum(file.cpu_seconds for file in files),
+        name=", ".join(file.name for file in files),
+    )

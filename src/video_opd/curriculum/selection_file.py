@@ -1,0 +1,78 @@
+"""The file of a selection, JSON lines, the kept examples first and in training order:
+
+{"id": "q7", "tau": 0.91, "sigma": 0.12, "delta": 0.79, "kept": true, "order": 1, "why": "1 of 2500 chosen by …"}
+{"id": "q3", "tau": 0.35, "sigma": null, "delta": null, "kept": false, "why": "the teacher's reliability …"}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from video_opd.curriculum.selection import Selection, Verdict
+from video_opd.errors import DataError
+from video_opd.files.durable import write_durably
+
+
+def write_selection(path: Path, selection: Selection) -> None:
+    """Write it, whole or not at all."""
+    rows = "".join(json.dumps(_row(verdict), ensure_ascii=False) + "\n" for verdict in selection.verdicts)
+    write_durably(path, rows.encode())
+
+
+def _row(verdict: Verdict) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(verdict, name) for name in ("id", "tau", "sigma", "delta", "kept")}
+    if verdict.kept:
+        row["order"] = verdict.order
+    if verdict.kind:
+        row["kind"] = verdict.kind
+    return row | {"why": verdict.why}
+
+
+def read_selection(path: Path, known_ids: Collection[str]) -> Selection:
+    """Read one, and make sure that its kept examples are those of a manifest.
+
+    Args:
+        known_ids: of the manifest that is trained on.
+
+    Raises:
+        DataError: no such file, a line that is not understood, an example that is not in the manifest or is there
+            twice, or nothing kept.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"selection {path}: no such file",
+            reason="it says what to train on",
+            remedy="write it with `video-opd select`",
+        )
+    verdicts: list[Verdict] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            if not isinstance(row["id"], str) or not isinstance(row["kept"], bool):
+                raise ValueError("`id` is a text, `kept` true or false")
+            known = {name: row.get(name) for name in ("tau", "sigma", "delta")}
+            order = int(row.get("order", number)) if row["kept"] else None
+            verdict = Verdict(id=row["id"], order=order, why=row.get("why", ""), kind=row.get("kind", ""), **known)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{path} line {number} is not a line of a selection",
+                reason=f"{type(error).__name__}: {error}",
+                remedy='write lines like {"id": "q1", "kept": true}',
+            ) from error
+        verdicts.append(verdict)
+    selection = Selection(verdicts=tuple(sorted(verdicts, key=lambda v: (v.order is None, v.order or 0))))
+    strangers = [id for id in selection.ids if id not in known_ids]
+    if strangers or len(set(selection.ids)) < len(selection.ids) or not selection.ids:
+        raise DataError(
+            f"selection {path}",
+            reason=f"{len(strangers)} of its examples are not in the manifest, such as {strangers[0]!r}"
+            if strangers
+            else "it keeps an example twice"
+            if selection.ids
+            else "it keeps no example",
+            remedy="select from scores of the manifest that is trained on",
+        )
+    return selection

@@ -1,0 +1,78 @@
+"""The query within a question: what a named template, or a pattern of one's own, has in the place of `{query}`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+from video_opd.data.prompts import TEMPLATES
+from video_opd.data.query_words import only_quoted
+from video_opd.errors import ConfigurationError
+
+QUOTED = "quoted"
+"""What stands in quotes, where a question quotes exactly one thing."""
+QUERY = "{query}"
+
+_VIDEO = re.compile(r"<video>|<image>|<\|(?:vision_start|vision_end|video_pad|image_pad)\|>|\{video\}")
+
+Finder = Callable[[str], str | None]
+"""From a question to its query; None: it is not put like this."""
+
+
+def finders(template: str) -> dict[str, Finder]:
+    """How to find the query, by name, to be tried in order.
+
+    Args:
+        template: name of a preset, `quoted`, or a pattern such as `When does "{query}" happen` where `…` (or `...`)
+            stands for any text, as do its two ends. "": every preset whose answers name times, then `quoted`.
+
+    Raises:
+        ConfigurationError: it is none of these.
+    """
+    if template == QUOTED:
+        return {QUOTED: only_quoted}
+    if template in TEMPLATES:
+        return {template: _whole(TEMPLATES[template].user)}
+    if template.count(QUERY) == 1:
+        return {template: _part(template)}
+    if template:
+        raise ConfigurationError(
+            f"--template {template}",
+            reason=f"it is no preset, and has not {QUERY} once",
+            remedy=f"give a pattern such as \"…'{QUERY}'…\", {QUOTED}, or one of {', '.join(TEMPLATES)}",
+        )
+    return _presets()
+
+
+def bare(text: str) -> str:
+    """A question without the places of its video, blanks joined."""
+    return " ".join(_VIDEO.sub(" ", text).split())
+
+
+@lru_cache(1)
+def _presets() -> dict[str, Finder]:
+    timed = {name: preset.user for name, preset in TEMPLATES.items() if "{start" in preset.answer}
+    by_length = sorted(timed, key=lambda name: -len(timed[name]))  # the one that says most is the one that was meant
+    return {name: _whole(timed[name]) for name in by_length} | {QUOTED: only_quoted}
+
+
+def _whole(user: str) -> Finder:
+    before, after = (re.escape(part) for part in bare(user).split(QUERY))
+    return _first_group(re.compile(f"{before}(.+){after}", re.DOTALL).fullmatch)
+
+
+def _part(pattern: str) -> Finder:
+    before, after = bare(pattern.replace("...", "…")).split(QUERY)
+    found = ".*?".join(map(re.escape, before.strip("…").split("…")))
+    follows = ".*?".join(map(re.escape, after.strip("…").split("…")))
+    query = "(.+?)" if follows else "(.+)"
+    return _first_group(re.compile(("" if found else "^") + found + query + follows, re.DOTALL).search)
+
+
+def _first_group(match: Callable[[str], re.Match[str] | None]) -> Finder:
+    def find(text: str) -> str | None:
+        found = match(text)
+        return None if found is None else found[1].strip()
+
+    return find

@@ -1,0 +1,88 @@
+"""From files to annotations: the importer of a format, and which format a file looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import cast
+
+from video_opd.data.importers._annotation import Annotation, Importer, Reading
+from video_opd.data.importers._asked_by_template import QUERY
+from video_opd.data.importers._formats import FORMATS, GENERAL
+from video_opd.data.video.video_names import video_name
+from video_opd.errors import DataError
+from video_opd.files.records import text_lines
+
+_TOGETHER = ("nextgqa", "queryd")
+"""Formats of which one file says nothing without the other."""
+
+_FIRST = 5
+"""Annotations that must be read before a format counts as one that can read a file."""
+
+
+def importer(format: str) -> Importer:
+    """The importer of a format."""
+    module, _, function = FORMATS[format].partition(".")
+    return cast(Importer, getattr(import_module(f"{__package__}.{module}"), function))
+
+
+def read_annotations(format: str, files: Sequence[Path], reading: Reading) -> list[Annotation]:
+    """All annotations of the files, in order.
+
+    Raises:
+        DataError: at the first record that is not of the format. If the format cannot even read the beginning and
+            another can, that one is named.
+    """
+    try:
+        annotations = list(importer(format)(list(files), reading))
+        _refuse_files_without_any(annotations, files, together=format in _TOGETHER)
+    except DataError as error:
+        alone = [list(files)] if format in _TOGETHER else [[file] for file in files]
+        strange = next((some for some in alone if not _reads_the_beginning(format, some, reading)), None)
+        others = [] if strange is None else formats_that_read(strange, reading)
+        if not others:
+            raise
+        raise DataError(
+            error.cause,
+            reason=f"{error.reason}; it does not look like {format}, it looks like {' or '.join(others)}",
+            remedy=f"import it with `video-opd data import {others[0]}`",
+        ) from error
+    return annotations
+
+
+def _refuse_files_without_any(annotations: Sequence[Annotation], files: Sequence[Path], *, together: bool) -> None:
+    found = {annotation.record.path for annotation in annotations}
+    for file in files:
+        if file not in found and not (together and annotations):
+            raise DataError(
+                f"{file}", reason="it holds no annotations", remedy="Check the file: there is nothing to import"
+            )
+
+
+def formats_that_read(files: Sequence[Path], reading: Reading) -> list[str]:
+    """The formats that can read the beginning of the files: what they look like.
+
+    A general one is named only where no data set's own is, and one of several names for the same.
+    """
+    able = [name for name in FORMATS if _reads_the_beginning(name, files, reading)]
+    able = [name for name in able if name not in GENERAL] or able
+    if "sft" in able:  # whatever conversations are, they are that
+        able = ["sft"]
+    first = {FORMATS[name]: name for name in reversed(able) if name != "json"}
+    return [name for name in able if name in first.values()]
+
+
+def read_video_list(path: Path) -> frozenset[str]:
+    """Names of the videos that a file lists, one a line; QuerYD's `video-` in front is taken off."""
+    return frozenset(video_name(record.value.strip().removeprefix("video-")) for record in text_lines(path))
+
+
+def _reads_the_beginning(format: str, files: Sequence[Path], reading: Reading) -> bool:
+    any_question = replace(reading, template=QUERY)  # conversations are that however their questions are put
+    try:
+        return bool(list(islice(importer(format)(list(files), any_question), _FIRST)))
+    except DataError:
+        return False

@@ -1,0 +1,42 @@
+"""What a file is that was given for a manifest and is none."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._read_annotations import formats_that_read
+from video_opd.errors import DataError
+from video_opd.files.records import json_rows
+
+
+def recognised(path: Path) -> DataError | None:
+    """The refusal of a file that holds predictions or a data set's own annotations; None where it is neither.
+
+    Rows that have an `id` and a query or spans are no annotations in any format: such a file is a manifest with a
+    fault.
+    """
+    keys = _keys_of_first_row(path)
+    if {"id", "answer"} <= keys and not keys & {"video", "query"}:
+        return DataError(
+            f"{path} is not a manifest",
+            reason="it is a file of predictions, which say nothing of videos and queries",
+            remedy=f"give the manifest they answer; `video-opd metrics {path} --ground-truth MANIFEST` scores them",
+        )
+    formats = [] if "id" in keys and keys & {"query", "spans"} else formats_that_read([path], Reading())
+    if not formats:
+        return None
+    return DataError(
+        f"{path} is not a manifest",
+        reason=f"it looks like annotations in the format {' or '.join(formats)}",
+        remedy=f"make a manifest of it with `video-opd data import {formats[0]} {path} --out manifest.jsonl`",
+    )
+
+
+def _keys_of_first_row(path: Path) -> set[str]:
+    """Empty where the first row is no object."""
+    with contextlib.suppress(DataError):
+        row = next((record.value for record in json_rows(path)), None)
+        return set(row) if isinstance(row, dict) else set()
+    return set()

@@ -1,0 +1,218 @@
+"""Videos that are files, and those that come as a folder of pictures, one a frame, as TVQA's do in MVBench.
+
+The pictures are named by number (`00001.jpg`, `frame_000.png`) and come at a steady rate that nothing in the folder
+tells: whoever knows the data set gives it. The first picture is at 0 s whatever its number. As of a video file, all of
+it is used or none: a number that is missing, a picture that does not decode, one of another size than the first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from video_opd.data.video.video_file import MAX_FRAME_PIXELS, read_timeline
+from video_opd.data.video.video_io import Frames, VideoInfo, probe, read_frames, resized
+from video_opd.data.video.video_names import is_picture
+from video_opd.data.video.video_sampling import (
+    MAX_FRAME_RATE,
+    MIN_FRAME_RATE,
+    Timeline,
+    VideoBudget,
+    fit_size,
+    sample_frames,
+)
+from video_opd.errors import ConfigurationError, DataError
+from video_opd.types import Span
+
+
+def read_video(path: Path, budget: VideoBudget, clip: Span | None = None, frame_rate: float | None = None) -> Frames:
+    """The frames of a video that fit a budget, whether it is a file or a folder of pictures.
+
+    Args:
+        frame_rate: pictures per second of a folder; None: it is a file.
+
+    Raises:
+        DataError: as `read_frames` and `read_pictures`; or a rate is given for a file, or none for a folder.
+        EngineError: the budget cannot hold the frames.
+    """
+    if is_folder(path, frame_rate):
+        return read_pictures(path, _exact(frame_rate), budget, clip)
+    return read_frames(path, budget, clip)
+
+
+def video_timeline(path: Path, frame_rate: float | None = None) -> Timeline:
+    """When each frame of a video is shown, whether it is a file or a folder of pictures.
+
+    Raises:
+        DataError: as `read_video`.
+    """
+    if is_folder(path, frame_rate):
+        return picture_timeline(path, _exact(frame_rate))
+    return read_timeline(path)
+
+
+def probe_video(path: Path, frame_rate: float | None = None) -> VideoInfo:
+    """What a video holds, whether it is a file or a folder of pictures. Of a folder the first picture is decoded.
+
+    Raises:
+        DataError: as `read_video`.
+    """
+    if not is_folder(path, frame_rate):
+        return probe(path)
+    timeline, paths = picture_timeline(path, _exact(frame_rate)), _numbered(path)
+    first = paths[timeline.pts[0]]
+    with _opened(first) as image:
+        shape = (image.height, image.width)
+        kind = (image.format or "").lower()
+    _rgb(first, shape)
+    return VideoInfo(
+        width=shape[1],
+        height=shape[0],
+        duration_s=timeline.duration_s,
+        num_frames=timeline.num_frames,
+        first_pts_s=0.0,
+        fps=timeline.num_frames / timeline.duration_s,
+        codec=kind,
+    )
+
+
+def is_folder(path: Path, frame_rate: float | None) -> bool:
+    """Whether a video is to be read as a folder of pictures, which it is where its rate is given.
+
+    Raises:
+        ConfigurationError: a rate that is none.
+        DataError: a rate for a file, which says its own times.
+    """
+    if frame_rate is None:
+        return False
+    require_rate(frame_rate)
+    if path.is_file():
+        raise DataError(
+            f"{path}: a frame rate of {frame_rate:g} is given for it, and it is a file",
+            reason="a video file says itself when each frame is shown; a rate is for a folder of pictures",
+            remedy="Leave the frame rate out, or name the folder",
+        )
+    return True
+
+
+def require_rate(frame_rate: float) -> None:
+    """Refuse a rate that no folder of pictures has.
+
+    Raises:
+        ConfigurationError: it is not a number in the range.
+    """
+    if not MIN_FRAME_RATE <= frame_rate <= MAX_FRAME_RATE:
+        raise ConfigurationError(
+            f"frame rate {frame_rate:g}",
+            reason=f"a folder of pictures has from {MIN_FRAME_RATE:g} to {MAX_FRAME_RATE:g} of them a second",
+            remedy="Give the rate that the pictures were taken from their video at, such as 3",
+        )
+
+
+def _exact(frame_rate: float | None) -> Fraction:
+    """The rate that is meant: 29.97 is 2997/100, and not the nearest binary number."""
+    return Fraction(str(frame_rate))
+
+
+def picture_timeline(folder: Path, fps: float | Fraction) -> Timeline:
+    """When each picture is shown: the first at 0 s, the others by their number.
+
+    Args:
+        fps: pictures per second.
+
+    Raises:
+        DataError: there is no such folder, or it holds no pictures, or some without a number, with the same one, or
+            missing in between.
+    """
+    paths = _numbered(folder)
+    numbers = sorted(paths)
+    missing = next((number for number in range(numbers[0], numbers[-1]) if number not in paths), None)
+    if missing is not None:
+        raise _unusable(folder, f"picture {missing} of {numbers[0]} to {numbers[-1]} is missing")
+    return Timeline(file=str(folder), pts=tuple(numbers), tick=1 / Fraction(fps), last_duration=1)
+
+
+def read_pictures(folder: Path, fps: float | Fraction, budget: VideoBudget, clip: Span | None = None) -> Frames:
+    """The pictures that fit a budget, chosen and sized as the frames of a video file are (`data.video.read_frames`).
+
+    Args:
+        fps: pictures per second.
+        clip: the part that counts, in seconds from the first picture; None: all.
+
+    Raises:
+        DataError: the folder cannot be used, or the clip does not fit it.
+        EngineError: the budget cannot hold the frames.
+    """
+    timeline, paths = picture_timeline(folder, fps), _numbered(folder)
+    indices = sample_frames(timeline, budget, clip)
+    window = timeline.window(clip)
+    pictures = [paths[timeline.pts[index]] for index in indices]
+    with _opened(pictures[0]) as first:
+        shape = (first.height, first.width)
+    height, width = fit_size(len(indices), *shape, budget)
+    return Frames(
+        images=np.stack([resized(_rgb(picture, shape), height, width) for picture in pictures]),
+        times_s=tuple(timeline.time_s(index, origin=window.start) for index in indices),
+        duration_s=float(timeline.covered_s(window)),
+        indices=indices,
+    )
+
+
+def _numbered(folder: Path) -> dict[int, Path]:
+    """Number -> picture; the number is what the name ends with."""
+    paths: dict[int, Path] = {}
+    try:
+        found = sorted(path for path in folder.iterdir() if is_picture(path.name))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise DataError(
+            f"{folder}: {getattr(error, 'strerror', None) or error}",
+            reason="the folder of pictures cannot be opened",
+            remedy="Check the videos folder and the row's `video`",
+        ) from error
+    for path in found:
+        digits = re.search(r"[0-9]{1,9}\Z", path.stem)
+        if digits is None:
+            raise _unusable(folder, f"the name of {path.name} does not end with a number")
+        number = int(digits.group())
+        if number in paths:
+            raise _unusable(folder, f"{paths[number].name} and {path.name} are both picture {number}")
+        paths[number] = path
+    if not paths:
+        raise _unusable(folder, "it holds no pictures")
+    return paths
+
+
+def _rgb(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W, 3)."""
+    with _opened(path) as image:
+        if (image.height, image.width) != shape:
+            raise _unusable(path, f"{image.width} x {image.height} pixels, and the first is {shape[1]} x {shape[0]}")
+        return np.array(image.convert("RGB"))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture whose header has been read; what is wrong with the rest shows when it is decoded, in the block."""
+    try:
+        with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as image:
+            if image.width * image.height > MAX_FRAME_PIXELS:
+                raise _unusable(path, f"{image.width} x {image.height} pixels are beyond {MAX_FRAME_PIXELS}")
+            yield image
+    # A broken chunk of a PNG is a SyntaxError to Pillow.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _unusable(path, f"it does not decode ({error})") from error
+
+
+def _unusable(path: Path, what: str) -> DataError:
+    return DataError(
+        f"{path}: {what}",
+        reason="a folder of pictures is a video only if all its pictures are there, whole and of one size",
+        remedy="Extract or download them again, or put a video file in the folder's place",
+    )

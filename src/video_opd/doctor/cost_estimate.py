@@ -1,0 +1,96 @@
+"""What a step will cost, roughly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from video_opd.config import CouplingSettings, RoundsSettings
+from video_opd.data.manifest import read_manifest
+from video_opd.doctor.patient import Finding, Patient
+from video_opd.methods.teachers import OneTeacher, Teacher
+from video_opd.policy.load import Policy
+from video_opd.train.build import autocast_of, make_method, steps_of
+from video_opd.train.stopwatch import Stopwatch
+from video_opd.types import Prompt, Sampling
+
+
+def cost(patient: Patient, teacher: Teacher | None = None) -> Iterator[Finding]:
+    """Seconds and memory of a step, from one measured micro-batch.
+
+    Args:
+        teacher: who judges in training, where that is not the patient's one teacher.
+    """
+    if teacher is None and patient.teacher is not None:
+        teacher = OneTeacher(patient.teacher)
+    recipe, training = patient.recipe, patient.recipe.training
+    piece = patient.prompts[: training.micro_batch_size]
+    method = make_method(recipe, teacher)
+    watch = Stopwatch(patient.student.model.device)
+    with watch.phase("piece"):
+        reading = patient.student.read(piece, grad=True)
+        groups = method.write(patient.student, reading, recipe.seed)
+        judgement = method.judge(piece, groups)
+        scores = patient.student.score(reading, groups, distribution=method.needs_distribution, grad=True)
+        method.losses(scores, scores.logprobs.detach(), judgement).loss.sum().backward()
+    patient.student.model.zero_grad(set_to_none=True)
+    seconds = watch.seconds["piece"] * training.batch_size / len(piece)
+    gib = _memory_gib(patient, teacher.policies if teacher else (), piece)
+    train = read_manifest(recipe.data.train)
+    steps = steps_of(recipe, train)
+    yield Finding(
+        checked="rough cost (decoding apart)",
+        found=f"{seconds:.1f} s a step of {training.batch_size}, {seconds * steps / 60:.1f} min in all; about "
+        + ", ".join(f"{part} {size:.2f} GiB" for part, size in gib.items()),
+        verdict="ok",
+    )
+    if isinstance(recipe.curriculum, RoundsSettings | CouplingSettings):
+        yield _selection(patient, teacher, len(train), seconds * steps)
+
+
+def _selection(patient: Patient, teacher: Teacher | None, num_pool: int, training_s: float) -> Finding:
+    """What scoring the pool will cost at most, beside the training on what is chosen from it."""
+    curriculum = patient.recipe.curriculum
+    assert isinstance(curriculum, RoundsSettings | CouplingSettings)
+    piece = patient.prompts[: patient.recipe.compute.evaluation_batch_size]
+
+    def seconds(policy: Policy) -> float:
+        watch, limit = Stopwatch(patient.student.model.device), patient.recipe.answers.max_new_tokens
+        with watch.phase("score"):
+            reading = policy.read(piece)
+            policy.answer(reading, sampling=Sampling(max_new_tokens=limit, greedy=True))
+            if curriculum.num_answers > 1:
+                policy.answer(reading, count=curriculum.num_answers - 1, sampling=Sampling(max_new_tokens=limit))
+        return watch.seconds["score"] / len(piece) * num_pool
+
+    asked = curriculum.asks_teacher and curriculum.teacher_scores is None
+    teacher_s = sum(map(seconds, teacher.policies)) if asked and teacher is not None else 0.0
+    often = curriculum.num_rounds if isinstance(curriculum, RoundsSettings) else 1
+    asks_student = isinstance(curriculum, CouplingSettings) or curriculum.rule().asks_student
+    student_s = often * seconds(patient.student) if asks_student else 0.0
+    ratio = (teacher_s + student_s) / training_s
+    return Finding(
+        checked=f"cost of selecting: scoring the pool of {num_pool} (decoding apart)",
+        found=f"at most {teacher_s / 60:.1f} min of the teacher, once, and {student_s / 60:.1f} min of the student; "
+        f"{ratio:.2f} of the training's time",
+        verdict="warn" if ratio > 1 else "ok",
+        remedy="choosing costs more than training: try curriculum.race_enough, curriculum.race, a strategy that asks "
+        "no student, or suspend_at in place of a selection (docs/CURRICULUM.md)"
+        if ratio > 1
+        else "",
+    )
+
+
+def _memory_gib(patient: Patient, teachers: Sequence[Policy], piece: Sequence[Prompt]) -> dict[str, float]:
+    """Weights with gradient and AdamW state, the teachers, and the activations one micro-batch keeps."""
+    parameters = list(patient.student.model.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    text = patient.student.model.config.get_text_config()
+    width = 2 if autocast_of(patient.recipe.compute) else 4
+    tokens = sum(len(prompt) for prompt in piece)
+    # Kept per token and layer: about ten hidden-sized tensors and three of the MLP's width.
+    kept = tokens * text.num_hidden_layers * (10 * text.hidden_size + 3 * text.intermediate_size) * width
+    weights = 4 * sum(p.numel() for p in parameters) + 12 * trained
+    if autocast_of(patient.recipe.compute):
+        weights += 2 * trained  # the graph holds a bfloat16 copy until the backward pass
+    sizes = {"student": weights, "teacher": sum(policy.num_bytes for policy in teachers), "activations": kept}
+    return {name: size / 2**30 for name, size in sizes.items()}

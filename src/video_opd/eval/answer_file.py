@@ -1,0 +1,307 @@
+"""Answers on their way into a file: every batch is on the disk before the next one is asked.
+
+    answers.jsonl                 {"id": "q1", "answer": "4.0 - 9.0 seconds", "spans": [[4.0, 9.0]]}, one object a line
+    answers.jsonl.settings.json   what they are of: model, questions, settings, each as a hash or in words
+
+The rows are what every reader of predictions expects, so what they are of stands in a file beside them. Whoever asks
+the same of the same model goes on where a killed evaluation stopped; whoever asks anything else is refused. Where a
+file of that name lies without one beside it, it stays as it is until the new answers are whole: until then they are in
+`answers.jsonl.partial`. A pipe or a device gets every row as it comes, and cannot be gone on with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from video_opd.curriculum.score_file import held
+from video_opd.errors import DataError, Stopped
+from video_opd.files.durable import sync_folder, write_durably
+from video_opd.files.journal import Journal, iterate_journal, json_line
+from video_opd.files.outputs import place_of
+
+FORMAT = 1
+
+Row = Mapping[str, Any]
+"""One row of the file; it has an `id`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswersOf:
+    """What answers are of."""
+
+    models: Mapping[str, tuple[str, str]]
+    """By the part it plays: a model's name and the SHA-256 of its folder."""
+    questions_sha256: str
+    settings: Mapping[str, Any]
+    """How it was asked: prompt, frames, precision, limit of an answer, parser."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What stands in the file beside the answers."""
+        return json.loads(json.dumps({"answers_of": {"format": FORMAT, **asdict(self)}}))
+
+    def difference(self, found: Mapping[str, Any]) -> str:
+        """In what another evaluation, as its file has it, is another; empty where it is the same, or asked fewer models
+        and those are the same."""
+        mine, different = self.to_json()["answers_of"], []
+        models: Mapping[str, Any] = found["models"]
+        for part in models:
+            one, other = models.get(part), mine["models"].get(part)
+            if (one and one[1]) != (other and other[1]):
+                names = [pair[0] if pair else "none" for pair in (one, other)]
+                different.append(f"model: {' and '.join(names)}" + " of other weights" * (names[0] == names[1]))
+        if mine["questions_sha256"] != found["questions_sha256"]:
+            different.append("the questions")
+        settings, theirs = _flat(mine["settings"]), _flat(found["settings"])
+        different += [
+            f"{key}: {json.dumps(theirs.get(key))} and {json.dumps(settings.get(key))}"
+            for key in dict.fromkeys([*theirs, *settings])
+            if theirs.get(key) != settings.get(key)
+        ]
+        return "; ".join(different)
+
+
+class AnswerFile:
+    """A file of answers, open for more; see `open_answers`."""
+
+    def __init__(self, path: Path, rows: Sequence[Row], stream: _Lines | _Stream) -> None:
+        self.path = path
+        """Where the rows are for the time being."""
+        self.rows = list(rows)
+        """All of them, those of earlier runs first."""
+        self._stream = stream
+
+    @property
+    def is_stream(self) -> bool:
+        """A pipe or a device: what is written there cannot be read back or written anew."""
+        return isinstance(self._stream, _Stream)
+
+    def kept(self, num_questions: int) -> str:
+        """What there is of so many answers, in a sentence, and how to go on."""
+        there = f"{len(self.rows)} of {num_questions} answers are in {self.path}."
+        return there if self.is_stream else f"{there} Run the same command to go on."
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Add rows. In a file they are on the disk when this returns."""
+        if rows:
+            self._stream.append(*rows)
+            self.rows += rows
+
+
+class _Lines:
+    """A file of rows, opened for the first new one: a file without any says nothing, and is not made."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._journal: Journal | None = None
+
+    def append(self, *rows: Row) -> None:
+        if self._journal is None:
+            self._journal = Journal(self._path, ascii_only=False)
+        self._journal.append(*rows)
+
+    def close(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+
+
+class _Stream:
+    """A pipe or a device, opened for the first row: some wait there until somebody reads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+
+    def append(self, *rows: Row) -> None:
+        if self._file is None:
+            self._file = self._path.open("wb")
+        self._file.writelines(json_line(row, ascii_only=False) for row in rows)
+        self._file.flush()
+
+    def close(self) -> None:
+        self.append()  # whoever reads must see an end, even of nothing
+        assert self._file is not None
+        self._file.close()
+
+
+@contextlib.contextmanager
+def open_answers(path: Path, of: AnswersOf | None) -> Iterator[AnswerFile]:
+    """Hold a file of answers for writing; if the block ends well, it bears the name `path` after it.
+
+    Args:
+        of: what the answers are of; None: who calls knows that nothing else can be in the file, and lets nobody else
+            write to it.
+
+    Raises:
+        DataError: it holds answers to something else, or another process writes to it.
+        OSError: the disk would not take it.
+    """
+    refuse_other_answers(path, of)
+    place = place_of(path)
+    if place is None:
+        with contextlib.closing(_Stream(path)) as pipe:
+            yield AnswerFile(path, [], pipe)
+        return
+    working = _working(place, of)
+    working.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        if of is not None:
+            stack.enter_context(_made_if_missing(working))
+            stack.enter_context(held(working, "answers", "wait for it, or give another file with --out"))
+            write_durably(_beside(working), (json.dumps(of.to_json(), indent=2) + "\n").encode())
+        lines = stack.enter_context(contextlib.closing(_Lines(working)))
+        yield AnswerFile(working, _rows(working), lines)
+        if working != place:
+            os.replace(working, place)
+            os.replace(_beside(working), _beside(place))
+            sync_folder(place.parent)
+
+
+@contextlib.contextmanager
+def _made_if_missing(path: Path) -> Iterator[None]:
+    """If the block ends with an error before there is a row, nothing of it stays."""
+    was_there = path.exists()
+    try:
+        yield
+    except BaseException:
+        if not was_there and not _has_content(path):
+            for made in (path, _beside(path)):
+                made.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def told_what_is_kept(file: AnswerFile, num_questions: int) -> Iterator[None]:
+    """Whatever ends the block early, say how many answers there are, and how to go on.
+
+    Raises:
+        Stopped: in the place of a KeyboardInterrupt, and with what is kept.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, Stopped) as error:
+        number = error.number if isinstance(error, Stopped) else signal.SIGINT
+        raise Stopped(number, f"stopped by {signal.Signals(number).name}; {file.kept(num_questions)}") from error
+    except Exception:
+        if file.rows:
+            print(f"video-opd: {file.kept(num_questions)}", file=sys.stderr)
+        raise
+
+
+def rewrite(file: AnswerFile, path: Path, rows: Sequence[Row]) -> None:
+    """Put other rows in the place of those of a finished file, all at once, where they are others. Not into a pipe."""
+    if place_of(path) is not None and [*rows] != [json.loads(json_line(row, ascii_only=False)) for row in file.rows]:
+        write_durably(path, b"".join(json_line(row, ascii_only=False) for row in rows))
+
+
+def answers_in(path: Path, of: AnswersOf | None) -> dict[str, str]:
+    """Example id -> the answer that a file holds already.
+
+    Raises:
+        DataError: it holds answers to something else.
+    """
+    refuse_other_answers(path, of)
+    place = place_of(path)
+    if place is None:
+        return {}
+    return {row["id"]: row["answer"] for row in _rows(_working(place, of))}
+
+
+def is_begun(path: Path) -> bool:
+    """Whether an evaluation has begun to write answers into a file: it may end in half a line."""
+    return _beside(path).exists()
+
+
+def refuse_other_answers(path: Path, of: AnswersOf | None) -> None:
+    """Refuse to add to answers to something else.
+
+    Raises:
+        DataError: the file holds some, or nothing can be said of it.
+    """
+    place = place_of(path)
+    if of is None or place is None:
+        return
+    beside = _beside(place)
+    if beside.exists():
+        found = _read_beside(beside)
+        if _has_content(place) and (difference := of.difference(found)):
+            raise DataError(
+                f"{path} holds the answers of another evaluation already",
+                reason=f"it differs in {difference}",
+                remedy=f"give another file with --out, or remove it with {beside.name} beside it",
+            )
+    partial = _partial(place)
+    if not beside.exists() and _has_content(place) and (_has_content(partial) or _beside(partial).exists()):
+        found = _read_beside(_beside(partial))
+        if _has_content(partial) and (difference := of.difference(found)):
+            raise DataError(
+                f"{partial} holds the answers so far of another evaluation",
+                reason=f"it differs in {difference}",
+                remedy="finish that one with its own command, give another file with --out, or remove it",
+            )
+
+
+def questions_sha256(rows: Sequence[Any]) -> str:
+    """Of questions that JSON can say, in their order."""
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+
+def _working(place: Path, of: AnswersOf | None) -> Path:
+    """Where rows are written for the time being."""
+    foreign = of is not None and _has_content(place) and not _beside(place).exists()
+    return _partial(place) if foreign else place
+
+
+def _partial(place: Path) -> Path:
+    return place.with_name(f"{place.name}.partial")
+
+
+def _beside(place: Path) -> Path:
+    return place.with_name(f"{place.name}.settings.json")
+
+
+def _has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def _read_beside(path: Path) -> Mapping[str, Any]:
+    try:
+        found: Any = json.loads(path.read_bytes())["answers_of"]
+        if found["format"] == FORMAT and {"models", "questions_sha256", "settings"} <= found.keys():
+            return dict(found)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        pass
+    raise DataError(
+        f"{path} does not say what the answers beside it are of",
+        reason="it was written by something else, or by another version of this program",
+        remedy="give another file with --out, or move it away",
+    )
+
+
+def _rows(path: Path) -> list[Row]:
+    """What the file holds. Anything but answers with an id of their own was put there by somebody else."""
+    rows: list[Row] = list(iterate_journal(path))
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row.get("id"), str):
+            raise DataError(
+                f"{path}, line {number} is not an answer",
+                reason="it has no `id`, so something else wrote it",
+                remedy="restore the file, or give another one with --out",
+            )
+    return rows
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,55 @@
+"""How many side questions a model answers with the right word: before and after a run, this is what it forgot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from video_opd.data.prompt_source import PromptSource
+from video_opd.data.query_words import plain
+from video_opd.data.side_questions import SideQuestion
+from video_opd.grounding.metrics import bootstrap_intervals
+from video_opd.grounding.sample_size import MIN_QUERIES
+from video_opd.policy.load import Policy
+from video_opd.types import Sampling
+
+MAX_NEW_TOKENS = 16
+NUM_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideScore:
+    """Accuracy on side questions."""
+
+    accuracy: float
+    interval: tuple[float, float] | None
+    """95 % percentile bootstrap over questions; None with fewer than `MIN_QUERIES`."""
+    num_questions: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For an evaluation's file."""
+        interval = None if self.interval is None else list(self.interval)
+        return {"accuracy": self.accuracy, "interval": interval, "num_questions": self.num_questions}
+
+
+def ask(policy: Policy, questions: Sequence[SideQuestion], source: PromptSource, *, batch_size: int) -> SideScore:
+    """Greedy answers, right when they are the expected word but for case, blanks and a full stop."""
+    right: list[bool] = []
+    for start in range(0, len(questions), batch_size):
+        batch = questions[start : start + batch_size]
+        expected = {question.id: question.answer for question in batch}
+        prompts = source.prompts([question.as_example() for question in batch])
+        answered: dict[str, str] = {}
+        if prompts:
+            sampling = Sampling(max_new_tokens=MAX_NEW_TOKENS, greedy=True)
+            groups = policy.answer(policy.read(prompts), sampling=sampling)
+            answered = {group.prompt_id: group.answers[0].text for group in groups}
+        right += [plain(answered.get(id, "")) == plain(word) for id, word in expected.items()]
+    scores = np.array(right, dtype=np.float64)
+    interval = None
+    if len(scores) >= MIN_QUERIES:
+        (interval,) = bootstrap_intervals(scores[:, None], np.random.default_rng(0), NUM_RESAMPLES)
+    return SideScore(accuracy=float(scores.mean()), interval=interval, num_questions=len(scores))

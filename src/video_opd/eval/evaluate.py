@@ -1,0 +1,96 @@
+"""Greedy answers to every example of a manifest, and what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any
+
+from video_opd.data.prompt_source import PromptSource
+from video_opd.grounding import Constant, ParsedAnswer, Scores, best_constant, parse_answer, score
+from video_opd.grounding.time_units import UnitEvidence, bare_spans, likely_unit
+from video_opd.policy.load import Policy
+from video_opd.types import Example, Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One model on one manifest."""
+
+    scores: Scores
+    answers: dict[str, str]
+    """Example id -> the answer's text."""
+    parsed: dict[str, ParsedAnswer]
+    set_aside: dict[str, str]
+    """Example id -> why it could not be asked; it counts as unanswered."""
+    best_constant: Constant | None
+    """The one span that scores best when given to every query: the floor any model must clear. None: every span ends
+    at 0."""
+    unit: UnitEvidence | None = None
+    """That the answers are very likely in another unit than seconds."""
+
+    def to_report(self, **labels: Any) -> dict[str, Any]:
+        """The file in `evaluation/`, with labels such as name, step and split."""
+        floor = None if self.best_constant is None else asdict(self.best_constant)
+        unit = {} if self.unit is None else {"warnings": [f"{self.unit.sentence}."], "likely_unit": self.unit.to_dict()}
+        return {**labels, **self.scores.to_report(), "best_constant": floor, "set_aside": self.set_aside, **unit}
+
+
+def evaluate(
+    policy: Policy,
+    examples: Sequence[Example],
+    source: PromptSource,
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    known: Mapping[str, str] = MappingProxyType({}),
+    on_answers: Callable[[Mapping[str, str]], None] = lambda _: None,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> Evaluation:
+    """Answer greedily and score; an example that cannot be asked counts as unanswered.
+
+    Batches are the same in every run, so an evaluation that was killed goes on to the same answers.
+
+    Args:
+        known: example id -> answer, from an earlier run; they are not asked for again.
+        on_answers: told the new answers of every batch, by example id.
+        on_batch: told how many examples were done, after every batch.
+    """
+    sampling = Sampling(max_new_tokens=max_new_tokens, greedy=True)
+    answers = dict(known)
+    for start in range(0, len(examples), batch_size):
+        batch = examples[start : start + batch_size]
+        missing = [example for example in batch if example.id not in answers]
+        following = examples[start + batch_size : start + 2 * batch_size]
+        source.prefetch(example for example in following if example.id not in answers)
+        prompts = source.prompts(missing)
+        if prompts and len(missing) < len(batch):  # with whom a prompt is padded may change its last bits
+            prompts = source.prompts(batch)
+        if prompts:
+            groups = policy.answer(policy.read(prompts), sampling=sampling)
+            new = {group.prompt_id: group.answers[0].text for group in groups if group.prompt_id not in answers}
+            answers |= new
+            on_answers(new)
+        on_batch(len(batch))
+    return judge(answers, examples, source.set_aside)
+
+
+def judge(answers: Mapping[str, str], examples: Sequence[Example], set_aside: Mapping[str, str]) -> Evaluation:
+    """What answers are worth.
+
+    Args:
+        answers: example id -> text, in any order.
+        set_aside: example id -> why there is none.
+    """
+    answers = {example.id: answers[example.id] for example in examples if example.id in answers}
+    parsed = {id: parse_answer(text) for id, text in answers.items()}
+    bare = {id: bare_spans(text, parsed[id]) for id, text in answers.items()}
+    return Evaluation(
+        scores=score(parsed, examples),
+        answers=answers,
+        parsed=parsed,
+        set_aside=dict(set_aside),
+        best_constant=best_constant(examples),
+        unit=likely_unit({id: spans[0] for id, spans in bare.items() if spans}, examples),
+    )

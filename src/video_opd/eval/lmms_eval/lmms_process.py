@@ -1,0 +1,228 @@
+"""lmms-eval as another process, in an environment of its own: found, started, listened to, ended."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+from typing import Any, NoReturn
+
+from video_opd.errors import ConfigurationError, EngineError, writing
+from video_opd.eval.lmms_eval.process_group import Output, group_lives, signal_group
+
+_log = logging.getLogger(__name__)
+
+PYTHON_VARIABLE = "VIDEO_OPD_LMMS_PYTHON"
+"""Where --lmms-python is not given."""
+
+HOW_TO_MAKE_ONE = (
+    "make an environment with `python3.11 -m venv lmms-env` and `lmms-env/bin/pip install lmms-eval==0.7.3 decord`, "
+    f"then give --lmms-python lmms-env/bin/python or set {PYTHON_VARIABLE} to it"
+)
+
+_PROBE = """
+import importlib.metadata, importlib.util, json, sys
+found = importlib.util.find_spec("lmms_eval") is not None
+try:
+    version = importlib.metadata.version("lmms_eval")
+except importlib.metadata.PackageNotFoundError:
+    version = None
+cuda = None
+if found and sys.argv[1] == "auto":
+    import torch
+    cuda = torch.cuda.is_available()
+print(json.dumps({"found": found, "version": version, "cuda": cuda}))
+"""
+_PROBE_TIMEOUT_S = 300.0
+"""Importing torch for the first time from a network disk takes minutes."""
+
+_GRACE_S = 10.0
+"""Between asking lmms-eval to end and ending it."""
+
+_LINGER_S = 5.0
+"""For what lmms-eval started to end after it, as Python's own resource tracker does."""
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_ERROR = re.compile(r"(?:^|\s)([\w.]*(?:Error|Exception|Interrupt)\b.*|error: .*)")
+_ADVICE = re.compile(r"\s*(Please set `--verbosity=DEBUG`.*|Try `lmms-eval --tasks.*)$")
+"""Not for somebody who did not write the command."""
+
+_NO_HUB = re.compile(r"LocalEntryNotFound|OfflineMode|Connect\w*Error|Max retries")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """A Python that has lmms-eval."""
+
+    python: str
+    version: str | None
+    """Of lmms-eval; None: it is not installed as a package."""
+    has_cuda: bool | None
+    """None: not asked."""
+
+
+def python_for(given: str | None) -> str:
+    """The Python of lmms-eval's environment, as a path that works from anywhere.
+
+    Links are not followed: it is by its link that a Python knows its environment.
+
+    Raises:
+        ConfigurationError: none is named, or there is none of that name.
+    """
+    name = given or os.environ.get(PYTHON_VARIABLE)
+    if not name:
+        raise ConfigurationError(
+            "lmms-eval needs an environment of its own, and none is named",
+            reason="its dependencies are at odds with those of video-opd",
+            remedy=HOW_TO_MAKE_ONE,
+        )
+    found = shutil.which(Path(name).expanduser())
+    if found is None:
+        raise ConfigurationError(
+            f"--lmms-python {name}", reason="there is no program of that name", remedy=HOW_TO_MAKE_ONE
+        )
+    return os.path.abspath(found)
+
+
+def look_into(python: str, device: str) -> Environment:
+    """Ask a Python whether it has lmms-eval; where the device is `auto`, also whether it sees a GPU.
+
+    Raises:
+        ConfigurationError: it has none, or is not a Python that runs.
+    """
+    try:
+        done = subprocess.run(
+            [python, "-I", "-c", _PROBE, device],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PROBE_TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+        )
+    except OSError as error:
+        _refuse(python, f"it cannot be run ({error.strerror})")
+    except subprocess.TimeoutExpired:
+        _refuse(python, f"it did not answer within {_PROBE_TIMEOUT_S:.0f} s")
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        found = answer["found"]
+    except (IndexError, ValueError, TypeError, KeyError):
+        _refuse(python, last_error(done.stderr) or f"it ended with exit status {done.returncode}")
+    if not found:
+        _refuse(python, "lmms_eval is not installed in its environment")
+    return Environment(python=python, version=answer["version"], has_cuda=answer["cuda"])
+
+
+def _refuse(python: str, reason: str) -> NoReturn:
+    raise ConfigurationError(f"{python} cannot run lmms-eval", reason=reason, remedy=HOW_TO_MAKE_ONE)
+
+
+def run(command: Sequence[str], log: Path, *, timeout_s: float | None, on_line: Callable[[str], None]) -> None:
+    """Run lmms-eval to its end, or end it with all processes of its group when this process is interrupted.
+
+    Its exit status says little: after most failures it is 0. Whether there are results is for the caller to see.
+    It has come to its end when the process started here has: workers that it leaves behind are ended, with a warning.
+
+    Args:
+        log: file for all that it prints; the value of HF_TOKEN, which lmms-eval prints, is left out.
+        timeout_s: end it after so many seconds; None: never.
+        on_line: told every line as it comes; a progress bar's every state is one.
+
+    Raises:
+        EngineError: it was killed, took too long, or ended with another exit status than 0.
+        ConfigurationError: the log cannot be written.
+    """
+    secret = os.environ.get("HF_TOKEN")
+    with writing(log), log.open("w", encoding="utf-8") as file:
+
+        def take(line: str) -> None:
+            line = line.replace(secret, "[HF_TOKEN]") if secret else line
+            file.write(line)
+            file.flush()
+            on_line(_COLOURS.sub("", line).strip())
+
+        process = _start(command)
+        output = Output(process, take)
+        try:
+            in_time = output.read_while(lambda: process.poll() is None, timeout_s)
+            if in_time and not output.read_while(lambda: output.is_open or group_lives(process), _LINGER_S):
+                _warn_of_leftovers(process)
+        finally:
+            _end(process, output)
+            output.close()
+    if not in_time:
+        raise failure(f"lmms-eval took longer than {timeout_s:g} s and was ended", log, "raise --timeout")
+    status = process.returncode
+    if status < 0:
+        raise failure(
+            f"lmms-eval was ended by {signal.Signals(-status).name}",
+            log,
+            "if the machine ran out of memory, lower --batch-size or the frames",
+        )
+    if status > 0:
+        raise failure(f"lmms-eval ended with exit status {status}", log)
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a group of its own, so that its workers can be ended with it
+            env={"TQDM_MININTERVAL": "2", **os.environ},
+        )
+    except OSError as error:
+        _refuse(command[0], f"it cannot be run ({error.strerror})")
+
+
+def _warn_of_leftovers(process: subprocess.Popen[bytes]) -> None:
+    if group_lives(process):
+        _log.warning("lmms-eval came to its end and left processes running; they were ended")
+    else:
+        _log.warning(
+            "lmms-eval came to its end, and something it started in a session of its own still holds its output; "
+            "that goes on running"
+        )
+
+
+def _end(process: subprocess.Popen[bytes], output: Output) -> None:
+    """Ask the whole group to end, and make it where it does not. What it says to that is still taken."""
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            signal_group(process, number)
+            # Not for ever after SIGKILL either: a process that waits for a dead disk does not even hear that.
+            output.read_while(lambda: group_lives(process), _GRACE_S)
+    except BaseException:  # a second Ctrl-C: somebody is in a hurry
+        signal_group(process, signal.SIGKILL)
+        raise
+
+
+def failure(cause: str, log: Path, remedy: str = "correct what it names") -> EngineError:
+    """lmms-eval's failure in one sentence, with the last error in its log as the reason."""
+    reason = last_error(log.read_text(encoding="utf-8", errors="replace")) or "it printed nothing"
+    if _NO_HUB.search(reason):
+        remedy = "run it once where there is a network, since its tasks' data come from the Hugging Face hub (HF_HOME)"
+    return EngineError(cause, reason=reason, remedy=f"{remedy}; all that it printed is in {log}")
+
+
+def last_error(text: str) -> str:
+    """The last line of a log that names an error, else its last line; without colours, time stamps and advice."""
+    lines = [line for line in (line.strip() for line in _COLOURS.sub("", text).splitlines()) if line]
+    for line in reversed(lines):
+        if found := _ERROR.search(line):
+            return _short(found[1])
+    return _short(lines[-1]) if lines else ""
+
+
+def _short(line: str) -> str:
+    return shorten(_ADVICE.sub("", line.strip().removeprefix("Error during evaluation: ")), 300, placeholder=" …")

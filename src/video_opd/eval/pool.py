@@ -1,0 +1,236 @@
+"""Several answers of one model to every example of a pool, each example read once: what a curriculum chooses by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from video_opd.curriculum import Race, ScoredAnswer, ScoredExample, ScoreFile, ScoreHeader, read_scores
+from video_opd.curriculum.random_streams import stream_of
+from video_opd.curriculum.score_file import held
+from video_opd.curriculum.score_rows import row_of
+from video_opd.data.prompt_source import PromptSource
+from video_opd.files.journal import Journal
+from video_opd.grounding import PARSER_VERSION, best_iou, parse_answer
+from video_opd.methods.teachers import Teacher
+from video_opd.objectives import reverse_kl
+from video_opd.policy.load import Policy
+from video_opd.policy.read import Reading
+from video_opd.seeds import derive_seed
+from video_opd.types import Answer, AnswerGroup, Example, Prompt, Sampling
+
+TopK = Literal["sampled", "beam"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """How an example is asked."""
+
+    num_answers: int = 4
+    """Of each example, all from one reading."""
+    top_k: TopK = "sampled"
+    """`sampled`: the greedy answer, and draws from the policy. `beam`: the most probable with distinct spans."""
+    max_new_tokens: int = 64
+    seed: int = 0
+    """Of the draws. Whatever it is, no two models share draws, nor does one model in two roles."""
+    role: str = ""
+    """What the scores are for, where that is known, such as `teacher`: one model in two roles draws twice."""
+    skip_below: float | None = None
+    """No draws for an example whose greedy answer has a lower IoU: this answer alone is its mean IoU then."""
+
+    @property
+    def draws(self) -> bool:
+        """Whether an example may have sampled answers."""
+        return self.top_k == "sampled" and self.num_answers > 1
+
+    def settings(self) -> dict[str, Any]:
+        """What the scores depend on, for the header of their file."""
+        return {
+            "num_answers": self.num_answers,
+            "top_k": self.top_k,
+            "max_new_tokens": self.max_new_tokens,
+            "seed": self.seed,
+            "skip_below": self.skip_below,
+            "parser_version": PARSER_VERSION,
+            **({"draws": "the model's own" + (f", as {self.role}" if self.role else "")} if self.draws else {}),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scorer:
+    """A model that answers, and perhaps a teacher that says how far it is from it."""
+
+    policy: Policy
+    source: PromptSource
+    asking: Asking
+    batch_size: int
+    teacher: Teacher | None = None
+    """Its KL along the drawn answers is noted."""
+
+    def score(
+        self,
+        examples: Sequence[Example],
+        path: Path,
+        header: ScoreHeader,
+        *,
+        race: Race | None = None,
+        passes: Callable[[ScoredExample], bool] = lambda _: True,
+        on_batch: Callable[[int, int], None] = lambda *_: None,
+    ) -> ScoreFile:
+        """Score what is not scored yet, row by row on the disk, and close the file with a summary.
+
+        Batches are the same in every run, so a scoring that was killed goes on to the same scores.
+
+        Args:
+            path: the file; if it is there, it must bear this header.
+            header: what the scores are of. The draws depend on it, so that those of another model are others.
+            race: which examples to score in which order, and which not at all; by default all, in their order.
+            passes: whether an example passes the filter, for the race.
+            on_batch: told how many examples were done, and how many are left, after every batch.
+
+        Raises:
+            EngineError: too many examples without a usable video.
+        """
+        by_id, size = {example.id: example for example in examples}, self.batch_size
+        seed = derive_seed(self.asking.seed, "score", stream_of(header))
+        with held(path), Journal(path) as journal:  # in this order: opening a journal drops a line that is not whole
+            if path.stat().st_size == 0:
+                journal.append(header.to_row())
+            before = read_scores(path, partial=True)
+            rows = dict(before.rows)
+            for stage in _stages(list(by_id), race, rows, passes):
+                for start in range(0, len(stage), size):
+                    batch = [by_id[id] for id in stage[start : start + size]]
+                    if all(example.id in rows for example in batch):
+                        continue
+                    self.source.prefetch(by_id[id] for id in stage[start + size : start + 2 * size])
+                    self._add(batch, rows, journal, seed)
+                    on_batch(len(batch), len(by_id) - len(rows) - len(race.stopped if race else ()))
+            given_up = race.stopped if race else {}
+            late = {id: _unscored(by_id[id], why) for id, why in given_up.items() if id not in rows}
+            if late:
+                journal.append(*(row_of(row) for row in late.values()))
+            if not before.has_summary or len(before.rows) < len(by_id):
+                scores = read_scores(path, partial=True)  # whole by now; its other shards are no business of ours
+                journal.append(scores.summary())
+                return scores
+        return before
+
+    def _add(self, batch: Sequence[Example], rows: dict[str, ScoredExample], journal: Journal, seed: int) -> None:
+        """Score a batch, and write down the rows that are not there yet."""
+        ahead = self.source.decodes_ahead
+        began, cpu_began = time.perf_counter(), time.process_time()
+        prompts = self.source.prompts(batch)
+        if not ahead:  # then decoding is charged at what it cost when it was done, whoever did it
+            began, cpu_began = time.perf_counter(), time.process_time()
+        scored = {row.id: row for row in self._rows(prompts, seed)} if prompts else {}
+        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+        if not ahead:
+            decoding = self.source.memory.cost(batch)
+            seconds, cpu_seconds = seconds + decoding[0], cpu_seconds + decoding[1]
+        new = [example for example in batch if example.id not in rows]
+        for example in new:
+            rows[example.id] = scored.get(example.id) or _unscored(example, self.source.set_aside.get(example.id, ""))
+        share = {"seconds": seconds / len(batch), "cpu_seconds": cpu_seconds / len(batch)}
+        journal.append(*(row_of(rows[example.id], **share) for example in new))
+
+    def _rows(self, prompts: Sequence[Prompt], seed: int) -> Iterable[ScoredExample]:
+        """The prompts read once, answered, and held against their annotations."""
+        asking, reading = self.asking, self.policy.read(prompts)
+        answers: dict[str, list[ScoredAnswer]] = {prompt.id: [] for prompt in prompts}
+        examples = {prompt.id: prompt.example for prompt in prompts}
+
+        def add(groups: Iterable[AnswerGroup], *, sampled: bool, kl: Mapping[Answer, float] | None = None) -> None:
+            for group in groups:
+                example = examples[group.prompt_id]
+                answers[example.id] += [
+                    _scored(answer, example, sampled=sampled, kl=(kl or {}).get(answer)) for answer in group
+                ]
+
+        if asking.top_k == "beam":
+            best = self.policy.best_answers(
+                reading, count=asking.num_answers, max_new_tokens=asking.max_new_tokens, key=_first_span
+            )
+            add(best, sampled=False)
+        else:
+            greedy = Sampling(max_new_tokens=asking.max_new_tokens, greedy=True)
+            add(self.policy.answer(reading, sampling=greedy), sampled=False)
+            reading = self._worth_more(reading, answers)
+            if asking.draws and reading.prompts:
+                sampling = Sampling(max_new_tokens=asking.max_new_tokens, seed=seed)
+                drawn = self.policy.answer(reading, count=asking.num_answers - 1, sampling=sampling)
+                add(drawn, sampled=True, kl=self._reverse_kl(reading, drawn))
+        for prompt in prompts:
+            yield scored_example(prompt.example, answers=tuple(answers[prompt.id]))
+
+    def _worth_more(self, reading: Reading, answers: Mapping[str, Sequence[ScoredAnswer]]) -> Reading:
+        """The part of a reading that is worth further answers."""
+        least = self.asking.skip_below
+        if least is None:
+            return reading
+        return reading.rows([row for row, p in enumerate(reading.prompts) if answers[p.id][0].iou >= least])
+
+    def _reverse_kl(self, reading: Reading, groups: Sequence[AnswerGroup]) -> dict[Answer, float] | None:
+        """KL(student || teacher) summed over the states of every drawn answer, exact in each state."""
+        if self.teacher is None:
+            return None
+        mine = self.policy.score(reading, groups, distribution=True)
+        theirs = self.teacher(reading.prompts, groups, distribution=True)
+        assert mine.distribution is not None
+        assert theirs.distribution is not None
+        kl = reverse_kl(mine.distribution, theirs.distribution).masked_fill(~mine.answer_mask, 0.0).sum(dim=1)
+        return dict(zip(mine.answers, kl.tolist(), strict=True))
+
+
+def _stages(
+    ids: Sequence[str],
+    race: Race | None,
+    rows: Mapping[str, ScoredExample],
+    passes: Callable[[ScoredExample], bool],
+) -> Iterable[Sequence[str]]:
+    if race is None:
+        yield ids
+        return
+    known: dict[str, bool] = {}
+    while stage := race.next_stage(known):
+        yield stage
+        known |= {id: bool(rows[id].answers) and passes(rows[id]) for id in stage}
+
+
+def _scored(answer: Answer, example: Example, *, sampled: bool, kl: float | None) -> ScoredAnswer:
+    span = _first_span(answer.text)
+    assert answer.sampler_logprobs is not None
+    return ScoredAnswer(
+        text=answer.text,
+        span=span,
+        iou=best_iou(span, example.spans) if span else 0.0,
+        logprob=sum(answer.sampler_logprobs),
+        num_tokens=len(answer),
+        sampled=sampled,
+        reverse_kl=kl,
+    )
+
+
+def _first_span(text: str) -> Any:
+    """The span an answer is judged by; None where it names none."""
+    spans = parse_answer(text).spans
+    return spans[0] if spans else None
+
+
+def _unscored(example: Example, why: str) -> ScoredExample:
+    return scored_example(example, answers=(), unscored=why)
+
+
+def scored_example(example: Example, *, answers: tuple[ScoredAnswer, ...], unscored: str = "") -> ScoredExample:
+    """An example with the answers to it."""
+    return ScoredExample(
+        id=example.id,
+        spans=example.spans,
+        duration=example.duration,
+        source=example.source,
+        answers=answers,
+        unscored=unscored,
+    )

@@ -1,0 +1,321 @@
+"""Whose answer is it: the rows of a result file find their examples, by id or by video, query and span."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from video_opd.data.query_words import plain
+from video_opd.data.query_words import timelens as clean_query
+from video_opd.data.video.video_names import video_name
+from video_opd.errors import DataError
+from video_opd.eval.scorers._answers_by_key import find_by_words, is_within, same_span
+from video_opd.eval.scorers._keys import SEPARATOR, QueryKey, key_of_example
+from video_opd.eval.scorers._logs import OWN_UNITS
+from video_opd.eval.scorers._logs import READERS as LOGS
+from video_opd.eval.scorers._result_files import read_results
+from video_opd.eval.scorers._result_rows import ResultRow
+from video_opd.eval.scorers._scorer_types import Answers, Format, GroundTruth, ResultAnswer
+from video_opd.files.records import json_any
+from video_opd.grounding.time_units import (
+    Unit,
+    UnitEvidence,
+    bare_spans,
+    likely_unit,
+    seconds_per_unit,
+    spans_without_units,
+)
+from video_opd.types import Example, Span
+
+
+def read_matched(
+    path: Path,
+    truth: GroundTruth,
+    format: Format | None = None,
+    *,
+    unit: Unit | None = None,
+    fps: float | None = None,
+) -> Answers:
+    """Read a result file and match it to annotations. Of two rows for one query the last counts.
+
+    A key matches whatever the case of its query. Where its span is not the annotated one, video and query decide if no
+    other row and no other example has them. What `logs` reads is found by `finding`.
+
+    Args:
+        unit: of the predicted times; None: that of the format, most often seconds.
+        fps: of frames.
+
+    Raises:
+        DataError: as `read_results`; or an id of the file is that of several examples, or of one about another video;
+            or the unit needs a duration that nobody knows.
+    """
+    found, rows = read_results(path, format)
+    answers = _matched(path, truth, found, rows)
+    if found == "vtimellm" and (others := sum(1 for _ in json_any(path)) - len(rows)):
+        told = f"{others} rows of the log are of another task than grounding: passed over."
+        answers = replace(answers, notes=(*answers.notes, told))
+    return _in_seconds(answers, truth, unit or OWN_UNITS.get(found, "seconds"), fps)
+
+
+def read_with_truth(
+    path: Path, format: Format | None = None, *, unit: Unit | None = None, fps: float | None = None
+) -> tuple[GroundTruth, Answers]:
+    """Read a result file that carries its annotations, in its keys or rows.
+
+    Raises:
+        DataError: as `read_matched`; or its format carries none, or one of its rows.
+    """
+    found, rows = read_results(path, format)
+    if not any(row.truth for row in rows):
+        raise DataError(
+            f"{path}: predictions in the format {found}",
+            reason="they do not say what is annotated",
+            remedy="give the annotations with --ground-truth",
+        )
+    examples: dict[str, Example] = {}
+    by_id: dict[str, list[ResultAnswer]] = {}
+    for row in rows:
+        if not row.truth:
+            raise DataError(
+                f"{path}: the row {row.written[:80]!r}",
+                reason="it has no annotated span, as other rows of the file do",
+                remedy="give the annotations with --ground-truth, or correct the row",
+            )
+        id_ = row.written
+        if not row.own_ids:  # a video and a query, which may come again with another span
+            same = (f"{row.written}#{number}" if number > 1 else row.written for number in itertools.count(1))
+            id_ = next(name for name in same if name not in examples)
+        key = row.key
+        video, query = (key.video, key.query) if key else (row.video or row.written, row.query or row.written)
+        examples[id_] = Example(id=id_, video=video, query=query, spans=row.truth, duration=row.duration)
+        by_id.setdefault(id_, []).append(row.answer)
+    notes = ["The annotations are those of the file itself: queries without a row in it are not known."]
+    if repeated := sum(len(given) - 1 for given in by_id.values()):
+        notes.append(_collapsed(repeated))
+    truth = GroundTruth(examples=tuple(examples.values()))
+    answers = Answers(
+        file=str(path),
+        format=found,
+        num_rows=len(rows),
+        by_id={id_: given[-1] for id_, given in by_id.items()},
+        repeated={id_: tuple(given) for id_, given in by_id.items() if len(given) > 1},
+        notes=tuple(notes),
+    )
+    return truth, _in_seconds(answers, truth, unit or OWN_UNITS.get(found, "seconds"), fps)
+
+
+def unit_evidence(truth: GroundTruth, answers: Answers, *, heeds_units: bool = True) -> UnitEvidence | None:
+    """Whether the answers are very likely in another unit than they are taken for.
+
+    Args:
+        heeds_units: whether the scorer's parser does, `Convention.heeds_units`; one that does not takes milliseconds
+            for seconds also where the text says what they are.
+    """
+    read = bare_spans if heeds_units else spans_without_units
+    first: dict[str, Span] = {}
+    for id_, answer in answers.by_id.items():
+        spans = answer.spans if answer.text is None else answer.scaled(read(answer.text))
+        if spans:
+            first[id_] = spans[0]
+    return likely_unit(first, truth.examples)
+
+
+def _in_seconds(answers: Answers, truth: GroundTruth, unit: Unit, fps: float | None) -> Answers:
+    if unit == "seconds":
+        return answers
+    factors: dict[str, float] = {}
+    for example in truth.examples:
+        if example.id in answers.by_id:
+            by = seconds_per_unit(unit, example.duration, fps)
+            if by is None:
+                raise DataError(
+                    f"{answers.file}: times in {unit}, and {example.id} has no duration",
+                    reason="they are of the video's length, which nobody knows",
+                    remedy="give annotations with durations",
+                )
+            factors[example.id] = by
+
+    def converted(id_: str, answer: ResultAnswer) -> ResultAnswer:
+        return answer.in_seconds(unit, factors[id_])
+
+    at = f" at {fps:g} a second" if fps else ""
+    return replace(
+        answers,
+        by_id={id_: converted(id_, answer) for id_, answer in answers.by_id.items()},
+        repeated={id_: tuple(converted(id_, answer) for answer in given) for id_, given in answers.repeated.items()},
+        notes=(*answers.notes, f"The predicted times are taken as {unit}{at} and made seconds."),
+    )
+
+
+def _collapsed(count: int) -> str:
+    return (
+        f"{count} rows of the file are for a query that another row is for: the last one counts, unless "
+        "the scorer says otherwise."
+    )
+
+
+def _matched(path: Path, truth: GroundTruth, found: Format, rows: Sequence[ResultRow]) -> Answers:
+    finder = _Finder(path, truth)
+    if found in LOGS:
+        ids_of_rows, num_moved = find_by_words(rows, truth), 0
+    else:
+        ids_of_rows, num_moved = finder.find_all(rows, whole=found == "ours")
+    by_id: dict[str, ResultAnswer] = {}
+    unknown: dict[str, None] = {}
+    all_of: dict[str, list[ResultAnswer]] = {}
+    num_collapsed = 0
+    for row, ids in zip(rows, ids_of_rows, strict=True):
+        if not ids:
+            unknown[row.written] = None
+        num_collapsed += bool(ids) and ids[0] in all_of
+        for id_ in ids:
+            all_of.setdefault(id_, []).append(row.answer)
+            by_id[id_] = row.answer
+    return Answers(
+        file=str(path),
+        format=found,
+        num_rows=len(rows),
+        by_id=by_id,
+        repeated={id_: tuple(given) for id_, given in all_of.items() if len(given) > 1},
+        unknown=tuple(map(_printable, unknown)),
+        notes=tuple(_notes(rows, ids_of_rows, num_moved=num_moved, num_collapsed=num_collapsed, finder=finder)),
+    )
+
+
+def require_matched(answers: Answers) -> None:
+    """Refuse a file that has nothing to do with the annotations.
+
+    Raises:
+        DataError: no answer is about an annotated query.
+    """
+    if answers.by_id:
+        return
+    such = f", such as {answers.unknown[0][:80]!r}" if answers.unknown else ""
+    raise DataError(
+        f"{answers.file}: {answers.num_rows} predictions{such}",
+        reason="none of them is about an annotated query",
+        remedy="give the annotations that the predictions were made for",
+    )
+
+
+def _notes(
+    rows: Sequence[ResultRow],
+    ids_of_rows: Sequence[Sequence[str]],
+    *,
+    num_moved: int,
+    num_collapsed: int,
+    finder: _Finder,
+) -> list[str]:
+    notes = []
+    if num_collapsed:
+        notes.append(_collapsed(num_collapsed))
+    if num_moved:
+        notes.append(
+            f"{num_moved} keys name another span than the manifest: matched by video and query; were spans clipped on "
+            "import?"
+        )
+    if elsewhere := sum(
+        row.key is None and bool(ids) and bool(row.truth) and not same_span(row.truth[0], finder.examples[ids[0]])
+        for row, ids in zip(rows, ids_of_rows, strict=True)
+    ):
+        notes.append(f"{elsewhere} rows carry another annotated span than the ground truth given: that is what counts.")
+    if reworded := sum(
+        not is_within(row.query, finder.examples[ids[0]])
+        and clean_query(row.query).casefold() != clean_query(finder.examples[ids[0]].query).casefold()
+        for row, ids in zip(rows, ids_of_rows, strict=True)
+        if ids and row.query is not None
+    ):
+        notes.append(f"{reworded} rows word their query otherwise than the annotations: matched by id and video.")
+    num_unknown = sum(not ids for ids in ids_of_rows)
+    if num_unknown * 2 > len(rows):
+        notes.append(
+            f"{num_unknown} of {len(rows)} rows are about no annotated query and count nowhere: give the annotations "
+            "that the predictions were made for, or were videos renamed or queries rewritten on import?"
+        )
+    if split := sum(row.key is not None and row.written.count(SEPARATOR) > 2 for row in rows):
+        notes.append(
+            f"{split} keys have a `{SEPARATOR}` within the query: the official scorer crashes here; they are cut at "
+            "the first and the last."
+        )
+    return notes
+
+
+def names_in_result_files(example: Example) -> set[str]:
+    """What a file may call an example instead of its id: the end of that (`2579` of `qvhighlights/VID/2579`, `VID/6` of
+    `nextgqa/VID/6`, `tvg/qvhighlights/0` of `et-bench/tvg/qvhighlights/0`), or video and query."""
+    parts = example.id.split("/")
+    asked = SEPARATOR.join((video_name(example.video), clean_query(example.query).casefold()))
+    return {"/".join(parts[-count:]) for count in (1, 2, 3)} | {asked}
+
+
+class _Finder:
+    """Looks up examples by what files of results call them."""
+
+    def __init__(self, path: Path, truth: GroundTruth) -> None:
+        self.path = path
+        self.examples: dict[str, Example] = {example.id: example for example in truth.examples}
+        self.by_end: dict[str, list[str]] = {}
+        self.by_key: dict[QueryKey, list[str]] = {}
+        self.by_question: dict[tuple[str, str], list[str]] = {}
+        for example in truth.examples:
+            key = key_of_example(example)
+            for name in names_in_result_files(example):
+                self.by_end.setdefault(name, []).append(example.id)
+            self.by_key.setdefault(key, []).append(example.id)
+            self.by_question.setdefault(key.question, []).append(example.id)
+
+    def find_all(self, rows: Sequence[ResultRow], *, whole: bool) -> tuple[list[list[str]], int]:
+        """Ids of the examples that each row answers, and how many rows were matched without their span.
+
+        Several ids where the annotations hold the same query twice.
+        """
+        found = [self._by_key(row.key) if row.key else self._by_id(row, whole=whole) for row in rows]
+        askers = Counter(key.question for key in {row.key for row in rows if row.key})
+        num_moved = 0
+        for place, row in enumerate(rows):
+            if row.key and not found[place] and askers[row.key.question] == 1:
+                ids = self.by_question.get(row.key.question, [])
+                if len(ids) == 1:
+                    found[place] = ids
+                    num_moved += 1
+        return found, num_moved
+
+    def _by_key(self, key: QueryKey) -> list[str]:
+        """With the query as it is written, else in any case."""
+        return self.by_key.get(key) or [
+            id_ for id_ in self.by_question.get(key.question, []) if self.examples[id_].spans[0] == key.span
+        ]
+
+    def _by_id(self, row: ResultRow, *, whole: bool) -> list[str]:
+        exact = [row.written] if row.written in self.examples else []
+        if whole:
+            return exact
+        ids = exact or self.by_end.get(row.written, [])
+        if len(ids) > 1 and row.video is not None:
+            ids = [id_ for id_ in ids if video_name(self.examples[id_].video) == video_name(row.video)] or ids
+        if len(ids) > 1 and row.query is not None:
+            ids = [id_ for id_ in ids if plain(self.examples[id_].query) == plain(row.query)] or ids
+        if len(ids) > 1:
+            raise DataError(
+                f"{self.path}, query {row.written!r}",
+                reason=f"the annotations have it {len(ids)} times, as {ids[0]} and {ids[1]}",
+                remedy="give a manifest of this data set alone",
+            )
+        if ids and row.video is not None:
+            annotated = video_name(self.examples[ids[0]].video)
+            if video_name(row.video) != annotated:
+                raise DataError(
+                    f"{self.path}: query id {row.written} is about video {row.video} in the file and {annotated} in "
+                    "the annotations",
+                    reason="the answers are to the queries of another file",
+                    remedy="give the annotations that the predictions were made for",
+                )
+        return ids
+
+
+def _printable(text: str) -> str:
+    """Without halves of surrogate pairs, which a terminal cannot show."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

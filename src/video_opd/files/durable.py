@@ -1,0 +1,47 @@
+"""Files that are either wholly there or not there, whatever kills the process or the machine.
+
+Two facts about POSIX carry it. A rename is atomic, so a name shows the old content or the new one, never half of
+either. But neither content nor names are on the disk until they are fsynced, and in that order: content, its folder,
+the rename, the folder it was renamed in.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from video_opd.files.outputs import place_of, replacing
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the file's content is on the disk."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in this folder (not what they point to) are on the disk."""
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write or replace a file so that a reader, and a crash, sees all of the old content or all of the new.
+
+    Links and pipes are treated as `outputs.replacing` says.
+
+    Raises:
+        OSError: the disk would not take it; the old content is untouched and nothing new is left behind.
+    """
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content)
+        sync_file(unfinished)
+    place = place_of(path)
+    if place is not None:
+        sync_folder(place.parent)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

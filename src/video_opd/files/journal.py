@@ -1,0 +1,197 @@
+"""An append-only journal of JSON lines, which survives being killed at any byte.
+
+A line counts once its newline is on the disk. Whatever stands after the last newline is a write that was cut short,
+and is ignored by readers and dropped by the next writer. A broken line anywhere else was damaged by something other
+than us and is an error, with its line number.
+
+Lines are strict JSON: NaN and the infinities, which JSON cannot say, are written as null. A diverging loss is thus
+visible in the journal as a missing number and breaks no reader.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from video_opd.errors import DataError, EngineError
+from video_opd.files.durable import sync_folder, write_durably
+from video_opd.files.older_names import read_json
+
+
+class Journal:
+    """A journal open for appending; a context manager. One writer at a time: the run's lock sees to that.
+
+    Opening it drops a torn last line, since appending to that would turn it into a broken line in the middle.
+
+    Args:
+        ascii_only: write everything but ASCII as escapes; False: as the characters they are.
+
+    Raises:
+        DataError: a line before the last is broken.
+        EngineError: the file cannot be opened or mended.
+    """
+
+    def __init__(self, path: Path, *, ascii_only: bool = True) -> None:
+        self.path, self.ascii_only = path, ascii_only
+        try:
+            whole = sum(len(line.content) for line in _read_lines(path))
+            self._file = path.open("ab", buffering=0)  # unbuffered: one write is one line, and fsync covers all of it
+            self._file.truncate(whole)
+            sync_folder(path.parent)
+        except OSError as error:
+            raise _cannot("opened", path, error) from error
+
+    def append(self, *rows: Mapping[str, Any]) -> None:
+        """Add one row, or several. They are on the disk when this returns; if this raises, nothing of them is in the
+        file. A kill in between may leave the first of several.
+
+        Raises:
+            EngineError: the disk is full or failing.
+            TypeError: a value that JSON has no word for, such as a tensor.
+        """
+        line = b"".join(json_line(row, ascii_only=self.ascii_only) for row in rows)
+        whole = os.fstat(self._file.fileno()).st_size
+        try:
+            written = self._file.write(line)
+            if written != len(line):  # a nearly full disk takes part of a write and only refuses the next one
+                raise OSError(f"only {written} of {len(line)} bytes could be written; the disk is full")
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with contextlib.suppress(
+                OSError
+            ):  # if even that fails, the next one to open the journal drops the torn line
+                self._file.truncate(whole)
+            raise _cannot("written to", self.path, error) from error
+
+    def close(self) -> None:
+        """Close the file. Rows are on the disk already."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def json_line(row: Mapping[str, Any], *, ascii_only: bool = True) -> bytes:
+    """A row as strict JSON in UTF-8, with its newline.
+
+    Raises:
+        TypeError: a value that JSON has no word for.
+    """
+    text = json.dumps(_finite(row), allow_nan=False, ensure_ascii=ascii_only)
+    # A lone surrogate has no UTF-8; Python's escape for it happens to be JSON's.
+    return text.encode(errors="backslashreplace") + b"\n"
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """All whole rows, oldest first; none if the file is not there, since a journal begins with its first row.
+
+    Raises:
+        DataError: a line before the last is broken, or the file cannot be read.
+    """
+    return list(iterate_journal(path))
+
+
+def iterate_journal(path: Path) -> Iterator[dict[str, Any]]:
+    """`read_journal` one row at a time, for journals that are larger than what is wanted of them.
+
+    Raises:
+        DataError: as `read_journal`, when the broken line is reached.
+    """
+    try:
+        for line in _read_lines(path):
+            yield line.row
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read", reason=str(error), remedy="Mend the disk or the permissions and try again"
+        ) from error
+
+
+def truncate_journal(path: Path, *, after_step: int) -> int:
+    """Drop the rows of steps after `after_step`, and a torn last line; rows without a step stay.
+
+    A run that goes on from the checkpoint of step 40 does steps 41, 42, … again, and the journal would otherwise tell
+    of them twice. The file is replaced in one piece: a crash leaves the old one or the new one.
+
+    Returns:
+        How many rows were dropped.
+
+    Raises:
+        DataError: a line before the last is broken.
+        EngineError: the file cannot be rewritten.
+    """
+    kept, num_rows = [], 0
+    try:
+        for line in _read_lines(path):
+            num_rows += 1
+            if not _is_after(line.row, after_step):
+                kept.append(line.content)
+        content = b"".join(kept)
+        if path.exists() and path.stat().st_size != len(content):
+            write_durably(path, content)
+    except OSError as error:
+        raise _cannot("rewritten", path, error) from error
+    return num_rows - len(kept)
+
+
+class _Line(NamedTuple):
+    content: bytes
+    """As it stands in the file, newline included: rows that are kept are kept to the byte."""
+    row: dict[str, Any]
+
+
+def _read_lines(path: Path) -> Iterator[_Line]:
+    """The whole lines of a journal. The last one may be torn in two ways: cut short or, after a power cut, garbage."""
+    if not path.exists():
+        return
+    broken: DataError | None = None
+    with path.open("rb") as file:
+        for number, content in enumerate(file, start=1):
+            if broken is not None:
+                raise broken
+            try:
+                row = read_json(content)
+                if not isinstance(row, dict) or not content.endswith(b"\n"):
+                    raise ValueError("not a JSON object on a line of its own")
+            except ValueError as error:
+                broken = DataError(
+                    f"{path} line {number} is broken ({error})",
+                    reason="a crash can only cut short the last line of a journal, so something else changed this one",
+                    remedy="Restore the file from a copy, or delete the line if its row may be lost",
+                )
+                continue
+            yield _Line(content, row)
+
+
+def _is_after(row: Mapping[str, Any], after_step: int) -> bool:
+    step = row.get("step")
+    return isinstance(step, int) and step > after_step
+
+
+def _finite(value: Any) -> Any:
+    """The same value with every float that JSON cannot say replaced by None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _cannot(what: str, path: Path, error: OSError) -> EngineError:
+    return EngineError(
+        f"{path} could not be {what}",
+        reason=str(error),
+        remedy="Free some space or mend the disk, then run the same command: it goes on where it stopped",
+    )

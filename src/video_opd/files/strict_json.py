@@ -1,0 +1,57 @@
+"""Python's JSON decoder, held to JSON: no NaN, no key twice, no number that no float holds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from video_opd.files.faults import SHOWN
+
+
+class StrictError(Exception):
+    """JSON that Python would take and we do not; as text, one sentence."""
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise StrictError(f"{name} is not a number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if number in (float("inf"), float("-inf")):
+        raise StrictError(f"the number {digits[:SHOWN]} is too large")
+    return number
+
+
+def _small(digits: str) -> int:
+    number = int(digits)
+    if abs(number) > 2**63:
+        raise StrictError(f"the number {digits[:SHOWN]} is too large")
+    return number
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise StrictError(f"the key `{key[:SHOWN]}` is there twice")
+            seen.add(key)
+    return entries
+
+
+DECODER = json.JSONDecoder(
+    parse_constant=_no_constant, parse_float=_finite, parse_int=_small, object_pairs_hook=_unique
+)
+
+
+def kind(value: object) -> str:
+    """What JSON calls a value."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, (int, float)):
+        return "a number"
+    return "a string" if isinstance(value, str) else "a list" if isinstance(value, list) else "an object"

@@ -1,0 +1,185 @@
+"""The one parser: the text of an answer becomes spans in seconds, or a reason why not.
+
+Reward, curriculum and evaluation call `parse_answer`, so what is trained is what is measured. It reads in three steps:
+
+1. `_final_answer` keeps what counts: the text after the thinking, and of that the last `<answer>` block.
+2. `_read_tokens` reads times (numbers, clocks, minutes; each with its unit), words of known meaning in several
+   languages, and punctuation; it tells `3,8` for 3.8 from a list, and drops numbers that are named as something else
+   (`"score": 0.9`).
+3. Times are paired by what stands around them: labels and brackets first (`start: 4, end: 9`, `[4, 9]`, and of
+   `[4, 9, 0.93]` the columns that are no score), then links (`4 - 9`, `4 to 9`), then bare lists (`4, 9`). Of all pairs
+   the best-attested win, so that a count, a list number or a quoted query ("step 2 - 3") does not pass for the answer.
+   Equally attested pairs are all kept, in order. Where two pairings have the same claim, none is read: a wrong span is
+   worse than an unread answer.
+
+A pair is taken at its word. `18.0 - 12.0` is not swapped: a model that mistakes the end for the start has not found the
+event, and TimeLens and Time-R1 score it 0. Nor are times clipped to the video, whose length is not known here. Among
+valid pairs an invalid one is dropped; `reason` speaks only when nothing is left. A comma never groups thousands:
+`[100,200]` is a span.
+
+Every regular expression consumes runs possessively and every step is one pass, so time is linear in the text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from video_opd.grounding.parser_commas import resolve_commas
+from video_opd.grounding.parser_gaps import Gap, gaps_between, without_asides
+from video_opd.grounding.parser_pairs import Pair, Pairing
+from video_opd.grounding.parser_tokens import FRACTION_WORDS, TIME, Token, finish, tokenize
+from video_opd.grounding.parser_words import FOREIGN
+from video_opd.types import Span
+
+PARSER_VERSION = 2
+"""Goes up whenever any text is read differently; written beside every score."""
+
+
+class Reason(StrEnum):
+    """Why no span was read. A closed set, fit for counting."""
+
+    EMPTY = "empty answer"
+    NO_NUMBERS = "no numbers"
+    ABSENT = "says it does not happen"
+    ONE_TIME = "only one time"
+    NO_PAIR = "no start and end"
+    UNCLEAR = "more than one way to read it"
+    NOT_SECONDS = "not in seconds"
+    NEGATIVE = "negative time"
+    REVERSED = "end before start"
+    NOT_FINITE = "time out of range"
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedAnswer:
+    """Spans, or the reason why there are none; never both, never neither."""
+
+    spans: tuple[Span, ...] = ()
+    """In the order they were written; finite seconds, `end_s >= start_s >= 0`. The metrics judge the first."""
+    reason: Reason | None = None
+    """None exactly when `spans` is not empty."""
+
+    def __post_init__(self) -> None:
+        if bool(self.spans) == (self.reason is not None):
+            raise ValueError(f"a parsed answer has spans or a reason, got {self.spans} and {self.reason}")
+
+
+def parse_answer(text: str) -> ParsedAnswer:
+    """Read the spans of time that an answer names.
+
+    Args:
+        text: an answer as the model wrote it, with or without special tokens.
+
+    Returns:
+        The spans in seconds, or a `Reason`. Total: no text raises.
+    """
+    text = _final_answer(text)
+    all_tokens, clear = _read_tokens(text)
+    tokens = without_asides(all_tokens)
+    times = [token for token in tokens if token.role == TIME]
+    gaps = gaps_between(tokens)
+    pairing = Pairing(times, gaps).run()
+    if not pairing.pairs:
+        unclear = pairing.unclear or not clear
+        return ParsedAnswer(reason=Reason.UNCLEAR if unclear else _reason_without_pairs(text, all_tokens))
+    fractions = any(token.text in FRACTION_WORDS and not token.quoted for token in tokens)
+    read = [_span(pair, times, gaps, fractions) for pair in pairing.pairs]
+    spans = tuple(span for span in read if isinstance(span, Span))
+    reasons = [reason for reason in read if isinstance(reason, Reason)]
+    return ParsedAnswer(spans) if spans else ParsedAnswer(reason=reasons[0])
+
+
+def _read_tokens(text: str) -> tuple[list[Token], bool]:
+    """The tokens, and whether it was clear what the commas mean."""
+    tokens, decimal_language = tokenize(text)
+    tokens, clear = resolve_commas(tokens, decimal_language=decimal_language)
+    return finish(tokens, text), clear
+
+
+_LOOKALIKES = {
+    ord(lookalike): plain
+    for plain, lookalikes in {
+        "-": "‐‑‒–—―−",
+        "~": "〜→⇒⟶➔➜…",
+        "≈": "≃≅",
+        '"': "“”„″",
+        "'": "‘’′",
+        ",": "、،",
+        ".": "٫",
+        "%": "٪",
+        "[": "【「〔",
+        "]": "】」〕",
+        " ": "\u00a0\u2009\u202f\u3000",
+        "": "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff",  # without width
+    }.items()
+    for lookalike in lookalikes
+} | {wide: chr(wide - 0xFEE0) for wide in range(0xFF01, 0xFF5F)}
+_FOREIGN_DIGIT = re.compile(r"[^\W\D0-9]")
+_CLOSING_TAG = re.compile(r"</[^<>\s]{1,40}+>")
+_CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
+_LATEX_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\{([^{}\n]{0,40}+)\}")
+_DENIED = re.compile(
+    r"(?:\bnot|\bnever|n't) (?:happens?|occurs?|appears?|takes? place)\b"
+    r"(?:(?! (?:but|until|before|only|instead|rather)\b)(?:[^.,;!?\n]|[.,](?=[0-9])))*+"
+)
+"""A clause that says when the event does not happen."""
+_SPECIAL_TOKEN = re.compile(r"<\|[^<>|\n]{1,40}+\|>")
+
+
+def _final_answer(text: str) -> str:
+    """Lower-cased text after the thinking, inside the last answer block if there is one; all digits as 0-9, and without
+    the clauses that deny: "does not happen from 4 to 9"."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text).translate(_LOOKALIKES)
+        text = _FOREIGN_DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), text)
+    text = _SPECIAL_TOKEN.sub(" ", _CAMEL_CASE.sub("_", text).lower())
+    text = text.rpartition("</think>")[2]
+    _, tag, block = text.rpartition("<answer>")
+    # Thinking that was opened and never closed was cut off by the length limit: nothing after it is an answer.
+    text = block.partition("</answer>")[0] if tag else text.partition("<think>")[0]
+    text = _DENIED.sub(" not ", _LATEX_TEXT.sub(r" \1 ", text))
+    return _CLOSING_TAG.sub(" ", text)
+
+
+def _span(pair: Pair, times: Sequence[Token], gaps: Sequence[Gap], fractions: bool) -> Span | Reason:
+    """The pair in seconds. A bare number takes the unit of its partner: `1 - 2 minutes`, `25 - 75%`."""
+    first, second = times[pair.first], times[pair.second]
+    second_scale = gaps[pair.second + 1].unit if second.scale is None else second.scale
+    first_scale = second_scale if first.scale is None else first.scale
+    if second_scale is None and first.gives_unit:
+        second_scale = first.scale
+    bare = first_scale is None and second_scale is None
+    if FOREIGN in (first_scale, second_scale) or (bare and fractions):
+        return Reason.NOT_SECONDS
+    start_s, end_s = _seconds(first, first_scale), _seconds(second, second_scale)
+    if pair.end_first:
+        start_s, end_s = end_s, start_s
+    if not (math.isfinite(start_s) and math.isfinite(end_s)):
+        return Reason.NOT_FINITE
+    if start_s < 0 or end_s < 0:
+        return Reason.NEGATIVE
+    return Span(start_s, end_s) if end_s >= start_s else Reason.REVERSED
+
+
+def _seconds(time: Token, shared_scale: float | None) -> float:
+    factor = (shared_scale or 1.0) if time.scale is None else 1.0  # with a unit of its own it is in seconds already
+    return time.seconds * factor + 0.0  # + 0.0: no minus zero
+
+
+_NEGATION = re.compile(r"\b(?:not|never|none|no|null|cannot)\b|n't\b")
+
+
+def _reason_without_pairs(text: str, tokens: Sequence[Token]) -> Reason:
+    times = [token for token in tokens if token.role == TIME]
+    if not any(character.isalnum() for token in tokens for character in token.text):
+        return Reason.EMPTY
+    if len(times) < 2 and _NEGATION.search(text):
+        return Reason.ABSENT
+    if times and all(time.scale == FOREIGN for time in times):
+        return Reason.NOT_SECONDS
+    return (Reason.NO_NUMBERS, Reason.ONE_TIME, Reason.NO_PAIR)[min(len(times), 2)]

@@ -1,0 +1,88 @@
+"""The second verb: `answer`. Write answers from a reading, token by token, without gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from video_opd.policy.read import Reading, forward, of_answers
+from video_opd.policy.token_support import TokenSupport
+from video_opd.seeds import generator
+from video_opd.types import Answer, AnswerGroup, Prompt, Sampling
+
+
+@torch.no_grad()
+def answer(
+    model: Any, reading: Reading, *, count: int, sampling: Sampling, support: TokenSupport, tokenizer: Any
+) -> tuple[AnswerGroup, ...]:
+    """`count` answers per prompt, all from this one reading; one group per prompt, in order.
+
+    Sampling is from the untruncated policy: temperature 1, no top-p, no top-k, whatever the checkpoint's generation
+    config says. An answer ends with the end-of-turn token, which is kept, or is flagged as truncated.
+    """
+    cache, ids = reading.cache(), reading.head_ids.repeat_interleave(count)
+    prompt_ids = [prompt.id for prompt in reading.prompts for _ in range(count)]
+    uniforms = None if sampling.greedy else _uniforms(reading.prompts, count, sampling).to(ids.device)
+    alive = torch.ones_like(ids, dtype=torch.bool)
+    tokens: list[Tensor] = []
+    logprobs: list[Tensor] = []
+    for step in range(sampling.max_new_tokens):
+        inputs = reading.answer_inputs(ids.reshape(-1, count, 1), start=step)
+        logits = of_answers(forward(model, inputs, cache), count)[:, 0]
+        distribution = support.log_softmax(logits)
+        ids = distribution.argmax(dim=-1) if uniforms is None else _inverse_cdf(distribution, uniforms[:, step])
+        tokens.append(ids)
+        logprobs.append(distribution.gather(1, ids[:, None])[:, 0])
+        alive &= ids != support.end_token_id
+        if not alive.any():
+            break
+    return _groups(prompt_ids, count, torch.stack(tokens, dim=1), torch.stack(logprobs, dim=1), support, tokenizer)
+
+
+def _uniforms(prompts: Sequence[Prompt], count: int, sampling: Sampling) -> Tensor:
+    """(B * count, max_new_tokens) float64 in [0, 1): one stream per answer, whatever it is written together with."""
+    streams = [
+        generator(sampling.seed, "answer", prompt.id, prompt.repeat * count + number).random(sampling.max_new_tokens)
+        for prompt in prompts
+        for number in range(count)
+    ]
+    return torch.from_numpy(np.stack(streams))
+
+
+def _inverse_cdf(distribution: Tensor, uniform: Tensor) -> Tensor:
+    """The token at which the cumulative probability passes `uniform`: (N, V) log-probs, (N,) -> (N,)."""
+    cumulative = distribution.double().exp().cumsum(dim=-1)
+    # right=True steps over tokens of probability 0; the total is 1 but for rounding.
+    return torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)[:, 0]
+
+
+def _groups(
+    prompt_ids: Sequence[str], count: int, tokens: Tensor, logprobs: Tensor, support: TokenSupport, tokenizer: Any
+) -> tuple[AnswerGroup, ...]:
+    answers = [
+        written(prompt_id, ids, scores, support, tokenizer)
+        for prompt_id, ids, scores in zip(prompt_ids, tokens.tolist(), logprobs.tolist(), strict=True)
+    ]
+    return tuple(
+        AnswerGroup(prompt_id=answers[start].prompt_id, answers=tuple(answers[start : start + count]))
+        for start in range(0, len(answers), count)
+    )
+
+
+def written(
+    prompt_id: str, ids: Sequence[int], logprobs: Sequence[float], support: TokenSupport, tokenizer: Any
+) -> Answer:
+    """The answer that these tokens are, up to the first end of turn; truncated if there is none."""
+    ended = support.end_token_id in ids
+    length = ids.index(support.end_token_id) + 1 if ended else len(ids)
+    return Answer(
+        prompt_id=prompt_id,
+        token_ids=tuple(ids[:length]),
+        sampler_logprobs=tuple(logprobs[:length]),
+        text=tokenizer.decode(ids[:length], skip_special_tokens=True),
+        truncated=not ended,
+    )

@@ -1,0 +1,161 @@
+"""The first verb: `read`. The long pass over video and question, done once per model and prompt.
+
+A reading keeps the keys and values of all prompt tokens but the last. The last one heads every answer row, so that the
+pass over an answer yields the logits of its first token too, and nobody computes logits at prompt positions.
+
+With `grad=True` the kept keys and values are part of the autograd graph: a later `score` on the same reading lets the
+gradient flow from the few answer tokens, through them, into this one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import DynamicCache
+
+from video_opd.policy.families import video_positions
+from video_opd.types import Prompt
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a model keeps of B prompts, left-padded to C + 1 tokens."""
+
+    prompts: tuple[Prompt, ...]
+    keys_values: tuple[tuple[Tensor, Tensor], ...]
+    """Per layer: keys and values, each (B, heads, C, head size)."""
+    context_mask: Tensor
+    """(B, C) bool: False where padded."""
+    head_ids: Tensor
+    """(B,): the last prompt token, which heads the answer row."""
+    head_positions: Tensor
+    """(B,): its rotary position; after a video that is less than its index."""
+
+    def rows(self, indices: Sequence[int]) -> Reading:
+        """The reading of those of its prompts only, in that order; the gradient flows if it had one."""
+        index = torch.tensor(indices, dtype=torch.long, device=self.head_ids.device)
+        return Reading(
+            prompts=tuple(self.prompts[row] for row in indices),
+            keys_values=tuple((keys[index], values[index]) for keys, values in self.keys_values),
+            context_mask=self.context_mask[index],
+            head_ids=self.head_ids[index],
+            head_positions=self.head_positions[index],
+        )
+
+    def cache(self) -> DynamicCache:
+        """A cache of its own that starts where the prompt ends; appending to it leaves the reading as it is."""
+        return DynamicCache(self.keys_values)
+
+    def answer_inputs(self, ids: Tensor, *, start: int = 0) -> dict[str, Tensor]:
+        """Model inputs for columns `start` … of the answers' rows (head token first), given the ids there, (B, G, L).
+
+        The G answers to a prompt go through the model as branches of one tree: in one row, token by token, all answers'
+        first tokens, then all their second ones, each seeing the prompt and its own answer. So the prompt's keys and
+        values are there once, however many answers share them.
+        """
+        batch, group, length = ids.shape
+        offsets = torch.arange(start, start + length, device=ids.device).repeat_interleave(group)
+        return {
+            "input_ids": ids.transpose(1, 2).reshape(batch, length * group),
+            # Text after the video: the three axes of the rotary position advance together.
+            "position_ids": (self.head_positions[:, None] + offsets).expand(3, -1, -1),
+            "attention_mask": self._answer_mask(group, start, length),
+        }
+
+    def _answer_mask(self, group: int, start: int, length: int) -> Tensor:
+        """Which columns of the cache and of the new tokens are seen: (B, columns) for one answer a prompt, which the
+        model makes causal itself; (B, 1, new tokens, columns) for several."""
+        batch, device = self.context_mask.shape[0], self.context_mask.device
+        columns = torch.arange((start + length) * group, device=device)
+        if group == 1:
+            return torch.cat([self.context_mask, torch.ones_like(columns).bool().expand(batch, -1)], dim=1)
+        new = columns[start * group :, None]
+        own = (columns % group == new % group) & (columns <= new)
+        context = self.context_mask[:, None, None, :].expand(-1, -1, len(new), -1)
+        return torch.cat([context, own.expand(batch, 1, -1, -1)], dim=-1)
+
+
+def of_answers(outputs: Tensor, group: int) -> Tensor:
+    """What the model gave at the tokens of `answer_inputs`, (B, L * G, …), answer by answer: (B * G, L, …)."""
+    return outputs.unflatten(1, (-1, group)).transpose(1, 2).flatten(0, 1)
+
+
+def read(model: Any, prompts: Sequence[Prompt], *, grad: bool, pad_token_id: int) -> Reading:
+    """Take in B prompts in one pass of a transformers video-language model.
+
+    Args:
+        model: as loaded through AutoModelForImageTextToText, or wrapped; called as a whole, never by its parts.
+        grad: keep the graph from the weights to the keys and values.
+    """
+    batch = collate(prompts, pad_token_id=pad_token_id, device=model.device)
+    positions = rope_positions(model, batch)
+    context = {
+        "input_ids": batch["input_ids"][:, :-1],
+        "mm_token_type_ids": batch["mm_token_type_ids"][:, :-1],
+        "attention_mask": batch["attention_mask"][:, :-1],
+        "position_ids": positions[:, :, :-1],
+        "pixel_values_videos": batch["pixel_values_videos"],
+        "video_grid_thw": batch["video_grid_thw"],
+    }
+    cache = DynamicCache()
+    with torch.set_grad_enabled(grad):
+        forward(model, context, cache, logits_to_keep=1)
+    return Reading(
+        prompts=tuple(prompts),
+        keys_values=tuple((layer.keys, layer.values) for layer in cache.layers),
+        context_mask=context["attention_mask"].bool(),
+        head_ids=batch["input_ids"][:, -1],
+        head_positions=positions[0, :, -1],
+    )
+
+
+def forward(model: Any, inputs: dict[str, Any], cache: DynamicCache, **options: Any) -> Tensor:
+    """The logits of one pass that sees what is in the cache and appends to it. Every pass of the three verbs is one."""
+    inner = _inner(model)
+    mask = inputs["attention_mask"]
+    if mask.dim() == 4 and inner.config.get_text_config()._attn_implementation != "sdpa":
+        # Eager attention adds the mask to its scores, as it stands; only sdpa tells what a boolean one means.
+        hidden = torch.finfo(model.dtype).min
+        inputs = {**inputs, "attention_mask": torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, hidden)}
+    # transformers 5.24 renamed the argument, and 5.40 is to forget the old name.
+    name = "cache" if "cache" in signature(inner.forward).parameters else "past_key_values"
+    return model(**inputs, **{name: cache}, use_cache=True, **options).logits
+
+
+def _inner(model: Any) -> Any:
+    """The module of video and text together, whatever is wrapped around it."""
+    return next(module for module in model.modules() if hasattr(module, "get_rope_index"))
+
+
+def collate(prompts: Sequence[Prompt], *, pad_token_id: int, device: torch.device | str) -> dict[str, Any]:
+    """One left-padded batch, so that every prompt ends in the last column."""
+    longest = max(len(prompt) for prompt in prompts)
+
+    def padded(rows: list[Tensor], value: int) -> Tensor:
+        return torch.stack([pad(row, (longest - len(row), 0), value=value) for row in rows]).to(device)
+
+    batch: dict[str, Any] = {
+        "input_ids": padded([prompt.input_ids for prompt in prompts], pad_token_id),
+        "mm_token_type_ids": padded([prompt.mm_token_type_ids for prompt in prompts], 0),
+        "attention_mask": padded([torch.ones_like(prompt.input_ids) for prompt in prompts], 0),
+        "pixel_values_videos": torch.cat([prompt.pixel_values for prompt in prompts]).to(device),
+        "video_grid_thw": torch.tensor([prompt.grid_thw for prompt in prompts], device=device),
+    }
+    for name in prompts[0].model_inputs:
+        batch[name] = torch.cat([torch.as_tensor(prompt.model_inputs[name]) for prompt in prompts]).to(device)
+    return batch
+
+
+def rope_positions(model: Any, batch: dict[str, Any]) -> Tensor:
+    """Rotary positions (3, B, P) of a collated batch, by the rule of the model's family.
+
+    Given explicitly in every pass: what transformers infers for a pass over a cache depends on a value it keeps on the
+    module from some earlier call, and its own rule is wrong for some families in some releases.
+    """
+    return video_positions(_inner(model).config, batch)

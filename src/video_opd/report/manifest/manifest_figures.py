@@ -1,0 +1,243 @@
+"""Pictures of a manifest: how long videos and spans are, and where in the video the spans lie.
+
+One file of SVG for papers and READMEs, or the same figures on a page. The file brings its colours along, light and
+dark, since nothing stands around it that could define them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from video_opd.data.manifest_statistics import Histogram, Statistics, Summary
+from video_opd.report.figures import Axes, Figure, drawing, ticks
+from video_opd.report.manifest.manifest_facts import percent, sentences_of
+from video_opd.report.page import MARK
+
+WIDTH, HEIGHT = 380.0, 220.0
+"""Of a chart in user units, without what is written around it."""
+_ABOVE, _BELOW, _RIGHT = 12.0, 20.0, 12.0
+"""Room for the names of the axes, and beside them."""
+_MOST_LABELS = 8
+_GAP, _HEADING, _SIDE = 24.0, 26.0, 24.0
+_COLUMNS = 3
+_FEWEST_BINS = 5
+"""A histogram of one value shows that it is one value only if there is room beside it."""
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One chart with its heading and what to think of it."""
+
+    figure: Figure
+    """With its picture by itself."""
+    inside: Markup
+    """The picture's parts, to be placed on another canvas."""
+
+
+def panels_of(statistics: Statistics) -> list[Panel]:
+    """The six charts of a manifest."""
+    first, last, whole = (
+        percent(histogram.counts[index] / sum(histogram.counts))
+        for histogram, index in ((statistics.starts, 0), (statistics.ends, -1), (statistics.span_shares, -1))
+    )
+    return [
+        _histogram(
+            "How long the videos are",
+            _range_of(statistics.duration_s),
+            "Each video or clip counts once.",
+            statistics.durations,
+            "videos",
+        ),
+        _histogram(
+            "How long the spans are",
+            _range_of(statistics.span_s),
+            "What is shorter than the time between two frames cannot be seen.",
+            statistics.span_lengths,
+            "spans",
+        ),
+        _shares(
+            "How much of the video a span is",
+            f"{whole} are 95 % of the video or more.",
+            "Whoever answers such a question with the whole video is right without looking.",
+            statistics.span_shares,
+        ),
+        _shares(
+            "Where spans start",
+            f"{first} start in the first twentieth of the video.",
+            "Good: flat, but for the right end, where no room is left. A model soon learns a high first column.",
+            statistics.starts,
+        ),
+        _shares(
+            "Where spans end",
+            f"{last} end in the last twentieth of the video, or after it.",
+            "Good: flat, but for the left end.",
+            statistics.ends,
+        ),
+        _positions(statistics),
+    ]
+
+
+def statistics_svg(measured: Mapping[str, Statistics]) -> str:
+    """All charts of every manifest as one SVG file that needs nothing else."""
+    parts: list[Markup] = []
+    top = _SIDE
+    for name, statistics in measured.items():
+        shown = _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", name)
+        parts.append(Markup('<text class="title" x="{}" y="{}">{}</text>').format(_SIDE, top + 22, shown))
+        for sentence in sentences_of(statistics):
+            parts.append(Markup('<text x="{}" y="{}">{}</text>').format(_SIDE, top + 44, sentence))
+            top += 19
+        top += 62
+        panels = panels_of(statistics)
+        for number, panel in enumerate(panels):
+            row, column = divmod(number, _COLUMNS)
+            across = _SIDE + column * (WIDTH + _GAP)
+            down = top + row * (_HEADING + _ABOVE + HEIGHT + _BELOW + _GAP)
+            parts.append(
+                Markup('<g transform="translate({:g} {:g})"><text class="heading" x="0" y="14">{}</text>').format(
+                    across, down, panel.figure.heading
+                )
+                + Markup('<g transform="translate(0 {:g})">{}</g></g>').format(_HEADING, panel.inside)
+            )
+        top += -(-len(panels) // _COLUMNS) * (_HEADING + _ABOVE + HEIGHT + _BELOW + _GAP) + _GAP
+    width = 2 * _SIDE + _COLUMNS * WIDTH + (_COLUMNS - 1) * _GAP
+    canvas = Axes(width=width, height=top, x=(0.0, 1.0), y=(0.0, 1.0))
+    paper = Markup('<style>{}</style><rect class="paper" width="100%" height="100%"/>').format(Markup(_style()))
+    image = drawing(canvas, _NOT_IN_XML.sub(" ", "Statistics of " + ", ".join(measured)), [paper, *parts])
+    size = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{top:g}" '
+    return f"{image}\n<!-- {MARK} -->\n".replace("<svg ", size, 1)
+
+
+def _axes(num_bins: int, y_ticks: list[float]) -> Axes:
+    y = (y_ticks[0], y_ticks[-1])
+    return Axes(
+        width=WIDTH, height=HEIGHT, x=(0.0, float(num_bins)), y=y, y_ticks=y_ticks, x_unit="", right=_RIGHT
+    )  # fmt: skip
+
+
+def _panel(
+    heading: str,
+    reading: str,
+    caption: str,
+    axes: Axes,
+    marks: Markup,
+    labels: Mapping[float, str],
+    names: tuple[str, str],
+) -> Panel:
+    """The marks with their scales; `names` are those of the x and the y axis, with units."""
+    left, floor = axes.at(0.0, 0.0)
+    right, _ = axes.at(axes.x[1], 0.0)
+    numbers = Markup("").join(
+        Markup('<text class="mid" x="{:.1f}" y="{:.1f}">{}</text>').format(axes.at(at, 0.0)[0], floor + 18, label)
+        for at, label in labels.items()
+    )
+    inside = (
+        Markup('<g transform="translate(0 {:g})">{}{}{}</g>').format(_ABOVE, axes.frame(), marks, numbers)
+        + Markup('<text class="mid" x="{:.1f}" y="{:.1f}">{}</text>').format(
+            (left + right) / 2, _ABOVE + floor + 36, names[0]
+        )
+        + Markup('<text x="0" y="10">{}</text>').format(names[1])
+    )
+    canvas = Axes(width=WIDTH, height=_ABOVE + HEIGHT + _BELOW, x=axes.x, y=axes.y)
+    image = drawing(canvas, heading, [inside])
+    return Panel(Figure(heading=heading, image=image, reading=reading, caption=caption), inside)
+
+
+def _histogram(heading: str, reading: str, caption: str, histogram: Histogram, what: str) -> Panel:
+    """Of times. Bins are equally wide on paper, whatever they hold."""
+    shown = histogram.occupied
+    while len(shown) < _FEWEST_BINS:
+        shown = range(max(shown.start - 1, 0), min(shown.stop + 1, len(histogram.edges)))
+    edges = [*shown, *([shown.stop] if shown.stop < len(histogram.edges) else [])]
+    every = -(-len(edges) // _MOST_LABELS)
+    labels = {float(edge - shown.start): f"{histogram.edges[edge]:g}" for edge in edges[::every]}
+    axes, marks = _columns(histogram, shown, what)
+    return _panel(heading, reading, caption, axes, marks, labels, ("seconds", f"% of {what}"))
+
+
+def _shares(heading: str, reading: str, caption: str, histogram: Histogram) -> Panel:
+    """Of shares of the video, from 0 to 100 %."""
+    axes, marks = _columns(histogram, range(len(histogram.edges)), "spans")
+    labels = _share_labels(len(histogram.edges))
+    return _panel(heading, reading, caption, axes, marks, labels, ("% of the video", "% of spans"))
+
+
+def _columns(histogram: Histogram, shown: range, what: str) -> tuple[Axes, Markup]:
+    """A column for every bin that is shown, and the axes it stands on."""
+    total = sum(histogram.counts)
+    heights = [100 * histogram.counts[index] / total for index in shown]
+    y_ticks = ticks(0.0, max(heights), 4)
+    axes = _axes(len(shown), y_ticks)
+    marks = []
+    for place, (index, height) in enumerate(zip(shown, heights, strict=True)):
+        left, top = axes.at(place, height)
+        right, floor = axes.at(place + 1, 0.0)
+        marks.append(
+            Markup('<rect class="column" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">').format(
+                left + 0.75, top, right - left - 1.5, floor - top
+            )
+            + Markup("<title>from {:g}: {} {}</title></rect>").format(
+                histogram.edges[index], histogram.counts[index], what
+            )
+        )
+    return axes, Markup("").join(marks)
+
+
+def _positions(statistics: Statistics) -> Panel:
+    """Start against end: the stronger the colour, the more spans."""
+    counts = statistics.positions
+    size, most = len(counts), max(map(max, counts))
+    axes = _axes(size, [0.0, 25.0, 50.0, 75.0, 100.0])
+    marks = []
+    for start, row in enumerate(counts):
+        for end, count in enumerate(row):
+            if not count:
+                continue
+            left, top = axes.at(start, 100 * (end + 1) / size)
+            right, bottom = axes.at(start + 1, 100 * end / size)
+            # The square root, or a data set with one crowded corner would be that corner on white.
+            marks.append(
+                Markup(
+                    '<rect class="column" fill-opacity="{:.3f}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">'
+                ).format((count / most) ** 0.5, left, top, right - left, bottom - top)
+                + Markup("<title>{} spans</title></rect>").format(count)
+            )
+    return _panel(
+        "Where spans start and end together",
+        "The stronger the colour, the more spans (by the square root).",
+        "The edges at the left and at the top are spans that touch the video's start or end; their corner is the whole "
+        "video.",
+        axes,
+        Markup("").join(marks),
+        _share_labels(size),
+        ("start, % of the video", "end, % of the video"),
+    )
+
+
+def _share_labels(num_bins: int) -> dict[float, str]:
+    return {num_bins * share / 100: str(share) for share in (0, 25, 50, 75, 100)}
+
+
+def _range_of(summary: Summary) -> str:
+    return f"Median {summary.median:,.1f} s; nine in ten from {summary.low:,.1f} to {summary.high:,.1f} s."
+
+
+def _style() -> str:
+    """The rules for charts of the report's style sheet, with the colours written out: outside a page no program but a
+    browser knows what a variable is."""
+    text = (Path(__file__).parents[1] / "style.css").read_text(encoding="utf-8")
+    rules = "\n".join(line for line in text.splitlines() if line.startswith(".chart ") and "{" in line)
+    rules += "\n" + (Path(__file__).parents[1] / "statistics.css").read_text(encoding="utf-8")
+    blocks = re.findall(r":root \{(.*?)\}", text, flags=re.DOTALL)
+    light, dark = (dict(re.findall(r"--([\w-]+): ([^;]+);", block)) for block in blocks)
+
+    def written_out(values: Mapping[str, str]) -> str:
+        return re.sub(r"var\(--([\w-]+)\)", lambda found: values[found[1]], rules)
+
+    return f"\n{written_out(light)}\n@media (prefers-color-scheme: dark) {{\n{written_out(light | dark)}\n}}\n"

@@ -1,0 +1,93 @@
+"""The picture of `data stats`: one SVG file, or a page with the numbers beside the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from video_opd.data.manifest_statistics import Statistics
+from video_opd.errors import ConfigurationError
+from video_opd.report.figures import Figure
+from video_opd.report.html_tables import Cell, Row, Table
+from video_opd.report.manifest.manifest_facts import (
+    OVERVIEW,
+    OVERVIEW_NOTE,
+    QUANTILES,
+    facts_of,
+    overview_of,
+    quantities_of,
+    sentences_of,
+)
+from video_opd.report.manifest.manifest_figures import panels_of, statistics_svg
+from video_opd.report.page import fill, write_page
+
+ENDINGS = (".svg", ".html")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One manifest on the page."""
+
+    name: str
+    sentences: list[str]
+    figures: list[Figure]
+    quantities: Table
+    facts: dict[str, str]
+    sources: Table | None
+
+
+def require_picture(path: Path) -> None:
+    """Know before anything is measured that a picture of this name can be drawn.
+
+    Raises:
+        ConfigurationError: a file name of another kind.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise ConfigurationError(
+            f"--picture {path}",
+            reason=f"pictures are drawn as {' or '.join(ENDINGS)} files",
+            remedy="give one of these names; a browser can print an SVG as PNG or PDF",
+        )
+
+
+def write_statistics(path: Path, measured: Mapping[str, Statistics]) -> Path:
+    """Draw manifests: as one SVG, or as a page where the file is named `.html`.
+
+    Args:
+        path: the file.
+        measured: name of a manifest -> its statistics; at least one.
+
+    Raises:
+        ConfigurationError: a file name of another kind.
+        OSError: it cannot be written.
+    """
+    require_picture(path)
+    return write_page(path, statistics_svg(measured) if path.suffix.lower() == ".svg" else _page(measured))
+
+
+def _page(measured: Mapping[str, Statistics]) -> str:
+    return fill(
+        "statistics.html.j2",
+        title=", ".join(measured),
+        overview=_overview(measured) if len(measured) > 1 else None,
+        overview_note=OVERVIEW_NOTE,
+        parts=[_part(name, statistics) for name, statistics in measured.items()],
+    )
+
+
+def _part(name: str, statistics: Statistics) -> Part:
+    quantities = [Row(what, [Cell(value) for value in values]) for what, values in quantities_of(statistics).items()]
+    return Part(
+        name=name,
+        sentences=sentences_of(statistics),
+        figures=[panel.figure for panel in panels_of(statistics)],
+        quantities=Table(list(QUANTILES), quantities),
+        facts=facts_of(statistics),
+        sources=_overview(statistics.by_source) if statistics.by_source else None,
+    )
+
+
+def _overview(measured: Mapping[str, Statistics]) -> Table:
+    rows = [Row(name or "(no source)", [Cell(value) for value in overview_of(of)]) for name, of in measured.items()]
+    return Table(list(OVERVIEW), rows)

@@ -1,0 +1,166 @@
+"""Sampled answers, made visible: where their spans lie in the video, and which tokens were praised or blamed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from video_opd.report.figures import timeline
+from video_opd.report.run.run_contents import SampledAnswer, Token
+
+_MAX_TOKENS = 96
+_MAX_TEXT = 400
+_LEVELS = 4
+"""Shades of praise and of blame."""
+
+_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and marks that turn the direction of the text that follows them, ours included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chip:
+    """A token as it is shown."""
+
+    text: str
+    style: str
+    """CSS class: `plus-1` to `plus-4`, `minus-1` to `minus-4`, or `zero`."""
+    credit: str
+    title: str
+    breaks: bool
+    """The token ends a line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One answer to a query."""
+
+    step: int
+    track: Markup | None
+    spans: str
+    verdict: str
+    chips: list[Chip]
+    more: int
+    """Tokens that are not shown."""
+    answer: str
+    """The text, where no tokens were recorded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A query with its annotation and the answers to it."""
+
+    query: str
+    id: str
+    duration: float
+    annotated: str
+    annotated_track: Markup | None
+    attempts: list[Attempt]
+
+
+def cards(examples: Sequence[tuple[SampledAnswer, ...]]) -> list[Card]:
+    """One card for each query, with colours on one scale over all of them."""
+    scale = credit_scale(examples)
+    return [_card(answers, scale) for answers in examples if answers]
+
+
+def legend(examples: Sequence[tuple[SampledAnswer, ...]]) -> list[tuple[str, str]]:
+    """(CSS class, label or "") from the deepest blame to the highest praise; empty if no credit was recorded."""
+    scale = credit_scale(examples)
+    if not scale:
+        return []
+    minus = [(f"minus-{level}", f"−{scale:.2g}" if level == _LEVELS else "") for level in range(_LEVELS, 0, -1)]
+    plus = [(f"plus-{level}", f"+{scale:.2g}" if level == _LEVELS else "") for level in range(1, _LEVELS + 1)]
+    return [*minus, ("zero", "0"), *plus]
+
+
+def credit_scale(examples: Iterable[tuple[SampledAnswer, ...]]) -> float:
+    """The credit that gets the strongest colour: all but the largest twentieth lie below it. 0 if there is none."""
+    sizes = sorted(
+        abs(token.credit)
+        for answers in examples
+        for answer in answers
+        for token in answer.tokens
+        if token.credit is not None
+    )
+    return sizes[int(0.95 * (len(sizes) - 1))] if sizes else 0.0
+
+
+def visible(text: str, limit: int = _MAX_TEXT) -> str:
+    """Text that cannot play tricks on the page: cut to a length, with control and direction marks spelled out."""
+    cut = text if len(text) <= limit else text[:limit] + "…"
+    return _INVISIBLE.sub(lambda match: f"[U+{ord(match[0]):04X}]", cut)
+
+
+def _card(answers: tuple[SampledAnswer, ...], scale: float) -> Card:
+    first = answers[0]
+    return Card(
+        query=visible(first.query),
+        id=visible(first.id, 80),
+        duration=first.duration,
+        annotated=_spans(first.annotated),
+        annotated_track=_track(first, annotated=True),
+        attempts=[_attempt(answer, scale) for answer in answers],
+    )
+
+
+def _attempt(answer: SampledAnswer, scale: float) -> Attempt:
+    verdict = [] if answer.iou is None else [f"IoU {answer.iou:.2f}"]
+    if not answer.spans:
+        verdict.append(f"no span: {visible(answer.reason, 120)}" if answer.reason else "no span")
+    if answer.truncated:
+        verdict.append("cut off by the length limit")
+    if answer.suspended:
+        verdict.append("suspended: the student already had it right, so the teacher was not asked")
+    return Attempt(
+        step=answer.step,
+        track=_track(answer, annotated=False),
+        spans=_spans(answer.spans),
+        verdict=", ".join(verdict),
+        chips=[_chip(token, scale) for token in answer.tokens[:_MAX_TOKENS]],
+        more=max(0, len(answer.tokens) - _MAX_TOKENS),
+        answer=visible(answer.answer),
+    )
+
+
+def _track(answer: SampledAnswer, *, annotated: bool) -> Markup | None:
+    if answer.duration <= 0:
+        return None
+    return timeline(
+        answer.annotated if annotated else answer.spans, answer.duration, "annotated" if annotated else "student"
+    )
+
+
+def _spans(spans: Iterable[tuple[float, float]]) -> str:
+    return ", ".join(f"{start:.4g}–{end:.4g} s" for start, end in spans)
+
+
+def _chip(token: Token, scale: float) -> Chip:
+    credit, title = token.credit, []
+    if credit is not None:
+        title.append(f"credit {credit:+.3f}")
+    for who, logprob in (("student", token.sampler_logprob), ("teacher", token.teacher_logprob)):
+        if logprob is not None:
+            title.append(f"{who} log-prob {logprob:.3f}")
+    return Chip(
+        text=visible(token.text, 60).replace(" ", "·").replace("\n", "⏎").replace("\t", "⇥") or "∅",
+        style=_shade(credit, scale),
+        credit="" if credit is None else _signed(credit),
+        title=", ".join(title),
+        breaks="\n" in token.text,
+    )
+
+
+def _shade(credit: float | None, scale: float) -> str:
+    if credit is None or not scale:
+        return "zero"
+    level = min(_LEVELS, int(abs(credit) / scale * _LEVELS + 0.5))
+    return "zero" if level == 0 else f"{'plus' if credit > 0 else 'minus'}-{level}"
+
+
+def _signed(credit: float) -> str:
+    """Two digits, a true minus sign, and no sign on a zero."""
+    text = f"{credit:+.2f}" if abs(credit) < 9.995 else f"{credit:+.3g}"
+    return "0" if float(text) == 0 else text.replace("-", "−")

@@ -1,0 +1,144 @@
+"""From a run folder to `report.html`: what is said, in which order. `template.html.j2` and `style.css` say how."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from video_opd.grounding.sample_size import count_of
+from video_opd.report import figures
+from video_opd.report.figures import Figure
+from video_opd.report.page import fill, write_page
+from video_opd.report.phases import time_by_phase
+from video_opd.report.run import answer_cards as examples
+from video_opd.report.run import curriculum_section as curriculum_section
+from video_opd.report.run import verdict
+from video_opd.report.run.run_contents import RunContents, read_run
+from video_opd.report.run.vital_signs import from_to, region_figures, small_figures
+from video_opd.runs import RunDirectory
+
+_MAX_PROBES = 60
+"""As many as can be told apart in one picture."""
+
+
+def write_report(run: Path) -> Path:
+    """Write `report.html` into a run folder, from nothing but what lies in it.
+
+    The page is one file without scripts and without anything to load; the same folder always gives the same page. It
+    can be written at any time, also while the run is under way.
+
+    Returns:
+        The page.
+
+    Raises:
+        ConfigurationError: the folder holds no run.
+        OSError: the page cannot be written.
+    """
+    return write_page(RunDirectory(run).report, render(read_run(run)))
+
+
+def render(contents: RunContents) -> str:
+    """The page as text."""
+    standing = verdict.Standing.of(contents.evaluations)
+    phases = time_by_phase(contents.rows, elapsed=verdict.elapsed(contents), selecting=contents.curriculum.cost_s)
+    return fill(
+        "template.html.j2",
+        contents=contents,
+        headline=verdict.headline(contents, standing),
+        remarks=verdict.remarks(contents, standing),
+        table=verdict.score_table(standing),
+        facts=facts(contents),
+        main_figures=[figure for figure in main_figures(contents, standing) if figure],
+        small_figures=small_figures(contents),
+        curriculum=curriculum_section.section(contents),
+        region_figures=region_figures(contents),
+        phases=phases,
+        phase_bar=figures.stacked_bar("Where the time went", [(phase.colour, phase.share) for phase in phases]),
+        examples=examples.cards(contents.examples),
+        credit_legend=examples.legend(contents.examples),
+        convention=standing.convention,
+    )
+
+
+def facts(contents: RunContents) -> list[tuple[str, str]]:
+    """(what, how much) for the strip under the headline; only what was recorded."""
+    found: list[tuple[str, str]] = []
+    if contents.rows:
+        found.append(("steps", f"{contents.rows[-1]['step']:,}"))
+        found.append(("training time", verdict.duration(verdict.elapsed(contents))))
+    if contents.series("num_answer_tokens"):
+        found.append(("answer tokens learned from", f"{contents.total('num_answer_tokens'):,.0f}"))
+    set_aside = contents.series("num_set_aside")
+    if set_aside:  # a running total
+        found.append(("examples set aside", f"{set_aside[-1][1]:,.0f}"))
+    return found
+
+
+def main_figures(contents: RunContents, standing: verdict.Standing) -> list[Figure | None]:
+    """The two or three pictures that answer whether it worked."""
+    return [_validation(standing), _reverse_kl(contents), _probe(contents)]
+
+
+def _validation(standing: verdict.Standing) -> Figure | None:
+    points = [(float(student.step or 0), student.miou) for student in standing.curve]
+    if len(points) < 2:
+        return None
+    bounds = [(float(student.step or 0), student.intervals.get("miou")) for student in standing.curve]
+    rules = []
+    if standing.teacher is not None and standing.curve_is_comparable:
+        who = "best teacher" if len(standing.teachers) > 1 else "teacher"
+        rules.append(figures.Rule(standing.teacher.miou, f"{who} {standing.teacher.miou:.2f}", "teacher"))
+    floor = standing.curve[-1].constant_miou
+    if floor is not None:
+        rules.append(figures.Rule(floor, f"best constant answer {floor:.2f}", "floor"))
+    (first_step, first), (last_step, last) = points[0], points[-1]
+    newest, sure = standing.curve[-1], "; the band is the 95 % interval"
+    if newest.is_small:
+        sure = f"; of {count_of(newest.num_queries or 0)} a rise or a fall may be chance"
+    return Figure(
+        heading=f"mIoU on {verdict.kind_of_queries(standing.curve[-1])}",
+        image=figures.line_chart(
+            "mIoU over steps",
+            points,
+            y_range=(0.0, 1.0),
+            band=[(step, *interval) for step, interval in bounds if interval is not None],
+            rules=rules,
+        ),
+        reading=f"{first:.3f} at step {first_step:.0f}, {last:.3f} at step {last_step:.0f}.",
+        caption=f"How well the student's spans overlap the annotated ones, from 0 to 1{sure}. "
+        "Good: it climbs away from the best constant answer towards the teacher. If it stays at the constant, the "
+        "student has not learned to look at the video; if it climbs and falls again, take an earlier checkpoint.",
+    )
+
+
+def _reverse_kl(contents: RunContents) -> Figure | None:
+    points = contents.series("reverse_kl")
+    if not points:
+        return None
+    return Figure(
+        heading="Reverse KL to the teacher, nats per token",
+        image=figures.line_chart("Reverse KL per step", points),
+        reading=from_to(points),
+        caption="How far the student's next-token choices are from the teacher's, on answers that the student itself "
+        "wrote; 0 would be agreement. Good: a fast fall, then a slow one. If it stays flat, raise the learning rate or "
+        "check that the teacher is better than the student; if it rises, lower the learning rate.",
+    )
+
+
+def _probe(contents: RunContents) -> Figure | None:
+    after = dict(contents.series("reverse_kl_after"))
+    probes = [(step, before, after[step]) for step, before in contents.series("reverse_kl_before") if step in after]
+    if not probes:
+        return None
+    fell = sum(after < before for _, before, after in probes)
+    stride = math.ceil(len(probes) / _MAX_PROBES)
+    drawn = probes[::stride]
+    note = "" if stride == 1 else f" One in {stride} is drawn."
+    return Figure(
+        heading="The same answers before and after one update, nats per token",
+        image=figures.probe_chart("Reverse KL before and after an update", drawn),
+        reading=f"It fell in {fell} of {len(probes)} probes.{note}",
+        caption="Rings: reverse KL of a batch just before the update; dots: of the same tokens just after, orange if "
+        "it rose. Good: the dot lies below its ring. This tests directly that the update does what it should; if it "
+        "rises more than now and then, the steps are too large: lower the learning rate or raise the batch size.",
+    )

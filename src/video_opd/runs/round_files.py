@@ -1,0 +1,56 @@
+"""What a curriculum found out and decided, round by round, as it stands in a run's folder.
+
+rounds/teacher-scores.jsonl
+rounds/1/student-scores.jsonl  selection.jsonl  selection-facts.json  evaluation.json
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from video_opd.errors import DataError
+from video_opd.files.durable import write_durably
+
+_FACTS = "selection-facts.json"
+
+
+def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Put what is known of a round's selection into its folder."""
+    write_durably(folder / _FACTS, (json.dumps(facts, indent=2) + "\n").encode())
+
+
+def read_facts(rounds: Path) -> list[dict[str, Any]]:
+    """What is known of every round's selection, by round; none where a run trains on what it is given.
+
+    Raises:
+        DataError: a file that was damaged.
+    """
+    found = []
+    for path in rounds.glob(f"*/{_FACTS}"):
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            found.append((int(facts["round"]), facts))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path} is damaged",
+                reason=f"{type(error).__name__}: {error}",
+                remedy="restore it from a copy, or train again into another folder",
+            ) from error
+    return [facts for _, facts in sorted(found, key=lambda pair: pair[0])]
+
+
+def cost_of_selection(rounds: Path, clock: str) -> dict[int, float]:
+    """What it took to score models for the selection of each round, by the optimiser step at which the round begins.
+
+    Scores taken over from earlier runs cost what they cost when they were made, so that runs can be compared.
+
+    Args:
+        clock: `seconds` (wall time) or `cpu_seconds`.
+    """
+    return {
+        int(facts["first_step"]): sum(float(each[clock]) for each in facts["cost"].values())
+        for facts in read_facts(rounds)
+    }

@@ -1,0 +1,263 @@
+"""The only place where a recipe becomes objects. Nobody else knows concrete classes."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from video_opd import __version__
+from video_opd.config import (
+    ComputeSettings,
+    CouplingSettings,
+    Recipe,
+    RewardSettings,
+    RoundsSettings,
+    SelectionFileSettings,
+)
+from video_opd.curriculum import read_selection
+from video_opd.data.manifest import read_manifest
+from video_opd.data.prompt_source import refuse_tight_budget, require_folder
+from video_opd.data.side_questions import read_side_questions
+from video_opd.errors import ConfigurationError
+from video_opd.policy.description import require_device
+from video_opd.policy.location import local_folder
+from video_opd.runs.checkpoint import latest_checkpoint
+from video_opd.runs.directory import RunDirectory
+from video_opd.train.build_curriculum import (
+    make_curriculum,
+    make_gate,
+    refuse_early_curriculum,
+    refuse_scores_of_other_models,
+)
+from video_opd.train.build_inputs import (
+    PromptMemories,
+    budget_of,
+    how_asked,
+    make_source,
+    manifests_of,
+    prepare_data,
+    prompt_mismatch,
+    refuse_unrenderable,
+    side_questions_file,
+    template_of,
+    tiny_on_real,
+    to_be_rendered,
+)
+from video_opd.train.build_method import answer_template_of, make_method, refuse_timeless_answers, reward_of
+from video_opd.train.build_models import (
+    autocast_of,
+    device_of,
+    load_frozen,
+    load_reference,
+    load_student,
+    refuse_unfit_models,
+    require_common_tokens,
+    with_checkpoints,
+)
+from video_opd.train.build_teachers import load_teacher, refuse_unrouted
+from video_opd.train.learner import Learner
+from video_opd.train.loop import Parts
+from video_opd.train.training_state import TrainingState, load_state
+from video_opd.types import Example
+
+_log = logging.getLogger(__name__)
+
+__all__ = [
+    "PromptMemories",
+    "assemble",
+    "autocast_of",
+    "budget_of",
+    "device_of",
+    "environment",
+    "how_asked",
+    "load_frozen",
+    "load_student",
+    "load_teacher",
+    "make_method",
+    "make_source",
+    "manifests_of",
+    "prepare_compute",
+    "prepare_data",
+    "prompt_mismatch",
+    "refuse_early",
+    "require_common_tokens",
+    "sha256_of_data",
+    "steps_of",
+    "template_of",
+    "tiny_on_real",
+    "to_be_rendered",
+    "with_checkpoints",
+]
+
+
+def refuse_early(*recipes: Recipe) -> None:
+    """Look for what is wrong with recipes before a run folder is made and the models are loaded.
+
+    First at everything on this machine, of all of them; then at the small files of models on the hub. Weights are
+    fetched only when nothing else is left to be found.
+
+    Raises:
+        ConfigurationError: a model that cannot be used, a template nobody knows, a video budget nothing fits, no such
+            device.
+        DataError: a manifest that cannot be used, no videos folder, or an example that no teacher would judge.
+    """
+    for recipe in recipes:  # before anything that takes long, such as reading large manifests
+        require_device(device_of(recipe.compute.device))
+    for recipe in recipes:
+        _refuse_early_here(recipe)
+    refuse_unfit_models(recipes)
+    for recipe in recipes:
+        if not to_be_rendered(recipe):
+            refuse_scores_of_other_models(recipe)
+
+
+def _refuse_early_here(recipe: Recipe) -> None:
+    """What can be known without the hub."""
+    template_of(recipe.prompt)
+    budget = budget_of(recipe.video)
+    for model in (recipe.student.model, *(teacher.model for teacher in recipe.named_teachers().values())):
+        local_folder(model)
+    if isinstance(recipe.method, RewardSettings):
+        reward_of(recipe, recipe.method)
+    if recipe.method.writes_annotations:
+        refuse_timeless_answers(answer_template_of(recipe))
+    side_file = side_questions_file(recipe)
+    if recipe.side_questions is not None:
+        template_of(recipe.side_questions)
+    refuse_unrenderable(recipe)
+    if not to_be_rendered(recipe):
+        require_folder(recipe.data.videos)
+        for path in manifests_of(recipe.data):
+            examples = read_manifest(path, recipe.data.videos)
+            refuse_tight_budget(recipe.data.videos, examples, budget)
+            if path == recipe.data.train:
+                refuse_unrouted(recipe, examples)
+        refuse_early_curriculum(recipe)
+        if side_file is not None:
+            read_side_questions(side_file)
+
+
+def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None = None) -> tuple[Parts, TrainingState]:
+    """Everything a run needs, at the point where its newest checkpoint left off.
+
+    Raises:
+        ConfigurationError: models that do not belong together, or a template nobody knows.
+        DataError: a manifest that cannot be used, or an example that no teacher would judge.
+    """
+    prepare_data(recipe)
+    train, validation, test = (
+        read_manifest(path, recipe.data.videos) if path else []
+        for path in (recipe.data.train, recipe.data.validation, recipe.data.test)
+    )
+    refuse_unrouted(recipe, train)
+    _warn_of_prompts(recipe)
+    models = (recipe.student.model, *(named.model for named in recipe.named_teachers().values()))
+    if warning := tiny_on_real(models, recipe.data.videos, train):
+        _log.warning("%s", warning)
+    side_file = side_questions_file(recipe)
+    checkpoint = latest_checkpoint(run.checkpoints)
+    student = load_student(recipe, str(checkpoint.folder / "model") if checkpoint else recipe.student.model)
+    teacher = load_teacher(recipe)
+    for policy in teacher.policies if teacher else ():
+        require_common_tokens(student, policy)
+    reference = load_reference(recipe)
+    gate, total_steps = make_gate(recipe), steps_of(recipe, train)
+    learner = Learner(student, recipe.training, total_steps=total_steps, gate=gate)
+    parts = Parts(
+        recipe=recipe,
+        student=student,
+        teacher=teacher,
+        reference=reference,
+        method=make_method(recipe, teacher, reference),
+        learner=learner,
+        gate=gate,
+        curriculum=make_curriculum(
+            recipe,
+            run,
+            train,
+            student=student,
+            teacher=teacher,
+            total_steps=total_steps,
+            memories=memories,
+        ),
+        source=make_source(recipe, student, train, memories=memories),
+        validation_source=make_source(recipe, student, validation, memories=memories),
+        train=train,
+        validation=validation,
+        test=test,
+        side_questions=read_side_questions(side_file) if side_file else [],
+    )
+    data_sha256 = sha256_of_inputs(recipe)
+    if checkpoint is None:
+        return parts, TrainingState(data_sha256=data_sha256)
+    state = load_state(checkpoint, learner)
+    if state.data_sha256 != data_sha256:
+        raise ConfigurationError(
+            f"the manifests, or scores or a selection the recipe names, have changed since {run.path} was begun",
+            reason="the run would go on with other examples than it was begun with",
+            remedy="restore them, or choose another folder with --out",
+        )
+    return parts, state
+
+
+def _warn_of_prompts(recipe: Recipe) -> None:
+    if recipe.side_questions is not None and side_questions_file(recipe) is None:
+        _log.warning("no side questions are asked: the recipe's are about the tiny world, and the data are others")
+    for model in dict.fromkeys((recipe.student.model, *(named.model for named in recipe.named_teachers().values()))):
+        warning = prompt_mismatch(recipe.prompt, model)
+        if warning is not None:
+            _log.warning("%s", warning)
+
+
+def sha256_of_data(recipe: Recipe) -> str:
+    """Of the recipe's manifests: whether two runs saw the same examples."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in manifests_of(recipe.data))).hexdigest()
+
+
+def sha256_of_inputs(recipe: Recipe) -> str:
+    """Of everything a run reads besides models and videos: the manifests, and given scores and selections."""
+    given = [getattr(recipe.curriculum, key, None) for key in ("file", "teacher_scores")]
+    files = [path for path in (*given, *(teacher.scores for teacher in recipe.teachers)) if path is not None]
+    return hashlib.sha256(b"".join([sha256_of_data(recipe).encode(), *(f.read_bytes() for f in files)])).hexdigest()
+
+
+def steps_of(recipe: Recipe, train: Sequence[Example]) -> int:
+    """Optimiser steps of a run: as many as the recipe says, or in each round one pass over what is trained on."""
+    curriculum = recipe.curriculum
+    match curriculum:
+        case RoundsSettings():
+            examples, rounds = curriculum.count, curriculum.num_rounds
+        case CouplingSettings():
+            examples, rounds = curriculum.num_anchors + curriculum.num_frontier, 1
+        case SelectionFileSettings():
+            examples, rounds = len(read_selection(curriculum.file, {example.id for example in train}).ids), 1
+        case _:
+            examples, rounds = len(train), 1
+    return recipe.training.steps or rounds * math.ceil(examples / recipe.training.batch_size)
+
+
+def prepare_compute(compute: ComputeSettings) -> None:
+    """Threads and determinism."""
+    if compute.threads is not None:
+        torch.set_num_threads(compute.threads)
+
+
+def environment() -> dict[str, Any]:
+    """What may change the numbers without standing in the recipe."""
+    packages = ("torch", "transformers", "av", "numpy", "safetensors")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "accelerator": "cuda" if torch.cuda.is_available() else "cpu",
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
+        "video-opd": __version__,  # of the code that runs, installed or not
+        **{name: version(name) for name in packages},
+    }

@@ -1,0 +1,147 @@
+"""The curriculum of a recipe: the other `match`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from video_opd.config import CouplingSettings, Recipe, RoundsSettings, SelectionFileSettings, WholePoolSettings
+from video_opd.curriculum import Coupling, RoundPlan, read_scores, read_selection
+from video_opd.curriculum.score_file import require_scores_of
+from video_opd.data.manifest import read_manifest
+from video_opd.errors import ConfigurationError
+from video_opd.methods.teachers import Teacher
+from video_opd.policy.load import Policy
+from video_opd.policy.location import local_folder, model_sha256, resolve_model
+from video_opd.runs.checkpoint import checkpoint_folder
+from video_opd.runs.directory import RunDirectory
+from video_opd.train.answer_gate import AnswerGate
+from video_opd.train.build_inputs import PromptMemories, how_asked, make_source
+from video_opd.train.build_teachers import route_of
+from video_opd.train.lessons import Candidates, Curriculum, Given, Models, Rounds
+from video_opd.train.score_cache import Scoring
+from video_opd.types import Example
+
+
+def make_curriculum(
+    recipe: Recipe,
+    run: RunDirectory,
+    train: Sequence[Example],
+    *,
+    student: Policy,
+    teacher: Teacher | None,
+    total_steps: int,
+    memories: PromptMemories | None,
+) -> Curriculum:
+    """The curriculum a recipe names.
+
+    Raises:
+        DataError: a file of a selection that does not fit the manifest.
+    """
+    settings = recipe.curriculum
+    plan = RoundPlan(num_rounds=getattr(settings, "num_rounds", 1), total_steps=total_steps)
+    if isinstance(settings, WholePoolSettings):
+        return Given(plan=plan, examples=train)
+    if isinstance(settings, SelectionFileSettings):
+        by_id = {example.id: example for example in train}
+        chosen = read_selection(settings.file, by_id).ids
+        return Given(plan=plan, examples=[by_id[id] for id in chosen], in_order=settings.order == "selected")
+
+    @cache
+    def student_sha256(step: int) -> str:
+        if step == 0:
+            return _sha256_of_model(recipe.student.model)
+        return model_sha256(checkpoint_folder(run.checkpoints, step) / "model")
+
+    common: dict[str, Any] = {
+        "plan": plan,
+        "scoring": Scoring(
+            examples=train,
+            manifest_sha256=_sha256_of_train(recipe),
+            make_source=lambda policy: make_source(recipe, policy, train, memories=memories),
+            asked=how_asked(recipe.grounding_defaults(), recipe.compute.precision),
+            batch_size=recipe.compute.evaluation_batch_size,
+            cache=settings.cache,
+        ),
+        "models": Models(
+            student=student,
+            student_sha256=student_sha256,
+            teacher=teacher,
+            teacher_sha256=tuple(_sha256_of_model(each.model) for each in recipe.named_teachers().values()),
+            teacher_scores=tuple(each.scores or settings.teacher_scores for each in recipe.named_teachers().values()),
+            route=route_of(recipe),
+        ),
+        "seed": recipe.seed,
+        "max_new_tokens": recipe.answers.max_new_tokens,
+        "num_answers": settings.num_answers,
+        "top_k": settings.top_k,
+    }
+    match settings:
+        case RoundsSettings():
+            return Rounds(settings=settings, **common)
+        case CouplingSettings():
+            return Candidates(settings=settings, **common)
+
+
+def make_gate(recipe: Recipe) -> AnswerGate | None:
+    """What stands between answering and judging, where the recipe suspends examples."""
+    limit = recipe.curriculum.suspend_at
+    return None if limit is None else AnswerGate(Coupling(update_below=limit))
+
+
+def refuse_early_curriculum(recipe: Recipe) -> None:
+    """Look at the files a curriculum names, and at its numbers, before the models are loaded.
+
+    Raises:
+        ConfigurationError: more examples are asked for than there are.
+        DataError: a file that is not there, or that holds other examples or another model's scores.
+    """
+    settings, train = recipe.curriculum, read_manifest(recipe.data.train)
+    match settings:
+        case SelectionFileSettings():
+            read_selection(settings.file, {example.id for example in train})
+        case RoundsSettings():
+            _refuse_too_many("count", settings.count, train)
+        case CouplingSettings():
+            _refuse_too_many("num_anchors and num_frontier", settings.num_anchors + settings.num_frontier, train)
+        case _:
+            pass
+    _refuse_scores_of_others(recipe, fetch=False)
+
+
+def refuse_scores_of_other_models(recipe: Recipe) -> None:
+    """Look at the score files of teachers on the hub too, whose weights are fetched for it.
+
+    Raises:
+        DataError: a file that is not there, or that holds other examples or another model's scores.
+    """
+    _refuse_scores_of_others(recipe, fetch=True)
+
+
+def _refuse_scores_of_others(recipe: Recipe, *, fetch: bool) -> None:
+    for teacher in recipe.named_teachers().values():
+        given = teacher.scores or getattr(recipe.curriculum, "teacher_scores", None)
+        if given is not None:
+            known = fetch or local_folder(teacher.model) is not None
+            sha256 = _sha256_of_model(teacher.model) if known else None
+            require_scores_of(read_scores(given), _sha256_of_train(recipe), sha256)
+
+
+def _sha256_of_train(recipe: Recipe) -> str:
+    return hashlib.sha256(recipe.data.train.read_bytes()).hexdigest()
+
+
+@cache
+def _sha256_of_model(name: str) -> str:
+    return model_sha256(resolve_model(name))
+
+
+def _refuse_too_many(name: str, count: int, train: Sequence[Example]) -> None:
+    if count > len(train):
+        raise ConfigurationError(
+            f"curriculum.{name} = {count}, and the training manifest has {len(train)} examples",
+            reason="so many cannot be selected",
+            remedy=f"ask for at most {len(train)}, fewer where the teacher is to be trusted on them",
+        )

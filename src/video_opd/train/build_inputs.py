@@ -1,0 +1,260 @@
+"""The data of a recipe: manifests, prompts, the rendered world."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from video_opd.config import (
+    GROUNDING_FILE,
+    DataSettings,
+    GroundingDefaults,
+    PromptSettings,
+    Recipe,
+    TinyWorldSettings,
+    VideoSettings,
+)
+from video_opd.config.recipe_file import DATA_PATHS, load_grounding_defaults
+from video_opd.data import tiny_world
+from video_opd.data.manifest import resolve_video
+from video_opd.data.prompt_source import PromptMemory, PromptSource
+from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate, mismatch, was_trained_with
+from video_opd.data.video.picture_folder import probe_video
+from video_opd.data.video.video_io import VideoBudget
+from video_opd.data.world_folder import read_record
+from video_opd.errors import ConfigurationError, DataError, writing
+from video_opd.policy.load import Policy
+from video_opd.policy.location import BUNDLED, resolve_model
+from video_opd.suggestions import perhaps
+from video_opd.types import Example
+
+REMEMBERED_TOKENS = 100_000
+"""Video tokens worth of prompts kept in memory: 25 KB of patches each, so about 2.5 GB."""
+
+PromptMemories = dict[tuple[object, ...], PromptMemory]
+"""By videos folder, template, budget and processor: whatever a prompt depends on besides its example."""
+
+
+def make_source(
+    recipe: Recipe,
+    policy: Policy,
+    examples: Sequence[object],
+    prompt: PromptSettings | None = None,
+    memories: PromptMemories | None = None,
+) -> PromptSource:
+    """Prompts for the recipe's examples, rendered with one policy's processor for all.
+
+    Args:
+        memories: of earlier runs; prompts they rendered in the same way are not rendered again.
+    """
+    renderer = PromptRenderer(policy.processor, template_of(prompt or recipe.prompt), budget_of(recipe.video))
+    key = (
+        recipe.data.videos.resolve(),
+        renderer.template,
+        renderer.budget,
+        policy.fingerprint(),
+        policy.processor.to_json_string(),
+    )
+    memories = {} if memories is None else memories
+    memory = memories.setdefault(key, PromptMemory(REMEMBERED_TOKENS // recipe.video.max_tokens))
+    return PromptSource(
+        recipe.data.videos,
+        renderer,
+        num_examples=len(examples),
+        memory=memory,
+        workers=recipe.data.workers,
+        max_bad_share=recipe.data.max_bad_share,
+    )
+
+
+def template_of(settings: PromptSettings) -> PromptTemplate:
+    """The template a recipe names or spells out."""
+    if settings.template not in TEMPLATES:
+        raise ConfigurationError(
+            f"template = {settings.template!r}",
+            reason="no built-in template has that name",
+            remedy=perhaps(
+                settings.template, TEMPLATES, f"choose one of {', '.join(TEMPLATES)}, or write your own as `user`"
+            ),
+        )
+    template = TEMPLATES[settings.template]
+    return template if settings.user is None else replace(template, user=settings.user)
+
+
+def prompt_mismatch(settings: PromptSettings, model: str) -> str | None:
+    """Why a model should be asked in other words, by what stands beside its weights, else by its name; one sentence.
+
+    Scores fall, and nothing fails, when a model is asked in words it was not trained with.
+    """
+    asked, folder = template_of(settings), resolve_model(model, weights=False)
+    if (folder / GROUNDING_FILE).exists():
+        trained = load_grounding_defaults(folder).prompt
+        wanted = template_of(trained)
+        if (wanted.user, wanted.queries) == (asked.user, asked.queries):
+            return None
+        if model in BUNDLED and was_trained_with(settings.template, model):
+            return None  # the tiny models know more than one
+        return f"{model} was trained with the prompt {_called(trained)}, and is asked with {_called(settings)}"
+    if settings.user is not None:
+        return None
+    family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    return mismatch(settings.template, model, family)
+
+
+def tiny_on_real(models: Iterable[str], videos: Path, examples: Sequence[Example]) -> str | None:
+    """That the tiny models can make nothing of videos that the tiny world did not render, told by the first; one
+    sentence. Its clips are known by their size, which no real video has. What cannot be read says nothing here."""
+    tiny, side = [model for model in models if model in BUNDLED], tiny_world.TinyWorld().side
+    if not tiny or not examples:
+        return None
+    try:
+        found = probe_video(resolve_video(videos, examples[0]), examples[0].frame_rate)
+    except DataError:
+        return None
+    if (found.width, found.height) == (side, side):
+        return None
+    return (
+        f"{tiny[0]} knows nothing but the shapes that the tiny world renders, and {examples[0].video} is none of its "
+        "clips, so its answers mean nothing here. For real videos take a model such as Qwen/Qwen3-VL-2B-Instruct"
+    )
+
+
+def _called(settings: PromptSettings) -> str:
+    return settings.template if settings.user is None else repr(settings.user)
+
+
+def budget_of(settings: VideoSettings) -> VideoBudget:
+    """How much of a video a prompt may hold."""
+    return VideoBudget(
+        fps=settings.fps,
+        max_frames=settings.max_frames,
+        max_tokens=settings.max_tokens,
+        max_frame_tokens=settings.max_frame_tokens,
+    )
+
+
+def how_asked(defaults: GroundingDefaults, precision: str) -> dict[str, Any]:
+    """How questions are put, as far as a score depends on it: for the header of a file of scores."""
+    return {
+        "user": template_of(defaults.prompt).user,
+        "queries": template_of(defaults.prompt).queries,
+        "video": asdict(budget_of(defaults.video)),
+        "precision": precision,
+    }
+
+
+def manifests_of(data: DataSettings) -> list[Path]:
+    """The manifests a recipe names."""
+    return [path for path in (data.train, data.validation, data.test) if path]
+
+
+def to_be_rendered(recipe: Recipe) -> bool:
+    """Whether the recipe renders the tiny world and not all of it is there yet."""
+    if recipe.data.tiny_world is None or not recipe.data.tiny_world.render:
+        return False
+    folder = recipe.data.videos.parent
+    record = read_record(folder)
+    if record is not None and (not record.is_finished or not record.has_all_manifests(folder)):
+        return True
+    return _first_missing(recipe.data) is not None
+
+
+def _first_missing(data: DataSettings) -> tuple[str, Path] | None:
+    """The first of the paths of data, by its key, at which there is nothing."""
+    paths = ((key, getattr(data, key)) for key in DATA_PATHS)
+    return next(((key, path) for key, path in paths if path is not None and not path.exists()), None)
+
+
+def side_questions_file(recipe: Recipe) -> Path | None:
+    """The file of side questions; the tiny world's own where the recipe names none.
+
+    None where the recipe asks none, or none can be asked: those of the tiny world are about its own clips.
+
+    Raises:
+        ConfigurationError: side questions are asked for and there is no file of them.
+    """
+    if recipe.side_questions is None:
+        return None
+    if recipe.side_questions.file is not None:
+        return recipe.side_questions.file
+    if recipe.data.tiny_world is None:
+        raise ConfigurationError(
+            "side_questions has no file",
+            reason="only the tiny world brings its own",
+            remedy="name one as side_questions.file, or leave the table out",
+        )
+    folder = recipe.data.videos.parent
+    name = f"{tiny_world.SIDE_QUESTIONS}.jsonl"
+    if to_be_rendered(recipe):
+        return folder / name
+    record = read_record(folder)
+    if record is None or not (recipe.data.tiny_world.render or record.vouches_for(folder, name)):
+        return None  # beside data of the user's own a record, or a file of this name, may be left over or theirs
+    return folder / name
+
+
+def prepare_data(recipe: Recipe) -> None:
+    """Render the tiny world where a recipe asks for it and it is not there yet.
+
+    Raises:
+        ConfigurationError: as `refuse_unrenderable`.
+    """
+    refuse_unrenderable(recipe)
+    if recipe.data.tiny_world is not None and to_be_rendered(recipe):
+        folder = recipe.data.videos.parent
+        with writing(folder):
+            tiny_world.build(folder, _world_of(recipe.data.tiny_world))
+
+
+def _world_of(world: TinyWorldSettings) -> tiny_world.BuildSettings:
+    return tiny_world.BuildSettings(
+        seed=world.seed,
+        noise=tiny_world.LabelNoise(
+            wrong_share=world.wrong_share, imprecise_share=world.imprecise_share, jitter_s=world.jitter_s
+        ),
+        num_queries={"train": world.num_train, "validation": world.num_validation, "test": world.num_test},
+    )
+
+
+def refuse_unrenderable(recipe: Recipe) -> None:
+    """Refuse to render the tiny world where anything else lies, or where the recipe would not look for it.
+
+    Raises:
+        ConfigurationError: there is another tiny world or something else, the recipe's data paths are not those of one
+            world, or data of the user's own are missing.
+    """
+    data = recipe.data
+    if data.tiny_world is None:
+        return
+    folder, missing = data.videos.parent, _first_missing(data)
+    if not data.tiny_world.render:
+        if missing:
+            raise ConfigurationError(
+                "data.{} = {}: there is no such file or folder".format(*missing),
+                reason="paths of the data were given, so they are yours, and no tiny world is rendered there",
+                remedy="correct the path; `video-opd tiny-world build --out FOLDER` renders a tiny world",
+            )
+        return
+    record, settings = read_record(folder), _world_of(data.tiny_world)
+    if record is not None and record.settings != settings.describe():
+        raise ConfigurationError(
+            f"{folder} holds a tiny world of other settings",
+            reason=f"the recipe asks for {settings.describe()}, and there is {record.settings}",
+            remedy="give the recipe another folder with --data.videos and the manifests, or remove this one",
+        )
+    if not to_be_rendered(recipe):
+        return
+    places = {"videos": folder / "videos"} | {split: folder / f"{split}.jsonl" for split in tiny_world.SPLITS}
+    for key, place in places.items():
+        given = getattr(data, key)
+        if given is not None and given != place:
+            raise ConfigurationError(
+                "data.{} = {}: there is no such file or folder".format(*(missing or ("videos", data.videos))),
+                reason=f"the tiny world is rendered into one folder, with {place}, and data.{key} is {given}",
+                remedy="give the paths of one folder, or leave out [data.tiny_world] where the data are your own",
+            )
+    with writing(folder):
+        tiny_world.refuse_foreign(folder, settings)

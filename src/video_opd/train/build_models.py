@@ -1,0 +1,145 @@
+"""The models of a recipe: student, reference, whatever only judges, and whether they belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from video_opd.config import ComputeSettings, Recipe, StudentSettings, TeacherSettings
+from video_opd.errors import ConfigurationError
+from video_opd.policy.description import Description, describe
+from video_opd.policy.families import vision_part
+from video_opd.policy.load import Policy, load_policy
+from video_opd.policy.location import BUNDLED, local_folder, resolve_model
+from video_opd.policy.quantised import quantisation_of, refuse_as_student
+from video_opd.policy.run_folders import model_of
+
+_Named = TypeVar("_Named", StudentSettings, TeacherSettings)
+
+
+def with_checkpoints(recipe: Recipe) -> Recipe:
+    """The recipe with the checkpoint that is meant in the place of every run folder that it names as a model.
+
+    So a run is of one checkpoint from its beginning to its end, however far the run goes on that it came from.
+
+    Raises:
+        ConfigurationError: a run without a checkpoint.
+    """
+
+    def settled(name: str) -> str:
+        given = Path(name).expanduser()
+        meant = model_of(given) if name not in BUNDLED and given.is_dir() else given
+        return name if meant == given else str(meant)
+
+    def of(part: _Named) -> _Named:
+        return part.model_copy(update={"model": settled(part.model)})
+
+    return recipe.model_copy(
+        update={
+            "student": of(recipe.student),
+            "teacher": recipe.teacher and of(recipe.teacher),
+            "teachers": tuple(map(of, recipe.teachers)),
+        }
+    )
+
+
+def load_student(recipe: Recipe, model: str) -> Policy:
+    """The student, with float32 weights; gradient for what the recipe trains.
+
+    Raises:
+        ConfigurationError: quantised weights, or a part is to be frozen that the model does not have.
+    """
+    refuse_as_student(model, quantisation_of(resolve_model(model, weights=False)))
+    student = load_policy(model, device=device_of(recipe.compute.device), autocast=autocast_of(recipe.compute))
+    _set_what_is_trained(student, recipe.student)
+    return student
+
+
+def _set_what_is_trained(student: Policy, settings: StudentSettings) -> None:
+    wanted = {"freeze_vision": ("tower", settings.freeze_vision), "freeze_merger": ("merger", settings.freeze_merger)}
+    frozen = {part for part, freeze in wanted.values() if freeze}
+    parts = {name: vision_part(name) for name, _ in student.model.named_parameters()}
+    for key, (part, freeze) in wanted.items():
+        if freeze and part not in parts.values():
+            raise ConfigurationError(
+                f"student.{key} = true, and {student.name} has no such part",
+                reason="it is looked for by the names that Qwen-VL models give it, below `visual.`",
+                remedy=f"leave student.{key} out, or take a Qwen-VL model",
+            )
+    for name, parameter in student.model.named_parameters():
+        parameter.requires_grad_(parts[name] not in frozen)
+
+
+def refuse_unfit_models(recipes: Sequence[Recipe]) -> None:
+    """Look at everything of the recipes' models but their weights, those on this machine before those on the hub.
+
+    Raises:
+        ConfigurationError: a model that could not be loaded, a quantised student, or a teacher of another family.
+    """
+    students = dict.fromkeys(recipe.student.model for recipe in recipes)
+    teachers = dict.fromkeys(teacher.model for recipe in recipes for teacher in recipe.named_teachers().values())
+    described: dict[str, Description] = {}
+    for model in sorted(students | teachers, key=lambda name: local_folder(name) is None):
+        if model in students:
+            refuse_as_student(model, quantisation_of(resolve_model(model, weights=False)))
+        described[model] = describe(model, device=device_of(recipes[0].compute.device))
+        for recipe in recipes:
+            pairs = {(recipe.student.model, teacher.model) for teacher in recipe.named_teachers().values()}
+            for pair in pairs:
+                if model in pair and described.keys() >= set(pair):
+                    require_common_tokens(*(described[name] for name in pair))
+
+
+def load_reference(recipe: Recipe) -> Policy | None:
+    """The student as it is before training, if the method is to stay near it."""
+    wanted = getattr(recipe.method, "reference_weight", 0) > 0
+    return load_frozen(recipe, recipe.student.model) if wanted else None
+
+
+def load_frozen(recipe: Recipe, model: str) -> Policy:
+    """A model that only judges, in the type it computes in."""
+    weights = {"float32": torch.float32, "bfloat16": torch.bfloat16}[recipe.compute.precision]
+    return load_policy(model, device=device_of(recipe.compute.device), weights=weights).freeze()
+
+
+def require_common_tokens(student: Policy | Description, teacher: Policy | Description) -> None:
+    """Student and teacher must speak of the same token ids and see pictures cut the same way.
+
+    Raises:
+        ConfigurationError: they do not.
+    """
+    if student.fingerprint() != teacher.fingerprint() or student.support.end_token_id != teacher.support.end_token_id:
+        raise ConfigurationError(
+            f"student {student.name} ({student.support.num_tokens} tokens) and teacher {teacher.name} "
+            f"({teacher.support.num_tokens} tokens) have different tokenizers",
+            reason="the teacher scores the student's token ids, and they would mean something else to it",
+            remedy="take both from one family, such as Qwen3-VL-8B and Qwen3-VL-32B",
+        )
+    names = ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std")
+    theirs = [
+        {name: getattr(policy.processor.video_processor, name, None) for name in names} for policy in (student, teacher)
+    ]
+    different = [
+        f"{name}: {theirs[0][name]} / {theirs[1][name]}" for name in names if theirs[0][name] != theirs[1][name]
+    ]
+    if different:
+        raise ConfigurationError(
+            f"student {student.name} and teacher {teacher.name} prepare video differently ({', '.join(different)})",
+            reason="both get the same prepared frames, so one of them would see nonsense",
+            remedy="take both from one family",
+        )
+
+
+def device_of(name: str) -> str:
+    """The device of that name; `auto` is CUDA where there is one."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def autocast_of(compute: ComputeSettings) -> torch.dtype | None:
+    """The type the student computes in, where it is not that of its weights."""
+    return torch.bfloat16 if compute.precision == "bfloat16" else None

@@ -1,0 +1,80 @@
+"""Who judges in a run: one teacher, or several and the rule by which they share the work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from video_opd.config import Recipe
+from video_opd.curriculum import read_scores
+from video_opd.methods.teachers import (
+    AveragedTeachers,
+    OneTeacher,
+    Route,
+    RoutedTeachers,
+    Teacher,
+    by_reliability,
+    by_source,
+)
+from video_opd.policy.load import Policy
+from video_opd.train.build_models import load_frozen
+from video_opd.types import Example
+
+
+def load_teacher(recipe: Recipe) -> Teacher | None:
+    """The teacher, or the teachers as one, if the recipe has any; its `policies` are in the recipe's order.
+
+    Raises:
+        DataError: a score file that cannot be read.
+    """
+    taus = _taus_of(recipe)
+    policies = tuple(load_frozen(recipe, teacher.model) for teacher in recipe.named_teachers().values())
+    return make_teacher(recipe, policies, taus) if policies else None
+
+
+def make_teacher(recipe: Recipe, policies: Sequence[Policy], taus: Sequence[Mapping[str, float]] = ()) -> Teacher:
+    """The recipe's teachers as one judge.
+
+    Args:
+        policies: frozen, in the recipe's order.
+        taus: for each teacher the mean temporal IoU of its answers by id of the example, where that is the rule.
+    """
+    if len(policies) == 1:
+        return OneTeacher(policies[0])
+    route = route_of(recipe, taus)
+    return AveragedTeachers(tuple(policies)) if route is None else RoutedTeachers(tuple(policies), route)
+
+
+def route_of(recipe: Recipe, taus: Sequence[Mapping[str, float]] | None = None) -> Route | None:
+    """Which of the recipe's teachers judges an example; None where all of them do, or there is but one.
+
+    Args:
+        taus: None: from the recipe's score files.
+
+    Raises:
+        DataError: a score file that cannot be read.
+    """
+    if not recipe.teachers or recipe.teachers_by == "average":
+        return None
+    if recipe.teachers_by == "reliability":
+        return by_reliability(_taus_of(recipe) if taus is None else taus)
+    return by_source([teacher.sources for teacher in recipe.teachers])
+
+
+def refuse_unrouted(recipe: Recipe, examples: Sequence[Example]) -> None:
+    """Look before the models are loaded whether every example has a teacher.
+
+    Raises:
+        DataError: a score file that cannot be read.
+        DataError: an example that no teacher would judge.
+    """
+    route = route_of(recipe, _taus_of(recipe))
+    for example in examples if route else ():
+        assert route is not None
+        route(example)
+
+
+def _taus_of(recipe: Recipe) -> list[dict[str, float]]:
+    """For each teacher that has a score file, how good its answers were, by id of the example."""
+    files = [read_scores(teacher.scores) for teacher in recipe.teachers if teacher.scores is not None]
+    # An example without a usable video is nobody's, and is set aside when its turn comes.
+    return [dict.fromkeys(file.unscored(), 0.0) | file.mean_iou() for file in files]

@@ -1,0 +1,291 @@
+"""One run from beginning to end: score the student, train it, score it again, write the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+
+from video_opd.config import Recipe, ScoringSettings
+from video_opd.data.batches import batch_at
+from video_opd.data.prompt_source import PromptSource
+from video_opd.errors import writing
+from video_opd.eval.answer_file import AnswersOf, open_answers, rewrite, told_what_is_kept
+from video_opd.eval.ask_side_questions import ask
+from video_opd.eval.evaluate import Evaluation, evaluate
+from video_opd.files.durable import write_durably
+from video_opd.files.older_names import read_json
+from video_opd.grounding import prediction_row
+from video_opd.grounding.sample_size import count_of
+from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, surprise_at_wording
+from video_opd.policy.load import Policy
+from video_opd.report import write_report
+from video_opd.report.page import refuse_foreign_page
+from video_opd.runs.directory import RunDirectory
+from video_opd.runs.round_files import cost_of_selection
+from video_opd.train.build import (
+    PromptMemories,
+    assemble,
+    environment,
+    load_student,
+    make_source,
+    prepare_compute,
+    refuse_early,
+    to_be_rendered,
+    with_checkpoints,
+)
+from video_opd.train.loop import Parts
+from video_opd.train.train_in_rounds import train_in_rounds
+from video_opd.types import Example
+
+MAY_CHANGE = frozenset(
+    {
+        "compute.evaluation_batch_size",
+        "data.max_bad_share",
+        "data.tiny_world.render",
+        "data.workers",
+        "schedule.keep_checkpoints",
+    }
+)
+"""Keys that may differ when a run goes on: they change when it stops and how fast it is, not what it learns. (Threads
+are not among them: sums come out in another order, and the weights differ in their last bits.)"""
+
+
+YOUNGER_KEYS = {"student.freeze_merger": "student.freeze_vision"}
+"""Keys that runs begun by an earlier version do not have, and the key that decided before: one froze both."""
+
+
+def may_change(recipe: Recipe) -> frozenset[str]:
+    """`MAY_CHANGE`, less what a curriculum that scores is sensitive to: answers are written in batches of that size,
+    padding changes last bits, and a draw may hang on them."""
+    scores = isinstance(recipe.curriculum, ScoringSettings)
+    return MAY_CHANGE - {"compute.evaluation_batch_size"} if scores else MAY_CHANGE
+
+
+def same_run(recipe: Recipe) -> dict[str, Any]:
+    """What tells whether a folder holds this very run, for `RunDirectory`."""
+    return {"recipe_toml": recipe.to_toml(), "ignore_keys": may_change(recipe), "younger_keys": YOUNGER_KEYS}
+
+
+@dataclass(kw_only=True)
+class Shared:
+    """What runs on the same data with the same untrained models need not do again."""
+
+    memories: PromptMemories = field(default_factory=dict)
+    """Prompts that were rendered before."""
+    evaluated: dict[tuple[str, str], Path] = field(default_factory=dict)
+    """By name of an evaluation and model that no run changes: the folder in which it lies."""
+
+    @staticmethod
+    def untouched(recipe: Recipe) -> list[tuple[str, str]]:
+        """Evaluations that depend on a model as it is loaded and on nothing a method does."""
+        names = [("student-before", recipe.student.model), ("validation-000000", recipe.student.model)]
+        return names + [(name, teacher.model) for name, teacher in recipe.named_teachers().items()]
+
+    def take_over(self, recipe: Recipe, run: RunDirectory) -> None:
+        """Copy what earlier runs found about the same untouched models into a run's folder, where it has none."""
+        for name, model in self.untouched(recipe):
+            folder = self.evaluated.get((name, model))
+            for file in sorted(folder.glob(f"{name}.*")) if folder else ():
+                if not (run.evaluation / file.name).exists():
+                    write_durably(run.evaluation / file.name, file.read_bytes())
+
+    def note(self, recipe: Recipe, run: RunDirectory) -> None:
+        """A finished run, for those that come after it."""
+        for name, model in self.untouched(recipe):
+            if (run.evaluation / f"{name}.json").exists():
+                self.evaluated.setdefault((name, model), run.evaluation)
+
+
+def run_recipe(
+    recipe: Recipe, out: Path, *, evaluate_teacher: bool = False, shared: Shared | None = None
+) -> dict[str, Any]:
+    """Train by a recipe into the folder `out`, or go on where an earlier call stopped.
+
+    Returns:
+        `student_before`, `student_after` and, if asked for, `teacher`, or of several `teacher_1` …: scores on the test
+        manifest, absent without one; `side_questions` by the same names, where the recipe has some; `steps`,
+        `train_seconds`, `run`.
+
+    Raises:
+        Interrupted: a signal asked for a stop; the state is saved.
+        UserError: anything the user can mend.
+    """
+    console, shared, recipe = Console(stderr=True), shared or Shared(), with_checkpoints(recipe)
+    same = same_run(recipe)
+    RunDirectory.refuse_unusable(out, **same)
+    with writing(out):
+        refuse_foreign_page(RunDirectory(out).report)
+    refuse_early(recipe)
+    prepare_compute(recipe.compute)
+    with RunDirectory.create_or_resume(out, environment=environment(), **same) as run:
+        if to_be_rendered(recipe):
+            say(console, "rendering the tiny world's clips")
+        shared.take_over(recipe, run)
+        parts, state = assemble(recipe, run, shared.memories)
+        results: dict[str, Any] = {}
+        if parts.test:
+            # Before its first step the student under training is the student to be measured.
+            untrained = None if state.step else parts.student
+            _test(parts, run, "student-before", untrained, console, results, shared)
+        if parts.test and evaluate_teacher and parts.teacher is not None:
+            for name, policy in zip(recipe.named_teachers(), parts.teacher.policies, strict=True):
+                _test(parts, run, name, policy, console, results, shared)
+        if state.step:
+            say(console, f"going on after step {state.step} of {parts.learner.total_steps}")
+        else:
+            _warn_of_wording(parts, console)
+        train_in_rounds(parts, state, run, lambda line: say(console, f"warning: {line}"))
+        if parts.test:
+            _test(parts, run, "student-after", parts.student, console, results, shared)
+        if state.set_aside:
+            id, reason = next(iter(state.set_aside.items()))
+            say(console, f"{len(state.set_aside)} examples were set aside, such as {id}: {reason}")
+        if line := _cost_of_selecting(run, state.seconds):
+            say(console, line)
+        write_report(run.path)
+        shared.note(recipe, run)
+        return results | {"steps": state.step, "train_seconds": state.seconds, "run": str(run.path)}
+
+
+def _test(
+    parts: Parts,
+    run: RunDirectory,
+    name: str,
+    policy: Policy | None,
+    console: Console,
+    results: dict[str, Any],
+    shared: Shared,
+) -> None:
+    """Add the scores on the test manifest, from the run folder if they are there; None: of the recipe's student."""
+    path, recipe = run.evaluation / f"{name}.json", parts.recipe
+    if not path.exists():
+        policy = policy or load_student(recipe, recipe.student.model)
+        with closing(make_source(recipe, policy, parts.test, memories=shared.memories)) as source:
+            evaluation = evaluate_into(
+                run.evaluation / f"{name}.predictions.jsonl",
+                None,  # the run says what it is of
+                policy,
+                parts.test,
+                source,
+                max_new_tokens=recipe.answers.max_new_tokens,
+                batch_size=recipe.compute.evaluation_batch_size,
+                title=name.replace("-", ", "),
+                console=console,
+            )
+        for id, reason in evaluation.set_aside.items():
+            say(console, f"{name}: {id} was set aside and counts as unanswered: {reason}")
+        report = evaluation.to_report(name=name, step=None, split="test", model=policy.name)
+        if parts.side_questions:
+            report["side_questions"] = _ask_side_questions(parts, policy, shared)
+        write_durably(path, (json.dumps(report, indent=2) + "\n").encode())
+    report = read_json(path.read_bytes())
+    results[name.replace("-", "_")] = report["scores"]
+    if "side_questions" in report:
+        results.setdefault("side_questions", {})[name.replace("-", "_")] = report["side_questions"]
+
+
+def _cost_of_selecting(run: RunDirectory, train_seconds: float) -> str:
+    """What choosing the examples took beside training on them, in a sentence; nothing where nobody chose."""
+    selecting = sum(cost_of_selection(run.rounds, "seconds").values())
+    if not selecting or not train_seconds:
+        return ""
+    return f"selection took {selecting:.0f} s, training {train_seconds:.0f} s: {selecting / train_seconds:.2f} to 1"
+
+
+def _warn_of_wording(parts: Parts, console: Console) -> None:
+    """Off-policy methods learn from annotated text: say so if the teacher would never write it."""
+    recipe = parts.recipe
+    if parts.teacher is None or not recipe.method.writes_annotations:
+        return
+    prompts = parts.source.prompts(batch_at(parts.train, 0, recipe.training.batch_size, recipe.seed)[:NUM_WORDED])
+    if not prompts:
+        return
+    nats, example = surprise_at_wording(parts.method.write, parts.student, parts.teacher, prompts)
+    if nats > IMPROBABLE_NATS:
+        say(
+            console,
+            f"warning: the teacher would hardly write the annotated answers: one word costs it {nats:.0f} nats, such "
+            f"as in {example!r}. Put them into its words with method.answer, or use opd, which "
+            "needs none.",
+        )
+
+
+def _ask_side_questions(parts: Parts, policy: Policy, shared: Shared) -> dict[str, Any]:
+    recipe, questions = parts.recipe, parts.side_questions
+    with closing(make_source(recipe, policy, questions, recipe.side_questions, shared.memories)) as source:
+        return ask(policy, parts.side_questions, source, batch_size=recipe.compute.evaluation_batch_size).to_dict()
+
+
+def evaluate_into(
+    path: Path,
+    of: AnswersOf | None,
+    policy: Policy,
+    examples: Sequence[Example],
+    source: PromptSource,
+    **how: Any,
+) -> Evaluation:
+    """Evaluate, with every batch of answers in a file of predictions before the next one is asked; answers that are
+    there already are not asked for again. The rest as `evaluate_with_bar`.
+
+    Args:
+        of: what the answers are of; see `open_answers`.
+
+    Raises:
+        Stopped: a signal came; the answers so far are in the file.
+    """
+    with open_answers(path, of) as file, told_what_is_kept(file, len(examples)):
+        if file.rows:
+            say(how["console"], f"going on: {len(file.rows)} of {len(examples)} answers are in {file.path}")
+        evaluation = evaluate_with_bar(
+            policy,
+            examples,
+            source,
+            known={row["id"]: row["answer"] for row in file.rows},
+            on_answers=lambda new: file.append([prediction_row(*answer) for answer in new.items()]),
+            **how,
+        )
+    rewrite(file, path, [prediction_row(*answer) for answer in evaluation.answers.items()])
+    return evaluation
+
+
+def evaluate_with_bar(
+    policy: Policy,
+    examples: Sequence[Example],
+    source: PromptSource,
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    title: str,
+    console: Console,
+    known: Mapping[str, str] = MappingProxyType({}),
+    on_answers: Callable[[Mapping[str, str]], None] = lambda _: None,
+) -> Evaluation:
+    """Evaluate under a progress bar on stderr; one plain line without a terminal."""
+    if not console.is_terminal:
+        say(console, f"evaluating {title} on {count_of(len(examples))}")
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(f"evaluating {escape(title)}", total=len(examples))
+        return evaluate(
+            policy,
+            examples,
+            source,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            known=known,
+            on_answers=on_answers,
+            on_batch=lambda count: bar.advance(task, count),
+        )
+
+
+def say(console: Console, line: str) -> None:
+    """One plain line; names of files and models may hold what rich would take for markup."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)

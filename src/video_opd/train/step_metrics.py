@@ -1,0 +1,186 @@
+"""What a step leaves behind: one row for metrics.jsonl, and some answers, token by token, for answers.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch.nn.functional import pad
+
+from video_opd.grounding import REGIONS, best_iou, parse_answer, regions_of
+from video_opd.objectives import (
+    masked_mean,
+    sampled_entropy,
+    sampled_reverse_kl,
+    sampler_learner_gap,
+    without_spread,
+)
+from video_opd.policy.load import Policy
+from video_opd.train.learner import StepOutcome, TrainedBatch
+from video_opd.types import Answer, Prompt, flatten
+
+
+def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "") -> dict[str, Any]:
+    """One line of metrics.jsonl. Log-prob quantities are nats per answer token; shares are between 0 and 1.
+
+    `miou` is that of the sampled answers against the training annotations, which may be noisy: a trend, not a score.
+    What a method does not have is left out: `reverse_kl` without a teacher, `reward` without a reward. Where the
+    annotations wrote the answers, nothing is said about the student's own: the same numbers are then called
+    `gap_on_annotations` (log pi - log pi_teacher) and `annotation_nll` (-log pi).
+
+    `clamped_share` counts the tokens held at a bound on the credit or on the importance ratio. With several updates a
+    batch `max_ratio` is the largest importance ratio of a token, before any bound, and `ratio_bounded_share` counts the
+    tokens held at the bound on it, where there is one.
+    """
+    if not outcome.batches:  # every example was suspended: nothing was judged and nothing trained on
+        return {"loss": 0.0, **_what_was_written(_suspended(outcome)), "num_prompts": 0, "num_answers": 0}
+    longest = max(batch.answer_mask.shape[1] for batch in outcome.batches)
+
+    def joined(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
+        return torch.cat([pad(tensor, (0, longest - tensor.shape[1])) for tensor in tensors])
+
+    mask = joined(batch.answer_mask for batch in outcome.batches)
+    behaviour = joined(batch.behaviour_logprobs for batch in outcome.batches)
+    clamped = joined(batch.losses.clamped for batch in outcome.batches)
+    pairs = [pair for batch in outcome.batches for pair in _answers(batch)]
+    sampled = all(answer.sampler_logprobs is not None for _, answer in pairs)
+    row: dict[str, Any] = {"loss": outcome.loss}
+    if all(batch.judgement.teacher is not None for batch in outcome.batches):
+        teacher = joined(batch.judgement.teacher.logprobs for batch in outcome.batches if batch.judgement.teacher)
+        gap = "reverse_kl" if sampled else "gap_on_annotations"
+        row[gap] = sampled_reverse_kl(behaviour, teacher, mask)
+        row[f"{gap}_by_region"] = _by_region(behaviour - teacher, pairs, student, answer_starts)
+    row |= _rewards(outcome) | _trust(outcome)
+    row["entropy" if sampled else "annotation_nll"] = sampled_entropy(behaviour, mask)
+    if sampled:
+        row |= _what_was_written(pairs + _suspended(outcome))
+        sampler = torch.zeros_like(behaviour)
+        for index, (_, answer) in enumerate(pairs):
+            assert answer.sampler_logprobs is not None
+            sampler[index, : len(answer)] = torch.tensor(answer.sampler_logprobs)
+        row["sampler_learner_gap"] = sampler_learner_gap(sampler, behaviour, mask)
+    return row | {
+        "clamped_share": float(masked_mean(clamped, mask)),
+        **_ratios(outcome),
+        "grad_norm": outcome.grad_norm,
+        "learning_rate": outcome.learning_rate,
+        "num_prompts": sum(len(batch.prompts) for batch in outcome.batches),
+        "num_answers": len(pairs),
+        "num_answer_tokens": outcome.num_answer_tokens,
+        "mean_answer_tokens": int(mask.sum()) / len(pairs),
+        "mean_prompt_tokens": sum(len(prompt) for prompt, _ in pairs) / len(pairs),
+    }
+
+
+def _what_was_written(pairs: list[tuple[Prompt, Answer]]) -> dict[str, float]:
+    """How good the student's own answers were, suspended ones included, against annotations that may be noisy."""
+    parsed = [parse_answer(answer.text) for _, answer in pairs]
+    ious = [
+        best_iou(found.spans[0], prompt.example.spans) if found.spans else 0.0
+        for (prompt, _), found in zip(pairs, parsed, strict=True)
+    ]
+    return {
+        "truncated_share": sum(answer.truncated for _, answer in pairs) / len(pairs),
+        "output_format_rate": sum(bool(found.spans) for found in parsed) / len(pairs),
+        "miou": sum(ious) / len(ious),
+    }
+
+
+def _rewards(outcome: StepOutcome) -> dict[str, float]:
+    """The mean reward, and how many groups had no spread and so gave no gradient."""
+    rewards = [batch.judgement.rewards for batch in outcome.batches if batch.judgement.rewards is not None]
+    if not rewards:
+        return {}
+    joined = torch.cat(rewards)
+    return {"reward": float(joined.mean()), "groups_without_spread": int(without_spread(joined).sum())}
+
+
+def _ratios(outcome: StepOutcome) -> dict[str, float]:
+    """How far the policy went from the one that wrote, where the loss weighs by that and there were several updates;
+    and how many answers a method left out of the loss."""
+    found: dict[str, float] = {}
+    kept = [(batch.losses, batch.answer_mask) for batch in outcome.batches]
+    ratios = [losses.ratio[mask] for losses, mask in kept if losses.ratio is not None]
+    if ratios:
+        found["max_ratio"] = float(torch.cat(ratios).max())
+        bounded = [losses.ratio_bounded[mask] for losses, mask in kept if losses.ratio_bounded is not None]
+        if bounded:
+            found["ratio_bounded_share"] = float(torch.cat(bounded).mean())
+    masked = [losses.masked for losses, _ in kept if losses.masked is not None]
+    if masked:
+        found["num_answers_masked"] = int(torch.cat(masked).sum())
+    return found
+
+
+def _trust(outcome: StepOutcome) -> dict[str, float]:
+    """Where the teacher was not listened to: groups of answers whose outcome contradicts it, and the share of answer
+    tokens behind the change point of its margin."""
+    found: dict[str, float] = {}
+    contradicted = [batch.losses.contradicted for batch in outcome.batches if batch.losses.contradicted is not None]
+    if contradicted:
+        found["groups_contradicted"] = int(torch.cat(contradicted).sum())
+    supervised = [batch.losses.supervised for batch in outcome.batches if batch.losses.supervised is not None]
+    if supervised:
+        found["cut_share"] = 1 - sum(int(kept.sum()) for kept in supervised) / outcome.num_answer_tokens
+    return found
+
+
+def _by_region(
+    gap: torch.Tensor, pairs: list[tuple[Prompt, Answer]], student: Policy, answer_starts: str
+) -> dict[str, dict[str, float]]:
+    """How far student and teacher are apart on reasoning, digits, words and the end: mean nats, and over how many."""
+    total: dict[str, list[float]] = {}
+    for values, (_, answer) in zip(gap.tolist(), pairs, strict=True):
+        pieces = [student.tokenizer.decode([token]) for token in answer.token_ids]
+        regions = regions_of(pieces, truncated=answer.truncated, answer_starts=answer_starts)
+        for value, region in zip(values, regions, strict=False):  # the row is padded, the answer is not
+            total.setdefault(region, []).append(value)
+    return {
+        region: {"mean": sum(total[region]) / len(total[region]), "num_tokens": len(total[region])}
+        for region in REGIONS
+        if region in total
+    }
+
+
+def answer_rows(outcome: StepOutcome, student: Policy, count: int) -> list[dict[str, Any]]:
+    """Up to `count` answers of the step with span, log-probs and credit of every token; those of suspended examples,
+    which have neither teacher nor credit, come last."""
+    rows: list[dict[str, Any]] = []
+    for batch in outcome.batches:
+        teacher = batch.judgement.teacher
+        for index, (prompt, answer) in enumerate(_answers(batch)):
+            row, length = _answer_row(prompt, answer, student), len(answer)
+            row["credit"] = batch.losses.credit[index, :length].tolist()
+            rows.append(row | ({"teacher_logprobs": teacher.logprobs[index, :length].tolist()} if teacher else {}))
+            if len(rows) >= count:
+                return rows[:count]
+    rows += [_answer_row(prompt, answer, student) | {"suspended": True} for prompt, answer in _suspended(outcome)]
+    return rows[:count]
+
+
+def _answer_row(prompt: Prompt, answer: Answer, student: Policy) -> dict[str, Any]:
+    found = parse_answer(answer.text)
+    return {
+        "id": prompt.id,
+        "query": prompt.example.query,
+        "video": prompt.example.video,
+        "duration": prompt.example.duration or 0.0,
+        "annotated": [list(span) for span in prompt.example.spans],
+        "answer": answer.text,
+        "spans": [list(span) for span in found.spans],
+        "reason": found.reason,
+        "iou": best_iou(found.spans[0], prompt.example.spans) if found.spans else 0.0,
+        "truncated": answer.truncated,
+        "tokens": [student.tokenizer.decode([token]) for token in answer.token_ids],
+        **({"sampler_logprobs": list(answer.sampler_logprobs)} if answer.sampler_logprobs else {}),
+    }
+
+
+def _suspended(outcome: StepOutcome) -> list[tuple[Prompt, Answer]]:
+    return [(prompt, answer) for prompt, group in outcome.suspended for answer in group]
+
+
+def _answers(batch: TrainedBatch) -> list[tuple[Prompt, Answer]]:
+    prompts = {prompt.id: prompt for prompt in batch.prompts}
+    return [(prompts[answer.prompt_id], answer) for answer in flatten(batch.groups)]

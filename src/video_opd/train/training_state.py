@@ -1,0 +1,52 @@
+"""What a run needs to go on: the student, its optimiser, how far it got. Everything else follows from the recipe."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from video_opd.config import GROUNDING_FILE, GroundingDefaults
+from video_opd.runs.checkpoint import Checkpoint, save_checkpoint
+from video_opd.train.learner import Learner
+
+
+@dataclass(kw_only=True)
+class TrainingState:
+    """How far a run got."""
+
+    step: int = 0
+    """Optimiser steps taken."""
+    seconds: float = 0.0
+    """Wall time spent training, interruptions not counted."""
+    set_aside: dict[str, str] = field(default_factory=dict)
+    """Examples whose video could not be used, with the reason. They stay aside when the run goes on."""
+    coupling: dict[str, Any] = field(default_factory=dict)
+    """What the gate between answering and judging remembers."""
+    data_sha256: str = ""
+    """Of the manifests, so that a run does not go on with other examples than it was begun with."""
+
+
+def save_state(
+    checkpoints: Path, state: TrainingState, learner: Learner, defaults: GroundingDefaults, *, keep_last: int
+) -> Path:
+    """Write a checkpoint: `model/` as transformers loads it, the optimiser as safetensors, the rest as JSON."""
+
+    def write(folder: Path) -> None:
+        learner.student.model.save_pretrained(folder / "model")
+        learner.student.processor.save_pretrained(folder / "model")
+        (folder / "model" / GROUNDING_FILE).write_text(defaults.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in learner.state_dict().items()}
+        save_file(tensors, folder / "optimizer.safetensors")
+        (folder / "state.json").write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
+
+    return save_checkpoint(checkpoints, state.step, write, keep_last=keep_last)
+
+
+def load_state(checkpoint: Checkpoint, learner: Learner) -> TrainingState:
+    """Take up a checkpoint; the student itself was loaded from its `model/` folder."""
+    learner.load_state_dict(load_file(checkpoint.folder / "optimizer.safetensors"))
+    return TrainingState(**json.loads((checkpoint.folder / "state.json").read_text(encoding="utf-8")))
