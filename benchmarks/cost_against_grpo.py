@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from shared_reading import NUM_ANSWER_TOKENS, build_policy, build_prompt, full_logprobs, generate
-from video_opd.objectives import group_credit, masked_sum, policy_gradient, sampled_credit
+from video_opd.objectives import group_advantage, masked_sum, policy_gradient, sampled_advantage
 from video_opd.policy.load import Policy
 from video_opd.types import AnswerGroup, Prompt, Sampling, flatten
 
@@ -47,7 +47,7 @@ class Paths:
                 break
         self.one = student.answer(reading, sampling=self.sampling)
         rewards = torch.rand(len(prompts), num_answers, generator=torch.Generator().manual_seed(0))
-        self.credit = group_credit(rewards, divide_by_std=True).reshape(-1, 1).expand(-1, NUM_ANSWER_TOKENS)
+        self.advantage = group_advantage(rewards, divide_by_std=True).reshape(-1, 1).expand(-1, NUM_ANSWER_TOKENS)
 
     def opd_naive(self) -> Tensor:
         """Generate; the teacher in one pass; the student in one pass."""
@@ -55,7 +55,7 @@ class Paths:
         with torch.no_grad():
             teacher = full_logprobs(self.teacher, self.prompts, self.one)
         mine = full_logprobs(self.student, self.prompts, self.one)
-        return policy_gradient(mine, mine, sampled_credit(mine, teacher)).sum()
+        return policy_gradient(mine, mine, sampled_advantage(mine, teacher)).sum()
 
     def opd_shared(self) -> Tensor:
         """As this package does it."""
@@ -63,28 +63,28 @@ class Paths:
         self.student.answer(reading, sampling=self.sampling)
         teacher = self.teacher.score(self.teacher.read(self.prompts), self.one)
         mine = self.student.score(reading, self.one, grad=True)
-        credit = sampled_credit(mine.logprobs, teacher.logprobs)
-        return masked_sum(policy_gradient(mine.logprobs, mine.logprobs, credit), mine.answer_mask)
+        advantage = sampled_advantage(mine.logprobs, teacher.logprobs)
+        return masked_sum(policy_gradient(mine.logprobs, mine.logprobs, advantage), mine.answer_mask)
 
     def grpo_naive(self) -> Tensor:
         """Generate and train on as many copies of the prompt as there are answers."""
         generate(self.student, self.prompts, len(self.several[0].answers))
         mine = full_logprobs(self.student, self.prompts, self.several)
-        return policy_gradient(mine, mine, self.credit).sum()
+        return policy_gradient(mine, mine, self.advantage).sum()
 
     def grpo_prefix(self) -> Tensor:
         """One reading for all answers when sampling; copies of the prompt when training."""
         reading = self.student.read(self.prompts)
         self.student.answer(reading, count=len(self.several[0].answers), sampling=self.sampling)
         mine = full_logprobs(self.student, self.prompts, self.several)
-        return policy_gradient(mine, mine, self.credit).sum()
+        return policy_gradient(mine, mine, self.advantage).sum()
 
     def grpo_shared(self) -> Tensor:
         """As this package does it."""
         reading = self.student.read(self.prompts, grad=True)
         self.student.answer(reading, count=len(self.several[0].answers), sampling=self.sampling)
         mine = self.student.score(reading, self.several, grad=True)
-        return masked_sum(policy_gradient(mine.logprobs, mine.logprobs, self.credit), mine.answer_mask)
+        return masked_sum(policy_gradient(mine.logprobs, mine.logprobs, self.advantage), mine.answer_mask)
 
 
 def timed(student: Policy, path: Callable[[], Tensor]) -> tuple[float, Tensor]:

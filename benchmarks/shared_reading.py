@@ -32,7 +32,7 @@ from video_opd.methods import Method
 from video_opd.methods.distillation import ReverseKLDistillation
 from video_opd.methods.grpo import GRPO
 from video_opd.methods.teachers import OneTeacher
-from video_opd.objectives import clipped_policy_gradient, group_credit, policy_gradient, sampled_credit
+from video_opd.objectives import clipped_policy_gradient, group_advantage, policy_gradient, sampled_advantage
 from video_opd.policy.load import Policy, resolve_model
 from video_opd.policy.read import Reading, collate
 from video_opd.policy.token_support import TokenSupport
@@ -155,29 +155,29 @@ class Plain(Path):
         """A pass over the prompt for every answer, in sampling and in training."""
         count = len(answers.answers)
         generate(self.student, [prompt], count)
-        credit = self._credit(prompt, answers)
+        advantage = self._advantage(prompt, answers)
         for row, answer in enumerate(answers):  # one by one, so that memory is that of one
             alone = AnswerGroup(prompt_id=prompt.id, answers=(answer,))
             logprobs = full_logprobs(self.student, [prompt], [alone])
-            loss = self._loss(logprobs, credit, row).sum() / (count * NUM_ANSWER_TOKENS)
+            loss = self._loss(logprobs, advantage, row).sum() / (count * NUM_ANSWER_TOKENS)
             loss.backward()
         torch.nn.utils.clip_grad_norm_(self.learner.parameters.values(), SETTINGS.clip_norm)
         self.learner.optimizer.step()
         self.learner.optimizer.zero_grad(set_to_none=True)
 
-    def _credit(self, prompt: Prompt, answers: AnswerGroup) -> Tensor:
+    def _advantage(self, prompt: Prompt, answers: AnswerGroup) -> Tensor:
         if isinstance(self.method, GRPO):
-            return group_credit(given_rewards([prompt], [answers]), divide_by_std=True)[0]
+            return group_advantage(given_rewards([prompt], [answers]), divide_by_std=True)[0]
         assert isinstance(self.method, ReverseKLDistillation)
         (teacher,) = self.method.teacher.policies
         with torch.no_grad():
             return full_logprobs(teacher, [prompt], [answers])
 
-    def _loss(self, logprobs: Tensor, credit: Tensor, row: int) -> Tensor:
+    def _loss(self, logprobs: Tensor, advantage: Tensor, row: int) -> Tensor:
         mine = logprobs.detach()
         if isinstance(self.method, GRPO):
-            return clipped_policy_gradient(logprobs, mine, credit[row].expand_as(mine), 0.2)[0]
-        return policy_gradient(logprobs, mine, sampled_credit(mine, credit))
+            return clipped_policy_gradient(logprobs, mine, advantage[row].expand_as(mine), 0.2)[0]
+        return policy_gradient(logprobs, mine, sampled_advantage(mine, advantage))
 
 
 def writes(count: int) -> Callable[..., tuple[AnswerGroup, ...]]:

@@ -377,7 +377,7 @@ def test_the_noise_floor_is_that_of_the_first_step(recipe, prompts, precision, e
     step = learner.step(
         prompts[:8], make_method(recipe, OneTeacher(teacher)), step=0, seed=derive_seed(recipe.seed, "step", 0)
     )
-    advantages = torch.cat([batch.losses.credit[batch.answer_mask] for batch in step.batches])
+    advantages = torch.cat([batch.losses.advantage[batch.answer_mask] for batch in step.batches])
     rms, largest = float(advantages.square().mean().sqrt()), float(advantages.abs().max())
     assert f"RMS {rms:.1e}, largest {largest:.1e} nats over {len(advantages)} tokens" in finding.found
     assert (rms < 1e-5) if precision == "float32" else (1e-3 < rms < 0.05)
@@ -407,7 +407,7 @@ def test_a_noise_floor_that_nobody_can_measure_is_said(patient, monkeypatch):
     assert "does not fit" in finding.found
 
 
-def test_a_judge_that_sees_something_else_gives_credit(patient, monkeypatch):
+def test_a_judge_that_sees_something_else_gives_advantage(patient, monkeypatch):
     """The student as its own teacher goes the method's way: a teacher path that loses the video is found there."""
     original = type(patient.student).read
 

@@ -14,7 +14,7 @@ PACKAGE = "video_opd"
 SOURCE = Path(__file__).resolve().parents[1] / "src" / PACKAGE
 
 FLOORS = (
-    ("types", "errors", "seeds", "suggestions"),
+    ("types", "errors", "seeds", "suggestions", "sample_size"),
     ("files", "objectives", "grounding"),
     ("config", "data", "policy", "curriculum"),
     ("methods", "runs", "eval"),

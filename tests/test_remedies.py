@@ -18,7 +18,7 @@ from video_opd.config.recipe_file import recipe_keys
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "video_opd"
 
 RAISED_BY = {
-    "assemble/": ("train", "compare"),
+    "train/": ("train", "compare"),
     "commands/answering.py": ("evaluate",),
     "commands/arranging.py": ("data split", "data sample", "data merge", "data overlap", "data stats"),
     "commands/benchmarks.py": ("evaluate",),
@@ -27,18 +27,17 @@ RAISED_BY = {
     "commands/importing.py": ("data import",),
     "commands/lmms.py": ("evaluate",),
     "commands/looking.py": ("metrics",),
-    "comparison/": ("compare",),
+    "compare/": ("compare",),
     "data/split_and_merge.py": ("data split", "data sample", "data merge"),
     "data/importers/": ("data import",),
     "data/tiny_world.py": ("tiny-world build",),
     "doctor/": ("doctor",),
     "eval/answer_file.py": ("evaluate",),
-    "evaluation/lmms": ("evaluate",),
-    "evaluation/official/": ("metrics",),
+    "eval/lmms_eval/": ("evaluate",),
+    "eval/scorers/": ("metrics",),
     "config/comparison_recipe.py": ("compare",),
     "runs/directory.py": ("train", "compare", "demo"),
     "curriculum/score_file.py": ("score",),
-    "training/": ("train", "compare"),
     "types.py": ("data stats", "data import"),
 }
 """Which commands raise what stands in a module or a folder. Others must name the command with the flag."""
@@ -133,11 +132,12 @@ def test_a_remedy_names_only_keys_that_there_are():
                 assert name in known, f"{module}:{line}: {name}"
 
 
-def test_the_output_format_rate_has_one_name():
+def test_what_is_shown_has_one_name():
     """In code, recipes, benchmarks and what people read; only files of earlier versions may call it otherwise."""
     root, known = SOURCE.parents[1], SOURCE / "files" / "older_names.py"
     former = re.compile(
-        r"(?<!output_)\bformat_rate\b|parse[ _]rate|names a span\"|(?<!output )\bformat rate\b|[0-9}] readable",
+        r"(?<!output_)\bformat_rate\b|parse[ _]rate|names a span\"|(?<!output )\bformat rate\b|[0-9}] readable|"
+        r"(?<!\")credit",
         re.IGNORECASE,
     )
     folders = (SOURCE, root / "benchmarks", root / "recipes")

@@ -25,7 +25,13 @@ from video_opd.methods import Method
 from video_opd.methods.distillation import ReverseKLDistillation
 from video_opd.methods.grpo import GRPO
 from video_opd.methods.writers import StudentWrites
-from video_opd.objectives import clipped_policy_gradient, group_credit, policy_gradient, reverse_kl, sampled_credit
+from video_opd.objectives import (
+    clipped_policy_gradient,
+    group_advantage,
+    policy_gradient,
+    reverse_kl,
+    sampled_advantage,
+)
 from video_opd.policy.load import Policy
 from video_opd.train import learner as learner_module
 from video_opd.train.learner import Learner
@@ -182,7 +188,7 @@ class Bench:
     @torch.no_grad()
     def _judged(self, name: str, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Tensor:
         if name == "grpo":
-            return group_credit(given_rewards(prompts, groups), divide_by_std=True).to(self.student.model.device)
+            return group_advantage(given_rewards(prompts, groups), divide_by_std=True).to(self.student.model.device)
         with self.teacher.precision():
             return full_logprobs(self.teacher, prompts, groups, distribution=name == "opd-exact")
 
@@ -193,7 +199,7 @@ def _plain_loss(name: str, logprobs: Tensor, judged: Tensor, row: int) -> Tensor
         return clipped_policy_gradient(logprobs, mine, judged[:, row, None].expand_as(mine), 0.2)[0].sum()
     if name == "opd-exact":
         return reverse_kl(logprobs, judged).sum()
-    return policy_gradient(logprobs, mine, sampled_credit(mine, judged)).sum()
+    return policy_gradient(logprobs, mine, sampled_advantage(mine, judged)).sum()
 
 
 def make_bench(record: Record, device: str, tokenizer: Path | None, *, rehearse: bool) -> tuple[Bench, Any]:

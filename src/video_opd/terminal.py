@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def show_run(results: dict[str, Any]) -> None:
     """The scores before and after, side by side, and where the report is."""
-    from video_opd.grounding.sample_size import MIN_QUERIES, SIDE_QUESTIONS, cannot_be_said
+    from video_opd.sample_size import MIN_QUERIES, SIDE_QUESTIONS, cannot_be_said
 
     teachers = [key for key in results if key.startswith("teacher")]
     columns = {key: results[key] for key in ("student_before", "student_after", *teachers) if key in results}
@@ -74,7 +74,7 @@ def show_comparison(results: dict[str, Any], out: Path) -> None:
 
 def show_scores(scores: Scores, title: str) -> None:
     """Every score with its interval."""
-    from video_opd.grounding.sample_size import count_of
+    from video_opd.sample_size import count_of
 
     Console().print(Text(f"{title}: {count_of(scores.num_queries)}", "bold"), soft_wrap=True)
     table = Table()

@@ -192,11 +192,11 @@ class TokenLosses:
 
     loss: Tensor
     """(B, T) with gradient; the learner sums it over the answers' tokens."""
-    credit: Tensor
+    advantage: Tensor
     """(B, T): what each token was worth, for the record; for distillation minus the sampled reverse KL, less its
     expectation where a baseline is used."""
     clamped: Tensor
-    """(B, T): 1 where a bound on the credit or on the importance ratio held."""
+    """(B, T): 1 where a bound on the advantage or on the importance ratio held."""
     ratio: Tensor | None = None
     """(B, T): the importance ratio of each token, where the loss has one, before any bound; no gradient."""
     ratio_bounded: Tensor | None = None
@@ -210,7 +210,7 @@ class TokenLosses:
     be such."""
 
     def without(self, tokens: Tensor) -> TokenLosses:
-        """The same with nothing on some tokens: no loss, no credit, no bound, no ratio.
+        """The same with nothing on some tokens: no loss, no advantage, no bound, no ratio.
 
         Args:
             tokens: bool, (B, T) or (B, 1).
@@ -218,7 +218,7 @@ class TokenLosses:
         return replace(
             self,
             loss=self.loss.masked_fill(tokens, 0.0),
-            credit=self.credit.masked_fill(tokens, 0.0),
+            advantage=self.advantage.masked_fill(tokens, 0.0),
             clamped=self.clamped.masked_fill(tokens, 0.0),
             ratio=None if self.ratio is None else self.ratio.masked_fill(tokens, 0.0),
             ratio_bounded=None if self.ratio_bounded is None else self.ratio_bounded.masked_fill(tokens, 0.0),

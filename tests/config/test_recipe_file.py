@@ -197,3 +197,10 @@ def test_a_broken_grounding_file_is_refused(tmp_path, content):
     (tmp_path / GROUNDING_FILE).write_text(content)
     with pytest.raises(ConfigurationError, match=GROUNDING_FILE):
         load_grounding_defaults(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["opd", "op-rkd", "mixture"])
+def test_a_key_of_earlier_recipes_is_read_under_its_present_name(name):
+    method = parse_recipe({**LEAST, "method": {"name": name, "credit_clamp": 2.0}}).method
+    assert method.model_dump()["advantage_clamp"] == 2.0
+    assert "credit_clamp" not in method.model_dump()

@@ -149,7 +149,10 @@ METHOD_MISTAKES = [
     ('name = "mixture"\nestimator = "exact"', r"method\.estimator = 'exact'"),
     ('name = "grpo"\nestimator = "exact"', r"method\.estimator: this method has no such setting"),
     ('name = "op-rkd"\nestimator = "baseline"', r"method\.estimator = 'baseline'"),
-    ('name = "opd"\nestimator = "exact"\ncredit_clamp = 2', "credit_clamp bounds the credit of sampled tokens"),
+    (
+        'name = "opd"\nestimator = "exact"\nadvantage_clamp = 2',
+        "advantage_clamp bounds the advantage of sampled tokens",
+    ),
     (
         'name = "opd"\nestimator = "exact"\nratio_cap = 2',
         "ratio_cap bounds the ratio of sampled tokens, and .* has none",
@@ -167,7 +170,10 @@ METHOD_MISTAKES = [
     ('name = "opd"\nmask_truncated = true', r"method\.mask_truncated: this method has no such setting"),
     ('name = "ppo"', r"method\.name = 'ppo': no method has that name\. Choose one of grpo, mixture, "),
     ('name = "grpo"\nreward = "giou"', r"method\.reward = 'giou'"),
-    ('name = "opd"\nablation = "noise"\nestimator = "exact"', "ablation = noise replaces the credit of sampled tokens"),
+    (
+        'name = "opd"\nablation = "noise"\nestimator = "exact"',
+        "ablation = noise replaces the advantage of sampled tokens",
+    ),
 ]
 
 

@@ -43,8 +43,8 @@ def test_a_row_is_one_line_and_on_the_disk_when_append_returns(path: Path) -> No
 
 def test_numbers_json_cannot_say_become_null(path: Path) -> None:
     with Journal(path) as journal:
-        journal.append({"loss": math.nan, "seconds_by_phase": {"read": math.inf}, "credit": (1.0, -math.inf)})
-    assert path.read_text() == '{"loss": null, "seconds_by_phase": {"read": null}, "credit": [1.0, null]}\n'
+        journal.append({"loss": math.nan, "seconds_by_phase": {"read": math.inf}, "advantage": (1.0, -math.inf)})
+    assert path.read_text() == '{"loss": null, "seconds_by_phase": {"read": null}, "advantage": [1.0, null]}\n'
 
 
 def test_a_value_without_a_word_in_json_leaves_the_file_alone(path: Path) -> None:

@@ -20,7 +20,7 @@ from video_opd.grounding import (
     write_predictions,
 )
 from video_opd.grounding.metrics import bootstrap_intervals
-from video_opd.grounding.sample_size import MIN_QUERIES
+from video_opd.sample_size import MIN_QUERIES
 from video_opd.types import Example, Span
 
 

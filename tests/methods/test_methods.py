@@ -1,4 +1,5 @@
-"""What a method makes of its judges: credit that sums to zero, gradients that agree, one method as another's case."""
+"""What a method makes of its judges: advantage that sums to zero, gradients that agree, one method as another's
+case."""
 
 from __future__ import annotations
 
@@ -25,9 +26,9 @@ from video_opd.methods.wording import IMPROBABLE_NATS, surprise_at_wording
 from video_opd.methods.writers import AnnotationWrites, StudentWrites
 from video_opd.objectives import (
     clipped_policy_gradient,
-    group_credit,
+    group_advantage,
     masked_sum,
-    mixed_credit,
+    mixed_advantage,
     reference_penalty,
     without_spread,
 )
@@ -62,21 +63,21 @@ def assert_equal_gradients(one, other, *, tolerance=1e-4):
 
 
 @pytest.mark.parametrize("divide_by_std", [True, False])
-def test_the_credit_of_a_group_sums_to_zero(divide_by_std):
+def test_the_advantage_of_a_group_sums_to_zero(divide_by_std):
     rewards = torch.rand(20, 8, generator=torch.Generator().manual_seed(0))
-    credit = group_credit(rewards, divide_by_std=divide_by_std)
-    assert credit.sum(dim=1).abs().max() < 1e-5
-    assert (credit.argsort(dim=1) == rewards.argsort(dim=1)).all()
-    scaled = group_credit(10 * rewards, divide_by_std=divide_by_std)
-    ratio = scaled.norm() / credit.norm()
+    advantage = group_advantage(rewards, divide_by_std=divide_by_std)
+    assert advantage.sum(dim=1).abs().max() < 1e-5
+    assert (advantage.argsort(dim=1) == rewards.argsort(dim=1)).all()
+    scaled = group_advantage(10 * rewards, divide_by_std=divide_by_std)
+    ratio = scaled.norm() / advantage.norm()
     assert ratio == pytest.approx(1.0 if divide_by_std else 10.0, rel=1e-2)
 
 
-def test_a_group_without_spread_gets_no_credit_and_is_counted(student, prompts):
+def test_a_group_without_spread_gets_no_advantage_and_is_counted(student, prompts):
     rewards = torch.tensor([[0.1, 0.1, 0.1], [0.0, 0.5, 1.0]])
-    credit = group_credit(rewards, divide_by_std=True)
-    assert torch.equal(credit[0], torch.zeros(3))
-    assert credit[1].abs().max() > 0.9
+    advantage = group_advantage(rewards, divide_by_std=True)
+    assert torch.equal(advantage[0], torch.zeros(3))
+    assert advantage[1].abs().max() > 0.9
     assert without_spread(rewards).flatten().tolist() == [True, False]
     # Random models name no span: every reward is 0, nothing is learnt, and the log says so.
     grpo = GRPO(write=WRITE, reward=TaskReward())
@@ -91,9 +92,9 @@ def test_grpo_from_one_reading_has_the_gradient_of_naive_grpo(student, prompts):
     shared, outcome = gradient(student, grpo, prompts[:3])
     naive = replace(student, model=copy.deepcopy(student.model))
     groups = [group for batch in outcome.batches for group in batch.groups]
-    credit = group_credit(Lottery()(prompts[:3], groups), divide_by_std=True)
+    advantage = group_advantage(Lottery()(prompts[:3], groups), divide_by_std=True)
     num_tokens = sum(len(answer) for group in groups for answer in group)
-    for prompt, group, row in zip(prompts[:3], groups, credit, strict=True):
+    for prompt, group, row in zip(prompts[:3], groups, advantage, strict=True):
         for answer, worth in zip(group, row, strict=True):
             alone = AnswerGroup(prompt_id=prompt.id, answers=(answer,))
             scores = naive.score(naive.read([prompt], grad=True), [alone], grad=True)
@@ -182,15 +183,15 @@ def test_neither_part_of_a_mixture_drowns_the_other(student, teacher, prompts):
     _, poor = gradient(student, Mixture(distillation=opd, reward=Lottery(), weight=1.0), prompts[:4])
     _, rich = gradient(student, Mixture(distillation=opd, reward=Rich(), weight=1.0), prompts[:4])
     one, other = poor.batches[0], rich.batches[0]
-    assert torch.allclose(one.losses.credit, other.losses.credit, atol=2e-3)
+    assert torch.allclose(one.losses.advantage, other.losses.advantage, atol=2e-3)
     # Nor does a teacher that is far away, or one that the student has all but become.
-    mask, task = torch.ones(4, 3, dtype=torch.bool), group_credit(torch.tensor([[0.0, 1, 2, 3]]), divide_by_std=True)
+    mask, task = torch.ones(4, 3, dtype=torch.bool), group_advantage(torch.tensor([[0.0, 1, 2, 3]]), divide_by_std=True)
     near = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     for factor, size in ((10.0, 10 * near.square().mean().sqrt().item()), (1e-6, 0.1)):
-        mixed = mixed_credit(factor * near, task, mask, weight=1.0, least_size=0.1)
+        mixed = mixed_advantage(factor * near, task, mask, weight=1.0, least_size=0.1)
         assert torch.allclose(mixed - factor * near, size * task.reshape(4, 1).expand(4, 3), rtol=1e-4, atol=1e-5)
-    alone = gradient(student, opd, prompts[:4])[1].batches[0].losses.credit
-    added = (one.losses.credit - alone)[one.answer_mask]
+    alone = gradient(student, opd, prompts[:4])[1].batches[0].losses.advantage
+    added = (one.losses.advantage - alone)[one.answer_mask]
     size = alone[one.answer_mask].square().mean().sqrt().item()
     assert added.square().mean().sqrt().item() == pytest.approx(size, rel=0.3)
 
@@ -275,15 +276,16 @@ def test_sft_is_cross_entropy(student, prompts):
     assert row.keys().isdisjoint(
         {"reverse_kl", "gap_on_annotations", "reward", "entropy", "miou", "output_format_rate"}
     )
-    assert set(answer_rows(outcome, student, 1)[0]) >= {"tokens", "credit"}
+    assert set(answer_rows(outcome, student, 1)[0]) >= {"tokens", "advantage"}
     assert "teacher_logprobs" not in answer_rows(outcome, student, 1)[0]
 
 
 def test_the_clip_by_hand():
-    """Ratio 1.5 and 0.5, credit +2 and -2, clip 0.2: only moves in the direction the credit asked for are held."""
+    """Ratio 1.5 and 0.5, advantage +2 and -2, clip 0.2: only moves in the direction the advantage asked for are
+    held."""
     learner = torch.tensor([[1.5, 0.5, 1.5, 0.5]]).log().requires_grad_()
-    credit = torch.tensor([[2.0, 2.0, -2.0, -2.0]])
-    loss, held = clipped_policy_gradient(learner, torch.zeros(1, 4), credit, 0.2)
+    advantage = torch.tensor([[2.0, 2.0, -2.0, -2.0]])
+    loss, held = clipped_policy_gradient(learner, torch.zeros(1, 4), advantage, 0.2)
     assert loss.tolist()[0] == pytest.approx([-2.4, -1.0, 3.0, 1.6])
     assert held.tolist() == [[1.0, 0.0, 0.0, 1.0]]
     loss.sum().backward()

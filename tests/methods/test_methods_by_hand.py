@@ -25,30 +25,30 @@ def scores_of(*logprobs, distribution=None) -> TokenScores:
     )
 
 
-def test_a_mixture_clamps_the_teachers_credit_before_it_adds_the_tasks():
-    """Credits of -30, 1 and 2, -2 nats, bounded by 3: a root mean square of sqrt(18 / 4). Rewards of 1 and 0 lie half
-    above and below their mean, over a deviation of sqrt(1 / 2) that is half over 0.7072068."""
-    opd = ReverseKLDistillation(write=None, teacher=None, credit_clamp=3.0)
+def test_a_mixture_clamps_the_teachers_advantage_before_it_adds_the_tasks():
+    """Advantages of -30, 1 and 2, -2 nats, bounded by 3: a root mean square of sqrt(18 / 4). Rewards of 1 and 0 lie
+    half above and below their mean, over a deviation of sqrt(1 / 2) that is half over 0.7072068."""
+    opd = ReverseKLDistillation(write=None, teacher=None, advantage_clamp=3.0)
     mine, theirs = scores_of([-1.0, -1.0], [-3.0, -1.0]), scores_of([-31.0, 0.0], [-1.0, -3.0])
     judgement = Judgement(teacher=theirs, rewards=torch.tensor([[1.0, 0.0]]))
     losses = Mixture(distillation=opd, reward=None, weight=2.0).losses(mine, mine.logprobs, judgement)
     added = 2 * 4.5**0.5 * 0.5 / 0.7072068
     expected = [[-3 + added, 1 + added], [2 - added, -2 - added]]
-    assert losses.credit.tolist() == [pytest.approx(row, abs=1e-5) for row in expected]
+    assert losses.advantage.tolist() == [pytest.approx(row, abs=1e-5) for row in expected]
     assert losses.loss.tolist() == [pytest.approx([-value for value in row], abs=1e-5) for row in expected]
     assert losses.clamped.tolist() == [[1, 0], [0, 0]]
 
 
-def test_the_clamp_bounds_what_is_left_of_a_credit_above_its_baseline():
-    """Two tokens, one half each for the student, 0.9 and 0.1 for the teacher: credits of log 1.8 and log 0.2, a mean of
-    log 0.6 under the student, and log 3 above and below it."""
+def test_the_clamp_bounds_what_is_left_of_an_advantage_above_its_baseline():
+    """Two tokens, one half each for the student, 0.9 and 0.1 for the teacher: advantages of log 1.8 and log 0.2, a mean
+    of log 0.6 under the student, and log 3 above and below it."""
     opd = ReverseKLDistillation(write=None, teacher=None, estimator="baseline")
     halves, tenths = torch.full((1, 2, 2), 0.5).log(), torch.tensor([[[0.9, 0.1]] * 2]).log()
     mine = scores_of(halves[0, :, 0].tolist(), distribution=halves)
     judgement = Judgement(teacher=scores_of([math.log(0.9), math.log(0.1)], distribution=tenths))
-    for clamp, credit in ((None, math.log(3)), (1.0, 1.0)):
-        losses = replace(opd, credit_clamp=clamp).losses(mine, mine.logprobs, judgement)
-        assert losses.credit.tolist() == [pytest.approx([credit, -credit], abs=1e-5)]
+    for clamp, advantage in ((None, math.log(3)), (1.0, 1.0)):
+        losses = replace(opd, advantage_clamp=clamp).losses(mine, mine.logprobs, judgement)
+        assert losses.advantage.tolist() == [pytest.approx([advantage, -advantage], abs=1e-5)]
         assert losses.clamped.tolist() == [[clamp is not None] * 2]
 
 

@@ -18,7 +18,7 @@ from video_opd.methods.prefix_cut import PrefixCut
 from video_opd.methods.rewards import TaskReward
 from video_opd.methods.teachers import OneTeacher, with_distribution
 from video_opd.methods.writers import StudentWrites
-from video_opd.objectives import mean_credit, sampled_credit, supervised_prefix, teacher_margin
+from video_opd.objectives import mean_advantage, sampled_advantage, supervised_prefix, teacher_margin
 from video_opd.train.build import make_method
 from video_opd.train.learner import Learner
 from video_opd.train.step_metrics import metrics_row
@@ -56,7 +56,7 @@ class AsTheTeacherSays(TaskReward):
             mine = torch.zeros_like(theirs.logprobs[own])
             for row, answer in enumerate(group):
                 mine[row, : len(answer)] = torch.tensor(answer.sampler_logprobs)
-            scores = mean_credit(theirs.logprobs[own] - mine, theirs.answer_mask[own])[:, 0]
+            scores = mean_advantage(theirs.logprobs[own] - mine, theirs.answer_mask[own])[:, 0]
             sign = -1 if group.prompt_id in self.contradicted else 1
             ranks = (sign * scores).argsort().argsort()
             swapped = torch.tensor([1, 0, 2])[ranks] if group.prompt_id in self.nearly else ranks
@@ -108,7 +108,7 @@ class TestOutcomeChecked:
         rest, of_rest = step(student, inner, [prompts[0], prompts[3]])
         assert_proportional(rest, checked, num_tokens(of_rest) / num_tokens(outcome))
         (batch,) = outcome.batches
-        masked = batch.losses.credit.reshape(NUM_PROMPTS, -1).abs().amax(dim=1)
+        masked = batch.losses.advantage.reshape(NUM_PROMPTS, -1).abs().amax(dim=1)
         assert (masked[[1, 2]] == 0).all()
         assert (masked[[0, 3]] > 0).all()
         assert batch.losses.contradicted.flatten().tolist() == [False, True, True, False]
@@ -125,7 +125,7 @@ class TestOutcomeChecked:
         checked, outcome = step(student, method, prompts[:NUM_PROMPTS])
         plain, of_plain = step(student, inner, prompts[:NUM_PROMPTS])
         assert_proportional(plain, checked)
-        assert torch.equal(outcome.batches[0].losses.credit, of_plain.batches[0].losses.credit)
+        assert torch.equal(outcome.batches[0].losses.advantage, of_plain.batches[0].losses.advantage)
         assert metrics_row(outcome, student)["groups_contradicted"] == 0
 
     @pytest.mark.parametrize("estimator", ["sampled", "baseline"])
@@ -136,22 +136,22 @@ class TestOutcomeChecked:
         plain, of_plain = step(student, inner, prompts)
         (batch,), (before,) = outcome.batches, of_plain.batches
         mask = batch.answer_mask
-        added = (batch.losses.credit - before.losses.credit) * mask
+        added = (batch.losses.advantage - before.losses.advantage) * mask
         by_group = added.reshape(NUM_PROMPTS, -1)
         assert (by_group[[0, 3]] == 0).all()
         assert (by_group[[1, 2]].abs().amax(dim=1) > 0.01).all()
         assert torch.allclose(by_group.sum(dim=1), torch.zeros(NUM_PROMPTS), atol=1e-3)
         for row, own in zip(added, mask, strict=True):
             assert torch.allclose(row[own], row[0].expand(int(own.sum())), atol=1e-5), "one constant an answer"
-        credit = sampled_credit(batch.behaviour_logprobs, batch.judgement.teacher.logprobs) + added
-        scores = mean_credit(credit, mask).reshape(NUM_PROMPTS, NUM_ANSWERS)
+        advantage = sampled_advantage(batch.behaviour_logprobs, batch.judgement.teacher.logprobs) + added
+        scores = mean_advantage(advantage, mask).reshape(NUM_PROMPTS, NUM_ANSWERS)
         order = batch.judgement.rewards.argsort(dim=1)
         assert (scores.gather(1, order).diff(dim=1) > -1e-4).all()
         assert any((plain[n] - shifted[n]).norm() > 1e-2 * plain[n].norm() for n in plain)
-        # The gradient is that of the credit that was recorded.
+        # The gradient is that of the advantage that was recorded.
         mine = replace(student, model=copy.deepcopy(student.model))
         logprobs = mine.score(mine.read(prompts, grad=True), batch.groups, grad=True).logprobs
-        (-(batch.losses.credit * logprobs * mask).sum() / num_tokens(outcome)).backward()
+        (-(batch.losses.advantage * logprobs * mask).sum() / num_tokens(outcome)).backward()
         assert_proportional({n: p.grad for n, p in mine.model.named_parameters()}, shifted)
 
     @pytest.mark.parametrize("remedy", ["mask", "shift"])
@@ -204,7 +204,7 @@ class TestPrefixCut:
         expected = batch.answer_mask.clone()
         expected[long, self.PLACE :] = False
         assert torch.equal(batch.losses.supervised, expected)
-        for after, one in ((batch.losses.loss, before.losses.loss), (batch.losses.credit, before.losses.credit)):
+        for after, one in ((batch.losses.loss, before.losses.loss), (batch.losses.advantage, before.losses.advantage)):
             assert (after[batch.answer_mask & ~expected] == 0).all()
             assert torch.allclose(after[expected], one[expected], atol=1e-5)
             assert (one[batch.answer_mask & ~expected].abs() > 1e-3).any()
@@ -219,7 +219,7 @@ class TestPrefixCut:
         (batch,) = outcome.batches
         mine = replace(student, model=copy.deepcopy(student.model))
         logprobs = mine.score(mine.read(prompts[:2], grad=True), batch.groups, grad=True).logprobs
-        loss = -(batch.losses.credit * logprobs)[batch.losses.supervised].sum() / batch.answer_mask.sum()
+        loss = -(batch.losses.advantage * logprobs)[batch.losses.supervised].sum() / batch.answer_mask.sum()
         loss.backward()
         assert_proportional({n: p.grad for n, p in mine.model.named_parameters()}, cut)
 
@@ -256,7 +256,7 @@ def test_the_outcome_check_looks_at_what_is_still_supervised(student, fading, pr
     (batch,) = outcome.batches
     behind = batch.answer_mask & ~batch.losses.supervised
     assert behind.any()
-    assert (batch.losses.credit[behind] == 0).all()
+    assert (batch.losses.advantage[behind] == 0).all()
     row = metrics_row(outcome, student)
     assert row["cut_share"] > 0
     assert "groups_contradicted" in row
@@ -299,7 +299,10 @@ def test_the_recipe_asks_for_both(teacher):
             r"outcome_check = mask compares the answers to one prompt, and it has one; .* such as",
         ),
         ({"outcome_check": "shift", "num_answers": 4, "estimator": "exact"}, "estimator = exact has none"),
-        ({"outcome_check": "shift", "num_answers": 4, "credit_clamp": 5.0}, "an order that credit_clamp would disturb"),
+        (
+            {"outcome_check": "shift", "num_answers": 4, "advantage_clamp": 5.0},
+            "an order that advantage_clamp would disturb",
+        ),
         ({"outcome_check": "drop", "num_answers": 4}, r"method\.outcome_check = 'drop'"),
         ({"prefix_cut": 1}, r"method\.prefix_cut = 1"),
         ({"prefix_cut": True, "ablation": "noise"}, "ablation = noise leaves them as they are"),

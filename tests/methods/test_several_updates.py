@@ -125,7 +125,7 @@ class TestTheRatio:
 
     @pytest.mark.parametrize("name", ["opd", "baseline", "op-rkd", "mixture", "shift"])
     def test_a_cap_holds_at_later_updates_and_every_token_keeps_a_gradient(self, student, teacher, prompts, name):
-        """Against the gradient by hand: that of the sum of -credit * min(ratio, cap) * log pi over the tokens."""
+        """Against the gradient by hand: that of the sum of -advantage * min(ratio, cap) * log pi over the tokens."""
         cap, changes = 1.05, {"updates": 2, "learning_rate": 3e-3}
         free, _ = stepped(student, self.methods(teacher)[name], prompts[:3], **changes)
         capped, outcome = stepped(student, self.methods(teacher, cap)[name], prompts[:3], **changes)
@@ -140,11 +140,11 @@ class TestTheRatio:
         policy, method = learner.student, self.methods(teacher, cap)[name]
         scores = policy.score(policy.read(prompts[:3], grad=True), batch.groups, distribution=True, grad=True)
         judgement = method.judge(prompts[:3], batch.groups)
-        credit = method.losses(scores, batch.behaviour_logprobs, judgement).credit.detach()
+        advantage = method.losses(scores, batch.behaviour_logprobs, judgement).advantage.detach()
         ratio = (scores.logprobs.detach() - batch.behaviour_logprobs).exp()
         assert (ratio > cap)[batch.answer_mask].any()
         learner.optimizer.zero_grad()
-        loss = masked_sum(-credit * ratio.clamp(max=cap) * scores.logprobs, batch.answer_mask)
+        loss = masked_sum(-advantage * ratio.clamp(max=cap) * scores.logprobs, batch.answer_mask)
         (loss / batch.answer_mask.sum()).backward()
         assert same(capped[1], {n: p.grad for n, p in learner.parameters.items()}, 1e-3)
         assert name != "shift" or batch.losses.contradicted.all()
@@ -178,7 +178,7 @@ class TestTheRatio:
 
     def test_the_log_tells_the_two_bounds_apart(self, student, teacher, prompts):
         """Tokens held at either bound, and those held at the bound on the ratio."""
-        opd = ReverseKLDistillation(write=WRITE, teacher=OneTeacher(teacher), credit_clamp=1.0)
+        opd = ReverseKLDistillation(write=WRITE, teacher=OneTeacher(teacher), advantage_clamp=1.0)
         _, outcome = stepped(student, opd, prompts[:3], updates=2)
         row = metrics_row(outcome, student)
         assert 0 < row["clamped_share"] < 1
@@ -247,24 +247,25 @@ class TestTruncatedAnswers:
     """With mask_truncated they are out of the loss and of its divisor, and in the mean of their group."""
 
     def test_by_hand(self):
-        """Rewards 0, 1, 2, 5, mean 2, without division by the deviation: credits -2, -1, 0, 3. The last is cut off, and
-        leaves -2 on one token, -1 on two and 0 on three: the loss is (2 + 2 + 0) / 6; without masking (4 - 12) / 10."""
+        """Rewards 0, 1, 2, 5, mean 2, without division by the deviation: advantages -2, -1, 0, 3. The last is cut off,
+        and leaves -2 on one token, -1 on two and 0 on three: the loss is (2 + 2 + 0) / 6; without masking (4 - 12) /
+        10."""
         learner = scores_of((1, False), (2, False), (3, False), (4, True))
         judgement = Judgement(rewards=torch.tensor([[0.0, 1.0, 2.0, 5.0]]))
         kept = GRPO(write=WRITE, reward=Lottery(), divide_by_std=False)
         masked = replace(kept, mask_truncated=True)
-        credits, divided = {}, {}
+        advantages, divided = {}, {}
         for name, method in (("kept", kept), ("masked", masked)):
             losses = method.losses(learner, learner.logprobs, judgement)
-            credits[name] = [losses.credit[row, 0].item() for row in range(4)]
+            advantages[name] = [losses.advantage[row, 0].item() for row in range(4)]
             left = learner.answer_mask if losses.masked is None else learner.answer_mask & ~losses.masked
             divided[name] = masked_sum(losses.loss, learner.answer_mask).item() / int(left.sum())
-        assert credits == {"kept": [-2.0, -1.0, 0.0, 3.0], "masked": [-2.0, -1.0, 0.0, 0.0]}
+        assert advantages == {"kept": [-2.0, -1.0, 0.0, 3.0], "masked": [-2.0, -1.0, 0.0, 0.0]}
         assert divided["kept"] == pytest.approx(-8 / 10)
         assert divided["masked"] == pytest.approx(4 / 6)
 
     def test_the_gradient_is_that_of_the_other_answers_by_their_tokens(self, student, teacher, prompts):
-        """Naive: the answers that ended, one by one, with the credit they have in the whole group."""
+        """Naive: the answers that ended, one by one, with the advantage they have in the whole group."""
         method = GRPO(write=WRITE, reward=Lottery(), reference=teacher, reference_weight=0.1, mask_truncated=True)
         (gradient,), outcome = stepped(student, method, prompts[:3])
         (batch,) = outcome.batches
@@ -277,8 +278,8 @@ class TestTruncatedAnswers:
         plain = replace(method, mask_truncated=False)
         scores = naive.score(naive.read(prompts[:3], grad=True), batch.groups, grad=True)
         judgement = plain.judge(prompts[:3], batch.groups)
-        credit = plain.losses(scores, batch.behaviour_logprobs, judgement).credit
-        loss = -credit * scores.logprobs + 0.1 * reference_penalty(scores.logprobs, judgement.reference.logprobs)
+        advantage = plain.losses(scores, batch.behaviour_logprobs, judgement).advantage
+        loss = -advantage * scores.logprobs + 0.1 * reference_penalty(scores.logprobs, judgement.reference.logprobs)
         kept = scores.answer_mask & ~torch.tensor(cut)[:, None]
         (loss[kept].sum() / left).backward()
         assert same(gradient, {n: p.grad for n, p in naive.model.named_parameters()})
@@ -289,7 +290,7 @@ class TestTruncatedAnswers:
         assert row["mean_answer_tokens"] == pytest.approx(sum(map(len, answers)) / len(answers))
         assert row["truncated_share"] == pytest.approx(sum(cut) / len(cut))
         recorded = answer_rows(outcome, student, 99)
-        assert all(not any(each["credit"]) for each in recorded if each["truncated"])
+        assert all(not any(each["advantage"]) for each in recorded if each["truncated"])
 
     @pytest.mark.parametrize("size", [1, 2])
     def test_micro_batches_change_nothing(self, student, prompts, size):

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from video_opd.objectives import (
-    clamp_credit,
+    clamp_advantage,
     clipped_policy_gradient,
     forward_kl,
-    group_credit,
+    group_advantage,
     importance_ratio,
     masked_sum,
-    mixed_credit,
+    mixed_advantage,
     policy_gradient,
     reference_penalty,
     reverse_kl,
-    sampled_credit,
+    sampled_advantage,
     state_baseline,
 )
 from video_opd.objectives.losses import MOST_LOG_RATIO
@@ -67,29 +67,29 @@ def test_the_penalty_is_never_negative_and_never_falls():
 
 
 @pytest.mark.parametrize("cap", [None, 2.0, 1e12])
-@pytest.mark.parametrize("credit", [-1e4, -1.0, 0.0, 1.0, 1e4])
+@pytest.mark.parametrize("advantage", [-1e4, -1.0, 0.0, 1.0, 1e4])
 @pytest.mark.parametrize("nats", ALL_NATS)
-def test_the_policy_gradient_is_finite_and_goes_where_the_credit_points(nats, credit, cap):
-    """With a credit of 0 it is 0, and not nothing times infinity."""
-    value, gradient = with_gradient(policy_gradient, one(-1.0), one(credit), cap, learner=-1.0 + nats)
+def test_the_policy_gradient_is_finite_and_goes_where_the_advantage_points(nats, advantage, cap):
+    """With an advantage of 0 it is 0, and not nothing times infinity."""
+    value, gradient = with_gradient(policy_gradient, one(-1.0), one(advantage), cap, learner=-1.0 + nats)
     nats = float(torch.tensor(-1.0 + nats)) + 1.0
     most = MOST_LOG_RATIO if cap is None else min(math.log(cap), MOST_LOG_RATIO)
-    assert gradient == pytest.approx(-credit * math.exp(min(nats, most)), rel=1e-4, abs=1e-12)
+    assert gradient == pytest.approx(-advantage * math.exp(min(nats, most)), rel=1e-4, abs=1e-12)
     assert math.isfinite(value)
     if nats <= most:
-        assert value == pytest.approx(-credit * math.exp(nats), rel=1e-4, abs=1e-12)
+        assert value == pytest.approx(-advantage * math.exp(nats), rel=1e-4, abs=1e-12)
 
 
-@pytest.mark.parametrize("credit", [-1e4, -1.0, 0.0, 1.0, 1e4])
+@pytest.mark.parametrize("advantage", [-1e4, -1.0, 0.0, 1.0, 1e4])
 @pytest.mark.parametrize("nats", ALL_NATS)
-def test_the_clipped_policy_gradient_is_finite_and_stops_where_it_should(nats, credit):
-    value, gradient = with_gradient(clipped_policy_gradient, one(-1.0), one(credit), 0.2, 0.28, learner=-1.0 + nats)
+def test_the_clipped_policy_gradient_is_finite_and_stops_where_it_should(nats, advantage):
+    value, gradient = with_gradient(clipped_policy_gradient, one(-1.0), one(advantage), 0.2, 0.28, learner=-1.0 + nats)
     nats = float(torch.tensor(-1.0 + nats)) + 1.0
-    held = (credit > 0 and nats > math.log(1.28)) or (credit < 0 and nats < math.log(0.8))
-    assert gradient == pytest.approx(0.0 if held else -credit * math.exp(min(nats, 20)), rel=1e-4, abs=1e-12)
+    held = (advantage > 0 and nats > math.log(1.28)) or (advantage < 0 and nats < math.log(0.8))
+    assert gradient == pytest.approx(0.0 if held else -advantage * math.exp(min(nats, 20)), rel=1e-4, abs=1e-12)
     assert math.isfinite(value)
     if held:
-        assert value == pytest.approx(-credit * (1.28 if credit > 0 else 0.8), rel=1e-6)
+        assert value == pytest.approx(-advantage * (1.28 if advantage > 0 else 0.8), rel=1e-6)
 
 
 @pytest.mark.parametrize("nats", ALL_NATS)
@@ -138,37 +138,37 @@ def test_what_is_masked_leaves_no_trace_however_large_it_is(nats):
 
 
 def test_the_cap_by_hand():
-    """Ratios 3 and 1.5 and 0.5, cap 2: the gradient is that of credit * min(ratio, 2) * log pi, for either sign."""
+    """Ratios 3 and 1.5 and 0.5, cap 2: the gradient is that of advantage * min(ratio, 2) * log pi, for either sign."""
     ratio = torch.tensor([[3.0, 1.5, 0.5, 3.0, 1.5, 0.5]])
-    credit = torch.tensor([[1.0, 1.0, 1.0, -2.0, -2.0, -2.0]])
+    advantage = torch.tensor([[1.0, 1.0, 1.0, -2.0, -2.0, -2.0]])
     learner = ratio.log().requires_grad_()
-    loss = policy_gradient(learner, torch.zeros(1, 6), credit, 2.0)
+    loss = policy_gradient(learner, torch.zeros(1, 6), advantage, 2.0)
     loss.sum().backward()
     assert learner.grad.tolist()[0] == pytest.approx([-2.0, -1.5, -0.5, 4.0, 3.0, 1.0])
     # 2 * (1 + log(3 / 2)) = 2.81093: the value goes on, so that it tells better from worse.
     assert loss.tolist()[0] == pytest.approx([-2.81093, -1.5, -0.5, 5.62186, 3.0, 1.0], rel=1e-5)
     # PPO's clip leaves the fourth unbounded, which is why it is not taken for distillation.
-    clipped, _ = clipped_policy_gradient(ratio.log(), torch.zeros(1, 6), credit, 1.0)
+    clipped, _ = clipped_policy_gradient(ratio.log(), torch.zeros(1, 6), advantage, 1.0)
     assert clipped[0, 3].item() == pytest.approx(6.0)
 
 
-def test_the_shifted_credit_adds_up_under_a_cap():
-    """Two policy gradients of one ratio are that of the sum of their credits; the outcome check relies on it."""
+def test_the_shifted_advantage_adds_up_under_a_cap():
+    """Two policy gradients of one ratio are that of the sum of their advantages; the outcome check relies on it."""
     generator = torch.Generator().manual_seed(0)
-    learner, one_credit, other = torch.randn(3, 1, 50, generator=generator)
-    parts = [policy_gradient(learner, torch.zeros(1, 50), credit, 1.5) for credit in (one_credit, other)]
-    whole = policy_gradient(learner, torch.zeros(1, 50), one_credit + other, 1.5)
+    learner, one_advantage, other = torch.randn(3, 1, 50, generator=generator)
+    parts = [policy_gradient(learner, torch.zeros(1, 50), advantage, 1.5) for advantage in (one_advantage, other)]
+    whole = policy_gradient(learner, torch.zeros(1, 50), one_advantage + other, 1.5)
     assert torch.allclose(parts[0] + parts[1], whole, atol=1e-5)
 
 
 def test_clip_higher_by_hand():
     """Ratios 1.25 and 1.5 and 0.7, clip 0.2, 0.28 upwards: only the upper bound moves."""
     ratio = torch.tensor([[1.25, 1.5, 0.7, 1.25, 1.5, 0.7]])
-    credit = torch.tensor([[1.0, 1.0, 1.0, -1.0, -1.0, -1.0]])
+    advantage = torch.tensor([[1.0, 1.0, 1.0, -1.0, -1.0, -1.0]])
     seen = {}
     for name, higher in (("plain", None), ("equal", 0.2), ("higher", 0.28)):
         learner = ratio.log().requires_grad_()
-        loss, held = clipped_policy_gradient(learner, torch.zeros(1, 6), credit, 0.2, higher)
+        loss, held = clipped_policy_gradient(learner, torch.zeros(1, 6), advantage, 0.2, higher)
         loss.sum().backward()
         seen[name] = (loss.tolist()[0], held.tolist()[0], learner.grad.tolist()[0])
     assert seen["plain"] == seen["equal"]
@@ -185,21 +185,21 @@ REWARDS = torch.tensor([[0.0, 0.5, 1.0, 0.5], [1.0, 2.0, 3.0, 6.0], [0.25, 0.25,
 def test_the_advantages_of_a_group_by_hand():
     """Means 0.5 and 3; sums of squares 0.5 and 14 over 4 - 1 answers, so deviations 0.408248 and 2.160247 of the sample
     (of the population they would be 0.353553 and 1.870829), each with 0.0001 added."""
-    divided = group_credit(REWARDS, divide_by_std=True)
+    divided = group_advantage(REWARDS, divide_by_std=True)
     assert divided[0].tolist() == pytest.approx([-1.2244449, 0.0, 1.2244449, 0.0], rel=1e-5)
     assert divided[1].tolist() == pytest.approx([-0.9257772, -0.4628886, 0.0, 1.3886658], rel=1e-5, abs=1e-7)
     assert divided[2].tolist() == [0.0, 0.0, 0.0, 0.0]
-    centred = group_credit(REWARDS, divide_by_std=False)
+    centred = group_advantage(REWARDS, divide_by_std=False)
     assert centred.tolist() == [[-0.5, 0.0, 0.5, 0.0], [-2.0, -1.0, 0.0, 3.0], [0.0, 0.0, 0.0, 0.0]]
-    pair = group_credit(torch.tensor([[0.0, 1.0]]), divide_by_std=True)  # 0.5 / (0.707107 + 0.0001)
+    pair = group_advantage(torch.tensor([[0.0, 1.0]]), divide_by_std=True)  # 0.5 / (0.707107 + 0.0001)
     assert pair.tolist()[0] == pytest.approx([-0.7070068, 0.7070068], rel=1e-5)
 
 
 @pytest.mark.parametrize("factor", [1e-6, 1.0, 1e4, 1e15])
 def test_the_advantages_of_large_and_small_rewards_are_finite(factor):
-    credit = group_credit(factor * REWARDS, divide_by_std=True)
-    assert torch.isfinite(credit).all()
-    assert (credit[:2].argmax(dim=1) == torch.tensor([2, 3])).all()
+    advantage = group_advantage(factor * REWARDS, divide_by_std=True)
+    assert torch.isfinite(advantage).all()
+    assert (advantage[:2].argmax(dim=1) == torch.tensor([2, 3])).all()
 
 
 @pytest.mark.parametrize("padding", [0, 1, 7])
@@ -209,23 +209,23 @@ def test_the_size_of_a_mixture_is_over_answer_tokens(padding, behind):
     four tokens of answers of 2 and 2, so 5. Padding counts for nothing, whatever it is and however long."""
     lengths = torch.tensor([1, 3, 2, 2])
     mask = torch.arange(3 + padding) < lengths[:, None]
-    credit = torch.full((4, 3 + padding), behind)
-    credit[mask] = torch.tensor([3.0, 0.0, 4.0, 0.0, 6.0, 8.0, 0.0, 0.0])
+    advantage = torch.full((4, 3 + padding), behind)
+    advantage[mask] = torch.tensor([3.0, 0.0, 4.0, 0.0, 6.0, 8.0, 0.0, 0.0])
     task = torch.tensor([[1.0, -1.0], [-2.0, 2.0]])
-    mixed = mixed_credit(credit, task, mask, weight=0.5)
+    mixed = mixed_advantage(advantage, task, mask, weight=0.5)
     assert mixed[mask].tolist() == [3 + 1.25, 0 - 1.25, 4 - 1.25, 0 - 1.25, 6 - 5, 8 - 5, 0 + 5, 0 + 5]
     # A group of its own is worth the same as in company of longer answers.
-    alone = mixed_credit(credit[2:, :2], task[1:], mask[2:, :2], weight=0.5)
+    alone = mixed_advantage(advantage[2:, :2], task[1:], mask[2:, :2], weight=0.5)
     assert torch.equal(alone, mixed[2:, :2])
 
 
 @pytest.mark.parametrize("nats", [50.0, 89.0, 200.0, 1e4])
-def test_a_teacher_that_finds_a_token_impossible_leaves_every_credit_finite(nats):
+def test_a_teacher_that_finds_a_token_impossible_leaves_every_advantage_finite(nats):
     behaviour, teacher = torch.full((2, 3), -1.0), torch.full((2, 3), -1.0)
     teacher[0, 1] = -1.0 - nats
-    credit = sampled_credit(behaviour, teacher)
-    assert credit[0, 1] == pytest.approx(-nats)
-    task = group_credit(torch.tensor([[0.0, 1.0]]), divide_by_std=True)
-    mixed = mixed_credit(credit, task, torch.ones(2, 3, dtype=torch.bool), weight=1.0)
+    advantage = sampled_advantage(behaviour, teacher)
+    assert advantage[0, 1] == pytest.approx(-nats)
+    task = group_advantage(torch.tensor([[0.0, 1.0]]), divide_by_std=True)
+    mixed = mixed_advantage(advantage, task, torch.ones(2, 3, dtype=torch.bool), weight=1.0)
     assert torch.isfinite(mixed).all()
-    assert clamp_credit(credit, 5.0)[0].min() == -5.0
+    assert clamp_advantage(advantage, 5.0)[0].min() == -5.0

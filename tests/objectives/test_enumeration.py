@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from video_opd.objectives import policy_gradient, reverse_kl, sampled_credit
+from video_opd.objectives import policy_gradient, reverse_kl, sampled_advantage
 
 V, T = 3, 3
 
@@ -44,7 +44,7 @@ def chosen(distribution: Tensor, tokens: Tensor) -> Tensor:
 
 def sampled_loss(mine: Tensor, theirs: Tensor, tokens: Tensor) -> Tensor:
     logprobs = chosen(mine, tokens)
-    return policy_gradient(logprobs, logprobs, sampled_credit(logprobs, chosen(theirs, tokens))).sum()
+    return policy_gradient(logprobs, logprobs, sampled_advantage(logprobs, chosen(theirs, tokens))).sum()
 
 
 def exact_loss(mine: Tensor, theirs: Tensor, tokens: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def gradient(logits: tuple[Tensor, Tensor], value) -> Tensor:
 
 
 def test_the_expected_sampled_update_is_the_descent_of_every_states_reverse_kl(logits):
-    """Paper, appendix A, with the sign put right: E[credit * grad log pi] = -grad KL(student || teacher)."""
+    """Paper, appendix A, with the sign put right: E[advantage * grad log pi] = -grad KL(student || teacher)."""
     sampled, exact = gradient(logits, sampled_loss), gradient(logits, exact_loss)
     assert torch.allclose(sampled, exact, atol=1e-14)
     assert exact.abs().max() > 1e-2
@@ -74,7 +74,7 @@ def test_the_exact_gradient_is_that_of_the_kl_with_prefixes_held_constant(logits
 
 
 def test_it_is_not_the_gradient_of_the_sequence_kl(logits):
-    """Credit counts for its own token only; the whole sequence's KL would also reward reaching good states."""
+    """Advantage counts for its own token only; the whole sequence's KL would also reward reaching good states."""
     student, teacher = logits
     total = torch.zeros((), dtype=torch.float64)
     for sequence in product(range(V), repeat=T):

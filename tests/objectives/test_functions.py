@@ -7,7 +7,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from video_opd.objectives import (
-    clamp_credit,
+    clamp_advantage,
     clipped_policy_gradient,
     forward_kl,
     masked_mean,
@@ -15,7 +15,7 @@ from video_opd.objectives import (
     policy_gradient,
     reference_penalty,
     reverse_kl,
-    sampled_credit,
+    sampled_advantage,
     sampled_entropy,
     sampled_reverse_kl,
     sampler_learner_gap,
@@ -26,12 +26,12 @@ THEIRS = torch.log(torch.tensor([[0.25, 0.9]]))
 MASK = torch.tensor([[True, True]])
 
 
-def test_credit_is_negative_where_the_teacher_likes_the_token_less():
-    assert sampled_credit(MINE, THEIRS).tolist() == [pytest.approx([-0.693147, 0.117783], abs=1e-5)]
+def test_advantage_is_negative_where_the_teacher_likes_the_token_less():
+    assert sampled_advantage(MINE, THEIRS).tolist() == [pytest.approx([-0.693147, 0.117783], abs=1e-5)]
 
 
-def test_credit_is_a_constant_for_the_gradient():
-    assert not sampled_credit(MINE.clone().requires_grad_(), THEIRS).requires_grad
+def test_advantage_is_a_constant_for_the_gradient():
+    assert not sampled_advantage(MINE.clone().requires_grad_(), THEIRS).requires_grad
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_credit_is_a_constant_for_the_gradient():
     ids=["policy-gradient", "clipped", "penalty", "forward-kl", "reverse-kl"],
 )
 def test_a_loss_has_a_gradient_for_the_learner_alone(loss, last):
-    """Credit, behaviour, reference and teacher are constants, also where they come from a model with a gradient."""
+    """Advantage, behaviour, reference and teacher are constants, also where they come from a model with a gradient."""
     given = [torch.full((1, *last), -value, requires_grad=True) for value in (1.0, 1.1, 1.2)]
     given = given if loss not in (reference_penalty, forward_kl, reverse_kl) else given[:2]
     loss(*given).sum().backward()
@@ -54,7 +54,7 @@ def test_a_loss_has_a_gradient_for_the_learner_alone(loss, last):
     assert [other.grad for other in given[1:]] == [None] * len(given[1:])
 
 
-def test_policy_gradient_pushes_up_what_has_credit():
+def test_policy_gradient_pushes_up_what_has_advantage():
     logprobs = MINE.clone().requires_grad_()
     policy_gradient(logprobs, MINE, torch.tensor([[2.0, -1.0]])).sum().backward()
     assert logprobs.grad.tolist() == [[-2.0, 1.0]]  # descending the loss raises the first and lowers the second
@@ -84,14 +84,14 @@ def test_reverse_kl_of_impossible_tokens_is_finite():
 
 
 def test_clamp_counts_what_it_clamps():
-    credit, clamped = clamp_credit(torch.tensor([[-30.0, -10.0, 0.5, 10.0, 11.0]]), 10.0)
-    assert credit.tolist() == [[-10.0, -10.0, 0.5, 10.0, 10.0]]
+    advantage, clamped = clamp_advantage(torch.tensor([[-30.0, -10.0, 0.5, 10.0, 11.0]]), 10.0)
+    assert advantage.tolist() == [[-10.0, -10.0, 0.5, 10.0, 10.0]]
     assert clamped.tolist() == [[1.0, 0.0, 0.0, 0.0, 1.0]]  # at the limit nothing is changed
 
 
 def test_no_clamp_by_default():
-    credit, clamped = clamp_credit(torch.tensor([[-30.0]]), None)
-    assert credit.item() == -30.0
+    advantage, clamped = clamp_advantage(torch.tensor([[-30.0]]), None)
+    assert advantage.item() == -30.0
     assert clamped.item() == 0.0
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from video_opd.objectives import contradicting_groups, mean_credit, order_restoring_shift
+from video_opd.objectives import contradicting_groups, mean_advantage, order_restoring_shift
 
 ONE = torch.ones(1, 3)
 
 
-def test_the_score_of_an_answer_is_the_mean_credit_of_what_counts():
-    credit = torch.tensor([[1.0, -3.0, 100.0], [2.0, 2.0, 5.0], [7.0, 7.0, 7.0]])
+def test_the_score_of_an_answer_is_the_mean_advantage_of_what_counts():
+    advantage = torch.tensor([[1.0, -3.0, 100.0], [2.0, 2.0, 5.0], [7.0, 7.0, 7.0]])
     counted = torch.tensor([[True, True, False], [True, True, True], [False, False, False]])
-    assert mean_credit(credit, counted).tolist() == [[-1.0], [3.0], [0.0]]
+    assert mean_advantage(advantage, counted).tolist() == [[-1.0], [3.0], [0.0]]
 
 
 @pytest.mark.parametrize(

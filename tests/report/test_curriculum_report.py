@@ -335,14 +335,14 @@ def test_columns_stand_on_one_another_and_many_become_means() -> None:
     assert re.findall(r'class="fill active" d="M[\d.]+ ([\d.]+)V([\d.]+)H', many) == [("124.0", "96.5")]
 
 
-def test_a_suspended_answer_says_why_it_has_no_credit(run: Path) -> None:
+def test_a_suspended_answer_says_why_it_has_no_advantage(run: Path) -> None:
     answer = {"step": 1, "id": "a", "query": "q", "duration": 10.0, "annotated": [[2.0, 4.0]], "answer": "2 - 4",
               "spans": [[2.0, 4.0]], "iou": 1.0, "truncated": False, "tokens": ["2", " - 4"],
               "sampler_logprobs": [-1.0, -0.5], "suspended": True}  # fmt: skip
     write_lines(run / "answers.jsonl", [answer])
     page = page_of(run)
     assert "IoU 1.00, suspended: the student already had it right, so the teacher was not asked" in text_of(page)
-    assert "Under each token stands its credit" not in text_of(page)
+    assert "Under each token stands its advantage" not in text_of(page)
     assert 'title="student log-prob -1.000"' in page
     write_lines(run / "answers.jsonl", [answer | {"suspended": False}])
     assert "suspended: the student" not in text_of(page_of(run))

@@ -12,7 +12,7 @@ from pages import HOSTILE, Elements, check_that_it_loads_and_runs_nothing, text_
 from video_opd.errors import ConfigurationError
 from video_opd.report import write_report
 from video_opd.report.figures import line_chart, short, smooth, ticks
-from video_opd.report.run.answer_cards import cards, credit_scale, visible
+from video_opd.report.run.answer_cards import advantage_scale, cards, visible
 from video_opd.report.run.run_contents import Evaluation, RunContents, SampledAnswer, read_run
 from video_opd.report.run.verdict import Standing, duration, headline, remarks, score_table
 from video_opd.report.values import number
@@ -65,7 +65,7 @@ def answer_row(step: int, id: str, **changes: Any) -> dict[str, Any]:
         "iou": 2 / 3,
         "truncated": False,
         "tokens": ["2", " -", " 5", "<|im_end|>"],
-        "credit": [0.5, -0.25, -1.0, 0.0],
+        "advantage": [0.5, -0.25, -1.0, 0.0],
         "sampler_logprobs": [-1.0, -0.5, -0.25, 0.0],
         "teacher_logprobs": [-0.5, -0.75, -1.25, 0.0],
     } | changes
@@ -142,7 +142,7 @@ def test_hostile_text_stays_text_wherever_it_comes_from(run: Path) -> None:
     (run / "evaluation" / "zz<img onerror=a>.json").write_text(HOSTILE)
     hostile = dict.fromkeys(("query", "answer", "reason"), HOSTILE) | {"tokens": [HOSTILE] * 4, "spans": []}
     write_lines(
-        run / "answers.jsonl", [answer_row(1, HOSTILE, **hostile), answer_row(2, "b", **hostile, credit=[1e-9] * 4)]
+        run / "answers.jsonl", [answer_row(1, HOSTILE, **hostile), answer_row(2, "b", **hostile, advantage=[1e-9] * 4)]
     )
     rows = [metrics_row(step, seconds_by_phase={HOSTILE: 1.0}) for step in (1, 2)]
     write_lines(run / "metrics.jsonl", rows)
@@ -164,7 +164,7 @@ def test_a_megabyte_of_query_and_of_answer_does_not_make_a_megabyte_of_page(run:
         run / "answers.jsonl",
         [
             answer_row(1, "a" * 10**6, query=long, answer=long, reason=long, tokens=[long] * 4),
-            answer_row(2, "b", tokens=["x"] * 10**5, credit=[0.1] * 10**5),
+            answer_row(2, "b", tokens=["x"] * 10**5, advantage=[0.1] * 10**5),
         ],
     )
     page = page_of(run)
@@ -351,8 +351,8 @@ def test_a_run_with_one_test_query(run: Path) -> None:
     assert "0.700–0.700" not in text
 
 
-def answer(step: int, id: str, credit: tuple[float | None, ...] = (1.0,)) -> dict[str, Any]:
-    return answer_row(step, id, tokens=["x"] * len(credit), credit=list(credit))
+def answer(step: int, id: str, advantage: tuple[float | None, ...] = (1.0,)) -> dict[str, Any]:
+    return answer_row(step, id, tokens=["x"] * len(advantage), advantage=list(advantage))
 
 
 def examples_of(run: Path, rows: list[dict[str, Any]]) -> list[list[tuple[int, str]]]:
@@ -378,14 +378,14 @@ def shown(run: Path, rows: list[dict[str, Any]]) -> tuple[list[tuple[SampledAnsw
     return examples, [[chip.style for chip in attempt.chips] for card in cards(examples) for attempt in card.attempts]
 
 
-def test_tokens_are_coloured_by_credit_on_one_scale(run: Path) -> None:
+def test_tokens_are_coloured_by_advantage_on_one_scale(run: Path) -> None:
     examples, styles = shown(run, [answer(1, "a", (2.0, -2.0, 1.0, -0.1, None)), answer(1, "b", (-9.0, 0.5))])
-    assert credit_scale(examples) == 2.0  # the -9 is beyond it
+    assert advantage_scale(examples) == 2.0  # the -9 is beyond it
     assert styles == [["plus-4", "minus-4", "plus-2", "zero", "zero"], ["minus-4", "plus-1"]]
 
 
-def test_credits_that_do_not_match_the_tokens_are_not_shown(run: Path) -> None:
-    _, styles = shown(run, [answer_row(1, "a", credit=[5.0, 5.0])])
+def test_advantages_that_do_not_match_the_tokens_are_not_shown(run: Path) -> None:
+    _, styles = shown(run, [answer_row(1, "a", advantage=[5.0, 5.0])])
     assert styles == [["zero"] * 4]
 
 

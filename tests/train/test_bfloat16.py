@@ -1,4 +1,4 @@
-"""Training in bfloat16: the model's arithmetic is coarse; log-probs, credit and loss are not."""
+"""Training in bfloat16: the model's arithmetic is coarse; log-probs, advantage and loss are not."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def test_a_step_in_bfloat16_is_that_in_float32_but_for_rounding(step, estimator)
     mask = batch.answer_mask
     assert rough.loss == pytest.approx(exact.loss, abs=0.03)
     assert (gradient - right).norm() < 0.1 * right.norm()
-    assert (batch.losses.credit - expected.losses.credit)[mask].abs().max() < 0.3
-    assert (batch.losses.credit - expected.losses.credit)[mask].abs().mean() < 0.06
+    assert (batch.losses.advantage - expected.losses.advantage)[mask].abs().max() < 0.3
+    assert (batch.losses.advantage - expected.losses.advantage)[mask].abs().mean() < 0.06
     assert not torch.equal(batch.behaviour_logprobs, expected.behaviour_logprobs)  # it was bfloat16
     # None of what follows the logits is rounded to 8 bits: such log-probs would be 0.015 off at 3 nats, and the same
     # for tokens that differ by less.
-    for logprobs in (batch.behaviour_logprobs, batch.judgement.teacher.logprobs, batch.losses.credit):
+    for logprobs in (batch.behaviour_logprobs, batch.judgement.teacher.logprobs, batch.losses.advantage):
         assert logprobs.dtype == torch.float32
         rounded = (logprobs.bfloat16().float() == logprobs)[mask]
         assert rounded.float().mean() < 0.1

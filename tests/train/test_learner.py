@@ -230,9 +230,9 @@ def test_a_loss_that_is_not_finite_moves_no_weight(student, teacher, prompts):
     assert all(torch.equal(before[n], p) and p.grad is None for n, p in student.model.named_parameters())
 
 
-def test_clamped_credit_is_counted(student, teacher, prompts):
+def test_clamped_advantage_is_counted(student, teacher, prompts):
     learner = Learner(student, settings(), total_steps=1)
-    row = metrics_row(learner.step(prompts[:4], method_of(teacher, credit_clamp=0.5), step=0, seed=SEED), student)
+    row = metrics_row(learner.step(prompts[:4], method_of(teacher, advantage_clamp=0.5), step=0, seed=SEED), student)
     assert 0 < row["clamped_share"] < 1
 
 
@@ -303,8 +303,8 @@ def test_measurements_of_a_step(student, teacher, prompts):
     rows = answer_rows(outcome, student, 3)
     assert [r["id"] for r in rows] == [prompt.id for prompt in prompts[:3]]
     for answer in rows:
-        assert len(answer["tokens"]) == len(answer["credit"]) == len(answer["teacher_logprobs"])
-        for credit, mine, theirs in zip(
-            answer["credit"], answer["sampler_logprobs"], answer["teacher_logprobs"], strict=True
+        assert len(answer["tokens"]) == len(answer["advantage"]) == len(answer["teacher_logprobs"])
+        for advantage, mine, theirs in zip(
+            answer["advantage"], answer["sampler_logprobs"], answer["teacher_logprobs"], strict=True
         ):
-            assert credit == pytest.approx(theirs - mine, abs=1e-3)
+            assert advantage == pytest.approx(theirs - mine, abs=1e-3)

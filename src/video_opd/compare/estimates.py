@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from video_opd.grounding.sample_size import MIN_QUERIES
+from video_opd.sample_size import MIN_QUERIES
 
 _NORMAL = 1.959964
 """Two-sided 95 % quantile of the normal distribution."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from video_opd.compare.estimates import SeedNoise
-from video_opd.grounding.sample_size import MIN_QUERIES, SIDE_QUESTIONS, cannot_be_said, count_of
+from video_opd.sample_size import MIN_QUERIES, SIDE_QUESTIONS, cannot_be_said, count_of
 
 
 def sentences(results: dict[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from video_opd.config.field_types import Flag, MoreThanOne, MoreThanZero, NotNegative, Positive, Settings
 from video_opd.grounding.reward import RewardName
@@ -21,18 +21,18 @@ class OnPolicyDistillationSettings(Settings):
     name: Literal["opd"] = "opd"
     """The method."""
     estimator: Literal["sampled", "baseline", "exact"] = "sampled"
-    """`sampled`: the paper's credit of the sampled token. `baseline`: the same less its expectation in that state.
+    """`sampled`: the paper's advantage of the sampled token. `baseline`: the same less its expectation in that state.
     `exact`: the reverse KL of every visited state, in full."""
     num_answers: Positive = 1
     """Answers a prompt, all from one reading."""
-    credit_clamp: MoreThanZero | None = None
-    """Bound on a token's credit in nats; none by default. The clamped share is logged."""
+    advantage_clamp: MoreThanZero | None = Field(None, validation_alias=AliasChoices("advantage_clamp", "credit_clamp"))
+    """Bound on a token's advantage in nats; none by default. The clamped share is logged."""
     ratio_cap: MoreThanOne | None = None
     """Bound on a token's importance ratio (with training.updates_per_batch above 1), such as 2: truncated importance
     sampling, under which every token keeps a gradient. None by default; the largest ratio is logged."""
     outcome_check: Literal["mask", "shift"] | None = None
     """What to do with the answers to a prompt where the teacher ranks them against their temporal IoU (num_answers
-    above 1). `mask`: learn nothing from them. `shift`: move their credits by the least that puts them in order."""
+    above 1). `mask`: learn nothing from them. `shift`: move their advantages by the least that puts them in order."""
     prefix_cut: Flag = False
     """Stop supervising an answer where the teacher ceases to prefer any of what the student might say next; for long,
     thinking answers."""
@@ -44,12 +44,14 @@ class OnPolicyDistillationSettings(Settings):
     @model_validator(mode="after")
     def _parts_fit(self) -> OnPolicyDistillationSettings:
         if self.ablation == "noise" and self.estimator != "sampled":
-            raise ValueError("method.ablation = noise replaces the credit of sampled tokens; use estimator = sampled")
+            raise ValueError(
+                "method.ablation = noise replaces the advantage of sampled tokens; use estimator = sampled"
+            )
         if self.ablation == "noise" and self.prefix_cut:
             raise ValueError(
                 "method.prefix_cut looks at whole distributions, and ablation = noise leaves them as they are"
             )
-        _require_a_credit(self.estimator, self.credit_clamp)
+        _require_an_advantage(self.estimator, self.advantage_clamp)
         _require_a_ratio(self.estimator, self.ratio_cap)
         if self.outcome_check is not None and self.num_answers < 2:
             raise ValueError(
@@ -58,10 +60,12 @@ class OnPolicyDistillationSettings(Settings):
             )
         if self.outcome_check == "shift" and self.estimator == "exact":
             raise ValueError(
-                "method.outcome_check = shift moves the credit of sampled tokens, and estimator = exact has none"
+                "method.outcome_check = shift moves the advantage of sampled tokens, and estimator = exact has none"
             )
-        if self.outcome_check == "shift" and self.credit_clamp is not None:
-            raise ValueError("method.outcome_check = shift puts credits in an order that credit_clamp would disturb")
+        if self.outcome_check == "shift" and self.advantage_clamp is not None:
+            raise ValueError(
+                "method.outcome_check = shift puts advantages in an order that advantage_clamp would disturb"
+            )
         return self
 
 
@@ -75,24 +79,24 @@ class AnnotationSettings(Settings):
 
 
 class OffPolicyReverseSettings(AnnotationSettings):
-    """OP-RKD, the paper's appendix C.1: the credit and the update of `opd` on annotated answers."""
+    """OP-RKD, the paper's appendix C.1: the advantage and the update of `opd` on annotated answers."""
 
     needs_teacher: ClassVar[bool] = True
 
     name: Literal["op-rkd"]
     """The method."""
     estimator: Literal["sampled", "exact"] = "sampled"
-    """`sampled`: the credit of the annotated token, as in the paper. `exact`: the reverse KL over the vocabulary. (No
-    baseline: the student did not draw these tokens, so subtracting one would change the expected gradient.)"""
-    credit_clamp: MoreThanZero | None = None
-    """Bound on a token's credit in nats; none by default."""
+    """`sampled`: the advantage of the annotated token, as in the paper. `exact`: the reverse KL over the vocabulary.
+    (No baseline: the student did not draw these tokens, so subtracting one would change the expected gradient.)"""
+    advantage_clamp: MoreThanZero | None = Field(None, validation_alias=AliasChoices("advantage_clamp", "credit_clamp"))
+    """Bound on a token's advantage in nats; none by default."""
     ratio_cap: MoreThanOne | None = None
     """Bound on the ratio of an annotated token's probability to what it was before the batch's first update (with
     training.updates_per_batch above 1), such as 2. None by default; the largest ratio is logged."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> OffPolicyReverseSettings:
-        _require_a_credit(self.estimator, self.credit_clamp)
+        _require_an_advantage(self.estimator, self.advantage_clamp)
         _require_a_ratio(self.estimator, self.ratio_cap)
         return self
 
@@ -135,7 +139,7 @@ class GRPOSettings(RewardSettings):
     num_answers: Positive = 8
     """Answers a prompt, all from one reading."""
     divide_by_std: Flag = True
-    """Divide a group's credit by its standard deviation."""
+    """Divide a group's advantage by its standard deviation."""
     clip: MoreThanZero = 0.2
     """How far the importance ratio may move from 1 (with training.updates_per_batch above 1)."""
     clip_higher: MoreThanZero | None = None
@@ -158,7 +162,7 @@ class GRPOSettings(RewardSettings):
 
 
 class MixtureSettings(RewardSettings):
-    """The credit of `opd` and a task reward, the second brought to the size of the first."""
+    """The advantage of `opd` and a task reward, the second brought to the size of the first."""
 
     needs_teacher: ClassVar[bool] = True
     writes_annotations: ClassVar[bool] = False
@@ -168,14 +172,14 @@ class MixtureSettings(RewardSettings):
     num_answers: Positive = 8
     """Answers a prompt, all from one reading."""
     estimator: Literal["sampled"] = "sampled"
-    """Only the sampled estimator has a credit that a reward could be added to."""
+    """Only the sampled estimator has an advantage that a reward could be added to."""
     weight: NotNegative = 1.0
-    """Of the task's credit against the teacher's; 0: pure distillation."""
+    """Of the task's advantage against the teacher's; 0: pure distillation."""
     least_size: NotNegative = 0.1
-    """Nats a token below which the task's credit does not shrink along with the teacher's, so that a student that has
-    come to agree with its teacher still hears the annotation."""
-    credit_clamp: MoreThanZero | None = None
-    """Bound on a token's credit in nats before the reward is added; none by default."""
+    """Nats a token below which the task's advantage does not shrink along with the teacher's, so that a student that
+    has come to agree with its teacher still hears the annotation."""
+    advantage_clamp: MoreThanZero | None = Field(None, validation_alias=AliasChoices("advantage_clamp", "credit_clamp"))
+    """Bound on a token's advantage in nats before the reward is added; none by default."""
     ratio_cap: MoreThanOne | None = None
     """Bound on a token's importance ratio (with training.updates_per_batch above 1), such as 2: truncated importance
     sampling, under which every token keeps a gradient. None by default; the largest ratio is logged."""
@@ -186,9 +190,11 @@ class MixtureSettings(RewardSettings):
         return self
 
 
-def _require_a_credit(estimator: str, credit_clamp: float | None) -> None:
-    if estimator == "exact" and credit_clamp is not None:
-        raise ValueError("method.credit_clamp bounds the credit of sampled tokens, and estimator = exact has none")
+def _require_an_advantage(estimator: str, advantage_clamp: float | None) -> None:
+    if estimator == "exact" and advantage_clamp is not None:
+        raise ValueError(
+            "method.advantage_clamp bounds the advantage of sampled tokens, and estimator = exact has none"
+        )
 
 
 def _require_a_ratio(estimator: str, ratio_cap: float | None) -> None:

@@ -23,7 +23,7 @@ from video_opd.curriculum.signals import (
 )
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.grounding import PARSER_VERSION
-from video_opd.grounding.sample_size import MIN_AGREEING, count_of
+from video_opd.sample_size import MIN_AGREEING, count_of
 
 
 @dataclass(frozen=True, kw_only=True)

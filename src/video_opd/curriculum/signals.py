@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from video_opd.grounding import temporal_iou
-from video_opd.grounding.sample_size import MIN_AGREEING
+from video_opd.sample_size import MIN_AGREEING
 from video_opd.types import Span
 
 MOSTLY_NOISE = 0.5

@@ -12,11 +12,11 @@ from video_opd.data.ablated_prompts import ABLATIONS
 from video_opd.doctor.patient import Finding, Patient, answer, score
 from video_opd.errors import EngineError
 from video_opd.grounding import best_iou, parse_answer
-from video_opd.grounding.sample_size import MIN_AGREEING, MIN_QUERIES, count_of
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.wording import IMPROBABLE_NATS, surprise_at_wording
 from video_opd.policy.families import Clock, family_of
 from video_opd.policy.load import Policy
+from video_opd.sample_size import MIN_AGREEING, MIN_QUERIES, count_of
 from video_opd.seeds import derive_seed
 from video_opd.train.build import (
     load_frozen,
@@ -133,7 +133,7 @@ def _first_advantages(patient: Patient, teacher: Policy) -> Tensor:
     recipe = patient.recipe
     method = OnPolicyDistillationSettings()
     if isinstance(recipe.method, OnPolicyDistillationSettings):
-        method = recipe.method.model_copy(update={"ablation": None, "outcome_check": None, "credit_clamp": None})
+        method = recipe.method.model_copy(update={"ablation": None, "outcome_check": None, "advantage_clamp": None})
     distillation = make_method(recipe.model_copy(update={"method": method}), OneTeacher(teacher))
     learner = Learner(patient.student, recipe.training, total_steps=1)
     watch, seed, size = (
@@ -146,7 +146,7 @@ def _first_advantages(patient: Patient, teacher: Policy) -> Tensor:
         piece = patient.prompts[start : start + size]
         batch, _ = learner.run_micro_batch(piece, distillation, seed, watch)
         assert batch is not None  # there is no gate
-        advantages.append(batch.losses.credit[batch.answer_mask])
+        advantages.append(batch.losses.advantage[batch.answer_mask])
     return torch.cat(advantages)
 
 

@@ -12,8 +12,8 @@ from video_opd.data.prompt_source import PromptSource
 from video_opd.data.query_words import plain
 from video_opd.data.side_questions import SideQuestion
 from video_opd.grounding.metrics import bootstrap_intervals
-from video_opd.grounding.sample_size import MIN_QUERIES
 from video_opd.policy.load import Policy
+from video_opd.sample_size import MIN_QUERIES
 from video_opd.types import Sampling
 
 MAX_NEW_TOKENS = 16

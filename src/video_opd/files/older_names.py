@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-RENAMED = {"format_rate": "output_format_rate"}
+RENAMED = {"format_rate": "output_format_rate", "credit": "advantage"}
 """As it was called -> as it is called."""
 
 

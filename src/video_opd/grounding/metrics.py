@@ -19,8 +19,8 @@ import numpy as np
 from video_opd.errors import DataError
 from video_opd.grounding.parser import PARSER_VERSION, ParsedAnswer
 from video_opd.grounding.predictions import unique_ids
-from video_opd.grounding.sample_size import MIN_QUERIES, cannot_be_said
 from video_opd.grounding.span import best_iou
+from video_opd.sample_size import MIN_QUERIES, cannot_be_said
 from video_opd.types import Example
 
 _NUM_IDS_SHOWN = 5

@@ -65,7 +65,7 @@ class SpoiledTeacher:
         logprobs = scores.logprobs.clone()
         distribution = None if scores.distribution is None else scores.distribution.clone()
         for row, answer in enumerate(scores.answers):
-            rng = generator(0, "shuffled credit", answer.prompt_id, *answer.token_ids)
+            rng = generator(0, "shuffled advantage", answer.prompt_id, *answer.token_ids)
             order = torch.from_numpy(rng.permutation(len(answer)))
             logprobs[row, : len(answer)] = scores.logprobs[row, order]
             if distribution is not None and scores.distribution is not None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from video_opd.methods import Writer
 from video_opd.methods.teachers import Teacher
-from video_opd.objectives import forward_kl, sampled_credit
+from video_opd.objectives import forward_kl, sampled_advantage
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
 
 
@@ -27,10 +27,10 @@ class ForwardKLDistillation:
         return Judgement(teacher=self.teacher(prompts, groups, distribution=True))
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
-        """The forward KL of every annotated state; the credit is for the record."""
+        """The forward KL of every annotated state; the advantage is for the record."""
         assert judgement.teacher is not None
         assert learner.distribution is not None
         assert judgement.teacher.distribution is not None
-        credit = sampled_credit(behaviour_logprobs, judgement.teacher.logprobs)
+        advantage = sampled_advantage(behaviour_logprobs, judgement.teacher.logprobs)
         loss = forward_kl(learner.distribution, judgement.teacher.distribution)
-        return TokenLosses(loss=loss, credit=credit, clamped=torch.zeros_like(credit))
+        return TokenLosses(loss=loss, advantage=advantage, clamped=torch.zeros_like(advantage))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from video_opd.methods import Writer
 from video_opd.methods.rewards import TaskReward
-from video_opd.objectives import clipped_policy_gradient, group_credit, importance_ratio, reference_penalty
+from video_opd.objectives import clipped_policy_gradient, group_advantage, importance_ratio, reference_penalty
 from video_opd.policy.load import Policy
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
 
@@ -45,21 +45,23 @@ class GRPO:
         return Judgement(rewards=rewards, reference=self.reference.score(self.reference.read(prompts), groups))
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
-        """Every token of an answer gets the answer's credit; the ratio to the policy that wrote it is clipped.
+        """Every token of an answer gets the answer's advantage; the ratio to the policy that wrote it is clipped.
 
         With `mask_truncated` (DAPO's overlong filtering, arXiv 2503.14476) the tokens of answers that were cut off get
         no loss and no penalty, and the loss is not divided by them, as in TRL. A reward that they earned for what they
         did not come to say is still in the mean and the standard deviation of their group, there as here.
         """
         assert judgement.rewards is not None
-        worth = group_credit(judgement.rewards, divide_by_std=self.divide_by_std).to(learner.logprobs.device)
-        credit = worth.reshape(-1, 1).expand_as(behaviour_logprobs)
-        loss, held = clipped_policy_gradient(learner.logprobs, behaviour_logprobs, credit, self.clip, self.clip_higher)
+        worth = group_advantage(judgement.rewards, divide_by_std=self.divide_by_std).to(learner.logprobs.device)
+        advantage = worth.reshape(-1, 1).expand_as(behaviour_logprobs)
+        loss, held = clipped_policy_gradient(
+            learner.logprobs, behaviour_logprobs, advantage, self.clip, self.clip_higher
+        )
         if judgement.reference is not None:
             penalty = reference_penalty(learner.logprobs, judgement.reference.logprobs)
             loss = loss + self.reference_weight * penalty
         ratio = importance_ratio(learner.logprobs, behaviour_logprobs)
-        losses = TokenLosses(loss=loss, credit=credit, clamped=held, ratio=ratio, ratio_bounded=held)
+        losses = TokenLosses(loss=loss, advantage=advantage, clamped=held, ratio=ratio, ratio_bounded=held)
         if not self.mask_truncated:
             return losses
         masked = torch.tensor([[answer.truncated] for answer in learner.answers], device=loss.device)

@@ -15,10 +15,10 @@ from video_opd.methods import Method, Writer
 from video_opd.methods.rewards import TaskReward
 from video_opd.objectives import (
     contradicting_groups,
-    mean_credit,
+    mean_advantage,
     order_restoring_shift,
     policy_gradient,
-    sampled_credit,
+    sampled_advantage,
 )
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
 
@@ -27,12 +27,12 @@ from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenSc
 class OutcomeChecked:
     """A method of distillation whose teacher is contradicted by the outcome of some groups. Everything else is its own.
 
-    `mask`: such a group's tokens get no loss and no credit. `shift`: each of its answers' tokens get as much more or
-    less credit as brings the answers' scores into the order of their rewards.
+    `mask`: such a group's tokens get no loss and no advantage. `shift`: each of its answers' tokens get as much more or
+    less advantage as brings the answers' scores into the order of their rewards.
     """
 
     method: Method
-    """It writes at least two answers a prompt; for `shift` it is one with a credit, unbounded."""
+    """It writes at least two answers a prompt; for `shift` it is one with an advantage, unbounded."""
     reward: TaskReward
     remedy: Literal["mask", "shift"]
     ratio_cap: float | None = None
@@ -55,16 +55,16 @@ class OutcomeChecked:
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
         """The method's, but for the groups that are contradicted.
 
-        An answer's score is the mean sampled credit of its supervised tokens, whatever the estimator. Subtracting a
-        baseline from the shifted credit leaves the expected gradient what it is without.
+        An answer's score is the mean sampled advantage of its supervised tokens, whatever the estimator. Subtracting a
+        baseline from the shifted advantage leaves the expected gradient what it is without.
         """
         assert judgement.teacher is not None
         assert judgement.rewards is not None
         losses = self.method.losses(learner, behaviour_logprobs, judgement)
         counted = learner.answer_mask if losses.supervised is None else losses.supervised
         rewards = judgement.rewards.to(behaviour_logprobs)
-        credit = sampled_credit(behaviour_logprobs, judgement.teacher.logprobs)
-        scores = mean_credit(credit, counted).reshape_as(rewards)
+        advantage = sampled_advantage(behaviour_logprobs, judgement.teacher.logprobs)
+        scores = mean_advantage(advantage, counted).reshape_as(rewards)
         contradicted = contradicting_groups(scores, rewards)
         if self.remedy == "mask":
             masked = contradicted.expand_as(rewards).reshape(-1, 1)
@@ -74,6 +74,6 @@ class OutcomeChecked:
         return replace(
             losses,
             loss=losses.loss + policy_gradient(learner.logprobs, behaviour_logprobs, added, self.ratio_cap),
-            credit=losses.credit + added,
+            advantage=losses.advantage + added,
             contradicted=contradicted,
         )

@@ -25,9 +25,9 @@ class SupervisedFineTuning:
         return Judgement()
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:  # noqa: ARG002
-        """Cross-entropy: the policy gradient of a token whose credit is always 1."""
+        """Cross-entropy: the policy gradient of a token whose advantage is always 1."""
         return TokenLosses(
             loss=negative_log_likelihood(learner.logprobs),
-            credit=torch.ones_like(behaviour_logprobs),
+            advantage=torch.ones_like(behaviour_logprobs),
             clamped=torch.zeros_like(behaviour_logprobs),
         )

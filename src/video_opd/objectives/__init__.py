@@ -1,10 +1,10 @@
 """The mathematics: pure functions on aligned tensors, which know nothing of models, videos or recipes."""
 
 from video_opd.objectives.advantages import (
-    clamp_credit,
-    group_credit,
-    mixed_credit,
-    sampled_credit,
+    clamp_advantage,
+    group_advantage,
+    mixed_advantage,
+    sampled_advantage,
     state_baseline,
     without_spread,
 )
@@ -19,27 +19,27 @@ from video_opd.objectives.losses import (
     reference_penalty,
     reverse_kl,
 )
-from video_opd.objectives.outcome import contradicting_groups, mean_credit, order_restoring_shift
+from video_opd.objectives.outcome import contradicting_groups, mean_advantage, order_restoring_shift
 from video_opd.objectives.prefix import downward_change_point, supervised_prefix, teacher_margin
 
 __all__ = [
-    "clamp_credit",
+    "clamp_advantage",
     "clipped_policy_gradient",
     "contradicting_groups",
     "downward_change_point",
     "forward_kl",
-    "group_credit",
+    "group_advantage",
     "importance_ratio",
     "masked_mean",
     "masked_sum",
-    "mean_credit",
-    "mixed_credit",
+    "mean_advantage",
+    "mixed_advantage",
     "negative_log_likelihood",
     "order_restoring_shift",
     "policy_gradient",
     "reference_penalty",
     "reverse_kl",
-    "sampled_credit",
+    "sampled_advantage",
     "sampled_entropy",
     "sampled_reverse_kl",
     "sampler_learner_gap",

@@ -1,4 +1,4 @@
-"""Credit per token: what a token was worth, as a constant for the gradient."""
+"""Advantage per token: what a token was worth, as a constant for the gradient."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from video_opd.objectives.losses import reverse_kl
 
 
-def sampled_credit(
+def sampled_advantage(
     behaviour_logprobs: Float[Tensor, "B T"], teacher_logprobs: Float[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:
     """`-(log pi - log pi_teacher)` of the sampled token: Video-OPD, eq. 5 (arXiv 2602.02994).
@@ -26,9 +26,9 @@ def sampled_credit(
 def state_baseline(
     student_distribution: Float[Tensor, "B T V"], teacher_distribution: Float[Tensor, "B T V"]
 ) -> Float[Tensor, "B T"]:
-    """The expected credit of every visited state, minus its reverse KL: subtracting it from the sampled credit leaves
-    the expected gradient as it is (the score function has mean 0) and takes away the part of the variance that says
-    only how bad the state was. Closed form, where both distributions are at hand; a constant for the gradient."""
+    """The expected advantage of every visited state, minus its reverse KL: subtracting it from the sampled advantage
+    leaves the expected gradient as it is (the score function has mean 0) and takes away the part of the variance that
+    says only how bad the state was. Closed form, where both distributions are at hand; a constant for the gradient."""
     return -reverse_kl(student_distribution, teacher_distribution).detach()
 
 
@@ -36,7 +36,7 @@ STD_FLOOR = 1e-4
 """Added to a group's standard deviation before dividing by it, as Time-R1 does."""
 
 
-def group_credit(rewards: Float[Tensor, "P G"], *, divide_by_std: bool) -> Float[Tensor, "P G"]:
+def group_advantage(rewards: Float[Tensor, "P G"], *, divide_by_std: bool) -> Float[Tensor, "P G"]:
     """An answer's reward less the mean of its group, GRPO (arXiv 2402.03300, eq. 3 and section 4.1.2).
 
     It sums to zero in every group. A group whose rewards are all equal gets exactly zero, not what rounding leaves of
@@ -58,7 +58,7 @@ def without_spread(rewards: Float[Tensor, "P G"]) -> Bool[Tensor, "P 1"]:
     return rewards.amax(dim=1, keepdim=True) == rewards.amin(dim=1, keepdim=True)
 
 
-def mixed_credit(
+def mixed_advantage(
     distillation: Float[Tensor, "B T"],
     task: Float[Tensor, "P G"],
     answer_mask: Bool[Tensor, "B T"],
@@ -66,12 +66,12 @@ def mixed_credit(
     weight: float,
     least_size: float = 0.0,
 ) -> Float[Tensor, "B T"]:
-    """Distillation credit plus `weight` times a task credit of the same size.
+    """Distillation advantage plus `weight` times a task advantage of the same size.
 
-    The task credit, of mean square 1 or near it, is scaled by the root mean square of the distillation credit over the
-    tokens of its own group, or by `least_size` where that is larger: neither drowns the other whatever their units, and
-    `weight` says how much of one comes to one of the other. The distillation credit itself is never rescaled or
-    centred. Group by group, so that no split into micro-batches changes it.
+    The task advantage, of mean square 1 or near it, is scaled by the root mean square of the distillation advantage
+    over the tokens of its own group, or by `least_size` where that is larger: neither drowns the other whatever their
+    units, and `weight` says how much of one comes to one of the other. The distillation advantage itself is never
+    rescaled or centred. Group by group, so that no split into micro-batches changes it.
 
     Args:
         task: group-normalised, of G answers to each of P prompts, B = P * G rows.
@@ -85,17 +85,17 @@ def mixed_credit(
     return distillation + weight * (size[:, None] * task).reshape(num_groups * group_size, 1)
 
 
-def clamp_credit(
-    credit: Float[Tensor, "B T"], limit: float | None
+def clamp_advantage(
+    advantage: Float[Tensor, "B T"], limit: float | None
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
-    """Bound every token's credit to [-limit, limit].
+    """Bound every token's advantage to [-limit, limit].
 
-    A token the teacher holds impossible has a credit of minus dozens of nats and can decide a whole batch. The clamp is
-    per sampled token: clamping entries of a distribution could turn the sign of the loss.
+    A token the teacher holds impossible has an advantage of minus dozens of nats and can decide a whole batch. The
+    clamp is per sampled token: clamping entries of a distribution could turn the sign of the loss.
 
     Returns:
-        the credit, and 1 where it was clamped, 0 elsewhere.
+        the advantage, and 1 where it was clamped, 0 elsewhere.
     """
     if limit is None:
-        return credit, torch.zeros_like(credit)
-    return credit.clamp(-limit, limit), (credit.abs() > limit).to(credit.dtype)
+        return advantage, torch.zeros_like(advantage)
+    return advantage.clamp(-limit, limit), (advantage.abs() > limit).to(advantage.dtype)

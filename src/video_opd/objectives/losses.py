@@ -33,36 +33,36 @@ def importance_ratio(
 def policy_gradient(
     learner_logprobs: Float[Tensor, "B T"],
     behaviour_logprobs: Float[Tensor, "B T"],
-    credit: Float[Tensor, "B T"],
+    advantage: Float[Tensor, "B T"],
     ratio_cap: float | None = None,
 ) -> Float[Tensor, "B T"]:
-    """`-credit * ratio` with `ratio = pi / pi_behaviour`: Video-OPD, eq. 6 (arXiv 2602.02994).
+    """`-advantage * ratio` with `ratio = pi / pi_behaviour`: Video-OPD, eq. 6 (arXiv 2602.02994).
 
-    On the first update of a batch the ratio is 1 and the gradient is that of `-credit * log pi`; on later ones it
+    On the first update of a batch the ratio is 1 and the gradient is that of `-advantage * log pi`; on later ones it
     corrects for the policy having moved on.
 
     Args:
-        ratio_cap: above 1. The gradient is that of `-credit * min(ratio, ratio_cap) * log pi`: truncated importance
+        ratio_cap: above 1. The gradient is that of `-advantage * min(ratio, ratio_cap) * log pi`: truncated importance
             sampling, as IMPALA has it (arXiv 1802.01561), and CISPO for language models (arXiv 2506.13585). Not PPO's
-            clip: that leaves a token of negative credit whose probability has risen unbounded, and most credits of
-            distillation are negative; and a token that it holds gives no gradient any more. None: a ratio is
+            clip: that leaves a token of negative advantage whose probability has risen unbounded, and most advantages
+            of distillation are negative; and a token that it holds gives no gradient any more. None: a ratio is
             capped at exp(MOST_LOG_RATIO) only.
     """
     most = MOST_LOG_RATIO if ratio_cap is None else min(math.log(ratio_cap), MOST_LOG_RATIO)
-    return -credit.detach() * _straightened_exp(learner_logprobs - behaviour_logprobs.detach(), most)
+    return -advantage.detach() * _straightened_exp(learner_logprobs - behaviour_logprobs.detach(), most)
 
 
 def clipped_policy_gradient(
     learner_logprobs: Float[Tensor, "B T"],
     behaviour_logprobs: Float[Tensor, "B T"],
-    credit: Float[Tensor, "B T"],
+    advantage: Float[Tensor, "B T"],
     clip: float,
     clip_higher: float | None = None,
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
-    """`-min(credit * ratio, credit * clip(ratio, 1 - clip, 1 + clip_higher))`: PPO's bound (arXiv 1707.06347, eq. 7).
+    """`-min(advantage * ratio, advantage * clip(ratio, 1 - clip, 1 + clip_higher))`: PPO's bound (arXiv 1707.06347).
 
     On the first update of a batch the ratio is 1 and it is `policy_gradient`. On later ones a token that has moved by
-    more than the bound in the direction its credit asked for gives no more gradient.
+    more than the bound in the direction its advantage asked for gives no more gradient.
 
     Args:
         clip_higher: of the upper bound alone, DAPO's clip-higher (arXiv 2503.14476, eq. 10): improbable tokens may
@@ -71,11 +71,11 @@ def clipped_policy_gradient(
     Returns:
         the loss, and 1 where the bound held, 0 elsewhere.
     """
-    credit = credit.detach()
+    advantage = advantage.detach()
     ratio = _straightened_exp(learner_logprobs - behaviour_logprobs.detach(), MOST_LOG_RATIO)
     upper = 1 + (clip if clip_higher is None else clip_higher)
-    free, bound = credit * ratio, credit * ratio.clamp(1 - clip, upper)
-    return -torch.minimum(free, bound), (bound < free).to(credit.dtype)
+    free, bound = advantage * ratio, advantage * ratio.clamp(1 - clip, upper)
+    return -torch.minimum(free, bound), (bound < free).to(advantage.dtype)
 
 
 def reference_penalty(
@@ -118,7 +118,7 @@ def reverse_kl(
 ) -> Float[Tensor, "B T"]:
     """KL(student || teacher) of every visited state, in nats, over the whole vocabulary; >= 0.
 
-    Its gradient, with the prefixes held constant, is what the sampled credit estimates (paper, appendix A).
+    Its gradient, with the prefixes held constant, is what the sampled advantage estimates (paper, appendix A).
 
     Args:
         student_distribution: log-probs; the gradient flows through them, as weights and as logarithms.

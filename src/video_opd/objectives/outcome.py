@@ -17,9 +17,9 @@ OUTCOME_MARGIN = 0.1
 """Answers whose temporal IoUs differ by no more are held equally good: annotations are no more exact than that."""
 
 
-def mean_credit(credit: Float[Tensor, "B T"], counted: Bool[Tensor, "B T"]) -> Float[Tensor, "B 1"]:
-    """The teacher's score of each answer: the mean of its tokens' sampled credits, in nats; 0 where none counts."""
-    return credit.masked_fill(~counted, 0.0).sum(dim=1, keepdim=True) / counted.sum(dim=1, keepdim=True).clamp(min=1)
+def mean_advantage(advantage: Float[Tensor, "B T"], counted: Bool[Tensor, "B T"]) -> Float[Tensor, "B 1"]:
+    """The teacher's score of each answer: the mean of its tokens' sampled advantages, in nats; 0 where none counts."""
+    return advantage.masked_fill(~counted, 0.0).sum(dim=1, keepdim=True) / counted.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def contradicting_groups(
@@ -48,8 +48,8 @@ def order_restoring_shift(
     equal reward are bound to no order among themselves, and a group in order is left alone.
 
     Args:
-        weights: the number of tokens that each shift is added to, so that it is the change of all tokens' credits that
-            is least and their sum that stays.
+        weights: the number of tokens that each shift is added to, so that it is the change of all tokens' advantages
+            that is least and their sum that stays.
     """
     rows = zip(scores.tolist(), rewards.tolist(), weights.tolist(), strict=True)
     return torch.tensor([_shift(*row) for row in rows], dtype=scores.dtype, device=scores.device)

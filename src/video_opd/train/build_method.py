@@ -52,7 +52,7 @@ def make_method(recipe: Recipe, teacher: Teacher | None, reference: Policy | Non
                 write=annotations,
                 teacher=teacher,
                 estimator=settings.estimator,
-                credit_clamp=settings.credit_clamp,
+                advantage_clamp=settings.advantage_clamp,
                 ratio_cap=settings.ratio_cap,
             )
         case OffPolicyForwardSettings():
@@ -77,7 +77,7 @@ def make_method(recipe: Recipe, teacher: Teacher | None, reference: Policy | Non
                 distillation=ReverseKLDistillation(
                     write=student_writes(recipe, settings.num_answers),
                     teacher=teacher,
-                    credit_clamp=settings.credit_clamp,
+                    advantage_clamp=settings.advantage_clamp,
                     ratio_cap=settings.ratio_cap,
                 ),
                 reward=reward_of(recipe, settings),
@@ -92,7 +92,7 @@ def _on_policy_distillation(recipe: Recipe, settings: OnPolicyDistillationSettin
         write=student_writes(recipe, settings.num_answers),
         teacher=teacher,
         estimator=settings.estimator,
-        credit_clamp=settings.credit_clamp,
+        advantage_clamp=settings.advantage_clamp,
         ratio_cap=settings.ratio_cap,
         in_full=settings.prefix_cut,
     )

@@ -24,13 +24,13 @@ from video_opd.eval.evaluate import Evaluation, evaluate
 from video_opd.files.durable import write_durably
 from video_opd.files.older_names import read_json
 from video_opd.grounding import prediction_row
-from video_opd.grounding.sample_size import count_of
 from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, surprise_at_wording
 from video_opd.policy.load import Policy
 from video_opd.report import write_report
 from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.round_files import cost_of_selection
+from video_opd.sample_size import count_of
 from video_opd.train.build import (
     PromptMemories,
     assemble,

@@ -29,9 +29,9 @@ def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "
     annotations wrote the answers, nothing is said about the student's own: the same numbers are then called
     `gap_on_annotations` (log pi - log pi_teacher) and `annotation_nll` (-log pi).
 
-    `clamped_share` counts the tokens held at a bound on the credit or on the importance ratio. With several updates a
-    batch `max_ratio` is the largest importance ratio of a token, before any bound, and `ratio_bounded_share` counts the
-    tokens held at the bound on it, where there is one.
+    `clamped_share` counts the tokens held at a bound on the advantage or on the importance ratio. With several updates
+    a batch `max_ratio` is the largest importance ratio of a token, before any bound, and `ratio_bounded_share` counts
+    the tokens held at the bound on it, where there is one.
     """
     if not outcome.batches:  # every example was suspended: nothing was judged and nothing trained on
         return {"loss": 0.0, **_what_was_written(_suspended(outcome)), "num_prompts": 0, "num_answers": 0}
@@ -144,14 +144,14 @@ def _by_region(
 
 
 def answer_rows(outcome: StepOutcome, student: Policy, count: int) -> list[dict[str, Any]]:
-    """Up to `count` answers of the step with span, log-probs and credit of every token; those of suspended examples,
-    which have neither teacher nor credit, come last."""
+    """Up to `count` answers of the step with span, log-probs and advantage of every token; those of suspended examples,
+    which have neither teacher nor advantage, come last."""
     rows: list[dict[str, Any]] = []
     for batch in outcome.batches:
         teacher = batch.judgement.teacher
         for index, (prompt, answer) in enumerate(_answers(batch)):
             row, length = _answer_row(prompt, answer, student), len(answer)
-            row["credit"] = batch.losses.credit[index, :length].tolist()
+            row["advantage"] = batch.losses.advantage[index, :length].tolist()
             rows.append(row | ({"teacher_logprobs": teacher.logprobs[index, :length].tolist()} if teacher else {}))
             if len(rows) >= count:
                 return rows[:count]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from video_opd.eval.benchmarks._question import Question, Rating
-from video_opd.grounding.sample_size import MIN_QUERIES, cannot_be_said
+from video_opd.sample_size import MIN_QUERIES, cannot_be_said
 
 NUM_RESAMPLES = 2000
 SEED = 0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from video_opd.grounding.metrics import bootstrap_intervals
-from video_opd.grounding.sample_size import MIN_QUERIES, cannot_be_said
+from video_opd.sample_size import MIN_QUERIES, cannot_be_said
 
 PerQuery = Mapping[str, Mapping[str, float]]
 """Name of a score that is a mean over queries -> example id -> its value there."""

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from video_opd.errors import ConfigurationError
-from video_opd.grounding.sample_size import MIN_QUERIES
 from video_opd.report.run.answer_cards import visible
 from video_opd.report.run.run_contents import Evaluation, as_evaluation
 from video_opd.report.values import interval, listed, mapping, number
 from video_opd.runs import read_json
+from video_opd.sample_size import MIN_QUERIES
 
 _LONGEST_NAME = 80
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import astuple
 
 from video_opd.data.manifest_statistics import NEAR_WHOLE, Constant, Histogram, Statistics
-from video_opd.grounding.sample_size import MIN_QUERIES
+from video_opd.sample_size import MIN_QUERIES
 
 _TOO_FEW = f"shares and quantiles mean something from {MIN_QUERIES} rows on"
 

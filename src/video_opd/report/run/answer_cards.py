@@ -27,7 +27,7 @@ class Chip:
     text: str
     style: str
     """CSS class: `plus-1` to `plus-4`, `minus-1` to `minus-4`, or `zero`."""
-    credit: str
+    advantage: str
     title: str
     breaks: bool
     """The token ends a line."""
@@ -62,13 +62,13 @@ class Card:
 
 def cards(examples: Sequence[tuple[SampledAnswer, ...]]) -> list[Card]:
     """One card for each query, with colours on one scale over all of them."""
-    scale = credit_scale(examples)
+    scale = advantage_scale(examples)
     return [_card(answers, scale) for answers in examples if answers]
 
 
 def legend(examples: Sequence[tuple[SampledAnswer, ...]]) -> list[tuple[str, str]]:
-    """(CSS class, label or "") from the deepest blame to the highest praise; empty if no credit was recorded."""
-    scale = credit_scale(examples)
+    """(CSS class, label or "") from the deepest blame to the highest praise; empty if no advantage was recorded."""
+    scale = advantage_scale(examples)
     if not scale:
         return []
     minus = [(f"minus-{level}", f"−{scale:.2g}" if level == _LEVELS else "") for level in range(_LEVELS, 0, -1)]
@@ -76,14 +76,14 @@ def legend(examples: Sequence[tuple[SampledAnswer, ...]]) -> list[tuple[str, str
     return [*minus, ("zero", "0"), *plus]
 
 
-def credit_scale(examples: Iterable[tuple[SampledAnswer, ...]]) -> float:
-    """The credit that gets the strongest colour: all but the largest twentieth lie below it. 0 if there is none."""
+def advantage_scale(examples: Iterable[tuple[SampledAnswer, ...]]) -> float:
+    """The advantage that gets the strongest colour: all but the largest twentieth lie below it. 0 if there is none."""
     sizes = sorted(
-        abs(token.credit)
+        abs(token.advantage)
         for answers in examples
         for answer in answers
         for token in answer.tokens
-        if token.credit is not None
+        if token.advantage is not None
     )
     return sizes[int(0.95 * (len(sizes) - 1))] if sizes else 0.0
 
@@ -138,29 +138,29 @@ def _spans(spans: Iterable[tuple[float, float]]) -> str:
 
 
 def _chip(token: Token, scale: float) -> Chip:
-    credit, title = token.credit, []
-    if credit is not None:
-        title.append(f"credit {credit:+.3f}")
+    advantage, title = token.advantage, []
+    if advantage is not None:
+        title.append(f"advantage {advantage:+.3f}")
     for who, logprob in (("student", token.sampler_logprob), ("teacher", token.teacher_logprob)):
         if logprob is not None:
             title.append(f"{who} log-prob {logprob:.3f}")
     return Chip(
         text=visible(token.text, 60).replace(" ", "·").replace("\n", "⏎").replace("\t", "⇥") or "∅",
-        style=_shade(credit, scale),
-        credit="" if credit is None else _signed(credit),
+        style=_shade(advantage, scale),
+        advantage="" if advantage is None else _signed(advantage),
         title=", ".join(title),
         breaks="\n" in token.text,
     )
 
 
-def _shade(credit: float | None, scale: float) -> str:
-    if credit is None or not scale:
+def _shade(advantage: float | None, scale: float) -> str:
+    if advantage is None or not scale:
         return "zero"
-    level = min(_LEVELS, int(abs(credit) / scale * _LEVELS + 0.5))
-    return "zero" if level == 0 else f"{'plus' if credit > 0 else 'minus'}-{level}"
+    level = min(_LEVELS, int(abs(advantage) / scale * _LEVELS + 0.5))
+    return "zero" if level == 0 else f"{'plus' if advantage > 0 else 'minus'}-{level}"
 
 
-def _signed(credit: float) -> str:
+def _signed(advantage: float) -> str:
     """Two digits, a true minus sign, and no sign on a zero."""
-    text = f"{credit:+.2f}" if abs(credit) < 9.995 else f"{credit:+.3g}"
+    text = f"{advantage:+.2f}" if abs(advantage) < 9.995 else f"{advantage:+.3g}"
     return "0" if float(text) == 0 else text.replace("-", "−")

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from video_opd.errors import ConfigurationError, DataError
-from video_opd.grounding.sample_size import MIN_QUERIES
 from video_opd.report.run.curriculum_contents import CurriculumContents, read_curriculum
 from video_opd.report.values import interval, listed, mapping, number, span, spans
 from video_opd.runs import RunDirectory, iterate_journal, read_journal, read_json
+from video_opd.sample_size import MIN_QUERIES
 from video_opd.types import Span
 
 _NUM_EXAMPLES_HELD = 8
@@ -58,7 +58,7 @@ class Token:
     """One token of an answer; the numbers are in nats, None where they were not recorded."""
 
     text: str
-    credit: float | None
+    advantage: float | None
     sampler_logprob: float | None
     teacher_logprob: float | None
 
@@ -238,12 +238,12 @@ def _tokens(row: Mapping[str, Any]) -> tuple[Token, ...]:
     """Tokens with their numbers. A list of another length than the tokens' belongs to something else: not shown."""
     texts = [str(text) for text in listed(row.get("tokens"))]
     columns = []
-    for key in ("credit", "sampler_logprobs", "teacher_logprobs"):
+    for key in ("advantage", "sampler_logprobs", "teacher_logprobs"):
         values = [number(value) for value in listed(row.get(key))]
         columns.append(values if len(values) == len(texts) else [None] * len(texts))
     return tuple(
-        Token(text=text, credit=credit, sampler_logprob=sampler, teacher_logprob=teacher)
-        for text, credit, sampler, teacher in zip(texts, *columns, strict=True)
+        Token(text=text, advantage=advantage, sampler_logprob=sampler, teacher_logprob=teacher)
+        for text, advantage, sampler, teacher in zip(texts, *columns, strict=True)
     )
 
 

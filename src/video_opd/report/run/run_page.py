@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from video_opd.grounding.sample_size import count_of
 from video_opd.report import figures
 from video_opd.report.figures import Figure
 from video_opd.report.page import fill, write_page
@@ -16,6 +15,7 @@ from video_opd.report.run import verdict
 from video_opd.report.run.run_contents import RunContents, read_run
 from video_opd.report.run.vital_signs import from_to, region_figures, small_figures
 from video_opd.runs import RunDirectory
+from video_opd.sample_size import count_of
 
 _MAX_PROBES = 60
 """As many as can be told apart in one picture."""
@@ -55,7 +55,7 @@ def render(contents: RunContents) -> str:
         phases=phases,
         phase_bar=figures.stacked_bar("Where the time went", [(phase.colour, phase.share) for phase in phases]),
         examples=examples.cards(contents.examples),
-        credit_legend=examples.legend(contents.examples),
+        advantage_legend=examples.legend(contents.examples),
         convention=standing.convention,
     )
 

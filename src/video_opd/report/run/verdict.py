@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from video_opd.grounding.sample_size import cannot_be_said, count_of
 from video_opd.report.html_tables import Cell, Row, Table
 from video_opd.report.run.run_contents import Evaluation, RunContents
 from video_opd.report.values import number
+from video_opd.sample_size import cannot_be_said, count_of
 
 METRICS = {
     "miou": "mIoU",

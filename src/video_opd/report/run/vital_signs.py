@@ -110,9 +110,10 @@ _SMALL = (
         key="clamped_share",
         heading="Tokens held at a bound",
         reading=_at_most,
-        caption="Their credit or their importance ratio was cut at its limit. Good: a few per cent at first, then next "
-        "to none. If many credits are cut all along, the teacher finds the student's answers absurd: check that both "
-        "use one tokenizer and one prompt. If it is ratios, make fewer updates a batch or lower the learning rate.",
+        caption="Their advantage or their importance ratio was cut at its limit. Good: a few per cent at first, then "
+        "next to none. If many advantages are cut all along, the teacher finds the student's answers absurd: check "
+        "that both use one tokenizer and one prompt. If it is ratios, make fewer updates a batch or lower the learning "
+        "rate.",
     ),
     _SmallMultiple(
         key="max_ratio",
