@@ -37,8 +37,8 @@ def test_this_would_be_noticed():
 
 def test_rooms_without_torch():
     rooms = (
-        "types, errors, seeds, files.records, grounding, curriculum, config, runs, report, policy.location, data.manifest, "
-        "eval.scorers"
+        "types, errors, seeds, files.records, grounding, curriculum, config, runs, report, policy.location, "
+        "data.manifest, eval.scorers"
     )
     assert run(f"import sys\n{''.join(f'import video_opd.{room}; ' for room in rooms.split(', '))}\n{REPORT}") == (
         0,

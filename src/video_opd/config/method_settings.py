@@ -25,7 +25,9 @@ class OnPolicyDistillationSettings(Settings):
     `exact`: the reverse KL of every visited state, in full."""
     num_answers: Positive = 1
     """Answers a prompt, all from one reading."""
-    advantage_clamp: MoreThanZero | None = Field(None, validation_alias=AliasChoices("advantage_clamp", "credit_clamp"))
+    advantage_clamp: MoreThanZero | None = Field(
+        default=None, validation_alias=AliasChoices("advantage_clamp", "credit_clamp")
+    )
     """Bound on a token's advantage in nats; none by default. The clamped share is logged."""
     ratio_cap: MoreThanOne | None = None
     """Bound on a token's importance ratio (with training.updates_per_batch above 1), such as 2: truncated importance
@@ -88,7 +90,9 @@ class OffPolicyReverseSettings(AnnotationSettings):
     estimator: Literal["sampled", "exact"] = "sampled"
     """`sampled`: the advantage of the annotated token, as in the paper. `exact`: the reverse KL over the vocabulary.
     (No baseline: the student did not draw these tokens, so subtracting one would change the expected gradient.)"""
-    advantage_clamp: MoreThanZero | None = Field(None, validation_alias=AliasChoices("advantage_clamp", "credit_clamp"))
+    advantage_clamp: MoreThanZero | None = Field(
+        default=None, validation_alias=AliasChoices("advantage_clamp", "credit_clamp")
+    )
     """Bound on a token's advantage in nats; none by default."""
     ratio_cap: MoreThanOne | None = None
     """Bound on the ratio of an annotated token's probability to what it was before the batch's first update (with
@@ -178,7 +182,9 @@ class MixtureSettings(RewardSettings):
     least_size: NotNegative = 0.1
     """Nats a token below which the task's advantage does not shrink along with the teacher's, so that a student that
     has come to agree with its teacher still hears the annotation."""
-    advantage_clamp: MoreThanZero | None = Field(None, validation_alias=AliasChoices("advantage_clamp", "credit_clamp"))
+    advantage_clamp: MoreThanZero | None = Field(
+        default=None, validation_alias=AliasChoices("advantage_clamp", "credit_clamp")
+    )
     """Bound on a token's advantage in nats before the reward is added; none by default."""
     ratio_cap: MoreThanOne | None = None
     """Bound on a token's importance ratio (with training.updates_per_batch above 1), such as 2: truncated importance
