@@ -28,6 +28,14 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 DUMPING_GROUNDS = {"utils", "helpers", "common", "misc"}
 
+TWINS = {
+    "cg_bench.py", "cg_splits.py", "didemo.py", "ego4d_nlq.py", "hirest.py", "museg.py", "nextgqa.py",
+    "qvhighlights.py", "time_r1.py", "timelens2.py", "vue_tr.py",
+}  # fmt: skip
+"""Of one data set: an importer of its annotations and a scorer of its results. Every other name stands once."""
+
+TWIN_FOLDERS = {Path("data/importers"), Path("eval/scorers")}
+
 MOST_LINES, LINES_AIMED_AT = 500, 350
 LONG_FOR_A_REASON = {}
 
@@ -109,6 +117,26 @@ def circle(source: Path) -> list[str] | None:
     return None
 
 
+def repeated_names(source: Path) -> dict[str, list[str]]:
+    """File name -> the folders that have such a file, where there are several and they are no twins."""
+    folders: dict[str, list[Path]] = {}
+    for path in modules(source):
+        if path.name != "__init__.py":
+            folders.setdefault(path.name, []).append(path.parent)
+    return {
+        name: [str(folder) for folder in found]
+        for name, found in folders.items()
+        if len(found) > 1 and not (name in TWINS and set(found) == TWIN_FOLDERS)
+    }
+
+
+def test_every_file_name_is_used_once():
+    # Until the arguments and the body of a command stand together.
+    halves = ["arguments", "commands"]
+    assert {name: found for name, found in repeated_names(SOURCE).items() if found != halves} == {}
+    assert all((SOURCE / folder / name).exists() for name in TWINS for folder in TWIN_FOLDERS), "no longer twins"
+
+
 def test_every_module_has_a_floor():
     assert homeless(SOURCE) == set()
     assert {room for room in FLOOR_OF if not any((SOURCE / name).exists() for name in (room, f"{room}.py"))} == set()
@@ -183,6 +211,19 @@ def test_a_module_without_a_floor_is_found(house):
     write(house, "attic.py", "")
     write(house, "cellar/wine.py", "")
     assert homeless(house) == {"attic", "cellar"}
+
+
+def test_a_name_in_two_folders_is_found(house):
+    write(house, "policy/video_io.py", "")
+    assert repeated_names(house) == {"video_io.py": ["data/video", "policy"]}
+
+
+def test_twins_are_of_an_importer_and_a_scorer(house):
+    write(house, "data/importers/didemo.py", "")
+    write(house, "eval/scorers/didemo.py", "")
+    assert repeated_names(house) == {}
+    write(house, "eval/benchmarks/didemo.py", "")
+    assert repeated_names(house) == {"didemo.py": ["data/importers", "eval/benchmarks", "eval/scorers"]}
 
 
 def test_a_circle_is_found(house):
