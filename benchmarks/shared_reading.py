@@ -29,8 +29,8 @@ from video_opd.config import TrainingSettings
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
 from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.methods import Method
-from video_opd.methods.distillation import ReverseKLDistillation
 from video_opd.methods.grpo import GRPO
+from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.teachers import OneTeacher
 from video_opd.objectives import clipped_policy_gradient, group_advantage, policy_gradient, sampled_advantage
 from video_opd.policy.load import Policy, resolve_model

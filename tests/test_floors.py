@@ -14,10 +14,11 @@ PACKAGE = "video_opd"
 SOURCE = Path(__file__).resolve().parents[1] / "src" / PACKAGE
 
 FLOORS = (
-    ("types", "errors", "seeds", "suggestions", "sample_size"),
+    ("types", "errors", "seeds", "suggestions", "sample_size", "settings", "lazy"),
     ("files", "objectives", "grounding"),
-    ("config", "data", "policy", "curriculum"),
-    ("methods", "runs", "eval"),
+    ("data", "policy", "curriculum"),
+    ("methods",),  # a recipe holds the settings of methods, which stand with them
+    ("config", "runs", "eval"),
     ("train", "report"),
     ("compare", "doctor", "demo"),
     ("cli", "arguments", "commands", "terminal"),

@@ -20,7 +20,7 @@ from video_opd.config import TrainingSettings
 from video_opd.data import tiny_world
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
 from video_opd.data.video.video_io import Frames, VideoBudget, resized
-from video_opd.methods.distillation import ReverseKLDistillation
+from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
 from video_opd.objectives import masked_mean, masked_sum, reverse_kl

@@ -22,8 +22,8 @@ from torch import Tensor
 from shared_reading import full_logprobs, generate, given_rewards
 from video_opd.config import TrainingSettings
 from video_opd.methods import Method
-from video_opd.methods.distillation import ReverseKLDistillation
 from video_opd.methods.grpo import GRPO
+from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.writers import StudentWrites
 from video_opd.objectives import (
     clipped_policy_gradient,

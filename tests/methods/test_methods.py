@@ -15,10 +15,10 @@ from video_opd.config import TrainingSettings
 from video_opd.data.prompts import TEMPLATES
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.methods.ablation import SpoiledTeacher
-from video_opd.methods.distillation import ReverseKLDistillation
-from video_opd.methods.forward_distillation import ForwardKLDistillation
 from video_opd.methods.grpo import GRPO
 from video_opd.methods.mixture import Mixture
+from video_opd.methods.op_fkd import ForwardKLDistillation
+from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.rewards import TaskReward
 from video_opd.methods.supervised import SupervisedFineTuning
 from video_opd.methods.teachers import OneTeacher

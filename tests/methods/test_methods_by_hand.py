@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from video_opd.methods.distillation import ReverseKLDistillation
 from video_opd.methods.mixture import Mixture
+from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.rewards import TaskReward
 from video_opd.methods.wording import surprise_at_wording
 from video_opd.types import Answer, AnswerGroup, Example, Judgement, Span, TokenScores

@@ -12,7 +12,7 @@ from video_opd.config import TrainingSettings
 from video_opd.config.recipe_file import parse_recipe
 from video_opd.errors import ConfigurationError
 from video_opd.methods.ablation import SpoiledTeacher
-from video_opd.methods.distillation import ReverseKLDistillation
+from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.outcome_check import OutcomeChecked
 from video_opd.methods.prefix_cut import PrefixCut
 from video_opd.methods.rewards import TaskReward

@@ -16,7 +16,7 @@ from video_opd.config.recipe import Recipe
 from video_opd.config.recipe_file import load_recipe, parse_recipe
 from video_opd.curriculum import ScoredAnswer, ScoredExample, ScoreFile, ScoreHeader, write_scores
 from video_opd.errors import ConfigurationError, DataError
-from video_opd.methods.distillation import ReverseKLDistillation
+from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.teachers import AveragedTeachers, OneTeacher, RoutedTeachers, by_reliability, by_source
 from video_opd.methods.writers import StudentWrites
 from video_opd.policy.load import Work

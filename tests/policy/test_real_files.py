@@ -15,7 +15,7 @@ from video_opd.config import TrainingSettings
 from video_opd.data.prompts import TEMPLATES, PromptRenderer
 from video_opd.data.video.video_io import VideoBudget, read_frames
 from video_opd.eval.benchmarks import BENCHMARKS
-from video_opd.methods.distillation import ReverseKLDistillation
+from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
 from video_opd.policy.load import Policy

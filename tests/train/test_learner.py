@@ -10,7 +10,7 @@ import torch
 
 from video_opd.config import TrainingSettings
 from video_opd.errors import EngineError
-from video_opd.methods.distillation import ReverseKLDistillation
+from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
 from video_opd.objectives import reverse_kl

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from video_opd.config import TrainingSettings
-from video_opd.methods.distillation import ReverseKLDistillation
+from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
 from video_opd.train.learner import Learner

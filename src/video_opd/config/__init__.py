@@ -1,6 +1,6 @@
 """What a run is: the tables of a recipe, frozen, every key with its type, its default and what it means.
 
-`file.py` reads them from TOML. Nothing in here imports torch or transformers.
+`recipe_file.py` reads them from TOML. Nothing in here imports torch or transformers.
 """
 
 from video_opd.config.curriculum_settings import (
@@ -12,20 +12,6 @@ from video_opd.config.curriculum_settings import (
     SelectionFileSettings,
     TVDFSettings,
     WholePoolSettings,
-)
-from video_opd.config.field_types import Settings
-from video_opd.config.method_settings import (
-    METHODS,
-    AblationName,
-    AnnotationSettings,
-    GRPOSettings,
-    MethodSettings,
-    MixtureSettings,
-    OffPolicyForwardSettings,
-    OffPolicyReverseSettings,
-    OnPolicyDistillationSettings,
-    RewardSettings,
-    SupervisedSettings,
 )
 from video_opd.config.recipe import (
     GROUNDING_FILE,
@@ -43,28 +29,19 @@ from video_opd.config.recipe import (
     TrainingSettings,
     VideoSettings,
 )
+from video_opd.settings import Settings
 
 __all__ = [
     "CURRICULA",
     "GROUNDING_FILE",
-    "METHODS",
-    "AblationName",
-    "AnnotationSettings",
     "AnswerSettings",
     "ComputeSettings",
     "CouplingSettings",
     "CurriculumSettings",
     "DataSettings",
-    "GRPOSettings",
     "GroundingDefaults",
-    "MethodSettings",
-    "MixtureSettings",
-    "OffPolicyForwardSettings",
-    "OffPolicyReverseSettings",
-    "OnPolicyDistillationSettings",
     "PromptSettings",
     "Recipe",
-    "RewardSettings",
     "RoundsSettings",
     "ScheduleSettings",
     "ScoringSettings",
@@ -72,7 +49,6 @@ __all__ = [
     "Settings",
     "SideQuestionSettings",
     "StudentSettings",
-    "SupervisedSettings",
     "TVDFSettings",
     "TeacherSettings",
     "TinyWorldSettings",

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from video_opd.config.field_types import Integer, MoreThanZero, Settings, Share
 from video_opd.config.lookalikes import refuse_other_tables, refuse_what_is_no_recipe
 from video_opd.config.recipe import Recipe
 from video_opd.config.recipe_file import overlay, parse_recipe, read_tables, refusal, set_keys
 from video_opd.errors import ConfigurationError
+from video_opd.settings import Integer, MoreThanZero, Settings, Share
 from video_opd.suggestions import perhaps
 
 MAY_DIFFER = ("method", "teacher", "teachers", "teachers_by", "curriculum", "training")

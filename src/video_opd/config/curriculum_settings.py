@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from video_opd.config.field_types import Count, Flag, MoreThanZero, NotNegative, Positive, Settings, Share
 from video_opd.curriculum import CandidateRule, Difficulty, Disagreement, Reliability, SelectionRule, Strategy
+from video_opd.settings import Count, Flag, MoreThanZero, NotNegative, OneOf, Positive, Settings, Share
 
 
 class WholePoolSettings(Settings):
@@ -203,9 +203,16 @@ class CouplingSettings(ScoringSettings):
         )
 
 
-CURRICULA = (WholePoolSettings, SelectionFileSettings, RoundsSettings, TVDFSettings, CouplingSettings)
-CurriculumSettings = Annotated[
-    WholePoolSettings | SelectionFileSettings | RoundsSettings | TVDFSettings | CouplingSettings,
-    Field(discriminator="name"),
-]
+CurriculumSettings = WholePoolSettings | SelectionFileSettings | RoundsSettings | TVDFSettings | CouplingSettings
 """Who reads this table knows what is trained on when."""
+
+CURRICULA: OneOf[CurriculumSettings] = OneOf(
+    {
+        "whole-pool": WholePoolSettings,
+        "selection": SelectionFileSettings,
+        "rounds": RoundsSettings,
+        "tvdf": TVDFSettings,
+        "scc": CouplingSettings,
+    }
+)
+"""Every curriculum by its name in a recipe."""

@@ -1,4 +1,4 @@
-"""The tables of a recipe but [method], which has a file of its own."""
+"""The tables of a recipe but [method], each kind of which stands with its method, and [curriculum]."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import AfterValidator, Field, model_validator
 
-from video_opd.config.curriculum_settings import CurriculumSettings, WholePoolSettings
-from video_opd.config.field_types import (
+from video_opd.config.curriculum_settings import CURRICULA, CurriculumSettings, WholePoolSettings
+from video_opd.methods import METHODS, MethodSettings
+from video_opd.methods.opd import OnPolicyDistillationSettings
+from video_opd.policy.location import device_name
+from video_opd.settings import (
     Count,
     Flag,
     Integer,
@@ -20,8 +23,6 @@ from video_opd.config.field_types import (
     Settings,
     Share,
 )
-from video_opd.config.method_settings import MethodSettings, OnPolicyDistillationSettings
-from video_opd.policy.location import device_name
 
 
 class StudentSettings(Settings):
@@ -216,9 +217,9 @@ class Recipe(Settings):
     data: DataSettings
     prompt: PromptSettings = PromptSettings()
     video: VideoSettings = VideoSettings()
-    method: MethodSettings = OnPolicyDistillationSettings()
+    method: Annotated[MethodSettings, METHODS] = OnPolicyDistillationSettings()
     answers: AnswerSettings = AnswerSettings()
-    curriculum: CurriculumSettings = WholePoolSettings()
+    curriculum: Annotated[CurriculumSettings, CURRICULA] = WholePoolSettings()
     training: TrainingSettings = TrainingSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     side_questions: SideQuestionSettings | None = None
@@ -284,6 +285,9 @@ class Recipe(Settings):
     def to_toml(self) -> str:
         """The resolved recipe, defaults included; keys that are None are left out, as TOML has no null."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+METHODS.used_by(Recipe)
 
 
 def _require_a_rule(one: TeacherSettings | None, several: tuple[TeacherSettings, ...], by: str) -> None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
-from video_opd.config import CURRICULA, GROUNDING_FILE, METHODS, GroundingDefaults, Recipe, Settings
+from video_opd.config import CURRICULA, GROUNDING_FILE, GroundingDefaults, Recipe
 from video_opd.config.lookalikes import refuse_other_tables, refuse_what_is_no_recipe
 from video_opd.errors import ConfigurationError
+from video_opd.methods import METHODS
+from video_opd.settings import OneOf, Settings, fields_of
 from video_opd.suggestions import nearest, perhaps
 
-NAMED_TABLES = {"method": METHODS, "curriculum": CURRICULA}
+NAMED_TABLES: dict[str, OneOf[Any]] = {"method": METHODS, "curriculum": CURRICULA}
 """Tables told apart by their `name`, and what they may be; the first of each is meant where no name is said."""
 
 DATA_PATHS = ("videos", "train", "validation", "test")
@@ -129,23 +129,27 @@ def load_grounding_defaults(model_folder: Path) -> GroundingDefaults:
 
 
 def recipe_keys(settings: type[Settings] = Recipe, prefix: str = "") -> dict[str, str]:
-    """Every key of a recipe with its dotted name, and what it means, its default included."""
+    """Every key of a recipe with its dotted name, and what it means, its default included.
+
+    Args:
+        settings: the record of the table.
+        prefix: of the keys, such as `training.`.
+    """
     keys: dict[str, str] = {}
-    for name, info in settings.model_fields.items():
-        tables = _tables_of(info.annotation)
-        if len(tables) == 1:
-            keys |= recipe_keys(tables[0], f"{prefix}{name}.")
-        elif tables:
-            keys |= _keys_of_one_of(tables, f"{prefix}{name}.")
+    for knob in fields_of(settings):
+        name, below = knob.name, knob.records
+        if isinstance(below, OneOf):
+            keys |= _keys_of_one_of(below, f"{prefix}{name}.")
+        elif below is not None:
+            keys |= recipe_keys(below, f"{prefix}{name}.")
         else:
-            meaning = " ".join((info.description or "").split())
-            keys[prefix + name] = f"{meaning} ({_default(info)})"
+            keys[prefix + name] = f"{knob.help} ({knob.default_text})"
     return keys
 
 
-def _keys_of_one_of(tables: Sequence[type[Settings]], prefix: str) -> dict[str, str]:
+def _keys_of_one_of(records: OneOf[Any], prefix: str) -> dict[str, str]:
     """The keys of tables told apart by `name`; a key says which of them have it, unless all do."""
-    named = {get_args(table.model_fields["name"].annotation)[0]: recipe_keys(table, prefix) for table in tables}
+    named = {name: recipe_keys(record, prefix) for name, record in records.items()}
     keys: dict[str, str] = {f"{prefix}name": f"One of {', '.join(named)}. (default: {json.dumps(next(iter(named)))})"}
     for key in dict.fromkeys(key for each in named.values() for key in each if key not in keys):
         owners: dict[str, list[str]] = {}
@@ -154,18 +158,6 @@ def _keys_of_one_of(tables: Sequence[type[Settings]], prefix: str) -> dict[str, 
                 owners.setdefault(each[key], []).append(name)
         keys[key] = " ".join(f"{meaning} [{', '.join(names)}]" for meaning, names in owners.items())
     return keys
-
-
-def _default(info: FieldInfo) -> str:
-    if info.is_required():
-        return "required"
-    default = info.get_default(call_default_factory=True)
-    return "not set by default" if default is None else f"default: {json.dumps(default, default=str)}"
-
-
-def _tables_of(annotation: Any) -> list[type[Settings]]:
-    """The tables that may stand for a key: none for a value."""
-    return [c for c in (annotation, *get_args(annotation)) if isinstance(c, type) and issubclass(c, Settings)]
 
 
 def refusal(where: str, error: ValidationError, settings: type[Settings] = Recipe) -> ConfigurationError:
@@ -217,7 +209,7 @@ def refusal(where: str, error: ValidationError, settings: type[Settings] = Recip
 
 def _names_of(key: str) -> list[str]:
     """What a table that is told by its name may be called."""
-    return [get_args(table.model_fields["name"].annotation)[0] for table in NAMED_TABLES.get(key, ())]
+    return list(NAMED_TABLES.get(key, ()))
 
 
 def _nearest(key: str, settings: type[Settings] = Recipe, value: object = None) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from video_opd.config import OnPolicyDistillationSettings, Recipe
+from video_opd.config import Recipe
 from video_opd.data.ablated_prompts import ABLATIONS
 from video_opd.doctor.patient import Finding, Patient, answer, score
 from video_opd.errors import EngineError
 from video_opd.grounding import best_iou, parse_answer
+from video_opd.methods.opd import OnPolicyDistillationSettings
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.wording import IMPROBABLE_NATS, surprise_at_wording
 from video_opd.policy.families import Clock, family_of

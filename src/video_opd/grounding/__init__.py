@@ -11,7 +11,7 @@ from video_opd.grounding.predictions import (
     write_predictions,
 )
 from video_opd.grounding.regions import REGIONS, Region, regions_of
-from video_opd.grounding.reward import REWARDS, RewardName, form_reward
+from video_opd.grounding.reward import REWARDS, Reward, form_reward, register_reward
 from video_opd.grounding.span import SpanLike, best_iou, best_span, temporal_iou
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "ParsedAnswer",
     "Reason",
     "Region",
-    "RewardName",
+    "Reward",
     "Scores",
     "SpanLike",
     "best_constant",
@@ -37,6 +37,7 @@ __all__ = [
     "read_answers",
     "read_predictions",
     "regions_of",
+    "register_reward",
     "score",
     "temporal_iou",
     "write_predictions",

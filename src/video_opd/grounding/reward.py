@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Literal
 
+from video_opd.errors import ConfigurationError
 from video_opd.grounding.parser import ParsedAnswer
 from video_opd.grounding.span import best_span, temporal_iou
 from video_opd.types import Example
 
-RewardName = Literal["iou", "timestamp-iou"]
+Reward = Callable[[ParsedAnswer, Example], float]
+"""What an answer is worth, given the annotated example."""
 
 
 def iou_reward(answer: ParsedAnswer, example: Example) -> float:
@@ -36,10 +37,31 @@ def timestamp_iou_reward(answer: ParsedAnswer, example: Example) -> float:
     return temporal_iou(span, truth) * nearness[0] * nearness[1]
 
 
-REWARDS: dict[RewardName, Callable[[ParsedAnswer, Example], float]] = {
+REWARDS: dict[str, Reward] = {
     "iou": iou_reward,
     "timestamp-iou": timestamp_iou_reward,
 }
+"""Every reward by its name in a recipe."""
+
+_BUILT_IN = frozenset(REWARDS)
+
+
+def register_reward(name: str) -> Callable[[Reward], Reward]:
+    """Offer a reward to recipes (`method.reward`) under a name. Use it as a decorator of the function.
+
+    Raises:
+        ConfigurationError: the name is that of a built-in reward.
+    """
+    if name in _BUILT_IN:
+        raise ConfigurationError(
+            f"reward {name!r}", reason="a built-in reward has that name", remedy="choose another name"
+        )
+
+    def register(reward: Reward) -> Reward:
+        REWARDS[name] = reward
+        return reward
+
+    return register
 
 
 def form_reward(text: str, form: str) -> float:

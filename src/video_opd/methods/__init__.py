@@ -1,13 +1,23 @@
-"""A method says who writes the answers, who judges them, and what a token costs. Nothing else differs."""
+"""A method says who writes the answers, who judges them, and what a token costs. Nothing else differs.
+
+A method is one file here, which holds its settings and its class, and one line in `METHODS`. A method of one's own is
+registered with `register_method`, from a file anywhere.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeVar, get_args, get_origin
+
+from video_opd.errors import ConfigurationError
+from video_opd.settings import OneOf, Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from video_opd.data.prompts import PromptTemplate
+    from video_opd.methods.teachers import Teacher
     from video_opd.policy.load import Policy
     from video_opd.policy.read import Reading
     from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
@@ -17,7 +27,7 @@ class Writer(Protocol):
     """Who writes the answers: the student, or the annotations."""
 
     def __call__(self, student: Policy, reading: Reading, seed: int) -> tuple[AnswerGroup, ...]:
-        """The answers to train on, one group per prompt of the student's reading, all groups of one size."""
+        """Write the answers to train on: one group for each prompt of the student's reading, all groups of one size."""
 
 
 class Method(Protocol):
@@ -25,18 +35,117 @@ class Method(Protocol):
 
     @property
     def needs_distribution(self) -> bool:
-        """Whether `losses` wants the student's whole distribution at every answer position."""
+        """Whether `losses` needs the student's whole distribution at every answer position."""
 
     @property
     def write(self) -> Writer:
         """Who writes the answers."""
 
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
-        """What the judges think of the answers."""
+        """Ask the judges about the answers."""
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
-        """What every token costs, with gradient through the learner's scores.
+        """Compute what every token costs, with gradient through the learner's scores.
 
         Args:
+            learner: the learner's scores of the answers' tokens, with gradient.
             behaviour_logprobs: (B, T), the learner's own before its first update on this batch.
+            judgement: what `judge` said of these answers.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodParts:
+    """What a method is built from, besides its own settings."""
+
+    template: PromptTemplate
+    """How the prompts of the run are put, and what form an answer has."""
+    template_name: str
+    """The name of the preset that the template is, or is made from."""
+    max_new_tokens: int
+    """Most tokens of a sampled answer."""
+    given_teacher: Teacher | None = None
+    """The recipe's teacher, or its teachers as one judge; None where the recipe has none."""
+    reference: Policy | None = None
+    """The student as it was before training, frozen; None unless the method's settings say `needs_reference`."""
+
+    @property
+    def teacher(self) -> Teacher:
+        """The teacher, for methods that need one (`needs_teacher`)."""
+        assert self.given_teacher is not None, "a recipe whose method needs a teacher is refused without one"
+        return self.given_teacher
+
+    def student_writes(self, num_answers: int) -> Writer:
+        """The student as the writer of so many answers to each prompt."""
+        from video_opd.methods.writers import StudentWrites
+
+        return StudentWrites(num_answers=num_answers, max_new_tokens=self.max_new_tokens)
+
+
+class MethodSettings(Settings):
+    """The [method] table of a recipe. A method's own record adds `name: Literal["…"]`, its keys, and `build`."""
+
+    needs_teacher: ClassVar[bool] = False
+    """Whether the recipe must have a teacher."""
+    writes_annotations: ClassVar[bool] = False
+    """Whether the method trains on annotated answers instead of sampled ones."""
+    if TYPE_CHECKING:
+        name: str  # a literal in each method's record, at the place in its table where it has always stood
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the student as it was before training must be kept, frozen."""
+        return False
+
+    def refuse_unfit(self, parts: MethodParts) -> None:
+        """Look, before any model is loaded, whether the method can work with the prompt's template.
+
+        Args:
+            parts: of the run, still without models.
+
+        Raises:
+            ConfigurationError: it cannot.
+        """
+
+    def build(self, parts: MethodParts) -> Method:
+        """Make the method from its settings and the parts of a run."""
+        raise NotImplementedError(f"{type(self).__name__}.build")
+
+
+METHODS: OneOf[MethodSettings] = OneOf(
+    {
+        "opd": "video_opd.methods.opd:OnPolicyDistillationSettings",
+        "op-rkd": "video_opd.methods.op_rkd:OffPolicyReverseSettings",
+        "op-fkd": "video_opd.methods.op_fkd:OffPolicyForwardSettings",
+        "sft": "video_opd.methods.supervised:SupervisedSettings",
+        "grpo": "video_opd.methods.grpo:GRPOSettings",
+        "mixture": "video_opd.methods.mixture:MixtureSettings",
+    }
+)
+"""Every method by its name in a recipe, and where its settings are declared. The first is meant where none is named."""
+
+SomeMethod = TypeVar("SomeMethod", bound=MethodSettings)
+
+
+def register_method(settings: type[SomeMethod]) -> type[SomeMethod]:
+    """Offer a method to recipes under the name in its settings. Use it as a decorator of the settings class.
+
+    Raises:
+        ConfigurationError: the record has no `name: Literal["…"]`, or the name is that of a built-in method.
+    """
+    field = settings.model_fields.get("name")
+    names = get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
+    if not names or not isinstance(names[0], str):
+        raise ConfigurationError(
+            f"method settings {settings.__name__}",
+            reason="a recipe tells methods apart by their name, and these settings have none",
+            remedy='declare a field such as `name: Literal["mine"]`',
+        )
+    if names[0] in METHODS and METHODS[names[0]].__module__.startswith("video_opd."):
+        raise ConfigurationError(
+            f"method settings {settings.__name__}",
+            reason=f"the name {names[0]!r} is that of a built-in method",
+            remedy="choose another name",
+        )
+    METHODS.add(names[0], settings)
+    return settings

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from video_opd.config.method_settings import AblationName
 from video_opd.data.ablated_prompts import removed
 from video_opd.methods import Method, Writer
+from video_opd.methods.opd import AblationName
 from video_opd.methods.teachers import Teacher, with_distribution
 from video_opd.seeds import generator
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores

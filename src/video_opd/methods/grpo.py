@@ -8,15 +8,65 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
+from pydantic import model_validator
 
-from video_opd.methods import Writer
-from video_opd.methods.rewards import TaskReward
-from video_opd.objectives import clipped_policy_gradient, group_advantage, importance_ratio, reference_penalty
-from video_opd.policy.load import Policy
+from video_opd import objectives
+from video_opd.methods import Method, MethodParts, Writer
+from video_opd.methods.rewards import RewardSettings, TaskReward
+from video_opd.settings import Flag, MoreThanZero, NotNegative
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from video_opd.policy.load import Policy
+
+
+class GRPOSettings(RewardSettings):
+    """GRPO: the student writes a group, and an answer is worth what its reward is above the group's."""
+
+    name: Literal["grpo"]
+    """The method."""
+    divide_by_std: Flag = True
+    """Divide a group's advantage by its standard deviation."""
+    clip: MoreThanZero = 0.2
+    """How far the importance ratio may move from 1 (with training.updates_per_batch above 1)."""
+    clip_higher: MoreThanZero | None = None
+    """How far it may move upwards, such as DAPO's 0.28, so that improbable tokens may gain more; not set: as `clip`."""
+    mask_truncated: Flag = False
+    """Learn nothing from answers that the length limit cut off (DAPO's overlong filtering). They are neither in the
+    loss nor in the number of tokens it is divided by; their rewards still count in the mean of their group."""
+    reference_weight: NotNegative = 0.0
+    """Of the KL to the student as it was at the start; 0: no reference is loaded."""
+
+    @model_validator(mode="after")
+    def _clips_fit(self) -> GRPOSettings:
+        if self.clip_higher is not None and self.clip_higher < self.clip:
+            raise ValueError(
+                f"method.clip_higher = {self.clip_higher} is below method.clip = {self.clip}: it is to leave more room "
+                "upwards than downwards; leave it out, or give at least that much, such as 0.28 with a clip of 0.2"
+            )
+        return self
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the answers are held near what the student was before training."""
+        return self.reference_weight > 0
+
+    def build(self, parts: MethodParts) -> Method:
+        """Make GRPO with the student as the writer of a group."""
+        return GRPO(
+            write=parts.student_writes(self.num_answers),
+            reward=self.task_reward(parts),
+            divide_by_std=self.divide_by_std,
+            clip=self.clip,
+            clip_higher=self.clip_higher,
+            mask_truncated=self.mask_truncated,
+            reference=parts.reference,
+            reference_weight=self.reference_weight,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +102,19 @@ class GRPO:
         did not come to say is still in the mean and the standard deviation of their group, there as here.
         """
         assert judgement.rewards is not None
-        worth = group_advantage(judgement.rewards, divide_by_std=self.divide_by_std).to(learner.logprobs.device)
+        worth = objectives.group_advantage(judgement.rewards, divide_by_std=self.divide_by_std).to(
+            learner.logprobs.device
+        )
         advantage = worth.reshape(-1, 1).expand_as(behaviour_logprobs)
-        loss, held = clipped_policy_gradient(
+        loss, held = objectives.clipped_policy_gradient(
             learner.logprobs, behaviour_logprobs, advantage, self.clip, self.clip_higher
         )
         if judgement.reference is not None:
-            penalty = reference_penalty(learner.logprobs, judgement.reference.logprobs)
+            penalty = objectives.reference_penalty(learner.logprobs, judgement.reference.logprobs)
             loss = loss + self.reference_weight * penalty
-        ratio = importance_ratio(learner.logprobs, behaviour_logprobs)
+        ratio = objectives.importance_ratio(learner.logprobs, behaviour_logprobs)
         losses = TokenLosses(loss=loss, advantage=advantage, clamped=held, ratio=ratio, ratio_bounded=held)
         if not self.mask_truncated:
             return losses
-        masked = torch.tensor([[answer.truncated] for answer in learner.answers], device=loss.device)
+        masked = loss.new_tensor([[answer.truncated] for answer in learner.answers]).bool()
         return replace(losses.without(masked), masked=masked)

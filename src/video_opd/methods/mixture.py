@@ -4,14 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from torch import Tensor
-
-from video_opd.methods import Writer
-from video_opd.methods.distillation import ReverseKLDistillation
-from video_opd.methods.rewards import TaskReward
-from video_opd.objectives import clamp_advantage, group_advantage, mixed_advantage, sampled_advantage
+from video_opd import objectives
+from video_opd.methods import Method, MethodParts, Writer
+from video_opd.methods.opd import BoundSettings, ReverseKLDistillation
+from video_opd.methods.rewards import RewardSettings, TaskReward
+from video_opd.settings import NotNegative
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class MixtureSettings(BoundSettings, RewardSettings):
+    """The advantage of `opd` and a task reward, the second brought to the size of the first."""
+
+    needs_teacher: ClassVar[bool] = True
+
+    name: Literal["mixture"]
+    """The method."""
+    estimator: Literal["sampled"] = "sampled"
+    """Only the sampled estimator has an advantage that a reward could be added to."""
+    weight: NotNegative = 1.0
+    """Of the task's advantage against the teacher's; 0: pure distillation."""
+    least_size: NotNegative = 0.1
+    """Nats a token below which the task's advantage does not shrink along with the teacher's, so that a student that
+    has come to agree with its teacher still hears the annotation."""
+
+    def build(self, parts: MethodParts) -> Method:
+        """Make the mixture with the student as the writer of a group."""
+        return Mixture(
+            distillation=ReverseKLDistillation(
+                write=parts.student_writes(self.num_answers),
+                teacher=parts.teacher,
+                advantage_clamp=self.advantage_clamp,
+                ratio_cap=self.ratio_cap,
+            ),
+            reward=self.task_reward(parts),
+            weight=self.weight,
+            least_size=self.least_size,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +74,10 @@ class Mixture:
         """One policy gradient on the sum of the two advantages."""
         assert judgement.teacher is not None
         assert judgement.rewards is not None
-        advantage = sampled_advantage(behaviour_logprobs, judgement.teacher.logprobs)
-        advantage, clamped = clamp_advantage(advantage, self.distillation.advantage_clamp)
-        task = group_advantage(judgement.rewards, divide_by_std=True).to(advantage.device)
-        advantage = mixed_advantage(
+        advantage = objectives.sampled_advantage(behaviour_logprobs, judgement.teacher.logprobs)
+        advantage, clamped = objectives.clamp_advantage(advantage, self.distillation.advantage_clamp)
+        task = objectives.group_advantage(judgement.rewards, divide_by_std=True).to(advantage.device)
+        advantage = objectives.mixed_advantage(
             advantage, task, learner.answer_mask, weight=self.weight, least_size=self.least_size
         )
         return self.distillation.bounded_policy_gradient(learner, behaviour_logprobs, advantage, clamped)

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
-from torch import Tensor
+from pydantic import AfterValidator, model_validator
+from pydantic_core import PydanticCustomError
 
-from video_opd.errors import DataError
-from video_opd.grounding import REWARDS, RewardName, form_reward, parse_answer
+from video_opd.errors import ConfigurationError, DataError
+from video_opd.methods import MethodParts, MethodSettings
+from video_opd.settings import NotNegative, Positive
 from video_opd.types import Answer, AnswerGroup, Example, Prompt
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskReward:
     """How well an answer's span fits the annotation, and, if wanted, whether the answer has the form asked for."""
 
-    name: RewardName = "iou"
+    name: str = "iou"
+    """Of a reward in `grounding.REWARDS`."""
     form: str | None = None
     """Regular expression of a whole answer; one that has the form earns `form_weight` more."""
     form_weight: float = 1.0
     """Time-R1 adds the two unweighted."""
 
     def __call__(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Tensor:
-        """(P, G) rewards of G answers to each of P prompts.
+        """Compute the (P, G) rewards of G answers to each of P prompts.
 
         Raises:
             DataError: an example without an annotated span.
         """
+        import torch
+
         return torch.tensor(
             [
                 [self._reward(answer, prompt.example) for answer in group]
@@ -37,6 +45,8 @@ class TaskReward:
         )
 
     def _reward(self, answer: Answer, example: Example) -> float:
+        from video_opd.grounding import REWARDS, form_reward, parse_answer
+
         if not example.spans:
             raise DataError(
                 f"example {example.id} has no annotated span",
@@ -45,3 +55,59 @@ class TaskReward:
             )
         reward = REWARDS[self.name](parse_answer(answer.text), example)
         return reward + (self.form_weight * form_reward(answer.text, self.form) if self.form else 0.0)
+
+
+def _known_reward(name: str) -> str:
+    """As a literal of the names would refuse it; but rewards may be registered while the program runs."""
+    from video_opd.grounding import REWARDS
+
+    if name not in REWARDS:
+        known = " or ".join(", ".join(map(repr, REWARDS)).rsplit(", ", 1))
+        raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": known})
+    return name
+
+
+class RewardSettings(MethodSettings):
+    """Settings of the methods whose answers earn a reward for the span they name."""
+
+    reward: Annotated[str, AfterValidator(_known_reward)] = "iou"
+    """`iou`: temporal IoU. `timestamp-iou`: Time-R1's, which also falls with the error of each end."""
+    form_weight: NotNegative = 0.0
+    """What an answer earns besides for having the form its template asks for; 0: nothing."""
+    name: Any
+    """The method."""
+    num_answers: Positive = 8
+    """Answers a prompt, all from one reading."""
+
+    @model_validator(mode="after")
+    def _has_a_group(self) -> RewardSettings:
+        if self.num_answers < 2:
+            raise ValueError(
+                f"method.num_answers = {self.num_answers} with {self.name}: a reward is compared with those of the "
+                "same prompt's other answers, and a group of one is always worth its own mean; give at least 2, such "
+                "as 8"
+            )
+        return self
+
+    def refuse_unfit(self, parts: MethodParts) -> None:
+        """Refuse a reward for the form of the answer where the template asks for none.
+
+        Raises:
+            ConfigurationError: naming the key and the template.
+        """
+        self.task_reward(parts)
+
+    def task_reward(self, parts: MethodParts) -> TaskReward:
+        """Make the task's reward.
+
+        Raises:
+            ConfigurationError: a reward for the form of the answer is asked for, and the template asks for none.
+        """
+        form = parts.template.form
+        if self.form_weight and form is None:
+            raise ConfigurationError(
+                f"method.form_weight = {self.form_weight} with the prompt template {parts.template_name!r}",
+                reason="that template does not say what a well-formed answer looks like",
+                remedy="set it to 0, or take a template of thinking answers, such as timelens-think",
+            )
+        return TaskReward(name=self.reward, form=form if self.form_weight else None, form_weight=self.form_weight)

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-
-from video_opd.methods import Writer
-from video_opd.objectives import negative_log_likelihood
+from video_opd import objectives
+from video_opd.methods import Method, MethodParts, Writer
+from video_opd.methods.writers import AnnotationSettings
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class SupervisedSettings(AnnotationSettings):
+    """Cross-entropy on annotated answers."""
+
+    name: Literal["sft"]
+    """The method."""
+
+    def build(self, parts: MethodParts) -> Method:
+        """Make supervised fine-tuning on the annotations."""
+        return SupervisedFineTuning(write=self.annotations(parts))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +40,7 @@ class SupervisedFineTuning:
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:  # noqa: ARG002
         """Cross-entropy: the policy gradient of a token whose advantage is always 1."""
         return TokenLosses(
-            loss=negative_log_likelihood(learner.logprobs),
-            advantage=torch.ones_like(behaviour_logprobs),
-            clamped=torch.zeros_like(behaviour_logprobs),
+            loss=objectives.negative_log_likelihood(learner.logprobs),
+            advantage=behaviour_logprobs.new_ones(behaviour_logprobs.shape),
+            clamped=behaviour_logprobs.new_zeros(behaviour_logprobs.shape),
         )

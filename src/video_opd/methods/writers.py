@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
-from video_opd.data.prompts import PromptTemplate
 from video_opd.errors import ConfigurationError, DataError
-from video_opd.policy.load import Policy
-from video_opd.policy.read import Reading
-from video_opd.types import Answer, AnswerGroup, Prompt, Sampling
+from video_opd.methods import MethodParts, MethodSettings
+from video_opd.types import Answer, AnswerGroup, Prompt, Sampling, Span
+
+if TYPE_CHECKING:
+    from video_opd.data.prompts import PromptTemplate
+    from video_opd.policy.load import Policy
+    from video_opd.policy.read import Reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,4 +71,41 @@ class AnnotationWrites:
             sampler_logprobs=None,
             text=text,
             truncated=False,
+        )
+
+
+class AnnotationSettings(MethodSettings):
+    """Settings of the methods that train on annotated answers."""
+
+    writes_annotations: ClassVar[bool] = True
+
+    answer: str | None = None
+    """The annotated answer in words, with {start}, {end} and {seen}; not set: as the prompt's template has it."""
+
+    def refuse_unfit(self, parts: MethodParts) -> None:
+        """Refuse an annotated answer that does not say when.
+
+        Raises:
+            ConfigurationError: its form cannot be filled in, or two spans give the same text.
+        """
+        refuse_timeless_answers(self.annotations(parts).template)
+
+    def annotations(self, parts: MethodParts) -> AnnotationWrites:
+        """The annotations as the writer, in the words that the settings ask for."""
+        template = parts.template
+        return AnnotationWrites(template=template if self.answer is None else replace(template, answer=self.answer))
+
+
+def refuse_timeless_answers(template: PromptTemplate) -> None:
+    """Refuse a form of annotated answers that does not say when.
+
+    Raises:
+        ConfigurationError: it cannot be filled in, or two spans give the same text.
+    """
+    one, other, third = (template.answer_text(Span(*ends), (0.0, 2.0)) for ends in ((1, 3), (1, 5), (2, 5)))
+    if one == other or other == third:
+        raise ConfigurationError(
+            f"annotated answer {template.answer!r}",
+            reason="it does not name both the start and the end",
+            remedy="write it with {start} and {end}, such as '{start:.1f} - {end:.1f} seconds'",
         )

@@ -1,26 +1,34 @@
-"""The mathematics: pure functions on aligned tensors, which know nothing of models, videos or recipes."""
+"""The mathematics: pure functions on aligned tensors, which know nothing of models, videos or recipes.
 
-from video_opd.objectives.advantages import (
-    clamp_advantage,
-    group_advantage,
-    mixed_advantage,
-    sampled_advantage,
-    state_baseline,
-    without_spread,
-)
-from video_opd.objectives.diagnostics import sampled_entropy, sampled_reverse_kl, sampler_learner_gap
-from video_opd.objectives.logprobs import masked_mean, masked_sum
-from video_opd.objectives.losses import (
-    clipped_policy_gradient,
-    forward_kl,
-    importance_ratio,
-    negative_log_likelihood,
-    policy_gradient,
-    reference_penalty,
-    reverse_kl,
-)
-from video_opd.objectives.outcome import contradicting_groups, mean_advantage, order_restoring_shift
-from video_opd.objectives.prefix import downward_change_point, supervised_prefix, teacher_margin
+Torch is imported when the first of them is used, so that a method's file, which holds its settings too, needs none.
+"""
+
+from typing import TYPE_CHECKING
+
+from video_opd.lazy import import_on_use
+
+if TYPE_CHECKING:
+    from video_opd.objectives.advantages import (
+        clamp_advantage,
+        group_advantage,
+        mixed_advantage,
+        sampled_advantage,
+        state_baseline,
+        without_spread,
+    )
+    from video_opd.objectives.diagnostics import sampled_entropy, sampled_reverse_kl, sampler_learner_gap
+    from video_opd.objectives.logprobs import masked_mean, masked_sum
+    from video_opd.objectives.losses import (
+        clipped_policy_gradient,
+        forward_kl,
+        importance_ratio,
+        negative_log_likelihood,
+        policy_gradient,
+        reference_penalty,
+        reverse_kl,
+    )
+    from video_opd.objectives.outcome import contradicting_groups, mean_advantage, order_restoring_shift
+    from video_opd.objectives.prefix import downward_change_point, supervised_prefix, teacher_margin
 
 __all__ = [
     "clamp_advantage",
@@ -48,3 +56,5 @@ __all__ = [
     "teacher_margin",
     "without_spread",
 ]
+
+__getattr__ = import_on_use(__name__, ("advantages", "diagnostics", "logprobs", "losses", "outcome", "prefix"), __all__)

@@ -17,7 +17,6 @@ from video_opd.config import (
     ComputeSettings,
     CouplingSettings,
     Recipe,
-    RewardSettings,
     RoundsSettings,
     SelectionFileSettings,
 )
@@ -50,7 +49,7 @@ from video_opd.train.build_inputs import (
     tiny_on_real,
     to_be_rendered,
 )
-from video_opd.train.build_method import answer_template_of, make_method, refuse_timeless_answers, reward_of
+from video_opd.train.build_method import make_method, refuse_unfit_method
 from video_opd.train.build_models import (
     autocast_of,
     device_of,
@@ -124,10 +123,7 @@ def _refuse_early_here(recipe: Recipe) -> None:
     budget = budget_of(recipe.video)
     for model in (recipe.student.model, *(teacher.model for teacher in recipe.named_teachers().values())):
         local_folder(model)
-    if isinstance(recipe.method, RewardSettings):
-        reward_of(recipe, recipe.method)
-    if recipe.method.writes_annotations:
-        refuse_timeless_answers(answer_template_of(recipe))
+    refuse_unfit_method(recipe)
     side_file = side_questions_file(recipe)
     if recipe.side_questions is not None:
         template_of(recipe.side_questions)

@@ -95,8 +95,7 @@ def refuse_unfit_models(recipes: Sequence[Recipe]) -> None:
 
 def load_reference(recipe: Recipe) -> Policy | None:
     """The student as it is before training, if the method is to stay near it."""
-    wanted = getattr(recipe.method, "reference_weight", 0) > 0
-    return load_frozen(recipe, recipe.student.model) if wanted else None
+    return load_frozen(recipe, recipe.student.model) if recipe.method.needs_reference else None
 
 
 def load_frozen(recipe: Recipe, model: str) -> Policy:

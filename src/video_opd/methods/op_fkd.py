@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-from torch import Tensor
-
-from video_opd.methods import Writer
-from video_opd.methods.teachers import Teacher
-from video_opd.objectives import forward_kl, sampled_advantage
+from video_opd import objectives
+from video_opd.methods import Method, MethodParts, Writer
+from video_opd.methods.writers import AnnotationSettings
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from video_opd.methods.teachers import Teacher
+
+
+class OffPolicyForwardSettings(AnnotationSettings):
+    """OP-FKD, the paper's appendix C.2: the forward KL over the vocabulary on annotated answers."""
+
+    needs_teacher: ClassVar[bool] = True
+
+    name: Literal["op-fkd"]
+    """The method."""
+
+    def build(self, parts: MethodParts) -> Method:
+        """Make the distillation with the annotations as the writer."""
+        return ForwardKLDistillation(write=self.annotations(parts), teacher=parts.teacher)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +47,6 @@ class ForwardKLDistillation:
         assert judgement.teacher is not None
         assert learner.distribution is not None
         assert judgement.teacher.distribution is not None
-        advantage = sampled_advantage(behaviour_logprobs, judgement.teacher.logprobs)
-        loss = forward_kl(learner.distribution, judgement.teacher.distribution)
-        return TokenLosses(loss=loss, advantage=advantage, clamped=torch.zeros_like(advantage))
+        advantage = objectives.sampled_advantage(behaviour_logprobs, judgement.teacher.logprobs)
+        loss = objectives.forward_kl(learner.distribution, judgement.teacher.distribution)
+        return TokenLosses(loss=loss, advantage=advantage, clamped=advantage.new_zeros(advantage.shape))

@@ -1,0 +1,200 @@
+"""Video-OPD, section 3.1 (arXiv 2602.02994): the student writes, a frozen teacher judges token by token, and the gap is
+each token's advantage. Its exact form is the reverse KL of every state that the student visited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import AliasChoices, Field, model_validator
+
+from video_opd import objectives
+from video_opd.methods import Method, MethodParts, MethodSettings, Writer
+from video_opd.settings import Flag, MoreThanOne, MoreThanZero, NotNegative, Positive, Settings
+from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from video_opd.methods.teachers import Teacher
+
+Estimator = Literal["sampled", "baseline", "exact"]
+AblationName = Literal["shuffled", "noise", "early", "blind"]
+
+
+class BoundSettings(Settings):
+    """Settings of the methods that bound the advantage and the importance ratio of a token."""
+
+    advantage_clamp: MoreThanZero | None = Field(
+        default=None, validation_alias=AliasChoices("advantage_clamp", "credit_clamp")
+    )
+    """Bound on a token's advantage in nats, before a reward is added to it. None by default; the clamped share is
+    logged."""
+    ratio_cap: MoreThanOne | None = None
+    """Bound on a token's importance ratio, its probability against what it was before the batch's first update (with
+    training.updates_per_batch above 1), such as 2: truncated importance sampling, under which every token keeps a
+    gradient. None by default; the largest ratio is logged."""
+
+    def refuse_bounds_of(self, estimator: Estimator) -> None:
+        """Refuse bounds that an estimator has nothing to apply to.
+
+        Raises:
+            ValueError: naming the key.
+        """
+        if estimator == "exact" and self.advantage_clamp is not None:
+            raise ValueError(
+                "method.advantage_clamp bounds the advantage of sampled tokens, and estimator = exact has none"
+            )
+        if estimator == "exact" and self.ratio_cap is not None:
+            raise ValueError("method.ratio_cap bounds the ratio of sampled tokens, and estimator = exact has none")
+
+
+class OnPolicyDistillationSettings(BoundSettings, MethodSettings):
+    """Video-OPD: the student writes, the teacher judges token by token."""
+
+    needs_teacher: ClassVar[bool] = True
+
+    name: Literal["opd"] = "opd"
+    """The method."""
+    estimator: Estimator = "sampled"
+    """`sampled`: the paper's advantage of the sampled token. `baseline`: the same less its expectation in that state.
+    `exact`: the reverse KL of every visited state, in full."""
+    num_answers: Positive = 1
+    """Answers a prompt, all from one reading."""
+    outcome_check: Literal["mask", "shift"] | None = None
+    """What to do with the answers to a prompt where the teacher ranks them against their temporal IoU (num_answers
+    above 1). `mask`: learn nothing from them. `shift`: move their advantages by the least that puts them in order."""
+    prefix_cut: Flag = False
+    """Stop supervising an answer where the teacher ceases to prefer any of what the student might say next; for long,
+    thinking answers."""
+    ablation: AblationName | None = None
+    """Spoil the teacher's signal on purpose, to see whether the gain vanishes as it should."""
+    ablation_strength: NotNegative = 1.0
+    """`early`: nats by which the teacher prefers a digit to the next higher one."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> OnPolicyDistillationSettings:
+        if self.ablation == "noise" and self.estimator != "sampled":
+            raise ValueError(
+                "method.ablation = noise replaces the advantage of sampled tokens; use estimator = sampled"
+            )
+        if self.ablation == "noise" and self.prefix_cut:
+            raise ValueError(
+                "method.prefix_cut looks at whole distributions, and ablation = noise leaves them as they are"
+            )
+        self.refuse_bounds_of(self.estimator)
+        if self.outcome_check is not None and self.num_answers < 2:
+            raise ValueError(
+                f"method.outcome_check = {self.outcome_check} compares the answers to one prompt, and it has one; "
+                "give method.num_answers of at least 2, such as 4"
+            )
+        if self.outcome_check == "shift" and self.estimator == "exact":
+            raise ValueError(
+                "method.outcome_check = shift moves the advantage of sampled tokens, and estimator = exact has none"
+            )
+        if self.outcome_check == "shift" and self.advantage_clamp is not None:
+            raise ValueError(
+                "method.outcome_check = shift puts advantages in an order that advantage_clamp would disturb"
+            )
+        return self
+
+    def build(self, parts: MethodParts) -> Method:
+        """Make the distillation, and around it what is asked of its teacher besides."""
+        from video_opd.methods.ablation import SpoiledTeacher
+        from video_opd.methods.outcome_check import OutcomeChecked
+        from video_opd.methods.prefix_cut import PrefixCut
+        from video_opd.methods.rewards import TaskReward
+
+        method: Method = ReverseKLDistillation(
+            write=parts.student_writes(self.num_answers),
+            teacher=parts.teacher,
+            estimator=self.estimator,
+            advantage_clamp=self.advantage_clamp,
+            ratio_cap=self.ratio_cap,
+            in_full=self.prefix_cut,
+        )
+        if self.ablation is not None:
+            method = SpoiledTeacher(
+                method=method, teacher=parts.teacher, kind=self.ablation, strength=self.ablation_strength
+            )
+        if self.prefix_cut:
+            method = PrefixCut(method=method)
+        if self.outcome_check is not None:  # last: it looks at what is still supervised
+            method = OutcomeChecked(
+                method=method, reward=TaskReward(), remedy=self.outcome_check, ratio_cap=self.ratio_cap
+            )
+        return method
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReverseKLDistillation:
+    """Who writes: given. Who judges: the teacher. What a token costs: the reverse KL, sampled or exact."""
+
+    write: Writer
+    teacher: Teacher
+    estimator: Estimator = "sampled"
+    """`sampled`: the advantage of the token that was written. `baseline`: the same less its expectation in that state.
+    `exact`: the whole distribution's."""
+    advantage_clamp: float | None = None
+    ratio_cap: float | None = None
+    """Bound on the importance ratio of a token, above 1; None: none."""
+    in_full: bool = False
+    """Have whole distributions at hand even where the estimator wants none."""
+
+    @property
+    def needs_distribution(self) -> bool:
+        """Whether whole distributions are wanted at every answer position, the student's and the teacher's."""
+        return self.in_full or self.estimator != "sampled"
+
+    def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
+        """The teacher reads the very same prompts and scores the very same tokens; it never writes."""
+        return Judgement(teacher=self.teacher(prompts, groups, distribution=self.needs_distribution))
+
+    def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
+        """Compute the policy gradient of the advantage, or the reverse KL of every state in full.
+
+        Args:
+            learner: the learner's scores of the answers' tokens, with gradient.
+            behaviour_logprobs: (B, T), the learner's own before its first update on this batch.
+            judgement: the teacher's scores of the same tokens.
+        """
+        assert judgement.teacher is not None
+        advantage = objectives.sampled_advantage(behaviour_logprobs, judgement.teacher.logprobs)
+        if self.estimator == "sampled":
+            return self.bounded_policy_gradient(
+                learner, behaviour_logprobs, *objectives.clamp_advantage(advantage, self.advantage_clamp)
+            )
+        assert learner.distribution is not None
+        assert judgement.teacher.distribution is not None
+        if self.estimator == "baseline":
+            advantage = advantage - objectives.state_baseline(learner.distribution, judgement.teacher.distribution)
+            return self.bounded_policy_gradient(
+                learner, behaviour_logprobs, *objectives.clamp_advantage(advantage, self.advantage_clamp)
+            )
+        loss = objectives.reverse_kl(learner.distribution, judgement.teacher.distribution)
+        return TokenLosses(loss=loss, advantage=advantage, clamped=advantage.new_zeros(advantage.shape))
+
+    def bounded_policy_gradient(
+        self, learner: TokenScores, behaviour_logprobs: Tensor, advantage: Tensor, clamped: Tensor
+    ) -> TokenLosses:
+        """Compute the policy gradient of an advantage, with the bound on the importance ratio.
+
+        On annotated answers the ratio is no correction for who wrote them. It is to the student before its first update
+        on the batch, of whom the advantage is, and says how far it has moved since; the paper weighs by it there too.
+
+        Args:
+            learner: the learner's scores of the answers' tokens, with gradient.
+            behaviour_logprobs: (B, T), the learner's own before its first update on this batch.
+            advantage: (B, T), of every token.
+            clamped: (B, T), 1 where the advantage was clamped.
+        """
+        loss = objectives.policy_gradient(learner.logprobs, behaviour_logprobs, advantage, self.ratio_cap)
+        ratio = objectives.importance_ratio(learner.logprobs, behaviour_logprobs)
+        if self.ratio_cap is None:
+            return TokenLosses(loss=loss, advantage=advantage, clamped=clamped, ratio=ratio)
+        bounded = (ratio > self.ratio_cap).to(clamped.dtype)
+        return TokenLosses(
+            loss=loss, advantage=advantage, clamped=clamped.maximum(bounded), ratio=ratio, ratio_bounded=bounded
+        )

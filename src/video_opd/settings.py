@@ -1,0 +1,187 @@
+"""Settings: frozen records whose every field has a type, a default and a meaning, said once.
+
+The key of a recipe, the flag of a command, `--help` and `--help-keys` all come from the field (`fields_of`). Nothing in
+here imports torch or NumPy.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+
+class Settings(BaseModel):
+    """A frozen record that refuses unknown keys. A field that a subclass declares again keeps its meaning, unless the
+    subclass says another one."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        coerce_numbers_to_str=True,  # `--name 7`: the command line cannot tell that a name is meant
+    )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **more: Any) -> None:
+        super().__pydantic_init_subclass__(**more)
+        for name, info in cls.model_fields.items():
+            if info.description is None:
+                above = (base.model_fields.get(name) for base in cls.__mro__[1:] if issubclass(base, Settings))
+                info.description = next((field.description for field in above if field and field.description), None)
+
+
+# Strict: the text "60" is no number and `true` is not 1. A whole number will do where a fraction may stand.
+Integer = Annotated[int, Field(strict=True)]
+Count = Annotated[Integer, Field(ge=0)]
+Positive = Annotated[Integer, Field(ge=1)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+NotNegative = Annotated[Number, Field(ge=0)]
+MoreThanZero = Annotated[Number, Field(gt=0)]
+MoreThanOne = Annotated[Number, Field(gt=1)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Momentum = Annotated[Number, Field(ge=0, lt=1)]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+@dataclass(frozen=True)
+class Flagged:
+    """Marks a field whose flag has another name than its key: `Annotated[Positive, Flagged("answers")]`."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knob:
+    """A field of a record, as a recipe, a command and their help need it."""
+
+    name: str
+    """The key in a recipe, and the record's own field."""
+    flag: str
+    """What it is called on the command line, without the leading dashes."""
+    type: Any
+    """With its bounds: an annotation that pydantic understands."""
+    plain_type: type
+    """`int`, `float`, `bool`, `str` or `Path`."""
+    choices: tuple[str, ...]
+    """The values it may take; none: any of its type."""
+    default: Any
+    """None where it is required or not set by default."""
+    is_required: bool
+    help: str
+    """What it means, in one paragraph, without its default."""
+    records: type[Settings] | OneOf[Any] | None
+    """The record of the table that the key names, or of which records it is one; None: the key has a value."""
+
+    @property
+    def default_text(self) -> str:
+        """The default in words, as `--help-keys` shows it."""
+        if self.is_required:
+            return "required"
+        return "not set by default" if self.default is None else f"default: {json.dumps(self.default, default=str)}"
+
+
+def fields_of(record: type[Settings], *names: str) -> list[Knob]:
+    """The fields of a record, each with its key, flag, type, default and meaning.
+
+    Args:
+        record: a class of settings.
+        names: only these fields, in this order; none: all of them.
+    """
+    return [_knob(name, record.model_fields[name]) for name in names or record.model_fields]
+
+
+def _knob(name: str, info: FieldInfo) -> Knob:
+    flags = [mark.name for mark in info.metadata if isinstance(mark, Flagged)]
+    plain, choices = _plain(info.annotation)
+    return Knob(
+        name=name,
+        flag=flags[0] if flags else name.replace("_", "-"),
+        type=Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation,
+        plain_type=plain,
+        choices=choices,
+        default=None if info.is_required() else info.get_default(call_default_factory=True),
+        is_required=info.is_required(),
+        help=" ".join((info.description or "").split()),
+        records=next((mark for mark in info.metadata if isinstance(mark, OneOf)), None) or _record(info.annotation),
+    )
+
+
+def _record(annotation: Any) -> type[Settings] | None:
+    """The record that may stand for a key: none for a value."""
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), None)
+
+
+def _plain(annotation: Any) -> tuple[type, tuple[str, ...]]:
+    """The Python type behind an annotation, and the choices where it is a literal."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _plain(arguments[0])
+    if origin is Literal:
+        return str, tuple(arguments)
+    if origin in (Union, types.UnionType):
+        return _plain(next(argument for argument in arguments if argument is not type(None)))
+    return (annotation if annotation in (int, float, bool, str, Path) else str), ()
+
+
+SomeSettings = TypeVar("SomeSettings", bound=Settings)
+
+
+class OneOf(Mapping[str, type[SomeSettings]]):
+    """Records of which a table of a recipe is one, told by its `name`. Used as the annotation of the table's field:
+    `method: Annotated[MethodSettings, METHODS]`.
+
+    Args:
+        records: name -> "module:Class", or the class. A module is imported when its record is asked for. The first is
+            meant where a table says no name.
+    """
+
+    def __init__(self, records: Mapping[str, str | type[SomeSettings]]) -> None:
+        self._records = dict(records)
+        self._users: list[type[BaseModel]] = []
+
+    def __getitem__(self, name: str) -> type[SomeSettings]:
+        place = self._records[name]
+        if isinstance(place, str):
+            module, _, record = place.partition(":")
+            place = getattr(import_module(module), record)
+            self._records[name] = place
+        return place
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, name: str, record: type[SomeSettings]) -> None:
+        """Add a record, or put it in the place of an earlier one of the same name; recipes then accept it."""
+        self._records[name] = record
+        self._rebuild()
+
+    def remove(self, name: str) -> None:
+        """Take a record out again."""
+        del self._records[name]
+        self._rebuild()
+
+    def used_by(self, model: type[BaseModel]) -> None:
+        """Name a model with such a table, which is told of every record that is added later."""
+        self._users.append(model)
+
+    def _rebuild(self) -> None:
+        for model in self._users:
+            model.model_rebuild(force=True)
+
+    def __get_pydantic_core_schema__(self, _source: Any, handler: Any) -> Any:
+        records: Sequence[type[SomeSettings]] = tuple(self.values())
+        if len(records) == 1:
+            return handler.generate_schema(records[0])
+        return handler.generate_schema(Annotated[Union[tuple(records)], Field(discriminator="name")])  # noqa: UP007
