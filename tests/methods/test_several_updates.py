@@ -12,7 +12,7 @@ from lottery import Lottery
 
 from video_opd.config import TrainingSettings
 from video_opd.config.recipe_file import parse_recipe
-from video_opd.data.prompts import TEMPLATES
+from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.methods.distillation import ReverseKLDistillation
 from video_opd.methods.forward_distillation import ForwardKLDistillation
 from video_opd.methods.grpo import GRPO

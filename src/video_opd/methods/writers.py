@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from video_opd.data.prompts import PromptTemplate
+from video_opd.data.prompt_templates import PromptTemplate
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.policy.load import Policy
 from video_opd.policy.read import Reading

@@ -15,8 +15,9 @@ from video_opd.config import (
     RewardSettings,
     SupervisedSettings,
 )
-from video_opd.data.prompts import PromptTemplate
+from video_opd.data.prompt_templates import PromptTemplate
 from video_opd.errors import ConfigurationError
+from video_opd.eval.how_asked import template_of
 from video_opd.methods import Method
 from video_opd.methods.ablation import SpoiledTeacher
 from video_opd.methods.distillation import ReverseKLDistillation
@@ -30,7 +31,6 @@ from video_opd.methods.supervised import SupervisedFineTuning
 from video_opd.methods.teachers import Teacher
 from video_opd.methods.writers import AnnotationWrites, StudentWrites
 from video_opd.policy.load import Policy
-from video_opd.train.build_inputs import template_of
 from video_opd.types import Span
 
 
