@@ -26,7 +26,8 @@ from torch import Tensor
 from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from video_opd.config import TrainingSettings
-from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.prompt_templates import TEMPLATES
+from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.methods import Method
 from video_opd.methods.grpo import GRPO

@@ -19,7 +19,8 @@ from video_opd.config import GROUNDING_FILE, AnswerSettings, GroundingDefaults, 
 from video_opd.data import tiny_world
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_source import PromptSource
-from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.prompt_templates import TEMPLATES
+from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import VideoBudget
 from video_opd.policy.load import Policy, resolve_model
 from video_opd.policy.token_support import TokenSupport

@@ -16,7 +16,7 @@ import pytest
 from video_opd.arguments import build_parser
 from video_opd.cli import main, take_overrides
 from video_opd.data.manifest import read_manifest
-from video_opd.data.prompts import TEMPLATES
+from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.errors import ConfigurationError, UserError
 
 COMMANDS = ("demo", "train", "doctor", "evaluate", "ground", "metrics", "report", "data check", "tiny-world build")

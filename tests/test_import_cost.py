@@ -117,3 +117,41 @@ def test_a_command_for_lmms_eval_is_written_at_once(tmp_path):
     status, printed, heavy = run(RUN, *words.split())
     assert (status, heavy) == (0, [])
     assert printed.startswith("python ")
+
+
+ROOMS_REPORT = """
+rooms = {".".join(name.split(".")[1:3]) for name in sys.modules if name.startswith("video_opd.")}
+print("\\nheavy:", *sorted(rooms), file=sys.stderr)
+"""
+
+
+def entered(*arguments: str) -> set[str]:
+    """The rooms (`train.loop`, `eval.benchmarks` …) that a command that ends well has loaded."""
+    status, out, rooms = run(RUN.replace(REPORT, ROOMS_REPORT), *arguments)
+    assert status == 0
+    assert out
+    return set(rooms)
+
+
+def below(room: str, rooms: set[str]) -> set[str]:
+    return {found for found in rooms if found == room or found.startswith(f"{room}.")}
+
+
+def test_asking_a_model_needs_no_training_and_no_report(world, tmp_path):
+    manifest = tmp_path / "two.jsonl"
+    manifest.write_text("".join((world / "test.jsonl").read_text().splitlines(keepends=True)[:2]))
+    videos, out = str(world / "videos"), str(tmp_path / "answers.jsonl")
+    for words in (
+        ["evaluate", "tiny-student", str(manifest), "--videos", videos, "--out", out],
+        ["score", "tiny-student", str(manifest), "--videos", videos, "--out", str(tmp_path / "scores.jsonl")],
+        ["ground", "tiny-student", str(next((world / "videos").glob("*.mp4"))), "a red circle"],
+    ):
+        rooms = entered(*words)
+        assert "policy.load" in rooms, "this would be noticed"
+        assert below("train", rooms) | below("report", rooms) == set(), words[0]
+
+
+def test_importing_a_data_set_needs_none_of_the_rooms_that_use_one(world, tmp_path):
+    rooms = entered("data", "import", "jsonl", str(world / "test.jsonl"), "--out", str(tmp_path / "out.jsonl"))
+    assert below("data.importers", rooms), "this would be noticed"
+    assert below("train", rooms) | below("report", rooms) | below("eval.benchmarks", rooms) == set()

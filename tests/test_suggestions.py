@@ -10,7 +10,7 @@ from video_opd.arguments.looking import SCORERS
 from video_opd.cli import main
 from video_opd.config.recipe_file import recipe_keys
 from video_opd.data.importers._formats import FORMATS
-from video_opd.data.prompts import TEMPLATES
+from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.video.video_io import write_video
 from video_opd.errors import ConfigurationError
 from video_opd.policy.description import require_device
@@ -220,7 +220,7 @@ def test_a_device_that_is_none_is_known_before_anything_is_read(refused, things,
 @pytest.mark.parametrize("name", ["cuda:99", "mps:7", "xpu"])
 @pytest.mark.parametrize("command", ASKING)
 def test_a_device_that_is_not_here_is_known_before_anything_is_read(refused, things, monkeypatch, command, name):
-    for place in ("data.manifest", "assemble"):
+    for place in ("data.manifest", "train.build"):
         monkeypatch.setattr(f"video_opd.{place}.read_manifest", lambda *_: pytest.fail("read a manifest"))
     flag = "--compute.device" if "{" in command else "--device"
     words = command.format(r=things["recipe"], c=things["comparison"]).split()
@@ -266,7 +266,7 @@ def test_tiny_models_on_a_real_video_are_warned_about(real, world, capsys):
 
 def test_other_models_and_the_tiny_world_are_not(real, world, models):
     from video_opd.data.manifest import read_manifest
-    from video_opd.train.build import tiny_on_real
+    from video_opd.eval.how_asked import tiny_on_real
 
     rendered, filmed = read_manifest(world / "test.jsonl"), read_manifest(real / "m.jsonl")
     assert tiny_on_real(["tiny-teacher"], world / "videos", rendered) is None

@@ -13,7 +13,8 @@ from safetensors import safe_open
 from video_opd.config.recipe_file import load_grounding_defaults, load_recipe
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_source import PromptSource
-from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.prompt_templates import TEMPLATES
+from video_opd.data.prompts import PromptRenderer
 from video_opd.data.tiny_world import BuildSettings, LabelNoise, TinyWorld, build, draw_clip
 from video_opd.eval.evaluate import evaluate
 from video_opd.policy.load import load_policy, resolve_model
@@ -64,7 +65,7 @@ def test_what_ships_is_what_the_readme_says(tmp_path):
     for name in ("tiny-student", "tiny-teacher"):
         policy = load_policy(name).freeze()
         defaults = load_grounding_defaults(Path(resolve_model(name)))
-        from video_opd.train.build import budget_of, template_of
+        from video_opd.eval.how_asked import budget_of, template_of
 
         render = PromptRenderer(policy.processor, template_of(defaults.prompt), budget_of(defaults.video))
         source = PromptSource(tmp_path / "videos", render, num_examples=60)

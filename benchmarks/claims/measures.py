@@ -21,7 +21,7 @@ from video_opd.config import Recipe
 from video_opd.config.comparison_recipe import ComparisonRecipe, recipe_of
 from video_opd.data.batches import batch_at
 from video_opd.data.manifest import read_manifest
-from video_opd.data.prompts import TEMPLATES
+from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.eval.exposure import reverse_kl_by_position
 from video_opd.files.durable import write_durably
 from video_opd.methods import Method

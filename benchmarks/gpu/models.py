@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen3VLConfig
 
-from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.prompt_templates import TEMPLATES
+from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.policy.families import vision_part
 from video_opd.policy.head import use_float32_head

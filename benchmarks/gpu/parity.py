@@ -18,7 +18,8 @@ from transformers.utils import is_flash_attn_2_available
 from shared_reading import full_logprobs
 from video_opd.config import TrainingSettings
 from video_opd.data import tiny_world
-from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.prompt_templates import TEMPLATES
+from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import Frames, VideoBudget, resized
 from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.teachers import OneTeacher

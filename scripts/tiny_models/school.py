@@ -12,7 +12,8 @@ from torchvision.transforms.v2.functional import InterpolationMode, resize
 from transformers import Qwen3VLProcessor
 
 from tiny_models.architecture import BUDGET
-from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.prompt_templates import TEMPLATES
+from video_opd.data.prompts import PromptRenderer
 from video_opd.data.tiny_world import COLOURS, SHAPES, Clip, Event, TinyWorld, displaced, draw_clip, render
 from video_opd.data.video.video_io import Frames
 from video_opd.seeds import generator

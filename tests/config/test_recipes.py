@@ -216,7 +216,7 @@ def test_an_annotated_answer_that_cannot_be_filled_in_is_refused_before_the_mode
 
 
 def test_words_of_your_own_keep_the_form_of_the_template(recipe_file):
-    from video_opd.train.build import template_of
+    from video_opd.eval.how_asked import template_of
 
     user = "{video} Think first: when is {query}?"
     recipe = load_recipe(recipe_file, {"prompt.template": "tiny-long", "prompt.user": user})

@@ -11,7 +11,8 @@ import torch
 from transformers import AutoProcessor
 
 from video_opd.data.plain_text import PlainText, has_words, refuse_unwritable
-from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate
+from video_opd.data.prompt_templates import TEMPLATES, PromptTemplate
+from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.errors import DataError
 from video_opd.types import Example, Span

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from video_opd.data.batches import batch_at
-from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate, mismatch
+from video_opd.data.prompt_templates import TEMPLATES, PromptTemplate, mismatch
+from video_opd.data.prompts import PromptRenderer
 from video_opd.data.query_words import QUERY_POLICIES
 from video_opd.data.query_words import timelens as clean_query
 from video_opd.data.video.video_io import Frames, VideoBudget

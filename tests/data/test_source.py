@@ -16,7 +16,8 @@ import torch
 
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_source import PromptMemory, PromptSource, require_folder
-from video_opd.data.prompts import TEMPLATES, PromptRenderer, PromptTemplate
+from video_opd.data.prompt_templates import TEMPLATES, PromptTemplate
+from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import VideoBudget
 from video_opd.errors import DataError, EngineError
 from video_opd.types import Span

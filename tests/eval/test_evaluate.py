@@ -13,7 +13,8 @@ from video_opd.commands.answering import _tell
 from video_opd.data.manifest import read_manifest
 from video_opd.data.manifest_statistics import describe
 from video_opd.data.prompt_source import PromptSource
-from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.prompt_templates import TEMPLATES
+from video_opd.data.prompts import PromptRenderer
 from video_opd.data.side_questions import SideQuestion, read_side_questions, write_side_questions
 from video_opd.data.video.video_io import VideoBudget
 from video_opd.errors import DataError

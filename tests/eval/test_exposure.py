@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from video_opd.data.prompts import TEMPLATES
+from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.eval.exposure import reverse_kl_by_position
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import AnnotationWrites, StudentWrites

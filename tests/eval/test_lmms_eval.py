@@ -135,7 +135,7 @@ def qwen_size(num_frames: int, height: int, width: int, said: dict[str, Any]) ->
 )
 @pytest.mark.parametrize("size", SIZES)
 def test_lmms_eval_is_told_to_show_frames_within_a_token_of_our_size(video, size):
-    from video_opd.train.build_inputs import budget_of
+    from video_opd.eval.how_asked import budget_of
 
     frames = frames_for(video, resolve_model("tiny-student"), "qwen3_vl")
     assert frames.not_passed == ()

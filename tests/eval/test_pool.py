@@ -12,7 +12,8 @@ from video_opd.curriculum.random_streams import stream_of
 from video_opd.curriculum.score_file import held
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_source import PromptSource
-from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.prompt_templates import TEMPLATES
+from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import VideoBudget
 from video_opd.errors import DataError, EngineError
 from video_opd.eval.pool import Asking, Scorer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from video_opd.data.prompts import TEMPLATES
+from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.grounding import REWARDS, best_span, form_reward, parse_answer
 from video_opd.types import Example, Span
 

@@ -12,7 +12,7 @@ import torch
 from lottery import Lottery
 
 from video_opd.config import TrainingSettings
-from video_opd.data.prompts import TEMPLATES
+from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.methods.ablation import SpoiledTeacher
 from video_opd.methods.grpo import GRPO

@@ -12,7 +12,7 @@ from lottery import Lottery
 
 from video_opd.config import TrainingSettings
 from video_opd.config.recipe_file import parse_recipe
-from video_opd.data.prompts import TEMPLATES
+from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.methods.grpo import GRPO
 from video_opd.methods.mixture import Mixture
 from video_opd.methods.op_fkd import ForwardKLDistillation

@@ -19,7 +19,8 @@ from tiny_families import KINDS, save_tiny
 
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_source import PromptSource
-from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.prompt_templates import TEMPLATES
+from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import VideoBudget, read_frames
 from video_opd.errors import ConfigurationError
 from video_opd.policy.families import video_positions

@@ -12,7 +12,8 @@ import torch
 from transformers import AutoProcessor, AutoTokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from video_opd.config import TrainingSettings
-from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.prompt_templates import TEMPLATES
+from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import VideoBudget, read_frames
 from video_opd.eval.benchmarks import BENCHMARKS
 from video_opd.methods.opd import ReverseKLDistillation

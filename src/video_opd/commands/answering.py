@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from video_opd.config import GroundingDefaults
-    from video_opd.data.prompts import PromptTemplate
+    from video_opd.data.prompt_templates import PromptTemplate
     from video_opd.eval.answer_file import AnswersOf
     from video_opd.eval.evaluate import Evaluation
     from video_opd.types import Example
@@ -66,8 +66,8 @@ def _evaluate_manifest(arguments: argparse.Namespace) -> int:
 
     from video_opd.eval.answer_file import answers_in
     from video_opd.eval.evaluate import judge
-    from video_opd.train.build import budget_of, template_of
-    from video_opd.train.run import evaluate_into
+    from video_opd.eval.evaluate_into_file import evaluate_into
+    from video_opd.eval.how_asked import budget_of, template_of
 
     refuse_tight_budget(arguments.videos, examples, budget_of(defaults.video))
     of, template = _answers_of(arguments, defaults, examples), template_of(defaults.prompt)
@@ -109,8 +109,8 @@ def _answers_of(
     """What the answers will be of; of a pipe nobody asks. Of a model on the hub the weights are fetched for it."""
     from video_opd.data.manifest_rows import row_from_example
     from video_opd.eval.answer_file import AnswersOf, questions_sha256
+    from video_opd.eval.how_asked import how_asked, template_of
     from video_opd.grounding import PARSER_VERSION
-    from video_opd.train.build import how_asked, template_of
 
     if place_of(arguments.out) is None:
         return None
@@ -205,8 +205,8 @@ def ground(arguments: argparse.Namespace, _: Overrides) -> int:
     defaults = how_to_ask(arguments)
 
     from video_opd.data.prompt_source import refuse_tight_budget, render
+    from video_opd.eval.how_asked import budget_of
     from video_opd.grounding import parse_answer
-    from video_opd.train.build import budget_of
     from video_opd.types import Example, Sampling
 
     video = arguments.video.absolute() if arguments.video.is_dir() else arguments.video  # `.` has no name

@@ -41,8 +41,9 @@ def refuse_early(arguments: argparse.Namespace, *models: str) -> list[Descriptio
         local_folder(model)
 
     from video_opd.config import PromptSettings
+    from video_opd.eval.how_asked import template_of
     from video_opd.policy.description import describe, require_device
-    from video_opd.train.build import device_of, template_of
+    from video_opd.policy.device import device_of
 
     require_device(device_of(arguments.device))
     if arguments.template:
@@ -64,7 +65,7 @@ def refuse_absent_device(arguments: argparse.Namespace) -> None:
 
 def warn_of_tiny(arguments: argparse.Namespace, videos: Path, examples: Sequence[Example]) -> None:
     """On stderr, where a tiny model is asked about a real video."""
-    from video_opd.train.build import tiny_on_real
+    from video_opd.eval.how_asked import tiny_on_real
 
     models = [model for model in (arguments.model, getattr(arguments, "teacher", None)) if model is not None]
     warning = tiny_on_real(models, videos, examples)
@@ -99,7 +100,7 @@ def how_to_ask(arguments: argparse.Namespace) -> GroundingDefaults:
 def load(arguments: argparse.Namespace, defaults: GroundingDefaults) -> tuple[Policy, PromptRenderer]:
     """A frozen model, and what puts the questions to it."""
     from video_opd.data.prompts import PromptRenderer
-    from video_opd.train.build import budget_of, prompt_mismatch, template_of
+    from video_opd.eval.how_asked import budget_of, prompt_mismatch, template_of
 
     template, budget = template_of(defaults.prompt), budget_of(defaults.video)
     warning = prompt_mismatch(defaults.prompt, arguments.model)
@@ -113,8 +114,8 @@ def load_model(arguments: argparse.Namespace, name: str) -> Policy:
     """A frozen model, where and in what type the command line says."""
     import torch
 
+    from video_opd.policy.device import device_of
     from video_opd.policy.load import load_policy
-    from video_opd.train.build import device_of
 
     weights = getattr(torch, precision_of(arguments))
     return load_policy(name, device=device_of(arguments.device), weights=weights).freeze()
@@ -124,8 +125,8 @@ def models_of(arguments: argparse.Namespace, named: Mapping[str, str]) -> dict[s
     """Models by the part they play, each with the SHA-256 of its folder; of one on the hub the weights are fetched,
     once its small files were found in order."""
     from video_opd.policy.description import describe
+    from video_opd.policy.device import device_of
     from video_opd.policy.location import local_folder, model_sha256, resolve_model
-    from video_opd.train.build import device_of
 
     for name in named.values():
         if local_folder(name) is None:
@@ -135,7 +136,7 @@ def models_of(arguments: argparse.Namespace, named: Mapping[str, str]) -> dict[s
 
 def precision_of(arguments: argparse.Namespace) -> str:
     """The type in which a model is held: as the command line says, else what goes with the device."""
-    from video_opd.train.build import device_of
+    from video_opd.policy.device import device_of
 
     return arguments.precision or ("bfloat16" if device_of(arguments.device).startswith("cuda") else "float32")
 

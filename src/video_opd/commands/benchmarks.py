@@ -168,8 +168,8 @@ def _ask(
 
     from video_opd.data.prompt_source import PromptSource
     from video_opd.data.prompts import PromptRenderer
+    from video_opd.eval.how_asked import budget_of
     from video_opd.eval.multiple_choice import ask
-    from video_opd.train.build import budget_of
 
     known, by_id = notes.known(), {question.id: question for question in questions}
     if known.keys() >= by_id.keys():
@@ -295,7 +295,7 @@ def _convention(
     rule: str,
 ) -> dict[str, Any]:
     from video_opd.eval.benchmarks._accuracy import INTERVALS
-    from video_opd.train.build import budget_of
+    from video_opd.eval.how_asked import budget_of
 
     scored = asking.score_options is not None
     return {

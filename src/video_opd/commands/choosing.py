@@ -45,10 +45,11 @@ def score(arguments: argparse.Namespace, _: Overrides) -> int:
     described = refuse_early(arguments, arguments.model, *([arguments.teacher] if arguments.teacher else []))
     defaults = how_to_ask(arguments)
 
+    from video_opd.eval.how_asked import budget_of, how_asked, template_of
     from video_opd.eval.pool import Asking, Scorer
+    from video_opd.eval.scoring_progress import ScoringProgress
     from video_opd.methods.teachers import OneTeacher
-    from video_opd.train.build import budget_of, how_asked, require_common_tokens, template_of
-    from video_opd.train.progress import ScoringProgress
+    from video_opd.policy.common_tokens import require_common_tokens
 
     template_of(defaults.prompt)  # refused before the model is fetched, as is the budget
     refuse_tight_budget(videos, examples, budget_of(defaults.video))

@@ -20,6 +20,7 @@ from video_opd.compare.results import Run, read_results
 from video_opd.config import Recipe
 from video_opd.config.comparison_recipe import ComparisonRecipe, recipe_of
 from video_opd.errors import ConfigurationError, writing
+from video_opd.eval.evaluate_into_file import say
 from video_opd.files.durable import write_durably
 from video_opd.files.outputs import refuse_foreign
 from video_opd.report import write_comparison_report
@@ -33,7 +34,7 @@ from video_opd.train.build import (
     sha256_of_data,
     with_checkpoints,
 )
-from video_opd.train.run import Shared, run_recipe, same_run, say
+from video_opd.train.run import Shared, run_recipe, same_run
 
 SECONDS_BETWEEN_LOOKS = 5.0
 """At a run that another process holds."""

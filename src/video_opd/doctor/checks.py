@@ -11,6 +11,7 @@ from video_opd.config import Recipe
 from video_opd.data.ablated_prompts import ABLATIONS
 from video_opd.doctor.patient import Finding, Patient, answer, score
 from video_opd.errors import EngineError
+from video_opd.eval.how_asked import prompt_mismatch
 from video_opd.grounding import best_iou, parse_answer
 from video_opd.methods.opd import OnPolicyDistillationSettings
 from video_opd.methods.teachers import OneTeacher
@@ -19,12 +20,7 @@ from video_opd.policy.families import Clock, family_of
 from video_opd.policy.load import Policy
 from video_opd.sample_size import MIN_AGREEING, MIN_QUERIES, count_of
 from video_opd.seeds import derive_seed
-from video_opd.train.build import (
-    load_frozen,
-    make_method,
-    make_source,
-    prompt_mismatch,
-)
+from video_opd.train.build import load_frozen, make_method, make_source
 from video_opd.train.learner import Learner
 from video_opd.train.stopwatch import Stopwatch
 from video_opd.types import Prompt, Sampling, flatten

@@ -10,15 +10,8 @@ from video_opd.data.manifest import check_manifest, read_manifest, with_duration
 from video_opd.doctor.checks import CHECKS, TEACHER_CHECKS
 from video_opd.doctor.cost_estimate import cost
 from video_opd.doctor.patient import Finding, Patient
-from video_opd.train.build import (
-    load_student,
-    load_teacher,
-    make_source,
-    prepare_compute,
-    prepare_data,
-    refuse_early,
-    require_common_tokens,
-)
+from video_opd.policy.common_tokens import require_common_tokens
+from video_opd.train.build import load_student, load_teacher, make_source, prepare_compute, prepare_data, refuse_early
 
 
 def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:

@@ -16,7 +16,7 @@ from video_opd.settings import OneOf, Settings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from video_opd.data.prompts import PromptTemplate
+    from video_opd.data.prompt_templates import PromptTemplate
     from video_opd.methods.teachers import Teacher
     from video_opd.policy.load import Policy
     from video_opd.policy.read import Reading

@@ -10,7 +10,7 @@ from video_opd.methods import MethodParts, MethodSettings
 from video_opd.types import Answer, AnswerGroup, Prompt, Sampling, Span
 
 if TYPE_CHECKING:
-    from video_opd.data.prompts import PromptTemplate
+    from video_opd.data.prompt_templates import PromptTemplate
     from video_opd.policy.load import Policy
     from video_opd.policy.read import Reading
 

@@ -25,7 +25,10 @@ from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_source import refuse_tight_budget, require_folder
 from video_opd.data.side_questions import read_side_questions
 from video_opd.errors import ConfigurationError
+from video_opd.eval.how_asked import budget_of, how_asked, prompt_mismatch, template_of, tiny_on_real
+from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.policy.description import require_device
+from video_opd.policy.device import device_of
 from video_opd.policy.location import local_folder
 from video_opd.runs.checkpoint import latest_checkpoint
 from video_opd.runs.directory import RunDirectory
@@ -37,27 +40,20 @@ from video_opd.train.build_curriculum import (
 )
 from video_opd.train.build_inputs import (
     PromptMemories,
-    budget_of,
-    how_asked,
     make_source,
     manifests_of,
     prepare_data,
-    prompt_mismatch,
     refuse_unrenderable,
     side_questions_file,
-    template_of,
-    tiny_on_real,
     to_be_rendered,
 )
 from video_opd.train.build_method import make_method, refuse_unfit_method
 from video_opd.train.build_models import (
     autocast_of,
-    device_of,
     load_frozen,
     load_reference,
     load_student,
     refuse_unfit_models,
-    require_common_tokens,
     with_checkpoints,
 )
 from video_opd.train.build_teachers import load_teacher, refuse_unrouted

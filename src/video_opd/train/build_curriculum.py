@@ -12,13 +12,14 @@ from video_opd.curriculum import Coupling, RoundPlan, read_scores, read_selectio
 from video_opd.curriculum.score_file import require_scores_of
 from video_opd.data.manifest import read_manifest
 from video_opd.errors import ConfigurationError
+from video_opd.eval.how_asked import how_asked
 from video_opd.methods.teachers import Teacher
 from video_opd.policy.load import Policy
 from video_opd.policy.location import local_folder, model_sha256, resolve_model
 from video_opd.runs.checkpoint import checkpoint_folder
 from video_opd.runs.directory import RunDirectory
 from video_opd.train.answer_gate import AnswerGate
-from video_opd.train.build_inputs import PromptMemories, how_asked, make_source
+from video_opd.train.build_inputs import PromptMemories, make_source
 from video_opd.train.build_teachers import route_of
 from video_opd.train.lessons import Candidates, Curriculum, Given, Models, Rounds
 from video_opd.train.score_cache import Scoring

@@ -1,4 +1,4 @@
-"""The models of a recipe: student, reference, whatever only judges, and whether they belong together."""
+"""The models of a recipe: student, reference, and whatever only judges."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import torch
 
 from video_opd.config import ComputeSettings, Recipe, StudentSettings, TeacherSettings
 from video_opd.errors import ConfigurationError
+from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.policy.description import Description, describe
+from video_opd.policy.device import device_of
 from video_opd.policy.families import vision_part
 from video_opd.policy.load import Policy, load_policy
 from video_opd.policy.location import BUNDLED, local_folder, resolve_model
@@ -102,41 +104,6 @@ def load_frozen(recipe: Recipe, model: str) -> Policy:
     """A model that only judges, in the type it computes in."""
     weights = {"float32": torch.float32, "bfloat16": torch.bfloat16}[recipe.compute.precision]
     return load_policy(model, device=device_of(recipe.compute.device), weights=weights).freeze()
-
-
-def require_common_tokens(student: Policy | Description, teacher: Policy | Description) -> None:
-    """Student and teacher must speak of the same token ids and see pictures cut the same way.
-
-    Raises:
-        ConfigurationError: they do not.
-    """
-    if student.fingerprint() != teacher.fingerprint() or student.support.end_token_id != teacher.support.end_token_id:
-        raise ConfigurationError(
-            f"student {student.name} ({student.support.num_tokens} tokens) and teacher {teacher.name} "
-            f"({teacher.support.num_tokens} tokens) have different tokenizers",
-            reason="the teacher scores the student's token ids, and they would mean something else to it",
-            remedy="take both from one family, such as Qwen3-VL-8B and Qwen3-VL-32B",
-        )
-    names = ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std")
-    theirs = [
-        {name: getattr(policy.processor.video_processor, name, None) for name in names} for policy in (student, teacher)
-    ]
-    different = [
-        f"{name}: {theirs[0][name]} / {theirs[1][name]}" for name in names if theirs[0][name] != theirs[1][name]
-    ]
-    if different:
-        raise ConfigurationError(
-            f"student {student.name} and teacher {teacher.name} prepare video differently ({', '.join(different)})",
-            reason="both get the same prepared frames, so one of them would see nonsense",
-            remedy="take both from one family",
-        )
-
-
-def device_of(name: str) -> str:
-    """The device of that name; `auto` is CUDA where there is one."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def autocast_of(compute: ComputeSettings) -> torch.dtype | None:

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress
 
 from video_opd.config import Recipe, ScoringSettings
 from video_opd.data.batches import batch_at
-from video_opd.data.prompt_source import PromptSource
 from video_opd.errors import writing
-from video_opd.eval.answer_file import AnswersOf, open_answers, rewrite, told_what_is_kept
 from video_opd.eval.ask_side_questions import ask
-from video_opd.eval.evaluate import Evaluation, evaluate
+from video_opd.eval.evaluate_into_file import evaluate_into, say
 from video_opd.files.durable import write_durably
 from video_opd.files.older_names import read_json
-from video_opd.grounding import prediction_row
 from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, surprise_at_wording
 from video_opd.policy.load import Policy
 from video_opd.report import write_report
 from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.round_files import cost_of_selection
-from video_opd.sample_size import count_of
 from video_opd.train.build import (
     PromptMemories,
     assemble,
@@ -44,7 +36,6 @@ from video_opd.train.build import (
 )
 from video_opd.train.loop import Parts
 from video_opd.train.train_in_rounds import train_in_rounds
-from video_opd.types import Example
 
 MAY_CHANGE = frozenset(
     {
@@ -223,69 +214,3 @@ def _ask_side_questions(parts: Parts, policy: Policy, shared: Shared) -> dict[st
     recipe, questions = parts.recipe, parts.side_questions
     with closing(make_source(recipe, policy, questions, recipe.side_questions, shared.memories)) as source:
         return ask(policy, parts.side_questions, source, batch_size=recipe.compute.evaluation_batch_size).to_dict()
-
-
-def evaluate_into(
-    path: Path,
-    of: AnswersOf | None,
-    policy: Policy,
-    examples: Sequence[Example],
-    source: PromptSource,
-    **how: Any,
-) -> Evaluation:
-    """Evaluate, with every batch of answers in a file of predictions before the next one is asked; answers that are
-    there already are not asked for again. The rest as `evaluate_with_bar`.
-
-    Args:
-        of: what the answers are of; see `open_answers`.
-
-    Raises:
-        Stopped: a signal came; the answers so far are in the file.
-    """
-    with open_answers(path, of) as file, told_what_is_kept(file, len(examples)):
-        if file.rows:
-            say(how["console"], f"going on: {len(file.rows)} of {len(examples)} answers are in {file.path}")
-        evaluation = evaluate_with_bar(
-            policy,
-            examples,
-            source,
-            known={row["id"]: row["answer"] for row in file.rows},
-            on_answers=lambda new: file.append([prediction_row(*answer) for answer in new.items()]),
-            **how,
-        )
-    rewrite(file, path, [prediction_row(*answer) for answer in evaluation.answers.items()])
-    return evaluation
-
-
-def evaluate_with_bar(
-    policy: Policy,
-    examples: Sequence[Example],
-    source: PromptSource,
-    *,
-    max_new_tokens: int,
-    batch_size: int,
-    title: str,
-    console: Console,
-    known: Mapping[str, str] = MappingProxyType({}),
-    on_answers: Callable[[Mapping[str, str]], None] = lambda _: None,
-) -> Evaluation:
-    """Evaluate under a progress bar on stderr; one plain line without a terminal."""
-    if not console.is_terminal:
-        say(console, f"evaluating {title} on {count_of(len(examples))}")
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(f"evaluating {escape(title)}", total=len(examples))
-        return evaluate(
-            policy,
-            examples,
-            source,
-            max_new_tokens=max_new_tokens,
-            batch_size=batch_size,
-            known=known,
-            on_answers=on_answers,
-            on_batch=lambda count: bar.advance(task, count),
-        )
-
-
-def say(console: Console, line: str) -> None:
-    """One plain line; names of files and models may hold what rich would take for markup."""
-    console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -15,10 +15,10 @@ from video_opd.curriculum.score_file import read_header, require_scores_of
 from video_opd.data.prompt_source import PromptSource
 from video_opd.errors import DataError
 from video_opd.eval.pool import Asking, Scorer
+from video_opd.eval.scoring_progress import ScoringProgress
 from video_opd.files.durable import write_durably
 from video_opd.methods.teachers import Teacher
 from video_opd.policy.load import Policy
-from video_opd.train.progress import ScoringProgress
 from video_opd.types import Example
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from video_opd.data.importers._annotation import Reading
 from video_opd.data.importers._asked_by_template import finders
 from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._read_annotations import read_annotations
-from video_opd.data.prompts import TEMPLATES
+from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.types import Span
 

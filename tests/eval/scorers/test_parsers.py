@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from video_opd.data.prompts import TEMPLATES
+from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.eval.scorers import SCORERS
 from video_opd.eval.scorers import _parsers as parsers
 from video_opd.grounding import parse_answer

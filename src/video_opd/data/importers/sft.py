@@ -8,7 +8,7 @@
 Content may be a text or a list of parts (`{"type": "text", "text": …}`, `{"type": "video", "video": …}`); `query` with
 `response`, and `instruction` (and `input`) with `output`, are read too, with their `history`. A question with its
 answer is a row, several in a conversation are several; the system's turn says nothing of them. The query is what the
-question has in the place of `{query}` in a preset (`video_opd.data.prompts`), or in `--template NAME` or a pattern of
+question has in the place of `{query}` in a preset (`data/prompts.toml`), or in `--template NAME` or a pattern of
 your own; without it every preset is tried, then what stands in quotes where a question quotes exactly one thing. The
 spans are read out of the answer by the parser that reads models' answers. An answer that names no span, and a question
 of another form, is counted as dropped. Times count from the start of the file; durations are seldom there

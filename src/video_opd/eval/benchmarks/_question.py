@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from video_opd.data.manifest_rows import path_fault
-from video_opd.data.prompts import PromptTemplate
+from video_opd.data.prompt_templates import PromptTemplate
 from video_opd.data.video.video_io import Frames, read_frames
 from video_opd.files.records import Record
 from video_opd.types import Example, Span

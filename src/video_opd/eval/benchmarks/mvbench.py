@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, StrictFloat, StrictInt, StrictStr
 
-from video_opd.data.prompts import PromptTemplate
+from video_opd.data.prompt_templates import PromptTemplate
 from video_opd.data.video.picture_folder import read_video, video_timeline
 from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.data.video.video_names import is_picture

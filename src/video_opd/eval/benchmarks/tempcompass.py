@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from pydantic import BaseModel, StrictStr
 
-from video_opd.data.prompts import PromptTemplate
+from video_opd.data.prompt_templates import PromptTemplate
 from video_opd.errors import DataError
 from video_opd.eval.benchmarks._question import (
     Benchmark,

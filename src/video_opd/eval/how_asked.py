@@ -1,0 +1,97 @@
+"""How a model is asked: the template and the frames that settings name, and whether they suit the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from video_opd.config import GROUNDING_FILE, GroundingDefaults, PromptSettings, VideoSettings
+from video_opd.config.recipe_file import load_grounding_defaults
+from video_opd.data import tiny_world
+from video_opd.data.manifest import resolve_video
+from video_opd.data.prompt_templates import TEMPLATES, PromptTemplate, mismatch, was_trained_with
+from video_opd.data.video.picture_folder import probe_video
+from video_opd.data.video.video_io import VideoBudget
+from video_opd.errors import ConfigurationError, DataError
+from video_opd.policy.location import BUNDLED, resolve_model
+from video_opd.suggestions import perhaps
+from video_opd.types import Example
+
+
+def template_of(settings: PromptSettings) -> PromptTemplate:
+    """The template a recipe names or spells out."""
+    if settings.template not in TEMPLATES:
+        raise ConfigurationError(
+            f"template = {settings.template!r}",
+            reason="no built-in template has that name",
+            remedy=perhaps(
+                settings.template, TEMPLATES, f"choose one of {', '.join(TEMPLATES)}, or write your own as `user`"
+            ),
+        )
+    template = TEMPLATES[settings.template]
+    return template if settings.user is None else replace(template, user=settings.user)
+
+
+def budget_of(settings: VideoSettings) -> VideoBudget:
+    """How much of a video a prompt may hold."""
+    return VideoBudget(
+        fps=settings.fps,
+        max_frames=settings.max_frames,
+        max_tokens=settings.max_tokens,
+        max_frame_tokens=settings.max_frame_tokens,
+    )
+
+
+def how_asked(defaults: GroundingDefaults, precision: str) -> dict[str, Any]:
+    """How questions are put, as far as a score depends on it: for the header of a file of scores."""
+    return {
+        "user": template_of(defaults.prompt).user,
+        "queries": template_of(defaults.prompt).queries,
+        "video": asdict(budget_of(defaults.video)),
+        "precision": precision,
+    }
+
+
+def prompt_mismatch(settings: PromptSettings, model: str) -> str | None:
+    """Why a model should be asked in other words, by what stands beside its weights, else by its name; one sentence.
+
+    Scores fall, and nothing fails, when a model is asked in words it was not trained with.
+    """
+    asked, folder = template_of(settings), resolve_model(model, weights=False)
+    if (folder / GROUNDING_FILE).exists():
+        trained = load_grounding_defaults(folder).prompt
+        wanted = template_of(trained)
+        if (wanted.user, wanted.queries) == (asked.user, asked.queries):
+            return None
+        if model in BUNDLED and was_trained_with(settings.template, model):
+            return None  # the tiny models know more than one
+        return f"{model} was trained with the prompt {_called(trained)}, and is asked with {_called(settings)}"
+    if settings.user is not None:
+        return None
+    family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    return mismatch(settings.template, model, family)
+
+
+def _called(settings: PromptSettings) -> str:
+    return settings.template if settings.user is None else repr(settings.user)
+
+
+def tiny_on_real(models: Iterable[str], videos: Path, examples: Sequence[Example]) -> str | None:
+    """That the tiny models can make nothing of videos that the tiny world did not render, told by the first; one
+    sentence. Its clips are known by their size, which no real video has. What cannot be read says nothing here."""
+    tiny, side = [model for model in models if model in BUNDLED], tiny_world.TinyWorld().side
+    if not tiny or not examples:
+        return None
+    try:
+        found = probe_video(resolve_video(videos, examples[0]), examples[0].frame_rate)
+    except DataError:
+        return None
+    if (found.width, found.height) == (side, side):
+        return None
+    return (
+        f"{tiny[0]} knows nothing but the shapes that the tiny world renders, and {examples[0].video} is none of its "
+        "clips, so its answers mean nothing here. For real videos take a model such as Qwen/Qwen3-VL-2B-Instruct"
+    )
