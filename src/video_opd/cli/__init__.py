@@ -7,40 +7,40 @@ with the state saved.
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from video_opd.arguments import build_parser
 from video_opd.errors import ConfigurationError, EngineError, Stopped, UserError
+
+if TYPE_CHECKING:
+    from video_opd.cli.application import Call
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminated)
+    call: Call | _Former | None = None
     try:
         words, overrides = take_overrides(sys.argv[1:] if argv is None else argv)
-        arguments = build_parser().parse_args(words)
-        if overrides and not arguments.takes_overrides:
+        call = _understand(words)
+        if overrides and call.recipe_keys is None:
             raise ConfigurationError(
                 f"--{next(iter(overrides))}", reason="this command has no recipe", remedy="leave it out"
             )
-        from video_opd import commands
-
-        status = int(getattr(commands, arguments.function)(arguments, overrides))
+        status = call.run(overrides)
         sys.stdout.flush()
     except UserError as error:
         print(f"video-opd: {error}", file=sys.stderr)
         return 2
     except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+        if type(error).__name__ != "OutOfMemoryError" or call is None:  # torch's, which is not imported here
             raise
-        print(f"video-opd: {_out_of_memory(error, arguments)}", file=sys.stderr)
+        print(f"video-opd: {_out_of_memory(error, call)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `video-opd … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
@@ -54,20 +54,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+class _Former:
+    """A command that is not on the new command line yet."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        from video_opd.arguments import build_parser
+
+        self.arguments = build_parser().parse_args(words)
+        self.recipe_keys = None
+
+    def run(self, recipe_keys: dict[str, str]) -> int:
+        """Run it."""
+        from video_opd import commands
+
+        function: Any = getattr(commands, self.arguments.function)
+        return int(function(self.arguments, recipe_keys))
+
+    def has(self, name: str) -> bool:
+        """Whether it has an argument of that name."""
+        return hasattr(self.arguments, name)
+
+
+def _understand(words: Sequence[str]) -> Call | _Former:
+    from video_opd.cli.application import COMMANDS, understand
+
+    named = " ".join(words[:2]) in COMMANDS or "".join(words[:1]) in COMMANDS
+    return understand(words) if named else _Former(words)
+
+
 def _terminated(*_: object) -> NoReturn:
     """Outside the training loop, which has its own way, a SIGTERM has nothing to save."""
     raise Stopped(signal.SIGTERM, "terminated; train, compare, score and evaluate go on where they were")
 
 
-def _out_of_memory(error: RuntimeError, arguments: argparse.Namespace) -> EngineError:
+def _out_of_memory(error: RuntimeError, call: Call | _Former) -> EngineError:
     """With a remedy that the command has."""
-    if arguments.takes_overrides:
+    if call.recipe_keys is not None:
         remedy = (
             "lower the batch size (training.micro_batch_size) or the video tokens (video.max_tokens), or set "
             "student.freeze_vision; `video-opd doctor` estimates what a step needs"
         )
     else:
-        flags = [flag for flag in ("batch_size", "max_tokens", "fps") if hasattr(arguments, flag)]
+        flags = [flag for flag in ("batch_size", "max_tokens", "fps") if call.has(flag)]
         lower = " or ".join(f"--{flag.replace('_', '-')}" for flag in flags)
         remedy = (f"lower {lower}, or " if lower else "") + "free the device's memory"
     return EngineError("the device's memory is full", reason=str(error).splitlines()[0], remedy=remedy)
@@ -76,8 +104,8 @@ def _out_of_memory(error: RuntimeError, arguments: argparse.Namespace) -> Engine
 def take_overrides(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """The command line without its recipe keys, and those: `--training.learning-rate 1e-4`, or with `=`.
 
-    A recipe key is told by its dot. They are taken out before argparse sees them, for it would take their values for
-    arguments of the command.
+    A recipe key is told by its dot. They are taken out before the command line is parsed: a parser would take their
+    values for arguments of the command.
 
     Raises:
         ConfigurationError: a key without a value.
@@ -99,7 +127,3 @@ def take_overrides(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
             value = following
         overrides[key.replace("-", "_")] = value
     return rest, overrides
-
-
-if __name__ == "__main__":
-    sys.exit(main())

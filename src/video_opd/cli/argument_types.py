@@ -1,0 +1,79 @@
+"""The types of the commands' arguments: what they may be, and what is said where they are not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from cyclopts import Parameter, Token
+
+from video_opd.policy.location import device_name
+
+
+def _number(kind: Callable[[str], float], is_allowed: Callable[[float], bool], description: str) -> Parameter:
+    """A number, or a list of numbers, of a certain kind and size."""
+
+    def parse(text: str) -> float:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = math.nan
+        if not (math.isfinite(number) and is_allowed(number)):
+            raise ValueError(f"{text!r} is not {description}")
+        return number
+
+    def convert(type_: Any, tokens: Sequence[Token]) -> Any:
+        numbers = [parse(token.value) for token in tokens]
+        return numbers[0] if type_ in (int, float) else numbers
+
+    return Parameter(converter=convert)
+
+
+def _whole(_: Any, tokens: Sequence[Token]) -> int:
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"invalid int value: {tokens[0].value!r}") from None
+
+
+def _shard(_: Any, tokens: Sequence[Token]) -> tuple[int, int]:
+    text = tokens[0].value
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and int(number) < int(count)):
+        raise ValueError(f"{text!r} is not a shard: write I/N with I from 0 to N - 1, such as 0/4")
+    return int(number), int(count)
+
+
+def _device(_: Any, tokens: Sequence[Token]) -> str:
+    return device_name(tokens[0].value)
+
+
+_RATE = _number(float, lambda number: number > 0, "a number above 0")
+
+Whole = Annotated[int, Parameter(converter=_whole)]
+Positive = Annotated[int, _number(int, lambda number: number >= 1, "a whole number of at least 1")]
+Share = Annotated[float, _number(float, lambda number: 0 <= number <= 1, "a number from 0 to 1")]
+Rate = Annotated[float, _RATE]
+Rates = Annotated[list[float], _RATE, Parameter(consume_multiple=True)]
+"""Also none at all."""
+Seconds = Annotated[float, _number(float, lambda number: number >= 0, "a number of at least 0")]
+Shard = Annotated[tuple[int, int], Parameter(converter=_shard, n_tokens=1, metavar="I/N", show_default=False)]
+Device = Annotated[str, Parameter(converter=_device)]
+
+Json = Annotated[bool, Parameter(help="one JSON object on stdout")]
+RecipeKeys = Annotated[Mapping[str, str], Parameter(parse=False)]
+"""Any key of a recipe, given as an argument: `--training.learning-rate 1e-4`. A command that has this has a recipe."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions:
+    """What every command with a recipe has."""
+
+    help_keys: Annotated[bool, Parameter(help="list every key of a recipe and exit")] = False
+    json: Json = False
+
+
+DEFAULT_OPTIONS = RecipeOptions()

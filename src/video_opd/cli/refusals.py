@@ -1,0 +1,150 @@
+"""What is said where a command line is not understood: one sentence, with what was probably meant."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from cyclopts.exceptions import CoercionError, ConsumeMultipleError, CycloptsError, MissingArgumentError
+
+from video_opd.errors import ConfigurationError
+from video_opd.suggestions import nearest, perhaps
+
+if TYPE_CHECKING:
+    from cyclopts.argument import Argument
+
+
+def refuse_command(program: str, word: str | None, names: Sequence[str], within: Iterable[str]) -> ConfigurationError:
+    """No command, or one that there is not.
+
+    Args:
+        program: the words before it, such as `video-opd data`.
+        word: what was given for a command.
+        names: the commands that there are.
+        within: commands of groups, such as "data check", which may be meant too.
+    """
+    see = f"see `{program} --help`"
+    if word is None:
+        return ConfigurationError(f"`{program}`", reason="the following arguments are required: COMMAND", remedy=see)
+    reason = f"argument COMMAND: {_no_choice(word, names)}"
+    return ConfigurationError(f"`{program}`", reason=reason, remedy=perhaps(word, [*names, *within], see))
+
+
+def refuse_unknown_flags(
+    program: str, words: Sequence[str], arguments: Sequence[Argument], *, has_recipe: bool
+) -> None:
+    """Before the words are parsed: a parser would take the value of an unknown flag for an argument of the command, or
+    complain of another argument first.
+
+    Args:
+        program: the words of the command, such as `video-opd data check`.
+        words: what follows them.
+        arguments: of the command.
+        has_recipe: whether keys of a recipe are arguments too.
+
+    Raises:
+        ConfigurationError: naming the first unknown flag.
+    """
+    known = {name for argument in arguments for name in argument.names} | {"--help", "-h"}
+    for word in words:
+        if word == "--":
+            return
+        flag = word.partition("=")[0]
+        if re.match(r"--?[A-Za-z]", flag) and flag not in known:
+            raise ConfigurationError(
+                f"`{program}`",
+                reason=f"unrecognized arguments: {word}",
+                remedy=_perhaps_flag(program, flag, arguments, has_recipe=has_recipe),
+            )
+
+
+def _perhaps_flag(program: str, flag: str, arguments: Sequence[Argument], *, has_recipe: bool) -> str:
+    """Which flag, or which key of a recipe, was probably meant."""
+    names = [argument.name for argument in arguments]
+    positional = [name for name in names if not name.startswith("-")]
+    see = f"see `{program} --help`"
+    meant = nearest(flag, [*(name for name in names if name.startswith("--")), *positional])
+    if meant in positional:
+        return f"give {meant} without a flag; {see}"
+    if meant is None and has_recipe:
+        from video_opd.config.recipe_file import recipe_keys
+
+        key = nearest(flag, recipe_keys())
+        meant = key and f"--{key.replace('_', '-')}"
+        see = f"see `{program} --help` and `{program} --help-keys`"
+    return f"perhaps {meant} is meant; {see}" if meant else see
+
+
+def refuse_superfluous(program: str, unused: Sequence[str], bound: inspect.BoundArguments) -> ConfigurationError:
+    """Words beyond the arguments of a command. A query of several words without quotes is the commonest."""
+    positional = [
+        name for name, parameter in bound.signature.parameters.items() if parameter.kind is parameter.POSITIONAL_ONLY
+    ]
+    if positional and positional[-1] == "query" and not any(word.startswith("-") for word in unused):
+        query = " ".join([bound.arguments["query"], *unused])
+        return ConfigurationError(
+            f"`{program}`",
+            reason=f"the query has {len(unused) + 1} words, and they came one by one",
+            remedy=f'put it in quotes: {program} {" ".join(positional[:-1]).upper()} "{query}"',
+        )
+    return ConfigurationError(
+        f"`{program}`",
+        reason=f"unrecognized arguments: {' '.join(unused)}",
+        remedy=f"leave them out, or put what belongs together in quotes; see `{program} --help`",
+    )
+
+
+def refusal_of(program: str, error: CycloptsError) -> ConfigurationError:
+    """The library's complaint in our words."""
+    see = f"see `{program} --help`"
+    argument = error.argument
+    name = "" if argument is None else argument.name
+    if isinstance(error, ConsumeMultipleError):
+        reason = f"argument {name}: expected at least one argument"
+    elif isinstance(error, MissingArgumentError):
+        given = error.unused_tokens and name in {word.partition("=")[0] for word in error.unused_tokens}
+        required = name if name.startswith("-") else name.lower()
+        reason = (
+            f"argument {name}: expected one argument" if given else f"the following arguments are required: {required}"
+        )
+    elif isinstance(error, CoercionError) and error.token is not None:
+        choices = argument.get_choices(force=True) if argument is not None else None
+        if choices:
+            return ConfigurationError(
+                f"`{program}`",
+                reason=f"argument {name}: {_no_choice(error.token.value, choices)}",
+                remedy=perhaps(error.token.value, choices, see),
+            )
+        kind = getattr(error.target_type, "__name__", "")
+        reason = f"argument {name}: {error.msg or f'invalid {kind} value: {error.token.value!r}'}"
+    else:
+        error.verbose = False
+        reason = str(error)
+    return ConfigurationError(f"`{program}`", reason=reason, remedy=see)
+
+
+def _no_choice(word: str, names: Iterable[str]) -> str:
+    return f"invalid choice: {word!r} (choose from {', '.join(map(repr, names))})"
+
+
+def require_choice(argument: str, word: str, names: Iterable[str], *, of: str) -> None:
+    """A name that plug-ins may have registered: looked up when the command runs.
+
+    Args:
+        argument: the flag or the name of the positional argument.
+        word: what was given.
+        names: those that there are.
+        of: the command.
+
+    Raises:
+        ConfigurationError: it is none of them.
+    """
+    names = list(names)
+    if word not in names:
+        raise ConfigurationError(
+            f"`{of}`",
+            reason=f"argument {argument}: {_no_choice(word, names)}",
+            remedy=perhaps(word, names, f"see `{of} --help`"),
+        )

@@ -1,0 +1,207 @@
+"""`demo`, `train`, `compare`, `doctor`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+from cyclopts import Parameter
+
+from video_opd.cli.argument_types import (
+    DEFAULT_OPTIONS,
+    Json,
+    Positive,
+    Rates,
+    RecipeKeys,
+    RecipeOptions,
+    Whole,
+)
+from video_opd.cli.path_roles import GoesOn, Reads
+
+
+def demo(
+    *, out: GoesOn = Path("runs/demo"), seed: Whole | None = None, steps: Positive | None = None, json: Json = False
+) -> int:
+    """Watch a tiny model learn when things happen (about two minutes on a CPU).
+
+    Args:
+        out: run folder
+        seed: seed of the training run (default: 0)
+        steps: optimiser steps (default: 60)
+
+    Example:
+        video-opd demo
+    """
+    from video_opd.demo import run_demo
+    from video_opd.train.interruption import Interrupted
+
+    try:
+        results = run_demo(out, seed=seed, steps=steps)
+    except Interrupted as stop:
+        return _stopped(stop)
+    if json:
+        results.pop("side_questions", None)  # they are in the run folder; the object has the keys it was promised with
+    return _finished(results, as_json=json)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RunChoices:
+    """What is said of a run beside its recipe."""
+
+    out: GoesOn | None = None
+    """run folder (default: runs/NAME of the recipe)"""
+    name: str | None = None
+    """name of the run"""
+    seed: Whole | None = None
+    """seed of the run"""
+    steps: Positive | None = None
+    """optimiser steps"""
+
+    def as_keys(self) -> dict[str, str]:
+        """As keys of a recipe."""
+        said = {"name": self.name, "seed": self.seed, "training.steps": self.steps}
+        return {key: str(value) for key, value in said.items() if value is not None}
+
+
+AS_THE_RECIPE_SAYS = RunChoices()
+
+
+def train(
+    recipe: Reads,
+    /,
+    *,
+    run: RunChoices = AS_THE_RECIPE_SAYS,
+    options: RecipeOptions = DEFAULT_OPTIONS,
+    keys: RecipeKeys,
+) -> int:
+    """Train by a recipe, or go on where an interrupted run stopped.
+
+    Args:
+        recipe: TOML file
+
+    Example:
+        video-opd train recipes/tiny-opd.toml --out runs/tiny --training.learning-rate 5e-4
+    """
+    from video_opd.config.recipe_file import load_recipe
+
+    read = load_recipe(recipe, {**keys, **run.as_keys()})
+
+    from video_opd.train.interruption import Interrupted
+    from video_opd.train.run import run_recipe
+
+    try:
+        results = run_recipe(read, run.out or Path("runs") / read.name)
+    except Interrupted as stop:
+        return _stopped(stop)
+    return _finished(results, as_json=options.json)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ComparisonChoices:
+    """What is said of a comparison beside its file."""
+
+    out: GoesOn | None = None
+    """folder (default: runs/NAME of the comparison)"""
+    seeds: list[Whole] | None = None
+    """instead of the file's"""
+    methods: list[str] | None = None
+    """only these of the file's"""
+    learning_rates: Rates | None = None
+    """to try, instead of the file's; none: no sweep"""
+
+
+AS_THE_FILE_SAYS = ComparisonChoices()
+
+
+def compare(
+    recipe: Reads,
+    /,
+    *,
+    of: ComparisonChoices = AS_THE_FILE_SAYS,
+    options: RecipeOptions = DEFAULT_OPTIONS,
+    keys: RecipeKeys,
+) -> int:
+    """Run several methods on the same data, student and seeds, and say what holds.
+
+    Args:
+        recipe: TOML file of a comparison
+
+    Example:
+        video-opd compare recipes/compare-tiny.toml --out runs/compare --seeds 0 1 --methods opd grpo
+    """
+    from video_opd.config.comparison_recipe import load_comparison
+
+    read, tables = load_comparison(
+        recipe, dict(keys), only=of.methods, seeds=of.seeds, learning_rates=of.learning_rates
+    )
+
+    from video_opd.compare import compare
+    from video_opd.train.interruption import Interrupted
+
+    out = of.out or Path("runs") / read.name
+    try:
+        results = compare(read, tables, out)
+    except Interrupted as stop:
+        return _stopped(stop)
+    if options.json:
+        print(dumps(results))
+    else:
+        from video_opd.terminal import show_comparison
+
+        show_comparison(results, out)
+    return 0
+
+
+def doctor(
+    recipe: Reads,
+    /,
+    *,
+    examples: Positive = 8,
+    options: RecipeOptions = DEFAULT_OPTIONS,
+    keys: RecipeKeys,
+) -> int:
+    """Check models, prompts and teacher before the GPU hours are spent.
+
+    Args:
+        recipe: TOML file
+        examples: training examples looked at
+
+    Example:
+        video-opd doctor recipes/tiny-opd.toml
+    """
+    from video_opd.config.recipe_file import load_recipe
+
+    read = load_recipe(recipe, dict(keys))
+
+    from video_opd.doctor import examine
+
+    findings = examine(read, num_examples=examples)
+    failed = sum(finding.verdict == "fail" for finding in findings)
+    if options.json:
+        report = {"recipe": str(recipe), "failed": failed, "findings": [f.to_dict() for f in findings]}
+        print(dumps(report, indent=2))
+    else:
+        from video_opd.terminal import show_findings
+
+        show_findings(findings)
+    return 1 if failed else 0
+
+
+def _stopped(stop: Any) -> int:
+    print(f"video-opd: {stop}. Run the same command to go on.", file=sys.stderr)
+    return int(stop.exit_code)
+
+
+def _finished(results: dict[str, Any], *, as_json: bool) -> int:
+    if as_json:
+        print(dumps(results))
+    else:
+        from video_opd.terminal import show_run
+
+        show_run(results)
+    return 0
