@@ -20,7 +20,6 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen3VLConf
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import Frames, VideoBudget
-from video_opd.policy.families import vision_part
 from video_opd.policy.head import use_float32_head
 from video_opd.policy.load import Policy, resolve_model
 from video_opd.policy.token_support import TokenSupport
@@ -119,7 +118,7 @@ def build_policy(
 def train_language_model_only(student: Policy) -> None:
     """What the recipe qwen3-vl-2b-from-8b trains: neither the vision tower nor its merger."""
     for name, parameter in student.model.named_parameters():
-        parameter.requires_grad_(vision_part(name) is None)
+        parameter.requires_grad_(student.family.vision_part(name) is None)
 
 
 def build_prompt(processor: Any, video_tokens: int, *, template: str = "timelens") -> Prompt:

@@ -15,9 +15,8 @@ from tiny_models.architecture import SIZES, build_model
 from tiny_models.school import SHARES, Carelessness, Lesson, School
 from video_opd.data.tiny_world import COLOURS, SHAPES
 from video_opd.grounding import parse_answer, temporal_iou
-from video_opd.policy import answer as answering
-from video_opd.policy import read as reading
-from video_opd.policy.read import collate, rope_positions
+from video_opd.policy.answer import answer
+from video_opd.policy.read import collate, read, rope_positions
 from video_opd.policy.token_support import TokenSupport
 from video_opd.seeds import derive_seed
 from video_opd.types import Sampling
@@ -173,11 +172,11 @@ def examine(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor,
             lessons = [lesson for lesson in drawn if lesson.kind == kind][: count - len(scores)]
             if not lessons:
                 continue
-            read = reading.read(
+            reading = read(
                 model, [lesson.prompt for lesson in lessons], grad=False, pad_token_id=tokenizer.pad_token_id
             )
             sampling = Sampling(max_new_tokens=56, greedy=True)
-            groups = answering.answer(model, read, count=1, sampling=sampling, support=support, tokenizer=tokenizer)
+            groups = answer(model, reading, count=1, sampling=sampling, support=support, tokenizer=tokenizer)
             for lesson, group in zip(lessons, groups, strict=True):
                 scores.append(grade(lesson, group.answers[0].text))
     return {kind: round(float(np.mean(scores)), 3) for kind, scores in results.items()}

@@ -105,6 +105,8 @@ def test_the_processor_is_used_by_one_thread_at_a_time(videos, examples, process
     counting = threading.Lock()
 
     class Watched:
+        __class__ = type(processor)
+
         def __getattr__(self, name):
             return getattr(processor, name)
 

@@ -23,8 +23,8 @@ from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import VideoBudget, read_frames
 from video_opd.errors import ConfigurationError
-from video_opd.policy.families import video_positions
 from video_opd.policy.load import load_policy
+from video_opd.policy.positions import video_positions
 from video_opd.policy.read import collate, rope_positions
 from video_opd.types import Example, Sampling, Span
 

@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 
 from video_opd.cli import main
 from video_opd.config.recipe_file import load_recipe
+from video_opd.policy.families import Family, family_of
 from video_opd.policy.load import load_policy
 from video_opd.train.build import load_student
-from video_opd.train.build_models import load_frozen, vision_part
+from video_opd.train.build_models import load_frozen
 
 MERGERS = ("model.visual.merger.", "model.visual.deepstack_merger_list.")
 
@@ -53,16 +54,19 @@ def test_an_update_moves_exactly_what_is_trained(words, trained, recipe_file, tm
 def test_the_parts_of_both_families(models, make_policy):
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-    qwen3 = [name for name, _ in make_policy().model.named_parameters()]
+    student = make_policy()
+    vision_part = student.family.vision_part
+    qwen3 = [name for name, _ in student.model.named_parameters()]
     assert {name: vision_part(name) or "language" for name in qwen3} == {name: part_of(name) for name in qwen3}
     with torch.device("meta"):
         model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config={"num_hidden_layers": 1}))
+    vision_part = family_of(model.config).vision_part
     for name, _ in model.named_parameters():
         assert (vision_part(name) or "language") == part_of(name), name
 
 
 def test_a_part_that_the_model_does_not_have_cannot_be_frozen(refused, recipe_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("video_opd.train.build_models.vision_part", lambda name: None)
+    monkeypatch.setattr(Family, "vision_part", lambda self, name: None)
     for key in ("freeze_vision", "freeze_merger"):
         sentence = refused("train", recipe_file, f"--student.{key}", "true", "--out", tmp_path / key, late=True)
         assert f"student.{key} = true, and " in sentence

@@ -14,6 +14,7 @@ from video_opd.data.prompt_templates import PromptTemplate
 from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.data.video.video_sampling import sampled_duration_s
 from video_opd.errors import EngineError, QueryError
+from video_opd.policy.families import Family, family_of_processor
 from video_opd.types import Example, Prompt
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _explained(example: Example) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class PromptRenderer:
-    """Turns an example and its frames into a `Prompt` with a transformers processor of Qwen-VL's conventions."""
+    """Turns an example and its frames into a `Prompt` with a transformers processor of one of our families."""
 
     processor: ProcessorMixin
     template: PromptTemplate
@@ -54,8 +55,12 @@ class PromptRenderer:
     @property
     def pixels_per_token_side(self) -> int:
         """Side in pixels of the square one video token stands for: 32 for Qwen3-VL, 28 for Qwen2.5-VL."""
-        video = self.processor.video_processor
-        return int(video.patch_size * video.merge_size)
+        return self.family.token_side(self.processor)
+
+    @cached_property
+    def family(self) -> Family:
+        """The family of models that the processor is of."""
+        return family_of_processor(self.processor)
 
     def __call__(self, example: Example, frames: Frames) -> Prompt:
         """Render once; the same object goes to student and teacher.
@@ -69,6 +74,7 @@ class PromptRenderer:
         """
         import torch
 
+        names = self.family.inputs
         words = self._words(example)
         video = torch.from_numpy(frames.images).permute(0, 3, 1, 2)
         with _ONE_AT_A_TIME, _explained(example):
@@ -76,28 +82,31 @@ class PromptRenderer:
             text = self.processor.apply_chat_template(
                 self.template.turns(words), tokenize=False, add_generation_prompt=True
             )
-            text = self._unwrapped(text) + self.template.answer_prefix
+            text = self.family.unmarked(text) + self.template.answer_prefix
             batch = self.processor(text=[text], videos=[video], return_tensors="pt", **self._video_arguments(frames))
-            input_ids, token_types = self._restored(batch["input_ids"][0], batch["mm_token_type_ids"][0], stand_ins)
+            input_ids, token_types = self._restored(batch["input_ids"][0], batch[names.kinds][0], stand_ins)
         self._refuse_too_long(len(input_ids))
-        grid = tuple(int(n) for n in batch["video_grid_thw"][0])
+        grid = tuple(int(n) for n in batch[names.grid][0])
         prompt = Prompt(
             example=example,
             input_ids=input_ids,
             mm_token_type_ids=token_types,
-            pixel_values=batch["pixel_values_videos"],
+            pixel_values=batch[names.pixels],
             grid_thw=(grid[0], grid[1], grid[2]),
             frame_times_s=frames.times_s,
-            num_video_tokens=int((input_ids == self.processor.video_token_id).sum()),
-            model_inputs={name: batch[name] for name in ("second_per_grid_ts",) if name in batch},
+            num_video_tokens=int((input_ids == self._video_token_id).sum()),
+            model_inputs={name: batch[name] for name in (names.seconds_per_group,) if name in batch},
         )
         self._check(prompt, frames)
         return prompt
 
     @cached_property
     def _plain_text(self) -> PlainText:
-        names = ("image_token", "video_token", "vision_start_token", "vision_end_token")
-        return PlainText(self.processor.tokenizer, [str(getattr(self.processor, name, "")) for name in names])
+        return PlainText(self.processor.tokenizer, self.family.tokens.visual)
+
+    @cached_property
+    def _video_token_id(self) -> int:
+        return int(self.processor.tokenizer.convert_tokens_to_ids(self.family.tokens.video))
 
     def _words(self, example: Example) -> str:
         """The words of the query, of which there are some."""
@@ -135,17 +144,6 @@ class PromptRenderer:
                 remedy="shorten the query, or lower video.max_tokens",
             )
 
-    def _unwrapped(self, text: str) -> str:
-        """The text without the markers around the video, for a processor that puts its own around every group.
-
-        Qwen3-VL was trained with `<|vision_start|>` once per temporal group; transformers 4.57 replaced the template's
-        outer pair, transformers 5 leaves it standing: two tokens that the model never saw.
-        """
-        if not hasattr(self.processor, "_calculate_timestamps"):
-            return text
-        bare = self.processor.video_token
-        return text.replace(self.processor.vision_start_token + bare + self.processor.vision_end_token, bare)
-
     def _video_arguments(self, frames: Frames) -> dict[str, Any]:
         from transformers.video_utils import VideoMetadata
 
@@ -162,27 +160,18 @@ class PromptRenderer:
         )
         return {
             "video_metadata": [metadata],
-            "do_sample_frames": False,
-            # The frames already fit the budget. The size is said all the same, and the cap left off, because
-            # transformers changes its default budget between versions.
-            "do_resize": False,
-            "size": {"shortest_edge": 1, "longest_edge": num_frames * height * width},
-            "cap_pixels_per_frame": False,
-            "return_mm_token_type_ids": True,
+            **self.family.processor_arguments(num_frames, height, width),
         }
 
     def _check(self, prompt: Prompt, frames: Frames) -> None:
-        video = self.processor.video_processor
         height, width = frames.images.shape[1:3]
-        groups = -(-len(frames.times_s) // video.temporal_patch_size)
-        expected = (groups, height // video.patch_size, width // video.patch_size)
-        num_expected = groups * expected[1] * expected[2] // video.merge_size**2
+        expected, num_expected = self.family.expected_grid(self.processor, len(frames.times_s), height, width)
         if prompt.grid_thw != expected or prompt.num_video_tokens != num_expected:
             raise EngineError(
                 f"{prompt.id}: the processor made grid {prompt.grid_thw} and {prompt.num_video_tokens} video tokens of "
                 f"{len(frames.times_s)} frames of {height} x {width} pixels",
                 reason=f"grid {expected} and {num_expected} tokens were expected, so the model would see other frames",
-                remedy="use a processor of Qwen-VL's conventions, or report this version of transformers",
+                remedy="use the model's own processor, or report this version of transformers",
             )
         if prompt.num_video_tokens > self.budget.max_tokens:
             raise EngineError(

@@ -16,7 +16,7 @@ from video_opd.grounding import best_iou, parse_answer
 from video_opd.methods.opd import OnPolicyDistillationSettings
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.wording import IMPROBABLE_NATS, surprise_at_wording
-from video_opd.policy.families import Clock, family_of
+from video_opd.policy.families import Clock, family_names
 from video_opd.policy.load import Policy
 from video_opd.sample_size import MIN_AGREEING, MIN_QUERIES, count_of
 from video_opd.seeds import derive_seed
@@ -220,9 +220,7 @@ def _tokens(patient: Patient) -> Iterator[Finding]:
     """Special tokens, truncation, padding, vocabulary rows."""
     for name, policy in patient.models.items():
         support, tokenizer = policy.support, policy.tokenizer
-        visual = [
-            tokenizer.convert_tokens_to_ids(token) for token in ("<|video_pad|>", "<|image_pad|>", "<|vision_start|>")
-        ]
+        visual = [tokenizer.convert_tokens_to_ids(token) for token in policy.family.tokens.visual]
         open_ids = [id for id in visual if id is not None and id < support.num_tokens and not support.banned[id]]
         rows = policy.model.config.get_text_config().vocab_size
         pad, end = tokenizer.pad_token_id, support.end_token_id
@@ -278,12 +276,14 @@ def _prompt_of_model(patient: Patient) -> Iterator[Finding]:
 def _told_the_time(patient: Patient) -> Iterator[Finding]:
     """Something in a model's input says when its frames were shown."""
     for name, policy in patient.models.items():
-        clock = family_of(policy.model.config).clock
+        clock = policy.family.clock
         yield Finding(
             checked=f"{name}: the model is told when its frames were shown",
             found=clock.value,
             verdict="warn" if clock is Clock.NONE else "ok",
-            remedy="its seconds are guesses: take a Qwen3-VL or Qwen2.5-VL model" if clock is Clock.NONE else "",
+            remedy=f"its seconds are guesses: take a model of {family_names(Clock.NONE)}"
+            if clock is Clock.NONE
+            else "",
         )
 
 

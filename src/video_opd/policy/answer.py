@@ -1,4 +1,4 @@
-"""The second verb: `answer`. Write answers from a reading, token by token, without gradient."""
+"""The second verb: `answer`. Rollouts from a reading's cache, token by token, without gradient."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from video_opd.policy.read import Reading, forward, of_answers
+from video_opd.policy.read import Reading, forward, split_by_answer
 from video_opd.policy.token_support import TokenSupport
 from video_opd.seeds import generator
 from video_opd.types import Answer, AnswerGroup, Prompt, Sampling
@@ -19,10 +19,21 @@ from video_opd.types import Answer, AnswerGroup, Prompt, Sampling
 def answer(
     model: Any, reading: Reading, *, count: int, sampling: Sampling, support: TokenSupport, tokenizer: Any
 ) -> tuple[AnswerGroup, ...]:
-    """`count` answers per prompt, all from this one reading; one group per prompt, in order.
+    """Roll out `count` answers per prompt, all from the cache of this one reading.
 
-    Sampling is from the untruncated policy: temperature 1, no top-p, no top-k, whatever the checkpoint's generation
-    config says. An answer ends with the end-of-turn token, which is kept, or is flagged as truncated.
+    Sampling is from the untruncated policy: temperature 1, no top-p and no top-k. The checkpoint's generation config is
+    not used. An answer ends with the end-of-turn token, which is kept, or is flagged as truncated.
+
+    Args:
+        model: the one that made the reading.
+        reading: stays as it is.
+        count: answers per prompt.
+        sampling: seed, most tokens, and whether the most probable token is taken each time.
+        support: the tokens that an answer may consist of.
+        tokenizer: decodes the answers.
+
+    Returns:
+        One group per prompt, in the order of the reading.
     """
     cache, ids = reading.cache(), reading.head_ids.repeat_interleave(count)
     prompt_ids = [prompt.id for prompt in reading.prompts for _ in range(count)]
@@ -32,7 +43,7 @@ def answer(
     logprobs: list[Tensor] = []
     for step in range(sampling.max_new_tokens):
         inputs = reading.answer_inputs(ids.reshape(-1, count, 1), start=step)
-        logits = of_answers(forward(model, inputs, cache), count)[:, 0]
+        logits = split_by_answer(forward(model, inputs, cache), count)[:, 0]
         distribution = support.log_softmax(logits)
         ids = distribution.argmax(dim=-1) if uniforms is None else _inverse_cdf(distribution, uniforms[:, step])
         tokens.append(ids)
@@ -64,7 +75,7 @@ def _groups(
     prompt_ids: Sequence[str], count: int, tokens: Tensor, logprobs: Tensor, support: TokenSupport, tokenizer: Any
 ) -> tuple[AnswerGroup, ...]:
     answers = [
-        written(prompt_id, ids, scores, support, tokenizer)
+        make_answer(prompt_id, ids, scores, support, tokenizer)
         for prompt_id, ids, scores in zip(prompt_ids, tokens.tolist(), logprobs.tolist(), strict=True)
     ]
     return tuple(
@@ -73,10 +84,18 @@ def _groups(
     )
 
 
-def written(
+def make_answer(
     prompt_id: str, ids: Sequence[int], logprobs: Sequence[float], support: TokenSupport, tokenizer: Any
 ) -> Answer:
-    """The answer that these tokens are, up to the first end of turn; truncated if there is none."""
+    """Make an answer of tokens up to the first end of turn; it is truncated if there is none.
+
+    Args:
+        prompt_id: of the prompt that was answered.
+        ids: tokens, and possibly more behind the end of turn.
+        logprobs: of these tokens, under the model that wrote them.
+        support: says which token ends a turn.
+        tokenizer: decodes the answer.
+    """
     ended = support.end_token_id in ids
     length = ids.index(support.end_token_id) + 1 if ended else len(ids)
     return Answer(

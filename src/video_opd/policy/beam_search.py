@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from video_opd.policy.answer import written
+from video_opd.policy.answer import make_answer
 from video_opd.policy.read import Reading, forward
 from video_opd.policy.token_support import TokenSupport
 from video_opd.types import Answer, AnswerGroup
@@ -33,49 +33,65 @@ def text_itself(text: str) -> Hashable:
 
 
 def sequence_logprob(answer: Answer) -> float:
-    """Of the whole answer under the model that wrote it, end of turn included; no length penalty.
+    """Log-prob of the whole answer under the model that wrote it, end of turn included; no length penalty.
 
     Raises:
-        ValueError: an annotation wrote it.
+        ValueError: it was written by an annotation.
     """
     if answer.sampler_logprobs is None:
-        raise ValueError(f"answer to {answer.prompt_id}: nobody sampled it")
+        raise ValueError(f"answer to {answer.prompt_id}: its tokens have no log-probs, because no model sampled them")
     return sum(answer.sampler_logprobs)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BeamSettings:
+    """How a beam search is done.
+
+    Raises:
+        ValueError: `count`, `width` or `max_new_tokens` is less than one.
+    """
+
+    count: int
+    """Answers wanted per prompt."""
+    width: int
+    """Live beams per prompt. Finished ones are set aside and take no place among them."""
+    max_new_tokens: int
+    key: Callable[[str], Hashable] = text_itself
+    """Of the decoded text; of all answers with one key only the best is kept. A key of the parsed span gives distinct
+    spans (all texts without one share the key None). The default tells texts apart, so two spellings of one text in
+    tokens count once."""
+
+    def __post_init__(self) -> None:
+        count, width, most = self.count, self.width, self.max_new_tokens
+        if min(count, width, most) < 1:
+            raise ValueError(f"count {count}, width {width} and max_new_tokens {most} must all be positive")
+
+
 @torch.no_grad()
-def best_answers(
-    model: Any,
-    reading: Reading,
-    *,
-    count: int,
-    width: int,
-    max_new_tokens: int,
-    support: TokenSupport,
-    tokenizer: Any,
-    key: Callable[[str], Hashable] = text_itself,
+def find_best_answers(
+    model: Any, reading: Reading, settings: BeamSettings, *, support: TokenSupport, tokenizer: Any
 ) -> tuple[AnswerGroup, ...]:
-    """The `count` answers of highest sequence log-prob per prompt, best first; one group per prompt, in order.
+    """Find the answers of highest sequence log-prob for each prompt, best first.
 
     Groups may differ in size, and `score` takes only groups of one size: where fewer than `count` keys have finished,
     there are fewer answers. Where none has, the group is of the best truncated ones; elsewhere there are none of those.
 
     Args:
-        width: live beams per prompt. Finished ones are set aside and take no place among them.
-        key: of the decoded text; of all answers with one key only the best is kept. A key of the parsed span gives
-            distinct spans (all texts without one share the key None). The default tells texts apart, so two spellings
-            of one text in tokens count once.
+        model: the one that made the reading.
+        reading: stays as it is.
+        settings: number of answers, beams and tokens.
+        support: the tokens that an answer may consist of.
+        tokenizer: decodes the answers.
 
-    Raises:
-        ValueError: `count`, `width` or `max_new_tokens` is less than one.
+    Returns:
+        One group per prompt, in the order of the reading.
     """
-    if min(count, width, max_new_tokens) < 1:
-        raise ValueError(f"count {count}, width {width} and max_new_tokens {max_new_tokens} must all be positive")
+    count, width, key = settings.count, settings.width, settings.key
     cache = reading.cache()
     beams = _Beams.rooted(len(reading.prompts), width, reading.head_ids.device)
     ids = reading.head_ids[:, None].expand(-1, width)
     finished = [_Finished(prompt.id, count, key) for prompt in reading.prompts]
-    for step in range(max_new_tokens):
+    for step in range(settings.max_new_tokens):
         inputs = reading.answer_inputs(ids[:, :, None], start=step)
         # One new token a beam: the columns of the output are the beams.
         logits = forward(model, inputs, cache)
@@ -87,7 +103,7 @@ def best_answers(
         if (beams.totals.amax(dim=1) <= bars).all():
             break
         _deal_tail(cache, parents, start=reading.context_mask.shape[1])
-        # Whatever a dead beam last drew, a `<|video_pad|>` perhaps, must not go into the model.
+        # A dead beam may have drawn any token, one that stands for video too: it must not go into the model.
         ids = beams.tokens[:, :, -1].masked_fill(beams.totals == DEAD, support.end_token_id)
     for row, each in enumerate(finished):
         if not each.best:  # then there was always more to go on with than the width: no beam is dead
@@ -132,7 +148,7 @@ class _Finished:
         """Keep this answer if it is the best of its key."""
         if sum(logprobs) <= self.bar:
             return  # before it is decoded, for most are of no use
-        answer = written(self.prompt_id, tokens, logprobs, support, tokenizer)
+        answer = make_answer(self.prompt_id, tokens, logprobs, support, tokenizer)
         name = self.key(answer.text)
         if name not in self.best or sequence_logprob(answer) > sequence_logprob(self.best[name]):
             self.best[name] = answer
@@ -142,7 +158,7 @@ class _Finished:
         return sorted(self.best.values(), key=sequence_logprob, reverse=True)[: self.count]
 
     def group(self) -> AnswerGroup:
-        """The same, as everybody else knows answers."""
+        """The same as the record that the other verbs use."""
         return AnswerGroup(prompt_id=self.prompt_id, answers=tuple(self.ranked()))
 
 

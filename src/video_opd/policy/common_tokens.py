@@ -20,7 +20,7 @@ def require_common_tokens(student: Policy | Description, teacher: Policy | Descr
             reason="the teacher scores the student's token ids, and they would mean something else to it",
             remedy="take both from one family, such as Qwen3-VL-8B and Qwen3-VL-32B",
         )
-    names = ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std")
+    names = student.family.video_settings
     theirs = [
         {name: getattr(policy.processor.video_processor, name, None) for name in names} for policy in (student, teacher)
     ]

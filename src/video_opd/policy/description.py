@@ -1,4 +1,4 @@
-"""What is known of a model before its weights are: configuration, tokenizer, processor, and where it is to run."""
+"""A model without its weights: configuration, tokenizer, processor, and whether they are supported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from video_opd.errors import ConfigurationError
 from video_opd.policy.attention import attention_backends
-from video_opd.policy.families import Family, family_of
+from video_opd.policy.families import Family, family_names, family_of, family_of_processor
 from video_opd.policy.location import device_name, resolve_model
 from video_opd.policy.quantised import quantisation_of, refuse_unreadable
 from video_opd.policy.token_support import TokenSupport
@@ -43,20 +43,22 @@ class Description:
     """The method by which its weights are quantised."""
 
     def fingerprint(self) -> str:
-        """As `Policy.fingerprint`."""
+        """A short hash of the tokenizer, as `Policy.fingerprint` gives it."""
         return fingerprint_of(self.processor.tokenizer)
 
 
 def describe(name: str, revision: str | None = None, *, device: str = "cpu") -> Description:
-    """Read everything of a model but its weights, and refuse what will not do. Of the hub only small files are fetched.
+    """Read everything of a model but its weights, and refuse a model that is not supported. Of the hub only small files
+    are fetched.
 
     Args:
         name: a folder, a hub name, or one of `BUNDLED`.
+        revision: of a model on the hub.
         device: where it is to run.
 
     Raises:
-        ConfigurationError: nothing loadable there, a model that cannot be asked about a video, or quantised weights
-            that cannot be read here.
+        ConfigurationError: the name leads to no loadable model, the model cannot be asked about a video, or its weights
+            are quantised in a way that cannot be read here.
     """
     folder = resolve_model(name, revision, weights=False)
     quantisation = quantisation_of(folder)
@@ -69,15 +71,17 @@ def describe(name: str, revision: str | None = None, *, device: str = "cpu") -> 
         lacking = "chat template" if hasattr(processor, "video_processor") else "video processor"
         raise ConfigurationError(
             f"model {name!r} ({config.model_type}) has no {lacking}",
-            reason="a question about a video could not be put to it",
-            remedy="use a Qwen-VL model or another video-language model of the same processor conventions",
+            reason="without it the model cannot be asked about a video",
+            remedy=f"use a model of {family_names()}",
         )
+    family = family_of(config, name)
+    family_of_processor(processor, name)
     return Description(
         name=name,
         folder=folder,
         config=config,
         processor=processor,
-        family=family_of(config, name),
+        family=family,
         backends=attention_backends(name, config),
         support=TokenSupport.of(processor.tokenizer, config),
         quantisation=quantisation,

@@ -1,26 +1,17 @@
-"""The families of models that are read here, and what is different from one to the next.
+"""The families of models that can be read here. Everything that is a convention of one family stands in its record.
 
-A family is one entry of `FAMILIES`. Rotary positions are computed here (`video_positions`), since transformers gets
-them wrong in some releases.
+A new family is one entry of `FAMILIES`. Nothing here imports torch: data, lmms-eval's command and the commands ask too,
+before a model is loaded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from itertools import groupby
 from typing import Any, Literal
 
-import torch
-from torch import Tensor
-
 from video_opd.errors import ConfigurationError
-
-VIDEO_TOKEN = 2
-"""Of `mm_token_type_ids`: 0 text, 1 image, 2 video."""
-
-CLOCK_ROUNDING = 1e-3
-"""Of a temporal position, which is half a second. What float32 loses of a product such as 3 * (2 / 3) is far less."""
 
 
 class Clock(Enum):
@@ -32,19 +23,191 @@ class Clock(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpecialTokens:
+    """How a family's tokenizer spells what is not text."""
+
+    video: str
+    """Stands once for every video token of a prompt, and once for the whole video in the chat template."""
+    image: str
+    start: str
+    """Before a video, or before each of its temporal groups."""
+    end: str
+    """After it."""
+    end_of_turn: str
+
+    @property
+    def visual(self) -> tuple[str, str, str, str]:
+        """All but the end of turn."""
+        return self.image, self.video, self.start, self.end
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputNames:
+    """What the processor calls its outputs, and the model its inputs, beside `input_ids` and `attention_mask`."""
+
+    pixels: str = "pixel_values_videos"
+    """Patches of all videos, one row a patch."""
+    grid: str = "video_grid_thw"
+    """One row a video: temporal groups, patch rows, patch columns."""
+    kinds: str = "mm_token_type_ids"
+    """For every token of the prompt whether it is text, image or video."""
+    video_kind: int = 2
+    """The kind of a video token."""
+    seconds_per_group: str = "second_per_grid_ts"
+    """One number a video, where the processor gives it. The positions of a clock of positions are computed from it."""
+
+
+USUAL_NAMES = InputNames()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LmmsClass:
+    """How lmms-eval loads the family, and what that class does with video settings."""
+
+    name: str
+    caps_total: bool
+    """Whether the class takes a cap on all frames together (`total_pixels`)."""
+    max_frame_tokens: int = 768
+    """Most tokens that a temporal group gets, regardless of settings (qwen_vl_utils 0.0.14, VIDEO_MAX_TOKEN_NUM)."""
+    fixed_max_frames: int | None = None
+    """Most frames that the class takes where it ignores `max_frames`."""
+
+
+def _qwen_processor_arguments(num_frames: int, height: int, width: int) -> dict[str, Any]:
+    """Keep a processor from sampling or resizing: the frames already fit the budget.
+
+    The size is given all the same, and the cap left off, because transformers changes its defaults between versions.
+    """
+    return {
+        "do_sample_frames": False,
+        "do_resize": False,
+        "size": {"shortest_edge": 1, "longest_edge": num_frames * height * width},
+        "cap_pixels_per_frame": False,
+        "return_mm_token_type_ids": True,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family:
-    """Models that read a video in the same way."""
+    """Models that read a video in the same way. The defaults are those that Qwen's families have in common."""
 
     name: str
     model_types: tuple[str, ...]
     """`model_type` in config.json."""
+    processors: tuple[str, ...]
+    """Classes of transformers that make prompts for it."""
     clock: Clock
+    tokens: SpecialTokens
+    marks_groups: bool = False
+    """The processor writes start and end around every temporal group, so the pair that the chat template writes around
+    the whole video has to go. (transformers 4.57 replaced that pair; transformers 5 leaves it standing: two tokens that
+    the model never saw.)"""
+
+    frames_per_group: int = 2
+    """Consecutive frames that are merged into one temporal group."""
+    patch_size: int
+    """Side of a patch in pixels, where a configuration does not say it."""
+    merge_size: int = 2
+    """Patches along each side of a token's square, where a configuration does not say it."""
+    processor_arguments: Callable[[int, int, int], dict[str, Any]] = _qwen_processor_arguments
+    """What the processor is given beside text, frames and times, for that many frames of that height and width."""
+    video_settings: tuple[str, ...] = ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std")
+    """Settings of the video processor in which student and teacher must agree."""
+    inputs: InputNames = USUAL_NAMES
+
+    vision_module: str = "visual"
+    """Name of the module of the vision model, merger included."""
+    merger: str = "merger"
+    """Part of the names of the merger's modules, right below the vision model."""
+
+    lmms: LmmsClass | None = None
+    """None: lmms-eval has no class for it that is known here."""
+
+    def token_side(self, processor: Any) -> int:
+        """Side in pixels of the square that one video token stands for."""
+        video = processor.video_processor
+        return int(video.patch_size * video.merge_size)
+
+    def expected_grid(
+        self, processor: Any, num_frames: int, height: int, width: int
+    ) -> tuple[tuple[int, int, int], int]:
+        """What the processor must make of a video.
+
+        Args:
+            processor: the model's.
+            num_frames: frames that are given to it.
+            height: of a frame, in pixels.
+            width: of a frame, in pixels.
+
+        Returns:
+            Temporal groups, patch rows and patch columns; and the number of video tokens.
+        """
+        video = processor.video_processor
+        grid = (-(-num_frames // self.frames_per_group), height // video.patch_size, width // video.patch_size)
+        return grid, grid[0] * grid[1] * grid[2] // video.merge_size**2
+
+    def merge_size_of(self, config: Any) -> int:
+        """Patches along each side of a token's square, by the model's configuration."""
+        return int(config.vision_config.spatial_merge_size)
+
+    def positions_per_second_of(self, config: Any) -> float:
+        """How far temporal positions advance in a second, where the clock is one of positions."""
+        return float(config.vision_config.tokens_per_second)
+
+    def unmarked(self, text: str) -> str:
+        """A rendered chat without the markers around the whole video, where the processor puts its own."""
+        if not self.marks_groups:
+            return text
+        return text.replace(self.tokens.start + self.tokens.video + self.tokens.end, self.tokens.video)
+
+    def vision_part(self, parameter: str) -> Literal["tower", "merger"] | None:
+        """Which part of the vision model a parameter of that name belongs to; None: the language model's.
+
+        Of Qwen's: `model.visual.` and below it `merger.` and, in Qwen3-VL, `deepstack_merger_list.`; all else is the
+        tower.
+        """
+        _, inside, below = f".{parameter}".partition(f".{self.vision_module}.")
+        if not inside:
+            return None
+        return "merger" if self.merger in below.partition(".")[0] else "tower"
 
 
-FAMILIES = (
-    Family(name="Qwen3-VL", model_types=("qwen3_vl", "qwen3_vl_moe"), clock=Clock.MARKERS),
-    Family(name="Qwen2.5-VL", model_types=("qwen2_5_vl",), clock=Clock.POSITIONS),
-    Family(name="Qwen2-VL", model_types=("qwen2_vl",), clock=Clock.NONE),
+_QWEN_TOKENS = SpecialTokens(
+    video="<|video_pad|>",
+    image="<|image_pad|>",
+    start="<|vision_start|>",
+    end="<|vision_end|>",
+    end_of_turn="<|im_end|>",
+)
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        name="Qwen3-VL",
+        model_types=("qwen3_vl", "qwen3_vl_moe"),
+        processors=("Qwen3VLProcessor",),
+        clock=Clock.MARKERS,
+        tokens=_QWEN_TOKENS,
+        marks_groups=True,
+        patch_size=16,
+        lmms=LmmsClass(name="qwen3_vl", caps_total=True),
+    ),
+    Family(
+        name="Qwen2.5-VL",
+        model_types=("qwen2_5_vl",),
+        processors=("Qwen2_5_VLProcessor",),
+        clock=Clock.POSITIONS,
+        tokens=_QWEN_TOKENS,
+        patch_size=14,
+        lmms=LmmsClass(name="qwen2_5_vl", caps_total=False, fixed_max_frames=768),
+    ),
+    Family(
+        name="Qwen2-VL",
+        model_types=("qwen2_vl",),
+        processors=("Qwen2VLProcessor",),
+        clock=Clock.NONE,
+        tokens=_QWEN_TOKENS,
+        patch_size=14,
+    ),
 )
 
 
@@ -52,10 +215,12 @@ def family_of(config: Any, name: str = "") -> Family:
     """The family of a model, by its configuration.
 
     Args:
+        config: the model's.
         name: of the model, for messages.
 
     Raises:
-        ConfigurationError: no family here has this model type, or some layers keep no keys and values of every token.
+        ConfigurationError: the model type belongs to no known family, or some layers keep no keys and values of every
+            token.
     """
     hybrid = {kind for kind in getattr(config.get_text_config(), "layer_types", None) or () if kind != "full_attention"}
     model = f"model {name!r} ({config.model_type})" if name else f"a model of type {config.model_type}"
@@ -64,7 +229,7 @@ def family_of(config: Any, name: str = "") -> Family:
             f"{model} has layers of {' and '.join(sorted(hybrid))}",
             reason="a prompt is read once and its keys and values are kept for the answers, and these layers do not "
             "keep those of every token",
-            remedy=f"take a model whose layers all have full attention, such as {_known()}",
+            remedy=f"take a model whose layers all have full attention, such as {family_names()}",
         )
     for family in FAMILIES:
         if config.model_type in family.model_types:
@@ -72,85 +237,41 @@ def family_of(config: Any, name: str = "") -> Family:
     raise ConfigurationError(
         f"{model} is of no family that is known here",
         reason="the positions of video tokens differ from family to family, and wrong ones would look like right ones",
-        remedy=f"take a model of {_known()}",
+        remedy=f"take a model of {family_names()}",
     )
 
 
-def _known() -> str:
-    *first, last = (family.name for family in FAMILIES)
-    return f"{', '.join(first)} or {last}"
-
-
-def vision_part(parameter: str) -> Literal["tower", "merger"] | None:
-    """Which part of the vision model a parameter of that name belongs to; None: the language model's.
-
-    Qwen-VL: `model.visual.` and below it `merger.` and, in Qwen3-VL, `deepstack_merger_list.`; all else is the tower.
-    """
-    _, visual, below = f".{parameter}".partition(".visual.")
-    if not visual:
-        return None
-    return "merger" if "merger" in below.partition(".")[0] else "tower"
-
-
-def video_positions(config: Any, batch: dict[str, Any]) -> Tensor:
-    """Rotary positions of a left-padded batch of prompts: (3, B, P) int64, axes of time, height and width; 0 where
-    padded.
-
-    Text counts up by one on all three axes. Video tokens count from the position where they begin: temporal group,
-    row, column. What follows a video begins after the largest of its positions, on whichever axis. (transformers 5.17
-    to 5.24 leaves out the temporal axis for Qwen2-VL and Qwen2.5-VL: there the text stands in the middle of the video.)
-
-    A temporal position of Qwen2.5-VL is `group * seconds_per_group * tokens_per_second`, rounded down, as its authors
-    published it (transformers 4.49, and 5.22 again). transformers 4.57 cut the seconds to a whole number first.
+def family_of_processor(processor: Any, name: str = "") -> Family:
+    """The family for which a processor makes prompts.
 
     Args:
-        config: the model's.
-        batch: `input_ids`, `attention_mask`, `mm_token_type_ids`, each (B, P); `video_grid_thw`, one row per video in
-            the order of the batch; for a clock of positions `second_per_grid_ts`, seconds of one group of each video.
+        processor: of transformers.
+        name: of the model, for messages.
 
     Raises:
-        ConfigurationError: the model is of no family that is known here.
-        ValueError: the video tokens are not those of the grids.
+        ConfigurationError: the processor is of no known family.
     """
-    family, merge = family_of(config), config.vision_config.spatial_merge_size
-    grids = [(groups, rows // merge, columns // merge) for groups, rows, columns in batch["video_grid_thw"].tolist()]
-    strides = [1.0] * len(grids)
-    if family.clock is Clock.POSITIONS:
-        per_second = config.vision_config.tokens_per_second
-        strides = [seconds * per_second for seconds in batch["second_per_grid_ts"].tolist()]
-    blocks = [(_temporal(groups, stride), *size) for (groups, *size), stride in zip(grids, strides, strict=True)]
-    if family.clock is Clock.MARKERS:  # text before every group parts a video into groups, each counted from 0
-        blocks = [(torch.zeros(1, dtype=torch.long), *size) for groups, *size in grids for _ in range(groups)]
-    positions = torch.zeros(3, *batch["input_ids"].shape, dtype=torch.long)
-    rest = iter(blocks)
-    for row, (kinds, seen) in enumerate(
-        zip(batch["mm_token_type_ids"].cpu(), batch["attention_mask"].cpu(), strict=True)
-    ):
-        positions[:, row, seen.bool()] = _of_prompt(kinds[seen.bool()].tolist(), rest)
-    if next(rest, None) is not None:
-        raise ValueError(f"the prompts hold fewer videos than there are grids: {grids}")
-    return positions.to(batch["input_ids"].device)
+    called = processor.__class__.__name__
+    for family in FAMILIES:
+        if called in family.processors:
+            return family
+    raise ConfigurationError(
+        f"{f'model {name!r}: ' if name else ''}the processor {called} is of no family that is known here",
+        reason="the tokens that stand for video differ from family to family",
+        remedy=f"take a model of {family_names()}, with its own processor",
+    )
 
 
-def _temporal(groups: int, stride: float) -> Tensor:
-    """The temporal positions of a video's groups, from 0."""
-    return (torch.arange(groups, dtype=torch.float64) * stride + CLOCK_ROUNDING).long()
+def family_names(without: Clock | None = None) -> str:
+    """The names of the families, for messages.
+
+    Args:
+        without: leave out the families that have this clock.
+    """
+    names = [family.name for family in FAMILIES if family.clock is not without]
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _of_prompt(kinds: list[int], blocks: Any) -> Tensor:
-    """(3, P) of one prompt without padding, given the kind of each token and the blocks of video still to come."""
-    parts, start = [], 0
-    for kind, run in groupby(kinds):
-        length = len(list(run))
-        if kind != VIDEO_TOKEN:
-            part = torch.arange(length).expand(3, -1)
-        else:
-            times, rows, columns = next(blocks, (torch.empty(0), 0, 0))
-            if len(times) * rows * columns != length:
-                raise ValueError(f"{length} video tokens in a row, and a block of {len(times)} x {rows} x {columns}")
-            part = torch.stack(torch.meshgrid(times, torch.arange(rows), torch.arange(columns), indexing="ij")).flatten(
-                1
-            )
-        parts.append(part + start)
-        start += int(part.max()) + 1
-    return torch.cat(parts, dim=1)
+def visual_tokens() -> set[str]:
+    """What stands for images and videos in a text, in any of the families."""
+    return {token for family in FAMILIES for token in family.tokens.visual}

@@ -18,15 +18,14 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from video_opd.errors import EngineError
-from video_opd.policy import answer as answering
-from video_opd.policy import beam_search as beam
-from video_opd.policy import read as reading
-from video_opd.policy import score as scoring
+from video_opd.policy.answer import answer
+from video_opd.policy.beam_search import BeamSettings, find_best_answers, text_itself
 from video_opd.policy.description import Description, describe, fingerprint_of, loading, require_device
-from video_opd.policy.families import Clock
+from video_opd.policy.families import Clock, Family, family_of
 from video_opd.policy.head import use_float32_head
 from video_opd.policy.location import resolve_model
-from video_opd.policy.read import Reading
+from video_opd.policy.read import Reading, read, transformers_model
+from video_opd.policy.score import score
 from video_opd.policy.token_support import TokenSupport
 from video_opd.policy.weights import cast_unquantised, num_bytes, refuse_not_finite, refuse_random, refuse_unused
 from video_opd.types import AnswerGroup, Prompt, Sampling, TokenScores, flatten
@@ -39,14 +38,14 @@ class Work:
     """What a model was made to do, counted where it does it."""
 
     prompt_passes: int = 0
-    """Prompts read."""
+    """Prompts that were read."""
     prompt_tokens: int = 0
     answers_written: int = 0
     tokens_written: int = 0
     tokens_scored: int = 0
 
     def __add__(self, other: Work) -> Work:
-        """Of two models together; a new record."""
+        """Sum of the work of two models, as a new record."""
         return Work(**{name: count + getattr(other, name) for name, count in asdict(self).items()})
 
     def since(self, before: Work) -> dict[str, int]:
@@ -68,50 +67,62 @@ class Policy:
 
     @property
     def tokenizer(self) -> Any:
-        """The processor's."""
+        """The tokenizer of its processor."""
         return self.processor.tokenizer
 
     @property
     def pad_token_id(self) -> int:
-        """What prompts are padded with; masked by position, so it may be the end of turn."""
+        """Token that fills up short prompts. It is masked by position, so it may be the end of turn."""
         pad = self.tokenizer.pad_token_id
         return self.support.end_token_id if pad is None else pad
 
     @property
     def num_bytes(self) -> int:
-        """Of its weights. Quantised ones are often buffers."""
+        """Memory that its weights take. Quantised ones are often buffers."""
         return sum(map(num_bytes, (*self.model.parameters(), *self.model.buffers())))
 
+    @property
+    def family(self) -> Family:
+        """The family that the model belongs to."""
+        return family_of(transformers_model(self.model).config)
+
     def read(self, prompts: Sequence[Prompt], *, grad: bool = False) -> Reading:
-        """Take in the prompts, once; see `policy.reading.read`."""
+        """Prefill: take in the prompts once; see `policy.read.read`."""
         self.work.prompt_passes += len(prompts)
         self.work.prompt_tokens += sum(map(len, prompts))
         with self.precision():
-            return reading.read(self.model, prompts, grad=grad, pad_token_id=self.pad_token_id)
+            return read(self.model, prompts, grad=grad, pad_token_id=self.pad_token_id)
 
-    def answer(self, read: Reading, *, count: int = 1, sampling: Sampling) -> tuple[AnswerGroup, ...]:
-        """Write `count` answers per prompt from one reading; see `policy.answering.answer`."""
+    def answer(self, reading: Reading, *, count: int = 1, sampling: Sampling) -> tuple[AnswerGroup, ...]:
+        """Roll out `count` answers per prompt from one reading; see `policy.answer.answer`."""
         with self.precision():
-            groups = answering.answer(
-                self.model, read, count=count, sampling=sampling, support=self.support, tokenizer=self.tokenizer
+            groups = answer(
+                self.model, reading, count=count, sampling=sampling, support=self.support, tokenizer=self.tokenizer
             )
         return self._count_written(groups)
 
     def best_answers(
         self,
-        read: Reading,
+        reading: Reading,
         *,
         count: int,
         width: int | None = None,
         max_new_tokens: int,
-        key: Callable[[str], Hashable] = beam.text_itself,
+        key: Callable[[str], Hashable] = text_itself,
     ) -> tuple[AnswerGroup, ...]:
-        """The `count` most probable answers per prompt, one for each key; see `policy.beam.best_answers`."""
+        """Find the most probable answers to every prompt; see `policy.beam_search.find_best_answers`.
+
+        Args:
+            reading: one group is returned per prompt, in its order.
+            count: answers per prompt, each with another key.
+            width: live beams per prompt; twice `count` and at least 4 where it is not given.
+            max_new_tokens: most tokens of an answer.
+            key: of the decoded text. Of all answers with one key only the best is kept.
+        """
+        width = max(4, 2 * count) if width is None else width
+        settings = BeamSettings(count=count, width=width, max_new_tokens=max_new_tokens, key=key)
         with self.precision():
-            groups = beam.best_answers(
-                self.model, read, count=count, width=max(4, 2 * count) if width is None else width,
-                max_new_tokens=max_new_tokens, support=self.support, tokenizer=self.tokenizer, key=key,
-            )  # fmt: skip
+            groups = find_best_answers(self.model, reading, settings, support=self.support, tokenizer=self.tokenizer)
         return self._count_written(groups)
 
     def _count_written(self, groups: tuple[AnswerGroup, ...]) -> tuple[AnswerGroup, ...]:
@@ -120,26 +131,35 @@ class Policy:
         return groups
 
     def score(
-        self, read: Reading, groups: Sequence[AnswerGroup], *, distribution: bool = False, grad: bool = False
+        self, reading: Reading, groups: Sequence[AnswerGroup], *, distribution: bool = False, grad: bool = False
     ) -> TokenScores:
-        """Log-probs of given answers; see `policy.scoring.score`. With `grad` the reading must have been made so."""
+        """Compute log-probs of given answers; see `policy.score.score`.
+
+        Args:
+            reading: of the prompts that were answered.
+            groups: one per prompt of the reading, all of one size.
+            distribution: also keep the log-probs of the whole support at every answer position.
+            grad: keep the graph; the reading must have been made with `grad` too.
+        """
         self.work.tokens_scored += sum(map(len, flatten(groups)))
         with self.precision(), torch.set_grad_enabled(grad):
-            return scoring.score(self.model, read, groups, support=self.support, distribution=distribution)
+            return score(self.model, reading, groups, support=self.support, distribution=distribution)
 
     def precision(self) -> AbstractContextManager[Any]:
-        """What its passes compute in. Around several of them it makes them share the copies of float32 weights that
-        arithmetic in another type needs; each verb enters it for itself too."""
-        # A model without one keeps out of another's: a bfloat16 teacher that judges inside the student's context.
+        """A context in which its passes compute in the type of `autocast`; each verb enters it for itself.
+
+        Around several verbs it lets them share the copies that arithmetic in another type makes of float32 weights.
+        """
+        # Without a type of its own it still switches another model's off: a teacher inside the student's context.
         return torch.autocast(self.model.device.type, dtype=self.autocast, enabled=self.autocast is not None)
 
     def freeze(self) -> Policy:
-        """No gradient for any weight: a teacher, or a model that is only evaluated."""
+        """Switch off the gradient of every weight: for a teacher, or a model that is only evaluated."""
         self.model.requires_grad_(False)
         return self
 
     def fingerprint(self) -> str:
-        """A short hash of the tokenizer: two policies with the same one speak of the same token ids."""
+        """A short hash of the tokenizer. Where it is the same for two policies, token ids mean the same to both."""
         return fingerprint_of(self.tokenizer)
 
 
@@ -155,12 +175,15 @@ def load_policy(
 
     Args:
         name: a folder, a hub name, or one of `BUNDLED`.
+        device: such as `cpu` or `cuda:0`.
         weights: type the weights are held in. A student that is trained needs float32: at learning rates of 1e-6 an
             update is lost in the eight bits of a bfloat16.
         autocast: type to compute in, if another.
+        revision: branch, tag or commit of a model on the hub.
 
     Raises:
-        ConfigurationError: nothing loadable there, weights that do not fill the model, or no such device.
+        ConfigurationError: the name leads to no loadable model, its weights do not fill it, or the device does not
+            exist.
         EngineError: the model does not fit the device.
     """
     where = require_device(device)
@@ -187,7 +210,7 @@ def load_policy(
 def _load_model(known: Description, folder: Path, where: torch.device, weights: torch.dtype) -> Any:
     """The transformers model, with all of its weights and no others, on its device."""
     name = known.name
-    placed = {"device_map": {"": where}} if known.quantisation and find_spec("accelerate") else {}
+    placed_while_read = {"device_map": {"": where}} if known.quantisation and find_spec("accelerate") else {}
     try:
         with loading(name, "weights", quantisation=known.quantisation):
             model, report = AutoModelForImageTextToText.from_pretrained(
@@ -198,15 +221,15 @@ def _load_model(known: Description, folder: Path, where: torch.device, weights: 
                 output_loading_info=True,
                 attn_implementation=known.backends,
                 ignore_mismatched_sizes=True,  # so that they come back in the report, to be refused with a name
-                **placed,
+                **placed_while_read,
             )
         refuse_random(name, model, report)
         refuse_unused(name, report)
         model.eval()
         if known.quantisation:
             cast_unquantised(model, weights)
-        if not placed:
-            model.to(where)
+        if not placed_while_read:
+            place_model(model, where)
         if known.quantisation:
             # What a package cannot do on this device, or with these sizes, shows at its first product.
             with loading(name, "weights", quantisation=known.quantisation), torch.no_grad():
@@ -218,3 +241,11 @@ def _load_model(known: Description, folder: Path, where: torch.device, weights: 
             remedy="free the device, or take a larger one, a smaller model or bfloat16",
         ) from error
     return model
+
+
+def place_model(model: torch.nn.Module, where: torch.device) -> None:
+    """Bring a whole model to its device. Nothing else in the package does that, so sharding will begin here.
+
+    Quantised weights are the exception: their package places them while it reads them (`device_map` above).
+    """
+    model.to(where)

@@ -1,7 +1,7 @@
-"""The first verb: `read`. The long pass over video and question, done once per model and prompt.
+"""The first verb: `read`. One prefill over video and question, with gradient if wanted, once per model and prompt.
 
 A reading keeps the keys and values of all prompt tokens but the last. The last one heads every answer row, so that the
-pass over an answer yields the logits of its first token too, and nobody computes logits at prompt positions.
+pass over an answer yields the logits of its first token too, and no logits are computed at prompt positions.
 
 With `grad=True` the kept keys and values are part of the autograd graph: a later `score` on the same reading lets the
 gradient flow from the few answer tokens, through them, into this one pass.
@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
-from video_opd.policy.families import video_positions
+from video_opd.policy.families import USUAL_NAMES, InputNames, family_of
+from video_opd.policy.positions import video_positions
 from video_opd.types import Prompt
 
 
@@ -38,7 +39,7 @@ class Reading:
     """(B,): its rotary position; after a video that is less than its index."""
 
     def rows(self, indices: Sequence[int]) -> Reading:
-        """The reading of those of its prompts only, in that order; the gradient flows if it had one."""
+        """The reading of some of its prompts only, in the given order; the gradient flows if it had one."""
         index = torch.tensor(indices, dtype=torch.long, device=self.head_ids.device)
         return Reading(
             prompts=tuple(self.prompts[row] for row in indices),
@@ -81,27 +82,32 @@ class Reading:
         return torch.cat([context, own.expand(batch, 1, -1, -1)], dim=-1)
 
 
-def of_answers(outputs: Tensor, group: int) -> Tensor:
-    """What the model gave at the tokens of `answer_inputs`, (B, L * G, …), answer by answer: (B * G, L, …)."""
+def split_by_answer(outputs: Tensor, group: int) -> Tensor:
+    """Sort what the model gave at the tokens of `answer_inputs`, (B, L * G, …), by answer: (B * G, L, …)."""
     return outputs.unflatten(1, (-1, group)).transpose(1, 2).flatten(0, 1)
 
 
 def read(model: Any, prompts: Sequence[Prompt], *, grad: bool, pad_token_id: int) -> Reading:
-    """Take in B prompts in one pass of a transformers video-language model.
+    """Prefill: take in B prompts in one pass of a transformers video-language model, and keep the cache it fills.
+
+    Rollouts (`answer`) start from this cache, and the log-probs of given answers (`score`) are computed through it.
 
     Args:
         model: as loaded through AutoModelForImageTextToText, or wrapped; called as a whole, never by its parts.
-        grad: keep the graph from the weights to the keys and values.
+        prompts: they may differ in length.
+        grad: keep the graph from the weights to the keys and values, so that `score` can send a gradient through them.
+        pad_token_id: stands where a prompt is padded, which the attention mask hides.
     """
-    batch = collate(prompts, pad_token_id=pad_token_id, device=model.device)
+    names = family_of(transformers_model(model).config).inputs
+    batch = collate(prompts, pad_token_id=pad_token_id, device=model.device, names=names)
     positions = rope_positions(model, batch)
     context = {
         "input_ids": batch["input_ids"][:, :-1],
-        "mm_token_type_ids": batch["mm_token_type_ids"][:, :-1],
+        names.kinds: batch[names.kinds][:, :-1],
         "attention_mask": batch["attention_mask"][:, :-1],
         "position_ids": positions[:, :, :-1],
-        "pixel_values_videos": batch["pixel_values_videos"],
-        "video_grid_thw": batch["video_grid_thw"],
+        names.pixels: batch[names.pixels],
+        names.grid: batch[names.grid],
     }
     cache = DynamicCache()
     with torch.set_grad_enabled(grad):
@@ -116,25 +122,41 @@ def read(model: Any, prompts: Sequence[Prompt], *, grad: bool, pad_token_id: int
 
 
 def forward(model: Any, inputs: dict[str, Any], cache: DynamicCache, **options: Any) -> Tensor:
-    """The logits of one pass that sees what is in the cache and appends to it. Every pass of the three verbs is one."""
-    inner = _inner(model)
+    """Run the model once, on what the cache holds and on new tokens; returns logits. Every pass of the verbs is one.
+
+    Args:
+        model: as in `read`.
+        inputs: the model's keyword arguments for the new tokens, `attention_mask` among them.
+        cache: the pass sees its keys and values and appends those of the new tokens.
+        options: further arguments of the model, such as `logits_to_keep`.
+    """
+    inner = transformers_model(model)
     mask = inputs["attention_mask"]
     if mask.dim() == 4 and inner.config.get_text_config()._attn_implementation != "sdpa":
         # Eager attention adds the mask to its scores, as it stands; only sdpa tells what a boolean one means.
         hidden = torch.finfo(model.dtype).min
         inputs = {**inputs, "attention_mask": torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, hidden)}
     # transformers 5.24 renamed the argument, and 5.40 is to forget the old name.
-    name = "cache" if "cache" in signature(inner.forward).parameters else "past_key_values"
+    name = "cache" if "cache" in signature(type(inner).forward).parameters else "past_key_values"
     return model(**inputs, **{name: cache}, use_cache=True, **options).logits
 
 
-def _inner(model: Any) -> Any:
-    """The module of video and text together, whatever is wrapped around it."""
-    return next(module for module in model.modules() if hasattr(module, "get_rope_index"))
+def transformers_model(model: Any) -> Any:
+    """The model of video and text as transformers made it, inside any wrapper."""
+    return next(module for module in model.modules() if isinstance(module, PreTrainedModel))
 
 
-def collate(prompts: Sequence[Prompt], *, pad_token_id: int, device: torch.device | str) -> dict[str, Any]:
-    """One left-padded batch, so that every prompt ends in the last column."""
+def collate(
+    prompts: Sequence[Prompt], *, pad_token_id: int, device: torch.device | str, names: InputNames = USUAL_NAMES
+) -> dict[str, Any]:
+    """Make one left-padded batch, so that every prompt ends in the last column.
+
+    Args:
+        prompts: they may differ in length.
+        pad_token_id: stands where a prompt is padded.
+        device: where the batch is to be.
+        names: what the model's family calls its inputs.
+    """
     longest = max(len(prompt) for prompt in prompts)
 
     def padded(rows: list[Tensor], value: int) -> Tensor:
@@ -142,10 +164,10 @@ def collate(prompts: Sequence[Prompt], *, pad_token_id: int, device: torch.devic
 
     batch: dict[str, Any] = {
         "input_ids": padded([prompt.input_ids for prompt in prompts], pad_token_id),
-        "mm_token_type_ids": padded([prompt.mm_token_type_ids for prompt in prompts], 0),
+        names.kinds: padded([prompt.mm_token_type_ids for prompt in prompts], 0),
         "attention_mask": padded([torch.ones_like(prompt.input_ids) for prompt in prompts], 0),
-        "pixel_values_videos": torch.cat([prompt.pixel_values for prompt in prompts]).to(device),
-        "video_grid_thw": torch.tensor([prompt.grid_thw for prompt in prompts], device=device),
+        names.pixels: torch.cat([prompt.pixel_values for prompt in prompts]).to(device),
+        names.grid: torch.tensor([prompt.grid_thw for prompt in prompts], device=device),
     }
     for name in prompts[0].model_inputs:
         batch[name] = torch.cat([torch.as_tensor(prompt.model_inputs[name]) for prompt in prompts]).to(device)
@@ -158,4 +180,4 @@ def rope_positions(model: Any, batch: dict[str, Any]) -> Tensor:
     Given explicitly in every pass: what transformers infers for a pass over a cache depends on a value it keeps on the
     module from some earlier call, and its own rule is wrong for some families in some releases.
     """
-    return video_positions(_inner(model).config, batch)
+    return video_positions(transformers_model(model).config, batch)

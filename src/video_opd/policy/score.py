@@ -1,4 +1,7 @@
-"""The third verb: `score`. Log-probs of given answers on a reading. The one place where tokens are shifted by one."""
+"""The third verb: `score`. Log-probs of given answers through a reading's cache.
+
+This is the one place where tokens are shifted by one.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from video_opd.policy.read import Reading, forward, of_answers
+from video_opd.policy.read import Reading, forward, split_by_answer
 from video_opd.policy.token_support import TokenSupport
 from video_opd.types import AnswerGroup, TokenScores, flatten
 
@@ -22,6 +25,10 @@ def score(
     order, and all of one size.
 
     Args:
+        model: the one that made the reading.
+        reading: stays as it is; its cache is used by every answer.
+        groups: one per prompt of the reading.
+        support: the tokens over which log-probs are normalised.
         distribution: also keep the log-probs of the whole support at every answer position.
 
     Raises:
@@ -43,7 +50,7 @@ def score(
     heads = reading.head_ids.repeat_interleave(size)
     row_ids = torch.cat([heads[:, None], tokens[:, :-1]], dim=1).unflatten(0, (-1, size))
     logits = forward(model, reading.answer_inputs(row_ids), reading.cache())
-    logprobs = of_answers(support.log_softmax(logits), size)
+    logprobs = split_by_answer(support.log_softmax(logits), size)
     return TokenScores(
         answers=answers,
         logprobs=logprobs.gather(2, tokens[:, :, None])[:, :, 0].masked_fill(~mask, 0.0),

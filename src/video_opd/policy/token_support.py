@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from video_opd.errors import ConfigurationError
+from video_opd.policy.families import family_of
 
 IMPOSSIBLE = torch.finfo(torch.float32).min / 4
 """Logit of a token that cannot occur: probability 0 after the softmax, and finite, so that 0 * (a - b) in a KL is 0."""
@@ -19,8 +20,9 @@ class TokenSupport:
     """The tokenizer's tokens without its special ones, end of turn excepted.
 
     Qwen3-VL's output layer has 151,936 rows for 151,669 tokens: the padded rows are cut off. Special tokens are made
-    impossible, for a sampled `<|video_pad|>` would break the next pass. Student and teacher are cut and masked alike
-    and renormalised over what is left, so a divergence between them is one between two distributions over one set.
+    impossible: a sampled one that stands for video would break the next pass. Student and teacher are cut and masked
+    alike and renormalised over what is left, so a divergence between them is one between two distributions over one
+    set.
     """
 
     num_tokens: int
@@ -45,10 +47,11 @@ class TokenSupport:
                 remedy="take model and tokenizer from the same checkpoint",
             )
         if tokenizer.eos_token_id is None:
+            family = family_of(config)
             raise ConfigurationError(
                 "the tokenizer has no end-of-turn token",
                 reason="answers could not end",
-                remedy="set eos_token in tokenizer_config.json (Qwen: <|im_end|>)",
+                remedy=f"set eos_token in tokenizer_config.json ({family.name}: {family.tokens.end_of_turn})",
             )
         special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
         special |= {

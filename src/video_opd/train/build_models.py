@@ -13,7 +13,7 @@ from video_opd.errors import ConfigurationError
 from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.policy.description import Description, describe
 from video_opd.policy.device import device_of
-from video_opd.policy.families import vision_part
+from video_opd.policy.families import family_names
 from video_opd.policy.load import Policy, load_policy
 from video_opd.policy.location import BUNDLED, local_folder, resolve_model
 from video_opd.policy.quantised import quantisation_of, refuse_as_student
@@ -63,13 +63,14 @@ def load_student(recipe: Recipe, model: str) -> Policy:
 def _set_what_is_trained(student: Policy, settings: StudentSettings) -> None:
     wanted = {"freeze_vision": ("tower", settings.freeze_vision), "freeze_merger": ("merger", settings.freeze_merger)}
     frozen = {part for part, freeze in wanted.values() if freeze}
-    parts = {name: vision_part(name) for name, _ in student.model.named_parameters()}
+    parts = {name: student.family.vision_part(name) for name, _ in student.model.named_parameters()}
     for key, (part, freeze) in wanted.items():
         if freeze and part not in parts.values():
             raise ConfigurationError(
                 f"student.{key} = true, and {student.name} has no such part",
-                reason="it is looked for by the names that Qwen-VL models give it, below `visual.`",
-                remedy=f"leave student.{key} out, or take a Qwen-VL model",
+                reason=f"it is looked for by the names that {student.family.name} gives it, below "
+                f"`{student.family.vision_module}.`",
+                remedy=f"leave student.{key} out, or take a model of {family_names()}",
             )
     for name, parameter in student.model.named_parameters():
         parameter.requires_grad_(parts[name] not in frozen)

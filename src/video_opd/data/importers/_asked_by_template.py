@@ -9,12 +9,13 @@ from functools import lru_cache
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.query_words import only_quoted
 from video_opd.errors import ConfigurationError
+from video_opd.policy.families import visual_tokens
 
 QUOTED = "quoted"
 """What stands in quotes, where a question quotes exactly one thing."""
 QUERY = "{query}"
 
-_VIDEO = re.compile(r"<video>|<image>|<\|(?:vision_start|vision_end|video_pad|image_pad)\|>|\{video\}")
+_VIDEO = re.compile("|".join(map(re.escape, ("<video>", "<image>", "{video}", *sorted(visual_tokens())))))
 
 Finder = Callable[[str], str | None]
 """From a question to its query; None: it is not put like this."""

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from video_opd.errors import ConfigurationError, DataError, EngineError
+from video_opd.policy.families import FAMILIES
 from video_opd.types import Span
 
-FRAMES_PER_GROUP = 2
-"""Qwen-VL merges two consecutive frames into one temporal group, so frames come in even numbers."""
+FRAMES_PER_GROUP = math.lcm(*(family.frames_per_group for family in FAMILIES))
+"""Models merge that many consecutive frames (Qwen's: two) into one temporal group, so that frames come in multiples of
+it. Settings are checked before a model is known, hence one number for all families."""
 
 MIN_VIDEO_FRAMES = 2
 """One group. With fewer frames there is no time in which anything could be grounded."""

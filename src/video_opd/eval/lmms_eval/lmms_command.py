@@ -18,18 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from video_opd.config import VideoSettings
-from video_opd.data.video.video_sampling import FRAMES_PER_GROUP
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.files.records import json_entries
+from video_opd.policy.families import FAMILIES
 
-CLASS_OF = {"qwen3_vl": "qwen3_vl", "qwen3_vl_moe": "qwen3_vl", "qwen2_5_vl": "qwen2_5_vl"}
+CLASS_OF = {model_type: family.lmms.name for family in FAMILIES if family.lmms for model_type in family.model_types}
 """lmms-eval's class for what a checkpoint's config.json calls `model_type`."""
 
-PATCH_SIZE = {"qwen3_vl": 16, "qwen2_5_vl": 14}
+PATCH_SIZE = {family.lmms.name: family.patch_size for family in FAMILIES if family.lmms}
 """Pixels of a patch's side where config.json does not say; the classes that are told which frames to take."""
-
-QWEN_MAX_FRAME_TOKENS = 768
-"""Most tokens qwen_vl_utils 0.0.14 gives a pair of frames, whatever it is told (VIDEO_MAX_TOKEN_NUM)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,26 +101,28 @@ def frames_for(video: VideoSettings, folder: Path, model_class: str) -> FrameArg
     to qwen_vl_utils. So the total is said where the cap on a frame does not imply it. `min_pixels` is one token, or
     qwen_vl_utils would enlarge small frames and break the total.
     """
-    if model_class not in PATCH_SIZE:
+    family = next((family for family in FAMILIES if family.lmms and family.lmms.name == model_class), None)
+    if family is None or family.lmms is None:
         return FrameArguments(not_passed=(f"frames: whatever lmms-eval's {model_class} takes, or --model-args says",))
     vision = _config(folder).get("vision_config") or {}
-    side = vision.get("patch_size", PATCH_SIZE[model_class]) * vision.get("spatial_merge_size", 2)
-    square = side * side
+    side = vision.get("patch_size", family.patch_size) * vision.get("spatial_merge_size", family.merge_size)
+    square, most = side * side, family.lmms.max_frame_tokens
     passed: dict[str, int | float] = {"fps": video.fps, "max_num_frames": video.max_frames, "min_pixels": square}
     not_passed = []
-    frames_hold_total = video.max_frames // FRAMES_PER_GROUP * video.max_frame_tokens <= video.max_tokens
-    if frames_hold_total or model_class == "qwen2_5_vl":
+    frames_hold_total = video.max_frames // family.frames_per_group * video.max_frame_tokens <= video.max_tokens
+    if frames_hold_total or not family.lmms.caps_total:
         passed["max_pixels"] = video.max_frame_tokens * square
         if not frames_hold_total:
             not_passed.append(f"max_tokens = {video.max_tokens}: a long video gets more")
     else:
         passed["total_pixels"] = video.max_tokens * square
-        if video.max_frame_tokens < QWEN_MAX_FRAME_TOKENS:
-            not_passed.append(f"max_frame_tokens = {video.max_frame_tokens}: {QWEN_MAX_FRAME_TOKENS} hold")
-    if video.max_frame_tokens > QWEN_MAX_FRAME_TOKENS:
-        not_passed.append(f"max_frame_tokens = {video.max_frame_tokens}: {QWEN_MAX_FRAME_TOKENS} hold")
-    if model_class == "qwen2_5_vl":
-        not_passed.append(f"max_frames = {video.max_frames}: with fps this class leaves it at 768")
+        if video.max_frame_tokens < most:
+            not_passed.append(f"max_frame_tokens = {video.max_frame_tokens}: {most} hold")
+    if video.max_frame_tokens > most:
+        not_passed.append(f"max_frame_tokens = {video.max_frame_tokens}: {most} hold")
+    if family.lmms.fixed_max_frames is not None:
+        fixed = family.lmms.fixed_max_frames
+        not_passed.append(f"max_frames = {video.max_frames}: with fps this class leaves it at {fixed}")
     return FrameArguments(passed=passed, not_passed=tuple(not_passed))
 
 
