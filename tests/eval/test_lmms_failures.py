@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from video_opd.cli import main
-from video_opd.eval.lmms_eval.lmms_process import PYTHON_VARIABLE, last_error
+from video_opd.errors import ConfigurationError, EngineError
+from video_opd.eval.lmms_eval.lmms_process import PYTHON_VARIABLE, last_error, run
 
 SENTENCE = re.compile(r"video-opd: \S.*: \S.*\. [A-Z`(].*[^.]\.")
 
@@ -111,7 +112,7 @@ def test_a_manifest_is_for_our_own_evaluation(capsys, tmp_path):
 
 def test_it_is_ended_when_its_time_is_up(lmms_refused, tmp_path):
     assert "took longer than 4 s and was ended" in lmms_refused("--tasks", "a", "--timeout", 4, told="sleep")
-    assert not running(int((tmp_path / "out" / "lmms-eval.pid").read_text()))
+    assert has_ended(int((tmp_path / "out" / "lmms-eval.pid").read_text()))
 
 
 def running(pid: int) -> bool:
@@ -128,6 +129,12 @@ def wait_for(condition: Callable[[], object]) -> None:
         if condition():
             return
         time.sleep(0.05)
+
+
+def has_ended(pid: int) -> bool:
+    """A signal that was sent takes a moment: the pipe is closed before the process is gone."""
+    wait_for(lambda: not running(pid))
+    return not running(pid)
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
@@ -170,7 +177,7 @@ def test_one_that_does_not_listen_is_ended_all_the_same(lmms_refused, told, tmp_
     began = time.monotonic()
     assert "was ended" in lmms_refused("--tasks", "a", "--timeout", 4, told=told)
     assert time.monotonic() - began < 60, "it was waited for"
-    assert not [file.name for file in (tmp_path / "out").glob("*.pid") if running(int(file.read_text()))]
+    assert all(has_ended(int(file.read_text())) for file in (tmp_path / "out").glob("*.pid"))
 
 
 @pytest.mark.parametrize(("words", "told"), [((), "child"), (("--timeout", 100), "child")])
@@ -181,7 +188,7 @@ def test_what_it_leaves_running_is_ended_and_not_waited_for(lmms_evaluate, words
     status, printed, _ = lmms_evaluate("--tasks", "a", "--json", *words, told=told)
     assert time.monotonic() - began < 60, "it was waited for"
     assert (status, json.loads(printed)["scores"]["a"]["miou"]["value"]) == (0, 0.25)
-    assert not running(int((tmp_path / "out" / "lmms-eval.child.pid").read_text()))
+    assert has_ended(int((tmp_path / "out" / "lmms-eval.child.pid").read_text()))
     assert [record.message for record in caplog.records] == [
         "lmms-eval came to its end and left processes running; they were ended"
     ]
@@ -190,7 +197,7 @@ def test_what_it_leaves_running_is_ended_and_not_waited_for(lmms_evaluate, words
 def test_the_workers_of_one_that_was_killed_are_ended(lmms_refused, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("video_opd.eval.lmms_eval.lmms_process._LINGER_S", 0.5)
     assert "ended by SIGKILL" in lmms_refused("--tasks", "a", told="killed with a child")
-    assert not running(int((tmp_path / "out" / "lmms-eval.child.pid").read_text()))
+    assert has_ended(int((tmp_path / "out" / "lmms-eval.child.pid").read_text()))
     assert "left processes running" in caplog.text
 
 
@@ -203,6 +210,46 @@ def test_what_has_gone_its_own_way_is_not_listened_to_for_ever(lmms_evaluate, tm
         assert "still holds its output" in caplog.text
     finally:
         os.kill(int((tmp_path / "out" / "lmms-eval.child.pid").read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("code", "lines"),
+    [
+        ("", []),
+        ("print('a\\n\\nb')", ["a", "", "b"]),
+        ("print('10%\\r20%\\r\\ndone', end='')", ["10%", "20%", "done"]),
+        ("import os, time; os.write(1, b'\\xe2\\x94'); time.sleep(0.3); os.write(1, b'\\x82\\n')", ["\u2502"]),
+        ("import os; os.write(1, b'\\xff-\\xe2\\n\\xe2')", ["\ufffd-\ufffd", "\ufffd"]),
+        ("print('x' * 200_000)", ["x" * 200_000]),
+    ],
+)
+def test_lines_are_those_that_were_printed(code, lines, tmp_path):
+    taken: list[str] = []
+    run([sys.executable, "-c", code], tmp_path / "log.txt", timeout_s=60, on_line=taken.append)
+    assert taken == lines
+    assert (tmp_path / "log.txt").read_text().splitlines() == lines
+
+
+def test_what_was_begun_is_taken_when_its_time_is_up(tmp_path):
+    taken: list[str] = []
+    code = "import time; print('at', end='', flush=True); time.sleep(120)"
+    with pytest.raises(EngineError, match="took longer than 1 s"):
+        run([sys.executable, "-c", code], tmp_path / "log.txt", timeout_s=1.0, on_line=taken.append)
+    assert taken == ["at"]
+
+
+def test_one_that_never_stops_talking_is_ended_when_its_time_is_up(tmp_path):
+    code = "import os\nwhile True: os.write(1, b'again\\n')"
+    with pytest.raises(EngineError, match="took longer than 1 s"):
+        run([sys.executable, "-c", code], tmp_path / "log.txt", timeout_s=1.0, on_line=lambda _: None)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk without space is made of /dev/full")
+def test_a_log_for_which_there_is_no_space_is_told(tmp_path):
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    code = "while True: print('again')"
+    with pytest.raises(ConfigurationError, match=r"log\.txt cannot be written: No space left"):
+        run([sys.executable, "-c", code], tmp_path / "log.txt", timeout_s=60, on_line=lambda _: None)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -60,9 +61,9 @@ class Scripted:
 
     def read(self, prompts):
         self.asked += [prompt.id for prompt in prompts]
-        return prompts
+        return SimpleNamespace(prompts=tuple(prompts))
 
-    def answer(self, prompts, *, sampling):
+    def answer(self, reading, *, sampling):
         assert sampling.greedy
         return [
             AnswerGroup(
@@ -77,7 +78,7 @@ class Scripted:
                     ),
                 ),
             )
-            for p in prompts
+            for p in reading.prompts
         ]
 
 

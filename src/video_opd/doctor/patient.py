@@ -9,7 +9,9 @@ from typing import Literal
 import torch
 
 from video_opd.config import Recipe
+from video_opd.eval.ask import ask_in_batches, batches_in_step, batches_of_prompts
 from video_opd.policy.load import Policy
+from video_opd.policy.read import Reading
 from video_opd.types import AnswerGroup, Prompt, Sampling
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -56,21 +58,20 @@ class Patient:
 
 def answer(policy: Policy, prompts: Sequence[Prompt], sampling: Sampling, recipe: Recipe) -> tuple[AnswerGroup, ...]:
     """One answer per prompt, in micro-batches as in training."""
-    size = recipe.training.micro_batch_size
-    return tuple(
-        group
-        for start in range(0, len(prompts), size)
-        for group in policy.answer(policy.read(prompts[start : start + size]), sampling=sampling)
-    )
+    batches = batches_of_prompts(prompts, recipe.training.micro_batch_size)
+    asked = ask_in_batches(policy, batches, lambda reading: policy.answer(reading, sampling=sampling))
+    return tuple(group for each in asked for group in each.answers)
 
 
 def score(
     policy: Policy, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup], recipe: Recipe
 ) -> list[torch.Tensor]:
     """The log-probs of every answer's tokens, in micro-batches as in training."""
-    size = recipe.training.micro_batch_size
-    rows: list[torch.Tensor] = []
-    for start in range(0, len(prompts), size):
-        scores = policy.score(policy.read(prompts[start : start + size]), groups[start : start + size])
-        rows += [row[mask] for row, mask in zip(scores.logprobs, scores.answer_mask, strict=True)]
-    return rows
+    next_groups = batches_in_step(groups)
+
+    def score_next(reading: Reading) -> list[torch.Tensor]:
+        scores = policy.score(reading, next_groups(reading))
+        return [row[mask] for row, mask in zip(scores.logprobs, scores.answer_mask, strict=True)]
+
+    asked = ask_in_batches(policy, batches_of_prompts(prompts, recipe.training.micro_batch_size), score_next)
+    return [row for each in asked for row in each.answers]

@@ -11,10 +11,10 @@ import numpy as np
 from video_opd.data.prompt_source import PromptSource
 from video_opd.data.query_words import plain
 from video_opd.data.side_questions import SideQuestion
+from video_opd.eval.ask import ask_in_batches, batches_of, first_texts, greedy_answers
 from video_opd.grounding.metrics import bootstrap_intervals
 from video_opd.policy.load import Policy
 from video_opd.sample_size import MIN_QUERIES
-from video_opd.types import Sampling
 
 MAX_NEW_TOKENS = 16
 NUM_RESAMPLES = 1000
@@ -37,17 +37,11 @@ class SideScore:
 
 def ask(policy: Policy, questions: Sequence[SideQuestion], source: PromptSource, *, batch_size: int) -> SideScore:
     """Greedy answers, right when they are the expected word but for case, blanks and a full stop."""
-    right: list[bool] = []
-    for start in range(0, len(questions), batch_size):
-        batch = questions[start : start + batch_size]
-        expected = {question.id: question.answer for question in batch}
-        prompts = source.prompts([question.as_example() for question in batch])
-        answered: dict[str, str] = {}
-        if prompts:
-            sampling = Sampling(max_new_tokens=MAX_NEW_TOKENS, greedy=True)
-            groups = policy.answer(policy.read(prompts), sampling=sampling)
-            answered = {group.prompt_id: group.answers[0].text for group in groups}
-        right += [plain(answered.get(id, "")) == plain(word) for id, word in expected.items()]
+    answered: dict[str, str] = {}
+    batches = batches_of([question.as_example() for question in questions], source, batch_size=batch_size)
+    for asked in ask_in_batches(policy, batches, greedy_answers(policy, MAX_NEW_TOKENS)):
+        answered |= first_texts(asked.answers)
+    right = [plain(answered.get(question.id, "")) == plain(question.answer) for question in questions]
     scores = np.array(right, dtype=np.float64)
     interval = None
     if len(scores) >= MIN_QUERIES:

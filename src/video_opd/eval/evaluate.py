@@ -8,10 +8,11 @@ from types import MappingProxyType
 from typing import Any
 
 from video_opd.data.prompt_source import PromptSource
+from video_opd.eval.ask import ask_in_batches, batches_of, first_texts, greedy_answers
 from video_opd.grounding import Constant, ParsedAnswer, Scores, best_constant, parse_answer, score
 from video_opd.grounding.time_units import UnitEvidence, bare_spans, likely_unit
 from video_opd.policy.load import Policy
-from video_opd.types import Example, Sampling
+from video_opd.types import Example
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,22 +58,14 @@ def evaluate(
         on_answers: told the new answers of every batch, by example id.
         on_batch: told how many examples were done, after every batch.
     """
-    sampling = Sampling(max_new_tokens=max_new_tokens, greedy=True)
     answers = dict(known)
-    for start in range(0, len(examples), batch_size):
-        batch = examples[start : start + batch_size]
-        missing = [example for example in batch if example.id not in answers]
-        following = examples[start + batch_size : start + 2 * batch_size]
-        source.prefetch(example for example in following if example.id not in answers)
-        prompts = source.prompts(missing)
-        if prompts and len(missing) < len(batch):  # with whom a prompt is padded may change its last bits
-            prompts = source.prompts(batch)
-        if prompts:
-            groups = policy.answer(policy.read(prompts), sampling=sampling)
-            new = {group.prompt_id: group.answers[0].text for group in groups if group.prompt_id not in answers}
-            answers |= new
+    batches = batches_of(examples, source, batch_size=batch_size, known=answers)
+    for asked in ask_in_batches(policy, batches, greedy_answers(policy, max_new_tokens)):
+        new = {id: text for id, text in first_texts(asked.answers).items() if id not in answers}
+        answers |= new
+        if new:
             on_answers(new)
-        on_batch(len(batch))
+        on_batch(asked.batch.num_examples)
     return judge(answers, examples, source.set_aside)
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from video_opd.eval.ask import ask_in_batches, batches_in_step, batches_of_prompts
 from video_opd.methods.teachers import Teacher
 from video_opd.objectives import reverse_kl
 from video_opd.policy.load import Policy
-from video_opd.types import AnswerGroup, Prompt
+from video_opd.policy.read import Reading
+from video_opd.types import AnswerGroup, Prompt, TokenScores
 
 
 def reverse_kl_by_position(
@@ -24,10 +26,15 @@ def reverse_kl_by_position(
     """
     total: list[float] = []
     count: list[int] = []
-    for start in range(0, len(prompts), batch_size):
-        some, answers = prompts[start : start + batch_size], groups[start : start + batch_size]
-        mine = student.score(student.read(some), answers, distribution=True)
-        theirs = teacher(some, answers, distribution=True)
+    next_groups = batches_in_step(groups)
+
+    def compare(reading: Reading) -> list[tuple[TokenScores, TokenScores]]:
+        written = next_groups(reading)
+        mine = student.score(reading, written, distribution=True)
+        return [(mine, teacher(reading.prompts, written, distribution=True))]
+
+    for asked in ask_in_batches(student, batches_of_prompts(prompts, batch_size), compare):
+        ((mine, theirs),) = asked.answers
         assert mine.distribution is not None
         assert theirs.distribution is not None
         for row, mask in zip(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from video_opd.data.plain_text import PlainText
 from video_opd.data.prompt_source import PromptSource
+from video_opd.eval.ask import ask_in_batches, batches_of
 from video_opd.eval.benchmarks import Question, Rating, Rule
 from video_opd.policy.load import Policy
 from video_opd.policy.read import Reading
@@ -111,21 +112,18 @@ def ask(
     replies = dict(known)
     first_seen = {question.video: place for place, question in reversed(list(enumerate(questions)))}
     ordered = sorted(questions, key=lambda question: (first_seen[question.video], question.clip or ()))
-    for start in range(0, len(ordered), batch_size):
-        batch = ordered[start : start + batch_size]
-        following = ordered[start + batch_size : start + 2 * batch_size]
-        source.prefetch(question.as_example() for question in following if question.id not in replies)
-        missing = [question.as_example() for question in batch if question.id not in replies]
-        prompts = source.prompts(missing)
-        if prompts and len(missing) < len(batch):  # with whom a prompt is padded may change its last bits
-            prompts = source.prompts([question.as_example() for question in batch])
-        if prompts:
-            asked = {question.id: question for question in batch}
-            found = _replies(policy, policy.read(prompts), [asked[prompt.id] for prompt in prompts], asking)
-            new = {id: reply for id, reply in found if id not in replies}
-            replies |= new
+    by_id = {question.id: question for question in questions}
+
+    def answer(reading: Reading) -> list[tuple[str, Reply]]:
+        return list(_replies(policy, reading, [by_id[prompt.id] for prompt in reading.prompts], asking))
+
+    examples = [question.as_example() for question in ordered]
+    for asked in ask_in_batches(policy, batches_of(examples, source, batch_size=batch_size, known=replies), answer):
+        new = {id: reply for id, reply in asked.answers if id not in replies}
+        replies |= new
+        if new:
             on_replies(new)
-        on_batch(len(batch))
+        on_batch(asked.batch.num_examples)
     for id, reason in source.set_aside.items():
         why = f"{_NOT_ASKED}{reason}"
         replies[id] = Reply(answer="", rating=Rating(correct=False, read=None), why=why)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from video_opd.curriculum.random_streams import stream_of
 from video_opd.curriculum.score_file import held
 from video_opd.curriculum.score_rows import row_of
 from video_opd.data.prompt_source import PromptSource
+from video_opd.eval.ask import Asked, ask_in_batches, batches_of
 from video_opd.files.journal import Journal
 from video_opd.grounding import PARSER_VERSION, best_iou, parse_answer
 from video_opd.methods.teachers import Teacher
@@ -20,7 +21,7 @@ from video_opd.objectives import reverse_kl
 from video_opd.policy.load import Policy
 from video_opd.policy.read import Reading
 from video_opd.seeds import derive_seed
-from video_opd.types import Answer, AnswerGroup, Example, Prompt, Sampling
+from video_opd.types import Answer, AnswerGroup, Example, Sampling
 
 TopK = Literal["sampled", "beam"]
 
@@ -94,7 +95,7 @@ class Scorer:
         Raises:
             EngineError: too many examples without a usable video.
         """
-        by_id, size = {example.id: example for example in examples}, self.batch_size
+        by_id = {example.id: example for example in examples}
         seed = derive_seed(self.asking.seed, "score", stream_of(header))
         with held(path), Journal(path) as journal:  # in this order: opening a journal drops a line that is not whole
             if path.stat().st_size == 0:
@@ -102,13 +103,14 @@ class Scorer:
             before = read_scores(path, partial=True)
             rows = dict(before.rows)
             for stage in _stages(list(by_id), race, rows, passes):
-                for start in range(0, len(stage), size):
-                    batch = [by_id[id] for id in stage[start : start + size]]
-                    if all(example.id in rows for example in batch):
+                batches = batches_of(
+                    [by_id[id] for id in stage], self.source, batch_size=self.batch_size, known=rows.keys()
+                )
+                for asked in ask_in_batches(self.policy, batches, partial(self._rows, seed=seed)):
+                    if not asked.batch.missing:
                         continue
-                    self.source.prefetch(by_id[id] for id in stage[start + size : start + 2 * size])
-                    self._add(batch, rows, journal, seed)
-                    on_batch(len(batch), len(by_id) - len(rows) - len(race.stopped if race else ()))
+                    self._add(asked, rows, journal)
+                    on_batch(asked.batch.num_examples, len(by_id) - len(rows) - len(race.stopped if race else ()))
             given_up = race.stopped if race else {}
             late = {id: _unscored(by_id[id], why) for id, why in given_up.items() if id not in rows}
             if late:
@@ -119,27 +121,18 @@ class Scorer:
                 return scores
         return before
 
-    def _add(self, batch: Sequence[Example], rows: dict[str, ScoredExample], journal: Journal, seed: int) -> None:
-        """Score a batch, and write down the rows that are not there yet."""
-        ahead = self.source.decodes_ahead
-        began, cpu_began = time.perf_counter(), time.process_time()
-        prompts = self.source.prompts(batch)
-        if not ahead:  # then decoding is charged at what it cost when it was done, whoever did it
-            began, cpu_began = time.perf_counter(), time.process_time()
-        scored = {row.id: row for row in self._rows(prompts, seed)} if prompts else {}
-        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
-        if not ahead:
-            decoding = self.source.memory.cost(batch)
-            seconds, cpu_seconds = seconds + decoding[0], cpu_seconds + decoding[1]
-        new = [example for example in batch if example.id not in rows]
+    def _add(self, asked: Asked[ScoredExample], rows: dict[str, ScoredExample], journal: Journal) -> None:
+        """Write down the rows of a batch that are not there yet, each with its share of the time."""
+        scored, new = {row.id: row for row in asked.answers}, asked.batch.missing
         for example in new:
             rows[example.id] = scored.get(example.id) or _unscored(example, self.source.set_aside.get(example.id, ""))
-        share = {"seconds": seconds / len(batch), "cpu_seconds": cpu_seconds / len(batch)}
+        count = asked.batch.num_examples
+        share = {"seconds": asked.seconds / count, "cpu_seconds": asked.cpu_seconds / count}
         journal.append(*(row_of(rows[example.id], **share) for example in new))
 
-    def _rows(self, prompts: Sequence[Prompt], seed: int) -> Iterable[ScoredExample]:
-        """The prompts read once, answered, and held against their annotations."""
-        asking, reading = self.asking, self.policy.read(prompts)
+    def _rows(self, reading: Reading, seed: int) -> list[ScoredExample]:
+        """Answer the prompts of a reading, and hold the answers against the annotations."""
+        asking, prompts = self.asking, reading.prompts
         answers: dict[str, list[ScoredAnswer]] = {prompt.id: [] for prompt in prompts}
         examples = {prompt.id: prompt.example for prompt in prompts}
 
@@ -163,8 +156,7 @@ class Scorer:
                 sampling = Sampling(max_new_tokens=asking.max_new_tokens, seed=seed)
                 drawn = self.policy.answer(reading, count=asking.num_answers - 1, sampling=sampling)
                 add(drawn, sampled=True, kl=self._reverse_kl(reading, drawn))
-        for prompt in prompts:
-            yield scored_example(prompt.example, answers=tuple(answers[prompt.id]))
+        return [scored_example(prompt.example, answers=tuple(answers[prompt.id])) for prompt in prompts]
 
     def _worth_more(self, reading: Reading, answers: Mapping[str, Sequence[ScoredAnswer]]) -> Reading:
         """The part of a reading that is worth further answers."""

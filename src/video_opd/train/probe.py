@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from video_opd.eval.ask import ask_in_batches, batches_of_prompts
 from video_opd.methods.teachers import Teacher
 from video_opd.objectives import masked_sum, reverse_kl
 from video_opd.policy.load import Policy
@@ -28,10 +29,10 @@ class Probe:
         cls, student: Policy, teacher: Teacher, prompts: Sequence[Prompt], sampling: Sampling, micro_batch_size: int
     ) -> Probe:
         """Answer the prompts with the student as it is, and have the teacher score every state in full."""
-        pieces, prompts = [], number_repeats(prompts)
-        for start in range(0, len(prompts), micro_batch_size):
-            piece = prompts[start : start + micro_batch_size]
-            groups = student.answer(student.read(piece), sampling=sampling)
+        batches = batches_of_prompts(number_repeats(prompts), micro_batch_size)
+        pieces = []
+        for asked in ask_in_batches(student, batches, lambda reading: student.answer(reading, sampling=sampling)):
+            piece, groups = tuple(asked.batch.prompts), tuple(asked.answers)
             pieces.append((piece, groups, teacher(piece, groups, distribution=True)))
         return cls(student, tuple(pieces))
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, NoReturn
+from threading import Thread
+from typing import Any, NoReturn, TextIO
 
 from video_opd.errors import ConfigurationError, EngineError, writing
-from video_opd.eval.lmms_eval.process_group import Output, group_lives, signal_group
 
 _log = logging.getLogger(__name__)
 
@@ -129,35 +129,35 @@ def run(command: Sequence[str], log: Path, *, timeout_s: float | None, on_line: 
     """Run lmms-eval to its end, or end it with all processes of its group when this process is interrupted.
 
     Its exit status says little: after most failures it is 0. Whether there are results is for the caller to see.
-    It has come to its end when the process started here has: workers that it leaves behind are ended, with a warning.
+    Workers that it leaves behind, and that hold its output, are ended with a warning.
 
     Args:
+        command: of which the first word is a Python.
         log: file for all that it prints; the value of HF_TOKEN, which lmms-eval prints, is left out.
         timeout_s: end it after so many seconds; None: never.
-        on_line: told every line as it comes; a progress bar's every state is one.
+        on_line: told every line as it comes, on another thread; a progress bar's every state is one.
 
     Raises:
         EngineError: it was killed, took too long, or ended with another exit status than 0.
         ConfigurationError: the log cannot be written.
     """
-    secret = os.environ.get("HF_TOKEN")
-    with writing(log), log.open("w", encoding="utf-8") as file:
-
-        def take(line: str) -> None:
-            line = line.replace(secret, "[HF_TOKEN]") if secret else line
-            file.write(line)
-            file.flush()
-            on_line(_COLOURS.sub("", line).strip())
-
-        process = _start(command)
-        output = Output(process, take)
+    in_time = True
+    with writing(log):
+        file = log.open("w", encoding="utf-8")
+        process = _start(command, file)
+        listener = _Listener(process, file, on_line)
+        listener.start()
         try:
-            in_time = output.read_while(lambda: process.poll() is None, timeout_s)
-            if in_time and not output.read_while(lambda: output.is_open or group_lives(process), _LINGER_S):
+            process.wait(timeout_s)
+            listener.join(_LINGER_S)
+            if listener.is_alive():
                 _warn_of_leftovers(process)
+        except subprocess.TimeoutExpired:
+            in_time = False
         finally:
-            _end(process, output)
-            output.close()
+            _end(process, listener)
+        if listener.error is not None:
+            raise listener.error
     if not in_time:
         raise failure(f"lmms-eval took longer than {timeout_s:g} s and was ended", log, "raise --timeout")
     status = process.returncode
@@ -171,22 +171,48 @@ def run(command: Sequence[str], log: Path, *, timeout_s: float | None, on_line: 
         raise failure(f"lmms-eval ended with exit status {status}", log)
 
 
-def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+class _Listener(Thread):
+    """Takes what a process prints, line by line, until nobody holds the other end of the pipe."""
+
+    def __init__(self, process: subprocess.Popen[str], log: TextIO, on_line: Callable[[str], None]) -> None:
+        super().__init__(daemon=True)  # what left the group may hold the pipe for ever
+        self.process, self.log, self.on_line = process, log, on_line
+        self.error: OSError | None = None
+        """Why the log could not be written; then the pipe is closed, and the process ends by itself."""
+
+    def run(self) -> None:
+        secret = os.environ.get("HF_TOKEN")
+        assert self.process.stdout is not None
+        try:
+            with self.log, self.process.stdout as lines:
+                for line in lines:
+                    clean = line.replace(secret, "[HF_TOKEN]") if secret else line
+                    self.log.write(clean)
+                    self.log.flush()
+                    self.on_line(_COLOURS.sub("", clean).strip())
+        except OSError as error:
+            self.error = error
+
+
+def _start(command: Sequence[str], log: TextIO) -> subprocess.Popen[str]:
     try:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            encoding="utf-8",  # and so each `\r` of a progress bar begins a line
+            errors="replace",
             start_new_session=True,  # a group of its own, so that its workers can be ended with it
             env={"TQDM_MININTERVAL": "2", **os.environ},
         )
     except OSError as error:
+        log.close()
         _refuse(command[0], f"it cannot be run ({error.strerror})")
 
 
-def _warn_of_leftovers(process: subprocess.Popen[bytes]) -> None:
-    if group_lives(process):
+def _warn_of_leftovers(process: subprocess.Popen[str]) -> None:
+    if _signal_group(process, 0):
         _log.warning("lmms-eval came to its end and left processes running; they were ended")
     else:
         _log.warning(
@@ -195,16 +221,27 @@ def _warn_of_leftovers(process: subprocess.Popen[bytes]) -> None:
         )
 
 
-def _end(process: subprocess.Popen[bytes], output: Output) -> None:
-    """Ask the whole group to end, and make it where it does not. What it says to that is still taken."""
+def _end(process: subprocess.Popen[str], listener: Thread) -> None:
+    """Ask the whole group to end, and make it where it does not; whoever holds its output has not ended yet."""
     try:
         for number in (signal.SIGTERM, signal.SIGKILL):
-            signal_group(process, number)
-            # Not for ever after SIGKILL either: a process that waits for a dead disk does not even hear that.
-            output.read_while(lambda: group_lives(process), _GRACE_S)
+            if _signal_group(process, number):
+                listener.join(_GRACE_S)
+        process.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:  # a process that waits for a dead disk does not even hear SIGKILL
+        pass
     except BaseException:  # a second Ctrl-C: somebody is in a hurry
-        signal_group(process, signal.SIGKILL)
+        _signal_group(process, signal.SIGKILL)
         raise
+
+
+def _signal_group(process: subprocess.Popen[str], number: int) -> bool:
+    """Whether there was a group to be signalled."""
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):  # the latter is how macOS says that there are but zombies
+        return False
+    return True
 
 
 def failure(cause: str, log: Path, remedy: str = "correct what it names") -> EngineError:

@@ -1,0 +1,130 @@
+"""The one loop that puts questions to a model: batch by batch, read each batch once, and make answers of the reading.
+
+Whoever has examples takes their batches from `batches_of`, which renders them, sets unusable ones aside and decodes
+ahead; whoever has prompts takes them from `batches_of_prompts`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Generic, TypeVar
+
+from video_opd.data.prompt_source import PromptSource
+from video_opd.policy.load import Policy
+from video_opd.policy.read import Reading
+from video_opd.types import AnswerGroup, Example, Prompt, Sampling
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What is read at once."""
+
+    prompts: Sequence[Prompt]
+    """Of the examples that can be asked; none where there is nothing new to ask."""
+    num_examples: int
+    """Examples of the batch, whether asked, known or set aside."""
+    missing: Sequence[Example] = ()
+    """The examples of the batch without a known answer."""
+    seconds: float = 0.0
+    """Spent on the prompts: waiting for them where they are decoded ahead, else what decoding and rendering took."""
+    cpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked(Generic[T]):
+    """One batch, and what was made of it."""
+
+    batch: Batch
+    answers: Sequence[T]
+    """What `answer` returned; empty where there was nothing to read."""
+    seconds: float
+    """Of prompts, reading and answering together."""
+    cpu_seconds: float
+
+
+def ask_in_batches(
+    policy: Policy, batches: Iterable[Batch], answer: Callable[[Reading], Sequence[T]]
+) -> Iterator[Asked[T]]:
+    """Read every batch once and answer from the reading. A batch without prompts comes back without answers.
+
+    Args:
+        policy: the model that reads.
+        batches: from `batches_of` or `batches_of_prompts`; taken one at a time, after the caller is done with the last.
+        answer: makes the answers of one batch, such as `greedy_answers`.
+    """
+    for batch in batches:
+        began, cpu_began = time.perf_counter(), time.process_time()
+        answers: Sequence[T] = ()
+        if batch.prompts:
+            answers = answer(policy.read(batch.prompts))
+        yield Asked(
+            batch=batch,
+            answers=answers,
+            seconds=batch.seconds + time.perf_counter() - began,
+            cpu_seconds=batch.cpu_seconds + time.process_time() - cpu_began,
+        )
+
+
+def batches_of(
+    examples: Sequence[Example], source: PromptSource, *, batch_size: int, known: Collection[str] = ()
+) -> Iterator[Batch]:
+    """Render examples batch by batch, while the next batch is decoded.
+
+    Batches are the same in every run, whatever is known: with whom a prompt is padded may change its last bits. A batch
+    of which all is known has no prompts.
+
+    Args:
+        examples: asked in this order.
+        source: renders them; examples that cannot be used are in its `set_aside`.
+        batch_size: examples that are read together.
+        known: ids of examples that have an answer already; looked at again for every batch.
+
+    Raises:
+        EngineError: too many examples cannot be used.
+    """
+    for start in range(0, len(examples), batch_size):
+        batch = examples[start : start + batch_size]
+        following = examples[start + batch_size : start + 2 * batch_size]
+        missing = [example for example in batch if example.id not in known]
+        source.prefetch(example for example in following if example.id not in known)
+        began, cpu_began = time.perf_counter(), time.process_time()
+        prompts = source.prompts(missing)
+        if prompts and len(missing) < len(batch):
+            prompts = source.prompts(batch)
+        if source.decodes_ahead:
+            seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+        else:  # what it took when it was done, whoever did it: a remembered prompt costs what it cost at first
+            seconds, cpu_seconds = source.memory.cost(batch)
+        yield Batch(prompts=prompts, num_examples=len(batch), missing=missing, seconds=seconds, cpu_seconds=cpu_seconds)
+
+
+def batches_of_prompts(prompts: Sequence[Prompt], batch_size: int) -> Iterator[Batch]:
+    """Prompts that are at hand, in batches."""
+    for start in range(0, len(prompts), batch_size):
+        batch = prompts[start : start + batch_size]
+        yield Batch(prompts=batch, num_examples=len(batch))
+
+
+def batches_in_step(items: Iterable[T]) -> Callable[[Reading], list[T]]:
+    """For `answer`, where every prompt has an item of its own, such as answers to score: the items of a reading.
+
+    Args:
+        items: one for each prompt, in the order in which they are read.
+    """
+    rest = iter(items)
+    return lambda reading: list(islice(rest, len(reading.prompts)))
+
+
+def greedy_answers(policy: Policy, max_new_tokens: int) -> Callable[[Reading], tuple[AnswerGroup, ...]]:
+    """For `ask_in_batches`: the most probable token at every step, one answer a prompt."""
+    return lambda reading: policy.answer(reading, sampling=Sampling(max_new_tokens=max_new_tokens, greedy=True))
+
+
+def first_texts(groups: Iterable[AnswerGroup]) -> dict[str, str]:
+    """Prompt id -> text of its first answer."""
+    return {group.prompt_id: group.answers[0].text for group in groups}
