@@ -14,12 +14,13 @@ PACKAGE = "video_opd"
 SOURCE = Path(__file__).resolve().parents[1] / "src" / PACKAGE
 
 FLOORS = (
-    ("types", "errors", "seeds", "suggestions", "sample_size"),
+    ("types", "errors", "seeds", "suggestions", "sample_size", "plugin_table"),
     ("files", "objectives", "grounding"),
     ("config", "data", "policy", "curriculum"),
     ("methods", "runs", "eval"),
     ("train", "report"),
     ("compare", "doctor", "demo"),
+    ("plugins",),
     ("cli", "arguments", "commands", "terminal"),
 )
 """Rooms (a module or a package directly under the package) from the ground up; see the tree in the README."""

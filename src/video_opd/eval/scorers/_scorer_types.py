@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -174,3 +174,7 @@ def _flat(scores: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, fl
             yield from _flat(value, f"{prefix}{name} ")
         else:
             yield f"{prefix}{name}", value
+
+
+Scorer = Callable[[GroundTruth, Answers], OfficialScores]
+"""Scores answers by somebody's rule."""
