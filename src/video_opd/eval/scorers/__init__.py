@@ -3,7 +3,8 @@
 Our own rule is `grounding.score`; it is called `ours` and is not in the table. Nothing here imports torch; the tables
 themselves import nothing, so that `--help` can list them.
 
-A scorer is a file of this folder and a line in `SCORERS`.
+A scorer is a file of this folder and a line in `SCORERS`. A format of result files is a `ResultFormat` in a file of
+this folder and a line in `RESULT_FORMATS`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from video_opd.eval.scorers._ground_truth import read_ground_truth
     from video_opd.eval.scorers._matching import read_matched, read_with_truth, require_matched, unit_evidence
     from video_opd.eval.scorers._paired_comparison import compare, too_few
+    from video_opd.eval.scorers._result_rows import ResultFormat
     from video_opd.eval.scorers._score_as import score_as
     from video_opd.eval.scorers._scorer_types import (
-        FORMATS,
         Answers,
         Convention,
         GroundTruth,
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "FORMATS",
+    "RESULT_FORMATS",
     "SCORERS",
     "Answers",
     "Convention",
     "GroundTruth",
     "OfficialScores",
     "ResultAnswer",
+    "ResultFormat",
     "Scorer",
     "compare",
     "read_ground_truth",
@@ -73,15 +75,40 @@ SCORERS: PluginTable[Scorer] = PluginTable(
 )
 """Name, as `metrics --as` takes it, -> the scorer."""
 
+RESULT_FORMATS: PluginTable[ResultFormat] = PluginTable(
+    "a format of result files",
+    __name__,
+    {
+        "ours": "_submissions.OURS",
+        "timelens": "_submissions.TIMELENS",
+        "lmms-eval": "_submissions.LMMS_EVAL",
+        "qvhighlights": "_submissions.QVHIGHLIGHTS",
+        "vue-tr": "_submissions.VUE_TR",
+        "ego4d-nlq": "_submissions.EGO4D_NLQ",
+        "time-r1": "_logs.TIME_R1",
+        "timechat": "_logs.TIMECHAT",
+        "trace": "_logs.TRACE",
+        "museg": "_logs.MUSEG",
+        "vtimellm": "_logs.VTIMELLM",
+        "videochat-r1": "_logs.VIDEOCHAT_R1",
+        "videomind": "_logs.VIDEOMIND",
+        "unitime": "_logs.UNITIME",
+        "et-bench": "_benchmark_results.ET_BENCH",
+        "nextgqa": "_benchmark_results.NEXTGQA",
+        "hirest": "_benchmark_results.HIREST",
+    },
+)
+"""Name, as `metrics --format` takes it, -> the format; from the general ones to those that are told by more."""
+
 __getattr__ = lazy_attributes(
     __name__,
     {
-        "FORMATS": "_scorer_types",
         "Answers": "_scorer_types",
         "Convention": "_scorer_types",
         "GroundTruth": "_scorer_types",
         "OfficialScores": "_scorer_types",
         "ResultAnswer": "_scorer_types",
+        "ResultFormat": "_result_rows",
         "Scorer": "_scorer_types",
         "compare": "_paired_comparison",
         "read_ground_truth": "_ground_truth",
