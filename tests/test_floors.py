@@ -14,13 +14,14 @@ PACKAGE = "video_opd"
 SOURCE = Path(__file__).resolve().parents[1] / "src" / PACKAGE
 
 FLOORS = (
-    ("types", "errors", "seeds", "suggestions", "sample_size", "settings", "lazy"),
+    ("types", "errors", "seeds", "suggestions", "sample_size", "settings", "lazy", "plugin_table"),
     ("files", "objectives", "grounding"),
     ("data", "policy", "curriculum"),
     ("methods",),  # a recipe holds the settings of methods, which stand with them
     ("config", "runs", "eval"),
     ("train", "report"),
     ("compare", "doctor", "demo"),
+    ("plugins",),
     ("cli", "arguments", "commands", "terminal"),
 )
 """Rooms (a module or a package directly under the package) from the ground up; see the tree in the README."""

@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from video_opd.arguments.looking import SCORERS
 from video_opd.cli import main
 from video_opd.config.recipe_file import recipe_keys
 from video_opd.data.importers._formats import FORMATS
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.video.video_io import write_video
 from video_opd.errors import ConfigurationError
+from video_opd.eval.scorers import SCORERS
 from video_opd.policy.description import require_device
 from video_opd.policy.location import BUNDLED, DEVICES, device_name
 from video_opd.suggestions import SYNONYMS, edit_distance, nearest, perhaps

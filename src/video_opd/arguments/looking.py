@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from video_opd.arguments.parts import Commands, Parser, add_command, json_flag
 from video_opd.arguments.paths import goes_on, reads
+from video_opd.eval.scorers import RESULT_FORMATS, SCORERS
 
-SCORERS = (
-    "ours", "timelens", "lmms-eval-timelens", "lmms-eval-charades", "time-r1", "timelens2", "qvhighlights",
-    "ego4d-nlq", "vue-tr", "timechat", "museg", "et-bench", "nextgqa", "cg-bench", "charades-cg", "activitynet-cg",
-    "didemo", "hirest",
-)  # fmt: skip
-FORMATS = (
-    "ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq",
-    "time-r1", "timechat", "trace", "museg", "vtimellm", "videochat-r1", "videomind", "unitime",
-    "et-bench", "nextgqa", "hirest",
-)  # fmt: skip
 UNITS = ("seconds", "fraction", "percent", "milliseconds", "minutes", "frames")
 """Written out, because to import them from `evaluation.official` would slow down every command; a test compares."""
 
@@ -36,11 +27,13 @@ def add_looking(commands: Commands[Parser]) -> None:
         "in their keys or rows)",
     )  # fmt: skip
     command.add_argument(
-        "--as", dest="scorer", choices=SCORERS, default="ours",
+        "--as", dest="scorer", choices=("ours", *SCORERS), default="ours",
         help="whose rule: comparator, rounding, parser, spans, denominator (default: %(default)s); docs/DATA.md has "
         "them side by side",
     )  # fmt: skip
-    command.add_argument("--format", choices=FORMATS, help="of the predictions (default: told by their content)")
+    command.add_argument(
+        "--format", choices=tuple(RESULT_FORMATS), help="of the predictions (default: told by their content)"
+    )
     command.add_argument(
         "--unit",
         choices=UNITS,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from video_opd.commands.asking import Overrides, require_writable
 from video_opd.commands.earlier_outputs import Kind
-from video_opd.data.importers._formats import CONVERSATIONS, GENERIC
+from video_opd.data.importers._formats import FORMATS
 from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
@@ -89,13 +89,13 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
 
 def _refuse_what_does_not_apply(arguments: argparse.Namespace) -> None:
     """An option that would do nothing was meant to do something."""
-    generic = arguments.format in GENERIC
+    heeds = FORMATS[arguments.format].heeds
     idle = {
-        "--columns": bool(arguments.columns) and not generic,
-        "--unit": arguments.unit != "seconds" and not generic,
+        "--columns": bool(arguments.columns) and "columns" not in heeds,
+        "--unit": arguments.unit != "seconds" and "unit" not in heeds,
         "--fps": arguments.fps is not None and arguments.unit != "frames",
-        "--template": bool(arguments.template) and arguments.format not in CONVERSATIONS,
-        "--annotators": arguments.annotators != "consensus" and arguments.format != "didemo",
+        "--template": bool(arguments.template) and "template" not in heeds,
+        "--annotators": arguments.annotators != "consensus" and "annotators" not in heeds,
         "--missing-videos": arguments.missing_videos != "keep" and arguments.videos is None,
     }
     for option, does_nothing in idle.items():

@@ -9,11 +9,9 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from video_opd.arguments.looking import FORMATS as OFFERED_FORMATS
-from video_opd.arguments.looking import SCORERS as OFFERED_SCORERS
 from video_opd.cli import main
 from video_opd.data.manifest import write_manifest
-from video_opd.eval.scorers import FORMATS, SCORERS, Convention, compare, too_few
+from video_opd.eval.scorers import RESULT_FORMATS, SCORERS, Convention, compare, too_few
 
 SENTENCE = re.compile(r"video-opd: \S.*: \S.*\. [A-Z`(].*[^.]\.")
 
@@ -65,9 +63,12 @@ def metrics(manifest, capsys):
     return run
 
 
-def test_what_is_offered_is_what_there_is():
-    assert ("ours", *SCORERS) == OFFERED_SCORERS
-    assert OFFERED_FORMATS == FORMATS
+def test_what_is_offered_is_what_there_is(capsys):
+    for option, names in (("--as", ("ours", *SCORERS)), ("--format", (*RESULT_FORMATS,))):
+        assert main(["metrics", "p.jsonl", option, "-"]) == 2
+        offered = capsys.readouterr().err.partition("choose from ")[2].partition(")")[0]
+        assert [name.strip("'") for name in offered.split(", ")] == [*names]
+    assert all(callable(score) for score in SCORERS.values())
 
 
 @pytest.mark.parametrize("scorer", SCORERS)

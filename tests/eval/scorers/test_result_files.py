@@ -14,7 +14,7 @@ from video_opd.data.query_words import timelens as clean_query
 from video_opd.data.video.video_names import video_name
 from video_opd.errors import DataError
 from video_opd.eval.scorers import (
-    FORMATS,
+    RESULT_FORMATS,
     SCORERS,
     GroundTruth,
     read_ground_truth,
@@ -370,14 +370,14 @@ def test_results_of_something_else_are_no_submission(write):
 
 
 def test_the_format_is_told_by_the_content(write):
-    assert tuple(SAMPLES) == FORMATS
+    assert [*SAMPLES] == [*RESULT_FORMATS]
     assert {name: told_by_content(write("x.jsonl", *rows)) for name, rows in SAMPLES.items()} == {
-        name: name for name in FORMATS
+        name: name for name in RESULT_FORMATS
     }
 
 
-@pytest.mark.parametrize("said", FORMATS)
-@pytest.mark.parametrize("given_", FORMATS)
+@pytest.mark.parametrize("said", RESULT_FORMATS)
+@pytest.mark.parametrize("given_", RESULT_FORMATS)
 def test_a_wrong_format_says_which_one_it_looks_like(write, annotated, said, given_):
     path = write("x.jsonl", *SAMPLES[given_])
     if said == given_:
@@ -519,7 +519,9 @@ line = row | st.text(max_size=20) | st.builds(damaged, row, st.integers(0, 40), 
 
 
 @settings(max_examples=2_000, deadline=None, database=None)
-@given(st.lists(line, min_size=5, max_size=6), st.sampled_from([None, None, *FORMATS]), st.sampled_from([*SCORERS]))
+@given(
+    st.lists(line, min_size=5, max_size=6), st.sampled_from([None, None, *RESULT_FORMATS]), st.sampled_from([*SCORERS])
+)
 def test_a_malformed_line_never_gives_a_traceback(tmp_path_factory, lines, format, scorer):
     """Ten thousand of them, each as a file of its own, then all as one."""
     folder = tmp_path_factory.getbasetemp()

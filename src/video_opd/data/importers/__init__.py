@@ -1,6 +1,46 @@
 """Annotation files of the field, as they come, become manifests.
 
-One short file per data set says where it comes from, shows a line of it and yields `Annotation`s; `reading` finds the
-importer, `collecting` applies the named policies and keeps the account. Nothing is guessed: a file of another format is
-refused, with the formats that could read it.
+One short file per data set says where it comes from, shows a line of it and yields `Annotation`s; a line of `_formats`
+names it. `_read_annotations` finds the importer, `_collector` applies the named policies and keeps the account. Nothing
+is guessed: a file of another format is refused, with the formats that could read it.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from video_opd.plugin_table import lazy_attributes
+
+if TYPE_CHECKING:
+    from video_opd.data.importers._account import ImportReport, Policies
+    from video_opd.data.importers._annotation import Annotation, Importer, Reading
+    from video_opd.data.importers._collector import Collector
+    from video_opd.data.importers._formats import FORMATS, register_importer
+    from video_opd.data.importers._read_annotations import read_annotations
+
+__all__ = [
+    "FORMATS",
+    "Annotation",
+    "Collector",
+    "ImportReport",
+    "Importer",
+    "Policies",
+    "Reading",
+    "read_annotations",
+    "register_importer",
+]
+
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "FORMATS": "_formats",
+        "Annotation": "_annotation",
+        "Collector": "_collector",
+        "ImportReport": "_account",
+        "Importer": "_annotation",
+        "Policies": "_account",
+        "Reading": "_annotation",
+        "read_annotations": "_read_annotations",
+        "register_importer": "_formats",
+    },
+)

@@ -1,47 +1,101 @@
-"""The names of the formats, and where each is read. Imports nothing, so that `--help` can list them."""
+"""The formats of annotation files: where each is read, and what an option does for it. Imports no importer, so that
+`--help` can list the names.
 
-FORMATS = {
-    "activitynet": "database.read",
-    "activitynet-captions": "activitynet_captions.read",
-    "activitynet-cg": "cg_splits.read_activitynet",
-    "cg-bench": "cg_bench.read",
-    "charades-sta": "charades_sta.read",
-    "charades-cg": "cg_splits.read_charades",
-    "coin": "database.read",
-    "cosmo-cap": "cosmo_cap.read",
-    "csv": "generic.read_csv",
-    "didemo": "didemo.read",
-    "ego4d-nlq": "ego4d_nlq.read",
-    "hirest": "hirest.read",
-    "hirest-steps": "hirest.read_steps",
-    "howto-interlink": "cosmo_cap.read",
-    "internvid-vtime": "internvid_vtime.read",
-    "json": "generic.read_jsonl",
-    "jsonl": "generic.read_jsonl",
-    "moments": "moments.read",
-    "museg": "museg.read",
-    "nextgqa": "nextgqa.read",
-    "queryd": "queryd.read",
-    "qvhighlights": "qvhighlights.read",
-    "sft": "sft.read",
-    "tacos": "tacos.read",
-    "time-r1": "time_r1.read",
-    "timelens-100k": "timelens_100k.read",
-    "timelens-bench": "timelens_bench.read",
-    "timelens2": "timelens2.read",
-    "tvgbench": "tvgbench.read",
-    "unitime": "unitime.read",
-    "video-opd": "video_opd.read",
-    "vue-tr": "vue_tr.read",
-    "youcook2": "database.read",
+An importer is a file of this folder and a line in `FORMATS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from video_opd.plugin_table import require_free
+
+if TYPE_CHECKING:
+    from video_opd.data.importers._annotation import Importer
+
+OPTIONS = ("columns", "unit", "fps", "template", "annotators")
+"""Parts of `Reading` that some formats heed and others do not."""
+_TABLE = ("columns", "unit", "fps")
+
+
+class Format(NamedTuple):
+    """One format of annotation files."""
+
+    read: str | Importer
+    """What reads it, as "module.function" of this folder; or the function itself."""
+    heeds: tuple[str, ...] = ()
+    """Those of `OPTIONS` that change how it is read."""
+    is_general: bool = False
+    """A file is not said to look like it where a data set's own format reads the file too."""
+    is_read_together: bool = False
+    """One of its files says nothing without the other."""
+
+
+FORMATS: dict[str, Format] = {
+    "activitynet": Format("database.read"),
+    "activitynet-captions": Format("activitynet_captions.read"),
+    "activitynet-cg": Format("cg_splits.read_activitynet"),
+    "cg-bench": Format("cg_bench.read"),
+    "charades-sta": Format("charades_sta.read"),
+    "charades-cg": Format("cg_splits.read_charades"),
+    "coin": Format("database.read"),
+    "cosmo-cap": Format("cosmo_cap.read"),
+    "csv": Format("generic.read_csv", heeds=_TABLE, is_general=True),
+    "didemo": Format("didemo.read", heeds=("annotators",)),
+    "ego4d-nlq": Format("ego4d_nlq.read"),
+    "hirest": Format("hirest.read"),
+    "hirest-steps": Format("hirest.read_steps"),
+    "howto-interlink": Format("cosmo_cap.read"),
+    "internvid-vtime": Format("internvid_vtime.read"),
+    "json": Format("generic.read_jsonl", heeds=_TABLE, is_general=True),
+    "jsonl": Format("generic.read_jsonl", heeds=_TABLE, is_general=True),
+    "moments": Format("moments.read", is_general=True),
+    "museg": Format("museg.read"),
+    "nextgqa": Format("nextgqa.read", is_read_together=True),
+    "queryd": Format("queryd.read", is_read_together=True),
+    "qvhighlights": Format("qvhighlights.read"),
+    "sft": Format("sft.read", heeds=("template",), is_general=True),
+    "tacos": Format("tacos.read"),
+    "time-r1": Format("time_r1.read"),
+    "timelens-100k": Format("timelens_100k.read"),
+    "timelens-bench": Format("timelens_bench.read"),
+    "timelens2": Format("timelens2.read"),
+    "tvgbench": Format("tvgbench.read"),
+    "unitime": Format("unitime.read"),
+    "video-opd": Format("video_opd.read", heeds=("template",), is_general=True),
+    "vue-tr": Format("vue_tr.read"),
+    "youcook2": Format("database.read"),
 }
-"""Name -> module and function."""
-GENERIC = ("csv", "json", "jsonl")
-"""Anybody's own files, whose columns and units are said by options."""
-GENERAL = (*GENERIC, "moments", "sft", "video-opd")
-CONVERSATIONS = ("sft", "video-opd")
-"""Whose queries stand within questions."""
-"""What a file is not called where a data set's own format reads it."""
+"""Name, as `data import` takes it, -> the format."""
+
+
+def register_importer(
+    name: str,
+    read: Callable[[list[Path], Any], Iterator[Any]],
+    *,
+    heeds: tuple[str, ...] = (),
+    is_general: bool = False,
+    is_read_together: bool = False,
+) -> None:
+    """Offer an importer of one's own to `video-opd data import NAME`.
+
+    Args:
+        name: lower-case letters, digits, dots, dashes and underscores.
+        read: takes the files and a `Reading`, yields an `Annotation` a question in the order of the files; refuses the
+            first record that is not of the format, `record.refuse(reason)`.
+        heeds: those of `OPTIONS` that it reads in the `Reading`; the command refuses the others.
+        is_general: a file is not said to look like this format where a data set's own reads the file too.
+        is_read_together: the files make sense only together.
+
+    Raises:
+        ConfigurationError: the name is taken, or is none.
+    """
+    taken: dict[str, object] = {known: format.read for known, format in FORMATS.items()}
+    require_free("an importer", name, read, taken)
+    FORMATS[name] = Format(read, heeds, is_general, is_read_together)
+
 
 ANNOTATORS = ("consensus", "majority", "mean", "all")
 """What several annotators of DiDeMo amount to; see `didemo`."""
@@ -51,3 +105,6 @@ BEYOND = ("keep", "clip", "drop")
 """What becomes of spans that end after their video."""
 QUERIES = ("as-is", "trim", "timelens", "time-r1", "quoted", "ego4d")
 """What is done to the words of a query; see `video_opd.data.query_words`."""
+
+GENERIC = tuple(name for name, format in FORMATS.items() if "columns" in format.heeds)
+CONVERSATIONS = tuple(name for name, format in FORMATS.items() if "template" in format.heeds)

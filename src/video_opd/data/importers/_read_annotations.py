@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import cast
 
 from video_opd.data.importers._annotation import Annotation, Importer, Reading
 from video_opd.data.importers._asked_by_template import QUERY
-from video_opd.data.importers._formats import FORMATS, GENERAL
+from video_opd.data.importers._formats import FORMATS
 from video_opd.data.video.video_names import video_name
 from video_opd.errors import DataError
 from video_opd.files.records import text_lines
-
-_TOGETHER = ("nextgqa", "queryd")
-"""Formats of which one file says nothing without the other."""
+from video_opd.plugin_table import load_place
 
 _FIRST = 5
 """Annotations that must be read before a format counts as one that can read a file."""
@@ -25,8 +22,8 @@ _FIRST = 5
 
 def importer(format: str) -> Importer:
     """The importer of a format."""
-    module, _, function = FORMATS[format].partition(".")
-    return cast(Importer, getattr(import_module(f"{__package__}.{module}"), function))
+    read = FORMATS[format].read
+    return cast(Importer, load_place(__package__, read)) if isinstance(read, str) else read
 
 
 def read_annotations(format: str, files: Sequence[Path], reading: Reading) -> list[Annotation]:
@@ -36,11 +33,12 @@ def read_annotations(format: str, files: Sequence[Path], reading: Reading) -> li
         DataError: at the first record that is not of the format. If the format cannot even read the beginning and
             another can, that one is named.
     """
+    together = FORMATS[format].is_read_together
     try:
         annotations = list(importer(format)(list(files), reading))
-        _refuse_files_without_any(annotations, files, together=format in _TOGETHER)
+        _refuse_files_without_any(annotations, files, together=together)
     except DataError as error:
-        alone = [list(files)] if format in _TOGETHER else [[file] for file in files]
+        alone = [list(files)] if together else [[file] for file in files]
         strange = next((some for some in alone if not _reads_the_beginning(format, some, reading)), None)
         others = [] if strange is None else formats_that_read(strange, reading)
         if not others:
@@ -68,10 +66,10 @@ def formats_that_read(files: Sequence[Path], reading: Reading) -> list[str]:
     A general one is named only where no data set's own is, and one of several names for the same.
     """
     able = [name for name in FORMATS if _reads_the_beginning(name, files, reading)]
-    able = [name for name in able if name not in GENERAL] or able
+    able = [name for name in able if not FORMATS[name].is_general] or able
     if "sft" in able:  # whatever conversations are, they are that
         able = ["sft"]
-    first = {FORMATS[name]: name for name in reversed(able) if name != "json"}
+    first = {FORMATS[name].read: name for name in reversed(able) if name != "json"}
     return [name for name in able if name in first.values()]
 
 
@@ -86,3 +84,7 @@ def _reads_the_beginning(format: str, files: Sequence[Path], reading: Reading) -
         return bool(list(islice(importer(format)(list(files), any_question), _FIRST)))
     except DataError:
         return False
+    except Exception:
+        if isinstance(FORMATS[format].read, str):
+            raise
+        return False  # an importer of the user's own, on a file that is not of its format

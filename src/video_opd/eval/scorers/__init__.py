@@ -1,85 +1,135 @@
-"""Scores by the rules of the field's own scorers: one table from a scorer's name to the function.
+"""Scores by the rules of the field's own scorers, and the formats of their result files.
 
-Our own rule is `grounding.score`; it is called `ours` and is not in the table. Nothing here imports torch.
+Our own rule is `grounding.score`; it is called `ours` and is not in the table. Nothing here imports torch; the tables
+themselves import nothing, so that `--help` can list them.
+
+A scorer is a file of this folder and a line in `SCORERS`. A format of result files is a `ResultFormat` in a file of
+this folder and a line in `RESULT_FORMATS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from video_opd.eval.scorers._ground_truth import read_ground_truth
-from video_opd.eval.scorers._matching import read_matched, read_with_truth, require_matched, unit_evidence
-from video_opd.eval.scorers._paired_comparison import compare, too_few
-from video_opd.eval.scorers._scorer_types import (
-    FORMATS,
-    Answers,
-    Convention,
-    Format,
-    GroundTruth,
-    OfficialScores,
-    ResultAnswer,
-)
-from video_opd.eval.scorers.cg_bench import score_cg_bench
-from video_opd.eval.scorers.cg_splits import score_cg_splits
-from video_opd.eval.scorers.didemo import score_didemo
-from video_opd.eval.scorers.ego4d_nlq import score_ego4d_nlq
-from video_opd.eval.scorers.et_bench import score_et_bench
-from video_opd.eval.scorers.hirest import score_hirest
-from video_opd.eval.scorers.museg import score_museg
-from video_opd.eval.scorers.nextgqa import score_nextgqa
-from video_opd.eval.scorers.qvhighlights import score_qvhighlights
-from video_opd.eval.scorers.time_r1 import score_time_r1
-from video_opd.eval.scorers.timechat import score_timechat
-from video_opd.eval.scorers.timelens import score_lmms_eval, score_lmms_eval_charades, score_timelens
-from video_opd.eval.scorers.timelens2 import score_timelens2
-from video_opd.eval.scorers.vue_tr import score_vue_tr
+from video_opd.plugin_table import PluginTable, lazy_attributes
+
+if TYPE_CHECKING:
+    from video_opd.eval.scorers._ground_truth import read_ground_truth
+    from video_opd.eval.scorers._matching import read_matched, read_with_truth, require_matched, unit_evidence
+    from video_opd.eval.scorers._paired_comparison import compare, too_few
+    from video_opd.eval.scorers._result_rows import ResultFormat
+    from video_opd.eval.scorers._score_as import score_as
+    from video_opd.eval.scorers._scorer_types import (
+        Answers,
+        Convention,
+        GroundTruth,
+        OfficialScores,
+        ResultAnswer,
+        Scorer,
+    )
 
 __all__ = [
-    "FORMATS",
+    "RESULT_FORMATS",
     "SCORERS",
     "Answers",
     "Convention",
-    "Format",
     "GroundTruth",
     "OfficialScores",
     "ResultAnswer",
+    "ResultFormat",
+    "Scorer",
     "compare",
     "read_ground_truth",
     "read_matched",
     "read_with_truth",
+    "register_scorer",
     "require_matched",
     "score_as",
     "too_few",
     "unit_evidence",
 ]
 
-SCORERS: dict[str, Callable[[GroundTruth, Answers], OfficialScores]] = {
-    "timelens": score_timelens,
-    "lmms-eval-timelens": score_lmms_eval,
-    "lmms-eval-charades": score_lmms_eval_charades,
-    "time-r1": score_time_r1,
-    "timelens2": score_timelens2,
-    "qvhighlights": score_qvhighlights,
-    "ego4d-nlq": score_ego4d_nlq,
-    "vue-tr": score_vue_tr,
-    "timechat": score_timechat,
-    "museg": score_museg,
-    "et-bench": score_et_bench,
-    "nextgqa": score_nextgqa,
-    "cg-bench": score_cg_bench,
-    "charades-cg": score_cg_splits,
-    "activitynet-cg": score_cg_splits,
-    "didemo": score_didemo,
-    "hirest": score_hirest,
-}
+SCORERS: PluginTable[Scorer] = PluginTable(
+    "a scorer",
+    __name__,
+    {
+        "timelens": "timelens.score_timelens",
+        "lmms-eval-timelens": "timelens.score_lmms_eval",
+        "lmms-eval-charades": "timelens.score_lmms_eval_charades",
+        "time-r1": "time_r1.score_time_r1",
+        "timelens2": "timelens2.score_timelens2",
+        "qvhighlights": "qvhighlights.score_qvhighlights",
+        "ego4d-nlq": "ego4d_nlq.score_ego4d_nlq",
+        "vue-tr": "vue_tr.score_vue_tr",
+        "timechat": "timechat.score_timechat",
+        "museg": "museg.score_museg",
+        "et-bench": "et_bench.score_et_bench",
+        "nextgqa": "nextgqa.score_nextgqa",
+        "cg-bench": "cg_bench.score_cg_bench",
+        "charades-cg": "cg_splits.score_cg_splits",
+        "activitynet-cg": "cg_splits.score_cg_splits",
+        "didemo": "didemo.score_didemo",
+        "hirest": "hirest.score_hirest",
+    },
+    reserved=("ours",),
+)
+"""Name, as `metrics --as` takes it, -> the scorer."""
+
+RESULT_FORMATS: PluginTable[ResultFormat] = PluginTable(
+    "a format of result files",
+    __name__,
+    {
+        "ours": "_submissions.OURS",
+        "timelens": "_submissions.TIMELENS",
+        "lmms-eval": "_submissions.LMMS_EVAL",
+        "qvhighlights": "_submissions.QVHIGHLIGHTS",
+        "vue-tr": "_submissions.VUE_TR",
+        "ego4d-nlq": "_submissions.EGO4D_NLQ",
+        "time-r1": "_logs.TIME_R1",
+        "timechat": "_logs.TIMECHAT",
+        "trace": "_logs.TRACE",
+        "museg": "_logs.MUSEG",
+        "vtimellm": "_logs.VTIMELLM",
+        "videochat-r1": "_logs.VIDEOCHAT_R1",
+        "videomind": "_logs.VIDEOMIND",
+        "unitime": "_logs.UNITIME",
+        "et-bench": "_benchmark_results.ET_BENCH",
+        "nextgqa": "_benchmark_results.NEXTGQA",
+        "hirest": "_benchmark_results.HIREST",
+    },
+)
+"""Name, as `metrics --format` takes it, -> the format; from the general ones to those that are told by more."""
+
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "Answers": "_scorer_types",
+        "Convention": "_scorer_types",
+        "GroundTruth": "_scorer_types",
+        "OfficialScores": "_scorer_types",
+        "ResultAnswer": "_scorer_types",
+        "ResultFormat": "_result_rows",
+        "Scorer": "_scorer_types",
+        "compare": "_paired_comparison",
+        "read_ground_truth": "_ground_truth",
+        "read_matched": "_matching",
+        "read_with_truth": "_matching",
+        "require_matched": "_matching",
+        "score_as": "_score_as",
+        "too_few": "_paired_comparison",
+        "unit_evidence": "_matching",
+    },
+)
 
 
-def score_as(scorer: str, truth: GroundTruth, answers: Answers) -> OfficialScores:
-    """Score answers by the rules of one of `SCORERS`.
+def register_scorer(name: str, score: Scorer) -> None:
+    """Offer a scorer of one's own to `video-opd metrics --as NAME` and to `video_opd.score`.
+
+    Args:
+        name: lower-case letters, digits, dots, dashes and underscores.
+        score: takes `GroundTruth` and `Answers`, gives `OfficialScores`.
 
     Raises:
-        DataError: no answer is about an annotated query.
-        KeyError: no scorer has that name.
+        ConfigurationError: the name is taken, or is none.
     """
-    require_matched(answers)
-    return SCORERS[scorer](truth, answers)
+    SCORERS.register(name, score)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,8 +22,8 @@ from video_opd.data.importers._annotation import Seconds, Spans
 from video_opd.data.query_words import timelens as clean_query
 from video_opd.data.video.video_names import video_name
 from video_opd.eval.scorers._keys import SEPARATOR
-from video_opd.eval.scorers._result_rows import ResultRow
-from video_opd.eval.scorers._scorer_types import Format, ResultAnswer
+from video_opd.eval.scorers._result_rows import ResultFormat, ResultRow, by_record, first_entry
+from video_opd.eval.scorers._scorer_types import ResultAnswer
 from video_opd.files.records import Record, json_entries
 from video_opd.types import Span
 
@@ -68,18 +68,6 @@ class _Choice(BaseModel):
 class _Bounds(BaseModel):
     model_config = ConfigDict(strict=True)
     bounds: Annotated[list[float], Field(min_length=2, max_length=2)]
-
-
-def told_by_content(key: str, value: dict[str, Any]) -> Format | None:
-    """Which of these formats a file has, by its first record or entry and the first key of that."""
-    content = value[key]
-    if {"task", "source", "idx"} <= value.keys():
-        return "et-bench"
-    if _NEXT_GQA_KEY.fullmatch(key) and isinstance(content, list):
-        return "nextgqa"
-    if isinstance(content, dict) and content and all(isinstance(v, dict) and "bounds" in v for v in content.values()):
-        return "hirest"
-    return None
 
 
 def _et_bench(record: Record) -> Iterator[ResultRow]:
@@ -158,8 +146,22 @@ def _entries(record: Record, called: str) -> Iterator[tuple[str, Any]]:
     return iter(record.value.items())
 
 
-READERS: dict[Format, Callable[[Record], Iterator[ResultRow]]] = {
-    "et-bench": _et_bench,
-    "nextgqa": _nextgqa,
-    "hirest": _hirest,
-}
+def _is_of_et_bench(value: dict[str, Any]) -> bool:
+    return value.keys() >= {"task", "source", "idx"}
+
+
+def _is_of_nextgqa(value: dict[str, Any]) -> bool:
+    key, content = first_entry(value)
+    return bool(_NEXT_GQA_KEY.fullmatch(key)) and isinstance(content, list)
+
+
+def _is_of_hirest(value: dict[str, Any]) -> bool:
+    _, videos = first_entry(value)
+    if not isinstance(videos, dict) or not videos:
+        return False
+    return all(isinstance(entry, dict) and "bounds" in entry for entry in videos.values())
+
+
+ET_BENCH = ResultFormat(is_like=_is_of_et_bench, read=by_record(_et_bench))
+NEXTGQA = ResultFormat(is_like=_is_of_nextgqa, read=by_record(_nextgqa))
+HIREST = ResultFormat(is_like=_is_of_hirest, read=by_record(_hirest))

@@ -21,20 +21,16 @@ TimeZero writes no answers: its `checkpoint.pkl` holds IoUs.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from video_opd.eval.scorers._keys import SEPARATOR
-from video_opd.eval.scorers._result_rows import ResultRow
-from video_opd.eval.scorers._scorer_types import Format, ResultAnswer
+from video_opd.eval.scorers._result_rows import ResultFormat, ResultRow, by_record, first_entry
+from video_opd.eval.scorers._scorer_types import ResultAnswer
 from video_opd.files.records import Record
-from video_opd.grounding.time_units import Unit
 from video_opd.types import Span
-
-OWN_UNITS: Mapping[Format, Unit] = {"vtimellm": "percent"}
-"""What the times of a format are in, where that is not seconds."""
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -142,36 +138,6 @@ class _UniTime(_Row):
     duration: float | None = None
 
 
-def told_by_content(value: dict[str, Any]) -> Format | None:
-    """What format the first record of a file has; None where it has none of these."""
-    keys = value.keys()
-    _, content = next(iter(value.items()))
-    if {"qid", "output_text"} <= keys or {"qid", "pred", "target"} <= keys:
-        return "time-r1"
-    if {"qid", "annos", "pred_relevant_windows"} <= keys:
-        return "unitime"
-    if {"vname", "generated_cap"} <= keys:
-        return "timechat"
-    if {"video", "timestamps", "captions"} <= keys:
-        return "trace"
-    if {"question", "groundtruth", "result"} <= keys:
-        return "museg"
-    if {"video_id", "task", "answer"} <= keys and "query" not in keys:
-        return "vtimellm"
-    if {"video_path", "query", "ans", "answer"} <= keys:
-        return "videochat-r1"
-    if "video_path" in keys and keys & {"pred", "conf", "agents", "grounder_response"}:
-        return "videomind"
-    if content == {} and next(iter(keys)).isdigit():
-        return "trace"
-    if isinstance(content, dict) and {"timestamp", "query", "vid"} <= content.keys():
-        # TimeChat keeps a list of pairs, TRACE's `reformat_tvg.py` the one pair.
-        flat = content["timestamp"]
-        is_pair = isinstance(flat, list) and bool(flat) and not isinstance(flat[0], list)
-        return "trace" if is_pair else "timechat"
-    return None
-
-
 def _time_r1(record: Record) -> Iterator[ResultRow]:
     row = record.as_(_TimeR1)
     if row.output_text is None and row.pred is None:
@@ -259,18 +225,6 @@ def _unitime(record: Record) -> Iterator[ResultRow]:
     )  # fmt: skip
 
 
-READERS: Mapping[Format, Callable[[Record], Iterator[ResultRow]]] = {
-    "time-r1": _time_r1,
-    "timechat": _timechat,
-    "trace": _trace,
-    "museg": _museg,
-    "vtimellm": _vtimellm,
-    "videochat-r1": _videochat_r1,
-    "videomind": _videomind,
-    "unitime": _unitime,
-}
-
-
 def _by_number(record: Record, inner: str) -> Iterator[tuple[str | None, Any]]:
     """The entries of an object from numbers to rows, on one line or over many; or a row, with None."""
     if record.key is not None:
@@ -293,3 +247,61 @@ def _number(text: str) -> int | None:
 
 def _spans(pairs: list[list[float]] | None) -> tuple[Span, ...]:
     return tuple(itertools.starmap(Span, pairs or ()))
+
+
+def _has(*keys: str) -> Callable[[dict[str, Any]], bool]:
+    """Whether a row has all of these keys."""
+    return lambda value: value.keys() >= {*keys}
+
+
+def _is_of_time_r1(value: dict[str, Any]) -> bool:
+    keys = value.keys()
+    return {"qid", "output_text"} <= keys or {"qid", "pred", "target"} <= keys
+
+
+def _is_numbered(value: dict[str, Any], *, one_pair: bool) -> bool:
+    """Whether a row is `{"12": {"timestamp", "query", "vid"}}`: TimeChat keeps a list of pairs there, TRACE's
+    `reformat_tvg.py` the one pair."""
+    _, content = first_entry(value)
+    if not (isinstance(content, dict) and content.keys() >= {"timestamp", "query", "vid"}):
+        return False
+    times = content["timestamp"]
+    return one_pair == (isinstance(times, list) and bool(times) and not isinstance(times[0], list))
+
+
+def _is_of_timechat(value: dict[str, Any]) -> bool:
+    return value.keys() >= {"vname", "generated_cap"} or _is_numbered(value, one_pair=False)
+
+
+def _is_of_trace(value: dict[str, Any]) -> bool:
+    number, content = first_entry(value)
+    unread = content == {} and number.isdigit()
+    return value.keys() >= {"video", "timestamps", "captions"} or unread or _is_numbered(value, one_pair=True)
+
+
+def _is_of_vtimellm(value: dict[str, Any]) -> bool:
+    return value.keys() >= {"video_id", "task", "answer"} and "query" not in value
+
+
+def _is_of_videomind(value: dict[str, Any]) -> bool:
+    return "video_path" in value and bool(value.keys() & {"pred", "conf", "agents", "grounder_response"})
+
+
+TIME_R1 = ResultFormat(is_like=_is_of_time_r1, read=by_record(_time_r1), matched_by="words")
+TIMECHAT = ResultFormat(is_like=_is_of_timechat, read=by_record(_timechat), matched_by="words")
+TRACE = ResultFormat(is_like=_is_of_trace, read=by_record(_trace), matched_by="words")
+MUSEG = ResultFormat(is_like=_has("question", "groundtruth", "result"), read=by_record(_museg), matched_by="words")
+VTIMELLM = ResultFormat(
+    is_like=_is_of_vtimellm,
+    read=by_record(_vtimellm),
+    matched_by="words",
+    own_unit="percent",
+    others="rows of the log are of another task than grounding",
+)
+VIDEOCHAT_R1 = ResultFormat(
+    is_like=_has("video_path", "query", "ans", "answer"), read=by_record(_videochat_r1), matched_by="words"
+)
+VIDEOMIND = ResultFormat(is_like=_is_of_videomind, read=by_record(_videomind), matched_by="words")
+UNITIME = ResultFormat(
+    is_like=_has("qid", "annos", "pred_relevant_windows"), read=by_record(_unitime), matched_by="words"
+)

@@ -12,13 +12,12 @@ from video_opd.data.query_words import plain
 from video_opd.data.query_words import timelens as clean_query
 from video_opd.data.video.video_names import video_name
 from video_opd.errors import DataError
+from video_opd.eval.scorers import RESULT_FORMATS
 from video_opd.eval.scorers._answers_by_key import find_by_words, is_within, same_span
 from video_opd.eval.scorers._keys import SEPARATOR, QueryKey, key_of_example
-from video_opd.eval.scorers._logs import OWN_UNITS
-from video_opd.eval.scorers._logs import READERS as LOGS
 from video_opd.eval.scorers._result_files import read_results
 from video_opd.eval.scorers._result_rows import ResultRow
-from video_opd.eval.scorers._scorer_types import Answers, Format, GroundTruth, ResultAnswer
+from video_opd.eval.scorers._scorer_types import Answers, GroundTruth, ResultAnswer
 from video_opd.files.records import json_any
 from video_opd.grounding.time_units import (
     Unit,
@@ -34,7 +33,7 @@ from video_opd.types import Example, Span
 def read_matched(
     path: Path,
     truth: GroundTruth,
-    format: Format | None = None,
+    format: str | None = None,
     *,
     unit: Unit | None = None,
     fps: float | None = None,
@@ -42,7 +41,8 @@ def read_matched(
     """Read a result file and match it to annotations. Of two rows for one query the last counts.
 
     A key matches whatever the case of its query. Where its span is not the annotated one, video and query decide if no
-    other row and no other example has them. What `logs` reads is found by `finding`.
+    other row and no other example has them. A format
+    says in `matched_by` how rows without a key are found.
 
     Args:
         unit: of the predicted times; None: that of the format, most often seconds.
@@ -54,14 +54,15 @@ def read_matched(
     """
     found, rows = read_results(path, format)
     answers = _matched(path, truth, found, rows)
-    if found == "vtimellm" and (others := sum(1 for _ in json_any(path)) - len(rows)):
-        told = f"{others} rows of the log are of another task than grounding: passed over."
+    format_found = RESULT_FORMATS[found]
+    if format_found.others and (others := sum(1 for _ in json_any(path)) - len(rows)):
+        told = f"{others} {format_found.others}: passed over."
         answers = replace(answers, notes=(*answers.notes, told))
-    return _in_seconds(answers, truth, unit or OWN_UNITS.get(found, "seconds"), fps)
+    return _in_seconds(answers, truth, unit or RESULT_FORMATS[found].own_unit, fps)
 
 
 def read_with_truth(
-    path: Path, format: Format | None = None, *, unit: Unit | None = None, fps: float | None = None
+    path: Path, format: str | None = None, *, unit: Unit | None = None, fps: float | None = None
 ) -> tuple[GroundTruth, Answers]:
     """Read a result file that carries its annotations, in its keys or rows.
 
@@ -104,7 +105,7 @@ def read_with_truth(
         repeated={id_: tuple(given) for id_, given in by_id.items() if len(given) > 1},
         notes=tuple(notes),
     )
-    return truth, _in_seconds(answers, truth, unit or OWN_UNITS.get(found, "seconds"), fps)
+    return truth, _in_seconds(answers, truth, unit or RESULT_FORMATS[found].own_unit, fps)
 
 
 def unit_evidence(truth: GroundTruth, answers: Answers, *, heeds_units: bool = True) -> UnitEvidence | None:
@@ -157,12 +158,13 @@ def _collapsed(count: int) -> str:
     )
 
 
-def _matched(path: Path, truth: GroundTruth, found: Format, rows: Sequence[ResultRow]) -> Answers:
+def _matched(path: Path, truth: GroundTruth, found: str, rows: Sequence[ResultRow]) -> Answers:
     finder = _Finder(path, truth)
-    if found in LOGS:
+    matched_by = RESULT_FORMATS[found].matched_by
+    if matched_by == "words":
         ids_of_rows, num_moved = find_by_words(rows, truth), 0
     else:
-        ids_of_rows, num_moved = finder.find_all(rows, whole=found == "ours")
+        ids_of_rows, num_moved = finder.find_all(rows, whole=matched_by == "id")
     by_id: dict[str, ResultAnswer] = {}
     unknown: dict[str, None] = {}
     all_of: dict[str, list[ResultAnswer]] = {}

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 from video_opd.grounding import GivenAnswer, ParsedAnswer, SpanLike
 from video_opd.grounding.time_units import Unit, without_unit
 from video_opd.types import Example, Span
-
-Format = Literal[
-    "ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq",
-    "time-r1", "timechat", "trace", "museg", "vtimellm", "videochat-r1", "videomind", "unitime",
-    "et-bench", "nextgqa", "hirest",
-]  # fmt: skip
-FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +69,8 @@ class Answers:
     """A result file, matched to the annotations."""
 
     file: str
-    format: Format
+    format: str
+    """Key of `RESULT_FORMATS`."""
     num_rows: int
     by_id: Mapping[str, ResultAnswer]
     """Example id -> answer, in the order of the file, in which the official scorers add up."""
@@ -174,3 +168,7 @@ def _flat(scores: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, fl
             yield from _flat(value, f"{prefix}{name} ")
         else:
             yield f"{prefix}{name}", value
+
+
+Scorer = Callable[[GroundTruth, Answers], OfficialScores]
+"""Scores answers by somebody's rule."""

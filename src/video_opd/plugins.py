@@ -1,0 +1,101 @@
+"""Methods, rewards, importers and scorers of the user's own, from a Python file that the user names.
+
+A plugin file is a program: it runs with the user's rights, as `python my_file.py` would. Only the command line and the
+user's own Python may name one; a recipe cannot, so that a recipe from elsewhere never runs code.
+
+    import video_opd
+
+    def score(truth, answers): ...
+
+    video_opd.register_scorer("mine", score)
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import linecache
+import sys
+import traceback
+from pathlib import Path
+from types import CodeType
+
+from video_opd.errors import ConfigurationError, Stopped, UserError
+
+_DOCS = "docs/EXTENDING.md has complete examples"
+
+
+def load_plugin(path: Path | str) -> None:
+    """Run a Python file, so that what it registers is offered under its name.
+
+    Raises:
+        ConfigurationError: there is no such file, it is no Python, or it fails; names the line of the file.
+    """
+    path = Path(path)
+    code = _compiled(path)
+    name = _module_name(path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(name)
+    sys.modules[name] = module  # dataclasses and pydantic look up a class's own module there
+    try:
+        exec(code, module.__dict__)
+    except Stopped:
+        raise
+    except (Exception, SystemExit) as error:
+        if before is None:
+            del sys.modules[name]
+        else:
+            sys.modules[name] = before
+        raise _refusal(path, error) from error
+
+
+def _compiled(path: Path) -> CodeType:
+    if path.suffix != ".py":
+        raise ConfigurationError(
+            f"the plugin {path}", reason="its name does not end in .py", remedy=f"give a Python file; {_DOCS}"
+        )
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"the plugin {path}", reason=f"it cannot be read: {error.strerror or error}", remedy="check the path"
+        ) from error
+    try:
+        tree = ast.parse(source, str(path))
+        return compile(tree, str(path), "exec", dont_inherit=True)
+    except (
+        SyntaxError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # ValueError: a NUL byte, before Python 3.12
+        line = getattr(error, "lineno", None)
+        said = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
+        raise ConfigurationError(
+            f"the plugin {path}" + (f", line {line}" if line else ""),
+            reason=f"it is not Python: {said}",
+            remedy="correct the line; `python -m py_compile` checks a file",
+        ) from error
+
+
+def _module_name(path: Path) -> str:
+    """One name for one file, wherever the program runs."""
+    digest = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"video_opd_plugin_{digest}"
+
+
+def _refusal(path: Path, error: BaseException) -> ConfigurationError:
+    """What went wrong, and at which line of the user's own file."""
+    linecache.checkcache(str(path))
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    place = f"the plugin {path}"
+    if lines:
+        place += f", line {lines[-1].lineno}" + (f", `{lines[-1].line}`" if lines[-1].line else "")
+    if isinstance(error, UserError):
+        return ConfigurationError(place, reason=f"{error.cause}: {error.reason}", remedy=error.remedy)
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    remedy = "install what is missing, or correct the line" if isinstance(error, ImportError) else "correct the line"
+    return ConfigurationError(place, reason=said, remedy=remedy)

@@ -1,0 +1,162 @@
+"""Plugin files: what they register is offered, and what is wrong with one is told in one sentence."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from video_opd.data.importers import FORMATS, Reading, read_annotations, register_importer
+from video_opd.errors import ConfigurationError, DataError, Stopped
+from video_opd.eval.scorers import SCORERS, register_scorer
+from video_opd.plugins import load_plugin
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays():
+    """Names that a test registers are unknown to the next."""
+    scorers, formats, modules = [*SCORERS], dict(FORMATS), {*sys.modules}
+    yield
+    for name in [name for name in SCORERS if name not in scorers]:
+        SCORERS.unregister(name)
+    FORMATS.clear()
+    FORMATS.update(formats)
+    for name in [name for name in sys.modules if name.startswith("video_opd_plugin_") and name not in modules]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    def write(text: str, name: str = "mine.py") -> Path:
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return write
+
+
+SCORER = """\
+from __future__ import annotations
+from dataclasses import dataclass
+from video_opd.eval.scorers import register_scorer
+
+@dataclass
+class Kept:
+    of: Kept | None = None
+
+def score(truth, answers):
+    raise NotImplementedError
+
+register_scorer("mine", score)
+"""
+
+
+def test_a_plugin_registers_what_it_offers(plugin):
+    load_plugin(plugin(SCORER))
+    assert "mine" in SCORERS
+    assert SCORERS["mine"].__name__ == "score"
+    load_plugin(plugin(SCORER))  # the same again, as in a notebook, takes its own place
+
+
+def refused(path: Path | str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load_plugin(path)
+    return str(caught.value)
+
+
+def test_no_such_file(tmp_path):
+    said = refused(tmp_path / "nowhere.py")
+    assert said == f"the plugin {tmp_path}/nowhere.py: it cannot be read: No such file or directory. Check the path."
+    (tmp_path / "folder.py").mkdir()
+    assert "Is a directory" in refused(tmp_path / "folder.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("x = = 1\n", ", line 1: it is not Python"), ("x = 1\n  y\n", ", line 2: it is not"), ("\0", "it is not Python")],
+)
+def test_not_python(plugin, text, place):
+    assert place in refused(plugin(text))
+
+
+def test_bytes_that_are_no_text(plugin):
+    path = plugin("")
+    path.write_bytes(b"x = '\xff\xfe'\n")
+    assert "it is not Python" in refused(path)
+
+
+def test_another_kind_of_file(plugin):
+    assert "its name does not end in .py" in refused(plugin('{"id": 1}', "recipe.json"))
+
+
+def test_an_error_within_names_the_line_of_the_plugin(plugin):
+    path = plugin("import json\n\ndef broken():\n    return json.loads('nothing')\n\nbroken()\n")
+    assert refused(path).startswith(
+        f"the plugin {path}, line 4, `return json.loads('nothing')`: JSONDecodeError: Expecting value"
+    )
+    assert not [name for name in sys.modules if name.startswith("video_opd_plugin_")]
+
+
+def test_a_missing_package_says_what_to_do(plugin):
+    said = refused(plugin("import no_such_package\n"))
+    assert "line 1, `import no_such_package`: ModuleNotFoundError" in said
+    assert said.endswith("Install what is missing, or correct the line.")
+
+
+def test_leaving_the_program_is_an_error_of_the_plugin_but_a_signal_is_none(plugin):
+    assert "line 1, `raise SystemExit(3)`: SystemExit: 3" in refused(plugin("raise SystemExit(3)\n"))
+    with pytest.raises(Stopped):
+        load_plugin(plugin("from video_opd.errors import Stopped\nraise Stopped(15, 'terminated')\n"))
+
+
+@pytest.mark.parametrize("taken", ["timelens", "ours"])
+def test_a_taken_name_names_the_line_too(plugin, taken):
+    path = plugin(SCORER.replace('"mine"', f'"{taken}"'))
+    said = refused(path)
+    assert f"line 12, `register_scorer(\"{taken}\", score)`: the name '{taken}' for a scorer: the name is taken" in said
+    assert "Choose a name that is none of ours, timelens, lmms-eval-timelens" in said
+
+
+def test_two_files_cannot_share_a_name(plugin):
+    load_plugin(plugin(SCORER))
+    assert "the name is taken" in refused(plugin(SCORER, "another.py"))
+
+
+@pytest.mark.parametrize("name", ["", "Mine", "my scorer", "-mine", "mine=", "../mine", 3])
+def test_a_name_that_no_command_line_could_take(name):
+    for register in (register_scorer, register_importer):
+        with pytest.raises(ConfigurationError, match="lower-case letters"):
+            register(name, lambda *_: None)
+
+
+def test_two_lambdas_are_two_scorers():
+    register_scorer("mine", lambda truth, answers: None)
+    with pytest.raises(ConfigurationError, match="the name is taken"):
+        register_scorer("mine", lambda truth, answers: None)
+
+
+IMPORTER = """\
+from video_opd.data.importers import Annotation, register_importer
+from video_opd.files.records import text_lines
+
+def read(files, reading):
+    for file in files:
+        for record in text_lines(file):
+            parts = record.value.split("|")
+            if len(parts) != 4:
+                record.refuse("it has not four parts")
+            video, start, end, query = parts
+            yield Annotation(record=record, video=video, query=query, spans=((float(start), float(end)),))
+
+register_importer("mine", read)
+"""
+
+
+def test_an_importer_of_ones_own_reads_and_is_recognised(plugin, tmp_path):
+    load_plugin(plugin(IMPORTER))
+    file = tmp_path / "a.txt"
+    file.write_text("a.mp4|1|2.5|a red ball\n")
+    found = read_annotations("mine", [file], Reading())
+    assert [(one.video, one.query, one.spans) for one in found] == [("a.mp4", "a red ball", ((1.0, 2.5),))]
+    with pytest.raises(DataError, match=r"it looks like mine\. Import it with `video-opd data import mine`"):
+        read_annotations("qvhighlights", [file], Reading())
