@@ -34,7 +34,7 @@ from video_opd.train.build import (
     to_be_rendered,
     with_checkpoints,
 )
-from video_opd.train.loop import Parts
+from video_opd.train.run_parts import Parts
 from video_opd.train.train_in_rounds import train_in_rounds
 
 MAY_CHANGE = frozenset(
@@ -123,20 +123,20 @@ def run_recipe(
         shared.take_over(recipe, run)
         parts, state = assemble(recipe, run, shared.memories)
         results: dict[str, Any] = {}
-        if parts.test:
+        if parts.data.test:
             # Before its first step the student under training is the student to be measured.
-            untrained = None if state.step else parts.student
+            untrained = None if state.step else parts.models.student
             _test(parts, run, "student-before", untrained, console, results, shared)
-        if parts.test and evaluate_teacher and parts.teacher is not None:
-            for name, policy in zip(recipe.named_teachers(), parts.teacher.policies, strict=True):
+        if parts.data.test and evaluate_teacher and parts.models.teacher is not None:
+            for name, policy in zip(recipe.named_teachers(), parts.models.teacher.policies, strict=True):
                 _test(parts, run, name, policy, console, results, shared)
         if state.step:
             say(console, f"going on after step {state.step} of {parts.learner.total_steps}")
         else:
             _warn_of_wording(parts, console)
         train_in_rounds(parts, state, run, lambda line: say(console, f"warning: {line}"))
-        if parts.test:
-            _test(parts, run, "student-after", parts.student, console, results, shared)
+        if parts.data.test:
+            _test(parts, run, "student-after", parts.models.student, console, results, shared)
         if state.set_aside:
             id, reason = next(iter(state.set_aside.items()))
             say(console, f"{len(state.set_aside)} examples were set aside, such as {id}: {reason}")
@@ -160,12 +160,12 @@ def _test(
     path, recipe = run.evaluation / f"{name}.json", parts.recipe
     if not path.exists():
         policy = policy or load_student(recipe, recipe.student.model)
-        with closing(make_source(recipe, policy, parts.test, memories=shared.memories)) as source:
+        with closing(make_source(recipe, policy, parts.data.test, memories=shared.memories)) as source:
             evaluation = evaluate_into(
                 run.evaluation / f"{name}.predictions.jsonl",
                 None,  # the run says what it is of
                 policy,
-                parts.test,
+                parts.data.test,
                 source,
                 max_new_tokens=recipe.answers.max_new_tokens,
                 batch_size=recipe.compute.evaluation_batch_size,
@@ -175,7 +175,7 @@ def _test(
         for id, reason in evaluation.set_aside.items():
             say(console, f"{name}: {id} was set aside and counts as unanswered: {reason}")
         report = evaluation.to_report(name=name, step=None, split="test", model=policy.name)
-        if parts.side_questions:
+        if parts.data.side_questions:
             report["side_questions"] = _ask_side_questions(parts, policy, shared)
         write_durably(path, (json.dumps(report, indent=2) + "\n").encode())
     report = read_json(path.read_bytes())
@@ -195,12 +195,14 @@ def _cost_of_selecting(run: RunDirectory, train_seconds: float) -> str:
 def _warn_of_wording(parts: Parts, console: Console) -> None:
     """Off-policy methods learn from annotated text: say so if the teacher would never write it."""
     recipe = parts.recipe
-    if parts.teacher is None or not recipe.method.writes_annotations:
+    if parts.models.teacher is None or not recipe.method.writes_annotations:
         return
-    prompts = parts.source.prompts(batch_at(parts.train, 0, recipe.training.batch_size, recipe.seed)[:NUM_WORDED])
+    prompts = parts.data.source.prompts(
+        batch_at(parts.data.train, 0, recipe.training.batch_size, recipe.seed)[:NUM_WORDED]
+    )
     if not prompts:
         return
-    nats, example = surprise_at_wording(parts.method.write, parts.student, parts.teacher, prompts)
+    nats, example = surprise_at_wording(parts.method.write, parts.models.student, parts.models.teacher, prompts)
     if nats > IMPROBABLE_NATS:
         say(
             console,
@@ -211,6 +213,6 @@ def _warn_of_wording(parts: Parts, console: Console) -> None:
 
 
 def _ask_side_questions(parts: Parts, policy: Policy, shared: Shared) -> dict[str, Any]:
-    recipe, questions = parts.recipe, parts.side_questions
+    recipe, questions = parts.recipe, parts.data.side_questions
     with closing(make_source(recipe, policy, questions, recipe.side_questions, shared.memories)) as source:
-        return ask(policy, parts.side_questions, source, batch_size=recipe.compute.evaluation_batch_size).to_dict()
+        return ask(policy, questions, source, batch_size=recipe.compute.evaluation_batch_size).to_dict()

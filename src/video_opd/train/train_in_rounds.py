@@ -8,7 +8,8 @@ from contextlib import closing
 from video_opd.data.batches import Batches
 from video_opd.files.durable import write_durably
 from video_opd.runs.directory import RunDirectory
-from video_opd.train.loop import Parts, evaluation_file, train
+from video_opd.train.loop import evaluation_file, train
+from video_opd.train.run_parts import Parts
 from video_opd.train.training_state import TrainingState
 
 
@@ -23,7 +24,7 @@ def train_in_rounds(parts: Parts, state: TrainingState, run: RunDirectory, warn:
         UserError: nothing fits what the curriculum asks for.
     """
     recipe, plan = parts.recipe, parts.curriculum.plan
-    with closing(parts.source), closing(parts.validation_source):
+    with closing(parts.data.source), closing(parts.data.validation_source):
         # From the round of the last step: it may have been interrupted between its last checkpoint and its evaluation.
         for round in range(plan.round_at(max(state.step - 1, 0)), plan.num_rounds + 1):
             lesson = parts.curriculum.lesson(round, run)
