@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from video_opd.config import Recipe
+from video_opd.eval.how_asked import template_of
 from video_opd.methods import Method, MethodParts
 from video_opd.methods.teachers import Teacher
 from video_opd.policy.load import Policy
-from video_opd.eval.how_asked import template_of
 
 
 def make_method(recipe: Recipe, teacher: Teacher | None, reference: Policy | None = None) -> Method:
