@@ -39,6 +39,7 @@ from video_opd.policy.read import Reading, collate
 from video_opd.policy.token_support import TokenSupport
 from video_opd.seeds import generator
 from video_opd.train.learner import Learner
+from video_opd.train.loop import take_step
 from video_opd.types import AnswerGroup, Example, Prompt, Sampling, Span
 
 NUM_ANSWER_TOKENS = 16
@@ -145,7 +146,7 @@ class Ours(Path):
 
     def step(self, prompt: Prompt, answers: AnswerGroup) -> None:
         """Read once, answer from that reading, score on it."""
-        outcome = self.learner.step([prompt], self.method, step=0, seed=0)
+        outcome = take_step(self.learner, [prompt], self.method, step=0, seed=0)
         assert outcome.batches[0].groups[0].answers[0].token_ids == answers.answers[0].token_ids
 
 

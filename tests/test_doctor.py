@@ -25,6 +25,7 @@ from video_opd.seeds import derive_seed
 from video_opd.terminal import show_findings
 from video_opd.train.build import load_frozen, load_student, make_method
 from video_opd.train.learner import Learner
+from video_opd.train.loop import take_step
 
 
 @pytest.fixture
@@ -374,8 +375,8 @@ def test_the_noise_floor_is_that_of_the_first_step(recipe, prompts, precision, e
     patient = Patient.admit(recipe, student, teacher, prompts[:8])
     (finding,) = findings(checks._noise_floor, patient)
     learner = Learner(student, recipe.training, total_steps=1)
-    step = learner.step(
-        prompts[:8], make_method(recipe, OneTeacher(teacher)), step=0, seed=derive_seed(recipe.seed, "step", 0)
+    step = take_step(
+        learner, prompts[:8], make_method(recipe, OneTeacher(teacher)), step=0, seed=derive_seed(recipe.seed, "step", 0)
     )
     advantages = torch.cat([batch.losses.advantage[batch.answer_mask] for batch in step.batches])
     rms, largest = float(advantages.square().mean().sqrt()), float(advantages.abs().max())

@@ -29,6 +29,7 @@ from video_opd.policy.head import Float32Head
 from video_opd.policy.load import Policy, load_policy
 from video_opd.seeds import generator
 from video_opd.train.learner import Learner
+from video_opd.train.loop import take_step
 from video_opd.train.probe import Probe
 from video_opd.types import AnswerGroup, Prompt, Sampling, TokenScores, flatten
 
@@ -204,7 +205,7 @@ def repeatability(way: Way, prompts: Sequence[Prompt], steps: int = 3) -> dict[s
     for _ in range(2):
         learner, method = make_learner(way, steps, len(prompts))
         with way.computing():
-            outcomes = [learner.step(prompts, method, step=step, seed=step) for step in range(steps)]
+            outcomes = [take_step(learner, prompts, method, step=step, seed=step) for step in range(steps)]
         ends.append(({name: p.detach().cpu() for name, p in learner.parameters.items()}, outcomes[-1].loss))
     (one, loss), (two, other_loss) = ends
     differing = [name for name in one if not torch.equal(one[name], two[name])]
@@ -227,7 +228,7 @@ def short_training(way: Way, prompts: Sequence[Prompt], steps: int, batch: int) 
         for step in range(steps):
             chosen = [prompts[(step * batch + i) % len(prompts)] for i in range(batch)]
             began = time.perf_counter()
-            outcome = learner.step(chosen, method, step=step, seed=1000 + step)
+            outcome = take_step(learner, chosen, method, step=step, seed=1000 + step)
             seconds.append(time.perf_counter() - began)
             phases.append(outcome.seconds_by_phase)
             gap = [masked_mean(b.behaviour_logprobs - b.judgement.teacher.logprobs, b.answer_mask)

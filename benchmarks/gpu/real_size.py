@@ -35,6 +35,7 @@ from video_opd.objectives import (
 from video_opd.policy.load import Policy
 from video_opd.train import learner as learner_module
 from video_opd.train.learner import Learner
+from video_opd.train.loop import take_step
 from video_opd.train.stopwatch import Stopwatch
 from video_opd.types import AnswerGroup, Prompt, TokenScores
 
@@ -155,7 +156,7 @@ class Bench:
 
     def shared(self, name: str, prompts: Sequence[Prompt], seed: int = 0) -> dict[str, float]:
         """The learner's own step."""
-        return self.learner.step(prompts, self.method(name), step=0, seed=seed).seconds_by_phase
+        return take_step(self.learner, prompts, self.method(name), step=0, seed=seed).seconds_by_phase
 
     def plain(self, name: str, prompts: Sequence[Prompt], seed: int = 0) -> dict[str, float]:
         """`generate`, the teacher's full pass, the student's full pass for every answer, its backward pass, the update.

@@ -34,6 +34,7 @@ from video_opd.objectives import (
 )
 from video_opd.policy.load import load_policy
 from video_opd.train.learner import Learner
+from video_opd.train.loop import take_step
 from video_opd.train.step_metrics import answer_rows, metrics_row
 from video_opd.types import AnswerGroup, Judgement, TokenScores
 
@@ -51,7 +52,7 @@ def gradient(student, method, prompts, *, updates=1, micro_batch_size=8):
     learner = Learner(student, settings, total_steps=1)
     seen: dict[str, torch.Tensor] = {}
     learner.optimizer.step = lambda: seen.update({n: p.grad.clone() for n, p in learner.parameters.items()})
-    outcome = learner.step(prompts, method, step=0, seed=SEED)
+    outcome = take_step(learner, prompts, method, step=0, seed=SEED)
     return seen, outcome
 
 
@@ -324,7 +325,7 @@ def test_a_clipped_ratio_gives_no_more_gradient(student, prompts):
         seen = []
         watched = Watched(method, seen)
         settings = TrainingSettings(batch_size=4, micro_batch_size=4, learning_rate=3e-3, updates_per_batch=4)
-        outcome = Learner(mine, settings, total_steps=1).step(prompts[:4], watched, step=0, seed=SEED)
+        outcome = take_step(Learner(mine, settings, total_steps=1), prompts[:4], watched, step=0, seed=SEED)
         held[name] = seen
         recorded = metrics_row(outcome, mine)["clamped_share"]
         assert recorded == pytest.approx(sum(seen) / len(seen), rel=0.05)

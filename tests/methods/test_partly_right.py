@@ -21,6 +21,7 @@ from video_opd.methods.writers import StudentWrites
 from video_opd.objectives import mean_advantage, sampled_advantage, supervised_prefix, teacher_margin
 from video_opd.train.build import make_method
 from video_opd.train.learner import Learner
+from video_opd.train.loop import take_step
 from video_opd.train.step_metrics import metrics_row
 from video_opd.types import flatten
 
@@ -83,7 +84,7 @@ def step(student, method, prompts, micro_batch_size=8):
     learner = Learner(student, settings, total_steps=1)
     seen: dict[str, torch.Tensor] = {}
     learner.optimizer.step = lambda: seen.update({n: p.grad.clone() for n, p in learner.parameters.items()})
-    return seen, learner.step(prompts, method, step=0, seed=SEED)
+    return seen, take_step(learner, prompts, method, step=0, seed=SEED)
 
 
 def assert_proportional(one, other, factor=1.0):
@@ -245,7 +246,7 @@ class TestPrefixCut:
     def test_several_updates_on_one_batch(self, student, fading, prompts):
         settings = TrainingSettings(batch_size=4, micro_batch_size=2, learning_rate=1e-4, updates_per_batch=2)
         mine = replace(student, model=copy.deepcopy(student.model))
-        outcome = Learner(mine, settings, total_steps=1).step(prompts[:4], self.cut(fading), step=0, seed=SEED)
+        outcome = take_step(Learner(mine, settings, total_steps=1), prompts[:4], self.cut(fading), step=0, seed=SEED)
         assert 0 < metrics_row(outcome, mine)["cut_share"] < 1
 
 

@@ -25,6 +25,7 @@ from video_opd.methods.writers import AnnotationWrites, StudentWrites
 from video_opd.objectives import masked_sum, reference_penalty
 from video_opd.train.build_method import make_method
 from video_opd.train.learner import Learner
+from video_opd.train.loop import take_step
 from video_opd.train.step_metrics import answer_rows, metrics_row
 from video_opd.types import Answer, Judgement, TokenScores, flatten
 
@@ -102,7 +103,7 @@ def stepped(student, method, prompts, **changes):
         step()
 
     learner.optimizer.step = watched
-    return seen, learner.step(prompts, method, step=0, seed=SEED)
+    return seen, take_step(learner, prompts, method, step=0, seed=SEED)
 
 
 def same(one, other, tolerance=1e-4) -> bool:
@@ -304,7 +305,7 @@ class TestTruncatedAnswers:
     def test_where_every_answer_is_cut_off_nothing_changes(self, student, prompts):
         method = GRPO(write=AllCut(num_answers=4, max_new_tokens=4), reward=Lottery(), mask_truncated=True)
         learner = learner_of(student, weight_decay=0.1, updates=2)
-        outcome = learner.step(prompts[:3], method, step=0, seed=SEED)
+        outcome = take_step(learner, prompts[:3], method, step=0, seed=SEED)
         for name, parameter in student.model.named_parameters():
             assert torch.equal(parameter, learner.parameters[name])
             assert learner.parameters[name].grad is None
@@ -317,7 +318,7 @@ class TestTruncatedAnswers:
         method = GRPO(write=AllCut(num_answers=4, max_new_tokens=4), reward=Lottery(), mask_truncated=True)
         learner = learner_of(student, weight_decay=0.1)
         learner.gate = SimpleNamespace(admits=lambda prompt, group: prompt.id == prompts[0].id)
-        outcome = learner.step(prompts[:2], method, step=0, seed=SEED)
+        outcome = take_step(learner, prompts[:2], method, step=0, seed=SEED)
         assert (outcome.num_scheduled_tokens, outcome.num_answer_tokens) == (16, 0)
         assert all(torch.equal(p, learner.parameters[name]) for name, p in student.model.named_parameters())
 

@@ -22,6 +22,7 @@ from video_opd.methods.writers import StudentWrites
 from video_opd.policy.load import Policy
 from video_opd.policy.token_support import TokenSupport
 from video_opd.train.learner import Learner
+from video_opd.train.loop import take_step
 from video_opd.types import Example, Prompt, Sampling, Span
 
 
@@ -140,7 +141,7 @@ def test_one_step_of_video_opd_on_real_clips(small_qwen, real_processor, shared_
     method = ReverseKLDistillation(
         write=StudentWrites(max_new_tokens=6), teacher=OneTeacher(teacher), estimator="exact"
     )
-    outcome = Learner(student, settings, total_steps=1).step(prompts, method, step=0, seed=0)
+    outcome = take_step(Learner(student, settings, total_steps=1), prompts, method, step=0, seed=0)
     assert outcome.num_answer_tokens == sum(len(group.answers[0]) for group in groups)
     assert outcome.loss == pytest.approx(before, rel=1e-3)
     assert teacher_distance(student, teacher, prompts, groups) < before

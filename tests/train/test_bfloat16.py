@@ -13,6 +13,7 @@ from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
 from video_opd.train.learner import Learner
+from video_opd.train.loop import take_step
 
 SEED = 11
 
@@ -40,7 +41,7 @@ def step(make_policy, prompts):
         learner = Learner(policy, TrainingSettings(batch_size=6, micro_batch_size=6, clip_norm=1e9), total_steps=1)
         gradient: dict[str, torch.Tensor] = {}
         learner.optimizer.step = lambda: gradient.update({n: p.grad.clone() for n, p in learner.parameters.items()})
-        outcome = learner.step(prompts[:6], method, step=0, seed=SEED)
+        outcome = take_step(learner, prompts[:6], method, step=0, seed=SEED)
         return outcome, method, torch.cat([g.flatten() for g in gradient.values()])
 
     return run

@@ -16,6 +16,7 @@ from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
 from video_opd.train.answer_gate import AnswerGate
 from video_opd.train.learner import Learner
+from video_opd.train.loop import take_step
 from video_opd.train.step_metrics import answer_rows, metrics_row
 from video_opd.types import Answer, AnswerGroup, Example, Span
 
@@ -42,7 +43,7 @@ def stepped(student, teacher, prompts, gate, *, estimator="sampled", steps=1, **
         write=StudentWrites(max_new_tokens=8), teacher=OneTeacher(teacher), estimator=estimator
     )
     for step in range(steps):
-        outcome = learner.step(prompts, method, step=step, seed=SEED + step)
+        outcome = take_step(learner, prompts, method, step=step, seed=SEED + step)
     return student, outcome
 
 
@@ -100,7 +101,7 @@ def test_the_suspended_cost_nothing_and_the_loss_is_divided_by_all(student, teac
         method = ReverseKLDistillation(
             write=StudentWrites(max_new_tokens=8), teacher=OneTeacher(teacher), estimator=estimator
         )
-        return learner.step(chosen, method, step=0, seed=SEED)
+        return take_step(learner, chosen, method, step=0, seed=SEED)
 
     gated = gradients("gated", prompts[:6], Only(*(prompt.id for prompt in active)))
     assert teacher.work.prompt_passes - read == len(active)

@@ -15,6 +15,7 @@ from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
 from video_opd.objectives import reverse_kl
 from video_opd.train.learner import Learner
+from video_opd.train.loop import take_step
 from video_opd.train.probe import Probe
 from video_opd.train.step_metrics import answer_rows, metrics_row
 from video_opd.types import Sampling, TokenLosses
@@ -54,7 +55,7 @@ def gradient_of_step(student, method, prompts, micro_batch_size: int) -> tuple[d
     learner = Learner(student, settings(micro_batch_size=micro_batch_size, clip_norm=1e9), total_steps=1)
     seen: dict[str, torch.Tensor] = {}
     learner.optimizer.step = lambda: seen.update({n: p.grad.clone() for n, p in learner.parameters.items()})
-    outcome = learner.step(prompts, method, step=0, seed=SEED)
+    outcome = take_step(learner, prompts, method, step=0, seed=SEED)
     return seen, outcome.loss
 
 
@@ -87,7 +88,7 @@ def test_an_example_that_stands_in_a_batch_three_times_is_answered_alike_in_any_
         )
         seen: dict[str, torch.Tensor] = {}
         learner.optimizer.step = lambda: seen.update({n: p.grad.clone() for n, p in learner.parameters.items()})
-        batches = learner.step(batch, method, step=0, seed=SEED).batches
+        batches = take_step(learner, batch, method, step=0, seed=SEED).batches
         return [answer.token_ids for piece in batches for group in piece.groups for answer in group], seen
 
     whole, gradient = answers_and_gradient(6)
@@ -131,7 +132,7 @@ def test_one_bfloat16_copy_of_a_weight_is_in_the_graph(student, teacher, prompts
     took_step = learner.optimizer.step
     learner.optimizer.step = lambda: (copies.append(set()), took_step())
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        learner.step(prompts[:6], method_of(teacher), step=0, seed=SEED)
+        take_step(learner, prompts[:6], method_of(teacher), step=0, seed=SEED)
     assert [len(seen) for seen in copies[:updates]] == [len(weights)] * updates
 
 
@@ -166,7 +167,7 @@ def test_repeated_steps_bring_the_student_to_its_teacher(student, teacher, promp
     distances = []
     for step in range(30):
         distances.append(Probe.take(student, OneTeacher(teacher), probe_at, sampling(), 4).reverse_kl())
-        learner.step(probe_at, method, step=step, seed=step)
+        take_step(learner, probe_at, method, step=step, seed=step)
     assert distances[-1] < 0.6 * distances[0]
 
 
@@ -175,7 +176,7 @@ def test_the_probe_measures_the_same_states_before_and_after(student, teacher, p
     probe = Probe.take(student, OneTeacher(teacher), prompts[:4], sampling(), 3)
     before = probe.reverse_kl()
     assert before == probe.reverse_kl()
-    learner.step(prompts[:4], method_of(teacher, "exact"), step=0, seed=SEED)
+    take_step(learner, prompts[:4], method_of(teacher, "exact"), step=0, seed=SEED)
     assert probe.reverse_kl() < before
 
 
@@ -211,7 +212,7 @@ def test_second_updates_carry_the_importance_ratio(student, teacher, prompts):
             return super().losses(learner, behaviour_logprobs, judgement)
 
     learner = Learner(student, settings(updates_per_batch=3, learning_rate=1e-4), total_steps=1)
-    learner.step(prompts[:4], method_of(teacher, kind=Watched), step=0, seed=SEED)
+    take_step(learner, prompts[:4], method_of(teacher, kind=Watched), step=0, seed=SEED)
     assert seen[0] == 0.0
     assert 0.0 < seen[1] < seen[2]
 
@@ -226,13 +227,15 @@ def test_a_loss_that_is_not_finite_moves_no_weight(student, teacher, prompts):
 
     learner = Learner(student, settings(), total_steps=1)
     with pytest.raises(EngineError, match=r"loss is nan on examples .*train-3"):
-        learner.step(prompts[:2], method_of(teacher, kind=Broken), step=0, seed=SEED)
+        take_step(learner, prompts[:2], method_of(teacher, kind=Broken), step=0, seed=SEED)
     assert all(torch.equal(before[n], p) and p.grad is None for n, p in student.model.named_parameters())
 
 
 def test_clamped_advantage_is_counted(student, teacher, prompts):
     learner = Learner(student, settings(), total_steps=1)
-    row = metrics_row(learner.step(prompts[:4], method_of(teacher, advantage_clamp=0.5), step=0, seed=SEED), student)
+    row = metrics_row(
+        take_step(learner, prompts[:4], method_of(teacher, advantage_clamp=0.5), step=0, seed=SEED), student
+    )
     assert 0 < row["clamped_share"] < 1
 
 
@@ -252,7 +255,7 @@ def test_clipping_bounds_the_step_and_reports_the_norm_before_it(student, teache
         norms.append(torch.stack([p.grad.norm() for p in learner.parameters.values()]).norm()),
         step(),
     )
-    outcome = learner.step(prompts[:2], method_of(teacher), step=0, seed=SEED)
+    outcome = take_step(learner, prompts[:2], method_of(teacher), step=0, seed=SEED)
     assert norms[0].item() == pytest.approx(1e-3, rel=1e-3)
     assert outcome.grad_norm > 1e-2
 
@@ -267,7 +270,7 @@ def test_a_step_reports_its_learning_rate_and_the_norm_of_its_last_update(studen
         taken()
 
     learner.optimizer.step = watched
-    outcome = learner.step(prompts[:2], method_of(teacher), step=1, seed=SEED)
+    outcome = take_step(learner, prompts[:2], method_of(teacher), step=1, seed=SEED)
     assert outcome.grad_norm == pytest.approx(norms[-1], rel=1e-5)
     assert norms[-1] != pytest.approx(norms[0], rel=1e-3)
     assert {outcome.learning_rate, *rates} == {2 / 4 * 1e-3}  # the second of four steps of warm-up
@@ -278,7 +281,7 @@ def test_frozen_parameters_stay_and_are_not_in_the_optimiser(student, teacher, p
         parameter.requires_grad_(".visual." not in f".{name}")
     before = {n: p.clone() for n, p in student.model.named_parameters()}
     learner = Learner(student, settings(learning_rate=1e-2), total_steps=1)
-    learner.step(prompts[:2], method_of(teacher), step=0, seed=SEED)
+    take_step(learner, prompts[:2], method_of(teacher), step=0, seed=SEED)
     moved = {n for n, p in student.model.named_parameters() if not torch.equal(before[n], p)}
     assert moved
     assert not any(".visual." in name for name in moved)
@@ -286,7 +289,7 @@ def test_frozen_parameters_stay_and_are_not_in_the_optimiser(student, teacher, p
 
 def test_measurements_of_a_step(student, teacher, prompts):
     learner = Learner(student, settings(micro_batch_size=2), total_steps=1)
-    outcome = learner.step(prompts[:5], method_of(teacher), step=0, seed=SEED)
+    outcome = take_step(learner, prompts[:5], method_of(teacher), step=0, seed=SEED)
     row = metrics_row(outcome, student)
     assert row["num_answers"] == 5
     assert row["sampler_learner_gap"] < 1e-4

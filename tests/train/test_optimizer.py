@@ -15,6 +15,7 @@ from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
 from video_opd.train.learner import Learner
+from video_opd.train.loop import take_step
 from video_opd.train.optimizer import decaying, make_optimizer
 
 SEED = 11
@@ -27,7 +28,7 @@ def stepped(student, teacher, prompts, *, steps=1, learner=None, first=0, **chan
         learner = Learner(student, TrainingSettings(batch_size=4, micro_batch_size=4, **changes), total_steps=9)
     method = ReverseKLDistillation(write=StudentWrites(max_new_tokens=6), teacher=OneTeacher(teacher))
     for step in range(first, first + steps):
-        learner.step(prompts[:4], method, step=step, seed=SEED + step)
+        take_step(learner, prompts[:4], method, step=step, seed=SEED + step)
     return learner.student, learner
 
 

@@ -12,7 +12,7 @@ import pytest
 from video_opd.config import RoundsSettings
 from video_opd.curriculum import RoundPlan, ScoredAnswer, ScoredExample, ScoreFile, ScoreHeader
 from video_opd.train.lessons import Rounds
-from video_opd.train.score_cache import Scoring
+from video_opd.train.score_cache import Scoring, WantedScores
 from video_opd.types import Example, Span
 
 EXAMPLES = [Example(id=f"e{i:02}", video="v", query="q", spans=(Span(0, 1),), duration=9.0) for i in range(30)]
@@ -78,7 +78,7 @@ class Known(Rounds):
 def test_every_round_and_every_run_draws_examples_of_its_own(tmp_path):
     def drawn(name: str, round: int, seed: int = 0) -> tuple[str, ...]:
         run = SimpleNamespace(rounds=Path(tmp_path / name))
-        return tuple(example.id for example in rounds(Known, seed=seed).lesson(round, run).examples)
+        return tuple(example.id for example in rounds(Known, seed=seed).make_lesson(round, run).examples)
 
     first = [drawn("run", round) for round in (1, 2, 3)]
     assert [len(ids) for ids in first] == [5] * 3
@@ -106,11 +106,15 @@ def scoring(tmp_path, monkeypatch):
     )  # fmt: skip
 
 
+def wanted(path: Path) -> WantedScores:
+    return WantedScores(policy=None, header=HEADER, asking=None, path=path, title="scoring", examples=EXAMPLES)
+
+
 @pytest.mark.parametrize("set_aside", [{}, {"e03": "its video is broken"}])
 def test_scores_that_lack_a_video_are_not_for_other_runs(scoring, set_aside, tmp_path):
     """It may be mended before the next run."""
     scoring.make_source(None).set_aside.update(set_aside)
-    scoring.scores(None, HEADER, None, tmp_path / "scores.jsonl", title="scoring")
+    scoring.score(wanted(tmp_path / "scores.jsonl"))
     assert (tmp_path / "scores.jsonl").read_text() == "30 scores of t"
     taken = [path.read_text() for path in tmp_path.glob("cache/*.jsonl")]
     assert taken == ([] if set_aside else ["30 scores of t"])
@@ -123,5 +127,5 @@ def test_scores_that_lack_a_video_are_not_for_other_runs(scoring, set_aside, tmp
 def test_scores_of_something_else_are_put_aside(scoring, change, is_stale, tmp_path):
     path = tmp_path / "scores.jsonl"
     path.write_text(json.dumps(replace(HEADER, **change).to_row()) + "\n")
-    scoring.scores(None, HEADER, None, path, title="scoring")
+    scoring.score(wanted(path))
     assert (tmp_path / "scores.stale-1.jsonl").exists() is is_stale

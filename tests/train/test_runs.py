@@ -15,8 +15,14 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from video_opd.train.trained_batch import StepOutcome
+
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny-opd.toml"
 STEPS = 6
+NOTHING_TRAINED = StepOutcome(
+    batches=(), suspended=(), num_scheduled_tokens=0, grad_norm=0.0, learning_rate=0.0, seconds_by_phase={},
+    cpu_seconds_by_phase={},
+)  # fmt: skip
 
 
 def command(out: Path, data: Path, *extra: str) -> list[str]:
@@ -156,11 +162,11 @@ def test_every_step_draws_with_a_seed_of_its_own(world, tmp_path, monkeypatch):
 
     recipe, seeds = short_recipe(world), {}
 
-    def update(parts, prompts, step, seed):
+    def take_step(learner, prompts, method, *, step, seed):
         seeds[step] = seed
-        return {"num_answers": 0, "loss": 0.0, "seconds_by_phase": {}, "cpu_seconds_by_phase": {}}, []
+        return NOTHING_TRAINED
 
-    monkeypatch.setattr(loop, "_update", update)
+    monkeypatch.setattr(loop, "take_step", take_step)
     monkeypatch.setattr(loop, "_evaluate", lambda *_: 0.0)
     run_recipe(recipe, tmp_path / "run")
     assert seeds == {step: derive_seed(recipe.seed, "step", step) for step in range(STEPS)}
@@ -173,13 +179,13 @@ def test_a_checkpoint_holds_who_is_suspended(world, tmp_path, monkeypatch):
 
     suspended = set()
 
-    def update(parts, prompts, step, seed):
+    def take_step(learner, prompts, method, *, step, seed):
         for prompt in prompts:
-            parts.gate.coupling.admits(prompt.id, iou=1.0)
+            learner.gate.coupling.admits(prompt.id, iou=1.0)
             suspended.add(prompt.id)
-        return {"num_answers": 0, "loss": 0.0, "seconds_by_phase": {}, "cpu_seconds_by_phase": {}}, []
+        return NOTHING_TRAINED
 
-    monkeypatch.setattr(loop, "_update", update)
+    monkeypatch.setattr(loop, "take_step", take_step)
     monkeypatch.setattr(loop, "_evaluate", lambda *_: 0.0)
     run_recipe(short_recipe(world, **{"curriculum.suspend_at": "0.5"}), tmp_path / "run")
     state = json.loads((tmp_path / "run" / "checkpoints" / f"step-{STEPS:06d}" / "state.json").read_text())

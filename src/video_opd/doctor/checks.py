@@ -22,7 +22,7 @@ from video_opd.sample_size import MIN_AGREEING, MIN_QUERIES, count_of
 from video_opd.seeds import derive_seed
 from video_opd.train.build import load_frozen, make_method, make_source
 from video_opd.train.learner import Learner
-from video_opd.train.stopwatch import Stopwatch
+from video_opd.train.loop import run_micro_batch
 from video_opd.types import Prompt, Sampling, flatten
 
 ROUNDING_NATS = {"float32": 1e-3, "bfloat16": 0.1}
@@ -133,15 +133,9 @@ def _first_advantages(patient: Patient, teacher: Policy) -> Tensor:
         method = recipe.method.model_copy(update={"ablation": None, "outcome_check": None, "advantage_clamp": None})
     distillation = make_method(recipe.model_copy(update={"method": method}), OneTeacher(teacher))
     learner = Learner(patient.student, recipe.training, total_steps=1)
-    watch, seed, size = (
-        Stopwatch(learner.student.model.device),
-        derive_seed(recipe.seed, "step", 0),
-        recipe.training.micro_batch_size,
-    )
-    advantages = []
-    for start in range(0, len(patient.prompts), size):
-        piece = patient.prompts[start : start + size]
-        batch, _ = learner.run_micro_batch(piece, distillation, seed, watch)
+    advantages, seed = [], derive_seed(recipe.seed, "step", 0)
+    for piece in learner.begin(patient.prompts):
+        batch, _ = run_micro_batch(learner, piece, distillation, seed)
         assert batch is not None  # there is no gate
         advantages.append(batch.losses.advantage[batch.answer_mask])
     return torch.cat(advantages)

@@ -58,7 +58,7 @@ from video_opd.train.build_models import (
 )
 from video_opd.train.build_teachers import load_teacher, refuse_unrouted
 from video_opd.train.learner import Learner
-from video_opd.train.loop import Parts
+from video_opd.train.run_parts import Data, Models, Parts
 from video_opd.train.training_state import TrainingState, load_state
 from video_opd.types import Example
 
@@ -164,9 +164,15 @@ def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None 
     learner = Learner(student, recipe.training, total_steps=total_steps, gate=gate)
     parts = Parts(
         recipe=recipe,
-        student=student,
-        teacher=teacher,
-        reference=reference,
+        models=Models(student=student, teacher=teacher, reference=reference),
+        data=Data(
+            train=train,
+            validation=validation,
+            test=test,
+            side_questions=read_side_questions(side_file) if side_file else [],
+            source=make_source(recipe, student, train, memories=memories),
+            validation_source=make_source(recipe, student, validation, memories=memories),
+        ),
         method=make_method(recipe, teacher, reference),
         learner=learner,
         gate=gate,
@@ -179,12 +185,6 @@ def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None 
             total_steps=total_steps,
             memories=memories,
         ),
-        source=make_source(recipe, student, train, memories=memories),
-        validation_source=make_source(recipe, student, validation, memories=memories),
-        train=train,
-        validation=validation,
-        test=test,
-        side_questions=read_side_questions(side_file) if side_file else [],
     )
     data_sha256 = sha256_of_inputs(recipe)
     if checkpoint is None:

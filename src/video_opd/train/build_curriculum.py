@@ -21,7 +21,7 @@ from video_opd.runs.directory import RunDirectory
 from video_opd.train.answer_gate import AnswerGate
 from video_opd.train.build_inputs import PromptMemories, make_source
 from video_opd.train.build_teachers import route_of
-from video_opd.train.lessons import Candidates, Curriculum, Given, Models, Rounds
+from video_opd.train.lessons import Candidates, Curriculum, Given, Rounds, ScoredModels
 from video_opd.train.score_cache import Scoring
 from video_opd.types import Example
 
@@ -66,7 +66,7 @@ def make_curriculum(
             batch_size=recipe.compute.evaluation_batch_size,
             cache=settings.cache,
         ),
-        "models": Models(
+        "models": ScoredModels(
             student=student,
             student_sha256=student_sha256,
             teacher=teacher,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -20,9 +20,11 @@ from video_opd.methods import Method
 from video_opd.objectives import masked_sum
 from video_opd.policy.load import Policy
 from video_opd.policy.read import Reading
+from video_opd.train.agreement import TokenCount, all_finite
 from video_opd.train.optimizer import make_optimizer
 from video_opd.train.stopwatch import Stopwatch
-from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, number_repeats
+from video_opd.train.trained_batch import Suspended, TrainedBatch
+from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores, number_repeats
 
 
 class Gate(Protocol):
@@ -32,53 +34,12 @@ class Gate(Protocol):
         """Whether an example is judged and trained on at this step, given the answers just written."""
 
 
-Suspended = tuple[tuple[Prompt, AnswerGroup], ...]
-"""Examples that the gate did not admit, with their answers."""
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TrainedBatch:
-    """One micro-batch: what was written, what the judge thought, what it cost. Without gradient once it was used."""
+class Rollout:
+    """The answers to a micro-batch, and the reading with gradient that they are scored on."""
 
-    prompts: tuple[Prompt, ...]
+    reading: Reading
     groups: tuple[AnswerGroup, ...]
-    answer_mask: Tensor
-    """(B, T) bool: the answers' tokens."""
-    behaviour_logprobs: Tensor
-    """(B, T): the learner's log-probs before its first update on this batch."""
-    judgement: Judgement
-    losses: TokenLosses
-    """At the first update; `clamped` and `ratio_bounded` are means over all, `ratio` is the largest of the later ones,
-    None where there is only one."""
-
-    @property
-    def num_trained_tokens(self) -> int:
-        """Answer tokens of the loss, those of answers that a method masks left out."""
-        mask = self.answer_mask if self.losses.masked is None else self.answer_mask & ~self.losses.masked
-        return int(mask.sum())
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class StepOutcome:
-    """One step of the optimiser."""
-
-    batches: tuple[TrainedBatch, ...]
-    suspended: Suspended
-    num_scheduled_tokens: int
-    """Answer tokens of the whole batch, suspended examples included, answers that a method masks not: what the loss is
-    divided by."""
-    loss: float
-    """Per scheduled answer token, at the first update; 0 where every example was suspended or masked."""
-    grad_norm: float
-    """Before clipping, at the last update."""
-    learning_rate: float
-    seconds_by_phase: dict[str, float]
-    cpu_seconds_by_phase: dict[str, float]
-
-    @property
-    def num_answer_tokens(self) -> int:
-        """Answer tokens that were trained on."""
-        return sum(batch.num_trained_tokens for batch in self.batches)
 
 
 class Learner:
@@ -94,6 +55,7 @@ class Learner:
         self.student, self.settings, self.total_steps, self.gate = student, settings, total_steps, gate
         self.parameters = {name: p for name, p in student.model.named_parameters() if p.requires_grad}
         self.optimizer = make_optimizer(student.model, self.parameters, settings)
+        self.watch: Stopwatch  # of the step that `begin` began
 
     def learning_rate(self, step: int) -> float:
         """At optimiser step `step`, from 0: linear warm-up, then constant or decaying towards 0 at the end."""
@@ -104,152 +66,125 @@ class Learner:
         factor = {"none": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}[s.decay]
         return s.learning_rate * factor
 
-    def step(self, prompts: Sequence[Prompt], method: Method, *, step: int, seed: int) -> StepOutcome:
-        """One batch: the student reads and answers, the method judges, the weights move.
-
-        A batch of which every answer is suspended or masked changes nothing: no update, no weight decay.
-
-        Raises:
-            EngineError: the loss or the gradient is not finite; the update was not taken.
-        """
-        watch = Stopwatch(self.student.model.device)
+    def begin(self, prompts: Sequence[Prompt]) -> list[tuple[Prompt, ...]]:
+        """Start the clocks of a step, and split its batch into micro-batches."""
+        self.watch = Stopwatch(self.student.model.device)
         size, prompts = self.settings.micro_batch_size, number_repeats(prompts)
-        pieces = [tuple(prompts[start : start + size]) for start in range(0, len(prompts), size)]
-        loss, grad_norm, total_loss = 0.0, 0.0, 0.0
-        batches: list[TrainedBatch] = []
-        suspended: Suspended = ()
-        for piece in pieces:
-            batch, left_out = self.run_micro_batch(piece, method, seed, watch)
-            suspended += left_out
-            if batch is not None:
-                total_loss += self._backward(batch, watch)
-                batches.append(self._without_gradient(batch))
-        trained = sum(batch.num_trained_tokens for batch in batches)
-        num_tokens = trained + sum(len(answer) for _, group in suspended for answer in group)
-        loss = total_loss / max(num_tokens, 1)
-        if not trained:
-            self.optimizer.zero_grad(set_to_none=True)
-        for update in range(self.settings.updates_per_batch if trained else 0):
-            if update > 0:
-                batches = [self._again(batch, method, watch) for batch in batches]
-            with watch.phase("step"):
-                grad_norm = self._apply(num_tokens, self.learning_rate(step), prompts)
-        return StepOutcome(
-            batches=tuple(batches),
-            suspended=suspended,
-            num_scheduled_tokens=num_tokens,
-            loss=loss,
-            grad_norm=grad_norm,
-            learning_rate=self.learning_rate(step),
-            seconds_by_phase=dict(watch.seconds),
-            cpu_seconds_by_phase=dict(watch.cpu_seconds),
-        )
+        return [tuple(prompts[start : start + size]) for start in range(0, len(prompts), size)]
 
-    def run_micro_batch(
-        self, prompts: tuple[Prompt, ...], method: Method, seed: int, watch: Stopwatch
-    ) -> tuple[TrainedBatch | None, Suspended]:
-        """All of a micro-batch before its backward pass: read, answered, judged, scored; the losses with gradient.
+    def answer(self, prompts: tuple[Prompt, ...], method: Method, seed: int) -> tuple[Rollout | None, Suspended]:
+        """Read a micro-batch and write the answers; of those that the gate admits, keep a reading with gradient.
+
+        Where only some are admitted, they are read once more, so that nothing of the others is in the graph. With one
+        prompt a micro-batch that never happens.
 
         Returns:
-            the batch, without what the gate left out; None where that is all of it. And what the gate left out.
+            the answers that are judged and trained on, None where there are none; and what the gate left out.
         """
-        with self.student.precision():  # one for all passes, so that one copy of the weights is in the graph
-            reading, groups, left_out = self._answer(prompts, method, seed, watch)
-            batch = None if reading is None else self._judge(reading, groups, method, watch)
-        return batch, left_out
-
-    def _answer(
-        self, prompts: tuple[Prompt, ...], method: Method, seed: int, watch: Stopwatch
-    ) -> tuple[Reading | None, tuple[AnswerGroup, ...], Suspended]:
-        """Read a micro-batch and write the answers; of those that the gate admits, a reading with gradient.
-
-        Where only some are admitted they are read once more, so that nothing of the others is in the graph. With one
-        prompt a micro-batch that never happens.
-        """
-        with watch.phase("read"):
+        with self.watch.phase("read"):
             reading = self.student.read(prompts, grad=True)
-        with watch.phase("answer"):
+        with self.watch.phase("answer"):
             groups = method.write(self.student, reading, seed)
-        if self.gate is None:
-            return reading, groups, ()
-        admitted = [self.gate.admits(prompt, group) for prompt, group in zip(prompts, groups, strict=True)]
-        pairs = list(zip(prompts, groups, admitted, strict=True))
-        suspended = tuple((prompt, group) for prompt, group, is_in in pairs if not is_in)
-        groups = tuple(group for _, group, is_in in pairs if is_in)
-        if not suspended:
-            return reading, groups, ()
+        pairs = list(zip(prompts, groups, strict=True))
+        admitted = [self.gate is None or self.gate.admits(*pair) for pair in pairs]
+        if all(admitted):
+            return Rollout(reading=reading, groups=groups), ()
         del reading
-        if not groups:
-            return None, (), suspended
-        with watch.phase("read"):
-            reading = self.student.read([prompt for prompt, _, is_in in pairs if is_in], grad=True)
-        return reading, groups, suspended
+        suspended = tuple(pair for pair, is_in in zip(pairs, admitted, strict=True) if not is_in)
+        left = [pair for pair, is_in in zip(pairs, admitted, strict=True) if is_in]
+        if not left:
+            return None, suspended
+        with self.watch.phase("read"):
+            reading = self.student.read([prompt for prompt, _ in left], grad=True)
+        return Rollout(reading=reading, groups=tuple(group for _, group in left)), suspended
 
-    def _judge(
-        self, reading: Reading, groups: tuple[AnswerGroup, ...], method: Method, watch: Stopwatch
-    ) -> TrainedBatch:
-        """Have a micro-batch judged, and say what every token costs; the losses with gradient."""
-        with watch.phase("teacher"):
-            judgement = method.judge(reading.prompts, groups)
-        with watch.phase("score"):
-            scores = self.student.score(reading, groups, distribution=method.needs_distribution, grad=True)
+    def judge(self, rollout: Rollout, method: Method) -> Judgement:
+        """Have the judges of the method look at the answers."""
+        with self.watch.phase("teacher"):
+            return method.judge(rollout.reading.prompts, rollout.groups)
+
+    def compute_loss(self, rollout: Rollout, judgement: Judgement, method: Method) -> TrainedBatch:
+        """Score the answers with gradient, and say what each token costs."""
+        with self.watch.phase("score"):
+            scores = self._score(rollout, method)
             behaviour = scores.logprobs.detach()
             losses = method.losses(scores, behaviour, judgement)
         return TrainedBatch(
-            prompts=reading.prompts,
-            groups=groups,
+            prompts=rollout.reading.prompts,
+            groups=rollout.groups,
             answer_mask=scores.answer_mask,
             behaviour_logprobs=behaviour,
             judgement=judgement,
             losses=losses,
         )
 
-    def _again(self, batch: TrainedBatch, method: Method, watch: Stopwatch) -> TrainedBatch:
-        """Add the gradient of a later update on the same answers and the same judgement."""
-        with self.student.precision():
-            with watch.phase("read"):
-                reading = self.student.read(batch.prompts, grad=True)
-            with watch.phase("score"):
-                scores = self.student.score(reading, batch.groups, distribution=method.needs_distribution, grad=True)
-                losses = method.losses(scores, batch.behaviour_logprobs, batch.judgement)
-        self._backward(replace(batch, losses=losses), watch)
-        return replace(batch, losses=_record(losses, self.settings.updates_per_batch, batch.losses))
+    def add_gradient(self, batch: TrainedBatch) -> TrainedBatch:
+        """Run the backward pass of a micro-batch. Returns the batch without its graph."""
+        return batch.after_first_update(
+            self._backward(batch.losses, batch.answer_mask), self.settings.updates_per_batch
+        )
 
-    def _backward(self, batch: TrainedBatch, watch: Stopwatch) -> float:
+    def add_gradient_again(self, batch: TrainedBatch, method: Method) -> TrainedBatch:
+        """Read and score a micro-batch again for a later update on the same answers and judgement; backward pass."""
+        with self.student.precision():
+            with self.watch.phase("read"):
+                rollout = Rollout(reading=self.student.read(batch.prompts, grad=True), groups=batch.groups)
+            with self.watch.phase("score"):
+                losses = method.losses(self._score(rollout, method), batch.behaviour_logprobs, batch.judgement)
+        loss_sum = self._backward(losses, batch.answer_mask)
+        return batch.after_later_update(losses, loss_sum, self.settings.updates_per_batch)
+
+    def update(self, batches: Sequence[TrainedBatch], tokens: TokenCount, *, step: int) -> float:
+        """Take a step of the optimiser: divide the summed gradient by the batch's answer tokens, clip, update.
+
+        Returns:
+            the norm of the gradient before clipping.
+
+        Raises:
+            EngineError: a loss or the gradient is not finite; the weights are as they were.
+        """
+        self._require_finite("loss", [(batch.sums[-1], [batch]) for batch in batches])
+        with self.watch.phase("step"):
+            gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+            torch._foreach_div_(gradients, tokens.scheduled)
+            norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm))
+            self._require_finite("gradient", [(norm, batches)])
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.learning_rate(step)
+            self.optimizer.step()
+            self.drop_gradient()
+        return norm
+
+    def drop_gradient(self) -> None:
+        """Forget the gradient, after an update or in its place."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _score(self, rollout: Rollout, method: Method) -> TokenScores:
+        return self.student.score(rollout.reading, rollout.groups, distribution=method.needs_distribution, grad=True)
+
+    def _backward(self, losses: TokenLosses, answer_mask: Tensor) -> float:
         """Add the gradient of the sum over the answers' tokens, and return that sum."""
-        with watch.phase("backward"):
-            loss = masked_sum(batch.losses.loss, batch.answer_mask)
-            self._refuse_non_finite(float(loss.detach()), "loss", batch.prompts)
+        with self.watch.phase("backward"):
+            loss = masked_sum(losses.loss, answer_mask)
             loss.backward()
         return float(loss.detach())
 
-    def _without_gradient(self, batch: TrainedBatch) -> TrainedBatch:
-        """What is kept of a micro-batch after its backward pass."""
-        several = self.settings.updates_per_batch
-        losses = _record(batch.losses, several)
-        judgement = batch.judgement if several > 1 else batch.judgement.without_distributions()
-        return replace(batch, judgement=judgement, losses=losses)
-
-    def _apply(self, num_tokens: int, learning_rate: float, prompts: Sequence[Prompt]) -> float:
-        """Divide by the batch's answer tokens, clip, step. Returns the gradient's norm before clipping."""
-        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        torch._foreach_div_(gradients, num_tokens)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm))
-        self._refuse_non_finite(norm, "gradient", prompts)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return norm
-
-    def _refuse_non_finite(self, value: float, what: str, prompts: Sequence[Prompt]) -> None:
-        if not math.isfinite(value):
-            self.optimizer.zero_grad(set_to_none=True)
-            raise EngineError(
-                f"the {what} is {value} on examples {', '.join(prompt.id for prompt in prompts)}",
-                reason="a step on it would ruin the weights, so it was not taken",
-                remedy="lower training.learning_rate; the last checkpoint is whole",
-            )
+    def _require_finite(self, what: str, found: Sequence[tuple[float, Sequence[TrainedBatch]]]) -> None:
+        """Refuse to take a step on numbers that are not finite; each comes with the micro-batches that it is of."""
+        if all_finite(value for value, _ in found):
+            return
+        self.drop_gradient()
+        place = "not finite on examples of another process"
+        for value, batches in found:
+            if not math.isfinite(value):
+                ids = ", ".join(prompt.id for batch in batches for prompt in batch.prompts)
+                place = f"{value} on examples {ids}"
+                break
+        raise EngineError(
+            f"the {what} is {place}",
+            reason="a step on it would ruin the weights, so it was not taken",
+            remedy="lower training.learning_rate; the last checkpoint is whole",
+        )
 
     def state_dict(self) -> dict[str, Tensor]:
         """The optimiser's tensors by parameter name, for safetensors."""
@@ -264,16 +199,3 @@ class Learner:
             self.optimizer.state[parameter][kind] = (
                 value.clone() if kind == "step" else value.to(parameter.device).clone()
             )
-
-
-def _record(losses: TokenLosses, updates: int, before: TokenLosses | None = None) -> TokenLosses:
-    """What is kept of the losses of one of `updates` updates, and of those `before` on the same answers."""
-    clamped, bounded, ratio = losses.clamped / updates, losses.ratio_bounded, losses.ratio
-    bounded = None if bounded is None else bounded / updates
-    if before is None:  # every ratio is 1
-        return replace(losses, loss=losses.loss.detach(), clamped=clamped, ratio=None, ratio_bounded=bounded)
-    if before.ratio is not None and ratio is not None:
-        ratio = before.ratio.maximum(ratio)
-    if before.ratio_bounded is not None and bounded is not None:
-        bounded = before.ratio_bounded + bounded
-    return replace(before, clamped=before.clamped + clamped, ratio=ratio, ratio_bounded=bounded)

@@ -32,7 +32,7 @@ from video_opd.policy.load import Policy
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.round_files import read_facts, write_facts
 from video_opd.seeds import derive_seed
-from video_opd.train.score_cache import Scoring
+from video_opd.train.score_cache import Scoring, WantedScores
 from video_opd.types import Example, Span
 
 
@@ -55,7 +55,7 @@ class Curriculum(Protocol):
     def plan(self) -> RoundPlan:
         """Which steps belong to which round."""
 
-    def lesson(self, round: int, run: RunDirectory) -> Lesson:
+    def make_lesson(self, round: int, run: RunDirectory) -> Lesson:
         """What round `round` (from 1) trains on; asked at its beginning, or later, when a run goes on.
 
         Raises:
@@ -71,14 +71,14 @@ class Given:
     examples: Sequence[Example]
     in_order: bool = False
 
-    def lesson(self, round: int, run: RunDirectory) -> Lesson:  # noqa: ARG002
+    def make_lesson(self, round: int, run: RunDirectory) -> Lesson:  # noqa: ARG002
         """Always the same."""
         return Lesson(examples=self.examples, in_order=self.in_order)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Models:
-    """Who is scored."""
+class ScoredModels:
+    """The models that are scored."""
 
     student: Policy
     student_sha256: Callable[[int], str]
@@ -98,14 +98,14 @@ class TeacherScored:
 
     plan: RoundPlan
     scoring: Scoring
-    models: Models
+    models: ScoredModels
     seed: int
     max_new_tokens: int
     num_answers: int
     top_k: Any
 
-    def asking(self, seed: int, role: str, **more: Any) -> Asking:
-        """How teacher and student are asked. Each in a role of its own: they may be one model with one seed."""
+    def make_asking(self, seed: int, role: str, **more: Any) -> Asking:
+        """Say how a model is asked. Each has its own role: teacher and student may be one model with one seed."""
         return Asking(
             num_answers=self.num_answers,
             top_k=self.top_k,
@@ -115,7 +115,7 @@ class TeacherScored:
             **more,
         )
 
-    def teacher(
+    def score_teacher(
         self,
         run: RunDirectory,
         *,
@@ -124,11 +124,15 @@ class TeacherScored:
         passes: Callable[[ScoredExample], bool] = lambda _: True,
         raced_for: str = "",
     ) -> ScoreFile:
-        """The teacher's scores of the pool; it never changes, so they are made once.
+        """Score the teacher on the pool. It never changes, so this is done once.
 
         Of several teachers each answers the examples that it judges, or, where all judge, every one.
 
         Args:
+            run: its folder holds the scores.
+            skip_below: see `Asking`.
+            race: which examples are scored in which order, and which not at all; None: all, in their order.
+            passes: whether an example passes the filter, for the race.
             raced_for: the rule of the race and what passes, in words: scores of another race are other scores.
         """
         assert self.models.teacher is not None
@@ -137,40 +141,59 @@ class TeacherScored:
         for index, (policy, sha256) in enumerate(zip(policies, self.models.teacher_sha256, strict=True)):
             times = self.models.teacher_sha256[:index].count(sha256) + 1  # a model that is named twice draws twice
             role = "teacher" if times == 1 else f"teacher {times}"
-            asking = self.asking(0, role, skip_below=skip_below)  # the same draws for runs of every seed
+            asking = self.make_asking(0, role, skip_below=skip_below)  # the same draws for runs of every seed
             own = [example for example in self.scoring.examples if route is None or route(example) == index]
             if not own:
                 continue
             if (given := self.models.teacher_scores[index]) is not None:
-                files.append(self.scoring.given(given, sha256, own))
+                files.append(self.scoring.read_given(given, sha256, own))
                 continue
             number = "" if len(policies) == 1 else f"-{index + 1}"
-            header = self.scoring.header(policy, sha256, asking, own, **({"race": raced_for} if race else {}))
-            path, title = run.rounds / f"teacher{number}-scores.jsonl", f"scoring the teacher{number}"
-            files.append(
-                self.scoring.scores(policy, header, asking, path, title=title, examples=own, race=race, passes=passes)
+            more = {"race": raced_for} if race else {}
+            wanted = WantedScores(
+                policy=policy,
+                header=self.scoring.make_header(policy, sha256, asking, own, **more),
+                asking=asking,
+                path=run.rounds / f"teacher{number}-scores.jsonl",
+                title=f"scoring the teacher{number}",
+                examples=own,
+                race=race,
+                passes=passes,
             )
+            files.append(self.scoring.score(wanted))
         return together(files, self.models.teacher_sha256)
 
-    def student(self, step: int, path: Path, examples: Sequence[Example], *, judged: bool = False) -> ScoreFile:
-        """The scores of the student as it is after `step` steps; at first, other runs may have begun with the same.
+    def score_student(self, step: int, path: Path, examples: Sequence[Example], *, judged: bool = False) -> ScoreFile:
+        """Score the student as it is after `step` steps. At first, other runs may have begun with the same.
 
         Args:
+            step: of the run so far.
+            path: file of the scores.
+            examples: what it is asked about.
             judged: also by how much the teacher disagrees with what it writes.
         """
         student, teacher = self.models.student, self.models.teacher if judged else None
         more = {"teacher_sha256": sha256_together(self.models.teacher_sha256)} if judged else {}
-        asking = self.asking(self.seed, "student")
+        asking = self.make_asking(self.seed, "student")
         scoring = replace(self.scoring, cache=None) if step else self.scoring
-        header = scoring.header(student, self.models.student_sha256(step), asking, examples, **more)
-        return scoring.scores(
-            student, header, asking, path, title="scoring the student", examples=examples, teacher=teacher
+        wanted = WantedScores(
+            policy=student,
+            header=scoring.make_header(student, self.models.student_sha256(step), asking, examples, **more),
+            asking=asking,
+            path=path,
+            title="scoring the student",
+            examples=examples,
+            teacher=teacher,
         )
+        return scoring.score(wanted)
 
-    def written(self, folder: Path, round: int, choice: Choice, **scored: ScoreFile | None) -> Selection:
-        """Put a choice into a round's folder; the selection last, for whoever finds it goes on with it.
+    def keep_choice(self, folder: Path, round: int, choice: Choice, **scored: ScoreFile | None) -> Selection:
+        """Write a choice into a round's folder. The selection is written last: a run that finds it goes on with it.
 
         Args:
+            folder: of the round.
+            round: number, from 1.
+            choice: what is trained on, and why.
             scored: by whose they are, scores that were made for this round.
         """
         cost = {
@@ -183,8 +206,8 @@ class TeacherScored:
         write_selection(folder / "selection.jsonl", choice.selection)
         return choice.selection
 
-    def lesson_of(self, selection: Selection, *, in_order: bool, warnings: tuple[str, ...] = ()) -> Lesson:
-        """The examples of a selection."""
+    def make_lesson_of(self, selection: Selection, *, in_order: bool, warnings: tuple[str, ...] = ()) -> Lesson:
+        """Make a round's lesson of a selection."""
         by_id = {example.id: example for example in self.scoring.examples}
         return Lesson(
             examples=[by_id[id] for id in selection.ids],
@@ -193,8 +216,8 @@ class TeacherScored:
             warnings=warnings,
         )
 
-    def found(self, folder: Path, run: RunDirectory) -> Selection | None:
-        """The selection of a round that was made before the run was interrupted.
+    def find_selection(self, folder: Path, run: RunDirectory) -> Selection | None:
+        """Find the selection of a round that was made before the run was interrupted.
 
         Raises:
             ConfigurationError: it was made from another manifest or with another teacher than there are now.
@@ -227,12 +250,12 @@ class Rounds(TeacherScored):
 
     settings: RoundsSettings
 
-    def lesson(self, round: int, run: RunDirectory) -> Lesson:
+    def make_lesson(self, round: int, run: RunDirectory) -> Lesson:
         """Score the student as it is where the strategy asks for it, and select."""
         folder, in_order = run.rounds / str(round), self.settings.order == "selected"
-        selection = self.found(folder, run)
+        selection = self.find_selection(folder, run)
         if selection is not None:
-            return self.lesson_of(selection, in_order=in_order)
+            return self.make_lesson_of(selection, in_order=in_order)
         rule = self.settings.rule()
         teacher = self._teacher(run) if rule.asks_teacher else None
         student = None
@@ -241,11 +264,11 @@ class Rounds(TeacherScored):
             known = self._written_while_training(run, round, pool) if self.settings.reuse_answers else {}
             fresh = [example for example in pool if example.id not in known]
             path, step = folder / "student-scores.jsonl", self.plan.first_step(round)
-            student = self.student(step, path, fresh, judged=rule.ranks_by_reverse_kl)
+            student = self.score_student(step, path, fresh, judged=rule.ranks_by_reverse_kl)
             student = replace(student, rows={**student.rows, **known})
         choice = choose(teacher, student, rule, derive_seed(self.seed, "select", round))
-        selection = self.written(folder, round, choice, teacher=teacher if round == 1 else None, student=student)
-        return self.lesson_of(selection, in_order=in_order, warnings=choice.warnings)
+        selection = self.keep_choice(folder, round, choice, teacher=teacher if round == 1 else None, student=student)
+        return self.make_lesson_of(selection, in_order=in_order, warnings=choice.warnings)
 
     def _passes(self, row: ScoredExample) -> bool:
         reliability = row.mean_iou if self.settings.reliability == "annotation" else row.agreement
@@ -261,7 +284,9 @@ class Rounds(TeacherScored):
             )
             race = Race({example.id: example.source for example in self.scoring.examples}, rule, 0)
             raced_for = f"{rule}, {settings.reliability} of at least {settings.threshold}"
-        return self.teacher(run, skip_below=settings.skip_below, race=race, passes=self._passes, raced_for=raced_for)
+        return self.score_teacher(
+            run, skip_below=settings.skip_below, race=race, passes=self._passes, raced_for=raced_for
+        )
 
     def _trusted(self, teacher: ScoreFile | None) -> list[Example]:
         """Whom the student is scored on: no more than what the teacher's filter leaves."""
@@ -306,17 +331,17 @@ class Candidates(TeacherScored):
 
     settings: CouplingSettings
 
-    def lesson(self, round: int, run: RunDirectory) -> Lesson:  # noqa: ARG002
+    def make_lesson(self, round: int, run: RunDirectory) -> Lesson:  # noqa: ARG002
         """The candidates; the gate decides at every step which of them are trained on."""
         folder = run.rounds / "1"
-        selection = self.found(folder, run)
+        selection = self.find_selection(folder, run)
         warnings: tuple[str, ...] = ()
         if selection is None:
-            teacher = self.teacher(run)
+            teacher = self.score_teacher(run)
             right = {id for id, tau in teacher.mean_iou().items() if tau >= self.settings.teacher_threshold}
             examples = [example for example in self.scoring.examples if example.id in right]
-            student = self.student(0, folder / "student-scores.jsonl", examples)
+            student = self.score_student(0, folder / "student-scores.jsonl", examples)
             choice = choose_candidates(teacher, student, self.settings.rule(), derive_seed(self.seed, "select", 1))
-            selection = self.written(folder, 1, choice, teacher=teacher, student=student)
+            selection = self.keep_choice(folder, 1, choice, teacher=teacher, student=student)
             warnings = choice.warnings
-        return self.lesson_of(selection, in_order=False, warnings=warnings)
+        return self.make_lesson_of(selection, in_order=False, warnings=warnings)

@@ -5,82 +5,42 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-from video_opd.config import Recipe
 from video_opd.data.batches import Batches
-from video_opd.data.prompt_source import PromptSource
-from video_opd.data.side_questions import SideQuestion
 from video_opd.eval.evaluate import evaluate
 from video_opd.files.durable import write_durably
 from video_opd.files.journal import Journal, truncate_journal
 from video_opd.methods import Method
-from video_opd.methods.teachers import Teacher
-from video_opd.policy.load import Policy, Work
 from video_opd.runs.directory import RunDirectory
 from video_opd.seeds import derive_seed
-from video_opd.train.answer_gate import AnswerGate
+from video_opd.train.agreement import count_tokens, should_step
 from video_opd.train.interruption import Interrupted, StopRequest
 from video_opd.train.learner import Learner
-from video_opd.train.lessons import Curriculum
-from video_opd.train.probe import Probe
 from video_opd.train.progress import TrainingProgress
-from video_opd.train.step_metrics import answer_rows, metrics_row
-from video_opd.train.stopwatch import PeakMemory
+from video_opd.train.run_parts import Parts
+from video_opd.train.step_measurement import is_due, measured_step
+from video_opd.train.trained_batch import StepOutcome, Suspended, TrainedBatch
 from video_opd.train.training_state import TrainingState, save_state
-from video_opd.types import Example, Prompt, Sampling
-
-MEMORY_EVERY = 10
-"""Steps between measurements of the memory a step needs: giving memory back first costs some time."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Parts:
-    """What a run is made of; `assemble` makes it from a recipe."""
-
-    recipe: Recipe
-    student: Policy
-    teacher: Teacher | None
-    """None where the method asks no teacher and the recipe has none to measure by."""
-    reference: Policy | None
-    """The student as it was at first, where the method keeps near it."""
-    method: Method
-    learner: Learner
-    gate: AnswerGate | None
-    """Of the learner, where a curriculum suspends examples."""
-    curriculum: Curriculum
-    source: PromptSource
-    validation_source: PromptSource
-    train: Sequence[Example]
-    validation: Sequence[Example]
-    test: Sequence[Example]
-    side_questions: Sequence[SideQuestion] = ()
-
-    def workers(self) -> dict[str, tuple[Policy, ...]]:
-        """The models by the part they play: `student` and, where there are some, `teacher` and `reference`."""
-        return {
-            "student": (self.student,),
-            **({"teacher": self.teacher.policies} if self.teacher else {}),
-            **({"reference": (self.reference,)} if self.reference else {}),
-        }
+from video_opd.types import Prompt
 
 
 def train(parts: Parts, state: TrainingState, run: RunDirectory, *, batches: Batches, until: int) -> None:
-    """From `state` to step `until`, the end of a round; there a checkpoint and an evaluation are certain.
+    """Train from `state` to step `until`, the end of a round; there a checkpoint and an evaluation are certain.
+
+    Args:
+        parts: of the run.
+        state: how far the run got; it is kept up to date.
+        run: the folder with journals and checkpoints.
+        batches: gives the examples of a step.
+        until: step to stop after.
 
     Raises:
         Interrupted: SIGTERM or SIGINT came; the state is saved.
     """
-    recipe, schedule, defaults = parts.recipe, parts.recipe.schedule, parts.recipe.grounding_defaults()
-
-    def save() -> None:
-        state.coupling = parts.gate.coupling.state_dict() if parts.gate else {}
-        save_state(run.checkpoints, state, parts.learner, defaults, keep_last=schedule.keep_checkpoints)
-
-    parts.source.set_aside.update(state.set_aside)
+    recipe, schedule, source = parts.recipe, parts.recipe.schedule, parts.data.source
+    source.set_aside.update(state.set_aside)
     for journal in (run.metrics, run.answers):
         truncate_journal(journal, after_step=state.step)
     with ExitStack() as stack:
@@ -88,68 +48,100 @@ def train(parts: Parts, state: TrainingState, run: RunDirectory, *, batches: Bat
         progress = stack.enter_context(TrainingProgress(parts.learner.total_steps, state.step))
         stop = stack.enter_context(StopRequest().listening())
         while True:
-            if not stop.signal_number and (_due(state.step, schedule.evaluate_every) or state.step == until):
+            if not stop.signal_number and (is_due(state.step, schedule.evaluate_every) or state.step == until):
                 progress.evaluated(_evaluate(parts, state.step, run))
             if stop.signal_number:  # also one that came while evaluating
-                save()
+                _save(parts, state, run)
                 raise Interrupted(stop.signal_number, state.step)
             if state.step == until:
                 break
-            began, seed = time.monotonic(), derive_seed(recipe.seed, "step", state.step)
-            batch = batches(state.step)
-            prompts = parts.source.prompts(batch)
+            began, seed, batch = time.monotonic(), derive_seed(recipe.seed, "step", state.step), batches(state.step)
+            prompts = source.prompts(batch)  # 1. prompts
             if state.step + 1 < until:
-                parts.source.prefetch(batches(state.step + 1))
-            waited = time.monotonic() - began
-            row, rows = _update(parts, prompts, state.step, seed)
-            state.step, state.seconds = state.step + 1, state.seconds + time.monotonic() - began
-            state.set_aside = dict(parts.source.set_aside)
-            row["seconds_by_phase"]["decode"] = waited
-            row["seconds_to_decode"], row["cpu_seconds_by_phase"]["decode"] = parts.source.memory.cost(batch)
-            row |= {"step": state.step, "seconds": state.seconds, "num_set_aside": len(state.set_aside)}
-            metrics.append(row)
-            for answer in rows:
+                source.prefetch(batches(state.step + 1))
+            with measured_step(parts, batch, prompts, step=state.step, seed=seed, began=began) as measured:
+                measured.outcome = take_step(parts.learner, prompts, parts.method, step=state.step, seed=seed)
+            state.step, state.seconds = state.step + 1, state.seconds + measured.seconds
+            state.set_aside = dict(source.set_aside)
+            place = {"step": state.step, "seconds": state.seconds, "num_set_aside": len(state.set_aside)}
+            metrics.append(measured.row | place)
+            for answer in measured.answers:
                 answers.append({"step": state.step, **answer})
-            progress.show(state.step, row)
-            if _due(state.step, schedule.checkpoint_every) or state.step == until:
-                save()
+            progress.show(state.step, measured.row)
+            if is_due(state.step, schedule.checkpoint_every) or state.step == until:
+                _save(parts, state, run)
 
 
-def _update(parts: Parts, prompts: list[Prompt], step: int, seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """One optimiser step with its measurements; a batch without a usable video changes nothing."""
-    schedule = parts.recipe.schedule
-    if not prompts:
-        return {"num_answers": 0, "seconds_by_phase": {}, "cpu_seconds_by_phase": {}}, []
-    probe = None
-    if parts.teacher is not None and _due(step, schedule.probe_every):
-        sampling = Sampling(max_new_tokens=parts.recipe.answers.max_new_tokens, seed=seed)
-        size = parts.recipe.training.micro_batch_size
-        probe = Probe.take(parts.student, parts.teacher, prompts[: schedule.probe_size], sampling, size)
-    control = {"reverse_kl_before": probe.reverse_kl()} if probe else {}
-    workers = parts.workers()
-    before = {name: _work_of(policies) for name, policies in workers.items()}
-    memory = PeakMemory(parts.student.model.device)
-    with memory.watching() if _due(step, MEMORY_EVERY) else nullcontext():
-        outcome = parts.learner.step(prompts, parts.method, step=step, seed=seed)
-    work = {name: _work_of(policies).since(before[name]) for name, policies in workers.items()}
-    control |= {"reverse_kl_after": probe.reverse_kl()} if probe else {}
-    rows = answer_rows(outcome, parts.student, schedule.answers_kept) if _due(step, schedule.answers_every) else []
-    starts = parts.source.renderer.template.answer_starts
-    asked = {
-        name: sum(policy.num_bytes for policy in policies)
-        for name, policies in workers.items()
-        if work[name]["prompt_passes"]
-    }
-    return {
-        **metrics_row(outcome, parts.student, answer_starts=starts),
-        **control,
-        **({"coupling": parts.gate.coupling.metrics()} if parts.gate else {}),
-        "work": work,
-        "model_bytes": asked,
-        **({"extra_memory_bytes": memory.extra_bytes} if memory.extra_bytes is not None else {}),
-        "seconds_by_phase": outcome.seconds_by_phase,
-        "cpu_seconds_by_phase": outcome.cpu_seconds_by_phase,
-    }, rows
+def take_step(learner: Learner, prompts: Sequence[Prompt], method: Method, *, step: int, seed: int) -> StepOutcome:
+    """Answer the prompts of a batch, have the answers judged, and move the weights, in micro-batches that fit memory.
+
+    A batch of which every answer is suspended or masked changes nothing: no update, no weight decay.
+
+    Args:
+        learner: the student under training.
+        prompts: the whole batch.
+        method: says who writes, who judges, and what a token costs.
+        step: steps taken before; decides the learning rate.
+        seed: of every draw in this step.
+
+    Raises:
+        EngineError: a loss or the gradient is not finite; the weights are as they were.
+    """
+    batches: list[TrainedBatch] = []
+    suspended: Suspended = ()
+    grad_norm = 0.0
+    for piece in learner.begin(prompts):
+        batch, left_out = run_micro_batch(learner, piece, method, seed)
+        suspended += left_out
+        if batch is not None:
+            batches.append(learner.add_gradient(batch))
+    tokens = count_tokens(
+        (batch.num_trained_tokens for batch in batches), (len(answer) for _, group in suspended for answer in group)
+    )
+    for update in range(learner.settings.updates_per_batch if should_step(tokens) else 0):
+        if update > 0:
+            batches = [learner.add_gradient_again(batch, method) for batch in batches]
+        grad_norm = learner.update(batches, tokens, step=step)  # 5. step
+    learner.drop_gradient()
+    return StepOutcome(
+        batches=tuple(batches),
+        suspended=suspended,
+        num_scheduled_tokens=tokens.scheduled,
+        grad_norm=grad_norm,
+        learning_rate=learner.learning_rate(step),
+        seconds_by_phase=dict(learner.watch.seconds),
+        cpu_seconds_by_phase=dict(learner.watch.cpu_seconds),
+    )
+
+
+def run_micro_batch(
+    learner: Learner, prompts: tuple[Prompt, ...], method: Method, seed: int
+) -> tuple[TrainedBatch | None, Suspended]:
+    """Do everything for a micro-batch that comes before its backward pass.
+
+    Args:
+        learner: the student under training.
+        prompts: a micro-batch of those that `Learner.begin` gives.
+        method: says who writes, who judges, and what a token costs.
+        seed: of every draw in this step.
+
+    Returns:
+        the batch, its losses with gradient, without what the gate left out; None where that is all of it. And what the
+        gate left out.
+    """
+    with learner.student.precision():  # one for all passes, so that one copy of the weights is in the graph
+        rollout, suspended = learner.answer(prompts, method, seed)  # 2. answers
+        if rollout is None:
+            return None, suspended
+        judgement = learner.judge(rollout, method)  # 3. judgement
+        return learner.compute_loss(rollout, judgement, method), suspended  # 4. loss
+
+
+def _save(parts: Parts, state: TrainingState, run: RunDirectory) -> None:
+    """Write a checkpoint."""
+    state.coupling = parts.gate.coupling.state_dict() if parts.gate else {}
+    defaults, keep_last = parts.recipe.grounding_defaults(), parts.recipe.schedule.keep_checkpoints
+    save_state(run.checkpoints, state, parts.learner, defaults, keep_last=keep_last)
 
 
 def _evaluate(parts: Parts, step: int, run: RunDirectory) -> float:
@@ -158,9 +150,9 @@ def _evaluate(parts: Parts, step: int, run: RunDirectory) -> float:
     if path.exists():
         return float(json.loads(path.read_text(encoding="utf-8"))["scores"]["miou"])
     evaluation = evaluate(
-        parts.student,
-        parts.validation,
-        parts.validation_source,
+        parts.models.student,
+        parts.data.validation,
+        parts.data.validation_source,
         max_new_tokens=recipe.answers.max_new_tokens,
         batch_size=recipe.compute.evaluation_batch_size,
     )
@@ -172,12 +164,3 @@ def _evaluate(parts: Parts, step: int, run: RunDirectory) -> float:
 def evaluation_file(run: RunDirectory, step: int) -> Path:
     """Where the evaluation on the validation manifest after `step` steps is."""
     return run.evaluation / f"validation-{step:06d}.json"
-
-
-def _work_of(policies: Sequence[Policy]) -> Work:
-    """Of all of them together, so far."""
-    return sum((policy.work for policy in policies), Work())
-
-
-def _due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0

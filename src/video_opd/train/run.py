@@ -34,7 +34,7 @@ from video_opd.train.build import (
     to_be_rendered,
     with_checkpoints,
 )
-from video_opd.train.loop import Parts
+from video_opd.train.run_parts import Parts
 from video_opd.train.train_in_rounds import train_in_rounds
 
 MAY_CHANGE = frozenset(
@@ -96,10 +96,69 @@ class Shared:
                 self.evaluated.setdefault((name, model), run.evaluation)
 
 
+@dataclass(kw_only=True, eq=False)
+class HeldOut:
+    """Scores of the run's models on the test manifest, and their answers to the side questions."""
+
+    parts: Parts
+    run: RunDirectory
+    memories: PromptMemories
+    console: Console
+    results: dict[str, Any] = field(default_factory=dict)
+    """The scores by model, `side_questions` by model where there are some."""
+
+    def score(self, name: str, policy: Policy | None) -> None:
+        """Add the scores of a model, from the run folder if they are there; without a test manifest, do nothing.
+
+        Args:
+            name: of the evaluation, such as `student-before`.
+            policy: the model; None: the recipe's student, as it was before training.
+        """
+        if not self.parts.data.test:
+            return
+        path = self.run.evaluation / f"{name}.json"
+        if not path.exists():
+            policy = policy or load_student(self.parts.recipe, self.parts.recipe.student.model)
+            write_durably(path, (json.dumps(self._evaluate(name, policy), indent=2) + "\n").encode())
+        report, key = read_json(path.read_bytes()), name.replace("-", "_")
+        self.results[key] = report["scores"]
+        if "side_questions" in report:
+            self.results.setdefault("side_questions", {})[key] = report["side_questions"]
+
+    def _evaluate(self, name: str, policy: Policy) -> dict[str, Any]:
+        recipe, test, questions = self.parts.recipe, self.parts.data.test, self.parts.data.side_questions
+        with closing(make_source(recipe, policy, test, memories=self.memories)) as source:
+            evaluation = evaluate_into(
+                self.run.evaluation / f"{name}.predictions.jsonl",
+                None,  # the run says what it is of
+                policy,
+                test,
+                source,
+                max_new_tokens=recipe.answers.max_new_tokens,
+                batch_size=recipe.compute.evaluation_batch_size,
+                title=name.replace("-", ", "),
+                console=self.console,
+            )
+        for id, reason in evaluation.set_aside.items():
+            say(self.console, f"{name}: {id} was set aside and counts as unanswered: {reason}")
+        report = evaluation.to_report(name=name, step=None, split="test", model=policy.name)
+        if questions:
+            with closing(make_source(recipe, policy, questions, recipe.side_questions, self.memories)) as source:
+                asked = ask(policy, questions, source, batch_size=recipe.compute.evaluation_batch_size)
+            report["side_questions"] = asked.to_dict()
+        return report
+
+
 def run_recipe(
     recipe: Recipe, out: Path, *, evaluate_teacher: bool = False, shared: Shared | None = None
 ) -> dict[str, Any]:
     """Train by a recipe into the folder `out`, or go on where an earlier call stopped.
+
+    Args:
+        recipe: what is trained, by whom, on what.
+        out: the run folder.
+        evaluate_teacher: score the teacher on the test manifest too.
+        shared: what earlier runs on the same data have done already.
 
     Returns:
         `student_before`, `student_after` and, if asked for, `teacher`, or of several `teacher_1` …: scores on the test
@@ -122,21 +181,18 @@ def run_recipe(
             say(console, "rendering the tiny world's clips")
         shared.take_over(recipe, run)
         parts, state = assemble(recipe, run, shared.memories)
-        results: dict[str, Any] = {}
-        if parts.test:
-            # Before its first step the student under training is the student to be measured.
-            untrained = None if state.step else parts.student
-            _test(parts, run, "student-before", untrained, console, results, shared)
-        if parts.test and evaluate_teacher and parts.teacher is not None:
-            for name, policy in zip(recipe.named_teachers(), parts.teacher.policies, strict=True):
-                _test(parts, run, name, policy, console, results, shared)
+        held_out = HeldOut(parts=parts, run=run, memories=shared.memories, console=console)
+        # Before its first step the student under training is the student to be measured.
+        held_out.score("student-before", None if state.step else parts.models.student)
+        if evaluate_teacher and parts.models.teacher is not None:
+            for name, policy in zip(recipe.named_teachers(), parts.models.teacher.policies, strict=True):
+                held_out.score(name, policy)
         if state.step:
             say(console, f"going on after step {state.step} of {parts.learner.total_steps}")
         else:
             _warn_of_wording(parts, console)
         train_in_rounds(parts, state, run, lambda line: say(console, f"warning: {line}"))
-        if parts.test:
-            _test(parts, run, "student-after", parts.student, console, results, shared)
+        held_out.score("student-after", parts.models.student)
         if state.set_aside:
             id, reason = next(iter(state.set_aside.items()))
             say(console, f"{len(state.set_aside)} examples were set aside, such as {id}: {reason}")
@@ -144,44 +200,7 @@ def run_recipe(
             say(console, line)
         write_report(run.path)
         shared.note(recipe, run)
-        return results | {"steps": state.step, "train_seconds": state.seconds, "run": str(run.path)}
-
-
-def _test(
-    parts: Parts,
-    run: RunDirectory,
-    name: str,
-    policy: Policy | None,
-    console: Console,
-    results: dict[str, Any],
-    shared: Shared,
-) -> None:
-    """Add the scores on the test manifest, from the run folder if they are there; None: of the recipe's student."""
-    path, recipe = run.evaluation / f"{name}.json", parts.recipe
-    if not path.exists():
-        policy = policy or load_student(recipe, recipe.student.model)
-        with closing(make_source(recipe, policy, parts.test, memories=shared.memories)) as source:
-            evaluation = evaluate_into(
-                run.evaluation / f"{name}.predictions.jsonl",
-                None,  # the run says what it is of
-                policy,
-                parts.test,
-                source,
-                max_new_tokens=recipe.answers.max_new_tokens,
-                batch_size=recipe.compute.evaluation_batch_size,
-                title=name.replace("-", ", "),
-                console=console,
-            )
-        for id, reason in evaluation.set_aside.items():
-            say(console, f"{name}: {id} was set aside and counts as unanswered: {reason}")
-        report = evaluation.to_report(name=name, step=None, split="test", model=policy.name)
-        if parts.side_questions:
-            report["side_questions"] = _ask_side_questions(parts, policy, shared)
-        write_durably(path, (json.dumps(report, indent=2) + "\n").encode())
-    report = read_json(path.read_bytes())
-    results[name.replace("-", "_")] = report["scores"]
-    if "side_questions" in report:
-        results.setdefault("side_questions", {})[name.replace("-", "_")] = report["side_questions"]
+        return held_out.results | {"steps": state.step, "train_seconds": state.seconds, "run": str(run.path)}
 
 
 def _cost_of_selecting(run: RunDirectory, train_seconds: float) -> str:
@@ -195,12 +214,14 @@ def _cost_of_selecting(run: RunDirectory, train_seconds: float) -> str:
 def _warn_of_wording(parts: Parts, console: Console) -> None:
     """Off-policy methods learn from annotated text: say so if the teacher would never write it."""
     recipe = parts.recipe
-    if parts.teacher is None or not recipe.method.writes_annotations:
+    if parts.models.teacher is None or not recipe.method.writes_annotations:
         return
-    prompts = parts.source.prompts(batch_at(parts.train, 0, recipe.training.batch_size, recipe.seed)[:NUM_WORDED])
+    prompts = parts.data.source.prompts(
+        batch_at(parts.data.train, 0, recipe.training.batch_size, recipe.seed)[:NUM_WORDED]
+    )
     if not prompts:
         return
-    nats, example = surprise_at_wording(parts.method.write, parts.student, parts.teacher, prompts)
+    nats, example = surprise_at_wording(parts.method.write, parts.models.student, parts.models.teacher, prompts)
     if nats > IMPROBABLE_NATS:
         say(
             console,
@@ -208,9 +229,3 @@ def _warn_of_wording(parts: Parts, console: Console) -> None:
             f"as in {example!r}. Put them into its words with method.answer, or use opd, which "
             "needs none.",
         )
-
-
-def _ask_side_questions(parts: Parts, policy: Policy, shared: Shared) -> dict[str, Any]:
-    recipe, questions = parts.recipe, parts.side_questions
-    with closing(make_source(recipe, policy, questions, recipe.side_questions, shared.memories)) as source:
-        return ask(policy, parts.side_questions, source, batch_size=recipe.compute.evaluation_batch_size).to_dict()

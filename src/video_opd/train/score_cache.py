@@ -25,6 +25,27 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class WantedScores:
+    """Scores that a curriculum asks for."""
+
+    policy: Policy
+    header: ScoreHeader
+    """What they depend on; scores under another header are others."""
+    asking: Asking
+    path: Path
+    """The run's file of them."""
+    title: str
+    """Of the progress bar."""
+    examples: Sequence[Example]
+    teacher: Teacher | None = None
+    """Scores also how far this teacher is from what the model writes."""
+    race: Race | None = None
+    """Which examples are scored in which order, and which not at all; None: all, in their order."""
+    passes: Callable[[ScoredExample], bool] = lambda _: True
+    """Whether an example passes the filter, for the race."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Scoring:
     """How the pool of a run is scored, and where scores are kept."""
 
@@ -38,10 +59,18 @@ class Scoring:
     cache: Path | None
     """Folder of scores that other runs made."""
 
-    def header(
+    def make_header(
         self, policy: Policy, sha256: str, asking: Asking, examples: Sequence[Example], **more: Any
     ) -> ScoreHeader:
-        """What scores of these examples are of."""
+        """Make the header under which scores are kept: it says what they depend on.
+
+        Args:
+            policy: the model that is scored.
+            sha256: of its files.
+            asking: how it is asked.
+            examples: what it is asked about.
+            more: further settings that the scores depend on.
+        """
         settings = {**self.asked, **asking.settings(), **more}
         if len(examples) < len(self.examples):
             ids = "\n".join(sorted(example.id for example in examples))
@@ -54,24 +83,12 @@ class Scoring:
             num_examples=len(examples),
         )
 
-    def scores(
-        self,
-        policy: Policy,
-        header: ScoreHeader,
-        asking: Asking,
-        path: Path,
-        *,
-        title: str,
-        examples: Sequence[Example] | None = None,
-        teacher: Teacher | None = None,
-        race: Race | None = None,
-        passes: Callable[[ScoredExample], bool] = lambda _: True,
-    ) -> ScoreFile:
-        """The scores that belong under a header: those in the run's file, those in the cache, or new ones.
+    def score(self, wanted: WantedScores) -> ScoreFile:
+        """Get scores from the run's file, or from the cache, or else from the model.
 
         A file of other scores is moved aside: what was true of other weights is not true of these.
         """
-        examples = self.examples if examples is None else examples
+        path, header = wanted.path, wanted.header
         kept = None if self.cache is None else self.cache / f"{_key(header)}.jsonl"
         if path.exists() and not _bears(path, header):
             aside, number = path.with_name(f"{path.stem}.stale-1.jsonl"), 1
@@ -82,17 +99,31 @@ class Scoring:
             path.replace(aside)
         if not path.exists() and kept is not None and kept.exists() and _bears(kept, header):
             write_durably(path, kept.read_bytes())
-        with closing(self.make_source(policy)) as source, ScoringProgress(title, len(examples)) as progress:
-            scorer = Scorer(policy=policy, source=source, asking=asking, batch_size=self.batch_size, teacher=teacher)
-            found = scorer.score(examples, path, header, race=race, passes=passes, on_batch=progress.advance)
-        whole = not source.set_aside  # a video that is mended later must not be missing from every later run
+        found, whole = self._complete(wanted)
         if kept is not None and not kept.exists() and whole:
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_durably(kept, path.read_bytes())
         return found
 
-    def given(self, path: Path, sha256: str, examples: Sequence[Example]) -> ScoreFile:
-        """Scores of these examples in a file that the user made with `video-opd score`.
+    def _complete(self, wanted: WantedScores) -> tuple[ScoreFile, bool]:
+        """Score what the file lacks. Returns the scores, and whether every video could be used."""
+        policy, examples = wanted.policy, wanted.examples
+        with closing(self.make_source(policy)) as source, ScoringProgress(wanted.title, len(examples)) as progress:
+            scorer = Scorer(
+                policy=policy, source=source, asking=wanted.asking, batch_size=self.batch_size, teacher=wanted.teacher
+            )
+            found = scorer.score(
+                examples,
+                wanted.path,
+                wanted.header,
+                race=wanted.race,
+                passes=wanted.passes,
+                on_batch=progress.advance,
+            )
+        return found, not source.set_aside  # a video that is mended later must not be missing from every later run
+
+    def read_given(self, path: Path, sha256: str, examples: Sequence[Example]) -> ScoreFile:
+        """Read the scores of these examples from a file that the user made with `video-opd score`.
 
         Raises:
             DataError: they are of another manifest or of another model, or are not complete.

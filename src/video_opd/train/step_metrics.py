@@ -17,7 +17,7 @@ from video_opd.objectives import (
     without_spread,
 )
 from video_opd.policy.load import Policy
-from video_opd.train.learner import StepOutcome, TrainedBatch
+from video_opd.train.trained_batch import StepOutcome, TrainedBatch
 from video_opd.types import Answer, Prompt, flatten
 
 

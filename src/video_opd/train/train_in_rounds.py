@@ -8,25 +8,32 @@ from contextlib import closing
 from video_opd.data.batches import Batches
 from video_opd.files.durable import write_durably
 from video_opd.runs.directory import RunDirectory
-from video_opd.train.loop import Parts, evaluation_file, train
+from video_opd.train.loop import evaluation_file, train
+from video_opd.train.run_parts import Parts
 from video_opd.train.training_state import TrainingState
 
 
 def train_in_rounds(parts: Parts, state: TrainingState, run: RunDirectory, warn: Callable[[str], None]) -> None:
-    """From `state` to the recipe's last step.
+    """Train from `state` to the recipe's last step.
 
     Killed in any phase, the same call goes on: scores row by row, a selection that was made is kept, and training from
     its newest checkpoint, of which there is one at every round's end.
+
+    Args:
+        parts: of the run.
+        state: how far the run got; it is kept up to date.
+        run: the folder of the run.
+        warn: is given each warning of the curriculum, one sentence.
 
     Raises:
         Interrupted: SIGTERM or SIGINT came; the state is saved.
         UserError: nothing fits what the curriculum asks for.
     """
     recipe, plan = parts.recipe, parts.curriculum.plan
-    with closing(parts.source), closing(parts.validation_source):
+    with closing(parts.data.source), closing(parts.data.validation_source):
         # From the round of the last step: it may have been interrupted between its last checkpoint and its evaluation.
         for round in range(plan.round_at(max(state.step - 1, 0)), plan.num_rounds + 1):
-            lesson = parts.curriculum.lesson(round, run)
+            lesson = parts.curriculum.make_lesson(round, run)
             for warning in lesson.warnings:
                 warn(f"round {round}: {warning}")
             if parts.gate is not None:

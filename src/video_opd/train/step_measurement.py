@@ -1,0 +1,110 @@
+"""What is measured of a step: the on-policy control, the ledger of work, time, memory, and rows of its answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from video_opd.policy.load import Policy, Work
+from video_opd.train.probe import Probe
+from video_opd.train.run_parts import Parts
+from video_opd.train.step_metrics import answer_rows, metrics_row
+from video_opd.train.stopwatch import PeakMemory
+from video_opd.train.trained_batch import StepOutcome
+from video_opd.types import Example, Prompt, Sampling
+
+MEMORY_EVERY = 10
+"""Steps between measurements of the memory a step needs: giving memory back first costs some time."""
+
+
+@dataclass(kw_only=True, eq=False)
+class MeasuredStep:
+    """One step. The loop puts its outcome here; the rest is there when the measurement has ended."""
+
+    outcome: StepOutcome | None = None
+    seconds: float = 0.0
+    """Wall time, from the first video of the batch that was asked for."""
+    row: dict[str, Any] = field(default_factory=dict)
+    """For metrics.jsonl."""
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    """For answers.jsonl."""
+
+
+@contextmanager
+def measured_step(
+    parts: Parts, batch: Sequence[Example], prompts: Sequence[Prompt], *, step: int, seed: int, began: float
+) -> Iterator[MeasuredStep]:
+    """Measure the step that is taken inside the `with` block.
+
+    Args:
+        parts: of the run.
+        batch: the examples of the step.
+        prompts: made of those whose video can be used.
+        step: steps taken before.
+        seed: of the step. The control draws its answers with it too.
+        began: time on the monotonic clock before the prompts were asked for.
+    """
+    measured, waited = MeasuredStep(), time.monotonic() - began
+    schedule, student, by_part = parts.recipe.schedule, parts.models.student, parts.models.by_part()
+    probe = _take_probe(parts, prompts, seed) if prompts and is_due(step, schedule.probe_every) else None
+    control = {"reverse_kl_before": probe.reverse_kl()} if probe else {}
+    before = {part: _work_of(policies) for part, policies in by_part.items()}
+    memory = PeakMemory(student.model.device)
+    with memory.watching() if prompts and is_due(step, MEMORY_EVERY) else nullcontext():
+        yield measured
+    outcome = measured.outcome
+    assert outcome is not None
+    if outcome.batches or outcome.suspended:
+        work = {part: _work_of(policies).since(before[part]) for part, policies in by_part.items()}
+        control |= {"reverse_kl_after": probe.reverse_kl()} if probe else {}
+        if is_due(step, schedule.answers_every):
+            measured.answers = answer_rows(outcome, student, schedule.answers_kept)
+        starts = parts.data.source.renderer.template.answer_starts
+        measured.row = {
+            **metrics_row(outcome, student, answer_starts=starts),
+            **control,
+            **({"coupling": parts.gate.coupling.metrics()} if parts.gate else {}),
+            "work": work,
+            "model_bytes": _bytes_of(by_part, work),
+            **({"extra_memory_bytes": memory.extra_bytes} if memory.extra_bytes is not None else {}),
+        }
+    else:  # no video of the batch could be used
+        measured.row = {"num_answers": 0}
+    seconds, cpu_seconds = parts.data.source.memory.cost(batch)
+    measured.row |= {
+        "seconds_by_phase": {**outcome.seconds_by_phase, "decode": waited},
+        "cpu_seconds_by_phase": {**outcome.cpu_seconds_by_phase, "decode": cpu_seconds},
+        "seconds_to_decode": seconds,
+    }
+    measured.seconds = time.monotonic() - began
+
+
+def is_due(step: int, every: int) -> bool:
+    """Whether something that is done at every so many steps is done after `step` of them; never where `every` is 0."""
+    return every > 0 and step % every == 0
+
+
+def _take_probe(parts: Parts, prompts: Sequence[Prompt], seed: int) -> Probe | None:
+    recipe, models = parts.recipe, parts.models
+    if models.teacher is None:
+        return None
+    sampling = Sampling(max_new_tokens=recipe.answers.max_new_tokens, seed=seed)
+    chosen = prompts[: recipe.schedule.probe_size]
+    return Probe.take(models.student, models.teacher, chosen, sampling, recipe.training.micro_batch_size)
+
+
+def _bytes_of(by_part: Mapping[str, Sequence[Policy]], work: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """The size of the models that had something to read in a step."""
+    return {
+        part: sum(policy.num_bytes for policy in policies)
+        for part, policies in by_part.items()
+        if work[part]["prompt_passes"]
+    }
+
+
+def _work_of(policies: Sequence[Policy]) -> Work:
+    """The work of all of them together, so far."""
+    return sum((policy.work for policy in policies), Work())
