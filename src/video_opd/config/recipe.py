@@ -231,7 +231,7 @@ class Recipe(Settings):
         """A [method] table without a name is that of Video-OPD, a [curriculum] without one the whole pool."""
         if not isinstance(tables, dict):
             return tables
-        usual = {"method": "opd", "curriculum": "whole-pool"}
+        usual = {"method": next(iter(METHODS)), "curriculum": next(iter(CURRICULA))}
         named = {key: {"name": name, **tables[key]} for key, name in usual.items() if isinstance(tables.get(key), dict)}
         return tables | named
 
