@@ -20,7 +20,7 @@ FLOORS = (
     ("methods",),  # a recipe holds the settings of methods, which stand with them
     ("config", "runs", "eval"),
     ("train", "report"),
-    ("compare", "doctor", "demo"),
+    ("compare", "doctor", "demo", "starting"),
     ("cli", "arguments", "commands", "terminal", "api", "__main__", "__init__"),
 )
 """Rooms (a module or a package directly under the package) from the ground up; see the tree in docs/ARCHITECTURE.md."""
