@@ -20,11 +20,11 @@ FLOORS = (
     ("methods",),  # a recipe holds the settings of methods, which stand with them
     ("config", "runs", "eval"),
     ("train", "report"),
-    ("compare", "doctor", "demo"),
+    ("compare", "doctor", "demo", "starting"),
     ("plugins",),
-    ("cli", "arguments", "commands", "terminal"),
+    ("cli", "arguments", "commands", "terminal", "api", "__main__", "__init__"),
 )
-"""Rooms (a module or a package directly under the package) from the ground up; see the tree in the README."""
+"""Rooms (a module or a package directly under the package) from the ground up; see the tree in docs/ARCHITECTURE.md."""
 
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
