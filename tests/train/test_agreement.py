@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from video_opd.methods.distillation import ReverseKLDistillation
 
 import video_opd
 from video_opd.config import TrainingSettings
 from video_opd.errors import EngineError
+from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
 from video_opd.train import learner as learner_module
