@@ -26,7 +26,8 @@ from transformers import (
 from video_opd.cli import main
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_source import PromptSource
-from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.prompt_templates import TEMPLATES
+from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import VideoBudget
 from video_opd.errors import ConfigurationError
 from video_opd.policy import families
