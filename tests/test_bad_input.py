@@ -323,7 +323,7 @@ def test_a_hub_name_without_a_network_ends_quickly(offline, clip, tmp_path, sent
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert sentence.fullmatch(done.stderr.strip()), done.stderr
-    assert "cannot be had from the Hugging Face hub" in done.stderr
+    assert "could not be downloaded from the Hugging Face hub" in done.stderr
 
 
 # Folders and files that are written

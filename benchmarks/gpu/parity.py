@@ -20,7 +20,7 @@ from video_opd.config import TrainingSettings
 from video_opd.data import tiny_world
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.prompts import PromptRenderer
-from video_opd.data.video.video_io import Frames, VideoBudget, resized
+from video_opd.data.video.video_io import Frames, VideoBudget, resize_image
 from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
@@ -94,7 +94,7 @@ def tiny_prompts(processor: Any, count: int) -> list[Prompt]:
         rng = generator(0, "gpu", number)
         clip = tiny_world.draw_clip(world, rng, f"gpu-{number}")
         (example, *_) = tiny_world.examples_of(clip, queries=1, noise=None, rng=rng)
-        images = np.stack([resized(image, 32, 32) for image in tiny_world.render(clip, world)])
+        images = np.stack([resize_image(image, 32, 32) for image in tiny_world.render(clip, world)])
         times = tuple(i / world.fps for i in range(len(images)))
         frames = Frames(images=images, times_s=times, duration_s=clip.duration_s, indices=tuple(range(len(images))))
         prompts.append(render(example, frames))

@@ -12,7 +12,7 @@ from video_opd.data.importers._annotation import Reading
 from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._read_annotations import read_annotations
 from video_opd.grounding import parse_answer
-from video_opd.grounding.time_units import UNITS, bare_spans, likely_unit, seconds_per_unit, without_unit
+from video_opd.grounding.time_units import UNITS, bare_spans, likely_unit, remove_unit, seconds_per_unit
 from video_opd.types import Example, Span
 
 
@@ -143,7 +143,7 @@ def test_factors():
     ],
 )
 def test_the_words_of_a_unit(text, unit, bare):
-    assert without_unit(text, unit) == bare
+    assert remove_unit(text, unit) == bare
 
 
 def test_answers_that_name_percent_or_frames_have_numbers_too():

@@ -103,7 +103,7 @@ def test_a_damaged_one_is_passed_over_with_a_word(run, damage, caplog):
     with caplog.at_level(logging.WARNING):
         assert resolve_model(str(run)) == checkpoint(run, 40) / "model"
     assert "checkpoint step-1000000 has" in caplog.text
-    assert "and is passed over" in caplog.text
+    assert "and is skipped" in caplog.text
     assert "after step 40" in caplog.text
     with pytest.raises(ConfigurationError, match="is not a whole checkpoint: it has"):
         resolve_model(str(checkpoint(run, 1_000_000)))

@@ -1,4 +1,4 @@
-"""What an answer scores that never looks: the one span, or the one share of the video, that serves all queries best.
+"""What an answer scores that never looks: the one span, or the one share of the video, that fits all queries best.
 
 This is the floor of every score, and everything that states it (evaluations, `data stats`) has it from here. The search
 sees spans cut off at the end of the longest video: one wrong end, 30400 s for 30.4, would make it look at hours that no
@@ -18,7 +18,7 @@ from video_opd.grounding.span import best_iou
 from video_opd.types import Example, Span
 
 MOST_COMPARISONS = 200_000_000
-"""Of the search: about two seconds."""
+"""Comparisons of a search that takes about two seconds."""
 _STEPS_S = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 """Seconds between the answers that are tried."""
 _SHARE_STEP = 0.02
@@ -55,12 +55,12 @@ def best_constant(examples: Sequence[Example], *, most_comparisons: int = MOST_C
 
 
 def best_constant_share(examples: Sequence[Example]) -> Constant | None:
-    """The same in shares of the video: what is known to whoever knows the duration and nothing else.
+    """The best constant answer in shares of the video: it needs the duration and nothing else.
 
     IoU does not depend on the unit, so it is a search over videos of length 1.
 
     Raises:
-        DataError: an example whose duration nobody knows.
+        DataError: the duration of an example is not known.
     """
 
     def in_shares(example: Example) -> Example:

@@ -18,7 +18,7 @@ import numpy as np
 
 from video_opd.errors import DataError
 from video_opd.grounding.parser import PARSER_VERSION, ParsedAnswer
-from video_opd.grounding.predictions import unique_ids
+from video_opd.grounding.predictions import index_by_id
 from video_opd.grounding.span import best_iou
 from video_opd.sample_size import MIN_QUERIES, cannot_be_said
 from video_opd.types import Example
@@ -69,7 +69,7 @@ class Scores:
 
     @property
     def cannot_be_said(self) -> str:
-        """What they are too few to tell, in a sentence; empty where they are enough."""
+        """A sentence that says what cannot be known from so few queries; empty where there are enough."""
         what = "How much another draw of queries would change the scores"
         return cannot_be_said(what, self.num_queries) if self.num_queries < MIN_QUERIES else ""
 
@@ -113,7 +113,7 @@ def score(
         predictions: example id -> parsed answer, or pairs of the two.
         examples: what was asked; each id once.
         thresholds: IoU thresholds in (0, 1].
-        seed: of the bootstrap. Equal arguments give equal intervals.
+        seed: for the bootstrap. Equal arguments give equal intervals.
         num_resamples: bootstrap resamples, at least 1.
 
     Raises:
@@ -125,8 +125,8 @@ def score(
     if num_resamples < 1:
         raise ValueError(f"num_resamples must be at least 1, got {num_resamples}")
     pairs = predictions.items() if isinstance(predictions, Mapping) else predictions
-    answer_by_id = unique_ids(pairs, "predictions")
-    example_by_id = unique_ids(((example.id, example) for example in examples), "examples")
+    answer_by_id = index_by_id(pairs, "predictions")
+    example_by_id = index_by_id(((example.id, example) for example in examples), "examples")
     if not example_by_id:
         raise DataError("no examples", reason="a mean over nothing is not a score", remedy="give at least one example")
 

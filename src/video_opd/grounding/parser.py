@@ -14,7 +14,7 @@ Reward, curriculum and evaluation call `parse_answer`, so what is trained is wha
 
 A pair is taken at its word. `18.0 - 12.0` is not swapped: a model that mistakes the end for the start has not found the
 event, and TimeLens and Time-R1 score it 0. Nor are times clipped to the video, whose length is not known here. Among
-valid pairs an invalid one is dropped; `reason` speaks only when nothing is left. A comma never groups thousands:
+valid pairs an invalid one is dropped; there is a `reason` only when nothing is left. A comma never groups thousands:
 `[100,200]` is a span.
 
 Every regular expression consumes runs possessively and every step is one pass, so time is linear in the text.
@@ -30,9 +30,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from video_opd.grounding.parser_commas import resolve_commas
-from video_opd.grounding.parser_gaps import Gap, gaps_between, without_asides
+from video_opd.grounding.parser_gaps import Gap, drop_asides, gaps_between
 from video_opd.grounding.parser_pairs import Pair, Pairing
-from video_opd.grounding.parser_tokens import FRACTION_WORDS, TIME, Token, finish, tokenize
+from video_opd.grounding.parser_tokens import FRACTION_WORDS, TIME, ParserToken, finish_tokens, tokenize
 from video_opd.grounding.parser_words import FOREIGN
 from video_opd.types import Span
 
@@ -76,11 +76,20 @@ def parse_answer(text: str) -> ParsedAnswer:
         text: an answer as the model wrote it, with or without special tokens.
 
     Returns:
-        The spans in seconds, or a `Reason`. Total: no text raises.
+        The spans in seconds, in the order in which they are written; or, where there is none, the `Reason`. Every text
+        is accepted: nothing is raised.
+
+    Example:
+        >>> parse_answer("The event happens in 2.0 - 4.5 seconds.").spans
+        (Span(start_s=2.0, end_s=4.5),)
+        >>> parse_answer("<think>0 to 3?</think> From 1:05 to 1:12, and again from 80 s to 90 s.").spans
+        (Span(start_s=65.0, end_s=72.0), Span(start_s=80.0, end_s=90.0))
+        >>> parse_answer("It does not happen.").reason
+        <Reason.ABSENT: 'says it does not happen'>
     """
     text = _final_answer(text)
     all_tokens, clear = _read_tokens(text)
-    tokens = without_asides(all_tokens)
+    tokens = drop_asides(all_tokens)
     times = [token for token in tokens if token.role == TIME]
     gaps = gaps_between(tokens)
     pairing = Pairing(times, gaps).run()
@@ -94,11 +103,11 @@ def parse_answer(text: str) -> ParsedAnswer:
     return ParsedAnswer(spans) if spans else ParsedAnswer(reason=reasons[0])
 
 
-def _read_tokens(text: str) -> tuple[list[Token], bool]:
+def _read_tokens(text: str) -> tuple[list[ParserToken], bool]:
     """The tokens, and whether it was clear what the commas mean."""
     tokens, decimal_language = tokenize(text)
     tokens, clear = resolve_commas(tokens, decimal_language=decimal_language)
-    return finish(tokens, text), clear
+    return finish_tokens(tokens, text), clear
 
 
 _LOOKALIKES = {
@@ -146,7 +155,7 @@ def _final_answer(text: str) -> str:
     return _CLOSING_TAG.sub(" ", text)
 
 
-def _span(pair: Pair, times: Sequence[Token], gaps: Sequence[Gap], fractions: bool) -> Span | Reason:
+def _span(pair: Pair, times: Sequence[ParserToken], gaps: Sequence[Gap], fractions: bool) -> Span | Reason:
     """The pair in seconds. A bare number takes the unit of its partner: `1 - 2 minutes`, `25 - 75%`."""
     first, second = times[pair.first], times[pair.second]
     second_scale = gaps[pair.second + 1].unit if second.scale is None else second.scale
@@ -166,7 +175,7 @@ def _span(pair: Pair, times: Sequence[Token], gaps: Sequence[Gap], fractions: bo
     return Span(start_s, end_s) if end_s >= start_s else Reason.REVERSED
 
 
-def _seconds(time: Token, shared_scale: float | None) -> float:
+def _seconds(time: ParserToken, shared_scale: float | None) -> float:
     factor = (shared_scale or 1.0) if time.scale is None else 1.0  # with a unit of its own it is in seconds already
     return time.seconds * factor + 0.0  # + 0.0: no minus zero
 
@@ -174,7 +183,7 @@ def _seconds(time: Token, shared_scale: float | None) -> float:
 _NEGATION = re.compile(r"\b(?:not|never|none|no|null|cannot)\b|n't\b")
 
 
-def _reason_without_pairs(text: str, tokens: Sequence[Token]) -> Reason:
+def _reason_without_pairs(text: str, tokens: Sequence[ParserToken]) -> Reason:
     times = [token for token in tokens if token.role == TIME]
     if not any(character.isalnum() for token in tokens for character in token.text):
         return Reason.EMPTY

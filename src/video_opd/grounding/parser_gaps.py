@@ -18,7 +18,7 @@ from video_opd.grounding.parser_tokens import (
     QUOTE,
     SEPARATOR,
     TIME,
-    Token,
+    ParserToken,
 )
 from video_opd.grounding.parser_words import (
     AND,
@@ -96,7 +96,7 @@ class Gap:
     on_new_line: bool
 
 
-def gaps_between(tokens: Sequence[Token]) -> list[Gap]:
+def gaps_between(tokens: Sequence[ParserToken]) -> list[Gap]:
     """One more gap than there are times: `gaps[i]` stands before time i."""
     borders = [-1, *(index for index, token in enumerate(tokens) if token.role == TIME), len(tokens)]
     around = [tokens[index] if 0 <= index < len(tokens) else None for index in borders]
@@ -106,7 +106,7 @@ def gaps_between(tokens: Sequence[Token]) -> list[Gap]:
     ]
 
 
-def _gap(tokens: Sequence[Token], previous: Token | None, time: Token | None) -> Gap:
+def _gap(tokens: Sequence[ParserToken], previous: ParserToken | None, time: ParserToken | None) -> Gap:
     roles = {token.role for token in tokens}
     stopped = bool(roles & {UNKNOWN, FIELD, BULLET})
     tied = not stopped and bool(roles & {LINK, DASH})
@@ -152,15 +152,15 @@ def _gap(tokens: Sequence[Token], previous: Token | None, time: Token | None) ->
     )
 
 
-def _first(tokens: Sequence[Token], skipped: Collection[str]) -> Token | None:
+def _first(tokens: Sequence[ParserToken], skipped: Collection[str]) -> ParserToken | None:
     return next((token for token in tokens if token.role not in skipped), None)
 
 
-def _stops(token: Token) -> bool:
+def _stops(token: ParserToken) -> bool:
     return token.text in ".!?。}" or token.on_new_line
 
 
-def _label_in_clause(tokens: Sequence[Token], *, closed: bool) -> str | None:
+def _label_in_clause(tokens: Sequence[ParserToken], *, closed: bool) -> str | None:
     """The one label up to the next comma, stop or `and`; None if there is none before the next time."""
     labels: set[str] = set()
     begun = False
@@ -175,7 +175,7 @@ def _label_in_clause(tokens: Sequence[Token], *, closed: bool) -> str | None:
     return labels.pop() if closed and len(labels) == 1 else None
 
 
-def _label(tokens: Sequence[Token], time: Token | None) -> str | None:
+def _label(tokens: Sequence[ParserToken], time: ParserToken | None) -> str | None:
     """What the next time is said to be.
 
     Not the end of the video, and not where a word of no known meaning comes between the label and a bare number: it
@@ -201,13 +201,13 @@ def _label(tokens: Sequence[Token], time: Token | None) -> str | None:
     return None
 
 
-def without_asides(tokens: Sequence[Token]) -> list[Token]:
+def drop_asides(tokens: Sequence[ParserToken]) -> list[ParserToken]:
     """Drop the numbers that are named as something else: `"score": 0.9`, `Duration: 5.0 s`, `(90%)`, `frame 12`.
 
     A number that a link leads on from is kept, `Duration: 4.0 - 9.0`. So are shares of the video and frame numbers
     where there is nothing else: then they are the answer, and not in seconds.
     """
-    kept: list[Token] = []
+    kept: list[ParserToken] = []
     index = 0
     while index < len(tokens):
         behind = _behind_named_number(tokens, index) if tokens[index].role == FIELD else 0
@@ -216,10 +216,10 @@ def without_asides(tokens: Sequence[Token]) -> list[Token]:
         if not behind:
             kept.append(tokens[index])
         index = max(behind, index + 1)
-    return _without_foreign(kept)
+    return _drop_foreign(kept)
 
 
-def _is_length(tokens: Sequence[Token], index: int) -> bool:
+def _is_length(tokens: Sequence[ParserToken], index: int) -> bool:
     """`5 seconds later`; but a dash leads on to a time, `4 - 9 seconds long`."""
     token, before, behind = tokens[index], tokens[max(index - 1, 0)], tokens[index + 1 : index + 2]
     if token.role != TIME or not token.scale or before.role == DASH or (before.role == LINK and before.text == "~"):
@@ -227,7 +227,7 @@ def _is_length(tokens: Sequence[Token], index: int) -> bool:
     return token.unit in LENGTH_WORDS or (bool(behind) and behind[0].text in LENGTH_WORDS)
 
 
-def _behind_named_number(tokens: Sequence[Token], name: int) -> int:
+def _behind_named_number(tokens: Sequence[ParserToken], name: int) -> int:
     """Where the number ends that the name names; 0 if it names none."""
     if name > 1 and tokens[name - 1].role in (SEPARATOR, DECORATION) and tokens[name - 2].role in (START, END, FIELD):
         return 0  # the head of a table: `start, end, score`
@@ -250,7 +250,7 @@ def _behind_named_number(tokens: Sequence[Token], name: int) -> int:
     return at + 3 if out_of else at + 1
 
 
-def _behind_list_of_scores(tokens: Sequence[Token], at: int) -> int:
+def _behind_list_of_scores(tokens: Sequence[ParserToken], at: int) -> int:
     """`"scores": [0.93, 0.5]`; but `duration: [4.0, 9.0]` is a span."""
     while at < len(tokens) and (
         tokens[at].role == SEPARATOR or (tokens[at].role == TIME and tokens[at].is_bare and tokens[at].seconds <= 1)
@@ -263,7 +263,7 @@ _ASSIGNS = ("is", "为", "は", ">")
 _BETWEEN_NAME_AND_VALUE = {QUOTE, DECORATION, COLON, FILLER, NEUTRAL}
 
 
-def _without_foreign(tokens: Sequence[Token]) -> list[Token]:
+def _drop_foreign(tokens: Sequence[ParserToken]) -> list[ParserToken]:
     times = [index for index, token in enumerate(tokens) if token.role == TIME]
     if all(tokens[index].scale != FOREIGN for index in times):
         return list(tokens)

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from video_opd.grounding.parser_gaps import Gap
 from video_opd.grounding.parser_rows import span_columns
-from video_opd.grounding.parser_tokens import COLON, Token
+from video_opd.grounding.parser_tokens import COLON, ParserToken
 from video_opd.grounding.parser_words import BETWEEN, END, START
 
 
@@ -39,7 +39,7 @@ class Pair:
 class Pairing:
     """The times of an answer while they are being paired: the surest rule first, left to right, no time twice."""
 
-    times: Sequence[Token]
+    times: Sequence[ParserToken]
     gaps: Sequence[Gap]
     pairs: list[Pair] = field(default_factory=list)
     used: set[int] = field(default_factory=set)
@@ -264,7 +264,7 @@ class Pairing:
                 self._add(i, i + 1, _Evidence.INTRODUCED)
 
 
-def _best_pairs(pairs: Sequence[Pair], times: Sequence[Token], gaps: Sequence[Gap]) -> list[Pair]:
+def _best_pairs(pairs: Sequence[Pair], times: Sequence[ParserToken], gaps: Sequence[Gap]) -> list[Pair]:
     """The best-attested pairs; those inside a quotation of the query only where there are no others."""
     unquoted = [pair for pair in pairs if not times[pair.first].quoted]
     candidates = unquoted or list(pairs)

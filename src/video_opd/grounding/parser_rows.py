@@ -3,17 +3,17 @@
 Rows of two are spans. In longer ones the head of a table names the columns. Without one, two neighbouring columns are
 the span if every other column has an explanation: a score, a duration, a row number. The same columns hold for all
 rows. Rows of an even number that have no such explanation are spans one after the other, `[3, 5, 10, 12]`; otherwise
-nobody can tell.
+the columns are unclear.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from video_opd.grounding.parser_tokens import Token
+from video_opd.grounding.parser_tokens import ParserToken
 from video_opd.grounding.parser_words import END, START
 
-Row = Sequence[Token]
+Row = Sequence[ParserToken]
 _MAX_COLUMNS = 8
 """Longer rows are no table with scores."""
 _SAME_S = 0.051
@@ -109,5 +109,5 @@ def _is_span(row: Row, column: int) -> bool:
     return 0 <= row[column].seconds <= row[column + 1].seconds
 
 
-def _is_whole(token: Token) -> bool:
+def _is_whole(token: ParserToken) -> bool:
     return token.text.isdigit()

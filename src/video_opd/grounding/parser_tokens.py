@@ -70,7 +70,7 @@ _VALUE_FOLLOWS = re.compile(r"""["']?[ ]?[:=]""")
 
 
 @dataclass(slots=True)
-class Token:
+class ParserToken:
     """A time, a word or a mark of an answer, and what part it plays."""
 
     role: str
@@ -91,13 +91,23 @@ class Token:
 
     @property
     def is_bare(self) -> bool:
-        """A number without a unit."""
+        """Whether it is a number without a unit."""
         return self.scale is None
 
 
-def read_time(number: str, unit: str | None, start: int, end: int) -> Token:
-    """The token of a number; of no known meaning where it reads like a clock and is none: `1:75`, `1'75"`."""
-    token = Token(TIME, number + (unit or ""), start, end, unit=unit or "")
+def read_time(number: str, unit: str | None, start: int, end: int) -> ParserToken:
+    """Read a number, with or without a unit, as a time.
+
+    Args:
+        number: as it is written: `4.5`, `1:05`.
+        unit: as it is written; None: a bare number or a clock.
+        start: where it begins in the text.
+        end: where it ends in the text, unit included.
+
+    Returns:
+        A token; of no known meaning where the number looks like a clock and is none: `1:75`, `1'75"`.
+    """
+    token = ParserToken(TIME, number + (unit or ""), start, end, unit=unit or "")
     fields = re.split("[:']", number.rstrip("\"'").replace(",", "."))
     if len(fields) > 1:
         lower = [field.strip() for field in fields[1:]]
@@ -113,16 +123,16 @@ def read_time(number: str, unit: str | None, start: int, end: int) -> Token:
     return token
 
 
-def tokenize(text: str) -> tuple[list[Token], bool]:
-    """The tokens of an answer's lower-cased text, numbers with a comma (role `COMMA`) yet to be told apart.
+def tokenize(text: str) -> tuple[list[ParserToken], bool]:
+    """Split an answer's lower-cased text into tokens; what numbers with a comma (role `COMMA`) mean is left open.
 
     Returns:
         The tokens, and whether the words are of a language that writes 3,8 for 3.8.
     """
-    tokens: list[Token] = []
+    tokens: list[ParserToken] = []
     end = 0
     for match in _TOKEN.finditer(text):
-        token = Token(match.lastgroup or OTHER, match[0], match.start(), match.end())
+        token = ParserToken(match.lastgroup or OTHER, match[0], match.start(), match.end())
         if token.role == TIME:
             token = _read_number(match)
         token.on_new_line = "\n" in text[end : token.start]
@@ -131,15 +141,15 @@ def tokenize(text: str) -> tuple[list[Token], bool]:
     return tokens, _give_words_roles(tokens, text)
 
 
-def _read_number(match: re.Match[str]) -> Token:
+def _read_number(match: re.Match[str]) -> ParserToken:
     if match["tail"]:
-        return Token(UNKNOWN, match[0], match.start(), match.end())
+        return ParserToken(UNKNOWN, match[0], match.start(), match.end())
     if match["comma"]:
-        return Token(COMMA, match["number"], match.start(), match.end(), unit=match["unit"] or "")
+        return ParserToken(COMMA, match["number"], match.start(), match.end(), unit=match["unit"] or "")
     return read_time(match["number"], match["unit"], match.start(), match.end())
 
 
-def _give_words_roles(tokens: list[Token], text: str) -> bool:
+def _give_words_roles(tokens: list[ParserToken], text: str) -> bool:
     words = {token.text for token in tokens if token.role == "word"}
     words |= {token.unit for token in tokens if token.unit}
     languages = languages_of(words, _around_times(tokens))
@@ -154,7 +164,7 @@ def _give_words_roles(tokens: list[Token], text: str) -> bool:
     return bool({*languages} - {"audio"}) or any("\u0400" <= word[0] <= "\u04ff" for word in words)
 
 
-def _around_times(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:
+def _around_times(tokens: Sequence[ParserToken]) -> Iterator[tuple[str, str]]:
     """Of neighbouring times, the word right before the first, and each of the one or two words between them."""
     before, previous, between = "", "", list[str]()
     for token in tokens:
@@ -167,17 +177,17 @@ def _around_times(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:
         previous = token.text if token.role == "word" else ""
 
 
-def finish(tokens: list[Token], text: str) -> list[Token]:
-    """Signs attached, minutes and seconds joined, units said before a number given to it, quotations marked."""
+def finish_tokens(tokens: list[ParserToken], text: str) -> list[ParserToken]:
+    """Attach signs, join minutes and seconds, give numbers the units said before them, and mark quotations."""
     tokens = _attach_signs(_add_seconds_to_minutes(tokens))
     _give_units_before(tokens)
     _mark_quotations(tokens, text)
     return tokens
 
 
-def _add_seconds_to_minutes(tokens: list[Token]) -> list[Token]:
+def _add_seconds_to_minutes(tokens: list[ParserToken]) -> list[ParserToken]:
     """`1 min 5 s`, `1m05`, `1 hour and 2 minutes`: one time each; `1 min 75 s`: none."""
-    joined: list[Token] = []
+    joined: list[ParserToken] = []
     for token in tokens:
         lies_between = bool(joined) and (joined[-1].role == AND or joined[-1].text in (",", "."))
         upper = joined[-2] if lies_between and len(joined) > 1 else joined[-1] if joined else None
@@ -195,9 +205,9 @@ def _add_seconds_to_minutes(tokens: list[Token]) -> list[Token]:
     return joined
 
 
-def _attach_signs(tokens: list[Token]) -> list[Token]:
+def _attach_signs(tokens: list[ParserToken]) -> list[ParserToken]:
     """Tell the minus of `-3.0` from the dash of `4.0 -9.0` and the hyphen of `step-3`."""
-    kept: list[Token] = []
+    kept: list[ParserToken] = []
     for token in tokens:
         if token.role == TIME and kept and kept[-1].text == "-" and kept[-1].role == DASH:
             dash = kept[-1]
@@ -217,13 +227,13 @@ def _attach_signs(tokens: list[Token]) -> list[Token]:
     return kept
 
 
-def _give_units_before(tokens: Sequence[Token]) -> None:
+def _give_units_before(tokens: Sequence[ParserToken]) -> None:
     """`minute 1`, `Start (min): 1`, `"start_ms": 4000`, `frame 12`: the unit that is said right before a bare number.
 
     Not the unit behind a bracket or another number: `[1, 2] minutes: 3`.
     """
     unit: float | None = None
-    upper: Token | None = None
+    upper: ParserToken | None = None
     behind_time = False
     for token in tokens:
         if token.role == TIME:
@@ -244,7 +254,7 @@ def _give_units_before(tokens: Sequence[Token]) -> None:
             upper = None
 
 
-def _mark_quotations(tokens: Sequence[Token], text: str) -> None:
+def _mark_quotations(tokens: Sequence[ParserToken], text: str) -> None:
     """Mark what stands inside quotation marks together with a word of no known meaning.
 
     The other quotations are JSON keys and values (`"start": "00:03"`) or quoted times. A mark opens after anything but

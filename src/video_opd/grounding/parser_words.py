@@ -207,6 +207,7 @@ def word_role(word: str, languages: Iterable[str], *, names_value: bool) -> tupl
     `start_time` and `t_end` take the part of the piece that has one; `start_score` and `end_conf` are other fields.
 
     Args:
+        word: in lower case.
         languages: as `languages_of` gives them.
         names_value: whether a colon or an equals sign follows.
     """

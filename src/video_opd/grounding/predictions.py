@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenAnswer:
-    """An answer as a file gives it, before anybody's rules are applied: text, or spans as numbers."""
+    """An answer as a file gives it, before the rules of any parser are applied: text, or spans as numbers."""
 
     text: str | None = None
     spans: tuple[Span, ...] | None = None
@@ -29,13 +29,17 @@ class GivenAnswer:
     """The answer to the multiple-choice question that the span belongs to, where the data set asks one."""
 
     def parsed(self) -> ParsedAnswer:
-        """By our rules: the text by `parse_answer`, so that an old file is judged by today's parser; the numbers only
-        where there is no text, held to the parser's rules."""
+        """Apply our rules: to the text with `parse_answer`, so that an old file is judged by today's parser; to the
+        numbers only where there is no text, with the rules that the parser has for them."""
         return parse_answer(self.text) if self.text is not None else _judge(self.spans or ())
 
 
-def unique_ids(pairs: Iterable[tuple[str, _T]], what: str) -> dict[str, _T]:
-    """A mapping of the pairs; an id that comes twice is refused.
+def index_by_id(pairs: Iterable[tuple[str, _T]], what: str) -> dict[str, _T]:
+    """Make a mapping of pairs, and refuse an id that comes twice.
+
+    Args:
+        pairs: id and value.
+        what: the pairs are, for the message.
 
     Raises:
         DataError: naming `what` and the id.
@@ -62,7 +66,7 @@ def write_predictions(path: Path, answers: Mapping[str, str] | Iterable[tuple[st
     Raises:
         DataError: an id given twice.
     """
-    unique = unique_ids(answers.items() if isinstance(answers, Mapping) else answers, "predictions")
+    unique = index_by_id(answers.items() if isinstance(answers, Mapping) else answers, "predictions")
     rows = (prediction_row(id_, text) for id_, text in unique.items())
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,12 +76,12 @@ def write_predictions(path: Path, answers: Mapping[str, str] | Iterable[tuple[st
 
 
 def prediction_row(id_: str, text: str) -> dict[str, Any]:
-    """One row of a predictions file."""
+    """Make one row of a predictions file; the spans are read from the text."""
     return {"id": id_, "answer": text, "spans": [list(span) for span in parse_answer(text).spans]}
 
 
 def read_predictions(path: Path) -> dict[str, ParsedAnswer]:
-    """Read a predictions file, written by `write_predictions` or by somebody else.
+    """Read a predictions file, written by `write_predictions` or by another program.
 
     Returns:
         Example id -> parsed answer (see `GivenAnswer.parsed`), in the order of the file.
@@ -91,7 +95,7 @@ def read_predictions(path: Path) -> dict[str, ParsedAnswer]:
 def read_answers(path: Path) -> dict[str, GivenAnswer]:
     """Read a predictions file without judging the answers.
 
-    `spans` is looked at only where there is no `answer`. Blank lines and a byte-order mark are passed over, other keys
+    `spans` is looked at only where there is no `answer`. Blank lines, a byte-order mark and other keys are
     ignored. A file that is one JSON list of such objects is read too.
 
     Returns:

@@ -27,7 +27,7 @@ def timestamp_iou_reward(answer: ParsedAnswer, example: Example) -> float:
     code keeps the value of the sample before when the hull of the two spans is empty; here that is an IoU of 0.)
 
     Raises:
-        DataError: an example whose duration nobody knows.
+        DataError: the duration of the example is not known.
     """
     if not answer.spans:
         return 0.0
@@ -65,5 +65,14 @@ def register_reward(name: str) -> Callable[[Reward], Reward]:
 
 
 def form_reward(text: str, form: str) -> float:
-    """1 where the whole answer, less blanks around it, has the form (a regular expression), else 0."""
+    """1 where the whole answer has the form, else 0.
+
+    Args:
+        text: the answer; blanks around it do not count.
+        form: a regular expression, whose dot matches line breaks too.
+
+    Example:
+        >>> form_reward("<answer>4 to 9</answer>", "<answer>.*</answer>")
+        1.0
+    """
     return float(re.fullmatch(form, text.strip(), re.DOTALL) is not None)

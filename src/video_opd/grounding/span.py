@@ -30,6 +30,14 @@ def temporal_iou(a: SpanLike, b: SpanLike) -> float:
 
     Raises:
         ValueError: if `a` or `b` does not have exactly two elements.
+
+    Example:
+        >>> temporal_iou((2.0, 6.0), (4.0, 8.0))  # 2 s in common, 6 s in all
+        0.3333333333333333
+        >>> temporal_iou((4.0, 8.0), (4.0, 8.0))
+        1.0
+        >>> temporal_iou((8.0, 4.0), (4.0, 8.0))  # reversed
+        0.0
     """
     a_start, a_end = a
     b_start, b_end = b

@@ -1,10 +1,10 @@
-"""Units of predicted times. Bare numbers say nothing of theirs: perfect answers as fractions of the video score 0 as
+"""Units of predicted times. A bare number does not say its unit: perfect answers as fractions of the video score 0 as
 seconds, and nothing else shows it.
 
-`likely_unit` looks at all predictions of a file together and speaks only where three things agree: the numbers are no
-seconds of these videos, in the other unit they score clearly better, and there each answer fits its own query better
-than it fits other queries. The last tells a unit from a bad model, such as one that always says 0 - 1: its answers fit
-every query alike.
+`likely_unit` looks at all predictions of a file together and names a unit only where three things agree: the numbers
+are no seconds of these videos, in the other unit they score clearly better, and there each answer fits its own query
+better than it fits other queries. The last tells a unit from a bad model, such as one that always says 0 - 1: its
+answers fit every query alike.
 """
 
 from __future__ import annotations
@@ -44,8 +44,16 @@ _WORDS: Mapping[str, re.Pattern[str]] = {
 
 
 def seconds_per_unit(unit: Unit, duration: float | None, fps: float | None = None) -> float | None:
-    """By what times in a unit are multiplied to become seconds; None where the video's duration would be needed and
-    nobody knows it."""
+    """By what times in a unit are multiplied to become seconds.
+
+    Args:
+        unit: of the times.
+        duration: of the video in seconds, where it is known.
+        fps: frames per second, for frames.
+
+    Returns:
+        None where the duration or the frame rate would be needed and is not known.
+    """
     if unit in ("fraction", "percent"):
         if not duration or not math.isfinite(duration):
             return None
@@ -55,7 +63,7 @@ def seconds_per_unit(unit: Unit, duration: float | None, fps: float | None = Non
     return {"seconds": 1.0, "milliseconds": 0.001, "minutes": 60.0}[unit]
 
 
-def without_unit(text: str, unit: Unit) -> str:
+def remove_unit(text: str, unit: Unit) -> str:
     """A text without the words and signs of a unit, so that its numbers are read as bare ones."""
     return _WORDS[unit].sub("", text) if unit in _WORDS else text
 
@@ -69,12 +77,12 @@ def bare_spans(text: str, parsed: ParsedAnswer | None = None) -> tuple[Span, ...
     parsed = parse_answer(text) if parsed is None else parsed
     if parsed.spans or not any(_WORDS[unit].search(text) for unit in ("percent", "frames")):
         return parsed.spans
-    return parse_answer(without_unit(without_unit(text, "percent"), "frames")).spans
+    return parse_answer(remove_unit(remove_unit(text, "percent"), "frames")).spans
 
 
 def spans_without_units(text: str) -> tuple[Span, ...]:
-    """The spans that an answer names, as the numbers stand, whatever unit it says: so a parser reads it that knows of
-    no units, and takes `200 ms - 400 ms` for seconds."""
+    """The spans that an answer names, as the numbers stand, with units ignored. So a parser without units reads it: it
+    takes `200 ms - 400 ms` for seconds."""
     for unit in _WORDS.values():
         text = unit.sub("", text)
     return parse_answer(text).spans
@@ -86,7 +94,7 @@ class UnitEvidence:
 
     unit: Unit
     fps: float | None
-    """Of frames; the one of `FRAME_RATES` that fits best."""
+    """Frames per second, where the unit is frames: the one of `FRAME_RATES` that fits best."""
     miou: float
     """Mean IoU if the times are in that unit: first predicted span, best-matching annotated one, over the answers."""
     miou_as_seconds: float
@@ -95,7 +103,7 @@ class UnitEvidence:
 
     @property
     def options(self) -> str:
-        """For the command line."""
+        """The options that say this unit on the command line."""
         return f"--unit {self.unit}" + (f" --fps {self.fps:g}" if self.fps else "")
 
     @property
@@ -109,7 +117,7 @@ class UnitEvidence:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """For a report."""
+        """The record as a report holds it."""
         return asdict(self)
 
 
@@ -121,7 +129,7 @@ def likely_unit(predicted: Mapping[str, SpanLike], examples: Iterable[Example]) 
         examples: what was asked. One without a duration counts for units that do not need it.
 
     Returns:
-        The best-fitting unit, or None: seconds, or nobody can tell.
+        The best-fitting unit; None for seconds, and where it is unclear.
     """
     asked = [example for example in examples if example.id in predicted and example.spans]
     spans = np.array([tuple(predicted[example.id]) for example in asked], dtype=np.float64).reshape(-1, 2)
@@ -155,7 +163,7 @@ class _Table:
             kept = example.spans[:width]
             self.annotated[row, : len(kept)] = kept
         self.last = np.nanmax(self.annotated[:, :, 1], axis=1)
-        # Where nobody knows how long a video is, it is at least as long as what is annotated.
+        # Where the length of a video is not known, it is at least as long as what is annotated.
         self.length = np.where(np.isnan(self.duration), self.last, np.fmax(self.duration, self.last))
 
     def ious(self, scale: np.ndarray, shift: int = 0, later: float = 0.0) -> np.ndarray:

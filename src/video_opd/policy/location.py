@@ -145,7 +145,7 @@ def _snapshot(name: str, revision: str | None, patterns: list[str]) -> Path:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except (OSError, ValueError, HTTPError) as error:
         raise ConfigurationError(
-            f"model {name!r} is no folder here and cannot be had from the Hugging Face hub",
+            f"model {name!r} is not a folder here and could not be downloaded from the Hugging Face hub",
             reason=str(error.__cause__ or error).strip().splitlines()[0],
             remedy="check the spelling and the network, sign in with `hf auth login` if it is gated, or give a folder",
         ) from error

@@ -47,8 +47,8 @@ def _model_of_newest(run: Path, checkpoints: Path) -> Path:
     for step, folder in sorted(_saved(checkpoints), reverse=True):
         reason = _what_is_wrong(folder)
         if reason is None:
-            for passed_over in reasons:
-                _log.warning("checkpoint %s and is passed over", passed_over)
+            for skipped in reasons:
+                _log.warning("checkpoint %s and is skipped", skipped)
             _log.warning("%s is a run folder: its newest checkpoint is taken, after step %d", run, step)
             return folder / "model"
         reasons.append(f"{folder.name} {reason}")

@@ -31,7 +31,7 @@ _PREFIXES = {
 def refuse_adapter(folder: Path) -> None:
     """Refuse a folder with an adapter in it, alone or beside whole weights.
 
-    Transformers applies one by itself where peft is installed, and where it is not passes over it without a word.
+    Transformers applies an adapter by itself where peft is installed, and ignores it without a message where it is not.
 
     Raises:
         ConfigurationError: there is one.
@@ -40,7 +40,7 @@ def refuse_adapter(folder: Path) -> None:
     if found:
         raise ConfigurationError(
             f"model folder {folder} holds an adapter ({found[0]})",
-            reason="it would be applied or passed over depending on which packages are installed",
+            reason="it would be applied or ignored depending on which packages are installed",
             remedy="merge it first, with peft: PeftModel.from_pretrained(base_model, folder).merge_and_unload()"
             ".save_pretrained(new_folder), and the processor likewise; or, to use the base model alone, move the "
             "adapter's files away",

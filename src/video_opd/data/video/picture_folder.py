@@ -1,7 +1,7 @@
 """Videos that are files, and those that come as a folder of pictures, one a frame, as TVQA's do in MVBench.
 
 The pictures are named by number (`00001.jpg`, `frame_000.png`) and come at a steady rate that nothing in the folder
-tells: whoever knows the data set gives it. The first picture is at 0 s whatever its number. As of a video file, all of
+tells: the user gives it. The first picture is at 0 s whatever its number. As of a video file, all of
 it is used or none: a number that is missing, a picture that does not decode, one of another size than the first.
 """
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from video_opd.data.video.video_file import MAX_FRAME_PIXELS, read_timeline
-from video_opd.data.video.video_io import Frames, VideoInfo, probe, read_frames, resized
+from video_opd.data.video.video_io import Frames, VideoInfo, probe, read_frames, resize_image
 from video_opd.data.video.video_names import is_picture
 from video_opd.data.video.video_sampling import (
     MAX_FRAME_RATE,
@@ -33,9 +33,12 @@ from video_opd.types import Span
 
 
 def read_video(path: Path, budget: VideoBudget, clip: Span | None = None, frame_rate: float | None = None) -> Frames:
-    """The frames of a video that fit a budget, whether it is a file or a folder of pictures.
+    """Read the frames of a video that fit a budget, from a file or a folder of pictures.
 
     Args:
+        path: of the file or folder.
+        budget: how many frames and tokens the model may see.
+        clip: the part that counts, in seconds from the first frame; None: all of it.
         frame_rate: pictures per second of a folder; None: it is a file.
 
     Raises:
@@ -66,9 +69,9 @@ def probe_video(path: Path, frame_rate: float | None = None) -> VideoInfo:
     """
     if not is_folder(path, frame_rate):
         return probe(path)
-    timeline, paths = picture_timeline(path, _exact(frame_rate)), _numbered(path)
+    timeline, paths = picture_timeline(path, _exact(frame_rate)), _number_pictures(path)
     first = paths[timeline.pts[0]]
-    with _opened(first) as image:
+    with _open_picture(first) as image:
         shape = (image.height, image.width)
         kind = (image.format or "").lower()
     _rgb(first, shape)
@@ -87,8 +90,8 @@ def is_folder(path: Path, frame_rate: float | None) -> bool:
     """Whether a video is to be read as a folder of pictures, which it is where its rate is given.
 
     Raises:
-        ConfigurationError: a rate that is none.
-        DataError: a rate for a file, which says its own times.
+        ConfigurationError: the rate is not one that a folder may have.
+        DataError: the rate is given for a file, which has times of its own.
     """
     if frame_rate is None:
         return False
@@ -128,10 +131,10 @@ def picture_timeline(folder: Path, fps: float | Fraction) -> Timeline:
         fps: pictures per second.
 
     Raises:
-        DataError: there is no such folder, or it holds no pictures, or some without a number, with the same one, or
-            missing in between.
+        DataError: the folder does not exist or holds no pictures, a picture has no number, two have the same one, or
+            one is missing in between.
     """
-    paths = _numbered(folder)
+    paths = _number_pictures(folder)
     numbers = sorted(paths)
     missing = next((number for number in range(numbers[0], numbers[-1]) if number not in paths), None)
     if missing is not None:
@@ -140,33 +143,35 @@ def picture_timeline(folder: Path, fps: float | Fraction) -> Timeline:
 
 
 def read_pictures(folder: Path, fps: float | Fraction, budget: VideoBudget, clip: Span | None = None) -> Frames:
-    """The pictures that fit a budget, chosen and sized as the frames of a video file are (`data.video.read_frames`).
+    """Read the pictures that fit a budget, chosen and sized as the frames of a video file are (`read_frames`).
 
     Args:
+        folder: holds the pictures.
         fps: pictures per second.
+        budget: how many pictures and tokens the model may see.
         clip: the part that counts, in seconds from the first picture; None: all.
 
     Raises:
         DataError: the folder cannot be used, or the clip does not fit it.
         EngineError: the budget cannot hold the frames.
     """
-    timeline, paths = picture_timeline(folder, fps), _numbered(folder)
+    timeline, paths = picture_timeline(folder, fps), _number_pictures(folder)
     indices = sample_frames(timeline, budget, clip)
     window = timeline.window(clip)
     pictures = [paths[timeline.pts[index]] for index in indices]
-    with _opened(pictures[0]) as first:
+    with _open_picture(pictures[0]) as first:
         shape = (first.height, first.width)
     height, width = fit_size(len(indices), *shape, budget)
     return Frames(
-        images=np.stack([resized(_rgb(picture, shape), height, width) for picture in pictures]),
+        images=np.stack([resize_image(_rgb(picture, shape), height, width) for picture in pictures]),
         times_s=tuple(timeline.time_s(index, origin=window.start) for index in indices),
         duration_s=float(timeline.covered_s(window)),
         indices=indices,
     )
 
 
-def _numbered(folder: Path) -> dict[int, Path]:
-    """Number -> picture; the number is what the name ends with."""
+def _number_pictures(folder: Path) -> dict[int, Path]:
+    """Find the pictures of a folder: number -> picture; the number is what the name ends with."""
     paths: dict[int, Path] = {}
     try:
         found = sorted(path for path in folder.iterdir() if is_picture(path.name))
@@ -190,15 +195,15 @@ def _numbered(folder: Path) -> dict[int, Path]:
 
 
 def _rgb(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """(H, W, 3)."""
-    with _opened(path) as image:
+    """Decode a picture: (H, W, 3)."""
+    with _open_picture(path) as image:
         if (image.height, image.width) != shape:
             raise _unusable(path, f"{image.width} x {image.height} pixels, and the first is {shape[1]} x {shape[0]}")
         return np.array(image.convert("RGB"))
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _open_picture(path: Path) -> Iterator[Image.Image]:
     """A picture whose header has been read; what is wrong with the rest shows when it is decoded, in the block."""
     try:
         with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as image:

@@ -31,7 +31,7 @@ class Orientation:
     """Afterwards, top and bottom change places."""
 
     def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(H, W, 3) as it is shown; a view."""
+        """Turn an image (H, W, 3) as it is shown; returns a view."""
         image = image.transpose(1, 0, 2) if self.transposed else image
         return image[:: -1 if self.rows_reversed else 1, :: -1 if self.columns_reversed else 1]
 
@@ -78,8 +78,10 @@ def shown_size(height: int, width: int, aspect: Fraction | None, turned: Orienta
     """(height, width) in square pixels at which a decoded frame is shown: the width is stretched or squeezed.
 
     Args:
-        height, width: of the frame as it is stored.
-        aspect: width of a stored pixel over its height; None: not said.
+        height: of the frame as it is stored.
+        width: of the frame as it is stored.
+        aspect: width of a stored pixel over its height; None: the file does not say.
+        turned: how the frame is laid.
     """
     if aspect is not None and aspect > 0:
         width = max(1, round(width * aspect))

@@ -1,4 +1,4 @@
-"""Opening a video file that nobody vouches for, finding out when each of its frames is shown, and decoding them.
+"""Opening a video file that may be broken in any way, finding out when each of its frames is shown, and decoding them.
 
 Nothing in a header is believed: frames are counted and timed by walking the packets. A fragmented mp4 says that it has
 no frames, others name an average frame rate that no stretch of them keeps.
@@ -24,13 +24,13 @@ from av.video.frame import PictureType
 from video_opd.data.video.video_display import Orientation, orientation, shown_size
 from video_opd.data.video.video_packets import is_cut, steps
 from video_opd.data.video.video_refusals import (
-    cover_only,
-    damaged,
-    no_frames,
-    no_times,
+    cover_only_error,
+    damaged_error,
+    no_frames_error,
+    no_times_error,
+    no_video_stream_error,
     require_file,
-    unopened,
-    without_video,
+    unopened_error,
 )
 from video_opd.data.video.video_sampling import Timeline
 from video_opd.errors import DataError
@@ -73,17 +73,35 @@ class VideoFile:
     codec: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodingMode:
+    """How a file is decoded: which complaints end it, and what is left out."""
+
+    threads: bool = True
+    """Decode several frames at once. Then a complaint comes some packets after the one that it is about, and nothing
+    comes out any more; without, it comes with its packet, and the next one is decoded."""
+    explode: bool = True
+    """Complain about everything. Otherwise FFmpeg paints over damage, with a mark on the frame for H.264."""
+    seek_to: int | None = None
+    """Begin at the keyframe before this time, in ticks; for files of one part."""
+    only_first: bool = False
+    """Of each part, only the frame that comes out first; all complaints but about its keyframe are left to a later
+    reading."""
+
+
 @contextlib.contextmanager
-def opened(path: Path, *, threads: bool = True, explode: bool = True) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """A local file and its best video stream, ready to decode; FFmpeg's complaints in the block become `DataError`s.
+def open_video(
+    path: Path, *, threads: bool = True, explode: bool = True
+) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a local file and its best video stream for decoding; FFmpeg's complaints in the block become `DataError`s.
 
     "Best" is FFmpeg's word, and decord's, and so that of Qwen's processor: a stream marked as default, and among
     several such, as a rule, the one with the highest bit rate.
 
     Args:
-        threads: decode several frames at once. Then a complaint comes some packets after the one that it is about, and
-            nothing comes out any more; without, it comes with its packet, and the next one is decoded.
-        explode: complain about everything. Otherwise FFmpeg paints over damage, with a mark on the frame for H.264.
+        path: of the file.
+        threads: as of `DecodingMode`.
+        explode: as of `DecodingMode`.
 
     Raises:
         DataError: the file is missing, empty, no video, or what is done with it in the block fails.
@@ -97,22 +115,22 @@ def opened(path: Path, *, threads: bool = True, explode: bool = True) -> Iterato
             container_options={"format_whitelist": ",".join(CONTAINER_FORMATS), "protocol_whitelist": "file"},
         )
     except (av.FFmpegError, OSError) as error:
-        raise unopened(path, error) from error
+        raise unopened_error(path, error) from error
     try:
         with container:
             stream = container.streams.best("video")
             if stream is None or stream.codec_context is None:
-                raise without_video(path, container)
+                raise no_video_stream_error(path, container)
             if stream.disposition & Disposition.attached_pic:
-                raise cover_only(path)
+                raise cover_only_error(path)
             stream.thread_type = "AUTO" if threads else "NONE"
             options = {"err_detect": "explode"} if explode else {}
             stream.codec_context.options = options | {"max_pixels": str(MAX_FRAME_PIXELS)}
             yield container, stream
     except (av.FFmpegError, OSError) as error:
-        raise damaged(path, f"FFmpeg cannot read it ({error.strerror or error})") from error
+        raise damaged_error(path, f"FFmpeg cannot read it ({error.strerror or error})") from error
     except IndexError as error:  # how PyAV's demuxer takes a packet of a stream that was not announced
-        raise damaged(path, "a stream appears midway that the file did not announce") from error
+        raise damaged_error(path, "a stream appears midway that the file did not announce") from error
 
 
 def read_timeline(path: Path) -> Timeline:
@@ -133,7 +151,7 @@ def examine(path: Path) -> VideoFile:
     shown: list[dict[int, int]] = []  # of each part: time -> ticks for which the frame is shown
     openings: dict[int, int | None] = {}  # of each part: time of its first keyframe
     timed, keyless, cut = True, True, False
-    with opened(path) as (container, stream):
+    with open_video(path) as (container, stream):
         assert stream.time_base is not None  # FFmpeg gives every stream one
         tick, codec, aspect = stream.time_base, stream.codec_context.name, stream.sample_aspect_ratio
         in_avi = container.format.name == "avi" and codec in _REORDERING
@@ -161,7 +179,7 @@ def examine(path: Path) -> VideoFile:
             lengths |= {time: length for time, length in part.items() if time >= start}
         pts = sorted(lengths)
     if first is None or not pts:
-        raise no_frames(path)
+        raise no_frames_error(path)
     # To the nearest tick: what is lost here and in the last time is then together at most the tick that is forgiven.
     mean_duration = round(Fraction(pts[-1] - pts[0], max(1, len(pts) - 1)))
     last_duration = lengths.get(pts[-1], 0) or mean_duration or 1
@@ -191,43 +209,46 @@ def _first_frames(path: Path, openings: dict[int, int | None] | None) -> dict[in
             picture may hold orders about those before. It is right if it is whole and needs no other.
     """
     try:
-        return {part: (time, frame) for part, time, frame in decoded(path, threads=False, only_first=True)}
+        return {
+            part: (time, frame)
+            for part, time, frame in decode_frames(path, DecodingMode(threads=False, only_first=True))
+        }
     except DataError:
         if openings is None:
             raise
-        firsts = {part: (time, frame) for part, time, frame in decoded(path, explode=False, only_first=True)}
+        firsts = {
+            part: (time, frame)
+            for part, time, frame in decode_frames(path, DecodingMode(explode=False, only_first=True))
+        }
         if any(time != openings[part] or frame.pict_type != PictureType.I for part, (time, frame) in firsts.items()):
             raise
         return firsts
 
 
-def decoded(
+def decode_frames(
     path: Path,
+    mode: DecodingMode = DecodingMode(),
     *,
-    threads: bool = True,
-    explode: bool = True,
     starts: tuple[int, ...] | None = None,
     keyless: bool = False,
-    seek_to: int | None = None,
-    only_first: bool = False,
 ) -> Generator[tuple[int, int, VideoFrame]]:
-    """The frames of a file as they come out of the decoder: part, time in ticks of the joined clock, frame.
+    """Decode a file: yields part, time in ticks of the joined clock, and frame as they come out of the decoder.
 
     A decoder's complaint ends it, except about pictures at the beginning of a part that are never shown, since what
-    they need is not in the file. With `threads` that exception is not made, as nobody knows what a complaint is about.
+    they need is not in the file. With `threads` that exception is not made, as a complaint does not say which picture
+    it is about.
 
     Args:
-        threads, explode: as of `opened`.
+        path: of the file.
+        mode: how it is decoded.
         starts: when the first frame of each part is shown; None: not known yet.
         keyless: no packet is marked as a keyframe.
-        seek_to: begin at the keyframe before this time; for files of one part.
-        only_first: of each part, only the frame that comes out first; all complaints but about its keyframe are left
-            to a later reading.
 
     Raises:
         DataError: the file is damaged.
     """
-    with opened(path, threads=threads, explode=explode) as (container, stream):
+    seek_to, only_first = mode.seek_to, mode.only_first
+    with open_video(path, threads=mode.threads, explode=mode.explode) as (container, stream):
         if seek_to is not None:
             container.seek(seek_to, stream=stream)
         decoder = stream.codec_context
@@ -245,7 +266,7 @@ def decoded(
                     waiting = False
                     yield part, time, frame
                 elif not only_first and (border is None or time >= border):
-                    raise damaged(path, f"the frame at {frame.time} s does not decode cleanly")
+                    raise damaged_error(path, f"the frame at {frame.time} s does not decode cleanly")
 
         for step in steps(path, container, stream):
             if step.part != part:
@@ -261,7 +282,7 @@ def decoded(
                 frames = decoder.decode(step.packet)
             except av.FFmpegError:
                 hidden = step.leading and border is not None and (step.time is None or step.time < border)
-                if threads or not (hidden or (only_first and not step.opens)):
+                if mode.threads or not (hidden or (only_first and not step.opens)):
                     raise
                 continue
             yield from sound(frames)
@@ -276,9 +297,9 @@ def _decoded_times(path: Path, *, keyless: bool, in_avi: bool) -> tuple[VideoFra
     """
     first: VideoFrame | None = None
     times: set[int] = set()
-    for _, time, frame in decoded(path, threads=True, keyless=keyless):
+    for _, time, frame in decode_frames(path, keyless=keyless):
         if in_avi and frame.pict_type == PictureType.B:
-            raise no_times(path)
+            raise no_times_error(path)
         first = first or frame
         times.add(time)
     return first, sorted(times)
@@ -292,11 +313,11 @@ def _refuse_truncated(path: Path, container: InputContainer, stream: VideoStream
     size = path.stat().st_size
     lost = sum(entry.pos + entry.size > size for entry in stream.index_entries)
     if lost:
-        raise damaged(path, f"it ends before {lost} of its {len(stream.index_entries)} frames")
+        raise damaged_error(path, f"it ends before {lost} of its {len(stream.index_entries)} frames")
     if container.format.name.startswith("matroska"):
         end = _matroska_end(path)
         if end is not None and end > size:
-            raise damaged(path, f"it ends after {size} of {end} bytes")
+            raise damaged_error(path, f"it ends after {size} of {end} bytes")
 
 
 def _matroska_end(path: Path) -> int | None:

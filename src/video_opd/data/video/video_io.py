@@ -13,24 +13,23 @@ from __future__ import annotations
 
 import contextlib
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
 from video_opd.data.video.video_display import orientation, shown_size
-from video_opd.data.video.video_file import MAX_FRAME_PIXELS, VideoFile, decoded, examine
-from video_opd.data.video.video_refusals import damaged
+from video_opd.data.video.video_file import MAX_FRAME_PIXELS, DecodingMode, VideoFile, decode_frames, examine
+from video_opd.data.video.video_refusals import damaged_error
 from video_opd.data.video.video_sampling import Timeline, VideoBudget, fit_size, sample_frames
 from video_opd.errors import DataError
 from video_opd.files.outputs import replacing
 from video_opd.types import Span
 
-__all__ = ["Frames", "VideoBudget", "VideoInfo", "probe", "read_frames", "resized", "write_video"]
+__all__ = ["Frames", "VideoBudget", "VideoInfo", "probe", "read_frames", "resize_image", "write_video"]
 
 SEEK_WORTHWHILE_S = 10.0
 """A clip that starts later is reached by a seek; before, decoding from the beginning costs less than a second."""
@@ -108,65 +107,64 @@ def read_frames(path: Path, budget: VideoBudget, clip: Span | None = None) -> Fr
     window = timeline.window(clip)
     wanted = [timeline.pts[index] for index in indices]
     return Frames(
-        images=_collected(path, file, wanted, budget, far=timeline.time_s(indices[0]) > SEEK_WORTHWHILE_S),
+        images=_collect_somehow(path, file, wanted, budget, far=timeline.time_s(indices[0]) > SEEK_WORTHWHILE_S),
         times_s=tuple(timeline.time_s(index, origin=window.start) for index in indices),
         duration_s=float(timeline.covered_s(window)),
         indices=indices,
     )
 
 
-def _collected(path: Path, file: VideoFile, wanted: list[int], budget: VideoBudget, *, far: bool) -> NDArray[np.uint8]:
-    """The frames shown at the wanted times (ticks, ascending), by the quickest way that leads to all of them.
+def _collect_somehow(
+    path: Path, file: VideoFile, wanted: list[int], budget: VideoBudget, *, far: bool
+) -> NDArray[np.uint8]:
+    """Decode the frames shown at the wanted times (ticks, ascending), by the quickest way that leads to all of them.
 
     Every way is strict. A seek may land too late, where an index is wrong or frames need what lies before the keyframe;
     and where pictures lack what was cut away, a decoder that complains of everything does not come past them.
     """
-    from_start = [{"explode": False}] if file.cut else [{}, {"threads": False}]
-    ways: list[dict[str, Any]] = [*from_start]
+    modes = [DecodingMode(explode=False)] if file.cut else [DecodingMode(), DecodingMode(threads=False)]
     if far and len(file.starts) == 1:
-        seek = {"seek_to": wanted[0]}
-        again = {"explode": False} if file.codec == "h264" else {"threads": False}
-        ways = [seek, seek | again, *from_start]
-    for way in ways[:-1]:
+        seek, is_h264 = DecodingMode(seek_to=wanted[0]), file.codec == "h264"
+        again = replace(seek, explode=False) if is_h264 else replace(seek, threads=False)
+        modes = [seek, again, *modes]
+    for mode in modes[:-1]:
         with contextlib.suppress(DataError):
-            return _collect(path, file, wanted, budget, **way)
-    return _collect(path, file, wanted, budget, **ways[-1])
+            return _collect(path, file, wanted, budget, mode)
+    return _collect(path, file, wanted, budget, modes[-1])
 
 
-def _collect(path: Path, file: VideoFile, wanted: list[int], budget: VideoBudget, **way: Any) -> NDArray[np.uint8]:
-    """Decode forward and keep the frames shown at the wanted times, resized.
-
-    Args:
-        way: of `decoded`.
-    """
+def _collect(
+    path: Path, file: VideoFile, wanted: list[int], budget: VideoBudget, mode: DecodingMode
+) -> NDArray[np.uint8]:
+    """Decode forward and keep the frames shown at the wanted times, resized."""
     places: dict[int, list[int]] = {}
     for place, pts in enumerate(wanted):
         places.setdefault(pts, []).append(place)
     images: NDArray[np.uint8] | None = None
     latest: int | None = None
     timeline, turned = file.timeline, file.turned
-    with contextlib.closing(decoded(path, starts=file.starts, keyless=file.keyless, **way)) as frames:
+    with contextlib.closing(decode_frames(path, mode, starts=file.starts, keyless=file.keyless)) as frames:
         for _, time, frame in frames:
             if latest is not None and time < latest:
-                raise damaged(path, f"its times run backwards at {float(time * timeline.tick):g} s")
-            if not way.get("explode", True):
-                _refuse_gap(path, timeline, latest, time, seeking="seek_to" in way)
+                raise damaged_error(path, f"its times run backwards at {float(time * timeline.tick):g} s")
+            if not mode.explode:
+                _refuse_gap(path, timeline, latest, time, seeking=mode.seek_to is not None)
             latest = time
             turned = orientation(path, frame) or turned
             if time in places:
                 if frame.width * frame.height > MAX_FRAME_PIXELS:
                     what = f"a frame of {frame.width} x {frame.height} pixels is beyond {MAX_FRAME_PIXELS} pixels"
-                    raise damaged(path, what)
+                    raise damaged_error(path, what)
                 if images is None:
                     shown = shown_size(frame.height, frame.width, file.aspect, turned)
                     height, width = fit_size(len(wanted), *shown, budget)
                     images = np.empty((len(wanted), height, width, 3), dtype=np.uint8)
                 image = turned.apply(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
-                images[places.pop(time)] = resized(image, images.shape[1], images.shape[2])
+                images[places.pop(time)] = resize_image(image, images.shape[1], images.shape[2])
             if not places:
                 break
     if images is None or places:
-        raise damaged(path, f"{len(places)} of {len(wanted)} chosen frames do not come out of the decoder")
+        raise damaged_error(path, f"{len(places)} of {len(wanted)} chosen frames do not come out of the decoder")
     return images
 
 
@@ -175,11 +173,11 @@ def _refuse_gap(path: Path, timeline: Timeline, latest: int | None, time: int, *
     at = bisect_left(timeline.pts, time)
     expected = 0 if latest is None else bisect_right(timeline.pts, latest)
     if at > expected and not (seeking and latest is None):
-        raise damaged(path, f"the frame at {timeline.time_s(expected):g} s does not come out of the decoder")
+        raise damaged_error(path, f"the frame at {timeline.time_s(expected):g} s does not come out of the decoder")
 
 
-def resized(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """(H, W, 3) at another size, by the filter of Qwen's own processor."""
+def resize_image(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Resize an image (H, W, 3), by the filter of Qwen's own processor."""
     if image.shape[:2] == (height, width):
         return image
     import torch  # here, so that checking a manifest does not load it
@@ -195,7 +193,7 @@ def write_video(path: Path, images: NDArray[np.uint8], fps: float | Fraction, cr
     """Write frames as an H.264 mp4. The same frames give the same bytes; the file appears whole or not at all.
 
     Args:
-        path: where to; its folder must exist.
+        path: file to write; its folder must exist.
         images: (T, H, W, 3) RGB; H and W even, as yuv420p stores colour at half size.
         fps: frames per second.
         crf: x264's constant rate factor: 0 loses nothing, 23 is its default, 51 is worst.

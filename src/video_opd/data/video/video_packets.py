@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from av.format import Flags
 from av.stream import Discard
 
-from video_opd.data.video.video_refusals import damaged, encrypted
+from video_opd.data.video.video_refusals import damaged_error, encrypted_error
 from video_opd.errors import DataError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def steps(path: Path, container: InputContainer, stream: VideoStream) -> Iterato
             last_time = packet.dts
         if packet.is_corrupt:
             if not (may_be_joined and keyframe_near):
-                raise damaged(path, "a packet is cut short or broken")
+                raise damaged_error(path, "a packet is cut short or broken")
             flagged = True
         if begins:
             part, num_keyframes, first_keyframe = part + 1, 0, None
@@ -129,7 +129,7 @@ def _whole_packets(path: Path, container: InputContainer, stream: VideoStream) -
                 remedy="Cut the video into shorter files",
             )
         if packet.has_sidedata("encryption_info"):
-            raise encrypted(path, "copy protection")
+            raise encrypted_error(path, "copy protection")
         if packet.size:  # the end of the stream is an empty packet, and so is "same frame again" in AVI
             held.append(packet)
             if len(held) > _FLAG_DELAY:

@@ -107,7 +107,7 @@ def require_file(path: Path) -> None:
         raise DataError(f"{path}: the file is empty", reason="there is nothing to decode", remedy="Download it again")
 
 
-def unopened(path: Path, error: av.FFmpegError | OSError) -> DataError:
+def unopened_error(path: Path, error: av.FFmpegError | OSError) -> DataError:
     """The refusal of a file that no demuxer in use takes: by its content, what it is; if that is not known, broken."""
     with path.open("rb") as file:
         beginning = file.read(_LOOKED_AT)
@@ -121,11 +121,11 @@ def unopened(path: Path, error: av.FFmpegError | OSError) -> DataError:
         _by_beginning(path, beginning)
         or _text(path, beginning)
         or _other_format(path)
-        or damaged(path, f"FFmpeg cannot read it ({error.strerror or error})")
+        or damaged_error(path, f"FFmpeg cannot read it ({error.strerror or error})")
     )
 
 
-def without_video(path: Path, container: av.container.InputContainer) -> DataError:
+def no_video_stream_error(path: Path, container: av.container.InputContainer) -> DataError:
     """The refusal of a container that holds no stream of pictures."""
     kinds = {stream.type for stream in container.streams}
     if "video" in kinds:
@@ -146,7 +146,7 @@ def without_video(path: Path, container: av.container.InputContainer) -> DataErr
     return DataError(f"{path}: no video stream that can be decoded: it holds {what}", reason=reason, remedy=remedy)
 
 
-def cover_only(path: Path) -> DataError:
+def cover_only_error(path: Path) -> DataError:
     """The refusal of sound that brings the picture of a record's cover."""
     return DataError(
         f"{path}: no video stream: it holds sound and a cover picture",
@@ -155,7 +155,7 @@ def cover_only(path: Path) -> DataError:
     )
 
 
-def encrypted(path: Path, by: str) -> DataError:
+def encrypted_error(path: Path, by: str) -> DataError:
     """The refusal of what cannot be decoded without a key."""
     return DataError(
         f"{path}: the video is encrypted ({by})",
@@ -164,7 +164,7 @@ def encrypted(path: Path, by: str) -> DataError:
     )
 
 
-def damaged(path: Path, what: str) -> DataError:
+def damaged_error(path: Path, what: str) -> DataError:
     """The refusal of a file that is broken, wherever that shows."""
     return DataError(
         f"{path}: {what}",
@@ -173,7 +173,7 @@ def damaged(path: Path, what: str) -> DataError:
     )
 
 
-def no_times(path: Path) -> DataError:
+def no_times_error(path: Path) -> DataError:
     """The refusal of B-frames in AVI: what FFmpeg makes up for their times is wrong by some frames."""
     return DataError(
         f"{path}: H.264 or HEVC with B-frames in AVI",
@@ -182,7 +182,7 @@ def no_times(path: Path) -> DataError:
     )
 
 
-def no_frames(path: Path) -> DataError:
+def no_frames_error(path: Path) -> DataError:
     """The refusal of a file that is well formed and empty."""
     return DataError(
         f"{path}: its video stream has no frames",
@@ -219,7 +219,7 @@ def _by_beginning(path: Path, beginning: bytes) -> DataError | None:
     """What a file is that says so in its first bytes."""
     for magic, by in _ENCRYPTED:
         if beginning.startswith(magic):
-            return encrypted(path, by)
+            return encrypted_error(path, by)
     for magic, name in _BEGINNINGS:
         if beginning.startswith(magic):
             return _no_video(path, name)

@@ -209,11 +209,17 @@ def sampled_duration_s(num_frames: int, duration_s: float, budget: VideoBudget) 
 
 
 def fit_size(num_frames: int, height: int, width: int, budget: VideoBudget) -> tuple[int, int]:
-    """Size in pixels at which frames are shown to a model: the native size rounded to whole tokens, or what fits.
+    """The size in pixels at which a model sees frames: the native size rounded to whole tokens, or what fits.
 
     Both sides are multiples of `pixels_per_token_side`. A side is rounded to the nearest multiple (half to even, as
     Qwen rounds) and is at least one token; where a cap binds, the frame shrinks with its aspect ratio kept as far as
     whole tokens allow. Frames are never enlarged beyond that rounding.
+
+    Args:
+        num_frames: frames of the video that are shown.
+        height: of a frame, in pixels.
+        width: of a frame, in pixels.
+        budget: the limits.
 
     Returns:
         (height, width) with `ceil(num_frames / 2) * (height / side) * (width / side) <= max_tokens` and at most

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from video_opd.grounding import GivenAnswer, ParsedAnswer, SpanLike
-from video_opd.grounding.time_units import Unit, without_unit
+from video_opd.grounding.time_units import Unit, remove_unit
 from video_opd.types import Example, Span
 
 
@@ -37,7 +37,7 @@ class ResultAnswer(GivenAnswer):
 
     def in_seconds(self, unit: Unit, by: float) -> ResultAnswer:
         """The same answer, whose times were in `unit`: spans multiplied by `by`, numbers in the text when read."""
-        text = None if self.text is None else without_unit(self.text, unit)
+        text = None if self.text is None else remove_unit(self.text, unit)
         spans = None if self.spans is None else _multiplied(self.spans, by)
         return replace(self, text=text, spans=spans, seconds_per_unit=by)
 
