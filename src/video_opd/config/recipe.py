@@ -247,7 +247,7 @@ class Recipe(Settings):
                 "teachers_by, sources and scores share the work among several teachers, and the recipe has no tables "
                 "[[teachers]]"
             )
-        if self.curriculum.asks_teacher and not self.named_teachers():
+        if self.curriculum.needs_teacher and not self.named_teachers():
             raise ValueError(
                 f"curriculum.name = {self.curriculum.name} selects by a teacher's answers, and the recipe has no table "
                 "[teacher]"
