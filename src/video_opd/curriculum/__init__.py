@@ -78,14 +78,14 @@ __getattr__ = import_on_use(
     __name__,
     (
         "selection_rule",
-        "choice",
-        "coupling",
         "racing",
+        "coupling",
         "round_plan",
-        "score_file",
         "selection",
-        "selection_file",
         "signals",
+        "score_file",
+        "selection_file",
+        "choice",
     ),
     __all__,
 )
