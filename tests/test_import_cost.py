@@ -47,6 +47,27 @@ def test_rooms_without_torch():
     )
 
 
+RULES = """
+import sys
+from video_opd.config.recipe_file import parse_recipe, recipe_keys
+from video_opd.errors import ConfigurationError
+from video_opd.settings import fields_of
+from video_opd.curriculum import SelectionRule
+assert recipe_keys() and fields_of(SelectionRule)
+try:
+    parse_recipe({"name": "x", "student": {"model": "a"}, "method": {"name": "ppo"}})
+except ConfigurationError as error:
+    print(error)
+print("\\nheavy:", *(name for name in ("torch", "numpy", "transformers", "av") if name in sys.modules), file=sys.stderr)
+"""
+
+
+def test_keys_are_listed_and_a_recipe_is_refused_without_numpy_too():
+    status, out, heavy = run(RULES)
+    assert (status, heavy) == (0, [])
+    assert "no method has that name" in out
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--help-keys"]])
 def test_help_comes_at_once(arguments):
     status, out, heavy = run(RUN, *arguments)

@@ -114,9 +114,9 @@ def test_a_remedy_names_only_flags_that_there_are(module, line, text):
 def test_the_test_finds_what_it_is_for():
     assert sum("--" in text for _, _, text in remedies()) > 40
     assert faults("doctor/checks.py", "look at more with --exmaples") != []
-    assert faults("curriculum/choose.py", "score with --answers 4") != []
-    assert faults("curriculum/choose.py", "score with `video-opd score … --anwsers 4`") != []
-    assert faults("curriculum/choose.py", "score with `video-opd scor x`") != []
+    assert faults("curriculum/choice.py", "score with --answers 4") != []
+    assert faults("curriculum/choice.py", "score with `video-opd score … --anwsers 4`") != []
+    assert faults("curriculum/choice.py", "score with `video-opd scor x`") != []
     assert faults("runs/round_files.py", "train again in another folder with --out") != []
     assert faults("compare/comparison_runs.py", "compare in another folder with --out") == []
 

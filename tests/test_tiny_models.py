@@ -15,7 +15,7 @@ from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_source import PromptSource
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.prompts import PromptRenderer
-from video_opd.data.tiny_world import BuildSettings, LabelNoise, TinyWorld, build, draw_clip
+from video_opd.data.tiny_world import BuildSettings, LabelNoise, TinyWorld, annotate, build, draw_clip
 from video_opd.eval.evaluate import evaluate
 from video_opd.policy.load import load_policy, resolve_model
 from video_opd.seeds import generator
@@ -116,10 +116,10 @@ def test_carelessness_keeps_the_form(school):
     for number in range(200):
         rng = generator(0, "careless", number)
         clip = draw_clip(TinyWorld(), rng, "x")
-        span = careless.apply(clip, clip.events[0], rng)
+        span = annotate(clip.events[0], clip, careless, rng)
         assert 0 <= span.start_s < span.end_s <= clip.duration_s
         assert (span.start_s * 2).is_integer()
         assert (span.end_s * 2).is_integer()
         wrong += span != clip.events[0].span
     assert wrong > 150
-    assert LabelNoise(wrong_share=0, imprecise_share=0).apply(clip, clip.events[0], rng) == clip.events[0].span
+    assert annotate(clip.events[0], clip, LabelNoise(wrong_share=0, imprecise_share=0), rng) == clip.events[0].span

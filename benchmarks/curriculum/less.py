@@ -44,18 +44,18 @@ def greedy_first(teacher: ScoreFile) -> list[dict[str, Any]]:
 def race() -> list[dict[str, float]]:
     """By the share of a source that passes: how often it is given up, and how much of it is scored; by a 95 % limit
     (Wilson) at every look, and by the rule."""
-    rng, rule = np.random.default_rng(0), RaceRule()
+    rng, rule = np.random.default_rng(0), RaceRule(race=True)
     found = []
     for share in (0.1, 0.12, 0.05, 0.02, 0.0):
         row = {"share": share}
-        looks = range(rule.pilot, SOURCE, rule.pilot)
-        passed = rng.binomial(rule.pilot, share, (NUM_DRAWS, len(looks))).cumsum(axis=1)
-        for name, gives_up in (("uncorrected", lambda passed, seen: _wilson(passed, seen) < rule.min_yield),
+        looks = range(rule.race_pilot, SOURCE, rule.race_pilot)
+        passed = rng.binomial(rule.race_pilot, share, (NUM_DRAWS, len(looks))).cumsum(axis=1)
+        for name, gives_up in (("uncorrected", lambda passed, seen: _wilson(passed, seen) < rule.race_min_yield),
                                ("rule", rule.gives_up)):  # fmt: skip
             least = [next(n for n in range(seen + 1) if not gives_up(n, seen)) for seen in looks]
             given_up = passed < np.array(least)
             ever = given_up.any(axis=1)
-            scored = np.where(ever, (given_up.argmax(axis=1) + 1) * rule.pilot, SOURCE)
+            scored = np.where(ever, (given_up.argmax(axis=1) + 1) * rule.race_pilot, SOURCE)
             row |= {f"given_up_{name}": float(ever.mean()), f"scored_{name}": float(scored.mean())}
         found.append(row)
     return found

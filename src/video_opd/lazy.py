@@ -12,7 +12,8 @@ def import_on_use(package: str, modules: Sequence[str], names: Sequence[str]) ->
 
     Args:
         package: its full name.
-        modules: of the package, from which the names come.
+        modules: of the package, from which the names come; they are looked through in this order, so the lightest is
+            first.
         names: what the package offers, its `__all__`.
     """
 

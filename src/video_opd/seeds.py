@@ -6,8 +6,10 @@ Not on the order of calls, not on the batch an example happens to sit in, not on
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def derive_seed(seed: int, *parts: str | int) -> int:
@@ -19,6 +21,8 @@ def derive_seed(seed: int, *parts: str | int) -> int:
 
 def generator(seed: int, *parts: str | int) -> np.random.Generator:
     """A NumPy generator (PCG64, whose stream NumPy guarantees) for one purpose."""
+    import numpy as np  # only here: a recipe is read without it
+
     return np.random.Generator(np.random.PCG64(derive_seed(seed, *parts)))
 
 

@@ -14,8 +14,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
+
+from video_opd.errors import ConfigurationError
 
 
 class Settings(BaseModel):
@@ -133,6 +135,29 @@ def _plain(annotation: Any) -> tuple[type, tuple[str, ...]]:
 
 
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
+
+
+def make_checked(record: type[SomeSettings], **values: Any) -> SomeSettings:
+    """Make a record of values that a user gave.
+
+    Args:
+        record: a class of settings.
+        values: of its fields.
+
+    Raises:
+        ConfigurationError: naming the first value that the record does not take.
+    """
+    try:
+        return record(**values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        if problem["type"] == "value_error":
+            cause, reason = "these settings do not fit together", str(problem["ctx"]["error"])
+        else:
+            key = ".".join(map(str, problem["loc"]))
+            cause = f"no {key}" if problem["type"] == "missing" else f"{key} = {problem['input']!r}"
+            reason = problem["msg"][0].lower() + problem["msg"][1:]
+        raise ConfigurationError(cause, reason=reason, remedy="give a value that fits") from None
 
 
 class OneOf(Mapping[str, type[SomeSettings]]):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from selecting import changed
 
 from video_opd.curriculum import (
     CandidateRule,
@@ -64,12 +65,12 @@ def test_a_ranking_of_luck_is_warned_about_and_a_good_one_is_not():
     clear = choose(right(), student(signal=0.9), RULE, 0)
     assert clear.warnings == ()
     assert clear.facts["reliability_of_ranking"] > 0.9
-    assert choose(right(), student(), replace(RULE, strategy="random"), 0).warnings == ()  # luck decides nothing
+    assert choose(right(), student(), changed(RULE, strategy="random"), 0).warnings == ()  # luck decides nothing
 
 
 def test_of_a_ranking_of_few_examples_nobody_knows_how_much_is_luck():
     few = [replace(file, rows=dict(list(file.rows.items())[:3])) for file in (right(), student(signal=0.9))]
-    found = choose(*few, replace(RULE, count=1), 0)
+    found = choose(*few, changed(RULE, count=1), 0)
     assert found.facts["reliability_of_ranking"] is None
     assert any("3 examples were scored, fewer than 5" in warning for warning in found.warnings)
 
@@ -77,18 +78,18 @@ def test_of_a_ranking_of_few_examples_nobody_knows_how_much_is_luck():
 def test_one_answer_an_example_is_warned_about():
     (warning,) = choose(right(), student(answers=1), RULE, 0).warnings
     assert "0 draws an example" in warning
-    same = choose(right(), replace(right(), name="again"), replace(RULE, strategy="random"), 0)
+    same = choose(right(), replace(right(), name="again"), changed(RULE, strategy="random"), 0)
     assert "same model" in same.warnings[0]
 
 
 def test_one_draw_of_the_teacher_leaves_its_error_unknown_and_none_leaves_none():
     rng = np.random.default_rng(3)
     one_draw = scores("teacher", rng.random((NUM, 2)))
-    choice = choose(one_draw, student(signal=0.9), replace(RULE, threshold=None), 0)
+    choice = choose(one_draw, student(signal=0.9), changed(RULE, threshold=0), 0)
     assert choice.facts["reliability_of_ranking"] is None
     assert "the teacher was scored with 1 draw an example" in choice.warnings[0]
     greedy = scores("teacher", rng.random((NUM, 1)))
-    assert choose(greedy, student(signal=0.9), replace(RULE, threshold=None), 0).facts["reliability_of_ranking"] > 0.9
+    assert choose(greedy, student(signal=0.9), changed(RULE, threshold=0), 0).facts["reliability_of_ranking"] > 0.9
 
 
 def skipped(file: ScoreFile, below: float, settings_of: float | None) -> ScoreFile:
@@ -101,7 +102,7 @@ def skipped(file: ScoreFile, below: float, settings_of: float | None) -> ScoreFi
 @pytest.mark.parametrize("strategy", ["random", "top-k"])
 def test_who_is_judged_by_a_low_greedy_answer_alone_is_told(strategy):
     """A mean over draws is held against one answer; where the threshold leaves none of these, nothing is said."""
-    rule = replace(RULE, strategy=strategy, threshold=0.5)
+    rule = changed(RULE, strategy=strategy, threshold=0.5)
     rng = np.random.default_rng(5)
     file = scores("teacher", rng.uniform(0.4, 1, (NUM, 1)) + np.zeros((NUM, 4)))
     num = sum(0.5 <= row.answers[0].iou < 0.8 for row in file.rows.values())
@@ -115,7 +116,10 @@ def test_who_is_judged_by_a_low_greedy_answer_alone_is_told(strategy):
 
 
 def test_other_rankings_are_held_to_the_same():
-    for rule in (replace(RULE, strategy="difficulty"), replace(RULE, disagreement="reverse-kl")):
+    for rule in (
+        changed(RULE, strategy="difficulty"),
+        changed(RULE, disagreement="reverse-kl"),
+    ):
         choice = choose(right(), student(kl=True), rule, 0)
         known = choice.facts["reliability_of_ranking"]
         assert bool(choice.warnings) == (known is not None and known < 0.5)
@@ -153,11 +157,11 @@ def test_scores_of_two_manifests_are_refused():
 
 
 def test_ranking_by_reverse_kl():
-    rule = replace(RULE, disagreement="reverse-kl")
+    rule = changed(RULE, disagreement="reverse-kl")
     judged = student(kl=True)
     assert set(choose(right(), judged, rule, 0).selection.ids) == {f"e{i}" for i in range(50, 60)}
     # Number over number of tokens, n / (n + 1), rises too, but by next to nothing: the order is the same here.
-    per_token = choose(right(), judged, replace(rule, disagreement="reverse-kl-per-token"), 0).selection.verdicts[0]
+    per_token = choose(right(), judged, changed(rule, disagreement="reverse-kl-per-token"), 0).selection.verdicts[0]
     assert (per_token.id, per_token.delta) == ("e59", pytest.approx(59 / 60))
     with pytest.raises(DataError, match="the student's scores hold no reverse KL"):
         choose(right(), student(), rule, 0)
@@ -176,7 +180,7 @@ def test_agreement_in_place_of_the_annotation():
         else row
         for id, row in teacher.rows.items()
     }
-    rule = replace(RULE, strategy="random", reliability="agreement")
+    rule = changed(RULE, strategy="random", reliability="agreement")
     choice = choose(replace(teacher, rows=rows), None, rule, 0)
     assert set(choice.selection.passing) == {f"e{i:02}" for i in range(30)}
     with pytest.raises(ConfigurationError, match="agrees with itself only over several answers"):

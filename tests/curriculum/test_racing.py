@@ -13,6 +13,10 @@ from video_opd.curriculum import Race, RaceRule, RoundPlan
 from video_opd.curriculum.racing import at_most
 
 
+def raced(pilot: int = 40, min_yield: float = 0.1) -> RaceRule:
+    return RaceRule(race=True, race_pilot=pilot, race_min_yield=min_yield)
+
+
 def strata(**sizes: int) -> dict[str, str]:
     return {f"{name}-{i:04}": name for name, size in sizes.items() for i in range(size)}
 
@@ -33,7 +37,7 @@ def drawn(pool: dict[str, str], seed: int, **rates: float) -> dict[str, bool]:
 @pytest.mark.parametrize("seed", range(20))
 def test_a_barren_stratum_is_given_up_and_a_fertile_one_scored_to_its_end(seed):
     pool = strata(good=200, bad=200)
-    race = Race(pool, RaceRule(pilot=32, min_yield=0.2), seed)
+    race = Race(pool, raced(pilot=32, min_yield=0.2), seed)
     _, passes = run(race, drawn(pool, seed, good=0.5, bad=0.0))
     assert sum(id.startswith("bad") for id in passes) == 32  # the first look is enough for one that yields nothing
     assert sum(id.startswith("good") for id in passes) == 200
@@ -45,8 +49,8 @@ def test_a_barren_stratum_is_given_up_and_a_fertile_one_scored_to_its_end(seed):
 def test_the_same_yields_give_the_same_stages_so_that_it_can_go_on():
     pool = strata(a=100, b=70)
     yields = drawn(pool, 1, a=0.3, b=0.05)
-    stages, passes = run(Race(pool, RaceRule(pilot=16), 7), yields)
-    again = Race(dict(reversed(pool.items())), RaceRule(pilot=16), 7)
+    stages, passes = run(Race(pool, raced(pilot=16), 7), yields)
+    again = Race(dict(reversed(pool.items())), raced(pilot=16), 7)
     known: dict[str, bool] = {}
     for stage in stages:  # all is known already, as after a kill
         assert list(again.next_stage(passes | known)) == stage
@@ -55,7 +59,7 @@ def test_the_same_yields_give_the_same_stages_so_that_it_can_go_on():
 
 def test_enough_is_enough():
     pool = strata(a=400)
-    race = Race(pool, RaceRule(pilot=20, min_yield=0.0, enough=50), 0)
+    race = Race(pool, raced(pilot=20, min_yield=0.0), 0, enough=50)
     stages, passes = run(race, drawn(pool, 0, a=0.5))
     assert 50 <= sum(passes.values()) < 70
     assert len(stages) < 9
@@ -64,16 +68,16 @@ def test_enough_is_enough():
 
 def test_a_pilot_is_a_random_part():
     pool = strata(a=300)
-    first = Race(pool, RaceRule(pilot=30), 0).next_stage({})
+    first = Race(pool, raced(pilot=30), 0).next_stage({})
     assert sorted(first) != sorted(pool)[:30]
-    assert first != Race(pool, RaceRule(pilot=30), 1).next_stage({})
+    assert first != Race(pool, raced(pilot=30), 1).next_stage({})
 
 
 @pytest.mark.parametrize(("size", "pilot", "number"), [(400, 35, 500), (2000, 35, 60)])
 def test_a_stratum_at_the_limit_is_rarely_given_up_however_often_it_is_looked_at(size, pilot, number):
     """Many strata in one race, each a draw of its own, a tenth of the examples passing."""
     rng = np.random.default_rng(size)
-    rule = RaceRule(pilot=pilot, min_yield=0.1)
+    rule = raced(pilot=pilot, min_yield=0.1)
     names = [f"s{number:04}" for number in range(number)]
     race = Race({f"{name}-{place}": name for name in names for place in range(size)}, rule, 0)
     yields: dict[str, bool] = {}
@@ -93,12 +97,12 @@ def share_given_up(rule: RaceRule, size: int, share: float, rng: np.random.Gener
     """
     left, remaining = np.full(10_000, round(size * share)), size
     passed, given_up = np.zeros(10_000, int), np.zeros(10_000, bool)
-    for seen in range(rule.pilot, size, rule.pilot):
+    for seen in range(rule.race_pilot, size, rule.race_pilot):
         if finite:
-            new = rng.hypergeometric(left, remaining - left, rule.pilot)
-            left, remaining = left - new, remaining - rule.pilot
+            new = rng.hypergeometric(left, remaining - left, rule.race_pilot)
+            left, remaining = left - new, remaining - rule.race_pilot
         else:
-            new = rng.binomial(rule.pilot, share, 10_000)
+            new = rng.binomial(rule.race_pilot, share, 10_000)
         passed += new
         most = next((most for most in range(seen + 1) if not rule.gives_up(most, seen)), seen + 1)
         given_up |= passed < most
@@ -111,7 +115,7 @@ def share_given_up(rule: RaceRule, size: int, share: float, rng: np.random.Gener
 def test_at_most_one_in_twenty_is_given_up_that_yields_enough(size, pilot, finite):
     """At the limit and above it. Clearly below it, a large stratum is always given up."""
     rng = np.random.default_rng(size + pilot)
-    rule = RaceRule(pilot=pilot)
+    rule = raced(pilot=pilot)
     for share in (0.1, 0.12, 0.2):
         assert share_given_up(rule, size, share, rng, finite=finite) <= 0.05
     if size == 4000:
@@ -123,7 +127,7 @@ def test_the_bound_holds_exactly_in_every_small_stratum(min_yield):
     """Without replacement: the chances of being given up at any look, summed, for each number of passing examples."""
     for size in (5, 12, 33, 60):
         for pilot in (1, 3, 8):
-            rule = RaceRule(pilot=pilot, min_yield=min_yield)
+            rule = raced(pilot=pilot, min_yield=min_yield)
             for good in range(math.ceil(size * min_yield), size + 1):
                 chance = sum(
                     math.comb(good, passed) * math.comb(size - good, seen - passed) / math.comb(size, seen)
@@ -146,11 +150,11 @@ def test_the_chance_of_so_few_is_the_binomial_one():
 
 
 def test_the_first_look_is_enough_for_what_yields_nothing():
-    rule = RaceRule()
-    assert rule.gives_up(0, rule.pilot)
-    assert not RaceRule(pilot=35).gives_up(0, 35)
-    assert RaceRule(pilot=36).gives_up(0, 36)
-    assert not RaceRule(pilot=40, min_yield=0.0).gives_up(0, 40)  # no limit, nothing below it
+    rule = raced()
+    assert rule.gives_up(0, rule.race_pilot)
+    assert not raced(pilot=35).gives_up(0, 35)
+    assert raced(pilot=36).gives_up(0, 36)
+    assert not raced(pilot=40, min_yield=0.0).gives_up(0, 40)  # no limit, nothing below it
 
 
 @given(st.integers(1, 9), st.integers(0, 60))
@@ -169,3 +173,10 @@ def test_rounds_share_the_steps_out_evenly_and_leave_none_out(num_rounds, extra)
 def test_more_rounds_than_steps_cannot_be():
     with pytest.raises(ValueError, match="2 steps in 3 rounds"):
         RoundPlan(num_rounds=3, total_steps=2)
+
+
+def test_a_race_is_named_in_the_header_of_its_scores_as_it_always_was():
+    """Scores of another race are other scores, and those of an earlier version go on."""
+    assert str(Race({}, raced(), 0)) == "RaceRule(pilot=40, min_yield=0.1, error=0.05, enough=None)"
+    only_enough = RaceRule(race_pilot=7, race_min_yield=0.3)
+    assert str(Race({}, only_enough, 0, enough=50)) == "RaceRule(pilot=7, min_yield=0.0, error=0.05, enough=50)"

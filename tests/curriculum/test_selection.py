@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
+from selecting import select_by
 
-from video_opd.curriculum import select
 from video_opd.errors import ConfigurationError, DataError
 
 TAU = {"a": 0.9, "b": 0.7, "c": 0.69, "d": 1.0}
@@ -15,7 +15,7 @@ SIGMA = {"a": 0.1, "b": 0.2, "c": 0.0, "d": 0.9}
 
 def chosen(teacher=TAU, student=SIGMA, **changes):
     asked = {"strategy": "top-k", "count": 2, "threshold": 0.7, "seed": 0}
-    return select(teacher, student, **(asked | changes))
+    return select_by(teacher, student, **(asked | changes))
 
 
 def test_the_threshold_is_passed_by_equality_and_every_id_has_a_reason():
@@ -37,7 +37,7 @@ def test_the_student_need_not_be_scored_where_the_teacher_fails():
 
 
 def test_no_threshold_keeps_all():
-    assert chosen(threshold=None, count=4).ids == ("a", "c", "b", "d")
+    assert chosen(threshold=0, count=4).ids == ("a", "c", "b", "d")
 
 
 def test_another_reliability_and_another_disagreement():
@@ -50,17 +50,22 @@ def test_some_strategies_need_less(strategy):
     if strategy == "random":
         assert len(chosen(student=None, strategy="random").ids) == 2
     else:
-        assert len(chosen(teacher=None, strategy="difficulty", threshold=None).ids) == 2
+        assert len(chosen(teacher=None, strategy="difficulty", threshold=0).ids) == 2
 
 
 @pytest.mark.parametrize(
     ("changes", "kind", "message"),
     [
         ({"count": 4}, ConfigurationError, r"count = 4, and 3 of 4 examples are left at threshold 0.7.*at most 3"),
-        ({"threshold": 1.1}, ConfigurationError, r"0 of 4 examples are left.*[Ll]ower the threshold"),
+        (
+            {"threshold": 1.0, "teacher": TAU | {"d": 0.9}},
+            ConfigurationError,
+            r"0 of 4 .*Lower the threshold",
+        ),
+        ({"threshold": 1.1}, ConfigurationError, r"threshold = 1\.1: input should be less than or equal to 1"),
         ({"count": 0}, ConfigurationError, "count = 0"),
         ({"threshold": math.nan}, ConfigurationError, "threshold = nan"),
-        ({"strategy": "best"}, ConfigurationError, "strategy = 'best'.*top-k, dsus"),
+        ({"strategy": "best"}, ConfigurationError, "strategy = 'best'.*'top-k', 'dsus'"),
         ({"teacher": None, "strategy": "difficulty"}, ConfigurationError, "without scores of a teacher"),
         ({"teacher": {}}, DataError, "no scores"),
         ({"teacher": TAU | {"a": math.nan}}, DataError, "the teacher's scores: nan for 'a'"),

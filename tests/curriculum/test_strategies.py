@@ -9,8 +9,9 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from selecting import select_by
 
-from video_opd.curriculum import STRATEGIES, Difficulty, select
+from video_opd.curriculum import STRATEGIES
 from video_opd.curriculum.strategies import evenly_spaced_ranks
 
 # Gaps of ten examples, tau = 1 for all: 0.95 0.90 0.80 0.70 0.65 0.50 0.30 0.20 0.10 -0.05 would need sigma > 1, so the
@@ -21,7 +22,7 @@ TAU = dict.fromkeys(GAPS, 1.0)
 
 
 def chosen(strategy: str, count: int, **more) -> list[str]:
-    choice = select(TAU, SIGMA, **({"strategy": strategy, "count": count, "threshold": 0.7, "seed": 0} | more))
+    choice = select_by(TAU, SIGMA, **({"strategy": strategy, "count": count, "threshold": 0.7, "seed": 0} | more))
     assert set(choice.ids) <= set(choice.passing)
     return list(choice.ids)
 
@@ -53,7 +54,7 @@ def test_bbds_gives_the_odd_ones_to_the_lowest_buckets():
     """Ten gaps in each fifth: 13 are 3 + 3 + 3 + 2 + 2, from the lowest bucket on."""
     gaps = {f"{bucket}{place}": (bucket + (place + 0.5) / 10) / 5 for bucket in range(5) for place in range(10)}
     sigma = {id: 1 - gap for id, gap in gaps.items()}
-    ids = select(dict.fromkeys(gaps, 1.0), sigma, strategy="bbds", count=13, threshold=None, seed=0).ids
+    ids = select_by(dict.fromkeys(gaps, 1.0), sigma, strategy="bbds", count=13, threshold=0, seed=0).ids
     assert [sum(id.startswith(str(bucket)) for id in ids) for bucket in range(5)] == [3, 3, 3, 2, 2]
     assert {id for id in ids if id[0] == "4"} == {"49", "40"}  # evenly spaced: first and last
 
@@ -79,8 +80,8 @@ def pools(draw):
     iou = st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1))
     tau = {f"e{i}": draw(iou) for i in range(size)}
     sigma = {id: draw(iou) for id in tau}
-    threshold = draw(st.sampled_from([None, 0.5]))
-    left = [id for id in tau if threshold is None or tau[id] >= threshold]
+    threshold = draw(st.sampled_from([0, 0.5]))
+    left = [id for id in tau if not threshold or tau[id] >= threshold]
     return tau, sigma, threshold, left
 
 
@@ -92,12 +93,12 @@ def test_every_strategy_gives_exactly_as_many_each_once_and_the_same_again(pool,
         return
     count = data.draw(st.integers(1, len(left)))
     asked = {"strategy": strategy, "count": count, "threshold": threshold, "seed": seed}
-    choice = select(tau, sigma, **asked)
+    choice = select_by(tau, sigma, **asked)
     assert len(choice.ids) == len(set(choice.ids)) == count
     assert set(choice.ids) <= set(left)
     assert {verdict.id for verdict in choice.verdicts} == set(tau)
     mixed = data.draw(st.permutations(list(tau)))
-    again = select({id: tau[id] for id in mixed}, {id: sigma[id] for id in reversed(mixed)}, **asked)
+    again = select_by({id: tau[id] for id in mixed}, {id: sigma[id] for id in reversed(mixed)}, **asked)
     assert again.ids == choice.ids
     gap = {id: tau[id] - sigma[id] for id in left}
     if strategy == "top-k":
@@ -170,7 +171,7 @@ def test_inclusion_frequencies_are_those_of_the_weights(strategy, weight):
     expected = inclusion({id: weight(id) for id in ids}, 2)
     counts = dict.fromkeys(ids, 0)
     for seed in range(draws):
-        for id in select(dict.fromkeys(ids, 1.0), sigma, strategy=strategy, count=2, threshold=None, seed=seed).ids:
+        for id in select_by(dict.fromkeys(ids, 1.0), sigma, strategy=strategy, count=2, threshold=0, seed=seed).ids:
             counts[id] += 1
     for id in ids:
         error = math.sqrt(expected[id] * (1 - expected[id]) / draws)
@@ -179,10 +180,10 @@ def test_inclusion_frequencies_are_those_of_the_weights(strategy, weight):
 
 def test_difficulty_asks_no_teacher_and_its_mean_and_spread_can_be_said():
     sigma = {f"e{i:03}": i / 199 for i in range(200)}
-    asked = {"strategy": "difficulty", "count": 40, "threshold": None, "seed": 1}
-    drawn = [sigma[id] for id in select(None, sigma, **asked).ids]
+    asked = {"strategy": "difficulty", "count": 40, "threshold": 0, "seed": 1}
+    drawn = [sigma[id] for id in select_by(None, sigma, **asked).ids]
     assert sum(drawn) / 40 == pytest.approx(0.33, abs=0.07)
-    high = [sigma[id] for id in select(None, sigma, **asked, difficulty=Difficulty(mean=0.9, std=0.05)).ids]
+    high = [sigma[id] for id in select_by(None, sigma, **asked, difficulty_mean=0.9, difficulty_std=0.05).ids]
     assert min(high) > 0.7
 
 
@@ -192,9 +193,9 @@ def test_density_correction_draws_the_gaussian_whatever_the_pool_is_like():
     few = {
         corrected: sum(
             id.startswith("few")
-            for id in select(
-                None, sigma, strategy="difficulty", count=50, threshold=None, seed=2,
-                difficulty=Difficulty(density_corrected=corrected),
+            for id in select_by(
+                None, sigma, strategy="difficulty", count=50, threshold=0, seed=2,
+                density_corrected=corrected,
             ).ids
         )
         for corrected in (False, True)
@@ -204,5 +205,5 @@ def test_density_correction_draws_the_gaussian_whatever_the_pool_is_like():
 
 def test_ties_are_broken_by_the_seed_and_by_nothing_else():
     tau, sigma = dict.fromkeys("abcdefgh", 0.9), dict.fromkeys("abcdefgh", 0.1)
-    orders = {select(tau, sigma, strategy="top-k", count=3, threshold=0.7, seed=seed).ids for seed in range(20)}
+    orders = {select_by(tau, sigma, strategy="top-k", count=3, threshold=0.7, seed=seed).ids for seed in range(20)}
     assert len(orders) > 10

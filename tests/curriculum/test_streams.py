@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from selecting import changed
 
 from video_opd.curriculum import ScoredAnswer, ScoredExample, ScoreFile, ScoreHeader, SelectionRule, choose
 from video_opd.curriculum.random_streams import share_draws, stream_of
@@ -22,7 +23,7 @@ SETTINGS = {
     "draws": "the model's own",
     "frames": 8,
 }
-RULE = SelectionRule(strategy="top-k", count=10, threshold=None)
+RULE = SelectionRule(strategy="top-k", count=10, threshold=0)
 
 
 def header(model: str = "m", **settings) -> ScoreHeader:
@@ -125,7 +126,7 @@ def test_with_the_same_draws_it_is_unknown_and_that_is_said(teacher, student):
     assert "video-opd score … --seed" in choice.warnings[-1]
     believed = [replace(file, header=header(name)) for name, file in zip("ab", files, strict=True)]
     assert abs(choose(*believed, RULE, 0).facts["reliability_of_ranking"] - true) > 0.1
-    by_student = choose(*files, replace(RULE, strategy="difficulty"), 0)  # ranks by the student alone
+    by_student = choose(*files, changed(RULE, strategy="difficulty"), 0)  # ranks by the student alone
     assert by_student.facts["reliability_of_ranking"] is not None
     assert "random numbers" not in "".join(by_student.warnings)
 

@@ -16,6 +16,7 @@ from video_opd.data.tiny_world import (
     BuildSettings,
     LabelNoise,
     TinyWorld,
+    annotate,
     build,
     draw_clip,
     render,
@@ -80,8 +81,8 @@ def test_no_noise_is_the_truth_and_all_noise_is_not():
     rng = generator(0, "noise")
     for clip in clips(50):
         event = clip.events[0]
-        assert LabelNoise(wrong_share=0, imprecise_share=0).apply(clip, event, rng) == event.span
-        assert LabelNoise(wrong_share=1).apply(clip, event, rng) in [other.span for other in clip.events[1:]]
+        assert annotate(event, clip, LabelNoise(wrong_share=0, imprecise_share=0), rng) == event.span
+        assert annotate(event, clip, LabelNoise(wrong_share=1), rng) in [other.span for other in clip.events[1:]]
 
 
 def test_shares_of_noise_are_what_they_say():
@@ -90,7 +91,7 @@ def test_shares_of_noise_are_what_they_say():
     right = wrong = moved = 0
     for clip in clips(1500):
         event = clip.events[0]
-        span = noise.apply(clip, event, rng)
+        span = annotate(event, clip, noise, rng)
         assert 0 <= span.start_s < span.end_s <= clip.duration_s
         right += span == event.span
         wrong += span in [other.span for other in clip.events[1:]]

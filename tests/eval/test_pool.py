@@ -228,7 +228,11 @@ def test_a_race_scores_what_it_must_and_says_why_not_the_rest(scored, examples, 
         return row.source == "even"
 
     def race():
-        return Race({example.id: example.source for example in questions}, RaceRule(pilot=3, min_yield=0.9), 0)
+        return Race(
+            {example.id: example.source for example in questions},
+            RaceRule(race=True, race_pilot=3, race_min_yield=0.9),
+            0,
+        )
 
     scores = scored(questions=questions, race=race(), passes=passes)
     assert {row.source for row in scores.rows.values() if not row.answers} == {"odd"}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from video_opd.curriculum import Selection, SelectionRule, Strategy, choose, read_scores
 from video_opd.curriculum import select as select_by_iou
 from video_opd.errors import ConfigurationError
+from video_opd.settings import make_checked
 from video_opd.suggestions import perhaps
 
 if TYPE_CHECKING:
@@ -151,11 +152,11 @@ def select(
     Raises:
         UserError: an unknown strategy, too few examples, or scores of different pools.
     """
+    rule = make_checked(SelectionRule, strategy=strategy, count=count, threshold=threshold or 0)
     if _are_files(teacher, student):
-        rule = SelectionRule(strategy=strategy, count=count, threshold=threshold)
         files = [None if path is None else read_scores(Path(path)) for path in (teacher, student)]  # type: ignore[arg-type]
         return choose(files[0], files[1], rule, seed).selection
-    return select_by_iou(teacher, student, strategy=strategy, count=count, threshold=threshold, seed=seed)  # type: ignore[arg-type]
+    return select_by_iou(teacher, student, rule, seed)  # type: ignore[arg-type]
 
 
 def metrics(predictions: str | Path, ground_truth: str | Path, *, scorer: str = "ours") -> Scores | OfficialScores:

@@ -112,7 +112,7 @@ def _more_settings(arguments: argparse.Namespace, race: Race | None) -> dict[str
     if arguments.teacher:
         more["teacher_sha256"] = model_sha256(resolve_model(arguments.teacher))
     if race is not None:
-        more["race"] = f"{race.rule}, threshold={arguments.threshold}"
+        more["race"] = f"{race}, threshold={arguments.threshold}"
     return more
 
 
@@ -167,15 +167,19 @@ def merge_scores(arguments: argparse.Namespace, _: Overrides) -> int:
 
 def select(arguments: argparse.Namespace, _: Overrides) -> int:
     """From scores to a selection."""
-    from video_opd.curriculum import Difficulty, SelectionRule, choose, read_scores, write_selection
+    from video_opd.curriculum import SelectionRule, choose, read_scores, write_selection
+    from video_opd.settings import make_checked
 
-    rule = SelectionRule(
+    rule = make_checked(
+        SelectionRule,
         strategy=arguments.strategy,
         count=arguments.count,
-        threshold=arguments.threshold or None,
+        threshold=arguments.threshold,
         reliability=arguments.reliability,
         disagreement=arguments.disagreement,
-        difficulty=Difficulty(mean=arguments.mean, std=arguments.std, density_corrected=arguments.density_corrected),
+        difficulty_mean=arguments.mean,
+        difficulty_std=arguments.std,
+        density_corrected=arguments.density_corrected,
     )
     for asked, name, said in (
         (rule.asks_teacher, "teacher", arguments.teacher),
@@ -217,10 +221,9 @@ def _race(arguments: argparse.Namespace, examples: list[Example]) -> Race | None
 
     if not (arguments.race or arguments.enough):
         return None
-    rule = RaceRule(
-        pilot=arguments.pilot, min_yield=arguments.min_yield if arguments.race else 0.0, enough=arguments.enough
-    )
-    return Race({example.id: example.source for example in examples}, rule, arguments.seed)
+    rule = RaceRule(race=arguments.race, race_pilot=arguments.pilot, race_min_yield=arguments.min_yield)
+    sources = {example.id: example.source for example in examples}
+    return Race(sources, rule, arguments.seed, enough=arguments.enough)
 
 
 def _refuse_other_scores(out: Path, header: ScoreHeader) -> None:

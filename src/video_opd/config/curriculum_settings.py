@@ -3,47 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import model_validator
 
-from video_opd.curriculum import CandidateRule, Difficulty, Disagreement, Reliability, SelectionRule, Strategy
-from video_opd.settings import Count, Flag, MoreThanZero, NotNegative, OneOf, Positive, Settings, Share
+from video_opd.curriculum import CandidateRule, RaceRule, SelectionRule, Strategy, SuspensionRule
+from video_opd.settings import Flag, Flagged, MoreThanZero, NotNegative, OneOf, Positive, Settings, Share
 
 
-class WholePoolSettings(Settings):
-    """Every example of the training manifest, epoch after epoch."""
+class CurriculumName(Settings):
+    """A curriculum is told by its name."""
 
-    name: Literal["whole-pool"] = "whole-pool"
+    name: str
     """What is trained on when."""
-    suspend_at: NotNegative | None = None
-    """An example whose sampled answer has at least this IoU is neither scored by the teacher nor trained on at that
-    step (the gate of student-curriculum coupling); not set: every one is trained on."""
-    asks_teacher: ClassVar[bool] = False
 
 
-class SelectionFileSettings(Settings):
-    """The examples of a file written by `video-opd select`."""
+class OrderSettings(Settings):
+    """Curricula whose selection has an order."""
 
-    name: Literal["selection"]
-    """What is trained on when."""
-    file: Path
-    """JSON lines with `id` and `kept`, in training order."""
     order: Literal["shuffled", "selected"] = "shuffled"
-    """`shuffled`: each epoch in a random order of its own. `selected`: in the order of the file."""
-    suspend_at: NotNegative | None = None
-    """An example whose sampled answer has at least this IoU is neither scored by the teacher nor trained on at that
-    step; not set: every one is trained on."""
-    asks_teacher: ClassVar[bool] = False
+    """`shuffled`: each epoch in a random order of its own. `selected`: in the order of the selection: of its file, or
+    largest gap first, or as drawn."""
+
+
+class RoundPlanSettings(CurriculumName):
+    """Curricula in rounds."""
+
+    num_rounds: Positive = 1
+    """The steps of the run are shared out over as many rounds; the student is scored again before each."""
 
 
 class ScoringSettings(Settings):
     """Curricula that score the pool first."""
 
-    num_answers: Positive = 4
+    num_answers: Annotated[Positive, Flagged("answers")] = 4
     """Answers by which an example is judged, from one reading: the greedy one, and draws. One alone is mostly luck."""
     top_k: Literal["sampled", "beam"] = "sampled"
-    """`beam`: instead the most probable answers with distinct spans."""
+    """`sampled`: the greedy answer and draws. `beam`: instead the most probable answers with distinct spans."""
     teacher_scores: Path | None = None
     """File of `video-opd score` with the teacher's scores of the training manifest; not set: they are made once and
     kept in `cache`."""
@@ -51,46 +47,30 @@ class ScoringSettings(Settings):
     """Folder of scores that later runs with the same model, manifest and settings take over."""
 
 
-class RoundsSettings(ScoringSettings):
-    """Score the student, select, train, evaluate; and again."""
+class WholePoolSettings(SuspensionRule, CurriculumName):
+    """Every example of the training manifest, epoch after epoch."""
+
+    name: Literal["whole-pool"] = "whole-pool"
+    needs_teacher: ClassVar[bool] = False
+
+
+class SelectionFileSettings(SuspensionRule, OrderSettings, CurriculumName):
+    """The examples of a file written by `video-opd select`."""
+
+    name: Literal["selection"]
+    needs_teacher: ClassVar[bool] = False
+    file: Path
+    """JSON lines with `id` and `kept`, in training order."""
+
+
+class RoundsSettings(RaceRule, SuspensionRule, OrderSettings, SelectionRule, RoundPlanSettings, ScoringSettings):
+    """Score the student, select, train, evaluate; and again. It is the rule by which a round's examples are chosen, and
+    the rule of the race by which the pool is scored."""
 
     name: Literal["rounds"]
-    """What is trained on when."""
-    num_rounds: Positive = 1
-    """The steps of the run are shared out over as many rounds; the student is scored again before each."""
-    count: Positive
-    """Examples selected a round; with training.steps not set, a round is one epoch over them."""
-    strategy: Strategy = "random"
-    """How they are chosen among those the teacher can be trusted on (docs/CURRICULUM.md has what each gave)."""
-    threshold: Share = 0.7
-    """Examples whose reliability is lower are left out; 0: none are."""
-    reliability: Reliability = "annotation"
-    """What is held against the threshold: the teacher's mean IoU with the annotation, or its answers' agreement with
-    one another, which reads no annotation."""
-    disagreement: Disagreement = "iou"
-    """What a ranking ranks by: the gap in IoU, or the reverse KL along the student's answers, summed or per token."""
-    difficulty_mean: Share = 0.3
-    """Of strategy `difficulty`: the student's IoU that is drawn most (the paper's eqs. 30-31)."""
-    difficulty_std: MoreThanZero = 0.2
-    """Its spread."""
-    density_corrected: Flag = False
-    """Of strategy `difficulty`: weights divided by how many examples have such an IoU, as TimeLens draws."""
-    order: Literal["shuffled", "selected"] = "shuffled"
-    """`shuffled`: each epoch in a random order of its own. `selected`: largest gap first, or as drawn."""
-    suspend_at: NotNegative | None = None
-    """An example whose sampled answer has at least this IoU is neither scored by the teacher nor trained on at that
-    step; not set: every one is trained on."""
     skip_below: Share | None = None
     """The teacher's greedy answer as a cheap filter first: where its IoU is lower, no further answers are drawn, and it
     alone is the teacher's mean IoU. An example whose draws would have lifted the mean to `threshold` is lost."""
-    race: Flag = False
-    """Score a random part of every source first, and no more of a source that yields nothing."""
-    race_pilot: Positive = 40
-    """Examples of a source that are scored between two looks. With fewer than 36 the first look cannot be sure of less
-    than a tenth, even where none passes."""
-    race_min_yield: Share = 0.1
-    """A source is given up when surely fewer of its examples pass the filter. At most one in twenty sources of which
-    just as many or more pass is given up by bad luck, all looks at it taken together."""
     race_enough: MoreThanZero | None = None
     """Stop scoring once this many times `count` examples passed the filter; not set: never."""
     reuse_answers: Flag = False
@@ -133,74 +113,41 @@ class RoundsSettings(ScoringSettings):
         return self
 
     @property
-    def asks_teacher(self) -> bool:
+    def needs_teacher(self) -> bool:
         """Whether a teacher has to answer, or to judge the student's answers, before a round."""
-        return self.rule().asks_teacher or self.rule().ranks_by_reverse_kl
+        return self.asks_teacher or self.ranks_by_reverse_kl
 
-    def rule(self) -> SelectionRule:
-        """How a round's examples are chosen."""
-        return SelectionRule(
-            strategy=self.strategy,
-            count=self.count,
-            threshold=self.threshold or None,
-            reliability=self.reliability,
-            disagreement=self.disagreement,
-            difficulty=Difficulty(
-                mean=self.difficulty_mean, std=self.difficulty_std, density_corrected=self.density_corrected
-            ),
-        )
+    @property
+    def races(self) -> bool:
+        """Whether the pool may be scored in part."""
+        return self.race or self.race_enough is not None
+
+    @property
+    def num_enough(self) -> int | None:
+        """How many examples that passed the filter end the scoring; None: no number does."""
+        return None if self.race_enough is None else round(self.race_enough * self.count)
 
 
 class TVDFSettings(RoundsSettings):
     """The paper's curriculum: the teacher's filter, then the largest gaps, in rounds (section 3.2, appendix B)."""
 
     name: Literal["tvdf"]  # type: ignore[assignment]
-    """What is trained on when."""
     num_rounds: Positive = 3
-    """The steps of the run are shared out over as many rounds; the student is scored again before each."""
     strategy: Strategy = "top-k"
-    """How examples are chosen among those the teacher can be trusted on; the paper's is top-k."""
 
 
-class CouplingSettings(ScoringSettings):
+class CouplingSettings(SuspensionRule, CandidateRule, CurriculumName, ScoringSettings):
     """Student-curriculum coupling (arXiv 2609.40055): candidates from the first scores, and a gate at every step."""
 
     name: Literal["scc"]
-    """What is trained on when."""
-    num_anchors: Count = 100
-    """Candidates that the untrained student gets right."""
-    num_frontier: Count = 900
-    """Candidates that it gets wrong."""
-    teacher_threshold: Share = 0.7
-    """Least IoU of the teacher on a candidate."""
-    anchor_threshold: Share = 0.7
-    """Least IoU of the student on an anchor."""
-    frontier_threshold: Share = 0.3
-    """The student's IoU on a frontier example is lower."""
     suspend_at: NotNegative = 0.7
-    """An example whose sampled answer has at least this IoU is suspended: no teacher, no gradient. Above 1: none is."""
-    asks_teacher: ClassVar[bool] = True
+    needs_teacher: ClassVar[bool] = True
 
     @model_validator(mode="after")
-    def _somebody(self) -> CouplingSettings:
+    def _has_candidates(self) -> CouplingSettings:
         if self.num_anchors + self.num_frontier == 0:
             raise ValueError("curriculum: num_anchors and num_frontier are both 0, so nothing would be trained on")
-        if self.frontier_threshold > self.anchor_threshold:
-            raise ValueError(
-                f"curriculum.frontier_threshold = {self.frontier_threshold:g} is above anchor_threshold = "
-                f"{self.anchor_threshold:g}, so an example could be both"
-            )
         return self
-
-    def rule(self) -> CandidateRule:
-        """Who is a candidate."""
-        return CandidateRule(
-            teacher_threshold=self.teacher_threshold,
-            anchor_threshold=self.anchor_threshold,
-            frontier_threshold=self.frontier_threshold,
-            num_anchors=self.num_anchors,
-            num_frontier=self.num_frontier,
-        )
 
 
 CurriculumSettings = WholePoolSettings | SelectionFileSettings | RoundsSettings | TVDFSettings | CouplingSettings

@@ -9,12 +9,14 @@ import tomli_w
 from pydantic import AfterValidator, Field, model_validator
 
 from video_opd.config.curriculum_settings import CURRICULA, CurriculumSettings, WholePoolSettings
+from video_opd.data.label_noise import LabelNoise
 from video_opd.methods import METHODS, MethodSettings
 from video_opd.methods.opd import OnPolicyDistillationSettings
 from video_opd.policy.location import device_name
 from video_opd.settings import (
     Count,
     Flag,
+    Flagged,
     Integer,
     Momentum,
     MoreThanZero,
@@ -48,25 +50,24 @@ class TeacherSettings(Settings):
     `video-opd score` writes it."""
 
 
-class TinyWorldSettings(Settings):
-    """The rendered data set, and what is wrong with its training annotations."""
+class RenderSettings(Settings):
+    """Whether a world is rendered, and which."""
 
     render: Flag = True
     """Render it where it is missing, into a folder that is new or holds nothing else. false where other data paths are
     given than those that stand beside this table: they mean data of your own."""
     seed: Integer = 0
     """Draws clips, questions and noise."""
-    wrong_share: Share = 0.20
-    """Share of training spans that belong to another event (TimeLens's audit of Charades-STA: 20.6 %)."""
-    imprecise_share: Share = 0.35
-    """Share of training spans with displaced ends (the same audit: 34.9 %)."""
-    jitter_s: NotNegative = 1.0
-    """Standard deviation of the displacement."""
-    num_train: Positive = 960
+
+
+class TinyWorldSettings(LabelNoise, RenderSettings):
+    """The rendered data set, and what is wrong with its training annotations."""
+
+    num_train: Annotated[Positive, Flagged("train")] = 960
     """Training queries."""
-    num_validation: Positive = 96
+    num_validation: Annotated[Positive, Flagged("validation")] = 96
     """Validation queries, annotated exactly."""
-    num_test: Positive = 400
+    num_test: Annotated[Positive, Flagged("test")] = 400
     """Test queries, annotated exactly."""
 
 
@@ -247,7 +248,7 @@ class Recipe(Settings):
                 "teachers_by, sources and scores share the work among several teachers, and the recipe has no tables "
                 "[[teachers]]"
             )
-        if self.curriculum.asks_teacher and not self.named_teachers():
+        if self.curriculum.needs_teacher and not self.named_teachers():
             raise ValueError(
                 f"curriculum.name = {self.curriculum.name} selects by a teacher's answers, and the recipe has no table "
                 "[teacher]"

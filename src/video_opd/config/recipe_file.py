@@ -157,11 +157,15 @@ def _keys_of_one_of(records: OneOf[Any], prefix: str) -> dict[str, str]:
     named = {name: recipe_keys(record, prefix) for name, record in records.items()}
     keys: dict[str, str] = {f"{prefix}name": f"One of {', '.join(named)}. (default: {json.dumps(next(iter(named)))})"}
     for key in dict.fromkeys(key for each in named.values() for key in each if key not in keys):
-        owners: dict[str, list[str]] = {}
+        owners: dict[str, dict[str, list[str]]] = {}
         for name, each in named.items():
             if key in each:
-                owners.setdefault(each[key], []).append(name)
-        keys[key] = " ".join(f"{meaning} [{', '.join(names)}]" for meaning, names in owners.items())
+                meaning, _, default = each[key].rpartition(" (")
+                owners.setdefault(meaning, {}).setdefault(default, []).append(name)
+        keys[key] = " ".join(
+            " ".join([meaning, *(f"({default} [{', '.join(names)}]" for default, names in defaults.items())])
+            for meaning, defaults in owners.items()
+        )
     return keys
 
 

@@ -1,24 +1,39 @@
-"""What to train on next: signals in, ordered ids out; and the files of scores and selections. No torch, no models."""
+"""What to train on next: signals in, ordered ids out; and the files of scores and selections. No torch, no models.
 
-from video_opd.curriculum.choose import Choice, choose, choose_candidates
-from video_opd.curriculum.coupling import ANCHOR, FRONTIER, CandidateRule, Coupling, candidates
-from video_opd.curriculum.racing import Race, RaceRule
-from video_opd.curriculum.round_plan import RoundPlan
-from video_opd.curriculum.score_file import ScoreFile, ScoreHeader, read_scores, write_scores
-from video_opd.curriculum.selection import Selection, Verdict, select
-from video_opd.curriculum.selection_file import read_selection, write_selection
-from video_opd.curriculum.selection_rule import Disagreement, Reliability, SelectionRule
-from video_opd.curriculum.signals import (
-    MOSTLY_NOISE,
-    Profile,
-    ScoredAnswer,
-    ScoredExample,
-    error_variance,
-    profile,
-    reliability_of_gap,
-    split_half_reliability,
-)
-from video_opd.curriculum.strategies import STRATEGIES, Difficulty, Strategy, needs_gap, needs_student
+A module is imported when the first of its names is used: a recipe and `--help` read the rules alone.
+"""
+
+from typing import TYPE_CHECKING
+
+from video_opd.lazy import import_on_use
+
+if TYPE_CHECKING:
+    from video_opd.curriculum.choice import Choice, choose, choose_candidates
+    from video_opd.curriculum.coupling import ANCHOR, FRONTIER, CandidateRule, Coupling, SuspensionRule, candidates
+    from video_opd.curriculum.racing import Race, RaceRule
+    from video_opd.curriculum.round_plan import RoundPlan
+    from video_opd.curriculum.score_file import ScoreFile, ScoreHeader, read_scores, write_scores
+    from video_opd.curriculum.selection import Selection, Verdict, select
+    from video_opd.curriculum.selection_file import read_selection, write_selection
+    from video_opd.curriculum.selection_rule import (
+        STRATEGIES,
+        Disagreement,
+        Reliability,
+        SelectionRule,
+        Strategy,
+        needs_gap,
+        needs_student,
+    )
+    from video_opd.curriculum.signals import (
+        MOSTLY_NOISE,
+        Profile,
+        ScoredAnswer,
+        ScoredExample,
+        error_variance,
+        profile,
+        reliability_of_gap,
+        split_half_reliability,
+    )
 
 __all__ = [
     "ANCHOR",
@@ -28,7 +43,6 @@ __all__ = [
     "CandidateRule",
     "Choice",
     "Coupling",
-    "Difficulty",
     "Disagreement",
     "Profile",
     "Race",
@@ -42,6 +56,7 @@ __all__ = [
     "Selection",
     "SelectionRule",
     "Strategy",
+    "SuspensionRule",
     "Verdict",
     "candidates",
     "choose",
@@ -58,3 +73,19 @@ __all__ = [
     "write_scores",
     "write_selection",
 ]
+
+__getattr__ = import_on_use(
+    __name__,
+    (
+        "selection_rule",
+        "racing",
+        "coupling",
+        "round_plan",
+        "selection",
+        "signals",
+        "score_file",
+        "selection_file",
+        "choice",
+    ),
+    __all__,
+)

@@ -9,29 +9,48 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from pydantic import model_validator
 
 from video_opd.curriculum.selection import Selection, Verdict, checked
 from video_opd.errors import ConfigurationError
 from video_opd.seeds import uniform
+from video_opd.settings import Count, NotNegative, Settings, Share
 
 ANCHOR, FRONTIER = "anchor", "frontier"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CandidateRule:
+class CandidateRule(Settings):
     """Who is a candidate, in IoU. The defaults are the paper's; comparators: teacher and anchor >=, frontier <."""
 
-    teacher_threshold: float = 0.7
-    anchor_threshold: float = 0.7
-    frontier_threshold: float = 0.3
-    num_anchors: int = 100
-    num_frontier: int = 900
+    num_anchors: Count = 100
+    """Candidates that the untrained student gets right."""
+    num_frontier: Count = 900
+    """Candidates that it gets wrong."""
+    teacher_threshold: Share = 0.7
+    """Least IoU of the teacher on a candidate."""
+    anchor_threshold: Share = 0.7
+    """Least IoU of the student on an anchor."""
+    frontier_threshold: Share = 0.3
+    """The student's IoU on a frontier example is lower."""
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> CandidateRule:
         if self.frontier_threshold > self.anchor_threshold:
-            raise ValueError("an example would be an anchor and frontier at once")
+            raise ValueError(
+                f"curriculum.frontier_threshold = {self.frontier_threshold:g} is above anchor_threshold = "
+                f"{self.anchor_threshold:g}, so an example could be both"
+            )
+        return self
+
+
+class SuspensionRule(Settings):
+    """Which of a step's examples are trained on: a key of every curriculum."""
+
+    suspend_at: NotNegative | None = None
+    """An example whose sampled answers have at least this mean IoU is suspended at that step: the teacher does not
+    score it, and it gives no gradient (the gate of student-curriculum coupling). Above 1, or not set: none is."""
 
 
 def candidates(teacher: Mapping[str, float], student: Mapping[str, float], rule: CandidateRule, seed: int) -> Selection:

@@ -15,34 +15,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from video_opd.seeds import uniform
+from video_opd.settings import Flag, Flagged, Positive, Settings, Share
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RaceRule:
-    """When to stop."""
+class RaceRule(Settings):
+    """When to stop: keys of the curricula in rounds, and flags of `video-opd score`."""
 
-    pilot: int = 40
-    """Examples of a stratum scored before it is judged, and at every look after that. With fewer than 36 not even none
-    of them would be surely less than a tenth at the first look."""
-    min_yield: float = 0.1
-    """A stratum is given up when the share of its examples that pass the filter is surely lower."""
-    error: float = 0.05
-    """How often, at most, a stratum is given up of which `min_yield` or more pass, at whichever look; of each stratum
-    by itself, so of twenty at the limit one may be lost."""
-    enough: int | None = None
-    """Stop altogether once as many examples pass; None: never."""
+    error: ClassVar[float] = 0.05
+    """How often, at most, a stratum is given up of which the least yield or more pass, at whichever look; of each
+    stratum by itself, so of twenty at the limit one may be lost."""
+
+    race: Flag = False
+    """Score a random part of every source first, and give up a source of which surely too few examples pass the
+    threshold."""
+    race_pilot: Annotated[Positive, Flagged("pilot")] = 40
+    """Of the race: examples of a source that are scored between two looks. With fewer than 36 the first look cannot be
+    sure of less than a tenth, even where none passes."""
+    race_min_yield: Annotated[Share, Flagged("min-yield")] = 0.1
+    """Of the race: a source is given up when surely fewer of its examples pass the threshold. At most one in twenty
+    sources of which just as many or more pass is given up by bad luck, all looks at it taken together."""
+
+    @property
+    def least_yield(self) -> float:
+        """The share below which a stratum is given up; 0 where nothing is raced."""
+        return self.race_min_yield if self.race else 0.0
 
     def gives_up(self, passed: int, seen: int) -> bool:
         """Whether a stratum surely yields too little, when `passed` of the first `seen` of its examples pass.
 
         Args:
-            seen: a multiple of `pilot`: there are no looks in between.
+            passed: how many passed the filter.
+            seen: a multiple of `race_pilot`: there are no looks in between.
         """
-        look = seen // self.pilot
-        return at_most(passed, seen, self.min_yield) <= self.error / (look * (look + 1))
+        look = seen // self.race_pilot
+        return at_most(passed, seen, self.least_yield) <= self.error / (look * (look + 1))
 
 
 class Race:
@@ -50,16 +59,26 @@ class Race:
 
     Args:
         strata: example id -> the stratum it belongs to, in pool order.
+        rule: when a stratum is given up.
+        seed: of the random order within each stratum.
+        enough: stop altogether once as many examples pass; None: never.
     """
 
-    def __init__(self, strata: Mapping[str, str], rule: RaceRule, seed: int) -> None:
-        self.rule = rule
+    def __init__(self, strata: Mapping[str, str], rule: RaceRule, seed: int, enough: int | None = None) -> None:
+        self.rule, self.enough = rule, enough
         self.waiting: dict[str, list[str]] = {}
         for id in sorted(strata, key=lambda id: uniform(seed, "race", id)):
             self.waiting.setdefault(strata[id], []).append(id)
         self.scored: dict[str, list[str]] = {name: [] for name in self.waiting}
         self.stopped: dict[str, str] = {}
         """Id -> why it was never scored."""
+
+    def __str__(self) -> str:
+        """As it stands in the header of a file of scores: scores of another race are other scores."""
+        rule = self.rule
+        return (
+            f"RaceRule(pilot={rule.race_pilot}, min_yield={rule.least_yield}, error={rule.error}, enough={self.enough})"
+        )
 
     def next_stage(self, passes: Mapping[str, bool]) -> Sequence[str]:
         """The ids to score now; none when the race is over.
@@ -72,12 +91,12 @@ class Race:
             if seen and self.rule.gives_up(passed, seen):
                 self._give_up(name, f"{passed} of the first {seen} examples of {name!r} passed the filter")
         total = sum(passes[id] for ids in self.scored.values() for id in ids)
-        if self.rule.enough is not None and total >= self.rule.enough:
+        if self.enough is not None and total >= self.enough:
             for name in list(self.waiting):
-                self._give_up(name, f"{total} examples had passed the filter, and {self.rule.enough} are enough")
+                self._give_up(name, f"{total} examples had passed the filter, and {self.enough} are enough")
         stage = []
         for name in sorted(self.waiting):
-            part, rest = self.waiting[name][: self.rule.pilot], self.waiting[name][self.rule.pilot :]
+            part, rest = self.waiting[name][: self.rule.race_pilot], self.waiting[name][self.rule.race_pilot :]
             self.scored[name] += part
             stage += part
             if rest:

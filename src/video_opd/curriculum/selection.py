@@ -10,10 +10,11 @@ what was drawn before.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from video_opd.curriculum.strategies import CHOOSE, STRATEGIES, Difficulty, Pool, Strategy, needs_gap, needs_student
+from video_opd.curriculum.selection_rule import SelectionRule, Strategy, needs_gap, needs_student
+from video_opd.curriculum.strategies import CHOOSE, Pool
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.seeds import uniform
 
@@ -63,66 +64,62 @@ class Selection:
 def select(
     teacher: Mapping[str, float] | None,
     student: Mapping[str, float] | None,
-    *,
-    strategy: Strategy,
-    count: int,
-    threshold: float | None,
+    rule: SelectionRule,
     seed: int,
+    *,
     disagreement: Mapping[str, float] | None = None,
     reliability: Mapping[str, float] | None = None,
-    difficulty: Difficulty | None = None,
 ) -> Selection:
-    """Choose `count` examples of a pool, those that the teacher can be trusted on.
+    """Choose exactly `rule.count` examples of a pool, of those that the teacher can be trusted on.
 
     Args:
         teacher: example id -> the teacher's mean IoU, in 0..1, of the whole pool. None: only for strategies that ask
             no teacher, without a threshold.
         student: the same of the student, at least of the examples that pass the threshold. None: for `random`, or with
             a `disagreement`.
-        strategy: `top-k`, `dsus` (evenly spaced ranks, eq. 14), `bbds` (from five buckets, eq. 19), `gwds` (Gaussian
-            weights over delta), `difficulty` (Gaussian weights over the student's IoU), `half-and-half` (half top-k,
-            half random), `random`.
-        count: how many; exactly that many are chosen.
-        threshold: examples whose reliability is below it are left out; None: none are.
+        rule: how many, by which strategy, and from which reliability on: `top-k`, `dsus` (evenly spaced ranks, eq. 14),
+            `bbds` (from five buckets, eq. 19), `gwds` (Gaussian weights over delta), `difficulty` (Gaussian weights
+            over the student's IoU), `half-and-half` (half top-k, half random), `random`.
         seed: of ties and of draws.
         disagreement: what to rank by in place of `tau - sigma`, such as the reverse KL along the student's own answers.
         reliability: what to hold against the threshold in place of `tau`, such as the teacher's agreement with itself.
-        difficulty: of the strategy of that name.
 
     Raises:
-        ConfigurationError: an unknown strategy, a count below 1, or fewer examples than that after the filter.
+        ConfigurationError: fewer examples than that after the filter.
         DataError: a signal that is missing, not a number or out of range, or scores of different pools.
     """
-    _refuse_impossible(strategy, count, threshold)
     pool = _ids_of_the_pool(teacher, student, disagreement)
     gate = reliability if reliability is not None else teacher
-    passing = pool if threshold is None else _passing(pool, gate, threshold)
-    if len(passing) < count:
+    passing = _passing(pool, gate, rule.threshold) if rule.threshold else pool
+    if len(passing) < rule.count:
         raise ConfigurationError(
-            f"count = {count}, and {len(passing)} of {len(pool)} examples are left"
-            + (f" at threshold {threshold:g}" if threshold is not None else ""),
-            reason=f"{strategy} chooses exactly as many as asked for",
+            f"count = {rule.count}, and {len(passing)} of {len(pool)} examples are left"
+            + (f" at threshold {rule.threshold:g}" if rule.threshold else ""),
+            reason=f"{rule.strategy} chooses exactly as many as asked for",
             remedy=f"ask for at most {len(passing)}"
             if passing
             else "lower the threshold, or look at the teacher's IoUs",
         )
-    signals = _signals(teacher, student, disagreement, passing, strategy)
+    signals = _signals(teacher, student, disagreement, passing, rule.strategy)
     shuffled = sorted(passing, key=lambda id: uniform(seed, "tie", id))
-    chosen = CHOOSE[strategy](
-        Pool(ids=shuffled, count=count, seed=seed, difficulty=difficulty or Difficulty(), **signals)
+    chosen = CHOOSE[rule.strategy](Pool(ids=shuffled, rule=rule, seed=seed, **signals))
+    why = _reasons(rule, passing, chosen, gate)
+    kept = set(chosen)
+    left_out = [id for id in pool if id not in kept]
+    return Selection(
+        verdicts=tuple(
+            Verdict(
+                id=id,
+                tau=None if teacher is None else teacher.get(id),
+                sigma=None if student is None else student.get(id),
+                delta=signals["delta"].get(id),
+                order=place if place <= len(chosen) else None,
+                why=why(id),
+            )
+            for place, id in enumerate([*chosen, *left_out], start=1)
+        ),
+        passing=tuple(passing),
     )
-    return _with_reasons(pool, passing, chosen, strategy, threshold, gate, teacher, student, signals["delta"])
-
-
-def _refuse_impossible(strategy: str, count: int, threshold: float | None) -> None:
-    if strategy not in CHOOSE:
-        raise ConfigurationError(
-            f"strategy = {strategy!r}", reason="there is none of that name", remedy=f"choose of {', '.join(STRATEGIES)}"
-        )
-    if count < 1:
-        raise ConfigurationError(f"count = {count}", reason="nothing would be trained on", remedy="ask for at least 1")
-    if threshold is not None and not math.isfinite(threshold):
-        raise ConfigurationError(f"threshold = {threshold}", reason="it is not a number", remedy="give one from 0 to 1")
 
 
 def _passing(pool: Sequence[str], gate: Mapping[str, float] | None, threshold: float) -> list[str]:
@@ -203,40 +200,19 @@ def _signals(
     return {"delta": delta, "sigma": sigma}
 
 
-def _with_reasons(
-    pool: Sequence[str],
-    passing: Sequence[str],
-    chosen: Sequence[str],
-    strategy: Strategy,
-    threshold: float | None,
-    gate: Mapping[str, float] | None,
-    teacher: Mapping[str, float] | None,
-    student: Mapping[str, float] | None,
-    delta: Mapping[str, float],
-) -> Selection:
+def _reasons(
+    rule: SelectionRule, passing: Sequence[str], chosen: Sequence[str], gate: Mapping[str, float] | None
+) -> Callable[[str], str]:
+    """Why an example was kept or left out, by its id."""
     order = {id: place for place, id in enumerate(chosen, start=1)}
     trusted = set(passing)
 
     def why(id: str) -> str:
         if id in order:
-            return f"{order[id]} of {len(chosen)} chosen by {strategy} of {len(passing)}"
+            return f"{order[id]} of {len(chosen)} chosen by {rule.strategy} of {len(passing)}"
         if id in trusted:
-            return f"not among the {len(chosen)} chosen by {strategy} of {len(passing)}"
+            return f"not among the {len(chosen)} chosen by {rule.strategy} of {len(passing)}"
         assert gate is not None
-        return f"the teacher's reliability {gate[id]:.3f} is below {threshold:g}"
+        return f"the teacher's reliability {gate[id]:.3f} is below {rule.threshold:g}"
 
-    left_out = [id for id in pool if id not in order]
-    return Selection(
-        verdicts=tuple(
-            Verdict(
-                id=id,
-                tau=None if teacher is None else teacher.get(id),
-                sigma=None if student is None else student.get(id),
-                delta=delta.get(id),
-                order=order.get(id),
-                why=why(id),
-            )
-            for id in (*chosen, *left_out)
-        ),
-        passing=tuple(passing),
-    )
+    return why

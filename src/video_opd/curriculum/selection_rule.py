@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
-from video_opd.curriculum.strategies import Difficulty, Strategy, needs_gap, needs_student
+from video_opd.settings import Flag, Flagged, MoreThanZero, Positive, Settings, Share
+
+Strategy = Literal["top-k", "dsus", "bbds", "gwds", "difficulty", "half-and-half", "random"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 Reliability = Literal["annotation", "agreement"]
 Disagreement = Literal["iou", "reverse-kl", "reverse-kl-per-token"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SelectionRule:
-    """How to choose."""
+class SelectionRule(Settings):
+    """How to choose: the table of the curricula in rounds, and the flags of `video-opd select`."""
 
-    strategy: Strategy
-    count: int
-    threshold: float | None = 0.7
+    count: Positive
+    """Examples to select, in each round of a run; with training.steps not set, a round is one epoch over them."""
+    strategy: Strategy = "random"
+    """How they are chosen among those the teacher can be trusted on (docs/CURRICULUM.md has what each gave)."""
+    threshold: Share = 0.7
+    """Examples whose reliability is lower are left out; 0: none are."""
     reliability: Reliability = "annotation"
-    """What is held against the threshold: the teacher's mean IoU with the annotation, or with itself."""
+    """What is held against the threshold: the teacher's mean IoU with the annotation, or its answers' agreement with
+    one another, which reads no annotation."""
     disagreement: Disagreement = "iou"
-    """What a ranking ranks by: the gap in IoU (appendix B), or the reverse KL along the student's own sampled answers
-    (section 3.2), summed or per token."""
-    difficulty: Difficulty | None = None
+    """What a ranking ranks by: the gap in IoU, or the reverse KL along the student's answers, summed or per token."""
+    difficulty_mean: Annotated[Share, Flagged("mean")] = 0.3
+    """Of strategy `difficulty`: the student's IoU that is drawn most (the paper's eqs. 30-31)."""
+    difficulty_std: Annotated[MoreThanZero, Flagged("std")] = 0.2
+    """Of strategy `difficulty`: the spread of the student's IoUs that are drawn."""
+    density_corrected: Flag = False
+    """Of strategy `difficulty`: weights divided by how many examples have such an IoU, as TimeLens draws (its own mean
+    is 0.05)."""
 
     @property
     def ranks_by_gap_in_iou(self) -> bool:
@@ -38,9 +48,19 @@ class SelectionRule:
     @property
     def asks_teacher(self) -> bool:
         """Whether the teacher must answer: for the filter, or for the gap."""
-        return self.threshold is not None or self.ranks_by_gap_in_iou
+        return bool(self.threshold) or self.ranks_by_gap_in_iou
 
     @property
     def asks_student(self) -> bool:
         """Whether the student must answer."""
         return self.ranks_by_reverse_kl or needs_student(self.strategy)
+
+
+def needs_student(strategy: Strategy, *, has_disagreement: bool = False) -> bool:
+    """Whether a strategy looks at the student's IoUs."""
+    return strategy == "difficulty" or (strategy != "random" and not has_disagreement)
+
+
+def needs_gap(strategy: Strategy) -> bool:
+    """Whether a strategy ranks by a gap between teacher and student."""
+    return strategy not in ("difficulty", "random")

@@ -8,13 +8,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import dataclass
 
+from video_opd.curriculum.selection_rule import SelectionRule, Strategy
 from video_opd.seeds import uniform
-
-Strategy = Literal["top-k", "dsus", "bbds", "gwds", "difficulty", "half-and-half", "random"]
-STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 NUM_BUCKETS = 5
 """Of BBDS (the paper's B)."""
@@ -25,17 +22,6 @@ NUM_DENSITY_BINS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difficulty:
-    """A Gaussian over the student's IoU, by which GRPO's training examples are drawn (the paper's eqs. 30-31)."""
-
-    mean: float = 0.3
-    std: float = 0.2
-    density_corrected: bool = False
-    """Divide by how many examples have such an IoU, so that what is drawn has the Gaussian's shape whatever the pool's
-    is (TimeLens; its own mean is 0.05)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """What a strategy chooses from."""
 
@@ -43,23 +29,17 @@ class Pool:
     """In a seeded order, so that examples that are worth the same come in no particular one."""
     delta: Mapping[str, float]
     sigma: Mapping[str, float]
-    count: int
+    rule: SelectionRule
     seed: int
-    difficulty: Difficulty = field(default_factory=Difficulty)
+
+    @property
+    def count(self) -> int:
+        """How many are chosen."""
+        return self.rule.count
 
     def by_delta(self) -> list[str]:
         """Largest first."""
         return sorted(self.ids, key=lambda id: -self.delta[id])
-
-
-def needs_student(strategy: Strategy, *, has_disagreement: bool = False) -> bool:
-    """Whether a strategy looks at the student's IoUs."""
-    return strategy == "difficulty" or (strategy != "random" and not has_disagreement)
-
-
-def needs_gap(strategy: Strategy) -> bool:
-    """Whether a strategy ranks by a gap between teacher and student."""
-    return strategy not in ("difficulty", "random")
 
 
 def _top_k(pool: Pool) -> list[str]:
@@ -119,13 +99,13 @@ def _gwds(pool: Pool) -> list[str]:
 
 def _difficulty(pool: Pool) -> list[str]:
     """Drawn without replacement with a Gaussian weight over the student's IoU (eqs. 30-31)."""
-    settings = pool.difficulty
+    rule = pool.rule
     place = {id: min(int(pool.sigma[id] * NUM_DENSITY_BINS), NUM_DENSITY_BINS - 1) for id in pool.ids}
     crowd = Counter(place.values())
 
     def log_weight(id: str) -> float:
-        density = math.log(crowd[place[id]]) if settings.density_corrected else 0.0
-        return _log_gaussian(pool.sigma[id], settings.mean, settings.std) - density
+        density = math.log(crowd[place[id]]) if rule.density_corrected else 0.0
+        return _log_gaussian(pool.sigma[id], rule.difficulty_mean, rule.difficulty_std) - density
 
     return _draw(pool, "difficulty", log_weight)
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from video_opd.data.label_noise import LabelNoise
 from video_opd.data.manifest import write_manifest
 from video_opd.data.side_questions import SideQuestion, write_side_questions
 from video_opd.data.video.video_io import write_video
@@ -125,27 +126,23 @@ def render(clip: Clip, world: TinyWorld) -> np.ndarray:
     return frames
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelNoise:
-    """What is wrong with the training annotations; the defaults follow TimeLens's audit (see above)."""
+def annotate(event: Event, clip: Clip, noise: LabelNoise, rng: np.random.Generator) -> Span:
+    """The span an annotator would have written down: within the clip, and on the grid the models write times on.
+    (Off it, a method that trains on annotations would suffer from digits that no annotator wrote, and not from noise.)
 
-    wrong_share: float = 0.20
-    """Share of spans that belong to another event of the clip: the query was not unique."""
-    imprecise_share: float = 0.35
-    """Share whose two ends are each moved by a normal error."""
-    jitter_s: float = 1.0
-    """Standard deviation of that error."""
-
-    def apply(self, clip: Clip, event: Event, rng: np.random.Generator) -> Span:
-        """The span an annotator would have written down: within the clip, and on the grid the models write times on.
-        (Off it, a method that trains on annotations would suffer from digits nobody ever wrote, and not from noise.)"""
-        fate = rng.random()
-        if fate < self.wrong_share:
-            others = [other for other in clip.events if other is not event]
-            return others[int(rng.integers(len(others)))].span if others else event.span
-        if fate < self.wrong_share + self.imprecise_share:
-            return displaced(event.span, rng.normal(0, self.jitter_s, 2), clip.duration_s)
-        return event.span
+    Args:
+        event: what the annotation is of.
+        clip: whose events an annotation may mistake for it.
+        noise: how often, and by how much, an annotator errs.
+        rng: draws what this annotator does.
+    """
+    fate = rng.random()
+    if fate < noise.wrong_share:
+        others = [other for other in clip.events if other is not event]
+        return others[int(rng.integers(len(others)))].span if others else event.span
+    if fate < noise.wrong_share + noise.imprecise_share:
+        return displaced(event.span, rng.normal(0, noise.jitter_s, 2), clip.duration_s)
+    return event.span
 
 
 def displaced(span: Span, errors_s: np.ndarray, duration_s: float) -> Span:
@@ -166,7 +163,7 @@ def examples_of(clip: Clip, *, queries: int, noise: LabelNoise | None, rng: np.r
             id=f"{clip.id}-{index}",
             video=f"{clip.id}.mp4",
             query=event.name,
-            spans=(noise.apply(clip, event, rng) if noise else event.span,),
+            spans=(annotate(event, clip, noise, rng) if noise else event.span,),
             duration=clip.duration_s,
             source="tiny-world",
         )
@@ -201,7 +198,7 @@ class BuildSettings:
 
     seed: int = 0
     world: TinyWorld = TinyWorld()
-    noise: LabelNoise = LabelNoise()
+    noise: LabelNoise = field(default_factory=LabelNoise)
     num_queries: dict[str, int] = field(default_factory=dict)
     """Examples a split; 960 for training (60 steps of 16), 96 for validation, 400 for test where not given."""
     queries_per_clip: int = 2
@@ -216,7 +213,9 @@ class BuildSettings:
 
     def describe(self) -> dict[str, Any]:
         """As JSON, to recognise a folder by."""
-        description = asdict(self) | {"version": VERSION, "num_queries": {split: self.size(split) for split in SPLITS}}
+        noise = {name: getattr(self.noise, name) for name in LabelNoise.model_fields}
+        sizes = {split: self.size(split) for split in SPLITS}
+        description = asdict(self) | {"noise": noise, "version": VERSION, "num_queries": sizes}
         described: dict[str, Any] = json.loads(json.dumps(description))
         return described
 

@@ -62,10 +62,10 @@ def _selection(patient: Patient, teacher: Teacher | None, num_pool: int, trainin
                 policy.answer(reading, count=curriculum.num_answers - 1, sampling=Sampling(max_new_tokens=limit))
         return watch.seconds["score"] / len(piece) * num_pool
 
-    asked = curriculum.asks_teacher and curriculum.teacher_scores is None
+    asked = curriculum.needs_teacher and curriculum.teacher_scores is None
     teacher_s = sum(map(seconds, teacher.policies)) if asked and teacher is not None else 0.0
     often = curriculum.num_rounds if isinstance(curriculum, RoundsSettings) else 1
-    asks_student = isinstance(curriculum, CouplingSettings) or curriculum.rule().asks_student
+    asks_student = isinstance(curriculum, CouplingSettings) or curriculum.asks_student
     student_s = often * seconds(patient.student) if asks_student else 0.0
     ratio = (teacher_s + student_s) / training_s
     return Finding(

@@ -125,9 +125,7 @@ def prepare_data(recipe: Recipe) -> None:
 def _world_of(world: TinyWorldSettings) -> tiny_world.BuildSettings:
     return tiny_world.BuildSettings(
         seed=world.seed,
-        noise=tiny_world.LabelNoise(
-            wrong_share=world.wrong_share, imprecise_share=world.imprecise_share, jitter_s=world.jitter_s
-        ),
+        noise=world,
         num_queries={"train": world.num_train, "validation": world.num_validation, "test": world.num_test},
     )
 

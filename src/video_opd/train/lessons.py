@@ -12,7 +12,6 @@ from video_opd.config import CouplingSettings, RoundsSettings
 from video_opd.curriculum import (
     Choice,
     Race,
-    RaceRule,
     RoundPlan,
     ScoredAnswer,
     ScoredExample,
@@ -256,7 +255,7 @@ class Rounds(TeacherScored):
         selection = self.find_selection(folder, run)
         if selection is not None:
             return self.make_lesson_of(selection, in_order=in_order)
-        rule = self.settings.rule()
+        rule = self.settings
         teacher = self._teacher(run) if rule.asks_teacher else None
         student = None
         if rule.asks_student:
@@ -277,13 +276,10 @@ class Rounds(TeacherScored):
     def _teacher(self, run: RunDirectory) -> ScoreFile:
         settings, race = self.settings, None
         raced_for = ""
-        if settings.race or settings.race_enough is not None:
-            enough = None if settings.race_enough is None else round(settings.race_enough * settings.count)
-            rule = RaceRule(
-                pilot=settings.race_pilot, min_yield=settings.race_min_yield if settings.race else 0.0, enough=enough
-            )
-            race = Race({example.id: example.source for example in self.scoring.examples}, rule, 0)
-            raced_for = f"{rule}, {settings.reliability} of at least {settings.threshold}"
+        if settings.races:
+            sources = {example.id: example.source for example in self.scoring.examples}
+            race = Race(sources, settings, 0, enough=settings.num_enough)
+            raced_for = f"{race}, {settings.reliability} of at least {settings.threshold}"
         return self.score_teacher(
             run, skip_below=settings.skip_below, race=race, passes=self._passes, raced_for=raced_for
         )
@@ -341,7 +337,7 @@ class Candidates(TeacherScored):
             right = {id for id, tau in teacher.mean_iou().items() if tau >= self.settings.teacher_threshold}
             examples = [example for example in self.scoring.examples if example.id in right]
             student = self.score_student(0, folder / "student-scores.jsonl", examples)
-            choice = choose_candidates(teacher, student, self.settings.rule(), derive_seed(self.seed, "select", 1))
+            choice = choose_candidates(teacher, student, self.settings, derive_seed(self.seed, "select", 1))
             selection = self.keep_choice(folder, 1, choice, teacher=teacher, student=student)
             warnings = choice.warnings
         return self.make_lesson_of(selection, in_order=False, warnings=warnings)

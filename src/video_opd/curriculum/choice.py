@@ -52,13 +52,10 @@ def choose(teacher: ScoreFile | None, student: ScoreFile | None, rule: Selection
     selection = select(
         tau,
         sigma,
-        strategy=rule.strategy,
-        count=rule.count,
-        threshold=rule.threshold,
-        seed=seed,
+        rule,
+        seed,
         disagreement=disagreement if disagreement is None else _known_to(tau, disagreement),
-        reliability=_agreement(teacher) if rule.reliability == "agreement" and rule.threshold is not None else None,
-        difficulty=rule.difficulty,
+        reliability=_agreement(teacher) if rule.reliability == "agreement" and rule.threshold else None,
     )
     return _as_choice(selection, teacher, student, _luck(selection, teacher, student, rule))
 
