@@ -168,6 +168,7 @@ def _ask(
 
     from video_opd.data.prompt_source import PromptSource
     from video_opd.data.prompts import PromptRenderer
+    from video_opd.eval.ask import KeptAnswers
     from video_opd.eval.how_asked import budget_of
     from video_opd.eval.multiple_choice import ask
 
@@ -196,9 +197,11 @@ def _ask(
         replies = ask(
             policy, questions, source, asking,
             batch_size=arguments.batch_size or 8,
-            known=known,
-            on_replies=lambda new: notes.add(by_id, new, is_last=notes.when == "before" or arguments.before is None),
-            on_batch=lambda count: bar.advance(task, count),
+            kept=KeptAnswers(
+                known=known,
+                keep=lambda new: notes.add(by_id, new, is_last=notes.when == "before" or arguments.before is None),
+                on_batch=lambda count: bar.advance(task, count),
+            ),
         )  # fmt: skip
     return _Asked(replies=replies, set_aside=dict(source.set_aside))
 

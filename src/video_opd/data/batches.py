@@ -44,5 +44,12 @@ class Batches:
 
 
 def batch_at(examples: Sequence[Example], step: int, batch_size: int, seed: int) -> list[Example]:
-    """The batch of step `step` (from 0) of a run over all examples."""
+    """The batch of one step of a run over all examples.
+
+    Args:
+        examples: those of the run.
+        step: the optimiser step, from 0.
+        batch_size: examples of a step.
+        seed: the run's; it decides the order.
+    """
     return Batches(examples=examples, batch_size=batch_size, seed=seed)(step)

@@ -1,4 +1,4 @@
-"""How a question is put: a template is a sentence with `{query}` in it and `{video}` where the video goes, and the
+"""How a question is asked: a template is a sentence with `{query}` in it and `{video}` where the video goes, and the
 answer's form. The built-in ones stand in `prompts.toml`.
 
 The field puts the video first; the tiny world puts it last, because a tiny model that must remember a whole video
@@ -21,7 +21,7 @@ from video_opd.types import Span
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptTemplate:
-    """How a question is put and what form the answer takes."""
+    """How a question is asked and what form the answer takes."""
 
     user: str
     """The user's turn, with `{query}` and `{video}` each once."""
@@ -34,7 +34,7 @@ class PromptTemplate:
     form: str | None = None
     """Regular expression of a whole well-formed answer, for the format reward of thinking answers."""
     queries: str = "timelens"
-    """What is done to the words of a query before it is put; a name of `queries.QUERY_POLICIES`."""
+    """How the words of a query are changed before it is asked; a name of `query_words.QUERY_POLICIES`."""
     parser: str = "ours"
     """Whose rule reads the answers in the field. Training, curriculum and our own scores read them with ours."""
     scorer: str = "ours"
@@ -66,11 +66,11 @@ class PromptTemplate:
         return self.turns(self.words_of(query))
 
     def words_of(self, query: str) -> str:
-        """The words of a query as they are put."""
+        """Change the words of a query as `queries` says."""
         return QUERY_POLICIES[self.queries](query)
 
     def turns(self, words: str) -> list[dict[str, Any]]:
-        """The same as `messages`, of words that are put as they stand."""
+        """The same as `messages`, for words that stay as they are."""
         system = [{"role": "system", "content": [{"type": "text", "text": self.system}]}] if self.system else []
         return [*system, {"role": "user", "content": self.content(words)}]
 
@@ -93,7 +93,7 @@ class PromptTemplate:
         """The annotated answer in words, for a prompt with frames at these times.
 
         Raises:
-            ConfigurationError: the form has a placeholder nobody fills.
+            ConfigurationError: the form has an unknown placeholder.
         """
         seen = "".join(str(int(span.start_s <= time_s < span.end_s)) for time_s in frame_times_s)
         try:
@@ -130,7 +130,7 @@ TEMPLATES = _presets()
 
 
 def was_trained_with(name: str, model: str) -> bool:
-    """Whether a checkpoint's name says that it was trained with a preset, and nothing has to be known about it.
+    """Whether a checkpoint's name says that it was trained with a preset that has no note.
 
     Raises:
         KeyError: no preset has that name.
@@ -156,7 +156,7 @@ def mismatch(name: str, model: str, family: str | None) -> str | None:
         family: its `model_type`, where known.
 
     Returns:
-        One sentence, or None where nothing speaks against it.
+        One sentence, or None where they belong together.
 
     Raises:
         KeyError: no preset has that name.

@@ -259,7 +259,7 @@ def _prompt_of_model(patient: Patient) -> Iterator[Finding]:
         wrong = prompt_mismatch(recipe.prompt, model)
         yield Finding(
             checked=f"{name}: prompt template",
-            found=wrong or "nothing speaks against it",
+            found=wrong or "it suits the model",
             verdict="ok" if wrong is None else "warn",
             remedy=""
             if wrong is None

@@ -27,7 +27,7 @@ class Finding:
     remedy: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """For --json."""
+        """Its fields by name, for --json."""
         return asdict(self)
 
 
@@ -50,14 +50,28 @@ class Patient:
 
     @classmethod
     def admit(cls, recipe: Recipe, student: Policy, teacher: Policy | None, prompts: Sequence[Prompt]) -> Patient:
-        """Let the student answer, as it would in training."""
+        """Let the student answer, as it would in training.
+
+        Args:
+            recipe: the recipe that is examined.
+            student: the model that answers.
+            teacher: the one teacher that the checks look at; None: there is none.
+            prompts: of the first training examples.
+        """
         sampling = Sampling(max_new_tokens=recipe.answers.max_new_tokens, seed=recipe.seed)
         groups = answer(student, prompts, sampling, recipe)
         return cls(recipe=recipe, student=student, teacher=teacher, prompts=tuple(prompts), groups=groups)
 
 
 def answer(policy: Policy, prompts: Sequence[Prompt], sampling: Sampling, recipe: Recipe) -> tuple[AnswerGroup, ...]:
-    """One answer per prompt, in micro-batches as in training."""
+    """Write one answer per prompt, in micro-batches as in training.
+
+    Args:
+        policy: the model that answers.
+        prompts: read in this order.
+        sampling: greedy, or the seed of the draws.
+        recipe: has the size of a micro-batch.
+    """
     batches = batches_of_prompts(prompts, recipe.training.micro_batch_size)
     asked = ask_in_batches(policy, batches, lambda reading: policy.answer(reading, sampling=sampling))
     return tuple(group for each in asked for group in each.answers)
@@ -66,7 +80,17 @@ def answer(policy: Policy, prompts: Sequence[Prompt], sampling: Sampling, recipe
 def score(
     policy: Policy, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup], recipe: Recipe
 ) -> list[torch.Tensor]:
-    """The log-probs of every answer's tokens, in micro-batches as in training."""
+    """Score every answer's tokens, in micro-batches as in training.
+
+    Args:
+        policy: the model that scores.
+        prompts: read in this order.
+        groups: the answers to each prompt, in the order of the prompts.
+        recipe: has the size of a micro-batch.
+
+    Returns:
+        For every answer the log-probs of its tokens, (T,).
+    """
     next_groups = batches_in_step(groups)
 
     def score_next(reading: Reading) -> list[torch.Tensor]:

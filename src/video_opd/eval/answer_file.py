@@ -115,7 +115,7 @@ class _Lines:
 
 
 class _Stream:
-    """A pipe or a device, opened for the first row: some wait there until somebody reads."""
+    """A pipe or a device, opened for the first row: opening some of them waits for a reader."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -138,8 +138,8 @@ def open_answers(path: Path, of: AnswersOf | None) -> Iterator[AnswerFile]:
     """Hold a file of answers for writing; if the block ends well, it bears the name `path` after it.
 
     Args:
-        of: what the answers are of; None: who calls knows that nothing else can be in the file, and lets nobody else
-            write to it.
+        of: what the answers are of; None: the caller knows that the file holds nothing else and that no other
+            process writes to it.
 
     Raises:
         DataError: it holds answers to something else, or another process writes to it.
@@ -181,7 +181,7 @@ def _made_if_missing(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def told_what_is_kept(file: AnswerFile, num_questions: int) -> Iterator[None]:
-    """Whatever ends the block early, say how many answers there are, and how to go on.
+    """When the block ends early, say how many answers there are, and how to go on.
 
     Raises:
         Stopped: in the place of a KeyboardInterrupt, and with what is kept.
@@ -251,7 +251,7 @@ def refuse_other_answers(path: Path, of: AnswersOf | None) -> None:
 
 
 def questions_sha256(rows: Sequence[Any]) -> str:
-    """Of questions that JSON can say, in their order."""
+    """A hash of questions in their order; they are values that JSON has."""
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
@@ -288,7 +288,7 @@ def _read_beside(path: Path) -> Mapping[str, Any]:
 
 
 def _rows(path: Path) -> list[Row]:
-    """What the file holds. Anything but answers with an id of their own was put there by somebody else."""
+    """What the file holds. Other rows than answers with an id were written by another program."""
     rows: list[Row] = list(iterate_journal(path))
     for number, row in enumerate(rows, start=1):
         if not isinstance(row.get("id"), str):

@@ -7,15 +7,15 @@ ahead; whoever has prompts takes them from `batches_of_prompts`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Generic, TypeVar
 
 from video_opd.data.prompt_source import PromptSource
 from video_opd.policy.load import Policy
 from video_opd.policy.read import Reading
-from video_opd.types import AnswerGroup, Example, Prompt, Sampling
+from video_opd.types import Example, Prompt, Sampling
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ def ask_in_batches(
     Args:
         policy: the model that reads.
         batches: from `batches_of` or `batches_of_prompts`; taken one at a time, after the caller is done with the last.
-        answer: makes the answers of one batch, such as `greedy_answers`.
+        answer: makes the answers to one batch.
     """
     for batch in batches:
         began, cpu_began = time.perf_counter(), time.process_time()
@@ -120,11 +120,52 @@ def batches_in_step(items: Iterable[T]) -> Callable[[Reading], list[T]]:
     return lambda reading: list(islice(rest, len(reading.prompts)))
 
 
-def greedy_answers(policy: Policy, max_new_tokens: int) -> Callable[[Reading], tuple[AnswerGroup, ...]]:
-    """For `ask_in_batches`: the most probable token at every step, one answer a prompt."""
-    return lambda reading: policy.answer(reading, sampling=Sampling(max_new_tokens=max_new_tokens, greedy=True))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptAnswers(Generic[T]):
+    """Answers that outlive the process: those of an earlier run, and what is told of new ones."""
+
+    known: Mapping[str, T] = field(default_factory=dict)
+    """By id of the example; they are not asked for again."""
+    keep: Callable[[Mapping[str, T]], None] = lambda _: None
+    """Told the new answers of every batch, by id."""
+    on_batch: Callable[[int], None] = lambda _: None
+    """Told the number of examples that are done, after every batch."""
 
 
-def first_texts(groups: Iterable[AnswerGroup]) -> dict[str, str]:
-    """Prompt id -> text of its first answer."""
-    return {group.prompt_id: group.answers[0].text for group in groups}
+def ask_and_keep(
+    policy: Policy,
+    examples: Sequence[Example],
+    source: PromptSource,
+    answer: Callable[[Reading], Sequence[tuple[str, T]]],
+    *,
+    batch_size: int,
+    kept: KeptAnswers[T] | None = None,
+) -> dict[str, T]:
+    """Ask what is not known yet; id -> answer, the known ones first.
+
+    Args:
+        policy: the model that reads.
+        examples: asked in this order.
+        source: renders them; examples that cannot be used are in its `set_aside`.
+        answer: makes pairs of id and answer of a reading, such as `greedy_texts`.
+        batch_size: examples that are read together.
+        kept: what is known, and who is told of the new answers.
+    """
+    kept = kept or KeptAnswers()
+    answers = dict(kept.known)
+    batches = batches_of(examples, source, batch_size=batch_size, known=answers)
+    for asked in ask_in_batches(policy, batches, answer):
+        new = {id: found for id, found in asked.answers if id not in answers}
+        answers |= new
+        if new:
+            kept.keep(new)
+        kept.on_batch(asked.batch.num_examples)
+    return answers
+
+
+def greedy_texts(policy: Policy, max_new_tokens: int) -> Callable[[Reading], list[tuple[str, str]]]:
+    """For `ask_and_keep`: the text of the answer that has the most probable token at every step."""
+    sampling = Sampling(max_new_tokens=max_new_tokens, greedy=True)
+    return lambda reading: [
+        (group.prompt_id, group.answers[0].text) for group in policy.answer(reading, sampling=sampling)
+    ]

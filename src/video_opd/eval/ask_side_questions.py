@@ -11,7 +11,7 @@ import numpy as np
 from video_opd.data.prompt_source import PromptSource
 from video_opd.data.query_words import plain
 from video_opd.data.side_questions import SideQuestion
-from video_opd.eval.ask import ask_in_batches, batches_of, first_texts, greedy_answers
+from video_opd.eval.ask import ask_and_keep, greedy_texts
 from video_opd.grounding.metrics import bootstrap_intervals
 from video_opd.policy.load import Policy
 from video_opd.sample_size import MIN_QUERIES
@@ -36,11 +36,19 @@ class SideScore:
 
 
 def ask(policy: Policy, questions: Sequence[SideQuestion], source: PromptSource, *, batch_size: int) -> SideScore:
-    """Greedy answers, right when they are the expected word but for case, blanks and a full stop."""
-    answered: dict[str, str] = {}
-    batches = batches_of([question.as_example() for question in questions], source, batch_size=batch_size)
-    for asked in ask_in_batches(policy, batches, greedy_answers(policy, MAX_NEW_TOKENS)):
-        answered |= first_texts(asked.answers)
+    """Ask for greedy answers. An answer is right when it is the expected word but for case, blanks and a full stop.
+
+    Args:
+        policy: the model that answers.
+        questions: each counts, also one that cannot be asked.
+        source: renders the questions.
+        batch_size: questions that are read together.
+
+    Raises:
+        EngineError: too many questions cannot be asked.
+    """
+    examples, answer = [question.as_example() for question in questions], greedy_texts(policy, MAX_NEW_TOKENS)
+    answered = ask_and_keep(policy, examples, source, answer, batch_size=batch_size)
     right = [plain(answered.get(question.id, "")) == plain(question.answer) for question in questions]
     scores = np.array(right, dtype=np.float64)
     interval = None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from types import MappingProxyType
 from typing import Any
 
 from video_opd.data.prompt_source import PromptSource
-from video_opd.eval.ask import ask_in_batches, batches_of, first_texts, greedy_answers
+from video_opd.eval.ask import KeptAnswers, ask_and_keep, greedy_texts
 from video_opd.grounding import Constant, ParsedAnswer, Scores, best_constant, parse_answer, score
 from video_opd.grounding.time_units import UnitEvidence, bare_spans, likely_unit
 from video_opd.policy.load import Policy
@@ -45,35 +44,35 @@ def evaluate(
     *,
     max_new_tokens: int,
     batch_size: int,
-    known: Mapping[str, str] = MappingProxyType({}),
-    on_answers: Callable[[Mapping[str, str]], None] = lambda _: None,
-    on_batch: Callable[[int], None] = lambda _: None,
+    kept: KeptAnswers[str] | None = None,
 ) -> Evaluation:
     """Answer greedily and score; an example that cannot be asked counts as unanswered.
 
     Batches are the same in every run, so an evaluation that was killed goes on to the same answers.
 
     Args:
-        known: example id -> answer, from an earlier run; they are not asked for again.
-        on_answers: told the new answers of every batch, by example id.
-        on_batch: told how many examples were done, after every batch.
+        policy: the model that answers.
+        examples: asked in this order.
+        source: renders them; what it sets aside counts as unanswered.
+        max_new_tokens: the most tokens of an answer.
+        batch_size: examples that are read together.
+        kept: answers of an earlier run, and who is told of the new ones.
+
+    Raises:
+        EngineError: too many examples cannot be asked.
     """
-    answers = dict(known)
-    batches = batches_of(examples, source, batch_size=batch_size, known=answers)
-    for asked in ask_in_batches(policy, batches, greedy_answers(policy, max_new_tokens)):
-        new = {id: text for id, text in first_texts(asked.answers).items() if id not in answers}
-        answers |= new
-        if new:
-            on_answers(new)
-        on_batch(asked.batch.num_examples)
+    answers = ask_and_keep(
+        policy, examples, source, greedy_texts(policy, max_new_tokens), batch_size=batch_size, kept=kept
+    )
     return judge(answers, examples, source.set_aside)
 
 
 def judge(answers: Mapping[str, str], examples: Sequence[Example], set_aside: Mapping[str, str]) -> Evaluation:
-    """What answers are worth.
+    """Score answers.
 
     Args:
         answers: example id -> text, in any order.
+        examples: every query that counts.
         set_aside: example id -> why there is none.
     """
     answers = {example.id: answers[example.id] for example in examples if example.id in answers}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import TypedDict, Unpack
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,11 +12,21 @@ from rich.progress import Progress
 
 from video_opd.data.prompt_source import PromptSource
 from video_opd.eval.answer_file import AnswersOf, open_answers, rewrite, told_what_is_kept
+from video_opd.eval.ask import KeptAnswers
 from video_opd.eval.evaluate import Evaluation, evaluate
 from video_opd.grounding import prediction_row
 from video_opd.policy.load import Policy
 from video_opd.sample_size import count_of
 from video_opd.types import Example
+
+
+class HowAsked(TypedDict):
+    """How an evaluation asks, and where it shows how far it is."""
+
+    max_new_tokens: int
+    batch_size: int
+    title: str
+    console: Console
 
 
 def evaluate_into(
@@ -26,59 +35,46 @@ def evaluate_into(
     policy: Policy,
     examples: Sequence[Example],
     source: PromptSource,
-    **how: Any,
+    **how: Unpack[HowAsked],
 ) -> Evaluation:
-    """Evaluate, with every batch of answers in a file of predictions before the next one is asked; answers that are
-    there already are not asked for again. The rest as `evaluate_with_bar`.
+    """Evaluate under a progress bar on stderr; without a terminal there is one plain line.
+
+    Every batch of answers is in a file before the next one is asked. Answers that it holds already are not asked for.
 
     Args:
+        path: the file of predictions.
         of: what the answers are of; see `open_answers`.
+        policy: the model that answers.
+        examples: every query that counts.
+        source: renders the examples.
+        how: `max_new_tokens` and `batch_size` of `evaluate`; `title` and `console` of the bar.
 
     Raises:
         Stopped: a signal came; the answers so far are in the file.
+        DataError: the file holds answers to something else.
     """
+    title, console = how["title"], how["console"]
     with open_answers(path, of) as file, told_what_is_kept(file, len(examples)):
         if file.rows:
-            say(how["console"], f"going on: {len(file.rows)} of {len(examples)} answers are in {file.path}")
-        evaluation = evaluate_with_bar(
-            policy,
-            examples,
-            source,
-            known={row["id"]: row["answer"] for row in file.rows},
-            on_answers=lambda new: file.append([prediction_row(*answer) for answer in new.items()]),
-            **how,
-        )
+            say(console, f"going on: {len(file.rows)} of {len(examples)} answers are in {file.path}")
+        if not console.is_terminal:
+            say(console, f"evaluating {title} on {count_of(len(examples))}")
+        with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+            task = bar.add_task(f"evaluating {escape(title)}", total=len(examples))
+            evaluation = evaluate(
+                policy,
+                examples,
+                source,
+                max_new_tokens=how["max_new_tokens"],
+                batch_size=how["batch_size"],
+                kept=KeptAnswers(
+                    known={row["id"]: row["answer"] for row in file.rows},
+                    keep=lambda new: file.append([prediction_row(*answer) for answer in new.items()]),
+                    on_batch=lambda count: bar.advance(task, count),
+                ),
+            )
     rewrite(file, path, [prediction_row(*answer) for answer in evaluation.answers.items()])
     return evaluation
-
-
-def evaluate_with_bar(
-    policy: Policy,
-    examples: Sequence[Example],
-    source: PromptSource,
-    *,
-    max_new_tokens: int,
-    batch_size: int,
-    title: str,
-    console: Console,
-    known: Mapping[str, str] = MappingProxyType({}),
-    on_answers: Callable[[Mapping[str, str]], None] = lambda _: None,
-) -> Evaluation:
-    """Evaluate under a progress bar on stderr; one plain line without a terminal."""
-    if not console.is_terminal:
-        say(console, f"evaluating {title} on {count_of(len(examples))}")
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(f"evaluating {escape(title)}", total=len(examples))
-        return evaluate(
-            policy,
-            examples,
-            source,
-            max_new_tokens=max_new_tokens,
-            batch_size=batch_size,
-            known=known,
-            on_answers=on_answers,
-            on_batch=lambda count: bar.advance(task, count),
-        )
 
 
 def say(console: Console, line: str) -> None:

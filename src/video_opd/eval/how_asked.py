@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,13 @@ from video_opd.suggestions import perhaps
 from video_opd.types import Example
 
 
+@cache
 def template_of(settings: PromptSettings) -> PromptTemplate:
-    """The template a recipe names or spells out."""
+    """The template that settings name or spell out; each is resolved once in a process.
+
+    Raises:
+        ConfigurationError: no template has that name, or the user's own text has no place for the query or the video.
+    """
     if settings.template not in TEMPLATES:
         raise ConfigurationError(
             f"template = {settings.template!r}",
@@ -47,9 +53,10 @@ def budget_of(settings: VideoSettings) -> VideoBudget:
 
 def how_asked(defaults: GroundingDefaults, precision: str) -> dict[str, Any]:
     """How questions are put, as far as a score depends on it: for the header of a file of scores."""
+    template = template_of(defaults.prompt)
     return {
-        "user": template_of(defaults.prompt).user,
-        "queries": template_of(defaults.prompt).queries,
+        "user": template.user,
+        "queries": template.queries,
         "video": asdict(budget_of(defaults.video)),
         "precision": precision,
     }

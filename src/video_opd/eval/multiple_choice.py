@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Literal
 
 from video_opd.data.plain_text import PlainText
 from video_opd.data.prompt_source import PromptSource
-from video_opd.eval.ask import ask_in_batches, batches_of
+from video_opd.eval.ask import KeptAnswers, ask_and_keep
 from video_opd.eval.benchmarks import Question, Rating, Rule
 from video_opd.policy.load import Policy
 from video_opd.policy.read import Reading
@@ -89,9 +88,7 @@ def ask(
     asking: Asking,
     *,
     batch_size: int,
-    known: Mapping[str, Reply] = MappingProxyType({}),
-    on_replies: Callable[[Mapping[str, Reply]], None] = lambda _: None,
-    on_batch: Callable[[int], None] = lambda _: None,
+    kept: KeptAnswers[Reply] | None = None,
 ) -> dict[str, Reply]:
     """Ask every question; one that cannot be asked counts as answered wrongly, whatever the rule.
 
@@ -99,9 +96,12 @@ def ask(
     are the same in every run.
 
     Args:
-        known: replies of an earlier run, by the question's id; those are not asked again.
-        on_replies: told the new replies of every batch.
-        on_batch: told how many questions were done, after every batch.
+        policy: the model that answers.
+        questions: of one benchmark.
+        source: renders the questions.
+        asking: whether the model writes its answers or options are scored, and how answers are rated.
+        batch_size: questions that are read together.
+        kept: replies of an earlier run, and who is told of the new ones.
 
     Returns:
         By the question's id, in the order of `questions`.
@@ -109,7 +109,6 @@ def ask(
     Raises:
         EngineError: too many videos that cannot be used.
     """
-    replies = dict(known)
     first_seen = {question.video: place for place, question in reversed(list(enumerate(questions)))}
     ordered = sorted(questions, key=lambda question: (first_seen[question.video], question.clip or ()))
     by_id = {question.id: question for question in questions}
@@ -118,12 +117,7 @@ def ask(
         return list(_replies(policy, reading, [by_id[prompt.id] for prompt in reading.prompts], asking))
 
     examples = [question.as_example() for question in ordered]
-    for asked in ask_in_batches(policy, batches_of(examples, source, batch_size=batch_size, known=replies), answer):
-        new = {id: reply for id, reply in asked.answers if id not in replies}
-        replies |= new
-        if new:
-            on_replies(new)
-        on_batch(asked.batch.num_examples)
+    replies = ask_and_keep(policy, examples, source, answer, batch_size=batch_size, kept=kept)
     for id, reason in source.set_aside.items():
         why = f"{_NOT_ASKED}{reason}"
         replies[id] = Reply(answer="", rating=Rating(correct=False, read=None), why=why)

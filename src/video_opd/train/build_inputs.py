@@ -144,8 +144,8 @@ def refuse_unrenderable(recipe: Recipe) -> None:
     if not data.tiny_world.render:
         if missing:
             raise ConfigurationError(
-                "data.{} = {}: there is no such file or folder".format(*missing),
-                reason="paths of the data were given, so they are yours, and no tiny world is rendered there",
+                "data.{} = {}: this file or folder does not exist".format(*missing),
+                reason="you gave the paths of the data, so no tiny world is rendered there",
                 remedy="correct the path; `video-opd tiny-world build --out FOLDER` renders a tiny world",
             )
         return
@@ -163,7 +163,7 @@ def refuse_unrenderable(recipe: Recipe) -> None:
         given = getattr(data, key)
         if given is not None and given != place:
             raise ConfigurationError(
-                "data.{} = {}: there is no such file or folder".format(*(missing or ("videos", data.videos))),
+                "data.{} = {}: this file or folder does not exist".format(*(missing or ("videos", data.videos))),
                 reason=f"the tiny world is rendered into one folder, with {place}, and data.{key} is {given}",
                 remedy="give the paths of one folder, or leave out [data.tiny_world] where the data are your own",
             )

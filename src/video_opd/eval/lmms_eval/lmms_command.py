@@ -1,7 +1,7 @@
-"""A model put to tasks of lmms-eval: which command does it. Nothing is run here.
+"""The command by which lmms-eval asks a model the questions of its tasks. Nothing is run here.
 
 lmms-eval (github.com/EvolvingLMMs-Lab/lmms-eval; versions and arguments below are those of 0.7.3) wants an older PyAV
-than this package, so it lives in an environment of its own and is spoken to through its command line and its files:
+than this package, so it has an environment of its own, and is used through its command line and its files:
 
     OUT/command.json, command.sh     the command and what stands behind it; to be run again by hand
     OUT/log.txt                      what lmms-eval printed

@@ -1,4 +1,4 @@
-"""lmms-eval as another process, in an environment of its own: found, started, listened to, ended."""
+"""lmms-eval as another process in an environment of its own: find it, start it, take its output, end it."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ _PROBE_TIMEOUT_S = 300.0
 """Importing torch for the first time from a network disk takes minutes."""
 
 _GRACE_S = 10.0
-"""Between asking lmms-eval to end and ending it."""
+"""Time that lmms-eval has to end by itself before it is killed."""
 
 _LINGER_S = 5.0
-"""For what lmms-eval started to end after it, as Python's own resource tracker does."""
+"""Time that the processes which lmms-eval started have to end after it, as Python's resource tracker does."""
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _ERROR = re.compile(r"(?:^|\s)([\w.]*(?:Error|Exception|Interrupt)\b.*|error: .*)")
 _ADVICE = re.compile(r"\s*(Please set `--verbosity=DEBUG`.*|Try `lmms-eval --tasks.*)$")
-"""Not for somebody who did not write the command."""
+"""Advice of lmms-eval that a user of this command cannot follow."""
 
 _NO_HUB = re.compile(r"LocalEntryNotFound|OfflineMode|Connect\w*Error|Max retries")
 
@@ -172,7 +172,7 @@ def run(command: Sequence[str], log: Path, *, timeout_s: float | None, on_line: 
 
 
 class _Listener(Thread):
-    """Takes what a process prints, line by line, until nobody holds the other end of the pipe."""
+    """Takes what a process prints, line by line, until no process holds the other end of the pipe."""
 
     def __init__(self, process: subprocess.Popen[str], log: TextIO, on_line: Callable[[str], None]) -> None:
         super().__init__(daemon=True)  # what left the group may hold the pipe for ever
@@ -230,7 +230,7 @@ def _end(process: subprocess.Popen[str], listener: Thread) -> None:
         process.wait(_GRACE_S)
     except subprocess.TimeoutExpired:  # a process that waits for a dead disk does not even hear SIGKILL
         pass
-    except BaseException:  # a second Ctrl-C: somebody is in a hurry
+    except BaseException:  # a second Ctrl-C: the user does not want to wait
         _signal_group(process, signal.SIGKILL)
         raise
 
