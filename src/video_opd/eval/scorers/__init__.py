@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from video_opd.plugin_table import PluginTable, lazy_attributes
+from video_opd.lazy import import_on_use
+from video_opd.plugin_table import PluginTable
 
 if TYPE_CHECKING:
     from video_opd.eval.scorers._ground_truth import read_ground_truth
@@ -100,25 +101,10 @@ RESULT_FORMATS: PluginTable[ResultFormat] = PluginTable(
 )
 """Name, as `metrics --format` takes it, -> the format; from the general ones to those that are told by more."""
 
-__getattr__ = lazy_attributes(
+__getattr__ = import_on_use(
     __name__,
-    {
-        "Answers": "_scorer_types",
-        "Convention": "_scorer_types",
-        "GroundTruth": "_scorer_types",
-        "OfficialScores": "_scorer_types",
-        "ResultAnswer": "_scorer_types",
-        "ResultFormat": "_result_rows",
-        "Scorer": "_scorer_types",
-        "compare": "_paired_comparison",
-        "read_ground_truth": "_ground_truth",
-        "read_matched": "_matching",
-        "read_with_truth": "_matching",
-        "require_matched": "_matching",
-        "score_as": "_score_as",
-        "too_few": "_paired_comparison",
-        "unit_evidence": "_matching",
-    },
+    ("_scorer_types", "_result_rows", "_ground_truth", "_matching", "_score_as", "_paired_comparison"),
+    __all__,
 )
 
 
