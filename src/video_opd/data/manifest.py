@@ -7,8 +7,7 @@
 of numbered pictures has a `frame_rate` too, pictures per second; its first picture is at 0 s. All times are seconds.
 With a `clip`, a part of a longer video, spans are relative to its start and `duration` is its length. A duration that
 is not there is read from the video where the videos are at hand, and asked for where something depends on it. Every
-row has at least one span: without one there is nothing to reward or to score; to ask about a video that nobody
-annotated, use `video-opd ground`.
+row has at least one span: without one there is nothing to reward or to score. `video-opd ground` needs no annotation.
 
 What is read is what was written: a row that is wrong stops the program and is never repaired, because a guess would be
 trained on. Spans that end after the video are the exception in being merely reported. They are common (562 of 3,720 in
