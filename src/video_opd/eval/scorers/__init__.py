@@ -9,7 +9,8 @@ this folder and a line in `RESULT_FORMATS`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, overload
 
 from video_opd.lazy import import_on_use
 from video_opd.plugin_table import PluginTable
@@ -108,8 +109,14 @@ __getattr__ = import_on_use(
 )
 
 
-def register_scorer(name: str, score: Scorer) -> None:
-    """Offer a scorer of one's own to `video-opd metrics --as NAME` and to `video_opd.score`.
+@overload
+def register_scorer(name: str, score: Scorer) -> Scorer: ...
+@overload
+def register_scorer(name: str) -> Callable[[Scorer], Scorer]: ...
+def register_scorer(name: str, score: Scorer | None = None) -> Scorer | Callable[[Scorer], Scorer]:
+    """Offer a scorer of one's own to `video-opd metrics --as NAME` and to `video_opd.metrics`.
+
+    Call it with the function, or use it as a decorator: `@register_scorer("mine")`.
 
     Args:
         name: lower-case letters, digits, dots, dashes and underscores.
@@ -118,4 +125,7 @@ def register_scorer(name: str, score: Scorer) -> None:
     Raises:
         ConfigurationError: the name is taken, or is none.
     """
+    if score is None:
+        return lambda function: register_scorer(name, function)
     SCORERS.register(name, score)
+    return score
