@@ -129,6 +129,19 @@ def test_a_name_that_no_command_line_could_take(name):
             register(name, lambda *_: None)
 
 
+def test_both_may_be_decorators():
+    @register_scorer("mine")
+    def score(truth, answers): ...
+
+    @register_importer("mine", heeds=("unit",))
+    def read(files, reading): ...
+
+    assert SCORERS["mine"] is score
+    assert FORMATS["mine"] == (read, ("unit",), False, False)
+    with pytest.raises(ConfigurationError, match="no option has that name"):
+        register_importer("another", read, heeds=("units",))
+
+
 def test_two_lambdas_are_two_scorers():
     register_scorer("mine", lambda truth, answers: None)
     with pytest.raises(ConfigurationError, match="the name is taken"):

@@ -7,7 +7,7 @@ user's own stands for the object itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any, Generic, TypeVar, cast
 
@@ -64,22 +64,6 @@ def load_place(package: str, place: str) -> Any:
     """The object at "module.attribute" below a package."""
     module, _, attribute = place.partition(".")
     return getattr(import_module(f"{package}.{module}"), attribute)
-
-
-def lazy_attributes(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package that imports what it exports when it is first asked for.
-
-    Args:
-        package: `__name__` of the package.
-        modules: exported name -> the module of the package that defines it.
-    """
-
-    def find(name: str) -> Any:
-        if name not in modules:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return load_place(package, f"{modules[name]}.{name}")
-
-    return find
 
 
 def require_free(kind: str, name: str, entry: object, taken: Mapping[str, object]) -> None:

@@ -30,7 +30,7 @@ def load_plugin(path: Path | str) -> None:
     """Run a Python file, so that what it registers is offered under its name.
 
     Raises:
-        ConfigurationError: there is no such file, it is no Python, or it fails; names the line of the file.
+        ConfigurationError: the file does not exist, is not Python, or fails; names the line of the file.
     """
     path = Path(path)
     code = _compiled(path)

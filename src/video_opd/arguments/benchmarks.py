@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from video_opd.arguments.paths import reads, reads_model_or_names
+from video_opd.eval.benchmarks import BENCHMARKS
 
-NAMES = ("tempcompass", "mvbench", "video-mme")
 KINDS = ("multi-choice", "yes_no", "caption_matching")
 RULES = ("strict", "official", "lmms-eval", "vlmevalkit")
 
@@ -16,7 +16,9 @@ def benchmark_arguments(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group(
         "general video understanding", "in place of a manifest: a public benchmark, from a local copy"
     )
-    group.add_argument("--benchmark", choices=NAMES, help="multiple-choice questions, with the official prompts")
+    group.add_argument(
+        "--benchmark", choices=tuple(BENCHMARKS), help="multiple-choice questions, with the official prompts"
+    )
     group.add_argument("--data", type=reads, metavar="DIR", help="folder of the benchmark's own files and videos")
     group.add_argument(
         "--before",

@@ -59,7 +59,7 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
     collector = Collector(policies, durations, files)
     examples = collector.collect(annotations)
     with writing(arguments.out):
-        write_manifest(arguments.out, examples)
+        write_manifest(arguments.out, examples, are_checked=True)
     for warning in collector.report.warnings:
         print(f"video-opd: warning: {warning}", file=sys.stderr)
     if arguments.json:

@@ -7,8 +7,7 @@
 of numbered pictures has a `frame_rate` too, pictures per second; its first picture is at 0 s. All times are seconds.
 With a `clip`, a part of a longer video, spans are relative to its start and `duration` is its length. A duration that
 is not there is read from the video where the videos are at hand, and asked for where something depends on it. Every
-row has at least one span: without one there is nothing to reward or to score; to ask about a video that nobody
-annotated, use `video-opd ground`.
+row has at least one span: without one there is nothing to reward or to score. `video-opd ground` needs no annotation.
 
 What is read is what was written: a row that is wrong stops the program and is never repaired, because a guess would be
 trained on. Spans that end after the video are the exception in being merely reported. They are common (562 of 3,720 in
@@ -155,21 +154,27 @@ def check_manifest(path: Path, videos: Path | None = None, *, decode: bool = Fal
     return sorted(problems, key=lambda problem: problem.line)
 
 
-def write_manifest(path: Path, examples: Iterable[Example]) -> None:
+def write_manifest(path: Path, examples: Iterable[Example], *, are_checked: bool = False) -> None:
     """Write rows to a file that appears whole or not at all.
+
+    Args:
+        path: the manifest.
+        examples: its rows, in order.
+        are_checked: they were checked row by row already and their ids differ, as those of `Collector.collect`.
 
     Raises:
         DataError: at the first example that `read_manifest` would refuse; nothing is written then.
     """
     seen: dict[str, int] = {}
+    line = 0
     with replacing(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="\n") as file:
         for line, example in enumerate(examples, start=1):
             row = row_from_example(example)
-            for item in _problems_and_example(line, row, seen):
+            for item in () if are_checked else _problems_and_example(line, row, seen):
                 if isinstance(item, Problem) and item.severity == "error":
                     raise _refusal(path, item)
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-        if not seen:
+        if not line:
             raise _refusal(path, _EMPTY)
         file.flush()
         os.fsync(file.fileno())
@@ -323,13 +328,10 @@ def _video_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[P
         if example.clip is not None and example.clip.end_s > found.duration_s + DURATION_TOLERANCE_S:
             message = f"`clip` ends at {example.clip.end_s:g} s, but the file is {found.duration_s:.2f} s long"
             yield _problem(line, example.id, Fault(message))
-        elif example.clip is None and _apart(found.duration_s, example.duration):
-            message = f"`duration` is {example.duration:g} s, but the file is {found.duration_s:.2f} s long"
+        length_s = found.duration_s if example.duration is None else example.duration
+        if example.clip is None and abs(found.duration_s - length_s) > DURATION_TOLERANCE_S:
+            message = f"`duration` is {length_s:g} s, but the file is {found.duration_s:.2f} s long"
             yield _problem(line, example.id, Fault(message, "Check that it is the right video", "warning"))
-
-
-def _apart(of_file: float, of_row: float | None) -> bool:
-    return of_row is not None and abs(of_file - of_row) > DURATION_TOLERANCE_S
 
 
 def _decoding_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from video_opd.plugin_table import lazy_attributes
+from video_opd.lazy import import_on_use
 
 if TYPE_CHECKING:
     from video_opd.data.importers._account import ImportReport, Policies
@@ -30,17 +30,6 @@ __all__ = [
     "register_importer",
 ]
 
-__getattr__ = lazy_attributes(
-    __name__,
-    {
-        "FORMATS": "_formats",
-        "Annotation": "_annotation",
-        "Collector": "_collector",
-        "ImportReport": "_account",
-        "Importer": "_annotation",
-        "Policies": "_account",
-        "Reading": "_annotation",
-        "read_annotations": "_read_annotations",
-        "register_importer": "_formats",
-    },
+__getattr__ = import_on_use(
+    __name__, ("_formats", "_annotation", "_account", "_read_annotations", "_collector"), __all__
 )

@@ -6,10 +6,10 @@ An importer is a file of this folder and a line in `FORMATS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from video_opd.errors import ConfigurationError
 from video_opd.plugin_table import require_free
 
 if TYPE_CHECKING:
@@ -73,28 +73,40 @@ FORMATS: dict[str, Format] = {
 
 def register_importer(
     name: str,
-    read: Callable[[list[Path], Any], Iterator[Any]],
+    read: Importer | None = None,
     *,
     heeds: tuple[str, ...] = (),
     is_general: bool = False,
     is_read_together: bool = False,
-) -> None:
+) -> Any:
     """Offer an importer of one's own to `video-opd data import NAME`.
+
+    Call it with the function, or use it as a decorator: `@register_importer("mine")`. It gives the function back.
 
     Args:
         name: lower-case letters, digits, dots, dashes and underscores.
-        read: takes the files and a `Reading`, yields an `Annotation` a question in the order of the files; refuses the
-            first record that is not of the format, `record.refuse(reason)`.
+        read: takes the files and a `Reading`, yields an `Annotation` for each question in the order of the files;
+            refuses the first record that is not of the format: `record.refuse(reason)`.
         heeds: those of `OPTIONS` that it reads in the `Reading`; the command refuses the others.
-        is_general: a file is not said to look like this format where a data set's own reads the file too.
+        is_general: a file is not said to look like this format where a data set's own format reads the file too.
         is_read_together: the files make sense only together.
 
     Raises:
-        ConfigurationError: the name is taken, or is none.
+        ConfigurationError: the name is taken, or is none, or one of `heeds` is no option.
     """
+    options: dict[str, Any] = {"heeds": tuple(heeds), "is_general": is_general, "is_read_together": is_read_together}
+    if read is None:
+        return partial(register_importer, name, **options)
+    if unknown := [option for option in heeds if option not in OPTIONS]:
+        raise ConfigurationError(
+            f"heeds = {unknown[0]!r} of the importer {name!r}",
+            reason="no option has that name",
+            remedy=f"give some of {', '.join(OPTIONS)}",
+        )
     taken: dict[str, object] = {known: format.read for known, format in FORMATS.items()}
     require_free("an importer", name, read, taken)
-    FORMATS[name] = Format(read, heeds, is_general, is_read_together)
+    FORMATS[name] = Format(read, **options)
+    return read
 
 
 ANNOTATORS = ("consensus", "majority", "mean", "all")

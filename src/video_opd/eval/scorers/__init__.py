@@ -9,9 +9,11 @@ this folder and a line in `RESULT_FORMATS`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, overload
 
-from video_opd.plugin_table import PluginTable, lazy_attributes
+from video_opd.lazy import import_on_use
+from video_opd.plugin_table import PluginTable
 
 if TYPE_CHECKING:
     from video_opd.eval.scorers._ground_truth import read_ground_truth
@@ -100,30 +102,21 @@ RESULT_FORMATS: PluginTable[ResultFormat] = PluginTable(
 )
 """Name, as `metrics --format` takes it, -> the format; from the general ones to those that are told by more."""
 
-__getattr__ = lazy_attributes(
+__getattr__ = import_on_use(
     __name__,
-    {
-        "Answers": "_scorer_types",
-        "Convention": "_scorer_types",
-        "GroundTruth": "_scorer_types",
-        "OfficialScores": "_scorer_types",
-        "ResultAnswer": "_scorer_types",
-        "ResultFormat": "_result_rows",
-        "Scorer": "_scorer_types",
-        "compare": "_paired_comparison",
-        "read_ground_truth": "_ground_truth",
-        "read_matched": "_matching",
-        "read_with_truth": "_matching",
-        "require_matched": "_matching",
-        "score_as": "_score_as",
-        "too_few": "_paired_comparison",
-        "unit_evidence": "_matching",
-    },
+    ("_scorer_types", "_result_rows", "_ground_truth", "_matching", "_score_as", "_paired_comparison"),
+    __all__,
 )
 
 
-def register_scorer(name: str, score: Scorer) -> None:
-    """Offer a scorer of one's own to `video-opd metrics --as NAME` and to `video_opd.score`.
+@overload
+def register_scorer(name: str, score: Scorer) -> Scorer: ...
+@overload
+def register_scorer(name: str) -> Callable[[Scorer], Scorer]: ...
+def register_scorer(name: str, score: Scorer | None = None) -> Scorer | Callable[[Scorer], Scorer]:
+    """Offer a scorer of one's own to `video-opd metrics --as NAME` and to `video_opd.metrics`.
+
+    Call it with the function, or use it as a decorator: `@register_scorer("mine")`.
 
     Args:
         name: lower-case letters, digits, dots, dashes and underscores.
@@ -132,4 +125,7 @@ def register_scorer(name: str, score: Scorer) -> None:
     Raises:
         ConfigurationError: the name is taken, or is none.
     """
+    if score is None:
+        return lambda function: register_scorer(name, function)
     SCORERS.register(name, score)
+    return score
