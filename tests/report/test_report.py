@@ -10,12 +10,12 @@ import pytest
 from pages import HOSTILE, Elements, check_that_it_loads_and_runs_nothing, text_of
 
 from video_opd.errors import ConfigurationError
+from video_opd.files.run_records import BestConstant, EvaluationReport, SampledAnswer, StepMetrics
 from video_opd.report import write_report
 from video_opd.report.figures import line_chart, short, smooth, ticks
 from video_opd.report.run.answer_cards import advantage_scale, cards, visible
-from video_opd.report.run.run_contents import Evaluation, RunContents, SampledAnswer, read_run
+from video_opd.report.run.run_contents import RunContents, read_run
 from video_opd.report.run.verdict import Standing, duration, headline, remarks, score_table
-from video_opd.report.values import number
 
 SCORES = {"r1@0.3": 0.8, "r1@0.5": 0.6, "r1@0.7": 0.4, "output_format_rate": 0.97, "num_queries": 400}
 
@@ -228,7 +228,7 @@ def test_damaged_parts_are_left_out_and_named(run: Path) -> None:
 
 @pytest.mark.parametrize("value", [None, "0.5", True, [], {}, math.nan, math.inf, pytest.param(10**400, id="huge")])
 def test_a_value_that_is_no_number_is_a_missing_value(run: Path, value: Any) -> None:
-    assert number(value) is None
+    assert StepMetrics.from_json({"step": 1, "loss": value}).loss is None
     row = dict.fromkeys(metrics_row(1), value) | {"step": 1}
     answer = dict.fromkeys(answer_row(1, "a"), value) | {"step": 1}
     for path, rows in ((run / "metrics.jsonl", [row]), (run / "answers.jsonl", [answer])):
@@ -244,17 +244,14 @@ def test_a_loss_that_was_not_finite_is_said(run: Path) -> None:
 
 def evaluation(
     name: str, miou: float, step: int | None, split: str = "test", reach: float = 0.03, num_queries: int = 400
-) -> Evaluation:
-    return Evaluation(
+) -> EvaluationReport:
+    return EvaluationReport(
         name=name,
         step=step,
         split=split,
-        num_queries=num_queries,
-        scores={"miou": miou},
+        scores={"miou": miou, "num_queries": num_queries},
         intervals={"miou": (miou - reach, miou + reach)},
-        constant_span=None,
-        constant_miou=0.31,
-        convention={},
+        best_constant=BestConstant(miou=0.31),
     )
 
 

@@ -17,6 +17,7 @@ from video_opd.compare.estimates import SeedNoise, estimate, mean_and_sd
 from video_opd.compare.sentences import sentences
 from video_opd.config.comparison_recipe import ComparisonRecipe
 from video_opd.data.manifest import read_manifest
+from video_opd.files.comparison_records import Comparison
 from video_opd.grounding import read_predictions, score
 from video_opd.runs import RunDirectory, read_journal, read_json
 from video_opd.runs.round_files import cost_of_selection
@@ -177,7 +178,7 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
             for other in names[number + 1 :]
         ]
     results["sentences"] = sentences(results)
-    return results
+    return Comparison(**results).to_json()
 
 
 def _num_validation_queries(run: Run) -> int | None:

@@ -29,6 +29,7 @@ from video_opd.curriculum.signals import ScoredExample, split_half_reliability
 from video_opd.errors import DataError
 from video_opd.files.durable import write_durably
 from video_opd.files.journal import iterate_journal, read_journal
+from video_opd.files.run_records import ScoreHead
 
 FORMAT = 1
 
@@ -56,7 +57,7 @@ class ScoreHeader:
 
     def to_row(self) -> dict[str, Any]:
         """The first line."""
-        return {"scores": {"format": FORMAT, **asdict(self), "settings": dict(self.settings)}}
+        return {"scores": ScoreHead(format=FORMAT, **asdict(self) | {"settings": dict(self.settings)}).to_json()}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], path: Path) -> ScoreHeader:

@@ -10,6 +10,7 @@ from typing import Any
 
 from video_opd.curriculum.signals import ScoredAnswer, ScoredExample
 from video_opd.errors import DataError
+from video_opd.files.run_records import ScoreRow
 from video_opd.types import Span
 
 
@@ -23,8 +24,8 @@ def row_of(example: ScoredExample, *, seconds: float = 0.0, cpu_seconds: float =
         row["answers"] = [_answer_row(answer) for answer in example.answers]
     else:
         row["unscored"] = example.unscored
-    about = {"spans": [list(span) for span in example.spans], "duration": example.duration, "source": example.source}
-    return {**row, **about, "seconds": seconds, "cpu_seconds": cpu_seconds}
+    row |= {"spans": list(example.spans), "duration": example.duration, "source": example.source}
+    return ScoreRow(**row, seconds=seconds, cpu_seconds=cpu_seconds).to_json()
 
 
 def _answer_row(answer: ScoredAnswer) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 from video_opd.curriculum.selection import Selection, Verdict
 from video_opd.errors import DataError
 from video_opd.files.durable import write_durably
+from video_opd.files.run_records import SelectionRow
 
 
 def write_selection(path: Path, selection: Selection) -> None:
@@ -28,7 +29,7 @@ def _row(verdict: Verdict) -> dict[str, Any]:
         row["order"] = verdict.order
     if verdict.kind:
         row["kind"] = verdict.kind
-    return row | {"why": verdict.why}
+    return SelectionRow(**row, why=verdict.why).to_json()
 
 
 def read_selection(path: Path, known_ids: Collection[str]) -> Selection:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from video_opd.report.values import mapping, number
+from video_opd.files.run_records import StepMetrics
 
 SELECT = "select"
 """Scoring models for a curriculum."""
@@ -48,7 +48,7 @@ def colours(phases: Sequence[str]) -> list[int]:
             for name in phases]  # fmt: skip
 
 
-def time_by_phase(rows: Sequence[Mapping[str, object]], *, elapsed: float, selecting: float) -> list[Phase]:
+def time_by_phase(rows: Sequence[StepMetrics], *, elapsed: float, selecting: float) -> list[Phase]:
     """Seconds per phase over all steps, with what the clock saw and no phase claims.
 
     Args:
@@ -57,8 +57,8 @@ def time_by_phase(rows: Sequence[Mapping[str, object]], *, elapsed: float, selec
     """
     seconds: dict[str, float] = {}
     for row in rows:
-        for name, value in mapping(row.get("seconds_by_phase")).items():
-            seconds[name] = seconds.get(name, 0.0) + max(number(value) or 0.0, 0.0)
+        for name, value in row.seconds_by_phase.items():
+            seconds[name] = seconds.get(name, 0.0) + max(value, 0.0)
     if not any(seconds.values()):
         return []
     unclaimed = elapsed - sum(seconds.values())

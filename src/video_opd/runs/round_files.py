@@ -13,13 +13,14 @@ from typing import Any
 
 from video_opd.errors import DataError
 from video_opd.files.durable import write_durably
+from video_opd.files.run_records import SelectionFacts
 
 _FACTS = "selection-facts.json"
 
 
 def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     """Put what is known of a round's selection into its folder."""
-    write_durably(folder / _FACTS, (json.dumps(facts, indent=2) + "\n").encode())
+    write_durably(folder / _FACTS, (json.dumps(SelectionFacts(**facts).to_json(), indent=2) + "\n").encode())
 
 
 def read_facts(rounds: Path) -> list[dict[str, Any]]:

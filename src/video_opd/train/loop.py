@@ -12,6 +12,7 @@ from video_opd.data.batches import Batches
 from video_opd.eval.evaluate import evaluate
 from video_opd.files.durable import write_durably
 from video_opd.files.journal import Journal, truncate_journal
+from video_opd.files.run_records import EvaluationReport, SampledAnswer, StepMetrics
 from video_opd.methods import Method
 from video_opd.runs.directory import RunDirectory
 from video_opd.seeds import derive_seed
@@ -64,9 +65,9 @@ def train(parts: Parts, state: TrainingState, run: RunDirectory, *, batches: Bat
             state.step, state.seconds = state.step + 1, state.seconds + measured.seconds
             state.set_aside = dict(source.set_aside)
             place = {"step": state.step, "seconds": state.seconds, "num_set_aside": len(state.set_aside)}
-            metrics.append(measured.row | place)
+            metrics.append(StepMetrics(**measured.row | place).to_json())
             for answer in measured.answers:
-                answers.append({"step": state.step, **answer})
+                answers.append(SampledAnswer(step=state.step, **answer).to_json())
             progress.show(state.step, measured.row)
             if is_due(state.step, schedule.checkpoint_every) or state.step == until:
                 _save(parts, state, run)
@@ -156,7 +157,7 @@ def _evaluate(parts: Parts, step: int, run: RunDirectory) -> float:
         max_new_tokens=recipe.answers.max_new_tokens,
         batch_size=recipe.compute.evaluation_batch_size,
     )
-    report = evaluation.to_report(name=path.stem, step=step, split="validation")
+    report = EvaluationReport(**evaluation.to_report(name=path.stem, step=step, split="validation")).to_json()
     write_durably(path, (json.dumps(report, indent=2) + "\n").encode())
     return evaluation.scores.miou
 

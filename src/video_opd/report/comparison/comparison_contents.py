@@ -1,126 +1,30 @@
-"""What comparison.json says, read with the assumption that any part of it may be missing or not as expected."""
+"""The comparison.json of a folder as a record, and what the page asks of it.
+
+Any part of the file may be missing or not as expected; only a file that is no comparison is an error.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from video_opd.errors import ConfigurationError
+from video_opd.files.comparison_records import Comparison, Difference, MethodResult, RunPoint
+from video_opd.files.run_records import EvaluationReport
 from video_opd.report.run.answer_cards import visible
-from video_opd.report.run.run_contents import Evaluation, as_evaluation
-from video_opd.report.values import interval, listed, mapping, number
 from video_opd.runs import read_json
 from video_opd.sample_size import MIN_QUERIES
 
-_LONGEST_NAME = 80
+_LONGEST_NAME, _LONGEST_SENTENCE = 80, 400
+_SENTENCES = ("sentences", "convention")
 
 CLOCKS = {"cpu_seconds": "CPU time", "seconds": "training time"}
 """By key of comparison.json: the clocks that training can be measured by."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """A mean, with what was said about how sure it is."""
-
-    mean: float
-    sd: float | None = None
-    """Over seeds."""
-    interval: tuple[float, float] | None = None
-    """Of 95 %."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """Where a method stood at one evaluation."""
-
-    step: float
-    seconds: float | None
-    """Until then, by the clock of the comparison."""
-    miou: float
-    """On the validation queries, mean over seeds."""
-    lowest: float
-    highest: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger:
-    """What one run of a method used up; means over seeds."""
-
-    counts: dict[str, float]
-    """`examples`, `optimiser_steps`, `answer_tokens_learned_from`, `extra_memory_bytes`, `model_bytes`."""
-    work: dict[str, dict[str, float]]
-    """By model, `student`, `teacher`, `reference`: `prompt_passes`, `answers_written` …"""
-    seconds: dict[str, float]
-    """By phase, by the clock of the comparison."""
-
-    @property
-    def total_seconds(self) -> float | None:
-        """Of training."""
-        return sum(self.seconds.values()) if self.seconds else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Method:
-    """One method over its seeds."""
-
-    name: str
-    learning_rate: float | None
-    curve: list[Point]
-    scores: dict[str, Estimate]
-    """On the test queries, by metric; of `miou` with the interval if there is one."""
-    side_questions: Estimate | None
-    ledger: Ledger
-    reached: list[tuple[float, float | None] | None] | None
-    """By seed: step and seconds of the first evaluation at the target, None for a seed that never was there. None
-    without a target."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """By how much the test mIoU of one method is above that of another."""
-
-    one: str
-    other: str
-    estimate: Estimate
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """One run of the sweep."""
-
-    method: str
-    learning_rate: float
-    miou: float
-    """On the validation queries."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComparisonContents:
-    """Everything the page is made of."""
-
-    name: str
-    seeds: list[str]
-    device: str
-    data_sha256: str
-    clock: str
-    """A key of `CLOCKS`."""
-    target_miou: float | None
-    before: Evaluation | None
-    """The student before training, on the test queries."""
-    before_side_questions: Estimate | None
-    teacher: Evaluation | None
-    teacher_side_questions: Estimate | None
-    num_side_questions: int | None
-    methods: list[Method]
-    differences: list[Difference]
-    sweep: list[Trial]
-    sentences: list[str]
-
-
-def read_comparison(folder: Path) -> ComparisonContents:
-    """Read the comparison.json of a folder.
+def read_comparison(folder: Path) -> Comparison:
+    """Read the comparison.json of a folder. No text in it is longer than a page can show, or plays tricks on it.
 
     Raises:
         ConfigurationError: there is none, or it is not one of a comparison.
@@ -134,116 +38,58 @@ def read_comparison(folder: Path) -> ComparisonContents:
         raise ConfigurationError(f"{path} cannot be read", reason=reason, remedy=remedy) from error
     except ValueError as error:
         raise ConfigurationError(f"{path} is broken", reason=f"it is not JSON ({error})", remedy=remedy) from error
-    if not isinstance(mapping(found).get("methods"), Mapping):
+    if not (isinstance(found, Mapping) and isinstance(found.get("methods"), Mapping)):
         raise ConfigurationError(f"{path} is not that of a comparison", reason="it names no methods", remedy=remedy)
-    return _contents(found)
+    return Comparison.from_json(_with_visible_texts(found))
 
 
-def _contents(found: Mapping[str, Any]) -> ComparisonContents:
-    clock = next((clock for clock in CLOCKS if clock == found.get("time")), "seconds")
-    before, teacher = mapping(found.get("student_before")), mapping(found.get("teacher"))
-    asked = number(mapping(before.get("side_questions")).get("num_questions"))
-    of_test = number(mapping(before.get("scores")).get("num_queries"))
-    if of_test is not None and of_test < MIN_QUERIES:  # earlier versions wrote intervals
-        found = {key: value for key, value in found.items() if key != "differences"}
-    differences = [(each, _estimate(each)) for each in map(mapping, listed(found.get("differences")))]
-    return ComparisonContents(
-        name=_name(found.get("name", "")),
-        seeds=[_name(seed) for seed in listed(found.get("seeds"))],
-        device=_name(found.get("device") or ""),
-        data_sha256=_name(found.get("data_sha256") or ""),
-        clock=clock,
-        target_miou=number(found.get("target_miou")),
-        before=_evaluation("student-before", before),
-        before_side_questions=_estimate(mapping(before.get("side_questions"))),
-        teacher=_evaluation("teacher", teacher),
-        teacher_side_questions=_estimate(mapping(teacher.get("side_questions"))),
-        num_side_questions=None if asked is None else int(asked),
-        methods=[_method(name, mapping(method), clock) for name, method in found["methods"].items()],
-        differences=[
-            Difference(one=_name(each.get("one")), other=_name(each.get("other")), estimate=estimate)
-            for each, estimate in differences
-            if estimate is not None and estimate.interval is not None
-        ],
-        sweep=[trial for trial in map(_trial, map(mapping, listed(found.get("sweep")))) if trial is not None],
-        sentences=[visible(said) for said in listed(found.get("sentences")) if isinstance(said, str)],
-    )
+def _with_visible_texts(value: Any, longest: int = _LONGEST_NAME) -> Any:
+    if isinstance(value, str):
+        return visible(value, longest)
+    if isinstance(value, list):
+        return [_with_visible_texts(each, longest) for each in value]
+    if isinstance(value, Mapping):
+        return {
+            visible(key, _LONGEST_NAME): _with_visible_texts(each, _LONGEST_SENTENCE if key in _SENTENCES else longest)
+            for key, each in value.items()
+        }
+    return value
 
 
-def _name(value: object) -> str:
-    return visible(str(value), _LONGEST_NAME)
+def clock_of(found: Comparison) -> str:
+    """A key of `CLOCKS`."""
+    return found.time if found.time in CLOCKS else "seconds"
 
 
-def _evaluation(name: str, found: Mapping[str, Any]) -> Evaluation | None:
-    try:
-        return as_evaluation(name, found)
-    except ValueError:
-        return None
+def student_before(found: Comparison) -> EvaluationReport | None:
+    """The student before training on the test queries, if it was evaluated."""
+    return _evaluated(found.student_before)
 
 
-def _method(name: str, found: Mapping[str, Any], clock: str) -> Method:
-    scores = {key: _estimate(mapping(score)) for key, score in mapping(found.get("scores")).items()}
-    # The one with an interval.
-    scores["miou"] = _estimate(mapping(found.get("test_miou"))) or scores.get("miou")
-    points = (_point(mapping(point), clock) for point in listed(found.get("curve")))
-    reached = found.get("to_target")
-    return Method(
-        name=_name(name),
-        learning_rate=number(found.get("learning_rate")),
-        curve=[point for point in points if point is not None],
-        scores={key: score for key, score in scores.items() if score is not None},
-        side_questions=_estimate(mapping(found.get("side_questions"))),
-        ledger=_ledger(mapping(found.get("ledger")), clock),
-        reached=[_reached(mapping(each), clock) for each in reached] if isinstance(reached, list) else None,
-    )
+def teacher_of(found: Comparison) -> EvaluationReport | None:
+    """The teacher of all methods on the test queries, if there is one and it was evaluated."""
+    return _evaluated(found.teacher)
 
 
-def _estimate(found: Mapping[str, Any]) -> Estimate | None:
-    mean = number(found.get("mean", found.get("accuracy")))
-    if mean is None:
-        return None
-    sd = number(found.get("sd_over_seeds", found.get("sd")))
-    asked = number(found.get("num_questions", found.get("num_queries")))
-    small = asked is not None and asked < MIN_QUERIES  # earlier versions wrote an interval
-    return Estimate(mean=mean, sd=sd, interval=None if small else interval(found.get("interval")))
+def _evaluated(found: EvaluationReport | None) -> EvaluationReport | None:
+    return found if found is not None and found.is_evaluation else None
 
 
-def _point(found: Mapping[str, Any], clock: str) -> Point | None:
-    miou = mapping(found.get("miou"))
-    step, mean = number(found.get("step")), number(miou.get("mean"))
-    if step is None or mean is None:
-        return None
-    lowest, highest = number(miou.get("lowest")), number(miou.get("highest"))
-    return Point(
-        step=step,
-        seconds=number(mapping(found.get(clock)).get("mean")),
-        miou=mean,
-        lowest=mean if lowest is None else lowest,
-        highest=mean if highest is None else highest,
-    )
+def seconds_by_phase(method: MethodResult, clock: str) -> dict[str, float]:
+    """Seconds of training by phase, by the clock of the comparison."""
+    ledger = method.ledger
+    seconds = ledger.cpu_seconds_by_phase if clock == "cpu_seconds" else ledger.seconds_by_phase
+    return {phase: max(value, 0.0) for phase, value in seconds.items()}
 
 
-def _reached(found: Mapping[str, Any], clock: str) -> tuple[float, float | None] | None:
-    step = number(found.get("step"))
-    return None if step is None else (step, number(found.get(clock)))
+def seconds_until(point: RunPoint, clock: str) -> float | None:
+    """Seconds of training until an evaluation, by the clock of the comparison."""
+    return point.cpu_seconds if clock == "cpu_seconds" else point.seconds
 
 
-def _ledger(found: Mapping[str, Any], clock: str) -> Ledger:
-    work = mapping(found.get("work"))
-    return Ledger(
-        counts=_numbers(found),
-        work={_name(who): _numbers(mapping(counts)) for who, counts in work.items()},
-        seconds={key: max(value, 0.0) for key, value in _numbers(mapping(found.get(f"{clock}_by_phase"))).items()},
-    )
-
-
-def _numbers(found: Mapping[str, Any]) -> dict[str, float]:
-    known = ((_name(key), number(value)) for key, value in found.items())
-    return {key: value for key, value in known if value is not None}
-
-
-def _trial(found: Mapping[str, Any]) -> Trial | None:
-    rate, miou = number(found.get("learning_rate")), number(found.get("validation_miou"))
-    if rate is None or miou is None:
-        return None
-    return Trial(method=_name(found.get("method")), learning_rate=rate, miou=miou)
+def certain_differences(found: Comparison) -> list[tuple[Difference, tuple[float, float]]]:
+    """The differences with their intervals; none with few test queries, where earlier versions wrote some."""
+    before = found.student_before
+    if before is not None and before.num_queries is not None and before.num_queries < MIN_QUERIES:
+        return []
+    return [(each, each.certain) for each in found.differences if each.certain is not None]

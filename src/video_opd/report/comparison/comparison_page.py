@@ -6,14 +6,24 @@ say how to read them and are the same for every comparison.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from video_opd.files.comparison_records import Comparison, CurvePoint
 from video_opd.report.comparison import comparison_tables as tables
-from video_opd.report.comparison.comparison_contents import CLOCKS, ComparisonContents, Method, read_comparison
+from video_opd.report.comparison.comparison_contents import (
+    CLOCKS,
+    clock_of,
+    read_comparison,
+    seconds_by_phase,
+    student_before,
+    teacher_of,
+)
 from video_opd.report.comparison.comparison_figures import Series, curves, key, unit_of
 from video_opd.report.figures import Figure, Rule, short
 from video_opd.report.page import fill, write_page
 from video_opd.report.phases import SELECT
+from video_opd.report.run.verdict import as_texts
 
 _HASH_LETTERS = 12
 
@@ -33,33 +43,35 @@ def write_comparison_report(folder: Path) -> Path:
     return write_page(folder / "report.html", render(read_comparison(folder)))
 
 
-def render(contents: ComparisonContents) -> str:
+def render(contents: Comparison) -> str:
     """The page as text."""
+    before, clock = student_before(contents), clock_of(contents)
     return fill(
         "comparison.html.j2",
         contents=contents,
+        before=before,
         headline=headline(contents),
         facts=facts(contents),
-        keys=[(key(number), method.name) for number, method in enumerate(contents.methods)],
+        keys=[(key(number), name) for number, name in enumerate(contents.methods)],
         accuracy=tables.accuracy(contents),
-        is_small=contents.before is not None and contents.before.is_small,
+        is_small=before is not None and before.is_small,
         figures=figures(contents),
         differences=tables.differences(contents),
         to_target=tables.to_target(contents),
         work=tables.work(contents),
         time=tables.time(contents),
         phases=tables.phases(contents),
-        selects=any(SELECT in method.ledger.seconds for method in contents.methods),
-        clock=CLOCKS[contents.clock],
+        selects=any(SELECT in seconds_by_phase(method, clock) for method in contents.methods.values()),
+        clock=CLOCKS[clock],
         sweep=tables.sweep(contents),
         convention=convention(contents),
     )
 
 
-def headline(contents: ComparisonContents) -> str:
+def headline(contents: Comparison) -> str:
     """What is compared; how it went is for the sentences to say."""
     sentence = f"{_count(len(contents.methods), 'method')} side by side"
-    lengths = sorted({method.curve[-1].step for method in contents.methods if method.curve})
+    lengths = sorted({method.curve[-1].step for method in contents.methods.values() if method.curve})
     if lengths:
         first = "" if len(lengths) == 1 else f"{lengths[0]:,.0f} to "
         sentence += f", {first}{_count(round(lengths[-1]), 'step')} each"
@@ -72,25 +84,28 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def facts(contents: ComparisonContents) -> list[tuple[str, str]]:
+def facts(contents: Comparison) -> list[tuple[str, str]]:
     """(what, how much) for the strip under the sentences."""
     found: list[tuple[str, str]] = []
-    if contents.before is not None and contents.before.num_queries is not None:
-        found.append(("test queries", f"{contents.before.num_queries:,}"))
-    if contents.num_side_questions is not None:
-        found.append(("side questions", f"{contents.num_side_questions:,}"))
+    before = student_before(contents)
+    side_questions = contents.student_before.side_questions if contents.student_before else None
+    if before is not None and before.num_queries is not None:
+        found.append(("test queries", f"{before.num_queries:,}"))
+    if side_questions is not None and side_questions.num_questions is not None:
+        found.append(("side questions", f"{side_questions.num_questions:,}"))
     if contents.target_miou is not None:
         found.append(("target, validation mIoU", short(contents.target_miou)))
     return found
 
 
-def figures(contents: ComparisonContents) -> list[Figure]:
+def figures(contents: Comparison) -> list[Figure]:
     """Validation mIoU against steps and against time; none if nobody was evaluated twice."""
-    if not any(len(method.curve) > 1 for method in contents.methods):
+    if not any(len(method.curve) > 1 for method in contents.methods.values()):
         return []
-    rules = _rules(contents)
-    numbered = [(number, method) for number, method in enumerate(contents.methods) if method.curve]
-    series = [_series(number, method, [point.step for point in method.curve]) for number, method in numbered]
+    rules, clock = _rules(contents), clock_of(contents)
+    drawn = [(number, name, method.curve) for number, (name, method) in enumerate(contents.methods.items())
+             if method.curve]  # fmt: skip
+    series = [_series(number, name, curve, [point.step for point in curve]) for number, name, curve in drawn]
     found = [
         Figure(
             heading="Validation mIoU against steps",
@@ -100,14 +115,17 @@ def figures(contents: ComparisonContents) -> list[Figure]:
             "bands lie in each other, methods are no further apart than seeds.",
         )
     ]
-    clocked = [(number, method, [point.seconds for point in method.curve if point.seconds is not None])
-               for number, method in numbered]  # fmt: skip
-    clocked = [(number, method, seconds) for number, method, seconds in clocked if len(seconds) == len(method.curve)]
-    longest = max((seconds[-1] for _, _, seconds in clocked), default=0.0)
+    clocked = []
+    for number, name, curve in drawn:
+        taken = [point.cpu_seconds if clock == "cpu_seconds" else point.seconds for point in curve]
+        seconds = [estimate.mean for estimate in taken if estimate is not None]
+        if len(seconds) == len(taken):
+            clocked.append((number, name, curve, seconds))
+    longest = max((seconds[-1] for *_, seconds in clocked), default=0.0)
     if longest > 0:
         unit, size = unit_of(longest)
-        series = [_series(number, method, [s / size for s in seconds]) for number, method, seconds in clocked]
-        heading = f"Validation mIoU against {CLOCKS[contents.clock]}"
+        series = [_series(number, name, curve, [s / size for s in seconds]) for number, name, curve, seconds in clocked]
+        heading = f"Validation mIoU against {CLOCKS[clock]}"
         found.append(
             Figure(
                 heading=heading,
@@ -121,18 +139,22 @@ def figures(contents: ComparisonContents) -> list[Figure]:
     return found
 
 
-def _series(number: int, method: Method, xs: list[float]) -> Series:
-    placed = list(zip(xs, method.curve, strict=True))
+def _series(number: int, name: str, curve: Sequence[CurvePoint], xs: Sequence[float]) -> Series:
+    placed = [(x, point.miou) for x, point in zip(xs, curve, strict=True)]
     return Series(
-        name=method.name,
+        name=name,
         number=number,
-        points=[(x, point.miou) for x, point in placed],
-        band=[(x, point.lowest, point.highest) for x, point in placed],
+        points=[(x, miou.mean) for x, miou in placed],
+        band=[(x, _or(miou.lowest, miou.mean), _or(miou.highest, miou.mean)) for x, miou in placed],
     )
 
 
-def _rules(contents: ComparisonContents) -> list[Rule]:
-    before, teacher = contents.before, contents.teacher
+def _or(value: float | None, other: float) -> float:
+    return other if value is None else value
+
+
+def _rules(contents: Comparison) -> list[Rule]:
+    before, teacher = student_before(contents), teacher_of(contents)
     rules = []
     # A teacher that was asked other queries than the students cannot stand beside them.
     if (
@@ -146,20 +168,21 @@ def _rules(contents: ComparisonContents) -> list[Rule]:
     return rules
 
 
-def _hardness(contents: ComparisonContents) -> str:
+def _hardness(contents: Comparison) -> str:
     """The student before on validation and on test queries: how far scores on both can be held against each other."""
-    starts = [method.curve[0].miou for method in contents.methods if method.curve and method.curve[0].step == 0]
-    if contents.before is None or not starts:
+    firsts = [method.curve[0] for method in contents.methods.values() if method.curve]
+    starts, before = [first.miou.mean for first in firsts if first.step == 0], student_before(contents)
+    if before is None or not starts:
         return ""
-    return f"Before training: {starts[0]:.3f} on these queries, {contents.before.miou:.3f} on the test queries."
+    return f"Before training: {starts[0]:.3f} on these queries, {before.miou:.3f} on the test queries."
 
 
-def convention(contents: ComparisonContents) -> dict[str, str]:
+def convention(contents: Comparison) -> dict[str, str]:
     """How it was made and how the scores were computed."""
     made = {
-        "seeds": ", ".join(contents.seeds),
+        "seeds": ", ".join(map(str, contents.seeds)),
         "device": contents.device,
         "data, SHA-256": contents.data_sha256[:_HASH_LETTERS],
     }
-    evaluated = contents.before or contents.teacher
-    return {name: text for name, text in made.items() if text} | (evaluated.convention if evaluated else {})
+    evaluated = student_before(contents) or teacher_of(contents)
+    return {name: text for name, text in made.items() if text} | as_texts(evaluated.convention if evaluated else {})

@@ -6,174 +6,194 @@ import math
 import statistics
 from collections.abc import Callable
 
-from video_opd.report.comparison.comparison_contents import CLOCKS, ComparisonContents, Estimate, Method, Trial
+from video_opd.files.comparison_records import Comparison, Estimate, MethodResult
+from video_opd.files.run_records import EvaluationReport, SideAccuracy
+from video_opd.report.comparison.comparison_contents import (
+    CLOCKS,
+    certain_differences,
+    clock_of,
+    seconds_by_phase,
+    seconds_until,
+    student_before,
+    teacher_of,
+)
 from video_opd.report.comparison.comparison_figures import Strip, key
 from video_opd.report.figures import short, stacked_bar
 from video_opd.report.html_tables import Cell, Row, Table
 from video_opd.report.phases import Phase, colours, in_order, name_of
-from video_opd.report.run.run_contents import Evaluation
 from video_opd.report.run.verdict import METRICS, duration, reach, score_cell
 
 _GIB = 1024**3
 
 
-def accuracy(contents: ComparisonContents) -> Table | None:
+def accuracy(contents: Comparison) -> Table | None:
     """Who did how well on the test queries, and at what price."""
-    methods, others = contents.methods, [contents.before, contents.teacher]
-    known = [other for other in others if other is not None]
-    if not any(method.scores for method in methods) and not known:
+    methods, before, teacher = contents.methods, student_before(contents), teacher_of(contents)
+    scores = {name: _scores(method) for name, method in methods.items()}
+    known = [each.scores.keys() for each in (before, teacher) if each is not None]
+    if not any(scores.values()) and not known:
         return None
-    metrics = [name for name in METRICS if any(name in method.scores for method in methods)
-               or any(name in other.scores for other in known)]  # fmt: skip
-    asked = any(method.side_questions for method in methods) or contents.before_side_questions is not None
-    columns = ["learning rate", *(METRICS[name] for name in metrics), CLOCKS[contents.clock]]
+    metrics = [name for name in METRICS if any(name in each for each in [*scores.values(), *known])]
+    of_before, of_teacher = (
+        each.side_questions if each else None for each in (contents.student_before, contents.teacher)
+    )
+    asked = any(method.side_questions for method in methods.values()) or of_before is not None
+    clock = clock_of(contents)
 
-    def beside(who: str, evaluation: Evaluation, side_questions: Estimate | None) -> Row:
-        cells = [Cell(""), *(score_cell(evaluation, name) for name in metrics), Cell("")]
-        return Row(who, cells + ([_estimate(side_questions)] if asked else []))
+    def row(who: str, cells: list[Cell], side_questions: Estimate | SideAccuracy | None, number: int | None) -> Row:
+        more = [_estimate(side_questions)] if asked else []
+        return Row(who, cells + more) if number is None else Row(who, cells + more, key=key(number))
 
-    rows = [beside("Student before", contents.before, contents.before_side_questions)] if contents.before else []
-    for number, method in enumerate(methods):
-        cells = [_rate(method.learning_rate), *(_estimate(method.scores.get(name)) for name in metrics)]
-        cells.append(_time(method.ledger.total_seconds))
-        rows.append(Row(method.name, cells + ([_estimate(method.side_questions)] if asked else []), key=key(number)))
-    if contents.teacher is not None:
-        rows.append(beside("Teacher", contents.teacher, contents.teacher_side_questions))
+    def beside(who: str, found: EvaluationReport, side_questions: SideAccuracy | None) -> Row:
+        return row(who, [Cell(""), *(score_cell(found, name) for name in metrics), Cell("")], side_questions, None)
+
+    rows = [beside("Student before", before, of_before)] if before else []
+    for number, (name, method) in enumerate(methods.items()):
+        cells = [_rate(method.learning_rate), *(_estimate(scores[name].get(metric)) for metric in metrics)]
+        rows.append(row(name, [*cells, _time(_total(method, clock))], method.side_questions, number))
+    rows += [beside("Teacher", teacher, of_teacher)] if teacher else []
+    columns = ["learning rate", *(METRICS[name] for name in metrics), CLOCKS[clock]]
     return Table([*columns, *(["side questions"] if asked else [])], rows)
 
 
-def differences(contents: ComparisonContents) -> Table | None:
+def _scores(method: MethodResult) -> dict[str, Estimate]:
+    """By metric; of `miou` the estimate that has an interval."""
+    return method.scores | ({"miou": method.test_miou} if method.test_miou else {})
+
+
+def _total(method: MethodResult, clock: str) -> float | None:
+    seconds = seconds_by_phase(method, clock)
+    return sum(seconds.values()) if seconds else None
+
+
+def differences(contents: Comparison) -> Table | None:
     """Every pair: the difference as a dot with its interval beside zero, and as numbers."""
-    if not contents.differences:
+    found = certain_differences(contents)
+    if not found:
         return None
-    ends = [end for each in contents.differences for end in each.estimate.interval or ()]
-    strip, rows = Strip.around(ends), []
-    for each in contents.differences:
-        estimate = each.estimate
-        assert estimate.interval is not None
-        (low, high), mean, who = estimate.interval, estimate.mean, f"{each.one} − {each.other}"
+    strip, rows = Strip.around([end for _, interval in found for end in interval]), []
+    for each, (low, high) in found:
+        mean, who = each.mean, f"{each.one} − {each.other}"
         told = f"{who}: {_signed(mean)}, from {_signed(low)} to {_signed(high)}"
         cells = [
             Cell("", image=strip.whisker(told, mean, (low, high)), style="picture"),
             Cell(_signed(mean)),
             Cell(f"{_signed(low)} to {_signed(high)}"),
-            Cell("" if estimate.sd is None else f"{estimate.sd:.3f}"),
+            Cell("" if each.spread is None else f"{each.spread:.3f}"),
         ]
         rows.append(Row(who, cells))
     return Table([strip.scale(), "difference", "95 % interval", "sd over seeds"], rows)
 
 
-def to_target(contents: ComparisonContents) -> Table | None:
+def to_target(contents: Comparison) -> Table | None:
     """How soon each method stood at the target."""
-    if contents.target_miou is None or not any(method.reached for method in contents.methods):
+    if contents.target_miou is None or not any(method.to_target for method in contents.methods.values()):
         return None
-    rows = []
-    for number, method in enumerate(contents.methods):
-        seeds = method.reached or []
-        there = [seed for seed in seeds if seed is not None]
-        steps = [None if seed is None else seed[0] for seed in seeds]
-        seconds = [None if seed is None else seed[1] for seed in seeds]
+    rows, clock = [], clock_of(contents)
+    for number, (name, method) in enumerate(contents.methods.items()):
+        seeds = [point if point and point.step is not None else None for point in method.to_target or ()]
+        steps = [None if point is None else point.step for point in seeds]
+        seconds = [None if point is None else seconds_until(point, clock) for point in seeds]
         cells = [
-            Cell(f"{len(there)} of {len(seeds)}" if seeds else ""),
+            Cell(f"{len(seeds) - seeds.count(None)} of {len(seeds)}" if seeds else ""),
             _over_seeds(steps, lambda step: f"{step:,.0f}"),
             _over_seeds(seconds, duration),
         ]
-        rows.append(Row(method.name, cells, key=key(number)))
-    return Table(["seeds that reached it", "steps", CLOCKS[contents.clock]], rows)
+        rows.append(Row(name, cells, key=key(number)))
+    return Table(["seeds that reached it", "steps", CLOCKS[clock]], rows)
 
 
-def work(contents: ComparisonContents) -> Table | None:
+def work(contents: Comparison) -> Table | None:
     """What each method was given and what the models had to do for it."""
-    ledgers = [method.ledger for method in contents.methods]
-    columns: list[tuple[str, str, Callable[[Method], float | None]]] = [
-        ("", "examples", lambda method: method.ledger.counts.get("examples")),
-        ("", "optimiser steps", lambda method: method.ledger.counts.get("optimiser_steps")),
+    ledgers = {name: method.ledger for name, method in contents.methods.items()}
+    workers = dict.fromkeys(
+        ["student", "teacher", "reference", *(who for ledger in ledgers.values() for who in ledger.work)]
+    )
+    columns: list[tuple[str, str, list[float | None]]] = [
+        ("", "examples", [ledger.examples for ledger in ledgers.values()]),
+        ("", "optimiser steps", [ledger.optimiser_steps for ledger in ledgers.values()]),
     ]
-    workers = list(
-        dict.fromkeys(["student", "teacher", "reference", *(who for ledger in ledgers for who in ledger.work)])
-    )
     for heading, count in (("answers written by", "answers_written"), ("prompt passes of", "prompt_passes")):
-        columns += [
-            (heading, who, lambda method, who=who, count=count: method.ledger.work.get(who, {}).get(count))  # type: ignore[misc]
-            for who in workers
-            if any(ledger.work.get(who, {}).get(count) for ledger in ledgers)
-        ]
+        counts = ((who, [ledger.work.get(who, {}).get(count) for ledger in ledgers.values()]) for who in workers)
+        columns += [(heading, who, values) for who, values in counts if any(values)]
     columns.append(
-        ("", "answer tokens learned from", lambda method: method.ledger.counts.get("answer_tokens_learned_from"))
+        ("", "answer tokens learned from", [ledger.answer_tokens_learned_from for ledger in ledgers.values()])
     )
-    known = [column for column in columns if any(column[2](method) is not None for method in contents.methods)]
+    known = [column for column in columns if any(value is not None for value in column[2])]
     memory = [
-        (name, count)
-        for name, count in (("extra memory", "extra_memory_bytes"), ("weights asked", "model_bytes"))
-        if any(ledger.counts.get(count) for ledger in ledgers)
+        (name, values)
+        for name, values in (
+            ("extra memory", [ledger.extra_memory_bytes for ledger in ledgers.values()]),
+            ("weights asked", [ledger.model_bytes for ledger in ledgers.values()]),
+        )
+        if any(values)
     ]
     if not known and not memory:
         return None
     rows = []
-    for number, method in enumerate(contents.methods):
-        values = [value_of(method) for _, _, value_of in known]
-        cells = [Cell("" if value is None else f"{value:,.0f}") for value in values]
-        cells += [Cell(_memory(method.ledger.counts.get(count))) for _, count in memory]
-        rows.append(Row(method.name, cells, key=key(number)))
+    for number, name in enumerate(ledgers):
+        cells = [Cell("" if (value := values[number]) is None else f"{value:,.0f}") for *_, values in known]
+        cells += [Cell(_memory(values[number])) for _, values in memory]
+        rows.append(Row(name, cells, key=key(number)))
     names = [name for _, name, _ in known] + [name for name, _ in memory]
     return Table(names, rows, groups=_grouped([heading for heading, _, _ in known] + [""] * len(memory)))
 
 
-def phases(contents: ComparisonContents) -> list[Phase]:
+def phases(contents: Comparison) -> list[Phase]:
     """The parts of the time, in the order in which a batch goes through them."""
     names = _phases(contents)
     return [Phase(name=name_of(name), colour=colour) for name, colour in zip(names, colours(names), strict=True)]
 
 
-def _phases(contents: ComparisonContents) -> list[str]:
-    return in_order(dict.fromkeys(phase for method in contents.methods for phase in method.ledger.seconds))
+def _phases(contents: Comparison) -> list[str]:
+    clock = clock_of(contents)
+    return in_order(
+        dict.fromkeys(phase for method in contents.methods.values() for phase in seconds_by_phase(method, clock))
+    )
 
 
-def time(contents: ComparisonContents) -> Table | None:
+def time(contents: Comparison) -> Table | None:
     """Seconds by phase, as bars of one scale and as numbers."""
-    names = _phases(contents)
+    names, clock = _phases(contents), clock_of(contents)
     coloured = list(zip(names, colours(names), strict=True))
-    longest = max((method.ledger.total_seconds or 0.0 for method in contents.methods), default=0.0)
+    longest = max((_total(method, clock) or 0.0 for method in contents.methods.values()), default=0.0)
     if not longest:
         return None
     rows = []
-    for number, method in enumerate(contents.methods):
-        seconds = method.ledger.seconds
+    for number, (name, method) in enumerate(contents.methods.items()):
+        seconds = seconds_by_phase(method, clock)
         shares = [(colour, seconds.get(phase, 0.0) / longest) for phase, colour in coloured]
-        bar = stacked_bar(f"{method.name}: {_seconds(sum(seconds.values()))} s", shares)
+        bar = stacked_bar(f"{name}: {_seconds(sum(seconds.values()))} s", shares)
         numbers = [Cell(_seconds(seconds[phase]) if phase in seconds else "") for phase in names]
-        total = Cell(_seconds(method.ledger.total_seconds) if seconds else "", style="total")
-        rows.append(Row(method.name, [Cell("", image=bar, style="picture"), total, *numbers], key=key(number)))
+        total = Cell(_seconds(sum(seconds.values())) if seconds else "", style="total")
+        rows.append(Row(name, [Cell("", image=bar, style="picture"), total, *numbers], key=key(number)))
     return Table(["", "total, s", *map(name_of, names)], rows)
 
 
-def sweep(contents: ComparisonContents) -> Table | None:
+def sweep(contents: Comparison) -> Table | None:
     """What each learning rate gave, and which was chosen."""
     rates = sorted({trial.learning_rate for trial in contents.sweep})
     if not rates:
         return None
     rows = []
-    for number, method in enumerate(contents.methods):
+    for number, (name, method) in enumerate(contents.methods.items()):
         cells = []
         for rate in rates:
-            tried = [trial.miou for trial in contents.sweep if _is_of(trial, method, rate)]
+            tried = [trial.validation_miou for trial in contents.sweep
+                     if (trial.method, trial.learning_rate) == (name, rate)]  # fmt: skip
             chosen = method.learning_rate is not None and math.isclose(rate, method.learning_rate)
             mean = f"{statistics.fmean(tried):.3f}" if tried else ""
             cells.append(Cell(mean, ("chosen",) if chosen else (), style="chosen" if chosen else ""))
-        rows.append(Row(method.name, cells, key=key(number)))
+        rows.append(Row(name, cells, key=key(number)))
     return Table([short(rate) for rate in rates], rows)
 
 
-def _is_of(trial: Trial, method: Method, rate: float) -> bool:
-    return (trial.method, trial.learning_rate) == (method.name, rate)
-
-
-def _estimate(estimate: Estimate | None) -> Cell:
+def _estimate(estimate: Estimate | SideAccuracy | None) -> Cell:
     """A score with its interval and its standard deviation over seeds, as far as they are known."""
     if estimate is None:
         return Cell("")
-    spread = () if estimate.sd is None else (f"sd {estimate.sd:.3f}",)
-    return Cell(f"{estimate.mean:.3f}", (() if estimate.interval is None else (reach(estimate.interval),)) + spread)
+    spread = () if estimate.spread is None else (f"sd {estimate.spread:.3f}",)
+    return Cell(f"{estimate.mean:.3f}", (() if estimate.certain is None else (reach(estimate.certain),)) + spread)
 
 
 def _rate(learning_rate: float | None) -> Cell:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from markupsafe import Markup
 
+from video_opd.files.run_records import SampledAnswer
 from video_opd.report.figures import timeline
-from video_opd.report.run.run_contents import SampledAnswer, Token
 
 _MAX_TOKENS = 96
 _MAX_TEXT = 400
@@ -18,6 +19,15 @@ _LEVELS = 4
 
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Control characters, and marks that turn the direction of the text that follows them, ours included."""
+
+
+class Token(NamedTuple):
+    """One token of an answer; nats, None where they were not recorded."""
+
+    text: str
+    advantage: float | None
+    sampler_logprob: float | None
+    teacher_logprob: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +92,18 @@ def advantage_scale(examples: Iterable[tuple[SampledAnswer, ...]]) -> float:
         abs(token.advantage)
         for answers in examples
         for answer in answers
-        for token in answer.tokens
+        for token in tokens_of(answer)
         if token.advantage is not None
     )
     return sizes[int(0.95 * (len(sizes) - 1))] if sizes else 0.0
+
+
+def tokens_of(answer: SampledAnswer) -> list[Token]:
+    """Tokens with their numbers. A list of another length than the tokens' belongs to something else: not shown."""
+    columns = (answer.advantage, answer.sampler_logprobs, answer.teacher_logprobs)
+    nothing = [None] * len(answer.tokens)
+    known = (column if len(column) == len(nothing) else nothing for column in columns)
+    return [Token(*token) for token in zip(answer.tokens, *known, strict=True)]
 
 
 def visible(text: str, limit: int = _MAX_TEXT) -> str:
@@ -107,6 +125,7 @@ def _card(answers: tuple[SampledAnswer, ...], scale: float) -> Card:
 
 
 def _attempt(answer: SampledAnswer, scale: float) -> Attempt:
+    tokens = tokens_of(answer)
     verdict = [] if answer.iou is None else [f"IoU {answer.iou:.2f}"]
     if not answer.spans:
         verdict.append(f"no span: {visible(answer.reason, 120)}" if answer.reason else "no span")
@@ -119,8 +138,8 @@ def _attempt(answer: SampledAnswer, scale: float) -> Attempt:
         track=_track(answer, annotated=False),
         spans=_spans(answer.spans),
         verdict=", ".join(verdict),
-        chips=[_chip(token, scale) for token in answer.tokens[:_MAX_TOKENS]],
-        more=max(0, len(answer.tokens) - _MAX_TOKENS),
+        chips=[_chip(token, scale) for token in tokens[:_MAX_TOKENS]],
+        more=max(0, len(tokens) - _MAX_TOKENS),
         answer=visible(answer.answer),
     )
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from video_opd.errors import DataError
-from video_opd.report.values import listed, mapping, number
+from video_opd.files.run_records import EvaluationReport, ScoreHead, ScoreRow, SelectionFacts, SelectionRow
 from video_opd.runs import iterate_journal
 
 BINS = 20
@@ -30,8 +28,8 @@ class Ious:
     bins: Counter[int] = field(default_factory=Counter)
 
     def add(self, value: float | None) -> None:
-        """One more, if there is one."""
-        if value is not None:
+        """Count one more, if it is an IoU."""
+        if value is not None and 0 <= value <= 1:
             self.total, self.count = self.total + value, self.count + 1
             self.bins[min(int(value * BINS + 1e-9), BINS - 1)] += 1
 
@@ -51,49 +49,26 @@ class Tally:
     sigma: Ious = field(default_factory=Ious)
     """The student's."""
 
-    def add(self, tau: float | None, sigma: float | None) -> None:
-        """One more example."""
-        self.count += 1
-        self.tau.add(tau)
-        self.sigma.add(sigma)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """What a set of examples is like; means."""
-
-    start_s: float | None
-    start_share: float | None
-    length_s: float | None
-    duration_s: float | None
-    sources: dict[str, float]
-    """Share of the examples from each."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
     """One round: what was chosen from, what was kept, and what it gave."""
 
     number: int
-    first_step: int | None
-    """Steps taken when it began."""
+    facts: SelectionFacts
     counts: dict[str, int]
-    """`pool`, `unscored`, `passing`, `kept`."""
-    kinds: dict[str, int]
-    """How many of the kept ones are `anchor`, `frontier`, where the curriculum tells them apart."""
+    """`pool`, `unscored`, `passing`, `kept`: as far as the facts say or the rows can be counted."""
     reasons: dict[str, int]
     """Why examples were not scored, and how many each, the commonest first."""
     pool: Tally | None
     kept: Tally | None
-    pool_profile: Profile | None
-    kept_profile: Profile | None
-    reliability: dict[str, float]
-    """Of `gap`, `teacher`, `student`; 0 to 1."""
-    warnings: list[str]
-    cost_s: float
-    """Seconds that scoring for it took."""
     miou: float | None
     """Validation mIoU at its end."""
+
+    @property
+    def cost_s(self) -> float:
+        """Seconds that scoring for it took."""
+        return sum(max(each.seconds, 0.0) for each in self.facts.cost.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,57 +126,48 @@ def _is_selected(folder: Path) -> bool:
 
 def _round(folder: Path, notices: list[str]) -> Round | None:
     """None where nothing of it can be read."""
-    facts = _json(folder / "selection-facts.json", notices)
+    facts = SelectionFacts.from_json(_json(folder / "selection-facts.json", notices))
     pool, kept, reasons = _tallies(folder / "selection.jsonl", notices)
-    if not facts and pool is None:
+    if not facts.model_fields_set and pool is None:
         return None
-    counts = {key: number(facts.get(f"num_{key}")) for key in ("pool", "unscored", "passing", "kept")}
+    counts = {"pool": facts.num_pool, "unscored": facts.num_unscored, "passing": facts.num_passing,
+              "kept": facts.num_kept}  # fmt: skip
     if pool is not None and kept is not None:
         counted = {"pool": pool.count, "unscored": sum(reasons.values()), "kept": kept.count}
         counts |= {key: value for key, value in counted.items() if counts[key] is None}
-    reliability = {key: number(facts.get(f"reliability_of_{key}")) for key in ("ranking", "teacher", "student")}
-    kinds = {str(kind): number(count) for kind, count in mapping(facts.get("kinds")).items()}
-    first_step = number(facts.get("first_step"))
-    cost = [number(mapping(each).get("seconds")) for each in mapping(facts.get("cost")).values()]
     return Round(
         number=int(folder.name),
-        first_step=None if first_step is None else int(first_step),
-        counts={key: int(count) for key, count in counts.items() if count is not None},
-        kinds={kind: int(count) for kind, count in kinds.items() if count is not None},
+        facts=facts,
+        counts={key: count for key, count in counts.items() if count is not None},
         reasons=dict(reasons.most_common()),
         pool=pool,
         kept=kept,
-        pool_profile=_profile(facts.get("pool")),
-        kept_profile=_profile(facts.get("kept")),
-        reliability={key: value for key, value in reliability.items() if value is not None},
-        warnings=[said for said in listed(facts.get("warnings")) if isinstance(said, str)],
-        cost_s=sum(max(seconds, 0.0) for seconds in cost if seconds is not None),
-        miou=number(mapping(_json(folder / "evaluation.json", notices).get("scores")).get("miou")),
+        miou=EvaluationReport.from_json(_json(folder / "evaluation.json", notices)).scores.get("miou"),
     )
 
 
-def _json(path: Path, notices: list[str]) -> Mapping[str, Any]:
-    """The table in a file; empty where there is none."""
+def _json(path: Path, notices: list[str]) -> object:
+    """What stands in a file; None where there is none."""
     try:
-        return mapping(json.loads(path.read_bytes()))
+        return json.loads(path.read_bytes())
     except FileNotFoundError:
-        return {}
+        return None
     except (OSError, ValueError, RecursionError) as error:
         notices.append(f"rounds/{path.parent.name}/{path.name} is left out: {error}.")
-        return {}
+        return None
 
 
 def _tallies(path: Path, notices: list[str]) -> tuple[Tally | None, Tally | None, Counter[str]]:
     """The pool, the kept ones, and why examples were not scored. A selection may be large: it is counted, not held."""
     pool, kept, reasons = Tally(), Tally(), Counter[str]()
     try:
-        for row in iterate_journal(path):
-            why = row.get("why")
-            if isinstance(why, str) and why.startswith(_NOT_SCORED):
-                _count_reason(reasons, why.removeprefix(_NOT_SCORED))
-            tau, sigma = _share(row.get("tau")), _share(row.get("sigma"))
-            for tally in (pool, kept) if row.get("kept") is True else (pool,):
-                tally.add(tau, sigma)
+        for row in SelectionRow.those_in(iterate_journal(path)):
+            if row.why.startswith(_NOT_SCORED):
+                _count_reason(reasons, row.why.removeprefix(_NOT_SCORED))
+            for tally in (pool, kept) if row.kept else (pool,):
+                tally.count += 1
+                tally.tau.add(row.tau)
+                tally.sigma.add(row.sigma)
     except DataError as error:
         notices.append(f"A selection is left out: {error}")
         return None, None, Counter()
@@ -216,35 +182,16 @@ def _count_reason(reasons: Counter[str], why: str) -> None:
     reasons[reason if reason in reasons or len(reasons) < _MAX_REASONS else "another reason"] += 1
 
 
-def _share(value: object) -> float | None:
-    found = number(value)
-    return found if found is not None and 0 <= found <= 1 else None
-
-
-def _profile(found: object) -> Profile | None:
-    table = mapping(found)
-    sources = {str(name): number(share) for name, share in mapping(table.get("sources")).items()}
-    means = {key: number(table.get(key)) for key in ("start_s", "start_share", "length_s", "duration_s")}
-    if all(mean is None for mean in means.values()) and not sources:
-        return None
-    return Profile(**means, sources={name: share for name, share in sources.items() if share is not None})
-
-
 def _scoring(path: Path, whose: str, notices: list[str]) -> Scoring | None:
     num_rows, num_examples, ious = 0, None, Ious()
     try:
         for row in iterate_journal(path):
             if "scores" in row:
-                num_examples = number(mapping(row["scores"]).get("num_examples"))
+                num_examples = ScoreHead.from_json(row["scores"]).num_examples
             elif "id" in row:
                 num_rows += 1
-                ious.add(_share(row.get("mean_iou")))
+                ious.add(ScoreRow.from_json(row).mean_iou)
     except DataError as error:
         notices.append(f"Scores are left out: {error}")
         return None
-    return Scoring(
-        whose=whose,
-        num_rows=num_rows,
-        num_examples=None if num_examples is None else int(num_examples),
-        mean_iou=ious.mean,
-    )
+    return Scoring(whose=whose, num_rows=num_rows, num_examples=num_examples, mean_iou=ious.mean)

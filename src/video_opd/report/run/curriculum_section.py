@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from video_opd.files.run_records import ExamplesProfile
 from video_opd.report.figures import Figure, line_chart
 from video_opd.report.html_tables import Cell, Row, Table
 from video_opd.report.run import verdict
 from video_opd.report.run.answer_cards import visible
-from video_opd.report.run.curriculum_contents import CurriculumContents, Profile, Round, Scoring
+from video_opd.report.run.curriculum_contents import CurriculumContents, Round, Scoring
 from video_opd.report.run.curriculum_figures import Column, histogram, stacked_columns
 from video_opd.report.run.run_contents import RunContents
 
@@ -54,7 +55,7 @@ def section(contents: RunContents) -> Section | None:
         scoring=[_under_way(each) for each in found.scoring],
         rounds=_rounds(shown),
         left_out=f"{hidden} rounds in between are not shown." if hidden else "",
-        warnings=_by_round([(round.number, round.warnings) for round in found.rounds]),
+        warnings=_by_round([(round.number, round.facts.warnings) for round in found.rounds]),
         unscored=_by_round([(round.number, _reasons(round)) for round in found.rounds]),
         shift=shift(_spaced(found.rounds, _MAX_COLUMNS)),
         ious=iou_figures(found.rounds),
@@ -108,7 +109,7 @@ def _rounds(rounds: Sequence[Round]) -> Table | None:
                 notes = (f"of {ious.count:,}",) if ious is not None and partly else ()
                 cells.append(Cell(_score(None if ious is None else ious.mean), notes))
         cells += [_reliability(round), Cell(_score(round.miou))]
-        start = "" if round.first_step is None else f"from step {round.first_step + 1:,}"
+        start = "" if round.facts.first_step is None else f"from step {round.facts.first_step + 1:,}"
         rows.append(Row(f"Round {round.number}", cells, note=start))
     columns = [name for name, _ in counts] + ["pool", "kept"] * len(models) + ["reliability", "mIoU after it"]
     groups = [("examples", len(counts))] if counts else []
@@ -117,7 +118,7 @@ def _rounds(rounds: Sequence[Round]) -> Table | None:
 
 
 def _count(round: Round, key: str) -> Cell:
-    kinds = [f"{count:,} {visible(kind, 20)}" for kind, count in list(round.kinds.items())[:4]]
+    kinds = [f"{count:,} {visible(kind, 20)}" for kind, count in list(round.facts.kinds.items())[:4]]
     value = round.counts.get(key)
     return Cell("" if value is None else f"{value:,}", tuple(kinds) if key == "kept" else ())
 
@@ -128,7 +129,7 @@ def _score(value: float | None) -> str:
 
 def _reliability(round: Round) -> Cell:
     """Of the ranking by the gap; where kinds are told apart by the student's IoU alone, of that."""
-    reliability = round.reliability.get("ranking")
+    reliability = round.facts.reliability_of_ranking
     if reliability is None:
         return Cell("")
     if reliability < MOSTLY_NOISE:
@@ -160,11 +161,11 @@ def _by_round(said: Sequence[tuple[int, Sequence[str]]]) -> list[str]:
 
 def shift(rounds: Sequence[Round]) -> Table | None:
     """What the kept examples are like beside the pool; the pool is that of the first round, for it does not change."""
-    pool = next((round.pool_profile for round in rounds if round.pool_profile is not None), None)
-    kept = [(round.number, round.kept_profile) for round in rounds if round.kept_profile is not None]
+    pool = next((round.facts.pool for round in rounds if not round.facts.pool.is_empty), None)
+    kept = [(round.number, round.facts.kept) for round in rounds if not round.facts.kept.is_empty]
     if pool is None or not kept:
         return None
-    measures: list[tuple[str, Callable[[Profile], float | None], Callable[[float], str]]] = [
+    measures: list[tuple[str, Callable[[ExamplesProfile], float | None], Callable[[float], str]]] = [
         ("Start of the span", lambda profile: profile.start_s, _seconds),
         ("Start, as a share of the video", lambda profile: profile.start_share, lambda value: f"{value:.2f}"),
         ("Length of the span", lambda profile: profile.length_s, _seconds),

@@ -64,7 +64,7 @@ def facts(contents: RunContents) -> list[tuple[str, str]]:
     """(what, how much) for the strip under the headline; only what was recorded."""
     found: list[tuple[str, str]] = []
     if contents.rows:
-        found.append(("steps", f"{contents.rows[-1]['step']:,}"))
+        found.append(("steps", f"{contents.rows[-1].step:,}"))
         found.append(("training time", verdict.duration(verdict.elapsed(contents))))
     if contents.series("num_answer_tokens"):
         found.append(("answer tokens learned from", f"{contents.total('num_answer_tokens'):,.0f}"))
@@ -83,7 +83,7 @@ def _validation(standing: verdict.Standing) -> Figure | None:
     points = [(float(student.step or 0), student.miou) for student in standing.curve]
     if len(points) < 2:
         return None
-    bounds = [(float(student.step or 0), student.intervals.get("miou")) for student in standing.curve]
+    bounds = [(float(student.step or 0), student.interval("miou")) for student in standing.curve]
     rules = []
     if standing.teacher is not None and standing.curve_is_comparable:
         who = "best teacher" if len(standing.teachers) > 1 else "teacher"

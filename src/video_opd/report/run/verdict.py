@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from video_opd.files.run_records import EvaluationReport
 from video_opd.report.html_tables import Cell, Row, Table
-from video_opd.report.run.run_contents import Evaluation, RunContents
-from video_opd.report.values import number
+from video_opd.report.run.run_contents import RunContents
 from video_opd.sample_size import cannot_be_said, count_of
 
 METRICS = {
@@ -26,17 +27,17 @@ METRICS = {
 class Standing:
     """Who did how well, on one and the same set of queries: that of the newest evaluation of the student."""
 
-    before: Evaluation | None = None
+    before: EvaluationReport | None = None
     """The student that had not taken a step."""
-    after: Evaluation | None = None
+    after: EvaluationReport | None = None
     """The student at the end, or as far as it has come."""
-    teachers: tuple[Evaluation, ...] = ()
+    teachers: tuple[EvaluationReport, ...] = ()
     """One, `teacher`, or several, `teacher-1`, `teacher-2` …"""
-    curve: tuple[Evaluation, ...] = ()
+    curve: tuple[EvaluationReport, ...] = ()
     """The student's by step, one a step, on whichever set of queries was asked most often while training."""
 
     @classmethod
-    def of(cls, evaluations: list[Evaluation]) -> Self:
+    def of(cls, evaluations: list[EvaluationReport]) -> Self:
         """Sort evaluations into their parts. Those on other queries are not comparable, and left out."""
         named = {evaluation.name: evaluation for evaluation in evaluations}
         students = [
@@ -64,12 +65,12 @@ class Standing:
         return bool(self.curve) and all(_queries(known) == _queries(self.curve[-1]) for known in self.known)
 
     @property
-    def teacher(self) -> Evaluation | None:
+    def teacher(self) -> EvaluationReport | None:
         """The best of them."""
         return max(self.teachers, key=lambda teacher: teacher.miou, default=None)
 
     @property
-    def known(self) -> list[Evaluation]:
+    def known(self) -> list[EvaluationReport]:
         """Whichever of before, after, teachers there are."""
         return [each for each in (self.before, self.after, *self.teachers) if each is not None]
 
@@ -81,20 +82,25 @@ class Standing:
     @property
     def convention(self) -> dict[str, str]:
         """How the numbers were computed."""
-        return next((found.convention for found in self.known if found.convention), {})
+        return next((as_texts(found.convention) for found in self.known if found.convention), {})
 
 
-def _is_teacher(evaluation: Evaluation) -> bool:
+def as_texts(convention: Mapping[str, object]) -> dict[str, str]:
+    """A convention as it is shown."""
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in convention.items()}
+
+
+def _is_teacher(evaluation: EvaluationReport) -> bool:
     return re.fullmatch(r"teacher(-[0-9]+)?", evaluation.name) is not None
 
 
-def _queries(evaluation: Evaluation) -> tuple[str | None, int | None]:
+def _queries(evaluation: EvaluationReport) -> tuple[str | None, int | None]:
     return evaluation.split, evaluation.num_queries
 
 
-def _longest_curve(students: list[Evaluation]) -> tuple[Evaluation, ...]:
+def _longest_curve(students: list[EvaluationReport]) -> tuple[EvaluationReport, ...]:
     """The evaluations of one set of queries, that with most of them."""
-    sets: dict[tuple[str | None, int | None], dict[int, Evaluation]] = {}
+    sets: dict[tuple[str | None, int | None], dict[int, EvaluationReport]] = {}
     # In the order of names, so that of one step student-… stands for validation-…, which is the same model.
     for student in reversed(students):
         sets.setdefault(_queries(student), {})[student.step or 0] = student
@@ -102,7 +108,7 @@ def _longest_curve(students: list[Evaluation]) -> tuple[Evaluation, ...]:
     return tuple(longest[step] for step in sorted(longest))
 
 
-def kind_of_queries(evaluation: Evaluation, noun: str = "queries") -> str:
+def kind_of_queries(evaluation: EvaluationReport, noun: str = "queries") -> str:
     """ "held-out queries", as far as the name of the split tells."""
     if not evaluation.split:
         return noun
@@ -131,9 +137,9 @@ def headline(contents: RunContents, standing: Standing) -> str:
     before, after = standing.before, standing.after
     so_far = "no step has been taken yet"
     if contents.rows:
-        so_far = f"{_steps(contents.rows[-1]['step'])} so far, in {duration(elapsed(contents))}"
+        so_far = f"{_steps(contents.rows[-1].step)} so far, in {duration(elapsed(contents))}"
     if after is not None:
-        step = after.step if after.step is not None else contents.rows[-1]["step"] if contents.rows else 0
+        step = after.step if after.step is not None else contents.rows[-1].step if contents.rows else 0
         taken = _steps(step) + (f" and {duration(elapsed(contents, step))}" if contents.rows else "")
         if before is not None:
             sentence = f"In {taken} the student {_change(before.miou, after.miou)} mIoU {_where(after)}"
@@ -147,7 +153,7 @@ def headline(contents: RunContents, standing: Standing) -> str:
     return sentence + _beside(standing.teachers) + "."
 
 
-def _beside(teachers: Sequence[Evaluation]) -> str:
+def _beside(teachers: Sequence[EvaluationReport]) -> str:
     """Where the teachers stand, to end a sentence with."""
     mious = [f"{teacher.miou:.2f}" for teacher in teachers]
     if not mious:
@@ -170,7 +176,7 @@ def _change(before: float, after: float) -> str:
     return f"{'went' if after > before else 'fell'} from {old} to {new}"
 
 
-def _where(evaluation: Evaluation) -> str:
+def _where(evaluation: EvaluationReport) -> str:
     if evaluation.num_queries is None:
         return f"on {kind_of_queries(evaluation)}"
     one, many = (kind_of_queries(evaluation, noun) for noun in ("query", "queries"))
@@ -186,7 +192,7 @@ def remarks(contents: RunContents, standing: Standing) -> list[str]:
         said = [cannot_be_said(asked, newest.num_queries or 0, one, many)]
     else:
         said = [*_on_the_gain(standing), *_on_the_floor(standing)]
-    broken = [row["step"] for row in contents.rows if "loss" in row and number(row["loss"]) is None]
+    broken = [row.step for row in contents.rows if row.is_broken]
     if broken:
         share = f"{len(broken)} of {len(contents.rows)} steps"
         said.append(f"The loss was not a finite number in {share}, first in step {broken[0]}.")
@@ -202,8 +208,9 @@ def _on_the_gain(standing: Standing) -> list[str]:
         closed = 100 * (after.miou - before.miou) / (teacher.miou - before.miou)
         best = "best " if len(standing.teachers) > 1 else ""
         said.append(f"It closed {closed:.0f} % of the distance to its {best}teacher.")
-    if "miou" in before.intervals and "miou" in after.intervals:
-        (low, high), (other_low, other_high) = before.intervals["miou"], after.intervals["miou"]
+    interval, other = before.interval("miou"), after.interval("miou")
+    if interval is not None and other is not None:
+        (low, high), (other_low, other_high) = interval, other
         if before.miou == after.miou:
             pass  # the headline says so
         elif low <= other_high and other_low <= high:
@@ -244,7 +251,8 @@ def score_table(standing: Standing) -> ScoreTable | None:
     keys = [key for key in METRICS if any(key in evaluation.scores for evaluation in standing.known)]
     rows: list[Row] = []
     if standing.floor is not None:
-        span = next((found.constant_span for found in standing.known if found.constant_span is not None), None)
+        constants = [found.best_constant for found in standing.known if found.best_constant is not None]
+        span = next((constant.span for constant in constants if constant.span is not None), None)
         note = f"always {span.start_s:g}–{span.end_s:g} s" if span else "one span for all"
         cells = [Cell(f"{standing.floor:.3f}" if key == "miou" else "") for key in keys]
         rows.append(Row("Best constant answer", cells, note=note))
@@ -264,9 +272,9 @@ def score_table(standing: Standing) -> ScoreTable | None:
     )
 
 
-def score_cell(evaluation: Evaluation, key: str) -> Cell:
+def score_cell(evaluation: EvaluationReport, key: str) -> Cell:
     """A score with its interval, as far as they are known."""
-    value, interval = evaluation.scores.get(key), evaluation.intervals.get(key)
+    value, interval = evaluation.scores.get(key), evaluation.interval(key)
     return Cell("" if value is None else f"{value:.3f}", () if interval is None else (reach(interval),))
 
 

@@ -1,0 +1,280 @@
+"""The files of a run folder, one record each. Whoever writes a file and whoever reads it use the same record.
+
+metrics.jsonl: StepMetrics   answers.jsonl: SampledAnswer   evaluation/*.json: EvaluationReport
+rounds/*/selection-facts.json: SelectionFacts   rounds/*/selection.jsonl: SelectionRow   *-scores.jsonl: ScoreRow
+"""
+
+# ruff: noqa: RUF012 - pydantic gives every record a default of its own
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ConfigDict
+
+from video_opd.files.written_record import Count, Flag, Number, Pair, Seconds, Text, WrittenRecord
+from video_opd.sample_size import MIN_QUERIES
+
+
+class StepMetrics(WrittenRecord):
+    """One step of training; `train.step_metrics` says what each quantity means. Only the step is always there."""
+
+    loss: Number | None = None
+    reverse_kl: Number | None = None
+    reverse_kl_by_region: dict[str, dict[str, Number]] = {}
+    gap_on_annotations: Number | None = None
+    gap_on_annotations_by_region: dict[str, dict[str, Number]] = {}
+    reward: Number | None = None
+    groups_without_spread: Number | None = None
+    groups_contradicted: Number | None = None
+    cut_share: Number | None = None
+    entropy: Number | None = None
+    annotation_nll: Number | None = None
+    truncated_share: Number | None = None
+    output_format_rate: Number | None = None
+    miou: Number | None = None
+    sampler_learner_gap: Number | None = None
+    clamped_share: Number | None = None
+    max_ratio: Number | None = None
+    ratio_bounded_share: Number | None = None
+    num_answers_masked: Number | None = None
+    grad_norm: Number | None = None
+    learning_rate: Number | None = None
+    num_prompts: Number | None = None
+    num_answers: Number | None = None
+    num_answer_tokens: Number | None = None
+    mean_answer_tokens: Number | None = None
+    mean_prompt_tokens: Number | None = None
+    reverse_kl_before: Number | None = None
+    reverse_kl_after: Number | None = None
+    coupling: dict[str, Number] = {}
+    work: dict[str, dict[str, Number]] = {}
+    """Model by the part that it plays -> what it did."""
+    model_bytes: dict[str, Number] = {}
+    extra_memory_bytes: Number | None = None
+    seconds_by_phase: dict[str, Number] = {}
+    cpu_seconds_by_phase: dict[str, Number] = {}
+    seconds_to_decode: Number | None = None
+    step: Count
+    seconds: Number | None = None
+    """Of training, until the end of this step."""
+    num_set_aside: Number | None = None
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the loss was not a finite number, which the file says with null."""
+        return "loss" in self.model_fields_set and self.loss is None
+
+    def at(self, key: str) -> float | None:
+        """The number under a key; a dotted key leads into a table."""
+        name, _, rest = key.partition(".")
+        value: Any = getattr(self, name)
+        for part in rest.split(".") if rest else ():
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return None if isinstance(value, Mapping) else value
+
+
+class SampledAnswer(WrittenRecord):
+    """One answer that the student wrote while training. The lists of numbers go with `tokens`; nats."""
+
+    step: Count
+    id: Text = ""
+    query: Text = ""
+    video: Text = ""
+    duration: Number = 0.0
+    """Seconds; 0: unknown."""
+    annotated: list[Seconds] = []
+    answer: Text = ""
+    spans: list[Seconds] = []
+    """Empty where the answer names no span; `reason` says why."""
+    reason: Text | None = None
+    iou: Number | None = None
+    truncated: Flag = False
+    tokens: list[Text] = []
+    sampler_logprobs: list[Number | None] = []
+    advantage: list[Number | None] = []
+    teacher_logprobs: list[Number | None] = []
+    suspended: Flag = False
+    """The answer was good enough, so the teacher was not asked and the student was not trained on it."""
+
+
+class BestConstant(WrittenRecord):
+    """The one span that does best as the answer to every query."""
+
+    span: Seconds | None = None
+    miou: Number | None = None
+    step: Number | None = None
+
+
+class SideAccuracy(WrittenRecord):
+    """How many side questions were answered with the right word."""
+
+    accuracy: Number
+    interval: Pair | None = None
+    num_questions: Count | None = None
+
+    @property
+    def mean(self) -> float:
+        """The accuracy, as of an `Estimate`."""
+        return self.accuracy
+
+    @property
+    def spread(self) -> None:
+        """Of one model there is none over seeds."""
+        return None
+
+    @property
+    def certain(self) -> tuple[float, float] | None:
+        """The interval; None with few questions, where earlier versions wrote one."""
+        few = self.num_questions is not None and self.num_questions < MIN_QUERIES
+        return None if few else self.interval
+
+
+class EvaluationReport(WrittenRecord):
+    """How one model did on a fixed set of queries."""
+
+    # A comparison repeats evaluations that runs of other versions wrote: their keys stay.
+    model_config = ConfigDict(extra="allow")
+
+    name: Text = ""
+    """`student-before`, `student-after`, `teacher` or of several `teacher-1` …, or `validation-000020`."""
+    step: Count | None = None
+    split: Text = ""
+    model: Text | None = None
+    scores: dict[str, Number] = {}
+    """By metric, each from 0 to 1; and `num_queries`."""
+    intervals: dict[str, Pair] = {}
+    convention: dict[str, Any] = {}
+    """How the numbers were computed, in the evaluator's words."""
+    missing: dict[str, Any] = {}
+    unknown: dict[str, Any] = {}
+    best_constant: BestConstant | None = None
+    set_aside: dict[str, Text] = {}
+    """Example id -> why it could not be asked."""
+    warnings: list[Text] = []
+    likely_unit: dict[str, Any] | None = None
+    side_questions: SideAccuracy | None = None
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether it says the one thing that every evaluation says."""
+        return "miou" in self.scores
+
+    @property
+    def miou(self) -> float:
+        """Mean temporal IoU, 0 to 1."""
+        return self.scores["miou"]
+
+    @property
+    def num_queries(self) -> int | None:
+        """How many were asked."""
+        return int(self.scores["num_queries"]) if "num_queries" in self.scores else None
+
+    @property
+    def is_small(self) -> bool:
+        """Whether there are too few queries for a verdict."""
+        return self.num_queries is not None and self.num_queries < MIN_QUERIES
+
+    def interval(self, metric: str) -> tuple[float, float] | None:
+        """The 95 % interval of a score; None with few queries, where earlier versions wrote one."""
+        return None if self.is_small else self.intervals.get(metric)
+
+    @property
+    def constant_miou(self) -> float | None:
+        """Mean IoU of the best constant answer."""
+        return self.best_constant.miou if self.best_constant else None
+
+
+class ExamplesProfile(WrittenRecord):
+    """What a set of examples is like: means, and the share of the examples from each source."""
+
+    num_examples: Count | None = None
+    start_s: Number | None = None
+    start_share: Number | None = None
+    length_s: Number | None = None
+    duration_s: Number | None = None
+    sources: dict[str, Number] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing."""
+        means = (self.start_s, self.start_share, self.length_s, self.duration_s)
+        return not self.sources and all(mean is None for mean in means)
+
+
+class ScoringCost(WrittenRecord):
+    """What it took to score one model for a selection."""
+
+    seconds: Number = 0.0
+    cpu_seconds: Number = 0.0
+    num_scored: Count | None = None
+
+
+class SelectionFacts(WrittenRecord):
+    """What is known of the selection of one round."""
+
+    round: Count | None = None
+    first_step: Count | None = None
+    """Steps taken when the round began."""
+    of: dict[str, Any] = {}
+    """What the selection was made from, besides the student."""
+    num_pool: Count | None = None
+    num_unscored: Count | None = None
+    num_passing: Count | None = None
+    num_kept: Count | None = None
+    kinds: dict[str, Count] = {}
+    """How many of the kept ones are `anchor`, `frontier`, where the curriculum tells them apart."""
+    pool: ExamplesProfile = ExamplesProfile()
+    kept: ExamplesProfile = ExamplesProfile()
+    reliability_of_teacher: Number | None = None
+    reliability_of_student: Number | None = None
+    mean_gap_of_kept: Number | None = None
+    reliability_of_ranking: Number | None = None
+    ranked_by: Text | None = None
+    warnings: list[Text] = []
+    cost: dict[str, ScoringCost] = {}
+    """By whose scores they are."""
+
+
+class SelectionRow(WrittenRecord):
+    """What became of one example."""
+
+    id: Text = ""
+    tau: Number | None = None
+    """The teacher's mean IoU with the annotation."""
+    sigma: Number | None = None
+    """The student's."""
+    delta: Number | None = None
+    kept: Flag = False
+    order: Count | None = None
+    kind: Text = ""
+    why: Text = ""
+
+
+class ScoreHead(WrittenRecord):
+    """The first line of a file of scores, under `scores`."""
+
+    format: Count | None = None
+    model: Text = ""
+    model_sha256: Text = ""
+    manifest_sha256: Text = ""
+    settings: dict[str, Any] = {}
+    num_examples: Count | None = None
+    shard: tuple[Count, Count] = (0, 1)
+
+
+class ScoreRow(WrittenRecord):
+    """The answers of one model to one example."""
+
+    id: Text = ""
+    mean_iou: Number | None = None
+    agreement: Number | None = None
+    reverse_kl: Number | None = None
+    reverse_kl_per_token: Number | None = None
+    answers: list[dict[str, Any]] = []
+    unscored: Text = ""
+    spans: list[Seconds] = []
+    duration: Number | None = None
+    source: Text = ""
+    seconds: Number = 0.0
+    cpu_seconds: Number = 0.0
