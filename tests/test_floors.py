@@ -22,9 +22,9 @@ FLOORS = (
     ("train", "report"),
     ("compare", "doctor", "demo"),
     ("plugins",),
-    ("cli", "arguments", "commands", "terminal"),
+    ("cli", "arguments", "commands", "terminal", "api", "__main__", "__init__"),
 )
-"""Rooms (a module or a package directly under the package) from the ground up; see the tree in the README."""
+"""Rooms (a module or a package directly under the package) from the ground up; see the tree in docs/ARCHITECTURE.md."""
 
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

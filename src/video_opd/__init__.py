@@ -1,1 +1,81 @@
+"""On-policy distillation for temporal video grounding: teach a video-language model when things happen.
+
+    import video_opd
+
+    model = video_opd.load("tiny-teacher")                  # or a model folder, a run folder, a hub name
+    found = model.ground("clip.mp4", "the red circle")      # found.spans, found.answer, found.reason
+    result = video_opd.train("tiny-opd", out="runs/tiny")   # or the path of a recipe
+
+What `__all__` lists is the public API; docs/API.md describes it with examples. A name is imported when it is first
+used: `import video_opd` loads neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from video_opd.api.files_to_scores import evaluate, metrics, score, select
+    from video_opd.api.grounding_model import GroundedAnswer, GroundingModel, load
+    from video_opd.config.shipped_recipes import shipped_recipes
+    from video_opd.errors import UserError
+    from video_opd.grounding.parser import ParsedAnswer, parse_answer
+    from video_opd.grounding.span import temporal_iou
+    from video_opd.train.from_recipe import TrainedRun, train
+    from video_opd.types import Example, Span
+
 __version__ = "0.1.0"
+
+_HOME = {
+    "Example": "types",
+    "GroundedAnswer": "api.grounding_model",
+    "GroundingModel": "api.grounding_model",
+    "ParsedAnswer": "grounding.parser",
+    "Span": "types",
+    "TrainedRun": "train.from_recipe",
+    "UserError": "errors",
+    "evaluate": "api.files_to_scores",
+    "load": "api.grounding_model",
+    "metrics": "api.files_to_scores",
+    "parse_answer": "grounding.parser",
+    "score": "api.files_to_scores",
+    "select": "api.files_to_scores",
+    "shipped_recipes": "config.shipped_recipes",
+    "temporal_iou": "grounding.span",
+}
+"""Public name -> the module that defines it."""
+
+__all__ = [
+    "Example",
+    "GroundedAnswer",
+    "GroundingModel",
+    "ParsedAnswer",
+    "Span",
+    "TrainedRun",
+    "UserError",
+    "evaluate",
+    "load",
+    "metrics",
+    "parse_answer",
+    "score",
+    "select",
+    "shipped_recipes",
+    "temporal_iou",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562)."""
+    if name == "train":  # the package `video_opd.train` can be called; see there
+        return import_module("video_opd.train")
+    if name not in _HOME:
+        raise AttributeError(f"module 'video_opd' has no attribute {name!r}")
+    value = getattr(import_module(f"video_opd.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,251 @@
+"""`video_opd.load` and what it gives: a model that is asked when something happens in a video."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypedDict, Unpack, overload
+
+import torch
+
+from video_opd.api.several_queries import num_shared_tokens, read_shared_part, read_the_rest
+from video_opd.config import GroundingDefaults
+from video_opd.config.recipe_file import load_grounding_defaults
+from video_opd.data.prompts import PromptRenderer
+from video_opd.data.video.picture_folder import read_video
+from video_opd.data.video.video_io import Frames
+from video_opd.errors import ConfigurationError
+from video_opd.grounding import Reason, parse_answer
+from video_opd.policy.description import require_device
+from video_opd.policy.load import Policy, load_policy
+from video_opd.policy.location import device_name, resolve_model
+from video_opd.train.build import budget_of, device_of, prompt_mismatch, template_of, tiny_on_real
+from video_opd.types import Example, Prompt, Sampling, Span
+
+_log = logging.getLogger(__name__)
+
+QUERIES_AT_ONCE = 8
+"""Queries about one video that are answered together. Each needs a copy of the video's keys and values."""
+
+
+class HowToAsk(TypedDict, total=False):
+    """How a model is asked, where it differs from what travels with the model."""
+
+    template: str
+    """Name of a prompt preset."""
+    user: str
+    """The user's turn in your own words, with {video} and {query} once each."""
+    fps: float
+    """Frames per second looked at."""
+    max_frames: int
+    """Most frames of a prompt, an even number."""
+    max_tokens: int
+    """Most video tokens of a prompt."""
+    max_new_tokens: int
+    """Most tokens of an answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroundedAnswer:
+    """What a model answered to one query about one video."""
+
+    query: str
+    answer: str
+    """The text that the model wrote."""
+    spans: tuple[Span, ...]
+    """The spans that the text names, in seconds, the most important one first."""
+    reason: Reason | None
+    """Why there is no span; None exactly when there is one."""
+    duration: float
+    """Seconds of the video, or of the clip of it that was looked at."""
+    num_video_tokens: int
+    """Video tokens in the prompt."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GroundingModel:
+    """A frozen model with its prompt: ask it with `ground`."""
+
+    name: str
+    policy: Policy
+    """The model itself, with its three verbs read, answer and score."""
+    renderer: PromptRenderer
+    """What makes a prompt of a query and frames."""
+    how: GroundingDefaults
+    """How it is asked: prompt, frames, length of an answer."""
+    precision: str
+    """`float32` or `bfloat16`: the type of its weights."""
+
+    @overload
+    def ground(  # type: ignore[overload-overlap]  # a str is a sequence of str too, and comes first
+        self,
+        video: str | Path,
+        query: str,
+        *,
+        clip: tuple[float, float] | None = None,
+        frame_rate: float | None = None,
+    ) -> GroundedAnswer: ...
+
+    @overload
+    def ground(
+        self,
+        video: str | Path,
+        query: Sequence[str],
+        *,
+        clip: tuple[float, float] | None = None,
+        frame_rate: float | None = None,
+    ) -> list[GroundedAnswer]: ...
+
+    def ground(
+        self,
+        video: str | Path,
+        query: str | Sequence[str],
+        *,
+        clip: tuple[float, float] | None = None,
+        frame_rate: float | None = None,
+    ) -> GroundedAnswer | list[GroundedAnswer]:
+        """Ask when something happens in a video.
+
+        The video is decoded once for all queries. Where the prompt has the video before the query, as most presets
+        have it, the model also reads the video once for all of them; `shares_video` says whether it does.
+
+        Args:
+            video: a video file, or a folder of numbered pictures.
+            query: what to look for, in words; or several queries about the same video.
+            clip: (start_s, end_s): look only at this part of the video. Answers count from its start.
+            frame_rate: pictures per second of a folder of pictures.
+
+        Returns:
+            One answer, or for a sequence of queries a list of answers in the same order.
+
+        Raises:
+            UserError: the video cannot be read, or a query has no words.
+        """
+        queries = [query] if isinstance(query, str) else list(query)
+        if not queries:
+            return []
+        prompts, duration_s = self._prompts(Path(video), queries, clip and Span(*clip), frame_rate)
+        texts = self._answers(prompts)
+        answers = []
+        for prompt, text in zip(prompts, texts, strict=True):
+            parsed = parse_answer(text)
+            answers.append(
+                GroundedAnswer(
+                    query=prompt.example.query,
+                    answer=text,
+                    spans=parsed.spans,
+                    reason=parsed.reason,
+                    duration=duration_s,
+                    num_video_tokens=prompt.num_video_tokens,
+                )
+            )
+        return answers[0] if isinstance(query, str) else answers
+
+    @property
+    def shares_video(self) -> bool:
+        """Whether several queries about one video share the reading of it: the video stands before the query."""
+        user = self.renderer.template.user
+        return user.index("{video}") < user.index("{query}")
+
+    def _prompts(
+        self, video: Path, queries: Sequence[str], clip: Span | None, frame_rate: float | None
+    ) -> tuple[list[Prompt], float]:
+        """One prompt a query, all with the same frames, and the seconds that these stand for."""
+        place = video.absolute() if video.is_dir() else video  # the folder `.` has no name
+        frames = self._frames(video, clip, frame_rate)
+        examples = [
+            Example(
+                id=f"query-{number}",
+                video=place.name,
+                query=query,
+                spans=(),
+                duration=frames.duration_s,
+                clip=clip,
+                frame_rate=frame_rate,
+            )
+            for number, query in enumerate(queries)
+        ]
+        if warning := tiny_on_real([self.name], place.parent, examples):
+            _log.warning("%s", warning)
+        first = self.renderer(examples[0], frames)
+        others = [replace(self.renderer(example, frames), pixel_values=first.pixel_values) for example in examples[1:]]
+        return [first, *others], frames.duration_s
+
+    def _frames(self, video: Path, clip: Span | None, frame_rate: float | None) -> Frames:
+        budget = replace(self.renderer.budget, pixels_per_token_side=self.renderer.pixels_per_token_side)
+        return read_video(video, budget, clip, frame_rate)
+
+    def _answers(self, prompts: Sequence[Prompt]) -> list[str]:
+        """The greedy answers, as text."""
+        sampling = Sampling(max_new_tokens=self.how.answers.max_new_tokens, greedy=True)
+        shared = num_shared_tokens(prompts) if len(prompts) > 1 else 0
+        beginning = read_shared_part(self.policy, prompts, shared) if shared else None
+        texts = []
+        for start in range(0, len(prompts), QUERIES_AT_ONCE):
+            batch = prompts[start : start + QUERIES_AT_ONCE]
+            reading = read_the_rest(self.policy, batch, beginning) if beginning else self.policy.read(batch)
+            texts += [group.answers[0].text for group in self.policy.answer(reading, sampling=sampling)]
+        return texts
+
+
+def load(
+    name: str | Path,
+    *,
+    device: str = "auto",
+    precision: Literal["float32", "bfloat16"] | None = None,
+    **how: Unpack[HowToAsk],
+) -> GroundingModel:
+    """Load a model to ask it.
+
+    Args:
+        name: `tiny-student` or `tiny-teacher`, a model folder, a run folder (its newest checkpoint is taken), or a name
+            on the Hugging Face hub.
+        device: `auto` (a CUDA device if there is one), `cpu`, `cuda`, `cuda:1` …
+        precision: type of the weights; by default bfloat16 on CUDA and float32 elsewhere.
+        how: how the model is asked, where it differs from what travels with the model: `template`, `user`, `fps`,
+            `max_frames`, `max_tokens`, `max_new_tokens`.
+
+    Raises:
+        ConfigurationError: there is no such model, device or template.
+    """
+    name = str(name)
+    where = device_of(device_name(device))
+    require_device(where)
+    defaults = _changed(load_grounding_defaults(resolve_model(name, weights=False)), how)
+    template, budget = template_of(defaults.prompt), budget_of(defaults.video)
+    if warning := prompt_mismatch(defaults.prompt, name):
+        _log.warning("%s", warning)
+    precision = precision or ("bfloat16" if where.startswith("cuda") else "float32")
+    policy = load_policy(name, device=where, weights=getattr(torch, precision)).freeze()
+    renderer = PromptRenderer(policy.processor, template, budget)
+    return GroundingModel(name=name, policy=policy, renderer=renderer, how=defaults, precision=precision)
+
+
+def _changed(defaults: GroundingDefaults, how: HowToAsk) -> GroundingDefaults:
+    """The defaults with some values replaced, checked as those of a recipe are."""
+    tables = defaults.model_dump()
+    for key, value in how.items():
+        if key not in HowToAsk.__annotations__:
+            raise ConfigurationError(
+                f"{key} = {value!r}",
+                reason="it is no way to ask a model",
+                remedy=f"use one of {', '.join(HowToAsk.__annotations__)}",
+            )
+        table = {"template": "prompt", "user": "prompt", "max_new_tokens": "answers"}.get(key, "video")
+        tables[table][key] = value
+    if "template" in how and "user" not in how:
+        tables["prompt"]["user"] = None
+    return _validated(tables)
+
+
+def _validated(tables: dict[str, object]) -> GroundingDefaults:
+    from pydantic import ValidationError
+
+    from video_opd.config.recipe_file import refusal
+
+    try:
+        return GroundingDefaults.model_validate(tables)
+    except ValidationError as error:
+        raise refusal("how the model is asked", error) from None

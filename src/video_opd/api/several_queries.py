@@ -1,0 +1,82 @@
+"""Several queries about one video in one reading: the part of the prompt up to the query is read once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from video_opd.policy.load import Policy
+from video_opd.policy.read import Reading, forward
+from video_opd.types import Prompt
+
+_VIDEO = 2
+"""What `Prompt.mm_token_type_ids` says at a video token."""
+
+
+def num_shared_tokens(prompts: Sequence[Prompt]) -> int:
+    """How many tokens at the beginning of several prompts are the same and hold the whole video.
+
+    Returns:
+        0 where the video does not lie within them: then nothing can be shared. At least two tokens of every prompt are
+        left over, the last of which heads its answer.
+    """
+    first, shortest = prompts[0], min(map(len, prompts)) - 2
+    shared = shortest
+    for prompt in prompts[1:]:
+        different = (prompt.input_ids[:shared] != first.input_ids[:shared]).nonzero()
+        if len(different):
+            shared = int(different[0])
+    is_video = first.mm_token_type_ids == _VIDEO
+    return shared if shared > 0 and not bool(is_video[shared:].any()) else 0
+
+
+def read_shared_part(policy: Policy, prompts: Sequence[Prompt], shared: int) -> Reading:
+    """Read what all prompts begin with, once. Its head is the first token that may differ."""
+    first = prompts[0]
+    beginning = replace(
+        first, input_ids=first.input_ids[: shared + 1], mm_token_type_ids=first.mm_token_type_ids[: shared + 1]
+    )
+    return policy.read([beginning])
+
+
+def read_the_rest(policy: Policy, prompts: Sequence[Prompt], beginning: Reading) -> Reading:
+    """The reading of whole prompts, given that of their beginning; the same as if each had been read by itself.
+
+    Args:
+        policy: the model.
+        prompts: those to read now, some or all of the prompts that begin so.
+        beginning: as `read_shared_part` gives it.
+    """
+    shared = beginning.context_mask.shape[1]
+    rests = [prompt.input_ids[shared:-1] for prompt in prompts]
+    lengths = torch.tensor([len(rest) for rest in rests])
+    longest = int(lengths.max())
+    device = beginning.head_ids.device
+    # The rests are padded on their left, so that every prompt ends in the last column. Padding is never attended to.
+    columns = torch.arange(longest) - (longest - lengths)[:, None]
+    rows = beginning.rows([0] * len(prompts))
+    inputs: dict[str, Any] = {
+        "input_ids": torch.stack([_padded(rest, longest, policy.pad_token_id) for rest in rests]).to(device),
+        # Behind the video there is only text: the three axes of the rotary position advance together.
+        "position_ids": (rows.head_positions[:, None] + columns.clamp(min=0).to(device)).expand(3, -1, -1),
+        "attention_mask": torch.cat([rows.context_mask, (columns >= 0).to(device)], dim=1),
+    }
+    cache = rows.cache()
+    with policy.precision(), torch.no_grad():
+        forward(policy.model, inputs, cache, logits_to_keep=1)
+    policy.work.prompt_tokens += int(lengths.sum())
+    return Reading(
+        prompts=tuple(prompts),
+        keys_values=tuple((layer.keys, layer.values) for layer in cache.layers),
+        context_mask=inputs["attention_mask"],
+        head_ids=torch.stack([prompt.input_ids[-1] for prompt in prompts]).to(device),
+        head_positions=rows.head_positions + lengths.to(device),
+    )
+
+
+def _padded(ids: Tensor, length: int, pad_token_id: int) -> Tensor:
+    return torch.nn.functional.pad(ids, (length - len(ids), 0), value=pad_token_id)

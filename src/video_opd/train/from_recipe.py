@@ -1,0 +1,74 @@
+"""`video_opd.train`: train by a recipe, given as a name, a file or an object."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from video_opd.config import Recipe
+from video_opd.config.recipe_file import load_recipe, parse_recipe, set_keys
+from video_opd.config.shipped_recipes import find_recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedRun:
+    """A run that has ended."""
+
+    folder: Path
+    """The run folder: report.html, metrics.jsonl, answers.jsonl, checkpoints. A model may be named by it."""
+    steps: int
+    train_seconds: float
+    scores: Mapping[str, Mapping[str, float]]
+    """`student_before` and `student_after` -> scores on the test manifest; empty where the recipe names none."""
+
+
+def train(recipe: str | Path | Recipe, out: str | Path | None = None, **overrides: Any) -> TrainedRun:
+    """Train by a recipe into the folder `out`, or go on where an earlier call stopped.
+
+    Args:
+        recipe: the name of a shipped recipe, the path of a recipe, or a `Recipe`.
+        out: the run folder; by default `runs/NAME` of the recipe.
+        overrides: other values for keys of the recipe. A table is a dictionary: `training={"steps": 20}`,
+            `method={"name": "grpo"}`, `seed=1`.
+
+    Raises:
+        UserError: anything that you can mend, in one sentence.
+        Interrupted: a signal stopped the run; its state is saved, and the same call goes on.
+    """
+    resolved = _with(recipe, {key: _as_toml(value) for key, value in _flat(overrides)})
+
+    from video_opd.train.run import run_recipe
+
+    results = run_recipe(resolved, Path("runs") / resolved.name if out is None else Path(out))
+    scores = {name: found for name, found in results.items() if name.startswith("student_")}
+    return TrainedRun(
+        folder=Path(results["run"]), steps=results["steps"], train_seconds=results["train_seconds"], scores=scores
+    )
+
+
+def _with(recipe: str | Path | Recipe, overrides: dict[str, str]) -> Recipe:
+    if not isinstance(recipe, Recipe):
+        return load_recipe(find_recipe(recipe), overrides)
+    if not overrides:
+        return recipe
+    tables = tomllib.loads(recipe.to_toml())
+    set_keys(tables, overrides)
+    return parse_recipe(tables, where=f"recipe {recipe.name}")
+
+
+def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values."""
+    for key, value in tables.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _as_toml(value: Any) -> str:
+    return tomli_w.dumps({"value": str(value) if isinstance(value, Path) else value}).removeprefix("value = ").strip()

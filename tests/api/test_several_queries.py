@@ -1,0 +1,76 @@
+"""Queries that share the reading of a video: the same keys, values and answers as if each had been read by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from video_opd.api.several_queries import num_shared_tokens, read_shared_part, read_the_rest
+from video_opd.data.manifest import read_manifest
+from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.video.video_io import VideoBudget, read_frames
+from video_opd.types import Prompt, Sampling
+
+QUERIES = ("a red circle", "the large blue square that moves to the left", "a triangle", "a red circle")
+GREEDY = Sampling(max_new_tokens=12, greedy=True)
+
+
+@pytest.fixture
+def render(world, processor):
+    def rendered(template: str) -> list[Prompt]:
+        example = read_manifest(world / "test.jsonl")[0]
+        budget = VideoBudget(max_frames=64, max_tokens=64, max_frame_tokens=1)
+        renderer = PromptRenderer(processor, TEMPLATES[template], budget)
+        budget = replace(budget, pixels_per_token_side=renderer.pixels_per_token_side)
+        frames = read_frames(world / "videos" / example.video, budget)
+        return [
+            renderer(replace(example, id=f"q{number}", query=query), frames) for number, query in enumerate(QUERIES)
+        ]
+
+    return rendered
+
+
+@pytest.mark.parametrize("template", ["timelens", "time-r1", "qwen3-vl-json"])
+def test_the_reading_is_the_same(teacher, render, template):
+    prompts = render(template)
+    shared = num_shared_tokens(prompts)
+    assert 0 < shared < min(map(len, prompts)) - 1
+    before = teacher.work.prompt_tokens
+    mine = read_the_rest(teacher, prompts, read_shared_part(teacher, prompts, shared))
+    assert teacher.work.prompt_tokens - before < sum(map(len, prompts))
+    for row, prompt in enumerate(prompts):
+        alone = teacher.read([prompt])
+        seen = mine.context_mask[row]
+        assert int(seen.sum()) == len(prompt) - 1
+        for ours, theirs in zip(mine.keys_values, alone.keys_values, strict=True):
+            for one, other in zip(ours, theirs, strict=True):
+                torch.testing.assert_close(one[row][:, seen], other[0], atol=2e-5, rtol=1e-4)
+        assert mine.head_ids[row] == alone.head_ids[0]
+        assert mine.head_positions[row] == alone.head_positions[0]
+        (group,) = teacher.answer(alone, sampling=GREEDY)
+        assert teacher.answer(mine, sampling=GREEDY)[row].answers[0].token_ids == group.answers[0].token_ids
+
+
+def test_nothing_is_shared_where_the_query_stands_before_the_video(render):
+    assert num_shared_tokens(render("tiny")) == 0
+
+
+def test_equal_queries_share_all_but_the_end(render):
+    first, *_, last = render("timelens")
+    assert num_shared_tokens([first, last]) == len(first) - 2
+
+
+def test_a_model_asks_in_this_way(world, monkeypatch):
+    import video_opd
+    from video_opd.api import grounding_model
+
+    monkeypatch.setattr(grounding_model, "QUERIES_AT_ONCE", 3)
+    model = video_opd.load("tiny-teacher", device="cpu", template="timelens", max_new_tokens=16)
+    assert model.shares_video
+    clip = world / "videos" / read_manifest(world / "test.jsonl")[0].video
+    alone = [model.ground(clip, query) for query in QUERIES]
+    before = model.policy.work.prompt_passes
+    assert model.ground(clip, QUERIES) == alone
+    assert model.policy.work.prompt_passes == before + 1
