@@ -20,7 +20,7 @@ FLOORS = (
     ("methods",),  # a recipe holds the settings of methods, which stand with them
     ("config", "runs", "eval"),
     ("train", "report"),
-    ("compare", "doctor", "demo"),
+    ("compare", "doctor", "demo", "starting"),
     ("plugins",),
     ("cli", "arguments", "commands", "terminal", "api", "__main__", "__init__"),
 )

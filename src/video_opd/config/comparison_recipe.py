@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from video_opd.config.lookalikes import refuse_other_tables, refuse_what_is_no_recipe
 from video_opd.config.recipe import Recipe
 from video_opd.config.recipe_file import overlay, parse_recipe, read_tables, refusal, set_keys
+from video_opd.config.shipped_recipes import find_recipe
 from video_opd.errors import ConfigurationError
 from video_opd.settings import Integer, MoreThanZero, Settings, Share
 from video_opd.suggestions import perhaps
@@ -87,6 +88,7 @@ def load_comparison(
     Raises:
         ConfigurationError: a file that is not there or not understood, or methods that cannot be compared.
     """
+    path = find_recipe(path)
     refuse_what_is_no_recipe(path, expected="a comparison")
     tables = read_tables(path)
     refuse_other_tables(path, tables, comparison=True)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from video_opd.config import CURRICULA, GROUNDING_FILE, GroundingDefaults, Recipe
 from video_opd.config.lookalikes import refuse_other_tables, refuse_what_is_no_recipe
+from video_opd.config.shipped_recipes import find_recipe, recipe_meant
 from video_opd.errors import ConfigurationError
 from video_opd.methods import METHODS
 from video_opd.settings import OneOf, Settings, fields_of
@@ -29,11 +30,13 @@ KEYS_ARE_LISTED = "`video-opd train --help-keys` lists every key with its defaul
 def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> Recipe:
     """Read a recipe, with dotted keys overridden: `{"training.learning_rate": "1e-4"}`.
 
+    The name of a shipped recipe is taken for its path, where no such file exists.
     A recipe with `base = "other.toml"` says only in what it differs from that one, which lies beside it.
 
     Raises:
         ConfigurationError: no such file, not TOML, an unknown key, a value of the wrong type.
     """
+    path = find_recipe(path)
     refuse_what_is_no_recipe(path)
     tables = read_tables(path)
     refuse_other_tables(path, tables, comparison=False)
@@ -95,7 +98,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigurationError(
             f"recipe {path} cannot be read",
             reason=error.strerror or str(error),
-            remedy="give the path of a recipe, such as recipes/tiny-opd.toml",
+            remedy=f"perhaps {meant} is meant; `video-opd recipes` lists the shipped ones"
+            if (meant := recipe_meant(path))
+            else "give the path of a recipe, or the name of a shipped one: `video-opd recipes` lists them",
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"recipe {path} is not TOML", reason=str(error), remedy="mend the file") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from video_opd.suggestions import nearest
@@ -38,5 +39,4 @@ def describe_recipe(path: Path) -> str:
         if not line.startswith("# ") or line.startswith("#   "):
             break
         lines.append(line.removeprefix("# "))
-    first, stop, _ = " ".join(lines).partition(". ")
-    return first + "." * bool(stop)
+    return re.split(r"(?<=\.) (?=[A-Z])", " ".join(lines))[0]

@@ -12,7 +12,6 @@ import tomli_w
 
 from video_opd.config import Recipe
 from video_opd.config.recipe_file import load_recipe, parse_recipe, set_keys
-from video_opd.config.shipped_recipes import find_recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +52,7 @@ def train(recipe: str | Path | Recipe, out: str | Path | None = None, **override
 
 def _with(recipe: str | Path | Recipe, overrides: dict[str, str]) -> Recipe:
     if not isinstance(recipe, Recipe):
-        return load_recipe(find_recipe(recipe), overrides)
+        return load_recipe(Path(recipe), overrides)
     if not overrides:
         return recipe
     tables = tomllib.loads(recipe.to_toml())

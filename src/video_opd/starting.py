@@ -1,0 +1,342 @@
+"""The first steps with data of one's own: a new folder with manifests and a recipe; copies of shipped recipes.
+
+Nothing that exists is ever written over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from video_opd.config.recipe_file import load_grounding_defaults
+from video_opd.config.shipped_recipes import shipped_recipes
+from video_opd.data.importers._account import Policies
+from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._collector import Collector
+from video_opd.data.importers._read_annotations import read_annotations
+from video_opd.data.importers._video_files import VideoFiles
+from video_opd.data.importers.generic import columns_of
+from video_opd.data.manifest import read_manifest, resolve_video, write_manifest
+from video_opd.data.same_video import source_video
+from video_opd.data.split_and_merge import SplitBy, split
+from video_opd.errors import ConfigurationError, DataError, writing
+from video_opd.files.outputs import create
+from video_opd.policy.location import BUNDLED, local_folder
+from video_opd.suggestions import perhaps
+from video_opd.types import Example
+
+PARTS = {"train": 0.8, "validation": 0.1, "test": 0.1}
+"""Part -> its share of the videos."""
+
+_SEEDS_TRIED = 1000
+"""Draws of a small set until no part of it is empty."""
+
+_LEAST_STEPS = 10
+
+_TINY_VALUES = {
+    "training.learning_rate": 5e-4,
+    "training.micro_batch_size": 4,
+    "compute.precision": "float32",
+    "compute.device": "cpu",
+    "compute.evaluation_batch_size": 8,
+}
+"""What a trial with the tiny models needs: they run on a CPU."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnData:
+    """Somebody's videos and queries, and the models to train on them."""
+
+    videos: Path
+    csv: Path | None = None
+    """A table with a header: video, query, start, end."""
+    manifest: Path | None = None
+    """A manifest, in place of the table."""
+    columns: Sequence[str] = ()
+    """ROLE=COLUMN for each column of the table that has another name than its role."""
+    student: str = "Qwen/Qwen3-VL-2B-Instruct"
+    teacher: str = "Qwen/Qwen3-VL-8B-Instruct"
+    seed: int = 0
+    """Of the split, and of the run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A new folder that can be trained in."""
+
+    folder: Path
+    rows: Mapping[str, int]
+    """Part -> number of its rows."""
+    num_videos: Mapping[str, int]
+    """Part -> number of its videos."""
+    left_out: Mapping[str, int]
+    """Reason -> number of rows that were left out."""
+    notes: tuple[str, ...] = field(default=())
+    """What should be known of the data, a sentence each."""
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe to train by."""
+        return self.folder / "recipe.toml"
+
+
+def start_project(data: OwnData, out: Path) -> Started:
+    """Write manifests for training, validation and test and a recipe into a new folder.
+
+    Raises:
+        ConfigurationError: the folder is there and not empty, or the models cannot be used.
+        DataError: the table or the manifest cannot be used, or holds too little.
+    """
+    _refuse_used(out)
+    if (data.csv is None) == (data.manifest is None):
+        raise ConfigurationError(
+            "the queries come from one file", reason="none or two were given", remedy="give --csv or --manifest"
+        )
+    examples, left_out = _from_table(data) if data.csv else _from_manifest(data)
+    parts, notes = _split(examples, data.seed)
+    place = out.resolve()
+    values = _values(data, place, len(parts["train"]))
+    recipe = fill_in(shipped_recipes()["own-data"].read_text(encoding="utf-8"), values)
+    recipe = _with_top(recipe, place)
+    with _undone_if_it_fails(place) as made, writing(place):
+        for name, rows in parts.items():
+            made.append(place / f"{name}.jsonl")
+            write_manifest(made[-1], rows)
+        made.append(place / "recipe.toml")
+        create(made[-1], recipe.encode())
+    return Started(
+        folder=out,
+        rows={name: len(rows) for name, rows in parts.items()},
+        num_videos={name: len({source_video(row.video).key for row in rows}) for name, rows in parts.items()},
+        left_out=left_out,
+        notes=notes,
+    )
+
+
+def copy_recipe(name: str, out: Path | None = None) -> list[Path]:
+    """Copy a shipped recipe, and those that it is based on, which must lie beside it.
+
+    Args:
+        name: of the recipe.
+        out: the new file, or a folder for it; by default NAME.toml in the present folder.
+
+    Returns:
+        The files that were written, the named one first. A base that is there already as it is shipped is left.
+
+    Raises:
+        ConfigurationError: no recipe has that name, or a file is there already.
+    """
+    recipes = shipped_recipes()
+    if name not in recipes:
+        raise ConfigurationError(
+            f"recipe {name!r}",
+            reason="no shipped recipe has that name",
+            remedy=perhaps(name, recipes, "`video-opd recipes` lists them"),
+        )
+    target = Path(f"{name}.toml") if out is None else out
+    target = target / f"{name}.toml" if target.is_dir() else target
+    copies = {target: recipes[name]}
+    below = _names_another(recipes[name])
+    while below is not None:
+        copies[target.parent / below.name] = below
+        below = _names_another(below)
+    wanted = {path: source.read_bytes() for path, source in copies.items()}
+    missing = {path: content for path, content in wanted.items() if path == target or not _is_there(path, content)}
+    for path in missing:
+        if os.path.lexists(path):
+            raise ConfigurationError(
+                f"{path} is there already", reason="it would be written over", remedy="give another name with --out"
+            )
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for path, content in missing.items():
+            create(path, content)
+    return list(missing)
+
+
+def fill_in(recipe: str, values: Mapping[str, Any]) -> str:
+    """A recipe's text with other values for some keys; comments stay, and a key that is not there is added."""
+    lines: list[str] = []
+    table, left = "", dict(values)
+
+    def add_missing() -> None:
+        """Before the next table begins, behind the last key of this one."""
+        end = len(lines)
+        while end and not lines[end - 1].strip():
+            end -= 1
+        for key in [key for key in left if key.rpartition(".")[0] == table]:
+            lines.insert(end, f"{key.rpartition('.')[2]} = {_as_toml(left.pop(key))}")
+            end += 1
+
+    for line in recipe.splitlines():
+        if header := re.match(r"\[(\w+)\]", line):
+            add_missing()
+            table = header[1]
+        elif assignment := re.match(r"(\w+) = (\"[^\"]*\"|[^#\s]+)(\s*)(#.*)?$", line):
+            key = f"{table}.{assignment[1]}".removeprefix(".")
+            if key in left:
+                said = f"{assignment[1]} = {_as_toml(left.pop(key))}"
+                line = f"{said:31} {assignment[4]}" if assignment[4] else said
+        lines.append(line)
+    add_missing()
+    if left:
+        raise ValueError(f"the recipe has no table for {', '.join(left)}")
+    return "\n".join(lines) + "\n"
+
+
+def _as_toml(value: Any) -> str:
+    return tomli_w.dumps({"value": value}).removeprefix("value = ").strip()
+
+
+def _refuse_used(out: Path) -> None:
+    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
+        raise ConfigurationError(
+            f"{out} is there already",
+            reason="`init` writes into a new or empty folder only",
+            remedy="give another folder with --out",
+        )
+
+
+@contextlib.contextmanager
+def _undone_if_it_fails(folder: Path) -> Iterator[list[Path]]:
+    """The files that are named in the list are removed if the block fails; so is the folder if it was new."""
+    made: list[Path] = []
+    was_there = folder.is_dir()
+    try:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        yield made
+    except BaseException:
+        for path in made:
+            path.unlink(missing_ok=True)
+        if not was_there:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _from_table(data: OwnData) -> tuple[list[Example], Mapping[str, int]]:
+    assert data.csv is not None
+    files = VideoFiles(data.videos)
+    annotations = read_annotations("csv", [data.csv], Reading(columns=columns_of(data.columns)))
+    collector = Collector(Policies(source=data.csv.stem, missing_videos="drop", without_duration="drop"), None, files)
+    examples = collector.collect(annotations)
+    return examples, dict(collector.report.dropped)
+
+
+def _from_manifest(data: OwnData) -> tuple[list[Example], Mapping[str, int]]:
+    assert data.manifest is not None
+    if data.columns:
+        raise ConfigurationError(
+            "--columns with --manifest", reason="a manifest has fixed keys", remedy="leave it out, or give --csv"
+        )
+    VideoFiles(data.videos)  # refuses a folder that is not there
+    kept: list[Example] = []
+    left_out: Counter[str] = Counter()
+    for example in read_manifest(data.manifest, data.videos):
+        try:
+            is_there = resolve_video(data.videos, example).exists()
+        except DataError:
+            is_there = False
+        if not is_there:
+            left_out["no such video in the folder"] += 1
+        elif example.duration is None:
+            left_out["the video cannot be read"] += 1
+        else:
+            kept.append(example)
+    return kept, dict(left_out)
+
+
+def _split(examples: Sequence[Example], seed: int) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
+    """Parts of which none is empty, and what should be known of them."""
+    num_videos = len({source_video(example.video).key for example in examples})
+    by: SplitBy = "video" if num_videos >= len(PARTS) else "row"
+    if len(examples) < len(PARTS):
+        raise DataError(
+            f"{len(examples)} rows can be used",
+            reason="training, validation and test need one each at least",
+            remedy="add rows, or check that --videos is the folder that the video paths start from",
+        )
+    notes = []
+    if by == "row":
+        notes.append(
+            f"There are only {num_videos} videos, so rows of one video are in several parts: what is learned from one "
+            "shows in another."
+        )
+    for draw in range(seed, seed + _SEEDS_TRIED):
+        with contextlib.suppress(ConfigurationError):
+            parts = split(examples, PARTS, by=by, seed=draw)
+            if draw != seed:
+                notes.append(f"The split was drawn with seed {draw}: with {seed} a part was empty.")
+            return parts, tuple(notes)
+    raise DataError(
+        f"{len(examples)} rows about {num_videos} videos",
+        reason=f"none of {_SEEDS_TRIED} draws gave every part a row",
+        remedy="add videos, or split the manifest yourself with `video-opd data split`",
+    )
+
+
+def _values(data: OwnData, folder: Path, num_train: int) -> dict[str, Any]:
+    """What is put into the recipe."""
+    tiny = data.student in BUNDLED
+    batch_size = min(16 if tiny else 32, num_train)
+    steps = max(_LEAST_STEPS, math.ceil(num_train / batch_size))
+    values: dict[str, Any] = {
+        "name": folder.name.lstrip(".") or "own-data",
+        "seed": data.seed,
+        "student.model": _absolute(data.student),
+        "teacher.model": _absolute(data.teacher),
+        "data.videos": str(data.videos.resolve()),
+        **{f"data.{part}": str(folder / f"{part}.jsonl") for part in PARTS},
+        "training.steps": steps,
+        "training.batch_size": batch_size,
+        "schedule.evaluate_every": max(1, min(20, steps // 2)),
+        **(_TINY_VALUES if tiny else {}),
+    }
+    where = local_folder(data.student)
+    local_folder(data.teacher)  # refuses a folder that holds no model
+    if where is not None and (where / "grounding.json").exists():
+        asked = load_grounding_defaults(where).model_dump(exclude_none=True)
+        values |= {f"{table}.{key}": value for table, keys in asked.items() for key, value in keys.items()}
+    return values
+
+
+def _absolute(model: str) -> str:
+    """A model's name; a folder's with its whole path, so that the recipe can be used from anywhere."""
+    return (
+        str(Path(model).expanduser().resolve()) if model not in BUNDLED and Path(model).expanduser().is_dir() else model
+    )
+
+
+def _with_top(recipe: str, folder: Path) -> str:
+    """The recipe with a heading of its own in place of the shipped one's."""
+    path = folder / "recipe.toml"
+    body = recipe[re.search(r"^name = ", recipe, re.MULTILINE).start() :]  # type: ignore[union-attr]
+    return (
+        "# Video-OPD on your own videos. Every line may be changed; `video-opd train --help-keys` lists all keys.\n"
+        f"#   video-opd doctor {path}\n#   video-opd train {path}\n{body}"
+    )
+
+
+def _names_another(recipe: Path) -> Path | None:
+    """The recipe that a recipe or a comparison names and that lies beside it."""
+    tables = tomllib.loads(recipe.read_text(encoding="utf-8"))
+    name = tables.get("base") or tables.get("recipe")
+    return recipe.parent / name if isinstance(name, str) else None
+
+
+def _is_there(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False
