@@ -9,7 +9,8 @@ import torch
 
 from video_opd.api.several_queries import num_shared_tokens, read_shared_part, read_the_rest
 from video_opd.data.manifest import read_manifest
-from video_opd.data.prompts import TEMPLATES, PromptRenderer
+from video_opd.data.prompt_templates import TEMPLATES
+from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import VideoBudget, read_frames
 from video_opd.types import Prompt, Sampling
 
