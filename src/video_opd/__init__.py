@@ -19,9 +19,14 @@ if TYPE_CHECKING:
     from video_opd.api.files_to_scores import evaluate, metrics, score, select
     from video_opd.api.grounding_model import GroundedAnswer, GroundingModel, load
     from video_opd.config.shipped_recipes import shipped_recipes
+    from video_opd.data.importers._formats import register_importer
     from video_opd.errors import UserError
+    from video_opd.eval.scorers import register_scorer
     from video_opd.grounding.parser import ParsedAnswer, parse_answer
+    from video_opd.grounding.reward import register_reward
     from video_opd.grounding.span import temporal_iou
+    from video_opd.methods import register_method
+    from video_opd.plugins import load_plugin
     from video_opd.train.from_recipe import TrainedRun, train
     from video_opd.types import Example, Span
 
@@ -37,8 +42,13 @@ _HOME = {
     "UserError": "errors",
     "evaluate": "api.files_to_scores",
     "load": "api.grounding_model",
+    "load_plugin": "plugins",
     "metrics": "api.files_to_scores",
     "parse_answer": "grounding.parser",
+    "register_importer": "data.importers._formats",
+    "register_method": "methods",
+    "register_reward": "grounding.reward",
+    "register_scorer": "eval.scorers",
     "score": "api.files_to_scores",
     "select": "api.files_to_scores",
     "shipped_recipes": "config.shipped_recipes",
@@ -56,8 +66,13 @@ __all__ = [
     "UserError",
     "evaluate",
     "load",
+    "load_plugin",
     "metrics",
     "parse_answer",
+    "register_importer",
+    "register_method",
+    "register_reward",
+    "register_scorer",
     "score",
     "select",
     "shipped_recipes",

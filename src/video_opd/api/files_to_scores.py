@@ -100,9 +100,9 @@ def score(
     from video_opd.curriculum.score_file import difference, read_header
     from video_opd.data.manifest import read_manifest
     from video_opd.errors import DataError
+    from video_opd.eval.how_asked import how_asked
     from video_opd.eval.pool import Asking, Scorer
     from video_opd.policy.location import model_sha256, resolve_model
-    from video_opd.train.build import how_asked
 
     out, examples = Path(out), read_manifest(Path(manifest), Path(videos))
     asked = _loaded(model)

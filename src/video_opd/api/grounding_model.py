@@ -17,11 +17,12 @@ from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.picture_folder import read_video
 from video_opd.data.video.video_io import Frames
 from video_opd.errors import ConfigurationError
+from video_opd.eval.how_asked import budget_of, prompt_mismatch, template_of, tiny_on_real
 from video_opd.grounding import Reason, parse_answer
 from video_opd.policy.description import require_device
+from video_opd.policy.device import device_of
 from video_opd.policy.load import Policy, load_policy
 from video_opd.policy.location import device_name, resolve_model
-from video_opd.train.build import budget_of, device_of, prompt_mismatch, template_of, tiny_on_real
 from video_opd.types import Example, Prompt, Sampling, Span
 
 _log = logging.getLogger(__name__)
