@@ -123,7 +123,7 @@ def repeated_names(source: Path) -> dict[str, list[str]]:
     """File name -> the folders that have such a file, where there are several and they are no twins."""
     folders: dict[str, list[Path]] = {}
     for path in modules(source):
-        if path.name != "__init__.py":
+        if path.name not in ("__init__.py", "__main__.py"):
             folders.setdefault(path.name, []).append(path.parent)
     return {
         name: [str(folder) for folder in found]

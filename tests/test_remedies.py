@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from video_opd.arguments import build_parser
+from video_opd.cli.application import arguments_of, every_command
 from video_opd.config.comparison_recipe import ComparisonRecipe
 from video_opd.config.recipe_file import recipe_keys
 
@@ -37,6 +38,7 @@ RAISED_BY = {
     "eval/scorers/": ("metrics",),
     "config/comparison_recipe.py": ("compare",),
     "runs/directory.py": ("train", "compare", "demo"),
+    "starting.py": ("init", "recipes"),
     "curriculum/score_file.py": ("score",),
     "types.py": ("data stats", "data import"),
 }
@@ -57,6 +59,8 @@ def flags_of_commands() -> dict[str, set[str]]:
                     walk(sub, f"{name} {below}".strip())
 
     walk(build_parser(), "")
+    for name, command in every_command():
+        found[name] = {flag for argument in arguments_of(command) for flag in argument.names}
     return found
 
 

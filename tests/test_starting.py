@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from folders import contents
+from video_opd.cli import main
 from video_opd.config.recipe_file import load_recipe
+from video_opd.config.shipped_recipes import shipped_recipes
 from video_opd.data.manifest import read_manifest
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.starting import OwnData, copy_recipe, fill_in, start_project
@@ -169,3 +171,30 @@ def test_a_copied_recipe_brings_those_that_it_is_based_on(tmp_path, monkeypatch)
     assert copy_recipe("own-data", Path("new/other.toml")) == [Path("new/other.toml")]
     with pytest.raises(ConfigurationError, match="Perhaps tiny-opd is meant"):
         copy_recipe("tiny-odp")
+
+
+def test_init_says_what_it_wrote_and_what_comes_next(world, table, tmp_path, capsys):
+    out = tmp_path / "kitchen"
+    words = ["init", "--videos", str(world / "videos"), "--csv", str(table), "--out", str(out)]
+    assert main([*words, "--student", "tiny-student", "--teacher", "tiny-teacher"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.endswith(f"  video-opd doctor {out / 'recipe.toml'}\n  video-opd train {out / 'recipe.toml'}\n")
+    assert "1 row left out" in printed.err
+    assert main(words) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_recipes_are_listed_and_copied(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["recipes"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in shipped_recipes())
+    assert main(["recipes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out).keys() == shipped_recipes().keys()
+    assert main(["recipes", "copy", "own-data", "--out", "mine.toml"]) == 0
+    assert capsys.readouterr().out == "mine.toml\n"
+    assert load_recipe(Path("mine.toml")) == load_recipe(Path("own-data"))
+    for words, sentence in (("copy", "Name a recipe"), ("copy own-data --out mine.toml", "is there already"),
+                            ("--out x", "nothing is copied"), ("list", "invalid choice")):  # fmt: skip
+        assert main(["recipes", *words.split()]) == 2
+        assert sentence in capsys.readouterr().err

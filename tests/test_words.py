@@ -79,6 +79,11 @@ class Function(NamedTuple):
     is_method: bool
 
     @property
+    def is_overload(self) -> bool:
+        """Whether it only names types; the function that it belongs to is explained."""
+        return any(isinstance(found, ast.Name) and found.id == "overload" for found in self.node.decorator_list)
+
+    @property
     def parameters(self) -> list[str]:
         found = self.node.args
         rest = [argument for argument in (found.vararg, found.kwarg) if argument is not None]
@@ -118,7 +123,7 @@ def findings_in(text: str, file: str) -> Iterator[Finding]:
         is_constructor = function.is_method and function.node.name == "__init__"
         if many > MOST_PARAMETERS and not is_constructor:
             yield Finding(f"more than {MOST_PARAMETERS} parameters", file, function.name)
-        if not function.is_public:
+        if not function.is_public or function.is_overload:
             continue
         if many >= PARAMETERS_TO_EXPLAIN and not re.search(r"^\s*Args:$", function.docstring, re.MULTILINE):
             yield Finding("no Args section", file, function.name)

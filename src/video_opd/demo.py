@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from video_opd.config.recipe_file import load_recipe
+from video_opd.config.shipped_recipes import shipped_recipes
 from video_opd.errors import writing
 from video_opd.files.durable import write_durably
 from video_opd.files.outputs import refuse_foreign
@@ -16,10 +16,8 @@ from video_opd.train.run import run_recipe
 
 
 def bundled_recipe(name: str) -> Path:
-    """A recipe that ships with the package, installed or in a checkout."""
-    installed = Path(str(files("video_opd"))) / "recipes" / f"{name}.toml"
-    checkout = Path(__file__).resolve().parents[2] / "recipes" / f"{name}.toml"
-    return installed if installed.exists() else checkout
+    """The path of a recipe that ships with the package."""
+    return shipped_recipes()[name]
 
 
 def _seconds_in(summary: Path) -> float | None:

@@ -55,7 +55,7 @@ _TINY_VALUES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnData:
-    """Somebody's videos and queries, and the models to train on them."""
+    """A user's videos and queries, and the models to train on them."""
 
     videos: Path
     csv: Path | None = None

@@ -209,7 +209,7 @@ def load(
             `max_frames`, `max_tokens`, `max_new_tokens`.
 
     Raises:
-        ConfigurationError: there is no such model, device or template.
+        ConfigurationError: the model, the device or the template does not exist.
     """
     name = str(name)
     where = device_of(device_name(device))

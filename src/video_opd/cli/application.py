@@ -24,6 +24,8 @@ COMMANDS: dict[str, str] = {
     "train": "training_commands:train",
     "compare": "training_commands:compare",
     "doctor": "training_commands:doctor",
+    "init": "starting_commands:init",
+    "recipes": "starting_commands:recipes",
 }
 """Name -> module of this package and function; two words for a command of a group."""
 
