@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from video_opd.arguments.looking import SCORERS
 from video_opd.cli import main
+from video_opd.cli.looking_commands import SCORERS
 from video_opd.config.recipe_file import recipe_keys
 from video_opd.data.importers._formats import FORMATS
 from video_opd.data.prompts import TEMPLATES
@@ -128,7 +128,7 @@ def test_what_was_meant_is_said_on_the_command_line(refused, recipe_file, world,
 
 
 def test_a_flag_that_is_unknown_is_named_before_what_it_makes_missing(refused):
-    """argparse takes the value of an unknown flag for an argument of the command, or complains of another first."""
+    """A parser takes the value of an unknown flag for an argument of the command, or complains of another first."""
     assert "unrecognized arguments: --outt" in refused("evaluate", "m", "t.jsonl", "--videos", ".", "--outt", "o")
     assert "unrecognized arguments: --modle=x" in refused("evaluate", "--modle=x", "--out", "o")
 

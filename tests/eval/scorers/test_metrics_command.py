@@ -9,9 +9,9 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from video_opd.arguments.looking import FORMATS as OFFERED_FORMATS
-from video_opd.arguments.looking import SCORERS as OFFERED_SCORERS
 from video_opd.cli import main
+from video_opd.cli.looking_commands import FORMATS as OFFERED_FORMATS
+from video_opd.cli.looking_commands import SCORERS as OFFERED_SCORERS
 from video_opd.data.manifest import write_manifest
 from video_opd.eval.scorers import FORMATS, SCORERS, Convention, compare, too_few
 

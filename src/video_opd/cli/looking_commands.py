@@ -1,0 +1,248 @@
+"""`metrics`, `report`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from video_opd.cli.argument_types import Json, Number, offered
+from video_opd.cli.path_roles import GoesOn, Reads
+from video_opd.cli.refusals import require_choice
+from video_opd.errors import ConfigurationError, writing
+
+if TYPE_CHECKING:
+    from video_opd.eval.scorers import Answers, GroundTruth, OfficialScores
+    from video_opd.grounding import Scores
+
+_NUM_IDS_SHOWN = 5
+
+
+SCORERS = (
+    "ours", "timelens", "lmms-eval-timelens", "lmms-eval-charades", "time-r1", "timelens2", "qvhighlights",
+    "ego4d-nlq", "vue-tr", "timechat", "museg", "et-bench", "nextgqa", "cg-bench", "charades-cg", "activitynet-cg",
+    "didemo", "hirest",
+)  # fmt: skip
+FORMATS = (
+    "ours", "timelens", "lmms-eval", "qvhighlights", "vue-tr", "ego4d-nlq",
+    "time-r1", "timechat", "trace", "museg", "vtimellm", "videochat-r1", "videomind", "unitime",
+    "et-bench", "nextgqa", "hirest",
+)  # fmt: skip
+"""Written out, because to import them from `eval.scorers` would slow down every command; a test compares."""
+Unit = Literal["seconds", "fraction", "percent", "milliseconds", "minutes", "frames"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """By what predictions are scored."""
+
+    ground_truth: Reads | None = None
+    """manifest, made with `video-opd data import`; or an original file of QVHighlights, VUE-TR, E.T. Bench, NExT-GQA,
+    CG-Bench, DiDeMo or HiREST, for what a manifest does not keep (default: what the predictions carry in their keys or
+    rows)"""
+    scorer: Annotated[
+        str,
+        Parameter(name="--as"),
+        offered(
+            SCORERS, "whose rule: comparator, rounding, parser, spans, denominator; docs/DATA.md has them side by side"
+        ),
+    ] = "ours"
+    format: Annotated[str | None, offered(FORMATS, "of the predictions (default: told by their content)")] = None
+    unit: Unit | None = None
+    """of the predicted times; fraction and percent are of the video (default: seconds; percent for vtimellm)"""
+    fps: Number | None = None
+    """frames in a second, for `--unit frames`"""
+
+
+OUR_RULE = Rule()
+
+
+def metrics(
+    predictions: Reads | None = None,
+    /,
+    *,
+    by: Rule = OUR_RULE,
+    compare: Annotated[tuple[Reads, ...], Parameter(metavar="FILE")] = (),
+    json: Json = False,
+) -> int:
+    """Score a predictions file against annotations.
+
+    Args:
+        predictions: JSON lines with "id" and "answer", or see --format
+        compare: a second file, or both where none stands before, for the paired bootstrap of the difference, first
+            file minus second
+
+    Example:
+        video-opd metrics predictions.jsonl --ground-truth test.jsonl
+        video-opd metrics results.json --ground-truth test.jsonl --as timelens --compare other-results.json
+    """
+    files = [*([predictions] if predictions else []), *compare]
+    if not files or len(files) > 2:
+        raise ConfigurationError(
+            f"`video-opd metrics` with {len(files)} files of predictions",
+            reason="it scores one, or compares two",
+            remedy="write `video-opd metrics A --ground-truth MANIFEST`, and `--compare B` for a comparison",
+        )
+    _refuse_unknown_names(by)
+    _refuse_rates(by)
+    truth, answers = _read(files, by)
+    scored = [_score(file, by, truth, given) for file, given in zip(files, answers, strict=True)]
+    comparison = _comparison(*scored) if len(scored) == 2 else None
+    if json:
+        print(dumps(scored[0].report | ({"comparison": comparison} if comparison else {}), indent=2))
+    else:
+        from video_opd.cli.result_tables import show_differences, show_official_scores, show_scores
+
+        for one in scored:
+            if by.scorer == "ours":
+                show_scores(one.result, str(one.file))  # type: ignore[arg-type]
+            else:
+                show_official_scores(one.result, f"{one.file} as {by.scorer}")  # type: ignore[arg-type]
+        if comparison:
+            show_differences(comparison)
+            for note in comparison["notes"]:
+                print(note, file=sys.stderr)
+    for one in scored:
+        one.tell(f"{one.file}: " if comparison else "", notes=not json)
+    return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scored:
+    """A file of predictions and what it is worth."""
+
+    file: Path
+    answers: Answers
+    missing: tuple[str, ...]
+    result: Scores | OfficialScores
+    flat: Mapping[str, float]
+    """Every score by its name."""
+    report: dict[str, Any]
+    """For `--json`."""
+    warning: str
+    """That the times are very likely in another unit; empty where nothing shows it."""
+
+    def tell(self, where: str, *, notes: bool) -> None:
+        """On stderr: what was unusual, and what did not match."""
+        if self.warning:
+            print(f"video-opd: warning: {where}{self.warning}", file=sys.stderr)
+        for note in self.report["notes"] if notes else ():
+            print(f"{where}{note}", file=sys.stderr)
+        for what, ids in (("without a prediction", self.missing), ("predicted but not asked", self.answers.unknown)):
+            if ids:
+                print(f"{where}{len(ids)} {what}, such as {', '.join(ids[:3])}", file=sys.stderr)
+
+
+def _refuse_unknown_names(by: Rule) -> None:
+    """What plug-ins registered counts too."""
+    from video_opd.eval.scorers import FORMATS, SCORERS
+
+    require_choice("--as", by.scorer, ("ours", *SCORERS), of="video-opd metrics")
+    if by.format is not None:
+        require_choice("--format", by.format, FORMATS, of="video-opd metrics")
+
+
+def _refuse_rates(by: Rule) -> None:
+    if (by.unit == "frames") != (by.fps is not None):
+        raise ConfigurationError(
+            "--unit frames without --fps" if by.fps is None else "--fps without `--unit frames`",
+            reason="frames become seconds by their rate, and nothing else does",
+            remedy="give both, such as `--unit frames --fps 2`",
+        )
+    if by.fps is not None and not 0 < by.fps < float("inf"):
+        raise ConfigurationError(
+            f"--fps {by.fps:g}", reason="it is no rate", remedy="give the frames in a second, such as 2"
+        )
+
+
+def _read(files: list[Path], by: Rule) -> tuple[GroundTruth, list[Answers]]:
+    """The annotations, and the answers of every file: those of the first file where none are given."""
+    from video_opd.eval.scorers import read_ground_truth, read_matched, read_with_truth
+
+    how: dict[str, Any] = {"format": by.format, "unit": by.unit, "fps": by.fps}
+    if by.ground_truth is not None:
+        truth = read_ground_truth(by.ground_truth)
+        return truth, [read_matched(file, truth, **how) for file in files]
+    truth, answers = read_with_truth(files[0], **how)
+    return truth, [answers, *(read_matched(file, truth, **how) for file in files[1:])]
+
+
+def _score(file: Path, by: Rule, truth: GroundTruth, answers: Answers) -> _Scored:
+    from video_opd.eval.scorers import require_matched, score_as, unit_evidence
+    from video_opd.eval.scorers._single_span import zero_length_notes
+    from video_opd.grounding import score
+
+    require_matched(answers)
+    missing = truth.missing(answers)
+    result: Scores | OfficialScores
+    heeds_units = True
+    if by.scorer == "ours":
+        result = score({id_: answer.parsed() for id_, answer in answers.by_id.items()}, truth.examples)
+        flat, report, notes = (
+            result.to_dict(),
+            result.to_report(),
+            (*answers.notes, *zero_length_notes(truth)),
+        )
+    else:
+        result = score_as(by.scorer, truth, answers)
+        flat = result.flat()
+        report = {"convention": result.convention.to_dict(), "scores": result.scores}
+        notes = answers.notes + result.notes
+        heeds_units = result.convention.heeds_units
+    for what, ids in (("missing", missing), ("unknown", answers.unknown)):
+        report[what] = {"count": len(ids), "ids": list(ids[:_NUM_IDS_SHOWN])}
+    report["notes"] = list(notes)
+    warning = ""
+    if by.unit is None and (evidence := unit_evidence(truth, answers, heeds_units=heeds_units)):
+        warning = f"{evidence.sentence}. If they are, give `{evidence.options}`."
+        report |= {"warnings": [warning], "likely_unit": evidence.to_dict()}
+    return _Scored(
+        file=file, answers=answers, missing=missing, result=result, flat=flat, report=report, warning=warning
+    )
+
+
+def _comparison(first: _Scored, second: _Scored) -> dict[str, Any]:
+    """The paired differences of two files' scores."""
+    from video_opd.eval.scorers import compare, too_few
+
+    differences = compare(first.result.per_query, second.result.per_query)
+    rules = first.report["convention"], second.report["convention"]
+    unlike = [part for part in rules[0] if rules[0][part] != rules[1][part]]
+    notes = [
+        f"The two files were not scored alike: {part} of a: {rules[0][part]}; of b: {rules[1][part]}."
+        for part in unlike
+    ]
+    return {
+        "a": str(first.file),
+        "b": str(second.file),
+        "difference": "a - b, over the queries that both have",
+        "intervals": too_few(differences)
+        or "95 % percentile bootstrap, queries drawn in pairs, 1000 resamples, seed 0",
+        "scores": differences,
+        "not_compared": [name for name in first.flat if name not in differences],
+        "notes": notes,
+        "report_of_b": second.report,
+    }
+
+
+def report(run: GoesOn, /) -> int:
+    """Write report.html of a run or a comparison.
+
+    Args:
+        run: folder
+
+    Example:
+        video-opd report runs/demo
+    """
+    from video_opd.report import write_comparison_report, write_report
+
+    is_comparison = (run / "comparison.json").exists()
+    with writing(run / "report.html"):
+        print(write_comparison_report(run) if is_comparison else write_report(run))
+    return 0
