@@ -19,7 +19,9 @@ from video_opd.grounding.reward import REWARDS
 from video_opd.methods import METHODS
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "EXTENDING.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"^## (A method|A reward|An importer|A scorer)\n(.*?)(?=^## )", TEXT, re.MULTILINE | re.DOTALL))
+SECTIONS = dict(
+    re.findall(r"^## (A method|A reward|An importer|A scorer)\n(.*?)(?=^## )", TEXT, re.MULTILINE | re.DOTALL)
+)
 
 
 def code(section: str) -> tuple[str, str, str]:

@@ -22,7 +22,7 @@ FLOORS = (
     ("train", "report"),
     ("compare", "doctor", "demo", "starting"),
     ("plugins",),
-    ("cli", "arguments", "commands", "terminal", "api", "__main__", "__init__"),
+    ("cli", "api", "__main__", "__init__"),
 )
 """Rooms (a module or a package directly under the package) from the ground up; see the tree in docs/ARCHITECTURE.md."""
 
@@ -169,8 +169,8 @@ def house(tmp_path) -> Path:
     write(tmp_path, "__init__.py", "")
     write(tmp_path, "types.py", "")
     write(tmp_path, "data/video/video_io.py", "from video_opd.types import Span")
-    write(tmp_path, "cli.py", "from video_opd import __version__\ndef main():\n    from video_opd import commands")
-    write(tmp_path, "commands.py", "import video_opd.data.video.video_io")
+    write(tmp_path, "cli.py", "from video_opd import __version__\ndef main():\n    from video_opd import demo")
+    write(tmp_path, "demo.py", "import video_opd.data.video.video_io")
     return tmp_path
 
 

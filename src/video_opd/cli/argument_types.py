@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -38,6 +38,13 @@ def _whole(_: Any, tokens: Sequence[Token]) -> int:
         raise ValueError(f"invalid int value: {tokens[0].value!r}") from None
 
 
+def _any_number(_: Any, tokens: Sequence[Token]) -> float:
+    try:
+        return float(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"invalid float value: {tokens[0].value!r}") from None
+
+
 def _shard(_: Any, tokens: Sequence[Token]) -> tuple[int, int]:
     text = tokens[0].value
     number, slash, count = text.partition("/")
@@ -53,6 +60,7 @@ def _device(_: Any, tokens: Sequence[Token]) -> str:
 _RATE = _number(float, lambda number: number > 0, "a number above 0")
 
 Whole = Annotated[int, Parameter(converter=_whole)]
+Number = Annotated[float, Parameter(converter=_any_number)]
 Positive = Annotated[int, _number(int, lambda number: number >= 1, "a whole number of at least 1")]
 Share = Annotated[float, _number(float, lambda number: 0 <= number <= 1, "a number from 0 to 1")]
 Rate = Annotated[float, _RATE]
@@ -61,6 +69,13 @@ Rates = Annotated[list[float], _RATE, Parameter(consume_multiple=True)]
 Seconds = Annotated[float, _number(float, lambda number: number >= 0, "a number of at least 0")]
 Shard = Annotated[tuple[int, int], Parameter(converter=_shard, n_tokens=1, metavar="I/N", show_default=False)]
 Device = Annotated[str, Parameter(converter=_device)]
+
+
+def offered(names: Iterable[str], help: str) -> Parameter:
+    """Names that the help lists and a shell completes. A plug-in may register more, so the command itself refuses."""
+    names = tuple(names)
+    return Parameter(completer=lambda _: names, metavar="NAME", help=f"{help}. One of {', '.join(names)}")
+
 
 Json = Annotated[bool, Parameter(help="one JSON object on stdout")]
 RecipeKeys = Annotated[Mapping[str, str], Parameter(parse=False)]

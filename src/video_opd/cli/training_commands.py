@@ -151,7 +151,7 @@ def compare(
     if options.json:
         print(dumps(results))
     else:
-        from video_opd.terminal import show_comparison
+        from video_opd.cli.result_tables import show_comparison
 
         show_comparison(results, out)
     return 0
@@ -186,7 +186,7 @@ def doctor(
         report = {"recipe": str(recipe), "failed": failed, "findings": [f.to_dict() for f in findings]}
         print(dumps(report, indent=2))
     else:
-        from video_opd.terminal import show_findings
+        from video_opd.cli.result_tables import show_findings
 
         show_findings(findings)
     return 1 if failed else 0
@@ -201,7 +201,7 @@ def _finished(results: dict[str, Any], *, as_json: bool) -> int:
     if as_json:
         print(dumps(results))
     else:
-        from video_opd.terminal import show_run
+        from video_opd.cli.result_tables import show_run
 
         show_run(results)
     return 0

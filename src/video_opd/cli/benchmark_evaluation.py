@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, fields
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from video_opd.commands.asking import (
+from cyclopts import Group, Parameter
+
+from video_opd.cli.asking import (
     how_to_ask,
     load_model,
     models_of,
@@ -19,36 +21,69 @@ from video_opd.commands.asking import (
     require_writable,
     warn_of_tiny,
 )
-from video_opd.commands.earlier_outputs import Kind
+from video_opd.cli.benchmark_answers import Asked, Notes, row_of
+from video_opd.cli.earlier_outputs import Kind
+from video_opd.cli.path_roles import Reads, ReadsModelOrNames
 from video_opd.errors import ConfigurationError, DataError, writing
 from video_opd.files.outputs import place_of
 
 if TYPE_CHECKING:
+    from video_opd.cli.asking_commands import EvaluationRequest
     from video_opd.config import GroundingDefaults
-    from video_opd.eval.answer_file import AnswerFile, AnswersOf
+    from video_opd.eval.answer_file import AnswersOf
     from video_opd.eval.benchmarks import Benchmark, Question
-    from video_opd.eval.multiple_choice import Asking, Reply
+    from video_opd.eval.multiple_choice import Asking
 
-OPTIONS = ("data", "before", "rule", "score", "option_form", "kinds", "subtitles")
-"""Arguments that only mean something with --benchmark."""
+Name = Literal["tempcompass", "mvbench", "video-mme"]
+Kinds = Literal["multi-choice", "yes_no", "caption_matching"]
+Rule = Literal["strict", "official", "lmms-eval", "vlmevalkit"]
 
 
+@Parameter(
+    name="*",
+    group=Group.create_ordered(
+        "General video understanding", help="In place of a manifest: a public benchmark, from a local copy."
+    ),
+)
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """One model's answers."""
+class BenchmarkChoices:
+    """What `evaluate` asks of a public benchmark. None has a default, so that it can be told what was given."""
 
-    replies: Mapping[str, Reply]
-    set_aside: Mapping[str, str]
+    benchmark: Name | None = None
+    """multiple-choice questions, with the official prompts"""
+    data: Annotated[Reads | None, Parameter(metavar="DIR")] = None
+    """folder of the benchmark's own files and videos"""
+    before: Annotated[ReadsModelOrNames | None, Parameter(metavar="MODEL")] = None
+    """ask this one too, and say what changed from it to MODEL"""
+    rule: Rule | None = None
+    """how answers are rated (default: official for tempcompass, strict for the others)"""
+    score: Literal["generation", "options"] | None = None
+    """let the model write, or take the option it finds most probable (default: generation)"""
+    option_form: Literal["label", "text", "text-mean"] | None = None
+    """of --score options: score the letter, the whole option, or its mean per token (default: label)"""
+    kinds: list[Kinds] | None = None
+    """of tempcompass (default: all whose files are there)"""
+    subtitles: bool | None = None
+    """of video-mme: put before the question"""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the benchmark's files, which is required of everybody who names a benchmark."""
+        assert self.data is not None
+        return self.data
 
 
-def refuse_benchmark_flags(arguments: argparse.Namespace) -> None:
+NO_BENCHMARK = BenchmarkChoices()
+
+
+def refuse_benchmark_flags(given: BenchmarkChoices) -> None:
     """Without a benchmark, what is meant for one.
 
     Raises:
         ConfigurationError: naming the first of them.
     """
-    for name in OPTIONS:
-        if getattr(arguments, name) is not None:
+    for name in [field.name for field in fields(given) if field.name != "benchmark"]:
+        if getattr(given, name) is not None:
             raise ConfigurationError(
                 f"--{name.replace('_', '-')} without --benchmark",
                 reason="it belongs to a public benchmark's questions",
@@ -56,109 +91,111 @@ def refuse_benchmark_flags(arguments: argparse.Namespace) -> None:
             )
 
 
-def evaluate_benchmark(arguments: argparse.Namespace) -> int:
+def evaluate_benchmark(request: EvaluationRequest) -> int:
     """Ask a benchmark's questions; the answers go to --out, the accuracies to stdout."""
     from video_opd.eval.benchmarks import BENCHMARKS, first_of_each
 
-    benchmark = BENCHMARKS[arguments.benchmark]
-    _refuse_contradictions(arguments, benchmark)
-    refuse_absent_device(arguments)  # the benchmark's files may take long to read
-    rule = arguments.rule or next(iter(benchmark.rules))
-    questions = benchmark.read(arguments.data, **_reading_options(arguments, benchmark))
-    if arguments.limit is not None:
-        questions = first_of_each(questions, benchmark.grouping, arguments.limit)
-    _refuse_if_videos_are_missing(arguments, questions)
-    require_writable(arguments.out, Kind.ANSWERS)
-    models = {"after": arguments.model} | ({"before": arguments.before} if arguments.before is not None else {})
-    refuse_early(arguments, *models.values())
-    defaults = how_to_ask(arguments)
-    warn_of_tiny(arguments, arguments.data, [each.as_example() for each in questions[:1]])
+    benchmark = BENCHMARKS[str(request.benchmark.benchmark)]
+    _refuse_contradictions(request, benchmark)
+    refuse_absent_device(request.how)  # the benchmark's files may take long to read
+    rule: str = request.benchmark.rule or next(iter(benchmark.rules))
+    questions = benchmark.read(request.benchmark.folder, **_reading_options(request, benchmark))
+    if request.run.limit is not None:
+        questions = first_of_each(questions, benchmark.grouping, request.run.limit)
+    _refuse_if_videos_are_missing(request, questions)
+    require_writable(request.run.out, Kind.ANSWERS)
+    models = {"after": request.model} | (
+        {"before": request.benchmark.before} if request.benchmark.before is not None else {}
+    )
+    refuse_early(request.how, *models.values())
+    defaults = how_to_ask(request.model, request.how)
+    warn_of_tiny([request.model], request.benchmark.folder, [each.as_example() for each in questions[:1]])
 
     from video_opd.eval.answer_file import open_answers, rewrite, told_what_is_kept
     from video_opd.eval.multiple_choice import Asking
 
     asking = Asking(
         rule=benchmark.rules[rule],
-        max_new_tokens=arguments.max_new_tokens or benchmark.max_new_tokens,
-        score_options=(arguments.option_form or "label") if arguments.score == "options" else None,
+        max_new_tokens=request.how.max_new_tokens or benchmark.max_new_tokens,
+        score_options=(request.benchmark.option_form or "label") if request.benchmark.score == "options" else None,
     )
-    of = _answers_of(arguments, benchmark, defaults, questions, asking, rule, models)
-    asked: dict[str, _Asked] = {}
-    with writing(arguments.out):
-        with open_answers(arguments.out, of) as file, told_what_is_kept(file, len(questions) * len(models)):
+    of = _answers_of(request, benchmark, defaults, questions, asking, rule, models)
+    asked: dict[str, Asked] = {}
+    with writing(request.run.out):
+        with open_answers(request.run.out, of) as file, told_what_is_kept(file, len(questions) * len(models)):
             for when, model in models.items():
-                asked[when] = _ask(arguments, benchmark, defaults, questions, asking, model, _Notes(file, when, asked))
+                asked[when] = _ask(request, benchmark, defaults, questions, asking, model, Notes(file, when, asked))
             if file.is_stream:
                 there = {row["id"] for row in file.rows}
-                file.append([_row(question, asked) for question in questions if question.id not in there])
-        rewrite(file, arguments.out, [_row(question, asked) for question in questions])
+                file.append([row_of(question, asked) for question in questions if question.id not in there])
+        rewrite(file, request.run.out, [row_of(question, asked) for question in questions])
     report = {
-        "benchmark": arguments.benchmark,
-        "model": arguments.model,
-        "answers": str(arguments.out),
-        **_scores(arguments, questions, asked),
+        "benchmark": request.benchmark.benchmark,
+        "model": request.model,
+        "answers": str(request.run.out),
+        **_scores(request, questions, asked),
         "set_aside": dict(asked["after"].set_aside),
-        "convention": _convention(arguments, benchmark, defaults, asking, rule),
+        "convention": _convention(request, benchmark, defaults, asking, rule),
     }
-    _show(arguments, report)
+    _show(request, report)
     return 0
 
 
-def _refuse_contradictions(arguments: argparse.Namespace, benchmark: Benchmark) -> None:
-    name, problem = arguments.benchmark, None
-    if arguments.manifest is not None or arguments.videos is not None:
+def _refuse_contradictions(request: EvaluationRequest, benchmark: Benchmark) -> None:
+    name, problem = request.benchmark.benchmark, None
+    if request.manifest is not None or request.run.videos is not None:
         problem = "a manifest or --videos", "the benchmark brings its own questions and videos", "leave them out"
-    elif arguments.data is None:
+    elif request.benchmark.data is None:
         problem = "no --data", "its files and videos are read from there", "give the folder of a local copy"
-    elif not arguments.data.is_dir():
-        problem = f"--data {arguments.data}", "there is no such folder", "give the folder of a local copy"
-    elif arguments.template is not None:
+    elif not request.benchmark.data.is_dir():
+        problem = f"--data {request.benchmark.data}", "there is no such folder", "give the folder of a local copy"
+    elif request.how.template is not None:
         problem = "--template", "the benchmark brings its own prompt", "leave it out"
-    elif arguments.rule is not None and arguments.rule not in benchmark.rules:
+    elif request.benchmark.rule is not None and request.benchmark.rule not in benchmark.rules:
         problem = (
-            f"--rule {arguments.rule}",
+            f"--rule {request.benchmark.rule}",
             f"it has the rules {', '.join(benchmark.rules)}",
             f"take one of those; {next(iter(benchmark.rules))} is the default",
         )
-    elif arguments.rule is not None and arguments.score == "options":
+    elif request.benchmark.rule is not None and request.benchmark.score == "options":
         problem = "--rule and --score options", "a rule rates written answers", "leave one of them out"
-    elif arguments.option_form is not None and arguments.score != "options":
+    elif request.benchmark.option_form is not None and request.benchmark.score != "options":
         problem = "--option-form", "options are only scored with --score options", "add that, or leave it out"
     for option in ("kinds", "subtitles"):
-        if getattr(arguments, option) is not None and option not in benchmark.options:
+        if getattr(request.benchmark, option) is not None and option not in benchmark.options:
             problem = f"--{option}", "it has none", "leave it out"
     if problem is not None:
         cause, reason, remedy = problem
         raise ConfigurationError(f"--benchmark {name} with {cause}", reason=reason, remedy=remedy)
 
 
-def _reading_options(arguments: argparse.Namespace, benchmark: Benchmark) -> dict[str, Any]:
-    given = {option: getattr(arguments, option) for option in sorted(benchmark.options)}
+def _reading_options(request: EvaluationRequest, benchmark: Benchmark) -> dict[str, Any]:
+    given = {option: getattr(request.benchmark, option) for option in sorted(benchmark.options)}
     return {option: value for option, value in given.items() if value is not None}
 
 
-def _refuse_if_videos_are_missing(arguments: argparse.Namespace, questions: Sequence[Question]) -> None:
+def _refuse_if_videos_are_missing(request: EvaluationRequest, questions: Sequence[Question]) -> None:
     """Before a model is loaded; broken files show only when they are decoded."""
-    missing = [question for question in questions if not (arguments.data / question.video).exists()]
-    if len(missing) > arguments.max_bad_share * len(questions):
+    missing = [question for question in questions if not (request.benchmark.folder / question.video).exists()]
+    if len(missing) > request.run.max_bad_share * len(questions):
         raise DataError(
             f"{len(missing)} of {len(questions)} questions have no video, the first {missing[0].id}: "
-            f"{arguments.data / missing[0].video}",
+            f"{request.benchmark.folder / missing[0].video}",
             reason="there is no such file, and "
-            f"more than --max-bad-share {arguments.max_bad_share:g} means a wrong folder or a download that stopped",
+            f"more than --max-bad-share {request.run.max_bad_share:g} means a wrong folder or a download that stopped",
             remedy="put the videos there, or raise --max-bad-share to count those questions as answered wrongly",
         )
 
 
 def _ask(
-    arguments: argparse.Namespace,
+    request: EvaluationRequest,
     benchmark: Benchmark,
     defaults: GroundingDefaults,
     questions: Sequence[Question],
     asking: Asking,
     model: str,
-    notes: _Notes,
-) -> _Asked:
+    notes: Notes,
+) -> Asked:
     """One model, gone again when its answers are there; not loaded if they are there already."""
     from contextlib import closing
 
@@ -175,82 +212,40 @@ def _ask(
     known, by_id = notes.known(), {question.id: question for question in questions}
     if known.keys() >= by_id.keys():
         print(f"{notes.file.path} holds all answers of {model} already; nothing is asked", file=sys.stderr)
-        return _Asked(replies=known, set_aside={})
-    policy = load_model(arguments, model)
+        return Asked(replies=known, set_aside={})
+    policy = load_model(model, request.how)
     source = PromptSource(
-        arguments.data,
+        request.benchmark.folder,
         PromptRenderer(policy.processor, benchmark.template, budget_of(defaults.video)),
         num_examples=len(questions),
         workers=1,
-        max_bad_share=arguments.max_bad_share,
+        max_bad_share=request.run.max_bad_share,
         share_is_called="--max-bad-share",
         check="look at those videos of the benchmark, fetch them again",
         decode=benchmark.decode,
         frames_kept=2,
     )
+    is_last = notes.when == "before" or request.benchmark.before is None
     console = Console(stderr=True)
-    title = f"asking {model} {len(questions)} questions of {arguments.benchmark}"
+    title = f"asking {model} {len(questions)} questions of {request.benchmark.benchmark}"
     if not console.is_terminal:
         print(title, file=sys.stderr)
     with closing(source), Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(escape(title), total=len(questions))
         replies = ask(
             policy, questions, source, asking,
-            batch_size=arguments.batch_size or 8,
+            batch_size=request.run.batch_size or 8,
             kept=KeptAnswers(
                 known=known,
-                keep=lambda new: notes.add(by_id, new, is_last=notes.when == "before" or arguments.before is None),
+                keep=lambda new: notes.add(by_id, new, is_last=is_last),
                 on_batch=lambda count: bar.advance(task, count),
             ),
         )  # fmt: skip
-    return _Asked(replies=replies, set_aside=dict(source.set_aside))
-
-
-@dataclass(frozen=True)
-class _Notes:
-    """What one model answers, on its way into the file of answers.
-
-    Until all models were asked, a file has the rows of the first as they will be, and of the other `{"id", "before"}`.
-    What cannot be written over gets every row when it is whole.
-    """
-
-    file: AnswerFile
-    when: str
-    asked: Mapping[str, _Asked]
-    """The models that were asked before."""
-
-    def known(self) -> dict[str, Reply]:
-        """What the file has of an earlier run."""
-        from video_opd.eval.multiple_choice import Reply
-
-        parts = {row["id"]: row if self.when == "after" else row.get("before", {}) for row in self.file.rows}
-        return {id: reply for id, part in parts.items() if (reply := Reply.from_row(part))}
-
-    def add(self, questions: Mapping[str, Question], new: Mapping[str, Reply], *, is_last: bool) -> None:
-        """Write down new replies."""
-        if self.file.is_stream and not is_last:
-            return
-        if self.when == "before" and not self.file.is_stream:
-            self.file.append([{"id": id, "before": reply.to_row()} for id, reply in new.items()])
-        else:
-            asked = {**self.asked, self.when: _Asked(replies=new, set_aside={})}
-            self.file.append([_row(questions[id], asked) for id in new])
-
-
-def _row(question: Question, asked: Mapping[str, _Asked]) -> dict[str, Any]:
-    """One row of the file of answers."""
-    row = {
-        "id": question.id,
-        "video": question.video,
-        "categories": dict(question.categories),
-        "right": question.right_label,
-        **asked["after"].replies[question.id].to_row(),
-    }
-    return row | ({"before": asked["before"].replies[question.id].to_row()} if "before" in asked else {})
+    return Asked(replies=replies, set_aside=dict(source.set_aside))
 
 
 def _answers_of(
-    arguments: argparse.Namespace,
+    request: EvaluationRequest,
     benchmark: Benchmark,
     defaults: GroundingDefaults,
     questions: Sequence[Question],
@@ -261,20 +256,18 @@ def _answers_of(
     """What the answers will be of; of a pipe nobody asks. Of models on the hub the weights are fetched for it."""
     from video_opd.eval.answer_file import AnswersOf, questions_sha256
 
-    if place_of(arguments.out) is None:
+    if place_of(request.run.out) is None:
         return None
-    convention = _convention(arguments, benchmark, defaults, asking, rule)
+    convention = _convention(request, benchmark, defaults, asking, rule)
     said = {key: convention[key] for key in ("prompt", "rule", "decoding", "video")}
     return AnswersOf(
-        models=models_of(arguments, models),
+        models=models_of(models, request.how),
         questions_sha256=questions_sha256([asdict(question) for question in questions]),
-        settings={"benchmark": arguments.benchmark, "precision": precision_of(arguments), **said},
+        settings={"benchmark": request.benchmark.benchmark, "precision": precision_of(request.how), **said},
     )
 
 
-def _scores(
-    arguments: argparse.Namespace, questions: Sequence[Question], asked: Mapping[str, _Asked]
-) -> dict[str, Any]:
+def _scores(request: EvaluationRequest, questions: Sequence[Question], asked: Mapping[str, Asked]) -> dict[str, Any]:
     from video_opd.eval.benchmarks._accuracy import accuracies, differences, in_a_sentence
 
     ratings = {when: {id: reply.rating for id, reply in answers.replies.items()} for when, answers in asked.items()}
@@ -282,7 +275,7 @@ def _scores(
     if "before" in ratings:
         change = differences(questions, ratings["before"], ratings["after"])
         scores["before"] = {
-            "model": arguments.before,
+            "model": request.benchmark.before,
             **accuracies(questions, ratings["before"]),
             "set_aside": dict(asked["before"].set_aside),
         }
@@ -291,7 +284,7 @@ def _scores(
 
 
 def _convention(
-    arguments: argparse.Namespace,
+    request: EvaluationRequest,
     benchmark: Benchmark,
     defaults: GroundingDefaults,
     asking: Asking,
@@ -300,24 +293,24 @@ def _convention(
     from video_opd.eval.benchmarks._accuracy import INTERVALS
     from video_opd.eval.how_asked import budget_of
 
-    scored = asking.score_options is not None
+    scored, limit = asking.score_options is not None, request.run.limit
     return {
         "prompt": {
             "user": benchmark.template.user,
             "system": benchmark.template.system,
             "answer_prefix": benchmark.template.answer_prefix,
-            "subtitles": bool(arguments.subtitles),
+            "subtitles": bool(request.benchmark.subtitles),
         },
         "rule": None if scored else rule,
         "rating": "the right option is the most probable; every question counts" if scored else asking.rule.says,
         "decoding": asking.decoding(),
         "video": asdict(budget_of(defaults.video)),
         "intervals": INTERVALS,
-        "questions": "all" if arguments.limit is None else f"the first {arguments.limit} of every {benchmark.grouping}",
+        "questions": "all" if limit is None else f"the first {limit} of every {benchmark.grouping}",
     }
 
 
-def _show(arguments: argparse.Namespace, report: Mapping[str, Any]) -> None:
+def _show(request: EvaluationRequest, report: Mapping[str, Any]) -> None:
     from video_opd.eval.benchmarks._accuracy import UNREAD_WORTH_SAYING
 
     for id, reason in report["set_aside"].items():
@@ -332,10 +325,10 @@ def _show(arguments: argparse.Namespace, report: Mapping[str, Any]) -> None:
                 "--score options",
                 file=sys.stderr,
             )
-    if arguments.json:
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+    if request.run.json:
+        print(dumps(report, indent=2, ensure_ascii=False))
     else:
-        from video_opd.terminal import show_benchmark
+        from video_opd.cli.result_tables import show_benchmark
 
         show_benchmark(report)
         if count := len(report["set_aside"]):
