@@ -58,7 +58,7 @@ def hub(tmp_path, models, monkeypatch) -> Hub:
     for role in ("student", "teacher"):
         hub.models[f"ours/{role}"] = Path(shutil.copytree(models[role], tmp_path / "remote" / role))
     monkeypatch.setattr("huggingface_hub.snapshot_download", hub.snapshot)
-    for remembered in (location._downloaded, location._with_weights):
+    for remembered in (location._download_small_files, location._download_weights):
         remembered.cache_clear()
     return hub
 

@@ -1,4 +1,4 @@
-"""What stands between the times of an answer; and which numbers stand aside, named as something that is no time."""
+"""Describes what stands between the times of an answer, and drops numbers that are named as something else."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What each token of an answer is for: reasoning, the digits of the times, the words around them, or the end of turn.
 
 Where a student differs from its teacher says what it has to learn: to see, or to speak. Video-OPD, appendix D.6,
-compares answers with and without reasoning; there the reasoning is most of the tokens.
+compares answers with and without reasoning; with it, most of the tokens are reasoning.
 """
 
 from __future__ import annotations

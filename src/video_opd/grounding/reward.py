@@ -1,4 +1,4 @@
-"""What an answer is worth as a whole: the task rewards of GRPO. Parsed by the one parser, measured by the one IoU."""
+"""The task rewards of GRPO: what a whole answer is worth, read by the one parser and measured by the one IoU."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ _WORDS: Mapping[str, re.Pattern[str]] = {
 
 
 def seconds_per_unit(unit: Unit, duration: float | None, fps: float | None = None) -> float | None:
-    """By what times in a unit are multiplied to become seconds.
+    """The factor that turns times in a unit into seconds.
 
     Args:
         unit: of the times.

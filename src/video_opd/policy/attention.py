@@ -18,7 +18,7 @@ _FLASH = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash_attn_3"
 
 
 def attention_backends(name: str, config: Any) -> dict[str, str]:
-    """The `attn_implementation` to load a model with: one backend for each of its parts.
+    """Choose the `attn_implementation` to load a model with: one backend for each of its parts.
 
     Args:
         name: of the model, for messages.

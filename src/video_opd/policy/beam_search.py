@@ -1,7 +1,7 @@
 """The most probable answers to every prompt of a reading, by beam search, without gradient.
 
 The beams of a prompt are branches of one row, laid out as several answers are (`Reading.answer_inputs`): the prompt's
-keys and values are there once, and only the short tail behind them is dealt out anew when beams change parents.
+keys and values are there once, and only the short tail behind them is copied when beams change parents.
 
 As in any beam search, a text may end only where the end of turn is among the `width` most probable continuations of its
 prompt. So `width=1, count=1` is the greedy answer, a width as large as the number of possible texts is exact, and in
@@ -125,7 +125,7 @@ class _Beams:
 
     @classmethod
     def rooted(cls, batch: int, width: int, device: torch.device) -> _Beams:
-        """One beam a prompt without a token yet: equal copies of it would stay copies of one another for ever."""
+        """Start with one beam a prompt, without a token: equal copies of it would stay equal."""
         totals = torch.full((batch, width), DEAD, dtype=torch.float64, device=device)
         totals[:, 0] = 0.0
         empty = torch.empty((batch, width, 0), device=device)
@@ -141,7 +141,7 @@ class _Finished:
 
     @property
     def bar(self) -> float:
-        """What a total must exceed to change the first `count`: that of the last of them, if they are so many."""
+        """The total that an answer must exceed to be among the first `count`: that of the last of them."""
         return sequence_logprob(self.ranked()[-1]) if len(self.best) >= self.count else DEAD
 
     def add(self, tokens: list[int], logprobs: list[float], support: TokenSupport, tokenizer: Any) -> None:
@@ -158,14 +158,14 @@ class _Finished:
         return sorted(self.best.values(), key=sequence_logprob, reverse=True)[: self.count]
 
     def group(self) -> AnswerGroup:
-        """The same as the record that the other verbs use."""
+        """Make the record that the other verbs use."""
         return AnswerGroup(prompt_id=self.prompt_id, answers=tuple(self.ranked()))
 
 
 def _extend(
     beams: _Beams, distribution: Tensor, support: TokenSupport
 ) -> tuple[_Beams, Tensor, list[tuple[int, list[int], list[float]]]]:
-    """One token more for every prompt, given the log-probs of the next one, (B, G, V).
+    """Grow every beam by one token, given the log-probs of the next one, (B, G, V).
 
     Returns:
         The new live beams, the parent of each (B, G), and what has ended: row, tokens, log-probs.
@@ -177,8 +177,8 @@ def _extend(
     parents, tokens = chosen // num_tokens, chosen % num_tokens
     logprobs = distribution.flatten(1).gather(1, chosen)
     grown = _Beams(
-        tokens=torch.cat([_of(beams.tokens, parents), tokens[:, :, None]], dim=2),
-        logprobs=torch.cat([_of(beams.logprobs, parents), logprobs[:, :, None]], dim=2),
+        tokens=torch.cat([_select_rows(beams.tokens, parents), tokens[:, :, None]], dim=2),
+        logprobs=torch.cat([_select_rows(beams.logprobs, parents), logprobs[:, :, None]], dim=2),
         totals=totals,
     )
     ends = tokens == support.end_token_id
@@ -187,15 +187,15 @@ def _extend(
     ended = zip(rows.tolist(), grown.tokens[rows, places].tolist(), grown.logprobs[rows, places].tolist(), strict=True)
     going_on = ends.long().sort(dim=1, stable=True).indices[:, :width]
     live = _Beams(
-        tokens=_of(grown.tokens, going_on),
-        logprobs=_of(grown.logprobs, going_on),
+        tokens=_select_rows(grown.tokens, going_on),
+        logprobs=_select_rows(grown.logprobs, going_on),
         totals=grown.totals.gather(1, going_on),
     )
     return live, parents.gather(1, going_on), list(ended)
 
 
-def _of(beams: Tensor, chosen: Tensor) -> Tensor:
-    """The rows (B, K) of the beams, (B, G, t), as (B, K, t)."""
+def _select_rows(beams: Tensor, chosen: Tensor) -> Tensor:
+    """Select rows (B, K) of the beams, (B, G, t): (B, K, t)."""
     return beams.gather(1, chosen[:, :, None].expand(-1, -1, beams.shape[2]))
 
 

@@ -32,7 +32,7 @@ class Description:
 
     name: str
     folder: Path
-    """Of a model on the hub without its weights."""
+    """Where these files lie; of a model on the hub it has no weights."""
     config: Any
     processor: Any
     support: TokenSupport
@@ -40,7 +40,7 @@ class Description:
     backends: dict[str, str]
     """Attention backend of each part, for `from_pretrained(attn_implementation=…)`."""
     quantisation: str | None
-    """The method by which its weights are quantised."""
+    """The method by which its weights are quantised; None: they are not."""
 
     def fingerprint(self) -> str:
         """A short hash of the tokenizer, as `Policy.fingerprint` gives it."""
@@ -89,16 +89,16 @@ def describe(name: str, revision: str | None = None, *, device: str = "cpu") -> 
 
 
 def fingerprint_of(tokenizer: Any) -> str:
-    """A short hash of a tokenizer: two models with the same one speak of the same token ids."""
+    """A short hash of a tokenizer. Where two models have the same, token ids mean the same to both."""
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=False)
     return hashlib.sha256(vocabulary.encode()).hexdigest()[:16]
 
 
 def require_device(name: str) -> torch.device:
-    """The device of that name.
+    """Find the device of that name.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: it does not exist.
     """
     device_name(name)
     try:
@@ -115,15 +115,17 @@ def require_device(name: str) -> torch.device:
 
 
 BROKEN_FILE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
-"""What transformers and its libraries raise at one."""
+"""Errors that transformers and its libraries raise at a broken file."""
 
 
 @contextmanager
 def loading(name: str, part: str, *, quantisation: str | None = None) -> Iterator[None]:
-    """What transformers and its libraries raise at a broken file becomes one sentence, without their progress bars.
+    """Turn what transformers and its libraries raise at a broken file into one sentence, without their progress bars.
 
     Args:
-        quantisation: of the weights; its package may raise anything at a config that does not fit them.
+        name: of the model.
+        part: what is loaded, for the message.
+        quantisation: method of the weights; its package may raise anything at a config that does not fit them.
     """
     expected: tuple[type[Exception], ...] = (Exception,) if quantisation else BROKEN_FILE
     verbosity = transformers_logging.get_verbosity()
@@ -137,7 +139,7 @@ def loading(name: str, part: str, *, quantisation: str | None = None) -> Iterato
         raise ConfigurationError(
             f"model {name!r}: its {part} cannot be loaded with the packages installed here",
             reason=shorten(str(error), 300, placeholder=" …"),
-            remedy="install what it names, or take a checkpoint that does not need it",
+            remedy="install the package that it names, or take a checkpoint that does not need it",
         ) from error
     except expected as error:
         if quantisation:

@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Work:
-    """What a model was made to do, counted where it does it."""
+    """How much a model has read, written and scored."""
 
     prompt_passes: int = 0
     """Prompts that were read."""
@@ -49,7 +49,7 @@ class Work:
         return Work(**{name: count + getattr(other, name) for name, count in asdict(self).items()})
 
     def since(self, before: Work) -> dict[str, int]:
-        """By how much each count has grown."""
+        """How much each count has grown since an earlier state."""
         return {name: count - getattr(before, name) for name, count in asdict(self).items()}
 
 

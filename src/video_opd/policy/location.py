@@ -1,5 +1,4 @@
-"""Where a model lies and is to run, and whether what lies there can be a model at all. Known before torch is
-imported."""
+"""Finds a model's folder and checks that it can hold a model; checks the name of a device. Needs no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from video_opd.errors import ConfigurationError
 from video_opd.policy.run_folders import model_of
-from video_opd.policy.weights_files import SINGLE, named_by_index, refuse_adapter, refuse_other_weights
+from video_opd.policy.weights_files import SINGLE, list_shards, refuse_adapter, refuse_other_weights
 from video_opd.suggestions import perhaps
 
 BUNDLED = ("tiny-student", "tiny-teacher")
@@ -23,7 +22,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "hpu", "npu", "mtia")
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _SMALL_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]
 MODEL_FILES = ["*.safetensors", *_SMALL_FILES]
-"""What is read of a model's folder or of the hub: neither pickled weights nor code."""
+"""Files that are read, from a folder or from the hub: neither pickled weights nor code."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -34,40 +33,41 @@ _PARTS = {
     "tokenizer": ("tokenizer.json", "vocab.json", "tokenizer.model"),
     "processor": ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json"),
 }
-"""What stands beside the weights; one file of each."""
+"""Parts that a model has beside its weights, and the files that may hold each; one is enough."""
 
 
 def resolve_model(name: str, revision: str | None = None, *, weights: bool = True) -> Path:
-    """The folder behind a model's name: a folder, a run folder (its newest checkpoint), a hub name (downloaded if it is
-    not yet), or one of `BUNDLED`.
+    """Find a model's folder by its name; a model on the hub is downloaded first.
 
     Args:
-        weights: False: of the hub only what stands beside the weights, so that a model that will be refused anyway is
-            not downloaded first. A folder here is looked at as a whole in either case.
+        name: a folder, a run folder (its newest checkpoint is meant), a hub name, or one of `BUNDLED`.
+        revision: branch, tag or commit of a model on the hub.
+        weights: False: download only the small files beside the weights, so that a model that will be refused anyway
+            costs no large download. A local folder is checked as a whole in either case.
 
     Raises:
-        ConfigurationError: it is none of these, the hub does not give it, or the folder lacks what a model needs or
+        ConfigurationError: the name is none of these, the download failed, or the folder lacks what a model needs or
             holds more than one model.
     """
     folder = local_folder(name)
     if folder is not None:
         return folder
-    folder = _downloaded(name, revision)
+    folder = _download_small_files(name, revision)
     refuse_adapter(folder)
     _refuse_without_parts(folder, name)
     if weights:
-        folder = _with_weights(name, revision)
+        folder = _download_weights(name, revision)
         refuse_other_weights(folder)
     return folder
 
 
 def local_folder(name: str) -> Path | None:
-    """The folder of a model that lies on this machine; None if `name` is a name on the hub. Of a run folder it is that
-    of its newest checkpoint.
+    """Find the folder of a model on this machine; None if `name` is a name on the hub. A run folder stands for its
+    newest checkpoint.
 
     Raises:
-        ConfigurationError: it is neither, or the folder lacks what a model needs or holds more than one model, or it is
-            that of a run without a checkpoint.
+        ConfigurationError: the name is neither, the folder lacks what a model needs or holds more than one model, or
+            the run has no checkpoint.
     """
     folder = Path(str(files("video_opd"))) / "models" / name if name in BUNDLED else Path(name).expanduser()
     if not folder.exists():
@@ -92,10 +92,10 @@ def local_folder(name: str) -> Path | None:
 
 
 def device_name(text: str) -> str:
-    """The name of a device, if it is one at all. Whether there is such a device is for torch to say.
+    """Check the name of a device, and return it. Whether this machine has the device is not checked.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: no device can have this name.
     """
     kind, colon, number = text.partition(":")
     if kind not in DEVICES or (colon and (kind == "auto" or not number.isdecimal())):
@@ -108,10 +108,10 @@ def device_name(text: str) -> str:
 
 
 def model_sha256(folder: Path) -> str:
-    """Of everything in a model's folder that its answers depend on: weights, configuration, tokenizer, processor.
+    """Hash everything in a model's folder that its answers depend on: weights, configuration, tokenizer, processor.
 
-    How it is asked by default (`grounding.json`, `generation_config.json`) is not part of it, nor what stands beside
-    answers that were written into the folder.
+    The defaults for asking it (`grounding.json`, `generation_config.json`) are not part of it, nor are the settings
+    that are written beside answers.
     """
     digest = hashlib.sha256()
     for path in sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)}):
@@ -122,22 +122,24 @@ def model_sha256(folder: Path) -> str:
 
 
 @cache
-def _downloaded(name: str, revision: str | None) -> Path:
-    """The hub's snapshot in the local cache, without the weights. Asked once, so that without a network it ends at once
-    and not after the minutes for which transformers retries every single file."""
-    return _snapshot(name, revision, _SMALL_FILES)
+def _download_small_files(name: str, revision: str | None) -> Path:
+    """Download the hub's snapshot into the local cache, without the weights.
+
+    In one request, so that it fails at once without a network, and not after minutes of retries of every single file.
+    """
+    return _download(name, revision, _SMALL_FILES)
 
 
 @cache
-def _with_weights(name: str, revision: str | None) -> Path:
-    """The same snapshot with its weights: those that its index names, and no other format of them."""
-    small = _downloaded(name, revision)
+def _download_weights(name: str, revision: str | None) -> Path:
+    """Download the same snapshot with its weights: those that its index names, and no other format of them."""
+    small = _download_small_files(name, revision)
     if _COMMIT.fullmatch(small.name):
-        revision = small.name  # the very commit that was looked at, even if somebody uploads another meanwhile
-    return _snapshot(name, revision, [*_SMALL_FILES, SINGLE, *named_by_index(small)])
+        revision = small.name  # the very commit that was looked at, even if another is uploaded meanwhile
+    return _download(name, revision, [*_SMALL_FILES, SINGLE, *list_shards(small)])
 
 
-def _snapshot(name: str, revision: str | None, patterns: list[str]) -> Path:
+def _download(name: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HTTPError  # httpx's, under whichever name the hub's library imports it
 
@@ -158,5 +160,5 @@ def _refuse_without_parts(folder: Path, called: str) -> None:
             raise ConfigurationError(
                 f"model folder {called} has no {part} ({' or '.join(names)})",
                 reason="a video-language model is loaded with all its parts from one folder",
-                remedy="give the folder of a whole one, or put it there with processor.save_pretrained(folder)",
+                remedy="give the folder of a complete model, or add the part with processor.save_pretrained(folder)",
             )

@@ -1,7 +1,7 @@
-"""Quantised checkpoints: what is needed to read them, and why they are not trained. Known without torch.
+"""Quantised checkpoints: which packages read them, and why they are not trained. Needs no torch.
 
-A quantised model may teach or be evaluated; transformers reads it with the package of its method. Its file says nothing
-of that package, and what transformers raises without it comes after the weights were fetched.
+A quantised model may teach or be evaluated; transformers reads it with the package of its method. The checkpoint does
+not name that package, and transformers raises without it only after the weights were downloaded.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PACKAGES = {
     "torchao": ("torchao",),
     "vptq": ("accelerate", "vptq"),
 }
-"""By method the modules that transformers (5.24, `transformers.quantizers`) cannot read such weights without."""
+"""Method -> the modules that transformers needs to read such weights (5.24, `transformers.quantizers`)."""
 
 _CALLED = {
     "flute": "flute-kernel",
@@ -48,16 +48,16 @@ _CALLED = {
     "optimum.quanto": "optimum-quanto",
     "quark": "amd-quark",
 }
-"""What pip calls a module's package, where it is another name."""
+"""Module -> the name of its package for pip, where that is another name."""
 
 _ON_CUDA = {"fp8": ("kernels",), "mxfp8": ("kernels",)}
-"""And what else on a GPU; on a CPU transformers turns such weights into bfloat16."""
+"""Further modules on a GPU; on a CPU transformers turns such weights into bfloat16."""
 
 IN_EXTRA = frozenset({"accelerate", "bitsandbytes", "compressed_tensors", "kernels", "torchao"})
 """Modules that the extra `quantised` brings."""
 
 _OTHER_FILES = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
-"""Where other programs say that weights are quantised; transformers does not look there."""
+"""Files in which other programs say that weights are quantised; transformers does not read them."""
 
 
 def quantisation_of(folder: Path) -> str | None:
@@ -81,6 +81,8 @@ def refuse_unreadable(name: str, method: str | None, *, known: Collection[str], 
     """Refuse quantised weights that cannot be read here, before they are fetched.
 
     Args:
+        name: of the model.
+        method: by which its weights are quantised; None: they are not.
         known: methods that the installed transformers has.
         device: where the model will be, such as `cuda:0`.
 
@@ -123,7 +125,7 @@ def refuse_as_student(name: str, method: str | None) -> None:
 
 
 def _method(table: Any) -> str:
-    """As transformers tells it."""
+    """The name of the method, found as transformers finds it."""
     if not isinstance(table, dict):
         return "an unknown method"
     if table.get("load_in_4bit") or table.get("load_in_8bit"):

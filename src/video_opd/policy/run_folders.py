@@ -1,6 +1,6 @@
-"""A run folder, its `checkpoints/`, or one checkpoint, given where a model is wanted: the model of the newest one.
+"""Finds the model of a run: a run folder, its `checkpoints/` or one checkpoint may be given where a model is wanted.
 
-Known before torch is imported. Nothing is changed; a run that is under way may be asked.
+Needs no torch and changes nothing, so that the run may still be going on.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _log = logging.getLogger(__name__)
 
 
 def model_of(folder: Path) -> Path:
-    """The model's folder that is meant by a folder: itself, or that of a checkpoint where it is a run's.
+    """Find the model's folder that is meant by a folder: itself, or that of a run's newest checkpoint.
 
-    Which checkpoint was taken is said once, and stays the same for as long as the program runs.
+    The choice is logged once, and stays the same for as long as the program runs.
 
     Raises:
-        ConfigurationError: a run without a checkpoint that can be used.
+        ConfigurationError: the run has no checkpoint that can be used.
     """
     if (folder / "config.json").exists():
         return folder
     if _CHECKPOINT.fullmatch(folder.resolve().name) and not (folder / "recipe.toml").exists():
         return _model_of_checkpoint(folder)
     for checkpoints in (folder / "checkpoints", folder):
-        is_of_run = (folder / "recipe.toml").exists() or any(_saved(checkpoints))
+        is_of_run = (folder / "recipe.toml").exists() or any(_list_checkpoints(checkpoints))
         if is_of_run and (checkpoints is not folder or folder.resolve().name == "checkpoints"):
             return _model_of_newest(folder, checkpoints)
     return folder
@@ -44,8 +44,8 @@ def model_of(folder: Path) -> Path:
 @cache
 def _model_of_newest(run: Path, checkpoints: Path) -> Path:
     reasons: list[str] = []
-    for step, folder in sorted(_saved(checkpoints), reverse=True):
-        reason = _what_is_wrong(folder)
+    for step, folder in sorted(_list_checkpoints(checkpoints), reverse=True):
+        reason = _find_fault(folder)
         if reason is None:
             for skipped in reasons:
                 _log.warning("checkpoint %s and is skipped", skipped)
@@ -61,7 +61,7 @@ def _model_of_newest(run: Path, checkpoints: Path) -> Path:
 
 @cache
 def _model_of_checkpoint(folder: Path) -> Path:
-    reason = _what_is_wrong(folder)
+    reason = _find_fault(folder)
     if reason is not None:
         raise ConfigurationError(
             f"{folder} is not a whole checkpoint",
@@ -71,15 +71,15 @@ def _model_of_checkpoint(folder: Path) -> Path:
     return folder / "model"
 
 
-def _saved(checkpoints: Path) -> list[tuple[int, Path]]:
+def _list_checkpoints(checkpoints: Path) -> list[tuple[int, Path]]:
     if not checkpoints.is_dir():
         return []
     named = ((_CHECKPOINT.fullmatch(path.name), path) for path in checkpoints.iterdir() if path.is_dir())
     return [(int(match[1]), path) for match, path in named if match]
 
 
-def _what_is_wrong(folder: Path) -> str | None:
-    """Why a checkpoint's model cannot be used; the rest of the checkpoint is not looked at."""
+def _find_fault(folder: Path) -> str | None:
+    """Say why a checkpoint's model cannot be used; the rest of the checkpoint is not checked."""
     try:
         files = json.loads((folder / MARKER).read_bytes())["files"]
         expected = {name: (entry["size"], entry["sha256"]) for name, entry in files.items()}

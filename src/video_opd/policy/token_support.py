@@ -33,7 +33,11 @@ class TokenSupport:
 
     @classmethod
     def of(cls, tokenizer: Any, config: Any) -> TokenSupport:
-        """The support of a tokenizer; `config` is the model's, for multimodal tokens not marked as special.
+        """The support of a model's answers.
+
+        Args:
+            tokenizer: of the model.
+            config: of the model; it names multimodal tokens that the tokenizer may not mark as special.
 
         Raises:
             ConfigurationError: the tokenizer has no end-of-turn token, or more tokens than the model has rows.
@@ -63,7 +67,7 @@ class TokenSupport:
         return cls(num_tokens=num_tokens, banned=banned, end_token_id=tokenizer.eos_token_id)
 
     def to(self, device: torch.device | str) -> TokenSupport:
-        """The same support, with its mask where the logits will be."""
+        """A copy with its mask on the device of the logits."""
         return replace(self, banned=self.banned.to(device))
 
     def log_softmax(self, logits: Tensor) -> Tensor:

@@ -1,5 +1,4 @@
-"""What is looked at in weights once they are loaded: that they fill the model, that it uses all of them, that they are
-numbers."""
+"""Checks of loaded weights: they fill the model, the model uses all of them, and all are finite numbers."""
 
 from __future__ import annotations
 
@@ -33,9 +32,11 @@ _STRANGE = (
 
 
 def refuse_random(name: str, model: Any, report: dict[str, Any]) -> None:
-    """Transformers fills what a checkpoint lacks with random numbers and a warning. Never here.
+    """Refuse a checkpoint that does not fill its model. Transformers would warn and fill the rest with random numbers.
 
     Args:
+        name: of the model.
+        model: as it was loaded.
         report: what `from_pretrained(output_loading_info=True)` gives beside the model.
 
     Raises:
@@ -47,15 +48,15 @@ def refuse_random(name: str, model: Any, report: dict[str, Any]) -> None:
         raise ConfigurationError(
             f"model {name!r}: its files do not fill {len(unfilled)} of {len(model.state_dict())} weights, "
             f"such as {unfilled[0]}",
-            reason="those would be random, and nothing would look wrong",
+            reason="they would be filled with random numbers, and no error would show it",
             remedy="check that config.json and *.safetensors are of one model and complete",
         )
 
 
 def refuse_unused(name: str, report: dict[str, Any]) -> None:
-    """Transformers drops weights that the architecture has no place for, with a warning. Never here.
+    """Refuse weights that the architecture has no place for. Transformers would warn and drop them.
 
-    What the architecture itself lists as ignorable does not come back in `report`.
+    Weights that the architecture itself lists as ignorable are not in `report`.
 
     Raises:
         ConfigurationError: there are such weights.
@@ -81,10 +82,10 @@ def refuse_unused(name: str, report: dict[str, Any]) -> None:
 
 
 def refuse_not_finite(name: str, model: Any) -> None:
-    """Refuse NaN and infinity. One of them makes every answer empty, and nothing would say why.
+    """Refuse NaN and infinity. One of them makes every answer empty, without any message.
 
     Raises:
-        ConfigurationError: there is one, in a parameter or a buffer.
+        ConfigurationError: a parameter or a buffer holds one.
     """
     broken = {key: count for key, tensor in _floating(model) if (count := _num_not_finite(tensor))}
     if broken:
@@ -93,7 +94,7 @@ def refuse_not_finite(name: str, model: Any) -> None:
             f"model {name!r}: {len(broken)} of its weights are not finite, such as {first} "
             f"({broken[first]} of {dict(_floating(model))[first].numel()} numbers)",
             reason="NaN or infinity in one of them makes all that the model computes NaN",
-            remedy="download or save it again; if it was trained so, take an earlier checkpoint",
+            remedy="download or save it again; if training made them so, take an earlier checkpoint",
         )
 
 
@@ -117,7 +118,7 @@ def _num_not_finite(tensor: Tensor) -> int:
 
 
 def num_bytes(tensor: Tensor) -> int:
-    """What a tensor takes; a quantised one often says that it is float32, and is made of smaller ones."""
+    """Bytes that a tensor takes; a quantised one often claims to be float32, and is made of smaller ones."""
     if hasattr(tensor, "__tensor_flatten__"):
         return sum(num_bytes(getattr(tensor, part)) for part in tensor.__tensor_flatten__()[0])
     return tensor.numel() * tensor.element_size()

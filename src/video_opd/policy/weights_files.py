@@ -1,7 +1,7 @@
 """The weights files of a model's folder: exactly one whole set, and no adapter beside it. Known without torch.
 
-What transformers does with two sets, or with an adapter, depends on an order of its own and on which packages are
-installed. Here such a folder is refused, always alike.
+What transformers does with two sets, or with an adapter, depends on an order of its own and on the installed packages.
+Here such a folder is always refused.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _PREFIXES = {
     "module.": "DataParallel: save its .module",
     "_orig_mod.": "torch.compile: save the module that was compiled",
 }
-"""What a program puts before the name of every weight when a wrapped model is saved, and what to do instead."""
+"""Prefix of every weight's name when a wrapped model was saved -> the wrapper, and what to do instead."""
 
 
 def refuse_adapter(folder: Path) -> None:
-    """Refuse a folder with an adapter in it, alone or beside whole weights.
+    """Refuse a folder that holds an adapter, alone or beside whole weights.
 
     Transformers applies an adapter by itself where peft is installed, and ignores it without a message where it is not.
 
     Raises:
-        ConfigurationError: there is one.
+        ConfigurationError: the folder holds one.
     """
     found = [name for name in _ADAPTER_FILES if (folder / name).exists()]
     if found:
@@ -60,7 +60,7 @@ def refuse_other_weights(folder: Path) -> None:
             if name in lies_in:
                 raise ConfigurationError(
                     f"model folder {folder} holds the weight {name} twice ({lies_in[name].name}, {file.name})",
-                    reason="the files are of two models or two saves, and nothing says which is meant",
+                    reason="the files are of two models or two saves, and it is unclear which is meant",
                     remedy="download or save the folder again",
                 )
             lies_in[name] = file
@@ -88,13 +88,13 @@ def _weights_files(folder: Path) -> list[Path]:
             if pickled
             else "give the folder that holds config.json and *.safetensors",
         )
-    named = set(named_by_index(folder))
+    named = set(list_shards(folder))
     single = {SINGLE} & found
     wanted = named or single
     if not wanted:
         raise ConfigurationError(
             f"model folder {folder} has {min(found)}, but neither {SINGLE} nor {INDEX}",
-            reason="which files make up the model cannot be known",
+            reason="it is unclear which files make up the model",
             remedy="download or save the folder again, with its index",
         )
     missing, beside = sorted(wanted - found), sorted(found - wanted)
@@ -109,14 +109,14 @@ def _weights_files(folder: Path) -> list[Path]:
         chosen = f"the {len(named)} files of {INDEX}" if named else SINGLE
         raise ConfigurationError(
             f"model folder {folder} holds two sets of weights: {_some(beside)}, and {chosen}",
-            reason="only one of them can be the model, and nothing says which",
+            reason="only one of them can be the model, and it is unclear which",
             remedy="move the set that is not meant out of the folder",
         )
     return [folder / name for name in sorted(wanted)]
 
 
-def named_by_index(folder: Path) -> list[str]:
-    """The shards that the folder's index names; nothing without an index.
+def list_shards(folder: Path) -> list[str]:
+    """List the shards that the folder's index names; none without an index.
 
     Raises:
         ConfigurationError: the index cannot be read, or names something outside the folder.

@@ -51,7 +51,7 @@ def read_video(path: Path, budget: VideoBudget, clip: Span | None = None, frame_
 
 
 def video_timeline(path: Path, frame_rate: float | None = None) -> Timeline:
-    """When each frame of a video is shown, whether it is a file or a folder of pictures.
+    """Find out when each frame of a video is shown, in a file or a folder of pictures.
 
     Raises:
         DataError: as `read_video`.
@@ -62,7 +62,7 @@ def video_timeline(path: Path, frame_rate: float | None = None) -> Timeline:
 
 
 def probe_video(path: Path, frame_rate: float | None = None) -> VideoInfo:
-    """What a video holds, whether it is a file or a folder of pictures. Of a folder the first picture is decoded.
+    """Find out what a video holds, a file or a folder of pictures. Of a folder only the first picture is decoded.
 
     Raises:
         DataError: as `read_video`.

@@ -37,7 +37,7 @@ class Orientation:
 
 
 def orientation(path: Path, frame: VideoFrame) -> Orientation | None:
-    """What a frame's display matrix asks for, by ffmpeg's own rule (`configure_input_video_filter`).
+    """Read a frame's display matrix by ffmpeg's own rule (`configure_input_video_filter`).
 
     The matrix comes from the container (mp4, mov, Matroska's projection) or from the stream (H.264 and HEVC display
     orientation). Its scale is not looked at, and one that has no angle, such as all zeros, asks for nothing.

@@ -1,6 +1,6 @@
-"""Opening a video file that may be broken in any way, finding out when each of its frames is shown, and decoding them.
+"""Opens a video file that may be broken in any way, finds out when each of its frames is shown, and decodes them.
 
-Nothing in a header is believed: frames are counted and timed by walking the packets. A fragmented mp4 says that it has
+Headers are not trusted: frames are counted and timed by walking the packets. A fragmented mp4 says that it has
 no frames, others name an average frame rate that no stretch of them keeps.
 
 A file that was cut without re-encoding begins with pictures that need others which were cut away. No player shows
@@ -53,7 +53,7 @@ _NEVER = sys.maxsize
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoFile:
-    """What a file's packets and its first frame tell."""
+    """What is known of a file from its packets and its first frame."""
 
     timeline: Timeline
     starts: tuple[int, ...]
@@ -199,7 +199,7 @@ def examine(path: Path) -> VideoFile:
 
 
 def _first_frames(path: Path, openings: dict[int, int | None] | None) -> dict[int, tuple[int, VideoFrame]]:
-    """Of each part, the frame that is shown first and its time.
+    """Find the frame of each part that is shown first, and its time.
 
     Args:
         openings: of each part, the time of its first keyframe, where one begins in the middle of an H.264 stream.
@@ -321,7 +321,7 @@ def _refuse_truncated(path: Path, container: InputContainer, stream: VideoStream
 
 
 def _matroska_end(path: Path) -> int | None:
-    """Where a Matroska file's segment ends, in bytes; None where it does not say, as in a live recording.
+    """Find where a Matroska file's segment ends, in bytes; None where it does not say, as in a live recording.
 
     An element is its id, then its size as a number whose leading zero bits tell how many bytes follow (RFC 8794).
     """

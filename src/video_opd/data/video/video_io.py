@@ -68,7 +68,7 @@ class Frames:
 
 
 def probe(path: Path) -> VideoInfo:
-    """Say what a video file holds, by walking its packets and decoding one frame.
+    """Find out what a video file holds, by walking its packets and decoding one frame.
 
     Raises:
         DataError: the file is missing, empty, unreadable, truncated, or holds no video frames.
@@ -169,7 +169,7 @@ def _collect(
 
 
 def _refuse_gap(path: Path, timeline: Timeline, latest: int | None, time: int, *, seeking: bool) -> None:
-    """Where a decoder does not complain, a picture that it makes nothing of shows by its absence."""
+    """Refuse a picture that is missing: a decoder that does not complain drops what it cannot decode."""
     at = bisect_left(timeline.pts, time)
     expected = 0 if latest is None else bisect_right(timeline.pts, latest)
     if at > expected and not (seeking and latest is None):

@@ -1,7 +1,7 @@
-"""Why a file cannot be read as a video: what it is, told by its content, and what to do about it.
+"""Errors for files that cannot be read as a video: what the file is, by its content, and what to do about it.
 
-"Truncated or corrupt, download it again" is said only of what is a video and broken. Of anything else a second download
-gives the same.
+"Truncated or corrupt, download it again" is said only of a broken video. Anything else would be the same after a second
+download.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from video_opd.errors import DataError
 from video_opd.files.file_kinds import packed
 
 REENCODE = "ffmpeg -i FILE -c:v libx264 -pix_fmt yuv420p NEW.mp4"
-"""Makes a file that is read here of nearly everything that FFmpeg can decode, with the times it is shown at."""
+"""A command that turns nearly everything that FFmpeg can decode into a file that is read here, with its times."""
 _CONVERT = REENCODE.replace("yuv420p", "yuv444p")
 """The same for pictures with odd sides, as GIFs have; yuv420p has none."""
 
@@ -68,10 +68,10 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
 
 def require_file(path: Path) -> None:
-    """Refuse what is not there, or is not a file with something in it.
+    """Refuse a path that is not a readable file with something in it.
 
     Raises:
-        DataError: always then.
+        DataError: the path does not exist, is no file, cannot be read, or is empty.
     """
     try:
         status = path.stat()
@@ -108,7 +108,7 @@ def require_file(path: Path) -> None:
 
 
 def unopened_error(path: Path, error: av.FFmpegError | OSError) -> DataError:
-    """The refusal of a file that no demuxer in use takes: by its content, what it is; if that is not known, broken."""
+    """The error for a file that no demuxer in use can open. It says what the file is, or else that it is broken."""
     with path.open("rb") as file:
         beginning = file.read(_LOOKED_AT)
     if not beginning.strip(b"\0"):
@@ -126,7 +126,7 @@ def unopened_error(path: Path, error: av.FFmpegError | OSError) -> DataError:
 
 
 def no_video_stream_error(path: Path, container: av.container.InputContainer) -> DataError:
-    """The refusal of a container that holds no stream of pictures."""
+    """The error for a container without a stream of pictures."""
     kinds = {stream.type for stream in container.streams}
     if "video" in kinds:
         what, reason = "one that cannot", "it is cut off, or in a format unknown to FFmpeg"
@@ -147,7 +147,7 @@ def no_video_stream_error(path: Path, container: av.container.InputContainer) ->
 
 
 def cover_only_error(path: Path) -> DataError:
-    """The refusal of sound that brings the picture of a record's cover."""
+    """The error for sound with a cover picture."""
     return DataError(
         f"{path}: no video stream: it holds sound and a cover picture",
         reason="one picture that goes with the sound shows nothing that happens",
@@ -156,7 +156,7 @@ def cover_only_error(path: Path) -> DataError:
 
 
 def encrypted_error(path: Path, by: str) -> DataError:
-    """The refusal of what cannot be decoded without a key."""
+    """The error for a video that cannot be decoded without a key."""
     return DataError(
         f"{path}: the video is encrypted ({by})",
         reason="without its key nothing can be decoded",
@@ -165,7 +165,7 @@ def encrypted_error(path: Path, by: str) -> DataError:
 
 
 def damaged_error(path: Path, what: str) -> DataError:
-    """The refusal of a file that is broken, wherever that shows."""
+    """The error for a broken file."""
     return DataError(
         f"{path}: {what}",
         reason="the file is truncated or corrupt, and a part of a video is never taken for the whole",
@@ -174,7 +174,7 @@ def damaged_error(path: Path, what: str) -> DataError:
 
 
 def no_times_error(path: Path) -> DataError:
-    """The refusal of B-frames in AVI: what FFmpeg makes up for their times is wrong by some frames."""
+    """The error for B-frames in AVI: the times that FFmpeg makes up for them are wrong by some frames."""
     return DataError(
         f"{path}: H.264 or HEVC with B-frames in AVI",
         reason="AVI keeps no times for frames that are stored in another order than they are shown in",
@@ -183,7 +183,7 @@ def no_times_error(path: Path) -> DataError:
 
 
 def no_frames_error(path: Path) -> DataError:
-    """The refusal of a file that is well formed and empty."""
+    """The error for a file that is well formed and empty."""
     return DataError(
         f"{path}: its video stream has no frames",
         reason="there is nothing to see",
@@ -216,7 +216,7 @@ def _jpeg(path: Path) -> DataError:
 
 
 def _by_beginning(path: Path, beginning: bytes) -> DataError | None:
-    """What a file is that says so in its first bytes."""
+    """The error for a file whose first bytes say what it is; None: they do not."""
     for magic, by in _ENCRYPTED:
         if beginning.startswith(magic):
             return encrypted_error(path, by)
@@ -233,7 +233,7 @@ def _by_beginning(path: Path, beginning: bytes) -> DataError | None:
 
 
 def _text(path: Path, beginning: bytes) -> DataError | None:
-    """What kind of text a file is; None: it is none."""
+    """The error for a text, with its kind; None: the file is not a text."""
     if beginning.startswith((b"\xff\xfe", b"\xfe\xff")):
         text = beginning[: len(beginning) // 2 * 2].decode("utf-16", errors="replace")
     elif b"\0" in beginning or beginning.startswith(_WRITTEN_HEADERS):
@@ -269,7 +269,7 @@ def _text(path: Path, beginning: bytes) -> DataError | None:
 
 
 def _other_format(path: Path) -> DataError | None:
-    """What FFmpeg calls a file of a format that is not read here; None: it does not know it either."""
+    """The error for a format that FFmpeg knows and this package does not read; None: FFmpeg does not know it."""
     known = _NO_CLOCK | _OTHER_VIDEO | _SOUND | _STILL.keys()
     options = {"format_whitelist": ",".join(sorted(known)), "protocol_whitelist": "file"}
     try:

@@ -95,7 +95,7 @@ class Timeline:
     """When each frame of a video is shown, in ticks of the file's own clock, so that no time is ever rounded."""
 
     file: str
-    """For messages."""
+    """Its path, for messages."""
     pts: tuple[int, ...]
     """Presentation times in ticks, strictly increasing, not empty."""
     tick: Fraction
