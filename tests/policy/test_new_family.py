@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -179,3 +181,24 @@ def test_ground_asks_it(folder, entered, world, tmp_path, capsys):
     clip = shutil.copy(next((world / "videos").glob("*.mp4")), tmp_path / "a.mp4")
     assert main(["ground", str(folder), str(clip), "the red circle", "--json"]) == 0
     assert "answer" in json.loads(capsys.readouterr().out)
+
+
+CONVENTION = re.compile(
+    r"<\|(?:video_pad|image_pad|vision_start|vision_end|im_start|im_end)\|>|qwen\w*_vl\w*|pixel_values_videos|video_grid_thw"
+    r"|second_per_grid_ts|mm_token_type_ids|(?:spatial_|temporal_)?(?:merge|patch)_size|tokens_per_second|visual"
+)
+
+
+def conventions(text: str) -> set[str]:
+    """What a family calls its things, as a string that the code works with; docstrings and messages may name them."""
+    tree = ast.parse(text)
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    strings = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in said)
+    return {node.value for node in strings if isinstance(node.value, str) and CONVENTION.fullmatch(node.value)}
+
+
+def test_the_conventions_of_families_stand_in_one_file():
+    source = Path(families.__file__).parents[1]
+    found = {str(path.relative_to(source)): conventions(path.read_text()) for path in source.rglob("*.py")}
+    assert len(found.pop("policy/families.py")) > 15
+    assert {file: names for file, names in found.items() if names} == {}

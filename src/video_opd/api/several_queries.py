@@ -9,12 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from video_opd.policy.families import USUAL_NAMES
 from video_opd.policy.load import Policy
 from video_opd.policy.read import Reading, forward
 from video_opd.types import Prompt
-
-_VIDEO = 2
-"""What `Prompt.mm_token_type_ids` says at a video token."""
 
 
 def num_shared_tokens(prompts: Sequence[Prompt]) -> int:
@@ -30,7 +28,7 @@ def num_shared_tokens(prompts: Sequence[Prompt]) -> int:
         different = (prompt.input_ids[:shared] != first.input_ids[:shared]).nonzero()
         if len(different):
             shared = int(different[0])
-    is_video = first.mm_token_type_ids == _VIDEO
+    is_video = first.mm_token_type_ids == USUAL_NAMES.video_kind
     return shared if shared > 0 and not bool(is_video[shared:].any()) else 0
 
 

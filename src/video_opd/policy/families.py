@@ -6,7 +6,7 @@ before a model is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
@@ -127,6 +127,10 @@ class Family:
         """Side in pixels of the square that one video token stands for."""
         video = processor.video_processor
         return int(video.patch_size * video.merge_size)
+
+    def token_side_by_config(self, vision: Mapping[str, Any]) -> int:
+        """The same from `vision_config` of config.json, before the processor is loaded."""
+        return int(vision.get("patch_size", self.patch_size) * vision.get("spatial_merge_size", self.merge_size))
 
     def expected_grid(
         self, processor: Any, num_frames: int, height: int, width: int

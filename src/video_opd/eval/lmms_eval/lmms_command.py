@@ -105,7 +105,7 @@ def frames_for(video: VideoSettings, folder: Path, model_class: str) -> FrameArg
     if family is None or family.lmms is None:
         return FrameArguments(not_passed=(f"frames: whatever lmms-eval's {model_class} takes, or --model-args says",))
     vision = _config(folder).get("vision_config") or {}
-    side = vision.get("patch_size", family.patch_size) * vision.get("spatial_merge_size", family.merge_size)
+    side = family.token_side_by_config(vision)
     square, most = side * side, family.lmms.max_frame_tokens
     passed: dict[str, int | float] = {"fps": video.fps, "max_num_frames": video.max_frames, "min_pixels": square}
     not_passed = []
