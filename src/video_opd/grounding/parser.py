@@ -31,7 +31,7 @@ from enum import StrEnum
 
 from video_opd.grounding.parser_commas import resolve_commas
 from video_opd.grounding.parser_gaps import Gap, drop_asides, gaps_between
-from video_opd.grounding.parser_pairs import Pair, Pairing
+from video_opd.grounding.parser_pairs import Pairing, TimePair
 from video_opd.grounding.parser_tokens import FRACTION_WORDS, TIME, ParserToken, finish_tokens, tokenize
 from video_opd.grounding.parser_words import FOREIGN
 from video_opd.types import Span
@@ -155,7 +155,7 @@ def _final_answer(text: str) -> str:
     return _CLOSING_TAG.sub(" ", text)
 
 
-def _span(pair: Pair, times: Sequence[ParserToken], gaps: Sequence[Gap], fractions: bool) -> Span | Reason:
+def _span(pair: TimePair, times: Sequence[ParserToken], gaps: Sequence[Gap], fractions: bool) -> Span | Reason:
     """The pair in seconds. A bare number takes the unit of its partner: `1 - 2 minutes`, `25 - 75%`."""
     first, second = times[pair.first], times[pair.second]
     second_scale = gaps[pair.second + 1].unit if second.scale is None else second.scale

@@ -24,7 +24,7 @@ class _Evidence(IntEnum):
 
 
 @dataclass(slots=True)
-class Pair:
+class TimePair:
     """Two times that may be a span."""
 
     first: int
@@ -41,14 +41,14 @@ class Pairing:
 
     times: Sequence[ParserToken]
     gaps: Sequence[Gap]
-    pairs: list[Pair] = field(default_factory=list)
+    pairs: list[TimePair] = field(default_factory=list)
     used: set[int] = field(default_factory=set)
     """Times that are paired, or must not be: it is not clear with which."""
     unclear: bool = False
     """Some times could be paired in more than one way, and were not."""
 
     def run(self) -> Pairing:
-        """Pair, and keep the best-attested pairs in the order they were written."""
+        """TimePair, and keep the best-attested pairs in the order they were written."""
         self._leave_alternatives()
         self._pair_labelled()
         self._pair_rows(in_brackets=True)
@@ -66,7 +66,7 @@ class Pairing:
             return
         if self.times[first].scale or self.times[second].scale or self.gaps[second + 1].unit:
             evidence = _Evidence.LINKED if evidence == _Evidence.LISTED else _Evidence.ATTESTED
-        self.pairs.append(Pair(first, second, evidence, end_first))
+        self.pairs.append(TimePair(first, second, evidence, end_first))
         self.used |= {first, second}
 
     def _leave_open(self, times: Sequence[int]) -> None:
@@ -264,7 +264,7 @@ class Pairing:
                 self._add(i, i + 1, _Evidence.INTRODUCED)
 
 
-def _best_pairs(pairs: Sequence[Pair], times: Sequence[ParserToken], gaps: Sequence[Gap]) -> list[Pair]:
+def _best_pairs(pairs: Sequence[TimePair], times: Sequence[ParserToken], gaps: Sequence[Gap]) -> list[TimePair]:
     """The best-attested pairs; those inside a quotation of the query only where there are no others."""
     unquoted = [pair for pair in pairs if not times[pair.first].quoted]
     candidates = unquoted or list(pairs)

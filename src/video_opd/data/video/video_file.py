@@ -137,12 +137,12 @@ def read_timeline(path: Path) -> Timeline:
     """Find out when every frame of a video is shown.
 
     Raises:
-        DataError: as `examine`.
+        DataError: as `examine_file`.
     """
-    return examine(path).timeline
+    return examine_file(path).timeline
 
 
-def examine(path: Path) -> VideoFile:
+def examine_file(path: Path) -> VideoFile:
     """Walk a file's packets, and decode only as much as it takes to see which frame is shown first.
 
     Raises:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video_opd.data.video.video_display import orientation, shown_size
-from video_opd.data.video.video_file import MAX_FRAME_PIXELS, DecodingMode, VideoFile, decode_frames, examine
+from video_opd.data.video.video_file import MAX_FRAME_PIXELS, DecodingMode, VideoFile, decode_frames, examine_file
 from video_opd.data.video.video_refusals import damaged_error
 from video_opd.data.video.video_sampling import Timeline, VideoBudget, fit_size, sample_frames
 from video_opd.errors import DataError
@@ -73,7 +73,7 @@ def probe(path: Path) -> VideoInfo:
     Raises:
         DataError: the file is missing, empty, unreadable, truncated, or holds no video frames.
     """
-    file = examine(path)
+    file = examine_file(path)
     timeline = file.timeline
     return VideoInfo(
         width=file.width,
@@ -101,7 +101,7 @@ def read_frames(path: Path, budget: VideoBudget, clip: Span | None = None) -> Fr
         DataError: the file cannot be used (see the top of this module), or the clip does not fit it.
         EngineError: the budget cannot hold the frames.
     """
-    file = examine(path)
+    file = examine_file(path)
     timeline = file.timeline
     indices = sample_frames(timeline, budget, clip)
     window = timeline.window(clip)
