@@ -19,7 +19,7 @@ from video_opd.report.manifest.manifest_facts import (
     quantities_of,
     sentences_of,
 )
-from video_opd.report.manifest.manifest_figures import panels_of, statistics_svg
+from video_opd.report.manifest.manifest_figures import draw_panels, statistics_svg
 from video_opd.report.page import fill, write_page
 
 ENDINGS = (".svg", ".html")
@@ -81,7 +81,7 @@ def _part(name: str, statistics: Statistics) -> Part:
     return Part(
         name=name,
         sentences=sentences_of(statistics),
-        figures=[panel.figure for panel in panels_of(statistics)],
+        figures=[panel.figure for panel in draw_panels(statistics)],
         quantities=Table(list(QUANTILES), quantities),
         facts=facts_of(statistics),
         sources=_overview(statistics.by_source) if statistics.by_source else None,
