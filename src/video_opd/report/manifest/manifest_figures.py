@@ -1,4 +1,4 @@
-"""Pictures of a manifest: how long videos and spans are, and where in the video the spans lie.
+"""Draw a manifest: how long videos and spans are, and where in the video the spans lie.
 
 One file of SVG for papers and READMEs, or the same figures on a page. The file brings its colours along, light and
 dark, since nothing stands around it that could define them.
@@ -14,7 +14,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from video_opd.data.manifest_statistics import Histogram, Statistics
-from video_opd.report.figures import Axes, Figure, drawing, ticks
+from video_opd.report.figures import Axes, Figure, choose_ticks, draw_canvas
 from video_opd.report.manifest.manifest_facts import sentences_of
 from video_opd.report.manifest.manifest_panels import SHARE, Panel, panels_of
 from video_opd.report.page import MARK
@@ -72,7 +72,7 @@ def statistics_svg(measured: Mapping[str, Statistics]) -> str:
     width = 2 * _SIDE + _COLUMNS * WIDTH + (_COLUMNS - 1) * _GAP
     canvas = Axes(width=width, height=top, x=(0.0, 1.0), y=(0.0, 1.0))
     paper = Markup('<style>{}</style><rect class="paper" width="100%" height="100%"/>').format(Markup(_style()))
-    image = drawing(canvas, _NOT_IN_XML.sub(" ", "Statistics of " + ", ".join(measured)), [paper, *parts])
+    image = draw_canvas(canvas, _NOT_IN_XML.sub(" ", "Statistics of " + ", ".join(measured)), [paper, *parts])
     size = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{top:g}" '
     return f"{image}\n<!-- {MARK} -->\n".replace("<svg ", size, 1)
 
@@ -99,14 +99,14 @@ def _draw(panel: Panel) -> Drawn:
         for at, label in labels.items()
     )
     inside = (
-        Markup('<g transform="translate(0 {:g})">{}{}{}</g>').format(_ABOVE, axes.frame(), marks, numbers)
+        Markup('<g transform="translate(0 {:g})">{}{}{}</g>').format(_ABOVE, axes.draw_frame(), marks, numbers)
         + Markup('<text class="mid" x="{:.1f}" y="{:.1f}">{}</text>').format(
             (left + right) / 2, _ABOVE + floor + 36, names[0]
         )
         + Markup('<text x="0" y="10">{}</text>').format(names[1])
     )
     canvas = Axes(width=WIDTH, height=_ABOVE + HEIGHT + _BELOW, x=axes.x, y=axes.y)
-    image = drawing(canvas, panel.heading, [inside])
+    image = draw_canvas(canvas, panel.heading, [inside])
     return Drawn(Figure(heading=panel.heading, image=image, reading=panel.reading, caption=panel.caption), inside)
 
 
@@ -128,7 +128,7 @@ def _columns(histogram: Histogram, shown: range, what: str) -> tuple[Axes, Marku
     """A column for every bin that is shown, and the axes it stands on."""
     total = sum(histogram.counts)
     heights = [100 * histogram.counts[index] / total for index in shown]
-    y_ticks = ticks(0.0, max(heights), 4)
+    y_ticks = choose_ticks(0.0, max(heights), 4)
     axes = _axes(len(shown), y_ticks)
     marks = []
     for place, (index, height) in enumerate(zip(shown, heights, strict=True)):
