@@ -2,11 +2,14 @@
 
 import json
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+import video_opd
 from video_opd.files.comparison_records import Comparison
 from video_opd.files.run_records import (
     EvaluationReport,
@@ -19,6 +22,7 @@ from video_opd.files.run_records import (
 )
 from video_opd.files.written_record import WrittenRecord
 
+SOURCE = Path(video_opd.__file__).parent
 RECORDS = [Comparison, EvaluationReport, SampledAnswer, ScoreHead, ScoreRow, SelectionFacts, SelectionRow, StepMetrics]
 FOREIGN = [None, "0.5", True, [], {}, [[1]], [None], {"a": None}, math.nan, -math.inf, 10**400, 1e299]
 
@@ -78,6 +82,19 @@ def test_the_writer_gets_its_numbers_back_as_they_were() -> None:
 def test_a_writer_cannot_write_what_the_record_does_not_have(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         StepMetrics(step=1, **wrong)
+
+
+BY_A_FORMULA = {"reverse_kl_by_region", "gap_on_annotations_by_region"}
+"""Written as `f"{gap}_by_region"`."""
+
+
+def test_every_field_has_a_writer() -> None:
+    """That no writer has a key that the record lacks is seen when it writes."""
+    records = {"run_records.py", "comparison_records.py", "written_record.py"}
+    files = [path for path in SOURCE.rglob("*.py") if path.name not in records and "report" not in path.parts]
+    words = {word for path in files for word in re.findall(r"\w+", path.read_text(encoding="utf-8"))}
+    for record in RECORDS:
+        assert record.model_fields.keys() - words - BY_A_FORMULA == set(), record
 
 
 def test_a_dotted_key_leads_into_a_table() -> None:

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from video_opd.report.comparison.comparison_figures import Series, Strip, curves, key, spread, unit_of
+from video_opd.report.comparison.comparison_figures import Series, Strip, draw_curves, draw_key, spread, unit_of
 from video_opd.report.figures import Rule
 
 
@@ -11,13 +11,13 @@ def test_zero_is_on_the_scale_of_differences_whatever_they_are() -> None:
         strip = Strip.around(ends)
         assert strip.low < min(ends) <= max(ends) < strip.high
         assert strip.low < 0 < strip.high
-    assert Strip.around([-0.1, 0.3]).scale().count("<text") >= 3
-    assert "−0.1" in Strip.around([-0.1, 0.3]).scale()
+    assert Strip.around([-0.1, 0.3]).draw_scale().count("<text") >= 3
+    assert "−0.1" in Strip.around([-0.1, 0.3]).draw_scale()
 
 
 def test_lines_bands_and_rules_lie_where_the_numbers_say() -> None:
     series = [Series(name="opd", number=0, points=[(0.0, 0.0), (10.0, 1.0)], band=[(0.0, 0.0, 0.5), (10.0, 0.5, 1.0)])]
-    image = curves("t", series, x_unit="min")
+    image = draw_curves("t", series, x_unit="min")
     # 480 x 310 less the margins: 48 left, 20 right, 14 above, 26 below
     assert 'class="line s0" d="M48.0 284.0L460.0 14.0"' in image
     assert 'class="span s0" d="M48.0 284.0L460.0 149.0L460.0 14.0L48.0 149.0Z"' in image
@@ -27,7 +27,7 @@ def test_lines_bands_and_rules_lie_where_the_numbers_say() -> None:
 
 def test_the_label_of_a_rule_stands_where_no_line_is() -> None:
     def label_of(points: list[tuple[float, float]]) -> str:
-        image = curves(
+        image = draw_curves(
             "t", [Series(name="opd", number=0, points=points, band=[])], rules=[Rule(0.5, "target", "target")]
         )
         found = re.search(r'<text class="(\w+)" x="[\d.]+" y="([\d.]+)">target', image)
@@ -42,9 +42,9 @@ def test_the_label_of_a_rule_stands_where_no_line_is() -> None:
 
 def test_methods_are_told_apart_by_more_than_colour() -> None:
     shape = re.compile(r'class="mark s\d" d="(.*?)"')
-    shapes = {shape.search(key(number))[1] for number in range(7)}  # type: ignore[index]
+    shapes = {shape.search(draw_key(number))[1] for number in range(7)}  # type: ignore[index]
     assert len(shapes) == 7
-    assert len({str(key(number)) for number in range(56)}) == 56
+    assert len({str(draw_key(number)) for number in range(56)}) == 56
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def test_an_interval_with_zero_is_a_ring_and_one_without_a_dot(found: dict[str, 
     assert forests == [("opd − sft", "dot"), ("sft − opd", "ring")]
     strip = Strip(low=-1.0, high=1.0)
     for interval, style in (((0.0, 0.5), "ring"), ((-0.5, 0.0), "ring"), ((-0.5, -0.1), "dot")):
-        whisker = strip.whisker("t", 0.1, interval)
+        whisker = strip.draw_whisker("t", 0.1, interval)
         assert f'<circle class="{style}" cx="55.00%"' in whisker
         assert f'x1="{50 + 50 * interval[0]:.2f}%" x2="{50 + 50 * interval[1]:.2f}%"' in whisker
         assert 'class="origin" x1="50.00%" x2="50.00%"' in whisker

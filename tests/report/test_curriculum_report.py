@@ -14,8 +14,8 @@ from video_opd.curriculum import MOSTLY_NOISE
 from video_opd.report import write_report
 from video_opd.report.phases import colours, in_order
 from video_opd.report.run import curriculum_section as curriculum
-from video_opd.report.run.curriculum_figures import Column, stacked_columns
-from video_opd.report.run.curriculum_section import coupling_figures, section
+from video_opd.report.run.curriculum_figures import Column, draw_columns
+from video_opd.report.run.curriculum_section import build_section, draw_coupling
 from video_opd.report.run.run_contents import read_run
 from video_opd.runs.round_files import cost_of_selection
 
@@ -153,7 +153,7 @@ def test_what_the_page_calls_noise_is_what_the_curriculum_calls_noise() -> None:
 
 
 def test_kept_examples_stand_at_the_foot_of_their_column(run: Path) -> None:
-    found = section(read_run(run))
+    found = build_section(read_run(run))
     assert found is not None
     teacher, first, last = found.ious
     # 320 x 150 less the margins; the y axis ends at 3, the fullest column, the x axis at 1
@@ -168,7 +168,7 @@ def test_without_a_curriculum_there_is_no_section(run: Path) -> None:
     assert HEADING in page_of(run)
     shutil.rmtree(run / "rounds")
     assert HEADING not in page_of(run)
-    assert section(read_run(run)) is None
+    assert build_section(read_run(run)) is None
     (run / "rounds").mkdir()
     (run / "rounds" / "3").mkdir()
     (run / "rounds" / "notes").mkdir()
@@ -318,7 +318,7 @@ def test_a_gate_without_kinds_is_one_picture(run: Path) -> None:
     shutil.rmtree(run / "rounds")
     rows = [{"step": s, "coupling": {"active": 3, "suspended": 1, "reactivated": 1}} for s in (1, 2)]
     write_lines(run / "metrics.jsonl", [*rows, {"step": 3, "coupling": {"active": 0, "suspended": 0}}])
-    assert [figure.heading for figure in coupling_figures(read_run(run))] == [
+    assert [figure.heading for figure in draw_coupling(read_run(run))] == [
         "All examples",
         "Share that cost only an answer",
     ]
@@ -327,10 +327,10 @@ def test_a_gate_without_kinds_is_one_picture(run: Path) -> None:
 
 def test_columns_stand_on_one_another_and_many_become_means() -> None:
     parts = (("active", 1.0), ("reactivated", 0.0), ("suspended", 3.0))
-    image = stacked_columns("t", [Column(1.0, parts), Column(2.0, parts)])
+    image = draw_columns("t", [Column(1.0, parts), Column(2.0, parts)])
     heights = re.findall(r'class="fill (\w+)" d="M[\d.]+ ([\d.]+)V([\d.]+)H', image)
     assert heights == [("active", "124.0", "96.5"), ("suspended", "96.5", "14.0")]
-    many = stacked_columns("t", [Column(float(step), parts) for step in range(1, 100_001)])
+    many = draw_columns("t", [Column(float(step), parts) for step in range(1, 100_001)])
     assert len(many) < 10_000
     assert re.findall(r'class="fill active" d="M[\d.]+ ([\d.]+)V([\d.]+)H', many) == [("124.0", "96.5")]
 

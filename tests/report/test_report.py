@@ -12,10 +12,10 @@ from pages import HOSTILE, Elements, check_that_it_loads_and_runs_nothing, text_
 from video_opd.errors import ConfigurationError
 from video_opd.files.run_records import BestConstant, EvaluationReport, SampledAnswer, StepMetrics
 from video_opd.report import write_report
-from video_opd.report.figures import line_chart, short, smooth, ticks
-from video_opd.report.run.answer_cards import advantage_scale, cards, visible
+from video_opd.report.figures import choose_ticks, draw_line_chart, shorten, smooth
+from video_opd.report.run.answer_cards import advantage_scale, build_cards, make_visible
 from video_opd.report.run.run_contents import RunContents, read_run
-from video_opd.report.run.verdict import Standing, duration, headline, remarks, score_table
+from video_opd.report.run.verdict import Standing, build_score_table, duration, headline, remarks
 
 SCORES = {"r1@0.3": 0.8, "r1@0.5": 0.6, "r1@0.7": 0.4, "output_format_rate": 0.97, "num_queries": 400}
 
@@ -295,7 +295,7 @@ def test_a_gain_within_the_noise_and_a_student_on_the_floor_are_said() -> None:
     said = " ".join(remarks(EMPTY, standing))
     assert "overlap, so the change may be chance" in said
     assert "no better than one constant answer to every query (0.31 mIoU)" in said
-    assert score_table(Standing()) is None
+    assert build_score_table(Standing()) is None
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ def test_a_run_with_one_test_query(run: Path) -> None:
     assert "intervals before and after" not in text
     assert "of the distance to its teacher" not in text
     assert "no better than one constant" not in text
-    assert "Everybody answered the same query." in text
+    assert "All of them answered the same query." in text
     assert "Small figures: 95 % intervals" not in text
     assert "best constant answer is fitted to these few queries" in text
     assert "ends well above the best constant" not in text
@@ -372,7 +372,9 @@ def test_queries_that_never_come_again_stand_alone(run: Path) -> None:
 def shown(run: Path, rows: list[dict[str, Any]]) -> tuple[list[tuple[SampledAnswer, ...]], list[list[str]]]:
     write_lines(run / "answers.jsonl", rows)
     examples = read_run(run).examples
-    return examples, [[chip.style for chip in attempt.chips] for card in cards(examples) for attempt in card.attempts]
+    return examples, [
+        [chip.style for chip in attempt.chips] for card in build_cards(examples) for attempt in card.attempts
+    ]
 
 
 def test_tokens_are_coloured_by_advantage_on_one_scale(run: Path) -> None:
@@ -406,20 +408,20 @@ def test_the_gap_is_shown_in_each_part_of_an_answer_that_has_one(run: Path) -> N
 
 
 def test_a_line_passes_through_its_points() -> None:
-    image = line_chart("t", [(0.0, 0.0), (10.0, 1.0)], y_range=(0.0, 1.0))
+    image = draw_line_chart("t", [(0.0, 0.0), (10.0, 1.0)], y_range=(0.0, 1.0))
     # 480 x 240 less the margins: 48 left, 20 right, 14 above, 26 below
     assert 'class="line" d="M48.0 214.0L460.0 14.0"' in image
 
 
 def test_an_exploding_step_is_named_and_does_not_flatten_the_others() -> None:
     points = [(float(step), 1e6 if step == 17 else 1.0) for step in range(100)]
-    image = line_chart("t", points)
+    image = draw_line_chart("t", points)
     assert "▲ 1M at step 17" in image
     assert ">1.5<" in image or ">2<" in image
 
 
 def test_among_a_handful_of_values_none_is_an_outlier() -> None:
-    assert "▲" not in line_chart("t", [(1.0, 100.0), (2.0, 1.0)])
+    assert "▲" not in draw_line_chart("t", [(1.0, 100.0), (2.0, 1.0)])
 
 
 def test_probes_that_would_cover_each_other_are_thinned_but_all_counted(run: Path) -> None:
@@ -432,7 +434,7 @@ def test_probes_that_would_cover_each_other_are_thinned_but_all_counted(run: Pat
 
 def test_a_hundred_thousand_steps_make_a_small_picture_and_keep_their_spikes() -> None:
     points = [(float(step), 1.0 + (step == 77_777)) for step in range(100_000)]
-    image = line_chart("t", points)
+    image = draw_line_chart("t", points)
     assert len(image) < 20_000
     faint = re.search(r'class="faint" d="([^"]*)"', image)
     assert faint is not None
@@ -449,12 +451,12 @@ def test_a_hundred_thousand_steps_make_a_small_picture_and_keep_their_spikes() -
     ],
 )
 def test_ticks_are_round_and_hold_the_range(low: float, high: float, expected: list[float]) -> None:
-    assert ticks(low, high, 5) == pytest.approx(expected, abs=1e-12)
+    assert choose_ticks(low, high, 5) == pytest.approx(expected, abs=1e-12)
 
 
 def test_numbers_are_short() -> None:
     values = (0, 0.25, 40, 12_000, 1e6, 2e-6, -0.5, 2_400_000, 1234)
-    assert [short(value) for value in values] == ["0", "0.25", "40", "12k", "1M", "2e-6", "-0.5", "2.4M", "1234"]
+    assert [shorten(value) for value in values] == ["0", "0.25", "40", "12k", "1M", "2e-6", "-0.5", "2.4M", "1234"]
     assert [duration(s) for s in (0.84, 11.4, 59.7, 200, 7500)] == [
         "0.8 s",
         "11 s",
@@ -471,9 +473,9 @@ def test_smoothing_keeps_a_line_and_calms_a_zigzag() -> None:
 
 
 def test_invisible_and_direction_changing_characters_are_spelled_out() -> None:
-    assert visible("a\u202eb\x00c\u200fd\n") == "a[U+202E]b[U+0000]c[U+200F]d\n"
-    assert visible("x" * 500) == "x" * 400 + "…"
-    assert visible("اردو 第二 👩‍👧") == "اردو 第二 👩‍👧"
+    assert make_visible("a\u202eb\x00c\u200fd\n") == "a[U+202E]b[U+0000]c[U+200F]d\n"
+    assert make_visible("x" * 500) == "x" * 400 + "…"
+    assert make_visible("اردو 第二 👩‍👧") == "اردو 第二 👩‍👧"
 
 
 def test_the_report_does_not_import_torch() -> None:

@@ -8,7 +8,7 @@ from pages import HOSTILE, check_that_it_loads_and_runs_nothing, text_of
 from video_opd.cli import main
 from video_opd.data.manifest import write_manifest
 from video_opd.data.manifest_statistics import describe
-from video_opd.report.manifest.manifest_figures import HEIGHT, panels_of, statistics_svg
+from video_opd.report.manifest.manifest_figures import HEIGHT, draw_panels, statistics_svg
 from video_opd.report.manifest.manifest_page import write_statistics
 from video_opd.types import Example, Span
 
@@ -30,16 +30,16 @@ def columns(panel) -> list[float]:
 
 
 def test_columns_are_as_high_as_their_shares(statistics):
-    lengths = columns(panels_of(statistics)[1])
+    lengths = columns(draw_panels(statistics)[1])
     full, third = max(lengths), min(height for height in lengths if height)
     assert third == pytest.approx(full / 3, abs=0.2)
-    starts = columns(panels_of(statistics)[3])
+    starts = columns(draw_panels(statistics)[3])
     assert len(starts) == 20
     assert [index for index, height in enumerate(starts) if height] == [0, 12]
 
 
 def test_every_axis_has_a_name_with_its_unit(statistics):
-    names = [re.findall(r">([^<>]*(?:seconds|%)[^<>]*)<", panel.inside) for panel in panels_of(statistics)]
+    names = [re.findall(r">([^<>]*(?:seconds|%)[^<>]*)<", panel.inside) for panel in draw_panels(statistics)]
     assert names[0] == ["seconds", "% of videos"]
     assert names[1] == ["seconds", "% of spans"]
     assert names[2:5] == [["% of the video", "% of spans"]] * 3
@@ -47,7 +47,7 @@ def test_every_axis_has_a_name_with_its_unit(statistics):
 
 
 def test_start_and_end_together_show_the_fullest_place_in_full_colour(statistics):
-    cells = re.findall(r'fill-opacity="([\d.]+)" x="([\d.]+)" y="([\d.]+)"', panels_of(statistics)[5].inside)
+    cells = re.findall(r'fill-opacity="([\d.]+)" x="([\d.]+)" y="([\d.]+)"', draw_panels(statistics)[5].inside)
     (full, left, low), (part, right, high) = (tuple(map(float, cell)) for cell in cells)
     assert (full, part) == (1, pytest.approx((1 / 3) ** 0.5, abs=0.001))
     assert (left, right) == (48, 48 + 0.6 * 320), "spans start at the left edge and at 60 %"
@@ -55,7 +55,7 @@ def test_start_and_end_together_show_the_fullest_place_in_full_colour(statistics
 
 
 def test_a_single_value_stands_between_empty_bins():
-    panel = panels_of(describe([example(0, 10, 20, duration=150.0)]))[0]
+    panel = draw_panels(describe([example(0, 10, 20, duration=150.0)]))[0]
     assert sum(height > 0 for height in columns(panel)) == 1
     assert len(columns(panel)) >= 5
 
@@ -71,7 +71,7 @@ def test_a_single_value_stands_between_empty_bins():
     ],
 )
 def test_odd_sets_are_drawn(odd):
-    for panel in panels_of(describe([odd])):
+    for panel in draw_panels(describe([odd])):
         assert columns(panel)
         assert max(columns(panel)) <= HEIGHT
         assert "nan" not in panel.inside

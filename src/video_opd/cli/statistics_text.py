@@ -20,6 +20,7 @@ from video_opd.report.manifest.manifest_facts import (
     overview_of,
     quantities_of,
 )
+from video_opd.report.manifest.manifest_panels import SECONDS, SHARE, terminal_panels
 
 _UP, _ACROSS = " ▁▂▃▄▅▆▇█", " ▏▎▍▌▋▊▉█"
 """From empty to full."""
@@ -51,15 +52,8 @@ def _show_one(console: Console, statistics: Statistics) -> None:
     console.print(facts)
     console.print(_summaries(statistics))
     up, across = (_ASCII_UP, _ASCII_ACROSS) if console.options.ascii_only else (_UP, _ACROSS)
-    bars = [
-        _bars("duration of videos, s", statistics.durations, across),
-        _bars("length of spans, s", statistics.span_lengths, across),
-    ]
-    columns = [
-        _columns("start / duration, %", statistics.starts, up),
-        _columns("centre / duration, %", statistics.centres, up),
-        _columns("end / duration, %", statistics.ends, up),
-    ]
+    bars = [_bars(*panel, across) for panel in terminal_panels(statistics, SECONDS)]
+    columns = [_columns(*panel, up) for panel in terminal_panels(statistics, SHARE)]
     for charts in (bars, columns):
         if console.width >= _WIDE:
             side_by_side = Table.grid(padding=(0, 3))

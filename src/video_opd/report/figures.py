@@ -1,4 +1,4 @@
-"""Figures as inline SVG: numbers in, markup out. Colours and strokes are the style sheet's, by class.
+"""Draw charts as inline SVG: numbers in, markup out. The style sheet gives each class its colours and strokes.
 
 Every text goes through `Markup.format`, which escapes it.
 """
@@ -70,15 +70,24 @@ class Axes:
         right: float = _RIGHT,
         x_unit: str = "step",
     ) -> Self:
-        """Axes that hold the points, with round numbers at the ends of the y axis, which starts at 0 where it can."""
+        """Axes that hold the points, with round numbers at the ends of the y axis, which starts at 0 where it can.
+
+        Args:
+            points: (x, y), at least one.
+            small: one of several small charts.
+            y_range: ends of the y axis; None: from 0 to the largest value, outliers aside.
+            height: of the canvas; None: the usual one.
+            right: margin.
+            x_unit: of the x axis.
+        """
         xs, ys = [x for x, _ in points], [y for _, y in points]
         width, usual_height = (320.0, 150.0) if small else (480.0, 240.0)
         x = (min(xs), max(xs)) if max(xs) > min(xs) else (min(xs) - 1, max(xs) + 1)
         bottom, top = y_range or (min(0.0, *ys), _top_without_outliers(ys))
-        y_ticks = ticks(bottom, top if top > bottom else bottom + 1.0, 3 if small else 5)
+        y_ticks = choose_ticks(bottom, top if top > bottom else bottom + 1.0, 3 if small else 5)
         # Steps are whole: half a step between two is no tick.
         whole = x_unit == "step"
-        x_ticks = ticks(*x, 4 if small else 6)
+        x_ticks = choose_ticks(*x, 4 if small else 6)
         return cls(
             width=width,
             height=usual_height if height is None else height,
@@ -103,7 +112,7 @@ class Axes:
         """The points as the `d` of a path."""
         return "M" + "L".join("{:.1f} {:.1f}".format(*self.at(x, y)) for x, y in points)
 
-    def frame(self) -> Markup:
+    def draw_frame(self) -> Markup:
         """Horizontal grid lines and the numbers of both axes."""
         right, bottom = self.width - self.right, self.height - _BOTTOM
         parts = []
@@ -111,17 +120,17 @@ class Axes:
             _, y = self.at(self.x[0], tick)
             parts.append(
                 Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(_LEFT, right, y, y)
-                + Markup('<text class="end" x="{}" y="{:.1f}">{}</text>').format(_LEFT - 7, y + 4.5, short(tick))
+                + Markup('<text class="end" x="{}" y="{:.1f}">{}</text>').format(_LEFT - 7, y + 4.5, shorten(tick))
             )
         for tick in self.x_ticks:
             x, _ = self.at(tick, self.y[0])
-            parts.append(Markup('<text class="mid" x="{:.1f}" y="{}">{}</text>').format(x, bottom + 18, short(tick)))
+            parts.append(Markup('<text class="mid" x="{:.1f}" y="{}">{}</text>').format(x, bottom + 18, shorten(tick)))
         unit = Markup('<text class="end" x="{}" y="{}">{}</text>').format(_LEFT - 12, bottom + 18, self.x_unit)
         parts.append(unit)
         return Markup("").join(parts)
 
 
-def line_chart(
+def draw_line_chart(
     title: str,
     points: Points,
     *,
@@ -142,44 +151,44 @@ def line_chart(
     """
     reach = [*points, *((points[0][0], rule.y) for rule in rules), *((x, high) for x, _, high in band)]
     axes = Axes.around(reach, small=small, y_range=y_range)
-    parts = [axes.frame()]
+    parts = [axes.draw_frame()]
     if band:
         outline = [(x, low) for x, low, _ in band] + [(x, high) for x, _, high in reversed(band)]
         parts.append(Markup('<path class="band" d="{}Z"/>').format(axes.path(outline)))
     # A curve that climbs leaves room above on the left and below on the right.
     # One that ends below a line leaves the room above that.
     parts += [
-        ruled(axes, rule, left=rule.style == "teacher", above=rule.style == "teacher" or points[-1][1] < rule.y)
+        draw_rule(axes, rule, left=rule.style == "teacher", above=rule.style == "teacher" or points[-1][1] < rule.y)
         for rule in rules
     ]
     if len(points) > _MANY:
-        parts.append(Markup('<path class="faint" d="{}"/>').format(axes.path(_thin(points))))
-        parts.append(Markup('<path class="line" d="{}"/>').format(axes.path(_thin(smooth(points)))))
+        parts.append(Markup('<path class="faint" d="{}"/>').format(axes.path(_thin_out(points))))
+        parts.append(Markup('<path class="line" d="{}"/>').format(axes.path(_thin_out(smooth(points)))))
     else:
         parts.append(Markup('<path class="line" d="{}"/>').format(axes.path(points)))
-        parts += [_dot(axes, x, y, "dot") for x, y in points]
+        parts += [_draw_dot(axes, x, y, "dot") for x, y in points]
     highest_x, highest_y = max(points, key=lambda point: point[1])
     if highest_y > axes.y[1]:
-        note = f"▲ {short(highest_y)} at step {short(highest_x)}"
+        note = f"▲ {shorten(highest_y)} at step {shorten(highest_x)}"
         parts.append(Markup('<text class="end" x="{}" y="11">{}</text>').format(axes.width - axes.right, note))
-    return drawing(axes, title, parts)
+    return draw_canvas(axes, title, parts)
 
 
-def probe_chart(title: str, probes: Sequence[tuple[float, float, float]]) -> Markup:
+def draw_probes(title: str, probes: Sequence[tuple[float, float, float]]) -> Markup:
     """(step, before, after): a ring for the value before an update and a dot for the value after it, joined."""
     axes = Axes.around([(x, y) for x, *ys in probes for y in ys])
-    parts = [axes.frame()]
+    parts = [axes.draw_frame()]
     for x, before, after in probes:
         style = "better" if after < before else "worse"
         parts.append(
             Markup('<path class="join {}" d="{}"/>').format(style, axes.path([(x, before), (x, after)]))
-            + _dot(axes, x, before, "ring")
-            + _dot(axes, x, after, f"dot {style}")
+            + _draw_dot(axes, x, before, "ring")
+            + _draw_dot(axes, x, after, f"dot {style}")
         )
-    return drawing(axes, title, parts)
+    return draw_canvas(axes, title, parts)
 
 
-def stacked_bar(title: str, shares: Sequence[tuple[int, float]]) -> Markup:
+def draw_bar(title: str, shares: Sequence[tuple[int, float]]) -> Markup:
     """One bar of (colour number, share of the whole); as wide as its place, so it needs no scale."""
     parts, left = [], 0.0
     for colour, share in shares:
@@ -192,7 +201,7 @@ def stacked_bar(title: str, shares: Sequence[tuple[int, float]]) -> Markup:
     return Markup('<svg class="bar" role="img" aria-label="{}">{}</svg>').format(title, Markup("").join(parts))
 
 
-def timeline(spans: Sequence[Span], duration: float, style: str) -> Markup:
+def draw_timeline(spans: Sequence[Span], duration: float, style: str) -> Markup:
     """Spans on a strip as long as the video; what lies outside it is cut at its ends."""
     parts = []
     for span in spans:
@@ -205,7 +214,7 @@ def timeline(spans: Sequence[Span], duration: float, style: str) -> Markup:
     return Markup('<svg class="track" role="img" aria-label="{}">{}</svg>').format(label, Markup("").join(parts))
 
 
-def ticks(low: float, high: float, count: int) -> list[float]:
+def choose_ticks(low: float, high: float, count: int) -> list[float]:
     """About `count` round numbers, 1, 2 or 5 times a power of ten apart, from `low` or below to `high` or above."""
     raw = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))
@@ -214,7 +223,7 @@ def ticks(low: float, high: float, count: int) -> list[float]:
     return [round(index * gap, 12 - math.floor(math.log10(gap))) for index in range(first, last + 1)]
 
 
-def short(value: float) -> str:
+def shorten(value: float) -> str:
     """A number in few characters: 0.25, 40, 12k, 2e-6."""
     if abs(value) >= 10_000 and value == int(value):
         return f"{value / 1e6:g}M" if abs(value) >= 1e6 else f"{value / 1e3:g}k"
@@ -230,7 +239,7 @@ def smooth(points: Points) -> list[tuple[float, float]]:
     return [(x, sum(y for _, y in window) / len(window)) for (x, _), window in zip(points, windows, strict=True)]
 
 
-def _thin(points: Points) -> Points:
+def _thin_out(points: Points) -> Points:
     """At most about `_MAX_POINTS`: of every stretch the lowest and the highest, so that no spike is lost."""
     size = math.ceil(2 * len(points) / _MAX_POINTS)
     if size <= 2:
@@ -250,8 +259,15 @@ def _top_without_outliers(values: Sequence[float]) -> float:
     return 1.5 * ordinary if few else max(values)
 
 
-def ruled(axes: Axes, rule: Rule, *, left: bool, above: bool) -> Markup:
-    """A rule with its label at one of its ends."""
+def draw_rule(axes: Axes, rule: Rule, *, left: bool, above: bool) -> Markup:
+    """A rule with its label at one of its ends.
+
+    Args:
+        axes: where it is drawn.
+        rule: its height and its words.
+        left: the label stands at the left end, not at the right one.
+        above: the label stands above the line, not below it.
+    """
     _, y = axes.at(axes.x[0], rule.y)
     return Markup(
         '<line class="rule {}" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/><text class="{}" x="{}" y="{:.1f}">{}</text>'
@@ -268,13 +284,13 @@ def ruled(axes: Axes, rule: Rule, *, left: bool, above: bool) -> Markup:
     )
 
 
-def _dot(axes: Axes, x: float, y: float, style: str) -> Markup:
+def _draw_dot(axes: Axes, x: float, y: float, style: str) -> Markup:
     across, down = axes.at(x, y)
-    value = Markup("<title>step {}: {}</title>").format(short(x), f"{y:.4g}")
+    value = Markup("<title>step {}: {}</title>").format(shorten(x), f"{y:.4g}")
     return Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="3.2">{}</circle>').format(style, across, down, value)
 
 
-def drawing(axes: Axes, title: str, parts: Sequence[Markup]) -> Markup:
+def draw_canvas(axes: Axes, title: str, parts: Sequence[Markup]) -> Markup:
     """The parts on their canvas; the title is read out in place of it."""
     return Markup('<svg class="chart" viewBox="0 0 {:g} {:g}" role="img" aria-label="{}">{}</svg>').format(
         axes.width, axes.height, title, Markup("").join(parts)

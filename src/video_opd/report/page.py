@@ -19,7 +19,7 @@ MARK = "Made by video-opd"
 
 
 def fill(template: str, **parts: Any) -> str:
-    """A template of this folder with its parts, as text; whatever is not markup already is escaped."""
+    """Fill in a template of this folder; whatever is not markup already is escaped."""
     return _environment().get_template(template).render(version=__version__, mark=MARK, **parts)
 
 
@@ -51,7 +51,7 @@ def write_page(path: Path, text: str) -> Path:
 
 
 def refuse_foreign_page(path: Path) -> None:
-    """Know before the work is done that a page does not take the place of something else.
+    """Refuse, before the work is done, to write a page in the place of something else.
 
     Raises:
         ConfigurationError: it would.

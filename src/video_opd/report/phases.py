@@ -30,7 +30,7 @@ class Phase:
 
 
 def in_order(names: Collection[str]) -> list[str]:
-    """Phases as they follow one another; those that nobody knows come last."""
+    """Phases as they follow one another; unknown ones come last."""
     known = [name for name in (SELECT, *_BATCH) if name in names]
     return known + [name for name in names if name not in _COLOURS]
 
@@ -41,7 +41,7 @@ def name_of(phase: str) -> str:
 
 
 def colours(phases: Sequence[str]) -> list[int]:
-    """A phase looks the same wherever it is shown; those that nobody knows take what is left, the palest first."""
+    """A phase looks the same wherever it is shown; unknown ones take the colours that are left, the palest first."""
     free = [colour for colour in range(_REST, -1, -1) if colour not in {_COLOURS.get(name) for name in phases}]
     strangers = [name for name in phases if name not in _COLOURS]
     return [_COLOURS[name] if name in _COLOURS else (free or [_REST])[strangers.index(name) % max(len(free), 1)]

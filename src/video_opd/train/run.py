@@ -147,7 +147,7 @@ class HeldOut:
             with closing(make_source(recipe, policy, questions, recipe.side_questions, self.memories)) as source:
                 asked = ask(policy, questions, source, batch_size=recipe.compute.evaluation_batch_size)
             report["side_questions"] = asked.to_dict()
-        return report
+        return EvaluationReport(**report).to_json()
 
 
 def run_recipe(

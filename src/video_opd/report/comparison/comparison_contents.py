@@ -12,7 +12,7 @@ from typing import Any
 from video_opd.errors import ConfigurationError
 from video_opd.files.comparison_records import Comparison, Difference, MethodResult, RunPoint
 from video_opd.files.run_records import EvaluationReport
-from video_opd.report.run.answer_cards import visible
+from video_opd.report.run.answer_cards import make_visible
 from video_opd.runs import read_json
 from video_opd.sample_size import MIN_QUERIES
 
@@ -45,14 +45,12 @@ def read_comparison(folder: Path) -> Comparison:
 
 def _with_visible_texts(value: Any, longest: int = _LONGEST_NAME) -> Any:
     if isinstance(value, str):
-        return visible(value, longest)
+        return make_visible(value, longest)
     if isinstance(value, list):
         return [_with_visible_texts(each, longest) for each in value]
     if isinstance(value, Mapping):
-        return {
-            visible(key, _LONGEST_NAME): _with_visible_texts(each, _LONGEST_SENTENCE if key in _SENTENCES else longest)
-            for key, each in value.items()
-        }
+        limits = {key: _LONGEST_SENTENCE if key in _SENTENCES else longest for key in value}
+        return {make_visible(key, _LONGEST_NAME): _with_visible_texts(each, limits[key]) for key, each in value.items()}
     return value
 
 

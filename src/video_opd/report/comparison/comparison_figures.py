@@ -1,4 +1,4 @@
-"""Pictures of several methods at once. A method is known by the shape of its marks as much as by its colour."""
+"""Draw several methods at once. The shape of its marks tells a method apart as much as its colour."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from video_opd.report.figures import Axes, Points, Rule, drawing, ruled, short, ticks
+from video_opd.report.figures import Axes, Points, Rule, choose_ticks, draw_canvas, draw_rule, shorten
 
 _NUM_COLOURS = 8
 """`s0` to `s7` of `comparison.css`."""
@@ -56,20 +56,28 @@ class Series:
     """(x, low, high)."""
 
 
-def mark(number: int, across: float, down: float, title: str = "", radius: float = 4.0) -> Markup:
-    """What the method of this number is known by, at a place of the canvas."""
+def draw_mark(number: int, across: float, down: float, title: str = "", radius: float = 4.0) -> Markup:
+    """Draw what the method of this number is known by.
+
+    Args:
+        number: of the method; decides shape and colour.
+        across: place on the canvas, from the left.
+        down: place on the canvas, from the top.
+        title: shown when the pointer is over the mark.
+        radius: size.
+    """
     corners = _SHAPES[number % len(_SHAPES)]
     path = "M" + "L".join(f"{across + radius * x:.1f} {down + radius * y:.1f}" for x, y in corners) + "Z"
     told = Markup("<title>{}</title>").format(title) if title else Markup("")
     return Markup('<path class="mark s{}" d="{}">{}</path>').format(number % _NUM_COLOURS, path, told)
 
 
-def key(number: int) -> Markup:
-    """A piece of the method's line with its mark, to stand before its name."""
+def draw_key(number: int) -> Markup:
+    """Draw a piece of the method's line with its mark, to stand before its name."""
     style = number % _NUM_COLOURS
     return Markup(
         '<svg class="key" viewBox="0 0 26 12" aria-hidden="true"><path class="line s{}" d="M1 6H25"/>{}</svg>'
-    ).format(style, mark(number, 13, 6))
+    ).format(style, draw_mark(number, 13, 6))
 
 
 def unit_of(seconds: float) -> tuple[str, float]:
@@ -77,10 +85,10 @@ def unit_of(seconds: float) -> tuple[str, float]:
     return next((name, size) for most, name, size in _UNITS if seconds <= most)
 
 
-def curves(
+def draw_curves(
     title: str, series: Sequence[Series], *, rules: Sequence[Rule] = (), x_unit: str = "step", labelled: bool = False
 ) -> Markup:
-    """Several methods, each with its band.
+    """Draw several methods, each with its band.
 
     Args:
         title: read out in place of the picture.
@@ -95,25 +103,25 @@ def curves(
     ys = [y for _, y in reach]
     margin = 34 + _LETTER * max(len(_label(each)) for each in series) if labelled else 20.0
     axes = Axes.around(reach, y_range=(min(ys), max(ys)), height=310.0, right=margin, x_unit=x_unit)
-    parts = [axes.frame()]
-    parts += [_band(axes, each) for each in series if len(each.band) > 1]
+    parts = [axes.draw_frame()]
+    parts += [_draw_band(axes, each) for each in series if len(each.band) > 1]
     # The first method is drawn last: the others are compared with it.
-    parts += [_line(axes, each, x_unit) for each in reversed(series)]
-    parts += _rules(axes, rules, series)
-    return drawing(axes, title, [*parts, *(_labels(axes, series) if labelled else ())])
+    parts += [_draw_line(axes, each, x_unit) for each in reversed(series)]
+    parts += _draw_rules(axes, rules, series)
+    return draw_canvas(axes, title, [*parts, *(_draw_labels(axes, series) if labelled else ())])
 
 
-def _band(axes: Axes, series: Series) -> Markup:
+def _draw_band(axes: Axes, series: Series) -> Markup:
     band = [series.band[index] for index in _spaced(len(series.band), _MOST_POINTS)]
     outline = [(x, low) for x, low, _ in band] + [(x, high) for x, _, high in reversed(band)]
     return Markup('<path class="span s{}" d="{}Z"/>').format(series.number % _NUM_COLOURS, axes.path(outline))
 
 
-def _line(axes: Axes, series: Series, x_unit: str) -> Markup:
+def _draw_line(axes: Axes, series: Series, x_unit: str) -> Markup:
     points = [series.points[index] for index in _spaced(len(series.points), _MOST_POINTS)]
     marked = [series.points[index] for index in _spaced(len(series.points), _MOST_MARKS)]
     where = "{} {}" if x_unit == "step" else "{1} {0}"
-    marks = [mark(series.number, *axes.at(x, y), f"{series.name}, {where.format(x_unit, short(x))}: {y:.3f}")
+    marks = [draw_mark(series.number, *axes.at(x, y), f"{series.name}, {where.format(x_unit, shorten(x))}: {y:.3f}")
              for x, y in marked]  # fmt: skip
     style = series.number % _NUM_COLOURS
     return Markup('<path class="line s{}" d="{}"/>{}').format(style, axes.path(points), Markup("").join(marks))
@@ -124,8 +132,8 @@ def _spaced(length: int, most: int) -> list[int]:
     return sorted({*range(0, length, math.ceil(length / most)), length - 1})
 
 
-def _rules(axes: Axes, rules: Sequence[Rule], series: Sequence[Series]) -> list[Markup]:
-    """Rules with their labels wherever these hide least."""
+def _draw_rules(axes: Axes, rules: Sequence[Rule], series: Sequence[Series]) -> list[Markup]:
+    """Draw rules, with each label where it hides least."""
     ink = [axes.at(*point) for each in series for point in _along(each.points)]
     drawn = []
     for rule in rules:
@@ -138,7 +146,7 @@ def _rules(axes: Axes, rules: Sequence[Rule], series: Sequence[Series]) -> list[
         left, above = min(hidden, key=lambda place: hidden[place])
         low, high, top, bottom = boxes[left, above]
         ink += [(low + (high - low) * part / 50, (top + bottom) / 2) for part in range(51)]  # for the next not to hide
-        drawn.append(ruled(axes, rule, left=left, above=above))
+        drawn.append(draw_rule(axes, rule, left=left, above=above))
     return drawn
 
 
@@ -162,7 +170,7 @@ def _label_box(axes: Axes, rule: Rule, *, left: bool, above: bool) -> tuple[floa
     )
 
 
-def _labels(axes: Axes, series: Sequence[Series]) -> list[Markup]:
+def _draw_labels(axes: Axes, series: Sequence[Series]) -> list[Markup]:
     """Names beside the ends of the lines, moved apart as far as they must be; none if there is no room for all."""
     low, high = axes.at(axes.x[1], axes.y[1])[1], axes.at(axes.x[1], axes.y[0])[1]
     if len(series) * _LABEL_HEIGHT > high - low:
@@ -184,9 +192,15 @@ def _label(series: Series) -> str:
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places as near as can be to the wanted ones (ascending), `gap` apart and between `low` and `high`.
+    """Move labels apart: places as near to the wanted ones as possible.
 
     Without their gaps the places must only not fall: that is isotonic regression, solved by pooling neighbours.
+
+    Args:
+        wanted: places, ascending.
+        gap: least distance between two.
+        low: the first place is not before it.
+        high: the last place is not after it.
     """
     pools: list[tuple[float, int]] = []
     for index, place in enumerate(wanted):
@@ -218,16 +232,16 @@ class Strip:
         """Where a value lies."""
         return f"{100 * (value - self.low) / (self.high - self.low):.2f}%"
 
-    def scale(self) -> Markup:
+    def draw_scale(self) -> Markup:
         """Round numbers where they lie."""
-        inside = [tick for tick in ticks(self.low, self.high, 5) if self.low <= tick <= self.high]
+        inside = [tick for tick in choose_ticks(self.low, self.high, 5) if self.low <= tick <= self.high]
         texts = [
-            Markup('<text x="{}" y="13">{}</text>').format(self.at(tick), short(tick).replace("-", "−"))
+            Markup('<text x="{}" y="13">{}</text>').format(self.at(tick), shorten(tick).replace("-", "−"))
             for tick in inside
         ]
         return Markup('<svg class="forest scale" aria-hidden="true">{}</svg>').format(Markup("").join(texts))
 
-    def whisker(self, title: str, mean: float, interval: tuple[float, float]) -> Markup:
+    def draw_whisker(self, title: str, mean: float, interval: tuple[float, float]) -> Markup:
         """A dot with its interval beside the line of zero; a ring if the interval holds zero."""
         low, high = interval
         style = "ring" if low <= 0 <= high else "dot"

@@ -19,8 +19,8 @@ from video_opd.report.comparison.comparison_contents import (
     student_before,
     teacher_of,
 )
-from video_opd.report.comparison.comparison_figures import Series, curves, key, unit_of
-from video_opd.report.figures import Figure, Rule, short
+from video_opd.report.comparison.comparison_figures import Series, draw_curves, draw_key, unit_of
+from video_opd.report.figures import Figure, Rule, shorten
 from video_opd.report.page import fill, write_page
 from video_opd.report.phases import SELECT
 from video_opd.report.run.verdict import as_texts
@@ -52,24 +52,24 @@ def render(contents: Comparison) -> str:
         before=before,
         headline=headline(contents),
         facts=facts(contents),
-        keys=[(key(number), name) for number, name in enumerate(contents.methods)],
-        accuracy=tables.accuracy(contents),
+        keys=[(draw_key(number), name) for number, name in enumerate(contents.methods)],
+        accuracy=tables.build_accuracy(contents),
         is_small=before is not None and before.is_small,
-        figures=figures(contents),
-        differences=tables.differences(contents),
-        to_target=tables.to_target(contents),
-        work=tables.work(contents),
-        time=tables.time(contents),
-        phases=tables.phases(contents),
+        figures=draw_figures(contents),
+        differences=tables.build_differences(contents),
+        to_target=tables.build_targets(contents),
+        work=tables.build_work(contents),
+        time=tables.build_time(contents),
+        phases=tables.list_phases(contents),
         selects=any(SELECT in seconds_by_phase(method, clock) for method in contents.methods.values()),
         clock=CLOCKS[clock],
-        sweep=tables.sweep(contents),
+        sweep=tables.build_sweep(contents),
         convention=convention(contents),
     )
 
 
 def headline(contents: Comparison) -> str:
-    """What is compared; how it went is for the sentences to say."""
+    """What is compared. The sentences below it say how it went."""
     sentence = f"{_count(len(contents.methods), 'method')} side by side"
     lengths = sorted({method.curve[-1].step for method in contents.methods.values() if method.curve})
     if lengths:
@@ -94,12 +94,12 @@ def facts(contents: Comparison) -> list[tuple[str, str]]:
     if side_questions is not None and side_questions.num_questions is not None:
         found.append(("side questions", f"{side_questions.num_questions:,}"))
     if contents.target_miou is not None:
-        found.append(("target, validation mIoU", short(contents.target_miou)))
+        found.append(("target, validation mIoU", shorten(contents.target_miou)))
     return found
 
 
-def figures(contents: Comparison) -> list[Figure]:
-    """Validation mIoU against steps and against time; none if nobody was evaluated twice."""
+def draw_figures(contents: Comparison) -> list[Figure]:
+    """Validation mIoU against steps and against time; none unless a method was evaluated twice."""
     if not any(len(method.curve) > 1 for method in contents.methods.values()):
         return []
     rules, clock = _rules(contents), clock_of(contents)
@@ -109,7 +109,7 @@ def figures(contents: Comparison) -> list[Figure]:
     found = [
         Figure(
             heading="Validation mIoU against steps",
-            image=curves("Validation mIoU against steps", series, rules=rules, labelled=True),
+            image=draw_curves("Validation mIoU against steps", series, rules=rules, labelled=True),
             reading=_hardness(contents),
             caption="Lines: means over seeds; bands: from the lowest to the highest seed. Higher is better. Where "
             "bands lie in each other, methods are no further apart than seeds.",
@@ -129,7 +129,7 @@ def figures(contents: Comparison) -> list[Figure]:
         found.append(
             Figure(
                 heading=heading,
-                image=curves(heading, series, rules=rules, x_unit=unit),
+                image=draw_curves(heading, series, rules=rules, x_unit=unit),
                 reading="",
                 caption="The same lines over what they cost; evaluations are not counted. A line that ends early "
                 "belongs to a method whose steps are cheap. Read upwards: how far a method comes in a given time; "
@@ -164,7 +164,7 @@ def _rules(contents: Comparison) -> list[Rule]:
     ):
         rules.append(Rule(teacher.miou, f"teacher {teacher.miou:.2f}, on the test queries", "teacher"))
     if contents.target_miou is not None:
-        rules.append(Rule(contents.target_miou, f"target {short(contents.target_miou)}", "target"))
+        rules.append(Rule(contents.target_miou, f"target {shorten(contents.target_miou)}", "target"))
     return rules
 
 

@@ -1,4 +1,4 @@
-"""The tables of a comparison. Where nobody has a number to show there is no table."""
+"""Build the tables of a comparison. A table without any number is left out."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from video_opd.report.comparison.comparison_contents import (
     student_before,
     teacher_of,
 )
-from video_opd.report.comparison.comparison_figures import Strip, key
-from video_opd.report.figures import short, stacked_bar
+from video_opd.report.comparison.comparison_figures import Strip, draw_key
+from video_opd.report.figures import draw_bar, shorten
 from video_opd.report.html_tables import Cell, Row, Table
 from video_opd.report.phases import Phase, colours, in_order, name_of
-from video_opd.report.run.verdict import METRICS, duration, reach, score_cell
+from video_opd.report.run.verdict import METRICS, build_score_cell, duration, reach
 
 _GIB = 1024**3
 
 
-def accuracy(contents: Comparison) -> Table | None:
+def build_accuracy(contents: Comparison) -> Table | None:
     """Who did how well on the test queries, and at what price."""
     methods, before, teacher = contents.methods, student_before(contents), teacher_of(contents)
     scores = {name: _scores(method) for name, method in methods.items()}
@@ -40,17 +40,15 @@ def accuracy(contents: Comparison) -> Table | None:
     asked = any(method.side_questions for method in methods.values()) or of_before is not None
     clock = clock_of(contents)
 
-    def row(who: str, cells: list[Cell], side_questions: Estimate | SideAccuracy | None, number: int | None) -> Row:
-        more = [_estimate(side_questions)] if asked else []
-        return Row(who, cells + more) if number is None else Row(who, cells + more, key=key(number))
-
     def beside(who: str, found: EvaluationReport, side_questions: SideAccuracy | None) -> Row:
-        return row(who, [Cell(""), *(score_cell(found, name) for name in metrics), Cell("")], side_questions, None)
+        cells = [Cell(""), *(build_score_cell(found, name) for name in metrics), Cell("")]
+        return Row(who, cells + ([_estimate(side_questions)] if asked else []))
 
     rows = [beside("Student before", before, of_before)] if before else []
     for number, (name, method) in enumerate(methods.items()):
         cells = [_rate(method.learning_rate), *(_estimate(scores[name].get(metric)) for metric in metrics)]
-        rows.append(row(name, [*cells, _time(_total(method, clock))], method.side_questions, number))
+        cells += [_time(_total(method, clock)), *([_estimate(method.side_questions)] if asked else [])]
+        rows.append(Row(name, cells, key=draw_key(number)))
     rows += [beside("Teacher", teacher, of_teacher)] if teacher else []
     columns = ["learning rate", *(METRICS[name] for name in metrics), CLOCKS[clock]]
     return Table([*columns, *(["side questions"] if asked else [])], rows)
@@ -66,7 +64,7 @@ def _total(method: MethodResult, clock: str) -> float | None:
     return sum(seconds.values()) if seconds else None
 
 
-def differences(contents: Comparison) -> Table | None:
+def build_differences(contents: Comparison) -> Table | None:
     """Every pair: the difference as a dot with its interval beside zero, and as numbers."""
     found = certain_differences(contents)
     if not found:
@@ -76,16 +74,16 @@ def differences(contents: Comparison) -> Table | None:
         mean, who = each.mean, f"{each.one} − {each.other}"
         told = f"{who}: {_signed(mean)}, from {_signed(low)} to {_signed(high)}"
         cells = [
-            Cell("", image=strip.whisker(told, mean, (low, high)), style="picture"),
+            Cell("", image=strip.draw_whisker(told, mean, (low, high)), style="picture"),
             Cell(_signed(mean)),
             Cell(f"{_signed(low)} to {_signed(high)}"),
             Cell("" if each.spread is None else f"{each.spread:.3f}"),
         ]
         rows.append(Row(who, cells))
-    return Table([strip.scale(), "difference", "95 % interval", "sd over seeds"], rows)
+    return Table([strip.draw_scale(), "difference", "95 % interval", "sd over seeds"], rows)
 
 
-def to_target(contents: Comparison) -> Table | None:
+def build_targets(contents: Comparison) -> Table | None:
     """How soon each method stood at the target."""
     if contents.target_miou is None or not any(method.to_target for method in contents.methods.values()):
         return None
@@ -99,11 +97,11 @@ def to_target(contents: Comparison) -> Table | None:
             _over_seeds(steps, lambda step: f"{step:,.0f}"),
             _over_seeds(seconds, duration),
         ]
-        rows.append(Row(name, cells, key=key(number)))
+        rows.append(Row(name, cells, key=draw_key(number)))
     return Table(["seeds that reached it", "steps", CLOCKS[clock]], rows)
 
 
-def work(contents: Comparison) -> Table | None:
+def build_work(contents: Comparison) -> Table | None:
     """What each method was given and what the models had to do for it."""
     ledgers = {name: method.ledger for name, method in contents.methods.items()}
     workers = dict.fromkeys(
@@ -134,12 +132,12 @@ def work(contents: Comparison) -> Table | None:
     for number, name in enumerate(ledgers):
         cells = [Cell("" if (value := values[number]) is None else f"{value:,.0f}") for *_, values in known]
         cells += [Cell(_memory(values[number])) for _, values in memory]
-        rows.append(Row(name, cells, key=key(number)))
+        rows.append(Row(name, cells, key=draw_key(number)))
     names = [name for _, name, _ in known] + [name for name, _ in memory]
     return Table(names, rows, groups=_grouped([heading for heading, _, _ in known] + [""] * len(memory)))
 
 
-def phases(contents: Comparison) -> list[Phase]:
+def list_phases(contents: Comparison) -> list[Phase]:
     """The parts of the time, in the order in which a batch goes through them."""
     names = _phases(contents)
     return [Phase(name=name_of(name), colour=colour) for name, colour in zip(names, colours(names), strict=True)]
@@ -152,7 +150,7 @@ def _phases(contents: Comparison) -> list[str]:
     )
 
 
-def time(contents: Comparison) -> Table | None:
+def build_time(contents: Comparison) -> Table | None:
     """Seconds by phase, as bars of one scale and as numbers."""
     names, clock = _phases(contents), clock_of(contents)
     coloured = list(zip(names, colours(names), strict=True))
@@ -163,14 +161,14 @@ def time(contents: Comparison) -> Table | None:
     for number, (name, method) in enumerate(contents.methods.items()):
         seconds = seconds_by_phase(method, clock)
         shares = [(colour, seconds.get(phase, 0.0) / longest) for phase, colour in coloured]
-        bar = stacked_bar(f"{name}: {_seconds(sum(seconds.values()))} s", shares)
+        bar = draw_bar(f"{name}: {_seconds(sum(seconds.values()))} s", shares)
         numbers = [Cell(_seconds(seconds[phase]) if phase in seconds else "") for phase in names]
         total = Cell(_seconds(sum(seconds.values())) if seconds else "", style="total")
-        rows.append(Row(name, [Cell("", image=bar, style="picture"), total, *numbers], key=key(number)))
+        rows.append(Row(name, [Cell("", image=bar, style="picture"), total, *numbers], key=draw_key(number)))
     return Table(["", "total, s", *map(name_of, names)], rows)
 
 
-def sweep(contents: Comparison) -> Table | None:
+def build_sweep(contents: Comparison) -> Table | None:
     """What each learning rate gave, and which was chosen."""
     rates = sorted({trial.learning_rate for trial in contents.sweep})
     if not rates:
@@ -184,8 +182,8 @@ def sweep(contents: Comparison) -> Table | None:
             chosen = method.learning_rate is not None and math.isclose(rate, method.learning_rate)
             mean = f"{statistics.fmean(tried):.3f}" if tried else ""
             cells.append(Cell(mean, ("chosen",) if chosen else (), style="chosen" if chosen else ""))
-        rows.append(Row(name, cells, key=key(number)))
-    return Table([short(rate) for rate in rates], rows)
+        rows.append(Row(name, cells, key=draw_key(number)))
+    return Table([shorten(rate) for rate in rates], rows)
 
 
 def _estimate(estimate: Estimate | SideAccuracy | None) -> Cell:
@@ -197,7 +195,7 @@ def _estimate(estimate: Estimate | SideAccuracy | None) -> Cell:
 
 
 def _rate(learning_rate: float | None) -> Cell:
-    return Cell("" if learning_rate is None else short(learning_rate))
+    return Cell("" if learning_rate is None else shorten(learning_rate))
 
 
 def _time(seconds: float | None) -> Cell:

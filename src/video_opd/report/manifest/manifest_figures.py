@@ -1,4 +1,4 @@
-"""Pictures of a manifest: how long videos and spans are, and where in the video the spans lie.
+"""Draw a manifest: how long videos and spans are, and where in the video the spans lie.
 
 One file of SVG for papers and READMEs, or the same figures on a page. The file brings its colours along, light and
 dark, since nothing stands around it that could define them.
@@ -7,15 +7,16 @@ dark, since nothing stands around it that could define them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
 
-from video_opd.data.manifest_statistics import Histogram, Statistics, Summary
-from video_opd.report.figures import Axes, Figure, drawing, ticks
-from video_opd.report.manifest.manifest_facts import percent, sentences_of
+from video_opd.data.manifest_statistics import Histogram, Statistics
+from video_opd.report.figures import Axes, Figure, choose_ticks, draw_canvas
+from video_opd.report.manifest.manifest_facts import sentences_of
+from video_opd.report.manifest.manifest_panels import SHARE, Panel, panels_of
 from video_opd.report.page import MARK
 
 WIDTH, HEIGHT = 380.0, 220.0
@@ -31,8 +32,8 @@ _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
-    """One chart with its heading and what to think of it."""
+class Drawn:
+    """A panel with its picture."""
 
     figure: Figure
     """With its picture by itself."""
@@ -40,47 +41,9 @@ class Panel:
     """The picture's parts, to be placed on another canvas."""
 
 
-def panels_of(statistics: Statistics) -> list[Panel]:
-    """The six charts of a manifest."""
-    first, last, whole = (
-        percent(histogram.counts[index] / sum(histogram.counts))
-        for histogram, index in ((statistics.starts, 0), (statistics.ends, -1), (statistics.span_shares, -1))
-    )
-    return [
-        _histogram(
-            "How long the videos are",
-            _range_of(statistics.duration_s),
-            "Each video or clip counts once.",
-            statistics.durations,
-            "videos",
-        ),
-        _histogram(
-            "How long the spans are",
-            _range_of(statistics.span_s),
-            "What is shorter than the time between two frames cannot be seen.",
-            statistics.span_lengths,
-            "spans",
-        ),
-        _shares(
-            "How much of the video a span is",
-            f"{whole} are 95 % of the video or more.",
-            "Whoever answers such a question with the whole video is right without looking.",
-            statistics.span_shares,
-        ),
-        _shares(
-            "Where spans start",
-            f"{first} start in the first twentieth of the video.",
-            "Good: flat, but for the right end, where no room is left. A model soon learns a high first column.",
-            statistics.starts,
-        ),
-        _shares(
-            "Where spans end",
-            f"{last} end in the last twentieth of the video, or after it.",
-            "Good: flat, but for the left end.",
-            statistics.ends,
-        ),
-        _positions(statistics),
-    ]
+def draw_panels(statistics: Statistics) -> list[Drawn]:
+    """The charts of a manifest that a page shows."""
+    return [_draw(panel) for panel in panels_of(statistics) if panel.heading]
 
 
 def statistics_svg(measured: Mapping[str, Statistics]) -> str:
@@ -94,7 +57,7 @@ def statistics_svg(measured: Mapping[str, Statistics]) -> str:
             parts.append(Markup('<text x="{}" y="{}">{}</text>').format(_SIDE, top + 44, sentence))
             top += 19
         top += 62
-        panels = panels_of(statistics)
+        panels = draw_panels(statistics)
         for number, panel in enumerate(panels):
             row, column = divmod(number, _COLUMNS)
             across = _SIDE + column * (WIDTH + _GAP)
@@ -109,7 +72,7 @@ def statistics_svg(measured: Mapping[str, Statistics]) -> str:
     width = 2 * _SIDE + _COLUMNS * WIDTH + (_COLUMNS - 1) * _GAP
     canvas = Axes(width=width, height=top, x=(0.0, 1.0), y=(0.0, 1.0))
     paper = Markup('<style>{}</style><rect class="paper" width="100%" height="100%"/>').format(Markup(_style()))
-    image = drawing(canvas, _NOT_IN_XML.sub(" ", "Statistics of " + ", ".join(measured)), [paper, *parts])
+    image = draw_canvas(canvas, _NOT_IN_XML.sub(" ", "Statistics of " + ", ".join(measured)), [paper, *parts])
     size = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{top:g}" '
     return f"{image}\n<!-- {MARK} -->\n".replace("<svg ", size, 1)
 
@@ -121,16 +84,14 @@ def _axes(num_bins: int, y_ticks: list[float]) -> Axes:
     )  # fmt: skip
 
 
-def _panel(
-    heading: str,
-    reading: str,
-    caption: str,
-    axes: Axes,
-    marks: Markup,
-    labels: Mapping[float, str],
-    names: tuple[str, str],
-) -> Panel:
-    """The marks with their scales; `names` are those of the x and the y axis, with units."""
+def _draw(panel: Panel) -> Drawn:
+    """The marks with their scales and the names of the axes."""
+    if not isinstance(panel.counts, Histogram):
+        names = f"start, {panel.unit}", f"end, {panel.unit}"
+        axes, marks, labels = _positions(panel.counts)
+    else:
+        names = panel.unit, f"% of {panel.what}"
+        axes, marks, labels = _histogram(panel.counts, panel.unit, panel.what)
     left, floor = axes.at(0.0, 0.0)
     right, _ = axes.at(axes.x[1], 0.0)
     numbers = Markup("").join(
@@ -138,41 +99,36 @@ def _panel(
         for at, label in labels.items()
     )
     inside = (
-        Markup('<g transform="translate(0 {:g})">{}{}{}</g>').format(_ABOVE, axes.frame(), marks, numbers)
+        Markup('<g transform="translate(0 {:g})">{}{}{}</g>').format(_ABOVE, axes.draw_frame(), marks, numbers)
         + Markup('<text class="mid" x="{:.1f}" y="{:.1f}">{}</text>').format(
             (left + right) / 2, _ABOVE + floor + 36, names[0]
         )
         + Markup('<text x="0" y="10">{}</text>').format(names[1])
     )
     canvas = Axes(width=WIDTH, height=_ABOVE + HEIGHT + _BELOW, x=axes.x, y=axes.y)
-    image = drawing(canvas, heading, [inside])
-    return Panel(Figure(heading=heading, image=image, reading=reading, caption=caption), inside)
+    image = draw_canvas(canvas, panel.heading, [inside])
+    return Drawn(Figure(heading=panel.heading, image=image, reading=panel.reading, caption=panel.caption), inside)
 
 
-def _histogram(heading: str, reading: str, caption: str, histogram: Histogram, what: str) -> Panel:
-    """Of times. Bins are equally wide on paper, whatever they hold."""
+def _histogram(histogram: Histogram, unit: str, what: str) -> tuple[Axes, Markup, dict[float, str]]:
+    """Axes, columns and labels. Bins are equally wide on paper, whatever they hold; of shares all are shown."""
+    if unit == SHARE:
+        shown = range(len(histogram.edges))
+        return *_columns(histogram, shown, what), _share_labels(len(histogram.edges))
     shown = histogram.occupied
     while len(shown) < _FEWEST_BINS:
         shown = range(max(shown.start - 1, 0), min(shown.stop + 1, len(histogram.edges)))
     edges = [*shown, *([shown.stop] if shown.stop < len(histogram.edges) else [])]
     every = -(-len(edges) // _MOST_LABELS)
     labels = {float(edge - shown.start): f"{histogram.edges[edge]:g}" for edge in edges[::every]}
-    axes, marks = _columns(histogram, shown, what)
-    return _panel(heading, reading, caption, axes, marks, labels, ("seconds", f"% of {what}"))
-
-
-def _shares(heading: str, reading: str, caption: str, histogram: Histogram) -> Panel:
-    """Of shares of the video, from 0 to 100 %."""
-    axes, marks = _columns(histogram, range(len(histogram.edges)), "spans")
-    labels = _share_labels(len(histogram.edges))
-    return _panel(heading, reading, caption, axes, marks, labels, ("% of the video", "% of spans"))
+    return *_columns(histogram, shown, what), labels
 
 
 def _columns(histogram: Histogram, shown: range, what: str) -> tuple[Axes, Markup]:
     """A column for every bin that is shown, and the axes it stands on."""
     total = sum(histogram.counts)
     heights = [100 * histogram.counts[index] / total for index in shown]
-    y_ticks = ticks(0.0, max(heights), 4)
+    y_ticks = choose_ticks(0.0, max(heights), 4)
     axes = _axes(len(shown), y_ticks)
     marks = []
     for place, (index, height) in enumerate(zip(shown, heights, strict=True)):
@@ -189,9 +145,8 @@ def _columns(histogram: Histogram, shown: range, what: str) -> tuple[Axes, Marku
     return axes, Markup("").join(marks)
 
 
-def _positions(statistics: Statistics) -> Panel:
+def _positions(counts: Sequence[Sequence[int]]) -> tuple[Axes, Markup, dict[float, str]]:
     """Start against end: the stronger the colour, the more spans."""
-    counts = statistics.positions
     size, most = len(counts), max(map(max, counts))
     axes = _axes(size, [0.0, 25.0, 50.0, 75.0, 100.0])
     marks = []
@@ -208,24 +163,11 @@ def _positions(statistics: Statistics) -> Panel:
                 ).format((count / most) ** 0.5, left, top, right - left, bottom - top)
                 + Markup("<title>{} spans</title></rect>").format(count)
             )
-    return _panel(
-        "Where spans start and end together",
-        "The stronger the colour, the more spans (by the square root).",
-        "The edges at the left and at the top are spans that touch the video's start or end; their corner is the whole "
-        "video.",
-        axes,
-        Markup("").join(marks),
-        _share_labels(size),
-        ("start, % of the video", "end, % of the video"),
-    )
+    return axes, Markup("").join(marks), _share_labels(size)
 
 
 def _share_labels(num_bins: int) -> dict[float, str]:
     return {num_bins * share / 100: str(share) for share in (0, 25, 50, 75, 100)}
-
-
-def _range_of(summary: Summary) -> str:
-    return f"Median {summary.median:,.1f} s; nine in ten from {summary.low:,.1f} to {summary.high:,.1f} s."
 
 
 def _style() -> str:

@@ -19,7 +19,7 @@ from video_opd.report.manifest.manifest_facts import (
     quantities_of,
     sentences_of,
 )
-from video_opd.report.manifest.manifest_figures import panels_of, statistics_svg
+from video_opd.report.manifest.manifest_figures import draw_panels, statistics_svg
 from video_opd.report.page import fill, write_page
 
 ENDINGS = (".svg", ".html")
@@ -38,7 +38,7 @@ class Part:
 
 
 def require_picture(path: Path) -> None:
-    """Know before anything is measured that a picture of this name can be drawn.
+    """Refuse, before anything is measured, a file name that no picture can have.
 
     Raises:
         ConfigurationError: a file name of another kind.
@@ -72,16 +72,16 @@ def _page(measured: Mapping[str, Statistics]) -> str:
         title=", ".join(measured),
         overview=_overview(measured) if len(measured) > 1 else None,
         overview_note=OVERVIEW_NOTE,
-        parts=[_part(name, statistics) for name, statistics in measured.items()],
+        parts=[_build_part(name, statistics) for name, statistics in measured.items()],
     )
 
 
-def _part(name: str, statistics: Statistics) -> Part:
+def _build_part(name: str, statistics: Statistics) -> Part:
     quantities = [Row(what, [Cell(value) for value in values]) for what, values in quantities_of(statistics).items()]
     return Part(
         name=name,
         sentences=sentences_of(statistics),
-        figures=[panel.figure for panel in panels_of(statistics)],
+        figures=[panel.figure for panel in draw_panels(statistics)],
         quantities=Table(list(QUANTILES), quantities),
         facts=facts_of(statistics),
         sources=_overview(statistics.by_source) if statistics.by_source else None,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from video_opd.files.run_records import SampledAnswer
-from video_opd.report.figures import timeline
+from video_opd.report.figures import draw_timeline
 
 _MAX_TOKENS = 96
 _MAX_TEXT = 400
@@ -70,13 +70,13 @@ class Card:
     attempts: list[Attempt]
 
 
-def cards(examples: Sequence[tuple[SampledAnswer, ...]]) -> list[Card]:
+def build_cards(examples: Sequence[tuple[SampledAnswer, ...]]) -> list[Card]:
     """One card for each query, with colours on one scale over all of them."""
     scale = advantage_scale(examples)
-    return [_card(answers, scale) for answers in examples if answers]
+    return [_build_card(answers, scale) for answers in examples if answers]
 
 
-def legend(examples: Sequence[tuple[SampledAnswer, ...]]) -> list[tuple[str, str]]:
+def build_legend(examples: Sequence[tuple[SampledAnswer, ...]]) -> list[tuple[str, str]]:
     """(CSS class, label or "") from the deepest blame to the highest praise; empty if no advantage was recorded."""
     scale = advantage_scale(examples)
     if not scale:
@@ -106,48 +106,48 @@ def tokens_of(answer: SampledAnswer) -> list[Token]:
     return [Token(*token) for token in zip(answer.tokens, *known, strict=True)]
 
 
-def visible(text: str, limit: int = _MAX_TEXT) -> str:
+def make_visible(text: str, limit: int = _MAX_TEXT) -> str:
     """Text that cannot play tricks on the page: cut to a length, with control and direction marks spelled out."""
     cut = text if len(text) <= limit else text[:limit] + "…"
     return _INVISIBLE.sub(lambda match: f"[U+{ord(match[0]):04X}]", cut)
 
 
-def _card(answers: tuple[SampledAnswer, ...], scale: float) -> Card:
+def _build_card(answers: tuple[SampledAnswer, ...], scale: float) -> Card:
     first = answers[0]
     return Card(
-        query=visible(first.query),
-        id=visible(first.id, 80),
+        query=make_visible(first.query),
+        id=make_visible(first.id, 80),
         duration=first.duration,
         annotated=_spans(first.annotated),
-        annotated_track=_track(first, annotated=True),
-        attempts=[_attempt(answer, scale) for answer in answers],
+        annotated_track=_draw_track(first, annotated=True),
+        attempts=[_build_attempt(answer, scale) for answer in answers],
     )
 
 
-def _attempt(answer: SampledAnswer, scale: float) -> Attempt:
+def _build_attempt(answer: SampledAnswer, scale: float) -> Attempt:
     tokens = tokens_of(answer)
     verdict = [] if answer.iou is None else [f"IoU {answer.iou:.2f}"]
     if not answer.spans:
-        verdict.append(f"no span: {visible(answer.reason, 120)}" if answer.reason else "no span")
+        verdict.append(f"no span: {make_visible(answer.reason, 120)}" if answer.reason else "no span")
     if answer.truncated:
         verdict.append("cut off by the length limit")
     if answer.suspended:
         verdict.append("suspended: the student already had it right, so the teacher was not asked")
     return Attempt(
         step=answer.step,
-        track=_track(answer, annotated=False),
+        track=_draw_track(answer, annotated=False),
         spans=_spans(answer.spans),
         verdict=", ".join(verdict),
-        chips=[_chip(token, scale) for token in tokens[:_MAX_TOKENS]],
+        chips=[_build_chip(token, scale) for token in tokens[:_MAX_TOKENS]],
         more=max(0, len(tokens) - _MAX_TOKENS),
-        answer=visible(answer.answer),
+        answer=make_visible(answer.answer),
     )
 
 
-def _track(answer: SampledAnswer, *, annotated: bool) -> Markup | None:
+def _draw_track(answer: SampledAnswer, *, annotated: bool) -> Markup | None:
     if answer.duration <= 0:
         return None
-    return timeline(
+    return draw_timeline(
         answer.annotated if annotated else answer.spans, answer.duration, "annotated" if annotated else "student"
     )
 
@@ -156,7 +156,7 @@ def _spans(spans: Iterable[tuple[float, float]]) -> str:
     return ", ".join(f"{start:.4g}–{end:.4g} s" for start, end in spans)
 
 
-def _chip(token: Token, scale: float) -> Chip:
+def _build_chip(token: Token, scale: float) -> Chip:
     advantage, title = token.advantage, []
     if advantage is not None:
         title.append(f"advantage {advantage:+.3f}")
@@ -164,7 +164,7 @@ def _chip(token: Token, scale: float) -> Chip:
         if logprob is not None:
             title.append(f"{who} log-prob {logprob:.3f}")
     return Chip(
-        text=visible(token.text, 60).replace(" ", "·").replace("\n", "⏎").replace("\t", "⇥") or "∅",
+        text=make_visible(token.text, 60).replace(" ", "·").replace("\n", "⏎").replace("\t", "⇥") or "∅",
         style=_shade(advantage, scale),
         advantage="" if advantage is None else _signed(advantage),
         title=", ".join(title),

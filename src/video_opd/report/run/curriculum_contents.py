@@ -35,7 +35,7 @@ class Ious:
 
     @property
     def mean(self) -> float | None:
-        """None of nothing."""
+        """None where there is no value."""
         return self.total / self.count if self.count else None
 
 

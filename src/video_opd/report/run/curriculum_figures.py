@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
-from video_opd.report.figures import Axes, drawing
+from video_opd.report.figures import Axes, draw_canvas
 from video_opd.report.run.curriculum_contents import BINS
 
 _MAX_COLUMNS = 60
@@ -24,7 +24,7 @@ class Column:
     parts: Sequence[tuple[str, float]]
 
 
-def histogram(title: str, pool: Counter[int], kept: Counter[int], *, most: float) -> Markup:
+def draw_histogram(title: str, pool: Counter[int], kept: Counter[int], *, most: float) -> Markup:
     """Examples by the IoU of one model, the kept part of each column at its foot.
 
     Args:
@@ -37,10 +37,10 @@ def histogram(title: str, pool: Counter[int], kept: Counter[int], *, most: float
         Column((index + 0.5) / BINS, (("kept", kept[index]), ("pool", max(pool[index] - kept[index], 0))))
         for index in range(BINS)
     ]
-    return stacked_columns(title, columns, x_unit="IoU", x_range=(0.0, 1.0), most=most)
+    return draw_columns(title, columns, x_unit="IoU", x_range=(0.0, 1.0), most=most)
 
 
-def stacked_columns(
+def draw_columns(
     title: str,
     columns: Sequence[Column],
     *,
@@ -57,15 +57,15 @@ def stacked_columns(
         x_range: its ends; None: those of the columns, neighbours of which are then merged where there are many.
         most: the y axis reaches at least to here.
     """
-    drawn = _merged(columns) if x_range is None else columns
+    drawn = _merge_neighbours(columns) if x_range is None else columns
     gap = min((after.x - before.x for before, after in itertools.pairwise(drawn)), default=1.0)
     first, last = x_range or (drawn[0].x - gap / 2, drawn[-1].x + gap / 2)
     top = max(most, *(sum(height for _, height in column.parts) for column in drawn)) or 1.0
     axes = Axes.around([(first, 0.0), (last, top)], small=True, y_range=(0.0, top), x_unit=x_unit)
-    parts = [axes.frame()]
+    parts = [axes.draw_frame()]
     for place, (style, _) in enumerate(drawn[0].parts):
         parts.append(Markup('<path class="fill {}" d="{}"/>').format(style, _bars(axes, drawn, place, gap)))
-    return drawing(axes, title, parts)
+    return draw_canvas(axes, title, parts)
 
 
 def _bars(axes: Axes, columns: Sequence[Column], place: int, gap: float) -> str:
@@ -80,7 +80,7 @@ def _bars(axes: Axes, columns: Sequence[Column], place: int, gap: float) -> str:
     return found
 
 
-def _merged(columns: Sequence[Column]) -> list[Column]:
+def _merge_neighbours(columns: Sequence[Column]) -> list[Column]:
     """Means of neighbours, so that no more are left than can be told apart."""
     count = min(len(columns), _MAX_COLUMNS)
     bounds = [len(columns) * index // count for index in range(count + 1)]

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from video_opd.files.run_records import ExamplesProfile
-from video_opd.report.figures import Figure, line_chart
+from video_opd.report.figures import Figure, draw_line_chart
 from video_opd.report.html_tables import Cell, Row, Table
 from video_opd.report.run import verdict
-from video_opd.report.run.answer_cards import visible
+from video_opd.report.run.answer_cards import make_visible
 from video_opd.report.run.curriculum_contents import CurriculumContents, Round, Scoring
-from video_opd.report.run.curriculum_figures import Column, histogram, stacked_columns
+from video_opd.report.run.curriculum_figures import Column, draw_columns, draw_histogram
 from video_opd.report.run.run_contents import RunContents
 
 MOSTLY_NOISE = 0.5
@@ -21,7 +21,7 @@ MOSTLY_NOISE = 0.5
 LARGE = 0.2
 """A difference between pool and kept ones above this share of the pool's value is set apart."""
 _LARGE_POINTS = 0.02
-"""A source's share must also differ by this much: of a source with three examples nobody keeps its share."""
+"""A source's share must also differ by this much: three examples of a source never keep its share."""
 _MAX_ROUNDS, _MAX_COLUMNS, _MAX_REASONS, _MAX_SOURCES = 40, 4, 3, 8
 _KINDS = (("anchor", "Anchors"), ("frontier", "Frontier examples"))
 
@@ -43,9 +43,9 @@ class Section:
     coupling: list[Figure]
 
 
-def section(contents: RunContents) -> Section | None:
+def build_section(contents: RunContents) -> Section | None:
     """None where no curriculum left a trace."""
-    found, coupling = contents.curriculum, coupling_figures(contents)
+    found, coupling = contents.curriculum, draw_coupling(contents)
     if not (found.rounds or found.scoring or coupling):
         return None
     shown = _spaced(found.rounds, _MAX_ROUNDS)
@@ -57,8 +57,8 @@ def section(contents: RunContents) -> Section | None:
         left_out=f"{hidden} rounds in between are not shown." if hidden else "",
         warnings=_by_round([(round.number, round.facts.warnings) for round in found.rounds]),
         unscored=_by_round([(round.number, _reasons(round)) for round in found.rounds]),
-        shift=shift(_spaced(found.rounds, _MAX_COLUMNS)),
-        ious=iou_figures(found.rounds),
+        shift=build_shift(_spaced(found.rounds, _MAX_COLUMNS)),
+        ious=draw_ious(found.rounds),
         coupling=coupling,
     )
 
@@ -82,7 +82,7 @@ def cost_of_selecting(curriculum: CurriculumContents, training_s: float) -> str:
 def _under_way(scoring: Scoring) -> str:
     of = "" if scoring.num_examples is None else f" of {scoring.num_examples:,}"
     mean = "" if scoring.mean_iou is None else f", mean IoU {scoring.mean_iou:.3f}"
-    return f"Scores of the {visible(scoring.whose, 60)}: {scoring.num_rows:,}{of} so far{mean}."
+    return f"Scores of the {make_visible(scoring.whose, 60)}: {scoring.num_rows:,}{of} so far{mean}."
 
 
 def _rounds(rounds: Sequence[Round]) -> Table | None:
@@ -118,7 +118,7 @@ def _rounds(rounds: Sequence[Round]) -> Table | None:
 
 
 def _count(round: Round, key: str) -> Cell:
-    kinds = [f"{count:,} {visible(kind, 20)}" for kind, count in list(round.facts.kinds.items())[:4]]
+    kinds = [f"{count:,} {make_visible(kind, 20)}" for kind, count in list(round.facts.kinds.items())[:4]]
     value = round.counts.get(key)
     return Cell("" if value is None else f"{value:,}", tuple(kinds) if key == "kept" else ())
 
@@ -140,7 +140,7 @@ def _reliability(round: Round) -> Cell:
 def _reasons(round: Round) -> list[str]:
     """Why examples have no score, the commonest first."""
     found = list(round.reasons.items())
-    said = [f"{count:,} unscored: {visible(why, 160)}" for why, count in found[:_MAX_REASONS]]
+    said = [f"{count:,} unscored: {make_visible(why, 160)}" for why, count in found[:_MAX_REASONS]]
     others = sum(count for _, count in found[_MAX_REASONS:])
     return said + ([f"{others:,} unscored for other reasons"] if others else [])
 
@@ -150,7 +150,7 @@ def _by_round(said: Sequence[tuple[int, Sequence[str]]]) -> list[str]:
     when: dict[str, list[int]] = {}
     for number, sentences in said:
         for sentence in sentences[:20]:
-            when.setdefault(visible(sentence), []).append(number)
+            when.setdefault(make_visible(sentence), []).append(number)
     found = []
     for sentence, numbers in when.items():
         every = len(numbers) == len(said) > 1
@@ -159,7 +159,7 @@ def _by_round(said: Sequence[tuple[int, Sequence[str]]]) -> list[str]:
     return found
 
 
-def shift(rounds: Sequence[Round]) -> Table | None:
+def build_shift(rounds: Sequence[Round]) -> Table | None:
     """What the kept examples are like beside the pool; the pool is that of the first round, for it does not change."""
     pool = next((round.facts.pool for round in rounds if not round.facts.pool.is_empty), None)
     kept = [(round.number, round.facts.kept) for round in rounds if not round.facts.kept.is_empty]
@@ -181,7 +181,7 @@ def shift(rounds: Sequence[Round]) -> Table | None:
     for name in list(dict.fromkeys(names))[:_MAX_SOURCES] if len(set(names)) > 1 else ():
         share = pool.sources.get(name, 0.0)
         cells = [_beside(share, profile.sources.get(name, 0.0), _percent, points=True) for _, profile in kept]
-        rows.append(Row(f"From {visible(name, 40)}", [Cell(_percent(share)), *cells]))
+        rows.append(Row(f"From {make_visible(name, 40)}", [Cell(_percent(share)), *cells]))
     return Table(["pool", *(f"kept, round {number}" for number, _ in kept)], rows) if rows else None
 
 
@@ -219,7 +219,7 @@ def _percent(value: float) -> str:
     return f"{100 * value:.0f} %" if value >= 0.095 or value == 0 else f"{100 * value:.1f} %"
 
 
-def iou_figures(rounds: Sequence[Round]) -> list[Figure]:
+def draw_ious(rounds: Sequence[Round]) -> list[Figure]:
     """Where the kept examples lie: by the teacher's IoU, which stays as it is, and by the student's at first and at
     last, as far as the two were asked."""
     judged = [round for round in rounds if round.pool is not None and round.pool.tau.count]
@@ -234,7 +234,7 @@ def iou_figures(rounds: Sequence[Round]) -> list[Figure]:
     return [
         Figure(
             heading=f"{whose} IoU" + (f", round {round.number}" if several else ""),
-            image=histogram(f"Examples by the {whose.lower()} IoU, round {round.number}", pool.bins, kept.bins,
+            image=draw_histogram(f"Examples by the {whose.lower()} IoU, round {round.number}", pool.bins, kept.bins,
                             most=most[whose]),
             reading=f"Kept: {kept.count:,} of the {pool.count:,} it was asked about.",
             caption="",
@@ -243,7 +243,7 @@ def iou_figures(rounds: Sequence[Round]) -> list[Figure]:
     ]  # fmt: skip
 
 
-def coupling_figures(contents: RunContents) -> list[Figure]:
+def draw_coupling(contents: RunContents) -> list[Figure]:
     """Who was trained on, step by step, and the share of the examples that cost nothing but an answer."""
     everyone = _columns(contents, "")
     if not everyone:
@@ -253,7 +253,7 @@ def coupling_figures(contents: RunContents) -> list[Figure]:
     found = [
         Figure(
             heading=name,
-            image=stacked_columns(f"{name} by what became of them, per step", columns),
+            image=draw_columns(f"{name} by what became of them, per step", columns),
             reading=_became(columns),
             caption="",
         )
@@ -267,7 +267,7 @@ def coupling_figures(contents: RunContents) -> list[Figure]:
         *found,
         Figure(
             heading="Share that cost only an answer",
-            image=line_chart("Share of suspended examples over steps", shares, small=True, y_range=(0.0, 1.0)),
+            image=draw_line_chart("Share of suspended examples over steps", shares, small=True, y_range=(0.0, 1.0)),
             reading=f"{100 * suspended / scheduled:.0f} % of {scheduled:,.0f} scheduled examples.",
             caption="They cost no teacher pass and no backward pass. Good: it grows as the student learns. Near 0 all "
             "along, the gate saves nothing; near 1, hardly anything is left to learn from: raise suspend_at, or take "

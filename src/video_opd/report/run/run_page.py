@@ -13,7 +13,7 @@ from video_opd.report.run import answer_cards as examples
 from video_opd.report.run import curriculum_section as curriculum_section
 from video_opd.report.run import verdict
 from video_opd.report.run.run_contents import RunContents, read_run
-from video_opd.report.run.vital_signs import from_to, region_figures, small_figures
+from video_opd.report.run.vital_signs import draw_regions, draw_vital_signs, from_to
 from video_opd.runs import RunDirectory
 from video_opd.sample_size import count_of
 
@@ -46,16 +46,16 @@ def render(contents: RunContents) -> str:
         contents=contents,
         headline=verdict.headline(contents, standing),
         remarks=verdict.remarks(contents, standing),
-        table=verdict.score_table(standing),
+        table=verdict.build_score_table(standing),
         facts=facts(contents),
-        main_figures=[figure for figure in main_figures(contents, standing) if figure],
-        small_figures=small_figures(contents),
-        curriculum=curriculum_section.section(contents),
-        region_figures=region_figures(contents),
+        main_figures=[figure for figure in draw_main_figures(contents, standing) if figure],
+        small_figures=draw_vital_signs(contents),
+        curriculum=curriculum_section.build_section(contents),
+        region_figures=draw_regions(contents),
         phases=phases,
-        phase_bar=figures.stacked_bar("Where the time went", [(phase.colour, phase.share) for phase in phases]),
-        examples=examples.cards(contents.examples),
-        advantage_legend=examples.legend(contents.examples),
+        phase_bar=figures.draw_bar("Where the time went", [(phase.colour, phase.share) for phase in phases]),
+        examples=examples.build_cards(contents.examples),
+        advantage_legend=examples.build_legend(contents.examples),
         convention=standing.convention,
     )
 
@@ -74,18 +74,18 @@ def facts(contents: RunContents) -> list[tuple[str, str]]:
     return found
 
 
-def main_figures(contents: RunContents, standing: verdict.Standing) -> list[Figure | None]:
+def draw_main_figures(contents: RunContents, standing: verdict.Standing) -> list[Figure | None]:
     """The two or three pictures that answer whether it worked."""
-    return [_validation(standing), _reverse_kl(contents), _probe(contents)]
+    return [_draw_validation(standing), _draw_reverse_kl(contents), _draw_probe(contents)]
 
 
-def _validation(standing: verdict.Standing) -> Figure | None:
+def _draw_validation(standing: verdict.Standing) -> Figure | None:
     points = [(float(student.step or 0), student.miou) for student in standing.curve]
     if len(points) < 2:
         return None
     bounds = [(float(student.step or 0), student.interval("miou")) for student in standing.curve]
     rules = []
-    if standing.teacher is not None and standing.curve_is_comparable:
+    if standing.teacher is not None and standing.is_curve_comparable:
         who = "best teacher" if len(standing.teachers) > 1 else "teacher"
         rules.append(figures.Rule(standing.teacher.miou, f"{who} {standing.teacher.miou:.2f}", "teacher"))
     floor = standing.curve[-1].constant_miou
@@ -97,7 +97,7 @@ def _validation(standing: verdict.Standing) -> Figure | None:
         sure = f"; of {count_of(newest.num_queries or 0)} a rise or a fall may be chance"
     return Figure(
         heading=f"mIoU on {verdict.kind_of_queries(standing.curve[-1])}",
-        image=figures.line_chart(
+        image=figures.draw_line_chart(
             "mIoU over steps",
             points,
             y_range=(0.0, 1.0),
@@ -111,13 +111,13 @@ def _validation(standing: verdict.Standing) -> Figure | None:
     )
 
 
-def _reverse_kl(contents: RunContents) -> Figure | None:
+def _draw_reverse_kl(contents: RunContents) -> Figure | None:
     points = contents.series("reverse_kl")
     if not points:
         return None
     return Figure(
         heading="Reverse KL to the teacher, nats per token",
-        image=figures.line_chart("Reverse KL per step", points),
+        image=figures.draw_line_chart("Reverse KL per step", points),
         reading=from_to(points),
         caption="How far the student's next-token choices are from the teacher's, on answers that the student itself "
         "wrote; 0 would be agreement. Good: a fast fall, then a slow one. If it stays flat, raise the learning rate or "
@@ -125,7 +125,7 @@ def _reverse_kl(contents: RunContents) -> Figure | None:
     )
 
 
-def _probe(contents: RunContents) -> Figure | None:
+def _draw_probe(contents: RunContents) -> Figure | None:
     after = dict(contents.series("reverse_kl_after"))
     probes = [(step, before, after[step]) for step, before in contents.series("reverse_kl_before") if step in after]
     if not probes:
@@ -136,7 +136,7 @@ def _probe(contents: RunContents) -> Figure | None:
     note = "" if stride == 1 else f" One in {stride} is drawn."
     return Figure(
         heading="The same answers before and after one update, nats per token",
-        image=figures.probe_chart("Reverse KL before and after an update", drawn),
+        image=figures.draw_probes("Reverse KL before and after an update", drawn),
         reading=f"It fell in {fell} of {len(probes)} probes.{note}",
         caption="Rings: reverse KL of a batch just before the update; dots: of the same tokens just after, orange if "
         "it rose. Good: the dot lies below its ring. This tests directly that the update does what it should; if it "

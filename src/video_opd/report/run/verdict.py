@@ -60,8 +60,8 @@ class Standing:
         )
 
     @property
-    def curve_is_comparable(self) -> bool:
-        """The curve is on the queries of before, after and teacher."""
+    def is_curve_comparable(self) -> bool:
+        """Whether the curve is on the queries of before, after and teacher."""
         return bool(self.curve) and all(_queries(known) == _queries(self.curve[-1]) for known in self.known)
 
     @property
@@ -99,7 +99,7 @@ def _queries(evaluation: EvaluationReport) -> tuple[str | None, int | None]:
 
 
 def _longest_curve(students: list[EvaluationReport]) -> tuple[EvaluationReport, ...]:
-    """The evaluations of one set of queries, that with most of them."""
+    """The evaluations of the set of queries that has most of them."""
     sets: dict[tuple[str | None, int | None], dict[int, EvaluationReport]] = {}
     # In the order of names, so that of one step student-… stands for validation-…, which is the same model.
     for student in reversed(students):
@@ -244,8 +244,8 @@ class ScoreTable:
     """So few queries that the best constant answer is fitted to them."""
 
 
-def score_table(standing: Standing) -> ScoreTable | None:
-    """The floor, the student before and after, the teacher; None if nobody was evaluated."""
+def build_score_table(standing: Standing) -> ScoreTable | None:
+    """The floor, the student before and after, the teacher; None without an evaluation."""
     if not standing.known:
         return None
     keys = [key for key in METRICS if any(key in evaluation.scores for evaluation in standing.known)]
@@ -253,7 +253,7 @@ def score_table(standing: Standing) -> ScoreTable | None:
     if standing.floor is not None:
         constants = [found.best_constant for found in standing.known if found.best_constant is not None]
         span = next((constant.span for constant in constants if constant.span is not None), None)
-        note = f"always {span.start_s:g}–{span.end_s:g} s" if span else "one span for all"
+        note = f"always {span.start_s:g}–{span.end_s:g}\N{NO-BREAK SPACE}s" if span else "one span for all"
         cells = [Cell(f"{standing.floor:.3f}" if key == "miou" else "") for key in keys]
         rows.append(Row("Best constant answer", cells, note=note))
     for who, evaluation in (
@@ -263,7 +263,7 @@ def score_table(standing: Standing) -> ScoreTable | None:
     ):
         if evaluation is not None:
             note = "" if evaluation.step is None else f"step {evaluation.step}"
-            rows.append(Row(who, [score_cell(evaluation, key) for key in keys], note=note))
+            rows.append(Row(who, [build_score_cell(evaluation, key) for key in keys], note=note))
     return ScoreTable(
         table=Table(columns=[METRICS[key] for key in keys], rows=rows),
         num_queries=standing.known[0].num_queries,
@@ -272,7 +272,7 @@ def score_table(standing: Standing) -> ScoreTable | None:
     )
 
 
-def score_cell(evaluation: EvaluationReport, key: str) -> Cell:
+def build_score_cell(evaluation: EvaluationReport, key: str) -> Cell:
     """A score with its interval, as far as they are known."""
     value, interval = evaluation.scores.get(key), evaluation.interval(key)
     return Cell("" if value is None else f"{value:.3f}", () if interval is None else (reach(interval),))

@@ -31,7 +31,7 @@ def from_to(points: list[tuple[float, float]]) -> str:
 
 def _plain(value: float) -> str:
     """No more than three decimals, unless nothing would be left."""
-    return figures.short(round(value, 3) if abs(value) >= 0.0005 else value)
+    return figures.shorten(round(value, 3) if abs(value) >= 0.0005 else value)
 
 
 def _at_most(points: list[tuple[float, float]]) -> str:
@@ -153,22 +153,22 @@ _BY_REGION = tuple(
 )
 
 
-def region_figures(contents: RunContents) -> list[Figure]:
+def draw_regions(contents: RunContents) -> list[Figure]:
     """How far student and teacher are apart in each part of an answer."""
-    return _drawn(contents, _BY_REGION)
+    return _draw_all(contents, _BY_REGION)
 
 
-def small_figures(contents: RunContents) -> list[Figure]:
+def draw_vital_signs(contents: RunContents) -> list[Figure]:
     """The vital signs that were recorded."""
-    return _drawn(contents, _SMALL)
+    return _draw_all(contents, _SMALL)
 
 
-def _drawn(contents: RunContents, wanted: Sequence[_SmallMultiple]) -> list[Figure]:
+def _draw_all(contents: RunContents, wanted: Sequence[_SmallMultiple]) -> list[Figure]:
     recorded = ((small, contents.series(small.key)) for small in wanted)
     return [
         Figure(
             heading=small.heading,
-            image=figures.line_chart(f"{small.heading} over steps", points, small=True, y_range=small.y_range),
+            image=figures.draw_line_chart(f"{small.heading} over steps", points, small=True, y_range=small.y_range),
             reading=(small.reading or from_to)(points),
             caption=small.caption,
         )
