@@ -18,6 +18,7 @@ from video_opd.cli.application import understand
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.errors import ConfigurationError, UserError
+from video_opd.eval.how_asked import template_of
 
 COMMANDS = ("demo", "train", "doctor", "evaluate", "ground", "metrics", "report", "data check", "tiny-world build")
 
@@ -146,6 +147,7 @@ def test_evaluate_prints_a_table_without_json(models, world, tmp_path, capsys):
 
 def test_evaluate_says_how_many_answers_the_presets_own_parser_reads_otherwise(world, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(TEMPLATES, "tiny", replace(TEMPLATES["tiny"], parser="time_r1_reward"))
+    monkeypatch.setattr("video_opd.eval.how_asked.template_of", template_of.__wrapped__)  # which remembers none
     arguments = [str(world / "test.jsonl"), "--videos", str(world / "videos"), "--out", str(tmp_path / "p.jsonl")]
     assert main(["evaluate", "tiny-teacher", *arguments, "--template", "tiny", "--json"]) == 0
     captured = capsys.readouterr()

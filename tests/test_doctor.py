@@ -19,7 +19,7 @@ from video_opd.config.recipe_file import load_recipe
 from video_opd.data.ablated_prompts import ABLATIONS, removed, reversed_, shuffled
 from video_opd.data.manifest import read_manifest
 from video_opd.doctor import Finding, Patient, checks
-from video_opd.doctor.cost_estimate import cost
+from video_opd.doctor.cost_estimate import estimate_cost
 from video_opd.errors import EngineError
 from video_opd.methods.teachers import OneTeacher
 from video_opd.seeds import derive_seed
@@ -72,17 +72,22 @@ def verdicts(check, patient: Patient) -> list[str]:
 
 
 def test_a_sound_patient(patient):
-    assert verdicts(checks._same_prompt, patient) == ["ok"]
-    assert verdicts(checks._same_numbers, patient) == ["ok", "ok"]
-    assert verdicts(checks._noise_floor, patient) == ["ok"]
-    assert verdicts(checks._tokens, patient) == ["ok"] * 8
-    assert verdicts(checks._video_tokens, patient) == ["ok"]
+    assert verdicts(checks._check_same_prompt, patient) == ["ok"]
+    assert verdicts(checks._check_same_numbers, patient) == ["ok", "ok"]
+    assert verdicts(checks._check_noise_floor, patient) == ["ok"]
+    assert verdicts(checks._check_tokens, patient) == ["ok"] * 8
+    assert verdicts(checks._check_video_tokens, patient) == ["ok"]
 
 
 def test_micro_batches_change_no_finding(patient, recipe):
     """The doctor must fit where the training fits."""
     small = recipe.model_copy(update={"training": recipe.training.model_copy(update={"micro_batch_size": 1})})
-    for check in (checks._same_numbers, checks._noise_floor, checks._tokens, checks._video_tokens):
+    for check in (
+        checks._check_same_numbers,
+        checks._check_noise_floor,
+        checks._check_tokens,
+        checks._check_video_tokens,
+    ):
         assert verdicts(check, replace(patient, recipe=small)) == verdicts(check, patient)
     again = Patient.admit(small, patient.student, patient.teacher, patient.prompts)
     assert [group.answers[0].token_ids for group in again.groups] == [
@@ -91,24 +96,24 @@ def test_micro_batches_change_no_finding(patient, recipe):
 
 
 def test_a_model_that_is_told_no_seconds_is_found(patient):
-    assert verdicts(checks._told_the_time, patient) == ["ok", "ok"]
+    assert verdicts(checks._check_told_the_time, patient) == ["ok", "ok"]
     model = copy.deepcopy(patient.teacher.model)
     model.model.config.model_type = model.config.model_type = "qwen2_vl"
     deaf = replace(patient, teacher=replace(patient.teacher, model=model))
-    assert verdicts(checks._told_the_time, deaf) == ["ok", "warn"]
+    assert verdicts(checks._check_told_the_time, deaf) == ["ok", "warn"]
 
 
 def test_a_teacher_that_looks(patient):
     """Which way a random model's scores move is chance, so the size of the move stands in for its direction."""
-    sighted = findings(checks._teacher_sees, patient)[0]
-    blind = findings(checks._teacher_sees, replace(patient, teacher=blinded(patient.teacher)))[0]
+    sighted = findings(checks._check_teacher_sees, patient)[0]
+    blind = findings(checks._check_teacher_sees, replace(patient, teacher=blinded(patient.teacher)))[0]
     drops = [float(word.rstrip(",")) for word in sighted.found.split() if word.rstrip(",").lstrip("-")[:1].isdigit()]
     assert max(abs(drop) for drop in drops) > checks.BLIND_NATS
     assert "removed 0.000" in blind.found
 
 
 def test_a_blind_teacher_is_found(patient):
-    blind = findings(checks._teacher_sees, replace(patient, teacher=blinded(patient.teacher)))
+    blind = findings(checks._check_teacher_sees, replace(patient, teacher=blinded(patient.teacher)))
     assert [finding.verdict for finding in blind] == ["fail"]
     assert "does not look at the video" in blind[0].remedy
 
@@ -142,7 +147,7 @@ def test_what_is_made_of_the_losses(patient, monkeypatch, losses, verdict, remed
     kept: list[object] = []
     monkeypatch.setattr(checks, "ABLATIONS", {name: spoil(name) for name in ABLATIONS})
     monkeypatch.setattr(checks, "score", score)
-    (finding,) = findings(checks._teacher_sees, patient)
+    (finding,) = findings(checks._check_teacher_sees, patient)
     assert finding.verdict == verdict
     assert remedy in finding.remedy
 
@@ -180,7 +185,7 @@ class Forgetful(torch.nn.Module):
 
 def test_a_model_that_scores_differently_each_time_is_found(patient):
     forgetful = replace(patient.student, model=Forgetful(patient.student.model))
-    twice, gap = findings(checks._same_numbers, replace(patient, student=forgetful))
+    twice, gap = findings(checks._check_same_numbers, replace(patient, student=forgetful))
     assert (twice.verdict, gap.verdict) == ("fail", "fail")
     assert "dropout" in twice.remedy
 
@@ -188,8 +193,8 @@ def test_a_model_that_scores_differently_each_time_is_found(patient):
 def test_answers_of_another_model_are_found(patient, make_policy):
     """The sampler's log-probs are not those of the model that is trained."""
     other = replace(patient, student=make_policy(7))
-    assert verdicts(checks._noise_floor, other) == ["ok"]
-    twice, gap = findings(checks._same_numbers, other)
+    assert verdicts(checks._check_noise_floor, other) == ["ok"]
+    twice, gap = findings(checks._check_same_numbers, other)
     assert (twice.verdict, gap.verdict) == ("ok", "fail")
 
 
@@ -197,7 +202,7 @@ def test_processors_that_differ_are_found(patient):
     processor = copy.deepcopy(patient.teacher.processor)
     processor.video_processor.image_mean = [0.1, 0.1, 0.1]
     other = replace(patient.teacher, processor=processor)
-    (finding,) = findings(checks._same_prompt, replace(patient, teacher=other))
+    (finding,) = findings(checks._check_same_prompt, replace(patient, teacher=other))
     assert finding.verdict == "fail"
     assert finding.found == "different: pixels"
 
@@ -207,7 +212,7 @@ def test_special_tokens_that_can_be_sampled_are_found(patient):
     banned = patient.student.support.banned.clone()
     banned[video_pad] = False
     open_ = replace(patient.student, support=replace(patient.student.support, banned=banned))
-    finding = findings(checks._tokens, replace(patient, student=open_))[0]
+    finding = findings(checks._check_tokens, replace(patient, student=open_))[0]
     assert finding.verdict == "fail"
     assert f"but [{video_pad}] can be sampled" in finding.found
 
@@ -216,32 +221,32 @@ def test_a_padding_token_that_ends_the_turn_is_found(patient):
     processor = copy.deepcopy(patient.student.processor)
     processor.tokenizer.pad_token = processor.tokenizer.eos_token
     padded = replace(patient.student, processor=processor)
-    assert verdicts(checks._tokens, replace(patient, student=padded)).count("warn") == 1
+    assert verdicts(checks._check_tokens, replace(patient, student=padded)).count("warn") == 1
 
 
 def test_a_checkpoint_that_asks_for_truncated_sampling_is_told_of(patient):
     model = copy.deepcopy(patient.student.model)
     model.generation_config.top_k = 20
-    finding = findings(checks._tokens, replace(patient, student=replace(patient.student, model=model)))[1]
+    finding = findings(checks._check_tokens, replace(patient, student=replace(patient.student, model=model)))[1]
     assert "{'top_k': 20}; it is not used" in finding.found
 
 
 def test_another_template_than_the_models_own_is_found(patient, recipe):
-    assert verdicts(checks._prompt_of_model, patient) == ["ok", "ok"]
+    assert verdicts(checks._check_prompt_of_model, patient) == ["ok", "ok"]
     other = recipe.model_copy(update={"prompt": recipe.prompt.model_copy(update={"template": "timelens"})})
-    found = findings(checks._prompt_of_model, replace(patient, recipe=other))
+    found = findings(checks._check_prompt_of_model, replace(patient, recipe=other))
     assert [finding.verdict for finding in found] == ["warn", "warn"]
     assert "grounding.json" in found[0].remedy
 
 
 def test_too_many_video_tokens_are_found(patient, recipe):
     tight = recipe.model_copy(update={"video": recipe.video.model_copy(update={"max_tokens": 9})})
-    assert verdicts(checks._video_tokens, replace(patient, recipe=tight)) == ["fail"]
+    assert verdicts(checks._check_video_tokens, replace(patient, recipe=tight)) == ["fail"]
 
 
 def test_a_teacher_whose_answers_cannot_be_read_is_found(patient):
     """Random models write no spans."""
-    (finding,) = findings(checks._accuracy, patient)
+    (finding,) = findings(checks._check_accuracy, patient)
     assert finding.verdict == "fail"
     assert "teacher mIoU 0.00, output format rate 0.00" in finding.found
 
@@ -263,11 +268,11 @@ def test_a_teacher_no_better_than_its_student_is_found(patient, monkeypatch, rig
         return f"{span.start_s} - {span.end_s} seconds" if is_right else "90.0 - 91.0 seconds"
 
     monkeypatch.setattr(checks, "answer", answer)
-    assert verdicts(checks._accuracy, patient) == [verdict]
+    assert verdicts(checks._check_accuracy, patient) == [verdict]
 
 
 def test_the_cost_is_of_this_recipe(patient):
-    (finding,) = cost(patient)
+    (finding,) = estimate_cost(patient)
     assert finding.verdict == "ok"
     assert " s a step of 4, " in finding.found
     assert "student 0.00 GiB" in finding.found
@@ -278,7 +283,7 @@ def test_what_selecting_costs_is_told_beside_what_training_costs(patient, recipe
     from video_opd.config.curriculum_settings import CouplingSettings, RoundsSettings
 
     def of(curriculum) -> Finding:
-        _, found = cost(replace(patient, recipe=recipe.model_copy(update={"curriculum": curriculum})))
+        _, found = estimate_cost(replace(patient, recipe=recipe.model_copy(update={"curriculum": curriculum})))
         return found
 
     rounds = {"name": "tvdf", "count": 2, "num_rounds": 2, "strategy": "top-k"}
@@ -328,11 +333,11 @@ def test_of_too_few_examples_nothing_is_said_of_the_teacher(patient, monkeypatch
         lambda policy, prompts, groups, recipe: [torch.full((3,), losses[id(prompt) in intact]) for prompt in prompts],
     )  # fmt: skip
     verdict = "warn" if count < checks.MIN_AGREEING else "ok" if sees else "fail"
-    (finding,) = findings(checks._teacher_sees, few)
+    (finding,) = findings(checks._check_teacher_sees, few)
     assert finding.verdict == verdict
     assert ("too few to say" in finding.found) == (count < checks.MIN_AGREEING)
     assert ("--examples" in finding.remedy) == (count < checks.MIN_AGREEING)
-    (accuracy,) = findings(checks._accuracy, few)
+    (accuracy,) = findings(checks._check_accuracy, few)
     assert ("too few to say" in accuracy.found) == (count < checks.MIN_AGREEING)
     assert ("only a large difference means something" in accuracy.found) == (count >= checks.MIN_AGREEING)
 
@@ -373,7 +378,7 @@ def test_the_noise_floor_is_that_of_the_first_step(recipe, prompts, precision, e
     student = load_student(recipe, "tiny-student")
     teacher = load_frozen(recipe, "tiny-student")
     patient = Patient.admit(recipe, student, teacher, prompts[:8])
-    (finding,) = findings(checks._noise_floor, patient)
+    (finding,) = findings(checks._check_noise_floor, patient)
     learner = Learner(student, recipe.training, total_steps=1)
     step = take_step(
         learner, prompts[:8], make_method(recipe, OneTeacher(teacher)), step=0, seed=derive_seed(recipe.seed, "step", 0)
@@ -391,7 +396,7 @@ def test_a_teacher_that_is_hardly_louder_than_rounding_is_found(patient):
     )
     student = load_student(recipe, recipe.student.model)
     patient = Patient.admit(recipe, student, load_frozen(recipe, recipe.student.model), patient.prompts)
-    (finding,) = findings(checks._noise_floor, patient)
+    (finding,) = findings(checks._check_noise_floor, patient)
     assert finding.verdict == "warn"
     assert "lost in rounding" in finding.remedy
 
@@ -403,7 +408,7 @@ def test_a_noise_floor_that_nobody_can_measure_is_said(patient, monkeypatch):
     monkeypatch.setattr(checks, "load_frozen", too_large)
     compute = patient.recipe.compute.model_copy(update={"precision": "bfloat16"})
     patient = replace(patient, recipe=patient.recipe.model_copy(update={"compute": compute}))
-    (finding,) = findings(checks._noise_floor, patient)
+    (finding,) = findings(checks._check_noise_floor, patient)
     assert (finding.verdict, finding.remedy) == ("warn", "free the device")
     assert "does not fit" in finding.found
 
@@ -417,8 +422,8 @@ def test_a_judge_that_sees_something_else_gives_advantage(patient, monkeypatch):
         return original(self, [removed(prompt) for prompt in prompts] if judging else prompts, grad=grad)
 
     monkeypatch.setattr(type(patient.student), "read", blind_when_judging)
-    assert verdicts(checks._same_numbers, patient) == ["ok", "ok"]
-    assert verdicts(checks._noise_floor, patient) == ["fail"]
+    assert verdicts(checks._check_same_numbers, patient) == ["ok", "ok"]
+    assert verdicts(checks._check_noise_floor, patient) == ["fail"]
 
 
 @pytest.mark.parametrize("name", ["sft", "op-rkd", "op-fkd", "grpo", "mixture"])

@@ -91,11 +91,11 @@ class PromptMemory:
         self._cost: dict[tuple[object, ...], tuple[float, float]] = {}
 
     def __contains__(self, example: Example) -> bool:
-        return _what_is_seen(example) in self._prompts
+        return _memory_key(example) in self._prompts
 
     def recall(self, example: Example) -> Prompt | None:
         """The prompt of an example, if it is remembered."""
-        key = _what_is_seen(example)
+        key = _memory_key(example)
         if key not in self._prompts:
             return None
         self._prompts.move_to_end(key)
@@ -105,22 +105,22 @@ class PromptMemory:
     def keep(self, prompt: Prompt) -> None:
         """Remember one, and forget the one that was longest not asked for if there is no room."""
         if self.capacity:
-            self._prompts[_what_is_seen(prompt.example)] = prompt
+            self._prompts[_memory_key(prompt.example)] = prompt
             if len(self._prompts) > self.capacity:
                 self._prompts.popitem(last=False)
 
-    def took(self, example: Example, seconds: float, cpu_seconds: float) -> None:
+    def note_cost(self, example: Example, seconds: float, cpu_seconds: float) -> None:
         """Note what it took to decode and render an example."""
-        self._cost[_what_is_seen(example)] = seconds, cpu_seconds
+        self._cost[_memory_key(example)] = seconds, cpu_seconds
 
     def cost(self, examples: Iterable[Example]) -> tuple[float, float]:
         """Wall and CPU seconds it took, whenever and on whatever thread that was; 0 for what never was done. So a
         prompt that is remembered costs in a comparison what it cost at first."""
-        known = [self._cost.get(_what_is_seen(example), (0.0, 0.0)) for example in examples]
+        known = [self._cost.get(_memory_key(example), (0.0, 0.0)) for example in examples]
         return sum(seconds for seconds, _ in known), sum(cpu_seconds for _, cpu_seconds in known)
 
 
-def _what_is_seen(example: Example) -> tuple[object, ...]:
+def _memory_key(example: Example) -> tuple[object, ...]:
     return example.video, example.clip, example.frame_rate, example.query
 
 
@@ -177,7 +177,7 @@ class PromptSource:
         clock = time.process_time if self._pool is None else time.thread_time
         began, cpu_began = time.perf_counter(), clock()
         prompt = render(self.renderer, resolve_video(self.videos, example), example, self._decode)
-        self.memory.took(example, time.perf_counter() - began, clock() - cpu_began)
+        self.memory.note_cost(example, time.perf_counter() - began, clock() - cpu_began)
         return prompt
 
     def prefetch(self, examples: Iterable[Example]) -> None:

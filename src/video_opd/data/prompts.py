@@ -30,7 +30,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 @contextlib.contextmanager
-def _explained(example: Example) -> Iterator[None]:
+def _explain_errors(example: Example) -> Iterator[None]:
     """What a chat template or a processor says against one example becomes a sentence."""
     from jinja2 import TemplateError
 
@@ -77,14 +77,14 @@ class PromptRenderer:
         names = self.family.inputs
         words = self._words(example)
         video = torch.from_numpy(frames.images).permute(0, 3, 1, 2)
-        with _ONE_AT_A_TIME, _explained(example):
+        with _ONE_AT_A_TIME, _explain_errors(example):
             words, stand_ins = self._plain_text.disguise(words, *self.template.around_query())
             text = self.processor.apply_chat_template(
                 self.template.turns(words), tokenize=False, add_generation_prompt=True
             )
             text = self.family.unmarked(text) + self.template.answer_prefix
             batch = self.processor(text=[text], videos=[video], return_tensors="pt", **self._video_arguments(frames))
-            input_ids, token_types = self._restored(batch["input_ids"][0], batch[names.kinds][0], stand_ins)
+            input_ids, token_types = self._restore(batch["input_ids"][0], batch[names.kinds][0], stand_ins)
         self._refuse_too_long(len(input_ids))
         grid = tuple(int(n) for n in batch[names.grid][0])
         prompt = Prompt(
@@ -97,7 +97,7 @@ class PromptRenderer:
             num_video_tokens=int((input_ids == self._video_token_id).sum()),
             model_inputs={name: batch[name] for name in (names.seconds_per_group,) if name in batch},
         )
-        self._check(prompt, frames)
+        self._refuse_other_grid(prompt, frames)
         return prompt
 
     @cached_property
@@ -120,7 +120,7 @@ class PromptRenderer:
         refuse_unwritable(words, "the query")
         return words
 
-    def _restored(self, ids: Tensor, types: Tensor, stand_ins: Mapping[str, str]) -> tuple[Tensor, Tensor]:
+    def _restore(self, ids: Tensor, types: Tensor, stand_ins: Mapping[str, str]) -> tuple[Tensor, Tensor]:
         """Token ids and types (P,), with the true characters where stand-ins are."""
         import torch
 
@@ -163,7 +163,7 @@ class PromptRenderer:
             **self.family.processor_arguments(num_frames, height, width),
         }
 
-    def _check(self, prompt: Prompt, frames: Frames) -> None:
+    def _refuse_other_grid(self, prompt: Prompt, frames: Frames) -> None:
         height, width = frames.images.shape[1:3]
         expected, num_expected = self.family.expected_grid(self.processor, len(frames.times_s), height, width)
         if prompt.grid_thw != expected or prompt.num_video_tokens != num_expected:

@@ -46,7 +46,7 @@ def too_few(patient: Patient) -> str:
     return f"{count_of(count, 'example is', 'examples are')} too few to say, whatever the numbers"
 
 
-def _same_prompt(patient: Patient) -> Iterator[Finding]:
+def _check_same_prompt(patient: Patient) -> Iterator[Finding]:
     """The teacher's own processor makes the same ids, grid, times and pixels of a clip as the student's."""
     mine, teacher = patient.prompts[0], patient.models["teacher"]
     source = make_source(patient.recipe, teacher, [mine.example])
@@ -70,7 +70,7 @@ def _same_prompt(patient: Patient) -> Iterator[Finding]:
     )
 
 
-def _same_numbers(patient: Patient) -> Iterator[Finding]:
+def _check_same_numbers(patient: Patient) -> Iterator[Finding]:
     """Scoring twice gives the same numbers, and they are those of the sampler."""
     first, again = (
         torch.cat(score(patient.student, patient.prompts, patient.groups, patient.recipe)) for _ in range(2)
@@ -95,7 +95,7 @@ def _same_numbers(patient: Patient) -> Iterator[Finding]:
     )
 
 
-def _noise_floor(patient: Patient) -> Iterator[Finding]:
+def _check_noise_floor(patient: Patient) -> Iterator[Finding]:
     """A student that is its own teacher, held as a teacher is held, gives advantages that are rounding and no more."""
     checked = "a student that is its own teacher gives advantages of zero, on the way that training goes"
     precision, (student, recipe) = patient.recipe.compute.precision, (patient.student, patient.recipe)
@@ -104,12 +104,12 @@ def _noise_floor(patient: Patient) -> Iterator[Finding]:
     except EngineError as error:
         yield Finding(checked=checked, found=f"not known: {error.cause}", verdict="warn", remedy="free the device")
         return
-    advantages = _first_advantages(patient, itself)
+    advantages = _compute_first_advantages(patient, itself)
     rms, largest, limit = _rms(advantages), float(advantages.abs().max()), NOISE_NATS[precision]
     found = f"noise floor of {precision}: RMS {rms:.1e}, largest {largest:.1e} nats over {len(advantages)} tokens"
     loud = False
     if patient.teacher is not None:
-        signal = _rms(_first_advantages(patient, patient.teacher))
+        signal = _rms(_compute_first_advantages(patient, patient.teacher))
         loud = rms > LOUD * signal
         found += f"; with the recipe's teacher the RMS is {signal:.1e}"
     yield Finding(
@@ -124,7 +124,7 @@ def _noise_floor(patient: Patient) -> Iterator[Finding]:
     )
 
 
-def _first_advantages(patient: Patient, teacher: Policy) -> Tensor:
+def _compute_first_advantages(patient: Patient, teacher: Policy) -> Tensor:
     """(N,) advantages of the answers' tokens of a first step of distillation from this teacher, made by the learner
     itself, with the student, the method and the seed of that step."""
     recipe = patient.recipe
@@ -145,7 +145,7 @@ def _rms(values: Tensor) -> float:
     return float(values.square().mean().sqrt())
 
 
-def _teacher_sees(patient: Patient) -> Iterator[Finding]:
+def _check_teacher_sees(patient: Patient) -> Iterator[Finding]:
     """The teacher's scores of its own answers fall when the video is shuffled, reversed or taken away."""
     teacher, recipe = patient.models["teacher"], patient.recipe
     groups = answer(teacher, patient.prompts, _greedy(recipe), recipe)
@@ -177,7 +177,7 @@ def _teacher_sees(patient: Patient) -> Iterator[Finding]:
     )
 
 
-def _accuracy(patient: Patient) -> Iterator[Finding]:
+def _check_accuracy(patient: Patient) -> Iterator[Finding]:
     """The teacher is better than the student, by the (possibly noisy) annotations."""
     means, parsed = {}, {}
     for name, policy in patient.models.items():
@@ -210,7 +210,7 @@ def _accuracy(patient: Patient) -> Iterator[Finding]:
     )
 
 
-def _tokens(patient: Patient) -> Iterator[Finding]:
+def _check_tokens(patient: Patient) -> Iterator[Finding]:
     """Special tokens, truncation, padding, vocabulary rows."""
     for name, policy in patient.models.items():
         support, tokenizer = policy.support, policy.tokenizer
@@ -251,7 +251,7 @@ def _tokens(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _prompt_of_model(patient: Patient) -> Iterator[Finding]:
+def _check_prompt_of_model(patient: Patient) -> Iterator[Finding]:
     """The recipe asks the models the way they want to be asked."""
     recipe = patient.recipe
     teachers = {name: teacher.model for name, teacher in recipe.named_teachers().items()}
@@ -267,7 +267,7 @@ def _prompt_of_model(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _told_the_time(patient: Patient) -> Iterator[Finding]:
+def _check_told_the_time(patient: Patient) -> Iterator[Finding]:
     """Something in a model's input says when its frames were shown."""
     for name, policy in patient.models.items():
         clock = policy.family.clock
@@ -281,7 +281,7 @@ def _told_the_time(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _video_tokens(patient: Patient) -> Iterator[Finding]:
+def _check_video_tokens(patient: Patient) -> Iterator[Finding]:
     counts = [prompt.num_video_tokens for prompt in patient.prompts]
     limit, longest = patient.recipe.video.max_tokens, max(len(prompt) for prompt in patient.prompts)
     yield Finding(
@@ -292,7 +292,7 @@ def _video_tokens(patient: Patient) -> Iterator[Finding]:
     )
 
 
-def _wording(patient: Patient) -> Iterator[Finding]:
+def _check_wording(patient: Patient) -> Iterator[Finding]:
     """The teacher knows the wording of the annotated answers, where they are trained on."""
     teacher, recipe = patient.models["teacher"], patient.recipe
     if not recipe.method.writes_annotations:
@@ -312,18 +312,18 @@ def _wording(patient: Patient) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
-    _same_numbers,
-    _tokens,
-    _prompt_of_model,
-    _told_the_time,
-    _video_tokens,
+    _check_same_numbers,
+    _check_tokens,
+    _check_prompt_of_model,
+    _check_told_the_time,
+    _check_video_tokens,
 )
 TEACHER_CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
-    _same_prompt,
-    _noise_floor,
-    _teacher_sees,
-    _accuracy,
-    _wording,
+    _check_same_prompt,
+    _check_noise_floor,
+    _check_teacher_sees,
+    _check_accuracy,
+    _check_wording,
 )
 
 

@@ -14,7 +14,7 @@ from video_opd.train.stopwatch import Stopwatch
 from video_opd.types import Prompt, Sampling
 
 
-def cost(patient: Patient, teacher: Teacher | None = None) -> Iterator[Finding]:
+def estimate_cost(patient: Patient, teacher: Teacher | None = None) -> Iterator[Finding]:
     """Seconds and memory of a step, from one measured micro-batch.
 
     Args:
@@ -34,7 +34,7 @@ def cost(patient: Patient, teacher: Teacher | None = None) -> Iterator[Finding]:
         method.losses(scores, scores.logprobs.detach(), judgement).loss.sum().backward()
     patient.student.model.zero_grad(set_to_none=True)
     seconds = watch.seconds["piece"] * training.batch_size / len(piece)
-    gib = _memory_gib(patient, teacher.policies if teacher else (), piece)
+    gib = _estimate_memory_gib(patient, teacher.policies if teacher else (), piece)
     train = read_manifest(recipe.data.train)
     steps = steps_of(recipe, train)
     yield Finding(
@@ -44,10 +44,10 @@ def cost(patient: Patient, teacher: Teacher | None = None) -> Iterator[Finding]:
         verdict="ok",
     )
     if isinstance(recipe.curriculum, RoundsSettings | CouplingSettings):
-        yield _selection(patient, teacher, len(train), seconds * steps)
+        yield _estimate_selection(patient, teacher, len(train), seconds * steps)
 
 
-def _selection(patient: Patient, teacher: Teacher | None, num_pool: int, training_s: float) -> Finding:
+def _estimate_selection(patient: Patient, teacher: Teacher | None, num_pool: int, training_s: float) -> Finding:
     """What scoring the pool will cost at most, beside the training on what is chosen from it."""
     curriculum = patient.recipe.curriculum
     assert isinstance(curriculum, RoundsSettings | CouplingSettings)
@@ -80,7 +80,7 @@ def _selection(patient: Patient, teacher: Teacher | None, num_pool: int, trainin
     )
 
 
-def _memory_gib(patient: Patient, teachers: Sequence[Policy], piece: Sequence[Prompt]) -> dict[str, float]:
+def _estimate_memory_gib(patient: Patient, teachers: Sequence[Policy], piece: Sequence[Prompt]) -> dict[str, float]:
     """Weights with gradient and AdamW state, the teachers, and the activations one micro-batch keeps."""
     parameters = list(patient.student.model.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)

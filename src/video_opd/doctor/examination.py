@@ -8,7 +8,7 @@ from dataclasses import replace
 from video_opd.config import Recipe
 from video_opd.data.manifest import check_manifest, read_manifest, with_durations
 from video_opd.doctor.checks import CHECKS, TEACHER_CHECKS
-from video_opd.doctor.cost_estimate import cost
+from video_opd.doctor.cost_estimate import estimate_cost
 from video_opd.doctor.patient import Finding, Patient
 from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.train.build import load_student, load_teacher, make_source, prepare_compute, prepare_data, refuse_early
@@ -31,7 +31,7 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
     with closing(make_source(recipe, student, examples)) as source:
         source.max_bad_share = 1.0  # what is set aside is a finding here, and no reason to stop
         prompts = source.prompts(examples)
-    findings = [_manifest(recipe), _videos(source.set_aside, len(examples))]
+    findings = [_examine_manifest(recipe), _examine_videos(source.set_aside, len(examples))]
     if prompts:
         patient = Patient.admit(recipe, student, policies[0] if policies else None, prompts)
         findings.extend(finding for check in CHECKS for finding in check(patient))
@@ -41,11 +41,11 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
             findings.extend(
                 found if len(policies) == 1 else [replace(f, checked=f"{name}: {f.checked}") for f in found]
             )
-        findings.extend(cost(patient, teacher))
+        findings.extend(estimate_cost(patient, teacher))
     return findings
 
 
-def _manifest(recipe: Recipe) -> Finding:
+def _examine_manifest(recipe: Recipe) -> Finding:
     """Errors in it have stopped the examination already."""
     warnings = check_manifest(recipe.data.train)
     return Finding(
@@ -56,7 +56,7 @@ def _manifest(recipe: Recipe) -> Finding:
     )
 
 
-def _videos(set_aside: dict[str, str], count: int) -> Finding:
+def _examine_videos(set_aside: dict[str, str], count: int) -> Finding:
     """Whether the first videos can be read."""
     first = "".join(f"; {id}: {reason}" for id, reason in list(set_aside.items())[:1])
     return Finding(

@@ -155,7 +155,7 @@ def open_answers(path: Path, of: AnswersOf | None) -> Iterator[AnswerFile]:
     working.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         if of is not None:
-            stack.enter_context(_made_if_missing(working))
+            stack.enter_context(_remove_if_empty_on_error(working))
             stack.enter_context(held(working, "answers", "wait for it, or give another file with --out"))
             write_durably(_beside(working), (json.dumps(of.to_json(), indent=2) + "\n").encode())
         lines = stack.enter_context(contextlib.closing(_Lines(working)))
@@ -167,7 +167,7 @@ def open_answers(path: Path, of: AnswersOf | None) -> Iterator[AnswerFile]:
 
 
 @contextlib.contextmanager
-def _made_if_missing(path: Path) -> Iterator[None]:
+def _remove_if_empty_on_error(path: Path) -> Iterator[None]:
     """If the block ends with an error before there is a row, nothing of it stays."""
     was_there = path.exists()
     try:

@@ -114,7 +114,7 @@ def ask(
     by_id = {question.id: question for question in questions}
 
     def answer(reading: Reading) -> list[tuple[str, Reply]]:
-        return list(_replies(policy, reading, [by_id[prompt.id] for prompt in reading.prompts], asking))
+        return list(_reply_to(policy, reading, [by_id[prompt.id] for prompt in reading.prompts], asking))
 
     examples = [question.as_example() for question in ordered]
     replies = ask_and_keep(policy, examples, source, answer, batch_size=batch_size, kept=kept)
@@ -124,7 +124,7 @@ def ask(
     return {question.id: replies[question.id] for question in questions}
 
 
-def _replies(
+def _reply_to(
     policy: Policy, reading: Reading, questions: Sequence[Question], asking: Asking
 ) -> Iterator[tuple[str, Reply]]:
     """One reply to each prompt of a reading."""
@@ -132,7 +132,7 @@ def _replies(
         sampling = Sampling(max_new_tokens=asking.max_new_tokens, greedy=True)
         groups = policy.answer(reading, sampling=sampling)
         for question, group in zip(questions, groups, strict=True):
-            yield question.id, _written(group.answers[0].text, question, asking.rule)
+            yield question.id, _rate_written(group.answers[0].text, question, asking.rule)
         return
     # A scoring wants as many answers of every prompt.
     rows_by_size: dict[int, list[int]] = {}
@@ -142,10 +142,10 @@ def _replies(
         members = [questions[row] for row in rows]
         scores = option_logprobs(policy, reading.rows(rows), members, asking.score_options)
         for question, logprobs in zip(members, scores, strict=True):
-            yield question.id, _chosen(question, logprobs)
+            yield question.id, _choose_option(question, logprobs)
 
 
-def _written(text: str, question: Question, rule: Rule) -> Reply:
+def _rate_written(text: str, question: Question, rule: Rule) -> Reply:
     rating = rule.rate(text, question)
     why = "no option read in it" if rating.read is None else f"read as {rating.read}"
     if rating.read is None and rating.correct:
@@ -155,7 +155,7 @@ def _written(text: str, question: Question, rule: Rule) -> Reply:
     return Reply(answer=text, rating=rating, why=why)
 
 
-def _chosen(question: Question, logprobs: Sequence[float]) -> Reply:
+def _choose_option(question: Question, logprobs: Sequence[float]) -> Reply:
     best = max(range(len(logprobs)), key=logprobs.__getitem__)  # the first of equal ones
     option = question.options[best]
     rating = Rating(correct=best == question.right, read=option.label)
@@ -178,7 +178,7 @@ def option_logprobs(
         AnswerGroup(
             prompt_id=question.id,
             answers=tuple(
-                _as_answer(plain_text, question.id, option.label if form == "label" else option.text)
+                _make_answer(plain_text, question.id, option.label if form == "label" else option.text)
                 for option in question.options
             ),
         )
@@ -192,6 +192,6 @@ def option_logprobs(
     return per_question
 
 
-def _as_answer(plain_text: PlainText, prompt_id: str, text: str) -> Answer:
+def _make_answer(plain_text: PlainText, prompt_id: str, text: str) -> Answer:
     ids = plain_text.encode(text)
     return Answer(prompt_id=prompt_id, token_ids=tuple(ids), sampler_logprobs=None, text=text, truncated=True)

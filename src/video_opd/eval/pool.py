@@ -106,13 +106,13 @@ class Scorer:
                 batches = batches_of(
                     [by_id[id] for id in stage], self.source, batch_size=self.batch_size, known=rows.keys()
                 )
-                for asked in ask_in_batches(self.policy, batches, partial(self._rows, seed=seed)):
+                for asked in ask_in_batches(self.policy, batches, partial(self._score_reading, seed=seed)):
                     if not asked.batch.missing:
                         continue
-                    self._add(asked, rows, journal)
+                    self._write_rows(asked, rows, journal)
                     on_batch(asked.batch.num_examples, len(by_id) - len(rows) - len(race.stopped if race else ()))
             given_up = race.stopped if race else {}
-            late = {id: _unscored(by_id[id], why) for id, why in given_up.items() if id not in rows}
+            late = {id: _make_unscored(by_id[id], why) for id, why in given_up.items() if id not in rows}
             if late:
                 journal.append(*(row_of(row) for row in late.values()))
             if not before.has_summary or len(before.rows) < len(by_id):
@@ -121,16 +121,18 @@ class Scorer:
                 return scores
         return before
 
-    def _add(self, asked: Asked[ScoredExample], rows: dict[str, ScoredExample], journal: Journal) -> None:
+    def _write_rows(self, asked: Asked[ScoredExample], rows: dict[str, ScoredExample], journal: Journal) -> None:
         """Write down the rows of a batch that are not there yet, each with its share of the time."""
         scored, new = {row.id: row for row in asked.answers}, asked.batch.missing
         for example in new:
-            rows[example.id] = scored.get(example.id) or _unscored(example, self.source.set_aside.get(example.id, ""))
+            rows[example.id] = scored.get(example.id) or _make_unscored(
+                example, self.source.set_aside.get(example.id, "")
+            )
         count = asked.batch.num_examples
         share = {"seconds": asked.seconds / count, "cpu_seconds": asked.cpu_seconds / count}
         journal.append(*(row_of(rows[example.id], **share) for example in new))
 
-    def _rows(self, reading: Reading, seed: int) -> list[ScoredExample]:
+    def _score_reading(self, reading: Reading, seed: int) -> list[ScoredExample]:
         """Answer the prompts of a reading, and hold the answers against the annotations."""
         asking, prompts = self.asking, reading.prompts
         answers: dict[str, list[ScoredAnswer]] = {prompt.id: [] for prompt in prompts}
@@ -140,7 +142,7 @@ class Scorer:
             for group in groups:
                 example = examples[group.prompt_id]
                 answers[example.id] += [
-                    _scored(answer, example, sampled=sampled, kl=(kl or {}).get(answer)) for answer in group
+                    _score_answer(answer, example, sampled=sampled, kl=(kl or {}).get(answer)) for answer in group
                 ]
 
         if asking.top_k == "beam":
@@ -151,21 +153,21 @@ class Scorer:
         else:
             greedy = Sampling(max_new_tokens=asking.max_new_tokens, greedy=True)
             add(self.policy.answer(reading, sampling=greedy), sampled=False)
-            reading = self._worth_more(reading, answers)
+            reading = self._take_worth_more(reading, answers)
             if asking.draws and reading.prompts:
                 sampling = Sampling(max_new_tokens=asking.max_new_tokens, seed=seed)
                 drawn = self.policy.answer(reading, count=asking.num_answers - 1, sampling=sampling)
-                add(drawn, sampled=True, kl=self._reverse_kl(reading, drawn))
+                add(drawn, sampled=True, kl=self._compute_reverse_kl(reading, drawn))
         return [scored_example(prompt.example, answers=tuple(answers[prompt.id])) for prompt in prompts]
 
-    def _worth_more(self, reading: Reading, answers: Mapping[str, Sequence[ScoredAnswer]]) -> Reading:
+    def _take_worth_more(self, reading: Reading, answers: Mapping[str, Sequence[ScoredAnswer]]) -> Reading:
         """The part of a reading that is worth further answers."""
         least = self.asking.skip_below
         if least is None:
             return reading
         return reading.rows([row for row, p in enumerate(reading.prompts) if answers[p.id][0].iou >= least])
 
-    def _reverse_kl(self, reading: Reading, groups: Sequence[AnswerGroup]) -> dict[Answer, float] | None:
+    def _compute_reverse_kl(self, reading: Reading, groups: Sequence[AnswerGroup]) -> dict[Answer, float] | None:
         """KL(student || teacher) summed over the states of every drawn answer, exact in each state."""
         if self.teacher is None:
             return None
@@ -192,7 +194,7 @@ def _stages(
         known |= {id: bool(rows[id].answers) and passes(rows[id]) for id in stage}
 
 
-def _scored(answer: Answer, example: Example, *, sampled: bool, kl: float | None) -> ScoredAnswer:
+def _score_answer(answer: Answer, example: Example, *, sampled: bool, kl: float | None) -> ScoredAnswer:
     span = _first_span(answer.text)
     assert answer.sampler_logprobs is not None
     return ScoredAnswer(
@@ -212,7 +214,7 @@ def _first_span(text: str) -> Any:
     return spans[0] if spans else None
 
 
-def _unscored(example: Example, why: str) -> ScoredExample:
+def _make_unscored(example: Example, why: str) -> ScoredExample:
     return scored_example(example, answers=(), unscored=why)
 
 
