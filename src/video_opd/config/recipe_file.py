@@ -85,7 +85,7 @@ def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _render_nothing(tables: dict[str, Any]) -> None:
-    """Render nothing where other data paths are given and the tiny world is not mentioned: they mean the user's data."""
+    """Render nothing where other data paths are given without a tiny world: they mean the user's own data."""
     world = tables["data"].get("tiny_world")
     if isinstance(world, dict):
         tables["data"] = tables["data"] | {"tiny_world": world | {"render": False}}

@@ -209,8 +209,8 @@ def _why_luck_is_unknown(ranked_by: str, teacher: ScoreFile | None, student: Sco
     by_gap, count = ranked_by == "the gap in IoU", len(student.scored)
     if count < MIN_AGREEING:
         return [
-            f"{count_of(count, 'example was', 'examples were')} scored, fewer than {MIN_AGREEING}, so it is not known how "
-            f"much of {ranked_by} is luck: score more examples"
+            f"{count_of(count, 'example was', 'examples were')} scored, fewer than {MIN_AGREEING}, so it is not known "
+            f"how much of {ranked_by} is luck: score more examples"
         ]
     for who, file, enough in (("student", student, (2,)), ("teacher", teacher, (0, 2))):
         if file is None or (who == "teacher" and not by_gap):
@@ -218,14 +218,14 @@ def _why_luck_is_unknown(ranked_by: str, teacher: ScoreFile | None, student: Sco
         draws = _most_draws(file.scored.values())
         if min(draws, 2) not in enough:
             return [
-                f"the {who} was scored with {draws} draw{'s' * (draws != 1)} an example, so it is not known how much of "
-                f"{ranked_by} is luck: score it with `video-opd score … --answers 4 --top-k sampled`"
+                f"the {who} was scored with {draws} draw{'s' * (draws != 1)} an example, so it is not known how much "
+                f"of {ranked_by} is luck: score it with `video-opd score … --answers 4 --top-k sampled`"
             ]
     if by_gap and teacher is not None and share_draws(teacher, student):
         return [
             f"{teacher.name} and {student.name} were drawn with the same random numbers, so what is luck for one is "
-            "luck for the other, and it is not known how much of the gap in IoU is: score one of the two again into a new "
-            "file with `video-opd score … --seed 1`"
+            "luck for the other, and it is not known how much of the gap in IoU is: score one of the two again into a "
+            "new file with `video-opd score … --seed 1`"
         ]
     return []
 
