@@ -55,7 +55,8 @@ from video_opd.settings import fields_of
 from video_opd.curriculum import SelectionRule
 assert recipe_keys() and fields_of(SelectionRule)
 try:
-    parse_recipe({"name": "x", "student": {"model": "a"}, "method": {"name": "ppo"}})
+    data = {"videos": "v", "train": "t", "validation": "e"}
+    parse_recipe({"name": "x", "student": {"model": "a"}, "data": data, "method": {"name": "ppo"}})
 except ConfigurationError as error:
     print(error)
 print("\\nheavy:", *(name for name in ("torch", "numpy", "transformers", "av") if name in sys.modules), file=sys.stderr)

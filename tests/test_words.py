@@ -22,7 +22,7 @@ TO_DO = TESTS / "words_to_do"
 
 OWNERS = {
     "cli": ("cli/", "demo.py", "suggestions.py"),
-    "config": ("config/", "methods/", "objectives/", "curriculum/", "train/build_method.py",
+    "config": ("settings.py", "lazy.py", "config/", "methods/", "objectives/", "curriculum/", "train/build_method.py",
                "train/build_curriculum.py", "train/build_teachers.py"),
     "train": ("train/", "runs/", "compare/", "seeds.py", "types.py", "errors.py", "sample_size.py"),
     "eval": ("eval/", "doctor/", "data/prompt_source.py", "data/prompts.py", "data/batches.py", "train/build_inputs.py",

@@ -124,7 +124,14 @@ def load_comparison(
 def recipe_of(
     comparison: ComparisonRecipe, shared: dict[str, Any], method: str, learning_rate: float | None, seed: int
 ) -> Recipe:
-    """The recipe of one run.
+    """Make the recipe of one run of a comparison.
+
+    Args:
+        comparison: which changes the shared tables for each method.
+        shared: the tables that all methods share, as `load_comparison` gives them.
+        method: its name in the comparison.
+        learning_rate: of this run; None: as the tables have it.
+        seed: of this run.
 
     Raises:
         ConfigurationError: tables that make no recipe.

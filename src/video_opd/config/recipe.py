@@ -190,7 +190,7 @@ class ComputeSettings(Settings):
 
 class GroundingDefaults(Settings):
     """How a model wants to be asked. Travels beside its weights as `grounding.json`, so that a student is evaluated
-    with the prompt and the frames it was trained on unless somebody says otherwise."""
+    with the prompt and the frames it was trained on, unless the user gives others."""
 
     prompt: PromptSettings = PromptSettings()
     video: VideoSettings = VideoSettings()

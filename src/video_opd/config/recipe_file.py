@@ -85,7 +85,7 @@ def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _render_nothing(tables: dict[str, Any]) -> None:
-    """Other data paths without a word of the tiny world mean data of somebody's own, and nothing is rendered there."""
+    """Render nothing where other data paths are given without a tiny world: they mean the user's own data."""
     world = tables["data"].get("tiny_world")
     if isinstance(world, dict):
         tables["data"] = tables["data"] | {"tiny_world": world | {"render": False}}

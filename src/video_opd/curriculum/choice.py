@@ -39,6 +39,12 @@ class Choice:
 def choose(teacher: ScoreFile | None, student: ScoreFile | None, rule: SelectionRule, seed: int) -> Choice:
     """Select by a rule from scores of the same manifest.
 
+    Args:
+        teacher: the teacher's scores; None where the rule asks no teacher.
+        student: the student's scores; None where the rule asks no student.
+        rule: how to choose.
+        seed: of ties and of draws.
+
     Raises:
         ConfigurationError, DataError: as `curriculum.select`; scores of different manifests; a signal they do not hold.
     """
@@ -61,7 +67,13 @@ def choose(teacher: ScoreFile | None, student: ScoreFile | None, rule: Selection
 
 
 def choose_candidates(teacher: ScoreFile, student: ScoreFile, rule: CandidateRule, seed: int) -> Choice:
-    """Anchors and frontier examples of student-curriculum coupling.
+    """Choose the anchors and frontier examples of student-curriculum coupling.
+
+    Args:
+        teacher: the teacher's scores of the whole manifest.
+        student: the untrained student's, at least where the teacher is right.
+        rule: who is a candidate, and how many are drawn.
+        seed: of the draws.
 
     Raises:
         ConfigurationError, DataError: as `curriculum.candidates`; scores of different manifests.
@@ -197,8 +209,8 @@ def _why_luck_is_unknown(ranked_by: str, teacher: ScoreFile | None, student: Sco
     by_gap, count = ranked_by == "the gap in IoU", len(student.scored)
     if count < MIN_AGREEING:
         return [
-            f"{count_of(count, 'example was', 'examples were')} scored, fewer than {MIN_AGREEING}, so nobody knows how "
-            f"much of {ranked_by} is luck: score more examples"
+            f"{count_of(count, 'example was', 'examples were')} scored, fewer than {MIN_AGREEING}, so it is not known "
+            f"how much of {ranked_by} is luck: score more examples"
         ]
     for who, file, enough in (("student", student, (2,)), ("teacher", teacher, (0, 2))):
         if file is None or (who == "teacher" and not by_gap):
@@ -206,14 +218,14 @@ def _why_luck_is_unknown(ranked_by: str, teacher: ScoreFile | None, student: Sco
         draws = _most_draws(file.scored.values())
         if min(draws, 2) not in enough:
             return [
-                f"the {who} was scored with {draws} draw{'s' * (draws != 1)} an example, so nobody knows how much of "
-                f"{ranked_by} is luck: score it with `video-opd score … --answers 4 --top-k sampled`"
+                f"the {who} was scored with {draws} draw{'s' * (draws != 1)} an example, so it is not known how much "
+                f"of {ranked_by} is luck: score it with `video-opd score … --answers 4 --top-k sampled`"
             ]
     if by_gap and teacher is not None and share_draws(teacher, student):
         return [
             f"{teacher.name} and {student.name} were drawn with the same random numbers, so what is luck for one is "
-            "luck for the other, and nobody knows how much of the gap in IoU is: score one of the two again into a new "
-            "file with `video-opd score … --seed 1`"
+            "luck for the other, and it is not known how much of the gap in IoU is: score one of the two again into a "
+            "new file with `video-opd score … --seed 1`"
         ]
     return []
 

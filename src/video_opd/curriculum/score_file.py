@@ -266,7 +266,7 @@ def difference(one: ScoreHeader, other: ScoreHeader) -> str:
 
 
 def require_scores_of(scores: ScoreFile, manifest_sha256: str, model_sha256: str | None) -> None:
-    """Scores that somebody made for a run must be of its manifest and of its model.
+    """Refuse scores that were made before a run and are not of its manifest or not of its model.
 
     Args:
         model_sha256: None: not yet known, and not looked at.

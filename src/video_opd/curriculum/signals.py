@@ -52,8 +52,7 @@ class ScoredExample:
     spans: tuple[Span, ...]
     """As annotated."""
     duration: float | None
-    """None: nobody knows it, and no mean counts it."""
-    """Of the video, in seconds."""
+    """Of the video, in seconds. None: it is not known, and no mean counts it."""
     source: str
     answers: tuple[ScoredAnswer, ...]
     """None of them where it was not scored."""
@@ -118,7 +117,7 @@ def error_variance(rows: Sequence[ScoredExample]) -> float | None:
     answers, k of them drawn, has k / n^2 of it: the most probable answer is not a draw and has no such error.
 
     Returns:
-        None where no example has two sampled answers, so that nobody knows.
+        None where no example has two sampled answers, so that it is not known.
     """
     several = [draws for row in rows if len(draws := [a.iou for a in row.answers if a.sampled]) > 1]
     if not several:

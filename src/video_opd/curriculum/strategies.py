@@ -38,7 +38,7 @@ class Pool:
         return self.rule.count
 
     def by_delta(self) -> list[str]:
-        """Largest first."""
+        """The ids by their gap, largest first."""
         return sorted(self.ids, key=lambda id: -self.delta[id])
 
 

@@ -22,7 +22,7 @@ from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenSc
 
 @dataclass(frozen=True, kw_only=True)
 class SpoiledTeacher:
-    """A method whose teacher's scores are spoiled before they are used. Everything else is the method's.
+    """A method whose teacher's scores are spoiled before they are used. The rest is as in the method.
 
     `shuffled`: the scores of an answer's tokens change places. `noise`: they are the student's own, plus noise of the
     size of the true gap. `early`: the teacher prefers low digits, so early spans. `blind`: it sees grey frames.
@@ -36,16 +36,16 @@ class SpoiledTeacher:
 
     @property
     def needs_distribution(self) -> bool:
-        """The method's; `early` shifts whole distributions."""
+        """Whether the method needs whole distributions; `early` shifts them."""
         return self.method.needs_distribution
 
     @property
     def write(self) -> Writer:
-        """The method's."""
+        """Who writes the answers of the method: a spoiled teacher changes nothing there."""
         return self.method.write
 
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
-        """What the method's judge says, spoiled."""
+        """Ask the method's judge, and spoil what it says."""
         if self.kind == "blind":
             return self.method.judge([removed(prompt) for prompt in prompts], groups)
         if self.kind == "early":
@@ -58,7 +58,13 @@ class SpoiledTeacher:
         return replace(judgement, teacher=spoil(judgement.teacher))
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
-        """The method's."""
+        """Compute the losses of the method, from the spoiled judgement.
+
+        Args:
+            learner: the learner's scores of the answers' tokens, with gradient.
+            behaviour_logprobs: (B, T), the learner's own before its first update on this batch.
+            judgement: the spoiled one.
+        """
         return self.method.losses(learner, behaviour_logprobs, judgement)
 
     def _shuffle(self, scores: TokenScores) -> TokenScores:

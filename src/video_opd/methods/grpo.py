@@ -88,14 +88,14 @@ class GRPO:
     needs_distribution: bool = False
 
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
-        """The reward of every answer, and what the reference thinks of its tokens."""
+        """Compute the reward of every answer, and ask the reference about its tokens."""
         rewards = self.reward(prompts, groups)
         if self.reference is None:
             return Judgement(rewards=rewards)
         return Judgement(rewards=rewards, reference=self.reference.score(self.reference.read(prompts), groups))
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
-        """Every token of an answer gets the answer's advantage; the ratio to the policy that wrote it is clipped.
+        """Give every token of an answer the answer's advantage, and clip its ratio to the policy that wrote it.
 
         With `mask_truncated` (DAPO's overlong filtering, arXiv 2503.14476) the tokens of answers that were cut off get
         no loss and no penalty, and the loss is not divided by them, as in TRL. A reward that they earned for what they

@@ -63,15 +63,15 @@ class Mixture:
 
     @property
     def write(self) -> Writer:
-        """The distillation's writer."""
+        """Who writes the answers: the student, as in the distillation."""
         return self.distillation.write
 
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
-        """The teacher's scores of every token, and the reward of every answer."""
+        """Ask the teacher about every token, and compute the reward of every answer."""
         return replace(self.distillation.judge(prompts, groups), rewards=self.reward(prompts, groups))
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
-        """One policy gradient on the sum of the two advantages."""
+        """Compute one policy gradient on the sum of the two advantages."""
         assert judgement.teacher is not None
         assert judgement.rewards is not None
         advantage = objectives.sampled_advantage(behaviour_logprobs, judgement.teacher.logprobs)

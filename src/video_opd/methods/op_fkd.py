@@ -39,11 +39,11 @@ class ForwardKLDistillation:
     needs_distribution: bool = True
 
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
-        """The teacher scores every token of the vocabulary at every position of the annotated answers."""
+        """Ask the teacher about every token of the vocabulary at every position of the annotated answers."""
         return Judgement(teacher=self.teacher(prompts, groups, distribution=True))
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
-        """The forward KL of every annotated state; the advantage is for the record."""
+        """Compute the forward KL of every annotated state; the advantage is for the record."""
         assert judgement.teacher is not None
         assert learner.distribution is not None
         assert judgement.teacher.distribution is not None

@@ -149,7 +149,7 @@ class ReverseKLDistillation:
         return self.in_full or self.estimator != "sampled"
 
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
-        """The teacher reads the very same prompts and scores the very same tokens; it never writes."""
+        """Ask the teacher, which reads the same prompts and scores the same tokens; it never writes."""
         return Judgement(teacher=self.teacher(prompts, groups, distribution=self.needs_distribution))
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:

@@ -40,20 +40,20 @@ class OutcomeChecked:
 
     @property
     def needs_distribution(self) -> bool:
-        """The method's."""
+        """Whether the method that is checked needs whole distributions."""
         return self.method.needs_distribution
 
     @property
     def write(self) -> Writer:
-        """The method's."""
+        """Who writes the answers of the method that is checked."""
         return self.method.write
 
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
-        """What the method's judge says, and the reward of every answer."""
+        """Ask the method's judge, and compute the reward of every answer."""
         return replace(self.method.judge(prompts, groups), rewards=self.reward(prompts, groups))
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
-        """The method's, but for the groups that are contradicted.
+        """Compute the losses of the method, changed for the groups that are contradicted.
 
         An answer's score is the mean sampled advantage of its supervised tokens, whatever the estimator. Subtracting a
         baseline from the shifted advantage leaves the expected gradient what it is without.

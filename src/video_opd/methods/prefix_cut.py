@@ -25,20 +25,20 @@ class PrefixCut:
 
     @property
     def needs_distribution(self) -> bool:
-        """Always: the margin is between candidates."""
+        """Whether whole distributions are needed: always, because the margin is between candidates."""
         return True
 
     @property
     def write(self) -> Writer:
-        """The method's."""
+        """Who writes the answers of the method that is cut."""
         return self.method.write
 
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
-        """The method's."""
+        """Ask the judge of the method that is cut."""
         return self.method.judge(prompts, groups)
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
-        """The method's on every answer's supervised prefix, and 0 from there on."""
+        """Compute the losses of the method on every answer's supervised prefix; 0 from there on."""
         assert learner.distribution is not None
         assert judgement.teacher is not None
         assert judgement.teacher.distribution is not None

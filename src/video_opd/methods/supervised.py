@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: the annotated answer, token by token, and nobody judges."""
+"""Supervised fine-tuning: the annotated answer, token by token; no judge."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class SupervisedSettings(AnnotationSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class SupervisedFineTuning:
-    """Who writes: the annotation. Who judges: nobody. What a token costs: its negative log-likelihood."""
+    """Who writes: the annotation. Who judges: no one. What a token costs: its negative log-likelihood."""
 
     write: Writer
     needs_distribution: bool = False
 
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:  # noqa: ARG002
-        """Nothing."""
+        """Return an empty judgement: nothing is asked."""
         return Judgement()
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:  # noqa: ARG002
-        """Cross-entropy: the policy gradient of a token whose advantage is always 1."""
+        """Compute the cross-entropy: the policy gradient of a token whose advantage is always 1."""
         return TokenLosses(
             loss=objectives.negative_log_likelihood(learner.logprobs),
             advantage=behaviour_logprobs.new_ones(behaviour_logprobs.shape),

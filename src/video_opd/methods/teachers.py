@@ -19,7 +19,7 @@ from video_opd.policy.load import Policy
 from video_opd.types import AnswerGroup, Example, Prompt, TokenScores, flatten
 
 Route = Callable[[Example], int]
-"""Which of several teachers an example is put to, by its place among them."""
+"""Which of several teachers is asked about an example, by its place among them."""
 
 
 class Teacher(Protocol):
@@ -35,6 +35,7 @@ class Teacher(Protocol):
         """Read the prompts and score every token of the answers; row r belongs to answer r of `flatten(groups)`.
 
         Args:
+            prompts: what was asked.
             groups: answers to the prompts, in their order, all groups of one size.
             distribution: also the log-probs of the whole support at every answer position.
         """
@@ -48,13 +49,13 @@ class OneTeacher:
 
     @property
     def policies(self) -> tuple[Policy, ...]:
-        """The one."""
+        """The single model, in a tuple as for several."""
         return (self.policy,)
 
     def __call__(
         self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup], *, distribution: bool = False
     ) -> TokenScores:
-        """In one pass over all prompts."""
+        """Read and score all prompts in one pass."""
         return self.policy.score(self.policy.read(prompts), groups, distribution=distribution)
 
 
@@ -68,7 +69,7 @@ class RoutedTeachers:
     def __call__(
         self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup], *, distribution: bool = False
     ) -> TokenScores:
-        """Every teacher's rows, put back in the order of the prompts."""
+        """Ask every teacher about its own prompts, and put the rows back in the order of all prompts."""
         chosen = [self.route(prompt.example) for prompt in prompts]
         size = len(groups[0].answers)
         order: list[int] = []
@@ -110,7 +111,7 @@ class AveragedTeachers:
     def __call__(
         self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup], *, distribution: bool = False
     ) -> TokenScores:
-        """One teacher after the other, so that only the sum and one of them are held at a time."""
+        """Ask one teacher after the other, so that only the sum and one teacher's scores are held at a time."""
         count, mean, scores = len(self.policies), None, None
         for policy in self.policies:
             scores = OneTeacher(policy)(prompts, groups, distribution=True)
@@ -124,7 +125,7 @@ class AveragedTeachers:
 
 
 def with_distribution(scores: TokenScores, distribution: Tensor) -> TokenScores:
-    """The same answers under another distribution (B, T, V); each token's log-prob is taken from it."""
+    """Give the same answers another distribution (B, T, V); each token's log-prob is taken from it."""
     tokens = torch.zeros_like(scores.answer_mask, dtype=torch.long)
     for row, answer in enumerate(scores.answers):
         tokens[row, : len(answer)] = torch.tensor(answer.token_ids)
@@ -133,13 +134,13 @@ def with_distribution(scores: TokenScores, distribution: Tensor) -> TokenScores:
 
 
 def by_source(sources: Sequence[Collection[str]]) -> Route:
-    """The teacher that names the example's source.
+    """Route an example to the teacher that names its source.
 
     Args:
         sources: the names of data sets that each teacher is asked about.
 
     Raises:
-        DataError: nobody names it; raised when such an example is put to the teachers.
+        DataError: no teacher names it; raised when the teachers are asked about such an example.
     """
     named = {source: index for index, each in enumerate(sources) for source in each}
 
@@ -156,14 +157,14 @@ def by_source(sources: Sequence[Collection[str]]) -> Route:
 
 
 def by_reliability(taus: Sequence[Mapping[str, float]]) -> Route:
-    """The teacher whose own answers to this example were best; of several equally good ones the first.
+    """Route an example to the teacher whose own answers to it were best; of several equally good ones the first.
 
     Args:
         taus: for each teacher the mean temporal IoU of its answers by id of the example. A teacher that was not scored
             on an example is not asked about it.
 
     Raises:
-        DataError: nobody was scored on it; raised when such an example is put to the teachers.
+        DataError: no teacher was scored on it; raised when the teachers are asked about such an example.
     """
 
     def route(example: Example) -> int:
@@ -171,7 +172,7 @@ def by_reliability(taus: Sequence[Mapping[str, float]]) -> Route:
         if not scored:
             raise DataError(
                 f"example {example.id} is in no teacher's score file",
-                reason="nobody knows which teacher is reliable on it",
+                reason="it is not known which teacher is reliable on it",
                 remedy="score the teachers on the training manifest with `video-opd score`, or leave the example out",
             )
         return max(scored, key=lambda index: taus[index][example.id])  # max keeps the first of equals

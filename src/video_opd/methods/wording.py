@@ -26,12 +26,18 @@ NUM_WORDED = 8
 def surprise_at_wording(
     write: Writer, student: Policy, teacher: Teacher, prompts: Sequence[Prompt]
 ) -> tuple[float, str]:
-    """How improbable the teacher finds the most improbable word of an answer, in nats, median over answers; and one of
-    the answers.
+    """Measure how improbable the teacher finds the most improbable word of an answer: the median over answers, in nats;
+    and one of the answers.
 
     Only tokens with letters count, where there are any, and no token after a digit, and the median is taken, because
     annotations may be noisy: a wrong time in the right words is another matter, and so is the word after it. The worst
     word and not the mean, because a model that has been led into a phrase goes along with it.
+
+    Args:
+        write: who writes the answers: the annotations.
+        student: whose tokenizer makes tokens of the annotations.
+        teacher: whose log-probs are taken.
+        prompts: one answer is written to each.
     """
     worst, text = [], ""
     for prompt in prompts:  # one at a time: prompts may be long

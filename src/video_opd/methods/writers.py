@@ -23,7 +23,7 @@ class StudentWrites:
     max_new_tokens: int = 64
 
     def __call__(self, student: Policy, reading: Reading, seed: int) -> tuple[AnswerGroup, ...]:
-        """Sampled from the untruncated policy."""
+        """Sample from the untruncated policy."""
         sampling = Sampling(max_new_tokens=self.max_new_tokens, seed=seed)
         return student.answer(reading, count=self.num_answers, sampling=sampling)
 
@@ -38,7 +38,7 @@ class AnnotationWrites:
     template: PromptTemplate
 
     def __call__(self, student: Policy, reading: Reading, seed: int) -> tuple[AnswerGroup, ...]:  # noqa: ARG002
-        """The same answers at every seed.
+        """Put the annotations into words; the seed changes nothing.
 
         Raises:
             ConfigurationError: the form of the answer cannot be filled in, or holds a special token.

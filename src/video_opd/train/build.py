@@ -162,9 +162,10 @@ def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None 
     reference = load_reference(recipe)
     gate, total_steps = make_gate(recipe), steps_of(recipe, train)
     learner = Learner(student, recipe.training, total_steps=total_steps, gate=gate)
+    made = Models(student=student, teacher=teacher, reference=reference)
     parts = Parts(
         recipe=recipe,
-        models=Models(student=student, teacher=teacher, reference=reference),
+        models=made,
         data=Data(
             train=train,
             validation=validation,
@@ -176,15 +177,7 @@ def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None 
         method=make_method(recipe, teacher, reference),
         learner=learner,
         gate=gate,
-        curriculum=make_curriculum(
-            recipe,
-            run,
-            train,
-            student=student,
-            teacher=teacher,
-            total_steps=total_steps,
-            memories=memories,
-        ),
+        curriculum=make_curriculum(recipe, run, train, made, total_steps=total_steps, memories=memories),
     )
     data_sha256 = sha256_of_inputs(recipe)
     if checkpoint is None:

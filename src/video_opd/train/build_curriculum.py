@@ -1,4 +1,4 @@
-"""The curriculum of a recipe: the other `match`."""
+"""The curriculum of a recipe."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from video_opd.curriculum.score_file import require_scores_of
 from video_opd.data.manifest import read_manifest
 from video_opd.errors import ConfigurationError
 from video_opd.eval.how_asked import how_asked
-from video_opd.methods.teachers import Teacher
-from video_opd.policy.load import Policy
 from video_opd.policy.location import local_folder, model_sha256, resolve_model
 from video_opd.runs.checkpoint import checkpoint_folder
 from video_opd.runs.directory import RunDirectory
+from video_opd.train import run_parts
 from video_opd.train.answer_gate import AnswerGate
 from video_opd.train.build_inputs import PromptMemories, make_source
 from video_opd.train.build_teachers import route_of
@@ -30,13 +29,20 @@ def make_curriculum(
     recipe: Recipe,
     run: RunDirectory,
     train: Sequence[Example],
+    models: run_parts.Models,
     *,
-    student: Policy,
-    teacher: Teacher | None,
     total_steps: int,
     memories: PromptMemories | None,
 ) -> Curriculum:
-    """The curriculum a recipe names.
+    """Make the curriculum that a recipe names.
+
+    Args:
+        recipe: whose table [curriculum] says which.
+        run: where scores and selections are kept.
+        train: the training manifest.
+        models: of the run; student and teacher are scored.
+        total_steps: optimiser steps of the run.
+        memories: prompts that earlier runs rendered; None: none are kept.
 
     Raises:
         DataError: a file of a selection that does not fit the manifest.
@@ -67,9 +73,9 @@ def make_curriculum(
             cache=settings.cache,
         ),
         "models": ScoredModels(
-            student=student,
+            student=models.student,
             student_sha256=student_sha256,
-            teacher=teacher,
+            teacher=models.teacher,
             teacher_sha256=tuple(_sha256_of_model(each.model) for each in recipe.named_teachers().values()),
             teacher_scores=tuple(each.scores or settings.teacher_scores for each in recipe.named_teachers().values()),
             route=route_of(recipe),
@@ -87,7 +93,7 @@ def make_curriculum(
 
 
 def make_gate(recipe: Recipe) -> AnswerGate | None:
-    """What stands between answering and judging, where the recipe suspends examples."""
+    """Make what stands between answering and judging; None where the recipe suspends no example."""
     limit = recipe.curriculum.suspend_at
     return None if limit is None else AnswerGate(Coupling(update_below=limit))
 

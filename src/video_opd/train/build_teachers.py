@@ -76,5 +76,5 @@ def refuse_unrouted(recipe: Recipe, examples: Sequence[Example]) -> None:
 def _taus_of(recipe: Recipe) -> list[dict[str, float]]:
     """For each teacher that has a score file, how good its answers were, by id of the example."""
     files = [read_scores(teacher.scores) for teacher in recipe.teachers if teacher.scores is not None]
-    # An example without a usable video is nobody's, and is set aside when its turn comes.
+    # An example without a usable video has no teacher, and is set aside when its turn comes.
     return [dict.fromkeys(file.unscored(), 0.0) | file.mean_iou() for file in files]
