@@ -220,7 +220,7 @@ def test_a_device_that_is_none_is_known_before_anything_is_read(refused, things,
 @pytest.mark.parametrize("name", ["cuda:99", "mps:7", "xpu"])
 @pytest.mark.parametrize("command", ASKING)
 def test_a_device_that_is_not_here_is_known_before_anything_is_read(refused, things, monkeypatch, command, name):
-    for place in ("data.manifest", "train.build"):
+    for place in ("data.manifest", "train.run_inputs"):
         monkeypatch.setattr(f"video_opd.{place}.read_manifest", lambda *_: pytest.fail("read a manifest"))
     flag = "--compute.device" if "{" in command else "--device"
     words = command.format(r=things["recipe"], c=things["comparison"]).split()

@@ -31,10 +31,10 @@ from video_opd.train.build import (
     prepare_compute,
     prepare_data,
     refuse_early,
-    sha256_of_data,
     with_checkpoints,
 )
 from video_opd.train.run import Shared, run_recipe, same_run
+from video_opd.train.run_inputs import Inputs
 
 SECONDS_BETWEEN_LOOKS = 5.0
 """At a run that another process holds."""
@@ -107,7 +107,7 @@ def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict
     refuse_early(*(each for _, each in plans))
     prepare_compute(plans[0][1].compute)  # or the environment of a finished run would look changed
     prepare_data(plans[0][1])
-    sha256 = sha256_of_data(plans[0][1])
+    sha256 = Inputs().sha256_of_data(plans[0][1])
     _refuse_unmeasured_target(recipe, plans[0][1])
     _refuse_other_data(out, sha256)
     _finish(comparison, list(comparison.sweep()))
@@ -189,7 +189,7 @@ def _do(comparison: Comparison, run: Run, recipe: Recipe) -> None:
             pass
     else:
         run.folder.parent.mkdir(parents=True, exist_ok=True)
-        seen = {"data_sha256": sha256_of_data(recipe)}  # before the run: after it, they may be others
+        seen = {"data_sha256": Inputs().sha256_of_data(recipe)}  # before the run: after it, they may be others
         run_recipe(recipe, run.folder, evaluate_teacher=True, shared=comparison.shared)
         write_durably(run.marker, json.dumps(seen).encode())
     comparison.shared.note(recipe, run.directory)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import platform
@@ -20,10 +19,7 @@ from video_opd.config import (
     RoundsSettings,
     SelectionFileSettings,
 )
-from video_opd.curriculum import read_selection
-from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_source import refuse_tight_budget, require_folder
-from video_opd.data.side_questions import read_side_questions
 from video_opd.errors import ConfigurationError
 from video_opd.eval.how_asked import budget_of, how_asked, prompt_mismatch, template_of, tiny_on_real
 from video_opd.policy.common_tokens import require_common_tokens
@@ -44,7 +40,6 @@ from video_opd.train.build_inputs import (
     manifests_of,
     prepare_data,
     refuse_unrenderable,
-    side_questions_file,
     to_be_rendered,
 )
 from video_opd.train.build_method import make_method, refuse_unfit_method
@@ -58,6 +53,7 @@ from video_opd.train.build_models import (
 )
 from video_opd.train.build_teachers import load_teacher, refuse_unrouted
 from video_opd.train.learner import Learner
+from video_opd.train.run_inputs import Inputs
 from video_opd.train.run_parts import Data, Models, Parts
 from video_opd.train.training_state import TrainingState, load_state
 from video_opd.types import Example
@@ -83,7 +79,6 @@ __all__ = [
     "prompt_mismatch",
     "refuse_early",
     "require_common_tokens",
-    "sha256_of_data",
     "steps_of",
     "template_of",
     "tiny_on_real",
@@ -92,94 +87,104 @@ __all__ = [
 ]
 
 
-def refuse_early(*recipes: Recipe) -> None:
+def refuse_early(*recipes: Recipe, inputs: Inputs | None = None) -> None:
     """Look for what is wrong with recipes before a run folder is made and the models are loaded.
 
     First at everything on this machine, of all of them; then at the small files of models on the hub. Weights are
     fetched only when nothing else is left to be found.
+
+    Args:
+        recipes: what is looked at.
+        inputs: keeps what was read of their files.
 
     Raises:
         ConfigurationError: a model that cannot be used, a template nobody knows, a video budget nothing fits, no such
             device.
         DataError: a manifest that cannot be used, no videos folder, or an example that no teacher would judge.
     """
+    inputs = inputs or Inputs()
     for recipe in recipes:  # before anything that takes long, such as reading large manifests
         require_device(device_of(recipe.compute.device))
     for recipe in recipes:
-        _refuse_early_here(recipe)
+        _refuse_early_here(recipe, inputs)
     refuse_unfit_models(recipes)
     for recipe in recipes:
         if not to_be_rendered(recipe):
-            refuse_scores_of_other_models(recipe)
+            refuse_scores_of_other_models(recipe, inputs)
 
 
-def _refuse_early_here(recipe: Recipe) -> None:
-    """What can be known without the hub."""
+def _refuse_early_here(recipe: Recipe, inputs: Inputs) -> None:
+    """Look at what can be known without the hub."""
     template_of(recipe.prompt)
     budget = budget_of(recipe.video)
     for model in (recipe.student.model, *(teacher.model for teacher in recipe.named_teachers().values())):
         local_folder(model)
     refuse_unfit_method(recipe)
-    side_file = side_questions_file(recipe)
+    inputs.side_questions_file(recipe)
     if recipe.side_questions is not None:
         template_of(recipe.side_questions)
     refuse_unrenderable(recipe)
     if not to_be_rendered(recipe):
         require_folder(recipe.data.videos)
         for path in manifests_of(recipe.data):
-            examples = read_manifest(path, recipe.data.videos)
+            examples = inputs.manifest(recipe, path)
             refuse_tight_budget(recipe.data.videos, examples, budget)
             if path == recipe.data.train:
-                refuse_unrouted(recipe, examples)
-        refuse_early_curriculum(recipe)
-        if side_file is not None:
-            read_side_questions(side_file)
+                refuse_unrouted(recipe, examples, inputs)
+        refuse_early_curriculum(recipe, inputs)
+        inputs.side_questions(recipe)
 
 
-def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None = None) -> tuple[Parts, TrainingState]:
-    """Everything a run needs, at the point where its newest checkpoint left off.
+def assemble(
+    recipe: Recipe, run: RunDirectory, inputs: Inputs, memories: PromptMemories | None = None
+) -> tuple[Parts, TrainingState]:
+    """Make everything a run needs, at the point where its newest checkpoint left off.
+
+    Args:
+        recipe: what `refuse_early` had nothing against.
+        run: the folder of the run.
+        inputs: what was read then.
+        memories: prompts of earlier runs.
 
     Raises:
         ConfigurationError: models that do not belong together, or a template nobody knows.
         DataError: a manifest that cannot be used, or an example that no teacher would judge.
     """
+    was_rendered = not to_be_rendered(recipe)
     prepare_data(recipe)
-    train, validation, test = (
-        read_manifest(path, recipe.data.videos) if path else []
-        for path in (recipe.data.train, recipe.data.validation, recipe.data.test)
-    )
-    refuse_unrouted(recipe, train)
-    _warn_of_prompts(recipe)
-    models = (recipe.student.model, *(named.model for named in recipe.named_teachers().values()))
-    if warning := tiny_on_real(models, recipe.data.videos, train):
+    paths = (recipe.data.train, recipe.data.validation, recipe.data.test)
+    train, validation, test = (inputs.manifest(recipe, path) for path in paths)
+    if not was_rendered:
+        refuse_unrouted(recipe, train, inputs)
+    _warn_of_prompts(recipe, inputs)
+    names = (recipe.student.model, *(named.model for named in recipe.named_teachers().values()))
+    if warning := tiny_on_real(names, recipe.data.videos, train):
         _log.warning("%s", warning)
-    side_file = side_questions_file(recipe)
     checkpoint = latest_checkpoint(run.checkpoints)
     student = load_student(recipe, str(checkpoint.folder / "model") if checkpoint else recipe.student.model)
-    teacher = load_teacher(recipe)
+    teacher = load_teacher(recipe, inputs)
     for policy in teacher.policies if teacher else ():
         require_common_tokens(student, policy)
-    reference = load_reference(recipe)
-    gate, total_steps = make_gate(recipe), steps_of(recipe, train)
+    models = Models(student=student, teacher=teacher, reference=load_reference(recipe))
+    data_sha256 = inputs.sha256_of_all(recipe)
+    gate, total_steps = make_gate(recipe), steps_of(recipe, train, inputs)
     learner = Learner(student, recipe.training, total_steps=total_steps, gate=gate)
-    made = Models(student=student, teacher=teacher, reference=reference)
     parts = Parts(
         recipe=recipe,
-        models=made,
+        models=models,
         data=Data(
             train=train,
             validation=validation,
             test=test,
-            side_questions=read_side_questions(side_file) if side_file else [],
+            side_questions=inputs.side_questions(recipe),
             source=make_source(recipe, student, train, memories=memories),
             validation_source=make_source(recipe, student, validation, memories=memories),
         ),
-        method=make_method(recipe, teacher, reference),
+        method=make_method(recipe, teacher, models.reference),
         learner=learner,
         gate=gate,
-        curriculum=make_curriculum(recipe, run, train, made, total_steps=total_steps, memories=memories),
+        curriculum=make_curriculum(recipe, run, inputs, models, total_steps=total_steps, memories=memories),
     )
-    data_sha256 = sha256_of_inputs(recipe)
     if checkpoint is None:
         return parts, TrainingState(data_sha256=data_sha256)
     state = load_state(checkpoint, learner)
@@ -192,8 +197,8 @@ def assemble(recipe: Recipe, run: RunDirectory, memories: PromptMemories | None 
     return parts, state
 
 
-def _warn_of_prompts(recipe: Recipe) -> None:
-    if recipe.side_questions is not None and side_questions_file(recipe) is None:
+def _warn_of_prompts(recipe: Recipe, inputs: Inputs) -> None:
+    if recipe.side_questions is not None and inputs.side_questions_file(recipe) is None:
         _log.warning("no side questions are asked: the recipe's are about the tiny world, and the data are others")
     for model in dict.fromkeys((recipe.student.model, *(named.model for named in recipe.named_teachers().values()))):
         warning = prompt_mismatch(recipe.prompt, model)
@@ -201,20 +206,8 @@ def _warn_of_prompts(recipe: Recipe) -> None:
             _log.warning("%s", warning)
 
 
-def sha256_of_data(recipe: Recipe) -> str:
-    """Of the recipe's manifests: whether two runs saw the same examples."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in manifests_of(recipe.data))).hexdigest()
-
-
-def sha256_of_inputs(recipe: Recipe) -> str:
-    """Of everything a run reads besides models and videos: the manifests, and given scores and selections."""
-    given = [getattr(recipe.curriculum, key, None) for key in ("file", "teacher_scores")]
-    files = [path for path in (*given, *(teacher.scores for teacher in recipe.teachers)) if path is not None]
-    return hashlib.sha256(b"".join([sha256_of_data(recipe).encode(), *(f.read_bytes() for f in files)])).hexdigest()
-
-
-def steps_of(recipe: Recipe, train: Sequence[Example]) -> int:
-    """Optimiser steps of a run: as many as the recipe says, or in each round one pass over what is trained on."""
+def steps_of(recipe: Recipe, train: Sequence[Example], inputs: Inputs | None = None) -> int:
+    """Count the optimiser steps of a run: what the recipe says, or in each round one pass over what is trained on."""
     curriculum = recipe.curriculum
     match curriculum:
         case RoundsSettings():
@@ -222,7 +215,7 @@ def steps_of(recipe: Recipe, train: Sequence[Example]) -> int:
         case CouplingSettings():
             examples, rounds = curriculum.num_anchors + curriculum.num_frontier, 1
         case SelectionFileSettings():
-            examples, rounds = len(read_selection(curriculum.file, {example.id for example in train}).ids), 1
+            examples, rounds = len((inputs or Inputs()).selection(recipe, curriculum.file).ids), 1
         case _:
             examples, rounds = len(train), 1
     return recipe.training.steps or rounds * math.ceil(examples / recipe.training.batch_size)

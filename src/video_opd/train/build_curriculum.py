@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from video_opd.config import CouplingSettings, Recipe, RoundsSettings, SelectionFileSettings, WholePoolSettings
-from video_opd.curriculum import Coupling, RoundPlan, read_scores, read_selection
+from video_opd.curriculum import Coupling, RoundPlan
 from video_opd.curriculum.score_file import require_scores_of
-from video_opd.data.manifest import read_manifest
 from video_opd.errors import ConfigurationError
 from video_opd.eval.how_asked import how_asked
 from video_opd.policy.location import local_folder, model_sha256, resolve_model
 from video_opd.runs.checkpoint import checkpoint_folder
 from video_opd.runs.directory import RunDirectory
-from video_opd.train import run_parts
 from video_opd.train.answer_gate import AnswerGate
 from video_opd.train.build_inputs import PromptMemories, make_source
-from video_opd.train.build_teachers import route_of
-from video_opd.train.lessons import Candidates, Curriculum, Given, Rounds, ScoredModels
+from video_opd.train.build_teachers import route_of, taus_of
+from video_opd.train.lessons import Candidates, Curriculum, Given, GivenScores, Rounds, ScoredModels
+from video_opd.train.run_inputs import Inputs
+from video_opd.train.run_parts import Models
 from video_opd.train.score_cache import Scoring
 from video_opd.types import Example
 
@@ -28,8 +27,8 @@ from video_opd.types import Example
 def make_curriculum(
     recipe: Recipe,
     run: RunDirectory,
-    train: Sequence[Example],
-    models: run_parts.Models,
+    inputs: Inputs,
+    models: Models,
     *,
     total_steps: int,
     memories: PromptMemories | None,
@@ -38,22 +37,22 @@ def make_curriculum(
 
     Args:
         recipe: whose table [curriculum] says which.
-        run: where scores and selections are kept.
-        train: the training manifest.
-        models: of the run; student and teacher are scored.
+        run: its folder holds the student's checkpoints.
+        inputs: the files that the recipe names.
+        models: those that may be scored.
         total_steps: optimiser steps of the run.
-        memories: prompts that earlier runs rendered; None: none are kept.
+        memories: prompts of earlier runs.
 
     Raises:
         DataError: a file of a selection that does not fit the manifest.
     """
-    settings = recipe.curriculum
+    settings, train = recipe.curriculum, inputs.manifest(recipe, recipe.data.train)
     plan = RoundPlan(num_rounds=getattr(settings, "num_rounds", 1), total_steps=total_steps)
     if isinstance(settings, WholePoolSettings):
         return Given(plan=plan, examples=train)
     if isinstance(settings, SelectionFileSettings):
         by_id = {example.id: example for example in train}
-        chosen = read_selection(settings.file, by_id).ids
+        chosen = inputs.selection(recipe, settings.file).ids
         return Given(plan=plan, examples=[by_id[id] for id in chosen], in_order=settings.order == "selected")
 
     @cache
@@ -66,7 +65,7 @@ def make_curriculum(
         "plan": plan,
         "scoring": Scoring(
             examples=train,
-            manifest_sha256=_sha256_of_train(recipe),
+            manifest_sha256=inputs.sha256(recipe.data.train),
             make_source=lambda policy: make_source(recipe, policy, train, memories=memories),
             asked=how_asked(recipe.grounding_defaults(), recipe.compute.precision),
             batch_size=recipe.compute.evaluation_batch_size,
@@ -77,8 +76,11 @@ def make_curriculum(
             student_sha256=student_sha256,
             teacher=models.teacher,
             teacher_sha256=tuple(_sha256_of_model(each.model) for each in recipe.named_teachers().values()),
-            teacher_scores=tuple(each.scores or settings.teacher_scores for each in recipe.named_teachers().values()),
-            route=route_of(recipe),
+            teacher_scores=tuple(
+                GivenScores(scores=inputs.scores(path), sha256=inputs.sha256(path)) if path else None
+                for path in (each.scores or settings.teacher_scores for each in recipe.named_teachers().values())
+            ),
+            route=route_of(recipe, taus_of(recipe, inputs)),
         ),
         "seed": recipe.seed,
         "max_new_tokens": recipe.answers.max_new_tokens,
@@ -98,46 +100,42 @@ def make_gate(recipe: Recipe) -> AnswerGate | None:
     return None if limit is None else AnswerGate(Coupling(update_below=limit))
 
 
-def refuse_early_curriculum(recipe: Recipe) -> None:
+def refuse_early_curriculum(recipe: Recipe, inputs: Inputs) -> None:
     """Look at the files a curriculum names, and at its numbers, before the models are loaded.
 
     Raises:
         ConfigurationError: more examples are asked for than there are.
         DataError: a file that is not there, or that holds other examples or another model's scores.
     """
-    settings, train = recipe.curriculum, read_manifest(recipe.data.train)
+    settings, train = recipe.curriculum, inputs.manifest(recipe, recipe.data.train)
     match settings:
         case SelectionFileSettings():
-            read_selection(settings.file, {example.id for example in train})
+            inputs.selection(recipe, settings.file)
         case RoundsSettings():
             _refuse_too_many("count", settings.count, train)
         case CouplingSettings():
             _refuse_too_many("num_anchors and num_frontier", settings.num_anchors + settings.num_frontier, train)
         case _:
             pass
-    _refuse_scores_of_others(recipe, fetch=False)
+    _refuse_scores_of_others(recipe, inputs, fetch=False)
 
 
-def refuse_scores_of_other_models(recipe: Recipe) -> None:
+def refuse_scores_of_other_models(recipe: Recipe, inputs: Inputs) -> None:
     """Look at the score files of teachers on the hub too, whose weights are fetched for it.
 
     Raises:
         DataError: a file that is not there, or that holds other examples or another model's scores.
     """
-    _refuse_scores_of_others(recipe, fetch=True)
+    _refuse_scores_of_others(recipe, inputs, fetch=True)
 
 
-def _refuse_scores_of_others(recipe: Recipe, *, fetch: bool) -> None:
+def _refuse_scores_of_others(recipe: Recipe, inputs: Inputs, *, fetch: bool) -> None:
     for teacher in recipe.named_teachers().values():
         given = teacher.scores or getattr(recipe.curriculum, "teacher_scores", None)
         if given is not None:
             known = fetch or local_folder(teacher.model) is not None
             sha256 = _sha256_of_model(teacher.model) if known else None
-            require_scores_of(read_scores(given), _sha256_of_train(recipe), sha256)
-
-
-def _sha256_of_train(recipe: Recipe) -> str:
-    return hashlib.sha256(recipe.data.train.read_bytes()).hexdigest()
+            require_scores_of(inputs.scores(given), inputs.sha256(recipe.data.train), sha256)
 
 
 @cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from video_opd.config import Recipe
-from video_opd.curriculum import read_scores
 from video_opd.methods.teachers import (
     AveragedTeachers,
     OneTeacher,
@@ -17,16 +16,17 @@ from video_opd.methods.teachers import (
 )
 from video_opd.policy.load import Policy
 from video_opd.train.build_models import load_frozen
+from video_opd.train.run_inputs import Inputs
 from video_opd.types import Example
 
 
-def load_teacher(recipe: Recipe) -> Teacher | None:
+def load_teacher(recipe: Recipe, inputs: Inputs | None = None) -> Teacher | None:
     """The teacher, or the teachers as one, if the recipe has any; its `policies` are in the recipe's order.
 
     Raises:
         DataError: a score file that cannot be read.
     """
-    taus = _taus_of(recipe)
+    taus = taus_of(recipe, inputs or Inputs())
     policies = tuple(load_frozen(recipe, teacher.model) for teacher in recipe.named_teachers().values())
     return make_teacher(recipe, policies, taus) if policies else None
 
@@ -44,37 +44,34 @@ def make_teacher(recipe: Recipe, policies: Sequence[Policy], taus: Sequence[Mapp
     return AveragedTeachers(tuple(policies)) if route is None else RoutedTeachers(tuple(policies), route)
 
 
-def route_of(recipe: Recipe, taus: Sequence[Mapping[str, float]] | None = None) -> Route | None:
+def route_of(recipe: Recipe, taus: Sequence[Mapping[str, float]]) -> Route | None:
     """Which of the recipe's teachers judges an example; None where all of them do, or there is but one.
 
     Args:
-        taus: None: from the recipe's score files.
-
-    Raises:
-        DataError: a score file that cannot be read.
+        taus: as `taus_of` gives them.
     """
     if not recipe.teachers or recipe.teachers_by == "average":
         return None
     if recipe.teachers_by == "reliability":
-        return by_reliability(_taus_of(recipe) if taus is None else taus)
+        return by_reliability(taus)
     return by_source([teacher.sources for teacher in recipe.teachers])
 
 
-def refuse_unrouted(recipe: Recipe, examples: Sequence[Example]) -> None:
+def refuse_unrouted(recipe: Recipe, examples: Sequence[Example], inputs: Inputs | None = None) -> None:
     """Look before the models are loaded whether every example has a teacher.
 
     Raises:
         DataError: a score file that cannot be read.
         DataError: an example that no teacher would judge.
     """
-    route = route_of(recipe, _taus_of(recipe))
+    route = route_of(recipe, taus_of(recipe, inputs or Inputs()))
     for example in examples if route else ():
         assert route is not None
         route(example)
 
 
-def _taus_of(recipe: Recipe) -> list[dict[str, float]]:
+def taus_of(recipe: Recipe, inputs: Inputs) -> list[dict[str, float]]:
     """For each teacher that has a score file, how good its answers were, by id of the example."""
-    files = [read_scores(teacher.scores) for teacher in recipe.teachers if teacher.scores is not None]
+    files = [inputs.scores(teacher.scores) for teacher in recipe.teachers if teacher.scores is not None]
     # An example without a usable video has no teacher, and is set aside when its turn comes.
     return [dict.fromkeys(file.unscored(), 0.0) | file.mean_iou() for file in files]

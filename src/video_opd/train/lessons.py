@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -76,6 +75,15 @@ class Given:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class GivenScores:
+    """Scores that the user made with `video-opd score`."""
+
+    scores: ScoreFile
+    sha256: str
+    """Of the file."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ScoredModels:
     """The models that are scored."""
 
@@ -85,8 +93,8 @@ class ScoredModels:
     teacher: Teacher | None
     teacher_sha256: tuple[str, ...] = ()
     """Of the files of each model behind the teacher."""
-    teacher_scores: tuple[Path | None, ...] = (None,)
-    """Of each model, the file of scores that the user made, if any."""
+    teacher_scores: tuple[GivenScores | None, ...] = (None,)
+    """Of each model, the scores that the user made, if any."""
     route: Route | None = None
     """Which of several teachers is asked about an example; None: all of them, or there is but one."""
 
@@ -145,7 +153,7 @@ class TeacherScored:
             if not own:
                 continue
             if (given := self.models.teacher_scores[index]) is not None:
-                files.append(self.scoring.read_given(given, sha256, own))
+                files.append(self.scoring.take_given(given.scores, sha256, own))
                 continue
             number = "" if len(policies) == 1 else f"-{index + 1}"
             more = {"race": raced_for} if race else {}
@@ -235,7 +243,7 @@ class TeacherScored:
 
     def _of(self) -> dict[str, Any]:
         """What a selection is made from, besides the student."""
-        given = [path and hashlib.sha256(path.read_bytes()).hexdigest() for path in self.models.teacher_scores]
+        given = [scores and scores.sha256 for scores in self.models.teacher_scores]
         return {
             "manifest_sha256": self.scoring.manifest_sha256,
             "teacher_sha256": list(self.models.teacher_sha256),

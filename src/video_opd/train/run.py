@@ -35,6 +35,7 @@ from video_opd.train.build import (
     to_be_rendered,
     with_checkpoints,
 )
+from video_opd.train.run_inputs import Inputs
 from video_opd.train.run_parts import Parts
 from video_opd.train.train_in_rounds import train_in_rounds
 
@@ -171,17 +172,17 @@ def run_recipe(
         UserError: anything the user can mend.
     """
     console, shared, recipe = Console(stderr=True), shared or Shared(), with_checkpoints(recipe)
-    same = same_run(recipe)
+    same, inputs = same_run(recipe), Inputs()
     RunDirectory.refuse_unusable(out, **same)
     with writing(out):
         refuse_foreign_page(RunDirectory(out).report)
-    refuse_early(recipe)
+    refuse_early(recipe, inputs=inputs)
     prepare_compute(recipe.compute)
     with RunDirectory.create_or_resume(out, environment=environment(), **same) as run:
         if to_be_rendered(recipe):
             say(console, "rendering the tiny world's clips")
         shared.take_over(recipe, run)
-        parts, state = assemble(recipe, run, shared.memories)
+        parts, state = assemble(recipe, run, inputs, shared.memories)
         held_out = HeldOut(parts=parts, run=run, memories=shared.memories, console=console)
         # Before its first step the student under training is the student to be measured.
         held_out.score("student-before", None if state.step else parts.models.student)

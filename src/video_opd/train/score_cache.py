@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from video_opd.curriculum import Race, ScoredExample, ScoreFile, ScoreHeader, read_scores
+from video_opd.curriculum import Race, ScoredExample, ScoreFile, ScoreHeader
 from video_opd.curriculum.score_file import read_header, require_scores_of
 from video_opd.data.prompt_source import PromptSource
 from video_opd.errors import DataError
@@ -122,13 +122,17 @@ class Scoring:
             )
         return found, not source.set_aside  # a video that is mended later must not be missing from every later run
 
-    def read_given(self, path: Path, sha256: str, examples: Sequence[Example]) -> ScoreFile:
-        """Read the scores of these examples from a file that the user made with `video-opd score`.
+    def take_given(self, scores: ScoreFile, sha256: str, examples: Sequence[Example]) -> ScoreFile:
+        """Take the scores of these examples from those that the user made with `video-opd score`.
+
+        Args:
+            scores: the user's.
+            sha256: of the model that they must be of.
+            examples: whose scores are wanted.
 
         Raises:
             DataError: they are of another manifest or of another model, or are not complete.
         """
-        scores = read_scores(path)
         require_scores_of(scores, self.manifest_sha256, sha256)
         rows = {example.id: scores.rows[example.id] for example in examples}
         return replace(scores, rows=rows, header=replace(scores.header, num_examples=len(rows)))

@@ -1,0 +1,107 @@
+"""The files that recipes name. From the first look at a recipe to its first step each is read and hashed once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from video_opd.config import Recipe
+from video_opd.curriculum import ScoreFile, Selection, read_scores, read_selection
+from video_opd.data.manifest import read_manifest
+from video_opd.data.side_questions import SideQuestion, read_side_questions
+from video_opd.train.build_inputs import manifests_of, side_questions_file
+from video_opd.types import Example
+
+_T = TypeVar("_T")
+
+
+class Inputs:
+    """What was read of the files so far. Recipes that name the same files share one object.
+
+    It does not notice a file that changes later: make a new one where that is to be seen.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Any, ...], Any] = {}
+
+    def manifest(self, recipe: Recipe, path: Path | None) -> Sequence[Example]:
+        """The examples of one of the recipe's manifests; none where it has no such manifest.
+
+        Raises:
+            DataError: a manifest that cannot be used.
+        """
+        videos = recipe.data.videos
+        if path is None:
+            return []
+        return self._once(("manifest", path, videos), lambda: read_manifest(path, videos))
+
+    def side_questions(self, recipe: Recipe) -> Sequence[SideQuestion]:
+        """The recipe's side questions; none where it asks none, or none can be asked.
+
+        Raises:
+            ConfigurationError: side questions are asked for and there is no file of them.
+            DataError: a file that cannot be read.
+        """
+        if (path := self.side_questions_file(recipe)) is None:
+            return []
+        return self._once(("side questions", path), lambda: read_side_questions(path))
+
+    def side_questions_file(self, recipe: Recipe) -> Path | None:
+        """As `build_inputs.side_questions_file`."""
+        key = ("side questions of", recipe.side_questions, recipe.data)
+        return self._once(key, lambda: side_questions_file(recipe))
+
+    def scores(self, path: Path) -> ScoreFile:
+        """The scores in a file.
+
+        Raises:
+            DataError: a file that cannot be read.
+        """
+        return self._once(("scores", path), lambda: read_scores(path))
+
+    def selection(self, recipe: Recipe, path: Path) -> Selection:
+        """A selection from the recipe's training manifest.
+
+        Raises:
+            DataError: a file that cannot be read, or does not fit the manifest.
+        """
+        train = recipe.data.train
+        ids = {example.id for example in self.manifest(recipe, train)}
+        return self._once(("selection", path, train), lambda: read_selection(path, ids))
+
+    def sha256(self, *paths: Path) -> str:
+        """The hash of one file, or of several one after the other."""
+        return self._hash(paths).hexdigest()
+
+    def sha256_of_data(self, recipe: Recipe) -> str:
+        """The hash of the recipe's manifests: whether two runs saw the same examples."""
+        return self.sha256(*manifests_of(recipe.data))
+
+    def sha256_of_all(self, recipe: Recipe) -> str:
+        """The hash of everything a run reads besides models and videos: manifests, given scores and selections."""
+        named = [getattr(recipe.curriculum, key, None) for key in ("file", "teacher_scores")]
+        files = [path for path in (*named, *(teacher.scores for teacher in recipe.teachers)) if path is not None]
+        found = hashlib.sha256(self.sha256_of_data(recipe).encode())
+        for path in files:
+            content = path.read_bytes()
+            found.update(content)
+            self._kept["sha256", (path,)] = hashlib.sha256(content)
+        return found.hexdigest()
+
+    def _hash(self, paths: tuple[Path, ...]) -> Any:
+        """The hash of files one after the other, from that of all but the last."""
+
+        def hash_last() -> Any:
+            found = self._hash(paths[:-1]).copy()
+            found.update(paths[-1].read_bytes())
+            return found
+
+        return self._once(("sha256", paths), hash_last) if paths else hashlib.sha256()
+
+    def _once(self, key: tuple[Any, ...], read: Callable[[], _T]) -> _T:
+        if key not in self._kept:
+            self._kept[key] = read()
+        found: _T = self._kept[key]
+        return found
