@@ -26,8 +26,9 @@ SECTIONS = dict(
 
 def code(section: str) -> tuple[str, str, str]:
     """The plugin file, the command and the Python of a section."""
-    plugin, python = re.findall(r"^```python\n(.*?)^```", SECTIONS[section], re.MULTILINE | re.DOTALL)
-    (command,) = re.findall(r"^```\n(.*?)^```", SECTIONS[section], re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", SECTIONS[section], re.MULTILINE | re.DOTALL)
+    plugin, python = (text for language, text in blocks if language == "python")
+    (command,) = (text for language, text in blocks if not language)
     return plugin, command.strip(), python
 
 
@@ -56,8 +57,10 @@ def as_a_plugin(section: str, *more: str) -> int:
     Path(name).write_text(plugin)
     program, *words = shlex.split(command)
     assert program == "video-opd"
-    assert words[words.index("--plugin") + 1] == name
-    return main([*words, *more])
+    at = words.index("--plugin")
+    assert words[at + 1] == name
+    video_opd.load_plugin(name)
+    return main([*words[:at], *words[at + 2 :], *more])
 
 
 def as_an_object(section: str, **names: object) -> dict[str, object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,8 +11,19 @@ import pytest
 
 from video_opd.data.importers import FORMATS, Reading, read_annotations, register_importer
 from video_opd.errors import ConfigurationError, DataError, Stopped
-from video_opd.eval.scorers import SCORERS, register_scorer
+from video_opd.eval.scorers import (
+    RESULT_FORMATS,
+    SCORERS,
+    GroundTruth,
+    ResultAnswer,
+    ResultFormat,
+    read_matched,
+    register_scorer,
+    score_as,
+)
+from video_opd.eval.scorers._result_rows import ResultRow, by_record
 from video_opd.plugins import load_plugin
+from video_opd.types import Example, Span
 
 
 @pytest.fixture(autouse=True)
@@ -173,3 +186,57 @@ def test_an_importer_of_ones_own_reads_and_is_recognised(plugin, tmp_path):
     assert [(one.video, one.query, one.spans) for one in found] == [("a.mp4", "a red ball", ((1.0, 2.5),))]
     with pytest.raises(DataError, match=r"it looks like mine\. Import it with `video-opd data import mine`"):
         read_annotations("qvhighlights", [file], Reading())
+
+
+def test_a_format_of_result_files_is_one_entry(tmp_path):
+    def rows(record):
+        yield ResultRow(record.value["who"], None, ResultAnswer(text=record.value["said"]))
+
+    mine = ResultFormat(is_like=lambda value: {"who", "said"} <= value.keys(), read=by_record(rows), own_unit="minutes")
+    RESULT_FORMATS.register("mine", mine)
+    try:
+        path = tmp_path / "p.jsonl"
+        path.write_text('{"who": "1", "said": "1.0 - 2.0"}\n')
+        example = Example(id="set/1", video="a.mp4", query="a", spans=(Span(60, 120),), duration=200.0)
+        found = read_matched(path, GroundTruth(examples=(example,)))
+    finally:
+        RESULT_FORMATS.unregister("mine")
+    assert found.format == "mine"
+    assert found.by_id["set/1"].parsed().spans == ((60.0, 120.0),)
+
+
+def test_a_scorer_that_returns_something_else_is_told_so(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"id": "1", "answer": "1.0 - 2.0"}\n')
+    truth = GroundTruth(examples=(Example(id="1", video="a.mp4", query="a", spans=(Span(1, 2),), duration=9.0),))
+    with pytest.raises(ConfigurationError, match="it returned float, and a scorer returns OfficialScores"):
+        score_as(lambda truth, answers: 0.5, truth, read_matched(path, truth))
+
+
+def test_what_is_ours_cannot_be_taken_out():
+    SCORERS.unregister("timelens")
+    assert "timelens" in SCORERS
+
+
+NAMES = """\
+import json, sys
+from video_opd.data.importers import FORMATS
+from video_opd.eval.benchmarks import BENCHMARKS
+from video_opd.eval.scorers import RESULT_FORMATS, SCORERS
+names = [[*table] for table in (SCORERS, RESULT_FORMATS, FORMATS, BENCHMARKS)]
+print(json.dumps([names, [*sys.modules]]))
+"""
+
+
+def test_the_tables_are_read_without_importing_what_they_name():
+    done = subprocess.run([sys.executable, "-c", NAMES], capture_output=True, text=True, check=True, timeout=60)
+    names, modules = json.loads(done.stdout)
+    assert names[0][:2] == ["timelens", "lmms-eval-timelens"]
+    assert all(names)
+    assert {"numpy", "pydantic", "torch"}.isdisjoint(modules)
+    assert [
+        name for name in modules if name.startswith(("video_opd.eval.scorers.", "video_opd.eval.benchmarks."))
+    ] == []
+    assert [name for name in modules if name.startswith("video_opd.data.importers.")] == [
+        "video_opd.data.importers._formats"
+    ]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from video_opd.curriculum import ScoreFile
     from video_opd.data.prompt_source import PromptSource
     from video_opd.eval.evaluate import Evaluation
-    from video_opd.eval.scorers import OfficialScores
+    from video_opd.eval.scorers import OfficialScores, Scorer
     from video_opd.grounding import Scores
 
 MAX_BAD_SHARE = 0.05
@@ -159,13 +159,16 @@ def select(
     return select_by_iou(teacher, student, rule, seed)  # type: ignore[arg-type]
 
 
-def metrics(predictions: str | Path, ground_truth: str | Path, *, scorer: str = "ours") -> Scores | OfficialScores:
+def metrics(
+    predictions: str | Path, ground_truth: str | Path, *, scorer: str | Scorer = "ours"
+) -> Scores | OfficialScores:
     """Score a file of predictions, ours or another project's. It imports no torch.
 
     Args:
         predictions: JSON lines of id and answer or spans, or a result file of the field (docs/DATA.md lists them).
         ground_truth: a manifest, or the annotation file of a benchmark.
-        scorer: `ours`, or the name of another rule, such as `timelens` (docs/DATA.md lists them).
+        scorer: `ours`, the name of another rule, such as `timelens` (docs/DATA.md lists them), or a scorer of your own
+            (docs/EXTENDING.md).
 
     Raises:
         UserError: a file that cannot be read, no prediction that matches, or an unknown scorer.
@@ -173,7 +176,7 @@ def metrics(predictions: str | Path, ground_truth: str | Path, *, scorer: str = 
     from video_opd.eval.scorers import SCORERS, read_ground_truth, read_matched, require_matched, score_as
     from video_opd.grounding import score as score_by_our_rule
 
-    if scorer != "ours" and scorer not in SCORERS:
+    if isinstance(scorer, str) and scorer != "ours" and scorer not in SCORERS:
         raise ConfigurationError(
             f"scorer = {scorer!r}",
             reason="no scorer has that name",
