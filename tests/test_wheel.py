@@ -13,7 +13,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 CALLED = {"PIL": "pillow"}
 """Modules that have another name than their package."""
-COMES_WITH = {"huggingface_hub": "transformers", "tokenizers": "transformers"}
+COMES_WITH = {
+    "huggingface_hub": "transformers",
+    "tokenizers": "transformers",
+    "markupsafe": "jinja2",
+    "pydantic_core": "pydantic",
+}
 """Packages that another one always brings."""
 OPTIONAL = {"pyarrow", "trackio", "wandb", "tensorboard", "torchao", "compressed_tensors", "bitsandbytes", "accelerate"}
 """Imported only where the user asked for what needs them, with a sentence where they are missing."""
