@@ -2,10 +2,13 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# PIP_ARGS: e.g. PIP_ARGS="--constraint requirements.lock" for the versions the numbers in the README were made with.
+# The versions that are installed: those of requirements.lock, so that a release of a dependency changes nothing here.
+# `make demo VERSIONS=` takes the newest that pyproject.toml admits.
+VERSIONS ?= --constraint requirements.lock
+# More for pip, such as another index.
 PIP_ARGS ?=
 
-.PHONY: demo test fuzz test-oldest lint lock clean
+.PHONY: demo test fuzz test-oldest test-newest wheel-check lint lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/video-opd demo
@@ -23,31 +26,42 @@ FUZZ := $(BIN)/pytest -n 2 -m hypothesis --hypothesis-profile=default
 fuzz: $(VENV)/.installed-dev
 	for round in $$(seq $(FUZZ_ROUNDS)); do $(FUZZ) || exit 1; done
 
-# The oldest versions that pyproject.toml admits, in an environment beside the other.
+# The two ends of what pyproject.toml admits, each in an environment of its own. A failure at the newest end means that a
+# dependency changed: say so in an issue and in CHANGELOG.md (CONTRIBUTING.md, "Versions").
 test-oldest:
-	$(MAKE) VENV=.venv-oldest PIP_ARGS="torch==2.11.* transformers==5.17.0" .venv-oldest/.installed-dev
+	$(MAKE) VENV=.venv-oldest VERSIONS="torch==2.11.* transformers==5.17.0" .venv-oldest/.installed-dev
 	.venv-oldest/bin/pytest
+
+test-newest:
+	rm -rf .venv-newest
+	$(MAKE) VENV=.venv-newest VERSIONS= .venv-newest/.installed-dev
+	.venv-newest/bin/pytest
+
+# The wheel of the last commit, installed into an empty environment outside the checkout, runs `demo`.
+wheel-check: $(BIN)/python
+	$(BIN)/python scripts/check_wheel.py $(WHEEL_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/mypy
 
-lock: $(VENV)/.installed-dev
-	$(BIN)/pip freeze --exclude-editable | grep -v ' @ ' > requirements.lock
+# Newest versions into requirements.lock, after all tests pass with them.
+lock: test-newest
+	.venv-newest/bin/pip freeze --exclude-editable | grep -v ' @ ' > requirements.lock
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV) || { rm -rf $(VENV); echo "no venv: apt install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --upgrade pip || { rm -rf $(VENV); exit 1; }
 
-# PyTorch's plain build for Linux runs on the CPU too; its CPU-only build does not get on with torchvision.
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet $(PIP_ARGS) --editable .
+# PyTorch's plain build for Linux runs on the CPU too. Its CPU-only build needs a CPU-only torchvision: docs/INSTALL.md.
+$(VENV)/.installed: pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/pip install --quiet $(VERSIONS) $(PIP_ARGS) --editable .
 	touch $@
 
-$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet $(PIP_ARGS) --editable ".[dev]"
+$(VENV)/.installed-dev: pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/pip install --quiet $(VERSIONS) $(PIP_ARGS) --editable ".[dev]"
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) .venv-oldest .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .venv-newest .mypy_cache .ruff_cache .pytest_cache .hypothesis
