@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from video_opd.arguments import build_parser
 from video_opd.cli import main, take_overrides
+from video_opd.cli.application import understand
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.errors import ConfigurationError, UserError
@@ -36,7 +36,7 @@ def test_the_example_in_the_help_is_understood(command, capsys):
         main([*command.split(), "--help"])
     example = next(line for line in capsys.readouterr().out.splitlines() if line.startswith(f"  video-opd {command}"))
     words, overrides = take_overrides(shlex.split(example)[1:])
-    assert build_parser().parse_args(words).takes_overrides or not overrides
+    assert understand(words).recipe_keys or not overrides
 
 
 def test_the_help_of_train_says_how_recipe_keys_are_given(capsys):
@@ -261,23 +261,19 @@ def test_a_reader_that_leaves_early_is_no_error(world):
 def test_memory_that_runs_out_is_told_in_one_sentence(monkeypatch, capsys, tmp_path):
     import torch
 
-    from video_opd import commands
-
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 TiB")
 
-    monkeypatch.setattr(commands, "report", full)
+    monkeypatch.setattr("video_opd.report.write_report", full)
     assert main(["report", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("video-opd: the device's memory is full: CUDA out of memory.")
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch, tmp_path):
-    from video_opd import commands
-
     def broken(*_):
         raise RuntimeError("ours")
 
-    monkeypatch.setattr(commands, "report", broken)
+    monkeypatch.setattr("video_opd.report.write_report", broken)
     with pytest.raises(RuntimeError, match="ours"):
         main(["report", str(tmp_path)])
 

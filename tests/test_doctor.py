@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from video_opd.cli import main
+from video_opd.cli.result_tables import show_findings
 from video_opd.config import Recipe
 from video_opd.config.recipe_file import load_recipe
 from video_opd.data.ablated_prompts import ABLATIONS, removed, reversed_, shuffled
@@ -22,7 +23,6 @@ from video_opd.doctor.cost_estimate import cost
 from video_opd.errors import EngineError
 from video_opd.methods.teachers import OneTeacher
 from video_opd.seeds import derive_seed
-from video_opd.terminal import show_findings
 from video_opd.train.build import load_frozen, load_student, make_method
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step

@@ -100,7 +100,7 @@ def test_selections_and_merged_scores_replace_no_manifest(files, models, world, 
 
 def test_other_programs_write_scores_too(files):
     """Results of somebody's own, whose rows have a key `scores`, are no file of scores of this program."""
-    from video_opd.commands.earlier_outputs import Kind
+    from video_opd.cli.earlier_outputs import Kind
 
     (files / "results").write_text('{"scores": {"mIoU": 0.5, "R1@0.5": 0.4}}\n{"scores": {"mIoU": 0.6}}\n')
     assert not Kind.SCORES.is_in(files / "results")
@@ -108,7 +108,7 @@ def test_other_programs_write_scores_too(files):
 
 def test_answers_to_a_benchmark_replace_nothing_else(files, refused, monkeypatch):
     monkeypatch.setattr("video_opd.policy.load.load_policy", lambda *_, **__: pytest.fail("loaded a model"))
-    from video_opd.commands.earlier_outputs import Kind
+    from video_opd.cli.earlier_outputs import Kind
 
     assert not Kind.ANSWERS.is_in(files / "train.jsonl")
     (files / "answers").write_text('{"id": "1", "video": "a", "categories": {}, "right": "A", "answer": "A"}\n')

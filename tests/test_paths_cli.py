@@ -2,89 +2,132 @@
 
 from __future__ import annotations
 
-import argparse
+import inspect
 import json
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
-from video_opd.arguments import build_parser
-from video_opd.arguments.paths import (
+from video_opd.cli import main
+from video_opd.cli.application import arguments_of, every_command, understand
+from video_opd.cli.path_roles import (
     READING,
     WRITING,
-    goes_on,
-    reads,
-    reads_file_or_names,
-    reads_model_or_names,
-    reads_videos,
-    writes,
+    GoesOn,
+    Reads,
+    ReadsFileOrNames,
+    ReadsModelOrNames,
+    ReadsVideos,
+    Role,
+    Writes,
+    refuse_losses,
+    role_of,
 )
-from video_opd.cli import main
 from video_opd.data.manifest import read_manifest, write_manifest
 from video_opd.errors import ConfigurationError
 from video_opd.types import Example, Span
 
 WORDS = {
     "columns", "device", "lmms_model", "methods", "model_args", "name", "parts", "query", "source", "tasks", "template",
+    "scorer", "format",
 }  # fmt: skip
 """Arguments that are taken as they are written and are never paths."""
 
 
-def commands(parser: argparse.ArgumentParser | None = None, name: str = "") -> Iterator[tuple[str, list]]:
-    """Every command's name and arguments, as the parser has them."""
-    parser = parser or build_parser()
-    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    for group in groups:
-        for word, below in group.choices.items():
-            yield from commands(below, f"{name} {word}".strip())
-    if not groups:
-        yield name, parser._actions
+class Given(NamedTuple):
+    """One argument of a command."""
+
+    name: str
+    flag: str | None
+    """None: it is positional."""
+    annotation: Any
+    role: Role | None
+    is_list: bool
+    takes_several: bool
+    """After one flag; otherwise the flag is repeated."""
+    required: bool
+    choices: tuple[str, ...]
+
+
+@cache
+def commands() -> dict[str, list[Given]]:
+    """Every command's name and arguments, as the command line has them."""
+    return {
+        name: [
+            Given(
+                name=argument.field_info.name,
+                flag=argument.name if argument.name.startswith("-") else None,
+                annotation=argument.field_info.annotation,
+                role=role_of(argument.field_info.annotation),
+                is_list=argument.token_count()[1],
+                takes_several=bool(argument.parameter.consume_multiple),
+                required=argument.required,
+                choices=argument.get_choices(force=True) or (),
+            )
+            for argument in arguments_of(command)
+        ]
+        for name, command in every_command()
+    }
 
 
 def pairs() -> Iterator[tuple[str, str, str]]:
-    for name, actions in commands():
-        paths = [action for action in actions if action.type in (*READING, *WRITING)]
+    for name, arguments in commands().items():
+        paths = [argument for argument in arguments if argument.role]
         for number, out in enumerate(paths):
-            if out.type in WRITING:
-                yield from ((name, out.dest, other.dest) for other in paths if other.type in READING)
-                yield from ((name, out.dest, other.dest) for other in paths[:number] if other.type in WRITING)
+            if out.role in WRITING:
+                yield from ((name, out.name, other.name) for other in paths if other.role in READING)
+                yield from ((name, out.name, other.name) for other in paths[:number] if other.role in WRITING)
 
 
 def lists() -> list[tuple[str, str]]:
     return [
-        (name, action.dest) for name, actions in commands() for action in actions
-        if action.type in READING and action.nargs == "+"
-    ]  # fmt: skip
+        (name, argument.name)
+        for name, arguments in commands().items()
+        for argument in arguments
+        if argument.role in READING and argument.is_list
+    ]
 
 
 def command_line(name: str, values: dict[str, list[Path]], folder: Path) -> list[str]:
     """A command with what it must have, and with `values` for some of its arguments."""
     words = name.split()
-    for action in dict(commands())[name]:
-        positional = not action.option_strings and action.nargs != "?"
-        if action.dest in values:
-            given = [str(value) for value in values[action.dest]]
-        elif not (action.required or positional):
+    for argument in commands()[name]:
+        if argument.name in values:
+            given = [str(value) for value in values[argument.name]]
+        elif not argument.required:
             continue
-        elif action.choices:
-            given = [next(iter(action.choices))]
+        elif argument.choices:
+            given = [argument.choices[0]]
         else:
-            given = [str(folder / f"some-{action.dest}") if action.type in (*READING, *WRITING) else "1"]
-        words += [*action.option_strings[:1], *given]
+            given = [str(folder / f"some-{argument.name}") if argument.role else "1"]
+        if argument.flag and not argument.takes_several:
+            words += [word for value in given for word in (argument.flag, value)]
+        else:
+            words += [*([argument.flag] if argument.flag else []), *given]
     return words
 
 
 def test_every_argument_says_whether_it_is_a_path():
     """Whoever adds a command that writes a file is told here, and has the guard by saying so."""
-    for name, actions in commands():
-        for action in actions:
-            assert action.type is not Path, f"{name}: say what {action.dest} is to it, with a type of arguments.paths"
-            if action.type is None and action.nargs != 0 and not action.choices:
-                assert action.dest in WORDS, f"{name}: is {action.dest} a path?"
-            if action.dest in ("out", "without", "picture"):
-                assert action.type in WRITING, f"{name} writes {action.dest}"
+    for name, arguments in commands().items():
+        for argument in arguments:
+            plain = str(argument.annotation)
+            if argument.role is None:
+                assert "Path" not in plain, f"{name}: say what {argument.name} is to it, with a type of cli.path_roles"
+            if argument.role is None and "str" in plain and not argument.choices:
+                assert argument.name in WORDS, f"{name}: is {argument.name} a path?"
+            if argument.name in ("out", "without", "picture"):
+                assert argument.role in WRITING, f"{name} writes {argument.name}"
+
+
+def test_that_test_sees_the_arguments():
+    names = {argument.name for arguments in commands().values() for argument in arguments}
+    assert names > WORDS
+    assert len([a for arguments in commands().values() for a in arguments if a.role]) > 40
 
 
 def test_the_commands_that_write_are_found():
@@ -105,9 +148,9 @@ def test_nothing_that_is_read_is_written_over(name, out, other, by, tmp_path):
         alias.hardlink_to(file)
     else:
         alias = file if by == "name" else alias.parent / ".." / "file"
-    assert build_parser().parse_args(command_line(name, {out: [tmp_path / "new"], other: [file]}, tmp_path))
+    assert understand(command_line(name, {out: [tmp_path / "new"], other: [file]}, tmp_path))
     with pytest.raises(ConfigurationError, match="also uses"):
-        build_parser().parse_args(command_line(name, {out: [alias], other: [file]}, tmp_path))
+        understand(command_line(name, {out: [alias], other: [file]}, tmp_path))
 
 
 @pytest.mark.parametrize(("name", "argument"), lists())
@@ -116,16 +159,20 @@ def test_no_file_counts_twice(name, argument, tmp_path):
     file.write_text("")
     link.symlink_to(file)
     with pytest.raises(ConfigurationError, match="is given twice"):
-        build_parser().parse_args(command_line(name, {argument: [file, link]}, tmp_path))
+        understand(command_line(name, {argument: [file, link]}, tmp_path))
 
 
-def parse(role, *words, more=writes):
-    from video_opd.arguments.parts import Parser
+def parse(role, *words, more=Writes):
+    """A command that reads `--in` and writes `--out`, called with some words."""
 
-    parser = Parser()
-    parser.add_argument("--in", dest="read", type=role)
-    parser.add_argument("--out", type=more)
-    return parser.parse_args([str(word) for word in words])
+    def command(*, read, out): ...
+
+    command.__annotations__ = {"read": role, "out": more}
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    values = {"read": given.get("--in"), "out": given.get("--out")}
+    bound = inspect.signature(command).bind(**{name: value and str(value) for name, value in values.items()})
+    refuse_losses(command, bound)
+    return True
 
 
 @pytest.fixture
@@ -142,7 +189,7 @@ def folder(tmp_path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("role", [reads, reads_videos, reads_model_or_names])
+@pytest.mark.parametrize("role", [Reads, ReadsVideos, ReadsModelOrNames])
 @pytest.mark.parametrize(
     "file",
     [
@@ -151,43 +198,43 @@ def folder(tmp_path) -> Path:
     ],
 )  # fmt: skip
 def test_no_file_of_a_folder_that_is_read_is_written_over(role, file, folder):
-    not_read = {reads_videos: ".json", reads_model_or_names: ".mp4"}.get(role)
+    not_read = {ReadsVideos: ".json", ReadsModelOrNames: ".mp4"}.get(role)
     if Path(file).suffix == not_read:
         assert parse(role, "--in", folder, "--out", folder.parent / file)
         return
-    with pytest.raises(ConfigurationError, match=r"among the files of --in .*data"):
+    with pytest.raises(ConfigurationError, match=r"among the files of --read .*data"):
         parse(role, "--in", folder, "--out", folder.parent / file)
-    assert parse(role, "--in", folder, "--out", folder.parent / file, more=goes_on), "its own file, to go on with"
+    assert parse(role, "--in", folder, "--out", folder.parent / file, more=GoesOn), "its own file, to go on with"
 
 
 def test_what_is_not_read_may_be_written(folder):
-    assert parse(reads, "--in", folder, "--out", folder / "new.json")
+    assert parse(Reads, "--in", folder, "--out", folder / "new.json")
     (folder.parent / "predictions.jsonl").write_text("")
-    assert parse(reads, "--in", folder, "--out", folder.parent / "predictions.jsonl")
+    assert parse(Reads, "--in", folder, "--out", folder.parent / "predictions.jsonl")
     (folder / "predictions.jsonl").write_text("")
-    assert parse(reads_videos, "--in", folder, "--out", folder / "predictions.jsonl"), "no video"
-    assert parse(reads_model_or_names, "--in", folder, "--out", folder / "predictions.jsonl"), "nothing of a model's"
+    assert parse(ReadsVideos, "--in", folder, "--out", folder / "predictions.jsonl"), "no video"
+    assert parse(ReadsModelOrNames, "--in", folder, "--out", folder / "predictions.jsonl"), "nothing of a model's"
     with pytest.raises(ConfigurationError, match="among the files"):
-        parse(reads, "--in", folder, "--out", folder / "predictions.jsonl")
-    assert parse(reads_file_or_names, "--in", folder, "--out", folder / "clip.mp4"), "a split, of a folder's name"
-    assert parse(reads_model_or_names, "--in", "Qwen/Qwen3-VL-2B-Instruct", "--out", folder / "clip.mp4")
+        parse(Reads, "--in", folder, "--out", folder / "predictions.jsonl")
+    assert parse(ReadsFileOrNames, "--in", folder, "--out", folder / "clip.mp4"), "a split, of a folder's name"
+    assert parse(ReadsModelOrNames, "--in", "Qwen/Qwen3-VL-2B-Instruct", "--out", folder / "clip.mp4")
 
 
 def test_a_model_that_ships_with_the_package_is_no_folder_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny-student").mkdir()
     (tmp_path / "tiny-student" / "a.json").write_text("")
-    assert parse(reads_model_or_names, "--in", "tiny-student", "--out", "tiny-student/a.json")
+    assert parse(ReadsModelOrNames, "--in", "tiny-student", "--out", "tiny-student/a.json")
     with pytest.raises(ConfigurationError, match="among the files"):
-        parse(reads_model_or_names, "--in", "./tiny-student", "--out", "tiny-student/a.json")
+        parse(ReadsModelOrNames, "--in", "./tiny-student", "--out", "tiny-student/a.json")
 
 
 def test_what_is_read_back_is_a_file(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(ConfigurationError, match="reads back"):
-        parse(reads, "--out", pipe, more=goes_on)
-    assert parse(reads, "--out", pipe)
+        parse(Reads, "--out", pipe, more=GoesOn)
+    assert parse(Reads, "--out", pipe)
 
 
 def test_nothing_is_written_where_messages_are_printed(tmp_path):
@@ -195,12 +242,12 @@ def test_nothing_is_written_where_messages_are_printed(tmp_path):
     for descriptor in (1, 2):
         link.symlink_to(f"/proc/self/fd/{descriptor}")
         with pytest.raises(ConfigurationError, match="prints its messages there"):
-            parse(reads, "--out", link)
+            parse(Reads, "--out", link)
         link.unlink()
     kept, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, 1)
-        assert parse(reads, "--out", os.devnull), "parsed only; nothing is written"
+        assert parse(Reads, "--out", os.devnull), "parsed only; nothing is written"
     finally:
         os.dup2(kept, 1)
         os.close(kept)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import re
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from video_opd.arguments import build_parser
 from video_opd.cli.application import arguments_of, every_command
 from video_opd.config.comparison_recipe import ComparisonRecipe
 from video_opd.config.recipe_file import recipe_keys
@@ -20,14 +18,15 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "video_opd"
 
 RAISED_BY = {
     "train/": ("train", "compare"),
-    "commands/answering.py": ("evaluate",),
-    "commands/arranging.py": ("data split", "data sample", "data merge", "data overlap", "data stats"),
-    "commands/benchmarks.py": ("evaluate",),
-    "commands/choosing.py": ("score", "select"),
-    "commands/data.py": ("data check",),
-    "commands/importing.py": ("data import",),
-    "commands/lmms.py": ("evaluate",),
-    "commands/looking.py": ("metrics",),
+    "cli/asking_commands.py": ("evaluate",),
+    "cli/manifest_commands.py": ("data split", "data sample", "data merge", "data overlap", "data stats"),
+    "cli/benchmark_evaluation.py": ("evaluate",),
+    "cli/choosing_commands.py": ("select",),
+    "cli/scoring_commands.py": ("score",),
+    "cli/checking_commands.py": ("data check",),
+    "cli/importing_commands.py": ("data import",),
+    "cli/lmms_evaluation.py": ("evaluate",),
+    "cli/looking_commands.py": ("metrics",),
     "compare/": ("compare",),
     "data/split_and_merge.py": ("data split", "data sample", "data merge"),
     "data/importers/": ("data import",),
@@ -48,20 +47,11 @@ RAISED_BY = {
 @cache
 def flags_of_commands() -> dict[str, set[str]]:
     """ "data check" -> its flags."""
-    found: dict[str, set[str]] = {}
-
-    def walk(parser: argparse.ArgumentParser, name: str) -> None:
-        if parser.get_default("function") is not None:
-            found[name] = set(parser._option_string_actions)
-        for action in parser._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                for below, sub in action.choices.items():
-                    walk(sub, f"{name} {below}".strip())
-
-    walk(build_parser(), "")
-    for name, command in every_command():
-        found[name] = {flag for argument in arguments_of(command) for flag in argument.names}
-    return found
+    return {
+        name: {flag for argument in arguments_of(command) for flag in argument.names if flag.startswith("-")}
+        | {"--help"}
+        for name, command in every_command()
+    }
 
 
 def text_of(node: ast.AST) -> str:

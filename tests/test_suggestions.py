@@ -128,7 +128,7 @@ def test_what_was_meant_is_said_on_the_command_line(refused, recipe_file, world,
 
 
 def test_a_flag_that_is_unknown_is_named_before_what_it_makes_missing(refused):
-    """argparse takes the value of an unknown flag for an argument of the command, or complains of another first."""
+    """A parser takes the value of an unknown flag for an argument of the command, or complains of another first."""
     assert "unrecognized arguments: --outt" in refused("evaluate", "m", "t.jsonl", "--videos", ".", "--outt", "o")
     assert "unrecognized arguments: --modle=x" in refused("evaluate", "--modle=x", "--out", "o")
 

@@ -21,7 +21,7 @@ SOURCE = TESTS.parent / "src" / "video_opd"
 TO_DO = TESTS / "words_to_do"
 
 OWNERS = {
-    "cli": ("cli", "arguments/", "commands/", "terminal.py", "demo.py", "suggestions.py"),
+    "cli": ("cli/", "demo.py", "suggestions.py"),
     "config": ("config/", "methods/", "objectives/", "curriculum/", "train/build_method.py",
                "train/build_curriculum.py", "train/build_teachers.py"),
     "train": ("train/", "runs/", "compare/", "seeds.py", "types.py", "errors.py", "sample_size.py"),

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from manifests import manifests, row
 
-from video_opd.arguments import build_parser
 from video_opd.cli import main
+from video_opd.cli.application import understand
 from video_opd.data.manifest import read_manifest, write_manifest
 from video_opd.data.overlap import shared_rows
 from video_opd.data.row_filters import timelens_filter
@@ -287,7 +287,7 @@ def test_the_help_has_an_example_that_is_understood(command, capsys):
         main(["data", command, "--help"])
     assert exit.value.code == 0
     example = capsys.readouterr().out.split("example:\n  video-opd ")[1]
-    assert build_parser().parse_args(shlex.split(example)).function == f"data_{command}"
+    assert understand(shlex.split(example)).function.__name__ == command
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from manifests import manifests, row
 
 from video_opd.cli import main
-from video_opd.commands.statistics_text import show_statistics
+from video_opd.cli.statistics_text import show_statistics
 from video_opd.data.manifest import write_manifest
 from video_opd.data.manifest_statistics import BINS, SECONDS, Histogram, Summary, covered_share, describe
 from video_opd.errors import DataError

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from video_opd.arguments import benchmarks as arguments
+from video_opd.cli.benchmark_evaluation import Kinds, Rule
 from video_opd.data.video.video_io import write_video
 from video_opd.errors import DataError
 from video_opd.eval.benchmarks import BENCHMARKS, Question, first_of_each
@@ -35,7 +36,7 @@ def refused(benchmark: str, folder: Path, **options) -> str:
 
 
 def test_the_command_line_knows_the_benchmarks_and_their_rules():
-    assert set(arguments.RULES) == {rule for benchmark in BENCHMARKS.values() for rule in benchmark.rules}
+    assert set(get_args(Rule)) == {rule for benchmark in BENCHMARKS.values() for rule in benchmark.rules}
     assert {name: next(iter(benchmark.rules)) for name, benchmark in BENCHMARKS.items()} == {
         "tempcompass": "official", "mvbench": "strict", "video-mme": "strict",
     }, "the help says so"  # fmt: skip
@@ -92,10 +93,10 @@ def test_captions_with_colons_and_without(tmp_path):
 
 
 def test_the_real_tempcompass_has_its_numbers(shared_data, tmp_path):
-    for kind in arguments.KINDS:
+    for kind in get_args(Kinds):
         (tmp_path / f"{kind}.json").write_bytes((shared_data / "qa" / f"tempcompass_{kind}.json").read_bytes())
     found = read("tempcompass", tmp_path)
-    counts = {kind: sum(question.category("kind") == kind for question in found) for kind in arguments.KINDS}
+    counts = {kind: sum(question.category("kind") == kind for question in found) for kind in get_args(Kinds)}
     assert counts == {"multi-choice": 1580, "yes_no": 2453, "caption_matching": 1503}
     assert len({question.id for question in found}) == len(found)
     assert len({question.video for question in found}) == 410

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from video_opd.commands.answering import _tell
+from video_opd.cli.asking import AS_THE_MODEL_IS
+from video_opd.cli.asking_commands import EvaluationChoices, EvaluationRequest, _tell
+from video_opd.cli.benchmark_evaluation import NO_BENCHMARK
+from video_opd.cli.lmms_evaluation import NO_LMMS
 from video_opd.data.manifest import read_manifest
 from video_opd.data.manifest_statistics import describe
 from video_opd.data.prompt_source import PromptSource
@@ -162,8 +165,15 @@ def test_a_model_that_answers_in_fractions_is_told_of(capsys):
     report = evaluation.to_report()
     assert report["scores"]["miou"] < 0.05
     assert report["likely_unit"]["unit"] == "fraction"
-    arguments = argparse.Namespace(out="answers.jsonl", manifest="test.jsonl", model="m", json=True)
-    _tell(arguments, evaluation, "timelens", TEMPLATES["timelens"])
+    request = EvaluationRequest(
+        model="m",
+        manifest=Path("test.jsonl"),
+        how=AS_THE_MODEL_IS,
+        run=EvaluationChoices(out=Path("answers.jsonl"), json=True),
+        benchmark=NO_BENCHMARK,
+        lmms=NO_LMMS,
+    )
+    _tell(request, evaluation, "timelens", TEMPLATES["timelens"])
     captured = capsys.readouterr()
     assert report["warnings"][0].rstrip(".") in captured.err
     assert "`video-opd metrics answers.jsonl --ground-truth test.jsonl --unit fraction`" in captured.err

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from video_opd.errors import ConfigurationError, EngineError, Stopped, UserError
 
@@ -24,10 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminated)
-    call: Call | _Former | None = None
+    call: Call | None = None
     try:
         words, overrides = take_overrides(sys.argv[1:] if argv is None else argv)
-        call = _understand(words)
+        from video_opd.cli.application import understand
+
+        call = understand(words)
         if overrides and call.recipe_keys is None:
             raise ConfigurationError(
                 f"--{next(iter(overrides))}", reason="this command has no recipe", remedy="leave it out"
@@ -54,40 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-class _Former:
-    """A command that is not on the new command line yet."""
-
-    def __init__(self, words: Sequence[str]) -> None:
-        from video_opd.arguments import build_parser
-
-        self.arguments = build_parser().parse_args(words)
-        self.recipe_keys = None
-
-    def run(self, recipe_keys: dict[str, str]) -> int:
-        """Run it."""
-        from video_opd import commands
-
-        function: Any = getattr(commands, self.arguments.function)
-        return int(function(self.arguments, recipe_keys))
-
-    def has(self, name: str) -> bool:
-        """Whether it has an argument of that name."""
-        return hasattr(self.arguments, name)
-
-
-def _understand(words: Sequence[str]) -> Call | _Former:
-    from video_opd.cli.application import COMMANDS, understand
-
-    named = " ".join(words[:2]) in COMMANDS or "".join(words[:1]) in COMMANDS
-    return understand(words) if named else _Former(words)
-
-
 def _terminated(*_: object) -> NoReturn:
     """Outside the training loop, which has its own way, a SIGTERM has nothing to save."""
     raise Stopped(signal.SIGTERM, "terminated; train, compare, score and evaluate go on where they were")
 
 
-def _out_of_memory(error: RuntimeError, call: Call | _Former) -> EngineError:
+def _out_of_memory(error: RuntimeError, call: Call) -> EngineError:
     """With a remedy that the command has."""
     if call.recipe_keys is not None:
         remedy = (

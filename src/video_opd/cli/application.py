@@ -6,7 +6,6 @@ Modules of commands are imported when they are asked for, and import what is hea
 from __future__ import annotations
 
 import inspect
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,23 +15,38 @@ from cyclopts.argument import Argument
 from cyclopts.exceptions import CycloptsError
 
 from video_opd import __version__
+from video_opd.cli.help_text import print_help, print_keys
 from video_opd.cli.path_roles import refuse_losses
 from video_opd.cli.refusals import refusal_of, refuse_command, refuse_superfluous, refuse_unknown_flags
 
 COMMANDS: dict[str, str] = {
     "demo": "training_commands:demo",
+    "init": "starting_commands:init",
+    "recipes": "starting_commands:recipes",
     "train": "training_commands:train",
     "compare": "training_commands:compare",
     "doctor": "training_commands:doctor",
-    "init": "starting_commands:init",
-    "recipes": "starting_commands:recipes",
+    "evaluate": "asking_commands:evaluate",
+    "ground": "asking_commands:ground",
+    "score": "scoring_commands:score",
+    "merge-scores": "choosing_commands:merge_scores",
+    "select": "choosing_commands:select",
+    "metrics": "looking_commands:metrics",
+    "report": "looking_commands:report",
+    "data import": "importing_commands:import_annotations",
+    "data check": "checking_commands:check",
+    "data stats": "manifest_commands:stats",
+    "data split": "manifest_commands:split",
+    "data sample": "manifest_commands:sample",
+    "data merge": "manifest_commands:merge",
+    "data overlap": "manifest_commands:overlap",
+    "tiny-world build": "checking_commands:build_tiny_world",
 }
 """Name -> module of this package and function; two words for a command of a group."""
 
 GROUPS = {"data": "Make and look after manifests.", "tiny-world": "Look after the rendered data set."}
 
 EPILOG = "Every command has its own --help with an example."
-KEYS_EPILOG = "Any key of the recipe can be given as --KEY VALUE; --help-keys lists them."
 HELP_FLAGS = ("--help", "-h")
 
 
@@ -80,13 +94,14 @@ def build_app() -> App:
         default_parameter=DEFAULTS,
         help_epilogue=EPILOG,
     )
-    groups = {name: App(name=name, help=help, version_flags=(), help_epilogue="") for name, help in GROUPS.items()}
-    for group in groups.values():
-        app.command(group)
-    for name, place in COMMANDS.items():
-        first, _, second = name.rpartition(" ")
-        within = groups[first] if first else app
-        within.command(f"video_opd.cli.{place}", name=second, version_flags=(), help_epilogue="")
+    groups: dict[str, App] = {}
+    for place, (name, function) in enumerate(COMMANDS.items()):
+        group, _, word = name.rpartition(" ")
+        if group and group not in groups:
+            groups[group] = App(name=group, help=GROUPS[group], version_flags=(), help_epilogue="", sort_key=place)
+            app.command(groups[group])
+        within = groups.get(group, app)
+        within.command(f"video_opd.cli.{function}", name=word, version_flags=(), help_epilogue="", sort_key=place)
     return app
 
 
@@ -118,14 +133,16 @@ def understand(words: Sequence[str]) -> Call:
     chain, apps, rest = app.parse_commands([word for word in words if not (asks_help and word in HELP_FLAGS)])
     program, command = " ".join(["video-opd", *chain]), apps[-1]
     if asks_help:
-        _print_help(app, chain, command)
+        print_help(app, chain, command, has_recipe=_recipe_keys_of(command) is not None)
+        raise SystemExit(0)
+    if words[:1] == ["--version"]:
+        print(f"video-opd {__version__}")
+        raise SystemExit(0)
     if command.default_command is None:
-        if command is app and rest[:1] == ["--version"]:
-            print(f"video-opd {__version__}")
-            raise SystemExit(0)
-        names = [name for name in command if not name.startswith("-")]
-        within = [name for name in COMMANDS if name.partition(" ")[0] in names and " " in name]
-        raise refuse_command(program, rest[0] if rest else None, names, within if command is app else ())
+        names = [name for name in COMMANDS if name.split()[: len(chain)] == list(chain)]
+        words_here = dict.fromkeys(name.split()[len(chain)] for name in names)
+        within = () if chain else [name for name in COMMANDS if " " in name]
+        raise refuse_command(program, rest[0] if rest else None, list(words_here), within)
     function = command.default_command
     arguments = arguments_of(command)
     recipe_keys = _recipe_keys_of(command)
@@ -146,36 +163,7 @@ def understand(words: Sequence[str]) -> Call:
 
 def _recipe_keys_of(command: App) -> str | None:
     """The parameter of a command that takes keys of a recipe; it is the only one that is not parsed."""
+    if command.default_command is None:
+        return None
     found = command.assemble_argument_collection(default_parameter=DEFAULTS)
     return next((argument.field_info.name for argument in found if not argument.parse), None)
-
-
-def _print_help(app: App, chain: Sequence[str], command: App) -> None:
-    """What the library says, and the example of the docstring, whose lines are not broken."""
-    app.help_print(list(chain))
-    function = command.default_command
-    if function is not None:
-        _, _, example = (inspect.getdoc(function) or "").partition("Example:\n")
-        lines = [line.strip() for line in example.splitlines() if line.strip()]
-        print("\nexample:", *(f"  {line}" for line in lines), sep="\n")
-        if _recipe_keys_of(command):
-            print(f"\n{KEYS_EPILOG}")
-    raise SystemExit(0)
-
-
-def print_keys() -> None:
-    """Every key of a recipe, under a heading for its table."""
-    import textwrap
-
-    from video_opd.config.recipe_file import recipe_keys
-
-    width = min(shutil.get_terminal_size().columns, 120)
-    keys = sorted(recipe_keys().items(), key=lambda item: "." in item[0])
-    heading = ""
-    for key, meaning in keys:
-        table = key.rpartition(".")[0]
-        if table != heading:
-            heading = table
-            print(f"\n[{table}]")
-        text = f"--{key}  {meaning}"
-        print(textwrap.fill(text, width, initial_indent="  ", subsequent_indent=" " * 6, break_on_hyphens=False))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
 
+from video_opd.cli.path_roles import Role
 from video_opd.policy.location import device_name
 
 
@@ -38,6 +40,13 @@ def _whole(_: Any, tokens: Sequence[Token]) -> int:
         raise ValueError(f"invalid int value: {tokens[0].value!r}") from None
 
 
+def _any_number(_: Any, tokens: Sequence[Token]) -> float:
+    try:
+        return float(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"invalid float value: {tokens[0].value!r}") from None
+
+
 def _shard(_: Any, tokens: Sequence[Token]) -> tuple[int, int]:
     text = tokens[0].value
     number, slash, count = text.partition("/")
@@ -53,6 +62,7 @@ def _device(_: Any, tokens: Sequence[Token]) -> str:
 _RATE = _number(float, lambda number: number > 0, "a number above 0")
 
 Whole = Annotated[int, Parameter(converter=_whole)]
+Number = Annotated[float, Parameter(converter=_any_number)]
 Positive = Annotated[int, _number(int, lambda number: number >= 1, "a whole number of at least 1")]
 Share = Annotated[float, _number(float, lambda number: 0 <= number <= 1, "a number from 0 to 1")]
 Rate = Annotated[float, _RATE]
@@ -62,7 +72,24 @@ Seconds = Annotated[float, _number(float, lambda number: number >= 0, "a number 
 Shard = Annotated[tuple[int, int], Parameter(converter=_shard, n_tokens=1, metavar="I/N", show_default=False)]
 Device = Annotated[str, Parameter(converter=_device)]
 
+
+def offered(names: Iterable[str], help: str) -> Parameter:
+    """Names that the help lists and a shell completes. A plug-in may register more, so the command itself refuses."""
+    names = tuple(names)
+    return Parameter(completer=lambda _: names, metavar="NAME", help=f"{help}. One of {', '.join(names)}")
+
+
 Json = Annotated[bool, Parameter(help="one JSON object on stdout")]
+Plugins = Annotated[
+    tuple[Path, ...],
+    Parameter(
+        consume_multiple=False,
+        metavar="FILE",
+        help="Python file that registers a method, a reward, an importer or a scorer, and is run; may be given several "
+        "times",
+    ),
+    Role.READS,
+]
 RecipeKeys = Annotated[Mapping[str, str], Parameter(parse=False)]
 """Any key of a recipe, given as an argument: `--training.learning-rate 1e-4`. A command that has this has a recipe."""
 
@@ -73,7 +100,17 @@ class RecipeOptions:
     """What every command with a recipe has."""
 
     help_keys: Annotated[bool, Parameter(help="list every key of a recipe and exit")] = False
+    plugin: Plugins = ()
     json: Json = False
 
 
 DEFAULT_OPTIONS = RecipeOptions()
+
+
+def load_plugins(files: Sequence[Path]) -> None:
+    """Run what was given with `--plugin`, before the names that it registers are looked up."""
+    if files:
+        from video_opd.plugins import load_plugin
+
+        for file in files:
+            load_plugin(file)

@@ -18,6 +18,7 @@ from video_opd.cli.argument_types import (
     RecipeKeys,
     RecipeOptions,
     Whole,
+    load_plugins,
 )
 from video_opd.cli.path_roles import GoesOn, Reads
 
@@ -88,6 +89,7 @@ def train(
     """
     from video_opd.config.recipe_file import load_recipe
 
+    load_plugins(options.plugin)
     read = load_recipe(recipe, {**keys, **run.as_keys()})
 
     from video_opd.train.interruption import Interrupted
@@ -136,6 +138,7 @@ def compare(
     """
     from video_opd.config.comparison_recipe import load_comparison
 
+    load_plugins(options.plugin)
     read, tables = load_comparison(
         recipe, dict(keys), only=of.methods, seeds=of.seeds, learning_rates=of.learning_rates
     )
@@ -151,7 +154,7 @@ def compare(
     if options.json:
         print(dumps(results))
     else:
-        from video_opd.terminal import show_comparison
+        from video_opd.cli.result_tables import show_comparison
 
         show_comparison(results, out)
     return 0
@@ -176,6 +179,7 @@ def doctor(
     """
     from video_opd.config.recipe_file import load_recipe
 
+    load_plugins(options.plugin)
     read = load_recipe(recipe, dict(keys))
 
     from video_opd.doctor import examine
@@ -186,7 +190,7 @@ def doctor(
         report = {"recipe": str(recipe), "failed": failed, "findings": [f.to_dict() for f in findings]}
         print(dumps(report, indent=2))
     else:
-        from video_opd.terminal import show_findings
+        from video_opd.cli.result_tables import show_findings
 
         show_findings(findings)
     return 1 if failed else 0
@@ -201,7 +205,7 @@ def _finished(results: dict[str, Any], *, as_json: bool) -> int:
     if as_json:
         print(dumps(results))
     else:
-        from video_opd.terminal import show_run
+        from video_opd.cli.result_tables import show_run
 
         show_run(results)
     return 0

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -360,10 +361,10 @@ def test_units_of_a_video_of_unknown_length(refused, tmp_path):
 
 
 def test_what_is_offered():
-    from video_opd.arguments.looking import UNITS as OFFERED
+    from video_opd.cli.looking_commands import Unit
     from video_opd.grounding.time_units import UNITS
 
-    assert OFFERED == UNITS
+    assert get_args(Unit) == UNITS
 
 
 def test_what_was_found_and_what_is_read(refused, annotated, tmp_path):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from video_opd.commands.earlier_outputs import Kind
+from cyclopts import Parameter
+
+from video_opd.cli.argument_types import Device, Positive, Rate
+from video_opd.cli.earlier_outputs import Kind
+from video_opd.cli.path_roles import Role
 from video_opd.errors import writing
 from video_opd.files.outputs import place_of, refuse_foreign
 
@@ -22,18 +26,43 @@ if TYPE_CHECKING:
     from video_opd.policy.load import Policy
     from video_opd.types import Example
 
-Overrides = dict[str, str]
-"""Recipe keys given on the command line."""
+Model = Annotated[
+    str,
+    Parameter(help="a folder, a run folder (its newest checkpoint), a hub name, tiny-student or tiny-teacher"),
+    Role.READS_MODEL_OR_NAMES,
+]
 
 
-def refuse_early(arguments: argparse.Namespace, *models: str) -> list[Description]:
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class HowAsked:
+    """Where a model runs and how it is asked."""
+
+    device: Device = "auto"
+    """auto, cpu, cuda …"""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """default: bfloat16 on CUDA, float32 elsewhere"""
+    max_tokens: Positive | None = None
+    """most video tokens of a prompt"""
+    max_new_tokens: Positive | None = None
+    """most tokens of an answer"""
+    fps: Rate | None = None
+    """frames per second looked at"""
+    template: str | None = None
+    """name of a prompt preset (default: the model's own, else timelens)"""
+
+
+AS_THE_MODEL_IS = HowAsked()
+
+
+def refuse_early(how: HowAsked, *models: str) -> list[Description]:
     """Look at what the command line says of models, device and template before any weights are fetched.
 
     Returns:
         Of several models what is known without their weights; of a single one nothing, for it is loaded at once.
 
     Raises:
-        ConfigurationError: a model that cannot be used, no such device, a template nobody knows.
+        ConfigurationError: a model or a device that cannot be used, or an unknown template.
     """
     from video_opd.policy.location import local_folder
 
@@ -45,35 +74,34 @@ def refuse_early(arguments: argparse.Namespace, *models: str) -> list[Descriptio
     from video_opd.policy.description import describe, require_device
     from video_opd.policy.device import device_of
 
-    require_device(device_of(arguments.device))
-    if arguments.template:
-        template_of(PromptSettings(template=arguments.template))
+    require_device(device_of(how.device))
+    if how.template:
+        template_of(PromptSettings(template=how.template))
     if len(models) < 2:
         return []
     here_first = sorted(models, key=lambda model: local_folder(model) is None)
-    described = {model: describe(model, device=device_of(arguments.device)) for model in here_first}
+    described = {model: describe(model, device=device_of(how.device)) for model in here_first}
     return [described[model] for model in models]
 
 
-def refuse_absent_device(arguments: argparse.Namespace) -> None:
+def refuse_absent_device(how: HowAsked) -> None:
     """Before anything that takes long. Where the command line names none there is nothing to be found."""
-    if arguments.device.partition(":")[0] not in ("auto", "cpu"):
+    if how.device.partition(":")[0] not in ("auto", "cpu"):
         from video_opd.policy.description import require_device
 
-        require_device(arguments.device)
+        require_device(how.device)
 
 
-def warn_of_tiny(arguments: argparse.Namespace, videos: Path, examples: Sequence[Example]) -> None:
+def warn_of_tiny(models: Sequence[str], videos: Path, examples: Sequence[Example]) -> None:
     """On stderr, where a tiny model is asked about a real video."""
     from video_opd.eval.how_asked import tiny_on_real
 
-    models = [model for model in (arguments.model, getattr(arguments, "teacher", None)) if model is not None]
     warning = tiny_on_real(models, videos, examples)
     if warning is not None:
         print(f"video-opd: warning: {warning}", file=sys.stderr)
 
 
-def how_to_ask(arguments: argparse.Namespace) -> GroundingDefaults:
+def how_to_ask(model: str, how: HowAsked) -> GroundingDefaults:
     """How a model is asked: what travels with it, changed by what the command line says. Imports no torch.
 
     Of a model on the hub only small files are fetched for it.
@@ -84,10 +112,10 @@ def how_to_ask(arguments: argparse.Namespace) -> GroundingDefaults:
     def said(**values: Any) -> dict[str, Any]:
         return {key: value for key, value in values.items() if value is not None}
 
-    defaults = load_grounding_defaults(resolve_model(arguments.model, weights=False))
-    prompt = {"template": arguments.template, "user": None} if arguments.template else {}
-    video = said(fps=arguments.fps, max_tokens=arguments.max_tokens)
-    answers = said(max_new_tokens=arguments.max_new_tokens)
+    defaults = load_grounding_defaults(resolve_model(model, weights=False))
+    prompt = {"template": how.template, "user": None} if how.template else {}
+    video = said(fps=how.fps, max_tokens=how.max_tokens)
+    answers = said(max_new_tokens=how.max_new_tokens)
     return defaults.model_copy(
         update={
             "prompt": defaults.prompt.model_copy(update=prompt),
@@ -97,31 +125,31 @@ def how_to_ask(arguments: argparse.Namespace) -> GroundingDefaults:
     )
 
 
-def load(arguments: argparse.Namespace, defaults: GroundingDefaults) -> tuple[Policy, PromptRenderer]:
+def load(model: str, how: HowAsked, defaults: GroundingDefaults) -> tuple[Policy, PromptRenderer]:
     """A frozen model, and what puts the questions to it."""
     from video_opd.data.prompts import PromptRenderer
     from video_opd.eval.how_asked import budget_of, prompt_mismatch, template_of
 
     template, budget = template_of(defaults.prompt), budget_of(defaults.video)
-    warning = prompt_mismatch(defaults.prompt, arguments.model)
+    warning = prompt_mismatch(defaults.prompt, model)
     if warning is not None:
         print(f"video-opd: warning: {warning}", file=sys.stderr)
-    policy = load_model(arguments, arguments.model)
+    policy = load_model(model, how)
     return policy, PromptRenderer(policy.processor, template, budget)
 
 
-def load_model(arguments: argparse.Namespace, name: str) -> Policy:
+def load_model(name: str, how: HowAsked) -> Policy:
     """A frozen model, where and in what type the command line says."""
     import torch
 
     from video_opd.policy.device import device_of
     from video_opd.policy.load import load_policy
 
-    weights = getattr(torch, precision_of(arguments))
-    return load_policy(name, device=device_of(arguments.device), weights=weights).freeze()
+    weights = getattr(torch, precision_of(how))
+    return load_policy(name, device=device_of(how.device), weights=weights).freeze()
 
 
-def models_of(arguments: argparse.Namespace, named: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+def models_of(named: Mapping[str, str], how: HowAsked) -> dict[str, tuple[str, str]]:
     """Models by the part they play, each with the SHA-256 of its folder; of one on the hub the weights are fetched,
     once its small files were found in order."""
     from video_opd.policy.description import describe
@@ -130,15 +158,15 @@ def models_of(arguments: argparse.Namespace, named: Mapping[str, str]) -> dict[s
 
     for name in named.values():
         if local_folder(name) is None:
-            describe(name, device=device_of(arguments.device))
+            describe(name, device=device_of(how.device))
     return {part: (name, model_sha256(resolve_model(name))) for part, name in named.items()}
 
 
-def precision_of(arguments: argparse.Namespace) -> str:
+def precision_of(how: HowAsked) -> str:
     """The type in which a model is held: as the command line says, else what goes with the device."""
     from video_opd.policy.device import device_of
 
-    return arguments.precision or ("bfloat16" if device_of(arguments.device).startswith("cuda") else "float32")
+    return how.precision or ("bfloat16" if device_of(how.device).startswith("cuda") else "float32")
 
 
 def require_writable(file: Path, kind: Kind | None) -> None:

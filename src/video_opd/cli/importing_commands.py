@@ -2,23 +2,81 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
+from dataclasses import dataclass
+from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from video_opd.commands.asking import Overrides, require_writable
-from video_opd.commands.earlier_outputs import Kind
-from video_opd.data.importers._formats import FORMATS
+from cyclopts import Parameter
+
+from video_opd.cli.argument_types import Json, Number, Plugins, Rate, load_plugins, offered
+from video_opd.cli.asking import require_writable
+from video_opd.cli.earlier_outputs import Kind
+from video_opd.cli.path_roles import Reads, ReadsFileOrNames, ReadsVideos, Writes
+from video_opd.cli.refusals import require_choice
+from video_opd.data.importers._formats import ANNOTATORS, BEYOND, FORMATS, QUERIES, UNITS
 from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
     from video_opd.data.importers._account import ImportReport, Policies
 
 
-def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
-    """Annotations to a manifest, and what became of every row."""
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Importing:
+    """What becomes of the annotations."""
+
+    out: Writes
+    """manifest, JSON lines"""
+    durations: Reads | None = None
+    """CSV or JSON with the length of every video"""
+    videos: ReadsVideos | None = None
+    """find every video there, and compare its length"""
+    split: ReadsFileOrNames | None = None
+    """only this split, by its name or by a file that lists its videos"""
+    source: str | None = None
+    """name of the data set in the manifest (default: the format's)"""
+    queries: Annotated[str, Parameter(choices=QUERIES)] = "as-is"
+    """as-is; blanks trimmed; cleaned as timelens or time-r1 do; what stands in quotes; without Ego4D's `Query Text:`"""
+    beyond: Annotated[str, Parameter(choices=BEYOND)] = "keep"
+    """spans that end after the video"""
+    without_duration: Literal["auto", "keep", "refuse", "drop"] = "auto"
+    """rows without a known duration; auto: kept without, unless --durations or --videos should have it"""
+    missing_videos: Literal["keep", "drop"] = "keep"
+    """rows whose video is not among --videos, or cannot be read"""
+    frame_rate: Annotated[Number | None, Parameter(metavar="RATE")] = None
+    """the videos are folders of pictures, so many a second"""
+    annotators: Annotated[str, Parameter(choices=ANNOTATORS)] = "consensus"
+    """didemo: what several annotators amount to"""
+    template: str = ""
+    """sft, video-opd: how questions are put: a preset's name, quoted, or a pattern such as "…'{query}'…" (default:
+    whichever fits)"""
+    columns: Annotated[tuple[str, ...], Parameter(metavar="ROLE=COLUMN")] = ()
+    """csv, json, jsonl: such as query=caption start=begin"""
+    unit: Annotated[str, Parameter(choices=UNITS)] = "seconds"
+    """csv, json, jsonl: of the times of spans; durations and clips are seconds, with clock also clock times"""
+    fps: Rate | None = None
+    """csv, json, jsonl: with --unit frames"""
+    plugin: Plugins = ()
+    json: Json = False
+
+
+def import_annotations(
+    format: Annotated[str, offered(FORMATS, "format of the files")],
+    files: Annotated[tuple[Reads, ...], Parameter(metavar="FILE")],
+    /,
+    *,
+    by: Importing,
+) -> int:
+    """Make a manifest of a data set's own annotation files.
+
+    Args:
+        files: annotations, as the data set has them
+
+    Example:
+        video-opd data import charades-sta charades_sta_test.txt --durations Charades_v1_test.csv --out test.jsonl
+    """
     from video_opd.data.importers._account import Policies
     from video_opd.data.importers._annotation import Reading
     from video_opd.data.importers._collector import Collector
@@ -28,42 +86,44 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
     from video_opd.data.importers.generic import columns_of
     from video_opd.data.manifest import write_manifest
 
-    _refuse_what_does_not_apply(arguments)
-    if arguments.frame_rate is not None:
+    load_plugins(by.plugin)
+    require_choice("FORMAT", format, FORMATS, of="video-opd data import")
+    _refuse_what_does_not_apply(format, by)
+    if by.frame_rate is not None:
         from video_opd.data.video.picture_folder import require_rate
 
-        require_rate(arguments.frame_rate)
-    is_list = bool(arguments.split) and Path(arguments.split).is_file()
+        require_rate(by.frame_rate)
+    video_list = Path(by.split) if by.split and Path(by.split).is_file() else None
     policies = Policies(
-        source=arguments.source or arguments.format,
-        queries=arguments.queries,
-        beyond=arguments.beyond,
-        without_duration=arguments.without_duration,
-        missing_videos=arguments.missing_videos,
-        frame_rate=arguments.frame_rate,
-        split="" if is_list else arguments.split or "",
-        only_videos=read_video_list(Path(arguments.split)) if is_list else None,
+        source=by.source or format,
+        queries=by.queries,
+        beyond=by.beyond,
+        without_duration=by.without_duration,
+        missing_videos=by.missing_videos,
+        frame_rate=by.frame_rate,
+        split="" if video_list else by.split or "",
+        only_videos=read_video_list(video_list) if video_list else None,
     )
     reading = Reading(
-        annotators=arguments.annotators,
-        columns=columns_of(arguments.columns),
-        unit=arguments.unit,
-        fps=arguments.fps,
-        template=arguments.template,
+        annotators=by.annotators,
+        columns=columns_of(by.columns),
+        unit=by.unit,
+        fps=by.fps,
+        template=by.template,
     )
-    durations = read_durations(arguments.durations) if arguments.durations else None
-    files = VideoFiles(arguments.videos, arguments.frame_rate) if arguments.videos else None
-    annotations = read_annotations(arguments.format, arguments.files, reading)
+    durations = read_durations(by.durations) if by.durations else None
+    video_files = VideoFiles(by.videos, by.frame_rate) if by.videos else None
+    annotations = read_annotations(format, files, reading)
     # It makes the folder, so not before the files were there; videos are read below.
-    require_writable(arguments.out, Kind.MANIFEST)
-    collector = Collector(policies, durations, files)
+    require_writable(by.out, Kind.MANIFEST)
+    collector = Collector(policies, durations, video_files)
     examples = collector.collect(annotations)
-    with writing(arguments.out):
-        write_manifest(arguments.out, examples, are_checked=True)
+    with writing(by.out):
+        write_manifest(by.out, examples, are_checked=True)
     for warning in collector.report.warnings:
         print(f"video-opd: warning: {warning}", file=sys.stderr)
-    if arguments.json:
-        convention: dict[str, Any] = {"format": arguments.format, "files": [str(file) for file in arguments.files]}
+    if by.json:
+        convention: dict[str, Any] = {"format": format, "files": [str(file) for file in files]}
         named = (
             "queries",
             "beyond",
@@ -77,31 +137,31 @@ def data_import(arguments: argparse.Namespace, _: Overrides) -> int:
             "template",
         )
         convention |= {"source": policies.source, "columns": dict(reading.columns)}
-        convention |= {name: getattr(arguments, name) for name in named}
-        convention |= {name: str(getattr(arguments, name) or "") for name in ("durations", "videos")}
-        report = {"manifest": str(arguments.out), "convention": convention, **collector.report.to_dict()}
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        convention |= {name: getattr(by, name) for name in named}
+        convention |= {name: str(getattr(by, name) or "") for name in ("durations", "videos")}
+        report = {"manifest": str(by.out), "convention": convention, **collector.report.to_dict()}
+        print(dumps(report, indent=2, ensure_ascii=False))
     else:
         _show(collector.report, policies)
-        print(f"manifest: {arguments.out}")
+        print(f"manifest: {by.out}")
     return 0
 
 
-def _refuse_what_does_not_apply(arguments: argparse.Namespace) -> None:
+def _refuse_what_does_not_apply(format: str, by: Importing) -> None:
     """An option that would do nothing was meant to do something."""
-    heeds = FORMATS[arguments.format].heeds
+    heeds = FORMATS[format].heeds
     idle = {
-        "--columns": bool(arguments.columns) and "columns" not in heeds,
-        "--unit": arguments.unit != "seconds" and "unit" not in heeds,
-        "--fps": arguments.fps is not None and arguments.unit != "frames",
-        "--template": bool(arguments.template) and "template" not in heeds,
-        "--annotators": arguments.annotators != "consensus" and "annotators" not in heeds,
-        "--missing-videos": arguments.missing_videos != "keep" and arguments.videos is None,
+        "--columns": bool(by.columns) and "columns" not in heeds,
+        "--unit": by.unit != "seconds" and "unit" not in heeds,
+        "--fps": by.fps is not None and by.unit != "frames",
+        "--template": bool(by.template) and "template" not in heeds,
+        "--annotators": by.annotators != "consensus" and "annotators" not in heeds,
+        "--missing-videos": by.missing_videos != "keep" and by.videos is None,
     }
     for option, does_nothing in idle.items():
         if does_nothing:
             raise ConfigurationError(
-                option, reason=f"it does nothing for `data import {arguments.format}` as called", remedy="leave it out"
+                option, reason=f"it does nothing for `data import {format}` as called", remedy="leave it out"
             )
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from video_opd.commands.asking import Overrides
+from cyclopts import Parameter
+
+from video_opd.cli.argument_types import Json, Number, Plugins, load_plugins, offered
+from video_opd.cli.path_roles import GoesOn, Reads
+from video_opd.cli.refusals import require_choice
 from video_opd.errors import ConfigurationError, writing
+from video_opd.eval.scorers import RESULT_FORMATS, SCORERS
 
 if TYPE_CHECKING:
     from video_opd.eval.scorers import Answers, GroundTruth, OfficialScores
@@ -20,35 +24,85 @@ if TYPE_CHECKING:
 _NUM_IDS_SHOWN = 5
 
 
-def metrics(arguments: argparse.Namespace, _: Overrides) -> int:
-    """Score a predictions file by our rule or another's, or two of them and their difference."""
-    files = [*([arguments.predictions] if arguments.predictions else []), *arguments.compare]
+Unit = Literal["seconds", "fraction", "percent", "milliseconds", "minutes", "frames"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """By what predictions are scored."""
+
+    ground_truth: Reads | None = None
+    """manifest, made with `video-opd data import`; or an original file of QVHighlights, VUE-TR, E.T. Bench, NExT-GQA,
+    CG-Bench, DiDeMo or HiREST, for what a manifest does not keep (default: what the predictions carry in their keys or
+    rows)"""
+    scorer: Annotated[
+        str,
+        Parameter(name="--as"),
+        offered(
+            ("ours", *SCORERS),
+            "whose rule: comparator, rounding, parser, spans, denominator; docs/DATA.md has them side by side",
+        ),
+    ] = "ours"
+    format: Annotated[str | None, offered(RESULT_FORMATS, "of the predictions (default: told by their content)")] = None
+    unit: Unit | None = None
+    """of the predicted times; fraction and percent are of the video (default: seconds; percent for vtimellm)"""
+    fps: Number | None = None
+    """frames in a second, for `--unit frames`"""
+
+
+OUR_RULE = Rule()
+
+
+def metrics(
+    predictions: Reads | None = None,
+    /,
+    *,
+    by: Rule = OUR_RULE,
+    compare: Annotated[tuple[Reads, ...], Parameter(metavar="FILE")] = (),
+    plugin: Plugins = (),
+    json: Json = False,
+) -> int:
+    """Score a predictions file against annotations.
+
+    Args:
+        predictions: JSON lines with "id" and "answer", or see --format
+        compare: a second file, or both where none stands before, for the paired bootstrap of the difference, first
+            file minus second
+
+    Example:
+        video-opd metrics predictions.jsonl --ground-truth test.jsonl
+        video-opd metrics results.json --ground-truth test.jsonl --as timelens --compare other-results.json
+    """
+    load_plugins(plugin)
+    files = [*([predictions] if predictions else []), *compare]
     if not files or len(files) > 2:
         raise ConfigurationError(
             f"`video-opd metrics` with {len(files)} files of predictions",
             reason="it scores one, or compares two",
             remedy="write `video-opd metrics A --ground-truth MANIFEST`, and `--compare B` for a comparison",
         )
-    _refuse_rates(arguments)
-    truth, answers = _read(files, arguments)
-    scored = [_score(file, arguments, truth, given) for file, given in zip(files, answers, strict=True)]
+    _refuse_unknown_names(by)
+    _refuse_rates(by)
+    truth, answers = _read(files, by)
+    scored = [_score(file, by, truth, given) for file, given in zip(files, answers, strict=True)]
     comparison = _comparison(*scored) if len(scored) == 2 else None
-    if arguments.json:
-        print(json.dumps(scored[0].report | ({"comparison": comparison} if comparison else {}), indent=2))
+    if json:
+        print(dumps(scored[0].report | ({"comparison": comparison} if comparison else {}), indent=2))
     else:
-        from video_opd.terminal import show_differences, show_official_scores, show_scores
+        from video_opd.cli.result_tables import show_differences, show_official_scores, show_scores
 
         for one in scored:
-            if arguments.scorer == "ours":
+            if by.scorer == "ours":
                 show_scores(one.result, str(one.file))  # type: ignore[arg-type]
             else:
-                show_official_scores(one.result, f"{one.file} as {arguments.scorer}")  # type: ignore[arg-type]
+                show_official_scores(one.result, f"{one.file} as {by.scorer}")  # type: ignore[arg-type]
         if comparison:
             show_differences(comparison)
             for note in comparison["notes"]:
                 print(note, file=sys.stderr)
     for one in scored:
-        one.tell(f"{one.file}: " if comparison else "", notes=not arguments.json)
+        one.tell(f"{one.file}: " if comparison else "", notes=not json)
     return 0
 
 
@@ -78,32 +132,39 @@ class _Scored:
                 print(f"{where}{len(ids)} {what}, such as {', '.join(ids[:3])}", file=sys.stderr)
 
 
-def _refuse_rates(arguments: argparse.Namespace) -> None:
-    if (arguments.unit == "frames") != (arguments.fps is not None):
+def _refuse_unknown_names(by: Rule) -> None:
+    """What plug-ins registered counts too."""
+    require_choice("--as", by.scorer, ("ours", *SCORERS), of="video-opd metrics")
+    if by.format is not None:
+        require_choice("--format", by.format, RESULT_FORMATS, of="video-opd metrics")
+
+
+def _refuse_rates(by: Rule) -> None:
+    if (by.unit == "frames") != (by.fps is not None):
         raise ConfigurationError(
-            "--unit frames without --fps" if arguments.fps is None else "--fps without `--unit frames`",
+            "--unit frames without --fps" if by.fps is None else "--fps without `--unit frames`",
             reason="frames become seconds by their rate, and nothing else does",
             remedy="give both, such as `--unit frames --fps 2`",
         )
-    if arguments.fps is not None and not 0 < arguments.fps < float("inf"):
+    if by.fps is not None and not 0 < by.fps < float("inf"):
         raise ConfigurationError(
-            f"--fps {arguments.fps:g}", reason="it is no rate", remedy="give the frames in a second, such as 2"
+            f"--fps {by.fps:g}", reason="it is no rate", remedy="give the frames in a second, such as 2"
         )
 
 
-def _read(files: list[Path], arguments: argparse.Namespace) -> tuple[GroundTruth, list[Answers]]:
+def _read(files: list[Path], by: Rule) -> tuple[GroundTruth, list[Answers]]:
     """The annotations, and the answers of every file: those of the first file where none are given."""
     from video_opd.eval.scorers import read_ground_truth, read_matched, read_with_truth
 
-    how = {"unit": arguments.unit, "fps": arguments.fps}
-    if arguments.ground_truth is not None:
-        truth = read_ground_truth(arguments.ground_truth)
-        return truth, [read_matched(file, truth, arguments.format, **how) for file in files]
-    truth, answers = read_with_truth(files[0], arguments.format, **how)
-    return truth, [answers, *(read_matched(file, truth, arguments.format, **how) for file in files[1:])]
+    how: dict[str, Any] = {"format": by.format, "unit": by.unit, "fps": by.fps}
+    if by.ground_truth is not None:
+        truth = read_ground_truth(by.ground_truth)
+        return truth, [read_matched(file, truth, **how) for file in files]
+    truth, answers = read_with_truth(files[0], **how)
+    return truth, [answers, *(read_matched(file, truth, **how) for file in files[1:])]
 
 
-def _score(file: Path, arguments: argparse.Namespace, truth: GroundTruth, answers: Answers) -> _Scored:
+def _score(file: Path, by: Rule, truth: GroundTruth, answers: Answers) -> _Scored:
     from video_opd.eval.scorers import require_matched, score_as, unit_evidence
     from video_opd.eval.scorers._single_span import zero_length_notes
     from video_opd.grounding import score
@@ -112,7 +173,7 @@ def _score(file: Path, arguments: argparse.Namespace, truth: GroundTruth, answer
     missing = truth.missing(answers)
     result: Scores | OfficialScores
     heeds_units = True
-    if arguments.scorer == "ours":
+    if by.scorer == "ours":
         result = score({id_: answer.parsed() for id_, answer in answers.by_id.items()}, truth.examples)
         flat, report, notes = (
             result.to_dict(),
@@ -120,7 +181,7 @@ def _score(file: Path, arguments: argparse.Namespace, truth: GroundTruth, answer
             (*answers.notes, *zero_length_notes(truth)),
         )
     else:
-        result = score_as(arguments.scorer, truth, answers)
+        result = score_as(by.scorer, truth, answers)
         flat = result.flat()
         report = {"convention": result.convention.to_dict(), "scores": result.scores}
         notes = answers.notes + result.notes
@@ -129,7 +190,7 @@ def _score(file: Path, arguments: argparse.Namespace, truth: GroundTruth, answer
         report[what] = {"count": len(ids), "ids": list(ids[:_NUM_IDS_SHOWN])}
     report["notes"] = list(notes)
     warning = ""
-    if arguments.unit is None and (evidence := unit_evidence(truth, answers, heeds_units=heeds_units)):
+    if by.unit is None and (evidence := unit_evidence(truth, answers, heeds_units=heeds_units)):
         warning = f"{evidence.sentence}. If they are, give `{evidence.options}`."
         report |= {"warnings": [warning], "likely_unit": evidence.to_dict()}
     return _Scored(
@@ -161,11 +222,18 @@ def _comparison(first: _Scored, second: _Scored) -> dict[str, Any]:
     }
 
 
-def report(arguments: argparse.Namespace, _: Overrides) -> int:
-    """Write report.html."""
+def report(run: GoesOn, /) -> int:
+    """Write report.html of a run or a comparison.
+
+    Args:
+        run: folder
+
+    Example:
+        video-opd report runs/demo
+    """
     from video_opd.report import write_comparison_report, write_report
 
-    is_comparison = (arguments.run / "comparison.json").exists()
-    with writing(arguments.run / "report.html"):
-        print(write_comparison_report(arguments.run) if is_comparison else write_report(arguments.run))
+    is_comparison = (run / "comparison.json").exists()
+    with writing(run / "report.html"):
+        print(write_comparison_report(run) if is_comparison else write_report(run))
     return 0

@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shlex
 import time
+from dataclasses import dataclass
+from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from cyclopts import Group, Parameter
+
+from video_opd.cli.argument_types import Rate
+from video_opd.cli.path_roles import Reads, ReadsFileOrNames
 from video_opd.errors import ConfigurationError, DataError, writing
 from video_opd.files.outputs import refuse_foreign
 
 if TYPE_CHECKING:
+    from video_opd.cli.asking_commands import EvaluationRequest
     from video_opd.eval.lmms_eval.lmms_command import Job
+
+
+@Parameter(
+    name="*",
+    group=Group.create_ordered("Tasks of lmms-eval", help="In place of MANIFEST and --videos (docs/LMMS_EVAL.md)."),
+)
+@dataclass(frozen=True, kw_only=True)
+class LmmsChoices:
+    """The part of `evaluate` that leaves asking and scoring to lmms-eval."""
+
+    harness: Annotated[Literal["lmms-eval"] | None, Parameter(name="--with")] = None
+    """who asks and scores"""
+    tasks: Annotated[str | None, Parameter(metavar="NAME[,NAME…]")] = None
+    """names of its tasks or groups"""
+    include_path: Annotated[Reads | None, Parameter(metavar="DIR")] = None
+    """folder with tasks of your own"""
+    lmms_python: Annotated[ReadsFileOrNames | None, Parameter(metavar="PY")] = None
+    """its environment's Python (default: VIDEO_OPD_LMMS_PYTHON)"""
+    lmms_model: Annotated[str | None, Parameter(metavar="CLASS")] = None
+    """its model class (default: by the model's config.json)"""
+    model_args: Annotated[str | None, Parameter(metavar="K=V,…")] = None
+    """more arguments of that class, or others than ours"""
+    timeout: Annotated[Rate | None, Parameter(metavar="SECONDS")] = None
+    """end it after so long (default: never)"""
+    write_only: bool = False
+    """write and print the command, for elsewhere"""
+    read_only: bool = False
+    """read what the command left in --out"""
+
+
+NO_LMMS = LmmsChoices()
 
 LMMS_FLAGS = ("tasks", "include_path", "lmms_python", "lmms_model", "model_args", "timeout")
 """What is said to lmms-eval only."""
@@ -24,34 +61,40 @@ REPORT = "report.json"
 _BAR = re.compile(r"(?P<stage>[^:]+):\s+\d+%\|.*\| (?P<done>\d+)/(?P<total>\d+) \[")
 
 
-def refuse_lmms_flags(arguments: argparse.Namespace) -> None:
+def refuse_lmms_flags(given: LmmsChoices) -> None:
     """Without lmms-eval, what is meant for it.
 
     Raises:
         ConfigurationError: naming the first of them.
     """
-    given = [name for name in LMMS_FLAGS if getattr(arguments, name) is not None]
-    given += [name for name in ("write_only", "read_only") if getattr(arguments, name)]
-    if given:
+    names = [name for name in LMMS_FLAGS if getattr(given, name) is not None]
+    names += [name for name in ("write_only", "read_only") if getattr(given, name)]
+    if names:
         raise ConfigurationError(
-            f"--{given[0].replace('_', '-')}", reason="it is meant for lmms-eval", remedy="add `--with lmms-eval`"
+            f"--{names[0].replace('_', '-')}", reason="it is meant for lmms-eval", remedy="add `--with lmms-eval`"
         )
 
 
-def evaluate_with_lmms_eval(arguments: argparse.Namespace) -> int:
+def evaluate_with_lmms_eval(request: EvaluationRequest) -> int:
     """Write the command, run it in its own environment, and read what it wrote."""
     from video_opd.eval.lmms_eval.lmms_command import read_command, write_command
     from video_opd.eval.lmms_eval.lmms_process import failure, look_into, python_for, run
     from video_opd.eval.lmms_eval.lmms_results import read_report, result_files
 
-    _refuse_what_tasks_bring(arguments)
-    out = arguments.out
-    if arguments.read_only:
+    if request.lmms.write_only and request.lmms.read_only:
+        raise ConfigurationError(
+            "`video-opd evaluate`",
+            reason="argument --read-only: not allowed with argument --write-only",
+            remedy="see `video-opd evaluate --help`",
+        )
+    _refuse_what_tasks_bring(request)
+    out = request.run.out
+    if request.lmms.read_only:
         job, command = read_command(out)
         _refuse_strange_report(out)
-        _refuse_another_job(arguments, job)
-        return _tell(arguments, _newest_report(out, job, command))
-    if not arguments.tasks:
+        _refuse_another_job(request, job)
+        return _tell(request, _newest_report(out, job, command))
+    if not request.lmms.tasks:
         raise ConfigurationError(
             "--with lmms-eval has no --tasks",
             reason="lmms-eval knows hundreds",
@@ -59,44 +102,44 @@ def evaluate_with_lmms_eval(arguments: argparse.Namespace) -> int:
             "its environment's Python, lists them",
         )
     _refuse_strange_folder(out)
-    if arguments.write_only:
-        job, python = _job(arguments, None, None), arguments.lmms_python or "python"
+    if request.lmms.write_only:
+        job, python = _job(request, None, None), request.lmms.lmms_python or "python"
     else:
-        environment = look_into(python_for(arguments.lmms_python), arguments.device)
-        job, python = _job(arguments, environment.version, environment.has_cuda), environment.python
+        environment = look_into(python_for(request.lmms.lmms_python), request.how.device)
+        job, python = _job(request, environment.version, environment.has_cuda), environment.python
     _prepare(out)
     with writing(out / "command.json"):
         command = write_command(out, job, python)
-    if arguments.write_only:
-        print((out / "command.json").read_text(encoding="utf-8").strip() if arguments.json else shlex.join(command))
+    if request.lmms.write_only:
+        print((out / "command.json").read_text(encoding="utf-8").strip() if request.run.json else shlex.join(command))
         return 0
 
     before, log = set(result_files(out)), out / "log.txt"
     began = time.monotonic()
     with _Progress(f"lmms-eval {job.version or ''}: {', '.join(job.tasks)}; log: {log}") as progress:
-        run(command, log, timeout_s=arguments.timeout, on_line=progress.show)
+        run(command, log, timeout_s=request.lmms.timeout, on_line=progress.show)
     written = [path for path in result_files(out) if path not in before]
     if not written:
         raise failure("lmms-eval wrote no results", log)
     report = read_report(written[-1], job, command) | {"seconds": round(time.monotonic() - began, 1)}
-    return _tell(arguments, report)
+    return _tell(request, report)
 
 
-def _refuse_another_job(arguments: argparse.Namespace, job: Job) -> None:
+def _refuse_another_job(request: EvaluationRequest, job: Job) -> None:
     """Read back, a report has the name of the model and of the tasks: they have to be those that were run."""
     from video_opd.policy.location import resolve_model
 
-    where = arguments.out / "command.json"
+    where = request.run.out / "command.json"
     pretrained = str(job.model_args["pretrained"])
-    if arguments.model != job.model and str(resolve_model(arguments.model, weights=False).resolve()) != pretrained:
+    if request.model != job.model and str(resolve_model(request.model, weights=False).resolve()) != pretrained:
         raise ConfigurationError(
-            f"{where} is of the model {job.model}, not of {arguments.model}",
+            f"{where} is of the model {job.model}, not of {request.model}",
             reason="its results would be reported as those of another model",
             remedy=f"give {job.model} as MODEL, or the folder of the other evaluation as --out",
         )
-    if arguments.tasks is not None and set(_tasks(arguments.tasks)) != set(job.tasks):
+    if request.lmms.tasks is not None and set(_tasks(request.lmms.tasks)) != set(job.tasks):
         raise ConfigurationError(
-            f"{where} is of the tasks {','.join(job.tasks)}, not of {arguments.tasks}",
+            f"{where} is of the tasks {','.join(job.tasks)}, not of {request.lmms.tasks}",
             reason="--read-only reads what was run",
             remedy="leave --tasks out, or give the folder of the other evaluation as --out",
         )
@@ -106,20 +149,20 @@ def _tasks(text: str) -> tuple[str, ...]:
     return tuple(task.strip() for task in text.split(",") if task.strip())
 
 
-def _refuse_what_tasks_bring(arguments: argparse.Namespace) -> None:
+def _refuse_what_tasks_bring(request: EvaluationRequest) -> None:
     """What a task of lmms-eval has of its own, or its model class does not let anybody choose."""
     reasons = {
-        "manifest": ("MANIFEST", "its tasks bring their own questions"),
-        "benchmark": ("--benchmark", "its tasks bring their own questions"),
-        "videos": ("--videos", "its tasks bring their own videos"),
-        "template": ("--template", "its tasks bring their own prompts"),
+        "MANIFEST": (request.manifest, "its tasks bring their own questions"),
+        "--benchmark": (request.benchmark.benchmark, "its tasks bring their own questions"),
+        "--videos": (request.run.videos, "its tasks bring their own videos"),
+        "--template": (request.how.template, "its tasks bring their own prompts"),
     }
-    for name, (called, reason) in reasons.items():
-        if getattr(arguments, name) is not None:
+    for called, (given, reason) in reasons.items():
+        if given is not None:
             raise ConfigurationError(
                 f"{called} with lmms-eval", reason=reason, remedy="leave it out, or make a task (docs/LMMS_EVAL.md)"
             )
-    if arguments.precision == "float32":
+    if request.how.precision == "float32":
         raise ConfigurationError(
             "--precision float32 with lmms-eval",
             reason="its Qwen classes load every model in bfloat16",
@@ -127,45 +170,45 @@ def _refuse_what_tasks_bring(arguments: argparse.Namespace) -> None:
         )
 
 
-def _job(arguments: argparse.Namespace, version: str | None, has_cuda: bool | None) -> Job:
+def _job(request: EvaluationRequest, version: str | None, has_cuda: bool | None) -> Job:
     """What is to be run. Nothing is said of the device where it is lmms-eval's own default, every GPU."""
-    from video_opd.commands.asking import how_to_ask
+    from video_opd.cli.asking import how_to_ask
     from video_opd.eval.lmms_eval.lmms_command import PATCH_SIZE, Job, class_for, frames_for
     from video_opd.policy.location import resolve_model
 
-    folder = resolve_model(arguments.model, weights=False).resolve()
-    model_class = arguments.lmms_model or class_for(folder)
-    frames = frames_for(how_to_ask(arguments).video, folder, model_class)
-    device = arguments.device
+    folder = resolve_model(request.model, weights=False).resolve()
+    model_class = request.lmms.lmms_model or class_for(folder)
+    frames = frames_for(how_to_ask(request.model, request.how).video, folder, model_class)
+    device: str | None = request.how.device
     if device == "auto":
         device = "cpu" if has_cuda is False else None
     args: dict[str, Any] = {"pretrained": str(folder)}
     if device is not None and model_class in PATCH_SIZE:
         args |= {"device": device, "device_map": device}
-    args |= frames.passed | _model_args(arguments.model_args)
-    include_path = arguments.include_path
+    args |= frames.passed | _model_args(request.lmms.model_args)
+    include_path = request.lmms.include_path
     if include_path is not None and not include_path.is_dir():
         raise ConfigurationError(
-            f"--include-path {include_path}", reason="there is no such folder", remedy="give the folder with the YAML"
+            f"--include-path {include_path}", reason="the folder does not exist", remedy="give the folder with the YAML"
         )
-    for path in (folder, arguments.out.absolute()):
+    for path in (folder, request.run.out.absolute()):
         if re.search(r"""[,'"{}\[\]]""", str(path)):
             raise ConfigurationError(
                 f"{path} cannot be said to lmms-eval",
                 reason="it takes commas, quotes and brackets for marks between its arguments",
                 remedy="rename the folder, or give a link to it whose name has none",
             )
-    resolve_model(arguments.model)  # all else is in order: now the weights
+    resolve_model(request.model)  # all else is in order: now the weights
     return Job(
-        model=arguments.model,
+        model=request.model,
         model_class=model_class,
         model_args=args,
-        tasks=_tasks(arguments.tasks),
+        tasks=_tasks(request.lmms.tasks or ""),
         frames=frames,
         include_path=None if include_path is None else str(include_path.absolute()),
-        limit=arguments.limit,
-        batch_size=arguments.batch_size or 1,
-        max_new_tokens=arguments.max_new_tokens,
+        limit=request.run.limit,
+        batch_size=request.run.batch_size or 1,
+        max_new_tokens=request.how.max_new_tokens,
         version=version,
     )
 
@@ -239,15 +282,15 @@ def _newest_report(out: Path, job: Job, command: list[str]) -> dict[str, Any]:
     return read_report(files[-1], job, command)
 
 
-def _tell(arguments: argparse.Namespace, report: dict[str, Any]) -> int:
-    report = {"model": arguments.model, **report}
-    file = arguments.out / REPORT
+def _tell(request: EvaluationRequest, report: dict[str, Any]) -> int:
+    report = {"model": request.model, **report}
+    file = request.run.out / REPORT
     with writing(file):
-        file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if arguments.json:
-        print(json.dumps(report, indent=2))
+        file.write_text(dumps(report, indent=2) + "\n", encoding="utf-8")
+    if request.run.json:
+        print(dumps(report, indent=2))
     else:
-        from video_opd.terminal import show_task_scores
+        from video_opd.cli.result_tables import show_task_scores
 
         show_task_scores(report)
         print(f"report: {file}")
@@ -278,7 +321,7 @@ class _Progress:
         self.bar.stop()
 
     def show(self, line: str) -> None:
-        """A line of its log; all but progress bars are passed over."""
+        """A line of its log; all but progress bars are ignored."""
         found = _BAR.match(line)
         if found is None:
             return

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from video_opd.arguments.paths import refuse_same
-from video_opd.commands.asking import Overrides, require_writable
-from video_opd.commands.earlier_outputs import Kind
+from cyclopts import Parameter
+
+from video_opd.cli.argument_types import Json, Positive, Share, Whole
+from video_opd.cli.asking import require_writable
+from video_opd.cli.earlier_outputs import Kind
+from video_opd.cli.path_roles import Reads, ReadsVideos, Writes, refuse_same
 from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
@@ -22,42 +25,75 @@ if TYPE_CHECKING:
     from video_opd.types import Example
 
 
-def data_stats(arguments: argparse.Namespace, _: Overrides) -> int:
-    """Measure manifests, each by itself."""
+Manifest = Annotated[Reads, Parameter(help="questions, JSON lines")]
+Manifests = Annotated[tuple[Reads, ...], Parameter(metavar="MANIFEST", help="questions, JSON lines")]
+Videos = Annotated[ReadsVideos, Parameter(help="folder of the videos, for rows without a duration")]
+Seed = Annotated[Whole, Parameter(help="of the draws")]
+Out = Annotated[Writes, Parameter(help="manifest to write")]
+
+
+def stats(
+    manifests: Manifests, /, *, videos: Videos | None = None, picture: Writes | None = None, json: Json = False
+) -> int:
+    """Say what manifests are like, in numbers and pictures.
+
+    Args:
+        picture: also draw them: FILE.svg or FILE.html
+
+    Example:
+        video-opd data stats train.jsonl test.jsonl --picture statistics.html
+    """
     from video_opd.data.manifest import read_manifest
     from video_opd.data.manifest_statistics import describe
 
-    paths: list[Path] = arguments.manifests
-    if arguments.picture:
+    if picture:
         from video_opd.report.manifest.manifest_page import require_picture
 
-        require_picture(arguments.picture)
-    measured = {path: describe(read_manifest(path, arguments.videos)) for path in paths}
-    if arguments.picture:
+        require_picture(picture)
+    measured = {path: describe(read_manifest(path, videos)) for path in manifests}
+    if picture:
         from video_opd.report.manifest.manifest_page import write_statistics
 
-        require_writable(arguments.picture, Kind.PICTURE)
-        with writing(arguments.picture):
-            write_statistics(arguments.picture, dict(zip(_short_names(paths), measured.values(), strict=True)))
-        print(f"picture: {arguments.picture}", file=sys.stderr)
-    if arguments.json:
+        require_writable(picture, Kind.PICTURE)
+        with writing(picture):
+            write_statistics(picture, dict(zip(_short_names(manifests), measured.values(), strict=True)))
+        print(f"picture: {picture}", file=sys.stderr)
+    if json:
         rows = [{"manifest": str(path), **statistics.to_dict()} for path, statistics in measured.items()]
-        print(json.dumps({"manifests": rows}, indent=2, ensure_ascii=False))
+        print(dumps({"manifests": rows}, indent=2, ensure_ascii=False))
     else:
-        from video_opd.commands.statistics_text import show_statistics
+        from video_opd.cli.statistics_text import show_statistics
 
-        show_statistics(dict(zip(_short_names(paths), measured.values(), strict=True)))
+        show_statistics(dict(zip(_short_names(manifests), measured.values(), strict=True)))
     return 0
 
 
-def data_split(arguments: argparse.Namespace, _: Overrides) -> int:
-    """Cut a manifest into parts."""
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """How a manifest is cut."""
+
+    out: Writes
+    """folder for PART.jsonl, one file a part"""
+    parts: Annotated[list[str], Parameter(metavar="NAME=SHARE")]
+    """shares add up to 1; sizes are about that, since later rows must not move earlier ones"""
+    by: Literal["video", "row"] = "video"
+    """video: all rows about a video, and its crops, in one part"""
+    seed: Seed = 0
+
+
+def split(manifest: Manifest, /, *, into: Parts, json: Json = False) -> int:
+    """Cut a manifest into parts that share no video.
+
+    Example:
+        video-opd data split all.jsonl --out parts --parts train=0.8 validation=0.1 test=0.1
+    """
     from video_opd.data.manifest import read_manifest, write_manifest
     from video_opd.data.same_video import source_video
     from video_opd.data.split_and_merge import parse_parts, split
 
-    shares = parse_parts(arguments.parts)
-    files = {name: arguments.out / f"{name}.jsonl" for name in shares}
+    shares = parse_parts(into.parts)
+    files = {name: into.out / f"{name}.jsonl" for name in shares}
     for path in files.values():
         if os.path.lexists(path):  # a link that leads nowhere is somebody's too
             raise ConfigurationError(
@@ -65,7 +101,7 @@ def data_split(arguments: argparse.Namespace, _: Overrides) -> int:
                 reason="rows would change from one part to another behind the back of whoever uses it",
                 remedy="give another folder with --out, or remove the file",
             )
-    parts = split(read_manifest(arguments.manifest), shares, by=arguments.by, seed=arguments.seed)
+    parts = split(read_manifest(manifest), shares, by=into.by, seed=into.seed)
     with contextlib.ExitStack() as undo:  # all parts or none: some of them would stand in the way of the next attempt
         for name, path in files.items():
             require_writable(path, Kind.MANIFEST)
@@ -78,8 +114,8 @@ def data_split(arguments: argparse.Namespace, _: Overrides) -> int:
     if in_several := sum(count > 1 for count in places.values()):
         such = "1 video is" if in_several == 1 else f"{in_several:,} videos are"
         print(f"{such} in several parts: what is learned from one shows in another", file=sys.stderr)
-    if arguments.json:
-        print(json.dumps({name: {"file": str(path), **counts[name]} for name, path in files.items()}, indent=2))
+    if json:
+        print(dumps({name: {"file": str(path), **counts[name]} for name, path in files.items()}, indent=2))
     else:
         total = sum(map(len, parts.values()))
         for name, path in files.items():
@@ -88,56 +124,90 @@ def data_split(arguments: argparse.Namespace, _: Overrides) -> int:
     return 0
 
 
-def data_sample(arguments: argparse.Namespace, _: Overrides) -> int:
-    """Draw rows."""
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """Which rows are drawn."""
+
+    videos: Videos | None = None
+    count: Positive
+    """rows to draw"""
+    out: Out
+    by: Literal["none", "source", "duration"] = "none"
+    """equally many of each source, or of each of TimeLens's nine buckets of duration"""
+    filter: Literal["timelens"] | None = None
+    """first leave out what TimeLens does not train on: under 5 s or over 500 s, over 200 words, no span within the
+    video, questions about sound"""
+    seed: Seed = 0
+
+
+def sample(manifest: Manifest, /, *, draw: Draw, json: Json = False) -> int:
+    """Draw rows; a smaller sample is part of a larger one.
+
+    Example:
+        video-opd data sample all.jsonl --count 30000 --by duration --filter timelens --out sample.jsonl
+    """
     from video_opd.data.manifest import read_manifest, write_manifest
     from video_opd.data.row_filters import timelens_filter
     from video_opd.data.split_and_merge import sample
 
-    examples = read_manifest(arguments.manifest, arguments.videos)
+    examples = read_manifest(manifest, draw.videos)
     num_rows = len(examples)
     left_out: Counter[str] = Counter()
-    if arguments.filter:
+    if draw.filter:
         examples, left_out = timelens_filter(examples)
         if not examples:
             raise ConfigurationError(
-                f"no row of {arguments.manifest} passes --filter {arguments.filter}",
+                f"no row of {manifest} passes --filter {draw.filter}",
                 reason="; ".join(f"{_rows(count)} left out: {reason}" for reason, count in left_out.most_common()),
                 remedy="sample without --filter, or another manifest",
             )
-    chosen = sample(examples, arguments.count, by=arguments.by, seed=arguments.seed)
+    chosen = sample(examples, draw.count, by=draw.by, seed=draw.seed)
     for reason, count in left_out.most_common():
         print(f"{_rows(count)} left out: {reason}", file=sys.stderr)
-    require_writable(arguments.out, Kind.MANIFEST)
-    with writing(arguments.out):
-        write_manifest(arguments.out, chosen)
-    if arguments.json:
+    require_writable(draw.out, Kind.MANIFEST)
+    with writing(draw.out):
+        write_manifest(draw.out, chosen)
+    if json:
         facts = {"read": num_rows, "left_out": left_out, "rows": len(chosen), "videos": _num_videos(chosen)}
-        print(json.dumps({"file": str(arguments.out), **facts}, indent=2))
+        print(dumps({"file": str(draw.out), **facts}, indent=2))
     else:
-        print(f"{arguments.out}: {len(chosen):,} rows of {len(examples):,}, {_num_videos(chosen):,} videos")
+        print(f"{draw.out}: {len(chosen):,} rows of {len(examples):,}, {_num_videos(chosen):,} videos")
     return 0
 
 
-def data_merge(arguments: argparse.Namespace, _: Overrides) -> int:
-    """Put manifests together."""
+def merge(
+    manifests: Manifests,
+    /,
+    *,
+    out: Out,
+    on_conflict: Literal["refuse", "keep-first", "rename"] = "refuse",
+    json: Json = False,
+) -> int:
+    """Put manifests together.
+
+    Args:
+        on_conflict: when an id stands for two different rows; rename appends the name of the later file
+
+    Example:
+        video-opd data merge charades.jsonl activitynet.jsonl --out all.jsonl
+    """
     from video_opd.data.manifest import read_numbered, write_manifest
     from video_opd.data.split_and_merge import merge
 
-    paths: list[Path] = arguments.manifests
-    if len(paths) < 2:
+    if len(manifests) < 2:
         raise ConfigurationError(
-            f"one manifest, {paths[0]}", reason="there is nothing to merge it with", remedy="give at least two"
+            f"one manifest, {manifests[0]}", reason="there is nothing to merge it with", remedy="give at least two"
         )
-    merged = merge([(path, read_numbered(path)) for path in paths], on_conflict=arguments.on_conflict)
-    require_writable(arguments.out, Kind.MANIFEST)
-    with writing(arguments.out):
-        write_manifest(arguments.out, merged.examples)
+    merged = merge([(path, read_numbered(path)) for path in manifests], on_conflict=on_conflict)
+    require_writable(out, Kind.MANIFEST)
+    with writing(out):
+        write_manifest(out, merged.examples)
     facts = {"rows": len(merged.examples), "same": merged.num_same, "left_out": merged.num_left_out}
-    if arguments.json:
-        print(json.dumps({"file": str(arguments.out), **facts, "renamed": merged.renamed}, indent=2))
+    if json:
+        print(dumps({"file": str(out), **facts, "renamed": merged.renamed}, indent=2))
         return 0
-    print(f"{arguments.out}: {len(merged.examples):,} rows")
+    print(f"{out}: {len(merged.examples):,} rows")
     for count, what in (
         (merged.num_same, "that stood in two files word for word, kept once"),
         (merged.num_left_out, "left out: an earlier file has the id for another row"),
@@ -148,42 +218,62 @@ def data_merge(arguments: argparse.Namespace, _: Overrides) -> int:
     return 0
 
 
-def data_overlap(arguments: argparse.Namespace, _: Overrides) -> int:
-    """Find the rows of one manifest that ask what another one asks."""
+def overlap(
+    first: Annotated[Reads, Parameter(name="A")],
+    second: Annotated[Reads, Parameter(name="B")],
+    /,
+    *,
+    threshold: Share = 0.5,
+    without: Annotated[Writes | None, Parameter(metavar="FILE")] = None,
+    out: Annotated[Writes | None, Parameter(metavar="FILE")] = None,
+    json: Json = False,
+) -> int:
+    """Find rows of one manifest that ask about a moment that another asks about too.
+
+    Args:
+        first: manifest, such as what is trained on
+        second: manifest, such as what is tested on
+        threshold: least temporal IoU to count; 0: any overlap
+        without: write the rows of A that do not overlap so far
+        out: write the overlapping pairs, JSON lines
+
+    Example:
+        video-opd data overlap train.jsonl test.jsonl --without clean.jsonl
+    """
     from video_opd.data.manifest import read_manifest, write_manifest
     from video_opd.data.overlap import overlapping, shared_rows
 
-    paths = [arguments.first, arguments.second]
+    paths = [first, second]
     refuse_same(paths)
     sets = [read_manifest(path) for path in paths]
     shared = [shared_rows(one, other) for one, other in (sets, sets[::-1])]
-    found = overlapping(shared[0], arguments.threshold)
+    found = overlapping(shared[0], threshold)
     stained = {row.example.id for row in found}
     clean = [example for example in sets[0] if example.id not in stained]
-    if arguments.out:
-        require_writable(arguments.out, Kind.PAIRS)
-    if arguments.without:
+    if out:
+        require_writable(out, Kind.PAIRS)
+    if without:
         if not clean:
             raise ConfigurationError(
                 f"every row of {paths[0]} overlaps with {paths[1]}",
                 reason="nothing would be left to write",
                 remedy="raise --threshold, or leave out --without",
             )
-        require_writable(arguments.without, Kind.MANIFEST)
-        with writing(arguments.without):
-            write_manifest(arguments.without, clean)
-    if arguments.out:
-        _write_pairs(arguments.out, found)
+        require_writable(without, Kind.MANIFEST)
+        with writing(without):
+            write_manifest(without, clean)
+    if out:
+        _write_pairs(out, found)
     facts = [
-        {"manifest": str(path), **_counts(examples, rows, arguments.threshold)}
+        {"manifest": str(path), **_counts(examples, rows, threshold)}
         for path, examples, rows in zip(paths, sets, shared, strict=True)
     ]
-    if arguments.json:
-        print(json.dumps({"threshold": arguments.threshold, "a": facts[0], "b": facts[1]}, indent=2))
+    if json:
+        print(dumps({"threshold": threshold, "a": facts[0], "b": facts[1]}, indent=2))
     else:
-        _tell_overlap(facts, _short_names(paths), arguments.threshold)
-    if arguments.without:
-        print(f"{arguments.without}: the other {_rows(len(clean))}", file=sys.stderr)
+        _tell_overlap(facts, _short_names(paths), threshold)
+    if without:
+        print(f"{without}: the other {_rows(len(clean))}", file=sys.stderr)
     return 0
 
 
@@ -230,7 +320,7 @@ def _write_pairs(path: Path, found: Sequence[Shared]) -> None:
         one, other = row.example, row.other
         pair = {"id": one.id, "other_id": other.id, "iou": row.iou, "same_query": row.same_query}
         words = {"video": one.video, "other_video": other.video, "query": one.query, "other_query": other.query}
-        lines.append(json.dumps(pair | words, ensure_ascii=False) + "\n")
+        lines.append(dumps(pair | words, ensure_ascii=False) + "\n")
     with writing(path):
         write_durably(path, "".join(lines).encode())
 

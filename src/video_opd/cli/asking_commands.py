@@ -1,0 +1,314 @@
+"""`evaluate`, `ground`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from video_opd.cli.argument_types import Json, Number, Plugins, Positive, Share, load_plugins
+from video_opd.cli.asking import (
+    AS_THE_MODEL_IS,
+    HowAsked,
+    Model,
+    how_to_ask,
+    load,
+    models_of,
+    precision_of,
+    refuse_absent_device,
+    refuse_early,
+    require_writable,
+    warn_of_tiny,
+)
+from video_opd.cli.benchmark_evaluation import (
+    NO_BENCHMARK,
+    BenchmarkChoices,
+    evaluate_benchmark,
+    refuse_benchmark_flags,
+)
+from video_opd.cli.earlier_outputs import Kind
+from video_opd.cli.lmms_evaluation import NO_LMMS, LmmsChoices, evaluate_with_lmms_eval, refuse_lmms_flags
+from video_opd.cli.path_roles import Reads, ReadsVideos, Writes
+from video_opd.errors import ConfigurationError, writing
+from video_opd.files.outputs import place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from video_opd.config import GroundingDefaults
+    from video_opd.data.prompt_templates import PromptTemplate
+    from video_opd.eval.answer_file import AnswersOf
+    from video_opd.eval.evaluate import Evaluation
+    from video_opd.types import Example
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class EvaluationChoices:
+    """What is asked, and where the answers go."""
+
+    videos: ReadsVideos | None = None
+    """folder the manifest's video paths are relative to"""
+    out: Writes
+    """predictions, JSON lines, written as they come; goes on where a killed run was; with lmms-eval a folder"""
+    batch_size: Positive | None = None
+    """prompts read together (default: 8; lmms-eval: 1)"""
+    max_bad_share: Share = 0.05
+    """stop if more rows cannot be asked; they count as unanswered"""
+    limit: Annotated[Positive | None, Parameter(metavar="N")] = None
+    """of --benchmark and --with: the first N questions of every task"""
+    plugin: Plugins = ()
+    json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest:
+    """A command line of `evaluate`."""
+
+    model: str
+    manifest: Path | None
+    how: HowAsked
+    run: EvaluationChoices
+    benchmark: BenchmarkChoices
+    lmms: LmmsChoices
+
+
+def evaluate(
+    model: Model,
+    manifest: Reads | None = None,
+    /,
+    *,
+    how: HowAsked = AS_THE_MODEL_IS,
+    run: EvaluationChoices,
+    benchmark: BenchmarkChoices = NO_BENCHMARK,
+    lmms: LmmsChoices = NO_LMMS,
+) -> int:
+    """Score a model's answers to a manifest, to a public benchmark, or to tasks of lmms-eval.
+
+    Args:
+        manifest: questions, JSON lines
+
+    Example:
+        video-opd evaluate tiny-teacher test.jsonl --videos clips --out predictions.jsonl
+        video-opd evaluate MODEL --benchmark tempcompass --data TempCompass --before BASE --out answers.jsonl
+        video-opd evaluate MODEL --with lmms-eval --tasks timelens_charades --out scores
+    """
+    load_plugins(run.plugin)
+    request = EvaluationRequest(model=model, manifest=manifest, how=how, run=run, benchmark=benchmark, lmms=lmms)
+    if lmms.harness is None:
+        refuse_lmms_flags(lmms)
+    if benchmark.benchmark is None:
+        refuse_benchmark_flags(benchmark)
+    if lmms.harness == "lmms-eval":
+        return evaluate_with_lmms_eval(request)
+    if benchmark.benchmark is not None:
+        return evaluate_benchmark(request)
+    return _evaluate_manifest(request, *_required_questions(request))
+
+
+def _evaluate_manifest(request: EvaluationRequest, manifest: Path, videos: Path) -> int:
+    from contextlib import closing
+
+    from video_opd.data.manifest import read_manifest
+    from video_opd.data.prompt_source import PromptSource, refuse_tight_budget, require_folder
+
+    refuse_absent_device(request.how)
+    examples = read_manifest(manifest, videos)
+    require_folder(videos)
+    require_writable(request.run.out, Kind.PREDICTIONS)
+    refuse_early(request.how, request.model)
+    defaults = how_to_ask(request.model, request.how)
+
+    from rich.console import Console
+
+    from video_opd.eval.answer_file import answers_in
+    from video_opd.eval.evaluate import judge
+    from video_opd.eval.evaluate_into_file import evaluate_into
+    from video_opd.eval.how_asked import budget_of, template_of
+
+    refuse_tight_budget(videos, examples, budget_of(defaults.video))
+    of, template = _answers_of(request, defaults, examples), template_of(defaults.prompt)
+    known = answers_in(request.run.out, of)
+    if known.keys() >= {example.id for example in examples}:
+        print(f"{request.run.out} holds all answers already; nothing is asked", file=sys.stderr)
+        _tell(request, judge(known, examples, {}), defaults.prompt.template, template)
+        return 0
+    warn_of_tiny([request.model], videos, examples)
+    policy, renderer = load(request.model, request.how, defaults)
+    with closing(
+        PromptSource(
+            videos,
+            renderer,
+            num_examples=len(examples),
+            workers=1,
+            max_bad_share=request.run.max_bad_share,
+            share_is_called="--max-bad-share",
+        )
+    ) as source, writing(request.run.out):  # fmt: skip
+        evaluation = evaluate_into(
+            request.run.out,
+            of,
+            policy,
+            examples,
+            source,
+            max_new_tokens=defaults.answers.max_new_tokens,
+            batch_size=request.run.batch_size or 8,
+            title=request.model,
+            console=Console(stderr=True),
+        )
+    _tell(request, evaluation, defaults.prompt.template, template)
+    return 0
+
+
+def _answers_of(
+    request: EvaluationRequest, defaults: GroundingDefaults, examples: Sequence[Example]
+) -> AnswersOf | None:
+    """What the answers will be of; None for a pipe. The weights of a model on the hub are fetched for it."""
+    from video_opd.data.manifest_rows import row_from_example
+    from video_opd.eval.answer_file import AnswersOf, questions_sha256
+    from video_opd.eval.how_asked import how_asked, template_of
+    from video_opd.grounding import PARSER_VERSION
+
+    if place_of(request.run.out) is None:
+        return None
+    template = template_of(defaults.prompt)
+    return AnswersOf(
+        models=models_of({"model": request.model}, request.how),
+        questions_sha256=questions_sha256([row_from_example(example) for example in examples]),
+        settings=how_asked(defaults, precision_of(request.how))
+        | {
+            "system": template.system,
+            "answer_prefix": template.answer_prefix,
+            "max_new_tokens": defaults.answers.max_new_tokens,
+            "parser_version": PARSER_VERSION,
+        },
+    )
+
+
+def _tell(request: EvaluationRequest, evaluation: Evaluation, preset: str, template: PromptTemplate) -> None:
+    from video_opd.eval.scorers._parsers import PARSERS, read_otherwise
+
+    for id, reason in evaluation.set_aside.items():
+        print(f"set aside {id}: {reason}", file=sys.stderr)
+    if evaluation.unit:
+        print(
+            f"video-opd: warning: {evaluation.unit.sentence}. If they are, score them with `video-opd metrics "
+            f"{request.run.out} --ground-truth {request.manifest} {evaluation.unit.options}`.",
+            file=sys.stderr,
+        )
+    answers, parser = evaluation.answers, template.parser
+    otherwise = read_otherwise(answers, evaluation.parsed, parser) if parser in PARSERS else []
+    if otherwise:
+        print(
+            f"{len(otherwise)} of {len(answers)} answers are read otherwise by {parser}, the parser that goes with the "
+            f"prompt {preset}, the first {otherwise[0]}: {answers[otherwise[0]]!r}",
+            file=sys.stderr,
+        )
+    if request.run.json:
+        asked = {"template": preset, "user": template.user, "queries": template.queries, "parser": parser}
+        labels = {"model": request.model, "predictions": str(request.run.out), "prompt": asked}
+        print(dumps(evaluation.to_report(**labels, num_read_otherwise=len(otherwise)), indent=2))
+        return
+
+    from video_opd.cli.result_tables import show_scores
+
+    show_scores(evaluation.scores, f"{request.model} on {request.manifest}")
+    if evaluation.set_aside:
+        count = len(evaluation.set_aside)
+        print(f"{count} of {evaluation.scores.num_queries} queries could not be asked and count{'s' * (count == 1)} as "
+              f"unanswered, with IoU 0: {', '.join(list(evaluation.set_aside)[:3])}{' …' * (count > 3)}")  # fmt: skip
+    if template.scorer != "ours":
+        print(
+            f"prompt {preset}; to hold it against the field's numbers: video-opd metrics "
+            f"{request.run.out} --ground-truth {request.manifest} --as {template.scorer}"
+        )
+
+
+def _required_questions(request: EvaluationRequest) -> tuple[Path, Path]:
+    """The manifest and the folder of its videos, which are optional for other evaluations."""
+    if request.run.limit is not None:
+        raise ConfigurationError(
+            "--limit with a manifest",
+            reason="it counts questions of a benchmark's tasks",
+            remedy="take a part of the manifest with `video-opd data sample`",
+        )
+    manifest, videos = request.manifest, request.run.videos
+    if manifest is None or videos is None:
+        raise ConfigurationError(
+            f"`video-opd evaluate` without {'MANIFEST' if manifest is None else '--videos'}",
+            reason="there is nothing to ask the model",
+            remedy="give MANIFEST and --videos, a public benchmark with --benchmark and --data, or "
+            "`--with lmms-eval` and its --tasks",
+        )
+    return manifest, videos
+
+
+def ground(
+    model: Model,
+    video: Reads,
+    query: str,
+    /,
+    *,
+    how: HowAsked = AS_THE_MODEL_IS,
+    frame_rate: Annotated[Number | None, Parameter(metavar="RATE")] = None,
+    json: Json = False,
+) -> int:
+    """Ask one question about one video.
+
+    Args:
+        video: video file, or a folder of numbered pictures
+        query: what to look for, in words
+        frame_rate: pictures per second, of a folder of them
+
+    Example:
+        video-opd ground tiny-teacher clip.mp4 "the red circle"
+    """
+    from video_opd.data.plain_text import has_words, refuse_unwritable
+    from video_opd.data.query_words import timelens
+    from video_opd.data.video.picture_folder import probe_video, video_timeline
+
+    if not has_words(timelens(query)):
+        raise ConfigurationError(
+            "the query is empty" if not query.strip() else f"the query {query!r} has no words",
+            reason="nothing is asked for",
+            remedy="say what to look for",
+        )
+    refuse_unwritable(query, "the query")
+    refuse_absent_device(how)
+    duration_s = probe_video(video, frame_rate).duration_s
+    video_timeline(video, frame_rate).window(None)  # refuses a video that is too short, before a model is loaded
+    refuse_early(how, model)
+    defaults = how_to_ask(model, how)
+
+    from video_opd.data.prompt_source import refuse_tight_budget, render
+    from video_opd.eval.how_asked import budget_of
+    from video_opd.grounding import parse_answer
+    from video_opd.types import Example, Sampling
+
+    file = video.absolute() if video.is_dir() else video  # `.` has no name
+    example = Example(id="ground", video=file.name, query=query, spans=(), duration=duration_s, frame_rate=frame_rate)
+    refuse_tight_budget(file.parent, [example], budget_of(defaults.video))
+    warn_of_tiny([model], file.parent, [example])
+    policy, renderer = load(model, how, defaults)
+    prompt = render(renderer, video, example)
+    sampling = Sampling(max_new_tokens=defaults.answers.max_new_tokens, greedy=True)
+    answer = policy.answer(policy.read([prompt]), sampling=sampling)[0].answers[0]
+    found = parse_answer(answer.text)
+    if json:
+        result = {
+            "spans": [list(span) for span in found.spans],
+            "answer": answer.text,
+            "duration": duration_s,
+            "num_video_tokens": prompt.num_video_tokens,
+        }
+        print(dumps(result))
+    elif found.spans:
+        spans = ", ".join(f"{span.start_s:g} - {span.end_s:g} s" for span in found.spans)
+        print(f"{spans}   (of {duration_s:.1f} s; the model wrote: {answer.text!r})")
+    else:
+        print(f"no span: {found.reason}   (the model wrote: {answer.text!r})")
+    return 0

@@ -1,0 +1,63 @@
+"""The answers of one or two models to a benchmark's questions, on their way into the file of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from video_opd.eval.answer_file import AnswerFile
+    from video_opd.eval.benchmarks import Question
+    from video_opd.eval.multiple_choice import Reply
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One model's answers."""
+
+    replies: Mapping[str, Reply]
+    set_aside: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What one model answers, on its way into the file of answers.
+
+    Until all models were asked, a file has the rows of the first as they will be, and of the other `{"id", "before"}`.
+    What cannot be written over gets every row when it is whole.
+    """
+
+    file: AnswerFile
+    when: str
+    asked: Mapping[str, Asked]
+    """The models that were asked before."""
+
+    def known(self) -> dict[str, Reply]:
+        """What the file has of an earlier run."""
+        from video_opd.eval.multiple_choice import Reply
+
+        parts = {row["id"]: row if self.when == "after" else row.get("before", {}) for row in self.file.rows}
+        return {id: reply for id, part in parts.items() if (reply := Reply.from_row(part))}
+
+    def add(self, questions: Mapping[str, Question], new: Mapping[str, Reply], *, is_last: bool) -> None:
+        """Write down new replies."""
+        if self.file.is_stream and not is_last:
+            return
+        if self.when == "before" and not self.file.is_stream:
+            self.file.append([{"id": id, "before": reply.to_row()} for id, reply in new.items()])
+        else:
+            asked = {**self.asked, self.when: Asked(replies=new, set_aside={})}
+            self.file.append([row_of(questions[id], asked) for id in new])
+
+
+def row_of(question: Question, asked: Mapping[str, Asked]) -> dict[str, Any]:
+    """One row of the file of answers."""
+    row = {
+        "id": question.id,
+        "video": question.video,
+        "categories": dict(question.categories),
+        "right": question.right_label,
+        **asked["after"].replies[question.id].to_row(),
+    }
+    return row | ({"before": asked["before"].replies[question.id].to_row()} if "before" in asked else {})

@@ -1,0 +1,330 @@
+"""`evaluate --benchmark`: a public benchmark's questions to one model, or to two to see what changed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+
+from video_opd.cli.asking import (
+    how_to_ask,
+    load_model,
+    models_of,
+    precision_of,
+    refuse_absent_device,
+    refuse_early,
+    require_writable,
+    warn_of_tiny,
+)
+from video_opd.cli.benchmark_answers import Asked, Notes, row_of
+from video_opd.cli.earlier_outputs import Kind
+from video_opd.cli.path_roles import Reads, ReadsModelOrNames
+from video_opd.errors import ConfigurationError, DataError, writing
+from video_opd.eval.benchmarks import BENCHMARKS
+from video_opd.files.outputs import place_of
+
+if TYPE_CHECKING:
+    from video_opd.cli.asking_commands import EvaluationRequest
+    from video_opd.config import GroundingDefaults
+    from video_opd.eval.answer_file import AnswersOf
+    from video_opd.eval.benchmarks import Benchmark, Question
+    from video_opd.eval.multiple_choice import Asking
+
+Kinds = Literal["multi-choice", "yes_no", "caption_matching"]
+Rule = Literal["strict", "official", "lmms-eval", "vlmevalkit"]
+
+
+@Parameter(
+    name="*",
+    group=Group.create_ordered(
+        "General video understanding", help="In place of a manifest: a public benchmark, from a local copy."
+    ),
+)
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkChoices:
+    """What `evaluate` asks of a public benchmark. None has a default, so that it can be told what was given."""
+
+    benchmark: Annotated[str | None, Parameter(choices=tuple(BENCHMARKS))] = None
+    """multiple-choice questions, with the official prompts"""
+    data: Annotated[Reads | None, Parameter(metavar="DIR")] = None
+    """folder of the benchmark's own files and videos"""
+    before: Annotated[ReadsModelOrNames | None, Parameter(metavar="MODEL")] = None
+    """ask this one too, and say what changed from it to MODEL"""
+    rule: Rule | None = None
+    """how answers are rated (default: official for tempcompass, strict for the others)"""
+    score: Literal["generation", "options"] | None = None
+    """let the model write, or take the option it finds most probable (default: generation)"""
+    option_form: Literal["label", "text", "text-mean"] | None = None
+    """of --score options: score the letter, the whole option, or its mean per token (default: label)"""
+    kinds: list[Kinds] | None = None
+    """of tempcompass (default: all whose files are there)"""
+    subtitles: bool | None = None
+    """of video-mme: put before the question"""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the benchmark's files, which is required of everybody who names a benchmark."""
+        assert self.data is not None
+        return self.data
+
+
+NO_BENCHMARK = BenchmarkChoices()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is asked of a benchmark, and how."""
+
+    request: EvaluationRequest
+    benchmark: Benchmark
+    defaults: GroundingDefaults
+    questions: Sequence[Question]
+    asking: Asking
+    rule: str
+
+
+def refuse_benchmark_flags(given: BenchmarkChoices) -> None:
+    """Without a benchmark, what is meant for one.
+
+    Raises:
+        ConfigurationError: naming the first of them.
+    """
+    for name in [field.name for field in fields(given) if field.name != "benchmark"]:
+        if getattr(given, name) is not None:
+            raise ConfigurationError(
+                f"--{name.replace('_', '-')} without --benchmark",
+                reason="it belongs to a public benchmark's questions",
+                remedy="leave it out, or name the benchmark with --benchmark",
+            )
+
+
+def evaluate_benchmark(request: EvaluationRequest) -> int:
+    """Ask a benchmark's questions; the answers go to --out, the accuracies to stdout."""
+    from video_opd.eval.benchmarks import first_of_each
+
+    benchmark = BENCHMARKS[str(request.benchmark.benchmark)]
+    _refuse_contradictions(request, benchmark)
+    refuse_absent_device(request.how)  # the benchmark's files may take long to read
+    rule: str = request.benchmark.rule or next(iter(benchmark.rules))
+    questions = benchmark.read(request.benchmark.folder, **_reading_options(request, benchmark))
+    if request.run.limit is not None:
+        questions = first_of_each(questions, benchmark.grouping, request.run.limit)
+    _refuse_if_videos_are_missing(request, questions)
+    require_writable(request.run.out, Kind.ANSWERS)
+    models = {"after": request.model} | (
+        {"before": request.benchmark.before} if request.benchmark.before is not None else {}
+    )
+    refuse_early(request.how, *models.values())
+    defaults = how_to_ask(request.model, request.how)
+    warn_of_tiny([request.model], request.benchmark.folder, [each.as_example() for each in questions[:1]])
+
+    from video_opd.eval.answer_file import open_answers, rewrite, told_what_is_kept
+    from video_opd.eval.multiple_choice import Asking
+
+    asking = Asking(
+        rule=benchmark.rules[rule],
+        max_new_tokens=request.how.max_new_tokens or benchmark.max_new_tokens,
+        score_options=(request.benchmark.option_form or "label") if request.benchmark.score == "options" else None,
+    )
+    plan = _Plan(request=request, benchmark=benchmark, defaults=defaults, questions=questions, asking=asking, rule=rule)
+    of = _answers_of(plan, models)
+    asked: dict[str, Asked] = {}
+    with writing(request.run.out):
+        with open_answers(request.run.out, of) as file, told_what_is_kept(file, len(questions) * len(models)):
+            for when, model in models.items():
+                asked[when] = _ask(plan, model, Notes(file, when, asked))
+            if file.is_stream:
+                there = {row["id"] for row in file.rows}
+                file.append([row_of(question, asked) for question in questions if question.id not in there])
+        rewrite(file, request.run.out, [row_of(question, asked) for question in questions])
+    report = {
+        "benchmark": request.benchmark.benchmark,
+        "model": request.model,
+        "answers": str(request.run.out),
+        **_scores(request, questions, asked),
+        "set_aside": dict(asked["after"].set_aside),
+        "convention": _convention(plan),
+    }
+    _show(request, report)
+    return 0
+
+
+def _refuse_contradictions(request: EvaluationRequest, benchmark: Benchmark) -> None:
+    name, problem = request.benchmark.benchmark, None
+    if request.manifest is not None or request.run.videos is not None:
+        problem = "a manifest or --videos", "the benchmark brings its own questions and videos", "leave them out"
+    elif request.benchmark.data is None:
+        problem = "no --data", "its files and videos are read from there", "give the folder of a local copy"
+    elif not request.benchmark.data.is_dir():
+        problem = f"--data {request.benchmark.data}", "the folder does not exist", "give the folder of a local copy"
+    elif request.how.template is not None:
+        problem = "--template", "the benchmark brings its own prompt", "leave it out"
+    elif request.benchmark.rule is not None and request.benchmark.rule not in benchmark.rules:
+        problem = (
+            f"--rule {request.benchmark.rule}",
+            f"it has the rules {', '.join(benchmark.rules)}",
+            f"take one of those; {next(iter(benchmark.rules))} is the default",
+        )
+    elif request.benchmark.rule is not None and request.benchmark.score == "options":
+        problem = "--rule and --score options", "a rule rates written answers", "leave one of them out"
+    elif request.benchmark.option_form is not None and request.benchmark.score != "options":
+        problem = "--option-form", "options are only scored with --score options", "add that, or leave it out"
+    for option in ("kinds", "subtitles"):
+        if getattr(request.benchmark, option) is not None and option not in benchmark.options:
+            problem = f"--{option}", "it has none", "leave it out"
+    if problem is not None:
+        cause, reason, remedy = problem
+        raise ConfigurationError(f"--benchmark {name} with {cause}", reason=reason, remedy=remedy)
+
+
+def _reading_options(request: EvaluationRequest, benchmark: Benchmark) -> dict[str, Any]:
+    given = {option: getattr(request.benchmark, option) for option in sorted(benchmark.options)}
+    return {option: value for option, value in given.items() if value is not None}
+
+
+def _refuse_if_videos_are_missing(request: EvaluationRequest, questions: Sequence[Question]) -> None:
+    """Before a model is loaded; broken files show only when they are decoded."""
+    missing = [question for question in questions if not (request.benchmark.folder / question.video).exists()]
+    if len(missing) > request.run.max_bad_share * len(questions):
+        raise DataError(
+            f"{len(missing)} of {len(questions)} questions have no video, the first {missing[0].id}: "
+            f"{request.benchmark.folder / missing[0].video}",
+            reason="the file does not exist, and "
+            f"more than --max-bad-share {request.run.max_bad_share:g} means a wrong folder or a download that stopped",
+            remedy="put the videos there, or raise --max-bad-share to count those questions as answered wrongly",
+        )
+
+
+def _ask(plan: _Plan, model: str, notes: Notes) -> Asked:
+    """One model, gone again when its answers are there; not loaded if they are there already."""
+    from contextlib import closing
+
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import Progress
+
+    from video_opd.data.prompt_source import PromptSource
+    from video_opd.data.prompts import PromptRenderer
+    from video_opd.eval.ask import KeptAnswers
+    from video_opd.eval.how_asked import budget_of
+    from video_opd.eval.multiple_choice import ask
+
+    request, questions = plan.request, plan.questions
+    known, by_id = notes.known(), {question.id: question for question in questions}
+    if known.keys() >= by_id.keys():
+        print(f"{notes.file.path} holds all answers of {model} already; nothing is asked", file=sys.stderr)
+        return Asked(replies=known, set_aside={})
+    policy = load_model(model, request.how)
+    source = PromptSource(
+        request.benchmark.folder,
+        PromptRenderer(policy.processor, plan.benchmark.template, budget_of(plan.defaults.video)),
+        num_examples=len(questions),
+        workers=1,
+        max_bad_share=request.run.max_bad_share,
+        share_is_called="--max-bad-share",
+        check="look at those videos of the benchmark, fetch them again",
+        decode=plan.benchmark.decode,
+        frames_kept=2,
+    )
+    is_last = notes.when == "before" or request.benchmark.before is None
+    console = Console(stderr=True)
+    title = f"asking {model} {len(questions)} questions of {request.benchmark.benchmark}"
+    if not console.is_terminal:
+        print(title, file=sys.stderr)
+    with closing(source), Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(escape(title), total=len(questions))
+        replies = ask(
+            policy, questions, source, plan.asking,
+            batch_size=request.run.batch_size or 8,
+            kept=KeptAnswers(
+                known=known,
+                keep=lambda new: notes.add(by_id, new, is_last=is_last),
+                on_batch=lambda count: bar.advance(task, count),
+            ),
+        )  # fmt: skip
+    return Asked(replies=replies, set_aside=dict(source.set_aside))
+
+
+def _answers_of(plan: _Plan, models: Mapping[str, str]) -> AnswersOf | None:
+    """What the answers will be of; None for a pipe. The weights of models on the hub are fetched for it."""
+    from video_opd.eval.answer_file import AnswersOf, questions_sha256
+
+    request = plan.request
+    if place_of(request.run.out) is None:
+        return None
+    convention = _convention(plan)
+    said = {key: convention[key] for key in ("prompt", "rule", "decoding", "video")}
+    return AnswersOf(
+        models=models_of(models, request.how),
+        questions_sha256=questions_sha256([asdict(question) for question in plan.questions]),
+        settings={"benchmark": request.benchmark.benchmark, "precision": precision_of(request.how), **said},
+    )
+
+
+def _scores(request: EvaluationRequest, questions: Sequence[Question], asked: Mapping[str, Asked]) -> dict[str, Any]:
+    from video_opd.eval.benchmarks._accuracy import accuracies, differences, in_a_sentence
+
+    ratings = {when: {id: reply.rating for id, reply in answers.replies.items()} for when, answers in asked.items()}
+    scores = accuracies(questions, ratings["after"])
+    if "before" in ratings:
+        change = differences(questions, ratings["before"], ratings["after"])
+        scores["before"] = {
+            "model": request.benchmark.before,
+            **accuracies(questions, ratings["before"]),
+            "set_aside": dict(asked["before"].set_aside),
+        }
+        scores["change"] = change | {"sentence": in_a_sentence(change["overall"])}
+    return scores
+
+
+def _convention(plan: _Plan) -> dict[str, Any]:
+    from video_opd.eval.benchmarks._accuracy import INTERVALS
+    from video_opd.eval.how_asked import budget_of
+
+    benchmark, asking, limit = plan.benchmark, plan.asking, plan.request.run.limit
+    scored = asking.score_options is not None
+    return {
+        "prompt": {
+            "user": benchmark.template.user,
+            "system": benchmark.template.system,
+            "answer_prefix": benchmark.template.answer_prefix,
+            "subtitles": bool(plan.request.benchmark.subtitles),
+        },
+        "rule": None if scored else plan.rule,
+        "rating": "the right option is the most probable; every question counts" if scored else asking.rule.says,
+        "decoding": asking.decoding(),
+        "video": asdict(budget_of(plan.defaults.video)),
+        "intervals": INTERVALS,
+        "questions": "all" if limit is None else f"the first {limit} of every {benchmark.grouping}",
+    }
+
+
+def _show(request: EvaluationRequest, report: Mapping[str, Any]) -> None:
+    from video_opd.eval.benchmarks._accuracy import UNREAD_WORTH_SAYING
+
+    for id, reason in report["set_aside"].items():
+        print(f"set aside {id}: {reason}", file=sys.stderr)
+    for scores in (report, report.get("before")):
+        if scores and scores["overall"]["num_unmatched"] > UNREAD_WORTH_SAYING * scores["overall"]["num_questions"]:
+            print(
+                "video-opd: warning: no option was read in {num_unmatched} of {num_questions} answers of ".format(
+                    **scores["overall"]
+                )
+                + f"{scores['model']}: its accuracy says little of what it knows; see {report['answers']}, or ask with "
+                "--score options",
+                file=sys.stderr,
+            )
+    if request.run.json:
+        print(dumps(report, indent=2, ensure_ascii=False))
+    else:
+        from video_opd.cli.result_tables import show_benchmark
+
+        show_benchmark(report)
+        if count := len(report["set_aside"]):
+            print(f"{count} of {report['overall']['num_questions']} questions could not be asked and "
+                  f"count{'s' * (count == 1)} as answered wrongly")  # fmt: skip

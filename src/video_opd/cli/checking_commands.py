@@ -1,0 +1,92 @@
+"""`data check`, `tiny-world build`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from json import dumps
+from pathlib import Path
+
+from cyclopts import Parameter
+
+from video_opd.cli.argument_types import Json, Positive, Seconds, Share, Whole
+from video_opd.cli.path_roles import GoesOn, Reads, ReadsVideos
+from video_opd.errors import ConfigurationError, writing
+
+
+def check(manifest: Reads, /, *, videos: ReadsVideos | None = None, decode: bool = False, json: Json = False) -> int:
+    """List every bad row and file of a manifest. The exit status is 2 if one is an error.
+
+    Args:
+        manifest: questions, JSON lines
+        videos: look at every video too: its packets, its first frame
+        decode: decode the videos to their ends too, which takes long
+
+    Example:
+        video-opd data check train.jsonl --videos clips --decode
+    """
+    from video_opd.data.manifest import check_manifest
+
+    if decode and videos is None:
+        raise ConfigurationError(
+            "--decode without --videos", reason="there is nothing to decode", remedy="give the folder of the videos"
+        )
+    problems = check_manifest(manifest, videos, decode=decode)
+    if json:
+        rows = [
+            {"line": p.line, "id": p.id, "severity": p.severity, "message": p.message, "remedy": p.remedy}
+            for p in problems
+        ]
+        print(dumps({"manifest": str(manifest), "problems": rows}, indent=2, ensure_ascii=False))
+    else:
+        for problem in problems:
+            print(f"{manifest}: {problem}. {problem.remedy}.")
+        if not problems:
+            print(f"{manifest}: nothing wrong")
+    errors = sum(problem.severity == "error" for problem in problems)
+    warnings = len(problems) - errors
+    print(f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}", file=sys.stderr)
+    return 2 if errors else 0
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """What is rendered."""
+
+    out: GoesOn = Path("data/tiny-world")
+    """folder"""
+    seed: Whole = 0
+    """draws clips, questions and noise"""
+    train: Positive = 960
+    """train queries"""
+    validation: Positive = 96
+    """validation queries"""
+    test: Positive = 400
+    """test queries"""
+    wrong_share: Share = 0.20
+    """training spans of another event"""
+    imprecise_share: Share = 0.35
+    """training spans with moved ends"""
+    jitter: Seconds = 1.0
+    """standard deviation of the move, seconds"""
+
+
+THE_WORLD = World()
+
+
+def build_tiny_world(*, world: World = THE_WORLD) -> int:
+    """Render clips and write manifests.
+
+    Example:
+        video-opd tiny-world build --out data/tiny-world --wrong-share 0
+    """
+    from video_opd.data.tiny_world import BuildSettings, LabelNoise, build
+
+    noise = LabelNoise(wrong_share=world.wrong_share, imprecise_share=world.imprecise_share, jitter_s=world.jitter)
+    sizes = {"train": world.train, "validation": world.validation, "test": world.test}
+    with writing(world.out):
+        manifests = build(world.out, BuildSettings(seed=world.seed, noise=noise, num_queries=sizes))
+    for split, path in manifests.items():
+        print(f"{split}: {path}")
+    return 0

@@ -1,0 +1,128 @@
+"""`merge-scores`, `select`: what to train on, by hand."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from json import dumps
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from video_opd.cli.argument_types import Json, Rate, Share, Whole
+from video_opd.cli.asking import (
+    require_writable,
+)
+from video_opd.cli.earlier_outputs import Kind
+from video_opd.cli.path_roles import Reads, Writes
+from video_opd.errors import ConfigurationError, writing
+
+if TYPE_CHECKING:
+    pass
+
+
+def merge_scores(scores: tuple[Reads, ...], /, *, out: Writes) -> int:
+    """Put the shards of one scoring into one file.
+
+    Args:
+        scores: all shards
+        out: scores, JSON lines
+
+    Example:
+        video-opd merge-scores scores-0.jsonl scores-1.jsonl --out scores.jsonl
+    """
+    from video_opd.curriculum import read_scores, write_scores
+
+    merged = read_scores(*scores)
+    require_writable(out, Kind.SCORES)
+    with writing(out):
+        write_scores(out, merged)
+    print(f"{out}: {len(merged.rows)} examples", file=sys.stderr)
+    return 0
+
+
+Strategy = Literal["top-k", "dsus", "bbds", "gwds", "difficulty", "half-and-half", "random"]
+"""Written out, because to import them from `curriculum` would bring numpy into every help; a test compares."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class SelectionChoices:
+    """Which of the scored examples are chosen."""
+
+    strategy: Strategy = "random"
+    """compared in docs/CURRICULUM.md"""
+    count: Whole
+    """examples to choose"""
+    threshold: Share = 0.7
+    """least reliability of the teacher; 0: none"""
+    reliability: Literal["annotation", "agreement"] = "annotation"
+    """the teacher's mean IoU with the annotation, or among its own answers"""
+    disagreement: Literal["iou", "reverse-kl", "reverse-kl-per-token"] = "iou"
+    """what a ranking ranks by"""
+    mean: Share = 0.3
+    """of strategy difficulty"""
+    std: Rate = 0.2
+    """of strategy difficulty"""
+    density_corrected: bool = False
+    """strategy difficulty: as TimeLens draws, against the histogram"""
+    seed: Whole = 0
+    """of ties and draws"""
+
+
+Scores = Annotated[
+    tuple[Reads, ...],
+    Parameter(metavar="SCORES", help="file of scores, or all its shards"),
+]
+
+
+def select(*, teacher: Scores = (), student: Scores = (), by: SelectionChoices, out: Writes, json: Json = False) -> int:
+    """Choose what to train on from scores of teacher and student.
+
+    Args:
+        out: selection, JSON lines
+
+    Example:
+        video-opd select --teacher teacher.jsonl --student student.jsonl --strategy top-k --count 99 --out chosen.jsonl
+    """
+    from video_opd.curriculum import SelectionRule, choose, read_scores, write_selection
+    from video_opd.settings import make_checked
+
+    rule = make_checked(
+        SelectionRule,
+        strategy=by.strategy,
+        count=by.count,
+        threshold=by.threshold,
+        reliability=by.reliability,
+        disagreement=by.disagreement,
+        difficulty_mean=by.mean,
+        difficulty_std=by.std,
+        density_corrected=by.density_corrected,
+    )
+    for asked, name, said in (
+        (rule.asks_teacher, "teacher", teacher),
+        (rule.asks_student, "student", student),
+    ):
+        if asked and not said:
+            raise ConfigurationError(
+                f"--strategy {rule.strategy} with --threshold {by.threshold:g}",
+                reason=f"it needs the {name}'s scores",
+                remedy=f"give them with --{name}; `video-opd score` writes them"
+                + ("" if name == "student" or rule.ranks_by_gap_in_iou else ", or give --threshold 0 for no filter"),
+            )
+    if not (teacher or student):
+        raise ConfigurationError("no scores", reason="there is nothing to select from", remedy="give --teacher SCORES")
+    of_teacher, of_student = (read_scores(*paths) if paths else None for paths in (teacher, student))
+    choice = choose(of_teacher, of_student, rule, by.seed)
+    require_writable(out, Kind.SELECTION)
+    with writing(out):
+        write_selection(out, choice.selection)
+    for warning in choice.warnings:
+        print(f"video-opd: warning: {warning}", file=sys.stderr)
+    if json:
+        print(dumps({"out": str(out), **choice.facts, "warnings": choice.warnings}, indent=2))
+    else:
+        from video_opd.cli.result_tables import show_choice
+
+        show_choice(choice, out)
+    return 0

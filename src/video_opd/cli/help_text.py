@@ -1,0 +1,68 @@
+"""What `--help` and `--help-keys` print."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+KEYS_EPILOG = "Any key of the recipe can be given as --KEY VALUE; --help-keys lists them."
+
+
+def print_help(app: App, words: Sequence[str], command: App, *, has_recipe: bool) -> None:
+    """What the library says, and the example of the docstring, whose lines are not broken.
+
+    Args:
+        app: the whole tree.
+        words: of the command or the group, such as `["data", "check"]`.
+        command: what they name.
+        has_recipe: whether keys of a recipe are arguments too.
+    """
+    app.help_formatter = _formatter()
+    for name in command:
+        command[name]  # imported here, or its line would be empty
+    app.help_print(list(words))
+    if command.default_command is None:
+        return
+    _, _, example = (inspect.getdoc(command.default_command) or "").partition("Example:\n")
+    print(f"\nexample:\n{textwrap.indent(textwrap.dedent(example).rstrip(), '  ')}")
+    if has_recipe:
+        print(f"\n{KEYS_EPILOG}")
+
+
+def _formatter() -> Any:
+    """The library's own, which would keep the line breaks of our docstrings."""
+    from cyclopts.help import HelpPanel, InlineText
+    from cyclopts.help.formatters import DefaultFormatter
+    from rich.text import Text
+
+    class Rewrapping(DefaultFormatter):
+        def __call__(self, console: Any, options: Any, panel: HelpPanel) -> None:
+            for entry in panel.entries:
+                if isinstance(entry.description, InlineText):
+                    text = entry.description.primary_renderable
+                    if isinstance(text, Text):
+                        entry.description.primary_renderable = Text(" ".join(text.plain.split()))
+            super().__call__(console, options, panel)
+
+    return Rewrapping()
+
+
+def print_keys() -> None:
+    """Every key of a recipe, under a heading for its table."""
+    from video_opd.config.recipe_file import recipe_keys
+
+    width = min(shutil.get_terminal_size().columns, 120)
+    heading = ""
+    for key, meaning in sorted(recipe_keys().items(), key=lambda item: "." in item[0]):
+        table = key.rpartition(".")[0]
+        if table != heading:
+            heading = table
+            print(f"\n[{table}]")
+        text = f"--{key}  {meaning}"
+        print(textwrap.fill(text, width, initial_indent="  ", subsequent_indent=" " * 6, break_on_hyphens=False))

@@ -1,0 +1,251 @@
+"""`score`: several answers of a model to every example of a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import dataclass
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cyclopts import Parameter
+
+from video_opd.cli.argument_types import Json, Plugins, Positive, Shard, Share, Whole, load_plugins
+from video_opd.cli.asking import (
+    AS_THE_MODEL_IS,
+    HowAsked,
+    Model,
+    how_to_ask,
+    load,
+    load_model,
+    precision_of,
+    refuse_absent_device,
+    refuse_early,
+    require_writable,
+    warn_of_tiny,
+)
+from video_opd.cli.path_roles import GoesOn, Reads, ReadsModelOrNames, ReadsVideos
+from video_opd.errors import ConfigurationError, DataError, writing
+
+if TYPE_CHECKING:
+    from video_opd.curriculum import Race, ScoredExample, ScoreFile, ScoreHeader
+    from video_opd.types import Example
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """What is scored, by what draws."""
+
+    videos: ReadsVideos | None = None
+    """folder the video paths are relative to (default: videos beside the manifest)"""
+    out: GoesOn
+    """scores, JSON lines; goes on where a killed run was"""
+    answers: Positive = 4
+    """of each example, from one reading"""
+    top_k: Literal["sampled", "beam"] = "sampled"
+    """the greedy answer and draws, or the most probable distinct spans"""
+    seed: Whole = 0
+    """of the draws; with the same seed two models do not draw alike either"""
+    teacher: ReadsModelOrNames | None = None
+    """also how far a teacher is from what the model writes, for reverse-kl"""
+    shard: Shard = (0, 1)
+    """only every N-th example, from the I-th on"""
+    batch_size: Positive = 8
+    """prompts read together"""
+    max_bad_share: Share = 0.05
+    """stop if more videos are unusable"""
+    skip_below: Share | None = None
+    """no draws where the greedy answer's IoU is lower: it alone is the example's mean IoU then, and an example whose
+    draws would be better is lost for a filter"""
+    plugin: Plugins = ()
+    json: Json = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Racing:
+    """Which sources are given up."""
+
+    race: bool = False
+    """score a random part of every source first, and give up a source of which surely fewer than --min-yield pass
+    --threshold (error of 5 % a source, over all looks)"""
+    threshold: Share = 0.7
+    """of the race, mean IoU"""
+    pilot: Positive = 40
+    """of the race: examples of a source between two looks"""
+    min_yield: Share = 0.1
+    """of the race"""
+    enough: Positive | None = None
+    """stop once so many examples passed the threshold"""
+
+
+NO_RACE = Racing()
+
+
+def score(
+    model: Model, manifest: Reads, /, *, how: HowAsked = AS_THE_MODEL_IS, by: Scoring, racing: Racing = NO_RACE
+) -> int:
+    """Several answers of a model to every example of a manifest, for a curriculum.
+
+    Args:
+        manifest: questions, JSON lines
+
+    Example:
+        video-opd score tiny-teacher train.jsonl --videos videos --answers 4 --out teacher-scores.jsonl
+    """
+    from contextlib import closing
+
+    from video_opd.data.manifest import read_manifest, with_durations
+    from video_opd.data.prompt_source import PromptSource, refuse_tight_budget, require_folder
+
+    load_plugins(by.plugin)
+    refuse_absent_device(how)
+    examples = read_manifest(manifest)[slice(by.shard[0], None, by.shard[1])]
+    _refuse_impossible_scoring(by, len(examples))
+    videos = by.videos or _videos_beside(manifest)
+    require_folder(videos)
+    examples = with_durations(examples, videos)
+    require_writable(by.out, None)
+    teachers = [by.teacher] if by.teacher else []
+    described = refuse_early(how, model, *teachers)
+    defaults = how_to_ask(model, how)
+
+    from video_opd.eval.how_asked import budget_of, how_asked, template_of
+    from video_opd.eval.pool import Asking, Scorer
+    from video_opd.eval.scoring_progress import ScoringProgress
+    from video_opd.methods.teachers import OneTeacher
+    from video_opd.policy.common_tokens import require_common_tokens
+
+    template_of(defaults.prompt)  # refused before the model is fetched, as is the budget
+    refuse_tight_budget(videos, examples, budget_of(defaults.video))
+    warn_of_tiny([model, *teachers], videos, examples)
+    if described:
+        require_common_tokens(*described)
+    asking = Asking(
+        num_answers=by.answers,
+        top_k=by.top_k,
+        max_new_tokens=defaults.answers.max_new_tokens,
+        seed=by.seed,
+        skip_below=by.skip_below,
+    )
+    race = _race(racing, examples, by.seed)
+    settings = how_asked(defaults, precision_of(how)) | asking.settings() | _more_settings(by, racing, race)
+    header = _header(model, manifest, by, settings, len(examples))
+    _refuse_other_scores(by.out, header)
+    policy, renderer = load(model, how, defaults)
+    teacher = OneTeacher(load_model(by.teacher, how)) if by.teacher else None
+
+    def passes(row: ScoredExample) -> bool:
+        return row.mean_iou >= racing.threshold
+
+    source = PromptSource(
+        videos,
+        renderer,
+        num_examples=len(examples),
+        workers=1,
+        max_bad_share=by.max_bad_share,
+        share_is_called="--max-bad-share",
+    )
+    title = f"scoring {model}"
+    with closing(source), ScoringProgress(title, len(examples)) as progress, writing(by.out):
+        scorer = Scorer(policy=policy, source=source, asking=asking, batch_size=by.batch_size, teacher=teacher)
+        scores = scorer.score(examples, by.out, header, race=race, passes=passes, on_batch=progress.advance)
+    _tell(model, by, scores)
+    return 0
+
+
+def _header(model: str, manifest: Path, by: Scoring, settings: dict[str, Any], num_examples: int) -> ScoreHeader:
+    """What the scores will be of. Of a model on the hub the weights are fetched for it."""
+    from video_opd.curriculum import ScoreHeader
+    from video_opd.policy.location import model_sha256, resolve_model
+
+    return ScoreHeader(
+        model=model,
+        model_sha256=model_sha256(resolve_model(model)),
+        manifest_sha256=hashlib.sha256(manifest.read_bytes()).hexdigest(),
+        settings=settings,
+        num_examples=num_examples,
+        shard=by.shard,
+    )
+
+
+def _more_settings(by: Scoring, racing: Racing, race: Race | None) -> dict[str, Any]:
+    """What a score depends on beside how the model was asked."""
+    from video_opd.policy.location import model_sha256, resolve_model
+
+    more: dict[str, Any] = {}
+    if by.teacher:
+        more["teacher_sha256"] = model_sha256(resolve_model(by.teacher))
+    if race is not None:
+        more["race"] = f"{race}, threshold={racing.threshold}"
+    return more
+
+
+def _refuse_impossible_scoring(by: Scoring, num_examples: int) -> None:
+    if not num_examples:
+        raise ConfigurationError(
+            "--shard {}/{}".format(*by.shard),
+            reason="the manifest has fewer examples",
+            remedy="take fewer shards",
+        )
+    if by.teacher and (by.answers < 2 or by.top_k == "beam"):
+        raise ConfigurationError(
+            "--teacher without draws",
+            reason="the distance to a teacher is taken along drawn answers",
+            remedy="give --answers 2 or more, and --top-k sampled",
+        )
+    if by.skip_below is not None and by.top_k == "beam":
+        raise ConfigurationError(
+            "--skip-below with --top-k beam",
+            reason="it spares draws, and a beam search makes none",
+            remedy="leave one of them out",
+        )
+
+
+def _tell(model: str, by: Scoring, scores: ScoreFile) -> None:
+    """What was scored, and why the rest was not."""
+    reasons: dict[str, list[str]] = {}
+    for id, why in scores.unscored().items():
+        reasons.setdefault(why, []).append(id)
+    for why, ids in reasons.items():
+        print(f"{len(ids)} not scored, such as {ids[0]}: {why}", file=sys.stderr)
+    summary = scores.summary()["summary"]
+    if by.json:
+        print(dumps({"out": str(by.out), **scores.header.to_row()["scores"], **summary}, indent=2))
+    else:
+        from video_opd.cli.result_tables import show_summary_of_scores
+
+        show_summary_of_scores(summary, model, by.out)
+
+
+def _videos_beside(manifest: Path) -> Path:
+    """Where videos are looked for without --videos."""
+    beside = manifest.parent / "videos"
+    return beside if beside.is_dir() else manifest.parent
+
+
+def _race(racing: Racing, examples: list[Example], seed: int) -> Race | None:
+    from video_opd.curriculum import Race, RaceRule
+
+    if not (racing.race or racing.enough):
+        return None
+    rule = RaceRule(race=racing.race, race_pilot=racing.pilot, race_min_yield=racing.min_yield)
+    sources = {example.id: example.source for example in examples}
+    return Race(sources, rule, seed, enough=racing.enough)
+
+
+def _refuse_other_scores(out: Path, header: ScoreHeader) -> None:
+    from video_opd.curriculum.score_file import difference, read_header
+
+    line = (dumps(header.to_row()) + "\n").encode()
+    if not out.exists() or (out.stat().st_size < len(line) and line.startswith(out.read_bytes())):
+        return  # nothing yet, or a first line that a kill cut short
+    found = read_header(out)
+    if found.identity != header.identity or found.shard != header.shard:
+        raise DataError(
+            f"{out} holds other scores already",
+            reason=difference(found, header),
+            remedy="give another file with --out, or the settings that this one was begun with",
+        )
