@@ -505,7 +505,7 @@ def benchmark_of(world, folder: Path) -> tuple[object, ...]:
         (["--benchmark", "video-mme"], "the key `duration` is missing|a row is an object"),
         (["--benchmark", "nextqa"], "invalid choice: 'nextqa'"),
         (["--benchmark", "mvbench", "--kinds", "yes_no"], "with --kinds: it has none"),
-        (["--data", "nowhere"], "with --data nowhere: there is no such folder"),
+        (["--data", "nowhere"], "with --data nowhere: the folder does not exist"),
     ],
 )
 def test_what_does_not_go_with_a_benchmark_is_told_before_a_model_is_loaded(

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from video_opd.cli import _understand, take_overrides
+from video_opd.cli import take_overrides
+from video_opd.cli.application import understand
 from video_opd.data.manifest import read_manifest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,7 +52,7 @@ def test_every_command_is_understood(page, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = shlex.split(re.sub(r">\(.*?\)", "pipe", command), comments=True)[1:]
     words, overrides = take_overrides([word for word in words if word not in ("…", "&&")])
-    call = _understand(words)
+    call = understand(words)
     assert call.recipe_keys is not None or not overrides
 
 
@@ -65,7 +66,7 @@ def test_a_command_that_is_not_understood_would_be_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (command,) = commands_of("$ video-opd train tiny-opd \\\n    --outt runs/x   # a comment\nanother line\n")
     with pytest.raises(ConfigurationError, match="--outt"):
-        _understand(shlex.split(command, comments=True)[1:])
+        understand(shlex.split(command, comments=True)[1:])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

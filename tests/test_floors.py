@@ -133,9 +133,7 @@ def repeated_names(source: Path) -> dict[str, list[str]]:
 
 
 def test_every_file_name_is_used_once():
-    # Until the arguments and the body of a command stand together.
-    halves = ["arguments", "commands"]
-    assert {name: found for name, found in repeated_names(SOURCE).items() if found != halves} == {}
+    assert repeated_names(SOURCE) == {}
     assert all((SOURCE / folder / name).exists() for name in TWINS for folder in TWIN_FOLDERS), "no longer twins"
 
 

@@ -25,7 +25,8 @@ from video_opd.data.tiny_world import BuildSettings, build
 from video_opd.data.video.video_io import write_video
 from video_opd.demo import bundled_recipe
 from video_opd.errors import ConfigurationError
-from video_opd.train.build import prepare_data, side_questions_file, to_be_rendered
+from video_opd.train.build import prepare_data, to_be_rendered
+from video_opd.train.build_inputs import side_questions_file
 
 SPLITS = ("train", "validation", "test")
 SIZES = {"train": 4, "validation": 2, "test": 2}

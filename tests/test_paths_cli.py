@@ -47,7 +47,8 @@ class Given(NamedTuple):
     annotation: Any
     role: Role | None
     is_list: bool
-    is_flag: bool
+    takes_several: bool
+    """After one flag; otherwise the flag is repeated."""
     required: bool
     choices: tuple[str, ...]
 
@@ -63,7 +64,7 @@ def commands() -> dict[str, list[Given]]:
                 annotation=argument.field_info.annotation,
                 role=role_of(argument.field_info.annotation),
                 is_list=argument.token_count()[1],
-                is_flag=argument.is_flag(),
+                takes_several=bool(argument.parameter.consume_multiple),
                 required=argument.required,
                 choices=argument.get_choices(force=True) or (),
             )
@@ -103,7 +104,10 @@ def command_line(name: str, values: dict[str, list[Path]], folder: Path) -> list
             given = [argument.choices[0]]
         else:
             given = [str(folder / f"some-{argument.name}") if argument.role else "1"]
-        words += [*([argument.flag] if argument.flag else []), *given]
+        if argument.flag and not argument.takes_several:
+            words += [word for value in given for word in (argument.flag, value)]
+        else:
+            words += [*([argument.flag] if argument.flag else []), *given]
     return words
 
 

@@ -72,7 +72,7 @@ def test_an_environment_that_is_none(
     ("words", "message"),
     [
         ("", "has no --tasks"),
-        ("--tasks a --include-path nowhere", "--include-path nowhere: there is no such folder"),
+        ("--tasks a --include-path nowhere", "--include-path nowhere: the folder does not exist"),
         ("--tasks a --model-args fps", "'fps' is not key=value"),
         ("--tasks a --model-args pretrained=x", "MODEL says which weights are loaded"),
         ("--tasks a --template tiny", "--template with lmms-eval"),

@@ -21,11 +21,11 @@ from video_opd.cli.refusals import refusal_of, refuse_command, refuse_superfluou
 
 COMMANDS: dict[str, str] = {
     "demo": "training_commands:demo",
+    "init": "starting_commands:init",
+    "recipes": "starting_commands:recipes",
     "train": "training_commands:train",
     "compare": "training_commands:compare",
     "doctor": "training_commands:doctor",
-    "init": "starting_commands:init",
-    "recipes": "starting_commands:recipes",
     "evaluate": "asking_commands:evaluate",
     "ground": "asking_commands:ground",
     "score": "scoring_commands:score",

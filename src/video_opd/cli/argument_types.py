@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
 
+from video_opd.cli.path_roles import Role
 from video_opd.policy.location import device_name
 
 
@@ -78,6 +80,16 @@ def offered(names: Iterable[str], help: str) -> Parameter:
 
 
 Json = Annotated[bool, Parameter(help="one JSON object on stdout")]
+Plugins = Annotated[
+    tuple[Path, ...],
+    Parameter(
+        consume_multiple=False,
+        metavar="FILE",
+        help="Python file that registers a method, a reward, an importer or a scorer, and is run; may be given several "
+        "times",
+    ),
+    Role.READS,
+]
 RecipeKeys = Annotated[Mapping[str, str], Parameter(parse=False)]
 """Any key of a recipe, given as an argument: `--training.learning-rate 1e-4`. A command that has this has a recipe."""
 
@@ -88,7 +100,17 @@ class RecipeOptions:
     """What every command with a recipe has."""
 
     help_keys: Annotated[bool, Parameter(help="list every key of a recipe and exit")] = False
+    plugin: Plugins = ()
     json: Json = False
 
 
 DEFAULT_OPTIONS = RecipeOptions()
+
+
+def load_plugins(files: Sequence[Path]) -> None:
+    """Run what was given with `--plugin`, before the names that it registers are looked up."""
+    if files:
+        from video_opd.plugins import load_plugin
+
+        for file in files:
+            load_plugin(file)

@@ -62,7 +62,7 @@ def refuse_early(how: HowAsked, *models: str) -> list[Description]:
         Of several models what is known without their weights; of a single one nothing, for it is loaded at once.
 
     Raises:
-        ConfigurationError: a model that cannot be used, no such device, a template nobody knows.
+        ConfigurationError: a model or a device that cannot be used, or an unknown template.
     """
     from video_opd.policy.location import local_folder
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import Json, Number, Positive, Share
+from video_opd.cli.argument_types import Json, Number, Plugins, Positive, Share, load_plugins
 from video_opd.cli.asking import (
     AS_THE_MODEL_IS,
     HowAsked,
@@ -61,6 +61,7 @@ class EvaluationChoices:
     """stop if more rows cannot be asked; they count as unanswered"""
     limit: Annotated[Positive | None, Parameter(metavar="N")] = None
     """of --benchmark and --with: the first N questions of every task"""
+    plugin: Plugins = ()
     json: Json = False
 
 
@@ -96,6 +97,7 @@ def evaluate(
         video-opd evaluate MODEL --benchmark tempcompass --data TempCompass --before BASE --out answers.jsonl
         video-opd evaluate MODEL --with lmms-eval --tasks timelens_charades --out scores
     """
+    load_plugins(run.plugin)
     request = EvaluationRequest(model=model, manifest=manifest, how=how, run=run, benchmark=benchmark, lmms=lmms)
     if lmms.harness is None:
         refuse_lmms_flags(lmms)
@@ -165,7 +167,7 @@ def _evaluate_manifest(request: EvaluationRequest, manifest: Path, videos: Path)
 def _answers_of(
     request: EvaluationRequest, defaults: GroundingDefaults, examples: Sequence[Example]
 ) -> AnswersOf | None:
-    """What the answers will be of; of a pipe nobody asks. Of a model on the hub the weights are fetched for it."""
+    """What the answers will be of; None for a pipe. The weights of a model on the hub are fetched for it."""
     from video_opd.data.manifest_rows import row_from_example
     from video_opd.eval.answer_file import AnswersOf, questions_sha256
     from video_opd.eval.how_asked import how_asked, template_of

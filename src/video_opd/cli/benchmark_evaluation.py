@@ -25,6 +25,7 @@ from video_opd.cli.benchmark_answers import Asked, Notes, row_of
 from video_opd.cli.earlier_outputs import Kind
 from video_opd.cli.path_roles import Reads, ReadsModelOrNames
 from video_opd.errors import ConfigurationError, DataError, writing
+from video_opd.eval.benchmarks import BENCHMARKS
 from video_opd.files.outputs import place_of
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from video_opd.eval.benchmarks import Benchmark, Question
     from video_opd.eval.multiple_choice import Asking
 
-Name = Literal["tempcompass", "mvbench", "video-mme"]
 Kinds = Literal["multi-choice", "yes_no", "caption_matching"]
 Rule = Literal["strict", "official", "lmms-eval", "vlmevalkit"]
 
@@ -49,7 +49,7 @@ Rule = Literal["strict", "official", "lmms-eval", "vlmevalkit"]
 class BenchmarkChoices:
     """What `evaluate` asks of a public benchmark. None has a default, so that it can be told what was given."""
 
-    benchmark: Name | None = None
+    benchmark: Annotated[str | None, Parameter(choices=tuple(BENCHMARKS))] = None
     """multiple-choice questions, with the official prompts"""
     data: Annotated[Reads | None, Parameter(metavar="DIR")] = None
     """folder of the benchmark's own files and videos"""
@@ -76,6 +76,18 @@ class BenchmarkChoices:
 NO_BENCHMARK = BenchmarkChoices()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is asked of a benchmark, and how."""
+
+    request: EvaluationRequest
+    benchmark: Benchmark
+    defaults: GroundingDefaults
+    questions: Sequence[Question]
+    asking: Asking
+    rule: str
+
+
 def refuse_benchmark_flags(given: BenchmarkChoices) -> None:
     """Without a benchmark, what is meant for one.
 
@@ -93,7 +105,7 @@ def refuse_benchmark_flags(given: BenchmarkChoices) -> None:
 
 def evaluate_benchmark(request: EvaluationRequest) -> int:
     """Ask a benchmark's questions; the answers go to --out, the accuracies to stdout."""
-    from video_opd.eval.benchmarks import BENCHMARKS, first_of_each
+    from video_opd.eval.benchmarks import first_of_each
 
     benchmark = BENCHMARKS[str(request.benchmark.benchmark)]
     _refuse_contradictions(request, benchmark)
@@ -119,12 +131,13 @@ def evaluate_benchmark(request: EvaluationRequest) -> int:
         max_new_tokens=request.how.max_new_tokens or benchmark.max_new_tokens,
         score_options=(request.benchmark.option_form or "label") if request.benchmark.score == "options" else None,
     )
-    of = _answers_of(request, benchmark, defaults, questions, asking, rule, models)
+    plan = _Plan(request=request, benchmark=benchmark, defaults=defaults, questions=questions, asking=asking, rule=rule)
+    of = _answers_of(plan, models)
     asked: dict[str, Asked] = {}
     with writing(request.run.out):
         with open_answers(request.run.out, of) as file, told_what_is_kept(file, len(questions) * len(models)):
             for when, model in models.items():
-                asked[when] = _ask(request, benchmark, defaults, questions, asking, model, Notes(file, when, asked))
+                asked[when] = _ask(plan, model, Notes(file, when, asked))
             if file.is_stream:
                 there = {row["id"] for row in file.rows}
                 file.append([row_of(question, asked) for question in questions if question.id not in there])
@@ -135,7 +148,7 @@ def evaluate_benchmark(request: EvaluationRequest) -> int:
         "answers": str(request.run.out),
         **_scores(request, questions, asked),
         "set_aside": dict(asked["after"].set_aside),
-        "convention": _convention(request, benchmark, defaults, asking, rule),
+        "convention": _convention(plan),
     }
     _show(request, report)
     return 0
@@ -148,7 +161,7 @@ def _refuse_contradictions(request: EvaluationRequest, benchmark: Benchmark) -> 
     elif request.benchmark.data is None:
         problem = "no --data", "its files and videos are read from there", "give the folder of a local copy"
     elif not request.benchmark.data.is_dir():
-        problem = f"--data {request.benchmark.data}", "there is no such folder", "give the folder of a local copy"
+        problem = f"--data {request.benchmark.data}", "the folder does not exist", "give the folder of a local copy"
     elif request.how.template is not None:
         problem = "--template", "the benchmark brings its own prompt", "leave it out"
     elif request.benchmark.rule is not None and request.benchmark.rule not in benchmark.rules:
@@ -181,21 +194,13 @@ def _refuse_if_videos_are_missing(request: EvaluationRequest, questions: Sequenc
         raise DataError(
             f"{len(missing)} of {len(questions)} questions have no video, the first {missing[0].id}: "
             f"{request.benchmark.folder / missing[0].video}",
-            reason="there is no such file, and "
+            reason="the file does not exist, and "
             f"more than --max-bad-share {request.run.max_bad_share:g} means a wrong folder or a download that stopped",
             remedy="put the videos there, or raise --max-bad-share to count those questions as answered wrongly",
         )
 
 
-def _ask(
-    request: EvaluationRequest,
-    benchmark: Benchmark,
-    defaults: GroundingDefaults,
-    questions: Sequence[Question],
-    asking: Asking,
-    model: str,
-    notes: Notes,
-) -> Asked:
+def _ask(plan: _Plan, model: str, notes: Notes) -> Asked:
     """One model, gone again when its answers are there; not loaded if they are there already."""
     from contextlib import closing
 
@@ -209,6 +214,7 @@ def _ask(
     from video_opd.eval.how_asked import budget_of
     from video_opd.eval.multiple_choice import ask
 
+    request, questions = plan.request, plan.questions
     known, by_id = notes.known(), {question.id: question for question in questions}
     if known.keys() >= by_id.keys():
         print(f"{notes.file.path} holds all answers of {model} already; nothing is asked", file=sys.stderr)
@@ -216,13 +222,13 @@ def _ask(
     policy = load_model(model, request.how)
     source = PromptSource(
         request.benchmark.folder,
-        PromptRenderer(policy.processor, benchmark.template, budget_of(defaults.video)),
+        PromptRenderer(policy.processor, plan.benchmark.template, budget_of(plan.defaults.video)),
         num_examples=len(questions),
         workers=1,
         max_bad_share=request.run.max_bad_share,
         share_is_called="--max-bad-share",
         check="look at those videos of the benchmark, fetch them again",
-        decode=benchmark.decode,
+        decode=plan.benchmark.decode,
         frames_kept=2,
     )
     is_last = notes.when == "before" or request.benchmark.before is None
@@ -233,7 +239,7 @@ def _ask(
     with closing(source), Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(escape(title), total=len(questions))
         replies = ask(
-            policy, questions, source, asking,
+            policy, questions, source, plan.asking,
             batch_size=request.run.batch_size or 8,
             kept=KeptAnswers(
                 known=known,
@@ -244,25 +250,18 @@ def _ask(
     return Asked(replies=replies, set_aside=dict(source.set_aside))
 
 
-def _answers_of(
-    request: EvaluationRequest,
-    benchmark: Benchmark,
-    defaults: GroundingDefaults,
-    questions: Sequence[Question],
-    asking: Asking,
-    rule: str,
-    models: Mapping[str, str],
-) -> AnswersOf | None:
-    """What the answers will be of; of a pipe nobody asks. Of models on the hub the weights are fetched for it."""
+def _answers_of(plan: _Plan, models: Mapping[str, str]) -> AnswersOf | None:
+    """What the answers will be of; None for a pipe. The weights of models on the hub are fetched for it."""
     from video_opd.eval.answer_file import AnswersOf, questions_sha256
 
+    request = plan.request
     if place_of(request.run.out) is None:
         return None
-    convention = _convention(request, benchmark, defaults, asking, rule)
+    convention = _convention(plan)
     said = {key: convention[key] for key in ("prompt", "rule", "decoding", "video")}
     return AnswersOf(
         models=models_of(models, request.how),
-        questions_sha256=questions_sha256([asdict(question) for question in questions]),
+        questions_sha256=questions_sha256([asdict(question) for question in plan.questions]),
         settings={"benchmark": request.benchmark.benchmark, "precision": precision_of(request.how), **said},
     )
 
@@ -283,28 +282,23 @@ def _scores(request: EvaluationRequest, questions: Sequence[Question], asked: Ma
     return scores
 
 
-def _convention(
-    request: EvaluationRequest,
-    benchmark: Benchmark,
-    defaults: GroundingDefaults,
-    asking: Asking,
-    rule: str,
-) -> dict[str, Any]:
+def _convention(plan: _Plan) -> dict[str, Any]:
     from video_opd.eval.benchmarks._accuracy import INTERVALS
     from video_opd.eval.how_asked import budget_of
 
-    scored, limit = asking.score_options is not None, request.run.limit
+    benchmark, asking, limit = plan.benchmark, plan.asking, plan.request.run.limit
+    scored = asking.score_options is not None
     return {
         "prompt": {
             "user": benchmark.template.user,
             "system": benchmark.template.system,
             "answer_prefix": benchmark.template.answer_prefix,
-            "subtitles": bool(request.benchmark.subtitles),
+            "subtitles": bool(plan.request.benchmark.subtitles),
         },
-        "rule": None if scored else rule,
+        "rule": None if scored else plan.rule,
         "rating": "the right option is the most probable; every question counts" if scored else asking.rule.says,
         "decoding": asking.decoding(),
-        "video": asdict(budget_of(defaults.video)),
+        "video": asdict(budget_of(plan.defaults.video)),
         "intervals": INTERVALS,
         "questions": "all" if limit is None else f"the first {limit} of every {benchmark.grouping}",
     }

@@ -50,7 +50,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _is_manifest_row(_: int, row: dict[str, Any], line: str) -> bool:
-    """To the letter as it is written here: a manifest that was made by hand is somebody's work."""
+    """To the letter as it is written here: a manifest that was made by hand is kept."""
     return list(row)[:4] == _MANIFEST and "clip" in row and json.dumps(row, ensure_ascii=False) + "\n" == line
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import Json, Number, Rate, offered
+from video_opd.cli.argument_types import Json, Number, Plugins, Rate, load_plugins, offered
 from video_opd.cli.asking import require_writable
 from video_opd.cli.earlier_outputs import Kind
 from video_opd.cli.path_roles import Reads, ReadsFileOrNames, ReadsVideos, Writes
@@ -58,6 +58,7 @@ class Importing:
     """csv, json, jsonl: of the times of spans; durations and clips are seconds, with clock also clock times"""
     fps: Rate | None = None
     """csv, json, jsonl: with --unit frames"""
+    plugin: Plugins = ()
     json: Json = False
 
 
@@ -85,6 +86,7 @@ def import_annotations(
     from video_opd.data.importers.generic import columns_of
     from video_opd.data.manifest import write_manifest
 
+    load_plugins(by.plugin)
     require_choice("FORMAT", format, FORMATS, of="video-opd data import")
     _refuse_what_does_not_apply(format, by)
     if by.frame_rate is not None:

@@ -189,7 +189,7 @@ def _job(request: EvaluationRequest, version: str | None, has_cuda: bool | None)
     include_path = request.lmms.include_path
     if include_path is not None and not include_path.is_dir():
         raise ConfigurationError(
-            f"--include-path {include_path}", reason="there is no such folder", remedy="give the folder with the YAML"
+            f"--include-path {include_path}", reason="the folder does not exist", remedy="give the folder with the YAML"
         )
     for path in (folder, request.run.out.absolute()):
         if re.search(r"""[,'"{}\[\]]""", str(path)):
@@ -321,7 +321,7 @@ class _Progress:
         self.bar.stop()
 
     def show(self, line: str) -> None:
-        """A line of its log; all but progress bars are passed over."""
+        """A line of its log; all but progress bars are ignored."""
         found = _BAR.match(line)
         if found is None:
             return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import Json, Number, offered
+from video_opd.cli.argument_types import Json, Number, Plugins, load_plugins, offered
 from video_opd.cli.path_roles import GoesOn, Reads
 from video_opd.cli.refusals import require_choice
 from video_opd.errors import ConfigurationError, writing
@@ -44,9 +44,7 @@ class Rule:
             "whose rule: comparator, rounding, parser, spans, denominator; docs/DATA.md has them side by side",
         ),
     ] = "ours"
-    format: Annotated[
-        str | None, offered(tuple(RESULT_FORMATS), "of the predictions (default: told by their content)")
-    ] = None
+    format: Annotated[str | None, offered(RESULT_FORMATS, "of the predictions (default: told by their content)")] = None
     unit: Unit | None = None
     """of the predicted times; fraction and percent are of the video (default: seconds; percent for vtimellm)"""
     fps: Number | None = None
@@ -62,6 +60,7 @@ def metrics(
     *,
     by: Rule = OUR_RULE,
     compare: Annotated[tuple[Reads, ...], Parameter(metavar="FILE")] = (),
+    plugin: Plugins = (),
     json: Json = False,
 ) -> int:
     """Score a predictions file against annotations.
@@ -75,6 +74,7 @@ def metrics(
         video-opd metrics predictions.jsonl --ground-truth test.jsonl
         video-opd metrics results.json --ground-truth test.jsonl --as timelens --compare other-results.json
     """
+    load_plugins(plugin)
     files = [*([predictions] if predictions else []), *compare]
     if not files or len(files) > 2:
         raise ConfigurationError(

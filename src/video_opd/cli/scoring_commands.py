@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import Json, Positive, Shard, Share, Whole
+from video_opd.cli.argument_types import Json, Plugins, Positive, Shard, Share, Whole, load_plugins
 from video_opd.cli.asking import (
     AS_THE_MODEL_IS,
     HowAsked,
@@ -59,6 +59,7 @@ class Scoring:
     skip_below: Share | None = None
     """no draws where the greedy answer's IoU is lower: it alone is the example's mean IoU then, and an example whose
     draws would be better is lost for a filter"""
+    plugin: Plugins = ()
     json: Json = False
 
 
@@ -99,6 +100,7 @@ def score(
     from video_opd.data.manifest import read_manifest, with_durations
     from video_opd.data.prompt_source import PromptSource, refuse_tight_budget, require_folder
 
+    load_plugins(by.plugin)
     refuse_absent_device(how)
     examples = read_manifest(manifest)[slice(by.shard[0], None, by.shard[1])]
     _refuse_impossible_scoring(by, len(examples))
@@ -219,7 +221,7 @@ def _tell(model: str, by: Scoring, scores: ScoreFile) -> None:
 
 
 def _videos_beside(manifest: Path) -> Path:
-    """Where videos are looked for if nobody says so."""
+    """Where videos are looked for without --videos."""
     beside = manifest.parent / "videos"
     return beside if beside.is_dir() else manifest.parent
 

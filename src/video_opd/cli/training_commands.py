@@ -18,6 +18,7 @@ from video_opd.cli.argument_types import (
     RecipeKeys,
     RecipeOptions,
     Whole,
+    load_plugins,
 )
 from video_opd.cli.path_roles import GoesOn, Reads
 
@@ -88,6 +89,7 @@ def train(
     """
     from video_opd.config.recipe_file import load_recipe
 
+    load_plugins(options.plugin)
     read = load_recipe(recipe, {**keys, **run.as_keys()})
 
     from video_opd.train.interruption import Interrupted
@@ -136,6 +138,7 @@ def compare(
     """
     from video_opd.config.comparison_recipe import load_comparison
 
+    load_plugins(options.plugin)
     read, tables = load_comparison(
         recipe, dict(keys), only=of.methods, seeds=of.seeds, learning_rates=of.learning_rates
     )
@@ -176,6 +179,7 @@ def doctor(
     """
     from video_opd.config.recipe_file import load_recipe
 
+    load_plugins(options.plugin)
     read = load_recipe(recipe, dict(keys))
 
     from video_opd.doctor import examine
