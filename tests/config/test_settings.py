@@ -71,5 +71,5 @@ def test_a_value_that_does_not_fit_is_refused_in_a_sentence():
         make_checked(Record, size=0)
     with pytest.raises(ConfigurationError, match=r"^no size: field required\."):
         make_checked(Record)
-    with pytest.raises(ConfigurationError, match="frontier_threshold = 0.9 is above"):
+    with pytest.raises(ConfigurationError, match=r"frontier_threshold = 0\.9 is above"):
         make_checked(CandidateRule, frontier_threshold=0.9)
