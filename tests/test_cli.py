@@ -212,6 +212,12 @@ def test_the_demo_gives_what_it_promises(tmp_path, capsys, monkeypatch):
     assert main(["demo", "--out", str(out), "--steps", "1", "--seed", "3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == result
 
+    assert main(["demo", "--out", str(out), "--steps", "1", "--seed", "3"]) == 0
+    *_, ask, own, recipes = capsys.readouterr().out.splitlines()
+    assert ": " in own
+    assert "video-opd recipes" in recipes
+    assert main(shlex.split(ask.partition("video-opd ")[2])) == 0, "what comes next can be copied as it stands"
+
 
 def test_metrics_tells_of_missing_predictions_on_stderr(world, tmp_path, capsys):
     predictions = tmp_path / "p.jsonl"

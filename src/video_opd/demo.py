@@ -15,6 +15,19 @@ from video_opd.files.outputs import refuse_foreign
 from video_opd.train.run import run_recipe
 
 
+def next_steps(out: Path) -> str:
+    """What to do after the demonstration in the folder `out`, in three lines; each is a command that runs."""
+    world = out / "tiny-world"
+    with (world / "test.jsonl").open(encoding="utf-8") as file:
+        first = json.loads(file.readline())
+    asked = f'video-opd ground {out} {world / "videos" / first["video"]} "{first["query"]}"'
+    return (
+        f"ask the student that was trained:  {asked}\n"
+        "train on your own videos:          video-opd init --videos FOLDER --csv FILE --out NEW_FOLDER\n"
+        "see what else can be trained:      video-opd recipes\n"
+    )
+
+
 def bundled_recipe(name: str) -> Path:
     """The path of a recipe that ships with the package."""
     return shipped_recipes()[name]

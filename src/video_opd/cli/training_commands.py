@@ -36,7 +36,7 @@ def demo(
     Example:
         video-opd demo
     """
-    from video_opd.demo import run_demo
+    from video_opd.demo import next_steps, run_demo
     from video_opd.train.interruption import Interrupted
 
     try:
@@ -45,7 +45,10 @@ def demo(
         return _stopped(stop)
     if json:
         results.pop("side_questions", None)  # they are in the run folder; the object has the keys it was promised with
-    return _finished(results, as_json=json)
+        return _finished(results, as_json=True)
+    status = _finished(results, as_json=False)
+    print(f"\n{next_steps(out)}", end="")
+    return status
 
 
 @Parameter(name="*")
