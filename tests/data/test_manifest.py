@@ -69,7 +69,7 @@ def test_an_end_after_the_video_is_kept_and_only_reported(tmp_path):
         (b"\xef\xbb\xbf{}", "not JSON"),
         (b"[" * 100_000, "too deep"),
         (line(duration=7).replace("7", "1" * 5000).encode(), "a number is too long"),
-        (line(duration=7).replace("7", "1" * 400).encode(), "the number 1e999 is too large"),
+        (line(duration=7).replace("7", "1" * 400).encode(), "the number 1111.* is too large"),
         (line(duration=7).replace("7", "1e999").encode(), "the number 1e999 is too large"),
         (line(duration=float("nan")), "NaN is not a number"),
         (line(spans=[[0, float("inf")]]), "Infinity is not a number"),
