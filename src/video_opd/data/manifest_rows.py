@@ -8,12 +8,12 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from video_opd.data.query_words import odd_in_query
 from video_opd.data.video.video_sampling import DURATION_TOLERANCE_S, MAX_FRAME_RATE, MIN_FRAME_RATE
 from video_opd.files.file_kinds import not_text, packed
-from video_opd.files.strict_json import kind
+from video_opd.files.strict_json import DECODER, StrictError, kind
 from video_opd.types import Example, Span
 
 REQUIRED_KEYS = ("id", "video", "query", "spans")
@@ -101,8 +101,8 @@ def _row_from_text(text: str, what: str) -> dict[str, Any] | Fault | None:
     if not text:
         return None
     try:
-        row = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except _RowError as error:
+        row = DECODER.decode(text)
+    except StrictError as error:
         return Fault(str(error))
     except json.JSONDecodeError as error:
         return Fault(f"not JSON at column {error.colno}: {error.msg[0].lower()}{error.msg[1:]}")
@@ -154,23 +154,6 @@ def path_fault(video: str) -> Fault | None:
     if problem is None:
         return None
     return Fault(f"`video` {video!r} {problem}", "Write a path relative to the videos folder, with forward slashes")
-
-
-class _RowError(Exception):
-    """JSON that Python would accept and we do not."""
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in row:
-            raise _RowError(f"the key `{key}` is there twice")  # JSON leaves open which one counts
-        row[key] = value
-    return row
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise _RowError(f"{name} is not a number")
 
 
 class _Checker:

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from video_opd.errors import DataError
 from video_opd.files.outputs import replacing
+from video_opd.files.records import json_lines
 from video_opd.types import Example
+
+_FORM = 'Write {"id": …, "video": …, "question": …, "answer": …, "duration": …} with an id of its own'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,21 +40,15 @@ def read_side_questions(path: Path) -> list[SideQuestion]:
         DataError: at the first line that is not one, or an id that comes twice.
     """
     questions: dict[str, SideQuestion] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}", reason=f"it cannot be read: {error}", remedy="Give a file of side questions"
-        ) from None
-    for number, line in enumerate(lines, start=1):
+    for record in json_lines(path):
         try:
-            row = json.loads(line)
-            question = SideQuestion(**row)
-            usable = all(isinstance(row[key], str) and row[key] for key in ("id", "video", "question", "answer"))
-        except (ValueError, TypeError) as error:
-            raise _bad_line(path, number, str(error)) from None
-        if not usable or not isinstance(question.duration, (int, float)) or question.id in questions:
-            raise _bad_line(path, number, "a value of the wrong kind, or an id that was there before")
+            question = SideQuestion(**record.value)
+        except TypeError as error:
+            record.refuse(str(error), _FORM)
+        texts = (question.id, question.video, question.question, question.answer)
+        is_usable = all(isinstance(text, str) and text for text in texts)
+        if not is_usable or not isinstance(question.duration, (int, float)) or question.id in questions:
+            record.refuse("a value of the wrong kind, or an id that was there before", _FORM)
         questions[question.id] = question
     return list(questions.values())
 
@@ -61,11 +57,3 @@ def write_side_questions(path: Path, questions: Sequence[SideQuestion]) -> None:
     """Write them, one line each."""
     with replacing(path) as unfinished:
         unfinished.write_text("".join(json.dumps(asdict(question)) + "\n" for question in questions), encoding="utf-8")
-
-
-def _bad_line(path: Path, number: int, reason: str) -> DataError:
-    return DataError(
-        f"{path}, line {number}",
-        reason=reason,
-        remedy='Write {"id": …, "video": …, "question": …, "answer": …, "duration": …} with an id of its own',
-    )

@@ -1,4 +1,8 @@
-"""Python's JSON decoder, held to JSON: no NaN, no key twice, no number that no float holds."""
+"""Python's JSON decoder, held to JSON: no NaN, no key twice, no number that no float holds.
+
+The one way to read JSON that people or other programs wrote: rows of manifests here, records of other files in
+`records`. Files that video-opd wrote itself are read with `older_names.read_json`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import Any, NoReturn
 from video_opd.files.faults import SHOWN
 
 
-class StrictError(Exception):
+class StrictError(ValueError):
     """JSON that Python would take and we do not; as text, one sentence."""
 
 

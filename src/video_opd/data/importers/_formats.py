@@ -117,6 +117,3 @@ BEYOND = ("keep", "clip", "drop")
 """What becomes of spans that end after their video."""
 QUERIES = ("as-is", "trim", "timelens", "time-r1", "quoted", "ego4d")
 """What is done to the words of a query; see `video_opd.data.query_words`."""
-
-GENERIC = tuple(name for name, format in FORMATS.items() if "columns" in format.heeds)
-CONVERSATIONS = tuple(name for name, format in FORMATS.items() if "template" in format.heeds)

@@ -31,6 +31,7 @@ from video_opd.data.importers._annotation import Annotation, Reading, Seconds, S
 from video_opd.errors import ConfigurationError
 from video_opd.files.parquet import parquet_or_json_rows
 from video_opd.files.records import Record, table_rows
+from video_opd.files.strict_json import DECODER
 
 ROLES = (
     "video", "query", "start", "end", "spans", "duration", "id", "source", "split", "fps", "clip_start", "clip_end",
@@ -183,7 +184,7 @@ def _spans(record: Record, given: dict[str, Any], column_of: dict[str, str], rea
 
 def _json(record: Record, text: str, column: str, what: str) -> Any:
     try:
-        return json.loads(text)
+        return DECODER.decode(text)
     except (ValueError, RecursionError):
         record.refuse(f"`{column}` is {text[:60]!r}, not {what}")
 

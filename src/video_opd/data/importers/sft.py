@@ -18,7 +18,6 @@ kept, or else the name of the file.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -28,7 +27,7 @@ from video_opd.data.importers._annotation import Annotation, Reading
 from video_opd.data.importers._asked_by_template import Finder, bare, finders
 from video_opd.files.parquet import parquet_or_json_rows
 from video_opd.files.record import Record
-from video_opd.files.strict_json import kind
+from video_opd.files.strict_json import DECODER, kind
 from video_opd.grounding.parser import parse_answer
 
 _USERS, _MODELS = ("user", "human"), ("assistant", "gpt", "model")
@@ -155,7 +154,7 @@ def _turns(record: Record) -> _Turns:
 def _list_of(record: Record, turns: Any) -> list[dict[str, Any]]:
     if isinstance(turns, str):  # a column of text, in parquet
         try:
-            turns = json.loads(turns)
+            turns = DECODER.decode(turns)
         except (ValueError, RecursionError):
             _refuse_turns(record)
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
