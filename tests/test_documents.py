@@ -41,7 +41,7 @@ def commands() -> list[tuple[str, str]]:
     found = []
     for page in PRESENT:
         if page.name == "EXTENDING.md":
-            continue  # its commands name plugins that must be there: tests/test_plugins.py
+            continue  # its commands name plugins that must be there: tests/test_extending.py
         found += [(page.name, command) for block in blocks(page) for command in commands_of(block)]
     for recipe in sorted((ROOT / "recipes").glob("*.toml")):
         lines = recipe.read_text(encoding="utf-8").splitlines()

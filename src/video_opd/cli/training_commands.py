@@ -85,10 +85,10 @@ def train(
     """Train by a recipe, or go on where an interrupted run stopped.
 
     Args:
-        recipe: TOML file
+        recipe: TOML file, or the name of a shipped recipe
 
     Example:
-        video-opd train recipes/tiny-opd.toml --out runs/tiny --training.learning-rate 5e-4
+        video-opd train tiny-opd --out runs/tiny --training.learning-rate 5e-4
     """
     from video_opd.config.recipe_file import load_recipe
 
@@ -134,10 +134,10 @@ def compare(
     """Run several methods on the same data, student and seeds, and say what holds.
 
     Args:
-        recipe: TOML file of a comparison
+        recipe: TOML file of a comparison, or the name of a shipped one
 
     Example:
-        video-opd compare recipes/compare-tiny.toml --out runs/compare --seeds 0 1 --methods opd grpo
+        video-opd compare compare-tiny --out runs/compare --seeds 0 1 --methods opd grpo
     """
     from video_opd.config.comparison_recipe import load_comparison
 
@@ -174,11 +174,11 @@ def doctor(
     """Check models, prompts and teacher before the GPU hours are spent.
 
     Args:
-        recipe: TOML file
+        recipe: TOML file, or the name of a shipped recipe
         examples: training examples looked at
 
     Example:
-        video-opd doctor recipes/tiny-opd.toml
+        video-opd doctor tiny-opd
     """
     from video_opd.config.recipe_file import load_recipe
 
