@@ -43,7 +43,7 @@ class DataError(UserError):
 
 
 class QueryError(DataError):
-    """A query that cannot be put to a model."""
+    """A query that a model cannot be asked."""
 
 
 class EngineError(UserError):

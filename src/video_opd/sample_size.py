@@ -31,7 +31,7 @@ def cannot_be_said(what: str, count: int, one: str = "query", many: str = "queri
     """That `count` queries are too few, and how many are needed: a sentence.
 
     Args:
-        what: what somebody wanted to know, to begin a sentence with: "Whether the student improved".
+        what: the question, to begin a sentence with: "Whether the student improved".
         count: how many queries there are.
         one: what is counted.
         many: its plural.

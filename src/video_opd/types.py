@@ -51,10 +51,10 @@ class Example:
 
     @property
     def known_duration(self) -> float:
-        """The duration in seconds, for whoever cannot do without.
+        """The duration in seconds, for code that needs one.
 
         Raises:
-            DataError: nobody knows it.
+            DataError: the manifest does not say.
         """
         if self.duration is None:
             raise DataError(
@@ -90,7 +90,7 @@ class Prompt:
 
     @property
     def id(self) -> str:
-        """The example's."""
+        """Id of the example that the prompt asks about."""
         return self.example.id
 
     def __len__(self) -> int:
@@ -133,7 +133,7 @@ class AnswerGroup:
     def __post_init__(self) -> None:
         strangers = {answer.prompt_id for answer in self.answers} - {self.prompt_id}
         if strangers or not self.answers:
-            raise ValueError(f"group {self.prompt_id}: answers to {sorted(strangers) or 'nobody'}")
+            raise ValueError(f"group {self.prompt_id}: answers to {sorted(strangers) or 'no prompt'}")
 
     def __iter__(self) -> Iterator[Answer]:
         return iter(self.answers)
@@ -188,7 +188,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TokenLosses:
-    """What a method makes of a judgement, per token of B answers. From here on nobody knows which method it was."""
+    """What a method makes of a judgement, per token of B answers. From here on no code knows which method it was."""
 
     loss: Tensor
     """(B, T) with gradient; the learner sums it over the answers' tokens."""

@@ -301,7 +301,7 @@ def test_bad_comparisons_end_in_one_sentence(finished, tmp_path, capsys):
         "absent.toml": "cannot be read",
         "lone.toml": "methods.opd: method.ablation = 'deaf'",
         "group.toml": "num_answers = 1 with grpo",
-        "target.toml": "nobody looks on the way",
+        "target.toml": "without evaluations during training",
     }
     shutil.copy(finished / "recipe.toml", tmp_path)
     (tmp_path / "lone.toml").write_text(TEXT.replace('name = "opd"', 'name = "opd"\nablation = "deaf"'))

@@ -11,8 +11,8 @@ import pytest
 
 from video_opd.config import RoundsSettings
 from video_opd.curriculum import RoundPlan, ScoredAnswer, ScoredExample, ScoreFile, ScoreHeader
-from video_opd.train.lessons import Rounds
 from video_opd.train.score_cache import Scoring, WantedScores
+from video_opd.train.scored_lessons import Rounds
 from video_opd.types import Example, Span
 
 EXAMPLES = [Example(id=f"e{i:02}", video="v", query="q", spans=(Span(0, 1),), duration=9.0) for i in range(30)]

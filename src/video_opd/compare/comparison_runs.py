@@ -51,28 +51,28 @@ class Comparison:
     shared: Shared = field(default_factory=Shared)
     console: Console = field(default_factory=lambda: Console(stderr=True))
 
-    def run(self, method: str, learning_rate: float | None, seed: int) -> tuple[Run, Recipe]:
-        """One run, its folder told by what it is."""
+    def make_run(self, method: str, learning_rate: float | None, seed: int) -> tuple[Run, Recipe]:
+        """Make the record and the recipe of one run; its folder is named after what differs."""
         recipe = with_checkpoints(recipe_of(self.recipe, self.tables, method, learning_rate, seed))
         rate = recipe.training.learning_rate
         folder = self.out / "runs" / f"{method}-lr{rate:g}-seed{seed}"
         return Run(method=method, learning_rate=rate, seed=seed, folder=folder), recipe
 
-    def sweep(self) -> Iterator[tuple[Run, Recipe]]:
-        """Every method at every learning rate that is tried."""
+    def list_sweep(self) -> Iterator[tuple[Run, Recipe]]:
+        """List the runs of every method at every learning rate that is tried."""
         seeds = self.recipe.sweep_seeds or self.recipe.seeds[:1]
         for method in self.recipe.methods:
             for rate in self.recipe.learning_rates:
                 for seed in seeds:
-                    yield self.run(method, rate, seed)
+                    yield self.make_run(method, rate, seed)
 
-    def chosen_rates(self) -> dict[str, float | None]:
-        """The learning rate of each method: the one with the best mean mIoU on the validation manifest at the end; of
-        equals the lowest."""
+    def choose_rates(self) -> dict[str, float | None]:
+        """Choose the learning rate of each method: the one with the best mean mIoU on the validation manifest at the
+        end, the lowest of equals."""
         if not self.recipe.learning_rates:
             return dict.fromkeys(self.recipe.methods)
         by_rate: dict[str, dict[float, list[float]]] = {method: {} for method in self.recipe.methods}
-        for run, _ in self.sweep():
+        for run, _ in self.list_sweep():
             by_rate[run.method].setdefault(run.learning_rate, []).append(run.last_validation_miou())
         means = {
             method: {rate: sum(mious) / len(mious) for rate, mious in sorted(rates.items())}
@@ -80,15 +80,20 @@ class Comparison:
         }
         return {method: max(rates, key=rates.__getitem__) for method, rates in means.items()}
 
-    def finals(self) -> Iterator[tuple[Run, Recipe]]:
-        """Every method at its learning rate with every seed."""
-        for method, rate in self.chosen_rates().items():
+    def list_finals(self) -> Iterator[tuple[Run, Recipe]]:
+        """List the runs of every method at its learning rate with every seed."""
+        for method, rate in self.choose_rates().items():
             for seed in self.recipe.seeds:
-                yield self.run(method, rate, seed)
+                yield self.make_run(method, rate, seed)
 
 
 def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict[str, Any]:
     """Run what is missing, and put the results together in `out/comparison.json` and `out/report.html`.
+
+    Args:
+        recipe: the methods, seeds and learning rates.
+        tables: the recipe that all methods share, as tables.
+        out: the folder of the comparison.
 
     Returns:
         What stands in comparison.json.
@@ -99,7 +104,7 @@ def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict
     """
     comparison = Comparison(recipe=recipe, tables=tables, out=out)
     _refuse_foreign_results(out)
-    plans = [comparison.run(method, rate, recipe.seeds[0]) for method in recipe.methods
+    plans = [comparison.make_run(method, rate, recipe.seeds[0]) for method in recipe.methods
              for rate in recipe.learning_rates or (None,)]  # fmt: skip
     for run, each in plans:  # what is wrong with the last run is known before the first is begun
         with contextlib.suppress(RunInUse):  # another process does it
@@ -110,17 +115,19 @@ def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict
     sha256 = Inputs().sha256_of_data(plans[0][1])
     _refuse_unmeasured_target(recipe, plans[0][1])
     _refuse_other_data(out, sha256)
-    _finish(comparison, list(comparison.sweep()))
-    _finish(comparison, list(comparison.finals()))
+    _finish(comparison, list(comparison.list_sweep()))
+    _finish(comparison, list(comparison.list_finals()))
     _refuse_other_data(out, sha256)  # hours may have passed
-    results = read_results(recipe, [run for run, _ in comparison.finals()], [run for run, _ in comparison.sweep()])
+    results = read_results(
+        recipe, [run for run, _ in comparison.list_finals()], [run for run, _ in comparison.list_sweep()]
+    )
     write_durably(out / "comparison.json", (json.dumps(results, indent=2) + "\n").encode())
     write_comparison_report(out)
     return results
 
 
 def _refuse_foreign_results(out: Path) -> None:
-    """What is written last must not take the place of something else; known before the first run."""
+    """Refuse, before the first run, to replace something else with what is written last."""
 
     def is_ours(path: Path) -> bool:
         try:
@@ -138,13 +145,13 @@ def _refuse_unmeasured_target(comparison: ComparisonRecipe, recipe: Recipe) -> N
     if comparison.target_miou is not None and not recipe.schedule.evaluate_every:
         raise ConfigurationError(
             f"target_miou = {comparison.target_miou:g} with schedule.evaluate_every = 0",
-            reason="nobody looks on the way when a method gets there",
+            reason="without evaluations during training, the step at which a method reaches the target is not known",
             remedy="set schedule.evaluate_every under [shared], or leave out target_miou",
         )
 
 
 def _refuse_other_data(out: Path, sha256: str) -> None:
-    """One comparison, one set of manifests: that of all runs in the folder, and the one that lies there now."""
+    """Refuse runs in the folder that saw other manifests than those that are there now."""
     for marker in sorted(out.glob("runs/*/finished.json")):
         if _data_sha256(marker) != sha256:
             raise ConfigurationError(
@@ -155,7 +162,7 @@ def _refuse_other_data(out: Path, sha256: str) -> None:
 
 
 def _data_sha256(marker: Path) -> str:
-    """Which data a finished run saw; an empty text where somebody else's file has the name of the marker."""
+    """Read which data a finished run saw; an empty text where the file of that name is not a marker."""
     try:
         return str(json.loads(marker.read_bytes())["data_sha256"])
     except (ValueError, KeyError, TypeError):
@@ -163,7 +170,7 @@ def _data_sha256(marker: Path) -> str:
 
 
 def _finish(comparison: Comparison, runs: list[tuple[Run, Recipe]]) -> None:
-    """Do every run that nobody has done, and wait for those that others are doing."""
+    """Do every run that is missing, and wait for those that other processes are doing."""
     waiting, told = runs, set[Path]()
     while waiting:
         held = []
@@ -183,7 +190,7 @@ def _finish(comparison: Comparison, runs: list[tuple[Run, Recipe]]) -> None:
 
 
 def _do(comparison: Comparison, run: Run, recipe: Recipe) -> None:
-    """One run; a finished one is only held against its recipe."""
+    """Do one run; of a finished one only check that it has this recipe."""
     if run.is_finished:
         with RunDirectory.create_or_resume(run.folder, environment=environment(), **same_run(recipe)):
             pass

@@ -44,7 +44,7 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Nothing is left to do for it."""
+        """Whether nothing is left to do for the run."""
         return self.marker.exists()
 
     def evaluation(self, name: str) -> dict[str, Any] | None:
@@ -54,7 +54,7 @@ class Run:
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """metrics.jsonl."""
+        """The rows of metrics.jsonl, one a step."""
         return read_journal(self.directory.metrics)
 
     @cached_property
@@ -84,7 +84,7 @@ class Run:
         ]
 
     def last_validation_miou(self) -> float:
-        """What a learning rate is chosen by."""
+        """The mIoU on the validation manifest at the end, by which a learning rate is chosen."""
         return self.curve[-1]["miou"]
 
     @cached_property
@@ -112,7 +112,11 @@ class Run:
         return str(json.loads(self.marker.read_text(encoding="utf-8"))["data_sha256"])
 
     def test_ious(self, who: str = "student-after") -> tuple[tuple[str, ...], np.ndarray]:
-        """Ids of the test queries and the IoU of somebody's answer to each."""
+        """Read the ids of the test queries, and the IoU of the answer to each.
+
+        Args:
+            who: name of the evaluation, such as `teacher`.
+        """
         recipe = tomllib.loads(self.directory.recipe.read_text(encoding="utf-8"))
         predictions = read_predictions(self.directory.evaluation / f"{who}.predictions.jsonl")
         by_id = score(predictions, read_manifest(Path(recipe["data"]["test"])), num_resamples=1).iou_by_id
@@ -133,7 +137,13 @@ def _totals(tables: Any) -> dict[str, float]:
 
 
 def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequence[Run]) -> dict[str, Any]:
-    """Everything the page and the sentences are made of, as JSON."""
+    """Put together everything that the page and the sentences are made of, as JSON.
+
+    Args:
+        recipe: of the comparison.
+        finals: every method with every seed.
+        sweep: the runs by which learning rates were chosen.
+    """
     by_method = {name: [run for run in finals if run.method == name] for name in recipe.methods}
     first = finals[0]
     before = first.evaluation("student-before")
@@ -182,7 +192,7 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
 
 
 def _num_validation_queries(run: Run) -> int | None:
-    """What curves and learning rates are judged by; None: nobody was evaluated on the way."""
+    """Count the queries that curves and learning rates are judged by; None: there was no evaluation during training."""
     files = sorted(run.directory.evaluation.glob("validation-*.json"))
     return int(json.loads(files[0].read_text(encoding="utf-8"))["scores"]["num_queries"]) if files else None
 
@@ -201,7 +211,7 @@ def _ious(runs: Sequence[Run]) -> np.ndarray:
 
 
 def _method(runs: Sequence[Run], target_miou: float | None) -> dict[str, Any]:
-    """One method over its seeds."""
+    """Put together one method over its seeds."""
     after = [run.evaluation("student-after") for run in runs]
     method: dict[str, Any] = {
         "learning_rate": runs[0].learning_rate,
@@ -240,7 +250,7 @@ def _method(runs: Sequence[Run], target_miou: float | None) -> dict[str, Any]:
 
 
 def _to_target(curve: Sequence[dict[str, float]], target_miou: float) -> dict[str, float] | None:
-    """The first evaluation at which the validation mIoU was there; None: it never was."""
+    """Find the first evaluation with a validation mIoU of at least the target; None: there is none."""
     return next((dict(point) for point in curve if point["miou"] >= target_miou), None)
 
 

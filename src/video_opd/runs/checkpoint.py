@@ -2,7 +2,7 @@
 
     checkpoints/step-000040/           model files, trainer state, and COMPLETE.json with the hash of each
     checkpoints/step-000060.tmp-4711/  a save under way, or one that was killed; the next save sweeps it
-    checkpoints/step-000010.kept/      what somebody else had put into a checkpoint that was deleted
+    checkpoints/step-000010.kept/      files of others in a checkpoint that was deleted
     checkpoints/step-000020.damaged/   found damaged when step 20 was saved again; kept for whoever wants to look
 
 Only `save_checkpoint` writes, and only the process that holds the run's lock calls it. Looking for the latest
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 class Damaged(NamedTuple):
-    """A checkpoint that was passed over, and why."""
+    """A checkpoint that was skipped because it is damaged, and what is wrong with it."""
 
     folder: Path
     reason: str
@@ -123,7 +123,7 @@ def latest_checkpoint(checkpoints: Path) -> Checkpoint | None:
             reason = verify_checkpoint(folder)
             if reason is None:
                 return Checkpoint(step=step, folder=folder, skipped=tuple(skipped))
-            _log.warning("checkpoint %s is damaged and was passed over: %s", folder, reason)
+            _log.warning("checkpoint %s is damaged and was skipped: %s", folder, reason)
             skipped.append(Damaged(folder, reason))
     except OSError as error:
         raise EngineError(
@@ -256,7 +256,7 @@ def _delete(folder: Path) -> None:
     """Delete a checkpoint; what no save has put there stays, in a folder of another name."""
     saved = _saved_files(folder)
     if saved is None or folder.is_symlink():
-        return  # it is somebody else's
+        return  # no save has made it
     if {path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()} == saved:
         doomed = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
         os.rename(folder, doomed)  # a half-deleted folder must not carry the name of a checkpoint

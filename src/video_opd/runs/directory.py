@@ -108,7 +108,13 @@ class RunDirectory:
         ignore_keys: frozenset[str] = frozenset(),
         younger_keys: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """What `create_or_resume` would refuse, known before any work is done. Nothing is made or changed.
+        """Refuse what `create_or_resume` would refuse, before any work is done. Nothing is made or changed.
+
+        Args:
+            path: the folder, which need not exist.
+            recipe_toml: the resolved recipe.
+            ignore_keys: as for `create_or_resume`.
+            younger_keys: as for `create_or_resume`.
 
         Raises:
             ConfigurationError: the folder is in use, or holds another recipe or something that is not a run.
@@ -231,7 +237,7 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def _is_lock(path: Path) -> bool:
-    """Whether a file is a run's lock, or not there, or was just made; and not somebody else's of that name."""
+    """Whether a file is a run's lock, or not there, or was just made; and not another file of that name."""
     try:
         text = path.read_bytes()
         return not text or json.loads(text).keys() >= {"host", "pid"}
@@ -255,7 +261,7 @@ def _hold(file: IO[Any], path: Path) -> None:
     except BlockingIOError:
         raise RunInUse(
             f"run folder {path} is in use by {_holder(path / LOCK)}",
-            reason="two processes writing one run would garble it",
+            reason="two processes that write to one run would damage it",
             remedy="Wait for that process or stop it, or choose another folder with --out",
         ) from None
 
@@ -270,7 +276,7 @@ def _holder(lock: Path) -> str:
 
 
 def _boot_id() -> str | None:
-    """Tells apart two lives of one machine, in which the same process id is somebody else."""
+    """Tells apart two lives of one machine, in which one process id means two processes."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:

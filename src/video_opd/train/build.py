@@ -1,4 +1,4 @@
-"""The only place where a recipe becomes objects. Nobody else knows concrete classes."""
+"""The only place where a recipe becomes objects. No other module names concrete classes."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def refuse_early(*recipes: Recipe, inputs: Inputs | None = None) -> None:
         inputs: keeps what was read of their files.
 
     Raises:
-        ConfigurationError: a model that cannot be used, a template nobody knows, a video budget nothing fits, no such
-            device.
+        ConfigurationError: a model that cannot be used, an unknown template or device, or a video budget that nothing
+            fits.
         DataError: a manifest that cannot be used, no videos folder, or an example that no teacher would judge.
     """
     inputs = inputs or Inputs()
@@ -147,7 +147,7 @@ def assemble(
         memories: prompts of earlier runs.
 
     Raises:
-        ConfigurationError: models that do not belong together, or a template nobody knows.
+        ConfigurationError: models that do not belong together, or an unknown template.
         DataError: a manifest that cannot be used, or an example that no teacher would judge.
     """
     was_rendered = not to_be_rendered(recipe)
@@ -222,13 +222,13 @@ def steps_of(recipe: Recipe, train: Sequence[Example], inputs: Inputs | None = N
 
 
 def prepare_compute(compute: ComputeSettings) -> None:
-    """Threads and determinism."""
+    """Set the number of threads."""
     if compute.threads is not None:
         torch.set_num_threads(compute.threads)
 
 
 def environment() -> dict[str, Any]:
-    """What may change the numbers without standing in the recipe."""
+    """Describe what may change the numbers and is not in the recipe: versions and machine."""
     packages = ("torch", "transformers", "av", "numpy", "safetensors")
     return {
         "python": platform.python_version(),

@@ -17,10 +17,11 @@ from video_opd.runs.directory import RunDirectory
 from video_opd.train.answer_gate import AnswerGate
 from video_opd.train.build_inputs import PromptMemories, make_source
 from video_opd.train.build_teachers import route_of, taus_of
-from video_opd.train.lessons import Candidates, Curriculum, Given, GivenScores, Rounds, ScoredModels
+from video_opd.train.lessons import Curriculum, Given
 from video_opd.train.run_inputs import Inputs
 from video_opd.train.run_parts import Models
 from video_opd.train.score_cache import Scoring
+from video_opd.train.scored_lessons import Candidates, GivenScores, Rounds, ScoredModels
 from video_opd.types import Example
 
 

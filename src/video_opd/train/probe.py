@@ -28,7 +28,15 @@ class Probe:
     def take(
         cls, student: Policy, teacher: Teacher, prompts: Sequence[Prompt], sampling: Sampling, micro_batch_size: int
     ) -> Probe:
-        """Answer the prompts with the student as it is, and have the teacher score every state in full."""
+        """Answer the prompts with the student as it is, and have the teacher score every state in full.
+
+        Args:
+            student: who answers.
+            teacher: who scores.
+            prompts: the probe.
+            sampling: how the answers are drawn.
+            micro_batch_size: prompts read at once.
+        """
         batches = batches_of_prompts(number_repeats(prompts), micro_batch_size)
         pieces = []
         for asked in ask_in_batches(student, batches, lambda reading: student.answer(reading, sampling=sampling)):

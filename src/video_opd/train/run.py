@@ -17,7 +17,6 @@ from video_opd.eval.ask_side_questions import ask
 from video_opd.eval.evaluate_into_file import evaluate_into, say
 from video_opd.files.durable import write_durably
 from video_opd.files.older_names import read_json
-from video_opd.files.run_records import EvaluationReport
 from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, surprise_at_wording
 from video_opd.policy.load import Policy
 from video_opd.report import write_report
@@ -92,7 +91,7 @@ class Shared:
                     write_durably(run.evaluation / file.name, file.read_bytes())
 
     def note(self, recipe: Recipe, run: RunDirectory) -> None:
-        """A finished run, for those that come after it."""
+        """Remember a finished run, for those that come after it."""
         for name, model in self.untouched(recipe):
             if (run.evaluation / f"{name}.json").exists():
                 self.evaluated.setdefault((name, model), run.evaluation)
@@ -206,7 +205,7 @@ def run_recipe(
 
 
 def _cost_of_selecting(run: RunDirectory, train_seconds: float) -> str:
-    """What choosing the examples took beside training on them, in a sentence; nothing where nobody chose."""
+    """Compare the time of choosing the examples with that of training, in a sentence; empty where none were chosen."""
     selecting = sum(cost_of_selection(run.rounds, "seconds").values())
     if not selecting or not train_seconds:
         return ""

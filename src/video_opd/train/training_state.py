@@ -33,7 +33,15 @@ class TrainingState:
 def save_state(
     checkpoints: Path, state: TrainingState, learner: Learner, defaults: GroundingDefaults, *, keep_last: int
 ) -> Path:
-    """Write a checkpoint: `model/` as transformers loads it, the optimiser as safetensors, the rest as JSON."""
+    """Write a checkpoint: `model/` as transformers loads it, the optimiser as safetensors, the rest as JSON.
+
+    Args:
+        checkpoints: the run's folder of them.
+        state: how far the run got.
+        learner: with the student and the optimiser.
+        defaults: how the student was asked, for whoever asks it later.
+        keep_last: newest checkpoints that are kept.
+    """
 
     def write(folder: Path) -> None:
         learner.student.model.save_pretrained(folder / "model")
