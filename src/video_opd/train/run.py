@@ -17,6 +17,7 @@ from video_opd.eval.ask_side_questions import ask
 from video_opd.eval.evaluate_into_file import evaluate_into, say
 from video_opd.files.durable import write_durably
 from video_opd.files.older_names import read_json
+from video_opd.files.run_records import EvaluationReport
 from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, surprise_at_wording
 from video_opd.policy.load import Policy
 from video_opd.report import write_report
