@@ -175,7 +175,7 @@ def test_a_durations_file_that_lacks_videos(files, refused):
     (files / "lengths.csv").write_text("id,length\nABC12,30.5\n")
     words = ("data", "import", "charades-sta", files / "sta.txt", "--durations", files / "lengths.csv")
     sentence = refused(*words, "--out", files / "m.jsonl")
-    assert "sta.txt, line 3: nobody knows the duration of video 'XYZ99': the durations file has none" in sentence
+    assert "sta.txt, line 3: the duration of video 'XYZ99' is unknown: the durations file has none" in sentence
     assert "--without-duration drop" in sentence
     assert main([*map(str, words), "--out", str(files / "m.jsonl"), "--without-duration", "drop"]) == 0
     assert len(read_manifest(files / "m.jsonl")) == 2

@@ -127,7 +127,7 @@ class Statistics:
     """Of each source, where there are several."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
+        """All figures as JSON values."""
         return asdict(self)
 
 
@@ -135,7 +135,7 @@ def describe(examples: Iterable[Example]) -> Statistics:
     """Measure a set of rows, and each of its sources if there are several.
 
     Raises:
-        DataError: no examples, times that no video has, or a duration that nobody knows.
+        DataError: no examples, times that no video has, or an unknown duration.
     """
     examples = list(examples)
     if not examples:

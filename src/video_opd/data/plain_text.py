@@ -74,7 +74,7 @@ class PlainText:
 
     @cached_property
     def control(self) -> re.Pattern[str]:
-        """Every control token: the special ones, and others in brackets. A word that somebody added is a word."""
+        """Every control token: the special ones, and others in brackets. An added word is a word."""
         tokens = self.tokenizer.added_tokens_decoder.values()
         found = {token.content for token in tokens if token.special or re.fullmatch(r"[^\w\s].*[^\w\s]", token.content)}
         found |= {_INTERIM, *self.further}

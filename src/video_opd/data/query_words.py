@@ -1,7 +1,7 @@
 """What may be done to the words of a query, each under a name; nothing is done without one.
 
 Annotation sets differ: ActivityNet's sentences begin with blanks, Charades-STA's end in full stops, instruction sets
-wrap the event in quotes. Prompts clean what they put to a model anyway (`prompts`), so the policies below matter to
+wrap the event in quotes. Prompts clean what a model is asked anyway (`prompts`), so the policies below matter to
 what is stored, compared and counted. All but `as-is` make blanks of control characters, which upstream leaves in.
 """
 

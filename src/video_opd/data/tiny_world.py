@@ -156,7 +156,14 @@ def displaced(span: Span, errors_s: np.ndarray, duration_s: float) -> Span:
 
 
 def examples_of(clip: Clip, *, queries: int, noise: LabelNoise | None, rng: np.random.Generator) -> Iterator[Example]:
-    """Up to `queries` questions about one clip, about different events."""
+    """Ask about different events of one clip.
+
+    Args:
+        clip: what is asked about.
+        queries: most questions.
+        noise: of the annotated spans; None: they are exact.
+        rng: draws the events and the noise.
+    """
     for index in rng.permutation(len(clip.events))[:queries]:
         event = clip.events[int(index)]
         yield Example(

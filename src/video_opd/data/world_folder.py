@@ -1,7 +1,7 @@
 """The folder of a rendered world: what was made there, file by file, and nothing else is touched.
 
 `world.json` is the first file of it and says what is rendered. When all is there, it also has the SHA-256 of every
-file, so that a file somebody changed, or put there, is told from one that was rendered. Files are only ever created: a
+file, so that a file that was changed, or put there by hand, is told from one that was rendered. No file is replaced: a
 name that is taken is never written over.
 """
 
@@ -23,7 +23,7 @@ from video_opd.files.outputs import create, replacing
 RECORD = "world.json"
 _FILES = "files"
 _SETTINGS = frozenset({"seed", "world", "noise", "num_queries", "version"})
-"""Keys by which a record is told from somebody else's `world.json`."""
+"""Keys by which a record is told from a `world.json` of another program."""
 
 _REMEDY = "give the tiny world a new folder, such as `video-opd tiny-world build --out FOLDER`, or move what is there"
 
@@ -52,7 +52,7 @@ class WorldRecord:
         return name in (self.sha256 or {}) and _sha256(folder / name) == (self.sha256 or {})[name]
 
     def refuse_changed(self, folder: Path, files: Mapping[str, Callable[[Path], object]]) -> None:
-        """Refuse to go on with a world that holds files which nobody can prove were rendered.
+        """Refuse to go on with a world that holds files of which no record shows that they were rendered.
 
         Args:
             files: all files of such a world, and what writes them. Of a rendering that was killed the clips that are

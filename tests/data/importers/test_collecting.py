@@ -146,10 +146,10 @@ def test_a_clip_is_held_to_the_durations_file(collect, whole, off):
 
 def test_unknown_durations_stop_the_import_or_drop_the_rows(collect):
     unknown = {key: value for key, value in GOOD.items() if key != "duration"} | {"video": "b.mp4"}
-    with pytest.raises(DataError, match=r"line 2: nobody knows the duration of video 'b.mp4': the durations file has"):
+    with pytest.raises(DataError, match=r"line 2: the duration of video 'b.mp4' is unknown: the durations file has"):
         collect(GOOD, unknown, durations={"a": 20.0})
     report = collect(GOOD, unknown, durations={"a": 20.0}, without_duration="drop").report
-    assert dict(report.dropped) == {"nobody knows the video's duration": 1}
+    assert dict(report.dropped) == {"the video's duration is unknown": 1}
 
 
 @pytest.mark.parametrize(

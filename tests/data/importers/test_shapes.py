@@ -326,7 +326,7 @@ def test_the_two_files_of_nextgqa_come_in_any_order_and_nothing_is_lost(tmp_path
     places = {"1": {"duration": 30, "location": {"0": [[1, 2]], "7": [[3, 4]]}}}
     report = collect("nextgqa", nextgqa(tmp_path, "1,why,0\n1,how,1\n2,who,0\n", places)).report
     assert dict(report.dropped) == {
-        "nobody says where its answer is seen": 2,
+        "the data set does not say where its answer is seen": 2,
         "val.csv has no such question": 1,
     }
     assert report.rows_kept == 1
@@ -340,7 +340,7 @@ def test_one_file_of_nextgqa(tmp_path):
         collect("nextgqa", files[:1])
 
 
-# Durations nobody knows
+# Unknown durations
 
 
 def test_rows_without_a_duration_are_kept_and_told_of(tmp_path, capsys):
@@ -357,7 +357,7 @@ def test_rows_without_a_duration_are_kept_and_told_of(tmp_path, capsys):
 @pytest.mark.parametrize("unit", ["fraction", "percent"])
 def test_shares_of_an_unknown_duration_are_no_seconds(tmp_path, unit):
     (tmp_path / "a.csv").write_text("video,query,start,end\na.mp4,a cat,0.1,0.2\n")
-    with pytest.raises(DataError, match=r"nobody knows the duration of video 'a.mp4'.* the times are shares of it"):
+    with pytest.raises(DataError, match=r"the duration of video 'a.mp4' is unknown.* the times are shares of it"):
         collect("csv", [tmp_path / "a.csv"], reading=Reading(unit=unit))
 
 
@@ -366,7 +366,7 @@ def test_policies_for_unknown_durations(tmp_path, policy):
     row = {"video": "a.mp4", "query": "q", "start": 1, "end": 2}
     (tmp_path / "a.jsonl").write_text(lines(row, row | {"duration": 9}))
     if policy == "refuse":
-        with pytest.raises(DataError, match="nobody knows the duration"):
+        with pytest.raises(DataError, match=r"the duration of video .* is unknown"):
             collect("jsonl", [tmp_path / "a.jsonl"], without_duration=policy)
         return
     examples = collect("jsonl", [tmp_path / "a.jsonl"], without_duration=policy).examples

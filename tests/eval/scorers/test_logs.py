@@ -211,7 +211,7 @@ def test_vtimellms_numbers_are_percent_and_its_captions_no_answers(annotated, wr
     log = [{"video_id": "AAAAA", "task": "captioning", "query_id": 0, "answer": "[]"}, *FILES["vtimellm"]()]
     found = read_matched(write(log, "lines"), annotated)
     notes = " ".join(found.notes)
-    assert "1 rows of the log are of another task than grounding: passed over" in notes
+    assert "1 rows of the log are of another task than grounding: skipped" in notes
     assert "The predicted times are taken as percent and made seconds" in notes
     as_seconds = read_matched(write(log, "lines"), annotated, unit="seconds")
     assert as_seconds.by_id["charades-sta/BBBBB/0"].parsed().spans == ((2.0, 6.0),)

@@ -13,7 +13,7 @@ OTHER_DURATION = "another duration than the durations file"
 OTHER_CLIP = "the clip is not as long as the duration"
 CONTROL = "control characters in the query"
 UNKNOWN = "nobody"
-NO_DURATION = "nobody knows the video's duration"
+NO_DURATION = "the video's duration is unknown"
 KEPT = (OTHER_DURATION, OTHER_CLIP, CONTROL, NO_DURATION)
 """What is counted and changes no row."""
 
@@ -29,7 +29,7 @@ class Policies:
     beyond: str = "keep"
     """Spans that end after the video: kept as they are (the field's scorers keep them), cut there, or dropped."""
     without_duration: str = "auto"
-    """Rows whose duration nobody knows: `keep` them without, `refuse` the import, or `drop` them; `auto` keeps them,
+    """Rows whose duration is unknown: `keep` them without, `refuse` the import, or `drop` them; `auto` keeps them,
     unless a durations file or the videos were given, which should know it."""
     missing_videos: str = "keep"
     """Rows whose file is not in the videos folder or cannot be read: `keep` or `drop`."""
@@ -100,7 +100,7 @@ class ImportReport:
         self.first.setdefault(what, annotation.record.where)
 
     def to_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """The whole account as JSON, for `--json`."""
         return {
             "rows": {"read": self.rows_read, "kept": self.rows_kept, "dropped": dict(self.dropped)},
             "first": self.first,

@@ -94,6 +94,12 @@ Importer = Callable[[list[Path], Reading], Iterator[Annotation]]
 def require_name(record: Record, name: str | None, pattern: re.Pattern[str], data_set: str) -> None:
     """Hold a video's name to its data set's, so that a file of the same shape is not taken for another's.
 
+    Args:
+        record: where the name stands.
+        name: the key of the record; None: it has none.
+        pattern: what the names of the data set look like.
+        data_set: its name, for the message.
+
     Raises:
         DataError: it is not such a name.
     """

@@ -34,7 +34,7 @@ class Collector:
     Args:
         durations: seconds by name of the video or by path, as `read_durations` gives them, before what the annotations
             say of whole videos.
-        files: where the videos lie; None: nobody looks.
+        files: the folder of the videos; None: they are not looked for.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Collector:
         """All rows, in order.
 
         Raises:
-            DataError: no rows at all, none left, durations that nobody knows, times in another unit than seconds.
+            DataError: no rows at all, none left, unknown durations, times in another unit than seconds.
         """
         last: Annotation | None = None
         for last in annotations:
@@ -149,7 +149,7 @@ class Collector:
         report = self.report
         _, faults = example_from_row(row_from_example(example))
         errors = [fault.message for fault in faults if fault.severity == "error"]
-        if errors:  # whatever a manifest may not hold and nobody thought of above
+        if errors:  # what a manifest may not hold, beyond the cases above
             return report.drop(annotation, errors[0])
         asked = example.video, example.query
         report.same_question += asked in self._asked
@@ -258,7 +258,7 @@ class Collector:
         if self.durations is not None:
             lacking = "the durations file has none, or several of that name"
         first.record.refuse(
-            f"nobody knows the duration of video {first.video!r}{others}: {lacking}",
+            f"the duration of video {first.video!r}{others} is unknown: {lacking}",
             "Give --durations with all of them or --videos with the files, or have such rows left out with "
             "--without-duration drop, or written without a duration with keep",
         )

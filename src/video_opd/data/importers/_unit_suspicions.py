@@ -38,7 +38,14 @@ class Lateness:
     first_off_scale: Annotation | None = None
 
     def add(self, annotation: Annotation, start: float, end: float, duration: float) -> None:
-        """Count one span that is none of the impossible ones, in seconds."""
+        """Count one span, which is a possible one.
+
+        Args:
+            annotation: where it stands.
+            start: seconds.
+            end: seconds.
+            duration: of the video, seconds.
+        """
         self.num_spans += 1
         if end > duration * (1 + _LONG) + DURATION_TOLERANCE_S:
             self.num_late += 1

@@ -16,7 +16,7 @@ class VideoFiles:
         frame_rate: pictures per second of videos that are folders of numbered pictures; None: such folders are none.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: the folder does not exist.
     """
 
     def __init__(self, folder: Path, frame_rate: float | None = None) -> None:

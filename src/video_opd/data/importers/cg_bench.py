@@ -27,7 +27,7 @@ class _Question(BaseModel):
 
 
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
-    """Every question."""
+    """Yield an annotation for every question of the files."""
     for file in files:
         for record in json_any(file, unique=True):
             found = record.as_(_Question)

@@ -15,7 +15,7 @@ from video_opd.files.records import json_rows
 
 
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
-    """Every line."""
+    """Yield an annotation for every line of the files."""
     for file in files:
         for record in json_rows(file):
             yield record.as_(Event).annotation(record)

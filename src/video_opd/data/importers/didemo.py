@@ -43,7 +43,7 @@ class _Description(BaseModel):
 
 
 def read(files: list[Path], reading: Reading) -> Iterator[Annotation]:
-    """Every description."""
+    """Yield an annotation for every description of the files."""
     for file in files:
         for record in json_rows(file):
             found = record.as_(_Description)
@@ -69,7 +69,7 @@ def agreed(segments: Sequence[Times], num_segments: int, annotators: str) -> tup
         annotators: `consensus`, `majority`, `mean` or `all`, as the top of this module says.
 
     Returns:
-        Seconds: several only with `all`. A consensus may be a segment that nobody named.
+        Seconds: several only with `all`. A consensus may be a segment that no annotator named.
 
     Raises:
         ConfigurationError: `annotators` is none of the four.

@@ -61,7 +61,7 @@ def read_csv(files: list[Path], reading: Reading) -> Iterator[Annotation]:
 
 
 def read_jsonl(files: list[Path], reading: Reading) -> Iterator[Annotation]:
-    """Every row."""
+    """Yield an annotation for every row of the files."""
     return _read(files, reading, parquet_or_json_rows)
 
 

@@ -3,7 +3,7 @@
     {"qid": 7, "query": "a dog barks", "duration": 60, "vid": "a002_60_120", "relevant_windows": [[7.0, 12.7]]}
 
 Read are ActivityNet Captions, CASTELLA, Charades-STA, Clotho-Moment, QVHighlights, ReXTime, TACoS, TUT2017, UnAV-100
-and whatever else has this shape; other keys are passed over. CASTELLA rounds to whole seconds, so that some ends lie
+and whatever else has this shape; other keys are ignored. CASTELLA rounds to whole seconds, so that some ends lie
 a second after their video. Rows whose windows are null (TVSum, YouTube Highlights) rate clips and name no moment:
 they are counted as dropped. A file may leave `duration` out.
 """
@@ -18,7 +18,7 @@ from video_opd.files.records import json_rows
 
 
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
-    """Every row."""
+    """Yield an annotation for every row of the files."""
     for file in files:
         for record in json_rows(file):
             yield record.as_(Moments, Moments.with_windows(record)).annotation(record)

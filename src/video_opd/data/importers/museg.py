@@ -32,7 +32,7 @@ class _Problem(BaseModel):
 
 
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
-    """Every problem."""
+    """Yield an annotation for every problem of the files."""
     for file in files:
         for record in json_rows(file):
             found = record.as_(_Problem)

@@ -92,7 +92,7 @@ def _asked(record: Record, row: _Question, found: _Places | None) -> Annotation:
         spans=spans,
         duration=None if found is None else found.duration,
         name=row.qid,
-        skipped="" if spans else "nobody says where its answer is seen",
+        skipped="" if spans else "the data set does not say where its answer is seen",
         remark=remark,
     )
 

@@ -22,7 +22,7 @@ _ID = re.compile(r".{11}_\d+\.\d+_\d+\.\d+")
 
 
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
-    """Every line."""
+    """Yield an annotation for every line of the files."""
     for file in files:
         for record in json_rows(file):
             line = record.as_(Moments, Moments.with_windows(record))

@@ -33,7 +33,7 @@ class _Row(BaseModel):
 
 
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
-    """Every row."""
+    """Yield an annotation for every row of the files."""
     for file in files:
         for record in json_rows(file):
             row = record.as_(_Row)

@@ -36,7 +36,7 @@ class _Answer(BaseModel):
 
 
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
-    """Every question."""
+    """Yield an annotation for every question of the files."""
     for file in files:
         for record in json_rows(file):
             found = record.as_(_Question)

@@ -26,7 +26,7 @@ from video_opd.files.record import Record
 
 
 def read(files: list[Path], reading: Reading) -> Iterator[Annotation]:
-    """Every row."""
+    """Yield an annotation for every row of the files."""
     ways = finders(reading.template)
     for file in files:
         yield from refusing_other_forms(

@@ -27,7 +27,7 @@ class _Query(BaseModel):
 
 
 def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
-    """Every query."""
+    """Yield an annotation for every query of the files."""
     for file in files:
         for record in json_rows(file):
             found = record.as_(_Query)

@@ -55,7 +55,7 @@ class Question:
         return dict(self.categories)[grouping]
 
     def as_example(self) -> Example:
-        """For rendering. Nobody annotated a span, and how long the video is only the file knows."""
+        """For rendering. It has no annotated span, and only the file says how long the video is."""
         return Example(id=self.id, video=self.video, query=self.prompt, spans=(), duration=0.0, clip=self.clip)
 
 

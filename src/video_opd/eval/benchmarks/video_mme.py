@@ -181,7 +181,7 @@ def _subtitles(path: Path) -> str:
         if "-->" not in line:
             kept.append(re.sub(r"<[^>]*>", "", line).strip())
         elif kept and kept[-1].isdecimal() and (len(kept) == 1 or not kept[-2]):
-            kept.pop()  # a cue's number, behind a blank line; another number is what somebody says
+            kept.pop()  # a cue's number, behind a blank line; another number is speech
     return "\n".join(line for line in kept if line)
 
 

@@ -1,7 +1,7 @@
 """Result files of benchmarks that hold more than grounding, each in the form that its own scorer reads.
 
 - `et-bench`: the list of annotations, each with the text of its answer, `{"task", "source", "idx", "a": "…"}`; rows of
-  tasks that ask for no moment are passed over.
+  tasks that ask for no moment are skipped.
 - `nextgqa`: one object `"VIDEO_QID": [start, …, end]`. As in the original, a file `test_ground….json` is read together
   with the answers to the questions in `test-res.json` beside it, `"VIDEO_QID": {"prediction", "answer"}`.
 - `hirest`: moment retrieval, `{"QUERY": {"VIDEO.mp4": {"bounds": [start, end]}}}`.

@@ -95,7 +95,7 @@ def _saliency(record: Record, duration: float | None) -> tuple[tuple[float, ...]
     if clip_ids is None or scores is None:
         return ()
     if duration is None:
-        record.refuse("it has no `duration`, so nobody knows how many clips `saliency_scores` is about")
+        record.refuse("it has no `duration`, so the number of clips that `saliency_scores` is about is unknown")
     if duration > _LONGEST_S:
         record.refuse(f"a video of {duration:g} s is too long")
     num_clips = int(duration / CLIP_S)

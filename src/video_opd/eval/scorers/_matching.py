@@ -50,13 +50,13 @@ def read_matched(
 
     Raises:
         DataError: as `read_results`; or an id of the file is that of several examples, or of one about another video;
-            or the unit needs a duration that nobody knows.
+            or the unit needs a duration that the annotations do not have.
     """
     found, rows = read_results(path, format)
     answers = _matched(path, truth, found, rows)
     format_found = RESULT_FORMATS[found]
     if format_found.others and (others := sum(1 for _ in json_any(path)) - len(rows)):
-        told = f"{others} {format_found.others}: passed over."
+        told = f"{others} {format_found.others}: skipped."
         answers = replace(answers, notes=(*answers.notes, told))
     return _in_seconds(answers, truth, unit or RESULT_FORMATS[found].own_unit, fps)
 
@@ -65,6 +65,12 @@ def read_with_truth(
     path: Path, format: str | None = None, *, unit: Unit | None = None, fps: float | None = None
 ) -> tuple[GroundTruth, Answers]:
     """Read a result file that carries its annotations, in its keys or rows.
+
+    Args:
+        path: the file.
+        format: key of `RESULT_FORMATS`; None: told by the first record.
+        unit: of the predicted times; None: that of the format, most often seconds.
+        fps: of frames.
 
     Raises:
         DataError: as `read_matched`; or its format carries none, or one of its rows.
@@ -134,7 +140,7 @@ def _in_seconds(answers: Answers, truth: GroundTruth, unit: Unit, fps: float | N
             if by is None:
                 raise DataError(
                     f"{answers.file}: times in {unit}, and {example.id} has no duration",
-                    reason="they are of the video's length, which nobody knows",
+                    reason="they are shares of the video's length, which is unknown",
                     remedy="give annotations with durations",
                 )
             factors[example.id] = by

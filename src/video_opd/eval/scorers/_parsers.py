@@ -91,7 +91,7 @@ def timelens2(text: str) -> tuple[Pair, ...]:
     them counts: those behind a `<thinking>` block, else the first.
 
     A pair may stand alone (`[3, 5]`), in more brackets (`[[[3, 5]]]`) or before other entries (`[3, 5, 0.9]`), items
-    that are none are passed over, plain numbers may be strings, and the ends are put in order. An answer with a number
+    that are none are skipped, plain numbers may be strings, and the ends are put in order. An answer with a number
     that is not finite is not read; the original takes some.
     """
     for candidate in _json_candidates(_tagged_answer(text)):

@@ -32,7 +32,7 @@ class ResultAnswer(GivenAnswer):
         return found if self.text is None else replace(found, spans=self.scaled(found.spans))
 
     def scaled(self, read: Iterable[SpanLike]) -> tuple[Span, ...]:
-        """What somebody's parser read in the text, in seconds."""
+        """What another project's parser read in the text, in seconds."""
         return _multiplied(read, self.seconds_per_unit)
 
     def in_seconds(self, unit: Unit, by: float) -> ResultAnswer:
@@ -171,4 +171,4 @@ def _flat(scores: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, fl
 
 
 Scorer = Callable[[GroundTruth, Answers], OfficialScores]
-"""Scores answers by somebody's rule."""
+"""Scores answers by the rule of a project."""

@@ -71,8 +71,15 @@ def recalls(
 
 
 def reading_notes(answers: Answers, parser: Parser, expects: str, *, stored_first: bool = False) -> list[str]:
-    """How many answers the scorer's parser does not read though ours does: most often the model answers in a form that
-    the scorer was not made for. With `stored_first` a text beside stored spans is not scored, and not counted."""
+    """Say how many answers the scorer's parser does not read, and how many of them ours does: most often the model
+    answers in a form that the scorer was not made for.
+
+    Args:
+        answers: of one file.
+        parser: the scorer's own.
+        expects: an answer that it reads, for the sentence.
+        stored_first: a text beside stored spans is not scored, and so not counted.
+    """
     texts = [
         answer.text
         for answer in answers.by_id.values()

@@ -162,7 +162,7 @@ def _begins_with_a_pair(value: object) -> bool:
 
 
 def _is_right(choice: str | None, question: Question | None) -> bool | None:
-    """None where no option can be read, or nobody says which is right."""
+    """None where no option can be read, or the right one is not given."""
     if not choice or question is None:
         return None
     right = chr(ord("A") + question.right)

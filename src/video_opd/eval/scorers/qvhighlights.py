@@ -162,7 +162,7 @@ class _Moments:
         return {str(threshold): self.answered & (self.iou >= threshold) for threshold in RECALL_THRESHOLDS}
 
     def scores(self) -> dict[str, Any]:
-        """In percent, to two decimals; 0 where there is no such query."""
+        """In percent, to two decimals; 0 where no query counts."""
         precision = self.precision.mean(axis=0) if len(self.ids) else np.zeros(len(THRESHOLDS))
         return {
             "MR-mAP": {str(threshold): _percent(value) for threshold, value in zip(THRESHOLDS, precision, strict=True)}
@@ -225,7 +225,7 @@ def _highlights(
 
 
 def _mean(values: np.ndarray) -> float:
-    """In percent, to two decimals; 0 where there is no such query."""
+    """In percent, to two decimals; 0 where no query counts."""
     return _percent(np.mean(values)) if values.size else 0.0
 
 
