@@ -64,7 +64,7 @@ class Importing:
 
 def import_annotations(
     format: Annotated[str, offered(FORMATS, "format of the files")],
-    files: Annotated[tuple[Reads, ...], Parameter(metavar="FILE")],
+    files: Annotated[tuple[Reads, ...], Parameter(metavar="FILE")] = (),
     /,
     *,
     by: Importing,
@@ -88,6 +88,12 @@ def import_annotations(
 
     load_plugins(by.plugin)
     require_choice("FORMAT", format, FORMATS, of="video-opd data import")
+    if not files:  # said after the format, which may be what is wrong
+        raise ConfigurationError(
+            "`video-opd data import`",
+            reason="the following arguments are required: FILE",
+            remedy="see `video-opd data import --help`",
+        )
     _refuse_what_does_not_apply(format, by)
     if by.frame_rate is not None:
         from video_opd.data.video.picture_folder import require_rate

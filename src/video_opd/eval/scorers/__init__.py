@@ -100,7 +100,7 @@ RESULT_FORMATS: PluginTable[ResultFormat] = PluginTable(
         "hirest": "_benchmark_results.HIREST",
     },
 )
-"""Name, as `metrics --format` takes it, -> the format; from the general ones to those that are told by more."""
+"""Name, as `metrics --format` takes it, -> the format."""
 
 __getattr__ = import_on_use(
     __name__,

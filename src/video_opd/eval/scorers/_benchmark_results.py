@@ -162,6 +162,6 @@ def _is_of_hirest(value: dict[str, Any]) -> bool:
     return all(isinstance(entry, dict) and "bounds" in entry for entry in videos.values())
 
 
-ET_BENCH = ResultFormat(is_like=_is_of_et_bench, read=by_record(_et_bench))
-NEXTGQA = ResultFormat(is_like=_is_of_nextgqa, read=by_record(_nextgqa))
-HIREST = ResultFormat(is_like=_is_of_hirest, read=by_record(_hirest))
+ET_BENCH = ResultFormat(precedence=1, is_like=_is_of_et_bench, read=by_record(_et_bench))
+NEXTGQA = ResultFormat(precedence=1, is_like=_is_of_nextgqa, read=by_record(_nextgqa))
+HIREST = ResultFormat(precedence=1, is_like=_is_of_hirest, read=by_record(_hirest))

@@ -60,7 +60,8 @@ def told_by_content(path: Path) -> str | None:
     value = _first_value(path)
     if not isinstance(value, dict) or not value:
         return None
-    return next((name for name in reversed([*RESULT_FORMATS]) if RESULT_FORMATS[name].is_like(value)), None)
+    asked = sorted(RESULT_FORMATS, key=lambda name: -RESULT_FORMATS[name].precedence)
+    return next((name for name in asked if RESULT_FORMATS[name].is_like(value)), None)
 
 
 def _first_value(path: Path) -> Any:

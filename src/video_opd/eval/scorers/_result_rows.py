@@ -42,13 +42,14 @@ class ResultFormat:
     """A format of result files: how a file is told to have it, and how its rows are read."""
 
     is_like: Callable[[dict[str, Any]], bool]
-    """Whether a file has this format, by its first row, or by the first entry of the one object that it is. Formats are
-    asked from the last line of the table to the first."""
+    """Whether a file has this format, by its first row, or by the first entry of the one object that it is."""
     read: Callable[[Path], Iterable[ResultRow]]
     """The rows of a file; raises `DataError` at the first record that is not of the format."""
     matched_by: Literal["id", "end of id", "words"] = "end of id"
     """How a row without a key finds its example: by the very id; by the end of one; or by video and query or by number,
     in files of projects that name queries in their own way."""
+    precedence: int = 0
+    """Formats of a higher one are asked first: a row may have the marks of two. Of equals the earlier line is asked."""
     own_unit: Unit = "seconds"
     """Of the times, where no `--unit` is given."""
     others: str = ""

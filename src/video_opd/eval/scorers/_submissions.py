@@ -182,9 +182,9 @@ def _is_of_ego4d(value: dict[str, Any]) -> bool:
     return known and (len(value) > 1 or key != "results" or isinstance(content, list))
 
 
-OURS = ResultFormat(is_like=lambda value: "id" in value, read=_ours, matched_by="id")
-TIMELENS = ResultFormat(is_like=_is_of_timelens, read=by_record(_timelens))
-LMMS_EVAL = ResultFormat(is_like=_is_of_lmms_eval, read=by_record(_lmms_eval))
-QVHIGHLIGHTS = ResultFormat(is_like=lambda value: "qid" in value, read=by_record(_qvhighlights))
-VUE_TR = ResultFormat(is_like=_is_of_vue_tr, read=by_record(_vue_tr))
-EGO4D_NLQ = ResultFormat(is_like=_is_of_ego4d, read=by_record(_ego4d_nlq))
+OURS = ResultFormat(precedence=-2, is_like=lambda value: "id" in value, read=_ours, matched_by="id")
+TIMELENS = ResultFormat(precedence=2, is_like=_is_of_timelens, read=by_record(_timelens))
+LMMS_EVAL = ResultFormat(precedence=2, is_like=_is_of_lmms_eval, read=by_record(_lmms_eval))
+QVHIGHLIGHTS = ResultFormat(precedence=-1, is_like=lambda value: "qid" in value, read=by_record(_qvhighlights))
+VUE_TR = ResultFormat(precedence=-1, is_like=_is_of_vue_tr, read=by_record(_vue_tr))
+EGO4D_NLQ = ResultFormat(precedence=-1, is_like=_is_of_ego4d, read=by_record(_ego4d_nlq))
