@@ -116,7 +116,7 @@ def test_carelessness_keeps_the_form(school):
     for number in range(200):
         rng = generator(0, "careless", number)
         clip = draw_clip(TinyWorld(), rng, "x")
-        span = annotate(clip.events[0], clip, careless, rng)
+        span = careless.apply(clip, clip.events[0], rng)
         assert 0 <= span.start_s < span.end_s <= clip.duration_s
         assert (span.start_s * 2).is_integer()
         assert (span.end_s * 2).is_integer()

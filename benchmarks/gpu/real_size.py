@@ -34,6 +34,7 @@ from video_opd.objectives import (
 )
 from video_opd.policy.load import Policy
 from video_opd.train import learner as learner_module
+from video_opd.train.agreement import TokenCount
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
 from video_opd.train.stopwatch import Stopwatch
@@ -179,7 +180,9 @@ class Bench:
                 loss.backward()
             del logprobs, loss
         with watch.phase("step"):
-            self.learner._apply(count * len(prompts) * ANSWER_TOKENS, 0.0, prompts)
+            num_tokens = count * len(prompts) * ANSWER_TOKENS
+            self.learner.begin([])
+            self.learner.update([], TokenCount(trained=num_tokens, scheduled=num_tokens), step=0)
         return dict(watch.seconds)
 
     def answers(self, prompts: Sequence[Prompt], count: int, seed: int) -> tuple[AnswerGroup, ...]:

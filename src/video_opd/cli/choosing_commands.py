@@ -88,6 +88,10 @@ def select(*, teacher: Scores = (), student: Scores = (), by: SelectionChoices, 
     from video_opd.curriculum import SelectionRule, choose, read_scores, write_selection
     from video_opd.settings import make_checked
 
+    if by.count < 1:
+        raise ConfigurationError(
+            f"count = {by.count}", reason="nothing would be trained on", remedy="give --count of at least 1"
+        )
     rule = make_checked(
         SelectionRule,
         strategy=by.strategy,
