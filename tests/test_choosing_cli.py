@@ -144,7 +144,7 @@ def test_scores_of_another_manifest_are_refused(scored, world, tmp_path, capsys,
     [
         (["--threshold", "1", "--count", "12"], "examples are left at threshold 1"),
         (["--count", "13"], "count = 13, and "),
-        (["--count", "0"], "count = 0"),
+        (["--count", "0"], "--count: '0' is not a whole number of at least 1"),
         (["--threshold", "1.5"], "not a number from 0 to 1"),
         (["--strategy", "best"], "invalid choice"),
         (["--disagreement", "kl"], "invalid choice"),

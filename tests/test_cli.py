@@ -14,13 +14,11 @@ from pathlib import Path
 import pytest
 
 from video_opd.cli import main, take_overrides
-from video_opd.cli.application import understand
+from video_opd.cli.application import COMMANDS, understand
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.errors import ConfigurationError, UserError
 from video_opd.eval.how_asked import template_of
-
-COMMANDS = ("demo", "train", "doctor", "evaluate", "ground", "metrics", "report", "data check", "tiny-world build")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -47,6 +45,25 @@ def test_the_help_of_train_says_how_recipe_keys_are_given(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help-keys"])
     assert "--training.learning_rate " in capsys.readouterr().out
+
+
+def test_the_keys_of_a_recipe_are_listed_by_table_and_in_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ("train", "doctor", "compare"):
+        with pytest.raises(SystemExit):
+            main([command, "r.toml", "--help-keys"])
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= 80
+        headings = [line for line in lines if line.startswith("[")]
+        assert "[training]" in headings
+        assert len(headings) == len(set(headings))
+        below = lines[lines.index("[training]") + 1 :]
+        assert below[0].startswith("  --training.")
+
+
+def test_a_help_of_what_there_is_not_is_refused(refused):
+    assert "invalid choice: 'dance'" in refused("dance", "--help")
+    assert "invalid choice: 'chek'" in refused("data", "chek", "--help")
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,22 @@ def test_help_comes_at_once(arguments):
     assert out
 
 
+def test_no_help_imports_torch_or_numpy():
+    from video_opd.cli.application import COMMANDS, GROUPS
+
+    code = f"""
+import contextlib, io, sys
+from video_opd.cli import main
+for name in ["", *{[*COMMANDS, *GROUPS]!r}]:
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+        main([*name.split(), "--help"])
+    for heavy in ("torch", "numpy", "transformers", "av"):
+        assert heavy not in sys.modules, (name, heavy)
+print("done")
+"""
+    assert run(code)[:2] == (0, "done\n")
+
+
 def test_metrics_come_at_once(world, tmp_path):
     predictions = tmp_path / "predictions.jsonl"
     first = json.loads((world / "test.jsonl").read_text().splitlines()[0])

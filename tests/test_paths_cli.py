@@ -61,7 +61,7 @@ def commands() -> dict[str, list[Given]]:
             Given(
                 name=argument.field_info.name,
                 flag=argument.name if argument.name.startswith("-") else None,
-                annotation=argument.field_info.annotation,
+                annotation=argument.hint,
                 role=role_of(argument.field_info.annotation),
                 is_list=argument.token_count()[1],
                 takes_several=bool(argument.parameter.consume_multiple),

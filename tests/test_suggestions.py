@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+import video_opd.compare.results
+import video_opd.doctor.examination  # noqa: F401 - both before a test replaces a function that they take in by name
 from video_opd.cli import main
 from video_opd.config.recipe_file import recipe_keys
 from video_opd.data.importers._formats import FORMATS

@@ -7,6 +7,7 @@ with the state saved.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -29,7 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         words, overrides = take_overrides(sys.argv[1:] if argv is None else argv)
         from video_opd.cli.application import understand
 
-        call = understand(words)
+        gc.disable()  # what parsing imports is kept, and a search for garbage takes a tenth of a help's time
+        try:
+            call = understand(words)
+        except SystemExit:  # a help was printed
+            if argv is None:
+                gc.freeze()  # or the search comes when the program ends
+            raise
+        finally:
+            gc.enable()
         if overrides and call.recipe_keys is None:
             raise ConfigurationError(
                 f"--{next(iter(overrides))}", reason="this command has no recipe", remedy="leave it out"

@@ -8,16 +8,22 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 from cyclopts import App, Parameter
 from cyclopts.argument import Argument
 from cyclopts.exceptions import CycloptsError
 
 from video_opd import __version__
-from video_opd.cli.help_text import print_help, print_keys
+from video_opd.cli.argument_types import RecipeKeys
+from video_opd.cli.help_text import first_line, print_help, print_keys
 from video_opd.cli.path_roles import refuse_losses
-from video_opd.cli.refusals import refusal_of, refuse_command, refuse_superfluous, refuse_unknown_flags
+from video_opd.cli.refusals import (
+    refusal_of,
+    refuse_command,
+    refuse_superfluous,
+    refuse_unknown_flags,
+)
 
 COMMANDS: dict[str, str] = {
     "demo": "training_commands:demo",
@@ -41,6 +47,7 @@ COMMANDS: dict[str, str] = {
     "data merge": "manifest_commands:merge",
     "data overlap": "manifest_commands:overlap",
     "tiny-world build": "checking_commands:build_tiny_world",
+    "completion": "completion_commands:completion",
 }
 """Name -> module of this package and function; two words for a command of a group."""
 
@@ -76,15 +83,19 @@ class Call:
         """Run the command; returns its exit status."""
         if self.recipe_keys is not None:
             self.bound.arguments[self.recipe_keys] = recipe_keys
-        return int(self.function(*self.bound.args, **self.bound.kwargs))
+        return int(self.function(*self.bound.args, **self.bound.kwargs) or 0)
 
     def has(self, name: str) -> bool:
         """Whether the command has an argument of that name, itself or in one of its records."""
         return any(name == given or hasattr(value, name) for given, value in self.bound.arguments.items())
 
 
-def build_app() -> App:
-    """The whole tree; nothing of it is imported yet."""
+def build_app(*, with_lines: bool = False) -> App:
+    """The whole tree; nothing of it is imported yet.
+
+    Args:
+        with_lines: say in a line what each command does, for the help of a group.
+    """
     app = App(
         name="video-opd",
         help="On-policy distillation for temporal video grounding.",
@@ -101,7 +112,9 @@ def build_app() -> App:
             groups[group] = App(name=group, help=GROUPS[group], version_flags=(), help_epilogue="", sort_key=place)
             app.command(groups[group])
         within = groups.get(group, app)
-        within.command(f"video_opd.cli.{function}", name=word, version_flags=(), help_epilogue="", sort_key=place)
+        more: dict[str, Any] = {"help": first_line(function)} if with_lines else {}
+        where = f"video_opd.cli.{function}"
+        within.command(where, name=word, version_flags=(), help_epilogue="", sort_key=place, **more)
     return app
 
 
@@ -128,12 +141,17 @@ def understand(words: Sequence[str]) -> Call:
         ConfigurationError: it cannot be understood, or it would write over what it reads.
     """
     app = build_app()
+    if words[:1] == ["__complete"]:  # the scripts of `completion` ask what may stand next
+        function, bound, *_ = app.parse_known_args(list(words))
+        return Call(function, bound, None)
     options = words[: words.index("--")] if "--" in words else words
     asks_help = any(flag in options for flag in HELP_FLAGS)
     chain, apps, rest = app.parse_commands([word for word in words if not (asks_help and word in HELP_FLAGS)])
     program, command = " ".join(["video-opd", *chain]), apps[-1]
-    if asks_help:
-        print_help(app, chain, command, has_recipe=_recipe_keys_of(command) is not None)
+    is_group = command.default_command is None
+    if asks_help and not (is_group and rest):
+        whole = build_app(with_lines=True) if is_group else app
+        print_help(whole, chain, command, has_recipe=_recipe_keys_of(command) is not None)
         raise SystemExit(0)
     if words[:1] == ["--version"]:
         print(f"video-opd {__version__}")
@@ -162,8 +180,8 @@ def understand(words: Sequence[str]) -> Call:
 
 
 def _recipe_keys_of(command: App) -> str | None:
-    """The parameter of a command that takes keys of a recipe; it is the only one that is not parsed."""
+    """The parameter of a command that takes keys of a recipe."""
     if command.default_command is None:
         return None
-    found = command.assemble_argument_collection(default_parameter=DEFAULTS)
-    return next((argument.field_info.name for argument in found if not argument.parse), None)
+    hints = get_type_hints(command.default_command, include_extras=True)
+    return next((name for name, hint in hints.items() if hint == RecipeKeys), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,15 +14,29 @@ from video_opd.cli.path_roles import Role
 from video_opd.policy.location import device_name
 
 
-def _number(kind: Callable[[str], float], is_allowed: Callable[[float], bool], description: str) -> Parameter:
-    """A number, or a list of numbers, of a certain kind and size."""
+def number_type(
+    kind: type[int] | type[float], *, ge: float | None = None, gt: float | None = None, le: float | None = None
+) -> Parameter:
+    """How a number, or a list of numbers, of a certain kind and size is read.
+
+    Args:
+        kind: `int` or `float`.
+        ge: the least number that is taken.
+        gt: a number that is too small.
+        le: the greatest number that is taken.
+    """
+    size = f" of at least {ge:g}" if ge is not None else f" above {gt:g}" if gt is not None else ""
+    if ge is not None and le is not None:
+        size = f" from {ge:g} to {le:g}"
+    description = f"a {'whole ' * (kind is int)}number{size}"
 
     def parse(text: str) -> float:
         try:
             number = kind(text)
         except ValueError:
             number = math.nan
-        if not (math.isfinite(number) and is_allowed(number)):
+        is_small_enough = math.isfinite(number) and (le is None or number <= le)
+        if not (is_small_enough and (ge is None or number >= ge) and (gt is None or number > gt)):
             raise ValueError(f"{text!r} is not {description}")
         return number
 
@@ -59,16 +73,16 @@ def _device(_: Any, tokens: Sequence[Token]) -> str:
     return device_name(tokens[0].value)
 
 
-_RATE = _number(float, lambda number: number > 0, "a number above 0")
+_RATE = number_type(float, gt=0)
 
 Whole = Annotated[int, Parameter(converter=_whole)]
 Number = Annotated[float, Parameter(converter=_any_number)]
-Positive = Annotated[int, _number(int, lambda number: number >= 1, "a whole number of at least 1")]
-Share = Annotated[float, _number(float, lambda number: 0 <= number <= 1, "a number from 0 to 1")]
+Positive = Annotated[int, number_type(int, ge=1)]
+Share = Annotated[float, number_type(float, ge=0, le=1)]
 Rate = Annotated[float, _RATE]
 Rates = Annotated[list[float], _RATE, Parameter(consume_multiple=True)]
 """Also none at all."""
-Seconds = Annotated[float, _number(float, lambda number: number >= 0, "a number of at least 0")]
+Seconds = Annotated[float, number_type(float, ge=0)]
 Shard = Annotated[tuple[int, int], Parameter(converter=_shard, n_tokens=1, metavar="I/N", show_default=False)]
 Device = Annotated[str, Parameter(converter=_device)]
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import Json, Positive, Seconds, Share, Whole
+from video_opd.cli.argument_types import Json, Positive, Whole
 from video_opd.cli.path_roles import GoesOn, Reads, ReadsVideos
+from video_opd.cli.record_flags import flags_from_records
+from video_opd.data.label_noise import LabelNoise
 from video_opd.errors import ConfigurationError, writing
 
 
@@ -64,26 +66,21 @@ class World:
     """validation queries"""
     test: Positive = 400
     """test queries"""
-    wrong_share: Share = 0.20
-    """training spans of another event"""
-    imprecise_share: Share = 0.35
-    """training spans with moved ends"""
-    jitter: Seconds = 1.0
-    """standard deviation of the move, seconds"""
 
 
 THE_WORLD = World()
+THE_NOISE = LabelNoise()
 
 
-def build_tiny_world(*, world: World = THE_WORLD) -> int:
+@flags_from_records
+def build_tiny_world(*, world: World = THE_WORLD, noise: LabelNoise = THE_NOISE) -> int:
     """Render clips and write manifests.
 
     Example:
         video-opd tiny-world build --out data/tiny-world --wrong-share 0
     """
-    from video_opd.data.tiny_world import BuildSettings, LabelNoise, build
+    from video_opd.data.tiny_world import BuildSettings, build
 
-    noise = LabelNoise(wrong_share=world.wrong_share, imprecise_share=world.imprecise_share, jitter_s=world.jitter)
     sizes = {"train": world.train, "validation": world.validation, "test": world.test}
     with writing(world.out):
         manifests = build(world.out, BuildSettings(seed=world.seed, noise=noise, num_queries=sizes))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from json import dumps
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import Json, Rate, Share, Whole
+from video_opd.cli.argument_types import Json, Whole
 from video_opd.cli.asking import (
     require_writable,
 )
 from video_opd.cli.earlier_outputs import Kind
 from video_opd.cli.path_roles import Reads, Writes
+from video_opd.cli.record_flags import flags_from_records
+from video_opd.curriculum.selection_rule import SelectionRule
 from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
@@ -41,42 +42,17 @@ def merge_scores(scores: tuple[Reads, ...], /, *, out: Writes) -> int:
     return 0
 
 
-Strategy = Literal["top-k", "dsus", "bbds", "gwds", "difficulty", "half-and-half", "random"]
-"""Written out, because to import them from `curriculum` would bring numpy into every help; a test compares."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class SelectionChoices:
-    """Which of the scored examples are chosen."""
-
-    strategy: Strategy = "random"
-    """compared in docs/CURRICULUM.md"""
-    count: Whole
-    """examples to choose"""
-    threshold: Share = 0.7
-    """least reliability of the teacher; 0: none"""
-    reliability: Literal["annotation", "agreement"] = "annotation"
-    """the teacher's mean IoU with the annotation, or among its own answers"""
-    disagreement: Literal["iou", "reverse-kl", "reverse-kl-per-token"] = "iou"
-    """what a ranking ranks by"""
-    mean: Share = 0.3
-    """of strategy difficulty"""
-    std: Rate = 0.2
-    """of strategy difficulty"""
-    density_corrected: bool = False
-    """strategy difficulty: as TimeLens draws, against the histogram"""
-    seed: Whole = 0
-    """of ties and draws"""
-
-
+Seed = Annotated[Whole, Parameter(help="of ties and draws")]
 Scores = Annotated[
     tuple[Reads, ...],
     Parameter(metavar="SCORES", help="file of scores, or all its shards"),
 ]
 
 
-def select(*, teacher: Scores = (), student: Scores = (), by: SelectionChoices, out: Writes, json: Json = False) -> int:
+@flags_from_records
+def select(
+    *, teacher: Scores = (), student: Scores = (), rule: SelectionRule, seed: Seed = 0, out: Writes, json: Json = False
+) -> int:
     """Choose what to train on from scores of teacher and student.
 
     Args:
@@ -85,31 +61,15 @@ def select(*, teacher: Scores = (), student: Scores = (), by: SelectionChoices, 
     Example:
         video-opd select --teacher teacher.jsonl --student student.jsonl --strategy top-k --count 99 --out chosen.jsonl
     """
-    from video_opd.curriculum import SelectionRule, choose, read_scores, write_selection
-    from video_opd.settings import make_checked
+    from video_opd.curriculum import choose, read_scores, write_selection
 
-    if by.count < 1:
-        raise ConfigurationError(
-            f"count = {by.count}", reason="nothing would be trained on", remedy="give --count of at least 1"
-        )
-    rule = make_checked(
-        SelectionRule,
-        strategy=by.strategy,
-        count=by.count,
-        threshold=by.threshold,
-        reliability=by.reliability,
-        disagreement=by.disagreement,
-        difficulty_mean=by.mean,
-        difficulty_std=by.std,
-        density_corrected=by.density_corrected,
-    )
     for asked, name, said in (
         (rule.asks_teacher, "teacher", teacher),
         (rule.asks_student, "student", student),
     ):
         if asked and not said:
             raise ConfigurationError(
-                f"--strategy {rule.strategy} with --threshold {by.threshold:g}",
+                f"--strategy {rule.strategy} with --threshold {rule.threshold:g}",
                 reason=f"it needs the {name}'s scores",
                 remedy=f"give them with --{name}; `video-opd score` writes them"
                 + ("" if name == "student" or rule.ranks_by_gap_in_iou else ", or give --threshold 0 for no filter"),
@@ -117,7 +77,7 @@ def select(*, teacher: Scores = (), student: Scores = (), by: SelectionChoices, 
     if not (teacher or student):
         raise ConfigurationError("no scores", reason="there is nothing to select from", remedy="give --teacher SCORES")
     of_teacher, of_student = (read_scores(*paths) if paths else None for paths in (teacher, student))
-    choice = choose(of_teacher, of_student, rule, by.seed)
+    choice = choose(of_teacher, of_student, rule, seed)
     require_writable(out, Kind.SELECTION)
     with writing(out):
         write_selection(out, choice.selection)

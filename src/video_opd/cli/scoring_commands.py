@@ -26,6 +26,8 @@ from video_opd.cli.asking import (
     warn_of_tiny,
 )
 from video_opd.cli.path_roles import GoesOn, Reads, ReadsModelOrNames, ReadsVideos
+from video_opd.cli.record_flags import flags_from_records
+from video_opd.curriculum.racing import RaceRule
 from video_opd.errors import ConfigurationError, DataError, writing
 
 if TYPE_CHECKING:
@@ -59,33 +61,20 @@ class Scoring:
     skip_below: Share | None = None
     """no draws where the greedy answer's IoU is lower: it alone is the example's mean IoU then, and an example whose
     draws would be better is lost for a filter"""
+    threshold: Share = 0.7
+    """of the race, mean IoU"""
+    enough: Positive | None = None
+    """stop once so many examples passed the threshold"""
     plugin: Plugins = ()
     json: Json = False
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class Racing:
-    """Which sources are given up."""
-
-    race: bool = False
-    """score a random part of every source first, and give up a source of which surely fewer than --min-yield pass
-    --threshold (error of 5 % a source, over all looks)"""
-    threshold: Share = 0.7
-    """of the race, mean IoU"""
-    pilot: Positive = 40
-    """of the race: examples of a source between two looks"""
-    min_yield: Share = 0.1
-    """of the race"""
-    enough: Positive | None = None
-    """stop once so many examples passed the threshold"""
+NO_RACE = RaceRule()
 
 
-NO_RACE = Racing()
-
-
+@flags_from_records
 def score(
-    model: Model, manifest: Reads, /, *, how: HowAsked = AS_THE_MODEL_IS, by: Scoring, racing: Racing = NO_RACE
+    model: Model, manifest: Reads, /, *, how: HowAsked = AS_THE_MODEL_IS, by: Scoring, racing: RaceRule = NO_RACE
 ) -> int:
     """Several answers of a model to every example of a manifest, for a curriculum.
 
@@ -130,15 +119,15 @@ def score(
         seed=by.seed,
         skip_below=by.skip_below,
     )
-    race = _race(racing, examples, by.seed)
-    settings = how_asked(defaults, precision_of(how)) | asking.settings() | _more_settings(by, racing, race)
+    race = _race(racing, by, examples)
+    settings = how_asked(defaults, precision_of(how)) | asking.settings() | _more_settings(by, race)
     header = _header(model, manifest, by, settings, len(examples))
     _refuse_other_scores(by.out, header)
     policy, renderer = load(model, how, defaults)
     teacher = OneTeacher(load_model(by.teacher, how)) if by.teacher else None
 
     def passes(row: ScoredExample) -> bool:
-        return row.mean_iou >= racing.threshold
+        return row.mean_iou >= by.threshold
 
     source = PromptSource(
         videos,
@@ -171,7 +160,7 @@ def _header(model: str, manifest: Path, by: Scoring, settings: dict[str, Any], n
     )
 
 
-def _more_settings(by: Scoring, racing: Racing, race: Race | None) -> dict[str, Any]:
+def _more_settings(by: Scoring, race: Race | None) -> dict[str, Any]:
     """What a score depends on beside how the model was asked."""
     from video_opd.policy.location import model_sha256, resolve_model
 
@@ -179,7 +168,7 @@ def _more_settings(by: Scoring, racing: Racing, race: Race | None) -> dict[str, 
     if by.teacher:
         more["teacher_sha256"] = model_sha256(resolve_model(by.teacher))
     if race is not None:
-        more["race"] = f"{race}, threshold={racing.threshold}"
+        more["race"] = f"{race}, threshold={by.threshold}"
     return more
 
 
@@ -226,14 +215,13 @@ def _videos_beside(manifest: Path) -> Path:
     return beside if beside.is_dir() else manifest.parent
 
 
-def _race(racing: Racing, examples: list[Example], seed: int) -> Race | None:
-    from video_opd.curriculum import Race, RaceRule
+def _race(rule: RaceRule, by: Scoring, examples: list[Example]) -> Race | None:
+    from video_opd.curriculum import Race
 
-    if not (racing.race or racing.enough):
+    if not (rule.race or by.enough):
         return None
-    rule = RaceRule(race=racing.race, race_pilot=racing.pilot, race_min_yield=racing.min_yield)
     sources = {example.id: example.source for example in examples}
-    return Race(sources, rule, seed, enough=racing.enough)
+    return Race(sources, rule, by.seed, enough=by.enough)
 
 
 def _refuse_other_scores(out: Path, header: ScoreHeader) -> None:
