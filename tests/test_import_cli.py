@@ -184,7 +184,7 @@ def test_a_durations_file_that_lacks_videos(files, refused):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("charades x --out m", "invalid choice: 'charades'"),
+        ("charades --out m", "invalid choice: 'charades'"),
         ("csv sta.txt --columns caption --out m", "--columns caption: it is not ROLE=COLUMN"),
         ("csv sta.txt --columns title=caption --out m", "it is not ROLE=COLUMN with a role of video, query"),
         ("csv sta.txt --columns query=a query=b --out m", "--columns query=…: the role is given twice"),

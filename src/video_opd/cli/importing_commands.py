@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
@@ -20,6 +21,7 @@ from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
     from video_opd.data.importers._account import ImportReport, Policies
+    from video_opd.data.importers._annotation import Reading
 
 
 @Parameter(name="*")
@@ -77,13 +79,10 @@ def import_annotations(
     Example:
         video-opd data import charades-sta charades_sta_test.txt --durations Charades_v1_test.csv --out test.jsonl
     """
-    from video_opd.data.importers._account import Policies
-    from video_opd.data.importers._annotation import Reading
     from video_opd.data.importers._collector import Collector
     from video_opd.data.importers._durations import read_durations
-    from video_opd.data.importers._read_annotations import read_annotations, read_video_list
+    from video_opd.data.importers._read_annotations import read_annotations
     from video_opd.data.importers._video_files import VideoFiles
-    from video_opd.data.importers.generic import columns_of
     from video_opd.data.manifest import write_manifest
 
     load_plugins(by.plugin)
@@ -99,24 +98,7 @@ def import_annotations(
         from video_opd.data.video.picture_folder import require_rate
 
         require_rate(by.frame_rate)
-    video_list = Path(by.split) if by.split and Path(by.split).is_file() else None
-    policies = Policies(
-        source=by.source or format,
-        queries=by.queries,
-        beyond=by.beyond,
-        without_duration=by.without_duration,
-        missing_videos=by.missing_videos,
-        frame_rate=by.frame_rate,
-        split="" if video_list else by.split or "",
-        only_videos=read_video_list(video_list) if video_list else None,
-    )
-    reading = Reading(
-        annotators=by.annotators,
-        columns=columns_of(by.columns),
-        unit=by.unit,
-        fps=by.fps,
-        template=by.template,
-    )
+    policies, reading = _policies(format, by), _reading(by)
     durations = read_durations(by.durations) if by.durations else None
     video_files = VideoFiles(by.videos, by.frame_rate) if by.videos else None
     annotations = read_annotations(format, files, reading)
@@ -129,28 +111,63 @@ def import_annotations(
     for warning in collector.report.warnings:
         print(f"video-opd: warning: {warning}", file=sys.stderr)
     if by.json:
-        convention: dict[str, Any] = {"format": format, "files": [str(file) for file in files]}
-        named = (
-            "queries",
-            "beyond",
-            "without_duration",
-            "missing_videos",
-            "annotators",
-            "unit",
-            "fps",
-            "frame_rate",
-            "split",
-            "template",
-        )
-        convention |= {"source": policies.source, "columns": dict(reading.columns)}
-        convention |= {name: getattr(by, name) for name in named}
-        convention |= {name: str(getattr(by, name) or "") for name in ("durations", "videos")}
+        convention = _convention(format, files, by, policies.source, dict(reading.columns))
         report = {"manifest": str(by.out), "convention": convention, **collector.report.to_dict()}
         print(dumps(report, indent=2, ensure_ascii=False))
     else:
         _show(collector.report, policies)
         print(f"manifest: {by.out}")
     return 0
+
+
+def _policies(format: str, by: Importing) -> Policies:
+    """What is done to the rows. `--split` names a split, or a file that lists videos."""
+    from video_opd.data.importers._account import Policies
+    from video_opd.data.importers._read_annotations import read_video_list
+
+    video_list = Path(by.split) if by.split and Path(by.split).is_file() else None
+    return Policies(
+        source=by.source or format,
+        queries=by.queries,
+        beyond=by.beyond,
+        without_duration=by.without_duration,
+        missing_videos=by.missing_videos,
+        frame_rate=by.frame_rate,
+        split="" if video_list else by.split or "",
+        only_videos=read_video_list(video_list) if video_list else None,
+    )
+
+
+def _reading(by: Importing) -> Reading:
+    """How the files are read."""
+    from video_opd.data.importers._annotation import Reading
+    from video_opd.data.importers.generic import columns_of
+
+    return Reading(
+        annotators=by.annotators,
+        columns=columns_of(by.columns),
+        unit=by.unit,
+        fps=by.fps,
+        template=by.template,
+    )
+
+
+def _convention(
+    format: str, files: Sequence[Path], by: Importing, source: str, columns: dict[str, str]
+) -> dict[str, Any]:
+    """By what rules the manifest was made, for the report."""
+    named = (
+        "queries", "beyond", "without_duration", "missing_videos", "annotators", "unit", "fps", "frame_rate", "split",
+        "template",
+    )  # fmt: skip
+    return {
+        "format": format,
+        "files": [str(file) for file in files],
+        "source": source,
+        "columns": columns,
+        **{name: getattr(by, name) for name in named},
+        **{name: str(getattr(by, name) or "") for name in ("durations", "videos")},
+    }
 
 
 def _refuse_what_does_not_apply(format: str, by: Importing) -> None:

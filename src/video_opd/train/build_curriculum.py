@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from video_opd.config import CouplingSettings, Recipe, RoundsSettings, SelectionFileSettings, WholePoolSettings
@@ -56,12 +57,6 @@ def make_curriculum(
         chosen = inputs.selection(recipe, settings.file).ids
         return Given(plan=plan, examples=[by_id[id] for id in chosen], in_order=settings.order == "selected")
 
-    @cache
-    def student_sha256(step: int) -> str:
-        if step == 0:
-            return _sha256_of_model(recipe.student.model)
-        return model_sha256(checkpoint_folder(run.checkpoints, step) / "model")
-
     common: dict[str, Any] = {
         "plan": plan,
         "scoring": Scoring(
@@ -72,17 +67,7 @@ def make_curriculum(
             batch_size=recipe.compute.evaluation_batch_size,
             cache=settings.cache,
         ),
-        "models": ScoredModels(
-            student=models.student,
-            student_sha256=student_sha256,
-            teacher=models.teacher,
-            teacher_sha256=tuple(_sha256_of_model(each.model) for each in recipe.named_teachers().values()),
-            teacher_scores=tuple(
-                GivenScores(scores=inputs.scores(path), sha256=inputs.sha256(path)) if path else None
-                for path in (each.scores or settings.teacher_scores for each in recipe.named_teachers().values())
-            ),
-            route=route_of(recipe, taus_of(recipe, inputs)),
-        ),
+        "models": _scored_models(recipe, run, inputs, models, settings.teacher_scores),
         "seed": recipe.seed,
         "max_new_tokens": recipe.answers.max_new_tokens,
         "num_answers": settings.num_answers,
@@ -93,6 +78,30 @@ def make_curriculum(
             return Rounds(settings=settings, **common)
         case CouplingSettings():
             return Candidates(settings=settings, **common)
+
+
+def _scored_models(
+    recipe: Recipe, run: RunDirectory, inputs: Inputs, models: Models, teacher_scores: Path | None
+) -> ScoredModels:
+    """Student and teachers, with what their scores are of and the scores that the recipe gives."""
+
+    @cache
+    def student_sha256(step: int) -> str:
+        if step == 0:
+            return _sha256_of_model(recipe.student.model)
+        return model_sha256(checkpoint_folder(run.checkpoints, step) / "model")
+
+    return ScoredModels(
+        student=models.student,
+        student_sha256=student_sha256,
+        teacher=models.teacher,
+        teacher_sha256=tuple(_sha256_of_model(each.model) for each in recipe.named_teachers().values()),
+        teacher_scores=tuple(
+            GivenScores(scores=inputs.scores(path), sha256=inputs.sha256(path)) if path else None
+            for path in (each.scores or teacher_scores for each in recipe.named_teachers().values())
+        ),
+        route=route_of(recipe, taus_of(recipe, inputs)),
+    )
 
 
 def make_gate(recipe: Recipe) -> AnswerGate | None:

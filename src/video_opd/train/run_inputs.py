@@ -49,7 +49,7 @@ class Inputs:
         return self._once(("side questions", path), lambda: read_side_questions(path))
 
     def side_questions_file(self, recipe: Recipe) -> Path | None:
-        """As `build_inputs.side_questions_file`."""
+        """Find the file of side questions once; see `build_inputs.side_questions_file`."""
         key = ("side questions of", recipe.side_questions, recipe.data)
         return self._once(key, lambda: side_questions_file(recipe))
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, Field
@@ -118,8 +119,8 @@ def _et_bench(path: Path) -> GroundTruth:
             if isinstance(record.value, dict) and record.value.get("task") not in ET_BENCH_TASKS:
                 continue
             row = record.as_(EtBenchRow)
-            source = f"et-bench/{row.task}/{row.source}"
-            yield _example(record, f"et-bench/{row.name}", row.video, row.q, row.tgt, row.duration, source)
+            example = _example(record, f"et-bench/{row.name}", row.video, row.q, row.tgt, row.duration)
+            yield replace(example, source=f"et-bench/{row.task}/{row.source}")
 
     return GroundTruth(examples=_unique(path, rows()))
 
@@ -132,7 +133,7 @@ def _nextgqa(path: Path) -> GroundTruth:
         for qid, windows in row.location.items():
             words, question = asked.get((record.key or "", qid), ("", None))
             id_ = f"nextgqa/{record.key}/{qid}"
-            examples.append(_example(record, id_, f"{record.key}.mp4", words, windows, row.duration, "nextgqa"))
+            examples.append(_example(record, id_, f"{record.key}.mp4", words, windows, row.duration))
             if question is not None:
                 questions[id_] = question
     return GroundTruth(examples=_unique(path, iter(examples)), questions=questions)
@@ -162,7 +163,7 @@ def _nextgqa_array(path: Path) -> GroundTruth:
             record.refuse(f"the answer {row.answer[:20]!r} is none of the {len(row.options)} options")
         options = tuple(option.partition(")")[2].strip() or option for option in row.options)
         questions[id_] = Question(options=options, right=ord(right) - ord("A"))
-        examples.append(_example(record, id_, row.video, row.question, row.glue, row.duration, "nextgqa"))
+        examples.append(_example(record, id_, row.video, row.question, row.glue, row.duration))
     return GroundTruth(examples=_unique(path, iter(examples)), questions=questions)
 
 
@@ -176,7 +177,7 @@ def _cg_bench(path: Path) -> GroundTruth:
         id_ = f"cg-bench/{row.video_uid}/{row.qid}"
         questions[id_] = Question(options=tuple(row.choices), right=right)
         spans, video = row.clue_intervals, f"{row.video_uid}.mp4"
-        examples.append(_example(record, id_, video, row.question, spans, row.duration, "cg-bench"))
+        examples.append(_example(record, id_, video, row.question, spans, row.duration))
     return GroundTruth(examples=_unique(path, iter(examples)), questions=questions)
 
 
@@ -189,7 +190,7 @@ def _didemo(path: Path) -> GroundTruth:
         id_ = f"didemo/{video_name(row.video)}/{row.annotation_id}"
         votes[id_] = tuple(row.times)
         spans = [(5.0 * first, 5.0 * (last + 1)) for first, last in dict.fromkeys(row.times)]
-        examples.append(_example(record, id_, row.video, row.description, spans, 5.0 * row.num_segments, "didemo"))
+        examples.append(_example(record, id_, row.video, row.description, spans, 5.0 * row.num_segments))
     return GroundTruth(examples=_unique(path, iter(examples)), votes=votes)
 
 
@@ -208,7 +209,7 @@ def _hirest(path: Path) -> GroundTruth:
             id_ = f"hirest/{video_name(name)}/{asked[video_name(name)]}"
             asked[video_name(name)] += 1
             words = record.key or ""
-            examples.append(_example(record, id_, name, words, [video.bounds], video.v_duration, "hirest"))
+            examples.append(_example(record, id_, name, words, [video.bounds], video.v_duration))
     if examples and all(example.spans == ((0.0, 1.0),) for example in examples):
         raise DataError(
             f"{path}: every moment is [0, 1]",
@@ -218,10 +219,8 @@ def _hirest(path: Path) -> GroundTruth:
     return GroundTruth(examples=_unique(path, iter(examples)))
 
 
-def _example(
-    record: Record, id_: str, video: str, query: str, spans: list[Times], duration: float | None, source: str
-) -> Example:
-    """As the file has it, unless a span cannot be one."""
+def _example(record: Record, id_: str, video: str, query: str, spans: list[Times], duration: float | None) -> Example:
+    """As the file has it, unless a span cannot be one. The source is what stands before the slash of the id."""
     if not spans:
         record.refuse(f"{id_} has no annotated span", _REMEDY)
     for start, end in spans:
@@ -230,7 +229,12 @@ def _example(
     if not any(video.lower().endswith(suffix) for suffix in VIDEO_SUFFIXES):
         video = video.rstrip(".") + ".mp4"
     return Example(
-        id=id_, video=video, query=query, spans=tuple(Span(*times) for times in spans), duration=duration, source=source
+        id=id_,
+        video=video,
+        query=query,
+        spans=tuple(Span(*times) for times in spans),
+        duration=duration,
+        source=id_.partition("/")[0],
     )
 
 

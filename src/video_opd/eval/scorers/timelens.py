@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from video_opd.eval.scorers._parsers import Pair, lmms_eval_charades, timelens
 from video_opd.eval.scorers._scorer_types import Answers, Convention, GroundTruth, OfficialScores, ResultAnswer
@@ -89,7 +89,7 @@ def score_timelens(truth: GroundTruth, answers: Answers) -> OfficialScores:
     Answers from elsewhere first go through what TimeLens's inference does with them: parse, round, store.
     """
     if answers.format != "timelens":
-        return _score(truth, answers, _as_inferred, _INFERRED, _NAMES, _timelens_key)
+        return _score(truth, answers, _Reading(_as_inferred, _NAMES, _timelens_key), _INFERRED)
     notes: list[str] = []
     stored = [answer.spans for answer in answers.by_id.values() if answer.spans is not None]
     if odd := sum(bool(spans) and not all(time_s.is_integer() for time_s in spans[0]) for spans in stored):
@@ -97,7 +97,7 @@ def score_timelens(truth: GroundTruth, answers: Answers) -> OfficialScores:
     if only_text := len(answers.by_id) - len(stored):
         notes.append(f"{only_text} rows store no pair: their text is scored unrounded, as the official scorer does.")
     convention = _STORED if not only_text else _STORED_AND_TEXTS if stored else _TEXTS
-    return _score(truth, answers, _as_stored, convention, _NAMES, _timelens_key, notes, stored_first=True)
+    return _score(truth, answers, _Reading(_as_stored, _NAMES, _timelens_key, stored_first=True), convention, notes)
 
 
 _NAMES = {threshold: f"IOU {threshold:g}" for threshold in THRESHOLDS}
@@ -118,29 +118,33 @@ def score_lmms_eval_charades(truth: GroundTruth, answers: Answers) -> OfficialSc
 
 
 def _score_as_lmms_eval(truth: GroundTruth, answers: Answers, parser: Parser, convention: Convention) -> OfficialScores:
-    return _score(
-        truth,
-        answers,
-        lambda answer, _: next(iter(pairs_of(answer, parser)), None),
-        convention,
-        {threshold: f"IOU@{threshold * 10:g}" for threshold in THRESHOLDS},
-        lambda example: (example.video, example.query, example.spans[0]),
+    reading = _Reading(
+        prediction=lambda answer, _: next(iter(pairs_of(answer, parser)), None),
+        names={threshold: f"IOU@{threshold * 10:g}" for threshold in THRESHOLDS},
+        key=lambda example: (example.video, example.query, example.spans[0]),
         parser=parser,
     )
+    return _score(truth, answers, reading, convention)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How one of the scorers takes an answer, and what it calls its scores."""
+
+    prediction: Callable[[ResultAnswer | None, Example], Pair | None]
+    names: dict[float, str]
+    """Threshold -> name of the rate."""
+    key: Callable[[Example], Hashable]
+    """Rows of one key count once."""
+    parser: Parser = timelens
+    stored_first: bool = False
+    """Whether stored pairs count before the text."""
 
 
 def _score(
-    truth: GroundTruth,
-    answers: Answers,
-    prediction: Callable[[ResultAnswer | None, Example], Pair | None],
-    convention: Convention,
-    names: dict[float, str],
-    key: Callable[[Example], Hashable],
-    notes: Sequence[str] = (),
-    *,
-    stored_first: bool = False,
-    parser: Parser = timelens,
+    truth: GroundTruth, answers: Answers, reading: _Reading, convention: Convention, notes: Sequence[str] = ()
 ) -> OfficialScores:
+    key = reading.key
     counted: dict[Hashable, Example] = {}
     for example in truth.in_file_order(answers):
         if example.id in answers.by_id or key(example) not in counted:
@@ -150,10 +154,10 @@ def _score(
     ious: dict[str, float] = {}
     points = 0
     for example in counted.values():
-        pair = prediction(answers.by_id.get(example.id), example)
+        pair = reading.prediction(answers.by_id.get(example.id), example)
         ious[example.id] = temporal_iou(pair, example.spans[0]) if pair else 0.0
         points += pair is not None and hull_is_empty(pair, example.spans[0])
-    hits = recalls(ious, names, operator.ge)
+    hits = recalls(ious, reading.names, operator.ge)
     return OfficialScores(
         convention=convention,
         scores={name: share(hit) for name, hit in hits.items()} | {"mIOU": percent(ious)},
@@ -162,7 +166,12 @@ def _score(
             *notes,
             *several_spans_notes(truth, "the first"),
             *missing_notes(truth, answers, "counted as IoU 0, though the official scorer would not know of them"),
-            *reading_notes(answers, parser, "`The event happens in 12.5 - 18.3 seconds.`", stored_first=stored_first),
+            *reading_notes(
+                answers,
+                reading.parser,
+                "`The event happens in 12.5 - 18.3 seconds.`",
+                stored_first=reading.stored_first,
+            ),
             *(point_notes(points) if convention not in (_LMMS_EVAL, _LMMS_EVAL_CHARADES) else ()),
         ),
     )

@@ -110,7 +110,7 @@ def _read_evaluations(folder: Path, notices: list[str]) -> list[EvaluationReport
 def _choose_examples(answers: Iterable[SampledAnswer]) -> list[tuple[SampledAnswer, ...]]:
     """The first queries of the first step, each with the latest answer to it; if none came again, of the last step too.
 
-    They come in the order in which they were sampled: nobody picked the pretty ones.
+    They come in the order in which they were sampled; none is preferred.
     """
     early: dict[str, SampledAnswer] = {}
     again: dict[str, SampledAnswer] = {}
