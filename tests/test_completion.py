@@ -33,14 +33,6 @@ def test_names_that_plugins_may_add_to_are_asked_for(capsys):
     assert "charades-sta" in capsys.readouterr().out.splitlines()
 
 
-def test_the_script_is_installed_where_it_is_looked_for(capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert main(["completion", "bash", "--install"]) == 0
-    written = [path for path in tmp_path.rglob("*") if path.is_file() and "_video_opd" in path.read_text()]
-    assert written
-    assert str(tmp_path) in capsys.readouterr().err
-
-
 def test_a_shell_that_is_unknown_is_asked_for(refused, monkeypatch):
     from cyclopts import completion
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Literal
 
-from video_opd.errors import ConfigurationError, writing
+from video_opd.errors import ConfigurationError
 
 
-def completion(shell: Literal["bash", "zsh", "fish", "powershell"] | None = None, /, *, install: bool = False) -> int:
-    """Print a script that makes a shell complete commands, flags and names, or install it.
+def completion(shell: Literal["bash", "zsh", "fish", "powershell"] | None = None, /) -> int:
+    """Print a script that makes a shell complete commands, flags and names.
 
     Args:
         shell: which shell (default: the one that runs this)
-        install: write the script where the shell looks for it, and name it in the shell's start-up file
 
     Example:
-        video-opd completion bash --install
+        video-opd completion bash > video-opd-completion && source video-opd-completion
     """
     from cyclopts.completion import ShellDetectionError, detect_shell
 
@@ -28,12 +26,6 @@ def completion(shell: Literal["bash", "zsh", "fish", "powershell"] | None = None
         raise ConfigurationError(
             "`video-opd completion`", reason=str(error), remedy="name the shell, such as `video-opd completion bash`"
         ) from error
-    app = build_app()
-    if not install:
-        print(app.generate_completion(shell=shell))
-        return 0
-    from cyclopts.completion.install import get_default_completion_path
-
-    with writing(get_default_completion_path(shell, app.name[0])):
-        print(f"{app.install_completion(shell=shell)}: open a new shell to use it", file=sys.stderr)
+    # Only printed: where a shell looks for it there may be a file of the user's own.
+    print(build_app().generate_completion(shell=shell))
     return 0
