@@ -14,10 +14,11 @@ import pytest
 from video_opd.cli import main
 from video_opd.config.recipe_file import load_recipe, parse_recipe, recipe_keys
 from video_opd.errors import ConfigurationError
+from video_opd.grounding import ParsedAnswer
 from video_opd.grounding.reward import REWARDS, register_reward
 from video_opd.methods import METHODS, Method, MethodParts, MethodSettings, Writer, register_method
 from video_opd.settings import NotNegative, Settings
-from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
+from video_opd.types import AnswerGroup, Example, Judgement, Prompt, TokenLosses, TokenScores
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "video_opd"
 
@@ -123,11 +124,22 @@ def test_a_method_without_a_name_or_with_one_that_is_taken_is_refused():
 
     with pytest.raises(ConfigurationError, match="these settings have none"):
         register_method(Nameless)
-    with pytest.raises(ConfigurationError, match="'grpo' is that of a built-in method"):
+    with pytest.raises(ConfigurationError, match="'grpo' for a method: the name is taken"):
         register_method(Taken)
-    assert "grpo" in METHODS
-    with pytest.raises(ConfigurationError, match="a built-in reward has that name"):
-        register_reward("iou")
+    assert METHODS["grpo"] is not Taken
+    with pytest.raises(ConfigurationError, match="'iou' for a reward: the name is taken"):
+        register_reward("iou")(lambda answer, example: 0.0)
+
+
+def test_a_second_plugin_does_not_replace_what_the_first_one_registered(early):
+    kept = REWARDS["early"]
+
+    def later(answer: ParsedAnswer, example: Example) -> float:
+        return 0.0
+
+    with pytest.raises(ConfigurationError, match="'early' for a reward: the name is taken"):
+        register_reward("early")(later)
+    assert REWARDS["early"] is kept
 
 
 def test_a_reward_of_ones_own_trains(recipe_file, tmp_path, early):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from video_opd.errors import ConfigurationError
 from video_opd.grounding.parser import ParsedAnswer
 from video_opd.grounding.span import best_span, temporal_iou
+from video_opd.plugin_table import require_free
 from video_opd.types import Example
 
 Reward = Callable[[ParsedAnswer, Example], float]
@@ -43,21 +43,16 @@ REWARDS: dict[str, Reward] = {
 }
 """Every reward by its name in a recipe."""
 
-_BUILT_IN = frozenset(REWARDS)
-
 
 def register_reward(name: str) -> Callable[[Reward], Reward]:
     """Offer a reward to recipes (`method.reward`) under a name. Use it as a decorator of the function.
 
     Raises:
-        ConfigurationError: the name is that of a built-in reward.
+        ConfigurationError: the name is taken.
     """
-    if name in _BUILT_IN:
-        raise ConfigurationError(
-            f"reward {name!r}", reason="a built-in reward has that name", remedy="choose another name"
-        )
 
     def register(reward: Reward) -> Reward:
+        require_free("a reward", name, reward, REWARDS)
         REWARDS[name] = reward
         return reward
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeVar, get_args, get_origin
 
 from video_opd.errors import ConfigurationError
+from video_opd.plugin_table import require_free
 from video_opd.settings import OneOf, Settings
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def register_method(settings: type[SomeMethod]) -> type[SomeMethod]:
     """Offer a method to recipes under the name in its settings. Use it as a decorator of the settings class.
 
     Raises:
-        ConfigurationError: the record has no `name: Literal["…"]`, or the name is that of a built-in method.
+        ConfigurationError: the record has no `name: Literal["…"]`, or the name is taken.
     """
     field = settings.model_fields.get("name")
     names = get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
@@ -141,11 +142,9 @@ def register_method(settings: type[SomeMethod]) -> type[SomeMethod]:
             reason="a recipe tells methods apart by their name, and these settings have none",
             remedy='declare a field such as `name: Literal["mine"]`',
         )
-    if names[0] in METHODS and METHODS[names[0]].__module__.startswith("video_opd."):
-        raise ConfigurationError(
-            f"method settings {settings.__name__}",
-            reason=f"the name {names[0]!r} is that of a built-in method",
-            remedy="choose another name",
-        )
+    taken: dict[str, object] = dict.fromkeys(METHODS)  # only the class that is asked for is imported
+    if names[0] in METHODS:
+        taken[names[0]] = METHODS[names[0]]
+    require_free("a method", names[0], settings, taken)
     METHODS.add(names[0], settings)
     return settings
