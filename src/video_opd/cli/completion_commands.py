@@ -14,7 +14,7 @@ def completion(shell: Literal["bash", "zsh", "fish", "powershell"] | None = None
         shell: which shell (default: the one that runs this)
 
     Example:
-        video-opd completion bash > video-opd-completion && source video-opd-completion
+        video-opd completion bash
     """
     from cyclopts.completion import ShellDetectionError, detect_shell
 
