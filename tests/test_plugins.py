@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from video_opd.config.recipe_file import load_recipe
 from video_opd.data.importers import FORMATS, Reading, read_annotations, register_importer
 from video_opd.errors import ConfigurationError, DataError, Stopped
 from video_opd.eval.scorers import (
@@ -22,6 +23,8 @@ from video_opd.eval.scorers import (
     score_as,
 )
 from video_opd.eval.scorers._result_rows import ResultRow, by_record
+from video_opd.grounding.reward import REWARDS
+from video_opd.methods import METHODS
 from video_opd.plugins import load_plugin
 from video_opd.types import Example, Span
 
@@ -29,12 +32,11 @@ from video_opd.types import Example, Span
 @pytest.fixture(autouse=True)
 def nothing_stays():
     """Names that a test registers are unknown to the next."""
-    scorers, formats, modules = [*SCORERS], dict(FORMATS), {*sys.modules}
+    modules = {*sys.modules}
     yield
-    for name in [name for name in SCORERS if name not in scorers]:
-        SCORERS.unregister(name)
-    FORMATS.clear()
-    FORMATS.update(formats)
+    for table in (SCORERS, FORMATS, METHODS, REWARDS):
+        for name in [*table]:
+            table.unregister(name)  # what is ours stays
     for name in [name for name in sys.modules if name.startswith("video_opd_plugin_") and name not in modules]:
         del sys.modules[name]
 
@@ -108,6 +110,103 @@ def test_an_error_within_names_the_line_of_the_plugin(plugin):
         f"the plugin {path}, line 4, `return json.loads('nothing')`: JSONDecodeError: Expecting value"
     )
     assert not [name for name in sys.modules if name.startswith("video_opd_plugin_")]
+
+
+ALL_FOUR = """\
+from typing import Literal
+import video_opd
+from video_opd.methods import MethodSettings
+
+@video_opd.register_method
+class MineSettings(MethodSettings):
+    name: Literal["mine"]
+
+@video_opd.register_reward("mine")
+def reward(answer, example): ...
+
+@video_opd.register_importer("mine")
+def read(files, reading): ...
+
+@video_opd.register_scorer("mine")
+def score(truth, answers): ...
+"""
+
+
+def all_names() -> list[list[str]]:
+    return [[*table] for table in (METHODS, REWARDS, FORMATS, SCORERS)]
+
+
+@pytest.mark.parametrize(
+    ("last_line", "reason"),
+    [
+        ("1 / 0\n", "division by zero"),
+        ('video_opd.register_scorer("timelens", score)\n', "the name is taken"),
+        ("raise SystemExit(3)\n", "SystemExit: 3"),
+    ],
+)
+def test_a_plugin_that_fails_half_way_registers_nothing(plugin, last_line, reason):
+    before = all_names()
+    assert reason in refused(plugin(ALL_FOUR + last_line))
+    assert all_names() == before
+    with pytest.raises(ConfigurationError, match="no method has that name"):
+        load_recipe(Path("tiny-opd"), {"method.name": "mine"})
+    load_plugin(plugin(ALL_FOUR))  # corrected, and run again
+    assert all_names() == [[*names, "mine"] for names in before]
+
+
+def test_what_an_earlier_plugin_registered_stays_where_a_later_one_fails(plugin):
+    load_plugin(plugin(SCORER))
+    kept = SCORERS["mine"]
+    refused(plugin(SCORER.replace("mine", "another") + "1 / 0\n", "another.py"))
+    assert "another" not in SCORERS
+    refused(plugin(SCORER + "1 / 0\n"))  # the same file, which took its own place before it failed
+    assert SCORERS["mine"] is kept
+
+
+def test_a_plugin_that_is_stopped_registers_nothing(plugin):
+    with pytest.raises(Stopped):
+        load_plugin(plugin(SCORER + "from video_opd.errors import Stopped\nraise Stopped(15, 'terminated')\n"))
+    assert "mine" not in SCORERS
+
+
+UNBUILDABLE = """\
+from __future__ import annotations
+from typing import Literal
+import video_opd
+from video_opd.methods import MethodSettings
+
+class MineSettings(MethodSettings):
+    name: Literal["mine"]
+    strength: NoSuchType = 1.0
+
+video_opd.register_method(MineSettings)
+"""
+
+
+def test_a_method_whose_settings_cannot_be_built_leaves_recipes_as_they_were(plugin):
+    refused(plugin(UNBUILDABLE))
+    assert "mine" not in METHODS
+    assert load_recipe(Path("tiny-opd")).method.name == "opd"
+
+
+FIRST_USE = """\
+import sys
+from pathlib import Path
+from video_opd.errors import ConfigurationError
+from video_opd.plugins import load_plugin
+assert "video_opd.eval.scorers" not in sys.modules
+try:
+    load_plugin(Path(sys.argv[1]))
+except ConfigurationError:
+    from video_opd.eval.scorers import SCORERS
+    print("mine" in SCORERS, "timelens" in SCORERS)
+"""
+
+
+def test_a_table_that_the_plugin_itself_is_the_first_to_use_is_undone_too(plugin):
+    words = [sys.executable, "-c", FIRST_USE, str(plugin(SCORER + "1 / 0\n"))]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "False True\n"
 
 
 def test_a_missing_package_says_what_to_do(plugin):

@@ -7,30 +7,45 @@ user's own stands for the object itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Generic, TypeVar, cast
 
 from video_opd.errors import ConfigurationError
+from video_opd.suggestions import perhaps
 
 _T = TypeVar("_T")
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
 
+_TABLES: list[PluginTable[Any]] = []
+"""Every table that was made."""
+
 
 class PluginTable(Mapping[str, _T], Generic[_T]):
-    """Names -> objects; an object of ours is imported when it is first asked for.
+    """Names -> objects; an object of ours is imported when it is asked for.
 
     Args:
         kind: what the names are names of, for messages: "a scorer".
         package: folder of the modules, `__package__` of the table's own module.
-        places: name -> "module.attribute" below the package.
+        places: name -> "module.attribute" below the package, or the object itself.
         reserved: names that are known elsewhere and cannot be registered.
+        definition: the function or class that tells whether an object is the same, defined anew; by default the object.
     """
 
-    def __init__(self, kind: str, package: str, places: Mapping[str, str], reserved: tuple[str, ...] = ()) -> None:
-        self._kind, self._package, self._reserved = kind, package, reserved
-        self._entries: dict[str, str | _T] = dict(places)
+    def __init__(
+        self,
+        kind: str,
+        package: str,
+        places: Mapping[str, str | _T],
+        *,
+        reserved: tuple[str, ...] = (),
+        definition: Callable[[_T], object] = lambda entry: entry,
+    ) -> None:
+        self._kind, self._package, self._reserved, self._definition = kind, package, reserved, definition
+        self._ours = self._entries = dict(places)  # neither is changed: another one takes its place
+        _TABLES.append(self)
 
     def __getitem__(self, name: str) -> _T:
         entry = self._entries[name]
@@ -51,47 +66,61 @@ class PluginTable(Mapping[str, _T], Generic[_T]):
         Raises:
             ConfigurationError: the name is taken, or is none.
         """
-        require_free(self._kind, name, entry, {**dict.fromkeys(self._reserved), **self._entries})
-        self._entries[name] = entry
+        self._require_free(name, entry)
+        with undone_on_failure():
+            self._replace({**self._entries, name: entry})
 
     def unregister(self, name: str) -> None:
-        """Take out what was registered under a name. What is ours stays."""
-        if not isinstance(self._entries.get(name, ""), str):
-            del self._entries[name]
+        """Remove what was registered under a name. What is ours stays."""
+        if name not in self._ours:
+            self._replace({known: entry for known, entry in self._entries.items() if known != name})
+
+    def remedy(self, word: str) -> str:
+        """What to do about a word that is none of the names: the nearest of them, and all of them."""
+        names = (*self._reserved, *self._entries)
+        return perhaps(word, names, f"choose one of {', '.join(sorted(names))}")
+
+    def _require_free(self, name: str, entry: _T) -> None:
+        """Refuse a name that cannot be registered. The same function or class, defined anew (a cell of a notebook that
+        ran again), may take its own place."""
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"the name {name!r} for {self._kind}",
+                reason="a name has lower-case letters, digits, dots, dashes and underscores, and no others",
+                remedy="choose another name",
+            )
+        is_again = name in self and _is_same_definition(self._definition(self[name]), self._definition(entry))
+        taken = (*self._reserved, *self._entries)
+        if name in taken and not is_again:
+            raise ConfigurationError(
+                f"the name {name!r} for {self._kind}",
+                reason="the name is taken",
+                remedy=f"choose a name that is none of {', '.join(taken)}",
+            )
+
+    def _replace(self, entries: dict[str, str | _T]) -> None:
+        """Let the table have these entries. A table that others are built from tells them here."""
+        self._entries = entries
+
+
+@contextmanager
+def undone_on_failure() -> Iterator[None]:
+    """Where the block fails, every table again has the entries that it had before."""
+    before = [(table, table._entries) for table in _TABLES]
+    try:
+        yield
+    except BaseException:
+        made_since = [(table, table._ours) for table in _TABLES[len(before) :]]
+        for table, entries in (*before, *made_since):
+            if table._entries is not entries:
+                table._replace(entries)
+        raise
 
 
 def load_place(package: str, place: str) -> Any:
     """The object at "module.attribute" below a package."""
     module, _, attribute = place.partition(".")
     return getattr(import_module(f"{package}.{module}"), attribute)
-
-
-def require_free(kind: str, name: str, entry: object, taken: Mapping[str, object]) -> None:
-    """Refuse a name that cannot be registered.
-
-    The same function or class, defined anew (a cell of a notebook that ran again), may take its own place.
-
-    Args:
-        kind: what the name is a name of, for the message: "a scorer".
-        name: the name.
-        entry: what the name is to stand for.
-        taken: the names that there are, and what they stand for.
-
-    Raises:
-        ConfigurationError: it is taken, or is no name.
-    """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ConfigurationError(
-            f"the name {name!r} for {kind}",
-            reason="a name has lower-case letters, digits, dots, dashes and underscores, and no others",
-            remedy="choose another name",
-        )
-    if name in taken and not _is_same_definition(taken[name], entry):
-        raise ConfigurationError(
-            f"the name {name!r} for {kind}",
-            reason="the name is taken",
-            remedy=f"choose a name that is none of {', '.join(taken)}",
-        )
 
 
 def _is_same_definition(one: object, other: object) -> bool:

@@ -22,12 +22,15 @@ from pathlib import Path
 from types import CodeType
 
 from video_opd.errors import ConfigurationError, Stopped, UserError
+from video_opd.plugin_table import undone_on_failure
 
 _DOCS = "docs/EXTENDING.md has complete examples"
 
 
 def load_plugin(path: Path | str) -> None:
     """Run a Python file, so that what it registers is offered under its name.
+
+    Where the file fails, what it has registered until then is removed again.
 
     Raises:
         ConfigurationError: the file does not exist, is not Python, or fails; names the line of the file.
@@ -41,7 +44,8 @@ def load_plugin(path: Path | str) -> None:
     before = sys.modules.get(name)
     sys.modules[name] = module  # dataclasses and pydantic look up a class's own module there
     try:
-        exec(code, module.__dict__)
+        with undone_on_failure():
+            exec(code, module.__dict__)
     except Stopped:
         raise
     except (Exception, SystemExit) as error:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from video_opd.errors import ConfigurationError
+from video_opd.plugin_table import PluginTable
 
 
 class Settings(BaseModel):
@@ -160,48 +160,18 @@ def make_checked(record: type[SomeSettings], **values: Any) -> SomeSettings:
         raise ConfigurationError(cause, reason=reason, remedy="give a value that fits") from None
 
 
-class OneOf(Mapping[str, type[SomeSettings]]):
+class OneOf(PluginTable[type[SomeSettings]]):
     """Records of which a table of a recipe is one, told by its `name`. Used as the annotation of the table's field:
-    `method: Annotated[MethodSettings, METHODS]`.
+    `method: Annotated[MethodSettings, METHODS]`. The first is meant where a table says no name."""
 
-    Args:
-        records: name -> "module:Class", or the class. A module is imported when its record is asked for. The first is
-            meant where a table says no name.
-    """
-
-    def __init__(self, records: Mapping[str, str | type[SomeSettings]]) -> None:
-        self._records = dict(records)
-        self._users: list[type[BaseModel]] = []
-
-    def __getitem__(self, name: str) -> type[SomeSettings]:
-        place = self._records[name]
-        if isinstance(place, str):
-            module, _, record = place.partition(":")
-            place = getattr(import_module(module), record)
-            self._records[name] = place
-        return place
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._records)
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def add(self, name: str, record: type[SomeSettings]) -> None:
-        """Add a record, or put it in the place of an earlier one of the same name; recipes then accept it."""
-        self._records[name] = record
-        self._rebuild()
-
-    def remove(self, name: str) -> None:
-        """Take a record out again."""
-        del self._records[name]
-        self._rebuild()
+    _users: tuple[type[BaseModel], ...] = ()
 
     def used_by(self, model: type[BaseModel]) -> None:
-        """Name a model with such a table, which is told of every record that is added later."""
-        self._users.append(model)
+        """Name a model with such a table, which is told of every record that is registered later."""
+        self._users += (model,)
 
-    def _rebuild(self) -> None:
+    def _replace(self, entries: dict[str, str | type[SomeSettings]]) -> None:
+        super()._replace(entries)
         for model in self._users:
             model.model_rebuild(force=True)
 

@@ -58,7 +58,7 @@ class Mine:
 def mine():
     register_method(MineSettings)
     yield
-    METHODS.remove("mine")
+    METHODS.unregister("mine")
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def early():
         return 1.0 / (1.0 + answer.spans[0].start_s) if answer.spans else -float(example.known_duration)
 
     yield asked
-    del REWARDS["early"]
+    REWARDS.unregister("early")
 
 
 def trained(recipe_file: Path, out: Path, *more: str) -> list[dict]:

@@ -12,7 +12,6 @@ from video_opd.curriculum import Selection, SelectionRule, Strategy, choose, rea
 from video_opd.curriculum import select as select_by_iou
 from video_opd.errors import ConfigurationError
 from video_opd.settings import make_checked
-from video_opd.suggestions import perhaps
 
 if TYPE_CHECKING:
     from video_opd.api.grounding_model import GroundingModel
@@ -180,7 +179,7 @@ def metrics(
         raise ConfigurationError(
             f"scorer = {scorer!r}",
             reason="no scorer has that name",
-            remedy=perhaps(scorer, SCORERS, f"use one of ours, {', '.join(SCORERS)}"),
+            remedy=SCORERS.remedy(scorer),
         )
     truth = read_ground_truth(Path(ground_truth))
     answers = read_matched(Path(predictions), truth)

@@ -154,12 +154,14 @@ CurriculumSettings = WholePoolSettings | SelectionFileSettings | RoundsSettings 
 """Who reads this table knows what is trained on when."""
 
 CURRICULA: OneOf[CurriculumSettings] = OneOf(
+    "a curriculum",
+    __package__,
     {
         "whole-pool": WholePoolSettings,
         "selection": SelectionFileSettings,
         "rounds": RoundsSettings,
         "tvdf": TVDFSettings,
         "scc": CouplingSettings,
-    }
+    },
 )
 """Every curriculum by its name in a recipe."""

@@ -182,7 +182,7 @@ def refusal(where: str, error: ValidationError, settings: type[Settings] = Recip
         return ConfigurationError(
             f"{where}: {key}.name = {problem['input']['name']!r}",
             reason=f"no {key} has that name",
-            remedy=perhaps(str(problem["input"]["name"]), tags, f"choose one of {', '.join(sorted(tags))}"),
+            remedy=NAMED_TABLES[key].remedy(str(problem["input"]["name"])),
         )
     if kind == "extra_forbidden" and key in recipe_keys(settings):
         return ConfigurationError(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from video_opd.grounding.parser import ParsedAnswer
 from video_opd.grounding.span import best_span, temporal_iou
-from video_opd.plugin_table import require_free
+from video_opd.plugin_table import PluginTable
 from video_opd.types import Example
 
 Reward = Callable[[ParsedAnswer, Example], float]
@@ -37,10 +37,9 @@ def timestamp_iou_reward(answer: ParsedAnswer, example: Example) -> float:
     return temporal_iou(span, truth) * nearness[0] * nearness[1]
 
 
-REWARDS: dict[str, Reward] = {
-    "iou": iou_reward,
-    "timestamp-iou": timestamp_iou_reward,
-}
+REWARDS: PluginTable[Reward] = PluginTable(
+    "a reward", __package__, {"iou": iou_reward, "timestamp-iou": timestamp_iou_reward}
+)
 """Every reward by its name in a recipe."""
 
 
@@ -52,8 +51,7 @@ def register_reward(name: str) -> Callable[[Reward], Reward]:
     """
 
     def register(reward: Reward) -> Reward:
-        require_free("a reward", name, reward, REWARDS)
-        REWARDS[name] = reward
+        REWARDS.register(name, reward)
         return reward
 
     return register

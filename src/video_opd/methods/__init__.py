@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeVar, get_args, get_origin
 
 from video_opd.errors import ConfigurationError
-from video_opd.plugin_table import require_free
 from video_opd.settings import OneOf, Settings
 
 if TYPE_CHECKING:
@@ -114,14 +113,16 @@ class MethodSettings(Settings):
 
 
 METHODS: OneOf[MethodSettings] = OneOf(
+    "a method",
+    __name__,
     {
-        "opd": "video_opd.methods.opd:OnPolicyDistillationSettings",
-        "op-rkd": "video_opd.methods.op_rkd:OffPolicyReverseSettings",
-        "op-fkd": "video_opd.methods.op_fkd:OffPolicyForwardSettings",
-        "sft": "video_opd.methods.supervised:SupervisedSettings",
-        "grpo": "video_opd.methods.grpo:GRPOSettings",
-        "mixture": "video_opd.methods.mixture:MixtureSettings",
-    }
+        "opd": "opd.OnPolicyDistillationSettings",
+        "op-rkd": "op_rkd.OffPolicyReverseSettings",
+        "op-fkd": "op_fkd.OffPolicyForwardSettings",
+        "sft": "supervised.SupervisedSettings",
+        "grpo": "grpo.GRPOSettings",
+        "mixture": "mixture.MixtureSettings",
+    },
 )
 """Every method by its name in a recipe, and where its settings are declared. The first is meant where none is named."""
 
@@ -142,9 +143,5 @@ def register_method(settings: type[SomeMethod]) -> type[SomeMethod]:
             reason="a recipe tells methods apart by their name, and these settings have none",
             remedy='declare a field such as `name: Literal["mine"]`',
         )
-    taken: dict[str, object] = dict.fromkeys(METHODS)  # only the class that is asked for is imported
-    if names[0] in METHODS:
-        taken[names[0]] = METHODS[names[0]]
-    require_free("a method", names[0], settings, taken)
-    METHODS.add(names[0], settings)
+    METHODS.register(names[0], settings)
     return settings

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from video_opd.errors import ConfigurationError
-from video_opd.plugin_table import require_free
+from video_opd.plugin_table import PluginTable
 
 if TYPE_CHECKING:
     from video_opd.data.importers._annotation import Importer
@@ -33,41 +33,46 @@ class Format(NamedTuple):
     """One of its files says nothing without the other."""
 
 
-FORMATS: dict[str, Format] = {
-    "activitynet": Format("database.read"),
-    "activitynet-captions": Format("activitynet_captions.read"),
-    "activitynet-cg": Format("cg_splits.read_activitynet"),
-    "cg-bench": Format("cg_bench.read"),
-    "charades-sta": Format("charades_sta.read"),
-    "charades-cg": Format("cg_splits.read_charades"),
-    "coin": Format("database.read"),
-    "cosmo-cap": Format("cosmo_cap.read"),
-    "csv": Format("generic.read_csv", heeds=_TABLE, is_general=True),
-    "didemo": Format("didemo.read", heeds=("annotators",)),
-    "ego4d-nlq": Format("ego4d_nlq.read"),
-    "hirest": Format("hirest.read"),
-    "hirest-steps": Format("hirest.read_steps"),
-    "howto-interlink": Format("cosmo_cap.read"),
-    "internvid-vtime": Format("internvid_vtime.read"),
-    "json": Format("generic.read_jsonl", heeds=_TABLE, is_general=True),
-    "jsonl": Format("generic.read_jsonl", heeds=_TABLE, is_general=True),
-    "moments": Format("moments.read", is_general=True),
-    "museg": Format("museg.read"),
-    "nextgqa": Format("nextgqa.read", is_read_together=True),
-    "queryd": Format("queryd.read", is_read_together=True),
-    "qvhighlights": Format("qvhighlights.read"),
-    "sft": Format("sft.read", heeds=("template",), is_general=True),
-    "tacos": Format("tacos.read"),
-    "time-r1": Format("time_r1.read"),
-    "timelens-100k": Format("timelens_100k.read"),
-    "timelens-bench": Format("timelens_bench.read"),
-    "timelens2": Format("timelens2.read"),
-    "tvgbench": Format("tvgbench.read"),
-    "unitime": Format("unitime.read"),
-    "video-opd": Format("video_opd.read", heeds=("template",), is_general=True),
-    "vue-tr": Format("vue_tr.read"),
-    "youcook2": Format("database.read"),
-}
+FORMATS: PluginTable[Format] = PluginTable(
+    "an importer",
+    __package__,
+    {
+        "activitynet": Format("database.read"),
+        "activitynet-captions": Format("activitynet_captions.read"),
+        "activitynet-cg": Format("cg_splits.read_activitynet"),
+        "cg-bench": Format("cg_bench.read"),
+        "charades-sta": Format("charades_sta.read"),
+        "charades-cg": Format("cg_splits.read_charades"),
+        "coin": Format("database.read"),
+        "cosmo-cap": Format("cosmo_cap.read"),
+        "csv": Format("generic.read_csv", heeds=_TABLE, is_general=True),
+        "didemo": Format("didemo.read", heeds=("annotators",)),
+        "ego4d-nlq": Format("ego4d_nlq.read"),
+        "hirest": Format("hirest.read"),
+        "hirest-steps": Format("hirest.read_steps"),
+        "howto-interlink": Format("cosmo_cap.read"),
+        "internvid-vtime": Format("internvid_vtime.read"),
+        "json": Format("generic.read_jsonl", heeds=_TABLE, is_general=True),
+        "jsonl": Format("generic.read_jsonl", heeds=_TABLE, is_general=True),
+        "moments": Format("moments.read", is_general=True),
+        "museg": Format("museg.read"),
+        "nextgqa": Format("nextgqa.read", is_read_together=True),
+        "queryd": Format("queryd.read", is_read_together=True),
+        "qvhighlights": Format("qvhighlights.read"),
+        "sft": Format("sft.read", heeds=("template",), is_general=True),
+        "tacos": Format("tacos.read"),
+        "time-r1": Format("time_r1.read"),
+        "timelens-100k": Format("timelens_100k.read"),
+        "timelens-bench": Format("timelens_bench.read"),
+        "timelens2": Format("timelens2.read"),
+        "tvgbench": Format("tvgbench.read"),
+        "unitime": Format("unitime.read"),
+        "video-opd": Format("video_opd.read", heeds=("template",), is_general=True),
+        "vue-tr": Format("vue_tr.read"),
+        "youcook2": Format("database.read"),
+    },
+    definition=lambda format: format.read,
+)
 """Name, as `data import` takes it, -> the format."""
 
 
@@ -103,9 +108,7 @@ def register_importer(
             reason="no option has that name",
             remedy=f"give some of {', '.join(OPTIONS)}",
         )
-    taken: dict[str, object] = {known: format.read for known, format in FORMATS.items()}
-    require_free("an importer", name, read, taken)
-    FORMATS[name] = Format(read, **options)
+    FORMATS.register(name, Format(read, **options))
     return read
 
 
