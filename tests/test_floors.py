@@ -132,6 +132,20 @@ def repeated_names(source: Path) -> dict[str, list[str]]:
     }
 
 
+def repeated_classes(source: Path) -> dict[str, list[str]]:
+    """Class name -> the modules that define a class of that name, where there are several."""
+    found: dict[str, list[str]] = {}
+    for path in modules(source):
+        for node in ast.walk(ast.parse((source / path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(str(path))
+    return {name: paths for name, paths in found.items() if len(set(paths)) > 1}
+
+
+def test_every_class_name_stands_in_one_module():
+    assert repeated_classes(SOURCE) == {}
+
+
 def test_every_file_name_is_used_once():
     assert repeated_names(SOURCE) == {}
     assert all((SOURCE / folder / name).exists() for name in TWINS for folder in TWIN_FOLDERS), "no longer twins"
@@ -224,6 +238,12 @@ def test_twins_are_of_an_importer_and_a_scorer(house):
     assert repeated_names(house) == {}
     write(house, "eval/benchmarks/didemo.py", "")
     assert repeated_names(house) == {"didemo.py": ["data/importers", "eval/benchmarks", "eval/scorers"]}
+
+
+def test_a_class_name_in_two_modules_is_found(house):
+    write(house, "types.py", "class Span: ...")
+    write(house, "report.py", "def draw():\n    class Span: ...\n    class Bar: ...")
+    assert repeated_classes(house) == {"Span": ["report.py", "types.py"]}
 
 
 def test_a_circle_is_found(house):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from video_opd.config.recipe_file import load_recipe
-from video_opd.data.importers import FORMATS, Reading, read_annotations, register_importer
+from video_opd.data.importers import FORMATS, ReadOptions, read_annotations, register_importer
 from video_opd.errors import ConfigurationError, DataError, Stopped
 from video_opd.eval.scorers import (
     RESULT_FORMATS,
@@ -281,10 +281,10 @@ def test_an_importer_of_ones_own_reads_and_is_recognised(plugin, tmp_path):
     load_plugin(plugin(IMPORTER))
     file = tmp_path / "a.txt"
     file.write_text("a.mp4|1|2.5|a red ball\n")
-    found = read_annotations("mine", [file], Reading())
+    found = read_annotations("mine", [file], ReadOptions())
     assert [(one.video, one.query, one.spans) for one in found] == [("a.mp4", "a red ball", ((1.0, 2.5),))]
     with pytest.raises(DataError, match=r"it looks like mine\. Import it with `video-opd data import mine`"):
-        read_annotations("qvhighlights", [file], Reading())
+        read_annotations("qvhighlights", [file], ReadOptions())
 
 
 def test_a_format_of_result_files_is_one_entry(tmp_path):

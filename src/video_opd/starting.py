@@ -21,7 +21,7 @@ import tomli_w
 from video_opd.config.recipe_file import load_grounding_defaults
 from video_opd.config.shipped_recipes import shipped_recipes
 from video_opd.data.importers._account import Policies
-from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._annotation import ReadOptions
 from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._read_annotations import read_annotations
 from video_opd.data.importers._video_files import VideoFiles
@@ -228,7 +228,7 @@ def _undone_if_it_fails(folder: Path) -> Iterator[list[Path]]:
 def _from_table(data: OwnData) -> tuple[list[Example], Mapping[str, int]]:
     assert data.csv is not None
     files = VideoFiles(data.videos)
-    annotations = read_annotations("csv", [data.csv], Reading(columns=columns_of(data.columns)))
+    annotations = read_annotations("csv", [data.csv], ReadOptions(columns=columns_of(data.columns)))
     collector = Collector(Policies(source=data.csv.stem, missing_videos="drop", without_duration="drop"), None, files)
     examples = collector.collect(annotations)
     return examples, dict(collector.report.dropped)

@@ -16,15 +16,15 @@ from video_opd.data.prompt_source import PromptSource
 from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import VideoBudget
 from video_opd.errors import EngineError
-from video_opd.eval.benchmarks import BENCHMARKS, Option, Rating, Rule
+from video_opd.eval.benchmarks import BENCHMARKS, Option, Rating, RatingRule
 from video_opd.eval.benchmarks._accuracy import accuracies, differences, in_a_sentence
-from video_opd.eval.multiple_choice import Asking, ask, option_logprobs
+from video_opd.eval.multiple_choice import AnsweringOptions, ask, option_logprobs
 from video_opd.policy.read import collate
 from video_opd.types import Answer, AnswerGroup, Span
 
 BUDGET = VideoBudget(max_frames=64, max_tokens=64, max_frame_tokens=1)
 TEMPCOMPASS = BENCHMARKS["tempcompass"]
-WRITTEN = Asking(rule=TEMPCOMPASS.rules["official"], max_new_tokens=6)
+WRITTEN = AnsweringOptions(rule=TEMPCOMPASS.rules["official"], max_new_tokens=6)
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +97,16 @@ def test_written_answers_are_rated_by_the_rule(folder, questions, processor):
 
 def test_why_tells_of_a_rules_quirks(folder, questions, processor):
     for rule, why in (
-        (Rule(says="", rate=lambda *_: Rating(correct=True, read=None)), "empty, which this rule counts as correct"),
         (
-            Rule(says="", rate=lambda *_: Rating(correct=False, read=None, counted=False)),
+            RatingRule(says="", rate=lambda *_: Rating(correct=True, read=None)),
+            "empty, which this rule counts as correct",
+        ),
+        (
+            RatingRule(says="", rate=lambda *_: Rating(correct=False, read=None, counted=False)),
             "no option read in it, which this rule does not count",
         ),
     ):
-        asking = Asking(rule=rule, max_new_tokens=3)
+        asking = AnsweringOptions(rule=rule, max_new_tokens=3)
         policy = Scripted({questions[0].id: ""})
         (reply,) = ask(policy, questions[:1], source_of(folder, processor), asking, batch_size=1).values()
         assert reply.why == why
@@ -155,8 +158,8 @@ def test_an_unusable_video_counts_as_wrong_and_is_named(folder, questions, proce
     """Also by a rule that calls silence correct or leaves it out."""
     (folder / questions[0].video).write_bytes(b"no video")
     lost = [q.id for q in questions if q.video == questions[0].video]
-    generous = Rule(says="", rate=lambda *_: Rating(correct=True, read=None))
-    asking = Asking(rule=generous, max_new_tokens=2, score_options=score)
+    generous = RatingRule(says="", rate=lambda *_: Rating(correct=True, read=None))
+    asking = AnsweringOptions(rule=generous, max_new_tokens=2, score_options=score)
     source = source_of(folder, processor, max_bad_share=0.5)
     replies = ask(policy, questions, source, asking, batch_size=3)
     for id in lost:

@@ -16,7 +16,7 @@ from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import VideoBudget
 from video_opd.errors import DataError, EngineError
-from video_opd.eval.pool import Asking, Scorer
+from video_opd.eval.pool import RolloutOptions, Scorer
 from video_opd.grounding import best_iou, parse_answer
 from video_opd.methods.teachers import OneTeacher
 from video_opd.objectives import reverse_kl
@@ -25,7 +25,7 @@ from video_opd.seeds import derive_seed
 from video_opd.types import Sampling
 
 BUDGET = VideoBudget(fps=2.0, max_frames=64, max_tokens=64, max_frame_tokens=1)
-ASKING = Asking(num_answers=3, max_new_tokens=32, seed=4)
+ASKING = RolloutOptions(num_answers=3, max_new_tokens=32, seed=4)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from video_opd.data.importers._account import Policies
-from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._annotation import ReadOptions
 from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._read_annotations import read_annotations
 from video_opd.grounding import parse_answer
@@ -173,7 +173,7 @@ def test_right_answers_to_real_annotations(shared_data, format, file, durations)
     folder = shared_data / "annotations"
     known = None if durations is None else read_durations(folder / durations)
     collector = Collector(Policies(source=format), known)
-    asked = collector.collect(read_annotations(format, [folder / file], Reading()))
+    asked = collector.collect(read_annotations(format, [folder / file], ReadOptions()))
     asked = random.Random(0).sample(asked, min(1500, len(asked)))
     for unit, fps in [("seconds", None), *IN_OTHER_UNITS]:
         by = {one.id: seconds_per_unit(unit, one.duration, fps) for one in asked}

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from video_opd.report.comparison.comparison_figures import Series, Strip, draw_curves, draw_key, spread, unit_of
-from video_opd.report.figures import Rule
+from video_opd.report.figures import ReferenceLine
 
 
 def test_zero_is_on_the_scale_of_differences_whatever_they_are() -> None:
@@ -28,7 +28,7 @@ def test_lines_bands_and_rules_lie_where_the_numbers_say() -> None:
 def test_the_label_of_a_rule_stands_where_no_line_is() -> None:
     def label_of(points: list[tuple[float, float]]) -> str:
         image = draw_curves(
-            "t", [Series(name="opd", number=0, points=points, band=[])], rules=[Rule(0.5, "target", "target")]
+            "t", [Series(name="opd", number=0, points=points, band=[])], rules=[ReferenceLine(0.5, "target", "target")]
         )
         found = re.search(r'<text class="(\w+)" x="[\d.]+" y="([\d.]+)">target', image)
         assert found is not None

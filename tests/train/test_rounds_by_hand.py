@@ -11,7 +11,7 @@ import pytest
 
 from video_opd.config import RoundsSettings
 from video_opd.curriculum import RoundPlan, ScoredAnswer, ScoredExample, ScoreFile, ScoreHeader
-from video_opd.train.score_cache import Scoring, WantedScores
+from video_opd.train.score_cache import PoolScoring, WantedScores
 from video_opd.train.scored_lessons import Rounds
 from video_opd.types import Example, Span
 
@@ -100,7 +100,7 @@ def scoring(tmp_path, monkeypatch):
 
     monkeypatch.setattr("video_opd.train.score_cache.Scorer", Writes)
     source = SimpleNamespace(set_aside={}, close=lambda: None)
-    return Scoring(
+    return PoolScoring(
         examples=EXAMPLES, manifest_sha256="m", make_source=lambda _: source, asked={}, batch_size=1,
         cache=tmp_path / "cache",
     )  # fmt: skip

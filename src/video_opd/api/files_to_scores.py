@@ -101,12 +101,12 @@ def score(
     from video_opd.data.manifest import read_manifest
     from video_opd.errors import DataError
     from video_opd.eval.how_asked import how_asked
-    from video_opd.eval.pool import Asking, Scorer
+    from video_opd.eval.pool import RolloutOptions, Scorer
     from video_opd.policy.location import model_sha256, resolve_model
 
     out, examples = Path(out), read_manifest(Path(manifest), Path(videos))
     asked = _loaded(model)
-    asking = Asking(num_answers=answers, max_new_tokens=asked.how.answers.max_new_tokens, seed=seed)
+    asking = RolloutOptions(num_answers=answers, max_new_tokens=asked.how.answers.max_new_tokens, seed=seed)
     header = ScoreHeader(
         model=asked.name,
         model_sha256=model_sha256(resolve_model(asked.name)),

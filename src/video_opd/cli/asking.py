@@ -35,7 +35,7 @@ Model = Annotated[
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class HowAsked:
+class ModelChoices:
     """Where a model runs and how it is asked."""
 
     device: Device = "auto"
@@ -52,10 +52,10 @@ class HowAsked:
     """name of a prompt preset (default: the model's own, else timelens)"""
 
 
-AS_THE_MODEL_IS = HowAsked()
+AS_THE_MODEL_IS = ModelChoices()
 
 
-def refuse_early(how: HowAsked, *models: str) -> list[Description]:
+def refuse_early(how: ModelChoices, *models: str) -> list[Description]:
     """Look at what the command line says of models, device and template before any weights are fetched.
 
     Returns:
@@ -84,7 +84,7 @@ def refuse_early(how: HowAsked, *models: str) -> list[Description]:
     return [described[model] for model in models]
 
 
-def refuse_absent_device(how: HowAsked) -> None:
+def refuse_absent_device(how: ModelChoices) -> None:
     """Before anything that takes long. Where the command line names none there is nothing to be found."""
     if how.device.partition(":")[0] not in ("auto", "cpu"):
         from video_opd.policy.description import require_device
@@ -101,7 +101,7 @@ def warn_of_tiny(models: Sequence[str], videos: Path, examples: Sequence[Example
         print(f"video-opd: warning: {warning}", file=sys.stderr)
 
 
-def how_to_ask(model: str, how: HowAsked) -> GroundingDefaults:
+def how_to_ask(model: str, how: ModelChoices) -> GroundingDefaults:
     """How a model is asked: what travels with it, changed by what the command line says. Imports no torch.
 
     Of a model on the hub only small files are fetched for it.
@@ -125,7 +125,7 @@ def how_to_ask(model: str, how: HowAsked) -> GroundingDefaults:
     )
 
 
-def load(model: str, how: HowAsked, defaults: GroundingDefaults) -> tuple[Policy, PromptRenderer]:
+def load(model: str, how: ModelChoices, defaults: GroundingDefaults) -> tuple[Policy, PromptRenderer]:
     """A frozen model, and what puts the questions to it."""
     from video_opd.data.prompts import PromptRenderer
     from video_opd.eval.how_asked import budget_of, prompt_mismatch, template_of
@@ -138,7 +138,7 @@ def load(model: str, how: HowAsked, defaults: GroundingDefaults) -> tuple[Policy
     return policy, PromptRenderer(policy.processor, template, budget)
 
 
-def load_model(name: str, how: HowAsked) -> Policy:
+def load_model(name: str, how: ModelChoices) -> Policy:
     """A frozen model, where and in what type the command line says."""
     import torch
 
@@ -149,7 +149,7 @@ def load_model(name: str, how: HowAsked) -> Policy:
     return load_policy(name, device=device_of(how.device), weights=weights).freeze()
 
 
-def models_of(named: Mapping[str, str], how: HowAsked) -> dict[str, tuple[str, str]]:
+def models_of(named: Mapping[str, str], how: ModelChoices) -> dict[str, tuple[str, str]]:
     """Models by the part they play, each with the SHA-256 of its folder; of one on the hub the weights are fetched,
     once its small files were found in order."""
     from video_opd.policy.description import describe
@@ -162,7 +162,7 @@ def models_of(named: Mapping[str, str], how: HowAsked) -> dict[str, tuple[str, s
     return {part: (name, model_sha256(resolve_model(name))) for part, name in named.items()}
 
 
-def precision_of(how: HowAsked) -> str:
+def precision_of(how: ModelChoices) -> str:
     """The type in which a model is held: as the command line says, else what goes with the device."""
     from video_opd.policy.device import device_of
 

@@ -13,8 +13,8 @@ from cyclopts import Parameter
 from video_opd.cli.argument_types import Json, Number, Plugins, Positive, Share, load_plugins
 from video_opd.cli.asking import (
     AS_THE_MODEL_IS,
-    HowAsked,
     Model,
+    ModelChoices,
     how_to_ask,
     load,
     models_of,
@@ -71,7 +71,7 @@ class EvaluationRequest:
 
     model: str
     manifest: Path | None
-    how: HowAsked
+    how: ModelChoices
     run: EvaluationChoices
     benchmark: BenchmarkChoices
     lmms: LmmsChoices
@@ -82,7 +82,7 @@ def evaluate(
     manifest: Reads | None = None,
     /,
     *,
-    how: HowAsked = AS_THE_MODEL_IS,
+    how: ModelChoices = AS_THE_MODEL_IS,
     run: EvaluationChoices,
     benchmark: BenchmarkChoices = NO_BENCHMARK,
     lmms: LmmsChoices = NO_LMMS,
@@ -253,7 +253,7 @@ def ground(
     query: str,
     /,
     *,
-    how: HowAsked = AS_THE_MODEL_IS,
+    how: ModelChoices = AS_THE_MODEL_IS,
     frame_rate: Annotated[Number | None, Parameter(metavar="RATE")] = None,
     json: Json = False,
 ) -> int:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class BenchmarkAnswers:
     """One model's answers."""
 
     replies: Mapping[str, Reply]
@@ -30,7 +30,7 @@ class Notes:
 
     file: AnswerFile
     when: str
-    asked: Mapping[str, Asked]
+    asked: Mapping[str, BenchmarkAnswers]
     """The models that were asked before."""
 
     def known(self) -> dict[str, Reply]:
@@ -47,11 +47,11 @@ class Notes:
         if self.when == "before" and not self.file.is_stream:
             self.file.append([{"id": id, "before": reply.to_row()} for id, reply in new.items()])
         else:
-            asked = {**self.asked, self.when: Asked(replies=new, set_aside={})}
+            asked = {**self.asked, self.when: BenchmarkAnswers(replies=new, set_aside={})}
             self.file.append([row_of(questions[id], asked) for id in new])
 
 
-def row_of(question: Question, asked: Mapping[str, Asked]) -> dict[str, Any]:
+def row_of(question: Question, asked: Mapping[str, BenchmarkAnswers]) -> dict[str, Any]:
     """One row of the file of answers."""
     row = {
         "id": question.id,

@@ -21,7 +21,7 @@ from video_opd.cli.asking import (
     require_writable,
     warn_of_tiny,
 )
-from video_opd.cli.benchmark_answers import Asked, Notes, row_of
+from video_opd.cli.benchmark_answers import BenchmarkAnswers, Notes, row_of
 from video_opd.cli.earlier_outputs import Kind
 from video_opd.cli.path_roles import Reads, ReadsModelOrNames
 from video_opd.errors import ConfigurationError, DataError, writing
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from video_opd.config import GroundingDefaults
     from video_opd.eval.answer_file import AnswersOf
     from video_opd.eval.benchmarks import Benchmark, Question
-    from video_opd.eval.multiple_choice import Asking
+    from video_opd.eval.multiple_choice import AnsweringOptions
 
 Kinds = Literal["multi-choice", "yes_no", "caption_matching"]
 Rule = Literal["strict", "official", "lmms-eval", "vlmevalkit"]
@@ -84,7 +84,7 @@ class _Plan:
     benchmark: Benchmark
     defaults: GroundingDefaults
     questions: Sequence[Question]
-    asking: Asking
+    asking: AnsweringOptions
     rule: str
 
 
@@ -124,16 +124,16 @@ def evaluate_benchmark(request: EvaluationRequest) -> int:
     warn_of_tiny([request.model], request.benchmark.folder, [each.as_example() for each in questions[:1]])
 
     from video_opd.eval.answer_file import open_answers, rewrite, told_what_is_kept
-    from video_opd.eval.multiple_choice import Asking
+    from video_opd.eval.multiple_choice import AnsweringOptions
 
-    asking = Asking(
+    asking = AnsweringOptions(
         rule=benchmark.rules[rule],
         max_new_tokens=request.how.max_new_tokens or benchmark.max_new_tokens,
         score_options=(request.benchmark.option_form or "label") if request.benchmark.score == "options" else None,
     )
     plan = _Plan(request=request, benchmark=benchmark, defaults=defaults, questions=questions, asking=asking, rule=rule)
     of = _answers_of(plan, models)
-    asked: dict[str, Asked] = {}
+    asked: dict[str, BenchmarkAnswers] = {}
     with writing(request.run.out):
         with open_answers(request.run.out, of) as file, told_what_is_kept(file, len(questions) * len(models)):
             for when, model in models.items():
@@ -200,7 +200,7 @@ def _refuse_if_videos_are_missing(request: EvaluationRequest, questions: Sequenc
         )
 
 
-def _ask(plan: _Plan, model: str, notes: Notes) -> Asked:
+def _ask(plan: _Plan, model: str, notes: Notes) -> BenchmarkAnswers:
     """One model, gone again when its answers are there; not loaded if they are there already."""
     from contextlib import closing
 
@@ -218,7 +218,7 @@ def _ask(plan: _Plan, model: str, notes: Notes) -> Asked:
     known, by_id = notes.known(), {question.id: question for question in questions}
     if known.keys() >= by_id.keys():
         print(f"{notes.file.path} holds all answers of {model} already; nothing is asked", file=sys.stderr)
-        return Asked(replies=known, set_aside={})
+        return BenchmarkAnswers(replies=known, set_aside={})
     policy = load_model(model, request.how)
     source = PromptSource(
         request.benchmark.folder,
@@ -247,7 +247,7 @@ def _ask(plan: _Plan, model: str, notes: Notes) -> Asked:
                 on_batch=lambda count: bar.advance(task, count),
             ),
         )  # fmt: skip
-    return Asked(replies=replies, set_aside=dict(source.set_aside))
+    return BenchmarkAnswers(replies=replies, set_aside=dict(source.set_aside))
 
 
 def _answers_of(plan: _Plan, models: Mapping[str, str]) -> AnswersOf | None:
@@ -266,7 +266,9 @@ def _answers_of(plan: _Plan, models: Mapping[str, str]) -> AnswersOf | None:
     )
 
 
-def _scores(request: EvaluationRequest, questions: Sequence[Question], asked: Mapping[str, Asked]) -> dict[str, Any]:
+def _scores(
+    request: EvaluationRequest, questions: Sequence[Question], asked: Mapping[str, BenchmarkAnswers]
+) -> dict[str, Any]:
     from video_opd.eval.benchmarks._accuracy import accuracies, differences, in_a_sentence
 
     ratings = {when: {id: reply.rating for id, reply in answers.replies.items()} for when, answers in asked.items()}

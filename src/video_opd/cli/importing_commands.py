@@ -21,7 +21,7 @@ from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
     from video_opd.data.importers._account import ImportReport, Policies
-    from video_opd.data.importers._annotation import Reading
+    from video_opd.data.importers._annotation import ReadOptions
 
 
 @Parameter(name="*")
@@ -138,12 +138,12 @@ def _policies(format: str, by: Importing) -> Policies:
     )
 
 
-def _reading(by: Importing) -> Reading:
+def _reading(by: Importing) -> ReadOptions:
     """How the files are read."""
-    from video_opd.data.importers._annotation import Reading
+    from video_opd.data.importers._annotation import ReadOptions
     from video_opd.data.importers.generic import columns_of
 
-    return Reading(
+    return ReadOptions(
         annotators=by.annotators,
         columns=columns_of(by.columns),
         unit=by.unit,

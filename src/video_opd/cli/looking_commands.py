@@ -29,7 +29,7 @@ Unit = Literal["seconds", "fraction", "percent", "milliseconds", "minutes", "fra
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class MetricsChoices:
     """By what predictions are scored."""
 
     ground_truth: Reads | None = None
@@ -51,14 +51,14 @@ class Rule:
     """frames in a second, for `--unit frames`"""
 
 
-OUR_RULE = Rule()
+OUR_RULE = MetricsChoices()
 
 
 def metrics(
     predictions: Reads | None = None,
     /,
     *,
-    by: Rule = OUR_RULE,
+    by: MetricsChoices = OUR_RULE,
     compare: Annotated[tuple[Reads, ...], Parameter(metavar="FILE")] = (),
     plugin: Plugins = (),
     json: Json = False,
@@ -132,14 +132,14 @@ class _Scored:
                 print(f"{where}{len(ids)} {what}, such as {', '.join(ids[:3])}", file=sys.stderr)
 
 
-def _refuse_unknown_names(by: Rule) -> None:
+def _refuse_unknown_names(by: MetricsChoices) -> None:
     """What plug-ins registered counts too."""
     require_choice("--as", by.scorer, ("ours", *SCORERS), of="video-opd metrics")
     if by.format is not None:
         require_choice("--format", by.format, RESULT_FORMATS, of="video-opd metrics")
 
 
-def _refuse_rates(by: Rule) -> None:
+def _refuse_rates(by: MetricsChoices) -> None:
     if (by.unit == "frames") != (by.fps is not None):
         raise ConfigurationError(
             "--unit frames without --fps" if by.fps is None else "--fps without `--unit frames`",
@@ -152,7 +152,7 @@ def _refuse_rates(by: Rule) -> None:
         )
 
 
-def _read(files: list[Path], by: Rule) -> tuple[GroundTruth, list[Answers]]:
+def _read(files: list[Path], by: MetricsChoices) -> tuple[GroundTruth, list[Answers]]:
     """The annotations, and the answers of every file: those of the first file where none are given."""
     from video_opd.eval.scorers import read_ground_truth, read_matched, read_with_truth
 
@@ -164,7 +164,7 @@ def _read(files: list[Path], by: Rule) -> tuple[GroundTruth, list[Answers]]:
     return truth, [answers, *(read_matched(file, truth, **how) for file in files[1:])]
 
 
-def _score(file: Path, by: Rule, truth: GroundTruth, answers: Answers) -> _Scored:
+def _score(file: Path, by: MetricsChoices, truth: GroundTruth, answers: Answers) -> _Scored:
     from video_opd.eval.scorers import require_matched, score_as, unit_evidence
     from video_opd.eval.scorers._single_span import zero_length_notes
     from video_opd.grounding import score

@@ -21,7 +21,7 @@ from video_opd.cli.path_roles import Reads, ReadsVideos, Writes, refuse_same
 from video_opd.errors import ConfigurationError, writing
 
 if TYPE_CHECKING:
-    from video_opd.data.overlap import Shared
+    from video_opd.data.overlap import SharedVideo
     from video_opd.types import Example
 
 
@@ -70,7 +70,7 @@ def stats(
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class SplitChoices:
     """How a manifest is cut."""
 
     out: Writes
@@ -82,7 +82,7 @@ class Parts:
     seed: Seed = 0
 
 
-def split(manifest: Manifest, /, *, into: Parts, json: Json = False) -> int:
+def split(manifest: Manifest, /, *, into: SplitChoices, json: Json = False) -> int:
     """Cut a manifest into parts that share no video.
 
     Example:
@@ -277,7 +277,7 @@ def overlap(
     return 0
 
 
-def _counts(examples: Sequence[Example], shared: Sequence[Shared], threshold: float) -> dict[str, int]:
+def _counts(examples: Sequence[Example], shared: Sequence[SharedVideo], threshold: float) -> dict[str, int]:
     from video_opd.data.overlap import overlapping
 
     return {
@@ -311,7 +311,7 @@ def _tell_overlap(facts: Sequence[dict[str, Any]], names: Sequence[str], thresho
             )
 
 
-def _write_pairs(path: Path, found: Sequence[Shared]) -> None:
+def _write_pairs(path: Path, found: Sequence[SharedVideo]) -> None:
     """Every row that overlaps, with the one it overlaps most."""
     from video_opd.files.durable import write_durably
 

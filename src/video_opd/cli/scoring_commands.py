@@ -14,8 +14,8 @@ from cyclopts import Parameter
 from video_opd.cli.argument_types import Json, Plugins, Positive, Shard, Share, Whole, load_plugins
 from video_opd.cli.asking import (
     AS_THE_MODEL_IS,
-    HowAsked,
     Model,
+    ModelChoices,
     how_to_ask,
     load,
     load_model,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Scoring:
+class ScoringChoices:
     """What is scored, by what draws."""
 
     videos: ReadsVideos | None = None
@@ -74,7 +74,13 @@ NO_RACE = RaceRule()
 
 @flags_from_records
 def score(
-    model: Model, manifest: Reads, /, *, how: HowAsked = AS_THE_MODEL_IS, by: Scoring, racing: RaceRule = NO_RACE
+    model: Model,
+    manifest: Reads,
+    /,
+    *,
+    how: ModelChoices = AS_THE_MODEL_IS,
+    by: ScoringChoices,
+    racing: RaceRule = NO_RACE,
 ) -> int:
     """Several answers of a model to every example of a manifest, for a curriculum.
 
@@ -102,7 +108,7 @@ def score(
     defaults = how_to_ask(model, how)
 
     from video_opd.eval.how_asked import budget_of, how_asked, template_of
-    from video_opd.eval.pool import Asking, Scorer
+    from video_opd.eval.pool import RolloutOptions, Scorer
     from video_opd.eval.scoring_progress import ScoringProgress
     from video_opd.methods.teachers import OneTeacher
     from video_opd.policy.common_tokens import require_common_tokens
@@ -112,7 +118,7 @@ def score(
     warn_of_tiny([model, *teachers], videos, examples)
     if described:
         require_common_tokens(*described)
-    asking = Asking(
+    asking = RolloutOptions(
         num_answers=by.answers,
         top_k=by.top_k,
         max_new_tokens=defaults.answers.max_new_tokens,
@@ -145,7 +151,7 @@ def score(
     return 0
 
 
-def _header(model: str, manifest: Path, by: Scoring, settings: dict[str, Any], num_examples: int) -> ScoreHeader:
+def _header(model: str, manifest: Path, by: ScoringChoices, settings: dict[str, Any], num_examples: int) -> ScoreHeader:
     """What the scores will be of. Of a model on the hub the weights are fetched for it."""
     from video_opd.curriculum import ScoreHeader
     from video_opd.policy.location import model_sha256, resolve_model
@@ -160,7 +166,7 @@ def _header(model: str, manifest: Path, by: Scoring, settings: dict[str, Any], n
     )
 
 
-def _more_settings(by: Scoring, race: Race | None) -> dict[str, Any]:
+def _more_settings(by: ScoringChoices, race: Race | None) -> dict[str, Any]:
     """What a score depends on beside how the model was asked."""
     from video_opd.policy.location import model_sha256, resolve_model
 
@@ -172,7 +178,7 @@ def _more_settings(by: Scoring, race: Race | None) -> dict[str, Any]:
     return more
 
 
-def _refuse_impossible_scoring(by: Scoring, num_examples: int) -> None:
+def _refuse_impossible_scoring(by: ScoringChoices, num_examples: int) -> None:
     if not num_examples:
         raise ConfigurationError(
             "--shard {}/{}".format(*by.shard),
@@ -193,7 +199,7 @@ def _refuse_impossible_scoring(by: Scoring, num_examples: int) -> None:
         )
 
 
-def _tell(model: str, by: Scoring, scores: ScoreFile) -> None:
+def _tell(model: str, by: ScoringChoices, scores: ScoreFile) -> None:
     """What was scored, and why the rest was not."""
     reasons: dict[str, list[str]] = {}
     for id, why in scores.unscored().items():
@@ -215,7 +221,7 @@ def _videos_beside(manifest: Path) -> Path:
     return beside if beside.is_dir() else manifest.parent
 
 
-def _race(rule: RaceRule, by: Scoring, examples: list[Example]) -> Race | None:
+def _race(rule: RaceRule, by: ScoringChoices, examples: list[Example]) -> Race | None:
     from video_opd.curriculum import Race
 
     if not (rule.race or by.enough):

@@ -33,7 +33,7 @@ from video_opd.train.build import (
     refuse_early,
     with_checkpoints,
 )
-from video_opd.train.run import Shared, run_recipe, same_run
+from video_opd.train.run import SharedWork, run_recipe, same_run
 from video_opd.train.run_inputs import Inputs
 
 SECONDS_BETWEEN_LOOKS = 5.0
@@ -41,14 +41,14 @@ SECONDS_BETWEEN_LOOKS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class ComparisonRuns:
     """Where its runs lie and what they are."""
 
     recipe: ComparisonRecipe
     tables: dict[str, Any]
     """The recipe all methods share, as tables."""
     out: Path
-    shared: Shared = field(default_factory=Shared)
+    shared: SharedWork = field(default_factory=SharedWork)
     console: Console = field(default_factory=lambda: Console(stderr=True))
 
     def make_run(self, method: str, learning_rate: float | None, seed: int) -> tuple[Run, Recipe]:
@@ -102,7 +102,7 @@ def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict
         Interrupted: a signal asked for a stop; what was done is kept.
         UserError: anything the user can mend, such as runs in the folder that saw other data.
     """
-    comparison = Comparison(recipe=recipe, tables=tables, out=out)
+    comparison = ComparisonRuns(recipe=recipe, tables=tables, out=out)
     _refuse_foreign_results(out)
     plans = [comparison.make_run(method, rate, recipe.seeds[0]) for method in recipe.methods
              for rate in recipe.learning_rates or (None,)]  # fmt: skip
@@ -169,7 +169,7 @@ def _data_sha256(marker: Path) -> str:
         return ""
 
 
-def _finish(comparison: Comparison, runs: list[tuple[Run, Recipe]]) -> None:
+def _finish(comparison: ComparisonRuns, runs: list[tuple[Run, Recipe]]) -> None:
     """Do every run that is missing, and wait for those that other processes are doing."""
     waiting, told = runs, set[Path]()
     while waiting:
@@ -189,7 +189,7 @@ def _finish(comparison: Comparison, runs: list[tuple[Run, Recipe]]) -> None:
         waiting = held
 
 
-def _do(comparison: Comparison, run: Run, recipe: Recipe) -> None:
+def _do(comparison: ComparisonRuns, run: Run, recipe: Recipe) -> None:
     """Do one run; of a finished one only check that it has this recipe."""
     if run.is_finished:
         with RunDirectory.create_or_resume(run.folder, environment=environment(), **same_run(recipe)):

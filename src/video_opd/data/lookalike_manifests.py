@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._annotation import ReadOptions
 from video_opd.data.importers._read_annotations import formats_that_read
 from video_opd.errors import DataError
 from video_opd.files.records import json_rows
@@ -24,7 +24,7 @@ def recognised(path: Path) -> DataError | None:
             reason="it is a file of predictions, which say nothing of videos and queries",
             remedy=f"give the manifest they answer; `video-opd metrics {path} --ground-truth MANIFEST` scores them",
         )
-    formats = [] if "id" in keys and keys & {"query", "spans"} else formats_that_read([path], Reading())
+    formats = [] if "id" in keys and keys & {"query", "spans"} else formats_that_read([path], ReadOptions())
     if not formats:
         return None
     return DataError(

@@ -28,7 +28,7 @@ Captions and both forms of TACoS share about whole videos, all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
+class SharedVideo:
     """A row whose video the other set has too."""
 
     example: Example
@@ -48,13 +48,13 @@ class Shared:
         return whole and mine is not None and theirs is not None and abs(mine - theirs) > DURATIONS_APART_S
 
 
-def shared_rows(a: Sequence[Example], b: Sequence[Example]) -> list[Shared]:
+def shared_rows(a: Sequence[Example], b: Sequence[Example]) -> list[SharedVideo]:
     """The rows of `a` about videos of `b`, in the order of `a`."""
     names_a, names_b = _names(a), _names(b)
-    others: dict[tuple[str, str], _Video] = {}
+    others: dict[tuple[str, str], _VideoQueries] = {}
     for example in b:
         for key in _keys(example, names_b):
-            others.setdefault(key, _Video()).add(example)
+            others.setdefault(key, _VideoQueries()).add(example)
     shared = []
     for example in a:
         video = next((others[key] for key in _keys(example, names_a) if key in others), None)
@@ -63,12 +63,12 @@ def shared_rows(a: Sequence[Example], b: Sequence[Example]) -> list[Shared]:
     return shared
 
 
-def overlapping(shared: Iterable[Shared], threshold: float) -> list[Shared]:
+def overlapping(shared: Iterable[SharedVideo], threshold: float) -> list[SharedVideo]:
     """Those with an IoU of at least the threshold; at a threshold of 0, those that overlap at all."""
     return [row for row in shared if row.iou > 0 and row.iou >= threshold]
 
 
-class _Video:
+class _VideoQueries:
     """What one set asks about a video."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class _Video:
         self.queries.setdefault(plain(example.query), example)
         self._spans += [(span, example) for span in spans_in_source(example)]
 
-    def compare(self, example: Example) -> Shared:
+    def compare(self, example: Example) -> SharedVideo:
         if self._ends_s.shape[1] < len(self._spans):
             self._ends_s = np.array([span for span, _ in self._spans]).T
         twin = self.queries.get(plain(example.query))
@@ -95,7 +95,7 @@ class _Video:
                 found = 1.0 if span == candidate else temporal_iou(span, candidate)
                 if found > iou:
                     iou, other = found, asked
-        return Shared(example=example, iou=iou, other=other, same_query=twin is not None)
+        return SharedVideo(example=example, iou=iou, other=other, same_query=twin is not None)
 
 
 def _names(examples: Iterable[Example]) -> set[str]:

@@ -36,7 +36,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked(Generic[T]):
+class AskedBatch(Generic[T]):
     """One batch, and what was made of it."""
 
     batch: Batch
@@ -49,7 +49,7 @@ class Asked(Generic[T]):
 
 def ask_in_batches(
     policy: Policy, batches: Iterable[Batch], answer: Callable[[Reading], Sequence[T]]
-) -> Iterator[Asked[T]]:
+) -> Iterator[AskedBatch[T]]:
     """Read every batch once and answer from the reading. A batch without prompts comes back without answers.
 
     Args:
@@ -62,7 +62,7 @@ def ask_in_batches(
         answers: Sequence[T] = ()
         if batch.prompts:
             answers = answer(policy.read(batch.prompts))
-        yield Asked(
+        yield AskedBatch(
             batch=batch,
             answers=answers,
             seconds=batch.seconds + time.perf_counter() - began,

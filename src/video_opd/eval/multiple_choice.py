@@ -9,7 +9,7 @@ from typing import Any, Literal
 from video_opd.data.plain_text import PlainText
 from video_opd.data.prompt_source import PromptSource
 from video_opd.eval.ask import KeptAnswers, ask_and_keep
-from video_opd.eval.benchmarks import Question, Rating, Rule
+from video_opd.eval.benchmarks import Question, Rating, RatingRule
 from video_opd.policy.load import Policy
 from video_opd.policy.read import Reading
 from video_opd.types import Answer, AnswerGroup, Sampling
@@ -19,10 +19,10 @@ OptionForm = Literal["label", "text", "text-mean"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
+class AnsweringOptions:
     """How the questions are asked."""
 
-    rule: Rule
+    rule: RatingRule
     """Rates written answers; scored options need none."""
     max_new_tokens: int
     score_options: OptionForm | None = None
@@ -85,7 +85,7 @@ def ask(
     policy: Policy,
     questions: Sequence[Question],
     source: PromptSource,
-    asking: Asking,
+    asking: AnsweringOptions,
     *,
     batch_size: int,
     kept: KeptAnswers[Reply] | None = None,
@@ -125,7 +125,7 @@ def ask(
 
 
 def _reply_to(
-    policy: Policy, reading: Reading, questions: Sequence[Question], asking: Asking
+    policy: Policy, reading: Reading, questions: Sequence[Question], asking: AnsweringOptions
 ) -> Iterator[tuple[str, Reply]]:
     """One reply to each prompt of a reading."""
     if asking.score_options is None:
@@ -145,7 +145,7 @@ def _reply_to(
             yield question.id, _choose_option(question, logprobs)
 
 
-def _rate_written(text: str, question: Question, rule: Rule) -> Reply:
+def _rate_written(text: str, question: Question, rule: RatingRule) -> Reply:
     rating = rule.rate(text, question)
     why = "no option read in it" if rating.read is None else f"read as {rating.read}"
     if rating.read is None and rating.correct:

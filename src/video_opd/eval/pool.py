@@ -13,7 +13,7 @@ from video_opd.curriculum.random_streams import stream_of
 from video_opd.curriculum.score_file import held
 from video_opd.curriculum.score_rows import row_of
 from video_opd.data.prompt_source import PromptSource
-from video_opd.eval.ask import Asked, ask_in_batches, batches_of
+from video_opd.eval.ask import AskedBatch, ask_in_batches, batches_of
 from video_opd.files.journal import Journal
 from video_opd.grounding import PARSER_VERSION, best_iou, parse_answer
 from video_opd.methods.teachers import Teacher
@@ -27,7 +27,7 @@ TopK = Literal["sampled", "beam"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
+class RolloutOptions:
     """How an example is asked."""
 
     num_answers: int = 4
@@ -66,7 +66,7 @@ class Scorer:
 
     policy: Policy
     source: PromptSource
-    asking: Asking
+    asking: RolloutOptions
     batch_size: int
     teacher: Teacher | None = None
     """Its KL along the drawn answers is noted."""
@@ -121,7 +121,7 @@ class Scorer:
                 return scores
         return before
 
-    def _write_rows(self, asked: Asked[ScoredExample], rows: dict[str, ScoredExample], journal: Journal) -> None:
+    def _write_rows(self, asked: AskedBatch[ScoredExample], rows: dict[str, ScoredExample], journal: Journal) -> None:
         """Write down the rows of a batch that are not there yet, each with its share of the time."""
         scored, new = {row.id: row for row in asked.answers}, asked.batch.missing
         for example in new:

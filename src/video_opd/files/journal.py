@@ -144,13 +144,13 @@ def truncate_journal(path: Path, *, after_step: int) -> int:
     return num_rows - len(kept)
 
 
-class _Line(NamedTuple):
+class _JournalLine(NamedTuple):
     content: bytes
     """As it stands in the file, newline included: rows that are kept are kept to the byte."""
     row: dict[str, Any]
 
 
-def _read_lines(path: Path) -> Iterator[_Line]:
+def _read_lines(path: Path) -> Iterator[_JournalLine]:
     """The whole lines of a journal. The last one may be torn in two ways: cut short or, after a power cut, garbage."""
     if not path.exists():
         return
@@ -170,7 +170,7 @@ def _read_lines(path: Path) -> Iterator[_Line]:
                     remedy="Restore the file from a copy, or delete the line if its row may be lost",
                 )
                 continue
-            yield _Line(content, row)
+            yield _JournalLine(content, row)
 
 
 def _is_after(row: Mapping[str, Any], after_step: int) -> bool:

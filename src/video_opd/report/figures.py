@@ -36,7 +36,7 @@ class Figure:
     """What good looks like, and what to do if it does not look like that."""
 
 
-class Rule(NamedTuple):
+class ReferenceLine(NamedTuple):
     """A horizontal line to compare with."""
 
     y: float
@@ -137,7 +137,7 @@ def draw_line_chart(
     small: bool = False,
     y_range: tuple[float, float] | None = None,
     band: Sequence[tuple[float, float, float]] = (),
-    rules: Sequence[Rule] = (),
+    rules: Sequence[ReferenceLine] = (),
 ) -> Markup:
     """One quantity over steps.
 
@@ -259,7 +259,7 @@ def _top_without_outliers(values: Sequence[float]) -> float:
     return 1.5 * ordinary if few else max(values)
 
 
-def draw_rule(axes: Axes, rule: Rule, *, left: bool, above: bool) -> Markup:
+def draw_rule(axes: Axes, rule: ReferenceLine, *, left: bool, above: bool) -> Markup:
     """A rule with its label at one of its ends.
 
     Args:

@@ -54,7 +54,7 @@ from video_opd.train.build_models import (
 from video_opd.train.build_teachers import load_teacher, refuse_unrouted
 from video_opd.train.learner import Learner
 from video_opd.train.run_inputs import Inputs
-from video_opd.train.run_parts import Data, Models, Parts
+from video_opd.train.run_parts import Data, Models, RunParts
 from video_opd.train.training_state import TrainingState, load_state
 from video_opd.types import Example
 
@@ -137,7 +137,7 @@ def _refuse_early_here(recipe: Recipe, inputs: Inputs) -> None:
 
 def assemble(
     recipe: Recipe, run: RunDirectory, inputs: Inputs, memories: PromptMemories | None = None
-) -> tuple[Parts, TrainingState]:
+) -> tuple[RunParts, TrainingState]:
     """Make everything a run needs, at the point where its newest checkpoint left off.
 
     Args:
@@ -169,7 +169,7 @@ def assemble(
     data_sha256 = inputs.sha256_of_all(recipe)
     gate, total_steps = make_gate(recipe), steps_of(recipe, train, inputs)
     learner = Learner(student, recipe.training, total_steps=total_steps, gate=gate)
-    parts = Parts(
+    parts = RunParts(
         recipe=recipe,
         models=models,
         data=Data(

@@ -21,7 +21,7 @@ from video_opd.train.build_teachers import route_of, taus_of
 from video_opd.train.lessons import Curriculum, Given
 from video_opd.train.run_inputs import Inputs
 from video_opd.train.run_parts import Models
-from video_opd.train.score_cache import Scoring
+from video_opd.train.score_cache import PoolScoring
 from video_opd.train.scored_lessons import Candidates, GivenScores, Rounds, ScoredModels
 from video_opd.types import Example
 
@@ -59,7 +59,7 @@ def make_curriculum(
 
     common: dict[str, Any] = {
         "plan": plan,
-        "scoring": Scoring(
+        "scoring": PoolScoring(
             examples=train,
             manifest_sha256=inputs.sha256(recipe.data.train),
             make_source=lambda policy: make_source(recipe, policy, train, memories=memories),

@@ -20,14 +20,14 @@ from video_opd.train.agreement import count_tokens, should_step
 from video_opd.train.interruption import Interrupted, StopRequest
 from video_opd.train.learner import Learner
 from video_opd.train.progress import TrainingProgress
-from video_opd.train.run_parts import Parts
+from video_opd.train.run_parts import RunParts
 from video_opd.train.step_measurement import is_due, measured_step
 from video_opd.train.trained_batch import StepOutcome, Suspended, TrainedBatch
 from video_opd.train.training_state import TrainingState, save_state
 from video_opd.types import Prompt
 
 
-def train(parts: Parts, state: TrainingState, run: RunDirectory, *, batches: Batches, until: int) -> None:
+def train(parts: RunParts, state: TrainingState, run: RunDirectory, *, batches: Batches, until: int) -> None:
     """Train from `state` to step `until`, the end of a round; there a checkpoint and an evaluation are certain.
 
     Args:
@@ -138,14 +138,14 @@ def run_micro_batch(
         return learner.compute_loss(rollout, judgement, method), suspended  # 4. loss
 
 
-def _save(parts: Parts, state: TrainingState, run: RunDirectory) -> None:
+def _save(parts: RunParts, state: TrainingState, run: RunDirectory) -> None:
     """Write a checkpoint."""
     state.coupling = parts.gate.coupling.state_dict() if parts.gate else {}
     defaults, keep_last = parts.recipe.grounding_defaults(), parts.recipe.schedule.keep_checkpoints
     save_state(run.checkpoints, state, parts.learner, defaults, keep_last=keep_last)
 
 
-def _evaluate(parts: Parts, step: int, run: RunDirectory) -> float:
+def _evaluate(parts: RunParts, step: int, run: RunDirectory) -> float:
     """The student's mIoU on the validation manifest, from the run folder if this step was evaluated before."""
     recipe, path = parts.recipe, evaluation_file(run, step)
     if path.exists():

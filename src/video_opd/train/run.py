@@ -36,7 +36,7 @@ from video_opd.train.build import (
     with_checkpoints,
 )
 from video_opd.train.run_inputs import Inputs
-from video_opd.train.run_parts import Parts
+from video_opd.train.run_parts import RunParts
 from video_opd.train.train_in_rounds import train_in_rounds
 
 MAY_CHANGE = frozenset(
@@ -69,7 +69,7 @@ def same_run(recipe: Recipe) -> dict[str, Any]:
 
 
 @dataclass(kw_only=True)
-class Shared:
+class SharedWork:
     """What runs on the same data with the same untrained models need not do again."""
 
     memories: PromptMemories = field(default_factory=dict)
@@ -102,7 +102,7 @@ class Shared:
 class HeldOut:
     """Scores of the run's models on the test manifest, and their answers to the side questions."""
 
-    parts: Parts
+    parts: RunParts
     run: RunDirectory
     memories: PromptMemories
     console: Console
@@ -152,7 +152,7 @@ class HeldOut:
 
 
 def run_recipe(
-    recipe: Recipe, out: Path, *, evaluate_teacher: bool = False, shared: Shared | None = None
+    recipe: Recipe, out: Path, *, evaluate_teacher: bool = False, shared: SharedWork | None = None
 ) -> dict[str, Any]:
     """Train by a recipe into the folder `out`, or go on where an earlier call stopped.
 
@@ -171,7 +171,7 @@ def run_recipe(
         Interrupted: a signal asked for a stop; the state is saved.
         UserError: anything the user can mend.
     """
-    console, shared, recipe = Console(stderr=True), shared or Shared(), with_checkpoints(recipe)
+    console, shared, recipe = Console(stderr=True), shared or SharedWork(), with_checkpoints(recipe)
     same, inputs = same_run(recipe), Inputs()
     RunDirectory.refuse_unusable(out, **same)
     with writing(out):
@@ -213,7 +213,7 @@ def _cost_of_selecting(run: RunDirectory, train_seconds: float) -> str:
     return f"selection took {selecting:.0f} s, training {train_seconds:.0f} s: {selecting / train_seconds:.2f} to 1"
 
 
-def _warn_of_wording(parts: Parts, console: Console) -> None:
+def _warn_of_wording(parts: RunParts, console: Console) -> None:
     """Off-policy methods learn from annotated text: say so if the teacher would never write it."""
     recipe = parts.recipe
     if parts.models.teacher is None or not recipe.method.writes_annotations:

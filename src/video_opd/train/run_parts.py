@@ -50,7 +50,7 @@ class Data:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Parts:
+class RunParts:
     """A run before its first step: models, data, and what trains the one on the other."""
 
     recipe: Recipe

@@ -14,7 +14,7 @@ from video_opd.curriculum import Race, ScoredExample, ScoreFile, ScoreHeader
 from video_opd.curriculum.score_file import read_header, require_scores_of
 from video_opd.data.prompt_source import PromptSource
 from video_opd.errors import DataError
-from video_opd.eval.pool import Asking, Scorer
+from video_opd.eval.pool import RolloutOptions, Scorer
 from video_opd.eval.scoring_progress import ScoringProgress
 from video_opd.files.durable import write_durably
 from video_opd.methods.teachers import Teacher
@@ -31,7 +31,7 @@ class WantedScores:
     policy: Policy
     header: ScoreHeader
     """What they depend on; scores under another header are others."""
-    asking: Asking
+    asking: RolloutOptions
     path: Path
     """The run's file of them."""
     title: str
@@ -46,7 +46,7 @@ class WantedScores:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Scoring:
+class PoolScoring:
     """How the pool of a run is scored, and where scores are kept."""
 
     examples: Sequence[Example]
@@ -60,7 +60,7 @@ class Scoring:
     """Folder of scores that other runs made."""
 
     def make_header(
-        self, policy: Policy, sha256: str, asking: Asking, examples: Sequence[Example], **more: Any
+        self, policy: Policy, sha256: str, asking: RolloutOptions, examples: Sequence[Example], **more: Any
     ) -> ScoreHeader:
         """Make the header under which scores are kept: it says what they depend on.
 

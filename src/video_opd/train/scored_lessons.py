@@ -23,7 +23,7 @@ from video_opd.curriculum import (
 )
 from video_opd.curriculum.score_file import sha256_together, together
 from video_opd.errors import ConfigurationError
-from video_opd.eval.pool import Asking, scored_example
+from video_opd.eval.pool import RolloutOptions, scored_example
 from video_opd.files.journal import iterate_journal
 from video_opd.methods.teachers import Route, Teacher
 from video_opd.policy.load import Policy
@@ -31,7 +31,7 @@ from video_opd.runs.directory import RunDirectory
 from video_opd.runs.round_files import read_facts, write_facts
 from video_opd.seeds import derive_seed
 from video_opd.train.lessons import Lesson
-from video_opd.train.score_cache import Scoring, WantedScores
+from video_opd.train.score_cache import PoolScoring, WantedScores
 from video_opd.types import Example, Span
 
 
@@ -65,16 +65,16 @@ class TeacherScored:
     """What the curricula that begin with the teacher's scores have in common."""
 
     plan: RoundPlan
-    scoring: Scoring
+    scoring: PoolScoring
     models: ScoredModels
     seed: int
     max_new_tokens: int
     num_answers: int
     top_k: Any
 
-    def make_asking(self, seed: int, role: str, **more: Any) -> Asking:
+    def make_asking(self, seed: int, role: str, **more: Any) -> RolloutOptions:
         """Say how a model is asked. Each has its own role: teacher and student may be one model with one seed."""
-        return Asking(
+        return RolloutOptions(
             num_answers=self.num_answers,
             top_k=self.top_k,
             max_new_tokens=self.max_new_tokens,
@@ -98,7 +98,7 @@ class TeacherScored:
 
         Args:
             run: its folder holds the scores.
-            skip_below: see `Asking`.
+            skip_below: see `RolloutOptions`.
             race: which examples are scored in which order, and which not at all; None: all, in their order.
             passes: whether an example passes the filter, for the race.
             raced_for: the rule of the race and what passes, in words: scores of another race are other scores.

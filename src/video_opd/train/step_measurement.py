@@ -10,7 +10,7 @@ from typing import Any
 
 from video_opd.policy.load import Policy, Work
 from video_opd.train.probe import Probe
-from video_opd.train.run_parts import Parts
+from video_opd.train.run_parts import RunParts
 from video_opd.train.step_metrics import answer_rows, metrics_row
 from video_opd.train.stopwatch import PeakMemory
 from video_opd.train.trained_batch import StepOutcome
@@ -35,7 +35,7 @@ class MeasuredStep:
 
 @contextmanager
 def measured_step(
-    parts: Parts, batch: Sequence[Example], prompts: Sequence[Prompt], *, step: int, seed: int, began: float
+    parts: RunParts, batch: Sequence[Example], prompts: Sequence[Prompt], *, step: int, seed: int, began: float
 ) -> Iterator[MeasuredStep]:
     """Measure the step that is taken inside the `with` block.
 
@@ -87,7 +87,7 @@ def is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _take_probe(parts: Parts, prompts: Sequence[Prompt], seed: int) -> Probe | None:
+def _take_probe(parts: RunParts, prompts: Sequence[Prompt], seed: int) -> Probe | None:
     recipe, models = parts.recipe, parts.models
     if models.teacher is None:
         return None

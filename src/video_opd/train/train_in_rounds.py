@@ -9,11 +9,11 @@ from video_opd.data.batches import Batches
 from video_opd.files.durable import write_durably
 from video_opd.runs.directory import RunDirectory
 from video_opd.train.loop import evaluation_file, train
-from video_opd.train.run_parts import Parts
+from video_opd.train.run_parts import RunParts
 from video_opd.train.training_state import TrainingState
 
 
-def train_in_rounds(parts: Parts, state: TrainingState, run: RunDirectory, warn: Callable[[str], None]) -> None:
+def train_in_rounds(parts: RunParts, state: TrainingState, run: RunDirectory, warn: Callable[[str], None]) -> None:
     """Train from `state` to the recipe's last step.
 
     Killed in any phase, the same call goes on: scores row by row, a selection that was made is kept, and training from

@@ -6,7 +6,7 @@ import pytest
 from annotation_rows import EVENT, lines
 
 from video_opd.data.importers._account import Policies
-from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._annotation import ReadOptions
 from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._durations import read_durations
 from video_opd.data.importers._read_annotations import read_annotations, read_video_list
@@ -24,7 +24,7 @@ def collect(tmp_path):
         collector = Collector(
             Policies(source="own", **policies), durations, None if videos is None else VideoFiles(videos)
         )
-        collector.collect(read_annotations("jsonl", [path], Reading(unit=unit)))
+        collector.collect(read_annotations("jsonl", [path], ReadOptions(unit=unit)))
         return collector
 
     return run
@@ -370,5 +370,5 @@ def test_links_out_of_the_folder_are_told_of(collect, videos, tmp_path):
 def test_an_event_without_a_folder_gets_the_usual_ending(tmp_path):
     (tmp_path / "e.jsonl").write_text(lines(EVENT, EVENT | {"vid": "b.webm"}))
     collector = Collector(Policies(source="own"))
-    collector.collect(read_annotations("cosmo-cap", [tmp_path / "e.jsonl"], Reading()))
+    collector.collect(read_annotations("cosmo-cap", [tmp_path / "e.jsonl"], ReadOptions()))
     assert [e.video for e in collector.examples] == ["abcdefghijk.mp4", "b.webm"]

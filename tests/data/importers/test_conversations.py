@@ -9,7 +9,7 @@ import pytest
 from annotation_rows import ASKED, lines
 
 from video_opd.data.importers._account import Policies
-from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._annotation import ReadOptions
 from video_opd.data.importers._asked_by_template import finders
 from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._read_annotations import read_annotations
@@ -35,7 +35,7 @@ def collect(tmp_path):
     def run(*rows, format="sft", template="", name="a.json") -> Collector:
         (tmp_path / name).write_text(json.dumps(rows))
         collector = Collector(Policies(source=format))
-        collector.collect(read_annotations(format, [tmp_path / name], Reading(template=template)))
+        collector.collect(read_annotations(format, [tmp_path / name], ReadOptions(template=template)))
         return collector
 
     return run
@@ -259,7 +259,7 @@ def test_parquet(tmp_path, format):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     rows = [COLUMNS] * 3
-    reading = Reading()
+    reading = ReadOptions()
     if format == "json":
         rows = [{"video": "didemo/a.mp4", "query": "a cat sits", "spans": [[2.0, 4.5]]}] * 3
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "train.parquet")

@@ -9,7 +9,7 @@ import pytest
 from annotation_rows import DIDEMO, EVENT, SAMPLES, TIMER1, TVG, by_video, lines, write
 
 from video_opd.data.importers._account import Policies
-from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._annotation import ReadOptions
 from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._durations import read_durations
 from video_opd.data.importers._formats import ANNOTATORS, FORMATS, QUERIES, UNITS
@@ -28,7 +28,7 @@ def collect(format, files, durations=None, *, reading=None, **policies) -> Colle
     collector = Collector(
         Policies(source=format, **policies), read_durations(durations) if durations is not None else None
     )
-    collector.collect(read_annotations(format, files, reading or Reading()))
+    collector.collect(read_annotations(format, files, reading or ReadOptions()))
     return collector
 
 
@@ -219,7 +219,7 @@ def test_half_a_clip_is_not_the_whole_video(tmp_path, format, row):
 def test_columns_by_name(tmp_path):
     text = "file\tcaption\tbegin\tfinish\tlength\na.mp4\ta cat\t1\t2\t30\n"
     columns = (("video", "file"), ("query", "caption"), ("start", "begin"), ("end", "finish"), ("duration", "length"))
-    (row,) = imported(tmp_path, "csv", text, "own.tsv", reading=Reading(columns=columns))
+    (row,) = imported(tmp_path, "csv", text, "own.tsv", reading=ReadOptions(columns=columns))
     assert (row.video, row.query, row.spans, row.duration) == ("a.mp4", "a cat", ((1, 2),), 30)
 
 
@@ -236,14 +236,14 @@ def test_columns_by_name(tmp_path):
 )
 def test_units(tmp_path, unit, start, end, fps):
     text = f"video,query,start,end,duration\na.mp4,a cat,{start},{end},30\n"
-    (row,) = imported(tmp_path, "csv", text, "own.csv", reading=Reading(unit=unit, fps=fps))
+    (row,) = imported(tmp_path, "csv", text, "own.csv", reading=ReadOptions(unit=unit, fps=fps))
     assert row.spans[0] == pytest.approx((3, 4.5))
     assert unit in UNITS
 
 
 def test_hours_on_a_clock(tmp_path):
     text = "video,query,start,end,duration\na.mp4,a cat,1:02:03,1:02:04.5,7200\n"
-    assert imported(tmp_path, "csv", text, "own.csv", reading=Reading(unit="clock"))[0].spans == ((3723, 3724.5),)
+    assert imported(tmp_path, "csv", text, "own.csv", reading=ReadOptions(unit="clock"))[0].spans == ((3723, 3724.5),)
 
 
 def test_spans_of_a_table_as_json(tmp_path):
@@ -290,7 +290,7 @@ def test_a_column_of_their_own_called_clip(tmp_path):
     text = "video,query,start,end,duration,clip\na.mp4,a cat,1,2,30,a_012\n"
     assert imported(tmp_path, "csv", text, "own.csv")[0].clip is None
     with pytest.raises(DataError, match="`clip` is 'a_012', not a pair such as"):
-        imported(tmp_path, "csv", text, "own.csv", reading=Reading(columns=(("clip", "clip"),)))
+        imported(tmp_path, "csv", text, "own.csv", reading=ReadOptions(columns=(("clip", "clip"),)))
     assert (
         imported(
             tmp_path, "jsonl", lines({"video": "a.mp4", "query": "q", "start": 1, "end": 2, "duration": 9, "clip": 7})
@@ -301,7 +301,7 @@ def test_a_column_of_their_own_called_clip(tmp_path):
 
 def test_percent_with_its_sign(tmp_path):
     text = "video,query,start,end,duration\na.mp4,a cat,10%,15 %,30\n"
-    assert imported(tmp_path, "csv", text, "own.csv", reading=Reading(unit="percent"))[0].spans[0] == pytest.approx(
+    assert imported(tmp_path, "csv", text, "own.csv", reading=ReadOptions(unit="percent"))[0].spans[0] == pytest.approx(
         (3, 4.5)
     )
 
@@ -519,7 +519,7 @@ def test_a_charades_video_is_as_long_as_annotated_to_a_second(shared_data):
     collector = Collector(
         Policies(source="sta", missing_videos="drop"), read_durations(annotations / "Charades_v1_test.csv"), files
     )
-    collector.collect(read_annotations("charades-sta", [annotations / "charades_sta_test.txt"], Reading()))
+    collector.collect(read_annotations("charades-sta", [annotations / "charades_sta_test.txt"], ReadOptions()))
     assert {example.video for example in collector.examples} == {"OHOFG.mp4"}
     assert (len(collector.examples), collector.report.durations_off) == (6, {})
     assert files.duration("OHOFG.mp4") == pytest.approx(35.15, abs=0.06)

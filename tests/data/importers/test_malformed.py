@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from video_opd.data.importers._account import Policies
-from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._annotation import ReadOptions
 from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._durations import read_durations
 from video_opd.data.importers._formats import UNITS
@@ -84,7 +84,7 @@ def test_no_file_ends_in_a_traceback(sample, tmp_path):
     def attack(data):
         content = sample.files[name]
         text = data.draw(damaged(content if isinstance(content, bytes) else content.encode()))
-        reading = Reading(unit=data.draw(st.sampled_from(UNITS)), fps=data.draw(st.sampled_from([None, 25.0])))
+        reading = ReadOptions(unit=data.draw(st.sampled_from(UNITS)), fps=data.draw(st.sampled_from([None, 25.0])))
         report = take(sample._replace(files={**sample.files, name: text}), tmp_path, durations, reading)
         refused = isinstance(report, str)
         seen["refused" if refused else "rows"] += 1
@@ -113,7 +113,7 @@ def test_no_value_of_a_row_ends_in_a_traceback(tmp_path_factory, row, unit):
     folder = tmp_path_factory.mktemp("rows")
     (folder / "a.jsonl").write_text(json.dumps(row))
     with contextlib.suppress(DataError):
-        annotations = read_annotations("jsonl", [folder / "a.jsonl"], Reading(unit=unit, fps=25))
+        annotations = read_annotations("jsonl", [folder / "a.jsonl"], ReadOptions(unit=unit, fps=25))
         Collector(Policies(source="x")).collect(annotations)
 
 

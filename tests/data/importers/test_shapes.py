@@ -8,7 +8,7 @@ import pytest
 from annotation_rows import SAMPLES, lines, moment, write
 
 from video_opd.data.importers._account import Policies
-from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._annotation import ReadOptions
 from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._durations import read_durations
 from video_opd.data.importers._read_annotations import read_annotations
@@ -17,7 +17,7 @@ from video_opd.errors import DataError
 
 def collect(format, files, durations=None, *, reading=None, **policies) -> Collector:
     collector = Collector(Policies(source=format, **policies), read_durations(durations) if durations else None)
-    collector.collect(read_annotations(format, files, reading or Reading()))
+    collector.collect(read_annotations(format, files, reading or ReadOptions()))
     return collector
 
 
@@ -168,7 +168,7 @@ def test_files_of_the_field(shared_data, format, file, rows, spans):
 
 def test_columns_of_an_array(shared_data):
     file = shared_data / "cases" / "scores" / "annotations" / "nextgqa_val_videochat_r1.json"
-    reading = Reading(columns=(("query", "question"), ("spans", "glue")))
+    reading = ReadOptions(columns=(("query", "question"), ("spans", "glue")))
     report = collect("json", [file], reading=reading).report
     assert (report.rows_kept, report.spans_kept) == (3358, 3931)
 
@@ -358,7 +358,7 @@ def test_rows_without_a_duration_are_kept_and_told_of(tmp_path, capsys):
 def test_shares_of_an_unknown_duration_are_no_seconds(tmp_path, unit):
     (tmp_path / "a.csv").write_text("video,query,start,end\na.mp4,a cat,0.1,0.2\n")
     with pytest.raises(DataError, match=r"the duration of video 'a.mp4' is unknown.* the times are shares of it"):
-        collect("csv", [tmp_path / "a.csv"], reading=Reading(unit=unit))
+        collect("csv", [tmp_path / "a.csv"], reading=ReadOptions(unit=unit))
 
 
 @pytest.mark.parametrize("policy", ["auto", "refuse", "drop", "keep"])

@@ -9,7 +9,7 @@ from annotation_rows import lines
 
 from video_opd.cli import main
 from video_opd.data.importers._account import Policies
-from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._annotation import ReadOptions
 from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._read_annotations import read_annotations
 from video_opd.errors import DataError
@@ -23,7 +23,7 @@ def collect(tmp_path):
             lines(*({"video": f"{n}.mp4", "query": "a cat", "spans": [s], "duration": duration} for n, s in spans))
         )
         collector = Collector(Policies(source="own", **policies))
-        collector.collect(read_annotations("jsonl", [path], Reading(unit=unit, fps=fps)))
+        collector.collect(read_annotations("jsonl", [path], ReadOptions(unit=unit, fps=fps)))
         return collector
 
     return lambda *spans, **more: run(list(enumerate(spans)), **more)
@@ -84,8 +84,8 @@ def test_the_warning_is_on_stderr_and_in_json(tmp_path, capsys):
 def test_all_times_of_a_row_may_be_clock_times(tmp_path, row, duration, clip):
     (tmp_path / "a.jsonl").write_text(lines({"video": "a.mp4", "query": "q", "start": "0:03", "end": "0:04.5"} | row))
     collector = Collector(Policies(source="own"))
-    (example,) = collector.collect(read_annotations("jsonl", [tmp_path / "a.jsonl"], Reading(unit="clock")))
+    (example,) = collector.collect(read_annotations("jsonl", [tmp_path / "a.jsonl"], ReadOptions(unit="clock")))
     assert (example.spans, example.duration, example.clip) == (((3, 4.5),), duration, clip)
     if clip is None and isinstance(row["duration"], str):
         with pytest.raises(DataError, match="`start` is '0:03': a clock time, where seconds were expected"):
-            read_annotations("jsonl", [tmp_path / "a.jsonl"], Reading())
+            read_annotations("jsonl", [tmp_path / "a.jsonl"], ReadOptions())

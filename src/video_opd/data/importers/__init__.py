@@ -13,7 +13,7 @@ from video_opd.lazy import import_on_use
 
 if TYPE_CHECKING:
     from video_opd.data.importers._account import ImportReport, Policies
-    from video_opd.data.importers._annotation import Annotation, Importer, Reading
+    from video_opd.data.importers._annotation import Annotation, Importer, ReadOptions
     from video_opd.data.importers._collector import Collector
     from video_opd.data.importers._formats import FORMATS, register_importer
     from video_opd.data.importers._read_annotations import read_annotations
@@ -25,7 +25,7 @@ __all__ = [
     "ImportReport",
     "Importer",
     "Policies",
-    "Reading",
+    "ReadOptions",
     "read_annotations",
     "register_importer",
 ]

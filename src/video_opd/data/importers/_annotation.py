@@ -72,7 +72,7 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class ReadOptions:
     """How the files are to be read, where a format leaves it open."""
 
     annotators: str = "consensus"
@@ -87,7 +87,7 @@ class Reading:
     """csv and jsonl in frames: frames per second where no column says."""
 
 
-Importer = Callable[[list[Path], Reading], Iterator[Annotation]]
+Importer = Callable[[list[Path], ReadOptions], Iterator[Annotation]]
 """Reads the files of one format, in order; raises `DataError` at the first record that is not of the format."""
 
 
@@ -191,7 +191,7 @@ class Moments(BaseModel):
         )
 
 
-class Event(BaseModel):
+class SingleSpanQuery(BaseModel):
     """One query with one span, as VideoMind's conversions of larger sets have it."""
 
     vid: str

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from video_opd.data.importers._annotation import Importer
 
 OPTIONS = ("columns", "unit", "fps", "template", "annotators")
-"""Parts of `Reading` that some formats heed and others do not."""
+"""Parts of `ReadOptions` that some formats heed and others do not."""
 _TABLE = ("columns", "unit", "fps")
 
 
@@ -90,9 +90,9 @@ def register_importer(
 
     Args:
         name: lower-case letters, digits, dots, dashes and underscores.
-        read: takes the files and a `Reading`, yields an `Annotation` for each question in the order of the files;
+        read: takes the files and a `ReadOptions`, yields an `Annotation` for each question in the order of the files;
             refuses the first record that is not of the format: `record.refuse(reason)`.
-        heeds: those of `OPTIONS` that it reads in the `Reading`; the command refuses the others.
+        heeds: those of `OPTIONS` that it reads in the `ReadOptions`; the command refuses the others.
         is_general: a file is not said to look like this format where a data set's own format reads the file too.
         is_read_together: the files make sense only together.
 

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import cast
 
-from video_opd.data.importers._annotation import Annotation, Importer, Reading
+from video_opd.data.importers._annotation import Annotation, Importer, ReadOptions
 from video_opd.data.importers._asked_by_template import QUERY
 from video_opd.data.importers._formats import FORMATS
 from video_opd.data.video.video_names import video_name
@@ -26,7 +26,7 @@ def importer(format: str) -> Importer:
     return cast(Importer, load_place(__package__, read)) if isinstance(read, str) else read
 
 
-def read_annotations(format: str, files: Sequence[Path], reading: Reading) -> list[Annotation]:
+def read_annotations(format: str, files: Sequence[Path], reading: ReadOptions) -> list[Annotation]:
     """All annotations of the files, in order.
 
     Raises:
@@ -60,7 +60,7 @@ def _refuse_files_without_any(annotations: Sequence[Annotation], files: Sequence
             )
 
 
-def formats_that_read(files: Sequence[Path], reading: Reading) -> list[str]:
+def formats_that_read(files: Sequence[Path], reading: ReadOptions) -> list[str]:
     """The formats that can read the beginning of the files: what they look like.
 
     A general one is named only where no data set's own is, and one of several names for the same.
@@ -78,7 +78,7 @@ def read_video_list(path: Path) -> frozenset[str]:
     return frozenset(video_name(record.value.strip().removeprefix("video-")) for record in text_lines(path))
 
 
-def _reads_the_beginning(format: str, files: Sequence[Path], reading: Reading) -> bool:
+def _reads_the_beginning(format: str, files: Sequence[Path], reading: ReadOptions) -> bool:
     any_question = replace(reading, template=QUERY)  # conversations are that however their questions are put
     try:
         return bool(list(islice(importer(format)(list(files), any_question), _FIRST)))

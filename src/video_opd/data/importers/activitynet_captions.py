@@ -15,13 +15,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from video_opd.data.importers._annotation import Annotation, Captions, Moments, Reading, require_name
+from video_opd.data.importers._annotation import Annotation, Captions, Moments, ReadOptions, require_name
 from video_opd.files.records import json_by_key
 
 _ID = re.compile(r"v_.{11}")
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Every sentence of every video."""
     for file in files:
         for record in json_by_key(file, row="vid"):

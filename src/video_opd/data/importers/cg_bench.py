@@ -14,11 +14,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Times
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Times
 from video_opd.files.records import json_any
 
 
-class _Question(BaseModel):
+class _CgBenchQuestion(BaseModel):
     qid: int | str
     video_uid: str
     question: str
@@ -26,11 +26,11 @@ class _Question(BaseModel):
     duration: Seconds
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every question of the files."""
     for file in files:
         for record in json_any(file, unique=True):
-            found = record.as_(_Question)
+            found = record.as_(_CgBenchQuestion)
             yield Annotation(
                 record=record,
                 video=found.video_uid,

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from video_opd.data.importers._annotation import Annotation, Captions, Reading, require_name
+from video_opd.data.importers._annotation import Annotation, Captions, ReadOptions, require_name
 from video_opd.files.records import Record, json_entries
 
 _OF_CONTENT = {"novels": "novel-composition", "news": "novel-word"}
@@ -24,17 +24,17 @@ _OF_NAME = {"test_trivial": "test-trivial", "train": "train"}
 """What the name of a file ends in."""
 
 
-class _Video(Captions):
+class _CgSplitsVideo(Captions):
     novels: list[Any] | None = None
     news: list[Any] | None = None
 
 
-def read_charades(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read_charades(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Every sentence of every video of Charades-CG."""
     yield from _read(files, re.compile(r"[0-9A-Z]{5}"), "Charades")
 
 
-def read_activitynet(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read_activitynet(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Every sentence of every video of ActivityNet-CG."""
     yield from _read(files, re.compile(r"v_.{11}"), "ActivityNet")
 
@@ -43,11 +43,11 @@ def _read(files: list[Path], id: re.Pattern[str], data_set: str) -> Iterator[Ann
     for file in files:
         for record in json_entries(file, unique=True):
             require_name(record, record.key, id, data_set)
-            video = record.as_(_Video)
+            video = record.as_(_CgSplitsVideo)
             yield from video.annotations(record, source=_split(record, video))
 
 
-def _split(record: Record, video: _Video) -> str:
+def _split(record: Record, video: _CgSplitsVideo) -> str:
     told = [name for key, name in _OF_CONTENT.items() if getattr(video, key) is not None]
     told = told or [name for end, name in _OF_NAME.items() if record.path.stem.endswith(end)]
     if len(told) != 1:

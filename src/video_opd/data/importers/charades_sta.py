@@ -24,7 +24,15 @@ from pathlib import Path
 
 from pydantic import AliasChoices, BaseModel, Field
 
-from video_opd.data.importers._annotation import Annotation, Captions, Moments, Reading, Seconds, Times, require_name
+from video_opd.data.importers._annotation import (
+    Annotation,
+    Captions,
+    Moments,
+    ReadOptions,
+    Seconds,
+    Times,
+    require_name,
+)
 from video_opd.files.records import Record, json_any, read_text, text_lines
 
 _LINE = re.compile(r"\s*(\S+)\s+(\S+)\s+(\S+?)\s*##(.*)")
@@ -33,11 +41,11 @@ DECODE_FPS = 16.0
 """Of `framestamps`, where no `decode_fps` says otherwise."""
 
 
-class _Video(Captions):
+class _CharadesVideo(Captions):
     duration: Seconds | None = Field(None, validation_alias=AliasChoices("duration", "video_duration"))
 
 
-class _Frames(BaseModel):
+class _CharadesFrames(BaseModel):
     framestamps: list[Times]
     decode_fps: float = Field(DECODE_FPS, gt=0)
 
@@ -45,11 +53,11 @@ class _Frames(BaseModel):
         return [(start / self.decode_fps, end / self.decode_fps) for start, end in self.framestamps]
 
 
-class _Line(Captions):
+class _CharadesLine(Captions):
     """A line of the text, in the words of the other shape."""
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Every line, or every sentence of every video."""
     for file in files:
         if not read_text(file).lstrip().startswith(("{", "[")):
@@ -68,10 +76,10 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
 def _video(record: Record) -> Iterator[Annotation]:
     value, remark = record.value, ""
     if isinstance(value, dict) and "framestamps" in value and "timestamps" not in value:
-        frames = record.as_(_Frames)
+        frames = record.as_(_CharadesFrames)
         value = {**value, "timestamps": frames.in_seconds()}
         remark = f"its times are frames, {frames.decode_fps:g} a second, and were made seconds"
-    yield from record.as_(_Video, value).annotations(record, remark=remark)
+    yield from record.as_(_CharadesVideo, value).annotations(record, remark=remark)
 
 
 def _text(file: Path) -> Iterator[Annotation]:
@@ -80,5 +88,5 @@ def _text(file: Path) -> Iterator[Annotation]:
         if line is None:
             record.refuse("it is not `VIDEO START END##SENTENCE`")
         video, start, end, sentence = line.groups()
-        found = record.as_(_Line, {"timestamps": [(start, end)], "sentences": [sentence]})
+        found = record.as_(_CharadesLine, {"timestamps": [(start, end)], "sentences": [sentence]})
         yield Annotation(record=record, video=video, query=sentence, spans=tuple(found.timestamps))

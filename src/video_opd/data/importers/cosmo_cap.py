@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from video_opd.data.importers._annotation import Annotation, Event, Reading
+from video_opd.data.importers._annotation import Annotation, ReadOptions, SingleSpanQuery
 from video_opd.files.records import json_rows
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every line of the files."""
     for file in files:
         for record in json_rows(file):
-            yield record.as_(Event).annotation(record)
+            yield record.as_(SingleSpanQuery).annotation(record)

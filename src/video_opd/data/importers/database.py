@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import AliasChoices, BaseModel, Field
 
-from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Times
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Times
 from video_opd.files.records import Record, json_entries
 
 _KEY = "database"
@@ -33,13 +33,13 @@ class _Segment(BaseModel):
     words: str = Field(validation_alias=AliasChoices("sentence", "label"))
 
 
-class _Video(BaseModel):
+class _DatabaseVideo(BaseModel):
     duration: Seconds | None = None
     subset: str = ""
     annotations: list[_Segment] | None = Field(None, validation_alias=AliasChoices("annotations", "annotation"))
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """What is said of every video, once for every wording."""
     for file in files:
         found = False
@@ -49,12 +49,12 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
             found = True
             if record.key is None:
                 record.refuse(f"`{_KEY}` is no object with a key for every video")
-            yield from _questions(record, record.key, record.as_(_Video))
+            yield from _questions(record, record.key, record.as_(_DatabaseVideo))
         if not found:
             Record(file, 1, None).refuse(f"it has no `{_KEY}` with videos", "Give a file that has one")
 
 
-def _questions(record: Record, name: str, video: _Video) -> Iterator[Annotation]:
+def _questions(record: Record, name: str, video: _DatabaseVideo) -> Iterator[Annotation]:
     spans: dict[str, list[Times]] = {}
     for segment in video.annotations or ():
         spans.setdefault(segment.words, []).append(segment.segment)

@@ -24,7 +24,7 @@ from statistics import fmean
 
 from pydantic import BaseModel, Field
 
-from video_opd.data.importers._annotation import Annotation, Reading, Times
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Times
 from video_opd.data.importers._formats import ANNOTATORS
 from video_opd.errors import ConfigurationError
 from video_opd.files.records import json_rows
@@ -42,7 +42,7 @@ class _Description(BaseModel):
     annotation_id: int | str
 
 
-def read(files: list[Path], reading: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], reading: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every description of the files."""
     for file in files:
         for record in json_rows(file):

@@ -24,14 +24,14 @@ from pathlib import Path
 
 from pydantic import AliasChoices, BaseModel, Field
 
-from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Spans, require_name
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Spans, require_name
 from video_opd.files.records import Record, json_any
 
 _PREFIX = "query text:"
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\S*")
 
 
-class _Query(BaseModel):
+class _Ego4dQuery(BaseModel):
     query: str | None = None
     clip_start_sec: Seconds | None = None
     clip_end_sec: Seconds | None = None
@@ -39,7 +39,7 @@ class _Query(BaseModel):
 
 class _Annotator(BaseModel):
     annotation_uid: str
-    language_queries: list[_Query]
+    language_queries: list[_Ego4dQuery]
 
 
 class _Clip(BaseModel):
@@ -58,13 +58,13 @@ class _Clip(BaseModel):
         return None
 
 
-class _Video(BaseModel):
+class _Ego4dVideo(BaseModel):
     video_uid: str
     split: str = ""
     clips: list[_Clip]
 
 
-class _Line(BaseModel):
+class _Ego4dLine(BaseModel):
     vid: str = Field(validation_alias=AliasChoices("vid", "video_id"))
     query: str
     duration: Seconds
@@ -72,7 +72,7 @@ class _Line(BaseModel):
     query_id: int | str = ""
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Every query of every clip, or every line."""
     for file in files:
         for record in json_any(file, unique=True, row="query"):
@@ -80,9 +80,9 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
                 if not isinstance(record.value, list):
                     record.refuse("`videos` is not a list")
                 for video in record.value:
-                    yield from _queries(record, record.as_(_Video, video))
+                    yield from _queries(record, record.as_(_Ego4dVideo, video))
             elif record.key is None:
-                line = record.as_(_Line)
+                line = record.as_(_Ego4dLine)
                 require_name(record, line.vid, _ID, "Ego4D")
                 yield Annotation(
                     record=record,
@@ -94,7 +94,7 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
                 )
 
 
-def _queries(record: Record, video: _Video) -> Iterator[Annotation]:
+def _queries(record: Record, video: _Ego4dVideo) -> Iterator[Annotation]:
     for clip in video.clips:
         for annotator in clip.annotations:
             for number, query in enumerate(annotator.language_queries):

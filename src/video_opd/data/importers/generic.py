@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, Field
 
-from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Spans, Times, clip_of
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Spans, Times, clip_of
 from video_opd.errors import ConfigurationError
 from video_opd.files.parquet import parquet_or_json_rows
 from video_opd.files.records import Record, table_rows
@@ -40,7 +40,7 @@ ROLES = (
 _CLOCK = re.compile(r"(?:(\d{1,3}):(?=[0-5]?\d:))?(\d{1,3}):([0-5]?\d(?:\.\d+)?)")
 
 
-class _Row(BaseModel):
+class _GenericRow(BaseModel):
     video: str = Field(min_length=1)
     query: str
     spans: Spans
@@ -55,12 +55,12 @@ class _Row(BaseModel):
     frame_rate: Seconds | None = None
 
 
-def read_csv(files: list[Path], reading: Reading) -> Iterator[Annotation]:
+def read_csv(files: list[Path], reading: ReadOptions) -> Iterator[Annotation]:
     """Every row of every table."""
     return _read(files, reading, table_rows)
 
 
-def read_jsonl(files: list[Path], reading: Reading) -> Iterator[Annotation]:
+def read_jsonl(files: list[Path], reading: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every row of the files."""
     return _read(files, reading, parquet_or_json_rows)
 
@@ -86,7 +86,7 @@ def columns_of(words: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return tuple((role, column) for role, _, column in pairs)
 
 
-def _read(files: list[Path], reading: Reading, records: Callable[[Path], Iterator[Record]]) -> Iterator[Annotation]:
+def _read(files: list[Path], reading: ReadOptions, records: Callable[[Path], Iterator[Record]]) -> Iterator[Annotation]:
     column_of = {role: role for role in ROLES} | dict(reading.columns)
     for file in files:
         for number, record in enumerate(records(file)):
@@ -117,7 +117,7 @@ def _refuse_other_shapes(record: Record) -> None:
             )
 
 
-def _annotation(record: Record, column_of: dict[str, str], reading: Reading) -> Annotation:
+def _annotation(record: Record, column_of: dict[str, str], reading: ReadOptions) -> Annotation:
     value = record.value
     given = {role: value[column] for role, column in column_of.items() if value.get(column) not in (None, "")}
     if column_of["query"] in value:
@@ -133,7 +133,7 @@ def _annotation(record: Record, column_of: dict[str, str], reading: Reading) -> 
     called = column_of
     if column_of["spans"] not in record.value:
         called = column_of | {"spans.0.0": column_of["start"], "spans.0.1": column_of["end"]}
-    row = record.as_(_Row, _require(record, given, column_of, ("video", "query")), called)
+    row = record.as_(_GenericRow, _require(record, given, column_of, ("video", "query")), called)
     ends = clip_of(record, row.clip_start, row.clip_end)
     if row.clip is not None and ends is not None:
         record.refuse("it has its clip twice", f"Give `{column_of['clip']}` or its two ends")
@@ -166,7 +166,7 @@ def _refuse_missing(record: Record, role: str, column: str) -> NoReturn:
     record.refuse(f"there is no `{column}`, only {there}", f"Name the column, such as --columns {role}=COLUMN")
 
 
-def _spans(record: Record, given: dict[str, Any], column_of: dict[str, str], reading: Reading) -> Any:
+def _spans(record: Record, given: dict[str, Any], column_of: dict[str, str], reading: ReadOptions) -> Any:
     """The value of `spans`, or of `start` and `end` as one pair; clocks become seconds."""
     if "spans" in given:
         spans = given["spans"]
@@ -213,7 +213,7 @@ def _clock(record: Record, time: Any) -> float:
     return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds)
 
 
-def _in_seconds(record: Record, row: _Row, reading: Reading) -> tuple[Times, ...]:
+def _in_seconds(record: Record, row: _GenericRow, reading: ReadOptions) -> tuple[Times, ...]:
     """In seconds, or in fractions where the unit is relative to the duration."""
     factor = {"milliseconds": 0.001, "percent": 0.01}.get(reading.unit, 1.0)
     if reading.unit == "frames":

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Times
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Times
 from video_opd.files.records import Record, json_by_key
 
 _WITHHELD = (0.0, 1.0)
@@ -28,7 +28,7 @@ class _Step(BaseModel):
     absolute_bounds: Times
 
 
-class _Video(BaseModel):
+class _HirestVideo(BaseModel):
     relevant: bool
     clip: bool
     v_duration: Seconds
@@ -36,7 +36,7 @@ class _Video(BaseModel):
     steps: list[_Step] = []
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """The moment of every video that has one."""
     for record, query, name, video in _videos(files):
         if not (video.relevant and video.clip):
@@ -47,7 +47,7 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
         yield Annotation(record=record, video=name, query=query, spans=(video.bounds,), duration=video.v_duration)
 
 
-def read_steps(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read_steps(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Every step of every video that has a moment."""
     for record, query, name, video in _videos(files):
         if not (video.relevant and video.clip):
@@ -63,13 +63,15 @@ def read_steps(files: list[Path], _: Reading) -> Iterator[Annotation]:
             )
 
 
-def _videos(files: list[Path]) -> Iterator[tuple[Record, str, str, _Video]]:
+def _videos(files: list[Path]) -> Iterator[tuple[Record, str, str, _HirestVideo]]:
     for file in files:
         found = []
         for record in json_by_key(file):
             if record.key is None or not isinstance(record.value, dict):
                 record.refuse('it is not a query with its videos, `"QUERY": {"VIDEO.mp4": {…}}`')
-            found += [(record, record.key, name, record.as_(_Video, entry)) for name, entry in record.value.items()]
+            found += [
+                (record, record.key, name, record.as_(_HirestVideo, entry)) for name, entry in record.value.items()
+            ]
         if found and all(video.bounds == _WITHHELD and not video.steps for *_, video in found):
             found[0][0].refuse(
                 f"the labels of this split are withheld: all {len(found)} videos have the bounds [0, 1] and no steps",

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from video_opd.data.importers._annotation import Annotation, Event, Reading, Seconds, Times
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, SingleSpanQuery, Times
 from video_opd.files.records import Record, json_rows
 
 _SPAN = re.compile(r"from (<s\d+>) to (<e\d+>)", re.IGNORECASE)
@@ -57,14 +57,14 @@ class _Conversation(BaseModel):
     meta: _Meta
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Every line, or every event of every conversation."""
     for file in files:
         for record in json_rows(file):
             if isinstance(record.value, dict) and "conversations" in record.value:
                 yield from _events(record, record.as_(_Conversation))
             else:
-                yield record.as_(Event).annotation(record)
+                yield record.as_(SingleSpanQuery).annotation(record)
 
 
 def _events(record: Record, found: _Conversation) -> Iterator[Annotation]:

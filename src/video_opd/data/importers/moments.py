@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from video_opd.data.importers._annotation import Annotation, Moments, Reading
+from video_opd.data.importers._annotation import Annotation, Moments, ReadOptions
 from video_opd.files.records import json_rows
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every row of the files."""
     for file in files:
         for record in json_rows(file):

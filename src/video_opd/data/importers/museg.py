@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import AliasChoices, BaseModel, Field
 
-from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Spans
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Spans
 from video_opd.files.records import json_rows
 
 
@@ -31,7 +31,7 @@ class _Problem(BaseModel):
     duration: Seconds | None = None
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every problem of the files."""
     for file in files:
         for record in json_rows(file):

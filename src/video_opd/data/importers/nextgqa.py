@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Spans, Times
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Spans, Times
 from video_opd.data.video.video_names import video_name
 from video_opd.errors import DataError
 from video_opd.files.records import Record, json_entries, json_rows, table_rows
@@ -30,7 +30,7 @@ _FROM_0 = "a span began some tenths of a second before its video, and begins wit
 _REMEDY = "Give the table and its places, such as `val.csv gsub_val.json`"
 
 
-class _Question(BaseModel):
+class _NextgqaQuestion(BaseModel):
     video_id: str
     qid: str
     question: str
@@ -41,7 +41,7 @@ class _Places(BaseModel):
     location: dict[str, Spans]
 
 
-class _Grounded(BaseModel):
+class _GluedQuestion(BaseModel):
     id: str
     video: str
     question: str
@@ -49,13 +49,13 @@ class _Grounded(BaseModel):
     glue: Spans
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Every question that has a place."""
     tables = [file for file in files if file.suffix.lower() in (".csv", ".tsv")]
     if not tables:
         for file in files:
             for record in json_rows(file):
-                yield _grounded(record, record.as_(_Grounded))
+                yield _grounded(record, record.as_(_GluedQuestion))
         return
     if len(tables) != 1 or len(files) != 2:
         raise DataError(
@@ -65,7 +65,7 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
     places = {record.key: (record, record.as_(_Places)) for record in json_entries(places_file, unique=True)}
     asked: set[tuple[str, str]] = set()
     for record in table_rows(table):
-        row = record.as_(_Question)
+        row = record.as_(_NextgqaQuestion)
         asked.add((row.video_id, row.qid))
         yield _asked(record, row, places[row.video_id][1] if row.video_id in places else None)
     for video, (record, found) in places.items():
@@ -83,7 +83,7 @@ def _from_0(spans: Iterable[Times]) -> tuple[tuple[Times, ...], str]:
     return found, _FROM_0 if found != given else ""
 
 
-def _asked(record: Record, row: _Question, found: _Places | None) -> Annotation:
+def _asked(record: Record, row: _NextgqaQuestion, found: _Places | None) -> Annotation:
     spans, remark = _from_0([] if found is None else found.location.get(row.qid, []))
     return Annotation(
         record=record,
@@ -97,7 +97,7 @@ def _asked(record: Record, row: _Question, found: _Places | None) -> Annotation:
     )
 
 
-def _grounded(record: Record, row: _Grounded) -> Annotation:
+def _grounded(record: Record, row: _GluedQuestion) -> Annotation:
     spans, remark = _from_0(row.glue)
     return Annotation(
         record=record,

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
-from video_opd.data.importers._annotation import Annotation, Reading, Times
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Times
 from video_opd.errors import DataError
 from video_opd.files.records import Record, json_entries
 
@@ -26,7 +26,7 @@ _CAPTIONS = TypeAdapter(list[list[str] | str])
 _TIMES = TypeAdapter(list[Times])
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Every caption of every video."""
     if len(files) != 2:
         raise DataError(

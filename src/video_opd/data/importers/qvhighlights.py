@@ -15,13 +15,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from video_opd.data.importers._annotation import Annotation, Moments, Reading, require_name
+from video_opd.data.importers._annotation import Annotation, Moments, ReadOptions, require_name
 from video_opd.files.records import json_rows
 
 _ID = re.compile(r".{11}_\d+\.\d+_\d+\.\d+")
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every line of the files."""
     for file in files:
         for record in json_rows(file):

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from video_opd.data.importers._annotation import Annotation, Reading
+from video_opd.data.importers._annotation import Annotation, ReadOptions
 from video_opd.data.importers._asked_by_template import Finder, bare, finders
 from video_opd.files.parquet import parquet_or_json_rows
 from video_opd.files.record import Record
@@ -47,7 +47,7 @@ class _Turns:
     """Only a part of the video is shown."""
 
 
-def read(files: list[Path], reading: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], reading: ReadOptions) -> Iterator[Annotation]:
     """Every question that has an answer."""
     ways = finders(reading.template)
     for file in files:

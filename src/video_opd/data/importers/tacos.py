@@ -16,13 +16,13 @@ from pathlib import Path
 
 from pydantic import Field
 
-from video_opd.data.importers._annotation import Annotation, Captions, Moments, Reading, require_name
+from video_opd.data.importers._annotation import Annotation, Captions, Moments, ReadOptions, require_name
 from video_opd.files.records import json_any
 
 _ID = re.compile(r"s\d+-d\d+\S*")
 
 
-class _Frames(Captions):
+class _TacosFrames(Captions):
     fps: float = Field(gt=0)
     num_frames: int = Field(gt=0)
 
@@ -32,7 +32,7 @@ class _Frames(Captions):
         return Captions.model_construct(duration=duration, timestamps=times, sentences=self.sentences)
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Every sentence of every video."""
     for file in files:
         for record in json_any(file, unique=True, row="vid"):
@@ -42,4 +42,4 @@ def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
                 yield line.annotation(record)
             else:
                 require_name(record, record.key, _ID, "TACoS")
-                yield from record.as_(_Frames).in_seconds().annotations(record)
+                yield from record.as_(_TacosFrames).in_seconds().annotations(record)

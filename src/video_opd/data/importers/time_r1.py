@@ -16,13 +16,13 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel
 
-from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Times, clip_of
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Times, clip_of
 from video_opd.files.records import json_rows
 
 _CROPPED = re.compile(r"_\d\d:\d\d:\d\d:\d{3}_\d\d:\d\d:\d\d:\d{3}\.\w+$")
 
 
-class _Row(BaseModel):
+class _TimeR1Row(BaseModel):
     video: str
     duration: Seconds
     timestamp: Times
@@ -32,11 +32,11 @@ class _Row(BaseModel):
     video_end: Seconds | None = None
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every row of the files."""
     for file in files:
         for record in json_rows(file):
-            row = record.as_(_Row)
+            row = record.as_(_TimeR1Row)
             clip = clip_of(record, row.video_start, row.video_end)
             source = row.qid.split("|")[1:2]
             yield Annotation(

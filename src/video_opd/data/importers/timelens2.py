@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from video_opd.data.importers._annotation import Annotation, Reading, Spans
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Spans
 from video_opd.data.importers.timelens_100k import grouped
 from video_opd.files.records import json_rows
 
@@ -32,7 +32,7 @@ class _Raw(BaseModel):
     annotations: list[_Text]
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Every annotation of every line."""
     for file in files:
         for record in json_rows(file):

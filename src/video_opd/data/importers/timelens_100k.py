@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Spans
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Spans
 from video_opd.files.records import Record, json_rows
 
 
@@ -26,14 +26,14 @@ class TimeLensEvent(BaseModel):
     span: Spans
 
 
-class _Video(BaseModel):
+class _TimeLens100KVideo(BaseModel):
     source: str = ""
     video_path: str
     duration: Seconds
     events: list[TimeLensEvent] = Field(min_length=1)
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Every event of every line."""
     for file in files:
         for record in json_rows(file):
@@ -45,7 +45,7 @@ def grouped(record: Record) -> Iterator[Annotation]:
     value = record.value
     if isinstance(value, dict) and "events" not in value:
         value = {**value, "events": [record.as_(TimeLensEvent)]}
-    video = record.as_(_Video, value)
+    video = record.as_(_TimeLens100KVideo, value)
     for event in video.events:
         yield Annotation(
             record=record,

@@ -13,21 +13,21 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from video_opd.data.importers._annotation import Annotation, Captions, Reading, Seconds, Times
+from video_opd.data.importers._annotation import Annotation, Captions, ReadOptions, Seconds, Times
 from video_opd.files.records import json_by_key
 
 
-class _Video(BaseModel):
+class _TimeLensBenchVideo(BaseModel):
     duration: Seconds
     spans: list[Times]
     queries: list[str]
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Every query of every video."""
     for file in files:
         source = file.stem.removesuffix("-timelens") if file.stem.endswith("-timelens") else ""
         for record in json_by_key(file):
-            found = record.as_(_Video)
+            found = record.as_(_TimeLensBenchVideo)
             same = Captions(duration=found.duration, timestamps=found.spans, sentences=found.queries)
             yield from same.annotations(record, source=source)

@@ -15,13 +15,13 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel
 
-from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Times, clip_of
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Times, clip_of
 from video_opd.files.records import json_rows
 
 _ANSWER = re.compile(r"\s*([0-9.]+)\s*-\s*([0-9.]+)\s*")
 
 
-class _Question(BaseModel):
+class _TvgbenchQuestion(BaseModel):
     path: str
     question: str
     answer: str
@@ -35,11 +35,11 @@ class _Answer(BaseModel):
     answer: Times
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every question of the files."""
     for file in files:
         for record in json_rows(file):
-            found = record.as_(_Question)
+            found = record.as_(_TvgbenchQuestion)
             answer = _ANSWER.fullmatch(found.answer)
             if answer is None:
                 record.refuse(f"`answer` is {found.answer[:60]!r}, not `START-END` in seconds")

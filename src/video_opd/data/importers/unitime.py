@@ -14,30 +14,30 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel
 
-from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Spans, clip_of
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Spans, clip_of
 from video_opd.files.records import json_rows
 
 
-class _Query(BaseModel):
+class _UnitimeQuery(BaseModel):
     query: str
     window: Spans
 
 
-class _Video(BaseModel):
+class _UnitimeVideo(BaseModel):
     qid: int | str
     id: str
-    annos: list[_Query]
+    annos: list[_UnitimeQuery]
     duration: Seconds | None = None
     video_path: str = ""
     video_start: Seconds | None = None
     video_end: Seconds | None = None
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Every query of every row."""
     for file in files:
         for record in json_rows(file):
-            row = record.as_(_Video)
+            row = record.as_(_UnitimeVideo)
             clip = clip_of(record, row.video_start, row.video_end)
             offset = clip[0] if clip else 0.0
             for number, item in enumerate(row.annos):

@@ -18,14 +18,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from video_opd.data.importers._annotation import Annotation, Reading
+from video_opd.data.importers._annotation import Annotation, ReadOptions
 from video_opd.data.importers._asked_by_template import finders
 from video_opd.data.importers.sft import questions, refusing_other_forms
 from video_opd.files.parquet import parquet_or_json_rows
 from video_opd.files.record import Record
 
 
-def read(files: list[Path], reading: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], reading: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every row of the files."""
     ways = finders(reading.template)
     for file in files:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from video_opd.data.importers._annotation import Annotation, Reading, Seconds, Times
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Times
 from video_opd.files.records import json_rows
 
 
-class _Query(BaseModel):
+class _VueQuery(BaseModel):
     query_id: int | str
     video_id: str
     duration: Seconds
@@ -26,11 +26,11 @@ class _Query(BaseModel):
     gt: list[Times]
 
 
-def read(files: list[Path], _: Reading) -> Iterator[Annotation]:
+def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every query of the files."""
     for file in files:
         for record in json_rows(file):
-            found = record.as_(_Query)
+            found = record.as_(_VueQuery)
             yield Annotation(
                 record=record,
                 video=found.video_id,

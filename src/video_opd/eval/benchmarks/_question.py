@@ -71,7 +71,7 @@ class Rating:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class RatingRule:
     """How an answer's text is rated."""
 
     says: str
@@ -84,7 +84,7 @@ class Benchmark:
     """One benchmark: where its questions are, how they are put, how answers are rated."""
 
     template: PromptTemplate
-    rules: Mapping[str, Rule]
+    rules: Mapping[str, RatingRule]
     """By name; the first is used where none is named."""
     max_new_tokens: int
     """Of an answer, as the benchmark's own scripts have it."""

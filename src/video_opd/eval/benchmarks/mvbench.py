@@ -26,7 +26,7 @@ from video_opd.eval.benchmarks._question import (
     Option,
     Question,
     Rating,
-    Rule,
+    RatingRule,
     letter,
     refuse_path,
 )
@@ -71,7 +71,7 @@ SYSTEM = (
 )
 
 
-class _Row(BaseModel):
+class _MvbenchRow(BaseModel):
     video: StrictStr
     question: StrictStr
     candidates: list[StrictStr]
@@ -128,7 +128,7 @@ def _questions(path: Path, folder: Path, places: Mapping[str, list[str]]) -> Ite
     for place, record in enumerate(json_entries(path)):
         if record.key is not None or not isinstance(record.value, dict):
             record.refuse("MVBench's file is a list of objects, and this is another thing", "Give the official file")
-        row = record.as_(_Row)
+        row = record.as_(_MvbenchRow)
         if not 2 <= len(row.candidates) <= 26:
             record.refuse(f"`candidates` has {len(row.candidates)} entries, and at least 2 are needed")
         if row.answer not in row.candidates:
@@ -151,7 +151,7 @@ def _questions(path: Path, folder: Path, places: Mapping[str, list[str]]) -> Ite
         )
 
 
-def _prompt(row: _Row) -> str:
+def _prompt(row: _MvbenchRow) -> str:
     options = "\n".join(f"({letter(at)}) {text}" for at, text in enumerate(row.candidates))
     return f"Question: {row.question}\nOptions:\n{options}".rstrip() + "\nOnly give the best option."
 
@@ -230,13 +230,13 @@ def _first_letter(answer: str) -> str | None:
 MVBENCH = Benchmark(
     template=PromptTemplate(user="{video}{query}", system=SYSTEM, answer_prefix="Best option:(", queries="as-is"),
     rules={
-        "strict": Rule(says=STRICT, rate=rate_strictly),
-        "official": Rule(
+        "strict": RatingRule(says=STRICT, rate=rate_strictly),
+        "official": RatingRule(
             says="MVBench's own: the answer's first word, behind the \"(\" that the prompt ends with, is part of the "
             'right option\'s "(a)" or the other way round, so an empty answer counts as correct; every question counts',
             rate=_official,
         ),
-        "lmms-eval": Rule(
+        "lmms-eval": RatingRule(
             says="lmms-eval 0.7.3's: the first letter A to E that stands alone, the article included; of candidates "
             "with the same words the first is right; empty answers are left out of the denominator; the prompt stays "
             "MVBench's own",

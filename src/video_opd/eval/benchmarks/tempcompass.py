@@ -22,7 +22,7 @@ from video_opd.eval.benchmarks._question import (
     Option,
     Question,
     Rating,
-    Rule,
+    RatingRule,
     letter,
     refuse_path,
 )
@@ -194,13 +194,13 @@ def _strict(answer: str, question: Question) -> Rating:
 TEMPCOMPASS = Benchmark(
     template=PromptTemplate(user="{video}{query}", queries="as-is"),
     rules={
-        "official": Rule(
+        "official": RatingRule(
             says="TempCompass's own rules by kind of question, without its language model: an answer they cannot match "
             "counts as wrong, be it for a blank before it; a yes or no is told by the answer's first letters; every "
             "question counts",
             rate=_official,
         ),
-        "strict": Rule(
+        "strict": RatingRule(
             says="TempCompass's own rules but for blanks around the answer, and a yes or no only as a word; every "
             "question counts",
             rate=_strict,

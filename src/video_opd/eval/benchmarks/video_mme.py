@@ -24,7 +24,7 @@ from video_opd.eval.benchmarks._question import (
     Option,
     Question,
     Rating,
-    Rule,
+    RatingRule,
     first_existing,
     letter,
     refuse_path,
@@ -45,7 +45,7 @@ _HOMES = ("data", "videos", "video")
 _TABLES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 
 
-class _Row(BaseModel):
+class _VideoMmeRow(BaseModel):
     videoID: StrictStr  # noqa: N815  the official name of the column
     duration: StrictStr
     domain: StrictStr
@@ -83,7 +83,7 @@ def read(folder: Path, *, subtitles: bool = False) -> tuple[Question, ...]:
     return tuple(questions)
 
 
-def _question(record: Record, row: _Row, folder: Path, said: str | None) -> Question:
+def _question(record: Record, row: _VideoMmeRow, folder: Path, said: str | None) -> Question:
     """One row; `said` are its subtitles, "" where the video has none, None where they are not asked with."""
     letters = [letter(place) for place in range(len(row.options))]
     if len(letters) < 2 or not all(map(str.startswith, row.options, [f"{label}." for label in letters])):
@@ -146,13 +146,13 @@ def _parquet_rows(path: Path) -> Iterator[Record]:
     return (Record(path, number, row) for number, row in enumerate(rows, start=1))
 
 
-def _row(record: Record) -> _Row:
+def _row(record: Record) -> _VideoMmeRow:
     if record.key is not None or not isinstance(record.value, dict):
         record.refuse("a row is an object of columns, and this is another thing")
     value = dict(record.value)
     if isinstance(value.get("options"), str):
         value["options"] = _listed(value["options"])
-    return record.as_(_Row, value)
+    return record.as_(_VideoMmeRow, value)
 
 
 def _listed(text: str) -> list[str]:
@@ -253,18 +253,18 @@ def _first_capital(answer: str) -> str | None:
 VIDEO_MME = Benchmark(
     template=PromptTemplate(user="{video}{query}", queries="as-is"),
     rules={
-        "strict": Rule(says=STRICT, rate=rate_strictly),
-        "official": Rule(
+        "strict": RatingRule(says=STRICT, rate=rate_strictly),
+        "official": RatingRule(
             says="Video-MME's own: the first capital A to D anywhere; answers without one are left out of the "
             "denominator",
             rate=_official,
         ),
-        "vlmevalkit": Rule(
+        "vlmevalkit": RatingRule(
             says='VLMEvalKit\'s, without its language model: "Answer:" is taken out, then the first capital A to D '
             "anywhere; every question counts",
             rate=_vlmevalkit,
         ),
-        "lmms-eval": Rule(
+        "lmms-eval": RatingRule(
             says="lmms-eval 0.7.3's (older ones took the first capital anywhere): of the capitals A to D the one in "
             'the surest place, which is first of all, last of all, behind words such as "the answer is", in brackets, '
             "before a mark; every question counts; the prompt stays the official one",

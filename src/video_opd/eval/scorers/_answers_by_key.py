@@ -27,7 +27,7 @@ _AGREEING = 0.9
 
 def find_by_words(rows: Sequence[ResultRow], truth: GroundTruth) -> list[list[str]]:
     """The ids of the examples that each row answers: one, or none."""
-    finder = _Finder(truth)
+    finder = _KeyFinder(truth)
     found = [finder.by_query(row) or finder.by_id(row) or finder.by_place_in_video(row) for row in rows]
     left = [number for number, example in enumerate(found) if example is None and rows[number].place is not None]
     for number, example in zip(left, finder.by_place([rows[number] for number in left]), strict=True):
@@ -46,7 +46,7 @@ def is_within(text: str, example: Example) -> bool:
     return len(query) >= _SHORTEST_QUERY and query in plain(text)
 
 
-class _Finder:
+class _KeyFinder:
     def __init__(self, truth: GroundTruth) -> None:
         self.examples = truth.examples
         self.of_id = {example.id: example for example in truth.examples}

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from video_opd.data.importers._account import KEPT, Policies
-from video_opd.data.importers._annotation import Reading
+from video_opd.data.importers._annotation import ReadOptions
 from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._read_annotations import read_annotations
 from video_opd.data.manifest import read_manifest
@@ -79,7 +79,7 @@ def _keys_of_first_row(path: Path) -> set[str]:
 
 def _imported(format: str, path: Path) -> list[tuple[Example, Record]]:
     """As `video-opd data import` reads it, but a row that it would drop or number anew is refused."""
-    annotations = read_annotations(format, [path], Reading())
+    annotations = read_annotations(format, [path], ReadOptions())
     collector = Collector(Policies(source=format))
     examples = collector.collect(annotations)
     for reason, where in collector.report.first.items():

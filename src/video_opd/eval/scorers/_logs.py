@@ -49,11 +49,11 @@ _Pairs = Annotated[list[_Pair], BeforeValidator(_nested)]
 _Longer = Annotated[list[Annotated[list[float], Field(min_length=2)]], BeforeValidator(_nested)]
 
 
-class _Row(BaseModel):
+class _LogRow(BaseModel):
     model_config = ConfigDict(strict=True, populate_by_name=True)
 
 
-class _TimeR1(_Row):
+class _TimeR1(_LogRow):
     qid: int | str
     pred: _Pairs | None = None
     target: _Pairs = []
@@ -61,36 +61,36 @@ class _TimeR1(_Row):
     output_text: str | None = None
 
 
-class _TimeChat(_Row):
+class _TimeChat(_LogRow):
     timestamp: _Pairs
     query: str
     vid: str
 
 
-class _TimeChatText(_Row):
+class _TimeChatText(_LogRow):
     id: int | str
     vname: str
     query: str
     generated_cap: str
 
 
-class _Trace(_Row):
+class _Trace(_LogRow):
     id: int | str
     video: str
     timestamps: list[list[float]]
 
 
-class _TraceFormatted(_Row):
+class _TraceFormatted(_LogRow):
     timestamp: _Pairs = []
     vid: str | None = None
 
 
-class _MusegResult(_Row):
+class _MusegResult(_LogRow):
     output: str
     conversation: list[str] = []
 
 
-class _Museg(_Row):
+class _Museg(_LogRow):
     video: str
     question: str
     groundtruth: _Pairs = []
@@ -98,25 +98,25 @@ class _Museg(_Row):
     result: _MusegResult
 
 
-class _VTimeInfo(_Row):
+class _VTimeInfo(_LogRow):
     sentence_id: int | None = None
 
 
-class _VTimeLLM(_Row):
+class _VTimeLLM(_LogRow):
     video_id: str
     task: str
     answer: str
     info: _VTimeInfo | None = None
 
 
-class _VideoChat(_Row):
+class _VideoChat(_LogRow):
     video_path: str
     query: str
     answer: str
     ans: _Pairs = []
 
 
-class _VideoMind(_Row):
+class _VideoMind(_LogRow):
     video_path: str
     query: Annotated[str, Field(validation_alias=AliasChoices("query", "question"))]
     pred: _Longer | None = None
@@ -125,12 +125,12 @@ class _VideoMind(_Row):
     duration: float | None = None
 
 
-class _UniTimeAnno(_Row):
+class _UniTimeAnno(_LogRow):
     query: str
     window: _Pairs = []
 
 
-class _UniTime(_Row):
+class _UniTime(_LogRow):
     qid: int | str
     id: str
     annos: Annotated[list[_UniTimeAnno], Field(min_length=1)]

@@ -165,7 +165,7 @@ def _collapsed(count: int) -> str:
 
 
 def _matched(path: Path, truth: GroundTruth, found: str, rows: Sequence[ResultRow]) -> Answers:
-    finder = _Finder(path, truth)
+    finder = _ExampleFinder(path, truth)
     matched_by = RESULT_FORMATS[found].matched_by
     if matched_by == "words":
         ids_of_rows, num_moved = find_by_words(rows, truth), 0
@@ -215,7 +215,7 @@ def _notes(
     *,
     num_moved: int,
     num_collapsed: int,
-    finder: _Finder,
+    finder: _ExampleFinder,
 ) -> list[str]:
     notes = []
     if num_collapsed:
@@ -259,7 +259,7 @@ def names_in_result_files(example: Example) -> set[str]:
     return {"/".join(parts[-count:]) for count in (1, 2, 3)} | {asked}
 
 
-class _Finder:
+class _ExampleFinder:
     """Looks up examples by what files of results call them."""
 
     def __init__(self, path: Path, truth: GroundTruth) -> None:

@@ -25,7 +25,7 @@ from video_opd.data.importers._annotation import Seconds, Spans, Times
 from video_opd.data.video.video_names import VIDEO_SUFFIXES, video_name
 from video_opd.errors import DataError
 from video_opd.eval.scorers._benchmark_results import ET_BENCH_TASKS, EtBenchRow
-from video_opd.eval.scorers._scorer_types import GroundTruth, Question
+from video_opd.eval.scorers._scorer_types import GroundTruth, MomentQuestion
 from video_opd.files.records import Record, json_any, json_entries, table_rows
 from video_opd.types import Example, Span
 
@@ -51,7 +51,7 @@ class _NextGqaRow(BaseModel):
     a4: str
 
 
-class _Grounded(BaseModel):
+class _QuestionWithOptions(BaseModel):
     id: str
     video: str
     question: str
@@ -139,7 +139,7 @@ def _nextgqa(path: Path) -> GroundTruth:
     return GroundTruth(examples=_unique(path, iter(examples)), questions=questions)
 
 
-def _questions_beside(path: Path) -> dict[tuple[str, str], tuple[str, Question]]:
+def _questions_beside(path: Path) -> dict[tuple[str, str], tuple[str, MomentQuestion]]:
     """Of `test.csv`, for `gsub_test.json`: video and number -> words of the question, and its options."""
     beside = path.with_name(f"{path.stem.partition('_')[2]}.csv")
     found = {}
@@ -148,21 +148,21 @@ def _questions_beside(path: Path) -> dict[tuple[str, str], tuple[str, Question]]
         options = (row.a0, row.a1, row.a2, row.a3, row.a4)
         if row.answer not in options:
             record.refuse(f"the answer {row.answer[:80]!r} is none of the options")
-        found[row.video_id, row.qid] = row.question, Question(options=options, right=options.index(row.answer))
+        found[row.video_id, row.qid] = row.question, MomentQuestion(options=options, right=options.index(row.answer))
     return found
 
 
 def _nextgqa_array(path: Path) -> GroundTruth:
     examples, questions = [], {}
     for record in json_any(path):
-        row = record.as_(_Grounded)
+        row = record.as_(_QuestionWithOptions)
         name = video_name(row.video)
         id_ = f"nextgqa/{name}/{row.id.removeprefix(f'{name}_')}"
         right = row.answer.strip("() ")
         if len(right) != 1 or not 0 <= ord(right) - ord("A") < len(row.options):
             record.refuse(f"the answer {row.answer[:20]!r} is none of the {len(row.options)} options")
         options = tuple(option.partition(")")[2].strip() or option for option in row.options)
-        questions[id_] = Question(options=options, right=ord(right) - ord("A"))
+        questions[id_] = MomentQuestion(options=options, right=ord(right) - ord("A"))
         examples.append(_example(record, id_, row.video, row.question, row.glue, row.duration))
     return GroundTruth(examples=_unique(path, iter(examples)), questions=questions)
 
@@ -175,7 +175,7 @@ def _cg_bench(path: Path) -> GroundTruth:
         if not 0 <= right < len(row.choices):
             record.refuse(f"`right_answer` is {row.right_answer[:20]!r}, and there are {len(row.choices)} `choices`")
         id_ = f"cg-bench/{row.video_uid}/{row.qid}"
-        questions[id_] = Question(options=tuple(row.choices), right=right)
+        questions[id_] = MomentQuestion(options=tuple(row.choices), right=right)
         spans, video = row.clue_intervals, f"{row.video_uid}.mp4"
         examples.append(_example(record, id_, video, row.question, spans, row.duration))
     return GroundTruth(examples=_unique(path, iter(examples)), questions=questions)

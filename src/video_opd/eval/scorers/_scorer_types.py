@@ -82,7 +82,7 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class MomentQuestion:
     """The multiple-choice question that a moment belongs to."""
 
     options: tuple[str, ...]
@@ -99,7 +99,7 @@ class GroundTruth:
     """QVHighlights: example id -> for each clip of 2 s what the annotators gave it, 0 to 4."""
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """VUE-TR: example id -> its categories of duration, format and modality."""
-    questions: Mapping[str, Question] = field(default_factory=dict)
+    questions: Mapping[str, MomentQuestion] = field(default_factory=dict)
     """NExT-GQA, CG-Bench: example id -> the question that is asked beside the moment."""
     votes: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     """DiDeMo: example id -> first and last chunk of 5 s by each annotator."""

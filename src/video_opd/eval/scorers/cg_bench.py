@@ -25,8 +25,8 @@ from video_opd.eval.scorers._scorer_types import (
     Answers,
     Convention,
     GroundTruth,
+    MomentQuestion,
     OfficialScores,
-    Question,
     ResultAnswer,
 )
 from video_opd.eval.scorers._single_span import added, missing_notes, parser_name, told
@@ -161,7 +161,7 @@ def _begins_with_a_pair(value: object) -> bool:
     return all(isinstance(time, float) or (isinstance(time, int) and abs(time) < _LARGEST) for time in value[:2])
 
 
-def _is_right(choice: str | None, question: Question | None) -> bool | None:
+def _is_right(choice: str | None, question: MomentQuestion | None) -> bool | None:
     """None where no option can be read, or the right one is not given."""
     if not choice or question is None:
         return None

@@ -18,8 +18,8 @@ from video_opd.eval.scorers._scorer_types import (
     Answers,
     Convention,
     GroundTruth,
+    MomentQuestion,
     OfficialScores,
-    Question,
     ResultAnswer,
 )
 from video_opd.eval.scorers._single_span import added, missing_notes, told
@@ -85,7 +85,7 @@ def _choice_notes(answers: Answers, right: Sequence[bool | None]) -> list[str]:
     return notes
 
 
-def _is_right(answer: ResultAnswer, question: Question | None) -> bool | None:
+def _is_right(answer: ResultAnswer, question: MomentQuestion | None) -> bool | None:
     """Whether the option chosen is the right one; None where nothing says so."""
     if answer.is_right is not None or answer.choice is None or question is None:
         return answer.is_right

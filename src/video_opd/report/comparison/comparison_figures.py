@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from video_opd.report.figures import Axes, Points, Rule, choose_ticks, draw_canvas, draw_rule, shorten
+from video_opd.report.figures import Axes, Points, ReferenceLine, choose_ticks, draw_canvas, draw_rule, shorten
 
 _NUM_COLOURS = 8
 """`s0` to `s7` of `comparison.css`."""
@@ -86,7 +86,12 @@ def unit_of(seconds: float) -> tuple[str, float]:
 
 
 def draw_curves(
-    title: str, series: Sequence[Series], *, rules: Sequence[Rule] = (), x_unit: str = "step", labelled: bool = False
+    title: str,
+    series: Sequence[Series],
+    *,
+    rules: Sequence[ReferenceLine] = (),
+    x_unit: str = "step",
+    labelled: bool = False,
 ) -> Markup:
     """Draw several methods, each with its band.
 
@@ -132,7 +137,7 @@ def _spaced(length: int, most: int) -> list[int]:
     return sorted({*range(0, length, math.ceil(length / most)), length - 1})
 
 
-def _draw_rules(axes: Axes, rules: Sequence[Rule], series: Sequence[Series]) -> list[Markup]:
+def _draw_rules(axes: Axes, rules: Sequence[ReferenceLine], series: Sequence[Series]) -> list[Markup]:
     """Draw rules, with each label where it hides least."""
     ink = [axes.at(*point) for each in series for point in _along(each.points)]
     drawn = []
@@ -160,7 +165,7 @@ def _along(points: Points) -> list[tuple[float, float]]:
     ]
 
 
-def _label_box(axes: Axes, rule: Rule, *, left: bool, above: bool) -> tuple[float, float, float, float]:
+def _label_box(axes: Axes, rule: ReferenceLine, *, left: bool, above: bool) -> tuple[float, float, float, float]:
     """From and to where a label reaches, across and down."""
     (start, down), (end, _) = axes.at(axes.x[0], rule.y), axes.at(axes.x[1], rule.y)
     width = _LETTER * len(rule.label) + 8

@@ -20,7 +20,7 @@ from video_opd.report.comparison.comparison_contents import (
     teacher_of,
 )
 from video_opd.report.comparison.comparison_figures import Series, draw_curves, draw_key, unit_of
-from video_opd.report.figures import Figure, Rule, shorten
+from video_opd.report.figures import Figure, ReferenceLine, shorten
 from video_opd.report.page import fill, write_page
 from video_opd.report.phases import SELECT
 from video_opd.report.run.verdict import as_texts
@@ -153,7 +153,7 @@ def _or(value: float | None, other: float) -> float:
     return other if value is None else value
 
 
-def _rules(contents: Comparison) -> list[Rule]:
+def _rules(contents: Comparison) -> list[ReferenceLine]:
     before, teacher = student_before(contents), teacher_of(contents)
     rules = []
     # A teacher that was asked other queries than the students cannot stand beside them.
@@ -162,9 +162,9 @@ def _rules(contents: Comparison) -> list[Rule]:
         and teacher is not None
         and (before.split, before.num_queries) == (teacher.split, teacher.num_queries)
     ):
-        rules.append(Rule(teacher.miou, f"teacher {teacher.miou:.2f}, on the test queries", "teacher"))
+        rules.append(ReferenceLine(teacher.miou, f"teacher {teacher.miou:.2f}, on the test queries", "teacher"))
     if contents.target_miou is not None:
-        rules.append(Rule(contents.target_miou, f"target {shorten(contents.target_miou)}", "target"))
+        rules.append(ReferenceLine(contents.target_miou, f"target {shorten(contents.target_miou)}", "target"))
     return rules
 
 

@@ -72,7 +72,7 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scoring:
+class UnfinishedScores:
     """A file of scores that no selection has been made from yet."""
 
     whose: str
@@ -87,7 +87,7 @@ class CurriculumContents:
     """Everything that is known of how the examples were chosen."""
 
     rounds: list[Round] = field(default_factory=list)
-    scoring: list[Scoring] = field(default_factory=list)
+    scoring: list[UnfinishedScores] = field(default_factory=list)
 
     @property
     def cost_s(self) -> float:
@@ -182,7 +182,7 @@ def _count_reason(reasons: Counter[str], why: str) -> None:
     reasons[reason if reason in reasons or len(reasons) < _MAX_REASONS else "another reason"] += 1
 
 
-def _scoring(path: Path, whose: str, notices: list[str]) -> Scoring | None:
+def _scoring(path: Path, whose: str, notices: list[str]) -> UnfinishedScores | None:
     num_rows, num_examples, ious = 0, None, Ious()
     try:
         for row in iterate_journal(path):
@@ -194,4 +194,4 @@ def _scoring(path: Path, whose: str, notices: list[str]) -> Scoring | None:
     except DataError as error:
         notices.append(f"Scores are left out: {error}")
         return None
-    return Scoring(whose=whose, num_rows=num_rows, num_examples=num_examples, mean_iou=ious.mean)
+    return UnfinishedScores(whose=whose, num_rows=num_rows, num_examples=num_examples, mean_iou=ious.mean)

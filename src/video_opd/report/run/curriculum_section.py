@@ -12,7 +12,7 @@ from video_opd.report.figures import Figure, draw_line_chart
 from video_opd.report.html_tables import Cell, Row, Table
 from video_opd.report.run import verdict
 from video_opd.report.run.answer_cards import make_visible
-from video_opd.report.run.curriculum_contents import CurriculumContents, Round, Scoring
+from video_opd.report.run.curriculum_contents import CurriculumContents, Round, UnfinishedScores
 from video_opd.report.run.curriculum_figures import Column, draw_columns, draw_histogram
 from video_opd.report.run.run_contents import RunContents
 
@@ -79,7 +79,7 @@ def cost_of_selecting(curriculum: CurriculumContents, training_s: float) -> str:
     return f"{took}: {selecting / training_s:.2f} to 1."
 
 
-def _under_way(scoring: Scoring) -> str:
+def _under_way(scoring: UnfinishedScores) -> str:
     of = "" if scoring.num_examples is None else f" of {scoring.num_examples:,}"
     mean = "" if scoring.mean_iou is None else f", mean IoU {scoring.mean_iou:.3f}"
     return f"Scores of the {make_visible(scoring.whose, 60)}: {scoring.num_rows:,}{of} so far{mean}."

@@ -87,10 +87,10 @@ def _draw_validation(standing: verdict.Standing) -> Figure | None:
     rules = []
     if standing.teacher is not None and standing.is_curve_comparable:
         who = "best teacher" if len(standing.teachers) > 1 else "teacher"
-        rules.append(figures.Rule(standing.teacher.miou, f"{who} {standing.teacher.miou:.2f}", "teacher"))
+        rules.append(figures.ReferenceLine(standing.teacher.miou, f"{who} {standing.teacher.miou:.2f}", "teacher"))
     floor = standing.curve[-1].constant_miou
     if floor is not None:
-        rules.append(figures.Rule(floor, f"best constant answer {floor:.2f}", "floor"))
+        rules.append(figures.ReferenceLine(floor, f"best constant answer {floor:.2f}", "floor"))
     (first_step, first), (last_step, last) = points[0], points[-1]
     newest, sure = standing.curve[-1], "; the band is the 95 % interval"
     if newest.is_small:
