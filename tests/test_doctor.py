@@ -16,6 +16,7 @@ from video_opd.cli import main
 from video_opd.cli.result_tables import show_findings
 from video_opd.config import Recipe
 from video_opd.config.recipe_file import load_recipe
+from video_opd.data import manifest
 from video_opd.data.ablated_prompts import ABLATIONS, removed, reversed_, shuffled
 from video_opd.data.manifest import read_manifest
 from video_opd.doctor import Finding, Patient, checks
@@ -296,12 +297,16 @@ def test_what_selecting_costs_is_told_beside_what_training_costs(patient, recipe
     assert of(CouplingSettings(name="scc", num_anchors=1, num_frontier=1)).checked == dear.checked
 
 
-def test_the_whole_examination_in_json(recipe_file, capsys):
+def test_the_whole_examination_in_json(recipe_file, capsys, monkeypatch):
+    read = []
+    read_numbered = manifest.read_numbered
+    monkeypatch.setattr(manifest, "read_numbered", lambda path: read.append(path) or read_numbered(path))
     status = main(["doctor", str(recipe_file), "--examples", "6", "--json"])
     captured = capsys.readouterr()
     report = json.loads(captured.out)
     assert captured.err == ""
     assert status == 1, "random models fail"
+    assert len(read) == len({*read}) == 3, "each manifest is read once"
     assert set(report) == {"recipe", "failed", "findings"}
     assert all(set(finding) == {"checked", "found", "verdict", "remedy"} for finding in report["findings"])
     assert report["failed"] == sum(finding["verdict"] == "fail" for finding in report["findings"]) > 0

@@ -5,38 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from video_opd.config import CouplingSettings, RoundsSettings
-from video_opd.data.manifest import read_manifest
 from video_opd.doctor.patient import Finding, Patient
 from video_opd.methods.teachers import OneTeacher, Teacher
 from video_opd.policy.load import Policy
 from video_opd.train.build import autocast_of, make_method, steps_of
+from video_opd.train.learner import Learner
+from video_opd.train.loop import run_micro_batch
+from video_opd.train.run_inputs import Inputs
 from video_opd.train.stopwatch import Stopwatch
 from video_opd.types import Prompt, Sampling
 
 
-def estimate_cost(patient: Patient, teacher: Teacher | None = None) -> Iterator[Finding]:
-    """Seconds and memory of a step, from one measured micro-batch.
+def estimate_cost(patient: Patient, teacher: Teacher | None = None, inputs: Inputs | None = None) -> Iterator[Finding]:
+    """Estimate the seconds and the memory of a step, from one micro-batch that the learner takes and measures itself.
 
     Args:
+        patient: the models and the prompts.
         teacher: who judges in training, where that is not the patient's one teacher.
+        inputs: keeps what was read of the recipe's files.
     """
     if teacher is None and patient.teacher is not None:
         teacher = OneTeacher(patient.teacher)
     recipe, training = patient.recipe, patient.recipe.training
     piece = patient.prompts[: training.micro_batch_size]
-    method = make_method(recipe, teacher)
-    watch = Stopwatch(patient.student.model.device)
-    with watch.phase("piece"):
-        reading = patient.student.read(piece, grad=True)
-        groups = method.write(patient.student, reading, recipe.seed)
-        judgement = method.judge(piece, groups)
-        scores = patient.student.score(reading, groups, distribution=method.needs_distribution, grad=True)
-        method.losses(scores, scores.logprobs.detach(), judgement).loss.sum().backward()
-    patient.student.model.zero_grad(set_to_none=True)
-    seconds = watch.seconds["piece"] * training.batch_size / len(piece)
+    learner = Learner(patient.student, training, total_steps=1)
+    learner.begin(piece)
+    batch, _ = run_micro_batch(learner, piece, make_method(recipe, teacher), recipe.seed)
+    assert batch is not None  # there is no gate
+    learner.add_gradient(batch)
+    learner.drop_gradient()
+    seconds = sum(learner.watch.seconds.values()) * training.batch_size / len(piece)
     gib = _estimate_memory_gib(patient, teacher.policies if teacher else (), piece)
-    train = read_manifest(recipe.data.train)
-    steps = steps_of(recipe, train)
+    inputs = inputs or Inputs()
+    train = inputs.manifest(recipe, recipe.data.train)
+    steps = steps_of(recipe, train, inputs)
     yield Finding(
         checked="rough cost (decoding apart)",
         found=f"{seconds:.1f} s a step of {training.batch_size}, {seconds * steps / 60:.1f} min in all; about "

@@ -6,12 +6,13 @@ from contextlib import closing
 from dataclasses import replace
 
 from video_opd.config import Recipe
-from video_opd.data.manifest import check_manifest, read_manifest, with_durations
+from video_opd.data.manifest import check_manifest
 from video_opd.doctor.checks import CHECKS, TEACHER_CHECKS
 from video_opd.doctor.cost_estimate import estimate_cost
 from video_opd.doctor.patient import Finding, Patient
 from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.train.build import load_student, load_teacher, make_source, prepare_compute, prepare_data, refuse_early
+from video_opd.train.run_inputs import Inputs
 
 
 def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
@@ -20,14 +21,15 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
     Raises:
         UserError: models or data so broken that no check can run.
     """
-    refuse_early(recipe)
+    inputs = Inputs()
+    refuse_early(recipe, inputs=inputs)
     prepare_compute(recipe.compute)
     prepare_data(recipe)
-    student, teacher = load_student(recipe, recipe.student.model), load_teacher(recipe)
+    student, teacher = load_student(recipe, recipe.student.model), load_teacher(recipe, inputs)
     policies = teacher.policies if teacher else ()
     for policy in policies:
         require_common_tokens(student, policy)
-    examples = with_durations(read_manifest(recipe.data.train)[:num_examples], recipe.data.videos)
+    examples = inputs.manifest(recipe, recipe.data.train)[:num_examples]
     with closing(make_source(recipe, student, examples)) as source:
         source.max_bad_share = 1.0  # what is set aside is a finding here, and no reason to stop
         prompts = source.prompts(examples)
@@ -41,7 +43,7 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
             findings.extend(
                 found if len(policies) == 1 else [replace(f, checked=f"{name}: {f.checked}") for f in found]
             )
-        findings.extend(estimate_cost(patient, teacher))
+        findings.extend(estimate_cost(patient, teacher, inputs))
     return findings
 
 

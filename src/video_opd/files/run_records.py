@@ -8,12 +8,15 @@ rounds/*/selection-facts.json: SelectionFacts   rounds/*/selection.jsonl: Select
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict
 
 from video_opd.files.written_record import Count, Flag, Number, Pair, Seconds, Text, WrittenRecord
 from video_opd.sample_size import MIN_QUERIES
+
+StepPhase = Literal["decode", "read", "answer", "teacher", "score", "backward", "step"]
+"""The parts of the time of a step, in the order in which a batch goes through them."""
 
 
 class StepMetrics(WrittenRecord):
@@ -53,6 +56,7 @@ class StepMetrics(WrittenRecord):
     model_bytes: dict[str, Number] = {}
     extra_memory_bytes: Number | None = None
     seconds_by_phase: dict[str, Number] = {}
+    """A `StepPhase` -> its time."""
     cpu_seconds_by_phase: dict[str, Number] = {}
     seconds_to_decode: Number | None = None
     step: Count

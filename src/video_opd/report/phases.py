@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
-from video_opd.files.run_records import StepMetrics
+from video_opd.files.run_records import StepMetrics, StepPhase
 
 SELECT = "select"
 """Scoring models for a curriculum."""
-_BATCH = ("decode", "read", "answer", "teacher", "score", "backward", "step")
-"""In the order in which a batch goes through them; the place of each is the number of its colour."""
+_BATCH: tuple[str, ...] = get_args(StepPhase)
+"""The place of each is the number of its colour."""
 _REST = 7
 """The colour of what no phase claims."""
 _NAMES = {SELECT: "select examples"}

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from video_opd.files.run_records import StepPhase
+
 _PROCESS = Path("/proc/self")
 
 
@@ -27,7 +29,7 @@ class Stopwatch:
     too."""
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: StepPhase) -> Iterator[None]:
         """Count the time spent inside towards `name`."""
         began, cpu_began = self._now()
         try:
