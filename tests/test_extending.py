@@ -130,6 +130,24 @@ def metrics_of(run: Path) -> list[dict]:
 
 
 @pytest.mark.usefixtures("recipes")
+def test_a_method_as_a_plugin_is_compared_with_one_of_ours(capsys):
+    plugin, _, _ = code("A method")
+    file = plugin.splitlines()[0].removeprefix("# ")
+    (name,) = re.findall(r'name: Literal\["(.*)"\]', plugin)
+    Path(file).write_text(plugin)
+    Path("compare.toml").write_text(
+        f'name = "both"\nrecipe = "tiny-opd"\nseeds = [0]\n'
+        f'[methods.opd.method]\nname = "opd"\n[methods.own.method]\nname = "{name}"\n'
+    )
+    words = ["compare", "compare.toml", "--out", "out", "--json"]
+    assert main(words) == 2
+    assert f"method.name = '{name}': no method has that name" in capsys.readouterr().err
+    assert main([*words, "--plugin", file]) == 0
+    assert [*json.loads(capsys.readouterr().out)["methods"]] == ["opd", "own"]
+    assert all(metrics_of(run) for run in Path("out/runs").iterdir())
+
+
+@pytest.mark.usefixtures("recipes")
 @pytest.mark.parametrize(("section", "name"), [("A method", "agreement"), ("A reward", "near-start")])
 def test_training_with_ones_own_as_a_plugin(section, name):
     assert as_a_plugin(section) == 0
