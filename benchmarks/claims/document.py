@@ -135,7 +135,7 @@ def noise_table(found: Findings, student: str, prefix: str, seeds: Sequence[int]
 
 
 def noise_verdict(found: Findings) -> list[str]:
-    """Who is ahead at each level: said where every student that was run says so, and clearly."""
+    """Which method is better at each level: only if it is clearly so for every student that was run."""
     said = []
     cells = [("tiny-student", "main", "noise", (0, 1)), ("student-1", "student-1", "student-1", (0,)),
              ("student-2", "student-2", "student-2", (0,))]  # fmt: skip
@@ -148,9 +148,10 @@ def noise_verdict(found: Findings) -> list[str]:
                 if mine and theirs:
                     gaps.append(sum(mine) / len(mine) - sum(theirs) / len(theirs))
             if gaps:
-                side = "ahead of" if min(gaps) > CLEAR else "behind" if max(gaps) < -CLEAR else "not clearly apart from"
+                unclear = "not clearly different from"
+                side = "better than" if min(gaps) > CLEAR else "worse than" if max(gaps) < -CLEAR else unclear
                 each = ", ".join(f"{gap:+.3f}" for gap in gaps)
-                said.append(f"{level}: {one} is {side} {rival} ({each}; one number a student).")
+                said.append(f"With {level} labels, {one} is {side} {rival} (difference per student: {each}).")
     return said
 
 
@@ -248,7 +249,7 @@ def exposure_table(found: Findings, study: str) -> str | None:
         own, annotated = each["own"]["mean"], each["annotated"]["mean"]
         rows.append([name, f"{own:.3f}", f"{annotated:.3f}", f"{own / annotated:.2f}" if annotated else "-"])
     return table(
-        [f"{study}: KL(student || teacher), nats a token", "own prefixes", "annotated prefixes", "ratio"], rows
+        [f"{study}: KL(student || teacher), nats per token", "own prefixes", "annotated prefixes", "ratio"], rows
     )
 
 
@@ -288,7 +289,7 @@ def forgetting_table(results: Results) -> str:
         rows.append(cells)
     before = results["student_before"]["side_questions"]
     low, high = before["interval"]
-    head = [f"right side questions (before: {before['accuracy']:.3f}, {low:.3f} to {high:.3f})"]
+    head = [f"correct side questions (before: {before['accuracy']:.3f}, {low:.3f} to {high:.3f})"]
     return table([*head, *(f"{rate:g}" for rate in rates)], rows)
 
 
@@ -305,14 +306,15 @@ def cost_table(found: Findings) -> str | None:
             f"{millions['student']}, teacher {millions['teacher']}", "CPU s"]  # fmt: skip
     shared = cost["shared_over_naive"]
     said = [
-        f"Both recompute the prompt for every answer: OPD costs {ratios['both naive']:.2f} of GRPO; the paper "
+        f"If both recompute the prompt for every answer, OPD costs {ratios['both naive']:.2f} of GRPO. The paper "
         "reports about a fifth.",
-        f"Both share one reading: OPD costs {ratios['both shared']:.2f} of GRPO. The method alone saves "
-        f"{'nothing' if ratios['both shared'] >= 1 else 'the rest'} there: the teacher's reading is what it pays for.",
-        f"The implementation: sharing makes GRPO {1 / shared['grpo']:.1f} times as fast and OPD "
-        f"{1 / shared['opd']:.1f} times.",
-        f"GRPO with a prefix cache in sampling only, as with an inference server: OPD here costs "
-        f"{ratios['shared over prefix']:.2f} of it.",
+        f"If both share one reading, OPD costs {ratios['both shared']:.2f} of GRPO. The method alone saves "
+        f"{'nothing' if ratios['both shared'] >= 1 else 'the rest'} there, because the teacher's reading costs "
+        "time.",
+        f"The shared reading makes GRPO {1 / shared['grpo']:.1f} times as fast and OPD {1 / shared['opd']:.1f} times as "
+        "fast.",
+        f"OPD with the shared reading costs {ratios['shared over prefix']:.2f} of GRPO with a prefix cache only in "
+        "sampling, as with an inference server.",
     ]
     return table(head, rows) + "\n\n" + bullets(said)
 
@@ -337,8 +339,8 @@ def passing(found: Findings) -> str | None:
 
 def falsification_entries() -> list[tuple[str, str, str]]:
     """The rows of the third section."""
-    words = {"shuffled": "scores shuffled among the tokens of an answer", "noise": "noise of the gap's size",
-             "early": "prefers low digits, 1 nat a digit", "blind": "a teacher that sees grey frames"}  # fmt: skip
+    words = {"shuffled": "scores shuffled among the tokens of an answer", "noise": "noise of the same size",
+             "early": "prefers low digits, 1 nat per digit", "blind": "a teacher that sees grey frames"}  # fmt: skip
     return [("intact", "main", "opd"), *((text, "falsification", f"opd-{kind}") for kind, text in words.items())]
 
 
@@ -378,7 +380,7 @@ def _joined(blocks: Sequence[str | None]) -> str:
     """What there is, and a word where something is missing."""
     found = [block for block in blocks if block]
     if len(found) < len(blocks):
-        found.append("*Not all of this has been run yet; what is missing is left out.*")
+        found.append("*Some of these experiments have not been run yet; their rows are missing.*")
     return "\n\n".join(found)
 
 

@@ -338,14 +338,14 @@ class TestSentences:
 
     def test_none_that_shows(self, told):
         said = self.difference(told, 0.01, -0.01, 0.03)
-        assert said.startswith("No difference between opd and grpo shows at 2 steps: +0.010 ± 0.020 mIoU")
+        assert said.startswith("opd and grpo show no clear difference at 2 steps: +0.010 ± 0.020 mIoU")
 
     def test_the_teacher_is_passed_only_beyond_the_interval(self, told):
         gaps = {"opd": (0.01, -0.02, 0.04), "grpo": (-0.05, -0.07, -0.03), "sft": (0.05, 0.03, 0.07)}
         for name, (mean, *interval) in gaps.items():
             told["methods"][name]["over_its_teacher"] = {"mean": mean, "interval": interval}
         assert [said for said in sentences(told) if "teacher" in said] == [
-            "opd is not to be told from its teacher: +0.010 ± 0.030 mIoU.",
+            "opd shows no clear difference from its teacher: +0.010 ± 0.030 mIoU.",
             "grpo stays behind its teacher by 0.050 ± 0.020 mIoU.",
             "sft passes its teacher by 0.050 ± 0.020 mIoU.",
         ]
@@ -367,7 +367,7 @@ class TestSentences:
         counts = {"num_queries": num_queries, "num_seeds": num_seeds}
         told["differences"] = [{"one": "opd", "other": "grpo", "mean": 0.3, "interval": None, **counts}]
         assert sentences(told)[0].startswith(
-            f"opd and grpo differ by +0.300 mIoU at 2 steps {why}, which settles nothing; "
+            f"opd and grpo differ by +0.300 mIoU at 2 steps {why}, which proves nothing; "
         )
 
     def test_what_few_queries_cannot_say(self, told):
@@ -375,7 +375,7 @@ class TestSentences:
         told["num_validation_queries"] = 3
         said = " ".join(sentences(told))
         assert "Which method is better cannot be said from 1 test query: a 95 % interval needs at least 30" in said
-        assert "Which learning rate is best and when a method is at the target cannot be said from 3 valid" in said
+        assert "Which learning rate is best and when a method reaches the target cannot be said from 3 valid" in said
         told["student_before"]["scores"]["num_queries"] = told["num_validation_queries"] = 30
         assert "cannot be said from" not in " ".join(sentences(told))
 
@@ -418,7 +418,7 @@ class TestSentences:
         told["num_validation_queries"] = 96
         told["methods"]["opd"]["to_target"] = [{"step": 1, "cpu_seconds": 4.0}, None]
         said = sentences(told)
-        assert "opd is at a validation mIoU of 0.9 by step 1 and 4 CPU seconds with 1 of its seeds." in said
+        assert "opd reaches a validation mIoU of 0.9 by step 1 and 4 CPU seconds with 1 of its seeds." in said
         assert "grpo does not reach a validation mIoU of 0.9." in said
         told["num_validation_queries"] = 29
         assert not any("a validation mIoU of 0.9" in said for said in sentences(told))

@@ -1,5 +1,5 @@
 """What can be said of a comparison. Computed from its numbers; nothing here is typed by hand, and a difference within
-its interval is said to be none that shows."""
+its interval is called not clear."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _too_few(results: dict[str, Any]) -> list[str]:
     if asked is not None and asked < MIN_QUERIES:
         judged = [
             *(["which learning rate is best"] if results.get("sweep") else []),
-            *(["when a method is at the target"] if results["target_miou"] is not None else []),
+            *(["when a method reaches the target"] if results["target_miou"] is not None else []),
         ]
         if judged:
             what = " and ".join(judged)
@@ -59,7 +59,7 @@ def _differences(results: dict[str, Any]) -> list[str]:
         cost = f"costs {training_time(results, one) / training_time(results, other):.2f} of its time"
         at = f"at {results['methods'][one]['curve'][-1]['step']} steps"
         if each["interval"] is None:
-            said.append(f"{one} and {other} differ by {mean:+.3f} mIoU {at} {_why_open(each)}, which settles nothing; "
+            said.append(f"{one} and {other} differ by {mean:+.3f} mIoU {at} {_why_open(each)}, which proves nothing; "
                         f"{one} {cost}.")  # fmt: skip
             continue
         if mean == 0 and each["interval"] == [0, 0]:
@@ -70,7 +70,7 @@ def _differences(results: dict[str, Any]) -> list[str]:
             {
                 "above": f"{one} beats {other} by {margin} {at} and {cost}.",
                 "below": f"{other} beats {one} by {margin} {at}; {one} {cost}.",
-                "neither": f"No difference between {one} and {other} shows {at}: {margin}; {one} {cost}.",
+                "neither": f"{one} and {other} show no clear difference {at}: {margin}; {one} {cost}.",
             }[side]
         )
     return said
@@ -111,7 +111,7 @@ def _target(results: dict[str, Any]) -> list[str]:
         seconds = sum(point[results["time"]] for point in reached) / len(reached)
         seeds = "" if len(reached) == len(method["to_target"]) else f" with {len(reached)} of its seeds"
         when = f"by step {steps:.0f} and {seconds:.0f} {unit}"
-        said.append(f"{name} is at a validation mIoU of {target:g} {when}{seeds}.")
+        said.append(f"{name} reaches a validation mIoU of {target:g} {when}{seeds}.")
     return said
 
 
@@ -126,7 +126,7 @@ def _over_teachers(results: dict[str, Any]) -> list[str]:
             {
                 "above": f"{name} passes its teacher by {margin}.",
                 "below": f"{name} stays behind its teacher by {margin}.",
-                "neither": f"{name} is not to be told from its teacher: {margin}.",
+                "neither": f"{name} shows no clear difference from its teacher: {margin}.",
             }[side]
         )
     return said
