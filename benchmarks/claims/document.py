@@ -311,8 +311,8 @@ def cost_table(found: Findings) -> str | None:
         f"If both share one reading, OPD costs {ratios['both shared']:.2f} of GRPO. The method alone saves "
         f"{'nothing' if ratios['both shared'] >= 1 else 'the rest'} there, because the teacher's reading costs "
         "time.",
-        f"The shared reading makes GRPO {1 / shared['grpo']:.1f} times as fast and OPD {1 / shared['opd']:.1f} times as "
-        "fast.",
+        f"The shared reading makes GRPO {1 / shared['grpo']:.1f} times as fast and OPD {1 / shared['opd']:.1f} times "
+        "as fast.",
         f"OPD with the shared reading costs {ratios['shared over prefix']:.2f} of GRPO with a prefix cache only in "
         "sampling, as with an inference server.",
     ]

@@ -109,7 +109,8 @@ def _falsified(found: Any) -> str | None:
     gone = [words for words, value in known.items() if value < before + CLEAR]
     return (
         f"**The gain comes from the teacher.** The student has {before:.3f} before training and {intact:.3f} with the "
-        f"intact signal of the teacher. With other signals: {told}. {len(gone)} of these {len(known)} signals give no gain."
+        f"intact signal of the teacher. With other signals: {told}. {len(gone)} of these {len(known)} signals "
+        "give no gain."
     )
 
 

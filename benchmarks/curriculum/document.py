@@ -96,8 +96,8 @@ def thresholds(measured: dict[str, Any]) -> str:
         for row in several
         if row["threshold"] or row["reliability"] == "annotation"
     ]  # fmt: skip
-    head = ["teacher, labels", "held against it", "threshold", "kept", "labels right", "teacher right",
-            "teacher right on what was dropped"]  # fmt: skip
+    head = ["teacher, labels", "filter by", "threshold", "kept", "labels correct", "teacher correct",
+            "teacher correct on dropped examples"]  # fmt: skip
     return table(head, rows)
 
 
@@ -121,7 +121,7 @@ def race(measured: dict[str, Any]) -> str:
          f"{row['scored_uncorrected']:,.0f}", f"{row['scored_rule']:,.0f}"]
         for row in measured["race"]
     ]  # fmt: skip
-    head = ["share that passes", "given up, uncorrected", "given up", "scored, uncorrected", "scored"]
+    head = ["share that passes", "abandoned, uncorrected", "abandoned", "scored, uncorrected", "scored"]
     return table(head, rows)
 
 

@@ -47,7 +47,7 @@ class Findings:
         runs = self.methods("prefix").get("long answers, cut", {}).get("runs", ())
         shares = [row["cut_share"] for run in runs
                   for row in read_journal(self.out / "prefix" / run["folder"] / "metrics.jsonl")]  # fmt: skip
-        return f"It cut {sum(shares) / len(shares):.1%} of the answer tokens." if shares else ""
+        return f"The cut removed {sum(shares) / len(shares):.1%} of the answer tokens." if shares else ""
 
     def teacher(self, study: str) -> str:
         """The teacher's mIoU on the test set."""
@@ -86,20 +86,21 @@ class Findings:
         return "" if difference is None else f"{difference[0]:+.3f} ± {difference[1]:.3f}"
 
     def in_short(self, measured: Results) -> list[str]:
-        """One sentence a question; what has not been run is not spoken of."""
+        """One sentence per question; a question whose studies are missing has none."""
         said = [
-            self._told(f"**Does selecting pay?** Teacher right nearly always ({self.teacher('main')})", "main",
-                       [("filter", "whole-pool"), ("gap", "whole-pool"), ("filter+gap", "whole-pool")]),
-            self._told(f"**With a teacher that is right less often** ({self.teacher('weak-teacher')})", "weak-teacher",
+            self._told(f"**Does selecting help?** With a teacher that is nearly always correct ({self.teacher('main')})",
+                       "main", [("filter", "whole-pool"), ("gap", "whole-pool"), ("filter+gap", "whole-pool")]),
+            self._told(f"**With a teacher that is correct less often** ({self.teacher('weak-teacher')})",
+                       "weak-teacher",
                        [("filter", "whole-pool"), ("gap", "whole-pool"), ("filter+gap", "whole-pool"),
                         ("filter", "filter+gap"), ("agreement", "whole-pool")]),
-            self._told("**And labels that are wrong more often than not**", "heavy-noise",
+            self._told("**With this teacher and mostly wrong labels**", "heavy-noise",
                        [("filter", "whole-pool"), ("filter+gap", "whole-pool"), ("agreement", "whole-pool"),
                         ("agreement", "filter")]),
             self._told("**With eight other seeds**", "more-seeds",
                        [("filter", "whole-pool"), ("filter+gap", "whole-pool"), ("3 x filter+gap", "whole-pool"),
                         ("filter+gap", "filter"), ("3 x filter+gap", "filter")]),
-            self._told("**The paper's ranking against others behind the same filter**", "main",
+            self._told("**The paper's ranking and others after the same filter**", "main",
                        [("filter+gap", "filter"), ("filter+half-and-half", "filter"), ("filter+reverse-kl", "filter"),
                         ("filter+dsus", "filter"), ("filter+bbds", "filter"), ("filter+gwds", "filter")]),
             self._luck(measured),
@@ -110,7 +111,7 @@ class Findings:
                                                         ("filter, race, enough", "filter"),
                                                         ("filter, greedy first", "filter"),
                                                         ("3 x filter+gap, reuse", "3 x filter+gap")]),
-            self._told("**Two teachers, each right about half of the colours**", "teachers",
+            self._told("**Two teachers, each correct about half of the colours**", "teachers",
                        [("routed by source", "one specialist"), ("routed by reliability", "one specialist"),
                         ("averaged", "one specialist"), ("routed by source", "the whole teacher")]),
             self._told("**The outcome check**", "outcome",
@@ -120,7 +121,7 @@ class Findings:
         return [sentence for sentence in said if sentence]
 
     def against_whole_pool(self) -> str:
-        """Which curricula are clearly ahead of training on the whole pool, and which clearly behind, in any study."""
+        """Which curricula are clearly better or worse than training on the whole pool, in any study."""
         ahead, behind, alike = [], [], 0
         for study in ("main", "more-seeds", "weak-teacher", "heavy-noise", "student-1"):
             for name in self.methods(study):
@@ -137,26 +138,24 @@ class Findings:
                     alike += 1
         num_all = alike + len(ahead) + len(behind)
         return (
-            f"Clearly ahead of the whole pool: {', '.join(ahead) or 'none'}. Clearly behind it: "
-            f"{', '.join(behind) or 'none'}. Not to be told from it, which does not say that they are equal: {alike} "
-            f"of {num_all}. (The comparisons of a study share the whole pool's runs, the pool and the test queries, "
-            "and are not corrected for how many they are: some come out clear by chance, and then together.)"
+            f"Clearly better than the whole pool: {', '.join(ahead) or 'none'}. Clearly worse: "
+            f"{', '.join(behind) or 'none'}. No clear difference, which does not mean that they are equal: {alike} "
+            f"of {num_all}. (The comparisons of a study share the runs on the whole pool, the pool and the test "
+            "queries. They are not corrected for their number: some are clear by chance, and then several together.)"
         )
 
     def _told(self, question: str, study: str, pairs: Sequence[tuple[str, str]]) -> str | None:
-        """What stands how against what, the clear differences apart from the others."""
+        """Compare each of the pairs in words; clear differences are listed apart from the others."""
         by_rival: dict[str, dict[str, list[str]]] = {}
         for one, rival in pairs:
             difference = self.difference(study, one, rival)
             if difference is not None:
                 mean, reach = difference
-                side = (
-                    "clearly ahead" if mean > reach else "clearly behind" if mean < -reach else "not to be told apart"
-                )
+                side = "clearly better" if mean > reach else "clearly worse" if mean < -reach else "no clear difference"
                 each = by_rival.setdefault(rival, {}).setdefault(side, [])
                 each.append(f"{one} ({self.miou(study, one):.3f})")
         told = [
-            f"against {rival} ({self.miou(study, rival):.3f}) "
+            f"Compared with {rival} ({self.miou(study, rival):.3f}), "
             + "; ".join(f"{side}: {', '.join(names)}" for side, names in sides.items())
             for rival, sides in by_rival.items()
         ]
@@ -165,8 +164,9 @@ class Findings:
     def _luck(self, measured: Results) -> str:
         by_draws = {row["draws"]: row for row in measured["luck"]["tiny-teacher"]}
         return (
-            f"**How much of a ranking is luck?** With one draw of the student {by_draws[1]['luck']:.0%} of the chosen "
-            f"examples' excess gap, with four {by_draws[4]['luck']:.0%}, with eight {by_draws[8]['luck']:.0%}."
+            f"**How much of a ranking is luck?** With one answer of the student, {by_draws[1]['luck']:.0%} of the excess "
+            f"gap of the selected examples; with four answers {by_draws[4]['luck']:.0%}, with eight "
+            f"{by_draws[8]['luck']:.0%}."
         )
 
     def _passing(self) -> str | None:
@@ -176,9 +176,10 @@ class Findings:
                 over = self.methods(study).get(name, {}).get("over_its_teacher")
                 if over and over["interval"]:
                     low, high = over["interval"]
-                    word = "passes" if low > 0 else "stays behind" if high < 0 else "is not to be told from"
+                    unclear = "shows no clear difference from"
+                    word = "is better than" if low > 0 else "is worse than" if high < 0 else unclear
                     told.append(f"{name} {word} its teacher ({over['mean']:+.3f}) in {study}")
-        return f"**Does the student pass its teacher?** {'; '.join(told)}." if told else None
+        return f"**Does the student become better than its teacher?** {'; '.join(told)}." if told else None
 
     def coupling_against_tvdf(self) -> list[dict[str, Any]]:
         """The follow-up claims 5 % more, relative, at half the time: every study's gate and scc beside TVDF."""
@@ -210,8 +211,9 @@ class Findings:
             return None
         least, most = (pick(row["relative"] for row in rows) for pick in (min, max))
         return (
-            f"**Coupling against TVDF** (claimed: 5 % more, relative, at half the time): {least:+.1%} to {most:+.1%}, "
-            f"clear in {len(clear)} of {len(rows)} comparisons" + (f": {', '.join(clear)}." if clear else ".")
+            f"**Coupling against TVDF** (claim: a relative gain of 5 % at half the time): {least:+.1%} to {most:+.1%}; "
+            f"the difference is clear in {len(clear)} of {len(rows)} comparisons"
+            + (f": {', '.join(clear)}." if clear else ".")
         )
 
 
