@@ -88,8 +88,8 @@ class Findings:
     def in_short(self, measured: Results) -> list[str]:
         """One sentence per question; a question whose studies are missing has none."""
         said = [
-            self._told(f"**Does selecting help?** With a teacher that is nearly always correct ({self.teacher('main')})",
-                       "main", [("filter", "whole-pool"), ("gap", "whole-pool"), ("filter+gap", "whole-pool")]),
+            self._told("**Does selecting help?** With a teacher that is nearly always correct "
+                       f"({self.teacher('main')})", "main", [("filter", "whole-pool"), ("gap", "whole-pool"), ("filter+gap", "whole-pool")]),
             self._told(f"**With a teacher that is correct less often** ({self.teacher('weak-teacher')})",
                        "weak-teacher",
                        [("filter", "whole-pool"), ("gap", "whole-pool"), ("filter+gap", "whole-pool"),
@@ -164,8 +164,8 @@ class Findings:
     def _luck(self, measured: Results) -> str:
         by_draws = {row["draws"]: row for row in measured["luck"]["tiny-teacher"]}
         return (
-            f"**How much of a ranking is luck?** With one answer of the student, {by_draws[1]['luck']:.0%} of the excess "
-            f"gap of the selected examples; with four answers {by_draws[4]['luck']:.0%}, with eight "
+            f"**How much of a ranking is luck?** With one answer of the student, {by_draws[1]['luck']:.0%} of the "
+            f"excess gap of the selected examples; with four answers {by_draws[4]['luck']:.0%}, with eight "
             f"{by_draws[8]['luck']:.0%}."
         )
 
