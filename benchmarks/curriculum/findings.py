@@ -89,7 +89,8 @@ class Findings:
         """One sentence per question; a question whose studies are missing has none."""
         said = [
             self._told("**Does selecting help?** With a teacher that is nearly always correct "
-                       f"({self.teacher('main')})", "main", [("filter", "whole-pool"), ("gap", "whole-pool"), ("filter+gap", "whole-pool")]),
+                       f"({self.teacher('main')})", "main",
+                       [("filter", "whole-pool"), ("gap", "whole-pool"), ("filter+gap", "whole-pool")]),
             self._told(f"**With a teacher that is correct less often** ({self.teacher('weak-teacher')})",
                        "weak-teacher",
                        [("filter", "whole-pool"), ("gap", "whole-pool"), ("filter+gap", "whole-pool"),
