@@ -32,6 +32,7 @@ class ScoringProgress:
         self.task = self.bar.add_task(escape(title), total=total, rate="")
 
     def __enter__(self) -> ScoringProgress:
+        self.began = self.told = time.monotonic()
         if self.console.is_terminal:
             self.bar.start()
         return self
