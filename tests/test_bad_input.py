@@ -389,7 +389,9 @@ def test_a_folder_without_permission(refused, recipe_file, world, tmp_path):
         ("[7]", "entry 1 is not a prediction: it is a int"),
         ('{"answer": "1 - 2"}', '"id"'),
         ('{"id": "a", "answer": "1 - 2"}\n{"id": "a", "answer": "1 - 2"}', "line 2 .*on line 1 already"),
-        ('{"id": "a", "spans": [[1, NaN]]}', "not finite"),
+        ('{"id": "a", "spans": [[1, NaN]]}', "line 1 .*NaN is not a number"),
+        ('{"id": "a", "answer": "1 - 2", "id": "b"}', "line 1 .*the key `id` is there twice"),
+        ('{"id": "a", "answer": "1 - 2"}\n' + "[" * 100_000, "line 2 .*the nesting too deep"),
     ],
 )
 def test_broken_predictions(refused, text, message, world, tmp_path):

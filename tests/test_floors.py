@@ -41,6 +41,8 @@ TWIN_FOLDERS = {Path("data/importers"), Path("eval/scorers")}
 MOST_LINES, LINES_AIMED_AT = 500, 350
 LONG_FOR_A_REASON = {}
 
+MOST_LINES_OF_A_FUNCTION = 60
+
 
 class Import(NamedTuple):
     """One import of a module of the package."""
@@ -99,6 +101,17 @@ def climbing(source: Path) -> list[str]:
         for found in imports(source)
         if found.room not in FLOOR_OF or FLOOR_OF[found.room] > FLOOR_OF.get(room_of(Path(found.importer)), -1)
     ]
+
+
+def long_functions(source: Path, most: int = MOST_LINES_OF_A_FUNCTION) -> dict[str, int]:
+    """`file:line function` -> its lines, with decorators and docstring, of every function that has more than `most`."""
+    lengths: dict[str, int] = {}
+    for path in modules(source):
+        for node in ast.walk(ast.parse((source / path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+                lengths[f"{path}:{node.lineno} {node.name}"] = (node.end_lineno or first) - first + 1
+    return {name: length for name, length in lengths.items() if length > most}
 
 
 def homeless(source: Path) -> set[str]:
@@ -175,6 +188,10 @@ def test_files_stay_small():
     assert {path for path in LONG_FOR_A_REASON if lines[path] <= LINES_AIMED_AT} == set(), "no longer needs a reason"
 
 
+def test_functions_stay_small():
+    assert long_functions(SOURCE) == {}
+
+
 @pytest.fixture
 def house(tmp_path) -> Path:
     """A house in order."""
@@ -219,6 +236,14 @@ def test_an_import_that_climbs_is_found(house, statement):
 def test_a_relative_import_that_climbs_is_found_from_within_a_package(house):
     write(house, "data/video/video_io.py", "from ...train.loop import train")
     assert climbing(house) == ["data/video/video_io.py:1 imports train"]
+
+
+def test_a_long_function_is_found_within_a_class_too(house):
+    text = "class Room:\n    @property\n    def long(self):\n" + "        1\n" * 58
+    write(house, "types.py", text)
+    assert long_functions(house) == {}
+    write(house, "types.py", text + "        1\n")
+    assert long_functions(house) == {"types.py:3 long": 61}
 
 
 def test_a_module_without_a_floor_is_found(house):

@@ -212,11 +212,20 @@ def test_a_selection_goes_to_a_file_and_comes_back(tmp_path):
         ('{"kept": true}\n', "line 1 is not a line of a selection"),
         ('{"id": "e00"}\n', "line 1 is not a line of a selection"),
         ('{"id": "e00", "kept": "yes"}\n', "line 1 is not a line of a selection"),
-        ("kept\n", "line 1 is not a line of a selection"),
+        ("kept\n", "line 1 is not a line of a selection.*not JSON"),
+        ('{"id": "e00", "kept": false, "kept": true}\n', "the key `kept` is there twice"),
+        ('{"id": "e00", "kept": true, "tau": NaN}\n', "NaN is not a number"),
+        ("[" * 100_000, "the nesting too deep"),
+        ("[7]\n", "it is a list, not an object"),
+        ("null\n", "it is null, not an object"),
+        ('{"id": "e00", "kept": true}\n{"id": "\udce9", "kept": true}', "line 2 .*byte 0xe9 at column 9 is not UTF-8"),
+        ('{"id": "e00", "kept": true, "order": "first"}\n', "`order` is a string, not a number"),
+        ('{"id": "e00", "kept": true, "sigma": []}\n', "`sigma` is a list, not a number"),
+        ('{"id": "e00", "kept": true, "why": 7}\n', "`why` is a number, not a text"),
     ],
 )
 def test_a_file_that_is_no_selection_is_refused(tmp_path, content, message):
-    (tmp_path / "s").write_text(content)
+    (tmp_path / "s").write_text(content, errors="surrogateescape")
     with pytest.raises(DataError, match=message):
         read_selection(tmp_path / "s", {"e00"})
     with pytest.raises(DataError, match="no such file"):
@@ -224,8 +233,8 @@ def test_a_file_that_is_no_selection_is_refused(tmp_path, content, message):
 
 
 def test_lines_without_an_order_are_taken_as_they_stand(tmp_path):
-    """Written by hand, so without a line break at the end, perhaps."""
-    (tmp_path / "s").write_text('{"id": "b", "kept": true}\n{"id": "a", "kept": true}')
+    """Written by hand, so perhaps with a byte order mark and without a line break at the end."""
+    (tmp_path / "s").write_text('\ufeff{"id": "b", "kept": true}\n{"id": "a", "kept": true}')
     assert read_selection(tmp_path / "s", {"a", "b"}).ids == ("b", "a")
 
 

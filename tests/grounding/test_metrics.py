@@ -267,10 +267,13 @@ def test_the_answer_is_parsed_anew_and_spans_are_the_fallback(tmp_path: Path) ->
         (b'{"id": "b", "spans": [["4", "9"]]}', "two numbers"),
         (b'{"id": "b", "spans": [[true, 9]]}', "two numbers"),
         (b'{"id": "b", "spans": [[4, 9, 10]]}', "two numbers"),
-        (b'{"id": "b", "spans": [[NaN, 9]]}', "not finite"),
-        (b'{"id": "b", "spans": [[4, Infinity]]}', "not finite"),
-        (b'{"id": "b", "spans": [[4, 1e400]]}', "not finite"),
-        (b'{"id": "b", "spans": [[4, 1' + b"0" * 400 + b"]]}", "not finite"),
+        (b'{"id": "b", "spans": [[NaN, 9]]}', "NaN is not a number"),
+        (b'{"id": "b", "spans": [[4, Infinity]]}', "Infinity is not a number"),
+        (b'{"id": "b", "spans": [[4, 1e400]]}', "the number 1e400 is too large"),
+        (b'{"id": "b", "spans": [[4, 1' + b"0" * 400 + b"]]}", "is too large"),
+        (b'{"id": "b", "answer": "4 - 9", "answer": "5 - 9"}', "the key `answer` is there twice"),
+        (b'{"id": "b", "answer": "4 - 9", "logprob": NaN}', "NaN is not a number"),
+        (b'{"id": "b", "answer": "4 - 9"} 7', "not JSON"),
         (b'{"id": "a", "answer": "4 - 9"}', "'a' was given on line 1 already"),
     ],
 )
@@ -289,6 +292,11 @@ def test_a_list_of_predictions_is_read(tmp_path: Path, indent: int | None) -> No
     assert {id_: answer.spans for id_, answer in found.items()} == {"a": ((4, 9),), "b": ((1, 2),)}
     with pytest.raises(DataError, match="entry 2 is not a prediction: id 'a' was given on entry 1 already"):
         read(tmp_path, json.dumps(rows[:1] * 2).encode())
+
+
+def test_an_entry_of_a_list_is_held_to_json_too(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"predictions.jsonl, line 3: the key `answer` is there twice"):
+        read(tmp_path, b'[{"id": "a", "answer": "4 - 9"},\n\n{"id": "b", "answer": "1 - 2", "answer": "3 - 4"}]')
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

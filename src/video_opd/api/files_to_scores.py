@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -96,33 +95,28 @@ def score(
     Raises:
         UserError: the manifest, a video or the model cannot be used, or the file holds other scores.
     """
-    from video_opd.curriculum import ScoreHeader
-    from video_opd.curriculum.score_file import difference, read_header
     from video_opd.data.manifest import read_manifest
-    from video_opd.errors import DataError
-    from video_opd.eval.how_asked import how_asked
-    from video_opd.eval.pool import RolloutOptions, Scorer
-    from video_opd.policy.location import model_sha256, resolve_model
+    from video_opd.data.prompt_source import require_folder
+    from video_opd.eval.pool import Asking
+    from video_opd.eval.score_into_file import Called, PoolScoring, score_into
 
-    out, examples = Path(out), read_manifest(Path(manifest), Path(videos))
+    out, videos, examples = Path(out), Path(videos), read_manifest(Path(manifest), Path(videos))
     asked = _loaded(model)
-    asking = RolloutOptions(num_answers=answers, max_new_tokens=asked.how.answers.max_new_tokens, seed=seed)
-    header = ScoreHeader(
-        model=asked.name,
-        model_sha256=model_sha256(resolve_model(asked.name)),
-        manifest_sha256=hashlib.sha256(Path(manifest).read_bytes()).hexdigest(),
-        settings=how_asked(asked.how, asked.precision) | asking.settings(),
-        num_examples=len(examples),
-    )
-    if out.exists() and (found := read_header(out)).identity != header.identity:
-        raise DataError(
-            f"{out} holds other scores already",
-            reason=difference(found, header),
-            remedy="give another file, or the settings that this one was begun with",
-        )
+    require_folder(videos)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with closing(_source(asked, Path(videos), len(examples))) as source:
-        return Scorer(policy=asked.policy, source=source, asking=asking, batch_size=1).score(examples, out, header)
+    scoring = PoolScoring(
+        manifest=Path(manifest),
+        videos=videos,
+        examples=examples,
+        model=asked.name,
+        how=asked.how,
+        precision=asked.precision,
+        asking=Asking(num_answers=answers, max_new_tokens=asked.how.answers.max_new_tokens, seed=seed),
+        batch_size=1,
+        max_bad_share=MAX_BAD_SHARE,
+    )
+    called = Called(max_bad_share="the share of bad examples", another_file="give another file")
+    return score_into(out, scoring, called, load=lambda: (asked.policy, asked.renderer))
 
 
 def select(
@@ -172,8 +166,7 @@ def metrics(
     Raises:
         UserError: a file that cannot be read, no prediction that matches, or an unknown scorer.
     """
-    from video_opd.eval.scorers import SCORERS, read_ground_truth, read_matched, require_matched, score_as
-    from video_opd.grounding import score as score_by_our_rule
+    from video_opd.eval.scorers import SCORERS, score_files
 
     if isinstance(scorer, str) and scorer != "ours" and scorer not in SCORERS:
         raise ConfigurationError(
@@ -181,12 +174,7 @@ def metrics(
             reason="no scorer has that name",
             remedy=SCORERS.remedy(scorer),
         )
-    truth = read_ground_truth(Path(ground_truth))
-    answers = read_matched(Path(predictions), truth)
-    if scorer != "ours":
-        return score_as(scorer, truth, answers)
-    require_matched(answers)
-    return score_by_our_rule({id: answer.parsed() for id, answer in answers.by_id.items()}, truth.examples)
+    return score_files([Path(predictions)], Path(ground_truth), scorer)[0].result
 
 
 def _loaded(model: str | Path | GroundingModel) -> GroundingModel:

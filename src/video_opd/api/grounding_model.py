@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack, overload
 
-import torch
-
 from video_opd.api.several_queries import num_shared_tokens, read_shared_part, read_the_rest
 from video_opd.config import GroundingDefaults
 from video_opd.config.recipe_file import load_grounding_defaults
@@ -17,11 +15,12 @@ from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.picture_folder import read_video
 from video_opd.data.video.video_io import Frames
 from video_opd.errors import ConfigurationError
-from video_opd.eval.how_asked import budget_of, prompt_mismatch, template_of, tiny_on_real
+from video_opd.eval.how_asked import tiny_on_real
+from video_opd.eval.load_to_ask import load_to_ask
 from video_opd.grounding import Reason, parse_answer
 from video_opd.policy.description import require_device
-from video_opd.policy.device import device_of
-from video_opd.policy.load import Policy, load_policy
+from video_opd.policy.device import device_of, precision_on
+from video_opd.policy.load import Policy
 from video_opd.policy.location import device_name, resolve_model
 from video_opd.types import Example, Prompt, Sampling, Span
 
@@ -127,10 +126,28 @@ class GroundingModel:
         queries = [query] if isinstance(query, str) else list(query)
         if not queries:
             return []
-        prompts, duration_s = self._prompts(Path(video), queries, clip and Span(*clip), frame_rate)
-        texts = self._answers(prompts)
+        place, part = place_of_video(Path(video)), clip and Span(*clip)
+        examples = [
+            Example(
+                id=f"query-{number}", video=place.name, query=one, spans=(), duration=None, clip=part,
+                frame_rate=frame_rate,
+            )
+            for number, one in enumerate(queries)
+        ]  # fmt: skip
+        if warning := tiny_on_real([self.name], place.parent, examples):
+            _log.warning("%s", warning)
+        answers = self.answer_examples(Path(video), examples)
+        return answers[0] if isinstance(query, str) else answers
+
+    def answer_examples(self, video: Path, examples: Sequence[Example]) -> list[GroundedAnswer]:
+        """Answer the queries of several examples, all with the same video, clip and frame rate, without a warning.
+
+        Raises:
+            UserError: the video cannot be read, or a query has no words.
+        """
+        prompts, duration_s = self._prompts(video, examples)
         answers = []
-        for prompt, text in zip(prompts, texts, strict=True):
+        for prompt, text in zip(prompts, self._answers(prompts), strict=True):
             parsed = parse_answer(text)
             answers.append(
                 GroundedAnswer(
@@ -142,7 +159,7 @@ class GroundingModel:
                     num_video_tokens=prompt.num_video_tokens,
                 )
             )
-        return answers[0] if isinstance(query, str) else answers
+        return answers
 
     @property
     def shares_video(self) -> bool:
@@ -150,26 +167,10 @@ class GroundingModel:
         user = self.renderer.template.user
         return user.index("{video}") < user.index("{query}")
 
-    def _prompts(
-        self, video: Path, queries: Sequence[str], clip: Span | None, frame_rate: float | None
-    ) -> tuple[list[Prompt], float]:
-        """One prompt a query, all with the same frames, and the seconds that these stand for."""
-        place = video.absolute() if video.is_dir() else video  # the folder `.` has no name
-        frames = self._frames(video, clip, frame_rate)
-        examples = [
-            Example(
-                id=f"query-{number}",
-                video=place.name,
-                query=query,
-                spans=(),
-                duration=frames.duration_s,
-                clip=clip,
-                frame_rate=frame_rate,
-            )
-            for number, query in enumerate(queries)
-        ]
-        if warning := tiny_on_real([self.name], place.parent, examples):
-            _log.warning("%s", warning)
+    def _prompts(self, video: Path, examples: Sequence[Example]) -> tuple[list[Prompt], float]:
+        """One prompt an example, all with the same frames, and the seconds that these stand for."""
+        frames = self._frames(video, examples[0].clip, examples[0].frame_rate)
+        examples = [replace(example, duration=frames.duration_s) for example in examples]
         first = self.renderer(examples[0], frames)
         others = [replace(self.renderer(example, frames), pixel_values=first.pixel_values) for example in examples[1:]]
         return [first, *others], frames.duration_s
@@ -215,13 +216,16 @@ def load(
     where = device_of(device_name(device))
     require_device(where)
     defaults = _changed(load_grounding_defaults(resolve_model(name, weights=False)), how)
-    template, budget = template_of(defaults.prompt), budget_of(defaults.video)
-    if warning := prompt_mismatch(defaults.prompt, name):
-        _log.warning("%s", warning)
-    precision = precision or ("bfloat16" if where.startswith("cuda") else "float32")
-    policy = load_policy(name, device=where, weights=getattr(torch, precision)).freeze()
-    renderer = PromptRenderer(policy.processor, template, budget)
-    return GroundingModel(name=name, policy=policy, renderer=renderer, how=defaults, precision=precision)
+    held = precision or precision_on(where)
+    policy, renderer = load_to_ask(
+        name, defaults, device=where, precision=held, warn=lambda sentence: _log.warning("%s", sentence)
+    )
+    return GroundingModel(name=name, policy=policy, renderer=renderer, how=defaults, precision=held)
+
+
+def place_of_video(video: Path) -> Path:
+    """A path of the video that has a name; the folder `.` has none."""
+    return video.absolute() if video.is_dir() else video
 
 
 def _changed(defaults: GroundingDefaults, how: HowToAsk) -> GroundingDefaults:

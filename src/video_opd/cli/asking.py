@@ -98,7 +98,12 @@ def warn_of_tiny(models: Sequence[str], videos: Path, examples: Sequence[Example
 
     warning = tiny_on_real(models, videos, examples)
     if warning is not None:
-        print(f"video-opd: warning: {warning}", file=sys.stderr)
+        warn(warning)
+
+
+def warn(sentence: str) -> None:
+    """Print a warning on stderr."""
+    print(f"video-opd: warning: {sentence}", file=sys.stderr)
 
 
 def how_to_ask(model: str, how: ModelChoices) -> GroundingDefaults:
@@ -127,26 +132,18 @@ def how_to_ask(model: str, how: ModelChoices) -> GroundingDefaults:
 
 def load(model: str, how: ModelChoices, defaults: GroundingDefaults) -> tuple[Policy, PromptRenderer]:
     """A frozen model, and what puts the questions to it."""
-    from video_opd.data.prompts import PromptRenderer
-    from video_opd.eval.how_asked import budget_of, prompt_mismatch, template_of
+    from video_opd.eval.load_to_ask import load_to_ask
+    from video_opd.policy.device import device_of
 
-    template, budget = template_of(defaults.prompt), budget_of(defaults.video)
-    warning = prompt_mismatch(defaults.prompt, model)
-    if warning is not None:
-        print(f"video-opd: warning: {warning}", file=sys.stderr)
-    policy = load_model(model, how)
-    return policy, PromptRenderer(policy.processor, template, budget)
+    return load_to_ask(model, defaults, device=device_of(how.device), precision=precision_of(how), warn=warn)
 
 
 def load_model(name: str, how: ModelChoices) -> Policy:
     """A frozen model, where and in what type the command line says."""
-    import torch
-
+    from video_opd.eval.load_to_ask import load_frozen
     from video_opd.policy.device import device_of
-    from video_opd.policy.load import load_policy
 
-    weights = getattr(torch, precision_of(how))
-    return load_policy(name, device=device_of(how.device), weights=weights).freeze()
+    return load_frozen(name, device=device_of(how.device), precision=precision_of(how))
 
 
 def models_of(named: Mapping[str, str], how: ModelChoices) -> dict[str, tuple[str, str]]:
@@ -164,9 +161,9 @@ def models_of(named: Mapping[str, str], how: ModelChoices) -> dict[str, tuple[st
 
 def precision_of(how: ModelChoices) -> str:
     """The type in which a model is held: as the command line says, else what goes with the device."""
-    from video_opd.policy.device import device_of
+    from video_opd.policy.device import device_of, precision_on
 
-    return how.precision or ("bfloat16" if device_of(how.device).startswith("cuda") else "float32")
+    return how.precision or precision_on(device_of(how.device))
 
 
 def require_writable(file: Path, kind: Kind | None) -> None:

@@ -39,6 +39,7 @@ from video_opd.files.outputs import place_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from video_opd.api.grounding_model import GroundedAnswer
     from video_opd.config import GroundingDefaults
     from video_opd.data.prompt_templates import PromptTemplate
     from video_opd.eval.answer_file import AnswersOf
@@ -267,9 +268,34 @@ def ground(
     Example:
         video-opd ground tiny-teacher clip.mp4 "the red circle"
     """
+    from video_opd.data.video.picture_folder import probe_video, video_timeline
+
+    _refuse_query(query)
+    refuse_absent_device(how)
+    duration_s = probe_video(video, frame_rate).duration_s
+    video_timeline(video, frame_rate).window(None)  # refuses a video that is too short, before a model is loaded
+    refuse_early(how, model)
+    defaults = how_to_ask(model, how)
+
+    from video_opd.api.grounding_model import GroundingModel, place_of_video
+    from video_opd.data.prompt_source import refuse_tight_budget
+    from video_opd.eval.how_asked import budget_of
+    from video_opd.types import Example
+
+    file = place_of_video(video)
+    example = Example(id="ground", video=file.name, query=query, spans=(), duration=duration_s, frame_rate=frame_rate)
+    refuse_tight_budget(file.parent, [example], budget_of(defaults.video))
+    warn_of_tiny([model], file.parent, [example])
+    policy, renderer = load(model, how, defaults)
+    asked = GroundingModel(name=model, policy=policy, renderer=renderer, how=defaults, precision=precision_of(how))
+    _show_answer(asked.answer_examples(video, [example])[0], as_json=json)
+    return 0
+
+
+def _refuse_query(query: str) -> None:
+    """Before anything that takes long."""
     from video_opd.data.plain_text import has_words, refuse_unwritable
     from video_opd.data.query_words import timelens
-    from video_opd.data.video.picture_folder import probe_video, video_timeline
 
     if not has_words(timelens(query)):
         raise ConfigurationError(
@@ -278,37 +304,19 @@ def ground(
             remedy="say what to look for",
         )
     refuse_unwritable(query, "the query")
-    refuse_absent_device(how)
-    duration_s = probe_video(video, frame_rate).duration_s
-    video_timeline(video, frame_rate).window(None)  # refuses a video that is too short, before a model is loaded
-    refuse_early(how, model)
-    defaults = how_to_ask(model, how)
 
-    from video_opd.data.prompt_source import refuse_tight_budget, render
-    from video_opd.eval.how_asked import budget_of
-    from video_opd.grounding import parse_answer
-    from video_opd.types import Example, Sampling
 
-    file = video.absolute() if video.is_dir() else video  # `.` has no name
-    example = Example(id="ground", video=file.name, query=query, spans=(), duration=duration_s, frame_rate=frame_rate)
-    refuse_tight_budget(file.parent, [example], budget_of(defaults.video))
-    warn_of_tiny([model], file.parent, [example])
-    policy, renderer = load(model, how, defaults)
-    prompt = render(renderer, video, example)
-    sampling = Sampling(max_new_tokens=defaults.answers.max_new_tokens, greedy=True)
-    answer = policy.answer(policy.read([prompt]), sampling=sampling)[0].answers[0]
-    found = parse_answer(answer.text)
-    if json:
+def _show_answer(found: GroundedAnswer, *, as_json: bool) -> None:
+    if as_json:
         result = {
             "spans": [list(span) for span in found.spans],
-            "answer": answer.text,
-            "duration": duration_s,
-            "num_video_tokens": prompt.num_video_tokens,
+            "answer": found.answer,
+            "duration": found.duration,
+            "num_video_tokens": found.num_video_tokens,
         }
         print(dumps(result))
     elif found.spans:
         spans = ", ".join(f"{span.start_s:g} - {span.end_s:g} s" for span in found.spans)
-        print(f"{spans}   (of {duration_s:.1f} s; the model wrote: {answer.text!r})")
+        print(f"{spans}   (of {found.duration:.1f} s; the model wrote: {found.answer!r})")
     else:
-        print(f"no span: {found.reason}   (the model wrote: {answer.text!r})")
-    return 0
+        print(f"no span: {found.reason}   (the model wrote: {found.answer!r})")

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import Json, Positive, Whole
+from video_opd.cli.argument_types import Json, Whole
 from video_opd.cli.path_roles import GoesOn, Reads, ReadsVideos
 from video_opd.cli.record_flags import flags_from_records
 from video_opd.data.label_noise import LabelNoise
+from video_opd.data.world_sizes import WorldSizes
 from video_opd.errors import ConfigurationError, writing
 
 
@@ -60,20 +61,15 @@ class World:
     """folder"""
     seed: Whole = 0
     """draws clips, questions and noise"""
-    train: Positive = 960
-    """train queries"""
-    validation: Positive = 96
-    """validation queries"""
-    test: Positive = 400
-    """test queries"""
 
 
 THE_WORLD = World()
+THE_SIZES = WorldSizes()
 THE_NOISE = LabelNoise()
 
 
 @flags_from_records
-def build_tiny_world(*, world: World = THE_WORLD, noise: LabelNoise = THE_NOISE) -> int:
+def build_tiny_world(*, world: World = THE_WORLD, sizes: WorldSizes = THE_SIZES, noise: LabelNoise = THE_NOISE) -> int:
     """Render clips and write manifests.
 
     Example:
@@ -81,9 +77,8 @@ def build_tiny_world(*, world: World = THE_WORLD, noise: LabelNoise = THE_NOISE)
     """
     from video_opd.data.tiny_world import BuildSettings, build
 
-    sizes = {"train": world.train, "validation": world.validation, "test": world.test}
     with writing(world.out):
-        manifests = build(world.out, BuildSettings(seed=world.seed, noise=noise, num_queries=sizes))
+        manifests = build(world.out, BuildSettings(seed=world.seed, noise=noise, num_queries=sizes.by_split()))
     for split, path in manifests.items():
         print(f"{split}: {path}")
     return 0

@@ -36,7 +36,7 @@ class Kind(Enum):
                 return True
         try:
             return all(_OF_A_ROW[self](number, row, line) for number, (line, row) in enumerate(_rows(path)))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return False
 
 

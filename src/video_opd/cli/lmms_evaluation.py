@@ -253,7 +253,7 @@ def _refuse_strange_report(out: Path) -> None:
     def is_ours(path: Path) -> bool:
         try:
             found = json.loads(path.read_bytes())
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         return isinstance(found, dict) and found.keys() >= {"model", "convention", "scores"}
 

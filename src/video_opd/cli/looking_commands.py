@@ -18,7 +18,7 @@ from video_opd.errors import ConfigurationError, writing
 from video_opd.eval.scorers import RESULT_FORMATS, SCORERS
 
 if TYPE_CHECKING:
-    from video_opd.eval.scorers import Answers, GroundTruth, OfficialScores
+    from video_opd.eval.scorers import Answers, OfficialScores, ScoredFile
     from video_opd.grounding import Scores
 
 _NUM_IDS_SHOWN = 5
@@ -84,8 +84,11 @@ def metrics(
         )
     _refuse_unknown_names(by)
     _refuse_rates(by)
-    truth, answers = _read(files, by)
-    scored = [_score(file, by, truth, given) for file, given in zip(files, answers, strict=True)]
+
+    from video_opd.eval.scorers import score_files
+
+    found = score_files(files, by.ground_truth, by.scorer, format=by.format, unit=by.unit, fps=by.fps)
+    scored = [_described(one, by) for one in found]
     comparison = _comparison(*scored) if len(scored) == 2 else None
     if json:
         print(dumps(scored[0].report | ({"comparison": comparison} if comparison else {}), indent=2))
@@ -152,40 +155,23 @@ def _refuse_rates(by: MetricsChoices) -> None:
         )
 
 
-def _read(files: list[Path], by: MetricsChoices) -> tuple[GroundTruth, list[Answers]]:
-    """The annotations, and the answers of every file: those of the first file where none are given."""
-    from video_opd.eval.scorers import read_ground_truth, read_matched, read_with_truth
-
-    how: dict[str, Any] = {"format": by.format, "unit": by.unit, "fps": by.fps}
-    if by.ground_truth is not None:
-        truth = read_ground_truth(by.ground_truth)
-        return truth, [read_matched(file, truth, **how) for file in files]
-    truth, answers = read_with_truth(files[0], **how)
-    return truth, [answers, *(read_matched(file, truth, **how) for file in files[1:])]
-
-
-def _score(file: Path, by: MetricsChoices, truth: GroundTruth, answers: Answers) -> _Scored:
-    from video_opd.eval.scorers import require_matched, score_as, unit_evidence
+def _described(scored: ScoredFile, by: Rule) -> _Scored:
+    """The scores of a file with everything that is said beside them."""
+    from video_opd.eval.scorers import OfficialScores, unit_evidence
     from video_opd.eval.scorers._single_span import zero_length_notes
-    from video_opd.grounding import score
 
-    require_matched(answers)
+    truth, answers, result = scored.truth, scored.answers, scored.result
     missing = truth.missing(answers)
-    result: Scores | OfficialScores
+    report: dict[str, Any]
     heeds_units = True
-    if by.scorer == "ours":
-        result = score({id_: answer.parsed() for id_, answer in answers.by_id.items()}, truth.examples)
-        flat, report, notes = (
-            result.to_dict(),
-            result.to_report(),
-            (*answers.notes, *zero_length_notes(truth)),
-        )
-    else:
-        result = score_as(by.scorer, truth, answers)
+    if isinstance(result, OfficialScores):
         flat = result.flat()
         report = {"convention": result.convention.to_dict(), "scores": result.scores}
         notes = answers.notes + result.notes
         heeds_units = result.convention.heeds_units
+    else:
+        flat, report = result.to_dict(), result.to_report()
+        notes = (*answers.notes, *zero_length_notes(truth))
     for what, ids in (("missing", missing), ("unknown", answers.unknown)):
         report[what] = {"count": len(ids), "ids": list(ids[:_NUM_IDS_SHOWN])}
     report["notes"] = list(notes)
@@ -194,7 +180,7 @@ def _score(file: Path, by: MetricsChoices, truth: GroundTruth, answers: Answers)
         warning = f"{evidence.sentence}. If they are, give `{evidence.options}`."
         report |= {"warnings": [warning], "likely_unit": evidence.to_dict()}
     return _Scored(
-        file=file, answers=answers, missing=missing, result=result, flat=flat, report=report, warning=warning
+        file=scored.file, answers=answers, missing=missing, result=result, flat=flat, report=report, warning=warning
     )
 
 

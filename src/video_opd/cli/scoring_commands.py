@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from cyclopts import Parameter
 
@@ -28,10 +27,13 @@ from video_opd.cli.asking import (
 from video_opd.cli.path_roles import GoesOn, Reads, ReadsModelOrNames, ReadsVideos
 from video_opd.cli.record_flags import flags_from_records
 from video_opd.curriculum.racing import RaceRule
-from video_opd.errors import ConfigurationError, DataError, writing
+from video_opd.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from video_opd.curriculum import Race, ScoredExample, ScoreFile, ScoreHeader
+    from video_opd.config import GroundingDefaults
+    from video_opd.curriculum import Race, ScoreFile
+    from video_opd.eval.pool import Asking
+    from video_opd.eval.score_into_file import PoolScoring
     from video_opd.types import Example
 
 
@@ -90,12 +92,29 @@ def score(
     Example:
         video-opd score tiny-teacher train.jsonl --videos videos --answers 4 --out teacher-scores.jsonl
     """
-    from contextlib import closing
-
-    from video_opd.data.manifest import read_manifest, with_durations
-    from video_opd.data.prompt_source import PromptSource, refuse_tight_budget, require_folder
-
     load_plugins(by.plugin)
+    scoring = _understand(model, manifest, how, by, racing)
+
+    from video_opd.eval.score_into_file import Called, score_into
+    from video_opd.eval.scoring_progress import ScoringProgress
+
+    scores = score_into(
+        by.out,
+        scoring,
+        Called(max_bad_share="--max-bad-share", another_file="give another file with --out"),
+        load=lambda: load(model, how, scoring.how),
+        load_teacher=lambda name: load_model(name, how),
+        progress=ScoringProgress(f"scoring {model}", len(scoring.examples)),
+    )
+    _tell(model, by, scores)
+    return 0
+
+
+def _understand(model: str, manifest: Path, how: HowAsked, by: Scoring, racing: RaceRule) -> PoolScoring:
+    """What the command line asks for. What cannot be done is refused, before any weights are downloaded."""
+    from video_opd.data.manifest import read_manifest, with_durations
+    from video_opd.data.prompt_source import refuse_tight_budget, require_folder
+
     refuse_absent_device(how)
     examples = read_manifest(manifest)[slice(by.shard[0], None, by.shard[1])]
     _refuse_impossible_scoring(by, len(examples))
@@ -107,75 +126,42 @@ def score(
     described = refuse_early(how, model, *teachers)
     defaults = how_to_ask(model, how)
 
-    from video_opd.eval.how_asked import budget_of, how_asked, template_of
-    from video_opd.eval.pool import RolloutOptions, Scorer
-    from video_opd.eval.scoring_progress import ScoringProgress
-    from video_opd.methods.teachers import OneTeacher
+    from video_opd.eval.how_asked import budget_of, template_of
+    from video_opd.eval.score_into_file import PoolScoring
     from video_opd.policy.common_tokens import require_common_tokens
 
-    template_of(defaults.prompt)  # refused before the model is fetched, as is the budget
+    template_of(defaults.prompt)  # refused before the model is downloaded, as is the budget
     refuse_tight_budget(videos, examples, budget_of(defaults.video))
     warn_of_tiny([model, *teachers], videos, examples)
     if described:
         require_common_tokens(*described)
-    asking = RolloutOptions(
+    return PoolScoring(
+        manifest=manifest,
+        videos=videos,
+        examples=examples,
+        model=model,
+        how=defaults,
+        precision=precision_of(how),
+        asking=_asking(by, defaults),
+        batch_size=by.batch_size,
+        max_bad_share=by.max_bad_share,
+        shard=by.shard,
+        teacher=by.teacher,
+        race=_race(racing, by, examples),
+        threshold=by.threshold,
+    )
+
+
+def _asking(by: Scoring, defaults: GroundingDefaults) -> Asking:
+    from video_opd.eval.pool import Asking
+
+    return Asking(
         num_answers=by.answers,
         top_k=by.top_k,
         max_new_tokens=defaults.answers.max_new_tokens,
         seed=by.seed,
         skip_below=by.skip_below,
     )
-    race = _race(racing, by, examples)
-    settings = how_asked(defaults, precision_of(how)) | asking.settings() | _more_settings(by, race)
-    header = _header(model, manifest, by, settings, len(examples))
-    _refuse_other_scores(by.out, header)
-    policy, renderer = load(model, how, defaults)
-    teacher = OneTeacher(load_model(by.teacher, how)) if by.teacher else None
-
-    def passes(row: ScoredExample) -> bool:
-        return row.mean_iou >= by.threshold
-
-    source = PromptSource(
-        videos,
-        renderer,
-        num_examples=len(examples),
-        workers=1,
-        max_bad_share=by.max_bad_share,
-        share_is_called="--max-bad-share",
-    )
-    title = f"scoring {model}"
-    with closing(source), ScoringProgress(title, len(examples)) as progress, writing(by.out):
-        scorer = Scorer(policy=policy, source=source, asking=asking, batch_size=by.batch_size, teacher=teacher)
-        scores = scorer.score(examples, by.out, header, race=race, passes=passes, on_batch=progress.advance)
-    _tell(model, by, scores)
-    return 0
-
-
-def _header(model: str, manifest: Path, by: ScoringChoices, settings: dict[str, Any], num_examples: int) -> ScoreHeader:
-    """What the scores will be of. Of a model on the hub the weights are fetched for it."""
-    from video_opd.curriculum import ScoreHeader
-    from video_opd.policy.location import model_sha256, resolve_model
-
-    return ScoreHeader(
-        model=model,
-        model_sha256=model_sha256(resolve_model(model)),
-        manifest_sha256=hashlib.sha256(manifest.read_bytes()).hexdigest(),
-        settings=settings,
-        num_examples=num_examples,
-        shard=by.shard,
-    )
-
-
-def _more_settings(by: ScoringChoices, race: Race | None) -> dict[str, Any]:
-    """What a score depends on beside how the model was asked."""
-    from video_opd.policy.location import model_sha256, resolve_model
-
-    more: dict[str, Any] = {}
-    if by.teacher:
-        more["teacher_sha256"] = model_sha256(resolve_model(by.teacher))
-    if race is not None:
-        more["race"] = f"{race}, threshold={by.threshold}"
-    return more
 
 
 def _refuse_impossible_scoring(by: ScoringChoices, num_examples: int) -> None:
@@ -228,18 +214,3 @@ def _race(rule: RaceRule, by: ScoringChoices, examples: list[Example]) -> Race |
         return None
     sources = {example.id: example.source for example in examples}
     return Race(sources, rule, by.seed, enough=by.enough)
-
-
-def _refuse_other_scores(out: Path, header: ScoreHeader) -> None:
-    from video_opd.curriculum.score_file import difference, read_header
-
-    line = (dumps(header.to_row()) + "\n").encode()
-    if not out.exists() or (out.stat().st_size < len(line) and line.startswith(out.read_bytes())):
-        return  # nothing yet, or a first line that a kill cut short
-    found = read_header(out)
-    if found.identity != header.identity or found.shard != header.shard:
-        raise DataError(
-            f"{out} holds other scores already",
-            reason=difference(found, header),
-            remedy="give another file with --out, or the settings that this one was begun with",
-        )

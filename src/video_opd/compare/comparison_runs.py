@@ -20,7 +20,7 @@ from video_opd.compare.results import Run, read_results
 from video_opd.config import Recipe
 from video_opd.config.comparison_recipe import ComparisonRecipe, recipe_of
 from video_opd.errors import ConfigurationError, writing
-from video_opd.eval.evaluate_into_file import say
+from video_opd.eval.progress_bar import say
 from video_opd.files.durable import write_durably
 from video_opd.files.outputs import refuse_foreign
 from video_opd.report import write_comparison_report

@@ -99,7 +99,7 @@ def _of_json(first: str) -> tuple[str, str]:
     """By its first line."""
     try:
         row = json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "a JSON file", "give the TOML file"
     row = row if isinstance(row, dict) else {}
     if "scores" in row:

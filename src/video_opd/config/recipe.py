@@ -10,13 +10,13 @@ from pydantic import AfterValidator, Field, model_validator
 
 from video_opd.config.curriculum_settings import CURRICULA, CurriculumSettings, WholePoolSettings
 from video_opd.data.label_noise import LabelNoise
+from video_opd.data.world_sizes import WorldSizes
 from video_opd.methods import METHODS, MethodSettings
 from video_opd.methods.opd import OnPolicyDistillationSettings
 from video_opd.policy.location import device_name
 from video_opd.settings import (
     Count,
     Flag,
-    Flagged,
     Integer,
     Momentum,
     MoreThanZero,
@@ -60,15 +60,8 @@ class RenderSettings(Settings):
     """Draws clips, questions and noise."""
 
 
-class TinyWorldSettings(LabelNoise, RenderSettings):
+class TinyWorldSettings(WorldSizes, LabelNoise, RenderSettings):
     """The rendered data set, and what is wrong with its training annotations."""
-
-    num_train: Annotated[Positive, Flagged("train")] = 960
-    """Training queries."""
-    num_validation: Annotated[Positive, Flagged("validation")] = 96
-    """Validation queries, annotated exactly."""
-    num_test: Annotated[Positive, Flagged("test")] = 400
-    """Test queries, annotated exactly."""
 
 
 class DataSettings(Settings):

@@ -15,6 +15,7 @@ from video_opd.curriculum.selection import Selection, Verdict
 from video_opd.errors import DataError
 from video_opd.files.durable import write_durably
 from video_opd.files.run_records import SelectionRow
+from video_opd.files.strict_json import decode, kind
 
 
 def write_selection(path: Path, selection: Selection) -> None:
@@ -49,21 +50,15 @@ def read_selection(path: Path, known_ids: Collection[str]) -> Selection:
             remedy="write it with `video-opd select`",
         )
     verdicts: list[Verdict] = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
         try:
-            row = json.loads(line)
-            if not isinstance(row["id"], str) or not isinstance(row["kept"], bool):
-                raise ValueError("`id` is a text, `kept` true or false")
-            known = {name: row.get(name) for name in ("tau", "sigma", "delta")}
-            order = int(row.get("order", number)) if row["kept"] else None
-            verdict = Verdict(id=row["id"], order=order, why=row.get("why", ""), kind=row.get("kind", ""), **known)
-        except (KeyError, TypeError, ValueError) as error:
+            verdicts.append(_verdict(decode(line), number))
+        except ValueError as error:
             raise DataError(
                 f"{path} line {number} is not a line of a selection",
-                reason=f"{type(error).__name__}: {error}",
+                reason=str(error),
                 remedy='write lines like {"id": "q1", "kept": true}',
             ) from error
-        verdicts.append(verdict)
     selection = Selection(verdicts=tuple(sorted(verdicts, key=lambda v: (v.order is None, v.order or 0))))
     strangers = [id for id in selection.ids if id not in known_ids]
     if strangers or len(set(selection.ids)) < len(selection.ids) or not selection.ids:
@@ -77,3 +72,32 @@ def read_selection(path: Path, known_ids: Collection[str]) -> Selection:
             remedy="select from scores of the manifest that is trained on",
         )
     return selection
+
+
+def _verdict(row: object, number: int) -> Verdict:
+    """The verdict in line `number`.
+
+    Raises:
+        ValueError: it holds none; with one sentence.
+    """
+    if not isinstance(row, dict):
+        raise ValueError(f"it is {kind(row)}, not an object")
+    if not isinstance(row.get("id"), str) or not isinstance(row.get("kept"), bool):
+        raise ValueError("`id` is a text, `kept` true or false")
+    numbers: dict[str, Any] = {name: row.get(name) for name in ("tau", "sigma", "delta")}
+    texts: dict[str, Any] = {name: row.get(name, "") for name in ("why", "kind")}
+    try:
+        order = int(row.get("order", number)) if row["kept"] else None
+    except (TypeError, ValueError):
+        raise ValueError(f"`order` is {kind(row['order'])}, not a number") from None
+    for name, value in numbers.items():
+        if value is not None and not _is_number(value):
+            raise ValueError(f"`{name}` is {kind(value)}, not a number")
+    for name, value in texts.items():
+        if not isinstance(value, str):
+            raise ValueError(f"`{name}` is {kind(value)}, not a text")
+    return Verdict(id=row["id"], order=order, **numbers, **texts)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -26,6 +26,7 @@ from video_opd.data.manifest import write_manifest
 from video_opd.data.side_questions import SideQuestion, write_side_questions
 from video_opd.data.video.video_io import write_video
 from video_opd.data.world_folder import WorldFolder, WorldRecord, read_record, refuse_occupied
+from video_opd.data.world_sizes import WorldSizes
 from video_opd.errors import ConfigurationError
 from video_opd.seeds import generator
 from video_opd.types import Example, Span
@@ -207,16 +208,12 @@ class BuildSettings:
     world: TinyWorld = TinyWorld()
     noise: LabelNoise = field(default_factory=LabelNoise)
     num_queries: dict[str, int] = field(default_factory=dict)
-    """Examples a split; 960 for training (60 steps of 16), 96 for validation, 400 for test where not given."""
+    """Examples a split; as many as `WorldSizes` says where not given."""
     queries_per_clip: int = 2
 
     def size(self, split: str) -> int:
         """Examples of one split."""
-        return (
-            {"train": 960, "validation": 96, "test": 400}[split]
-            if split not in self.num_queries
-            else self.num_queries[split]
-        )
+        return WorldSizes().by_split()[split] if split not in self.num_queries else self.num_queries[split]
 
     def describe(self) -> dict[str, Any]:
         """As JSON, to recognise a folder by."""

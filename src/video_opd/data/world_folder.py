@@ -90,7 +90,7 @@ def read_record(folder: Path) -> WorldRecord | None:
     """What is recorded of a world in a folder; None where there is none, or a `world.json` of something else."""
     try:
         found = json.loads((folder / RECORD).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(found, dict) or not found.keys() >= _SETTINGS:
         return None

@@ -278,7 +278,7 @@ def _read_beside(path: Path) -> Mapping[str, Any]:
         found: Any = json.loads(path.read_bytes())["answers_of"]
         if found["format"] == FORMAT and {"models", "questions_sha256", "settings"} <= found.keys():
             return dict(found)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
         pass
     raise DataError(
         f"{path} does not say what the answers beside it are of",

@@ -14,6 +14,7 @@ from video_opd.data.prompt_source import PromptSource
 from video_opd.eval.answer_file import AnswersOf, open_answers, rewrite, told_what_is_kept
 from video_opd.eval.ask import KeptAnswers
 from video_opd.eval.evaluate import Evaluation, evaluate
+from video_opd.eval.progress_bar import say
 from video_opd.grounding import prediction_row
 from video_opd.policy.load import Policy
 from video_opd.sample_size import count_of
@@ -75,8 +76,3 @@ def evaluate_into(
             )
     rewrite(file, path, [prediction_row(*answer) for answer in evaluation.answers.items()])
     return evaluation
-
-
-def say(console: Console, line: str) -> None:
-    """One plain line; names of files and models may hold what rich would take for markup."""
-    console.print(line, markup=False, highlight=False, soft_wrap=True)

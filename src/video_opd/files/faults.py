@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-SHOWN = 60
-"""Characters of a value that are repeated in a sentence."""
+from video_opd.files.strict_json import SHOWN
 
 _EXPECTED = {
     "tuple_type": "a pair was expected",

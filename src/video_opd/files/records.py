@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from video_opd.errors import DataError
-from video_opd.files.faults import SHOWN
 from video_opd.files.file_kinds import not_text, packed
 from video_opd.files.record import Record
-from video_opd.files.strict_json import DECODER, StrictError
+from video_opd.files.strict_json import DECODER, SHOWN, StrictError
 
 _BLANKS = re.compile(r"[ \t\r\n]*+")
 

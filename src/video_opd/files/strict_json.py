@@ -1,7 +1,7 @@
 """Python's JSON decoder, held to JSON: no NaN, no key twice, no number that no float holds.
 
-The one way to read JSON that people or other programs wrote: rows of manifests here, records of other files in
-`records`. Files that video-opd wrote itself are read with `older_names.read_json`.
+The one way to read JSON that people or other programs wrote: single lines and rows of manifests here, records of other
+files in `records`. Files that video-opd wrote itself are read with `older_names.read_json`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,16 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-from video_opd.files.faults import SHOWN
+SHOWN = 60
+"""Characters of a value that are repeated in a sentence."""
 
 
 class StrictError(ValueError):
     """JSON that Python would take and we do not; as text, one sentence."""
+
+
+class NotJsonError(StrictError):
+    """What Python would not take either."""
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -48,6 +53,24 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 DECODER = json.JSONDecoder(
     parse_constant=_no_constant, parse_float=_finite, parse_int=_small, object_pairs_hook=_unique
 )
+
+
+def decode(raw: bytes) -> Any:
+    """The value that a line or a whole file holds, in UTF-8.
+
+    Raises:
+        StrictError: it holds none.
+    """
+    try:
+        return DECODER.decode(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise NotJsonError(f"byte {raw[error.start]:#04x} at column {error.start + 1} is not UTF-8") from None
+    except StrictError:
+        raise
+    except json.JSONDecodeError as error:
+        raise NotJsonError(f"it is not JSON ({error})") from None
+    except (ValueError, RecursionError):
+        raise NotJsonError("it is not JSON that can be read: a number is too long or the nesting too deep") from None
 
 
 def kind(value: object) -> str:

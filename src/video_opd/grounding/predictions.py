@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 from video_opd.errors import DataError
 from video_opd.files.outputs import replacing
+from video_opd.files.strict_json import NotJsonError, StrictError, decode
 from video_opd.grounding.parser import ParsedAnswer, Reason, parse_answer
 from video_opd.types import Span
 
@@ -126,10 +125,16 @@ def read_answers(path: Path) -> dict[str, GivenAnswer]:
 def _rows(path: Path, raw: bytes) -> Iterator[tuple[str, object]]:
     """What each line holds, or each entry of a file that is one list; and where it is."""
     if raw.lstrip().startswith(b"["):
-        entries = None
-        with contextlib.suppress(ValueError, RecursionError):  # else a line is at fault, and is named below
-            entries = json.loads(raw)
-        if entries is not None:
+        try:
+            entries = decode(raw)
+        except NotJsonError:
+            pass  # a line is at fault, and is named below
+        except StrictError:
+            from video_opd.files.records import json_entries
+
+            for _ in json_entries(path):  # refuses the entry, with its line
+                pass
+        else:
             yield from ((f"entry {number}", row) for number, row in enumerate(entries, start=1))
             return
     for number, line in enumerate(raw.split(b"\n"), start=1):
@@ -142,11 +147,10 @@ _ROW = '{"id": "a1", "answer": "4.0 - 9.0 seconds", "spans": [[4.0, 9.0]]}'
 
 def _value(line: bytes, where: str) -> object:
     try:
-        return json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        _refuse(where, f"byte {line[error.start]:#04x} at column {error.start + 1} is not UTF-8", "save it as UTF-8")
-    except (ValueError, RecursionError) as error:
-        _refuse(where, f"it is not JSON ({error})", f"write one JSON object a line, like {_ROW}")
+        return decode(line)
+    except StrictError as error:
+        remedy = "save it as UTF-8" if "UTF-8" in str(error) else f"write one JSON object a line, like {_ROW}"
+        _refuse(where, str(error), remedy)
 
 
 def _answer(row: object, where: str) -> tuple[str, GivenAnswer]:
@@ -179,9 +183,6 @@ def _read_spans(spans: object, where: str) -> Iterator[Span]:
     for span in spans:
         if not (isinstance(span, list) and len(span) == 2 and all(type(time) in (int, float) for time in span)):
             _refuse(where, '"spans" holds something other than two numbers', "write [[start_s, end_s], …]")
-        # json reads NaN, Infinity and 1e400 without a word, and integers that no float can hold.
-        if not all(abs(time) <= sys.float_info.max for time in span):
-            _refuse(where, f'"spans" holds {str(span)[:60]}, which is not finite', "write times in seconds")
         yield Span(float(span[0]), float(span[1]))
 
 

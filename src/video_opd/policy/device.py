@@ -10,3 +10,8 @@ def device_of(name: str) -> str:
     if name != "auto":
         return name
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def precision_on(device: str) -> str:
+    """The type in which a frozen model is held there, where nothing else is said."""
+    return "bfloat16" if device.startswith("cuda") else "float32"

@@ -146,7 +146,7 @@ def _installed(module: str) -> bool:
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(
             f"model folder {path.parent}: its config cannot be loaded ({path.name})",
             reason=f"{type(error).__name__}: {error}",

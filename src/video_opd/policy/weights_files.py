@@ -127,7 +127,7 @@ def list_shards(folder: Path) -> list[str]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         outside = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise ConfigurationError(
             f"{index} cannot be read",
             reason=f"it should say in which file every weight lies ({type(error).__name__}: {error})",
@@ -149,7 +149,7 @@ def _header(file: Path) -> list[str]:
             length = int.from_bytes(opened.read(8), "little")
             header = json.loads(opened.read(min(length, file.stat().st_size)))
         return [name for name in header if name != "__metadata__"]
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, RecursionError, TypeError):
         return []
 
 

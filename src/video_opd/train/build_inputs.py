@@ -126,7 +126,7 @@ def _world_of(world: TinyWorldSettings) -> tiny_world.BuildSettings:
     return tiny_world.BuildSettings(
         seed=world.seed,
         noise=world,
-        num_queries={"train": world.num_train, "validation": world.num_validation, "test": world.num_test},
+        num_queries=world.by_split(),
     )
 
 

@@ -14,7 +14,8 @@ from video_opd.config import Recipe, ScoringSettings
 from video_opd.data.batches import batch_at
 from video_opd.errors import writing
 from video_opd.eval.ask_side_questions import ask
-from video_opd.eval.evaluate_into_file import evaluate_into, say
+from video_opd.eval.evaluate_into_file import evaluate_into
+from video_opd.eval.progress_bar import say
 from video_opd.files.durable import write_durably
 from video_opd.files.older_names import read_json
 from video_opd.files.run_records import EvaluationReport

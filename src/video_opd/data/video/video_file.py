@@ -21,6 +21,7 @@ import av
 from av.stream import Disposition
 from av.video.frame import PictureType
 
+from video_opd.data.video.shown_frames import ShownFrames
 from video_opd.data.video.video_display import Orientation, orientation, shown_size
 from video_opd.data.video.video_packets import is_cut, steps
 from video_opd.data.video.video_refusals import (
@@ -247,46 +248,29 @@ def decode_frames(
     Raises:
         DataError: the file is damaged.
     """
-    seek_to, only_first = mode.seek_to, mode.only_first
     with open_video(path, threads=mode.threads, explode=mode.explode) as (container, stream):
-        if seek_to is not None:
-            container.seek(seek_to, stream=stream)
+        if mode.seek_to is not None:
+            container.seek(mode.seek_to, stream=stream)
         decoder = stream.codec_context
-        part, shift = 0, 0
-        border: int | None = None  # what is shown earlier in this part cannot be decoded, and need not be
-        waiting = True
-
-        def sound(frames: list[VideoFrame]) -> Iterator[tuple[int, int, VideoFrame]]:
-            nonlocal waiting
-            for frame in frames:
-                if frame.pts is None or (only_first and not waiting):
-                    continue
-                time = frame.pts + shift
-                if not frame.is_corrupt:
-                    waiting = False
-                    yield part, time, frame
-                elif not only_first and (border is None or time >= border):
-                    raise damaged_error(path, f"the frame at {frame.time} s does not decode cleanly")
-
+        shown = ShownFrames(path, only_first=mode.only_first)
         for step in steps(path, container, stream):
-            if step.part != part:
-                yield from sound(decoder.decode(None))
+            if step.part != shown.part:
+                yield from shown.among(decoder.decode(None))
                 decoder.flush_buffers()
-                part, border, waiting = step.part, None, True
-            shift = step.shift
-            if (step.before and not keyless) or (only_first and not waiting):
+                shown.enter(step.part)
+            shown.shift = step.shift
+            if (step.before and not keyless) or shown.has_enough:
                 continue
-            if border is None:
-                border = step.time if starts is None or seek_to is not None else starts[part]
+            if shown.border is None:
+                shown.border = step.time if starts is None or mode.seek_to is not None else starts[shown.part]
             try:
                 frames = decoder.decode(step.packet)
             except av.FFmpegError:
-                hidden = step.leading and border is not None and (step.time is None or step.time < border)
-                if mode.threads or not (hidden or (only_first and not step.opens)):
+                if mode.threads or not shown.is_spared(step):
                     raise
                 continue
-            yield from sound(frames)
-        yield from sound(decoder.decode(None))
+            yield from shown.among(frames)
+        yield from shown.among(decoder.decode(None))
 
 
 def _decoded_times(path: Path, *, keyless: bool, in_avi: bool) -> tuple[VideoFrame | None, list[int]]:

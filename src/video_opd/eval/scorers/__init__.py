@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from video_opd.eval.scorers._paired_comparison import compare, too_few
     from video_opd.eval.scorers._result_rows import ResultFormat
     from video_opd.eval.scorers._score_as import score_as
+    from video_opd.eval.scorers._scored_files import ScoredFile, score_files
     from video_opd.eval.scorers._scorer_types import (
         Answers,
         Convention,
@@ -39,6 +40,7 @@ __all__ = [
     "OfficialScores",
     "ResultAnswer",
     "ResultFormat",
+    "ScoredFile",
     "Scorer",
     "compare",
     "read_ground_truth",
@@ -47,6 +49,7 @@ __all__ = [
     "register_scorer",
     "require_matched",
     "score_as",
+    "score_files",
     "too_few",
     "unit_evidence",
 ]
@@ -104,7 +107,7 @@ RESULT_FORMATS: PluginTable[ResultFormat] = PluginTable(
 
 __getattr__ = import_on_use(
     __name__,
-    ("_scorer_types", "_result_rows", "_ground_truth", "_matching", "_score_as", "_paired_comparison"),
+    ("_scorer_types", "_result_rows", "_ground_truth", "_matching", "_score_as", "_paired_comparison", "_scored_files"),
     __all__,
 )
 
