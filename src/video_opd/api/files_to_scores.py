@@ -97,21 +97,21 @@ def score(
     """
     from video_opd.data.manifest import read_manifest
     from video_opd.data.prompt_source import require_folder
-    from video_opd.eval.pool import Asking
-    from video_opd.eval.score_into_file import Called, PoolScoring, score_into
+    from video_opd.eval.pool import RolloutOptions
+    from video_opd.eval.score_into_file import Called, ScoringTask, score_into
 
     out, videos, examples = Path(out), Path(videos), read_manifest(Path(manifest), Path(videos))
     asked = _loaded(model)
     require_folder(videos)
     out.parent.mkdir(parents=True, exist_ok=True)
-    scoring = PoolScoring(
+    scoring = ScoringTask(
         manifest=Path(manifest),
         videos=videos,
         examples=examples,
         model=asked.name,
         how=asked.how,
         precision=asked.precision,
-        asking=Asking(num_answers=answers, max_new_tokens=asked.how.answers.max_new_tokens, seed=seed),
+        asking=RolloutOptions(num_answers=answers, max_new_tokens=asked.how.answers.max_new_tokens, seed=seed),
         batch_size=1,
         max_bad_share=MAX_BAD_SHARE,
     )

@@ -155,7 +155,7 @@ def _refuse_rates(by: MetricsChoices) -> None:
         )
 
 
-def _described(scored: ScoredFile, by: Rule) -> _Scored:
+def _described(scored: ScoredFile, by: MetricsChoices) -> _Scored:
     """The scores of a file with everything that is said beside them."""
     from video_opd.eval.scorers import OfficialScores, unit_evidence
     from video_opd.eval.scorers._single_span import zero_length_notes

@@ -32,8 +32,8 @@ from video_opd.errors import ConfigurationError
 if TYPE_CHECKING:
     from video_opd.config import GroundingDefaults
     from video_opd.curriculum import Race, ScoreFile
-    from video_opd.eval.pool import Asking
-    from video_opd.eval.score_into_file import PoolScoring
+    from video_opd.eval.pool import RolloutOptions
+    from video_opd.eval.score_into_file import ScoringTask
     from video_opd.types import Example
 
 
@@ -110,7 +110,7 @@ def score(
     return 0
 
 
-def _understand(model: str, manifest: Path, how: HowAsked, by: Scoring, racing: RaceRule) -> PoolScoring:
+def _understand(model: str, manifest: Path, how: ModelChoices, by: ScoringChoices, racing: RaceRule) -> ScoringTask:
     """What the command line asks for. What cannot be done is refused, before any weights are downloaded."""
     from video_opd.data.manifest import read_manifest, with_durations
     from video_opd.data.prompt_source import refuse_tight_budget, require_folder
@@ -127,7 +127,7 @@ def _understand(model: str, manifest: Path, how: HowAsked, by: Scoring, racing: 
     defaults = how_to_ask(model, how)
 
     from video_opd.eval.how_asked import budget_of, template_of
-    from video_opd.eval.score_into_file import PoolScoring
+    from video_opd.eval.score_into_file import ScoringTask
     from video_opd.policy.common_tokens import require_common_tokens
 
     template_of(defaults.prompt)  # refused before the model is downloaded, as is the budget
@@ -135,7 +135,7 @@ def _understand(model: str, manifest: Path, how: HowAsked, by: Scoring, racing: 
     warn_of_tiny([model, *teachers], videos, examples)
     if described:
         require_common_tokens(*described)
-    return PoolScoring(
+    return ScoringTask(
         manifest=manifest,
         videos=videos,
         examples=examples,
@@ -152,10 +152,10 @@ def _understand(model: str, manifest: Path, how: HowAsked, by: Scoring, racing: 
     )
 
 
-def _asking(by: Scoring, defaults: GroundingDefaults) -> Asking:
-    from video_opd.eval.pool import Asking
+def _asking(by: ScoringChoices, defaults: GroundingDefaults) -> RolloutOptions:
+    from video_opd.eval.pool import RolloutOptions
 
-    return Asking(
+    return RolloutOptions(
         num_answers=by.answers,
         top_k=by.top_k,
         max_new_tokens=defaults.answers.max_new_tokens,

@@ -20,7 +20,7 @@ from video_opd.data.prompt_source import PromptSource
 from video_opd.data.prompts import PromptRenderer
 from video_opd.errors import DataError, writing
 from video_opd.eval.how_asked import how_asked
-from video_opd.eval.pool import Asking, Scorer
+from video_opd.eval.pool import RolloutOptions, Scorer
 from video_opd.eval.scoring_progress import ScoringProgress
 from video_opd.methods.teachers import OneTeacher
 from video_opd.policy.load import Policy
@@ -29,7 +29,7 @@ from video_opd.types import Example
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoolScoring:
+class ScoringTask:
     """What is scored, by which model, and how."""
 
     manifest: Path
@@ -40,7 +40,7 @@ class PoolScoring:
     """By its name, as the header says it."""
     how: GroundingDefaults
     precision: str
-    asking: Asking
+    asking: RolloutOptions
     batch_size: int
     max_bad_share: float
     shard: tuple[int, int] = (0, 1)
@@ -78,7 +78,7 @@ class Called:
 
 def score_into(
     out: Path,
-    scoring: PoolScoring,
+    scoring: ScoringTask,
     called: Called,
     *,
     load: Callable[[], tuple[Policy, PromptRenderer]],
