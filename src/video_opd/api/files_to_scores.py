@@ -55,6 +55,7 @@ def evaluate(
     from video_opd.eval.evaluate import evaluate as evaluate_examples
     from video_opd.grounding import write_predictions
 
+    _require_positive("batch_size", batch_size)
     examples = read_manifest(Path(manifest), Path(videos))
     if out is not None:
         _refuse_existing(Path(out))
@@ -105,6 +106,7 @@ def score(
     from video_opd.eval.pool import Asking, Scorer
     from video_opd.policy.location import model_sha256, resolve_model
 
+    _require_positive("answers", answers)
     out, examples = Path(out), read_manifest(Path(manifest), Path(videos))
     asked = _loaded(model)
     asking = Asking(num_answers=answers, max_new_tokens=asked.how.answers.max_new_tokens, seed=seed)
@@ -220,6 +222,11 @@ def _are_files(teacher: object, student: object) -> bool:
             remedy="give two files, or two mappings",
         )
     return kinds == {False}
+
+
+def _require_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise ConfigurationError(f"{name} = {value}", reason="it must be at least 1", remedy="give a larger number")
 
 
 def _refuse_existing(out: Path) -> None:
