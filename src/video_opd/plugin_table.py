@@ -80,17 +80,46 @@ def require_free(kind: str, name: str, entry: object, taken: Mapping[str, object
     Raises:
         ConfigurationError: it is taken, or is no name.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ConfigurationError(
-            f"the name {name!r} for {kind}",
-            reason="a name has lower-case letters, digits, dots, dashes and underscores, and no others",
-            remedy="choose another name",
-        )
+    require_name(kind, name)
     if name in taken and not _is_same_definition(taken[name], entry):
         raise ConfigurationError(
             f"the name {name!r} for {kind}",
             reason="the name is taken",
             remedy=f"choose a name that is none of {', '.join(taken)}",
+        )
+
+
+def require_function(kind: str, name: str, entry: object) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        ConfigurationError: it is no function.
+    """
+    if not callable(entry):
+        raise ConfigurationError(
+            f"{kind} of the name {name!r}",
+            reason=f"a function is registered, and this is {type(entry).__name__}",
+            remedy="give the function itself",
+        )
+
+
+def require_name(kind: str, name: object) -> None:
+    """Refuse what cannot be a name; also what stands there when a decorator is written without one.
+
+    Raises:
+        ConfigurationError: it is no name.
+    """
+    if callable(name):
+        raise ConfigurationError(
+            f"{kind} without a name",
+            reason="the decorator was written without its parentheses",
+            remedy='write the name behind it, such as ("my-own")',
+        )
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"the name {name!r} for {kind}",
+            reason="a name has lower-case letters, digits, dots, dashes and underscores, and no others",
+            remedy="choose another name",
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from video_opd.grounding.parser import ParsedAnswer
 from video_opd.grounding.span import best_span, temporal_iou
-from video_opd.plugin_table import require_free
+from video_opd.plugin_table import require_free, require_function, require_name
 from video_opd.types import Example
 
 Reward = Callable[[ParsedAnswer, Example], float]
@@ -51,8 +51,11 @@ def register_reward(name: str) -> Callable[[Reward], Reward]:
         ConfigurationError: the name is taken.
     """
 
+    require_name("a reward", name)
+
     def register(reward: Reward) -> Reward:
         require_free("a reward", name, reward, REWARDS)
+        require_function("a reward", name, reward)
         REWARDS[name] = reward
         return reward
 

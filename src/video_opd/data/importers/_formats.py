@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from video_opd.errors import ConfigurationError
-from video_opd.plugin_table import require_free
+from video_opd.plugin_table import require_free, require_function, require_name
 
 if TYPE_CHECKING:
     from video_opd.data.importers._annotation import Importer
@@ -96,6 +96,7 @@ def register_importer(
     """
     options: dict[str, Any] = {"heeds": tuple(heeds), "is_general": is_general, "is_read_together": is_read_together}
     if read is None:
+        require_name("an importer", name)
         return partial(register_importer, name, **options)
     if unknown := [option for option in heeds if option not in OPTIONS]:
         raise ConfigurationError(
@@ -105,6 +106,7 @@ def register_importer(
         )
     taken: dict[str, object] = {known: format.read for known, format in FORMATS.items()}
     require_free("an importer", name, read, taken)
+    require_function("an importer", name, read)
     FORMATS[name] = Format(read, **options)
     return read
 
