@@ -228,3 +228,13 @@ def test_a_recipe_is_copied_into_a_folder_that_is_new(tmp_path):
         tmp_path / "new folder" / "tiny-sft.toml",
         tmp_path / "new folder" / "tiny-opd.toml",
     ]
+
+
+def test_a_span_that_ends_after_its_video_is_said(world, table, tmp_path):
+    lines = table.read_text().splitlines()
+    lines[1] = ",".join([*lines[1].split(",")[:-1], "300"])
+    table.write_text("\n".join(lines) + "\n")
+    started = start_project(OwnData(videos=world / "videos", csv=table, **TINY), tmp_path / "new")
+    (note,) = [note for note in started.notes if "after the video" in note]
+    assert note.startswith("1 span ends after the video, the first in mine/")
+    assert " at 300 s of " in note

@@ -26,6 +26,7 @@ from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._read_annotations import read_annotations
 from video_opd.data.importers._video_files import VideoFiles
 from video_opd.data.importers.generic import columns_of
+from video_opd.data.late_spans import note_late_spans
 from video_opd.data.manifest import read_manifest, resolve_video, write_manifest
 from video_opd.data.same_video import source_video
 from video_opd.data.split_and_merge import SplitBy, split
@@ -120,7 +121,7 @@ def start_project(data: OwnData, out: Path) -> Started:
         rows={name: len(rows) for name, rows in parts.items()},
         num_videos={name: len({source_video(row.video).key for row in rows}) for name, rows in parts.items()},
         left_out=left_out,
-        notes=notes,
+        notes=(*notes, *note_late_spans(examples)),
     )
 
 
