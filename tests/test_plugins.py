@@ -339,3 +339,37 @@ def test_the_tables_are_read_without_importing_what_they_name():
     assert [name for name in modules if name.startswith("video_opd.data.importers.")] == [
         "video_opd.data.importers._formats"
     ]
+
+
+@pytest.mark.parametrize("register", ["scorer", "reward", "importer"])
+def test_a_decorator_without_its_name_is_refused_at_its_line(plugin, register):
+    path = plugin(f"import video_opd\n\n@video_opd.register_{register}\ndef mine(one, other): ...\n")
+    said = refused(path)
+    assert f"line 3, `@video_opd.register_{register}`: a" in said
+    assert "without a name: the decorator was written without its parentheses" in said
+
+
+@pytest.mark.parametrize("text", ["@video_opd.register_method('x')", "@video_opd.register_method\nclass S: ..."])
+def test_a_method_is_registered_by_its_settings(plugin, text):
+    assert "it is no class of settings" in refused(plugin(f"import video_opd\n{text}\ndef f(): ...\n"))
+
+
+def test_what_is_no_function_cannot_be_registered(plugin):
+    for register in (register_scorer, register_importer):
+        with pytest.raises(ConfigurationError, match="a function is registered, and this is int"):
+            register("mine", 3)
+
+
+def test_a_plugin_that_fails_when_it_is_used_names_its_line(plugin, tmp_path, capsys):
+    from video_opd.cli import main
+
+    row = {"id": "a", "video": "a.mp4", "query": "a", "spans": [[1, 2]], "duration": 9}
+    (tmp_path / "truth.jsonl").write_text(json.dumps(row) + "\n")
+    (tmp_path / "answers.jsonl").write_text('{"id": "a", "answer": "1 - 2 s"}\n')
+    path = plugin(SCORER.replace("raise NotImplementedError", "return 1 / 0"))
+    words = ["metrics", str(tmp_path / "answers.jsonl"), "--ground-truth", str(tmp_path / "truth.jsonl")]
+    assert main([*words, "--plugin", str(path), "--as", "mine"]) == 2
+    assert capsys.readouterr().err == (
+        f"video-opd: the plugin {path}, line 10, `return 1 / 0`: ZeroDivisionError: division by zero. "
+        "Correct the line.\n"
+    )

@@ -198,3 +198,43 @@ def test_recipes_are_listed_and_copied(tmp_path, monkeypatch, capsys):
                             ("--out x", "nothing is copied"), ("list", "invalid choice")):  # fmt: skip
         assert main(["recipes", *words.split()]) == 2
         assert sentence in capsys.readouterr().err
+
+
+def test_a_header_in_capitals_is_told_the_flag_to_write(world, table, tmp_path):
+    table.write_text(table.read_text().replace("video,query,start,end", "Video,Query,Start,End"))
+    with pytest.raises(DataError, match="such as --columns start=Start"):
+        start_project(OwnData(videos=world / "videos", csv=table, **TINY), tmp_path / "new")
+
+
+def test_a_wrong_videos_folder_is_named_as_the_likely_fault(table, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="Check that --videos is the folder"):
+        start_project(OwnData(videos=tmp_path / "empty", csv=table, **TINY), tmp_path / "new")
+
+
+def test_one_video_and_one_row_are_not_called_several(world, tmp_path, capsys):
+    video = read_manifest(world / "train.jsonl")[0].video
+    table = tmp_path / "one.csv"
+    table.write_text("video,query,start,end\n" + "".join(f"{video},query {n},{n},{n + 1}\n" for n in range(3)))
+    words = ["init", "--videos", str(world / "videos"), "--csv", str(table), "--out", str(tmp_path / "new")]
+    assert main([*words, "--student", "tiny-student", "--teacher", "tiny-teacher"]) == 0
+    said = capsys.readouterr()
+    assert "The rows are about only 1 video, so rows of one video" in said.err
+    assert "train.jsonl: 1 row about 1 video\n" in said.out
+
+
+def test_a_recipe_is_copied_into_a_folder_that_is_new(tmp_path):
+    assert copy_recipe("tiny-sft", tmp_path / "new folder") == [
+        tmp_path / "new folder" / "tiny-sft.toml",
+        tmp_path / "new folder" / "tiny-opd.toml",
+    ]
+
+
+def test_a_span_that_ends_after_its_video_is_said(world, table, tmp_path):
+    lines = table.read_text().splitlines()
+    lines[1] = ",".join([*lines[1].split(",")[:-1], "300"])
+    table.write_text("\n".join(lines) + "\n")
+    started = start_project(OwnData(videos=world / "videos", csv=table, **TINY), tmp_path / "new")
+    (note,) = [note for note in started.notes if "after the video" in note]
+    assert note.startswith("1 span ends after the video, the first in mine/")
+    assert " at 300 s of " in note

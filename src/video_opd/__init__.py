@@ -81,7 +81,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def _import_public(name: str) -> Any:
     """Import a public name when it is first used (PEP 562)."""
     if name == "train":  # the package `video_opd.train` can be called; see there
         return import_module("video_opd.train")
@@ -92,5 +92,10 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+if not TYPE_CHECKING:  # a type checker that sees it takes every misspelt name for a public one
+    __getattr__ = _import_public
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    """What completion offers: the public API, not what this module imports."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -83,12 +83,7 @@ class PluginTable(Mapping[str, _T], Generic[_T]):
     def _require_free(self, name: str, entry: _T) -> None:
         """Refuse a name that cannot be registered. The same function or class, defined anew (a cell of a notebook that
         ran again), may take its own place."""
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ConfigurationError(
-                f"the name {name!r} for {self._kind}",
-                reason="a name has lower-case letters, digits, dots, dashes and underscores, and no others",
-                remedy="choose another name",
-            )
+        require_name(self._kind, name)
         is_again = name in self and _is_same_definition(self._definition(self[name]), self._definition(entry))
         taken = (*self._reserved, *self._entries)
         if name in taken and not is_again:
@@ -121,6 +116,40 @@ def load_place(package: str, place: str) -> Any:
     """The object at "module.attribute" below a package."""
     module, _, attribute = place.partition(".")
     return getattr(import_module(f"{package}.{module}"), attribute)
+
+
+def require_function(kind: str, name: str, entry: object) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        ConfigurationError: it is no function.
+    """
+    if not callable(entry):
+        raise ConfigurationError(
+            f"{kind} of the name {name!r}",
+            reason=f"a function is registered, and this is {type(entry).__name__}",
+            remedy="give the function itself",
+        )
+
+
+def require_name(kind: str, name: object) -> None:
+    """Refuse what cannot be a name; also what stands there when a decorator is written without one.
+
+    Raises:
+        ConfigurationError: it is no name.
+    """
+    if callable(name):
+        raise ConfigurationError(
+            f"{kind} without a name",
+            reason="the decorator was written without its parentheses",
+            remedy='write the name behind it, such as ("my-own")',
+        )
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"the name {name!r} for {kind}",
+            reason="a name has lower-case letters, digits, dots, dashes and underscores, and no others",
+            remedy="choose another name",
+        )
 
 
 def _is_same_definition(one: object, other: object) -> bool:

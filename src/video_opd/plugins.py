@@ -24,6 +24,9 @@ from types import CodeType
 from video_opd.errors import ConfigurationError, Stopped, UserError
 from video_opd.plugin_table import undone_on_failure
 
+_LOADED: set[str] = set()
+"""Plugin files that were run, as their lines name them in a traceback."""
+
 _DOCS = "docs/EXTENDING.md has complete examples"
 
 
@@ -54,6 +57,13 @@ def load_plugin(path: Path | str) -> None:
         else:
             sys.modules[name] = before
         raise _refusal(path, error) from error
+    _LOADED.add(str(path))
+
+
+def failure_in_plugin(error: BaseException) -> ConfigurationError | None:
+    """What went wrong in a plugin while it was used, and at which line of it; None: no plugin was at work."""
+    names = [frame.filename for frame in traceback.extract_tb(error.__traceback__) if frame.filename in _LOADED]
+    return _refusal(Path(names[-1]), error) if names else None
 
 
 def _compiled(path: Path) -> CodeType:

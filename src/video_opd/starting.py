@@ -26,12 +26,14 @@ from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._read_annotations import read_annotations
 from video_opd.data.importers._video_files import VideoFiles
 from video_opd.data.importers.generic import columns_of
+from video_opd.data.late_spans import note_late_spans
 from video_opd.data.manifest import read_manifest, resolve_video, write_manifest
 from video_opd.data.same_video import source_video
 from video_opd.data.split_and_merge import SplitBy, split
 from video_opd.errors import ConfigurationError, DataError, writing
 from video_opd.files.outputs import create
 from video_opd.policy.location import BUNDLED, local_folder
+from video_opd.sample_size import count_of
 from video_opd.suggestions import perhaps
 from video_opd.types import Example
 
@@ -119,7 +121,7 @@ def start_project(data: OwnData, out: Path) -> Started:
         rows={name: len(rows) for name, rows in parts.items()},
         num_videos={name: len({source_video(row.video).key for row in rows}) for name, rows in parts.items()},
         left_out=left_out,
-        notes=notes,
+        notes=(*notes, *note_late_spans(examples)),
     )
 
 
@@ -144,7 +146,8 @@ def copy_recipe(name: str, out: Path | None = None) -> list[Path]:
             remedy=perhaps(name, recipes, "`video-opd recipes` lists them"),
         )
     target = Path(f"{name}.toml") if out is None else out
-    target = target / f"{name}.toml" if target.is_dir() else target
+    if target.is_dir() or target.suffix != ".toml":  # a folder that is there, or a new one
+        target = target / f"{name}.toml"
     copies = {target: recipes[name]}
     below = _names_another(recipes[name])
     while below is not None:
@@ -263,15 +266,15 @@ def _split(examples: Sequence[Example], seed: int) -> tuple[dict[str, list[Examp
     by: SplitBy = "video" if num_videos >= len(PARTS) else "row"
     if len(examples) < len(PARTS):
         raise DataError(
-            f"{len(examples)} rows can be used",
+            f"{count_of(len(examples), 'row', 'rows')} can be used",
             reason="training, validation and test need one each at least",
             remedy="add rows, or check that --videos is the folder that the video paths start from",
         )
     notes = []
     if by == "row":
         notes.append(
-            f"There are only {num_videos} videos, so rows of one video are in several parts: what is learned from one "
-            "shows in another."
+            f"The rows are about only {count_of(num_videos, 'video', 'videos')}, so rows of one video are in several "
+            "parts: what is learned from one shows in another."
         )
     for draw in range(seed, seed + _SEEDS_TRIED):
         with contextlib.suppress(ConfigurationError):

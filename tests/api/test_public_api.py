@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import json
@@ -49,6 +50,22 @@ def test_what_is_not_public_is_refused_as_usual():
         video_opd.grounds  # noqa: B018
     with pytest.raises(ImportError):
         exec("from video_opd import grounds")
+
+
+def test_completion_offers_the_public_names_and_nothing_that_was_imported():
+    assert [name for name in dir(video_opd) if not name.startswith("__")] == list(video_opd.__all__)
+
+
+def test_a_type_checker_sees_a_misspelt_name():
+    """A `__getattr__` that it can see would give every name the type Any."""
+    tree = ast.parse(Path(video_opd.__file__).read_text(encoding="utf-8"))
+    assert "__getattr__" not in [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert callable(video_opd.__getattr__)
+
+
+def test_train_says_what_it_takes():
+    assert list(inspect.signature(video_opd.train).parameters) == ["recipe", "out", "overrides"]
+    assert "Args:" in inspect.getdoc(video_opd.train)
 
 
 def test_train_is_a_function_whatever_was_imported_before():
@@ -121,6 +138,8 @@ def test_how_a_model_is_asked_can_be_said(world):
         ({"fps": -1}, "fps = -1"),
         ({"max_frames": 3}, "max_frames = 3"),
         ({"template": "tinny"}, "Perhaps tiny is meant"),
+        ({"max_new_token": 3}, "Perhaps max_new_tokens is meant"),
+        ({"precision": "half"}, "precision = 'half'"),
     ],
 )
 def test_a_wrong_way_to_ask_is_refused(how, sentence):
@@ -132,6 +151,31 @@ def test_a_query_without_words_is_refused(model, world):
     clip = next((world / "videos").iterdir())
     with pytest.raises(video_opd.UserError, match="has no words"):
         model.ground(clip, " ")
+
+
+@pytest.mark.parametrize("query", [3, None, [3], b"a circle"])
+def test_a_query_that_is_no_text_is_refused(model, query):
+    with pytest.raises(video_opd.UserError, match="a query is a text"):
+        model.ground("clip.mp4", query)
+
+
+@pytest.mark.parametrize("clip", [5, (1,), "1,2", ("a", "b")])
+def test_a_clip_that_is_not_two_times_is_refused(model, clip):
+    with pytest.raises(video_opd.UserError, match="not two times in seconds"):
+        model.ground("clip.mp4", "a circle", clip=clip)
+
+
+def test_a_model_is_shown_in_one_line(model):
+    assert repr(model) == "GroundingModel(name='tiny-teacher', device='cpu', precision='float32')"
+
+
+def test_numbers_below_one_are_refused(model, world, tmp_path):
+    manifest, videos, out = world / "test.jsonl", world / "videos", tmp_path / "out.jsonl"
+    with pytest.raises(video_opd.UserError, match="batch_size = 0"):
+        video_opd.evaluate(model, manifest, videos, batch_size=0)
+    with pytest.raises(video_opd.UserError, match="answers = 0"):
+        video_opd.score(model, manifest, videos, out, answers=0)
+    assert not out.exists()
 
 
 def test_an_evaluation_is_the_commands(model, world, tmp_path, capsys):
@@ -199,3 +243,19 @@ def test_a_recipe_can_be_named_and_a_wrong_key_is_refused(recipe_file, tmp_path)
         with pytest.raises(video_opd.UserError, match="stepps"):
             video_opd.train(recipe, out=tmp_path / "run", training={"stepps": 1})
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("value", [None, object(), {1, 2}])
+def test_a_value_that_no_recipe_holds_is_refused(value, tmp_path):
+    with pytest.raises(video_opd.UserError, match=r"training\.steps = .*a recipe holds texts, numbers"):
+        video_opd.train("tiny-opd", out=tmp_path / "run", training={"steps": value})
+
+
+def test_numbers_of_numpy_are_numbers():
+    numpy = pytest.importorskip("numpy")
+    from video_opd.train.from_recipe import _with, as_overrides
+
+    given = {"training": {"steps": numpy.int64(3), "learning_rate": numpy.float32(0.5)}, "data": {"videos": Path("v")}}
+    recipe = _with("tiny-opd", as_overrides(given))
+    assert (recipe.training.steps, recipe.training.learning_rate) == (3, 0.5)
+    assert str(recipe.data.videos) == "v"

@@ -53,6 +53,7 @@ def evaluate(
     from video_opd.eval.evaluate import evaluate as evaluate_examples
     from video_opd.grounding import write_predictions
 
+    _require_positive("batch_size", batch_size)
     examples = read_manifest(Path(manifest), Path(videos))
     if out is not None:
         _refuse_existing(Path(out))
@@ -100,6 +101,7 @@ def score(
     from video_opd.eval.pool import RolloutOptions
     from video_opd.eval.score_into_file import Called, ScoringTask, score_into
 
+    _require_positive("answers", answers)
     out, videos, examples = Path(out), Path(videos), read_manifest(Path(manifest), Path(videos))
     asked = _loaded(model)
     require_folder(videos)
@@ -207,6 +209,11 @@ def _are_files(teacher: object, student: object) -> bool:
             remedy="give two files, or two mappings",
         )
     return kinds == {False}
+
+
+def _require_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise ConfigurationError(f"{name} = {value}", reason="it must be at least 1", remedy="give a larger number")
 
 
 def _refuse_existing(out: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack, overload
@@ -14,7 +14,7 @@ from video_opd.config.recipe_file import load_grounding_defaults
 from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.picture_folder import read_video
 from video_opd.data.video.video_io import Frames
-from video_opd.errors import ConfigurationError
+from video_opd.errors import ConfigurationError, QueryError
 from video_opd.eval.how_asked import tiny_on_real
 from video_opd.eval.load_to_ask import load_to_ask
 from video_opd.grounding import Reason, parse_answer
@@ -22,9 +22,12 @@ from video_opd.policy.description import require_device
 from video_opd.policy.device import device_of, precision_on
 from video_opd.policy.load import Policy
 from video_opd.policy.location import device_name, resolve_model
+from video_opd.suggestions import perhaps
 from video_opd.types import Example, Prompt, Sampling, Span
 
 _log = logging.getLogger(__name__)
+
+PRECISIONS = ("float32", "bfloat16")
 
 QUERIES_AT_ONCE = 8
 """Queries about one video that are answered together. Each needs a copy of the video's keys and values."""
@@ -78,6 +81,11 @@ class GroundingModel:
     precision: str
     """`float32` or `bfloat16`: the type of its weights."""
 
+    def __repr__(self) -> str:
+        """In one line: the fields would print the whole network."""
+        device = self.policy.model.device
+        return f"GroundingModel(name={self.name!r}, device='{device}', precision={self.precision!r})"
+
     @overload
     def ground(  # type: ignore[overload-overlap]  # a str is a sequence of str too, and comes first
         self,
@@ -123,10 +131,10 @@ class GroundingModel:
         Raises:
             UserError: the video cannot be read, or a query has no words.
         """
-        queries = [query] if isinstance(query, str) else list(query)
+        queries = _queries(query)
         if not queries:
             return []
-        place, part = place_of_video(Path(video)), clip and Span(*clip)
+        place, part = place_of_video(Path(video)), _clip(clip)
         examples = [
             Example(
                 id=f"query-{number}", video=place.name, query=one, spans=(), duration=None, clip=part,
@@ -213,6 +221,10 @@ def load(
         ConfigurationError: the model, the device or the template does not exist.
     """
     name = str(name)
+    if precision not in (None, *PRECISIONS):
+        raise ConfigurationError(
+            f"precision = {precision!r}", reason="no precision has that name", remedy=f"use {' or '.join(PRECISIONS)}"
+        )
     where = device_of(device_name(device))
     require_device(where)
     defaults = _changed(load_grounding_defaults(resolve_model(name, weights=False)), how)
@@ -228,15 +240,42 @@ def place_of_video(video: Path) -> Path:
     return video.absolute() if video.is_dir() else video
 
 
+def _queries(query: str | Sequence[str]) -> list[str]:
+    """The queries, which must be texts."""
+    if isinstance(query, str):
+        return [query]
+    queries = list(query) if isinstance(query, Iterable) and not isinstance(query, bytes) else [query]
+    if wrong := [one for one in queries if not isinstance(one, str)]:
+        raise QueryError(
+            f"the query {wrong[0]!r}",
+            reason="a query is a text, and this is none",
+            remedy="give a str, or a list of them",
+        )
+    return queries
+
+
+def _clip(clip: tuple[float, float] | None) -> Span | None:
+    """The part of the video to look at, which must be two numbers."""
+    if clip is None:
+        return None
+    try:
+        start_s, end_s = clip
+        return Span(float(start_s), float(end_s))
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"clip = {clip!r}", reason="it is not two times in seconds", remedy="write clip=(START, END)"
+        ) from None
+
+
 def _changed(defaults: GroundingDefaults, how: HowToAsk) -> GroundingDefaults:
     """The defaults with some values replaced, checked as those of a recipe are."""
-    tables = defaults.model_dump()
+    tables, names = defaults.model_dump(), tuple(HowToAsk.__annotations__)
     for key, value in how.items():
-        if key not in HowToAsk.__annotations__:
+        if key not in names:
             raise ConfigurationError(
                 f"{key} = {value!r}",
                 reason="it is no way to ask a model",
-                remedy=f"use one of {', '.join(HowToAsk.__annotations__)}",
+                remedy=perhaps(key, names, f"use one of {', '.join(names)}"),
             )
         table = {"template": "prompt", "user": "prompt", "max_new_tokens": "answers"}.get(key, "video")
         tables[table][key] = value

@@ -48,17 +48,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"video-opd: {error}", file=sys.stderr)
         return 2
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError" or call is None:  # torch's, which is not imported here
-            raise
-        print(f"video-opd: {_out_of_memory(error, call)}", file=sys.stderr)
-        return 2
     except BrokenPipeError:  # `video-opd … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
         return 141
     except Stopped as stop:
         print(f"video-opd: {stop.sentence}", file=sys.stderr)
         return 128 + stop.number
+    except Exception as error:
+        refusal = _refusal_of(error, call)
+        if refusal is None:
+            raise
+        print(f"video-opd: {refusal}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("video-opd: interrupted", file=sys.stderr)
         return 130
@@ -70,7 +71,18 @@ def _terminated(*_: object) -> NoReturn:
     raise Stopped(signal.SIGTERM, "terminated; train, compare, score and evaluate go on where they were")
 
 
-def _out_of_memory(error: RuntimeError, call: Call) -> EngineError:
+def _refusal_of(error: Exception, call: Call | None) -> UserError | None:
+    """What the user can mend of an error that is none of ours; None: it is a bug."""
+    if type(error).__name__ == "OutOfMemoryError" and call is not None:  # torch's, which is not imported here
+        return _out_of_memory(error, call)
+    if "video_opd.plugins" not in sys.modules:
+        return None
+    from video_opd.plugins import failure_in_plugin
+
+    return failure_in_plugin(error)
+
+
+def _out_of_memory(error: Exception, call: Call) -> EngineError:
     """With a remedy that the command has."""
     if call.recipe_keys is not None:
         remedy = (

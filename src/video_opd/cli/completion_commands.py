@@ -8,7 +8,7 @@ from video_opd.errors import ConfigurationError
 
 
 def completion(shell: Literal["bash", "zsh", "fish", "powershell"] | None = None, /) -> int:
-    """Print a script that makes a shell complete commands, flags and names.
+    """Print a script that makes a shell complete commands, flags and choices.
 
     Args:
         shell: which shell (default: the one that runs this)

@@ -62,6 +62,7 @@ def init(
     Example:
         video-opd init --videos clips --csv mine.csv --out kitchen
     """
+    from video_opd.sample_size import count_of
     from video_opd.starting import OwnData, start_project
 
     data = OwnData(
@@ -83,7 +84,8 @@ def init(
         print(dumps({"folder": str(out), "recipe": str(started.recipe), **facts}, indent=2))
         return 0
     for part, count in started.rows.items():
-        print(f"{out / f'{part}.jsonl'}: {count:,} rows about {started.num_videos[part]:,} videos")
+        videos_in_part = count_of(started.num_videos[part], "video", "videos")
+        print(f"{out / f'{part}.jsonl'}: {count_of(count, 'row', 'rows')} about {videos_in_part}")
     print(f"{started.recipe}: look at it, then run")
     print(f"  video-opd doctor {started.recipe}")
     print(f"  video-opd train {started.recipe}")

@@ -179,10 +179,11 @@ def refusal(where: str, error: ValidationError, settings: type[Settings] = Recip
     if kind == "value_error":
         return ConfigurationError(where, reason=str(problem["ctx"]["error"]), remedy=f"correct it; {KEYS_ARE_LISTED}")
     if kind == "union_tag_invalid":
+        own = "; one of your own needs --plugin FILE" if key == "method" else ""
         return ConfigurationError(
             f"{where}: {key}.name = {problem['input']['name']!r}",
             reason=f"no {key} has that name",
-            remedy=NAMED_TABLES[key].remedy(str(problem["input"]["name"])),
+            remedy=NAMED_TABLES[key].remedy(str(problem["input"]["name"])) + own,
         )
     if kind == "extra_forbidden" and key in recipe_keys(settings):
         return ConfigurationError(

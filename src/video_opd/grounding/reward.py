@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from video_opd.grounding.parser import ParsedAnswer
 from video_opd.grounding.span import best_span, temporal_iou
-from video_opd.plugin_table import PluginTable
+from video_opd.plugin_table import PluginTable, require_function, require_name
 from video_opd.types import Example
 
 Reward = Callable[[ParsedAnswer, Example], float]
@@ -50,7 +50,10 @@ def register_reward(name: str) -> Callable[[Reward], Reward]:
         ConfigurationError: the name is taken.
     """
 
+    require_name("a reward", name)
+
     def register(reward: Reward) -> Reward:
+        require_function("a reward", name, reward)
         REWARDS.register(name, reward)
         return reward
 

@@ -135,6 +135,12 @@ def register_method(settings: type[SomeMethod]) -> type[SomeMethod]:
     Raises:
         ConfigurationError: the record has no `name: Literal["…"]`, or the name is taken.
     """
+    if not (isinstance(settings, type) and issubclass(settings, MethodSettings)):
+        raise ConfigurationError(
+            f"a method cannot be registered by {getattr(settings, '__name__', repr(settings))}",
+            reason="it is no class of settings",
+            remedy="write @register_method, without a name, above a subclass of video_opd.methods.MethodSettings",
+        )
     field = settings.model_fields.get("name")
     names = get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
     if not names or not isinstance(names[0], str):

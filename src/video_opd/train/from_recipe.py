@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import tomli_w
 
 from video_opd.config import Recipe
 from video_opd.config.recipe_file import load_recipe, parse_recipe, set_keys
+from video_opd.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ def train(recipe: str | Path | Recipe, out: str | Path | None = None, **override
         UserError: anything that you can mend, in one sentence.
         Interrupted: a signal stopped the run; its state is saved, and the same call goes on.
     """
-    resolved = _with(recipe, {key: _as_toml(value) for key, value in _flat(overrides)})
+    resolved = _with(recipe, as_overrides(overrides))
 
     from video_opd.train.run import run_recipe
 
@@ -48,6 +50,15 @@ def train(recipe: str | Path | Recipe, out: str | Path | None = None, **override
     return TrainedRun(
         folder=Path(results["run"]), steps=results["steps"], train_seconds=results["train_seconds"], scores=scores
     )
+
+
+def as_overrides(tables: Mapping[str, Any]) -> dict[str, str]:
+    """Tables of keys and values -> dotted keys and TOML.
+
+    Raises:
+        ConfigurationError: a value that no recipe can hold.
+    """
+    return {key: _as_toml(key, value) for key, value in _flat(tables)}
 
 
 def _with(recipe: str | Path | Recipe, overrides: dict[str, str]) -> Recipe:
@@ -66,8 +77,26 @@ def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield prefix + key, value
+            yield f"{prefix}{key}", value
 
 
-def _as_toml(value: Any) -> str:
-    return tomli_w.dumps({"value": str(value) if isinstance(value, Path) else value}).removeprefix("value = ").strip()
+def _as_toml(key: str, value: Any) -> str:
+    try:
+        return tomli_w.dumps({"value": _plain(value)}).removeprefix("value = ").strip()
+    except TypeError:
+        raise ConfigurationError(
+            f"{key} = {value!r}",
+            reason=f"a recipe holds texts, numbers, true or false, and lists of them; this is {type(value).__name__}",
+            remedy="leave the key out for its default" if value is None else "give a value of one of these types",
+        ) from None
+
+
+def _plain(value: Any) -> Any:
+    """A path as text, and a number of numpy as Python's own."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return float(value)
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

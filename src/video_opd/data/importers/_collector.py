@@ -27,6 +27,8 @@ from video_opd.data.video.video_sampling import DURATION_TOLERANCE_S, ROUNDING_S
 from video_opd.errors import DataError
 from video_opd.types import Example, Span
 
+_NO_VIDEO = "the video is missing or cannot be read"
+
 
 class Collector:
     """Takes annotations one by one and gives the rows of a manifest.
@@ -113,7 +115,7 @@ class Collector:
         if path_fault(video):
             return report.drop(annotation, "the video's path is not one inside a folder")
         if not exists and policies.missing_videos == "drop":
-            return report.drop(annotation, "the video is missing or cannot be read")
+            return report.drop(annotation, _NO_VIDEO)
         if exists and self.files is not None and (target := self.files.outside(video)):
             report.videos_outside[video] = target
             if policies.missing_videos == "drop":
@@ -267,6 +269,8 @@ class Collector:
         counts = [*self.report.dropped.most_common(), *self.report.spans_dropped.most_common()]
         reasons = "; ".join(f"{reason} ({count})" for reason, count in counts)
         remedy = "Check the files and the policies"
+        if counts and counts[0][0] == _NO_VIDEO:
+            remedy = "Check that --videos is the folder that the video paths start from"
         if self.policies.split and self.policies.split not in self._splits:
             there = ", ".join(sorted(self._splits - {""}))
             remedy = (

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from video_opd.errors import ConfigurationError
-from video_opd.plugin_table import PluginTable
+from video_opd.plugin_table import PluginTable, require_function, require_name
 
 if TYPE_CHECKING:
     from video_opd.data.importers._annotation import Importer
@@ -101,6 +101,7 @@ def register_importer(
     """
     options: dict[str, Any] = {"heeds": tuple(heeds), "is_general": is_general, "is_read_together": is_read_together}
     if read is None:
+        require_name("an importer", name)
         return partial(register_importer, name, **options)
     if unknown := [option for option in heeds if option not in OPTIONS]:
         raise ConfigurationError(
@@ -108,6 +109,7 @@ def register_importer(
             reason="no option has that name",
             remedy=f"give some of {', '.join(OPTIONS)}",
         )
+    require_function("an importer", name, read)
     FORMATS.register(name, Format(read, **options))
     return read
 

@@ -71,8 +71,8 @@ class Lateness:
         assert first is not None
         first.record.refuse(
             f"this and {count - 1} more of {self.num_spans} spans {what}, so times or durations are not all in seconds",
-            "Check the unit (milliseconds, frame numbers, percentages) and the durations; for csv and jsonl there is "
-            "--unit",
+            "Check the unit (milliseconds, frame numbers, percentages) and the durations; `data import` of csv and "
+            "jsonl has --unit",
         )
 
 
@@ -89,7 +89,7 @@ def refuse_early_spans(examples: Sequence[Example], last: Annotation) -> None:
     if 0 < max(span.end_s for span in spans) <= 1.0:
         last.record.refuse(
             f"this and all {len(spans)} spans end within the first second, so they are fractions of the video",
-            "Convert them to seconds; for csv and jsonl there is --unit fraction",
+            "Convert them to seconds; `data import` of csv and jsonl has --unit fraction",
         )
     shares = _shares(examples)
     if len(shares) > _MANY and max(shares) < _EARLY_SHARE:

@@ -163,7 +163,8 @@ def _refuse_missing(record: Record, role: str, column: str) -> NoReturn:
     if column in record.value:
         record.refuse(f"`{column}` is empty")
     there = ", ".join(f"`{name}`" for name in list(record.value)[:12])
-    record.refuse(f"there is no `{column}`, only {there}", f"Name the column, such as --columns {role}=COLUMN")
+    alike = {str(name).strip().lower(): name for name in record.value}.get(column.lower(), "COLUMN")
+    record.refuse(f"there is no `{column}`, only {there}", f"Name the column, such as --columns {role}={alike}")
 
 
 def _spans(record: Record, given: dict[str, Any], column_of: dict[str, str], reading: ReadOptions) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, overload
 
 from video_opd.lazy import import_on_use
-from video_opd.plugin_table import PluginTable
+from video_opd.plugin_table import PluginTable, require_function, require_name
 
 if TYPE_CHECKING:
     from video_opd.eval.scorers._ground_truth import read_ground_truth
@@ -129,6 +129,8 @@ def register_scorer(name: str, score: Scorer | None = None) -> Scorer | Callable
         ConfigurationError: the name is taken, or is none.
     """
     if score is None:
+        require_name("a scorer", name)
         return lambda function: register_scorer(name, function)
+    require_function("a scorer", name, score)
     SCORERS.register(name, score)
     return score
