@@ -521,7 +521,7 @@ def test_what_does_not_go_with_a_benchmark_is_told_before_a_model_is_loaded(
 
 def test_evaluate_wants_a_manifest_or_a_benchmark(refused, tmp_path):
     out = ("--out", tmp_path / "a.jsonl")
-    assert "without MANIFEST: there is nothing to ask the model" in refused("evaluate", "tiny-student", *out)
+    assert "without MANIFEST: there are no questions for the model" in refused("evaluate", "tiny-student", *out)
     assert "without --videos: there" in refused("evaluate", "tiny-student", "m.jsonl", *out)
     assert "with no --data" in refused("evaluate", "tiny-student", "--benchmark", "mvbench", *out)
     for option in ("--data .", "--before x", "--rule strict", "--score options", "--option-form text",

@@ -64,10 +64,10 @@ def test_the_account_in_words(tmp_path, capsys):
     words = ["data", "import", "jsonl", str(tmp_path / "a.jsonl"), "--videos", str(tmp_path / "videos")]
     assert main([*words, "--out", str(tmp_path / "m.jsonl")]) == 0
     said = capsys.readouterr().out
-    assert "- 1 have no length, and no answer reaches them: kept" in said
+    assert "- 1 have zero length, so no answer can overlap them: kept" in said
     assert "- 1 queries hold control characters, kept as they are; any --queries but as-is makes blanks of them" in said
     assert "- 1 rows have a clip whose length is more than a second from their duration (first: " in said
-    assert "- 1 videos are links out of the folder, which no other command follows: copy them, or give" in said
+    assert "- 1 videos are links out of the folder, and other commands do not follow such links: copy" in said
 
 
 def test_a_wrong_format_is_named(files, refused):

@@ -144,7 +144,7 @@ def test_a_base_that_leads_nowhere_is_refused(tmp_path, base, message):
 
 
 METHOD_MISTAKES = [
-    ('name = "grpo"\nnum_answers = 1', r"num_answers = 1 with grpo: .* a group of one is always worth its own mean"),
+    ('name = "grpo"\nnum_answers = 1', r"num_answers = 1 with grpo: .* here there are none"),
     ('name = "mixture"\nnum_answers = 1', "num_answers = 1 with mixture"),
     ('name = "mixture"\nestimator = "exact"', r"method\.estimator = 'exact'"),
     ('name = "grpo"\nestimator = "exact"', r"method\.estimator: this method has no such setting"),
@@ -210,7 +210,7 @@ def test_an_annotated_answer_that_cannot_be_filled_in_is_refused_before_the_mode
     with pytest.raises(ConfigurationError, match="cannot be filled in"):
         refuse_early(load_recipe(recipe_file))
     for timeless in ("''", "soon", "'{start:.1f}'", "'until {end}'", "'{start:.0s}'"):
-        with pytest.raises(ConfigurationError, match=r"does not name both the start and the end|cannot be filled in"):
+        with pytest.raises(ConfigurationError, match=r"does not have both the start and the end|cannot be filled in"):
             refuse_early(load_recipe(recipe_file, {"method.answer": timeless}))
     refuse_early(load_recipe(recipe_file, {"method.answer": "from {start} to {end}"}))
 

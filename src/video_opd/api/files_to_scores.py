@@ -119,7 +119,7 @@ def score(
         raise DataError(
             f"{out} holds other scores already",
             reason=difference(found, header),
-            remedy="give another file, or the settings that this one was begun with",
+            remedy="give another file, or use the settings that this file was begun with",
         )
     out.parent.mkdir(parents=True, exist_ok=True)
     with closing(_source(asked, Path(videos), len(examples))) as source:

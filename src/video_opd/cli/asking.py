@@ -1,4 +1,4 @@
-"""What the commands that put questions to a model have in common."""
+"""What the commands that ask a model have in common."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ Model = Annotated[
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class HowAsked:
-    """Where a model runs and how it is asked."""
+    """The device of a model, and how it is asked."""
 
     device: Device = "auto"
     """auto, cpu, cuda …"""
     precision: Literal["float32", "bfloat16"] | None = None
     """default: bfloat16 on CUDA, float32 elsewhere"""
     max_tokens: Positive | None = None
-    """most video tokens of a prompt"""
+    """largest number of video tokens in a prompt"""
     max_new_tokens: Positive | None = None
-    """most tokens of an answer"""
+    """largest number of tokens in an answer"""
     fps: Rate | None = None
-    """frames per second looked at"""
+    """frames per second that the model sees"""
     template: str | None = None
     """name of a prompt preset (default: the model's own, else timelens)"""
 
@@ -56,13 +56,13 @@ AS_THE_MODEL_IS = HowAsked()
 
 
 def refuse_early(how: HowAsked, *models: str) -> list[Description]:
-    """Look at what the command line says of models, device and template before any weights are fetched.
+    """Check the models, the device and the template of the command line before any weights are downloaded.
 
     Returns:
-        Of several models what is known without their weights; of a single one nothing, for it is loaded at once.
+        For several models: what is known without their weights. For one model: nothing, because it is loaded at once.
 
     Raises:
-        ConfigurationError: a model or a device that cannot be used, or an unknown template.
+        ConfigurationError: a model or the device cannot be used, or the template is unknown.
     """
     from video_opd.policy.location import local_folder
 
@@ -85,7 +85,7 @@ def refuse_early(how: HowAsked, *models: str) -> list[Description]:
 
 
 def refuse_absent_device(how: HowAsked) -> None:
-    """Before anything that takes long. Where the command line names none there is nothing to be found."""
+    """Refuse a device that this machine does not have, before anything that takes long."""
     if how.device.partition(":")[0] not in ("auto", "cpu"):
         from video_opd.policy.description import require_device
 
@@ -93,7 +93,7 @@ def refuse_absent_device(how: HowAsked) -> None:
 
 
 def warn_of_tiny(models: Sequence[str], videos: Path, examples: Sequence[Example]) -> None:
-    """On stderr, where a tiny model is asked about a real video."""
+    """Warn on stderr if a tiny model is asked about a real video."""
     from video_opd.eval.how_asked import tiny_on_real
 
     warning = tiny_on_real(models, videos, examples)
@@ -102,9 +102,9 @@ def warn_of_tiny(models: Sequence[str], videos: Path, examples: Sequence[Example
 
 
 def how_to_ask(model: str, how: HowAsked) -> GroundingDefaults:
-    """How a model is asked: what travels with it, changed by what the command line says. Imports no torch.
+    """How a model is asked: its own defaults, changed by the options of the command line. Imports no torch.
 
-    Of a model on the hub only small files are fetched for it.
+    For a model on the hub, only small files are downloaded.
     """
     from video_opd.config.recipe_file import load_grounding_defaults
     from video_opd.policy.location import resolve_model
@@ -126,7 +126,7 @@ def how_to_ask(model: str, how: HowAsked) -> GroundingDefaults:
 
 
 def load(model: str, how: HowAsked, defaults: GroundingDefaults) -> tuple[Policy, PromptRenderer]:
-    """A frozen model, and what puts the questions to it."""
+    """Load a frozen model, and the renderer of its prompts."""
     from video_opd.data.prompts import PromptRenderer
     from video_opd.eval.how_asked import budget_of, prompt_mismatch, template_of
 
@@ -139,7 +139,7 @@ def load(model: str, how: HowAsked, defaults: GroundingDefaults) -> tuple[Policy
 
 
 def load_model(name: str, how: HowAsked) -> Policy:
-    """A frozen model, where and in what type the command line says."""
+    """Load a frozen model on the device and in the type that the command line gives."""
     import torch
 
     from video_opd.policy.device import device_of
@@ -150,8 +150,9 @@ def load_model(name: str, how: HowAsked) -> Policy:
 
 
 def models_of(named: Mapping[str, str], how: HowAsked) -> dict[str, tuple[str, str]]:
-    """Models by the part they play, each with the SHA-256 of its folder; of one on the hub the weights are fetched,
-    once its small files were found in order."""
+    """Describe models by their role, each with the SHA-256 of its folder.
+
+    The weights of a model on the hub are downloaded after its small files were checked."""
     from video_opd.policy.description import describe
     from video_opd.policy.device import device_of
     from video_opd.policy.location import local_folder, model_sha256, resolve_model
@@ -163,20 +164,20 @@ def models_of(named: Mapping[str, str], how: HowAsked) -> dict[str, tuple[str, s
 
 
 def precision_of(how: HowAsked) -> str:
-    """The type in which a model is held: as the command line says, else what goes with the device."""
+    """The type of the weights: the one on the command line, else the default of the device."""
     from video_opd.policy.device import device_of
 
     return how.precision or ("bfloat16" if device_of(how.device).startswith("cuda") else "float32")
 
 
 def require_writable(file: Path, kind: Kind | None) -> None:
-    """Know before the work is done that its result can be kept; what is there already stays as it is.
+    """Check before the work begins that its result can be written. An existing file is not changed.
 
     Args:
-        kind: what may be replaced; None: the command itself looks at what is there, to go on with it.
+        kind: the kind of file that may be replaced. None: the command itself checks the file, to continue it.
 
     Raises:
-        ConfigurationError: it cannot, or a file of another kind has the name.
+        ConfigurationError: the file cannot be written, or a file of another kind has this name.
     """
     with writing(file):
         if kind is not None:

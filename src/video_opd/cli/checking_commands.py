@@ -21,8 +21,8 @@ def check(manifest: Reads, /, *, videos: ReadsVideos | None = None, decode: bool
 
     Args:
         manifest: questions, JSON lines
-        videos: look at every video too: its packets, its first frame
-        decode: decode the videos to their ends too, which takes long
+        videos: folder of the videos; checks every video too: its packets and its first frame
+        decode: also decode every video completely, which takes long
 
     Example:
         video-opd data check train.jsonl --videos clips --decode
@@ -44,7 +44,7 @@ def check(manifest: Reads, /, *, videos: ReadsVideos | None = None, decode: bool
         for problem in problems:
             print(f"{manifest}: {problem}. {problem.remedy}.")
         if not problems:
-            print(f"{manifest}: nothing wrong")
+            print(f"{manifest}: no problem found")
     errors = sum(problem.severity == "error" for problem in problems)
     warnings = len(problems) - errors
     print(f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}", file=sys.stderr)
@@ -54,12 +54,12 @@ def check(manifest: Reads, /, *, videos: ReadsVideos | None = None, decode: bool
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """What is rendered."""
+    """The world that is rendered."""
 
     out: GoesOn = Path("data/tiny-world")
     """folder"""
     seed: Whole = 0
-    """draws clips, questions and noise"""
+    """seed of the clips, the questions and the noise"""
     train: Positive = 960
     """train queries"""
     validation: Positive = 96

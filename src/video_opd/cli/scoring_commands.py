@@ -1,4 +1,4 @@
-"""`score`: several answers of a model to every example of a manifest."""
+"""`score`: write several answers of a model to every example of a manifest."""
 
 from __future__ import annotations
 
@@ -38,33 +38,33 @@ if TYPE_CHECKING:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """What is scored, by what draws."""
+    """What is scored, and how the answers are drawn."""
 
     videos: ReadsVideos | None = None
     """folder the video paths are relative to (default: videos beside the manifest)"""
     out: GoesOn
-    """scores, JSON lines; goes on where a killed run was"""
+    """file of scores (JSON lines); an interrupted run continues"""
     answers: Positive = 4
-    """of each example, from one reading"""
+    """answers to each example, from one reading of its prompt"""
     top_k: Literal["sampled", "beam"] = "sampled"
-    """the greedy answer and draws, or the most probable distinct spans"""
+    """sampled: the greedy answer and sampled answers; beam: the most probable distinct spans"""
     seed: Whole = 0
-    """of the draws; with the same seed two models do not draw alike either"""
+    """seed of the sampled answers; two models draw different answers with the same seed too"""
     teacher: ReadsModelOrNames | None = None
-    """also how far a teacher is from what the model writes, for reverse-kl"""
+    """also measure the distance to this teacher along the model's answers, for reverse-kl"""
     shard: Shard = (0, 1)
-    """only every N-th example, from the I-th on"""
+    """score only every N-th example, starting with the I-th"""
     batch_size: Positive = 8
     """prompts read together"""
     max_bad_share: Share = 0.05
-    """stop if more videos are unusable"""
+    """stop if a larger share of the videos is unusable"""
     skip_below: Share | None = None
-    """no draws where the greedy answer's IoU is lower: it alone is the example's mean IoU then, and an example whose
-    draws would be better is lost for a filter"""
+    """draw no more answers if the greedy answer's IoU is lower: its IoU is then the example's mean IoU, and a filter
+    loses examples whose other answers would be better"""
     threshold: Share = 0.7
-    """of the race, mean IoU"""
+    """threshold of the race, as mean IoU"""
     enough: Positive | None = None
-    """stop once so many examples passed the threshold"""
+    """stop when this many examples passed the threshold"""
     plugin: Plugins = ()
     json: Json = False
 
@@ -76,7 +76,7 @@ NO_RACE = RaceRule()
 def score(
     model: Model, manifest: Reads, /, *, how: HowAsked = AS_THE_MODEL_IS, by: Scoring, racing: RaceRule = NO_RACE
 ) -> int:
-    """Several answers of a model to every example of a manifest, for a curriculum.
+    """Write several answers of a model to every example of a manifest, for a curriculum.
 
     Args:
         manifest: questions, JSON lines
@@ -107,7 +107,7 @@ def score(
     from video_opd.methods.teachers import OneTeacher
     from video_opd.policy.common_tokens import require_common_tokens
 
-    template_of(defaults.prompt)  # refused before the model is fetched, as is the budget
+    template_of(defaults.prompt)  # refused before the model is downloaded, as is the budget
     refuse_tight_budget(videos, examples, budget_of(defaults.video))
     warn_of_tiny([model, *teachers], videos, examples)
     if described:
@@ -146,7 +146,7 @@ def score(
 
 
 def _header(model: str, manifest: Path, by: Scoring, settings: dict[str, Any], num_examples: int) -> ScoreHeader:
-    """What the scores will be of. Of a model on the hub the weights are fetched for it."""
+    """The header of the file of scores. The weights of a model on the hub are downloaded for it."""
     from video_opd.curriculum import ScoreHeader
     from video_opd.policy.location import model_sha256, resolve_model
 
@@ -161,7 +161,7 @@ def _header(model: str, manifest: Path, by: Scoring, settings: dict[str, Any], n
 
 
 def _more_settings(by: Scoring, race: Race | None) -> dict[str, Any]:
-    """What a score depends on beside how the model was asked."""
+    """The settings that the scores depend on, besides how the model is asked."""
     from video_opd.policy.location import model_sha256, resolve_model
 
     more: dict[str, Any] = {}
@@ -177,7 +177,7 @@ def _refuse_impossible_scoring(by: Scoring, num_examples: int) -> None:
         raise ConfigurationError(
             "--shard {}/{}".format(*by.shard),
             reason="the manifest has fewer examples",
-            remedy="take fewer shards",
+            remedy="use fewer shards",
         )
     if by.teacher and (by.answers < 2 or by.top_k == "beam"):
         raise ConfigurationError(
@@ -188,13 +188,13 @@ def _refuse_impossible_scoring(by: Scoring, num_examples: int) -> None:
     if by.skip_below is not None and by.top_k == "beam":
         raise ConfigurationError(
             "--skip-below with --top-k beam",
-            reason="it spares draws, and a beam search makes none",
+            reason="it saves sampled answers, and a beam search has none",
             remedy="leave one of them out",
         )
 
 
 def _tell(model: str, by: Scoring, scores: ScoreFile) -> None:
-    """What was scored, and why the rest was not."""
+    """Print what was scored, and why the rest was not."""
     reasons: dict[str, list[str]] = {}
     for id, why in scores.unscored().items():
         reasons.setdefault(why, []).append(id)
@@ -210,7 +210,7 @@ def _tell(model: str, by: Scoring, scores: ScoreFile) -> None:
 
 
 def _videos_beside(manifest: Path) -> Path:
-    """Where videos are looked for without --videos."""
+    """The folder of the videos if --videos is not given."""
     beside = manifest.parent / "videos"
     return beside if beside.is_dir() else manifest.parent
 
@@ -229,11 +229,11 @@ def _refuse_other_scores(out: Path, header: ScoreHeader) -> None:
 
     line = (dumps(header.to_row()) + "\n").encode()
     if not out.exists() or (out.stat().st_size < len(line) and line.startswith(out.read_bytes())):
-        return  # nothing yet, or a first line that a kill cut short
+        return  # the file is empty, or its first line is incomplete because the run was killed
     found = read_header(out)
     if found.identity != header.identity or found.shard != header.shard:
         raise DataError(
             f"{out} holds other scores already",
             reason=difference(found, header),
-            remedy="give another file with --out, or the settings that this one was begun with",
+            remedy="give another file with --out, or use the settings that this file was begun with",
         )
