@@ -637,7 +637,7 @@ def test_other_scores_are_not_gone_on_with_nor_overwritten(refused, scores, aske
 def test_a_file_of_something_else_is_not_overwritten_by_scores(refused, asked, text, tmp_path):
     out = tmp_path / "mine.jsonl"
     out.write_text(text)
-    assert "is no file of scores" in refused(*asked, "--out", out)
+    assert "is not a file of scores" in refused(*asked, "--out", out)
     assert out.read_text() == text
 
 
@@ -663,15 +663,15 @@ def test_scores_that_do_not_go_together_are_refused(refused, command, scores, tm
     assert "is given twice" in given("shard-0", "shard-0")
     again = shutil.copy(scores / "shard-0.jsonl", tmp_path / "again.jsonl")
     assert "shards 0, 0 of 2" in given("shard-0", str(again))
-    assert "scores of different things: their shards differ" in given("shard-0", "whole")
+    assert "scores of different models, manifests or settings: their shards differ" in given("shard-0", "whole")
     assert "no such file" in given("none")
     half = tmp_path / "half.jsonl"
     half.write_text("".join((scores / "whole.jsonl").read_text().splitlines(keepends=True)[:3]))
     assert "half.jsonl has 2 of 4 examples" in given(str(half))
     half.write_text("no scores\n")
-    assert "is no file of scores" in given(str(half))
+    assert "is not a file of scores" in given(str(half))
     half.write_text('{"scores": {"format": 1}}\n')
-    assert "is no file of scores" in given(str(half))
+    assert "is not a file of scores" in given(str(half))
     broken = re.sub(r'"iou": [0-9.]+', '"iou": NaN', (scores / "whole.jsonl").read_text())
     half.write_text(broken)
     assert "cannot be used" in given(str(half))
@@ -727,7 +727,7 @@ def test_scores_of_two_manifests_are_not_held_against_one_another(refused, score
         ("name=rounds count=4 strategy=best", r"curriculum\.strategy = 'best'"),
         ("name=rounds count=4 reliability=agreement num_answers=1", "needs curriculum.num_answers of at least 2"),
         ("name=tvdf count=4 disagreement=reverse-kl num_answers=1", "is taken along drawn answers"),
-        ("name=tvdf count=4 disagreement=reverse-kl reuse_answers=true", "reuse_answers has IoUs only"),
+        ("name=tvdf count=4 disagreement=reverse-kl reuse_answers=true", "reuse_answers gives only IoUs"),
         ("name=rounds count=4 threshold=0 strategy=dsus race=true", "there is none"),
         ("name=rounds count=4 num_rounds=2 teacher_scores={tmp}/none.jsonl", "no such file"),
         ("name=rounds count=4 num_rounds=2 teacher_scores={half}", "has 2 of 4 examples"),
@@ -741,7 +741,7 @@ def test_scores_of_two_manifests_are_not_held_against_one_another(refused, score
         ("name=selection file={tmp}", "no such file"),
         ("name=selection file={half}", "line 1 is not a line of a selection"),
         ("name=selection file={stranger}", "1 of its examples are not in the manifest, such as 'x'"),
-        ("name=selection file={nothing}", "it keeps no example"),
+        ("name=selection file={nothing}", "it has no chosen example"),
     ],
 )
 def test_a_curriculum_that_cannot_be_followed_is_refused(refused, words, message, scores, recipe_file, tmp_path):

@@ -204,7 +204,7 @@ def test_a_scoring_that_cannot_be(world, tmp_path, capsys, more, message):
         ({"name": "rounds", "count": "2", "num_rounds": "1", "reliability": "agreement", "num_answers": "1"},
          "needs curriculum.num_answers"),
         ({"name": "rounds", "count": "2", "num_rounds": "1", "skip_below": "0.8"},
-         "where the greedy answer's IoU is lower, only it counts, and must not be enough to pass"),
+         "where the greedy answer's IoU is lower, it is the only score, and it must not be enough to pass"),
         ({"name": "scc", "num_anchors": "0", "num_frontier": "0"}, "nothing would be trained on"),
         ({"name": "scc"}, "num_anchors and num_frontier = 1000"),
         ({"name": "selection"}, "has no curriculum.file"),

@@ -1,7 +1,7 @@
-"""Tables of what a folder of plug-ins offers: a name, and the place of what it stands for.
+"""Tables of the plug-ins in a folder: the name of each, and the place of its object.
 
-A table can be read without importing anything that it names, so that `--help` lists the names at once. A name of a
-user's own stands for the object itself.
+The names of a table can be read without importing any object, so that `--help` lists them at once. For a plug-in of a
+user, the table has the object itself.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
 
 
 class PluginTable(Mapping[str, _T], Generic[_T]):
-    """Names -> objects; an object of ours is imported when it is first asked for.
+    """Names -> objects. An object of this package is imported when it is first used.
 
     Args:
-        kind: what the names are names of, for messages: "a scorer".
-        package: folder of the modules, `__package__` of the table's own module.
+        kind: what a name of the table stands for, for messages: "a scorer".
+        package: the package of the modules, `__package__` of the table's own module.
         places: name -> "module.attribute" below the package.
-        reserved: names that are known elsewhere and cannot be registered.
+        reserved: names that are used elsewhere and cannot be registered.
     """
 
     def __init__(self, kind: str, package: str, places: Mapping[str, str], reserved: tuple[str, ...] = ()) -> None:
@@ -49,19 +49,19 @@ class PluginTable(Mapping[str, _T], Generic[_T]):
         """Add an object of the user's own.
 
         Raises:
-            ConfigurationError: the name is taken, or is none.
+            ConfigurationError: the name is taken or not valid.
         """
         require_free(self._kind, name, entry, {**dict.fromkeys(self._reserved), **self._entries})
         self._entries[name] = entry
 
     def unregister(self, name: str) -> None:
-        """Take out what was registered under a name. What is ours stays."""
+        """Remove what was registered under a name. The built-in objects remain."""
         if not isinstance(self._entries.get(name, ""), str):
             del self._entries[name]
 
 
 def load_place(package: str, place: str) -> Any:
-    """The object at "module.attribute" below a package."""
+    """Import the object at "module.attribute" below a package."""
     module, _, attribute = place.partition(".")
     return getattr(import_module(f"{package}.{module}"), attribute)
 
@@ -69,21 +69,21 @@ def load_place(package: str, place: str) -> Any:
 def require_free(kind: str, name: str, entry: object, taken: Mapping[str, object]) -> None:
     """Refuse a name that cannot be registered.
 
-    The same function or class, defined anew (a cell of a notebook that ran again), may take its own place.
+    A function or class that is defined again (a notebook cell that ran again) may replace its earlier definition.
 
     Args:
-        kind: what the name is a name of, for the message: "a scorer".
+        kind: what the name stands for, for the message: "a scorer".
         name: the name.
-        entry: what the name is to stand for.
-        taken: the names that there are, and what they stand for.
+        entry: the object to register.
+        taken: the existing names and their objects.
 
     Raises:
-        ConfigurationError: it is taken, or is no name.
+        ConfigurationError: the name is taken or not valid.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigurationError(
             f"the name {name!r} for {kind}",
-            reason="a name has lower-case letters, digits, dots, dashes and underscores, and no others",
+            reason="a name may have only lower-case letters, digits, dots, dashes and underscores",
             remedy="choose another name",
         )
     if name in taken and not _is_same_definition(taken[name], entry):
@@ -95,7 +95,7 @@ def require_free(kind: str, name: str, entry: object, taken: Mapping[str, object
 
 
 def _is_same_definition(one: object, other: object) -> bool:
-    """Whether two functions or classes were defined at one place of one module."""
+    """Whether two functions or classes are definitions of the same name in the same module."""
     if one is other:
         return True
     name = getattr(one, "__qualname__", None)

@@ -29,7 +29,7 @@ Captions and both forms of TACoS share about whole videos, all."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """A row whose video the other set has too."""
+    """A row whose video is also in the other set."""
 
     example: Example
     iou: float
@@ -41,7 +41,7 @@ class Shared:
 
     @property
     def durations_apart(self) -> bool:
-        """Both rows are about whole videos, whose durations say that they are two."""
+        """Whether both rows are about whole videos whose durations show that they are different videos."""
         rows = (self.example, self.other)
         whole = all(row.clip is None and source_video(row.video).offset_s == 0 for row in rows)
         mine, theirs = self.example.duration, self.other.duration
@@ -64,7 +64,7 @@ def shared_rows(a: Sequence[Example], b: Sequence[Example]) -> list[Shared]:
 
 
 def overlapping(shared: Iterable[Shared], threshold: float) -> list[Shared]:
-    """Those with an IoU of at least the threshold; at a threshold of 0, those that overlap at all."""
+    """The rows with an IoU of at least the threshold; with a threshold of 0, all rows that overlap."""
     return [row for row in shared if row.iou > 0 and row.iou >= threshold]
 
 
@@ -108,7 +108,7 @@ def _names(examples: Iterable[Example]) -> set[str]:
 
 
 def _keys(example: Example, names: set[str]) -> Iterator[tuple[str, str]]:
-    """What a row's video is found by, the name first: it finds every row that the path would find."""
+    """The keys by which a row's video is found. The name comes first: it finds every row that the path would find."""
     name = source_video(example.video).name
     if name in names:
         yield "name", name

@@ -1,6 +1,6 @@
-"""Python's JSON decoder, held to JSON: no NaN, no key twice, no number that no float holds.
+"""Python's JSON decoder, made strict: no NaN, no repeated key, no number that does not fit a float.
 
-The one way to read JSON that people or other programs wrote: rows of manifests here, records of other files in
+The only way to read JSON that people or other programs wrote: rows of manifests here, records of other files in
 `records`. Files that video-opd wrote itself are read with `older_names.read_json`.
 """
 
@@ -13,7 +13,7 @@ from video_opd.files.faults import SHOWN
 
 
 class StrictError(ValueError):
-    """JSON that Python would take and we do not; as text, one sentence."""
+    """JSON that Python accepts and this package does not; as text, one sentence."""
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -51,7 +51,7 @@ DECODER = json.JSONDecoder(
 
 
 def kind(value: object) -> str:
-    """What JSON calls a value."""
+    """The JSON name of a value's kind."""
     if value is None:
         return "null"
     if isinstance(value, bool):
