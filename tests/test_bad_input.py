@@ -602,7 +602,7 @@ def asked(models, world, tmp_path) -> tuple:
         ("--skip-below 1.5", "'1.5' is not a number from 0 to 1"),
         ("--videos nowhere", "no such folder"),
         ("--teacher nowhere", "'nowhere'"),
-        ("--teacher tiny-teacher --answers 1", "the distance to a teacher is taken along drawn answers"),
+        ("--teacher tiny-teacher --answers 1", "the distance to a teacher is measured along sampled answers"),
         ("--pilot 0", "'0' is not a whole number of at least 1"),
         ("--out {tmp}", "cannot be written"),
         ("--device abacus", "device 'abacus'"),
@@ -726,9 +726,9 @@ def test_scores_of_two_manifests_are_not_held_against_one_another(refused, score
         ("name=rounds count=4 num_rounds=3", r"training\.steps = 2 for curriculum\.num_rounds = 3"),
         ("name=rounds count=4 strategy=best", r"curriculum\.strategy = 'best'"),
         ("name=rounds count=4 reliability=agreement num_answers=1", "needs curriculum.num_answers of at least 2"),
-        ("name=tvdf count=4 disagreement=reverse-kl num_answers=1", "is taken along drawn answers"),
+        ("name=tvdf count=4 disagreement=reverse-kl num_answers=1", "is measured along sampled answers"),
         ("name=tvdf count=4 disagreement=reverse-kl reuse_answers=true", "reuse_answers gives only IoUs"),
-        ("name=rounds count=4 threshold=0 strategy=dsus race=true", "there is none"),
+        ("name=rounds count=4 threshold=0 strategy=dsus race=true", "curriculum.race needs a threshold"),
         ("name=rounds count=4 num_rounds=2 teacher_scores={tmp}/none.jsonl", "no such file"),
         ("name=rounds count=4 num_rounds=2 teacher_scores={half}", "has 2 of 4 examples"),
         ("name=scc num_anchors=6 num_frontier=7", "num_anchors and num_frontier = 13, and the training manifest has"),
@@ -756,7 +756,7 @@ def test_a_curriculum_that_cannot_be_followed_is_refused(refused, words, message
 
 def test_suspending_needs_answers_of_the_students_own(refused, recipe_file, tmp_path):
     flags = ("--method.name=sft", "--curriculum.suspend-at=0.5")
-    assert "looks at the student's own answers" in refused("train", recipe_file, "--out", tmp_path / "run", *flags)
+    assert "uses the student's own answers" in refused("train", recipe_file, "--out", tmp_path / "run", *flags)
 
 
 @pytest.mark.slow

@@ -200,7 +200,7 @@ def test_a_scoring_that_cannot_be(world, tmp_path, capsys, more, message):
         ({"name": "tvdf", "count": "2", "num_anchors": "3"}, "this curriculum has no such setting"),
         ({"name": "rounds", "count": "2", "threshold": "0"}, "random without a threshold"),
         ({"name": "rounds", "count": "2", "num_rounds": "1", "disagreement": "reverse-kl", "num_answers": "1"},
-         "taken along drawn answers"),
+         "measured along sampled answers"),
         ({"name": "rounds", "count": "2", "num_rounds": "1", "reliability": "agreement", "num_answers": "1"},
          "needs curriculum.num_answers"),
         ({"name": "rounds", "count": "2", "num_rounds": "1", "skip_below": "0.8"},
@@ -221,7 +221,7 @@ def test_a_curriculum_that_cannot_be(recipe_file, tmp_path, capsys, changes, mes
 def test_the_gate_needs_answers_of_the_students_own(recipe_file, tmp_path, capsys):
     words = ["--method.name", "sft", "--curriculum.suspend-at", "0.7"]
     message = refused(capsys, "train", recipe_file, "--out", tmp_path / "run", *words)
-    assert "looks at the student's own answers" in message
+    assert "uses the student's own answers" in message
 
 
 def test_nothing_that_passes_the_filter_is_told_with_how_many_there_were(recipe_file, tmp_path, capsys):

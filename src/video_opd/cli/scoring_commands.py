@@ -182,7 +182,7 @@ def _refuse_impossible_scoring(by: Scoring, num_examples: int) -> None:
     if by.teacher and (by.answers < 2 or by.top_k == "beam"):
         raise ConfigurationError(
             "--teacher without draws",
-            reason="the distance to a teacher is taken along drawn answers",
+            reason="the distance to a teacher is measured along sampled answers",
             remedy="give --answers 2 or more, and --top-k sampled",
         )
     if by.skip_below is not None and by.top_k == "beam":

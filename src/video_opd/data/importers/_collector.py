@@ -171,7 +171,7 @@ class Collector:
         return None
 
     def _frame_rate(self, video: str, exists: bool) -> float | None:
-        """Pictures per second of a video that is a folder; None if the folder of the videos is not given."""
+        """Pictures per second of a video that is a folder: its own, or without --videos that of the policies."""
         return self.files.rate_of(video) if self.files and exists else self.policies.frame_rate
 
     def _video(self, name: str) -> tuple[str, bool]:
