@@ -159,7 +159,7 @@ def test_a_selection_that_cannot_be(scored, capsys, more, message):
 def test_a_file_that_is_no_file_of_scores(scored, tmp_path, capsys):
     (tmp_path / "empty").write_text("")
     (tmp_path / "text").write_text("hello\nworld\n")
-    for name, message in (("empty", "no file of scores"), ("text", "is broken"), ("gone", "no such file")):
+    for name, message in (("empty", "not a file of scores"), ("text", "is broken"), ("gone", "no such file")):
         assert message in refused(capsys, "select", "--teacher", tmp_path / name, "--count", 1, "--out", tmp_path / "s")
         assert message in refused(capsys, "merge-scores", tmp_path / name, "--out", tmp_path / "s")
     lines = (scored / "teacher.jsonl").read_text().splitlines(keepends=True)

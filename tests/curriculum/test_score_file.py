@@ -130,7 +130,7 @@ def test_a_bad_row_is_refused(tmp_path, line, message):
 )
 def test_another_file_is_refused(tmp_path, content):
     (tmp_path / "a").write_text(content)
-    with pytest.raises(DataError, match="no file of scores"):
+    with pytest.raises(DataError, match="not a file of scores"):
         read_scores(tmp_path / "a")
     with pytest.raises(DataError, match="no such file"):
         read_scores(tmp_path / "b")

@@ -280,7 +280,7 @@ def test_the_recipe_says_who_judges(teachers, mixed, tmp_path):
     with pytest.raises(DataError, match="in no teacher's score file"):
         refuse_unrouted(reliable, [prompt.example for prompt in mixed])
     (tmp_path / "b").write_text('{"id": "x"}\n')
-    with pytest.raises(DataError, match="no file of scores"):
+    with pytest.raises(DataError, match="not a file of scores"):
         refuse_unrouted(reliable, [])
 
 
