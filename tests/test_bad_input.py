@@ -523,7 +523,7 @@ def test_what_does_not_go_with_a_benchmark_is_told_before_a_model_is_loaded(
 
 def test_evaluate_wants_a_manifest_or_a_benchmark(refused, tmp_path):
     out = ("--out", tmp_path / "a.jsonl")
-    assert "without MANIFEST: there is nothing to ask the model" in refused("evaluate", "tiny-student", *out)
+    assert "without MANIFEST: there are no questions for the model" in refused("evaluate", "tiny-student", *out)
     assert "without --videos: there" in refused("evaluate", "tiny-student", "m.jsonl", *out)
     assert "with no --data" in refused("evaluate", "tiny-student", "--benchmark", "mvbench", *out)
     for option in ("--data .", "--before x", "--rule strict", "--score options", "--option-form text",
@@ -604,7 +604,7 @@ def asked(models, world, tmp_path) -> tuple:
         ("--skip-below 1.5", "'1.5' is not a number from 0 to 1"),
         ("--videos nowhere", "no such folder"),
         ("--teacher nowhere", "'nowhere'"),
-        ("--teacher tiny-teacher --answers 1", "the distance to a teacher is taken along drawn answers"),
+        ("--teacher tiny-teacher --answers 1", "the distance to a teacher is measured along sampled answers"),
         ("--pilot 0", "'0' is not a whole number of at least 1"),
         ("--out {tmp}", "cannot be written"),
         ("--device abacus", "device 'abacus'"),
@@ -639,7 +639,7 @@ def test_other_scores_are_not_gone_on_with_nor_overwritten(refused, scores, aske
 def test_a_file_of_something_else_is_not_overwritten_by_scores(refused, asked, text, tmp_path):
     out = tmp_path / "mine.jsonl"
     out.write_text(text)
-    assert "is no file of scores" in refused(*asked, "--out", out)
+    assert "is not a file of scores" in refused(*asked, "--out", out)
     assert out.read_text() == text
 
 
@@ -665,15 +665,15 @@ def test_scores_that_do_not_go_together_are_refused(refused, command, scores, tm
     assert "is given twice" in given("shard-0", "shard-0")
     again = shutil.copy(scores / "shard-0.jsonl", tmp_path / "again.jsonl")
     assert "shards 0, 0 of 2" in given("shard-0", str(again))
-    assert "scores of different things: their shards differ" in given("shard-0", "whole")
+    assert "scores of different models, manifests or settings: their shards differ" in given("shard-0", "whole")
     assert "no such file" in given("none")
     half = tmp_path / "half.jsonl"
     half.write_text("".join((scores / "whole.jsonl").read_text().splitlines(keepends=True)[:3]))
     assert "half.jsonl has 2 of 4 examples" in given(str(half))
     half.write_text("no scores\n")
-    assert "is no file of scores" in given(str(half))
+    assert "is not a file of scores" in given(str(half))
     half.write_text('{"scores": {"format": 1}}\n')
-    assert "is no file of scores" in given(str(half))
+    assert "is not a file of scores" in given(str(half))
     broken = re.sub(r'"iou": [0-9.]+', '"iou": NaN', (scores / "whole.jsonl").read_text())
     half.write_text(broken)
     assert "cannot be used" in given(str(half))
@@ -728,9 +728,9 @@ def test_scores_of_two_manifests_are_not_held_against_one_another(refused, score
         ("name=rounds count=4 num_rounds=3", r"training\.steps = 2 for curriculum\.num_rounds = 3"),
         ("name=rounds count=4 strategy=best", r"curriculum\.strategy = 'best'"),
         ("name=rounds count=4 reliability=agreement num_answers=1", "needs curriculum.num_answers of at least 2"),
-        ("name=tvdf count=4 disagreement=reverse-kl num_answers=1", "is taken along drawn answers"),
-        ("name=tvdf count=4 disagreement=reverse-kl reuse_answers=true", "reuse_answers has IoUs only"),
-        ("name=rounds count=4 threshold=0 strategy=dsus race=true", "there is none"),
+        ("name=tvdf count=4 disagreement=reverse-kl num_answers=1", "is measured along sampled answers"),
+        ("name=tvdf count=4 disagreement=reverse-kl reuse_answers=true", "reuse_answers gives only IoUs"),
+        ("name=rounds count=4 threshold=0 strategy=dsus race=true", "curriculum.race needs a threshold"),
         ("name=rounds count=4 num_rounds=2 teacher_scores={tmp}/none.jsonl", "no such file"),
         ("name=rounds count=4 num_rounds=2 teacher_scores={half}", "has 2 of 4 examples"),
         ("name=scc num_anchors=6 num_frontier=7", "num_anchors and num_frontier = 13, and the training manifest has"),
@@ -743,7 +743,7 @@ def test_scores_of_two_manifests_are_not_held_against_one_another(refused, score
         ("name=selection file={tmp}", "no such file"),
         ("name=selection file={half}", "line 1 is not a line of a selection"),
         ("name=selection file={stranger}", "1 of its examples are not in the manifest, such as 'x'"),
-        ("name=selection file={nothing}", "it keeps no example"),
+        ("name=selection file={nothing}", "it has no chosen example"),
     ],
 )
 def test_a_curriculum_that_cannot_be_followed_is_refused(refused, words, message, scores, recipe_file, tmp_path):
@@ -758,7 +758,7 @@ def test_a_curriculum_that_cannot_be_followed_is_refused(refused, words, message
 
 def test_suspending_needs_answers_of_the_students_own(refused, recipe_file, tmp_path):
     flags = ("--method.name=sft", "--curriculum.suspend-at=0.5")
-    assert "looks at the student's own answers" in refused("train", recipe_file, "--out", tmp_path / "run", *flags)
+    assert "uses the student's own answers" in refused("train", recipe_file, "--out", tmp_path / "run", *flags)
 
 
 @pytest.mark.slow

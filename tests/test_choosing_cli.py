@@ -159,7 +159,7 @@ def test_a_selection_that_cannot_be(scored, capsys, more, message):
 def test_a_file_that_is_no_file_of_scores(scored, tmp_path, capsys):
     (tmp_path / "empty").write_text("")
     (tmp_path / "text").write_text("hello\nworld\n")
-    for name, message in (("empty", "no file of scores"), ("text", "is broken"), ("gone", "no such file")):
+    for name, message in (("empty", "not a file of scores"), ("text", "is broken"), ("gone", "no such file")):
         assert message in refused(capsys, "select", "--teacher", tmp_path / name, "--count", 1, "--out", tmp_path / "s")
         assert message in refused(capsys, "merge-scores", tmp_path / name, "--out", tmp_path / "s")
     lines = (scored / "teacher.jsonl").read_text().splitlines(keepends=True)
@@ -200,11 +200,11 @@ def test_a_scoring_that_cannot_be(world, tmp_path, capsys, more, message):
         ({"name": "tvdf", "count": "2", "num_anchors": "3"}, "this curriculum has no such setting"),
         ({"name": "rounds", "count": "2", "threshold": "0"}, "random without a threshold"),
         ({"name": "rounds", "count": "2", "num_rounds": "1", "disagreement": "reverse-kl", "num_answers": "1"},
-         "taken along drawn answers"),
+         "measured along sampled answers"),
         ({"name": "rounds", "count": "2", "num_rounds": "1", "reliability": "agreement", "num_answers": "1"},
          "needs curriculum.num_answers"),
         ({"name": "rounds", "count": "2", "num_rounds": "1", "skip_below": "0.8"},
-         "where the greedy answer's IoU is lower, only it counts, and must not be enough to pass"),
+         "where the greedy answer's IoU is lower, it is the only score, and it must not be enough to pass"),
         ({"name": "scc", "num_anchors": "0", "num_frontier": "0"}, "nothing would be trained on"),
         ({"name": "scc"}, "num_anchors and num_frontier = 1000"),
         ({"name": "selection"}, "has no curriculum.file"),
@@ -221,7 +221,7 @@ def test_a_curriculum_that_cannot_be(recipe_file, tmp_path, capsys, changes, mes
 def test_the_gate_needs_answers_of_the_students_own(recipe_file, tmp_path, capsys):
     words = ["--method.name", "sft", "--curriculum.suspend-at", "0.7"]
     message = refused(capsys, "train", recipe_file, "--out", tmp_path / "run", *words)
-    assert "looks at the student's own answers" in message
+    assert "uses the student's own answers" in message
 
 
 def test_nothing_that_passes_the_filter_is_told_with_how_many_there_were(recipe_file, tmp_path, capsys):

@@ -173,7 +173,7 @@ def test_evaluate_says_how_many_answers_the_presets_own_parser_reads_otherwise(w
     unread = [row for row in answers if row["spans"]]  # it knows no answer tags, and Time-R1 wants them
     assert (report["prompt"]["parser"], report["num_read_otherwise"]) == ("time_r1_reward", len(unread))
     assert unread
-    assert f"{len(unread)} of 4 answers are read otherwise by time_r1_reward" in captured.err
+    assert f"reads {len(unread)} of 4 answers differently" in captured.err
     assert f"the first {unread[0]['id']}: {unread[0]['answer']!r}" in captured.err
 
 

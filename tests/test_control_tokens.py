@@ -80,7 +80,7 @@ def test_training_learns_from_them(manifest, recipe_file, models, method, tmp_pa
 @pytest.mark.parametrize("query", [".", "\u200b", "\x00\x01"])
 def test_ground_refuses_a_query_without_words(refused, world, query):
     clip = next((world / "videos").glob("*.mp4"))
-    assert "has no words: nothing is asked for" in refused("ground", "tiny-teacher", clip, query)
+    assert "has no words: the model needs words to search for" in refused("ground", "tiny-teacher", clip, query)
 
 
 def test_ground_refuses_a_query_that_is_not_utf_8(refused, world):

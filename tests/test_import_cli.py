@@ -64,10 +64,10 @@ def test_the_account_in_words(tmp_path, capsys):
     words = ["data", "import", "jsonl", str(tmp_path / "a.jsonl"), "--videos", str(tmp_path / "videos")]
     assert main([*words, "--out", str(tmp_path / "m.jsonl")]) == 0
     said = capsys.readouterr().out
-    assert "- 1 have no length, and no answer reaches them: kept" in said
+    assert "- 1 have zero length, so no answer can overlap them: kept" in said
     assert "- 1 queries hold control characters, kept as they are; any --queries but as-is makes blanks of them" in said
     assert "- 1 rows have a clip whose length is more than a second from their duration (first: " in said
-    assert "- 1 videos are links out of the folder, which no other command follows: copy them, or give" in said
+    assert "- 1 videos are links out of the folder, and other commands do not follow such links: copy" in said
 
 
 def test_a_wrong_format_is_named(files, refused):
@@ -101,7 +101,7 @@ def test_a_missing_file_leaves_no_folder_behind(files, refused):
         ("csv", "a.csv", b"video,query,start,end,duration\na.mp4,q,1s,2s,9\n", "line 2: `start` is '1s': it carries a unit"),
         ("csv", "a.csv", b"video,caption,start,end\na.mp4,q,1,2\n", "line 2: there is no `query`, only `video`, `caption`"),
         ("csv", "a.csv", b"video,query,start,end\na.mp4,q,1\n", "line 2: it has 3 cells, and the header has 4"),
-        ("csv", "a.csv", b"", "line 1: there is no header"),
+        ("csv", "a.csv", b"", "line 1: the file has no header"),
         ("jsonl", "a.jsonl", b"[1, 2]\n", "line 1: it is not an object with keys"),
         ("jsonl", "a.jsonl", b"\n\n", "a.jsonl: it holds no annotations"),
         ("jsonl", "a.jsonl", b'[\n  {"video": "a", "query": "q"}\n]\n', "line 2: there is no `start`, only `video`, `query`"),
@@ -113,7 +113,7 @@ def test_a_missing_file_leaves_no_folder_behind(files, refused):
          "it holds no annotations; it does not look like ego4d-nlq, it looks like activitynet-captions"),
         ("csv columns", "a.csv", b"video,query,start,end,duration,cs\na.mp4,q,1,2,9,3\n",
          "line 2: there is no `ce`, only `video`"),
-        ("csv", "a.csv", b"video,query,start,end,duration,clip_start,clip_end\na.mp4,q,1,2,9,3,\n", "one end of a clip and not the other"),
+        ("csv", "a.csv", b"video,query,start,end,duration,clip_start,clip_end\na.mp4,q,1,2,9,3,\n", "it has only one end of a clip"),
         ("jsonl", "a.jsonl", b'{"video": "a", "query": "q", "start": true, "end": 2}\n', "`start` is True: a number of"),
         ("csv", "a.csv", b"video,query,start,end,duration\na.mp4,q,nan,2,9\n", "a finite number of seconds was expected"),
         ("activitynet-captions", "a.json", b'{"v_abcdefghijk": {"duration": 9, "timestamps": [[1, 2]], "sentences": []}}',

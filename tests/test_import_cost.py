@@ -116,7 +116,7 @@ def test_metrics_of_others_come_at_once(world, tmp_path, scorer):
 def test_manifests_are_checked_at_once(world):
     status, out, heavy = run(RUN, "data", "check", str(world / "test.jsonl"), "--videos", str(world / "videos"))
     assert (status, heavy) == (0, [])
-    assert "nothing wrong" in out
+    assert "no problem found" in out
 
 
 def test_manifests_are_arranged_and_measured_at_once(world, tmp_path):

@@ -193,8 +193,8 @@ def things(tmp_path, recipe_file):
                               ("disguised", "is a manifest"), ("predictions", "is a file of predictions"),
                               ("scores", "is a file of scores"), ("r.yaml", "is a YAML file"),
                               ("w.safetensors", "is a file of weights"), ("v.mp4", "is a video"))),
-        ("train", "x.toml", "is no recipe: it has no tables [student] and [data]; its keys are tool"),
-        ("compare", "x.toml", "is no comparison: it has no tables [methods.NAME]; its keys are tool"),
+        ("train", "x.toml", "is not a recipe: it has no tables [student] and [data]; its keys are tool"),
+        ("compare", "x.toml", "is not a comparison: it has no tables [methods.NAME]; its keys are tool"),
     ],
 )  # fmt: skip
 def test_what_was_given_for_a_recipe_is_named(refused, things, command, thing, said):

@@ -6,7 +6,7 @@
     found = model.ground("clip.mp4", "the red circle")      # found.spans, found.answer, found.reason
     result = video_opd.train("tiny-opd", out="runs/tiny")   # or the path of a recipe
 
-What `__all__` lists is the public API; docs/API.md describes it with examples. A name is imported when it is first
+The names in `__all__` are the public API; docs/API.md describes it with examples. A name is imported when it is first
 used: `import video_opd` loads neither torch nor numpy.
 """
 
@@ -83,7 +83,7 @@ __all__ = [
 
 def _import_public(name: str) -> Any:
     """Import a public name when it is first used (PEP 562)."""
-    if name == "train":  # the package `video_opd.train` can be called; see there
+    if name == "train":  # the package `video_opd.train` is itself callable; see its `__init__`
         return import_module("video_opd.train")
     if name not in _HOME:
         raise AttributeError(f"module 'video_opd' has no attribute {name!r}")

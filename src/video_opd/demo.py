@@ -1,4 +1,4 @@
-"""The five-minute demonstration: render clips, load the tiny models, train by Video-OPD, show what it gave."""
+"""The five-minute demonstration: render clips, load the tiny models, train by Video-OPD, show the result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from video_opd.train.run import run_recipe
 
 
 def next_steps(out: Path) -> str:
-    """What to do after the demonstration in the folder `out`, in three lines; each is a command that runs."""
+    """The next steps after the demonstration in the folder `out`, in three lines; each has a command that runs."""
     world = out / "tiny-world"
     with (world / "test.jsonl").open(encoding="utf-8") as file:
         first = json.loads(file.readline())
@@ -34,7 +34,7 @@ def bundled_recipe(name: str) -> Path:
 
 
 def _seconds_in(summary: Path) -> float | None:
-    """What an earlier call took; None: there is no result of one."""
+    """The seconds that an earlier call took; None if it left no result."""
     try:
         found = json.loads(summary.read_bytes())
     except (OSError, ValueError):
@@ -43,10 +43,15 @@ def _seconds_in(summary: Path) -> float | None:
 
 
 def run_demo(out: Path, *, seed: int | None = None, steps: int | None = None) -> dict[str, Any]:
-    """The tiny Video-OPD recipe with everything, clips included, in one folder. Called again, it goes on or is done.
+    """Run the tiny Video-OPD recipe in one folder, clips included. A second call resumes the run or returns its result.
+
+    Args:
+        out: the folder of the demonstration.
+        seed: seed of the run; None: the recipe's own.
+        steps: optimiser steps; None: the recipe's own.
 
     Returns:
-        What `session.run_recipe` returns, and `seconds`: the wall time of the call that finished the run.
+        The results of the run, and `seconds`: the wall time of the call that finished it.
     """
     began = time.monotonic()
     world = out / "tiny-world"

@@ -1,7 +1,7 @@
-"""Errors a user can act on. Every one says what is wrong, why that matters, and what to do.
+"""Errors that a user can correct. Every message says what is wrong, why that matters, and what to do.
 
-The command line prints `UserError`s as one line on stderr and exits with status 2. Anything else that escapes is a
-bug of ours and keeps its traceback. A bad *answer* is neither: it is data, with a reason (`grounding.answer`).
+The command line prints a `UserError` as one line on stderr and exits with status 2. Any other exception is a bug of
+this program and keeps its traceback. A bad *answer* is not an error: it is data, with a reason (`grounding.parser`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """Something the user can mend; as text, one line: "cause: reason. Remedy."
+    """An error that the user can correct; as text, one line: "cause: reason. Remedy."
 
-    Whoever raises it need not mind capitals, full stops or line breaks.
+    Capitals, full stops and line breaks in the arguments do not matter.
 
     Args:
-        cause: what was found, naming the file, line or key.
+        cause: what was found, with the file, line or key.
         reason: why the program cannot go on with it.
         remedy: what to do about it.
     """
@@ -30,32 +30,32 @@ class UserError(Exception):
 
 
 def _clause(text: str) -> str:
-    """On one line, without a full stop at its end."""
+    """Put a clause on one line, without a full stop at its end."""
     return re.sub(r"\s*[\r\n]+\s*", " ", text.strip()).rstrip(".")
 
 
 class ConfigurationError(UserError):
-    """A recipe, a flag, a model folder or a run folder that does not fit."""
+    """A recipe, a flag, a model folder or a run folder is not valid."""
 
 
 class DataError(UserError):
-    """A manifest, an annotation or a video that cannot be used."""
+    """A manifest, an annotation or a video cannot be used."""
 
 
 class QueryError(DataError):
-    """A query that a model cannot be asked."""
+    """A model cannot be asked this query."""
 
 
 class EngineError(UserError):
-    """A model that did not do what the method needs: non-finite loss, a prompt over the limit, out of memory."""
+    """A model failed during the method: the loss is not finite, a prompt is over the limit, the memory is full."""
 
 
 class Stopped(SystemExit):
     """A signal ends the program.
 
     Args:
-        number: of the signal; the exit status is 128 more.
-        sentence: what was done is kept, and how to go on.
+        number: the number of the signal; the exit status is 128 more.
+        sentence: tells the user what was saved, and how to resume.
     """
 
     def __init__(self, number: int, sentence: str) -> None:
@@ -65,12 +65,12 @@ class Stopped(SystemExit):
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What the operating system says against writing `path` in the block becomes a `ConfigurationError`."""
+    """Turn an error of the operating system while the block writes `path` into a `ConfigurationError`."""
     try:
         yield
     except OSError as error:
         raise ConfigurationError(
             f"{path} cannot be written",
             reason=error.strerror or str(error),
-            remedy="choose a place on a disk with space where you may write",
+            remedy="choose a folder where you may write, on a disk with free space",
         ) from error

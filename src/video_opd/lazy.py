@@ -1,4 +1,4 @@
-"""Packages that offer names of their modules and import a module only when one of its names is used (PEP 562)."""
+"""Packages that export names of their modules, and import a module only when one of its names is used (PEP 562)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def import_on_use(package: str, modules: Sequence[str], names: Sequence[str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package.
+    """Make the `__getattr__` of a package.
 
     Args:
         package: its full name.
-        modules: of the package, from which the names come; they are looked through in this order, so the lightest is
+        modules: the modules of the package that define the names. They are searched in this order, so the lightest is
             first.
-        names: what the package offers, its `__all__`.
+        names: the names that the package exports, its `__all__`.
     """
 
     def __getattr__(name: str) -> Any:  # noqa: N807

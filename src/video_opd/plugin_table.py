@@ -1,7 +1,7 @@
-"""Tables of what a folder of plug-ins offers: a name, and the place of what it stands for.
+"""Tables of the plug-ins in a folder: the name of each, and the place of its object.
 
-A table can be read without importing anything that it names, so that `--help` lists the names at once. A name of a
-user's own stands for the object itself.
+The names of a table can be read without importing any object, so that `--help` lists them at once. For a plug-in of a
+user, the table has the object itself.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class PluginTable(Mapping[str, _T], Generic[_T]):
         """Add an object of the user's own.
 
         Raises:
-            ConfigurationError: the name is taken, or is none.
+            ConfigurationError: the name is taken or not valid.
         """
         self._require_free(name, entry)
         with undone_on_failure():
@@ -113,7 +113,7 @@ def undone_on_failure() -> Iterator[None]:
 
 
 def load_place(package: str, place: str) -> Any:
-    """The object at "module.attribute" below a package."""
+    """Import the object at "module.attribute" below a package."""
     module, _, attribute = place.partition(".")
     return getattr(import_module(f"{package}.{module}"), attribute)
 
@@ -147,13 +147,13 @@ def require_name(kind: str, name: object) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigurationError(
             f"the name {name!r} for {kind}",
-            reason="a name has lower-case letters, digits, dots, dashes and underscores, and no others",
+            reason="a name may have only lower-case letters, digits, dots, dashes and underscores",
             remedy="choose another name",
         )
 
 
 def _is_same_definition(one: object, other: object) -> bool:
-    """Whether two functions or classes were defined at one place of one module."""
+    """Whether two functions or classes are definitions of the same name in the same module."""
     if one is other:
         return True
     name = getattr(one, "__qualname__", None)

@@ -1,7 +1,7 @@
-"""Methods, rewards, importers and scorers of the user's own, from a Python file that the user names.
+"""The user's own methods, rewards, importers and scorers, from a Python file that the user names.
 
-A plugin file is a program: it runs with the user's rights, as `python my_file.py` would. Only the command line and the
-user's own Python may name one; a recipe cannot, so that a recipe from elsewhere never runs code.
+A plugin file is a program: it runs with the user's rights, like `python my_file.py`. Only the command line and the
+user's own Python code can name one. A recipe cannot, so that a recipe from another person never runs code.
 
     import video_opd
 
@@ -31,12 +31,12 @@ _DOCS = "docs/EXTENDING.md has complete examples"
 
 
 def load_plugin(path: Path | str) -> None:
-    """Run a Python file, so that what it registers is offered under its name.
+    """Run a Python file, so that the names that it registers can be used.
 
     Where the file fails, what it has registered until then is removed again.
 
     Raises:
-        ConfigurationError: the file does not exist, is not Python, or fails; names the line of the file.
+        ConfigurationError: the file does not exist, is not Python, or fails. The message names the line of the file.
     """
     path = Path(path)
     code = _compiled(path)
@@ -45,7 +45,7 @@ def load_plugin(path: Path | str) -> None:
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     before = sys.modules.get(name)
-    sys.modules[name] = module  # dataclasses and pydantic look up a class's own module there
+    sys.modules[name] = module  # dataclasses and pydantic look up the module of a class in sys.modules
     try:
         with undone_on_failure():
             exec(code, module.__dict__)
@@ -96,13 +96,13 @@ def _compiled(path: Path) -> CodeType:
 
 
 def _module_name(path: Path) -> str:
-    """One name for one file, wherever the program runs."""
+    """The module name of a file, the same in every working directory."""
     digest = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:8]
     return f"video_opd_plugin_{digest}"
 
 
 def _refusal(path: Path, error: BaseException) -> ConfigurationError:
-    """What went wrong, and at which line of the user's own file."""
+    """The error for a plug-in that failed, with the line of the user's own file."""
     linecache.checkcache(str(path))
     lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     place = f"the plugin {path}"

@@ -1,13 +1,13 @@
-"""From how many queries an interval, and so a verdict, can be had at all."""
+"""The smallest number of queries for which intervals and verdicts are given."""
 
 from __future__ import annotations
 
 MIN_QUERIES = 30
-"""With fewer queries (questions, videos: whatever is drawn) nothing here gives a 95 % interval or says who is better.
+"""With fewer queries (or questions, or videos), this package gives no 95 % interval and does not say which is better.
 
-A bootstrap of few queries is too narrow: of one query it has no width, and says that everything is sure. Simulated: how
-often the interval of 3,000 samples covered the truth, of a mean IoU with 30 or 60 % of misses, of a rate of 0.5, of one
-of 0.1, and of a paired difference of mean IoUs; it should be 0.95.
+A bootstrap interval of few queries is too narrow: with one query its width is 0. The table shows how often the interval
+covered the true value in 3,000 simulated samples; it should be 0.95. The rows are a mean IoU with 30 or 60 % of misses,
+a rate of 0.5, a rate of 0.1, and a paired difference of mean IoUs.
 
     queries          1     3     5     10    20    30    50    100
     mean IoU         0    .70   .81   .88   .93   .93   .94   .94
@@ -15,25 +15,25 @@ of 0.1, and of a paired difference of mean IoUs; it should be 0.95.
     rate of 0.1      0    .26   .41   .62   .86   .94   .94   .94
     difference       0    .62   .76   .86   .92   .93   .93   .94
 
-From 30 on all of them are within 0.02 of what they claim. A difference in which one query in seven changes needs more:
-it has 0.88 at 30 and 0.93 at 100.
+From 30 queries on, all are within 0.02 of 0.95. A difference in which only one query in seven changes needs more
+queries: it has 0.88 at 30 and 0.93 at 100.
 """
 
 MIN_AGREEING = 5
-"""Examples below which nothing shows even if all of them agree: a sign test of n equal signs has p = 1 / 2^n, and the
-first below 0.05 is n = 5. For a look at a few examples that claims no size, such as `doctor`'s."""
+"""With fewer examples nothing is significant, even if all agree: a sign test of n equal signs has p = 1 / 2^n, and the
+first p below 0.05 is at n = 5. Used by `doctor`, which looks at a few examples and gives no size of an effect."""
 
 
 SIDE_QUESTIONS = "side question", "side questions"
 
 
 def cannot_be_said(what: str, count: int, one: str = "query", many: str = "queries") -> str:
-    """That `count` queries are too few, and how many are needed: a sentence.
+    """Make a sentence that says that `count` queries are too few, and how many are needed.
 
     Args:
-        what: the question, to begin a sentence with: "Whether the student improved".
-        count: how many queries there are.
-        one: what is counted.
+        what: the question, as the beginning of the sentence: "Whether the student improved".
+        count: the number of queries.
+        one: the word for one query.
         many: its plural.
     """
     return (
@@ -42,5 +42,5 @@ def cannot_be_said(what: str, count: int, one: str = "query", many: str = "queri
 
 
 def count_of(count: int, one: str = "query", many: str = "queries") -> str:
-    """1 query, 2 queries."""
+    """Write a number with its noun: "1 query", "2 queries"."""
     return f"{count:,} {one if count == 1 else many}"

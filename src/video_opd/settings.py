@@ -1,7 +1,7 @@
-"""Settings: frozen records whose every field has a type, a default and a meaning, said once.
+"""Settings: frozen records. The type, the default and the meaning of every field are declared once.
 
-The key of a recipe, the flag of a command, `--help` and `--help-keys` all come from the field (`fields_of`). Nothing in
-here imports torch or NumPy.
+The key of a recipe, the flag of a command, `--help` and `--help-keys` all come from the field (`fields_of`). This
+module imports neither torch nor NumPy.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from video_opd.plugin_table import PluginTable
 
 
 class Settings(BaseModel):
-    """A frozen record that refuses unknown keys. A field that a subclass declares again keeps its meaning, unless the
-    subclass says another one."""
+    """A frozen record that refuses unknown keys.
+
+    A field that a subclass declares again keeps its description, unless the subclass gives a new one."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -40,7 +41,7 @@ class Settings(BaseModel):
                 info.description = next((field.description for field in above if field and field.description), None)
 
 
-# Strict: the text "60" is no number and `true` is not 1. A whole number will do where a fraction may stand.
+# Strict: the text "60" is not a number, and `true` is not 1. A whole number is valid for a float.
 Integer = Annotated[int, Field(strict=True)]
 Count = Annotated[Integer, Field(ge=0)]
 Positive = Annotated[Integer, Field(ge=1)]
@@ -62,29 +63,29 @@ class Flagged:
 
 @dataclass(frozen=True, kw_only=True)
 class Knob:
-    """A field of a record, as a recipe, a command and their help need it."""
+    """One field of a record, with what a recipe, a command and their help need."""
 
     name: str
-    """The key in a recipe, and the record's own field."""
+    """The key in a recipe, and the name of the record's field."""
     flag: str
-    """What it is called on the command line, without the leading dashes."""
+    """The name on the command line, without the leading dashes."""
     type: Any
-    """With its bounds: an annotation that pydantic understands."""
+    """The type with its bounds: an annotation for pydantic."""
     plain_type: type
     """`int`, `float`, `bool`, `str` or `Path`."""
     choices: tuple[str, ...]
-    """The values it may take; none: any of its type."""
+    """The valid values; none: any value of the type."""
     default: Any
-    """None where it is required or not set by default."""
+    """None if the field is required or not set by default."""
     is_required: bool
     help: str
-    """What it means, in one paragraph, without its default."""
+    """The meaning in one paragraph, without the default."""
     records: type[Settings] | OneOf[Any] | None
-    """The record of the table that the key names, or of which records it is one; None: the key has a value."""
+    """The record, or the possible records, if the key is a table; None if the key has a value."""
 
     @property
     def default_text(self) -> str:
-        """The default in words, as `--help-keys` shows it."""
+        """The text of the default, as `--help-keys` shows it."""
         if self.is_required:
             return "required"
         return "not set by default" if self.default is None else f"default: {json.dumps(self.default, default=str)}"
@@ -117,13 +118,13 @@ def _knob(name: str, info: FieldInfo) -> Knob:
 
 
 def _record(annotation: Any) -> type[Settings] | None:
-    """The record that may stand for a key: none for a value."""
+    """The record of a key that is a table; None for a value."""
     kinds = (annotation, *get_args(annotation))
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), None)
 
 
 def _plain(annotation: Any) -> tuple[type, tuple[str, ...]]:
-    """The Python type behind an annotation, and the choices where it is a literal."""
+    """The Python type of an annotation, and the choices if it is a literal."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _plain(arguments[0])
@@ -138,14 +139,14 @@ SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
 
 def make_checked(record: type[SomeSettings], **values: Any) -> SomeSettings:
-    """Make a record of values that a user gave.
+    """Make a record from values that a user gave.
 
     Args:
         record: a class of settings.
-        values: of its fields.
+        values: field -> value.
 
     Raises:
-        ConfigurationError: naming the first value that the record does not take.
+        ConfigurationError: names the first value that is not valid.
     """
     try:
         return record(**values)

@@ -1,6 +1,6 @@
-"""The first steps with data of one's own: a new folder with manifests and a recipe; copies of shipped recipes.
+"""The first steps with the user's own data: a new folder with manifests and a recipe; copies of shipped recipes.
 
-Nothing that exists is ever written over.
+No existing file is ever overwritten.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PARTS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 """Part -> its share of the videos."""
 
 _SEEDS_TRIED = 1000
-"""Draws of a small set until no part of it is empty."""
+"""Number of seeds that are tried until no part of a small set is empty."""
 
 _LEAST_STEPS = 10
 
@@ -52,7 +52,7 @@ _TINY_VALUES = {
     "compute.device": "cpu",
     "compute.evaluation_batch_size": 8,
 }
-"""What a trial with the tiny models needs: they run on a CPU."""
+"""Settings of a trial with the tiny models, which run on a CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +65,16 @@ class OwnData:
     manifest: Path | None = None
     """A manifest, in place of the table."""
     columns: Sequence[str] = ()
-    """ROLE=COLUMN for each column of the table that has another name than its role."""
+    """ROLE=COLUMN for each column of the table whose name is not its role."""
     student: str = "Qwen/Qwen3-VL-2B-Instruct"
     teacher: str = "Qwen/Qwen3-VL-8B-Instruct"
     seed: int = 0
-    """Of the split, and of the run."""
+    """Seed of the split and of the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """A new folder that can be trained in."""
+    """A new folder that is ready for training."""
 
     folder: Path
     rows: Mapping[str, int]
@@ -82,13 +82,13 @@ class Started:
     num_videos: Mapping[str, int]
     """Part -> number of its videos."""
     left_out: Mapping[str, int]
-    """Reason -> number of rows that were left out."""
+    """Reason -> number of rows that were left out for it."""
     notes: tuple[str, ...] = field(default=())
-    """What should be known of the data, a sentence each."""
+    """What the user should know about the data, one sentence each."""
 
     @property
     def recipe(self) -> Path:
-        """The recipe to train by."""
+        """The path of the recipe for training."""
         return self.folder / "recipe.toml"
 
 
@@ -96,13 +96,13 @@ def start_project(data: OwnData, out: Path) -> Started:
     """Write manifests for training, validation and test and a recipe into a new folder.
 
     Raises:
-        ConfigurationError: the folder is there and not empty, or the models cannot be used.
-        DataError: the table or the manifest cannot be used, or holds too little.
+        ConfigurationError: the folder exists and is not empty, or the models cannot be used.
+        DataError: the table or the manifest cannot be used, or has too few rows.
     """
     _refuse_used(out)
     if (data.csv is None) == (data.manifest is None):
         raise ConfigurationError(
-            "the queries come from one file", reason="none or two were given", remedy="give --csv or --manifest"
+            "the queries must come from one file", reason="none or two were given", remedy="give --csv or --manifest"
         )
     examples, left_out = _from_table(data) if data.csv else _from_manifest(data)
     parts, notes = _split(examples, data.seed)
@@ -126,17 +126,17 @@ def start_project(data: OwnData, out: Path) -> Started:
 
 
 def copy_recipe(name: str, out: Path | None = None) -> list[Path]:
-    """Copy a shipped recipe, and those that it is based on, which must lie beside it.
+    """Copy a shipped recipe, and the recipes that it is based on, which must be in the same folder.
 
     Args:
-        name: of the recipe.
+        name: the name of the recipe.
         out: the new file, or a folder for it; by default NAME.toml in the present folder.
 
     Returns:
-        The files that were written, the named one first. A base that is there already as it is shipped is left.
+        The files that were written, the named one first. An existing, identical copy of a base is not written again.
 
     Raises:
-        ConfigurationError: no recipe has that name, or a file is there already.
+        ConfigurationError: no recipe has that name, or a file exists already.
     """
     recipes = shipped_recipes()
     if name not in recipes:
@@ -158,7 +158,7 @@ def copy_recipe(name: str, out: Path | None = None) -> list[Path]:
     for path in missing:
         if os.path.lexists(path):
             raise ConfigurationError(
-                f"{path} is there already", reason="it would be written over", remedy="give another name with --out"
+                f"{path} is there already", reason="the copy would overwrite it", remedy="give another name with --out"
             )
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -168,12 +168,12 @@ def copy_recipe(name: str, out: Path | None = None) -> list[Path]:
 
 
 def fill_in(recipe: str, values: Mapping[str, Any]) -> str:
-    """A recipe's text with other values for some keys; comments stay, and a key that is not there is added."""
+    """Change values in a recipe's text. Comments remain, and a missing key is added."""
     lines: list[str] = []
     table, left = "", dict(values)
 
     def add_missing() -> None:
-        """Before the next table begins, behind the last key of this one."""
+        """Add the missing keys of this table after its last key, before the next table begins."""
         end = len(lines)
         while end and not lines[end - 1].strip():
             end -= 1
@@ -205,14 +205,14 @@ def _refuse_used(out: Path) -> None:
     if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
         raise ConfigurationError(
             f"{out} is there already",
-            reason="`init` writes into a new or empty folder only",
+            reason="`init` writes only into a new or empty folder",
             remedy="give another folder with --out",
         )
 
 
 @contextlib.contextmanager
 def _undone_if_it_fails(folder: Path) -> Iterator[list[Path]]:
-    """The files that are named in the list are removed if the block fails; so is the folder if it was new."""
+    """Remove the listed files if the block fails, and also the folder if it was new."""
     made: list[Path] = []
     was_there = folder.is_dir()
     try:
@@ -241,9 +241,11 @@ def _from_manifest(data: OwnData) -> tuple[list[Example], Mapping[str, int]]:
     assert data.manifest is not None
     if data.columns:
         raise ConfigurationError(
-            "--columns with --manifest", reason="a manifest has fixed keys", remedy="leave it out, or give --csv"
+            "--columns with --manifest",
+            reason="a manifest has fixed keys",
+            remedy="leave it out, or give --csv",
         )
-    VideoFiles(data.videos)  # refuses a folder that is not there
+    VideoFiles(data.videos)  # refuses a folder that does not exist
     kept: list[Example] = []
     left_out: Counter[str] = Counter()
     for example in read_manifest(data.manifest, data.videos):
@@ -261,7 +263,7 @@ def _from_manifest(data: OwnData) -> tuple[list[Example], Mapping[str, int]]:
 
 
 def _split(examples: Sequence[Example], seed: int) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
-    """Parts of which none is empty, and what should be known of them."""
+    """Split the examples into parts that are not empty, with notes for the user."""
     num_videos = len({source_video(example.video).key for example in examples})
     by: SplitBy = "video" if num_videos >= len(PARTS) else "row"
     if len(examples) < len(PARTS):
@@ -290,7 +292,7 @@ def _split(examples: Sequence[Example], seed: int) -> tuple[dict[str, list[Examp
 
 
 def _values(data: OwnData, folder: Path, num_train: int) -> dict[str, Any]:
-    """What is put into the recipe."""
+    """The values for the recipe."""
     tiny = data.student in BUNDLED
     batch_size = min(16 if tiny else 32, num_train)
     steps = max(_LEAST_STEPS, math.ceil(num_train / batch_size))
@@ -307,7 +309,7 @@ def _values(data: OwnData, folder: Path, num_train: int) -> dict[str, Any]:
         **(_TINY_VALUES if tiny else {}),
     }
     where = local_folder(data.student)
-    local_folder(data.teacher)  # refuses a folder that holds no model
+    local_folder(data.teacher)  # refuses a folder without a model
     if where is not None and (where / "grounding.json").exists():
         asked = load_grounding_defaults(where).model_dump(exclude_none=True)
         values |= {f"{table}.{key}": value for table, keys in asked.items() for key, value in keys.items()}
@@ -315,24 +317,24 @@ def _values(data: OwnData, folder: Path, num_train: int) -> dict[str, Any]:
 
 
 def _absolute(model: str) -> str:
-    """A model's name; a folder's with its whole path, so that the recipe can be used from anywhere."""
+    """A model's name; for a folder its absolute path, so that the recipe works from every folder."""
     return (
         str(Path(model).expanduser().resolve()) if model not in BUNDLED and Path(model).expanduser().is_dir() else model
     )
 
 
 def _with_top(recipe: str, folder: Path) -> str:
-    """The recipe with a heading of its own in place of the shipped one's."""
+    """The recipe with a new heading in place of the shipped heading."""
     path = folder / "recipe.toml"
     body = recipe[re.search(r"^name = ", recipe, re.MULTILINE).start() :]  # type: ignore[union-attr]
     return (
-        "# Video-OPD on your own videos. Every line may be changed; `video-opd train --help-keys` lists all keys.\n"
+        "# Video-OPD on your own videos. You may change every line; `video-opd train --help-keys` lists all keys.\n"
         f"#   video-opd doctor {path}\n#   video-opd train {path}\n{body}"
     )
 
 
 def _names_another(recipe: Path) -> Path | None:
-    """The recipe that a recipe or a comparison names and that lies beside it."""
+    """The recipe that a recipe or a comparison names, in the same folder."""
     tables = tomllib.loads(recipe.read_text(encoding="utf-8"))
     name = tables.get("base") or tables.get("recipe")
     return recipe.parent / name if isinstance(name, str) else None

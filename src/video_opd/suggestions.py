@@ -1,5 +1,5 @@
-"""What was probably meant: the nearest of the names that there are. One rule for commands, flags, recipe keys, models,
-formats, scorers, templates, methods … Imports nothing heavy."""
+"""What was probably meant: the nearest existing name. One rule for commands, flags, recipe keys, models, formats,
+scorers, templates, methods … Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
-    # Keys of a recipe and flags, as other programs call them.
+    # Keys of a recipe and flags: their names in other programs.
     "lr": ("training.learning_rate", "--learning-rates"),
     "bs": ("training.batch_size", "--batch-size"),
     "batch": ("training.batch_size", "--batch-size"),
@@ -79,7 +79,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt.template", "--template"),
     "scorer": ("--as",),
     "gt": ("--ground-truth",),
-    # Data sets, by the name before the dash.
+    # Data sets: the name before the dash.
     "charades": ("charades-sta",),
     "anet": ("activitynet-captions",),
     "timelens": ("timelens-bench",),
@@ -97,15 +97,15 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "validate": ("data check",),
     "convert": ("data import",),
 }
-"""How a thing is called elsewhere -> what it is called here; the first that there is counts."""
+"""Name in other programs -> names here; the first one that exists counts."""
 
 
 def nearest(word: str, names: Iterable[str]) -> str | None:
-    """Which of the names was probably meant by a word that is none of them; None: it is like none.
+    """The name that was probably meant by an unknown word; None if no name is similar.
 
-    A synonym first; then the same last part (after a dot or a blank) in another place; then the smallest edit distance,
-    of the whole and of the last part, with at most one error in three letters; then a name that begins or ends with the
-    word, or has it for a part. Capitals, dashes and underscores make no difference.
+    The order of the rules: a synonym; the same last part (after a dot or a blank) in another place; the smallest edit
+    distance, of the whole and of the last part, with at most one error in three letters; a name that begins or ends
+    with the word, or has it as a part. Capitals, dashes and underscores make no difference.
     """
     known = list(dict.fromkeys(names))
     wanted = _plain(word)
@@ -122,7 +122,7 @@ def nearest(word: str, names: Iterable[str]) -> str | None:
 
 
 def perhaps(word: str, names: Iterable[str], otherwise: str = "") -> str:
-    """A remedy: "perhaps NAME is meant; OTHERWISE", or what else to do where the word is like none of the names."""
+    """Make a remedy: "perhaps NAME is meant; OTHERWISE", or only OTHERWISE if no name is similar to the word."""
     meant = nearest(word, names)
     if meant is None:
         return otherwise
@@ -138,8 +138,8 @@ def _last_part(word: str) -> str:
 
 
 def _distance_of(word: str, name: str) -> float:
-    """Of the whole, or of the last parts, where another place costs a little: `compute.learning_rate` is
-    `training.learning_rate`."""
+    """The distance of the whole words or of their last parts. Another first part costs a little:
+    `compute.learning_rate` means `training.learning_rate`."""
     last, last_of_name = _last_part(word), _last_part(name)
     whole = min(float(edit_distance(word, name)), edit_distance(word.replace("_", ""), name.replace("_", "")) + 0.1)
     if last_of_name == name and last == word:
@@ -149,7 +149,7 @@ def _distance_of(word: str, name: str) -> float:
 
 
 def _with_part(word: str, names: Sequence[str]) -> str | None:
-    """A name that begins with the word or ends with it, or of which it is a part between dashes."""
+    """A name that begins or ends with the word, or has it as a part between dashes."""
     if len(word) < 3:
         return None
     for fits in (
@@ -165,8 +165,8 @@ def _with_part(word: str, names: Sequence[str]) -> str | None:
 
 
 def edit_distance(one: str, other: str) -> int:
-    """Letters to insert, delete, replace or exchange with their neighbour until the words are equal (the optimal string
-    alignment distance)."""
+    """The number of letters to insert, delete, replace or exchange with their neighbour until the words are equal (the
+    optimal string alignment distance)."""
     before, row = list[int](), list(range(len(other) + 1))
     for i, letter in enumerate(one, start=1):
         last, before, row = before, row, [i]

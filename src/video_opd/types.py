@@ -1,4 +1,4 @@
-"""The nouns. Frozen records that carry their own identity; everything else in the package is verbs on these.
+"""The central records: frozen, each with its own id. The rest of the package works on them.
 
 A worked example, with a tokenizer that writes one digit a token:
 
@@ -36,30 +36,31 @@ class Example:
 
     id: str
     video: str
-    """Path relative to the videos folder, with forward slashes."""
+    """Path relative to the folder of the videos, with forward slashes."""
     query: str
     spans: tuple[Span, ...]
     """Annotated spans. They judge teacher and student; they are never targets of Video-OPD."""
     duration: float | None
-    """Seconds. None: the manifest does not say; see `known_duration`."""
+    """Seconds. None: the manifest does not give it; see `known_duration`."""
     source: str = ""
     """Name of the data set the row came from."""
     clip: Span | None = None
-    """The part of the video that counts, in seconds of the file; spans are relative to its start. None: all of it."""
+    """The part of the video that is used, in seconds of the file; spans are relative to its start. None: the whole
+    video."""
     frame_rate: float | None = None
-    """Pictures per second of a video that is a folder of numbered pictures; None: it is a file, which says its own."""
+    """Pictures per second if the video is a folder of numbered pictures; None for a file, which has its own rate."""
 
     @property
     def known_duration(self) -> float:
         """The duration in seconds, for code that needs one.
 
         Raises:
-            DataError: the manifest does not say.
+            DataError: the manifest does not give it.
         """
         if self.duration is None:
             raise DataError(
                 f"row {self.id!r} has no `duration`",
-                reason="what was asked for depends on how long the video is",
+                reason="this command needs the length of the video",
                 remedy="write it into the manifest, or give the folder of the videos with --videos where the command "
                 "takes one: `video-opd data import jsonl MANIFEST --videos FOLDER` writes them all",
             )
@@ -68,15 +69,15 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prompt:
-    """An example as a model sees it. Rendered once; student and teacher get this same object."""
+    """An example as a model sees it. It is rendered once; student and teacher get the same object."""
 
     example: Example
     input_ids: Tensor
-    """(P,) int64, every `<|video_pad|>` expanded, ending where the answer begins."""
+    """(P,) int64, with every `<|video_pad|>` expanded; it ends where the answer begins."""
     mm_token_type_ids: Tensor
     """(P,) int64: 0 text, 1 image, 2 video."""
     pixel_values: Tensor
-    """(N, C) float32 patches, N = t * h * w of the grid."""
+    """(N, C) float32 patches; N = t * h * w of the grid."""
     grid_thw: tuple[int, int, int]
     """Temporal groups, patch rows, patch columns."""
     frame_times_s: tuple[float, ...]
@@ -84,9 +85,9 @@ class Prompt:
     num_video_tokens: int
     """`<|video_pad|>` tokens counted in `input_ids`."""
     model_inputs: dict[str, Any] = field(default_factory=dict)
-    """What else this family of models wants (Qwen2.5-VL: second_per_grid_ts)."""
+    """Further inputs of this family of models (Qwen2.5-VL: second_per_grid_ts)."""
     repeat: int = 0
-    """How often its example stands before it in the same batch; see `number_repeats`."""
+    """How many earlier prompts of the same batch have the same example; see `number_repeats`."""
 
     @property
     def id(self) -> str:
@@ -105,11 +106,11 @@ class Answer:
     token_ids: tuple[int, ...]
     """Ends with the end-of-turn token unless `truncated`."""
     sampler_logprobs: tuple[float, ...] | None
-    """Log-prob of each token under the model that wrote it, at the time it wrote it. None: an annotation wrote it."""
+    """Log-prob of each token under the model that wrote it, at that time. None: it comes from an annotation."""
     text: str
     """Decoded, without special tokens."""
     truncated: bool
-    """The length limit came before the end-of-turn token; none was invented."""
+    """The length limit came before the end-of-turn token; no such token was added."""
 
     def __post_init__(self) -> None:
         if self.sampler_logprobs is not None and len(self.sampler_logprobs) != len(self.token_ids):
@@ -141,9 +142,9 @@ class AnswerGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TokenScores:
-    """What one model thinks of every token of B answers, right-padded to T tokens.
+    """The scores of one model for every token of B answers, right-padded to T tokens.
 
-    Whoever computed it gives the log-probs their name: sampler, learner or teacher.
+    The model that computed the log-probs gives them their name: sampler, learner or teacher.
     """
 
     answers: tuple[Answer, ...]
@@ -152,7 +153,7 @@ class TokenScores:
     answer_mask: Tensor
     """(B, T) bool: True on the answer's tokens, end of turn included."""
     distribution: Tensor | None = None
-    """(B, T, V) float32: log-probs of the whole vocabulary at every answer position, when asked for."""
+    """(B, T, V) float32: log-probs of the whole vocabulary at every answer position, if requested."""
 
     def __post_init__(self) -> None:
         lengths = [len(answer) for answer in self.answers]
@@ -171,49 +172,49 @@ class TokenScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Judgement:
-    """What the judges of a method think of P groups of G answers: B = P * G rows, group after group."""
+    """The scores that the judges of a method give P groups of G answers: B = P * G rows, group after group."""
 
     teacher: TokenScores | None = None
     """The teacher's scores of every token."""
     reference: TokenScores | None = None
-    """The scores of the student as it was before training, which a penalty may keep it near."""
+    """The scores of the student before training, for a penalty that keeps the student near it."""
     rewards: Tensor | None = None
-    """(P, G): what each answer was worth as a whole."""
+    """(P, G): the reward of each whole answer."""
 
     def without_distributions(self) -> Judgement:
-        """The same, less the tensors that are V times as large as the rest."""
+        """The same without the tensors over the vocabulary, which are V times as large as the rest."""
         slim = [scores and replace(scores, distribution=None) for scores in (self.teacher, self.reference)]
         return Judgement(teacher=slim[0], reference=slim[1], rewards=self.rewards)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TokenLosses:
-    """What a method makes of a judgement, per token of B answers. From here on no code knows which method it was."""
+    """The losses that a method computes from a judgement, per token of B answers. They are the same for all methods."""
 
     loss: Tensor
-    """(B, T) with gradient; the learner sums it over the answers' tokens."""
+    """(B, T), with gradient: the loss of each token; the learner sums it over the answers' tokens."""
     advantage: Tensor
-    """(B, T): what each token was worth, for the record; for distillation minus the sampled reverse KL, less its
-    expectation where a baseline is used."""
+    """(B, T): the advantage of each token, to be recorded. For distillation it is minus the sampled reverse KL, minus
+    its expectation if a baseline is used."""
     clamped: Tensor
-    """(B, T): 1 where a bound on the advantage or on the importance ratio held."""
+    """(B, T): 1 where a bound limited the advantage or the importance ratio."""
     ratio: Tensor | None = None
-    """(B, T): the importance ratio of each token, where the loss has one, before any bound; no gradient."""
+    """(B, T): the importance ratio of each token before any bound, if the loss has one; no gradient."""
     ratio_bounded: Tensor | None = None
-    """(B, T): 1 where the bound on the importance ratio held, where there is one; those tokens are in `clamped` too."""
+    """(B, T): 1 where a bound limited the importance ratio, if there is one; these tokens are in `clamped` too."""
     supervised: Tensor | None = None
-    """(B, T) bool: the answers' tokens that the teacher still judges, where it stops before the end of some."""
+    """(B, T) bool: the answers' tokens that the teacher judges, if it stops before the end of some answers."""
     contradicted: Tensor | None = None
-    """(P, 1) bool: prompts whose answers the teacher ranks against their outcome, where that is checked."""
+    """(P, 1) bool: prompts for which the teacher's ranking contradicts the outcome, if that is checked."""
     masked: Tensor | None = None
-    """(B, 1) bool: answers that are no part of the loss, nor of the number of tokens it is divided by, where some may
-    be such."""
+    """(B, 1) bool: answers that do not count in the loss or in the number of tokens that divides it, if there may be
+    any."""
 
     def without(self, tokens: Tensor) -> TokenLosses:
-        """The same with nothing on some tokens: no loss, no advantage, no bound, no ratio.
+        """The same with zeros for some tokens: no loss, no advantage, no bound, no ratio.
 
         Args:
-            tokens: bool, (B, T) or (B, 1).
+            tokens: (B, T) or (B, 1) bool, the tokens to remove.
         """
         return replace(
             self,
@@ -227,23 +228,24 @@ class TokenLosses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How answers are written. Training samples from the untruncated policy: no top-p, no top-k, temperature 1."""
+    """How answers are sampled. Training samples from the untruncated policy: no top-p, no top-k, temperature 1."""
 
     max_new_tokens: int
     greedy: bool = False
     seed: int = 0
-    """Every answer draws from its own stream, a function of this seed, the prompt's id and the answer's number. The
-    first prompt of an example has the answers 0 to G - 1, one that repeats it in its batch those from G on."""
+    """Every answer has its own random stream, a function of this seed, the prompt's id and the answer's number. The
+    first prompt of an example has the answers 0 to G - 1; a repeated prompt in the batch has the numbers from G on."""
 
 
 def flatten(groups: Sequence[AnswerGroup]) -> tuple[Answer, ...]:
-    """All answers, group after group."""
+    """List all answers, group after group."""
     return tuple(answer for group in groups for answer in group)
 
 
 def number_repeats(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
-    """The prompts of one batch, told apart where an example stands in it more than once, so that each gets answers of
-    its own. Whoever splits a batch numbers it first: what a prompt is answered does not depend on the split."""
+    """Number the prompts of one batch that have the same example, so that each gets its own answers.
+
+    Number a batch before you split it: then the answers do not depend on the split."""
     seen: Counter[str] = Counter()
     told_apart = []
     for prompt in prompts:

@@ -137,7 +137,7 @@ def test_overrides_are_read_as_toml_and_else_as_text(least):
 
 
 def test_a_table_and_a_value_are_not_mixed_up(least):
-    with pytest.raises(ConfigurationError, match=r"training = 5: that is the name of a table"):
+    with pytest.raises(ConfigurationError, match=r"training = 5: this key is a table"):
         load_recipe(least, {"training": "5"})
     with pytest.raises(ConfigurationError, match=r"--name\.first: name is a value"):
         load_recipe(least, {"name.first": "5"})
@@ -167,7 +167,7 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path, content, message):
 
 def test_every_key_is_documented():
     assert undocumented(Recipe) == []
-    assert recipe_keys()["training.batch_size"] == "Prompts a step. (default: 32)"
+    assert recipe_keys()["training.batch_size"] == "Prompts per step. (default: 32)"
     assert recipe_keys()["student.model"].endswith("(required)")
     assert recipe_keys()["data.tiny_world.seed"].endswith("(default: 0)")
 

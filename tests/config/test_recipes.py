@@ -135,7 +135,7 @@ def test_a_method_without_a_name_changes_its_bases(tmp_path):
 
 @pytest.mark.parametrize(
     ("base", "message"),
-    [("'mine.toml'", "is its own base"), ("'absent.toml'", "No such file"), ("3", "names another recipe")],
+    [("'mine.toml'", "is its own base"), ("'absent.toml'", "No such file"), ("3", "must name another recipe")],
 )
 def test_a_base_that_leads_nowhere_is_refused(tmp_path, base, message):
     path = write(tmp_path, "mine", f"base = {base}\n")
@@ -144,7 +144,7 @@ def test_a_base_that_leads_nowhere_is_refused(tmp_path, base, message):
 
 
 METHOD_MISTAKES = [
-    ('name = "grpo"\nnum_answers = 1', r"num_answers = 1 with grpo: .* a group of one is always worth its own mean"),
+    ('name = "grpo"\nnum_answers = 1', r"num_answers = 1 with grpo: .* here there are none"),
     ('name = "mixture"\nnum_answers = 1', "num_answers = 1 with mixture"),
     ('name = "mixture"\nestimator = "exact"', r"method\.estimator = 'exact'"),
     ('name = "grpo"\nestimator = "exact"', r"method\.estimator: this method has no such setting"),
@@ -210,7 +210,7 @@ def test_an_annotated_answer_that_cannot_be_filled_in_is_refused_before_the_mode
     with pytest.raises(ConfigurationError, match="cannot be filled in"):
         refuse_early(load_recipe(recipe_file))
     for timeless in ("''", "soon", "'{start:.1f}'", "'until {end}'", "'{start:.0s}'"):
-        with pytest.raises(ConfigurationError, match=r"does not name both the start and the end|cannot be filled in"):
+        with pytest.raises(ConfigurationError, match=r"does not have both the start and the end|cannot be filled in"):
             refuse_early(load_recipe(recipe_file, {"method.answer": timeless}))
     refuse_early(load_recipe(recipe_file, {"method.answer": "from {start} to {end}"}))
 
@@ -241,14 +241,14 @@ COMPARISON_MISTAKES = [
     ("[methods.a.data]\ntrain = 'other.jsonl'", r"methods\.a changes data: runs on other data"),
     ("[methods.a]\nseed = 4", r"methods\.a changes seed"),
     ("[methods.a.student]\nmodel = 'x'", r"methods\.a changes student"),
-    ("learning_rates = [1e-4]\n[methods.a.training]\nlearning_rate = 1e-3", r"methods\.a says training\.learning_rate"),
-    ("[methods.a]\ntraining = 5", r"methods\.a\.training = 5: that is the name of a table"),
+    ("learning_rates = [1e-4]\n[methods.a.training]\nlearning_rate = 1e-3", r"methods\.a sets training\.learning_rate"),
+    ("[methods.a]\ntraining = 5", r"methods\.a\.training = 5: this key is a table"),
     ("[methods.a.training]\nsteps = 5", r"methods\.a changes training\.steps: .* on the same examples"),
     ("[methods.a.training]\nbatch_size = 5", r"methods\.a changes training\.batch_size"),
     ("seeds = []\n[methods.a]", "seeds"),
-    ("seeds = [1, 1]\n[methods.a]", "the same seed twice"),
+    ("seeds = [1, 1]\n[methods.a]", "a seed is given twice"),
     ("[methods]", "methods"),
-    ("[methods.'a/b']", "no slash and no first dot"),
+    ("[methods.'a/b']", "may not have a slash or begin with a dot"),
     ("speed = 1\n[methods.a]", "unknown key speed"),
 ]
 
@@ -276,7 +276,7 @@ def test_a_mistake_in_one_method_names_it(tmp_path):
 
 
 def test_a_learning_rate_on_the_command_line_does_not_get_lost_in_a_sweep():
-    with pytest.raises(ConfigurationError, match="tries learning rates of its own"):
+    with pytest.raises(ConfigurationError, match="already tries several learning rates"):
         load_comparison(COMPARISONS[0], {"training.learning_rate": "1e-4"})
     comparison, tables = load_comparison(COMPARISONS[0], {"training.learning_rate": "7e-4"}, learning_rates=())
     assert recipe_of(comparison, tables, "opd", None, 0).training.learning_rate == 7e-4
@@ -290,5 +290,5 @@ def test_only_some_of_the_methods(tmp_path):
     assert comparison.seeds == (5,)
     assert recipe_of(comparison, tables, "a", 2e-3, 5).training.steps == 3
     assert recipe_of(comparison, tables, "a", 2e-3, 5).training.learning_rate == 2e-3
-    with pytest.raises(ConfigurationError, match=r"method 'd': .* has none of that name\. Choose of a, b, c"):
+    with pytest.raises(ConfigurationError, match=r"method 'd': .* has no method of that name\. Choose from a, b, c"):
         load_comparison(path, only=["d"])

@@ -183,7 +183,7 @@ def test_agreement_in_place_of_the_annotation():
     rule = changed(RULE, strategy="random", reliability="agreement")
     choice = choose(replace(teacher, rows=rows), None, rule, 0)
     assert set(choice.selection.passing) == {f"e{i:02}" for i in range(30)}
-    with pytest.raises(ConfigurationError, match="agrees with itself only over several answers"):
+    with pytest.raises(ConfigurationError, match="itself needs several answers"):
         choose(right(answers=1), None, rule, 0)
     some = {id: replace(row, answers=row.answers[: 1 + (id > "e00")]) for id, row in teacher.rows.items()}
     with pytest.raises(ConfigurationError, match="none of them skipped"):  # one of them answered once only
@@ -207,7 +207,7 @@ def test_a_selection_goes_to_a_file_and_comes_back(tmp_path):
     ("content", "message"),
     [
         ('{"id": "e00", "kept": true}\n{"id": "x", "kept": true}\n', "1 of its examples are not in the manifest.*'x'"),
-        ('{"id": "e00", "kept": false}\n', "keeps no example"),
+        ('{"id": "e00", "kept": false}\n', "has no chosen example"),
         ('{"id": "e00", "kept": true}\n{"id": "e00", "kept": true}\n', "twice"),
         ('{"kept": true}\n', "line 1 is not a line of a selection"),
         ('{"id": "e00"}\n', "line 1 is not a line of a selection"),

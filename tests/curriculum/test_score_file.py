@@ -92,8 +92,8 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
         ({"model_sha256": "x"}, "their model differ"),
         ({"manifest_sha256": "x"}, "their manifest differ"),
         ({"settings": {"num_answers": 4, "seed": 0}}, r"settings \(num_answers: 2 and 4\)"),
-        ({"shard": (1, 3)}, "scores of different things"),
-        ({"shard": (0, 2)}, "every shard is wanted once"),
+        ({"shard": (1, 3)}, "scores of different models, manifests or settings"),
+        ({"shard": (0, 2)}, "every shard is needed exactly once"),
     ):
         with pytest.raises(DataError, match=message):
             read_scores(first, second(**changes))
@@ -130,7 +130,7 @@ def test_a_bad_row_is_refused(tmp_path, line, message):
 )
 def test_another_file_is_refused(tmp_path, content):
     (tmp_path / "a").write_text(content)
-    with pytest.raises(DataError, match="no file of scores"):
+    with pytest.raises(DataError, match="not a file of scores"):
         read_scores(tmp_path / "a")
     with pytest.raises(DataError, match="no such file"):
         read_scores(tmp_path / "b")

@@ -379,7 +379,7 @@ def test_data_merge(everything, tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out == f"{out}: 302 rows\n"
     assert captured.err.splitlines() == [
-        "1 row that stood in two files word for word, kept once",
+        "1 row kept once: several files have the identical row",
         "1 row renamed: an earlier file has the id for another row",
     ]
     assert [example.id for example in read_manifest(out)[-2:]] == ["new", "r1-other"]

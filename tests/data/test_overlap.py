@@ -172,7 +172,9 @@ def test_videos_that_can_hardly_be_one_are_said(sets, tmp_path, capsys):
     other = tmp_path / "other.jsonl"
     write_manifest(other, [row("o", (0, 10), video="y/a.mp4", duration=30.0)])
     assert main(["data", "overlap", str(sets[0]), str(other)]) == 0
-    assert "2 rows of them ask about videos that bear one name and differ by more than 5 s" in capsys.readouterr().out
+    assert (
+        "2 rows of them ask about videos of one name whose durations differ by more than 5 s" in capsys.readouterr().out
+    )
 
 
 def test_data_overlap_in_json_and_files(sets, tmp_path, capsys):

@@ -102,7 +102,7 @@ def test_what_is_whole_is_not_asked_again(models, world, manifest, tmp_path, mon
     assert main(command) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out) == first
-    assert "holds all answers already" in captured.err
+    assert "has all answers already" in captured.err
 
 
 def test_metrics_reads_what_was_written(models, world, manifest, tmp_path, whole, capsys):

@@ -87,7 +87,7 @@ def test_only_what_was_run_is_read_back(lmms_evaluate, lmms_refused, tmp_path):
     assert lmms_evaluate("--tasks", "a,b")[0] == 0
     assert lmms_evaluate("--read-only", "--tasks", "b, a", python=None)[0] == 0
     sentence = lmms_refused("--read-only", "--tasks", "a", python=None)
-    assert "command.json is of the tasks a,b, not of a: " in sentence
+    assert "command.json has the results of the tasks a,b, not of a: " in sentence
     out = str(tmp_path / "out")
     assert main(["evaluate", "tiny-teacher", "--with", "lmms-eval", "--read-only", "--out", out]) == 2
     model = str(resolve_model("tiny-student"))

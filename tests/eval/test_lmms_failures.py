@@ -73,14 +73,14 @@ def test_an_environment_that_is_none(
     [
         ("", "has no --tasks"),
         ("--tasks a --include-path nowhere", "--include-path nowhere: the folder does not exist"),
-        ("--tasks a --model-args fps", "'fps' is not key=value"),
+        ("--tasks a --model-args fps", "'fps' does not have the form key=value"),
         ("--tasks a --model-args pretrained=x", "MODEL says which weights are loaded"),
         ("--tasks a --template tiny", "--template with lmms-eval"),
         ("--tasks a --videos x", "--videos with lmms-eval"),
         ("--tasks a --precision float32", "loads? every model in bfloat16|load every model"),
         ("--tasks a --limit 0", "'0' is not a whole number of at least 1"),
         ("--tasks a --write-only --read-only", "not allowed with"),
-        ("--tasks a --out {tmp}/a,b", "cannot be said to lmms-eval"),
+        ("--tasks a --out {tmp}/a,b", "cannot be passed to lmms-eval"),
         ("--tasks a --out {tmp}/file", "cannot be written: File exists"),
         ("--tasks a --out {tmp}/thesis", "holds something else"),
         ("--read-only --out {tmp}/thesis", "command.json: No such file"),
@@ -100,8 +100,8 @@ def test_a_manifest_is_for_our_own_evaluation(capsys, tmp_path):
     for words, message in (
         (["evaluate", "m"], "without MANIFEST"),
         (["evaluate", "m", "test.jsonl"], "without --videos"),
-        (["evaluate", "m", "test.jsonl", "--videos", ".", "--tasks", "a"], "--tasks: it is meant for lmms-eval"),
-        (["evaluate", "m", "--read-only"], "--read-only: it is meant for lmms-eval"),
+        (["evaluate", "m", "test.jsonl", "--videos", ".", "--tasks", "a"], "--tasks: this option is for lmms-eval"),
+        (["evaluate", "m", "--read-only"], "--read-only: this option is for lmms-eval"),
         (["evaluate", "m", "test.jsonl", "--with", "lmms-eval", "--tasks", "a"], "MANIFEST with lmms-eval"),
     ):
         assert main([*words, "--out", str(tmp_path / "out")]) == 2

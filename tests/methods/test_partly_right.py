@@ -297,16 +297,16 @@ def test_the_recipe_asks_for_both(teacher):
     [
         (
             {"outcome_check": "mask"},
-            r"outcome_check = mask compares the answers to one prompt, and it has one; .* such as",
+            r"outcome_check = mask compares several answers to one prompt, and each prompt has only one; .* such as",
         ),
         ({"outcome_check": "shift", "num_answers": 4, "estimator": "exact"}, "estimator = exact has none"),
         (
             {"outcome_check": "shift", "num_answers": 4, "advantage_clamp": 5.0},
-            "an order that advantage_clamp would disturb",
+            "into an order, and advantage_clamp would change it",
         ),
         ({"outcome_check": "drop", "num_answers": 4}, r"method\.outcome_check = 'drop'"),
         ({"prefix_cut": 1}, r"method\.prefix_cut = 1"),
-        ({"prefix_cut": True, "ablation": "noise"}, "ablation = noise leaves them as they are"),
+        ({"prefix_cut": True, "ablation": "noise"}, "ablation = noise does not change them"),
         ({"name": "op-rkd", "prefix_cut": True}, r"method\.prefix_cut: this method has no such setting"),
     ],
 )

@@ -232,10 +232,10 @@ def parse_recipe_text(text: str) -> Recipe:
         ({"teacher": {"model": "m/c"}, "teachers": [A, B]}, r"has both \[teacher\] and \[\[teachers\]\]"),
         ({"teachers": [A]}, r"a single table \[\[teachers\]\]; write one teacher as \[teacher\]"),
         ({}, r"opd asks a teacher, and the recipe has no table"),
-        ({"teachers": [A, {"model": "m/b"}]}, "teachers_by = source goes by `sources`, and 'm/b' has none"),
+        ({"teachers": [A, {"model": "m/b"}]}, "teachers_by = source needs the key `sources`, and 'm/b' has none"),
         ({"teachers": [A, {**B, "sources": ["one"]}]}, "source 'one' is named by two teachers"),
-        ({"teachers": BARE, "teachers_by": "reliability"}, "goes by `scores`, and 'm/a' has none"),
-        ({"teachers": [A, B], "teachers_by": "average"}, "average does not look at `sources`, and 'm/a' has some"),
+        ({"teachers": BARE, "teachers_by": "reliability"}, "needs the key `scores`, and 'm/a' has none"),
+        ({"teachers": [A, B], "teachers_by": "average"}, "average does not use `sources`, and 'm/a' has some"),
         ({"teachers": BARE, "teachers_by": "best"}, "teachers_by = 'best'"),
         ({"teacher": A}, r"share the work among several teachers, and the recipe has no tables \[\[teachers\]\]"),
         ({"teacher": {"model": "m/a"}, "teachers_by": "average"}, "share the work among several teachers"),
@@ -280,7 +280,7 @@ def test_the_recipe_says_who_judges(teachers, mixed, tmp_path):
     with pytest.raises(DataError, match="in no teacher's score file"):
         refuse_unrouted(reliable, [prompt.example for prompt in mixed])
     (tmp_path / "b").write_text('{"id": "x"}\n')
-    with pytest.raises(DataError, match="no file of scores"):
+    with pytest.raises(DataError, match="not a file of scores"):
         refuse_unrouted(reliable, [])
 
 

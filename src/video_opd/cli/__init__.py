@@ -1,8 +1,8 @@
 """The command line. It parses before it imports torch, so `--help` and `metrics` answer at once.
 
-Results go to stdout (or the file named by --out), progress and prose to stderr. Exit status: 0 done; 1 `doctor` found
-something that would ruin the run; 2 something the user can mend (one sentence on stderr); 128 + n stopped by signal n,
-with the state saved.
+Results go to stdout (or the file named by --out), progress and prose to stderr. Exit status: 0 success; 1 `doctor`
+found a problem that would ruin the run; 2 an error that the user can correct (one sentence on stderr); 128 + n signal n
+stopped the program, and the state was saved.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         words, overrides = take_overrides(sys.argv[1:] if argv is None else argv)
         from video_opd.cli.application import understand
 
-        gc.disable()  # what parsing imports is kept, and a search for garbage takes a tenth of a help's time
+        gc.disable()  # parsing makes little garbage, and the collector takes a tenth of the time of `--help`
         try:
             call = understand(words)
-        except SystemExit:  # a help was printed
+        except SystemExit:  # the help was printed
             if argv is None:
-                gc.freeze()  # or the search comes when the program ends
+                gc.freeze()  # else the collector runs when the program ends
             raise
         finally:
             gc.enable()
@@ -67,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _terminated(*_: object) -> NoReturn:
-    """Outside the training loop, which has its own way, a SIGTERM has nothing to save."""
-    raise Stopped(signal.SIGTERM, "terminated; train, compare, score and evaluate go on where they were")
+    """Stop at a SIGTERM outside the training loop, where no state has to be saved. The loop has its own handler."""
+    raise Stopped(signal.SIGTERM, "terminated; train, compare, score and evaluate continue from where they stopped")
 
 
 def _refusal_of(error: Exception, call: Call | None) -> UserError | None:
@@ -97,13 +97,13 @@ def _out_of_memory(error: Exception, call: Call) -> EngineError:
 
 
 def take_overrides(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The command line without its recipe keys, and those: `--training.learning-rate 1e-4`, or with `=`.
+    """Separate the recipe keys (`--training.learning-rate 1e-4`, or with `=`) from the rest of the command line.
 
-    A recipe key is told by its dot. They are taken out before the command line is parsed: a parser would take their
-    values for arguments of the command.
+    A recipe key is recognised by its dot. The keys are removed before the command line is parsed, because a parser
+    would take their values for arguments of the command.
 
     Raises:
-        ConfigurationError: a key without a value.
+        ConfigurationError: a key has no value.
     """
     rest: list[str] = []
     overrides: dict[str, str] = {}

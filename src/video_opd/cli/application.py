@@ -1,6 +1,6 @@
 """The tree of commands, on cyclopts. A command is a function: its parameters are the arguments, its docstring the help.
 
-Modules of commands are imported when they are asked for, and import what is heavy within their functions.
+The module of a command is imported when the command is used. It imports heavy packages only within its functions.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ COMMANDS: dict[str, str] = {
     "tiny-world build": "checking_commands:build_tiny_world",
     "completion": "completion_commands:completion",
 }
-"""Name -> module of this package and function; two words for a command of a group."""
+"""Name -> "module:function" in this package. A command of a group has two words."""
 
 GROUPS = {"data": "Make and look after manifests.", "tiny-world": "Look after the rendered data set."}
 
@@ -65,19 +65,19 @@ DEFAULTS = Parameter(
     negative_bool=(),
     negative_iterable=(),
     consume_multiple=1,  # `--seeds 0 1 2`
-    allow_repeating=True,  # the last one counts
+    allow_repeating=True,  # if an option is given several times, the last one counts
     show_default=_shown_default,
 )
 
 
 @dataclass(frozen=True)
 class Call:
-    """A command line that was understood."""
+    """A parsed command line."""
 
     function: Callable[..., Any]
     bound: inspect.BoundArguments
     recipe_keys: str | None
-    """The parameter that takes keys of a recipe."""
+    """Name of the parameter that takes the recipe keys."""
 
     def run(self, recipe_keys: Mapping[str, str]) -> int:
         """Run the command; returns its exit status."""
@@ -86,15 +86,15 @@ class Call:
         return int(self.function(*self.bound.args, **self.bound.kwargs) or 0)
 
     def has(self, name: str) -> bool:
-        """Whether the command has an argument of that name, itself or in one of its records."""
+        """Whether the command has an argument of this name, directly or in one of its records."""
         return any(name == given or hasattr(value, name) for given, value in self.bound.arguments.items())
 
 
 def build_app(*, with_lines: bool = False) -> App:
-    """The whole tree; nothing of it is imported yet.
+    """Build the whole tree of commands. No module of a command is imported yet.
 
     Args:
-        with_lines: say in a line what each command does, for the help of a group.
+        with_lines: describe each command in one line, for the help of a group.
     """
     app = App(
         name="video-opd",
@@ -129,19 +129,19 @@ def every_command() -> Iterator[tuple[str, App]]:
 
 
 def arguments_of(command: App) -> list[Argument]:
-    """The arguments of a command, those of its records included."""
+    """The arguments of a command, including those of its records."""
     found = command.assemble_argument_collection(default_parameter=DEFAULTS)
     return [argument for argument in found if argument.name != "*" and argument.parse]
 
 
 def understand(words: Sequence[str]) -> Call:
-    """Parse a command line, without the keys of a recipe; prints a help and exits where that is asked for.
+    """Parse a command line without the keys of a recipe. With `--help`, print the help and exit.
 
     Raises:
-        ConfigurationError: it cannot be understood, or it would write over what it reads.
+        ConfigurationError: the command line is not valid, or the command would overwrite a file that it reads.
     """
     app = build_app()
-    if words[:1] == ["__complete"]:  # the scripts of `completion` ask what may stand next
+    if words[:1] == ["__complete"]:  # the scripts of `completion` ask for the words that may follow
         function, bound, *_ = app.parse_known_args(list(words))
         return Call(function, bound, None)
     options = words[: words.index("--")] if "--" in words else words
@@ -180,7 +180,7 @@ def understand(words: Sequence[str]) -> Call:
 
 
 def _recipe_keys_of(command: App) -> str | None:
-    """The parameter of a command that takes keys of a recipe."""
+    """Find the parameter of a command that takes the recipe keys."""
     if command.default_command is None:
         return None
     hints = get_type_hints(command.default_command, include_extras=True)

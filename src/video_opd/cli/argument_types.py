@@ -1,4 +1,4 @@
-"""The types of the commands' arguments: what they may be, and what is said where they are not."""
+"""The types of the commands' arguments: which values are valid, and the message for a value that is not."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from video_opd.policy.location import device_name
 def number_type(
     kind: type[int] | type[float], *, ge: float | None = None, gt: float | None = None, le: float | None = None
 ) -> Parameter:
-    """How a number, or a list of numbers, of a certain kind and size is read.
+    """Make the parser for a number, or a list of numbers, with bounds.
 
     Args:
         kind: `int` or `float`.
-        ge: the least number that is taken.
-        gt: a number that is too small.
-        le: the greatest number that is taken.
+        ge: the smallest valid number.
+        gt: every valid number is greater than this.
+        le: the largest valid number.
     """
     size = f" of at least {ge:g}" if ge is not None else f" above {gt:g}" if gt is not None else ""
     if ge is not None and le is not None:
@@ -81,14 +81,15 @@ Positive = Annotated[int, number_type(int, ge=1)]
 Share = Annotated[float, number_type(float, ge=0, le=1)]
 Rate = Annotated[float, _RATE]
 Rates = Annotated[list[float], _RATE, Parameter(consume_multiple=True)]
-"""Also none at all."""
+"""The list may be empty."""
 Seconds = Annotated[float, number_type(float, ge=0)]
 Shard = Annotated[tuple[int, int], Parameter(converter=_shard, n_tokens=1, metavar="I/N", show_default=False)]
 Device = Annotated[str, Parameter(converter=_device)]
 
 
 def offered(names: Iterable[str], help: str) -> Parameter:
-    """Names that the help lists and a shell completes. A plug-in may register more, so the command itself refuses."""
+    """Names that the help lists and a shell completes. A plug-in may register more names, so the command checks the
+    name."""
     names = tuple(names)
     return Parameter(completer=lambda _: names, metavar="NAME", help=f"{help}. One of {', '.join(names)}")
 
@@ -99,19 +100,19 @@ Plugins = Annotated[
     Parameter(
         consume_multiple=False,
         metavar="FILE",
-        help="Python file that registers a method, a reward, an importer or a scorer, and is run; may be given several "
-        "times",
+        help="Python file that registers a method, a reward, an importer or a scorer; the program runs it. "
+        "May be given several times",
     ),
     Role.READS,
 ]
 RecipeKeys = Annotated[Mapping[str, str], Parameter(parse=False)]
-"""Any key of a recipe, given as an argument: `--training.learning-rate 1e-4`. A command that has this has a recipe."""
+"""Any key of a recipe, given as an argument: `--training.learning-rate 1e-4`. Every command with a recipe has this."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class RecipeOptions:
-    """What every command with a recipe has."""
+    """The options of every command that has a recipe."""
 
     help_keys: Annotated[bool, Parameter(help="list every key of a recipe and exit")] = False
     plugin: Plugins = ()
@@ -122,7 +123,7 @@ DEFAULT_OPTIONS = RecipeOptions()
 
 
 def load_plugins(files: Sequence[Path]) -> None:
-    """Run what was given with `--plugin`, before the names that it registers are looked up."""
+    """Run the files given with `--plugin`, before the names that they register are looked up."""
     if files:
         from video_opd.plugins import load_plugin
 

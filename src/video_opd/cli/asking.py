@@ -1,4 +1,4 @@
-"""What the commands that put questions to a model have in common."""
+"""What the commands that ask a model have in common."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class ModelChoices:
     precision: Literal["float32", "bfloat16"] | None = None
     """default: bfloat16 on CUDA, float32 elsewhere"""
     max_tokens: Positive | None = None
-    """most video tokens of a prompt"""
+    """largest number of video tokens in a prompt"""
     max_new_tokens: Positive | None = None
-    """most tokens of an answer"""
+    """largest number of tokens in an answer"""
     fps: Rate | None = None
-    """frames per second looked at"""
+    """frames per second that the model sees"""
     template: str | None = None
     """name of a prompt preset (default: the model's own, else timelens)"""
 
@@ -59,10 +59,10 @@ def refuse_early(how: ModelChoices, *models: str) -> list[Description]:
     """Look at what the command line says of models, device and template before any weights are fetched.
 
     Returns:
-        Of several models what is known without their weights; of a single one nothing, for it is loaded at once.
+        For several models: what is known without their weights. For one model: nothing, because it is loaded at once.
 
     Raises:
-        ConfigurationError: a model or a device that cannot be used, or an unknown template.
+        ConfigurationError: a model or the device cannot be used, or the template is unknown.
     """
     from video_opd.policy.location import local_folder
 
@@ -93,7 +93,7 @@ def refuse_absent_device(how: ModelChoices) -> None:
 
 
 def warn_of_tiny(models: Sequence[str], videos: Path, examples: Sequence[Example]) -> None:
-    """On stderr, where a tiny model is asked about a real video."""
+    """Warn on stderr if a tiny model is asked about a real video."""
     from video_opd.eval.how_asked import tiny_on_real
 
     warning = tiny_on_real(models, videos, examples)
@@ -109,7 +109,7 @@ def warn(sentence: str) -> None:
 def how_to_ask(model: str, how: ModelChoices) -> GroundingDefaults:
     """How a model is asked: what travels with it, changed by what the command line says. Imports no torch.
 
-    Of a model on the hub only small files are fetched for it.
+    For a model on the hub, only small files are downloaded.
     """
     from video_opd.config.recipe_file import load_grounding_defaults
     from video_opd.policy.location import resolve_model
@@ -167,13 +167,13 @@ def precision_of(how: ModelChoices) -> str:
 
 
 def require_writable(file: Path, kind: Kind | None) -> None:
-    """Know before the work is done that its result can be kept; what is there already stays as it is.
+    """Check before the work begins that its result can be written. An existing file is not changed.
 
     Args:
-        kind: what may be replaced; None: the command itself looks at what is there, to go on with it.
+        kind: the kind of file that may be replaced. None: the command itself checks the file, to continue it.
 
     Raises:
-        ConfigurationError: it cannot, or a file of another kind has the name.
+        ConfigurationError: the file cannot be written, or a file of another kind has this name.
     """
     with writing(file):
         if kind is not None:

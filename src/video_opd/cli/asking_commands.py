@@ -50,25 +50,26 @@ if TYPE_CHECKING:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class EvaluationChoices:
-    """What is asked, and where the answers go."""
+    """The questions, and where the answers are written."""
 
     videos: ReadsVideos | None = None
     """folder the manifest's video paths are relative to"""
     out: Writes
-    """predictions, JSON lines, written as they come; goes on where a killed run was; with lmms-eval a folder"""
+    """file of predictions (JSON lines), written during the run; an interrupted run continues; with lmms-eval a
+    folder"""
     batch_size: Positive | None = None
     """prompts read together (default: 8; lmms-eval: 1)"""
     max_bad_share: Share = 0.05
-    """stop if more rows cannot be asked; they count as unanswered"""
+    """stop if a larger share of the rows cannot be asked; such rows count as unanswered"""
     limit: Annotated[Positive | None, Parameter(metavar="N")] = None
-    """of --benchmark and --with: the first N questions of every task"""
+    """with --benchmark or --with: only the first N questions of every task"""
     plugin: Plugins = ()
     json: Json = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRequest:
-    """A command line of `evaluate`."""
+    """The parsed arguments of `evaluate`."""
 
     model: str
     manifest: Path | None
@@ -135,7 +136,7 @@ def _evaluate_manifest(request: EvaluationRequest, manifest: Path, videos: Path)
     of, template = _answers_of(request, defaults, examples), template_of(defaults.prompt)
     known = answers_in(request.run.out, of)
     if known.keys() >= {example.id for example in examples}:
-        print(f"{request.run.out} holds all answers already; nothing is asked", file=sys.stderr)
+        print(f"{request.run.out} has all answers already; the model is not asked again", file=sys.stderr)
         _tell(request, judge(known, examples, {}), defaults.prompt.template, template)
         return 0
     warn_of_tiny([request.model], videos, examples)
@@ -168,7 +169,7 @@ def _evaluate_manifest(request: EvaluationRequest, manifest: Path, videos: Path)
 def _answers_of(
     request: EvaluationRequest, defaults: GroundingDefaults, examples: Sequence[Example]
 ) -> AnswersOf | None:
-    """What the answers will be of; None for a pipe. The weights of a model on the hub are fetched for it."""
+    """The header of the file of answers; None for a pipe. The weights of a model on the hub are downloaded for it."""
     from video_opd.data.manifest_rows import row_from_example
     from video_opd.eval.answer_file import AnswersOf, questions_sha256
     from video_opd.eval.how_asked import how_asked, template_of
@@ -205,8 +206,8 @@ def _tell(request: EvaluationRequest, evaluation: Evaluation, preset: str, templ
     otherwise = read_otherwise(answers, evaluation.parsed, parser) if parser in PARSERS else []
     if otherwise:
         print(
-            f"{len(otherwise)} of {len(answers)} answers are read otherwise by {parser}, the parser that goes with the "
-            f"prompt {preset}, the first {otherwise[0]}: {answers[otherwise[0]]!r}",
+            f"the parser {parser}, which belongs to the prompt {preset}, reads {len(otherwise)} of {len(answers)} "
+            f"answers differently, the first {otherwise[0]}: {answers[otherwise[0]]!r}",
             file=sys.stderr,
         )
     if request.run.json:
@@ -230,7 +231,7 @@ def _tell(request: EvaluationRequest, evaluation: Evaluation, preset: str, templ
 
 
 def _required_questions(request: EvaluationRequest) -> tuple[Path, Path]:
-    """The manifest and the folder of its videos, which are optional for other evaluations."""
+    """The manifest and the folder of its videos. Other evaluations do not need them."""
     if request.run.limit is not None:
         raise ConfigurationError(
             "--limit with a manifest",
@@ -241,7 +242,7 @@ def _required_questions(request: EvaluationRequest) -> tuple[Path, Path]:
     if manifest is None or videos is None:
         raise ConfigurationError(
             f"`video-opd evaluate` without {'MANIFEST' if manifest is None else '--videos'}",
-            reason="there is nothing to ask the model",
+            reason="there are no questions for the model",
             remedy="give MANIFEST and --videos, a public benchmark with --benchmark and --data, or "
             "`--with lmms-eval` and its --tasks",
         )
@@ -263,7 +264,7 @@ def ground(
     Args:
         video: video file, or a folder of numbered pictures
         query: what to look for, in words
-        frame_rate: pictures per second, of a folder of them
+        frame_rate: pictures per second, if the video is a folder of pictures
 
     Example:
         video-opd ground tiny-teacher clip.mp4 "the red circle"
@@ -300,7 +301,7 @@ def _refuse_query(query: str) -> None:
     if not has_words(timelens(query)):
         raise ConfigurationError(
             "the query is empty" if not query.strip() else f"the query {query!r} has no words",
-            reason="nothing is asked for",
+            reason="the model needs words to search for",
             remedy="say what to look for",
         )
     refuse_unwritable(query, "the query")

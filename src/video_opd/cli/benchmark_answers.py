@@ -1,4 +1,4 @@
-"""The answers of one or two models to a benchmark's questions, on their way into the file of answers."""
+"""Write the answers of one or two models to a benchmark's questions into one file."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class BenchmarkAnswers:
 
 @dataclass(frozen=True)
 class Notes:
-    """What one model answers, on its way into the file of answers.
+    """The answers of one model, which are written into the file of answers.
 
-    Until all models were asked, a file has the rows of the first as they will be, and of the other `{"id", "before"}`.
-    What cannot be written over gets every row when it is whole.
+    Until all models were asked, the file has the final rows of the first model, and rows `{"id", "before"}` of the
+    other. A pipe cannot be overwritten: it gets each row once the row is complete.
     """
 
     file: AnswerFile
@@ -34,7 +34,7 @@ class Notes:
     """The models that were asked before."""
 
     def known(self) -> dict[str, Reply]:
-        """What the file has of an earlier run."""
+        """The answers of an earlier run that the file has."""
         from video_opd.eval.multiple_choice import Reply
 
         parts = {row["id"]: row if self.when == "after" else row.get("before", {}) for row in self.file.rows}

@@ -47,28 +47,29 @@ Rule = Literal["strict", "official", "lmms-eval", "vlmevalkit"]
 )
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkChoices:
-    """What `evaluate` asks of a public benchmark. None has a default, so that it can be told what was given."""
+    """The options of `evaluate` for a public benchmark. All default to None, which shows the options that were
+    given."""
 
     benchmark: Annotated[str | None, Parameter(choices=tuple(BENCHMARKS))] = None
     """multiple-choice questions, with the official prompts"""
     data: Annotated[Reads | None, Parameter(metavar="DIR")] = None
     """folder of the benchmark's own files and videos"""
     before: Annotated[ReadsModelOrNames | None, Parameter(metavar="MODEL")] = None
-    """ask this one too, and say what changed from it to MODEL"""
+    """ask this model too, and report what changed from it to MODEL"""
     rule: Rule | None = None
     """how answers are rated (default: official for tempcompass, strict for the others)"""
     score: Literal["generation", "options"] | None = None
-    """let the model write, or take the option it finds most probable (default: generation)"""
+    """let the model write its answer, or take its most probable option (default: generation)"""
     option_form: Literal["label", "text", "text-mean"] | None = None
-    """of --score options: score the letter, the whole option, or its mean per token (default: label)"""
+    """with --score options: score the letter, the whole option, or its mean per token (default: label)"""
     kinds: list[Kinds] | None = None
-    """of tempcompass (default: all whose files are there)"""
+    """with tempcompass: kinds of questions (default: all whose files exist)"""
     subtitles: bool | None = None
-    """of video-mme: put before the question"""
+    """with video-mme: put the subtitles before the question"""
 
     @property
     def folder(self) -> Path:
-        """The folder of the benchmark's files, which is required of everybody who names a benchmark."""
+        """The folder of the benchmark's files; required with --benchmark."""
         assert self.data is not None
         return self.data
 
@@ -78,7 +79,7 @@ NO_BENCHMARK = BenchmarkChoices()
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What is asked of a benchmark, and how."""
+    """Which questions of a benchmark are asked, and how."""
 
     request: EvaluationRequest
     benchmark: Benchmark
@@ -89,16 +90,16 @@ class _Plan:
 
 
 def refuse_benchmark_flags(given: BenchmarkChoices) -> None:
-    """Without a benchmark, what is meant for one.
+    """Refuse options for a benchmark if no benchmark is given.
 
     Raises:
-        ConfigurationError: naming the first of them.
+        ConfigurationError: names the first such option.
     """
     for name in [field.name for field in fields(given) if field.name != "benchmark"]:
         if getattr(given, name) is not None:
             raise ConfigurationError(
                 f"--{name.replace('_', '-')} without --benchmark",
-                reason="it belongs to a public benchmark's questions",
+                reason="this option is for the questions of a public benchmark",
                 remedy="leave it out, or name the benchmark with --benchmark",
             )
 
@@ -109,7 +110,7 @@ def evaluate_benchmark(request: EvaluationRequest) -> int:
 
     benchmark = BENCHMARKS[str(request.benchmark.benchmark)]
     _refuse_contradictions(request, benchmark)
-    refuse_absent_device(request.how)  # the benchmark's files may take long to read
+    refuse_absent_device(request.how)  # reading the benchmark's files may take long
     rule: str = request.benchmark.rule or next(iter(benchmark.rules))
     questions = benchmark.read(request.benchmark.folder, **_reading_options(request, benchmark))
     if request.run.limit is not None:
@@ -188,7 +189,7 @@ def _reading_options(request: EvaluationRequest, benchmark: Benchmark) -> dict[s
 
 
 def _refuse_if_videos_are_missing(request: EvaluationRequest, questions: Sequence[Question]) -> None:
-    """Before a model is loaded; broken files show only when they are decoded."""
+    """Refuse missing videos before a model is loaded. Broken files are found only when they are decoded."""
     missing = [question for question in questions if not (request.benchmark.folder / question.video).exists()]
     if len(missing) > request.run.max_bad_share * len(questions):
         raise DataError(
@@ -227,7 +228,7 @@ def _ask(plan: _Plan, model: str, notes: Notes) -> BenchmarkAnswers:
         workers=1,
         max_bad_share=request.run.max_bad_share,
         share_is_called="--max-bad-share",
-        check="look at those videos of the benchmark, fetch them again",
+        check="check those videos of the benchmark, or download them again",
         decode=plan.benchmark.decode,
         frames_kept=2,
     )
@@ -251,7 +252,7 @@ def _ask(plan: _Plan, model: str, notes: Notes) -> BenchmarkAnswers:
 
 
 def _answers_of(plan: _Plan, models: Mapping[str, str]) -> AnswersOf | None:
-    """What the answers will be of; None for a pipe. The weights of models on the hub are fetched for it."""
+    """The header of the file of answers; None for a pipe. The weights of models on the hub are downloaded for it."""
     from video_opd.eval.answer_file import AnswersOf, questions_sha256
 
     request = plan.request
@@ -317,8 +318,8 @@ def _show(request: EvaluationRequest, report: Mapping[str, Any]) -> None:
                 "video-opd: warning: no option was read in {num_unmatched} of {num_questions} answers of ".format(
                     **scores["overall"]
                 )
-                + f"{scores['model']}: its accuracy says little of what it knows; see {report['answers']}, or ask with "
-                "--score options",
+                + f"{scores['model']}: its accuracy says little about what it knows; see {report['answers']}, "
+                f"or ask with --score options",
                 file=sys.stderr,
             )
     if request.run.json:

@@ -22,8 +22,8 @@ def check(manifest: Reads, /, *, videos: ReadsVideos | None = None, decode: bool
 
     Args:
         manifest: questions, JSON lines
-        videos: look at every video too: its packets, its first frame
-        decode: decode the videos to their ends too, which takes long
+        videos: folder of the videos; checks every video too: its packets and its first frame
+        decode: also decode every video completely, which takes long
 
     Example:
         video-opd data check train.jsonl --videos clips --decode
@@ -45,7 +45,7 @@ def check(manifest: Reads, /, *, videos: ReadsVideos | None = None, decode: bool
         for problem in problems:
             print(f"{manifest}: {problem}. {problem.remedy}.")
         if not problems:
-            print(f"{manifest}: nothing wrong")
+            print(f"{manifest}: no problem found")
     errors = sum(problem.severity == "error" for problem in problems)
     warnings = len(problems) - errors
     print(f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}", file=sys.stderr)
@@ -55,7 +55,7 @@ def check(manifest: Reads, /, *, videos: ReadsVideos | None = None, decode: bool
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """What is rendered."""
+    """The world that is rendered."""
 
     out: GoesOn = Path("data/tiny-world")
     """folder"""

@@ -1,4 +1,4 @@
-"""`merge-scores`, `select`: what to train on, by hand."""
+"""`merge-scores`, `select`: choose the training examples by hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def merge_scores(scores: tuple[Reads, ...], /, *, out: Writes) -> int:
-    """Put the shards of one scoring into one file.
+    """Merge all shards of one scoring into one file.
 
     Args:
         scores: all shards
@@ -42,7 +42,7 @@ def merge_scores(scores: tuple[Reads, ...], /, *, out: Writes) -> int:
     return 0
 
 
-Seed = Annotated[Whole, Parameter(help="of ties and draws")]
+Seed = Annotated[Whole, Parameter(help="seed for ties and random draws")]
 Scores = Annotated[
     tuple[Reads, ...],
     Parameter(metavar="SCORES", help="file of scores, or all its shards"),

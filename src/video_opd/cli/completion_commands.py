@@ -26,6 +26,6 @@ def completion(shell: Literal["bash", "zsh", "fish", "powershell"] | None = None
         raise ConfigurationError(
             "`video-opd completion`", reason=str(error), remedy="name the shell, such as `video-opd completion bash`"
         ) from error
-    # Only printed: where a shell looks for it there may be a file of the user's own.
+    # The script is only printed: at the place where a shell looks for it, the user may have a file of their own.
     print(build_app().generate_completion(shell=shell))
     return 0

@@ -1,4 +1,4 @@
-"""By what an earlier output of a command is told. A file of another kind is never replaced."""
+"""How an earlier output of a command is recognised. A file of another kind is never replaced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SELECTION = {"id", "tau", "sigma", "delta", "kept", "why"}
 
 
 class Kind(Enum):
-    """What a command writes into the file named by `--out`; the value is how it is called."""
+    """The kind of file that a command writes with `--out`. The value is its name in messages."""
 
     MANIFEST = "a manifest as this program writes it"
     PREDICTIONS = "a file of predictions"
@@ -24,7 +24,8 @@ class Kind(Enum):
     PICTURE = "a picture or page of this program"
 
     def is_in(self, path: Path) -> bool:
-        """Whether a file is of this kind, by every row of it; answers that were begun here, by the file beside them."""
+        """Whether a file is of this kind. All rows are checked; unfinished answers are recognised by the file beside
+        them."""
         if self is Kind.PICTURE:
             from video_opd.report.page import is_page
 
@@ -50,12 +51,13 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _is_manifest_row(_: int, row: dict[str, Any], line: str) -> bool:
-    """To the letter as it is written here: a manifest that was made by hand is kept."""
+    """Whether this program wrote the row, byte for byte. A manifest that was made by hand is never replaced."""
     return list(row)[:4] == _MANIFEST and "clip" in row and json.dumps(row, ensure_ascii=False) + "\n" == line
 
 
 def _is_score_header(found: object) -> bool:
-    """The first row says of what the scores are; many programs have a key `scores`."""
+    """Whether the first row is the header of our scores. The key `scores` alone is not enough: many programs have
+    it."""
     return isinstance(found, dict) and found.keys() >= {"format", "model_sha256", "manifest_sha256"}
 
 
@@ -67,4 +69,4 @@ _OF_A_ROW: dict[Kind, Callable[[int, dict[str, Any], str], bool]] = {
     Kind.SELECTION: lambda _, row, __: row.keys() >= _SELECTION,
     Kind.PAIRS: lambda _, row, __: list(row)[:4] == ["id", "other_id", "iou", "same_query"],
 }
-"""By number, row and line."""
+"""Every line of the file as (number, row, line)."""

@@ -17,13 +17,13 @@ KEYS_EPILOG = "Any key of the recipe can be given as --KEY VALUE; --help-keys li
 
 
 def print_help(app: App, words: Sequence[str], command: App, *, has_recipe: bool) -> None:
-    """What the library says, and the example of the docstring, whose lines are not broken.
+    """Print the library's help, and the example of the docstring with its own line breaks.
 
     Args:
         app: the whole tree.
-        words: of the command or the group, such as `["data", "check"]`.
-        command: what they name.
-        has_recipe: whether keys of a recipe are arguments too.
+        words: the words of the command or the group, such as `["data", "check"]`.
+        command: the command that the words name.
+        has_recipe: whether recipe keys are arguments too.
     """
     app.help_formatter = _formatter()
     app.help_print(list(words))
@@ -36,11 +36,12 @@ def print_help(app: App, words: Sequence[str], command: App, *, has_recipe: bool
 
 
 def first_line(place: str) -> str:
-    """The first sentence of a command's docstring, read without importing its module: the help of a group needs no
-    more, and some modules import what takes long.
+    """The first sentence of a command's docstring, read without importing its module.
+
+    The help of a group needs no more, and some modules are slow to import.
 
     Args:
-        place: "module:function" of this folder.
+        place: "module:function" in this folder.
     """
     module, _, function = place.partition(":")
     tree = ast.parse(Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8"))
@@ -49,7 +50,7 @@ def first_line(place: str) -> str:
 
 
 def _formatter() -> Any:
-    """The library's own, which would keep the line breaks of our docstrings."""
+    """The library's formatter, changed so that it wraps our docstrings anew."""
     from cyclopts.help import HelpPanel, InlineText
     from cyclopts.help.formatters import DefaultFormatter
     from rich.text import Text

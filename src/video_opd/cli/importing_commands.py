@@ -27,39 +27,40 @@ if TYPE_CHECKING:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Importing:
-    """What becomes of the annotations."""
+    """How annotations become a manifest."""
 
     out: Writes
     """manifest, JSON lines"""
     durations: Reads | None = None
-    """CSV or JSON with the length of every video"""
+    """CSV or JSON file with the duration of every video"""
     videos: ReadsVideos | None = None
-    """find every video there, and compare its length"""
+    """folder of the videos; finds every video, and compares its duration"""
     split: ReadsFileOrNames | None = None
     """only this split, by its name or by a file that lists its videos"""
     source: str | None = None
     """name of the data set in the manifest (default: the format's)"""
     queries: Annotated[str, Parameter(choices=QUERIES)] = "as-is"
-    """as-is; blanks trimmed; cleaned as timelens or time-r1 do; what stands in quotes; without Ego4D's `Query Text:`"""
+    """unchanged; blanks trimmed; cleaned as timelens or time-r1 do; only the text in quotes; without Ego4D's `Query
+    Text:`"""
     beyond: Annotated[str, Parameter(choices=BEYOND)] = "keep"
-    """spans that end after the video"""
+    """what to do with spans that end after the video"""
     without_duration: Literal["auto", "keep", "refuse", "drop"] = "auto"
-    """rows without a known duration; auto: kept without, unless --durations or --videos should have it"""
+    """what to do with rows of unknown duration; auto: keep them, unless --durations or --videos should have it"""
     missing_videos: Literal["keep", "drop"] = "keep"
-    """rows whose video is not among --videos, or cannot be read"""
+    """what to do with rows whose video is not in --videos or cannot be read"""
     frame_rate: Annotated[Number | None, Parameter(metavar="RATE")] = None
-    """the videos are folders of pictures, so many a second"""
+    """the videos are folders of pictures with this many pictures per second"""
     annotators: Annotated[str, Parameter(choices=ANNOTATORS)] = "consensus"
-    """didemo: what several annotators amount to"""
+    """didemo: how to combine several annotators"""
     template: str = ""
-    """sft, video-opd: how questions are put: a preset's name, quoted, or a pattern such as "…'{query}'…" (default:
-    whichever fits)"""
+    """sft, video-opd: the form of the questions: a preset's name, quoted, or a pattern such as "…'{query}'…" (default:
+    the form that fits)"""
     columns: Annotated[tuple[str, ...], Parameter(metavar="ROLE=COLUMN")] = ()
-    """csv, json, jsonl: such as query=caption start=begin"""
+    """csv, json, jsonl: the column of a role, such as query=caption start=begin"""
     unit: Annotated[str, Parameter(choices=UNITS)] = "seconds"
-    """csv, json, jsonl: of the times of spans; durations and clips are seconds, with clock also clock times"""
+    """csv, json, jsonl: unit of the spans; durations and clips are in seconds, with clock also clock times"""
     fps: Rate | None = None
-    """csv, json, jsonl: with --unit frames"""
+    """csv, json, jsonl: frames per second, with --unit frames"""
     plugin: Plugins = ()
     json: Json = False
 
@@ -71,10 +72,10 @@ def import_annotations(
     *,
     by: Importing,
 ) -> int:
-    """Make a manifest of a data set's own annotation files.
+    """Make a manifest from a data set's own annotation files.
 
     Args:
-        files: annotations, as the data set has them
+        files: annotation files, as the data set provides them
 
     Example:
         video-opd data import charades-sta charades_sta_test.txt --durations Charades_v1_test.csv --out test.jsonl
@@ -87,7 +88,7 @@ def import_annotations(
 
     load_plugins(by.plugin)
     require_choice("FORMAT", format, FORMATS, of="video-opd data import")
-    if not files:  # said after the format, which may be what is wrong
+    if not files:  # after the check of the format, because the format may be the mistake
         raise ConfigurationError(
             "`video-opd data import`",
             reason="the following arguments are required: FILE",
@@ -102,7 +103,7 @@ def import_annotations(
     durations = read_durations(by.durations) if by.durations else None
     video_files = VideoFiles(by.videos, by.frame_rate) if by.videos else None
     annotations = read_annotations(format, files, reading)
-    # It makes the folder, so not before the files were there; videos are read below.
+    # This makes the folder, so it comes after the check of the input files. The videos are read below.
     require_writable(by.out, Kind.MANIFEST)
     collector = Collector(policies, durations, video_files)
     examples = collector.collect(annotations)
@@ -121,7 +122,7 @@ def import_annotations(
 
 
 def _policies(format: str, by: Importing) -> Policies:
-    """What is done to the rows. `--split` names a split, or a file that lists videos."""
+    """How the rows are treated. `--split` names a split, or a file that lists videos."""
     from video_opd.data.importers._account import Policies
     from video_opd.data.importers._read_annotations import read_video_list
 
@@ -155,7 +156,7 @@ def _reading(by: Importing) -> ReadOptions:
 def _convention(
     format: str, files: Sequence[Path], by: Importing, source: str, columns: dict[str, str]
 ) -> dict[str, Any]:
-    """By what rules the manifest was made, for the report."""
+    """The rules by which the manifest was made, for the report."""
     named = (
         "queries", "beyond", "without_duration", "missing_videos", "annotators", "unit", "fps", "frame_rate", "split",
         "template",
@@ -171,7 +172,7 @@ def _convention(
 
 
 def _refuse_what_does_not_apply(format: str, by: Importing) -> None:
-    """An option that would do nothing was meant to do something."""
+    """Refuse an option that has no effect here: the user expects an effect."""
     heeds = FORMATS[format].heeds
     idle = {
         "--columns": bool(by.columns) and "columns" not in heeds,
@@ -184,12 +185,12 @@ def _refuse_what_does_not_apply(format: str, by: Importing) -> None:
     for option, does_nothing in idle.items():
         if does_nothing:
             raise ConfigurationError(
-                option, reason=f"it does nothing for `data import {format}` as called", remedy="leave it out"
+                option, reason=f"it does nothing for `data import {format}` with these arguments", remedy="leave it out"
             )
 
 
 def _show(report: ImportReport, policies: Policies) -> None:
-    """What became of every row, in the order a reader wants to know it."""
+    """Print what happened to the rows, the most important facts first."""
     from video_opd.data.importers._account import CONTROL, OTHER_CLIP, OTHER_DURATION, SAME_ID, UNKNOWN
 
     print(f"{report.rows_kept} of {report.rows_read} rows kept")
@@ -206,7 +207,7 @@ def _show(report: ImportReport, policies: Policies) -> None:
             f"second{late}: {done} (--beyond)"
         )
     if report.spans_without_length:
-        print(f"- {report.spans_without_length} have no length, and no answer reaches them: kept")
+        print(f"- {report.spans_without_length} have zero length, so no answer can overlap them: kept")
     if report.control_characters:
         print(
             f"- {report.control_characters} queries hold control characters, kept as they are; any --queries but as-is "
@@ -220,7 +221,8 @@ def _show(report: ImportReport, policies: Policies) -> None:
     if report.same_question:
         print(f"- {report.same_question} rows ask what another row asks of the same video")
     if report.same_id:
-        print(f"- {report.same_id} rows had an id that was taken, and were numbered (first: {report.first[SAME_ID]})")
+        first = report.first[SAME_ID]
+        print(f"- {report.same_id} rows had the id of another row, and a number was appended (first: {first})")
     if report.durations_disagree:
         print(
             f"- {report.durations_disagree} rows have another duration than the durations file, by more than a second: "
@@ -236,19 +238,19 @@ def _show(report: ImportReport, policies: Policies) -> None:
 
 
 def _show_videos(report: ImportReport) -> None:
-    """What is the matter with the files."""
+    """Print the problems of the video files."""
     off = [f"{video} {said:g} s, file {real:.2f} s" for video, (said, real) in report.durations_off.items()]
     short = [f"{video} {end:g} s, file {real:.2f} s" for video, (end, real) in report.clips_off.items()]
     for what, items in (
         ("videos are not in the folder", report.videos_missing),
         (
-            "videos have several files of their name, and none was taken",
+            "videos match several files by name, and none was used",
             [f"{video} ({', '.join(paths[:2])})" for video, paths in report.videos_ambiguous.items()],
         ),
         ("videos cannot be read", [f"{video} ({reason})" for video, reason in report.videos_unreadable.items()]),
         (
-            "videos are links out of the folder, which no other command follows: copy them, or give the folder that "
-            "the links point into",
+            "videos are links out of the folder, and other commands do not follow such links: copy the videos, or give "
+            "the folder that the links point to",
             [f"{video} ({target})" for video, target in report.videos_outside.items()],
         ),
         ("videos differ from their duration by more than a second", off),

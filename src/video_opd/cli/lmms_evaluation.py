@@ -29,32 +29,32 @@ if TYPE_CHECKING:
 )
 @dataclass(frozen=True, kw_only=True)
 class LmmsChoices:
-    """The part of `evaluate` that leaves asking and scoring to lmms-eval."""
+    """The options of `evaluate` for lmms-eval, which then asks and scores."""
 
     harness: Annotated[Literal["lmms-eval"] | None, Parameter(name="--with")] = None
-    """who asks and scores"""
+    """the program that asks and scores"""
     tasks: Annotated[str | None, Parameter(metavar="NAME[,NAME…]")] = None
-    """names of its tasks or groups"""
+    """names of tasks or groups of lmms-eval"""
     include_path: Annotated[Reads | None, Parameter(metavar="DIR")] = None
     """folder with tasks of your own"""
     lmms_python: Annotated[ReadsFileOrNames | None, Parameter(metavar="PY")] = None
-    """its environment's Python (default: VIDEO_OPD_LMMS_PYTHON)"""
+    """the Python of lmms-eval's environment (default: VIDEO_OPD_LMMS_PYTHON)"""
     lmms_model: Annotated[str | None, Parameter(metavar="CLASS")] = None
-    """its model class (default: by the model's config.json)"""
+    """model class of lmms-eval (default: by the model's config.json)"""
     model_args: Annotated[str | None, Parameter(metavar="K=V,…")] = None
-    """more arguments of that class, or others than ours"""
+    """arguments of that class, added to ours or in their place"""
     timeout: Annotated[Rate | None, Parameter(metavar="SECONDS")] = None
-    """end it after so long (default: never)"""
+    """stop lmms-eval after this time (default: never)"""
     write_only: bool = False
-    """write and print the command, for elsewhere"""
+    """write and print the command, to run it elsewhere"""
     read_only: bool = False
-    """read what the command left in --out"""
+    """read the results that the command wrote into --out"""
 
 
 NO_LMMS = LmmsChoices()
 
 LMMS_FLAGS = ("tasks", "include_path", "lmms_python", "lmms_model", "model_args", "timeout")
-"""What is said to lmms-eval only."""
+"""The options that only lmms-eval uses."""
 
 REPORT = "report.json"
 
@@ -62,16 +62,16 @@ _BAR = re.compile(r"(?P<stage>[^:]+):\s+\d+%\|.*\| (?P<done>\d+)/(?P<total>\d+) 
 
 
 def refuse_lmms_flags(given: LmmsChoices) -> None:
-    """Without lmms-eval, what is meant for it.
+    """Refuse options for lmms-eval if it is not used.
 
     Raises:
-        ConfigurationError: naming the first of them.
+        ConfigurationError: names the first such option.
     """
     names = [name for name in LMMS_FLAGS if getattr(given, name) is not None]
     names += [name for name in ("write_only", "read_only") if getattr(given, name)]
     if names:
         raise ConfigurationError(
-            f"--{names[0].replace('_', '-')}", reason="it is meant for lmms-eval", remedy="add `--with lmms-eval`"
+            f"--{names[0].replace('_', '-')}", reason="this option is for lmms-eval", remedy="add `--with lmms-eval`"
         )
 
 
@@ -126,20 +126,20 @@ def evaluate_with_lmms_eval(request: EvaluationRequest) -> int:
 
 
 def _refuse_another_job(request: EvaluationRequest, job: Job) -> None:
-    """Read back, a report has the name of the model and of the tasks: they have to be those that were run."""
+    """Refuse a folder with the results of another model or of other tasks than the command line names."""
     from video_opd.policy.location import resolve_model
 
     where = request.run.out / "command.json"
     pretrained = str(job.model_args["pretrained"])
     if request.model != job.model and str(resolve_model(request.model, weights=False).resolve()) != pretrained:
         raise ConfigurationError(
-            f"{where} is of the model {job.model}, not of {request.model}",
+            f"{where} has the results of the model {job.model}, not of {request.model}",
             reason="its results would be reported as those of another model",
             remedy=f"give {job.model} as MODEL, or the folder of the other evaluation as --out",
         )
     if request.lmms.tasks is not None and set(_tasks(request.lmms.tasks)) != set(job.tasks):
         raise ConfigurationError(
-            f"{where} is of the tasks {','.join(job.tasks)}, not of {request.lmms.tasks}",
+            f"{where} has the results of the tasks {','.join(job.tasks)}, not of {request.lmms.tasks}",
             reason="--read-only reads what was run",
             remedy="leave --tasks out, or give the folder of the other evaluation as --out",
         )
@@ -150,7 +150,7 @@ def _tasks(text: str) -> tuple[str, ...]:
 
 
 def _refuse_what_tasks_bring(request: EvaluationRequest) -> None:
-    """What a task of lmms-eval has of its own, or its model class does not let anybody choose."""
+    """Refuse options that a task or a model class of lmms-eval fixes itself."""
     reasons = {
         "MANIFEST": (request.manifest, "its tasks bring their own questions"),
         "--benchmark": (request.benchmark.benchmark, "its tasks bring their own questions"),
@@ -171,7 +171,7 @@ def _refuse_what_tasks_bring(request: EvaluationRequest) -> None:
 
 
 def _job(request: EvaluationRequest, version: str | None, has_cuda: bool | None) -> Job:
-    """What is to be run. Nothing is said of the device where it is lmms-eval's own default, every GPU."""
+    """The job to run. The device is not passed on if it is lmms-eval's own default, every GPU."""
     from video_opd.cli.asking import how_to_ask
     from video_opd.eval.lmms_eval.lmms_command import PATCH_SIZE, Job, class_for, frames_for
     from video_opd.policy.location import resolve_model
@@ -194,11 +194,11 @@ def _job(request: EvaluationRequest, version: str | None, has_cuda: bool | None)
     for path in (folder, request.run.out.absolute()):
         if re.search(r"""[,'"{}\[\]]""", str(path)):
             raise ConfigurationError(
-                f"{path} cannot be said to lmms-eval",
-                reason="it takes commas, quotes and brackets for marks between its arguments",
-                remedy="rename the folder, or give a link to it whose name has none",
+                f"{path} cannot be passed to lmms-eval",
+                reason="lmms-eval separates its arguments by commas, quotes and brackets",
+                remedy="rename the folder, or give a link to it without these characters",
             )
-    resolve_model(request.model)  # all else is in order: now the weights
+    resolve_model(request.model)  # all other checks passed: now the weights
     return Job(
         model=request.model,
         model_class=model_class,
@@ -214,13 +214,15 @@ def _job(request: EvaluationRequest, version: str | None, has_cuda: bool | None)
 
 
 def _model_args(text: str | None) -> dict[str, str]:
-    """`key=value,key=value` as a dict; a comma inside a value is one that no key follows."""
+    """Parse `key=value,key=value` into a dict. A comma that no key follows is part of the value."""
     found: dict[str, str] = {}
     for word in re.split(r",(?=[A-Za-z_]\w*=)", text or ""):
         key, equals, value = word.partition("=")
         if word and (not equals or not key.isidentifier()):
             raise ConfigurationError(
-                f"--model-args {text}", reason=f"{word!r} is not key=value", remedy="write key=value,key=value"
+                f"--model-args {text}",
+                reason=f"{word!r} does not have the form key=value",
+                remedy="write key=value,key=value",
             )
         if key == "pretrained":
             raise ConfigurationError(
@@ -232,7 +234,7 @@ def _model_args(text: str | None) -> dict[str, str]:
 
 
 def _refuse_strange_folder(out: Path) -> None:
-    """A folder of results is ours, or new."""
+    """Refuse a folder that has other content than our results."""
     from video_opd.eval.lmms_eval.lmms_command import read_command
 
     with writing(out):
@@ -248,7 +250,7 @@ def _refuse_strange_folder(out: Path) -> None:
 
 
 def _refuse_strange_report(out: Path) -> None:
-    """A report that is replaced is one of ours."""
+    """Refuse to replace a file that is not a report of ours."""
 
     def is_ours(path: Path) -> bool:
         try:
@@ -263,7 +265,7 @@ def _refuse_strange_report(out: Path) -> None:
 
 
 def _prepare(out: Path) -> None:
-    """The folder, without the report of an earlier run."""
+    """Make the folder, and remove the report of an earlier run."""
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         (out / REPORT).unlink(missing_ok=True)
@@ -276,8 +278,8 @@ def _newest_report(out: Path, job: Job, command: list[str]) -> dict[str, Any]:
     if not files:
         raise DataError(
             f"{out / 'lmms-eval'} has no *_results.json",
-            reason="command.sh has not been run to its end",
-            remedy="run it, and see what it prints",
+            reason="command.sh did not run to its end",
+            remedy="run it, and read what it prints",
         )
     return read_report(files[-1], job, command)
 
@@ -298,7 +300,7 @@ def _tell(request: EvaluationRequest, report: dict[str, Any]) -> int:
 
 
 class _Progress:
-    """lmms-eval's own progress bars, shown on stderr as one; a plain line every so often without a terminal."""
+    """Shows lmms-eval's progress bars on stderr as one bar; without a terminal, as a plain line from time to time."""
 
     SECONDS_BETWEEN_LINES = 10.0
 
@@ -321,7 +323,7 @@ class _Progress:
         self.bar.stop()
 
     def show(self, line: str) -> None:
-        """A line of its log; all but progress bars are ignored."""
+        """Show a line of the log if it is a progress bar; ignore other lines."""
         found = _BAR.match(line)
         if found is None:
             return

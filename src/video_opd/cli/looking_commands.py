@@ -34,21 +34,24 @@ class MetricsChoices:
 
     ground_truth: Reads | None = None
     """manifest, made with `video-opd data import`; or an original file of QVHighlights, VUE-TR, E.T. Bench, NExT-GQA,
-    CG-Bench, DiDeMo or HiREST, for what a manifest does not keep (default: what the predictions carry in their keys or
-    rows)"""
+    CG-Bench, DiDeMo or HiREST, if the scorer needs fields that a manifest does not keep (default: the annotations in
+    the keys or rows of the predictions)"""
     scorer: Annotated[
         str,
         Parameter(name="--as"),
         offered(
             ("ours", *SCORERS),
-            "whose rule: comparator, rounding, parser, spans, denominator; docs/DATA.md has them side by side",
+            "scoring rule: comparator, rounding, parser, spans, denominator; docs/DATA.md compares the rules",
         ),
     ] = "ours"
-    format: Annotated[str | None, offered(RESULT_FORMATS, "of the predictions (default: told by their content)")] = None
+    format: Annotated[str | None, offered(RESULT_FORMATS, "format of the predictions (default: by their content)")] = (
+        None
+    )
     unit: Unit | None = None
-    """of the predicted times; fraction and percent are of the video (default: seconds; percent for vtimellm)"""
+    """unit of the predicted times; fraction and percent: of the video's duration (default: seconds; percent for
+    vtimellm)"""
     fps: Number | None = None
-    """frames in a second, for `--unit frames`"""
+    """frames per second, for `--unit frames`"""
 
 
 OUR_RULE = MetricsChoices()
@@ -67,8 +70,7 @@ def metrics(
 
     Args:
         predictions: JSON lines with "id" and "answer", or see --format
-        compare: a second file, or both where none stands before, for the paired bootstrap of the difference, first
-            file minus second
+        compare: a second file, or both files: the paired bootstrap of the difference, first file minus second file
 
     Example:
         video-opd metrics predictions.jsonl --ground-truth test.jsonl
@@ -79,7 +81,7 @@ def metrics(
     if not files or len(files) > 2:
         raise ConfigurationError(
             f"`video-opd metrics` with {len(files)} files of predictions",
-            reason="it scores one, or compares two",
+            reason="it scores one file, or compares two files",
             remedy="write `video-opd metrics A --ground-truth MANIFEST`, and `--compare B` for a comparison",
         )
     _refuse_unknown_names(by)
@@ -111,7 +113,7 @@ def metrics(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scored:
-    """A file of predictions and what it is worth."""
+    """A file of predictions and its scores."""
 
     file: Path
     answers: Answers
@@ -122,10 +124,10 @@ class _Scored:
     report: dict[str, Any]
     """For `--json`."""
     warning: str
-    """That the times are very likely in another unit; empty where nothing shows it."""
+    """A warning that the times are very likely in another unit; empty if nothing indicates this."""
 
     def tell(self, where: str, *, notes: bool) -> None:
-        """On stderr: what was unusual, and what did not match."""
+        """Print on stderr what was unusual, and which ids did not match."""
         if self.warning:
             print(f"video-opd: warning: {where}{self.warning}", file=sys.stderr)
         for note in self.report["notes"] if notes else ():
@@ -146,12 +148,12 @@ def _refuse_rates(by: MetricsChoices) -> None:
     if (by.unit == "frames") != (by.fps is not None):
         raise ConfigurationError(
             "--unit frames without --fps" if by.fps is None else "--fps without `--unit frames`",
-            reason="frames become seconds by their rate, and nothing else does",
+            reason="only frames are converted to seconds by a frame rate",
             remedy="give both, such as `--unit frames --fps 2`",
         )
     if by.fps is not None and not 0 < by.fps < float("inf"):
         raise ConfigurationError(
-            f"--fps {by.fps:g}", reason="it is no rate", remedy="give the frames in a second, such as 2"
+            f"--fps {by.fps:g}", reason="it is not a frame rate", remedy="give the frames per second, such as 2"
         )
 
 

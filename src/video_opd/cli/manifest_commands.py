@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 Manifest = Annotated[Reads, Parameter(help="questions, JSON lines")]
 Manifests = Annotated[tuple[Reads, ...], Parameter(metavar="MANIFEST", help="questions, JSON lines")]
-Videos = Annotated[ReadsVideos, Parameter(help="folder of the videos, for rows without a duration")]
-Seed = Annotated[Whole, Parameter(help="of the draws")]
+Videos = Annotated[ReadsVideos, Parameter(help="folder of the videos, to measure durations that the rows do not have")]
+Seed = Annotated[Whole, Parameter(help="seed of the random draws")]
 Out = Annotated[Writes, Parameter(help="manifest to write")]
 
 
 def stats(
     manifests: Manifests, /, *, videos: Videos | None = None, picture: Writes | None = None, json: Json = False
 ) -> int:
-    """Say what manifests are like, in numbers and pictures.
+    """Print statistics of manifests, and draw them.
 
     Args:
-        picture: also draw them: FILE.svg or FILE.html
+        picture: also draw the statistics: FILE.svg or FILE.html
 
     Example:
         video-opd data stats train.jsonl test.jsonl --picture statistics.html
@@ -74,11 +74,11 @@ class SplitChoices:
     """How a manifest is cut."""
 
     out: Writes
-    """folder for PART.jsonl, one file a part"""
+    """folder for PART.jsonl, one file per part"""
     parts: Annotated[list[str], Parameter(metavar="NAME=SHARE")]
-    """shares add up to 1; sizes are about that, since later rows must not move earlier ones"""
+    """shares that add up to 1; the sizes are approximate, so that new rows never move earlier rows to another part"""
     by: Literal["video", "row"] = "video"
-    """video: all rows about a video, and its crops, in one part"""
+    """video: all rows about a video and its crops are in one part"""
     seed: Seed = 0
 
 
@@ -95,14 +95,14 @@ def split(manifest: Manifest, /, *, into: SplitChoices, json: Json = False) -> i
     shares = parse_parts(into.parts)
     files = {name: into.out / f"{name}.jsonl" for name in shares}
     for path in files.values():
-        if os.path.lexists(path):  # a link that leads nowhere is somebody's too
+        if os.path.lexists(path):  # a broken link may belong to a user too
             raise ConfigurationError(
                 f"{path} is there already",
-                reason="rows would change from one part to another behind the back of whoever uses it",
+                reason="rows would move to another part while earlier results depend on this one",
                 remedy="give another folder with --out, or remove the file",
             )
     parts = split(read_manifest(manifest), shares, by=into.by, seed=into.seed)
-    with contextlib.ExitStack() as undo:  # all parts or none: some of them would stand in the way of the next attempt
+    with contextlib.ExitStack() as undo:  # write all parts or none: a leftover part would block the next attempt
         for name, path in files.items():
             require_writable(path, Kind.MANIFEST)
             undo.callback(path.unlink, missing_ok=True)
@@ -113,7 +113,7 @@ def split(manifest: Manifest, /, *, into: SplitChoices, json: Json = False) -> i
     places = Counter(video for rows in parts.values() for video in {source_video(row.video).key for row in rows})
     if in_several := sum(count > 1 for count in places.values()):
         such = "1 video is" if in_several == 1 else f"{in_several:,} videos are"
-        print(f"{such} in several parts: what is learned from one shows in another", file=sys.stderr)
+        print(f"{such} in several parts: training on one part affects the results on another", file=sys.stderr)
     if json:
         print(dumps({name: {"file": str(path), **counts[name]} for name, path in files.items()}, indent=2))
     else:
@@ -131,18 +131,18 @@ class Draw:
 
     videos: Videos | None = None
     count: Positive
-    """rows to draw"""
+    """number of rows to draw"""
     out: Out
     by: Literal["none", "source", "duration"] = "none"
-    """equally many of each source, or of each of TimeLens's nine buckets of duration"""
+    """the same number of rows from each source, or from each of TimeLens's nine buckets of duration"""
     filter: Literal["timelens"] | None = None
-    """first leave out what TimeLens does not train on: under 5 s or over 500 s, over 200 words, no span within the
-    video, questions about sound"""
+    """first leave out the rows that TimeLens does not train on: under 5 s or over 500 s, over 200 words, no span within
+    the video, questions about sound"""
     seed: Seed = 0
 
 
 def sample(manifest: Manifest, /, *, draw: Draw, json: Json = False) -> int:
-    """Draw rows; a smaller sample is part of a larger one.
+    """Draw rows at random. A smaller sample is part of a larger one.
 
     Example:
         video-opd data sample all.jsonl --count 30000 --by duration --filter timelens --out sample.jsonl
@@ -184,10 +184,10 @@ def merge(
     on_conflict: Literal["refuse", "keep-first", "rename"] = "refuse",
     json: Json = False,
 ) -> int:
-    """Put manifests together.
+    """Merge manifests into one.
 
     Args:
-        on_conflict: when an id stands for two different rows; rename appends the name of the later file
+        on_conflict: what to do if two different rows have one id; rename appends the name of the later file
 
     Example:
         video-opd data merge charades.jsonl activitynet.jsonl --out all.jsonl
@@ -209,7 +209,7 @@ def merge(
         return 0
     print(f"{out}: {len(merged.examples):,} rows")
     for count, what in (
-        (merged.num_same, "that stood in two files word for word, kept once"),
+        (merged.num_same, "kept once: several files have the identical row"),
         (merged.num_left_out, "left out: an earlier file has the id for another row"),
         (len(merged.renamed), "renamed: an earlier file has the id for another row"),
     ):
@@ -228,13 +228,13 @@ def overlap(
     out: Annotated[Writes | None, Parameter(metavar="FILE")] = None,
     json: Json = False,
 ) -> int:
-    """Find rows of one manifest that ask about a moment that another asks about too.
+    """Find rows of two manifests that ask about the same moment of a video.
 
     Args:
-        first: manifest, such as what is trained on
-        second: manifest, such as what is tested on
-        threshold: least temporal IoU to count; 0: any overlap
-        without: write the rows of A that do not overlap so far
+        first: manifest A, such as the training examples
+        second: manifest B, such as the test examples
+        threshold: smallest temporal IoU that counts; 0: any overlap
+        without: write the rows of A whose overlap is below the threshold
         out: write the overlapping pairs, JSON lines
 
     Example:
@@ -256,7 +256,7 @@ def overlap(
         if not clean:
             raise ConfigurationError(
                 f"every row of {paths[0]} overlaps with {paths[1]}",
-                reason="nothing would be left to write",
+                reason="no row would be left to write",
                 remedy="raise --threshold, or leave out --without",
             )
         require_writable(without, Kind.MANIFEST)
@@ -306,8 +306,8 @@ def _tell_overlap(facts: Sequence[dict[str, Any]], names: Sequence[str], thresho
         )
         if of["durations_apart"]:
             print(
-                f"  {_rows(of['durations_apart'])} of them {_asks(of['durations_apart'])} about videos that bear one "
-                "name and differ by more than 5 s in duration: perhaps two videos."
+                f"  {_rows(of['durations_apart'])} of them {_asks(of['durations_apart'])} about videos of one name "
+                "whose durations differ by more than 5 s: perhaps they are different videos."
             )
 
 
@@ -338,6 +338,6 @@ def _num_videos(examples: Sequence[Example]) -> int:
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
-    """File names where they tell the files apart, else the paths."""
+    """The names of the files if they differ, else the paths."""
     distinct = len({path.name for path in paths}) == len(paths)
     return [path.name if distinct else str(path) for path in paths]

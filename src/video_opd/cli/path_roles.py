@@ -1,7 +1,7 @@
-"""What a path on the command line is to its command, and the rule that follows: nothing that is read is written over.
+"""The role of a path on the command line, and the rule that follows: no command overwrites a file that it reads.
 
-Every argument that may be a path has one of these as its type. `refuse_losses` holds all of a command's arguments
-against the rule before the command begins, so that no command need think of it.
+Every argument that may be a path has one of these roles as its type. `refuse_losses` checks the rule for all
+arguments before the command begins, so that no command has to check it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from video_opd.policy.location import BUNDLED, MODEL_FILES
 
 
 class Role(Enum):
-    """What a path is to a command."""
+    """What a command does with a path."""
 
     READS = "a file or folder that is read"
-    READS_VIDEOS = "a folder of which videos are read, and nothing else that may lie there"
-    READS_MODEL_OR_NAMES = "a folder of which a model is read, and nothing else, if there is one; otherwise its name"
-    READS_FILE_OR_NAMES = "a file that is read if there is one; otherwise a name, such as a split's"
+    READS_VIDEOS = "a folder of which only the videos are read"
+    READS_MODEL_OR_NAMES = "a folder of which only the model is read; if the folder does not exist, the name of a model"
+    READS_FILE_OR_NAMES = "a file that is read if it exists; otherwise a name, such as the name of a split"
     WRITES = "a file, or a folder of files, that is written"
-    GOES_ON = "what is written, and read to go on with: a run folder, a file of scores"
+    GOES_ON = "a file or folder that is written, and read to continue it: a run folder, a file of scores"
 
 
 Reads = Annotated[Path, Role.READS]
@@ -46,12 +46,12 @@ _IS_THERE: dict[Role, Callable[[str], bool]] = {
     Role.READS_MODEL_OR_NAMES: lambda text: text not in BUNDLED and os.path.exists(text),
     Role.READS_FILE_OR_NAMES: os.path.isfile,
 }
-"""Whether what may be a name is a path."""
+"""Decides whether an argument that may be a name is a path."""
 _READ_OF: dict[Role, Collection[str]] = {
     Role.READS_VIDEOS: VIDEO_SUFFIXES,
     Role.READS_MODEL_OR_NAMES: {Path(pattern).suffix for pattern in MODEL_FILES},
 }
-"""Endings of the files that are read, where others may lie beside them."""
+"""Endings of the files that are read, if the folder may have other files."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class GivenPath:
 
 
 def role_of(annotation: Any) -> Role | None:
-    """The role in an argument's type, such as `list[Reads] | None`; None: it is no path."""
+    """The role in an argument's type, such as `list[Reads] | None`; None if it is not a path."""
     for part in (*getattr(annotation, "__metadata__", ()), *get_args(annotation)):
         found = part if isinstance(part, Role) else role_of(part)
         if found is not None:
@@ -76,11 +76,11 @@ def role_of(annotation: Any) -> Role | None:
 
 
 def refuse_losses(function: Callable[..., Any], bound: inspect.BoundArguments) -> None:
-    """Hold the paths of a command line against one another.
+    """Check that no path of a command line is read and written.
 
     Raises:
-        ConfigurationError: a file would be written that is also read (by whatever names and links), that lies in a
-            folder that is read, or that this program prints to; or a file stands twice in a list.
+        ConfigurationError: the command would write a file that it also reads (also by other names or links), a file
+        in a folder that it reads, or a file that this program prints to; or a list names a file twice.
     """
     given = list(_paths_given(function, bound))
     read = [one for one in given if one.role in READING]
@@ -96,34 +96,34 @@ def refuse_losses(function: Callable[..., Any], bound: inspect.BoundArguments) -
             if out.role is Role.WRITES and _may_be_read_from(folder, out.path):
                 raise ConfigurationError(
                     str(out),
-                    reason=f"it is there already, among the files of {folder}, which this command reads",
-                    remedy="give a name that is not taken, best outside that folder",
+                    reason=f"it already exists among the files of {folder}, which this command reads",
+                    remedy="give a new name, preferably outside that folder",
                 )
 
 
 def refuse_same(paths: Sequence[Path]) -> None:
-    """Refuse a file that is given twice, by whatever names and links.
+    """Refuse a file that is given twice, also by other names or links.
 
     Raises:
-        ConfigurationError: naming the first.
+        ConfigurationError: names the first such file.
     """
     for number, path in enumerate(paths):
         if any(is_same_file(path, other) for other in paths[:number]):
             raise ConfigurationError(
-                f"{path} is given twice", reason="every file counts once", remedy="leave one of the two out"
+                f"{path} is given twice", reason="every file must count only once", remedy="leave one of the two out"
             )
 
 
 def is_same_file(one: Path, other: Path) -> bool:
-    """By whatever names and links."""
+    """Whether two paths are one file, also by other names or links."""
     try:
         return one.samefile(other)
-    except OSError:  # one of them is not there
+    except OSError:  # one of them does not exist
         return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _paths_given(function: Callable[..., Any], bound: inspect.BoundArguments) -> Iterator[GivenPath]:
-    """Of the arguments, and of the fields of those that are records."""
+    """The paths in the arguments, and in the fields of arguments that are records."""
     hints = get_type_hints(function, include_extras=True)
     for name, value in bound.arguments.items():
         is_flag = bound.signature.parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
@@ -151,7 +151,7 @@ def _refuse_what_is_no_file(out: GivenPath) -> None:
     try:
         found = out.path.stat()
     except OSError:
-        return  # nothing there yet; whatever else is wrong shows when it is written
+        return  # nothing exists there yet; other problems are found when the file is written
     if out.role is Role.GOES_ON and not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
         raise ConfigurationError(
             str(out),
@@ -167,7 +167,7 @@ def _refuse_what_is_no_file(out: GivenPath) -> None:
 
 
 def _is_printed_to(found: os.stat_result) -> bool:
-    """Whether it is stdout or stderr, by whatever name. Into the null device anything may go."""
+    """Whether a file is stdout or stderr, also by another name. The null device is always allowed."""
     for descriptor in (1, 2):
         try:
             if os.path.samestat(found, os.fstat(descriptor)):
@@ -180,8 +180,8 @@ def _is_printed_to(found: os.stat_result) -> bool:
 def _may_be_read_from(folder: GivenPath, file: Path) -> bool:
     if not os.path.isdir(folder.path) or not os.path.isfile(file):
         return False
-    # Manifests and results often lie beside the videos, and answers in the folder of the model that gave them. What has
-    # no ending may be anything: the hub's cache keeps the files of models so.
+    # Manifests and results often lie beside the videos, and answers in the folder of their model. A file that has
+    # no ending may be anything: the hub's cache keeps the files of models in this form.
     endings = _READ_OF.get(folder.role)
     if endings is not None and file.suffix and file.suffix.lower() not in endings:
         return False
@@ -189,18 +189,18 @@ def _may_be_read_from(folder: GivenPath, file: Path) -> bool:
 
 
 def _holds(folder: Path, file: Path) -> bool:
-    """Whether a file lies in a folder, or is what a link there leads to: a snapshot from the hub is made of links."""
+    """Whether a file lies in a folder, or a link there points to it: a snapshot from the hub consists of links."""
     real, wanted = Path(os.path.realpath(file)), file.stat()
     if real.is_relative_to(os.path.realpath(folder)):
         return True
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:  # what may not be listed is not read either
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:  # what may not be listed is not read
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 found = _holds(Path(entry.path), file)
             elif entry.is_symlink():
                 there = Path(os.path.realpath(entry.path))
                 found = real == there or (there.is_dir() and real.is_relative_to(there))
-            else:  # a hard link; the listing has the number, so of 100,000 videos none is looked at by itself
+            else:  # a hard link; the listing has the inode number, so no video is opened, even in a folder of 100,000
                 found = entry.inode() == wanted.st_ino and os.path.samestat(entry.stat(), wanted)
             if found:
                 return True

@@ -17,8 +17,9 @@ from video_opd.settings import Knob, Settings, fields_of, make_checked
 def flags_from_records(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command a flag for every field of a parameter that is a record; the command gets the record.
 
-    The command line sees a plain dataclass in its place: its fields have the command line's own types, so that a value
-    that does not fit is refused in the same words everywhere.
+        The command line sees a plain dataclass in place of the record. Its fields have the command line's own types, so
+        that
+    every command refuses an invalid value in the same words.
     """
     hints = get_type_hints(command, include_extras=True)
     records = {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, Settings)}
@@ -40,7 +41,7 @@ def flags_from_records(command: Callable[..., int]) -> Callable[..., int]:
 
     call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": int}
-    del call.__wrapped__  # its annotations are not those of the command line
+    del call.__wrapped__  # the wrapper must not show the annotations of the original
     return call
 
 

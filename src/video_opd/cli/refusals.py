@@ -1,4 +1,4 @@
-"""What is said where a command line is not understood: one sentence, with what was probably meant."""
+"""The message for an invalid command line: one sentence, with what was probably meant."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def refuse_command(program: str, word: str | None, names: Sequence[str], within: Iterable[str]) -> ConfigurationError:
-    """No command, or one that there is not.
+    """Refuse a missing or an unknown command.
 
     Args:
-        program: the words before it, such as `video-opd data`.
-        word: what was given for a command.
-        names: the commands that there are.
-        within: commands of groups, such as "data check", which may be meant too.
+        program: the words before the command, such as `video-opd data`.
+        word: the word in the place of the command.
+        names: the existing commands.
+        within: the commands of groups, such as "data check", which may also be meant.
     """
     see = f"see `{program} --help`"
     if word is None:
@@ -35,17 +35,18 @@ def refuse_command(program: str, word: str | None, names: Sequence[str], within:
 def refuse_unknown_flags(
     program: str, words: Sequence[str], arguments: Sequence[Argument], *, has_recipe: bool
 ) -> None:
-    """Before the words are parsed: a parser would take the value of an unknown flag for an argument of the command, or
-    complain of another argument first.
+    """Refuse unknown flags before the words are parsed.
 
-    Args:
-        program: the words of the command, such as `video-opd data check`.
-        words: what follows them.
-        arguments: of the command.
-        has_recipe: whether keys of a recipe are arguments too.
+    A parser would take the value of an unknown flag for an argument of the command, or report another argument first.
 
-    Raises:
-        ConfigurationError: naming the first unknown flag.
+        Args:
+            program: the words of the command, such as `video-opd data check`.
+            words: the words that follow them.
+            arguments: the arguments of the command.
+            has_recipe: whether recipe keys are arguments too.
+
+        Raises:
+            ConfigurationError: names the first unknown flag.
     """
     known = {name for argument in arguments for name in argument.names} | {"--help", "-h"}
     for word in words:
@@ -61,7 +62,7 @@ def refuse_unknown_flags(
 
 
 def _perhaps_flag(program: str, flag: str, arguments: Sequence[Argument], *, has_recipe: bool) -> str:
-    """Which flag, or which key of a recipe, was probably meant."""
+    """The remedy, with the flag or the recipe key that was probably meant."""
     names = [argument.name for argument in arguments]
     positional = [name for name in names if not name.startswith("-")]
     see = f"see `{program} --help`"
@@ -78,7 +79,7 @@ def _perhaps_flag(program: str, flag: str, arguments: Sequence[Argument], *, has
 
 
 def refuse_superfluous(program: str, unused: Sequence[str], bound: inspect.BoundArguments) -> ConfigurationError:
-    """Words beyond the arguments of a command. A query of several words without quotes is the commonest."""
+    """Refuse words beyond the arguments of a command. Most often this is a query of several words without quotes."""
     positional = [
         name for name, parameter in bound.signature.parameters.items() if parameter.kind is parameter.POSITIONAL_ONLY
     ]
@@ -86,18 +87,18 @@ def refuse_superfluous(program: str, unused: Sequence[str], bound: inspect.Bound
         query = " ".join([bound.arguments["query"], *unused])
         return ConfigurationError(
             f"`{program}`",
-            reason=f"the query has {len(unused) + 1} words, and they came one by one",
+            reason=f"the query has {len(unused) + 1} words, but no quotes around them",
             remedy=f'put it in quotes: {program} {" ".join(positional[:-1]).upper()} "{query}"',
         )
     return ConfigurationError(
         f"`{program}`",
         reason=f"unrecognized arguments: {' '.join(unused)}",
-        remedy=f"leave them out, or put what belongs together in quotes; see `{program} --help`",
+        remedy=f"leave them out, or put words that belong together in quotes; see `{program} --help`",
     )
 
 
 def refusal_of(program: str, error: CycloptsError) -> ConfigurationError:
-    """The library's complaint in our words."""
+    """The error of the library in our words."""
     see = f"see `{program} --help`"
     argument = error.argument
     name = "" if argument is None else argument.name
@@ -130,16 +131,16 @@ def _no_choice(word: str, names: Iterable[str]) -> str:
 
 
 def require_choice(argument: str, word: str, names: Iterable[str], *, of: str) -> None:
-    """A name that plug-ins may have registered: looked up when the command runs.
+    """Refuse an unknown name. The names are looked up when the command runs, because plug-ins may register more.
 
     Args:
         argument: the flag or the name of the positional argument.
-        word: what was given.
-        names: those that there are.
-        of: the command.
+        word: the given name.
+        names: the existing names.
+        of: the command, such as `video-opd metrics`.
 
     Raises:
-        ConfigurationError: it is none of them.
+        ConfigurationError: the name does not exist.
     """
     names = list(names)
     if word not in names:

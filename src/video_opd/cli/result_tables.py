@@ -1,4 +1,4 @@
-"""What a person reads on stdout when there is no --json."""
+"""The tables on stdout for a reader, without --json."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def show_run(results: dict[str, Any]) -> None:
-    """The scores before and after, side by side, and where the report is."""
+    """Print the scores before and after training, and the path of the report."""
     from video_opd.sample_size import MIN_QUERIES, SIDE_QUESTIONS, cannot_be_said
 
     teachers = [key for key in results if key.startswith("teacher")]
@@ -44,17 +44,17 @@ def show_run(results: dict[str, Any]) -> None:
         if asked < MIN_QUERIES:
             print(cannot_be_said("What was forgotten", asked, *SIDE_QUESTIONS))
     else:
-        print("No test manifest: what the run changed cannot be said.")
+        print("The recipe has no test manifest, so the change of the scores is unknown.")
     print(f"report: {Path(results['run']) / 'report.html'}")
 
 
 def _label(key: str) -> str:
-    """The name of a score as a table has it."""
+    """The name of a score in a table."""
     return {"output_format_rate": "output format rate"}.get(key, key)
 
 
 def show_comparison(results: dict[str, Any], out: Path) -> None:
-    """One row a method, what can be said of them, and where the page is."""
+    """Print one row per method, the conclusions, and the path of the page."""
     table = Table(title=f"{results['name']}: mean (sd) over seeds {', '.join(map(str, results['seeds']))}")
     for heading in ("method", "learning rate", "test mIoU", "95 % interval", "output format rate", "training, s"):
         table.add_column(heading, justify="left" if heading == "method" else "right")
@@ -73,7 +73,7 @@ def show_comparison(results: dict[str, Any], out: Path) -> None:
 
 
 def show_scores(scores: Scores, title: str) -> None:
-    """Every score with its interval."""
+    """Print every score with its interval."""
     from video_opd.sample_size import count_of
 
     Console().print(Text(f"{title}: {count_of(scores.num_queries)}", "bold"), soft_wrap=True)
@@ -94,8 +94,8 @@ def show_scores(scores: Scores, title: str) -> None:
 
 
 def show_official_scores(found: OfficialScores, title: str) -> None:
-    """Every score of one of the field's scorers, and the rule it was made by."""
-    Console().print(Text(title, "bold"), soft_wrap=True)  # a table would break it to its own width
+    """Print every score of one of the field's scorers, and its rule."""
+    Console().print(Text(title, "bold"), soft_wrap=True)  # a table would wrap the rule to its own width
     table = Table()
     table.add_column("")
     table.add_column("value", justify="right")
@@ -107,10 +107,10 @@ def show_official_scores(found: OfficialScores, title: str) -> None:
 
 
 def show_differences(comparison: dict[str, Any]) -> None:
-    """Two files' scores side by side, and their paired difference."""
+    """Print the scores of two files side by side, and their paired difference."""
     Console().print(Text(f"A: {comparison['a']}, B: {comparison['b']}", "bold"), soft_wrap=True)
     judged = [found["interval"] is not None for found in comparison["scores"].values()]
-    caption = "95 % paired bootstrap over queries; an interval on one side of 0 is more than chance"
+    caption = "95 % paired bootstrap over queries; an interval on one side of 0 is a significant difference"
     table = Table(caption=caption if any(judged) else None)
     for heading in ("", "A", "B", "A - B", "95 % interval", "queries"):
         table.add_column(heading, justify="right" if heading else "left")
@@ -122,11 +122,11 @@ def show_differences(comparison: dict[str, Any]) -> None:
     if not all(judged):
         print(comparison["intervals"])
     if comparison["not_compared"]:
-        print(f"not compared, since no mean over all queries: {', '.join(comparison['not_compared'])}")
+        print(f"not compared, because they are not means over all queries: {', '.join(comparison['not_compared'])}")
 
 
 def show_summary_of_scores(summary: dict[str, Any], title: str, out: Path) -> None:
-    """What a file of scores amounts to."""
+    """Print the summary of a file of scores."""
     reliability = summary["split_half_reliability"]
     how = "unknown" if reliability is None else f"{reliability:.2f}"
     if summary["num_scored"]:
@@ -138,7 +138,7 @@ def show_summary_of_scores(summary: dict[str, Any], title: str, out: Path) -> No
 
 
 def show_choice(choice: Choice, out: Path) -> None:
-    """How many were chosen of how many, and how they differ from the pool."""
+    """Print how many examples were chosen, and how they differ from the pool."""
     facts = choice.facts
     print(
         f"{facts['num_kept']} chosen of {facts['num_passing']} that pass the filter, of {facts['num_pool']} in the pool"
@@ -157,7 +157,7 @@ def show_choice(choice: Choice, out: Path) -> None:
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
-    """One paragraph a finding. Not a table: the sentences are long, and this is read in narrow windows and in logs."""
+    """Print one paragraph per finding. A table does not suit the long sentences in narrow windows and logs."""
     console = Console(highlight=False)
     width = min(console.width, 100)
     colours = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -176,7 +176,7 @@ def show_findings(findings: Sequence[Finding]) -> None:
 
 
 def show_benchmark(report: Mapping[str, Any]) -> None:
-    """Accuracy overall and by group, in per cent; before and after where two models were asked."""
+    """Print the accuracy overall and by group, in per cent; for two models before and after."""
     change, convention = report.get("change"), report["convention"]
     named = f"rule {convention['rule']}" if convention["rule"] else "options scored"
     table = Table(
@@ -213,7 +213,7 @@ def _in_percent(share: float | None, *, signed: bool) -> str:
 
 
 def show_task_scores(report: dict[str, Any]) -> None:
-    """What another program made of a model, task by task."""
+    """Print the scores that another program gave a model, task by task."""
     by = report["convention"]
     table = Table(title=escape(f"{report['model']}, scored by {by['scorer']} {by['version'] or ''}".rstrip()))
     for heading in ("task", "questions", "metric", "value", "standard error"):

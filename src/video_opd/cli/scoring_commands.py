@@ -1,4 +1,4 @@
-"""`score`: several answers of a model to every example of a manifest."""
+"""`score`: write several answers of a model to every example of a manifest."""
 
 from __future__ import annotations
 
@@ -45,28 +45,28 @@ class ScoringChoices:
     videos: ReadsVideos | None = None
     """folder the video paths are relative to (default: videos beside the manifest)"""
     out: GoesOn
-    """scores, JSON lines; goes on where a killed run was"""
+    """file of scores (JSON lines); an interrupted run continues"""
     answers: Positive = 4
-    """of each example, from one reading"""
+    """answers to each example, from one reading of its prompt"""
     top_k: Literal["sampled", "beam"] = "sampled"
-    """the greedy answer and draws, or the most probable distinct spans"""
+    """sampled: the greedy answer and sampled answers; beam: the most probable distinct spans"""
     seed: Whole = 0
-    """of the draws; with the same seed two models do not draw alike either"""
+    """seed of the sampled answers; two models draw different answers with the same seed too"""
     teacher: ReadsModelOrNames | None = None
-    """also how far a teacher is from what the model writes, for reverse-kl"""
+    """also measure the distance to this teacher along the model's answers, for reverse-kl"""
     shard: Shard = (0, 1)
-    """only every N-th example, from the I-th on"""
+    """score only every N-th example, starting with the I-th"""
     batch_size: Positive = 8
     """prompts read together"""
     max_bad_share: Share = 0.05
-    """stop if more videos are unusable"""
+    """stop if a larger share of the videos is unusable"""
     skip_below: Share | None = None
-    """no draws where the greedy answer's IoU is lower: it alone is the example's mean IoU then, and an example whose
-    draws would be better is lost for a filter"""
+    """draw no more answers if the greedy answer's IoU is lower: its IoU is then the example's mean IoU, and a filter
+    loses examples whose other answers would be better"""
     threshold: Share = 0.7
-    """of the race, mean IoU"""
+    """threshold of the race, as mean IoU"""
     enough: Positive | None = None
-    """stop once so many examples passed the threshold"""
+    """stop when this many examples passed the threshold"""
     plugin: Plugins = ()
     json: Json = False
 
@@ -84,7 +84,7 @@ def score(
     by: ScoringChoices,
     racing: RaceRule = NO_RACE,
 ) -> int:
-    """Several answers of a model to every example of a manifest, for a curriculum.
+    """Write several answers of a model to every example of a manifest, for a curriculum.
 
     Args:
         manifest: questions, JSON lines
@@ -169,18 +169,18 @@ def _refuse_impossible_scoring(by: ScoringChoices, num_examples: int) -> None:
         raise ConfigurationError(
             "--shard {}/{}".format(*by.shard),
             reason="the manifest has fewer examples",
-            remedy="take fewer shards",
+            remedy="use fewer shards",
         )
     if by.teacher and (by.answers < 2 or by.top_k == "beam"):
         raise ConfigurationError(
             "--teacher without draws",
-            reason="the distance to a teacher is taken along drawn answers",
+            reason="the distance to a teacher is measured along sampled answers",
             remedy="give --answers 2 or more, and --top-k sampled",
         )
     if by.skip_below is not None and by.top_k == "beam":
         raise ConfigurationError(
             "--skip-below with --top-k beam",
-            reason="it spares draws, and a beam search makes none",
+            reason="it saves sampled answers, and a beam search has none",
             remedy="leave one of them out",
         )
 
@@ -202,7 +202,7 @@ def _tell(model: str, by: ScoringChoices, scores: ScoreFile) -> None:
 
 
 def _videos_beside(manifest: Path) -> Path:
-    """Where videos are looked for without --videos."""
+    """The folder of the videos if --videos is not given."""
     beside = manifest.parent / "videos"
     return beside if beside.is_dir() else manifest.parent
 

@@ -18,7 +18,7 @@ from video_opd.errors import ConfigurationError
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Queries:
-    """The file that says what is to be found in the videos."""
+    """The file with the queries about the videos."""
 
     csv: Reads | None = None
     """a table with the columns video, query, start, end (seconds)"""
@@ -31,12 +31,12 @@ class Queries:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """The models to train."""
+    """The student and the teacher of the training."""
 
     student: ReadsModelOrNames = "Qwen/Qwen3-VL-2B-Instruct"
     """the model that learns: a folder, a hub name, or tiny-student for a trial on a CPU"""
     teacher: ReadsModelOrNames = "Qwen/Qwen3-VL-8B-Instruct"
-    """the model that judges it"""
+    """the model that judges the student"""
 
 
 NO_QUERIES = Queries()
@@ -57,7 +57,7 @@ def init(
     Args:
         videos: folder that the video paths start from
         out: folder to write; it must be new or empty
-        seed: of the split into train (0.8), validation (0.1) and test (0.1), and of the run
+        seed: seed of the split into train (0.8), validation (0.1) and test (0.1), and of the run
 
     Example:
         video-opd init --videos clips --csv mine.csv --out kitchen
@@ -116,7 +116,7 @@ def recipes(
     if action is not None:
         if name is None:
             raise ConfigurationError(
-                "`video-opd recipes copy` without a name",
+                "`video-opd recipes copy` needs the name of a recipe",
                 reason="nothing is copied",
                 remedy="name a recipe; `video-opd recipes` lists them",
             )
@@ -134,5 +134,5 @@ def recipes(
         width = max(map(len, known))
         for name, description in known.items():
             print(f"{name:{width}}  {description}")
-        print("\nTrain by one: video-opd train NAME. Copy one to change it: video-opd recipes copy NAME.")
+        print("\nTrain with a recipe: video-opd train NAME. Copy a recipe to change it: video-opd recipes copy NAME.")
     return 0

@@ -1,4 +1,4 @@
-"""What `data stats` prints for a person: tables, and histograms of characters that need no colour and 80 columns."""
+"""The text output of `data stats`: tables, and histograms made of characters, without colour, in 80 columns."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from video_opd.report.manifest.manifest_facts import (
 from video_opd.report.manifest.manifest_panels import SECONDS, SHARE, terminal_panels
 
 _UP, _ACROSS = " ▁▂▃▄▅▆▇█", " ▏▎▍▌▋▊▉█"
-"""From empty to full."""
+"""Characters from an empty to a full cell."""
 _ASCII_UP, _ASCII_ACROSS = " .:|#", " #"
-"""The same for a terminal that knows nothing else."""
+"""The same for a terminal that only knows ASCII."""
 _BAR, _HEIGHT = 18, 4
-"""Characters of the longest bar, lines of the highest column."""
+"""Characters of the longest bar, and lines of the highest column."""
 _WIDE = 78
-"""From here on two histograms stand side by side."""
+"""Terminals of at least this width show two histograms side by side."""
 
 
 def show_statistics(measured: Mapping[str, Statistics]) -> None:
-    """Every manifest by itself, then all of them side by side if there are several."""
+    """Print every manifest by itself, and then, if there are several, a table of all."""
     console = Console(highlight=False)
     for name, statistics in measured.items():
         console.print(Text(name, "bold"), soft_wrap=True)
@@ -74,7 +74,7 @@ def _summaries(statistics: Statistics) -> Table:
 
 
 def _side_by_side(what: str, measured: Mapping[str, Statistics]) -> Table:
-    """One row each: what differs most between data sets."""
+    """Print one row per manifest, with what differs most between data sets."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=OVERVIEW_NOTE)
     for heading in (what, *OVERVIEW):
         first = heading == what
@@ -85,7 +85,7 @@ def _side_by_side(what: str, measured: Mapping[str, Statistics]) -> Table:
 
 
 def _bars(title: str, histogram: Histogram, blocks: str) -> RenderableType:
-    """A line a bin, from the first to the last that holds anything."""
+    """Draw one line per bin, from the first to the last bin that is not empty."""
     lines = [title]
     most, steps = max(histogram.counts), len(blocks) - 1
     for index in histogram.occupied:
@@ -97,7 +97,7 @@ def _bars(title: str, histogram: Histogram, blocks: str) -> RenderableType:
 
 
 def _columns(title: str, histogram: Histogram, blocks: str) -> RenderableType:
-    """A column a bin, and a scale from 0 to 100 below."""
+    """Draw one column per bin, with a scale from 0 to 100 below."""
     most, steps = max(histogram.counts), len(blocks) - 1
     heights = [round(_HEIGHT * steps * count / most) or int(count > 0) for count in histogram.counts]
     floors = range((_HEIGHT - 1) * steps, -1, -steps)

@@ -44,7 +44,7 @@ def demo(
     except Interrupted as stop:
         return _stopped(stop)
     if json:
-        results.pop("side_questions", None)  # they are in the run folder; the object has the keys it was promised with
+        results.pop("side_questions", None)  # they are in the run folder; the object keeps its documented keys
         return _finished(results, as_json=True)
     status = _finished(results, as_json=False)
     print(f"\n{next_steps(out)}", end="")
@@ -54,7 +54,7 @@ def demo(
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class RunChoices:
-    """What is said of a run beside its recipe."""
+    """Options of a run that are not in its recipe."""
 
     out: GoesOn | None = None
     """run folder (default: runs/NAME of the recipe)"""
@@ -66,7 +66,7 @@ class RunChoices:
     """optimiser steps"""
 
     def as_keys(self) -> dict[str, str]:
-        """As keys of a recipe."""
+        """The options as recipe keys."""
         said = {"name": self.name, "seed": self.seed, "training.steps": self.steps}
         return {key: str(value) for key, value in said.items() if value is not None}
 
@@ -82,7 +82,7 @@ def train(
     options: RecipeOptions = DEFAULT_OPTIONS,
     keys: RecipeKeys,
 ) -> int:
-    """Train by a recipe, or go on where an interrupted run stopped.
+    """Train with a recipe, or continue an interrupted run.
 
     Args:
         recipe: TOML file, or the name of a shipped recipe
@@ -108,16 +108,16 @@ def train(
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ComparisonChoices:
-    """What is said of a comparison beside its file."""
+    """Options of a comparison that are not in its file."""
 
     out: GoesOn | None = None
     """folder (default: runs/NAME of the comparison)"""
     seeds: list[Whole] | None = None
-    """instead of the file's"""
+    """seeds, instead of those in the file"""
     methods: list[str] | None = None
-    """only these of the file's"""
+    """only these methods of the file"""
     learning_rates: Rates | None = None
-    """to try, instead of the file's; none: no sweep"""
+    """learning rates to try, instead of those in the file; none: no sweep"""
 
 
 AS_THE_FILE_SAYS = ComparisonChoices()
@@ -131,7 +131,7 @@ def compare(
     options: RecipeOptions = DEFAULT_OPTIONS,
     keys: RecipeKeys,
 ) -> int:
-    """Run several methods on the same data, student and seeds, and say what holds.
+    """Run several methods on the same data, student and seeds, and compare them.
 
     Args:
         recipe: TOML file of a comparison, or the name of a shipped one
@@ -171,11 +171,11 @@ def doctor(
     options: RecipeOptions = DEFAULT_OPTIONS,
     keys: RecipeKeys,
 ) -> int:
-    """Check models, prompts and teacher before the GPU hours are spent.
+    """Check models, prompts and teacher before a long training.
 
     Args:
         recipe: TOML file, or the name of a shipped recipe
-        examples: training examples looked at
+        examples: number of training examples to check
 
     Example:
         video-opd doctor tiny-opd

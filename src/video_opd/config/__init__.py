@@ -1,4 +1,4 @@
-"""What a run is: the tables of a recipe, frozen, every key with its type, its default and what it means.
+"""The settings of a run: the tables of a recipe, frozen; every key has its type, its default and its meaning.
 
 `recipe_file.py` reads them from TOML. Nothing in here imports torch or transformers.
 """

@@ -1,4 +1,4 @@
-"""What a comparison is: one recipe for all, what each method changes in it, and what they are compared on."""
+"""The settings of a comparison: one recipe for all methods, the changes of each method, and the seeds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from video_opd.settings import Integer, MoreThanZero, Settings, Share
 from video_opd.suggestions import perhaps
 
 MAY_DIFFER = ("method", "teacher", "teachers", "teachers_by", "curriculum", "training")
-"""Tables in which the methods of a comparison may differ; all else is the same data, student and question for all."""
+"""Tables in which the methods of a comparison may differ. Data, student and questions are the same for all."""
 
 
 SAME_BUDGET = ("steps", "batch_size")
@@ -25,31 +25,33 @@ SAME_BUDGET = ("steps", "batch_size")
 
 
 class ComparisonRecipe(Settings):
-    """Methods side by side: same data, same student, same seeds, each at the learning rate that suits it."""
+    """Several methods with the same data, student and seeds, each with the learning rate that suits it."""
 
     name: Annotated[str, Field(pattern=r"^[^/.][^/]*$")]
-    """Of the comparison; its folder is runs/NAME unless --out says otherwise."""
+    """Name of the comparison; its folder is runs/NAME unless --out gives another."""
     recipe: str
-    """The recipe that all methods share, beside this file."""
+    """The recipe that all methods share; a file in the folder of this file."""
     seeds: Annotated[tuple[Integer, ...], Field(min_length=1)] = (0, 1, 2)
-    """Every method is run once with each."""
+    """Seeds; every method is run once with each."""
     learning_rates: tuple[MoreThanZero, ...] = ()
-    """Every method is tried with each, and keeps the one with the best mIoU on the validation manifest; none: every
-    method runs at its own."""
+    """Learning rates to try: every method keeps the one with the best mIoU on the validation manifest. None: every
+    method runs with its own."""
     sweep_seeds: tuple[Integer, ...] = ()
-    """Seeds the learning rates are tried with; none: the first of `seeds`."""
+    """Seeds for trying the learning rates; none: the first of `seeds`."""
     target_miou: Share | None = None
-    """How soon does each method get there, on the validation manifest?"""
+    """Target mIoU on the validation manifest: the page shows when each method reaches it."""
     shared: dict[str, Any] = Field(default_factory=dict)
-    """Tables laid over the recipe for all methods."""
+    """Tables that replace keys of the recipe for all methods."""
     methods: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
-    """By name: tables laid over the recipe for one method. The others are compared with the first."""
+    """Name -> tables that replace keys of the recipe for one method. The others are compared with the first."""
 
     @model_validator(mode="after")
     def _comparable(self) -> ComparisonRecipe:
         for name, tables in self.methods.items():
             if "/" in name or name.startswith("."):
-                raise ValueError(f"methods.{name}: it names a folder too, so it has no slash and no first dot")
+                raise ValueError(
+                    f"methods.{name}: it is also a folder's name, so it may not have a slash or begin with a dot"
+                )
             strangers = [key for key in tables if key not in MAY_DIFFER]
             if strangers:
                 raise ValueError(
@@ -58,7 +60,7 @@ class ComparisonRecipe(Settings):
                 )
             for key, table in tables.items():
                 if key in ("method", "teacher", "curriculum", "training") and not isinstance(table, dict):
-                    raise ValueError(f"methods.{name}.{key} = {table!r}: that is the name of a table")
+                    raise ValueError(f"methods.{name}.{key} = {table!r}: this key is a table and needs keys of its own")
             budget = [key for key in SAME_BUDGET if key in tables.get("training", {})]
             if budget:
                 raise ValueError(
@@ -67,26 +69,26 @@ class ComparisonRecipe(Settings):
                 )
             if self.learning_rates and "learning_rate" in tables.get("training", {}):
                 raise ValueError(
-                    f"methods.{name} says training.learning_rate, and learning_rates are tried for every method alike; "
-                    "leave out one of the two"
+                    f"methods.{name} sets training.learning_rate, but learning_rates are tried for every method; leave "
+                    "out one of the two"
                 )
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("seeds: the same seed twice is the same run twice")
+            raise ValueError("seeds: a seed is given twice, which would repeat the same run; leave one out")
         return self
 
 
 def load_comparison(
     path: Path, overrides: dict[str, str] | None = None, *, only: Sequence[str] | None = None, **said: Any
 ) -> tuple[ComparisonRecipe, dict[str, Any]]:
-    """A comparison and the tables of the recipe its methods share.
+    """Read a comparison, and the tables of the recipe that its methods share.
 
     Args:
         overrides: dotted recipe keys, for all methods: `{"training.steps": "40"}`.
         only: methods to keep, in this order.
-        said: keys of the comparison itself that take the place of those in the file; None: not said.
+        said: keys of the comparison itself that replace those in the file; None: not given.
 
     Raises:
-        ConfigurationError: a file that is not there or not understood, or methods that cannot be compared.
+        ConfigurationError: a file is missing or not valid, or the methods cannot be compared.
     """
     path = find_recipe(path)
     refuse_what_is_no_recipe(path, expected="a comparison")
@@ -102,15 +104,15 @@ def load_comparison(
         if strangers:
             raise ConfigurationError(
                 f"method {strangers[0]!r}",
-                reason=f"{path} has none of that name",
-                remedy=perhaps(strangers[0], comparison.methods, f"choose of {', '.join(comparison.methods)}"),
+                reason=f"{path} has no method of that name",
+                remedy=perhaps(strangers[0], comparison.methods, f"choose from {', '.join(comparison.methods)}"),
             )
         comparison = comparison.model_copy(update={"methods": {name: comparison.methods[name] for name in only}})
     if comparison.learning_rates and "training.learning_rate" in (overrides or {}):
         raise ConfigurationError(
             "--training.learning-rate",
-            reason=f"{path} tries learning rates of its own for every method",
-            remedy="say them with --learning-rates, or none of them after it for no sweep",
+            reason=f"{path} already tries several learning rates for every method",
+            remedy="give them with --learning-rates, or give that option without a value for no sweep",
         )
     below = path.parent / comparison.recipe
     refuse_what_is_no_recipe(below)
@@ -118,7 +120,8 @@ def load_comparison(
     refuse_other_tables(below, shared, comparison=False)
     shared = overlay(shared, comparison.shared)
     set_keys(shared, overrides or {})
-    return comparison, overlay(shared, {"data": {"workers": 0}})  # or decoding ahead would count towards what it meets
+    # Decoding ahead would count the time of one run towards another.
+    return comparison, overlay(shared, {"data": {"workers": 0}})
 
 
 def recipe_of(
@@ -127,14 +130,14 @@ def recipe_of(
     """Make the recipe of one run of a comparison.
 
     Args:
-        comparison: which changes the shared tables for each method.
+        comparison: the comparison, which changes the shared tables for each method.
         shared: the tables that all methods share, as `load_comparison` gives them.
-        method: its name in the comparison.
-        learning_rate: of this run; None: as the tables have it.
-        seed: of this run.
+        method: the name of the method in the comparison.
+        learning_rate: the learning rate of this run; None: as in the tables.
+        seed: the seed of this run.
 
     Raises:
-        ConfigurationError: tables that make no recipe.
+        ConfigurationError: the tables do not make a valid recipe.
     """
     tables = overlay(shared, comparison.methods[method]) | {"name": f"{comparison.name}-{method}-{seed}", "seed": seed}
     if learning_rate is not None:

@@ -1,4 +1,4 @@
-"""The [curriculum] table of a recipe: what is trained on when; told apart by `name`."""
+"""The [curriculum] table of a recipe: which examples are trained on at which step. Its `name` chooses the record."""
 
 from __future__ import annotations
 
@@ -12,39 +12,41 @@ from video_opd.settings import Flag, Flagged, MoreThanZero, NotNegative, OneOf, 
 
 
 class CurriculumName(Settings):
-    """A curriculum is told by its name."""
+    """The key by which a curriculum is chosen."""
 
     name: str
-    """What is trained on when."""
+    """Name of the curriculum: which examples are trained on at which step."""
 
 
 class OrderSettings(Settings):
     """Curricula whose selection has an order."""
 
     order: Literal["shuffled", "selected"] = "shuffled"
-    """`shuffled`: each epoch in a random order of its own. `selected`: in the order of the selection: of its file, or
-    largest gap first, or as drawn."""
+    """`shuffled`: a new random order for each epoch. `selected`: the order of the selection: the order in its file, or
+    the largest gap first, or the order of the draws."""
 
 
 class RoundPlanSettings(CurriculumName):
     """Curricula in rounds."""
 
     num_rounds: Positive = 1
-    """The steps of the run are shared out over as many rounds; the student is scored again before each."""
+    """Number of rounds. The steps of the run are divided among them, and the student is scored again before each
+    round."""
 
 
 class ScoringSettings(Settings):
     """Curricula that score the pool first."""
 
     num_answers: Annotated[Positive, Flagged("answers")] = 4
-    """Answers by which an example is judged, from one reading: the greedy one, and draws. One alone is mostly luck."""
+    """Answers per example for scoring, from one reading: the greedy one and sampled ones. One answer is mostly
+    chance."""
     top_k: Literal["sampled", "beam"] = "sampled"
-    """`sampled`: the greedy answer and draws. `beam`: instead the most probable answers with distinct spans."""
+    """`sampled`: the greedy answer and sampled answers. `beam`: the most probable answers with distinct spans."""
     teacher_scores: Path | None = None
-    """File of `video-opd score` with the teacher's scores of the training manifest; not set: they are made once and
-    kept in `cache`."""
+    """File of `video-opd score` with the teacher's scores of the training manifest; not set: the run makes them once
+    and keeps them in `cache`."""
     cache: Path = Path("runs/scores")
-    """Folder of scores that later runs with the same model, manifest and settings take over."""
+    """Folder of scores that later runs with the same model, manifest and settings use again."""
 
 
 class WholePoolSettings(SuspensionRule, CurriculumName):
@@ -64,18 +66,19 @@ class SelectionFileSettings(SuspensionRule, OrderSettings, CurriculumName):
 
 
 class RoundsSettings(RaceRule, SuspensionRule, OrderSettings, SelectionRule, RoundPlanSettings, ScoringSettings):
-    """Score the student, select, train, evaluate; and again. It is the rule by which a round's examples are chosen, and
-    the rule of the race by which the pool is scored."""
+    """Rounds of four phases: score the student, select, train, evaluate.
+
+    The record is also the rule that chooses a round's examples, and the rule of the race that scores the pool."""
 
     name: Literal["rounds"]
     skip_below: Share | None = None
-    """The teacher's greedy answer as a cheap filter first: where its IoU is lower, no further answers are drawn, and it
-    alone is the teacher's mean IoU. An example whose draws would have lifted the mean to `threshold` is lost."""
+    """A cheap filter by the teacher's greedy answer: if its IoU is lower, no more answers are drawn, and its IoU is the
+    teacher's mean IoU. An example is lost if sampled answers would have raised the mean to `threshold`."""
     race_enough: MoreThanZero | None = None
     """Stop scoring once this many times `count` examples passed the filter; not set: never."""
     reuse_answers: Flag = False
-    """From the second round on, take the answers written while training as scores of the examples trained on, and score
-    only the others anew: cheaper, and older by up to a round."""
+    """From the second round on, use the answers written during training as scores of the examples trained on, and score
+    only the other examples. This is cheaper, but these scores are older by up to a round."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> RoundsSettings:
@@ -83,14 +86,16 @@ class RoundsSettings(RaceRule, SuspensionRule, OrderSettings, SelectionRule, Rou
             raise ValueError("curriculum.reliability = agreement needs curriculum.num_answers of at least 2")
         if self.skip_below is not None and (self.top_k == "beam" or self.skip_below > self.threshold):
             raise ValueError(
-                f"curriculum.skip_below = {self.skip_below:g}: where the greedy answer's IoU is lower, only it counts, "
-                "and must not be enough to pass. Set it to curriculum.threshold or lower, with top_k = sampled"
+                f"curriculum.skip_below = {self.skip_below:g}: where the greedy answer's IoU is lower, it is the only "
+                "score, and it must not be enough to pass. Set it to curriculum.threshold or lower, with top_k = "
+                "sampled"
             )
         if self.strategy == "gwds" and self.disagreement != "iou":
             raise ValueError("curriculum.strategy = gwds draws around a gap in IoU of 0.9; use disagreement = iou")
         if self.race_enough is not None and self.race_enough < 1:
             raise ValueError(
-                f"curriculum.race_enough = {self.race_enough:g} would leave fewer than count; give 1 or more"
+                f"curriculum.race_enough = {self.race_enough:g} would stop before curriculum.count examples passed; "
+                "give 1 or more"
             )
         if self.reliability == "agreement" and self.skip_below is not None:
             raise ValueError(
@@ -98,23 +103,26 @@ class RoundsSettings(RaceRule, SuspensionRule, OrderSettings, SelectionRule, Rou
             )
         if self.disagreement != "iou" and (self.num_answers < 2 or self.top_k == "beam"):
             raise ValueError(
-                f"curriculum.disagreement = {self.disagreement} is taken along drawn answers; use top_k = sampled and "
+                f"curriculum.disagreement = {self.disagreement} is measured along sampled answers; use top_k = sampled "
+                "and "
                 "num_answers of at least 2"
             )
         if self.reuse_answers and self.disagreement != "iou":
-            raise ValueError("curriculum.reuse_answers has IoUs only; use disagreement = iou")
+            raise ValueError("curriculum.reuse_answers gives only IoUs; use disagreement = iou")
         if self.strategy == "random" and not self.threshold:
             raise ValueError(
                 "curriculum.strategy = random without a threshold is the whole pool in a random order; use "
                 "curriculum.name = whole-pool"
             )
         if (self.race or self.race_enough is not None) and not self.threshold:
-            raise ValueError("curriculum.race asks which examples pass the threshold, and there is none")
+            raise ValueError(
+                "curriculum.race needs a threshold; set curriculum.threshold, or leave out curriculum.race"
+            )
         return self
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether a teacher has to answer, or to judge the student's answers, before a round."""
+        """Whether a teacher must answer, or must judge the student's answers, before a round."""
         return self.asks_teacher or self.ranks_by_reverse_kl
 
     @property
@@ -124,7 +132,7 @@ class RoundsSettings(RaceRule, SuspensionRule, OrderSettings, SelectionRule, Rou
 
     @property
     def num_enough(self) -> int | None:
-        """How many examples that passed the filter end the scoring; None: no number does."""
+        """The number of examples that passed the filter at which the scoring stops; None: it never stops early."""
         return None if self.race_enough is None else round(self.race_enough * self.count)
 
 
@@ -151,7 +159,7 @@ class CouplingSettings(SuspensionRule, CandidateRule, CurriculumName, ScoringSet
 
 
 CurriculumSettings = WholePoolSettings | SelectionFileSettings | RoundsSettings | TVDFSettings | CouplingSettings
-"""Who reads this table knows what is trained on when."""
+"""The settings of a curriculum."""
 
 CURRICULA: OneOf[CurriculumSettings] = OneOf(
     "a curriculum",

@@ -1,4 +1,4 @@
-"""What a path is that was given where a recipe is expected, so that the refusal can say it."""
+"""Recognises what a path is if it is not the expected recipe, so that the error message can name it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from video_opd.data.video.video_names import VIDEO_SUFFIXES
 from video_opd.errors import ConfigurationError
 
 OF_A_RECIPE = ("student", "teacher", "teachers", "data", "method", "training", "answers", "video", "schedule")
-"""Tables by which a recipe is known."""
+"""Tables that every recipe has."""
 
 _BY_ENDING = {
     ".safetensors": ("a file of weights", "name their folder as student.model in a recipe"),
@@ -25,13 +25,14 @@ _BY_ENDING = {
 
 
 def refuse_what_is_no_recipe(path: Path, *, expected: str = "a recipe") -> None:
-    """Say what lies at a path that is no TOML file.
+    """Refuse a path that is not a TOML file, and name what it is.
 
     Args:
-        expected: what the command expects there.
+        expected: what the command expects, such as "a recipe".
 
     Raises:
-        ConfigurationError: a folder (of a run, a comparison, a checkpoint or a model), a manifest, weights, a video …
+        ConfigurationError: it is a folder (of a run, a comparison, a checkpoint or a model), a manifest, weights, a
+            video …
     """
     found = _of_folder(path) if path.is_dir() else _of_file(path)
     if found is not None:
@@ -40,10 +41,10 @@ def refuse_what_is_no_recipe(path: Path, *, expected: str = "a recipe") -> None:
 
 
 def refuse_other_tables(path: Path, tables: Mapping[str, Any], *, comparison: bool) -> None:
-    """Refuse a TOML file that is a comparison where the recipe of a run is expected, the other way round, or neither.
+    """Refuse a comparison in place of a recipe, a recipe in place of a comparison, and any other TOML file.
 
     Raises:
-        ConfigurationError: saying what it is and what is expected.
+        ConfigurationError: names what the file is and what is expected.
     """
     is_recipe = any(key in tables for key in OF_A_RECIPE)
     if comparison and "methods" not in tables and is_recipe:
@@ -62,7 +63,7 @@ def refuse_other_tables(path: Path, tables: Mapping[str, Any], *, comparison: bo
         what, example = ("comparison", "compare-tiny") if comparison else ("recipe", "tiny-opd")
         lacking = "[methods.NAME]" if comparison else "[student] and [data]"
         raise ConfigurationError(
-            f"{path} is no {what}",
+            f"{path} is not a {what}",
             reason=f"it has no tables {lacking}; its keys are {', '.join(list(tables)[:5])}",
             remedy=f"give a {what}, such as recipes/{example}.toml",
         )
@@ -70,9 +71,9 @@ def refuse_other_tables(path: Path, tables: Mapping[str, Any], *, comparison: bo
 
 def _of_folder(path: Path) -> tuple[str, str] | None:
     if (path / "comparison.json").exists():
-        return "the folder of a comparison", "give the TOML file it was made by; `video-opd report` writes its page"
+        return "the folder of a comparison", "give the TOML file of the comparison; `video-opd report` writes its page"
     if (path / "recipe.toml").exists():
-        again = f"to go on with it, give {path / 'recipe.toml'} and --out {path}"
+        again = f"to continue it, give {path / 'recipe.toml'} and --out {path}"
         return "the folder of a run", f"{again}; `video-opd report {path}` writes its page"
     if (path / "COMPLETE.json").exists() or (path / "model").is_dir():
         return "a checkpoint", "name its folder `model` as student.model in a recipe"
@@ -96,14 +97,14 @@ def _of_file(path: Path) -> tuple[str, str] | None:
 
 
 def _of_json(first: str) -> tuple[str, str]:
-    """By its first line."""
+    """The kind of a JSON file, by its first line."""
     try:
         row = json.loads(first)
     except (ValueError, RecursionError):
         return "a JSON file", "give the TOML file"
     row = row if isinstance(row, dict) else {}
     if "scores" in row:
-        return "a file of scores", "choose examples of it with `video-opd select`, or name it in a [curriculum]"
+        return "a file of scores", "choose examples from it with `video-opd select`, or name it in a [curriculum]"
     if "query" in row or {"video", "spans"} <= row.keys():
         return "a manifest", "name it as data.train in a recipe"
     if "answer" in row:

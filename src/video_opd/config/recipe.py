@@ -1,4 +1,4 @@
-"""The tables of a recipe but [method], each kind of which stands with its method, and [curriculum]."""
+"""The tables of a recipe, except [method], which is declared with each method, and [curriculum]."""
 
 from __future__ import annotations
 
@@ -33,9 +33,11 @@ class StudentSettings(Settings):
     model: str
     """A folder, a hub name, or `tiny-student`."""
     freeze_vision: Flag = False
-    """Leave the vision tower as it is, without its merger. TimeLens freezes the tower alone, Video-OPD both."""
+    """Do not train the vision tower; the merger is separate. TimeLens freezes only the tower, Video-OPD freezes
+    both."""
     freeze_merger: Flag = False
-    """Leave the merger (with Qwen3-VL's deepstack mergers) as it is: the layers between tower and language model."""
+    """Do not train the merger (with Qwen3-VL's deepstack mergers), the layers between vision tower and language
+    model."""
 
 
 class TeacherSettings(Settings):
@@ -44,20 +46,20 @@ class TeacherSettings(Settings):
     model: str
     """A folder, a hub name, or `tiny-teacher`. Same tokenizer and frame size as the student's."""
     sources: tuple[str, ...] = ()
-    """Of several teachers with teachers_by = source: the sources of examples that this one judges."""
+    """With teachers_by = source: the sources of the examples that this teacher judges."""
     scores: Path | None = None
-    """Of several teachers with teachers_by = reliability: this one's score file on the training manifest, as
-    `video-opd score` writes it."""
+    """With teachers_by = reliability: the score file of this teacher on the training manifest, as `video-opd score`
+    writes it."""
 
 
 class RenderSettings(Settings):
-    """Whether a world is rendered, and which."""
+    """Whether and how the tiny world is rendered."""
 
     render: Flag = True
-    """Render it where it is missing, into a folder that is new or holds nothing else. false where other data paths are
-    given than those that stand beside this table: they mean data of your own."""
+    """Render the tiny world if it is missing, into a folder that is new or has nothing else. Set to false automatically
+    if you give other data paths than those beside this table, because they mean your own data."""
     seed: Integer = 0
-    """Draws clips, questions and noise."""
+    """Seed of the clips, the questions and the noise."""
 
 
 class TinyWorldSettings(WorldSizes, LabelNoise, RenderSettings):
@@ -65,125 +67,126 @@ class TinyWorldSettings(WorldSizes, LabelNoise, RenderSettings):
 
 
 class DataSettings(Settings):
-    """Where the examples are."""
+    """The manifests and the videos."""
 
     videos: Path
-    """Folder the manifests' video paths are relative to."""
+    """Folder that the video paths of the manifests start from."""
     train: Path
-    """Manifest trained on."""
+    """Manifest to train on."""
     validation: Path
-    """Manifest evaluated on schedule while training."""
+    """Manifest to evaluate during training (see schedule.eval_every)."""
     test: Path | None = None
-    """Manifest evaluated before and after, and never used to choose anything."""
+    """Manifest to evaluate before and after training; it is never used to choose anything."""
     max_bad_share: Share = 0.05
-    """Training stops when more than this share of its examples has an unusable video."""
+    """Training stops if more than this share of the examples has an unusable video."""
     workers: Count = 1
-    """Threads that decode the next batch while this one is trained on; 0: none."""
+    """Threads that decode the next batch during a step; 0: none."""
     tiny_world: TinyWorldSettings | None = None
-    """The tiny world, in the folder that holds `videos`."""
+    """The tiny world, in the parent folder of `videos`."""
 
 
 class PromptSettings(Settings):
-    """How the question is put."""
+    """The form of the question."""
 
     template: str = "timelens"
     """Name of a built-in template."""
     user: str | None = None
-    """The user's turn in your own words, with {video} and {query} once each; the form of the answer stays that of the
-    template, so take a thinking one for answers that think."""
+    """The user's turn in your own words, with {video} and {query} once each. The form of the answer remains that of the
+    template, so choose a thinking template for answers with thinking."""
 
 
 class VideoSettings(Settings):
     """How much of a video a prompt holds."""
 
     fps: MoreThanZero = 2.0
-    """Frames per second looked at, as long as max_frames allows."""
+    """Frames per second that the model sees, up to max_frames."""
     max_frames: Annotated[Positive, Field(multiple_of=2)] = 768
-    """Most frames of a prompt, an even number; a longer video is looked at more sparsely."""
+    """Largest number of frames in a prompt, an even number; a longer video is sampled at a lower rate."""
     max_tokens: Positive = 8192
-    """Most video tokens of a prompt; checked against what the processor really made."""
+    """Largest number of video tokens in a prompt; checked against the output of the processor."""
     max_frame_tokens: Positive = 768
-    """Most tokens of one temporal group (two frames)."""
+    """Largest number of tokens of one temporal group (two frames)."""
 
 
 class SideQuestionSettings(PromptSettings):
-    """A second kind of question, with a one-word answer, asked before and after: what does training forget?"""
+    """Questions of another kind, with one-word answers, asked before and after: they show what training forgets."""
 
     file: Path | None = None
-    """JSON lines of id, video, question, answer, duration; videos as in `data.videos`. None: the tiny world's own."""
+    """JSON lines of id, video, question, answer, duration; videos as in `data.videos`. None: those of the tiny
+    world."""
     template: str = "tiny-before"
     """Name of a built-in template; the question takes the place of {query}."""
 
 
 class AnswerSettings(Settings):
-    """What an answer may be."""
+    """Limits of an answer."""
 
     max_new_tokens: Positive = 64
-    """Most tokens of an answer; one that is longer is cut off and counted as truncated."""
+    """Largest number of tokens in an answer; a longer answer is cut off and counts as truncated."""
 
 
 class TrainingSettings(Settings):
     """The optimiser and its batches."""
 
     steps: Positive | None = None
-    """Optimiser steps; where not set, one pass over the training examples."""
+    """Optimiser steps; not set: one pass over the training examples."""
     batch_size: Positive = 32
-    """Prompts a step."""
+    """Prompts per step."""
     micro_batch_size: Positive = 1
-    """Prompts read together; changes memory and speed, never the gradient."""
+    """Prompts that are read together; this changes memory and speed, never the gradient."""
     updates_per_batch: Positive = 1
-    """More than one brings in the importance ratio; its largest value is logged as max_ratio. Bounds: method.ratio_cap,
-    or method.clip of grpo."""
+    """Optimiser updates per batch. More than one uses the importance ratio; its largest value is logged as max_ratio.
+    Its bounds are method.ratio_cap, or method.clip of grpo."""
     learning_rate: MoreThanZero = 1e-6
-    """Of AdamW, after the warm-up."""
+    """Learning rate of AdamW after the warm-up."""
     warmup_steps: Count = 0
     """Steps over which the learning rate rises linearly to its full size."""
     decay: Literal["none", "linear", "cosine"] = "none"
-    """How the learning rate falls to 0 from the warm-up to the last step."""
+    """How the learning rate decays to 0 between the warm-up and the last step."""
     weight_decay: NotNegative = 0.0
-    """AdamW's, of matrices and kernels of convolutions; norms, biases and embeddings are left alone."""
+    """Weight decay of AdamW, for matrices and convolution kernels; norms, biases and embeddings have none."""
     betas: tuple[Momentum, Momentum] = (0.9, 0.999)
-    """AdamW's, of the mean of the gradients and of their squares."""
+    """Decay rates of AdamW, for the mean of the gradients and of their squares."""
     clip_norm: MoreThanZero = 1.0
     """Largest norm of the gradient; a larger one is scaled down to it."""
 
 
 class ScheduleSettings(Settings):
-    """What is measured, saved and recorded when."""
+    """When to measure, save and record."""
 
     evaluate_every: Count = 0
     """Steps between evaluations on the validation manifest; 0: only at the end."""
     checkpoint_every: Positive = 20
-    """Steps between checkpoints; an interrupted run goes on from the newest."""
+    """Steps between checkpoints; an interrupted run resumes from the newest."""
     keep_checkpoints: Positive = 2
-    """Newest checkpoints that are kept."""
+    """Number of newest checkpoints that are kept."""
     probe_every: Count = 10
-    """Steps between measurements of the reverse KL before and after an update, on the same states; 0, or without a
-    teacher: never."""
+    """Steps between measurements of the reverse KL before and after an update, on the same states; 0: never. Needs a
+    teacher."""
     probe_size: Positive = 4
-    """Prompts in that measurement."""
+    """Number of prompts in that measurement."""
     answers_every: Positive = 1
     """Steps between records of answers in answers.jsonl."""
     answers_kept: Count = 4
-    """Answers recorded each time."""
+    """Number of answers recorded each time."""
 
 
 class ComputeSettings(Settings):
-    """What it runs on."""
+    """Device and precision."""
 
     device: Annotated[str, AfterValidator(device_name)] = "auto"
     """`auto`: a CUDA device if there is one, else the CPU."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """`bfloat16`: float32 weights for the student, bfloat16 arithmetic, a bfloat16 teacher."""
     threads: Positive | None = None
-    """CPU threads; two on a busy machine can be ten times slower than one."""
+    """Number of CPU threads; on a busy machine, two can be ten times slower than one."""
     evaluation_batch_size: Positive = 1
-    """Prompts answered together when evaluating."""
+    """Prompts that are answered together in an evaluation."""
 
 
 class GroundingDefaults(Settings):
-    """How a model wants to be asked. Travels beside its weights as `grounding.json`, so that a student is evaluated
-    with the prompt and the frames it was trained on, unless the user gives others."""
+    """The default prompt and frames of a model. They are saved beside its weights as `grounding.json`, so that a
+    student is evaluated with the prompt and the frames of its training, unless the user gives others."""
 
     prompt: PromptSettings = PromptSettings()
     video: VideoSettings = VideoSettings()
@@ -194,20 +197,20 @@ GROUNDING_FILE = "grounding.json"
 
 
 class Recipe(Settings):
-    """A run. Same recipe, same data, same seed: same weights."""
+    """All settings of a run. The same recipe, data and seed give the same weights."""
 
     name: Annotated[str, Field(pattern=r"^[^/.][^/]*$")]
-    """Of the run; its folder is runs/NAME unless --out says otherwise."""
+    """Name of the run; its folder is runs/NAME unless --out gives another."""
     seed: Integer = 0
-    """Draws the order of the examples and every sampled answer."""
+    """Seed of the order of the examples and of every sampled answer."""
     student: StudentSettings
     teacher: TeacherSettings | None = None
-    """Only methods that ask a teacher need one; for the others it is a yardstick, if there is one."""
+    """Required for methods that ask a teacher. With other methods it is optional, and used only for comparison."""
     teachers: tuple[TeacherSettings, ...] = ()
     """Several teachers in place of one, each a table [[teachers]]."""
     teachers_by: Literal["source", "reliability", "average"] = "source"
-    """Who of several teachers judges an example. `source`: the one that names the example's source. `reliability`: the
-    one whose own answers to this very example were best. `average`: all of them, by the mean of their log-probs."""
+    """Which of several teachers judges an example. `source`: the one that names the example's source. `reliability`:
+    the one whose own answers to this example were best. `average`: all of them, with the mean of their log-probs."""
     data: DataSettings
     prompt: PromptSettings = PromptSettings()
     video: VideoSettings = VideoSettings()
@@ -222,7 +225,7 @@ class Recipe(Settings):
     @model_validator(mode="before")
     @classmethod
     def _usual_unless_said(cls, tables: Any) -> Any:
-        """A [method] table without a name is that of Video-OPD, a [curriculum] without one the whole pool."""
+        """Set the default names: a [method] table is Video-OPD's, a [curriculum] table the whole pool's."""
         if not isinstance(tables, dict):
             return tables
         usual = {"method": next(iter(METHODS)), "curriculum": next(iter(CURRICULA))}
@@ -231,7 +234,7 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Recipe:
-        """Refuse what could not work, in one sentence."""
+        """Refuse settings that do not fit together."""
         if not self.named_teachers() and self.method.needs_teacher:
             raise ValueError(f"method.name = {self.method.name} asks a teacher, and the recipe has no table [teacher]")
         if self.teachers:
@@ -248,7 +251,7 @@ class Recipe(Settings):
             )
         for key in ("teacher_scores", "race", "race_enough"):
             if self.teachers and getattr(self.curriculum, key, None):
-                raise ValueError(f"curriculum.{key} speaks of one teacher, and the recipe has several")
+                raise ValueError(f"curriculum.{key} is for one teacher, and the recipe has several; leave it out")
         answers = self.training.batch_size * getattr(self.method, "num_answers", 1)
         recorded = self.schedule.answers_every == 1 and self.schedule.answers_kept >= answers
         if getattr(self.curriculum, "reuse_answers", False) and not recorded:
@@ -258,7 +261,7 @@ class Recipe(Settings):
             )
         if self.curriculum.suspend_at is not None and self.method.writes_annotations:
             raise ValueError(
-                f"curriculum.suspend_at looks at the student's own answers, and method.name = {self.method.name} "
+                f"curriculum.suspend_at uses the student's own answers, and method.name = {self.method.name} "
                 "trains on annotated ones; leave it out, or take opd"
             )
         rounds = getattr(self.curriculum, "num_rounds", 1)
@@ -267,13 +270,14 @@ class Recipe(Settings):
         return self
 
     def named_teachers(self) -> dict[str, TeacherSettings]:
-        """The teachers by the name of their evaluation: `teacher`, or of several `teacher-1`, `teacher-2` …"""
+        """The teachers by the name of their evaluation: `teacher`, or for several teachers `teacher-1`, `teacher-2`
+        …"""
         if self.teacher is not None:
             return {"teacher": self.teacher}
         return {f"teacher-{number}": teacher for number, teacher in enumerate(self.teachers, start=1)}
 
     def grounding_defaults(self) -> GroundingDefaults:
-        """What a student of this run should be asked with."""
+        """The default prompt and frames of a student of this run."""
         return GroundingDefaults(prompt=self.prompt, video=self.video, answers=self.answers)
 
     def to_toml(self) -> str:
@@ -285,7 +289,7 @@ METHODS.used_by(Recipe)
 
 
 def _require_a_rule(one: TeacherSettings | None, several: tuple[TeacherSettings, ...], by: str) -> None:
-    """Several teachers must say what their rule needs, and nothing that it would pass over."""
+    """Refuse several teachers that lack a key of their rule, or have a key that the rule ignores."""
     if one is not None:
         raise ValueError("the recipe has both [teacher] and [[teachers]]; write every teacher as [[teachers]]")
     if len(several) < 2:
@@ -293,10 +297,12 @@ def _require_a_rule(one: TeacherSettings | None, several: tuple[TeacherSettings,
     for key, rule in (("sources", "source"), ("scores", "reliability")):
         given = [bool(getattr(teacher, key)) for teacher in several]
         if by == rule and not all(given):
-            raise ValueError(f"teachers_by = {by} goes by `{key}`, and {several[given.index(False)].model!r} has none")
+            raise ValueError(
+                f"teachers_by = {by} needs the key `{key}`, and {several[given.index(False)].model!r} has none"
+            )
         if by != rule and any(given):
             raise ValueError(
-                f"teachers_by = {by} does not look at `{key}`, and {several[given.index(True)].model!r} has some; "
+                f"teachers_by = {by} does not use `{key}`, and {several[given.index(True)].model!r} has some; "
                 f"leave them out or choose teachers_by = {rule}"
             )
     named = [source for teacher in several for source in teacher.sources]

@@ -19,10 +19,10 @@ from video_opd.settings import OneOf, Settings, fields_of
 from video_opd.suggestions import nearest, perhaps
 
 NAMED_TABLES: dict[str, OneOf[Any]] = {"method": METHODS, "curriculum": CURRICULA}
-"""Tables told apart by their `name`, and what they may be; the first of each is meant where no name is said."""
+"""Tables whose `name` chooses their record, and the possible records; the first is the default."""
 
 DATA_PATHS = ("videos", "train", "validation", "test")
-"""Keys of [data] that say where data are."""
+"""Keys of [data] that are paths of data."""
 
 KEYS_ARE_LISTED = "`video-opd train --help-keys` lists every key with its default"
 
@@ -30,11 +30,11 @@ KEYS_ARE_LISTED = "`video-opd train --help-keys` lists every key with its defaul
 def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> Recipe:
     """Read a recipe, with dotted keys overridden: `{"training.learning_rate": "1e-4"}`.
 
-    The name of a shipped recipe is taken for its path, where no such file exists.
-    A recipe with `base = "other.toml"` says only in what it differs from that one, which lies beside it.
+    If the path does not exist, it may be the name of a shipped recipe.
+    A recipe with `base = "other.toml"` has only its differences from that recipe, which lies in the same folder.
 
     Raises:
-        ConfigurationError: no such file, not TOML, an unknown key, a value of the wrong type.
+        ConfigurationError: the file does not exist or is not TOML, a key is unknown, or a value has the wrong type.
     """
     path = find_recipe(path)
     refuse_what_is_no_recipe(path)
@@ -45,14 +45,14 @@ def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> Recipe:
 
 
 def read_tables(path: Path, *, named_by: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The tables of a TOML file, laid over those of the recipe it names as `base`.
+    """Read the tables of a TOML file over those of the recipe that it names as `base`.
 
     Raises:
-        ConfigurationError: a file that is not there or not TOML, or recipes that are each other's base.
+        ConfigurationError: a file does not exist or is not TOML, or recipes are each other's base.
     """
     if path.resolve() in named_by:
         raise ConfigurationError(
-            f"recipe {path} is its own base", reason="what it says would never be known", remedy="take out one `base`"
+            f"recipe {path} is its own base", reason="its settings would never be complete", remedy="remove one `base`"
         )
     tables = _read_toml(path)
     base = tables.pop("base", None)
@@ -60,14 +60,18 @@ def read_tables(path: Path, *, named_by: tuple[Path, ...] = ()) -> dict[str, Any
         return tables
     if not isinstance(base, str):
         raise ConfigurationError(
-            f"{path}: base = {base!r}", reason="it names another recipe", remedy='write it as base = "other.toml"'
+            f"{path}: base = {base!r}",
+            reason="`base` must name another recipe",
+            remedy='write it as base = "other.toml"',
         )
     return overlay(read_tables(path.parent / base, named_by=(*named_by, path.resolve())), tables)
 
 
 def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Tables with others laid over them, key by key; a [method] or [curriculum] with a name takes the whole place of
-    another, [[teachers]] that of a [teacher], and the other way round."""
+    """Merge tables key by key; the upper ones win. A [method] or [curriculum] with a name replaces the whole lower
+    table.
+
+    [[teachers]] replace a [teacher], and a [teacher] replaces [[teachers]]."""
     merged = dict(below)
     if "teachers" in above and "teacher" not in above:
         merged.pop("teacher", None)
@@ -85,7 +89,7 @@ def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _render_nothing(tables: dict[str, Any]) -> None:
-    """Render nothing where other data paths are given without a tiny world: they mean the user's own data."""
+    """Render no tiny world if other data paths are given without one: they mean the user's own data."""
     world = tables["data"].get("tiny_world")
     if isinstance(world, dict):
         tables["data"] = tables["data"] | {"tiny_world": world | {"render": False}}
@@ -103,14 +107,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
             else "give the path of a recipe, or the name of a shipped one: `video-opd recipes` lists them",
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"recipe {path} is not TOML", reason=str(error), remedy="mend the file") from error
+        raise ConfigurationError(f"recipe {path} is not TOML", reason=str(error), remedy="correct the file") from error
 
 
 def parse_recipe(tables: dict[str, Any], *, where: str = "recipe") -> Recipe:
-    """Validate parsed TOML; the first problem is reported, with the key's full name.
+    """Validate parsed TOML; the error names the first problem with the key's full name.
 
     Raises:
-        ConfigurationError: an unknown key, a missing one, a value of the wrong type.
+        ConfigurationError: a key is unknown or missing, or a value has the wrong type.
     """
     try:
         return Recipe.model_validate(tables)
@@ -119,10 +123,10 @@ def parse_recipe(tables: dict[str, Any], *, where: str = "recipe") -> Recipe:
 
 
 def load_grounding_defaults(model_folder: Path) -> GroundingDefaults:
-    """What stands in the model's `grounding.json`; the field's defaults for a folder or hub name without one.
+    """Read the model's `grounding.json`; without that file, give the defaults of the field.
 
     Raises:
-        ConfigurationError: the file is there and cannot be understood.
+        ConfigurationError: the file exists and is not valid.
     """
     path = model_folder / GROUNDING_FILE
     if not path.is_file():
@@ -134,11 +138,11 @@ def load_grounding_defaults(model_folder: Path) -> GroundingDefaults:
 
 
 def recipe_keys(settings: type[Settings] = Recipe, prefix: str = "") -> dict[str, str]:
-    """Every key of a recipe with its dotted name, and what it means, its default included.
+    """Every key of a recipe with its dotted name, its meaning and its default.
 
     Args:
         settings: the record of the table.
-        prefix: of the keys, such as `training.`.
+        prefix: the first part of the keys, such as `training.`.
     """
     keys: dict[str, str] = {}
     for knob in fields_of(settings):
@@ -153,7 +157,7 @@ def recipe_keys(settings: type[Settings] = Recipe, prefix: str = "") -> dict[str
 
 
 def _keys_of_one_of(records: OneOf[Any], prefix: str) -> dict[str, str]:
-    """The keys of tables told apart by `name`; a key says which of them have it, unless all do."""
+    """The keys of tables whose `name` chooses their record; a key lists the records that have it, unless all do."""
     named = {name: recipe_keys(record, prefix) for name, record in records.items()}
     keys: dict[str, str] = {f"{prefix}name": f"One of {', '.join(named)}. (default: {json.dumps(next(iter(named)))})"}
     for key in dict.fromkeys(key for each in named.values() for key in each if key not in keys):
@@ -173,7 +177,7 @@ def refusal(where: str, error: ValidationError, settings: type[Settings] = Recip
     """The first problem of a file, in our words."""
     problem = error.errors()[0]
     kind, tags = problem["type"], _names_of(str(problem["loc"][0]) if problem["loc"] else "")
-    # Inside a table that is told by its name pydantic also says which one it took it for.
+    # Inside a table with a `name`, pydantic adds the name of the record to the path of the key.
     parts = [part for place, part in enumerate(problem["loc"]) if not (place == 1 and part in tags)]
     key = ".".join(str(part) for part in parts)
     if kind == "value_error":
@@ -204,7 +208,7 @@ def refusal(where: str, error: ValidationError, settings: type[Settings] = Recip
     if kind in ("model_type", "model_attributes_type"):
         return ConfigurationError(
             f"{where}: {key} = {problem['input']!r}",
-            reason="that is the name of a table",
+            reason="this key is a table",
             remedy=f"write [{key}] on a line of its own, and its settings below",
         )
     remedy = f"correct it; {KEYS_ARE_LISTED}"
@@ -218,12 +222,12 @@ def refusal(where: str, error: ValidationError, settings: type[Settings] = Recip
 
 
 def _names_of(key: str) -> list[str]:
-    """What a table that is told by its name may be called."""
+    """The possible names of a table with a `name`."""
     return list(NAMED_TABLES.get(key, ()))
 
 
 def _nearest(key: str, settings: type[Settings] = Recipe, value: object = None) -> str:
-    """Which setting was probably meant. Where a whole table is unknown, by the first of its keys (`optimizer.lr`)."""
+    """The setting that was probably meant. If a whole table is unknown, its first key decides (`optimizer.lr`)."""
     leaves = recipe_keys(settings)
     names = [*leaves, *{name.rsplit(".", 1)[0]: None for name in leaves if "." in name}, "--out"]
     if nearest(key, names) is None and isinstance(value, dict) and value:
@@ -232,7 +236,7 @@ def _nearest(key: str, settings: type[Settings] = Recipe, value: object = None) 
 
 
 def set_keys(tables: dict[str, Any], overrides: dict[str, str]) -> None:
-    """Set dotted keys; another method.name or curriculum.name than the file's starts its table anew."""
+    """Set dotted keys. A new method.name or curriculum.name replaces the whole table of the file."""
     for table in NAMED_TABLES:
         name, found = overrides.get(f"{table}.name"), tables.get(table)
         if name is not None and isinstance(found, dict) and name != found.get("name", _names_of(table)[0]):

@@ -1,4 +1,4 @@
-"""The recipes that ship with the package: in a wheel they lie in `video_opd/recipes`, in a checkout in `recipes`."""
+"""The recipes that ship with the package: in `video_opd/recipes` of a wheel, in `recipes` of a checkout."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def find_recipe(said: str | Path) -> Path:
-    """The file that is meant by a path or by the name of a shipped recipe.
+    """The file for a path or for the name of a shipped recipe.
 
-    A file that exists is meant before a shipped recipe of the same name. What is neither is given back as it is, so
-    that whoever reads it refuses it; see `recipe_meant`.
+    An existing file comes before a shipped recipe of the same name. Any other path is returned unchanged, and the
+    reader of the recipe refuses it; see `recipe_meant`.
     """
     path = Path(said)
     return path if path.is_file() else shipped_recipes().get(str(said), path)
 
 
 def recipe_meant(said: str | Path) -> str | None:
-    """The name of the shipped recipe that is most like what was said; None if none is."""
+    """The name of the shipped recipe that is most similar to what was given; None if none is similar."""
     return nearest(Path(said).stem, shipped_recipes())
 
 
 def describe_recipe(path: Path) -> str:
-    """What a recipe says of itself: the first sentence of the comment at its top."""
+    """The description of a recipe: the first sentence of the comment at its top."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("# ") or line.startswith("#   "):

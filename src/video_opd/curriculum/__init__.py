@@ -1,4 +1,4 @@
-"""What to train on next: signals in, ordered ids out; and the files of scores and selections. No torch, no models.
+"""Choose what to train on next: from signals to ordered ids; and the files of scores and selections. Without torch.
 
 A module is imported when the first of its names is used: a recipe and `--help` read the rules alone.
 """

@@ -1,4 +1,4 @@
-"""From scores to a selection, and what should be known about it: how reliable it is, and how it shifts the examples."""
+"""From scores to a selection and its facts: how reliable it is, and how it changes the mix of examples."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from video_opd.sample_size import MIN_AGREEING, count_of
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A selection, and what should be known about it."""
+    """A selection and the facts about it."""
 
     selection: Selection
     facts: Mapping[str, Any]
@@ -40,10 +40,10 @@ def choose(teacher: ScoreFile | None, student: ScoreFile | None, rule: Selection
     """Select by a rule from scores of the same manifest.
 
     Args:
-        teacher: the teacher's scores; None where the rule asks no teacher.
-        student: the student's scores; None where the rule asks no student.
+        teacher: the teacher's scores; None if the rule needs no teacher.
+        student: the student's scores; None if the rule needs no student.
         rule: how to choose.
-        seed: of ties and of draws.
+        seed: seed for ties and random draws.
 
     Raises:
         ConfigurationError, DataError: as `curriculum.select`; scores of different manifests; a signal they do not hold.
@@ -72,8 +72,8 @@ def choose_candidates(teacher: ScoreFile, student: ScoreFile, rule: CandidateRul
     Args:
         teacher: the teacher's scores of the whole manifest.
         student: the untrained student's, at least where the teacher is right.
-        rule: who is a candidate, and how many are drawn.
-        seed: of the draws.
+        rule: which examples are candidates, and how many are drawn.
+        seed: seed of the random draws.
 
     Raises:
         ConfigurationError, DataError: as `curriculum.candidates`; scores of different manifests.
@@ -87,7 +87,7 @@ def choose_candidates(teacher: ScoreFile, student: ScoreFile, rule: CandidateRul
 
 
 def _without(teacher: ScoreFile | None, student: ScoreFile | None) -> ScoreFile | None:
-    """The teacher's scores, less the examples that the student could not be scored on, with the reason."""
+    """The teacher's scores without the examples on which the student could not be scored, with the reason."""
     if teacher is None or student is None:
         return teacher
     lost = {id: why for id, why in student.unscored().items() if id in teacher.scored}
@@ -108,7 +108,7 @@ def _agreement(teacher: ScoreFile | None) -> dict[str, float]:
     if teacher is None or not several:
         raise ConfigurationError(
             "reliability = agreement",
-            reason="a teacher agrees with itself only over several answers",
+            reason="the agreement of a teacher with itself needs several answers",
             remedy="score the teacher with `video-opd score … --answers 4` or more, none of them skipped",
         )
     return {id: row.agreement for id, row in teacher.scored.items()}
@@ -126,8 +126,8 @@ def _reverse_kl(teacher: ScoreFile | None, student: ScoreFile | None, *, per_tok
     judge = student.header.settings.get("teacher_sha256")
     if teacher is not None and judge != teacher.header.model_sha256:
         raise DataError(
-            f"{student.name} holds the reverse KL to another model than that of {teacher.name}",
-            reason="the filter and the ranking would speak of two teachers",
+            f"{student.name} has the reverse KL to another model than the one of {teacher.name}",
+            reason="the filter and the ranking would use two different teachers",
             remedy="score the student with `video-opd score … --teacher MODEL`, the model of the other file",
         )
     return known
@@ -136,7 +136,7 @@ def _reverse_kl(teacher: ScoreFile | None, student: ScoreFile | None, *, per_tok
 def _luck(
     selection: Selection, teacher: ScoreFile | None, student: ScoreFile | None, rule: SelectionRule
 ) -> dict[str, Any]:
-    """What decides who is chosen, and how reliable that is; nothing where a draw decides."""
+    """The value that decides the choice, and its reliability; nothing if a random draw decides."""
     if rule.ranks_by_gap_in_iou and teacher and student:
         taus, sigmas = ([file.rows[id] for id in selection.passing] for file in (teacher, student))
         of_tau, of_sigma = error_variance(taus), error_variance(sigmas)
@@ -158,7 +158,7 @@ def _luck(
 def _as_choice(
     selection: Selection, teacher: ScoreFile | None, student: ScoreFile | None, luck: Mapping[str, Any]
 ) -> Choice:
-    """With the unscored examples at the end, and the facts."""
+    """Make the choice, with the unscored examples at the end, and the facts."""
     pool = teacher or student
     assert pool is not None
     unscored = tuple(
@@ -184,7 +184,7 @@ def _as_choice(
     }
     warnings: list[str] = []
     if teacher and student and teacher.header.model_sha256 == student.header.model_sha256:
-        warnings.append("teacher and student are the same model: there is no gap between them but luck")
+        warnings.append("teacher and student are the same model: the gap between them is only chance")
     warnings += _read_by_another_parser(teacher, student)
     warnings += _judged_by_one_answer(selection, teacher, student)
     known = facts["reliability_of_ranking"]
@@ -205,7 +205,7 @@ def _most_draws(rows: Iterable[ScoredExample]) -> int:
 
 
 def _why_luck_is_unknown(ranked_by: str, teacher: ScoreFile | None, student: ScoreFile) -> list[str]:
-    """A warning where a ranking has no reliability, for want of draws or because they are not independent."""
+    """A warning if the reliability of a ranking is unknown: there are too few draws, or they are not independent."""
     by_gap, count = ranked_by == "the gap in IoU", len(student.scored)
     if count < MIN_AGREEING:
         return [
@@ -231,7 +231,7 @@ def _why_luck_is_unknown(ranked_by: str, teacher: ScoreFile | None, student: Sco
 
 
 def _read_by_another_parser(*files: ScoreFile | None) -> list[str]:
-    """A warning for every file whose spans were read by other rules than those of today."""
+    """A warning for every file whose spans were read by another version of the parser."""
     versions = {file.name: file.header.settings.get("parser_version") for file in files if file is not None}
     return [
         f"the spans in {name} were read by version {version} of the answer parser, and this is version "
@@ -242,8 +242,10 @@ def _read_by_another_parser(*files: ScoreFile | None) -> list[str]:
 
 
 def _judged_by_one_answer(selection: Selection, teacher: ScoreFile | None, student: ScoreFile | None) -> list[str]:
-    """Warnings where `skip_below` left examples to choose from with the greedy answer alone: their mean IoU is no mean
-    over draws, and too low where a model is unsure, because a low greedy answer is what they were skipped for."""
+    """Warnings if `skip_below` left examples in the choice with only a greedy answer.
+
+    Their mean IoU is not a mean over draws. It is too low if the model is unsure, because a low greedy answer is the
+    reason why they were skipped."""
     warnings = []
     for who, file in (("teacher", teacher), ("student", student)):
         skip = file.header.settings.get("skip_below") if file else None

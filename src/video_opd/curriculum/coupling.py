@@ -1,4 +1,4 @@
-"""Student-curriculum coupling: a sample is worth its cost only while the teacher is right and the student still wrong.
+"""Student-curriculum coupling: an example is useful only while the teacher is right and the student is still wrong.
 
 SCC (arXiv 2609.40055). Candidates are fixed before training, from the first scores: the teacher is right about them,
 and the student is either right (anchors) or far off (frontier). From then on the student's own answer decides, at every
@@ -22,16 +22,17 @@ ANCHOR, FRONTIER = "anchor", "frontier"
 
 
 class CandidateRule(Settings):
-    """Who is a candidate, in IoU. The defaults are the paper's; comparators: teacher and anchor >=, frontier <."""
+    """Which examples are candidates, in IoU. The defaults are the paper's; comparators: teacher and anchor >=, frontier
+    <."""
 
     num_anchors: Count = 100
-    """Candidates that the untrained student gets right."""
+    """Number of candidates that the untrained student gets right."""
     num_frontier: Count = 900
-    """Candidates that it gets wrong."""
+    """Number of candidates that the untrained student gets wrong."""
     teacher_threshold: Share = 0.7
-    """Least IoU of the teacher on a candidate."""
+    """Smallest IoU of the teacher on a candidate."""
     anchor_threshold: Share = 0.7
-    """Least IoU of the student on an anchor."""
+    """Smallest IoU of the student on an anchor."""
     frontier_threshold: Share = 0.3
     """The student's IoU on a frontier example is lower."""
 
@@ -50,19 +51,19 @@ class SuspensionRule(Settings):
 
     suspend_at: NotNegative | None = None
     """An example whose sampled answers have at least this mean IoU is suspended at that step: the teacher does not
-    score it, and it gives no gradient (the gate of student-curriculum coupling). Above 1, or not set: none is."""
+    score it, and it gives no gradient (the gate of student-curriculum coupling). Above 1, or not set: no example is."""
 
 
 def candidates(teacher: Mapping[str, float], student: Mapping[str, float], rule: CandidateRule, seed: int) -> Selection:
-    """Anchors and frontier examples, drawn at random where there are more than asked for, in random order.
+    """Choose anchors and frontier examples, in random order; if there are more than needed, draw at random.
 
     Args:
         teacher: example id -> the teacher's mean IoU, of the whole pool.
         student: the same of the untrained student, at least where the teacher is right.
 
     Raises:
-        ConfigurationError: fewer of either than asked for.
-        DataError: a score that is missing or no IoU.
+        ConfigurationError: there are fewer of either kind than needed.
+        DataError: a score is missing or is not an IoU.
     """
     tau = checked(teacher, list(teacher), "the teacher's scores")
     trusted = [id for id in tau if tau[id] >= rule.teacher_threshold]
@@ -128,7 +129,7 @@ class Coupling:
         self._counts: Counter[str] = Counter()
 
     def begin(self, kinds: Mapping[str, str]) -> None:
-        """Take on candidates: example id -> anchor or frontier, for the counts. Anchors begin suspended."""
+        """Start with candidates: example id -> anchor or frontier, for the counts. Anchors begin suspended."""
         self.kinds = kinds
         self.suspended |= {id for id, kind in kinds.items() if kind == ANCHOR}
 
@@ -150,14 +151,14 @@ class Coupling:
         return {f"{name}{kind}": counts[f"{name}{kind}"] for kind in kinds for name in _COUNTED}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a run needs to go on."""
+        """The state that a run needs to resume."""
         return {"suspended": sorted(self.suspended)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave.
+        """Restore the state of `state_dict`.
 
         Raises:
-            ValueError: a field that this version does not know.
+            ValueError: this version does not know a field.
         """
         if strangers := state.keys() - {"suspended"}:
             raise ValueError(f"the state of a coupling has no {sorted(strangers)}")

@@ -1,14 +1,13 @@
-"""Scoring less than the whole pool: a random part of every stratum first, and no more of those that yield nothing.
+"""Score only a part of the pool: first a random part of every stratum, then only the strata with enough passes.
 
-The teacher's reading of a pool costs more than the training on what is selected from it (96,586 readings against
-2,500). A stratum, such as one source, whose first examples nearly all fail the filter need not be read to its end; and
-a strategy that chooses at random needs no more than enough.
+To score a pool with the teacher costs more than the training on the selection (96,586 readings against 2,500). A
+stratum, such as one source, need not be scored completely if nearly all of its first examples fail the filter. A
+strategy that chooses at random needs only enough passes.
 
-A stratum is looked at again and again, and at every look it may be given up by bad luck. So the looks share one
-probability of error: look k has 1 / (k (k + 1)) of it, and all of them together no more than the whole, however many
-there are (alpha spending: Lan and DeMets, Biometrika 70, 1983; that the parts may be added is Bonferroni's bound). At a
-look the chance of so few passes is the exact binomial one (Clopper and Pearson, Biometrika 26, 1934). Drawing without
-replacement from a stratum spreads less than that, so the bound holds for small strata too.
+A stratum is tested several times, and each test may give it up by chance. So the tests share one probability of error:
+test k has 1 / (k (k + 1)) of it, and all tests together have at most the whole (alpha spending: Lan and DeMets,
+Biometrika 70, 1983; the sum is Bonferroni's bound). The probability of so few passes is the exact binomial one (Clopper
+and Pearson, Biometrika 26, 1934). Drawing without replacement has less variance, so the bound holds for small strata.
 """
 
 from __future__ import annotations
@@ -25,30 +24,30 @@ class RaceRule(Settings):
     """When to stop: keys of the curricula in rounds, and flags of `video-opd score`."""
 
     error: ClassVar[float] = 0.05
-    """How often, at most, a stratum is given up of which the least yield or more pass, at whichever look; of each
-    stratum by itself, so of twenty at the limit one may be lost."""
+    """Largest probability, over all tests, that a stratum is given up although the smallest yield or more of it pass.
+    It holds for each stratum, so of twenty strata at the limit one may be lost."""
 
     race: Flag = False
-    """Score a random part of every source first, and give up a source of which surely too few examples pass the
-    threshold."""
+    """Score a random part of every source first, and give up a source if too few of its examples pass the threshold
+    with high certainty."""
     race_pilot: Annotated[Positive, Flagged("pilot")] = 40
-    """Of the race: examples of a source that are scored between two looks. With fewer than 36 the first look cannot be
-    sure of less than a tenth, even where none passes."""
+    """Race: number of examples of a source that are scored between two tests. With fewer than 36, the first test cannot
+    show a share below a tenth, even if none passes."""
     race_min_yield: Annotated[Share, Flagged("min-yield")] = 0.1
-    """Of the race: a source is given up when surely fewer of its examples pass the threshold. At most one in twenty
-    sources of which just as many or more pass is given up by bad luck, all looks at it taken together."""
+    """Race: a source is given up if a smaller share of its examples passes the threshold with high certainty. Over all
+    tests, at most one in twenty sources with this share or more is given up by chance."""
 
     @property
     def least_yield(self) -> float:
-        """The share below which a stratum is given up; 0 where nothing is raced."""
+        """The share below which a stratum is given up; 0 without a race."""
         return self.race_min_yield if self.race else 0.0
 
     def gives_up(self, passed: int, seen: int) -> bool:
-        """Whether a stratum surely yields too little, when `passed` of the first `seen` of its examples pass.
+        """Whether a stratum is given up if `passed` of its first `seen` examples pass.
 
         Args:
             passed: how many passed the filter.
-            seen: a multiple of `race_pilot`: there are no looks in between.
+            seen: a multiple of `race_pilot`: there are no tests in between.
         """
         look = seen // self.race_pilot
         return at_most(passed, seen, self.least_yield) <= self.error / (look * (look + 1))

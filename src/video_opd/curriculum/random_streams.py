@@ -1,7 +1,7 @@
-"""From which random numbers the sampled answers of a file of scores were drawn, and whether two files share them.
+"""Which random numbers a file of scores was drawn with, and whether two files share them.
 
-Teacher and student must not: an example on which both happen to draw low numbers looks the same for both, so the errors
-of their means go together, and what is known of each alone says nothing of the error of their difference.
+Teacher and student must not share them. With the same random numbers the errors of their means are correlated, and the
+error of their difference cannot be computed from the two errors.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import json
 from video_opd.curriculum.score_file import ScoreFile, ScoreHeader
 
 _OF_THE_SAME_DRAWS = {"num_answers", "skip_below", "race", "only", "teacher_sha256"}
-"""Settings that say how many draws are made and of which examples, or who judges them: scorings that differ in nothing
-else make the same draws, so that they can be compared draw by draw."""
+"""Settings for the number of draws, the examples, and the judge. Scorings that differ only in these make the same
+draws, so that they can be compared draw by draw."""
 
 
 def stream_of(header: ScoreHeader) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundPlan:
-    """Which optimiser steps belong to which round; the steps are shared out as evenly as they go."""
+    """Which optimiser steps belong to which round; the steps are divided as evenly as possible."""
 
     num_rounds: int
     total_steps: int

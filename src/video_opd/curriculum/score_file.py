@@ -6,9 +6,8 @@
     {"id": "q2", "unscored": "videos/b.mp4: no such file", …}
     {"summary": {"num_scored": 1, "mean_iou": 0.83, "split_half_reliability": 0.7, …}}
 
-(one object a line). The first line says of what the scores are: they are valid for this model, this manifest and these
-settings, and for nothing else. A row is on the disk when it is there, so a killed scoring goes on where it was. Times
-in seconds, log-probs in nats.
+(one object a line). The first line names the model, the manifest and the settings; the scores are valid only for these.
+Every row is flushed to the disk, so a killed scoring resumes where it stopped. Times are in seconds, log-probs in nats.
 """
 
 from __future__ import annotations
@@ -36,19 +35,19 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreHeader:
-    """What scores are of."""
+    """The model, the manifest and the settings of the scores."""
 
     model: str
     model_sha256: str
-    """Of its weights, configuration and tokenizer."""
+    """SHA-256 of its weights, configuration and tokenizer."""
     manifest_sha256: str
     settings: Mapping[str, Any]
-    """How it was asked: answers, seed, whose draws, prompt, frames, precision, parser; and the teacher, where one
+    """How it was asked: answers, seed, role of the model, prompt, frames, precision, parser; and the teacher, if one
     judged."""
     num_examples: int
-    """Rows that belong into the file: those of the shard."""
+    """Number of rows of the complete file: those of the shard."""
     shard: tuple[int, int] = (0, 1)
-    """This one, from 0, of how many."""
+    """The number of this shard, from 0, and the number of shards."""
 
     @property
     def identity(self) -> tuple[str, str, str]:
@@ -61,10 +60,10 @@ class ScoreHeader:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], path: Path) -> ScoreHeader:
-        """The header that a first line holds.
+        """Read the header from the first line.
 
         Raises:
-            DataError: it holds none, or one of another format.
+            DataError: the line is not a header, or is one of another format.
         """
         found: Any = row.get("scores")
         match found:
@@ -79,7 +78,7 @@ class ScoreHeader:
             } if version == FORMAT:
                 return cls(**{name: found[name] for name in cls.__dataclass_fields__} | {"shard": (number, count)})
         raise DataError(
-            f"{path} is no file of scores",
+            f"{path} is not a file of scores",
             reason=f"its first line is not a header of format {FORMAT}",
             remedy="give a file written by `video-opd score`",
         )
@@ -98,7 +97,7 @@ class ScoreFile:
     name: str = field(default="", compare=False)
     """Of the file, for messages."""
     has_summary: bool = field(default=False, compare=False)
-    """Whether the file was brought to its end."""
+    """Whether the scoring was finished."""
 
     @property
     def scored(self) -> dict[str, ScoredExample]:
@@ -147,21 +146,21 @@ def read_scores(*paths: Path, partial: bool = False) -> ScoreFile:
     for file in files:
         if file.header.identity != first.identity or file.header.shard[1] != first.shard[1]:
             raise DataError(
-                f"{files[0].name} and {file.name} are scores of different things",
+                f"{files[0].name} and {file.name} are scores of different models, manifests or settings",
                 reason=difference(first, file.header),
                 remedy="give shards of one scoring",
             )
         if not partial and len(file.rows) < file.header.num_examples:
             raise DataError(
                 f"{file.name} has {len(file.rows)} of {file.header.num_examples} examples",
-                reason="an example without a score would be left out in silence",
+                reason="examples without a score would be left out without notice",
                 remedy="run the same `video-opd score` again: it goes on where it was",
             )
     places = [file.header.shard[0] for file in files]
     if not partial and places != list(range(first.shard[1])):
         raise DataError(
             f"shards {', '.join(map(str, places))} of {first.shard[1]} in {', '.join(file.name for file in files)}",
-            reason="every shard is wanted once",
+            reason="every shard is needed exactly once",
             remedy="give all of them, or merge them with `video-opd merge-scores`",
         )
     rows: dict[str, ScoredExample] = {}
@@ -209,7 +208,7 @@ def _read_one(path: Path) -> ScoreFile:
 def _twice(where: str, id: str) -> DataError:
     return DataError(
         f"{where}: {id!r} is there twice",
-        reason="one of the two would decide in silence",
+        reason="the choice would depend on only one of them",
         remedy="delete one of the lines",
     )
 
@@ -229,25 +228,25 @@ def held(
     called: str = "scores",
     remedy: str = "wait for it, or score a shard each with --shard into files of their own",
 ) -> Iterator[None]:
-    """Hold a file of scores, or of what else is `called`, for writing; the lock ends with the process.
+    """Lock a file of scores, or another file named by `called`, for writing. The lock ends with the process.
 
     Raises:
         DataError: another process writes to it.
     """
-    with path.open("ab") as file:  # made, if it is not there
+    with path.open("ab") as file:  # created if it does not exist
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DataError(
                 f"{called} {path} are being written by another process",
-                reason="two at once would write every row twice",
+                reason="two processes would write every row twice",
                 remedy=remedy,
             ) from None
         yield
 
 
 def write_scores(path: Path, scores: ScoreFile) -> None:
-    """Write a whole file of scores, such as merged shards. What it took stands in the summary only, as a whole."""
+    """Write a whole file of scores, such as merged shards. Its time is only in the summary, as a total."""
     share = 1 / max(len(scores.rows), 1)
     cost = {"seconds": scores.seconds * share, "cpu_seconds": scores.cpu_seconds * share}
     lines = [scores.header.to_row(), *(row_of(row, **cost) for row in scores.rows.values()), scores.summary()]
@@ -255,7 +254,7 @@ def write_scores(path: Path, scores: ScoreFile) -> None:
 
 
 def difference(one: ScoreHeader, other: ScoreHeader) -> str:
-    """In what two scorings differ, in words."""
+    """The differences of two scorings, in words."""
     names = ("model", "manifest", "settings")
     different = [name for name, a, b in zip(names, one.identity, other.identity, strict=True) if a != b]
     if different == ["settings"]:
@@ -281,13 +280,13 @@ def require_scores_of(scores: ScoreFile, manifest_sha256: str, model_sha256: str
         if wanted is not None and found != wanted:
             raise DataError(
                 f"{scores.name} holds scores of another {what} (of model {scores.header.model})",
-                reason=f"they say nothing about the {what} of this recipe",
+                reason=f"the scores must come from the {what} of this recipe",
                 remedy="score the recipe's teacher on its training manifest with `video-opd score`",
             )
 
 
 def require_same_manifest(*files: ScoreFile | None) -> None:
-    """Scores can only be held against one another on the same examples.
+    """Refuse to compare scores of different manifests.
 
     Raises:
         DataError: they are of different manifests.
@@ -303,13 +302,13 @@ def require_same_manifest(*files: ScoreFile | None) -> None:
 
 
 def sha256_together(sha256: Sequence[str]) -> str:
-    """Of one model its own; of several one that stands for all of them."""
+    """The hash of one model, or one hash for several models together."""
     return sha256[0] if len(sha256) == 1 else hashlib.sha256("".join(sha256).encode()).hexdigest()
 
 
 def together(files: Sequence[ScoreFile], model_sha256: Sequence[str]) -> ScoreFile:
-    """What several teachers of the same manifest said, as if one had said it all: an example's answers are those of
-    everyone who was asked about it.
+    """Merge the scores of several teachers of the same manifest: an example has the answers of every teacher that was
+    asked about it.
 
     Args:
         model_sha256: of all of them, those who were asked about nothing included.

@@ -1,4 +1,4 @@
-"""One line of a file of scores: an example, the answers to it, and what asking took."""
+"""One line of a file of scores: an example, its answers, and the time they took."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def _answer_row(answer: ScoredAnswer) -> dict[str, Any]:
 
 
 def example_of(row: Mapping[str, Any], path: Path) -> ScoredExample:
-    """What a line says of an example.
+    """Read the scores of an example from a line.
 
     Raises:
-        DataError: it says nothing that could be understood, or an IoU or a log-prob that is not a number.
+        DataError: the line is not valid, or an IoU or a log-prob is not a number.
     """
     try:
         answers = tuple(

@@ -1,4 +1,4 @@
-"""Which examples to train on next, in which order, and why: TVDF's filter, and a strategy behind it.
+"""Which examples to train on next, in which order, and why: TVDF's filter, and then a strategy.
 
 Video-OPD, section 3.2 and appendix B (arXiv 2602.02994). The teacher's mean IoU with the annotation, `tau`, says where
 it can be trusted (TRPV); the gap to the student's, `delta = tau - sigma`, says where there is most to learn (DBTP).
@@ -21,7 +21,7 @@ from video_opd.seeds import uniform
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What became of one example."""
+    """The decision about one example."""
 
     id: str
     tau: float | None
@@ -29,22 +29,22 @@ class Verdict:
     sigma: float | None
     """The student's."""
     delta: float | None
-    """What it was ranked by: `tau - sigma`, or the disagreement that was given."""
+    """The value for ranking: `tau - sigma`, or the given disagreement."""
     order: int | None
     """Place in training order, from 1; None: left out."""
     why: str
     kind: str = ""
-    """What it is trained on as, where a curriculum tells kinds apart: `anchor`, `frontier`."""
+    """Its kind, if the curriculum has kinds: `anchor`, `frontier`."""
 
     @property
     def kept(self) -> bool:
-        """It is trained on."""
+        """Whether it is trained on."""
         return self.order is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Every example of a pool with what became of it: the kept ones first, in training order."""
+    """Every example of a pool with its decision: the kept ones first, in training order."""
 
     verdicts: tuple[Verdict, ...]
     passing: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ def select(
     disagreement: Mapping[str, float] | None = None,
     reliability: Mapping[str, float] | None = None,
 ) -> Selection:
-    """Choose exactly `rule.count` examples of a pool, of those that the teacher can be trusted on.
+    """Choose exactly `rule.count` examples of a pool on which the teacher is reliable.
 
     Args:
         teacher: example id -> the teacher's mean IoU, in 0..1, of the whole pool. None: only for strategies that ask
@@ -80,13 +80,15 @@ def select(
         rule: how many, by which strategy, and from which reliability on: `top-k`, `dsus` (evenly spaced ranks, eq. 14),
             `bbds` (from five buckets, eq. 19), `gwds` (Gaussian weights over delta), `difficulty` (Gaussian weights
             over the student's IoU), `half-and-half` (half top-k, half random), `random`.
-        seed: of ties and of draws.
-        disagreement: what to rank by in place of `tau - sigma`, such as the reverse KL along the student's own answers.
-        reliability: what to hold against the threshold in place of `tau`, such as the teacher's agreement with itself.
+        seed: seed for ties and random draws.
+        disagreement: the value for ranking in place of `tau - sigma`, such as the reverse KL along the student's own
+            answers.
+        reliability: the value to compare with the threshold in place of `tau`, such as the teacher's agreement with
+            itself.
 
     Raises:
-        ConfigurationError: fewer examples than that after the filter.
-        DataError: a signal that is missing, not a number or out of range, or scores of different pools.
+        ConfigurationError: too few examples pass the filter.
+        DataError: a signal is missing, not a number or out of range, or the scores are of different pools.
     """
     pool = _ids_of_the_pool(teacher, student, disagreement)
     gate = reliability if reliability is not None else teacher
@@ -95,10 +97,8 @@ def select(
         raise ConfigurationError(
             f"count = {rule.count}, and {len(passing)} of {len(pool)} examples are left"
             + (f" at threshold {rule.threshold:g}" if rule.threshold else ""),
-            reason=f"{rule.strategy} chooses exactly as many as asked for",
-            remedy=f"ask for at most {len(passing)}"
-            if passing
-            else "lower the threshold, or look at the teacher's IoUs",
+            reason=f"{rule.strategy} must choose exactly this number",
+            remedy=f"ask for at most {len(passing)}" if passing else "lower the threshold, or check the teacher's IoUs",
         )
     signals = _signals(teacher, student, disagreement, passing, rule.strategy)
     shuffled = sorted(passing, key=lambda id: uniform(seed, "tie", id))
@@ -123,11 +123,11 @@ def select(
 
 
 def _passing(pool: Sequence[str], gate: Mapping[str, float] | None, threshold: float) -> list[str]:
-    """The examples that the teacher can be trusted on (TRPV)."""
+    """The examples on which the teacher is reliable (TRPV)."""
     if gate is None:
         raise ConfigurationError(
             f"threshold = {threshold} without scores of a teacher",
-            reason="there is nothing to hold against it",
+            reason="the threshold needs scores of a teacher",
             remedy="give the teacher's scores, or no threshold",
         )
     trusted = checked(gate, pool, "the teacher's scores")
@@ -153,12 +153,12 @@ def _ids_of_the_pool(*mappings: Mapping[str, float] | None) -> list[str]:
 
 
 def checked(mapping: Mapping[str, float] | None, ids: Sequence[str], whose: str) -> dict[str, float]:
-    """The values of some ids, all there and all numbers in 0..1."""
+    """The values of some ids, checked: none is missing, and all are numbers in 0..1."""
     missing = [id for id in ids if mapping is None or id not in mapping]
     if mapping is None or missing:
         raise DataError(
             f"{whose} lack {len(missing)} of {len(ids)} examples, such as {missing[0]!r}",
-            reason="an example without a score would be left out in silence",
+            reason="examples without a score would be left out without notice",
             remedy="finish scoring, and give the file of the whole manifest (all shards of it)",
         )
     values = {id: mapping[id] for id in ids}

@@ -19,7 +19,7 @@ from video_opd.files.strict_json import decode, kind
 
 
 def write_selection(path: Path, selection: Selection) -> None:
-    """Write it, whole or not at all."""
+    """Write a selection, completely or not at all."""
     rows = "".join(json.dumps(_row(verdict), ensure_ascii=False) + "\n" for verdict in selection.verdicts)
     write_durably(path, rows.encode())
 
@@ -34,19 +34,19 @@ def _row(verdict: Verdict) -> dict[str, Any]:
 
 
 def read_selection(path: Path, known_ids: Collection[str]) -> Selection:
-    """Read one, and make sure that its kept examples are those of a manifest.
+    """Read a selection, and check that its kept examples are in a manifest.
 
     Args:
-        known_ids: of the manifest that is trained on.
+        known_ids: the ids of the training manifest.
 
     Raises:
-        DataError: no such file, a line that is not understood, an example that is not in the manifest or is there
-            twice, or nothing kept.
+        DataError: the file does not exist, a line is not valid, an example is not in the manifest or occurs twice, or
+            no example is kept.
     """
     if not path.is_file():
         raise DataError(
             f"selection {path}: no such file",
-            reason="it says what to train on",
+            reason="the curriculum needs the list of examples to train on",
             remedy="write it with `video-opd select`",
         )
     verdicts: list[Verdict] = []
@@ -66,10 +66,10 @@ def read_selection(path: Path, known_ids: Collection[str]) -> Selection:
             f"selection {path}",
             reason=f"{len(strangers)} of its examples are not in the manifest, such as {strangers[0]!r}"
             if strangers
-            else "it keeps an example twice"
+            else "it has an example twice"
             if selection.ids
-            else "it keeps no example",
-            remedy="select from scores of the manifest that is trained on",
+            else "it has no chosen example",
+            remedy="select from scores of the training manifest",
         )
     return selection
 

@@ -1,4 +1,4 @@
-"""How to choose, as a recipe or a command line says it."""
+"""The rule for choosing, as given in a recipe or on a command line."""
 
 from __future__ import annotations
 
@@ -17,32 +17,34 @@ class SelectionRule(Settings):
     """How to choose: the table of the curricula in rounds, and the flags of `video-opd select`."""
 
     count: Positive
-    """Examples to select, in each round of a run; with training.steps not set, a round is one epoch over them."""
+    """Number of examples to select, in each round of a run. If training.steps is not set, a round is one epoch over
+    them."""
     strategy: Strategy = "random"
-    """How they are chosen among those the teacher can be trusted on (docs/CURRICULUM.md has what each gave)."""
+    """How to choose among the examples on which the teacher is reliable (docs/CURRICULUM.md has the results of
+    each)."""
     threshold: Share = 0.7
-    """Examples whose reliability is lower are left out; 0: none are."""
+    """Examples with a lower reliability of the teacher are left out; 0: no example is left out."""
     reliability: Reliability = "annotation"
-    """What is held against the threshold: the teacher's mean IoU with the annotation, or its answers' agreement with
-    one another, which reads no annotation."""
+    """The value compared with the threshold: the teacher's mean IoU with the annotation, or the agreement of its
+    answers with one another, which needs no annotation."""
     disagreement: Disagreement = "iou"
-    """What a ranking ranks by: the gap in IoU, or the reverse KL along the student's answers, summed or per token."""
+    """The value for ranking: the gap in IoU, or the reverse KL along the student's answers, summed or per token."""
     difficulty_mean: Annotated[Share, Flagged("mean")] = 0.3
-    """Of strategy `difficulty`: the student's IoU that is drawn most (the paper's eqs. 30-31)."""
+    """For strategy `difficulty`: the student's IoU that is drawn most often (the paper's eqs. 30-31)."""
     difficulty_std: Annotated[MoreThanZero, Flagged("std")] = 0.2
-    """Of strategy `difficulty`: the spread of the student's IoUs that are drawn."""
+    """For strategy `difficulty`: the spread of the student's IoUs that are drawn."""
     density_corrected: Flag = False
     """Of strategy `difficulty`: weights divided by how many examples have such an IoU, as TimeLens draws (its own mean
     is 0.05)."""
 
     @property
     def ranks_by_gap_in_iou(self) -> bool:
-        """Whether luck in single answers decides who is chosen."""
+        """Whether the choice depends on the chance of single answers."""
         return needs_gap(self.strategy) and self.disagreement == "iou"
 
     @property
     def ranks_by_reverse_kl(self) -> bool:
-        """Whether the student's answers must be judged by the teacher too."""
+        """Whether the teacher must also judge the student's answers."""
         return needs_gap(self.strategy) and self.disagreement != "iou"
 
     @property

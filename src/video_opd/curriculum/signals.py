@@ -1,8 +1,8 @@
-"""What several answers of one model to one example say about the model, and how far to trust what they say.
+"""The signals from several answers of one model to one example, and their reliability.
 
-One sampled answer is mostly luck: of the excess gap of the examples that it puts first, four fifths are not there on
-fresh draws (tiny world, docs/CURRICULUM.md). So an example is scored by several answers from one reading,
-and every file of scores says how reliable their mean is.
+One sampled answer is mostly chance: four fifths of the excess gap of the examples that it ranks first disappear with
+new draws (tiny world, docs/CURRICULUM.md). So an example is scored by several answers from one reading, and every file
+of scores has the reliability of their mean.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class ScoredAnswer:
 
     text: str
     span: Span | None
-    """The first span it names; None: it names none."""
+    """The first span that it names; None if it names none."""
     iou: float
-    """With the annotated span it matches best."""
+    """IoU with the annotated span that it matches best."""
     logprob: float
-    """Summed over its tokens, end of turn included."""
+    """Log-prob, summed over its tokens, with the end of turn."""
     num_tokens: int
     sampled: bool
-    """Drawn from the policy; else the most probable one, or one of the most probable."""
+    """True: drawn from the policy. False: the most probable answer, or one of the most probable."""
     reverse_kl: float | None = None
     """KL(student || teacher) summed over the states of the answer, in nats, where a teacher was asked."""
 
@@ -52,12 +52,12 @@ class ScoredExample:
     spans: tuple[Span, ...]
     """As annotated."""
     duration: float | None
-    """Of the video, in seconds. None: it is not known, and no mean counts it."""
+    """Duration of the video in seconds. None: unknown, and ignored in means."""
     source: str
     answers: tuple[ScoredAnswer, ...]
-    """None of them where it was not scored."""
+    """The answers; empty if the example was not scored."""
     unscored: str = ""
-    """Why it was not."""
+    """Why it was not scored."""
 
     @property
     def mean_iou(self) -> float:
@@ -81,12 +81,12 @@ class ScoredExample:
 
 
 def iou_of(answer: ScoredAnswer) -> float:
-    """What most rankings are made of."""
+    """The IoU of an answer, for rankings."""
     return answer.iou
 
 
 def split_half_reliability(rows: Iterable[ScoredExample], of: Callable[[ScoredAnswer], float] = iou_of) -> float | None:
-    """How far the mean over an example's sampled answers would come out again with other draws, 0..1.
+    """The reliability, 0..1, of the mean over an example's sampled answers: how similar it would be with other draws.
 
     The correlation over examples between the means of two halves of the draws, of an odd number all but the last,
     stepped up from the half to all of them (Spearman-Brown). The most probable answer is not a draw and is left out.

@@ -1,4 +1,4 @@
-"""Prompts whose video has been spoiled, token for token as long as before: to see whether a model looks."""
+"""Prompts whose video was corrupted, with the same number of tokens: they show whether a model uses the video."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ ABLATIONS: dict[str, Callable[[Prompt], Prompt]] = {"shuffled": shuffled, "rever
 
 
 def _groups(prompt: Prompt) -> Tensor:
-    """(temporal groups, patches of one, C)."""
+    """The pixels as (temporal groups, patches of one group, C)."""
     return prompt.pixel_values.unflatten(0, (prompt.grid_thw[0], -1))

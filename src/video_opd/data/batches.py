@@ -1,4 +1,4 @@
-"""In which order examples are trained on: a function of the ids and a seed, and of nothing else."""
+"""The order in which examples are trained on: a function of only the ids and a seed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Batches:
     first_step: int = 0
     """Step, from 0, at which the first epoch begins."""
     in_order: bool = False
-    """As given, in every epoch; else each epoch in a random order of its own."""
+    """True: the given order in every epoch. False: a new random order for each epoch."""
 
     def __call__(self, step: int) -> list[Example]:
         """The batch of optimiser step `step`, from 0."""

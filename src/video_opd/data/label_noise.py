@@ -1,4 +1,4 @@
-"""What is wrong with the training annotations of the tiny world, as a recipe or a command line says it."""
+"""The errors in the training annotations of the tiny world, as settings of a recipe or a command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from video_opd.settings import Flagged, NotNegative, Settings, Share
 
 
 class LabelNoise(Settings):
-    """What is wrong with the training annotations. The defaults follow TimeLens's audit of Charades-STA (arXiv
+    """The errors in the training annotations. The defaults follow TimeLens's audit of Charades-STA (arXiv
     2512.14698)."""
 
     wrong_share: Share = 0.20

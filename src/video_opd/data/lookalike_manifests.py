@@ -1,4 +1,4 @@
-"""What a file is that was given for a manifest and is none."""
+"""Recognises a file that is not a manifest, so that the error message can name it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from video_opd.files.records import json_rows
 
 
 def recognised(path: Path) -> DataError | None:
-    """The refusal of a file that holds predictions or a data set's own annotations; None where it is neither.
+    """The error for a file of predictions or of a data set's own annotations; None if it is neither.
 
     Rows that have an `id` and a query or spans are no annotations in any format: such a file is a manifest with a
     fault.
@@ -35,7 +35,7 @@ def recognised(path: Path) -> DataError | None:
 
 
 def _keys_of_first_row(path: Path) -> set[str]:
-    """Empty where the first row is no object."""
+    """The keys of the first row; empty if it is not an object."""
     with contextlib.suppress(DataError):
         row = next((record.value for record in json_rows(path)), None)
         return set(row) if isinstance(row, dict) else set()

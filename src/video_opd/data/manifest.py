@@ -45,7 +45,7 @@ _REASON = "a row that had to be guessed at would be trained on or scored"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing wrong with a manifest or with a video it names."""
+    """One problem of a manifest or of a video that it names."""
 
     line: int
     """Line in the file, or row in its list, from 1; 0: the file as a whole."""
@@ -62,7 +62,7 @@ class Problem:
 
     @property
     def place(self) -> str:
-        """Which row it is."""
+        """The row of the problem."""
         return f"{'row' if self.in_list else 'line'} {self.line}"
 
     def __str__(self) -> str:
@@ -88,7 +88,7 @@ def read_manifest(path: Path, videos: Path | None = None) -> list[Example]:
 
 
 def with_durations(examples: Sequence[Example], videos: Path) -> list[Example]:
-    """The same, where those without a duration have that of their video, as far as it can be read."""
+    """The same rows, with the duration of their video if they have none and the video can be read."""
     if all(example.duration is not None for example in examples):
         return list(examples)
     from video_opd.data.video.picture_folder import probe_video  # here, so that reading a manifest does not load FFmpeg
@@ -126,7 +126,7 @@ def read_numbered(path: Path) -> list[tuple[int, Example]]:
 
 
 def check_manifest(path: Path, videos: Path | None = None, *, decode: bool = False) -> list[Problem]:
-    """Find everything that is wrong with a manifest, and with its videos.
+    """Find all problems of a manifest and of its videos.
 
     Args:
         path: the manifest.
@@ -155,7 +155,7 @@ def check_manifest(path: Path, videos: Path | None = None, *, decode: bool = Fal
 
 
 def write_manifest(path: Path, examples: Iterable[Example], *, are_checked: bool = False) -> None:
-    """Write rows to a file that appears whole or not at all.
+    """Write rows to a file, completely or not at all.
 
     Args:
         path: the manifest.
@@ -208,7 +208,7 @@ def resolve_video(videos: Path, example: Example) -> Path:
 
 
 def _refuse_another_format(path: Path, rows: list[tuple[int, Example]]) -> None:
-    """Of a file without one usable row, say what it is, where that is known."""
+    """If a file has no usable row, refuse it, and name what it is if that is known."""
     if not rows and path.is_file():  # a pipe has nothing more to say
         from video_opd.data.lookalike_manifests import recognised  # here: reading a good manifest loads no importer
 

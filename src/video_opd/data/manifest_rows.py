@@ -1,4 +1,4 @@
-"""One row of a manifest: from bytes to an `Example`, with everything that is wrong with it on the way."""
+"""One row of a manifest: from bytes to an `Example`, with all problems of the row."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CORRECT = "Correct the row, or leave it out"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something wrong with a row."""
+    """One problem of a row."""
 
     message: str
     """One sentence."""
@@ -137,7 +137,7 @@ def row_from_example(example: Example) -> dict[str, Any]:
 
 
 def path_fault(video: str) -> Fault | None:
-    """What is wrong with a video's path, as far as its spelling tells."""
+    """The problem of a video's path, as far as its spelling shows it."""
     problem = None
     if not video.strip():
         problem = "is empty"
@@ -157,7 +157,7 @@ def path_fault(video: str) -> Fault | None:
 
 
 class _Checker:
-    """Reads one row and notes all its faults. What cannot be read gets a stand-in, which is never used."""
+    """Reads one row and notes all its problems. A value that cannot be read gets a placeholder, which is never used."""
 
     def __init__(self, row: dict[str, Any]) -> None:
         self.row = row

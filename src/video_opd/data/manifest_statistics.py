@@ -46,7 +46,7 @@ class Summary:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Self:
-        """Of at least one value; quantiles are interpolated linearly."""
+        """Summarise at least one value; quantiles are interpolated linearly."""
         low, median, high = (float(value) for value in np.percentile(values, (5, 50, 95)))
         mean = math.fsum(values) / len(values)
         return cls(minimum=min(values), low=low, median=median, mean=mean, high=high, maximum=max(values))
@@ -54,19 +54,20 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Histogram:
-    """How many values lie where. A bin reaches from its edge up to but not including the next; the last one is open."""
+    """The number of values in each bin. A bin reaches from its edge up to but not including the next; the last one is
+    open."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
 
     @classmethod
     def of(cls, values: Sequence[float], edges: Sequence[float]) -> Self:
-        """Of values that are not below the first edge."""
+        """Count values that are not below the first edge."""
         return cls(edges=tuple(edges), counts=tuple(np.bincount(_bins(values, edges), minlength=len(edges)).tolist()))
 
     @property
     def occupied(self) -> range:
-        """The bins from the first to the last that holds anything."""
+        """The bins from the first to the last that is not empty."""
         filled = [index for index, count in enumerate(self.counts) if count]
         return range(filled[0], filled[-1] + 1)
 

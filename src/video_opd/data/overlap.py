@@ -41,7 +41,7 @@ class SharedVideo:
 
     @property
     def durations_apart(self) -> bool:
-        """Both rows are about whole videos, whose durations say that they are two."""
+        """Whether both rows are about whole videos whose durations show that they are different videos."""
         rows = (self.example, self.other)
         whole = all(row.clip is None and source_video(row.video).offset_s == 0 for row in rows)
         mine, theirs = self.example.duration, self.other.duration
@@ -108,7 +108,7 @@ def _names(examples: Iterable[Example]) -> set[str]:
 
 
 def _keys(example: Example, names: set[str]) -> Iterator[tuple[str, str]]:
-    """What a row's video is found by, the name first: it finds every row that the path would find."""
+    """The keys by which a row's video is found. The name comes first: it finds every row that the path would find."""
     name = source_video(example.video).name
     if name in names:
         yield "name", name

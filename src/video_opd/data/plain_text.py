@@ -1,4 +1,4 @@
-"""The words of a query are text, whatever they spell: none of them becomes a control token.
+"""The words of a query are always text: none of them becomes a control token.
 
 A fast tokenizer looks for its added tokens (`<|im_end|>`, `<|video_pad|>`, `<think>`, …) before anything else, in the
 chat template's text and in the user's alike; `split_special_tokens` leaves out only those that are marked as special.
@@ -38,12 +38,12 @@ _NOTHING = {"Zs", "Zl", "Zp", "Cc", "Cf"}
 
 
 def has_words(text: str) -> bool:
-    """Whether a text says anything."""
+    """Whether a text has at least one word."""
     return any(unicodedata.category(character) not in _NOTHING for character in text)
 
 
 def refuse_unwritable(text: str, called: str) -> None:
-    """Refuse a text that no tokenizer takes.
+    """Refuse a text that no tokenizer accepts.
 
     Raises:
         QueryError: it holds half of a surrogate pair, as text that was not UTF-8 does.
@@ -60,7 +60,7 @@ def refuse_unwritable(text: str, called: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class PlainText:
-    """What a tokenizer makes of text in which nothing is a control token."""
+    """Tokenizes text in which nothing is a control token."""
 
     tokenizer: Any
     """A fast one of transformers."""
@@ -69,7 +69,7 @@ class PlainText:
 
     @cached_property
     def added(self) -> Mapping[int, str]:
-        """Id -> text of every token that is looked for before a text is cut into words."""
+        """Id -> text of every token that a tokenizer searches before it cuts a text into words."""
         return {id: token.content for id, token in self.tokenizer.added_tokens_decoder.items()}
 
     @cached_property
@@ -81,7 +81,7 @@ class PlainText:
         return re.compile("|".join(map(re.escape, sorted(filter(None, found), key=len, reverse=True))))
 
     def disguise(self, text: str, before: str = "", after: str = "") -> tuple[str, dict[str, str]]:
-        """A text that spells no control token, alone or together with what stands around it.
+        """Replace characters, so that a text spells no control token, alone or with the text around it.
 
         Returns:
             The text, as long as before; and stand-in -> character that it stands for.

@@ -1,4 +1,5 @@
-"""Examples become prompts, once each while they are remembered; unusable videos are set aside with their reason."""
+"""Make prompts from examples; each prompt is made once while it is cached. Unusable videos are set aside with a
+reason."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def require_folder(videos: Path) -> None:
-    """Say that there is no videos folder once, and not for every video.
+    """Refuse a missing folder of videos once, and not for every video.
 
     Raises:
         DataError: there is none.
@@ -38,7 +39,7 @@ def require_folder(videos: Path) -> None:
 
 
 def refuse_tight_budget(videos: Path, examples: Sequence[Example], budget: VideoBudget) -> None:
-    """Say before a model is loaded that the longest video of a manifest does not fit the budget.
+    """Refuse, before a model is loaded, a manifest whose longest video does not fit the budget.
 
     A video that cannot be read says nothing here; it is set aside when its turn comes.
 
@@ -60,7 +61,7 @@ def refuse_tight_budget(videos: Path, examples: Sequence[Example], budget: Video
 def render(
     renderer: PromptRenderer, video: Path, example: Example, decode: Callable[..., Frames] | None = None
 ) -> Prompt:
-    """Decode a video and put an example's question about it.
+    """Decode a video and render the prompt of an example.
 
     Args:
         decode: in place of `read_video`, where someone remembers frames or knows the rate of folders.
@@ -75,7 +76,7 @@ def render(
 
 
 class PromptMemory:
-    """Prompts of one renderer and one videos folder, the ones asked for last; may serve several sources.
+    """A cache of the most recently used prompts of one renderer and one folder; several sources may share it.
 
     An example is told by its video, its clip, its frame rate and its query, so that runs with other annotations, or
     with the same query in another manifest, share what was decoded; the prompt given back carries the example that was
@@ -94,7 +95,7 @@ class PromptMemory:
         return _memory_key(example) in self._prompts
 
     def recall(self, example: Example) -> Prompt | None:
-        """The prompt of an example, if it is remembered."""
+        """The prompt of an example, if it is in the cache."""
         key = _memory_key(example)
         if key not in self._prompts:
             return None
@@ -103,7 +104,7 @@ class PromptMemory:
         return prompt if prompt.example == example else replace(prompt, example=example)
 
     def keep(self, prompt: Prompt) -> None:
-        """Remember one, and forget the one that was longest not asked for if there is no room."""
+        """Add a prompt; if there is no room, remove the least recently used one."""
         if self.capacity:
             self._prompts[_memory_key(prompt.example)] = prompt
             if len(self._prompts) > self.capacity:
@@ -164,7 +165,7 @@ class PromptSource:
 
     @property
     def decodes_ahead(self) -> bool:
-        """Whether threads decode what will be asked for next."""
+        """Whether threads decode the next examples."""
         return self._pool is not None
 
     def render(self, example: Example) -> Prompt:
@@ -181,7 +182,7 @@ class PromptSource:
         return prompt
 
     def prefetch(self, examples: Iterable[Example]) -> None:
-        """Start decoding what will be asked for next."""
+        """Start decoding the next examples."""
         if self._pool is None:
             return
         for example in examples:
@@ -231,7 +232,7 @@ class PromptSource:
             )
 
     def close(self) -> None:
-        """Stop the decoding threads, and tell in one line of what failed on them and was never asked for."""
+        """Stop the decoding threads, and report in one line the examples that failed there and were never used."""
         if self._pool is None:
             return
         self._pool.shutdown(wait=True, cancel_futures=True)

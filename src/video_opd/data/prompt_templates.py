@@ -62,7 +62,7 @@ class PromptTemplate:
                 )
 
     def messages(self, query: str) -> list[dict[str, Any]]:
-        """The turns before the model's, as the chat template wants them."""
+        """The turns before the model's turn, in the form of the chat template."""
         return self.turns(self.words_of(query))
 
     def words_of(self, query: str) -> str:
@@ -70,7 +70,7 @@ class PromptTemplate:
         return QUERY_POLICIES[self.queries](query)
 
     def turns(self, words: str) -> list[dict[str, Any]]:
-        """The same as `messages`, for words that stay as they are."""
+        """The same as `messages`, for words that are not changed."""
         system = [{"role": "system", "content": [{"type": "text", "text": self.system}]}] if self.system else []
         return [*system, {"role": "user", "content": self.content(words)}]
 
@@ -146,7 +146,7 @@ def _trained_with(model: str) -> list[str]:
 
 
 def mismatch(name: str, model: str, family: str | None) -> str | None:
-    """Why a preset and a checkpoint do not belong together, as far as names tell.
+    """Why a preset and a checkpoint do not belong together, as far as their names show it.
 
     Scores fall, and nothing fails, when a model is asked in words it was not trained with.
 

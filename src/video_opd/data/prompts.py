@@ -1,4 +1,4 @@
-"""From an example to what a model sees: one template, one rendering, shared by student and teacher."""
+"""Make a model's input from an example: one template, one rendering, shared by student and teacher."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @contextlib.contextmanager
 def _explain_errors(example: Example) -> Iterator[None]:
-    """What a chat template or a processor says against one example becomes a sentence."""
+    """Turn an error of a chat template or a processor for one example into a sentence."""
     from jinja2 import TemplateError
 
     try:
@@ -54,7 +54,7 @@ class PromptRenderer:
 
     @property
     def pixels_per_token_side(self) -> int:
-        """Side in pixels of the square one video token stands for: 32 for Qwen3-VL, 28 for Qwen2.5-VL."""
+        """Side in pixels of the square of one video token: 32 for Qwen3-VL, 28 for Qwen2.5-VL."""
         return self.family.token_side(self.processor)
 
     @cached_property
@@ -109,7 +109,7 @@ class PromptRenderer:
         return int(self.processor.tokenizer.convert_tokens_to_ids(self.family.tokens.video))
 
     def _words(self, example: Example) -> str:
-        """The words of the query, of which there are some."""
+        """The words of the query; refuses an empty query."""
         words = self.template.words_of(example.query)
         if not has_words(words):
             raise QueryError(

@@ -1,4 +1,4 @@
-"""What may be done to the words of a query, each under a name; nothing is done without one.
+"""Changes of the words of a query, each with a name. Without a name, the words are not changed.
 
 Annotation sets differ: ActivityNet's sentences begin with blanks, Charades-STA's end in full stops, instruction sets
 wrap the event in quotes. Prompts clean what a model is asked anyway (`prompts`), so the policies below matter to
@@ -25,39 +25,39 @@ CONTROL_CHARACTERS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0e-\x1f\
 
 
 def trim(query: str) -> str:
-    """One blank for every run of them, none at the ends."""
+    """Replace every run of blanks by one, and remove the blanks at the ends."""
     return " ".join(_without_control(query).split())
 
 
 def timelens(query: str) -> str:
-    """As TimeLens cleans a query before it is put: blanks joined, full stops at both ends removed; case is kept."""
+    """Clean a query as TimeLens does: blanks are joined, full stops at both ends are removed, case is kept."""
     return trim(query).strip(".").strip()
 
 
 def plain(text: str) -> str:
-    """Words without what does not change what they say: case, blanks, full stops at their ends. For comparing."""
+    """Normalise words for a comparison: without case, repeated blanks, and full stops at the ends."""
     return timelens(text).casefold()
 
 
 def time_r1(query: str) -> str:
-    """As Time-R1 does: lower case, one final full stop removed."""
+    """Clean a query as Time-R1 does: lower case, without one final full stop."""
     return _without_control(query).strip().lower().removesuffix(".")
 
 
 def quoted(query: str) -> str:
-    """What stands in quotes, where an instruction quotes exactly one thing; all of it otherwise."""
+    """The text in quotes, if an instruction quotes exactly one text; otherwise the whole query."""
     found = only_quoted(query)
     return _without_control(query) if found is None else found
 
 
 def only_quoted(text: str) -> str | None:
-    """What stands in quotes, where exactly one thing does."""
+    """The text in quotes, if there is exactly one."""
     found = [next(part for part in match if part) for match in _QUOTED.findall(text) if any(match)]
     return trim(found[0]) if len(found) == 1 else None
 
 
 def begins_with_query_text(query: str) -> bool:
-    """Whether it does, as one in ten of Ego4D's; see `ego4d`."""
+    """Whether a query begins with `Query Text:`, like one in ten of Ego4D's; see `ego4d`."""
     return _QUERY_TEXT.match(query) is not None
 
 
@@ -81,7 +81,7 @@ QUERY_POLICIES: dict[str, Callable[[str], str]] = {
 
 
 def odd_in_query(query: str) -> Iterator[tuple[str, str]]:
-    """What is odd about a query in a manifest's row, and what becomes of it; nothing of it stops anybody.
+    """Unusual properties of a query in a manifest's row, and their effect; they are warnings only.
 
     Yields:
         A sentence, and a remedy; an empty one where the row itself is to be corrected.

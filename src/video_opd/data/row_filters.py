@@ -1,4 +1,4 @@
-"""Which rows are fit to train on, by rules of the field."""
+"""Select the rows that are suitable for training, by rules of the field."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _AUDIO = re.compile(r"\b(hear|heard|hears|hearing|sound|sounded|sounds|sounding|
 
 
 def timelens_filter(examples: Iterable[Example]) -> tuple[list[Example], Counter[str]]:
-    """The rows that TimeLens trains on, and how many were left out for which reason.
+    """The rows that TimeLens trains on, and the number of rows left out for each reason.
 
     5 to 500 s of video, at most 200 words, at least one span that lies within the video, and nothing to be heard, since
     the models see and do not hear (TimeLens 5d90c06, the row filter of its supervised fine-tuning and of GRPO). A row
@@ -31,7 +31,7 @@ def timelens_filter(examples: Iterable[Example]) -> tuple[list[Example], Counter
 
 
 def _timelens_reason(example: Example) -> str:
-    """Why TimeLens would leave a row out; empty: it would not."""
+    """Why TimeLens would leave a row out; empty if it would keep it."""
     duration = example.known_duration
     if duration < _LEAST_S:
         return f"video shorter than {_LEAST_S:g} s"

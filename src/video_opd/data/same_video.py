@@ -1,4 +1,4 @@
-"""Which video a path is about, where data sets call one video by different names, and where in it a crop begins.
+"""Find the source video of a path, because data sets have different names for one video, and the start of a crop in it.
 
 - Folders and the file's ending do not matter: `videos/activitynet/x.mp4` is `x`.
 - ActivityNet puts `v_` before the eleven letters of a YouTube id: `v_uqiMw7tQ1Cc` is `uqiMw7tQ1Cc`.
@@ -46,7 +46,8 @@ class SourceVideo:
 
     @property
     def key(self) -> str:
-        """What equal files and crops of one video share; where the name says which video it is, in all folders."""
+        """The key that files and crops of one video share; if the name identifies the video, it is the same in all
+        folders."""
         common = len(self.name) < _FEWEST_CHARACTERS or _COMMON.fullmatch(self.name)
         return self.folder + self.name if common else self.name
 
@@ -66,6 +67,6 @@ def source_video(path: str) -> SourceVideo:
 
 
 def spans_in_source(example: Example) -> list[Span]:
-    """A row's spans in seconds of the video behind it, moved by where its crop and its clip begin."""
+    """A row's spans in seconds of the source video, shifted by the starts of its crop and its clip."""
     offset_s = source_video(example.video).offset_s + (example.clip.start_s if example.clip else 0.0)
     return [Span(span.start_s + offset_s, span.end_s + offset_s) for span in example.spans]

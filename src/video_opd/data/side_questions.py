@@ -1,4 +1,4 @@
-"""A second kind of question with a one-word answer, to see what grounding training makes a model forget.
+"""Questions of another kind with one-word answers, which show what a model forgets in grounding training.
 
 One JSON object a line: `{"id": str, "video": "relative/path.mp4", "question": str, "answer": str, "duration": float}`.
 """
@@ -29,7 +29,7 @@ class SideQuestion:
     """Seconds."""
 
     def as_example(self) -> Example:
-        """For rendering: an example without spans, whose query is the question."""
+        """The question as an example without spans, for rendering; its query is the question."""
         return Example(id=self.id, video=self.video, query=self.question, spans=(), duration=self.duration)
 
 
@@ -54,6 +54,6 @@ def read_side_questions(path: Path) -> list[SideQuestion]:
 
 
 def write_side_questions(path: Path, questions: Sequence[SideQuestion]) -> None:
-    """Write them, one line each."""
+    """Write side questions, one line each."""
     with replacing(path) as unfinished:
         unfinished.write_text("".join(json.dumps(asdict(question)) + "\n" for question in questions), encoding="utf-8")

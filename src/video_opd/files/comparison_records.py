@@ -9,7 +9,7 @@ from video_opd.sample_size import MIN_QUERIES
 
 
 class Estimate(WrittenRecord):
-    """A mean with what is known of how sure it is."""
+    """A mean with its uncertainty."""
 
     mean: Number
     sd: Number | None = None
@@ -43,21 +43,21 @@ class MethodPair(WrittenRecord):
 
 
 class Difference(Estimate, MethodPair):
-    """By how much the test mIoU of one method is above that of another."""
+    """The difference of the test mIoUs of two methods."""
 
 
 class RunPoint(WrittenRecord):
-    """Where one run stood at one evaluation."""
+    """The state of one run at one evaluation."""
 
     step: Number | None = None
     seconds: Number | None = None
-    """Of selecting and training until then."""
+    """Seconds of selecting and training until then."""
     cpu_seconds: Number | None = None
     miou: Number | None = None
 
 
 class CurvePoint(WrittenRecord):
-    """Where a method stood at one evaluation, over its seeds."""
+    """The state of a method at one evaluation, over its seeds."""
 
     step: Number
     seconds: Estimate | None = None
@@ -66,7 +66,7 @@ class CurvePoint(WrittenRecord):
 
 
 class Ledger(WrittenRecord):
-    """What a run used up."""
+    """The resources that a run used."""
 
     optimiser_steps: Number | None = None
     examples: Number | None = None
@@ -76,7 +76,7 @@ class Ledger(WrittenRecord):
     seconds_by_phase: dict[str, Number] = {}
     cpu_seconds_by_phase: dict[str, Number] = {}
     extra_memory_bytes: Number | None = None
-    """The most that one update took beyond what was in use before it."""
+    """Largest memory that one update needed in addition to the memory in use before it."""
     model_bytes: Number | None = None
     """Weights of all models that read a prompt."""
 
@@ -104,7 +104,7 @@ class MethodResult(WrittenRecord):
     """On the test queries, by metric."""
     side_questions: Estimate | None = None
     to_target: list[RunPoint | None] | None = None
-    """By seed the first evaluation at the target; None for a seed that never was there. None without a target."""
+    """Seed -> the first evaluation at the target; None for a seed that never reached it. None without a target."""
     test_miou: Estimate | None = None
     over_its_teacher: Estimate | None = None
 

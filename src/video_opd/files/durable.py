@@ -1,8 +1,8 @@
-"""Files that are either wholly there or not there, whatever kills the process or the machine.
+"""Files that exist completely or not at all, also if the process is killed or the machine stops.
 
-Two facts about POSIX carry it. A rename is atomic, so a name shows the old content or the new one, never half of
-either. But neither content nor names are on the disk until they are fsynced, and in that order: content, its folder,
-the rename, the folder it was renamed in.
+This relies on two facts about POSIX. A rename is atomic, so a name shows the old content or the new one, never a part.
+But neither content nor names are on the disk until they are fsynced, in this order: the content, its folder, the
+rename, the folder of the new name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def write_durably(path: Path, content: bytes) -> None:
     Links and pipes are treated as `outputs.replacing` says.
 
     Raises:
-        OSError: the disk would not take it; the old content is untouched and nothing new is left behind.
+        OSError: the file could not be written; the old content is unchanged and no new file remains.
     """
     with replacing(path) as unfinished:
         unfinished.write_bytes(content)

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a record, in words for whoever wrote the file."""
+"""The errors that pydantic finds in a record, in words for the writer of the file."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _EXPECTED = {
     "string_too_short": "it is empty",
     "too_short": "it has too few values",
 }
-"""Kind of fault -> what to say in place of the library's own sentence."""
+"""Kind of error -> the sentence in place of the library's own."""
 _MEMBERS = ("int", "str")
-"""What pydantic adds to a place where a value may be one of several kinds."""
+"""Parts that pydantic adds to the place of a value that may be one of several kinds."""
 
 
 def first_fault(error: ValidationError, called: Mapping[str, str]) -> str:
-    """The first thing that is wrong, with the place in the record.
+    """The first error, with its place in the record.
 
     Args:
         called: place, as `spans.0.0` -> what the file calls it.

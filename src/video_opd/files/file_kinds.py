@@ -1,4 +1,4 @@
-"""What a file is that was given for text and is none. Imports nothing of the package."""
+"""Recognises a file that should be text and is not. Imports nothing from the package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOOKED_AT = 8192
 
 
 def not_text(beginning: bytes) -> tuple[str, str] | None:
-    """Why bytes that are not UTF-8 are no text in another encoding either.
+    """Why bytes that are not UTF-8 are not text in another encoding either.
 
     Args:
         beginning: the file from its first byte, or a part of that.
@@ -31,7 +31,7 @@ def not_text(beginning: bytes) -> tuple[str, str] | None:
 
 
 def packed(beginning: bytes) -> tuple[str, str] | None:
-    """Whether a file is packed, told by its first bytes: a small archive may well be UTF-8 up to its first line break.
+    """Check by its first bytes whether a file is packed: a small archive may be valid UTF-8 up to its first line break.
 
     Returns:
         Reason and remedy; None: it is not.

@@ -1,11 +1,11 @@
 """An append-only journal of JSON lines, which survives being killed at any byte.
 
-A line counts once its newline is on the disk. Whatever stands after the last newline is a write that was cut short,
-and is ignored by readers and dropped by the next writer. A broken line anywhere else was damaged by something other
-than us and is an error, with its line number.
+A line counts once its newline is on the disk. Text after the last newline is an incomplete write: readers ignore it,
+and the next writer removes it. A broken line anywhere else was damaged by another program. It is an error, and the
+message has its line number.
 
-Lines are strict JSON: NaN and the infinities, which JSON cannot say, are written as null. A diverging loss is thus
-visible in the journal as a missing number and breaks no reader.
+Lines are strict JSON: NaN and the infinities, which JSON does not have, are written as null. So a diverging loss is a
+missing number in the journal, and every reader can read it.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from video_opd.files.older_names import read_json
 
 
 class Journal:
-    """A journal open for appending; a context manager. One writer at a time: the run's lock sees to that.
+    """A journal open for appending; a context manager. The run's lock ensures that there is only one writer.
 
-    Opening it drops a torn last line, since appending to that would turn it into a broken line in the middle.
+    Opening it removes an incomplete last line, because appending would turn it into a broken line in the middle.
 
     Args:
         ascii_only: write everything but ASCII as escapes; False: as the characters they are.
 
     Raises:
         DataError: a line before the last is broken.
-        EngineError: the file cannot be opened or mended.
+        EngineError: the file cannot be opened or repaired.
     """
 
     def __init__(self, path: Path, *, ascii_only: bool = True) -> None:
@@ -48,8 +48,8 @@ class Journal:
             raise _cannot("opened", path, error) from error
 
     def append(self, *rows: Mapping[str, Any]) -> None:
-        """Add one row, or several. They are on the disk when this returns; if this raises, nothing of them is in the
-        file. A kill in between may leave the first of several.
+        """Add one or several rows. They are on the disk when this returns; if this raises, none of them is in the file.
+        If the process is killed during the call, the first of several rows may be in the file.
 
         Raises:
             EngineError: the disk is full or failing.
@@ -59,13 +59,11 @@ class Journal:
         whole = os.fstat(self._file.fileno()).st_size
         try:
             written = self._file.write(line)
-            if written != len(line):  # a nearly full disk takes part of a write and only refuses the next one
+            if written != len(line):  # a nearly full disk accepts a part of a write and refuses only the next one
                 raise OSError(f"only {written} of {len(line)} bytes could be written; the disk is full")
             os.fsync(self._file.fileno())
         except OSError as error:
-            with contextlib.suppress(
-                OSError
-            ):  # if even that fails, the next one to open the journal drops the torn line
+            with contextlib.suppress(OSError):  # if this fails too, the next writer removes the incomplete line
                 self._file.truncate(whole)
             raise _cannot("written to", self.path, error) from error
 
@@ -94,7 +92,7 @@ def json_line(row: Mapping[str, Any], *, ascii_only: bool = True) -> bytes:
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """All whole rows, oldest first; none if the file is not there, since a journal begins with its first row.
+    """All complete rows, oldest first; none if the file does not exist, because a journal begins with its first row.
 
     Raises:
         DataError: a line before the last is broken, or the file cannot be read.
@@ -103,7 +101,7 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
 
 
 def iterate_journal(path: Path) -> Iterator[dict[str, Any]]:
-    """`read_journal` one row at a time, for journals that are larger than what is wanted of them.
+    """`read_journal` one row at a time, for large journals of which only a part is needed.
 
     Raises:
         DataError: as `read_journal`, when the broken line is reached.
@@ -113,15 +111,15 @@ def iterate_journal(path: Path) -> Iterator[dict[str, Any]]:
             yield line.row
     except OSError as error:
         raise DataError(
-            f"{path} cannot be read", reason=str(error), remedy="Mend the disk or the permissions and try again"
+            f"{path} cannot be read", reason=str(error), remedy="Repair the disk or the permissions, and try again"
         ) from error
 
 
 def truncate_journal(path: Path, *, after_step: int) -> int:
-    """Drop the rows of steps after `after_step`, and a torn last line; rows without a step stay.
+    """Remove the rows of steps after `after_step`, and an incomplete last line; rows without a step remain.
 
-    A run that goes on from the checkpoint of step 40 does steps 41, 42, … again, and the journal would otherwise tell
-    of them twice. The file is replaced in one piece: a crash leaves the old one or the new one.
+    A run that resumes from the checkpoint of step 40 repeats steps 41, 42, …, and the journal would otherwise have them
+    twice. The file is replaced as a whole: a crash leaves the old file or the new one.
 
     Returns:
         How many rows were dropped.
@@ -146,7 +144,7 @@ def truncate_journal(path: Path, *, after_step: int) -> int:
 
 class _JournalLine(NamedTuple):
     content: bytes
-    """As it stands in the file, newline included: rows that are kept are kept to the byte."""
+    """The line as it is in the file, with its newline: rows that are kept are not changed by a byte."""
     row: dict[str, Any]
 
 
@@ -166,7 +164,7 @@ def _read_lines(path: Path) -> Iterator[_JournalLine]:
             except ValueError as error:
                 broken = DataError(
                     f"{path} line {number} is broken ({error})",
-                    reason="a crash can only cut short the last line of a journal, so something else changed this one",
+                    reason="a crash can damage only the last line of a journal, so another program changed this line",
                     remedy="Restore the file from a copy, or delete the line if its row may be lost",
                 )
                 continue
@@ -179,7 +177,7 @@ def _is_after(row: Mapping[str, Any], after_step: int) -> bool:
 
 
 def _finite(value: Any) -> Any:
-    """The same value with every float that JSON cannot say replaced by None."""
+    """The same value, with None for every float that JSON does not have."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -193,5 +191,5 @@ def _cannot(what: str, path: Path, error: OSError) -> EngineError:
     return EngineError(
         f"{path} could not be {what}",
         reason=str(error),
-        remedy="Free some space or mend the disk, then run the same command: it goes on where it stopped",
+        remedy="Free some space or repair the disk, then run the same command: it continues where it stopped",
     )

@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 RENAMED = {"format_rate": "output_format_rate", "credit": "advantage"}
-"""As it was called -> as it is called."""
+"""Old name -> present name."""
 
 
 def read_json(content: str | bytes) -> Any:
-    """What stands in a file, under today's names.
+    """Read the content of a file, with the present names of its keys.
 
     Raises:
         ValueError: it is not JSON.

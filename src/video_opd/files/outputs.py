@@ -1,8 +1,7 @@
-"""Files that are written, whatever bears their name already: nothing, a file, a link, a pipe or a device.
+"""Write a file under a name that may be free, or the name of a file, a link, a pipe or a device.
 
-To put a finished file in the place of an old one is a rename, and a rename takes the name from whatever has it: a link
-would no longer lead anywhere, and root would lose `/dev/null`. So a link is followed first, and what cannot be replaced
-is written into.
+A finished file replaces an old one by a rename, and a rename removes whatever had the name: a link would be lost, and
+root would lose `/dev/null`. So a link is followed first, and a pipe or a device is written into.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from video_opd.errors import ConfigurationError
 
 
 def place_of(path: Path) -> Path | None:
-    """Where a file of this name lies or will lie, links followed; None: a pipe or a device that takes characters.
+    """The place of a file of this name, with links followed; None for a pipe or a character device.
 
     Raises:
         OSError: it is a folder, a disk, a socket or a link to itself.
@@ -29,7 +28,7 @@ def place_of(path: Path) -> Path | None:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        mode = stat.S_IFREG  # or a link to what is not there yet
+        mode = stat.S_IFREG  # or a link to a file that does not exist yet
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
         return None
     if stat.S_ISDIR(mode):
@@ -41,12 +40,12 @@ def place_of(path: Path) -> Path | None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write in the block, which bears the name `path` after it; if the block fails, nothing has changed.
+    """A file to write in the block; it gets the name `path` after the block. If the block fails, nothing has changed.
 
-    A pipe or device gets the content when it is whole.
+    A pipe or a device gets the content once it is complete.
 
     Raises:
-        OSError: as `place_of`, or the disk would not take it.
+        OSError: as `place_of`, or the file could not be written.
     """
     place = place_of(path)
     if place is None:
@@ -65,11 +64,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def refuse_foreign(path: Path, is_ours: Callable[[Path], bool], kind: str) -> None:
-    """Refuse to replace a file that is no earlier output of the same kind. An empty file has nothing to lose.
+    """Refuse to replace a file that is not an earlier output of the same kind. An empty file may be replaced.
 
     Args:
-        is_ours: whether a file that is there is such an output.
-        kind: how such an output is called, with its article.
+        is_ours: whether an existing file is such an output.
+        kind: the name of such an output, with its article.
 
     Raises:
         ConfigurationError: the file is something else.
@@ -79,17 +78,17 @@ def refuse_foreign(path: Path, is_ours: Callable[[Path], bool], kind: str) -> No
     if place is not None and place.is_file() and place.stat().st_size and not is_ours(place):
         raise ConfigurationError(
             f"{path} is there already",
-            reason=f"it is not {kind}, so it is kept as it is",
+            reason=f"it is not {kind}, so it is not replaced",
             remedy="give another name, or move the file away",
         )
 
 
 def create(path: Path, content: bytes) -> None:
-    """Make a file that is not there yet, whole or not at all. Nothing is ever replaced.
+    """Make a new file, completely or not at all. No file is ever replaced.
 
     Raises:
-        FileExistsError: something has the name already, be it a link that leads nowhere.
-        OSError: the disk would not take it.
+        FileExistsError: the name exists already; it may be a broken link.
+        OSError: the file could not be written.
     """
     unfinished = path.with_name(f".{path.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:

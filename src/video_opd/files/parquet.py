@@ -20,7 +20,7 @@ def parquet_rows(path: Path) -> Iterator[Record]:
 
     Raises:
         ConfigurationError: pyarrow is not installed.
-        DataError: the file cannot be read, or is no parquet.
+        DataError: the file cannot be read, or is not parquet.
     """
     try:
         import pyarrow
@@ -43,6 +43,4 @@ def parquet_rows(path: Path) -> Iterator[Record]:
             f"{path}: {error.strerror or error}", reason="the file cannot be read", remedy="Check the path"
         ) from error
     except (pyarrow.ArrowException, ValueError) as error:
-        raise DataError(
-            f"{path}", reason=f"it is no parquet that can be read: {error}", remedy="Fetch it again"
-        ) from error
+        raise DataError(f"{path}", reason=f"it is not valid parquet: {error}", remedy="Fetch it again") from error

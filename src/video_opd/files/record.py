@@ -1,4 +1,4 @@
-"""One record of a file, which knows where it stands."""
+"""One record of a file, with its place in the file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Record:
 
     path: Path
     line: int
-    """Where it begins, from 1."""
+    """The line on which it begins, from 1."""
     value: Any
     key: str | None = None
     """Its key, where the file is one JSON object."""
@@ -35,7 +35,7 @@ class Record:
         return f"{self.path}, line {self.line}"
 
     def refuse(self, reason: str, remedy: str = "Correct the entry, or leave it out") -> NoReturn:
-        """Say what is wrong with this record.
+        """Raise an error that names this record.
 
         Raises:
             DataError: always.

@@ -1,8 +1,8 @@
-"""Files of annotations and results as they come: every record with the line it stands on, every fault in one sentence.
+"""Read files of annotations and results: every record has its line, and every error is one sentence.
 
 Text is UTF-8, with or without a byte order mark. JSON is read entry by entry, so that an entry of a large file has a
-line, and strictly: NaN, a key given twice in an object and numbers that no float holds are faults here, though Python
-would take them.
+line. It is read strictly: NaN, a repeated key in an object and numbers that do not fit a float are errors here, though
+Python accepts them.
 """
 
 from __future__ import annotations
@@ -121,11 +121,11 @@ def json_entries(path: Path, *, unique: bool = False, under: str | None = None) 
         reader.refuse("it begins neither with `{` nor with `[`")
     yield from _entries(reader, unique, under)
     if reader.peek():
-        reader.refuse("something follows after the end of the JSON value")
+        reader.refuse("there is more text after the end of the JSON value")
 
 
 def _entries(reader: _Reader, unique: bool, under: str | None = None, parent: str | None = None) -> Iterator[Record]:
-    """Those of the object or list that begins here, and go past it."""
+    """Read the entries of the object or list that begins here, and go past it."""
     path, seen = reader.path, dict[str | None, int]()
     opening = reader.take()
     closing = "}" if opening == "{" else "]"
@@ -156,7 +156,7 @@ def _entries(reader: _Reader, unique: bool, under: str | None = None, parent: st
 def json_any(path: Path, *, unique: bool = False, row: str = "") -> Iterator[Record]:
     """The rows of a file (see `json_rows`), or the entries of one object, whichever the file is.
 
-    It is told by its content. One object on one line is told by the name: in a file called `.jsonl` it is a row.
+    The content decides. For one object on one line the name decides: in a file called `.jsonl` it is a row.
 
     Args:
         unique: refuse a key of the object that comes twice.
@@ -197,7 +197,7 @@ def json_by_key(path: Path, *, row: str = "") -> Iterator[Record]:
 
 
 def form_of(text: str) -> Literal["lines", "list", "object", "stream"]:
-    """How a file holds its rows. A line that is broken is a fault of its own, and no value over several lines."""
+    """The form of the rows in a file. A broken line is an error, not a value over several lines."""
     text = text.strip()
     first, _, rest = text.partition("\n")
     if rest and is_json(first):
@@ -260,7 +260,7 @@ def table_rows(path: Path) -> Iterator[Record]:
     except csv.Error as error:
         Record(path, line, None).refuse(f"it is not CSV: {error}")
     if header is None:
-        raise DataError(f"{path}, line 1", reason="there is no header", remedy="Name the columns in the first line")
+        raise DataError(f"{path}, line 1", reason="the file has no header", remedy="Name the columns in the first line")
 
 
 def _delimiter(header: str) -> str:
@@ -277,7 +277,7 @@ class _Reader:
 
     @property
     def line(self) -> int:
-        """The line of what comes next."""
+        """The line of the next character."""
         self.peek()
         self._line += self.text.count("\n", self._counted, self.at)
         self._counted = self.at
@@ -291,13 +291,13 @@ class _Reader:
         return self.text[self.at : self.at + 1]
 
     def take(self) -> str:
-        """The same, and go past it."""
+        """Return the next character that is not blank, and go past it."""
         character = self.peek()
         self.at += 1
         return character
 
     def value(self) -> Any:
-        """The next JSON value, and go past it."""
+        """Return the next JSON value, and go past it."""
         line = self.line
         found, self.at = _decode(self.path, self.text, self.at, line)
         return found

@@ -1,4 +1,4 @@
-"""The files of a run folder, one record each. Whoever writes a file and whoever reads it use the same record.
+"""The files of a run folder, one record for each. The writer and the readers of a file use the same record.
 
 metrics.jsonl: StepMetrics   answers.jsonl: SampledAnswer   evaluation/*.json: EvaluationReport
 rounds/*/selection-facts.json: SelectionFacts   rounds/*/selection.jsonl: SelectionRow   *-scores.jsonl: ScoreRow
@@ -20,7 +20,7 @@ StepPhase = Literal["decode", "read", "answer", "teacher", "score", "backward", 
 
 
 class StepMetrics(WrittenRecord):
-    """One step of training; `train.step_metrics` says what each quantity means. Only the step is always there."""
+    """One step of training; `train.step_metrics` explains each quantity. Only the step is always given."""
 
     loss: Number | None = None
     reverse_kl: Number | None = None
@@ -61,12 +61,12 @@ class StepMetrics(WrittenRecord):
     seconds_to_decode: Number | None = None
     step: Count
     seconds: Number | None = None
-    """Of training, until the end of this step."""
+    """Seconds of training until the end of this step."""
     num_set_aside: Number | None = None
 
     @property
     def is_broken(self) -> bool:
-        """Whether the loss was not a finite number, which the file says with null."""
+        """Whether the loss was not a finite number; the file then has null."""
         return "loss" in self.model_fields_set and self.loss is None
 
     def at(self, key: str) -> float | None:
@@ -124,7 +124,7 @@ class SideAccuracy(WrittenRecord):
 
     @property
     def spread(self) -> None:
-        """Of one model there is none over seeds."""
+        """None: one model has no spread over seeds."""
         return None
 
     @property
@@ -135,7 +135,7 @@ class SideAccuracy(WrittenRecord):
 
 
 class EvaluationReport(WrittenRecord):
-    """How one model did on a fixed set of queries."""
+    """The scores of one model on a fixed set of queries."""
 
     # A comparison repeats evaluations that runs of other versions wrote: their keys stay.
     model_config = ConfigDict(extra="allow")
@@ -161,7 +161,7 @@ class EvaluationReport(WrittenRecord):
 
     @property
     def is_evaluation(self) -> bool:
-        """Whether it says the one thing that every evaluation says."""
+        """Whether it has the mIoU, which every evaluation has."""
         return "miou" in self.scores
 
     @property
@@ -171,7 +171,7 @@ class EvaluationReport(WrittenRecord):
 
     @property
     def num_queries(self) -> int | None:
-        """How many were asked."""
+        """Number of queries that were asked."""
         return int(self.scores["num_queries"]) if "num_queries" in self.scores else None
 
     @property
@@ -190,7 +190,7 @@ class EvaluationReport(WrittenRecord):
 
 
 class ExamplesProfile(WrittenRecord):
-    """What a set of examples is like: means, and the share of the examples from each source."""
+    """The properties of a set of examples: means, and the share of the examples from each source."""
 
     num_examples: Count | None = None
     start_s: Number | None = None
@@ -201,13 +201,13 @@ class ExamplesProfile(WrittenRecord):
 
     @property
     def is_empty(self) -> bool:
-        """Whether it says nothing."""
+        """Whether it has no values."""
         means = (self.start_s, self.start_share, self.length_s, self.duration_s)
         return not self.sources and all(mean is None for mean in means)
 
 
 class ScoringCost(WrittenRecord):
-    """What it took to score one model for a selection."""
+    """The cost of scoring one model for a selection."""
 
     seconds: Number = 0.0
     cpu_seconds: Number = 0.0
@@ -215,13 +215,13 @@ class ScoringCost(WrittenRecord):
 
 
 class SelectionFacts(WrittenRecord):
-    """What is known of the selection of one round."""
+    """Facts about the selection of one round."""
 
     round: Count | None = None
     first_step: Count | None = None
     """Steps taken when the round began."""
     of: dict[str, Any] = {}
-    """What the selection was made from, besides the student."""
+    """The scores used for the selection, besides the student's."""
     num_pool: Count | None = None
     num_unscored: Count | None = None
     num_passing: Count | None = None
@@ -237,11 +237,11 @@ class SelectionFacts(WrittenRecord):
     ranked_by: Text | None = None
     warnings: list[Text] = []
     cost: dict[str, ScoringCost] = {}
-    """By whose scores they are."""
+    """The models whose scores were used."""
 
 
 class SelectionRow(WrittenRecord):
-    """What became of one example."""
+    """The decision about one example."""
 
     id: Text = ""
     tau: Number | None = None

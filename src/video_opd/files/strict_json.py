@@ -1,4 +1,4 @@
-"""Python's JSON decoder, held to JSON: no NaN, no key twice, no number that no float holds.
+"""Python's JSON decoder, made strict: no NaN, no repeated key, no number that does not fit a float.
 
 The one way to read JSON that people or other programs wrote: single lines and rows of manifests here, records of other
 files in `records`. Files that video-opd wrote itself are read with `older_names.read_json`.
@@ -14,7 +14,7 @@ SHOWN = 60
 
 
 class StrictError(ValueError):
-    """JSON that Python would take and we do not; as text, one sentence."""
+    """JSON that Python accepts and this package does not; as text, one sentence."""
 
 
 class NotJsonError(StrictError):
@@ -74,7 +74,7 @@ def decode(raw: bytes) -> Any:
 
 
 def kind(value: object) -> str:
-    """What JSON calls a value."""
+    """The JSON name of a value's kind."""
     if value is None:
         return "null"
     if isinstance(value, bool):

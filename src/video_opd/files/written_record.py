@@ -1,8 +1,8 @@
 """A record of a file that this package writes: one class names its keys and types, for the writer and every reader.
 
 A writer builds the record and writes its `to_json()`: a key that the record lacks is a mistake in this package, and
-raises. A reader takes `from_json(value)`: anybody may have changed the file, so what is not as expected is a missing
-value and no error.
+raises. A reader takes `from_json(value)`. Any program may have changed the file, so an unexpected value counts as
+missing and is not an error.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _LARGEST_COUNT = 2**53
 
 
 class WrittenRecord(BaseModel):
-    """The base of all records. A field without a default is one without which the record says nothing."""
+    """The base of all records. A field without a default is required: without it the record is not valid."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """The record, as far as a value out of a file can be understood.
+        """Make the record from a value of a file; unexpected parts count as missing.
 
         Raises:
-            ValueError: a field is missing or foreign that has no default.
+            ValueError: a field without a default is missing or not valid.
         """
         return cls.model_validate(value if isinstance(value, Mapping) else {}, context=_TOLERANT)
 
@@ -54,7 +54,7 @@ class WrittenRecord(BaseModel):
                 continue
 
     def to_json(self) -> dict[str, Any]:
-        """What stands in the file: the keys that were given, in the order of the fields."""
+        """The content for the file: the given keys, in the order of the fields."""
         return self.model_dump(exclude_unset=True, warnings=False)
 
     @model_validator(mode="before")
@@ -67,7 +67,7 @@ class WrittenRecord(BaseModel):
     @field_validator("*", mode="wrap")
     @classmethod
     def _drop_foreign_values(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-        """The field's default in place of a foreign value; a list or a table loses only the items that are foreign."""
+        """Replace an invalid value by the field's default; a list or a table loses only its invalid items."""
         if info.context is not _TOLERANT:
             return handler(value)
         try:
@@ -92,7 +92,7 @@ def _without_foreign_items(value: Any, handler: ValidatorFunctionWrapHandler) ->
 
 
 def _number(value: object, info: ValidationInfo) -> int | float:
-    """As it was given, which keeps 12 from becoming 12.0 in a file."""
+    """Return the number as it was given, so that 12 does not become 12.0 in a file."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("not a number")
     if info.context is not _TOLERANT:

@@ -1,8 +1,8 @@
-"""What an answer scores that never looks: the one span, or the one share of the video, that fits all queries best.
+"""The baseline that ignores the video: the one span, or the one share of the video, that fits all queries best.
 
-This is the floor of every score, and everything that states it (evaluations, `data stats`) has it from here. The search
-sees spans cut off at the end of the longest video: one wrong end, 30400 s for 30.4, would make it look at hours that no
-video has, on a grid so coarse that nothing is found. The answer is scored on the spans as they are annotated.
+This is the floor of every score. Evaluations and `data stats` take it from here. The search cuts spans at the end of
+the longest video: one wrong end, 30400 s for 30.4 s, would make the grid too coarse to find anything. The answer is
+scored on the spans as they are annotated.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from video_opd.grounding.span import best_iou
 from video_opd.types import Example, Span
 
 MOST_COMPARISONS = 200_000_000
-"""Comparisons of a search that takes about two seconds."""
+"""Number of comparisons in a search of about two seconds."""
 _STEPS_S = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
-"""Seconds between the answers that are tried."""
+"""Step of the grid of answers, in seconds."""
 _SHARE_STEP = 0.02
 _ELEMENTS_AT_ONCE = 1_000_000
 """Bound on temporary arrays, so that memory does not grow with the number of queries."""
@@ -31,21 +31,21 @@ class Constant:
     """The best answer that is the same for every query, and its mean IoU."""
 
     span: Span
-    """In seconds, or in shares of the video."""
+    """The answer, in seconds or in shares of the video."""
     miou: float
     step: float
-    """Of the grid that was searched, in the same unit: with a coarse one a better answer may have been missed."""
+    """Step of the grid that was searched, in the same unit: a coarse grid may miss a better answer."""
 
 
 def best_constant(examples: Sequence[Example], *, most_comparisons: int = MOST_COMPARISONS) -> Constant | None:
     """The span in seconds that scores best as the answer to every query, on a grid as fine as `most_comparisons` allow.
 
     Args:
-        examples: what was asked, at least one.
-        most_comparisons: of a candidate with an annotated span.
+        examples: the questions, at least one.
+        most_comparisons: largest number of comparisons of a candidate with an annotated span.
 
     Returns:
-        None where every span ends at 0 or nothing is annotated.
+        The answer; None if every span ends at 0 or there are no annotated spans.
     """
     latest_s = max((span.end_s for example in examples for span in example.spans), default=0.0)
     latest_s = min(latest_s, max((e.duration for e in examples if e.duration is not None), default=latest_s))
@@ -55,7 +55,7 @@ def best_constant(examples: Sequence[Example], *, most_comparisons: int = MOST_C
 
 
 def best_constant_share(examples: Sequence[Example]) -> Constant | None:
-    """The best constant answer in shares of the video: it needs the duration and nothing else.
+    """The best constant answer in shares of the video: it needs only the duration.
 
     IoU does not depend on the unit, so it is a search over videos of length 1.
 
@@ -84,17 +84,17 @@ def _best(examples: Sequence[Example], latest: float, step: float) -> Constant |
 def best_constant_answer(examples: Iterable[Example], *, resolution_s: float = 1.0) -> tuple[Span, float]:
     """The single span that scores best when given as the answer to every example, and its mean IoU.
 
-    Exhaustive over start < end on a grid, as far as the last annotated second, be it a wrong one: `best_constant` is
-    what states a floor. Time goes with the annotated spans and the square of the grid (Charades-STA, 3720 spans up to
-    58 s: 0.1 s), so raise `resolution_s` for hours of video. Ties go to the earliest, then shortest span.
+    The search is exhaustive over start < end on a grid up to the last annotated second, also if it is wrong; use
+    `best_constant` for a floor. The time grows with the number of spans and the square of the grid (Charades-STA, 3720
+    spans up to 58 s: 0.1 s), so raise `resolution_s` for hours of video. Ties go to the earliest, then shortest span.
 
     Args:
-        examples: what was asked.
+        examples: the questions.
         resolution_s: step of the grid, in seconds.
 
     Raises:
-        DataError: no examples, or none with an annotated span that ends after 0 s.
-        ValueError: a resolution that is not positive.
+        DataError: there are no examples, or no annotated span ends after 0 s.
+        ValueError: the resolution is not positive.
     """
     if not resolution_s > 0:
         raise ValueError(f"resolution_s must be positive, got {resolution_s}")
@@ -106,7 +106,7 @@ def best_constant_answer(examples: Iterable[Example], *, resolution_s: float = 1
     if not 0 < horizon_s < math.inf:
         raise DataError(
             f"annotated spans that end at {horizon_s} s",
-            reason="there is no stretch of time a constant answer could name",
+            reason="a constant answer needs a span that ends after 0 s",
             remedy="check the spans of the manifest with `video-opd data check`",
         )
     starts_s, ends_s = np.array([span for span, _ in annotated], dtype=np.float64).T
@@ -122,7 +122,7 @@ def best_constant_answer(examples: Iterable[Example], *, resolution_s: float = 1
             totals = np.maximum.reduceat(iou, first_of_example, axis=1).sum(axis=1)
             if totals.max() > best_total:
                 best_total, best = float(totals.max()), Span(float(start_s), float(end_s[totals.argmax(), 0]))
-    # The search ranks; the number shown comes from the one IoU.
+    # The search only ranks; the reported number comes from `temporal_iou`.
     return best, _miou(best, examples)
 
 

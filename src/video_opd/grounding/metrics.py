@@ -30,14 +30,14 @@ _ELEMENTS_AT_ONCE = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """What a set of answers is worth. Rates are in 0..1."""
+    """The scores of a set of answers. Rates are in 0..1."""
 
     miou: float
     """Mean IoU."""
     r1: Mapping[float, float]
     """Threshold -> share of queries with IoU >= threshold."""
     output_format_rate: float
-    """Share of queries in whose answer the parser finds a span. In a missing answer there is none."""
+    """Share of queries with an answer in which the parser finds a span. A missing answer has none."""
     num_queries: int
     intervals: Mapping[str, tuple[float, float]]
     """Name of a rate, as in `to_dict`, -> its 95 % bootstrap interval; empty with fewer than `MIN_QUERIES` queries."""
@@ -48,7 +48,7 @@ class Scores:
     missing_ids: tuple[str, ...] = field(repr=False)
     """Examples without a prediction."""
     unknown_ids: tuple[str, ...] = field(repr=False)
-    """Predictions without an example; they count nowhere."""
+    """Predictions without an example; they are ignored."""
     num_resamples: int
     seed: int
 
@@ -60,7 +60,7 @@ class Scores:
 
     @property
     def per_query(self) -> dict[str, dict[str, float]]:
-        """Name of each rate, as in `to_dict` -> example id -> what it is the mean of."""
+        """Name of each rate, as in `to_dict` -> example id -> the value of that query."""
         return {
             "miou": dict(self.iou_by_id),
             **{_recall_name(t): {id_: float(iou >= t) for id_, iou in self.iou_by_id.items()} for t in self.r1},
@@ -69,12 +69,12 @@ class Scores:
 
     @property
     def cannot_be_said(self) -> str:
-        """A sentence that says what cannot be known from so few queries; empty where there are enough."""
+        """A sentence that says what is unknown with so few queries; empty if there are enough."""
         what = "How much another draw of queries would change the scores"
         return cannot_be_said(what, self.num_queries) if self.num_queries < MIN_QUERIES else ""
 
     def to_report(self) -> dict[str, Any]:
-        """The numbers with what is needed to read them: intervals, convention, ids that did not match."""
+        """The numbers with their intervals, their convention, and the ids that did not match."""
         return {
             "scores": self.to_dict(),
             "intervals": {name: list(interval) for name, interval in self.intervals.items()},
@@ -105,20 +105,20 @@ def score(
 ) -> Scores:
     """Score one answer per example; the convention stands at the top of this module.
 
-    The intervals say how much the numbers would move with another draw of queries. Resampling is per query: where one
-    video carries several queries their answers are not independent, and the intervals come out somewhat too narrow. Of
-    fewer than `MIN_QUERIES` queries there are none: they would not cover what they claim.
+    The intervals show how much the numbers would change with another sample of queries. Resampling is per query: if
+    one video has several queries, their answers are not independent, and the intervals are slightly too narrow. With
+    fewer than `MIN_QUERIES` queries there are no intervals, because they would be too narrow.
 
     Args:
         predictions: example id -> parsed answer, or pairs of the two.
-        examples: what was asked; each id once.
+        examples: the questions; each id once.
         thresholds: IoU thresholds in (0, 1].
-        seed: for the bootstrap. Equal arguments give equal intervals.
+        seed: seed of the bootstrap. Equal arguments give equal intervals.
         num_resamples: bootstrap resamples, at least 1.
 
     Raises:
-        DataError: no examples, or an id given twice.
-        ValueError: a threshold outside (0, 1], or no resamples.
+        DataError: there are no examples, or an id is given twice.
+        ValueError: a threshold is outside (0, 1], or there are no resamples.
     """
     if not all(0 < threshold <= 1 for threshold in thresholds):
         raise ValueError(f"thresholds must lie in (0, 1], got {tuple(thresholds)}")

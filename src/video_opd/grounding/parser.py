@@ -1,6 +1,6 @@
-"""The one parser: the text of an answer becomes spans in seconds, or a reason why not.
+"""The parser: turns the text of an answer into spans in seconds, or into a reason why there is none.
 
-Reward, curriculum and evaluation call `parse_answer`, so what is trained is what is measured. It reads in three steps:
+Reward, curriculum and evaluation all call `parse_answer`, so training and measurement agree. It reads in three steps:
 
 1. `_final_answer` keeps what counts: the text after the thinking, and of that the last `<answer>` block.
 2. `_read_tokens` reads times (numbers, clocks, minutes; each with its unit), words of known meaning in several
@@ -37,11 +37,11 @@ from video_opd.grounding.parser_words import FOREIGN
 from video_opd.types import Span
 
 PARSER_VERSION = 2
-"""Goes up whenever any text is read differently; written beside every score."""
+"""Increased whenever a text is read differently; written beside every score."""
 
 
 class Reason(StrEnum):
-    """Why no span was read. A closed set, fit for counting."""
+    """Why no span was read. A fixed set, so that reasons can be counted."""
 
     EMPTY = "empty answer"
     NO_NUMBERS = "no numbers"
@@ -57,7 +57,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ParsedAnswer:
-    """Spans, or the reason why there are none; never both, never neither."""
+    """Spans, or the reason why there are none; always exactly one of the two."""
 
     spans: tuple[Span, ...] = ()
     """In the order they were written; finite seconds, `end_s >= start_s >= 0`. The metrics judge the first."""
@@ -104,7 +104,7 @@ def parse_answer(text: str) -> ParsedAnswer:
 
 
 def _read_tokens(text: str) -> tuple[list[ParserToken], bool]:
-    """The tokens, and whether it was clear what the commas mean."""
+    """The tokens, and whether the meaning of the commas was clear."""
     tokens, decimal_language = tokenize(text)
     tokens, clear = resolve_commas(tokens, decimal_language=decimal_language)
     return finish_tokens(tokens, text), clear

@@ -23,22 +23,22 @@ class GivenAnswer:
 
     text: str | None = None
     spans: tuple[Span, ...] | None = None
-    """Finite seconds, otherwise as they stand: possibly reversed, negative, or none at all."""
+    """Finite seconds, otherwise unchanged: they may be reversed or negative, or there may be none."""
     choice: str | None = None
     """The answer to the multiple-choice question that the span belongs to, where the data set asks one."""
 
     def parsed(self) -> ParsedAnswer:
-        """Apply our rules: to the text with `parse_answer`, so that an old file is judged by today's parser; to the
-        numbers only where there is no text, with the rules that the parser has for them."""
+        """Apply our rules: `parse_answer` reads the text, so that the present parser judges old files too. Only if
+        there is no text, the rules of the parser for numbers are applied to the spans."""
         return parse_answer(self.text) if self.text is not None else _judge(self.spans or ())
 
 
 def index_by_id(pairs: Iterable[tuple[str, _T]], what: str) -> dict[str, _T]:
-    """Make a mapping of pairs, and refuse an id that comes twice.
+    """Make a mapping from pairs, and refuse an id that occurs twice.
 
     Args:
-        pairs: id and value.
-        what: the pairs are, for the message.
+        pairs: pairs of id and value.
+        what: what the pairs are, for the message.
 
     Raises:
         DataError: naming `what` and the id.
@@ -48,7 +48,7 @@ def index_by_id(pairs: Iterable[tuple[str, _T]], what: str) -> dict[str, _T]:
         if id_ in unique:
             raise DataError(
                 f"{what}: id {id_!r} is given twice",
-                reason="one of the two would silently decide the score",
+                reason="the score would depend on only one of them",
                 remedy="give every id once",
             )
         unique[id_] = value

@@ -11,7 +11,7 @@ from video_opd.plugin_table import PluginTable, require_function, require_name
 from video_opd.types import Example
 
 Reward = Callable[[ParsedAnswer, Example], float]
-"""What an answer is worth, given the annotated example."""
+"""The reward of an answer, given the annotated example."""
 
 
 def iou_reward(answer: ParsedAnswer, example: Example) -> float:

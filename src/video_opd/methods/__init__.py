@@ -1,7 +1,7 @@
 """A method says who writes the answers, who judges them, and what a token costs. Nothing else differs.
 
-A method is one file here, which holds its settings and its class, and one line in `METHODS`. A method of one's own is
-registered with `register_method`, from a file anywhere.
+A method is one file here, with its settings and its class, and one line in `METHODS`. Users register their own methods
+with `register_method`, from any file.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class Writer(Protocol):
-    """Who writes the answers: the student, or the annotations."""
+    """The source of the answers: the student, or the annotations."""
 
     def __call__(self, student: Policy, reading: Reading, seed: int) -> tuple[AnswerGroup, ...]:
         """Write the answers to train on: one group for each prompt of the student's reading, all groups of one size."""
 
 
 class Method(Protocol):
-    """The three blanks that the loop leaves open."""
+    """The three parts in which methods differ: write, judge, losses."""
 
     @property
     def needs_distribution(self) -> bool:
@@ -50,7 +50,7 @@ class Method(Protocol):
         Args:
             learner: the learner's scores of the answers' tokens, with gradient.
             behaviour_logprobs: (B, T), the learner's own before its first update on this batch.
-            judgement: what `judge` said of these answers.
+            judgement: what `judge` returned for these answers.
         """
 
 
@@ -59,9 +59,9 @@ class MethodParts:
     """What a method is built from, besides its own settings."""
 
     template: PromptTemplate
-    """How the prompts of the run are put, and what form an answer has."""
+    """The form of the run's prompts and of an answer."""
     template_name: str
-    """The name of the preset that the template is, or is made from."""
+    """The name of the preset of the template, or of the preset on which it is based."""
     max_new_tokens: int
     """Most tokens of a sampled answer."""
     given_teacher: Teacher | None = None
@@ -76,7 +76,7 @@ class MethodParts:
         return self.given_teacher
 
     def student_writes(self, num_answers: int) -> Writer:
-        """The student as the writer of so many answers to each prompt."""
+        """The student as the writer of `num_answers` answers to each prompt."""
         from video_opd.methods.writers import StudentWrites
 
         return StudentWrites(num_answers=num_answers, max_new_tokens=self.max_new_tokens)
@@ -90,7 +90,7 @@ class MethodSettings(Settings):
     writes_annotations: ClassVar[bool] = False
     """Whether the method trains on annotated answers instead of sampled ones."""
     if TYPE_CHECKING:
-        name: str  # a literal in each method's record, at the place in its table where it has always stood
+        name: str  # each method's record makes this a literal; its place in the table is fixed here
 
     @property
     def needs_reference(self) -> bool:
@@ -98,13 +98,13 @@ class MethodSettings(Settings):
         return False
 
     def refuse_unfit(self, parts: MethodParts) -> None:
-        """Look, before any model is loaded, whether the method can work with the prompt's template.
+        """Check, before any model is loaded, that the method can work with the prompt's template.
 
         Args:
-            parts: of the run, still without models.
+            parts: the parts of the run, still without models.
 
         Raises:
-            ConfigurationError: it cannot.
+            ConfigurationError: the method cannot work with the template.
         """
 
     def build(self, parts: MethodParts) -> Method:
@@ -124,13 +124,14 @@ METHODS: OneOf[MethodSettings] = OneOf(
         "mixture": "mixture.MixtureSettings",
     },
 )
-"""Every method by its name in a recipe, and where its settings are declared. The first is meant where none is named."""
+"""Every method by its name in a recipe, and the place of its settings. The first is the default."""
 
 SomeMethod = TypeVar("SomeMethod", bound=MethodSettings)
 
 
 def register_method(settings: type[SomeMethod]) -> type[SomeMethod]:
-    """Offer a method to recipes under the name in its settings. Use it as a decorator of the settings class.
+    """Register a method under the name in its settings, so that recipes can use it. Use it as a decorator of the
+    settings.
 
     Raises:
         ConfigurationError: the record has no `name: Literal["…"]`, or the name is taken.

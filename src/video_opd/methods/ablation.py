@@ -1,7 +1,7 @@
-"""A teacher spoiled on purpose: if the student learns as much from it, what it learnt was not the teacher's doing.
+"""A corrupted teacher: if the student learns as much from it, the gain does not come from the teacher.
 
-The experiment that a reviewer of Video-OPD asked for: take away or bias the teacher's signal in a controlled way and
-see whether the gain disappears.
+A reviewer of Video-OPD asked for this experiment: remove or bias the teacher's signal in a controlled way, and see
+whether the gain disappears.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenSc
 
 @dataclass(frozen=True, kw_only=True)
 class SpoiledTeacher:
-    """A method whose teacher's scores are spoiled before they are used. The rest is as in the method.
+    """A method whose teacher's scores are corrupted before they are used. Everything else is as in the method.
 
-    `shuffled`: the scores of an answer's tokens change places. `noise`: they are the student's own, plus noise of the
-    size of the true gap. `early`: the teacher prefers low digits, so early spans. `blind`: it sees grey frames.
+    `shuffled`: the scores of an answer's tokens are permuted. `noise`: the scores are the student's own, plus noise of
+    the size of the true gap. `early`: the teacher prefers low digits, so early spans. `blind`: it sees grey frames.
     """
 
     method: Method
@@ -41,11 +41,11 @@ class SpoiledTeacher:
 
     @property
     def write(self) -> Writer:
-        """Who writes the answers of the method: a spoiled teacher changes nothing there."""
+        """The writer of the method: a corrupted teacher does not change it."""
         return self.method.write
 
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
-        """Ask the method's judge, and spoil what it says."""
+        """Ask the method's judge, and corrupt its scores."""
         if self.kind == "blind":
             return self.method.judge([removed(prompt) for prompt in prompts], groups)
         if self.kind == "early":
@@ -58,12 +58,12 @@ class SpoiledTeacher:
         return replace(judgement, teacher=spoil(judgement.teacher))
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
-        """Compute the losses of the method, from the spoiled judgement.
+        """Compute the losses of the method from the corrupted judgement.
 
         Args:
             learner: the learner's scores of the answers' tokens, with gradient.
             behaviour_logprobs: (B, T), the learner's own before its first update on this batch.
-            judgement: the spoiled one.
+            judgement: the corrupted judgement.
         """
         return self.method.losses(learner, behaviour_logprobs, judgement)
 

@@ -1,4 +1,5 @@
-"""GRPO: the student writes a group of answers, the task rewards them, and each is worth what it is above the group.
+"""GRPO: the student writes a group of answers, the task rewards them, and an answer's advantage is relative to its
+group.
 
 Group-relative policy optimisation (arXiv 2402.03300) with the rewards of temporal grounding (Time-R1, arXiv 2503.13377;
 TimeLens, arXiv 2512.14698). All answers of a group come from one reading of their prompt.
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class GRPOSettings(RewardSettings):
-    """GRPO: the student writes a group, and an answer is worth what its reward is above the group's."""
+    """GRPO: the student writes a group, and an answer's advantage is its reward minus the mean reward of the group."""
 
     name: Literal["grpo"]
     """The method."""
@@ -34,25 +35,27 @@ class GRPOSettings(RewardSettings):
     clip: MoreThanZero = 0.2
     """How far the importance ratio may move from 1 (with training.updates_per_batch above 1)."""
     clip_higher: MoreThanZero | None = None
-    """How far it may move upwards, such as DAPO's 0.28, so that improbable tokens may gain more; not set: as `clip`."""
+    """How far the ratio may move above 1, such as DAPO's 0.28, so that improbable tokens may gain more; not set: as
+    `clip`."""
     mask_truncated: Flag = False
     """Learn nothing from answers that the length limit cut off (DAPO's overlong filtering). They are neither in the
     loss nor in the number of tokens it is divided by; their rewards still count in the mean of their group."""
     reference_weight: NotNegative = 0.0
-    """Of the KL to the student as it was at the start; 0: no reference is loaded."""
+    """Weight of the KL to the student before training; 0: no reference model is loaded."""
 
     @model_validator(mode="after")
     def _clips_fit(self) -> GRPOSettings:
         if self.clip_higher is not None and self.clip_higher < self.clip:
             raise ValueError(
-                f"method.clip_higher = {self.clip_higher} is below method.clip = {self.clip}: it is to leave more room "
-                "upwards than downwards; leave it out, or give at least that much, such as 0.28 with a clip of 0.2"
+                f"method.clip_higher = {self.clip_higher} is below method.clip = {self.clip}: the upper bound must not "
+                "be tighter than the lower one; leave it out, or give at least that much, such as 0.28 with a clip of "
+                "0.2"
             )
         return self
 
     @property
     def needs_reference(self) -> bool:
-        """Whether the answers are held near what the student was before training."""
+        """Whether a penalty keeps the student near its state before training."""
         return self.reference_weight > 0
 
     def build(self, parts: MethodParts) -> Method:
@@ -71,18 +74,19 @@ class GRPOSettings(RewardSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class GRPO:
-    """Who writes: the student, several times. Who judges: the annotation. What a token costs: its answer's worth."""
+    """Who writes: the student, several times. Who judges: the annotation. What a token costs: its answer's
+    advantage."""
 
     write: Writer
     reward: TaskReward
     divide_by_std: bool = True
     clip: float = 0.2
     clip_higher: float | None = None
-    """Of the upper bound alone; None: `clip`."""
+    """The upper bound; None: as `clip`."""
     reference: Policy | None = None
     """The student as it was before training, frozen."""
     reference_weight: float = 0.0
-    """Of the KL to the reference; 0: no reference is needed."""
+    """Weight of the KL to the reference; 0: no reference is needed."""
     mask_truncated: bool = False
     """Learn nothing from an answer that the length limit cut off; its reward still counts in its group."""
     needs_distribution: bool = False
@@ -98,8 +102,8 @@ class GRPO:
         """Give every token of an answer the answer's advantage, and clip its ratio to the policy that wrote it.
 
         With `mask_truncated` (DAPO's overlong filtering, arXiv 2503.14476) the tokens of answers that were cut off get
-        no loss and no penalty, and the loss is not divided by them, as in TRL. A reward that they earned for what they
-        did not come to say is still in the mean and the standard deviation of their group, there as here.
+        no loss and no penalty, and the loss is not divided by their number, as in TRL. Their rewards still count in the
+        mean and the standard deviation of their group, also as in TRL.
         """
         assert judgement.rewards is not None
         worth = objectives.group_advantage(judgement.rewards, divide_by_std=self.divide_by_std).to(

@@ -1,4 +1,4 @@
-"""Distillation and a task reward at once: the teacher says how, the annotation says whether it was right."""
+"""Distillation together with a task reward: the teacher scores each token, the annotation scores the result."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 class MixtureSettings(BoundSettings, RewardSettings):
-    """The advantage of `opd` and a task reward, the second brought to the size of the first."""
+    """The advantage of `opd` plus a task reward, which is scaled to the size of that advantage."""
 
     needs_teacher: ClassVar[bool] = True
 
     name: Literal["mixture"]
     """The method."""
     estimator: Literal["sampled"] = "sampled"
-    """Only the sampled estimator has an advantage that a reward could be added to."""
+    """Only the sampled estimator has an advantage to which a reward can be added."""
     weight: NotNegative = 1.0
-    """Of the task's advantage against the teacher's; 0: pure distillation."""
+    """Weight of the task's advantage relative to the teacher's; 0: pure distillation."""
     least_size: NotNegative = 0.1
-    """Nats a token below which the task's advantage does not shrink along with the teacher's, so that a student that
-    has come to agree with its teacher still hears the annotation."""
+    """Lower limit for the size of the task's advantage, in nats per token: it shrinks with the teacher's advantage, but
+    not below this. So a student that agrees with its teacher still learns from the annotation."""
 
     def build(self, parts: MethodParts) -> Method:
         """Make the mixture with the student as the writer of a group."""
@@ -53,17 +53,17 @@ class Mixture:
     advantages."""
 
     distillation: ReverseKLDistillation
-    """With the sampled estimator: the exact one has no advantage that another could be added to."""
+    """Must use the sampled estimator: the exact one has no advantage to which a reward can be added."""
     reward: TaskReward
     weight: float
-    """Of the task's advantage, which is first brought to the size of the teacher's; 0: pure distillation."""
+    """Weight of the task's advantage, which is first scaled to the size of the teacher's; 0: pure distillation."""
     least_size: float = 0.1
-    """Nats a token below which the task's advantage does not shrink along with the teacher's."""
+    """Lower limit for the size of the task's advantage, in nats per token."""
     needs_distribution: bool = False
 
     @property
     def write(self) -> Writer:
-        """Who writes the answers: the student, as in the distillation."""
+        """The student as the writer, as in the distillation."""
         return self.distillation.write
 
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:

@@ -1,4 +1,4 @@
-"""OP-FKD: the teacher's whole distribution, taught on annotated answers by the forward KL (Video-OPD, appendix C.2)."""
+"""OP-FKD: learn the teacher's whole distribution on annotated answers by the forward KL (Video-OPD, appendix C.2)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ForwardKLDistillation:
         return Judgement(teacher=self.teacher(prompts, groups, distribution=True))
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
-        """Compute the forward KL of every annotated state; the advantage is for the record."""
+        """Compute the forward KL of every annotated state; the advantage is only recorded."""
         assert judgement.teacher is not None
         assert learner.distribution is not None
         assert judgement.teacher.distribution is not None

@@ -30,18 +30,18 @@ class BoundSettings(Settings):
     advantage_clamp: MoreThanZero | None = Field(
         default=None, validation_alias=AliasChoices("advantage_clamp", "credit_clamp")
     )
-    """Bound on a token's advantage in nats, before a reward is added to it. None by default; the clamped share is
-    logged."""
+    """Bound on a token's advantage, in nats, before a reward is added. There is none by default. The share of clamped
+    tokens is logged."""
     ratio_cap: MoreThanOne | None = None
-    """Bound on a token's importance ratio, its probability against what it was before the batch's first update (with
-    training.updates_per_batch above 1), such as 2: truncated importance sampling, under which every token keeps a
-    gradient. None by default; the largest ratio is logged."""
+    """Bound on a token's importance ratio, such as 2 (with training.updates_per_batch above 1). The ratio is the
+    token's probability divided by its probability before the batch's first update. This is truncated importance
+    sampling: every token keeps a gradient. There is none by default. The largest ratio is logged."""
 
     def refuse_bounds_of(self, estimator: Estimator) -> None:
-        """Refuse bounds that an estimator has nothing to apply to.
+        """Refuse bounds that have no effect with the estimator.
 
         Raises:
-            ValueError: naming the key.
+            ValueError: names the key.
         """
         if estimator == "exact" and self.advantage_clamp is not None:
             raise ValueError(
@@ -59,18 +59,19 @@ class OnPolicyDistillationSettings(BoundSettings, MethodSettings):
     name: Literal["opd"] = "opd"
     """The method."""
     estimator: Estimator = "sampled"
-    """`sampled`: the paper's advantage of the sampled token. `baseline`: the same less its expectation in that state.
-    `exact`: the reverse KL of every visited state, in full."""
+    """`sampled`: the paper's advantage of the sampled token. `baseline`: the same minus its expectation in that state.
+    `exact`: the full reverse KL of every visited state."""
     num_answers: Positive = 1
-    """Answers a prompt, all from one reading."""
+    """Number of answers to each prompt, all from one reading."""
     outcome_check: Literal["mask", "shift"] | None = None
-    """What to do with the answers to a prompt where the teacher ranks them against their temporal IoU (num_answers
-    above 1). `mask`: learn nothing from them. `shift`: move their advantages by the least that puts them in order."""
+    """What to do with the answers to a prompt if the teacher's ranking contradicts their temporal IoU (num_answers
+    above 1). `mask`: learn nothing from them. `shift`: change their advantages as little as possible to correct the
+    order."""
     prefix_cut: Flag = False
-    """Stop supervising an answer where the teacher ceases to prefer any of what the student might say next; for long,
-    thinking answers."""
+    """Stop supervising an answer at the point where the teacher no longer prefers any of the student's next tokens; for
+    long answers with thinking."""
     ablation: AblationName | None = None
-    """Spoil the teacher's signal on purpose, to see whether the gain vanishes as it should."""
+    """Corrupt the teacher's signal on purpose, to check that the gain then disappears."""
     ablation_strength: NotNegative = 1.0
     """`early`: nats by which the teacher prefers a digit to the next higher one."""
 
@@ -81,14 +82,12 @@ class OnPolicyDistillationSettings(BoundSettings, MethodSettings):
                 "method.ablation = noise replaces the advantage of sampled tokens; use estimator = sampled"
             )
         if self.ablation == "noise" and self.prefix_cut:
-            raise ValueError(
-                "method.prefix_cut looks at whole distributions, and ablation = noise leaves them as they are"
-            )
+            raise ValueError("method.prefix_cut uses whole distributions, and ablation = noise does not change them")
         self.refuse_bounds_of(self.estimator)
         if self.outcome_check is not None and self.num_answers < 2:
             raise ValueError(
-                f"method.outcome_check = {self.outcome_check} compares the answers to one prompt, and it has one; "
-                "give method.num_answers of at least 2, such as 4"
+                f"method.outcome_check = {self.outcome_check} compares several answers to one prompt, and each prompt "
+                "has only one; give method.num_answers of at least 2, such as 4"
             )
         if self.outcome_check == "shift" and self.estimator == "exact":
             raise ValueError(
@@ -96,12 +95,12 @@ class OnPolicyDistillationSettings(BoundSettings, MethodSettings):
             )
         if self.outcome_check == "shift" and self.advantage_clamp is not None:
             raise ValueError(
-                "method.outcome_check = shift puts advantages in an order that advantage_clamp would disturb"
+                "method.outcome_check = shift puts advantages into an order, and advantage_clamp would change it"
             )
         return self
 
     def build(self, parts: MethodParts) -> Method:
-        """Make the distillation, and around it what is asked of its teacher besides."""
+        """Make the distillation, with the wrappers that the settings ask for."""
         from video_opd.methods.ablation import SpoiledTeacher
         from video_opd.methods.outcome_check import OutcomeChecked
         from video_opd.methods.prefix_cut import PrefixCut
@@ -121,7 +120,7 @@ class OnPolicyDistillationSettings(BoundSettings, MethodSettings):
             )
         if self.prefix_cut:
             method = PrefixCut(method=method)
-        if self.outcome_check is not None:  # last: it looks at what is still supervised
+        if self.outcome_check is not None:  # last: it uses the tokens that are still supervised
             method = OutcomeChecked(
                 method=method, reward=TaskReward(), remedy=self.outcome_check, ratio_cap=self.ratio_cap
             )
@@ -130,22 +129,22 @@ class OnPolicyDistillationSettings(BoundSettings, MethodSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ReverseKLDistillation:
-    """Who writes: given. Who judges: the teacher. What a token costs: the reverse KL, sampled or exact."""
+    """Who writes: the given writer. Who judges: the teacher. What a token costs: the reverse KL, sampled or exact."""
 
     write: Writer
     teacher: Teacher
     estimator: Estimator = "sampled"
-    """`sampled`: the advantage of the token that was written. `baseline`: the same less its expectation in that state.
-    `exact`: the whole distribution's."""
+    """`sampled`: the advantage of the token that was written. `baseline`: the same minus its expectation in that state.
+    `exact`: the reverse KL over the whole distribution."""
     advantage_clamp: float | None = None
     ratio_cap: float | None = None
-    """Bound on the importance ratio of a token, above 1; None: none."""
+    """Bound on the importance ratio of a token, above 1; None: no bound."""
     in_full: bool = False
-    """Have whole distributions at hand even where the estimator wants none."""
+    """Compute whole distributions even if the estimator does not need them."""
 
     @property
     def needs_distribution(self) -> bool:
-        """Whether whole distributions are wanted at every answer position, the student's and the teacher's."""
+        """Whether the whole distributions of student and teacher are needed at every answer position."""
         return self.in_full or self.estimator != "sampled"
 
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
@@ -153,7 +152,7 @@ class ReverseKLDistillation:
         return Judgement(teacher=self.teacher(prompts, groups, distribution=self.needs_distribution))
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
-        """Compute the policy gradient of the advantage, or the reverse KL of every state in full.
+        """Compute the policy gradient of the advantage, or the full reverse KL of every state.
 
         Args:
             learner: the learner's scores of the answers' tokens, with gradient.
@@ -181,13 +180,13 @@ class ReverseKLDistillation:
     ) -> TokenLosses:
         """Compute the policy gradient of an advantage, with the bound on the importance ratio.
 
-        On annotated answers the ratio is no correction for who wrote them. It is to the student before its first update
-        on the batch, of whom the advantage is, and says how far it has moved since; the paper weighs by it there too.
+        On annotated answers the ratio does not correct for the writer. It compares the student with itself before its
+        first update on the batch, from which the advantage comes. The paper uses this ratio there too.
 
         Args:
             learner: the learner's scores of the answers' tokens, with gradient.
             behaviour_logprobs: (B, T), the learner's own before its first update on this batch.
-            advantage: (B, T), of every token.
+            advantage: (B, T), the advantage of every token.
             clamped: (B, T), 1 where the advantage was clamped.
         """
         loss = objectives.policy_gradient(learner.logprobs, behaviour_logprobs, advantage, self.ratio_cap)

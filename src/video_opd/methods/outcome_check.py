@@ -1,6 +1,7 @@
-"""A teacher that is partly right: what it says of a prompt's answers counts where it ranks them as their outcome does.
+"""Check a teacher by the outcome: use its scores of a prompt's answers only if they rank the answers as the outcomes
+do.
 
-After the outcome-guided calibration of Uni-OPD (arXiv 2605.03677); `objectives.outcome` says what is other than there.
+After the outcome-guided calibration of Uni-OPD (arXiv 2605.03677); `objectives.outcome` lists the differences.
 """
 
 from __future__ import annotations
@@ -25,18 +26,19 @@ from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenSc
 
 @dataclass(frozen=True, kw_only=True)
 class OutcomeChecked:
-    """A method of distillation whose teacher is contradicted by the outcome of some groups. Everything else is its own.
+    """A method of distillation, changed for groups whose outcome contradicts the teacher.
 
-    `mask`: such a group's tokens get no loss and no advantage. `shift`: each of its answers' tokens get as much more or
-    less advantage as brings the answers' scores into the order of their rewards.
+    `mask`: the tokens of such a group get no loss and no advantage. `shift`: the advantages of an answer's tokens are
+    shifted, so that the answers' scores have the order of their rewards.
     """
 
     method: Method
-    """It writes at least two answers a prompt; for `shift` it is one with an advantage, unbounded."""
+    """The method. It writes at least two answers to each prompt. For `shift` it must have an advantage without a
+    bound."""
     reward: TaskReward
     remedy: Literal["mask", "shift"]
     ratio_cap: float | None = None
-    """The method's: `shift` adds to its policy gradient one of the same importance ratio."""
+    """Bound on the importance ratio, as in the method: `shift` adds a policy gradient with the same ratio."""
 
     @property
     def needs_distribution(self) -> bool:
@@ -45,7 +47,7 @@ class OutcomeChecked:
 
     @property
     def write(self) -> Writer:
-        """Who writes the answers of the method that is checked."""
+        """The writer of the method that is checked."""
         return self.method.write
 
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
@@ -55,8 +57,8 @@ class OutcomeChecked:
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
         """Compute the losses of the method, changed for the groups that are contradicted.
 
-        An answer's score is the mean sampled advantage of its supervised tokens, whatever the estimator. Subtracting a
-        baseline from the shifted advantage leaves the expected gradient what it is without.
+        An answer's score is the mean sampled advantage of its supervised tokens, for every estimator. Subtracting a
+        baseline from the shifted advantage does not change the expected gradient.
         """
         assert judgement.teacher is not None
         assert judgement.rewards is not None

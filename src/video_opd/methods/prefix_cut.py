@@ -1,4 +1,4 @@
-"""Supervision that stops where the teacher has nothing more to say about a long answer (arXiv 2605.13643)."""
+"""Stop the supervision of a long answer where the teacher's scores are no longer useful (arXiv 2605.13643)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenSc
 class PrefixCut:
     """A method of distillation whose tokens cost nothing after the change point of the teacher's margin.
 
-    The margin is over what the student would say next as it is now, so with several updates on one batch the place may
-    move a little from one to the next.
+    The margin depends on the student's present distribution, so the change point may move a little between several
+    updates on one batch.
     """
 
     method: Method
-    """It asks for whole distributions, the student's and the teacher's."""
+    """The method. It must need the whole distributions of student and teacher."""
 
     @property
     def needs_distribution(self) -> bool:
@@ -30,7 +30,7 @@ class PrefixCut:
 
     @property
     def write(self) -> Writer:
-        """Who writes the answers of the method that is cut."""
+        """The writer of the method that is cut."""
         return self.method.write
 
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
@@ -38,7 +38,7 @@ class PrefixCut:
         return self.method.judge(prompts, groups)
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
-        """Compute the losses of the method on every answer's supervised prefix; 0 from there on."""
+        """Compute the losses of the method on every answer's supervised prefix; they are 0 after it."""
         assert learner.distribution is not None
         assert judgement.teacher is not None
         assert judgement.teacher.distribution is not None

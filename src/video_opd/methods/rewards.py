@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskReward:
-    """How well an answer's span fits the annotation, and, if wanted, whether the answer has the form asked for."""
+    """Rewards how well an answer's span fits the annotation, and optionally the form of the answer."""
 
     name: str = "iou"
-    """Of a reward in `grounding.REWARDS`."""
+    """Name of a reward in `grounding.REWARDS`."""
     form: str | None = None
-    """Regular expression of a whole answer; one that has the form earns `form_weight` more."""
+    """Regular expression for the whole answer; an answer that matches earns `form_weight` more."""
     form_weight: float = 1.0
-    """Time-R1 adds the two unweighted."""
+    """Weight of the reward for the form; Time-R1 adds both rewards without weights."""
 
     def __call__(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Tensor:
         """Compute the (P, G) rewards of G answers to each of P prompts.
 
         Raises:
-            DataError: an example without an annotated span.
+            DataError: an example has no annotated span.
         """
         import torch
 
@@ -58,7 +58,7 @@ class TaskReward:
 
 
 def _known_reward(name: str) -> str:
-    """As a literal of the names would refuse it; but rewards may be registered while the program runs."""
+    """Refuse an unknown reward as a literal type would. Rewards may be registered while the program runs."""
     from video_opd.grounding import REWARDS
 
     if name not in REWARDS:
@@ -68,32 +68,31 @@ def _known_reward(name: str) -> str:
 
 
 class RewardSettings(MethodSettings):
-    """Settings of the methods whose answers earn a reward for the span they name."""
+    """Settings of the methods that reward an answer for its span."""
 
     reward: Annotated[str, AfterValidator(_known_reward)] = "iou"
     """`iou`: temporal IoU. `timestamp-iou`: Time-R1's, which also falls with the error of each end."""
     form_weight: NotNegative = 0.0
-    """What an answer earns besides for having the form its template asks for; 0: nothing."""
+    """Additional reward for an answer in the form that its template asks for; 0: none."""
     name: Any
     """The method."""
     num_answers: Positive = 8
-    """Answers a prompt, all from one reading."""
+    """Number of answers to each prompt, all from one reading."""
 
     @model_validator(mode="after")
     def _has_a_group(self) -> RewardSettings:
         if self.num_answers < 2:
             raise ValueError(
-                f"method.num_answers = {self.num_answers} with {self.name}: a reward is compared with those of the "
-                "same prompt's other answers, and a group of one is always worth its own mean; give at least 2, such "
-                "as 8"
+                f"method.num_answers = {self.num_answers} with {self.name}: the reward of an answer is compared with "
+                "those of the other answers to the same prompt, and here there are none; give at least 2, such as 8"
             )
         return self
 
     def refuse_unfit(self, parts: MethodParts) -> None:
-        """Refuse a reward for the form of the answer where the template asks for none.
+        """Refuse a reward for the form of the answer if the template asks for no form.
 
         Raises:
-            ConfigurationError: naming the key and the template.
+            ConfigurationError: names the key and the template.
         """
         self.task_reward(parts)
 
@@ -101,13 +100,13 @@ class RewardSettings(MethodSettings):
         """Make the task's reward.
 
         Raises:
-            ConfigurationError: a reward for the form of the answer is asked for, and the template asks for none.
+            ConfigurationError: there is a reward for the form of the answer, and the template asks for no form.
         """
         form = parts.template.form
         if self.form_weight and form is None:
             raise ConfigurationError(
                 f"method.form_weight = {self.form_weight} with the prompt template {parts.template_name!r}",
                 reason="that template does not say what a well-formed answer looks like",
-                remedy="set it to 0, or take a template of thinking answers, such as timelens-think",
+                remedy="set it to 0, or use a template for answers with thinking, such as timelens-think",
             )
         return TaskReward(name=self.reward, form=form if self.form_weight else None, form_weight=self.form_weight)

@@ -34,7 +34,7 @@ class SupervisedFineTuning:
     needs_distribution: bool = False
 
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:  # noqa: ARG002
-        """Return an empty judgement: nothing is asked."""
+        """Return an empty judgement: this method has no judge."""
         return Judgement()
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:  # noqa: ARG002

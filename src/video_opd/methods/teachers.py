@@ -1,7 +1,7 @@
-"""Who judges: one frozen model, several of which each prompt gets one, or all of them at once.
+"""The teacher: one frozen model, several models of which one judges each prompt, or the mean of several models.
 
-Which of several: the one that knows the prompt's source, or the one that was found most reliable on that very example.
-Averaging asks all of them about everything and costs as much as all of them.
+One of several teachers is chosen by the prompt's source, or by its reliability on the same example. The mean asks all
+teachers about every prompt, and costs as much as all of them.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from video_opd.policy.load import Policy
 from video_opd.types import AnswerGroup, Example, Prompt, TokenScores, flatten
 
 Route = Callable[[Example], int]
-"""Which of several teachers is asked about an example, by its place among them."""
+"""Example -> index of the teacher that is asked about it."""
 
 
 class Teacher(Protocol):
-    """A judge of answers, token by token. Whatever models stand behind it are frozen and speak the same tokens."""
+    """A judge of answers, token by token. Its models are frozen and share one tokenizer."""
 
     @property
     def policies(self) -> tuple[Policy, ...]:
-        """The models that do its work."""
+        """The models of this teacher."""
 
     def __call__(
         self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup], *, distribution: bool = False
@@ -35,9 +35,9 @@ class Teacher(Protocol):
         """Read the prompts and score every token of the answers; row r belongs to answer r of `flatten(groups)`.
 
         Args:
-            prompts: what was asked.
+            prompts: the prompts of the answers.
             groups: answers to the prompts, in their order, all groups of one size.
-            distribution: also the log-probs of the whole support at every answer position.
+            distribution: also return the log-probs of the whole support at every answer position.
         """
 
 
@@ -61,7 +61,7 @@ class OneTeacher:
 
 @dataclass(frozen=True)
 class RoutedTeachers:
-    """Several models, each of which reads and scores only the prompts that are its own."""
+    """Several models; each reads and scores only its own prompts."""
 
     policies: tuple[Policy, ...]
     route: Route
@@ -100,10 +100,10 @@ def _joined(parts: Sequence[Tensor], back: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class AveragedTeachers:
-    """Several models, all asked about everything; what they say together is the mean of their log-probs.
+    """Several models that are all asked about every prompt. The result is the mean of their log-probs.
 
-    Renormalised over the support they share, so that a divergence from it is one between two distributions: of all
-    distributions it is the one with the least mean KL(it || teacher).
+    The mean is renormalised over their common support, so that it is a distribution. Of all distributions q it has the
+    smallest mean KL(q || teacher).
     """
 
     policies: tuple[Policy, ...]
@@ -116,7 +116,7 @@ class AveragedTeachers:
         for policy in self.policies:
             scores = OneTeacher(policy)(prompts, groups, distribution=True)
             assert scores.distribution is not None
-            share = scores.distribution / count  # first: a sum of what is impossible could overflow
+            share = scores.distribution / count  # divide first: the sum of very low log-probs could overflow
             mean = share if mean is None else mean + share
         assert scores is not None
         assert mean is not None
@@ -140,7 +140,7 @@ def by_source(sources: Sequence[Collection[str]]) -> Route:
         sources: the names of data sets that each teacher is asked about.
 
     Raises:
-        DataError: no teacher names it; raised when the teachers are asked about such an example.
+        DataError: no teacher names the source of an example; raised when the teachers are asked about it.
     """
     named = {source: index for index, each in enumerate(sources) for source in each}
 
@@ -157,14 +157,14 @@ def by_source(sources: Sequence[Collection[str]]) -> Route:
 
 
 def by_reliability(taus: Sequence[Mapping[str, float]]) -> Route:
-    """Route an example to the teacher whose own answers to it were best; of several equally good ones the first.
+    """Route an example to the teacher whose own answers to it were best; if several are equally good, to the first.
 
     Args:
-        taus: for each teacher the mean temporal IoU of its answers by id of the example. A teacher that was not scored
-            on an example is not asked about it.
+        taus: for each teacher, example id -> mean temporal IoU of its answers. A teacher that was not scored on an
+            example is not asked about it.
 
     Raises:
-        DataError: no teacher was scored on it; raised when the teachers are asked about such an example.
+        DataError: no teacher was scored on an example; raised when the teachers are asked about it.
     """
 
     def route(example: Example) -> int:
@@ -175,6 +175,6 @@ def by_reliability(taus: Sequence[Mapping[str, float]]) -> Route:
                 reason="it is not known which teacher is reliable on it",
                 remedy="score the teachers on the training manifest with `video-opd score`, or leave the example out",
             )
-        return max(scored, key=lambda index: taus[index][example.id])  # max keeps the first of equals
+        return max(scored, key=lambda index: taus[index][example.id])  # max keeps the first of equal values
 
     return route

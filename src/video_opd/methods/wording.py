@@ -1,7 +1,7 @@
-"""Does the teacher know the wording of the annotated answers?
+"""Check whether the teacher knows the wording of the annotated answers.
 
-Off-policy methods train on text that the student did not write. Where the teacher would never write it either, what it
-says of every token is that of a stranger: in the tiny world such training ruins the student (docs/CLAIMS.md).
+Off-policy methods train on text that the student did not write. If the teacher would never write it either, its scores
+are of no use: in the tiny world such training ruins the student (docs/CLAIMS.md).
 """
 
 from __future__ import annotations
@@ -15,32 +15,35 @@ from video_opd.policy.load import Policy
 from video_opd.types import Prompt
 
 IMPROBABLE_NATS = 5.0
-"""One word that a teacher would not write, once in 150 times or less. In a model's own wording the tiny teacher finds
-no word more improbable than 0.1 nats; in another one, or without the reasoning it is used to, 11 to 21."""
+"""Surprise, in nats, of a word that the teacher does not use: its probability is 1 in 150 or less. In a model's own
+wording, the tiny teacher's most improbable word has 0.1 nats. In another wording, or without the usual reasoning, it
+has 11 to 21 nats."""
 
 
 NUM_WORDED = 8
-"""Annotated answers looked at before a run."""
+"""Number of annotated answers that are checked before a run."""
 
 
 def surprise_at_wording(
     write: Writer, student: Policy, teacher: Teacher, prompts: Sequence[Prompt]
 ) -> tuple[float, str]:
-    """Measure how improbable the teacher finds the most improbable word of an answer: the median over answers, in nats;
-    and one of the answers.
+    """Measure how improbable the teacher finds the most improbable word of an answer.
 
-    Only tokens with letters count, where there are any, and no token after a digit, and the median is taken, because
-    annotations may be noisy: a wrong time in the right words is another matter, and so is the word after it. The worst
-    word and not the mean, because a model that has been led into a phrase goes along with it.
+    Only tokens with letters count, if there are any, and no token after a digit: annotations may be noisy, and a wrong
+    time makes the next word improbable too. For the same reason the median over answers is taken. The worst word is
+    taken and not the mean, because the later words of an unusual phrase are probable given its beginning.
 
     Args:
-        write: who writes the answers: the annotations.
-        student: whose tokenizer makes tokens of the annotations.
-        teacher: whose log-probs are taken.
-        prompts: one answer is written to each.
+        write: the writer of the answers: the annotations.
+        student: the model whose tokenizer encodes the annotations.
+        teacher: the model that gives the log-probs.
+        prompts: the prompts; each gets one answer.
+
+    Returns:
+        The median surprise in nats, and one of the answers.
     """
     worst, text = [], ""
-    for prompt in prompts:  # one at a time: prompts may be long
+    for prompt in prompts:  # one prompt at a time: prompts may be long
         scores = teacher([prompt], write(student, student.read([prompt]), 0))
         (answer,), (row,), text = scores.answers, scores.logprobs.tolist(), scores.answers[0].text
         pieces = [student.tokenizer.decode([token]) for token in answer.token_ids[:-1]]

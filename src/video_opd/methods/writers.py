@@ -1,4 +1,4 @@
-"""Who writes the answers that are trained on: the student (on policy), or the annotations (off policy)."""
+"""The writer of the training answers: the student (on policy), or the annotations (off policy)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class StudentWrites:
-    """`num_answers` answers per prompt from the student's current policy, all from the one reading it learns from."""
+    """Writes `num_answers` answers to each prompt with the student's current policy, from the reading that it learns
+    from."""
 
     num_answers: int = 1
     max_new_tokens: int = 64
@@ -30,19 +31,19 @@ class StudentWrites:
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotationWrites:
-    """The annotation of each example, put into words: one answer per prompt, its end of turn included.
+    """Writes the annotation of each example in words: one answer per prompt, with its end-of-turn token.
 
-    Of several annotated spans the first is written, since the form of an answer has room for one.
+    If there are several annotated spans, the first is written, because the form of an answer has room for one.
     """
 
     template: PromptTemplate
 
     def __call__(self, student: Policy, reading: Reading, seed: int) -> tuple[AnswerGroup, ...]:  # noqa: ARG002
-        """Put the annotations into words; the seed changes nothing.
+        """Write the annotations in words; the seed has no effect.
 
         Raises:
-            ConfigurationError: the form of the answer cannot be filled in, or holds a special token.
-            DataError: an example without an annotated span.
+            ConfigurationError: the form of the answer cannot be filled in, or has a special token.
+            DataError: an example has no annotated span.
         """
         return tuple(
             AnswerGroup(prompt_id=prompt.id, answers=(self._answer(student, prompt),)) for prompt in reading.prompts
@@ -62,8 +63,8 @@ class AnnotationWrites:
             token = student.tokenizer.decode((impossible or [student.support.end_token_id])[:1])
             raise ConfigurationError(
                 f"annotated answer {text!r} holds the special token {token!r}",
-                reason="no answer may contain one, but for the end of turn, which is added",
-                remedy="take it out of the form of the answer (method.answer)",
+                reason="an answer may not contain special tokens; the end-of-turn token is added automatically",
+                remedy="remove it from the form of the answer (method.answer)",
             )
         return Answer(
             prompt_id=prompt.id,
@@ -80,13 +81,13 @@ class AnnotationSettings(MethodSettings):
     writes_annotations: ClassVar[bool] = True
 
     answer: str | None = None
-    """The annotated answer in words, with {start}, {end} and {seen}; not set: as the prompt's template has it."""
+    """The form of the annotated answer, with {start}, {end} and {seen}; not set: the form of the prompt's template."""
 
     def refuse_unfit(self, parts: MethodParts) -> None:
-        """Refuse an annotated answer that does not say when.
+        """Refuse a form of annotated answers without the times.
 
         Raises:
-            ConfigurationError: its form cannot be filled in, or two spans give the same text.
+            ConfigurationError: the form cannot be filled in, or two spans give the same text.
         """
         refuse_timeless_answers(self.annotations(parts).template)
 
@@ -97,15 +98,15 @@ class AnnotationSettings(MethodSettings):
 
 
 def refuse_timeless_answers(template: PromptTemplate) -> None:
-    """Refuse a form of annotated answers that does not say when.
+    """Refuse a form of annotated answers without the times.
 
     Raises:
-        ConfigurationError: it cannot be filled in, or two spans give the same text.
+        ConfigurationError: the form cannot be filled in, or two spans give the same text.
     """
     one, other, third = (template.answer_text(Span(*ends), (0.0, 2.0)) for ends in ((1, 3), (1, 5), (2, 5)))
     if one == other or other == third:
         raise ConfigurationError(
             f"annotated answer {template.answer!r}",
-            reason="it does not name both the start and the end",
+            reason="the form does not have both the start and the end",
             remedy="write it with {start} and {end}, such as '{start:.1f} - {end:.1f} seconds'",
         )

@@ -1,6 +1,7 @@
 """The mathematics: pure functions on aligned tensors, which know nothing of models, videos or recipes.
 
-Torch is imported when the first of them is used, so that a method's file, which holds its settings too, needs none.
+Torch is imported when the first function is used. The file of a method also has its settings, and must load without
+torch.
 """
 
 from typing import TYPE_CHECKING

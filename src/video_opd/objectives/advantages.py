@@ -1,4 +1,4 @@
-"""Advantage per token: what a token was worth, as a constant for the gradient."""
+"""The advantage of each token, as a constant for the gradient."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def sampled_advantage(
     Its expectation under the student is minus the reverse KL of the state, KL(student || teacher).
 
     Args:
-        behaviour_logprobs: of the policy that wrote the answers, recomputed by the learner before its first update on
-            this batch. Never normalised or whitened: the teacher's term would be z-scored away.
+        behaviour_logprobs: log-probs of the policy that wrote the answers, recomputed by the learner before its first
+        update on this batch. They are never normalised or whitened, because this would remove the teacher's term.
     """
     return -(behaviour_logprobs - teacher_logprobs).detach()
 
@@ -26,9 +26,10 @@ def sampled_advantage(
 def state_baseline(
     student_distribution: Float[Tensor, "B T V"], teacher_distribution: Float[Tensor, "B T V"]
 ) -> Float[Tensor, "B T"]:
-    """The expected advantage of every visited state, minus its reverse KL: subtracting it from the sampled advantage
-    leaves the expected gradient as it is (the score function has mean 0) and takes away the part of the variance that
-    says only how bad the state was. Closed form, where both distributions are at hand; a constant for the gradient."""
+    """The expected advantage of every visited state, which is the negative reverse KL; a constant for the gradient.
+
+    Subtracting it from the sampled advantage does not change the expected gradient, because the score function has
+    mean 0. It removes the part of the variance that comes from the state alone. It needs both whole distributions."""
     return -reverse_kl(student_distribution, teacher_distribution).detach()
 
 
@@ -37,13 +38,12 @@ STD_FLOOR = 1e-4
 
 
 def group_advantage(rewards: Float[Tensor, "P G"], *, divide_by_std: bool) -> Float[Tensor, "P G"]:
-    """An answer's reward less the mean of its group, GRPO (arXiv 2402.03300, eq. 3 and section 4.1.2).
+    """An answer's reward minus the mean of its group, GRPO (arXiv 2402.03300, eq. 3 and section 4.1.2).
 
-    It sums to zero in every group. A group whose rewards are all equal gets exactly zero, not what rounding leaves of
-    it divided by next to nothing.
+    It sums to zero in every group. A group whose rewards are all equal gets exactly zero, without an error of rounding.
 
     Args:
-        rewards: of G answers to each of P prompts.
+        rewards: (P, G), the rewards of G answers to each of P prompts.
         divide_by_std: also divide by the group's standard deviation (of the sample, as torch computes it), so that a
             group with little spread counts as much as one with much.
     """
@@ -54,7 +54,7 @@ def group_advantage(rewards: Float[Tensor, "P G"], *, divide_by_std: bool) -> Fl
 
 
 def without_spread(rewards: Float[Tensor, "P G"]) -> Bool[Tensor, "P 1"]:
-    """Groups whose answers were all worth the same: they tell nothing about which to prefer."""
+    """Groups whose answers all have the same reward: they do not show which answer is better."""
     return rewards.amax(dim=1, keepdim=True) == rewards.amin(dim=1, keepdim=True)
 
 
@@ -69,12 +69,12 @@ def mixed_advantage(
     """Distillation advantage plus `weight` times a task advantage of the same size.
 
     The task advantage, of mean square 1 or near it, is scaled by the root mean square of the distillation advantage
-    over the tokens of its own group, or by `least_size` where that is larger: neither drowns the other whatever their
-    units, and `weight` says how much of one comes to one of the other. The distillation advantage itself is never
-    rescaled or centred. Group by group, so that no split into micro-batches changes it.
+    over the tokens of its own group, or by `least_size` where that is larger. Both advantages then have the same size
+    in any unit, and `weight` is their ratio. The distillation advantage itself is never rescaled or centred. Each group
+    is scaled by itself, so a split into micro-batches changes nothing.
 
     Args:
-        task: group-normalised, of G answers to each of P prompts, B = P * G rows.
+        task: (P, G), the group-normalised advantage of G answers to each of P prompts; B = P * G rows.
     """
     if weight == 0:
         return distillation
@@ -90,8 +90,8 @@ def clamp_advantage(
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
     """Bound every token's advantage to [-limit, limit].
 
-    A token the teacher holds impossible has an advantage of minus dozens of nats and can decide a whole batch. The
-    clamp is per sampled token: clamping entries of a distribution could turn the sign of the loss.
+    A token that the teacher finds impossible has an advantage of minus dozens of nats and can dominate a whole batch.
+    The clamp is per sampled token: clamping entries of a distribution could change the sign of the loss.
 
     Returns:
         the advantage, and 1 where it was clamped, 0 elsewhere.

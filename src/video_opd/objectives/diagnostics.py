@@ -1,4 +1,4 @@
-"""What to look at while training; none of it has a gradient."""
+"""Values to monitor during training; none of them has a gradient."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def sampler_learner_gap(
 ) -> float:
     """Mean absolute difference between a token's log-prob when it was sampled and when it is trained on, in nats.
 
-    Rounding, if the policy that writes is the policy that learns. Anything above 0.01 in float32 is a bug.
+    If the sampler and the learner are the same policy, the gap is only rounding. A gap above 0.01 in float32 is a bug.
     """
     return float(masked_mean((sampler_logprobs - learner_logprobs).detach().abs(), answer_mask))
 

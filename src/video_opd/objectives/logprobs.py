@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def masked_sum(values: Float[Tensor, "B T"], answer_mask: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
-    """Sum over the answers' tokens; padding counts for nothing, whatever stands there."""
+    """Sum over the answers' tokens; padding is ignored, also if it is not finite."""
     return values.masked_fill(~answer_mask, 0.0).sum()
 
 

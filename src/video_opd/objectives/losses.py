@@ -9,24 +9,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 MOST_LOG_RATIO = 20.0
-"""Nats between two policies up to which the ratio of their probabilities is exact, as in verl. From there on its
-logarithm counts: a ratio of 88 nats or more is no float32, and one of 20, 4.9e8, decides any batch."""
+"""Largest log-ratio, in nats, up to which the ratio of two probabilities is exact, as in verl. Above it the ratio grows
+linearly in its logarithm: a ratio of 88 nats overflows float32, and one of 20 nats (4.9e8) dominates any batch."""
 
 
 def _straightened_exp(log_ratio: Float[Tensor, "B T"], most: float) -> Float[Tensor, "B T"]:
-    """`exp(x)`, and from `most` on the tangent there: `exp(most) * (1 + x - most)`.
+    """`exp(x)` up to `most`, and above it the tangent at `most`: `exp(most) * (1 + x - most)`.
 
-    Finite for every x, and unlike a clamp it keeps a gradient, of `exp(min(x, most))`.
+    It is finite for every x, and unlike a clamp it keeps a gradient: `exp(min(x, most))`.
     """
     beyond = log_ratio > most
-    exact = log_ratio.masked_fill(beyond, most).exp()  # else infinity times the nothing that `where` takes of it
+    exact = log_ratio.masked_fill(beyond, most).exp()  # else `where` multiplies infinity by 0 in the backward pass
     return torch.where(beyond, math.exp(most) * (1 + log_ratio - most), exact)
 
 
 def importance_ratio(
     learner_logprobs: Float[Tensor, "B T"], behaviour_logprobs: Float[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:
-    """`pi / pi_behaviour` of every token, at most exp(MOST_LOG_RATIO); without gradient, to look at."""
+    """`pi / pi_behaviour` of every token, at most exp(MOST_LOG_RATIO); without gradient, for monitoring."""
     return (learner_logprobs - behaviour_logprobs).detach().clamp(max=MOST_LOG_RATIO).exp()
 
 
@@ -38,15 +38,15 @@ def policy_gradient(
 ) -> Float[Tensor, "B T"]:
     """`-advantage * ratio` with `ratio = pi / pi_behaviour`: Video-OPD, eq. 6 (arXiv 2602.02994).
 
-    On the first update of a batch the ratio is 1 and the gradient is that of `-advantage * log pi`; on later ones it
-    corrects for the policy having moved on.
+    On the first update of a batch the ratio is 1, and the gradient is that of `-advantage * log pi`. On later updates
+    the ratio corrects for the change of the policy.
 
     Args:
         ratio_cap: above 1. The gradient is that of `-advantage * min(ratio, ratio_cap) * log pi`: truncated importance
-            sampling, as IMPALA has it (arXiv 1802.01561), and CISPO for language models (arXiv 2506.13585). Not PPO's
-            clip: that leaves a token of negative advantage whose probability has risen unbounded, and most advantages
-            of distillation are negative; and a token that it holds gives no gradient any more. None: a ratio is
-            capped at exp(MOST_LOG_RATIO) only.
+        sampling, as in IMPALA (arXiv 1802.01561), and CISPO for language models (arXiv 2506.13585). PPO's clip
+        does not fit here: it does not bound the ratio of a token with a negative advantage, and most advantages of
+        distillation are negative. A token that PPO clips also gets no gradient. None: a ratio is capped at
+        exp(MOST_LOG_RATIO) only.
     """
     most = MOST_LOG_RATIO if ratio_cap is None else min(math.log(ratio_cap), MOST_LOG_RATIO)
     return -advantage.detach() * _straightened_exp(learner_logprobs - behaviour_logprobs.detach(), most)
@@ -61,12 +61,12 @@ def clipped_policy_gradient(
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
     """`-min(advantage * ratio, advantage * clip(ratio, 1 - clip, 1 + clip_higher))`: PPO's bound (arXiv 1707.06347).
 
-    On the first update of a batch the ratio is 1 and it is `policy_gradient`. On later ones a token that has moved by
-    more than the bound in the direction its advantage asked for gives no more gradient.
+    On the first update of a batch the ratio is 1 and the loss is that of `policy_gradient`. On later updates a token
+    gets no gradient once its ratio has passed the bound in the direction of its advantage.
 
     Args:
-        clip_higher: of the upper bound alone, DAPO's clip-higher (arXiv 2503.14476, eq. 10): improbable tokens may
-            gain more. None: `clip`.
+        clip_higher: the upper bound, DAPO's clip-higher (arXiv 2503.14476, eq. 10): improbable tokens may gain more.
+        None: `clip`.
 
     Returns:
         the loss, and 1 where the bound held, 0 elsewhere.
@@ -84,10 +84,10 @@ def reference_penalty(
     """`r - log r - 1` with `r = pi_reference / pi`: GRPO's estimate of KL(pi || pi_reference), >= 0 for every token and
     unbiased on the policy's own samples (arXiv 2402.03300, eq. 4).
 
-    Exact while log r is at most MOST_LOG_RATIO; from there on r goes on as its tangent, so that value and gradient stay
-    finite and a token that has become far too improbable is still pulled back. verl clamps log r at 20 and the penalty
-    at 10, and such a token gets no gradient. On its own samples a policy meets r = exp(20) about never: it writes such
-    a token with a probability of at most exp(-20).
+    It is exact while log r is at most MOST_LOG_RATIO. Above, r continues as its tangent: value and gradient stay
+    finite, and a token that became far too improbable still gets a gradient. verl clamps log r at 20 and the penalty at
+    10, and such a token gets no gradient. A policy almost never samples a token with r = exp(20), because its
+    probability is at most exp(-20).
     """
     log_ratio = reference_logprobs.detach() - learner_logprobs
     less_one = torch.expm1(log_ratio.masked_fill(log_ratio > MOST_LOG_RATIO, MOST_LOG_RATIO))  # exact near 0 as well

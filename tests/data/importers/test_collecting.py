@@ -172,7 +172,7 @@ def test_durations_files(tmp_path, name, text):
         ("id,length\na,0\n", "line 2: the duration of 'a' is 0 s"),
         ("id,length\na,0:12\n", "line 2: `duration` is '0:12': a clock time"),
         ("id,size\na,12\n", "line 2: no column says its duration, of `id`, `size`"),
-        ("id,length\n", "line 1: there are no durations in it"),
+        ("id,length\n", "line 1: the file has no durations"),
     ],
 )
 def test_bad_durations_files(tmp_path, text, message):

@@ -177,7 +177,7 @@ def test_patterns_of_ones_own(collect, template, question, query):
 
 @pytest.mark.parametrize("template", ["timelense", "When does it happen", "{query} and {query}"])
 def test_a_template_that_there_is_not(template):
-    with pytest.raises(ConfigurationError, match=r"it is no preset, and has not \{query\} once"):
+    with pytest.raises(ConfigurationError, match=r"it is not a preset, and it does not have \{query\} exactly once"):
         finders(template)
 
 

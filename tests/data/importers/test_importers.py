@@ -143,7 +143,7 @@ def test_of_equals_the_earliest_then_shortest_is_the_consensus():
 
 
 def test_annotators_by_a_rule_that_there_is_not():
-    with pytest.raises(ConfigurationError, match="--annotators median: no rule is called that"):
+    with pytest.raises(ConfigurationError, match="--annotators median: no rule has that name"):
         agreed([(0.0, 5.0)], 6, "median")
 
 
@@ -209,7 +209,7 @@ def test_tvgbench_answers_count_from_the_start_of_the_crop(tmp_path):
     ],
 )
 def test_half_a_clip_is_not_the_whole_video(tmp_path, format, row):
-    with pytest.raises(DataError, match=r"line 1: it has one end of a clip and not the other"):
+    with pytest.raises(DataError, match=r"line 1: it has only one end of a clip"):
         imported(tmp_path, format, lines(row))
 
 

@@ -340,11 +340,11 @@ def test_no_warning_on_published_predictions(shared_data, capsys):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--unit", "frames"], "--unit frames without --fps: frames become seconds by their rate"),
+        (["--unit", "frames"], "--unit frames without --fps: only frames are converted to seconds by a frame rate"),
         (["--fps", "2"], "--fps without `--unit frames`"),
         (["--unit", "percent", "--fps", "2"], "--fps without `--unit frames`"),
-        (["--unit", "frames", "--fps", "0"], "--fps 0: it is no rate"),
-        (["--unit", "frames", "--fps", "nan"], "--fps nan: it is no rate"),
+        (["--unit", "frames", "--fps", "0"], "--fps 0: it is not a frame rate"),
+        (["--unit", "frames", "--fps", "nan"], "--fps nan: it is not a frame rate"),
         (["--unit", "hours"], "invalid choice: 'hours'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Annotation files of the field, as they come, become manifests.
+"""Make manifests from the annotation files of the field, in their original form.
 
 One short file per data set says where it comes from, shows a line of it and yields `Annotation`s; a line of `_formats`
 names it. `_read_annotations` finds the importer, `_collector` applies the named policies and keeps the account. Nothing

@@ -1,4 +1,4 @@
-"""What is done to the rows, by name, and what became of them, by count."""
+"""The policies for the rows of an import, and the counts of what happened to the rows."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ CONTROL = "control characters in the query"
 UNKNOWN = "nobody"
 NO_DURATION = "the video's duration is unknown"
 KEPT = (OTHER_DURATION, OTHER_CLIP, CONTROL, NO_DURATION)
-"""What is counted and changes no row."""
+"""Facts that are counted and do not change a row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
-    """What is done where annotation sets differ. Everything but the defaults changes scores."""
+    """The choices on which annotation sets differ. Any choice but the default changes scores."""
 
     source: str
     """Name of the data set in the manifest, and the beginning of every id."""
@@ -43,7 +43,7 @@ class Policies:
 
 @dataclass(kw_only=True)
 class ImportReport:
-    """What became of the rows."""
+    """Counts of what happened to the rows."""
 
     rows_read: int = 0
     rows_kept: int = 0
@@ -72,9 +72,9 @@ class ImportReport:
     clips_unlike_duration: int = 0
     """Rows whose clip is more than a second longer or shorter than their duration."""
     control_characters: int = 0
-    """Rows whose query, kept as it is, holds control characters."""
+    """Rows whose query, kept unchanged, has control characters."""
     warnings: list[str] = field(default_factory=list)
-    """What may be wrong with all of it, a sentence each."""
+    """Possible errors of the whole import, one sentence each."""
     remarks: Counter[str] = field(default_factory=Counter)
     """What importers did to read rows, and how many."""
     durations_from: Counter[str] = field(default_factory=Counter)
@@ -91,12 +91,12 @@ class ImportReport:
     the clip ends more than a second after it."""
 
     def drop(self, annotation: Annotation, reason: str) -> None:
-        """Count a row out."""
+        """Count a row as dropped."""
         self.dropped[reason] += 1
         self.note(reason, annotation)
 
     def note(self, what: str, annotation: Annotation) -> None:
-        """Remember where something was seen first."""
+        """Remember the first place of a fact."""
         self.first.setdefault(what, annotation.record.where)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What every importer yields: one question as its data set has it, before any policy touched it."""
+"""The record that every importer yields: one question as in its data set, before any policy was applied."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNITS = re.compile(r"[-+]?[0-9.,]+\s*(?:%|[a-z]+)", re.IGNORECASE)
 
 
 def _number(value: Any) -> Any:
-    """A number, or text that is one. What is plainly in another unit says so."""
+    """Read a number, or a text that is a number. The error names another unit if the text shows one."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError("a number of seconds was expected")
     if isinstance(value, str):
@@ -44,12 +44,12 @@ Times = tuple[Seconds, Seconds]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotation:
-    """One question about one video. Times are seconds; nothing was clipped, sorted or cleaned."""
+    """One question about one video. Times are in seconds, and not clipped, sorted or cleaned."""
 
     record: Record
     """Where it stands."""
     video: str
-    """As the data set names it: an id or a path."""
+    """The video's name in the data set: an id or a path."""
     query: str
     spans: tuple[Times, ...]
     fractions: bool = False
@@ -59,16 +59,16 @@ class Annotation:
     frame_rate: float | None = None
     """Pictures per second of a video that is a folder of them."""
     name: str = ""
-    """Its own id in the data set; "": it is numbered within its video."""
+    """Its id in the data set; "" if it is numbered within its video."""
     source: str = ""
-    """Of a collection: the data set it came from."""
+    """In a collection: the data set from which it comes."""
     split: str = ""
     skipped: str = ""
-    """Why this record of the file is no row at all; "": it is one. It is counted as dropped for this reason."""
+    """Why this record of the file is not a row; it is counted as dropped for this reason. "" for a row."""
     clip: Times | None = None
-    """The part of the file that counts; spans are relative to its start."""
+    """The part of the file that is used; spans are relative to its start."""
     remark: str = ""
-    """What was done to read it, where that is not plain from the file; counted in the account."""
+    """What was changed to read it, if the file does not show it; counted in the account."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ Importer = Callable[[list[Path], ReadOptions], Iterator[Annotation]]
 
 
 def require_name(record: Record, name: str | None, pattern: re.Pattern[str], data_set: str) -> None:
-    """Hold a video's name to its data set's, so that a file of the same shape is not taken for another's.
+    """Check that a video's name has the form of its data set, so that a similar file of another data set is refused.
 
     Args:
         record: where the name stands.
@@ -110,7 +110,7 @@ def require_name(record: Record, name: str | None, pattern: re.Pattern[str], dat
 
 
 def clip_of(record: Record, start: float | None, end: float | None) -> Times | None:
-    """The part of the file that counts, from its two ends in seconds; None where neither is given: all of it.
+    """The part of the file that is used, from its two ends in seconds; None (the whole file) if neither is given.
 
     Raises:
         DataError: one end without the other, which is half a clip and not the whole file.
@@ -118,12 +118,12 @@ def clip_of(record: Record, start: float | None, end: float | None) -> Times | N
     if start is not None and end is not None:
         return start, end
     if start is not None or end is not None:
-        record.refuse("it has one end of a clip and not the other", "Give both, or none")
+        record.refuse("it has only one end of a clip", "Give both, or none")
     return None
 
 
 class Captions(BaseModel):
-    """Parallel lists of one video, as ActivityNet Captions has them and many took over."""
+    """Parallel lists of one video, in the form of ActivityNet Captions, which many data sets use."""
 
     duration: Seconds | None = None
     timestamps: list[Times]
@@ -155,7 +155,7 @@ QVHIGHLIGHTS_TEST = (
 
 
 class Moments(BaseModel):
-    """One query with its windows, as QVHighlights has it and lighthouse took over."""
+    """One query with its windows, in the form of QVHighlights and lighthouse."""
 
     qid: int | str
     query: str

@@ -1,4 +1,4 @@
-"""The query within a question: what a named template, or a pattern of one's own, has in the place of `{query}`."""
+"""Find the query in a question: the text in the place of `{query}` in a named template or in the user's own pattern."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def finders(template: str) -> dict[str, Finder]:
     if template:
         raise ConfigurationError(
             f"--template {template}",
-            reason=f"it is no preset, and has not {QUERY} once",
+            reason=f"it is not a preset, and it does not have {QUERY} exactly once",
             remedy=f"give a pattern such as \"…'{QUERY}'…\", {QUOTED}, or one of {', '.join(TEMPLATES)}",
         )
     return _presets()

@@ -1,4 +1,4 @@
-"""From annotations to rows of a manifest, by named policies, with an account of everything that was done."""
+"""Make the rows of a manifest from annotations, by named policies, and count every change."""
 
 from __future__ import annotations
 
@@ -84,7 +84,8 @@ class Collector:
         return self.examples
 
     def _id(self, annotation: Annotation) -> str:
-        """Given before anything is dropped, so that one id means one question whatever the policies."""
+        """The id of a row. It is given before rows are dropped, so that an id means the same question under all
+        policies."""
         base = f"{self._source(annotation)}/{video_name(annotation.video)}"
         name = annotation.name or str(self._num_by_base[base])
         self._num_by_base[base] += 1
@@ -172,7 +173,7 @@ class Collector:
         return None
 
     def _frame_rate(self, video: str, exists: bool) -> float | None:
-        """Pictures per second of a video that is a folder, as far as anybody looks."""
+        """Pictures per second of a video that is a folder: its own, or without --videos that of the policies."""
         return self.files.rate_of(video) if self.files and exists else self.policies.frame_rate
 
     def _video(self, name: str) -> tuple[str, bool]:
@@ -193,7 +194,7 @@ class Collector:
         return named, self.files is None
 
     def _duration(self, annotation: Annotation, path: str | None) -> float | None:
-        """Seconds of what is asked about: by the durations file, else by the annotation, else by the video.
+        """The duration in seconds: from the durations file, else from the annotation, else from the video.
 
         What the two files say is about the whole video: of a clip, they only bound the end.
         """

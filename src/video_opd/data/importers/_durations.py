@@ -1,4 +1,4 @@
-"""Durations by video, from whatever file has them."""
+"""Read durations by video from a file of any known form."""
 
 from __future__ import annotations
 
@@ -49,18 +49,19 @@ def read_durations(path: Path) -> dict[str, float]:
         alike = len({by_path[each] for each in paths}) == 1
         durations |= {_ANYWHERE + name: by_path[paths[0]]} if alike else {each: by_path[each] for each in paths}
     if not durations:
-        raise DataError(f"{path}, line 1", reason="there are no durations in it", remedy="Give a file that has some")
+        raise DataError(f"{path}, line 1", reason="the file has no durations", remedy="Give a file with durations")
     return durations
 
 
 def key_of(video: str, durations: Mapping[str, float] | None) -> str:
-    """What a video is called in `read_durations`'s result: its path if that is there, else its name in any folder."""
+    """The key of a video in the result of `read_durations`: its path if the result has it, else its name in any
+    folder."""
     path = _path(video)
     return path if durations is not None and path in durations else _ANYWHERE + video_name(video)
 
 
 def _path(video: str) -> str:
-    """With its folders, without the ending."""
+    """The path of a video with its folders, without the ending."""
     folder, slash, _ = video.strip().replace("\\", "/").removeprefix("./").rpartition("/")
     return folder + slash + video_name(video)
 
@@ -70,7 +71,7 @@ def _entry(record: Record) -> tuple[str, Any]:
     if record.key is not None and not isinstance(value, dict):
         return record.key, value
     if not isinstance(value, dict):
-        record.refuse("it is neither a row of a table nor an object")
+        record.refuse("it is not a row of a table and not an object")
     video = record.key if record.key is not None else _first(record, _VIDEO_KEYS, "the video")
     if not isinstance(video, str):
         record.refuse("the video's name is not a text")

@@ -1,4 +1,4 @@
-"""From files to annotations: the importer of a format, and which format a file looks like."""
+"""Read annotations from files: find the importer of a format, and the format that a file looks like."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether times are seconds at all: what all the spans of an import say together, where one of them says nothing."""
+"""Check whether the times are in seconds: one span does not show it, but all spans of an import together do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SOME, _RATHER_EARLY_SHARE = 3, 0.1
 
 @dataclass(slots=True)
 class Lateness:
-    """How spans lie against the ends of their videos, before anything was done about them."""
+    """How many spans lie after the ends of their videos, before any policy is applied."""
 
     num_spans: int = 0
     num_late: int = 0
@@ -55,7 +55,7 @@ class Lateness:
             self.first_off_scale = self.first_off_scale or annotation
 
     def refuse_other_units(self) -> None:
-        """Refuse spans of which too many lie after their video.
+        """Refuse the spans if too many of them lie after their video.
 
         Raises:
             DataError: at the first that does.
@@ -77,7 +77,7 @@ class Lateness:
 
 
 def refuse_early_spans(examples: Sequence[Example], last: Annotation) -> None:
-    """Refuse spans that all lie so early that times, or durations, are not seconds.
+    """Refuse the spans if all lie so early that the times or the durations cannot be in seconds.
 
     Raises:
         DataError: at the last annotation.
@@ -102,7 +102,7 @@ def refuse_early_spans(examples: Sequence[Example], last: Annotation) -> None:
 
 
 def suspicions(examples: Sequence[Example]) -> list[str]:
-    """Sentences about spans that may well be in another unit, and may not."""
+    """Warnings about spans that are possibly in another unit."""
     shares = _shares(examples)
     if len(shares) < _SOME or max(shares) >= _RATHER_EARLY_SHARE:
         return []

@@ -1,4 +1,4 @@
-"""Which file is the video that an annotation names, and how long it really is."""
+"""Find the file of the video that an annotation names, and its true duration."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class VideoFiles:
         if not folder.is_dir():
             raise DataError(
                 f"videos folder {folder}: no such folder",
-                reason="the durations of its files are to be compared",
-                remedy="give the folder that holds the videos",
+                reason="the durations of its files must be compared",
+                remedy="give the folder of the videos",
             )
         self.folder, self.frame_rate = folder, frame_rate
         self.unreadable: dict[str, str] = {}

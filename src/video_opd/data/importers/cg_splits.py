@@ -21,7 +21,7 @@ from video_opd.files.records import Record, json_entries
 
 _OF_CONTENT = {"novels": "novel-composition", "news": "novel-word"}
 _OF_NAME = {"test_trivial": "test-trivial", "train": "train"}
-"""What the name of a file ends in."""
+"""The ending of a file's name."""
 
 
 class _CgSplitsVideo(Captions):

@@ -61,7 +61,7 @@ def read(files: list[Path], reading: ReadOptions) -> Iterator[Annotation]:
 
 
 def agreed(segments: Sequence[Times], num_segments: int, annotators: str) -> tuple[Times, ...]:
-    """What the annotators' segments amount to.
+    """The segments on which the annotators agree.
 
     Args:
         segments: one an annotator, in seconds, at least one.
@@ -88,7 +88,7 @@ def agreed(segments: Sequence[Times], num_segments: int, annotators: str) -> tup
             return (max(candidates, key=lambda segment: _agreement(segment, segments)),)
     raise ConfigurationError(
         f"--annotators {annotators}",
-        reason="no rule is called that",
+        reason="no rule has that name",
         remedy=f"give one of {', '.join(ANNOTATORS)}",
     )
 

@@ -1,4 +1,4 @@
-"""Tables and rows of anybody's own: CSV (or TSV) with a header, or JSON; which column is what is said by name.
+"""The user's own tables and rows: CSV (or TSV) with a header, or JSON; the user names the columns.
 
     video,query,start,end,duration
     a.mp4,a person opens the fridge,2.0,4.5,31.2
@@ -101,7 +101,7 @@ def _read(files: list[Path], reading: ReadOptions, records: Callable[[Path], Ite
 
 
 def _refuse_other_shapes(record: Record) -> None:
-    """Conversations, and rows that lie deeper in the file: no column of theirs would do."""
+    """Refuse conversations, and rows that lie deeper in the file: they have no usable columns."""
     for key in ("messages", "conversations"):
         if isinstance(record.value.get(key), list):
             record.refuse(
@@ -191,7 +191,7 @@ def _json(record: Record, text: str, column: str, what: str) -> Any:
 
 
 def _clocks_to_seconds(record: Record, given: dict[str, Any]) -> None:
-    """Where other times than those of spans are clock times too; plain numbers stay."""
+    """Convert other clock times than those of spans to seconds; plain numbers remain."""
 
     def read(time: Any) -> Any:
         return _clock(record, time) if isinstance(time, str) and ":" in time else time

@@ -75,7 +75,7 @@ def refusing_other_forms(annotations: Iterable[Annotation]) -> Iterator[Annotati
 
 
 def questions(record: Record, ways: dict[str, Finder]) -> Iterator[Annotation]:
-    """The rows of one conversation, with the reason of those that are none."""
+    """The rows of one conversation, with the reason for questions that are not rows."""
     turns = _turns(record)
     own = record.value.get("id", record.value.get("qid", ""))
     name = str(own) if isinstance(own, (str, int)) and not isinstance(own, bool) else ""
@@ -104,7 +104,7 @@ def questions(record: Record, ways: dict[str, Finder]) -> Iterator[Annotation]:
 
 
 def inside(path: str) -> str:
-    """A video's path without what only the writer's machine has."""
+    """A video's path without the folders of the writer's machine."""
     path = path.removeprefix("file://").replace("\\", "/")
     if not path.startswith("/") and path[1:2] != ":":
         return path
