@@ -191,7 +191,7 @@ def assemble(
     if state.data_sha256 != data_sha256:
         raise ConfigurationError(
             f"the manifests, or scores or a selection the recipe names, have changed since {run.path} was begun",
-            reason="the run would go on with other examples than it was begun with",
+            reason="the run would continue with other examples than it started with",
             remedy="restore them, or choose another folder with --out",
         )
     return parts, state
@@ -199,7 +199,10 @@ def assemble(
 
 def _warn_of_prompts(recipe: Recipe, inputs: Inputs) -> None:
     if recipe.side_questions is not None and inputs.side_questions_file(recipe) is None:
-        _log.warning("no side questions are asked: the recipe's are about the tiny world, and the data are others")
+        _log.warning(
+            "no side questions are asked: the recipe's questions are about the tiny world, and its data are "
+            "not the tiny world"
+        )
     for model in dict.fromkeys((recipe.student.model, *(named.model for named in recipe.named_teachers().values()))):
         warning = prompt_mismatch(recipe.prompt, model)
         if warning is not None:

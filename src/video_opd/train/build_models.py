@@ -67,10 +67,10 @@ def _set_what_is_trained(student: Policy, settings: StudentSettings) -> None:
     for key, (part, freeze) in wanted.items():
         if freeze and part not in parts.values():
             raise ConfigurationError(
-                f"student.{key} = true, and {student.name} has no such part",
-                reason=f"it is looked for by the names that {student.family.name} gives it, below "
+                f"student.{key} = true, but {student.name} has no such part",
+                reason=f"nothing was found where {student.family.name} models have this part, below "
                 f"`{student.family.vision_module}.`",
-                remedy=f"leave student.{key} out, or take a model of {family_names()}",
+                remedy=f"remove student.{key}, or use a model of {family_names()}",
             )
     for name, parameter in student.model.named_parameters():
         parameter.requires_grad_(parts[name] not in frozen)

@@ -182,8 +182,8 @@ class Learner:
                 break
         raise EngineError(
             f"the {what} is {place}",
-            reason="a step on it would ruin the weights, so it was not taken",
-            remedy="lower training.learning_rate; the last checkpoint is whole",
+            reason="an update with it would ruin the weights, so the step was not taken",
+            remedy="lower training.learning_rate; the last checkpoint is complete",
         )
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -215,8 +215,8 @@ def _on_the_gain(standing: Standing) -> list[str]:
             pass  # the headline says so
         elif low <= other_high and other_low <= high:
             said.append(
-                "The 95 % intervals before and after overlap, so the change may be chance: evaluate on more queries, "
-                "or repeat the run with other seeds."
+                "The 95 % intervals before and after overlap, so the change may be chance: evaluate on more "
+                "queries, or repeat the run with other seeds."
             )
         else:
             said.append("The 95 % intervals before and after do not overlap.")
@@ -228,8 +228,8 @@ def _on_the_floor(standing: Standing) -> list[str]:
     if after is None or floor is None or after.miou > floor:
         return []
     return [
-        f"The student is no better than one constant answer to every query ({floor:.2f} mIoU): so far it need not have "
-        "looked at a single video."
+        f"The student is no better than one constant answer to every query ({floor:.2f} mIoU): it may not use the "
+        "videos at all."
     ]
 
 
