@@ -8,7 +8,7 @@ from video_opd.policy.load import Policy
 
 
 def require_common_tokens(student: Policy | Description, teacher: Policy | Description) -> None:
-    """Student and teacher must speak of the same token ids and see pictures cut the same way.
+    """Require that student and teacher have the same token ids and prepare video in the same way.
 
     Raises:
         ConfigurationError: they do not.

@@ -88,10 +88,10 @@ __all__ = [
 
 
 def refuse_early(*recipes: Recipe, inputs: Inputs | None = None) -> None:
-    """Look for what is wrong with recipes before a run folder is made and the models are loaded.
+    """Check recipes for errors before a run folder is made and the models are loaded.
 
-    First at everything on this machine, of all of them; then at the small files of models on the hub. Weights are
-    fetched only when nothing else is left to be found.
+    First everything on this machine is checked, for all recipes; then the small files of models on the hub. Weights are
+    downloaded only after all other checks have passed.
 
     Args:
         recipes: what is looked at.
@@ -114,7 +114,7 @@ def refuse_early(*recipes: Recipe, inputs: Inputs | None = None) -> None:
 
 
 def _refuse_early_here(recipe: Recipe, inputs: Inputs) -> None:
-    """Look at what can be known without the hub."""
+    """Check everything that needs no access to the hub."""
     template_of(recipe.prompt)
     budget = budget_of(recipe.video)
     for model in (recipe.student.model, *(teacher.model for teacher in recipe.named_teachers().values())):
@@ -138,10 +138,10 @@ def _refuse_early_here(recipe: Recipe, inputs: Inputs) -> None:
 def assemble(
     recipe: Recipe, run: RunDirectory, inputs: Inputs, memories: PromptMemories | None = None
 ) -> tuple[Parts, TrainingState]:
-    """Make everything a run needs, at the point where its newest checkpoint left off.
+    """Make everything that a run needs, in the state of its newest checkpoint.
 
     Args:
-        recipe: what `refuse_early` had nothing against.
+        recipe: a recipe that `refuse_early` accepted.
         run: the folder of the run.
         inputs: what was read then.
         memories: prompts of earlier runs.

@@ -60,7 +60,7 @@ def make_source(
 
 
 def manifests_of(data: DataSettings) -> list[Path]:
-    """The manifests a recipe names."""
+    """List the manifests that a recipe names."""
     return [path for path in (data.train, data.validation, data.test) if path]
 
 
@@ -76,7 +76,7 @@ def to_be_rendered(recipe: Recipe) -> bool:
 
 
 def _first_missing(data: DataSettings) -> tuple[str, Path] | None:
-    """The first of the paths of data, by its key, at which there is nothing."""
+    """Return the first data path that does not exist, with its key."""
     paths = ((key, getattr(data, key)) for key in DATA_PATHS)
     return next(((key, path) for key, path in paths if path is not None and not path.exists()), None)
 

@@ -99,12 +99,12 @@ class Learner:
         return Rollout(reading=reading, groups=tuple(group for _, group in left)), suspended
 
     def judge(self, rollout: Rollout, method: Method) -> Judgement:
-        """Have the judges of the method look at the answers."""
+        """Let the teacher and the rewards of the method score the answers."""
         with self.watch.phase("teacher"):
             return method.judge(rollout.reading.prompts, rollout.groups)
 
     def compute_loss(self, rollout: Rollout, judgement: Judgement, method: Method) -> TrainedBatch:
-        """Score the answers with gradient, and say what each token costs."""
+        """Score the answers with gradient, and compute the loss of each token."""
         with self.watch.phase("score"):
             scores = self._score(rollout, method)
             behaviour = scores.logprobs.detach()

@@ -25,12 +25,12 @@ METRICS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Who did how well, on one and the same set of queries: that of the newest evaluation of the student."""
+    """The scores of all models on one set of queries: that of the student's newest evaluation."""
 
     before: EvaluationReport | None = None
-    """The student that had not taken a step."""
+    """The student before its first step."""
     after: EvaluationReport | None = None
-    """The student at the end, or as far as it has come."""
+    """The student at the end, or at its newest evaluation."""
     teachers: tuple[EvaluationReport, ...] = ()
     """One, `teacher`, or several, `teacher-1`, `teacher-2` …"""
     curve: tuple[EvaluationReport, ...] = ()
@@ -154,7 +154,7 @@ def headline(contents: RunContents, standing: Standing) -> str:
 
 
 def _beside(teachers: Sequence[EvaluationReport]) -> str:
-    """Where the teachers stand, to end a sentence with."""
+    """Write the end of the headline: the scores of the teachers."""
     mious = [f"{teacher.miou:.2f}" for teacher in teachers]
     if not mious:
         return ""
@@ -184,7 +184,7 @@ def _where(evaluation: EvaluationReport) -> str:
 
 
 def remarks(contents: RunContents, standing: Standing) -> list[str]:
-    """What should be known before the headline is believed."""
+    """Write the remarks that qualify the headline."""
     newest = standing.after or standing.before
     if newest is not None and newest.is_small:
         one, many = (kind_of_queries(newest, noun) for noun in ("query", "queries"))
@@ -235,7 +235,7 @@ def _on_the_floor(standing: Standing) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreTable:
-    """Who by what."""
+    """The table of models and their scores."""
 
     table: Table
     num_queries: int | None
