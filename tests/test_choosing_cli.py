@@ -182,7 +182,7 @@ def test_a_file_that_is_no_file_of_scores(scored, tmp_path, capsys):
         (["--teacher", "tiny-teacher", "--answers", "1"], "--teacher without draws"),
         (["--teacher", "tiny-teacher", "--top-k", "beam"], "--teacher without draws"),
         (["--videos", "/nowhere"], "no such folder"),
-        (["--teacher", "/nowhere"], "is not a folder"),
+        (["--teacher", "/nowhere"], "was not found"),
     ],
 )
 def test_a_scoring_that_cannot_be(world, tmp_path, capsys, more, message):

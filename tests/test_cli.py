@@ -191,7 +191,7 @@ def test_train_goes_on_and_reports(recipe_file, tmp_path, capsys):
     assert main(arguments) == 0, "a run that is done is done"
     again = capsys.readouterr()
     assert json.loads(again.out) == first
-    assert "going on after step 2 of 2" in again.err
+    assert "resuming after step 2 of 2" in again.err
 
     assert main(["train", str(recipe_file), "--out", str(run)]) == 0
     out = capsys.readouterr().out

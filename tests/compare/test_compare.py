@@ -234,7 +234,7 @@ def test_runs_that_saw_other_data_are_refused(finished, results, tmp_path):
     recipe, tables = load_comparison(finished / "compare.toml")
     marker = out / results["methods"]["sft"]["runs"][1]["folder"] / "finished.json"
     marker.write_text('{"data_sha256": "of other manifests"}')
-    with pytest.raises(ConfigurationError, match="saw other data: the manifests have changed since"):
+    with pytest.raises(ConfigurationError, match="used other data: the manifests have changed since"):
         compare(recipe, tables, out)
 
 
@@ -253,7 +253,7 @@ def test_data_that_change_while_it_runs_are_noticed(finished, world, tmp_path, m
 
     monkeypatch.setattr(runs, "run_recipe", meddling)
     recipe, tables = load_comparison(tmp_path / "compare.toml", only=["sft"], learning_rates=())
-    with pytest.raises(ConfigurationError, match=r"seed1 saw other data"):
+    with pytest.raises(ConfigurationError, match=r"seed1 used other data"):
         compare(recipe, tables, tmp_path / "out")
     assert not (tmp_path / "out" / "comparison.json").exists()
 
@@ -271,7 +271,7 @@ def test_other_data_are_noticed_before_anything_is_run(finished, tmp_path, world
     test.write_text("".join(test.read_text().splitlines(keepends=True)[:2]))
     capsys.readouterr()
     assert main([*arguments[:-3], "--seeds", "0", "1", "--learning-rates"]) == 2
-    assert "saw other data: the manifests have changed since" in capsys.readouterr().err
+    assert "used other data: the manifests have changed since" in capsys.readouterr().err
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 1
 
 

@@ -248,4 +248,4 @@ def test_of_few_rows_it_is_said_that_they_are_few(rows, said):
         [row(str(n), (n % 3, 5), video="a.mp4", query="one", duration=10.0, source="x") for n in range(rows)]
     )
     assert ("what a data set is like" in facts_of(few)) == said
-    assert any("of a data set nothing can be said" in sentence for sentence in sentences_of(few)) == said
+    assert any("too few rows to describe a data set" in sentence for sentence in sentences_of(few)) == said

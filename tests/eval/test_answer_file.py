@@ -173,7 +173,7 @@ def test_a_users_file_where_ours_would_be_is_left_alone(refused, models, world, 
     out, beside = tmp_path / "out.jsonl", tmp_path / "out.jsonl.settings.json"
     beside.write_text(content)
     sentence = refused(*words(models["student"], manifest, world / "videos", out))
-    assert "out.jsonl.settings.json does not say what the answers beside it are of" in sentence
+    assert "out.jsonl.settings.json does not say which evaluation the answers beside it belong to" in sentence
     assert beside.read_text() == content
     assert not out.exists()
 
@@ -185,7 +185,7 @@ def test_a_users_file_beside_what_is_not_whole_yet_is_left_alone(refused, models
     earlier = out.read_bytes()
     beside.write_text(content)
     sentence = refused(*words(models["student"], manifest, world / "videos", out))
-    assert "out.jsonl.partial.settings.json does not say what the answers beside it are of" in sentence
+    assert "out.jsonl.partial.settings.json does not say which evaluation the answers beside it belong to" in sentence
     assert (beside.read_text(), out.read_bytes()) == (content, earlier)
     assert not (tmp_path / "out.jsonl.partial").exists()
 

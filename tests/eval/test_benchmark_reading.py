@@ -118,7 +118,7 @@ MC = {"question": "Which?\nA. one\nB. two", "answer": "A. one"}
         ({"1": []}, "line 2: the video '1' has no object of aspects"),
         ({"1": {"colour": []}}, "'colour' is no aspect of TempCompass. Call it one of action"),
         ({"1": {"order": {}}}, "aspect 'order' has no list"),
-        ({"1": {"order": [3]}}, "order, question 1 is no object"),
+        ({"1": {"order": [3]}}, "order, question 1 is not an object"),
         ({"1": {"order": [MC, {"question": "Which?"}]}}, "the key `answer` is missing"),
         ({"1": {"order": [MC | {"answer": 1}]}}, "`answer` is 1"),
         ({"1": {"order": [MC | {"answer": "C. three"}]}}, "has the answer 'C. three', which is none of its options"),
@@ -179,7 +179,7 @@ def test_mvbench_finds_videos_where_they_are(tmp_path):
     clip_at(tmp_path / "other" / "v.mp4")
     sentence = refused("mvbench", tmp_path)
     assert "'v.mp4' is there several times: elsewhere/v.mp4, other/v.mp4" in sentence
-    assert "Leave the one that is meant, in video/clevrer/video_validation" in sentence
+    assert "Keep only the right one, in video/clevrer/video_validation" in sentence
     clip_at(tmp_path / "video" / "data0613" / "clevrer" / "video_validation" / "v.mp4")
     assert read("mvbench", tmp_path)[0].video == "video/data0613/clevrer/video_validation/v.mp4"
     write_json(tmp_path / "json" / "moving_count.json", [mvbench_row("sub/w.mp4")])
@@ -229,8 +229,8 @@ def test_of_equal_candidates_mvbench_means_the_last(tmp_path):
         ("", "the file is empty"),
         ('[{"video": "v', "cut off"),
         ([], "its files are empty lists"),
-        ({"a": mvbench_row("v.mp4")}, "MVBench's file is a list of objects"),
-        ([3], "MVBench's file is a list of objects"),
+        ({"a": mvbench_row("v.mp4")}, "a file of MVBench is a list of objects"),
+        ([3], "a file of MVBench is a list of objects"),
         ([{"video": "v.mp4"}], "the key `question` is missing"),
         ([mvbench_row("v.mp4", candidates="Ran.")], "`candidates` is 'Ran.'"),
         ([mvbench_row("v.mp4", candidates=["Ran."])], "`candidates` has 1 entries"),
@@ -355,7 +355,7 @@ def test_subtitles_go_before_the_question(tmp_path):
     ("rows", "message"),
     [
         ([{"videoID": "abc"}], "the key `duration` is missing"),
-        ([3], "a row is an object of columns"),
+        ([3], "a row must be an object of columns"),
         ([video_mme_row(1), video_mme_row(1)], "line 2: the question_id '001-1' is that of line 1 too"),
         ([video_mme_row(answer="E")], "`answer` is 'E', which is the letter of no option"),
         ([video_mme_row(options=["One.", "Two."])], "options begin with A., B., C."),

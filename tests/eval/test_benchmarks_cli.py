@@ -81,7 +81,7 @@ def test_the_tiny_models_written_answers(evaluate, tempcompass):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((), "cannot be told: no option was read in 9 of 12 answers"),
+        ((), "is unknown: no option was read in 9 of 12 answers"),
         (("--score", "options", "--option-form", "text"), "cannot be said from"),
     ],
 )
@@ -227,7 +227,7 @@ def test_a_table_to_read(tempcompass, tmp_path, capsys):
     assert main([*words, "--score", "options", "--before", "tiny-teacher"]) == 0
     printed = capsys.readouterr().out
     assert "difference" in printed
-    assert any(line.startswith("What grounding cost cannot be") for line in printed.splitlines())
+    assert any(line.startswith("The cost of grounding ") for line in printed.splitlines())
 
 
 class Killed(BaseException):

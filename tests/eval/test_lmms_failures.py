@@ -56,7 +56,7 @@ def test_an_environment_that_is_none(
     other.chmod(0o755)
     for python, message in (
         (None, "none is named"),
-        (str(tmp_path / "nowhere"), "there is no program of that name"),
+        (str(tmp_path / "nowhere"), "no program has that name"),
         (bare, "lmms_eval is not installed in its environment"),
         (str(other), "SyntaxError: no Python at all"),
     ):
@@ -190,7 +190,7 @@ def test_what_it_leaves_running_is_ended_and_not_waited_for(lmms_evaluate, words
     assert (status, json.loads(printed)["scores"]["a"]["miou"]["value"]) == (0, 0.25)
     assert has_ended(int((tmp_path / "out" / "lmms-eval.child.pid").read_text()))
     assert [record.message for record in caplog.records] == [
-        "lmms-eval came to its end and left processes running; they were ended"
+        "lmms-eval ended and left processes running; they were stopped"
     ]
 
 

@@ -322,9 +322,9 @@ def test_differences_are_paired():
         (-0.041, [-0.06, -0.022], 1580, "Grounding cost 4.1 points (-6.0 to -2.2) on 1,580 questions."),
         (0.021, [0.001, 0.04], 200, "After grounding the model gained 2.1 points (+0.1 to +4.0) on 200 questions."),
         (0.0, [0.0, 0.0], 3, "Grounding cost nothing that 3 questions can show: +0.0 points (+0.0 to +0.0)."),
-        (0.1, None, 3, "What grounding cost cannot be said from 3 videos: a 95 % interval needs at least 30 videos. It was +10.0 points on 3 questions."),  # noqa: E501
-        (-1.0, None, 1, "What grounding cost cannot be said from 1 video: a 95 % interval needs at least 30 videos. It was -100.0 points on 1 question."),  # noqa: E501
-        (None, None, 3, "What grounding cost cannot be said: one of the two models has no answer that counts."),
+        (0.1, None, 3, "The cost of grounding cannot be said from 3 videos: a 95 % interval needs at least 30 videos. It was +10.0 points on 3 questions."),  # noqa: E501
+        (-1.0, None, 1, "The cost of grounding cannot be said from 1 video: a 95 % interval needs at least 30 videos. It was -100.0 points on 1 question."),  # noqa: E501
+        (None, None, 3, "The cost of grounding is unknown: one of the two models has no answer that counts."),
     ],
 )  # fmt: skip
 def test_what_grounding_cost_in_a_sentence(difference, interval, num_questions, sentence):
@@ -339,4 +339,4 @@ def test_a_cost_is_not_told_of_answers_that_were_not_read(before, after, unread)
     """A model that learnt to answer every question with times has not lost what it sees."""
     change = differences(asked_about(*map(str, range(40))), ratings(before), ratings(after))["overall"]
     assert change["num_unmatched"] == {"before": before.count("?"), "after": after.count("?")}
-    assert in_a_sentence(change) == f"What grounding cost cannot be told: no option was read in {unread} of 40 answers."
+    assert in_a_sentence(change) == f"The cost of grounding is unknown: no option was read in {unread} of 40 answers."

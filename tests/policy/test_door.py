@@ -154,10 +154,10 @@ def unheard_of(weights):
     [
         (lora_inside, r"no place for 2 of .*lora_A.* adapter.*Merge it first"),
         (unmerged_layer, r"do not fill 1 of .*q_proj\.weight"),
-        (value_head, r"no place for 2 of .*v_head\.summary\.bias: they are of a head"),
+        (value_head, r"no place for 2 of .*v_head\.summary\.bias: they belong to a head"),
         (deeper, r"no place for 11 of .*layers\.2\..* deeper or another model"),
         (deeper_vision, r"no place for 12 of .*blocks\.2\..* deeper or another model"),
-        (unheard_of, r"no place for 1 of .*such as model\.secret\.weight: they would be dropped"),
+        (unheard_of, r"no place for 1 of .*such as model\.secret\.weight: they would be ignored"),
     ],
 )
 def test_weights_without_a_place_are_refused(refused, edit, message, model, clip):

@@ -97,7 +97,7 @@ def broken(tmp_path) -> Path:
         (["--data.validation", "BROKEN"], "line 1"),
         (["--data.test", "BROKEN"], "line 1"),
         (["--data.train", "nowhere.jsonl"], "No such file"),
-        (["--teacher.model", "nowhere"], "'nowhere' is not a folder"),
+        (["--teacher.model", "nowhere"], "'nowhere' was not found"),
         (["--teacher.model", "EMPTY"], "has no *.safetensors"),
         (["--video.max-tokens", "3"], "frames share max_tokens = 3"),
         (["--curriculum.name", "selection", "--curriculum.file", "nowhere.jsonl"], "nowhere.jsonl"),

@@ -50,7 +50,7 @@ def test_the_newest_is_taken_and_said_once(run, caplog):
     with caplog.at_level(logging.WARNING):
         assert resolve_model(str(run)) == checkpoint(run, 1_000_000) / "model"
         assert resolve_model(f"{run}/") == checkpoint(run, 1_000_000) / "model"
-    assert caplog.messages == [f"{run} is a run folder: its newest checkpoint is taken, after step 1000000"]
+    assert caplog.messages == [f"{run} is a run folder: its newest checkpoint is used, after step 1000000"]
 
 
 @pytest.mark.parametrize("given", ["checkpoints", "checkpoints/step-000040", "checkpoints/step-000040/model"])

@@ -341,8 +341,8 @@ def test_a_suspended_answer_says_why_it_has_no_advantage(run: Path) -> None:
               "sampler_logprobs": [-1.0, -0.5], "suspended": True}  # fmt: skip
     write_lines(run / "answers.jsonl", [answer])
     page = page_of(run)
-    assert "IoU 1.00, suspended: the student already had it right, so the teacher was not asked" in text_of(page)
-    assert "Under each token stands its advantage" not in text_of(page)
+    assert "IoU 1.00, suspended: the student was already right, so the teacher was not asked" in text_of(page)
+    assert "The number under each token is its advantage" not in text_of(page)
     assert 'title="student log-prob -1.000"' in page
     write_lines(run / "answers.jsonl", [answer | {"suspended": False}])
     assert "suspended: the student" not in text_of(page_of(run))

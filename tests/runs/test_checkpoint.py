@@ -97,9 +97,9 @@ DAMAGES = {
     flip_a_byte: "model.safetensors does not match its hash",
     drop_a_file: "trainer/state.json is missing",
     drop_the_marker: "COMPLETE.json is missing",
-    cut_the_marker: "COMPLETE.json is not readable",
-    empty_the_marker: "COMPLETE.json is not readable",
-    come_from_the_future: "it is of format 2, this program reads format 1",
+    cut_the_marker: "COMPLETE.json cannot be read",
+    empty_the_marker: "COMPLETE.json cannot be read",
+    come_from_the_future: "it has format 2, but this program reads format 1",
     bear_the_wrong_name: "it holds step 39",
 }
 

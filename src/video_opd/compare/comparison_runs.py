@@ -145,7 +145,7 @@ def _refuse_unmeasured_target(comparison: ComparisonRecipe, recipe: Recipe) -> N
     if comparison.target_miou is not None and not recipe.schedule.evaluate_every:
         raise ConfigurationError(
             f"target_miou = {comparison.target_miou:g} with schedule.evaluate_every = 0",
-            reason="without evaluations during training, the step at which a method reaches the target is not known",
+            reason="without evaluations during training, the step at which a method reaches the target is unknown",
             remedy="set schedule.evaluate_every under [shared], or leave out target_miou",
         )
 
@@ -155,8 +155,8 @@ def _refuse_other_data(out: Path, sha256: str) -> None:
     for marker in sorted(out.glob("runs/*/finished.json")):
         if _data_sha256(marker) != sha256:
             raise ConfigurationError(
-                f"{marker.parent} saw other data",
-                reason="the manifests have changed since, so its scores cannot be compared with those of new runs",
+                f"the run in {marker.parent} used other data",
+                reason="the manifests have changed since, so its scores are not comparable with those of new runs",
                 remedy="restore the manifests, or compare in another folder with --out",
             )
 

@@ -1,4 +1,4 @@
-"""Means and differences, with what seeds and queries leave open."""
+"""Means and differences, with their uncertainty over seeds and queries."""
 
 from __future__ import annotations
 

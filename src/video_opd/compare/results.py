@@ -89,7 +89,7 @@ class Run:
 
     @cached_property
     def ledger(self) -> dict[str, Any]:
-        """What the run used up."""
+        """Return what the run cost: time, memory and work of the models."""
         work: dict[str, Counter[str]] = {}
         for row in self.rows:
             for who, counts in row.get("work", {}).items():

@@ -12,8 +12,9 @@ from video_opd.sample_size import MIN_QUERIES, SIDE_QUESTIONS, cannot_be_said, c
 
 
 def sentences(results: dict[str, Any]) -> list[str]:
-    """The claims that hold, those that do not, and those that cannot be judged; the first method against each other
-    first."""
+    """Write the claims that hold, those that do not, and those that cannot be judged. Comparisons with the first method
+    come first.
+    """
     said = [
         *_differences(results), *_too_few(results), *_target(results), *_over_teachers(results), *_forgetting(results)
     ]  # fmt: skip
@@ -29,7 +30,7 @@ def training_time(results: dict[str, Any], method: str) -> float:
 
 
 def _too_few(results: dict[str, Any]) -> list[str]:
-    """What the comparison cannot say, for want of queries."""
+    """Say what the comparison cannot show, because it has too few queries."""
     said, several = [], len(results["methods"]) > 1
     what = "Which method is better" if several else "How good the method is"
     if results["student_before"] is None:

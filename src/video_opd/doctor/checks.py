@@ -32,14 +32,15 @@ NOISE_NATS = {"float32": 1e-4, "bfloat16": 0.1}
 LOUD = 0.1
 """Share of the teacher's own RMS above which such noise deserves a look."""
 BLIND_NATS = 0.02
-"""A teacher whose answers lose less than this per token without the video does not look at it."""
+"""If the scores of a teacher's answers fall by less than this per token without the video, it does not use the video.
+"""
 
 
 MORE_EXAMPLES = f"look at {MIN_AGREEING} or more with --examples"
 
 
 def too_few(patient: Patient) -> str:
-    """Where the examples are too few to say anything of a model, that they are."""
+    """Say that the examples are too few to judge a model; None if they are enough."""
     count = len(patient.prompts)
     if count >= MIN_AGREEING:
         return ""
@@ -47,7 +48,7 @@ def too_few(patient: Patient) -> str:
 
 
 def _check_same_prompt(patient: Patient) -> Iterator[Finding]:
-    """The teacher's own processor makes the same ids, grid, times and pixels of a clip as the student's."""
+    """Check that the processors of teacher and student make the same ids, grid, times and pixels from a clip."""
     mine, teacher = patient.prompts[0], patient.models["teacher"]
     source = make_source(patient.recipe, teacher, [mine.example])
     theirs = source.render(mine.example)
@@ -66,12 +67,12 @@ def _check_same_prompt(patient: Patient) -> Iterator[Finding]:
         if different
         else f"same ids ({len(mine)}), grid {mine.grid_thw}, frame times ({times} … s) and pixels",
         verdict="fail" if different else "ok",
-        remedy="take student and teacher from one family and one release" if different else "",
+        remedy="use a student and a teacher of one family and one release" if different else "",
     )
 
 
 def _check_same_numbers(patient: Patient) -> Iterator[Finding]:
-    """Scoring twice gives the same numbers, and they are those of the sampler."""
+    """Check that scoring twice gives the same numbers, and that the sampler recorded these numbers."""
     first, again = (
         torch.cat(score(patient.student, patient.prompts, patient.groups, patient.recipe)) for _ in range(2)
     )
@@ -83,7 +84,7 @@ def _check_same_numbers(patient: Patient) -> Iterator[Finding]:
         verdict="ok" if difference <= limit else "fail",
         remedy=""
         if difference <= limit
-        else "the model is not deterministic here: look for dropout or a wrong device setting",
+        else "the model is not deterministic here: check for dropout or a wrong device setting",
     )
     sampler = torch.tensor([value for each in flatten(patient.groups) for value in each.sampler_logprobs or ()])
     gap = float((sampler - first.cpu()).abs().mean())
@@ -96,7 +97,7 @@ def _check_same_numbers(patient: Patient) -> Iterator[Finding]:
 
 
 def _check_noise_floor(patient: Patient) -> Iterator[Finding]:
-    """A student that is its own teacher, held as a teacher is held, gives advantages that are rounding and no more."""
+    """Check that advantages are only rounding when the student, loaded as a teacher is loaded, is its own teacher."""
     checked = "a student that is its own teacher gives advantages of zero, on the way that training goes"
     precision, (student, recipe) = patient.recipe.compute.precision, (patient.student, patient.recipe)
     try:  # in float32 a teacher is held as the student is; in bfloat16 it has bfloat16 weights
@@ -116,9 +117,9 @@ def _check_noise_floor(patient: Patient) -> Iterator[Finding]:
         checked=checked,
         found=found,
         verdict="fail" if rms > limit else "warn" if loud else "ok",
-        remedy="teacher and student are read or scored differently: report this"
+        remedy="teacher and student are read or scored differently: please report this as a bug"
         if rms > limit
-        else "much of what the teacher says is lost in rounding: compute in float32"
+        else "rounding hides much of the teacher's signal: compute in float32"
         if loud
         else "",
     )
@@ -146,7 +147,7 @@ def _rms(values: Tensor) -> float:
 
 
 def _check_teacher_sees(patient: Patient) -> Iterator[Finding]:
-    """The teacher's scores of its own answers fall when the video is shuffled, reversed or taken away."""
+    """Check that the teacher's scores of its own answers fall when the video is shuffled, reversed or removed."""
     teacher, recipe = patient.models["teacher"], patient.recipe
     groups = answer(teacher, patient.prompts, _greedy(recipe), recipe)
 
@@ -171,14 +172,14 @@ def _check_teacher_sees(patient: Patient) -> Iterator[Finding]:
         if few
         else "the teacher does not look at the video: check its processor, frames and prompt"
         if blind
-        else "the teacher does not mind the order of the frames: check their times"
+        else "the teacher ignores the order of the frames: check the frame times"
         if timeless
         else "",
     )
 
 
 def _check_accuracy(patient: Patient) -> Iterator[Finding]:
-    """The teacher is better than the student, by the (possibly noisy) annotations."""
+    """Check that the teacher is better than the student by the annotations, which may be noisy."""
     means, parsed = {}, {}
     for name, policy in patient.models.items():
         groups = answer(policy, patient.prompts, _greedy(patient.recipe), patient.recipe)
@@ -202,7 +203,7 @@ def _check_accuracy(patient: Patient) -> Iterator[Finding]:
         verdict="warn" if few else "fail" if mute else "ok" if means["teacher"] > means["student"] else "warn",
         remedy=MORE_EXAMPLES
         if few
-        else "the teacher's answers cannot be read: is this the prompt it was trained with?"
+        else "the teacher's answers cannot be parsed: check that the prompt is the one it was trained with"
         if mute
         else ""
         if means["teacher"] > means["student"]
@@ -211,7 +212,7 @@ def _check_accuracy(patient: Patient) -> Iterator[Finding]:
 
 
 def _check_tokens(patient: Patient) -> Iterator[Finding]:
-    """Special tokens, truncation, padding, vocabulary rows."""
+    """Check special tokens, truncation, padding and the rows of the vocabulary."""
     for name, policy in patient.models.items():
         support, tokenizer = policy.support, policy.tokenizer
         visual = [tokenizer.convert_tokens_to_ids(token) for token in policy.family.tokens.visual]
@@ -252,7 +253,7 @@ def _check_tokens(patient: Patient) -> Iterator[Finding]:
 
 
 def _check_prompt_of_model(patient: Patient) -> Iterator[Finding]:
-    """The recipe asks the models the way they want to be asked."""
+    """Check that the recipe's prompt is the one that each model was trained with."""
     recipe = patient.recipe
     teachers = {name: teacher.model for name, teacher in recipe.named_teachers().items()}
     for name, model in {"student": recipe.student.model, **teachers}.items():
@@ -268,7 +269,7 @@ def _check_prompt_of_model(patient: Patient) -> Iterator[Finding]:
 
 
 def _check_told_the_time(patient: Patient) -> Iterator[Finding]:
-    """Something in a model's input says when its frames were shown."""
+    """Check that a model's input contains the times of its frames."""
     for name, policy in patient.models.items():
         clock = policy.family.clock
         yield Finding(
@@ -293,7 +294,7 @@ def _check_video_tokens(patient: Patient) -> Iterator[Finding]:
 
 
 def _check_wording(patient: Patient) -> Iterator[Finding]:
-    """The teacher knows the wording of the annotated answers, where they are trained on."""
+    """Check that the teacher finds the annotated answers probable, if the method trains on them."""
     teacher, recipe = patient.models["teacher"], patient.recipe
     if not recipe.method.writes_annotations:
         return

@@ -1,4 +1,4 @@
-"""What a step will cost, roughly."""
+"""A rough estimate of the cost of a step."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def estimate_cost(patient: Patient, teacher: Teacher | None = None, inputs: Inpu
 
 
 def _estimate_selection(patient: Patient, teacher: Teacher | None, num_pool: int, training_s: float) -> Finding:
-    """What scoring the pool will cost at most, beside the training on what is chosen from it."""
+    """Estimate the most that scoring the pool can cost, and compare it with the cost of training on the selection."""
     curriculum = patient.recipe.curriculum
     assert isinstance(curriculum, RoundsSettings | CouplingSettings)
     piece = patient.prompts[: patient.recipe.compute.evaluation_batch_size]
@@ -83,7 +83,7 @@ def _estimate_selection(patient: Patient, teacher: Teacher | None, num_pool: int
 
 
 def _estimate_memory_gib(patient: Patient, teachers: Sequence[Policy], piece: Sequence[Prompt]) -> dict[str, float]:
-    """Weights with gradient and AdamW state, the teachers, and the activations one micro-batch keeps."""
+    """Estimate memory: weights with gradient and AdamW state, the teachers, and the activations of one micro-batch."""
     parameters = list(patient.student.model.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)
     text = patient.student.model.config.get_text_config()

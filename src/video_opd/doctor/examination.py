@@ -1,4 +1,4 @@
-"""Which checks are made, in which order."""
+"""Runs the checks in their order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from video_opd.train.run_inputs import Inputs
 
 
 def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
-    """All checks, on the first training examples of a recipe.
+    """Run all checks on the first training examples of a recipe.
 
     Raises:
         UserError: models or data so broken that no check can run.
@@ -48,7 +48,7 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
 
 
 def _examine_manifest(recipe: Recipe) -> Finding:
-    """Errors in it have stopped the examination already."""
+    """Report the warnings of the manifest; errors have stopped the examination already."""
     warnings = check_manifest(recipe.data.train)
     return Finding(
         checked=f"training manifest {recipe.data.train}",
@@ -59,7 +59,7 @@ def _examine_manifest(recipe: Recipe) -> Finding:
 
 
 def _examine_videos(set_aside: dict[str, str], count: int) -> Finding:
-    """Whether the first videos can be read."""
+    """Check that the first videos can be read."""
     first = "".join(f"; {id}: {reason}" for id, reason in list(set_aside.items())[:1])
     return Finding(
         checked=f"the videos of the first {count} training examples",

@@ -1,4 +1,4 @@
-"""What is examined, and what is found."""
+"""The models and answers that the checks examine, and the findings."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Finding:
     remedy: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """Its fields by name, for --json."""
+        """Return the fields by name, for --json."""
         return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Patient:
-    """What the checks look at."""
+    """The models, prompts and answers that the checks examine."""
 
     recipe: Recipe
     student: Policy

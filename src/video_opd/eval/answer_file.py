@@ -37,7 +37,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswersOf:
-    """What answers are of."""
+    """The evaluation that answers belong to: models, questions and settings."""
 
     models: Mapping[str, tuple[str, str]]
     """By the part it plays: a model's name and the SHA-256 of its folder."""
@@ -46,12 +46,13 @@ class AnswersOf:
     """How it was asked: prompt, frames, precision, limit of an answer, parser."""
 
     def to_json(self) -> dict[str, Any]:
-        """What stands in the file beside the answers."""
+        """Return the content of the file beside the answers."""
         return json.loads(json.dumps({"answers_of": {"format": FORMAT, **asdict(self)}}))
 
     def difference(self, found: Mapping[str, Any]) -> str:
-        """In what another evaluation, as its file has it, is another; empty where it is the same, or asked fewer models
-        and those are the same."""
+        """Say how another evaluation, as its file describes it, differs from this one. Empty if they are the same, or
+        if the other one asked fewer models and those are the same.
+        """
         mine, different = self.to_json()["answers_of"], []
         models: Mapping[str, Any] = found["models"]
         for part in models:
@@ -82,7 +83,7 @@ class AnswerFile:
 
     @property
     def is_stream(self) -> bool:
-        """A pipe or a device: what is written there cannot be read back or written anew."""
+        """Whether it is a pipe or a device: its content cannot be read back or replaced."""
         return isinstance(self._stream, _Stream)
 
     def kept(self, num_questions: int) -> str:
@@ -91,7 +92,7 @@ class AnswerFile:
         return there if self.is_stream else f"{there} Run the same command to go on."
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Add rows. In a file they are on the disk when this returns."""
+        """Add rows. When this returns, the rows of a file are on the disk."""
         if rows:
             self._stream.append(*rows)
             self.rows += rows
@@ -168,7 +169,7 @@ def open_answers(path: Path, of: AnswersOf | None) -> Iterator[AnswerFile]:
 
 @contextlib.contextmanager
 def _remove_if_empty_on_error(path: Path) -> Iterator[None]:
-    """If the block ends with an error before there is a row, nothing of it stays."""
+    """Remove the file if the block ends with an error before the first row."""
     was_there = path.exists()
     try:
         yield
@@ -181,7 +182,7 @@ def _remove_if_empty_on_error(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def told_what_is_kept(file: AnswerFile, num_questions: int) -> Iterator[None]:
-    """When the block ends early, say how many answers there are, and how to go on.
+    """If the block ends early, say how many answers are kept and how to resume.
 
     Raises:
         Stopped: in the place of a KeyboardInterrupt, and with what is kept.
@@ -198,7 +199,7 @@ def told_what_is_kept(file: AnswerFile, num_questions: int) -> Iterator[None]:
 
 
 def rewrite(file: AnswerFile, path: Path, rows: Sequence[Row]) -> None:
-    """Put other rows in the place of those of a finished file, all at once, where they are others. Not into a pipe."""
+    """Replace the rows of a finished file all at once if the new rows differ. A pipe is left as it is."""
     if place_of(path) is not None and [*rows] != [json.loads(json_line(row, ascii_only=False)) for row in file.rows]:
         write_durably(path, b"".join(json_line(row, ascii_only=False) for row in rows))
 
@@ -217,7 +218,7 @@ def answers_in(path: Path, of: AnswersOf | None) -> dict[str, str]:
 
 
 def is_begun(path: Path) -> bool:
-    """Whether an evaluation has begun to write answers into a file: it may end in half a line."""
+    """Whether an evaluation has started to write answers into a file, which may then end in half a line."""
     return _beside(path).exists()
 
 
@@ -246,7 +247,7 @@ def refuse_other_answers(path: Path, of: AnswersOf | None) -> None:
             raise DataError(
                 f"{partial} holds the answers so far of another evaluation",
                 reason=f"it differs in {difference}",
-                remedy="finish that one with its own command, give another file with --out, or remove it",
+                remedy="finish that evaluation with its own command, give another file with --out, or remove the file",
             )
 
 
@@ -281,21 +282,21 @@ def _read_beside(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
         pass
     raise DataError(
-        f"{path} does not say what the answers beside it are of",
-        reason="it was written by something else, or by another version of this program",
+        f"{path} does not say which evaluation the answers beside it belong to",
+        reason="another program or another version of this program wrote it",
         remedy="give another file with --out, or move it away",
     )
 
 
 def _rows(path: Path) -> list[Row]:
-    """What the file holds. Other rows than answers with an id were written by another program."""
+    """Read the rows of the file, and refuse rows without an id: another program wrote them."""
     rows: list[Row] = list(iterate_journal(path))
     for number, row in enumerate(rows, start=1):
         if not isinstance(row.get("id"), str):
             raise DataError(
                 f"{path}, line {number} is not an answer",
-                reason="it has no `id`, so something else wrote it",
-                remedy="restore the file, or give another one with --out",
+                reason="it has no `id`, so another program wrote it",
+                remedy="restore the file, or give another file with --out",
             )
     return rows
 

@@ -8,7 +8,7 @@ from video_opd.policy.load import Policy
 
 
 def require_common_tokens(student: Policy | Description, teacher: Policy | Description) -> None:
-    """Student and teacher must speak of the same token ids and see pictures cut the same way.
+    """Require that student and teacher have the same token ids and prepare video in the same way.
 
     Raises:
         ConfigurationError: they do not.
@@ -17,8 +17,8 @@ def require_common_tokens(student: Policy | Description, teacher: Policy | Descr
         raise ConfigurationError(
             f"student {student.name} ({student.support.num_tokens} tokens) and teacher {teacher.name} "
             f"({teacher.support.num_tokens} tokens) have different tokenizers",
-            reason="the teacher scores the student's token ids, and they would mean something else to it",
-            remedy="take both from one family, such as Qwen3-VL-8B and Qwen3-VL-32B",
+            reason="the teacher scores the student's token ids, and each id would mean another token to it",
+            remedy="use two models of one family, such as Qwen3-VL-8B and Qwen3-VL-32B",
         )
     names = student.family.video_settings
     theirs = [
@@ -30,6 +30,6 @@ def require_common_tokens(student: Policy | Description, teacher: Policy | Descr
     if different:
         raise ConfigurationError(
             f"student {student.name} and teacher {teacher.name} prepare video differently ({', '.join(different)})",
-            reason="both get the same prepared frames, so one of them would see nonsense",
-            remedy="take both from one family",
+            reason="both get the same prepared frames, so one of them would get wrong input",
+            remedy="use two models of one family",
         )

@@ -139,7 +139,7 @@ def loading(name: str, part: str, *, quantisation: str | None = None) -> Iterato
         raise ConfigurationError(
             f"model {name!r}: its {part} cannot be loaded with the packages installed here",
             reason=shorten(str(error), 300, placeholder=" …"),
-            remedy="install the package that it names, or take a checkpoint that does not need it",
+            remedy="install the package that the error names, or use a checkpoint that does not need it",
         ) from error
     except expected as error:
         if quantisation:
@@ -147,7 +147,7 @@ def loading(name: str, part: str, *, quantisation: str | None = None) -> Iterato
                 f"model {name!r}: its quantised weights ({quantisation}) cannot be used here",
                 reason=shorten(f"{type(error).__name__}: {error}".rstrip(": "), 300, placeholder=" …"),
                 remedy="check that config.json and *.safetensors belong together and that the package of the method "
-                "works on this device, or take the unquantised checkpoint",
+                "works on this device, or use the unquantised checkpoint",
             ) from error
         kind = "" if type(error) in (OSError, ValueError) else f"{type(error).__name__}: "
         raise ConfigurationError(

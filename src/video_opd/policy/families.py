@@ -239,8 +239,8 @@ def family_of(config: Any, name: str = "") -> Family:
         if config.model_type in family.model_types:
             return family
     raise ConfigurationError(
-        f"{model} is of no family that is known here",
-        reason="the positions of video tokens differ from family to family, and wrong ones would look like right ones",
+        f"{model} does not belong to a supported family",
+        reason="each family computes the positions of video tokens in its own way, and wrong positions raise no error",
         remedy=f"take a model of {family_names()}",
     )
 
@@ -260,9 +260,9 @@ def family_of_processor(processor: Any, name: str = "") -> Family:
         if called in family.processors:
             return family
     raise ConfigurationError(
-        f"{f'model {name!r}: ' if name else ''}the processor {called} is of no family that is known here",
-        reason="the tokens that stand for video differ from family to family",
-        remedy=f"take a model of {family_names()}, with its own processor",
+        f"{f'model {name!r}: ' if name else ''}the processor {called} does not belong to a supported family",
+        reason="each family has its own tokens for video",
+        remedy=f"use a model of {family_names()}, with its own processor",
     )
 
 

@@ -194,7 +194,7 @@ def load_policy(
         use_float32_head(model)
     if known.family.clock is Clock.NONE:
         _log.warning(
-            "model %r (%s) is not told when its frames were shown, so it can only guess seconds",
+            "model %r (%s) gets no times of its frames, so it can only guess seconds",
             name,
             known.family.name,
         )
@@ -238,7 +238,7 @@ def _load_model(known: Description, folder: Path, where: torch.device, weights: 
         raise EngineError(
             f"model {name!r} does not fit {where}",
             reason=str(error).splitlines()[0],
-            remedy="free the device, or take a larger one, a smaller model or bfloat16",
+            remedy="free memory on the device, or use a larger device, a smaller model or bfloat16",
         ) from error
     return model
 

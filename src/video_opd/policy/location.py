@@ -74,14 +74,14 @@ def local_folder(name: str) -> Path | None:
         if _HUB_NAME.fullmatch(name):
             return None
         raise ConfigurationError(
-            f"model {name!r} is not a folder",
+            f"model {name!r} was not found",
             reason=f"it is neither a folder here, nor of the form owner/name, nor one of {', '.join(BUNDLED)}",
             remedy=perhaps(name, BUNDLED, "give the folder that holds config.json and *.safetensors"),
         )
     if not folder.is_dir():
         raise ConfigurationError(
             f"model {folder} is a file",
-            reason="a model is a folder with weights, config, tokenizer and processor",
+            reason="a model is a folder that holds weights, config, tokenizer and processor",
             remedy="give the folder",
         )
     folder = model_of(folder)
@@ -159,6 +159,6 @@ def _refuse_without_parts(folder: Path, called: str) -> None:
         if not any((folder / file).is_file() for file in names):
             raise ConfigurationError(
                 f"model folder {called} has no {part} ({' or '.join(names)})",
-                reason="a video-language model is loaded with all its parts from one folder",
+                reason="all parts of a video-language model are loaded from one folder",
                 remedy="give the folder of a complete model, or add the part with processor.save_pretrained(folder)",
             )

@@ -95,7 +95,8 @@ def refuse_unreadable(name: str, method: str | None, *, known: Collection[str], 
         raise ConfigurationError(
             f"model {name!r}: its weights are quantised ({method})",
             reason="transformers cannot read them",
-            remedy=f"take the unquantised checkpoint, or one quantised by one of {', '.join(sorted(known))}",
+            remedy=f"use the unquantised checkpoint, or one that is quantised by one of these methods: "
+            f"{', '.join(sorted(known))}",
         )
     needed = _PACKAGES.get(method, ()) + (_ON_CUDA.get(method, ()) if device.startswith("cuda") else ())
     missing = [module for module in needed if not _installed(module)]
@@ -105,7 +106,7 @@ def refuse_unreadable(name: str, method: str | None, *, known: Collection[str], 
         raise ConfigurationError(
             f"model {name!r}: its weights are quantised ({method})",
             reason=f"transformers cannot read them without {' and '.join(called)}",
-            remedy=f"`pip install {install}`, or take the unquantised checkpoint",
+            remedy=f"`pip install {install}`, or use the unquantised checkpoint",
         )
 
 
@@ -118,9 +119,10 @@ def refuse_as_student(name: str, method: str | None) -> None:
     if method is not None:
         raise ConfigurationError(
             f"student {name!r}: its weights are quantised ({method})",
-            reason="a student is trained in full, and quantised weights take no gradient and are too coarse to hold an "
+            reason="all weights of a student are trained, but quantised weights take no gradient and are too coarse "
+            "to hold an "
             "update of a learning rate of 1e-6",
-            remedy="take the unquantised checkpoint as student; a quantised one may be the teacher",
+            remedy="use the unquantised checkpoint as the student; a quantised one can be the teacher",
         )
 
 

@@ -49,13 +49,13 @@ def _model_of_newest(run: Path, checkpoints: Path) -> Path:
         if reason is None:
             for skipped in reasons:
                 _log.warning("checkpoint %s and is skipped", skipped)
-            _log.warning("%s is a run folder: its newest checkpoint is taken, after step %d", run, step)
+            _log.warning("%s is a run folder: its newest checkpoint is used, after step %d", run, step)
             return folder / "model"
         reasons.append(f"{folder.name} {reason}")
     raise ConfigurationError(
         f"{run} is a run folder without a checkpoint" + (" that is whole" if reasons else ""),
         reason="; ".join(reasons) or "the run has not saved one yet",
-        remedy="give another model, or let the run go on until it saves one (schedule.checkpoint_every)",
+        remedy="give another model, or let the run continue until it saves a checkpoint (schedule.checkpoint_every)",
     )
 
 

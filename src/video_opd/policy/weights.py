@@ -13,19 +13,19 @@ from video_opd.errors import ConfigurationError
 _STRANGE = (
     (
         re.compile(r"\blora_|\.base_layer\.|\bmodules_to_save\.|\bada(lora|pter)"),
-        "they are of an adapter, and without it this is the base model",
+        "they belong to an adapter, and without it this is the base model",
         "merge it first, with peft: PeftModel.from_pretrained(base_model, adapter).merge_and_unload()"
         ".save_pretrained(new_folder)",
     ),
     (
         re.compile(r"(^|\.)(v_head|value_head|reward_head|score|classifier)\."),
-        "they are of a head that the architecture does not have, such as a value or reward model's",
-        "save the language model without that head, or take them out of *.safetensors",
+        "they belong to a head that the architecture does not have, such as that of a value or reward model",
+        "save the language model without that head, or remove them from *.safetensors",
     ),
     (
         re.compile(r"\.(layers|blocks)\.\d+\."),
-        "they are of a deeper or another model, and a part of it would be left out",
-        "take config.json and *.safetensors from one model",
+        "they belong to a deeper or another model, and a part of it would be ignored",
+        "use config.json and *.safetensors of one model",
     ),
 )
 """Names of weights that no architecture of ours has, whose they are and what to do; the first that fits counts."""
@@ -48,8 +48,8 @@ def refuse_random(name: str, model: Any, report: dict[str, Any]) -> None:
         raise ConfigurationError(
             f"model {name!r}: its files do not fill {len(unfilled)} of {len(model.state_dict())} weights, "
             f"such as {unfilled[0]}",
-            reason="they would be filled with random numbers, and no error would show it",
-            remedy="check that config.json and *.safetensors are of one model and complete",
+            reason="they would be filled with random numbers, without an error",
+            remedy="check that config.json and *.safetensors belong to one model and are complete",
         )
 
 
@@ -65,8 +65,8 @@ def refuse_unused(name: str, report: dict[str, Any]) -> None:
     if not unused:
         return
     reason, remedy = (
-        "they would be dropped, and the model would be another than was saved",
-        ("check that config.json and *.safetensors are of one model, saved by save_pretrained"),
+        "they would be ignored, and the model would differ from the one that was saved",
+        ("check that config.json and *.safetensors belong to one model and were written by save_pretrained"),
     )
     for pattern, whose, what_to_do in _STRANGE:
         strange = [key for key in unused if pattern.search(key)]
@@ -93,8 +93,8 @@ def refuse_not_finite(name: str, model: Any) -> None:
         raise ConfigurationError(
             f"model {name!r}: {len(broken)} of its weights are not finite, such as {first} "
             f"({broken[first]} of {dict(_floating(model))[first].numel()} numbers)",
-            reason="NaN or infinity in one of them makes all that the model computes NaN",
-            remedy="download or save it again; if training made them so, take an earlier checkpoint",
+            reason="one NaN or infinity makes everything that the model computes NaN",
+            remedy="download or save the model again; if this happened in training, use an earlier checkpoint",
         )
 
 

@@ -60,7 +60,7 @@ def refuse_other_weights(folder: Path) -> None:
             if name in lies_in:
                 raise ConfigurationError(
                     f"model folder {folder} holds the weight {name} twice ({lies_in[name].name}, {file.name})",
-                    reason="the files are of two models or two saves, and it is unclear which is meant",
+                    reason="the files come from two models or two saves, and it is unclear which is meant",
                     remedy="download or save the folder again",
                 )
             lies_in[name] = file
@@ -83,7 +83,7 @@ def _weights_files(folder: Path) -> list[Path]:
         pickled = any(folder.glob("*.bin"))
         raise ConfigurationError(
             f"model folder {folder} has no *.safetensors",
-            reason="weights are read from safetensors only" + (", for *.bin files can run code" if pickled else ""),
+            reason="weights are read from safetensors only" + (", since *.bin files can run code" if pickled else ""),
             remedy="save the model with save_pretrained of a current transformers"
             if pickled
             else "give the folder that holds config.json and *.safetensors",
@@ -94,7 +94,7 @@ def _weights_files(folder: Path) -> list[Path]:
     if not wanted:
         raise ConfigurationError(
             f"model folder {folder} has {min(found)}, but neither {SINGLE} nor {INDEX}",
-            reason="it is unclear which files make up the model",
+            reason="it is unclear which files belong to the model",
             remedy="download or save the folder again, with its index",
         )
     missing, beside = sorted(wanted - found), sorted(found - wanted)
@@ -110,7 +110,7 @@ def _weights_files(folder: Path) -> list[Path]:
         raise ConfigurationError(
             f"model folder {folder} holds two sets of weights: {_some(beside)}, and {chosen}",
             reason="only one of them can be the model, and it is unclear which",
-            remedy="move the set that is not meant out of the folder",
+            remedy="move the other set out of the folder",
         )
     return [folder / name for name in sorted(wanted)]
 

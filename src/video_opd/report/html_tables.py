@@ -24,7 +24,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Everything about one."""
+    """One row of a table."""
 
     who: str
     cells: list[Cell]

@@ -75,7 +75,9 @@ def save_checkpoint(
         EngineError: the disk is full or failing. Nothing is left of the attempt, older checkpoints are untouched.
     """
     if keep_last is not None and keep_last < 1:
-        raise ValueError(f"keep_last={keep_last}: at least the checkpoint just written is kept")
+        raise ValueError(
+            f"keep_last={keep_last}: the value must be at least 1, because the checkpoint just written is kept"
+        )
     folder = checkpoint_folder(checkpoints, step)
     unfinished = checkpoints / f"{folder.name}.tmp-{os.getpid()}"
     try:
@@ -100,8 +102,8 @@ def save_checkpoint(
         raise EngineError(
             f"checkpoint of step {step} could not be written to {checkpoints}",
             reason=disk,
-            remedy="Free some space or mend the disk, then run the same command: it goes on from the newest complete "
-            "checkpoint, and none of those was touched",
+            remedy="Free some space or repair the disk, then run the same command: it resumes from the newest complete "
+            "checkpoint; none of these was changed",
         ) from error
     if keep_last is not None:
         _delete_older(checkpoints, step, keep_last, keep_steps)
@@ -129,14 +131,14 @@ def latest_checkpoint(checkpoints: Path) -> Checkpoint | None:
         raise EngineError(
             f"checkpoints in {checkpoints} could not be read",
             reason=str(error),
-            remedy="Mend the disk or the permissions and run the same command again",
+            remedy="Repair the disk or the permissions, then run the same command again",
         ) from error
     if skipped:
         listed = "; ".join(f"{folder.name}: {reason}" for folder, reason in skipped)
         raise EngineError(
             f"all {len(skipped)} checkpoints in {checkpoints} are damaged ({listed})",
-            reason="the run cannot go on from any of them and would have to start again at step 0",
-            remedy="Restore one of them from a copy, or start again in another folder",
+            reason="the run cannot resume from any of them and would have to start again at step 0",
+            remedy="Restore one of them from a backup, or start again in another folder",
         )
     return None
 
@@ -163,9 +165,9 @@ def verify_checkpoint(folder: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return f"{MARKER} is missing"
     except (ValueError, KeyError, TypeError, AttributeError):
-        return f"{MARKER} is not readable"
+        return f"{MARKER} cannot be read"
     if version != FORMAT:
-        return f"it is of format {version}, this program reads format {FORMAT}"
+        return f"it has format {version}, but this program reads format {FORMAT}"
     if folder.name != f"step-{step:06d}":
         return f"it holds step {step}"
     for name, (size, digest) in expected.items():
@@ -233,7 +235,7 @@ def _free_name(folder: Path, ending: str) -> Path:
 
 def _set_aside(folder: Path, reason: str) -> None:
     aside = _free_name(folder, "damaged")
-    _log.warning("checkpoint %s is damaged (%s); it is kept as %s and written anew", folder, reason, aside.name)
+    _log.warning("checkpoint %s is damaged (%s); it is kept as %s and written again", folder, reason, aside.name)
     os.rename(folder, aside)
 
 
@@ -263,7 +265,7 @@ def _delete(folder: Path) -> None:
         shutil.rmtree(doomed)
         return
     kept = _free_name(folder, "kept")
-    _log.warning("%s holds files that no save has put there; they are kept in %s", folder, kept.name)
+    _log.warning("%s holds files that this program did not save; they are kept in %s", folder, kept.name)
     os.rename(folder, kept)
     for path in saved:
         (kept / path.relative_to(folder)).unlink()

@@ -177,7 +177,7 @@ def _explained(path: Path) -> Iterator[None]:
         raise ConfigurationError(
             f"run folder {path} cannot be used",
             reason=str(error),
-            remedy="Choose a folder on a disk with space where you may write, with --out",
+            remedy="With --out, choose a folder where you may write, on a disk with free space",
         ) from error
 
 
@@ -210,7 +210,7 @@ def _refuse_strangers(path: Path, recipe_toml: str) -> None:
     if strangers and os.path.lexists(run.recipe):
         raise ConfigurationError(
             f"{run.path / strangers[0]} is there already",
-            reason="no run in this folder has written it, so it is yours, and a run does not mix with other files",
+            reason="no run in this folder wrote it, so it is your own file, and a run does not mix with other files",
             remedy="Choose an empty or a new folder with --out, or move the file away",
         )
     if strangers:
@@ -261,8 +261,8 @@ def _hold(file: IO[Any], path: Path) -> None:
     except BlockingIOError:
         raise RunInUse(
             f"run folder {path} is in use by {_holder(path / LOCK)}",
-            reason="two processes that write to one run would damage it",
-            remedy="Wait for that process or stop it, or choose another folder with --out",
+            reason="two processes that write to the same run would damage it",
+            remedy="Wait for that process, stop it, or choose another folder with --out",
         ) from None
 
 
@@ -291,7 +291,7 @@ def _refuse_other_recipe(
     except ValueError as error:
         raise ConfigurationError(
             f"{written} is not TOML ({error})",
-            reason="what the run in this folder was started with cannot be known",
+            reason="without it the recipe of the run in this folder is unknown",
             remedy="Restore the file from a copy, or choose another folder with --out",
         ) from error
     new = _flatten(tomllib.loads(recipe_toml))
@@ -308,8 +308,8 @@ def _refuse_other_recipe(
         shown += f"; and {len(differences) - _NUM_DIFFERENCES_SHOWN} more"
     raise ConfigurationError(
         f"{written.parent} holds a run with another recipe ({shown})",
-        reason="a run that changes its recipe half-way cannot be reproduced",
-        remedy="Choose another folder with --out, or go on with the recipe and flags it was started with",
+        reason="a run that changes its recipe half-way is not reproducible",
+        remedy="Choose another folder with --out, or resume with the recipe and flags that the run started with",
     )
 
 
@@ -338,5 +338,5 @@ def _record_environment(first: Path, environment: Mapping[str, Any]) -> None:
         number += 1
         path = first.with_name(f"{first.stem}-{number}.json")
     if number > 1:
-        _log.warning("this run goes on in another environment than it began in; the new one is written to %s", path)
+        _log.warning("this run resumes in another environment than it started in; the new one is recorded in %s", path)
     write_durably(path, content)

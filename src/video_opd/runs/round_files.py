@@ -38,7 +38,7 @@ def read_facts(rounds: Path) -> list[dict[str, Any]]:
             raise DataError(
                 f"{path} is damaged",
                 reason=f"{type(error).__name__}: {error}",
-                remedy="restore it from a copy, or train again into another folder",
+                remedy="restore it from a backup, or train again into another folder",
             ) from error
     return [facts for _, facts in sorted(found, key=lambda pair: pair[0])]
 

@@ -1,7 +1,7 @@
-"""What all processes that train one model must agree on before a step. Today there is one process, which asks itself.
+"""The values that all processes training one model must agree on before a step. Today there is only one process.
 
-Once several share a batch, each of them calls these functions once per update and in the same order, whatever its own
-examples were: the answers of a collective operation then go here, and nowhere else.
+When several processes share a batch, each calls these functions once per update and in the same order, regardless of
+its own examples. Collective operations will be added here and nowhere else.
 """
 
 from __future__ import annotations

@@ -18,13 +18,13 @@ class AnswerGate:
         self.coupling = coupling
 
     def begin(self, kinds: Mapping[str, str], state: Mapping[str, Any]) -> None:
-        """Take on a round's candidates, and what was known of them when the run was interrupted, if anything."""
+        """Start a round with its candidates, and restore what was known about them if the run was interrupted."""
         self.coupling.begin(kinds)
         if state:
             self.coupling.load_state_dict(state)
 
     def admits(self, prompt: Prompt, group: AnswerGroup) -> bool:
-        """By the mean temporal IoU of the group with the annotation; an answer without a span counts as 0."""
+        """Decide by the group's mean temporal IoU with the annotation; an answer without a span counts as 0."""
         return self.coupling.admits(prompt.id, fmean(_iou(answer.text, prompt.example) for answer in group))
 
 

@@ -88,10 +88,10 @@ __all__ = [
 
 
 def refuse_early(*recipes: Recipe, inputs: Inputs | None = None) -> None:
-    """Look for what is wrong with recipes before a run folder is made and the models are loaded.
+    """Check recipes for errors before a run folder is made and the models are loaded.
 
-    First at everything on this machine, of all of them; then at the small files of models on the hub. Weights are
-    fetched only when nothing else is left to be found.
+    First everything on this machine is checked, for all recipes; then the small files of models on the hub. Weights are
+    downloaded only after all other checks have passed.
 
     Args:
         recipes: what is looked at.
@@ -114,7 +114,7 @@ def refuse_early(*recipes: Recipe, inputs: Inputs | None = None) -> None:
 
 
 def _refuse_early_here(recipe: Recipe, inputs: Inputs) -> None:
-    """Look at what can be known without the hub."""
+    """Check everything that needs no access to the hub."""
     template_of(recipe.prompt)
     budget = budget_of(recipe.video)
     for model in (recipe.student.model, *(teacher.model for teacher in recipe.named_teachers().values())):
@@ -141,7 +141,7 @@ def assemble(
     """Make everything a run needs, at the point where its newest checkpoint left off.
 
     Args:
-        recipe: what `refuse_early` had nothing against.
+        recipe: a recipe that `refuse_early` accepted.
         run: the folder of the run.
         inputs: what was read then.
         memories: prompts of earlier runs.
@@ -191,7 +191,7 @@ def assemble(
     if state.data_sha256 != data_sha256:
         raise ConfigurationError(
             f"the manifests, or scores or a selection the recipe names, have changed since {run.path} was begun",
-            reason="the run would go on with other examples than it was begun with",
+            reason="the run would continue with other examples than it started with",
             remedy="restore them, or choose another folder with --out",
         )
     return parts, state
@@ -199,7 +199,10 @@ def assemble(
 
 def _warn_of_prompts(recipe: Recipe, inputs: Inputs) -> None:
     if recipe.side_questions is not None and inputs.side_questions_file(recipe) is None:
-        _log.warning("no side questions are asked: the recipe's are about the tiny world, and the data are others")
+        _log.warning(
+            "no side questions are asked: the recipe's questions are about the tiny world, and its data are "
+            "not the tiny world"
+        )
     for model in dict.fromkeys((recipe.student.model, *(named.model for named in recipe.named_teachers().values()))):
         warning = prompt_mismatch(recipe.prompt, model)
         if warning is not None:

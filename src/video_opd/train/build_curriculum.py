@@ -157,6 +157,6 @@ def _refuse_too_many(name: str, count: int, train: Sequence[Example]) -> None:
     if count > len(train):
         raise ConfigurationError(
             f"curriculum.{name} = {count}, and the training manifest has {len(train)} examples",
-            reason="so many cannot be selected",
-            remedy=f"ask for at most {len(train)}, fewer where the teacher is to be trusted on them",
+            reason="a selection cannot have more examples than the manifest",
+            remedy=f"ask for at most {len(train)}, or fewer if the teacher filters them",
         )

@@ -60,7 +60,7 @@ def make_source(
 
 
 def manifests_of(data: DataSettings) -> list[Path]:
-    """The manifests a recipe names."""
+    """List the manifests that a recipe names."""
     return [path for path in (data.train, data.validation, data.test) if path]
 
 
@@ -76,7 +76,7 @@ def to_be_rendered(recipe: Recipe) -> bool:
 
 
 def _first_missing(data: DataSettings) -> tuple[str, Path] | None:
-    """The first of the paths of data, by its key, at which there is nothing."""
+    """Return the first data path that does not exist, with its key."""
     paths = ((key, getattr(data, key)) for key in DATA_PATHS)
     return next(((key, path) for key, path in paths if path is not None and not path.exists()), None)
 
@@ -96,8 +96,8 @@ def side_questions_file(recipe: Recipe) -> Path | None:
     if recipe.data.tiny_world is None:
         raise ConfigurationError(
             "side_questions has no file",
-            reason="only the tiny world brings its own",
-            remedy="name one as side_questions.file, or leave the table out",
+            reason="only the tiny world comes with side questions",
+            remedy="give a file as side_questions.file, or remove the table [side_questions]",
         )
     folder = recipe.data.videos.parent
     name = f"{tiny_world.SIDE_QUESTIONS}.jsonl"
@@ -153,8 +153,8 @@ def refuse_unrenderable(recipe: Recipe) -> None:
     if record is not None and record.settings != settings.describe():
         raise ConfigurationError(
             f"{folder} holds a tiny world of other settings",
-            reason=f"the recipe asks for {settings.describe()}, and there is {record.settings}",
-            remedy="give the recipe another folder with --data.videos and the manifests, or remove this one",
+            reason=f"the recipe asks for {settings.describe()}, and the folder holds {record.settings}",
+            remedy="choose another folder with --data.videos and the keys of the manifests, or remove this one",
         )
     if not to_be_rendered(recipe):
         return
@@ -164,8 +164,8 @@ def refuse_unrenderable(recipe: Recipe) -> None:
         if given is not None and given != place:
             raise ConfigurationError(
                 "data.{} = {}: this file or folder does not exist".format(*(missing or ("videos", data.videos))),
-                reason=f"the tiny world is rendered into one folder, with {place}, and data.{key} is {given}",
-                remedy="give the paths of one folder, or leave out [data.tiny_world] where the data are your own",
+                reason=f"the tiny world is rendered into one folder with {place}, but data.{key} is {given}",
+                remedy="give paths inside one folder, or remove [data.tiny_world] if the data are your own",
             )
     with writing(folder):
         tiny_world.refuse_foreign(folder, settings)

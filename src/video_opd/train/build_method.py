@@ -21,7 +21,7 @@ def make_method(recipe: Recipe, teacher: Teacher | None, reference: Policy | Non
 
 
 def refuse_unfit_method(recipe: Recipe) -> None:
-    """Look, before the models are loaded, whether the method can work with the recipe's prompts.
+    """Check, before the models are loaded, that the method can work with the recipe's prompts.
 
     Raises:
         ConfigurationError: an annotated answer that does not say when, or a reward for a form that nothing asks for.

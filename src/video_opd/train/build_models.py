@@ -1,4 +1,4 @@
-"""The models of a recipe: student, reference, and whatever only judges."""
+"""The models of a recipe: the student, the reference and the teachers."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _Named = TypeVar("_Named", StudentSettings, TeacherSettings)
 
 
 def with_checkpoints(recipe: Recipe) -> Recipe:
-    """The recipe with the checkpoint that is meant in the place of every run folder that it names as a model.
+    """Replace every run folder that the recipe names as a model by the checkpoint that it means.
 
-    So a run is of one checkpoint from its beginning to its end, however far the run goes on that it came from.
+    So a run uses one checkpoint from its start to its end, even if the other run continues meanwhile.
 
     Raises:
         ConfigurationError: a run without a checkpoint.
@@ -49,7 +49,7 @@ def with_checkpoints(recipe: Recipe) -> Recipe:
 
 
 def load_student(recipe: Recipe, model: str) -> Policy:
-    """The student, with float32 weights; gradient for what the recipe trains.
+    """Load the student with float32 weights, and enable the gradient for the parts that the recipe trains.
 
     Raises:
         ConfigurationError: quantised weights, or a part is to be frozen that the model does not have.
@@ -67,17 +67,17 @@ def _set_what_is_trained(student: Policy, settings: StudentSettings) -> None:
     for key, (part, freeze) in wanted.items():
         if freeze and part not in parts.values():
             raise ConfigurationError(
-                f"student.{key} = true, and {student.name} has no such part",
-                reason=f"it is looked for by the names that {student.family.name} gives it, below "
+                f"student.{key} = true, but {student.name} has no such part",
+                reason=f"nothing was found where {student.family.name} models have this part, below "
                 f"`{student.family.vision_module}.`",
-                remedy=f"leave student.{key} out, or take a model of {family_names()}",
+                remedy=f"remove student.{key}, or use a model of {family_names()}",
             )
     for name, parameter in student.model.named_parameters():
         parameter.requires_grad_(parts[name] not in frozen)
 
 
 def refuse_unfit_models(recipes: Sequence[Recipe]) -> None:
-    """Look at everything of the recipes' models but their weights, those on this machine before those on the hub.
+    """Check everything of the recipes' models except the weights: first models on this machine, then models on the hub.
 
     Raises:
         ConfigurationError: a model that could not be loaded, a quantised student, or a teacher of another family.
@@ -97,16 +97,16 @@ def refuse_unfit_models(recipes: Sequence[Recipe]) -> None:
 
 
 def load_reference(recipe: Recipe) -> Policy | None:
-    """The student as it is before training, if the method is to stay near it."""
+    """Load the student as it was before training, if the method needs it as a reference."""
     return load_frozen(recipe, recipe.student.model) if recipe.method.needs_reference else None
 
 
 def load_frozen(recipe: Recipe, model: str) -> Policy:
-    """A model that only judges, in the type it computes in."""
+    """Load a model without gradient, with weights in the type it computes in."""
     weights = {"float32": torch.float32, "bfloat16": torch.bfloat16}[recipe.compute.precision]
     return load_policy(model, device=device_of(recipe.compute.device), weights=weights).freeze()
 
 
 def autocast_of(compute: ComputeSettings) -> torch.dtype | None:
-    """The type the student computes in, where it is not that of its weights."""
+    """Return the type the student computes in, if it differs from the type of its weights."""
     return torch.bfloat16 if compute.precision == "bfloat16" else None

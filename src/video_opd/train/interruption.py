@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT ask for a stop; the loop grants it at the end of the step. A second one is not asked."""
+"""Stops a run at SIGTERM or SIGINT: the first signal after the current step, a second one at once."""
 
 from __future__ import annotations
 

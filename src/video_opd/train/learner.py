@@ -99,12 +99,12 @@ class Learner:
         return Rollout(reading=reading, groups=tuple(group for _, group in left)), suspended
 
     def judge(self, rollout: Rollout, method: Method) -> Judgement:
-        """Have the judges of the method look at the answers."""
+        """Let the teacher and the rewards of the method score the answers."""
         with self.watch.phase("teacher"):
             return method.judge(rollout.reading.prompts, rollout.groups)
 
     def compute_loss(self, rollout: Rollout, judgement: Judgement, method: Method) -> TrainedBatch:
-        """Score the answers with gradient, and say what each token costs."""
+        """Score the answers with gradient, and compute the loss of each token."""
         with self.watch.phase("score"):
             scores = self._score(rollout, method)
             behaviour = scores.logprobs.detach()
@@ -182,8 +182,8 @@ class Learner:
                 break
         raise EngineError(
             f"the {what} is {place}",
-            reason="a step on it would ruin the weights, so it was not taken",
-            remedy="lower training.learning_rate; the last checkpoint is whole",
+            reason="an update with it would ruin the weights, so the step was not taken",
+            remedy="lower training.learning_rate; the last checkpoint is complete",
         )
 
     def state_dict(self) -> dict[str, Tensor]:

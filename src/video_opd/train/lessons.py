@@ -26,7 +26,7 @@ class Lesson:
 
 
 class Curriculum(Protocol):
-    """Gives each round its examples. What it finds out stands in the run's `rounds/`, and is not found out twice."""
+    """Chooses the examples of each round. Its results are kept in the run's `rounds/` and are not computed twice."""
 
     @property
     def plan(self) -> RoundPlan:

@@ -1,4 +1,4 @@
-"""THE loop. Every method of the package runs through it."""
+"""The training loop. Every method of the package uses it."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ def run_recipe(
             for name, policy in zip(recipe.named_teachers(), parts.models.teacher.policies, strict=True):
                 held_out.score(name, policy)
         if state.step:
-            say(console, f"going on after step {state.step} of {parts.learner.total_steps}")
+            say(console, f"resuming after step {state.step} of {parts.learner.total_steps}")
         else:
             _warn_of_wording(parts, console)
         train_in_rounds(parts, state, run, lambda line: say(console, f"warning: {line}"))

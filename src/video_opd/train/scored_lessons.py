@@ -196,8 +196,8 @@ class TeacherScored:
             return None
         if any(facts["of"] != self._of() for facts in read_facts(run.rounds)):
             raise ConfigurationError(
-                f"the training manifest, the teacher or its scores have changed since {path} was written",
-                reason="the run would train on a selection that was made from other files",
+                f"the training manifest, the teacher or the teacher's scores have changed since {path} was written",
+                reason="the run would train on a selection made from other files",
                 remedy="restore them, or choose another folder with --out",
             )
         return read_selection(path, {example.id for example in self.scoring.examples})

@@ -1,4 +1,4 @@
-"""What is measured of a step: the on-policy control, the ledger of work, time, memory, and rows of its answers."""
+"""Measurements of a step: the on-policy control, the counts of work, time, memory, and rows of its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step costs: time by phase, and the memory it needs beyond what was there before it."""
+"""The cost of a step: time by phase, and the memory that it needs beyond what was in use before it."""
 
 from __future__ import annotations
 

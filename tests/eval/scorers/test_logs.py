@@ -159,7 +159,7 @@ def test_the_annotations_of_the_file_itself(annotated, write, name):
 @pytest.mark.parametrize("name", sorted(FILES.keys() - set(OWN)))
 def test_a_file_without_annotations_needs_them(refused, write, name):
     told = refused("metrics", write(FILES[name](), "wide"))
-    assert "they do not say what is annotated. Give the annotations with --ground-truth" in told
+    assert "the file does not contain the annotations. Give the annotations with --ground-truth" in told
 
 
 @pytest.mark.parametrize("nested", [False, True])

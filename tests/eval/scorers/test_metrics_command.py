@@ -266,10 +266,10 @@ def test_refusals(refused, manifest, predictions, tmp_path):
     assert "No such file" in refused("metrics", path, "--ground-truth", tmp_path / "nowhere.jsonl", "--as", "timelens")
     assert "No such file" in refused("metrics", tmp_path / "nowhere.json", *truth, "--as", "timelens")
     (tmp_path / "x.jsonl").write_text('{"id": "stranger", "answer": "1 - 2"}\n')
-    assert "none of them is about an annotated query" in refused(
+    assert "none of them belongs to an annotated query" in refused(
         "metrics", tmp_path / "x.jsonl", *truth, "--as", "timelens"
     )
-    assert "none of them is about an annotated query" in refused("metrics", tmp_path / "x.jsonl", *truth)
+    assert "none of them belongs to an annotated query" in refused("metrics", tmp_path / "x.jsonl", *truth)
     assert "line 1 is not a prediction: it is a row of a manifest" in refused("metrics", manifest, *truth)
     (tmp_path / "x.json").write_text('{"a.mp4>>>query a>>>[0, 10]": {"timestamps": [[0, 5]]}')
     assert "ends" in refused("metrics", tmp_path / "x.json", *truth, "--as", "timelens")

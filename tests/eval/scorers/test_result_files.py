@@ -457,7 +457,7 @@ def test_annotations_that_cannot_be_used(write, tmp_path):
 
 def test_an_empty_file_holds_no_predictions(tmp_path, annotated):
     (tmp_path / "x.jsonl").write_text("")
-    with pytest.raises(DataError, match="0 predictions: none of them is about an annotated query"):
+    with pytest.raises(DataError, match="0 predictions: none of them belongs to an annotated query"):
         score_as("timelens", annotated, read_matched(tmp_path / "x.jsonl", annotated))
 
 

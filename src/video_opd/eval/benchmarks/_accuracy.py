@@ -44,20 +44,20 @@ def differences(questions: Sequence[Question], before: Ratings, after: Ratings) 
 
 
 def in_a_sentence(difference: Mapping[str, Any]) -> str:
-    """What an overall difference says of what grounding cost.
+    """Say in a sentence what grounding cost on the benchmark.
 
     Args:
         difference: `overall` of `differences`.
     """
     num_questions, share = difference["num_questions"], difference["difference"]
     if share is None:
-        return "What grounding cost cannot be said: one of the two models has no answer that counts."
+        return "The cost of grounding is unknown: one of the two models has no answer that counts."
     unread = max(difference["num_unmatched"].values())
     if unread > UNREAD_WORTH_SAYING * num_questions:
-        return f"What grounding cost cannot be told: no option was read in {unread:,} of {num_questions:,} answers."
+        return f"The cost of grounding is unknown: no option was read in {unread:,} of {num_questions:,} answers."
     points = f"{100 * share:+.1f} points"
     if difference["interval"] is None:
-        unsaid = cannot_be_said("What grounding cost", difference["num_videos"], "video", "videos")
+        unsaid = cannot_be_said("The cost of grounding", difference["num_videos"], "video", "videos")
         return f"{unsaid} It was {points} on {num_questions:,} {'question' if num_questions == 1 else 'questions'}."
     low, high = difference["interval"]
     where = f"({100 * low:+.1f} to {100 * high:+.1f})"

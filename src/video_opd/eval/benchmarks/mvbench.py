@@ -91,7 +91,7 @@ def read(folder: Path) -> tuple[Question, ...]:
     if not paths:
         raise DataError(
             f"{folder} holds no questions of MVBench",
-            reason="neither it nor its folder `json` has a file such as action_sequence.json",
+            reason="neither the folder nor its subfolder `json` has a file such as action_sequence.json",
             remedy="give the folder that holds MVBench's `json` and `video`",
         )
     for path in paths:
@@ -99,7 +99,7 @@ def read(folder: Path) -> tuple[Question, ...]:
             raise DataError(
                 f"{path}",
                 reason="MVBench has no task of that name",
-                remedy=f"Take it away; tasks are {', '.join(TASKS)}",
+                remedy=f"Remove the file; the tasks are {', '.join(TASKS)}",
             )
     places = _places(folder)
     paths.sort(key=lambda path: list(TASKS).index(path.stem))
@@ -108,7 +108,7 @@ def read(folder: Path) -> tuple[Question, ...]:
         raise DataError(
             f"{folder} holds no questions of MVBench that can be asked",
             reason="its files are empty lists",
-            remedy="fetch them again",
+            remedy="download them again",
         )
     return questions
 
@@ -163,7 +163,7 @@ def _locate(record: Record, video: str, source: str, places: Mapping[str, list[s
     if len(expected) > 1:
         record.refuse(
             f"the video {video!r} is there several times: {', '.join(sorted(expected)[:3])}",
-            f"Leave the one that is meant, in video/{source}",
+            f"Keep only the right one, in video/{source}",
         )
     return expected[0] if expected else f"video/{source}/{video}"
 

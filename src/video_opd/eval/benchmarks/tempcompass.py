@@ -59,7 +59,8 @@ def read(folder: Path, *, kinds: Sequence[str] = ()) -> tuple[Question, ...]:
     if not wanted:
         raise DataError(
             f"{folder} holds no questions of TempCompass",
-            reason=f"neither it nor its folder `questions` has one of {', '.join(f'{kind}.json' for kind in KINDS)}",
+            reason=f"neither the folder nor its subfolder `questions` has one of "
+            f"{', '.join(f'{kind}.json' for kind in KINDS)}",
             remedy="give the folder of the official repository, with the videos as videos/ID.mp4",
         )
     found: list[Question] = []
@@ -76,7 +77,10 @@ def _questions(path: Path, kind: str) -> Iterator[Question]:
     seen: dict[str, int] = {}
     for record in json_entries(path):
         if record.key is None:
-            record.refuse("the file is a list, and TempCompass's is an object of videos", "Give the official file")
+            record.refuse(
+                "the file is a list, but a file of TempCompass is an object with videos as keys",
+                "Give the official file",
+            )
         if record.key in seen:
             record.refuse(f"the video {record.key!r} is that of line {seen[record.key]} too")
         seen[record.key] = record.line
@@ -98,7 +102,7 @@ def _questions(path: Path, kind: str) -> Iterator[Question]:
 def _question(record: Record, kind: str, video: str, aspect: str, place: int, value: object) -> Question:
     where = f"{aspect}, question {place + 1}"
     if not isinstance(value, dict):
-        record.refuse(f"{where} is no object")
+        record.refuse(f"{where} is not an object")
     item = record.as_(_Item, value)
     options = _options(kind, item.question)
     labels = {option.label for option in options}

@@ -118,7 +118,8 @@ def _table(folder: Path) -> Path:
         raise DataError(
             f"{folder} holds {len(found)} tables of questions",
             reason=several if found else f"a file {', '.join(_TABLES)} was looked for there and in its `videomme`",
-            remedy="keep one there: the official test-00000-of-00001.parquet, or the same columns as JSON lines or CSV",
+            remedy="keep exactly one table there: the official test-00000-of-00001.parquet, or the same columns as "
+            "JSON lines or CSV",
         )
     return found[0]
 
@@ -142,13 +143,13 @@ def _parquet_rows(path: Path) -> Iterator[Record]:
     try:
         rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
     except (ArrowException, OSError) as error:
-        raise DataError(f"{path}", reason=f"it cannot be read: {error}", remedy="Fetch the file again") from error
+        raise DataError(f"{path}", reason=f"the file cannot be read: {error}", remedy="Fetch the file again") from error
     return (Record(path, number, row) for number, row in enumerate(rows, start=1))
 
 
 def _row(record: Record) -> _VideoMmeRow:
     if record.key is not None or not isinstance(record.value, dict):
-        record.refuse("a row is an object of columns, and this is another thing")
+        record.refuse("a row must be an object of columns, but this row is not")
     value = dict(record.value)
     if isinstance(value.get("options"), str):
         value["options"] = _listed(value["options"])

@@ -88,7 +88,7 @@ def class_for(folder: Path) -> str:
     if model_type not in CLASS_OF:
         raise ConfigurationError(
             f"{folder / 'config.json'}: model_type {model_type!r}",
-            reason="it is not known by which of lmms-eval's classes such a model is loaded",
+            reason="the class of lmms-eval that loads such a model is unknown",
             remedy="name the class with --lmms-model; `PY -m lmms_eval models` lists them, with PY the environment's",
         )
     return CLASS_OF[model_type]
@@ -163,6 +163,6 @@ def read_command(out: Path) -> tuple[Job, list[str]]:
     except (KeyError, TypeError) as error:
         raise DataError(
             f"{path} is not a command of `video-opd evaluate --with lmms-eval`",
-            reason=f"its keys are others ({error})",
+            reason=f"its keys are not those of a command ({error})",
             remedy="write it again with --write-only, into a folder of its own",
         ) from None

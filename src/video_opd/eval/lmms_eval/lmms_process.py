@@ -81,14 +81,12 @@ def python_for(given: str | None) -> str:
     if not name:
         raise ConfigurationError(
             "lmms-eval needs an environment of its own, and none is named",
-            reason="its dependencies are at odds with those of video-opd",
+            reason="its dependencies conflict with those of video-opd",
             remedy=HOW_TO_MAKE_ONE,
         )
     found = shutil.which(Path(name).expanduser())
     if found is None:
-        raise ConfigurationError(
-            f"--lmms-python {name}", reason="there is no program of that name", remedy=HOW_TO_MAKE_ONE
-        )
+        raise ConfigurationError(f"--lmms-python {name}", reason="no program has that name", remedy=HOW_TO_MAKE_ONE)
     return os.path.abspath(found)
 
 
@@ -213,7 +211,7 @@ def _start(command: Sequence[str], log: TextIO) -> subprocess.Popen[str]:
 
 def _warn_of_leftovers(process: subprocess.Popen[str]) -> None:
     if _signal_group(process, 0):
-        _log.warning("lmms-eval came to its end and left processes running; they were ended")
+        _log.warning("lmms-eval ended and left processes running; they were stopped")
     else:
         _log.warning(
             "lmms-eval came to its end, and something it started in a session of its own still holds its output; "

@@ -53,8 +53,8 @@ def read_report(path: Path, job: Job, command: list[str]) -> dict[str, Any]:
     theirs = (config.get("model"), config.get("model_args"))
     if theirs != (job.model_class, job.model_args_text) and "[REDACTED]" not in str(theirs):
         raise DataError(
-            f"{path} is of another command",
-            reason=f"it was made with {theirs[0]} and {theirs[1]}",
+            f"{path} belongs to another command",
+            reason=f"its results come from {theirs[0]} and {theirs[1]}",
             remedy="run command.sh of this folder, or evaluate into another folder",
         )
     scores = {task: _scores(path, task, metrics) for task, metrics in (found.get("results") or {}).items()}
@@ -101,7 +101,7 @@ def _scores(path: Path, task: str, metrics: Mapping[str, Any]) -> dict[str, dict
             if number is not None and not abs(number) < math.inf:
                 raise DataError(
                     f"{path}: metric {called} of task {task} is {score}",
-                    reason="a score that is not a finite number says nothing",
+                    reason="a score must be a finite number",
                     remedy="look at the answers in the file of samples beside it; an empty or unscored task gives this",
                 )
             scores[called] = {"value": number, "stderr": stderr}
@@ -136,7 +136,7 @@ def _about_samples(path: Path, task: str, counts: Mapping[str, Any]) -> dict[str
         raise DataError(
             f"{file} has {len(samples)} of {counts['effective']} samples",
             reason="lmms-eval did not write it to its end",
-            remedy="make space on the disk and run the command again",
+            remedy="free some space on the disk and run the command again",
         )
     num_empty = sum(not sample.answer.strip() for sample in samples)
     return {"file": str(file), "num": len(samples), "num_empty": num_empty}

@@ -79,7 +79,7 @@ def read_with_truth(
     if not any(row.truth for row in rows):
         raise DataError(
             f"{path}: predictions in the format {found}",
-            reason="they do not say what is annotated",
+            reason="the file does not contain the annotations",
             remedy="give the annotations with --ground-truth",
         )
     examples: dict[str, Example] = {}
@@ -204,7 +204,7 @@ def require_matched(answers: Answers) -> None:
     such = f", such as {answers.unknown[0][:80]!r}" if answers.unknown else ""
     raise DataError(
         f"{answers.file}: {answers.num_rows} predictions{such}",
-        reason="none of them is about an annotated query",
+        reason="none of them belongs to an annotated query",
         remedy="give the annotations that the predictions were made for",
     )
 
@@ -310,7 +310,7 @@ class _ExampleFinder:
             raise DataError(
                 f"{self.path}, query {row.written!r}",
                 reason=f"the annotations have it {len(ids)} times, as {ids[0]} and {ids[1]}",
-                remedy="give a manifest of this data set alone",
+                remedy="give a manifest of this data set only",
             )
         if ids and row.video is not None:
             annotated = video_name(self.examples[ids[0]].video)
@@ -318,7 +318,7 @@ class _ExampleFinder:
                 raise DataError(
                     f"{self.path}: query id {row.written} is about video {row.video} in the file and {annotated} in "
                     "the annotations",
-                    reason="the answers are to the queries of another file",
+                    reason="the answers belong to the queries of another file",
                     remedy="give the annotations that the predictions were made for",
                 )
         return ids

@@ -26,7 +26,7 @@ def pairs_of(answer: ResultAnswer | None, parser: Parser) -> tuple[Pair, ...]:
 
 
 def hull_is_empty(one: SpanLike, other: SpanLike) -> bool:
-    """All four ends are one point, so that an IoU over the hull divides by zero."""
+    """Whether all four ends are one point, so that an IoU over the hull divides by zero."""
     return max(one[1], other[1]) == min(one[0], other[0])
 
 
@@ -36,7 +36,7 @@ def share(per_query: Mapping[str, float]) -> float:
 
 
 def added(values: Iterable[float]) -> float:
-    """Their sum, added one by one as the originals' loops do; from Python 3.12 on `sum` is more exact than that."""
+    """Add values one by one, as the originals' loops do. From Python 3.12 on, `sum` is more exact than that."""
     total = 0.0
     for value in values:
         total += value
@@ -94,27 +94,27 @@ def reading_notes(answers: Answers, parser: Parser, expects: str, *, stored_firs
 
 
 def told(count: int, what: str) -> list[str]:
-    """A sentence about how many, where there are any."""
+    """Make a sentence with a count; no sentence for 0."""
     return [f"{count} {what}"] if count else []
 
 
 def point_notes(count: int) -> list[str]:
-    """For answers that are the same point as the annotation."""
+    """Say how many answers are the same point as the annotation."""
     return told(count, "answers are the same point as the annotation: the official scorer divides by zero; here IoU 0.")
 
 
 def several_spans_notes(truth: GroundTruth, which: str) -> list[str]:
-    """For queries annotated with more spans than the scorer looks at."""
+    """Say how many queries are annotated with more spans than the scorer uses."""
     count = sum(len(example.spans) > 1 for example in truth.examples)
     return told(count, f"queries are annotated with several spans; this scorer looks at {which}.")
 
 
 def zero_length_notes(truth: GroundTruth) -> list[str]:
-    """For annotated spans that end where they begin."""
+    """Say how many annotated spans end where they begin."""
     count = sum(start_s == end_s for example in truth.examples for start_s, end_s in example.spans)
     return told(count, "annotated spans have no length: no answer reaches them, and every answer has IoU 0 with them.")
 
 
 def missing_notes(truth: GroundTruth, answers: Answers, what: str) -> list[str]:
-    """For queries without a row in the file."""
+    """Say how many queries have no row in the file."""
     return told(len(truth.missing(answers)), f"queries have no row in the file: {what}.")

@@ -111,8 +111,8 @@ def draw_figures(contents: Comparison) -> list[Figure]:
             heading="Validation mIoU against steps",
             image=draw_curves("Validation mIoU against steps", series, rules=rules, labelled=True),
             reading=_hardness(contents),
-            caption="Lines: means over seeds; bands: from the lowest to the highest seed. Higher is better. Where "
-            "bands lie in each other, methods are no further apart than seeds.",
+            caption="Lines: means over seeds. Bands: from the lowest to the highest seed. Higher is better. Where "
+            "bands overlap, the methods differ no more than seeds do.",
         )
     ]
     clocked = []
@@ -131,9 +131,9 @@ def draw_figures(contents: Comparison) -> list[Figure]:
                 heading=heading,
                 image=draw_curves(heading, series, rules=rules, x_unit=unit),
                 reading="",
-                caption="The same lines over what they cost; evaluations are not counted. A line that ends early "
-                "belongs to a method whose steps are cheap. Read upwards: how far a method comes in a given time; "
-                "read across: how long it takes to come that far.",
+                caption="The same lines against their cost; evaluations are not counted. A line that ends early "
+                "belongs to a method with cheap steps. Read vertically, it shows how far a method gets in a given "
+                "time. Read horizontally, it shows how long a method needs to get that far.",
             )
         )
     return found

@@ -27,7 +27,7 @@ _GIB = 1024**3
 
 
 def build_accuracy(contents: Comparison) -> Table | None:
-    """Who did how well on the test queries, and at what price."""
+    """Build the table of scores on the test queries."""
     methods, before, teacher = contents.methods, student_before(contents), teacher_of(contents)
     scores = {name: _scores(method) for name, method in methods.items()}
     known = [each.scores.keys() for each in (before, teacher) if each is not None]
@@ -84,7 +84,7 @@ def build_differences(contents: Comparison) -> Table | None:
 
 
 def build_targets(contents: Comparison) -> Table | None:
-    """How soon each method stood at the target."""
+    """Build the table of when each method reached the target."""
     if contents.target_miou is None or not any(method.to_target for method in contents.methods.values()):
         return None
     rows, clock = [], clock_of(contents)

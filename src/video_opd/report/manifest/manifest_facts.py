@@ -7,7 +7,7 @@ from dataclasses import astuple
 from video_opd.data.manifest_statistics import NEAR_WHOLE, Constant, Histogram, Statistics
 from video_opd.sample_size import MIN_QUERIES
 
-_TOO_FEW = f"shares and quantiles mean something from {MIN_QUERIES} rows on"
+_TOO_FEW = f"shares and quantiles are reliable only from {MIN_QUERIES} rows on"
 
 
 def facts_of(statistics: Statistics) -> dict[str, str]:
@@ -27,7 +27,7 @@ def facts_of(statistics: Statistics) -> dict[str, str]:
         "videos with two durations": f"{statistics.two_durations:,}",
     }
     if statistics.rows < MIN_QUERIES:
-        facts["what a data set is like"] = f"cannot be said: {_TOO_FEW}"
+        facts["what a data set is like"] = f"unknown: {_TOO_FEW}"
     if (best := statistics.best_constant) is not None:
         facts["best constant answer"] = _worth(best, "s", 1)
     if (best := statistics.best_share) is not None:
@@ -45,7 +45,7 @@ def sentences_of(statistics: Statistics) -> list[str]:
         f"{statistics.rows:,} rows about {statistics.videos:,} videos ({_hours(statistics.hours)}), {several}",
     ]
     if statistics.rows < MIN_QUERIES:
-        sentences.append(f"of a data set nothing can be said: {_TOO_FEW}")
+        sentences.append(f"too few rows to describe a data set: {_TOO_FEW}")
     if statistics.best_constant and statistics.best_share:
         sentences.append(
             f"best answer without looking: {_worth(statistics.best_constant, 's', 1)}, or as a share of the video: "

@@ -47,7 +47,7 @@ def require_picture(path: Path) -> None:
         raise ConfigurationError(
             f"--picture {path}",
             reason=f"pictures are drawn as {' or '.join(ENDINGS)} files",
-            remedy="give one of these names; a browser can print an SVG as PNG or PDF",
+            remedy="use one of these endings; a browser can print an SVG as PNG or PDF",
         )
 
 

@@ -51,21 +51,21 @@ def panels_of(statistics: Statistics) -> list[Panel]:
             title="length of spans, s",
             heading="How long the spans are",
             reading=_range_of(statistics.span_s),
-            caption="What is shorter than the time between two frames cannot be seen.",
+            caption="A model cannot see a span that is shorter than the time between two frames.",
         ),
         Panel(
             counts=statistics.span_shares,
             heading="How much of the video a span is",
             reading=f"{whole} are 95 % of the video or more.",
-            caption="Whoever answers such a question with the whole video is right without looking.",
+            caption="For such a question the whole video is a right answer, and no model has to look at it.",
         ),
         Panel(
             counts=statistics.starts,
             title="start / duration, %",
             heading="Where spans start",
             reading=f"{first} start in the first twentieth of the video.",
-            caption="Good: flat, but for the right end, where no room is left. A model soon learns a high first "
-            "column.",
+            caption="Good: flat, except at the right end, where little room for a span is left. A model soon learns "
+            "a high first column.",
         ),
         Panel(counts=statistics.centres, title="centre / duration, %"),
         Panel(
@@ -73,14 +73,14 @@ def panels_of(statistics: Statistics) -> list[Panel]:
             title="end / duration, %",
             heading="Where spans end",
             reading=f"{last} end in the last twentieth of the video, or after it.",
-            caption="Good: flat, but for the left end.",
+            caption="Good: flat, except at the left end.",
         ),
         Panel(
             counts=statistics.positions,
             heading="Where spans start and end together",
             reading="The stronger the colour, the more spans (by the square root).",
-            caption="The edges at the left and at the top are spans that touch the video's start or end; their corner "
-            "is the whole video.",
+            caption="Spans at the left edge touch the start of the video, and spans at the top edge touch its end; a "
+            "span in their corner is the whole video.",
         ),
     ]
 

@@ -132,7 +132,7 @@ def _build_attempt(answer: SampledAnswer, scale: float) -> Attempt:
     if answer.truncated:
         verdict.append("cut off by the length limit")
     if answer.suspended:
-        verdict.append("suspended: the student already had it right, so the teacher was not asked")
+        verdict.append("suspended: the student was already right, so the teacher was not asked")
     return Attempt(
         step=answer.step,
         track=_draw_track(answer, annotated=False),

@@ -269,9 +269,9 @@ def draw_coupling(contents: RunContents) -> list[Figure]:
             heading="Share that cost only an answer",
             image=draw_line_chart("Share of suspended examples over steps", shares, small=True, y_range=(0.0, 1.0)),
             reading=f"{100 * suspended / scheduled:.0f} % of {scheduled:,.0f} scheduled examples.",
-            caption="They cost no teacher pass and no backward pass. Good: it grows as the student learns. Near 0 all "
-            "along, the gate saves nothing; near 1, hardly anything is left to learn from: raise suspend_at, or take "
-            "harder examples.",
+            caption="They cost no teacher pass and no backward pass. Good: the share grows as the student learns. If "
+            "it stays near 0, the gate saves nothing. If it is near 1, almost nothing is left to learn: raise "
+            "suspend_at, or use harder examples.",
         ),
     ]
 

@@ -94,7 +94,7 @@ def _draw_validation(standing: verdict.Standing) -> Figure | None:
     (first_step, first), (last_step, last) = points[0], points[-1]
     newest, sure = standing.curve[-1], "; the band is the 95 % interval"
     if newest.is_small:
-        sure = f"; of {count_of(newest.num_queries or 0)} a rise or a fall may be chance"
+        sure = f"; with {count_of(newest.num_queries or 0)}, a rise or a fall may be chance"
     return Figure(
         heading=f"mIoU on {verdict.kind_of_queries(standing.curve[-1])}",
         image=figures.draw_line_chart(
@@ -105,9 +105,9 @@ def _draw_validation(standing: verdict.Standing) -> Figure | None:
             rules=rules,
         ),
         reading=f"{first:.3f} at step {first_step:.0f}, {last:.3f} at step {last_step:.0f}.",
-        caption=f"How well the student's spans overlap the annotated ones, from 0 to 1{sure}. "
-        "Good: it climbs away from the best constant answer towards the teacher. If it stays at the constant, the "
-        "student has not learned to look at the video; if it climbs and falls again, take an earlier checkpoint.",
+        caption=f"How well the student's spans overlap the annotated ones, from 0 to 1{sure}. Good: it rises away "
+        "from the best constant answer and towards the teacher. If it stays at the constant answer, the student has "
+        "not learned to look at the video. If it rises and falls again, use an earlier checkpoint.",
     )
 
 
@@ -119,9 +119,9 @@ def _draw_reverse_kl(contents: RunContents) -> Figure | None:
         heading="Reverse KL to the teacher, nats per token",
         image=figures.draw_line_chart("Reverse KL per step", points),
         reading=from_to(points),
-        caption="How far the student's next-token choices are from the teacher's, on answers that the student itself "
-        "wrote; 0 would be agreement. Good: a fast fall, then a slow one. If it stays flat, raise the learning rate or "
-        "check that the teacher is better than the student; if it rises, lower the learning rate.",
+        caption="The distance between the student's and the teacher's next-token choices, on answers that the "
+        "student wrote; 0 is full agreement. Good: a fast fall, then a slow one. If it stays flat, raise the "
+        "learning rate, or check that the teacher is better than the student. If it rises, lower the learning rate.",
     )
 
 
@@ -138,7 +138,7 @@ def _draw_probe(contents: RunContents) -> Figure | None:
         heading="The same answers before and after one update, nats per token",
         image=figures.draw_probes("Reverse KL before and after an update", drawn),
         reading=f"It fell in {fell} of {len(probes)} probes.{note}",
-        caption="Rings: reverse KL of a batch just before the update; dots: of the same tokens just after, orange if "
-        "it rose. Good: the dot lies below its ring. This tests directly that the update does what it should; if it "
-        "rises more than now and then, the steps are too large: lower the learning rate or raise the batch size.",
+        caption="Rings: reverse KL of a batch just before the update. Dots: the same tokens just after it, orange if "
+        "the value rose. Good: each dot lies below its ring. This tests directly that the update does what it "
+        "should. If the value often rises, the steps are too large: lower the learning rate or raise the batch size.",
     )

@@ -25,12 +25,12 @@ METRICS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Who did how well, on one and the same set of queries: that of the newest evaluation of the student."""
+    """The scores of all models on one set of queries: that of the student's newest evaluation."""
 
     before: EvaluationReport | None = None
-    """The student that had not taken a step."""
+    """The student before its first step."""
     after: EvaluationReport | None = None
-    """The student at the end, or as far as it has come."""
+    """The student at the end, or at its newest evaluation."""
     teachers: tuple[EvaluationReport, ...] = ()
     """One, `teacher`, or several, `teacher-1`, `teacher-2` …"""
     curve: tuple[EvaluationReport, ...] = ()
@@ -154,7 +154,7 @@ def headline(contents: RunContents, standing: Standing) -> str:
 
 
 def _beside(teachers: Sequence[EvaluationReport]) -> str:
-    """Where the teachers stand, to end a sentence with."""
+    """Write the end of the headline: the scores of the teachers."""
     mious = [f"{teacher.miou:.2f}" for teacher in teachers]
     if not mious:
         return ""
@@ -184,7 +184,7 @@ def _where(evaluation: EvaluationReport) -> str:
 
 
 def remarks(contents: RunContents, standing: Standing) -> list[str]:
-    """What should be known before the headline is believed."""
+    """Write the remarks that qualify the headline."""
     newest = standing.after or standing.before
     if newest is not None and newest.is_small:
         one, many = (kind_of_queries(newest, noun) for noun in ("query", "queries"))
@@ -215,8 +215,8 @@ def _on_the_gain(standing: Standing) -> list[str]:
             pass  # the headline says so
         elif low <= other_high and other_low <= high:
             said.append(
-                "The 95 % intervals before and after overlap, so the change may be chance: evaluate on more queries, "
-                "or repeat the run with other seeds."
+                "The 95 % intervals before and after overlap, so the change may be chance: evaluate on more "
+                "queries, or repeat the run with other seeds."
             )
         else:
             said.append("The 95 % intervals before and after do not overlap.")
@@ -228,14 +228,14 @@ def _on_the_floor(standing: Standing) -> list[str]:
     if after is None or floor is None or after.miou > floor:
         return []
     return [
-        f"The student is no better than one constant answer to every query ({floor:.2f} mIoU): so far it need not have "
-        "looked at a single video."
+        f"The student is no better than one constant answer to every query ({floor:.2f} mIoU): it may not use the "
+        "videos at all."
     ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreTable:
-    """Who by what."""
+    """The table of models and their scores."""
 
     table: Table
     num_queries: int | None

@@ -44,100 +44,103 @@ _SMALL = (
         key="miou",
         heading="mIoU of sampled answers",
         y_range=(0.0, 1.0),
-        caption="On training queries, whose annotations may be rough, so only the trend counts. Good: it climbs along "
-        "with the held-out curve. If it climbs alone, the student learns the training set by heart.",
+        caption="On training queries. Their annotations may be inaccurate, so only the trend counts. Good: it rises "
+        "together with the held-out curve. If it rises alone, the student memorises the training set.",
     ),
     _SmallMultiple(
         key="annotation_nll",
         heading="Annotated answers, nats per token",
-        caption="How improbable the student finds the annotated text. Good: it falls; far below the level of the noise "
-        "in the annotations, the student learns them by heart.",
+        caption="How improbable the annotated text is for the student. Good: it falls. If it falls far below the "
+        "level of the noise in the annotations, the student memorises them.",
     ),
     _SmallMultiple(
         key="gap_on_annotations",
         heading="Gap to the teacher on annotations",
-        caption="Log-prob of the student's less that of the teacher's, nats per annotated token; it has either sign.",
+        caption="Log-prob by the student minus log-prob by the teacher, nats per annotated token. It can have either "
+        "sign.",
     ),
     _SmallMultiple(
         key="reward",
         heading="Reward",
-        caption="What the student's answers earned, mean over a step's. Good: it climbs, and the held-out curve with "
-        "it.",
+        caption="The mean reward of the student's answers in a step. Good: it rises together with the held-out curve.",
     ),
     _SmallMultiple(
         key="groups_without_spread",
         heading="Groups without spread",
         reading=_at_most,
-        caption="Prompts whose answers all earned the same: they gave no gradient. If most are such, the questions are "
-        "too hard or too easy for this student.",
+        caption="Prompts whose answers all got the same reward: they gave no gradient. If most prompts are like "
+        "this, the questions are too hard or too easy for this student.",
     ),
     _SmallMultiple(
         key="groups_contradicted",
         heading="Groups that contradict the teacher",
         reading=_at_most,
-        caption="Prompts to whose answers the teacher gave higher scores the worse they overlap with the annotation; "
-        "there it was not listened to as it stands. Good: few. If most are such, teacher or annotations are poor.",
+        caption="Prompts for which the teacher scored an answer higher the worse it overlaps the annotation. There "
+        "the teacher's scores were not used unchanged. Good: few. If most prompts are like this, the teacher or the "
+        "annotations are poor.",
     ),
     _SmallMultiple(
         key="cut_share",
         heading="Tokens behind the change point",
         y_range=(0.0, 1.0),
-        caption="Behind it the teacher prefers none of what the student might say next, so these tokens were not "
-        "trained on. Near 0 the cut does nothing; if it grows, answers run on for longer than they can be taught.",
+        caption="After this point the teacher no longer prefers any next token of the student, so these tokens were "
+        "not trained on. Near 0, the cut has no effect. If it grows, answers become longer than the teacher can "
+        "supervise.",
     ),
     _SmallMultiple(
         key="output_format_rate",
         heading="Output format rate",
         y_range=(0.0, 1.0),
-        caption="Share of the answers in which the parser finds a span. Good: near 1 after a few steps. If not, the "
-        "examples below name the reasons; a cold student may need some steps of supervised training first.",
+        caption="The share of answers in which the parser finds a span. Good: near 1 after a few steps. If not, the "
+        "examples below give the reasons; an untrained student may first need some steps of supervised fine-tuning.",
     ),
     _SmallMultiple(
         key="truncated_share",
         heading="Answers cut off by the length limit",
         y_range=(0.0, 1.0),
-        caption="Good: near 0. If not, the student rambles, or the limit on new tokens is too low.",
+        caption="Good: near 0. If not, the student writes too much, or the limit on new tokens is too low.",
     ),
     _SmallMultiple(
         key="sampler_learner_gap",
         heading="Sampler–learner gap, nats",
         reading=_at_most,
-        caption="The model that wrote an answer and the model that learns from it are the same and should give each "
-        "token the same log-prob. Good: rounding, below 0.0001 in float32 and about 0.01 in bfloat16. More means that "
-        "answers are stale or the two see different inputs: stop and find out.",
+        caption="The model that wrote an answer is also the model that learns from it, so both should give each "
+        "token the same log-prob. Good: rounding only, below 0.0001 in float32 and about 0.01 in bfloat16. A larger "
+        "gap means that answers are stale or that the two get different inputs: stop the run and find the cause.",
     ),
     _SmallMultiple(
         key="clamped_share",
         heading="Tokens held at a bound",
         reading=_at_most,
-        caption="Their advantage or their importance ratio was cut at its limit. Good: a few per cent at first, then "
-        "next to none. If many advantages are cut all along, the teacher finds the student's answers absurd: check "
-        "that both use one tokenizer and one prompt. If it is ratios, make fewer updates a batch or lower the learning "
-        "rate.",
+        caption="Their advantage or their importance ratio was clipped to its bound. Good: a few per cent at first, "
+        "then almost none. If many advantages are clipped throughout, the student's answers are very improbable for "
+        "the teacher: check that both use the same tokenizer and prompt. If many ratios are clipped, make fewer "
+        "updates per batch or lower the learning rate.",
     ),
     _SmallMultiple(
         key="max_ratio",
         heading="Largest importance ratio",
         reading=_at_most,
-        caption="By how much the updates on a batch raised the probability of one of its tokens. Good: near 1. If it "
-        "runs away, few tokens decide the updates: set a bound (method.ratio_cap), or lower the learning rate.",
+        caption="The largest factor by which the updates on a batch raised the probability of one of its tokens. "
+        "Good: near 1. If it keeps growing, few tokens decide the updates: set a bound (method.ratio_cap), or lower "
+        "the learning rate.",
     ),
     _SmallMultiple(
         key="grad_norm",
         heading="Gradient norm",
         reading=_at_most,
-        caption="Before clipping. Good: no trend upwards and few spikes. If it grows, lower the learning rate.",
+        caption="Before clipping. Good: no upward trend and few spikes. If it grows, lower the learning rate.",
     ),
     _SmallMultiple(
         key="entropy",
         heading="Entropy, nats per token",
-        caption="How undecided the student is. Good: a slow fall to the teacher's level. If it collapses to 0 early, "
-        "the student has stopped exploring: lower the learning rate.",
+        caption="How uncertain the student is about the next token. Good: a slow fall to the teacher's level. If it "
+        "falls to 0 early, the student has stopped exploring: lower the learning rate.",
     ),
     _SmallMultiple(
         key="mean_answer_tokens",
         heading="Tokens per answer",
-        caption="Good: it settles. If it grows without end, answers will be cut off; see there.",
+        caption="Good: it becomes stable. If it keeps growing, answers will be cut off by the length limit.",
     ),
 )
 
@@ -145,9 +148,13 @@ _SMALL = (
 _BY_REGION = tuple(
     _SmallMultiple(key=f"reverse_kl_by_region.{region}.mean", heading=heading, caption=caption)
     for region, heading, caption in (
-        ("thinking", "In the reasoning", "What comes before the final answer."),
-        ("digits", "In the times", "The digits of start and end: what was seen, and when."),
-        ("format", "In the words around them", "Falls first; if it stays, the two were taught different wordings."),
+        ("thinking", "In the reasoning", "The text before the final answer."),
+        ("digits", "In the times", "The digits of the start and the end of the span."),
+        (
+            "format",
+            "In the words around them",
+            "This falls first. If it stays, student and teacher were trained on different wordings.",
+        ),
         ("end", "At the end of turn", "If it stays, one of the two stops earlier than the other."),
     )
 )
