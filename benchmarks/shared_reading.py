@@ -72,7 +72,7 @@ def build_policy(*, vocabulary: int = 32768, hidden: int = 384, layers: int = 8,
     )  # fmt: skip
     torch.manual_seed(0)
     model = Qwen3VLForConditionalGeneration(config).eval()
-    support = TokenSupport.of(tokenizer, config)
+    support = TokenSupport.build(tokenizer, config)
     # Every row of the output layer counts, as with a real tokenizer, and none of the answers ends early.
     banned = torch.zeros(vocabulary, dtype=torch.bool)
     banned[: support.num_tokens] = support.banned

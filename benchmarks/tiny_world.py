@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from video_opd.config.recipe_file import load_recipe
-from video_opd.demo import bundled_recipe
+from video_opd.demo import find_bundled_recipe
 from video_opd.runs import read_json
 from video_opd.train.run import run_recipe
 
@@ -26,7 +26,7 @@ def run(out: Path, estimator: str, seed: int) -> dict[str, Any]:
     """One run, or its results if it is there."""
     world = out / "world"
     recipe = load_recipe(
-        bundled_recipe("tiny-opd"),
+        find_bundled_recipe("tiny-opd"),
         {
             "name": f"benchmark-{estimator}-{seed}",
             "seed": str(seed),

@@ -107,7 +107,7 @@ def make_policy(processor) -> Callable[..., Policy]:
         torch.manual_seed(seed)
         model = Qwen3VLForConditionalGeneration(config).to(dtype).eval()
         return Policy(
-            name=f"random-{seed}", model=model, processor=processor, support=TokenSupport.of(tokenizer, config)
+            name=f"random-{seed}", model=model, processor=processor, support=TokenSupport.build(tokenizer, config)
         )
 
     return make

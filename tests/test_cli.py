@@ -18,7 +18,7 @@ from video_opd.cli.application import COMMANDS, understand
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.errors import ConfigurationError, UserError
-from video_opd.eval.how_asked import template_of
+from video_opd.eval.how_asked import resolve_template
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -164,7 +164,9 @@ def test_evaluate_prints_a_table_without_json(models, world, tmp_path, capsys):
 
 def test_evaluate_says_how_many_answers_the_presets_own_parser_reads_otherwise(world, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(TEMPLATES, "tiny", replace(TEMPLATES["tiny"], parser="time_r1_reward"))
-    monkeypatch.setattr("video_opd.eval.how_asked.template_of", template_of.__wrapped__)  # which remembers none
+    monkeypatch.setattr(
+        "video_opd.eval.how_asked.resolve_template", resolve_template.__wrapped__
+    )  # which remembers none
     arguments = [str(world / "test.jsonl"), "--videos", str(world / "videos"), "--out", str(tmp_path / "p.jsonl")]
     assert main(["evaluate", "tiny-teacher", *arguments, "--template", "tiny", "--json"]) == 0
     captured = capsys.readouterr()
@@ -208,11 +210,11 @@ def test_the_demo_gives_what_it_promises(tmp_path, capsys, monkeypatch):
     from video_opd import demo
 
     recipe = Path("tiny.toml")
-    text = demo.bundled_recipe("tiny-opd").read_text()
+    text = demo.find_bundled_recipe("tiny-opd").read_text()
     (tmp_path / recipe).write_text(
         text.replace("[data.tiny_world]", "[data.tiny_world]\nnum_train = 4\nnum_validation = 4\nnum_test = 4")
     )
-    monkeypatch.setattr(demo, "bundled_recipe", lambda name: tmp_path / recipe)
+    monkeypatch.setattr(demo, "find_bundled_recipe", lambda name: tmp_path / recipe)
     out = tmp_path / "demo"
     assert main(["demo", "--out", str(out), "--steps", "1", "--seed", "3", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)

@@ -17,7 +17,7 @@ from video_opd.cli.result_tables import show_findings
 from video_opd.config import Recipe
 from video_opd.config.recipe_file import load_recipe
 from video_opd.data import manifest
-from video_opd.data.ablated_prompts import ABLATIONS, removed, reversed_, shuffled
+from video_opd.data.ablated_prompts import ABLATIONS, remove_video, reverse_video, shuffle_video
 from video_opd.data.manifest import read_manifest
 from video_opd.doctor import Finding, Patient, checks
 from video_opd.doctor.cost_estimate import estimate_cost
@@ -154,18 +154,18 @@ def test_what_is_made_of_the_losses(patient, monkeypatch, losses, verdict, remed
 
 
 def test_a_spoiled_video_is_the_same_prompt_otherwise(prompts):
-    for spoil in (shuffled, reversed_, removed):
+    for spoil in (shuffle_video, reverse_video, remove_video):
         spoiled = spoil(prompts[0])
         assert spoiled.pixel_values.shape == prompts[0].pixel_values.shape
         assert not torch.equal(spoiled.pixel_values, prompts[0].pixel_values)
         assert torch.equal(spoiled.input_ids, prompts[0].input_ids)
         assert spoiled.frame_times_s == prompts[0].frame_times_s
-    assert torch.equal(reversed_(reversed_(prompts[0])).pixel_values, prompts[0].pixel_values)
+    assert torch.equal(reverse_video(reverse_video(prompts[0])).pixel_values, prompts[0].pixel_values)
     assert torch.equal(
-        shuffled(prompts[0]).pixel_values.flatten(1).sort(dim=0).values,
+        shuffle_video(prompts[0]).pixel_values.flatten(1).sort(dim=0).values,
         prompts[0].pixel_values.flatten(1).sort(dim=0).values,
     )
-    assert not removed(prompts[0]).pixel_values.any()
+    assert not remove_video(prompts[0]).pixel_values.any()
 
 
 class Forgetful(torch.nn.Module):
@@ -424,7 +424,7 @@ def test_a_judge_that_sees_something_else_gives_advantage(patient, monkeypatch):
 
     def blind_when_judging(self, prompts, *, grad=False):
         judging = "judge" in {frame.function for frame in inspect.stack()}
-        return original(self, [removed(prompt) for prompt in prompts] if judging else prompts, grad=grad)
+        return original(self, [remove_video(prompt) for prompt in prompts] if judging else prompts, grad=grad)
 
     monkeypatch.setattr(type(patient.student), "read", blind_when_judging)
     assert verdicts(checks._check_same_numbers, patient) == ["ok", "ok"]

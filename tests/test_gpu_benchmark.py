@@ -79,4 +79,4 @@ def test_a_run_needs_no_installed_package(monkeypatch):
 
     installed = assemble.version
     monkeypatch.setattr(assemble, "version", version)
-    assert assemble.environment()["video-opd"] == __version__
+    assert assemble.describe_environment()["video-opd"] == __version__

@@ -36,8 +36,10 @@ def test_charades_sta_with_its_durations(files, capsys):
 def test_every_row_is_checked_once(files, monkeypatch):
     from video_opd.data import manifest_rows
 
-    checked, check = [], manifest_rows._Checker.example
-    monkeypatch.setattr(manifest_rows._Checker, "example", lambda self: checked.append(self.row["id"]) or check(self))
+    checked, check = [], manifest_rows._Checker.make_example
+    monkeypatch.setattr(
+        manifest_rows._Checker, "make_example", lambda self: checked.append(self.row["id"]) or check(self)
+    )
     words = ["data", "import", "charades-sta", files / "sta.txt", "--durations", files / "lengths.csv"]
     assert main([*map(str, words), "--out", str(files / "m.jsonl")]) == 0
     assert checked == [f"charades-sta/{name}" for name in ("ABC12/0", "ABC12/1", "XYZ99/0")]

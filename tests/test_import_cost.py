@@ -49,11 +49,11 @@ def test_rooms_without_torch():
 
 RULES = """
 import sys
-from video_opd.config.recipe_file import parse_recipe, recipe_keys
+from video_opd.config.recipe_file import parse_recipe, list_recipe_keys
 from video_opd.errors import ConfigurationError
-from video_opd.settings import fields_of
+from video_opd.settings import list_fields
 from video_opd.curriculum import SelectionRule
-assert recipe_keys() and fields_of(SelectionRule)
+assert list_recipe_keys() and list_fields(SelectionRule)
 try:
     data = {"videos": "v", "train": "t", "validation": "e"}
     parse_recipe({"name": "x", "student": {"model": "a"}, "data": data, "method": {"name": "ppo"}})

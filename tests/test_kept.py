@@ -291,11 +291,11 @@ def test_a_comparison_replaces_nothing(name, recipe_file, refused, tmp_path):
 
 
 def test_a_marker_of_somebody_elses_is_of_no_data(tmp_path):
-    from video_opd.compare.comparison_runs import _data_sha256
+    from video_opd.compare.comparison_runs import _read_data_sha256
 
     for content in ("mine", "[]", "{}", '"x"'):
         (tmp_path / "finished.json").write_text(content)
-        assert _data_sha256(tmp_path / "finished.json") == ""
+        assert _read_data_sha256(tmp_path / "finished.json") == ""
 
 
 @pytest.mark.parametrize(

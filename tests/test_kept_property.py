@@ -122,7 +122,7 @@ def project(recipe_tables, models, tmp_path_factory) -> Iterator[Path]:
     folder, patch = tmp_path_factory.mktemp("project"), pytest.MonkeyPatch()
     own_files(folder, recipe_tables, models["student"])
     patch.chdir(folder)
-    patch.setattr(demo, "bundled_recipe", lambda _: folder / "world.toml")  # the real one renders for a minute
+    patch.setattr(demo, "find_bundled_recipe", lambda _: folder / "world.toml")  # the real one renders for a minute
     earlier_outputs(folder)
     yield folder
     patch.undo()

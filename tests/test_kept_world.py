@@ -18,15 +18,15 @@ import tomli_w
 
 from folders import contents, kept
 from video_opd.cli import main
-from video_opd.config.comparison_recipe import load_comparison, recipe_of
+from video_opd.config.comparison_recipe import load_comparison, make_recipe
 from video_opd.config.recipe_file import load_recipe, overlay
 from video_opd.data import tiny_world
 from video_opd.data.tiny_world import BuildSettings, build
 from video_opd.data.video.video_io import write_video
-from video_opd.demo import bundled_recipe
+from video_opd.demo import find_bundled_recipe
 from video_opd.errors import ConfigurationError
-from video_opd.train.build import prepare_data, to_be_rendered
-from video_opd.train.build_inputs import side_questions_file
+from video_opd.train.build import needs_rendering, prepare_data
+from video_opd.train.build_inputs import find_side_questions_file
 
 SPLITS = ("train", "validation", "test")
 SIZES = {"train": 4, "validation": 2, "test": 2}
@@ -133,7 +133,7 @@ def test_a_record_left_in_the_folder_asks_no_side_questions(own, with_world, rec
         (own / "before.jsonl").write_text(rendered if side_questions == "rendered" else side_questions)
     vouched = (record, side_questions) == ("a rendered world's", "rendered")
     recipe = load_recipe(with_world, dict(zip((flag[2:] for flag in PATHS[::2]), PATHS[1::2], strict=True)))
-    assert side_questions_file(recipe) == (Path("before.jsonl") if vouched else None)
+    assert find_side_questions_file(recipe) == (Path("before.jsonl") if vouched else None)
     if record == "earlier version" and side_questions != "rendered":
         before = contents(own)
         assert main(["train", str(with_world), *PATHS, "--out", str(tmp_path / "run")]) == 0
@@ -183,7 +183,7 @@ def test_a_recipe_that_is_based_on_another_means_its_own_data(own, with_world, r
     tables = {"name": "c", "recipe": with_world.name, "shared": {"data": data}, "methods": {"opd": {}}}
     comparison.write_text(tomli_w.dumps(tables))
     recipe, shared = load_comparison(comparison)
-    assert recipe_of(recipe, shared, "opd", None, 0).data.tiny_world.render is False
+    assert make_recipe(recipe, shared, "opd", None, 0).data.tiny_world.render is False
     (own / "test.jsonl").unlink()
     before = contents(own)
     assert "data.test = " in refused("train", based, "--out", tmp_path / "run")
@@ -225,7 +225,7 @@ def test_data_that_are_all_there_are_used_as_they_are(own, with_world):
         own_recipe(with_world, own / "mine.toml", videos="videos", **{split: f"{split}.jsonl" for split in SPLITS})
     )
     before = contents(own)
-    assert not to_be_rendered(recipe)
+    assert not needs_rendering(recipe)
     prepare_data(recipe)
     assert contents(own) == before
 
@@ -262,7 +262,7 @@ def test_the_demo_renders_into_its_own_folder_only(refused, tmp_path):
     before = contents(tmp_path)
     refused("demo", "--out", tmp_path)
     assert contents(tmp_path) == before
-    assert load_recipe(bundled_recipe("tiny-opd")).data.tiny_world.render
+    assert load_recipe(find_bundled_recipe("tiny-opd")).data.tiny_world.render
 
 
 # A folder that was rendered
@@ -273,7 +273,7 @@ def test_an_empty_folder_and_hidden_files_will_do(tmp_path, monkeypatch):
     Path(".gitignore").write_text("*.mp4")
     build(Path(), SETTINGS)
     assert Path(".gitignore").read_text() == "*.mp4"
-    assert tiny_world.settings_in(Path()) == SETTINGS.describe()
+    assert tiny_world.read_settings(Path()) == SETTINGS.describe()
 
 
 @pytest.mark.parametrize("name", ["train.jsonl", "test.jsonl", "before.jsonl", "videos/train-0-00000.mp4"])
@@ -350,7 +350,7 @@ def test_a_world_of_an_earlier_version_is_read_and_never_written(with_world, tmp
     build(folder, SETTINGS)
     (folder / "world.json").write_text(json.dumps(SETTINGS.describe(), indent=2) + "\n")
     before, recipe = contents(folder), load_recipe(with_world)
-    assert not to_be_rendered(recipe)
+    assert not needs_rendering(recipe)
     prepare_data(recipe)
     build(folder, SETTINGS)
     assert contents(folder) == before
@@ -380,11 +380,11 @@ def test_a_rendering_that_was_killed_goes_on(with_world, tmp_path, monkeypatch):
         process.wait()
     assert len(list(folder.glob("videos/*.mp4"))) >= 12
     assert (folder / "test.jsonl").exists()
-    assert tiny_world.settings_in(folder) is None
+    assert tiny_world.read_settings(folder) is None
     recipe = load_recipe(with_world, {"data.tiny_world.num_train": "400"})
-    assert to_be_rendered(recipe)
+    assert needs_rendering(recipe)
     prepare_data(recipe)
-    assert not to_be_rendered(recipe)
+    assert not needs_rendering(recipe)
     build(tmp_path / "whole", BuildSettings(num_queries=SIZES | {"train": 400}))
     hidden = {path.name for path in folder.rglob(".*")}  # at most the file that a kill cut short
     assert len(hidden) <= 2

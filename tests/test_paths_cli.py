@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from video_opd.cli import main
-from video_opd.cli.application import arguments_of, every_command, understand
+from video_opd.cli.application import list_arguments, list_commands, understand
 from video_opd.cli.path_roles import (
     READING,
     WRITING,
@@ -68,9 +68,9 @@ def commands() -> dict[str, list[Given]]:
                 required=argument.required,
                 choices=argument.get_choices(force=True) or (),
             )
-            for argument in arguments_of(command)
+            for argument in list_arguments(command)
         ]
-        for name, command in every_command()
+        for name, command in list_commands()
     }
 
 

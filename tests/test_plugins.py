@@ -22,7 +22,7 @@ from video_opd.eval.scorers import (
     register_scorer,
     score_as,
 )
-from video_opd.eval.scorers._result_rows import ResultRow, by_record
+from video_opd.eval.scorers._result_rows import ResultRow, make_file_reader
 from video_opd.grounding.reward import REWARDS
 from video_opd.methods import METHODS
 from video_opd.plugins import load_plugin
@@ -291,7 +291,9 @@ def test_a_format_of_result_files_is_one_entry(tmp_path):
     def rows(record):
         yield ResultRow(record.value["who"], None, ResultAnswer(text=record.value["said"]))
 
-    mine = ResultFormat(is_like=lambda value: {"who", "said"} <= value.keys(), read=by_record(rows), own_unit="minutes")
+    mine = ResultFormat(
+        is_like=lambda value: {"who", "said"} <= value.keys(), read=make_file_reader(rows), own_unit="minutes"
+    )
     RESULT_FORMATS.register("mine", mine)
     try:
         path = tmp_path / "p.jsonl"
@@ -301,7 +303,7 @@ def test_a_format_of_result_files_is_one_entry(tmp_path):
     finally:
         RESULT_FORMATS.unregister("mine")
     assert found.format == "mine"
-    assert found.by_id["set/1"].parsed().spans == ((60.0, 120.0),)
+    assert found.by_id["set/1"].parse().spans == ((60.0, 120.0),)
 
 
 def test_a_scorer_that_returns_something_else_is_told_so(tmp_path):

@@ -7,20 +7,20 @@ from typing import Annotated
 import pytest
 from cyclopts import App
 
-from video_opd.cli.application import DEFAULTS, arguments_of, every_command
-from video_opd.cli.record_flags import flags_from_records
+from video_opd.cli.application import DEFAULTS, list_arguments, list_commands
+from video_opd.cli.record_flags import add_record_flags
 from video_opd.curriculum.racing import RaceRule
 from video_opd.curriculum.selection_rule import SelectionRule
 from video_opd.data.label_noise import LabelNoise
-from video_opd.settings import Flagged, Settings, Share, fields_of
+from video_opd.settings import Flagged, Settings, Share, list_fields
 
 RECORDS = {"select": SelectionRule, "score": RaceRule, "tiny-world build": LabelNoise}
 
 
 @pytest.mark.parametrize("command", RECORDS)
 def test_every_field_is_a_flag(command):
-    flags = {argument.name: argument for argument in arguments_of(dict(every_command())[command])}
-    for knob in fields_of(RECORDS[command]):
+    flags = {argument.name: argument for argument in list_arguments(dict(list_commands())[command])}
+    for knob in list_fields(RECORDS[command]):
         argument = flags[f"--{knob.flag}"]
         assert argument.parameter.help == knob.help != ""
         assert argument.required == knob.is_required
@@ -45,7 +45,7 @@ def test_a_new_field_is_a_flag_at_once_and_the_command_gets_the_record(capsys):
 
     polish.__annotations__ = {"by": Throwaway, "return": int}
     app = App(name="polish", default_parameter=DEFAULTS, help_format="plaintext")
-    app.default(flags_from_records(polish))
+    app.default(add_record_flags(polish))
     for words, expected in ((["--shine", "0.25"], 0.25), ([], 0.5)):
         function, bound, *_ = app.parse_known_args(words)
         bound.apply_defaults()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from video_opd.cli.application import arguments_of, every_command
+from video_opd.cli.application import list_arguments, list_commands
 from video_opd.config.comparison_recipe import ComparisonRecipe
-from video_opd.config.recipe_file import recipe_keys
+from video_opd.config.recipe_file import list_recipe_keys
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "video_opd"
 
@@ -48,9 +48,9 @@ RAISED_BY = {
 def flags_of_commands() -> dict[str, set[str]]:
     """ "data check" -> its flags."""
     return {
-        name: {flag for argument in arguments_of(command) for flag in argument.names if flag.startswith("-")}
+        name: {flag for argument in list_arguments(command) for flag in argument.names if flag.startswith("-")}
         | {"--help"}
-        for name, command in every_command()
+        for name, command in list_commands()
     }
 
 
@@ -90,7 +90,7 @@ def faults(module: str, text: str) -> list[str]:
     bare = re.sub(r"`[^`]*`", "", text)
     for flag in re.findall(r"(?<!\S)--[a-z][a-z.-]*(?<!-)", bare):
         key = flag.removeprefix("--").rstrip(".").replace("-", "_")
-        if key in recipe_keys():
+        if key in list_recipe_keys():
             continue
         if not any(flag.rstrip(".") in known[name] for name in commands_of(module)):
             found.append(f"{flag} of {commands_of(module) or 'no known command'}")
@@ -117,9 +117,9 @@ def test_the_test_finds_what_it_is_for():
 
 def test_a_remedy_names_only_keys_that_there_are():
     """Dotted names of tables that a recipe has."""
-    keys = recipe_keys()
+    keys = list_recipe_keys()
     tables = {name.split(".")[0] for name in keys if "." in name} | {"shared"}
-    known = {*keys, *recipe_keys(ComparisonRecipe), *(name.rsplit(".", 1)[0] for name in keys)}
+    known = {*keys, *list_recipe_keys(ComparisonRecipe), *(name.rsplit(".", 1)[0] for name in keys)}
     for module, line, text in remedies():
         for name in re.findall(r"(?<![\w./-])(?:--)?([a-z_]+\.[a-z_]+[a-z])(?![\w./(])", text):
             if name.split(".")[0] in tables and name.rsplit(".")[-1] not in ("json", "jsonl", "toml", "csv", "mp4"):

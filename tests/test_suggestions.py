@@ -9,15 +9,15 @@ import pytest
 import video_opd.compare.results
 import video_opd.doctor.examination  # noqa: F401 - both before a test replaces a function that they take in by name
 from video_opd.cli import main
-from video_opd.config.recipe_file import recipe_keys
+from video_opd.config.recipe_file import list_recipe_keys
 from video_opd.data.importers._formats import FORMATS
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.video.video_io import write_video
 from video_opd.errors import ConfigurationError
 from video_opd.eval.scorers import SCORERS
 from video_opd.policy.description import require_device
-from video_opd.policy.location import BUNDLED, DEVICES, device_name
-from video_opd.suggestions import SYNONYMS, edit_distance, nearest, perhaps
+from video_opd.policy.location import BUNDLED, DEVICES, check_device_name
+from video_opd.suggestions import SYNONYMS, edit_distance, find_nearest, suggest
 
 FLAGS = {"--out", "--seed", "--seeds", "--steps", "--as", "--ground-truth", "--learning-rates", "--methods"}
 
@@ -33,23 +33,23 @@ def test_edit_distance(one, other, distance):
 @pytest.mark.parametrize(
     ("word", "names", "meant"),
     [
-        ("training.lr", recipe_keys(), "training.learning_rate"),
-        ("lr", recipe_keys(), "training.learning_rate"),
-        ("train.LR", recipe_keys(), "training.learning_rate"),
-        ("bs", recipe_keys(), "training.batch_size"),
-        ("training.batch", recipe_keys(), "training.batch_size"),
-        ("epochs", recipe_keys(), "training.steps"),
-        ("wd", recipe_keys(), "training.weight_decay"),
-        ("max_tokens", recipe_keys(), "video.max_tokens"),
-        ("--max-tokens", recipe_keys(), "video.max_tokens"),
-        ("model", recipe_keys(), "student.model"),
-        ("teacher", recipe_keys(), "teacher.model"),
-        ("student", recipe_keys(), "student.model"),
-        ("training.seed", recipe_keys(), "seed"),
-        ("answers.num_answers", recipe_keys(), "method.num_answers"),
-        ("student.freeze_vison", recipe_keys(), "student.freeze_vision"),
-        ("method.temperature", recipe_keys(), None),
-        ("xyzzy", recipe_keys(), None),
+        ("training.lr", list_recipe_keys(), "training.learning_rate"),
+        ("lr", list_recipe_keys(), "training.learning_rate"),
+        ("train.LR", list_recipe_keys(), "training.learning_rate"),
+        ("bs", list_recipe_keys(), "training.batch_size"),
+        ("training.batch", list_recipe_keys(), "training.batch_size"),
+        ("epochs", list_recipe_keys(), "training.steps"),
+        ("wd", list_recipe_keys(), "training.weight_decay"),
+        ("max_tokens", list_recipe_keys(), "video.max_tokens"),
+        ("--max-tokens", list_recipe_keys(), "video.max_tokens"),
+        ("model", list_recipe_keys(), "student.model"),
+        ("teacher", list_recipe_keys(), "teacher.model"),
+        ("student", list_recipe_keys(), "student.model"),
+        ("training.seed", list_recipe_keys(), "seed"),
+        ("answers.num_answers", list_recipe_keys(), "method.num_answers"),
+        ("student.freeze_vison", list_recipe_keys(), "student.freeze_vision"),
+        ("method.temperature", list_recipe_keys(), None),
+        ("xyzzy", list_recipe_keys(), None),
         ("tiny-studnet", BUNDLED, "tiny-student"),
         ("tiny_teacher", BUNDLED, "tiny-teacher"),
         ("my-model", BUNDLED, None),
@@ -69,7 +69,7 @@ def test_edit_distance(one, other, distance):
     ],
 )
 def test_the_nearest_of_the_names(word, names, meant):
-    assert nearest(word, names) == meant
+    assert find_nearest(word, names) == meant
 
 
 def test_every_synonym_leads_to_something_that_there_is():
@@ -78,14 +78,14 @@ def test_every_synonym_leads_to_something_that_there_is():
 
     commands = flags_of_commands()
     flags = {flag for flags in commands.values() for flag in flags}
-    known = {*recipe_keys(), *commands, *flags, *FORMATS, *DEVICES, "MODEL", "MANIFEST"}
+    known = {*list_recipe_keys(), *commands, *flags, *FORMATS, *DEVICES, "MODEL", "MANIFEST"}
     assert [(word, meant) for word, all_meant in SYNONYMS.items() for meant in all_meant if meant not in known] == []
 
 
 def test_a_remedy_with_and_without_a_suggestion():
-    assert perhaps("opdd", ["opd", "grpo"], "choose one") == "perhaps opd is meant; choose one"
-    assert perhaps("opdd", ["opd", "grpo"]) == "perhaps opd is meant"
-    assert perhaps("zzz", ["opd", "grpo"], "choose one") == "choose one"
+    assert suggest("opdd", ["opd", "grpo"], "choose one") == "perhaps opd is meant; choose one"
+    assert suggest("opdd", ["opd", "grpo"]) == "perhaps opd is meant"
+    assert suggest("zzz", ["opd", "grpo"], "choose one") == "choose one"
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_a_device_that_is_not_here_is_known_before_anything_is_read(refused, thi
 
 
 def test_devices_that_there_are():
-    assert [device_name(name) for name in ("auto", "cpu", "cuda", "cuda:1", "mps")]
+    assert [check_device_name(name) for name in ("auto", "cpu", "cuda", "cuda:1", "mps")]
     assert require_device("cpu").type == "cpu"
     with pytest.raises(ConfigurationError, match="no device has that name"):
         require_device("meta")
@@ -268,11 +268,11 @@ def test_tiny_models_on_a_real_video_are_warned_about(real, world, capsys):
 
 def test_other_models_and_the_tiny_world_are_not(real, world, models):
     from video_opd.data.manifest import read_manifest
-    from video_opd.eval.how_asked import tiny_on_real
+    from video_opd.eval.how_asked import explain_tiny_on_real
 
     rendered, filmed = read_manifest(world / "test.jsonl"), read_manifest(real / "m.jsonl")
-    assert tiny_on_real(["tiny-teacher"], world / "videos", rendered) is None
-    assert tiny_on_real([models["student"]], real, filmed) is None
-    assert tiny_on_real(["tiny-teacher"], real, []) is None
-    assert tiny_on_real(["tiny-teacher"], real / "nowhere", filmed) is None
-    assert "real.mp4" in (tiny_on_real([models["student"], "tiny-teacher"], real, filmed) or "")
+    assert explain_tiny_on_real(["tiny-teacher"], world / "videos", rendered) is None
+    assert explain_tiny_on_real([models["student"]], real, filmed) is None
+    assert explain_tiny_on_real(["tiny-teacher"], real, []) is None
+    assert explain_tiny_on_real(["tiny-teacher"], real / "nowhere", filmed) is None
+    assert "real.mp4" in (explain_tiny_on_real([models["student"], "tiny-teacher"], real, filmed) or "")

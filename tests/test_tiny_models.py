@@ -65,9 +65,9 @@ def test_what_ships_is_what_the_readme_says(tmp_path):
     for name in ("tiny-student", "tiny-teacher"):
         policy = load_policy(name).freeze()
         defaults = load_grounding_defaults(Path(resolve_model(name)))
-        from video_opd.eval.how_asked import budget_of, template_of
+        from video_opd.eval.how_asked import resolve_budget, resolve_template
 
-        render = PromptRenderer(policy.processor, template_of(defaults.prompt), budget_of(defaults.video))
+        render = PromptRenderer(policy.processor, resolve_template(defaults.prompt), resolve_budget(defaults.video))
         source = PromptSource(tmp_path / "videos", render, num_examples=60)
         scores[name] = evaluate(policy, examples, source, max_new_tokens=32, batch_size=30).scores
     assert 0.25 < scores["tiny-student"].miou < 0.55

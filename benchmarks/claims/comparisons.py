@@ -8,7 +8,7 @@ from typing import Any
 
 from video_opd.config.comparison_recipe import ComparisonRecipe
 from video_opd.config.recipe_file import overlay, read_tables
-from video_opd.demo import bundled_recipe
+from video_opd.demo import find_bundled_recipe
 
 Method = dict[str, Any]
 
@@ -119,7 +119,7 @@ def as_comparison(
     world = worlds / study.noise
     wrong, imprecise = NOISE[study.noise]
     tables = overlay(
-        read_tables(bundled_recipe("tiny-opd")),
+        read_tables(find_bundled_recipe("tiny-opd")),
         {
             "student": {"model": study.student},
             "prompt": {"template": study.template},

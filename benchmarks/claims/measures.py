@@ -18,8 +18,8 @@ from comparisons import as_comparison, studies
 from run import rates_of
 
 from video_opd.config import Recipe
-from video_opd.config.comparison_recipe import ComparisonRecipe, recipe_of
-from video_opd.data.batches import batch_at
+from video_opd.config.comparison_recipe import ComparisonRecipe, make_recipe
+from video_opd.data.batches import choose_batch
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.eval.exposure import reverse_kl_by_position
@@ -68,14 +68,14 @@ def spread(draws: torch.Tensor) -> dict[str, float]:
 
 def gradient_spread(comparison: ComparisonRecipe, tables: dict[str, Any]) -> dict[str, Any]:
     """Of every estimator and of GRPO on one fixed batch of 16 prompts, the answers drawn anew each time."""
-    recipe = recipe_of(comparison, tables, next(iter(comparison.methods)), None, 0)
+    recipe = make_recipe(comparison, tables, next(iter(comparison.methods)), None, 0)
     student, teacher = load_student(recipe, recipe.student.model), load_teacher(recipe)
     train = read_manifest(recipe.data.train)
     with closing(make_source(recipe, student, train)) as source:
-        prompts = source.prompts(batch_at(train, 0, 16, 0))
+        prompts = source.prompts(choose_batch(train, 0, 16, 0))
     found = {}
     for name in comparison.methods:
-        method = make_method(recipe_of(comparison, tables, name, None, 0), teacher)
+        method = make_method(make_recipe(comparison, tables, name, None, 0), teacher)
         draws = torch.stack([gradient(student, method, prompts, seed) for seed in range(NUM_DRAWS)])
         found[name] = spread(draws)
         print(name, found[name], flush=True)
@@ -139,7 +139,7 @@ def main() -> None:
         for name, method in results["methods"].items():
             (model,) = (out / study / method["runs"][0]["folder"] / "checkpoints").glob("step-*/model")
             students[name] = model
-        recipe = recipe_of(comparison, tables, "opd", None, 0)
+        recipe = make_recipe(comparison, tables, "opd", None, 0)
         write_durably(file, json.dumps(exposure(recipe, students, all_studies[study].template), indent=2).encode())
 
 

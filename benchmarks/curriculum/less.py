@@ -51,7 +51,7 @@ def race() -> list[dict[str, float]]:
         looks = range(rule.race_pilot, SOURCE, rule.race_pilot)
         passed = rng.binomial(rule.race_pilot, share, (NUM_DRAWS, len(looks))).cumsum(axis=1)
         for name, gives_up in (("uncorrected", lambda passed, seen: _wilson(passed, seen) < rule.race_min_yield),
-                               ("rule", rule.gives_up)):  # fmt: skip
+                               ("rule", rule.is_given_up)):  # fmt: skip
             least = [next(n for n in range(seen + 1) if not gives_up(n, seen)) for seen in looks]
             given_up = passed < np.array(least)
             ever = given_up.any(axis=1)

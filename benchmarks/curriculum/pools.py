@@ -29,7 +29,7 @@ def build(out: Path) -> None:
         noise = tiny_world.LabelNoise(wrong_share=wrong, imprecise_share=imprecise)
         sizes = {"train": NUM_POOL, "validation": 96, "test": 400}
         settings = tiny_world.BuildSettings(seed=SEEDS.get(name, 0), noise=noise, num_queries=sizes)
-        if tiny_world.settings_in(folder) != settings.describe():
+        if tiny_world.read_settings(folder) != settings.describe():
             tiny_world.build(folder, settings)
     for name in ("clean", "audit", "heavy"):
         _write(out, name, lambda world=name: _rows(out, world, "train"))

@@ -11,7 +11,7 @@ from pools import manifest
 
 from video_opd.config.comparison_recipe import ComparisonRecipe
 from video_opd.config.recipe_file import overlay, read_tables
-from video_opd.demo import bundled_recipe
+from video_opd.demo import find_bundled_recipe
 
 STEPS, BATCH_SIZE, LEARNING_RATE = 30, 16, 5e-4
 COUNT = STEPS * BATCH_SIZE
@@ -152,7 +152,7 @@ def studies(out: Path) -> dict[str, Study]:
 
 def as_comparison(name: str, study: Study, out: Path) -> tuple[ComparisonRecipe, Tables]:
     """What `video_opd.compare.compare` is called with."""
-    tables = read_tables(bundled_recipe("tiny-opd"))
+    tables = read_tables(find_bundled_recipe("tiny-opd"))
     del tables["side_questions"], tables["data"]["tiny_world"]
     tables = overlay(
         tables,

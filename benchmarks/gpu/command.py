@@ -16,7 +16,7 @@ import torch
 from record import Record
 from safetensors.torch import load_file
 
-from video_opd.demo import bundled_recipe
+from video_opd.demo import find_bundled_recipe
 
 COMMAND = [sys.executable, "-c", "import sys; from video_opd.cli import main; sys.exit(main())"]
 STEPS, EVERY = 8, 2
@@ -61,7 +61,7 @@ def start(folder: Path, keys: list[str], out: Path) -> subprocess.Popen[bytes]:
     """The command in the background; what it says goes to a file beside the run."""
     with (out / f"{folder.name}.log").open("ab") as log:
         return subprocess.Popen(
-            [*COMMAND, "train", str(bundled_recipe("tiny-opd")), "--out", str(folder), *keys],
+            [*COMMAND, "train", str(find_bundled_recipe("tiny-opd")), "--out", str(folder), *keys],
             stdout=log, stderr=log, env=os.environ | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
         )  # fmt: skip
 

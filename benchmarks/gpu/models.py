@@ -108,7 +108,7 @@ def build_policy(
         model = AutoModelForImageTextToText.from_config(config, dtype=weights, attn_implementation="sdpa").eval()
     if torch.bfloat16 in (weights, autocast):
         use_float32_head(model)
-    support = TokenSupport.of(processor.tokenizer, config)
+    support = TokenSupport.build(processor.tokenizer, config)
     banned = support.banned.clone()
     banned[support.end_token_id] = True
     support = replace(support, banned=banned).to(device)

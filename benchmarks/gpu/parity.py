@@ -93,7 +93,7 @@ def tiny_prompts(processor: Any, count: int) -> list[Prompt]:
     for number in range(count):
         rng = generator(0, "gpu", number)
         clip = tiny_world.draw_clip(world, rng, f"gpu-{number}")
-        (example, *_) = tiny_world.examples_of(clip, queries=1, noise=None, rng=rng)
+        (example, *_) = tiny_world.make_examples(clip, queries=1, noise=None, rng=rng)
         images = np.stack([resize_image(image, 32, 32) for image in tiny_world.render(clip, world)])
         times = tuple(i / world.fps for i in range(len(images)))
         frames = Frames(images=images, times_s=times, duration_s=clip.duration_s, indices=tuple(range(len(images))))

@@ -73,9 +73,9 @@ class WatchingMemory(Stopwatch):
     """The learner's stopwatch, which also notes each phase's peak of memory."""
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def time_phase(self, name: str) -> Iterator[None]:
         """Seconds as before, and `peaks[name]`."""
-        with super().phase(name), peak(name):
+        with super().time_phase(name), peak(name):
             yield
 
 
@@ -167,19 +167,19 @@ class Bench:
         watch = WatchingMemory(self.student.model.device)
         count = NUM_GRPO_ANSWERS if name == "grpo" else 1
         groups = self.answers(prompts, count, seed)
-        with watch.phase("answer"), self.student.precision():
+        with watch.time_phase("answer"), self.student.precision():
             generate(self.student, prompts, count, ANSWER_TOKENS)
-        with watch.phase("teacher"):
+        with watch.time_phase("teacher"):
             judged = self._judged(name, prompts, groups)
         for row in range(count):  # one answer a prompt at a time, so that memory is that of one
             alone = [AnswerGroup(prompt_id=g.prompt_id, answers=(g.answers[row],)) for g in groups]
-            with watch.phase("score"), self.student.precision():
+            with watch.time_phase("score"), self.student.precision():
                 logprobs = full_logprobs(self.student, prompts, alone, distribution=name == "opd-exact")
                 loss = _plain_loss(name, logprobs, judged, row)
-            with watch.phase("backward"):
+            with watch.time_phase("backward"):
                 loss.backward()
             del logprobs, loss
-        with watch.phase("step"):
+        with watch.time_phase("step"):
             num_tokens = count * len(prompts) * ANSWER_TOKENS
             self.learner.begin([])
             self.learner.update([], TokenCount(trained=num_tokens, scheduled=num_tokens), step=0)

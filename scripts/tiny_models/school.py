@@ -14,7 +14,7 @@ from transformers import Qwen3VLProcessor
 from tiny_models.architecture import BUDGET
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.prompts import PromptRenderer
-from video_opd.data.tiny_world import COLOURS, SHAPES, Clip, Event, TinyWorld, displaced, draw_clip, render
+from video_opd.data.tiny_world import COLOURS, SHAPES, Clip, Event, TinyWorld, displace, draw_clip, render
 from video_opd.data.video.video_io import Frames
 from video_opd.seeds import generator
 from video_opd.types import Example, Prompt, Span
@@ -42,7 +42,7 @@ class Carelessness:
         if rng.random() < self.other_share:
             others = [other for other in clip.events if other is not event]
             span = others[int(rng.integers(len(others)))].span
-        return displaced(span, rng.normal(0, self.error_s, 2), clip.duration_s)
+        return displace(span, rng.normal(0, self.error_s, 2), clip.duration_s)
 
 
 @dataclass(frozen=True, kw_only=True)

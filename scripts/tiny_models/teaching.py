@@ -162,7 +162,7 @@ def spoil(
 def examine(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, count: int) -> dict[str, float]:
     """Greedy answers to `count` questions of each kind: mean IoU, or the share of right words."""
     school, tokenizer = School(processor, derive_seed(0, "exam")), processor.tokenizer
-    support = TokenSupport.of(tokenizer, model.config)
+    support = TokenSupport.build(tokenizer, model.config)
     results: dict[str, list[float]] = {kind: [] for kind in SHARES}
     number = EXAM_START
     while min(map(len, results.values())) < count:

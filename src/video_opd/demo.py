@@ -9,13 +9,13 @@ from typing import Any
 
 from video_opd.config.recipe_file import load_recipe
 from video_opd.config.shipped_recipes import shipped_recipes
-from video_opd.errors import writing
+from video_opd.errors import explain_write_errors
 from video_opd.files.durable import write_durably
 from video_opd.files.outputs import refuse_foreign
 from video_opd.train.run import run_recipe
 
 
-def next_steps(out: Path) -> str:
+def describe_next_steps(out: Path) -> str:
     """The next steps after the demonstration in the folder `out`, in three lines; each has a command that runs."""
     world = out / "tiny-world"
     with (world / "test.jsonl").open(encoding="utf-8") as file:
@@ -28,12 +28,12 @@ def next_steps(out: Path) -> str:
     )
 
 
-def bundled_recipe(name: str) -> Path:
+def find_bundled_recipe(name: str) -> Path:
     """The path of a recipe that ships with the package."""
     return shipped_recipes()[name]
 
 
-def _seconds_in(summary: Path) -> float | None:
+def _read_seconds(summary: Path) -> float | None:
     """The seconds that an earlier call took; None if it left no result."""
     try:
         found = json.loads(summary.read_bytes())
@@ -65,12 +65,12 @@ def run_demo(out: Path, *, seed: int | None = None, steps: int | None = None) ->
         overrides["seed"] = str(seed)
     if steps is not None:
         overrides["training.steps"] = str(steps)
-    recipe = load_recipe(bundled_recipe("tiny-opd"), overrides)
+    recipe = load_recipe(find_bundled_recipe("tiny-opd"), overrides)
     summary = out / "result.json"
-    with writing(out):
-        refuse_foreign(summary, lambda path: _seconds_in(path) is not None, "the result of a demo")
+    with explain_write_errors(out):
+        refuse_foreign(summary, lambda path: _read_seconds(path) is not None, "the result of a demo")
     results = run_recipe(recipe, out, evaluate_teacher=True)
-    if (seconds := _seconds_in(summary)) is not None:
+    if (seconds := _read_seconds(summary)) is not None:
         results["seconds"] = seconds
     else:
         results["seconds"] = time.monotonic() - began

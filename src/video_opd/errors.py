@@ -64,7 +64,7 @@ class Stopped(SystemExit):
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def explain_write_errors(path: Path) -> Iterator[None]:
     """Turn an error of the operating system while the block writes `path` into a `ConfigurationError`."""
     try:
         yield

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any, Generic, TypeVar, cast
 
 from video_opd.errors import ConfigurationError
-from video_opd.suggestions import perhaps
+from video_opd.suggestions import suggest
 
 _T = TypeVar("_T")
 
@@ -78,7 +78,7 @@ class PluginTable(Mapping[str, _T], Generic[_T]):
     def remedy(self, word: str) -> str:
         """What to do about a word that is none of the names: the nearest of them, and all of them."""
         names = (*self._reserved, *self._entries)
-        return perhaps(word, names, f"choose one of {', '.join(sorted(names))}")
+        return suggest(word, names, f"choose one of {', '.join(sorted(names))}")
 
     def _require_free(self, name: str, entry: _T) -> None:
         """Refuse a name that cannot be registered. The same function or class, defined anew (a cell of a notebook that

@@ -39,8 +39,8 @@ def load_plugin(path: Path | str) -> None:
         ConfigurationError: the file does not exist, is not Python, or fails. The message names the line of the file.
     """
     path = Path(path)
-    code = _compiled(path)
-    name = _module_name(path)
+    code = _compile(path)
+    name = _make_module_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
@@ -66,7 +66,7 @@ def failure_in_plugin(error: BaseException) -> ConfigurationError | None:
     return _refusal(Path(names[-1]), error) if names else None
 
 
-def _compiled(path: Path) -> CodeType:
+def _compile(path: Path) -> CodeType:
     if path.suffix != ".py":
         raise ConfigurationError(
             f"the plugin {path}", reason="its name does not end in .py", remedy=f"give a Python file; {_DOCS}"
@@ -95,7 +95,7 @@ def _compiled(path: Path) -> CodeType:
         ) from error
 
 
-def _module_name(path: Path) -> str:
+def _make_module_name(path: Path) -> str:
     """The module name of a file, the same in every working directory."""
     digest = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:8]
     return f"video_opd_plugin_{digest}"

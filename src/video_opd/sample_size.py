@@ -27,7 +27,7 @@ first p below 0.05 is at n = 5. Used by `doctor`, which looks at a few examples 
 SIDE_QUESTIONS = "side question", "side questions"
 
 
-def cannot_be_said(what: str, count: int, one: str = "query", many: str = "queries") -> str:
+def describe_shortage(what: str, count: int, one: str = "query", many: str = "queries") -> str:
     """Make a sentence that says that `count` queries are too few, and how many are needed.
 
     Args:

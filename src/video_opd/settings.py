@@ -1,6 +1,6 @@
 """Settings: frozen records. The type, the default and the meaning of every field are declared once.
 
-The key of a recipe, the flag of a command, `--help` and `--help-keys` all come from the field (`fields_of`). This
+The key of a recipe, the flag of a command, `--help` and `--help-keys` all come from the field (`list_fields`). This
 module imports neither torch nor NumPy.
 """
 
@@ -91,7 +91,7 @@ class Knob:
         return "not set by default" if self.default is None else f"default: {json.dumps(self.default, default=str)}"
 
 
-def fields_of(record: type[Settings], *names: str) -> list[Knob]:
+def list_fields(record: type[Settings], *names: str) -> list[Knob]:
     """The fields of a record, each with its key, flag, type, default and meaning.
 
     Args:
@@ -167,7 +167,7 @@ class OneOf(PluginTable[type[SomeSettings]]):
 
     _users: tuple[type[BaseModel], ...] = ()
 
-    def used_by(self, model: type[BaseModel]) -> None:
+    def add_user(self, model: type[BaseModel]) -> None:
         """Name a model with such a table, which is told of every record that is registered later."""
         self._users += (model,)
 

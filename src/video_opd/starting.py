@@ -25,16 +25,16 @@ from video_opd.data.importers._annotation import ReadOptions
 from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._read_annotations import read_annotations
 from video_opd.data.importers._video_files import VideoFiles
-from video_opd.data.importers.generic import columns_of
+from video_opd.data.importers.generic import parse_columns
 from video_opd.data.late_spans import note_late_spans
 from video_opd.data.manifest import read_manifest, resolve_video, write_manifest
 from video_opd.data.same_video import source_video
 from video_opd.data.split_and_merge import SplitBy, split
-from video_opd.errors import ConfigurationError, DataError, writing
+from video_opd.errors import ConfigurationError, DataError, explain_write_errors
 from video_opd.files.outputs import create
-from video_opd.policy.location import BUNDLED, local_folder
+from video_opd.policy.location import BUNDLED, find_local_folder
 from video_opd.sample_size import count_of
-from video_opd.suggestions import perhaps
+from video_opd.suggestions import suggest
 from video_opd.types import Example
 
 PARTS = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -104,13 +104,13 @@ def start_project(data: OwnData, out: Path) -> Started:
         raise ConfigurationError(
             "the queries must come from one file", reason="none or two were given", remedy="give --csv or --manifest"
         )
-    examples, left_out = _from_table(data) if data.csv else _from_manifest(data)
+    examples, left_out = _read_table(data) if data.csv else _read_rows(data)
     parts, notes = _split(examples, data.seed)
     place = out.resolve()
-    values = _values(data, place, len(parts["train"]))
+    values = _make_values(data, place, len(parts["train"]))
     recipe = fill_in(shipped_recipes()["own-data"].read_text(encoding="utf-8"), values)
-    recipe = _with_top(recipe, place)
-    with _undone_if_it_fails(place) as made, writing(place):
+    recipe = _replace_heading(recipe, place)
+    with _undo_on_failure(place) as made, explain_write_errors(place):
         for name, rows in parts.items():
             made.append(place / f"{name}.jsonl")
             write_manifest(made[-1], rows)
@@ -143,16 +143,16 @@ def copy_recipe(name: str, out: Path | None = None) -> list[Path]:
         raise ConfigurationError(
             f"recipe {name!r}",
             reason="no shipped recipe has that name",
-            remedy=perhaps(name, recipes, "`video-opd recipes` lists them"),
+            remedy=suggest(name, recipes, "`video-opd recipes` lists them"),
         )
     target = Path(f"{name}.toml") if out is None else out
     if target.is_dir() or target.suffix != ".toml":  # a folder that is there, or a new one
         target = target / f"{name}.toml"
     copies = {target: recipes[name]}
-    below = _names_another(recipes[name])
+    below = _find_named_recipe(recipes[name])
     while below is not None:
         copies[target.parent / below.name] = below
-        below = _names_another(below)
+        below = _find_named_recipe(below)
     wanted = {path: source.read_bytes() for path, source in copies.items()}
     missing = {path: content for path, content in wanted.items() if path == target or not _is_there(path, content)}
     for path in missing:
@@ -160,7 +160,7 @@ def copy_recipe(name: str, out: Path | None = None) -> list[Path]:
             raise ConfigurationError(
                 f"{path} is there already", reason="the copy would overwrite it", remedy="give another name with --out"
             )
-    with writing(target):
+    with explain_write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         for path, content in missing.items():
             create(path, content)
@@ -211,12 +211,12 @@ def _refuse_used(out: Path) -> None:
 
 
 @contextlib.contextmanager
-def _undone_if_it_fails(folder: Path) -> Iterator[list[Path]]:
+def _undo_on_failure(folder: Path) -> Iterator[list[Path]]:
     """Remove the listed files if the block fails, and also the folder if it was new."""
     made: list[Path] = []
     was_there = folder.is_dir()
     try:
-        with writing(folder):
+        with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         yield made
     except BaseException:
@@ -228,16 +228,16 @@ def _undone_if_it_fails(folder: Path) -> Iterator[list[Path]]:
         raise
 
 
-def _from_table(data: OwnData) -> tuple[list[Example], Mapping[str, int]]:
+def _read_table(data: OwnData) -> tuple[list[Example], Mapping[str, int]]:
     assert data.csv is not None
     files = VideoFiles(data.videos)
-    annotations = read_annotations("csv", [data.csv], ReadOptions(columns=columns_of(data.columns)))
+    annotations = read_annotations("csv", [data.csv], ReadOptions(columns=parse_columns(data.columns)))
     collector = Collector(Policies(source=data.csv.stem, missing_videos="drop", without_duration="drop"), None, files)
     examples = collector.collect(annotations)
     return examples, dict(collector.report.dropped)
 
 
-def _from_manifest(data: OwnData) -> tuple[list[Example], Mapping[str, int]]:
+def _read_rows(data: OwnData) -> tuple[list[Example], Mapping[str, int]]:
     assert data.manifest is not None
     if data.columns:
         raise ConfigurationError(
@@ -291,7 +291,7 @@ def _split(examples: Sequence[Example], seed: int) -> tuple[dict[str, list[Examp
     )
 
 
-def _values(data: OwnData, folder: Path, num_train: int) -> dict[str, Any]:
+def _make_values(data: OwnData, folder: Path, num_train: int) -> dict[str, Any]:
     """The values for the recipe."""
     tiny = data.student in BUNDLED
     batch_size = min(16 if tiny else 32, num_train)
@@ -299,8 +299,8 @@ def _values(data: OwnData, folder: Path, num_train: int) -> dict[str, Any]:
     values: dict[str, Any] = {
         "name": folder.name.lstrip(".") or "own-data",
         "seed": data.seed,
-        "student.model": _absolute(data.student),
-        "teacher.model": _absolute(data.teacher),
+        "student.model": _make_absolute(data.student),
+        "teacher.model": _make_absolute(data.teacher),
         "data.videos": str(data.videos.resolve()),
         **{f"data.{part}": str(folder / f"{part}.jsonl") for part in PARTS},
         "training.steps": steps,
@@ -308,22 +308,22 @@ def _values(data: OwnData, folder: Path, num_train: int) -> dict[str, Any]:
         "schedule.evaluate_every": max(1, min(20, steps // 2)),
         **(_TINY_VALUES if tiny else {}),
     }
-    where = local_folder(data.student)
-    local_folder(data.teacher)  # refuses a folder without a model
+    where = find_local_folder(data.student)
+    find_local_folder(data.teacher)  # refuses a folder without a model
     if where is not None and (where / "grounding.json").exists():
         asked = load_grounding_defaults(where).model_dump(exclude_none=True)
         values |= {f"{table}.{key}": value for table, keys in asked.items() for key, value in keys.items()}
     return values
 
 
-def _absolute(model: str) -> str:
+def _make_absolute(model: str) -> str:
     """A model's name; for a folder its absolute path, so that the recipe works from every folder."""
     return (
         str(Path(model).expanduser().resolve()) if model not in BUNDLED and Path(model).expanduser().is_dir() else model
     )
 
 
-def _with_top(recipe: str, folder: Path) -> str:
+def _replace_heading(recipe: str, folder: Path) -> str:
     """The recipe with a new heading in place of the shipped heading."""
     path = folder / "recipe.toml"
     body = recipe[re.search(r"^name = ", recipe, re.MULTILINE).start() :]  # type: ignore[union-attr]
@@ -333,7 +333,7 @@ def _with_top(recipe: str, folder: Path) -> str:
     )
 
 
-def _names_another(recipe: Path) -> Path | None:
+def _find_named_recipe(recipe: Path) -> Path | None:
     """The recipe that a recipe or a comparison names, in the same folder."""
     tables = tomllib.loads(recipe.read_text(encoding="utf-8"))
     name = tables.get("base") or tables.get("recipe")

@@ -100,7 +100,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 """Name in other programs -> names here; the first one that exists counts."""
 
 
-def nearest(word: str, names: Iterable[str]) -> str | None:
+def find_nearest(word: str, names: Iterable[str]) -> str | None:
     """The name that was probably meant by an unknown word; None if no name is similar.
 
     The order of the rules: a synonym; the same last part (after a dot or a blank) in another place; the smallest edit
@@ -118,12 +118,12 @@ def nearest(word: str, names: Iterable[str]) -> str | None:
     distance, _, name = min(measured, default=(0, 0, None))
     if name is not None and int(distance) <= max(1, len(last) // 3) and distance < len(last):
         return name
-    return _with_part(wanted, known)
+    return _find_with_part(wanted, known)
 
 
-def perhaps(word: str, names: Iterable[str], otherwise: str = "") -> str:
+def suggest(word: str, names: Iterable[str], otherwise: str = "") -> str:
     """Make a remedy: "perhaps NAME is meant; OTHERWISE", or only OTHERWISE if no name is similar to the word."""
-    meant = nearest(word, names)
+    meant = find_nearest(word, names)
     if meant is None:
         return otherwise
     return f"perhaps {meant} is meant" + (f"; {otherwise}" if otherwise else "")
@@ -148,7 +148,7 @@ def _distance_of(word: str, name: str) -> float:
     return min(whole, edit_distance(last, last_of_name) + min(0.5, of_tables / 100))
 
 
-def _with_part(word: str, names: Sequence[str]) -> str | None:
+def _find_with_part(word: str, names: Sequence[str]) -> str | None:
     """A name that begins or ends with the word, or has it as a part between dashes."""
     if len(word) < 3:
         return None

@@ -181,7 +181,7 @@ class Judgement:
     rewards: Tensor | None = None
     """(P, G): the reward of each whole answer."""
 
-    def without_distributions(self) -> Judgement:
+    def drop_distributions(self) -> Judgement:
         """The same without the tensors over the vocabulary, which are V times as large as the rest."""
         slim = [scores and replace(scores, distribution=None) for scores in (self.teacher, self.reference)]
         return Judgement(teacher=slim[0], reference=slim[1], rewards=self.rewards)
@@ -210,7 +210,7 @@ class TokenLosses:
     """(B, 1) bool: answers that do not count in the loss or in the number of tokens that divides it, if there may be
     any."""
 
-    def without(self, tokens: Tensor) -> TokenLosses:
+    def drop_tokens(self, tokens: Tensor) -> TokenLosses:
         """The same with zeros for some tokens: no loss, no advantage, no bound, no ratio.
 
         Args:

@@ -253,9 +253,9 @@ def test_a_value_that_no_recipe_holds_is_refused(value, tmp_path):
 
 def test_numbers_of_numpy_are_numbers():
     numpy = pytest.importorskip("numpy")
-    from video_opd.train.from_recipe import _with, as_overrides
+    from video_opd.train.from_recipe import _apply_overrides, as_overrides
 
     given = {"training": {"steps": numpy.int64(3), "learning_rate": numpy.float32(0.5)}, "data": {"videos": Path("v")}}
-    recipe = _with("tiny-opd", as_overrides(given))
+    recipe = _apply_overrides("tiny-opd", as_overrides(given))
     assert (recipe.training.steps, recipe.training.learning_rate) == (3, 0.5)
     assert str(recipe.data.videos) == "v"

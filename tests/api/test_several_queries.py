@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from video_opd.api.several_queries import num_shared_tokens, read_shared_part, read_the_rest
+from video_opd.api.several_queries import count_shared_tokens, read_shared_part, read_the_rest
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.prompts import PromptRenderer
@@ -36,7 +36,7 @@ def render(world, processor):
 @pytest.mark.parametrize("template", ["timelens", "time-r1", "qwen3-vl-json"])
 def test_the_reading_is_the_same(teacher, render, template):
     prompts = render(template)
-    shared = num_shared_tokens(prompts)
+    shared = count_shared_tokens(prompts)
     assert 0 < shared < min(map(len, prompts)) - 1
     before = teacher.work.prompt_tokens
     mine = read_the_rest(teacher, prompts, read_shared_part(teacher, prompts, shared))
@@ -55,12 +55,12 @@ def test_the_reading_is_the_same(teacher, render, template):
 
 
 def test_nothing_is_shared_where_the_query_stands_before_the_video(render):
-    assert num_shared_tokens(render("tiny")) == 0
+    assert count_shared_tokens(render("tiny")) == 0
 
 
 def test_equal_queries_share_all_but_the_end(render):
     first, *_, last = render("timelens")
-    assert num_shared_tokens([first, last]) == len(first) - 2
+    assert count_shared_tokens([first, last]) == len(first) - 2
 
 
 def test_a_model_asks_in_this_way(world, monkeypatch):

@@ -11,8 +11,8 @@ import pytest
 
 from video_opd.cli import main
 from video_opd.compare import compare
-from video_opd.compare.results import Run, mean_ledger
-from video_opd.compare.sentences import sentences
+from video_opd.compare.results import Run, average_ledgers
+from video_opd.compare.sentences import write_sentences
 from video_opd.config.comparison_recipe import load_comparison
 from video_opd.errors import ConfigurationError
 
@@ -326,7 +326,7 @@ class TestSentences:
         told["differences"] = [{"one": "opd", "other": "grpo", "mean": mean, "interval": [low, high]}]
         for name, seconds in (("opd", 71.0), ("grpo", 100.0)):
             told["methods"][name]["ledger"]["cpu_seconds_by_phase"] = {"read": seconds}
-        return sentences(told)[0]
+        return write_sentences(told)[0]
 
     def test_a_difference_beyond_its_interval(self, told):
         said = self.difference(told, 0.05, 0.03, 0.07)
@@ -344,15 +344,15 @@ class TestSentences:
         gaps = {"opd": (0.01, -0.02, 0.04), "grpo": (-0.05, -0.07, -0.03), "sft": (0.05, 0.03, 0.07)}
         for name, (mean, *interval) in gaps.items():
             told["methods"][name]["over_its_teacher"] = {"mean": mean, "interval": interval}
-        assert [said for said in sentences(told) if "teacher" in said] == [
+        assert [said for said in write_sentences(told) if "teacher" in said] == [
             "opd shows no clear difference from its teacher: +0.010 ± 0.030 mIoU.",
             "grpo stays behind its teacher by 0.050 ± 0.020 mIoU.",
             "sft passes its teacher by 0.050 ± 0.020 mIoU.",
         ]
 
     def test_times_of_different_devices_are_not_left_unremarked(self, told):
-        assert not any("devices" in said for said in sentences(told))
-        assert "different devices" in sentences(told | {"num_devices": 2, "device": "H100, H200"})[-1]
+        assert not any("devices" in said for said in write_sentences(told))
+        assert "different devices" in write_sentences(told | {"num_devices": 2, "device": "H100, H200"})[-1]
 
     @pytest.mark.parametrize(
         ("num_queries", "num_seeds", "why"),
@@ -366,23 +366,23 @@ class TestSentences:
     def test_one_seed_settles_nothing_nor_do_few_queries(self, told, num_queries, num_seeds, why):
         counts = {"num_queries": num_queries, "num_seeds": num_seeds}
         told["differences"] = [{"one": "opd", "other": "grpo", "mean": 0.3, "interval": None, **counts}]
-        assert sentences(told)[0].startswith(
+        assert write_sentences(told)[0].startswith(
             f"opd and grpo differ by +0.300 mIoU at 2 steps {why}, which proves nothing; "
         )
 
     def test_what_few_queries_cannot_say(self, told):
         told["student_before"]["scores"]["num_queries"] = 1
         told["num_validation_queries"] = 3
-        said = " ".join(sentences(told))
+        said = " ".join(write_sentences(told))
         assert "Which method is better cannot be said from 1 test query: a 95 % interval needs at least 30" in said
         assert "Which learning rate is best and when a method reaches the target cannot be said from 3 valid" in said
         told["student_before"]["scores"]["num_queries"] = told["num_validation_queries"] = 30
-        assert "cannot be said from" not in " ".join(sentences(told))
+        assert "cannot be said from" not in " ".join(write_sentences(told))
 
     def test_without_a_test_manifest_it_is_said(self, told):
         del told["differences"]
         told["student_before"] = None
-        assert "No test manifest: which method is better cannot be said." in sentences(told)
+        assert "No test manifest: which method is better cannot be said." in write_sentences(told)
 
     def test_methods_that_score_the_same_on_every_query(self, told):
         said = self.difference(told, 0.0, 0.0, 0.0)
@@ -392,24 +392,24 @@ class TestSentences:
         told["student_before"] = {"side_questions": {"accuracy": 1.0, "num_questions": 4}}
         for method in told["methods"].values():
             method["side_questions"] = {"mean": 0.5, "sd": 0.0}
-        (said,) = [said for said in sentences(told) if "side question" in said]
+        (said,) = [said for said in write_sentences(told) if "side question" in said]
         assert said.startswith("What was forgotten cannot be said from 4 side questions")
         told["student_before"]["side_questions"]["num_questions"] = 200
         for method in told["methods"].values():
             method["runs"] = method["runs"][:1]
-        assert all("of one seed)" in said for said in sentences(told) if "side question" in said)
+        assert all("of one seed)" in said for said in write_sentences(told) if "side question" in said)
 
     def test_seeds_that_disagree_forget_nothing_for_certain(self, told):
         told["student_before"] = {"side_questions": {"accuracy": 0.8, "num_questions": 4000}}
         for name, method in told["methods"].items():
             method["side_questions"] = {"mean": 0.7, "sd": 0.1 if name == "grpo" else 0.0}
-        assert all("shows no change" in said for said in sentences(told) if "side questions" in said)
+        assert all("shows no change" in said for said in write_sentences(told) if "side questions" in said)
 
     def test_forgetting_is_a_change_beyond_chance(self, told):
         told["student_before"] = {"side_questions": {"accuracy": 0.8, "num_questions": 200}}
         for name, after in (("opd", 0.6), ("grpo", 0.77), ("sft", 0.95)):
             told["methods"][name]["side_questions"] = {"mean": after, "sd": 0.01}
-        verdicts = [said for said in sentences(told) if "side questions" in said]
+        verdicts = [said for said in write_sentences(told) if "side questions" in said]
         assert [verdict.split(" side")[0] for verdict in verdicts] == [
             "opd forgets some of the", "grpo shows no change on the", "sft gains on the",
         ]  # fmt: skip
@@ -417,13 +417,13 @@ class TestSentences:
     def test_the_target(self, told):
         told["num_validation_queries"] = 96
         told["methods"]["opd"]["to_target"] = [{"step": 1, "cpu_seconds": 4.0}, None]
-        said = sentences(told)
+        said = write_sentences(told)
         assert "opd reaches a validation mIoU of 0.9 by step 1 and 4 CPU seconds with 1 of its seeds." in said
         assert "grpo does not reach a validation mIoU of 0.9." in said
         told["num_validation_queries"] = 29
-        assert not any("a validation mIoU of 0.9" in said for said in sentences(told))
+        assert not any("a validation mIoU of 0.9" in said for said in write_sentences(told))
 
 
 def test_a_mean_ledger_keeps_the_most_memory():
-    mean = mean_ledger([{"a": {"b": 1}, "extra_memory_bytes": 5}, {"a": {"b": 3, "c": 4}, "extra_memory_bytes": 9}])
+    mean = average_ledgers([{"a": {"b": 1}, "extra_memory_bytes": 5}, {"a": {"b": 3, "c": 4}, "extra_memory_bytes": 9}])
     assert mean == {"a": {"b": 2, "c": 2}, "extra_memory_bytes": 9}

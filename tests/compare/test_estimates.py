@@ -36,7 +36,7 @@ def test_two_methods_that_are_alike_are_seldom_told_apart(num_seeds):
     for _ in range(300):
         queries = rng.normal(0.6, 0.3, size=400)
         scores = {str(name): draw(rng, num_seeds, queries=queries) for name in range(7)}
-        low, high = estimate(scores["0"] - scores["1"], SeedNoise.pooled(scores), num_methods=2)["interval"]
+        low, high = estimate(scores["0"] - scores["1"], SeedNoise.from_scores(scores), num_methods=2)["interval"]
         apart += low > 0 or high < 0
     assert 0.005 <= apart / 300 <= 0.09
 
@@ -46,7 +46,7 @@ def test_the_interval_of_one_method_covers_its_truth():
     covered = 0
     for _ in range(300):
         scores = {str(name): draw(rng, 3) for name in range(7)}
-        low, high = estimate(scores["0"], SeedNoise.pooled(scores))["interval"]
+        low, high = estimate(scores["0"], SeedNoise.from_scores(scores))["interval"]
         covered += low <= 0.6 <= high
     assert covered / 300 >= 0.92
 
@@ -55,16 +55,16 @@ def test_a_real_difference_is_found():
     rng = np.random.default_rng(2)
     queries = rng.normal(0.6, 0.3, size=400)
     scores = {str(name): draw(rng, 3, queries=queries) + 0.15 * (name == 0) for name in range(7)}
-    low, _ = estimate(scores["0"] - scores["1"], SeedNoise.pooled(scores), num_methods=2)["interval"]
+    low, _ = estimate(scores["0"] - scores["1"], SeedNoise.from_scores(scores), num_methods=2)["interval"]
     assert low > 0
 
 
 def test_one_seed_has_no_interval_unless_others_tell_of_seeds():
     rng = np.random.default_rng(3)
     alone = {"a": draw(rng, 1), "b": draw(rng, 1)}
-    assert estimate(alone["a"], SeedNoise.pooled(alone))["interval"] is None
+    assert estimate(alone["a"], SeedNoise.from_scores(alone))["interval"] is None
     others = alone | {"c": draw(rng, 3)}
-    assert estimate(alone["a"], SeedNoise.pooled(others))["interval"] is not None
+    assert estimate(alone["a"], SeedNoise.from_scores(others))["interval"] is not None
 
 
 @pytest.mark.parametrize("num_queries", [1, 2, 29, 30])
@@ -73,7 +73,7 @@ def test_one_seed_has_no_interval_unless_others_tell_of_seeds():
 def test_few_queries_have_no_interval_however_many_seeds(num_queries, num_seeds, alike):
     rng = np.random.default_rng(5)
     table = np.full((num_seeds, num_queries), 0.5) if alike else rng.random((num_seeds, num_queries))
-    found = estimate(table, SeedNoise.pooled({"a": table, "b": table}))
+    found = estimate(table, SeedNoise.from_scores({"a": table, "b": table}))
     assert (found["interval"] is not None) == (num_queries >= 30 and num_seeds > 1)
     assert (found["num_queries"], found["num_seeds"]) == (num_queries, num_seeds)
 
@@ -85,7 +85,7 @@ def test_two_seeds_of_two_methods_cover():
     for _ in range(400):
         queries = rng.normal(0.6, 0.3, size=400)
         scores = {name: draw(rng, 2, queries=queries) for name in "ab"}
-        low, high = estimate(scores["a"] - scores["b"], SeedNoise.pooled(scores), num_methods=2)["interval"]
+        low, high = estimate(scores["a"] - scores["b"], SeedNoise.from_scores(scores), num_methods=2)["interval"]
         apart += low > 0 or high < 0
     assert apart / 400 <= 0.075
 
@@ -93,5 +93,5 @@ def test_two_seeds_of_two_methods_cover():
 def test_seeds_that_disagree_widen_the_interval():
     rng = np.random.default_rng(4)
     calm, wild = ({"a": draw(rng, 3, seed_sd=sd)} for sd in (0.001, 0.3))
-    widths = [np.ptp(estimate(scores["a"], SeedNoise.pooled(scores))["interval"]) for scores in (calm, wild)]
+    widths = [np.ptp(estimate(scores["a"], SeedNoise.from_scores(scores))["interval"]) for scores in (calm, wild)]
     assert widths[1] > 3 * widths[0]

@@ -10,7 +10,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from video_opd.config import GROUNDING_FILE, GroundingDefaults, PromptSettings, Recipe, Settings
-from video_opd.config.recipe_file import load_grounding_defaults, load_recipe, parse_recipe, recipe_keys
+from video_opd.config.recipe_file import list_recipe_keys, load_grounding_defaults, load_recipe, parse_recipe
 from video_opd.errors import ConfigurationError
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes"
@@ -167,9 +167,9 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path, content, message):
 
 def test_every_key_is_documented():
     assert undocumented(Recipe) == []
-    assert recipe_keys()["training.batch_size"] == "Prompts per step. (default: 32)"
-    assert recipe_keys()["student.model"].endswith("(required)")
-    assert recipe_keys()["data.tiny_world.seed"].endswith("(default: 0)")
+    assert list_recipe_keys()["training.batch_size"] == "Prompts per step. (default: 32)"
+    assert list_recipe_keys()["student.model"].endswith("(required)")
+    assert list_recipe_keys()["data.tiny_world.seed"].endswith("(default: 0)")
 
 
 def test_a_key_without_documentation_would_be_found():
@@ -182,7 +182,7 @@ def test_a_key_without_documentation_would_be_found():
 
 
 def undocumented(settings: type[Settings]) -> list[str]:
-    return [key for key, meaning in recipe_keys(settings).items() if meaning.startswith(("(", " ("))]
+    return [key for key, meaning in list_recipe_keys(settings).items() if meaning.startswith(("(", " ("))]
 
 
 def test_a_model_carries_how_it_wants_to_be_asked(tmp_path):

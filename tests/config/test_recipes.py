@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from video_opd.config import Recipe
-from video_opd.config.comparison_recipe import load_comparison, recipe_of
+from video_opd.config.comparison_recipe import load_comparison, make_recipe
 from video_opd.config.recipe_file import load_recipe
 from video_opd.errors import ConfigurationError
 
@@ -44,7 +44,7 @@ def small(models, world) -> dict[str, str]:
 
 def of_comparison(path: Path, method: str, overrides: dict[str, str]) -> Recipe:
     comparison, tables = load_comparison(path, overrides)
-    return recipe_of(comparison, tables, method, 1e-4, 0)
+    return make_recipe(comparison, tables, method, 1e-4, 0)
 
 
 LOADERS = {path.stem: partial(load_recipe, path) for path in SINGLE} | {
@@ -94,7 +94,7 @@ def test_a_recipe_takes_a_step(name, models, world, tmp_path, capsys):
 def test_every_method_of_a_comparison_makes_a_recipe(path):
     comparison, tables = load_comparison(path)
     assert comparison.name == path.stem
-    recipes = [recipe_of(comparison, tables, name, 1e-4, 3) for name in comparison.methods]
+    recipes = [make_recipe(comparison, tables, name, 1e-4, 3) for name in comparison.methods]
     assert all(isinstance(recipe, Recipe) and recipe.seed == 3 for recipe in recipes)
     assert len({recipe.method.model_dump_json() for recipe in recipes}) == len(recipes)
     assert len({recipe.data.model_dump_json() for recipe in recipes}) == 1
@@ -216,11 +216,11 @@ def test_an_annotated_answer_that_cannot_be_filled_in_is_refused_before_the_mode
 
 
 def test_words_of_your_own_keep_the_form_of_the_template(recipe_file):
-    from video_opd.eval.how_asked import template_of
+    from video_opd.eval.how_asked import resolve_template
 
     user = "{video} Think first: when is {query}?"
     recipe = load_recipe(recipe_file, {"prompt.template": "tiny-long", "prompt.user": user})
-    template = template_of(recipe.prompt)
+    template = resolve_template(recipe.prompt)
     assert template.user == user
     assert template.answer_starts == " The event"
     assert template.form is not None
@@ -272,14 +272,14 @@ def test_a_mistake_in_one_method_names_it(tmp_path):
     path = write(tmp_path, "compare", COMPARISON + "[methods.a.method]\nname = 'grpo'\nnum_answers = 1\n")
     comparison, tables = load_comparison(path)
     with pytest.raises(ConfigurationError, match=r"methods\.a: method\.num_answers = 1 with grpo"):
-        recipe_of(comparison, tables, "a", None, 0)
+        make_recipe(comparison, tables, "a", None, 0)
 
 
 def test_a_learning_rate_on_the_command_line_does_not_get_lost_in_a_sweep():
     with pytest.raises(ConfigurationError, match="already tries several learning rates"):
         load_comparison(COMPARISONS[0], {"training.learning_rate": "1e-4"})
     comparison, tables = load_comparison(COMPARISONS[0], {"training.learning_rate": "7e-4"}, learning_rates=())
-    assert recipe_of(comparison, tables, "opd", None, 0).training.learning_rate == 7e-4
+    assert make_recipe(comparison, tables, "opd", None, 0).training.learning_rate == 7e-4
 
 
 def test_only_some_of_the_methods(tmp_path):
@@ -288,7 +288,7 @@ def test_only_some_of_the_methods(tmp_path):
     comparison, tables = load_comparison(path, {"training.steps": "3"}, only=["c", "a"], seeds=[5])
     assert list(comparison.methods) == ["c", "a"]
     assert comparison.seeds == (5,)
-    assert recipe_of(comparison, tables, "a", 2e-3, 5).training.steps == 3
-    assert recipe_of(comparison, tables, "a", 2e-3, 5).training.learning_rate == 2e-3
+    assert make_recipe(comparison, tables, "a", 2e-3, 5).training.steps == 3
+    assert make_recipe(comparison, tables, "a", 2e-3, 5).training.learning_rate == 2e-3
     with pytest.raises(ConfigurationError, match=r"method 'd': .* has no method of that name\. Choose from a, b, c"):
         load_comparison(path, only=["d"])

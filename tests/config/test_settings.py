@@ -8,11 +8,11 @@ from typing import Annotated
 import pytest
 
 from video_opd.config import RoundsSettings, TinyWorldSettings
-from video_opd.config.recipe_file import recipe_keys
+from video_opd.config.recipe_file import list_recipe_keys
 from video_opd.curriculum import CandidateRule, RaceRule, SelectionRule
 from video_opd.data.label_noise import LabelNoise
 from video_opd.errors import ConfigurationError
-from video_opd.settings import Flagged, Positive, Settings, Share, fields_of, make_checked
+from video_opd.settings import Flagged, Positive, Settings, Share, list_fields, make_checked
 
 
 class Record(Settings):
@@ -34,35 +34,35 @@ class Other(Record):
 
 
 def test_a_field_says_all_that_a_command_needs():
-    size, share, out = fields_of(Record)
+    size, share, out = list_fields(Record)
     assert (size.name, size.flag, size.plain_type, size.is_required) == ("size", "how-many", int, True)
     assert (size.help, size.default_text) == ("How many there are.", "required")
     assert (share.flag, share.plain_type, share.default, share.is_required) == ("least-share", float, None, False)
     assert share.default_text == "not set by default"
     assert (out.plain_type, out.default_text) == (Path, 'default: "runs"')
-    assert [knob.name for knob in fields_of(Record, "out", "size")] == ["out", "size"]
-    assert fields_of(RoundsSettings, "top_k")[0].choices == ("sampled", "beam")
+    assert [knob.name for knob in list_fields(Record, "out", "size")] == ["out", "size"]
+    assert list_fields(RoundsSettings, "top_k")[0].choices == ("sampled", "beam")
 
 
 def test_another_default_keeps_the_meaning():
-    (share,) = fields_of(Other, "least_share")
+    (share,) = list_fields(Other, "least_share")
     assert (share.help, share.default) == ("The least.", 0.5)
 
 
 @pytest.mark.parametrize("rule", [SelectionRule, RaceRule])
 def test_a_rule_of_the_curriculum_is_the_recipes_own_table(rule):
     assert issubclass(RoundsSettings, rule)
-    keys = recipe_keys()
-    for knob in fields_of(rule):
+    keys = list_recipe_keys()
+    for knob in list_fields(rule):
         assert keys[f"curriculum.{knob.name}"].startswith(f"{knob.help} ({knob.default_text}) [rounds")
 
 
 def test_the_noise_of_the_tiny_world_is_the_recipes_own_table():
     assert issubclass(TinyWorldSettings, LabelNoise)
-    keys = recipe_keys()
-    for knob in fields_of(TinyWorldSettings):
+    keys = list_recipe_keys()
+    for knob in list_fields(TinyWorldSettings):
         assert keys[f"data.tiny_world.{knob.name}"] == f"{knob.help} ({knob.default_text})"
-    assert [knob.flag for knob in fields_of(LabelNoise)] == ["wrong-share", "imprecise-share", "jitter"]
+    assert [knob.flag for knob in list_fields(LabelNoise)] == ["wrong-share", "imprecise-share", "jitter"]
 
 
 def test_a_value_that_does_not_fit_is_refused_in_a_sentence():

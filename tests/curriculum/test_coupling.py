@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from video_opd.curriculum import ANCHOR, FRONTIER, CandidateRule, Coupling, candidates
+from video_opd.curriculum import ANCHOR, FRONTIER, CandidateRule, Coupling, select_candidates
 from video_opd.errors import ConfigurationError, DataError
 
 TAU = {f"{kind}-{n}": 0.7 for kind in ("anchor", "middle", "frontier") for n in range(4)} | {"wrong": 0.69}
@@ -15,7 +15,7 @@ SIGMA = {id: STUDENT[id.split("-")[0]] for id in TAU if id != "wrong"}
 
 
 def chosen(*, teacher=TAU, student=SIGMA, seed=0, **rule):
-    return candidates(teacher, student, CandidateRule(**({"num_anchors": 2, "num_frontier": 3} | rule)), seed)
+    return select_candidates(teacher, student, CandidateRule(**({"num_anchors": 2, "num_frontier": 3} | rule)), seed)
 
 
 def test_there_are_as_many_of_each_kind_as_asked_for_and_the_middle_is_left_out():
@@ -90,16 +90,16 @@ def test_nobody_is_an_anchor_and_frontier_at_once():
 
 def test_an_answer_below_the_limit_is_trained_on_and_one_at_it_is_suspended():
     coupling = Coupling(update_below=0.7)
-    assert coupling.admits("a", math.nextafter(0.7, 0))
-    assert not coupling.admits("a", 0.7)
-    assert not coupling.admits("b", 1.0)
+    assert coupling.is_admitted("a", math.nextafter(0.7, 0))
+    assert not coupling.is_admitted("a", 0.7)
+    assert not coupling.is_admitted("b", 1.0)
     assert coupling.suspended == {"a", "b"}
 
 
 def test_an_example_that_falls_back_is_reactivated_once():
     coupling = Coupling(update_below=0.7)
     for iou in (0.9, 0.9, 0.1, 0.1):
-        coupling.admits("a", iou)
+        coupling.is_admitted("a", iou)
     assert coupling.metrics() == {"active": 2, "suspended": 2, "reactivated": 1}
     assert coupling.metrics() == {"active": 0, "suspended": 0, "reactivated": 0}, "since the last call"
 
@@ -109,7 +109,7 @@ def test_anchors_begin_suspended_so_the_first_fall_of_one_reactivates_it():
     coupling.begin({"a": ANCHOR, "b": ANCHOR, "c": FRONTIER})
     assert coupling.suspended == {"a", "b"}
     for id, iou in (("a", 0.1), ("b", 0.8), ("c", 0.1), ("c", 0.9)):
-        coupling.admits(id, iou)
+        coupling.is_admitted(id, iou)
     assert coupling.metrics() == {
         "active": 2, "suspended": 2, "reactivated": 1,
         "active_anchor": 1, "suspended_anchor": 1, "reactivated_anchor": 1,
@@ -120,14 +120,14 @@ def test_anchors_begin_suspended_so_the_first_fall_of_one_reactivates_it():
 @pytest.mark.parametrize(("limit", "admitted"), [(2.0, True), (0.0, False)])
 def test_above_1_none_is_suspended_and_at_0_all_are(limit, admitted):
     coupling = Coupling(update_below=limit)
-    assert [coupling.admits("a", iou) for iou in (0.0, 0.5, 1.0)] == [admitted] * 3
+    assert [coupling.is_admitted("a", iou) for iou in (0.0, 0.5, 1.0)] == [admitted] * 3
 
 
 def test_what_is_suspended_survives_an_interruption():
     coupling = Coupling(update_below=0.7)
     coupling.begin({"a": ANCHOR, "b": ANCHOR})
-    coupling.admits("b", 0.1)
-    coupling.admits("z", 0.9)
+    coupling.is_admitted("b", 0.1)
+    coupling.is_admitted("z", 0.9)
     later = Coupling(update_below=0.7)
     later.begin({"a": ANCHOR, "b": ANCHOR})
     later.load_state_dict(coupling.state_dict())

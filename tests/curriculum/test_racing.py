@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from video_opd.curriculum import Race, RaceRule, RoundPlan
-from video_opd.curriculum.racing import at_most
+from video_opd.curriculum.racing import binomial_cdf
 
 
 def raced(pilot: int = 40, min_yield: float = 0.1) -> RaceRule:
@@ -104,7 +104,7 @@ def share_given_up(rule: RaceRule, size: int, share: float, rng: np.random.Gener
         else:
             new = rng.binomial(rule.race_pilot, share, 10_000)
         passed += new
-        most = next((most for most in range(seen + 1) if not rule.gives_up(most, seen)), seen + 1)
+        most = next((most for most in range(seen + 1) if not rule.is_given_up(most, seen)), seen + 1)
         given_up |= passed < most
     return float(given_up.mean())
 
@@ -133,7 +133,7 @@ def test_the_bound_holds_exactly_in_every_small_stratum(min_yield):
                     math.comb(good, passed) * math.comb(size - good, seen - passed) / math.comb(size, seen)
                     for seen in range(pilot, size, pilot)
                     for passed in range(seen + 1)
-                    if rule.gives_up(passed, seen)
+                    if rule.is_given_up(passed, seen)
                 )
                 assert chance <= rule.error
 
@@ -143,18 +143,18 @@ def test_the_chance_of_so_few_is_the_binomial_one():
         mean = seen * share
         for passed in {0, int(mean / 2), math.ceil(mean) - 1}:
             terms = (math.comb(seen, n) * share**n * (1 - share) ** (seen - n) for n in range(passed + 1))
-            assert at_most(passed, seen, share) == pytest.approx(math.fsum(terms), rel=1e-9)
-    assert at_most(0, 10**6, 0.5) == 0.0  # too small for a float, and no error
-    assert at_most(5, 10, 0.0) == at_most(10, 10, 1.0) == at_most(9, 10, 0.1) == 1.0
-    assert at_most(9, 10, 1.0) == 0.0
+            assert binomial_cdf(passed, seen, share) == pytest.approx(math.fsum(terms), rel=1e-9)
+    assert binomial_cdf(0, 10**6, 0.5) == 0.0  # too small for a float, and no error
+    assert binomial_cdf(5, 10, 0.0) == binomial_cdf(10, 10, 1.0) == binomial_cdf(9, 10, 0.1) == 1.0
+    assert binomial_cdf(9, 10, 1.0) == 0.0
 
 
 def test_the_first_look_is_enough_for_what_yields_nothing():
     rule = raced()
-    assert rule.gives_up(0, rule.race_pilot)
-    assert not raced(pilot=35).gives_up(0, 35)
-    assert raced(pilot=36).gives_up(0, 36)
-    assert not raced(pilot=40, min_yield=0.0).gives_up(0, 40)  # no limit, nothing below it
+    assert rule.is_given_up(0, rule.race_pilot)
+    assert not raced(pilot=35).is_given_up(0, 35)
+    assert raced(pilot=36).is_given_up(0, 36)
+    assert not raced(pilot=40, min_yield=0.0).is_given_up(0, 40)  # no limit, nothing below it
 
 
 @given(st.integers(1, 9), st.integers(0, 60))

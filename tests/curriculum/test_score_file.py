@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from video_opd.curriculum import ScoredAnswer, ScoredExample, ScoreFile, ScoreHeader, read_scores, write_scores
-from video_opd.curriculum.score_file import sha256_together, together
-from video_opd.curriculum.score_rows import row_of
+from video_opd.curriculum.score_file import join_sha256, merge_teachers
+from video_opd.curriculum.score_rows import make_row
 from video_opd.errors import DataError
 from video_opd.types import Span
 
@@ -33,7 +33,7 @@ ROWS = [example(0, 0.9, 0.8), example(1, 0.0, 0.1), example(2, why="no such file
 
 
 def put(path, rows=ROWS, header=HEADER, **more):
-    lines = [header.to_row(), *(row_of(row, seconds=2.0, cpu_seconds=1.0) for row in rows)]
+    lines = [header.to_row(), *(make_row(row, seconds=2.0, cpu_seconds=1.0) for row in rows)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
@@ -43,7 +43,7 @@ def test_what_is_written_is_what_is_read(tmp_path):
     assert list(scores.rows.values()) == ROWS
     assert scores.header == HEADER
     assert scores.mean_iou() == pytest.approx({"e0": 0.85, "e1": 0.05, "e3": 1.0, "e4": 0.55})
-    assert scores.unscored() == {"e2": "no such file"}
+    assert scores.list_unscored() == {"e2": "no such file"}
     assert (scores.seconds, scores.cpu_seconds) == (10.0, 5.0)
     write_scores(tmp_path / "b", scores)
     again = read_scores(tmp_path / "b")
@@ -105,9 +105,9 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
     ("line", "message"),
     [
         ({"mean_iou": 1.0, "id": "e0"}, "the scores of 'e0' cannot be used.*KeyError"),
-        (row_of(example(0, float("nan"))), "not a number"),
-        (row_of(ROWS[1]), "'e1' is there twice"),
-        (row_of(ROWS[0]) | {"answers": [{"iou": 1}]}, "'e0' cannot be used"),
+        (make_row(example(0, float("nan"))), "not a number"),
+        (make_row(ROWS[1]), "'e1' is there twice"),
+        (make_row(ROWS[0]) | {"answers": [{"iou": 1}]}, "'e0' cannot be used"),
     ],
 )
 def test_a_bad_row_is_refused(tmp_path, line, message):
@@ -139,8 +139,8 @@ def test_another_file_is_refused(tmp_path, content):
 def test_several_teachers_speak_as_one():
     one = ScoreFile(header=HEADER, rows={row.id: row for row in ROWS[:2]}, seconds=1.0)
     other = ScoreFile(header=replace(HEADER, model="n", model_sha256="n"), rows={"e1": example(1, 1.0)}, seconds=2.0)
-    both = together([one, other], ["model", "n"])
+    both = merge_teachers([one, other], ["model", "n"])
     assert both.rows["e1"].answers == ROWS[1].answers + example(1, 1.0).answers
     assert both.seconds == 3.0
-    assert both.header.model_sha256 == sha256_together(["model", "n"]) != "model"
-    assert together([one], ["model"]) is one
+    assert both.header.model_sha256 == join_sha256(["model", "n"]) != "model"
+    assert merge_teachers([one], ["model"]) is one

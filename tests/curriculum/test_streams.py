@@ -10,8 +10,8 @@ import pytest
 from selecting import changed
 
 from video_opd.curriculum import ScoredAnswer, ScoredExample, ScoreFile, ScoreHeader, SelectionRule, choose
-from video_opd.curriculum.random_streams import share_draws, stream_of
-from video_opd.policy.answer import _uniforms
+from video_opd.curriculum.random_streams import has_same_draws, stream_of
+from video_opd.policy.answer import _draw_uniforms
 from video_opd.seeds import derive_seed
 from video_opd.types import Sampling, Span
 
@@ -43,7 +43,7 @@ def uniforms(header: ScoreHeader) -> np.ndarray:
     if "draws" not in header.settings:
         seed = derive_seed(header.settings["seed"], "score")
     prompts = [SimpleNamespace(id=f"q{number}", repeat=0) for number in range(NUM)]
-    return _uniforms(prompts, DRAWS, Sampling(max_new_tokens=1, seed=seed)).numpy().reshape(NUM, DRAWS)
+    return _draw_uniforms(prompts, DRAWS, Sampling(max_new_tokens=1, seed=seed)).numpy().reshape(NUM, DRAWS)
 
 
 def scored(header: ScoreHeader, ious: np.ndarray) -> ScoreFile:
@@ -107,7 +107,7 @@ def population(one: ScoreHeader, other: ScoreHeader) -> tuple[ScoreFile, ScoreFi
 )  # fmt: skip
 def test_the_reliability_of_the_gap_is_the_true_one_with_draws_of_their_own(teacher, student):
     *files, true = population(teacher, student)
-    assert not share_draws(*files)
+    assert not has_same_draws(*files)
     assert choose(*files, RULE, 0).facts["reliability_of_ranking"] == pytest.approx(true, abs=0.03)
 
 
@@ -119,7 +119,7 @@ def test_the_reliability_of_the_gap_is_the_true_one_with_draws_of_their_own(teac
 def test_with_the_same_draws_it_is_unknown_and_that_is_said(teacher, student):
     """It would be wrong: the errors of the two means go together."""
     *files, true = population(teacher, student)
-    assert share_draws(*files)
+    assert has_same_draws(*files)
     choice = choose(*files, RULE, 0)
     assert choice.facts["reliability_of_ranking"] is None
     assert "the same random numbers" in choice.warnings[-1]
@@ -134,5 +134,5 @@ def test_with_the_same_draws_it_is_unknown_and_that_is_said(teacher, student):
 def test_without_draws_there_are_none_to_share():
     *files, _ = population(before(header("a")), before(header("b")))
     greedy = replace(files[0], rows={id: replace(row, answers=row.answers[:1]) for id, row in files[0].rows.items()})
-    assert not share_draws(greedy, files[1])
+    assert not has_same_draws(greedy, files[1])
     assert choose(greedy, files[1], RULE, 0).facts["reliability_of_ranking"] > 0

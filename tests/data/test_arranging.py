@@ -13,7 +13,7 @@ from manifests import manifests, row
 from video_opd.cli import main
 from video_opd.cli.application import understand
 from video_opd.data.manifest import read_manifest, write_manifest
-from video_opd.data.overlap import shared_rows
+from video_opd.data.overlap import find_shared_rows
 from video_opd.data.row_filters import timelens_filter
 from video_opd.data.same_video import source_video
 from video_opd.data.split_and_merge import merge, parse_parts, sample, split
@@ -98,7 +98,7 @@ def test_parts_share_no_video_where_every_source_has_its_folder_and_its_names():
         )
     ]
     parts = split(examples, {"train": 0.5, "test": 0.5})
-    assert shared_rows(parts["test"], parts["train"]) == []
+    assert find_shared_rows(parts["test"], parts["train"]) == []
     assert all(len(rows) % 3 == 0 for rows in parts.values())
 
 

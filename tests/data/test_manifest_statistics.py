@@ -14,7 +14,7 @@ from video_opd.data.manifest import write_manifest
 from video_opd.data.manifest_statistics import BINS, SECONDS, Histogram, Summary, covered_share, describe
 from video_opd.errors import DataError
 from video_opd.grounding import best_constant_answer, best_iou
-from video_opd.report.manifest.manifest_facts import facts_of, sentences_of
+from video_opd.report.manifest.manifest_facts import list_facts, write_sentences
 from video_opd.types import Span
 
 ROWS = [
@@ -34,9 +34,9 @@ def test_counts():
     assert (found.past_end, found.past_end_by_a_second, found.points) == (2, 1, 1)
     assert (found.repeated, found.two_durations) == (1, 0)
     assert found.whole_seconds == pytest.approx(12 / 14)
-    assert found.words == Summary.of([3, 1, 2, 2])
+    assert found.words == Summary.from_values([3, 1, 2, 2])
     assert found.queries_per_video.mean == 2
-    assert found.span_s == Summary.of([5, 8, 1, 96, 0, 12, 1])
+    assert found.span_s == Summary.from_values([5, 8, 1, 96, 0, 12, 1])
     assert found.span_share.maximum == 0.96
 
 
@@ -53,14 +53,14 @@ def test_positions():
 
 
 def test_a_bin_reaches_from_its_edge_up_to_the_next():
-    found = Histogram.of([0, 2.99, 3, 4.99, 5, 7200, 1e6], SECONDS)
+    found = Histogram.from_values([0, 2.99, 3, 4.99, 5, 7200, 1e6], SECONDS)
     assert dict(zip(found.edges, found.counts, strict=True)) == {
         **dict.fromkeys(SECONDS, 0), 0: 1, 2: 1, 3: 2, 5: 1, 7200: 2,
     }  # fmt: skip
     assert (found.occupied[0], found.occupied[-1]) == (0, len(SECONDS) - 1)
-    shares = Histogram.of([0.05 * step for step in range(21)], BINS)
+    shares = Histogram.from_values([0.05 * step for step in range(21)], BINS)
     assert shares.counts[-1] == 2, "what is at the end or past it is in the last bin"
-    assert Histogram.of([45 / 150, 30 / 100], BINS).counts[6] == 2
+    assert Histogram.from_values([45 / 150, 30 / 100], BINS).counts[6] == 2
 
 
 def test_clips_of_one_video_count_their_own_time_once():
@@ -247,5 +247,5 @@ def test_of_few_rows_it_is_said_that_they_are_few(rows, said):
     few = describe(
         [row(str(n), (n % 3, 5), video="a.mp4", query="one", duration=10.0, source="x") for n in range(rows)]
     )
-    assert ("what a data set is like" in facts_of(few)) == said
-    assert any("too few rows to describe a data set" in sentence for sentence in sentences_of(few)) == said
+    assert ("what a data set is like" in list_facts(few)) == said
+    assert any("too few rows to describe a data set" in sentence for sentence in write_sentences(few)) == said

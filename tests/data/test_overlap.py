@@ -7,7 +7,7 @@ from manifests import manifests, row
 
 from video_opd.cli import main
 from video_opd.data.manifest import read_manifest, write_manifest
-from video_opd.data.overlap import overlapping, shared_rows
+from video_opd.data.overlap import find_shared_rows, select_overlapping
 from video_opd.data.same_video import spans_in_source
 from video_opd.grounding import temporal_iou
 from video_opd.types import Span
@@ -15,7 +15,7 @@ from video_opd.types import Span
 
 def found(a, b):
     """Id -> (IoU, id of the other row, same query)."""
-    return {s.example.id: (pytest.approx(s.iou), s.other.id, s.same_query) for s in shared_rows(a, b)}
+    return {s.example.id: (pytest.approx(s.iou), s.other.id, s.same_query) for s in find_shared_rows(a, b)}
 
 
 def test_the_best_of_all_pairs_of_spans_counts():
@@ -42,7 +42,7 @@ def test_other_videos_and_other_moments():
     ],
 )
 def test_one_video_by_several_names(one, other, shared):
-    assert bool(shared_rows([row("a", video=one)], [row("b", video=other)])) is shared
+    assert bool(find_shared_rows([row("a", video=one)], [row("b", video=other)])) is shared
 
 
 def test_crops_are_held_against_one_another_in_seconds_of_the_whole_video():
@@ -82,21 +82,21 @@ def test_the_same_question_with_another_span_is_told_apart():
 )
 def test_two_videos_of_one_name_are_suspected_by_their_durations(video, changes, apart):
     whole = row("a", video="NUsG9BgSes0.mp4" if video.startswith("N") else video, duration=100.0)
-    (shared,) = shared_rows([whole], [row("b", video="x/" + video, **changes)])
+    (shared,) = find_shared_rows([whole], [row("b", video="x/" + video, **changes)])
     assert shared.durations_apart is apart
 
 
 def test_spans_without_length_overlap_only_their_equals():
-    assert overlapping(shared_rows([row("a", (5, 5))], [row("b", (0, 10)), row("c", (5, 6))]), 0.0) == []
-    (same,) = overlapping(shared_rows([row("a", (5, 5))], [row("b", (0, 10)), row("c", (5, 5))]), 0.5)
+    assert select_overlapping(find_shared_rows([row("a", (5, 5))], [row("b", (0, 10)), row("c", (5, 6))]), 0.0) == []
+    (same,) = select_overlapping(find_shared_rows([row("a", (5, 5))], [row("b", (0, 10)), row("c", (5, 5))]), 0.5)
     assert (same.iou, same.other.id) == (1.0, "c")
 
 
 def test_a_threshold_is_met_from_itself_on():
-    shared = shared_rows([row("a", (0, 10)), row("b", (0, 4)), row("c", (60, 70))], [row("d", (0, 5))])
-    assert [s.example.id for s in overlapping(shared, 0.5)] == ["a", "b"]
-    assert [s.example.id for s in overlapping(shared, 0.51)] == ["b"]
-    assert [s.example.id for s in overlapping(shared, 0.0)] == ["a", "b"]
+    shared = find_shared_rows([row("a", (0, 10)), row("b", (0, 4)), row("c", (60, 70))], [row("d", (0, 5))])
+    assert [s.example.id for s in select_overlapping(shared, 0.5)] == ["a", "b"]
+    assert [s.example.id for s in select_overlapping(shared, 0.51)] == ["b"]
+    assert [s.example.id for s in select_overlapping(shared, 0.0)] == ["a", "b"]
 
 
 @settings(deadline=None)
@@ -114,7 +114,7 @@ def test_overlap_is_symmetric_and_what_a_search_of_all_pairs_finds(a, b, thresho
         }  # fmt: skip
         return {id: iou for id, iou in best.items() if iou > 0 and iou >= threshold}
 
-    forward, backward = (overlapping(shared_rows(*sets), threshold) for sets in ((a, b), (b, a)))
+    forward, backward = (select_overlapping(find_shared_rows(*sets), threshold) for sets in ((a, b), (b, a)))
     assert {s.example.id: s.iou for s in forward} == expected(a, b)
     assert {s.example.id: s.iou for s in backward} == expected(b, a)
     assert bool(forward) == bool(backward)
@@ -136,9 +136,14 @@ def test_a_set_overlaps_with_itself_and_its_cut_parts_do_not(shared_data):
         for n, (span, sentence) in enumerate(zip(d["timestamps"], d["sentences"], strict=True))
     ]
     even, odd = rows[::2], rows[1::2]
-    one, other = overlapping(shared_rows(even, odd), 0.0), overlapping(shared_rows(odd, even), 0.0)
+    one, other = (
+        select_overlapping(find_shared_rows(even, odd), 0.0),
+        select_overlapping(find_shared_rows(odd, even), 0.0),
+    )
     assert {s.example.video for s in one} == {s.example.video for s in other}
-    assert len(overlapping(shared_rows(rows, rows), 1.0)) == sum(r.spans[0].end_s > r.spans[0].start_s for r in rows)
+    assert len(select_overlapping(find_shared_rows(rows, rows), 1.0)) == sum(
+        r.spans[0].end_s > r.spans[0].start_s for r in rows
+    )
 
 
 # On the command line

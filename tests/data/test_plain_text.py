@@ -128,7 +128,7 @@ def queries_of(shared_data) -> list[str]:
 def test_merges_across_the_border_are_those_of_the_whole_text(real_processor, shared_data):
     """Of real queries: had any character of one been replaced by a stand-in, the ids would have come out the same."""
     tokenizer, plain_text = real_processor.tokenizer, PlainText(real_processor.tokenizer)
-    before, after = TEMPLATES["timelens"].around_query()
+    before, after = TEMPLATES["timelens"].split_around_query()
     queries = queries_of(shared_data)[::7]
     assert len(queries) > 300
     for number, query in enumerate(queries):
@@ -137,7 +137,7 @@ def test_merges_across_the_border_are_those_of_the_whole_text(real_processor, sh
         place = whole.index(query) + number % len(query)
         stand_in = "\U000f0000"
         hidden = tokenizer(whole[:place] + stand_in + whole[place + 1 :])["input_ids"]
-        ((start, end, text_ids),) = plain_text.restored(hidden, {stand_in: whole[place]})
+        ((start, end, text_ids),) = plain_text.locate_stand_ins(hidden, {stand_in: whole[place]})
         assert hidden[:start] + text_ids + hidden[end:] == ids, query
 
 

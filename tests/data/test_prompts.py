@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from video_opd.data.batches import batch_at
-from video_opd.data.prompt_templates import TEMPLATES, PromptTemplate, mismatch
+from video_opd.data.batches import choose_batch
+from video_opd.data.prompt_templates import TEMPLATES, PromptTemplate, explain_mismatch
 from video_opd.data.prompts import PromptRenderer
 from video_opd.data.query_words import QUERY_POLICIES
 from video_opd.data.query_words import timelens as clean_query
@@ -191,15 +191,15 @@ def test_times_on_a_clock():
     ],
 )  # fmt: skip
 def test_a_preset_and_a_checkpoint_that_do_not_belong_together(name, model, family, said):
-    found = mismatch(name, model, family)
+    found = explain_mismatch(name, model, family)
     assert found is None if said is None else said in found
 
 
 def test_epochs_follow_without_a_gap_and_each_has_its_order():
     examples = [replace(EXAMPLE, id=str(n)) for n in range(10)]
-    drawn = [example.id for step in range(5) for example in batch_at(examples, step, 4, seed=1)]
+    drawn = [example.id for step in range(5) for example in choose_batch(examples, step, 4, seed=1)]
     first, second = drawn[:10], drawn[10:20]
     assert sorted(first) == sorted(second) == sorted(example.id for example in examples)
     assert first != second
-    assert [e.id for e in batch_at(examples, 2, 4, seed=1)] == drawn[8:12]
-    assert [e.id for e in batch_at(examples, 0, 4, seed=2)] != drawn[:4]
+    assert [e.id for e in choose_batch(examples, 2, 4, seed=1)] == drawn[8:12]
+    assert [e.id for e in choose_batch(examples, 0, 4, seed=2)] != drawn[:4]

@@ -19,7 +19,7 @@ from PIL import Image
 from video_opd.cli.benchmark_evaluation import Kinds, Rule
 from video_opd.data.video.video_io import write_video
 from video_opd.errors import DataError
-from video_opd.eval.benchmarks import BENCHMARKS, Question, first_of_each
+from video_opd.eval.benchmarks import BENCHMARKS, Question, take_first_of_each
 from video_opd.types import Span
 
 
@@ -405,12 +405,12 @@ def test_parquet_where_pyarrow_is_there(tmp_path):
 
 def test_the_first_of_each(tmp_path):
     questions = read("tempcompass", write_tempcompass(tmp_path, ["1", "2", "3"]))
-    kept = first_of_each(questions, "kind, aspect", 2)
+    kept = take_first_of_each(questions, "kind, aspect", 2)
     assert [question.id for question in kept] == [
         "multi-choice/1/order/0", "multi-choice/1/order/1", "yes_no/1/order/0", "yes_no/2/order/0",
         "caption_matching/1/action/0", "caption_matching/2/action/0",
     ]  # fmt: skip
-    assert first_of_each(questions, "kind, aspect", 99) == questions
+    assert take_first_of_each(questions, "kind, aspect", 99) == questions
 
 
 json_values = st.recursive(

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from video_opd.eval.benchmarks import BENCHMARKS, Question, Rating
-from video_opd.eval.benchmarks._question_files import stated_label
+from video_opd.eval.benchmarks._question_files import find_stated_label
 
 MOVES = question("sitting down", "a dog running", "eating", right=2)
 
@@ -270,7 +270,7 @@ def test_video_mme_by_lmms_eval_takes_the_surest_place(answer, read):
     ],
 )
 def test_a_letter_only_as_a_word(answer, label):
-    assert stated_label(answer, MOVES.options) == label
+    assert find_stated_label(answer, MOVES.options) == label
 
 
 @pytest.mark.parametrize("label", ["A", "B", "C"])
@@ -289,12 +289,12 @@ def test_a_letter_only_as_a_word(answer, label):
     ],
 )
 def test_no_letter_is_read_more_easily_than_another(sentence, label):
-    assert stated_label(sentence.format(label), MOVES.options) == label
+    assert find_stated_label(sentence.format(label), MOVES.options) == label
 
 
 @pytest.mark.parametrize("answer", ["A dog, I think", "He has A cat", "An adoption: A small dog", "So A isolated man"])
 def test_an_article_is_no_letter(answer):
-    assert stated_label(answer, MOVES.options) is None
+    assert find_stated_label(answer, MOVES.options) is None
 
 
 @given(

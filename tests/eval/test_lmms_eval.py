@@ -18,7 +18,7 @@ from video_opd.config import VideoSettings
 from video_opd.data.manifest import read_manifest
 from video_opd.data.video.video_sampling import fit_size
 from video_opd.errors import ConfigurationError, DataError
-from video_opd.eval.lmms_eval.lmms_command import class_for, frames_for
+from video_opd.eval.lmms_eval.lmms_command import choose_class, convert_frames
 from video_opd.eval.lmms_eval.lmms_process import PYTHON_VARIABLE
 from video_opd.eval.lmms_eval.lmms_results import read_samples
 from video_opd.grounding.span import best_iou
@@ -135,14 +135,14 @@ def qwen_size(num_frames: int, height: int, width: int, said: dict[str, Any]) ->
 )
 @pytest.mark.parametrize("size", SIZES)
 def test_lmms_eval_is_told_to_show_frames_within_a_token_of_our_size(video, size):
-    from video_opd.eval.how_asked import budget_of
+    from video_opd.eval.how_asked import resolve_budget
 
-    frames = frames_for(video, resolve_model("tiny-student"), "qwen3_vl")
+    frames = convert_frames(video, resolve_model("tiny-student"), "qwen3_vl")
     assert frames.not_passed == ()
     assert frames.passed["fps"] == video.fps
     assert frames.passed["max_num_frames"] == video.max_frames
     if size[0] <= video.max_frames:
-        theirs, ours = qwen_size(*size, frames.passed), fit_size(*size, budget_of(video))
+        theirs, ours = qwen_size(*size, frames.passed), fit_size(*size, resolve_budget(video))
         tokens = -(-size[0] // 2) * theirs[0] * theirs[1] // 32**2
         assert tokens <= video.max_tokens
         if "max_pixels" in frames.passed:
@@ -154,28 +154,28 @@ def test_lmms_eval_is_told_to_show_frames_within_a_token_of_our_size(video, size
 def test_what_cannot_be_said_is_said_so(tmp_path):
     student = resolve_model("tiny-student")
     tight = VideoSettings(max_tokens=64, max_frame_tokens=10)
-    assert frames_for(tight, student, "qwen3_vl").passed["total_pixels"] == 64 * 1024
-    assert "max_frame_tokens = 10" in frames_for(tight, student, "qwen3_vl").not_passed[0]
-    assert frames_for(VideoSettings(max_frame_tokens=900), student, "qwen3_vl").not_passed == (
+    assert convert_frames(tight, student, "qwen3_vl").passed["total_pixels"] == 64 * 1024
+    assert "max_frame_tokens = 10" in convert_frames(tight, student, "qwen3_vl").not_passed[0]
+    assert convert_frames(VideoSettings(max_frame_tokens=900), student, "qwen3_vl").not_passed == (
         "max_frame_tokens = 900: 768 hold",
     )
     qwen2_5 = {"model_type": "qwen2_5_vl", "vision_config": {}}
     (tmp_path / "config.json").write_text(json.dumps(qwen2_5))
-    assert class_for(tmp_path) == "qwen2_5_vl"
-    frames = frames_for(VideoSettings(), tmp_path, "qwen2_5_vl")
+    assert choose_class(tmp_path) == "qwen2_5_vl"
+    frames = convert_frames(VideoSettings(), tmp_path, "qwen2_5_vl")
     assert frames.passed["max_pixels"] == 768 * 28 * 28
     assert "total_pixels" not in frames.passed, "its class has no such argument and would refuse it"
     assert [text.split(" =")[0] for text in frames.not_passed] == ["max_tokens", "max_frames"]
-    assert frames_for(VideoSettings(), student, "llava_hf").passed == {}
+    assert convert_frames(VideoSettings(), student, "llava_hf").passed == {}
 
 
 def test_a_model_of_no_known_class_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(ConfigurationError, match=r"model_type 'llama'.*--lmms-model"):
-        class_for(tmp_path)
+        choose_class(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": ')
     with pytest.raises(DataError, match="line 1"):
-        class_for(tmp_path)
+        choose_class(tmp_path)
 
 
 # Results

@@ -16,7 +16,7 @@ import pytest
 
 from video_opd.cli import main
 from video_opd.errors import ConfigurationError, EngineError
-from video_opd.eval.lmms_eval.lmms_process import PYTHON_VARIABLE, last_error, run
+from video_opd.eval.lmms_eval.lmms_process import PYTHON_VARIABLE, find_last_error, run
 
 SENTENCE = re.compile(r"video-opd: \S.*: \S.*\. [A-Z`(].*[^.]\.")
 
@@ -264,4 +264,4 @@ def test_a_log_for_which_there_is_no_space_is_told(tmp_path):
     ],
 )
 def test_the_last_error_of_a_log(log, error):
-    assert last_error(log) == error
+    assert find_last_error(log) == error

@@ -17,8 +17,8 @@ from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import VideoBudget
 from video_opd.errors import EngineError
 from video_opd.eval.benchmarks import BENCHMARKS, Option, Rating, RatingRule
-from video_opd.eval.benchmarks._accuracy import accuracies, differences, in_a_sentence
-from video_opd.eval.multiple_choice import AnsweringOptions, ask, option_logprobs
+from video_opd.eval.benchmarks._accuracy import compute_accuracies, compute_differences, describe_difference
+from video_opd.eval.multiple_choice import AnsweringOptions, ask, score_options
 from video_opd.policy.read import collate
 from video_opd.types import Answer, AnswerGroup, Span
 
@@ -225,9 +225,9 @@ def test_the_form_matters_and_a_prefix_wins_by_its_sum(folder, questions, proces
     short, long = (Option(label=label, text=text, content=text) for label, text in (("A", "the"), ("B", "the red dog")))
     asked = replace(questions[0], options=(long, short), right=1)
     (prompt,) = source_of(folder, processor).prompts([asked.as_example()])
-    (scores,) = option_logprobs(policy, policy.read([prompt]), [asked], "text")
+    (scores,) = score_options(policy, policy.read([prompt]), [asked], "text")
     assert scores[1] > scores[0]
-    (means,) = option_logprobs(policy, policy.read([prompt]), [asked], "text-mean")
+    (means,) = score_options(policy, policy.read([prompt]), [asked], "text-mean")
     lengths = [len(policy.tokenizer.encode(option.text, add_special_tokens=False)) for option in asked.options]
     assert means == pytest.approx([score / length for score, length in zip(scores, lengths, strict=True)])
 
@@ -259,7 +259,7 @@ def ratings(marks: str) -> dict[str, Rating]:
 
 
 def test_accuracy_counts():
-    found = accuracies(asked_about("a", "b", "c", "d"), ratings("+-?+"))
+    found = compute_accuracies(asked_about("a", "b", "c", "d"), ratings("+-?+"))
     assert found["overall"]["accuracy"] == 0.5
     assert {key: found["overall"][key] for key in ("num_questions", "num_counted", "num_unmatched")} == {
         "num_questions": 4, "num_counted": 4, "num_unmatched": 1,
@@ -267,12 +267,12 @@ def test_accuracy_counts():
     assert found["overall"]["chance"] == pytest.approx((1 / 2 + 1 / 3 + 1 / 2 + 1 / 3) / 4)
     assert {name: group["accuracy"] for name, group in found["categories"]["task"].items()} == {"x": 0.5, "y": 0.5}
     assert found["overall"]["interval"] is None, "of four videos"
-    low, high = accuracies(asked_about(*map(str, range(40))), ratings("+-" * 20))["overall"]["interval"]
+    low, high = compute_accuracies(asked_about(*map(str, range(40))), ratings("+-" * 20))["overall"]["interval"]
     assert 0 < low < 0.5 < high < 1
 
 
 def test_what_a_rule_leaves_out_is_in_no_denominator():
-    found = accuracies(asked_about("a", "b", "c", "d"), ratings("+-oo"))
+    found = compute_accuracies(asked_about("a", "b", "c", "d"), ratings("+-oo"))
     assert (found["overall"]["accuracy"], found["overall"]["num_counted"]) == (0.5, 2)
     assert found["categories"]["task"]["y"]["accuracy"] is None
     assert found["categories"]["task"]["y"]["interval"] is None
@@ -281,12 +281,14 @@ def test_what_a_rule_leaves_out_is_in_no_denominator():
 def test_intervals_are_over_videos():
     """Questions that stand and fall with their forty videos are worth forty, not two hundred."""
     marks = 20 * "+++++-----"
-    apart = accuracies(asked_about(*map(str, range(200))), ratings(marks))["overall"]["interval"]
+    apart = compute_accuracies(asked_about(*map(str, range(200))), ratings(marks))["overall"]["interval"]
     videos = [str(n // 5) for n in range(200)]
-    together = accuracies(asked_about(*videos), ratings(marks))["overall"]["interval"]
+    together = compute_accuracies(asked_about(*videos), ratings(marks))["overall"]["interval"]
     assert together[1] - together[0] > 1.5 * (apart[1] - apart[0])
     few = [str(n // 10) for n in range(200)]
-    assert accuracies(asked_about(*few), ratings(marks))["overall"]["interval"] is None, "20 videos, 200 questions"
+    assert compute_accuracies(asked_about(*few), ratings(marks))["overall"]["interval"] is None, (
+        "20 videos, 200 questions"
+    )
 
 
 def test_a_bootstrap_interval_covers_what_it_should():
@@ -294,7 +296,7 @@ def test_a_bootstrap_interval_covers_what_it_should():
     covered = 0
     for _ in range(100):
         marks = "".join(rng.choice(["+", "-"], p=[0.7, 0.3], size=80))
-        low, high = accuracies(asked_about(*map(str, range(80))), ratings(marks))["overall"]["interval"]
+        low, high = compute_accuracies(asked_about(*map(str, range(80))), ratings(marks))["overall"]["interval"]
         covered += low <= 0.7 <= high
     assert 91 <= covered <= 99
 
@@ -303,15 +305,15 @@ def test_differences_are_paired():
     """Two models that are right on the same half differ by exactly nothing, however wide each interval is."""
     asked = asked_about(*map(str, range(40)))
     before = ratings("+-" * 20)
-    change = differences(asked, before, before)["overall"]
+    change = compute_differences(asked, before, before)["overall"]
     assert (change["difference"], change["interval"]) == (0.0, [0.0, 0.0])
     after = ratings("+-" * 18 + "--" * 2)
-    change = differences(asked, before, after)
+    change = compute_differences(asked, before, after)
     assert change["overall"]["difference"] == pytest.approx(-0.05)
     assert (change["overall"]["before"], change["overall"]["after"]) == (0.5, 0.45)
     assert change["overall"]["interval"][1] <= 0
     assert change["categories"]["task"]["x"]["difference"] == 0
-    wide = accuracies(asked, after)["overall"]["interval"]
+    wide = compute_accuracies(asked, after)["overall"]["interval"]
     assert change["overall"]["interval"][1] - change["overall"]["interval"][0] < wide[1] - wide[0]
 
 
@@ -331,12 +333,15 @@ def test_what_grounding_cost_in_a_sentence(difference, interval, num_questions, 
     unread = {"before": 0, "after": num_questions // 10}
     overall = {"difference": difference, "interval": interval, "num_questions": num_questions,
                "num_videos": num_questions, "num_unmatched": unread}  # fmt: skip
-    assert in_a_sentence(overall) == sentence
+    assert describe_difference(overall) == sentence
 
 
 @pytest.mark.parametrize(("before", "after", "unread"), [("+" * 40, "?" * 40, 40), ("+-" * 17 + "?" * 6, "+-" * 20, 6)])
 def test_a_cost_is_not_told_of_answers_that_were_not_read(before, after, unread):
     """A model that learnt to answer every question with times has not lost what it sees."""
-    change = differences(asked_about(*map(str, range(40))), ratings(before), ratings(after))["overall"]
+    change = compute_differences(asked_about(*map(str, range(40))), ratings(before), ratings(after))["overall"]
     assert change["num_unmatched"] == {"before": before.count("?"), "after": after.count("?")}
-    assert in_a_sentence(change) == f"The cost of grounding is unknown: no option was read in {unread} of 40 answers."
+    assert (
+        describe_difference(change)
+        == f"The cost of grounding is unknown: no option was read in {unread} of 40 answers."
+    )

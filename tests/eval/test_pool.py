@@ -9,7 +9,7 @@ import pytest
 
 from video_opd.curriculum import Race, RaceRule, ScoreHeader, read_scores
 from video_opd.curriculum.random_streams import stream_of
-from video_opd.curriculum.score_file import held
+from video_opd.curriculum.score_file import hold_file
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_source import PromptSource
 from video_opd.data.prompt_templates import TEMPLATES
@@ -131,7 +131,7 @@ def test_two_at_once_cannot_write_one_file(scored, tmp_path):
     """And the second leaves what the first is in the middle of writing as it is."""
     path = tmp_path / "scores.jsonl"
     path.write_bytes(b'{"scores": {"format": 1, "mod')
-    with held(path), pytest.raises(DataError, match="being written by another process"):
+    with hold_file(path), pytest.raises(DataError, match="being written by another process"):
         scored()
     assert path.read_bytes() == b'{"scores": {"format": 1, "mod'
     assert len(scored().rows) == 12
@@ -140,7 +140,7 @@ def test_two_at_once_cannot_write_one_file(scored, tmp_path):
 def test_a_video_that_cannot_be_used_is_a_row_with_a_reason(scored, examples, world, tmp_path, student):
     questions = [replace(examples[0], video="gone.mp4"), *examples[1:4]]
     scores = scored(questions=questions)
-    assert "gone.mp4" in scores.unscored()[examples[0].id]
+    assert "gone.mp4" in scores.list_unscored()[examples[0].id]
     assert set(scores.mean_iou()) == {example.id for example in questions[1:]}
     strict = Scorer(policy=student, source=source(world, student), asking=ASKING, batch_size=2)
     with pytest.raises(EngineError, match="have no usable video"):
@@ -237,7 +237,7 @@ def test_a_race_scores_what_it_must_and_says_why_not_the_rest(scored, examples, 
     scores = scored(questions=questions, race=race(), passes=passes)
     assert {row.source for row in scores.rows.values() if not row.answers} == {"odd"}
     assert len(scores.scored) == 6 + 3
-    assert set(scores.unscored().values()) == {"0 of the first 3 examples of 'odd' passed the filter"}
+    assert set(scores.list_unscored().values()) == {"0 of the first 3 examples of 'odd' passed the filter"}
     lines = (tmp_path / "scores.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "scores.jsonl").write_bytes(b"".join(lines[:5]))
     assert scored(questions=questions, race=race(), passes=passes).rows == scores.rows

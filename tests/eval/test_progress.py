@@ -33,7 +33,7 @@ def test_a_scoring_shows_how_many_and_how_fast(console):
 
 def test_a_training_goes_on_where_it_was_and_shows_its_numbers(console):
     with TrainingProgress(20, 3, console) as progress:
-        progress.evaluated(0.5)
+        progress.note_score(0.5)
         progress.show(4, {"loss": 1.0, "miou": 0.4})
     assert "mIoU 0.400  validation mIoU 0.500" in shown(console)
     assert ("step  3/20 ━" if console.is_terminal else "step 4/20  mIoU") in shown(console)

@@ -114,9 +114,9 @@ class _Row(BaseModel):
 )
 def test_faults_are_in_words(tmp_path, value, said):
     with pytest.raises(DataError, match=said):
-        Record(tmp_path / "a", 1, value).as_(_Row)
+        Record(tmp_path / "a", 1, value).read_as(_Row)
 
 
 def test_a_fault_is_called_as_the_file_calls_it(tmp_path):
     with pytest.raises(DataError, match="`begin` is 'x': a number of seconds was expected"):
-        Record(tmp_path / "a", 1, {"span": ["x", 1]}).as_(_Row, called={"span.0": "begin"})
+        Record(tmp_path / "a", 1, {"span": ["x", 1]}).read_as(_Row, called={"span.0": "begin"})

@@ -63,7 +63,7 @@ def test_a_list_and_a_table_lose_only_the_items_that_are_foreign() -> None:
 
 
 def test_a_row_without_its_step_is_left_out() -> None:
-    assert [row.step for row in StepMetrics.those_in([{"step": 1}, {}, {"step": "2"}, {"step": 3.0}, 4])] == [1]
+    assert [row.step for row in StepMetrics.from_rows([{"step": 1}, {}, {"step": "2"}, {"step": 3.0}, 4])] == [1]
 
 
 def test_a_loss_that_is_null_was_no_number_and_a_loss_that_is_absent_was_none() -> None:
@@ -99,6 +99,6 @@ def test_every_field_has_a_writer() -> None:
 
 def test_a_dotted_key_leads_into_a_table() -> None:
     row = StepMetrics(step=1, reverse_kl_by_region={"digits": {"mean": 0.5}})
-    assert row.at("reverse_kl_by_region.digits.mean") == 0.5
-    assert row.at("reverse_kl_by_region.digits") is None
-    assert row.at("reverse_kl_by_region.format.mean") is None
+    assert row.find_number("reverse_kl_by_region.digits.mean") == 0.5
+    assert row.find_number("reverse_kl_by_region.digits") is None
+    assert row.find_number("reverse_kl_by_region.format.mean") is None

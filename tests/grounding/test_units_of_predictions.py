@@ -12,7 +12,7 @@ from video_opd.data.importers._annotation import ReadOptions
 from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._read_annotations import read_annotations
 from video_opd.grounding import parse_answer
-from video_opd.grounding.time_units import UNITS, bare_spans, likely_unit, remove_unit, seconds_per_unit
+from video_opd.grounding.time_units import UNITS, find_bare_spans, likely_unit, remove_unit, seconds_per_unit
 from video_opd.types import Example, Span
 
 
@@ -147,10 +147,10 @@ def test_the_words_of_a_unit(text, unit, bare):
 
 
 def test_answers_that_name_percent_or_frames_have_numbers_too():
-    assert bare_spans("12% to 30%") == bare_spans("frames 12 to 30") == ((12.0, 30.0),)
+    assert find_bare_spans("12% to 30%") == find_bare_spans("frames 12 to 30") == ((12.0, 30.0),)
     assert parse_answer("12% to 30%").spans == ()
-    assert bare_spans("4 - 9 seconds") == ((4.0, 9.0),)
-    assert bare_spans("200 ms to 400 ms") == ((0.2, 0.4),)
+    assert find_bare_spans("4 - 9 seconds") == ((4.0, 9.0),)
+    assert find_bare_spans("200 ms to 400 ms") == ((0.2, 0.4),)
 
 
 REAL = [

@@ -22,20 +22,20 @@ from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.rewards import TaskReward
 from video_opd.methods.supervised import SupervisedFineTuning
 from video_opd.methods.teachers import OneTeacher
-from video_opd.methods.wording import IMPROBABLE_NATS, surprise_at_wording
+from video_opd.methods.wording import IMPROBABLE_NATS, measure_surprise_at_wording
 from video_opd.methods.writers import AnnotationWrites, StudentWrites
 from video_opd.objectives import (
     clipped_policy_gradient,
+    find_groups_without_spread,
     group_advantage,
     masked_sum,
     mixed_advantage,
     reference_penalty,
-    without_spread,
 )
 from video_opd.policy.load import load_policy
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
-from video_opd.train.step_metrics import answer_rows, metrics_row
+from video_opd.train.step_metrics import make_answer_rows, make_metrics_row
 from video_opd.types import AnswerGroup, Judgement, TokenScores
 
 SEED = 5
@@ -79,12 +79,12 @@ def test_a_group_without_spread_gets_no_advantage_and_is_counted(student, prompt
     advantage = group_advantage(rewards, divide_by_std=True)
     assert torch.equal(advantage[0], torch.zeros(3))
     assert advantage[1].abs().max() > 0.9
-    assert without_spread(rewards).flatten().tolist() == [True, False]
+    assert find_groups_without_spread(rewards).flatten().tolist() == [True, False]
     # Random models name no span: every reward is 0, nothing is learnt, and the log says so.
     grpo = GRPO(write=WRITE, reward=TaskReward())
     seen, outcome = gradient(student, grpo, prompts[:3])
     assert all(g.abs().max() == 0 for g in seen.values())
-    assert metrics_row(outcome, student)["groups_without_spread"] == 3
+    assert make_metrics_row(outcome, student)["groups_without_spread"] == 3
 
 
 def test_grpo_from_one_reading_has_the_gradient_of_naive_grpo(student, prompts):
@@ -130,7 +130,7 @@ def test_op_rkd_on_an_answer_that_the_student_sampled_is_opd(student, teacher, p
     on, _ = gradient(student, opd, prompts[:4])
     off, outcome = gradient(student, replace(opd, write=as_annotated), prompts[:4])
     assert_equal_gradients(on, off, tolerance=1e-6)
-    assert "sampler_learner_gap" not in metrics_row(outcome, student)
+    assert "sampler_learner_gap" not in make_metrics_row(outcome, student)
 
 
 def test_op_fkd_leaves_a_student_alone_that_is_its_own_teacher(student, prompts):
@@ -272,13 +272,13 @@ def test_sft_is_cross_entropy(student, prompts):
     loss.backward()
     assert outcome.loss == pytest.approx(loss.item(), rel=1e-4)
     assert_equal_gradients(seen, {n: p.grad for n, p in by_hand.model.named_parameters()})
-    row = metrics_row(outcome, student)
+    row = make_metrics_row(outcome, student)
     assert row["annotation_nll"] == pytest.approx(loss.item(), rel=1e-4)
     assert row.keys().isdisjoint(
         {"reverse_kl", "gap_on_annotations", "reward", "entropy", "miou", "output_format_rate"}
     )
-    assert set(answer_rows(outcome, student, 1)[0]) >= {"tokens", "advantage"}
-    assert "teacher_logprobs" not in answer_rows(outcome, student, 1)[0]
+    assert set(make_answer_rows(outcome, student, 1)[0]) >= {"tokens", "advantage"}
+    assert "teacher_logprobs" not in make_answer_rows(outcome, student, 1)[0]
 
 
 def test_the_clip_by_hand():
@@ -327,7 +327,7 @@ def test_a_clipped_ratio_gives_no_more_gradient(student, prompts):
         settings = TrainingSettings(batch_size=4, micro_batch_size=4, learning_rate=3e-3, updates_per_batch=4)
         outcome = take_step(Learner(mine, settings, total_steps=1), prompts[:4], watched, step=0, seed=SEED)
         held[name] = seen
-        recorded = metrics_row(outcome, mine)["clamped_share"]
+        recorded = make_metrics_row(outcome, mine)["clamped_share"]
         assert recorded == pytest.approx(sum(seen) / len(seen), rel=0.05)
     assert held["tight"][0] == held["wide"][0] == 0.0
     assert held["tight"][-1] > 0.2
@@ -428,7 +428,7 @@ def test_a_wording_the_teacher_does_not_know_is_noticed(world, processor):
     forms = {"own": TEMPLATES["tiny"].answer, "other": "From {start:.1f} to {end:.1f} s it is there."}
     for name, form in forms.items():
         writes = AnnotationWrites(template=replace(TEMPLATES["tiny"], answer=form))
-        costs[name], example = surprise_at_wording(writes, teacher, OneTeacher(teacher), prompts)
+        costs[name], example = measure_surprise_at_wording(writes, teacher, OneTeacher(teacher), prompts)
         assert example.startswith("The event" if name == "own" else "From")
     assert costs["own"] < 0.3 * IMPROBABLE_NATS
     assert costs["other"] > 1.5 * IMPROBABLE_NATS

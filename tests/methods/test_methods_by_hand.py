@@ -12,7 +12,7 @@ import torch
 from video_opd.methods.mixture import Mixture
 from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.rewards import TaskReward
-from video_opd.methods.wording import surprise_at_wording
+from video_opd.methods.wording import measure_surprise_at_wording
 from video_opd.types import Answer, AnswerGroup, Example, Judgement, Span, TokenScores
 
 
@@ -80,5 +80,5 @@ def test_of_a_wording_only_words_count_that_follow_no_digit():
     scores = TokenScores(answers=(answer,), logprobs=torch.tensor([list(pieces.values())]), answer_mask=mask)
     tokenizer = SimpleNamespace(decode=lambda ids: texts[ids[0]])
     student = SimpleNamespace(read=lambda prompts: None, tokenizer=tokenizer)
-    found = surprise_at_wording(lambda *_: (), student, lambda *_: scores, [SimpleNamespace()])
+    found = measure_surprise_at_wording(lambda *_: (), student, lambda *_: scores, [SimpleNamespace()])
     assert found == (1.0, "It …")

@@ -16,13 +16,13 @@ from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.outcome_check import OutcomeChecked
 from video_opd.methods.prefix_cut import PrefixCut
 from video_opd.methods.rewards import TaskReward
-from video_opd.methods.teachers import OneTeacher, with_distribution
+from video_opd.methods.teachers import OneTeacher, replace_distribution
 from video_opd.methods.writers import StudentWrites
 from video_opd.objectives import mean_advantage, sampled_advantage, supervised_prefix, teacher_margin
 from video_opd.train.build import make_method
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
-from video_opd.train.step_metrics import metrics_row
+from video_opd.train.step_metrics import make_metrics_row
 from video_opd.types import flatten
 
 SEED = 5
@@ -113,10 +113,10 @@ class TestOutcomeChecked:
         assert (masked[[1, 2]] == 0).all()
         assert (masked[[0, 3]] > 0).all()
         assert batch.losses.contradicted.flatten().tolist() == [False, True, True, False]
-        row = metrics_row(outcome, student)
+        row = make_metrics_row(outcome, student)
         assert row["groups_contradicted"] == 2
         assert row["reward"] == pytest.approx(1 / 3)
-        assert "groups_contradicted" not in metrics_row(of_rest, student)
+        assert "groups_contradicted" not in make_metrics_row(of_rest, student)
 
     @pytest.mark.parametrize("remedy", ["mask", "shift"])
     def test_where_the_outcome_agrees_on_the_whole_nothing_changes(self, student, teacher, prompts, remedy):
@@ -127,7 +127,7 @@ class TestOutcomeChecked:
         plain, of_plain = step(student, inner, prompts[:NUM_PROMPTS])
         assert_proportional(plain, checked)
         assert torch.equal(outcome.batches[0].losses.advantage, of_plain.batches[0].losses.advantage)
-        assert metrics_row(outcome, student)["groups_contradicted"] == 0
+        assert make_metrics_row(outcome, student)["groups_contradicted"] == 0
 
     @pytest.mark.parametrize("estimator", ["sampled", "baseline"])
     def test_a_shift_sorts_what_is_contradicted_and_keeps_the_sum(self, student, teacher, prompts, estimator):
@@ -162,7 +162,7 @@ class TestOutcomeChecked:
         whole, _ = step(student, method, prompts[:NUM_PROMPTS])
         split, outcome = step(student, method, prompts[:NUM_PROMPTS], micro_batch_size=1)
         assert_proportional(whole, split)
-        assert metrics_row(outcome, student)["groups_contradicted"] == 2
+        assert make_metrics_row(outcome, student)["groups_contradicted"] == 2
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ class Fading:
         possible = torch.where(scores.distribution > -1e30, 0.0, scores.distribution)
         liked = torch.nn.functional.one_hot(scores.distribution.argmax(dim=-1), possible.shape[-1])
         before = (torch.arange(possible.shape[1]) < self.place)[None, :, None]
-        faded = with_distribution(scores, torch.log_softmax(possible + 6.0 * liked * before, dim=-1))
+        faded = replace_distribution(scores, torch.log_softmax(possible + 6.0 * liked * before, dim=-1))
         return faded if distribution else replace(faded, distribution=None)
 
 
@@ -211,8 +211,8 @@ class TestPrefixCut:
             assert (one[batch.answer_mask & ~expected].abs() > 1e-3).any()
         share = 1 - expected.sum().item() / batch.answer_mask.sum().item()
         assert 0.2 < share < 0.6
-        assert metrics_row(outcome, student)["cut_share"] == pytest.approx(share)
-        assert "cut_share" not in metrics_row(plain, student)
+        assert make_metrics_row(outcome, student)["cut_share"] == pytest.approx(share)
+        assert "cut_share" not in make_metrics_row(plain, student)
         assert outcome.num_answer_tokens == plain.num_answer_tokens, "what is cut still counts as tokens of the batch"
 
     def test_the_gradient_is_that_of_the_prefix(self, student, fading, prompts):
@@ -240,14 +240,14 @@ class TestPrefixCut:
         whole, one = step(student, method, prompts[:4])
         split, other = step(student, method, prompts[:4], micro_batch_size=1)
         assert_proportional(whole, split)
-        shares = [metrics_row(outcome, student)["cut_share"] for outcome in (one, other)]
+        shares = [make_metrics_row(outcome, student)["cut_share"] for outcome in (one, other)]
         assert shares[0] == pytest.approx(shares[1])
 
     def test_several_updates_on_one_batch(self, student, fading, prompts):
         settings = TrainingSettings(batch_size=4, micro_batch_size=2, learning_rate=1e-4, updates_per_batch=2)
         mine = replace(student, model=copy.deepcopy(student.model))
         outcome = take_step(Learner(mine, settings, total_steps=1), prompts[:4], self.cut(fading), step=0, seed=SEED)
-        assert 0 < metrics_row(outcome, mine)["cut_share"] < 1
+        assert 0 < make_metrics_row(outcome, mine)["cut_share"] < 1
 
 
 def test_the_outcome_check_looks_at_what_is_still_supervised(student, fading, prompts):
@@ -258,7 +258,7 @@ def test_the_outcome_check_looks_at_what_is_still_supervised(student, fading, pr
     behind = batch.answer_mask & ~batch.losses.supervised
     assert behind.any()
     assert (batch.losses.advantage[behind] == 0).all()
-    row = metrics_row(outcome, student)
+    row = make_metrics_row(outcome, student)
     assert row["cut_share"] > 0
     assert "groups_contradicted" in row
     assert len(flatten(batch.groups)) == 2 * NUM_ANSWERS

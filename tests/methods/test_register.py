@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import pytest
 
 from video_opd.cli import main
-from video_opd.config.recipe_file import load_recipe, parse_recipe, recipe_keys
+from video_opd.config.recipe_file import list_recipe_keys, load_recipe, parse_recipe
 from video_opd.errors import ConfigurationError
 from video_opd.grounding import ParsedAnswer
 from video_opd.grounding.reward import REWARDS, register_reward
@@ -92,8 +92,8 @@ def test_a_method_of_ones_own_trains(recipe_file, tmp_path):
 
 @pytest.mark.usefixtures("mine")
 def test_its_keys_are_listed_and_its_mistakes_are_told_like_those_of_any_other(recipe_file, refused):
-    assert recipe_keys()["method.strength"].endswith("(default: 1.0) [mine]")
-    assert "mixture, mine" in recipe_keys()["method.name"]
+    assert list_recipe_keys()["method.strength"].endswith("(default: 1.0) [mine]")
+    assert "mixture, mine" in list_recipe_keys()["method.name"]
     train = "train", recipe_file, "--method.name"
     assert "Perhaps mine is meant" in refused(*train, "mien")
     assert "method.strength = -1" in refused(*train, "mine", "--method.strength", "-1")

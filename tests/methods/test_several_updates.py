@@ -26,7 +26,7 @@ from video_opd.objectives import masked_sum, reference_penalty
 from video_opd.train.build_method import make_method
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
-from video_opd.train.step_metrics import answer_rows, metrics_row
+from video_opd.train.step_metrics import make_answer_rows, make_metrics_row
 from video_opd.types import Answer, Judgement, TokenScores, flatten
 
 SEED = 5
@@ -150,7 +150,7 @@ class TestTheRatio:
         assert same(capped[1], {n: p.grad for n, p in learner.parameters.items()}, 1e-3)
         assert name != "shift" or batch.losses.contradicted.all()
         # The record: the second of two updates, and the largest ratio before the bound.
-        row, held = metrics_row(outcome, student), (ratio > cap)[batch.answer_mask].float().mean().item()
+        row, held = make_metrics_row(outcome, student), (ratio > cap)[batch.answer_mask].float().mean().item()
         assert row["max_ratio"] == pytest.approx(ratio[batch.answer_mask].max().item(), rel=1e-4)
         assert row["ratio_bounded_share"] == pytest.approx(held / 2, rel=1e-4)
         assert row["clamped_share"] == pytest.approx(row["ratio_bounded_share"])
@@ -162,7 +162,7 @@ class TestTheRatio:
             ratio_bounded=losses.ratio_bounded.masked_fill(~batch.answer_mask, 1.0),
         )
         assert name == "op-rkd" or not batch.answer_mask.all()
-        assert metrics_row(replace(outcome, batches=(replace(batch, losses=spoiled),)), student) == row
+        assert make_metrics_row(replace(outcome, batches=(replace(batch, losses=spoiled),)), student) == row
 
     @pytest.mark.parametrize("name", ["opd", "mixture"])
     @pytest.mark.parametrize("size", [1, 2])
@@ -173,7 +173,7 @@ class TestTheRatio:
         split, other = stepped(student, method, prompts[:4], updates=2, size=size)
         assert len({len(answer) for group in one.batches[0].groups for answer in group}) > 2
         assert all(same(*pair, 1e-3) for pair in zip(whole, split, strict=True))
-        rows = [metrics_row(outcome, student) for outcome in (one, other)]
+        rows = [make_metrics_row(outcome, student) for outcome in (one, other)]
         for key in ("max_ratio", "ratio_bounded_share", "clamped_share"):
             assert rows[0][key] == pytest.approx(rows[1][key], rel=1e-3), key
 
@@ -181,12 +181,12 @@ class TestTheRatio:
         """Tokens held at either bound, and those held at the bound on the ratio."""
         opd = ReverseKLDistillation(write=WRITE, teacher=OneTeacher(teacher), advantage_clamp=1.0)
         _, outcome = stepped(student, opd, prompts[:3], updates=2)
-        row = metrics_row(outcome, student)
+        row = make_metrics_row(outcome, student)
         assert 0 < row["clamped_share"] < 1
         assert "ratio_bounded_share" not in row
         both = replace(opd, ratio_cap=1.01)
         _, outcome = stepped(student, both, prompts[:3], updates=2)
-        row_of_both = metrics_row(outcome, student)
+        row_of_both = make_metrics_row(outcome, student)
         assert 0 < row_of_both["ratio_bounded_share"] <= 0.5
         assert row["clamped_share"] <= row_of_both["clamped_share"]
         assert row_of_both["clamped_share"] <= row["clamped_share"] + row_of_both["ratio_bounded_share"]
@@ -201,12 +201,13 @@ class TestTheRatio:
         ]
         for method in with_ratio:
             rows = [
-                metrics_row(stepped(student, method, prompts[:2], updates=updates)[1], student) for updates in (1, 3)
+                make_metrics_row(stepped(student, method, prompts[:2], updates=updates)[1], student)
+                for updates in (1, 3)
             ]
             assert "max_ratio" not in rows[0]
             assert rows[1]["max_ratio"] > 1
         for method in without:
-            row = metrics_row(stepped(student, method, prompts[:2], updates=3)[1], student)
+            row = make_metrics_row(stepped(student, method, prompts[:2], updates=3)[1], student)
             assert row.keys().isdisjoint({"max_ratio", "ratio_bounded_share"})
 
     def test_a_policy_that_ran_away_is_seen_and_survived(self, student, teacher, prompts):
@@ -215,7 +216,7 @@ class TestTheRatio:
         grpo = GRPO(write=WRITE, reward=Lottery(), reference=teacher, reference_weight=0.1)
         for method in (opd, replace(opd, ratio_cap=None), grpo):
             _, outcome = stepped(student, method, prompts[:3], updates=4, learning_rate=3.0)
-            row = metrics_row(outcome, student)
+            row = make_metrics_row(outcome, student)
             assert row["max_ratio"] > 10
             assert row["max_ratio"] < 4.9e8
             assert outcome.grad_norm < float("inf")
@@ -224,10 +225,10 @@ class TestTheRatio:
 def test_grpo_holds_the_share_of_its_clip_apart(student, prompts):
     method = GRPO(write=WRITE, reward=Lottery(), clip=0.01)
     _, outcome = stepped(student, method, prompts[:3], updates=3)
-    row = metrics_row(outcome, student)
+    row = make_metrics_row(outcome, student)
     assert 0 < row["ratio_bounded_share"] == pytest.approx(row["clamped_share"])
     _, wider = stepped(student, replace(method, clip_higher=1e6), prompts[:3], updates=3)
-    assert 0 < metrics_row(wider, student)["ratio_bounded_share"] < row["ratio_bounded_share"]
+    assert 0 < make_metrics_row(wider, student)["ratio_bounded_share"] < row["ratio_bounded_share"]
 
 
 def scores_of(*answers: tuple[int, bool]) -> TokenScores:
@@ -284,13 +285,13 @@ class TestTruncatedAnswers:
         kept = scores.answer_mask & ~torch.tensor(cut)[:, None]
         (loss[kept].sum() / left).backward()
         assert same(gradient, {n: p.grad for n, p in naive.model.named_parameters()})
-        row = metrics_row(outcome, student)
+        row = make_metrics_row(outcome, student)
         assert row["num_answers_masked"] == sum(cut)
         assert row["num_answers"] == len(answers)
         assert row["num_answer_tokens"] == left
         assert row["mean_answer_tokens"] == pytest.approx(sum(map(len, answers)) / len(answers))
         assert row["truncated_share"] == pytest.approx(sum(cut) / len(cut))
-        recorded = answer_rows(outcome, student, 99)
+        recorded = make_answer_rows(outcome, student, 99)
         assert all(not any(each["advantage"]) for each in recorded if each["truncated"])
 
     @pytest.mark.parametrize("size", [1, 2])
@@ -300,7 +301,11 @@ class TestTruncatedAnswers:
         split, other = stepped(student, method, prompts[:4], updates=2, size=size)
         assert all(same(*pair, 1e-3) for pair in zip(whole, split, strict=True))
         assert one.loss == pytest.approx(other.loss, rel=1e-4)
-        assert metrics_row(one, student)["num_answers_masked"] == metrics_row(other, student)["num_answers_masked"] > 0
+        assert (
+            make_metrics_row(one, student)["num_answers_masked"]
+            == make_metrics_row(other, student)["num_answers_masked"]
+            > 0
+        )
 
     def test_where_every_answer_is_cut_off_nothing_changes(self, student, prompts):
         method = GRPO(write=AllCut(num_answers=4, max_new_tokens=4), reward=Lottery(), mask_truncated=True)
@@ -310,21 +315,21 @@ class TestTruncatedAnswers:
             assert torch.equal(parameter, learner.parameters[name])
             assert learner.parameters[name].grad is None
         assert (outcome.loss, outcome.grad_norm, outcome.num_scheduled_tokens) == (0.0, 0.0, 0)
-        row = metrics_row(outcome, student)
+        row = make_metrics_row(outcome, student)
         assert (row["num_answers_masked"], row["num_answer_tokens"], row["mean_answer_tokens"]) == (12, 0, 4.0)
 
     def test_where_the_others_are_suspended_nothing_changes_either(self, student, prompts):
         """Only the first prompt is admitted; the tokens of the second one's answers were scheduled."""
         method = GRPO(write=AllCut(num_answers=4, max_new_tokens=4), reward=Lottery(), mask_truncated=True)
         learner = learner_of(student, weight_decay=0.1)
-        learner.gate = SimpleNamespace(admits=lambda prompt, group: prompt.id == prompts[0].id)
+        learner.gate = SimpleNamespace(is_admitted=lambda prompt, group: prompt.id == prompts[0].id)
         outcome = take_step(learner, prompts[:2], method, step=0, seed=SEED)
         assert (outcome.num_scheduled_tokens, outcome.num_answer_tokens) == (16, 0)
         assert all(torch.equal(p, learner.parameters[name]) for name, p in student.model.named_parameters())
 
     def test_they_are_learnt_from_by_default(self, student, prompts):
         whole, outcome = stepped(student, GRPO(write=WRITE, reward=Lottery()), prompts[:3])
-        row = metrics_row(outcome, student)
+        row = make_metrics_row(outcome, student)
         assert row["truncated_share"] > 0
         assert "num_answers_masked" not in row
         masked, _ = stepped(student, GRPO(write=WRITE, reward=Lottery(), mask_truncated=True), prompts[:3])

@@ -17,14 +17,20 @@ from video_opd.config.recipe_file import load_recipe, parse_recipe
 from video_opd.curriculum import ScoredAnswer, ScoredExample, ScoreFile, ScoreHeader, write_scores
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.methods.opd import ReverseKLDistillation
-from video_opd.methods.teachers import AveragedTeachers, OneTeacher, RoutedTeachers, by_reliability, by_source
+from video_opd.methods.teachers import (
+    AveragedTeachers,
+    OneTeacher,
+    RoutedTeachers,
+    route_by_reliability,
+    route_by_source,
+)
 from video_opd.methods.writers import StudentWrites
 from video_opd.policy.load import Work
 from video_opd.train.build_teachers import make_teacher, refuse_unrouted
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
 from video_opd.train.probe import Probe
-from video_opd.train.step_metrics import metrics_row
+from video_opd.train.step_metrics import make_metrics_row
 from video_opd.types import AnswerGroup, Sampling, Span, flatten
 
 SEED = 5
@@ -80,7 +86,7 @@ OWN = {0: (0, 2, 3), 1: (1, 4)}
 
 
 def routed(teachers):
-    return RoutedTeachers(teachers, by_source([["charades"], ["activitynet"]]))
+    return RoutedTeachers(teachers, route_by_source([["charades"], ["activitynet"]]))
 
 
 @pytest.mark.parametrize("distribution", [False, True])
@@ -177,7 +183,7 @@ def test_a_student_learns_from_several(student, teachers, mixed, kind, estimator
         outcome = take_step(learner, mixed, method, step=step, seed=step)
     if estimator == "exact":
         assert probe.reverse_kl() < before
-    row = metrics_row(outcome, student)
+    row = make_metrics_row(outcome, student)
     assert row["num_prompts"] == 5
     assert math.isfinite(row["reverse_kl"])
 
@@ -186,7 +192,7 @@ class TestRoutes:
     """Who judges whom."""
 
     def test_by_source(self, mixed):
-        route = by_source([["other", "charades"], ["activitynet"]])
+        route = route_by_source([["other", "charades"], ["activitynet"]])
         assert [route(prompt.example) for prompt in mixed] == [0, 1, 0, 0, 1]
         with pytest.raises(DataError, match=r"is of source 'didemo': no teacher names it; the teachers name 'other', "):
             route(replace(mixed[0].example, source="didemo"))
@@ -197,7 +203,7 @@ class TestRoutes:
             {ids[0]: 0.5, ids[1]: 0.2, ids[2]: 0.4},
             {ids[0]: 0.4, ids[1]: 0.7, ids[2]: 0.4, ids[3]: 0.0},
         ]
-        route = by_reliability(taus)
+        route = route_by_reliability(taus)
         # The fourth: only the second was scored on it, however badly.
         assert [route(prompt.example) for prompt in mixed[:4]] == [0, 1, 0, 1]
         with pytest.raises(DataError, match=f"example {ids[4]} is in no teacher's score file"):
@@ -215,11 +221,11 @@ BARE = [{"model": "m/a"}, {"model": "m/b"}]
 
 def test_several_teachers_are_named_in_order_and_survive_being_written_down():
     recipe = parse_recipe({**LEAST, "teachers": [A, B]})
-    assert list(recipe.named_teachers()) == ["teacher-1", "teacher-2"]
-    assert recipe.named_teachers()["teacher-2"].model == "m/b"
+    assert list(recipe.name_teachers()) == ["teacher-1", "teacher-2"]
+    assert recipe.name_teachers()["teacher-2"].model == "m/b"
     assert parse_recipe_text(recipe.to_toml()) == recipe
-    assert list(parse_recipe({**LEAST, "teacher": {"model": "m/a"}}).named_teachers()) == ["teacher"]
-    assert parse_recipe({**LEAST, "method": {"name": "grpo"}}).named_teachers() == {}
+    assert list(parse_recipe({**LEAST, "teacher": {"model": "m/a"}}).name_teachers()) == ["teacher"]
+    assert parse_recipe({**LEAST, "method": {"name": "grpo"}}).name_teachers() == {}
 
 
 def parse_recipe_text(text: str) -> Recipe:
@@ -255,10 +261,10 @@ def test_several_take_the_place_of_one_in_a_recipe_that_builds_on_another(tmp_pa
     several.write_text(
         'base = "base.toml"\nteachers_by = "average"\n[[teachers]]\nmodel = "m/a"\n[[teachers]]\nmodel = "m/b"\n'
     )
-    assert [teacher.model for teacher in load_recipe(several).named_teachers().values()] == ["m/a", "m/b"]
+    assert [teacher.model for teacher in load_recipe(several).name_teachers().values()] == ["m/a", "m/b"]
     one = tmp_path / "one.toml"
     one.write_text('base = "several.toml"\n[teacher]\nmodel = "m/d"\n')
-    assert [teacher.model for teacher in load_recipe(one).named_teachers().values()] == ["m/d"]
+    assert [teacher.model for teacher in load_recipe(one).name_teachers().values()] == ["m/d"]
 
 
 def test_the_recipe_says_who_judges(teachers, mixed, tmp_path):

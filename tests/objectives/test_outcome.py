@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from video_opd.objectives import contradicting_groups, mean_advantage, order_restoring_shift
+from video_opd.objectives import find_contradicting_groups, mean_advantage, order_restoring_shift
 
 ONE = torch.ones(1, 3)
 
@@ -33,12 +33,12 @@ def test_the_score_of_an_answer_is_the_mean_advantage_of_what_counts():
     ],
 )
 def test_a_group_is_contradicted_by_most_of_its_pairs(scores, rewards, contradicted):
-    assert contradicting_groups(torch.tensor([scores]), torch.tensor([rewards])).tolist() == [[contradicted]]
+    assert find_contradicting_groups(torch.tensor([scores]), torch.tensor([rewards])).tolist() == [[contradicted]]
 
 
 def test_groups_are_judged_one_by_one():
     scores, rewards = torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.0, 1.0]])
-    assert contradicting_groups(scores, rewards).tolist() == [[False], [True]]
+    assert find_contradicting_groups(scores, rewards).tolist() == [[False], [True]]
 
 
 def test_the_shift_pools_what_stands_in_the_wrong_order():
@@ -98,11 +98,11 @@ def test_the_shift_is_the_least_that_sorts_and_keeps_the_sum():
 def test_answers_that_differ_by_the_margin_are_equally_good(rewards, margin, contradicted):
     """The teacher prefers the worse one throughout; a pair counts from just above the margin on."""
     rewards = torch.tensor([rewards])
-    assert contradicting_groups(-rewards, rewards, margin=margin).tolist() == [[contradicted]]
-    assert contradicting_groups(rewards, rewards, margin=margin).tolist() == [[False]]
+    assert find_contradicting_groups(-rewards, rewards, margin=margin).tolist() == [[contradicted]]
+    assert find_contradicting_groups(rewards, rewards, margin=margin).tolist() == [[False]]
 
 
 def test_the_margin_is_a_tenth_of_iou():
     scores = torch.tensor([[1.0, 0.0]])
-    assert contradicting_groups(scores, torch.tensor([[0.0, 0.1]])).tolist() == [[False]]
-    assert contradicting_groups(scores, torch.tensor([[0.0, 0.1001]])).tolist() == [[True]]
+    assert find_contradicting_groups(scores, torch.tensor([[0.0, 0.1]])).tolist() == [[False]]
+    assert find_contradicting_groups(scores, torch.tensor([[0.0, 0.1001]])).tolist() == [[True]]

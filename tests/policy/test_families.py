@@ -248,7 +248,7 @@ def test_flash_attention_is_for_the_vision_tower_only(monkeypatch):
 
     monkeypatch.setattr(attention, "_is_available", lambda _: True)
     part = SimpleNamespace(_attn_implementation="flash_attention_2")
-    backends = attention.attention_backends("m", SimpleNamespace(text_config=part, vision_config=part))
+    backends = attention.choose_attention_backends("m", SimpleNamespace(text_config=part, vision_config=part))
     assert backends == {"": "sdpa", "text_config": "sdpa", "vision_config": "flash_attention_2"}
 
 
@@ -341,7 +341,7 @@ def test_best_answers_score_as_each_does_alone(policies, prompts_of, kind, backe
     policy, plain = policies(kind, backend), policies(kind)
     prompts = prompts_of(plain, kind)
     for prompt, group in zip(
-        prompts, policy.best_answers(policy.read(prompts), count=4, max_new_tokens=6), strict=True
+        prompts, policy.find_best_answers(policy.read(prompts), count=4, max_new_tokens=6), strict=True
     ):
         for answer in group:
             expected = plain_logprobs(plain, prompt, torch.tensor(answer.token_ids))

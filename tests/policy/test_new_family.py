@@ -141,7 +141,7 @@ def test_it_is_read_answered_and_scored(policy, world):
     scores = policy.score(reading, groups)
     for row, answer in enumerate(scores.answers):
         assert scores.logprobs[row, : len(answer)].tolist() == pytest.approx(answer.sampler_logprobs, abs=1e-4)
-    best = policy.best_answers(reading, count=2, max_new_tokens=4)
+    best = policy.find_best_answers(reading, count=2, max_new_tokens=4)
     assert [len(group.answers) for group in best] == [2, 2, 2]
 
 

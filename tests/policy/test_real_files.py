@@ -111,7 +111,7 @@ def small_qwen(real_processor):
         model = Qwen3VLForConditionalGeneration(config).eval()
         return Policy(
             name=f"small-{seed}", model=model, processor=real_processor,
-            support=TokenSupport.of(real_processor.tokenizer, config),
+            support=TokenSupport.build(real_processor.tokenizer, config),
         )  # fmt: skip
 
     return make

@@ -16,7 +16,7 @@ from video_opd.policy import run_folders
 from video_opd.policy.location import model_sha256, resolve_model
 from video_opd.runs.checkpoint import save_checkpoint
 from video_opd.runs.directory import RunDirectory
-from video_opd.train.build import with_checkpoints
+from video_opd.train.build import resolve_checkpoints
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny-opd.toml"
 
@@ -70,7 +70,7 @@ def test_the_working_directory_may_be_any_of_them(run, inside, monkeypatch):
 
 
 def _forget_runs() -> None:
-    for remembered in (run_folders._model_of_newest, run_folders._model_of_checkpoint):
+    for remembered in (run_folders._find_model_of_newest, run_folders._find_model_of_checkpoint):
         remembered.cache_clear()
 
 
@@ -149,15 +149,15 @@ def test_a_run_is_asked_on_the_command_line(run, clip, capsys):
 
 def test_a_recipe_that_names_a_run_means_one_checkpoint_for_good(run):
     recipe = load_recipe(RECIPE, {"student.model": str(run), "teacher.model": str(checkpoint(run, 9))})
-    settled = with_checkpoints(recipe)
+    settled = resolve_checkpoints(recipe)
     assert settled.student.model == str(checkpoint(run, 1_000_000) / "model")
     assert settled.teacher.model == str(checkpoint(run, 9) / "model")
     assert model_sha256(resolve_model(settled.teacher.model)) == model_sha256(resolve_model("tiny-teacher"))
     plain = load_recipe(RECIPE)
-    assert with_checkpoints(plain) == plain
+    assert resolve_checkpoints(plain) == plain
     for name in ("tiny-student", "Qwen/Qwen3-VL-8B-Instruct", "no/such/place"):
         student = plain.student.model_copy(update={"model": name})
-        assert with_checkpoints(plain.model_copy(update={"student": student})).student.model == name
+        assert resolve_checkpoints(plain.model_copy(update={"student": student})).student.model == name
 
 
 @pytest.mark.parametrize("name", ["predictions.jsonl", "out.json.partial"])

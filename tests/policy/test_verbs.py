@@ -301,7 +301,7 @@ def test_what_only_the_config_calls_special_has_no_probability():
     config = SimpleNamespace(
         get_text_config=lambda: SimpleNamespace(vocab_size=10), video_token_id=4, image_token_id=9, hidden_size=1
     )
-    support = TokenSupport.of(Tokenizer(), config)
+    support = TokenSupport.build(Tokenizer(), config)
     assert support.banned.tolist() == [id in (3, 4) for id in range(8)]
     logprobs = support.log_softmax(torch.zeros(10))
     assert logprobs.exp().tolist() == pytest.approx([1 / 6] * 3 + [0, 0] + [1 / 6] * 3)

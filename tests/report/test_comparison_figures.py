@@ -2,17 +2,17 @@ import re
 
 import pytest
 
-from video_opd.report.comparison.comparison_figures import Series, Strip, draw_curves, draw_key, spread, unit_of
+from video_opd.report.comparison.comparison_figures import Series, Strip, choose_unit, draw_curves, draw_key, spread
 from video_opd.report.figures import ReferenceLine
 
 
 def test_zero_is_on_the_scale_of_differences_whatever_they_are() -> None:
     for ends in ([0.2, 0.3], [-0.3, -0.2], [0.0, 0.0]):
-        strip = Strip.around(ends)
+        strip = Strip.enclose(ends)
         assert strip.low < min(ends) <= max(ends) < strip.high
         assert strip.low < 0 < strip.high
-    assert Strip.around([-0.1, 0.3]).draw_scale().count("<text") >= 3
-    assert "−0.1" in Strip.around([-0.1, 0.3]).draw_scale()
+    assert Strip.enclose([-0.1, 0.3]).draw_scale().count("<text") >= 3
+    assert "−0.1" in Strip.enclose([-0.1, 0.3]).draw_scale()
 
 
 def test_lines_bands_and_rules_lie_where_the_numbers_say() -> None:
@@ -63,4 +63,4 @@ def test_labels_are_moved_apart_as_little_as_can_be(wanted: list[float], expecte
 
 
 def test_times_have_a_unit_that_fits() -> None:
-    assert [unit_of(seconds)[0] for seconds in (0.5, 180, 181, 10_800, 1e6)] == ["s", "s", "min", "min", "h"]
+    assert [choose_unit(seconds)[0] for seconds in (0.5, 180, 181, 10_800, 1e6)] == ["s", "s", "min", "min", "h"]

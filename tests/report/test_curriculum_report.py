@@ -12,12 +12,12 @@ from pages import HOSTILE, Elements, check_that_it_loads_and_runs_nothing, text_
 
 from video_opd.curriculum import MOSTLY_NOISE
 from video_opd.report import write_report
-from video_opd.report.phases import colours, in_order
+from video_opd.report.phases import choose_colours, sort_phases
 from video_opd.report.run import curriculum_section as curriculum
 from video_opd.report.run.curriculum_figures import Column, draw_columns
 from video_opd.report.run.curriculum_section import build_section, draw_coupling
 from video_opd.report.run.run_contents import read_run
-from video_opd.runs.round_files import cost_of_selection
+from video_opd.runs.round_files import read_cost_of_selection
 
 HEADING = "<h2>What it trained on</h2>"
 NOISE = "the ranking is mostly noise: another draw of answers would rank otherwise (reliability 0.31 of 1)"
@@ -143,7 +143,7 @@ def test_a_rare_source_that_loses_an_example_is_no_shift(run: Path) -> None:
 
 
 def test_the_cost_is_that_of_the_ledger(run: Path) -> None:
-    cost = cost_of_selection(run / "rounds", "seconds")
+    cost = read_cost_of_selection(run / "rounds", "seconds")
     assert cost == {0: 27.0, 10: 3.0}
     assert read_run(run).curriculum.cost_s == sum(cost.values())
 
@@ -395,4 +395,4 @@ def test_what_was_not_listened_to_is_a_vital_sign(run: Path) -> None:
     ],
 )
 def test_a_phase_has_one_colour_wherever_it_is(phases: list[str], expected: list[int]) -> None:
-    assert colours(in_order(phases)) == expected
+    assert choose_colours(sort_phases(phases)) == expected

@@ -13,9 +13,9 @@ from video_opd.errors import ConfigurationError
 from video_opd.files.run_records import BestConstant, EvaluationReport, SampledAnswer, StepMetrics
 from video_opd.report import write_report
 from video_opd.report.figures import choose_ticks, draw_line_chart, shorten, smooth
-from video_opd.report.run.answer_cards import advantage_scale, build_cards, make_visible
+from video_opd.report.run.answer_cards import build_cards, choose_scale, make_visible
 from video_opd.report.run.run_contents import RunContents, read_run
-from video_opd.report.run.verdict import Standing, build_score_table, duration, headline, remarks
+from video_opd.report.run.verdict import Standing, build_score_table, format_duration, write_headline, write_remarks
 
 SCORES = {"r1@0.3": 0.8, "r1@0.5": 0.6, "r1@0.7": 0.4, "output_format_rate": 0.97, "num_queries": 400}
 
@@ -267,32 +267,36 @@ EMPTY = RunContents(name="run", recipe=None, environments={}, rows=[], evaluatio
     ],
 )
 def test_the_headline_knows_up_from_down(before: float, after: float, sentence: str) -> None:
-    standing = Standing.of([evaluation("student-after", after, 60), evaluation("student-before", before, 0)])
-    assert headline(EMPTY, standing) == sentence
+    standing = Standing.sort_evaluations(
+        [evaluation("student-after", after, 60), evaluation("student-before", before, 0)]
+    )
+    assert write_headline(EMPTY, standing) == sentence
 
 
 def test_what_was_scored_on_other_queries_is_not_compared() -> None:
-    standing = Standing.of(
+    standing = Standing.sort_evaluations(
         [
             evaluation("student-before", 0.4, 0, split="validation"),
             evaluation("teacher", 0.9, None, split="train"),
             evaluation("student-after", 0.6, 60),
         ]
     )
-    assert headline(EMPTY, standing) == "After 60 steps the student stands at 0.60 mIoU on 400 held-out queries."
+    assert write_headline(EMPTY, standing) == "After 60 steps the student stands at 0.60 mIoU on 400 held-out queries."
     assert standing.before is None
     assert standing.teacher is None
     assert len(standing.curve) == 1
 
 
 def test_without_a_final_evaluation_the_newest_validation_counts() -> None:
-    standing = Standing.of([evaluation(f"validation-{step:06d}", step / 100, step) for step in (0, 20, 40)])
-    assert headline(EMPTY, standing).startswith("In 40 steps the student went from 0.00 to 0.40")
+    standing = Standing.sort_evaluations(
+        [evaluation(f"validation-{step:06d}", step / 100, step) for step in (0, 20, 40)]
+    )
+    assert write_headline(EMPTY, standing).startswith("In 40 steps the student went from 0.00 to 0.40")
 
 
 def test_a_gain_within_the_noise_and_a_student_on_the_floor_are_said() -> None:
-    standing = Standing.of([evaluation("student-after", 0.31, 60), evaluation("student-before", 0.29, 0)])
-    said = " ".join(remarks(EMPTY, standing))
+    standing = Standing.sort_evaluations([evaluation("student-after", 0.31, 60), evaluation("student-before", 0.29, 0)])
+    said = " ".join(write_remarks(EMPTY, standing))
     assert "overlap, so the change may be chance" in said
     assert "no better than one constant answer to every query (0.31 mIoU)" in said
     assert build_score_table(Standing()) is None
@@ -304,30 +308,30 @@ def test_a_gain_within_the_noise_and_a_student_on_the_floor_are_said() -> None:
 @pytest.mark.parametrize("after", [0.0, 0.29, 0.31, 1.0])
 def test_of_few_queries_nothing_is_said_but_that(num_queries: int, counted: str, after: float) -> None:
     """Neither of the intervals, nor of the distance to the teacher, nor of the constant answer."""
-    standing = Standing.of(
+    standing = Standing.sort_evaluations(
         [
             evaluation("student-after", after, 60, num_queries=num_queries),
             evaluation("student-before", 0.29, 0, num_queries=num_queries),
             evaluation("teacher", 0.9, None, num_queries=num_queries),
         ]
     )
-    (said,) = remarks(EMPTY, standing)
+    (said,) = write_remarks(EMPTY, standing)
     assert said.startswith(f"Whether the student improved cannot be said from {counted}")
     assert said.endswith(": a 95 % interval needs at least 30 held-out queries.")
-    assert f"on {counted}" in headline(EMPTY, standing)
+    assert f"on {counted}" in write_headline(EMPTY, standing)
 
 
 def test_from_thirty_queries_on_something_is_said() -> None:
-    standing = Standing.of(
+    standing = Standing.sort_evaluations(
         [evaluation(name, miou, step, num_queries=30) for name, miou, step in
          (("student-after", 0.6, 60), ("student-before", 0.29, 0))]
     )  # fmt: skip
-    assert remarks(EMPTY, standing) == ["The 95 % intervals before and after do not overlap."]
+    assert write_remarks(EMPTY, standing) == ["The 95 % intervals before and after do not overlap."]
 
 
 def test_a_student_that_did_not_change_is_not_told_that_its_change_may_be_chance() -> None:
-    standing = Standing.of([evaluation("student-after", 0.5, 60), evaluation("student-before", 0.5, 0)])
-    assert remarks(EMPTY, standing) == []
+    standing = Standing.sort_evaluations([evaluation("student-after", 0.5, 60), evaluation("student-before", 0.5, 0)])
+    assert write_remarks(EMPTY, standing) == []
 
 
 def test_a_run_with_one_test_query(run: Path) -> None:
@@ -379,7 +383,7 @@ def shown(run: Path, rows: list[dict[str, Any]]) -> tuple[list[tuple[SampledAnsw
 
 def test_tokens_are_coloured_by_advantage_on_one_scale(run: Path) -> None:
     examples, styles = shown(run, [answer(1, "a", (2.0, -2.0, 1.0, -0.1, None)), answer(1, "b", (-9.0, 0.5))])
-    assert advantage_scale(examples) == 2.0  # the -9 is beyond it
+    assert choose_scale(examples) == 2.0  # the -9 is beyond it
     assert styles == [["plus-4", "minus-4", "plus-2", "zero", "zero"], ["minus-4", "plus-1"]]
 
 
@@ -457,7 +461,7 @@ def test_ticks_are_round_and_hold_the_range(low: float, high: float, expected: l
 def test_numbers_are_short() -> None:
     values = (0, 0.25, 40, 12_000, 1e6, 2e-6, -0.5, 2_400_000, 1234)
     assert [shorten(value) for value in values] == ["0", "0.25", "40", "12k", "1M", "2e-6", "-0.5", "2.4M", "1234"]
-    assert [duration(s) for s in (0.84, 11.4, 59.7, 200, 7500)] == [
+    assert [format_duration(s) for s in (0.84, 11.4, 59.7, 200, 7500)] == [
         "0.8 s",
         "11 s",
         "1 min 00 s",

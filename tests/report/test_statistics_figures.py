@@ -8,7 +8,7 @@ from pages import HOSTILE, check_that_it_loads_and_runs_nothing, text_of
 from video_opd.cli import main
 from video_opd.data.manifest import write_manifest
 from video_opd.data.manifest_statistics import describe
-from video_opd.report.manifest.manifest_figures import HEIGHT, draw_panels, statistics_svg
+from video_opd.report.manifest.manifest_figures import HEIGHT, draw_panels, draw_statistics
 from video_opd.report.manifest.manifest_page import write_statistics
 from video_opd.types import Example, Span
 
@@ -78,7 +78,7 @@ def test_odd_sets_are_drawn(odd):
 
 
 def test_the_svg_needs_nothing_but_itself(statistics):
-    image = statistics_svg({"train.jsonl": statistics, "test.jsonl": statistics})
+    image = draw_statistics({"train.jsonl": statistics, "test.jsonl": statistics})
     root = ET.fromstring(image)
     assert root.tag == f"{SVG}svg"
     elements = {element.tag.removeprefix(SVG) for element in root.iter()}
@@ -94,7 +94,7 @@ def test_the_svg_needs_nothing_but_itself(statistics):
 
 
 def test_the_svg_has_a_light_and_a_dark_set_of_colours(statistics):
-    style = ET.fromstring(statistics_svg({"m": statistics})).find(f"{SVG}style").text
+    style = ET.fromstring(draw_statistics({"m": statistics})).find(f"{SVG}style").text
     light, dark = style.split("@media (prefers-color-scheme: dark)")
     colour = re.compile(r"\.column \{ fill: (#\w{6});")
     paper = re.compile(r"\.paper \{ fill: (#\w{6});")
@@ -104,7 +104,7 @@ def test_the_svg_has_a_light_and_a_dark_set_of_colours(statistics):
 
 def test_names_cannot_break_out_of_the_pictures(tmp_path, statistics):
     hostile = describe([example(0, 1, 2, source=HOSTILE), example(1, 1, 2, source="s")])
-    svg = statistics_svg({HOSTILE + "\x01\x1b": hostile})
+    svg = draw_statistics({HOSTILE + "\x01\x1b": hostile})
     assert {e.tag.removeprefix(SVG) for e in ET.fromstring(svg).iter()}.isdisjoint({"script", "img"})
     page = write_statistics(tmp_path / "x.html", {HOSTILE: hostile}).read_text()
     check_that_it_loads_and_runs_nothing(page)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from video_opd.errors import EngineError
-from video_opd.runs import latest_checkpoint, save_checkpoint, verify_checkpoint
+from video_opd.runs import find_latest_checkpoint, save_checkpoint, verify_checkpoint
 
 
 def writer(content: str) -> Callable[[Path], None]:
@@ -28,9 +28,9 @@ def names(folder: Path) -> list[str]:
 
 
 def test_nothing_saved_is_not_an_error(tmp_path: Path) -> None:
-    assert latest_checkpoint(tmp_path / "checkpoints") is None
+    assert find_latest_checkpoint(tmp_path / "checkpoints") is None
     (tmp_path / "checkpoints").mkdir()
-    assert latest_checkpoint(tmp_path / "checkpoints") is None
+    assert find_latest_checkpoint(tmp_path / "checkpoints") is None
 
 
 def test_saves_and_finds_the_newest(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_saves_and_finds_the_newest(tmp_path: Path) -> None:
     assert marker["format"] == 1
     assert marker["files"]["trainer/state.json"]["size"] == 1
     assert set(marker["files"]) == {"model.safetensors", "trainer/state.json"}
-    found = latest_checkpoint(folder.parent)
+    found = find_latest_checkpoint(folder.parent)
     assert found is not None
     assert (found.step, found.folder, found.skipped) == (40, folder, ())
 
@@ -50,7 +50,7 @@ def test_saves_and_finds_the_newest(tmp_path: Path) -> None:
 def test_order_is_by_number_also_past_six_digits(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 1_000_000, writer("b"))
     save_checkpoint(tmp_path, 999_999, writer("a"))
-    found = latest_checkpoint(tmp_path)
+    found = find_latest_checkpoint(tmp_path)
     assert found is not None
     assert found.step == 1_000_000
 
@@ -113,7 +113,7 @@ def test_a_damaged_checkpoint_is_passed_over_loudly(
     assert verify_checkpoint(newest) is None
     damage(newest)
     assert verify_checkpoint(newest) == reason
-    found = latest_checkpoint(tmp_path)
+    found = find_latest_checkpoint(tmp_path)
     assert found is not None
     assert found.step == 20
     assert found.skipped == ((newest, reason),)
@@ -124,7 +124,7 @@ def test_all_damaged_never_means_step_zero(tmp_path: Path) -> None:
     for step in (20, 40):
         flip_a_byte(save_checkpoint(tmp_path, step, writer("b")))
     with pytest.raises(EngineError, match=r"all 2 checkpoints .* are damaged .* start again in another folder"):
-        latest_checkpoint(tmp_path)
+        find_latest_checkpoint(tmp_path)
 
 
 def test_a_damaged_checkpoint_is_kept_aside_when_its_step_is_saved_again(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_killed_at_every_touch_of_the_disk_an_intact_checkpoint_remains(tmp_path
         checkpoints = tmp_path / str(countdown)
         save_checkpoint(checkpoints, 20, writer("a"))
         done = subprocess.run([sys.executable, "-c", KILLED_SAVE, str(checkpoints), str(countdown)], check=False)
-        found = latest_checkpoint(checkpoints)
+        found = find_latest_checkpoint(checkpoints)
         assert found is not None
         assert found.skipped == ()
         resumed_from.append(found.step)

@@ -18,7 +18,7 @@ from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
 from video_opd.train import learner as learner_module
 from video_opd.train import loop
-from video_opd.train.agreement import TokenCount, all_finite, count_tokens, should_step
+from video_opd.train.agreement import TokenCount, are_all_finite, count_tokens, should_step
 from video_opd.train.learner import Learner
 
 SOURCE = Path(video_opd.__file__).parent
@@ -36,8 +36,8 @@ def test_a_step_needs_something_to_train_on():
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_one_number_that_is_not_finite_is_enough(bad):
-    assert all_finite([1.0, -2.0, 0.0])
-    assert not all_finite([1.0, bad])
+    assert are_all_finite([1.0, -2.0, 0.0])
+    assert not are_all_finite([1.0, bad])
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_no_weight_moves_where_another_process_has_a_number_that_is_not_finite(
         asked.append(list(values))
         return len(asked) - 1 != question
 
-    monkeypatch.setattr(learner_module, "all_finite", answer)
+    monkeypatch.setattr(learner_module, "are_all_finite", answer)
     with pytest.raises(EngineError, match=f"the {what} is not finite on examples of another process"):
         loop.take_step(learner, prompts[:4], method, step=0, seed=0)
     assert [len(values) for values in asked] == [2, 1][: question + 1]  # the losses of both micro-batches, the norm

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from video_opd.cli import main
 from video_opd.config.recipe_file import load_recipe
-from video_opd.policy.families import Family, family_of
+from video_opd.policy.families import Family, find_family
 from video_opd.policy.load import load_policy
 from video_opd.train.build import load_student
 from video_opd.train.build_models import load_frozen
@@ -60,7 +60,7 @@ def test_the_parts_of_both_families(models, make_policy):
     assert {name: vision_part(name) or "language" for name in qwen3} == {name: part_of(name) for name in qwen3}
     with torch.device("meta"):
         model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config={"num_hidden_layers": 1}))
-    vision_part = family_of(model.config).vision_part
+    vision_part = find_family(model.config).vision_part
     for name, _ in model.named_parameters():
         assert (vision_part(name) or "language") == part_of(name), name
 

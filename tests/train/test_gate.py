@@ -17,7 +17,7 @@ from video_opd.methods.writers import StudentWrites
 from video_opd.train.answer_gate import AnswerGate
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
-from video_opd.train.step_metrics import answer_rows, metrics_row
+from video_opd.train.step_metrics import make_answer_rows, make_metrics_row
 from video_opd.types import Answer, AnswerGroup, Example, Span
 
 SEED = 5
@@ -29,7 +29,7 @@ class Only:
     def __init__(self, *ids: str) -> None:
         self.ids = ids
 
-    def admits(self, prompt, group) -> bool:
+    def is_admitted(self, prompt, group) -> bool:
         assert group.prompt_id == prompt.id
         return prompt.id in self.ids
 
@@ -79,10 +79,10 @@ def test_a_limit_of_zero_trains_on_nothing_and_changes_nothing(student, teacher,
     assert outcome.batches == ()
     assert (outcome.loss, outcome.grad_norm, outcome.num_answer_tokens) == (0.0, 0.0, 0)
     assert gate.coupling.metrics()["suspended"] == 12
-    row = metrics_row(outcome, after)
+    row = make_metrics_row(outcome, after)
     assert row["num_answers"] == 0
     assert set(row) >= {"miou", "output_format_rate", "truncated_share"}  # what was written is known all the same
-    assert [answer["suspended"] for answer in answer_rows(outcome, after, 9)] == [True] * 6
+    assert [answer["suspended"] for answer in make_answer_rows(outcome, after, 9)] == [True] * 6
 
 
 @pytest.mark.parametrize("estimator", ["sampled", "exact"])
@@ -134,8 +134,8 @@ def test_the_gate_looks_at_the_mean_of_a_group(prompts, make_policy, shorter):
     (group,) = policy.answer(policy.read([prompt]), count=2, sampling=sampling())
     texts = iter((right, wrong))
     group = replace(group, answers=tuple(replace(answer, text=next(texts)) for answer in group))
-    assert coupling(0.51).admits(prompt, group)
-    assert not coupling(0.5).admits(prompt, group)
+    assert coupling(0.51).is_admitted(prompt, group)
+    assert not coupling(0.5).is_admitted(prompt, group)
 
 
 @pytest.mark.parametrize(("text", "iou"), [("0 - 4 seconds, 6 - 9 seconds", 0.5), ("6 - 9 s, 0 - 4 s", 0.0)])
@@ -143,8 +143,8 @@ def test_the_gate_looks_at_the_first_span_of_an_answer(text, iou):
     example = Example(id="a", video="v", query="q", spans=(Span(0, 2), Span(20, 30)), duration=30.0)
     answer = Answer(prompt_id="a", token_ids=(0,), sampler_logprobs=(0.0,), text=text, truncated=False)
     prompt, group = SimpleNamespace(id="a", example=example), AnswerGroup(prompt_id="a", answers=(answer,))
-    assert coupling(iou + 0.01).admits(prompt, group)
-    assert not coupling(iou).admits(prompt, group)
+    assert coupling(iou + 0.01).is_admitted(prompt, group)
+    assert not coupling(iou).is_admitted(prompt, group)
 
 
 def test_a_gate_begins_with_the_anchors_suspended_or_where_it_was_interrupted():
@@ -152,8 +152,8 @@ def test_a_gate_begins_with_the_anchors_suspended_or_where_it_was_interrupted():
     fresh, resumed = coupling(0.5), coupling(0.5)
     fresh.begin(kinds, {})
     assert fresh.coupling.suspended == {"a", "b"}
-    fresh.coupling.admits("a", 0.1)
-    fresh.coupling.admits("f", 0.9)
+    fresh.coupling.is_admitted("a", 0.1)
+    fresh.coupling.is_admitted("f", 0.9)
     resumed.begin(kinds, fresh.coupling.state_dict())
     assert resumed.coupling.suspended == {"b", "f"}
 
@@ -168,13 +168,13 @@ def test_counts_tell_anchors_from_the_frontier_and_who_came_back():
     gate = Coupling(update_below=0.7)
     gate.begin({"a": ANCHOR, "b": ANCHOR, "f": FRONTIER})
     assert gate.state_dict() == {"suspended": ["a", "b"]}
-    assert [gate.admits(id, iou) for id, iou in (("a", 0.9), ("b", 0.2), ("f", 0.1))] == [False, True, True]
+    assert [gate.is_admitted(id, iou) for id, iou in (("a", 0.9), ("b", 0.2), ("f", 0.1))] == [False, True, True]
     counts = gate.metrics()
     assert (counts["active"], counts["suspended"], counts["reactivated"]) == (2, 1, 1)
     assert (counts["reactivated_anchor"], counts["active_frontier"], counts["suspended_anchor"]) == (1, 1, 1)
     assert counts["reactivated_frontier"] == 0
-    assert not gate.admits("f", 0.7)  # at the limit it is good enough
-    assert gate.admits("f", 0.69)
+    assert not gate.is_admitted("f", 0.7)  # at the limit it is good enough
+    assert gate.is_admitted("f", 0.69)
     assert gate.metrics()["reactivated_frontier"] == 1
     assert gate.metrics()["active"] == 0  # told once
     other = Coupling(update_below=0.7)

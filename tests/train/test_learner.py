@@ -17,7 +17,7 @@ from video_opd.objectives import reverse_kl
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
 from video_opd.train.probe import Probe
-from video_opd.train.step_metrics import answer_rows, metrics_row
+from video_opd.train.step_metrics import make_answer_rows, make_metrics_row
 from video_opd.types import Sampling, TokenLosses
 
 SEED = 11
@@ -233,7 +233,7 @@ def test_a_loss_that_is_not_finite_moves_no_weight(student, teacher, prompts):
 
 def test_clamped_advantage_is_counted(student, teacher, prompts):
     learner = Learner(student, settings(), total_steps=1)
-    row = metrics_row(
+    row = make_metrics_row(
         take_step(learner, prompts[:4], method_of(teacher, advantage_clamp=0.5), step=0, seed=SEED), student
     )
     assert 0 < row["clamped_share"] < 1
@@ -290,7 +290,7 @@ def test_frozen_parameters_stay_and_are_not_in_the_optimiser(student, teacher, p
 def test_measurements_of_a_step(student, teacher, prompts):
     learner = Learner(student, settings(micro_batch_size=2), total_steps=1)
     outcome = take_step(learner, prompts[:5], method_of(teacher), step=0, seed=SEED)
-    row = metrics_row(outcome, student)
+    row = make_metrics_row(outcome, student)
     assert row["num_answers"] == 5
     assert row["sampler_learner_gap"] < 1e-4
     assert row["entropy"] > 0
@@ -303,7 +303,7 @@ def test_measurements_of_a_step(student, teacher, prompts):
     assert summed == pytest.approx(row["reverse_kl"] * row["num_answer_tokens"], rel=1e-4)
     assert abs(summed) > 0.1
     assert set(outcome.seconds_by_phase) == {"read", "answer", "teacher", "score", "backward", "step"}
-    rows = answer_rows(outcome, student, 3)
+    rows = make_answer_rows(outcome, student, 3)
     assert [r["id"] for r in rows] == [prompt.id for prompt in prompts[:3]]
     for answer in rows:
         assert len(answer["tokens"]) == len(answer["advantage"]) == len(answer["teacher_logprobs"])

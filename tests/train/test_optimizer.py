@@ -16,7 +16,7 @@ from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
-from video_opd.train.optimizer import decaying, make_optimizer
+from video_opd.train.optimizer import list_decaying, make_optimizer
 
 SEED = 11
 
@@ -87,7 +87,12 @@ class Everything(nn.Module):
 
 
 def test_only_matrices_and_kernels_decay():
-    assert decaying(Everything()) == {"patch_embed.proj.weight", "attention.weight", "experts.gate_up", "head.weight"}
+    assert list_decaying(Everything()) == {
+        "patch_embed.proj.weight",
+        "attention.weight",
+        "experts.gate_up",
+        "head.weight",
+    }
     model = Everything()
     model.norm.requires_grad_(False)
     model.attention.requires_grad_(False)
@@ -124,7 +129,7 @@ def test_weight_decay_reaches_the_matrices_of_a_student_and_nothing_else(student
         else:
             assert torch.allclose(taken, 1e-3 * 10.0 * weight, atol=1e-6), name
     names = {name for name in before if not is_left_alone(name)}
-    assert names == decaying(student.model)
+    assert names == list_decaying(student.model)
     assert {"lm_head.weight", "model.visual.patch_embed.proj.weight"} <= names
     assert all(before[name].dim() > 1 for name in names)
 

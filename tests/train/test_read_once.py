@@ -63,7 +63,7 @@ def resolved(monkeypatch) -> Counter[str]:
 
     counts: Counter[str] = Counter()
     monkeypatch.setattr(how_asked, "TEMPLATES", Counting(TEMPLATES))
-    how_asked.template_of.cache_clear()
+    how_asked.resolve_template.cache_clear()
     return counts
 
 
@@ -116,7 +116,7 @@ def test_hashes_of_several_files_share_what_was_read(tmp_path, opened):
         file.write_text(file.name)
     opened.clear()
     inputs = Inputs()
-    assert inputs.sha256(files[0]) == hashlib.sha256(b"a").hexdigest()
-    assert inputs.sha256(*files) == hashlib.sha256(b"abc").hexdigest()
-    assert inputs.sha256(*files[:2]) == hashlib.sha256(b"ab").hexdigest()
+    assert inputs.hash_files(files[0]) == hashlib.sha256(b"a").hexdigest()
+    assert inputs.hash_files(*files) == hashlib.sha256(b"abc").hexdigest()
+    assert inputs.hash_files(*files[:2]) == hashlib.sha256(b"ab").hexdigest()
     assert opened == dict.fromkeys("abc", 1)

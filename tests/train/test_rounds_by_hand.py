@@ -42,7 +42,7 @@ def scored(example: Example, *ious: float) -> ScoredExample:
 
 @pytest.mark.parametrize(("threshold", "passes"), [(0.74, True), (0.75, True), (0.76, False)])
 def test_a_teacher_at_the_threshold_is_trusted(threshold, passes):
-    assert rounds(threshold=threshold)._passes(scored(EXAMPLES[0], 0.5, 1.0)) is passes
+    assert rounds(threshold=threshold)._is_passing(scored(EXAMPLES[0], 0.5, 1.0)) is passes
 
 
 def test_answers_are_the_newest_of_the_round_before(tmp_path):
@@ -58,20 +58,20 @@ def test_answers_are_the_newest_of_the_round_before(tmp_path):
     answers = tmp_path / "answers.jsonl"
     answers.write_text("".join(json.dumps(row) + "\n" for row in rows))
     run = SimpleNamespace(answers=answers)
-    known = rounds()._written_while_training(run, 3, EXAMPLES[:4])
+    known = rounds()._read_answers_of_training(run, 3, EXAMPLES[:4])
     assert {id: [answer.iou for answer in row.answers] for id, row in known.items()} == {
         "e00": [0.4, 0.6],
         "e01": [0.3],
     }
     assert (known["e01"].answers[0].logprob, known["e01"].answers[0].num_tokens) == (-3.0, 2)
-    assert rounds()._written_while_training(run, 1, EXAMPLES[:4]) == {}
-    assert rounds()._written_while_training(run, 2, EXAMPLES[:4]).keys() == {"e00", "e01", "e02"}
+    assert rounds()._read_answers_of_training(run, 1, EXAMPLES[:4]) == {}
+    assert rounds()._read_answers_of_training(run, 2, EXAMPLES[:4]).keys() == {"e00", "e01", "e02"}
 
 
 class Known(Rounds):
     """With a teacher that is right about everything."""
 
-    def _teacher(self, run) -> ScoreFile:
+    def _score_teacher_by_rule(self, run) -> ScoreFile:
         return ScoreFile(header=HEADER, rows={each.id: scored(each, 1.0) for each in EXAMPLES}, name="t.jsonl")
 
 

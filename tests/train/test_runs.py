@@ -181,7 +181,7 @@ def test_a_checkpoint_holds_who_is_suspended(world, tmp_path, monkeypatch):
 
     def take_step(learner, prompts, method, *, step, seed):
         for prompt in prompts:
-            learner.gate.coupling.admits(prompt.id, iou=1.0)
+            learner.gate.coupling.is_admitted(prompt.id, iou=1.0)
             suspended.add(prompt.id)
         return NOTHING_TRAINED
 

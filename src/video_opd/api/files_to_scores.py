@@ -57,8 +57,8 @@ def evaluate(
     examples = read_manifest(Path(manifest), Path(videos))
     if out is not None:
         _refuse_existing(Path(out))
-    asked = _loaded(model)
-    with closing(_source(asked, Path(videos), len(examples))) as source:
+    asked = _ensure_loaded(model)
+    with closing(_make_source(asked, Path(videos), len(examples))) as source:
         evaluation = evaluate_examples(
             asked.policy,
             examples,
@@ -103,7 +103,7 @@ def score(
 
     _require_positive("answers", answers)
     out, videos, examples = Path(out), Path(videos), read_manifest(Path(manifest), Path(videos))
-    asked = _loaded(model)
+    asked = _ensure_loaded(model)
     require_folder(videos)
     out.parent.mkdir(parents=True, exist_ok=True)
     scoring = ScoringTask(
@@ -179,13 +179,13 @@ def metrics(
     return score_files([Path(predictions)], Path(ground_truth), scorer)[0].result
 
 
-def _loaded(model: str | Path | GroundingModel) -> GroundingModel:
+def _ensure_loaded(model: str | Path | GroundingModel) -> GroundingModel:
     from video_opd.api.grounding_model import load
 
     return load(model) if isinstance(model, str | Path) else model
 
 
-def _source(asked: GroundingModel, videos: Path, num_examples: int) -> PromptSource:
+def _make_source(asked: GroundingModel, videos: Path, num_examples: int) -> PromptSource:
     from video_opd.data.prompt_source import PromptSource, require_folder
 
     require_folder(videos)

@@ -8,21 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack, overload
 
-from video_opd.api.several_queries import num_shared_tokens, read_shared_part, read_the_rest
+from video_opd.api.several_queries import count_shared_tokens, read_shared_part, read_the_rest
 from video_opd.config import GroundingDefaults
 from video_opd.config.recipe_file import load_grounding_defaults
 from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.picture_folder import read_video
 from video_opd.data.video.video_io import Frames
 from video_opd.errors import ConfigurationError, QueryError
-from video_opd.eval.how_asked import tiny_on_real
+from video_opd.eval.how_asked import explain_tiny_on_real
 from video_opd.eval.load_to_ask import load_to_ask
 from video_opd.grounding import Reason, parse_answer
 from video_opd.policy.description import require_device
-from video_opd.policy.device import device_of, precision_on
+from video_opd.policy.device import find_device, precision_on
 from video_opd.policy.load import Policy
-from video_opd.policy.location import device_name, resolve_model
-from video_opd.suggestions import perhaps
+from video_opd.policy.location import check_device_name, resolve_model
+from video_opd.suggestions import suggest
 from video_opd.types import Example, Prompt, Sampling, Span
 
 _log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ class GroundingModel:
             )
             for number, one in enumerate(queries)
         ]  # fmt: skip
-        if warning := tiny_on_real([self.name], place.parent, examples):
+        if warning := explain_tiny_on_real([self.name], place.parent, examples):
             _log.warning("%s", warning)
         answers = self.answer_examples(Path(video), examples)
         return answers[0] if isinstance(query, str) else answers
@@ -153,9 +153,9 @@ class GroundingModel:
         Raises:
             UserError: the video cannot be read, or a query has no words.
         """
-        prompts, duration_s = self._prompts(video, examples)
+        prompts, duration_s = self._make_prompts(video, examples)
         answers = []
-        for prompt, text in zip(prompts, self._answers(prompts), strict=True):
+        for prompt, text in zip(prompts, self._write_answers(prompts), strict=True):
             parsed = parse_answer(text)
             answers.append(
                 GroundedAnswer(
@@ -175,22 +175,22 @@ class GroundingModel:
         user = self.renderer.template.user
         return user.index("{video}") < user.index("{query}")
 
-    def _prompts(self, video: Path, examples: Sequence[Example]) -> tuple[list[Prompt], float]:
+    def _make_prompts(self, video: Path, examples: Sequence[Example]) -> tuple[list[Prompt], float]:
         """One prompt an example, all with the same frames, and the seconds that these stand for."""
-        frames = self._frames(video, examples[0].clip, examples[0].frame_rate)
+        frames = self._read_frames(video, examples[0].clip, examples[0].frame_rate)
         examples = [replace(example, duration=frames.duration_s) for example in examples]
         first = self.renderer(examples[0], frames)
         others = [replace(self.renderer(example, frames), pixel_values=first.pixel_values) for example in examples[1:]]
         return [first, *others], frames.duration_s
 
-    def _frames(self, video: Path, clip: Span | None, frame_rate: float | None) -> Frames:
+    def _read_frames(self, video: Path, clip: Span | None, frame_rate: float | None) -> Frames:
         budget = replace(self.renderer.budget, pixels_per_token_side=self.renderer.pixels_per_token_side)
         return read_video(video, budget, clip, frame_rate)
 
-    def _answers(self, prompts: Sequence[Prompt]) -> list[str]:
+    def _write_answers(self, prompts: Sequence[Prompt]) -> list[str]:
         """The greedy answers, as text."""
         sampling = Sampling(max_new_tokens=self.how.answers.max_new_tokens, greedy=True)
-        shared = num_shared_tokens(prompts) if len(prompts) > 1 else 0
+        shared = count_shared_tokens(prompts) if len(prompts) > 1 else 0
         beginning = read_shared_part(self.policy, prompts, shared) if shared else None
         texts = []
         for start in range(0, len(prompts), QUERIES_AT_ONCE):
@@ -225,9 +225,9 @@ def load(
         raise ConfigurationError(
             f"precision = {precision!r}", reason="no precision has that name", remedy=f"use {' or '.join(PRECISIONS)}"
         )
-    where = device_of(device_name(device))
+    where = find_device(check_device_name(device))
     require_device(where)
-    defaults = _changed(load_grounding_defaults(resolve_model(name, weights=False)), how)
+    defaults = _replace_values(load_grounding_defaults(resolve_model(name, weights=False)), how)
     held = precision or precision_on(where)
     policy, renderer = load_to_ask(
         name, defaults, device=where, precision=held, warn=lambda sentence: _log.warning("%s", sentence)
@@ -267,7 +267,7 @@ def _clip(clip: tuple[float, float] | None) -> Span | None:
         ) from None
 
 
-def _changed(defaults: GroundingDefaults, how: HowToAsk) -> GroundingDefaults:
+def _replace_values(defaults: GroundingDefaults, how: HowToAsk) -> GroundingDefaults:
     """The defaults with some values replaced, checked as those of a recipe are."""
     tables, names = defaults.model_dump(), tuple(HowToAsk.__annotations__)
     for key, value in how.items():
@@ -275,16 +275,16 @@ def _changed(defaults: GroundingDefaults, how: HowToAsk) -> GroundingDefaults:
             raise ConfigurationError(
                 f"{key} = {value!r}",
                 reason="it is no way to ask a model",
-                remedy=perhaps(key, names, f"use one of {', '.join(names)}"),
+                remedy=suggest(key, names, f"use one of {', '.join(names)}"),
             )
         table = {"template": "prompt", "user": "prompt", "max_new_tokens": "answers"}.get(key, "video")
         tables[table][key] = value
     if "template" in how and "user" not in how:
         tables["prompt"]["user"] = None
-    return _validated(tables)
+    return _validate(tables)
 
 
-def _validated(tables: dict[str, object]) -> GroundingDefaults:
+def _validate(tables: dict[str, object]) -> GroundingDefaults:
     from pydantic import ValidationError
 
     from video_opd.config.recipe_file import refusal

@@ -15,7 +15,7 @@ from video_opd.policy.read import Reading, forward
 from video_opd.types import Prompt
 
 
-def num_shared_tokens(prompts: Sequence[Prompt]) -> int:
+def count_shared_tokens(prompts: Sequence[Prompt]) -> int:
     """How many tokens at the beginning of several prompts are the same and hold the whole video.
 
     Returns:
@@ -56,14 +56,14 @@ def read_the_rest(policy: Policy, prompts: Sequence[Prompt], beginning: Reading)
     device = beginning.head_ids.device
     # The rests are padded on their left, so that every prompt ends in the last column. Padding is never attended to.
     columns = torch.arange(longest) - (longest - lengths)[:, None]
-    rows = beginning.rows([0] * len(prompts))
+    rows = beginning.select_rows([0] * len(prompts))
     inputs: dict[str, Any] = {
-        "input_ids": torch.stack([_padded(rest, longest, policy.pad_token_id) for rest in rests]).to(device),
+        "input_ids": torch.stack([_pad_left(rest, longest, policy.pad_token_id) for rest in rests]).to(device),
         # Behind the video there is only text: the three axes of the rotary position advance together.
         "position_ids": (rows.head_positions[:, None] + columns.clamp(min=0).to(device)).expand(3, -1, -1),
         "attention_mask": torch.cat([rows.context_mask, (columns >= 0).to(device)], dim=1),
     }
-    cache = rows.cache()
+    cache = rows.make_cache()
     with policy.precision(), torch.no_grad():
         forward(policy.model, inputs, cache, logits_to_keep=1)
     policy.work.prompt_tokens += int(lengths.sum())
@@ -76,5 +76,5 @@ def read_the_rest(policy: Policy, prompts: Sequence[Prompt], beginning: Reading)
     )
 
 
-def _padded(ids: Tensor, length: int, pad_token_id: int) -> Tensor:
+def _pad_left(ids: Tensor, length: int, pad_token_id: int) -> Tensor:
     return torch.nn.functional.pad(ids, (length - len(ids), 0), value=pad_token_id)

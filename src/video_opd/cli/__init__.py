@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminated)
+        signal.signal(signal.SIGTERM, _stop_on_sigterm)
     call: Call | None = None
     try:
         words, overrides = take_overrides(sys.argv[1:] if argv is None else argv)
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _terminated(*_: object) -> NoReturn:
+def _stop_on_sigterm(*_: object) -> NoReturn:
     """Stop at a SIGTERM outside the training loop, where no state has to be saved. The loop has its own handler."""
     raise Stopped(signal.SIGTERM, "terminated; train, compare, score and evaluate continue from where they stopped")
 
@@ -74,7 +74,7 @@ def _terminated(*_: object) -> NoReturn:
 def _refusal_of(error: Exception, call: Call | None) -> UserError | None:
     """What the user can mend of an error that is none of ours; None: it is a bug."""
     if type(error).__name__ == "OutOfMemoryError" and call is not None:  # torch's, which is not imported here
-        return _out_of_memory(error, call)
+        return _explain_out_of_memory(error, call)
     if "video_opd.plugins" not in sys.modules:
         return None
     from video_opd.plugins import failure_in_plugin
@@ -82,7 +82,7 @@ def _refusal_of(error: Exception, call: Call | None) -> UserError | None:
     return failure_in_plugin(error)
 
 
-def _out_of_memory(error: Exception, call: Call) -> EngineError:
+def _explain_out_of_memory(error: Exception, call: Call) -> EngineError:
     """With a remedy that the command has."""
     if call.recipe_keys is not None:
         remedy = (

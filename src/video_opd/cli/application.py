@@ -16,7 +16,7 @@ from cyclopts.exceptions import CycloptsError
 
 from video_opd import __version__
 from video_opd.cli.argument_types import RecipeKeys
-from video_opd.cli.help_text import first_line, print_help, print_keys
+from video_opd.cli.help_text import print_help, print_keys, read_first_line
 from video_opd.cli.path_roles import refuse_losses
 from video_opd.cli.refusals import (
     refusal_of,
@@ -57,7 +57,7 @@ EPILOG = "Every command has its own --help with an example."
 HELP_FLAGS = ("--help", "-h")
 
 
-def _shown_default(value: Any) -> Any:
+def _show_default(value: Any) -> Any:
     return None if value is False or value == "" or value == () else value
 
 
@@ -66,7 +66,7 @@ DEFAULTS = Parameter(
     negative_iterable=(),
     consume_multiple=1,  # `--seeds 0 1 2`
     allow_repeating=True,  # if an option is given several times, the last one counts
-    show_default=_shown_default,
+    show_default=_show_default,
 )
 
 
@@ -112,13 +112,13 @@ def build_app(*, with_lines: bool = False) -> App:
             groups[group] = App(name=group, help=GROUPS[group], version_flags=(), help_epilogue="", sort_key=place)
             app.command(groups[group])
         within = groups.get(group, app)
-        more: dict[str, Any] = {"help": first_line(function)} if with_lines else {}
+        more: dict[str, Any] = {"help": read_first_line(function)} if with_lines else {}
         where = f"video_opd.cli.{function}"
         within.command(where, name=word, version_flags=(), help_epilogue="", sort_key=place, **more)
     return app
 
 
-def every_command() -> Iterator[tuple[str, App]]:
+def list_commands() -> Iterator[tuple[str, App]]:
     """Every command by its name, such as "data check"."""
     app = build_app()
     for name in COMMANDS:
@@ -128,7 +128,7 @@ def every_command() -> Iterator[tuple[str, App]]:
         yield name, found
 
 
-def arguments_of(command: App) -> list[Argument]:
+def list_arguments(command: App) -> list[Argument]:
     """The arguments of a command, including those of its records."""
     found = command.assemble_argument_collection(default_parameter=DEFAULTS)
     return [argument for argument in found if argument.name != "*" and argument.parse]
@@ -162,7 +162,7 @@ def understand(words: Sequence[str]) -> Call:
         within = () if chain else [name for name in COMMANDS if " " in name]
         raise refuse_command(program, rest[0] if rest else None, list(words_here), within)
     function = command.default_command
-    arguments = arguments_of(command)
+    arguments = list_arguments(command)
     recipe_keys = _recipe_keys_of(command)
     if recipe_keys and "--help-keys" in options:
         print_keys()

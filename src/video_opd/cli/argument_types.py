@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter, Token
 
 from video_opd.cli.path_roles import Role
-from video_opd.policy.location import device_name
+from video_opd.policy.location import check_device_name
 
 
 def number_type(
@@ -47,21 +47,21 @@ def number_type(
     return Parameter(converter=convert)
 
 
-def _whole(_: Any, tokens: Sequence[Token]) -> int:
+def _parse_whole(_: Any, tokens: Sequence[Token]) -> int:
     try:
         return int(tokens[0].value)
     except ValueError:
         raise ValueError(f"invalid int value: {tokens[0].value!r}") from None
 
 
-def _any_number(_: Any, tokens: Sequence[Token]) -> float:
+def _parse_number(_: Any, tokens: Sequence[Token]) -> float:
     try:
         return float(tokens[0].value)
     except ValueError:
         raise ValueError(f"invalid float value: {tokens[0].value!r}") from None
 
 
-def _shard(_: Any, tokens: Sequence[Token]) -> tuple[int, int]:
+def _parse_shard(_: Any, tokens: Sequence[Token]) -> tuple[int, int]:
     text = tokens[0].value
     number, slash, count = text.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal() and int(number) < int(count)):
@@ -69,25 +69,25 @@ def _shard(_: Any, tokens: Sequence[Token]) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def _device(_: Any, tokens: Sequence[Token]) -> str:
-    return device_name(tokens[0].value)
+def _parse_device(_: Any, tokens: Sequence[Token]) -> str:
+    return check_device_name(tokens[0].value)
 
 
 _RATE = number_type(float, gt=0)
 
-Whole = Annotated[int, Parameter(converter=_whole)]
-Number = Annotated[float, Parameter(converter=_any_number)]
+Whole = Annotated[int, Parameter(converter=_parse_whole)]
+Number = Annotated[float, Parameter(converter=_parse_number)]
 Positive = Annotated[int, number_type(int, ge=1)]
 Share = Annotated[float, number_type(float, ge=0, le=1)]
 Rate = Annotated[float, _RATE]
 Rates = Annotated[list[float], _RATE, Parameter(consume_multiple=True)]
 """The list may be empty."""
 Seconds = Annotated[float, number_type(float, ge=0)]
-Shard = Annotated[tuple[int, int], Parameter(converter=_shard, n_tokens=1, metavar="I/N", show_default=False)]
-Device = Annotated[str, Parameter(converter=_device)]
+Shard = Annotated[tuple[int, int], Parameter(converter=_parse_shard, n_tokens=1, metavar="I/N", show_default=False)]
+Device = Annotated[str, Parameter(converter=_parse_device)]
 
 
-def offered(names: Iterable[str], help: str) -> Parameter:
+def offer_names(names: Iterable[str], help: str) -> Parameter:
     """Names that the help lists and a shell completes. A plug-in may register more names, so the command checks the
     name."""
     names = tuple(names)

@@ -16,8 +16,8 @@ from cyclopts import Parameter
 from video_opd.cli.argument_types import Device, Positive, Rate
 from video_opd.cli.earlier_outputs import Kind
 from video_opd.cli.path_roles import Role
-from video_opd.errors import writing
-from video_opd.files.outputs import place_of, refuse_foreign
+from video_opd.errors import explain_write_errors
+from video_opd.files.outputs import find_place, refuse_foreign
 
 if TYPE_CHECKING:
     from video_opd.config import GroundingDefaults
@@ -64,23 +64,23 @@ def refuse_early(how: ModelChoices, *models: str) -> list[Description]:
     Raises:
         ConfigurationError: a model or the device cannot be used, or the template is unknown.
     """
-    from video_opd.policy.location import local_folder
+    from video_opd.policy.location import find_local_folder
 
     for model in models:
-        local_folder(model)
+        find_local_folder(model)
 
     from video_opd.config import PromptSettings
-    from video_opd.eval.how_asked import template_of
+    from video_opd.eval.how_asked import resolve_template
     from video_opd.policy.description import describe, require_device
-    from video_opd.policy.device import device_of
+    from video_opd.policy.device import find_device
 
-    require_device(device_of(how.device))
+    require_device(find_device(how.device))
     if how.template:
-        template_of(PromptSettings(template=how.template))
+        resolve_template(PromptSettings(template=how.template))
     if len(models) < 2:
         return []
-    here_first = sorted(models, key=lambda model: local_folder(model) is None)
-    described = {model: describe(model, device=device_of(how.device)) for model in here_first}
+    here_first = sorted(models, key=lambda model: find_local_folder(model) is None)
+    described = {model: describe(model, device=find_device(how.device)) for model in here_first}
     return [described[model] for model in models]
 
 
@@ -94,9 +94,9 @@ def refuse_absent_device(how: ModelChoices) -> None:
 
 def warn_of_tiny(models: Sequence[str], videos: Path, examples: Sequence[Example]) -> None:
     """Warn on stderr if a tiny model is asked about a real video."""
-    from video_opd.eval.how_asked import tiny_on_real
+    from video_opd.eval.how_asked import explain_tiny_on_real
 
-    warning = tiny_on_real(models, videos, examples)
+    warning = explain_tiny_on_real(models, videos, examples)
     if warning is not None:
         warn(warning)
 
@@ -106,7 +106,7 @@ def warn(sentence: str) -> None:
     print(f"video-opd: warning: {sentence}", file=sys.stderr)
 
 
-def how_to_ask(model: str, how: ModelChoices) -> GroundingDefaults:
+def resolve_defaults(model: str, how: ModelChoices) -> GroundingDefaults:
     """How a model is asked: what travels with it, changed by what the command line says. Imports no torch.
 
     For a model on the hub, only small files are downloaded.
@@ -114,13 +114,13 @@ def how_to_ask(model: str, how: ModelChoices) -> GroundingDefaults:
     from video_opd.config.recipe_file import load_grounding_defaults
     from video_opd.policy.location import resolve_model
 
-    def said(**values: Any) -> dict[str, Any]:
+    def drop_unset(**values: Any) -> dict[str, Any]:
         return {key: value for key, value in values.items() if value is not None}
 
     defaults = load_grounding_defaults(resolve_model(model, weights=False))
     prompt = {"template": how.template, "user": None} if how.template else {}
-    video = said(fps=how.fps, max_tokens=how.max_tokens)
-    answers = said(max_new_tokens=how.max_new_tokens)
+    video = drop_unset(fps=how.fps, max_tokens=how.max_tokens)
+    answers = drop_unset(max_new_tokens=how.max_new_tokens)
     return defaults.model_copy(
         update={
             "prompt": defaults.prompt.model_copy(update=prompt),
@@ -133,37 +133,37 @@ def how_to_ask(model: str, how: ModelChoices) -> GroundingDefaults:
 def load(model: str, how: ModelChoices, defaults: GroundingDefaults) -> tuple[Policy, PromptRenderer]:
     """A frozen model, and what puts the questions to it."""
     from video_opd.eval.load_to_ask import load_to_ask
-    from video_opd.policy.device import device_of
+    from video_opd.policy.device import find_device
 
-    return load_to_ask(model, defaults, device=device_of(how.device), precision=precision_of(how), warn=warn)
+    return load_to_ask(model, defaults, device=find_device(how.device), precision=precision_of(how), warn=warn)
 
 
 def load_model(name: str, how: ModelChoices) -> Policy:
     """A frozen model, where and in what type the command line says."""
     from video_opd.eval.load_to_ask import load_frozen
-    from video_opd.policy.device import device_of
+    from video_opd.policy.device import find_device
 
-    return load_frozen(name, device=device_of(how.device), precision=precision_of(how))
+    return load_frozen(name, device=find_device(how.device), precision=precision_of(how))
 
 
-def models_of(named: Mapping[str, str], how: ModelChoices) -> dict[str, tuple[str, str]]:
+def hash_models(named: Mapping[str, str], how: ModelChoices) -> dict[str, tuple[str, str]]:
     """Models by the part they play, each with the SHA-256 of its folder; of one on the hub the weights are fetched,
     once its small files were found in order."""
     from video_opd.policy.description import describe
-    from video_opd.policy.device import device_of
-    from video_opd.policy.location import local_folder, model_sha256, resolve_model
+    from video_opd.policy.device import find_device
+    from video_opd.policy.location import find_local_folder, model_sha256, resolve_model
 
     for name in named.values():
-        if local_folder(name) is None:
-            describe(name, device=device_of(how.device))
+        if find_local_folder(name) is None:
+            describe(name, device=find_device(how.device))
     return {part: (name, model_sha256(resolve_model(name))) for part, name in named.items()}
 
 
 def precision_of(how: ModelChoices) -> str:
     """The type in which a model is held: as the command line says, else what goes with the device."""
-    from video_opd.policy.device import device_of, precision_on
+    from video_opd.policy.device import find_device, precision_on
 
-    return how.precision or precision_on(device_of(how.device))
+    return how.precision or precision_on(find_device(how.device))
 
 
 def require_writable(file: Path, kind: Kind | None) -> None:
@@ -175,10 +175,10 @@ def require_writable(file: Path, kind: Kind | None) -> None:
     Raises:
         ConfigurationError: the file cannot be written, or a file of another kind has this name.
     """
-    with writing(file):
+    with explain_write_errors(file):
         if kind is not None:
             refuse_foreign(file, kind.is_in, kind.value)
-        place = place_of(file)
+        place = find_place(file)
         if place is not None:
             place.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=place.parent):

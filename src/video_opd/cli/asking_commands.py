@@ -15,13 +15,13 @@ from video_opd.cli.asking import (
     AS_THE_MODEL_IS,
     Model,
     ModelChoices,
-    how_to_ask,
+    hash_models,
     load,
-    models_of,
     precision_of,
     refuse_absent_device,
     refuse_early,
     require_writable,
+    resolve_defaults,
     warn_of_tiny,
 )
 from video_opd.cli.benchmark_evaluation import (
@@ -33,8 +33,8 @@ from video_opd.cli.benchmark_evaluation import (
 from video_opd.cli.earlier_outputs import Kind
 from video_opd.cli.lmms_evaluation import NO_LMMS, LmmsChoices, evaluate_with_lmms_eval, refuse_lmms_flags
 from video_opd.cli.path_roles import Reads, ReadsVideos, Writes
-from video_opd.errors import ConfigurationError, writing
-from video_opd.files.outputs import place_of
+from video_opd.errors import ConfigurationError, explain_write_errors
+from video_opd.files.outputs import find_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +109,7 @@ def evaluate(
         return evaluate_with_lmms_eval(request)
     if benchmark.benchmark is not None:
         return evaluate_benchmark(request)
-    return _evaluate_manifest(request, *_required_questions(request))
+    return _evaluate_manifest(request, *_require_questions(request))
 
 
 def _evaluate_manifest(request: EvaluationRequest, manifest: Path, videos: Path) -> int:
@@ -123,18 +123,18 @@ def _evaluate_manifest(request: EvaluationRequest, manifest: Path, videos: Path)
     require_folder(videos)
     require_writable(request.run.out, Kind.PREDICTIONS)
     refuse_early(request.how, request.model)
-    defaults = how_to_ask(request.model, request.how)
+    defaults = resolve_defaults(request.model, request.how)
 
     from rich.console import Console
 
-    from video_opd.eval.answer_file import answers_in
+    from video_opd.eval.answer_file import read_kept_answers
     from video_opd.eval.evaluate import judge
     from video_opd.eval.evaluate_into_file import evaluate_into
-    from video_opd.eval.how_asked import budget_of, template_of
+    from video_opd.eval.how_asked import resolve_budget, resolve_template
 
-    refuse_tight_budget(videos, examples, budget_of(defaults.video))
-    of, template = _answers_of(request, defaults, examples), template_of(defaults.prompt)
-    known = answers_in(request.run.out, of)
+    refuse_tight_budget(videos, examples, resolve_budget(defaults.video))
+    of, template = _answers_of(request, defaults, examples), resolve_template(defaults.prompt)
+    known = read_kept_answers(request.run.out, of)
     if known.keys() >= {example.id for example in examples}:
         print(f"{request.run.out} has all answers already; the model is not asked again", file=sys.stderr)
         _tell(request, judge(known, examples, {}), defaults.prompt.template, template)
@@ -150,7 +150,7 @@ def _evaluate_manifest(request: EvaluationRequest, manifest: Path, videos: Path)
             max_bad_share=request.run.max_bad_share,
             share_is_called="--max-bad-share",
         )
-    ) as source, writing(request.run.out):  # fmt: skip
+    ) as source, explain_write_errors(request.run.out):  # fmt: skip
         evaluation = evaluate_into(
             request.run.out,
             of,
@@ -171,17 +171,17 @@ def _answers_of(
 ) -> AnswersOf | None:
     """The header of the file of answers; None for a pipe. The weights of a model on the hub are downloaded for it."""
     from video_opd.data.manifest_rows import row_from_example
-    from video_opd.eval.answer_file import AnswersOf, questions_sha256
-    from video_opd.eval.how_asked import how_asked, template_of
+    from video_opd.eval.answer_file import AnswersOf, hash_questions
+    from video_opd.eval.how_asked import describe_asking, resolve_template
     from video_opd.grounding import PARSER_VERSION
 
-    if place_of(request.run.out) is None:
+    if find_place(request.run.out) is None:
         return None
-    template = template_of(defaults.prompt)
+    template = resolve_template(defaults.prompt)
     return AnswersOf(
-        models=models_of({"model": request.model}, request.how),
-        questions_sha256=questions_sha256([row_from_example(example) for example in examples]),
-        settings=how_asked(defaults, precision_of(request.how))
+        models=hash_models({"model": request.model}, request.how),
+        questions_sha256=hash_questions([row_from_example(example) for example in examples]),
+        settings=describe_asking(defaults, precision_of(request.how))
         | {
             "system": template.system,
             "answer_prefix": template.answer_prefix,
@@ -230,7 +230,7 @@ def _tell(request: EvaluationRequest, evaluation: Evaluation, preset: str, templ
         )
 
 
-def _required_questions(request: EvaluationRequest) -> tuple[Path, Path]:
+def _require_questions(request: EvaluationRequest) -> tuple[Path, Path]:
     """The manifest and the folder of its videos. Other evaluations do not need them."""
     if request.run.limit is not None:
         raise ConfigurationError(
@@ -269,23 +269,23 @@ def ground(
     Example:
         video-opd ground tiny-teacher clip.mp4 "the red circle"
     """
-    from video_opd.data.video.picture_folder import probe_video, video_timeline
+    from video_opd.data.video.picture_folder import find_timeline, probe_video
 
     _refuse_query(query)
     refuse_absent_device(how)
     duration_s = probe_video(video, frame_rate).duration_s
-    video_timeline(video, frame_rate).window(None)  # refuses a video that is too short, before a model is loaded
+    find_timeline(video, frame_rate).window(None)  # refuses a video that is too short, before a model is loaded
     refuse_early(how, model)
-    defaults = how_to_ask(model, how)
+    defaults = resolve_defaults(model, how)
 
     from video_opd.api.grounding_model import GroundingModel, place_of_video
     from video_opd.data.prompt_source import refuse_tight_budget
-    from video_opd.eval.how_asked import budget_of
+    from video_opd.eval.how_asked import resolve_budget
     from video_opd.types import Example
 
     file = place_of_video(video)
     example = Example(id="ground", video=file.name, query=query, spans=(), duration=duration_s, frame_rate=frame_rate)
-    refuse_tight_budget(file.parent, [example], budget_of(defaults.video))
+    refuse_tight_budget(file.parent, [example], resolve_budget(defaults.video))
     warn_of_tiny([model], file.parent, [example])
     policy, renderer = load(model, how, defaults)
     asked = GroundingModel(name=model, policy=policy, renderer=renderer, how=defaults, precision=precision_of(how))

@@ -33,7 +33,7 @@ class Notes:
     asked: Mapping[str, BenchmarkAnswers]
     """The models that were asked before."""
 
-    def known(self) -> dict[str, Reply]:
+    def read_replies(self) -> dict[str, Reply]:
         """The answers of an earlier run that the file has."""
         from video_opd.eval.multiple_choice import Reply
 

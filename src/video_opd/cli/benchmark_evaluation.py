@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from video_opd.cli.asking import (
-    how_to_ask,
+    hash_models,
     load_model,
-    models_of,
     precision_of,
     refuse_absent_device,
     refuse_early,
     require_writable,
+    resolve_defaults,
     warn_of_tiny,
 )
 from video_opd.cli.benchmark_answers import BenchmarkAnswers, Notes, row_of
 from video_opd.cli.earlier_outputs import Kind
 from video_opd.cli.path_roles import Reads, ReadsModelOrNames
-from video_opd.errors import ConfigurationError, DataError, writing
+from video_opd.errors import ConfigurationError, DataError, explain_write_errors
 from video_opd.eval.benchmarks import BENCHMARKS
-from video_opd.files.outputs import place_of
+from video_opd.files.outputs import find_place
 
 if TYPE_CHECKING:
     from video_opd.cli.asking_commands import EvaluationRequest
@@ -106,25 +106,25 @@ def refuse_benchmark_flags(given: BenchmarkChoices) -> None:
 
 def evaluate_benchmark(request: EvaluationRequest) -> int:
     """Ask a benchmark's questions; the answers go to --out, the accuracies to stdout."""
-    from video_opd.eval.benchmarks import first_of_each
+    from video_opd.eval.benchmarks import take_first_of_each
 
     benchmark = BENCHMARKS[str(request.benchmark.benchmark)]
     _refuse_contradictions(request, benchmark)
     refuse_absent_device(request.how)  # reading the benchmark's files may take long
     rule: str = request.benchmark.rule or next(iter(benchmark.rules))
-    questions = benchmark.read(request.benchmark.folder, **_reading_options(request, benchmark))
+    questions = benchmark.read(request.benchmark.folder, **_collect_reading_options(request, benchmark))
     if request.run.limit is not None:
-        questions = first_of_each(questions, benchmark.grouping, request.run.limit)
+        questions = take_first_of_each(questions, benchmark.grouping, request.run.limit)
     _refuse_if_videos_are_missing(request, questions)
     require_writable(request.run.out, Kind.ANSWERS)
     models = {"after": request.model} | (
         {"before": request.benchmark.before} if request.benchmark.before is not None else {}
     )
     refuse_early(request.how, *models.values())
-    defaults = how_to_ask(request.model, request.how)
+    defaults = resolve_defaults(request.model, request.how)
     warn_of_tiny([request.model], request.benchmark.folder, [each.as_example() for each in questions[:1]])
 
-    from video_opd.eval.answer_file import open_answers, rewrite, told_what_is_kept
+    from video_opd.eval.answer_file import open_answers, report_kept_answers, rewrite
     from video_opd.eval.multiple_choice import AnsweringOptions
 
     asking = AnsweringOptions(
@@ -135,8 +135,8 @@ def evaluate_benchmark(request: EvaluationRequest) -> int:
     plan = _Plan(request=request, benchmark=benchmark, defaults=defaults, questions=questions, asking=asking, rule=rule)
     of = _answers_of(plan, models)
     asked: dict[str, BenchmarkAnswers] = {}
-    with writing(request.run.out):
-        with open_answers(request.run.out, of) as file, told_what_is_kept(file, len(questions) * len(models)):
+    with explain_write_errors(request.run.out):
+        with open_answers(request.run.out, of) as file, report_kept_answers(file, len(questions) * len(models)):
             for when, model in models.items():
                 asked[when] = _ask(plan, model, Notes(file, when, asked))
             if file.is_stream:
@@ -147,9 +147,9 @@ def evaluate_benchmark(request: EvaluationRequest) -> int:
         "benchmark": request.benchmark.benchmark,
         "model": request.model,
         "answers": str(request.run.out),
-        **_scores(request, questions, asked),
+        **_compute_scores(request, questions, asked),
         "set_aside": dict(asked["after"].set_aside),
-        "convention": _convention(plan),
+        "convention": _describe_convention(plan),
     }
     _show(request, report)
     return 0
@@ -183,7 +183,7 @@ def _refuse_contradictions(request: EvaluationRequest, benchmark: Benchmark) -> 
         raise ConfigurationError(f"--benchmark {name} with {cause}", reason=reason, remedy=remedy)
 
 
-def _reading_options(request: EvaluationRequest, benchmark: Benchmark) -> dict[str, Any]:
+def _collect_reading_options(request: EvaluationRequest, benchmark: Benchmark) -> dict[str, Any]:
     given = {option: getattr(request.benchmark, option) for option in sorted(benchmark.options)}
     return {option: value for option, value in given.items() if value is not None}
 
@@ -212,18 +212,18 @@ def _ask(plan: _Plan, model: str, notes: Notes) -> BenchmarkAnswers:
     from video_opd.data.prompt_source import PromptSource
     from video_opd.data.prompts import PromptRenderer
     from video_opd.eval.ask import KeptAnswers
-    from video_opd.eval.how_asked import budget_of
+    from video_opd.eval.how_asked import resolve_budget
     from video_opd.eval.multiple_choice import ask
 
     request, questions = plan.request, plan.questions
-    known, by_id = notes.known(), {question.id: question for question in questions}
+    known, by_id = notes.read_replies(), {question.id: question for question in questions}
     if known.keys() >= by_id.keys():
         print(f"{notes.file.path} holds all answers of {model} already; nothing is asked", file=sys.stderr)
         return BenchmarkAnswers(replies=known, set_aside={})
     policy = load_model(model, request.how)
     source = PromptSource(
         request.benchmark.folder,
-        PromptRenderer(policy.processor, plan.benchmark.template, budget_of(plan.defaults.video)),
+        PromptRenderer(policy.processor, plan.benchmark.template, resolve_budget(plan.defaults.video)),
         num_examples=len(questions),
         workers=1,
         max_bad_share=request.run.max_bad_share,
@@ -253,41 +253,41 @@ def _ask(plan: _Plan, model: str, notes: Notes) -> BenchmarkAnswers:
 
 def _answers_of(plan: _Plan, models: Mapping[str, str]) -> AnswersOf | None:
     """The header of the file of answers; None for a pipe. The weights of models on the hub are downloaded for it."""
-    from video_opd.eval.answer_file import AnswersOf, questions_sha256
+    from video_opd.eval.answer_file import AnswersOf, hash_questions
 
     request = plan.request
-    if place_of(request.run.out) is None:
+    if find_place(request.run.out) is None:
         return None
-    convention = _convention(plan)
+    convention = _describe_convention(plan)
     said = {key: convention[key] for key in ("prompt", "rule", "decoding", "video")}
     return AnswersOf(
-        models=models_of(models, request.how),
-        questions_sha256=questions_sha256([asdict(question) for question in plan.questions]),
+        models=hash_models(models, request.how),
+        questions_sha256=hash_questions([asdict(question) for question in plan.questions]),
         settings={"benchmark": request.benchmark.benchmark, "precision": precision_of(request.how), **said},
     )
 
 
-def _scores(
+def _compute_scores(
     request: EvaluationRequest, questions: Sequence[Question], asked: Mapping[str, BenchmarkAnswers]
 ) -> dict[str, Any]:
-    from video_opd.eval.benchmarks._accuracy import accuracies, differences, in_a_sentence
+    from video_opd.eval.benchmarks._accuracy import compute_accuracies, compute_differences, describe_difference
 
     ratings = {when: {id: reply.rating for id, reply in answers.replies.items()} for when, answers in asked.items()}
-    scores = accuracies(questions, ratings["after"])
+    scores = compute_accuracies(questions, ratings["after"])
     if "before" in ratings:
-        change = differences(questions, ratings["before"], ratings["after"])
+        change = compute_differences(questions, ratings["before"], ratings["after"])
         scores["before"] = {
             "model": request.benchmark.before,
-            **accuracies(questions, ratings["before"]),
+            **compute_accuracies(questions, ratings["before"]),
             "set_aside": dict(asked["before"].set_aside),
         }
-        scores["change"] = change | {"sentence": in_a_sentence(change["overall"])}
+        scores["change"] = change | {"sentence": describe_difference(change["overall"])}
     return scores
 
 
-def _convention(plan: _Plan) -> dict[str, Any]:
+def _describe_convention(plan: _Plan) -> dict[str, Any]:
     from video_opd.eval.benchmarks._accuracy import INTERVALS
-    from video_opd.eval.how_asked import budget_of
+    from video_opd.eval.how_asked import resolve_budget
 
     benchmark, asking, limit = plan.benchmark, plan.asking, plan.request.run.limit
     scored = asking.score_options is not None
@@ -301,7 +301,7 @@ def _convention(plan: _Plan) -> dict[str, Any]:
         "rule": None if scored else plan.rule,
         "rating": "the right option is the most probable; every question counts" if scored else asking.rule.says,
         "decoding": asking.decoding(),
-        "video": asdict(budget_of(plan.defaults.video)),
+        "video": asdict(resolve_budget(plan.defaults.video)),
         "intervals": INTERVALS,
         "questions": "all" if limit is None else f"the first {limit} of every {benchmark.grouping}",
     }

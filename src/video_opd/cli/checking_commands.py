@@ -11,10 +11,10 @@ from cyclopts import Parameter
 
 from video_opd.cli.argument_types import Json, Whole
 from video_opd.cli.path_roles import GoesOn, Reads, ReadsVideos
-from video_opd.cli.record_flags import flags_from_records
+from video_opd.cli.record_flags import add_record_flags
 from video_opd.data.label_noise import LabelNoise
 from video_opd.data.world_sizes import WorldSizes
-from video_opd.errors import ConfigurationError, writing
+from video_opd.errors import ConfigurationError, explain_write_errors
 
 
 def check(manifest: Reads, /, *, videos: ReadsVideos | None = None, decode: bool = False, json: Json = False) -> int:
@@ -68,7 +68,7 @@ THE_SIZES = WorldSizes()
 THE_NOISE = LabelNoise()
 
 
-@flags_from_records
+@add_record_flags
 def build_tiny_world(*, world: World = THE_WORLD, sizes: WorldSizes = THE_SIZES, noise: LabelNoise = THE_NOISE) -> int:
     """Render clips and write manifests.
 
@@ -77,7 +77,7 @@ def build_tiny_world(*, world: World = THE_WORLD, sizes: WorldSizes = THE_SIZES,
     """
     from video_opd.data.tiny_world import BuildSettings, build
 
-    with writing(world.out):
+    with explain_write_errors(world.out):
         manifests = build(world.out, BuildSettings(seed=world.seed, noise=noise, num_queries=sizes.by_split()))
     for split, path in manifests.items():
         print(f"{split}: {path}")

@@ -14,9 +14,9 @@ from video_opd.cli.asking import (
 )
 from video_opd.cli.earlier_outputs import Kind
 from video_opd.cli.path_roles import Reads, Writes
-from video_opd.cli.record_flags import flags_from_records
+from video_opd.cli.record_flags import add_record_flags
 from video_opd.curriculum.selection_rule import SelectionRule
-from video_opd.errors import ConfigurationError, writing
+from video_opd.errors import ConfigurationError, explain_write_errors
 
 if TYPE_CHECKING:
     pass
@@ -36,7 +36,7 @@ def merge_scores(scores: tuple[Reads, ...], /, *, out: Writes) -> int:
 
     merged = read_scores(*scores)
     require_writable(out, Kind.SCORES)
-    with writing(out):
+    with explain_write_errors(out):
         write_scores(out, merged)
     print(f"{out}: {len(merged.rows)} examples", file=sys.stderr)
     return 0
@@ -49,7 +49,7 @@ Scores = Annotated[
 ]
 
 
-@flags_from_records
+@add_record_flags
 def select(
     *, teacher: Scores = (), student: Scores = (), rule: SelectionRule, seed: Seed = 0, out: Writes, json: Json = False
 ) -> int:
@@ -64,22 +64,22 @@ def select(
     from video_opd.curriculum import choose, read_scores, write_selection
 
     for asked, name, said in (
-        (rule.asks_teacher, "teacher", teacher),
-        (rule.asks_student, "student", student),
+        (rule.is_teacher_asked, "teacher", teacher),
+        (rule.is_student_asked, "student", student),
     ):
         if asked and not said:
             raise ConfigurationError(
                 f"--strategy {rule.strategy} with --threshold {rule.threshold:g}",
                 reason=f"it needs the {name}'s scores",
                 remedy=f"give them with --{name}; `video-opd score` writes them"
-                + ("" if name == "student" or rule.ranks_by_gap_in_iou else ", or give --threshold 0 for no filter"),
+                + ("" if name == "student" or rule.is_ranked_by_iou_gap else ", or give --threshold 0 for no filter"),
             )
     if not (teacher or student):
         raise ConfigurationError("no scores", reason="there is nothing to select from", remedy="give --teacher SCORES")
     of_teacher, of_student = (read_scores(*paths) if paths else None for paths in (teacher, student))
     choice = choose(of_teacher, of_student, rule, seed)
     require_writable(out, Kind.SELECTION)
-    with writing(out):
+    with explain_write_errors(out):
         write_selection(out, choice.selection)
     for warning in choice.warnings:
         print(f"video-opd: warning: {warning}", file=sys.stderr)

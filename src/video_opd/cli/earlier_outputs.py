@@ -36,12 +36,12 @@ class Kind(Enum):
             if is_begun(path):
                 return True
         try:
-            return all(_OF_A_ROW[self](number, row, line) for number, (line, row) in enumerate(_rows(path)))
+            return all(_OF_A_ROW[self](number, row, line) for number, (line, row) in enumerate(_read_rows(path)))
         except (OSError, ValueError, RecursionError):
             return False
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         for line in file:
             row = json.loads(line)

@@ -35,7 +35,7 @@ def print_help(app: App, words: Sequence[str], command: App, *, has_recipe: bool
         print(f"\n{KEYS_EPILOG}")
 
 
-def first_line(place: str) -> str:
+def read_first_line(place: str) -> str:
     """The first sentence of a command's docstring, read without importing its module.
 
     The help of a group needs no more, and some modules are slow to import.
@@ -69,11 +69,11 @@ def _formatter() -> Any:
 
 def print_keys() -> None:
     """Every key of a recipe, under a heading for its table."""
-    from video_opd.config.recipe_file import recipe_keys
+    from video_opd.config.recipe_file import list_recipe_keys
 
     width = min(shutil.get_terminal_size().columns, 120)
     heading = ""
-    for key, meaning in sorted(recipe_keys().items(), key=lambda item: "." in item[0]):
+    for key, meaning in sorted(list_recipe_keys().items(), key=lambda item: "." in item[0]):
         table = key.rpartition(".")[0]
         if table != heading:
             heading = table

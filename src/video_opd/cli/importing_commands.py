@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import Json, Number, Plugins, Rate, load_plugins, offered
+from video_opd.cli.argument_types import Json, Number, Plugins, Rate, load_plugins, offer_names
 from video_opd.cli.asking import require_writable
 from video_opd.cli.earlier_outputs import Kind
 from video_opd.cli.path_roles import Reads, ReadsFileOrNames, ReadsVideos, Writes
 from video_opd.cli.refusals import require_choice
 from video_opd.data.importers._formats import ANNOTATORS, BEYOND, FORMATS, QUERIES, UNITS
-from video_opd.errors import ConfigurationError, writing
+from video_opd.errors import ConfigurationError, explain_write_errors
 
 if TYPE_CHECKING:
     from video_opd.data.importers._account import ImportReport, Policies
@@ -66,7 +66,7 @@ class Importing:
 
 
 def import_annotations(
-    format: Annotated[str, offered(FORMATS, "format of the files")],
+    format: Annotated[str, offer_names(FORMATS, "format of the files")],
     files: Annotated[tuple[Reads, ...], Parameter(metavar="FILE")] = (),
     /,
     *,
@@ -99,7 +99,7 @@ def import_annotations(
         from video_opd.data.video.picture_folder import require_rate
 
         require_rate(by.frame_rate)
-    policies, reading = _policies(format, by), _reading(by)
+    policies, reading = _make_policies(format, by), _make_reading(by)
     durations = read_durations(by.durations) if by.durations else None
     video_files = VideoFiles(by.videos, by.frame_rate) if by.videos else None
     annotations = read_annotations(format, files, reading)
@@ -107,12 +107,12 @@ def import_annotations(
     require_writable(by.out, Kind.MANIFEST)
     collector = Collector(policies, durations, video_files)
     examples = collector.collect(annotations)
-    with writing(by.out):
+    with explain_write_errors(by.out):
         write_manifest(by.out, examples, are_checked=True)
     for warning in collector.report.warnings:
         print(f"video-opd: warning: {warning}", file=sys.stderr)
     if by.json:
-        convention = _convention(format, files, by, policies.source, dict(reading.columns))
+        convention = _describe_convention(format, files, by, policies.source, dict(reading.columns))
         report = {"manifest": str(by.out), "convention": convention, **collector.report.to_dict()}
         print(dumps(report, indent=2, ensure_ascii=False))
     else:
@@ -121,7 +121,7 @@ def import_annotations(
     return 0
 
 
-def _policies(format: str, by: Importing) -> Policies:
+def _make_policies(format: str, by: Importing) -> Policies:
     """How the rows are treated. `--split` names a split, or a file that lists videos."""
     from video_opd.data.importers._account import Policies
     from video_opd.data.importers._read_annotations import read_video_list
@@ -139,21 +139,21 @@ def _policies(format: str, by: Importing) -> Policies:
     )
 
 
-def _reading(by: Importing) -> ReadOptions:
+def _make_reading(by: Importing) -> ReadOptions:
     """How the files are read."""
     from video_opd.data.importers._annotation import ReadOptions
-    from video_opd.data.importers.generic import columns_of
+    from video_opd.data.importers.generic import parse_columns
 
     return ReadOptions(
         annotators=by.annotators,
-        columns=columns_of(by.columns),
+        columns=parse_columns(by.columns),
         unit=by.unit,
         fps=by.fps,
         template=by.template,
     )
 
 
-def _convention(
+def _describe_convention(
     format: str, files: Sequence[Path], by: Importing, source: str, columns: dict[str, str]
 ) -> dict[str, Any]:
     """The rules by which the manifest was made, for the report."""

@@ -15,7 +15,7 @@ from cyclopts import Group, Parameter
 
 from video_opd.cli.argument_types import Rate
 from video_opd.cli.path_roles import Reads, ReadsFileOrNames
-from video_opd.errors import ConfigurationError, DataError, writing
+from video_opd.errors import ConfigurationError, DataError, explain_write_errors
 from video_opd.files.outputs import refuse_foreign
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def refuse_lmms_flags(given: LmmsChoices) -> None:
 def evaluate_with_lmms_eval(request: EvaluationRequest) -> int:
     """Write the command, run it in its own environment, and read what it wrote."""
     from video_opd.eval.lmms_eval.lmms_command import read_command, write_command
-    from video_opd.eval.lmms_eval.lmms_process import failure, look_into, python_for, run
-    from video_opd.eval.lmms_eval.lmms_results import read_report, result_files
+    from video_opd.eval.lmms_eval.lmms_process import failure, find_python, look_into, run
+    from video_opd.eval.lmms_eval.lmms_results import list_result_files, read_report
 
     if request.lmms.write_only and request.lmms.read_only:
         raise ConfigurationError(
@@ -93,7 +93,7 @@ def evaluate_with_lmms_eval(request: EvaluationRequest) -> int:
         job, command = read_command(out)
         _refuse_strange_report(out)
         _refuse_another_job(request, job)
-        return _tell(request, _newest_report(out, job, command))
+        return _tell(request, _read_newest_report(out, job, command))
     if not request.lmms.tasks:
         raise ConfigurationError(
             "--with lmms-eval has no --tasks",
@@ -103,22 +103,22 @@ def evaluate_with_lmms_eval(request: EvaluationRequest) -> int:
         )
     _refuse_strange_folder(out)
     if request.lmms.write_only:
-        job, python = _job(request, None, None), request.lmms.lmms_python or "python"
+        job, python = _make_job(request, None, None), request.lmms.lmms_python or "python"
     else:
-        environment = look_into(python_for(request.lmms.lmms_python), request.how.device)
-        job, python = _job(request, environment.version, environment.has_cuda), environment.python
+        environment = look_into(find_python(request.lmms.lmms_python), request.how.device)
+        job, python = _make_job(request, environment.version, environment.has_cuda), environment.python
     _prepare(out)
-    with writing(out / "command.json"):
+    with explain_write_errors(out / "command.json"):
         command = write_command(out, job, python)
     if request.lmms.write_only:
         print((out / "command.json").read_text(encoding="utf-8").strip() if request.run.json else shlex.join(command))
         return 0
 
-    before, log = set(result_files(out)), out / "log.txt"
+    before, log = set(list_result_files(out)), out / "log.txt"
     began = time.monotonic()
     with _Progress(f"lmms-eval {job.version or ''}: {', '.join(job.tasks)}; log: {log}") as progress:
         run(command, log, timeout_s=request.lmms.timeout, on_line=progress.show)
-    written = [path for path in result_files(out) if path not in before]
+    written = [path for path in list_result_files(out) if path not in before]
     if not written:
         raise failure("lmms-eval wrote no results", log)
     report = read_report(written[-1], job, command) | {"seconds": round(time.monotonic() - began, 1)}
@@ -137,7 +137,7 @@ def _refuse_another_job(request: EvaluationRequest, job: Job) -> None:
             reason="its results would be reported as those of another model",
             remedy=f"give {job.model} as MODEL, or the folder of the other evaluation as --out",
         )
-    if request.lmms.tasks is not None and set(_tasks(request.lmms.tasks)) != set(job.tasks):
+    if request.lmms.tasks is not None and set(_parse_tasks(request.lmms.tasks)) != set(job.tasks):
         raise ConfigurationError(
             f"{where} has the results of the tasks {','.join(job.tasks)}, not of {request.lmms.tasks}",
             reason="--read-only reads what was run",
@@ -145,7 +145,7 @@ def _refuse_another_job(request: EvaluationRequest, job: Job) -> None:
         )
 
 
-def _tasks(text: str) -> tuple[str, ...]:
+def _parse_tasks(text: str) -> tuple[str, ...]:
     return tuple(task.strip() for task in text.split(",") if task.strip())
 
 
@@ -170,22 +170,22 @@ def _refuse_what_tasks_bring(request: EvaluationRequest) -> None:
         )
 
 
-def _job(request: EvaluationRequest, version: str | None, has_cuda: bool | None) -> Job:
+def _make_job(request: EvaluationRequest, version: str | None, has_cuda: bool | None) -> Job:
     """The job to run. The device is not passed on if it is lmms-eval's own default, every GPU."""
-    from video_opd.cli.asking import how_to_ask
-    from video_opd.eval.lmms_eval.lmms_command import PATCH_SIZE, Job, class_for, frames_for
+    from video_opd.cli.asking import resolve_defaults
+    from video_opd.eval.lmms_eval.lmms_command import PATCH_SIZE, Job, choose_class, convert_frames
     from video_opd.policy.location import resolve_model
 
     folder = resolve_model(request.model, weights=False).resolve()
-    model_class = request.lmms.lmms_model or class_for(folder)
-    frames = frames_for(how_to_ask(request.model, request.how).video, folder, model_class)
+    model_class = request.lmms.lmms_model or choose_class(folder)
+    frames = convert_frames(resolve_defaults(request.model, request.how).video, folder, model_class)
     device: str | None = request.how.device
     if device == "auto":
         device = "cpu" if has_cuda is False else None
     args: dict[str, Any] = {"pretrained": str(folder)}
     if device is not None and model_class in PATCH_SIZE:
         args |= {"device": device, "device_map": device}
-    args |= frames.passed | _model_args(request.lmms.model_args)
+    args |= frames.passed | _parse_model_args(request.lmms.model_args)
     include_path = request.lmms.include_path
     if include_path is not None and not include_path.is_dir():
         raise ConfigurationError(
@@ -203,7 +203,7 @@ def _job(request: EvaluationRequest, version: str | None, has_cuda: bool | None)
         model=request.model,
         model_class=model_class,
         model_args=args,
-        tasks=_tasks(request.lmms.tasks or ""),
+        tasks=_parse_tasks(request.lmms.tasks or ""),
         frames=frames,
         include_path=None if include_path is None else str(include_path.absolute()),
         limit=request.run.limit,
@@ -213,7 +213,7 @@ def _job(request: EvaluationRequest, version: str | None, has_cuda: bool | None)
     )
 
 
-def _model_args(text: str | None) -> dict[str, str]:
+def _parse_model_args(text: str | None) -> dict[str, str]:
     """Parse `key=value,key=value` into a dict. A comma that no key follows is part of the value."""
     found: dict[str, str] = {}
     for word in re.split(r",(?=[A-Za-z_]\w*=)", text or ""):
@@ -237,7 +237,7 @@ def _refuse_strange_folder(out: Path) -> None:
     """Refuse a folder that has other content than our results."""
     from video_opd.eval.lmms_eval.lmms_command import read_command
 
-    with writing(out):
+    with explain_write_errors(out):
         if out.is_dir() and any(out.iterdir()) and not (out / "command.json").is_file():
             raise ConfigurationError(
                 f"{out} holds something else",
@@ -260,21 +260,21 @@ def _refuse_strange_report(out: Path) -> None:
         return isinstance(found, dict) and found.keys() >= {"model", "convention", "scores"}
 
     if out.is_dir():
-        with writing(out / REPORT):
+        with explain_write_errors(out / REPORT):
             refuse_foreign(out / REPORT, is_ours, "a report of an evaluation with lmms-eval")
 
 
 def _prepare(out: Path) -> None:
     """Make the folder, and remove the report of an earlier run."""
-    with writing(out):
+    with explain_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         (out / REPORT).unlink(missing_ok=True)
 
 
-def _newest_report(out: Path, job: Job, command: list[str]) -> dict[str, Any]:
-    from video_opd.eval.lmms_eval.lmms_results import read_report, result_files
+def _read_newest_report(out: Path, job: Job, command: list[str]) -> dict[str, Any]:
+    from video_opd.eval.lmms_eval.lmms_results import list_result_files, read_report
 
-    files = result_files(out)
+    files = list_result_files(out)
     if not files:
         raise DataError(
             f"{out / 'lmms-eval'} has no *_results.json",
@@ -287,7 +287,7 @@ def _newest_report(out: Path, job: Job, command: list[str]) -> dict[str, Any]:
 def _tell(request: EvaluationRequest, report: dict[str, Any]) -> int:
     report = {"model": request.model, **report}
     file = request.run.out / REPORT
-    with writing(file):
+    with explain_write_errors(file):
         file.write_text(dumps(report, indent=2) + "\n", encoding="utf-8")
     if request.run.json:
         print(dumps(report, indent=2))

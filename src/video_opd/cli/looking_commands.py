@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import Json, Number, Plugins, load_plugins, offered
+from video_opd.cli.argument_types import Json, Number, Plugins, load_plugins, offer_names
 from video_opd.cli.path_roles import GoesOn, Reads
 from video_opd.cli.refusals import require_choice
-from video_opd.errors import ConfigurationError, writing
+from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.eval.scorers import RESULT_FORMATS, SCORERS
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ class MetricsChoices:
     scorer: Annotated[
         str,
         Parameter(name="--as"),
-        offered(
+        offer_names(
             ("ours", *SCORERS),
             "scoring rule: comparator, rounding, parser, spans, denominator; docs/DATA.md compares the rules",
         ),
     ] = "ours"
-    format: Annotated[str | None, offered(RESULT_FORMATS, "format of the predictions (default: by their content)")] = (
-        None
-    )
+    format: Annotated[
+        str | None, offer_names(RESULT_FORMATS, "format of the predictions (default: by their content)")
+    ] = None
     unit: Unit | None = None
     """unit of the predicted times; fraction and percent: of the video's duration (default: seconds; percent for
     vtimellm)"""
@@ -91,7 +91,7 @@ def metrics(
 
     found = score_files(files, by.ground_truth, by.scorer, format=by.format, unit=by.unit, fps=by.fps)
     scored = [_described(one, by) for one in found]
-    comparison = _comparison(*scored) if len(scored) == 2 else None
+    comparison = _compare_files(*scored) if len(scored) == 2 else None
     if json:
         print(dumps(scored[0].report | ({"comparison": comparison} if comparison else {}), indent=2))
     else:
@@ -159,18 +159,18 @@ def _refuse_rates(by: MetricsChoices) -> None:
 
 def _described(scored: ScoredFile, by: MetricsChoices) -> _Scored:
     """The scores of a file with everything that is said beside them."""
-    from video_opd.eval.scorers import OfficialScores, unit_evidence
+    from video_opd.eval.scorers import OfficialScores, find_unit_evidence
     from video_opd.eval.scorers._single_span import zero_length_notes
 
     truth, answers, result = scored.truth, scored.answers, scored.result
-    missing = truth.missing(answers)
+    missing = truth.find_missing(answers)
     report: dict[str, Any]
     heeds_units = True
     if isinstance(result, OfficialScores):
         flat = result.flat()
         report = {"convention": result.convention.to_dict(), "scores": result.scores}
         notes = answers.notes + result.notes
-        heeds_units = result.convention.heeds_units
+        heeds_units = result.convention.is_unit_aware
     else:
         flat, report = result.to_dict(), result.to_report()
         notes = (*answers.notes, *zero_length_notes(truth))
@@ -178,7 +178,7 @@ def _described(scored: ScoredFile, by: MetricsChoices) -> _Scored:
         report[what] = {"count": len(ids), "ids": list(ids[:_NUM_IDS_SHOWN])}
     report["notes"] = list(notes)
     warning = ""
-    if by.unit is None and (evidence := unit_evidence(truth, answers, heeds_units=heeds_units)):
+    if by.unit is None and (evidence := find_unit_evidence(truth, answers, heeds_units=heeds_units)):
         warning = f"{evidence.sentence}. If they are, give `{evidence.options}`."
         report |= {"warnings": [warning], "likely_unit": evidence.to_dict()}
     return _Scored(
@@ -186,9 +186,9 @@ def _described(scored: ScoredFile, by: MetricsChoices) -> _Scored:
     )
 
 
-def _comparison(first: _Scored, second: _Scored) -> dict[str, Any]:
+def _compare_files(first: _Scored, second: _Scored) -> dict[str, Any]:
     """The paired differences of two files' scores."""
-    from video_opd.eval.scorers import compare, too_few
+    from video_opd.eval.scorers import compare, explain_too_few
 
     differences = compare(first.result.per_query, second.result.per_query)
     rules = first.report["convention"], second.report["convention"]
@@ -201,7 +201,7 @@ def _comparison(first: _Scored, second: _Scored) -> dict[str, Any]:
         "a": str(first.file),
         "b": str(second.file),
         "difference": "a - b, over the queries that both have",
-        "intervals": too_few(differences)
+        "intervals": explain_too_few(differences)
         or "95 % percentile bootstrap, queries drawn in pairs, 1000 resamples, seed 0",
         "scores": differences,
         "not_compared": [name for name in first.flat if name not in differences],
@@ -222,6 +222,6 @@ def report(run: GoesOn, /) -> int:
     from video_opd.report import write_comparison_report, write_report
 
     is_comparison = (run / "comparison.json").exists()
-    with writing(run / "report.html"):
+    with explain_write_errors(run / "report.html"):
         print(write_comparison_report(run) if is_comparison else write_report(run))
     return 0

@@ -18,7 +18,7 @@ from video_opd.cli.argument_types import Json, Positive, Share, Whole
 from video_opd.cli.asking import require_writable
 from video_opd.cli.earlier_outputs import Kind
 from video_opd.cli.path_roles import Reads, ReadsVideos, Writes, refuse_same
-from video_opd.errors import ConfigurationError, writing
+from video_opd.errors import ConfigurationError, explain_write_errors
 
 if TYPE_CHECKING:
     from video_opd.data.overlap import SharedVideo
@@ -55,7 +55,7 @@ def stats(
         from video_opd.report.manifest.manifest_page import write_statistics
 
         require_writable(picture, Kind.PICTURE)
-        with writing(picture):
+        with explain_write_errors(picture):
             write_statistics(picture, dict(zip(_short_names(manifests), measured.values(), strict=True)))
         print(f"picture: {picture}", file=sys.stderr)
     if json:
@@ -106,7 +106,7 @@ def split(manifest: Manifest, /, *, into: SplitChoices, json: Json = False) -> i
         for name, path in files.items():
             require_writable(path, Kind.MANIFEST)
             undo.callback(path.unlink, missing_ok=True)
-            with writing(path):
+            with explain_write_errors(path):
                 write_manifest(path, parts[name])
         undo.pop_all()
     counts = {name: {"rows": len(rows), "videos": _num_videos(rows)} for name, rows in parts.items()}
@@ -166,7 +166,7 @@ def sample(manifest: Manifest, /, *, draw: Draw, json: Json = False) -> int:
     for reason, count in left_out.most_common():
         print(f"{_rows(count)} left out: {reason}", file=sys.stderr)
     require_writable(draw.out, Kind.MANIFEST)
-    with writing(draw.out):
+    with explain_write_errors(draw.out):
         write_manifest(draw.out, chosen)
     if json:
         facts = {"read": num_rows, "left_out": left_out, "rows": len(chosen), "videos": _num_videos(chosen)}
@@ -201,7 +201,7 @@ def merge(
         )
     merged = merge([(path, read_numbered(path)) for path in manifests], on_conflict=on_conflict)
     require_writable(out, Kind.MANIFEST)
-    with writing(out):
+    with explain_write_errors(out):
         write_manifest(out, merged.examples)
     facts = {"rows": len(merged.examples), "same": merged.num_same, "left_out": merged.num_left_out}
     if json:
@@ -241,13 +241,13 @@ def overlap(
         video-opd data overlap train.jsonl test.jsonl --without clean.jsonl
     """
     from video_opd.data.manifest import read_manifest, write_manifest
-    from video_opd.data.overlap import overlapping, shared_rows
+    from video_opd.data.overlap import find_shared_rows, select_overlapping
 
     paths = [first, second]
     refuse_same(paths)
     sets = [read_manifest(path) for path in paths]
-    shared = [shared_rows(one, other) for one, other in (sets, sets[::-1])]
-    found = overlapping(shared[0], threshold)
+    shared = [find_shared_rows(one, other) for one, other in (sets, sets[::-1])]
+    found = select_overlapping(shared[0], threshold)
     stained = {row.example.id for row in found}
     clean = [example for example in sets[0] if example.id not in stained]
     if out:
@@ -260,7 +260,7 @@ def overlap(
                 remedy="raise --threshold, or leave out --without",
             )
         require_writable(without, Kind.MANIFEST)
-        with writing(without):
+        with explain_write_errors(without):
             write_manifest(without, clean)
     if out:
         _write_pairs(out, found)
@@ -278,15 +278,15 @@ def overlap(
 
 
 def _counts(examples: Sequence[Example], shared: Sequence[SharedVideo], threshold: float) -> dict[str, int]:
-    from video_opd.data.overlap import overlapping
+    from video_opd.data.overlap import select_overlapping
 
     return {
         "rows": len(examples),
         "videos": _num_videos(examples),
         "shared_videos": _num_videos([row.example for row in shared]),
         "about_shared_videos": len(shared),
-        "overlapping": len(overlapping(shared, 0.0)),
-        "at_threshold": len(overlapping(shared, threshold)),
+        "overlapping": len(select_overlapping(shared, 0.0)),
+        "at_threshold": len(select_overlapping(shared, threshold)),
         "same_query": sum(row.same_query for row in shared),
         "durations_apart": sum(row.durations_apart for row in shared),
     }
@@ -321,7 +321,7 @@ def _write_pairs(path: Path, found: Sequence[SharedVideo]) -> None:
         pair = {"id": one.id, "other_id": other.id, "iou": row.iou, "same_query": row.same_query}
         words = {"video": one.video, "other_video": other.video, "query": one.query, "other_query": other.query}
         lines.append(dumps(pair | words, ensure_ascii=False) + "\n")
-    with writing(path):
+    with explain_write_errors(path):
         write_durably(path, "".join(lines).encode())
 
 

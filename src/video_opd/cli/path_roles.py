@@ -82,7 +82,7 @@ def refuse_losses(function: Callable[..., Any], bound: inspect.BoundArguments) -
         ConfigurationError: the command would write a file that it also reads (also by other names or links), a file
         in a folder that it reads, or a file that this program prints to; or a list names a file twice.
     """
-    given = list(_paths_given(function, bound))
+    given = list(_list_given_paths(function, bound))
     read = [one for one in given if one.role in READING]
     written = [one for one in given if one.role in WRITING]
     for number, out in enumerate(written):
@@ -122,19 +122,19 @@ def is_same_file(one: Path, other: Path) -> bool:
         return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _paths_given(function: Callable[..., Any], bound: inspect.BoundArguments) -> Iterator[GivenPath]:
+def _list_given_paths(function: Callable[..., Any], bound: inspect.BoundArguments) -> Iterator[GivenPath]:
     """The paths in the arguments, and in the fields of arguments that are records."""
     hints = get_type_hints(function, include_extras=True)
     for name, value in bound.arguments.items():
         is_flag = bound.signature.parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
-        yield from _paths_of(f"--{name}" if is_flag else "", hints.get(name), value)
+        yield from _list_paths(f"--{name}" if is_flag else "", hints.get(name), value)
 
 
-def _paths_of(argument: str, annotation: Any, value: Any) -> Iterator[GivenPath]:
+def _list_paths(argument: str, annotation: Any, value: Any) -> Iterator[GivenPath]:
     if dataclasses.is_dataclass(value):
         hints = get_type_hints(type(value), include_extras=True)
         for field in dataclasses.fields(value):
-            yield from _paths_of(f"--{field.name}", hints[field.name], getattr(value, field.name))
+            yield from _list_paths(f"--{field.name}", hints[field.name], getattr(value, field.name))
         return
     role = role_of(annotation)
     if role is None or value is None:
@@ -185,10 +185,10 @@ def _may_be_read_from(folder: GivenPath, file: Path) -> bool:
     endings = _READ_OF.get(folder.role)
     if endings is not None and file.suffix and file.suffix.lower() not in endings:
         return False
-    return _holds(folder.path, file)
+    return _is_in_folder(folder.path, file)
 
 
-def _holds(folder: Path, file: Path) -> bool:
+def _is_in_folder(folder: Path, file: Path) -> bool:
     """Whether a file lies in a folder, or a link there points to it: a snapshot from the hub consists of links."""
     real, wanted = Path(os.path.realpath(file)), file.stat()
     if real.is_relative_to(os.path.realpath(folder)):
@@ -196,7 +196,7 @@ def _holds(folder: Path, file: Path) -> bool:
     with contextlib.suppress(OSError), os.scandir(folder) as entries:  # what may not be listed is not read
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                found = _holds(Path(entry.path), file)
+                found = _is_in_folder(Path(entry.path), file)
             elif entry.is_symlink():
                 there = Path(os.path.realpath(entry.path))
                 found = real == there or (there.is_dir() and real.is_relative_to(there))

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 from cyclopts import Parameter
 
 from video_opd.cli.argument_types import number_type
-from video_opd.settings import Knob, Settings, fields_of, make_checked
+from video_opd.settings import Knob, Settings, list_fields, make_checked
 
 
-def flags_from_records(command: Callable[..., int]) -> Callable[..., int]:
+def add_record_flags(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command a flag for every field of a parameter that is a record; the command gets the record.
 
         The command line sees a plain dataclass in place of the record. Its fields have the command line's own types, so
@@ -47,7 +47,7 @@ def flags_from_records(command: Callable[..., int]) -> Callable[..., int]:
 
 def _as_dataclass(record: type[Settings]) -> type:
     fields: list[Any] = []
-    for knob in fields_of(record):
+    for knob in list_fields(record):
         kind: Any = Annotated[_type_of(knob), Parameter(name=f"--{knob.flag}", help=knob.help)]
         fields.append((knob.name, kind) if knob.is_required else (knob.name, kind, field(default=knob.default)))
     made = make_dataclass(f"FlagsOf{record.__name__}", fields, frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cyclopts.exceptions import CoercionError, ConsumeMultipleError, CycloptsError, MissingArgumentError
 
 from video_opd.errors import ConfigurationError
-from video_opd.suggestions import nearest, perhaps
+from video_opd.suggestions import find_nearest, suggest
 
 if TYPE_CHECKING:
     from cyclopts.argument import Argument
@@ -28,8 +28,8 @@ def refuse_command(program: str, word: str | None, names: Sequence[str], within:
     see = f"see `{program} --help`"
     if word is None:
         return ConfigurationError(f"`{program}`", reason="the following arguments are required: COMMAND", remedy=see)
-    reason = f"argument COMMAND: {_no_choice(word, names)}"
-    return ConfigurationError(f"`{program}`", reason=reason, remedy=perhaps(word, [*names, *within], see))
+    reason = f"argument COMMAND: {_describe_choices(word, names)}"
+    return ConfigurationError(f"`{program}`", reason=reason, remedy=suggest(word, [*names, *within], see))
 
 
 def refuse_unknown_flags(
@@ -57,22 +57,22 @@ def refuse_unknown_flags(
             raise ConfigurationError(
                 f"`{program}`",
                 reason=f"unrecognized arguments: {word}",
-                remedy=_perhaps_flag(program, flag, arguments, has_recipe=has_recipe),
+                remedy=_suggest_flag(program, flag, arguments, has_recipe=has_recipe),
             )
 
 
-def _perhaps_flag(program: str, flag: str, arguments: Sequence[Argument], *, has_recipe: bool) -> str:
+def _suggest_flag(program: str, flag: str, arguments: Sequence[Argument], *, has_recipe: bool) -> str:
     """The remedy, with the flag or the recipe key that was probably meant."""
     names = [argument.name for argument in arguments]
     positional = [name for name in names if not name.startswith("-")]
     see = f"see `{program} --help`"
-    meant = nearest(flag, [*(name for name in names if name.startswith("--")), *positional])
+    meant = find_nearest(flag, [*(name for name in names if name.startswith("--")), *positional])
     if meant in positional:
         return f"give {meant} without a flag; {see}"
     if meant is None and has_recipe:
-        from video_opd.config.recipe_file import recipe_keys
+        from video_opd.config.recipe_file import list_recipe_keys
 
-        key = nearest(flag, recipe_keys())
+        key = find_nearest(flag, list_recipe_keys())
         meant = key and f"--{key.replace('_', '-')}"
         see = f"see `{program} --help` and `{program} --help-keys`"
     return f"perhaps {meant} is meant; {see}" if meant else see
@@ -115,8 +115,8 @@ def refusal_of(program: str, error: CycloptsError) -> ConfigurationError:
         if choices:
             return ConfigurationError(
                 f"`{program}`",
-                reason=f"argument {name}: {_no_choice(error.token.value, choices)}",
-                remedy=perhaps(error.token.value, choices, see),
+                reason=f"argument {name}: {_describe_choices(error.token.value, choices)}",
+                remedy=suggest(error.token.value, choices, see),
             )
         kind = getattr(error.target_type, "__name__", "")
         reason = f"argument {name}: {error.msg or f'invalid {kind} value: {error.token.value!r}'}"
@@ -126,7 +126,7 @@ def refusal_of(program: str, error: CycloptsError) -> ConfigurationError:
     return ConfigurationError(f"`{program}`", reason=reason, remedy=see)
 
 
-def _no_choice(word: str, names: Iterable[str]) -> str:
+def _describe_choices(word: str, names: Iterable[str]) -> str:
     return f"invalid choice: {word!r} (choose from {', '.join(map(repr, names))})"
 
 
@@ -146,6 +146,6 @@ def require_choice(argument: str, word: str, names: Iterable[str], *, of: str) -
     if word not in names:
         raise ConfigurationError(
             f"`{of}`",
-            reason=f"argument {argument}: {_no_choice(word, names)}",
-            remedy=perhaps(word, names, f"see `{of} --help`"),
+            reason=f"argument {argument}: {_describe_choices(word, names)}",
+            remedy=suggest(word, names, f"see `{of} --help`"),
         )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def show_run(results: dict[str, Any]) -> None:
     """Print the scores before and after training, and the path of the report."""
-    from video_opd.sample_size import MIN_QUERIES, SIDE_QUESTIONS, cannot_be_said
+    from video_opd.sample_size import MIN_QUERIES, SIDE_QUESTIONS, describe_shortage
 
     teachers = [key for key in results if key.startswith("teacher")]
     columns = {key: results[key] for key in ("student_before", "student_after", *teachers) if key in results}
@@ -39,10 +39,10 @@ def show_run(results: dict[str, Any]) -> None:
         console.print(table)
         num_queries = min(scores["num_queries"] for scores in columns.values())
         if num_queries < MIN_QUERIES:
-            print(cannot_be_said("What the run changed", num_queries))
+            print(describe_shortage("What the run changed", num_queries))
         asked = min((scores["num_questions"] for scores in side.values()), default=MIN_QUERIES) if side else MIN_QUERIES
         if asked < MIN_QUERIES:
-            print(cannot_be_said("What was forgotten", asked, *SIDE_QUESTIONS))
+            print(describe_shortage("What was forgotten", asked, *SIDE_QUESTIONS))
     else:
         print("The recipe has no test manifest, so the change of the scores is unknown.")
     print(f"report: {Path(results['run']) / 'report.html'}")
@@ -188,8 +188,8 @@ def show_benchmark(report: Mapping[str, Any]) -> None:
         table.add_column(heading, justify="left" if not heading else "right")
 
     def add_row(name: str, group: Mapping[str, Any]) -> None:
-        shares = [_in_percent(group[column], signed=column == "difference") for column in columns]
-        reach = " - ".join(_in_percent(end, signed=bool(change)) for end in group["interval"] or (None,))
+        shares = [_format_percent(group[column], signed=column == "difference") for column in columns]
+        reach = " - ".join(_format_percent(end, signed=bool(change)) for end in group["interval"] or (None,))
         unread = () if change else (str(group["num_unmatched"]),)
         table.add_row(escape(name), str(group["num_questions"]), *shares, reach, *unread)
 
@@ -206,7 +206,7 @@ def show_benchmark(report: Mapping[str, Any]) -> None:
     print(f"answers: {report['answers']}")
 
 
-def _in_percent(share: float | None, *, signed: bool) -> str:
+def _format_percent(share: float | None, *, signed: bool) -> str:
     if share is None:
         return "-"
     return f"{100 * share:+.1f}" if signed else f"{100 * share:.1f}"

@@ -15,17 +15,17 @@ from video_opd.cli.asking import (
     AS_THE_MODEL_IS,
     Model,
     ModelChoices,
-    how_to_ask,
     load,
     load_model,
     precision_of,
     refuse_absent_device,
     refuse_early,
     require_writable,
+    resolve_defaults,
     warn_of_tiny,
 )
 from video_opd.cli.path_roles import GoesOn, Reads, ReadsModelOrNames, ReadsVideos
-from video_opd.cli.record_flags import flags_from_records
+from video_opd.cli.record_flags import add_record_flags
 from video_opd.curriculum.racing import RaceRule
 from video_opd.errors import ConfigurationError
 
@@ -74,7 +74,7 @@ class ScoringChoices:
 NO_RACE = RaceRule()
 
 
-@flags_from_records
+@add_record_flags
 def score(
     model: Model,
     manifest: Reads,
@@ -112,26 +112,26 @@ def score(
 
 def _understand(model: str, manifest: Path, how: ModelChoices, by: ScoringChoices, racing: RaceRule) -> ScoringTask:
     """What the command line asks for. What cannot be done is refused, before any weights are downloaded."""
-    from video_opd.data.manifest import read_manifest, with_durations
+    from video_opd.data.manifest import add_durations, read_manifest
     from video_opd.data.prompt_source import refuse_tight_budget, require_folder
 
     refuse_absent_device(how)
     examples = read_manifest(manifest)[slice(by.shard[0], None, by.shard[1])]
     _refuse_impossible_scoring(by, len(examples))
-    videos = by.videos or _videos_beside(manifest)
+    videos = by.videos or _guess_videos_folder(manifest)
     require_folder(videos)
-    examples = with_durations(examples, videos)
+    examples = add_durations(examples, videos)
     require_writable(by.out, None)
     teachers = [by.teacher] if by.teacher else []
     described = refuse_early(how, model, *teachers)
-    defaults = how_to_ask(model, how)
+    defaults = resolve_defaults(model, how)
 
-    from video_opd.eval.how_asked import budget_of, template_of
+    from video_opd.eval.how_asked import resolve_budget, resolve_template
     from video_opd.eval.score_into_file import ScoringTask
     from video_opd.policy.common_tokens import require_common_tokens
 
-    template_of(defaults.prompt)  # refused before the model is downloaded, as is the budget
-    refuse_tight_budget(videos, examples, budget_of(defaults.video))
+    resolve_template(defaults.prompt)  # refused before the model is downloaded, as is the budget
+    refuse_tight_budget(videos, examples, resolve_budget(defaults.video))
     warn_of_tiny([model, *teachers], videos, examples)
     if described:
         require_common_tokens(*described)
@@ -147,7 +147,7 @@ def _understand(model: str, manifest: Path, how: ModelChoices, by: ScoringChoice
         max_bad_share=by.max_bad_share,
         shard=by.shard,
         teacher=by.teacher,
-        race=_race(racing, by, examples),
+        race=_make_race(racing, by, examples),
         threshold=by.threshold,
     )
 
@@ -188,7 +188,7 @@ def _refuse_impossible_scoring(by: ScoringChoices, num_examples: int) -> None:
 def _tell(model: str, by: ScoringChoices, scores: ScoreFile) -> None:
     """What was scored, and why the rest was not."""
     reasons: dict[str, list[str]] = {}
-    for id, why in scores.unscored().items():
+    for id, why in scores.list_unscored().items():
         reasons.setdefault(why, []).append(id)
     for why, ids in reasons.items():
         print(f"{len(ids)} not scored, such as {ids[0]}: {why}", file=sys.stderr)
@@ -201,13 +201,13 @@ def _tell(model: str, by: ScoringChoices, scores: ScoreFile) -> None:
         show_summary_of_scores(summary, model, by.out)
 
 
-def _videos_beside(manifest: Path) -> Path:
+def _guess_videos_folder(manifest: Path) -> Path:
     """The folder of the videos if --videos is not given."""
     beside = manifest.parent / "videos"
     return beside if beside.is_dir() else manifest.parent
 
 
-def _race(rule: RaceRule, by: ScoringChoices, examples: list[Example]) -> Race | None:
+def _make_race(rule: RaceRule, by: ScoringChoices, examples: list[Example]) -> Race | None:
     from video_opd.curriculum import Race
 
     if not (rule.race or by.enough):

@@ -15,12 +15,12 @@ from video_opd.report.manifest.manifest_facts import (
     OVERVIEW,
     OVERVIEW_NOTE,
     QUANTILES,
-    bin_label,
-    facts_of,
-    overview_of,
-    quantities_of,
+    describe_quantities,
+    label_bin,
+    list_facts,
+    write_overview,
 )
-from video_opd.report.manifest.manifest_panels import SECONDS, SHARE, terminal_panels
+from video_opd.report.manifest.manifest_panels import SECONDS, SHARE, list_terminal_panels
 
 _UP, _ACROSS = " ▁▂▃▄▅▆▇█", " ▏▎▍▌▋▊▉█"
 """Characters from an empty to a full cell."""
@@ -39,21 +39,21 @@ def show_statistics(measured: Mapping[str, Statistics]) -> None:
         console.print(Text(name, "bold"), soft_wrap=True)
         _show_one(console, statistics)
         if statistics.by_source:
-            console.print(_side_by_side("source", statistics.by_source))
+            console.print(_make_overview("source", statistics.by_source))
         console.print()
     if len(measured) > 1:
-        console.print(_side_by_side("manifest", measured))
+        console.print(_make_overview("manifest", measured))
 
 
 def _show_one(console: Console, statistics: Statistics) -> None:
     facts = Table.grid(padding=(0, 2))
-    for name, value in facts_of(statistics).items():
+    for name, value in list_facts(statistics).items():
         facts.add_row(name, value)
     console.print(facts)
     console.print(_summaries(statistics))
     up, across = (_ASCII_UP, _ASCII_ACROSS) if console.options.ascii_only else (_UP, _ACROSS)
-    bars = [_bars(*panel, across) for panel in terminal_panels(statistics, SECONDS)]
-    columns = [_columns(*panel, up) for panel in terminal_panels(statistics, SHARE)]
+    bars = [_bars(*panel, across) for panel in list_terminal_panels(statistics, SECONDS)]
+    columns = [_columns(*panel, up) for panel in list_terminal_panels(statistics, SHARE)]
     for charts in (bars, columns):
         if console.width >= _WIDE:
             side_by_side = Table.grid(padding=(0, 3))
@@ -68,19 +68,19 @@ def _summaries(statistics: Statistics) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("", *QUANTILES):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
-    for name, values in quantities_of(statistics).items():
+    for name, values in describe_quantities(statistics).items():
         table.add_row(name, *values)
     return table
 
 
-def _side_by_side(what: str, measured: Mapping[str, Statistics]) -> Table:
+def _make_overview(what: str, measured: Mapping[str, Statistics]) -> Table:
     """Print one row per manifest, with what differs most between data sets."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=OVERVIEW_NOTE)
     for heading in (what, *OVERVIEW):
         first = heading == what
         table.add_column(heading, justify="left" if first else "right", overflow="fold", no_wrap=not first)
     for name, of in measured.items():
-        table.add_row(escape(name or "(no source)"), *overview_of(of))
+        table.add_row(escape(name or "(no source)"), *write_overview(of))
     return table
 
 
@@ -92,7 +92,7 @@ def _bars(title: str, histogram: Histogram, blocks: str) -> RenderableType:
         count = histogram.counts[index]
         whole, rest = divmod(round(_BAR * steps * count / most) or int(count > 0), steps)
         bar = blocks[-1] * whole + blocks[rest].strip()
-        lines.append(f"{bin_label(histogram, index):>11} {bar:{_BAR}} {count:,}".rstrip())
+        lines.append(f"{label_bin(histogram, index):>11} {bar:{_BAR}} {count:,}".rstrip())
     return Text("\n".join(lines) + "\n", no_wrap=True)
 
 

@@ -36,18 +36,18 @@ def demo(
     Example:
         video-opd demo
     """
-    from video_opd.demo import next_steps, run_demo
+    from video_opd.demo import describe_next_steps, run_demo
     from video_opd.train.interruption import Interrupted
 
     try:
         results = run_demo(out, seed=seed, steps=steps)
     except Interrupted as stop:
-        return _stopped(stop)
+        return _report_stop(stop)
     if json:
         results.pop("side_questions", None)  # they are in the run folder; the object keeps its documented keys
-        return _finished(results, as_json=True)
-    status = _finished(results, as_json=False)
-    print(f"\n{next_steps(out)}", end="")
+        return _report_results(results, as_json=True)
+    status = _report_results(results, as_json=False)
+    print(f"\n{describe_next_steps(out)}", end="")
     return status
 
 
@@ -101,8 +101,8 @@ def train(
     try:
         results = run_recipe(read, run.out or Path("runs") / read.name)
     except Interrupted as stop:
-        return _stopped(stop)
-    return _finished(results, as_json=options.json)
+        return _report_stop(stop)
+    return _report_results(results, as_json=options.json)
 
 
 @Parameter(name="*")
@@ -153,7 +153,7 @@ def compare(
     try:
         results = compare(read, tables, out)
     except Interrupted as stop:
-        return _stopped(stop)
+        return _report_stop(stop)
     if options.json:
         print(dumps(results))
     else:
@@ -199,12 +199,12 @@ def doctor(
     return 1 if failed else 0
 
 
-def _stopped(stop: Any) -> int:
+def _report_stop(stop: Any) -> int:
     print(f"video-opd: {stop}. Run the same command to go on.", file=sys.stderr)
     return int(stop.exit_code)
 
 
-def _finished(results: dict[str, Any], *, as_json: bool) -> int:
+def _report_results(results: dict[str, Any], *, as_json: bool) -> int:
     if as_json:
         print(dumps(results))
     else:

@@ -18,8 +18,8 @@ from rich.console import Console
 
 from video_opd.compare.results import Run, read_results
 from video_opd.config import Recipe
-from video_opd.config.comparison_recipe import ComparisonRecipe, recipe_of
-from video_opd.errors import ConfigurationError, writing
+from video_opd.config.comparison_recipe import ComparisonRecipe, make_recipe
+from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.eval.progress_bar import say
 from video_opd.files.durable import write_durably
 from video_opd.files.outputs import refuse_foreign
@@ -27,13 +27,13 @@ from video_opd.report import write_comparison_report
 from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory, RunInUse
 from video_opd.train.build import (
-    environment,
+    describe_environment,
     prepare_compute,
     prepare_data,
     refuse_early,
-    with_checkpoints,
+    resolve_checkpoints,
 )
-from video_opd.train.run import SharedWork, run_recipe, same_run
+from video_opd.train.run import SharedWork, identify_run, run_recipe
 from video_opd.train.run_inputs import Inputs
 
 SECONDS_BETWEEN_LOOKS = 5.0
@@ -53,7 +53,7 @@ class ComparisonRuns:
 
     def make_run(self, method: str, learning_rate: float | None, seed: int) -> tuple[Run, Recipe]:
         """Make the record and the recipe of one run; its folder is named after what differs."""
-        recipe = with_checkpoints(recipe_of(self.recipe, self.tables, method, learning_rate, seed))
+        recipe = resolve_checkpoints(make_recipe(self.recipe, self.tables, method, learning_rate, seed))
         rate = recipe.training.learning_rate
         folder = self.out / "runs" / f"{method}-lr{rate:g}-seed{seed}"
         return Run(method=method, learning_rate=rate, seed=seed, folder=folder), recipe
@@ -73,7 +73,7 @@ class ComparisonRuns:
             return dict.fromkeys(self.recipe.methods)
         by_rate: dict[str, dict[float, list[float]]] = {method: {} for method in self.recipe.methods}
         for run, _ in self.list_sweep():
-            by_rate[run.method].setdefault(run.learning_rate, []).append(run.last_validation_miou())
+            by_rate[run.method].setdefault(run.learning_rate, []).append(run.read_last_validation_miou())
         means = {
             method: {rate: sum(mious) / len(mious) for rate, mious in sorted(rates.items())}
             for method, rates in by_rate.items()
@@ -108,11 +108,11 @@ def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict
              for rate in recipe.learning_rates or (None,)]  # fmt: skip
     for run, each in plans:  # what is wrong with the last run is known before the first is begun
         with contextlib.suppress(RunInUse):  # another process does it
-            RunDirectory.refuse_unusable(run.folder, **same_run(each))
+            RunDirectory.refuse_unusable(run.folder, **identify_run(each))
     refuse_early(*(each for _, each in plans))
     prepare_compute(plans[0][1].compute)  # or the environment of a finished run would look changed
     prepare_data(plans[0][1])
-    sha256 = Inputs().sha256_of_data(plans[0][1])
+    sha256 = Inputs().hash_data(plans[0][1])
     _refuse_unmeasured_target(recipe, plans[0][1])
     _refuse_other_data(out, sha256)
     _finish(comparison, list(comparison.list_sweep()))
@@ -136,7 +136,7 @@ def _refuse_foreign_results(out: Path) -> None:
             return False
         return isinstance(found, dict) and found.keys() >= {"name", "seeds", "data_sha256", "methods"}
 
-    with writing(out):
+    with explain_write_errors(out):
         refuse_foreign(out / "comparison.json", is_ours, "that of a comparison")
         refuse_foreign_page(out / "report.html")
 
@@ -153,7 +153,7 @@ def _refuse_unmeasured_target(comparison: ComparisonRecipe, recipe: Recipe) -> N
 def _refuse_other_data(out: Path, sha256: str) -> None:
     """Refuse runs in the folder that saw other manifests than those that are there now."""
     for marker in sorted(out.glob("runs/*/finished.json")):
-        if _data_sha256(marker) != sha256:
+        if _read_data_sha256(marker) != sha256:
             raise ConfigurationError(
                 f"the run in {marker.parent} used other data",
                 reason="the manifests have changed since, so its scores are not comparable with those of new runs",
@@ -161,7 +161,7 @@ def _refuse_other_data(out: Path, sha256: str) -> None:
             )
 
 
-def _data_sha256(marker: Path) -> str:
+def _read_data_sha256(marker: Path) -> str:
     """Read which data a finished run saw; an empty text where the file of that name is not a marker."""
     try:
         return str(json.loads(marker.read_bytes())["data_sha256"])
@@ -192,11 +192,11 @@ def _finish(comparison: ComparisonRuns, runs: list[tuple[Run, Recipe]]) -> None:
 def _do(comparison: ComparisonRuns, run: Run, recipe: Recipe) -> None:
     """Do one run; of a finished one only check that it has this recipe."""
     if run.is_finished:
-        with RunDirectory.create_or_resume(run.folder, environment=environment(), **same_run(recipe)):
+        with RunDirectory.create_or_resume(run.folder, environment=describe_environment(), **identify_run(recipe)):
             pass
     else:
         run.folder.parent.mkdir(parents=True, exist_ok=True)
-        seen = {"data_sha256": Inputs().sha256_of_data(recipe)}  # before the run: after it, they may be others
+        seen = {"data_sha256": Inputs().hash_data(recipe)}  # before the run: after it, they may be others
         run_recipe(recipe, run.folder, evaluate_teacher=True, shared=comparison.shared)
         write_durably(run.marker, json.dumps(seen).encode())
     comparison.shared.note(recipe, run.directory)

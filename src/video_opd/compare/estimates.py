@@ -34,7 +34,7 @@ class SeedNoise:
     degrees_of_freedom: int
 
     @classmethod
-    def pooled(cls, scores: Mapping[str, np.ndarray]) -> SeedNoise:
+    def from_scores(cls, scores: Mapping[str, np.ndarray]) -> SeedNoise:
         """From (seeds, queries) scores by method."""
         several = [table.mean(axis=1) for table in scores.values() if len(table) > 1]
         freedom = sum(len(means) - 1 for means in several)

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from video_opd.compare.estimates import SeedNoise, estimate, mean_and_sd
-from video_opd.compare.sentences import sentences
+from video_opd.compare.sentences import write_sentences
 from video_opd.config.comparison_recipe import ComparisonRecipe
 from video_opd.data.manifest import read_manifest
 from video_opd.files.comparison_records import Comparison
 from video_opd.grounding import read_predictions, score
 from video_opd.runs import RunDirectory, read_journal, read_json
-from video_opd.runs.round_files import cost_of_selection
+from video_opd.runs.round_files import read_cost_of_selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Run:
         """Whether nothing is left to do for the run."""
         return self.marker.exists()
 
-    def evaluation(self, name: str) -> dict[str, Any] | None:
+    def read_evaluation(self, name: str) -> dict[str, Any] | None:
         """One file of `evaluation/`, if it is there."""
         path = self.directory.evaluation / f"{name}.json"
         return read_json(path.read_bytes()) if path.exists() else None
@@ -61,7 +61,7 @@ class Run:
     def selection_cost(self) -> tuple[dict[int, float], dict[int, float]]:
         """Seconds and CPU seconds of scoring for a curriculum, by the step before which that was done."""
         rounds = self.directory.rounds
-        return cost_of_selection(rounds, "seconds"), cost_of_selection(rounds, "cpu_seconds")
+        return read_cost_of_selection(rounds, "seconds"), read_cost_of_selection(rounds, "cpu_seconds")
 
     @cached_property
     def curve(self) -> list[dict[str, float]]:
@@ -83,7 +83,7 @@ class Run:
             for each in found
         ]
 
-    def last_validation_miou(self) -> float:
+    def read_last_validation_miou(self) -> float:
         """The mIoU on the validation manifest at the end, by which a learning rate is chosen."""
         return self.curve[-1]["miou"]
 
@@ -107,11 +107,11 @@ class Run:
             "model_bytes": max((sum(row.get("model_bytes", {}).values()) for row in self.rows), default=0),
         }
 
-    def data_sha256(self) -> str:
+    def read_data_sha256(self) -> str:
         """Of the manifests the run was trained with."""
         return str(json.loads(self.marker.read_text(encoding="utf-8"))["data_sha256"])
 
-    def test_ious(self, who: str = "student-after") -> tuple[tuple[str, ...], np.ndarray]:
+    def read_test_ious(self, who: str = "student-after") -> tuple[tuple[str, ...], np.ndarray]:
         """Read the ids of the test queries, and the IoU of the answer to each.
 
         Args:
@@ -146,8 +146,8 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
     """
     by_method = {name: [run for run in finals if run.method == name] for name in recipe.methods}
     first = finals[0]
-    before = first.evaluation("student-before")
-    judged_by = [run.evaluation("teacher") for run in finals]
+    before = first.read_evaluation("student-before")
+    judged_by = [run.read_evaluation("teacher") for run in finals]
     teachers = {each["model"]: each for each in judged_by if each is not None}
     devices = sorted({json.loads(run.directory.environment.read_text(encoding="utf-8"))["device"] for run in finals})
     results: dict[str, Any] = {
@@ -157,8 +157,8 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
         "num_devices": len(devices),
         "time": "seconds" if "cuda" in _device_setting(first) else "cpu_seconds",
         "target_miou": recipe.target_miou,
-        "num_validation_queries": _num_validation_queries(first),
-        "data_sha256": first.data_sha256(),
+        "num_validation_queries": _count_validation_queries(first),
+        "data_sha256": first.read_data_sha256(),
         "student_before": before,
         "teacher": next(iter(teachers.values())) if len(teachers) == 1 else None,
         "sweep": [
@@ -166,20 +166,20 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
                 "method": run.method,
                 "learning_rate": run.learning_rate,
                 "seed": run.seed,
-                "validation_miou": run.last_validation_miou(),
-                "side_questions": (run.evaluation("student-after") or {}).get("side_questions"),
+                "validation_miou": run.read_last_validation_miou(),
+                "side_questions": (run.read_evaluation("student-after") or {}).get("side_questions"),
             }
             for run in sweep
         ],
-        "methods": {name: _method(runs, recipe.target_miou) for name, runs in by_method.items()},
+        "methods": {name: _summarise_method(runs, recipe.target_miou) for name, runs in by_method.items()},
     }
     if before is not None:
-        ious = {name: _ious(runs) for name, runs in by_method.items()}
-        noise = SeedNoise.pooled(ious)
+        ious = {name: _stack_ious(runs) for name, runs in by_method.items()}
+        noise = SeedNoise.from_scores(ious)
         for name, table in ious.items():
             results["methods"][name]["test_miou"] = estimate(table, noise)
             if (by_method[name][0].directory.evaluation / "teacher.predictions.jsonl").exists():
-                _, its_teacher = by_method[name][0].test_ious("teacher")
+                _, its_teacher = by_method[name][0].read_test_ious("teacher")
                 results["methods"][name]["over_its_teacher"] = estimate(table - its_teacher, noise)
         names = list(ious)
         results["differences"] = [
@@ -187,11 +187,11 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
             for number, one in enumerate(names)
             for other in names[number + 1 :]
         ]
-    results["sentences"] = sentences(results)
+    results["sentences"] = write_sentences(results)
     return Comparison(**results).to_json()
 
 
-def _num_validation_queries(run: Run) -> int | None:
+def _count_validation_queries(run: Run) -> int | None:
     """Count the queries that curves and learning rates are judged by; None: there was no evaluation during training."""
     files = sorted(run.directory.evaluation.glob("validation-*.json"))
     return int(json.loads(files[0].read_text(encoding="utf-8"))["scores"]["num_queries"]) if files else None
@@ -203,16 +203,16 @@ def _device_setting(run: Run) -> str:
     return str(environment.get("accelerator", "cpu") if device == "auto" else device)
 
 
-def _ious(runs: Sequence[Run]) -> np.ndarray:
+def _stack_ious(runs: Sequence[Run]) -> np.ndarray:
     """(seeds, queries), the queries in the same order in all."""
-    read = [run.test_ious() for run in runs]
+    read = [run.read_test_ious() for run in runs]
     assert all(ids == read[0][0] for ids, _ in read)
     return np.stack([ious for _, ious in read])
 
 
-def _method(runs: Sequence[Run], target_miou: float | None) -> dict[str, Any]:
+def _summarise_method(runs: Sequence[Run], target_miou: float | None) -> dict[str, Any]:
     """Put together one method over its seeds."""
-    after = [run.evaluation("student-after") for run in runs]
+    after = [run.read_evaluation("student-after") for run in runs]
     method: dict[str, Any] = {
         "learning_rate": runs[0].learning_rate,
         "runs": [
@@ -236,7 +236,7 @@ def _method(runs: Sequence[Run], target_miou: float | None) -> dict[str, Any]:
             }
             for points in zip(*(run.curve for run in runs), strict=True)
         ],
-        "ledger": mean_ledger([run.ledger for run in runs]),
+        "ledger": average_ledgers([run.ledger for run in runs]),
     }
     if all(after):
         names = [name for name in (after[0] or {})["scores"] if name != "num_queries"]
@@ -245,22 +245,22 @@ def _method(runs: Sequence[Run], target_miou: float | None) -> dict[str, Any]:
             accuracies = [each["side_questions"]["accuracy"] for each in after if each]
             method["side_questions"] = mean_and_sd(accuracies)
     if target_miou is not None:
-        method["to_target"] = [_to_target(run.curve, target_miou) for run in runs]
+        method["to_target"] = [_find_target(run.curve, target_miou) for run in runs]
     return method
 
 
-def _to_target(curve: Sequence[dict[str, float]], target_miou: float) -> dict[str, float] | None:
+def _find_target(curve: Sequence[dict[str, float]], target_miou: float) -> dict[str, float] | None:
     """Find the first evaluation with a validation mIoU of at least the target; None: there is none."""
     return next((dict(point) for point in curve if point["miou"] >= target_miou), None)
 
 
-def mean_ledger(ledgers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def average_ledgers(ledgers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The mean of numbers in the same places of nested tables; of memory, the most."""
     mean: dict[str, Any] = {}
     for key in dict.fromkeys(key for ledger in ledgers for key in ledger):
         values = [ledger.get(key, 0) for ledger in ledgers]
         if any(isinstance(value, dict) for value in values):
-            mean[key] = mean_ledger([value for value in values if isinstance(value, dict)])
+            mean[key] = average_ledgers([value for value in values if isinstance(value, dict)])
         else:
             mean[key] = max(values) if key in ("extra_memory_bytes", "model_bytes") else sum(values) / len(values)
     return mean

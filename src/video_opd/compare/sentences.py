@@ -8,16 +8,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from video_opd.compare.estimates import SeedNoise
-from video_opd.sample_size import MIN_QUERIES, SIDE_QUESTIONS, cannot_be_said, count_of
+from video_opd.sample_size import MIN_QUERIES, SIDE_QUESTIONS, count_of, describe_shortage
 
 
-def sentences(results: dict[str, Any]) -> list[str]:
+def write_sentences(results: dict[str, Any]) -> list[str]:
     """Write the claims that hold, those that do not, and those that cannot be judged. Comparisons with the first method
     come first.
     """
     said = [
-        *_differences(results), *_too_few(results), *_target(results), *_over_teachers(results), *_forgetting(results)
-    ]  # fmt: skip
+        *_describe_differences(results),
+        *_describe_shortage(results),
+        *_describe_target(results),
+        *_compare_with_teachers(results),
+        *_describe_forgetting(results),
+    ]
     if results["num_devices"] > 1:
         said.append(f"The runs were made on different devices ({results['device']}): their times cannot be compared.")
     return said
@@ -29,14 +33,14 @@ def training_time(results: dict[str, Any], method: str) -> float:
     return float(sum(ledger[f"{results['time']}_by_phase"].values()))
 
 
-def _too_few(results: dict[str, Any]) -> list[str]:
+def _describe_shortage(results: dict[str, Any]) -> list[str]:
     """Say what the comparison cannot show, because it has too few queries."""
     said, several = [], len(results["methods"]) > 1
     what = "Which method is better" if several else "How good the method is"
     if results["student_before"] is None:
         said.append(f"No test manifest: {what[:1].lower() + what[1:]} cannot be said.")
     elif (asked := results["student_before"].get("scores", {}).get("num_queries", MIN_QUERIES)) < MIN_QUERIES:
-        said.append(cannot_be_said(what, asked, "test query", "test queries"))
+        said.append(describe_shortage(what, asked, "test query", "test queries"))
     asked = results.get("num_validation_queries")
     if asked is not None and asked < MIN_QUERIES:
         judged = [
@@ -46,11 +50,11 @@ def _too_few(results: dict[str, Any]) -> list[str]:
         if judged:
             what = " and ".join(judged)
             what = what[:1].upper() + what[1:]
-            said.append(cannot_be_said(what, asked, "validation query", "validation queries"))
+            said.append(describe_shortage(what, asked, "validation query", "validation queries"))
     return said
 
 
-def _differences(results: dict[str, Any]) -> list[str]:
+def _describe_differences(results: dict[str, Any]) -> list[str]:
     said = []
     reference = next(iter(results["methods"]))
     for each in results.get("differences", ()):
@@ -60,7 +64,7 @@ def _differences(results: dict[str, Any]) -> list[str]:
         cost = f"costs {training_time(results, one) / training_time(results, other):.2f} of its time"
         at = f"at {results['methods'][one]['curve'][-1]['step']} steps"
         if each["interval"] is None:
-            said.append(f"{one} and {other} differ by {mean:+.3f} mIoU {at} {_why_open(each)}, which proves nothing; "
+            said.append(f"{one} and {other} differ by {mean:+.3f} mIoU {at} {_explain_open(each)}, which proves nothing; "
                         f"{one} {cost}.")  # fmt: skip
             continue
         if mean == 0 and each["interval"] == [0, 0]:
@@ -86,7 +90,7 @@ def _side(difference: dict[str, Any]) -> tuple[str, str]:
     return side, f"{size} ± {(high - low) / 2:.3f} mIoU"
 
 
-def _why_open(estimate: dict[str, Any]) -> str:
+def _explain_open(estimate: dict[str, Any]) -> str:
     """Why a difference has no interval: "on 1 test query", "with one seed"."""
     num_queries, num_seeds = estimate.get("num_queries", MIN_QUERIES), estimate.get("num_seeds", 1)
     why = []
@@ -97,7 +101,7 @@ def _why_open(estimate: dict[str, Any]) -> str:
     return " and ".join(why)
 
 
-def _target(results: dict[str, Any]) -> list[str]:
+def _describe_target(results: dict[str, Any]) -> list[str]:
     target = results["target_miou"]
     asked = results.get("num_validation_queries")
     if target is None or (asked is not None and asked < MIN_QUERIES):
@@ -116,7 +120,7 @@ def _target(results: dict[str, Any]) -> list[str]:
     return said
 
 
-def _over_teachers(results: dict[str, Any]) -> list[str]:
+def _compare_with_teachers(results: dict[str, Any]) -> list[str]:
     said = []
     for name, method in results["methods"].items():
         gap = method.get("over_its_teacher")
@@ -133,14 +137,14 @@ def _over_teachers(results: dict[str, Any]) -> list[str]:
     return said
 
 
-def _forgetting(results: dict[str, Any]) -> list[str]:
+def _describe_forgetting(results: dict[str, Any]) -> list[str]:
     before = (results["student_before"] or {}).get("side_questions")
     asked = [(name, method) for name, method in results["methods"].items() if method.get("side_questions") is not None]
     if before is None or not asked:
         return []
     if before["num_questions"] < MIN_QUERIES:
-        return [cannot_be_said("What was forgotten", before["num_questions"], *SIDE_QUESTIONS)]
-    noise = _noise_of_forgetting([method for _, method in asked])
+        return [describe_shortage("What was forgotten", before["num_questions"], *SIDE_QUESTIONS)]
+    noise = _estimate_forgetting_noise([method for _, method in asked])
     said = []
     for name, method in asked:
         after = method["side_questions"]
@@ -160,7 +164,7 @@ def _forgetting(results: dict[str, Any]) -> list[str]:
     return said
 
 
-def _noise_of_forgetting(methods: Sequence[dict[str, Any]]) -> SeedNoise:
+def _estimate_forgetting_noise(methods: Sequence[dict[str, Any]]) -> SeedNoise:
     """How much the share of side questions that are answered right changes with the seed, pooled over methods."""
     freedom = sum(len(method["runs"]) - 1 for method in methods)
     squares = sum((len(method["runs"]) - 1) * method["side_questions"]["sd"] ** 2 for method in methods)

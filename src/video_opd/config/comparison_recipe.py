@@ -14,7 +14,7 @@ from video_opd.config.recipe_file import overlay, parse_recipe, read_tables, ref
 from video_opd.config.shipped_recipes import find_recipe
 from video_opd.errors import ConfigurationError
 from video_opd.settings import Integer, MoreThanZero, Settings, Share
-from video_opd.suggestions import perhaps
+from video_opd.suggestions import suggest
 
 MAY_DIFFER = ("method", "teacher", "teachers", "teachers_by", "curriculum", "training")
 """Tables in which the methods of a comparison may differ. Data, student and questions are the same for all."""
@@ -46,7 +46,7 @@ class ComparisonRecipe(Settings):
     """Name -> tables that replace keys of the recipe for one method. The others are compared with the first."""
 
     @model_validator(mode="after")
-    def _comparable(self) -> ComparisonRecipe:
+    def _check_comparable(self) -> ComparisonRecipe:
         for name, tables in self.methods.items():
             if "/" in name or name.startswith("."):
                 raise ValueError(
@@ -105,7 +105,7 @@ def load_comparison(
             raise ConfigurationError(
                 f"method {strangers[0]!r}",
                 reason=f"{path} has no method of that name",
-                remedy=perhaps(strangers[0], comparison.methods, f"choose from {', '.join(comparison.methods)}"),
+                remedy=suggest(strangers[0], comparison.methods, f"choose from {', '.join(comparison.methods)}"),
             )
         comparison = comparison.model_copy(update={"methods": {name: comparison.methods[name] for name in only}})
     if comparison.learning_rates and "training.learning_rate" in (overrides or {}):
@@ -124,7 +124,7 @@ def load_comparison(
     return comparison, overlay(shared, {"data": {"workers": 0}})
 
 
-def recipe_of(
+def make_recipe(
     comparison: ComparisonRecipe, shared: dict[str, Any], method: str, learning_rate: float | None, seed: int
 ) -> Recipe:
     """Make the recipe of one run of a comparison.

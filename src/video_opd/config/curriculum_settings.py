@@ -81,7 +81,7 @@ class RoundsSettings(RaceRule, SuspensionRule, OrderSettings, SelectionRule, Rou
     only the other examples. This is cheaper, but these scores are older by up to a round."""
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> RoundsSettings:
+    def _check_parts(self) -> RoundsSettings:
         if self.reliability == "agreement" and self.num_answers < 2:
             raise ValueError("curriculum.reliability = agreement needs curriculum.num_answers of at least 2")
         if self.skip_below is not None and (self.top_k == "beam" or self.skip_below > self.threshold):
@@ -123,10 +123,10 @@ class RoundsSettings(RaceRule, SuspensionRule, OrderSettings, SelectionRule, Rou
     @property
     def needs_teacher(self) -> bool:
         """Whether a teacher must answer, or must judge the student's answers, before a round."""
-        return self.asks_teacher or self.ranks_by_reverse_kl
+        return self.is_teacher_asked or self.is_ranked_by_reverse_kl
 
     @property
-    def races(self) -> bool:
+    def is_raced(self) -> bool:
         """Whether the pool may be scored in part."""
         return self.race or self.race_enough is not None
 
@@ -152,7 +152,7 @@ class CouplingSettings(SuspensionRule, CandidateRule, CurriculumName, ScoringSet
     needs_teacher: ClassVar[bool] = True
 
     @model_validator(mode="after")
-    def _has_candidates(self) -> CouplingSettings:
+    def _require_candidates(self) -> CouplingSettings:
         if self.num_anchors + self.num_frontier == 0:
             raise ValueError("curriculum: num_anchors and num_frontier are both 0, so nothing would be trained on")
         return self

@@ -34,7 +34,7 @@ def refuse_what_is_no_recipe(path: Path, *, expected: str = "a recipe") -> None:
         ConfigurationError: it is a folder (of a run, a comparison, a checkpoint or a model), a manifest, weights, a
             video …
     """
-    found = _of_folder(path) if path.is_dir() else _of_file(path)
+    found = _recognise_folder(path) if path.is_dir() else _recognise_file(path)
     if found is not None:
         what, remedy = found
         raise ConfigurationError(f"{path} is {what}", reason=f"{expected} is expected, a TOML file", remedy=remedy)
@@ -69,7 +69,7 @@ def refuse_other_tables(path: Path, tables: Mapping[str, Any], *, comparison: bo
         )
 
 
-def _of_folder(path: Path) -> tuple[str, str] | None:
+def _recognise_folder(path: Path) -> tuple[str, str] | None:
     if (path / "comparison.json").exists():
         return "the folder of a comparison", "give the TOML file of the comparison; `video-opd report` writes its page"
     if (path / "recipe.toml").exists():
@@ -82,7 +82,7 @@ def _of_folder(path: Path) -> tuple[str, str] | None:
     return None
 
 
-def _of_file(path: Path) -> tuple[str, str] | None:
+def _recognise_file(path: Path) -> tuple[str, str] | None:
     ending = path.suffix.lower()
     if ending in _BY_ENDING:
         return _BY_ENDING[ending]
@@ -92,11 +92,11 @@ def _of_file(path: Path) -> tuple[str, str] | None:
     except (OSError, UnicodeDecodeError):
         return None
     if ending in (".json", ".jsonl") or first.startswith("{"):
-        return _of_json(first)
+        return _recognise_json(first)
     return None
 
 
-def _of_json(first: str) -> tuple[str, str]:
+def _recognise_json(first: str) -> tuple[str, str]:
     """The kind of a JSON file, by its first line."""
     try:
         row = json.loads(first)

@@ -13,7 +13,7 @@ from video_opd.data.label_noise import LabelNoise
 from video_opd.data.world_sizes import WorldSizes
 from video_opd.methods import METHODS, MethodSettings
 from video_opd.methods.opd import OnPolicyDistillationSettings
-from video_opd.policy.location import device_name
+from video_opd.policy.location import check_device_name
 from video_opd.settings import (
     Count,
     Flag,
@@ -174,7 +174,7 @@ class ScheduleSettings(Settings):
 class ComputeSettings(Settings):
     """Device and precision."""
 
-    device: Annotated[str, AfterValidator(device_name)] = "auto"
+    device: Annotated[str, AfterValidator(check_device_name)] = "auto"
     """`auto`: a CUDA device if there is one, else the CPU."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """`bfloat16`: float32 weights for the student, bfloat16 arithmetic, a bfloat16 teacher."""
@@ -224,7 +224,7 @@ class Recipe(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _usual_unless_said(cls, tables: Any) -> Any:
+    def _fill_in_defaults(cls, tables: Any) -> Any:
         """Set the default names: a [method] table is Video-OPD's, a [curriculum] table the whole pool's."""
         if not isinstance(tables, dict):
             return tables
@@ -233,9 +233,9 @@ class Recipe(Settings):
         return tables | named
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> Recipe:
+    def _check_parts(self) -> Recipe:
         """Refuse settings that do not fit together."""
-        if not self.named_teachers() and self.method.needs_teacher:
+        if not self.name_teachers() and self.method.needs_teacher:
             raise ValueError(f"method.name = {self.method.name} asks a teacher, and the recipe has no table [teacher]")
         if self.teachers:
             _require_a_rule(self.teacher, self.teachers, self.teachers_by)
@@ -244,7 +244,7 @@ class Recipe(Settings):
                 "teachers_by, sources and scores share the work among several teachers, and the recipe has no tables "
                 "[[teachers]]"
             )
-        if self.curriculum.needs_teacher and not self.named_teachers():
+        if self.curriculum.needs_teacher and not self.name_teachers():
             raise ValueError(
                 f"curriculum.name = {self.curriculum.name} selects by a teacher's answers, and the recipe has no table "
                 "[teacher]"
@@ -269,7 +269,7 @@ class Recipe(Settings):
             raise ValueError(f"training.steps = {self.training.steps} for curriculum.num_rounds = {rounds}")
         return self
 
-    def named_teachers(self) -> dict[str, TeacherSettings]:
+    def name_teachers(self) -> dict[str, TeacherSettings]:
         """The teachers by the name of their evaluation: `teacher`, or for several teachers `teacher-1`, `teacher-2`
         …"""
         if self.teacher is not None:
@@ -285,7 +285,7 @@ class Recipe(Settings):
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
-METHODS.used_by(Recipe)
+METHODS.add_user(Recipe)
 
 
 def _require_a_rule(one: TeacherSettings | None, several: tuple[TeacherSettings, ...], by: str) -> None:

@@ -12,11 +12,11 @@ from pydantic import ValidationError
 
 from video_opd.config import CURRICULA, GROUNDING_FILE, GroundingDefaults, Recipe
 from video_opd.config.lookalikes import refuse_other_tables, refuse_what_is_no_recipe
-from video_opd.config.shipped_recipes import find_recipe, recipe_meant
+from video_opd.config.shipped_recipes import find_recipe, suggest_recipe
 from video_opd.errors import ConfigurationError
 from video_opd.methods import METHODS
-from video_opd.settings import OneOf, Settings, fields_of
-from video_opd.suggestions import nearest, perhaps
+from video_opd.settings import OneOf, Settings, list_fields
+from video_opd.suggestions import find_nearest, suggest
 
 NAMED_TABLES: dict[str, OneOf[Any]] = {"method": METHODS, "curriculum": CURRICULA}
 """Tables whose `name` chooses their record, and the possible records; the first is the default."""
@@ -103,7 +103,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
             f"recipe {path} cannot be read",
             reason=error.strerror or str(error),
             remedy=f"perhaps {meant} is meant; `video-opd recipes` lists the shipped ones"
-            if (meant := recipe_meant(path))
+            if (meant := suggest_recipe(path))
             else "give the path of a recipe, or the name of a shipped one: `video-opd recipes` lists them",
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -137,7 +137,7 @@ def load_grounding_defaults(model_folder: Path) -> GroundingDefaults:
         raise refusal(str(path), error) from None
 
 
-def recipe_keys(settings: type[Settings] = Recipe, prefix: str = "") -> dict[str, str]:
+def list_recipe_keys(settings: type[Settings] = Recipe, prefix: str = "") -> dict[str, str]:
     """Every key of a recipe with its dotted name, its meaning and its default.
 
     Args:
@@ -145,20 +145,20 @@ def recipe_keys(settings: type[Settings] = Recipe, prefix: str = "") -> dict[str
         prefix: the first part of the keys, such as `training.`.
     """
     keys: dict[str, str] = {}
-    for knob in fields_of(settings):
+    for knob in list_fields(settings):
         name, below = knob.name, knob.records
         if isinstance(below, OneOf):
-            keys |= _keys_of_one_of(below, f"{prefix}{name}.")
+            keys |= _list_keys_of_one_of(below, f"{prefix}{name}.")
         elif below is not None:
-            keys |= recipe_keys(below, f"{prefix}{name}.")
+            keys |= list_recipe_keys(below, f"{prefix}{name}.")
         else:
             keys[prefix + name] = f"{knob.help} ({knob.default_text})"
     return keys
 
 
-def _keys_of_one_of(records: OneOf[Any], prefix: str) -> dict[str, str]:
+def _list_keys_of_one_of(records: OneOf[Any], prefix: str) -> dict[str, str]:
     """The keys of tables whose `name` chooses their record; a key lists the records that have it, unless all do."""
-    named = {name: recipe_keys(record, prefix) for name, record in records.items()}
+    named = {name: list_recipe_keys(record, prefix) for name, record in records.items()}
     keys: dict[str, str] = {f"{prefix}name": f"One of {', '.join(named)}. (default: {json.dumps(next(iter(named)))})"}
     for key in dict.fromkeys(key for each in named.values() for key in each if key not in keys):
         owners: dict[str, dict[str, list[str]]] = {}
@@ -176,7 +176,7 @@ def _keys_of_one_of(records: OneOf[Any], prefix: str) -> dict[str, str]:
 def refusal(where: str, error: ValidationError, settings: type[Settings] = Recipe) -> ConfigurationError:
     """The first problem of a file, in our words."""
     problem = error.errors()[0]
-    kind, tags = problem["type"], _names_of(str(problem["loc"][0]) if problem["loc"] else "")
+    kind, tags = problem["type"], _list_names(str(problem["loc"][0]) if problem["loc"] else "")
     # Inside a table with a `name`, pydantic adds the name of the record to the path of the key.
     parts = [part for place, part in enumerate(problem["loc"]) if not (place == 1 and part in tags)]
     key = ".".join(str(part) for part in parts)
@@ -189,7 +189,7 @@ def refusal(where: str, error: ValidationError, settings: type[Settings] = Recip
             reason=f"no {key} has that name",
             remedy=NAMED_TABLES[key].remedy(str(problem["input"]["name"])) + own,
         )
-    if kind == "extra_forbidden" and key in recipe_keys(settings):
+    if kind == "extra_forbidden" and key in list_recipe_keys(settings):
         return ConfigurationError(
             f"{where}: {key}",
             reason=f"this {key.partition('.')[0]} has no such setting",
@@ -199,7 +199,7 @@ def refusal(where: str, error: ValidationError, settings: type[Settings] = Recip
         return ConfigurationError(
             f"{where}: unknown key {key}",
             reason="no setting has that name",
-            remedy=_nearest(key, settings, problem["input"]),
+            remedy=_suggest_setting(key, settings, problem["input"]),
         )
     if kind == "missing":
         return ConfigurationError(
@@ -213,7 +213,7 @@ def refusal(where: str, error: ValidationError, settings: type[Settings] = Recip
         )
     remedy = f"correct it; {KEYS_ARE_LISTED}"
     if kind == "literal_error":
-        remedy = perhaps(str(problem["input"]), re.findall("'([^']*)'", problem["ctx"]["expected"]), remedy)
+        remedy = suggest(str(problem["input"]), re.findall("'([^']*)'", problem["ctx"]["expected"]), remedy)
     return ConfigurationError(
         f"{where}: {key} = {problem['input']!r}" if key else where,
         reason=problem["msg"][0].lower() + problem["msg"][1:],
@@ -221,25 +221,25 @@ def refusal(where: str, error: ValidationError, settings: type[Settings] = Recip
     )
 
 
-def _names_of(key: str) -> list[str]:
+def _list_names(key: str) -> list[str]:
     """The possible names of a table with a `name`."""
     return list(NAMED_TABLES.get(key, ()))
 
 
-def _nearest(key: str, settings: type[Settings] = Recipe, value: object = None) -> str:
+def _suggest_setting(key: str, settings: type[Settings] = Recipe, value: object = None) -> str:
     """The setting that was probably meant. If a whole table is unknown, its first key decides (`optimizer.lr`)."""
-    leaves = recipe_keys(settings)
+    leaves = list_recipe_keys(settings)
     names = [*leaves, *{name.rsplit(".", 1)[0]: None for name in leaves if "." in name}, "--out"]
-    if nearest(key, names) is None and isinstance(value, dict) and value:
+    if find_nearest(key, names) is None and isinstance(value, dict) and value:
         key = f"{key}.{next(iter(value))}"
-    return perhaps(key, names, KEYS_ARE_LISTED if nearest(key, names) else f"leave it out; {KEYS_ARE_LISTED}")
+    return suggest(key, names, KEYS_ARE_LISTED if find_nearest(key, names) else f"leave it out; {KEYS_ARE_LISTED}")
 
 
 def set_keys(tables: dict[str, Any], overrides: dict[str, str]) -> None:
     """Set dotted keys. A new method.name or curriculum.name replaces the whole table of the file."""
     for table in NAMED_TABLES:
         name, found = overrides.get(f"{table}.name"), tables.get(table)
-        if name is not None and isinstance(found, dict) and name != found.get("name", _names_of(table)[0]):
+        if name is not None and isinstance(found, dict) and name != found.get("name", _list_names(table)[0]):
             tables[table] = {}
     for key, text in overrides.items():
         _set(tables, key, text)
@@ -255,7 +255,7 @@ def _set(tables: dict[str, Any], key: str, text: str) -> None:
         tables = tables.setdefault(part, {})
         if not isinstance(tables, dict):
             raise ConfigurationError(
-                f"--{key}: {part} is a value, not a table", reason="it has no keys", remedy=_nearest(key)
+                f"--{key}: {part} is a value, not a table", reason="it has no keys", remedy=_suggest_setting(key)
             )
     try:
         tables[last] = tomllib.loads(f"value = {text}")["value"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from video_opd.suggestions import nearest
+from video_opd.suggestions import find_nearest
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -21,15 +21,15 @@ def find_recipe(said: str | Path) -> Path:
     """The file for a path or for the name of a shipped recipe.
 
     An existing file comes before a shipped recipe of the same name. Any other path is returned unchanged, and the
-    reader of the recipe refuses it; see `recipe_meant`.
+    reader of the recipe refuses it; see `suggest_recipe`.
     """
     path = Path(said)
     return path if path.is_file() else shipped_recipes().get(str(said), path)
 
 
-def recipe_meant(said: str | Path) -> str | None:
+def suggest_recipe(said: str | Path) -> str | None:
     """The name of the shipped recipe that is most similar to what was given; None if none is similar."""
-    return nearest(Path(said).stem, shipped_recipes())
+    return find_nearest(Path(said).stem, shipped_recipes())
 
 
 def describe_recipe(path: Path) -> str:

@@ -9,7 +9,14 @@ from video_opd.lazy import import_on_use
 
 if TYPE_CHECKING:
     from video_opd.curriculum.choice import Choice, choose, choose_candidates
-    from video_opd.curriculum.coupling import ANCHOR, FRONTIER, CandidateRule, Coupling, SuspensionRule, candidates
+    from video_opd.curriculum.coupling import (
+        ANCHOR,
+        FRONTIER,
+        CandidateRule,
+        Coupling,
+        SuspensionRule,
+        select_candidates,
+    )
     from video_opd.curriculum.racing import Race, RaceRule
     from video_opd.curriculum.round_plan import RoundPlan
     from video_opd.curriculum.score_file import ScoreFile, ScoreHeader, read_scores, write_scores
@@ -58,7 +65,6 @@ __all__ = [
     "Strategy",
     "SuspensionRule",
     "Verdict",
-    "candidates",
     "choose",
     "choose_candidates",
     "error_variance",
@@ -69,6 +75,7 @@ __all__ = [
     "read_selection",
     "reliability_of_gap",
     "select",
+    "select_candidates",
     "split_half_reliability",
     "write_scores",
     "write_selection",

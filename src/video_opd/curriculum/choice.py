@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from video_opd.curriculum.coupling import CandidateRule, candidates
-from video_opd.curriculum.random_streams import share_draws
+from video_opd.curriculum.coupling import CandidateRule, select_candidates
+from video_opd.curriculum.random_streams import has_same_draws
 from video_opd.curriculum.score_file import ScoreFile, require_same_manifest
 from video_opd.curriculum.selection import Selection, Verdict, select
 from video_opd.curriculum.selection_rule import SelectionRule
@@ -49,21 +49,21 @@ def choose(teacher: ScoreFile | None, student: ScoreFile | None, rule: Selection
         ConfigurationError, DataError: as `curriculum.select`; scores of different manifests; a signal they do not hold.
     """
     require_same_manifest(teacher, student)
-    teacher = _without(teacher, student)
+    teacher = _drop_unscored(teacher, student)
     disagreement = None
-    if rule.ranks_by_reverse_kl:
+    if rule.is_ranked_by_reverse_kl:
         disagreement = _reverse_kl(teacher, student, per_token=rule.disagreement == "reverse-kl-per-token")
     tau = teacher.mean_iou() if teacher else None
-    sigma = _known_to(tau, student.mean_iou()) if student else None
+    sigma = _keep_known(tau, student.mean_iou()) if student else None
     selection = select(
         tau,
         sigma,
         rule,
         seed,
-        disagreement=disagreement if disagreement is None else _known_to(tau, disagreement),
+        disagreement=disagreement if disagreement is None else _keep_known(tau, disagreement),
         reliability=_agreement(teacher) if rule.reliability == "agreement" and rule.threshold else None,
     )
-    return _as_choice(selection, teacher, student, _luck(selection, teacher, student, rule))
+    return _make_choice(selection, teacher, student, _describe_luck(selection, teacher, student, rule))
 
 
 def choose_candidates(teacher: ScoreFile, student: ScoreFile, rule: CandidateRule, seed: int) -> Choice:
@@ -79,18 +79,18 @@ def choose_candidates(teacher: ScoreFile, student: ScoreFile, rule: CandidateRul
         ConfigurationError, DataError: as `curriculum.candidates`; scores of different manifests.
     """
     require_same_manifest(teacher, student)
-    teacher = _without(teacher, student) or teacher
+    teacher = _drop_unscored(teacher, student) or teacher
     tau = teacher.mean_iou()
-    selection = candidates(tau, _known_to(tau, student.mean_iou()), rule, seed)
+    selection = select_candidates(tau, _keep_known(tau, student.mean_iou()), rule, seed)
     luck = {"reliability_of_ranking": split_half_reliability(student.scored.values()), "ranked_by": "the student's IoU"}
-    return _as_choice(selection, teacher, student, luck)
+    return _make_choice(selection, teacher, student, luck)
 
 
-def _without(teacher: ScoreFile | None, student: ScoreFile | None) -> ScoreFile | None:
+def _drop_unscored(teacher: ScoreFile | None, student: ScoreFile | None) -> ScoreFile | None:
     """The teacher's scores without the examples on which the student could not be scored, with the reason."""
     if teacher is None or student is None:
         return teacher
-    lost = {id: why for id, why in student.unscored().items() if id in teacher.scored}
+    lost = {id: why for id, why in student.list_unscored().items() if id in teacher.scored}
     rows = {
         id: replace(row, answers=(), unscored=f"by the student: {lost[id]}") if id in lost else row
         for id, row in teacher.rows.items()
@@ -98,7 +98,7 @@ def _without(teacher: ScoreFile | None, student: ScoreFile | None) -> ScoreFile 
     return replace(teacher, rows=rows)
 
 
-def _known_to(pool: Mapping[str, float] | None, values: Mapping[str, float]) -> dict[str, float]:
+def _keep_known(pool: Mapping[str, float] | None, values: Mapping[str, float]) -> dict[str, float]:
     """Less the examples that the teacher's file says why it did not score."""
     return {id: value for id, value in values.items() if pool is None or id in pool}
 
@@ -133,19 +133,23 @@ def _reverse_kl(teacher: ScoreFile | None, student: ScoreFile | None, *, per_tok
     return known
 
 
-def _luck(
+def _describe_luck(
     selection: Selection, teacher: ScoreFile | None, student: ScoreFile | None, rule: SelectionRule
 ) -> dict[str, Any]:
     """The value that decides the choice, and its reliability; nothing if a random draw decides."""
-    if rule.ranks_by_gap_in_iou and teacher and student:
+    if rule.is_ranked_by_iou_gap and teacher and student:
         taus, sigmas = ([file.rows[id] for id in selection.passing] for file in (teacher, student))
         of_tau, of_sigma = error_variance(taus), error_variance(sigmas)
         known = None
-        if of_sigma is not None and (of_tau is not None or not _most_draws(taus)) and not share_draws(teacher, student):
+        if (
+            of_sigma is not None
+            and (of_tau is not None or not _most_draws(taus))
+            and not has_same_draws(teacher, student)
+        ):
             gaps = [tau.mean_iou - sigma.mean_iou for tau, sigma in zip(taus, sigmas, strict=True)]
             known = reliability_of_gap(gaps, of_tau, of_sigma) if len(gaps) >= MIN_AGREEING else None
         return {"reliability_of_ranking": known, "ranked_by": "the gap in IoU"}
-    if rule.ranks_by_reverse_kl and student:
+    if rule.is_ranked_by_reverse_kl and student:
         per_token = rule.disagreement == "reverse-kl-per-token"
         known = split_half_reliability(student.scored.values(), of=lambda a: a.kl(per_token=per_token))
         return {"reliability_of_ranking": known, "ranked_by": "the reverse KL"}
@@ -155,7 +159,7 @@ def _luck(
     return {}
 
 
-def _as_choice(
+def _make_choice(
     selection: Selection, teacher: ScoreFile | None, student: ScoreFile | None, luck: Mapping[str, Any]
 ) -> Choice:
     """Make the choice, with the unscored examples at the end, and the facts."""
@@ -163,7 +167,7 @@ def _as_choice(
     assert pool is not None
     unscored = tuple(
         Verdict(id=id, tau=None, sigma=None, delta=None, order=None, why=f"not scored: {why}")
-        for id, why in pool.unscored().items()
+        for id, why in pool.list_unscored().items()
     )
     kept = [pool.rows[id] for id in selection.ids]
     gaps = [verdict.delta for verdict in selection.verdicts if verdict.kept and verdict.delta is not None]
@@ -185,11 +189,11 @@ def _as_choice(
     warnings: list[str] = []
     if teacher and student and teacher.header.model_sha256 == student.header.model_sha256:
         warnings.append("teacher and student are the same model: the gap between them is only chance")
-    warnings += _read_by_another_parser(teacher, student)
-    warnings += _judged_by_one_answer(selection, teacher, student)
+    warnings += _warn_of_other_parsers(teacher, student)
+    warnings += _warn_of_single_answers(selection, teacher, student)
     known = facts["reliability_of_ranking"]
     if luck and known is None and student is not None:
-        warnings += _why_luck_is_unknown(facts["ranked_by"], teacher, student)
+        warnings += _explain_unknown_luck(facts["ranked_by"], teacher, student)
     elif luck and known is not None and known < MOSTLY_NOISE:
         warnings.append(
             f"what decides here, {facts['ranked_by']}, is mostly noise: other draws would choose otherwise "
@@ -204,7 +208,7 @@ def _most_draws(rows: Iterable[ScoredExample]) -> int:
     return max((sum(answer.sampled for answer in row.answers) for row in rows), default=0)
 
 
-def _why_luck_is_unknown(ranked_by: str, teacher: ScoreFile | None, student: ScoreFile) -> list[str]:
+def _explain_unknown_luck(ranked_by: str, teacher: ScoreFile | None, student: ScoreFile) -> list[str]:
     """A warning if the reliability of a ranking is unknown: there are too few draws, or they are not independent."""
     by_gap, count = ranked_by == "the gap in IoU", len(student.scored)
     if count < MIN_AGREEING:
@@ -221,7 +225,7 @@ def _why_luck_is_unknown(ranked_by: str, teacher: ScoreFile | None, student: Sco
                 f"the {who} was scored with {draws} draw{'s' * (draws != 1)} an example, so it is not known how much "
                 f"of {ranked_by} is luck: score it with `video-opd score … --answers 4 --top-k sampled`"
             ]
-    if by_gap and teacher is not None and share_draws(teacher, student):
+    if by_gap and teacher is not None and has_same_draws(teacher, student):
         return [
             f"{teacher.name} and {student.name} were drawn with the same random numbers, so what is luck for one is "
             "luck for the other, and it is not known how much of the gap in IoU is: score one of the two again into a "
@@ -230,7 +234,7 @@ def _why_luck_is_unknown(ranked_by: str, teacher: ScoreFile | None, student: Sco
     return []
 
 
-def _read_by_another_parser(*files: ScoreFile | None) -> list[str]:
+def _warn_of_other_parsers(*files: ScoreFile | None) -> list[str]:
     """A warning for every file whose spans were read by another version of the parser."""
     versions = {file.name: file.header.settings.get("parser_version") for file in files if file is not None}
     return [
@@ -241,7 +245,7 @@ def _read_by_another_parser(*files: ScoreFile | None) -> list[str]:
     ]
 
 
-def _judged_by_one_answer(selection: Selection, teacher: ScoreFile | None, student: ScoreFile | None) -> list[str]:
+def _warn_of_single_answers(selection: Selection, teacher: ScoreFile | None, student: ScoreFile | None) -> list[str]:
     """Warnings if `skip_below` left examples in the choice with only a greedy answer.
 
     Their mean IoU is not a mean over draws. It is too low if the model is unsure, because a low greedy answer is the

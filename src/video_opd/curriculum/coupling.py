@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from video_opd.curriculum.selection import Selection, Verdict, checked
+from video_opd.curriculum.selection import Selection, Verdict, check_values
 from video_opd.errors import ConfigurationError
 from video_opd.seeds import uniform
 from video_opd.settings import Count, NotNegative, Settings, Share
@@ -37,7 +37,7 @@ class CandidateRule(Settings):
     """The student's IoU on a frontier example is lower."""
 
     @model_validator(mode="after")
-    def _is_one_or_the_other(self) -> CandidateRule:
+    def _require_one(self) -> CandidateRule:
         if self.frontier_threshold > self.anchor_threshold:
             raise ValueError(
                 f"curriculum.frontier_threshold = {self.frontier_threshold:g} is above anchor_threshold = "
@@ -54,7 +54,9 @@ class SuspensionRule(Settings):
     score it, and it gives no gradient (the gate of student-curriculum coupling). Above 1, or not set: no example is."""
 
 
-def candidates(teacher: Mapping[str, float], student: Mapping[str, float], rule: CandidateRule, seed: int) -> Selection:
+def select_candidates(
+    teacher: Mapping[str, float], student: Mapping[str, float], rule: CandidateRule, seed: int
+) -> Selection:
     """Choose anchors and frontier examples, in random order; if there are more than needed, draw at random.
 
     Args:
@@ -65,9 +67,9 @@ def candidates(teacher: Mapping[str, float], student: Mapping[str, float], rule:
         ConfigurationError: there are fewer of either kind than needed.
         DataError: a score is missing or is not an IoU.
     """
-    tau = checked(teacher, list(teacher), "the teacher's scores")
+    tau = check_values(teacher, list(teacher), "the teacher's scores")
     trusted = [id for id in tau if tau[id] >= rule.teacher_threshold]
-    sigma = checked(student, trusted, "the student's scores")
+    sigma = check_values(student, trusted, "the student's scores")
     groups = {
         ANCHOR: ([id for id in trusted if sigma[id] >= rule.anchor_threshold], rule.num_anchors),
         FRONTIER: ([id for id in trusted if sigma[id] < rule.frontier_threshold], rule.num_frontier),
@@ -77,14 +79,14 @@ def candidates(teacher: Mapping[str, float], student: Mapping[str, float], rule:
         if len(ids) < count:
             raise ConfigurationError(
                 f"{count} {name} examples are asked for, and there are {len(ids)} among {len(tau)}",
-                reason=f"of {len(trusted)} that the teacher is right about, {_how_many(groups)}",
+                reason=f"of {len(trusted)} that the teacher is right about, {_count_groups(groups)}",
                 remedy=f"ask for at most {len(ids)}, or move the thresholds",
             )
         drawn = sorted(ids, key=lambda id: uniform(seed, "candidate", id))[:count]
         kind |= dict.fromkeys(drawn, name)
     order = {id: place for place, id in enumerate(sorted(kind, key=lambda id: uniform(seed, "order", id)), start=1)}
 
-    def why(id: str) -> str:
+    def explain(id: str) -> str:
         if id in kind:
             return f"{kind[id]}: teacher {tau[id]:.3f}, student {sigma[id]:.3f}"
         if id not in sigma:
@@ -101,7 +103,7 @@ def candidates(teacher: Mapping[str, float], student: Mapping[str, float], rule:
                 sigma=student.get(id),
                 delta=tau[id] - student[id] if id in student else None,
                 order=order.get(id),
-                why=why(id),
+                why=explain(id),
                 kind=kind.get(id, ""),
             )
             for id in (*order, *(id for id in tau if id not in order))
@@ -110,7 +112,7 @@ def candidates(teacher: Mapping[str, float], student: Mapping[str, float], rule:
     )
 
 
-def _how_many(groups: Mapping[str, tuple[list[str], int]]) -> str:
+def _count_groups(groups: Mapping[str, tuple[list[str], int]]) -> str:
     return ", ".join(f"{len(ids)} are {name}" for name, (ids, _) in groups.items())
 
 
@@ -133,7 +135,7 @@ class Coupling:
         self.kinds = kinds
         self.suspended |= {id for id, kind in kinds.items() if kind == ANCHOR}
 
-    def admits(self, id: str, iou: float) -> bool:
+    def is_admitted(self, id: str, iou: float) -> bool:
         """Whether an example is trained on at this step, given the mean IoU of the answers just sampled."""
         active = iou < self.update_below
         told = ["active", "reactivated"] if active and id in self.suspended else ["active" if active else "suspended"]

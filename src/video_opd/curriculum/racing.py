@@ -42,7 +42,7 @@ class RaceRule(Settings):
         """The share below which a stratum is given up; 0 without a race."""
         return self.race_min_yield if self.race else 0.0
 
-    def gives_up(self, passed: int, seen: int) -> bool:
+    def is_given_up(self, passed: int, seen: int) -> bool:
         """Whether a stratum is given up if `passed` of its first `seen` examples pass.
 
         Args:
@@ -50,7 +50,7 @@ class RaceRule(Settings):
             seen: a multiple of `race_pilot`: there are no tests in between.
         """
         look = seen // self.race_pilot
-        return at_most(passed, seen, self.least_yield) <= self.error / (look * (look + 1))
+        return binomial_cdf(passed, seen, self.least_yield) <= self.error / (look * (look + 1))
 
 
 class Race:
@@ -87,7 +87,7 @@ class Race:
         """
         for name in list(self.waiting):
             passed, seen = sum(passes[id] for id in self.scored[name]), len(self.scored[name])
-            if seen and self.rule.gives_up(passed, seen):
+            if seen and self.rule.is_given_up(passed, seen):
                 self._give_up(name, f"{passed} of the first {seen} examples of {name!r} passed the filter")
         total = sum(passes[id] for ids in self.scored.values() for id in ids)
         if self.enough is not None and total >= self.enough:
@@ -108,7 +108,7 @@ class Race:
         self.stopped |= dict.fromkeys(self.waiting.pop(name), why)
 
 
-def at_most(passed: int, seen: int, share: float) -> float:
+def binomial_cdf(passed: int, seen: int, share: float) -> float:
     """The chance that of `seen` examples no more than `passed` pass, each of them with probability `share`."""
     if passed >= seen * share:
         return 1.0  # nothing unusual: the chance is about a half or more

@@ -20,13 +20,13 @@ def stream_of(header: ScoreHeader) -> str:
     """Names the random numbers of a scoring: a function of the model, its role, the seed, and how the question is put.
 
     Neither of the shard nor of what was scored before a kill. A file that was written before there were roles names its
-    own in the same way, though it drew otherwise: see `share_draws`.
+    own in the same way, though it drew otherwise: see `has_same_draws`.
     """
     settings = {name: value for name, value in header.settings.items() if name not in _OF_THE_SAME_DRAWS}
     return hashlib.sha256(json.dumps([header.model_sha256, settings], sort_keys=True).encode()).hexdigest()
 
 
-def share_draws(one: ScoreFile, other: ScoreFile) -> bool:
+def has_same_draws(one: ScoreFile, other: ScoreFile) -> bool:
     """Whether answers in both were drawn with the same random numbers.
 
     In files that do not say whose draws they hold, every model drew with the numbers of the seed alone.

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from video_opd.curriculum.score_rows import example_of, row_of
+from video_opd.curriculum.score_rows import make_row, read_example
 from video_opd.curriculum.signals import ScoredExample, split_half_reliability
 from video_opd.errors import DataError
 from video_opd.files.durable import write_durably
@@ -108,7 +108,7 @@ class ScoreFile:
         """Example id -> mean IoU of its answers: tau of a teacher, sigma of a student."""
         return {id: row.mean_iou for id, row in self.scored.items()}
 
-    def unscored(self) -> dict[str, str]:
+    def list_unscored(self) -> dict[str, str]:
         """Example id -> why it was not scored."""
         return {id: row.unscored for id, row in self.rows.items() if not row.answers}
 
@@ -147,7 +147,7 @@ def read_scores(*paths: Path, partial: bool = False) -> ScoreFile:
         if file.header.identity != first.identity or file.header.shard[1] != first.shard[1]:
             raise DataError(
                 f"{files[0].name} and {file.name} are scores of different models, manifests or settings",
-                reason=difference(first, file.header),
+                reason=describe_difference(first, file.header),
                 remedy="give shards of one scoring",
             )
         if not partial and len(file.rows) < file.header.num_examples:
@@ -169,7 +169,7 @@ def read_scores(*paths: Path, partial: bool = False) -> ScoreFile:
         for column in columns:
             if place < len(column):
                 if column[place].id in rows:
-                    raise _twice(", ".join(file.name for file in files), column[place].id)
+                    raise _duplicate_error(", ".join(file.name for file in files), column[place].id)
                 rows[column[place].id] = column[place]
     return ScoreFile(
         header=replace(first, shard=(0, 1), num_examples=len(rows)) if len(files) > 1 else first,
@@ -191,9 +191,9 @@ def _read_one(path: Path) -> ScoreFile:
     rows: dict[str, ScoredExample] = {}
     found = [line for line in lines if "id" in line]
     for line in found:
-        row = example_of(line, path)
+        row = read_example(line, path)
         if row.id in rows:
-            raise _twice(str(path), row.id)
+            raise _duplicate_error(str(path), row.id)
         rows[row.id] = row
     return ScoreFile(
         header=header,
@@ -205,7 +205,7 @@ def _read_one(path: Path) -> ScoreFile:
     )
 
 
-def _twice(where: str, id: str) -> DataError:
+def _duplicate_error(where: str, id: str) -> DataError:
     return DataError(
         f"{where}: {id!r} is there twice",
         reason="the choice would depend on only one of them",
@@ -223,7 +223,7 @@ def read_header(path: Path) -> ScoreHeader:
 
 
 @contextlib.contextmanager
-def held(
+def hold_file(
     path: Path,
     called: str = "scores",
     remedy: str = "wait for it, or score a shard each with --shard into files of their own",
@@ -249,11 +249,11 @@ def write_scores(path: Path, scores: ScoreFile) -> None:
     """Write a whole file of scores, such as merged shards. Its time is only in the summary, as a total."""
     share = 1 / max(len(scores.rows), 1)
     cost = {"seconds": scores.seconds * share, "cpu_seconds": scores.cpu_seconds * share}
-    lines = [scores.header.to_row(), *(row_of(row, **cost) for row in scores.rows.values()), scores.summary()]
+    lines = [scores.header.to_row(), *(make_row(row, **cost) for row in scores.rows.values()), scores.summary()]
     write_durably(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
-def difference(one: ScoreHeader, other: ScoreHeader) -> str:
+def describe_difference(one: ScoreHeader, other: ScoreHeader) -> str:
     """The differences of two scorings, in words."""
     names = ("model", "manifest", "settings")
     different = [name for name, a, b in zip(names, one.identity, other.identity, strict=True) if a != b]
@@ -301,12 +301,12 @@ def require_same_manifest(*files: ScoreFile | None) -> None:
             )
 
 
-def sha256_together(sha256: Sequence[str]) -> str:
+def join_sha256(sha256: Sequence[str]) -> str:
     """The hash of one model, or one hash for several models together."""
     return sha256[0] if len(sha256) == 1 else hashlib.sha256("".join(sha256).encode()).hexdigest()
 
 
-def together(files: Sequence[ScoreFile], model_sha256: Sequence[str]) -> ScoreFile:
+def merge_teachers(files: Sequence[ScoreFile], model_sha256: Sequence[str]) -> ScoreFile:
     """Merge the scores of several teachers of the same manifest: an example has the answers of every teacher that was
     asked about it.
 
@@ -323,7 +323,7 @@ def together(files: Sequence[ScoreFile], model_sha256: Sequence[str]) -> ScoreFi
     header = replace(
         files[0].header,
         model=", ".join(file.header.model for file in files),
-        model_sha256=sha256_together(model_sha256),
+        model_sha256=join_sha256(model_sha256),
         num_examples=len(rows),
     )
     return ScoreFile(

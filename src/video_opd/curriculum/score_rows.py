@@ -14,7 +14,7 @@ from video_opd.files.run_records import ScoreRow
 from video_opd.types import Span
 
 
-def row_of(example: ScoredExample, *, seconds: float = 0.0, cpu_seconds: float = 0.0) -> dict[str, Any]:
+def make_row(example: ScoredExample, *, seconds: float = 0.0, cpu_seconds: float = 0.0) -> dict[str, Any]:
     """One line of the file."""
     row: dict[str, Any] = {"id": example.id}
     if example.answers:
@@ -33,7 +33,7 @@ def _answer_row(answer: ScoredAnswer) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "reverse_kl" or value is not None}
 
 
-def example_of(row: Mapping[str, Any], path: Path) -> ScoredExample:
+def read_example(row: Mapping[str, Any], path: Path) -> ScoredExample:
     """Read the scores of an example from a line.
 
     Raises:

@@ -92,7 +92,7 @@ def select(
     """
     pool = _ids_of_the_pool(teacher, student, disagreement)
     gate = reliability if reliability is not None else teacher
-    passing = _passing(pool, gate, rule.threshold) if rule.threshold else pool
+    passing = _select_passing(pool, gate, rule.threshold) if rule.threshold else pool
     if len(passing) < rule.count:
         raise ConfigurationError(
             f"count = {rule.count}, and {len(passing)} of {len(pool)} examples are left"
@@ -122,7 +122,7 @@ def select(
     )
 
 
-def _passing(pool: Sequence[str], gate: Mapping[str, float] | None, threshold: float) -> list[str]:
+def _select_passing(pool: Sequence[str], gate: Mapping[str, float] | None, threshold: float) -> list[str]:
     """The examples on which the teacher is reliable (TRPV)."""
     if gate is None:
         raise ConfigurationError(
@@ -130,7 +130,7 @@ def _passing(pool: Sequence[str], gate: Mapping[str, float] | None, threshold: f
             reason="the threshold needs scores of a teacher",
             remedy="give the teacher's scores, or no threshold",
         )
-    trusted = checked(gate, pool, "the teacher's scores")
+    trusted = check_values(gate, pool, "the teacher's scores")
     return [id for id in pool if trusted[id] >= threshold]
 
 
@@ -152,7 +152,7 @@ def _ids_of_the_pool(*mappings: Mapping[str, float] | None) -> list[str]:
     return list(pool)
 
 
-def checked(mapping: Mapping[str, float] | None, ids: Sequence[str], whose: str) -> dict[str, float]:
+def check_values(mapping: Mapping[str, float] | None, ids: Sequence[str], whose: str) -> dict[str, float]:
     """The values of some ids, checked: none is missing, and all are numbers in 0..1."""
     missing = [id for id in ids if mapping is None or id not in mapping]
     if mapping is None or missing:
@@ -182,11 +182,11 @@ def _signals(
     """What the strategy ranks by, checked: the gap and the student's IoU, as far as it needs them."""
     sigma: Mapping[str, float] = {}
     if needs_student(strategy, has_disagreement=disagreement is not None):
-        sigma = checked(student, ids, "the student's scores")
+        sigma = check_values(student, ids, "the student's scores")
     delta: dict[str, float] = {}
     if needs_gap(strategy):
         if disagreement is None:
-            tau = checked(teacher, ids, "the teacher's scores")
+            tau = check_values(teacher, ids, "the teacher's scores")
             delta = {id: tau[id] - sigma[id] for id in ids}
         else:
             delta = {id: disagreement[id] for id in ids if id in disagreement}
@@ -207,7 +207,7 @@ def _reasons(
     order = {id: place for place, id in enumerate(chosen, start=1)}
     trusted = set(passing)
 
-    def why(id: str) -> str:
+    def explain(id: str) -> str:
         if id in order:
             return f"{order[id]} of {len(chosen)} chosen by {rule.strategy} of {len(passing)}"
         if id in trusted:
@@ -215,4 +215,4 @@ def _reasons(
         assert gate is not None
         return f"the teacher's reliability {gate[id]:.3f} is below {rule.threshold:g}"
 
-    return why
+    return explain

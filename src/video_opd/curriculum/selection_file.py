@@ -15,7 +15,7 @@ from video_opd.curriculum.selection import Selection, Verdict
 from video_opd.errors import DataError
 from video_opd.files.durable import write_durably
 from video_opd.files.run_records import SelectionRow
-from video_opd.files.strict_json import decode, kind
+from video_opd.files.strict_json import decode, name_kind
 
 
 def write_selection(path: Path, selection: Selection) -> None:
@@ -81,7 +81,7 @@ def _verdict(row: object, number: int) -> Verdict:
         ValueError: it holds none; with one sentence.
     """
     if not isinstance(row, dict):
-        raise ValueError(f"it is {kind(row)}, not an object")
+        raise ValueError(f"it is {name_kind(row)}, not an object")
     if not isinstance(row.get("id"), str) or not isinstance(row.get("kept"), bool):
         raise ValueError("`id` is a text, `kept` true or false")
     numbers: dict[str, Any] = {name: row.get(name) for name in ("tau", "sigma", "delta")}
@@ -89,13 +89,13 @@ def _verdict(row: object, number: int) -> Verdict:
     try:
         order = int(row.get("order", number)) if row["kept"] else None
     except (TypeError, ValueError):
-        raise ValueError(f"`order` is {kind(row['order'])}, not a number") from None
+        raise ValueError(f"`order` is {name_kind(row['order'])}, not a number") from None
     for name, value in numbers.items():
         if value is not None and not _is_number(value):
-            raise ValueError(f"`{name}` is {kind(value)}, not a number")
+            raise ValueError(f"`{name}` is {name_kind(value)}, not a number")
     for name, value in texts.items():
         if not isinstance(value, str):
-            raise ValueError(f"`{name}` is {kind(value)}, not a text")
+            raise ValueError(f"`{name}` is {name_kind(value)}, not a text")
     return Verdict(id=row["id"], order=order, **numbers, **texts)
 
 

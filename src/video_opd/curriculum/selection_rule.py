@@ -38,24 +38,24 @@ class SelectionRule(Settings):
     is 0.05)."""
 
     @property
-    def ranks_by_gap_in_iou(self) -> bool:
+    def is_ranked_by_iou_gap(self) -> bool:
         """Whether the choice depends on the chance of single answers."""
         return needs_gap(self.strategy) and self.disagreement == "iou"
 
     @property
-    def ranks_by_reverse_kl(self) -> bool:
+    def is_ranked_by_reverse_kl(self) -> bool:
         """Whether the teacher must also judge the student's answers."""
         return needs_gap(self.strategy) and self.disagreement != "iou"
 
     @property
-    def asks_teacher(self) -> bool:
+    def is_teacher_asked(self) -> bool:
         """Whether the teacher must answer: for the filter, or for the gap."""
-        return bool(self.threshold) or self.ranks_by_gap_in_iou
+        return bool(self.threshold) or self.is_ranked_by_iou_gap
 
     @property
-    def asks_student(self) -> bool:
+    def is_student_asked(self) -> bool:
         """Whether the student must answer."""
-        return self.ranks_by_reverse_kl or needs_student(self.strategy)
+        return self.is_ranked_by_reverse_kl or needs_student(self.strategy)
 
 
 def needs_student(strategy: Strategy, *, has_disagreement: bool = False) -> bool:

@@ -37,19 +37,19 @@ class Pool:
         """How many are chosen."""
         return self.rule.count
 
-    def by_delta(self) -> list[str]:
+    def rank_by_delta(self) -> list[str]:
         """The ids by their gap, largest first."""
         return sorted(self.ids, key=lambda id: -self.delta[id])
 
 
 def _top_k(pool: Pool) -> list[str]:
     """The largest gaps (the paper's choice)."""
-    return pool.by_delta()[: pool.count]
+    return pool.rank_by_delta()[: pool.count]
 
 
 def _dsus(pool: Pool) -> list[str]:
     """Evenly spaced ranks (eq. 14)."""
-    ranked = pool.by_delta()
+    ranked = pool.rank_by_delta()
     return [ranked[rank - 1] for rank in evenly_spaced_ranks(len(ranked), pool.count)]
 
 
@@ -71,7 +71,7 @@ def _bbds(pool: Pool) -> list[str]:
     A bucket that holds fewer than its share hands the rest to the others in turn, from the lowest, for exactly `count`
     are wanted; the paper leaves this case open.
     """
-    ranked = pool.by_delta()
+    ranked = pool.rank_by_delta()
     lowest, highest = pool.delta[ranked[-1]], pool.delta[ranked[0]]
     width = (highest - lowest) / NUM_BUCKETS
     buckets: list[list[str]] = [[] for _ in range(NUM_BUCKETS)]
@@ -113,7 +113,7 @@ def _difficulty(pool: Pool) -> list[str]:
 def _half_and_half(pool: Pool) -> list[str]:
     """Half with the largest gaps, half at random from the others."""
     half = pool.count - pool.count // 2
-    top, rest = pool.by_delta()[:half], pool.by_delta()[half:]
+    top, rest = pool.rank_by_delta()[:half], pool.rank_by_delta()[half:]
     return top + sorted(rest, key=lambda id: uniform(pool.seed, "random", id))[: pool.count // 2]
 
 

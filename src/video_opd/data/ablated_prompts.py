@@ -13,23 +13,27 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def shuffled(prompt: Prompt) -> Prompt:
+def shuffle_video(prompt: Prompt) -> Prompt:
     """The same prompt with its temporal groups in another order under the same time stamps."""
     order = generator(0, "shuffled", prompt.id).permutation(prompt.grid_thw[0]).tolist()
     return replace(prompt, pixel_values=_groups(prompt)[order].flatten(0, 1))
 
 
-def reversed_(prompt: Prompt) -> Prompt:
+def reverse_video(prompt: Prompt) -> Prompt:
     """The same prompt with its temporal groups backwards."""
     return replace(prompt, pixel_values=_groups(prompt).flip(0).flatten(0, 1))
 
 
-def removed(prompt: Prompt) -> Prompt:
+def remove_video(prompt: Prompt) -> Prompt:
     """The same prompt with nothing but grey in every frame."""
     return replace(prompt, pixel_values=prompt.pixel_values.new_zeros(prompt.pixel_values.shape))
 
 
-ABLATIONS: dict[str, Callable[[Prompt], Prompt]] = {"shuffled": shuffled, "reversed": reversed_, "removed": removed}
+ABLATIONS: dict[str, Callable[[Prompt], Prompt]] = {
+    "shuffled": shuffle_video,
+    "reversed": reverse_video,
+    "removed": remove_video,
+}
 
 
 def _groups(prompt: Prompt) -> Tensor:

@@ -43,7 +43,7 @@ class Batches:
         return rng.permutation(len(self.examples)).tolist()
 
 
-def batch_at(examples: Sequence[Example], step: int, batch_size: int, seed: int) -> list[Example]:
+def choose_batch(examples: Sequence[Example], step: int, batch_size: int, seed: int) -> list[Example]:
     """The batch of one step of a run over all examples.
 
     Args:

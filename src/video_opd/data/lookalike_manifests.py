@@ -6,12 +6,12 @@ import contextlib
 from pathlib import Path
 
 from video_opd.data.importers._annotation import ReadOptions
-from video_opd.data.importers._read_annotations import formats_that_read
+from video_opd.data.importers._read_annotations import list_readable_formats
 from video_opd.errors import DataError
 from video_opd.files.records import json_rows
 
 
-def recognised(path: Path) -> DataError | None:
+def recognise_file(path: Path) -> DataError | None:
     """The error for a file of predictions or of a data set's own annotations; None if it is neither.
 
     Rows that have an `id` and a query or spans are no annotations in any format: such a file is a manifest with a
@@ -24,7 +24,7 @@ def recognised(path: Path) -> DataError | None:
             reason="it is a file of predictions, which say nothing of videos and queries",
             remedy=f"give the manifest they answer; `video-opd metrics {path} --ground-truth MANIFEST` scores them",
         )
-    formats = [] if "id" in keys and keys & {"query", "spans"} else formats_that_read([path], ReadOptions())
+    formats = [] if "id" in keys and keys & {"query", "spans"} else list_readable_formats([path], ReadOptions())
     if not formats:
         return None
     return DataError(

@@ -29,15 +29,15 @@ from typing import Any, BinaryIO, Literal
 from video_opd.data.manifest_rows import (
     Fault,
     example_from_row,
-    path_fault,
+    find_path_fault,
     row_from_example,
     row_from_line,
     rows_of_text,
 )
 from video_opd.data.video.video_sampling import DURATION_TOLERANCE_S, MIN_VIDEO_FRAMES
 from video_opd.errors import DataError
-from video_opd.files.outputs import replacing
-from video_opd.files.records import form_of
+from video_opd.files.outputs import replace_file
+from video_opd.files.records import recognise_form
 from video_opd.types import Example, Span
 
 _REASON = "a row that had to be guessed at would be trained on or scored"
@@ -84,10 +84,10 @@ def read_manifest(path: Path, videos: Path | None = None) -> list[Example]:
             are; `check_manifest` reports them.
     """
     examples = [example for _, example in read_numbered(path)]
-    return examples if videos is None else with_durations(examples, videos)
+    return examples if videos is None else add_durations(examples, videos)
 
 
-def with_durations(examples: Sequence[Example], videos: Path) -> list[Example]:
+def add_durations(examples: Sequence[Example], videos: Path) -> list[Example]:
     """The same rows, with the duration of their video if they have none and the video can be read."""
     if all(example.duration is not None for example in examples):
         return list(examples)
@@ -147,10 +147,10 @@ def check_manifest(path: Path, videos: Path | None = None, *, decode: bool = Fal
     if problems:
         _refuse_another_format(path, rows)
     if videos is not None:
-        problems.extend(_video_problems(rows, videos))
+        problems.extend(_find_video_problems(rows, videos))
         if decode:
             broken = {problem.line for problem in problems if problem.severity == "error"}
-            problems.extend(_decoding_problems([row for row in rows if row[0] not in broken], videos))
+            problems.extend(_find_decoding_problems([row for row in rows if row[0] not in broken], videos))
     return sorted(problems, key=lambda problem: problem.line)
 
 
@@ -167,10 +167,10 @@ def write_manifest(path: Path, examples: Iterable[Example], *, are_checked: bool
     """
     seen: dict[str, int] = {}
     line = 0
-    with replacing(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="\n") as file:
+    with replace_file(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="\n") as file:
         for line, example in enumerate(examples, start=1):
             row = row_from_example(example)
-            for item in () if are_checked else _problems_and_example(line, row, seen):
+            for item in () if are_checked else _check_row(line, row, seen):
                 if isinstance(item, Problem) and item.severity == "error":
                     raise _refusal(path, item)
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
@@ -187,7 +187,7 @@ def resolve_video(videos: Path, example: Example) -> Path:
         DataError: the path is absolute, climbs with `..`, is an address, or leads out of the folder through a link.
     """
     reason = "a manifest may only name files in the videos folder"
-    fault = path_fault(example.video)
+    fault = find_path_fault(example.video)
     if fault:
         raise DataError(f"row {example.id!r}: {fault.message}", reason=reason, remedy=fault.remedy)
     try:
@@ -210,9 +210,9 @@ def resolve_video(videos: Path, example: Example) -> Path:
 def _refuse_another_format(path: Path, rows: list[tuple[int, Example]]) -> None:
     """If a file has no usable row, refuse it, and name what it is if that is known."""
     if not rows and path.is_file():  # a pipe has nothing more to say
-        from video_opd.data.lookalike_manifests import recognised  # here: reading a good manifest loads no importer
+        from video_opd.data.lookalike_manifests import recognise_file  # here: reading a good manifest loads no importer
 
-        if refusal := recognised(path):
+        if refusal := recognise_file(path):
             raise refusal
 
 
@@ -233,10 +233,10 @@ def _scan(path: Path) -> Iterator[Problem | tuple[int, Example]]:
     num_rows = 0
     try:
         with path.open("rb") as file:
-            rows, in_list = _rows(file)
+            rows, in_list = _read_rows(file)
             for line, row in rows:
                 num_rows += 1
-                yield from _problems_and_example(line, row, seen, in_list=in_list)
+                yield from _check_row(line, row, seen, in_list=in_list)
     except OSError as error:
         raise DataError(
             f"{path}: {error.strerror or error}",
@@ -247,7 +247,7 @@ def _scan(path: Path) -> Iterator[Problem | tuple[int, Example]]:
         yield _EMPTY
 
 
-def _rows(file: BinaryIO) -> tuple[Iterator[tuple[int, dict[str, Any] | Fault]], bool]:
+def _read_rows(file: BinaryIO) -> tuple[Iterator[tuple[int, dict[str, Any] | Fault]], bool]:
     """Rows with their line, or their number where the file is no JSON lines (then True): a list, or rows over several
     lines each. Only such a file is read at once."""
     beginning = []
@@ -260,12 +260,12 @@ def _rows(file: BinaryIO) -> tuple[Iterator[tuple[int, dict[str, Any] | Fault]],
         beginning += file.readlines()
         with contextlib.suppress(UnicodeDecodeError):
             text = b"".join(beginning).decode("utf-8").removeprefix("\ufeff")
-            if (form := form_of(text)) != "lines":
+            if (form := recognise_form(text)) != "lines":
                 return enumerate(rows_of_text(text, in_list=form == "list"), start=1), True
-    return _lines(chain(beginning, file)), False
+    return _parse_lines(chain(beginning, file)), False
 
 
-def _lines(raw_lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
+def _parse_lines(raw_lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
     """JSON lines, each with its number. Bytes, cut at "\n" alone: text mode would lose the offset of a bad byte."""
     offset = 0
     for line, raw in enumerate(raw_lines, start=1):
@@ -275,12 +275,12 @@ def _lines(raw_lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | F
             yield line, row
 
 
-def _problems_and_example(
+def _check_row(
     line: int, row: dict[str, Any] | Fault, seen: dict[str, int], *, in_list: bool = False
 ) -> Iterator[Problem | tuple[int, Example]]:
     """What is wrong with one row, then the row itself if it can be used. `seen` remembers the lines of earlier ids."""
     if isinstance(row, Fault):
-        yield _problem(line, None, row, in_list)
+        yield _make_problem(line, None, row, in_list)
         return
     example, faults = example_from_row(row)
     row_id = row.get("id")
@@ -293,18 +293,18 @@ def _problems_and_example(
             faults.append(Fault(f"the id is already that of {place} {first}", "Give every row an id of its own"))
             example = None
     for fault in faults:
-        yield _problem(line, row_id, fault, in_list)
+        yield _make_problem(line, row_id, fault, in_list)
     if example is not None:
         yield line, example
 
 
-def _problem(line: int, row_id: str | None, fault: Fault, in_list: bool = False) -> Problem:
+def _make_problem(line: int, row_id: str | None, fault: Fault, in_list: bool = False) -> Problem:
     return Problem(
         line=line, id=row_id, severity=fault.severity, message=fault.message, remedy=fault.remedy, in_list=in_list
     )
 
 
-def _video_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[Problem]:
+def _find_video_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[Problem]:
     """Probe each distinct video once. A video that cannot be read is reported at the first row that names it."""
     from video_opd.data.video.picture_folder import probe_video  # here, so that reading a manifest does not load FFmpeg
     from video_opd.data.video.video_io import VideoInfo
@@ -317,24 +317,24 @@ def _video_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[P
             try:
                 probed[named] = info = probe_video(resolve_video(videos, example), example.frame_rate)
             except DataError as error:
-                yield _problem(line, example.id, Fault(f"{error.cause}: {error.reason}", error.remedy))
+                yield _make_problem(line, example.id, Fault(f"{error.cause}: {error.reason}", error.remedy))
             else:
                 if info.num_frames < MIN_VIDEO_FRAMES:
                     message = f"`video` {example.video!r} has {info.num_frames} frame, which cannot show when"
-                    yield _problem(line, example.id, Fault(message, "Leave out the rows about it"))
+                    yield _make_problem(line, example.id, Fault(message, "Leave out the rows about it"))
         found = probed[named]
         if found is None or found.num_frames < MIN_VIDEO_FRAMES:
             continue
         if example.clip is not None and example.clip.end_s > found.duration_s + DURATION_TOLERANCE_S:
             message = f"`clip` ends at {example.clip.end_s:g} s, but the file is {found.duration_s:.2f} s long"
-            yield _problem(line, example.id, Fault(message))
+            yield _make_problem(line, example.id, Fault(message))
         length_s = found.duration_s if example.duration is None else example.duration
         if example.clip is None and abs(found.duration_s - length_s) > DURATION_TOLERANCE_S:
             message = f"`duration` is {length_s:g} s, but the file is {found.duration_s:.2f} s long"
-            yield _problem(line, example.id, Fault(message, "Check that it is the right video", "warning"))
+            yield _make_problem(line, example.id, Fault(message, "Check that it is the right video", "warning"))
 
 
-def _decoding_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[Problem]:
+def _find_decoding_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[Problem]:
     """Decode each distinct video, or part of one, once; it is reported at the first row that asks about it."""
     from video_opd.data.video.picture_folder import read_video
     from video_opd.data.video.video_sampling import VideoBudget
@@ -347,4 +347,4 @@ def _decoding_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterato
             try:
                 read_video(resolve_video(videos, example), little, example.clip, example.frame_rate)
             except DataError as error:
-                yield _problem(line, example.id, Fault(f"{error.cause}: {error.reason}", error.remedy))
+                yield _make_problem(line, example.id, Fault(f"{error.cause}: {error.reason}", error.remedy))

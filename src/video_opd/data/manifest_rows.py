@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from video_opd.data.query_words import odd_in_query
+from video_opd.data.query_words import find_oddities
 from video_opd.data.video.video_sampling import DURATION_TOLERANCE_S, MAX_FRAME_RATE, MIN_FRAME_RATE
-from video_opd.files.file_kinds import not_text, packed
-from video_opd.files.strict_json import DECODER, StrictError, kind
+from video_opd.files.file_kinds import explain_not_text, explain_packed
+from video_opd.files.strict_json import DECODER, StrictError, name_kind
 from video_opd.types import Example, Span
 
 REQUIRED_KEYS = ("id", "video", "query", "spans")
@@ -46,12 +46,12 @@ def row_from_line(raw: bytes, offset: int, *, first: bool) -> dict[str, Any] | F
     Returns:
         The JSON object, or why it is none, or None for a blank line.
     """
-    if first and (found := packed(raw)):
+    if first and (found := explain_packed(raw)):
         return Fault(*found)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        if first and (found := not_text(raw)):
+        if first and (found := explain_not_text(raw)):
             return Fault(*found)
         return Fault(
             f"byte {offset + error.start} of the file (0x{raw[error.start]:02x}) is not UTF-8",
@@ -65,8 +65,8 @@ def row_from_line(raw: bytes, offset: int, *, first: bool) -> dict[str, Any] | F
 def rows_of_text(text: str, *, in_list: bool) -> Iterator[dict[str, Any] | Fault]:
     """The rows of a JSON list, or of objects one after another over several lines, in order. After a row that is no
     JSON nothing can be read any more."""
-    decoder, at = json.JSONDecoder(), _next(text, 0)
-    at = _next(text, at + 1) if in_list else at
+    decoder, at = json.JSONDecoder(), _skip_blanks(text, 0)
+    at = _skip_blanks(text, at + 1) if in_list else at
     while at < len(text) and not (in_list and text[at] == "]"):
         try:
             _, end = decoder.raw_decode(text, at)
@@ -79,17 +79,17 @@ def rows_of_text(text: str, *, in_list: bool) -> Iterator[dict[str, Any] | Fault
         row = _row_from_text(text[at:end], "row")
         assert row is not None
         yield row
-        at = _next(text, end)
+        at = _skip_blanks(text, end)
         if in_list:
             if text[at : at + 1] not in (",", "]"):
                 yield Fault("a comma or `]` was expected after the row before", "Check that it was written to the end")
                 return
-            at = _next(text, at + 1) if text[at] == "," else at
+            at = _skip_blanks(text, at + 1) if text[at] == "," else at
     if in_list and (at >= len(text) or text[at + 1 :].strip()):
         yield Fault("the list does not end with its `]`", "Check that it was written to the end")
 
 
-def _next(text: str, at: int) -> int:
+def _skip_blanks(text: str, at: int) -> int:
     """Where the next character is that is not blank; the length of the text where none is."""
     while at < len(text) and text[at] in " \t\r\n":
         at += 1
@@ -109,14 +109,14 @@ def _row_from_text(text: str, what: str) -> dict[str, Any] | Fault | None:
     except (ValueError, RecursionError):  # a number of thousands of digits, brackets thousands deep
         return Fault("not JSON that can be read: a number is too long or the nesting too deep")
     if not isinstance(row, dict):
-        return Fault(f"the {what} is {kind(row)}, not a JSON object", f"Write one object in braces per {what}")
+        return Fault(f"the {what} is {name_kind(row)}, not a JSON object", f"Write one object in braces per {what}")
     return row
 
 
 def example_from_row(row: dict[str, Any]) -> tuple[Example | None, list[Fault]]:
     """Check a row. The example is None if any fault is an error."""
     checker = _Checker(row)
-    example = checker.example()
+    example = checker.make_example()
     usable = all(fault.severity == "warning" for fault in checker.faults)
     return (example if usable else None), checker.faults
 
@@ -136,7 +136,7 @@ def row_from_example(example: Example) -> dict[str, Any]:
     return row if example.frame_rate is None else row | {"frame_rate": example.frame_rate}
 
 
-def path_fault(video: str) -> Fault | None:
+def find_path_fault(video: str) -> Fault | None:
     """The problem of a video's path, as far as its spelling shows it."""
     problem = None
     if not video.strip():
@@ -163,25 +163,25 @@ class _Checker:
         self.row = row
         self.faults: list[Fault] = []
 
-    def example(self) -> Example:
+    def make_example(self) -> Example:
         self._check_keys()
         example = Example(
-            id=self._text("id"),
-            video=self._text("video"),
-            query=self._text("query"),
-            spans=self._spans(),
-            duration=self._duration(),
-            source=self._text("source", default="", may_be_empty=True),
-            clip=(clip := self._clip()),
-            frame_rate=self._frame_rate(),
+            id=self._read_text("id"),
+            video=self._read_text("video"),
+            query=self._read_text("query"),
+            spans=self._read_spans(),
+            duration=self._read_duration(),
+            source=self._read_text("source", default="", may_be_empty=True),
+            clip=(clip := self._read_clip()),
+            frame_rate=self._read_frame_rate(),
         )
         if example.duration is None and clip is not None:
             example = replace(example, duration=clip.end_s - clip.start_s)
-        fault = path_fault(example.video) if example.video.strip() else None  # an empty one is noted already
+        fault = find_path_fault(example.video) if example.video.strip() else None  # an empty one is noted already
         if fault:
             self.faults.append(fault)
         if not self.faults:
-            for message, remedy in odd_in_query(example.query):
+            for message, remedy in find_oddities(example.query):
                 self._add(message, remedy or _CORRECT, "warning")
             self._check_ends(example)
         return example
@@ -197,12 +197,12 @@ class _Checker:
             if key not in self.row:
                 self._add(f"the key `{key}` is missing")
 
-    def _text(self, key: str, *, default: str = "", may_be_empty: bool = False) -> str:
+    def _read_text(self, key: str, *, default: str = "", may_be_empty: bool = False) -> str:
         if key not in self.row:
             return default
         value = self.row[key]
         if not isinstance(value, str):
-            self._add(f"`{key}` is {kind(value)}, not a string")
+            self._add(f"`{key}` is {name_kind(value)}, not a string")
             return default
         if not value.strip() and not may_be_empty:
             self._add(f"`{key}` is empty")
@@ -210,9 +210,9 @@ class _Checker:
             self._add(f"`{key}` holds half of a surrogate pair, which no file can store")
         return value
 
-    def _number(self, value: object, what: str) -> float:
+    def _read_number(self, value: object, what: str) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self._add(f"{what} is {kind(value)}, not a number of seconds")
+            self._add(f"{what} is {name_kind(value)}, not a number of seconds")
             return math.nan
         try:
             number = float(value)
@@ -223,49 +223,51 @@ class _Checker:
             return math.nan
         return number
 
-    def _span(self, value: object, what: str) -> Span:
+    def _read_span(self, value: object, what: str) -> Span:
         if not isinstance(value, list) or len(value) != 2:
             self._add(f"{what} is not a pair [start, end]")
             return Span(0.0, 0.0)
-        span = Span(self._number(value[0], f"the start of {what}"), self._number(value[1], f"the end of {what}"))
+        span = Span(
+            self._read_number(value[0], f"the start of {what}"), self._read_number(value[1], f"the end of {what}")
+        )
         if span.start_s < 0:
             self._add(f"{what} starts at {span.start_s:g} s, before the video")
         if span.end_s < span.start_s:
             self._add(f"{what} ends at {span.end_s:g} s, before it starts at {span.start_s:g} s")
         return span
 
-    def _spans(self) -> tuple[Span, ...]:
+    def _read_spans(self) -> tuple[Span, ...]:
         value = self.row.get("spans", ())
         if not isinstance(value, (list, tuple)):
-            self._add(f"`spans` is {kind(value)}, not a list of [start, end] pairs")
+            self._add(f"`spans` is {name_kind(value)}, not a list of [start, end] pairs")
             return ()
         if not value and "spans" in self.row:
             self._add("`spans` is empty, and a row without one can be neither rewarded nor scored")
-        return tuple(self._span(pair, f"span {number}") for number, pair in enumerate(value, start=1))
+        return tuple(self._read_span(pair, f"span {number}") for number, pair in enumerate(value, start=1))
 
-    def _duration(self) -> float | None:
+    def _read_duration(self) -> float | None:
         if self.row.get("duration") is None:
             return None
-        duration = self._number(self.row["duration"], "`duration`")
+        duration = self._read_number(self.row["duration"], "`duration`")
         if duration <= 0:
             self._add(f"`duration` is {duration:g} s, not more than 0")
         return duration
 
-    def _clip(self) -> Span | None:
+    def _read_clip(self) -> Span | None:
         value = self.row.get("clip")
         if value is None:
             return None
-        clip = self._span(value, "`clip`")
+        clip = self._read_span(value, "`clip`")
         if clip.start_s == clip.end_s and isinstance(value, list) and len(value) == 2:
             self._add("`clip` is empty: it ends where it starts")
         return clip
 
-    def _frame_rate(self) -> float | None:
+    def _read_frame_rate(self) -> float | None:
         value = self.row.get("frame_rate")
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self._add(f"`frame_rate` is {kind(value)}, not a number of pictures per second")
+            self._add(f"`frame_rate` is {name_kind(value)}, not a number of pictures per second")
             return None
         if not MIN_FRAME_RATE <= value <= MAX_FRAME_RATE:
             self._add(f"`frame_rate` is {value:g}, not from {MIN_FRAME_RATE:g} to {MAX_FRAME_RATE:g} pictures a second")

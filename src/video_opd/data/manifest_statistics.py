@@ -45,7 +45,7 @@ class Summary:
     maximum: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Self:
+    def from_values(cls, values: Sequence[float]) -> Self:
         """Summarise at least one value; quantiles are interpolated linearly."""
         low, median, high = (float(value) for value in np.percentile(values, (5, 50, 95)))
         mean = math.fsum(values) / len(values)
@@ -61,7 +61,7 @@ class Histogram:
     counts: tuple[int, ...]
 
     @classmethod
-    def of(cls, values: Sequence[float], edges: Sequence[float]) -> Self:
+    def from_values(cls, values: Sequence[float], edges: Sequence[float]) -> Self:
         """Count values that are not below the first edge."""
         return cls(edges=tuple(edges), counts=tuple(np.bincount(_bins(values, edges), minlength=len(edges)).tolist()))
 
@@ -184,11 +184,11 @@ def _describe(examples: list[Example], most_comparisons: int) -> Statistics:
         videos=len(queries),
         hours=math.fsum(lengths) / 3600,
         sources=dict(Counter(example.source for example in examples).most_common()),
-        duration_s=Summary.of(lengths),
-        span_s=Summary.of(span_lengths),
-        span_share=Summary.of(span_shares),
-        words=Summary.of([len(example.query.split()) for example in examples]),
-        queries_per_video=Summary.of(list(queries.values())),
+        duration_s=Summary.from_values(lengths),
+        span_s=Summary.from_values(span_lengths),
+        span_share=Summary.from_values(span_shares),
+        words=Summary.from_values([len(example.query.split()) for example in examples]),
+        queries_per_video=Summary.from_values(list(queries.values())),
         spans_per_row=dict(sorted(spans_per_row.items())),
         multi_span=1 - spans_per_row[1] / len(examples),
         near_whole=sum(covered_share(example) >= NEAR_WHOLE for example in examples) / len(examples),
@@ -198,12 +198,12 @@ def _describe(examples: list[Example], most_comparisons: int) -> Statistics:
         past_end_by_a_second=sum(span.end_s > duration + DURATION_TOLERANCE_S for span, duration in spans),
         repeated=len(examples) - len({(example.video, example.clip, example.query) for example in examples}),
         two_durations=sum(len(found) > 1 for found in durations.values()),
-        durations=Histogram.of(lengths, SECONDS),
-        span_lengths=Histogram.of(span_lengths, SECONDS),
-        span_shares=Histogram.of(span_shares, BINS),
-        starts=Histogram.of(starts, BINS),
-        centres=Histogram.of([(start + end) / 2 for start, end in zip(starts, ends, strict=True)], BINS),
-        ends=Histogram.of(ends, BINS),
+        durations=Histogram.from_values(lengths, SECONDS),
+        span_lengths=Histogram.from_values(span_lengths, SECONDS),
+        span_shares=Histogram.from_values(span_shares, BINS),
+        starts=Histogram.from_values(starts, BINS),
+        centres=Histogram.from_values([(start + end) / 2 for start, end in zip(starts, ends, strict=True)], BINS),
+        ends=Histogram.from_values(ends, BINS),
         positions=tuple(tuple(row) for row in positions.tolist()),
         best_constant=best_constant(examples, most_comparisons=most_comparisons),
         best_share=best_constant_share(examples),

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from video_opd.data.query_words import plain
+from video_opd.data.query_words import normalise
 from video_opd.data.same_video import source_video, spans_in_source
 from video_opd.grounding import temporal_iou
 from video_opd.types import Example, Span
@@ -48,22 +48,22 @@ class SharedVideo:
         return whole and mine is not None and theirs is not None and abs(mine - theirs) > DURATIONS_APART_S
 
 
-def shared_rows(a: Sequence[Example], b: Sequence[Example]) -> list[SharedVideo]:
+def find_shared_rows(a: Sequence[Example], b: Sequence[Example]) -> list[SharedVideo]:
     """The rows of `a` about videos of `b`, in the order of `a`."""
-    names_a, names_b = _names(a), _names(b)
+    names_a, names_b = _list_names(a), _list_names(b)
     others: dict[tuple[str, str], _VideoQueries] = {}
     for example in b:
-        for key in _keys(example, names_b):
+        for key in _list_keys(example, names_b):
             others.setdefault(key, _VideoQueries()).add(example)
     shared = []
     for example in a:
-        video = next((others[key] for key in _keys(example, names_a) if key in others), None)
+        video = next((others[key] for key in _list_keys(example, names_a) if key in others), None)
         if video is not None:
             shared.append(video.compare(example))
     return shared
 
 
-def overlapping(shared: Iterable[SharedVideo], threshold: float) -> list[SharedVideo]:
+def select_overlapping(shared: Iterable[SharedVideo], threshold: float) -> list[SharedVideo]:
     """Those with an IoU of at least the threshold; at a threshold of 0, those that overlap at all."""
     return [row for row in shared if row.iou > 0 and row.iou >= threshold]
 
@@ -79,13 +79,13 @@ class _VideoQueries:
 
     def add(self, example: Example) -> None:
         self.examples.append(example)
-        self.queries.setdefault(plain(example.query), example)
+        self.queries.setdefault(normalise(example.query), example)
         self._spans += [(span, example) for span in spans_in_source(example)]
 
     def compare(self, example: Example) -> SharedVideo:
         if self._ends_s.shape[1] < len(self._spans):
             self._ends_s = np.array([span for span, _ in self._spans]).T
-        twin = self.queries.get(plain(example.query))
+        twin = self.queries.get(normalise(example.query))
         iou, other = 0.0, twin or self.examples[0]
         starts_s, ends_s = self._ends_s
         for span in spans_in_source(example):
@@ -98,7 +98,7 @@ class _VideoQueries:
         return SharedVideo(example=example, iou=iou, other=other, same_query=twin is not None)
 
 
-def _names(examples: Iterable[Example]) -> set[str]:
+def _list_names(examples: Iterable[Example]) -> set[str]:
     """The names that stand for one video each."""
     folders: dict[str, set[str]] = {}
     for path in {example.video for example in examples}:
@@ -107,7 +107,7 @@ def _names(examples: Iterable[Example]) -> set[str]:
     return {name for name, found in folders.items() if len(found) == 1}
 
 
-def _keys(example: Example, names: set[str]) -> Iterator[tuple[str, str]]:
+def _list_keys(example: Example, names: set[str]) -> Iterator[tuple[str, str]]:
     """The keys by which a row's video is found. The name comes first: it finds every row that the path would find."""
     name = source_video(example.video).name
     if name in names:

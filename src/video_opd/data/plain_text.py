@@ -104,7 +104,9 @@ class PlainText:
             whole = "".join(characters)
         return whole[start:end], {stand_in: character for character, stand_in in stand_ins.items()}
 
-    def restored(self, ids: Sequence[int], stand_ins: Mapping[str, str]) -> Iterator[tuple[int, int, list[int]]]:
+    def locate_stand_ins(
+        self, ids: Sequence[int], stand_ins: Mapping[str, str]
+    ) -> Iterator[tuple[int, int, list[int]]]:
         """The stretches of a tokenised text that hold stand-ins: from, to, and the ids of what they stand for.
 
         Raises:
@@ -116,20 +118,20 @@ class PlainText:
                 stretch = list(ids[start:place])
                 text = self.tokenizer.decode(stretch, skip_special_tokens=False, clean_up_tokenization_spaces=False)
                 if any(stand_in in text for stand_in in stand_ins):
-                    if self._without_added(text) != stretch:
-                        raise self._unfit()
-                    yield start, place, self._without_added(text.translate(str.maketrans(dict(stand_ins))))
+                    if self._encode_without_added(text) != stretch:
+                        raise self._unfit_error()
+                    yield start, place, self._encode_without_added(text.translate(str.maketrans(dict(stand_ins))))
             start = place + 1
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text that stands alone."""
         ids = self.tokenizer.encode(text, add_special_tokens=False)
-        return self._without_added(text) if self.control.search(text) else list(ids)
+        return self._encode_without_added(text) if self.control.search(text) else list(ids)
 
-    def _without_added(self, text: str) -> list[int]:
+    def _encode_without_added(self, text: str) -> list[int]:
         found = self._bare.encode(text, add_special_tokens=False).ids
         if any(id in self.added for id in found):
-            raise self._unfit()
+            raise self._unfit_error()
         return list(found)
 
     @cached_property
@@ -139,14 +141,14 @@ class PlainText:
 
         whole = getattr(self.tokenizer, "backend_tokenizer", None)
         if whole is None:
-            raise self._unfit()
+            raise self._unfit_error()
         bare = Tokenizer(whole.model)
         for part in ("normalizer", "pre_tokenizer"):
             if getattr(whole, part) is not None:
                 setattr(bare, part, getattr(whole, part))
         return bare
 
-    def _unfit(self) -> QueryError:
+    def _unfit_error(self) -> QueryError:
         return QueryError(
             "a query that spells a control token",
             reason=f"the tokenizer ({type(self.tokenizer).__name__}) cannot be made to read it as plain text",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from video_opd.data.manifest import resolve_video
 from video_opd.data.prompts import PromptRenderer
-from video_opd.data.video.picture_folder import read_video, video_timeline
+from video_opd.data.video.picture_folder import find_timeline, read_video
 from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.data.video.video_sampling import fit_size, sample_frames
 from video_opd.errors import DataError, EngineError, QueryError, UserError
@@ -54,7 +54,7 @@ def refuse_tight_budget(videos: Path, examples: Sequence[Example], budget: Video
 
     longest = max(examples, key=length_s)
     with contextlib.suppress(DataError):
-        timeline = video_timeline(resolve_video(videos, longest), longest.frame_rate)
+        timeline = find_timeline(resolve_video(videos, longest), longest.frame_rate)
         fit_size(len(sample_frames(timeline, budget, longest.clip)), 1, 1, budget)
 
 
@@ -164,7 +164,7 @@ class PromptSource:
         self._coming: dict[str, Future[Prompt]] = {}
 
     @property
-    def decodes_ahead(self) -> bool:
+    def is_decoding_ahead(self) -> bool:
         """Whether threads decode the next examples."""
         return self._pool is not None
 

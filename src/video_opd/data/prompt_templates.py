@@ -63,9 +63,9 @@ class PromptTemplate:
 
     def messages(self, query: str) -> list[dict[str, Any]]:
         """The turns before the model's turn, in the form of the chat template."""
-        return self.turns(self.words_of(query))
+        return self.turns(self.change_words(query))
 
-    def words_of(self, query: str) -> str:
+    def change_words(self, query: str) -> str:
         """Change the words of a query as `queries` says."""
         return QUERY_POLICIES[self.queries](query)
 
@@ -74,7 +74,7 @@ class PromptTemplate:
         system = [{"role": "system", "content": [{"type": "text", "text": self.system}]}] if self.system else []
         return [*system, {"role": "user", "content": self.content(words)}]
 
-    def around_query(self) -> tuple[str, str]:
+    def split_around_query(self) -> tuple[str, str]:
         """The text right before and after a query, as far as the video."""
         before, after = self.user.split("{query}")
         return before.rpartition("{video}")[2], after.partition("{video}")[0]
@@ -129,23 +129,23 @@ TEMPLATES = _presets()
 """Built-in presets by name, as `prompts.toml` has them."""
 
 
-def was_trained_with(name: str, model: str) -> bool:
+def is_trained_with(name: str, model: str) -> bool:
     """Whether a checkpoint's name says that it was trained with a preset that has no note.
 
     Raises:
         KeyError: no preset has that name.
     """
-    return name in _trained_with(model) and not TEMPLATES[name].note
+    return name in _list_trained_presets(model) and not TEMPLATES[name].note
 
 
-def _trained_with(model: str) -> list[str]:
+def _list_trained_presets(model: str) -> list[str]:
     path = model.rstrip("/").lower()
     snapshot = re.search(r"models--([^/]+)/snapshots/", path)  # how the hub's cache calls a download
     called = snapshot.group(1) if snapshot else path.rpartition("/")[2]
     return [name for name, preset in TEMPLATES.items() if any(part in called for part in preset.checkpoints)]
 
 
-def mismatch(name: str, model: str, family: str | None) -> str | None:
+def explain_mismatch(name: str, model: str, family: str | None) -> str | None:
     """Why a preset and a checkpoint do not belong together, as far as their names show it.
 
     Scores fall, and nothing fails, when a model is asked in words it was not trained with.
@@ -161,7 +161,7 @@ def mismatch(name: str, model: str, family: str | None) -> str | None:
     Raises:
         KeyError: no preset has that name.
     """
-    preset, trained = TEMPLATES[name], _trained_with(model)
+    preset, trained = TEMPLATES[name], _list_trained_presets(model)
     if trained and name not in trained:
         return f"{model} was trained with the prompt {' or '.join(trained)}, and is asked with {name}"
     if preset.families and family is not None and family not in preset.families:

@@ -14,7 +14,7 @@ from video_opd.data.prompt_templates import PromptTemplate
 from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.data.video.video_sampling import sampled_duration_s
 from video_opd.errors import EngineError, QueryError
-from video_opd.policy.families import Family, family_of_processor
+from video_opd.policy.families import Family, find_family_of_processor
 from video_opd.types import Example, Prompt
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class PromptRenderer:
     @cached_property
     def family(self) -> Family:
         """The family of models that the processor is of."""
-        return family_of_processor(self.processor)
+        return find_family_of_processor(self.processor)
 
     def __call__(self, example: Example, frames: Frames) -> Prompt:
         """Render once; the same object goes to student and teacher.
@@ -78,11 +78,11 @@ class PromptRenderer:
         words = self._words(example)
         video = torch.from_numpy(frames.images).permute(0, 3, 1, 2)
         with _ONE_AT_A_TIME, _explain_errors(example):
-            words, stand_ins = self._plain_text.disguise(words, *self.template.around_query())
+            words, stand_ins = self._plain_text.disguise(words, *self.template.split_around_query())
             text = self.processor.apply_chat_template(
                 self.template.turns(words), tokenize=False, add_generation_prompt=True
             )
-            text = self.family.unmarked(text) + self.template.answer_prefix
+            text = self.family.remove_markers(text) + self.template.answer_prefix
             batch = self.processor(text=[text], videos=[video], return_tensors="pt", **self._video_arguments(frames))
             input_ids, token_types = self._restore(batch["input_ids"][0], batch[names.kinds][0], stand_ins)
         self._refuse_too_long(len(input_ids))
@@ -110,7 +110,7 @@ class PromptRenderer:
 
     def _words(self, example: Example) -> str:
         """The words of the query; refuses an empty query."""
-        words = self.template.words_of(example.query)
+        words = self.template.change_words(example.query)
         if not has_words(words):
             raise QueryError(
                 f"the query {example.query!r} has no words",
@@ -128,7 +128,7 @@ class PromptRenderer:
             return ids, types
         parts: list[tuple[Tensor, Tensor]] = []
         done = 0
-        for start, end, text_ids in self._plain_text.restored(ids.tolist(), stand_ins):
+        for start, end, text_ids in self._plain_text.locate_stand_ins(ids.tolist(), stand_ins):
             parts += [(ids[done:start], types[done:start]), (ids.new_tensor(text_ids), types.new_zeros(len(text_ids)))]
             done = end
         parts.append((ids[done:], types[done:]))

@@ -26,7 +26,7 @@ CONTROL_CHARACTERS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0e-\x1f\
 
 def trim(query: str) -> str:
     """Replace every run of blanks by one, and remove the blanks at the ends."""
-    return " ".join(_without_control(query).split())
+    return " ".join(_drop_control_characters(query).split())
 
 
 def timelens(query: str) -> str:
@@ -34,29 +34,29 @@ def timelens(query: str) -> str:
     return trim(query).strip(".").strip()
 
 
-def plain(text: str) -> str:
+def normalise(text: str) -> str:
     """Normalise words for a comparison: without case, repeated blanks, and full stops at the ends."""
     return timelens(text).casefold()
 
 
 def time_r1(query: str) -> str:
     """Clean a query as Time-R1 does: lower case, without one final full stop."""
-    return _without_control(query).strip().lower().removesuffix(".")
+    return _drop_control_characters(query).strip().lower().removesuffix(".")
 
 
-def quoted(query: str) -> str:
+def extract_quoted(query: str) -> str:
     """The text in quotes, if an instruction quotes exactly one text; otherwise the whole query."""
-    found = only_quoted(query)
-    return _without_control(query) if found is None else found
+    found = extract_only_quoted(query)
+    return _drop_control_characters(query) if found is None else found
 
 
-def only_quoted(text: str) -> str | None:
+def extract_only_quoted(text: str) -> str | None:
     """The text in quotes, if there is exactly one."""
     found = [next(part for part in match if part) for match in _QUOTED.findall(text) if any(match)]
     return trim(found[0]) if len(found) == 1 else None
 
 
-def begins_with_query_text(query: str) -> bool:
+def has_query_text_prefix(query: str) -> bool:
     """Whether a query begins with `Query Text:`, like one in ten of Ego4D's; see `ego4d`."""
     return _QUERY_TEXT.match(query) is not None
 
@@ -66,7 +66,7 @@ def ego4d(query: str) -> str:
     return trim(_QUERY_TEXT.sub("", query))
 
 
-def _without_control(query: str) -> str:
+def _drop_control_characters(query: str) -> str:
     return CONTROL_CHARACTERS.sub(" ", query)
 
 
@@ -75,12 +75,12 @@ QUERY_POLICIES: dict[str, Callable[[str], str]] = {
     "trim": trim,
     "timelens": timelens,
     "time-r1": time_r1,
-    "quoted": quoted,
+    "quoted": extract_quoted,
     "ego4d": ego4d,
 }
 
 
-def odd_in_query(query: str) -> Iterator[tuple[str, str]]:
+def find_oddities(query: str) -> Iterator[tuple[str, str]]:
     """Unusual properties of a query in a manifest's row, and their effect; they are warnings only.
 
     Yields:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from video_opd.files.outputs import replacing
+from video_opd.files.outputs import replace_file
 from video_opd.files.records import json_lines
 from video_opd.types import Example
 
@@ -55,5 +55,5 @@ def read_side_questions(path: Path) -> list[SideQuestion]:
 
 def write_side_questions(path: Path, questions: Sequence[SideQuestion]) -> None:
     """Write side questions, one line each."""
-    with replacing(path) as unfinished:
+    with replace_file(path) as unfinished:
         unfinished.write_text("".join(json.dumps(asdict(question)) + "\n" for question in questions), encoding="utf-8")

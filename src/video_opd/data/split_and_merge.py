@@ -164,7 +164,7 @@ def merge(files: Sequence[tuple[Path, Sequence[tuple[int, Example]]]], *, on_con
     Raises:
         DataError: an id that stands for two rows, with `refuse`; or a new id that is taken, with `rename`.
     """
-    suffixes = _suffixes([path for path, _ in files])
+    suffixes = _make_suffixes([path for path, _ in files])
     taken = {example.id for _, rows in files for _, example in rows}
     found: dict[str, list[tuple[Example, Path, int]]] = {}
     merged: list[Example] = []
@@ -203,7 +203,7 @@ def merge(files: Sequence[tuple[Path, Sequence[tuple[int, Example]]]], *, on_con
     return Merged(examples=merged, num_same=num_same, num_left_out=num_left_out, renamed=renamed)
 
 
-def _suffixes(paths: Sequence[Path]) -> list[str]:
+def _make_suffixes(paths: Sequence[Path]) -> list[str]:
     """What tells the rows of each file apart from those of the others."""
     stems = Counter(path.stem for path in paths)
     return [path.stem if stems[path.stem] == 1 else f"{path.resolve().parent.name}-{path.stem}" for path in paths]

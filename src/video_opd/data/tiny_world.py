@@ -142,11 +142,11 @@ def annotate(event: Event, clip: Clip, noise: LabelNoise, rng: np.random.Generat
         others = [other for other in clip.events if other is not event]
         return others[int(rng.integers(len(others)))].span if others else event.span
     if fate < noise.wrong_share + noise.imprecise_share:
-        return displaced(event.span, rng.normal(0, noise.jitter_s, 2), clip.duration_s)
+        return displace(event.span, rng.normal(0, noise.jitter_s, 2), clip.duration_s)
     return event.span
 
 
-def displaced(span: Span, errors_s: np.ndarray, duration_s: float) -> Span:
+def displace(span: Span, errors_s: np.ndarray, duration_s: float) -> Span:
     """A span with its two ends moved, within the clip, on the grid, and at least one step of it long."""
     last = round(duration_s / GRID_S)
     moved = np.round((np.array(span) + errors_s) / GRID_S).clip(0, last)
@@ -156,7 +156,7 @@ def displaced(span: Span, errors_s: np.ndarray, duration_s: float) -> Span:
     return Span(start * GRID_S, end * GRID_S)
 
 
-def examples_of(clip: Clip, *, queries: int, noise: LabelNoise | None, rng: np.random.Generator) -> Iterator[Example]:
+def make_examples(clip: Clip, *, queries: int, noise: LabelNoise | None, rng: np.random.Generator) -> Iterator[Example]:
     """Ask about different events of one clip.
 
     Args:
@@ -177,7 +177,7 @@ def examples_of(clip: Clip, *, queries: int, noise: LabelNoise | None, rng: np.r
         )
 
 
-def side_questions_of(clip: Clip) -> Iterator[SideQuestion]:
+def make_side_questions(clip: Clip) -> Iterator[SideQuestion]:
     """Is one thing visible before another? Easy for a model that can see, and never trained on by a run: what it loses
     here it has forgotten. One question a clip, where two things do not begin together."""
     for one, other in pairwise(clip.events):
@@ -224,7 +224,7 @@ class BuildSettings:
         return described
 
 
-def settings_in(folder: Path) -> dict[str, Any] | None:
+def read_settings(folder: Path) -> dict[str, Any] | None:
     """What a folder was rendered with; None where no world was finished."""
     record = read_record(folder)
     return record.settings if record and record.is_finished else None
@@ -247,8 +247,8 @@ def build(folder: Path, settings: BuildSettings | None = None) -> dict[str, Path
     record = refuse_foreign(folder, settings)
     if record and record.is_of_earlier_version:
         return manifests  # it is complete, or it would have been refused
-    with WorldFolder.opened(folder, settings.describe(), record) as world:
-        for name, write in _files(settings).items():
+    with WorldFolder.open(folder, settings.describe(), record) as world:
+        for name, write in _list_files(settings).items():
             world.put(name, write)
     return manifests
 
@@ -272,11 +272,11 @@ def refuse_foreign(folder: Path, settings: BuildSettings) -> WorldRecord | None:
             remedy="give the tiny world a new folder, or remove this one",
         )
     else:
-        record.refuse_changed(folder, _files(settings))
+        record.refuse_changed(folder, _list_files(settings))
     return record
 
 
-def _drawn(split: str, settings: BuildSettings) -> tuple[list[Clip], list[Example]]:
+def _draw_clips(split: str, settings: BuildSettings) -> tuple[list[Clip], list[Example]]:
     """As many clips as the split's examples need, and the examples."""
     noise, size = settings.noise if split == "train" else None, settings.size(split)
     clips: list[Clip] = []
@@ -284,14 +284,14 @@ def _drawn(split: str, settings: BuildSettings) -> tuple[list[Clip], list[Exampl
     while len(examples) < size:
         rng = generator(settings.seed, "tiny-world", split, len(clips))
         clips.append(draw_clip(settings.world, rng, f"{split}-{settings.seed}-{len(clips):05d}"))
-        examples += examples_of(clips[-1], queries=settings.queries_per_clip, noise=noise, rng=rng)
+        examples += make_examples(clips[-1], queries=settings.queries_per_clip, noise=noise, rng=rng)
     return clips, examples[:size]
 
 
-def _files(settings: BuildSettings) -> dict[str, Callable[[Path], object]]:
+def _list_files(settings: BuildSettings) -> dict[str, Callable[[Path], object]]:
     """Every file of a world by its name in the folder, and what writes it to a path; the manifests first."""
-    drawn = {split: _drawn(split, settings) for split in SPLITS}
-    questions = [question for clip in drawn["test"][0] for question in side_questions_of(clip)]
+    drawn = {split: _draw_clips(split, settings) for split in SPLITS}
+    questions = [question for clip in drawn["test"][0] for question in make_side_questions(clip)]
     return {
         **{f"{split}.jsonl": partial(write_manifest, examples=examples) for split, (_, examples) in drawn.items()},
         f"{SIDE_QUESTIONS}.jsonl": partial(write_side_questions, questions=questions),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from video_opd.errors import ConfigurationError
-from video_opd.files.outputs import create, replacing
+from video_opd.files.outputs import create, replace_file
 
 RECORD = "world.json"
 _FILES = "files"
@@ -47,9 +47,9 @@ class WorldRecord:
         """Whether its files but the clips are there, as far as it is known which they are."""
         return all((folder / name).exists() for name in self.sha256 or {} if "/" not in name)
 
-    def vouches_for(self, folder: Path, name: str) -> bool:
+    def is_unchanged(self, folder: Path, name: str) -> bool:
         """Whether a file is there just as it was rendered; of a world without hashes that cannot be known."""
-        return name in (self.sha256 or {}) and _sha256(folder / name) == (self.sha256 or {})[name]
+        return name in (self.sha256 or {}) and _hash_file(folder / name) == (self.sha256 or {})[name]
 
     def refuse_changed(self, folder: Path, files: Mapping[str, Callable[[Path], object]]) -> None:
         """Refuse to go on with a world that holds files of which no record shows that they were rendered.
@@ -74,16 +74,16 @@ class WorldRecord:
             known = {folder / RECORD, folder / "videos", *(folder / name for name in files)}
             for path in sorted([*folder.iterdir(), *(folder / "videos").glob("*")]):
                 if path not in known and not path.name.startswith("."):
-                    raise _foreign(path)
+                    raise _foreign_error(path)
             with tempfile.TemporaryDirectory() as scratch:
                 for name, write in files.items():
                     if "/" not in name and os.path.lexists(folder / name):
                         write(Path(scratch) / name)
-                        if _sha256(folder / name) != _sha256(Path(scratch) / name):
-                            raise _foreign(folder / name)
+                        if _hash_file(folder / name) != _hash_file(Path(scratch) / name):
+                            raise _foreign_error(folder / name)
         for name, digest in (self.sha256 or {}).items():
-            if os.path.lexists(folder / name) and _sha256(folder / name) != digest:
-                raise _foreign(folder / name)
+            if os.path.lexists(folder / name) and _hash_file(folder / name) != digest:
+                raise _foreign_error(folder / name)
 
 
 def read_record(folder: Path) -> WorldRecord | None:
@@ -129,7 +129,7 @@ class WorldFolder:
 
     @classmethod
     @contextlib.contextmanager
-    def opened(cls, folder: Path, settings: dict[str, Any], record: WorldRecord | None) -> Iterator[WorldFolder]:
+    def open(cls, folder: Path, settings: dict[str, Any], record: WorldRecord | None) -> Iterator[WorldFolder]:
         """A folder for the block; at its end the record says that all is there.
 
         Args:
@@ -141,13 +141,13 @@ class WorldFolder:
                 create(folder / RECORD, _as_json(settings | {_FILES: None}))
         found = read_record(folder)
         if found is None or found.settings != settings:
-            raise _foreign(folder / RECORD)
+            raise _foreign_error(folder / RECORD)
         with tempfile.TemporaryDirectory() as scratch:
             world = cls(folder=folder, known=(record and record.sha256) or {}, scratch=Path(scratch))
             yield world
         finished = _as_json(settings | {_FILES: dict(sorted(world.sha256.items()))})
         if (folder / RECORD).read_bytes() != finished:
-            with replacing(folder / RECORD) as unfinished:
+            with replace_file(folder / RECORD) as unfinished:
                 unfinished.write_bytes(finished)
 
     def put(self, name: str, write: Callable[[Path], object]) -> None:
@@ -169,17 +169,17 @@ class WorldFolder:
         made.unlink()
         if path.parent != self.folder:
             if path.parent.is_symlink():
-                raise _foreign(path.parent)
+                raise _foreign_error(path.parent)
             path.parent.mkdir(exist_ok=True)
         try:
             create(path, content)
         except FileExistsError:
             if path.is_symlink() or not path.is_file() or path.read_bytes() != content:
-                raise _foreign(path) from None
+                raise _foreign_error(path) from None
         self.sha256[name] = hashlib.sha256(content).hexdigest()
 
 
-def _foreign(path: Path) -> ConfigurationError:
+def _foreign_error(path: Path) -> ConfigurationError:
     return ConfigurationError(
         f"{path} is there already",
         reason="it is not what was rendered there, so it is yours and is not written over",
@@ -187,7 +187,7 @@ def _foreign(path: Path) -> ConfigurationError:
     )
 
 
-def _sha256(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     """Of a file that is no link; of anything else an empty text."""
     if path.is_symlink() or not path.is_file():
         return ""

@@ -11,12 +11,12 @@ from video_opd.config import Recipe
 from video_opd.data.ablated_prompts import ABLATIONS
 from video_opd.doctor.patient import Finding, Patient, answer, score
 from video_opd.errors import EngineError
-from video_opd.eval.how_asked import prompt_mismatch
+from video_opd.eval.how_asked import explain_prompt_mismatch
 from video_opd.grounding import best_iou, parse_answer
 from video_opd.methods.opd import OnPolicyDistillationSettings
 from video_opd.methods.teachers import OneTeacher
-from video_opd.methods.wording import IMPROBABLE_NATS, surprise_at_wording
-from video_opd.policy.families import Clock, family_names
+from video_opd.methods.wording import IMPROBABLE_NATS, measure_surprise_at_wording
+from video_opd.policy.families import Clock, list_family_names
 from video_opd.policy.load import Policy
 from video_opd.sample_size import MIN_AGREEING, MIN_QUERIES, count_of
 from video_opd.seeds import derive_seed
@@ -39,7 +39,7 @@ BLIND_NATS = 0.02
 MORE_EXAMPLES = f"look at {MIN_AGREEING} or more with --examples"
 
 
-def too_few(patient: Patient) -> str:
+def explain_too_few(patient: Patient) -> str:
     """Say that the examples are too few to judge a model; None if they are enough."""
     count = len(patient.prompts)
     if count >= MIN_AGREEING:
@@ -149,7 +149,7 @@ def _rms(values: Tensor) -> float:
 def _check_teacher_sees(patient: Patient) -> Iterator[Finding]:
     """Check that the teacher's scores of its own answers fall when the video is shuffled, reversed or removed."""
     teacher, recipe = patient.models["teacher"], patient.recipe
-    groups = answer(teacher, patient.prompts, _greedy(recipe), recipe)
+    groups = answer(teacher, patient.prompts, _make_greedy_sampling(recipe), recipe)
 
     def mean_logprob(prompts: Sequence[Prompt]) -> float:
         return float(torch.cat(score(teacher, prompts, groups, recipe)).mean())
@@ -160,7 +160,7 @@ def _check_teacher_sees(patient: Patient) -> Iterator[Finding]:
     }
     blind = drops["removed"] < BLIND_NATS
     timeless = max(drops["shuffled"], drops["reversed"]) < BLIND_NATS
-    few = too_few(patient)
+    few = explain_too_few(patient)
     yield Finding(
         checked="the teacher's scores fall when the video is shuffled, reversed or removed, "
         f"over {count_of(len(patient.prompts), 'example', 'examples')}",
@@ -182,14 +182,14 @@ def _check_accuracy(patient: Patient) -> Iterator[Finding]:
     """Check that the teacher is better than the student by the annotations, which may be noisy."""
     means, parsed = {}, {}
     for name, policy in patient.models.items():
-        groups = answer(policy, patient.prompts, _greedy(patient.recipe), patient.recipe)
+        groups = answer(policy, patient.prompts, _make_greedy_sampling(patient.recipe), patient.recipe)
         spans = [parse_answer(group.answers[0].text).spans for group in groups]
         ious = [
             best_iou(found[0], prompt.example.spans) if found else 0.0
             for found, prompt in zip(spans, patient.prompts, strict=True)
         ]
         means[name], parsed[name] = sum(ious) / len(ious), sum(bool(found) for found in spans)
-    count, few = len(patient.prompts), too_few(patient)
+    count, few = len(patient.prompts), explain_too_few(patient)
     mute = parsed["teacher"] < 0.8 * count
     found = "; ".join(f"{name} mIoU {means[name]:.2f}, output format rate {parsed[name] / count:.2f}" for name in means)
     if few:
@@ -255,9 +255,9 @@ def _check_tokens(patient: Patient) -> Iterator[Finding]:
 def _check_prompt_of_model(patient: Patient) -> Iterator[Finding]:
     """Check that the recipe's prompt is the one that each model was trained with."""
     recipe = patient.recipe
-    teachers = {name: teacher.model for name, teacher in recipe.named_teachers().items()}
+    teachers = {name: teacher.model for name, teacher in recipe.name_teachers().items()}
     for name, model in {"student": recipe.student.model, **teachers}.items():
-        wrong = prompt_mismatch(recipe.prompt, model)
+        wrong = explain_prompt_mismatch(recipe.prompt, model)
         yield Finding(
             checked=f"{name}: prompt template",
             found=wrong or "it suits the model",
@@ -276,7 +276,7 @@ def _check_told_the_time(patient: Patient) -> Iterator[Finding]:
             checked=f"{name}: the model is told when its frames were shown",
             found=clock.value,
             verdict="warn" if clock is Clock.NONE else "ok",
-            remedy=f"its seconds are guesses: take a model of {family_names(Clock.NONE)}"
+            remedy=f"its seconds are guesses: take a model of {list_family_names(Clock.NONE)}"
             if clock is Clock.NONE
             else "",
         )
@@ -300,7 +300,7 @@ def _check_wording(patient: Patient) -> Iterator[Finding]:
         return
     judge = OneTeacher(teacher)
     write = make_method(recipe, judge).write
-    nats, example = surprise_at_wording(write, patient.student, judge, patient.prompts)
+    nats, example = measure_surprise_at_wording(write, patient.student, judge, patient.prompts)
     strange = nats > IMPROBABLE_NATS
     yield Finding(
         checked="the annotated answers are in the teacher's wording",
@@ -328,5 +328,5 @@ TEACHER_CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
 )
 
 
-def _greedy(recipe: Recipe) -> Sampling:
+def _make_greedy_sampling(recipe: Recipe) -> Sampling:
     return Sampling(max_new_tokens=recipe.answers.max_new_tokens, greedy=True)

@@ -8,7 +8,7 @@ from video_opd.config import CouplingSettings, RoundsSettings
 from video_opd.doctor.patient import Finding, Patient
 from video_opd.methods.teachers import OneTeacher, Teacher
 from video_opd.policy.load import Policy
-from video_opd.train.build import autocast_of, make_method, steps_of
+from video_opd.train.build import choose_autocast, count_steps, make_method
 from video_opd.train.learner import Learner
 from video_opd.train.loop import run_micro_batch
 from video_opd.train.run_inputs import Inputs
@@ -37,8 +37,8 @@ def estimate_cost(patient: Patient, teacher: Teacher | None = None, inputs: Inpu
     seconds = sum(learner.watch.seconds.values()) * training.batch_size / len(piece)
     gib = _estimate_memory_gib(patient, teacher.policies if teacher else (), piece)
     inputs = inputs or Inputs()
-    train = inputs.manifest(recipe, recipe.data.train)
-    steps = steps_of(recipe, train, inputs)
+    train = inputs.read_manifest(recipe, recipe.data.train)
+    steps = count_steps(recipe, train, inputs)
     yield Finding(
         checked="rough cost (decoding apart)",
         found=f"{seconds:.1f} s a step of {training.batch_size}, {seconds * steps / 60:.1f} min in all; about "
@@ -57,7 +57,7 @@ def _estimate_selection(patient: Patient, teacher: Teacher | None, num_pool: int
 
     def seconds(policy: Policy) -> float:
         watch, limit = Stopwatch(patient.student.model.device), patient.recipe.answers.max_new_tokens
-        with watch.phase("score"):
+        with watch.time_phase("score"):
             reading = policy.read(piece)
             policy.answer(reading, sampling=Sampling(max_new_tokens=limit, greedy=True))
             if curriculum.num_answers > 1:
@@ -67,7 +67,7 @@ def _estimate_selection(patient: Patient, teacher: Teacher | None, num_pool: int
     asked = curriculum.needs_teacher and curriculum.teacher_scores is None
     teacher_s = sum(map(seconds, teacher.policies)) if asked and teacher is not None else 0.0
     often = curriculum.num_rounds if isinstance(curriculum, RoundsSettings) else 1
-    asks_student = isinstance(curriculum, CouplingSettings) or curriculum.asks_student
+    asks_student = isinstance(curriculum, CouplingSettings) or curriculum.is_student_asked
     student_s = often * seconds(patient.student) if asks_student else 0.0
     ratio = (teacher_s + student_s) / training_s
     return Finding(
@@ -87,12 +87,12 @@ def _estimate_memory_gib(patient: Patient, teachers: Sequence[Policy], piece: Se
     parameters = list(patient.student.model.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)
     text = patient.student.model.config.get_text_config()
-    width = 2 if autocast_of(patient.recipe.compute) else 4
+    width = 2 if choose_autocast(patient.recipe.compute) else 4
     tokens = sum(len(prompt) for prompt in piece)
     # Kept per token and layer: about ten hidden-sized tensors and three of the MLP's width.
     kept = tokens * text.num_hidden_layers * (10 * text.hidden_size + 3 * text.intermediate_size) * width
     weights = 4 * sum(p.numel() for p in parameters) + 12 * trained
-    if autocast_of(patient.recipe.compute):
+    if choose_autocast(patient.recipe.compute):
         weights += 2 * trained  # the graph holds a bfloat16 copy until the backward pass
     sizes = {"student": weights, "teacher": sum(policy.num_bytes for policy in teachers), "activations": kept}
     return {name: size / 2**30 for name, size in sizes.items()}

@@ -29,7 +29,7 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
     policies = teacher.policies if teacher else ()
     for policy in policies:
         require_common_tokens(student, policy)
-    examples = inputs.manifest(recipe, recipe.data.train)[:num_examples]
+    examples = inputs.read_manifest(recipe, recipe.data.train)[:num_examples]
     with closing(make_source(recipe, student, examples)) as source:
         source.max_bad_share = 1.0  # what is set aside is a finding here, and no reason to stop
         prompts = source.prompts(examples)
@@ -37,7 +37,7 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
     if prompts:
         patient = Patient.admit(recipe, student, policies[0] if policies else None, prompts)
         findings.extend(finding for check in CHECKS for finding in check(patient))
-        for name, policy in zip(recipe.named_teachers(), policies, strict=True):
+        for name, policy in zip(recipe.name_teachers(), policies, strict=True):
             examined = replace(patient, teacher=policy)
             found = [finding for check in TEACHER_CHECKS for finding in check(examined)]
             findings.extend(

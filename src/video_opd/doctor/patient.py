@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from video_opd.config import Recipe
-from video_opd.eval.ask import ask_in_batches, batches_in_step, batches_of_prompts
+from video_opd.eval.ask import ask_in_batches, batches_in_step, make_batches
 from video_opd.policy.load import Policy
 from video_opd.policy.read import Reading
 from video_opd.types import AnswerGroup, Prompt, Sampling
@@ -72,7 +72,7 @@ def answer(policy: Policy, prompts: Sequence[Prompt], sampling: Sampling, recipe
         sampling: greedy, or the seed of the draws.
         recipe: has the size of a micro-batch.
     """
-    batches = batches_of_prompts(prompts, recipe.training.micro_batch_size)
+    batches = make_batches(prompts, recipe.training.micro_batch_size)
     asked = ask_in_batches(policy, batches, lambda reading: policy.answer(reading, sampling=sampling))
     return tuple(group for each in asked for group in each.answers)
 
@@ -97,5 +97,5 @@ def score(
         scores = policy.score(reading, next_groups(reading))
         return [row[mask] for row, mask in zip(scores.logprobs, scores.answer_mask, strict=True)]
 
-    asked = ask_in_batches(policy, batches_of_prompts(prompts, recipe.training.micro_batch_size), score_next)
+    asked = ask_in_batches(policy, make_batches(prompts, recipe.training.micro_batch_size), score_next)
     return [row for each in asked for row in each.answers]

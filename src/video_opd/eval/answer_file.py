@@ -23,11 +23,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from video_opd.curriculum.score_file import held
+from video_opd.curriculum.score_file import hold_file
 from video_opd.errors import DataError, Stopped
 from video_opd.files.durable import sync_folder, write_durably
-from video_opd.files.journal import Journal, iterate_journal, json_line
-from video_opd.files.outputs import place_of
+from video_opd.files.journal import Journal, iterate_journal, make_json_line
+from video_opd.files.outputs import find_place
 
 FORMAT = 1
 
@@ -49,7 +49,7 @@ class AnswersOf:
         """Return the content of the file beside the answers."""
         return json.loads(json.dumps({"answers_of": {"format": FORMAT, **asdict(self)}}))
 
-    def difference(self, found: Mapping[str, Any]) -> str:
+    def describe_difference(self, found: Mapping[str, Any]) -> str:
         """Say how another evaluation, as its file describes it, differs from this one. Empty if they are the same, or
         if the other one asked fewer models and those are the same.
         """
@@ -62,7 +62,7 @@ class AnswersOf:
                 different.append(f"model: {' and '.join(names)}" + " of other weights" * (names[0] == names[1]))
         if mine["questions_sha256"] != found["questions_sha256"]:
             different.append("the questions")
-        settings, theirs = _flat(mine["settings"]), _flat(found["settings"])
+        settings, theirs = _flatten(mine["settings"]), _flatten(found["settings"])
         different += [
             f"{key}: {json.dumps(theirs.get(key))} and {json.dumps(settings.get(key))}"
             for key in dict.fromkeys([*theirs, *settings])
@@ -86,7 +86,7 @@ class AnswerFile:
         """Whether it is a pipe or a device: its content cannot be read back or replaced."""
         return isinstance(self._stream, _Stream)
 
-    def kept(self, num_questions: int) -> str:
+    def describe_kept(self, num_questions: int) -> str:
         """What there is of so many answers, in a sentence, and how to go on."""
         there = f"{len(self.rows)} of {num_questions} answers are in {self.path}."
         return there if self.is_stream else f"{there} Run the same command to go on."
@@ -125,7 +125,7 @@ class _Stream:
     def append(self, *rows: Row) -> None:
         if self._file is None:
             self._file = self._path.open("wb")
-        self._file.writelines(json_line(row, ascii_only=False) for row in rows)
+        self._file.writelines(make_json_line(row, ascii_only=False) for row in rows)
         self._file.flush()
 
     def close(self) -> None:
@@ -147,23 +147,23 @@ def open_answers(path: Path, of: AnswersOf | None) -> Iterator[AnswerFile]:
         OSError: the disk would not take it.
     """
     refuse_other_answers(path, of)
-    place = place_of(path)
+    place = find_place(path)
     if place is None:
         with contextlib.closing(_Stream(path)) as pipe:
             yield AnswerFile(path, [], pipe)
         return
-    working = _working(place, of)
+    working = _working_place(place, of)
     working.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         if of is not None:
             stack.enter_context(_remove_if_empty_on_error(working))
-            stack.enter_context(held(working, "answers", "wait for it, or give another file with --out"))
-            write_durably(_beside(working), (json.dumps(of.to_json(), indent=2) + "\n").encode())
+            stack.enter_context(hold_file(working, "answers", "wait for it, or give another file with --out"))
+            write_durably(_settings_place(working), (json.dumps(of.to_json(), indent=2) + "\n").encode())
         lines = stack.enter_context(contextlib.closing(_Lines(working)))
-        yield AnswerFile(working, _rows(working), lines)
+        yield AnswerFile(working, _read_rows(working), lines)
         if working != place:
             os.replace(working, place)
-            os.replace(_beside(working), _beside(place))
+            os.replace(_settings_place(working), _settings_place(place))
             sync_folder(place.parent)
 
 
@@ -175,13 +175,13 @@ def _remove_if_empty_on_error(path: Path) -> Iterator[None]:
         yield
     except BaseException:
         if not was_there and not _has_content(path):
-            for made in (path, _beside(path)):
+            for made in (path, _settings_place(path)):
                 made.unlink(missing_ok=True)
         raise
 
 
 @contextlib.contextmanager
-def told_what_is_kept(file: AnswerFile, num_questions: int) -> Iterator[None]:
+def report_kept_answers(file: AnswerFile, num_questions: int) -> Iterator[None]:
     """If the block ends early, say how many answers are kept and how to resume.
 
     Raises:
@@ -191,35 +191,39 @@ def told_what_is_kept(file: AnswerFile, num_questions: int) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, Stopped) as error:
         number = error.number if isinstance(error, Stopped) else signal.SIGINT
-        raise Stopped(number, f"stopped by {signal.Signals(number).name}; {file.kept(num_questions)}") from error
+        raise Stopped(
+            number, f"stopped by {signal.Signals(number).name}; {file.describe_kept(num_questions)}"
+        ) from error
     except Exception:
         if file.rows:
-            print(f"video-opd: {file.kept(num_questions)}", file=sys.stderr)
+            print(f"video-opd: {file.describe_kept(num_questions)}", file=sys.stderr)
         raise
 
 
 def rewrite(file: AnswerFile, path: Path, rows: Sequence[Row]) -> None:
     """Replace the rows of a finished file all at once if the new rows differ. A pipe is left as it is."""
-    if place_of(path) is not None and [*rows] != [json.loads(json_line(row, ascii_only=False)) for row in file.rows]:
-        write_durably(path, b"".join(json_line(row, ascii_only=False) for row in rows))
+    if find_place(path) is not None and [*rows] != [
+        json.loads(make_json_line(row, ascii_only=False)) for row in file.rows
+    ]:
+        write_durably(path, b"".join(make_json_line(row, ascii_only=False) for row in rows))
 
 
-def answers_in(path: Path, of: AnswersOf | None) -> dict[str, str]:
+def read_kept_answers(path: Path, of: AnswersOf | None) -> dict[str, str]:
     """Example id -> the answer that a file holds already.
 
     Raises:
         DataError: it holds answers to something else.
     """
     refuse_other_answers(path, of)
-    place = place_of(path)
+    place = find_place(path)
     if place is None:
         return {}
-    return {row["id"]: row["answer"] for row in _rows(_working(place, of))}
+    return {row["id"]: row["answer"] for row in _read_rows(_working_place(place, of))}
 
 
 def is_begun(path: Path) -> bool:
     """Whether an evaluation has started to write answers into a file, which may then end in half a line."""
-    return _beside(path).exists()
+    return _settings_place(path).exists()
 
 
 def refuse_other_answers(path: Path, of: AnswersOf | None) -> None:
@@ -228,22 +232,22 @@ def refuse_other_answers(path: Path, of: AnswersOf | None) -> None:
     Raises:
         DataError: the file holds some, or nothing can be said of it.
     """
-    place = place_of(path)
+    place = find_place(path)
     if of is None or place is None:
         return
-    beside = _beside(place)
+    beside = _settings_place(place)
     if beside.exists():
         found = _read_beside(beside)
-        if _has_content(place) and (difference := of.difference(found)):
+        if _has_content(place) and (difference := of.describe_difference(found)):
             raise DataError(
                 f"{path} holds the answers of another evaluation already",
                 reason=f"it differs in {difference}",
                 remedy=f"give another file with --out, or remove it with {beside.name} beside it",
             )
-    partial = _partial(place)
-    if not beside.exists() and _has_content(place) and (_has_content(partial) or _beside(partial).exists()):
-        found = _read_beside(_beside(partial))
-        if _has_content(partial) and (difference := of.difference(found)):
+    partial = _partial_place(place)
+    if not beside.exists() and _has_content(place) and (_has_content(partial) or _settings_place(partial).exists()):
+        found = _read_beside(_settings_place(partial))
+        if _has_content(partial) and (difference := of.describe_difference(found)):
             raise DataError(
                 f"{partial} holds the answers so far of another evaluation",
                 reason=f"it differs in {difference}",
@@ -251,22 +255,22 @@ def refuse_other_answers(path: Path, of: AnswersOf | None) -> None:
             )
 
 
-def questions_sha256(rows: Sequence[Any]) -> str:
+def hash_questions(rows: Sequence[Any]) -> str:
     """A hash of questions in their order; they are values that JSON has."""
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
-def _working(place: Path, of: AnswersOf | None) -> Path:
+def _working_place(place: Path, of: AnswersOf | None) -> Path:
     """Where rows are written for the time being."""
-    foreign = of is not None and _has_content(place) and not _beside(place).exists()
-    return _partial(place) if foreign else place
+    foreign = of is not None and _has_content(place) and not _settings_place(place).exists()
+    return _partial_place(place) if foreign else place
 
 
-def _partial(place: Path) -> Path:
+def _partial_place(place: Path) -> Path:
     return place.with_name(f"{place.name}.partial")
 
 
-def _beside(place: Path) -> Path:
+def _settings_place(place: Path) -> Path:
     return place.with_name(f"{place.name}.settings.json")
 
 
@@ -288,7 +292,7 @@ def _read_beside(path: Path) -> Mapping[str, Any]:
     )
 
 
-def _rows(path: Path) -> list[Row]:
+def _read_rows(path: Path) -> list[Row]:
     """Read the rows of the file, and refuse rows without an id: another program wrote them."""
     rows: list[Row] = list(iterate_journal(path))
     for number, row in enumerate(rows, start=1):
@@ -301,8 +305,8 @@ def _rows(path: Path) -> list[Row]:
     return rows
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat

@@ -1,7 +1,7 @@
 """The one loop that puts questions to a model: batch by batch, read each batch once, and make answers of the reading.
 
-Whoever has examples takes their batches from `batches_of`, which renders them, sets unusable ones aside and decodes
-ahead; whoever has prompts takes them from `batches_of_prompts`.
+Whoever has examples takes their batches from `render_batches`, which renders them, sets unusable ones aside and decodes
+ahead; whoever has prompts takes them from `make_batches`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def ask_in_batches(
 
     Args:
         policy: the model that reads.
-        batches: from `batches_of` or `batches_of_prompts`; taken one at a time, after the caller is done with the last.
+        batches: from `render_batches` or `make_batches`; taken one at a time, after the caller is done with the last.
         answer: makes the answers to one batch.
     """
     for batch in batches:
@@ -70,7 +70,7 @@ def ask_in_batches(
         )
 
 
-def batches_of(
+def render_batches(
     examples: Sequence[Example], source: PromptSource, *, batch_size: int, known: Collection[str] = ()
 ) -> Iterator[Batch]:
     """Render examples batch by batch, while the next batch is decoded.
@@ -96,14 +96,14 @@ def batches_of(
         prompts = source.prompts(missing)
         if prompts and len(missing) < len(batch):
             prompts = source.prompts(batch)
-        if source.decodes_ahead:
+        if source.is_decoding_ahead:
             seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
         else:  # what it took when it was done, whoever did it: a remembered prompt costs what it cost at first
             seconds, cpu_seconds = source.memory.cost(batch)
         yield Batch(prompts=prompts, num_examples=len(batch), missing=missing, seconds=seconds, cpu_seconds=cpu_seconds)
 
 
-def batches_of_prompts(prompts: Sequence[Prompt], batch_size: int) -> Iterator[Batch]:
+def make_batches(prompts: Sequence[Prompt], batch_size: int) -> Iterator[Batch]:
     """Prompts that are at hand, in batches."""
     for start in range(0, len(prompts), batch_size):
         batch = prompts[start : start + batch_size]
@@ -153,7 +153,7 @@ def ask_and_keep(
     """
     kept = kept or KeptAnswers()
     answers = dict(kept.known)
-    batches = batches_of(examples, source, batch_size=batch_size, known=answers)
+    batches = render_batches(examples, source, batch_size=batch_size, known=answers)
     for asked in ask_in_batches(policy, batches, answer):
         new = {id: found for id, found in asked.answers if id not in answers}
         answers |= new

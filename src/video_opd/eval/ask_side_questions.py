@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from video_opd.data.prompt_source import PromptSource
-from video_opd.data.query_words import plain
+from video_opd.data.query_words import normalise
 from video_opd.data.side_questions import SideQuestion
 from video_opd.eval.ask import ask_and_keep, greedy_texts
 from video_opd.grounding.metrics import bootstrap_intervals
@@ -49,7 +49,7 @@ def ask(policy: Policy, questions: Sequence[SideQuestion], source: PromptSource,
     """
     examples, answer = [question.as_example() for question in questions], greedy_texts(policy, MAX_NEW_TOKENS)
     answered = ask_and_keep(policy, examples, source, answer, batch_size=batch_size)
-    right = [plain(answered.get(question.id, "")) == plain(question.answer) for question in questions]
+    right = [normalise(answered.get(question.id, "")) == normalise(question.answer) for question in questions]
     scores = np.array(right, dtype=np.float64)
     interval = None
     if len(scores) >= MIN_QUERIES:

@@ -9,7 +9,7 @@ from typing import Any
 from video_opd.data.prompt_source import PromptSource
 from video_opd.eval.ask import KeptAnswers, ask_and_keep, greedy_texts
 from video_opd.grounding import Constant, ParsedAnswer, Scores, best_constant, parse_answer, score
-from video_opd.grounding.time_units import UnitEvidence, bare_spans, likely_unit
+from video_opd.grounding.time_units import UnitEvidence, find_bare_spans, likely_unit
 from video_opd.policy.load import Policy
 from video_opd.types import Example
 
@@ -77,7 +77,7 @@ def judge(answers: Mapping[str, str], examples: Sequence[Example], set_aside: Ma
     """
     answers = {example.id: answers[example.id] for example in examples if example.id in answers}
     parsed = {id: parse_answer(text) for id, text in answers.items()}
-    bare = {id: bare_spans(text, parsed[id]) for id, text in answers.items()}
+    bare = {id: find_bare_spans(text, parsed[id]) for id, text in answers.items()}
     return Evaluation(
         scores=score(parsed, examples),
         answers=answers,

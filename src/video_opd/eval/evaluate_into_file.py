@@ -11,11 +11,11 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from video_opd.data.prompt_source import PromptSource
-from video_opd.eval.answer_file import AnswersOf, open_answers, rewrite, told_what_is_kept
+from video_opd.eval.answer_file import AnswersOf, open_answers, report_kept_answers, rewrite
 from video_opd.eval.ask import KeptAnswers
 from video_opd.eval.evaluate import Evaluation, evaluate
 from video_opd.eval.progress_bar import say
-from video_opd.grounding import prediction_row
+from video_opd.grounding import make_prediction_row
 from video_opd.policy.load import Policy
 from video_opd.sample_size import count_of
 from video_opd.types import Example
@@ -55,7 +55,7 @@ def evaluate_into(
         DataError: the file holds answers to something else.
     """
     title, console = how["title"], how["console"]
-    with open_answers(path, of) as file, told_what_is_kept(file, len(examples)):
+    with open_answers(path, of) as file, report_kept_answers(file, len(examples)):
         if file.rows:
             say(console, f"going on: {len(file.rows)} of {len(examples)} answers are in {file.path}")
         if not console.is_terminal:
@@ -70,9 +70,9 @@ def evaluate_into(
                 batch_size=how["batch_size"],
                 kept=KeptAnswers(
                     known={row["id"]: row["answer"] for row in file.rows},
-                    keep=lambda new: file.append([prediction_row(*answer) for answer in new.items()]),
+                    keep=lambda new: file.append([make_prediction_row(*answer) for answer in new.items()]),
                     on_batch=lambda count: bar.advance(task, count),
                 ),
             )
-    rewrite(file, path, [prediction_row(*answer) for answer in evaluation.answers.items()])
+    rewrite(file, path, [make_prediction_row(*answer) for answer in evaluation.answers.items()])
     return evaluation

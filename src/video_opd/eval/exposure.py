@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from video_opd.eval.ask import ask_in_batches, batches_in_step, batches_of_prompts
+from video_opd.eval.ask import ask_in_batches, batches_in_step, make_batches
 from video_opd.methods.teachers import Teacher
 from video_opd.objectives import reverse_kl
 from video_opd.policy.load import Policy
@@ -33,7 +33,7 @@ def reverse_kl_by_position(
         mine = student.score(reading, written, distribution=True)
         return [(mine, teacher(reading.prompts, written, distribution=True))]
 
-    for asked in ask_in_batches(student, batches_of_prompts(prompts, batch_size), compare):
+    for asked in ask_in_batches(student, make_batches(prompts, batch_size), compare):
         ((mine, theirs),) = asked.answers
         assert mine.distribution is not None
         assert theirs.distribution is not None

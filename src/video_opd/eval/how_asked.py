@@ -13,17 +13,17 @@ from video_opd.config import GROUNDING_FILE, GroundingDefaults, PromptSettings, 
 from video_opd.config.recipe_file import load_grounding_defaults
 from video_opd.data import tiny_world
 from video_opd.data.manifest import resolve_video
-from video_opd.data.prompt_templates import TEMPLATES, PromptTemplate, mismatch, was_trained_with
+from video_opd.data.prompt_templates import TEMPLATES, PromptTemplate, explain_mismatch, is_trained_with
 from video_opd.data.video.picture_folder import probe_video
 from video_opd.data.video.video_io import VideoBudget
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.policy.location import BUNDLED, resolve_model
-from video_opd.suggestions import perhaps
+from video_opd.suggestions import suggest
 from video_opd.types import Example
 
 
 @cache
-def template_of(settings: PromptSettings) -> PromptTemplate:
+def resolve_template(settings: PromptSettings) -> PromptTemplate:
     """The template that settings name or spell out; each is resolved once in a process.
 
     Raises:
@@ -33,7 +33,7 @@ def template_of(settings: PromptSettings) -> PromptTemplate:
         raise ConfigurationError(
             f"template = {settings.template!r}",
             reason="no built-in template has that name",
-            remedy=perhaps(
+            remedy=suggest(
                 settings.template, TEMPLATES, f"choose one of {', '.join(TEMPLATES)}, or write your own as `user`"
             ),
         )
@@ -41,7 +41,7 @@ def template_of(settings: PromptSettings) -> PromptTemplate:
     return template if settings.user is None else replace(template, user=settings.user)
 
 
-def budget_of(settings: VideoSettings) -> VideoBudget:
+def resolve_budget(settings: VideoSettings) -> VideoBudget:
     """How much of a video a prompt may hold."""
     return VideoBudget(
         fps=settings.fps,
@@ -51,42 +51,42 @@ def budget_of(settings: VideoSettings) -> VideoBudget:
     )
 
 
-def how_asked(defaults: GroundingDefaults, precision: str) -> dict[str, Any]:
+def describe_asking(defaults: GroundingDefaults, precision: str) -> dict[str, Any]:
     """How questions are put, as far as a score depends on it: for the header of a file of scores."""
-    template = template_of(defaults.prompt)
+    template = resolve_template(defaults.prompt)
     return {
         "user": template.user,
         "queries": template.queries,
-        "video": asdict(budget_of(defaults.video)),
+        "video": asdict(resolve_budget(defaults.video)),
         "precision": precision,
     }
 
 
-def prompt_mismatch(settings: PromptSettings, model: str) -> str | None:
+def explain_prompt_mismatch(settings: PromptSettings, model: str) -> str | None:
     """Why a model should be asked in other words, by what stands beside its weights, else by its name; one sentence.
 
     Scores fall, and nothing fails, when a model is asked in words it was not trained with.
     """
-    asked, folder = template_of(settings), resolve_model(model, weights=False)
+    asked, folder = resolve_template(settings), resolve_model(model, weights=False)
     if (folder / GROUNDING_FILE).exists():
         trained = load_grounding_defaults(folder).prompt
-        wanted = template_of(trained)
+        wanted = resolve_template(trained)
         if (wanted.user, wanted.queries) == (asked.user, asked.queries):
             return None
-        if model in BUNDLED and was_trained_with(settings.template, model):
+        if model in BUNDLED and is_trained_with(settings.template, model):
             return None  # the tiny models know more than one
-        return f"{model} was trained with the prompt {_called(trained)}, and is asked with {_called(settings)}"
+        return f"{model} was trained with the prompt {_show_name(trained)}, and is asked with {_show_name(settings)}"
     if settings.user is not None:
         return None
     family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    return mismatch(settings.template, model, family)
+    return explain_mismatch(settings.template, model, family)
 
 
-def _called(settings: PromptSettings) -> str:
+def _show_name(settings: PromptSettings) -> str:
     return settings.template if settings.user is None else repr(settings.user)
 
 
-def tiny_on_real(models: Iterable[str], videos: Path, examples: Sequence[Example]) -> str | None:
+def explain_tiny_on_real(models: Iterable[str], videos: Path, examples: Sequence[Example]) -> str | None:
     """That the tiny models can make nothing of videos that the tiny world did not render, told by the first; one
     sentence. Its clips are known by their size, which no real video has. What cannot be read says nothing here."""
     tiny, side = [model for model in models if model in BUNDLED], tiny_world.TinyWorld().side

@@ -8,7 +8,7 @@ import torch
 
 from video_opd.config import GroundingDefaults
 from video_opd.data.prompts import PromptRenderer
-from video_opd.eval.how_asked import budget_of, prompt_mismatch, template_of
+from video_opd.eval.how_asked import explain_prompt_mismatch, resolve_budget, resolve_template
 from video_opd.policy.load import Policy, load_policy
 
 
@@ -27,8 +27,8 @@ def load_to_ask(
     Raises:
         ConfigurationError: the model or the template does not exist.
     """
-    template, budget = template_of(how.prompt), budget_of(how.video)
-    if warning := prompt_mismatch(how.prompt, name):
+    template, budget = resolve_template(how.prompt), resolve_budget(how.video)
+    if warning := explain_prompt_mismatch(how.prompt, name):
         warn(warning)
     policy = load_frozen(name, device=device, precision=precision)
     return policy, PromptRenderer(policy.processor, template, budget)

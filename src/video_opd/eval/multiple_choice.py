@@ -114,7 +114,7 @@ def ask(
     by_id = {question.id: question for question in questions}
 
     def answer(reading: Reading) -> list[tuple[str, Reply]]:
-        return list(_reply_to(policy, reading, [by_id[prompt.id] for prompt in reading.prompts], asking))
+        return list(_make_replies(policy, reading, [by_id[prompt.id] for prompt in reading.prompts], asking))
 
     examples = [question.as_example() for question in ordered]
     replies = ask_and_keep(policy, examples, source, answer, batch_size=batch_size, kept=kept)
@@ -124,7 +124,7 @@ def ask(
     return {question.id: replies[question.id] for question in questions}
 
 
-def _reply_to(
+def _make_replies(
     policy: Policy, reading: Reading, questions: Sequence[Question], asking: AnsweringOptions
 ) -> Iterator[tuple[str, Reply]]:
     """One reply to each prompt of a reading."""
@@ -140,7 +140,7 @@ def _reply_to(
         rows_by_size.setdefault(len(question.options), []).append(row)
     for rows in rows_by_size.values():
         members = [questions[row] for row in rows]
-        scores = option_logprobs(policy, reading.rows(rows), members, asking.score_options)
+        scores = score_options(policy, reading.select_rows(rows), members, asking.score_options)
         for question, logprobs in zip(members, scores, strict=True):
             yield question.id, _choose_option(question, logprobs)
 
@@ -163,7 +163,7 @@ def _choose_option(question: Question, logprobs: Sequence[float]) -> Reply:
     return Reply(answer=option.text, rating=rating, why=why, option_logprobs=tuple(logprobs))
 
 
-def option_logprobs(
+def score_options(
     policy: Policy, reading: Reading, questions: Sequence[Question], form: OptionForm
 ) -> list[list[float]]:
     """Log-prob of every option of every question, from the one reading of their prompts.

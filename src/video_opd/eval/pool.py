@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from video_opd.curriculum import Race, ScoredAnswer, ScoredExample, ScoreFile, ScoreHeader, read_scores
 from video_opd.curriculum.random_streams import stream_of
-from video_opd.curriculum.score_file import held
-from video_opd.curriculum.score_rows import row_of
+from video_opd.curriculum.score_file import hold_file
+from video_opd.curriculum.score_rows import make_row
 from video_opd.data.prompt_source import PromptSource
-from video_opd.eval.ask import AskedBatch, ask_in_batches, batches_of
+from video_opd.eval.ask import AskedBatch, ask_in_batches, render_batches
 from video_opd.files.journal import Journal
 from video_opd.grounding import PARSER_VERSION, best_iou, parse_answer
 from video_opd.methods.teachers import Teacher
@@ -97,13 +97,16 @@ class Scorer:
         """
         by_id = {example.id: example for example in examples}
         seed = derive_seed(self.asking.seed, "score", stream_of(header))
-        with held(path), Journal(path) as journal:  # in this order: opening a journal drops a line that is not whole
+        with (
+            hold_file(path),
+            Journal(path) as journal,
+        ):  # in this order: opening a journal drops a line that is not whole
             if path.stat().st_size == 0:
                 journal.append(header.to_row())
             before = read_scores(path, partial=True)
             rows = dict(before.rows)
-            for stage in _stages(list(by_id), race, rows, passes):
-                batches = batches_of(
+            for stage in _list_stages(list(by_id), race, rows, passes):
+                batches = render_batches(
                     [by_id[id] for id in stage], self.source, batch_size=self.batch_size, known=rows.keys()
                 )
                 for asked in ask_in_batches(self.policy, batches, partial(self._score_reading, seed=seed)):
@@ -114,7 +117,7 @@ class Scorer:
             given_up = race.stopped if race else {}
             late = {id: _make_unscored(by_id[id], why) for id, why in given_up.items() if id not in rows}
             if late:
-                journal.append(*(row_of(row) for row in late.values()))
+                journal.append(*(make_row(row) for row in late.values()))
             if not before.has_summary or len(before.rows) < len(by_id):
                 scores = read_scores(path, partial=True)  # whole by now; its other shards are no business of ours
                 journal.append(scores.summary())
@@ -130,7 +133,7 @@ class Scorer:
             )
         count = asked.batch.num_examples
         share = {"seconds": asked.seconds / count, "cpu_seconds": asked.cpu_seconds / count}
-        journal.append(*(row_of(rows[example.id], **share) for example in new))
+        journal.append(*(make_row(rows[example.id], **share) for example in new))
 
     def _score_reading(self, reading: Reading, seed: int) -> list[ScoredExample]:
         """Answer the prompts of a reading, and hold the answers against the annotations."""
@@ -146,8 +149,8 @@ class Scorer:
                 ]
 
         if asking.top_k == "beam":
-            best = self.policy.best_answers(
-                reading, count=asking.num_answers, max_new_tokens=asking.max_new_tokens, key=_first_span
+            best = self.policy.find_best_answers(
+                reading, count=asking.num_answers, max_new_tokens=asking.max_new_tokens, key=_find_first_span
             )
             add(best, sampled=False)
         else:
@@ -158,14 +161,14 @@ class Scorer:
                 sampling = Sampling(max_new_tokens=asking.max_new_tokens, seed=seed)
                 drawn = self.policy.answer(reading, count=asking.num_answers - 1, sampling=sampling)
                 add(drawn, sampled=True, kl=self._compute_reverse_kl(reading, drawn))
-        return [scored_example(prompt.example, answers=tuple(answers[prompt.id])) for prompt in prompts]
+        return [make_scored_example(prompt.example, answers=tuple(answers[prompt.id])) for prompt in prompts]
 
     def _take_worth_more(self, reading: Reading, answers: Mapping[str, Sequence[ScoredAnswer]]) -> Reading:
         """The part of a reading that is worth further answers."""
         least = self.asking.skip_below
         if least is None:
             return reading
-        return reading.rows([row for row, p in enumerate(reading.prompts) if answers[p.id][0].iou >= least])
+        return reading.select_rows([row for row, p in enumerate(reading.prompts) if answers[p.id][0].iou >= least])
 
     def _compute_reverse_kl(self, reading: Reading, groups: Sequence[AnswerGroup]) -> dict[Answer, float] | None:
         """KL(student || teacher) summed over the states of every drawn answer, exact in each state."""
@@ -179,7 +182,7 @@ class Scorer:
         return dict(zip(mine.answers, kl.tolist(), strict=True))
 
 
-def _stages(
+def _list_stages(
     ids: Sequence[str],
     race: Race | None,
     rows: Mapping[str, ScoredExample],
@@ -195,7 +198,7 @@ def _stages(
 
 
 def _score_answer(answer: Answer, example: Example, *, sampled: bool, kl: float | None) -> ScoredAnswer:
-    span = _first_span(answer.text)
+    span = _find_first_span(answer.text)
     assert answer.sampler_logprobs is not None
     return ScoredAnswer(
         text=answer.text,
@@ -208,17 +211,17 @@ def _score_answer(answer: Answer, example: Example, *, sampled: bool, kl: float 
     )
 
 
-def _first_span(text: str) -> Any:
+def _find_first_span(text: str) -> Any:
     """The span an answer is judged by; None where it names none."""
     spans = parse_answer(text).spans
     return spans[0] if spans else None
 
 
 def _make_unscored(example: Example, why: str) -> ScoredExample:
-    return scored_example(example, answers=(), unscored=why)
+    return make_scored_example(example, answers=(), unscored=why)
 
 
-def scored_example(example: Example, *, answers: tuple[ScoredAnswer, ...], unscored: str = "") -> ScoredExample:
+def make_scored_example(example: Example, *, answers: tuple[ScoredAnswer, ...], unscored: str = "") -> ScoredExample:
     """An example with the answers to it."""
     return ScoredExample(
         id=example.id,

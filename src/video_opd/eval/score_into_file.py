@@ -15,11 +15,11 @@ from typing import Any
 
 from video_opd.config import GroundingDefaults
 from video_opd.curriculum import Race, ScoredExample, ScoreFile, ScoreHeader
-from video_opd.curriculum.score_file import difference, read_header
+from video_opd.curriculum.score_file import describe_difference, read_header
 from video_opd.data.prompt_source import PromptSource
 from video_opd.data.prompts import PromptRenderer
-from video_opd.errors import DataError, writing
-from video_opd.eval.how_asked import how_asked
+from video_opd.errors import DataError, explain_write_errors
+from video_opd.eval.how_asked import describe_asking
 from video_opd.eval.pool import RolloutOptions, Scorer
 from video_opd.eval.scoring_progress import ScoringProgress
 from video_opd.methods.teachers import OneTeacher
@@ -52,7 +52,7 @@ class ScoringTask:
 
     def header(self) -> ScoreHeader:
         """What the scores will be of. Of models on the hub the weights are downloaded for it."""
-        settings = how_asked(self.how, self.precision) | self.asking.settings()
+        settings = describe_asking(self.how, self.precision) | self.asking.settings()
         if self.teacher:
             settings["teacher_sha256"] = model_sha256(resolve_model(self.teacher))
         if self.race is not None:
@@ -121,7 +121,7 @@ def score_into(
         stack.enter_context(closing(source))
         if progress is not None:
             stack.enter_context(progress)
-        stack.enter_context(writing(out))
+        stack.enter_context(explain_write_errors(out))
         return scorer.score(scoring.examples, out, header, race=scoring.race, passes=passes, **told)
 
 
@@ -133,6 +133,6 @@ def _refuse_other_scores(out: Path, header: ScoreHeader, called: Called) -> None
     if found.identity != header.identity or found.shard != header.shard:
         raise DataError(
             f"{out} holds other scores already",
-            reason=difference(found, header),
+            reason=describe_difference(found, header),
             remedy=f"{called.another_file}, or the settings that this one was begun with",
         )

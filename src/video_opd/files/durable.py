@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from video_opd.files.outputs import place_of, replacing
+from video_opd.files.outputs import find_place, replace_file
 
 
 def sync_file(path: Path) -> None:
@@ -26,15 +26,15 @@ def sync_folder(path: Path) -> None:
 def write_durably(path: Path, content: bytes) -> None:
     """Write or replace a file so that a reader, and a crash, sees all of the old content or all of the new.
 
-    Links and pipes are treated as `outputs.replacing` says.
+    Links and pipes are treated as `outputs.replace_file` says.
 
     Raises:
         OSError: the file could not be written; the old content is unchanged and no new file remains.
     """
-    with replacing(path) as unfinished:
+    with replace_file(path) as unfinished:
         unfinished.write_bytes(content)
         sync_file(unfinished)
-    place = place_of(path)
+    place = find_place(path)
     if place is not None:
         sync_folder(place.parent)
 

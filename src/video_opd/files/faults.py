@@ -22,7 +22,7 @@ _MEMBERS = ("int", "str")
 """Parts that pydantic adds to the place of a value that may be one of several kinds."""
 
 
-def first_fault(error: ValidationError, called: Mapping[str, str]) -> str:
+def find_first_fault(error: ValidationError, called: Mapping[str, str]) -> str:
     """The first error, with its place in the record.
 
     Args:

@@ -14,7 +14,7 @@ _LOOKED_AT = 8192
 """Bytes at the beginning; text of any encoding but UTF-16 and UTF-32 has no NUL there."""
 
 
-def not_text(beginning: bytes) -> tuple[str, str] | None:
+def explain_not_text(beginning: bytes) -> tuple[str, str] | None:
     """Why bytes that are not UTF-8 are not text in another encoding either.
 
     Args:
@@ -23,14 +23,14 @@ def not_text(beginning: bytes) -> tuple[str, str] | None:
     Returns:
         Reason and remedy; None: they may well be text.
     """
-    if found := packed(beginning):
+    if found := explain_packed(beginning):
         return found
     if b"\0" in beginning[:_LOOKED_AT]:
         return "the file is binary (a video, a pickle, an array), not text", "Give a file of text or JSON"
     return None
 
 
-def packed(beginning: bytes) -> tuple[str, str] | None:
+def explain_packed(beginning: bytes) -> tuple[str, str] | None:
     """Check by its first bytes whether a file is packed: a small archive may be valid UTF-8 up to its first line break.
 
     Returns:

@@ -45,7 +45,7 @@ class Journal:
             self._file.truncate(whole)
             sync_folder(path.parent)
         except OSError as error:
-            raise _cannot("opened", path, error) from error
+            raise _make_error("opened", path, error) from error
 
     def append(self, *rows: Mapping[str, Any]) -> None:
         """Add one or several rows. They are on the disk when this returns; if this raises, none of them is in the file.
@@ -55,7 +55,7 @@ class Journal:
             EngineError: the disk is full or failing.
             TypeError: a value that JSON has no word for, such as a tensor.
         """
-        line = b"".join(json_line(row, ascii_only=self.ascii_only) for row in rows)
+        line = b"".join(make_json_line(row, ascii_only=self.ascii_only) for row in rows)
         whole = os.fstat(self._file.fileno()).st_size
         try:
             written = self._file.write(line)
@@ -65,7 +65,7 @@ class Journal:
         except OSError as error:
             with contextlib.suppress(OSError):  # if this fails too, the next writer removes the incomplete line
                 self._file.truncate(whole)
-            raise _cannot("written to", self.path, error) from error
+            raise _make_error("written to", self.path, error) from error
 
     def close(self) -> None:
         """Close the file. Rows are on the disk already."""
@@ -80,13 +80,13 @@ class Journal:
         self.close()
 
 
-def json_line(row: Mapping[str, Any], *, ascii_only: bool = True) -> bytes:
+def make_json_line(row: Mapping[str, Any], *, ascii_only: bool = True) -> bytes:
     """A row as strict JSON in UTF-8, with its newline.
 
     Raises:
         TypeError: a value that JSON has no word for.
     """
-    text = json.dumps(_finite(row), allow_nan=False, ensure_ascii=ascii_only)
+    text = json.dumps(_replace_not_finite(row), allow_nan=False, ensure_ascii=ascii_only)
     # A lone surrogate has no UTF-8; Python's escape for it happens to be JSON's.
     return text.encode(errors="backslashreplace") + b"\n"
 
@@ -138,7 +138,7 @@ def truncate_journal(path: Path, *, after_step: int) -> int:
         if path.exists() and path.stat().st_size != len(content):
             write_durably(path, content)
     except OSError as error:
-        raise _cannot("rewritten", path, error) from error
+        raise _make_error("rewritten", path, error) from error
     return num_rows - len(kept)
 
 
@@ -176,18 +176,18 @@ def _is_after(row: Mapping[str, Any], after_step: int) -> bool:
     return isinstance(step, int) and step > after_step
 
 
-def _finite(value: Any) -> Any:
+def _replace_not_finite(value: Any) -> Any:
     """The same value, with None for every float that JSON does not have."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _replace_not_finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_replace_not_finite(item) for item in value]
     return value
 
 
-def _cannot(what: str, path: Path, error: OSError) -> EngineError:
+def _make_error(what: str, path: Path, error: OSError) -> EngineError:
     return EngineError(
         f"{path} could not be {what}",
         reason=str(error),

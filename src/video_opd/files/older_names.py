@@ -15,10 +15,10 @@ def read_json(content: str | bytes) -> Any:
     Raises:
         ValueError: it is not JSON.
     """
-    return json.loads(content, object_hook=_with_todays_names)
+    return json.loads(content, object_hook=_use_todays_names)
 
 
-def _with_todays_names(table: dict[str, Any]) -> dict[str, Any]:
+def _use_todays_names(table: dict[str, Any]) -> dict[str, Any]:
     if RENAMED.keys().isdisjoint(table):
         return table
     return {RENAMED.get(key, key): value for key, value in table.items()}

@@ -19,7 +19,7 @@ from pathlib import Path
 from video_opd.errors import ConfigurationError
 
 
-def place_of(path: Path) -> Path | None:
+def find_place(path: Path) -> Path | None:
     """The place of a file of this name, with links followed; None for a pipe or a character device.
 
     Raises:
@@ -39,15 +39,15 @@ def place_of(path: Path) -> Path | None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replace_file(path: Path) -> Iterator[Path]:
     """A file to write in the block; it gets the name `path` after the block. If the block fails, nothing has changed.
 
     A pipe or a device gets the content once it is complete.
 
     Raises:
-        OSError: as `place_of`, or the file could not be written.
+        OSError: as `find_place`, or the file could not be written.
     """
-    place = place_of(path)
+    place = find_place(path)
     if place is None:
         with tempfile.TemporaryDirectory() as folder:
             yield (unfinished := Path(folder) / "content")
@@ -72,9 +72,9 @@ def refuse_foreign(path: Path, is_ours: Callable[[Path], bool], kind: str) -> No
 
     Raises:
         ConfigurationError: the file is something else.
-        OSError: as `place_of`.
+        OSError: as `find_place`.
     """
-    place = place_of(path)
+    place = find_place(path)
     if place is not None and place.is_file() and place.stat().st_size and not is_ours(place):
         raise ConfigurationError(
             f"{path} is there already",

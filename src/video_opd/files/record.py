@@ -10,8 +10,8 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from video_opd.errors import DataError
-from video_opd.files.faults import first_fault
-from video_opd.files.strict_json import kind
+from video_opd.files.faults import find_first_fault
+from video_opd.files.strict_json import name_kind
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -42,7 +42,7 @@ class Record:
         """
         raise DataError(self.where, reason=reason, remedy=remedy)
 
-    def as_(self, model: type[_M], value: Any = None, called: Mapping[str, str] | None = None) -> _M:
+    def read_as(self, model: type[_M], value: Any = None, called: Mapping[str, str] | None = None) -> _M:
         """The record as a model, or a part of it (`value`).
 
         Args:
@@ -53,10 +53,10 @@ class Record:
         """
         value = self.value if value is None else value
         if not isinstance(value, dict):
-            self.refuse(f"it is {kind(value)}, not an object with keys")
+            self.refuse(f"it is {name_kind(value)}, not an object with keys")
         try:
             return TypeAdapter(model).validate_python(value)
         except ValidationError as error:
-            self.refuse(first_fault(error, called or {}))
+            self.refuse(find_first_fault(error, called or {}))
         except RecursionError:
             self.refuse("it is nested too deep")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from video_opd.errors import DataError
-from video_opd.files.file_kinds import not_text, packed
+from video_opd.files.file_kinds import explain_not_text, explain_packed
 from video_opd.files.record import Record
 from video_opd.files.strict_json import DECODER, SHOWN, StrictError
 
@@ -36,14 +36,14 @@ def read_text(path: Path) -> str:
         raise DataError(
             f"{path}: {error.strerror or error}", reason="the file cannot be read", remedy="Check the path"
         ) from error
-    if found := packed(raw):
+    if found := explain_packed(raw):
         raise DataError(f"{path}", reason=found[0], remedy=found[1])
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{path}, line 1", reason="the file is UTF-16", remedy="Save it as UTF-8")
     try:
         return raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        if found := not_text(raw):
+        if found := explain_not_text(raw):
             raise DataError(f"{path}", reason=found[0], remedy=found[1]) from None
         raise DataError(
             f"{path}, line {raw.count(10, 0, error.start) + 1}",
@@ -67,10 +67,10 @@ def json_rows(path: Path) -> Iterator[Record]:
         DataError: at the first row that is not JSON.
     """
     text = read_text(path)
-    form = form_of(text)
+    form = recognise_form(text)
     if form == "list":
         return json_entries(path)
-    return json_lines(path) if form == "lines" else _stream(path, text)
+    return json_lines(path) if form == "lines" else _read_stream(path, text)
 
 
 def json_lines(path: Path) -> Iterator[Record]:
@@ -84,11 +84,11 @@ def json_lines(path: Path) -> Iterator[Record]:
         yield Record(path, record.line, value)
 
 
-def _stream(path: Path, text: str) -> Iterator[Record]:
+def _read_stream(path: Path, text: str) -> Iterator[Record]:
     """JSON values one after another, each beginning on a line of its own."""
     reader = _Reader(path, text)
     while reader.peek():
-        line, value, end = reader.line, reader.value(), reader.at
+        line, value, end = reader.line, reader.take_value(), reader.at
         yield Record(path, line, value)
         if reader.peek() and "\n" not in text[end : reader.at]:
             Record(path, line, None).refuse("something follows after the JSON value", "Write one JSON value a line")
@@ -119,12 +119,14 @@ def json_entries(path: Path, *, unique: bool = False, under: str | None = None) 
         raise DataError(f"{path}, line 1", reason="the file is empty", remedy="Fetch or write it again")
     if reader.peek() not in ("{", "["):
         reader.refuse("it begins neither with `{` nor with `[`")
-    yield from _entries(reader, unique, under)
+    yield from _read_entries(reader, unique, under)
     if reader.peek():
         reader.refuse("there is more text after the end of the JSON value")
 
 
-def _entries(reader: _Reader, unique: bool, under: str | None = None, parent: str | None = None) -> Iterator[Record]:
+def _read_entries(
+    reader: _Reader, unique: bool, under: str | None = None, parent: str | None = None
+) -> Iterator[Record]:
     """Read the entries of the object or list that begins here, and go past it."""
     path, seen = reader.path, dict[str | None, int]()
     opening = reader.take()
@@ -135,7 +137,7 @@ def _entries(reader: _Reader, unique: bool, under: str | None = None, parent: st
         while True:
             line, key = reader.line, None
             if opening == "{":
-                key = reader.value()
+                key = reader.take_value()
                 if not isinstance(key, str) or reader.take() != ":":
                     reader.refuse('a key and a colon were expected, such as `"name": …`')
             if unique and key in seen:
@@ -143,9 +145,9 @@ def _entries(reader: _Reader, unique: bool, under: str | None = None, parent: st
             if key is not None:
                 seen[key] = line
             if key is not None and key == under and reader.peek() in ("{", "["):
-                yield from _entries(reader, unique, parent=key)
+                yield from _read_entries(reader, unique, parent=key)
             else:
-                yield Record(path, line, reader.value(), key, parent)
+                yield Record(path, line, reader.take_value(), key, parent)
             after = reader.take()
             if after == closing:
                 break
@@ -163,8 +165,8 @@ def json_any(path: Path, *, unique: bool = False, row: str = "") -> Iterator[Rec
         row: a key that rows have and no such object; one object that has it is a row whatever the name.
     """
     text = read_text(path)
-    form = form_of(text)
-    if form == "object" and row and row in _keys(text):
+    form = recognise_form(text)
+    if form == "object" and row and row in _list_keys(text):
         return json_rows(path)
     called_lines = path.suffix.lower() in (".jsonl", ".ndjson")
     if form == "object" and not (called_lines and "\n" not in text.strip()):
@@ -196,7 +198,7 @@ def json_by_key(path: Path, *, row: str = "") -> Iterator[Record]:
             yield Record(path, record.line, entry, key)
 
 
-def form_of(text: str) -> Literal["lines", "list", "object", "stream"]:
+def recognise_form(text: str) -> Literal["lines", "list", "object", "stream"]:
     """The form of the rows in a file. A broken line is an error, not a value over several lines."""
     text = text.strip()
     first, _, rest = text.partition("\n")
@@ -216,7 +218,7 @@ def form_of(text: str) -> Literal["lines", "list", "object", "stream"]:
     return "stream" if "\n" in blanks[0] and after[blanks.end() :].startswith("{") else "lines"
 
 
-def _keys(text: str) -> set[str]:
+def _list_keys(text: str) -> set[str]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -238,7 +240,7 @@ def table_rows(path: Path) -> Iterator[Record]:
         DataError: no header, a row with more cells than it has, or quotes that never end.
     """
     text = read_text(path)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text.partition("\n")[0])
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else _find_delimiter(text.partition("\n")[0])
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     line = 1
@@ -263,7 +265,7 @@ def table_rows(path: Path) -> Iterator[Record]:
         raise DataError(f"{path}, line 1", reason="the file has no header", remedy="Name the columns in the first line")
 
 
-def _delimiter(header: str) -> str:
+def _find_delimiter(header: str) -> str:
     return "," if "," in header else next((sign for sign in ("\t", ";") if sign in header), ",")
 
 
@@ -296,7 +298,7 @@ class _Reader:
         self.at += 1
         return character
 
-    def value(self) -> Any:
+    def take_value(self) -> Any:
         """Return the next JSON value, and go past it."""
         line = self.line
         found, self.at = _decode(self.path, self.text, self.at, line)

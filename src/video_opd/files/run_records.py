@@ -69,7 +69,7 @@ class StepMetrics(WrittenRecord):
         """Whether the loss was not a finite number; the file then has null."""
         return "loss" in self.model_fields_set and self.loss is None
 
-    def at(self, key: str) -> float | None:
+    def find_number(self, key: str) -> float | None:
         """The number under a key; a dotted key leads into a table."""
         name, _, rest = key.partition(".")
         value: Any = getattr(self, name)

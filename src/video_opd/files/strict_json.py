@@ -21,25 +21,25 @@ class NotJsonError(StrictError):
     """What Python would not take either."""
 
 
-def _no_constant(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise StrictError(f"{name} is not a number")
 
 
-def _finite(digits: str) -> float:
+def _parse_finite(digits: str) -> float:
     number = float(digits)
     if number in (float("inf"), float("-inf")):
         raise StrictError(f"the number {digits[:SHOWN]} is too large")
     return number
 
 
-def _small(digits: str) -> int:
+def _parse_small(digits: str) -> int:
     number = int(digits)
     if abs(number) > 2**63:
         raise StrictError(f"the number {digits[:SHOWN]} is too large")
     return number
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) < len(pairs):
         seen: set[str] = set()
@@ -51,7 +51,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 DECODER = json.JSONDecoder(
-    parse_constant=_no_constant, parse_float=_finite, parse_int=_small, object_pairs_hook=_unique
+    parse_constant=_refuse_constant, parse_float=_parse_finite, parse_int=_parse_small, object_pairs_hook=_make_object
 )
 
 
@@ -73,7 +73,7 @@ def decode(raw: bytes) -> Any:
         raise NotJsonError("it is not JSON that can be read: a number is too long or the nesting too deep") from None
 
 
-def kind(value: object) -> str:
+def name_kind(value: object) -> str:
     """The JSON name of a value's kind."""
     if value is None:
         return "null"

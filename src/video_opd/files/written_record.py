@@ -45,7 +45,7 @@ class WrittenRecord(BaseModel):
         return cls.model_validate(value if isinstance(value, Mapping) else {}, context=_TOLERANT)
 
     @classmethod
-    def those_in(cls, rows: Iterable[object]) -> Iterator[Self]:
+    def from_rows(cls, rows: Iterable[object]) -> Iterator[Self]:
         """The records among the rows of a file; the others are left out."""
         for row in rows:
             try:
@@ -71,7 +71,7 @@ class WrittenRecord(BaseModel):
         if info.context is not _TOLERANT:
             return handler(value)
         try:
-            return _without_foreign_items(value, handler)
+            return _drop_foreign_items(value, handler)
         except ValueError:
             field = cls.model_fields[info.field_name or ""]
             if field.is_required():
@@ -79,7 +79,7 @@ class WrittenRecord(BaseModel):
             return field.get_default(call_default_factory=True)
 
 
-def _without_foreign_items(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+def _drop_foreign_items(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     try:
         return handler(value)
     except ValidationError as error:
@@ -91,7 +91,7 @@ def _without_foreign_items(value: Any, handler: ValidatorFunctionWrapHandler) ->
         raise
 
 
-def _number(value: object, info: ValidationInfo) -> int | float:
+def _require_number(value: object, info: ValidationInfo) -> int | float:
     """Return the number as it was given, so that 12 does not become 12.0 in a file."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("not a number")
@@ -102,36 +102,36 @@ def _number(value: object, info: ValidationInfo) -> int | float:
     return float(value)
 
 
-def _count(value: object, info: ValidationInfo) -> int:
-    if not isinstance(value, int) or not abs(_number(value, info)) <= _LARGEST_COUNT:
+def _require_count(value: object, info: ValidationInfo) -> int:
+    if not isinstance(value, int) or not abs(_require_number(value, info)) <= _LARGEST_COUNT:
         raise ValueError("not a whole number")
     return value
 
 
-def _span(value: object, info: ValidationInfo) -> Span:
+def _require_span(value: object, info: ValidationInfo) -> Span:
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise ValueError("not a pair of numbers")
-    return Span(*(_number(end, info) for end in value))
+    return Span(*(_require_number(end, info) for end in value))
 
 
-def _flag(value: object) -> bool:
+def _require_flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError("neither true nor false")
     return value
 
 
-def _text(value: object) -> str:
+def _require_text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("not a text")
     return value
 
 
-Number = Annotated[float, PlainValidator(_number)]
+Number = Annotated[float, PlainValidator(_require_number)]
 """Whole or not; what a reader gets is finite."""
-Count = Annotated[int, PlainValidator(_count)]
-Text = Annotated[str, PlainValidator(_text)]
-Flag = Annotated[bool, PlainValidator(_flag)]
-Seconds = Annotated[Span, PlainValidator(_span)]
+Count = Annotated[int, PlainValidator(_require_count)]
+Text = Annotated[str, PlainValidator(_require_text)]
+Flag = Annotated[bool, PlainValidator(_require_flag)]
+Seconds = Annotated[Span, PlainValidator(_require_span)]
 """A stretch of time; in a file a pair of numbers."""
 Pair = tuple[Number, Number]
 """Ends of an interval."""

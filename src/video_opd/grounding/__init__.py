@@ -5,12 +5,12 @@ from video_opd.grounding.metrics import Scores, score
 from video_opd.grounding.parser import PARSER_VERSION, ParsedAnswer, Reason, parse_answer
 from video_opd.grounding.predictions import (
     GivenAnswer,
-    prediction_row,
+    make_prediction_row,
     read_answers,
     read_predictions,
     write_predictions,
 )
-from video_opd.grounding.regions import REGIONS, Region, regions_of
+from video_opd.grounding.regions import REGIONS, Region, find_regions
 from video_opd.grounding.reward import REWARDS, Reward, form_reward, register_reward
 from video_opd.grounding.span import SpanLike, best_iou, best_span, temporal_iou
 
@@ -31,12 +31,12 @@ __all__ = [
     "best_constant_share",
     "best_iou",
     "best_span",
+    "find_regions",
     "form_reward",
+    "make_prediction_row",
     "parse_answer",
-    "prediction_row",
     "read_answers",
     "read_predictions",
-    "regions_of",
     "register_reward",
     "score",
     "temporal_iou",

@@ -51,7 +51,7 @@ def best_constant(examples: Sequence[Example], *, most_comparisons: int = MOST_C
     latest_s = min(latest_s, max((e.duration for e in examples if e.duration is not None), default=latest_s))
     num_spans = max(1, sum(len(example.spans) for example in examples))
     least_s = latest_s / max(10.0, math.sqrt(2 * most_comparisons / num_spans))
-    return _best(examples, latest_s, next((step for step in _STEPS_S if step >= least_s), least_s))
+    return _find_best(examples, latest_s, next((step for step in _STEPS_S if step >= least_s), least_s))
 
 
 def best_constant_share(examples: Sequence[Example]) -> Constant | None:
@@ -63,14 +63,14 @@ def best_constant_share(examples: Sequence[Example]) -> Constant | None:
         DataError: the duration of an example is not known.
     """
 
-    def in_shares(example: Example) -> Example:
+    def convert_to_shares(example: Example) -> Example:
         spans = tuple(Span(*(end / example.known_duration for end in span)) for span in example.spans)
         return replace(example, spans=spans, duration=1.0)
 
-    return _best([in_shares(example) for example in examples], 1.0, _SHARE_STEP)
+    return _find_best([convert_to_shares(example) for example in examples], 1.0, _SHARE_STEP)
 
 
-def _best(examples: Sequence[Example], latest: float, step: float) -> Constant | None:
+def _find_best(examples: Sequence[Example], latest: float, step: float) -> Constant | None:
     def cut(example: Example) -> Example:
         return replace(example, spans=tuple(Span(*(min(end, latest) for end in span)) for span in example.spans))
 

@@ -20,7 +20,7 @@ from video_opd.errors import DataError
 from video_opd.grounding.parser import PARSER_VERSION, ParsedAnswer
 from video_opd.grounding.predictions import index_by_id
 from video_opd.grounding.span import best_iou
-from video_opd.sample_size import MIN_QUERIES, cannot_be_said
+from video_opd.sample_size import MIN_QUERIES, describe_shortage
 from video_opd.types import Example
 
 _NUM_IDS_SHOWN = 5
@@ -54,7 +54,7 @@ class Scores:
 
     def to_dict(self) -> dict[str, float | int]:
         """The numbers alone: `miou`, `r1@0.3` …, `output_format_rate`, `num_queries`."""
-        recalls = {_recall_name(threshold): rate for threshold, rate in self.r1.items()}
+        recalls = {_name_recall(threshold): rate for threshold, rate in self.r1.items()}
         counted = {"output_format_rate": self.output_format_rate, "num_queries": self.num_queries}
         return {"miou": self.miou, **recalls, **counted}
 
@@ -63,7 +63,7 @@ class Scores:
         """Name of each rate, as in `to_dict` -> example id -> the value of that query."""
         return {
             "miou": dict(self.iou_by_id),
-            **{_recall_name(t): {id_: float(iou >= t) for id_, iou in self.iou_by_id.items()} for t in self.r1},
+            **{_name_recall(t): {id_: float(iou >= t) for id_, iou in self.iou_by_id.items()} for t in self.r1},
             "output_format_rate": {id_: float(named) for id_, named in self.named_by_id.items()},
         }
 
@@ -71,7 +71,7 @@ class Scores:
     def cannot_be_said(self) -> str:
         """A sentence that says what is unknown with so few queries; empty if there are enough."""
         what = "How much another draw of queries would change the scores"
-        return cannot_be_said(what, self.num_queries) if self.num_queries < MIN_QUERIES else ""
+        return describe_shortage(what, self.num_queries) if self.num_queries < MIN_QUERIES else ""
 
     def to_report(self) -> dict[str, Any]:
         """The numbers with their intervals, their convention, and the ids that did not match."""
@@ -134,7 +134,7 @@ def score(
     iou = np.array(list(iou_by_id.values()))
     named_by_id = {id_: id_ in answer_by_id and bool(answer_by_id[id_].spans) for id_ in example_by_id}
     named = np.array(list(named_by_id.values()))
-    columns = {"miou": iou, **{_recall_name(t): iou >= t for t in thresholds}, "output_format_rate": named}
+    columns = {"miou": iou, **{_name_recall(t): iou >= t for t in thresholds}, "output_format_rate": named}
     per_query = np.stack([column.astype(np.float64) for column in columns.values()], axis=1)
     means = [float(mean) for mean in per_query.mean(axis=0)]
     few = len(iou) < MIN_QUERIES
@@ -154,7 +154,7 @@ def score(
     )
 
 
-def _recall_name(threshold: float) -> str:
+def _name_recall(threshold: float) -> str:
     return f"r1@{threshold:g}"
 
 

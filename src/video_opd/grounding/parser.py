@@ -2,7 +2,7 @@
 
 Reward, curriculum and evaluation all call `parse_answer`, so training and measurement agree. It reads in three steps:
 
-1. `_final_answer` keeps what counts: the text after the thinking, and of that the last `<answer>` block.
+1. `_find_final_answer` keeps what counts: the text after the thinking, and of that the last `<answer>` block.
 2. `_read_tokens` reads times (numbers, clocks, minutes; each with its unit), words of known meaning in several
    languages, and punctuation; it tells `3,8` for 3.8 from a list, and drops numbers that are named as something else
    (`"score": 0.9`).
@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from video_opd.grounding.parser_commas import resolve_commas
-from video_opd.grounding.parser_gaps import Gap, drop_asides, gaps_between
+from video_opd.grounding.parser_gaps import Gap, drop_asides, find_gaps
 from video_opd.grounding.parser_pairs import Pairing, TimePair
 from video_opd.grounding.parser_tokens import FRACTION_WORDS, TIME, ParserToken, finish_tokens, tokenize
 from video_opd.grounding.parser_words import FOREIGN
@@ -87,17 +87,17 @@ def parse_answer(text: str) -> ParsedAnswer:
         >>> parse_answer("It does not happen.").reason
         <Reason.ABSENT: 'says it does not happen'>
     """
-    text = _final_answer(text)
+    text = _find_final_answer(text)
     all_tokens, clear = _read_tokens(text)
     tokens = drop_asides(all_tokens)
     times = [token for token in tokens if token.role == TIME]
-    gaps = gaps_between(tokens)
+    gaps = find_gaps(tokens)
     pairing = Pairing(times, gaps).run()
     if not pairing.pairs:
         unclear = pairing.unclear or not clear
-        return ParsedAnswer(reason=Reason.UNCLEAR if unclear else _reason_without_pairs(text, all_tokens))
+        return ParsedAnswer(reason=Reason.UNCLEAR if unclear else _explain_no_pairs(text, all_tokens))
     fractions = any(token.text in FRACTION_WORDS and not token.quoted for token in tokens)
-    read = [_span(pair, times, gaps, fractions) for pair in pairing.pairs]
+    read = [_make_span(pair, times, gaps, fractions) for pair in pairing.pairs]
     spans = tuple(span for span in read if isinstance(span, Span))
     reasons = [reason for reason in read if isinstance(reason, Reason)]
     return ParsedAnswer(spans) if spans else ParsedAnswer(reason=reasons[0])
@@ -140,7 +140,7 @@ _DENIED = re.compile(
 _SPECIAL_TOKEN = re.compile(r"<\|[^<>|\n]{1,40}+\|>")
 
 
-def _final_answer(text: str) -> str:
+def _find_final_answer(text: str) -> str:
     """Lower-cased text after the thinking, inside the last answer block if there is one; all digits as 0-9, and without
     the clauses that deny: "does not happen from 4 to 9"."""
     if not text.isascii():
@@ -155,7 +155,7 @@ def _final_answer(text: str) -> str:
     return _CLOSING_TAG.sub(" ", text)
 
 
-def _span(pair: TimePair, times: Sequence[ParserToken], gaps: Sequence[Gap], fractions: bool) -> Span | Reason:
+def _make_span(pair: TimePair, times: Sequence[ParserToken], gaps: Sequence[Gap], fractions: bool) -> Span | Reason:
     """The pair in seconds. A bare number takes the unit of its partner: `1 - 2 minutes`, `25 - 75%`."""
     first, second = times[pair.first], times[pair.second]
     second_scale = gaps[pair.second + 1].unit if second.scale is None else second.scale
@@ -165,7 +165,7 @@ def _span(pair: TimePair, times: Sequence[ParserToken], gaps: Sequence[Gap], fra
     bare = first_scale is None and second_scale is None
     if FOREIGN in (first_scale, second_scale) or (bare and fractions):
         return Reason.NOT_SECONDS
-    start_s, end_s = _seconds(first, first_scale), _seconds(second, second_scale)
+    start_s, end_s = _convert_to_seconds(first, first_scale), _convert_to_seconds(second, second_scale)
     if pair.end_first:
         start_s, end_s = end_s, start_s
     if not (math.isfinite(start_s) and math.isfinite(end_s)):
@@ -175,7 +175,7 @@ def _span(pair: TimePair, times: Sequence[ParserToken], gaps: Sequence[Gap], fra
     return Span(start_s, end_s) if end_s >= start_s else Reason.REVERSED
 
 
-def _seconds(time: ParserToken, shared_scale: float | None) -> float:
+def _convert_to_seconds(time: ParserToken, shared_scale: float | None) -> float:
     factor = (shared_scale or 1.0) if time.scale is None else 1.0  # with a unit of its own it is in seconds already
     return time.seconds * factor + 0.0  # + 0.0: no minus zero
 
@@ -183,7 +183,7 @@ def _seconds(time: ParserToken, shared_scale: float | None) -> float:
 _NEGATION = re.compile(r"\b(?:not|never|none|no|null|cannot)\b|n't\b")
 
 
-def _reason_without_pairs(text: str, tokens: Sequence[ParserToken]) -> Reason:
+def _explain_no_pairs(text: str, tokens: Sequence[ParserToken]) -> Reason:
     times = [token for token in tokens if token.role == TIME]
     if not any(character.isalnum() for token in tokens for character in token.text):
         return Reason.EMPTY

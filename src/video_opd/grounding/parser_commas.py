@@ -48,7 +48,7 @@ def resolve_commas(tokens: list[ParserToken], *, decimal_language: bool) -> tupl
     numbers = [index for index, token in enumerate(tokens) if token.role in (TIME, COMMA)]
     if not any(tokens[index].role == COMMA for index in numbers):
         return tokens, True
-    meaning = _meaning(tokens, numbers, decimal_language)
+    meaning = _find_meaning(tokens, numbers, decimal_language)
     resolved: list[ParserToken] = []
     for token in tokens:
         resolved += [token] if token.role != COMMA else _read(token, meaning)
@@ -70,7 +70,7 @@ def _read(token: ParserToken, meaning: _Comma) -> list[ParserToken]:
     return read
 
 
-def _meaning(tokens: Sequence[ParserToken], numbers: Sequence[int], decimal_language: bool) -> _Comma:
+def _find_meaning(tokens: Sequence[ParserToken], numbers: Sequence[int], decimal_language: bool) -> _Comma:
     commas = [index for index in numbers if tokens[index].role == COMMA]
     linked = any(
         COMMA in (tokens[left].role, tokens[right].role) and _is_linked(tokens, left, right)
@@ -85,7 +85,7 @@ def _meaning(tokens: Sequence[ParserToken], numbers: Sequence[int], decimal_lang
         return _Comma.UNCLEAR if grouped else _Comma.DECIMAL
     if len(commas) == 1:
         return _Comma.UNCLEAR if tokens[commas[0]].unit else _Comma.SEPARATES
-    return _what_makes_spans(tokens, commas)
+    return _find_meaning_that_makes_spans(tokens, commas)
 
 
 def _is_linked(tokens: Sequence[ParserToken], left: int, right: int) -> bool:
@@ -114,7 +114,7 @@ def _may_group_thousands(text: str) -> bool:
     return len(fraction) == 3 and whole.isdigit() and len(whole) <= 3 and not whole.startswith("0")
 
 
-def _what_makes_spans(tokens: Sequence[ParserToken], commas: Sequence[int]) -> _Comma:
+def _find_meaning_that_makes_spans(tokens: Sequence[ParserToken], commas: Sequence[int]) -> _Comma:
     """Merely listed: `3,8; 9,5` is no list of two spans, as 9 - 5 is none."""
     halves = [_read(tokens[index], _Comma.SEPARATES) for index in commas]
     separated = all(first.seconds <= second.seconds for first, _, second in halves)

@@ -96,17 +96,17 @@ class Gap:
     on_new_line: bool
 
 
-def gaps_between(tokens: Sequence[ParserToken]) -> list[Gap]:
+def find_gaps(tokens: Sequence[ParserToken]) -> list[Gap]:
     """One more gap than there are times: `gaps[i]` stands before time i."""
     borders = [-1, *(index for index, token in enumerate(tokens) if token.role == TIME), len(tokens)]
     around = [tokens[index] if 0 <= index < len(tokens) else None for index in borders]
     return [
-        _gap(tokens[left + 1 : right], *times)
+        _make_gap(tokens[left + 1 : right], *times)
         for (left, right), times in zip(pairwise(borders), pairwise(around), strict=True)
     ]
 
 
-def _gap(tokens: Sequence[ParserToken], previous: ParserToken | None, time: ParserToken | None) -> Gap:
+def _make_gap(tokens: Sequence[ParserToken], previous: ParserToken | None, time: ParserToken | None) -> Gap:
     roles = {token.role for token in tokens}
     stopped = bool(roles & {UNKNOWN, FIELD, BULLET})
     tied = not stopped and bool(roles & {LINK, DASH})
@@ -114,13 +114,13 @@ def _gap(tokens: Sequence[ParserToken], previous: ParserToken | None, time: Pars
     linked = tied or (not stopped and END in roles and not numbered)  # "2. It ends at 9.0"
     listed = not linked and roles <= {SEPARATOR, AND, QUOTE, DECORATION, OPEN, CLOSE, UNIT, FILLER}
     before = tokens[::-1]
-    behind = _first(tokens, {QUOTE, DECORATION, CLOSE, OPEN, COLON, FILLER, NEUTRAL, CUE})
-    after = _first(tokens, {QUOTE, DECORATION, CLOSE})
-    after_unit = _first(tokens, {QUOTE, DECORATION, UNIT})
-    following = _first(tokens, {QUOTE, DECORATION})
-    bracket = _first(before, {QUOTE, DECORATION})
-    cue = _first(before, {QUOTE, DECORATION, OPEN, FILLER} | ({UNIT} if UNIT in roles else set()))
-    name = _first(before, {QUOTE, DECORATION, OPEN, FILLER, COLON})
+    behind = _find_first(tokens, {QUOTE, DECORATION, CLOSE, OPEN, COLON, FILLER, NEUTRAL, CUE})
+    after = _find_first(tokens, {QUOTE, DECORATION, CLOSE})
+    after_unit = _find_first(tokens, {QUOTE, DECORATION, UNIT})
+    following = _find_first(tokens, {QUOTE, DECORATION})
+    bracket = _find_first(before, {QUOTE, DECORATION})
+    cue = _find_first(before, {QUOTE, DECORATION, OPEN, FILLER} | ({UNIT} if UNIT in roles else set()))
+    name = _find_first(before, {QUOTE, DECORATION, OPEN, FILLER, COLON})
     return Gap(
         linked=linked,
         tied=tied,
@@ -128,9 +128,9 @@ def _gap(tokens: Sequence[ParserToken], previous: ParserToken | None, time: Pars
         numbers=roles == {COLON},
         joins=not roles
         or (bool(roles & {SEPARATOR, AND, OR, BULLET}) and not roles & {UNKNOWN, FIELD, NEUTRAL, COLON, OTHER}),
-        label=_label(tokens, time),
+        label=_find_label(tokens, time),
         label_behind=behind.role if behind and behind.role in (START, END) and not behind.quoted else None,
-        label_in_clause=_label_in_clause(tokens, closed=time is None or time.on_new_line),
+        label_in_clause=_find_label_in_clause(tokens, closed=time is None or time.on_new_line),
         alternative=OR in roles and roles <= {OR, UNIT, FILLER, NEUTRAL, QUOTE, DECORATION, CUE, SEPARATOR},
         at=cue is not None and cue.text in ("at", "@"),
         introduces_span=cue is not None and cue.text in FROM_WORDS,
@@ -147,25 +147,25 @@ def _gap(tokens: Sequence[ParserToken], previous: ParserToken | None, time: Pars
         word_follows=following is not None and following.role == UNKNOWN,
         breaks_off=not tied and bool(roles & {SEPARATOR, OPEN}),
         resumes=tied and LINK in roles and after_unit is not None and after_unit.role in (SEPARATOR, CLOSE),
-        stops=any(map(_stops, tokens)) or (time is not None and time.on_new_line),
+        stops=any(map(_is_stop, tokens)) or (time is not None and time.on_new_line),
         on_new_line=any(token.on_new_line for token in [*tokens, *([time] if time else [])]),
     )
 
 
-def _first(tokens: Sequence[ParserToken], skipped: Collection[str]) -> ParserToken | None:
+def _find_first(tokens: Sequence[ParserToken], skipped: Collection[str]) -> ParserToken | None:
     return next((token for token in tokens if token.role not in skipped), None)
 
 
-def _stops(token: ParserToken) -> bool:
+def _is_stop(token: ParserToken) -> bool:
     return token.text in ".!?。}" or token.on_new_line
 
 
-def _label_in_clause(tokens: Sequence[ParserToken], *, closed: bool) -> str | None:
+def _find_label_in_clause(tokens: Sequence[ParserToken], *, closed: bool) -> str | None:
     """The one label up to the next comma, stop or `and`; None if there is none before the next time."""
     labels: set[str] = set()
     begun = False
     for index, token in enumerate(tokens):
-        if begun and (token.role in (SEPARATOR, AND) or _stops(token)):
+        if begun and (token.role in (SEPARATOR, AND) or _is_stop(token)):
             closed = True
             break
         begun = begun or token.role in (UNKNOWN, FILLER, CUE, START, END)
@@ -175,7 +175,7 @@ def _label_in_clause(tokens: Sequence[ParserToken], *, closed: bool) -> str | No
     return labels.pop() if closed and len(labels) == 1 else None
 
 
-def _label(tokens: Sequence[ParserToken], time: ParserToken | None) -> str | None:
+def _find_label(tokens: Sequence[ParserToken], time: ParserToken | None) -> str | None:
     """What the next time is said to be.
 
     Not the end of the video, and not where a word of no known meaning comes between the label and a bare number: it
@@ -210,7 +210,7 @@ def drop_asides(tokens: Sequence[ParserToken]) -> list[ParserToken]:
     kept: list[ParserToken] = []
     index = 0
     while index < len(tokens):
-        behind = _behind_named_number(tokens, index) if tokens[index].role == FIELD else 0
+        behind = _find_end_of_named_number(tokens, index) if tokens[index].role == FIELD else 0
         if not behind and _is_length(tokens, index):
             behind = index + 1
         if not behind:
@@ -227,7 +227,7 @@ def _is_length(tokens: Sequence[ParserToken], index: int) -> bool:
     return token.unit in LENGTH_WORDS or (bool(behind) and behind[0].text in LENGTH_WORDS)
 
 
-def _behind_named_number(tokens: Sequence[ParserToken], name: int) -> int:
+def _find_end_of_named_number(tokens: Sequence[ParserToken], name: int) -> int:
     """Where the number ends that the name names; 0 if it names none."""
     if name > 1 and tokens[name - 1].role in (SEPARATOR, DECORATION) and tokens[name - 2].role in (START, END, FIELD):
         return 0  # the head of a table: `start, end, score`
@@ -239,7 +239,7 @@ def _behind_named_number(tokens: Sequence[ParserToken], name: int) -> int:
     ):
         at += 1
     if at < len(tokens) and tokens[at].text == "[":
-        return _behind_list_of_scores(tokens, at + 1)
+        return _find_end_of_score_list(tokens, at + 1)
     if at >= len(tokens) or tokens[at].role != TIME or tokens[at].quoted or tokens[at].on_new_line:
         return 0
     leads_on = next((token for token in tokens[at + 1 : at + 3] if token.role not in (QUOTE, DECORATION)), None)
@@ -250,7 +250,7 @@ def _behind_named_number(tokens: Sequence[ParserToken], name: int) -> int:
     return at + 3 if out_of else at + 1
 
 
-def _behind_list_of_scores(tokens: Sequence[ParserToken], at: int) -> int:
+def _find_end_of_score_list(tokens: Sequence[ParserToken], at: int) -> int:
     """`"scores": [0.93, 0.5]`; but `duration: [4.0, 9.0]` is a span."""
     while at < len(tokens) and (
         tokens[at].role == SEPARATOR or (tokens[at].role == TIME and tokens[at].is_bare and tokens[at].seconds <= 1)

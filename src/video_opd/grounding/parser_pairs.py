@@ -9,7 +9,7 @@ from enum import IntEnum
 from itertools import pairwise
 
 from video_opd.grounding.parser_gaps import Gap
-from video_opd.grounding.parser_rows import span_columns
+from video_opd.grounding.parser_rows import find_span_columns
 from video_opd.grounding.parser_tokens import COLON, ParserToken
 from video_opd.grounding.parser_words import BETWEEN, END, START
 
@@ -58,7 +58,7 @@ class Pairing:
         if not self.pairs:
             self._pair_at_with_end()
         self.pairs.sort(key=lambda pair: pair.first)
-        self.pairs = _best_pairs(self.pairs, self.times, self.gaps)
+        self.pairs = _choose_best_pairs(self.pairs, self.times, self.gaps)
         return self
 
     def _add(self, first: int, second: int, evidence: _Evidence, *, end_first: bool = False) -> None:
@@ -82,7 +82,7 @@ class Pairing:
     # Labels: `start: 4 … end: 9`, in either order, whatever stands between
 
     def _pair_labelled(self) -> None:
-        labelled = self._labelled()
+        labelled = self._list_labelled()
         labels = [label for _, label in labelled]
         ends_first = labels[::2] == [END] * (len(labels) // 2) and labels[1::2] == [START] * (len(labels) // 2)
         if ends_first:
@@ -102,7 +102,7 @@ class Pairing:
             else:
                 self._add_labelled(start, end)
 
-    def _labelled(self) -> list[tuple[int, str]]:
+    def _list_labelled(self) -> list[tuple[int, str]]:
         """The times said to be a start or an end. Where the label comes behind the first and the last time, `5秒开始,
         9秒结束`, it does so behind all."""
         gaps, count = self.gaps, len(self.times)
@@ -168,12 +168,12 @@ class Pairing:
 
     def _pair_rows(self, *, in_brackets: bool) -> None:
         by_width: dict[int, list[list[int]]] = defaultdict(list)
-        for row in self._rows():
+        for row in self._find_rows():
             if (bool(self.gaps[row[0]].opens) and self.gaps[row[-1] + 1].closes) == in_brackets:
                 by_width[len(row)].append(row)
         for rows in by_width.values():
             head = self.gaps[rows[0][0]].columns
-            columns = span_columns([[self.times[i] for i in row] for row in rows], head, in_brackets=in_brackets)
+            columns = find_span_columns([[self.times[i] for i in row] for row in rows], head, in_brackets=in_brackets)
             for row in rows:
                 if columns is None:
                     self._leave_open(row)
@@ -188,19 +188,19 @@ class Pairing:
             return  # "At 5 seconds, 9 people appear."
         self._add(first, second, evidence)
 
-    def _rows(self) -> Iterator[list[int]]:
+    def _find_rows(self) -> Iterator[list[int]]:
         """Times in one list: nothing but commas between them, no bracket. A table has a row a line."""
         run: list[int] = []
         for i in range(len(self.times) + 1):
             free = i < len(self.times) and i not in self.used
             joined = free and bool(run) and self.gaps[i].listed and not self.gaps[i].brackets
             if run and not (joined and self.times[run[-1]].quoted == self.times[i].quoted):
-                yield from self._lines(run)
+                yield from self._split_into_lines(run)
                 run = []
             if free:
                 run.append(i)
 
-    def _lines(self, run: list[int]) -> Iterator[list[int]]:
+    def _split_into_lines(self, run: list[int]) -> Iterator[list[int]]:
         lines: list[list[int]] = []
         for i in run:
             if not lines or self.gaps[i].on_new_line:
@@ -217,7 +217,7 @@ class Pairing:
     # Links: `4 - 9`, `4 to 9`, `4 until 9`
 
     def _pair_linked(self) -> None:
-        for chain in self._chains():
+        for chain in self._find_chains():
             with_unit = [i for i in chain if self.times[i].scale]
             if len(chain) % 2 == 0:
                 for first, second in zip(chain[::2], chain[1::2], strict=True):
@@ -230,7 +230,7 @@ class Pairing:
             if self.gaps[i + 1].linked and not {i, i + 1} & self.used:
                 self._add_linked(i, i + 1)
 
-    def _chains(self) -> Iterator[list[int]]:
+    def _find_chains(self) -> Iterator[list[int]]:
         chain: list[int] = []
         for i in range(len(self.times) + 1):
             free = i < len(self.times) and i not in self.used
@@ -264,7 +264,7 @@ class Pairing:
                 self._add(i, i + 1, _Evidence.INTRODUCED)
 
 
-def _best_pairs(pairs: Sequence[TimePair], times: Sequence[ParserToken], gaps: Sequence[Gap]) -> list[TimePair]:
+def _choose_best_pairs(pairs: Sequence[TimePair], times: Sequence[ParserToken], gaps: Sequence[Gap]) -> list[TimePair]:
     """The best-attested pairs; those inside a quotation of the query only where there are no others."""
     unquoted = [pair for pair in pairs if not times[pair.first].quoted]
     candidates = unquoted or list(pairs)

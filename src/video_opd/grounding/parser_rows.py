@@ -20,7 +20,7 @@ _SAME_S = 0.051
 """A duration agrees with start and end to one decimal."""
 
 
-def span_columns(rows: Sequence[Row], head: Sequence[str], *, in_brackets: bool) -> list[tuple[int, int]] | None:
+def find_span_columns(rows: Sequence[Row], head: Sequence[str], *, in_brackets: bool) -> list[tuple[int, int]] | None:
     """The columns of starts and ends; None if it is not clear.
 
     Args:
@@ -31,11 +31,11 @@ def span_columns(rows: Sequence[Row], head: Sequence[str], *, in_brackets: bool)
     width = len(rows[0])
     if width > 2 and len(head) == width and START in head and END in head:
         return [(head.index(START), head.index(END))]
-    starts = [0] if width == 2 else _starts(rows, in_brackets)
+    starts = [0] if width == 2 else _find_starts(rows, in_brackets)
     return None if starts is None else [(column, column + 1) for column in starts]
 
 
-def _starts(rows: Sequence[Row], in_brackets: bool) -> list[int] | None:
+def _find_starts(rows: Sequence[Row], in_brackets: bool) -> list[int] | None:
     width = len(rows[0])
     in_turn = list(range(0, width, 2)) if width % 2 == 0 else None
     with_unit = [column for column in range(width) if all(row[column].scale is not None for row in rows)]

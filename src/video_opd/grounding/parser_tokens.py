@@ -21,8 +21,8 @@ from video_opd.grounding.parser_words import (
     UNIT,
     UNIT_SCALES,
     UNKNOWN,
-    languages_of,
-    word_role,
+    detect_languages,
+    find_word_role,
 )
 
 TIME, COMMA, BULLET, DASH, SEPARATOR, COLON = "time", "comma", "bullet", "dash", "sep", "colon"
@@ -31,7 +31,7 @@ FRACTION_WORDS = {"fraction", "fractions", "percentage", "percentages", "normali
 _UNITS = UNIT_SCALES | SPACELESS_UNITS
 
 
-def _any_of(words: Sequence[str]) -> str:
+def _join(words: Sequence[str]) -> str:
     return "|".join(sorted(words, key=len, reverse=True))
 
 
@@ -45,13 +45,13 @@ _TOKEN = re.compile(
           | (?P<comma> (?<![0-9],)(?<![0-9.])[0-9]++(?::[0-9]++)*+,[0-9]++(?![.,:][0-9]) )  # 3,8: one or two
           | [0-9]++(?::[0-9]++)++(?:\.[0-9]++)?+
           | (?:[0-9]++(?:\.(?!\.)[0-9]*+)?+ | (?<![0-9.])\.[0-9]++)(?:e[-+]?[0-9]++)?+ )
-        (?: [ \t]?-?(?P<unit> (?:{_any_of([*UNIT_SCALES])})(?!{LETTER}|_) | {_any_of([*SPACELESS_UNITS])} ) )?+
+        (?: [ \t]?-?(?P<unit> (?:{_join([*UNIT_SCALES])})(?!{LETTER}|_) | {_join([*SPACELESS_UNITS])} ) )?+
         (?P<tail> (?<!\.)(?!to[0-9])(?:{LETTER}|_)(?:{LETTER}|[0-9_])*+     # 2nd, 720p, 3x: no time. But 5to9
           | (?<=[0-9])(?<![.:][0-9])(?<![.:][0-9]{{2}})[ ]                # 3 people
-            (?:{_any_of(COUNTED.split())})(?!{LETTER}|_) )?+ )
+            (?:{_join(COUNTED.split())})(?!{LETTER}|_) )?+ )
   | (?P<end>        (?:is|was|'s)[ ](?:all[ ])?+(?:over|done|complete)[ ](?:by|at)\b | wrap(?:s|ped|ping)[ ]up\b )
   | (?P<filler>     (?:(?<![^\W_])t[ ]?)?+≈ | (?<![^\W_])t_?[0-9]?["']?[ ]?[:=] )             # t = 4.0, "t1": 4.0
-  | (?P<word>       to(?=[0-9]) | (?:{LETTER}|_)(?:{LETTER}|[0-9_])*+(?:\.[0-9]++)*+ | {_any_of(SPACELESS_WORDS)} )
+  | (?P<word>       to(?=[0-9]) | (?:{LETTER}|_)(?:{LETTER}|[0-9_])*+(?:\.[0-9]++)*+ | {_join(SPACELESS_WORDS)} )
   | (?P<link>       -++> | => | ~++ | \.\.++ | (?:<=?|≤)[ ]?t[ ]?(?:<=?|≤) )
   | (?P<field>      ± | \+/?- )
   | (?P<or>         / )
@@ -152,11 +152,11 @@ def _read_number(match: re.Match[str]) -> ParserToken:
 def _give_words_roles(tokens: list[ParserToken], text: str) -> bool:
     words = {token.text for token in tokens if token.role == "word"}
     words |= {token.unit for token in tokens if token.unit}
-    languages = languages_of(words, _around_times(tokens))
+    languages = detect_languages(words, _find_words_around_times(tokens))
     for token in tokens:
         if token.role == "word":
             names_value = bool(_VALUE_FOLLOWS.match(text, token.end))
-            token.role, token.scale = word_role(token.text, languages, names_value=names_value)
+            token.role, token.scale = find_word_role(token.text, languages, names_value=names_value)
         elif token.role == OTHER and token.text.isalpha():
             token.role = UNKNOWN  # a letter of a script without blanks
         elif token.text == "%":
@@ -164,7 +164,7 @@ def _give_words_roles(tokens: list[ParserToken], text: str) -> bool:
     return bool({*languages} - {"audio"}) or any("\u0400" <= word[0] <= "\u04ff" for word in words)
 
 
-def _around_times(tokens: Sequence[ParserToken]) -> Iterator[tuple[str, str]]:
+def _find_words_around_times(tokens: Sequence[ParserToken]) -> Iterator[tuple[str, str]]:
     """Of neighbouring times, the word right before the first, and each of the one or two words between them."""
     before, previous, between = "", "", list[str]()
     for token in tokens:

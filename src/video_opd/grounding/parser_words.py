@@ -160,16 +160,16 @@ _LATIN_UNITS = {
 }
 
 
-def _roles(table: dict[str, str]) -> dict[str, str]:
+def _list_roles(table: dict[str, str]) -> dict[str, str]:
     return {word: role for role, words in table.items() for word in words.split()}
 
 
-_COMMON = dict.fromkeys(UNIT_SCALES, UNIT) | _roles(_ALWAYS) | _roles(_OWN_SCRIPT)
+_COMMON = dict.fromkeys(UNIT_SCALES, UNIT) | _list_roles(_ALWAYS) | _list_roles(_OWN_SCRIPT)
 for _sure, _ in _LATIN.values():
-    _COMMON |= _roles(_sure)
-_SHARED = {language: _roles(shared) for language, (_, shared) in _LATIN.items()}
+    _COMMON |= _list_roles(_sure)
+_SHARED = {language: _list_roles(shared) for language, (_, shared) in _LATIN.items()}
 _PROOF = {
-    language: frozenset(_roles(sure)) | frozenset(_LATIN_UNITS[language].split())
+    language: frozenset(_list_roles(sure)) | frozenset(_LATIN_UNITS[language].split())
     for language, (sure, _) in _LATIN.items()
 }
 SPACELESS_WORDS = sorted((word for word in _COMMON if re.match(rf"[{SPACELESS}]", word)), key=len, reverse=True)
@@ -186,7 +186,7 @@ LENGTH_WORDS = frozenset(["long", "later", "afterwards", "동안", "秒間", "�
 VIDEO_WORDS = frozenset(["video", "clip", "film", "footage", "recording"])
 
 
-def languages_of(words: Collection[str], around_times: Iterable[tuple[str, str]]) -> list[str]:
+def detect_languages(words: Collection[str], around_times: Iterable[tuple[str, str]]) -> list[str]:
     """The languages in Latin letters, but English, that an answer gives proof of.
 
     Args:
@@ -201,14 +201,14 @@ def languages_of(words: Collection[str], around_times: Iterable[tuple[str, str]]
     return [language for language in _SHARED if language in found]
 
 
-def word_role(word: str, languages: Iterable[str], *, names_value: bool) -> tuple[str, float | None]:
+def find_word_role(word: str, languages: Iterable[str], *, names_value: bool) -> tuple[str, float | None]:
     """A word's part in naming a span, and the unit that it gives to the number behind it.
 
     `start_time` and `t_end` take the part of the piece that has one; `start_score` and `end_conf` are other fields.
 
     Args:
         word: in lower case.
-        languages: as `languages_of` gives them.
+        languages: as `detect_languages` gives them.
         names_value: whether a colon or an equals sign follows.
     """
     if names_value and word in _VARIABLES:

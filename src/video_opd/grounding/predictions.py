@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from video_opd.errors import DataError
-from video_opd.files.outputs import replacing
+from video_opd.files.outputs import replace_file
 from video_opd.files.strict_json import NotJsonError, StrictError, decode
 from video_opd.grounding.parser import ParsedAnswer, Reason, parse_answer
 from video_opd.types import Span
@@ -27,7 +27,7 @@ class GivenAnswer:
     choice: str | None = None
     """The answer to the multiple-choice question that the span belongs to, where the data set asks one."""
 
-    def parsed(self) -> ParsedAnswer:
+    def parse(self) -> ParsedAnswer:
         """Apply our rules: `parse_answer` reads the text, so that the present parser judges old files too. Only if
         there is no text, the rules of the parser for numbers are applied to the spans."""
         return parse_answer(self.text) if self.text is not None else _judge(self.spans or ())
@@ -66,15 +66,15 @@ def write_predictions(path: Path, answers: Mapping[str, str] | Iterable[tuple[st
         DataError: an id given twice.
     """
     unique = index_by_id(answers.items() if isinstance(answers, Mapping) else answers, "predictions")
-    rows = (prediction_row(id_, text) for id_, text in unique.items())
+    rows = (make_prediction_row(id_, text) for id_, text in unique.items())
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as unfinished:
+    with replace_file(path) as unfinished:
         # A lone surrogate has no UTF-8; Python's escape for it happens to be JSON's.
         unfinished.write_bytes(lines.encode("utf-8", errors="backslashreplace"))
 
 
-def prediction_row(id_: str, text: str) -> dict[str, Any]:
+def make_prediction_row(id_: str, text: str) -> dict[str, Any]:
     """Make one row of a predictions file; the spans are read from the text."""
     return {"id": id_, "answer": text, "spans": [list(span) for span in parse_answer(text).spans]}
 
@@ -83,12 +83,12 @@ def read_predictions(path: Path) -> dict[str, ParsedAnswer]:
     """Read a predictions file, written by `write_predictions` or by another program.
 
     Returns:
-        Example id -> parsed answer (see `GivenAnswer.parsed`), in the order of the file.
+        Example id -> parsed answer (see `GivenAnswer.parse`), in the order of the file.
 
     Raises:
         DataError: as `read_answers`.
     """
-    return {id_: answer.parsed() for id_, answer in read_answers(path).items()}
+    return {id_: answer.parse() for id_, answer in read_answers(path).items()}
 
 
 def read_answers(path: Path) -> dict[str, GivenAnswer]:
@@ -113,16 +113,16 @@ def read_answers(path: Path) -> dict[str, GivenAnswer]:
         ) from error
     answers: dict[str, GivenAnswer] = {}
     place_of: dict[str, str] = {}
-    for place, row in _rows(path, raw):
+    for place, row in _read_rows(path, raw):
         where = f"{path}, {place}"
-        id_, answer = _answer(row, where)
+        id_, answer = _read_answer(row, where)
         if id_ in answers:
             _refuse(where, f"id {id_!r} was given on {place_of[id_]} already", "give every id once")
         answers[id_], place_of[id_] = answer, place
     return answers
 
 
-def _rows(path: Path, raw: bytes) -> Iterator[tuple[str, object]]:
+def _read_rows(path: Path, raw: bytes) -> Iterator[tuple[str, object]]:
     """What each line holds, or each entry of a file that is one list; and where it is."""
     if raw.lstrip().startswith(b"["):
         try:
@@ -139,13 +139,13 @@ def _rows(path: Path, raw: bytes) -> Iterator[tuple[str, object]]:
             return
     for number, line in enumerate(raw.split(b"\n"), start=1):
         if line.strip():
-            yield f"line {number}", _value(line, f"{path}, line {number}")
+            yield f"line {number}", _read_value(line, f"{path}, line {number}")
 
 
 _ROW = '{"id": "a1", "answer": "4.0 - 9.0 seconds", "spans": [[4.0, 9.0]]}'
 
 
-def _value(line: bytes, where: str) -> object:
+def _read_value(line: bytes, where: str) -> object:
     try:
         return decode(line)
     except StrictError as error:
@@ -153,7 +153,7 @@ def _value(line: bytes, where: str) -> object:
         _refuse(where, str(error), remedy)
 
 
-def _answer(row: object, where: str) -> tuple[str, GivenAnswer]:
+def _read_answer(row: object, where: str) -> tuple[str, GivenAnswer]:
     if not isinstance(row, dict):
         _refuse(where, f"it is a {type(row).__name__}, not an object", f"write rows like {_ROW}")
     id_, text = row.get("id"), row.get("answer")

@@ -13,7 +13,7 @@ Region = Literal["thinking", "digits", "format", "end"]
 REGIONS: tuple[Region, ...] = get_args(Region)
 
 
-def regions_of(pieces: Sequence[str], *, truncated: bool, answer_starts: str = "") -> tuple[Region, ...]:
+def find_regions(pieces: Sequence[str], *, truncated: bool, answer_starts: str = "") -> tuple[Region, ...]:
     """The region of every token.
 
     Args:

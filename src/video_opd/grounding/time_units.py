@@ -68,7 +68,7 @@ def remove_unit(text: str, unit: Unit) -> str:
     return _WORDS[unit].sub("", text) if unit in _WORDS else text
 
 
-def bare_spans(text: str, parsed: ParsedAnswer | None = None) -> tuple[Span, ...]:
+def find_bare_spans(text: str, parsed: ParsedAnswer | None = None) -> tuple[Span, ...]:
     """The spans that an answer names, also where it gives them in percent or frames, as the numbers stand.
 
     Args:
@@ -80,7 +80,7 @@ def bare_spans(text: str, parsed: ParsedAnswer | None = None) -> tuple[Span, ...
     return parse_answer(remove_unit(remove_unit(text, "percent"), "frames")).spans
 
 
-def spans_without_units(text: str) -> tuple[Span, ...]:
+def read_spans_without_units(text: str) -> tuple[Span, ...]:
     """The spans that an answer names, as the numbers stand, with units ignored. So a parser without units reads it: it
     takes `200 ms - 400 ms` for seconds."""
     for unit in _WORDS.values():
@@ -142,7 +142,7 @@ def likely_unit(predicted: Mapping[str, SpanLike], examples: Iterable[Example]) 
         UnitEvidence(
             unit=unit, fps=fps, miou=miou, miou_as_seconds=as_seconds, num_answers=len(table.spans), what_shows_it=shown
         )
-        for unit, shown in table.suspects().items()
+        for unit, shown in table.find_suspects().items()
         for fps in (FRAME_RATES if unit == "frames" else (None,))
         if (miou := table.worth(unit, fps, as_seconds)) is not None
     ]
@@ -174,7 +174,7 @@ class _Table:
         ious = np.divide(shared, whole, out=np.zeros_like(shared), where=(shared > 0) & (whole > 0))
         return np.asarray(ious.max(axis=1))
 
-    def suspects(self) -> dict[Unit, str]:
+    def find_suspects(self) -> dict[Unit, str]:
         """Units that the numbers may be in because they are no seconds of these videos, and what shows it."""
         end, length = self.spans[:, 1], self.length
         typical = f"the videos are {np.median(length):.3g} s long"

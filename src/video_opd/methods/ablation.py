@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from video_opd.data.ablated_prompts import removed
+from video_opd.data.ablated_prompts import remove_video
 from video_opd.methods import Method, Writer
 from video_opd.methods.opd import AblationName
-from video_opd.methods.teachers import Teacher, with_distribution
+from video_opd.methods.teachers import Teacher, replace_distribution
 from video_opd.seeds import generator
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
 
@@ -47,7 +47,7 @@ class SpoiledTeacher:
     def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
         """Ask the method's judge, and corrupt its scores."""
         if self.kind == "blind":
-            return self.method.judge([removed(prompt) for prompt in prompts], groups)
+            return self.method.judge([remove_video(prompt) for prompt in prompts], groups)
         if self.kind == "early":
             scores = self.teacher(prompts, groups, distribution=True)
             spoiled = self._prefer_low_digits(scores)
@@ -95,4 +95,4 @@ class SpoiledTeacher:
             ids = tokenizer(str(digit), add_special_tokens=False)["input_ids"]
             value[ids[-1]] = digit
         shifted = torch.log_softmax(scores.distribution - self.strength * value, dim=-1)
-        return with_distribution(scores, shifted)
+        return replace_distribution(scores, shifted)

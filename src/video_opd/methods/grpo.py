@@ -44,7 +44,7 @@ class GRPOSettings(RewardSettings):
     """Weight of the KL to the student before training; 0: no reference model is loaded."""
 
     @model_validator(mode="after")
-    def _clips_fit(self) -> GRPOSettings:
+    def _require_fitting_clips(self) -> GRPOSettings:
         if self.clip_higher is not None and self.clip_higher < self.clip:
             raise ValueError(
                 f"method.clip_higher = {self.clip_higher} is below method.clip = {self.clip}: the upper bound must not "
@@ -62,7 +62,7 @@ class GRPOSettings(RewardSettings):
         """Make GRPO with the student as the writer of a group."""
         return GRPO(
             write=parts.student_writes(self.num_answers),
-            reward=self.task_reward(parts),
+            reward=self.make_task_reward(parts),
             divide_by_std=self.divide_by_std,
             clip=self.clip,
             clip_higher=self.clip_higher,
@@ -121,4 +121,4 @@ class GRPO:
         if not self.mask_truncated:
             return losses
         masked = loss.new_tensor([[answer.truncated] for answer in learner.answers]).bool()
-        return replace(losses.without(masked), masked=masked)
+        return replace(losses.drop_tokens(masked), masked=masked)

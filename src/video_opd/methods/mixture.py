@@ -41,7 +41,7 @@ class MixtureSettings(BoundSettings, RewardSettings):
                 advantage_clamp=self.advantage_clamp,
                 ratio_cap=self.ratio_cap,
             ),
-            reward=self.task_reward(parts),
+            reward=self.make_task_reward(parts),
             weight=self.weight,
             least_size=self.least_size,
         )

@@ -27,7 +27,7 @@ class OffPolicyForwardSettings(AnnotationSettings):
 
     def build(self, parts: MethodParts) -> Method:
         """Make the distillation with the annotations as the writer."""
-        return ForwardKLDistillation(write=self.annotations(parts), teacher=parts.teacher)
+        return ForwardKLDistillation(write=self.make_annotation_writer(parts), teacher=parts.teacher)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,14 +24,14 @@ class OffPolicyReverseSettings(BoundSettings, AnnotationSettings):
     (No baseline: the student did not draw these tokens, so subtracting one would change the expected gradient.)"""
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> OffPolicyReverseSettings:
+    def _require_fitting_parts(self) -> OffPolicyReverseSettings:
         self.refuse_bounds_of(self.estimator)
         return self
 
     def build(self, parts: MethodParts) -> Method:
         """Make the distillation of `opd` with the annotations as the writer."""
         return ReverseKLDistillation(
-            write=self.annotations(parts),
+            write=self.make_annotation_writer(parts),
             teacher=parts.teacher,
             estimator=self.estimator,
             advantage_clamp=self.advantage_clamp,

@@ -76,7 +76,7 @@ class OnPolicyDistillationSettings(BoundSettings, MethodSettings):
     """`early`: nats by which the teacher prefers a digit to the next higher one."""
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> OnPolicyDistillationSettings:
+    def _require_fitting_parts(self) -> OnPolicyDistillationSettings:
         if self.ablation == "noise" and self.estimator != "sampled":
             raise ValueError(
                 "method.ablation = noise replaces the advantage of sampled tokens; use estimator = sampled"

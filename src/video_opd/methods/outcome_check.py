@@ -15,7 +15,7 @@ from torch import Tensor
 from video_opd.methods import Method, Writer
 from video_opd.methods.rewards import TaskReward
 from video_opd.objectives import (
-    contradicting_groups,
+    find_contradicting_groups,
     mean_advantage,
     order_restoring_shift,
     policy_gradient,
@@ -67,10 +67,10 @@ class OutcomeChecked:
         rewards = judgement.rewards.to(behaviour_logprobs)
         advantage = sampled_advantage(behaviour_logprobs, judgement.teacher.logprobs)
         scores = mean_advantage(advantage, counted).reshape_as(rewards)
-        contradicted = contradicting_groups(scores, rewards)
+        contradicted = find_contradicting_groups(scores, rewards)
         if self.remedy == "mask":
             masked = contradicted.expand_as(rewards).reshape(-1, 1)
-            return replace(losses.without(masked), contradicted=contradicted)
+            return replace(losses.drop_tokens(masked), contradicted=contradicted)
         shift = order_restoring_shift(scores, rewards, counted.sum(dim=1).reshape_as(rewards).to(rewards))
         added = shift.masked_fill(~contradicted, 0.0).reshape(-1, 1) * counted
         return replace(

@@ -45,4 +45,4 @@ class PrefixCut:
         losses = self.method.losses(learner, behaviour_logprobs, judgement)
         margin = teacher_margin(learner.distribution, judgement.teacher.distribution)
         kept = supervised_prefix(margin, learner.answer_mask)
-        return replace(losses.without(~kept), supervised=kept)
+        return replace(losses.drop_tokens(~kept), supervised=kept)

@@ -39,12 +39,12 @@ class TaskReward:
 
         return torch.tensor(
             [
-                [self._reward(answer, prompt.example) for answer in group]
+                [self._compute_reward(answer, prompt.example) for answer in group]
                 for prompt, group in zip(prompts, groups, strict=True)
             ]
         )
 
-    def _reward(self, answer: Answer, example: Example) -> float:
+    def _compute_reward(self, answer: Answer, example: Example) -> float:
         from video_opd.grounding import REWARDS, form_reward, parse_answer
 
         if not example.spans:
@@ -57,7 +57,7 @@ class TaskReward:
         return reward + (self.form_weight * form_reward(answer.text, self.form) if self.form else 0.0)
 
 
-def _known_reward(name: str) -> str:
+def _require_known_reward(name: str) -> str:
     """Refuse an unknown reward as a literal type would. Rewards may be registered while the program runs."""
     from video_opd.grounding import REWARDS
 
@@ -70,7 +70,7 @@ def _known_reward(name: str) -> str:
 class RewardSettings(MethodSettings):
     """Settings of the methods that reward an answer for its span."""
 
-    reward: Annotated[str, AfterValidator(_known_reward)] = "iou"
+    reward: Annotated[str, AfterValidator(_require_known_reward)] = "iou"
     """`iou`: temporal IoU. `timestamp-iou`: Time-R1's, which also falls with the error of each end."""
     form_weight: NotNegative = 0.0
     """Additional reward for an answer in the form that its template asks for; 0: none."""
@@ -80,7 +80,7 @@ class RewardSettings(MethodSettings):
     """Number of answers to each prompt, all from one reading."""
 
     @model_validator(mode="after")
-    def _has_a_group(self) -> RewardSettings:
+    def _require_a_group(self) -> RewardSettings:
         if self.num_answers < 2:
             raise ValueError(
                 f"method.num_answers = {self.num_answers} with {self.name}: the reward of an answer is compared with "
@@ -94,9 +94,9 @@ class RewardSettings(MethodSettings):
         Raises:
             ConfigurationError: names the key and the template.
         """
-        self.task_reward(parts)
+        self.make_task_reward(parts)
 
-    def task_reward(self, parts: MethodParts) -> TaskReward:
+    def make_task_reward(self, parts: MethodParts) -> TaskReward:
         """Make the task's reward.
 
         Raises:

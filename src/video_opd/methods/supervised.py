@@ -23,7 +23,7 @@ class SupervisedSettings(AnnotationSettings):
 
     def build(self, parts: MethodParts) -> Method:
         """Make supervised fine-tuning on the annotations."""
-        return SupervisedFineTuning(write=self.annotations(parts))
+        return SupervisedFineTuning(write=self.make_annotation_writer(parts))
 
 
 @dataclass(frozen=True, kw_only=True)

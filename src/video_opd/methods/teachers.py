@@ -84,15 +84,15 @@ class RoutedTeachers:
         back = sorted(range(len(order)), key=order.__getitem__)
         return TokenScores(
             answers=flatten(groups),
-            logprobs=_joined([part.logprobs for part in parts], back),
-            answer_mask=_joined([part.answer_mask for part in parts], back),
-            distribution=_joined([part.distribution for part in parts if part.distribution is not None], back)
+            logprobs=_join([part.logprobs for part in parts], back),
+            answer_mask=_join([part.answer_mask for part in parts], back),
+            distribution=_join([part.distribution for part in parts if part.distribution is not None], back)
             if distribution
             else None,
         )
 
 
-def _joined(parts: Sequence[Tensor], back: Sequence[int]) -> Tensor:
+def _join(parts: Sequence[Tensor], back: Sequence[int]) -> Tensor:
     """Rows of several tensors (B_i, T_i, …), padded with zeros to one T and put back in order: (B, T, …)."""
     rows = [row for part in parts for row in part]
     return pad_sequence([rows[place] for place in back], batch_first=True)
@@ -120,11 +120,11 @@ class AveragedTeachers:
             mean = share if mean is None else mean + share
         assert scores is not None
         assert mean is not None
-        averaged = with_distribution(scores, torch.log_softmax(mean, dim=-1))
+        averaged = replace_distribution(scores, torch.log_softmax(mean, dim=-1))
         return averaged if distribution else replace(averaged, distribution=None)
 
 
-def with_distribution(scores: TokenScores, distribution: Tensor) -> TokenScores:
+def replace_distribution(scores: TokenScores, distribution: Tensor) -> TokenScores:
     """Give the same answers another distribution (B, T, V); each token's log-prob is taken from it."""
     tokens = torch.zeros_like(scores.answer_mask, dtype=torch.long)
     for row, answer in enumerate(scores.answers):
@@ -133,7 +133,7 @@ def with_distribution(scores: TokenScores, distribution: Tensor) -> TokenScores:
     return replace(scores, logprobs=logprobs, distribution=distribution)
 
 
-def by_source(sources: Sequence[Collection[str]]) -> Route:
+def route_by_source(sources: Sequence[Collection[str]]) -> Route:
     """Route an example to the teacher that names its source.
 
     Args:
@@ -156,7 +156,7 @@ def by_source(sources: Sequence[Collection[str]]) -> Route:
     return route
 
 
-def by_reliability(taus: Sequence[Mapping[str, float]]) -> Route:
+def route_by_reliability(taus: Sequence[Mapping[str, float]]) -> Route:
     """Route an example to the teacher whose own answers to it were best; if several are equally good, to the first.
 
     Args:

@@ -24,7 +24,7 @@ NUM_WORDED = 8
 """Number of annotated answers that are checked before a run."""
 
 
-def surprise_at_wording(
+def measure_surprise_at_wording(
     write: Writer, student: Policy, teacher: Teacher, prompts: Sequence[Prompt]
 ) -> tuple[float, str]:
     """Measure how improbable the teacher finds the most improbable word of an answer.

@@ -46,10 +46,11 @@ class AnnotationWrites:
             DataError: an example has no annotated span.
         """
         return tuple(
-            AnswerGroup(prompt_id=prompt.id, answers=(self._answer(student, prompt),)) for prompt in reading.prompts
+            AnswerGroup(prompt_id=prompt.id, answers=(self._write_answer(student, prompt),))
+            for prompt in reading.prompts
         )
 
-    def _answer(self, student: Policy, prompt: Prompt) -> Answer:
+    def _write_answer(self, student: Policy, prompt: Prompt) -> Answer:
         if not prompt.example.spans:
             raise DataError(
                 f"example {prompt.id} has no annotated span",
@@ -89,9 +90,9 @@ class AnnotationSettings(MethodSettings):
         Raises:
             ConfigurationError: the form cannot be filled in, or two spans give the same text.
         """
-        refuse_timeless_answers(self.annotations(parts).template)
+        refuse_timeless_answers(self.make_annotation_writer(parts).template)
 
-    def annotations(self, parts: MethodParts) -> AnnotationWrites:
+    def make_annotation_writer(self, parts: MethodParts) -> AnnotationWrites:
         """The annotations as the writer, in the words that the settings ask for."""
         template = parts.template
         return AnnotationWrites(template=template if self.answer is None else replace(template, answer=self.answer))

@@ -11,11 +11,11 @@ from video_opd.lazy import import_on_use
 if TYPE_CHECKING:
     from video_opd.objectives.advantages import (
         clamp_advantage,
+        find_groups_without_spread,
         group_advantage,
         mixed_advantage,
         sampled_advantage,
         state_baseline,
-        without_spread,
     )
     from video_opd.objectives.diagnostics import sampled_entropy, sampled_reverse_kl, sampler_learner_gap
     from video_opd.objectives.logprobs import masked_mean, masked_sum
@@ -28,14 +28,15 @@ if TYPE_CHECKING:
         reference_penalty,
         reverse_kl,
     )
-    from video_opd.objectives.outcome import contradicting_groups, mean_advantage, order_restoring_shift
+    from video_opd.objectives.outcome import find_contradicting_groups, mean_advantage, order_restoring_shift
     from video_opd.objectives.prefix import downward_change_point, supervised_prefix, teacher_margin
 
 __all__ = [
     "clamp_advantage",
     "clipped_policy_gradient",
-    "contradicting_groups",
     "downward_change_point",
+    "find_contradicting_groups",
+    "find_groups_without_spread",
     "forward_kl",
     "group_advantage",
     "importance_ratio",
@@ -55,7 +56,6 @@ __all__ = [
     "state_baseline",
     "supervised_prefix",
     "teacher_margin",
-    "without_spread",
 ]
 
 __getattr__ = import_on_use(__name__, ("advantages", "diagnostics", "logprobs", "losses", "outcome", "prefix"), __all__)

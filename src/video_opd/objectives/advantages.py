@@ -50,10 +50,10 @@ def group_advantage(rewards: Float[Tensor, "P G"], *, divide_by_std: bool) -> Fl
     centred = rewards - rewards.mean(dim=1, keepdim=True)
     if divide_by_std:
         centred = centred / (rewards.std(dim=1, keepdim=True) + STD_FLOOR)
-    return centred.masked_fill(without_spread(rewards), 0.0)
+    return centred.masked_fill(find_groups_without_spread(rewards), 0.0)
 
 
-def without_spread(rewards: Float[Tensor, "P G"]) -> Bool[Tensor, "P 1"]:
+def find_groups_without_spread(rewards: Float[Tensor, "P G"]) -> Bool[Tensor, "P 1"]:
     """Groups whose answers all have the same reward: they do not show which answer is better."""
     return rewards.amax(dim=1, keepdim=True) == rewards.amin(dim=1, keepdim=True)
 

@@ -22,7 +22,7 @@ def mean_advantage(advantage: Float[Tensor, "B T"], counted: Bool[Tensor, "B T"]
     return advantage.masked_fill(~counted, 0.0).sum(dim=1, keepdim=True) / counted.sum(dim=1, keepdim=True).clamp(min=1)
 
 
-def contradicting_groups(
+def find_contradicting_groups(
     scores: Float[Tensor, "P G"], rewards: Float[Tensor, "P G"], *, margin: float = OUTCOME_MARGIN
 ) -> Bool[Tensor, "P 1"]:
     """Groups whose order by the teacher's scores contradicts the order by reward.

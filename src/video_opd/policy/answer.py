@@ -35,14 +35,14 @@ def answer(
     Returns:
         One group per prompt, in the order of the reading.
     """
-    cache, ids = reading.cache(), reading.head_ids.repeat_interleave(count)
+    cache, ids = reading.make_cache(), reading.head_ids.repeat_interleave(count)
     prompt_ids = [prompt.id for prompt in reading.prompts for _ in range(count)]
-    uniforms = None if sampling.greedy else _uniforms(reading.prompts, count, sampling).to(ids.device)
+    uniforms = None if sampling.greedy else _draw_uniforms(reading.prompts, count, sampling).to(ids.device)
     alive = torch.ones_like(ids, dtype=torch.bool)
     tokens: list[Tensor] = []
     logprobs: list[Tensor] = []
     for step in range(sampling.max_new_tokens):
-        inputs = reading.answer_inputs(ids.reshape(-1, count, 1), start=step)
+        inputs = reading.lay_out_answers(ids.reshape(-1, count, 1), start=step)
         logits = split_by_answer(forward(model, inputs, cache), count)[:, 0]
         distribution = support.log_softmax(logits)
         ids = distribution.argmax(dim=-1) if uniforms is None else _inverse_cdf(distribution, uniforms[:, step])
@@ -51,10 +51,10 @@ def answer(
         alive &= ids != support.end_token_id
         if not alive.any():
             break
-    return _groups(prompt_ids, count, torch.stack(tokens, dim=1), torch.stack(logprobs, dim=1), support, tokenizer)
+    return _make_groups(prompt_ids, count, torch.stack(tokens, dim=1), torch.stack(logprobs, dim=1), support, tokenizer)
 
 
-def _uniforms(prompts: Sequence[Prompt], count: int, sampling: Sampling) -> Tensor:
+def _draw_uniforms(prompts: Sequence[Prompt], count: int, sampling: Sampling) -> Tensor:
     """(B * count, max_new_tokens) float64 in [0, 1): one stream per answer, whatever it is written together with."""
     streams = [
         generator(sampling.seed, "answer", prompt.id, prompt.repeat * count + number).random(sampling.max_new_tokens)
@@ -71,7 +71,7 @@ def _inverse_cdf(distribution: Tensor, uniform: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)[:, 0]
 
 
-def _groups(
+def _make_groups(
     prompt_ids: Sequence[str], count: int, tokens: Tensor, logprobs: Tensor, support: TokenSupport, tokenizer: Any
 ) -> tuple[AnswerGroup, ...]:
     answers = [

@@ -17,7 +17,7 @@ _FLASH = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash_attn_3"
 """Backend -> its package."""
 
 
-def attention_backends(name: str, config: Any) -> dict[str, str]:
+def choose_attention_backends(name: str, config: Any) -> dict[str, str]:
     """Choose the `attn_implementation` to load a model with: one backend for each of its parts.
 
     Args:

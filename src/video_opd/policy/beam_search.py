@@ -1,6 +1,6 @@
 """The most probable answers to every prompt of a reading, by beam search, without gradient.
 
-The beams of a prompt are branches of one row, laid out as several answers are (`Reading.answer_inputs`): the prompt's
+The beams of a prompt are branches of one row, laid out as several answers are (`Reading.lay_out_answers`): the prompt's
 keys and values are there once, and only the short tail behind them is copied when beams change parents.
 
 As in any beam search, a text may end only where the end of turn is among the `width` most probable continuations of its
@@ -87,12 +87,12 @@ def find_best_answers(
         One group per prompt, in the order of the reading.
     """
     count, width, key = settings.count, settings.width, settings.key
-    cache = reading.cache()
-    beams = _Beams.rooted(len(reading.prompts), width, reading.head_ids.device)
+    cache = reading.make_cache()
+    beams = _Beams.begin(len(reading.prompts), width, reading.head_ids.device)
     ids = reading.head_ids[:, None].expand(-1, width)
     finished = [_Finished(prompt.id, count, key) for prompt in reading.prompts]
     for step in range(settings.max_new_tokens):
-        inputs = reading.answer_inputs(ids[:, :, None], start=step)
+        inputs = reading.lay_out_answers(ids[:, :, None], start=step)
         # One new token a beam: the columns of the output are the beams.
         logits = forward(model, inputs, cache)
         beams, parents, ended = _extend(beams, support.log_softmax(logits), support)
@@ -109,7 +109,7 @@ def find_best_answers(
         if not each.best:  # then there was always more to go on with than the width: no beam is dead
             for tokens, logprobs in zip(beams.tokens[row].tolist(), beams.logprobs[row].tolist(), strict=True):
                 each.add(tokens, logprobs, support, tokenizer)
-    return tuple(each.group() for each in finished)
+    return tuple(each.make_group() for each in finished)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,7 @@ class _Beams:
     """(B, G) float64, best first; `DEAD` where there is none."""
 
     @classmethod
-    def rooted(cls, batch: int, width: int, device: torch.device) -> _Beams:
+    def begin(cls, batch: int, width: int, device: torch.device) -> _Beams:
         """Start with one beam a prompt, without a token: equal copies of it would stay equal."""
         totals = torch.full((batch, width), DEAD, dtype=torch.float64, device=device)
         totals[:, 0] = 0.0
@@ -142,7 +142,7 @@ class _Finished:
     @property
     def bar(self) -> float:
         """The total that an answer must exceed to be among the first `count`: that of the last of them."""
-        return sequence_logprob(self.ranked()[-1]) if len(self.best) >= self.count else DEAD
+        return sequence_logprob(self.rank()[-1]) if len(self.best) >= self.count else DEAD
 
     def add(self, tokens: list[int], logprobs: list[float], support: TokenSupport, tokenizer: Any) -> None:
         """Keep this answer if it is the best of its key."""
@@ -153,13 +153,13 @@ class _Finished:
         if name not in self.best or sequence_logprob(answer) > sequence_logprob(self.best[name]):
             self.best[name] = answer
 
-    def ranked(self) -> list[Answer]:
+    def rank(self) -> list[Answer]:
         """The first `count`, best first."""
         return sorted(self.best.values(), key=sequence_logprob, reverse=True)[: self.count]
 
-    def group(self) -> AnswerGroup:
+    def make_group(self) -> AnswerGroup:
         """Make the record that the other verbs use."""
-        return AnswerGroup(prompt_id=self.prompt_id, answers=tuple(self.ranked()))
+        return AnswerGroup(prompt_id=self.prompt_id, answers=tuple(self.rank()))
 
 
 def _extend(
@@ -202,7 +202,7 @@ def _select_rows(beams: Tensor, chosen: Tensor) -> Tensor:
 def _deal_tail(cache: DynamicCache, parents: Tensor, *, start: int) -> None:
     """Give every beam the keys and values of its parent, (B, G), in the cache's columns from `start` on.
 
-    Those are token by token all beams' (`answer_inputs`). In place: what a layer holds after a pass is its own.
+    Those are token by token all beams' (`lay_out_answers`). In place: what a layer holds after a pass is its own.
     """
     for layer in cache.layers:
         for kept in (layer.keys, layer.values):

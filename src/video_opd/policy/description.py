@@ -19,10 +19,10 @@ from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
 
 from video_opd.errors import ConfigurationError
-from video_opd.policy.attention import attention_backends
-from video_opd.policy.families import Family, family_names, family_of, family_of_processor
-from video_opd.policy.location import device_name, resolve_model
-from video_opd.policy.quantised import quantisation_of, refuse_unreadable
+from video_opd.policy.attention import choose_attention_backends
+from video_opd.policy.families import Family, find_family, find_family_of_processor, list_family_names
+from video_opd.policy.location import check_device_name, resolve_model
+from video_opd.policy.quantised import find_quantisation, refuse_unreadable
 from video_opd.policy.token_support import TokenSupport
 
 
@@ -61,29 +61,29 @@ def describe(name: str, revision: str | None = None, *, device: str = "cpu") -> 
             are quantised in a way that cannot be read here.
     """
     folder = resolve_model(name, revision, weights=False)
-    quantisation = quantisation_of(folder)
-    refuse_unreadable(name, quantisation, known=_quantisations(), device=device)
-    with loading(name, "config"):
+    quantisation = find_quantisation(folder)
+    refuse_unreadable(name, quantisation, known=_list_quantisations(), device=device)
+    with guard_loading(name, "config"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    with loading(name, "tokenizer or processor"):
+    with guard_loading(name, "tokenizer or processor"):
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
     if not hasattr(processor, "video_processor") or processor.chat_template is None:
         lacking = "chat template" if hasattr(processor, "video_processor") else "video processor"
         raise ConfigurationError(
             f"model {name!r} ({config.model_type}) has no {lacking}",
             reason="without it the model cannot be asked about a video",
-            remedy=f"use a model of {family_names()}",
+            remedy=f"use a model of {list_family_names()}",
         )
-    family = family_of(config, name)
-    family_of_processor(processor, name)
+    family = find_family(config, name)
+    find_family_of_processor(processor, name)
     return Description(
         name=name,
         folder=folder,
         config=config,
         processor=processor,
         family=family,
-        backends=attention_backends(name, config),
-        support=TokenSupport.of(processor.tokenizer, config),
+        backends=choose_attention_backends(name, config),
+        support=TokenSupport.build(processor.tokenizer, config),
         quantisation=quantisation,
     )
 
@@ -100,7 +100,7 @@ def require_device(name: str) -> torch.device:
     Raises:
         ConfigurationError: it does not exist.
     """
-    device_name(name)
+    check_device_name(name)
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -119,7 +119,7 @@ BROKEN_FILE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, Str
 
 
 @contextmanager
-def loading(name: str, part: str, *, quantisation: str | None = None) -> Iterator[None]:
+def guard_loading(name: str, part: str, *, quantisation: str | None = None) -> Iterator[None]:
     """Turn what transformers and its libraries raise at a broken file into one sentence, without their progress bars.
 
     Args:
@@ -159,6 +159,6 @@ def loading(name: str, part: str, *, quantisation: str | None = None) -> Iterato
         transformers_logging.set_verbosity(verbosity)
 
 
-def _quantisations() -> set[str]:
+def _list_quantisations() -> set[str]:
     """Methods that the installed transformers has, as checkpoints name them."""
     return {method.removesuffix("_4bit").removesuffix("_8bit") for method in AUTO_QUANTIZATION_CONFIG_MAPPING}

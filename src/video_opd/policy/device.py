@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 
-def device_of(name: str) -> str:
+def find_device(name: str) -> str:
     """The device of that name; `auto` is CUDA where there is one."""
     if name != "auto":
         return name

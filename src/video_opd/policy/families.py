@@ -158,7 +158,7 @@ class Family:
         """How far temporal positions advance in a second, where the clock is one of positions."""
         return float(config.vision_config.tokens_per_second)
 
-    def unmarked(self, text: str) -> str:
+    def remove_markers(self, text: str) -> str:
         """A rendered chat without the markers around the whole video, where the processor puts its own."""
         if not self.marks_groups:
             return text
@@ -215,7 +215,7 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
-def family_of(config: Any, name: str = "") -> Family:
+def find_family(config: Any, name: str = "") -> Family:
     """The family of a model, by its configuration.
 
     Args:
@@ -233,7 +233,7 @@ def family_of(config: Any, name: str = "") -> Family:
             f"{model} has layers of {' and '.join(sorted(hybrid))}",
             reason="a prompt is read once and its keys and values are kept for the answers, and these layers do not "
             "keep those of every token",
-            remedy=f"take a model whose layers all have full attention, such as {family_names()}",
+            remedy=f"take a model whose layers all have full attention, such as {list_family_names()}",
         )
     for family in FAMILIES:
         if config.model_type in family.model_types:
@@ -241,11 +241,11 @@ def family_of(config: Any, name: str = "") -> Family:
     raise ConfigurationError(
         f"{model} does not belong to a supported family",
         reason="each family computes the positions of video tokens in its own way, and wrong positions raise no error",
-        remedy=f"take a model of {family_names()}",
+        remedy=f"take a model of {list_family_names()}",
     )
 
 
-def family_of_processor(processor: Any, name: str = "") -> Family:
+def find_family_of_processor(processor: Any, name: str = "") -> Family:
     """The family for which a processor makes prompts.
 
     Args:
@@ -262,11 +262,11 @@ def family_of_processor(processor: Any, name: str = "") -> Family:
     raise ConfigurationError(
         f"{f'model {name!r}: ' if name else ''}the processor {called} does not belong to a supported family",
         reason="each family has its own tokens for video",
-        remedy=f"use a model of {family_names()}, with its own processor",
+        remedy=f"use a model of {list_family_names()}, with its own processor",
     )
 
 
-def family_names(without: Clock | None = None) -> str:
+def list_family_names(without: Clock | None = None) -> str:
     """The names of the families, for messages.
 
     Args:
@@ -276,6 +276,6 @@ def family_names(without: Clock | None = None) -> str:
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def visual_tokens() -> set[str]:
+def list_visual_tokens() -> set[str]:
     """What stands for images and videos in a text, in any of the families."""
     return {token for family in FAMILIES for token in family.tokens.visual}

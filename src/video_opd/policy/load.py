@@ -20,11 +20,11 @@ from transformers import AutoModelForImageTextToText
 from video_opd.errors import EngineError
 from video_opd.policy.answer import answer
 from video_opd.policy.beam_search import BeamSettings, find_best_answers, text_itself
-from video_opd.policy.description import Description, describe, fingerprint_of, loading, require_device
-from video_opd.policy.families import Clock, Family, family_of
+from video_opd.policy.description import Description, describe, fingerprint_of, guard_loading, require_device
+from video_opd.policy.families import Clock, Family, find_family
 from video_opd.policy.head import use_float32_head
 from video_opd.policy.location import resolve_model
-from video_opd.policy.read import Reading, read, transformers_model
+from video_opd.policy.read import Reading, read, unwrap_model
 from video_opd.policy.score import score
 from video_opd.policy.token_support import TokenSupport
 from video_opd.policy.weights import cast_unquantised, num_bytes, refuse_not_finite, refuse_random, refuse_unused
@@ -48,7 +48,7 @@ class Work:
         """Sum of the work of two models, as a new record."""
         return Work(**{name: count + getattr(other, name) for name, count in asdict(self).items()})
 
-    def since(self, before: Work) -> dict[str, int]:
+    def count_since(self, before: Work) -> dict[str, int]:
         """How much each count has grown since an earlier state."""
         return {name: count - getattr(before, name) for name, count in asdict(self).items()}
 
@@ -84,7 +84,7 @@ class Policy:
     @property
     def family(self) -> Family:
         """The family that the model belongs to."""
-        return family_of(transformers_model(self.model).config)
+        return find_family(unwrap_model(self.model).config)
 
     def read(self, prompts: Sequence[Prompt], *, grad: bool = False) -> Reading:
         """Prefill: take in the prompts once; see `policy.read.read`."""
@@ -101,7 +101,7 @@ class Policy:
             )
         return self._count_written(groups)
 
-    def best_answers(
+    def find_best_answers(
         self,
         reading: Reading,
         *,
@@ -212,7 +212,7 @@ def _load_model(known: Description, folder: Path, where: torch.device, weights: 
     name = known.name
     placed_while_read = {"device_map": {"": where}} if known.quantisation and find_spec("accelerate") else {}
     try:
-        with loading(name, "weights", quantisation=known.quantisation):
+        with guard_loading(name, "weights", quantisation=known.quantisation):
             model, report = AutoModelForImageTextToText.from_pretrained(
                 folder,
                 dtype=weights,
@@ -232,7 +232,7 @@ def _load_model(known: Description, folder: Path, where: torch.device, weights: 
             place_model(model, where)
         if known.quantisation:
             # What a package cannot do on this device, or with these sizes, shows at its first product.
-            with loading(name, "weights", quantisation=known.quantisation), torch.no_grad():
+            with guard_loading(name, "weights", quantisation=known.quantisation), torch.no_grad():
                 model(input_ids=torch.tensor([[known.support.end_token_id]], device=where))
     except torch.OutOfMemoryError as error:
         raise EngineError(

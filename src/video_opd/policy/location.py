@@ -9,9 +9,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from video_opd.errors import ConfigurationError
-from video_opd.policy.run_folders import model_of
+from video_opd.policy.run_folders import find_model
 from video_opd.policy.weights_files import SINGLE, list_shards, refuse_adapter, refuse_other_weights
-from video_opd.suggestions import perhaps
+from video_opd.suggestions import suggest
 
 BUNDLED = ("tiny-student", "tiny-teacher")
 """Models that ship with the package."""
@@ -49,7 +49,7 @@ def resolve_model(name: str, revision: str | None = None, *, weights: bool = Tru
         ConfigurationError: the name is none of these, the download failed, or the folder lacks what a model needs or
             holds more than one model.
     """
-    folder = local_folder(name)
+    folder = find_local_folder(name)
     if folder is not None:
         return folder
     folder = _download_small_files(name, revision)
@@ -61,7 +61,7 @@ def resolve_model(name: str, revision: str | None = None, *, weights: bool = Tru
     return folder
 
 
-def local_folder(name: str) -> Path | None:
+def find_local_folder(name: str) -> Path | None:
     """Find the folder of a model on this machine; None if `name` is a name on the hub. A run folder stands for its
     newest checkpoint.
 
@@ -76,7 +76,7 @@ def local_folder(name: str) -> Path | None:
         raise ConfigurationError(
             f"model {name!r} was not found",
             reason=f"it is neither a folder here, nor of the form owner/name, nor one of {', '.join(BUNDLED)}",
-            remedy=perhaps(name, BUNDLED, "give the folder that holds config.json and *.safetensors"),
+            remedy=suggest(name, BUNDLED, "give the folder that holds config.json and *.safetensors"),
         )
     if not folder.is_dir():
         raise ConfigurationError(
@@ -84,14 +84,14 @@ def local_folder(name: str) -> Path | None:
             reason="a model is a folder that holds weights, config, tokenizer and processor",
             remedy="give the folder",
         )
-    folder = model_of(folder)
+    folder = find_model(folder)
     refuse_adapter(folder)
     refuse_other_weights(folder)
     _refuse_without_parts(folder, str(folder))
     return folder
 
 
-def device_name(text: str) -> str:
+def check_device_name(text: str) -> str:
     """Check the name of a device, and return it. Whether this machine has the device is not checked.
 
     Raises:
@@ -102,7 +102,7 @@ def device_name(text: str) -> str:
         raise ConfigurationError(
             f"device {text!r} cannot be used",
             reason="no device has that name",
-            remedy=perhaps(kind, DEVICES, "give auto, cpu, or cuda on a machine with a GPU that torch sees"),
+            remedy=suggest(kind, DEVICES, "give auto, cpu, or cuda on a machine with a GPU that torch sees"),
         )
     return text
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from video_opd.policy.families import Clock, family_of
+from video_opd.policy.families import Clock, find_family
 
 CLOCK_ROUNDING = 1e-3
 """Added to a temporal position, which counts half seconds, before it is rounded down. It is far more than what float32
@@ -39,7 +39,7 @@ def video_positions(config: Any, batch: dict[str, Any]) -> Tensor:
         ConfigurationError: the model is of no family that is known here.
         ValueError: the video tokens are not those of the grids.
     """
-    family = family_of(config)
+    family = find_family(config)
     names, merge = family.inputs, family.merge_size_of(config)
     grids = [(groups, rows // merge, columns // merge) for groups, rows, columns in batch[names.grid].tolist()]
     strides = [1.0] * len(grids)

@@ -60,20 +60,20 @@ _OTHER_FILES = ("quantize_config.json", "quant_config.json", "hf_quant_config.js
 """Files in which other programs say that weights are quantised; transformers does not read them."""
 
 
-def quantisation_of(folder: Path) -> str | None:
+def find_quantisation(folder: Path) -> str | None:
     """The method by which a folder's weights are quantised; None where they are not.
 
     Raises:
         ConfigurationError: config.json cannot be read.
     """
-    config = _json(folder / "config.json")
+    config = _read_json(folder / "config.json")
     for table in (config, *(config.get(key) for key in ("text_config", "llm_config", "thinker_config"))):
         found = table.get("quantization_config") if isinstance(table, dict) else None
         if found is not None:
-            return _method(found)
+            return _find_method(found)
     for name in _OTHER_FILES:
         if (folder / name).is_file():
-            return f"{_method(_json(folder / name))}, by {name} alone"
+            return f"{_find_method(_read_json(folder / name))}, by {name} alone"
     return None
 
 
@@ -99,7 +99,7 @@ def refuse_unreadable(name: str, method: str | None, *, known: Collection[str], 
             f"{', '.join(sorted(known))}",
         )
     needed = _PACKAGES.get(method, ()) + (_ON_CUDA.get(method, ()) if device.startswith("cuda") else ())
-    missing = [module for module in needed if not _installed(module)]
+    missing = [module for module in needed if not _is_installed(module)]
     if missing:
         called = [_CALLED.get(module, module) for module in missing]
         install = "'video-opd[quantised]'" if IN_EXTRA.issuperset(missing) else " ".join(called)
@@ -126,7 +126,7 @@ def refuse_as_student(name: str, method: str | None) -> None:
         )
 
 
-def _method(table: Any) -> str:
+def _find_method(table: Any) -> str:
     """The name of the method, found as transformers finds it."""
     if not isinstance(table, dict):
         return "an unknown method"
@@ -138,14 +138,14 @@ def _method(table: Any) -> str:
     return str(named or "an unknown method")
 
 
-def _installed(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # of a module's package
         return False
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache, PreTrainedModel
 
-from video_opd.policy.families import USUAL_NAMES, InputNames, family_of
+from video_opd.policy.families import USUAL_NAMES, InputNames, find_family
 from video_opd.policy.positions import video_positions
 from video_opd.types import Prompt
 
@@ -38,7 +38,7 @@ class Reading:
     head_positions: Tensor
     """(B,): its rotary position; after a video that is less than its index."""
 
-    def rows(self, indices: Sequence[int]) -> Reading:
+    def select_rows(self, indices: Sequence[int]) -> Reading:
         """The reading of some of its prompts only, in the given order; the gradient flows if it had one."""
         index = torch.tensor(indices, dtype=torch.long, device=self.head_ids.device)
         return Reading(
@@ -49,11 +49,11 @@ class Reading:
             head_positions=self.head_positions[index],
         )
 
-    def cache(self) -> DynamicCache:
+    def make_cache(self) -> DynamicCache:
         """A cache of its own that starts where the prompt ends; appending to it leaves the reading as it is."""
         return DynamicCache(self.keys_values)
 
-    def answer_inputs(self, ids: Tensor, *, start: int = 0) -> dict[str, Tensor]:
+    def lay_out_answers(self, ids: Tensor, *, start: int = 0) -> dict[str, Tensor]:
         """Model inputs for columns `start` … of the answers' rows (head token first), given the ids there, (B, G, L).
 
         The G answers to a prompt go through the model as branches of one tree: in one row, token by token, all answers'
@@ -66,10 +66,10 @@ class Reading:
             "input_ids": ids.transpose(1, 2).reshape(batch, length * group),
             # Text after the video: the three axes of the rotary position advance together.
             "position_ids": (self.head_positions[:, None] + offsets).expand(3, -1, -1),
-            "attention_mask": self._answer_mask(group, start, length),
+            "attention_mask": self._make_answer_mask(group, start, length),
         }
 
-    def _answer_mask(self, group: int, start: int, length: int) -> Tensor:
+    def _make_answer_mask(self, group: int, start: int, length: int) -> Tensor:
         """Which columns of the cache and of the new tokens are seen: (B, columns) for one answer a prompt, which the
         model makes causal itself; (B, 1, new tokens, columns) for several."""
         batch, device = self.context_mask.shape[0], self.context_mask.device
@@ -83,7 +83,7 @@ class Reading:
 
 
 def split_by_answer(outputs: Tensor, group: int) -> Tensor:
-    """Sort what the model gave at the tokens of `answer_inputs`, (B, L * G, …), by answer: (B * G, L, …)."""
+    """Sort what the model gave at the tokens of `lay_out_answers`, (B, L * G, …), by answer: (B * G, L, …)."""
     return outputs.unflatten(1, (-1, group)).transpose(1, 2).flatten(0, 1)
 
 
@@ -98,7 +98,7 @@ def read(model: Any, prompts: Sequence[Prompt], *, grad: bool, pad_token_id: int
         grad: keep the graph from the weights to the keys and values, so that `score` can send a gradient through them.
         pad_token_id: stands where a prompt is padded, which the attention mask hides.
     """
-    names = family_of(transformers_model(model).config).inputs
+    names = find_family(unwrap_model(model).config).inputs
     batch = collate(prompts, pad_token_id=pad_token_id, device=model.device, names=names)
     positions = rope_positions(model, batch)
     context = {
@@ -130,7 +130,7 @@ def forward(model: Any, inputs: dict[str, Any], cache: DynamicCache, **options: 
         cache: the pass sees its keys and values and appends those of the new tokens.
         options: further arguments of the model, such as `logits_to_keep`.
     """
-    inner = transformers_model(model)
+    inner = unwrap_model(model)
     mask = inputs["attention_mask"]
     if mask.dim() == 4 and inner.config.get_text_config()._attn_implementation != "sdpa":
         # Eager attention adds the mask to its scores, as it stands; only sdpa tells what a boolean one means.
@@ -141,7 +141,7 @@ def forward(model: Any, inputs: dict[str, Any], cache: DynamicCache, **options: 
     return model(**inputs, **{name: cache}, use_cache=True, **options).logits
 
 
-def transformers_model(model: Any) -> Any:
+def unwrap_model(model: Any) -> Any:
     """The model of video and text as transformers made it, inside any wrapper."""
     return next(module for module in model.modules() if isinstance(module, PreTrainedModel))
 
@@ -159,13 +159,13 @@ def collate(
     """
     longest = max(len(prompt) for prompt in prompts)
 
-    def padded(rows: list[Tensor], value: int) -> Tensor:
+    def pad_left(rows: list[Tensor], value: int) -> Tensor:
         return torch.stack([pad(row, (longest - len(row), 0), value=value) for row in rows]).to(device)
 
     batch: dict[str, Any] = {
-        "input_ids": padded([prompt.input_ids for prompt in prompts], pad_token_id),
-        names.kinds: padded([prompt.mm_token_type_ids for prompt in prompts], 0),
-        "attention_mask": padded([torch.ones_like(prompt.input_ids) for prompt in prompts], 0),
+        "input_ids": pad_left([prompt.input_ids for prompt in prompts], pad_token_id),
+        names.kinds: pad_left([prompt.mm_token_type_ids for prompt in prompts], 0),
+        "attention_mask": pad_left([torch.ones_like(prompt.input_ids) for prompt in prompts], 0),
         names.pixels: torch.cat([prompt.pixel_values for prompt in prompts]).to(device),
         names.grid: torch.tensor([prompt.grid_thw for prompt in prompts], device=device),
     }
@@ -180,4 +180,4 @@ def rope_positions(model: Any, batch: dict[str, Any]) -> Tensor:
     Given explicitly in every pass: what transformers infers for a pass over a cache depends on a value it keeps on the
     module from some earlier call, and its own rule is wrong for some families in some releases.
     """
-    return video_positions(transformers_model(model).config, batch)
+    return video_positions(unwrap_model(model).config, batch)

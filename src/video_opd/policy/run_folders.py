@@ -22,7 +22,7 @@ _CHECKPOINT = re.compile(r"step-(\d{6,})")
 _log = logging.getLogger(__name__)
 
 
-def model_of(folder: Path) -> Path:
+def find_model(folder: Path) -> Path:
     """Find the model's folder that is meant by a folder: itself, or that of a run's newest checkpoint.
 
     The choice is logged once, and stays the same for as long as the program runs.
@@ -33,16 +33,16 @@ def model_of(folder: Path) -> Path:
     if (folder / "config.json").exists():
         return folder
     if _CHECKPOINT.fullmatch(folder.resolve().name) and not (folder / "recipe.toml").exists():
-        return _model_of_checkpoint(folder)
+        return _find_model_of_checkpoint(folder)
     for checkpoints in (folder / "checkpoints", folder):
         is_of_run = (folder / "recipe.toml").exists() or any(_list_checkpoints(checkpoints))
         if is_of_run and (checkpoints is not folder or folder.resolve().name == "checkpoints"):
-            return _model_of_newest(folder, checkpoints)
+            return _find_model_of_newest(folder, checkpoints)
     return folder
 
 
 @cache
-def _model_of_newest(run: Path, checkpoints: Path) -> Path:
+def _find_model_of_newest(run: Path, checkpoints: Path) -> Path:
     reasons: list[str] = []
     for step, folder in sorted(_list_checkpoints(checkpoints), reverse=True):
         reason = _find_fault(folder)
@@ -60,7 +60,7 @@ def _model_of_newest(run: Path, checkpoints: Path) -> Path:
 
 
 @cache
-def _model_of_checkpoint(folder: Path) -> Path:
+def _find_model_of_checkpoint(folder: Path) -> Path:
     reason = _find_fault(folder)
     if reason is not None:
         raise ConfigurationError(

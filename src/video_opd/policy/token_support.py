@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from video_opd.errors import ConfigurationError
-from video_opd.policy.families import family_of
+from video_opd.policy.families import find_family
 
 IMPOSSIBLE = torch.finfo(torch.float32).min / 4
 """Logit of a token that cannot occur: probability 0 after the softmax, and finite, so that 0 * (a - b) in a KL is 0."""
@@ -32,7 +32,7 @@ class TokenSupport:
     end_token_id: int
 
     @classmethod
-    def of(cls, tokenizer: Any, config: Any) -> TokenSupport:
+    def build(cls, tokenizer: Any, config: Any) -> TokenSupport:
         """The support of a model's answers.
 
         Args:
@@ -51,7 +51,7 @@ class TokenSupport:
                 remedy="take model and tokenizer from the same checkpoint",
             )
         if tokenizer.eos_token_id is None:
-            family = family_of(config)
+            family = find_family(config)
             raise ConfigurationError(
                 "the tokenizer has no end-of-turn token",
                 reason="answers could not end",

@@ -87,18 +87,18 @@ def refuse_not_finite(name: str, model: Any) -> None:
     Raises:
         ConfigurationError: a parameter or a buffer holds one.
     """
-    broken = {key: count for key, tensor in _floating(model) if (count := _num_not_finite(tensor))}
+    broken = {key: count for key, tensor in _list_floating(model) if (count := _num_not_finite(tensor))}
     if broken:
         first = next(iter(broken))
         raise ConfigurationError(
             f"model {name!r}: {len(broken)} of its weights are not finite, such as {first} "
-            f"({broken[first]} of {dict(_floating(model))[first].numel()} numbers)",
+            f"({broken[first]} of {dict(_list_floating(model))[first].numel()} numbers)",
             reason="one NaN or infinity makes everything that the model computes NaN",
             remedy="download or save the model again; if this happened in training, use an earlier checkpoint",
         )
 
 
-def _floating(model: Any) -> list[tuple[str, Tensor]]:
+def _list_floating(model: Any) -> list[tuple[str, Tensor]]:
     tensors = [*model.named_parameters(), *model.named_buffers()]
     return [(key, tensor) for key, tensor in tensors if tensor.is_floating_point()]
 

@@ -55,8 +55,8 @@ def refuse_other_weights(folder: Path) -> None:
             saved from a wrapped model.
     """
     lies_in: dict[str, Path] = {}
-    for file in _weights_files(folder):
-        for name in _header(file):
+    for file in _list_weights_files(folder):
+        for name in _read_header(file):
             if name in lies_in:
                 raise ConfigurationError(
                     f"model folder {folder} holds the weight {name} twice ({lies_in[name].name}, {file.name})",
@@ -76,7 +76,7 @@ def refuse_other_weights(folder: Path) -> None:
             )
 
 
-def _weights_files(folder: Path) -> list[Path]:
+def _list_weights_files(folder: Path) -> list[Path]:
     """A single file, or the shards that the index names; nothing beside them."""
     found = {path.name for path in folder.glob("*.safetensors") if not _OTHER_FORMAT.fullmatch(path.name)}
     if not found:
@@ -108,7 +108,7 @@ def _weights_files(folder: Path) -> list[Path]:
     if beside:
         chosen = f"the {len(named)} files of {INDEX}" if named else SINGLE
         raise ConfigurationError(
-            f"model folder {folder} holds two sets of weights: {_some(beside)}, and {chosen}",
+            f"model folder {folder} holds two sets of weights: {_list_some(beside)}, and {chosen}",
             reason="only one of them can be the model, and it is unclear which",
             remedy="move the other set out of the folder",
         )
@@ -142,7 +142,7 @@ def list_shards(folder: Path) -> list[str]:
     return names
 
 
-def _header(file: Path) -> list[str]:
+def _read_header(file: Path) -> list[str]:
     """Names of the tensors in a safetensors file; of a broken one nothing, for the loader says what is wrong."""
     try:
         with file.open("rb") as opened:
@@ -153,5 +153,5 @@ def _header(file: Path) -> list[str]:
         return []
 
 
-def _some(names: list[str]) -> str:
+def _list_some(names: list[str]) -> str:
     return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")

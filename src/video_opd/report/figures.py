@@ -60,7 +60,7 @@ class Axes:
     """Margin, wider where something is written beside the lines."""
 
     @classmethod
-    def around(
+    def enclose(
         cls,
         points: Points,
         *,
@@ -83,7 +83,7 @@ class Axes:
         xs, ys = [x for x, _ in points], [y for _, y in points]
         width, usual_height = (320.0, 150.0) if small else (480.0, 240.0)
         x = (min(xs), max(xs)) if max(xs) > min(xs) else (min(xs) - 1, max(xs) + 1)
-        bottom, top = y_range or (min(0.0, *ys), _top_without_outliers(ys))
+        bottom, top = y_range or (min(0.0, *ys), _find_top_without_outliers(ys))
         y_ticks = choose_ticks(bottom, top if top > bottom else bottom + 1.0, 3 if small else 5)
         # Steps are whole: half a step between two is no tick.
         whole = x_unit == "step"
@@ -99,7 +99,7 @@ class Axes:
             right=right,
         )
 
-    def at(self, x: float, y: float) -> tuple[float, float]:
+    def place(self, x: float, y: float) -> tuple[float, float]:
         """Canvas position; what lies outside the y axis is drawn at its edge."""
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
         up = (min(max(y, self.y[0]), self.y[1]) - self.y[0]) / (self.y[1] - self.y[0])
@@ -110,20 +110,20 @@ class Axes:
 
     def path(self, points: Points) -> str:
         """The points as the `d` of a path."""
-        return "M" + "L".join("{:.1f} {:.1f}".format(*self.at(x, y)) for x, y in points)
+        return "M" + "L".join("{:.1f} {:.1f}".format(*self.place(x, y)) for x, y in points)
 
     def draw_frame(self) -> Markup:
         """Horizontal grid lines and the numbers of both axes."""
         right, bottom = self.width - self.right, self.height - _BOTTOM
         parts = []
         for tick in self.y_ticks:
-            _, y = self.at(self.x[0], tick)
+            _, y = self.place(self.x[0], tick)
             parts.append(
                 Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(_LEFT, right, y, y)
                 + Markup('<text class="end" x="{}" y="{:.1f}">{}</text>').format(_LEFT - 7, y + 4.5, shorten(tick))
             )
         for tick in self.x_ticks:
-            x, _ = self.at(tick, self.y[0])
+            x, _ = self.place(tick, self.y[0])
             parts.append(Markup('<text class="mid" x="{:.1f}" y="{}">{}</text>').format(x, bottom + 18, shorten(tick)))
         unit = Markup('<text class="end" x="{}" y="{}">{}</text>').format(_LEFT - 12, bottom + 18, self.x_unit)
         parts.append(unit)
@@ -150,7 +150,7 @@ def draw_line_chart(
         rules: horizontal lines to compare with.
     """
     reach = [*points, *((points[0][0], rule.y) for rule in rules), *((x, high) for x, _, high in band)]
-    axes = Axes.around(reach, small=small, y_range=y_range)
+    axes = Axes.enclose(reach, small=small, y_range=y_range)
     parts = [axes.draw_frame()]
     if band:
         outline = [(x, low) for x, low, _ in band] + [(x, high) for x, _, high in reversed(band)]
@@ -176,7 +176,7 @@ def draw_line_chart(
 
 def draw_probes(title: str, probes: Sequence[tuple[float, float, float]]) -> Markup:
     """(step, before, after): a ring for the value before an update and a dot for the value after it, joined."""
-    axes = Axes.around([(x, y) for x, *ys in probes for y in ys])
+    axes = Axes.enclose([(x, y) for x, *ys in probes for y in ys])
     parts = [axes.draw_frame()]
     for x, before, after in probes:
         style = "better" if after < before else "worse"
@@ -252,7 +252,7 @@ def _thin_out(points: Points) -> Points:
     return thinned
 
 
-def _top_without_outliers(values: Sequence[float]) -> float:
+def _find_top_without_outliers(values: Sequence[float]) -> float:
     """The largest value, unless a few dwarf all others; one exploding step should not flatten a thousand good ones."""
     ordinary = sorted(values)[int(0.97 * (len(values) - 1))]
     few = len(values) >= _MANY and max(values) > 6 * ordinary > 0
@@ -268,7 +268,7 @@ def draw_rule(axes: Axes, rule: ReferenceLine, *, left: bool, above: bool) -> Ma
         left: the label stands at the left end, not at the right one.
         above: the label stands above the line, not below it.
     """
-    _, y = axes.at(axes.x[0], rule.y)
+    _, y = axes.place(axes.x[0], rule.y)
     return Markup(
         '<line class="rule {}" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/><text class="{}" x="{}" y="{:.1f}">{}</text>'
     ).format(
@@ -285,7 +285,7 @@ def draw_rule(axes: Axes, rule: ReferenceLine, *, left: bool, above: bool) -> Ma
 
 
 def _draw_dot(axes: Axes, x: float, y: float, style: str) -> Markup:
-    across, down = axes.at(x, y)
+    across, down = axes.place(x, y)
     value = Markup("<title>step {}: {}</title>").format(shorten(x), f"{y:.4g}")
     return Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="3.2">{}</circle>').format(style, across, down, value)
 

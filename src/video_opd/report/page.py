@@ -12,7 +12,7 @@ import jinja2
 from video_opd import __version__
 from video_opd.files.durable import write_durably
 from video_opd.files.outputs import refuse_foreign
-from video_opd.report.run.verdict import duration
+from video_opd.report.run.verdict import format_duration
 
 MARK = "Made by video-opd"
 """Stands in every page and picture, and tells them from files of others."""
@@ -20,11 +20,11 @@ MARK = "Made by video-opd"
 
 def fill(template: str, **parts: Any) -> str:
     """Fill in a template of this folder; whatever is not markup already is escaped."""
-    return _environment().get_template(template).render(version=__version__, mark=MARK, **parts)
+    return _make_environment().get_template(template).render(version=__version__, mark=MARK, **parts)
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def _make_environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -32,8 +32,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["duration"] = duration
-    environment.filters["kept_together"] = _kept_together
+    environment.filters["duration"] = format_duration
+    environment.filters["kept_together"] = _keep_together
     return environment
 
 
@@ -64,6 +64,6 @@ def is_page(path: Path) -> bool:
     return MARK.encode() in path.read_bytes()
 
 
-def _kept_together(sentence: str) -> str:
+def _keep_together(sentence: str) -> str:
     """For large type: no line ends between a number and its unit, or inside "held-out"."""
     return re.sub(r"(?<=\d) (?=[a-z%])", "\N{NO-BREAK SPACE}", sentence).replace("-", "\N{NON-BREAKING HYPHEN}")

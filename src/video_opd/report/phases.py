@@ -30,18 +30,18 @@ class Phase:
     """Of the whole, 0 to 1."""
 
 
-def in_order(names: Collection[str]) -> list[str]:
+def sort_phases(names: Collection[str]) -> list[str]:
     """Phases as they follow one another; unknown ones come last."""
     known = [name for name in (SELECT, *_BATCH) if name in names]
     return known + [name for name in names if name not in _COLOURS]
 
 
-def name_of(phase: str) -> str:
+def name_phase(phase: str) -> str:
     """What it is called on the page."""
     return _NAMES.get(phase, phase)
 
 
-def colours(phases: Sequence[str]) -> list[int]:
+def choose_colours(phases: Sequence[str]) -> list[int]:
     """A phase looks the same wherever it is shown; unknown ones take the colours that are left, the palest first."""
     free = [colour for colour in range(_REST, -1, -1) if colour not in {_COLOURS.get(name) for name in phases}]
     strangers = [name for name in phases if name not in _COLOURS]
@@ -49,7 +49,7 @@ def colours(phases: Sequence[str]) -> list[int]:
             for name in phases]  # fmt: skip
 
 
-def time_by_phase(rows: Sequence[StepMetrics], *, elapsed: float, selecting: float) -> list[Phase]:
+def sum_time_by_phase(rows: Sequence[StepMetrics], *, elapsed: float, selecting: float) -> list[Phase]:
     """Seconds per phase over all steps, with what the clock saw and no phase claims.
 
     Args:
@@ -67,8 +67,8 @@ def time_by_phase(rows: Sequence[StepMetrics], *, elapsed: float, selecting: flo
         seconds["anything else"] = unclaimed
     if selecting > 0:
         seconds[SELECT] = seconds.get(SELECT, 0.0) + selecting
-    names, whole = in_order(seconds), sum(seconds.values())
+    names, whole = sort_phases(seconds), sum(seconds.values())
     return [
-        Phase(name=name_of(name), colour=colour, seconds=seconds[name], share=seconds[name] / whole)
-        for name, colour in zip(names, colours(names), strict=True)
+        Phase(name=name_phase(name), colour=colour, seconds=seconds[name], share=seconds[name] / whole)
+        for name, colour in zip(names, choose_colours(names), strict=True)
     ]

@@ -2,7 +2,7 @@
 
 from video_opd.files.journal import Journal, iterate_journal, read_journal, truncate_journal
 from video_opd.files.older_names import read_json
-from video_opd.runs.checkpoint import Checkpoint, Damaged, latest_checkpoint, save_checkpoint, verify_checkpoint
+from video_opd.runs.checkpoint import Checkpoint, Damaged, find_latest_checkpoint, save_checkpoint, verify_checkpoint
 from video_opd.runs.directory import RunDirectory
 
 __all__ = [
@@ -10,8 +10,8 @@ __all__ = [
     "Damaged",
     "Journal",
     "RunDirectory",
+    "find_latest_checkpoint",
     "iterate_journal",
-    "latest_checkpoint",
     "read_journal",
     "read_json",
     "save_checkpoint",

@@ -95,7 +95,7 @@ def save_checkpoint(
         os.rename(unfinished, folder)
         sync_folder(checkpoints)
     except BaseException as error:
-        disk = _disk_failure(error, checkpoints)  # asked before the clean-up gives the space back
+        disk = _find_disk_failure(error, checkpoints)  # asked before the clean-up gives the space back
         shutil.rmtree(unfinished, ignore_errors=True)
         if disk is None:
             raise
@@ -110,7 +110,7 @@ def save_checkpoint(
     return folder
 
 
-def latest_checkpoint(checkpoints: Path) -> Checkpoint | None:
+def find_latest_checkpoint(checkpoints: Path) -> Checkpoint | None:
     """The newest checkpoint whose files all match their hashes; None if none was ever saved.
 
     Reads every file of the checkpoint it returns. Damaged ones on the way there are logged and listed in `skipped`.
@@ -121,7 +121,7 @@ def latest_checkpoint(checkpoints: Path) -> Checkpoint | None:
     """
     skipped: list[Damaged] = []
     try:
-        for step, folder in sorted(_saved(checkpoints), reverse=True):
+        for step, folder in sorted(_list_saved(checkpoints), reverse=True):
             reason = verify_checkpoint(folder)
             if reason is None:
                 return Checkpoint(step=step, folder=folder, skipped=tuple(skipped))
@@ -183,7 +183,7 @@ def _compare(path: Path, size: int, digest: str) -> str | None:
         found = path.stat().st_size
         if found != size:
             return f"has {found} bytes instead of {size}"
-        return None if _sha256(path) == digest else "does not match its hash"
+        return None if _hash_file(path) == digest else "does not match its hash"
     except (FileNotFoundError, NotADirectoryError):
         return "is missing"
 
@@ -197,19 +197,19 @@ def _seal(folder: Path, step: int) -> None:
             folders.append(path)
             continue
         sync_file(path)
-        files[path.relative_to(folder).as_posix()] = {"sha256": _sha256(path), "size": path.stat().st_size}
+        files[path.relative_to(folder).as_posix()] = {"sha256": _hash_file(path), "size": path.stat().st_size}
     for path in folders:
         sync_folder(path)
     marker = {"format": FORMAT, "step": step, "files": files}
     write_durably(folder / MARKER, json.dumps(marker, indent=1).encode() + b"\n")
 
 
-def _sha256(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _saved(checkpoints: Path) -> list[tuple[int, Path]]:
+def _list_saved(checkpoints: Path) -> list[tuple[int, Path]]:
     """Every folder with the name of a checkpoint, intact or not, in no order."""
     if not checkpoints.exists():
         return []
@@ -224,7 +224,7 @@ def _sweep(checkpoints: Path) -> None:
             shutil.rmtree(path)
 
 
-def _free_name(folder: Path, ending: str) -> Path:
+def _find_free_name(folder: Path, ending: str) -> Path:
     """Beside a folder, its name with an ending that is not taken."""
     free, number = folder.with_name(f"{folder.name}.{ending}"), 1
     while os.path.lexists(free):
@@ -234,7 +234,7 @@ def _free_name(folder: Path, ending: str) -> Path:
 
 
 def _set_aside(folder: Path, reason: str) -> None:
-    aside = _free_name(folder, "damaged")
+    aside = _find_free_name(folder, "damaged")
     _log.warning("checkpoint %s is damaged (%s); it is kept as %s and written again", folder, reason, aside.name)
     os.rename(folder, aside)
 
@@ -242,7 +242,7 @@ def _set_aside(folder: Path, reason: str) -> None:
 def _delete_older(checkpoints: Path, step: int, keep_last: int, keep_steps: Collection[int]) -> None:
     """Delete old checkpoints. Failing at that costs disk space, not the run, so it is only logged."""
     complete = sorted(
-        saved_step for saved_step, path in _saved(checkpoints) if saved_step <= step and (path / MARKER).exists()
+        saved_step for saved_step, path in _list_saved(checkpoints) if saved_step <= step and (path / MARKER).exists()
     )
     for old in complete[:-keep_last]:
         if old in keep_steps:
@@ -256,7 +256,7 @@ def _delete_older(checkpoints: Path, step: int, keep_last: int, keep_steps: Coll
 
 def _delete(folder: Path) -> None:
     """Delete a checkpoint; what no save has put there stays, in a folder of another name."""
-    saved = _saved_files(folder)
+    saved = _list_saved_files(folder)
     if saved is None or folder.is_symlink():
         return  # no save has made it
     if {path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()} == saved:
@@ -264,7 +264,7 @@ def _delete(folder: Path) -> None:
         os.rename(folder, doomed)  # a half-deleted folder must not carry the name of a checkpoint
         shutil.rmtree(doomed)
         return
-    kept = _free_name(folder, "kept")
+    kept = _find_free_name(folder, "kept")
     _log.warning("%s holds files that this program did not save; they are kept in %s", folder, kept.name)
     os.rename(folder, kept)
     for path in saved:
@@ -274,7 +274,7 @@ def _delete(folder: Path) -> None:
             path.rmdir()
 
 
-def _saved_files(folder: Path) -> set[Path] | None:
+def _list_saved_files(folder: Path) -> set[Path] | None:
     """The files of a checkpoint that are as they were saved; None: nothing says which they are.
 
     Only what is younger than `COMPLETE.json`, which is written last, is read: the rest is large.
@@ -290,12 +290,12 @@ def _saved_files(folder: Path) -> set[Path] | None:
         if path.is_symlink() or not path.is_file():
             continue
         found = path.stat()
-        if found.st_size == size and (found.st_mtime_ns <= sealed or _sha256(path) == digest):
+        if found.st_size == size and (found.st_mtime_ns <= sealed or _hash_file(path) == digest):
             as_saved.add(path)
     return as_saved
 
 
-def _disk_failure(error: BaseException, folder: Path) -> str | None:
+def _find_disk_failure(error: BaseException, folder: Path) -> str | None:
     """What the disk said if it was the disk's fault, else None.
 
     Writers written in other languages do not raise OSError when the disk is full: safetensors raises its own error that

@@ -119,7 +119,7 @@ class RunDirectory:
         Raises:
             ConfigurationError: the folder is in use, or holds another recipe or something that is not a run.
         """
-        with _explained(path):
+        with _explain_failures(path):
             _refuse_strangers(path, recipe_toml)
             _refuse_held(path)
             run = cls(path)
@@ -151,7 +151,7 @@ class RunDirectory:
                 written.
         """
         with contextlib.ExitStack() as held:
-            with _explained(path):
+            with _explain_failures(path):
                 _refuse_strangers(path, recipe_toml)
                 path.mkdir(parents=True, exist_ok=True)
                 sync_folder(path.parent)
@@ -169,7 +169,7 @@ class RunDirectory:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explain_failures(path: Path) -> Iterator[None]:
     """Turn what the operating system says about the folder into an error that a user can act on."""
     try:
         yield
@@ -231,7 +231,7 @@ def _lock(path: Path) -> Iterator[None]:
     with (path / LOCK).open("a+", encoding="utf-8") as file:
         _hold(file, path)
         file.truncate(0)
-        json.dump({"host": socket.gethostname(), "pid": os.getpid(), "boot_id": _boot_id()}, file)
+        json.dump({"host": socket.gethostname(), "pid": os.getpid(), "boot_id": _read_boot_id()}, file)
         file.flush()
         yield
 
@@ -260,13 +260,13 @@ def _hold(file: IO[Any], path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise RunInUse(
-            f"run folder {path} is in use by {_holder(path / LOCK)}",
+            f"run folder {path} is in use by {_read_holder(path / LOCK)}",
             reason="two processes that write to the same run would damage it",
             remedy="Wait for that process, stop it, or choose another folder with --out",
         ) from None
 
 
-def _holder(lock: Path) -> str:
+def _read_holder(lock: Path) -> str:
     """Who wrote the lock file, for the message only; the lock itself is the kernel's."""
     try:
         holder = json.loads(lock.read_text(encoding="utf-8"))
@@ -275,7 +275,7 @@ def _holder(lock: Path) -> str:
         return "another process"
 
 
-def _boot_id() -> str | None:
+def _read_boot_id() -> str | None:
     """Tells apart two lives of one machine, in which one process id means two processes."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -299,7 +299,7 @@ def _refuse_other_recipe(
     differences = [
         f"{key}: {old.get(key, 'absent')} -> {new.get(key, 'absent')}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not _covered(key, ignore_keys)
+        if old.get(key) != new.get(key) and not _is_covered(key, ignore_keys)
     ]
     if not differences:
         return
@@ -313,7 +313,7 @@ def _refuse_other_recipe(
     )
 
 
-def _covered(key: str, names: frozenset[str]) -> bool:
+def _is_covered(key: str, names: frozenset[str]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in names)
 
 

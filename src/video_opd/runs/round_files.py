@@ -43,7 +43,7 @@ def read_facts(rounds: Path) -> list[dict[str, Any]]:
     return [facts for _, facts in sorted(found, key=lambda pair: pair[0])]
 
 
-def cost_of_selection(rounds: Path, clock: str) -> dict[int, float]:
+def read_cost_of_selection(rounds: Path, clock: str) -> dict[int, float]:
     """What it took to score models for the selection of each round, by the optimiser step at which the round begins.
 
     Scores taken over from earlier runs cost what they cost when they were made, so that runs can be compared.

@@ -36,6 +36,6 @@ def should_step(tokens: TokenCount) -> bool:
     return tokens.trained > 0
 
 
-def all_finite(values: Iterable[float]) -> bool:
+def are_all_finite(values: Iterable[float]) -> bool:
     """Whether the losses, or the norm of the gradient, are finite everywhere."""
     return all(map(math.isfinite, values))

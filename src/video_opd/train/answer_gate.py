@@ -23,9 +23,9 @@ class AnswerGate:
         if state:
             self.coupling.load_state_dict(state)
 
-    def admits(self, prompt: Prompt, group: AnswerGroup) -> bool:
+    def is_admitted(self, prompt: Prompt, group: AnswerGroup) -> bool:
         """Decide by the group's mean temporal IoU with the annotation; an answer without a span counts as 0."""
-        return self.coupling.admits(prompt.id, fmean(_iou(answer.text, prompt.example) for answer in group))
+        return self.coupling.is_admitted(prompt.id, fmean(_iou(answer.text, prompt.example) for answer in group))
 
 
 def _iou(text: str, example: Example) -> float:

@@ -21,12 +21,18 @@ from video_opd.config import (
 )
 from video_opd.data.prompt_source import refuse_tight_budget, require_folder
 from video_opd.errors import ConfigurationError
-from video_opd.eval.how_asked import budget_of, how_asked, prompt_mismatch, template_of, tiny_on_real
+from video_opd.eval.how_asked import (
+    describe_asking,
+    explain_prompt_mismatch,
+    explain_tiny_on_real,
+    resolve_budget,
+    resolve_template,
+)
 from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.policy.description import require_device
-from video_opd.policy.device import device_of
-from video_opd.policy.location import local_folder
-from video_opd.runs.checkpoint import latest_checkpoint
+from video_opd.policy.device import find_device
+from video_opd.policy.location import find_local_folder
+from video_opd.runs.checkpoint import find_latest_checkpoint
 from video_opd.runs.directory import RunDirectory
 from video_opd.train.build_curriculum import (
     make_curriculum,
@@ -36,20 +42,20 @@ from video_opd.train.build_curriculum import (
 )
 from video_opd.train.build_inputs import (
     PromptMemories,
+    list_manifests,
     make_source,
-    manifests_of,
+    needs_rendering,
     prepare_data,
     refuse_unrenderable,
-    to_be_rendered,
 )
 from video_opd.train.build_method import make_method, refuse_unfit_method
 from video_opd.train.build_models import (
-    autocast_of,
+    choose_autocast,
     load_frozen,
     load_reference,
     load_student,
     refuse_unfit_models,
-    with_checkpoints,
+    resolve_checkpoints,
 )
 from video_opd.train.build_teachers import load_teacher, refuse_unrouted
 from video_opd.train.learner import Learner
@@ -63,27 +69,27 @@ _log = logging.getLogger(__name__)
 __all__ = [
     "PromptMemories",
     "assemble",
-    "autocast_of",
-    "budget_of",
-    "device_of",
-    "environment",
-    "how_asked",
+    "choose_autocast",
+    "count_steps",
+    "describe_asking",
+    "describe_environment",
+    "explain_prompt_mismatch",
+    "explain_tiny_on_real",
+    "find_device",
+    "list_manifests",
     "load_frozen",
     "load_student",
     "load_teacher",
     "make_method",
     "make_source",
-    "manifests_of",
+    "needs_rendering",
     "prepare_compute",
     "prepare_data",
-    "prompt_mismatch",
     "refuse_early",
     "require_common_tokens",
-    "steps_of",
-    "template_of",
-    "tiny_on_real",
-    "to_be_rendered",
-    "with_checkpoints",
+    "resolve_budget",
+    "resolve_checkpoints",
+    "resolve_template",
 ]
 
 
@@ -104,35 +110,35 @@ def refuse_early(*recipes: Recipe, inputs: Inputs | None = None) -> None:
     """
     inputs = inputs or Inputs()
     for recipe in recipes:  # before anything that takes long, such as reading large manifests
-        require_device(device_of(recipe.compute.device))
+        require_device(find_device(recipe.compute.device))
     for recipe in recipes:
         _refuse_early_here(recipe, inputs)
     refuse_unfit_models(recipes)
     for recipe in recipes:
-        if not to_be_rendered(recipe):
+        if not needs_rendering(recipe):
             refuse_scores_of_other_models(recipe, inputs)
 
 
 def _refuse_early_here(recipe: Recipe, inputs: Inputs) -> None:
     """Check everything that needs no access to the hub."""
-    template_of(recipe.prompt)
-    budget = budget_of(recipe.video)
-    for model in (recipe.student.model, *(teacher.model for teacher in recipe.named_teachers().values())):
-        local_folder(model)
+    resolve_template(recipe.prompt)
+    budget = resolve_budget(recipe.video)
+    for model in (recipe.student.model, *(teacher.model for teacher in recipe.name_teachers().values())):
+        find_local_folder(model)
     refuse_unfit_method(recipe)
-    inputs.side_questions_file(recipe)
+    inputs.find_side_questions_file(recipe)
     if recipe.side_questions is not None:
-        template_of(recipe.side_questions)
+        resolve_template(recipe.side_questions)
     refuse_unrenderable(recipe)
-    if not to_be_rendered(recipe):
+    if not needs_rendering(recipe):
         require_folder(recipe.data.videos)
-        for path in manifests_of(recipe.data):
-            examples = inputs.manifest(recipe, path)
+        for path in list_manifests(recipe.data):
+            examples = inputs.read_manifest(recipe, path)
             refuse_tight_budget(recipe.data.videos, examples, budget)
             if path == recipe.data.train:
                 refuse_unrouted(recipe, examples, inputs)
         refuse_early_curriculum(recipe, inputs)
-        inputs.side_questions(recipe)
+        inputs.read_side_questions(recipe)
 
 
 def assemble(
@@ -150,24 +156,24 @@ def assemble(
         ConfigurationError: models that do not belong together, or an unknown template.
         DataError: a manifest that cannot be used, or an example that no teacher would judge.
     """
-    was_rendered = not to_be_rendered(recipe)
+    was_rendered = not needs_rendering(recipe)
     prepare_data(recipe)
     paths = (recipe.data.train, recipe.data.validation, recipe.data.test)
-    train, validation, test = (inputs.manifest(recipe, path) for path in paths)
+    train, validation, test = (inputs.read_manifest(recipe, path) for path in paths)
     if not was_rendered:
         refuse_unrouted(recipe, train, inputs)
     _warn_of_prompts(recipe, inputs)
-    names = (recipe.student.model, *(named.model for named in recipe.named_teachers().values()))
-    if warning := tiny_on_real(names, recipe.data.videos, train):
+    names = (recipe.student.model, *(named.model for named in recipe.name_teachers().values()))
+    if warning := explain_tiny_on_real(names, recipe.data.videos, train):
         _log.warning("%s", warning)
-    checkpoint = latest_checkpoint(run.checkpoints)
+    checkpoint = find_latest_checkpoint(run.checkpoints)
     student = load_student(recipe, str(checkpoint.folder / "model") if checkpoint else recipe.student.model)
     teacher = load_teacher(recipe, inputs)
     for policy in teacher.policies if teacher else ():
         require_common_tokens(student, policy)
     models = Models(student=student, teacher=teacher, reference=load_reference(recipe))
-    data_sha256 = inputs.sha256_of_all(recipe)
-    gate, total_steps = make_gate(recipe), steps_of(recipe, train, inputs)
+    data_sha256 = inputs.hash_everything(recipe)
+    gate, total_steps = make_gate(recipe), count_steps(recipe, train, inputs)
     learner = Learner(student, recipe.training, total_steps=total_steps, gate=gate)
     parts = RunParts(
         recipe=recipe,
@@ -176,7 +182,7 @@ def assemble(
             train=train,
             validation=validation,
             test=test,
-            side_questions=inputs.side_questions(recipe),
+            side_questions=inputs.read_side_questions(recipe),
             source=make_source(recipe, student, train, memories=memories),
             validation_source=make_source(recipe, student, validation, memories=memories),
         ),
@@ -198,18 +204,18 @@ def assemble(
 
 
 def _warn_of_prompts(recipe: Recipe, inputs: Inputs) -> None:
-    if recipe.side_questions is not None and inputs.side_questions_file(recipe) is None:
+    if recipe.side_questions is not None and inputs.find_side_questions_file(recipe) is None:
         _log.warning(
             "no side questions are asked: the recipe's questions are about the tiny world, and its data are "
             "not the tiny world"
         )
-    for model in dict.fromkeys((recipe.student.model, *(named.model for named in recipe.named_teachers().values()))):
-        warning = prompt_mismatch(recipe.prompt, model)
+    for model in dict.fromkeys((recipe.student.model, *(named.model for named in recipe.name_teachers().values()))):
+        warning = explain_prompt_mismatch(recipe.prompt, model)
         if warning is not None:
             _log.warning("%s", warning)
 
 
-def steps_of(recipe: Recipe, train: Sequence[Example], inputs: Inputs | None = None) -> int:
+def count_steps(recipe: Recipe, train: Sequence[Example], inputs: Inputs | None = None) -> int:
     """Count the optimiser steps of a run: what the recipe says, or in each round one pass over what is trained on."""
     curriculum = recipe.curriculum
     match curriculum:
@@ -218,7 +224,7 @@ def steps_of(recipe: Recipe, train: Sequence[Example], inputs: Inputs | None = N
         case CouplingSettings():
             examples, rounds = curriculum.num_anchors + curriculum.num_frontier, 1
         case SelectionFileSettings():
-            examples, rounds = len((inputs or Inputs()).selection(recipe, curriculum.file).ids), 1
+            examples, rounds = len((inputs or Inputs()).read_selection(recipe, curriculum.file).ids), 1
         case _:
             examples, rounds = len(train), 1
     return recipe.training.steps or rounds * math.ceil(examples / recipe.training.batch_size)
@@ -230,7 +236,7 @@ def prepare_compute(compute: ComputeSettings) -> None:
         torch.set_num_threads(compute.threads)
 
 
-def environment() -> dict[str, Any]:
+def describe_environment() -> dict[str, Any]:
     """Describe what may change the numbers and is not in the recipe: versions and machine."""
     packages = ("torch", "transformers", "av", "numpy", "safetensors")
     return {

@@ -11,13 +11,13 @@ from video_opd.config import CouplingSettings, Recipe, RoundsSettings, Selection
 from video_opd.curriculum import Coupling, RoundPlan
 from video_opd.curriculum.score_file import require_scores_of
 from video_opd.errors import ConfigurationError
-from video_opd.eval.how_asked import how_asked
-from video_opd.policy.location import local_folder, model_sha256, resolve_model
+from video_opd.eval.how_asked import describe_asking
+from video_opd.policy.location import find_local_folder, model_sha256, resolve_model
 from video_opd.runs.checkpoint import checkpoint_folder
 from video_opd.runs.directory import RunDirectory
 from video_opd.train.answer_gate import AnswerGate
 from video_opd.train.build_inputs import PromptMemories, make_source
-from video_opd.train.build_teachers import route_of, taus_of
+from video_opd.train.build_teachers import choose_route, read_taus
 from video_opd.train.lessons import Curriculum, Given
 from video_opd.train.run_inputs import Inputs
 from video_opd.train.run_parts import Models
@@ -48,26 +48,26 @@ def make_curriculum(
     Raises:
         DataError: a file of a selection that does not fit the manifest.
     """
-    settings, train = recipe.curriculum, inputs.manifest(recipe, recipe.data.train)
+    settings, train = recipe.curriculum, inputs.read_manifest(recipe, recipe.data.train)
     plan = RoundPlan(num_rounds=getattr(settings, "num_rounds", 1), total_steps=total_steps)
     if isinstance(settings, WholePoolSettings):
         return Given(plan=plan, examples=train)
     if isinstance(settings, SelectionFileSettings):
         by_id = {example.id: example for example in train}
-        chosen = inputs.selection(recipe, settings.file).ids
+        chosen = inputs.read_selection(recipe, settings.file).ids
         return Given(plan=plan, examples=[by_id[id] for id in chosen], in_order=settings.order == "selected")
 
     common: dict[str, Any] = {
         "plan": plan,
         "scoring": PoolScoring(
             examples=train,
-            manifest_sha256=inputs.sha256(recipe.data.train),
+            manifest_sha256=inputs.hash_files(recipe.data.train),
             make_source=lambda policy: make_source(recipe, policy, train, memories=memories),
-            asked=how_asked(recipe.grounding_defaults(), recipe.compute.precision),
+            asked=describe_asking(recipe.grounding_defaults(), recipe.compute.precision),
             batch_size=recipe.compute.evaluation_batch_size,
             cache=settings.cache,
         ),
-        "models": _scored_models(recipe, run, inputs, models, settings.teacher_scores),
+        "models": _make_scored_models(recipe, run, inputs, models, settings.teacher_scores),
         "seed": recipe.seed,
         "max_new_tokens": recipe.answers.max_new_tokens,
         "num_answers": settings.num_answers,
@@ -80,27 +80,27 @@ def make_curriculum(
             return Candidates(settings=settings, **common)
 
 
-def _scored_models(
+def _make_scored_models(
     recipe: Recipe, run: RunDirectory, inputs: Inputs, models: Models, teacher_scores: Path | None
 ) -> ScoredModels:
     """Student and teachers, with what their scores are of and the scores that the recipe gives."""
 
     @cache
-    def student_sha256(step: int) -> str:
+    def hash_student(step: int) -> str:
         if step == 0:
-            return _sha256_of_model(recipe.student.model)
+            return _hash_model(recipe.student.model)
         return model_sha256(checkpoint_folder(run.checkpoints, step) / "model")
 
     return ScoredModels(
         student=models.student,
-        student_sha256=student_sha256,
+        student_sha256=hash_student,
         teacher=models.teacher,
-        teacher_sha256=tuple(_sha256_of_model(each.model) for each in recipe.named_teachers().values()),
+        teacher_sha256=tuple(_hash_model(each.model) for each in recipe.name_teachers().values()),
         teacher_scores=tuple(
-            GivenScores(scores=inputs.scores(path), sha256=inputs.sha256(path)) if path else None
-            for path in (each.scores or teacher_scores for each in recipe.named_teachers().values())
+            GivenScores(scores=inputs.read_scores(path), sha256=inputs.hash_files(path)) if path else None
+            for path in (each.scores or teacher_scores for each in recipe.name_teachers().values())
         ),
-        route=route_of(recipe, taus_of(recipe, inputs)),
+        route=choose_route(recipe, read_taus(recipe, inputs)),
     )
 
 
@@ -117,10 +117,10 @@ def refuse_early_curriculum(recipe: Recipe, inputs: Inputs) -> None:
         ConfigurationError: more examples are asked for than there are.
         DataError: a file that is not there, or that holds other examples or another model's scores.
     """
-    settings, train = recipe.curriculum, inputs.manifest(recipe, recipe.data.train)
+    settings, train = recipe.curriculum, inputs.read_manifest(recipe, recipe.data.train)
     match settings:
         case SelectionFileSettings():
-            inputs.selection(recipe, settings.file)
+            inputs.read_selection(recipe, settings.file)
         case RoundsSettings():
             _refuse_too_many("count", settings.count, train)
         case CouplingSettings():
@@ -140,16 +140,16 @@ def refuse_scores_of_other_models(recipe: Recipe, inputs: Inputs) -> None:
 
 
 def _refuse_scores_of_others(recipe: Recipe, inputs: Inputs, *, fetch: bool) -> None:
-    for teacher in recipe.named_teachers().values():
+    for teacher in recipe.name_teachers().values():
         given = teacher.scores or getattr(recipe.curriculum, "teacher_scores", None)
         if given is not None:
-            known = fetch or local_folder(teacher.model) is not None
-            sha256 = _sha256_of_model(teacher.model) if known else None
-            require_scores_of(inputs.scores(given), inputs.sha256(recipe.data.train), sha256)
+            known = fetch or find_local_folder(teacher.model) is not None
+            sha256 = _hash_model(teacher.model) if known else None
+            require_scores_of(inputs.read_scores(given), inputs.hash_files(recipe.data.train), sha256)
 
 
 @cache
-def _sha256_of_model(name: str) -> str:
+def _hash_model(name: str) -> str:
     return model_sha256(resolve_model(name))
 
 

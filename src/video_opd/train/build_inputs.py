@@ -16,8 +16,8 @@ from video_opd.data import tiny_world
 from video_opd.data.prompt_source import PromptMemory, PromptSource
 from video_opd.data.prompts import PromptRenderer
 from video_opd.data.world_folder import read_record
-from video_opd.errors import ConfigurationError, writing
-from video_opd.eval.how_asked import budget_of, template_of
+from video_opd.errors import ConfigurationError, explain_write_errors
+from video_opd.eval.how_asked import resolve_budget, resolve_template
 from video_opd.policy.load import Policy
 
 REMEMBERED_TOKENS = 100_000
@@ -39,7 +39,7 @@ def make_source(
     Args:
         memories: of earlier runs; prompts they rendered in the same way are not rendered again.
     """
-    renderer = PromptRenderer(policy.processor, template_of(prompt or recipe.prompt), budget_of(recipe.video))
+    renderer = PromptRenderer(policy.processor, resolve_template(prompt or recipe.prompt), resolve_budget(recipe.video))
     key = (
         recipe.data.videos.resolve(),
         renderer.template,
@@ -59,12 +59,12 @@ def make_source(
     )
 
 
-def manifests_of(data: DataSettings) -> list[Path]:
+def list_manifests(data: DataSettings) -> list[Path]:
     """List the manifests that a recipe names."""
     return [path for path in (data.train, data.validation, data.test) if path]
 
 
-def to_be_rendered(recipe: Recipe) -> bool:
+def needs_rendering(recipe: Recipe) -> bool:
     """Whether the recipe renders the tiny world and not all of it is there yet."""
     if recipe.data.tiny_world is None or not recipe.data.tiny_world.render:
         return False
@@ -72,16 +72,16 @@ def to_be_rendered(recipe: Recipe) -> bool:
     record = read_record(folder)
     if record is not None and (not record.is_finished or not record.has_all_manifests(folder)):
         return True
-    return _first_missing(recipe.data) is not None
+    return _find_first_missing(recipe.data) is not None
 
 
-def _first_missing(data: DataSettings) -> tuple[str, Path] | None:
+def _find_first_missing(data: DataSettings) -> tuple[str, Path] | None:
     """Return the first data path that does not exist, with its key."""
     paths = ((key, getattr(data, key)) for key in DATA_PATHS)
     return next(((key, path) for key, path in paths if path is not None and not path.exists()), None)
 
 
-def side_questions_file(recipe: Recipe) -> Path | None:
+def find_side_questions_file(recipe: Recipe) -> Path | None:
     """The file of side questions; the tiny world's own where the recipe names none.
 
     None where the recipe asks none, or none can be asked: those of the tiny world are about its own clips.
@@ -101,10 +101,10 @@ def side_questions_file(recipe: Recipe) -> Path | None:
         )
     folder = recipe.data.videos.parent
     name = f"{tiny_world.SIDE_QUESTIONS}.jsonl"
-    if to_be_rendered(recipe):
+    if needs_rendering(recipe):
         return folder / name
     record = read_record(folder)
-    if record is None or not (recipe.data.tiny_world.render or record.vouches_for(folder, name)):
+    if record is None or not (recipe.data.tiny_world.render or record.is_unchanged(folder, name)):
         return None  # beside data of the user's own a record, or a file of this name, may be left over or theirs
     return folder / name
 
@@ -116,13 +116,13 @@ def prepare_data(recipe: Recipe) -> None:
         ConfigurationError: as `refuse_unrenderable`.
     """
     refuse_unrenderable(recipe)
-    if recipe.data.tiny_world is not None and to_be_rendered(recipe):
+    if recipe.data.tiny_world is not None and needs_rendering(recipe):
         folder = recipe.data.videos.parent
-        with writing(folder):
-            tiny_world.build(folder, _world_of(recipe.data.tiny_world))
+        with explain_write_errors(folder):
+            tiny_world.build(folder, _make_world_settings(recipe.data.tiny_world))
 
 
-def _world_of(world: TinyWorldSettings) -> tiny_world.BuildSettings:
+def _make_world_settings(world: TinyWorldSettings) -> tiny_world.BuildSettings:
     return tiny_world.BuildSettings(
         seed=world.seed,
         noise=world,
@@ -140,7 +140,7 @@ def refuse_unrenderable(recipe: Recipe) -> None:
     data = recipe.data
     if data.tiny_world is None:
         return
-    folder, missing = data.videos.parent, _first_missing(data)
+    folder, missing = data.videos.parent, _find_first_missing(data)
     if not data.tiny_world.render:
         if missing:
             raise ConfigurationError(
@@ -149,14 +149,14 @@ def refuse_unrenderable(recipe: Recipe) -> None:
                 remedy="correct the path; `video-opd tiny-world build --out FOLDER` renders a tiny world",
             )
         return
-    record, settings = read_record(folder), _world_of(data.tiny_world)
+    record, settings = read_record(folder), _make_world_settings(data.tiny_world)
     if record is not None and record.settings != settings.describe():
         raise ConfigurationError(
             f"{folder} holds a tiny world of other settings",
             reason=f"the recipe asks for {settings.describe()}, and the folder holds {record.settings}",
             remedy="choose another folder with --data.videos and the keys of the manifests, or remove this one",
         )
-    if not to_be_rendered(recipe):
+    if not needs_rendering(recipe):
         return
     places = {"videos": folder / "videos"} | {split: folder / f"{split}.jsonl" for split in tiny_world.SPLITS}
     for key, place in places.items():
@@ -167,5 +167,5 @@ def refuse_unrenderable(recipe: Recipe) -> None:
                 reason=f"the tiny world is rendered into one folder with {place}, but data.{key} is {given}",
                 remedy="give paths inside one folder, or remove [data.tiny_world] if the data are your own",
             )
-    with writing(folder):
+    with explain_write_errors(folder):
         tiny_world.refuse_foreign(folder, settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from video_opd.config import Recipe
-from video_opd.eval.how_asked import template_of
+from video_opd.eval.how_asked import resolve_template
 from video_opd.methods import Method, MethodParts
 from video_opd.methods.teachers import Teacher
 from video_opd.policy.load import Policy
@@ -17,7 +17,7 @@ def make_method(recipe: Recipe, teacher: Teacher | None, reference: Policy | Non
         teacher: given where the method asks one.
         reference: the student as it was before training, where the method keeps near it.
     """
-    return recipe.method.build(_parts(recipe, teacher, reference))
+    return recipe.method.build(_make_parts(recipe, teacher, reference))
 
 
 def refuse_unfit_method(recipe: Recipe) -> None:
@@ -26,12 +26,12 @@ def refuse_unfit_method(recipe: Recipe) -> None:
     Raises:
         ConfigurationError: an annotated answer that does not say when, or a reward for a form that nothing asks for.
     """
-    recipe.method.refuse_unfit(_parts(recipe))
+    recipe.method.refuse_unfit(_make_parts(recipe))
 
 
-def _parts(recipe: Recipe, teacher: Teacher | None = None, reference: Policy | None = None) -> MethodParts:
+def _make_parts(recipe: Recipe, teacher: Teacher | None = None, reference: Policy | None = None) -> MethodParts:
     return MethodParts(
-        template=template_of(recipe.prompt),
+        template=resolve_template(recipe.prompt),
         template_name=recipe.prompt.template,
         max_new_tokens=recipe.answers.max_new_tokens,
         given_teacher=teacher,

@@ -12,17 +12,17 @@ from video_opd.config import ComputeSettings, Recipe, StudentSettings, TeacherSe
 from video_opd.errors import ConfigurationError
 from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.policy.description import Description, describe
-from video_opd.policy.device import device_of
-from video_opd.policy.families import family_names
+from video_opd.policy.device import find_device
+from video_opd.policy.families import list_family_names
 from video_opd.policy.load import Policy, load_policy
-from video_opd.policy.location import BUNDLED, local_folder, resolve_model
-from video_opd.policy.quantised import quantisation_of, refuse_as_student
-from video_opd.policy.run_folders import model_of
+from video_opd.policy.location import BUNDLED, find_local_folder, resolve_model
+from video_opd.policy.quantised import find_quantisation, refuse_as_student
+from video_opd.policy.run_folders import find_model
 
 _Named = TypeVar("_Named", StudentSettings, TeacherSettings)
 
 
-def with_checkpoints(recipe: Recipe) -> Recipe:
+def resolve_checkpoints(recipe: Recipe) -> Recipe:
     """Replace every run folder that the recipe names as a model by the checkpoint that it means.
 
     So a run uses one checkpoint from its start to its end, even if the other run continues meanwhile.
@@ -31,19 +31,19 @@ def with_checkpoints(recipe: Recipe) -> Recipe:
         ConfigurationError: a run without a checkpoint.
     """
 
-    def settled(name: str) -> str:
+    def resolve_name(name: str) -> str:
         given = Path(name).expanduser()
-        meant = model_of(given) if name not in BUNDLED and given.is_dir() else given
+        meant = find_model(given) if name not in BUNDLED and given.is_dir() else given
         return name if meant == given else str(meant)
 
-    def of(part: _Named) -> _Named:
-        return part.model_copy(update={"model": settled(part.model)})
+    def resolve_part(part: _Named) -> _Named:
+        return part.model_copy(update={"model": resolve_name(part.model)})
 
     return recipe.model_copy(
         update={
-            "student": of(recipe.student),
-            "teacher": recipe.teacher and of(recipe.teacher),
-            "teachers": tuple(map(of, recipe.teachers)),
+            "student": resolve_part(recipe.student),
+            "teacher": recipe.teacher and resolve_part(recipe.teacher),
+            "teachers": tuple(map(resolve_part, recipe.teachers)),
         }
     )
 
@@ -54,8 +54,8 @@ def load_student(recipe: Recipe, model: str) -> Policy:
     Raises:
         ConfigurationError: quantised weights, or a part is to be frozen that the model does not have.
     """
-    refuse_as_student(model, quantisation_of(resolve_model(model, weights=False)))
-    student = load_policy(model, device=device_of(recipe.compute.device), autocast=autocast_of(recipe.compute))
+    refuse_as_student(model, find_quantisation(resolve_model(model, weights=False)))
+    student = load_policy(model, device=find_device(recipe.compute.device), autocast=choose_autocast(recipe.compute))
     _set_what_is_trained(student, recipe.student)
     return student
 
@@ -70,7 +70,7 @@ def _set_what_is_trained(student: Policy, settings: StudentSettings) -> None:
                 f"student.{key} = true, but {student.name} has no such part",
                 reason=f"nothing was found where {student.family.name} models have this part, below "
                 f"`{student.family.vision_module}.`",
-                remedy=f"remove student.{key}, or use a model of {family_names()}",
+                remedy=f"remove student.{key}, or use a model of {list_family_names()}",
             )
     for name, parameter in student.model.named_parameters():
         parameter.requires_grad_(parts[name] not in frozen)
@@ -83,14 +83,14 @@ def refuse_unfit_models(recipes: Sequence[Recipe]) -> None:
         ConfigurationError: a model that could not be loaded, a quantised student, or a teacher of another family.
     """
     students = dict.fromkeys(recipe.student.model for recipe in recipes)
-    teachers = dict.fromkeys(teacher.model for recipe in recipes for teacher in recipe.named_teachers().values())
+    teachers = dict.fromkeys(teacher.model for recipe in recipes for teacher in recipe.name_teachers().values())
     described: dict[str, Description] = {}
-    for model in sorted(students | teachers, key=lambda name: local_folder(name) is None):
+    for model in sorted(students | teachers, key=lambda name: find_local_folder(name) is None):
         if model in students:
-            refuse_as_student(model, quantisation_of(resolve_model(model, weights=False)))
-        described[model] = describe(model, device=device_of(recipes[0].compute.device))
+            refuse_as_student(model, find_quantisation(resolve_model(model, weights=False)))
+        described[model] = describe(model, device=find_device(recipes[0].compute.device))
         for recipe in recipes:
-            pairs = {(recipe.student.model, teacher.model) for teacher in recipe.named_teachers().values()}
+            pairs = {(recipe.student.model, teacher.model) for teacher in recipe.name_teachers().values()}
             for pair in pairs:
                 if model in pair and described.keys() >= set(pair):
                     require_common_tokens(*(described[name] for name in pair))
@@ -104,9 +104,9 @@ def load_reference(recipe: Recipe) -> Policy | None:
 def load_frozen(recipe: Recipe, model: str) -> Policy:
     """Load a model without gradient, with weights in the type it computes in."""
     weights = {"float32": torch.float32, "bfloat16": torch.bfloat16}[recipe.compute.precision]
-    return load_policy(model, device=device_of(recipe.compute.device), weights=weights).freeze()
+    return load_policy(model, device=find_device(recipe.compute.device), weights=weights).freeze()
 
 
-def autocast_of(compute: ComputeSettings) -> torch.dtype | None:
+def choose_autocast(compute: ComputeSettings) -> torch.dtype | None:
     """Return the type the student computes in, if it differs from the type of its weights."""
     return torch.bfloat16 if compute.precision == "bfloat16" else None

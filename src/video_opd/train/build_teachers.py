@@ -11,8 +11,8 @@ from video_opd.methods.teachers import (
     Route,
     RoutedTeachers,
     Teacher,
-    by_reliability,
-    by_source,
+    route_by_reliability,
+    route_by_source,
 )
 from video_opd.policy.load import Policy
 from video_opd.train.build_models import load_frozen
@@ -26,8 +26,8 @@ def load_teacher(recipe: Recipe, inputs: Inputs | None = None) -> Teacher | None
     Raises:
         DataError: a score file that cannot be read.
     """
-    taus = taus_of(recipe, inputs or Inputs())
-    policies = tuple(load_frozen(recipe, teacher.model) for teacher in recipe.named_teachers().values())
+    taus = read_taus(recipe, inputs or Inputs())
+    policies = tuple(load_frozen(recipe, teacher.model) for teacher in recipe.name_teachers().values())
     return make_teacher(recipe, policies, taus) if policies else None
 
 
@@ -40,21 +40,21 @@ def make_teacher(recipe: Recipe, policies: Sequence[Policy], taus: Sequence[Mapp
     """
     if len(policies) == 1:
         return OneTeacher(policies[0])
-    route = route_of(recipe, taus)
+    route = choose_route(recipe, taus)
     return AveragedTeachers(tuple(policies)) if route is None else RoutedTeachers(tuple(policies), route)
 
 
-def route_of(recipe: Recipe, taus: Sequence[Mapping[str, float]]) -> Route | None:
+def choose_route(recipe: Recipe, taus: Sequence[Mapping[str, float]]) -> Route | None:
     """Which of the recipe's teachers judges an example; None where all of them do, or there is but one.
 
     Args:
-        taus: as `taus_of` gives them.
+        taus: as `read_taus` gives them.
     """
     if not recipe.teachers or recipe.teachers_by == "average":
         return None
     if recipe.teachers_by == "reliability":
-        return by_reliability(taus)
-    return by_source([teacher.sources for teacher in recipe.teachers])
+        return route_by_reliability(taus)
+    return route_by_source([teacher.sources for teacher in recipe.teachers])
 
 
 def refuse_unrouted(recipe: Recipe, examples: Sequence[Example], inputs: Inputs | None = None) -> None:
@@ -64,14 +64,14 @@ def refuse_unrouted(recipe: Recipe, examples: Sequence[Example], inputs: Inputs 
         DataError: a score file that cannot be read.
         DataError: an example that no teacher would judge.
     """
-    route = route_of(recipe, taus_of(recipe, inputs or Inputs()))
+    route = choose_route(recipe, read_taus(recipe, inputs or Inputs()))
     for example in examples if route else ():
         assert route is not None
         route(example)
 
 
-def taus_of(recipe: Recipe, inputs: Inputs) -> list[dict[str, float]]:
+def read_taus(recipe: Recipe, inputs: Inputs) -> list[dict[str, float]]:
     """For each teacher that has a score file, how good its answers were, by id of the example."""
-    files = [inputs.scores(teacher.scores) for teacher in recipe.teachers if teacher.scores is not None]
+    files = [inputs.read_scores(teacher.scores) for teacher in recipe.teachers if teacher.scores is not None]
     # An example without a usable video has no teacher, and is set aside when its turn comes.
-    return [dict.fromkeys(file.unscored(), 0.0) | file.mean_iou() for file in files]
+    return [dict.fromkeys(file.list_unscored(), 0.0) | file.mean_iou() for file in files]

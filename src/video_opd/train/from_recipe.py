@@ -41,7 +41,7 @@ def train(recipe: str | Path | Recipe, out: str | Path | None = None, **override
         UserError: anything that you can mend, in one sentence.
         Interrupted: a signal stopped the run; its state is saved, and the same call goes on.
     """
-    resolved = _with(recipe, as_overrides(overrides))
+    resolved = _apply_overrides(recipe, as_overrides(overrides))
 
     from video_opd.train.run import run_recipe
 
@@ -58,10 +58,10 @@ def as_overrides(tables: Mapping[str, Any]) -> dict[str, str]:
     Raises:
         ConfigurationError: a value that no recipe can hold.
     """
-    return {key: _as_toml(key, value) for key, value in _flat(tables)}
+    return {key: _format_toml(key, value) for key, value in _flatten(tables)}
 
 
-def _with(recipe: str | Path | Recipe, overrides: dict[str, str]) -> Recipe:
+def _apply_overrides(recipe: str | Path | Recipe, overrides: dict[str, str]) -> Recipe:
     if not isinstance(recipe, Recipe):
         return load_recipe(Path(recipe), overrides)
     if not overrides:
@@ -71,16 +71,16 @@ def _with(recipe: str | Path | Recipe, overrides: dict[str, str]) -> Recipe:
     return parse_recipe(tables, where=f"recipe {recipe.name}")
 
 
-def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted keys and values."""
     for key, value in tables.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
-def _as_toml(key: str, value: Any) -> str:
+def _format_toml(key: str, value: Any) -> str:
     try:
         return tomli_w.dumps({"value": _plain(value)}).removeprefix("value = ").strip()
     except TypeError:

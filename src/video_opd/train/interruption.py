@@ -25,16 +25,16 @@ class StopRequest:
         self.signal_number: int | None = None
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[StopRequest]:
+    def listen(self) -> Iterator[StopRequest]:
         """Listen for SIGTERM and SIGINT inside the block, then restore what was there."""
-        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.signal(number, self._note_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield self
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
+    def _note_signal(self, number: int, _: FrameType | None) -> None:
         if self.signal_number is not None:
             os._exit(128 + number)
         self.signal_number = number

@@ -20,7 +20,7 @@ from video_opd.methods import Method
 from video_opd.objectives import masked_sum
 from video_opd.policy.load import Policy
 from video_opd.policy.read import Reading
-from video_opd.train.agreement import TokenCount, all_finite
+from video_opd.train.agreement import TokenCount, are_all_finite
 from video_opd.train.optimizer import make_optimizer
 from video_opd.train.stopwatch import Stopwatch
 from video_opd.train.trained_batch import Suspended, TrainedBatch
@@ -30,7 +30,7 @@ from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenSc
 class Gate(Protocol):
     """What stands between answering and judging."""
 
-    def admits(self, prompt: Prompt, group: AnswerGroup) -> bool:
+    def is_admitted(self, prompt: Prompt, group: AnswerGroup) -> bool:
         """Whether an example is judged and trained on at this step, given the answers just written."""
 
 
@@ -81,12 +81,12 @@ class Learner:
         Returns:
             the answers that are judged and trained on, None where there are none; and what the gate left out.
         """
-        with self.watch.phase("read"):
+        with self.watch.time_phase("read"):
             reading = self.student.read(prompts, grad=True)
-        with self.watch.phase("answer"):
+        with self.watch.time_phase("answer"):
             groups = method.write(self.student, reading, seed)
         pairs = list(zip(prompts, groups, strict=True))
-        admitted = [self.gate is None or self.gate.admits(*pair) for pair in pairs]
+        admitted = [self.gate is None or self.gate.is_admitted(*pair) for pair in pairs]
         if all(admitted):
             return Rollout(reading=reading, groups=groups), ()
         del reading
@@ -94,18 +94,18 @@ class Learner:
         left = [pair for pair, is_in in zip(pairs, admitted, strict=True) if is_in]
         if not left:
             return None, suspended
-        with self.watch.phase("read"):
+        with self.watch.time_phase("read"):
             reading = self.student.read([prompt for prompt, _ in left], grad=True)
         return Rollout(reading=reading, groups=tuple(group for _, group in left)), suspended
 
     def judge(self, rollout: Rollout, method: Method) -> Judgement:
         """Let the teacher and the rewards of the method score the answers."""
-        with self.watch.phase("teacher"):
+        with self.watch.time_phase("teacher"):
             return method.judge(rollout.reading.prompts, rollout.groups)
 
     def compute_loss(self, rollout: Rollout, judgement: Judgement, method: Method) -> TrainedBatch:
         """Score the answers with gradient, and compute the loss of each token."""
-        with self.watch.phase("score"):
+        with self.watch.time_phase("score"):
             scores = self._score(rollout, method)
             behaviour = scores.logprobs.detach()
             losses = method.losses(scores, behaviour, judgement)
@@ -120,19 +120,19 @@ class Learner:
 
     def add_gradient(self, batch: TrainedBatch) -> TrainedBatch:
         """Run the backward pass of a micro-batch. Returns the batch without its graph."""
-        return batch.after_first_update(
+        return batch.keep_after_first_update(
             self._backward(batch.losses, batch.answer_mask), self.settings.updates_per_batch
         )
 
     def add_gradient_again(self, batch: TrainedBatch, method: Method) -> TrainedBatch:
         """Read and score a micro-batch again for a later update on the same answers and judgement; backward pass."""
         with self.student.precision():
-            with self.watch.phase("read"):
+            with self.watch.time_phase("read"):
                 rollout = Rollout(reading=self.student.read(batch.prompts, grad=True), groups=batch.groups)
-            with self.watch.phase("score"):
+            with self.watch.time_phase("score"):
                 losses = method.losses(self._score(rollout, method), batch.behaviour_logprobs, batch.judgement)
         loss_sum = self._backward(losses, batch.answer_mask)
-        return batch.after_later_update(losses, loss_sum, self.settings.updates_per_batch)
+        return batch.keep_after_later_update(losses, loss_sum, self.settings.updates_per_batch)
 
     def update(self, batches: Sequence[TrainedBatch], tokens: TokenCount, *, step: int) -> float:
         """Take a step of the optimiser: divide the summed gradient by the batch's answer tokens, clip, update.
@@ -144,7 +144,7 @@ class Learner:
             EngineError: a loss or the gradient is not finite; the weights are as they were.
         """
         self._require_finite("loss", [(batch.sums[-1], [batch]) for batch in batches])
-        with self.watch.phase("step"):
+        with self.watch.time_phase("step"):
             gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
             torch._foreach_div_(gradients, tokens.scheduled)
             norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm))
@@ -164,14 +164,14 @@ class Learner:
 
     def _backward(self, losses: TokenLosses, answer_mask: Tensor) -> float:
         """Add the gradient of the sum over the answers' tokens, and return that sum."""
-        with self.watch.phase("backward"):
+        with self.watch.time_phase("backward"):
             loss = masked_sum(losses.loss, answer_mask)
             loss.backward()
         return float(loss.detach())
 
     def _require_finite(self, what: str, found: Sequence[tuple[float, Sequence[TrainedBatch]]]) -> None:
         """Refuse to take a step on numbers that are not finite; each comes with the micro-batches that it is of."""
-        if all_finite(value for value, _ in found):
+        if are_all_finite(value for value, _ in found):
             return
         self.drop_gradient()
         place = "not finite on examples of another process"

@@ -21,7 +21,7 @@ from video_opd.train.interruption import Interrupted, StopRequest
 from video_opd.train.learner import Learner
 from video_opd.train.progress import TrainingProgress
 from video_opd.train.run_parts import RunParts
-from video_opd.train.step_measurement import is_due, measured_step
+from video_opd.train.step_measurement import is_due, measure_step
 from video_opd.train.trained_batch import StepOutcome, Suspended, TrainedBatch
 from video_opd.train.training_state import TrainingState, save_state
 from video_opd.types import Prompt
@@ -47,10 +47,10 @@ def train(parts: RunParts, state: TrainingState, run: RunDirectory, *, batches: 
     with ExitStack() as stack:
         metrics, answers = (stack.enter_context(Journal(path)) for path in (run.metrics, run.answers))
         progress = stack.enter_context(TrainingProgress(parts.learner.total_steps, state.step))
-        stop = stack.enter_context(StopRequest().listening())
+        stop = stack.enter_context(StopRequest().listen())
         while True:
             if not stop.signal_number and (is_due(state.step, schedule.evaluate_every) or state.step == until):
-                progress.evaluated(_evaluate(parts, state.step, run))
+                progress.note_score(_evaluate(parts, state.step, run))
             if stop.signal_number:  # also one that came while evaluating
                 _save(parts, state, run)
                 raise Interrupted(stop.signal_number, state.step)
@@ -60,7 +60,7 @@ def train(parts: RunParts, state: TrainingState, run: RunDirectory, *, batches: 
             prompts = source.prompts(batch)  # 1. prompts
             if state.step + 1 < until:
                 source.prefetch(batches(state.step + 1))
-            with measured_step(parts, batch, prompts, step=state.step, seed=seed, began=began) as measured:
+            with measure_step(parts, batch, prompts, step=state.step, seed=seed, began=began) as measured:
                 measured.outcome = take_step(parts.learner, prompts, parts.method, step=state.step, seed=seed)
             state.step, state.seconds = state.step + 1, state.seconds + measured.seconds
             state.set_aside = dict(source.set_aside)

@@ -19,7 +19,7 @@ def make_optimizer(model: Module, parameters: Mapping[str, Parameter], settings:
     Raises:
         ValueError: there are none.
     """
-    decays = decaying(model)
+    decays = list_decaying(model)
     groups = [
         {"params": [p for name, p in parameters.items() if (name in decays) == decay], "weight_decay": amount}
         for decay, amount in ((True, settings.weight_decay), (False, 0.0))
@@ -29,7 +29,7 @@ def make_optimizer(model: Module, parameters: Mapping[str, Parameter], settings:
     )
 
 
-def decaying(model: Module) -> frozenset[str]:
+def list_decaying(model: Module) -> frozenset[str]:
     """Names of the parameters that weight decay draws towards 0: matrices and the kernels of convolutions.
 
     Not norms and biases, as in transformers' Trainer, and not embeddings either, of tokens or of positions, as in

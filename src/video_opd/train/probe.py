@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from video_opd.eval.ask import ask_in_batches, batches_of_prompts
+from video_opd.eval.ask import ask_in_batches, make_batches
 from video_opd.methods.teachers import Teacher
 from video_opd.objectives import masked_sum, reverse_kl
 from video_opd.policy.load import Policy
@@ -37,7 +37,7 @@ class Probe:
             sampling: how the answers are drawn.
             micro_batch_size: prompts read at once.
         """
-        batches = batches_of_prompts(number_repeats(prompts), micro_batch_size)
+        batches = make_batches(number_repeats(prompts), micro_batch_size)
         pieces = []
         for asked in ask_in_batches(student, batches, lambda reading: student.answer(reading, sampling=sampling)):
             piece, groups = tuple(asked.batch.prompts), tuple(asked.answers)

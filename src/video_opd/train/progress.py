@@ -36,6 +36,6 @@ class TrainingProgress(ProgressBar):
             left = pace * (self.total_steps - step)
             self.say(f"step {step}/{self.total_steps}  {numbers}  {left:.0f} s left")
 
-    def evaluated(self, miou: float) -> None:
+    def note_score(self, miou: float) -> None:
         """Remember the newest validation score."""
         self.validation = f"  validation mIoU {miou:.3f}"

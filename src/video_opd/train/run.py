@@ -11,30 +11,30 @@ from typing import Any
 from rich.console import Console
 
 from video_opd.config import Recipe, ScoringSettings
-from video_opd.data.batches import batch_at
-from video_opd.errors import writing
+from video_opd.data.batches import choose_batch
+from video_opd.errors import explain_write_errors
 from video_opd.eval.ask_side_questions import ask
 from video_opd.eval.evaluate_into_file import evaluate_into
 from video_opd.eval.progress_bar import say
 from video_opd.files.durable import write_durably
 from video_opd.files.older_names import read_json
 from video_opd.files.run_records import EvaluationReport
-from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, surprise_at_wording
+from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, measure_surprise_at_wording
 from video_opd.policy.load import Policy
 from video_opd.report import write_report
 from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory
-from video_opd.runs.round_files import cost_of_selection
+from video_opd.runs.round_files import read_cost_of_selection
 from video_opd.train.build import (
     PromptMemories,
     assemble,
-    environment,
+    describe_environment,
     load_student,
     make_source,
+    needs_rendering,
     prepare_compute,
     refuse_early,
-    to_be_rendered,
-    with_checkpoints,
+    resolve_checkpoints,
 )
 from video_opd.train.run_inputs import Inputs
 from video_opd.train.run_parts import RunParts
@@ -57,16 +57,16 @@ YOUNGER_KEYS = {"student.freeze_merger": "student.freeze_vision"}
 """Keys that runs begun by an earlier version do not have, and the key that decided before: one froze both."""
 
 
-def may_change(recipe: Recipe) -> frozenset[str]:
+def list_changeable_keys(recipe: Recipe) -> frozenset[str]:
     """`MAY_CHANGE`, less what a curriculum that scores is sensitive to: answers are written in batches of that size,
     padding changes last bits, and a draw may hang on them."""
     scores = isinstance(recipe.curriculum, ScoringSettings)
     return MAY_CHANGE - {"compute.evaluation_batch_size"} if scores else MAY_CHANGE
 
 
-def same_run(recipe: Recipe) -> dict[str, Any]:
+def identify_run(recipe: Recipe) -> dict[str, Any]:
     """What tells whether a folder holds this very run, for `RunDirectory`."""
-    return {"recipe_toml": recipe.to_toml(), "ignore_keys": may_change(recipe), "younger_keys": YOUNGER_KEYS}
+    return {"recipe_toml": recipe.to_toml(), "ignore_keys": list_changeable_keys(recipe), "younger_keys": YOUNGER_KEYS}
 
 
 @dataclass(kw_only=True)
@@ -82,7 +82,7 @@ class SharedWork:
     def untouched(recipe: Recipe) -> list[tuple[str, str]]:
         """Evaluations that depend on a model as it is loaded and on nothing a method does."""
         names = [("student-before", recipe.student.model), ("validation-000000", recipe.student.model)]
-        return names + [(name, teacher.model) for name, teacher in recipe.named_teachers().items()]
+        return names + [(name, teacher.model) for name, teacher in recipe.name_teachers().items()]
 
     def take_over(self, recipe: Recipe, run: RunDirectory) -> None:
         """Copy what earlier runs found about the same untouched models into a run's folder, where it has none."""
@@ -172,15 +172,15 @@ def run_recipe(
         Interrupted: a signal asked for a stop; the state is saved.
         UserError: anything the user can mend.
     """
-    console, shared, recipe = Console(stderr=True), shared or SharedWork(), with_checkpoints(recipe)
-    same, inputs = same_run(recipe), Inputs()
+    console, shared, recipe = Console(stderr=True), shared or SharedWork(), resolve_checkpoints(recipe)
+    same, inputs = identify_run(recipe), Inputs()
     RunDirectory.refuse_unusable(out, **same)
-    with writing(out):
+    with explain_write_errors(out):
         refuse_foreign_page(RunDirectory(out).report)
     refuse_early(recipe, inputs=inputs)
     prepare_compute(recipe.compute)
-    with RunDirectory.create_or_resume(out, environment=environment(), **same) as run:
-        if to_be_rendered(recipe):
+    with RunDirectory.create_or_resume(out, environment=describe_environment(), **same) as run:
+        if needs_rendering(recipe):
             say(console, "rendering the tiny world's clips")
         shared.take_over(recipe, run)
         parts, state = assemble(recipe, run, inputs, shared.memories)
@@ -188,7 +188,7 @@ def run_recipe(
         # Before its first step the student under training is the student to be measured.
         held_out.score("student-before", None if state.step else parts.models.student)
         if evaluate_teacher and parts.models.teacher is not None:
-            for name, policy in zip(recipe.named_teachers(), parts.models.teacher.policies, strict=True):
+            for name, policy in zip(recipe.name_teachers(), parts.models.teacher.policies, strict=True):
                 held_out.score(name, policy)
         if state.step:
             say(console, f"resuming after step {state.step} of {parts.learner.total_steps}")
@@ -199,16 +199,16 @@ def run_recipe(
         if state.set_aside:
             id, reason = next(iter(state.set_aside.items()))
             say(console, f"{len(state.set_aside)} examples were set aside, such as {id}: {reason}")
-        if line := _cost_of_selecting(run, state.seconds):
+        if line := _write_cost_of_selecting(run, state.seconds):
             say(console, line)
         write_report(run.path)
         shared.note(recipe, run)
         return held_out.results | {"steps": state.step, "train_seconds": state.seconds, "run": str(run.path)}
 
 
-def _cost_of_selecting(run: RunDirectory, train_seconds: float) -> str:
+def _write_cost_of_selecting(run: RunDirectory, train_seconds: float) -> str:
     """Compare the time of choosing the examples with that of training, in a sentence; empty where none were chosen."""
-    selecting = sum(cost_of_selection(run.rounds, "seconds").values())
+    selecting = sum(read_cost_of_selection(run.rounds, "seconds").values())
     if not selecting or not train_seconds:
         return ""
     return f"selection took {selecting:.0f} s, training {train_seconds:.0f} s: {selecting / train_seconds:.2f} to 1"
@@ -220,11 +220,11 @@ def _warn_of_wording(parts: RunParts, console: Console) -> None:
     if parts.models.teacher is None or not recipe.method.writes_annotations:
         return
     prompts = parts.data.source.prompts(
-        batch_at(parts.data.train, 0, recipe.training.batch_size, recipe.seed)[:NUM_WORDED]
+        choose_batch(parts.data.train, 0, recipe.training.batch_size, recipe.seed)[:NUM_WORDED]
     )
     if not prompts:
         return
-    nats, example = surprise_at_wording(parts.method.write, parts.models.student, parts.models.teacher, prompts)
+    nats, example = measure_surprise_at_wording(parts.method.write, parts.models.student, parts.models.teacher, prompts)
     if nats > IMPROBABLE_NATS:
         say(
             console,

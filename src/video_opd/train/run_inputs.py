@@ -11,7 +11,7 @@ from video_opd.config import Recipe
 from video_opd.curriculum import ScoreFile, Selection, read_scores, read_selection
 from video_opd.data.manifest import read_manifest
 from video_opd.data.side_questions import SideQuestion, read_side_questions
-from video_opd.train.build_inputs import manifests_of, side_questions_file
+from video_opd.train.build_inputs import find_side_questions_file, list_manifests
 from video_opd.types import Example
 
 _T = TypeVar("_T")
@@ -26,7 +26,7 @@ class Inputs:
     def __init__(self) -> None:
         self._kept: dict[tuple[Any, ...], Any] = {}
 
-    def manifest(self, recipe: Recipe, path: Path | None) -> Sequence[Example]:
+    def read_manifest(self, recipe: Recipe, path: Path | None) -> Sequence[Example]:
         """The examples of one of the recipe's manifests; none where it has no such manifest.
 
         Raises:
@@ -35,55 +35,55 @@ class Inputs:
         videos = recipe.data.videos
         if path is None:
             return []
-        return self._once(("manifest", path, videos), lambda: read_manifest(path, videos))
+        return self._read_once(("manifest", path, videos), lambda: read_manifest(path, videos))
 
-    def side_questions(self, recipe: Recipe) -> Sequence[SideQuestion]:
+    def read_side_questions(self, recipe: Recipe) -> Sequence[SideQuestion]:
         """The recipe's side questions; none where it asks none, or none can be asked.
 
         Raises:
             ConfigurationError: side questions are asked for and there is no file of them.
             DataError: a file that cannot be read.
         """
-        if (path := self.side_questions_file(recipe)) is None:
+        if (path := self.find_side_questions_file(recipe)) is None:
             return []
-        return self._once(("side questions", path), lambda: read_side_questions(path))
+        return self._read_once(("side questions", path), lambda: read_side_questions(path))
 
-    def side_questions_file(self, recipe: Recipe) -> Path | None:
-        """Find the file of side questions once; see `build_inputs.side_questions_file`."""
+    def find_side_questions_file(self, recipe: Recipe) -> Path | None:
+        """Find the file of side questions once; see `build_inputs.find_side_questions_file`."""
         key = ("side questions of", recipe.side_questions, recipe.data)
-        return self._once(key, lambda: side_questions_file(recipe))
+        return self._read_once(key, lambda: find_side_questions_file(recipe))
 
-    def scores(self, path: Path) -> ScoreFile:
+    def read_scores(self, path: Path) -> ScoreFile:
         """The scores in a file.
 
         Raises:
             DataError: a file that cannot be read.
         """
-        return self._once(("scores", path), lambda: read_scores(path))
+        return self._read_once(("scores", path), lambda: read_scores(path))
 
-    def selection(self, recipe: Recipe, path: Path) -> Selection:
+    def read_selection(self, recipe: Recipe, path: Path) -> Selection:
         """A selection from the recipe's training manifest.
 
         Raises:
             DataError: a file that cannot be read, or does not fit the manifest.
         """
         train = recipe.data.train
-        ids = {example.id for example in self.manifest(recipe, train)}
-        return self._once(("selection", path, train), lambda: read_selection(path, ids))
+        ids = {example.id for example in self.read_manifest(recipe, train)}
+        return self._read_once(("selection", path, train), lambda: read_selection(path, ids))
 
-    def sha256(self, *paths: Path) -> str:
+    def hash_files(self, *paths: Path) -> str:
         """The hash of one file, or of several one after the other."""
         return self._hash(paths).hexdigest()
 
-    def sha256_of_data(self, recipe: Recipe) -> str:
+    def hash_data(self, recipe: Recipe) -> str:
         """The hash of the recipe's manifests: whether two runs saw the same examples."""
-        return self.sha256(*manifests_of(recipe.data))
+        return self.hash_files(*list_manifests(recipe.data))
 
-    def sha256_of_all(self, recipe: Recipe) -> str:
+    def hash_everything(self, recipe: Recipe) -> str:
         """The hash of everything a run reads besides models and videos: manifests, given scores and selections."""
         named = [getattr(recipe.curriculum, key, None) for key in ("file", "teacher_scores")]
         files = [path for path in (*named, *(teacher.scores for teacher in recipe.teachers)) if path is not None]
-        found = hashlib.sha256(self.sha256_of_data(recipe).encode())
+        found = hashlib.sha256(self.hash_data(recipe).encode())
         for path in files:
             content = path.read_bytes()
             found.update(content)
@@ -98,9 +98,9 @@ class Inputs:
             found.update(paths[-1].read_bytes())
             return found
 
-        return self._once(("sha256", paths), hash_last) if paths else hashlib.sha256()
+        return self._read_once(("sha256", paths), hash_last) if paths else hashlib.sha256()
 
-    def _once(self, key: tuple[Any, ...], read: Callable[[], _T]) -> _T:
+    def _read_once(self, key: tuple[Any, ...], read: Callable[[], _T]) -> _T:
         if key not in self._kept:
             self._kept[key] = read()
         found: _T = self._kept[key]

@@ -27,7 +27,7 @@ class Models:
     reference: Policy | None
     """The student before training, where the method keeps near it."""
 
-    def by_part(self) -> dict[str, tuple[Policy, ...]]:
+    def group_by_part(self) -> dict[str, tuple[Policy, ...]]:
         """The models by the part they play: `student` and, where there are some, `teacher` and `reference`."""
         return {
             "student": (self.student,),

@@ -89,15 +89,15 @@ class PoolScoring:
         A file of other scores is moved aside: what was true of other weights is not true of these.
         """
         path, header = wanted.path, wanted.header
-        kept = None if self.cache is None else self.cache / f"{_key(header)}.jsonl"
-        if path.exists() and not _bears(path, header):
+        kept = None if self.cache is None else self.cache / f"{_make_key(header)}.jsonl"
+        if path.exists() and not _has_header(path, header):
             aside, number = path.with_name(f"{path.stem}.stale-1.jsonl"), 1
             while aside.exists():
                 number += 1
                 aside = path.with_name(f"{path.stem}.stale-{number}.jsonl")
             _log.warning("%s holds scores that are no longer valid; they are kept as %s", path, aside.name)
             path.replace(aside)
-        if not path.exists() and kept is not None and kept.exists() and _bears(kept, header):
+        if not path.exists() and kept is not None and kept.exists() and _has_header(kept, header):
             write_durably(path, kept.read_bytes())
         found, whole = self._complete(wanted)
         if kept is not None and not kept.exists() and whole:
@@ -138,7 +138,7 @@ class PoolScoring:
         return replace(scores, rows=rows, header=replace(scores.header, num_examples=len(rows)))
 
 
-def _bears(path: Path, header: ScoreHeader) -> bool:
+def _has_header(path: Path, header: ScoreHeader) -> bool:
     try:
         found = read_header(path)
     except DataError:
@@ -146,5 +146,5 @@ def _bears(path: Path, header: ScoreHeader) -> bool:
     return found.identity == header.identity and found.num_examples == header.num_examples
 
 
-def _key(header: ScoreHeader) -> str:
+def _make_key(header: ScoreHeader) -> str:
     return hashlib.sha256("\n".join(header.identity).encode()).hexdigest()[:32]

@@ -21,9 +21,9 @@ from video_opd.curriculum import (
     read_selection,
     write_selection,
 )
-from video_opd.curriculum.score_file import sha256_together, together
+from video_opd.curriculum.score_file import join_sha256, merge_teachers
 from video_opd.errors import ConfigurationError
-from video_opd.eval.pool import RolloutOptions, scored_example
+from video_opd.eval.pool import RolloutOptions, make_scored_example
 from video_opd.files.journal import iterate_journal
 from video_opd.methods.teachers import Route, Teacher
 from video_opd.policy.load import Policy
@@ -129,7 +129,7 @@ class TeacherScored:
                 passes=passes,
             )
             files.append(self.scoring.score(wanted))
-        return together(files, self.models.teacher_sha256)
+        return merge_teachers(files, self.models.teacher_sha256)
 
     def score_student(self, step: int, path: Path, examples: Sequence[Example], *, judged: bool = False) -> ScoreFile:
         """Score the student as it is after `step` steps. At first, other runs may have begun with the same.
@@ -141,7 +141,7 @@ class TeacherScored:
             judged: also by how much the teacher disagrees with what it writes.
         """
         student, teacher = self.models.student, self.models.teacher if judged else None
-        more = {"teacher_sha256": sha256_together(self.models.teacher_sha256)} if judged else {}
+        more = {"teacher_sha256": join_sha256(self.models.teacher_sha256)} if judged else {}
         asking = self.make_asking(self.seed, "student")
         scoring = replace(self.scoring, cache=None) if step else self.scoring
         wanted = WantedScores(
@@ -169,7 +169,7 @@ class TeacherScored:
             for whose, scores in scored.items()
             if scores is not None
         }
-        place = {"round": round, "first_step": self.plan.first_step(round), "of": self._of()}
+        place = {"round": round, "first_step": self.plan.first_step(round), "of": self._list_origins()}
         write_facts(folder, {**place, **choice.facts, "warnings": list(choice.warnings), "cost": cost})
         write_selection(folder / "selection.jsonl", choice.selection)
         return choice.selection
@@ -194,7 +194,7 @@ class TeacherScored:
         path = folder / "selection.jsonl"
         if not path.exists():
             return None
-        if any(facts["of"] != self._of() for facts in read_facts(run.rounds)):
+        if any(facts["of"] != self._list_origins() for facts in read_facts(run.rounds)):
             raise ConfigurationError(
                 f"the training manifest, the teacher or the teacher's scores have changed since {path} was written",
                 reason="the run would train on a selection made from other files",
@@ -202,7 +202,7 @@ class TeacherScored:
             )
         return read_selection(path, {example.id for example in self.scoring.examples})
 
-    def _of(self) -> dict[str, Any]:
+    def _list_origins(self) -> dict[str, Any]:
         """What a selection is made from, besides the student."""
         given = [scores and scores.sha256 for scores in self.models.teacher_scores]
         return {
@@ -225,42 +225,42 @@ class Rounds(TeacherScored):
         if selection is not None:
             return self.make_lesson_of(selection, in_order=in_order)
         rule = self.settings
-        teacher = self._teacher(run) if rule.asks_teacher else None
+        teacher = self._score_teacher_by_rule(run) if rule.is_teacher_asked else None
         student = None
-        if rule.asks_student:
-            pool = self._trusted(teacher)
-            known = self._written_while_training(run, round, pool) if self.settings.reuse_answers else {}
+        if rule.is_student_asked:
+            pool = self._list_trusted(teacher)
+            known = self._read_answers_of_training(run, round, pool) if self.settings.reuse_answers else {}
             fresh = [example for example in pool if example.id not in known]
             path, step = folder / "student-scores.jsonl", self.plan.first_step(round)
-            student = self.score_student(step, path, fresh, judged=rule.ranks_by_reverse_kl)
+            student = self.score_student(step, path, fresh, judged=rule.is_ranked_by_reverse_kl)
             student = replace(student, rows={**student.rows, **known})
         choice = choose(teacher, student, rule, derive_seed(self.seed, "select", round))
         selection = self.keep_choice(folder, round, choice, teacher=teacher if round == 1 else None, student=student)
         return self.make_lesson_of(selection, in_order=in_order, warnings=choice.warnings)
 
-    def _passes(self, row: ScoredExample) -> bool:
+    def _is_passing(self, row: ScoredExample) -> bool:
         reliability = row.mean_iou if self.settings.reliability == "annotation" else row.agreement
         return reliability >= self.settings.threshold
 
-    def _teacher(self, run: RunDirectory) -> ScoreFile:
+    def _score_teacher_by_rule(self, run: RunDirectory) -> ScoreFile:
         settings, race = self.settings, None
         raced_for = ""
-        if settings.races:
+        if settings.is_raced:
             sources = {example.id: example.source for example in self.scoring.examples}
             race = Race(sources, settings, 0, enough=settings.num_enough)
             raced_for = f"{race}, {settings.reliability} of at least {settings.threshold}"
         return self.score_teacher(
-            run, skip_below=settings.skip_below, race=race, passes=self._passes, raced_for=raced_for
+            run, skip_below=settings.skip_below, race=race, passes=self._is_passing, raced_for=raced_for
         )
 
-    def _trusted(self, teacher: ScoreFile | None) -> list[Example]:
+    def _list_trusted(self, teacher: ScoreFile | None) -> list[Example]:
         """Whom the student is scored on: no more than what the teacher's filter leaves."""
         if teacher is None:
             return list(self.scoring.examples)
-        left = {id for id, row in teacher.scored.items() if not self.settings.threshold or self._passes(row)}
+        left = {id for id, row in teacher.scored.items() if not self.settings.threshold or self._is_passing(row)}
         return [example for example in self.scoring.examples if example.id in left]
 
-    def _written_while_training(
+    def _read_answers_of_training(
         self, run: RunDirectory, round: int, pool: Sequence[Example]
     ) -> dict[str, ScoredExample]:
         """The newest answers of the round before to each of these examples, as its scores."""
@@ -274,11 +274,11 @@ class Rounds(TeacherScored):
             if since < step <= until and id in wanted and "sampler_logprobs" in row:
                 if newest.get(id, (0, []))[0] < step:
                     newest[id] = (step, [])
-                newest[id][1].append(_scored(row))
-        return {id: scored_example(wanted[id], answers=tuple(answers)) for id, (_, answers) in newest.items()}
+                newest[id][1].append(_read_scored_answer(row))
+        return {id: make_scored_example(wanted[id], answers=tuple(answers)) for id, (_, answers) in newest.items()}
 
 
-def _scored(row: Mapping[str, Any]) -> ScoredAnswer:
+def _read_scored_answer(row: Mapping[str, Any]) -> ScoredAnswer:
     """An answer of answers.jsonl."""
     return ScoredAnswer(
         text=row["answer"],

@@ -11,7 +11,7 @@ from typing import Any
 from video_opd.policy.load import Policy, Work
 from video_opd.train.probe import Probe
 from video_opd.train.run_parts import RunParts
-from video_opd.train.step_metrics import answer_rows, metrics_row
+from video_opd.train.step_metrics import make_answer_rows, make_metrics_row
 from video_opd.train.stopwatch import PeakMemory
 from video_opd.train.trained_batch import StepOutcome
 from video_opd.types import Example, Prompt, Sampling
@@ -34,7 +34,7 @@ class MeasuredStep:
 
 
 @contextmanager
-def measured_step(
+def measure_step(
     parts: RunParts, batch: Sequence[Example], prompts: Sequence[Prompt], *, step: int, seed: int, began: float
 ) -> Iterator[MeasuredStep]:
     """Measure the step that is taken inside the `with` block.
@@ -48,27 +48,27 @@ def measured_step(
         began: time on the monotonic clock before the prompts were asked for.
     """
     measured, waited = MeasuredStep(), time.monotonic() - began
-    schedule, student, by_part = parts.recipe.schedule, parts.models.student, parts.models.by_part()
+    schedule, student, by_part = parts.recipe.schedule, parts.models.student, parts.models.group_by_part()
     probe = _take_probe(parts, prompts, seed) if prompts and is_due(step, schedule.probe_every) else None
     control = {"reverse_kl_before": probe.reverse_kl()} if probe else {}
-    before = {part: _work_of(policies) for part, policies in by_part.items()}
+    before = {part: _sum_work(policies) for part, policies in by_part.items()}
     memory = PeakMemory(student.model.device)
-    with memory.watching() if prompts and is_due(step, MEMORY_EVERY) else nullcontext():
+    with memory.watch() if prompts and is_due(step, MEMORY_EVERY) else nullcontext():
         yield measured
     outcome = measured.outcome
     assert outcome is not None
     if outcome.batches or outcome.suspended:
-        work = {part: _work_of(policies).since(before[part]) for part, policies in by_part.items()}
+        work = {part: _sum_work(policies).count_since(before[part]) for part, policies in by_part.items()}
         control |= {"reverse_kl_after": probe.reverse_kl()} if probe else {}
         if is_due(step, schedule.answers_every):
-            measured.answers = answer_rows(outcome, student, schedule.answers_kept)
+            measured.answers = make_answer_rows(outcome, student, schedule.answers_kept)
         starts = parts.data.source.renderer.template.answer_starts
         measured.row = {
-            **metrics_row(outcome, student, answer_starts=starts),
+            **make_metrics_row(outcome, student, answer_starts=starts),
             **control,
             **({"coupling": parts.gate.coupling.metrics()} if parts.gate else {}),
             "work": work,
-            "model_bytes": _bytes_of(by_part, work),
+            "model_bytes": _sum_bytes(by_part, work),
             **({"extra_memory_bytes": memory.extra_bytes} if memory.extra_bytes is not None else {}),
         }
     else:  # no video of the batch could be used
@@ -96,7 +96,7 @@ def _take_probe(parts: RunParts, prompts: Sequence[Prompt], seed: int) -> Probe 
     return Probe.take(models.student, models.teacher, chosen, sampling, recipe.training.micro_batch_size)
 
 
-def _bytes_of(by_part: Mapping[str, Sequence[Policy]], work: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+def _sum_bytes(by_part: Mapping[str, Sequence[Policy]], work: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     """The size of the models that had something to read in a step."""
     return {
         part: sum(policy.num_bytes for policy in policies)
@@ -105,6 +105,6 @@ def _bytes_of(by_part: Mapping[str, Sequence[Policy]], work: Mapping[str, Mappin
     }
 
 
-def _work_of(policies: Sequence[Policy]) -> Work:
+def _sum_work(policies: Sequence[Policy]) -> Work:
     """The work of all of them together, so far."""
     return sum((policy.work for policy in policies), Work())

@@ -8,20 +8,20 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from video_opd.grounding import REGIONS, best_iou, parse_answer, regions_of
+from video_opd.grounding import REGIONS, best_iou, find_regions, parse_answer
 from video_opd.objectives import (
+    find_groups_without_spread,
     masked_mean,
     sampled_entropy,
     sampled_reverse_kl,
     sampler_learner_gap,
-    without_spread,
 )
 from video_opd.policy.load import Policy
 from video_opd.train.trained_batch import StepOutcome, TrainedBatch
 from video_opd.types import Answer, Prompt, flatten
 
 
-def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "") -> dict[str, Any]:
+def make_metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "") -> dict[str, Any]:
     """One line of metrics.jsonl. Log-prob quantities are nats per answer token; shares are between 0 and 1.
 
     `miou` is that of the sampled answers against the training annotations, which may be noisy: a trend, not a score.
@@ -34,27 +34,27 @@ def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "
     the tokens held at the bound on it, where there is one.
     """
     if not outcome.batches:  # every example was suspended: nothing was judged and nothing trained on
-        return {"loss": 0.0, **_what_was_written(_suspended(outcome)), "num_prompts": 0, "num_answers": 0}
+        return {"loss": 0.0, **_measure_answers(_list_suspended(outcome)), "num_prompts": 0, "num_answers": 0}
     longest = max(batch.answer_mask.shape[1] for batch in outcome.batches)
 
-    def joined(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
+    def join(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
         return torch.cat([pad(tensor, (0, longest - tensor.shape[1])) for tensor in tensors])
 
-    mask = joined(batch.answer_mask for batch in outcome.batches)
-    behaviour = joined(batch.behaviour_logprobs for batch in outcome.batches)
-    clamped = joined(batch.losses.clamped for batch in outcome.batches)
-    pairs = [pair for batch in outcome.batches for pair in _answers(batch)]
+    mask = join(batch.answer_mask for batch in outcome.batches)
+    behaviour = join(batch.behaviour_logprobs for batch in outcome.batches)
+    clamped = join(batch.losses.clamped for batch in outcome.batches)
+    pairs = [pair for batch in outcome.batches for pair in _list_answers(batch)]
     sampled = all(answer.sampler_logprobs is not None for _, answer in pairs)
     row: dict[str, Any] = {"loss": outcome.loss}
     if all(batch.judgement.teacher is not None for batch in outcome.batches):
-        teacher = joined(batch.judgement.teacher.logprobs for batch in outcome.batches if batch.judgement.teacher)
+        teacher = join(batch.judgement.teacher.logprobs for batch in outcome.batches if batch.judgement.teacher)
         gap = "reverse_kl" if sampled else "gap_on_annotations"
         row[gap] = sampled_reverse_kl(behaviour, teacher, mask)
-        row[f"{gap}_by_region"] = _by_region(behaviour - teacher, pairs, student, answer_starts)
-    row |= _rewards(outcome) | _trust(outcome)
+        row[f"{gap}_by_region"] = _measure_by_region(behaviour - teacher, pairs, student, answer_starts)
+    row |= _measure_rewards(outcome) | _measure_trust(outcome)
     row["entropy" if sampled else "annotation_nll"] = sampled_entropy(behaviour, mask)
     if sampled:
-        row |= _what_was_written(pairs + _suspended(outcome))
+        row |= _measure_answers(pairs + _list_suspended(outcome))
         sampler = torch.zeros_like(behaviour)
         for index, (_, answer) in enumerate(pairs):
             assert answer.sampler_logprobs is not None
@@ -62,7 +62,7 @@ def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "
         row["sampler_learner_gap"] = sampler_learner_gap(sampler, behaviour, mask)
     return row | {
         "clamped_share": float(masked_mean(clamped, mask)),
-        **_ratios(outcome),
+        **_measure_ratios(outcome),
         "grad_norm": outcome.grad_norm,
         "learning_rate": outcome.learning_rate,
         "num_prompts": sum(len(batch.prompts) for batch in outcome.batches),
@@ -73,7 +73,7 @@ def metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "
     }
 
 
-def _what_was_written(pairs: list[tuple[Prompt, Answer]]) -> dict[str, float]:
+def _measure_answers(pairs: list[tuple[Prompt, Answer]]) -> dict[str, float]:
     """How good the student's own answers were, suspended ones included, against annotations that may be noisy."""
     parsed = [parse_answer(answer.text) for _, answer in pairs]
     ious = [
@@ -87,16 +87,16 @@ def _what_was_written(pairs: list[tuple[Prompt, Answer]]) -> dict[str, float]:
     }
 
 
-def _rewards(outcome: StepOutcome) -> dict[str, float]:
+def _measure_rewards(outcome: StepOutcome) -> dict[str, float]:
     """The mean reward, and how many groups had no spread and so gave no gradient."""
     rewards = [batch.judgement.rewards for batch in outcome.batches if batch.judgement.rewards is not None]
     if not rewards:
         return {}
     joined = torch.cat(rewards)
-    return {"reward": float(joined.mean()), "groups_without_spread": int(without_spread(joined).sum())}
+    return {"reward": float(joined.mean()), "groups_without_spread": int(find_groups_without_spread(joined).sum())}
 
 
-def _ratios(outcome: StepOutcome) -> dict[str, float]:
+def _measure_ratios(outcome: StepOutcome) -> dict[str, float]:
     """How far the policy went from the one that wrote, where the loss weighs by that and there were several updates;
     and how many answers a method left out of the loss."""
     found: dict[str, float] = {}
@@ -113,7 +113,7 @@ def _ratios(outcome: StepOutcome) -> dict[str, float]:
     return found
 
 
-def _trust(outcome: StepOutcome) -> dict[str, float]:
+def _measure_trust(outcome: StepOutcome) -> dict[str, float]:
     """Where the teacher was not listened to: groups of answers whose outcome contradicts it, and the share of answer
     tokens behind the change point of its margin."""
     found: dict[str, float] = {}
@@ -126,14 +126,14 @@ def _trust(outcome: StepOutcome) -> dict[str, float]:
     return found
 
 
-def _by_region(
+def _measure_by_region(
     gap: torch.Tensor, pairs: list[tuple[Prompt, Answer]], student: Policy, answer_starts: str
 ) -> dict[str, dict[str, float]]:
     """How far student and teacher are apart on reasoning, digits, words and the end: mean nats, and over how many."""
     total: dict[str, list[float]] = {}
     for values, (_, answer) in zip(gap.tolist(), pairs, strict=True):
         pieces = [student.tokenizer.decode([token]) for token in answer.token_ids]
-        regions = regions_of(pieces, truncated=answer.truncated, answer_starts=answer_starts)
+        regions = find_regions(pieces, truncated=answer.truncated, answer_starts=answer_starts)
         for value, region in zip(values, regions, strict=False):  # the row is padded, the answer is not
             total.setdefault(region, []).append(value)
     return {
@@ -143,23 +143,25 @@ def _by_region(
     }
 
 
-def answer_rows(outcome: StepOutcome, student: Policy, count: int) -> list[dict[str, Any]]:
+def make_answer_rows(outcome: StepOutcome, student: Policy, count: int) -> list[dict[str, Any]]:
     """Up to `count` answers of the step with span, log-probs and advantage of every token; those of suspended examples,
     which have neither teacher nor advantage, come last."""
     rows: list[dict[str, Any]] = []
     for batch in outcome.batches:
         teacher = batch.judgement.teacher
-        for index, (prompt, answer) in enumerate(_answers(batch)):
-            row, length = _answer_row(prompt, answer, student), len(answer)
+        for index, (prompt, answer) in enumerate(_list_answers(batch)):
+            row, length = _make_answer_row(prompt, answer, student), len(answer)
             row["advantage"] = batch.losses.advantage[index, :length].tolist()
             rows.append(row | ({"teacher_logprobs": teacher.logprobs[index, :length].tolist()} if teacher else {}))
             if len(rows) >= count:
                 return rows[:count]
-    rows += [_answer_row(prompt, answer, student) | {"suspended": True} for prompt, answer in _suspended(outcome)]
+    rows += [
+        _make_answer_row(prompt, answer, student) | {"suspended": True} for prompt, answer in _list_suspended(outcome)
+    ]
     return rows[:count]
 
 
-def _answer_row(prompt: Prompt, answer: Answer, student: Policy) -> dict[str, Any]:
+def _make_answer_row(prompt: Prompt, answer: Answer, student: Policy) -> dict[str, Any]:
     found = parse_answer(answer.text)
     return {
         "id": prompt.id,
@@ -177,10 +179,10 @@ def _answer_row(prompt: Prompt, answer: Answer, student: Policy) -> dict[str, An
     }
 
 
-def _suspended(outcome: StepOutcome) -> list[tuple[Prompt, Answer]]:
+def _list_suspended(outcome: StepOutcome) -> list[tuple[Prompt, Answer]]:
     return [(prompt, answer) for prompt, group in outcome.suspended for answer in group]
 
 
-def _answers(batch: TrainedBatch) -> list[tuple[Prompt, Answer]]:
+def _list_answers(batch: TrainedBatch) -> list[tuple[Prompt, Answer]]:
     prompts = {prompt.id: prompt for prompt in batch.prompts}
     return [(prompts[answer.prompt_id], answer) for answer in flatten(batch.groups)]

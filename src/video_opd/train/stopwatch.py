@@ -29,17 +29,17 @@ class Stopwatch:
     too."""
 
     @contextmanager
-    def phase(self, name: StepPhase) -> Iterator[None]:
+    def time_phase(self, name: StepPhase) -> Iterator[None]:
         """Count the time spent inside towards `name`."""
-        began, cpu_began = self._now()
+        began, cpu_began = self._read_clocks()
         try:
             yield
         finally:
-            ended, cpu_ended = self._now()
+            ended, cpu_ended = self._read_clocks()
             self.seconds[name] += ended - began
             self.cpu_seconds[name] += cpu_ended - cpu_began
 
-    def _now(self) -> tuple[float, float]:
+    def _read_clocks(self) -> tuple[float, float]:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter(), time.process_time()
@@ -58,31 +58,31 @@ class PeakMemory:
     """None: not known on this system."""
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def watch(self) -> Iterator[None]:
         """Watch what happens inside."""
         before = self._begin()
         yield
         if before is not None:
-            peak = torch.cuda.max_memory_allocated(self.device) if self._on_cuda else _status_bytes("VmHWM")
+            peak = torch.cuda.max_memory_allocated(self.device) if self._is_on_cuda else _read_status_bytes("VmHWM")
             self.extra_bytes = max(0, (peak or before) - before)
 
     @property
-    def _on_cuda(self) -> bool:
+    def _is_on_cuda(self) -> bool:
         return self.device.type == "cuda"
 
     def _begin(self) -> int | None:
-        if self._on_cuda:
+        if self._is_on_cuda:
             torch.cuda.reset_peak_memory_stats(self.device)
             return torch.cuda.memory_allocated(self.device)
         try:
             ctypes.CDLL(None).malloc_trim(0)
             (_PROCESS / "clear_refs").write_text("5", encoding="ascii")  # the peak starts again from now
-            return _status_bytes("VmRSS")
+            return _read_status_bytes("VmRSS")
         except (OSError, AttributeError):
             return None
 
 
-def _status_bytes(name: str) -> int | None:
+def _read_status_bytes(name: str) -> int | None:
     for line in (_PROCESS / "status").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{name}:"):
             return 1024 * int(line.split()[1])

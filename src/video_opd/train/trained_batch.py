@@ -36,7 +36,7 @@ class TrainedBatch:
         mask = self.answer_mask if self.losses.masked is None else self.answer_mask & ~self.losses.masked
         return int(mask.sum())
 
-    def after_first_update(self, loss_sum: float, num_updates: int) -> TrainedBatch:
+    def keep_after_first_update(self, loss_sum: float, num_updates: int) -> TrainedBatch:
         """What is kept of a micro-batch after the first of `num_updates` backward passes."""
         losses = self.losses
         bounded = losses.ratio_bounded
@@ -47,10 +47,10 @@ class TrainedBatch:
             ratio=None,  # every ratio is 1
             ratio_bounded=None if bounded is None else bounded / num_updates,
         )
-        judgement = self.judgement if num_updates > 1 else self.judgement.without_distributions()
+        judgement = self.judgement if num_updates > 1 else self.judgement.drop_distributions()
         return replace(self, judgement=judgement, losses=kept, sums=(loss_sum,))
 
-    def after_later_update(self, losses: TokenLosses, loss_sum: float, num_updates: int) -> TrainedBatch:
+    def keep_after_later_update(self, losses: TokenLosses, loss_sum: float, num_updates: int) -> TrainedBatch:
         """What is kept of it after one more of them.
 
         Args:

@@ -10,7 +10,7 @@ from annotation_rows import ASKED, lines
 
 from video_opd.data.importers._account import Policies
 from video_opd.data.importers._annotation import ReadOptions
-from video_opd.data.importers._asked_by_template import finders
+from video_opd.data.importers._asked_by_template import make_finders
 from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._read_annotations import read_annotations
 from video_opd.data.prompt_templates import TEMPLATES
@@ -178,7 +178,7 @@ def test_patterns_of_ones_own(collect, template, question, query):
 @pytest.mark.parametrize("template", ["timelense", "When does it happen", "{query} and {query}"])
 def test_a_template_that_there_is_not(template):
     with pytest.raises(ConfigurationError, match=r"it is not a preset, and it does not have \{query\} exactly once"):
-        finders(template)
+        make_finders(template)
 
 
 def test_questions_that_no_template_fits_ask_for_one(collect):
@@ -215,7 +215,7 @@ def test_a_history_of_another_shape_is_refused(collect, history):
 
 
 def test_a_pattern_is_found_in_linear_time():
-    find = finders('a…a…"{query}"…b')['a…a…"{query}"…b']
+    find = make_finders('a…a…"{query}"…b')['a…a…"{query}"…b']
     assert find("a" * 2000) is None
 
 

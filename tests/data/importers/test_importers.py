@@ -13,11 +13,11 @@ from video_opd.data.importers._annotation import ReadOptions
 from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._durations import read_durations
 from video_opd.data.importers._formats import ANNOTATORS, FORMATS, QUERIES, UNITS
-from video_opd.data.importers._read_annotations import importer, read_annotations
+from video_opd.data.importers._read_annotations import load_importer, read_annotations
 from video_opd.data.importers._video_files import VideoFiles
-from video_opd.data.importers.didemo import agreed
+from video_opd.data.importers.didemo import combine_segments
 from video_opd.data.manifest import read_manifest, write_manifest
-from video_opd.data.query_words import QUERY_POLICIES, plain, quoted
+from video_opd.data.query_words import QUERY_POLICIES, extract_quoted, normalise
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.types import Example, Span
 
@@ -39,7 +39,7 @@ def imported(tmp_path, format, text, name="a.jsonl", **options) -> list[Example]
 
 def test_every_format_has_a_sample_and_an_importer():
     assert {sample.format for sample in SAMPLES} == FORMATS.keys()
-    assert all(callable(importer(format)) for format in FORMATS)
+    assert all(callable(load_importer(format)) for format in FORMATS)
     assert QUERY_POLICIES.keys() == set(QUERIES)
 
 
@@ -120,36 +120,36 @@ def test_tacos_in_frames_and_in_seconds_agree(shared_data):
 
 def test_didemo_chunks_are_five_seconds_and_the_last_one_counts():
     segments = [(0.0, 5.0), (5.0, 10.0), (5.0, 10.0), (0.0, 30.0)]
-    assert agreed(segments, 6, "all") == ((0, 5), (5, 10), (0, 30))
-    assert agreed(segments, 6, "majority") == ((5, 10),)
+    assert combine_segments(segments, 6, "all") == ((0, 5), (5, 10), (0, 30))
+    assert combine_segments(segments, 6, "majority") == ((5, 10),)
     # Best three of four: (5,10) has 1, 1, 1/6; (0,10) has 1/2, 1/2, 1/2; (0,5) has 1, 1/6, 0.
-    assert agreed(segments, 6, "consensus") == ((5, 10),)
+    assert combine_segments(segments, 6, "consensus") == ((5, 10),)
     # A fourth is not heard: both segments have three that agree wholly, and the earlier one is taken.
-    assert agreed([(0.0, 5.0)] * 3 + [(5.0, 30.0)] * 4, 6, "consensus") == ((0, 5),)
+    assert combine_segments([(0.0, 5.0)] * 3 + [(5.0, 30.0)] * 4, 6, "consensus") == ((0, 5),)
     # In seconds: starts 0, 5, 5, 0 -> 2.5 -> 2 (half to even); ends 5, 10, 10, 30 -> 13.75 -> 14.
-    assert agreed(segments, 6, "mean") == ((2, 14),)
+    assert combine_segments(segments, 6, "mean") == ((2, 14),)
 
 
 def test_didemo_consensus_can_be_a_segment_that_nobody_named():
     # 15-30 has 1/2, 2/3 and 2/3, in the mean 11/18; 0-30 has 1, 1/3 and 1/3, 20-30 has 1, 1/3 and 1/3: 5/9.
-    assert agreed([(0.0, 30.0), (15.0, 25.0), (20.0, 30.0)], 6, "consensus") == ((15, 30),)
+    assert combine_segments([(0.0, 30.0), (15.0, 25.0), (20.0, 30.0)], 6, "consensus") == ((15, 30),)
 
 
 def test_of_equals_the_earliest_then_shortest_is_the_consensus():
     # 0-5, 5-10 and 0-10 have 1/2 in the mean of two.
-    assert agreed([(5.0, 10.0), (0.0, 5.0)], 6, "consensus") == ((0, 5),)
+    assert combine_segments([(5.0, 10.0), (0.0, 5.0)], 6, "consensus") == ((0, 5),)
     # 5-15 has 0, 1 and 1/5, 5-30 has 0, 2/5 and 4/5: as much, but for the sixteenth digit.
-    assert agreed([(0.0, 5.0), (5.0, 15.0), (10.0, 30.0)], 6, "consensus") == ((5, 15),)
+    assert combine_segments([(0.0, 5.0), (5.0, 15.0), (10.0, 30.0)], 6, "consensus") == ((5, 15),)
 
 
 def test_annotators_by_a_rule_that_there_is_not():
     with pytest.raises(ConfigurationError, match="--annotators median: no rule has that name"):
-        agreed([(0.0, 5.0)], 6, "median")
+        combine_segments([(0.0, 5.0)], 6, "median")
 
 
 def test_a_mean_of_didemo_is_in_whole_seconds():
     # What VideoMind makes of the first row of the validation set: starts 5, 5, 5, 0 -> 3.75, ends -> 8.75.
-    assert agreed([(5.0, 10.0)] * 3 + [(0.0, 5.0)], 6, "mean") == ((4, 9),)
+    assert combine_segments([(5.0, 10.0)] * 3 + [(0.0, 5.0)], 6, "mean") == ((4, 9),)
 
 
 def test_names_of_didemo_with_unusual_endings(tmp_path):
@@ -173,7 +173,7 @@ def test_a_chunk_that_is_not_there_drops_its_description(tmp_path, times):
 
 @pytest.mark.parametrize("annotators", ANNOTATORS)
 def test_didemo_never_leaves_the_video_and_never_collapses(annotators):
-    for start, end in agreed([(25.0, 30.0)] * 3 + [(0.0, 5.0)], 6, annotators):
+    for start, end in combine_segments([(25.0, 30.0)] * 3 + [(0.0, 5.0)], 6, annotators):
         assert 0 <= start < end <= 30
 
 
@@ -493,9 +493,9 @@ def test_query_policies(tmp_path, policy, expected):
 
 
 def test_words_are_compared_without_case_blanks_and_full_stops():
-    assert {plain(text) for text in ("A cat  sits", " a CAT\nsits. ", "..a cat sits ..")} == {"a cat sits"}
-    assert plain("Straße.") == plain("STRASSE")
-    assert plain("a cat sits?") != plain("a cat sits")
+    assert {normalise(text) for text in ("A cat  sits", " a CAT\nsits. ", "..a cat sits ..")} == {"a cat sits"}
+    assert normalise("Straße.") == normalise("STRASSE")
+    assert normalise("a cat sits?") != normalise("a cat sits")
 
 
 @pytest.mark.parametrize(
@@ -509,7 +509,7 @@ def test_words_are_compared_without_case_blanks_and_full_stops():
     ],
 )
 def test_what_stands_in_quotes(instruction, event):
-    assert quoted(instruction) == event
+    assert extract_quoted(instruction) == event
 
 
 def test_a_charades_video_is_as_long_as_annotated_to_a_second(shared_data):
@@ -522,7 +522,7 @@ def test_a_charades_video_is_as_long_as_annotated_to_a_second(shared_data):
     collector.collect(read_annotations("charades-sta", [annotations / "charades_sta_test.txt"], ReadOptions()))
     assert {example.video for example in collector.examples} == {"OHOFG.mp4"}
     assert (len(collector.examples), collector.report.durations_off) == (6, {})
-    assert files.duration("OHOFG.mp4") == pytest.approx(35.15, abs=0.06)
+    assert files.read_duration("OHOFG.mp4") == pytest.approx(35.15, abs=0.06)
     assert collector.examples[0].duration == 35.04
 
 

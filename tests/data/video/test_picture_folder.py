@@ -14,7 +14,13 @@ from PIL import Image
 from video_opd.cli import main
 from video_opd.data.manifest import check_manifest, read_manifest, write_manifest
 from video_opd.data.prompt_source import refuse_tight_budget, render
-from video_opd.data.video.picture_folder import picture_timeline, probe_video, read_pictures, read_video, video_timeline
+from video_opd.data.video.picture_folder import (
+    find_picture_timeline,
+    find_timeline,
+    probe_video,
+    read_pictures,
+    read_video,
+)
 from video_opd.data.video.video_io import VideoBudget, read_frames, write_video
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.types import Span
@@ -48,12 +54,12 @@ def test_the_same_frames_as_of_the_file(film, budget, clip):
 
 
 def test_time_is_counted_from_the_first_picture_at_the_given_rate(film, tmp_path):
-    timeline = picture_timeline(film[1], 3)
+    timeline = find_picture_timeline(film[1], 3)
     assert (timeline.num_frames, timeline.duration_s, timeline.time_s(3)) == (NUM_PICTURES, 8.0, 1.0)
     for number in range(9, 12):  # 10 comes before 9 by name
         Image.new("L", (64, 32)).save(tmp_path / f"frame{number}.JPG")
     (tmp_path / "notes.txt").write_text("not a picture")
-    timeline = picture_timeline(tmp_path, Fraction(30_000, 1001))
+    timeline = find_picture_timeline(tmp_path, Fraction(30_000, 1001))
     assert (timeline.pts, timeline.time_s(2)) == ((9, 10, 11), pytest.approx(2 * 1001 / 30_000))
     assert read_pictures(tmp_path, 1, VideoBudget()).images.shape == (2, 32, 64, 3), "grey ones too"
 
@@ -129,7 +135,7 @@ def test_all_usual_pictures_are_read_and_nothing_else_is_looked_at(tmp_path, end
 
 def test_a_rate_is_meant_as_it_is_written(tmp_path):
     folder = numbered(tmp_path / "a", range(30))
-    assert video_timeline(folder, 29.97).tick == Fraction(100, 2997)
+    assert find_timeline(folder, 29.97).tick == Fraction(100, 2997)
 
 
 @pytest.mark.parametrize("rate", [0, -3, float("nan"), float("inf"), 1e9])
@@ -140,7 +146,7 @@ def test_what_is_no_rate_is_refused(tmp_path, rate):
 
 def test_a_rate_for_a_file_and_a_folder_without_one_are_told_what_to_do(film):
     file, folder = film
-    for read in (probe_video, video_timeline, lambda path, rate: read_video(path, VideoBudget(), None, rate)):
+    for read in (probe_video, find_timeline, lambda path, rate: read_video(path, VideoBudget(), None, rate)):
         with pytest.raises(DataError, match="it is a file: a video file says itself when"):
             read(file, 3.0)
         with pytest.raises(DataError, match=r"it is a folder.*Give the rate, as `--frame-rate 3`"):

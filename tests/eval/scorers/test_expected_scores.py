@@ -105,6 +105,6 @@ def test_our_r1_is_the_official_one(qvhighlights):
     from video_opd.grounding import score
 
     truth, answers = qvhighlights
-    ours = score({id_: answer.parsed() for id_, answer in answers.by_id.items()}, truth.examples)
+    ours = score({id_: answer.parse() for id_, answer in answers.by_id.items()}, truth.examples)
     official = score_as("qvhighlights", truth, answers).scores["full"]["MR-R1"]
     assert [round(100 * ours.r1[t], 2) for t in (0.5, 0.7)] == [official["0.5"], official["0.7"]]

@@ -135,7 +135,7 @@ def test_every_answer_finds_its_query(annotated, write, name, form):
     found = read_matched(write(FILES[name](), form), annotated)
     assert found.format == name.split(" ")[0]
     assert (found.unknown, set(found.by_id)) == ((), set(RIGHT))
-    assert {id_: tuple(answer.parsed().spans[0]) for id_, answer in found.by_id.items()} == RIGHT
+    assert {id_: tuple(answer.parse().spans[0]) for id_, answer in found.by_id.items()} == RIGHT
 
 
 OWN = [name for name in FILES if not name.startswith(("timechat", "trace", "vtimellm"))]
@@ -214,7 +214,7 @@ def test_vtimellms_numbers_are_percent_and_its_captions_no_answers(annotated, wr
     assert "1 rows of the log are of another task than grounding: skipped" in notes
     assert "The predicted times are taken as percent and made seconds" in notes
     as_seconds = read_matched(write(log, "lines"), annotated, unit="seconds")
-    assert as_seconds.by_id["charades-sta/BBBBB/0"].parsed().spans == ((2.0, 6.0),)
+    assert as_seconds.by_id["charades-sta/BBBBB/0"].parse().spans == ((2.0, 6.0),)
 
 
 def test_unitimes_empty_answer(annotated, write):

@@ -11,7 +11,7 @@ import pytest
 
 from video_opd.cli import main
 from video_opd.data.manifest import write_manifest
-from video_opd.eval.scorers import RESULT_FORMATS, SCORERS, Convention, compare, too_few
+from video_opd.eval.scorers import RESULT_FORMATS, SCORERS, Convention, compare, explain_too_few
 
 SENTENCE = re.compile(r"video-opd: \S.*: \S.*\. [A-Z`(].*[^.]\.")
 
@@ -193,7 +193,7 @@ def test_a_difference_has_an_interval_only_of_enough_queries(num_queries, consta
     a = {"x": {id_: value + (0.1 if constant else value) for id_, value in b["x"].items()}}
     found = compare(a, b)
     assert (found["x"]["interval"] is not None) == (num_queries >= 30)
-    assert ("cannot be said" in too_few(found)) == (num_queries < 30)
+    assert ("cannot be said" in explain_too_few(found)) == (num_queries < 30)
 
 
 def test_a_comparison_of_many_queries_is_judged(tmp_path, metrics, capsys):

@@ -17,14 +17,14 @@ from video_opd.eval.scorers import (
     RESULT_FORMATS,
     SCORERS,
     GroundTruth,
+    find_unit_evidence,
     read_ground_truth,
     read_matched,
     read_with_truth,
     score_as,
-    unit_evidence,
 )
 from video_opd.eval.scorers._keys import QueryKey, parse_key
-from video_opd.eval.scorers._result_files import told_by_content
+from video_opd.eval.scorers._result_files import recognise_format
 from video_opd.grounding.time_units import UNITS
 from video_opd.types import Example, Span
 
@@ -365,13 +365,13 @@ SAMPLES = {
 
 
 def test_results_of_something_else_are_no_submission(write):
-    assert told_by_content(write("x.json", {"results": {"a": 1}}, lines=False)) is None
-    assert told_by_content(write("x.json", {"results": []}, lines=False)) == "ego4d-nlq"
+    assert recognise_format(write("x.json", {"results": {"a": 1}}, lines=False)) is None
+    assert recognise_format(write("x.json", {"results": []}, lines=False)) == "ego4d-nlq"
 
 
 def test_the_format_is_told_by_the_content(write):
     assert [*SAMPLES] == [*RESULT_FORMATS]
-    assert {name: told_by_content(write("x.jsonl", *rows)) for name, rows in SAMPLES.items()} == {
+    assert {name: recognise_format(write("x.jsonl", *rows)) for name, rows in SAMPLES.items()} == {
         name: name for name in RESULT_FORMATS
     }
 
@@ -564,7 +564,7 @@ def test_malformed_annotations_in_results_never_give_a_traceback(tmp_path_factor
     path.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
     try:
         truth, found = read_with_truth(path, unit=unit, fps=2.0)
-        unit_evidence(truth, found)
+        find_unit_evidence(truth, found)
         scores = score_as(scorer, truth, found).flat()
     except DataError as error:
         refusal = str(error)

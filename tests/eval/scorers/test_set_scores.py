@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from video_opd.cli import main
 from video_opd.eval.scorers import read_ground_truth, read_matched, score_as
-from video_opd.eval.scorers._span_sets import merged, overlap, set_iou, total_length
+from video_opd.eval.scorers._span_sets import merge_spans, overlap, set_iou, total_length
 from video_opd.eval.scorers.timelens2 import wasserstein_1, wasserstein_reward
 
 
 def test_unions():
-    assert merged([(5, 6), (0, 2), (1, 3), (3, 4)]) == [(0, 4), (5, 6)]
+    assert merge_spans([(5, 6), (0, 2), (1, 3), (3, 4)]) == [(0, 4), (5, 6)]
     assert total_length([(0, 2), (1, 3)]) == 4
     assert overlap([(0, 4), (5, 9)], [(2, 6)]) == 3
 
@@ -57,8 +57,8 @@ def test_wasserstein_is_the_distance_of_sorted_samples(some, others):
         return starts[which] + (shares - reached[which]) * lengths.sum()
 
     shares = (np.arange(20_000) + 0.5) / 20_000
-    expected = np.abs(quantiles(merged(some), shares) - quantiles(merged(others), shares)).mean()
-    assert wasserstein_1(merged(some), merged(others)) == pytest.approx(expected, abs=2e-3)
+    expected = np.abs(quantiles(merge_spans(some), shares) - quantiles(merge_spans(others), shares)).mean()
+    assert wasserstein_1(merge_spans(some), merge_spans(others)) == pytest.approx(expected, abs=2e-3)
 
 
 def test_set_iou_merges_the_prediction_alone():

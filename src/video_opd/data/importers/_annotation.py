@@ -109,7 +109,7 @@ def require_name(record: Record, name: str | None, pattern: re.Pattern[str], dat
         record.refuse(f"{name!r} is not the name of a video of {data_set}")
 
 
-def clip_of(record: Record, start: float | None, end: float | None) -> Times | None:
+def read_clip(record: Record, start: float | None, end: float | None) -> Times | None:
     """The part of the file that is used, from its two ends in seconds; None (the whole file) if neither is given.
 
     Raises:
@@ -129,7 +129,7 @@ class Captions(BaseModel):
     timestamps: list[Times]
     sentences: list[str]
 
-    def annotations(self, record: Record, **more: Any) -> Iterator[Annotation]:
+    def make_annotations(self, record: Record, **more: Any) -> Iterator[Annotation]:
         """One annotation per sentence.
 
         Raises:
@@ -178,7 +178,7 @@ class Moments(BaseModel):
             )
         return value
 
-    def annotation(self, record: Record) -> Annotation:
+    def make_annotation(self, record: Record) -> Annotation:
         """The one annotation."""
         return Annotation(
             record=record,

@@ -7,21 +7,21 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from video_opd.data.prompt_templates import TEMPLATES
-from video_opd.data.query_words import only_quoted
+from video_opd.data.query_words import extract_only_quoted
 from video_opd.errors import ConfigurationError
-from video_opd.policy.families import visual_tokens
+from video_opd.policy.families import list_visual_tokens
 
 QUOTED = "quoted"
 """What stands in quotes, where a question quotes exactly one thing."""
 QUERY = "{query}"
 
-_VIDEO = re.compile("|".join(map(re.escape, ("<video>", "<image>", "{video}", *sorted(visual_tokens())))))
+_VIDEO = re.compile("|".join(map(re.escape, ("<video>", "<image>", "{video}", *sorted(list_visual_tokens())))))
 
 Finder = Callable[[str], str | None]
 """From a question to its query; None: it is not put like this."""
 
 
-def finders(template: str) -> dict[str, Finder]:
+def make_finders(template: str) -> dict[str, Finder]:
     """How to find the query, by name, to be tried in order.
 
     Args:
@@ -32,39 +32,39 @@ def finders(template: str) -> dict[str, Finder]:
         ConfigurationError: it is none of these.
     """
     if template == QUOTED:
-        return {QUOTED: only_quoted}
+        return {QUOTED: extract_only_quoted}
     if template in TEMPLATES:
-        return {template: _whole(TEMPLATES[template].user)}
+        return {template: _make_whole_finder(TEMPLATES[template].user)}
     if template.count(QUERY) == 1:
-        return {template: _part(template)}
+        return {template: _make_part_finder(template)}
     if template:
         raise ConfigurationError(
             f"--template {template}",
             reason=f"it is not a preset, and it does not have {QUERY} exactly once",
             remedy=f"give a pattern such as \"…'{QUERY}'…\", {QUOTED}, or one of {', '.join(TEMPLATES)}",
         )
-    return _presets()
+    return _make_preset_finders()
 
 
-def bare(text: str) -> str:
+def strip_places(text: str) -> str:
     """A question without the places of its video, blanks joined."""
     return " ".join(_VIDEO.sub(" ", text).split())
 
 
 @lru_cache(1)
-def _presets() -> dict[str, Finder]:
+def _make_preset_finders() -> dict[str, Finder]:
     timed = {name: preset.user for name, preset in TEMPLATES.items() if "{start" in preset.answer}
     by_length = sorted(timed, key=lambda name: -len(timed[name]))  # the one that says most is the one that was meant
-    return {name: _whole(timed[name]) for name in by_length} | {QUOTED: only_quoted}
+    return {name: _make_whole_finder(timed[name]) for name in by_length} | {QUOTED: extract_only_quoted}
 
 
-def _whole(user: str) -> Finder:
-    before, after = (re.escape(part) for part in bare(user).split(QUERY))
+def _make_whole_finder(user: str) -> Finder:
+    before, after = (re.escape(part) for part in strip_places(user).split(QUERY))
     return _first_group(re.compile(f"{before}(.+){after}", re.DOTALL).fullmatch)
 
 
-def _part(pattern: str) -> Finder:
-    before, after = bare(pattern.replace("...", "…")).split(QUERY)
+def _make_part_finder(pattern: str) -> Finder:
+    before, after = strip_places(pattern.replace("...", "…")).split(QUERY)
     found = ".*?".join(map(re.escape, before.strip("…").split("…")))
     follows = ".*?".join(map(re.escape, after.strip("…").split("…")))
     query = "(.+?)" if follows else "(.+)"

@@ -17,11 +17,11 @@ from video_opd.data.importers._account import (
     Policies,
 )
 from video_opd.data.importers._annotation import Annotation, Times
-from video_opd.data.importers._durations import key_of
-from video_opd.data.importers._unit_suspicions import Lateness, refuse_early_spans, suspicions
+from video_opd.data.importers._durations import find_key
+from video_opd.data.importers._unit_suspicions import Lateness, find_suspicions, refuse_early_spans
 from video_opd.data.importers._video_files import VideoFiles
-from video_opd.data.manifest_rows import example_from_row, path_fault, row_from_example
-from video_opd.data.query_words import CONTROL_CHARACTERS, QUERY_POLICIES, begins_with_query_text
+from video_opd.data.manifest_rows import example_from_row, find_path_fault, row_from_example
+from video_opd.data.query_words import CONTROL_CHARACTERS, QUERY_POLICIES, has_query_text_prefix
 from video_opd.data.video.video_names import VIDEO_SUFFIXES, video_name
 from video_opd.data.video.video_sampling import DURATION_TOLERANCE_S, ROUNDING_S
 from video_opd.errors import DataError
@@ -66,7 +66,7 @@ class Collector:
         for last in annotations:
             self.report.rows_read += 1
             self._splits.add(last.split)
-            self._take(last, "" if last.skipped else self._id(last))
+            self._take(last, "" if last.skipped else self._make_id(last))
         if last is None:
             raise DataError("the files hold no annotations", reason="there is nothing to import", remedy="Check them")
         self._refuse_unknown_durations()
@@ -74,8 +74,8 @@ class Collector:
         if not self.examples:
             self._refuse_empty(last)
         refuse_early_spans(self.examples, last)
-        self.report.warnings = suspicions(self.examples)
-        if named := sum(begins_with_query_text(example.query) for example in self.examples):
+        self.report.warnings = find_suspicions(self.examples)
+        if named := sum(has_query_text_prefix(example.query) for example in self.examples):
             self.report.warnings.append(f"{named} queries begin with `Query Text:`; --queries ego4d takes it off")
         if self.files is not None:
             self.report.videos_unreadable = dict(self.files.unreadable)
@@ -83,10 +83,10 @@ class Collector:
         self.report.rows_kept = len(self.examples)
         return self.examples
 
-    def _id(self, annotation: Annotation) -> str:
+    def _make_id(self, annotation: Annotation) -> str:
         """The id of a row. It is given before rows are dropped, so that an id means the same question under all
         policies."""
-        base = f"{self._source(annotation)}/{video_name(annotation.video)}"
+        base = f"{self._make_source(annotation)}/{video_name(annotation.video)}"
         name = annotation.name or str(self._num_by_base[base])
         self._num_by_base[base] += 1
         id, number = f"{base}/{name}", 2
@@ -98,7 +98,7 @@ class Collector:
         self._ids.add(id)
         return id
 
-    def _source(self, annotation: Annotation) -> str:
+    def _make_source(self, annotation: Annotation) -> str:
         return "/".join(part for part in (self.policies.source, annotation.source) if part)
 
     def _take(self, annotation: Annotation, id: str) -> None:
@@ -112,16 +112,16 @@ class Collector:
         query = QUERY_POLICIES[policies.queries](annotation.query)
         if not query.strip():
             return report.drop(annotation, "the query is empty")
-        video, exists = self._video(annotation.video)
-        if path_fault(video):
+        video, exists = self._find_video(annotation.video)
+        if find_path_fault(video):
             return report.drop(annotation, "the video's path is not one inside a folder")
         if not exists and policies.missing_videos == "drop":
             return report.drop(annotation, _NO_VIDEO)
-        if exists and self.files is not None and (target := self.files.outside(video)):
+        if exists and self.files is not None and (target := self.files.resolve_outside(video)):
             report.videos_outside[video] = target
             if policies.missing_videos == "drop":
                 return report.drop(annotation, "the video lies outside the folder, behind a link")
-        duration = self._duration(annotation, video if exists else None)
+        duration = self._find_duration(annotation, video if exists else None)
         if duration is None:
             report.note(NO_DURATION, annotation)
             if self._without != "keep" or annotation.fractions:
@@ -129,11 +129,11 @@ class Collector:
                 return report.drop(annotation, NO_DURATION)
         elif not 0 < duration < math.inf:
             return report.drop(annotation, "the duration is not more than 0")
-        spans = self._spans(annotation, duration)
+        spans = self._check_spans(annotation, duration)
         if not spans:
             return report.drop(annotation, "no span is left" if annotation.spans else "no span is annotated")
         clip = None if annotation.clip is None else Span(*annotation.clip)
-        source = self._source(annotation)
+        source = self._make_source(annotation)
         return self._keep(
             annotation,
             Example(
@@ -144,7 +144,7 @@ class Collector:
                 duration=duration,
                 source=source,
                 clip=clip,
-                frame_rate=annotation.frame_rate or self._frame_rate(video, exists),
+                frame_rate=annotation.frame_rate or self._find_frame_rate(video, exists),
             ),
         )
 
@@ -172,16 +172,16 @@ class Collector:
         self.examples.append(example)
         return None
 
-    def _frame_rate(self, video: str, exists: bool) -> float | None:
+    def _find_frame_rate(self, video: str, exists: bool) -> float | None:
         """Pictures per second of a video that is a folder: its own, or without --videos that of the policies."""
         return self.files.rate_of(video) if self.files and exists else self.policies.frame_rate
 
-    def _video(self, name: str) -> tuple[str, bool]:
+    def _find_video(self, name: str) -> tuple[str, bool]:
         """The path of a video in the manifest, and whether a file that can be used is there, if anybody looks."""
         named = name.strip().removeprefix("./")
         if named not in self._looked_for:
             found = self.files.find(named) if self.files else None
-            if self.files and (found is None or self.files.duration(found) is None):
+            if self.files and (found is None or self.files.read_duration(found) is None):
                 if found is None and named not in self.files.ambiguous:
                     self.report.videos_missing.append(named)
                 found = None
@@ -193,13 +193,13 @@ class Collector:
             named = named.rstrip(".") + ".mp4"
         return named, self.files is None
 
-    def _duration(self, annotation: Annotation, path: str | None) -> float | None:
+    def _find_duration(self, annotation: Annotation, path: str | None) -> float | None:
         """The duration in seconds: from the durations file, else from the annotation, else from the video.
 
         What the two files say is about the whole video: of a clip, they only bound the end.
         """
-        of_file = self.files.duration(path) if self.files and path is not None else None
-        listed = (self.durations or {}).get(key_of(annotation.video, self.durations))
+        of_file = self.files.read_duration(path) if self.files and path is not None else None
+        listed = (self.durations or {}).get(find_key(annotation.video, self.durations))
         if annotation.clip is not None:
             start, end = annotation.clip
             for name, whole in ((annotation.video, listed), (path, of_file)):
@@ -227,11 +227,11 @@ class Collector:
             self.report.durations_off[path] = duration, of_file
         return duration
 
-    def _spans(self, annotation: Annotation, duration: float | None) -> tuple[Span, ...]:
+    def _check_spans(self, annotation: Annotation, duration: float | None) -> tuple[Span, ...]:
         report, kept = self.report, []
         for times in annotation.spans:
             start, end = (time * (duration or 1.0) for time in times) if annotation.fractions else times
-            reason = _fault((start, end))
+            reason = _find_fault((start, end))
             if reason is None and duration is not None:
                 self._lateness.add(annotation, start, end, duration)
             if reason is None and duration is not None and end > duration + ROUNDING_S:
@@ -281,7 +281,7 @@ class Collector:
         last.record.refuse(f"none of the {self.report.rows_read} rows is left: {reasons}", remedy)
 
 
-def _fault(times: Times) -> str | None:
+def _find_fault(times: Times) -> str | None:
     start, end = times
     if not (math.isfinite(start) and math.isfinite(end)):
         return "a time is out of range"

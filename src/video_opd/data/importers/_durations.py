@@ -25,7 +25,7 @@ class _Duration(BaseModel):
 
 
 def read_durations(path: Path) -> dict[str, float]:
-    """Seconds by video: look one up by `key_of`. Paths count where folders hold videos of one name that differ.
+    """Seconds by video: look one up by `find_key`. Paths count where folders hold videos of one name that differ.
 
     Read are a CSV with a column for the video (`id` …) and one for the seconds (`length`, as in `Charades_v1_test.csv`,
     or `duration` …), JSON lines with such keys, and one JSON object by video with numbers or with such objects.
@@ -37,13 +37,13 @@ def read_durations(path: Path) -> dict[str, float]:
     by_path: dict[str, float] = {}
     paths_of: dict[str, list[str]] = {}
     for record in table_rows(path) if is_table else json_any(path):
-        video, value = _entry(record)
-        seconds = record.as_(_Duration, {"duration": value}).duration
+        video, value = _read_entry(record)
+        seconds = record.read_as(_Duration, {"duration": value}).duration
         if seconds <= 0:
             record.refuse(f"the duration of {video!r} is {seconds:g} s")
-        if (known := by_path.setdefault(_path(video), seconds)) != seconds:
+        if (known := by_path.setdefault(_strip_ending(video), seconds)) != seconds:
             record.refuse(f"{video!r} lasts {seconds:g} s here and {known:g} s further up")
-        paths_of.setdefault(video_name(video), []).append(_path(video))
+        paths_of.setdefault(video_name(video), []).append(_strip_ending(video))
     durations: dict[str, float] = {}
     for name, paths in paths_of.items():
         alike = len({by_path[each] for each in paths}) == 1
@@ -53,32 +53,32 @@ def read_durations(path: Path) -> dict[str, float]:
     return durations
 
 
-def key_of(video: str, durations: Mapping[str, float] | None) -> str:
+def find_key(video: str, durations: Mapping[str, float] | None) -> str:
     """The key of a video in the result of `read_durations`: its path if the result has it, else its name in any
     folder."""
-    path = _path(video)
+    path = _strip_ending(video)
     return path if durations is not None and path in durations else _ANYWHERE + video_name(video)
 
 
-def _path(video: str) -> str:
+def _strip_ending(video: str) -> str:
     """The path of a video with its folders, without the ending."""
     folder, slash, _ = video.strip().replace("\\", "/").removeprefix("./").rpartition("/")
     return folder + slash + video_name(video)
 
 
-def _entry(record: Record) -> tuple[str, Any]:
+def _read_entry(record: Record) -> tuple[str, Any]:
     value = record.value
     if record.key is not None and not isinstance(value, dict):
         return record.key, value
     if not isinstance(value, dict):
         record.refuse("it is not a row of a table and not an object")
-    video = record.key if record.key is not None else _first(record, _VIDEO_KEYS, "the video")
+    video = record.key if record.key is not None else _take_first(record, _VIDEO_KEYS, "the video")
     if not isinstance(video, str):
         record.refuse("the video's name is not a text")
-    return video, _first(record, _DURATION_KEYS, "its duration")
+    return video, _take_first(record, _DURATION_KEYS, "its duration")
 
 
-def _first(record: Record, keys: tuple[str, ...], what: str) -> Any:
+def _take_first(record: Record, keys: tuple[str, ...], what: str) -> Any:
     found = next((key for key in keys if key in record.value), None)
     if found is None:
         there = ", ".join(f"`{key}`" for key in list(record.value)[:8])

@@ -20,7 +20,7 @@ _FIRST = 5
 """Annotations that must be read before a format counts as one that can read a file."""
 
 
-def importer(format: str) -> Importer:
+def load_importer(format: str) -> Importer:
     """The importer of a format."""
     read = FORMATS[format].read
     return cast(Importer, load_place(__package__, read)) if isinstance(read, str) else read
@@ -35,12 +35,12 @@ def read_annotations(format: str, files: Sequence[Path], reading: ReadOptions) -
     """
     together = FORMATS[format].is_read_together
     try:
-        annotations = list(importer(format)(list(files), reading))
+        annotations = list(load_importer(format)(list(files), reading))
         _refuse_files_without_any(annotations, files, together=together)
     except DataError as error:
         alone = [list(files)] if together else [[file] for file in files]
-        strange = next((some for some in alone if not _reads_the_beginning(format, some, reading)), None)
-        others = [] if strange is None else formats_that_read(strange, reading)
+        strange = next((some for some in alone if not _can_read_beginning(format, some, reading)), None)
+        others = [] if strange is None else list_readable_formats(strange, reading)
         if not others:
             raise
         raise DataError(
@@ -60,12 +60,12 @@ def _refuse_files_without_any(annotations: Sequence[Annotation], files: Sequence
             )
 
 
-def formats_that_read(files: Sequence[Path], reading: ReadOptions) -> list[str]:
+def list_readable_formats(files: Sequence[Path], reading: ReadOptions) -> list[str]:
     """The formats that can read the beginning of the files: what they look like.
 
     A general one is named only where no data set's own is, and one of several names for the same.
     """
-    able = [name for name in FORMATS if _reads_the_beginning(name, files, reading)]
+    able = [name for name in FORMATS if _can_read_beginning(name, files, reading)]
     able = [name for name in able if not FORMATS[name].is_general] or able
     if "sft" in able:  # whatever conversations are, they are that
         able = ["sft"]
@@ -78,10 +78,10 @@ def read_video_list(path: Path) -> frozenset[str]:
     return frozenset(video_name(record.value.strip().removeprefix("video-")) for record in text_lines(path))
 
 
-def _reads_the_beginning(format: str, files: Sequence[Path], reading: ReadOptions) -> bool:
+def _can_read_beginning(format: str, files: Sequence[Path], reading: ReadOptions) -> bool:
     any_question = replace(reading, template=QUERY)  # conversations are that however their questions are put
     try:
-        return bool(list(islice(importer(format)(list(files), any_question), _FIRST)))
+        return bool(list(islice(load_importer(format)(list(files), any_question), _FIRST)))
     except DataError:
         return False
     except Exception:

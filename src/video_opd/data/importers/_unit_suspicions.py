@@ -101,7 +101,7 @@ def refuse_early_spans(examples: Sequence[Example], last: Annotation) -> None:
         )
 
 
-def suspicions(examples: Sequence[Example]) -> list[str]:
+def find_suspicions(examples: Sequence[Example]) -> list[str]:
     """Warnings about spans that are possibly in another unit."""
     shares = _shares(examples)
     if len(shares) < _SOME or max(shares) >= _RATHER_EARLY_SHARE:

@@ -74,14 +74,14 @@ class VideoFiles:
         """Pictures per second of a video that is a folder; None: it is a file."""
         return self.frame_rate if (self.folder / path).is_dir() else None
 
-    def outside(self, path: str) -> str:
+    def resolve_outside(self, path: str) -> str:
         """Where a file really lies, if a link leads out of the folder: `resolve_video` refuses it. "" if none does."""
         if path not in self._outside:
             file = (self.folder / path).resolve()  # a circle of links has no duration either, and never comes here
             self._outside[path] = "" if file.is_relative_to(self._root) else str(file)
         return self._outside[path]
 
-    def duration(self, path: str) -> float | None:
+    def read_duration(self, path: str) -> float | None:
         """Seconds by the file's own packets; None if it cannot be read, which `unreadable` then explains."""
         from video_opd.data.video.picture_folder import probe_video  # here, so that importing does not load FFmpeg
 

@@ -26,9 +26,9 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     for file in files:
         for record in json_by_key(file, row="vid"):
             if record.key is None and isinstance(record.value, dict) and "vid" in record.value:
-                line = record.as_(Moments, Moments.with_windows(record))
+                line = record.read_as(Moments, Moments.with_windows(record))
                 require_name(record, line.vid, _ID, "ActivityNet")
-                yield line.annotation(record)
+                yield line.make_annotation(record)
             else:
                 require_name(record, record.key, _ID, "ActivityNet")
-                yield from record.as_(Captions).annotations(record)
+                yield from record.read_as(Captions).make_annotations(record)

@@ -30,7 +30,7 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every question of the files."""
     for file in files:
         for record in json_any(file, unique=True):
-            found = record.as_(_CgBenchQuestion)
+            found = record.read_as(_CgBenchQuestion)
             yield Annotation(
                 record=record,
                 video=found.video_uid,

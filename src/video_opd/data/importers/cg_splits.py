@@ -43,8 +43,8 @@ def _read(files: list[Path], id: re.Pattern[str], data_set: str) -> Iterator[Ann
     for file in files:
         for record in json_entries(file, unique=True):
             require_name(record, record.key, id, data_set)
-            video = record.as_(_CgSplitsVideo)
-            yield from video.annotations(record, source=_split(record, video))
+            video = record.read_as(_CgSplitsVideo)
+            yield from video.make_annotations(record, source=_split(record, video))
 
 
 def _split(record: Record, video: _CgSplitsVideo) -> str:

@@ -61,32 +61,32 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Every line, or every sentence of every video."""
     for file in files:
         if not read_text(file).lstrip().startswith(("{", "[")):
-            yield from _text(file)
+            yield from _read_text(file)
             continue
         for record in json_any(file, unique=True, row="vid"):
             if record.key is None:
-                line = record.as_(Moments, Moments.with_windows(record))
+                line = record.read_as(Moments, Moments.with_windows(record))
                 require_name(record, line.vid, _ID, "Charades")
-                yield line.annotation(record)
+                yield line.make_annotation(record)
             else:
                 require_name(record, record.key, _ID, "Charades")
-                yield from _video(record)
+                yield from _read_video(record)
 
 
-def _video(record: Record) -> Iterator[Annotation]:
+def _read_video(record: Record) -> Iterator[Annotation]:
     value, remark = record.value, ""
     if isinstance(value, dict) and "framestamps" in value and "timestamps" not in value:
-        frames = record.as_(_CharadesFrames)
+        frames = record.read_as(_CharadesFrames)
         value = {**value, "timestamps": frames.in_seconds()}
         remark = f"its times are frames, {frames.decode_fps:g} a second, and were made seconds"
-    yield from record.as_(_CharadesVideo, value).annotations(record, remark=remark)
+    yield from record.read_as(_CharadesVideo, value).make_annotations(record, remark=remark)
 
 
-def _text(file: Path) -> Iterator[Annotation]:
+def _read_text(file: Path) -> Iterator[Annotation]:
     for record in text_lines(file):
         line = _LINE.fullmatch(record.value)
         if line is None:
             record.refuse("it is not `VIDEO START END##SENTENCE`")
         video, start, end, sentence = line.groups()
-        found = record.as_(_CharadesLine, {"timestamps": [(start, end)], "sentences": [sentence]})
+        found = record.read_as(_CharadesLine, {"timestamps": [(start, end)], "sentences": [sentence]})
         yield Annotation(record=record, video=video, query=sentence, spans=tuple(found.timestamps))

@@ -49,12 +49,12 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
             found = True
             if record.key is None:
                 record.refuse(f"`{_KEY}` is no object with a key for every video")
-            yield from _questions(record, record.key, record.as_(_DatabaseVideo))
+            yield from _read_questions(record, record.key, record.read_as(_DatabaseVideo))
         if not found:
             Record(file, 1, None).refuse(f"it has no `{_KEY}` with videos", "Give a file that has one")
 
 
-def _questions(record: Record, name: str, video: _DatabaseVideo) -> Iterator[Annotation]:
+def _read_questions(record: Record, name: str, video: _DatabaseVideo) -> Iterator[Annotation]:
     spans: dict[str, list[Times]] = {}
     for segment in video.annotations or ():
         spans.setdefault(segment.words, []).append(segment.segment)

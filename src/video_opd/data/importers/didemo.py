@@ -46,21 +46,21 @@ def read(files: list[Path], reading: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every description of the files."""
     for file in files:
         for record in json_rows(file):
-            found = record.as_(_Description)
+            found = record.read_as(_Description)
             there = all(0 <= first <= last < found.num_segments for first, last in found.times)
             segments = [(first * CHUNK_S, (last + 1) * CHUNK_S) for first, last in found.times]
             yield Annotation(
                 record=record,
                 video=found.video,
                 query=found.description,
-                spans=agreed(segments, found.num_segments, reading.annotators),
+                spans=combine_segments(segments, found.num_segments, reading.annotators),
                 duration=found.num_segments * CHUNK_S,
                 name=str(found.annotation_id),
                 skipped="" if there else "an annotator names a chunk that the video has not",
             )
 
 
-def agreed(segments: Sequence[Times], num_segments: int, annotators: str) -> tuple[Times, ...]:
+def combine_segments(segments: Sequence[Times], num_segments: int, annotators: str) -> tuple[Times, ...]:
     """The segments on which the annotators agree.
 
     Args:

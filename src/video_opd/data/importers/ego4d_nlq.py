@@ -80,9 +80,9 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
                 if not isinstance(record.value, list):
                     record.refuse("`videos` is not a list")
                 for video in record.value:
-                    yield from _queries(record, record.as_(_Ego4dVideo, video))
+                    yield from _read_queries(record, record.read_as(_Ego4dVideo, video))
             elif record.key is None:
-                line = record.as_(_Ego4dLine)
+                line = record.read_as(_Ego4dLine)
                 require_name(record, line.vid, _ID, "Ego4D")
                 yield Annotation(
                     record=record,
@@ -94,7 +94,7 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
                 )
 
 
-def _queries(record: Record, video: _Ego4dVideo) -> Iterator[Annotation]:
+def _read_queries(record: Record, video: _Ego4dVideo) -> Iterator[Annotation]:
     for clip in video.clips:
         for annotator in clip.annotations:
             for number, query in enumerate(annotator.language_queries):

@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, Field
 
-from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Spans, Times, clip_of
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Spans, Times, read_clip
 from video_opd.errors import ConfigurationError
 from video_opd.files.parquet import parquet_or_json_rows
 from video_opd.files.records import Record, table_rows
@@ -65,7 +65,7 @@ def read_jsonl(files: list[Path], reading: ReadOptions) -> Iterator[Annotation]:
     return _read(files, reading, parquet_or_json_rows)
 
 
-def columns_of(words: Iterable[str]) -> tuple[tuple[str, str], ...]:
+def parse_columns(words: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """`role=column` as pairs.
 
     Raises:
@@ -97,7 +97,7 @@ def _read(files: list[Path], reading: ReadOptions, records: Callable[[Path], Ite
                 for role, column in reading.columns:
                     if column not in record.value:
                         _refuse_missing(record, role, column)
-            yield _annotation(record, column_of, reading)
+            yield _make_annotation(record, column_of, reading)
 
 
 def _refuse_other_shapes(record: Record) -> None:
@@ -117,31 +117,31 @@ def _refuse_other_shapes(record: Record) -> None:
             )
 
 
-def _annotation(record: Record, column_of: dict[str, str], reading: ReadOptions) -> Annotation:
+def _make_annotation(record: Record, column_of: dict[str, str], reading: ReadOptions) -> Annotation:
     value = record.value
     given = {role: value[column] for role, column in column_of.items() if value.get(column) not in (None, "")}
     if column_of["query"] in value:
         given.setdefault("query", "")  # an empty query is counted, not refused
-    given["spans"] = _spans(record, given, column_of, reading)
+    given["spans"] = _read_spans(record, given, column_of, reading)
     clip, named = given.get("clip"), any(role == "clip" for role, _ in reading.columns)
     if not named and not isinstance(clip, list) and not str(clip).lstrip().startswith("["):
         given.pop("clip", None)  # a column of their own that is called so
     if isinstance(given.get("clip"), str):
-        given["clip"] = _json(record, given["clip"], column_of["clip"], "a pair such as [2.0, 4.5]")
+        given["clip"] = _parse_json(record, given["clip"], column_of["clip"], "a pair such as [2.0, 4.5]")
     if reading.unit == "clock":
-        _clocks_to_seconds(record, given)
+        _convert_clocks(record, given)
     called = column_of
     if column_of["spans"] not in record.value:
         called = column_of | {"spans.0.0": column_of["start"], "spans.0.1": column_of["end"]}
-    row = record.as_(_GenericRow, _require(record, given, column_of, ("video", "query")), called)
-    ends = clip_of(record, row.clip_start, row.clip_end)
+    row = record.read_as(_GenericRow, _require(record, given, column_of, ("video", "query")), called)
+    ends = read_clip(record, row.clip_start, row.clip_end)
     if row.clip is not None and ends is not None:
         record.refuse("it has its clip twice", f"Give `{column_of['clip']}` or its two ends")
     return Annotation(
         record=record,
         video=row.video,
         query=row.query,
-        spans=_in_seconds(record, row, reading),
+        spans=_convert_to_seconds(record, row, reading),
         fractions=reading.unit in ("percent", "fraction"),
         duration=row.duration,
         name=str(row.id),
@@ -167,34 +167,34 @@ def _refuse_missing(record: Record, role: str, column: str) -> NoReturn:
     record.refuse(f"there is no `{column}`, only {there}", f"Name the column, such as --columns {role}={alike}")
 
 
-def _spans(record: Record, given: dict[str, Any], column_of: dict[str, str], reading: ReadOptions) -> Any:
+def _read_spans(record: Record, given: dict[str, Any], column_of: dict[str, str], reading: ReadOptions) -> Any:
     """The value of `spans`, or of `start` and `end` as one pair; clocks become seconds."""
     if "spans" in given:
         spans = given["spans"]
         if isinstance(spans, str):
-            spans = _json(record, spans, column_of["spans"], "a list of pairs such as [[2.0, 4.5]]")
+            spans = _parse_json(record, spans, column_of["spans"], "a list of pairs such as [[2.0, 4.5]]")
     else:
         _require(record, given, column_of, ("start", "end"))
         spans = [[given["start"], given["end"]]]
-    read = {"clock": _clock, "percent": _percent}.get(reading.unit)
+    read = {"clock": _parse_clock, "percent": _strip_percent}.get(reading.unit)
     if read is None or not isinstance(spans, list):
         return spans
     pairs = spans if spans and isinstance(spans[0], list) else [spans]
     return [[read(record, time) for time in pair] if isinstance(pair, list) else pair for pair in pairs]
 
 
-def _json(record: Record, text: str, column: str, what: str) -> Any:
+def _parse_json(record: Record, text: str, column: str, what: str) -> Any:
     try:
         return DECODER.decode(text)
     except (ValueError, RecursionError):
         record.refuse(f"`{column}` is {text[:60]!r}, not {what}")
 
 
-def _clocks_to_seconds(record: Record, given: dict[str, Any]) -> None:
+def _convert_clocks(record: Record, given: dict[str, Any]) -> None:
     """Convert other clock times than those of spans to seconds; plain numbers remain."""
 
     def read(time: Any) -> Any:
-        return _clock(record, time) if isinstance(time, str) and ":" in time else time
+        return _parse_clock(record, time) if isinstance(time, str) and ":" in time else time
 
     for role in ("duration", "clip_start", "clip_end", "clip"):
         if role in given:
@@ -202,11 +202,11 @@ def _clocks_to_seconds(record: Record, given: dict[str, Any]) -> None:
             given[role] = list(map(read, value)) if isinstance(value, list) else read(value)
 
 
-def _percent(_: Record, share: Any) -> Any:
+def _strip_percent(_: Record, share: Any) -> Any:
     return share.strip().removesuffix("%") if isinstance(share, str) else share
 
 
-def _clock(record: Record, time: Any) -> float:
+def _parse_clock(record: Record, time: Any) -> float:
     clock = _CLOCK.fullmatch(time.strip()) if isinstance(time, str) else None
     if clock is None:
         record.refuse(f"{str(time)[:60]!r} is not a clock time such as 1:02.5 or 0:01:02.5")
@@ -214,7 +214,7 @@ def _clock(record: Record, time: Any) -> float:
     return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds)
 
 
-def _in_seconds(record: Record, row: _GenericRow, reading: ReadOptions) -> tuple[Times, ...]:
+def _convert_to_seconds(record: Record, row: _GenericRow, reading: ReadOptions) -> tuple[Times, ...]:
     """In seconds, or in fractions where the unit is relative to the duration."""
     factor = {"milliseconds": 0.001, "percent": 0.01}.get(reading.unit, 1.0)
     if reading.unit == "frames":

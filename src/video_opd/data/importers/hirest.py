@@ -38,7 +38,7 @@ class _HirestVideo(BaseModel):
 
 def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """The moment of every video that has one."""
-    for record, query, name, video in _videos(files):
+    for record, query, name, video in _read_videos(files):
         if not (video.relevant and video.clip):
             yield Annotation(record=record, video=name, query=query, spans=(), skipped=_NO_MOMENT)
             continue
@@ -49,7 +49,7 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
 
 def read_steps(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Every step of every video that has a moment."""
-    for record, query, name, video in _videos(files):
+    for record, query, name, video in _read_videos(files):
         if not (video.relevant and video.clip):
             yield Annotation(record=record, video=name, query=query, spans=(), skipped=_NO_MOMENT)
             continue
@@ -63,14 +63,14 @@ def read_steps(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
             )
 
 
-def _videos(files: list[Path]) -> Iterator[tuple[Record, str, str, _HirestVideo]]:
+def _read_videos(files: list[Path]) -> Iterator[tuple[Record, str, str, _HirestVideo]]:
     for file in files:
         found = []
         for record in json_by_key(file):
             if record.key is None or not isinstance(record.value, dict):
                 record.refuse('it is not a query with its videos, `"QUERY": {"VIDEO.mp4": {…}}`')
             found += [
-                (record, record.key, name, record.as_(_HirestVideo, entry)) for name, entry in record.value.items()
+                (record, record.key, name, record.read_as(_HirestVideo, entry)) for name, entry in record.value.items()
             ]
         if found and all(video.bounds == _WITHHELD and not video.steps for *_, video in found):
             found[0][0].refuse(

@@ -62,19 +62,19 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     for file in files:
         for record in json_rows(file):
             if isinstance(record.value, dict) and "conversations" in record.value:
-                yield from _events(record, record.as_(_Conversation))
+                yield from _read_events(record, record.read_as(_Conversation))
             else:
-                yield record.as_(SingleSpanQuery).annotation(record)
+                yield record.read_as(SingleSpanQuery).annotation(record)
 
 
-def _events(record: Record, found: _Conversation) -> Iterator[Annotation]:
+def _read_events(record: Record, found: _Conversation) -> Iterator[Annotation]:
     asked = None
     for turn in found.conversations:
         text = turn.value.strip()
         if turn.speaker != "gpt":
             asked = _WHAT_HAPPENED.search(text)
             continue
-        told = _told(text, asked)
+        told = _find_events(text, asked)
         if isinstance(told, str):
             yield Annotation(record=record, video=found.id, query=text, spans=(), skipped=told)
             continue
@@ -92,7 +92,7 @@ def _events(record: Record, found: _Conversation) -> Iterator[Annotation]:
             )
 
 
-def _told(answer: str, asked: re.Match[str] | None) -> list[tuple[str, str, str]] | str:
+def _find_events(answer: str, asked: re.Match[str] | None) -> list[tuple[str, str, str]] | str:
     """Marks of start and end with the event, of every event that an answer tells; or why it tells none."""
     if not _MARK.search(answer):
         return "an answer without times" if asked is None else [(asked[1], asked[2], answer)]
@@ -100,20 +100,20 @@ def _told(answer: str, asked: re.Match[str] | None) -> list[tuple[str, str, str]
     texts = [text.strip() for text in between[::3]]
     if not any(text.strip(_STOPS) for text in texts):
         return "only times: the event is in the question"
-    events = _after_their_times(texts) or _before_their_times(texts)
+    events = _split_after_times(texts) or _split_before_times(texts)
     if not events or not all(event.strip(" ,") for event in events) or any(map(_MARK.search, events)):
         return "times in another form"
     return list(zip(between[1::3], between[2::3], events, strict=True))
 
 
-def _after_their_times(texts: Sequence[str]) -> list[str]:
+def _split_after_times(texts: Sequence[str]) -> list[str]:
     """The events of `From <s0> to <e0>, EVENT. From …`, of what stands before, between and after the times."""
     first, *events = texts
     stopped = all(event.endswith(tuple(_STOPS)) for event in events[:-1])
     return events if not first and stopped and all(event.startswith(",") for event in events) else []
 
 
-def _before_their_times(texts: Sequence[str]) -> list[str]:
+def _split_before_times(texts: Sequence[str]) -> list[str]:
     """The events of `EVENT, from <s0> to <e0>. EVENT, …`, a sentence each: which of two would the times be of?"""
     *events, last = texts
     stopped = all(event.startswith(tuple(_STOPS)) for event in events[1:])

@@ -21,4 +21,4 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every row of the files."""
     for file in files:
         for record in json_rows(file):
-            yield record.as_(Moments, Moments.with_windows(record)).annotation(record)
+            yield record.read_as(Moments, Moments.with_windows(record)).make_annotation(record)

@@ -35,7 +35,7 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every problem of the files."""
     for file in files:
         for record in json_rows(file):
-            found = record.as_(_Problem)
+            found = record.read_as(_Problem)
             yield Annotation(
                 record=record,
                 video=found.video,

@@ -55,19 +55,19 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     if not tables:
         for file in files:
             for record in json_rows(file):
-                yield _grounded(record, record.as_(_GluedQuestion))
+                yield _annotate_grounding(record, record.read_as(_GluedQuestion))
         return
     if len(tables) != 1 or len(files) != 2:
         raise DataError(
             f"{len(files)} files", reason="NExT-GQA is two files, questions and their places", remedy=_REMEDY
         )
     table, (places_file,) = tables[0], [file for file in files if file not in tables]
-    places = {record.key: (record, record.as_(_Places)) for record in json_entries(places_file, unique=True)}
+    places = {record.key: (record, record.read_as(_Places)) for record in json_entries(places_file, unique=True)}
     asked: set[tuple[str, str]] = set()
     for record in table_rows(table):
-        row = record.as_(_NextgqaQuestion)
+        row = record.read_as(_NextgqaQuestion)
         asked.add((row.video_id, row.qid))
-        yield _asked(record, row, places[row.video_id][1] if row.video_id in places else None)
+        yield _annotate_question(record, row, places[row.video_id][1] if row.video_id in places else None)
     for video, (record, found) in places.items():
         for qid in found.location:
             if (str(video), qid) not in asked:
@@ -76,15 +76,15 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
                 )
 
 
-def _from_0(spans: Iterable[Times]) -> tuple[tuple[Times, ...], str]:
+def _start_at_zero(spans: Iterable[Times]) -> tuple[tuple[Times, ...], str]:
     """Spans that do not begin before the video; those that do by some tenths are the annotation tool's rounding."""
     given = tuple(spans)
     found = tuple((0.0, end) if -_ROUNDED_S < start < 0 <= end else (start, end) for start, end in given)
     return found, _FROM_0 if found != given else ""
 
 
-def _asked(record: Record, row: _NextgqaQuestion, found: _Places | None) -> Annotation:
-    spans, remark = _from_0([] if found is None else found.location.get(row.qid, []))
+def _annotate_question(record: Record, row: _NextgqaQuestion, found: _Places | None) -> Annotation:
+    spans, remark = _start_at_zero([] if found is None else found.location.get(row.qid, []))
     return Annotation(
         record=record,
         video=row.video_id,
@@ -97,8 +97,8 @@ def _asked(record: Record, row: _NextgqaQuestion, found: _Places | None) -> Anno
     )
 
 
-def _grounded(record: Record, row: _GluedQuestion) -> Annotation:
-    spans, remark = _from_0(row.glue)
+def _annotate_grounding(record: Record, row: _GluedQuestion) -> Annotation:
+    spans, remark = _start_at_zero(row.glue)
     return Annotation(
         record=record,
         video=row.video,

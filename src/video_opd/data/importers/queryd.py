@@ -32,15 +32,15 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
         raise DataError(
             f"{len(files)} files", reason="QuerYD is two files: captions and times", remedy="Give both, captions first"
         )
-    captions, times = ({record.key: record for record in _entries(file)} for file in files)
+    captions, times = ({record.key: record for record in _read_entries(file)} for file in files)
     for video, record in times.items():
         if video not in captions:
             yield Annotation(record=record, video=str(video), query="", spans=(), skipped="times without captions")
     for video, record in captions.items():
-        sentences = _valid(_CAPTIONS, record)
+        sentences = _validate(_CAPTIONS, record)
         if video not in times:
             record.refuse(f"{files[1].name} has no times for {video}")
-        spans = _valid(_TIMES, times[video])
+        spans = _validate(_TIMES, times[video])
         if len(spans) != len(sentences):
             record.refuse(f"{video} has {len(sentences)} captions and {len(spans)} times")
         for sentence, span in zip(sentences, spans, strict=True):
@@ -48,14 +48,14 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
             yield Annotation(record=record, video=str(video).removeprefix("video-"), query=query, spans=(span,))
 
 
-def _valid(shape: TypeAdapter[Any], record: Record) -> Any:
+def _validate(shape: TypeAdapter[Any], record: Record) -> Any:
     try:
         return shape.validate_python(record.value)
     except (ValidationError, RecursionError):
         record.refuse(f"{record.key} is not a list of captions or of [start, end] pairs")
 
 
-def _entries(file: Path) -> Iterator[Record]:
+def _read_entries(file: Path) -> Iterator[Record]:
     if file.suffix.lower() == ".json":
         yield from json_entries(file, unique=True)
         return

@@ -25,6 +25,6 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every line of the files."""
     for file in files:
         for record in json_rows(file):
-            line = record.as_(Moments, Moments.with_windows(record))
+            line = record.read_as(Moments, Moments.with_windows(record))
             require_name(record, line.vid, _ID, "QVHighlights")
-            yield line.annotation(record)
+            yield line.make_annotation(record)

@@ -24,10 +24,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from video_opd.data.importers._annotation import Annotation, ReadOptions
-from video_opd.data.importers._asked_by_template import Finder, bare, finders
+from video_opd.data.importers._asked_by_template import Finder, make_finders, strip_places
 from video_opd.files.parquet import parquet_or_json_rows
 from video_opd.files.record import Record
-from video_opd.files.strict_json import DECODER, kind
+from video_opd.files.strict_json import DECODER, name_kind
 from video_opd.grounding.parser import parse_answer
 
 _USERS, _MODELS = ("user", "human"), ("assistant", "gpt", "model")
@@ -49,14 +49,14 @@ class _Turns:
 
 def read(files: list[Path], reading: ReadOptions) -> Iterator[Annotation]:
     """Every question that has an answer."""
-    ways = finders(reading.template)
+    ways = make_finders(reading.template)
     for file in files:
-        yield from refusing_other_forms(
-            annotation for record in parquet_or_json_rows(file) for annotation in questions(record, ways)
+        yield from refuse_other_forms(
+            annotation for record in parquet_or_json_rows(file) for annotation in read_questions(record, ways)
         )
 
 
-def refusing_other_forms(annotations: Iterable[Annotation]) -> Iterator[Annotation]:
+def refuse_other_forms(annotations: Iterable[Annotation]) -> Iterator[Annotation]:
     """The rows of one file.
 
     Raises:
@@ -74,17 +74,17 @@ def refusing_other_forms(annotations: Iterable[Annotation]) -> Iterator[Annotati
         )
 
 
-def questions(record: Record, ways: dict[str, Finder]) -> Iterator[Annotation]:
+def read_questions(record: Record, ways: dict[str, Finder]) -> Iterator[Annotation]:
     """The rows of one conversation, with the reason for questions that are not rows."""
-    turns = _turns(record)
+    turns = _read_turns(record)
     own = record.value.get("id", record.value.get("qid", ""))
     name = str(own) if isinstance(own, (str, int)) and not isinstance(own, bool) else ""
     duration = record.value.get("duration")
-    reason = _unusable(turns)
-    video = "" if reason else inside(turns.videos[0])
+    reason = _explain_unusable(turns)
+    video = "" if reason else strip_machine_path(turns.videos[0])
     for number, (question, answer) in enumerate(turns.pairs or [("", "")]):
         parsed = parse_answer(answer)
-        text = bare(question)
+        text = strip_places(question)
         way, query = next(((way, query) for way, find in ways.items() if (query := find(text))), ("", ""))
         skipped = reason
         if not skipped and parsed.reason is not None:
@@ -103,7 +103,7 @@ def questions(record: Record, ways: dict[str, Finder]) -> Iterator[Annotation]:
         )
 
 
-def inside(path: str) -> str:
+def strip_machine_path(path: str) -> str:
     """A video's path without the folders of the writer's machine."""
     path = path.removeprefix("file://").replace("\\", "/")
     if not path.startswith("/") and path[1:2] != ":":
@@ -113,7 +113,7 @@ def inside(path: str) -> str:
     return "/".join(parts[folders[-1] + 1 :]) if folders else parts[-1]
 
 
-def _unusable(turns: _Turns) -> str:
+def _explain_unusable(turns: _Turns) -> str:
     if not turns.pairs:
         return "it has no question with an answer"
     if len(turns.videos) != 1:
@@ -121,10 +121,10 @@ def _unusable(turns: _Turns) -> str:
     return "it shows a part of its video, and nothing says where times count from" if turns.cut else ""
 
 
-def _turns(record: Record) -> _Turns:
+def _read_turns(record: Record) -> _Turns:
     value = record.value
     if not isinstance(value, dict):
-        record.refuse(f"it is {kind(value)}, not an object with keys")
+        record.refuse(f"it is {name_kind(value)}, not an object with keys")
     pairs, shown, cut = [], list[str](), False
     given = next((value[key] for key in ("messages", "conversations") if value.get(key) is not None), None)
     if given is None:
@@ -134,12 +134,12 @@ def _turns(record: Record) -> _Turns:
             record.refuse(f"it has neither `messages` nor `conversations`, only {there}", "Give conversations")
         more = value.get("input")  # LLaMA-Factory puts it under the instruction
         asked = f"{value[keys[0]]}\n{more}" if more and isinstance(more, str) else value[keys[0]]
-        pairs = [*_earlier(record), (asked, value[keys[1]])]
+        pairs = [*_read_history(record), (asked, value[keys[1]])]
     else:
         asked = None
         for turn in _list_of(record, given):
             role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
-            text, videos, part = _content(record, content)
+            text, videos, part = _read_content(record, content)
             shown += videos
             cut = cut or part
             if role in _USERS:
@@ -147,7 +147,7 @@ def _turns(record: Record) -> _Turns:
             elif role in _MODELS and asked is not None:
                 pairs.append((asked, text))
                 asked = None
-    listed = _named(record, value.get("videos", value.get("video")))
+    listed = _list_videos(record, value.get("videos", value.get("video")))
     return _Turns(pairs, listed or list(dict.fromkeys(shown)), cut)
 
 
@@ -162,7 +162,7 @@ def _list_of(record: Record, turns: Any) -> list[dict[str, Any]]:
     return turns
 
 
-def _earlier(record: Record) -> list[tuple[str, str]]:
+def _read_history(record: Record) -> list[tuple[str, str]]:
     """The turns before the last, in rows that keep these apart (`history`)."""
     history = record.value.get("history") or []
     pairs = history if isinstance(history, list) else [history]
@@ -175,19 +175,19 @@ def _refuse_turns(record: Record) -> NoReturn:
     record.refuse("its turns are no list of objects with a role and a content")
 
 
-def _content(record: Record, content: Any) -> tuple[str, list[str], bool]:
+def _read_content(record: Record, content: Any) -> tuple[str, list[str], bool]:
     """Text, videos, and whether one of them is cut."""
     if content is None or isinstance(content, str):
         return content or "", [], False
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
         record.refuse("the content of a turn is neither a text nor a list of parts")
     texts = [str(part.get("text") or "") for part in content if part.get("type", "text") == "text"]
-    videos = [(part, path) for part in content if (path := _shown(part))]
+    videos = [(part, path) for part in content if (path := _find_shown_video(part))]
     cut = any(part.get(key) is not None for part, _ in videos for key in ("video_start", "video_end"))
     return " ".join(texts), [path for _, path in videos], cut
 
 
-def _shown(part: dict[str, Any]) -> str | None:
+def _find_shown_video(part: dict[str, Any]) -> str | None:
     """The video of a part: `video`, or as chat templates and OpenAI's interface write it."""
     given = part.get("video")
     if given is None and part.get("type") == "video":
@@ -199,7 +199,7 @@ def _shown(part: dict[str, Any]) -> str | None:
     return given if isinstance(given, str) else None
 
 
-def _named(record: Record, videos: Any) -> list[str]:
+def _list_videos(record: Record, videos: Any) -> list[str]:
     """The videos of a row: a path, a list of them, or of objects that hold one."""
     found = []
     for video in videos if isinstance(videos, list) else [videos]:
@@ -208,6 +208,6 @@ def _named(record: Record, videos: Any) -> list[str]:
         if video is None:
             continue
         if not isinstance(video, str):
-            record.refuse(f"a video is {kind(video)}, not a path")
+            record.refuse(f"a video is {name_kind(video)}, not a path")
         found.append(video)
     return found

@@ -37,9 +37,9 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     for file in files:
         for record in json_any(file, unique=True, row="vid"):
             if record.key is None:
-                line = record.as_(Moments, Moments.with_windows(record))
+                line = record.read_as(Moments, Moments.with_windows(record))
                 require_name(record, line.vid, _ID, "TACoS")
-                yield line.annotation(record)
+                yield line.make_annotation(record)
             else:
                 require_name(record, record.key, _ID, "TACoS")
-                yield from record.as_(_TacosFrames).in_seconds().annotations(record)
+                yield from record.read_as(_TacosFrames).in_seconds().make_annotations(record)

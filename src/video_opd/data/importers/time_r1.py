@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel
 
-from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Times, clip_of
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Times, read_clip
 from video_opd.files.records import json_rows
 
 _CROPPED = re.compile(r"_\d\d:\d\d:\d\d:\d{3}_\d\d:\d\d:\d\d:\d{3}\.\w+$")
@@ -36,8 +36,8 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every row of the files."""
     for file in files:
         for record in json_rows(file):
-            row = record.as_(_TimeR1Row)
-            clip = clip_of(record, row.video_start, row.video_end)
+            row = record.read_as(_TimeR1Row)
+            clip = read_clip(record, row.video_start, row.video_end)
             source = row.qid.split("|")[1:2]
             yield Annotation(
                 record=record,

@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from video_opd.data.importers._annotation import Annotation, ReadOptions, Spans
-from video_opd.data.importers.timelens_100k import grouped
+from video_opd.data.importers.timelens_100k import split_events
 from video_opd.files.records import json_rows
 
 
@@ -37,8 +37,8 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     for file in files:
         for record in json_rows(file):
             if isinstance(record.value, dict) and "events" in record.value:
-                yield from grouped(record)
+                yield from split_events(record)
                 continue
-            found = record.as_(_Raw)
+            found = record.read_as(_Raw)
             for item in found.annotations:
                 yield Annotation(record=record, video=found.video_id, query=item.text, spans=tuple(item.timestamps))

@@ -37,15 +37,15 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Every event of every line."""
     for file in files:
         for record in json_rows(file):
-            yield from grouped(record)
+            yield from split_events(record)
 
 
-def grouped(record: Record) -> Iterator[Annotation]:
+def split_events(record: Record) -> Iterator[Annotation]:
     """The events of one line."""
     value = record.value
     if isinstance(value, dict) and "events" not in value:
-        value = {**value, "events": [record.as_(TimeLensEvent)]}
-    video = record.as_(_TimeLens100KVideo, value)
+        value = {**value, "events": [record.read_as(TimeLensEvent)]}
+    video = record.read_as(_TimeLens100KVideo, value)
     for event in video.events:
         yield Annotation(
             record=record,

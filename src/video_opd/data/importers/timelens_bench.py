@@ -28,6 +28,6 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     for file in files:
         source = file.stem.removesuffix("-timelens") if file.stem.endswith("-timelens") else ""
         for record in json_by_key(file):
-            found = record.as_(_TimeLensBenchVideo)
+            found = record.read_as(_TimeLensBenchVideo)
             same = Captions(duration=found.duration, timestamps=found.spans, sentences=found.queries)
-            yield from same.annotations(record, source=source)
+            yield from same.make_annotations(record, source=source)

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel
 
-from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Times, clip_of
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Times, read_clip
 from video_opd.files.records import json_rows
 
 _ANSWER = re.compile(r"\s*([0-9.]+)\s*-\s*([0-9.]+)\s*")
@@ -39,7 +39,7 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every question of the files."""
     for file in files:
         for record in json_rows(file):
-            found = record.as_(_TvgbenchQuestion)
+            found = record.read_as(_TvgbenchQuestion)
             answer = _ANSWER.fullmatch(found.answer)
             if answer is None:
                 record.refuse(f"`answer` is {found.answer[:60]!r}, not `START-END` in seconds")
@@ -47,8 +47,8 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
                 record=record,
                 video=PurePosixPath(found.path).name,
                 query=found.question,
-                spans=(record.as_(_Answer, {"answer": answer.groups()}).answer,),
+                spans=(record.read_as(_Answer, {"answer": answer.groups()}).answer,),
                 duration=found.duration,
                 source=found.dataset_name or "ego4d",
-                clip=clip_of(record, found.start, found.end),
+                clip=read_clip(record, found.start, found.end),
             )

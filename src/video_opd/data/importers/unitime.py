@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel
 
-from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Spans, clip_of
+from video_opd.data.importers._annotation import Annotation, ReadOptions, Seconds, Spans, read_clip
 from video_opd.files.records import json_rows
 
 
@@ -37,8 +37,8 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Every query of every row."""
     for file in files:
         for record in json_rows(file):
-            row = record.as_(_UnitimeVideo)
-            clip = clip_of(record, row.video_start, row.video_end)
+            row = record.read_as(_UnitimeVideo)
+            clip = read_clip(record, row.video_start, row.video_end)
             offset = clip[0] if clip else 0.0
             for number, item in enumerate(row.annos):
                 yield Annotation(

@@ -19,31 +19,31 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from video_opd.data.importers._annotation import Annotation, ReadOptions
-from video_opd.data.importers._asked_by_template import finders
-from video_opd.data.importers.sft import questions, refusing_other_forms
+from video_opd.data.importers._asked_by_template import make_finders
+from video_opd.data.importers.sft import read_questions, refuse_other_forms
 from video_opd.files.parquet import parquet_or_json_rows
 from video_opd.files.record import Record
 
 
 def read(files: list[Path], reading: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every row of the files."""
-    ways = finders(reading.template)
+    ways = make_finders(reading.template)
     for file in files:
-        yield from refusing_other_forms(
-            _named(annotation, record)
+        yield from refuse_other_forms(
+            _name_video(annotation, record)
             for record in parquet_or_json_rows(file)
-            for annotation in questions(_conversation(record), ways)
+            for annotation in read_questions(_make_conversation(record), ways)
         )
 
 
-def _named(annotation: Annotation, record: Record) -> Annotation:
+def _name_video(annotation: Annotation, record: Record) -> Annotation:
     path = PurePosixPath(annotation.video)
     subset = _subset(record) or path.parent.name
     video = f"{subset}/{path.name}" if subset and annotation.video else annotation.video
     return replace(annotation, record=record, video=video, source=subset)
 
 
-def _conversation(record: Record) -> Record:
+def _make_conversation(record: Record) -> Record:
     """A row of columns as a conversation; one that is none is left as it is, and refused by whoever reads it."""
     value = record.value
     if not isinstance(value, dict) or not isinstance(value.get("user_query"), str):

@@ -30,7 +30,7 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every query of the files."""
     for file in files:
         for record in json_rows(file):
-            found = record.as_(_VueQuery)
+            found = record.read_as(_VueQuery)
             yield Annotation(
                 record=record,
                 video=found.video_id,

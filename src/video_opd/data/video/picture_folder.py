@@ -46,18 +46,18 @@ def read_video(path: Path, budget: VideoBudget, clip: Span | None = None, frame_
         EngineError: the budget cannot hold the frames.
     """
     if is_folder(path, frame_rate):
-        return read_pictures(path, _exact(frame_rate), budget, clip)
+        return read_pictures(path, _make_exact(frame_rate), budget, clip)
     return read_frames(path, budget, clip)
 
 
-def video_timeline(path: Path, frame_rate: float | None = None) -> Timeline:
+def find_timeline(path: Path, frame_rate: float | None = None) -> Timeline:
     """Find out when each frame of a video is shown, in a file or a folder of pictures.
 
     Raises:
         DataError: as `read_video`.
     """
     if is_folder(path, frame_rate):
-        return picture_timeline(path, _exact(frame_rate))
+        return find_picture_timeline(path, _make_exact(frame_rate))
     return read_timeline(path)
 
 
@@ -69,12 +69,12 @@ def probe_video(path: Path, frame_rate: float | None = None) -> VideoInfo:
     """
     if not is_folder(path, frame_rate):
         return probe(path)
-    timeline, paths = picture_timeline(path, _exact(frame_rate)), _number_pictures(path)
+    timeline, paths = find_picture_timeline(path, _make_exact(frame_rate)), _number_pictures(path)
     first = paths[timeline.pts[0]]
     with _open_picture(first) as image:
         shape = (image.height, image.width)
         kind = (image.format or "").lower()
-    _rgb(first, shape)
+    _decode_picture(first, shape)
     return VideoInfo(
         width=shape[1],
         height=shape[0],
@@ -119,12 +119,12 @@ def require_rate(frame_rate: float) -> None:
         )
 
 
-def _exact(frame_rate: float | None) -> Fraction:
+def _make_exact(frame_rate: float | None) -> Fraction:
     """The rate that is meant: 29.97 is 2997/100, and not the nearest binary number."""
     return Fraction(str(frame_rate))
 
 
-def picture_timeline(folder: Path, fps: float | Fraction) -> Timeline:
+def find_picture_timeline(folder: Path, fps: float | Fraction) -> Timeline:
     """When each picture is shown: the first at 0 s, the others by their number.
 
     Args:
@@ -138,7 +138,7 @@ def picture_timeline(folder: Path, fps: float | Fraction) -> Timeline:
     numbers = sorted(paths)
     missing = next((number for number in range(numbers[0], numbers[-1]) if number not in paths), None)
     if missing is not None:
-        raise _unusable(folder, f"picture {missing} of {numbers[0]} to {numbers[-1]} is missing")
+        raise _unusable_error(folder, f"picture {missing} of {numbers[0]} to {numbers[-1]} is missing")
     return Timeline(file=str(folder), pts=tuple(numbers), tick=1 / Fraction(fps), last_duration=1)
 
 
@@ -155,7 +155,7 @@ def read_pictures(folder: Path, fps: float | Fraction, budget: VideoBudget, clip
         DataError: the folder cannot be used, or the clip does not fit it.
         EngineError: the budget cannot hold the frames.
     """
-    timeline, paths = picture_timeline(folder, fps), _number_pictures(folder)
+    timeline, paths = find_picture_timeline(folder, fps), _number_pictures(folder)
     indices = sample_frames(timeline, budget, clip)
     window = timeline.window(clip)
     pictures = [paths[timeline.pts[index]] for index in indices]
@@ -163,7 +163,7 @@ def read_pictures(folder: Path, fps: float | Fraction, budget: VideoBudget, clip
         shape = (first.height, first.width)
     height, width = fit_size(len(indices), *shape, budget)
     return Frames(
-        images=np.stack([resize_image(_rgb(picture, shape), height, width) for picture in pictures]),
+        images=np.stack([resize_image(_decode_picture(picture, shape), height, width) for picture in pictures]),
         times_s=tuple(timeline.time_s(index, origin=window.start) for index in indices),
         duration_s=float(timeline.covered_s(window)),
         indices=indices,
@@ -184,21 +184,23 @@ def _number_pictures(folder: Path) -> dict[int, Path]:
     for path in found:
         digits = re.search(r"[0-9]{1,9}\Z", path.stem)
         if digits is None:
-            raise _unusable(folder, f"the name of {path.name} does not end with a number")
+            raise _unusable_error(folder, f"the name of {path.name} does not end with a number")
         number = int(digits.group())
         if number in paths:
-            raise _unusable(folder, f"{paths[number].name} and {path.name} are both picture {number}")
+            raise _unusable_error(folder, f"{paths[number].name} and {path.name} are both picture {number}")
         paths[number] = path
     if not paths:
-        raise _unusable(folder, "it holds no pictures")
+        raise _unusable_error(folder, "it holds no pictures")
     return paths
 
 
-def _rgb(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
+def _decode_picture(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """Decode a picture: (H, W, 3)."""
     with _open_picture(path) as image:
         if (image.height, image.width) != shape:
-            raise _unusable(path, f"{image.width} x {image.height} pixels, and the first is {shape[1]} x {shape[0]}")
+            raise _unusable_error(
+                path, f"{image.width} x {image.height} pixels, and the first is {shape[1]} x {shape[0]}"
+            )
         return np.array(image.convert("RGB"))
 
 
@@ -208,14 +210,14 @@ def _open_picture(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as image:
             if image.width * image.height > MAX_FRAME_PIXELS:
-                raise _unusable(path, f"{image.width} x {image.height} pixels are beyond {MAX_FRAME_PIXELS}")
+                raise _unusable_error(path, f"{image.width} x {image.height} pixels are beyond {MAX_FRAME_PIXELS}")
             yield image
     # A broken chunk of a PNG is a SyntaxError to Pillow.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unusable(path, f"it does not decode ({error})") from error
+        raise _unusable_error(path, f"it does not decode ({error})") from error
 
 
-def _unusable(path: Path, what: str) -> DataError:
+def _unusable_error(path: Path, what: str) -> DataError:
     return DataError(
         f"{path}: {what}",
         reason="a folder of pictures is a video only if all its pictures are there, whole and of one size",

@@ -36,7 +36,7 @@ class Orientation:
         return image[:: -1 if self.rows_reversed else 1, :: -1 if self.columns_reversed else 1]
 
 
-def orientation(path: Path, frame: VideoFrame) -> Orientation | None:
+def read_orientation(path: Path, frame: VideoFrame) -> Orientation | None:
     """Read a frame's display matrix by ffmpeg's own rule (`configure_input_video_filter`).
 
     The matrix comes from the container (mp4, mov, Matroska's projection) or from the stream (H.264 and HEVC display

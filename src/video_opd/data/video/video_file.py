@@ -22,8 +22,8 @@ from av.stream import Disposition
 from av.video.frame import PictureType
 
 from video_opd.data.video.shown_frames import ShownFrames
-from video_opd.data.video.video_display import Orientation, orientation, shown_size
-from video_opd.data.video.video_packets import is_cut, steps
+from video_opd.data.video.video_display import Orientation, read_orientation, shown_size
+from video_opd.data.video.video_packets import is_cut, read_steps
 from video_opd.data.video.video_refusals import (
     cover_only_error,
     damaged_error,
@@ -157,7 +157,7 @@ def examine_file(path: Path) -> VideoFile:
         tick, codec, aspect = stream.time_base, stream.codec_context.name, stream.sample_aspect_ratio
         in_avi = container.format.name == "avi" and codec in _REORDERING
         _refuse_truncated(path, container, stream)
-        for step in steps(path, container, stream):
+        for step in read_steps(path, container, stream):
             if step.part == len(shown):
                 shown.append({})
             keyless, cut = keyless and step.before, cut or is_cut(step, stream)
@@ -168,11 +168,11 @@ def examine_file(path: Path) -> VideoFile:
             elif not step.packet.is_discard:  # what an edit list cuts away is decoded for others' sake and never shown
                 shown[-1][step.time] = step.packet.duration or 0
     if in_avi or keyless or not timed:
-        first, pts = _decoded_times(path, keyless=keyless, in_avi=in_avi)
+        first, pts = _decode_times(path, keyless=keyless, in_avi=in_avi)
         lengths: dict[int, int] = {}
         starts = pts[:1]
     else:
-        firsts = _first_frames(path, openings if cut else None)
+        firsts = _find_first_frames(path, openings if cut else None)
         first = firsts[min(firsts)][1] if firsts else None
         starts = [firsts[part][0] if part in firsts else _NEVER for part in range(len(shown))]
         lengths = {}
@@ -184,7 +184,7 @@ def examine_file(path: Path) -> VideoFile:
     # To the nearest tick: what is lost here and in the last time is then together at most the tick that is forgiven.
     mean_duration = round(Fraction(pts[-1] - pts[0], max(1, len(pts) - 1)))
     last_duration = lengths.get(pts[-1], 0) or mean_duration or 1
-    turned = orientation(path, first) or Orientation()
+    turned = read_orientation(path, first) or Orientation()
     height, width = shown_size(first.height, first.width, aspect, turned)
     return VideoFile(
         timeline=Timeline(file=str(path), pts=tuple(pts), tick=tick, last_duration=last_duration),
@@ -199,7 +199,7 @@ def examine_file(path: Path) -> VideoFile:
     )
 
 
-def _first_frames(path: Path, openings: dict[int, int | None] | None) -> dict[int, tuple[int, VideoFrame]]:
+def _find_first_frames(path: Path, openings: dict[int, int | None] | None) -> dict[int, tuple[int, VideoFrame]]:
     """Find the frame of each part that is shown first, and its time.
 
     Args:
@@ -253,7 +253,7 @@ def decode_frames(
             container.seek(mode.seek_to, stream=stream)
         decoder = stream.codec_context
         shown = ShownFrames(path, only_first=mode.only_first)
-        for step in steps(path, container, stream):
+        for step in read_steps(path, container, stream):
             if step.part != shown.part:
                 yield from shown.among(decoder.decode(None))
                 decoder.flush_buffers()
@@ -273,7 +273,7 @@ def decode_frames(
         yield from shown.among(decoder.decode(None))
 
 
-def _decoded_times(path: Path, *, keyless: bool, in_avi: bool) -> tuple[VideoFrame | None, list[int]]:
+def _decode_times(path: Path, *, keyless: bool, in_avi: bool) -> tuple[VideoFrame | None, list[int]]:
     """The first frame, and all presentation times, from the decoder: where the file does not store them (as AVI).
 
     Raises:
@@ -299,12 +299,12 @@ def _refuse_truncated(path: Path, container: InputContainer, stream: VideoStream
     if lost:
         raise damaged_error(path, f"it ends before {lost} of its {len(stream.index_entries)} frames")
     if container.format.name.startswith("matroska"):
-        end = _matroska_end(path)
+        end = _find_matroska_end(path)
         if end is not None and end > size:
             raise damaged_error(path, f"it ends after {size} of {end} bytes")
 
 
-def _matroska_end(path: Path) -> int | None:
+def _find_matroska_end(path: Path) -> int | None:
     """Find where a Matroska file's segment ends, in bytes; None where it does not say, as in a live recording.
 
     An element is its id, then its size as a number whose leading zero bits tell how many bytes follow (RFC 8794).

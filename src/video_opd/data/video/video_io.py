@@ -21,12 +21,12 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from video_opd.data.video.video_display import orientation, shown_size
+from video_opd.data.video.video_display import read_orientation, shown_size
 from video_opd.data.video.video_file import MAX_FRAME_PIXELS, DecodingMode, VideoFile, decode_frames, examine_file
 from video_opd.data.video.video_refusals import damaged_error
 from video_opd.data.video.video_sampling import Timeline, VideoBudget, fit_size, sample_frames
 from video_opd.errors import DataError
-from video_opd.files.outputs import replacing
+from video_opd.files.outputs import replace_file
 from video_opd.types import Span
 
 __all__ = ["Frames", "VideoBudget", "VideoInfo", "probe", "read_frames", "resize_image", "write_video"]
@@ -150,7 +150,7 @@ def _collect(
             if not mode.explode:
                 _refuse_gap(path, timeline, latest, time, seeking=mode.seek_to is not None)
             latest = time
-            turned = orientation(path, frame) or turned
+            turned = read_orientation(path, frame) or turned
             if time in places:
                 if frame.width * frame.height > MAX_FRAME_PIXELS:
                     what = f"a frame of {frame.width} x {frame.height} pixels is beyond {MAX_FRAME_PIXELS} pixels"
@@ -208,7 +208,7 @@ def write_video(path: Path, images: NDArray[np.uint8], fps: float | Fraction, cr
     _, height, width, _ = images.shape
     if height % 2 or width % 2:
         raise ValueError(f"write_video wants even sides for yuv420p, got {width} x {height}")
-    with replacing(path) as unfinished, av.open(str(unfinished.absolute()), "w", format="mp4") as container:
+    with replace_file(path) as unfinished, av.open(str(unfinished.absolute()), "w", format="mp4") as container:
         # One thread: x264's slicing, and so its bytes, depend on how many there are. And cpu-independent: its
         # fast approximations gave one clip in a hundred other bytes in about every third process.
         options = {"crf": str(crf), "threads": "1", "x264-params": "cpu-independent=1"}

@@ -65,7 +65,7 @@ class Step:
         return None if self.packet.pts is None else self.packet.pts + self.shift
 
 
-def steps(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[Step]:
+def read_steps(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[Step]:
     """Every packet of one stream that holds something, whole.
 
     Raises:
@@ -81,7 +81,7 @@ def steps(path: Path, container: InputContainer, stream: VideoStream) -> Iterato
     first_keyframe: int | None = None
     num_keyframes = 0
     flagged = False
-    for packet, keyframe_near in _whole_packets(path, container, stream):
+    for packet, keyframe_near in _read_whole_packets(path, container, stream):
         begins = False
         if may_be_joined and packet.dts is not None:
             if last_time is not None:
@@ -115,7 +115,7 @@ def steps(path: Path, container: InputContainer, stream: VideoStream) -> Iterato
         yield Step(packet, part, shift, leading, before, packet.is_keyframe and num_keyframes == 1)
 
 
-def _whole_packets(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[tuple[Packet, bool]]:
+def _read_whole_packets(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[tuple[Packet, bool]]:
     """The packets of one stream, each with whether a keyframe comes soon after it."""
     for other in container.streams:
         if other.index != stream.index:
@@ -133,12 +133,12 @@ def _whole_packets(path: Path, container: InputContainer, stream: VideoStream) -
         if packet.size:  # the end of the stream is an empty packet, and so is "same frame again" in AVI
             held.append(packet)
             if len(held) > _FLAG_DELAY:
-                yield _and_keyframe_near(held)
+                yield _mark_keyframe_near(held)
     while held:
-        yield _and_keyframe_near(held)
+        yield _mark_keyframe_near(held)
 
 
-def _and_keyframe_near(held: deque[Packet]) -> tuple[Packet, bool]:
+def _mark_keyframe_near(held: deque[Packet]) -> tuple[Packet, bool]:
     packet = held.popleft()
     return packet, any(later.is_keyframe for later in held)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 
 from video_opd.errors import DataError
-from video_opd.files.file_kinds import packed
+from video_opd.files.file_kinds import explain_packed
 
 REENCODE = "ffmpeg -i FILE -c:v libx264 -pix_fmt yuv420p NEW.mp4"
 """A command that turns nearly everything that FFmpeg can decode into a file that is read here, with its times."""
@@ -118,7 +118,7 @@ def unopened_error(path: Path, error: av.FFmpegError | OSError) -> DataError:
             remedy="Download it again",
         )
     return (
-        _by_beginning(path, beginning)
+        _recognise_beginning(path, beginning)
         or _text(path, beginning)
         or _other_format(path)
         or damaged_error(path, f"FFmpeg cannot read it ({error.strerror or error})")
@@ -199,7 +199,7 @@ def _one_picture(path: Path, kind: str) -> DataError:
     return _no_video(path, f"one picture ({kind})", "Give a video, or a folder of pictures with a frame rate")
 
 
-def _without_clock(path: Path, name: str) -> DataError:
+def _no_clock_error(path: Path, name: str) -> DataError:
     convert = _CONVERT.replace("-i", "-framerate RATE -i")
     return DataError(
         f"{path}: a format that is not read here ({name})",
@@ -212,10 +212,10 @@ def _jpeg(path: Path) -> DataError:
     """One picture, or many one behind the other. FFmpeg tells a small JPEG by the ending of its name alone."""
     with path.open("rb") as file:
         several = _NEXT_JPEG in file.read(_JPEG_LOOKED_AT)
-    return _without_clock(path, "mjpeg") if several else _one_picture(path, "JPEG")
+    return _no_clock_error(path, "mjpeg") if several else _one_picture(path, "JPEG")
 
 
-def _by_beginning(path: Path, beginning: bytes) -> DataError | None:
+def _recognise_beginning(path: Path, beginning: bytes) -> DataError | None:
     """The error for a file whose first bytes say what it is; None: they do not."""
     for magic, by in _ENCRYPTED:
         if beginning.startswith(magic):
@@ -223,7 +223,7 @@ def _by_beginning(path: Path, beginning: bytes) -> DataError | None:
     for magic, name in _BEGINNINGS:
         if beginning.startswith(magic):
             return _no_video(path, name)
-    if found := packed(beginning):
+    if found := explain_packed(beginning):
         return _no_video(path, found[0], found[1])
     if beginning.startswith(_JPEG):
         return _jpeg(path)
@@ -283,7 +283,7 @@ def _other_format(path: Path) -> DataError | None:
     if name in _STILL:
         return _one_picture(path, _STILL[name])
     if name in _NO_CLOCK:
-        return _without_clock(path, name)
+        return _no_clock_error(path, name)
     return DataError(
         f"{path}: a format that is not read here ({name})",
         reason="only containers that are common and tell each frame's time are",

@@ -141,7 +141,7 @@ class Timeline:
                     reason="it is empty, or reaches outside the video",
                     remedy="Correct the row's `clip`, or check that it names the right video",
                 )
-            window = range(self._first_at(clip.start_s, -CLOCK_SLACK_S), self._first_after(clip.end_s))
+            window = range(self._find_first_at(clip.start_s, -CLOCK_SLACK_S), self._find_first_after(clip.end_s))
         if len(window) < MIN_VIDEO_FRAMES:
             where = "the video" if clip is None else f"clip {clip.start_s:g} - {clip.end_s:g} s"
             raise DataError(
@@ -151,11 +151,11 @@ class Timeline:
             )
         return window
 
-    def _first_at(self, time_s: float, slack_s: Fraction) -> int:
+    def _find_first_at(self, time_s: float, slack_s: Fraction) -> int:
         """Index of the first frame at or after a time."""
         return bisect_left(self.pts, math.ceil(self.pts[0] + (Fraction(time_s) + slack_s) / self.tick))
 
-    def _first_after(self, time_s: float) -> int:
+    def _find_first_after(self, time_s: float) -> int:
         """Index of the first frame later than a time."""
         return bisect_left(self.pts, math.floor(self.pts[0] + (Fraction(time_s) + CLOCK_SLACK_S) / self.tick) + 1)
 

@@ -11,9 +11,9 @@ from video_opd.lazy import import_on_use
 from video_opd.plugin_table import PluginTable
 
 if TYPE_CHECKING:
-    from video_opd.eval.benchmarks._question import Benchmark, Option, Question, Rating, RatingRule, first_of_each
+    from video_opd.eval.benchmarks._question import Benchmark, Option, Question, Rating, RatingRule, take_first_of_each
 
-__all__ = ["BENCHMARKS", "Benchmark", "Option", "Question", "Rating", "RatingRule", "first_of_each"]
+__all__ = ["BENCHMARKS", "Benchmark", "Option", "Question", "Rating", "RatingRule", "take_first_of_each"]
 
 BENCHMARKS: PluginTable[Benchmark] = PluginTable(
     "a benchmark",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from video_opd.eval.benchmarks._question import Question, Rating
-from video_opd.sample_size import MIN_QUERIES, cannot_be_said
+from video_opd.sample_size import MIN_QUERIES, describe_shortage
 
 NUM_RESAMPLES = 2000
 SEED = 0
@@ -30,24 +30,24 @@ Ratings = Mapping[str, Rating]
 """By the question's id."""
 
 
-def accuracies(questions: Sequence[Question], ratings: Ratings) -> dict[str, Any]:
+def compute_accuracies(questions: Sequence[Question], ratings: Ratings) -> dict[str, Any]:
     """`overall` and, by grouping and group, `categories`: accuracy in 0..1, its interval, and the counts behind it.
 
     `num_unmatched` is how many answers the rule read no option in, `chance` what guessing would give.
     """
-    return _by_group(questions, lambda group: _accuracy(group, ratings))
+    return _measure_groups(questions, lambda group: _compute_accuracy(group, ratings))
 
 
-def differences(questions: Sequence[Question], before: Ratings, after: Ratings) -> dict[str, Any]:
+def compute_differences(questions: Sequence[Question], before: Ratings, after: Ratings) -> dict[str, Any]:
     """The same for accuracy after less accuracy before, on the same questions and resamples."""
-    return _by_group(questions, lambda group: _difference(group, before, after))
+    return _measure_groups(questions, lambda group: _compute_difference(group, before, after))
 
 
-def in_a_sentence(difference: Mapping[str, Any]) -> str:
+def describe_difference(difference: Mapping[str, Any]) -> str:
     """Say in a sentence what grounding cost on the benchmark.
 
     Args:
-        difference: `overall` of `differences`.
+        difference: `overall` of `compute_differences`.
     """
     num_questions, share = difference["num_questions"], difference["difference"]
     if share is None:
@@ -57,7 +57,7 @@ def in_a_sentence(difference: Mapping[str, Any]) -> str:
         return f"The cost of grounding is unknown: no option was read in {unread:,} of {num_questions:,} answers."
     points = f"{100 * share:+.1f} points"
     if difference["interval"] is None:
-        unsaid = cannot_be_said("The cost of grounding", difference["num_videos"], "video", "videos")
+        unsaid = describe_shortage("The cost of grounding", difference["num_videos"], "video", "videos")
         return f"{unsaid} It was {points} on {num_questions:,} {'question' if num_questions == 1 else 'questions'}."
     low, high = difference["interval"]
     where = f"({100 * low:+.1f} to {100 * high:+.1f})"
@@ -68,7 +68,7 @@ def in_a_sentence(difference: Mapping[str, Any]) -> str:
     return f"Grounding cost nothing that {num_questions:,} questions can show: {points} {where}."
 
 
-def _by_group(questions: Sequence[Question], measure: Callable[[Sequence[Question]], Any]) -> dict[str, Any]:
+def _measure_groups(questions: Sequence[Question], measure: Callable[[Sequence[Question]], Any]) -> dict[str, Any]:
     groups: dict[str, dict[str, list[Question]]] = {}
     for question in questions:
         for grouping, group in question.categories:
@@ -82,7 +82,7 @@ def _by_group(questions: Sequence[Question], measure: Callable[[Sequence[Questio
     }
 
 
-def _accuracy(questions: Sequence[Question], ratings: Ratings) -> dict[str, Any]:
+def _compute_accuracy(questions: Sequence[Question], ratings: Ratings) -> dict[str, Any]:
     own = [ratings[question.id] for question in questions]
     counted = sum(rating.counted for rating in own)
     correct, resampled = _shares(questions, ratings)
@@ -96,7 +96,7 @@ def _accuracy(questions: Sequence[Question], ratings: Ratings) -> dict[str, Any]
     }
 
 
-def _difference(questions: Sequence[Question], before: Ratings, after: Ratings) -> dict[str, Any]:
+def _compute_difference(questions: Sequence[Question], before: Ratings, after: Ratings) -> dict[str, Any]:
     (was, was_resampled), (now, now_resampled) = (_shares(questions, ratings) for ratings in (before, after))
     return {
         "before": was,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from video_opd.data.manifest_rows import path_fault
+from video_opd.data.manifest_rows import find_path_fault
 from video_opd.data.prompt_templates import PromptTemplate
 from video_opd.data.video.video_io import Frames, read_frames
 from video_opd.files.records import Record
@@ -98,7 +98,7 @@ class Benchmark:
     """Keywords of `read` that it alone has."""
 
 
-def first_of_each(questions: Sequence[Question], grouping: str, limit: int) -> tuple[Question, ...]:
+def take_first_of_each(questions: Sequence[Question], grouping: str, limit: int) -> tuple[Question, ...]:
     """The first `limit` questions of every group, in order."""
     seen: dict[str, int] = {}
     kept = []
@@ -121,11 +121,11 @@ def refuse_path(record: Record, video: str) -> None:
     Raises:
         DataError: with the record's line.
     """
-    fault = path_fault(video)
+    fault = find_path_fault(video)
     if fault is not None:
         record.refuse(fault.message, "Name a file of the benchmark's own folder")
 
 
-def first_existing(folder: Path, candidates: Sequence[str]) -> str:
+def find_first_existing(folder: Path, candidates: Sequence[str]) -> str:
     """The first of several places below a folder where there is something; the first of all where there is nothing."""
     return next((place for place in candidates if (folder / place).exists()), candidates[0])

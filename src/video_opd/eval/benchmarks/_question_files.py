@@ -21,11 +21,11 @@ _ANNOUNCES = r"(?i:option|choice|letter)\W*"
 
 def rate_strictly(answer: str, question: Question) -> Rating:
     """Our own rule: see `STRICT`."""
-    read = stated_label(answer, question.options)
+    read = find_stated_label(answer, question.options)
     return Rating(correct=read == question.right_label, read=read)
 
 
-def stated_label(answer: str, options: Sequence[Option]) -> str | None:
+def find_stated_label(answer: str, options: Sequence[Option]) -> str | None:
     """The label of the option that an answer names, for options labelled A, B, C …; None where that is not clear."""
     said = _plain(answer)
     named = [option.label for option in options if said and said in (_plain(option.text), _plain(option.content))]

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel, StrictFloat, StrictInt, StrictStr
 
 from video_opd.data.prompt_templates import PromptTemplate
-from video_opd.data.video.picture_folder import read_video, video_timeline
+from video_opd.data.video.picture_folder import find_timeline, read_video
 from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.data.video.video_names import is_picture
 from video_opd.errors import DataError
@@ -101,9 +101,9 @@ def read(folder: Path) -> tuple[Question, ...]:
                 reason="MVBench has no task of that name",
                 remedy=f"Remove the file; the tasks are {', '.join(TASKS)}",
             )
-    places = _places(folder)
+    places = _find_places(folder)
     paths.sort(key=lambda path: list(TASKS).index(path.stem))
-    questions = tuple(question for path in paths for question in _questions(path, folder, places))
+    questions = tuple(question for path in paths for question in _read_questions(path, folder, places))
     if not questions:
         raise DataError(
             f"{folder} holds no questions of MVBench that can be asked",
@@ -113,7 +113,7 @@ def read(folder: Path) -> tuple[Question, ...]:
     return questions
 
 
-def _places(folder: Path) -> Mapping[str, list[str]]:
+def _find_places(folder: Path) -> Mapping[str, list[str]]:
     """Name of every folder and of every file that is no picture -> where there is one, as paths below `folder`."""
     places: dict[str, list[str]] = {}
     for root, folders, files in os.walk(folder):
@@ -123,12 +123,12 @@ def _places(folder: Path) -> Mapping[str, list[str]]:
     return places
 
 
-def _questions(path: Path, folder: Path, places: Mapping[str, list[str]]) -> Iterator[Question]:
+def _read_questions(path: Path, folder: Path, places: Mapping[str, list[str]]) -> Iterator[Question]:
     task, source = TASKS[path.stem]
     for place, record in enumerate(json_entries(path)):
         if record.key is not None or not isinstance(record.value, dict):
             record.refuse("MVBench's file is a list of objects, and this is another thing", "Give the official file")
-        row = record.as_(_MvbenchRow)
+        row = record.read_as(_MvbenchRow)
         if not 2 <= len(row.candidates) <= 26:
             record.refuse(f"`candidates` has {len(row.candidates)} entries, and at least 2 are needed")
         if row.answer not in row.candidates:
@@ -138,7 +138,7 @@ def _questions(path: Path, folder: Path, places: Mapping[str, list[str]]) -> Ite
         yield Question(
             id=f"{path.stem}/{place}",
             video=video,
-            prompt=_prompt(row),
+            prompt=_make_prompt(row),
             options=tuple(
                 Option(label=letter(at), text=f"{letter(at)}) {text}", content=text)
                 for at, text in enumerate(row.candidates)
@@ -147,11 +147,11 @@ def _questions(path: Path, folder: Path, places: Mapping[str, list[str]]) -> Ite
             right=len(row.candidates) - 1 - row.candidates[::-1].index(row.answer),
             answer=row.answer,
             categories=(("task", task),),
-            clip=_clip(folder / video, row.start, row.end) if path.stem in CROPPED else None,
+            clip=_make_clip(folder / video, row.start, row.end) if path.stem in CROPPED else None,
         )
 
 
-def _prompt(row: _MvbenchRow) -> str:
+def _make_prompt(row: _MvbenchRow) -> str:
     options = "\n".join(f"({letter(at)}) {text}" for at, text in enumerate(row.candidates))
     return f"Question: {row.question}\nOptions:\n{options}".rstrip() + "\nOnly give the best option."
 
@@ -168,13 +168,13 @@ def _locate(record: Record, video: str, source: str, places: Mapping[str, list[s
     return expected[0] if expected else f"video/{source}/{video}"
 
 
-def _clip(video: Path, start: float | None, end: float | None) -> Span | None:
+def _make_clip(video: Path, start: float | None, end: float | None) -> Span | None:
     """The stretch that is asked about, no longer than the video, as upstream cuts it. Of a video that lmms-eval's copy
     has cut out already (`…_segment`), all."""
     if start is None or end is None or any(part.endswith("_segment") for part in video.parts):
         return None
     with contextlib.suppress(DataError):  # told when the question is asked
-        end = min(end, video_timeline(video, PICTURES_FPS if video.is_dir() else None).duration_s)
+        end = min(end, find_timeline(video, PICTURES_FPS if video.is_dir() else None).duration_s)
     return Span(float(start), float(end))
 
 
@@ -194,14 +194,14 @@ def _official(answer: str, question: Question) -> Rating:
     """
     word = ("(" + answer.strip().split("\n")[0]).lower().split(" ")[0]
 
-    def fits(label: str) -> bool:
+    def is_match(label: str) -> bool:
         wanted = f"({label.lower()})"
         return word.replace(".", "") in wanted or wanted in word
 
-    right = fits(question.right_label)
+    right = is_match(question.right_label)
     if not word.strip("(.)"):
         return Rating(correct=right, read=None)
-    named = [option.label for option in question.options if fits(option.label)]
+    named = [option.label for option in question.options if is_match(option.label)]
     return Rating(correct=right, read=question.right_label if right else next(iter(named), None))
 
 

@@ -66,14 +66,14 @@ def read(folder: Path, *, kinds: Sequence[str] = ()) -> tuple[Question, ...]:
     found: list[Question] = []
     for kind in wanted:
         path = home / f"{kind}.json"
-        asked = list(_questions(path, kind))
+        asked = list(_read_questions(path, kind))
         if not asked:
             raise DataError(f"{path}", reason="it has no questions", remedy="Fetch the official file again")
         found += asked
     return tuple(found)
 
 
-def _questions(path: Path, kind: str) -> Iterator[Question]:
+def _read_questions(path: Path, kind: str) -> Iterator[Question]:
     seen: dict[str, int] = {}
     for record in json_entries(path):
         if record.key is None:
@@ -96,19 +96,19 @@ def _questions(path: Path, kind: str) -> Iterator[Question]:
             if not isinstance(items, list):
                 record.refuse(f"aspect {aspect!r} has no list of questions")
             for place, item in enumerate(items):
-                yield _question(record, kind, video, aspect, place, item)
+                yield _make_question(record, kind, video, aspect, place, item)
 
 
-def _question(record: Record, kind: str, video: str, aspect: str, place: int, value: object) -> Question:
+def _make_question(record: Record, kind: str, video: str, aspect: str, place: int, value: object) -> Question:
     where = f"{aspect}, question {place + 1}"
     if not isinstance(value, dict):
         record.refuse(f"{where} is not an object")
-    item = record.as_(_Item, value)
-    options = _options(kind, item.question)
+    item = record.read_as(_Item, value)
+    options = _list_options(kind, item.question)
     labels = {option.label for option in options}
     if not len(options) == len(labels) >= 2:
         _refuse(record, where, f"has {len(options)} options with {len(labels)} labels, where at least 2 are needed")
-    right = _right(kind, item.answer, options)
+    right = _find_right(kind, item.answer, options)
     if right is None:
         _refuse(record, where, f"has the answer {item.answer!r}, which is none of its options")
     return Question(
@@ -126,7 +126,7 @@ def _refuse(record: Record, where: str, what: str) -> NoReturn:
     record.refuse(f"{where} {what}")
 
 
-def _options(kind: str, question: str) -> tuple[Option, ...]:
+def _list_options(kind: str, question: str) -> tuple[Option, ...]:
     """What may be answered; multiple choice and caption matching have it in the lines below the question."""
     if kind == "yes_no":
         return tuple(Option(label=word, text=word, content=word) for word in ("yes", "no"))
@@ -144,7 +144,7 @@ def _options(kind: str, question: str) -> tuple[Option, ...]:
     )
 
 
-def _right(kind: str, answer: str, options: Sequence[Option]) -> int | None:
+def _find_right(kind: str, answer: str, options: Sequence[Option]) -> int | None:
     for place, option in enumerate(options):
         if kind == "multi-choice" and answer[:1] == option.label:
             return place

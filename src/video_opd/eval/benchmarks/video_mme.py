@@ -25,7 +25,7 @@ from video_opd.eval.benchmarks._question import (
     Question,
     Rating,
     RatingRule,
-    first_existing,
+    find_first_existing,
     letter,
     refuse_path,
 )
@@ -67,23 +67,23 @@ def read(folder: Path, *, subtitles: bool = False) -> tuple[Question, ...]:
     Raises:
         DataError: no table, several, or one that is not Video-MME's.
     """
-    path = _table(folder)
+    path = _find_table(folder)
     seen: dict[str, int] = {}
     questions = []
-    for record in _records(path):
-        row = _row(record)
+    for record in _read_records(path):
+        row = _read_row(record)
         if row.question_id in seen:
             record.refuse(f"the question_id {row.question_id!r} is that of line {seen[row.question_id]} too")
         seen[row.question_id] = record.line
         refuse_path(record, f"data/{row.videoID}.mp4")
-        said = _subtitles(folder / f"subtitle/{row.videoID}.srt") if subtitles else None
-        questions.append(_question(record, row, folder, said))
+        said = _read_subtitles(folder / f"subtitle/{row.videoID}.srt") if subtitles else None
+        questions.append(_make_question(record, row, folder, said))
     if not questions:
         raise DataError(f"{path}", reason="it has no questions", remedy="Fetch or export the official table again")
     return tuple(questions)
 
 
-def _question(record: Record, row: _VideoMmeRow, folder: Path, said: str | None) -> Question:
+def _make_question(record: Record, row: _VideoMmeRow, folder: Path, said: str | None) -> Question:
     """One row; `said` are its subtitles, "" where the video has none, None where they are not asked with."""
     letters = [letter(place) for place in range(len(row.options))]
     if len(letters) < 2 or not all(map(str.startswith, row.options, [f"{label}." for label in letters])):
@@ -96,7 +96,7 @@ def _question(record: Record, row: _VideoMmeRow, folder: Path, said: str | None)
         categories.append(("subtitles", "with" if said else "without, as the video has none"))
     return Question(
         id=row.question_id,
-        video=first_existing(
+        video=find_first_existing(
             folder, [f"{home}/{row.videoID}.{kind}" for home in _HOMES for kind in ("mp4", "MP4", "mkv")]
         ),
         prompt=f"{SUBTITLES}\n{said}\n{asked}" if said else asked,
@@ -110,7 +110,7 @@ def _question(record: Record, row: _VideoMmeRow, folder: Path, said: str | None)
     )
 
 
-def _table(folder: Path) -> Path:
+def _find_table(folder: Path) -> Path:
     homes = [folder, folder / "videomme"]
     found = [path for home in homes for path in sorted(home.glob("*")) if path.suffix.lower() in _TABLES]
     if len(found) != 1:
@@ -124,13 +124,13 @@ def _table(folder: Path) -> Path:
     return found[0]
 
 
-def _records(path: Path) -> Iterator[Record]:
+def _read_records(path: Path) -> Iterator[Record]:
     if path.suffix.lower() == ".parquet":
-        return _parquet_rows(path)
+        return _read_parquet_rows(path)
     return table_rows(path) if path.suffix.lower() in (".csv", ".tsv") else json_any(path)
 
 
-def _parquet_rows(path: Path) -> Iterator[Record]:
+def _read_parquet_rows(path: Path) -> Iterator[Record]:
     """Rows of a parquet file; where one has no lines, its number stands for it."""
     try:
         from pyarrow import ArrowException, parquet  # type: ignore[import-not-found, import-untyped, unused-ignore]
@@ -147,16 +147,16 @@ def _parquet_rows(path: Path) -> Iterator[Record]:
     return (Record(path, number, row) for number, row in enumerate(rows, start=1))
 
 
-def _row(record: Record) -> _VideoMmeRow:
+def _read_row(record: Record) -> _VideoMmeRow:
     if record.key is not None or not isinstance(record.value, dict):
         record.refuse("a row must be an object of columns, but this row is not")
     value = dict(record.value)
     if isinstance(value.get("options"), str):
-        value["options"] = _listed(value["options"])
-    return record.as_(_VideoMmeRow, value)
+        value["options"] = _parse_list(value["options"])
+    return record.read_as(_VideoMmeRow, value)
 
 
-def _listed(text: str) -> list[str]:
+def _parse_list(text: str) -> list[str]:
     """A list that went through a table of text: as JSON, as Python or NumPy print it, or one option a line."""
     try:
         found = json.loads(text)
@@ -173,7 +173,7 @@ def _listed(text: str) -> list[str]:
         return []
 
 
-def _subtitles(path: Path) -> str:
+def _read_subtitles(path: Path) -> str:
     """What is said in a video, one line each, without numbers, times and tags; nothing where there is no file."""
     if not path.is_file():
         return ""

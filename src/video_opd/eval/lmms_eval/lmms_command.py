@@ -78,13 +78,13 @@ class Job:
         return words
 
 
-def class_for(folder: Path) -> str:
+def choose_class(folder: Path) -> str:
     """lmms-eval's class for a model folder.
 
     Raises:
         ConfigurationError: no class is known for it.
     """
-    model_type = _config(folder).get("model_type")
+    model_type = _read_config(folder).get("model_type")
     if model_type not in CLASS_OF:
         raise ConfigurationError(
             f"{folder / 'config.json'}: model_type {model_type!r}",
@@ -94,7 +94,7 @@ def class_for(folder: Path) -> str:
     return CLASS_OF[model_type]
 
 
-def frames_for(video: VideoSettings, folder: Path, model_class: str) -> FrameArguments:
+def convert_frames(video: VideoSettings, folder: Path, model_class: str) -> FrameArguments:
     """Video settings as lmms-eval's class takes them, in pixels of a frame, so that a model sees comparable frames.
 
     Either each frame is capped (`max_pixels`) or all together are (`total_pixels`); the class hands only one of the two
@@ -104,7 +104,7 @@ def frames_for(video: VideoSettings, folder: Path, model_class: str) -> FrameArg
     family = next((family for family in FAMILIES if family.lmms and family.lmms.name == model_class), None)
     if family is None or family.lmms is None:
         return FrameArguments(not_passed=(f"frames: whatever lmms-eval's {model_class} takes, or --model-args says",))
-    vision = _config(folder).get("vision_config") or {}
+    vision = _read_config(folder).get("vision_config") or {}
     side = family.token_side_by_config(vision)
     square, most = side * side, family.lmms.max_frame_tokens
     passed: dict[str, int | float] = {"fps": video.fps, "max_num_frames": video.max_frames, "min_pixels": square}
@@ -126,7 +126,7 @@ def frames_for(video: VideoSettings, folder: Path, model_class: str) -> FrameArg
     return FrameArguments(passed=passed, not_passed=tuple(not_passed))
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> dict[str, Any]:
     return {str(entry.key): entry.value for entry in json_entries(folder / "config.json")}
 
 

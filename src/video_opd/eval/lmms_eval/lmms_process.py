@@ -16,7 +16,7 @@ from textwrap import shorten
 from threading import Thread
 from typing import Any, NoReturn, TextIO
 
-from video_opd.errors import ConfigurationError, EngineError, writing
+from video_opd.errors import ConfigurationError, EngineError, explain_write_errors
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Environment:
     """None: not asked."""
 
 
-def python_for(given: str | None) -> str:
+def find_python(given: str | None) -> str:
     """The Python of lmms-eval's environment, as a path that works from anywhere.
 
     Links are not followed: it is by its link that a Python knows its environment.
@@ -113,7 +113,7 @@ def look_into(python: str, device: str) -> Environment:
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         found = answer["found"]
     except (IndexError, ValueError, TypeError, KeyError):
-        _refuse(python, last_error(done.stderr) or f"it ended with exit status {done.returncode}")
+        _refuse(python, find_last_error(done.stderr) or f"it ended with exit status {done.returncode}")
     if not found:
         _refuse(python, "lmms_eval is not installed in its environment")
     return Environment(python=python, version=answer["version"], has_cuda=answer["cuda"])
@@ -140,7 +140,7 @@ def run(command: Sequence[str], log: Path, *, timeout_s: float | None, on_line: 
         ConfigurationError: the log cannot be written.
     """
     in_time = True
-    with writing(log):
+    with explain_write_errors(log):
         file = log.open("w", encoding="utf-8")
         process = _start(command, file)
         listener = _Listener(process, file, on_line)
@@ -244,20 +244,20 @@ def _signal_group(process: subprocess.Popen[str], number: int) -> bool:
 
 def failure(cause: str, log: Path, remedy: str = "correct what it names") -> EngineError:
     """lmms-eval's failure in one sentence, with the last error in its log as the reason."""
-    reason = last_error(log.read_text(encoding="utf-8", errors="replace")) or "it printed nothing"
+    reason = find_last_error(log.read_text(encoding="utf-8", errors="replace")) or "it printed nothing"
     if _NO_HUB.search(reason):
         remedy = "run it once where there is a network, since its tasks' data come from the Hugging Face hub (HF_HOME)"
     return EngineError(cause, reason=reason, remedy=f"{remedy}; all that it printed is in {log}")
 
 
-def last_error(text: str) -> str:
+def find_last_error(text: str) -> str:
     """The last line of a log that names an error, else its last line; without colours, time stamps and advice."""
     lines = [line for line in (line.strip() for line in _COLOURS.sub("", text).splitlines()) if line]
     for line in reversed(lines):
         if found := _ERROR.search(line):
-            return _short(found[1])
-    return _short(lines[-1]) if lines else ""
+            return _shorten(found[1])
+    return _shorten(lines[-1]) if lines else ""
 
 
-def _short(line: str) -> str:
+def _shorten(line: str) -> str:
     return shorten(_ADVICE.sub("", line.strip().removeprefix("Error during evaluation: ")), 300, placeholder=" …")

@@ -32,7 +32,7 @@ class Sample:
     target: str
 
 
-def result_files(out: Path) -> list[Path]:
+def list_result_files(out: Path) -> list[Path]:
     """Every file of results below `out`, the newest last: their names begin with date and time."""
     return sorted((out / "lmms-eval").rglob("*_results.json"), key=lambda path: path.name)
 
@@ -57,7 +57,7 @@ def read_report(path: Path, job: Job, command: list[str]) -> dict[str, Any]:
             reason=f"its results come from {theirs[0]} and {theirs[1]}",
             remedy="run command.sh of this folder, or evaluate into another folder",
         )
-    scores = {task: _scores(path, task, metrics) for task, metrics in (found.get("results") or {}).items()}
+    scores = {task: _read_scores(path, task, metrics) for task, metrics in (found.get("results") or {}).items()}
     scores = {task: metrics for task, metrics in scores.items() if metrics}  # a group that sums nothing up has none
     if not scores:
         raise DataError(
@@ -81,23 +81,23 @@ def read_report(path: Path, job: Job, command: list[str]) -> dict[str, Any]:
             "command": command,
         },
         "scores": scores,
-        "samples": {task: _about_samples(path, task, counts.get(task) or {}) for task in scores if task in counts},
+        "samples": {task: _count_samples(path, task, counts.get(task) or {}) for task in scores if task in counts},
         "results": str(path),
     }
 
 
-def _scores(path: Path, task: str, metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _read_scores(path: Path, task: str, metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The metrics of one task. Their keys are `metric,filter`; one that no filter prepared is called by its name."""
     scores = {}
     for key, value in metrics.items():
         name, comma, filter_name = key.rpartition(",")
         if not comma or re.search(r"_stderr(_clt|_clustered)?$", name):
             continue
-        stderr = _number(metrics.get(f"{name}_stderr,{filter_name}"))
+        stderr = _read_number(metrics.get(f"{name}_stderr,{filter_name}"))
         if stderr is not None and (isinstance(value, dict) or not math.isfinite(stderr)):
             stderr = None
-        for called, score in _leaves(name if filter_name == "none" else key, value):
-            number = _number(score)
+        for called, score in _list_leaves(name if filter_name == "none" else key, value):
+            number = _read_number(score)
             if number is not None and not abs(number) < math.inf:
                 raise DataError(
                     f"{path}: metric {called} of task {task} is {score}",
@@ -108,16 +108,16 @@ def _scores(path: Path, task: str, metrics: Mapping[str, Any]) -> dict[str, dict
     return scores
 
 
-def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _list_leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     """A metric, or every score of a table of them: videoevalpro has one by kind of question, scivideobench two deep."""
     if isinstance(value, dict) and value:
         for key, part in value.items():
-            yield from _leaves(f"{name}/{key}", part)
+            yield from _list_leaves(f"{name}/{key}", part)
     else:
         yield name, value
 
 
-def _number(value: Any) -> float | None:
+def _read_number(value: Any) -> float | None:
     """A score as a number, or None.
 
     numpy's float32 is a text: lmms-eval writes as one whatever JSON does not know.
@@ -127,8 +127,8 @@ def _number(value: Any) -> float | None:
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-def _about_samples(path: Path, task: str, counts: Mapping[str, Any]) -> dict[str, Any]:
-    file = samples_file(path, task)
+def _count_samples(path: Path, task: str, counts: Mapping[str, Any]) -> dict[str, Any]:
+    file = find_samples_file(path, task)
     if not file.is_file():  # lmms-eval goes on without it when the disk is full
         return {"file": None, "num": counts.get("effective"), "num_empty": None}
     samples = list(read_samples(file))
@@ -142,7 +142,7 @@ def _about_samples(path: Path, task: str, counts: Mapping[str, Any]) -> dict[str
     return {"file": str(file), "num": len(samples), "num_empty": num_empty}
 
 
-def samples_file(results: Path, task: str) -> Path:
+def find_samples_file(results: Path, task: str) -> Path:
     """Where lmms-eval writes what was answered, question by question."""
     return results.with_name(results.name.removesuffix("results.json") + f"samples_{task}.jsonl")
 

@@ -17,8 +17,8 @@ from video_opd.plugin_table import PluginTable, require_function, require_name
 
 if TYPE_CHECKING:
     from video_opd.eval.scorers._ground_truth import read_ground_truth
-    from video_opd.eval.scorers._matching import read_matched, read_with_truth, require_matched, unit_evidence
-    from video_opd.eval.scorers._paired_comparison import compare, too_few
+    from video_opd.eval.scorers._matching import find_unit_evidence, read_matched, read_with_truth, require_matched
+    from video_opd.eval.scorers._paired_comparison import compare, explain_too_few
     from video_opd.eval.scorers._result_rows import ResultFormat
     from video_opd.eval.scorers._score_as import score_as
     from video_opd.eval.scorers._scored_files import ScoredFile, score_files
@@ -43,6 +43,8 @@ __all__ = [
     "ScoredFile",
     "Scorer",
     "compare",
+    "explain_too_few",
+    "find_unit_evidence",
     "read_ground_truth",
     "read_matched",
     "read_with_truth",
@@ -50,8 +52,6 @@ __all__ = [
     "require_matched",
     "score_as",
     "score_files",
-    "too_few",
-    "unit_evidence",
 ]
 
 SCORERS: PluginTable[Scorer] = PluginTable(

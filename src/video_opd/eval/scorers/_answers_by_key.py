@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from video_opd.data.query_words import plain
+from video_opd.data.query_words import normalise
 from video_opd.data.video.video_names import video_name
 from video_opd.eval.scorers._result_rows import ResultRow
 from video_opd.eval.scorers._scorer_types import GroundTruth
@@ -35,15 +35,15 @@ def find_by_words(rows: Sequence[ResultRow], truth: GroundTruth) -> list[list[st
     return [[example.id] if example else [] for example in found]
 
 
-def same_span(span: SpanLike, example: Example) -> bool:
+def is_same_span(span: SpanLike, example: Example) -> bool:
     """Whether it is the example's first span, to a tenth of a second."""
     return all(abs(one - other) <= _SAME_S for one, other in zip(span, example.spans[0], strict=True))
 
 
 def is_within(text: str, example: Example) -> bool:
     """Whether an instruction holds the example's query."""
-    query = plain(example.query)
-    return len(query) >= _SHORTEST_QUERY and query in plain(text)
+    query = normalise(example.query)
+    return len(query) >= _SHORTEST_QUERY and query in normalise(text)
 
 
 class _KeyFinder:
@@ -61,13 +61,13 @@ class _KeyFinder:
         """Of several with the same words the one with the row's span, else the next in turn."""
         if row.video is None or row.query is None:
             return None
-        of_video, query = self.of_video.get(video_name(row.video), []), plain(row.query)
-        found = [example for example in of_video if plain(example.query) == query]
+        of_video, query = self.of_video.get(video_name(row.video), []), normalise(row.query)
+        found = [example for example in of_video if normalise(example.query) == query]
         if not found and (held := [example for example in of_video if is_within(row.query, example)]):
-            longest = max(len(plain(example.query)) for example in held)
-            found = [example for example in held if len(plain(example.query)) == longest]
+            longest = max(len(normalise(example.query)) for example in held)
+            found = [example for example in held if len(normalise(example.query)) == longest]
         if len(found) > 1 and row.truth:
-            found = [example for example in found if same_span(row.truth[0], example)] or found
+            found = [example for example in found if is_same_span(row.truth[0], example)] or found
         if not found:
             return None
         turn = self.asked[(found[0].id, query)]
@@ -78,7 +78,7 @@ class _KeyFinder:
         if not row.own_ids:
             return None
         found = [self.of_id[row.written]] if row.written in self.of_id else self.of_end.get(row.written, [])
-        found = [example for example in found if _agrees(row, example) is not False]
+        found = [example for example in found if _is_consistent(row, example) is not False]
         return found[0] if len(found) == 1 else None
 
     def by_place_in_video(self, row: ResultRow) -> Example | None:
@@ -93,7 +93,9 @@ class _KeyFinder:
         most = 0
         for order in (self.examples, together):
             at = [order[row.place] if row.place is not None and row.place < len(order) else None for row in rows]
-            agree = [None if example is None else _agrees(row, example) for row, example in zip(rows, at, strict=True)]
+            agree = [
+                None if example is None else _is_consistent(row, example) for row, example in zip(rows, at, strict=True)
+            ]
             told = sum(said is not None for said in agree)
             if (count := sum(said is True for said in agree)) > most:
                 most = count
@@ -105,11 +107,11 @@ class _KeyFinder:
         return best
 
 
-def _agrees(row: ResultRow, example: Example) -> bool | None:
+def _is_consistent(row: ResultRow, example: Example) -> bool | None:
     """Whether what a row says beside its number is true of an example; None: it says nothing."""
     said = []
     if row.video is not None:
         said.append(video_name(row.video) == video_name(example.video))
     if row.truth:
-        said.append(same_span(row.truth[0], example))
+        said.append(is_same_span(row.truth[0], example))
     return all(said) if said else None

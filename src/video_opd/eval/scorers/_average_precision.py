@@ -57,11 +57,11 @@ def window_average_precisions(
                     free[window], correct[index] = False, 1.0
                     break
         found = correct.cumsum()
-        average[place] = _interpolated(found / np.arange(1, len(order) + 1), found / len(annotated))
+        average[place] = _interpolate_area(found / np.arange(1, len(order) + 1), found / len(annotated))
     return average
 
 
-def _interpolated(precision: np.ndarray, recall: np.ndarray) -> float:
+def _interpolate_area(precision: np.ndarray, recall: np.ndarray) -> float:
     """Area under the precision, raised to the best that comes at any higher recall. The last step, up to recall 1, is
     worth nothing, but numpy groups its sums by how many there are."""
     best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)

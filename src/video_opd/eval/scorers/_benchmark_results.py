@@ -22,7 +22,7 @@ from video_opd.data.importers._annotation import Seconds, Spans
 from video_opd.data.query_words import timelens as clean_query
 from video_opd.data.video.video_names import video_name
 from video_opd.eval.scorers._keys import SEPARATOR
-from video_opd.eval.scorers._result_rows import ResultFormat, ResultRow, by_record, first_entry
+from video_opd.eval.scorers._result_rows import ResultFormat, ResultRow, make_file_reader, take_first_entry
 from video_opd.eval.scorers._scorer_types import ResultAnswer
 from video_opd.files.records import Record, json_entries
 from video_opd.types import Span
@@ -33,7 +33,7 @@ ET_BENCH_TASKS = ("tvg", "epm", "tal", "evs", "vhd", "tem")
 _NEXT_GQA_KEY = re.compile(r"\d+_\d+")
 
 
-def _flat(value: Any) -> Any:
+def _flatten(value: Any) -> Any:
     """The windows of all annotators, where VHD has a list for each."""
     lists = isinstance(value, list) and value and all(isinstance(of, list) and of for of in value)
     if lists and all(isinstance(window, list) for of in value for window in of):
@@ -49,7 +49,7 @@ class EtBenchRow(BaseModel):
     idx: int | str
     video: str = ""
     duration: Seconds | None = None
-    tgt: Annotated[Spans, BeforeValidator(_flat)] = []
+    tgt: Annotated[Spans, BeforeValidator(_flatten)] = []
     q: str = ""
     a: StrictStr | None = None
 
@@ -71,7 +71,7 @@ class _Bounds(BaseModel):
 
 
 def _et_bench(record: Record) -> Iterator[ResultRow]:
-    row = record.as_(EtBenchRow)
+    row = record.read_as(EtBenchRow)
     if row.task not in ET_BENCH_TASKS:
         return
     if row.a is None:
@@ -81,28 +81,28 @@ def _et_bench(record: Record) -> Iterator[ResultRow]:
 
 
 def _nextgqa(record: Record) -> Iterator[ResultRow]:
-    for key, times in _entries(record, "VIDEO_QID"):
+    for key, times in _read_entries(record, "VIDEO_QID"):
         if not (isinstance(times, list) and times and all(type(time) in (int, float) for time in times)):
             record.refuse(f"{key[:80]!r} has no list of times", "Write [start, end]")
-        choices = choices_beside(record.path)
+        choices = read_choices_beside(record.path)
         is_right = None if choices is None else choices.get(key)
         span = Span(float(times[0]), float(times[-1]))
         yield ResultRow(key.replace("_", "/"), None, ResultAnswer(spans=(span,), is_right=is_right))
 
 
-def choices_file(path: Path) -> Path:
+def find_choices_file(path: Path) -> Path:
     """Where NExT-GQA's scorer looks for the answers that go with a file of spans."""
     return path.with_name(f"{path.name.partition('_')[0]}-res.json")
 
 
-def choices_beside(path: Path) -> dict[str, bool] | None:
+def read_choices_beside(path: Path) -> dict[str, bool] | None:
     """Of the file that goes with a file of NExT-GQA's spans: key -> whether the option chosen is right; None without
     such a file.
 
     Raises:
         DataError: a record of it is not `"VIDEO_QID": {"prediction", "answer"}`.
     """
-    beside = choices_file(path)
+    beside = find_choices_file(path)
     if "_" not in path.name or beside == path or not beside.is_file():
         return None
     written = beside.stat()
@@ -114,7 +114,7 @@ def _read_choices(path: Path, _: tuple[int, int]) -> dict[str, bool]:
     """Once for all records of the other file; anew where this one was written anew."""
     found = {}
     for record in json_entries(path):
-        choice = record.as_(_Choice)
+        choice = record.read_as(_Choice)
         if record.key is None:
             record.refuse("it has no key VIDEO_QID")
         found[record.key] = choice.answer == choice.prediction
@@ -122,7 +122,7 @@ def _read_choices(path: Path, _: tuple[int, int]) -> dict[str, bool]:
 
 
 def _hirest(record: Record) -> Iterator[ResultRow]:
-    for query, videos in _entries(record, "QUERY"):
+    for query, videos in _read_entries(record, "QUERY"):
         if not isinstance(videos, dict):
             record.refuse(f"{query[:80]!r} has no videos", 'Write {"VIDEO.mp4": {"bounds": [start, end]}}')
         for video, entry in videos.items():
@@ -132,12 +132,12 @@ def _hirest(record: Record) -> Iterator[ResultRow]:
                     "they would be scored against themselves",
                     "Give the file of predictions; where these were written into the annotations, keep only `bounds`",
                 )
-            start, end = record.as_(_Bounds, entry).bounds
+            start, end = record.read_as(_Bounds, entry).bounds
             name = SEPARATOR.join((video_name(video), clean_query(query).casefold()))
             yield ResultRow(name, None, ResultAnswer(spans=(Span(start, end),)))
 
 
-def _entries(record: Record, called: str) -> Iterator[tuple[str, Any]]:
+def _read_entries(record: Record, called: str) -> Iterator[tuple[str, Any]]:
     """Of a file that is one object, whether it stands on one line or on several."""
     if record.key is not None:
         return iter([(record.key, record.value)])
@@ -151,17 +151,17 @@ def _is_of_et_bench(value: dict[str, Any]) -> bool:
 
 
 def _is_of_nextgqa(value: dict[str, Any]) -> bool:
-    key, content = first_entry(value)
+    key, content = take_first_entry(value)
     return bool(_NEXT_GQA_KEY.fullmatch(key)) and isinstance(content, list)
 
 
 def _is_of_hirest(value: dict[str, Any]) -> bool:
-    _, videos = first_entry(value)
+    _, videos = take_first_entry(value)
     if not isinstance(videos, dict) or not videos:
         return False
     return all(isinstance(entry, dict) and "bounds" in entry for entry in videos.values())
 
 
-ET_BENCH = ResultFormat(precedence=1, is_like=_is_of_et_bench, read=by_record(_et_bench))
-NEXTGQA = ResultFormat(precedence=1, is_like=_is_of_nextgqa, read=by_record(_nextgqa))
-HIREST = ResultFormat(precedence=1, is_like=_is_of_hirest, read=by_record(_hirest))
+ET_BENCH = ResultFormat(precedence=1, is_like=_is_of_et_bench, read=make_file_reader(_et_bench))
+NEXTGQA = ResultFormat(precedence=1, is_like=_is_of_nextgqa, read=make_file_reader(_nextgqa))
+HIREST = ResultFormat(precedence=1, is_like=_is_of_hirest, read=make_file_reader(_hirest))

@@ -50,20 +50,22 @@ def read_ground_truth(path: Path) -> GroundTruth:
     Raises:
         DataError: at the first row that cannot be used, or for a file without rows.
     """
-    if read := original_files.reader_of(path):
+    if read := original_files.find_reader(path):
         return read(path)
     keys = _keys_of_first_row(path)
     if "qid" in keys and "id" not in keys:
-        rows = _imported("qvhighlights", path)
+        rows = _import_rows("qvhighlights", path)
         return GroundTruth(
             examples=tuple(example for example, _ in rows),
-            saliency={example.id: given for example, record in rows if (given := _saliency(record, example.duration))},
+            saliency={
+                example.id: given for example, record in rows if (given := _read_saliency(record, example.duration))
+            },
         )
     if "query_id" in keys and "id" not in keys:
-        rows = _imported("vue-tr", path)
+        rows = _import_rows("vue-tr", path)
         return GroundTruth(
             examples=tuple(example for example, _ in rows),
-            categories={example.id: _categories(record) for example, record in rows},
+            categories={example.id: _read_categories(record) for example, record in rows},
         )
     return GroundTruth(examples=tuple(read_manifest(path)))
 
@@ -77,7 +79,7 @@ def _keys_of_first_row(path: Path) -> set[str]:
     return set(first.value) if first is not None and first.key is None and isinstance(first.value, dict) else set()
 
 
-def _imported(format: str, path: Path) -> list[tuple[Example, Record]]:
+def _import_rows(format: str, path: Path) -> list[tuple[Example, Record]]:
     """As `video-opd data import` reads it, but a row that it would drop or number anew is refused."""
     annotations = read_annotations(format, [path], ReadOptions())
     collector = Collector(Policies(source=format))
@@ -88,9 +90,9 @@ def _imported(format: str, path: Path) -> list[tuple[Example, Record]]:
     return list(zip(examples, (annotation.record for annotation in annotations), strict=True))
 
 
-def _saliency(record: Record, duration: float | None) -> tuple[tuple[float, ...], ...]:
+def _read_saliency(record: Record, duration: float | None) -> tuple[tuple[float, ...], ...]:
     """For each clip of 2 s what the annotators gave it; nothing where the file does not say."""
-    row = record.as_(_Saliency)
+    row = record.read_as(_Saliency)
     clip_ids, scores = row.relevant_clip_ids, row.saliency_scores
     if clip_ids is None or scores is None:
         return ()
@@ -110,6 +112,6 @@ def _saliency(record: Record, duration: float | None) -> tuple[tuple[float, ...]
     return tuple(tuple(found.get(clip, [0.0] * num_annotators)) for clip in range(num_clips))
 
 
-def _categories(record: Record) -> tuple[str, ...]:
-    row = record.as_(_Categories)
+def _read_categories(record: Record) -> tuple[str, ...]:
+    row = record.read_as(_Categories)
     return tuple(name for name in (row.duration_category, row.query_format, row.query_modality) if name)

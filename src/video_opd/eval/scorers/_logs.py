@@ -27,7 +27,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from video_opd.eval.scorers._keys import SEPARATOR
-from video_opd.eval.scorers._result_rows import ResultFormat, ResultRow, by_record, first_entry
+from video_opd.eval.scorers._result_rows import ResultFormat, ResultRow, make_file_reader, take_first_entry
 from video_opd.eval.scorers._scorer_types import ResultAnswer
 from video_opd.files.records import Record
 from video_opd.types import Span
@@ -35,7 +35,7 @@ from video_opd.types import Span
 _M = TypeVar("_M", bound=BaseModel)
 
 
-def _nested(value: Any) -> Any:
+def _nest_pair(value: Any) -> Any:
     """A single pair as a list of one; pairs without numbers as none."""
     if not isinstance(value, list):
         return value
@@ -45,8 +45,8 @@ def _nested(value: Any) -> Any:
 
 
 _Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
-_Pairs = Annotated[list[_Pair], BeforeValidator(_nested)]
-_Longer = Annotated[list[Annotated[list[float], Field(min_length=2)]], BeforeValidator(_nested)]
+_Pairs = Annotated[list[_Pair], BeforeValidator(_nest_pair)]
+_Longer = Annotated[list[Annotated[list[float], Field(min_length=2)]], BeforeValidator(_nest_pair)]
 
 
 class _LogRow(BaseModel):
@@ -139,7 +139,7 @@ class _UniTime(_LogRow):
 
 
 def _time_r1(record: Record) -> Iterator[ResultRow]:
-    row = record.as_(_TimeR1)
+    row = record.read_as(_TimeR1)
     if row.output_text is None and row.pred is None:
         record.refuse("it has neither `output_text` nor `pred`", "Write one of them")
     number = str(row.qid).rpartition("_")[2]
@@ -150,30 +150,30 @@ def _time_r1(record: Record) -> Iterator[ResultRow]:
 
 
 def _timechat(record: Record) -> Iterator[ResultRow]:
-    for id_, value in _by_number(record, "timestamp"):
+    for id_, value in _list_by_number(record, "timestamp"):
         if id_ is not None:
-            row = record.as_(_TimeChat, value)
-            yield _numbered(id_, ResultAnswer(spans=_spans(row.timestamp)), row.vid, row.query)
+            row = record.read_as(_TimeChat, value)
+            yield _make_numbered_row(id_, ResultAnswer(spans=_spans(row.timestamp)), row.vid, row.query)
         else:
-            said = record.as_(_TimeChatText, value)
-            yield _numbered(str(said.id), ResultAnswer(text=said.generated_cap), said.vname, said.query)
+            said = record.read_as(_TimeChatText, value)
+            yield _make_numbered_row(str(said.id), ResultAnswer(text=said.generated_cap), said.vname, said.query)
 
 
 def _trace(record: Record) -> Iterator[ResultRow]:
-    for id_, value in _by_number(record, "timestamp"):
+    for id_, value in _list_by_number(record, "timestamp"):
         if id_ is not None:
-            row = record.as_(_TraceFormatted, value) if value else _TraceFormatted()
-            yield _numbered(id_, ResultAnswer(spans=_spans(row.timestamp)), row.vid, None)
+            row = record.read_as(_TraceFormatted, value) if value else _TraceFormatted()
+            yield _make_numbered_row(id_, ResultAnswer(spans=_spans(row.timestamp)), row.vid, None)
         else:
-            found = record.as_(_Trace, value)
+            found = record.read_as(_Trace, value)
             pairs = [pair for pair in found.timestamps if len(pair) == 2]
-            yield _numbered(str(found.id), ResultAnswer(spans=_spans(pairs)), found.video, None)
+            yield _make_numbered_row(str(found.id), ResultAnswer(spans=_spans(pairs)), found.video, None)
 
 
 def _museg(record: Record) -> Iterator[ResultRow]:
     if isinstance(record.value, dict) and "tot" in record.value and "video" not in record.value:
         return  # the scores, behind the last answer
-    row = record.as_(_Museg)
+    row = record.read_as(_Museg)
     said = row.result.conversation[-1] if row.result.conversation else ""
     text = said.removeprefix("assistant: ") if said else f"<answer>{row.result.output}</answer>"
     yield ResultRow(
@@ -183,7 +183,7 @@ def _museg(record: Record) -> Iterator[ResultRow]:
 
 
 def _vtimellm(record: Record) -> Iterator[ResultRow]:
-    row = record.as_(_VTimeLLM)
+    row = record.read_as(_VTimeLLM)
     if row.task != "grounding":
         return  # the same log holds captions
     if row.info is None or row.info.sentence_id is None:
@@ -196,7 +196,7 @@ def _vtimellm(record: Record) -> Iterator[ResultRow]:
 
 
 def _videochat_r1(record: Record) -> Iterator[ResultRow]:
-    row = record.as_(_VideoChat)
+    row = record.read_as(_VideoChat)
     yield ResultRow(
         SEPARATOR.join((row.video_path, row.query)), None, ResultAnswer(text=row.answer), row.video_path, row.query,
         truth=_spans(row.ans), own_ids=False,
@@ -204,7 +204,7 @@ def _videochat_r1(record: Record) -> Iterator[ResultRow]:
 
 
 def _videomind(record: Record) -> Iterator[ResultRow]:
-    row = record.as_(_VideoMind)
+    row = record.read_as(_VideoMind)
     pairs = row.pred or []
     scored = row.conf is not None and len(row.conf) == len(pairs) and bool(pairs)
     answer = ResultAnswer(
@@ -217,7 +217,7 @@ def _videomind(record: Record) -> Iterator[ResultRow]:
 
 
 def _unitime(record: Record) -> Iterator[ResultRow]:
-    row = record.as_(_UniTime)
+    row = record.read_as(_UniTime)
     windows = [window[:2] for window in row.pred_relevant_windows if window[:2] != [-1, -1]]
     yield ResultRow(
         str(row.qid), None, ResultAnswer(spans=_spans(windows)), row.id, row.annos[0].query,
@@ -225,7 +225,7 @@ def _unitime(record: Record) -> Iterator[ResultRow]:
     )  # fmt: skip
 
 
-def _by_number(record: Record, inner: str) -> Iterator[tuple[str | None, Any]]:
+def _list_by_number(record: Record, inner: str) -> Iterator[tuple[str | None, Any]]:
     """The entries of an object from numbers to rows, on one line or over many; or a row, with None."""
     if record.key is not None:
         yield record.key, record.value
@@ -237,7 +237,7 @@ def _by_number(record: Record, inner: str) -> Iterator[tuple[str | None, Any]]:
         yield None, record.value
 
 
-def _numbered(id_: str, answer: ResultAnswer, video: str | None, query: str | None) -> ResultRow:
+def _make_numbered_row(id_: str, answer: ResultAnswer, video: str | None, query: str | None) -> ResultRow:
     return ResultRow(id_, None, answer, video, query, place=_number(id_), own_ids=False)
 
 
@@ -249,7 +249,7 @@ def _spans(pairs: list[list[float]] | None) -> tuple[Span, ...]:
     return tuple(itertools.starmap(Span, pairs or ()))
 
 
-def _has(*keys: str) -> Callable[[dict[str, Any]], bool]:
+def _make_key_test(*keys: str) -> Callable[[dict[str, Any]], bool]:
     """Whether a row has all of these keys."""
     return lambda value: value.keys() >= {*keys}
 
@@ -262,7 +262,7 @@ def _is_of_time_r1(value: dict[str, Any]) -> bool:
 def _is_numbered(value: dict[str, Any], *, one_pair: bool) -> bool:
     """Whether a row is `{"12": {"timestamp", "query", "vid"}}`: TimeChat keeps a list of pairs there, TRACE's
     `reformat_tvg.py` the one pair."""
-    _, content = first_entry(value)
+    _, content = take_first_entry(value)
     if not (isinstance(content, dict) and content.keys() >= {"timestamp", "query", "vid"}):
         return False
     times = content["timestamp"]
@@ -274,7 +274,7 @@ def _is_of_timechat(value: dict[str, Any]) -> bool:
 
 
 def _is_of_trace(value: dict[str, Any]) -> bool:
-    number, content = first_entry(value)
+    number, content = take_first_entry(value)
     unread = content == {} and number.isdigit()
     return value.keys() >= {"video", "timestamps", "captions"} or unread or _is_numbered(value, one_pair=True)
 
@@ -287,21 +287,25 @@ def _is_of_videomind(value: dict[str, Any]) -> bool:
     return "video_path" in value and bool(value.keys() & {"pred", "conf", "agents", "grounder_response"})
 
 
-TIME_R1 = ResultFormat(is_like=_is_of_time_r1, read=by_record(_time_r1), matched_by="words")
-TIMECHAT = ResultFormat(is_like=_is_of_timechat, read=by_record(_timechat), matched_by="words")
-TRACE = ResultFormat(is_like=_is_of_trace, read=by_record(_trace), matched_by="words")
-MUSEG = ResultFormat(is_like=_has("question", "groundtruth", "result"), read=by_record(_museg), matched_by="words")
+TIME_R1 = ResultFormat(is_like=_is_of_time_r1, read=make_file_reader(_time_r1), matched_by="words")
+TIMECHAT = ResultFormat(is_like=_is_of_timechat, read=make_file_reader(_timechat), matched_by="words")
+TRACE = ResultFormat(is_like=_is_of_trace, read=make_file_reader(_trace), matched_by="words")
+MUSEG = ResultFormat(
+    is_like=_make_key_test("question", "groundtruth", "result"), read=make_file_reader(_museg), matched_by="words"
+)
 VTIMELLM = ResultFormat(
     is_like=_is_of_vtimellm,
-    read=by_record(_vtimellm),
+    read=make_file_reader(_vtimellm),
     matched_by="words",
     own_unit="percent",
     others="rows of the log are of another task than grounding",
 )
 VIDEOCHAT_R1 = ResultFormat(
-    is_like=_has("video_path", "query", "ans", "answer"), read=by_record(_videochat_r1), matched_by="words"
+    is_like=_make_key_test("video_path", "query", "ans", "answer"),
+    read=make_file_reader(_videochat_r1),
+    matched_by="words",
 )
-VIDEOMIND = ResultFormat(is_like=_is_of_videomind, read=by_record(_videomind), matched_by="words")
+VIDEOMIND = ResultFormat(is_like=_is_of_videomind, read=make_file_reader(_videomind), matched_by="words")
 UNITIME = ResultFormat(
-    is_like=_has("qid", "annos", "pred_relevant_windows"), read=by_record(_unitime), matched_by="words"
+    is_like=_make_key_test("qid", "annos", "pred_relevant_windows"), read=make_file_reader(_unitime), matched_by="words"
 )

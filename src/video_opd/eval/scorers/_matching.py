@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from video_opd.data.query_words import plain
+from video_opd.data.query_words import normalise
 from video_opd.data.query_words import timelens as clean_query
 from video_opd.data.video.video_names import video_name
 from video_opd.errors import DataError
 from video_opd.eval.scorers import RESULT_FORMATS
-from video_opd.eval.scorers._answers_by_key import find_by_words, is_within, same_span
+from video_opd.eval.scorers._answers_by_key import find_by_words, is_same_span, is_within
 from video_opd.eval.scorers._keys import SEPARATOR, QueryKey, key_of_example
 from video_opd.eval.scorers._result_files import read_results
 from video_opd.eval.scorers._result_rows import ResultRow
@@ -22,10 +22,10 @@ from video_opd.files.records import json_any
 from video_opd.grounding.time_units import (
     Unit,
     UnitEvidence,
-    bare_spans,
+    find_bare_spans,
     likely_unit,
+    read_spans_without_units,
     seconds_per_unit,
-    spans_without_units,
 )
 from video_opd.types import Example, Span
 
@@ -53,12 +53,12 @@ def read_matched(
             or the unit needs a duration that the annotations do not have.
     """
     found, rows = read_results(path, format)
-    answers = _matched(path, truth, found, rows)
+    answers = _match_rows(path, truth, found, rows)
     format_found = RESULT_FORMATS[found]
     if format_found.others and (others := sum(1 for _ in json_any(path)) - len(rows)):
         told = f"{others} {format_found.others}: skipped."
         answers = replace(answers, notes=(*answers.notes, told))
-    return _in_seconds(answers, truth, unit or RESULT_FORMATS[found].own_unit, fps)
+    return _convert_to_seconds(answers, truth, unit or RESULT_FORMATS[found].own_unit, fps)
 
 
 def read_with_truth(
@@ -101,7 +101,7 @@ def read_with_truth(
         by_id.setdefault(id_, []).append(row.answer)
     notes = ["The annotations are those of the file itself: queries without a row in it are not known."]
     if repeated := sum(len(given) - 1 for given in by_id.values()):
-        notes.append(_collapsed(repeated))
+        notes.append(_describe_collapsed(repeated))
     truth = GroundTruth(examples=tuple(examples.values()))
     answers = Answers(
         file=str(path),
@@ -111,26 +111,26 @@ def read_with_truth(
         repeated={id_: tuple(given) for id_, given in by_id.items() if len(given) > 1},
         notes=tuple(notes),
     )
-    return truth, _in_seconds(answers, truth, unit or RESULT_FORMATS[found].own_unit, fps)
+    return truth, _convert_to_seconds(answers, truth, unit or RESULT_FORMATS[found].own_unit, fps)
 
 
-def unit_evidence(truth: GroundTruth, answers: Answers, *, heeds_units: bool = True) -> UnitEvidence | None:
+def find_unit_evidence(truth: GroundTruth, answers: Answers, *, heeds_units: bool = True) -> UnitEvidence | None:
     """Whether the answers are very likely in another unit than they are taken for.
 
     Args:
-        heeds_units: whether the scorer's parser does, `Convention.heeds_units`; one that does not takes milliseconds
+        heeds_units: whether the scorer's parser does, `Convention.is_unit_aware`; one that does not takes milliseconds
             for seconds also where the text says what they are.
     """
-    read = bare_spans if heeds_units else spans_without_units
+    read = find_bare_spans if heeds_units else read_spans_without_units
     first: dict[str, Span] = {}
     for id_, answer in answers.by_id.items():
-        spans = answer.spans if answer.text is None else answer.scaled(read(answer.text))
+        spans = answer.spans if answer.text is None else answer.scale_spans(read(answer.text))
         if spans:
             first[id_] = spans[0]
     return likely_unit(first, truth.examples)
 
 
-def _in_seconds(answers: Answers, truth: GroundTruth, unit: Unit, fps: float | None) -> Answers:
+def _convert_to_seconds(answers: Answers, truth: GroundTruth, unit: Unit, fps: float | None) -> Answers:
     if unit == "seconds":
         return answers
     factors: dict[str, float] = {}
@@ -145,26 +145,26 @@ def _in_seconds(answers: Answers, truth: GroundTruth, unit: Unit, fps: float | N
                 )
             factors[example.id] = by
 
-    def converted(id_: str, answer: ResultAnswer) -> ResultAnswer:
-        return answer.in_seconds(unit, factors[id_])
+    def convert(id_: str, answer: ResultAnswer) -> ResultAnswer:
+        return answer.convert_to_seconds(unit, factors[id_])
 
     at = f" at {fps:g} a second" if fps else ""
     return replace(
         answers,
-        by_id={id_: converted(id_, answer) for id_, answer in answers.by_id.items()},
-        repeated={id_: tuple(converted(id_, answer) for answer in given) for id_, given in answers.repeated.items()},
+        by_id={id_: convert(id_, answer) for id_, answer in answers.by_id.items()},
+        repeated={id_: tuple(convert(id_, answer) for answer in given) for id_, given in answers.repeated.items()},
         notes=(*answers.notes, f"The predicted times are taken as {unit}{at} and made seconds."),
     )
 
 
-def _collapsed(count: int) -> str:
+def _describe_collapsed(count: int) -> str:
     return (
         f"{count} rows of the file are for a query that another row is for: the last one counts, unless "
         "the scorer says otherwise."
     )
 
 
-def _matched(path: Path, truth: GroundTruth, found: str, rows: Sequence[ResultRow]) -> Answers:
+def _match_rows(path: Path, truth: GroundTruth, found: str, rows: Sequence[ResultRow]) -> Answers:
     finder = _ExampleFinder(path, truth)
     matched_by = RESULT_FORMATS[found].matched_by
     if matched_by == "words":
@@ -219,14 +219,14 @@ def _notes(
 ) -> list[str]:
     notes = []
     if num_collapsed:
-        notes.append(_collapsed(num_collapsed))
+        notes.append(_describe_collapsed(num_collapsed))
     if num_moved:
         notes.append(
             f"{num_moved} keys name another span than the manifest: matched by video and query; were spans clipped on "
             "import?"
         )
     if elsewhere := sum(
-        row.key is None and bool(ids) and bool(row.truth) and not same_span(row.truth[0], finder.examples[ids[0]])
+        row.key is None and bool(ids) and bool(row.truth) and not is_same_span(row.truth[0], finder.examples[ids[0]])
         for row, ids in zip(rows, ids_of_rows, strict=True)
     ):
         notes.append(f"{elsewhere} rows carry another annotated span than the ground truth given: that is what counts.")
@@ -251,7 +251,7 @@ def _notes(
     return notes
 
 
-def names_in_result_files(example: Example) -> set[str]:
+def list_names_in_result_files(example: Example) -> set[str]:
     """What a file may call an example instead of its id: the end of that (`2579` of `qvhighlights/VID/2579`, `VID/6` of
     `nextgqa/VID/6`, `tvg/qvhighlights/0` of `et-bench/tvg/qvhighlights/0`), or video and query."""
     parts = example.id.split("/")
@@ -270,7 +270,7 @@ class _ExampleFinder:
         self.by_question: dict[tuple[str, str], list[str]] = {}
         for example in truth.examples:
             key = key_of_example(example)
-            for name in names_in_result_files(example):
+            for name in list_names_in_result_files(example):
                 self.by_end.setdefault(name, []).append(example.id)
             self.by_key.setdefault(key, []).append(example.id)
             self.by_question.setdefault(key.question, []).append(example.id)
@@ -305,7 +305,7 @@ class _ExampleFinder:
         if len(ids) > 1 and row.video is not None:
             ids = [id_ for id_ in ids if video_name(self.examples[id_].video) == video_name(row.video)] or ids
         if len(ids) > 1 and row.query is not None:
-            ids = [id_ for id_ in ids if plain(self.examples[id_].query) == plain(row.query)] or ids
+            ids = [id_ for id_ in ids if normalise(self.examples[id_].query) == normalise(row.query)] or ids
         if len(ids) > 1:
             raise DataError(
                 f"{self.path}, query {row.written!r}",

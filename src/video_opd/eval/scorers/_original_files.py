@@ -85,7 +85,7 @@ class _HiRest(BaseModel):
     bounds: Times | None = None
 
 
-def reader_of(path: Path) -> Callable[[Path], GroundTruth] | None:
+def find_reader(path: Path) -> Callable[[Path], GroundTruth] | None:
     """What reads the file; None where it is none of these, or cannot be read at all."""
     try:
         first = next(json_any(path), None)
@@ -118,33 +118,33 @@ def _et_bench(path: Path) -> GroundTruth:
         for record in json_any(path):
             if isinstance(record.value, dict) and record.value.get("task") not in ET_BENCH_TASKS:
                 continue
-            row = record.as_(EtBenchRow)
-            example = _example(record, f"et-bench/{row.name}", row.video, row.q, row.tgt, row.duration)
+            row = record.read_as(EtBenchRow)
+            example = _make_example(record, f"et-bench/{row.name}", row.video, row.q, row.tgt, row.duration)
             yield replace(example, source=f"et-bench/{row.task}/{row.source}")
 
-    return GroundTruth(examples=_unique(path, rows()))
+    return GroundTruth(examples=_require_unique(path, rows()))
 
 
 def _nextgqa(path: Path) -> GroundTruth:
-    asked = _questions_beside(path)
+    asked = _read_questions_beside(path)
     examples, questions = [], {}
     for record in json_entries(path, unique=True):
-        row = record.as_(_NextGqa)
+        row = record.read_as(_NextGqa)
         for qid, windows in row.location.items():
             words, question = asked.get((record.key or "", qid), ("", None))
             id_ = f"nextgqa/{record.key}/{qid}"
-            examples.append(_example(record, id_, f"{record.key}.mp4", words, windows, row.duration))
+            examples.append(_make_example(record, id_, f"{record.key}.mp4", words, windows, row.duration))
             if question is not None:
                 questions[id_] = question
-    return GroundTruth(examples=_unique(path, iter(examples)), questions=questions)
+    return GroundTruth(examples=_require_unique(path, iter(examples)), questions=questions)
 
 
-def _questions_beside(path: Path) -> dict[tuple[str, str], tuple[str, MomentQuestion]]:
+def _read_questions_beside(path: Path) -> dict[tuple[str, str], tuple[str, MomentQuestion]]:
     """Of `test.csv`, for `gsub_test.json`: video and number -> words of the question, and its options."""
     beside = path.with_name(f"{path.stem.partition('_')[2]}.csv")
     found = {}
     for record in table_rows(beside) if beside.name != ".csv" and beside.is_file() else ():
-        row = record.as_(_NextGqaRow)
+        row = record.read_as(_NextGqaRow)
         options = (row.a0, row.a1, row.a2, row.a3, row.a4)
         if row.answer not in options:
             record.refuse(f"the answer {row.answer[:80]!r} is none of the options")
@@ -155,7 +155,7 @@ def _questions_beside(path: Path) -> dict[tuple[str, str], tuple[str, MomentQues
 def _nextgqa_array(path: Path) -> GroundTruth:
     examples, questions = [], {}
     for record in json_any(path):
-        row = record.as_(_QuestionWithOptions)
+        row = record.read_as(_QuestionWithOptions)
         name = video_name(row.video)
         id_ = f"nextgqa/{name}/{row.id.removeprefix(f'{name}_')}"
         right = row.answer.strip("() ")
@@ -163,35 +163,35 @@ def _nextgqa_array(path: Path) -> GroundTruth:
             record.refuse(f"the answer {row.answer[:20]!r} is none of the {len(row.options)} options")
         options = tuple(option.partition(")")[2].strip() or option for option in row.options)
         questions[id_] = MomentQuestion(options=options, right=ord(right) - ord("A"))
-        examples.append(_example(record, id_, row.video, row.question, row.glue, row.duration))
-    return GroundTruth(examples=_unique(path, iter(examples)), questions=questions)
+        examples.append(_make_example(record, id_, row.video, row.question, row.glue, row.duration))
+    return GroundTruth(examples=_require_unique(path, iter(examples)), questions=questions)
 
 
 def _cg_bench(path: Path) -> GroundTruth:
     examples, questions = [], {}
     for record in json_any(path):
-        row = record.as_(_CgBench)
+        row = record.read_as(_CgBench)
         right = ord(row.right_answer) - ord("A") if len(row.right_answer) == 1 else -1
         if not 0 <= right < len(row.choices):
             record.refuse(f"`right_answer` is {row.right_answer[:20]!r}, and there are {len(row.choices)} `choices`")
         id_ = f"cg-bench/{row.video_uid}/{row.qid}"
         questions[id_] = MomentQuestion(options=tuple(row.choices), right=right)
         spans, video = row.clue_intervals, f"{row.video_uid}.mp4"
-        examples.append(_example(record, id_, video, row.question, spans, row.duration))
-    return GroundTruth(examples=_unique(path, iter(examples)), questions=questions)
+        examples.append(_make_example(record, id_, video, row.question, spans, row.duration))
+    return GroundTruth(examples=_require_unique(path, iter(examples)), questions=questions)
 
 
 def _didemo(path: Path) -> GroundTruth:
     examples, votes = [], {}
     for record in json_any(path):
-        row = record.as_(_DiDeMo)
+        row = record.read_as(_DiDeMo)
         if not all(0 <= first <= last < _NUM_CHUNKS for first, last in row.times):
             record.refuse("an annotator names a chunk that the video has not")
         id_ = f"didemo/{video_name(row.video)}/{row.annotation_id}"
         votes[id_] = tuple(row.times)
         spans = [(5.0 * first, 5.0 * (last + 1)) for first, last in dict.fromkeys(row.times)]
-        examples.append(_example(record, id_, row.video, row.description, spans, 5.0 * row.num_segments))
-    return GroundTruth(examples=_unique(path, iter(examples)), votes=votes)
+        examples.append(_make_example(record, id_, row.video, row.description, spans, 5.0 * row.num_segments))
+    return GroundTruth(examples=_require_unique(path, iter(examples)), votes=votes)
 
 
 def _hirest(path: Path) -> GroundTruth:
@@ -201,7 +201,7 @@ def _hirest(path: Path) -> GroundTruth:
         if not isinstance(record.value, dict):
             record.refuse('it is not a query with its videos, `"QUERY": {"VIDEO.mp4": {…}}`')
         for name, entry in record.value.items():
-            video = record.as_(_HiRest, entry)
+            video = record.read_as(_HiRest, entry)
             if not video.clip:
                 continue
             if video.bounds is None:
@@ -209,17 +209,19 @@ def _hirest(path: Path) -> GroundTruth:
             id_ = f"hirest/{video_name(name)}/{asked[video_name(name)]}"
             asked[video_name(name)] += 1
             words = record.key or ""
-            examples.append(_example(record, id_, name, words, [video.bounds], video.v_duration))
+            examples.append(_make_example(record, id_, name, words, [video.bounds], video.v_duration))
     if examples and all(example.spans == ((0.0, 1.0),) for example in examples):
         raise DataError(
             f"{path}: every moment is [0, 1]",
             reason="HiREST withholds the labels of its test set, and the file holds none",
             remedy="give all_data_val.json",
         )
-    return GroundTruth(examples=_unique(path, iter(examples)))
+    return GroundTruth(examples=_require_unique(path, iter(examples)))
 
 
-def _example(record: Record, id_: str, video: str, query: str, spans: list[Times], duration: float | None) -> Example:
+def _make_example(
+    record: Record, id_: str, video: str, query: str, spans: list[Times], duration: float | None
+) -> Example:
     """As the file has it, unless a span cannot be one. The source is what stands before the slash of the id."""
     if not spans:
         record.refuse(f"{id_} has no annotated span", _REMEDY)
@@ -238,7 +240,7 @@ def _example(record: Record, id_: str, video: str, query: str, spans: list[Times
     )
 
 
-def _unique(path: Path, examples: Iterator[Example]) -> tuple[Example, ...]:
+def _require_unique(path: Path, examples: Iterator[Example]) -> tuple[Example, ...]:
     found: dict[str, Example] = {}
     for example in examples:
         if example.id in found:

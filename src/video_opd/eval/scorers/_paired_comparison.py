@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from video_opd.grounding.metrics import bootstrap_intervals
-from video_opd.sample_size import MIN_QUERIES, cannot_be_said
+from video_opd.sample_size import MIN_QUERIES, describe_shortage
 
 PerQuery = Mapping[str, Mapping[str, float]]
 """Name of a score that is a mean over queries -> example id -> its value there."""
@@ -47,7 +47,7 @@ def compare(a: PerQuery, b: PerQuery, *, seed: int = 0, num_resamples: int = 100
     return compared
 
 
-def too_few(differences: Mapping[str, Mapping[str, Any]]) -> str:
+def explain_too_few(differences: Mapping[str, Mapping[str, Any]]) -> str:
     """What the differences that `compare` found cannot say, in a sentence; empty where all have an interval."""
     few = [found["num_queries"] for found in differences.values() if found["interval"] is None]
-    return cannot_be_said("Whether a difference is more than chance", max(few)) if few else ""
+    return describe_shortage("Whether a difference is more than chance", max(few)) if few else ""

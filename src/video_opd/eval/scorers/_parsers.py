@@ -41,11 +41,11 @@ def timelens(text: str) -> tuple[Pair, ...]:
     text = text.lower()
     clocks = [_seconds(clock) for clock in _CLOCK.findall(text)]
     if len(clocks) > 1:
-        return _in_twos(clocks)
+        return _pair_up(clocks)
     for pattern in (_DASH_PAIR, _TO_PAIR):
         if pairs := _pairs(pattern, text):
             return pairs
-    return _in_twos([float(number) for number in _STANDALONE.findall(text)])
+    return _pair_up([float(number) for number in _STANDALONE.findall(text)])
 
 
 def timelens_training(text: str) -> tuple[Pair, ...]:
@@ -94,7 +94,7 @@ def timelens2(text: str) -> tuple[Pair, ...]:
     that are none are skipped, plain numbers may be strings, and the ends are put in order. An answer with a number
     that is not finite is not read; the original takes some.
     """
-    for candidate in _json_candidates(_tagged_answer(text)):
+    for candidate in _json_candidates(_extract_tagged_answer(text)):
         if pairs := _json_pairs(candidate):
             return pairs
     return ()
@@ -104,7 +104,7 @@ _THINKING = re.compile(r"<(?:redacted_)?thinking>")
 _ANSWER_BEHIND_THINKING = re.compile(r"</(?:redacted_)?thinking>\s*+<answer>")
 
 
-def _tagged_answer(text: str) -> str:
+def _extract_tagged_answer(text: str) -> str:
     """What the answer tags hold; all of the text where there are none."""
     if (
         (thinking := _THINKING.search(text))
@@ -206,16 +206,16 @@ def lmms_eval_charades(text: str) -> tuple[Pair, ...]:
     for pattern in (_CLOCK_RANGE, _RANGE):
         for sentence in sentences:
             if match := pattern.search(sentence):
-                return _in_order(_seconds(match[1]), _seconds(match[2]))
+                return _sort_pair(_seconds(match[1]), _seconds(match[2]))
     clocks = [_seconds(clock) for sentence in sentences for clock in _SHORT_CLOCK.findall(sentence)]
     if len(clocks) > 1:
-        return _in_order(*clocks[:2])
+        return _sort_pair(*clocks[:2])
     first_numbers = [float(match[0]) for sentence in sentences if (match := _NUMBER.search(sentence))]
     if len(first_numbers) > 1:
-        return _in_order(*first_numbers[:2])
+        return _sort_pair(*first_numbers[:2])
     for sentence in sentences:
         if match := _RANGE_WITH_UNIT.search(sentence):
-            return _in_order(float(match[1]), float(match[2]))
+            return _sort_pair(float(match[1]), float(match[2]))
     return ()
 
 
@@ -230,12 +230,12 @@ def timechat(text: str) -> tuple[Pair, ...]:
     if matches := _DOTTED_PAIR.findall(text):
         # The original turns every pair into numbers and stops with an error if one of them has several dots.
         pairs = [_floats(match) for match in matches]
-        return _in_order(*pairs[0]) if pairs[0] and all(pairs) else ()
+        return _sort_pair(*pairs[0]) if pairs[0] and all(pairs) else ()
     sentences = [part for part in _SENTENCE_ENDS.split(text) if any(word in part for word in _KEYWORDS)]
     for pattern in (_NUMBER, _LONG_CLOCK):
         firsts = [_seconds(match[0]) for sentence in sentences if (match := pattern.search(sentence))]
         if len(firsts) > 1:
-            return _in_order(*firsts[:2])
+            return _sort_pair(*firsts[:2])
     return ()
 
 
@@ -253,7 +253,7 @@ def et_bench(text: str) -> tuple[Pair, ...]:
             return tuple((min(pair), max(pair)) for pair in pairs) if all(pairs) else ()
     sentences = [part for part in _SENTENCE_ENDS.split(text) if any(word in part for word in _KEYWORDS)]
     firsts = [float(match[0]) for sentence in sentences if (match := _NUMBER.search(sentence))]
-    return tuple((min(pair), max(pair)) for pair in _in_twos(firsts))
+    return tuple((min(pair), max(pair)) for pair in _pair_up(firsts))
 
 
 _DOTTED_NUMBER = re.compile(r"\d++\.*+\d*+")
@@ -266,9 +266,9 @@ def museg(text: str) -> tuple[Pair, ...]:
     if text.count("<answer>") != 1 or text.count("</answer>") != 1 or closing < opening:
         return ()
     numbers = _floats(_DOTTED_NUMBER.findall(text[opening + len("<answer>") : closing]))
-    if len(numbers) % 2 or any(start >= end for start, end in _in_twos(numbers)):
+    if len(numbers) % 2 or any(start >= end for start, end in _pair_up(numbers)):
         return ()
-    return _in_twos(numbers)
+    return _pair_up(numbers)
 
 
 PARSERS: Mapping[str, Callable[[str], tuple[Pair, ...]]] = {
@@ -295,11 +295,11 @@ def _pairs(pattern: re.Pattern[str], text: str) -> tuple[Pair, ...]:
     return tuple((float(start), float(end)) for start, end in pattern.findall(text))
 
 
-def _in_twos(numbers: list[float]) -> tuple[Pair, ...]:
+def _pair_up(numbers: list[float]) -> tuple[Pair, ...]:
     return tuple(zip(numbers[::2], numbers[1::2], strict=False))
 
 
-def _in_order(one: float, other: float) -> tuple[Pair, ...]:
+def _sort_pair(one: float, other: float) -> tuple[Pair, ...]:
     return ((min(one, other), max(one, other)),)
 
 

@@ -22,9 +22,9 @@ def read_results(path: Path, format: str | None = None) -> tuple[str, list[Resul
     Raises:
         DataError: a file that cannot be read, that is of another format, or a record that is wrong.
     """
-    looks_like = told_by_content(path)
+    looks_like = recognise_format(path)
     found = format or looks_like or "ours"
-    if found == "ours" and looks_like is None and (first := _first_value(path)) is not None:
+    if found == "ours" and looks_like is None and (first := _read_first_value(path)) is not None:
         _refuse_unknown(path, first)
     if looks_like not in (None, found):
         raise DataError(
@@ -51,20 +51,20 @@ def _refuse_unknown(path: Path, first: Any) -> None:
     )
 
 
-def told_by_content(path: Path) -> str | None:
+def recognise_format(path: Path) -> str | None:
     """What format the first record of a file has; None where it has none of them.
 
     Raises:
         DataError: the file cannot be read, or is not JSON at all.
     """
-    value = _first_value(path)
+    value = _read_first_value(path)
     if not isinstance(value, dict) or not value:
         return None
     asked = sorted(RESULT_FORMATS, key=lambda name: -RESULT_FORMATS[name].precedence)
     return next((name for name in asked if RESULT_FORMATS[name].is_like(value)), None)
 
 
-def _first_value(path: Path) -> Any:
+def _read_first_value(path: Path) -> Any:
     """The first line as a value, or the first entry of JSON over many lines. NaN and the like pass here, so that what
     is wrong with a record is said by the reader of its format."""
     text = read_text(path).lstrip()

@@ -56,7 +56,7 @@ class ResultFormat:
     """What the records are that hold no answer, where that is to be said of a file."""
 
 
-def by_record(read: Callable[[Record], Iterator[ResultRow]]) -> Callable[[Path], Iterator[ResultRow]]:
+def make_file_reader(read: Callable[[Record], Iterator[ResultRow]]) -> Callable[[Path], Iterator[ResultRow]]:
     """A reader of a file from a reader of its records: its rows, or the entries of the one object that it is."""
 
     def read_file(path: Path) -> Iterator[ResultRow]:
@@ -65,6 +65,6 @@ def by_record(read: Callable[[Record], Iterator[ResultRow]]) -> Callable[[Path],
     return read_file
 
 
-def first_entry(value: dict[str, Any]) -> tuple[str, Any]:
+def take_first_entry(value: dict[str, Any]) -> tuple[str, Any]:
     """The first key of an object that is not empty, and what stands under it."""
     return next(iter(value.items()))

@@ -71,4 +71,4 @@ def _score(scorer: str | Scorer, truth: GroundTruth, answers: Answers) -> Scores
     if scorer != "ours":
         return score_as(scorer, truth, answers)
     require_matched(answers)
-    return score({id_: answer.parsed() for id_, answer in answers.by_id.items()}, truth.examples)
+    return score({id_: answer.parse() for id_, answer in answers.by_id.items()}, truth.examples)

@@ -26,19 +26,19 @@ class ResultAnswer(GivenAnswer):
     seconds_per_unit: float = 1.0
     """Of the numbers that are read in the text; `spans` are seconds."""
 
-    def parsed(self) -> ParsedAnswer:
+    def parse(self) -> ParsedAnswer:
         """By our rules, in seconds."""
-        found = GivenAnswer.parsed(self)
-        return found if self.text is None else replace(found, spans=self.scaled(found.spans))
+        found = GivenAnswer.parse(self)
+        return found if self.text is None else replace(found, spans=self.scale_spans(found.spans))
 
-    def scaled(self, read: Iterable[SpanLike]) -> tuple[Span, ...]:
+    def scale_spans(self, read: Iterable[SpanLike]) -> tuple[Span, ...]:
         """What another project's parser read in the text, in seconds."""
-        return _multiplied(read, self.seconds_per_unit)
+        return _multiply_spans(read, self.seconds_per_unit)
 
-    def in_seconds(self, unit: Unit, by: float) -> ResultAnswer:
+    def convert_to_seconds(self, unit: Unit, by: float) -> ResultAnswer:
         """The same answer, whose times were in `unit`: spans multiplied by `by`, numbers in the text when read."""
         text = None if self.text is None else remove_unit(self.text, unit)
-        spans = None if self.spans is None else _multiplied(self.spans, by)
+        spans = None if self.spans is None else _multiply_spans(self.spans, by)
         return replace(self, text=text, spans=spans, seconds_per_unit=by)
 
     def all_spans(self) -> tuple[Span, ...]:
@@ -46,10 +46,10 @@ class ResultAnswer(GivenAnswer):
 
         In our own format the text is what a model said, and numbers beside it are not read: an empty text is no answer.
         """
-        return self.parsed().spans if self.spans is None else self.spans
+        return self.parse().spans if self.spans is None else self.spans
 
 
-def _multiplied(spans: Iterable[SpanLike], by: float) -> tuple[Span, ...]:
+def _multiply_spans(spans: Iterable[SpanLike], by: float) -> tuple[Span, ...]:
     """Without the last bits of a multiplication, which a scorer that ceils times would make seconds of. A finite time
     stays finite: scorers make whole numbers of times, and confidences count on the number of spans."""
     if by == 1.0:
@@ -104,12 +104,12 @@ class GroundTruth:
     votes: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     """DiDeMo: example id -> first and last chunk of 5 s by each annotator."""
 
-    def in_file_order(self, answers: Answers) -> list[Example]:
+    def order_as_file(self, answers: Answers) -> list[Example]:
         """All examples: those with an answer as the file orders them, then the rest. Sums of floats depend on it."""
         place = {id_: number for number, id_ in enumerate(answers.by_id)}
         return sorted(self.examples, key=lambda example: place.get(example.id, len(place)))
 
-    def missing(self, answers: Answers) -> tuple[str, ...]:
+    def find_missing(self, answers: Answers) -> tuple[str, ...]:
         """Examples that the file has no answer to."""
         return tuple(example.id for example in self.examples if example.id not in answers.by_id)
 
@@ -135,7 +135,7 @@ class Convention:
     """What an answer without a span scores."""
 
     @property
-    def heeds_units(self) -> bool:
+    def is_unit_aware(self) -> bool:
         """Whether texts are read by our parser, which takes `200 ms` for 0.2 s; the official ones take it for 200 s."""
         return self.parser.startswith("video-opd ")
 

@@ -18,14 +18,14 @@ def parser_name(name: str) -> str:
     return f"{name}; video-opd's official parsers, version {OFFICIAL_PARSERS_VERSION}"
 
 
-def pairs_of(answer: ResultAnswer | None, parser: Parser) -> tuple[Pair, ...]:
+def read_pairs(answer: ResultAnswer | None, parser: Parser) -> tuple[Pair, ...]:
     """The pairs of an answer: its text by the scorer's own parser, or the numbers where the file has no text."""
     if answer is None:
         return ()
-    return answer.scaled(parser(answer.text)) if answer.text is not None else answer.spans or ()
+    return answer.scale_spans(parser(answer.text)) if answer.text is not None else answer.spans or ()
 
 
-def hull_is_empty(one: SpanLike, other: SpanLike) -> bool:
+def is_hull_empty(one: SpanLike, other: SpanLike) -> bool:
     """Whether all four ends are one point, so that an IoU over the hull divides by zero."""
     return max(one[1], other[1]) == min(one[0], other[0])
 
@@ -35,7 +35,7 @@ def share(per_query: Mapping[str, float]) -> float:
     return sum(per_query.values()) / len(per_query)
 
 
-def added(values: Iterable[float]) -> float:
+def add_in_order(values: Iterable[float]) -> float:
     """Add values one by one, as the originals' loops do. From Python 3.12 on, `sum` is more exact than that."""
     total = 0.0
     for value in values:
@@ -53,10 +53,10 @@ def ious_of_first_pairs(truth: GroundTruth, answers: Answers, parser: Parser) ->
     are the same point as their annotation, where the formula divides by zero."""
     ious: dict[str, float] = {}
     points = 0
-    for example in truth.in_file_order(answers):
-        pairs = pairs_of(answers.by_id.get(example.id), parser)
+    for example in truth.order_as_file(answers):
+        pairs = read_pairs(answers.by_id.get(example.id), parser)
         ious[example.id] = temporal_iou(pairs[0], example.spans[0]) if pairs else 0.0
-        points += bool(pairs) and hull_is_empty(pairs[0], example.spans[0])
+        points += bool(pairs) and is_hull_empty(pairs[0], example.spans[0])
     return ious, points
 
 
@@ -88,33 +88,37 @@ def reading_notes(answers: Answers, parser: Parser, expects: str, *, stored_firs
     unread = [text for text in texts if not parser(text)]
     if not unread:
         return []
-    ours = sum(bool(ResultAnswer(text=text).parsed().spans) for text in unread)
+    ours = sum(bool(ResultAnswer(text=text).parse().spans) for text in unread)
     also = f"; ours finds a span in {ours} of them, and this one expects {expects}" if ours else ""
     return [f"{len(unread)} of {len(texts)} answers hold no span that this scorer's parser reads{also}."]
 
 
-def told(count: int, what: str) -> list[str]:
+def note_count(count: int, what: str) -> list[str]:
     """Make a sentence with a count; no sentence for 0."""
     return [f"{count} {what}"] if count else []
 
 
 def point_notes(count: int) -> list[str]:
     """Say how many answers are the same point as the annotation."""
-    return told(count, "answers are the same point as the annotation: the official scorer divides by zero; here IoU 0.")
+    return note_count(
+        count, "answers are the same point as the annotation: the official scorer divides by zero; here IoU 0."
+    )
 
 
 def several_spans_notes(truth: GroundTruth, which: str) -> list[str]:
     """Say how many queries are annotated with more spans than the scorer uses."""
     count = sum(len(example.spans) > 1 for example in truth.examples)
-    return told(count, f"queries are annotated with several spans; this scorer looks at {which}.")
+    return note_count(count, f"queries are annotated with several spans; this scorer looks at {which}.")
 
 
 def zero_length_notes(truth: GroundTruth) -> list[str]:
     """Say how many annotated spans end where they begin."""
     count = sum(start_s == end_s for example in truth.examples for start_s, end_s in example.spans)
-    return told(count, "annotated spans have no length: no answer reaches them, and every answer has IoU 0 with them.")
+    return note_count(
+        count, "annotated spans have no length: no answer reaches them, and every answer has IoU 0 with them."
+    )
 
 
 def missing_notes(truth: GroundTruth, answers: Answers, what: str) -> list[str]:
     """Say how many queries have no row in the file."""
-    return told(len(truth.missing(answers)), f"queries have no row in the file: {what}.")
+    return note_count(len(truth.find_missing(answers)), f"queries have no row in the file: {what}.")

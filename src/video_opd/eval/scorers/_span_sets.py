@@ -12,7 +12,7 @@ from video_opd.grounding import SpanLike
 Interval = tuple[float, float]
 
 
-def merged(spans: Iterable[SpanLike]) -> list[Interval]:
+def merge_spans(spans: Iterable[SpanLike]) -> list[Interval]:
     """Their union as intervals that neither overlap nor touch, in order."""
     union: list[Interval] = []
     for start, end in sorted((start, end) for start, end in spans):
@@ -39,7 +39,7 @@ def set_iou(predicted: Iterable[SpanLike], annotated: Sequence[SpanLike]) -> flo
     A predicted span that ends before it starts is dropped. Annotated spans that overlap count several times, and what
     is more than 1 for that is held to 1.
     """
-    union = merged(span for span in predicted if span[0] <= span[1])
+    union = merge_spans(span for span in predicted if span[0] <= span[1])
     shared = overlap(union, annotated)
     whole = total_length(union) + total_length(annotated) - shared
     return min(shared / whole, 1.0) if whole > 0 else 0.0

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from video_opd.eval.scorers._keys import SEPARATOR, QueryKey, parse_key, spans_of_key
-from video_opd.eval.scorers._result_rows import ResultFormat, ResultRow, by_record, first_entry
+from video_opd.eval.scorers._result_rows import ResultFormat, ResultRow, make_file_reader, take_first_entry
 from video_opd.eval.scorers._scorer_types import ResultAnswer
 from video_opd.files.records import Record
 from video_opd.grounding import read_answers
@@ -66,9 +66,9 @@ class _Ego4DRow(BaseModel):
 
 
 def _timelens(record: Record) -> Iterator[ResultRow]:
-    for text, value in _keyed(record):
+    for text, value in _list_keyed(record):
         key = _key(record, text)
-        found = record.as_(_TimeLensValue, value)
+        found = record.read_as(_TimeLensValue, value)
         if found.timestamps is None and found.answers is None:
             record.refuse("it has neither `timestamps` nor `answers`", "Write one of them")
         answer = ResultAnswer(text=found.answers, spans=_spans(found.timestamps))
@@ -80,7 +80,7 @@ def _lmms_eval(record: Record) -> Iterator[ResultRow]:
     if record.key is None and isinstance(value, dict) and (logged := _sample_of_lmms_eval(value)):
         pairs: Iterator[tuple[str, Any]] = iter(logged.items())
     else:
-        pairs = _keyed(record)
+        pairs = _list_keyed(record)
     for text, answer in pairs:
         key = _key(record, text)
         if not isinstance(answer, str):
@@ -97,7 +97,7 @@ def _sample_of_lmms_eval(value: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _qvhighlights(record: Record) -> Iterator[ResultRow]:
-    row = record.as_(_QVHighlightsRow)
+    row = record.read_as(_QVHighlightsRow)
     if row.pred_relevant_windows is None and row.pred_saliency_scores is None:
         record.refuse("it has neither `pred_relevant_windows` nor `pred_saliency_scores`", "Write one of them")
     windows = row.pred_relevant_windows or []
@@ -113,7 +113,7 @@ def _qvhighlights(record: Record) -> Iterator[ResultRow]:
 
 
 def _vue_tr(record: Record) -> Iterator[ResultRow]:
-    row = record.as_(_VueTrRow)
+    row = record.read_as(_VueTrRow)
     yield ResultRow(str(row.query_id), None, ResultAnswer(spans=_spans(row.answer)), row.video_id, row.query)
 
 
@@ -124,12 +124,12 @@ def _ego4d_nlq(record: Record) -> Iterator[ResultRow]:
     if not isinstance(results, list):
         record.refuse("`results` is not a list", "Give a submission as the challenge takes it")
     for value in results:
-        row = record.as_(_Ego4DRow, value)
+        row = record.read_as(_Ego4DRow, value)
         answer = ResultAnswer(spans=_spans([times[:2] for times in row.predicted_times]))
         yield ResultRow(f"{row.annotation_uid}_{row.query_idx}", None, answer, row.clip_uid)
 
 
-def _keyed(record: Record) -> Iterator[tuple[str, Any]]:
+def _list_keyed(record: Record) -> Iterator[tuple[str, Any]]:
     """The entries of a keyed file, whether it is one object or an object a line."""
     if record.key is not None:
         return iter([(record.key, record.value)])
@@ -161,12 +161,12 @@ def _ours(path: Path) -> Iterator[ResultRow]:
 
 
 def _is_of_timelens(value: dict[str, Any]) -> bool:
-    key, content = first_entry(value)
+    key, content = take_first_entry(value)
     return SEPARATOR in key and not isinstance(content, str)
 
 
 def _is_of_lmms_eval(value: dict[str, Any]) -> bool:
-    key, content = first_entry(value)
+    key, content = take_first_entry(value)
     if SEPARATOR in key:
         return isinstance(content, str)
     return _sample_of_lmms_eval(value) is not None
@@ -177,14 +177,14 @@ def _is_of_vue_tr(value: dict[str, Any]) -> bool:
 
 
 def _is_of_ego4d(value: dict[str, Any]) -> bool:
-    key, content = first_entry(value)  # of JSON over many lines only the first key is here
+    key, content = take_first_entry(value)  # of JSON over many lines only the first key is here
     known = value.keys() <= {"version", "challenge", "results"}
     return known and (len(value) > 1 or key != "results" or isinstance(content, list))
 
 
 OURS = ResultFormat(precedence=-2, is_like=lambda value: "id" in value, read=_ours, matched_by="id")
-TIMELENS = ResultFormat(precedence=2, is_like=_is_of_timelens, read=by_record(_timelens))
-LMMS_EVAL = ResultFormat(precedence=2, is_like=_is_of_lmms_eval, read=by_record(_lmms_eval))
-QVHIGHLIGHTS = ResultFormat(precedence=-1, is_like=lambda value: "qid" in value, read=by_record(_qvhighlights))
-VUE_TR = ResultFormat(precedence=-1, is_like=_is_of_vue_tr, read=by_record(_vue_tr))
-EGO4D_NLQ = ResultFormat(precedence=-1, is_like=_is_of_ego4d, read=by_record(_ego4d_nlq))
+TIMELENS = ResultFormat(precedence=2, is_like=_is_of_timelens, read=make_file_reader(_timelens))
+LMMS_EVAL = ResultFormat(precedence=2, is_like=_is_of_lmms_eval, read=make_file_reader(_lmms_eval))
+QVHIGHLIGHTS = ResultFormat(precedence=-1, is_like=lambda value: "qid" in value, read=make_file_reader(_qvhighlights))
+VUE_TR = ResultFormat(precedence=-1, is_like=_is_of_vue_tr, read=make_file_reader(_vue_tr))
+EGO4D_NLQ = ResultFormat(precedence=-1, is_like=_is_of_ego4d, read=make_file_reader(_ego4d_nlq))

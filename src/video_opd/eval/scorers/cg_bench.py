@@ -29,7 +29,7 @@ from video_opd.eval.scorers._scorer_types import (
     OfficialScores,
     ResultAnswer,
 )
-from video_opd.eval.scorers._single_span import added, missing_notes, parser_name, told
+from video_opd.eval.scorers._single_span import add_in_order, missing_notes, note_count, parser_name
 from video_opd.grounding import SpanLike
 
 _THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
@@ -58,7 +58,7 @@ def score_cg_bench(truth: GroundTruth, answers: Answers) -> OfficialScores:
     ious: dict[str, float] = {}
     right: dict[str, float] = {}
     unread = 0
-    for example in truth.in_file_order(answers):
+    for example in truth.order_as_file(answers):
         if example.id not in answers.by_id:
             continue
         answer = answers.by_id[example.id]
@@ -72,11 +72,11 @@ def score_cg_bench(truth: GroundTruth, answers: Answers) -> OfficialScores:
     both = [id_ for id_ in ious if id_ in right]
     reached = {t: {id_: float(iou >= t) for id_, iou in ious.items()} for t in _THRESHOLDS}
     hits = {t: {id_: reached[t][id_] * right[id_] for id_ in both} for t in _THRESHOLDS}
-    scores: dict[str, Any] = {"mIoU": _mean(ious)} | _over_thresholds("rec@IoU", reached)
+    scores: dict[str, Any] = {"mIoU": _mean(ious)} | _average_over_thresholds("rec@IoU", reached)
     per_query = {"mIoU": ious} | {f"rec@IoU@{t}": of for t, of in reached.items()}
     per_query["rec@IoU"] = {id_: sum(of[id_] for of in reached.values()) / len(reached) for id_ in ious}
     if right:
-        scores |= {"long_acc": _mean(right)} | _over_thresholds("acc@IoU", hits)
+        scores |= {"long_acc": _mean(right)} | _average_over_thresholds("acc@IoU", hits)
         per_query |= {"long_acc": right} | {f"acc@IoU@{t}": of for t, of in hits.items()}
         per_query["acc@IoU"] = {id_: sum(of[id_] for of in hits.values()) / len(hits) for id_ in both}
     return OfficialScores(
@@ -85,14 +85,14 @@ def score_cg_bench(truth: GroundTruth, answers: Answers) -> OfficialScores:
         per_query={name: of for name, of in per_query.items() if of},
         notes=(
             *missing_notes(truth, answers, "left out of every number, as the official scorer does"),
-            *told(unread, "answers cannot be read as intervals: left out of the means, as officially."),
-            *told(sum(iou > 1 for iou in ious.values()), "answers have an IoU above 1: an interval is reversed."),
+            *note_count(unread, "answers cannot be read as intervals: left out of the means, as officially."),
+            *note_count(sum(iou > 1 for iou in ious.values()), "answers have an IoU above 1: an interval is reversed."),
             *_choice_notes(truth, answers, len(right)),
         ),
     )
 
 
-def _over_thresholds(name: str, by_threshold: Mapping[float, Mapping[str, float]]) -> dict[str, float]:
+def _average_over_thresholds(name: str, by_threshold: Mapping[float, Mapping[str, float]]) -> dict[str, float]:
     """The mean at each threshold, and that of all of them, as one division."""
     shares = {f"{name}@{threshold}": _mean(of) for threshold, of in by_threshold.items()}
     total = sum(len(of) for of in by_threshold.values())
@@ -101,7 +101,7 @@ def _over_thresholds(name: str, by_threshold: Mapping[float, Mapping[str, float]
 
 
 def _mean(values: Mapping[str, float]) -> float:
-    return added(values.values()) / len(values) if values else 0.0
+    return add_in_order(values.values()) / len(values) if values else 0.0
 
 
 def _choice_notes(truth: GroundTruth, answers: Answers, num_read: int) -> list[str]:
@@ -112,7 +112,7 @@ def _choice_notes(truth: GroundTruth, answers: Answers, num_read: int) -> list[s
             "(cgbench.json), which has the right ones."
         ]
     what = "answers have no option that can be read: left out of long_acc and acc@IoU."
-    return told(len(answers.by_id) - num_read, what)
+    return note_count(len(answers.by_id) - num_read, what)
 
 
 def _iou_of(answer: ResultAnswer, annotated: Sequence[SpanLike]) -> float | None:
@@ -121,8 +121,8 @@ def _iou_of(answer: ResultAnswer, annotated: Sequence[SpanLike]) -> float | None
         return interval_iou(answer.spans or (), annotated)
     if not answer.text:
         return None
-    if (intervals := _fenced_intervals(answer.text)) is not None:
-        return interval_iou(answer.scaled(intervals), annotated)
+    if (intervals := _read_fenced_intervals(answer.text)) is not None:
+        return interval_iou(answer.scale_spans(intervals), annotated)
     numbers = [float(number) for number in _NUMBER.findall(answer.text)]
     if len(numbers) % 2:
         return None
@@ -130,32 +130,32 @@ def _iou_of(answer: ResultAnswer, annotated: Sequence[SpanLike]) -> float | None
     in_order = sorted(pairs, key=lambda pair: pair[0])
     if any(later[0] <= earlier[1] for earlier, later in itertools.pairwise(in_order)):
         return None
-    return interval_iou(answer.scaled(pairs), annotated)
+    return interval_iou(answer.scale_spans(pairs), annotated)
 
 
-def _fenced(text: str) -> str:
+def _extract_fenced(text: str) -> str:
     """What the first fenced JSON block holds."""
     _, opened, behind = text.partition(_FENCE)
     content, closed, _ = behind.partition("```")
     return content.strip() if opened and closed else ""
 
 
-def _fenced_intervals(text: str) -> list[Pair] | None:
+def _read_fenced_intervals(text: str) -> list[Pair] | None:
     """Those of the fenced block, merged; None where they cannot be used."""
     try:
-        value = json.loads(_fenced(text))
+        value = json.loads(_extract_fenced(text))
     except (ValueError, RecursionError):
         return None
     if not isinstance(value, dict) or "result" not in value:
         return None
     intervals = value["result"] or []
-    if not isinstance(intervals, list) or not all(map(_begins_with_a_pair, intervals)):
+    if not isinstance(intervals, list) or not all(map(_is_led_by_pair, intervals)):
         return None
-    union = _merged([[float(start), float(end), *more] for start, end, *more in intervals])
+    union = _merge_intervals([[float(start), float(end), *more] for start, end, *more in intervals])
     return [(start, end) for start, end in union] if all(len(interval) == 2 for interval in union) else None
 
 
-def _begins_with_a_pair(value: object) -> bool:
+def _is_led_by_pair(value: object) -> bool:
     if not isinstance(value, list) or len(value) < 2:
         return False
     return all(isinstance(time, float) or (isinstance(time, int) and abs(time) < _LARGEST) for time in value[:2])
@@ -166,7 +166,7 @@ def _is_right(choice: str | None, question: MomentQuestion | None) -> bool | Non
     if not choice or question is None:
         return None
     right = chr(ord("A") + question.right)
-    if content := _fenced(choice):
+    if content := _extract_fenced(choice):
         try:
             value = json.loads(_BARE_WORD.sub(r'"\1"', content))
         except (ValueError, RecursionError):
@@ -180,7 +180,7 @@ def _is_right(choice: str | None, question: MomentQuestion | None) -> bool | Non
 def interval_iou(some: Sequence[SpanLike], others: Sequence[SpanLike]) -> float:
     """IoU of two sets of intervals, each merged; an interval that ends before it starts counts with its length below
     0, and where the union has no length it is 0."""
-    a, b = _merged(some), _merged(others)
+    a, b = _merge_intervals(some), _merge_intervals(others)
     shared = 0.0
     for one in a:
         for other in b:
@@ -189,7 +189,7 @@ def interval_iou(some: Sequence[SpanLike], others: Sequence[SpanLike]) -> float:
     return shared / whole if whole > 0 else 0.0
 
 
-def _merged(intervals: Sequence[Sequence[Any]]) -> list[list[Any]]:
+def _merge_intervals(intervals: Sequence[Sequence[Any]]) -> list[list[Any]]:
     """In order of the starts alone: of those that start together the first given comes first, and what stands behind
     the two ends is that of the first."""
     union: list[list[Any]] = []

@@ -14,12 +14,12 @@ import numpy as np
 from video_opd.eval.scorers._scorer_types import Answers, Convention, GroundTruth, OfficialScores
 from video_opd.eval.scorers._single_span import (
     THRESHOLDS,
-    hull_is_empty,
+    is_hull_empty,
     missing_notes,
+    note_count,
     point_notes,
     recalls,
     several_spans_notes,
-    told,
 )
 from video_opd.grounding import PARSER_VERSION, temporal_iou
 
@@ -46,7 +46,7 @@ def score_cg_splits(truth: GroundTruth, answers: Answers) -> OfficialScores:
     for example in truth.examples:
         answer = answers.by_id.get(example.id)
         spans = answer.all_spans() if answer else ()
-        points += bool(spans) and hull_is_empty(spans[0], example.spans[0])
+        points += bool(spans) and is_hull_empty(spans[0], example.spans[0])
         empty += answer is not None and not spans
         split = example.source.rpartition("/")[2] or "all"
         ious.setdefault(split, {})[example.id] = temporal_iou(spans[0], example.spans[0]) if spans else 0.0
@@ -65,7 +65,7 @@ def score_cg_splits(truth: GroundTruth, answers: Answers) -> OfficialScores:
         notes=(
             *several_spans_notes(truth, "the first"),
             *missing_notes(truth, answers, "counted as IoU 0"),
-            *told(empty, "answers hold no span: counted as IoU 0."),
+            *note_count(empty, "answers hold no span: counted as IoU 0."),
             *point_notes(points),
             *(() if set(ious) & set(SPLITS) else (_NO_SPLITS,)),
         ),

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from video_opd.eval.scorers._scorer_types import Answers, Convention, GroundTruth, OfficialScores
-from video_opd.eval.scorers._single_span import missing_notes, told
+from video_opd.eval.scorers._single_span import missing_notes, note_count
 from video_opd.grounding import PARSER_VERSION, SpanLike, temporal_iou
 from video_opd.types import Example
 
@@ -64,8 +64,8 @@ def score_didemo(truth: GroundTruth, answers: Answers) -> OfficialScores:
         per_query=per_query,
         notes=(
             *missing_notes(truth, answers, "no hit and IoU 0; the official scorer refuses such a file"),
-            *told(empty, "answers name no segment: no hit and IoU 0; the official scorer crashes here."),
-            *told(
+            *note_count(empty, "answers name no segment: no hit and IoU 0; the official scorer crashes here."),
+            *note_count(
                 partial,
                 "answers rank fewer than the 21 segments: those not named count as rank 22, where the official scorer "
                 "crashes; rank@5 says little about answers of one span.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from video_opd.eval.scorers._scorer_types import Answers, Convention, GroundTruth, OfficialScores
-from video_opd.eval.scorers._single_span import hull_is_empty, missing_notes, point_notes, told
+from video_opd.eval.scorers._single_span import is_hull_empty, missing_notes, note_count, point_notes
 from video_opd.grounding import PARSER_VERSION, temporal_iou
 
 THRESHOLDS = (0.3, 0.5, 0.01)
@@ -34,12 +34,12 @@ def score_ego4d_nlq(truth: GroundTruth, answers: Answers) -> OfficialScores:
     names = [(f"Rank@{k} mIoU@{threshold:g}", k, threshold) for k in TOP_K for threshold in THRESHOLDS]
     per_query: dict[str, dict[str, float]] = {name: {} for name in [*(name for name, _, _ in names), "mIoU"]}
     points = empty = 0
-    for example in truth.in_file_order(answers):
+    for example in truth.order_as_file(answers):
         if example.id not in answers.by_id:
             continue
         spans = answers.by_id[example.id].all_spans()
         ious = [temporal_iou(span, example.spans[0]) for span in spans]
-        points += any(hull_is_empty(span, example.spans[0]) for span in spans)
+        points += any(is_hull_empty(span, example.spans[0]) for span in spans)
         empty += not spans
         for name, k, threshold in names:
             per_query[name][example.id] = float(any(iou > threshold for iou in ious[:k]))
@@ -50,7 +50,7 @@ def score_ego4d_nlq(truth: GroundTruth, answers: Answers) -> OfficialScores:
         per_query={name: {id_: 100 * value for id_, value in values.items()} for name, values in per_query.items()},
         notes=(
             *missing_notes(truth, answers, "left out of every mean, as the official scorer does"),
-            *told(empty, "answers hold no span: the official scorer crashes here; counted as IoU 0."),
+            *note_count(empty, "answers hold no span: the official scorer crashes here; counted as IoU 0."),
             *point_notes(points),
         ),
     )

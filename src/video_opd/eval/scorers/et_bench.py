@@ -25,7 +25,14 @@ import numpy as np
 from video_opd.eval.scorers._benchmark_results import ET_BENCH_TASKS
 from video_opd.eval.scorers._parsers import Pair, et_bench
 from video_opd.eval.scorers._scorer_types import Answers, Convention, GroundTruth, OfficialScores, ResultAnswer
-from video_opd.eval.scorers._single_span import added, missing_notes, pairs_of, parser_name, reading_notes, told
+from video_opd.eval.scorers._single_span import (
+    add_in_order,
+    missing_notes,
+    note_count,
+    parser_name,
+    read_pairs,
+    reading_notes,
+)
 from video_opd.eval.scorers._span_sets import f1_of_windows, pairwise_iou
 from video_opd.grounding import SpanLike
 from video_opd.types import Example
@@ -52,17 +59,17 @@ _CONVENTION = Convention(
 def score_et_bench(truth: GroundTruth, answers: Answers) -> OfficialScores:
     """The values of `metrics.json`, by task and data set, and of the table `Overall`, whose headings are kept."""
     groups: dict[tuple[str, str], list[Example]] = {}
-    for example in truth.in_file_order(answers):
+    for example in truth.order_as_file(answers):
         if example.id in answers.by_id:
             groups.setdefault(_task_and_source(example), []).append(example)
     scores: dict[str, dict[str, dict[str, float]]] = {}
     per_query: dict[str, dict[str, float]] = {}
     for (task, source), examples in groups.items():
         values, num_failed = _values(task, examples, answers)
-        means = {name: round(added(of.values()) / len(of), 5) if of else 0.0 for name, of in values.items()}
+        means = {name: round(add_in_order(of.values()) / len(of), 5) if of else 0.0 for name, of in values.items()}
         if thresholds := [of for name, of in values.items() if "@" in name]:
             means["mRec" if task == "tem" else "F1"] = round(
-                sum(added(of.values()) / len(examples) for of in thresholds) / len(thresholds), 5
+                sum(add_in_order(of.values()) / len(examples) for of in thresholds) / len(thresholds), 5
             )
         scores.setdefault(task, {})[source] = {"Total": len(examples), "Failed": num_failed} | means
         per_query |= {f"{task} {source} {name}": of for name, of in values.items() if of}
@@ -72,11 +79,11 @@ def score_et_bench(truth: GroundTruth, answers: Answers) -> OfficialScores:
         per_query=per_query,
         notes=(
             *missing_notes(truth, answers, "left out of every number: the official scorer knows the file alone"),
-            *told(
+            *note_count(
                 sum(not _is_of_et_bench(example) for example in truth.examples),
                 "queries are of no task of E.T. Bench: scored as TVG where annotated with one span, else as TAL.",
             ),
-            *told(
+            *note_count(
                 sum(task in ("tvg", "epm") and len(e.spans) > 1 for (task, _), some in groups.items() for e in some),
                 "queries of TVG or EPM have several spans: the first counts; the official scorer crashes here.",
             ),
@@ -126,7 +133,7 @@ def _values(task: str, examples: Sequence[Example], answers: Answers) -> tuple[d
 
 
 def _windows(answer: ResultAnswer) -> tuple[Pair, ...]:
-    return tuple((min(pair), max(pair)) for pair in pairs_of(answer, et_bench) if math.isfinite(max(pair)))
+    return tuple((min(pair), max(pair)) for pair in read_pairs(answer, et_bench) if math.isfinite(max(pair)))
 
 
 def _point(answer: ResultAnswer) -> float | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from video_opd.eval.scorers._scorer_types import Answers, Convention, GroundTruth, OfficialScores
-from video_opd.eval.scorers._single_span import missing_notes, several_spans_notes, told
+from video_opd.eval.scorers._single_span import missing_notes, note_count, several_spans_notes
 from video_opd.grounding import PARSER_VERSION, SpanLike
 
 _THRESHOLDS = (0.5, 0.7)
@@ -51,7 +51,7 @@ def score_hirest(truth: GroundTruth, answers: Answers) -> OfficialScores:
         notes=(
             *several_spans_notes(truth, "the first"),
             *missing_notes(truth, answers, "no hit; the official scorer crashes here"),
-            *told(empty, "answers hold no span: no hit; the official scorer takes numbers alone."),
+            *note_count(empty, "answers hold no span: no hit; the official scorer takes numbers alone."),
         ),
     )
 

@@ -16,8 +16,8 @@ from video_opd.eval.scorers._parsers import Pair, museg
 from video_opd.eval.scorers._scorer_types import Answers, Convention, GroundTruth, OfficialScores, ResultAnswer
 from video_opd.eval.scorers._single_span import (
     missing_notes,
-    pairs_of,
     parser_name,
+    read_pairs,
     reading_notes,
     several_spans_notes,
     share,
@@ -42,7 +42,7 @@ _CONVENTION = Convention(
 def score_museg(truth: GroundTruth, answers: Answers) -> OfficialScores:
     """The numbers of both tasks, under the keys of the official result."""
     per_query: dict[str, dict[str, float]] = {"m_iou": {}}
-    for example in truth.in_file_order(answers):
+    for example in truth.order_as_file(answers):
         segments = _segments(answers.by_id.get(example.id))
         iou = pairwise_iou(example.spans, segments, np.float32) if segments else np.zeros((1, 1), dtype=np.float32)
         per_query["m_iou"][example.id] = float(iou[0, 0])
@@ -72,5 +72,5 @@ def _segments(answer: ResultAnswer | None) -> Sequence[Pair]:
     """All of an answer's, or none if one of them is not before its end."""
     if answer is None:
         return ()
-    segments = pairs_of(answer, museg)
+    segments = read_pairs(answer, museg)
     return segments if all(start < end for start, end in segments) else ()

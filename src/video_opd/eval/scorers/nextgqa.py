@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from video_opd.eval.scorers._benchmark_results import choices_file
+from video_opd.eval.scorers._benchmark_results import find_choices_file
 from video_opd.eval.scorers._scorer_types import (
     Answers,
     Convention,
@@ -22,7 +22,7 @@ from video_opd.eval.scorers._scorer_types import (
     OfficialScores,
     ResultAnswer,
 )
-from video_opd.eval.scorers._single_span import added, missing_notes, told
+from video_opd.eval.scorers._single_span import add_in_order, missing_notes, note_count
 from video_opd.grounding import PARSER_VERSION, SpanLike
 from video_opd.types import Example
 
@@ -61,12 +61,12 @@ def score_nextgqa(truth: GroundTruth, answers: Answers) -> OfficialScores:
                 values.setdefault(f"{name}@{threshold}", {})[example.id] = float(value >= threshold)
     return OfficialScores(
         convention=_CONVENTION,
-        scores={name: float(f"{added(of.values()) / len(of) * 100:.1f}") for name, of in values.items()},
+        scores={name: float(f"{add_in_order(of.values()) / len(of) * 100:.1f}") for name, of in values.items()},
         per_query={name: {id_: 100 * value for id_, value in of.items()} for name, of in values.items()},
         notes=(
             *missing_notes(truth, answers, "left out of every number, as the official scorer does"),
-            *told(empty, "answers hold no span: the official scorer takes numbers alone; counted as 0."),
-            *told(reversed_, "spans end before they start: worth 0, as officially."),
+            *note_count(empty, "answers hold no span: the official scorer takes numbers alone; counted as 0."),
+            *note_count(reversed_, "spans end before they start: worth 0, as officially."),
             *_choice_notes(answers, list(right.values())),
         ),
     )
@@ -79,9 +79,11 @@ def _choice_notes(answers: Answers, right: Sequence[bool | None]) -> list[str]:
             "Acc@GQA needs the options chosen: `test-res.json` beside `test_ground….json`, or our rows with "
             '`"choice": "B"` and gsub_test.json beside test.csv as the ground truth.'
         ]
-    notes = told(unknown, "answers have no option that can be judged: wrong; the official scorer crashes here.")
+    notes = note_count(unknown, "answers have no option that can be judged: wrong; the official scorer crashes here.")
     if answers.format == "nextgqa":
-        notes.append(f"Which options are right is taken from {choices_file(Path(answers.file)).name} beside the file.")
+        notes.append(
+            f"Which options are right is taken from {find_choices_file(Path(answers.file)).name} beside the file."
+        )
     return notes
 
 
@@ -89,10 +91,10 @@ def _is_right(answer: ResultAnswer, question: MomentQuestion | None) -> bool | N
     """Whether the option chosen is the right one; None where nothing says so."""
     if answer.is_right is not None or answer.choice is None or question is None:
         return answer.is_right
-    return option_of(answer.choice, question.options) == question.right
+    return find_option(answer.choice, question.options) == question.right
 
 
-def option_of(choice: str, options: Sequence[str]) -> int | None:
+def find_option(choice: str, options: Sequence[str]) -> int | None:
     """Place of the option that an answer names by its letter (`B`, `b.`, `(B)`, `B. the dog`) or by its words."""
     said = choice.strip()
     for place, option in enumerate(options):

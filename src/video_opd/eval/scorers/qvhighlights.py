@@ -31,7 +31,7 @@ from video_opd.eval.scorers._average_precision import (
     window_average_precisions,
 )
 from video_opd.eval.scorers._scorer_types import Answers, Convention, GroundTruth, OfficialScores, ResultAnswer
-from video_opd.eval.scorers._single_span import missing_notes, told
+from video_opd.eval.scorers._single_span import missing_notes, note_count
 from video_opd.grounding import PARSER_VERSION, temporal_iou
 from video_opd.types import Span
 
@@ -61,12 +61,12 @@ _CONVENTION = Convention(
 
 def score_qvhighlights(truth: GroundTruth, answers: Answers) -> OfficialScores:
     """The official result, entry by entry; the highlight half where annotations and answers have saliency."""
-    annotated = {example.id: example.spans for example in truth.in_file_order(answers)}
+    annotated = {example.id: example.spans for example in truth.order_as_file(answers)}
     predicted = {id_: answers.by_id.get(id_, ResultAnswer()) for id_ in annotated}
     scores: dict[str, Any] = {}
     per_query: dict[str, dict[str, float]] = {}
     for name in (*_RANGES_S, "full"):
-        windows = {id_: _within(spans, name) for id_, spans in annotated.items()}
+        windows = {id_: _select_by_length(spans, name) for id_, spans in annotated.items()}
         found = _moments({id_: spans for id_, spans in windows.items() if spans}, predicted, answers)
         scores[name] = found.scores()
         if name == "full":
@@ -83,13 +83,13 @@ def score_qvhighlights(truth: GroundTruth, answers: Answers) -> OfficialScores:
         per_query={name: {id_: 100 * value for id_, value in queries.items()} for name, queries in per_query.items()},
         notes=(
             *missing_notes(truth, answers, "counted as 0; the official scorer refuses the file"),
-            *told(
+            *note_count(
                 len(answers.unknown),
                 "rows are for queries that are not annotated: left out; the official scorer refuses the file.",
             ),
             *_empty_ranges(annotated),
             *_unusual_windows(annotated, answers),
-            *(() if highlights else (_why_no_highlights(truth, len(with_saliency), len(predicted)),)),
+            *(() if highlights else (_explain_no_highlights(truth, len(with_saliency), len(predicted)),)),
         ),
     )
 
@@ -98,25 +98,25 @@ def _unusual_windows(annotated: Mapping[str, Sequence[Span]], answers: Answers) 
     spans = {id_: answer.all_spans() for id_, answer in answers.by_id.items()}
     undefined = sum(bool(np.isnan(cross_iou(found, annotated[id_])).any()) for id_, found in spans.items())
     return [
-        *told(
+        *note_count(
             len(answers.repeated),
             "queries have several rows: as officially, mAP pools their windows, the first ten of each row; the rest "
             "takes the last row.",
         ),
-        *told(
+        *note_count(
             sum(not found for found in spans.values()),
             "answers hold no window: the official scorer crashes here; counted as 0.",
         ),
-        *told(
+        *note_count(
             sum(start > end for found in spans.values() for start, end in found),
             "predicted windows end before they start: kept in their place, as officially, with an IoU of 0.",
         ),
-        *told(
+        *note_count(
             undefined,
             "answers have a window whose IoU with an annotated one is 0/0 (two points, or a reversed window of the "
             "same length): mAP counts it as found, as officially.",
         ),
-        *told(
+        *note_count(
             sum(answer.confidences is None for answer in answers.by_id.values()),
             f"answers have windows without scores: all their windows score {_CONSTANT_SCORE:g}.",
         ),
@@ -128,17 +128,17 @@ def _empty_ranges(annotated: Mapping[str, Sequence[Span]]) -> list[str]:
         f"no query has an annotated window of that length: {name} ({least} - {most} s) scores are 0 whatever is "
         "answered; the official scorer crashes here."
         for name, (least, most) in _RANGES_S.items()
-        if not any(_within(spans, name) for spans in annotated.values())
+        if not any(_select_by_length(spans, name) for spans in annotated.values())
     ]
 
 
-def _why_no_highlights(truth: GroundTruth, with_saliency: int, num_queries: int) -> str:
+def _explain_no_highlights(truth: GroundTruth, with_saliency: int, num_queries: int) -> str:
     if not truth.saliency:
         return "HL scores need the original annotation file, highlight_val_release.jsonl; a manifest keeps no saliency."
     return f"HL scores need `pred_saliency_scores` for every query; {with_saliency} of {num_queries} have them."
 
 
-def _within(spans: Sequence[Span], name: str) -> Sequence[Span]:
+def _select_by_length(spans: Sequence[Span], name: str) -> Sequence[Span]:
     if name not in _RANGES_S:
         return spans
     least, most = _RANGES_S[name]

@@ -18,12 +18,12 @@ from video_opd.eval.scorers._scorer_types import Answers, Convention, GroundTrut
 from video_opd.eval.scorers._single_span import (
     THRESHOLDS,
     Parser,
-    hull_is_empty,
+    is_hull_empty,
     missing_notes,
-    pairs_of,
     parser_name,
     percent,
     point_notes,
+    read_pairs,
     reading_notes,
     recalls,
     several_spans_notes,
@@ -89,7 +89,7 @@ def score_timelens(truth: GroundTruth, answers: Answers) -> OfficialScores:
     Answers from elsewhere first go through what TimeLens's inference does with them: parse, round, store.
     """
     if answers.format != "timelens":
-        return _score(truth, answers, _Reading(_as_inferred, _NAMES, _timelens_key), _INFERRED)
+        return _score(truth, answers, _Reading(_read_inferred, _NAMES, _timelens_key), _INFERRED)
     notes: list[str] = []
     stored = [answer.spans for answer in answers.by_id.values() if answer.spans is not None]
     if odd := sum(bool(spans) and not all(time_s.is_integer() for time_s in spans[0]) for spans in stored):
@@ -97,7 +97,7 @@ def score_timelens(truth: GroundTruth, answers: Answers) -> OfficialScores:
     if only_text := len(answers.by_id) - len(stored):
         notes.append(f"{only_text} rows store no pair: their text is scored unrounded, as the official scorer does.")
     convention = _STORED if not only_text else _STORED_AND_TEXTS if stored else _TEXTS
-    return _score(truth, answers, _Reading(_as_stored, _NAMES, _timelens_key, stored_first=True), convention, notes)
+    return _score(truth, answers, _Reading(_read_stored, _NAMES, _timelens_key, stored_first=True), convention, notes)
 
 
 _NAMES = {threshold: f"IOU {threshold:g}" for threshold in THRESHOLDS}
@@ -119,7 +119,7 @@ def score_lmms_eval_charades(truth: GroundTruth, answers: Answers) -> OfficialSc
 
 def _score_as_lmms_eval(truth: GroundTruth, answers: Answers, parser: Parser, convention: Convention) -> OfficialScores:
     reading = _Reading(
-        prediction=lambda answer, _: next(iter(pairs_of(answer, parser)), None),
+        prediction=lambda answer, _: next(iter(read_pairs(answer, parser)), None),
         names={threshold: f"IOU@{threshold * 10:g}" for threshold in THRESHOLDS},
         key=lambda example: (example.video, example.query, example.spans[0]),
         parser=parser,
@@ -146,7 +146,7 @@ def _score(
 ) -> OfficialScores:
     key = reading.key
     counted: dict[Hashable, Example] = {}
-    for example in truth.in_file_order(answers):
+    for example in truth.order_as_file(answers):
         if example.id in answers.by_id or key(example) not in counted:
             counted[key(example)] = example
     if repeated := len(truth.examples) - len(counted):
@@ -156,7 +156,7 @@ def _score(
     for example in counted.values():
         pair = reading.prediction(answers.by_id.get(example.id), example)
         ious[example.id] = temporal_iou(pair, example.spans[0]) if pair else 0.0
-        points += pair is not None and hull_is_empty(pair, example.spans[0])
+        points += pair is not None and is_hull_empty(pair, example.spans[0])
     hits = recalls(ious, reading.names, operator.ge)
     return OfficialScores(
         convention=convention,
@@ -177,15 +177,15 @@ def _score(
     )
 
 
-def _as_stored(answer: ResultAnswer | None, _: Example) -> Pair | None:
-    stored = answer.spans if answer is not None and answer.spans is not None else pairs_of(answer, timelens)
+def _read_stored(answer: ResultAnswer | None, _: Example) -> Pair | None:
+    stored = answer.spans if answer is not None and answer.spans is not None else read_pairs(answer, timelens)
     return next(iter(stored), None)
 
 
-def _as_inferred(answer: ResultAnswer | None, example: Example) -> Pair | None:
+def _read_inferred(answer: ResultAnswer | None, example: Example) -> Pair | None:
     if answer is None:
         return None
-    for start_s, end_s in pairs_of(answer, timelens):
+    for start_s, end_s in read_pairs(answer, timelens):
         return _whole_second(start_s), _whole_second(end_s)
     last_s = max((span.end_s for span in example.spans), default=0.0)
     end_s = last_s if example.duration is None else example.duration  # after every annotation it scores 0 all the same

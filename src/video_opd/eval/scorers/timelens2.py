@@ -26,14 +26,14 @@ from video_opd.eval.scorers._scorer_types import Answers, Convention, GroundTrut
 from video_opd.eval.scorers._single_span import (
     THRESHOLDS,
     missing_notes,
-    pairs_of,
+    note_count,
     parser_name,
+    read_pairs,
     reading_notes,
     several_spans_notes,
     share,
-    told,
 )
-from video_opd.eval.scorers._span_sets import Interval, merged, set_iou, total_length
+from video_opd.eval.scorers._span_sets import Interval, merge_spans, set_iou, total_length
 from video_opd.grounding import SpanLike, temporal_iou
 from video_opd.types import Example
 
@@ -57,10 +57,10 @@ _CONVENTION = Convention(
 
 def score_timelens2(truth: GroundTruth, answers: Answers) -> OfficialScores:
     """mIoU and R1 of the port, and the mean of each reward and of their sum."""
-    answered = [example for example in truth.in_file_order(answers) if example.id in answers.by_id]
+    answered = [example for example in truth.order_as_file(answers) if example.id in answers.by_id]
     ious: dict[str, float] = {}
     for example in answered:
-        pairs = pairs_of(answers.by_id[example.id], timelens)
+        pairs = read_pairs(answers.by_id[example.id], timelens)
         ious[example.id] = temporal_iou(pairs[0], example.spans[0]) if pairs else 0.0
     hits = {
         f"R1@{threshold:g}": {
@@ -91,27 +91,27 @@ def _rewards(answered: Sequence[Example], answers: Answers) -> tuple[dict[str, d
     rewards: dict[str, dict[str, float]] = {"twass1": {}, "tiou": {}, "parse_penalty": {}, "reward": {}}
     unread = invalid = points = 0
     for example in answered:
-        pairs = pairs_of(answers.by_id[example.id], timelens2)
+        pairs = read_pairs(answers.by_id[example.id], timelens2)
         valid = bool(pairs) and all(start < end for start, end in pairs)
         unread += not pairs
         invalid += bool(pairs) and not valid
         points += not total_length(example.spans)
-        defined = valid and total_length(merged(pairs)) < math.inf and total_length(example.spans) > 0
+        defined = valid and total_length(merge_spans(pairs)) < math.inf and total_length(example.spans) > 0
         rewards["twass1"][example.id] = wasserstein_reward(pairs, example.spans) if defined else 0.0
         rewards["tiou"][example.id] = set_iou(pairs, example.spans) if valid else 0.0
         rewards["parse_penalty"][example.id] = 0.0 if valid else -1.0
         rewards["reward"][example.id] = sum(rewards[name][example.id] for name in ("twass1", "tiou", "parse_penalty"))
     return rewards, [
-        *told(unread, "answers hold no JSON list of pairs, such as `[[12.5, 18.3]]`: unparsable to the rewards."),
-        *told(invalid, "answers have a span that does not start before its end: unparsable to the rewards."),
-        *told(points, "annotations have no length, and no density to compare: twass1 0."),
+        *note_count(unread, "answers hold no JSON list of pairs, such as `[[12.5, 18.3]]`: unparsable to the rewards."),
+        *note_count(invalid, "answers have a span that does not start before its end: unparsable to the rewards."),
+        *note_count(points, "annotations have no length, and no density to compare: twass1 0."),
     ]
 
 
 def wasserstein_reward(predicted: Sequence[SpanLike], annotated: Sequence[SpanLike]) -> float:
     """exp(-W1 / |merged annotation|), in 0..1; 1 for equal sets. Both sets need a length."""
-    truth = merged(annotated)
-    return math.exp(-wasserstein_1(merged(predicted), truth) / total_length(truth))
+    truth = merge_spans(annotated)
+    return math.exp(-wasserstein_1(merge_spans(predicted), truth) / total_length(truth))
 
 
 def wasserstein_1(some: Sequence[Interval], others: Sequence[Interval]) -> float:

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from video_opd.eval.scorers._scorer_types import Answers, Convention, GroundTruth, OfficialScores
-from video_opd.eval.scorers._single_span import missing_notes, told
+from video_opd.eval.scorers._single_span import missing_notes, note_count
 from video_opd.eval.scorers._span_sets import set_iou, total_length
 from video_opd.grounding import PARSER_VERSION, SpanLike
 
@@ -53,7 +53,7 @@ _NO_CATEGORIES = "Categories need the original annotation file; a manifest has n
 
 def score_vue_tr(truth: GroundTruth, answers: Answers) -> OfficialScores:
     """The rows of the official table: each category where the annotations have them, and `overall`."""
-    examples = [example for example in truth.in_file_order(answers) if example.id in answers.by_id]
+    examples = [example for example in truth.order_as_file(answers) if example.id in answers.by_id]
     spans = {example.id: answers.by_id[example.id].all_spans() for example in examples}
     values: dict[str, dict[str, float]] = {name: {} for name in _NAMES}
     for example in examples:
@@ -62,7 +62,7 @@ def score_vue_tr(truth: GroundTruth, answers: Answers) -> OfficialScores:
     areas = {name: _areas(by_id, strictly=name == "iou") for name, by_id in values.items()}
     rows = {
         category: [example.id for example in examples if category in truth.categories[example.id]]
-        for category in _in_table_order(name for names in truth.categories.values() for name in names)
+        for category in _sort_as_table(name for names in truth.categories.values() for name in names)
     } | {"overall": [example.id for example in examples]}
     empty = sum(not found for found in spans.values())
     return OfficialScores(
@@ -75,14 +75,14 @@ def score_vue_tr(truth: GroundTruth, answers: Answers) -> OfficialScores:
         per_query={f"overall {name}": area for name, area in areas.items() if area},
         notes=(
             *missing_notes(truth, answers, "left out of every number, as the official scorer does"),
-            *told(empty, "answers hold no span: recall and IoU 0, and left out of precision, as officially."),
+            *note_count(empty, "answers hold no span: recall and IoU 0, and left out of precision, as officially."),
             *(() if areas["precision"] else (_NO_PRECISION,)),
             *(() if truth.categories else (_NO_CATEGORIES,)),
         ),
     )
 
 
-def _in_table_order(categories: Iterable[str]) -> list[str]:
+def _sort_as_table(categories: Iterable[str]) -> list[str]:
     """Those of the official table first."""
     found = dict.fromkeys(categories)
     return [*(name for name in _CATEGORIES if name in found), *(name for name in found if name not in _CATEGORIES)]

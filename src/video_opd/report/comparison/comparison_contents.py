@@ -40,36 +40,36 @@ def read_comparison(folder: Path) -> Comparison:
         raise ConfigurationError(f"{path} is broken", reason=f"it is not JSON ({error})", remedy=remedy) from error
     if not (isinstance(found, Mapping) and isinstance(found.get("methods"), Mapping)):
         raise ConfigurationError(f"{path} is not that of a comparison", reason="it names no methods", remedy=remedy)
-    return Comparison.from_json(_with_visible_texts(found))
+    return Comparison.from_json(_make_texts_visible(found))
 
 
-def _with_visible_texts(value: Any, longest: int = _LONGEST_NAME) -> Any:
+def _make_texts_visible(value: Any, longest: int = _LONGEST_NAME) -> Any:
     if isinstance(value, str):
         return make_visible(value, longest)
     if isinstance(value, list):
-        return [_with_visible_texts(each, longest) for each in value]
+        return [_make_texts_visible(each, longest) for each in value]
     if isinstance(value, Mapping):
         limits = {key: _LONGEST_SENTENCE if key in _SENTENCES else longest for key in value}
-        return {make_visible(key, _LONGEST_NAME): _with_visible_texts(each, limits[key]) for key, each in value.items()}
+        return {make_visible(key, _LONGEST_NAME): _make_texts_visible(each, limits[key]) for key, each in value.items()}
     return value
 
 
-def clock_of(found: Comparison) -> str:
+def choose_clock(found: Comparison) -> str:
     """A key of `CLOCKS`."""
     return found.time if found.time in CLOCKS else "seconds"
 
 
-def student_before(found: Comparison) -> EvaluationReport | None:
+def find_student_before(found: Comparison) -> EvaluationReport | None:
     """The student before training on the test queries, if it was evaluated."""
-    return _evaluated(found.student_before)
+    return _keep_if_evaluated(found.student_before)
 
 
-def teacher_of(found: Comparison) -> EvaluationReport | None:
+def find_teacher(found: Comparison) -> EvaluationReport | None:
     """The teacher of all methods on the test queries, if there is one and it was evaluated."""
-    return _evaluated(found.teacher)
+    return _keep_if_evaluated(found.teacher)
 
 
-def _evaluated(found: EvaluationReport | None) -> EvaluationReport | None:
+def _keep_if_evaluated(found: EvaluationReport | None) -> EvaluationReport | None:
     return found if found is not None and found.is_evaluation else None
 
 
@@ -85,7 +85,7 @@ def seconds_until(point: RunPoint, clock: str) -> float | None:
     return point.cpu_seconds if clock == "cpu_seconds" else point.seconds
 
 
-def certain_differences(found: Comparison) -> list[tuple[Difference, tuple[float, float]]]:
+def list_certain_differences(found: Comparison) -> list[tuple[Difference, tuple[float, float]]]:
     """The differences with their intervals; none with few test queries, where earlier versions wrote some."""
     before = found.student_before
     if before is not None and before.num_queries is not None and before.num_queries < MIN_QUERIES:

@@ -22,24 +22,24 @@ _UNITS = ((180.0, "s", 1.0), (3 * 3600.0, "min", 60.0), (math.inf, "h", 3600.0))
 """Up to how many seconds: a unit, and its seconds."""
 
 
-def _turned(corners: int, angle: float, size: float = 1.0) -> list[tuple[float, float]]:
+def _turn(corners: int, angle: float, size: float = 1.0) -> list[tuple[float, float]]:
     steps = (angle + 2 * math.pi * corner / corners for corner in range(corners))
     return [(size * math.cos(step), size * math.sin(step)) for step in steps]
 
 
-def _star(points: int, inner: float) -> list[tuple[float, float]]:
-    outside, inside = _turned(points, -math.pi / 2, 1.3), _turned(points, -math.pi / 2 + math.pi / points, inner)
+def _make_star(points: int, inner: float) -> list[tuple[float, float]]:
+    outside, inside = _turn(points, -math.pi / 2, 1.3), _turn(points, -math.pi / 2 + math.pi / points, inner)
     return [corner for pair in zip(outside, inside, strict=True) for corner in pair]
 
 
 _SHAPES = (
-    _turned(20, 0.0),  # as good as a circle
-    _turned(4, math.pi / 4, 1.2),
-    _turned(3, -math.pi / 2, 1.35),
-    _turned(4, 0.0, 1.35),
-    _turned(3, math.pi / 2, 1.35),
-    _star(4, 0.6),
-    _star(5, 0.55),
+    _turn(20, 0.0),  # as good as a circle
+    _turn(4, math.pi / 4, 1.2),
+    _turn(3, -math.pi / 2, 1.35),
+    _turn(4, 0.0, 1.35),
+    _turn(3, math.pi / 2, 1.35),
+    _make_star(4, 0.6),
+    _make_star(5, 0.55),
 )
 """Seven: with eight colours no two methods look alike before the 57th."""
 
@@ -80,7 +80,7 @@ def draw_key(number: int) -> Markup:
     ).format(style, draw_mark(number, 13, 6))
 
 
-def unit_of(seconds: float) -> tuple[str, float]:
+def choose_unit(seconds: float) -> tuple[str, float]:
     """The unit to write times up to this one in, and how many seconds it has."""
     return next((name, size) for most, name, size in _UNITS if seconds <= most)
 
@@ -106,8 +106,8 @@ def draw_curves(
     reach += [(x, y) for each in series for x, *ends in each.band for y in ends]
     reach += [(reach[0][0], rule.y) for rule in rules]
     ys = [y for _, y in reach]
-    margin = 34 + _LETTER * max(len(_label(each)) for each in series) if labelled else 20.0
-    axes = Axes.around(reach, y_range=(min(ys), max(ys)), height=310.0, right=margin, x_unit=x_unit)
+    margin = 34 + _LETTER * max(len(_shorten_name(each)) for each in series) if labelled else 20.0
+    axes = Axes.enclose(reach, y_range=(min(ys), max(ys)), height=310.0, right=margin, x_unit=x_unit)
     parts = [axes.draw_frame()]
     parts += [_draw_band(axes, each) for each in series if len(each.band) > 1]
     # The first method is drawn last: the others are compared with it.
@@ -117,32 +117,32 @@ def draw_curves(
 
 
 def _draw_band(axes: Axes, series: Series) -> Markup:
-    band = [series.band[index] for index in _spaced(len(series.band), _MOST_POINTS)]
+    band = [series.band[index] for index in _choose_evenly(len(series.band), _MOST_POINTS)]
     outline = [(x, low) for x, low, _ in band] + [(x, high) for x, _, high in reversed(band)]
     return Markup('<path class="span s{}" d="{}Z"/>').format(series.number % _NUM_COLOURS, axes.path(outline))
 
 
 def _draw_line(axes: Axes, series: Series, x_unit: str) -> Markup:
-    points = [series.points[index] for index in _spaced(len(series.points), _MOST_POINTS)]
-    marked = [series.points[index] for index in _spaced(len(series.points), _MOST_MARKS)]
+    points = [series.points[index] for index in _choose_evenly(len(series.points), _MOST_POINTS)]
+    marked = [series.points[index] for index in _choose_evenly(len(series.points), _MOST_MARKS)]
     where = "{} {}" if x_unit == "step" else "{1} {0}"
-    marks = [draw_mark(series.number, *axes.at(x, y), f"{series.name}, {where.format(x_unit, shorten(x))}: {y:.3f}")
+    marks = [draw_mark(series.number, *axes.place(x, y), f"{series.name}, {where.format(x_unit, shorten(x))}: {y:.3f}")
              for x, y in marked]  # fmt: skip
     style = series.number % _NUM_COLOURS
     return Markup('<path class="line s{}" d="{}"/>{}').format(style, axes.path(points), Markup("").join(marks))
 
 
-def _spaced(length: int, most: int) -> list[int]:
+def _choose_evenly(length: int, most: int) -> list[int]:
     """At most about `most` of the indices, evenly spaced and the last among them."""
     return sorted({*range(0, length, math.ceil(length / most)), length - 1})
 
 
 def _draw_rules(axes: Axes, rules: Sequence[ReferenceLine], series: Sequence[Series]) -> list[Markup]:
     """Draw rules, with each label where it hides least."""
-    ink = [axes.at(*point) for each in series for point in _along(each.points)]
+    ink = [axes.place(*point) for each in series for point in _list_places_along(each.points)]
     drawn = []
     for rule in rules:
-        boxes = {(left, above): _label_box(axes, rule, left=left, above=above)
+        boxes = {(left, above): _measure_label(axes, rule, left=left, above=above)
                  for left in (True, False) for above in (True, False)}  # fmt: skip
         hidden = {
             place: sum(low <= across <= high and top <= down <= bottom for across, down in ink)
@@ -155,7 +155,7 @@ def _draw_rules(axes: Axes, rules: Sequence[ReferenceLine], series: Sequence[Ser
     return drawn
 
 
-def _along(points: Points) -> list[tuple[float, float]]:
+def _list_places_along(points: Points) -> list[tuple[float, float]]:
     """Places all along a line."""
     parts = [part / 20 for part in range(21)]
     return [
@@ -165,9 +165,9 @@ def _along(points: Points) -> list[tuple[float, float]]:
     ]
 
 
-def _label_box(axes: Axes, rule: ReferenceLine, *, left: bool, above: bool) -> tuple[float, float, float, float]:
+def _measure_label(axes: Axes, rule: ReferenceLine, *, left: bool, above: bool) -> tuple[float, float, float, float]:
     """From and to where a label reaches, across and down."""
-    (start, down), (end, _) = axes.at(axes.x[0], rule.y), axes.at(axes.x[1], rule.y)
+    (start, down), (end, _) = axes.place(axes.x[0], rule.y), axes.place(axes.x[1], rule.y)
     width = _LETTER * len(rule.label) + 8
     return (
         *((start, start + width) if left else (end - width, end)),
@@ -177,22 +177,22 @@ def _label_box(axes: Axes, rule: ReferenceLine, *, left: bool, above: bool) -> t
 
 def _draw_labels(axes: Axes, series: Sequence[Series]) -> list[Markup]:
     """Names beside the ends of the lines, moved apart as far as they must be; none if there is no room for all."""
-    low, high = axes.at(axes.x[1], axes.y[1])[1], axes.at(axes.x[1], axes.y[0])[1]
+    low, high = axes.place(axes.x[1], axes.y[1])[1], axes.place(axes.x[1], axes.y[0])[1]
     if len(series) * _LABEL_HEIGHT > high - low:
         return []
-    ordered = sorted(series, key=lambda each: axes.at(*each.points[-1])[1])
-    ends = [axes.at(*each.points[-1]) for each in ordered]
+    ordered = sorted(series, key=lambda each: axes.place(*each.points[-1])[1])
+    ends = [axes.place(*each.points[-1]) for each in ordered]
     places = spread([y for _, y in ends], _LABEL_HEIGHT, low, high)
     edge = axes.width - axes.right
     return [
         Markup('<path class="lead s{}" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/><text x="{:.1f}" y="{:.1f}">{}</text>').format(
-            each.number % _NUM_COLOURS, across + 6, down, edge + 20, at, edge + 24, at + 4.5, _label(each)
+            each.number % _NUM_COLOURS, across + 6, down, edge + 20, at, edge + 24, at + 4.5, _shorten_name(each)
         )
         for each, (across, down), at in zip(ordered, ends, places, strict=True)
     ]
 
 
-def _label(series: Series) -> str:
+def _shorten_name(series: Series) -> str:
     return series.name if len(series.name) <= _LABEL_LETTERS else series.name[: _LABEL_LETTERS - 1] + "…"
 
 
@@ -227,13 +227,13 @@ class Strip:
     high: float
 
     @classmethod
-    def around(cls, values: Sequence[float]) -> Strip:
+    def enclose(cls, values: Sequence[float]) -> Strip:
         """Zero and all values, with some room at both ends."""
         low, high = min(0.0, *values), max(0.0, *values)
         room = 0.08 * (high - low) or 1.0
         return cls(low - room, high + room)
 
-    def at(self, value: float) -> str:
+    def place(self, value: float) -> str:
         """Where a value lies."""
         return f"{100 * (value - self.low) / (self.high - self.low):.2f}%"
 
@@ -241,7 +241,7 @@ class Strip:
         """Round numbers where they lie."""
         inside = [tick for tick in choose_ticks(self.low, self.high, 5) if self.low <= tick <= self.high]
         texts = [
-            Markup('<text x="{}" y="13">{}</text>').format(self.at(tick), shorten(tick).replace("-", "−"))
+            Markup('<text x="{}" y="13">{}</text>').format(self.place(tick), shorten(tick).replace("-", "−"))
             for tick in inside
         ]
         return Markup('<svg class="forest scale" aria-hidden="true">{}</svg>').format(Markup("").join(texts))
@@ -254,4 +254,4 @@ class Strip:
             '<svg class="forest" role="img" aria-label="{}"><line class="origin" x1="{z}" x2="{z}" y1="0" y2="100%"/>'
             '<line class="whisker" x1="{}" x2="{}" y1="50%" y2="50%"/>'
             '<circle class="{}" cx="{}" cy="50%" r="4.5"/></svg>'
-        ).format(title, self.at(low), self.at(high), style, self.at(mean), z=self.at(0.0))
+        ).format(title, self.place(low), self.place(high), style, self.place(mean), z=self.place(0.0))

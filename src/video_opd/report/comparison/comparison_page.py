@@ -13,17 +13,17 @@ from video_opd.files.comparison_records import Comparison, CurvePoint
 from video_opd.report.comparison import comparison_tables as tables
 from video_opd.report.comparison.comparison_contents import (
     CLOCKS,
-    clock_of,
+    choose_clock,
+    find_student_before,
+    find_teacher,
     read_comparison,
     seconds_by_phase,
-    student_before,
-    teacher_of,
 )
-from video_opd.report.comparison.comparison_figures import Series, draw_curves, draw_key, unit_of
+from video_opd.report.comparison.comparison_figures import Series, choose_unit, draw_curves, draw_key
 from video_opd.report.figures import Figure, ReferenceLine, shorten
 from video_opd.report.page import fill, write_page
 from video_opd.report.phases import SELECT
-from video_opd.report.run.verdict import as_texts
+from video_opd.report.run.verdict import format_convention
 
 _HASH_LETTERS = 12
 
@@ -45,13 +45,13 @@ def write_comparison_report(folder: Path) -> Path:
 
 def render(contents: Comparison) -> str:
     """The page as text."""
-    before, clock = student_before(contents), clock_of(contents)
+    before, clock = find_student_before(contents), choose_clock(contents)
     return fill(
         "comparison.html.j2",
         contents=contents,
         before=before,
-        headline=headline(contents),
-        facts=facts(contents),
+        headline=write_headline(contents),
+        facts=list_facts(contents),
         keys=[(draw_key(number), name) for number, name in enumerate(contents.methods)],
         accuracy=tables.build_accuracy(contents),
         is_small=before is not None and before.is_small,
@@ -64,30 +64,30 @@ def render(contents: Comparison) -> str:
         selects=any(SELECT in seconds_by_phase(method, clock) for method in contents.methods.values()),
         clock=CLOCKS[clock],
         sweep=tables.build_sweep(contents),
-        convention=convention(contents),
+        convention=describe_convention(contents),
     )
 
 
-def headline(contents: Comparison) -> str:
+def write_headline(contents: Comparison) -> str:
     """What is compared. The sentences below it say how it went."""
-    sentence = f"{_count(len(contents.methods), 'method')} side by side"
+    sentence = f"{_format_count(len(contents.methods), 'method')} side by side"
     lengths = sorted({method.curve[-1].step for method in contents.methods.values() if method.curve})
     if lengths:
         first = "" if len(lengths) == 1 else f"{lengths[0]:,.0f} to "
-        sentence += f", {first}{_count(round(lengths[-1]), 'step')} each"
+        sentence += f", {first}{_format_count(round(lengths[-1]), 'step')} each"
     if contents.seeds:
-        sentence += f", {_count(len(contents.seeds), 'seed')}"
+        sentence += f", {_format_count(len(contents.seeds), 'seed')}"
     return sentence + "."
 
 
-def _count(number: int, noun: str) -> str:
+def _format_count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def facts(contents: Comparison) -> list[tuple[str, str]]:
+def list_facts(contents: Comparison) -> list[tuple[str, str]]:
     """(what, how much) for the strip under the sentences."""
     found: list[tuple[str, str]] = []
-    before = student_before(contents)
+    before = find_student_before(contents)
     side_questions = contents.student_before.side_questions if contents.student_before else None
     if before is not None and before.num_queries is not None:
         found.append(("test queries", f"{before.num_queries:,}"))
@@ -102,15 +102,15 @@ def draw_figures(contents: Comparison) -> list[Figure]:
     """Validation mIoU against steps and against time; none unless a method was evaluated twice."""
     if not any(len(method.curve) > 1 for method in contents.methods.values()):
         return []
-    rules, clock = _rules(contents), clock_of(contents)
+    rules, clock = _make_rules(contents), choose_clock(contents)
     drawn = [(number, name, method.curve) for number, (name, method) in enumerate(contents.methods.items())
              if method.curve]  # fmt: skip
-    series = [_series(number, name, curve, [point.step for point in curve]) for number, name, curve in drawn]
+    series = [_make_series(number, name, curve, [point.step for point in curve]) for number, name, curve in drawn]
     found = [
         Figure(
             heading="Validation mIoU against steps",
             image=draw_curves("Validation mIoU against steps", series, rules=rules, labelled=True),
-            reading=_hardness(contents),
+            reading=_describe_hardness(contents),
             caption="Lines: means over seeds. Bands: from the lowest to the highest seed. Higher is better. Where "
             "bands overlap, the methods differ no more than seeds do.",
         )
@@ -123,8 +123,10 @@ def draw_figures(contents: Comparison) -> list[Figure]:
             clocked.append((number, name, curve, seconds))
     longest = max((seconds[-1] for *_, seconds in clocked), default=0.0)
     if longest > 0:
-        unit, size = unit_of(longest)
-        series = [_series(number, name, curve, [s / size for s in seconds]) for number, name, curve, seconds in clocked]
+        unit, size = choose_unit(longest)
+        series = [
+            _make_series(number, name, curve, [s / size for s in seconds]) for number, name, curve, seconds in clocked
+        ]
         heading = f"Validation mIoU against {CLOCKS[clock]}"
         found.append(
             Figure(
@@ -139,22 +141,22 @@ def draw_figures(contents: Comparison) -> list[Figure]:
     return found
 
 
-def _series(number: int, name: str, curve: Sequence[CurvePoint], xs: Sequence[float]) -> Series:
+def _make_series(number: int, name: str, curve: Sequence[CurvePoint], xs: Sequence[float]) -> Series:
     placed = [(x, point.miou) for x, point in zip(xs, curve, strict=True)]
     return Series(
         name=name,
         number=number,
         points=[(x, miou.mean) for x, miou in placed],
-        band=[(x, _or(miou.lowest, miou.mean), _or(miou.highest, miou.mean)) for x, miou in placed],
+        band=[(x, _replace_none(miou.lowest, miou.mean), _replace_none(miou.highest, miou.mean)) for x, miou in placed],
     )
 
 
-def _or(value: float | None, other: float) -> float:
+def _replace_none(value: float | None, other: float) -> float:
     return other if value is None else value
 
 
-def _rules(contents: Comparison) -> list[ReferenceLine]:
-    before, teacher = student_before(contents), teacher_of(contents)
+def _make_rules(contents: Comparison) -> list[ReferenceLine]:
+    before, teacher = find_student_before(contents), find_teacher(contents)
     rules = []
     # A teacher that was asked other queries than the students cannot stand beside them.
     if (
@@ -168,21 +170,23 @@ def _rules(contents: Comparison) -> list[ReferenceLine]:
     return rules
 
 
-def _hardness(contents: Comparison) -> str:
+def _describe_hardness(contents: Comparison) -> str:
     """The student before on validation and on test queries: how far scores on both can be held against each other."""
     firsts = [method.curve[0] for method in contents.methods.values() if method.curve]
-    starts, before = [first.miou.mean for first in firsts if first.step == 0], student_before(contents)
+    starts, before = [first.miou.mean for first in firsts if first.step == 0], find_student_before(contents)
     if before is None or not starts:
         return ""
     return f"Before training: {starts[0]:.3f} on these queries, {before.miou:.3f} on the test queries."
 
 
-def convention(contents: Comparison) -> dict[str, str]:
+def describe_convention(contents: Comparison) -> dict[str, str]:
     """How it was made and how the scores were computed."""
     made = {
         "seeds": ", ".join(map(str, contents.seeds)),
         "device": contents.device,
         "data, SHA-256": contents.data_sha256[:_HASH_LETTERS],
     }
-    evaluated = student_before(contents) or teacher_of(contents)
-    return {name: text for name, text in made.items() if text} | as_texts(evaluated.convention if evaluated else {})
+    evaluated = find_student_before(contents) or find_teacher(contents)
+    return {name: text for name, text in made.items() if text} | format_convention(
+        evaluated.convention if evaluated else {}
+    )

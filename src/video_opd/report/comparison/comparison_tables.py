@@ -10,26 +10,26 @@ from video_opd.files.comparison_records import Comparison, Estimate, MethodResul
 from video_opd.files.run_records import EvaluationReport, SideAccuracy
 from video_opd.report.comparison.comparison_contents import (
     CLOCKS,
-    certain_differences,
-    clock_of,
+    choose_clock,
+    find_student_before,
+    find_teacher,
+    list_certain_differences,
     seconds_by_phase,
     seconds_until,
-    student_before,
-    teacher_of,
 )
 from video_opd.report.comparison.comparison_figures import Strip, draw_key
 from video_opd.report.figures import draw_bar, shorten
 from video_opd.report.html_tables import Cell, Row, Table
-from video_opd.report.phases import Phase, colours, in_order, name_of
-from video_opd.report.run.verdict import METRICS, build_score_cell, duration, reach
+from video_opd.report.phases import Phase, choose_colours, name_phase, sort_phases
+from video_opd.report.run.verdict import METRICS, build_score_cell, format_duration, format_interval
 
 _GIB = 1024**3
 
 
 def build_accuracy(contents: Comparison) -> Table | None:
     """Build the table of scores on the test queries."""
-    methods, before, teacher = contents.methods, student_before(contents), teacher_of(contents)
-    scores = {name: _scores(method) for name, method in methods.items()}
+    methods, before, teacher = contents.methods, find_student_before(contents), find_teacher(contents)
+    scores = {name: _find_scores(method) for name, method in methods.items()}
     known = [each.scores.keys() for each in (before, teacher) if each is not None]
     if not any(scores.values()) and not known:
         return None
@@ -38,45 +38,48 @@ def build_accuracy(contents: Comparison) -> Table | None:
         each.side_questions if each else None for each in (contents.student_before, contents.teacher)
     )
     asked = any(method.side_questions for method in methods.values()) or of_before is not None
-    clock = clock_of(contents)
+    clock = choose_clock(contents)
 
-    def beside(who: str, found: EvaluationReport, side_questions: SideAccuracy | None) -> Row:
+    def build_row(who: str, found: EvaluationReport, side_questions: SideAccuracy | None) -> Row:
         cells = [Cell(""), *(build_score_cell(found, name) for name in metrics), Cell("")]
-        return Row(who, cells + ([_estimate(side_questions)] if asked else []))
+        return Row(who, cells + ([_build_estimate(side_questions)] if asked else []))
 
-    rows = [beside("Student before", before, of_before)] if before else []
+    rows = [build_row("Student before", before, of_before)] if before else []
     for number, (name, method) in enumerate(methods.items()):
-        cells = [_rate(method.learning_rate), *(_estimate(scores[name].get(metric)) for metric in metrics)]
-        cells += [_time(_total(method, clock)), *([_estimate(method.side_questions)] if asked else [])]
+        cells = [_build_rate(method.learning_rate), *(_build_estimate(scores[name].get(metric)) for metric in metrics)]
+        cells += [
+            _build_duration(_sum_seconds(method, clock)),
+            *([_build_estimate(method.side_questions)] if asked else []),
+        ]
         rows.append(Row(name, cells, key=draw_key(number)))
-    rows += [beside("Teacher", teacher, of_teacher)] if teacher else []
+    rows += [build_row("Teacher", teacher, of_teacher)] if teacher else []
     columns = ["learning rate", *(METRICS[name] for name in metrics), CLOCKS[clock]]
     return Table([*columns, *(["side questions"] if asked else [])], rows)
 
 
-def _scores(method: MethodResult) -> dict[str, Estimate]:
+def _find_scores(method: MethodResult) -> dict[str, Estimate]:
     """By metric; of `miou` the estimate that has an interval."""
     return method.scores | ({"miou": method.test_miou} if method.test_miou else {})
 
 
-def _total(method: MethodResult, clock: str) -> float | None:
+def _sum_seconds(method: MethodResult, clock: str) -> float | None:
     seconds = seconds_by_phase(method, clock)
     return sum(seconds.values()) if seconds else None
 
 
 def build_differences(contents: Comparison) -> Table | None:
     """Every pair: the difference as a dot with its interval beside zero, and as numbers."""
-    found = certain_differences(contents)
+    found = list_certain_differences(contents)
     if not found:
         return None
-    strip, rows = Strip.around([end for _, interval in found for end in interval]), []
+    strip, rows = Strip.enclose([end for _, interval in found for end in interval]), []
     for each, (low, high) in found:
         mean, who = each.mean, f"{each.one} − {each.other}"
-        told = f"{who}: {_signed(mean)}, from {_signed(low)} to {_signed(high)}"
+        told = f"{who}: {_format_signed(mean)}, from {_format_signed(low)} to {_format_signed(high)}"
         cells = [
             Cell("", image=strip.draw_whisker(told, mean, (low, high)), style="picture"),
-            Cell(_signed(mean)),
-            Cell(f"{_signed(low)} to {_signed(high)}"),
+            Cell(_format_signed(mean)),
+            Cell(f"{_format_signed(low)} to {_format_signed(high)}"),
             Cell("" if each.spread is None else f"{each.spread:.3f}"),
         ]
         rows.append(Row(who, cells))
@@ -87,15 +90,15 @@ def build_targets(contents: Comparison) -> Table | None:
     """Build the table of when each method reached the target."""
     if contents.target_miou is None or not any(method.to_target for method in contents.methods.values()):
         return None
-    rows, clock = [], clock_of(contents)
+    rows, clock = [], choose_clock(contents)
     for number, (name, method) in enumerate(contents.methods.items()):
         seeds = [point if point and point.step is not None else None for point in method.to_target or ()]
         steps = [None if point is None else point.step for point in seeds]
         seconds = [None if point is None else seconds_until(point, clock) for point in seeds]
         cells = [
             Cell(f"{len(seeds) - seeds.count(None)} of {len(seeds)}" if seeds else ""),
-            _over_seeds(steps, lambda step: f"{step:,.0f}"),
-            _over_seeds(seconds, duration),
+            _build_mean_over_seeds(steps, lambda step: f"{step:,.0f}"),
+            _build_mean_over_seeds(seconds, format_duration),
         ]
         rows.append(Row(name, cells, key=draw_key(number)))
     return Table(["seeds that reached it", "steps", CLOCKS[clock]], rows)
@@ -131,41 +134,43 @@ def build_work(contents: Comparison) -> Table | None:
     rows = []
     for number, name in enumerate(ledgers):
         cells = [Cell("" if (value := values[number]) is None else f"{value:,.0f}") for *_, values in known]
-        cells += [Cell(_memory(values[number])) for _, values in memory]
+        cells += [Cell(_format_memory(values[number])) for _, values in memory]
         rows.append(Row(name, cells, key=draw_key(number)))
     names = [name for _, name, _ in known] + [name for name, _ in memory]
-    return Table(names, rows, groups=_grouped([heading for heading, _, _ in known] + [""] * len(memory)))
+    return Table(names, rows, groups=_group([heading for heading, _, _ in known] + [""] * len(memory)))
 
 
 def list_phases(contents: Comparison) -> list[Phase]:
     """The parts of the time, in the order in which a batch goes through them."""
-    names = _phases(contents)
-    return [Phase(name=name_of(name), colour=colour) for name, colour in zip(names, colours(names), strict=True)]
+    names = _list_phase_names(contents)
+    return [
+        Phase(name=name_phase(name), colour=colour) for name, colour in zip(names, choose_colours(names), strict=True)
+    ]
 
 
-def _phases(contents: Comparison) -> list[str]:
-    clock = clock_of(contents)
-    return in_order(
+def _list_phase_names(contents: Comparison) -> list[str]:
+    clock = choose_clock(contents)
+    return sort_phases(
         dict.fromkeys(phase for method in contents.methods.values() for phase in seconds_by_phase(method, clock))
     )
 
 
 def build_time(contents: Comparison) -> Table | None:
     """Seconds by phase, as bars of one scale and as numbers."""
-    names, clock = _phases(contents), clock_of(contents)
-    coloured = list(zip(names, colours(names), strict=True))
-    longest = max((_total(method, clock) or 0.0 for method in contents.methods.values()), default=0.0)
+    names, clock = _list_phase_names(contents), choose_clock(contents)
+    coloured = list(zip(names, choose_colours(names), strict=True))
+    longest = max((_sum_seconds(method, clock) or 0.0 for method in contents.methods.values()), default=0.0)
     if not longest:
         return None
     rows = []
     for number, (name, method) in enumerate(contents.methods.items()):
         seconds = seconds_by_phase(method, clock)
         shares = [(colour, seconds.get(phase, 0.0) / longest) for phase, colour in coloured]
-        bar = draw_bar(f"{name}: {_seconds(sum(seconds.values()))} s", shares)
-        numbers = [Cell(_seconds(seconds[phase]) if phase in seconds else "") for phase in names]
-        total = Cell(_seconds(sum(seconds.values())) if seconds else "", style="total")
+        bar = draw_bar(f"{name}: {_format_seconds(sum(seconds.values()))} s", shares)
+        numbers = [Cell(_format_seconds(seconds[phase]) if phase in seconds else "") for phase in names]
+        total = Cell(_format_seconds(sum(seconds.values())) if seconds else "", style="total")
         rows.append(Row(name, [Cell("", image=bar, style="picture"), total, *numbers], key=draw_key(number)))
-    return Table(["", "total, s", *map(name_of, names)], rows)
+    return Table(["", "total, s", *map(name_phase, names)], rows)
 
 
 def build_sweep(contents: Comparison) -> Table | None:
@@ -186,23 +191,25 @@ def build_sweep(contents: Comparison) -> Table | None:
     return Table([shorten(rate) for rate in rates], rows)
 
 
-def _estimate(estimate: Estimate | SideAccuracy | None) -> Cell:
+def _build_estimate(estimate: Estimate | SideAccuracy | None) -> Cell:
     """A score with its interval and its standard deviation over seeds, as far as they are known."""
     if estimate is None:
         return Cell("")
     spread = () if estimate.spread is None else (f"sd {estimate.spread:.3f}",)
-    return Cell(f"{estimate.mean:.3f}", (() if estimate.certain is None else (reach(estimate.certain),)) + spread)
+    return Cell(
+        f"{estimate.mean:.3f}", (() if estimate.certain is None else (format_interval(estimate.certain),)) + spread
+    )
 
 
-def _rate(learning_rate: float | None) -> Cell:
+def _build_rate(learning_rate: float | None) -> Cell:
     return Cell("" if learning_rate is None else shorten(learning_rate))
 
 
-def _time(seconds: float | None) -> Cell:
-    return Cell("" if seconds is None else duration(seconds))
+def _build_duration(seconds: float | None) -> Cell:
+    return Cell("" if seconds is None else format_duration(seconds))
 
 
-def _over_seeds(values: list[float | None], said: Callable[[float], str]) -> Cell:
+def _build_mean_over_seeds(values: list[float | None], said: Callable[[float], str]) -> Cell:
     """The mean of those that are known, and below it each."""
     known = [value for value in values if value is not None]
     if not known:
@@ -211,7 +218,7 @@ def _over_seeds(values: list[float | None], said: Callable[[float], str]) -> Cel
     return Cell(said(statistics.fmean(known)), (each,) if len(values) > 1 else ())
 
 
-def _grouped(headings: list[str]) -> list[tuple[str, int]]:
+def _group(headings: list[str]) -> list[tuple[str, int]]:
     """Neighbours with the same heading as one; nothing if there are no headings."""
     groups: list[tuple[str, int]] = []
     for heading in headings:
@@ -223,16 +230,16 @@ def _grouped(headings: list[str]) -> list[tuple[str, int]]:
     return groups if any(headings) else []
 
 
-def _signed(value: float) -> str:
+def _format_signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
 
 
-def _seconds(value: float | None) -> str:
+def _format_seconds(value: float | None) -> str:
     value = value or 0.0
     return f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
 
 
-def _memory(count: float | None) -> str:
+def _format_memory(count: float | None) -> str:
     """Nothing measured is recorded as 0."""
     if not count:
         return ""

@@ -14,12 +14,12 @@ from video_opd.report.manifest.manifest_facts import (
     OVERVIEW,
     OVERVIEW_NOTE,
     QUANTILES,
-    facts_of,
-    overview_of,
-    quantities_of,
-    sentences_of,
+    describe_quantities,
+    list_facts,
+    write_overview,
+    write_sentences,
 )
-from video_opd.report.manifest.manifest_figures import draw_panels, statistics_svg
+from video_opd.report.manifest.manifest_figures import draw_panels, draw_statistics
 from video_opd.report.page import fill, write_page
 
 ENDINGS = (".svg", ".html")
@@ -63,31 +63,33 @@ def write_statistics(path: Path, measured: Mapping[str, Statistics]) -> Path:
         OSError: it cannot be written.
     """
     require_picture(path)
-    return write_page(path, statistics_svg(measured) if path.suffix.lower() == ".svg" else _page(measured))
+    return write_page(path, draw_statistics(measured) if path.suffix.lower() == ".svg" else _render_page(measured))
 
 
-def _page(measured: Mapping[str, Statistics]) -> str:
+def _render_page(measured: Mapping[str, Statistics]) -> str:
     return fill(
         "statistics.html.j2",
         title=", ".join(measured),
-        overview=_overview(measured) if len(measured) > 1 else None,
+        overview=_build_overview(measured) if len(measured) > 1 else None,
         overview_note=OVERVIEW_NOTE,
         parts=[_build_part(name, statistics) for name, statistics in measured.items()],
     )
 
 
 def _build_part(name: str, statistics: Statistics) -> Part:
-    quantities = [Row(what, [Cell(value) for value in values]) for what, values in quantities_of(statistics).items()]
+    quantities = [
+        Row(what, [Cell(value) for value in values]) for what, values in describe_quantities(statistics).items()
+    ]
     return Part(
         name=name,
-        sentences=sentences_of(statistics),
+        sentences=write_sentences(statistics),
         figures=[panel.figure for panel in draw_panels(statistics)],
         quantities=Table(list(QUANTILES), quantities),
-        facts=facts_of(statistics),
-        sources=_overview(statistics.by_source) if statistics.by_source else None,
+        facts=list_facts(statistics),
+        sources=_build_overview(statistics.by_source) if statistics.by_source else None,
     )
 
 
-def _overview(measured: Mapping[str, Statistics]) -> Table:
-    rows = [Row(name or "(no source)", [Cell(value) for value in overview_of(of)]) for name, of in measured.items()]
+def _build_overview(measured: Mapping[str, Statistics]) -> Table:
+    rows = [Row(name or "(no source)", [Cell(value) for value in write_overview(of)]) for name, of in measured.items()]
     return Table(list(OVERVIEW), rows)

@@ -29,7 +29,7 @@ class Panel:
     """What good looks like."""
 
 
-def panels_of(statistics: Statistics) -> list[Panel]:
+def list_panels(statistics: Statistics) -> list[Panel]:
     """All charts of a manifest, in order."""
     first, last, whole = (
         percent(histogram.counts[index] / sum(histogram.counts))
@@ -42,7 +42,7 @@ def panels_of(statistics: Statistics) -> list[Panel]:
             what="videos",
             title="duration of videos, s",
             heading="How long the videos are",
-            reading=_range_of(statistics.duration_s),
+            reading=_describe_range(statistics.duration_s),
             caption="Each video or clip counts once.",
         ),
         Panel(
@@ -50,7 +50,7 @@ def panels_of(statistics: Statistics) -> list[Panel]:
             unit=SECONDS,
             title="length of spans, s",
             heading="How long the spans are",
-            reading=_range_of(statistics.span_s),
+            reading=_describe_range(statistics.span_s),
             caption="A model cannot see a span that is shorter than the time between two frames.",
         ),
         Panel(
@@ -85,11 +85,11 @@ def panels_of(statistics: Statistics) -> list[Panel]:
     ]
 
 
-def terminal_panels(statistics: Statistics, unit: str) -> list[tuple[str, Histogram]]:
+def list_terminal_panels(statistics: Statistics, unit: str) -> list[tuple[str, Histogram]]:
     """Title and histogram of the charts with this x axis that a terminal shows."""
-    return [(panel.title, panel.counts) for panel in panels_of(statistics)
+    return [(panel.title, panel.counts) for panel in list_panels(statistics)
             if panel.title and panel.unit == unit and isinstance(panel.counts, Histogram)]  # fmt: skip
 
 
-def _range_of(summary: Summary) -> str:
+def _describe_range(summary: Summary) -> str:
     return f"Median {summary.median:,.1f} s; nine in ten from {summary.low:,.1f} to {summary.high:,.1f} s."

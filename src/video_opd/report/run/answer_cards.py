@@ -72,13 +72,13 @@ class Card:
 
 def build_cards(examples: Sequence[tuple[SampledAnswer, ...]]) -> list[Card]:
     """One card for each query, with colours on one scale over all of them."""
-    scale = advantage_scale(examples)
+    scale = choose_scale(examples)
     return [_build_card(answers, scale) for answers in examples if answers]
 
 
 def build_legend(examples: Sequence[tuple[SampledAnswer, ...]]) -> list[tuple[str, str]]:
     """(CSS class, label or "") from the deepest blame to the highest praise; empty if no advantage was recorded."""
-    scale = advantage_scale(examples)
+    scale = choose_scale(examples)
     if not scale:
         return []
     minus = [(f"minus-{level}", f"−{scale:.2g}" if level == _LEVELS else "") for level in range(_LEVELS, 0, -1)]
@@ -86,19 +86,19 @@ def build_legend(examples: Sequence[tuple[SampledAnswer, ...]]) -> list[tuple[st
     return [*minus, ("zero", "0"), *plus]
 
 
-def advantage_scale(examples: Iterable[tuple[SampledAnswer, ...]]) -> float:
+def choose_scale(examples: Iterable[tuple[SampledAnswer, ...]]) -> float:
     """The advantage that gets the strongest colour: all but the largest twentieth lie below it. 0 if there is none."""
     sizes = sorted(
         abs(token.advantage)
         for answers in examples
         for answer in answers
-        for token in tokens_of(answer)
+        for token in list_tokens(answer)
         if token.advantage is not None
     )
     return sizes[int(0.95 * (len(sizes) - 1))] if sizes else 0.0
 
 
-def tokens_of(answer: SampledAnswer) -> list[Token]:
+def list_tokens(answer: SampledAnswer) -> list[Token]:
     """Tokens with their numbers. A list of another length than the tokens' belongs to something else: not shown."""
     columns = (answer.advantage, answer.sampler_logprobs, answer.teacher_logprobs)
     nothing = [None] * len(answer.tokens)
@@ -118,14 +118,14 @@ def _build_card(answers: tuple[SampledAnswer, ...], scale: float) -> Card:
         query=make_visible(first.query),
         id=make_visible(first.id, 80),
         duration=first.duration,
-        annotated=_spans(first.annotated),
+        annotated=_format_spans(first.annotated),
         annotated_track=_draw_track(first, annotated=True),
         attempts=[_build_attempt(answer, scale) for answer in answers],
     )
 
 
 def _build_attempt(answer: SampledAnswer, scale: float) -> Attempt:
-    tokens = tokens_of(answer)
+    tokens = list_tokens(answer)
     verdict = [] if answer.iou is None else [f"IoU {answer.iou:.2f}"]
     if not answer.spans:
         verdict.append(f"no span: {make_visible(answer.reason, 120)}" if answer.reason else "no span")
@@ -136,7 +136,7 @@ def _build_attempt(answer: SampledAnswer, scale: float) -> Attempt:
     return Attempt(
         step=answer.step,
         track=_draw_track(answer, annotated=False),
-        spans=_spans(answer.spans),
+        spans=_format_spans(answer.spans),
         verdict=", ".join(verdict),
         chips=[_build_chip(token, scale) for token in tokens[:_MAX_TOKENS]],
         more=max(0, len(tokens) - _MAX_TOKENS),
@@ -152,7 +152,7 @@ def _draw_track(answer: SampledAnswer, *, annotated: bool) -> Markup | None:
     )
 
 
-def _spans(spans: Iterable[tuple[float, float]]) -> str:
+def _format_spans(spans: Iterable[tuple[float, float]]) -> str:
     return ", ".join(f"{start:.4g}–{end:.4g} s" for start, end in spans)
 
 
@@ -165,21 +165,21 @@ def _build_chip(token: Token, scale: float) -> Chip:
             title.append(f"{who} log-prob {logprob:.3f}")
     return Chip(
         text=make_visible(token.text, 60).replace(" ", "·").replace("\n", "⏎").replace("\t", "⇥") or "∅",
-        style=_shade(advantage, scale),
-        advantage="" if advantage is None else _signed(advantage),
+        style=_choose_shade(advantage, scale),
+        advantage="" if advantage is None else _format_signed(advantage),
         title=", ".join(title),
         breaks="\n" in token.text,
     )
 
 
-def _shade(advantage: float | None, scale: float) -> str:
+def _choose_shade(advantage: float | None, scale: float) -> str:
     if advantage is None or not scale:
         return "zero"
     level = min(_LEVELS, int(abs(advantage) / scale * _LEVELS + 0.5))
     return "zero" if level == 0 else f"{'plus' if advantage > 0 else 'minus'}-{level}"
 
 
-def _signed(advantage: float) -> str:
+def _format_signed(advantage: float) -> str:
     """Two digits, a true minus sign, and no sign on a zero."""
     text = f"{advantage:+.2f}" if abs(advantage) < 9.995 else f"{advantage:+.3g}"
     return "0" if float(text) == 0 else text.replace("-", "−")

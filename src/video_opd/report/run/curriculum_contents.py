@@ -104,18 +104,18 @@ def read_curriculum(rounds: Path, notices: list[str]) -> CurriculumContents:
     found: list[Round] = []
     files: list[tuple[Path, str]] = []
     if not any(map(_is_selected, folders)):
-        files = [(file, _model(file)) for file in sorted(rounds.glob("*-scores.jsonl"))]
+        files = [(file, _name_model(file)) for file in sorted(rounds.glob("*-scores.jsonl"))]
     for folder in sorted(folders, key=lambda path: int(path.name)):
-        if (round := _round(folder, notices)) is not None:
+        if (round := _read_round(folder, notices)) is not None:
             found.append(round)
         elif not _is_selected(folder):
             scored = sorted(folder.glob("*-scores.jsonl"))
-            files += [(file, f"{_model(file)} for round {int(folder.name)}") for file in scored]
-    scoring = (_scoring(file, whose, notices) for file, whose in files)
+            files += [(file, f"{_name_model(file)} for round {int(folder.name)}") for file in scored]
+    scoring = (_read_scoring(file, whose, notices) for file, whose in files)
     return CurriculumContents(rounds=found, scoring=[each for each in scoring if each is not None])
 
 
-def _model(file: Path) -> str:
+def _name_model(file: Path) -> str:
     """`teacher`, `teacher-1`, `student`."""
     return file.name.removesuffix("-scores.jsonl")
 
@@ -124,10 +124,10 @@ def _is_selected(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("selection-facts.json", "selection.jsonl"))
 
 
-def _round(folder: Path, notices: list[str]) -> Round | None:
+def _read_round(folder: Path, notices: list[str]) -> Round | None:
     """None where nothing of it can be read."""
-    facts = SelectionFacts.from_json(_json(folder / "selection-facts.json", notices))
-    pool, kept, reasons = _tallies(folder / "selection.jsonl", notices)
+    facts = SelectionFacts.from_json(_read_json(folder / "selection-facts.json", notices))
+    pool, kept, reasons = _count_selection(folder / "selection.jsonl", notices)
     if not facts.model_fields_set and pool is None:
         return None
     counts = {"pool": facts.num_pool, "unscored": facts.num_unscored, "passing": facts.num_passing,
@@ -142,11 +142,11 @@ def _round(folder: Path, notices: list[str]) -> Round | None:
         reasons=dict(reasons.most_common()),
         pool=pool,
         kept=kept,
-        miou=EvaluationReport.from_json(_json(folder / "evaluation.json", notices)).scores.get("miou"),
+        miou=EvaluationReport.from_json(_read_json(folder / "evaluation.json", notices)).scores.get("miou"),
     )
 
 
-def _json(path: Path, notices: list[str]) -> object:
+def _read_json(path: Path, notices: list[str]) -> object:
     """What stands in a file; None where there is none."""
     try:
         return json.loads(path.read_bytes())
@@ -157,11 +157,11 @@ def _json(path: Path, notices: list[str]) -> object:
         return None
 
 
-def _tallies(path: Path, notices: list[str]) -> tuple[Tally | None, Tally | None, Counter[str]]:
+def _count_selection(path: Path, notices: list[str]) -> tuple[Tally | None, Tally | None, Counter[str]]:
     """The pool, the kept ones, and why examples were not scored. A selection may be large: it is counted, not held."""
     pool, kept, reasons = Tally(), Tally(), Counter[str]()
     try:
-        for row in SelectionRow.those_in(iterate_journal(path)):
+        for row in SelectionRow.from_rows(iterate_journal(path)):
             if row.why.startswith(_NOT_SCORED):
                 _count_reason(reasons, row.why.removeprefix(_NOT_SCORED))
             for tally in (pool, kept) if row.kept else (pool,):
@@ -182,7 +182,7 @@ def _count_reason(reasons: Counter[str], why: str) -> None:
     reasons[reason if reason in reasons or len(reasons) < _MAX_REASONS else "another reason"] += 1
 
 
-def _scoring(path: Path, whose: str, notices: list[str]) -> UnfinishedScores | None:
+def _read_scoring(path: Path, whose: str, notices: list[str]) -> UnfinishedScores | None:
     num_rows, num_examples, ious = 0, None, Ious()
     try:
         for row in iterate_journal(path):

@@ -61,20 +61,20 @@ def draw_columns(
     gap = min((after.x - before.x for before, after in itertools.pairwise(drawn)), default=1.0)
     first, last = x_range or (drawn[0].x - gap / 2, drawn[-1].x + gap / 2)
     top = max(most, *(sum(height for _, height in column.parts) for column in drawn)) or 1.0
-    axes = Axes.around([(first, 0.0), (last, top)], small=True, y_range=(0.0, top), x_unit=x_unit)
+    axes = Axes.enclose([(first, 0.0), (last, top)], small=True, y_range=(0.0, top), x_unit=x_unit)
     parts = [axes.draw_frame()]
     for place, (style, _) in enumerate(drawn[0].parts):
-        parts.append(Markup('<path class="fill {}" d="{}"/>').format(style, _bars(axes, drawn, place, gap)))
+        parts.append(Markup('<path class="fill {}" d="{}"/>').format(style, _draw_bars(axes, drawn, place, gap)))
     return draw_canvas(axes, title, parts)
 
 
-def _bars(axes: Axes, columns: Sequence[Column], place: int, gap: float) -> str:
+def _draw_bars(axes: Axes, columns: Sequence[Column], place: int, gap: float) -> str:
     """One part of every column."""
     found = ""
     for column in columns:
         foot = sum(height for _, height in column.parts[:place])
-        left, bottom = axes.at(column.x - 0.42 * gap, foot)
-        right, top = axes.at(column.x + 0.42 * gap, foot + column.parts[place][1])
+        left, bottom = axes.place(column.x - 0.42 * gap, foot)
+        right, top = axes.place(column.x + 0.42 * gap, foot + column.parts[place][1])
         if bottom - top > 0.05:
             found += f"M{left:.1f} {bottom:.1f}V{top:.1f}H{right:.1f}V{bottom:.1f}z"
     return found

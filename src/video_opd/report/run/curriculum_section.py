@@ -48,44 +48,44 @@ def build_section(contents: RunContents) -> Section | None:
     found, coupling = contents.curriculum, draw_coupling(contents)
     if not (found.rounds or found.scoring or coupling):
         return None
-    shown = _spaced(found.rounds, _MAX_ROUNDS)
+    shown = _choose_evenly(found.rounds, _MAX_ROUNDS)
     hidden = len(found.rounds) - len(shown)
     return Section(
-        cost=cost_of_selecting(found, verdict.elapsed(contents)),
-        scoring=[_under_way(each) for each in found.scoring],
-        rounds=_rounds(shown),
+        cost=write_cost_of_selecting(found, verdict.measure_elapsed(contents)),
+        scoring=[_write_progress(each) for each in found.scoring],
+        rounds=_build_rounds(shown),
         left_out=f"{hidden} rounds in between are not shown." if hidden else "",
-        warnings=_by_round([(round.number, round.facts.warnings) for round in found.rounds]),
-        unscored=_by_round([(round.number, _reasons(round)) for round in found.rounds]),
-        shift=build_shift(_spaced(found.rounds, _MAX_COLUMNS)),
+        warnings=_gather_by_round([(round.number, round.facts.warnings) for round in found.rounds]),
+        unscored=_gather_by_round([(round.number, _list_reasons(round)) for round in found.rounds]),
+        shift=build_shift(_choose_evenly(found.rounds, _MAX_COLUMNS)),
         ious=draw_ious(found.rounds),
         coupling=coupling,
     )
 
 
-def _spaced(items: Sequence[_Item], most: int) -> list[_Item]:
+def _choose_evenly(items: Sequence[_Item], most: int) -> list[_Item]:
     """At most so many, evenly spaced, the first and the last among them."""
     if len(items) <= most:
         return list(items)
     return [items[index * (len(items) - 1) // (most - 1)] for index in range(most)]
 
 
-def cost_of_selecting(curriculum: CurriculumContents, training_s: float) -> str:
+def write_cost_of_selecting(curriculum: CurriculumContents, training_s: float) -> str:
     """What choosing took beside training; nothing where it took nothing."""
     selecting = curriculum.cost_s
     if selecting <= 0 or training_s <= 0:
         return ""
-    took = f"Selection took {verdict.duration(selecting)}, training {verdict.duration(training_s)}"
+    took = f"Selection took {verdict.format_duration(selecting)}, training {verdict.format_duration(training_s)}"
     return f"{took}: {selecting / training_s:.2f} to 1."
 
 
-def _under_way(scoring: UnfinishedScores) -> str:
+def _write_progress(scoring: UnfinishedScores) -> str:
     of = "" if scoring.num_examples is None else f" of {scoring.num_examples:,}"
     mean = "" if scoring.mean_iou is None else f", mean IoU {scoring.mean_iou:.3f}"
     return f"Scores of the {make_visible(scoring.whose, 60)}: {scoring.num_rows:,}{of} so far{mean}."
 
 
-def _rounds(rounds: Sequence[Round]) -> Table | None:
+def _build_rounds(rounds: Sequence[Round]) -> Table | None:
     """One row a round."""
     counts = [
         (name, key)
@@ -101,14 +101,14 @@ def _rounds(rounds: Sequence[Round]) -> Table | None:
         return None
     rows = []
     for round in rounds:
-        cells = [_count(round, key) for _, key in counts]
+        cells = [_build_count(round, key) for _, key in counts]
         for _, key in models:
             for tally in (round.pool, round.kept):
                 ious = None if tally is None else getattr(tally, key)
                 partly = ious is not None and tally is not None and 0 < ious.count < tally.count
                 notes = (f"of {ious.count:,}",) if ious is not None and partly else ()
-                cells.append(Cell(_score(None if ious is None else ious.mean), notes))
-        cells += [_reliability(round), Cell(_score(round.miou))]
+                cells.append(Cell(_format_score(None if ious is None else ious.mean), notes))
+        cells += [_build_reliability(round), Cell(_format_score(round.miou))]
         start = "" if round.facts.first_step is None else f"from step {round.facts.first_step + 1:,}"
         rows.append(Row(f"Round {round.number}", cells, note=start))
     columns = [name for name, _ in counts] + ["pool", "kept"] * len(models) + ["reliability", "mIoU after it"]
@@ -117,17 +117,17 @@ def _rounds(rounds: Sequence[Round]) -> Table | None:
     return Table(columns, rows, groups)
 
 
-def _count(round: Round, key: str) -> Cell:
+def _build_count(round: Round, key: str) -> Cell:
     kinds = [f"{count:,} {make_visible(kind, 20)}" for kind, count in list(round.facts.kinds.items())[:4]]
     value = round.counts.get(key)
     return Cell("" if value is None else f"{value:,}", tuple(kinds) if key == "kept" else ())
 
 
-def _score(value: float | None) -> str:
+def _format_score(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _reliability(round: Round) -> Cell:
+def _build_reliability(round: Round) -> Cell:
     """Of the ranking by the gap; where kinds are told apart by the student's IoU alone, of that."""
     reliability = round.facts.reliability_of_ranking
     if reliability is None:
@@ -137,7 +137,7 @@ def _reliability(round: Round) -> Cell:
     return Cell(f"{reliability:.2f}")
 
 
-def _reasons(round: Round) -> list[str]:
+def _list_reasons(round: Round) -> list[str]:
     """Why examples have no score, the commonest first."""
     found = list(round.reasons.items())
     said = [f"{count:,} unscored: {make_visible(why, 160)}" for why, count in found[:_MAX_REASONS]]
@@ -145,7 +145,7 @@ def _reasons(round: Round) -> list[str]:
     return said + ([f"{others:,} unscored for other reasons"] if others else [])
 
 
-def _by_round(said: Sequence[tuple[int, Sequence[str]]]) -> list[str]:
+def _gather_by_round(said: Sequence[tuple[int, Sequence[str]]]) -> list[str]:
     """Every sentence once, with the rounds it was said in."""
     when: dict[str, list[int]] = {}
     for number, sentences in said:
@@ -166,13 +166,19 @@ def build_shift(rounds: Sequence[Round]) -> Table | None:
     if pool is None or not kept:
         return None
     measures: list[tuple[str, Callable[[ExamplesProfile], float | None], Callable[[float], str]]] = [
-        ("Start of the span", lambda profile: profile.start_s, _seconds),
+        ("Start of the span", lambda profile: profile.start_s, _format_seconds),
         ("Start, as a share of the video", lambda profile: profile.start_share, lambda value: f"{value:.2f}"),
-        ("Length of the span", lambda profile: profile.length_s, _seconds),
-        ("Length of the video", lambda profile: profile.duration_s, _seconds),
+        ("Length of the span", lambda profile: profile.length_s, _format_seconds),
+        ("Length of the video", lambda profile: profile.duration_s, _format_seconds),
     ]
     rows = [
-        Row(name, [Cell(_said(of(pool), say)), *(_beside(of(pool), of(profile), say) for _, profile in kept)])
+        Row(
+            name,
+            [
+                Cell(_format_if_known(of(pool), say)),
+                *(_build_comparison(of(pool), of(profile), say) for _, profile in kept),
+            ],
+        )
         for name, of, say in measures
         if of(pool) is not None
     ]
@@ -180,42 +186,47 @@ def build_shift(rounds: Sequence[Round]) -> Table | None:
     names += [name for _, profile in kept for name in profile.sources if name not in pool.sources]
     for name in list(dict.fromkeys(names))[:_MAX_SOURCES] if len(set(names)) > 1 else ():
         share = pool.sources.get(name, 0.0)
-        cells = [_beside(share, profile.sources.get(name, 0.0), _percent, points=True) for _, profile in kept]
-        rows.append(Row(f"From {make_visible(name, 40)}", [Cell(_percent(share)), *cells]))
+        cells = [
+            _build_comparison(share, profile.sources.get(name, 0.0), _format_percent, points=True)
+            for _, profile in kept
+        ]
+        rows.append(Row(f"From {make_visible(name, 40)}", [Cell(_format_percent(share)), *cells]))
     return Table(["pool", *(f"kept, round {number}" for number, _ in kept)], rows) if rows else None
 
 
-def _beside(pool: float | None, kept: float | None, say: Callable[[float], str], *, points: bool = False) -> Cell:
+def _build_comparison(
+    pool: float | None, kept: float | None, say: Callable[[float], str], *, points: bool = False
+) -> Cell:
     """The kept ones' value and how far it is from the pool's.
 
     Args:
         points: the difference of two shares, in hundredths; else in hundredths of the pool's value.
     """
     if pool is None or kept is None:
-        return Cell(_said(kept, say))
+        return Cell(_format_if_known(kept, say))
     change = kept - pool
     large = abs(change) > LARGE * abs(pool) and (not points or abs(change) >= _LARGE_POINTS)
     whole, unit = (1.0, "points") if points else (abs(pool), "%")
-    notes = (_change(100 * change / whole, unit),) if whole else ()
+    notes = (_format_change(100 * change / whole, unit),) if whole else ()
     return Cell(say(kept), notes, style="apart" if large else "")
 
 
-def _change(hundredths: float, unit: str) -> str:
+def _format_change(hundredths: float, unit: str) -> str:
     size = f"{abs(hundredths):,.0f}"
     if size == "0":
         return "same"
     return f"{'−' if hundredths < 0 else '+'}{size} {unit.removesuffix('s') if size == '1' else unit}"
 
 
-def _said(value: float | None, say: Callable[[float], str]) -> str:
+def _format_if_known(value: float | None, say: Callable[[float], str]) -> str:
     return "" if value is None else say(value)
 
 
-def _seconds(value: float) -> str:
+def _format_seconds(value: float) -> str:
     return f"{value:.2f} s" if abs(value) < 100 else f"{value:,.0f} s"
 
 
-def _percent(value: float) -> str:
+def _format_percent(value: float) -> str:
     return f"{100 * value:.0f} %" if value >= 0.095 or value == 0 else f"{100 * value:.1f} %"
 
 
@@ -227,7 +238,7 @@ def draw_ious(rounds: Sequence[Round]) -> list[Figure]:
     panels = [("Teacher’s", round, round.pool.tau, round.kept.tau)
               for round in judged[-1:] if round.pool and round.kept]  # fmt: skip
     panels += [("Student’s", round, round.pool.sigma, round.kept.sigma)
-               for round in _spaced(asked, 2) if round.pool and round.kept]  # fmt: skip
+               for round in _choose_evenly(asked, 2) if round.pool and round.kept]  # fmt: skip
     most = {whose: max(max(pool.bins.values()) for each, _, pool, _ in panels if each == whose)
             for whose, *_ in panels}  # fmt: skip
     several = len(rounds) > 1
@@ -245,24 +256,26 @@ def draw_ious(rounds: Sequence[Round]) -> list[Figure]:
 
 def draw_coupling(contents: RunContents) -> list[Figure]:
     """Who was trained on, step by step, and the share of the examples that cost nothing but an answer."""
-    everyone = _columns(contents, "")
+    everyone = _make_columns(contents, "")
     if not everyone:
         return []
-    apart = [(name, _columns(contents, f"_{kind}")) for kind, name in _KINDS]
+    apart = [(name, _make_columns(contents, f"_{kind}")) for kind, name in _KINDS]
     panels = [(name, columns) for name, columns in apart if columns] or [("All examples", everyone)]
     found = [
         Figure(
             heading=name,
             image=draw_columns(f"{name} by what became of them, per step", columns),
-            reading=_became(columns),
+            reading=_describe_outcome(columns),
             caption="",
         )
         for name, columns in panels
     ]
-    shares = [(column.x, column.parts[-1][1] / scheduled) for column in everyone if (scheduled := _height(column))]
+    shares = [
+        (column.x, column.parts[-1][1] / scheduled) for column in everyone if (scheduled := _measure_height(column))
+    ]
     if not shares:
         return found
-    suspended, scheduled = sum(column.parts[-1][1] for column in everyone), sum(map(_height, everyone))
+    suspended, scheduled = sum(column.parts[-1][1] for column in everyone), sum(map(_measure_height, everyone))
     return [
         *found,
         Figure(
@@ -276,7 +289,7 @@ def draw_coupling(contents: RunContents) -> list[Figure]:
     ]
 
 
-def _columns(contents: RunContents, kind: str) -> list[Column]:
+def _make_columns(contents: RunContents, kind: str) -> list[Column]:
     """Trained on, trained on again, suspended: from the bottom up, at every step that counted them."""
     series = [
         dict(contents.series(f"coupling.{name}{kind}")) for name in ("active", "reactivated", "suspended")
@@ -290,11 +303,11 @@ def _columns(contents: RunContents, kind: str) -> list[Column]:
     return columns
 
 
-def _height(column: Column) -> float:
+def _measure_height(column: Column) -> float:
     return sum(height for _, height in column.parts)
 
 
-def _became(columns: Sequence[Column]) -> str:
+def _describe_outcome(columns: Sequence[Column]) -> str:
     active, again, suspended = (sum(column.parts[place][1] for column in columns) for place in range(3))
     trained = f"Trained on {active + again:,.0f} times, {again:,.0f} of them after a suspension"
     return f"{trained}; suspended {suspended:,.0f} times."

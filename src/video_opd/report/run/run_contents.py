@@ -38,7 +38,7 @@ class RunContents:
 
     def series(self, key: str) -> list[tuple[float, float]]:
         """(step, value) wherever there is a value; a dotted key leads into the tables of a row."""
-        values = ((row.step, row.at(key)) for row in self.rows)
+        values = ((row.step, row.find_number(key)) for row in self.rows)
         return [(float(step), value) for step, value in values if value is not None]
 
     def total(self, key: str) -> float:
@@ -61,19 +61,19 @@ def read_run(path: Path) -> RunContents:
         )
     notices: list[str] = []
     try:
-        rows = {row.step: row for row in StepMetrics.those_in(read_journal(run.metrics))}
+        rows = {row.step: row for row in StepMetrics.from_rows(read_journal(run.metrics))}
     except DataError as error:
         rows = {}
         notices.append(f"The curves are left out: {error}")
     try:
-        examples = _choose_examples(SampledAnswer.those_in(iterate_journal(run.answers)))
+        examples = _choose_examples(SampledAnswer.from_rows(iterate_journal(run.answers)))
     except DataError as error:
         examples = []
         notices.append(f"The examples are left out: {error}")
     return RunContents(
         name=path.resolve().name,
-        recipe=_text(run.recipe),
-        environments={file.name: _text(file) or "" for file in _environments(run)},
+        recipe=_read_text(run.recipe),
+        environments={file.name: _read_text(file) or "" for file in _list_environments(run)},
         rows=[rows[step] for step in sorted(rows)],
         evaluations=_read_evaluations(run.evaluation, notices),
         examples=examples,
@@ -82,14 +82,14 @@ def read_run(path: Path) -> RunContents:
     )
 
 
-def _text(path: Path) -> str | None:
+def _read_text(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
 
 
-def _environments(run: RunDirectory) -> list[Path]:
+def _list_environments(run: RunDirectory) -> list[Path]:
     """environment.json, environment-2.json, … environment-10.json, in that order."""
     return sorted(run.path.glob("environment*.json"), key=lambda path: (len(path.name), path.name))
 

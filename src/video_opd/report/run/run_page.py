@@ -8,12 +8,12 @@ from pathlib import Path
 from video_opd.report import figures
 from video_opd.report.figures import Figure
 from video_opd.report.page import fill, write_page
-from video_opd.report.phases import time_by_phase
+from video_opd.report.phases import sum_time_by_phase
 from video_opd.report.run import answer_cards as examples
 from video_opd.report.run import curriculum_section as curriculum_section
 from video_opd.report.run import verdict
 from video_opd.report.run.run_contents import RunContents, read_run
-from video_opd.report.run.vital_signs import draw_regions, draw_vital_signs, from_to
+from video_opd.report.run.vital_signs import draw_regions, draw_vital_signs, write_first_and_last
 from video_opd.runs import RunDirectory
 from video_opd.sample_size import count_of
 
@@ -39,15 +39,17 @@ def write_report(run: Path) -> Path:
 
 def render(contents: RunContents) -> str:
     """The page as text."""
-    standing = verdict.Standing.of(contents.evaluations)
-    phases = time_by_phase(contents.rows, elapsed=verdict.elapsed(contents), selecting=contents.curriculum.cost_s)
+    standing = verdict.Standing.sort_evaluations(contents.evaluations)
+    phases = sum_time_by_phase(
+        contents.rows, elapsed=verdict.measure_elapsed(contents), selecting=contents.curriculum.cost_s
+    )
     return fill(
         "template.html.j2",
         contents=contents,
-        headline=verdict.headline(contents, standing),
-        remarks=verdict.remarks(contents, standing),
+        headline=verdict.write_headline(contents, standing),
+        remarks=verdict.write_remarks(contents, standing),
         table=verdict.build_score_table(standing),
-        facts=facts(contents),
+        facts=list_facts(contents),
         main_figures=[figure for figure in draw_main_figures(contents, standing) if figure],
         small_figures=draw_vital_signs(contents),
         curriculum=curriculum_section.build_section(contents),
@@ -60,12 +62,12 @@ def render(contents: RunContents) -> str:
     )
 
 
-def facts(contents: RunContents) -> list[tuple[str, str]]:
+def list_facts(contents: RunContents) -> list[tuple[str, str]]:
     """(what, how much) for the strip under the headline; only what was recorded."""
     found: list[tuple[str, str]] = []
     if contents.rows:
         found.append(("steps", f"{contents.rows[-1].step:,}"))
-        found.append(("training time", verdict.duration(verdict.elapsed(contents))))
+        found.append(("training time", verdict.format_duration(verdict.measure_elapsed(contents))))
     if contents.series("num_answer_tokens"):
         found.append(("answer tokens learned from", f"{contents.total('num_answer_tokens'):,.0f}"))
     set_aside = contents.series("num_set_aside")
@@ -96,7 +98,7 @@ def _draw_validation(standing: verdict.Standing) -> Figure | None:
     if newest.is_small:
         sure = f"; with {count_of(newest.num_queries or 0)}, a rise or a fall may be chance"
     return Figure(
-        heading=f"mIoU on {verdict.kind_of_queries(standing.curve[-1])}",
+        heading=f"mIoU on {verdict.name_queries(standing.curve[-1])}",
         image=figures.draw_line_chart(
             "mIoU over steps",
             points,
@@ -118,7 +120,7 @@ def _draw_reverse_kl(contents: RunContents) -> Figure | None:
     return Figure(
         heading="Reverse KL to the teacher, nats per token",
         image=figures.draw_line_chart("Reverse KL per step", points),
-        reading=from_to(points),
+        reading=write_first_and_last(points),
         caption="The distance between the student's and the teacher's next-token choices, on answers that the "
         "student wrote; 0 is full agreement. Good: a fast fall, then a slow one. If it stays flat, raise the "
         "learning rate, or check that the teacher is better than the student. If it rises, lower the learning rate.",

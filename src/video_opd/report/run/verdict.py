@@ -12,7 +12,7 @@ from typing import Self
 from video_opd.files.run_records import EvaluationReport
 from video_opd.report.html_tables import Cell, Row, Table
 from video_opd.report.run.run_contents import RunContents
-from video_opd.sample_size import cannot_be_said, count_of
+from video_opd.sample_size import count_of, describe_shortage
 
 METRICS = {
     "miou": "mIoU",
@@ -37,7 +37,7 @@ class Standing:
     """The student's by step, one a step, on whichever set of queries was asked most often while training."""
 
     @classmethod
-    def of(cls, evaluations: list[EvaluationReport]) -> Self:
+    def sort_evaluations(cls, evaluations: list[EvaluationReport]) -> Self:
         """Sort evaluations into their parts. Those on other queries are not comparable, and left out."""
         named = {evaluation.name: evaluation for evaluation in evaluations}
         students = [
@@ -50,7 +50,7 @@ class Standing:
         comparable = [
             found for found in evaluations if (found.split, found.num_queries) == (newest.split, newest.num_queries)
         ]
-        curve = _longest_curve(students)
+        curve = _choose_longest_curve(students)
         at_start = named.get("student-before") or next((s for s in comparable if s in students and s.step == 0), None)
         return cls(
             before=at_start if at_start in comparable else None,
@@ -62,7 +62,9 @@ class Standing:
     @property
     def is_curve_comparable(self) -> bool:
         """Whether the curve is on the queries of before, after and teacher."""
-        return bool(self.curve) and all(_queries(known) == _queries(self.curve[-1]) for known in self.known)
+        return bool(self.curve) and all(
+            _identify_queries(known) == _identify_queries(self.curve[-1]) for known in self.known
+        )
 
     @property
     def teacher(self) -> EvaluationReport | None:
@@ -82,10 +84,10 @@ class Standing:
     @property
     def convention(self) -> dict[str, str]:
         """How the numbers were computed."""
-        return next((as_texts(found.convention) for found in self.known if found.convention), {})
+        return next((format_convention(found.convention) for found in self.known if found.convention), {})
 
 
-def as_texts(convention: Mapping[str, object]) -> dict[str, str]:
+def format_convention(convention: Mapping[str, object]) -> dict[str, str]:
     """A convention as it is shown."""
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in convention.items()}
 
@@ -94,33 +96,33 @@ def _is_teacher(evaluation: EvaluationReport) -> bool:
     return re.fullmatch(r"teacher(-[0-9]+)?", evaluation.name) is not None
 
 
-def _queries(evaluation: EvaluationReport) -> tuple[str | None, int | None]:
+def _identify_queries(evaluation: EvaluationReport) -> tuple[str | None, int | None]:
     return evaluation.split, evaluation.num_queries
 
 
-def _longest_curve(students: list[EvaluationReport]) -> tuple[EvaluationReport, ...]:
+def _choose_longest_curve(students: list[EvaluationReport]) -> tuple[EvaluationReport, ...]:
     """The evaluations of the set of queries that has most of them."""
     sets: dict[tuple[str | None, int | None], dict[int, EvaluationReport]] = {}
     # In the order of names, so that of one step student-… stands for validation-…, which is the same model.
     for student in reversed(students):
-        sets.setdefault(_queries(student), {})[student.step or 0] = student
+        sets.setdefault(_identify_queries(student), {})[student.step or 0] = student
     longest = max(sets.values(), key=len, default={})
     return tuple(longest[step] for step in sorted(longest))
 
 
-def kind_of_queries(evaluation: EvaluationReport, noun: str = "queries") -> str:
+def name_queries(evaluation: EvaluationReport, noun: str = "queries") -> str:
     """ "held-out queries", as far as the name of the split tells."""
     if not evaluation.split:
         return noun
     return f"{evaluation.split} {noun}" if evaluation.split.startswith(("train", "valid")) else f"held-out {noun}"
 
 
-def elapsed(contents: RunContents, until_step: float = math.inf) -> float:
+def measure_elapsed(contents: RunContents, until_step: float = math.inf) -> float:
     """Seconds of training, up to and with a step."""
     return max((seconds for step, seconds in contents.series("seconds") if step <= until_step), default=0.0)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as a person says them: 0.8 s, 11 s, 3 min 20 s, 2 h 05 min."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
@@ -132,28 +134,30 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def headline(contents: RunContents, standing: Standing) -> str:
+def write_headline(contents: RunContents, standing: Standing) -> str:
     """The run in one sentence."""
     before, after = standing.before, standing.after
     so_far = "no step has been taken yet"
     if contents.rows:
-        so_far = f"{_steps(contents.rows[-1].step)} so far, in {duration(elapsed(contents))}"
+        so_far = f"{_format_steps(contents.rows[-1].step)} so far, in {format_duration(measure_elapsed(contents))}"
     if after is not None:
         step = after.step if after.step is not None else contents.rows[-1].step if contents.rows else 0
-        taken = _steps(step) + (f" and {duration(elapsed(contents, step))}" if contents.rows else "")
+        taken = _format_steps(step) + (
+            f" and {format_duration(measure_elapsed(contents, step))}" if contents.rows else ""
+        )
         if before is not None:
-            sentence = f"In {taken} the student {_change(before.miou, after.miou)} mIoU {_where(after)}"
+            sentence = f"In {taken} the student {_write_change(before.miou, after.miou)} mIoU {_write_queries(after)}"
         else:
-            sentence = f"After {taken} the student stands at {after.miou:.2f} mIoU {_where(after)}"
+            sentence = f"After {taken} the student stands at {after.miou:.2f} mIoU {_write_queries(after)}"
     elif before is not None:
-        sentence = f"Before training, the student stands at {before.miou:.2f} mIoU {_where(before)}; {so_far}"
+        sentence = f"Before training, the student stands at {before.miou:.2f} mIoU {_write_queries(before)}; {so_far}"
     else:
         opening = "" if contents.rows else "This run has only just begun: "
         return f"{opening}{so_far}, and nothing has been evaluated."
-    return sentence + _beside(standing.teachers) + "."
+    return sentence + _write_teachers(standing.teachers) + "."
 
 
-def _beside(teachers: Sequence[EvaluationReport]) -> str:
+def _write_teachers(teachers: Sequence[EvaluationReport]) -> str:
     """Write the end of the headline: the scores of the teachers."""
     mious = [f"{teacher.miou:.2f}" for teacher in teachers]
     if not mious:
@@ -165,33 +169,33 @@ def _beside(teachers: Sequence[EvaluationReport]) -> str:
     return f"; its {len(mious)} teachers stand between {min(mious)} and {max(mious)}"
 
 
-def _steps(count: int) -> str:
+def _format_steps(count: int) -> str:
     return f"{count:,} step" + ("" if count == 1 else "s")
 
 
-def _change(before: float, after: float) -> str:
+def _write_change(before: float, after: float) -> str:
     old, new = f"{before:.2f}", f"{after:.2f}"
     if old == new:
         return f"stayed at {new}"
     return f"{'went' if after > before else 'fell'} from {old} to {new}"
 
 
-def _where(evaluation: EvaluationReport) -> str:
+def _write_queries(evaluation: EvaluationReport) -> str:
     if evaluation.num_queries is None:
-        return f"on {kind_of_queries(evaluation)}"
-    one, many = (kind_of_queries(evaluation, noun) for noun in ("query", "queries"))
+        return f"on {name_queries(evaluation)}"
+    one, many = (name_queries(evaluation, noun) for noun in ("query", "queries"))
     return f"on {count_of(evaluation.num_queries, one, many)}"
 
 
-def remarks(contents: RunContents, standing: Standing) -> list[str]:
+def write_remarks(contents: RunContents, standing: Standing) -> list[str]:
     """Write the remarks that qualify the headline."""
     newest = standing.after or standing.before
     if newest is not None and newest.is_small:
-        one, many = (kind_of_queries(newest, noun) for noun in ("query", "queries"))
+        one, many = (name_queries(newest, noun) for noun in ("query", "queries"))
         asked = "Whether the student improved" if standing.before and standing.after else "How good the student is"
-        said = [cannot_be_said(asked, newest.num_queries or 0, one, many)]
+        said = [describe_shortage(asked, newest.num_queries or 0, one, many)]
     else:
-        said = [*_on_the_gain(standing), *_on_the_floor(standing)]
+        said = [*_remark_on_gain(standing), *_remark_on_floor(standing)]
     broken = [row.step for row in contents.rows if row.is_broken]
     if broken:
         share = f"{len(broken)} of {len(contents.rows)} steps"
@@ -199,7 +203,7 @@ def remarks(contents: RunContents, standing: Standing) -> list[str]:
     return said + contents.notices
 
 
-def _on_the_gain(standing: Standing) -> list[str]:
+def _remark_on_gain(standing: Standing) -> list[str]:
     before, after, teacher = standing.before, standing.after, standing.teacher
     if before is None or after is None:
         return []
@@ -223,7 +227,7 @@ def _on_the_gain(standing: Standing) -> list[str]:
     return said
 
 
-def _on_the_floor(standing: Standing) -> list[str]:
+def _remark_on_floor(standing: Standing) -> list[str]:
     after, floor = standing.after, standing.floor
     if after is None or floor is None or after.miou > floor:
         return []
@@ -275,9 +279,9 @@ def build_score_table(standing: Standing) -> ScoreTable | None:
 def build_score_cell(evaluation: EvaluationReport, key: str) -> Cell:
     """A score with its interval, as far as they are known."""
     value, interval = evaluation.scores.get(key), evaluation.interval(key)
-    return Cell("" if value is None else f"{value:.3f}", () if interval is None else (reach(interval),))
+    return Cell("" if value is None else f"{value:.3f}", () if interval is None else (format_interval(interval),))
 
 
-def reach(interval: tuple[float, float]) -> str:
+def format_interval(interval: tuple[float, float]) -> str:
     """From where to where, as scores."""
     return f"{interval[0]:.3f}–{interval[1]:.3f}"

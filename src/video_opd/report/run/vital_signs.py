@@ -19,24 +19,24 @@ class _SmallMultiple:
     reading: Callable[[list[tuple[float, float]]], str] | None = None
 
 
-def from_to(points: list[tuple[float, float]]) -> str:
+def write_first_and_last(points: list[tuple[float, float]]) -> str:
     """First and last value; over many noisy steps, means of the first and the last tenth."""
     tenth = max(1, len(points) // 10)
     first = sum(y for _, y in points[:tenth]) / tenth
     last = sum(y for _, y in points[-tenth:]) / tenth
     if len(points) == 1:
-        return f"{_plain(last)} so far."
-    return f"From {_plain(first)} to {_plain(last)}."
+        return f"{_format_plain(last)} so far."
+    return f"From {_format_plain(first)} to {_format_plain(last)}."
 
 
-def _plain(value: float) -> str:
+def _format_plain(value: float) -> str:
     """No more than three decimals, unless nothing would be left."""
     return figures.shorten(round(value, 3) if abs(value) >= 0.0005 else value)
 
 
-def _at_most(points: list[tuple[float, float]]) -> str:
+def _write_maximum(points: list[tuple[float, float]]) -> str:
     step, value = max(points, key=lambda point: point[1])
-    return f"At most {_plain(value)}, at step {step:.0f}."
+    return f"At most {_format_plain(value)}, at step {step:.0f}."
 
 
 _SMALL = (
@@ -67,14 +67,14 @@ _SMALL = (
     _SmallMultiple(
         key="groups_without_spread",
         heading="Groups without spread",
-        reading=_at_most,
+        reading=_write_maximum,
         caption="Prompts whose answers all got the same reward: they gave no gradient. If most prompts are like "
         "this, the questions are too hard or too easy for this student.",
     ),
     _SmallMultiple(
         key="groups_contradicted",
         heading="Groups that contradict the teacher",
-        reading=_at_most,
+        reading=_write_maximum,
         caption="Prompts for which the teacher scored an answer higher the worse it overlaps the annotation. There "
         "the teacher's scores were not used unchanged. Good: few. If most prompts are like this, the teacher or the "
         "annotations are poor.",
@@ -103,7 +103,7 @@ _SMALL = (
     _SmallMultiple(
         key="sampler_learner_gap",
         heading="Sampler–learner gap, nats",
-        reading=_at_most,
+        reading=_write_maximum,
         caption="The model that wrote an answer is also the model that learns from it, so both should give each "
         "token the same log-prob. Good: rounding only, below 0.0001 in float32 and about 0.01 in bfloat16. A larger "
         "gap means that answers are stale or that the two get different inputs: stop the run and find the cause.",
@@ -111,7 +111,7 @@ _SMALL = (
     _SmallMultiple(
         key="clamped_share",
         heading="Tokens held at a bound",
-        reading=_at_most,
+        reading=_write_maximum,
         caption="Their advantage or their importance ratio was clipped to its bound. Good: a few per cent at first, "
         "then almost none. If many advantages are clipped throughout, the student's answers are very improbable for "
         "the teacher: check that both use the same tokenizer and prompt. If many ratios are clipped, make fewer "
@@ -120,7 +120,7 @@ _SMALL = (
     _SmallMultiple(
         key="max_ratio",
         heading="Largest importance ratio",
-        reading=_at_most,
+        reading=_write_maximum,
         caption="The largest factor by which the updates on a batch raised the probability of one of its tokens. "
         "Good: near 1. If it keeps growing, few tokens decide the updates: set a bound (method.ratio_cap), or lower "
         "the learning rate.",
@@ -128,7 +128,7 @@ _SMALL = (
     _SmallMultiple(
         key="grad_norm",
         heading="Gradient norm",
-        reading=_at_most,
+        reading=_write_maximum,
         caption="Before clipping. Good: no upward trend and few spikes. If it grows, lower the learning rate.",
     ),
     _SmallMultiple(
@@ -176,7 +176,7 @@ def _draw_all(contents: RunContents, wanted: Sequence[_SmallMultiple]) -> list[F
         Figure(
             heading=small.heading,
             image=figures.draw_line_chart(f"{small.heading} over steps", points, small=True, y_range=small.y_range),
-            reading=(small.reading or from_to)(points),
+            reading=(small.reading or write_first_and_last)(points),
             caption=small.caption,
         )
         for small, points in recorded
