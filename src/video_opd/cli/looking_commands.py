@@ -90,7 +90,7 @@ def metrics(
     from video_opd.eval.scorers import score_files
 
     found = score_files(files, by.ground_truth, by.scorer, format=by.format, unit=by.unit, fps=by.fps)
-    scored = [_described(one, by) for one in found]
+    scored = [_describe(one, by) for one in found]
     comparison = _compare_files(*scored) if len(scored) == 2 else None
     if json:
         print(dumps(scored[0].report | ({"comparison": comparison} if comparison else {}), indent=2))
@@ -157,7 +157,7 @@ def _refuse_rates(by: MetricsChoices) -> None:
         )
 
 
-def _described(scored: ScoredFile, by: MetricsChoices) -> _Scored:
+def _describe(scored: ScoredFile, by: MetricsChoices) -> _Scored:
     """The scores of a file with everything that is said beside them."""
     from video_opd.eval.scorers import OfficialScores, find_unit_evidence
     from video_opd.eval.scorers._single_span import zero_length_notes

@@ -288,7 +288,7 @@ def _counts(examples: Sequence[Example], shared: Sequence[SharedVideo], threshol
         "overlapping": len(select_overlapping(shared, 0.0)),
         "at_threshold": len(select_overlapping(shared, threshold)),
         "same_query": sum(row.same_query for row in shared),
-        "durations_apart": sum(row.durations_apart for row in shared),
+        "durations_apart": sum(row.has_other_duration for row in shared),
     }
 
 

@@ -142,7 +142,7 @@ def _understand(model: str, manifest: Path, how: ModelChoices, by: ScoringChoice
         model=model,
         how=defaults,
         precision=precision_of(how),
-        asking=_asking(by, defaults),
+        asking=_make_options(by, defaults),
         batch_size=by.batch_size,
         max_bad_share=by.max_bad_share,
         shard=by.shard,
@@ -152,7 +152,7 @@ def _understand(model: str, manifest: Path, how: ModelChoices, by: ScoringChoice
     )
 
 
-def _asking(by: ScoringChoices, defaults: GroundingDefaults) -> RolloutOptions:
+def _make_options(by: ScoringChoices, defaults: GroundingDefaults) -> RolloutOptions:
     from video_opd.eval.pool import RolloutOptions
 
     return RolloutOptions(

@@ -64,8 +64,10 @@ def _describe_differences(results: dict[str, Any]) -> list[str]:
         cost = f"costs {training_time(results, one) / training_time(results, other):.2f} of its time"
         at = f"at {results['methods'][one]['curve'][-1]['step']} steps"
         if each["interval"] is None:
-            said.append(f"{one} and {other} differ by {mean:+.3f} mIoU {at} {_explain_open(each)}, which proves nothing; "
-                        f"{one} {cost}.")  # fmt: skip
+            said.append(
+                f"{one} and {other} differ by {mean:+.3f} mIoU {at} {_explain_open(each)}, which proves nothing; "
+                f"{one} {cost}."
+            )
             continue
         if mean == 0 and each["interval"] == [0, 0]:
             said.append(f"{one} and {other} score the same on every query {at}; {one} {cost}.")

@@ -40,7 +40,7 @@ class SharedVideo:
     """Some row of the other set asks the same question about the video, whatever span it gives."""
 
     @property
-    def durations_apart(self) -> bool:
+    def has_other_duration(self) -> bool:
         """Whether both rows are about whole videos whose durations show that they are different videos."""
         rows = (self.example, self.other)
         whole = all(row.clip is None and source_video(row.video).offset_s == 0 for row in rows)

@@ -152,7 +152,7 @@ def open_answers(path: Path, of: AnswersOf | None) -> Iterator[AnswerFile]:
         with contextlib.closing(_Stream(path)) as pipe:
             yield AnswerFile(path, [], pipe)
         return
-    working = _working_place(place, of)
+    working = _choose_working_place(place, of)
     working.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         if of is not None:
@@ -218,7 +218,7 @@ def read_kept_answers(path: Path, of: AnswersOf | None) -> dict[str, str]:
     place = find_place(path)
     if place is None:
         return {}
-    return {row["id"]: row["answer"] for row in _read_rows(_working_place(place, of))}
+    return {row["id"]: row["answer"] for row in _read_rows(_choose_working_place(place, of))}
 
 
 def is_begun(path: Path) -> bool:
@@ -260,7 +260,7 @@ def hash_questions(rows: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
-def _working_place(place: Path, of: AnswersOf | None) -> Path:
+def _choose_working_place(place: Path, of: AnswersOf | None) -> Path:
     """Where rows are written for the time being."""
     foreign = of is not None and _has_content(place) and not _settings_place(place).exists()
     return _partial_place(place) if foreign else place

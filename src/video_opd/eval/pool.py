@@ -43,7 +43,7 @@ class RolloutOptions:
     """No draws for an example whose greedy answer has a lower IoU: this answer alone is its mean IoU then."""
 
     @property
-    def draws(self) -> bool:
+    def has_draws(self) -> bool:
         """Whether an example may have sampled answers."""
         return self.top_k == "sampled" and self.num_answers > 1
 
@@ -56,7 +56,7 @@ class RolloutOptions:
             "seed": self.seed,
             "skip_below": self.skip_below,
             "parser_version": PARSER_VERSION,
-            **({"draws": "the model's own" + (f", as {self.role}" if self.role else "")} if self.draws else {}),
+            **({"draws": "the model's own" + (f", as {self.role}" if self.role else "")} if self.has_draws else {}),
         }
 
 
@@ -157,7 +157,7 @@ class Scorer:
             greedy = Sampling(max_new_tokens=asking.max_new_tokens, greedy=True)
             add(self.policy.answer(reading, sampling=greedy), sampled=False)
             reading = self._take_worth_more(reading, answers)
-            if asking.draws and reading.prompts:
+            if asking.has_draws and reading.prompts:
                 sampling = Sampling(max_new_tokens=asking.max_new_tokens, seed=seed)
                 drawn = self.policy.answer(reading, count=asking.num_answers - 1, sampling=sampling)
                 add(drawn, sampled=True, kl=self._compute_reverse_kl(reading, drawn))

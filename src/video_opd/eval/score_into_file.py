@@ -113,7 +113,7 @@ def score_into(
     )
     scorer = Scorer(policy=policy, source=source, asking=scoring.asking, batch_size=scoring.batch_size, teacher=teacher)
 
-    def passes(row: ScoredExample) -> bool:
+    def is_passing(row: ScoredExample) -> bool:
         return row.mean_iou >= scoring.threshold
 
     told: dict[str, Any] = {} if progress is None else {"on_batch": progress.advance}
@@ -122,7 +122,7 @@ def score_into(
         if progress is not None:
             stack.enter_context(progress)
         stack.enter_context(explain_write_errors(out))
-        return scorer.score(scoring.examples, out, header, race=scoring.race, passes=passes, **told)
+        return scorer.score(scoring.examples, out, header, race=scoring.race, is_passing=is_passing, **told)
 
 
 def _refuse_other_scores(out: Path, header: ScoreHeader, called: Called) -> None:

@@ -79,14 +79,14 @@ class SharedWork:
     """By name of an evaluation and model that no run changes: the folder in which it lies."""
 
     @staticmethod
-    def untouched(recipe: Recipe) -> list[tuple[str, str]]:
+    def list_untouched(recipe: Recipe) -> list[tuple[str, str]]:
         """Evaluations that depend on a model as it is loaded and on nothing a method does."""
         names = [("student-before", recipe.student.model), ("validation-000000", recipe.student.model)]
         return names + [(name, teacher.model) for name, teacher in recipe.name_teachers().items()]
 
     def take_over(self, recipe: Recipe, run: RunDirectory) -> None:
         """Copy what earlier runs found about the same untouched models into a run's folder, where it has none."""
-        for name, model in self.untouched(recipe):
+        for name, model in self.list_untouched(recipe):
             folder = self.evaluated.get((name, model))
             for file in sorted(folder.glob(f"{name}.*")) if folder else ():
                 if not (run.evaluation / file.name).exists():
@@ -94,7 +94,7 @@ class SharedWork:
 
     def note(self, recipe: Recipe, run: RunDirectory) -> None:
         """Remember a finished run, for those that come after it."""
-        for name, model in self.untouched(recipe):
+        for name, model in self.list_untouched(recipe):
             if (run.evaluation / f"{name}.json").exists():
                 self.evaluated.setdefault((name, model), run.evaluation)
 

@@ -199,7 +199,7 @@ class SingleSpanQuery(BaseModel):
     query: str
     span: Times
 
-    def annotation(self, record: Record) -> Annotation:
+    def make_annotation(self, record: Record) -> Annotation:
         """The one annotation."""
         return Annotation(record=record, video=self.vid, query=self.query, spans=(self.span,), duration=self.duration)
 

@@ -49,7 +49,7 @@ class _CharadesFrames(BaseModel):
     framestamps: list[Times]
     decode_fps: float = Field(DECODE_FPS, gt=0)
 
-    def in_seconds(self) -> list[Times]:
+    def convert_to_seconds(self) -> list[Times]:
         return [(start / self.decode_fps, end / self.decode_fps) for start, end in self.framestamps]
 
 
@@ -77,7 +77,7 @@ def _read_video(record: Record) -> Iterator[Annotation]:
     value, remark = record.value, ""
     if isinstance(value, dict) and "framestamps" in value and "timestamps" not in value:
         frames = record.read_as(_CharadesFrames)
-        value = {**value, "timestamps": frames.in_seconds()}
+        value = {**value, "timestamps": frames.convert_to_seconds()}
         remark = f"its times are frames, {frames.decode_fps:g} a second, and were made seconds"
     yield from record.read_as(_CharadesVideo, value).make_annotations(record, remark=remark)
 

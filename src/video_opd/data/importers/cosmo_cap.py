@@ -18,4 +18,4 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
     """Yield an annotation for every line of the files."""
     for file in files:
         for record in json_rows(file):
-            yield record.read_as(SingleSpanQuery).annotation(record)
+            yield record.read_as(SingleSpanQuery).make_annotation(record)

@@ -64,7 +64,7 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
             if isinstance(record.value, dict) and "conversations" in record.value:
                 yield from _read_events(record, record.read_as(_Conversation))
             else:
-                yield record.read_as(SingleSpanQuery).annotation(record)
+                yield record.read_as(SingleSpanQuery).make_annotation(record)
 
 
 def _read_events(record: Record, found: _Conversation) -> Iterator[Annotation]:

@@ -26,7 +26,7 @@ class _TacosFrames(Captions):
     fps: float = Field(gt=0)
     num_frames: int = Field(gt=0)
 
-    def in_seconds(self) -> Captions:
+    def convert_to_seconds(self) -> Captions:
         times = [(start / self.fps, end / self.fps) for start, end in self.timestamps]
         duration = self.num_frames / self.fps
         return Captions.model_construct(duration=duration, timestamps=times, sentences=self.sentences)
@@ -42,4 +42,4 @@ def read(files: list[Path], _: ReadOptions) -> Iterator[Annotation]:
                 yield line.make_annotation(record)
             else:
                 require_name(record, record.key, _ID, "TACoS")
-                yield from record.read_as(_TacosFrames).in_seconds().make_annotations(record)
+                yield from record.read_as(_TacosFrames).convert_to_seconds().make_annotations(record)

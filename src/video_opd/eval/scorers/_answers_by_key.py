@@ -28,9 +28,9 @@ _AGREEING = 0.9
 def find_by_words(rows: Sequence[ResultRow], truth: GroundTruth) -> list[list[str]]:
     """The ids of the examples that each row answers: one, or none."""
     finder = _KeyFinder(truth)
-    found = [finder.by_query(row) or finder.by_id(row) or finder.by_place_in_video(row) for row in rows]
+    found = [finder.find_by_query(row) or finder.find_by_id(row) or finder.find_by_place_in_video(row) for row in rows]
     left = [number for number, example in enumerate(found) if example is None and rows[number].place is not None]
-    for number, example in zip(left, finder.by_place([rows[number] for number in left]), strict=True):
+    for number, example in zip(left, finder.find_by_place([rows[number] for number in left]), strict=True):
         found[number] = example
     return [[example.id] if example else [] for example in found]
 
@@ -57,7 +57,7 @@ class _KeyFinder:
             self.of_end.setdefault(example.id.rpartition("/")[2], []).append(example)
         self.asked: Counter[tuple[str, str]] = Counter()
 
-    def by_query(self, row: ResultRow) -> Example | None:
+    def find_by_query(self, row: ResultRow) -> Example | None:
         """Of several with the same words the one with the row's span, else the next in turn."""
         if row.video is None or row.query is None:
             return None
@@ -74,20 +74,20 @@ class _KeyFinder:
         self.asked[(found[0].id, query)] += 1
         return found[turn % len(found)]
 
-    def by_id(self, row: ResultRow) -> Example | None:
+    def find_by_id(self, row: ResultRow) -> Example | None:
         if not row.own_ids:
             return None
         found = [self.of_id[row.written]] if row.written in self.of_id else self.of_end.get(row.written, [])
         found = [example for example in found if _is_consistent(row, example) is not False]
         return found[0] if len(found) == 1 else None
 
-    def by_place_in_video(self, row: ResultRow) -> Example | None:
+    def find_by_place_in_video(self, row: ResultRow) -> Example | None:
         if row.video is None or row.place_in_video is None:
             return None
         found = self.of_video.get(video_name(row.video), [])
         return found[row.place_in_video] if 0 <= row.place_in_video < len(found) else None
 
-    def by_place(self, rows: Sequence[ResultRow]) -> list[Example | None]:
+    def find_by_place(self, rows: Sequence[ResultRow]) -> list[Example | None]:
         together = [example for of_video in self.of_video.values() for example in of_video]
         best: list[Example | None] = [None] * len(rows)
         most = 0

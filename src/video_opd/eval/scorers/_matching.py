@@ -280,7 +280,7 @@ class _ExampleFinder:
 
         Several ids where the annotations hold the same query twice.
         """
-        found = [self._by_key(row.key) if row.key else self._by_id(row, whole=whole) for row in rows]
+        found = [self._find_by_key(row.key) if row.key else self._find_by_id(row, whole=whole) for row in rows]
         askers = Counter(key.question for key in {row.key for row in rows if row.key})
         num_moved = 0
         for place, row in enumerate(rows):
@@ -291,13 +291,13 @@ class _ExampleFinder:
                     num_moved += 1
         return found, num_moved
 
-    def _by_key(self, key: QueryKey) -> list[str]:
+    def _find_by_key(self, key: QueryKey) -> list[str]:
         """With the query as it is written, else in any case."""
         return self.by_key.get(key) or [
             id_ for id_ in self.by_question.get(key.question, []) if self.examples[id_].spans[0] == key.span
         ]
 
-    def _by_id(self, row: ResultRow, *, whole: bool) -> list[str]:
+    def _find_by_id(self, row: ResultRow, *, whole: bool) -> list[str]:
         exact = [row.written] if row.written in self.examples else []
         if whole:
             return exact
