@@ -122,7 +122,7 @@ def score_into(
         if progress is not None:
             stack.enter_context(progress)
         stack.enter_context(explain_write_errors(out))
-        return scorer.score(scoring.examples, out, header, race=scoring.race, is_passing=is_passing, **told)
+        return scorer.score(scoring.examples, out, header, race=scoring.race, passes=is_passing, **told)
 
 
 def _refuse_other_scores(out: Path, header: ScoreHeader, called: Called) -> None:
