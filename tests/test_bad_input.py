@@ -504,7 +504,7 @@ def benchmark_of(world, folder: Path) -> tuple[object, ...]:
         (["--limit", "0"], "'0' is not a whole number of at least 1"),
         (["--before", "nowhere"], "model 'nowhere' was not found"),
         (["--benchmark", "mvbench"], "holds|MVBench has no task of that name"),
-        (["--benchmark", "video-mme"], "the key `duration` is missing|a row is an object"),
+        (["--benchmark", "video-mme"], "the key `duration` is missing|a row must be an object"),
         (["--benchmark", "nextqa"], "invalid choice: 'nextqa'"),
         (["--benchmark", "mvbench", "--kinds", "yes_no"], "with --kinds: it has none"),
         (["--data", "nowhere"], "with --data nowhere: the folder does not exist"),

@@ -403,7 +403,7 @@ def test_a_teacher_that_is_hardly_louder_than_rounding_is_found(patient):
     patient = Patient.admit(recipe, student, load_frozen(recipe, recipe.student.model), patient.prompts)
     (finding,) = findings(checks._check_noise_floor, patient)
     assert finding.verdict == "warn"
-    assert "lost in rounding" in finding.remedy
+    assert "rounding hides" in finding.remedy
 
 
 def test_a_noise_floor_that_nobody_can_measure_is_said(patient, monkeypatch):

@@ -296,7 +296,7 @@ def test_only_the_results_of_this_run_count(lmms_evaluate, lmms_refused, tmp_pat
 def test_results_of_another_command_are_not_taken_for_this_one(lmms_evaluate, lmms_refused):
     assert lmms_evaluate("--tasks", "a")[0] == 0
     assert lmms_evaluate("--tasks", "a", "--write-only", "--fps", "1")[0] == 0
-    assert "is of another command" in lmms_refused("--read-only")
+    assert "belongs to another command" in lmms_refused("--read-only")
 
 
 def test_without_samples_the_scores_remain(lmms_evaluate):

@@ -35,7 +35,7 @@ SENTENCE = re.compile(r"video-opd: \S.*: \S.*\. [A-Z`(].*[^.]\.")
         ("nan", r"metric miou of task a is nan"),
         ("nested nan", r"metric miou/by length/short of task a is inf"),
         ("text nan", r"metric miou of task a is nan"),
-        ("other command", r"is of another command"),
+        ("other command", r"belongs to another command"),
         ("short samples", r"has 1 of 2 samples"),
         ("cut samples", r"_samples_a\.jsonl, line 2: it is not a sample"),
     ],

@@ -69,7 +69,7 @@ def test_a_part_that_the_model_does_not_have_cannot_be_frozen(refused, recipe_fi
     monkeypatch.setattr(Family, "vision_part", lambda self, name: None)
     for key in ("freeze_vision", "freeze_merger"):
         sentence = refused("train", recipe_file, f"--student.{key}", "true", "--out", tmp_path / key, late=True)
-        assert f"student.{key} = true, and " in sentence
+        assert f"student.{key} = true, but " in sentence
 
 
 def test_a_frozen_model_has_no_gradient(recipe_file, models, make_policy):

@@ -162,7 +162,7 @@ def test_the_span_decides_where_video_and_query_do_not(write, annotated):
     path = write("r.json", {"a.mp4>>>query a>>>[0, 4.5]": {"answers": "1 - 4"}}, lines=False)
     found = read_matched(path, twice)
     assert not found.by_id
-    with pytest.raises(DataError, match=r"1 predictions, such as 'a.mp4>>>query a.*none of them is about"):
+    with pytest.raises(DataError, match=r"1 predictions, such as 'a.mp4>>>query a.*none of them belongs to"):
         score_as("timelens", twice, found)
 
 

@@ -127,7 +127,7 @@ def _read_questions(path: Path, folder: Path, places: Mapping[str, list[str]]) -
     task, source = TASKS[path.stem]
     for place, record in enumerate(json_entries(path)):
         if record.key is not None or not isinstance(record.value, dict):
-            record.refuse("MVBench's file is a list of objects, and this is another thing", "Give the official file")
+            record.refuse("a file of MVBench is a list of objects, and this file is not", "Give the official file")
         row = record.read_as(_MvbenchRow)
         if not 2 <= len(row.candidates) <= 26:
             record.refuse(f"`candidates` has {len(row.candidates)} entries, and at least 2 are needed")
