@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from video_opd.errors import ConfigurationError, EngineError, Stopped, UserError
+from video_opd.ranks import is_first_process, leave_job
 
 if TYPE_CHECKING:
     from video_opd.cli.application import Call
@@ -45,8 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         status = call.run(overrides)
         sys.stdout.flush()
+        leave_job()
     except UserError as error:
-        print(f"video-opd: {error}", file=sys.stderr)
+        if is_first_process():  # the others of a job see the same mistake
+            print(f"video-opd: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `video-opd … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
+
+from video_opd.ranks import num_processes
 
 
 def find_device(name: str) -> str:
@@ -15,3 +19,9 @@ def find_device(name: str) -> str:
 def precision_on(device: str) -> str:
     """The type in which a frozen model is held there, where nothing else is said."""
     return "bfloat16" if device.startswith("cuda") else "float32"
+
+
+def find_device_here(name: str) -> str:
+    """The device of that name for this process: of several processes on a machine each has the GPU of its number."""
+    device = find_device(name)
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" and num_processes() > 1 else device

@@ -120,6 +120,9 @@ class Family:
     merger: str = "merger"
     """Part of the names of the merger's modules, right below the vision model."""
 
+    blocks: tuple[str, ...] = ("model.language_model.layers.*", "model.visual.blocks.*")
+    """The layers of language model and vision tower, by name, any number for `*`: what is sharded one by one."""
+
     lmms: LmmsClass | None = None
     """None: lmms-eval has no class for it that is known here."""
 

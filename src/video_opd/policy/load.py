@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from video_opd.policy.head import use_float32_head
 from video_opd.policy.location import resolve_model
 from video_opd.policy.read import Reading, read, unwrap_model
 from video_opd.policy.score import score
+from video_opd.policy.sharding import Sharding, is_any_process
 from video_opd.policy.token_support import TokenSupport
 from video_opd.policy.weights import cast_unquantised, num_bytes, refuse_not_finite, refuse_random, refuse_unused
 from video_opd.types import AnswerGroup, Prompt, Sampling, TokenScores, flatten
@@ -64,6 +66,8 @@ class Policy:
     autocast: torch.dtype | None = None
     """Compute in this type while the weights stay as they are (a trained student keeps float32 weights)."""
     work: Work = field(default_factory=Work)
+    is_any: Callable[[bool], bool] = bool
+    """Whether something is so on any process, where all of them must make as many passes; see `answer`."""
 
     @property
     def tokenizer(self) -> Any:
@@ -97,7 +101,13 @@ class Policy:
         """Roll out `count` answers per prompt from one reading; see `policy.answer.answer`."""
         with self.precision():
             groups = answer(
-                self.model, reading, count=count, sampling=sampling, support=self.support, tokenizer=self.tokenizer
+                self.model,
+                reading,
+                count=count,
+                sampling=sampling,
+                support=self.support,
+                tokenizer=self.tokenizer,
+                is_any=self.is_any,
             )
         return self._count_written(groups)
 
@@ -170,6 +180,7 @@ def load_policy(
     weights: torch.dtype = torch.float32,
     autocast: torch.dtype | None = None,
     revision: str | None = None,
+    sharding: Sharding | None = None,
 ) -> Policy:
     """Load model and processor.
 
@@ -180,6 +191,7 @@ def load_policy(
             update is lost in the eight bits of a bfloat16.
         autocast: type to compute in, if another.
         revision: branch, tag or commit of a model on the hub.
+        sharding: how its weights lie on the processes of a job. All of them must load it at once.
 
     Raises:
         ConfigurationError: the name leads to no loadable model, its weights do not fill it, or the device does not
@@ -188,7 +200,7 @@ def load_policy(
     """
     where = require_device(device)
     known = describe(name, revision, device=device)
-    model = _load_model(known, resolve_model(name, revision), where, weights)
+    model = _load_model(known, resolve_model(name, revision), where, weights, sharding)
     refuse_not_finite(name, model)
     if torch.bfloat16 in (weights, autocast):
         use_float32_head(model)
@@ -204,13 +216,18 @@ def load_policy(
         processor=known.processor,
         support=known.support.to(where),
         autocast=autocast,
+        is_any=bool if sharding is None or sharding.keep_gathered else partial(is_any_process, device=where),
     )
 
 
-def _load_model(known: Description, folder: Path, where: torch.device, weights: torch.dtype) -> Any:
+def _load_model(
+    known: Description, folder: Path, where: torch.device, weights: torch.dtype, sharding: Sharding | None
+) -> Any:
     """The transformers model, with all of its weights and no others, on its device."""
     name = known.name
     placed_while_read = {"device_map": {"": where}} if known.quantisation and find_spec("accelerate") else {}
+    if sharding is not None:
+        placed_while_read = sharding.options(name, known.family)
     try:
         with guard_loading(name, "weights", quantisation=known.quantisation):
             model, report = AutoModelForImageTextToText.from_pretrained(

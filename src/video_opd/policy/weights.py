@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from video_opd.errors import ConfigurationError
+from video_opd.policy.sharding import local_part
 
 _STRANGE = (
     (
@@ -100,7 +101,7 @@ def refuse_not_finite(name: str, model: Any) -> None:
 
 def _list_floating(model: Any) -> list[tuple[str, Tensor]]:
     tensors = [*model.named_parameters(), *model.named_buffers()]
-    return [(key, tensor) for key, tensor in tensors if tensor.is_floating_point()]
+    return [(key, local_part(tensor)) for key, tensor in tensors if tensor.is_floating_point()]
 
 
 @torch.no_grad()
@@ -119,6 +120,7 @@ def _num_not_finite(tensor: Tensor) -> int:
 
 def num_bytes(tensor: Tensor) -> int:
     """Bytes that a tensor takes; a quantised one often claims to be float32, and is made of smaller ones."""
+    tensor = local_part(tensor)
     if hasattr(tensor, "__tensor_flatten__"):
         return sum(num_bytes(getattr(tensor, part)) for part in tensor.__tensor_flatten__()[0])
     return tensor.numel() * tensor.element_size()

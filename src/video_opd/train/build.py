@@ -32,8 +32,11 @@ from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.policy.description import require_device
 from video_opd.policy.device import find_device
 from video_opd.policy.location import find_local_folder
+from video_opd.policy.ranked_policy import key_of
+from video_opd.ranks import current_job
 from video_opd.runs.checkpoint import find_latest_checkpoint
 from video_opd.runs.directory import RunDirectory
+from video_opd.train.answer_gate import AnswerGate
 from video_opd.train.build_curriculum import (
     make_curriculum,
     make_gate,
@@ -57,8 +60,9 @@ from video_opd.train.build_models import (
     refuse_unfit_models,
     resolve_checkpoints,
 )
-from video_opd.train.build_teachers import load_teacher, refuse_unrouted
+from video_opd.train.build_teachers import load_teacher, make_teacher, read_taus, refuse_unrouted
 from video_opd.train.learner import Learner
+from video_opd.train.ranked_learner import LearnerPart, RankedLearner
 from video_opd.train.run_inputs import Inputs
 from video_opd.train.run_parts import Data, Models, RunParts
 from video_opd.train.training_state import TrainingState, load_state
@@ -86,6 +90,7 @@ __all__ = [
     "prepare_compute",
     "prepare_data",
     "refuse_early",
+    "refuse_unfit_job",
     "require_common_tokens",
     "resolve_budget",
     "resolve_checkpoints",
@@ -117,6 +122,33 @@ def refuse_early(*recipes: Recipe, inputs: Inputs | None = None) -> None:
     for recipe in recipes:
         if not needs_rendering(recipe):
             refuse_scores_of_other_models(recipe, inputs)
+
+
+def refuse_unfit_job(recipe: Recipe, num_processes: int) -> None:
+    """Refuse a recipe that so many processes cannot share.
+
+    Raises:
+        ConfigurationError: some of them would have nothing to do, or the weights cannot be split over them as is asked.
+    """
+    size, shards = recipe.training.batch_size, recipe.compute.shards
+    if num_processes > size:
+        raise ConfigurationError(
+            f"{num_processes} processes for a batch of {size} examples",
+            reason="every process needs an example at every step",
+            remedy=f"start at most {size} processes, or raise training.batch_size",
+        )
+    if shards is not None and num_processes > 1 and num_processes % shards:
+        raise ConfigurationError(
+            f"compute.shards = {shards} in a job of {num_processes} processes",
+            reason="every copy of the weights needs so many processes, and some would be left over",
+            remedy=f"give a divisor of {num_processes}, or leave it out",
+        )
+    if recipe.compute.device not in ("auto", "cpu", "cuda") and num_processes > 1:
+        raise ConfigurationError(
+            f"compute.device = {recipe.compute.device!r} in a job of {num_processes} processes",
+            reason="every process has a device of its own",
+            remedy="give auto, cpu or cuda; on a GPU every process takes the one of its number",
+        )
 
 
 def _refuse_early_here(recipe: Recipe, inputs: Inputs) -> None:
@@ -174,7 +206,7 @@ def assemble(
     models = Models(student=student, teacher=teacher, reference=load_reference(recipe))
     data_sha256 = inputs.hash_everything(recipe)
     gate, total_steps = make_gate(recipe), count_steps(recipe, train, inputs)
-    learner = Learner(student, recipe.training, total_steps=total_steps, gate=gate)
+    learner = make_learner(recipe, models, total_steps=total_steps, gate=gate)
     parts = RunParts(
         recipe=recipe,
         models=models,
@@ -201,6 +233,33 @@ def assemble(
             remedy="restore them, or choose another folder with --out",
         )
     return parts, state
+
+
+def make_learner(recipe: Recipe, models: Models, *, total_steps: int, gate: AnswerGate | None) -> Learner:
+    """The learner of a run; in a job of several processes the one that has all of them do their part.
+
+    Args:
+        recipe: of the run.
+        models: of the run.
+        total_steps: of the run.
+        gate: where a curriculum suspends examples.
+    """
+    ranks = current_job()
+    if ranks is None:
+        return Learner(models.student, recipe.training, total_steps=total_steps, gate=gate)
+    keys = {part: [key_of(policy) for policy in policies] for part, policies in models.group_by_part().items()}
+    ranks.call_all(build_part, (recipe, keys, total_steps))
+    return RankedLearner(ranks.kept["learner"], gate=gate, ranks=ranks)
+
+
+def build_part(kept: dict[str, Any], share: tuple[Recipe, dict[str, list[str]], int]) -> None:
+    """Make this process's part of the learner, of the parts of the models that it holds."""
+    recipe, keys, total_steps = share
+    policies = {part: [kept[key] for key in names] for part, names in keys.items()}
+    teachers, reference = policies.get("teacher", []), policies.get("reference", [None])[0]
+    teacher = make_teacher(recipe, teachers, read_taus(recipe, Inputs())) if teachers else None
+    learner = Learner(policies["student"][0], recipe.training, total_steps=total_steps)
+    kept["learner"] = LearnerPart(learner, make_method(recipe, teacher, reference))
 
 
 def _warn_of_prompts(recipe: Recipe, inputs: Inputs) -> None:

@@ -10,14 +10,18 @@ import torch
 
 from video_opd.config import ComputeSettings, Recipe, StudentSettings, TeacherSettings
 from video_opd.errors import ConfigurationError
+from video_opd.policy.checkpointing import checkpoint_layers, tie_layers
 from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.policy.description import Description, describe
-from video_opd.policy.device import find_device
+from video_opd.policy.device import find_device, find_device_here
 from video_opd.policy.families import list_family_names
 from video_opd.policy.load import Policy, load_policy
 from video_opd.policy.location import BUNDLED, find_local_folder, resolve_model
 from video_opd.policy.quantised import find_quantisation, refuse_as_student
+from video_opd.policy.ranked_policy import load_on_all
 from video_opd.policy.run_folders import find_model
+from video_opd.policy.sharding import Sharding
+from video_opd.ranks import num_processes
 
 _Named = TypeVar("_Named", StudentSettings, TeacherSettings)
 
@@ -55,7 +59,23 @@ def load_student(recipe: Recipe, model: str) -> Policy:
         ConfigurationError: quantised weights, or a part is to be frozen that the model does not have.
     """
     refuse_as_student(model, find_quantisation(resolve_model(model, weights=False)))
-    student = load_policy(model, device=find_device(recipe.compute.device), autocast=choose_autocast(recipe.compute))
+    return load_on_all(_load_student_here, recipe, model)
+
+
+def _load_student_here(recipe: Recipe, model: str) -> Policy:
+    compute = recipe.compute
+    sharding = choose_sharding(compute, keep_gathered=True)
+    student = load_policy(
+        model,
+        device=find_device_here(compute.device),
+        # Sharded weights are gathered in the type that the student computes in.
+        autocast=choose_autocast(compute) if sharding is None else None,
+        sharding=sharding,
+    )
+    if recipe.training.gradient_checkpointing:
+        checkpoint_layers(student.model)
+    elif sharding is not None:
+        tie_layers(student.model)
     _set_what_is_trained(student, recipe.student)
     return student
 
@@ -102,9 +122,33 @@ def load_reference(recipe: Recipe) -> Policy | None:
 
 
 def load_frozen(recipe: Recipe, model: str) -> Policy:
-    """Load a model without gradient, with weights in the type it computes in."""
-    weights = {"float32": torch.float32, "bfloat16": torch.bfloat16}[recipe.compute.precision]
-    return load_policy(model, device=find_device(recipe.compute.device), weights=weights).freeze()
+    """A model that only judges, in the type it computes in."""
+    return load_on_all(_load_frozen_here, recipe.compute, model)
+
+
+def _load_frozen_here(compute: ComputeSettings, model: str) -> Policy:
+    weights = {"float32": torch.float32, "bfloat16": torch.bfloat16}[compute.precision]
+    sharding = choose_sharding(compute, keep_gathered=False)
+    return load_policy(model, device=find_device_here(compute.device), weights=weights, sharding=sharding).freeze()
+
+
+def choose_sharding(compute: ComputeSettings, *, keep_gathered: bool) -> Sharding | None:
+    """How weights lie on the processes of this job; None where there is only one.
+
+    Args:
+        compute: says how many processes hold one copy of the weights together.
+        keep_gathered: whether whole weights stay on a device between passes.
+    """
+    size = num_processes()
+    if size == 1:
+        return None
+    shards = compute.shards or size
+    return Sharding(
+        shards=shards,
+        replicas=size // shards,
+        keep_gathered=keep_gathered,
+        mixed_precision=keep_gathered and compute.precision == "bfloat16",
+    )
 
 
 def choose_autocast(compute: ComputeSettings) -> torch.dtype | None:

@@ -8,6 +8,8 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
+from video_opd.ranks import current_job
+
 
 class Interrupted(Exception):
     """The run was asked to stop, has saved its state, and goes on with the same command."""
@@ -22,7 +24,13 @@ class StopRequest:
     """Which signal asked for a stop, if any."""
 
     def __init__(self) -> None:
-        self.signal_number: int | None = None
+        self._own: int | None = None
+
+    @property
+    def signal_number(self) -> int | None:
+        """The signal that came to this process, or to another one of its job."""
+        job = current_job()
+        return self._own or (job.signal_number if job else None)
 
     @contextlib.contextmanager
     def listen(self) -> Iterator[StopRequest]:
@@ -35,6 +43,6 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def _note_signal(self, number: int, _: FrameType | None) -> None:
-        if self.signal_number is not None:
+        if self._own is not None:
             os._exit(128 + number)
-        self.signal_number = number
+        self._own = number

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -20,8 +21,11 @@ from video_opd.methods import Method
 from video_opd.objectives import masked_sum
 from video_opd.policy.load import Policy
 from video_opd.policy.read import Reading
+from video_opd.policy.sharding import whole
+from video_opd.ranks import num_processes
 from video_opd.train.agreement import TokenCount, are_all_finite
 from video_opd.train.optimizer import make_optimizer
+from video_opd.train.optimizer_state import load_optimizer, save_optimizer
 from video_opd.train.stopwatch import Stopwatch
 from video_opd.train.trained_batch import Suspended, TrainedBatch
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores, number_repeats
@@ -55,6 +59,7 @@ class Learner:
         self.student, self.settings, self.total_steps, self.gate = student, settings, total_steps, gate
         self.parameters = {name: p for name, p in student.model.named_parameters() if p.requires_grad}
         self.optimizer = make_optimizer(student.model, self.parameters, settings)
+        self.num_processes = num_processes()
         self.watch: Stopwatch  # of the step that `begin` began
 
     def learning_rate(self, step: int) -> float:
@@ -126,13 +131,17 @@ class Learner:
 
     def add_gradient_again(self, batch: TrainedBatch, method: Method) -> TrainedBatch:
         """Read and score a micro-batch again for a later update on the same answers and judgement; backward pass."""
+        losses, loss_sum = self.repeat(batch, method)
+        return batch.keep_after_later_update(losses, loss_sum, self.settings.updates_per_batch)
+
+    def repeat(self, batch: TrainedBatch, method: Method) -> tuple[TokenLosses, float]:
+        """The passes of `add_gradient_again`; returns the losses and their sum over the answers' tokens."""
         with self.student.precision():
             with self.watch.time_phase("read"):
                 rollout = Rollout(reading=self.student.read(batch.prompts, grad=True), groups=batch.groups)
             with self.watch.time_phase("score"):
                 losses = method.losses(self._score(rollout, method), batch.behaviour_logprobs, batch.judgement)
-        loss_sum = self._backward(losses, batch.answer_mask)
-        return batch.keep_after_later_update(losses, loss_sum, self.settings.updates_per_batch)
+        return losses, self._backward(losses, batch.answer_mask)
 
     def update(self, batches: Sequence[TrainedBatch], tokens: TokenCount, *, step: int) -> float:
         """Take a step of the optimiser: divide the summed gradient by the batch's answer tokens, clip, update.
@@ -146,8 +155,9 @@ class Learner:
         self._require_finite("loss", [(batch.sums[-1], [batch]) for batch in batches])
         with self.watch.time_phase("step"):
             gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-            torch._foreach_div_(gradients, tokens.scheduled)
-            norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm))
+            # Processes that share a batch have the mean of their gradients by now, and the sum is wanted.
+            torch._foreach_div_(gradients, tokens.scheduled / self.num_processes)
+            norm = float(whole(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm)))
             self._require_finite("gradient", [(norm, batches)])
             for group in self.optimizer.param_groups:
                 group["lr"] = self.learning_rate(step)
@@ -186,16 +196,11 @@ class Learner:
             remedy="lower training.learning_rate; the last checkpoint is complete",
         )
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """The optimiser's tensors by parameter name, for safetensors."""
-        state = self.optimizer.state
-        return {f"{key}.{name}": value for name, p in self.parameters.items() for key, value in state[p].items()}
+    def save(self, folder: Path) -> None:
+        """Write the student as transformers loads it to `model/` below the folder, and the state of the optimiser."""
+        self.student.model.save_pretrained(folder / "model")
+        save_optimizer(self.optimizer, self.parameters, folder)
 
-    def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
-        """Take up what `state_dict` gave, on a student with the same trained parameters."""
-        for key, value in tensors.items():
-            kind, name = key.split(".", 1)
-            parameter = self.parameters[name]
-            self.optimizer.state[parameter][kind] = (
-                value.clone() if kind == "step" else value.to(parameter.device).clone()
-            )
+    def load_optimizer(self, folder: Path) -> None:
+        """Take up the state of the optimiser of a checkpoint; the student was loaded from its `model/`."""
+        load_optimizer(self.optimizer, self.parameters, folder)

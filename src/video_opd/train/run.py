@@ -20,7 +20,10 @@ from video_opd.files.durable import write_durably
 from video_opd.files.older_names import read_json
 from video_opd.files.run_records import EvaluationReport
 from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, measure_surprise_at_wording
+from video_opd.policy.description import require_device
+from video_opd.policy.device import find_device
 from video_opd.policy.load import Policy
+from video_opd.ranks import join_job, num_started
 from video_opd.report import write_report
 from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory
@@ -34,6 +37,7 @@ from video_opd.train.build import (
     needs_rendering,
     prepare_compute,
     refuse_early,
+    refuse_unfit_job,
     resolve_checkpoints,
 )
 from video_opd.train.run_inputs import Inputs
@@ -173,12 +177,16 @@ def run_recipe(
         UserError: anything the user can mend.
     """
     console, shared, recipe = Console(stderr=True), shared or SharedWork(), resolve_checkpoints(recipe)
+    device = find_device(recipe.compute.device)
+    require_device(device)
+    prepare_compute(recipe.compute)
+    refuse_unfit_job(recipe, num_started())
+    join_job(device)  # from here on only the first process goes on
     same, inputs = identify_run(recipe), Inputs()
     RunDirectory.refuse_unusable(out, **same)
     with explain_write_errors(out):
         refuse_foreign_page(RunDirectory(out).report)
     refuse_early(recipe, inputs=inputs)
-    prepare_compute(recipe.compute)
     with RunDirectory.create_or_resume(out, environment=describe_environment(), **same) as run:
         if needs_rendering(recipe):
             say(console, "rendering the tiny world's clips")

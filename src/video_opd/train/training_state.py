@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
-
 from video_opd.config import GROUNDING_FILE, GroundingDefaults
 from video_opd.runs.checkpoint import Checkpoint, save_checkpoint
 from video_opd.train.learner import Learner
@@ -44,11 +42,9 @@ def save_state(
     """
 
     def write(folder: Path) -> None:
-        learner.student.model.save_pretrained(folder / "model")
+        learner.save(folder)
         learner.student.processor.save_pretrained(folder / "model")
         (folder / "model" / GROUNDING_FILE).write_text(defaults.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in learner.state_dict().items()}
-        save_file(tensors, folder / "optimizer.safetensors")
         (folder / "state.json").write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
 
     return save_checkpoint(checkpoints, state.step, write, keep_last=keep_last)
@@ -56,5 +52,5 @@ def save_state(
 
 def load_state(checkpoint: Checkpoint, learner: Learner) -> TrainingState:
     """Take up a checkpoint; the student itself was loaded from its `model/` folder."""
-    learner.load_state_dict(load_file(checkpoint.folder / "optimizer.safetensors"))
+    learner.load_optimizer(checkpoint.folder)
     return TrainingState(**json.loads((checkpoint.folder / "state.json").read_text(encoding="utf-8")))

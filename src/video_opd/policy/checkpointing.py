@@ -1,0 +1,115 @@
+"""Gradient checkpointing that keeps the shared reading: a layer's activations are computed again in the backward pass.
+
+transformers switches the cache off under its own checkpointing, and without a cache there is no reading. Here every
+layer runs on a stand-in for the cache that knows this layer only, and gives back its new keys and values beside the
+hidden states. So `torch.utils.checkpoint` sees all inputs and outputs of the layer, and gradients of later passes reach
+the keys and values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+class LayerCache:
+    """What one layer sees of a cache: the keys and values behind which it puts its own.
+
+    Args:
+        past: keys and values of earlier tokens, each (B, heads, C, head size); empty in a prefill.
+    """
+
+    def __init__(self, past: tuple[Tensor, ...]) -> None:
+        self.past = past
+        self.new: tuple[Tensor, ...] = ()
+
+    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Keep the keys and values of new tokens; returns those of all tokens. Named as in transformers' caches."""
+        self.new = (keys, values)
+        if not self.past:
+            return keys, values
+        return torch.cat([self.past[0], keys], dim=-2), torch.cat([self.past[1], values], dim=-2)
+
+
+class Tie(torch.autograd.Function):
+    """The identity on hidden states, keys and values together.
+
+    The hidden states of a prompt's last layer are in no loss. FSDP2 gathers the weights of a layer when the gradient
+    of its output arrives, and without the tie it would not arrive there.
+    """
+
+    @staticmethod
+    def forward(_: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return the tensors as they are."""
+        return tuple(tensor.view_as(tensor) for tensor in tensors)
+
+    @staticmethod
+    def backward(_: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        """Return the gradients as they are, zeros where there is none."""
+        return gradients
+
+
+def split_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The blocks of a transformers model, by name: layers of the language model and of the vision tower.
+
+    They are what transformers itself never splits between devices.
+    """
+    names = set(getattr(model, "_no_split_modules", None) or ())
+    # FSDP2 gives a sharded module a class of its own, below the one that it had.
+    return (
+        (name, module)
+        for name, module in model.named_modules()
+        if any(cls.__name__ in names for cls in type(module).__mro__)
+    )
+
+
+def checkpoint_layers(model: nn.Module) -> None:
+    """Let every block of a model compute its activations again in the backward pass instead of keeping them.
+
+    A pass without gradient stays as it is. The gradient is the same to the last digits of its type.
+    """
+    for _, block in split_modules(model):
+        block.forward = _make_forward(block, recompute=True)
+
+
+def tie_layers(model: nn.Module) -> None:
+    """Let every block of a model give its keys and values together with its hidden states, for sharded weights."""
+    for _, block in split_modules(model):
+        block.forward = _make_forward(block, recompute=False)
+
+
+def _make_forward(block: nn.Module, *, recompute: bool) -> Callable[..., Tensor]:
+    """The forward function of a block that keeps its cache outside of what is computed again."""
+    inner, attention = block.forward, getattr(block, "self_attn", None)
+
+    def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        name = next((name for name in ("cache", "past_key_values") if kwargs.get(name) is not None), None)
+        if not torch.is_grad_enabled() or (name is None and not recompute):
+            return inner(hidden_states, *args, **kwargs)
+        if name is None:
+            return checkpoint(inner, hidden_states, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+        cache = kwargs.pop(name)
+        index: int = attention.layer_idx  # type: ignore[union-attr]
+        layer = cache.layers[index] if index < len(cache.layers) else None
+        past = (layer.keys, layer.values) if layer is not None and layer.is_initialized else ()
+
+        def run(hidden: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
+            seen = LayerCache(past)
+            hidden = inner(hidden, *args, **{name: seen}, **kwargs)
+            return hidden, *seen.new
+
+        if recompute:
+            outputs = checkpoint(run, hidden_states, *past, use_reentrant=False, preserve_rng_state=False)
+        else:
+            outputs = run(hidden_states, *past)
+        hidden_states, keys, values = Tie.apply(*outputs)
+        if not past:
+            cache.update(keys, values, index)
+        # Behind a prompt no pass with gradient reads the cache again, and appending would copy the prompt's part.
+        return hidden_states
+
+    return forward

@@ -1,0 +1,227 @@
+"""A model on all processes of a job, as the first process sees it: a batch of prompts is dealt to all of them."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import count as numbers
+from typing import Any
+
+import torch
+
+from video_opd.policy.beam_search import text_itself
+from video_opd.policy.load import Policy
+from video_opd.policy.merging import merge
+from video_opd.policy.read import Reading
+from video_opd.ranks import Ranks, current_job
+from video_opd.types import AnswerGroup, Prompt, Sampling, TokenScores, flatten
+
+
+def deal(items: Sequence[Any], size: int) -> list[tuple[Any, ...]]:
+    """Each process's share of a batch, one item after the other. A process for which none is left gets the first again.
+
+    It must take part in every pass, because weights are gathered by all processes together. What it makes of an item
+    that is not its own is dropped.
+    """
+    return [tuple(items[rank::size]) or (items[0],) for rank in range(size)]
+
+
+_NUMBERS = numbers()
+_FREED: list[int] = []
+"""Numbers of readings that the first process has no use for any more."""
+_FREED_POLICIES: list[str] = []
+"""Keys of models that the first process has no use for any more."""
+
+
+@dataclass(frozen=True, eq=False)
+class RankedReading:
+    """Prompts that every process has read its share of. Their keys and values stay where they are."""
+
+    prompts: tuple[Prompt, ...]
+    places: tuple[tuple[int, int], ...]
+    """Of every prompt: the process that read it, and its row in that process's reading."""
+    number: int
+    """Under which every process keeps its reading."""
+    owner: Any = None
+    """The reading that this one is a part of; it lives as long."""
+
+    def select_rows(self, indices: Sequence[int]) -> RankedReading:
+        """The reading of some of its prompts only, in the given order."""
+        return RankedReading(
+            prompts=tuple(self.prompts[row] for row in indices),
+            places=tuple(self.places[row] for row in indices),
+            number=self.number,
+            owner=self,
+        )
+
+
+class RankedPolicy(Policy):
+    """A model of which every process of the job holds a shard or a copy. `read` deals the prompts to all of them.
+
+    For models that only look, in evaluations and scorings: no gradient flows here.
+    """
+
+    @classmethod
+    def over(cls, policy: Policy, key: str, ranks: Ranks) -> RankedPolicy:
+        """See all processes' shards as one model.
+
+        Args:
+            policy: this process's shard.
+            key: under which every process keeps its own.
+            ranks: the job.
+        """
+        self = cls(**{field.name: getattr(policy, field.name) for field in fields(policy)})
+        self.key, self.ranks = key, ranks
+        return self
+
+    key: str
+    ranks: Ranks
+
+    def read(self, prompts: Sequence[Prompt], *, grad: bool = False) -> Any:
+        """Have every process read its share."""
+        assert not grad, "training goes through RankedLearner"
+        size = self.ranks.size
+        self.work.prompt_passes += len(prompts)
+        self.work.prompt_tokens += sum(map(len, prompts))
+        reading = RankedReading(
+            prompts=tuple(prompts),
+            places=tuple((place % size, place // size) for place in range(len(prompts))),
+            number=next(_NUMBERS),
+        )
+        weakref.finalize(reading, _FREED.append, reading.number)
+        freed, _FREED[:] = list(_FREED), []
+        self.ranks.call(read_share, [(self.key, reading.number, share, freed) for share in deal(prompts, size)])
+        return reading
+
+    def answer(self, reading: Any, *, count: int = 1, sampling: Sampling) -> tuple[AnswerGroup, ...]:
+        """Have every process answer its share."""
+        return self._count_written(self._write(reading, "answer", {"count": count, "sampling": sampling}))
+
+    def find_best_answers(
+        self,
+        reading: Any,
+        *,
+        count: int,
+        width: int | None = None,
+        max_new_tokens: int,
+        key: Callable[[str], Hashable] = text_itself,
+    ) -> tuple[AnswerGroup, ...]:
+        """Have every process search its share; `key` must be a function at the top of a module."""
+        options = {"count": count, "width": width, "max_new_tokens": max_new_tokens, "key": key}
+        return self._count_written(self._write(reading, "find_best_answers", options))
+
+    def score(
+        self, reading: Any, groups: Sequence[AnswerGroup], *, distribution: bool = False, grad: bool = False
+    ) -> TokenScores:
+        """Have every process score its share."""
+        assert not grad, "training goes through RankedLearner"
+        self.work.tokens_scored += sum(map(len, flatten(groups)))
+        by_rank = self._rows_of(reading)
+        shares = []
+        for rows in by_rank:
+            own = tuple(groups[place] for place, _ in rows)
+            shares.append((self.key, reading.number, [row for _, row in rows], own or groups[:1], distribution))
+        scores = self.ranks.call(score_share, shares)
+        joined = merge([each for each in scores if each is not None])
+        size = len(groups[0].answers)
+        order = [place for rows in by_rank for place, _ in rows]
+        back = sorted(range(len(order)), key=order.__getitem__)
+        return select_rows(joined, [place * size + number for place in back for number in range(size)])
+
+    def _write(self, reading: Any, verb: str, options: dict[str, Any]) -> tuple[AnswerGroup, ...]:
+        by_rank = self._rows_of(reading)
+        shares = [(self.key, reading.number, [row for _, row in rows], verb, options) for rows in by_rank]
+        groups: dict[int, AnswerGroup] = {}
+        for rows, written in zip(by_rank, self.ranks.call(write_share, shares), strict=True):
+            groups |= dict(zip((place for place, _ in rows), written, strict=True))
+        return tuple(groups[place] for place in range(len(reading.prompts)))
+
+    def _rows_of(self, reading: RankedReading) -> list[list[tuple[int, int]]]:
+        """By process: the place of each of its prompts in the reading, and its row there."""
+        by_rank: list[list[tuple[int, int]]] = [[] for _ in range(self.ranks.size)]
+        for place, (rank, row) in enumerate(reading.places):
+            by_rank[rank].append((place, row))
+        return by_rank
+
+
+def load_on_all(load: Callable[..., Policy], *arguments: Any) -> Policy:
+    """Load a model on all processes of the job; where this process is alone, or one of many, just here.
+
+    Args:
+        load: a function at the top of a module.
+        arguments: its arguments.
+    """
+    ranks = current_job()
+    if ranks is None:
+        return load(*arguments)
+    key = f"policy {next(_NUMBERS)}"
+    freed, _FREED_POLICIES[:] = list(_FREED_POLICIES), []
+    ranks.call_all(load_here, (key, load, arguments, freed))
+    policy = RankedPolicy.over(ranks.kept[key], key, ranks)
+    weakref.finalize(policy, _FREED_POLICIES.append, key)
+    return policy
+
+
+def key_of(policy: Policy) -> str:
+    """Under which every process keeps its part of a model that was loaded on all of them."""
+    assert isinstance(policy, RankedPolicy)
+    return policy.key
+
+
+def load_here(kept: dict[str, Any], share: tuple[str, Callable[..., Policy], tuple[Any, ...], list[str]]) -> None:
+    """Load this process's part of a model, and forget those that are not used any more."""
+    key, load, arguments, freed = share
+    for each in freed:
+        kept.pop(each, None)
+    kept[key] = load(*arguments)
+
+
+def select_rows(scores: TokenScores, rows: Sequence[int]) -> TokenScores:
+    """Some answers' scores, in the given order."""
+    index = torch.tensor(rows, dtype=torch.long)
+    return TokenScores(
+        answers=tuple(scores.answers[row] for row in rows),
+        logprobs=scores.logprobs[index],
+        answer_mask=scores.answer_mask[index],
+        distribution=None if scores.distribution is None else scores.distribution[index],
+    )
+
+
+def read_share(kept: dict[str, Any], share: tuple[str, int, tuple[Prompt, ...], list[int]]) -> None:
+    """Read on this process; the reading is kept under its number."""
+    key, number, prompts, freed = share
+    readings = kept.setdefault("readings", {})
+    for each in freed:
+        readings.pop(each, None)
+    readings[number] = kept[key].read(prompts)
+
+
+def write_share(kept: dict[str, Any], share: tuple[str, int, list[int], str, dict[str, Any]]) -> Any:
+    """Answer some rows of a reading. Without a row of its own a process goes along with its first one."""
+    key, number, rows, verb, options = share
+    written = getattr(kept[key], verb)(_take_rows(kept["readings"][number], rows), **options)
+    return written if rows else ()
+
+
+def score_share(
+    kept: dict[str, Any], share: tuple[str, int, list[int], Sequence[AnswerGroup], bool]
+) -> TokenScores | None:
+    """Score answers on some rows of a reading. Without a row of its own a process goes along with its first one."""
+    key, number, rows, groups, distribution = share
+    reading = _take_rows(kept["readings"][number], rows)
+    if not rows:
+        groups = [_address_to(reading.prompts[0].id, group) for group in groups]
+    scores = kept[key].score(reading, groups, distribution=distribution)
+    return scores if rows else None
+
+
+def _take_rows(reading: Reading, rows: list[int]) -> Reading:
+    rows = rows or [0]
+    return reading if rows == list(range(len(reading.prompts))) else reading.select_rows(rows)
+
+
+def _address_to(prompt_id: str, group: AnswerGroup) -> AnswerGroup:
+    return AnswerGroup(
+        prompt_id=prompt_id, answers=tuple(replace(answer, prompt_id=prompt_id) for answer in group.answers)
+    )

@@ -1,0 +1,88 @@
+"""Weights that are sharded over the processes of a job, by PyTorch's FSDP2, loaded through transformers.
+
+transformers reads from every safetensors file only what a process keeps of it, and shards before it reads, so no
+process ever holds a whole model. (Tried beside it: `fully_shard` on a model that is loaded whole, and a broadcast from
+the first process. docs/LOG.md has what was seen.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from video_opd.errors import ConfigurationError
+from video_opd.policy.families import Family
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sharding:
+    """How the weights of a model lie on the processes of a job."""
+
+    shards: int
+    """Processes that hold one copy of the weights together; 1: every process holds all of them."""
+    replicas: int
+    """Copies of the weights. `shards * replicas` is the number of processes."""
+    keep_gathered: bool = False
+    """Whole weights stay on a device from the first layer's pass to the end of the backward pass. A student needs it:
+    its answers end at different lengths. A model that does not fit a device gathers layer by layer."""
+    mixed_precision: bool = False
+    """Gather and compute in bfloat16; the shards stay as they are, and gradients are summed in float32."""
+
+    def options(self, name: str, family: Family) -> dict[str, Any]:
+        """Arguments of `from_pretrained`.
+
+        Args:
+            name: of the model, for messages.
+            family: of the model; it names the blocks that are gathered one by one.
+
+        Raises:
+            ConfigurationError: the installed transformers cannot do it, or `accelerate` is missing.
+        """
+        try:
+            from transformers.distributed import DistributedConfig
+        except ImportError as error:
+            raise _not_possible(name, "this transformers has no sharding of its own") from error
+        if not find_spec("accelerate"):
+            raise _not_possible(name, "transformers shards with the help of accelerate, which is not installed")
+        style = "keep_full_weight" if self.keep_gathered else "free_full_weight"
+        config = DistributedConfig(
+            fsdp_size=self.shards,
+            dp_replicate_size=self.replicas,
+            fsdp_plan=dict.fromkeys(family.blocks, style),
+            fsdp_mixed_precision=self.mixed_precision,
+        )
+        return {"distributed_config": config}
+
+
+def _not_possible(name: str, reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"model {name!r} cannot be sharded over processes",
+        reason=reason,
+        remedy="pip install 'video-opd[distributed]', which brings transformers 5.24 and accelerate",
+    )
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether a tensor is a shard that knows its place in the whole."""
+    return isinstance(tensor, distributed.tensor.DTensor)
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor; all of it where it is not sharded."""
+    return tensor.to_local() if isinstance(tensor, distributed.tensor.DTensor) else tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The whole of a tensor, gathered where it is sharded. All processes must ask at once."""
+    return tensor.full_tensor() if isinstance(tensor, distributed.tensor.DTensor) else tensor
+
+
+def is_any_process(flag: bool, device: torch.device) -> bool:
+    """Whether it is so on any process of the job. All must ask at once."""
+    flags = torch.tensor([flag], dtype=torch.uint8, device=device)
+    distributed.all_reduce(flags, distributed.ReduceOp.MAX)
+    return bool(flags.item())

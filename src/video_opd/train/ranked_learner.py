@@ -1,0 +1,252 @@
+"""The learner of a job with several processes. Each of them does its part of every micro-batch; the first decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from video_opd.methods import Method, Writer
+from video_opd.policy.merging import merge
+from video_opd.policy.ranked_policy import deal
+from video_opd.ranks import Ranks
+from video_opd.train.agreement import TokenCount
+from video_opd.train.learner import Gate, Learner, Rollout
+from video_opd.train.trained_batch import Suspended, TrainedBatch
+from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores, number_repeats
+
+
+def is_spare(prompts: Sequence[Prompt], rank: int) -> bool:
+    """Whether the share of a process holds only a prompt that is another's."""
+    return rank >= len(prompts)
+
+
+class LearnerPart:
+    """What every process of a job does of the learner's work.
+
+    Args:
+        learner: holds this process's shard of the student and of the optimiser. It has no gate.
+        method: the same on all processes.
+    """
+
+    def __init__(self, learner: Learner, method: Method) -> None:
+        self.learner, self.method = learner, method
+        self.precision = ExitStack()
+        self.rollout: Rollout | None = None
+        self.batch: TrainedBatch | None = None
+        self.batches: list[TrainedBatch] = []
+        self.counted: list[bool] = []
+
+    def begin(self, _: None) -> None:
+        """Start a step."""
+        self.batches, self.counted = [], []
+        self.learner.begin(())
+
+    def answer(self, share: tuple[tuple[Prompt, ...], int]) -> tuple[AnswerGroup, ...]:
+        """Read the prompts with gradient and write the answers."""
+        prompts, seed = share
+        self.precision.close()  # of a micro-batch that was left out as a whole
+        self.precision.enter_context(self.learner.student.precision())
+        self.rollout, _ = self.learner.answer(prompts, self.method, seed)
+        assert self.rollout is not None  # no gate stands here
+        return self.rollout.groups
+
+    def compute_loss(self, admitted: Sequence[bool]) -> TrainedBatch | None:
+        """Have the admitted answers judged, and compute their loss; None where none is admitted.
+
+        Then the passes are made all the same, for the other processes' sake, and their loss is nothing.
+        """
+        assert self.rollout is not None
+        rows = [row for row, is_in in enumerate(admitted) if is_in]
+        rollout = self.rollout
+        if len(rows) < len(admitted):
+            kept = rows or [0]
+            groups = tuple(self.rollout.groups[row] for row in kept)
+            rollout = Rollout(reading=self.rollout.reading.select_rows(kept), groups=groups)
+        self.rollout = None
+        with self.precision.pop_all():
+            judgement = self.learner.judge(rollout, self.method)
+            self.batch = self.learner.compute_loss(rollout, judgement, self._method(bool(rows)))
+        self.counted.append(bool(rows))
+        return without_graph(self.batch) if rows else None
+
+    def add_gradient(self, _: None) -> float:
+        """Run the backward pass; returns the sum of the loss."""
+        assert self.batch is not None
+        self.batches.append(self.learner.add_gradient(self.batch))
+        self.batch = None
+        return self.batches[-1].sums[-1]
+
+    def add_gradient_again(self, number: int) -> tuple[TokenLosses | None, float]:
+        """Read, score and run the backward pass of micro-batch `number` again, for a later update."""
+        is_counted = self.counted[number]
+        with self.learner.student.precision():
+            losses, loss_sum = self.learner.repeat(self.batches[number], self._method(is_counted))
+        return losses if is_counted else None, loss_sum
+
+    def update(self, share: tuple[TokenCount, int]) -> float:
+        """Take the optimiser's step; returns the norm of the whole gradient before clipping."""
+        tokens, step = share
+        return self.learner.update(self.batches, tokens, step=step)
+
+    def drop_gradient(self, _: None) -> None:
+        """Forget the gradient."""
+        self.learner.drop_gradient()
+
+    def save(self, folder: Path) -> None:
+        """Write this process's part of a checkpoint."""
+        self.learner.save(folder)
+
+    def load_optimizer(self, folder: Path) -> None:
+        """Read this process's part of the state of the optimiser."""
+        self.learner.load_optimizer(folder)
+
+    def _method(self, is_counted: bool) -> Method:
+        return self.method if is_counted else WithoutLoss(self.method)
+
+
+@dataclass(frozen=True)
+class WithoutLoss:
+    """A method on answers that are not trained on: the same passes, and no loss."""
+
+    of: Method
+
+    @property
+    def needs_distribution(self) -> bool:
+        """As the method."""
+        return self.of.needs_distribution
+
+    @property
+    def write(self) -> Writer:
+        """As the method."""
+        return self.of.write
+
+    def judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Judgement:
+        """As the method."""
+        return self.of.judge(prompts, groups)
+
+    def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
+        """Those of the method, with nothing on any token."""
+        losses = self.of.losses(learner, behaviour_logprobs, judgement)
+        return losses.drop_tokens(torch.ones_like(learner.answer_mask))
+
+
+def without_graph(batch: TrainedBatch) -> TrainedBatch:
+    """A micro-batch as it is sent to the first process: for the record, without graph, distributions and pixels."""
+    losses = replace(batch.losses, loss=batch.losses.loss.detach())
+    return replace(
+        batch,
+        prompts=tuple(without_pixels(prompt) for prompt in batch.prompts),
+        judgement=batch.judgement.drop_distributions(),
+        losses=losses,
+    )
+
+
+def without_pixels(prompt: Prompt) -> Prompt:
+    """A prompt for the record."""
+    return replace(prompt, pixel_values=prompt.pixel_values[:0])
+
+
+def do(kept: dict[str, Any], share: tuple[str, Any]) -> Any:
+    """Carry out a verb of this process's `LearnerPart` on its share."""
+    verb, argument = share
+    return getattr(kept["learner"], verb)(argument)
+
+
+class RankedLearner(Learner):
+    """The learner on the first process. Every verb has all processes do their part of a micro-batch.
+
+    Args:
+        part: this process's part; the others serve with one like it.
+        gate: decides which examples of a batch are judged and trained on; None: all.
+        ranks: the job.
+    """
+
+    def __init__(self, part: LearnerPart, *, gate: Gate | None, ranks: Ranks) -> None:
+        local = part.learner
+        self.student, self.settings, self.total_steps, self.gate = (
+            local.student,
+            local.settings,
+            local.total_steps,
+            gate,
+        )
+        self.parameters, self.optimizer = local.parameters, local.optimizer
+        self.local, self.ranks = local, ranks
+        self.batches: list[TrainedBatch] = []
+
+    def begin(self, prompts: Sequence[Prompt]) -> list[tuple[Prompt, ...]]:
+        """Start the clocks of a step, and split its batch into micro-batches of so many prompts for every process."""
+        self._do("begin")
+        self.watch, self.batches = self.local.watch, []
+        size, prompts = self.settings.micro_batch_size * self.ranks.size, number_repeats(prompts)
+        return [tuple(prompts[start : start + size]) for start in range(0, len(prompts), size)]
+
+    def answer(self, prompts: tuple[Prompt, ...], method: Method, seed: int) -> tuple[Any, Suspended]:  # noqa: ARG002
+        """Have every process read its prompts and write the answers; ask the gate about all of them."""
+        shares = deal(prompts, self.ranks.size)
+        groups = self._do_each("answer", [(share, seed) for share in shares])
+        admitted: list[list[bool]] = []
+        suspended: Suspended = ()
+        for rank, (share, written) in enumerate(zip(shares, groups, strict=True)):
+            if is_spare(prompts, rank):
+                admitted.append([False])
+                continue
+            pairs = list(zip(share, written, strict=True))
+            admitted.append([self.gate is None or self.gate.is_admitted(*pair) for pair in pairs])
+            suspended += tuple(pair for pair, is_in in zip(pairs, admitted[-1], strict=True) if not is_in)
+        if not any(map(any, admitted)):
+            return None, suspended
+        return admitted, suspended
+
+    def judge(self, rollout: Any, method: Method) -> Judgement:  # noqa: ARG002
+        """Nothing yet: every process judges its answers where it computes their loss."""
+        return Judgement()
+
+    def compute_loss(self, rollout: Any, judgement: Judgement, method: Method) -> TrainedBatch:  # noqa: ARG002
+        """Have every process judge and score its admitted answers; returns what all of them give, without the graph."""
+        return merge([batch for batch in self._do_each("compute_loss", rollout) if batch is not None])
+
+    def add_gradient(self, batch: TrainedBatch) -> TrainedBatch:
+        """Have every process run its backward pass."""
+        self.batches.append(
+            batch.keep_after_first_update(sum(self._do("add_gradient")), self.settings.updates_per_batch)
+        )
+        return self.batches[-1]
+
+    def add_gradient_again(self, batch: TrainedBatch, method: Method) -> TrainedBatch:  # noqa: ARG002
+        """Have every process read, score and run its backward pass again."""
+        number = next(number for number, known in enumerate(self.batches) if known is batch)
+        replies = self._do("add_gradient_again", number)
+        losses = merge([losses for losses, _ in replies if losses is not None])
+        loss_sum = sum(loss_sum for _, loss_sum in replies)
+        self.batches[number] = batch.keep_after_later_update(losses, loss_sum, self.settings.updates_per_batch)
+        return self.batches[number]
+
+    def update(self, batches: Sequence[TrainedBatch], tokens: TokenCount, *, step: int) -> float:
+        """Have every process take the step with its shard."""
+        self._require_finite("loss", [(batch.sums[-1], [batch]) for batch in batches])
+        norms: list[float] = self._do("update", (tokens, step))
+        return norms[0]
+
+    def drop_gradient(self) -> None:
+        """Have every process forget its gradient."""
+        self._do("drop_gradient")
+
+    def save(self, folder: Path) -> None:
+        """Have every process write its part."""
+        self._do("save", folder)
+
+    def load_optimizer(self, folder: Path) -> None:
+        """Have every process read its part."""
+        self._do("load_optimizer", folder)
+
+    def _do(self, verb: str, argument: Any = None) -> list[Any]:
+        return self.ranks.call_all(do, (verb, argument))
+
+    def _do_each(self, verb: str, shares: Sequence[Any]) -> list[Any]:
+        return self.ranks.call(do, [(verb, share) for share in shares])

@@ -1,0 +1,57 @@
+"""Gradient checkpointing and the tie: the same answers, loss and gradient as without, for every family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_families import KINDS, save_tiny
+
+from video_opd.data.manifest import read_manifest
+from video_opd.data.prompt_source import PromptSource
+from video_opd.data.prompt_templates import TEMPLATES
+from video_opd.data.prompts import PromptRenderer
+from video_opd.data.video.video_io import VideoBudget
+from video_opd.policy.checkpointing import checkpoint_layers, tie_layers
+from video_opd.policy.load import Policy, load_policy
+from video_opd.types import Prompt, Sampling
+
+SAMPLING = Sampling(max_new_tokens=6, seed=5)
+
+
+def prompts_for(policy: Policy, world: Path) -> list[Prompt]:
+    """Prompts of different lengths."""
+    renderer = PromptRenderer(policy.processor, TEMPLATES["tiny"], VideoBudget(max_frame_tokens=4))
+    examples = read_manifest(world / "train.jsonl")[:6]
+    rendered = PromptSource(world / "videos", renderer, num_examples=6).prompts(examples)
+    return sorted({len(prompt): prompt for prompt in rendered}.values(), key=len)[:3]
+
+
+def gradient_of(policy: Policy, prompts: list[Prompt], count: int) -> tuple[float, dict[str, torch.Tensor]]:
+    reading = policy.read(prompts, grad=True)
+    groups = policy.answer(reading, count=count, sampling=SAMPLING)
+    scores = policy.score(reading, groups, grad=True)
+    weights = torch.linspace(-1, 1, scores.logprobs.shape[1])
+    loss = (scores.logprobs * weights).sum()
+    loss.backward()
+    gradient = {name: p.grad.clone() for name, p in policy.model.named_parameters() if p.grad is not None}
+    policy.model.zero_grad()
+    return float(loss.detach()), gradient
+
+
+@pytest.mark.parametrize("change", [checkpoint_layers, tie_layers])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_stays(kind, count, change: Callable[[Any], None], tmp_path, processor, world):
+    policy = load_policy(save_tiny(kind, tmp_path / "model", processor))
+    prompts = prompts_for(policy, world)
+    loss, plain = gradient_of(policy, prompts, count)
+    change(policy.model)
+    changed_loss, changed = gradient_of(policy, prompts, count)
+    assert changed_loss == pytest.approx(loss, rel=1e-6)
+    assert changed.keys() == plain.keys()
+    for name, gradient in plain.items():
+        assert (changed[name] - gradient).norm() <= 1e-5 * gradient.norm() + 1e-8, name
