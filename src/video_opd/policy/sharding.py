@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
+import torch.distributed.fsdp
+import torch.distributed.tensor
 from torch import Tensor, distributed
 
 from video_opd.errors import ConfigurationError
@@ -86,3 +88,13 @@ def is_any_process(flag: bool, device: torch.device) -> bool:
     flags = torch.tensor([flag], dtype=torch.uint8, device=device)
     distributed.all_reduce(flags, distributed.ReduceOp.MAX)
     return bool(flags.item())
+
+
+def drop_gathered(model: torch.nn.Module) -> None:
+    """Let go of whole weights that were gathered, because the shards have changed. Without shards nothing happens.
+
+    The backward pass does so too, but a reading whose examples are all suspended has none.
+    """
+    for module in model.modules():
+        if isinstance(module, distributed.fsdp.FSDPModule):
+            module.reshard()

@@ -21,7 +21,8 @@ from video_opd.methods import Method
 from video_opd.objectives import masked_sum
 from video_opd.policy.load import Policy
 from video_opd.policy.read import Reading
-from video_opd.policy.sharding import whole
+from video_opd.policy.saving import save_model
+from video_opd.policy.sharding import drop_gathered, whole
 from video_opd.ranks import num_processes
 from video_opd.train.agreement import TokenCount, are_all_finite
 from video_opd.train.optimizer import make_optimizer
@@ -57,6 +58,7 @@ class Learner:
         self, student: Policy, settings: TrainingSettings, *, total_steps: int, gate: Gate | None = None
     ) -> None:
         self.student, self.settings, self.total_steps, self.gate = student, settings, total_steps, gate
+        drop_gathered(student.model)  # the shards are what is trained
         self.parameters = {name: p for name, p in student.model.named_parameters() if p.requires_grad}
         self.optimizer = make_optimizer(student.model, self.parameters, settings)
         self.num_processes = num_processes()
@@ -162,6 +164,7 @@ class Learner:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.learning_rate(step)
             self.optimizer.step()
+            drop_gathered(self.student.model)
             self.drop_gradient()
         return norm
 
@@ -198,7 +201,7 @@ class Learner:
 
     def save(self, folder: Path) -> None:
         """Write the student as transformers loads it to `model/` below the folder, and the state of the optimiser."""
-        self.student.model.save_pretrained(folder / "model")
+        save_model(self.student.model, folder / "model")
         save_optimizer(self.optimizer, self.parameters, folder)
 
     def load_optimizer(self, folder: Path) -> None:

@@ -1,0 +1,58 @@
+"""Run commands one after the other in this process, which may be one of several that `torchrun` started.
+
+    python run_commands.py GRADIENTS COMMANDS
+
+COMMANDS is a JSON list of command lines. Every gradient that an optimiser steps with, after clipping, is written to the
+folder GRADIENTS as safetensors, by the first process, with the number of the command and of the step in its name. The
+exit statuses are printed as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+import video_opd.cli
+from video_opd.cli import main
+from video_opd.policy.sharding import whole
+from video_opd.ranks import is_first_process, leave_job
+
+torch.set_num_threads(1)
+video_opd.cli.leave_job = lambda: None  # the job goes on with the next command, as in a comparison
+
+
+def run(folder: Path, commands: list[list[str]]) -> list[int]:
+    """Run the commands; returns their exit statuses; on the other processes of a job nothing."""
+    number = step = 0
+
+    def keep(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        nonlocal step
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradient = {str(place): whole(p.grad).clone() for place, p in enumerate(parameters)}
+        if is_first_process():
+            save_file(gradient, folder / f"{number}-{step}.safetensors")
+        step += 1
+
+    hook = register_optimizer_step_pre_hook(keep)
+    statuses = []
+    for number, arguments in enumerate(commands):  # noqa: B007 - the hook reads it
+        step = 0
+        try:
+            statuses.append(main(arguments))
+        except SystemExit:  # a process that has served the first one in all commands
+            return []
+    hook.remove()
+    leave_job()
+    return statuses
+
+
+if __name__ == "__main__":
+    found = run(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    if is_first_process():
+        print(json.dumps(found))

@@ -1,0 +1,207 @@
+"""Several processes that train one model: the same rows, gradients and weights as one process, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+SCRIPT = Path(__file__).with_name("run_commands.py")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("accelerate") is None, reason="sharding needs accelerate"),
+]
+
+CASES: dict[str, list[str]] = {
+    "opd": ["--method.name", "opd"],
+    "exact": ["--method.name", "opd", "--method.estimator", "exact", "--training.gradient-checkpointing", "true"],
+    "baseline": ["--method.name", "opd", "--method.estimator", "baseline", "--method.num-answers", "2"],
+    "grpo": ["--method.name", "grpo", "--method.num-answers", "3", "--training.updates-per-batch", "2",
+             "--method.reference-weight", "0.1"],
+    "suspended": ["--method.name", "opd", "--curriculum.suspend-at", "0.4"],
+    "replicas": ["--method.name", "opd", "--compute.shards", "1"],
+}  # fmt: skip
+"""Command-line keys of a run of two steps: five examples a step, micro-batches of two on every process."""
+
+FINAL = Path("checkpoints/step-000002/model/model.safetensors")
+"""The weights after the last step, in the folder of a run."""
+
+UNEVEN = ["--training.batch-size", "5", "--training.micro-batch-size", "2", "--schedule.probe-every", "1"]
+
+
+def launch(num_processes: int, folder: Path, commands: Sequence[Sequence[Any]]) -> subprocess.Popen[str]:
+    """Start the commands, in one process or under torchrun."""
+    folder.mkdir(parents=True, exist_ok=True)
+    program = [sys.executable]
+    if num_processes > 1:
+        program += ["-m", "torch.distributed.run", "--nproc-per-node", str(num_processes), "--standalone"]
+    lines = json.dumps([[str(word) for word in command] for command in commands])
+    return subprocess.Popen(
+        [*program, str(SCRIPT), str(folder), lines],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TORCH_ELASTIC_WORKER_IDENTICAL": "0"},
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 400) -> list[int]:
+    out, err = communicate(process, timeout)
+    assert process.returncode == 0, err
+    return list(json.loads(out.splitlines()[-1]))
+
+
+def communicate(process: subprocess.Popen[str], timeout: float) -> tuple[str, str]:
+    """Wait for the end of a job; one that hangs is killed, and what it said is shown."""
+    try:
+        return process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # torchrun kills its children
+        pytest.fail(f"the job hangs: {process.communicate()}")
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    """Relative distance of two sets of tensors."""
+    assert one.keys() == other.keys()
+    apart = sum(float((one[key] - other[key]).square().sum()) for key in one)
+    return (apart / sum(float(other[key].square().sum()) for key in one)) ** 0.5
+
+
+@pytest.fixture(scope="module")
+def job_recipe(world, tmp_path_factory) -> Path:
+    import tomli_w
+
+    path = tmp_path_factory.mktemp("job") / "recipe.toml"
+    tables = {
+        "name": "job",
+        "student": {"model": "tiny-student"},
+        "teacher": {"model": "tiny-teacher"},
+        "data": {"videos": str(world / "videos")}
+        | {split: str(world / f"{split}.jsonl") for split in ("train", "validation", "test")},
+        "prompt": {"template": "tiny"},
+        "video": {"max_frames": 64, "max_tokens": 64, "max_frame_tokens": 1},
+        "answers": {"max_new_tokens": 16},
+        "training": {"steps": 2, "learning_rate": 1e-4},
+        "schedule": {"checkpoint_every": 1},
+        "compute": {"device": "cpu", "threads": 1, "evaluation_batch_size": 4},
+    }
+    path.write_text(tomli_w.dumps(tables))
+    return path
+
+
+@pytest.fixture(scope="module")
+def runs(job_recipe, tmp_path_factory) -> dict[int, Path]:
+    """Every case, run by one process and by two; by number of processes the folder."""
+    folders = {}
+    for size in (1, 2):
+        folder = tmp_path_factory.mktemp(f"by-{size}")
+        commands = [["train", job_recipe, "--out", folder / name, *UNEVEN, *keys] for name, keys in CASES.items()]
+        assert finish(launch(size, folder / "gradients", commands)) == [0] * len(CASES)
+        folders[size] = folder
+    return folders
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_train_as_one(runs, name):
+    one, two = (rows(runs[size] / name) for size in (1, 2))
+    assert len(one) == len(two) == 2
+    for mine, theirs in zip(one, two, strict=True):
+        assert mine.keys() == theirs.keys()
+        for key in ("loss", "grad_norm", "reverse_kl", "reverse_kl_before", "reverse_kl_after", "reward", "miou"):
+            if key in mine:
+                assert theirs[key] == pytest.approx(mine[key], rel=1e-4, abs=1e-5), key
+        for key in ("num_prompts", "num_answers", "num_answer_tokens", "truncated_share", "coupling"):
+            assert theirs.get(key) == mine.get(key), key
+    number = list(CASES).index(name)
+    first = [load_file(runs[size] / "gradients" / f"{number}-0.safetensors") for size in (1, 2)]
+    assert distance(*first) < 1e-4
+    before, after = ([json.loads((runs[size] / name / "evaluation" / f"student-{when}.json").read_text())["scores"]
+                      for size in (1, 2)] for when in ("before", "after"))  # fmt: skip
+    assert before[0] == before[1]
+    assert after[0] == after[1]
+
+
+def test_the_cases_are_what_they_are_called(runs):
+    suspended = rows(runs[2] / "suspended")
+    assert any(0 < row["num_prompts"] < 5 for row in suspended), "an example that is suspended on one process only"
+    assert {row["num_prompts"] for row in rows(runs[2] / "opd")} == {5}, "five examples for two processes"
+
+
+@pytest.mark.parametrize(("begun_by", "goes_on_with"), [(2, 2), (2, 1), (1, 2)])
+def test_a_run_goes_on_with_another_number_of_processes(runs, job_recipe, tmp_path, begun_by, goes_on_with):
+    run = tmp_path / "opd"
+    shutil.copytree(runs[begun_by] / "opd", run)
+    shutil.rmtree(run / "checkpoints" / "step-000002")
+    for file in (*run.glob("evaluation/*after*"), *run.glob("evaluation/validation-000002*")):
+        file.unlink()
+    command = ["train", job_recipe, "--out", run, *UNEVEN, *CASES["opd"]]
+    assert finish(launch(goes_on_with, tmp_path / "gradients", [command])) == [0]
+    weights = [load_file(folder / FINAL) for folder in (run, runs[begun_by] / "opd")]
+    if begun_by == goes_on_with:
+        assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[1]), "bit by bit"
+    second = load_file(tmp_path / "gradients" / "0-0.safetensors")
+    assert distance(second, load_file(runs[begun_by] / "gradients" / "0-1.safetensors")) < 1e-4
+    # AdamW magnifies what rounding does to a gradient near zero; the weights differ by little all the same.
+    assert distance(*weights) < 1e-4
+
+
+def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(runs, job_recipe, tmp_path):
+    run = tmp_path / "opd"
+    command = ["train", job_recipe, "--out", run, *UNEVEN, *CASES["opd"]]
+    process = launch(2, tmp_path / "gradients", [command])
+    until = time.monotonic() + 120
+    while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").read_text().strip():
+        assert time.monotonic() < until, process.communicate()[1]
+        time.sleep(0.05)
+    second = find_process(process.pid, rank=1)
+    os.kill(second, signal.SIGKILL)
+    began = time.monotonic()
+    _, err = communicate(process, 60)
+    assert process.returncode != 0
+    assert time.monotonic() - began < 60
+    assert "is lost" in err
+    assert "run the same command again" in err
+    assert finish(launch(2, tmp_path / "gradients", [command])) == [0]
+    one, other = (load_file(folder / FINAL) for folder in (run, runs[2] / "opd"))
+    assert all(torch.equal(one[key], other[key]) for key in other)
+
+
+def find_process(launcher: int, *, rank: int) -> int:
+    """The process of that rank among the children of torchrun."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    for child in children:
+        if f"RANK={rank}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+            return int(child)
+    raise AssertionError(f"torchrun has no child of rank {rank} among {children}")
+
+
+def test_what_processes_cannot_share_is_one_sentence(job_recipe, tmp_path):
+    train = ["train", job_recipe, "--out", tmp_path / "run"]
+    mistakes = {
+        "2 processes for a batch of 1 examples": ["--training.batch-size", "1"],
+        "compute.shards = 3 in a job of 2 processes": ["--compute.shards", "3"],
+        "compute.device = 'cpu:0' in a job of 2 processes": ["--compute.device", "cpu:0"],
+        "no setting has that name": ["--training.batch-sise", "1"],
+    }
+    process = launch(2, tmp_path / "gradients", [[*train, *keys] for keys in mistakes.values()])
+    out, err = communicate(process, 300)
+    assert json.loads(out.splitlines()[-1]) == [2] * len(mistakes), err
+    said = [line for line in err.splitlines() if line.startswith("video-opd: ")]
+    assert len(said) == len(mistakes), err
+    for expected, sentence in zip(mistakes, said, strict=True):
+        assert expected in sentence
