@@ -24,7 +24,6 @@ from video_opd.policy.sharding import whole
 from video_opd.ranks import is_first_process, leave_job
 
 torch.set_num_threads(1)
-video_opd.cli.leave_job = lambda: None  # the job goes on with the next command, as in a comparison
 
 
 def run(folder: Path, commands: list[list[str]]) -> list[int]:
@@ -48,11 +47,12 @@ def run(folder: Path, commands: list[list[str]]) -> list[int]:
         except SystemExit:  # a process that has served the first one in all commands
             return []
     hook.remove()
-    leave_job()
     return statuses
 
 
 if __name__ == "__main__":
+    video_opd.cli.leave_job = lambda: None  # the job goes on with the next command, as in a comparison
     found = run(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    leave_job()
     if is_first_process():
         print(json.dumps(found))

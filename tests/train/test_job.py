@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from run_commands import run
 from safetensors.torch import load_file
 
 SCRIPT = Path(__file__).with_name("run_commands.py")
@@ -26,9 +27,8 @@ pytestmark = [
 ]
 
 CASES: dict[str, list[str]] = {
-    "opd": ["--method.name", "opd"],
-    "exact": ["--method.name", "opd", "--method.estimator", "exact", "--training.gradient-checkpointing", "true"],
-    "baseline": ["--method.name", "opd", "--method.estimator", "baseline", "--method.num-answers", "2"],
+    "exact": ["--method.name", "opd", "--method.estimator", "exact", "--method.num-answers", "2",
+              "--training.gradient-checkpointing", "true"],
     "grpo": ["--method.name", "grpo", "--method.num-answers", "3", "--training.updates-per-batch", "2",
              "--method.reference-weight", "0.1"],
     "suspended": ["--method.name", "opd", "--curriculum.suspend-at", "0.4"],
@@ -42,18 +42,18 @@ FINAL = Path("checkpoints/step-000002/model/model.safetensors")
 UNEVEN = ["--training.batch-size", "5", "--training.micro-batch-size", "2", "--schedule.probe-every", "1"]
 
 
-def launch(num_processes: int, folder: Path, commands: Sequence[Sequence[Any]]) -> subprocess.Popen[str]:
-    """Start the commands, in one process or under torchrun."""
+def launch(folder: Path, commands: Sequence[Sequence[Any]]) -> subprocess.Popen[str]:
+    """Start the commands in two processes, under torchrun."""
     folder.mkdir(parents=True, exist_ok=True)
-    program = [sys.executable]
-    if num_processes > 1:
-        program += ["-m", "torch.distributed.run", "--nproc-per-node", str(num_processes), "--standalone"]
-    lines = json.dumps([[str(word) for word in command] for command in commands])
+    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     return subprocess.Popen(
-        [*program, str(SCRIPT), str(folder), lines],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "TORCH_ELASTIC_WORKER_IDENTICAL": "0"},
+        [*program, str(SCRIPT), str(folder), json.dumps(as_words(commands))],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
+
+
+def as_words(commands: Sequence[Sequence[Any]]) -> list[list[str]]:
+    return [[str(word) for word in command] for command in commands]
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 400) -> list[int]:
@@ -71,8 +71,8 @@ def communicate(process: subprocess.Popen[str], timeout: float) -> tuple[str, st
         pytest.fail(f"the job hangs: {process.communicate()}")
 
 
-def rows(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
@@ -107,12 +107,15 @@ def job_recipe(world, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def runs(job_recipe, tmp_path_factory) -> dict[int, Path]:
     """Every case, run by one process and by two; by number of processes the folder."""
-    folders = {}
-    for size in (1, 2):
-        folder = tmp_path_factory.mktemp(f"by-{size}")
-        commands = [["train", job_recipe, "--out", folder / name, *UNEVEN, *keys] for name, keys in CASES.items()]
-        assert finish(launch(size, folder / "gradients", commands)) == [0] * len(CASES)
-        folders[size] = folder
+    folders = {size: tmp_path_factory.mktemp(f"by-{size}") for size in (1, 2)}
+    commands = {
+        size: [["train", job_recipe, "--out", folder / name, *UNEVEN, *keys] for name, keys in CASES.items()]
+        for size, folder in folders.items()
+    }
+    two = launch(folders[2] / "gradients", commands[2])
+    (folders[1] / "gradients").mkdir()
+    assert run(folders[1] / "gradients", as_words(commands[1])) == [0] * len(CASES)
+    assert finish(two) == [0] * len(CASES)
     return folders
 
 
@@ -139,33 +142,53 @@ def test_two_processes_train_as_one(runs, name):
 def test_the_cases_are_what_they_are_called(runs):
     suspended = rows(runs[2] / "suspended")
     assert any(0 < row["num_prompts"] < 5 for row in suspended), "an example that is suspended on one process only"
-    assert {row["num_prompts"] for row in rows(runs[2] / "opd")} == {5}, "five examples for two processes"
+    assert {row["num_prompts"] for row in rows(runs[2] / "exact")} == {5}, "five examples for two processes"
 
 
-@pytest.mark.parametrize(("begun_by", "goes_on_with"), [(2, 2), (2, 1), (1, 2)])
-def test_a_run_goes_on_with_another_number_of_processes(runs, job_recipe, tmp_path, begun_by, goes_on_with):
-    run = tmp_path / "opd"
-    shutil.copytree(runs[begun_by] / "opd", run)
-    shutil.rmtree(run / "checkpoints" / "step-000002")
-    for file in (*run.glob("evaluation/*after*"), *run.glob("evaluation/validation-000002*")):
+def cut_off(finished: Path, folder: Path) -> Path:
+    """A run as it was after its first step."""
+    shutil.copytree(finished, folder)
+    shutil.rmtree(folder / "checkpoints" / "step-000002")
+    for file in (*folder.glob("evaluation/*after*"), *folder.glob("evaluation/validation-000002*")):
         file.unlink()
-    command = ["train", job_recipe, "--out", run, *UNEVEN, *CASES["opd"]]
-    assert finish(launch(goes_on_with, tmp_path / "gradients", [command])) == [0]
-    weights = [load_file(folder / FINAL) for folder in (run, runs[begun_by] / "opd")]
-    if begun_by == goes_on_with:
-        assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[1]), "bit by bit"
-    second = load_file(tmp_path / "gradients" / "0-0.safetensors")
-    assert distance(second, load_file(runs[begun_by] / "gradients" / "0-1.safetensors")) < 1e-4
-    # AdamW magnifies what rounding does to a gradient near zero; the weights differ by little all the same.
-    assert distance(*weights) < 1e-4
+    return folder
+
+
+def test_a_run_goes_on_with_another_number_of_processes(runs, job_recipe, tmp_path):
+    """Begun by one process, it goes on with two, and the reverse. Before that: what two processes cannot share."""
+    mistakes = {
+        "2 processes for a batch of 1 examples": ["--training.batch-size", "1"],
+        "compute.shards = 3 in a job of 2 processes": ["--compute.shards", "3"],
+        "compute.device = 'cpu:0' in a job of 2 processes": ["--compute.device", "cpu:0"],
+        "no setting has that name": ["--training.batch-sise", "1"],
+    }
+    refused = [["train", job_recipe, "--out", tmp_path / "refused", *keys] for keys in mistakes.values()]
+    name, number = "suspended", len(mistakes)
+    run_of = {begun_by: cut_off(runs[begun_by] / name, tmp_path / f"begun-by-{begun_by}") for begun_by in (1, 2)}
+    resume = {begun_by: ["train", job_recipe, "--out", run_of[begun_by], *UNEVEN, *CASES[name]] for begun_by in (1, 2)}
+    two = launch(tmp_path / "gradients-1", [*refused, resume[1]])
+    (tmp_path / "gradients-2").mkdir()
+    assert run(tmp_path / "gradients-2", as_words([resume[2]])) == [0]
+    out, err = communicate(two, 400)
+    assert json.loads(out.splitlines()[-1]) == [2] * len(mistakes) + [0], err
+    said = [line for line in err.splitlines() if line.startswith("video-opd: ")]
+    assert len(said) == len(mistakes), err
+    for expected, sentence in zip(mistakes, said, strict=True):
+        assert expected in sentence
+    place = list(CASES).index(name)
+    for begun_by, first in ((1, number), (2, 0)):
+        second = load_file(tmp_path / f"gradients-{begun_by}" / f"{first}-0.safetensors")
+        assert distance(second, load_file(runs[begun_by] / "gradients" / f"{place}-1.safetensors")) < 1e-4
+        # AdamW magnifies what rounding does to a gradient near zero; the weights differ by little all the same.
+        assert distance(load_file(run_of[begun_by] / FINAL), load_file(runs[begun_by] / name / FINAL)) < 1e-4
 
 
 def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(runs, job_recipe, tmp_path):
-    run = tmp_path / "opd"
-    command = ["train", job_recipe, "--out", run, *UNEVEN, *CASES["opd"]]
-    process = launch(2, tmp_path / "gradients", [command])
+    folder = tmp_path / "suspended"
+    command = ["train", job_recipe, "--out", folder, *UNEVEN, *CASES["suspended"]]
+    process = launch(tmp_path / "gradients", [command])
     until = time.monotonic() + 120
-    while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").read_text().strip():
+    while not (folder / "metrics.jsonl").exists() or not (folder / "metrics.jsonl").read_text().strip():
         assert time.monotonic() < until, process.communicate()[1]
         time.sleep(0.05)
     second = find_process(process.pid, rank=1)
@@ -176,8 +199,8 @@ def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(runs, job_re
     assert time.monotonic() - began < 60
     assert "is lost" in err
     assert "run the same command again" in err
-    assert finish(launch(2, tmp_path / "gradients", [command])) == [0]
-    one, other = (load_file(folder / FINAL) for folder in (run, runs[2] / "opd"))
+    assert finish(launch(tmp_path / "gradients", [command])) == [0]
+    one, other = (load_file(each / FINAL) for each in (folder, runs[2] / "suspended"))
     assert all(torch.equal(one[key], other[key]) for key in other)
 
 
@@ -188,20 +211,3 @@ def find_process(launcher: int, *, rank: int) -> int:
         if f"RANK={rank}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
             return int(child)
     raise AssertionError(f"torchrun has no child of rank {rank} among {children}")
-
-
-def test_what_processes_cannot_share_is_one_sentence(job_recipe, tmp_path):
-    train = ["train", job_recipe, "--out", tmp_path / "run"]
-    mistakes = {
-        "2 processes for a batch of 1 examples": ["--training.batch-size", "1"],
-        "compute.shards = 3 in a job of 2 processes": ["--compute.shards", "3"],
-        "compute.device = 'cpu:0' in a job of 2 processes": ["--compute.device", "cpu:0"],
-        "no setting has that name": ["--training.batch-sise", "1"],
-    }
-    process = launch(2, tmp_path / "gradients", [[*train, *keys] for keys in mistakes.values()])
-    out, err = communicate(process, 300)
-    assert json.loads(out.splitlines()[-1]) == [2] * len(mistakes), err
-    said = [line for line in err.splitlines() if line.startswith("video-opd: ")]
-    assert len(said) == len(mistakes), err
-    for expected, sentence in zip(mistakes, said, strict=True):
-        assert expected in sentence
