@@ -45,7 +45,7 @@ def test_the_reading_is_the_same(teacher, render, template):
         alone = teacher.read([prompt])
         seen = mine.context_mask[row]
         assert int(seen.sum()) == len(prompt) - 1
-        for ours, theirs in zip(mine.keys_values, alone.keys_values, strict=True):
+        for ours, theirs in zip(mine.layers, alone.layers, strict=True):
             for one, other in zip(ours, theirs, strict=True):
                 torch.testing.assert_close(one[row][:, seen], other[0], atol=2e-5, rtol=1e-4)
         assert mine.head_ids[row] == alone.head_ids[0]

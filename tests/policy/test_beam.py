@@ -231,9 +231,9 @@ def test_nothing_to_search_for_is_refused(policy, prompts, wrong):
 def test_the_reading_is_not_used_up_and_the_work_is_counted(policy, prompts):
     own = replace(policy, work=type(policy.work)())
     reading = own.read(prompts[:2], grad=True)
-    before = [(keys.clone(), values.clone()) for keys, values in reading.keys_values]
+    before = [(keys.clone(), values.clone()) for keys, values in reading.layers]
     groups = own.find_best_answers(reading, count=2, max_new_tokens=6)
-    for (keys, values), (kept_keys, kept_values) in zip(reading.keys_values, before, strict=True):
+    for (keys, values), (kept_keys, kept_values) in zip(reading.layers, before, strict=True):
         assert torch.equal(keys, kept_keys)
         assert torch.equal(values, kept_values)
     assert own.find_best_answers(reading, count=2, max_new_tokens=6) == groups

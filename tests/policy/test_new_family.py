@@ -126,10 +126,7 @@ def prompts_of(policy: Policy, world: Path, query: str | None = None):
 
 
 def test_without_its_entry_it_is_refused(folder):
-    with pytest.raises(
-        ConfigurationError,
-        match=r"harbour_vl.* does not belong to a supported family.* Qwen3-VL, Qwen2\.5-VL or Qwen2-VL",
-    ):
+    with pytest.raises(ConfigurationError, match=r"harbour_vl.* does not belong to a supported family.* Qwen3-VL, Qwen3\.5, Qwen2\.5-VL or Qwen2-VL"):
         load_policy(str(folder))
 
 

@@ -323,8 +323,8 @@ def test_the_vocabulary_is_padded_in_the_test_models(policy):
 
 def test_reading_a_teacher_keeps_no_graph(policy, prompts):
     reading = policy.read(prompts[:1])
-    assert not any(keys.requires_grad or values.requires_grad for keys, values in reading.keys_values)
-    assert policy.read(prompts[:1], grad=True).keys_values[0][0].requires_grad
+    assert not any(keys.requires_grad or values.requires_grad for keys, values in reading.layers)
+    assert policy.read(prompts[:1], grad=True).layers[0][0].requires_grad
 
 
 def test_groups_of_other_prompts_are_refused(policy, prompts, groups):

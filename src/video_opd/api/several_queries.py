@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from video_opd.policy.families import USUAL_NAMES
+from video_opd.policy.layer_states import states_of
 from video_opd.policy.load import Policy
-from video_opd.policy.read import Reading, forward
+from video_opd.policy.read import Reading, forward, join_readings
 from video_opd.types import Prompt
 
 
@@ -53,6 +54,9 @@ def read_the_rest(policy: Policy, prompts: Sequence[Prompt], beginning: Reading)
     rests = [prompt.input_ids[shared:-1] for prompt in prompts]
     lengths = torch.tensor([len(rest) for rest in rests])
     longest = int(lengths.max())
+    if not beginning.is_attention_only and int(lengths.min()) < longest:
+        # A recurrent layer forgets over padding in the middle of a prompt.
+        return join_readings([read_the_rest(policy, [prompt], beginning) for prompt in prompts])
     device = beginning.head_ids.device
     # The rests are padded on their left, so that every prompt ends in the last column. Padding is never attended to.
     columns = torch.arange(longest) - (longest - lengths)[:, None]
@@ -69,7 +73,7 @@ def read_the_rest(policy: Policy, prompts: Sequence[Prompt], beginning: Reading)
     policy.work.prompt_tokens += int(lengths.sum())
     return Reading(
         prompts=tuple(prompts),
-        keys_values=tuple((layer.keys, layer.values) for layer in cache.layers),
+        layers=states_of(cache),
         context_mask=inputs["attention_mask"],
         head_ids=torch.stack([prompt.input_ids[-1] for prompt in prompts]).to(device),
         head_positions=rows.head_positions + lengths.to(device),

@@ -44,15 +44,16 @@ def answer(
     Returns:
         One group per prompt, in the order of the reading.
     """
-    cache, ids = reading.make_cache(), reading.head_ids.repeat_interleave(count)
+    rows, group = reading.spread(count)
+    cache, ids = rows.make_cache(), reading.head_ids.repeat_interleave(count)
     prompt_ids = [prompt.id for prompt in reading.prompts for _ in range(count)]
     uniforms = None if sampling.greedy else _draw_uniforms(reading.prompts, count, sampling).to(ids.device)
     alive = torch.ones_like(ids, dtype=torch.bool)
     tokens: list[Tensor] = []
     logprobs: list[Tensor] = []
     for step in range(sampling.max_new_tokens):
-        inputs = reading.lay_out_answers(ids.reshape(-1, count, 1), start=step)
-        logits = split_by_answer(forward(model, inputs, cache), count)[:, 0]
+        inputs = rows.lay_out_answers(ids.reshape(-1, group, 1), start=step)
+        logits = split_by_answer(forward(model, inputs, cache), group)[:, 0]
         distribution = support.log_softmax(logits)
         ids = distribution.argmax(dim=-1) if uniforms is None else _inverse_cdf(distribution, uniforms[:, step])
         tokens.append(ids)

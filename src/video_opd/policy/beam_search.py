@@ -1,7 +1,8 @@
 """The most probable answers to every prompt of a reading, by beam search, without gradient.
 
-The beams of a prompt are branches of one row, laid out as several answers are (`Reading.lay_out_answers`): the prompt's
-keys and values are there once, and only the short tail behind them is copied when beams change parents.
+The beams of a prompt are laid out as several answers are (`Reading.spread`): where all layers have attention, as
+branches of one row, so the prompt's keys and values are there once. When beams change parents, only the short tail
+behind the prompt is copied, and the states of recurrent layers.
 
 As in any beam search, a text may end only where the end of turn is among the `width` most probable continuations of its
 prompt. So `width=1, count=1` is the greedy answer, a width as large as the number of possible texts is exact, and in
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache
 
 from video_opd.policy.answer import make_answer
 from video_opd.policy.read import Reading, forward
@@ -87,14 +88,15 @@ def find_best_answers(
         One group per prompt, in the order of the reading.
     """
     count, width, key = settings.count, settings.width, settings.key
-    cache = reading.make_cache()
+    rows, group = reading.spread(width)
+    cache = rows.make_cache()
     beams = _Beams.begin(len(reading.prompts), width, reading.head_ids.device)
     ids = reading.head_ids[:, None].expand(-1, width)
     finished = [_Finished(prompt.id, count, key) for prompt in reading.prompts]
     for step in range(settings.max_new_tokens):
-        inputs = reading.lay_out_answers(ids[:, :, None], start=step)
-        # One new token a beam: the columns of the output are the beams.
-        logits = forward(model, inputs, cache)
+        inputs = rows.lay_out_answers(ids.reshape(-1, group, 1), start=step)
+        # One new token a beam: the columns of the output, or its rows, are the beams.
+        logits = forward(model, inputs, cache).reshape(*ids.shape, -1)
         beams, parents, ended = _extend(beams, support.log_softmax(logits), support)
         for row, tokens, logprobs in ended:
             finished[row].add(tokens, logprobs, support, tokenizer)
@@ -102,7 +104,7 @@ def find_best_answers(
         # Totals only fall: a prompt whose best beam is not above its bar goes along without effect.
         if (beams.totals.amax(dim=1) <= bars).all():
             break
-        _deal_tail(cache, parents, start=reading.context_mask.shape[1])
+        _deal_tail(cache, parents, start=reading.context_mask.shape[1], in_one_row=group > 1)
         # A dead beam may have drawn any token, one that stands for video too: it must not go into the model.
         ids = beams.tokens[:, :, -1].masked_fill(beams.totals == DEAD, support.end_token_id)
     for row, each in enumerate(finished):
@@ -199,12 +201,18 @@ def _select_rows(beams: Tensor, chosen: Tensor) -> Tensor:
     return beams.gather(1, chosen[:, :, None].expand(-1, -1, beams.shape[2]))
 
 
-def _deal_tail(cache: DynamicCache, parents: Tensor, *, start: int) -> None:
-    """Give every beam the keys and values of its parent, (B, G), in the cache's columns from `start` on.
+def _deal_tail(cache: Cache, parents: Tensor, *, start: int, in_one_row: bool) -> None:
+    """Give every beam what the layers keep of its parent, (B, G), behind the prompt.
 
-    Those are token by token all beams' (`lay_out_answers`). In place: what a layer holds after a pass is its own.
+    Of keys and values these are the columns from `start` on. Beams in one row have their tokens there in turn
+    (`lay_out_answers`).
     """
+    batch, width = parents.shape
     for layer in cache.layers:
-        for kept in (layer.keys, layer.values):
-            tail = kept[:, :, start:].unflatten(2, (-1, parents.shape[1]))
+        if not in_one_row:
+            first = torch.arange(batch, device=parents.device)[:, None] * width
+            layer.deal_rows((first + parents).flatten(), start)
+            continue
+        for kept in (layer.keys, layer.values):  # in place: what a layer holds after a pass is its own
+            tail = kept[:, :, start:].unflatten(2, (-1, width))
             kept[:, :, start:] = tail.gather(3, parents[:, None, None, :, None].expand_as(tail)).flatten(2, 3)

@@ -1,9 +1,9 @@
 """Gradient checkpointing that keeps the shared reading: a layer's activations are computed again in the backward pass.
 
 transformers switches the cache off under its own checkpointing, and without a cache there is no reading. Here every
-layer runs on a stand-in for the cache that knows this layer only, and gives back its new keys and values beside the
-hidden states. So `torch.utils.checkpoint` sees all inputs and outputs of the layer, and gradients of later passes reach
-the keys and values.
+layer runs on a stand-in for the cache that knows this layer only, and gives back its new keys and values, or its new
+state, beside the hidden states. So `torch.utils.checkpoint` sees all inputs and outputs of the layer, and gradients of
+later passes reach what it keeps.
 """
 
 from __future__ import annotations
@@ -14,29 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from transformers import Cache
 
-
-class LayerCache:
-    """What one layer sees of a cache: the keys and values behind which it puts its own.
-
-    Args:
-        past: keys and values of earlier tokens, each (B, heads, C, head size); empty in a prefill.
-    """
-
-    def __init__(self, past: tuple[Tensor, ...]) -> None:
-        self.past = past
-        self.new: tuple[Tensor, ...] = ()
-
-    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Keep the keys and values of new tokens; returns those of all tokens. Named as in transformers' caches."""
-        self.new = (keys, values)
-        if not self.past:
-            return keys, values
-        return torch.cat([self.past[0], keys], dim=-2), torch.cat([self.past[1], values], dim=-2)
+from video_opd.policy.layer_states import make_layer
 
 
 class Tie(torch.autograd.Function):
-    """The identity on hidden states, keys and values together.
+    """The identity on hidden states and what the layer keeps, together.
 
     The hidden states of a prompt's last layer are in no loss. FSDP2 gathers the weights of a layer when the gradient
     of its output arrives, and without the tie it would not arrive there.
@@ -77,14 +61,15 @@ def checkpoint_layers(model: nn.Module) -> None:
 
 
 def tie_layers(model: nn.Module) -> None:
-    """Let every block of a model give its keys and values together with its hidden states, for sharded weights."""
+    """Let every block of a model give what it keeps together with its hidden states, for sharded weights."""
     for _, block in split_modules(model):
         block.forward = _make_forward(block, recompute=False)
 
 
 def _make_forward(block: nn.Module, *, recompute: bool) -> Callable[..., Tensor]:
     """The forward function of a block that keeps its cache outside of what is computed again."""
-    inner, attention = block.forward, getattr(block, "self_attn", None)
+    inner = block.forward
+    index = next((part.layer_idx for part in block.children() if hasattr(part, "layer_idx")), None)
 
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         name = next((name for name in ("cache", "past_key_values") if kwargs.get(name) is not None), None)
@@ -92,23 +77,22 @@ def _make_forward(block: nn.Module, *, recompute: bool) -> Callable[..., Tensor]
             return inner(hidden_states, *args, **kwargs)
         if name is None:
             return checkpoint(inner, hidden_states, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
-        cache = kwargs.pop(name)
-        index: int = attention.layer_idx  # type: ignore[union-attr]
-        layer = cache.layers[index] if index < len(cache.layers) else None
-        past = (layer.keys, layer.values) if layer is not None and layer.is_initialized else ()
+        layer = kwargs.pop(name).layers[index]
+        past = layer.state
 
         def run(hidden: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
-            seen = LayerCache(past)
-            hidden = inner(hidden, *args, **{name: seen}, **kwargs)
+            seen = make_layer(type(layer), past)
+            # A cache that has this layer in every place, so also in its own.
+            hidden = inner(hidden, *args, **{name: Cache(layers=[seen] * (index + 1))}, **kwargs)
             return hidden, *seen.new
 
         if recompute:
             outputs = checkpoint(run, hidden_states, *past, use_reentrant=False, preserve_rng_state=False)
         else:
             outputs = run(hidden_states, *past)
-        hidden_states, keys, values = Tie.apply(*outputs)
+        hidden_states, *new = Tie.apply(*outputs)
         if not past:
-            cache.update(keys, values, index)
+            layer.start(new)
         # Behind a prompt no pass with gradient reads the cache again, and appending would copy the prompt's part.
         return hidden_states
 

@@ -7,11 +7,14 @@ before a model is loaded.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Literal
 
 from video_opd.errors import ConfigurationError
+
+LAYER_KINDS = ("full_attention", "linear_attention")
+"""The kinds of language-model layers that can be read, as configurations call them (`layer_states`)."""
 
 
 class Clock(Enum):
@@ -187,17 +190,21 @@ _QWEN_TOKENS = SpecialTokens(
     end_of_turn="<|im_end|>",
 )
 
+_QWEN3_VL = Family(
+    name="Qwen3-VL",
+    model_types=("qwen3_vl", "qwen3_vl_moe"),
+    processors=("Qwen3VLProcessor",),
+    clock=Clock.MARKERS,
+    tokens=_QWEN_TOKENS,
+    marks_groups=True,
+    patch_size=16,
+    lmms=LmmsClass(name="qwen3_vl", caps_total=True),
+)
+
 FAMILIES: tuple[Family, ...] = (
-    Family(
-        name="Qwen3-VL",
-        model_types=("qwen3_vl", "qwen3_vl_moe"),
-        processors=("Qwen3VLProcessor",),
-        clock=Clock.MARKERS,
-        tokens=_QWEN_TOKENS,
-        marks_groups=True,
-        patch_size=16,
-        lmms=LmmsClass(name="qwen3_vl", caps_total=True),
-    ),
+    _QWEN3_VL,
+    # Three of four layers are recurrent. The prompts are those of Qwen3-VL, made by the same processor.
+    replace(_QWEN3_VL, name="Qwen3.5", model_types=("qwen3_5", "qwen3_5_moe"), lmms=None),
     Family(
         name="Qwen2.5-VL",
         model_types=("qwen2_5_vl",),
@@ -226,17 +233,16 @@ def find_family(config: Any, name: str = "") -> Family:
         name: of the model, for messages.
 
     Raises:
-        ConfigurationError: the model type belongs to no known family, or some layers keep no keys and values of every
-            token.
+        ConfigurationError: the model type belongs to no known family, or it has layers of another kind than
+            `LAYER_KINDS`.
     """
-    hybrid = {kind for kind in getattr(config.get_text_config(), "layer_types", None) or () if kind != "full_attention"}
+    others = set(getattr(config.get_text_config(), "layer_types", None) or ()) - set(LAYER_KINDS)
     model = f"model {name!r} ({config.model_type})" if name else f"a model of type {config.model_type}"
-    if hybrid:
+    if others:
         raise ConfigurationError(
-            f"{model} has layers of {' and '.join(sorted(hybrid))}",
-            reason="a prompt is read once and its keys and values are kept for the answers, and these layers do not "
-            "keep those of every token",
-            remedy=f"take a model whose layers all have full attention, such as {list_family_names()}",
+            f"{model} has layers of {' and '.join(sorted(others))}",
+            reason="a prompt is read once for all its answers, and what such a layer keeps of it is not known here",
+            remedy=f"take a model whose layers are of {' or '.join(LAYER_KINDS)}, such as {list_family_names()}",
         )
     for family in FAMILIES:
         if config.model_type in family.model_types:

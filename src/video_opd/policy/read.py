@@ -1,10 +1,11 @@
 """The first verb: `read`. One prefill over video and question, with gradient if wanted, once per model and prompt.
 
-A reading keeps the keys and values of all prompt tokens but the last. The last one heads every answer row, so that the
-pass over an answer yields the logits of its first token too, and no logits are computed at prompt positions.
+A reading keeps what every layer keeps of all prompt tokens but the last: keys and values, or a recurrent state. The
+last token heads every answer row, so that the pass over an answer yields the logits of its first token too, and no
+logits are computed at prompt positions.
 
-With `grad=True` the kept keys and values are part of the autograd graph: a later `score` on the same reading lets the
-gradient flow from the few answer tokens, through them, into this one pass.
+With `grad=True` what is kept is part of the autograd graph: a later `score` on the same reading lets the gradient flow
+from the few answer tokens, through it, into this one pass.
 """
 
 from __future__ import annotations
@@ -17,9 +18,18 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import DynamicCache, PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from video_opd.policy.families import USUAL_NAMES, InputNames, find_family
+from video_opd.policy.layer_states import (
+    KeysValues,
+    LayerState,
+    join_rows,
+    make_cache,
+    make_empty_cache,
+    select_rows,
+    states_of,
+)
 from video_opd.policy.positions import video_positions
 from video_opd.types import Prompt
 
@@ -29,8 +39,8 @@ class Reading:
     """What a model keeps of B prompts, left-padded to C + 1 tokens."""
 
     prompts: tuple[Prompt, ...]
-    keys_values: tuple[tuple[Tensor, Tensor], ...]
-    """Per layer: keys and values, each (B, heads, C, head size)."""
+    layers: tuple[LayerState, ...]
+    """What every layer keeps of the C tokens before the last."""
     context_mask: Tensor
     """(B, C) bool: False where padded."""
     head_ids: Tensor
@@ -43,22 +53,37 @@ class Reading:
         index = torch.tensor(indices, dtype=torch.long, device=self.head_ids.device)
         return Reading(
             prompts=tuple(self.prompts[row] for row in indices),
-            keys_values=tuple((keys[index], values[index]) for keys, values in self.keys_values),
+            layers=tuple(select_rows(state, index) for state in self.layers),
             context_mask=self.context_mask[index],
             head_ids=self.head_ids[index],
             head_positions=self.head_positions[index],
         )
 
-    def make_cache(self) -> DynamicCache:
+    def make_cache(self) -> Cache:
         """A cache of its own that starts where the prompt ends; appending to it leaves the reading as it is."""
-        return DynamicCache(self.keys_values)
+        return make_cache(self.layers)
+
+    @property
+    def is_attention_only(self) -> bool:
+        """Whether every layer keeps keys and values, so that answers to one prompt can share its row."""
+        return all(isinstance(state, KeysValues) for state in self.layers)
+
+    def spread(self, group: int) -> tuple[Reading, int]:
+        """The reading to which `group` answers a prompt are laid out, and how many of them share a row there.
+
+        A layer with attention takes all answers to a prompt in its one row. A recurrent layer sees its row in order, so
+        there every answer has a row of its own.
+        """
+        if self.is_attention_only or group == 1:
+            return self, group
+        return self.select_rows([row for row in range(len(self.prompts)) for _ in range(group)]), 1
 
     def lay_out_answers(self, ids: Tensor, *, start: int = 0) -> dict[str, Tensor]:
         """Model inputs for columns `start` … of the answers' rows (head token first), given the ids there, (B, G, L).
 
         The G answers to a prompt go through the model as branches of one tree: in one row, token by token, all answers'
         first tokens, then all their second ones, each seeing the prompt and its own answer. So the prompt's keys and
-        values are there once, however many answers share them.
+        values are there once, however many answers share them. With a recurrent layer G is 1 (`spread`).
         """
         batch, group, length = ids.shape
         offsets = torch.arange(start, start + length, device=ids.device).repeat_interleave(group)
@@ -87,6 +112,19 @@ def split_by_answer(outputs: Tensor, group: int) -> Tensor:
     return outputs.unflatten(1, (-1, group)).transpose(1, 2).flatten(0, 1)
 
 
+def join_readings(readings: Sequence[Reading]) -> Reading:
+    """The readings of several batches by one model as one; shorter prompts are padded on the left."""
+    longest = max(reading.context_mask.shape[1] for reading in readings)
+    masks = [pad(each.context_mask, (longest - each.context_mask.shape[1], 0), value=False) for each in readings]
+    return Reading(
+        prompts=tuple(prompt for reading in readings for prompt in reading.prompts),
+        layers=tuple(join_rows(states) for states in zip(*(reading.layers for reading in readings), strict=True)),
+        context_mask=torch.cat(masks),
+        head_ids=torch.cat([reading.head_ids for reading in readings]),
+        head_positions=torch.cat([reading.head_positions for reading in readings]),
+    )
+
+
 def read(model: Any, prompts: Sequence[Prompt], *, grad: bool, pad_token_id: int) -> Reading:
     """Prefill: take in B prompts in one pass of a transformers video-language model, and keep the cache it fills.
 
@@ -95,7 +133,7 @@ def read(model: Any, prompts: Sequence[Prompt], *, grad: bool, pad_token_id: int
     Args:
         model: as loaded through AutoModelForImageTextToText, or wrapped; called as a whole, never by its parts.
         prompts: they may differ in length.
-        grad: keep the graph from the weights to the keys and values, so that `score` can send a gradient through them.
+        grad: keep the graph from the weights to what the layers keep, so that `score` can send a gradient through them.
         pad_token_id: stands where a prompt is padded, which the attention mask hides.
     """
     names = find_family(unwrap_model(model).config).inputs
@@ -109,25 +147,25 @@ def read(model: Any, prompts: Sequence[Prompt], *, grad: bool, pad_token_id: int
         names.pixels: batch[names.pixels],
         names.grid: batch[names.grid],
     }
-    cache = DynamicCache()
+    cache = make_empty_cache(unwrap_model(model).config)
     with torch.set_grad_enabled(grad):
         forward(model, context, cache, logits_to_keep=1)
     return Reading(
         prompts=tuple(prompts),
-        keys_values=tuple((layer.keys, layer.values) for layer in cache.layers),
+        layers=states_of(cache),
         context_mask=context["attention_mask"].bool(),
         head_ids=batch["input_ids"][:, -1],
         head_positions=positions[0, :, -1],
     )
 
 
-def forward(model: Any, inputs: dict[str, Any], cache: DynamicCache, **options: Any) -> Tensor:
+def forward(model: Any, inputs: dict[str, Any], cache: Cache, **options: Any) -> Tensor:
     """Run the model once, on what the cache holds and on new tokens; returns logits. Every pass of the verbs is one.
 
     Args:
         model: as in `read`.
         inputs: the model's keyword arguments for the new tokens, `attention_mask` among them.
-        cache: the pass sees its keys and values and appends those of the new tokens.
+        cache: the pass goes on from what its layers keep, and takes in the new tokens.
         options: further arguments of the model, such as `logits_to_keep`.
     """
     inner = unwrap_model(model)

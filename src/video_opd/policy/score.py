@@ -48,9 +48,10 @@ def score(
 
     # The shift: the head and all answer tokens but the last go in; what comes out at each place is the next token's.
     heads = reading.head_ids.repeat_interleave(size)
-    row_ids = torch.cat([heads[:, None], tokens[:, :-1]], dim=1).unflatten(0, (-1, size))
-    logits = forward(model, reading.lay_out_answers(row_ids), reading.make_cache())
-    logprobs = split_by_answer(support.log_softmax(logits), size)
+    rows, group = reading.spread(size)
+    row_ids = torch.cat([heads[:, None], tokens[:, :-1]], dim=1).unflatten(0, (-1, group))
+    logits = forward(model, rows.lay_out_answers(row_ids), rows.make_cache())
+    logprobs = split_by_answer(support.log_softmax(logits), group)
     return TokenScores(
         answers=answers,
         logprobs=logprobs.gather(2, tokens[:, :, None])[:, :, 0].masked_fill(~mask, 0.0),
