@@ -36,7 +36,7 @@ TEXT: dict[str, Any] = {
 TEXT_3 = {**TEXT, "head_dim": 16, "rope_parameters": {**TEXT["rope_parameters"], "mrope_interleaved": True}}
 MIXTURE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "decoder_sparse_step": 1}
 TEXT_3_5 = {
-    **TEXT_3, "num_hidden_layers": 4, "initializer_range": 0.15, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
+    **TEXT_3, "num_hidden_layers": 4, "initializer_range": 0.1, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
     "linear_num_key_heads": 2, "linear_num_value_heads": 4,
     "layer_types": ["linear_attention"] * 3 + ["full_attention"],
     "rope_parameters": {**TEXT_3["rope_parameters"], "partial_rotary_factor": 0.5, "mrope_section": [2, 1, 1]},
@@ -61,6 +61,9 @@ KINDS: dict[str, tuple[Any, Any, dict[str, Any], dict[str, Any], Any]] = {
     "qwen3_5_moe": (Qwen3_5MoeConfig, Qwen3_5MoeForConditionalGeneration, TEXT_3_5 | MIXTURE_3_5, VISION_3_5, None),
 }
 """model_type -> configuration, model, its text and vision parts, processor (None: the tiny student's)."""
+
+RECURRENT = ("qwen3_5", "qwen3_5_moe")
+"""Those with recurrent layers."""
 
 
 def save_tiny(model_type: str, folder: Path, processor: Any, *, seed: int = 0) -> str:

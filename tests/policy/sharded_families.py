@@ -1,0 +1,70 @@
+"""Run by `torchrun` on every process: the gradient of each family's sharded model beside that of the whole one.
+
+    torchrun --nproc-per-node 2 sharded_families.py FOLDER
+
+FOLDER holds one tiny model for each name in `KINDS`, and the prompts of each in NAME.pt. The first process prints one
+line for each model and each way to shard it: names, and the relative differences of loss and gradient.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny_families import KINDS
+from torch import distributed
+
+from video_opd.policy.checkpointing import checkpoint_layers, tie_layers
+from video_opd.policy.load import Policy, load_policy
+from video_opd.policy.sharding import Sharding, whole
+from video_opd.types import Prompt, Sampling
+
+
+def loss_of(policy: Policy, prompts: list[Prompt]) -> Any:
+    """The summed log-probs of two answers to each prompt, through one reading."""
+    reading = policy.read(prompts, grad=True)
+    groups = policy.answer(reading, count=2, sampling=Sampling(max_new_tokens=5, seed=1))
+    loss = policy.score(reading, groups, grad=True).logprobs.sum()
+    loss.backward()
+    return loss.detach()
+
+
+def compare(folder: Path, kind: str, *, keep_gathered: bool, recompute: bool) -> tuple[float, float]:
+    """Relative differences of loss and gradient, where every process reads prompts of its own."""
+    rank, size = distributed.get_rank(), distributed.get_world_size()
+    prompts = torch.load(folder / f"{kind}.pt", weights_only=False)
+    one = load_policy(str(folder / kind))
+    loss = sum(loss_of(one, prompts[place::size]) for place in range(size))
+    # Gradients of several processes are averaged.
+    expected = {name: p.grad / size for name, p in one.model.named_parameters() if p.grad is not None}
+    sharding = Sharding(shards=size, replicas=1, keep_gathered=keep_gathered)
+    policy = load_policy(str(folder / kind), sharding=sharding)
+    (checkpoint_layers if recompute else tie_layers)(policy.model)
+    sharded_loss = loss_of(policy, prompts[rank::size])
+    distributed.all_reduce(sharded_loss)
+    difference = total = 0.0
+    for name, parameter in policy.model.named_parameters():
+        if parameter.grad is not None:
+            gradient = whole(parameter.grad)
+            difference += float((gradient - expected[name]).square().sum())
+            total += float(expected[name].square().sum())
+    return abs(float(sharded_loss / loss) - 1), (difference / total) ** 0.5
+
+
+def main() -> None:
+    """Compare all families."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo")
+    folder = Path(sys.argv[1])
+    for kind, keep, recompute in product(KINDS, (True, False), (True, False)):
+        differences = compare(folder, kind, keep_gathered=keep, recompute=recompute)
+        if distributed.get_rank() == 0:
+            print(kind, f"keep_gathered={keep}", f"recompute={recompute}", *differences, flush=True)
+    distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
