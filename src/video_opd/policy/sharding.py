@@ -17,6 +17,7 @@ import torch.distributed.tensor
 from torch import Tensor, distributed
 
 from video_opd.errors import ConfigurationError
+from video_opd.policy.expert_layout import compare_sides_only
 from video_opd.policy.families import Family
 
 
@@ -50,6 +51,8 @@ class Sharding:
             raise _not_possible(name, "this transformers has no sharding of its own") from error
         if not find_spec("accelerate"):
             raise _not_possible(name, "transformers shards with the help of accelerate, which is not installed")
+        for model_type in family.model_types:
+            compare_sides_only(model_type)
         style = "keep_full_weight" if self.keep_gathered else "free_full_weight"
         config = DistributedConfig(
             fsdp_size=self.shards,
