@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import VideoBudget, read_frames
+from video_opd.policy.load import load_policy
 from video_opd.types import Prompt, Sampling
 
 QUERIES = ("a red circle", "the large blue square that moves to the left", "a triangle", "a red circle")
@@ -52,6 +55,28 @@ def test_the_reading_is_the_same(teacher, render, template):
         assert mine.head_positions[row] == alone.head_positions[0]
         (group,) = teacher.answer(alone, sampling=GREEDY)
         assert teacher.answer(mine, sampling=GREEDY)[row].answers[0].token_ids == group.answers[0].token_ids
+
+
+def test_recurrent_layers_read_the_rests_one_by_one(render, processor, tmp_path):
+    """They forget over padding, so rests of several lengths do not go through them together."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "policy"))
+    from tiny_families import save_tiny
+
+    policy = load_policy(save_tiny("qwen3_5", tmp_path / "model", processor))
+    prompts = render("timelens")
+    mine = read_the_rest(policy, prompts, read_shared_part(policy, prompts, count_shared_tokens(prompts)))
+    assert len(mine.prompts) == len(prompts)
+    groups = policy.answer(mine, count=2, sampling=Sampling(max_new_tokens=4, seed=1))
+    together = policy.score(mine, groups)
+    for row, (prompt, group) in enumerate(zip(prompts, groups, strict=True)):
+        alone = policy.read([prompt])
+        for ours, theirs in zip(mine.select_rows([row]).layers, alone.layers, strict=True):
+            for one, other in zip(ours, theirs, strict=True):
+                kept = one[:, :, -other.shape[2] :]  # keys and values are padded on the left
+                torch.testing.assert_close(kept, other, atol=5e-5, rtol=1e-3)
+        logprobs = policy.score(alone, [group]).logprobs
+        ours = together.logprobs[2 * row : 2 * row + 2, : logprobs.shape[1]]
+        torch.testing.assert_close(ours, logprobs, atol=1e-4, rtol=1e-4)
 
 
 def test_nothing_is_shared_where_the_query_stands_before_the_video(render):

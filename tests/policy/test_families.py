@@ -216,9 +216,13 @@ def test_video_tokens_that_are_not_those_of_the_grid_are_a_bug():
 # What is refused, and what is said.
 
 
-@pytest.mark.parametrize("kind", ["llava", "qwen3", "glm4v"])
-def test_a_family_that_is_not_known_is_refused(kind):
-    with pytest.raises(ConfigurationError, match="does not belong to a supported family"):
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [("llava", "positions"), ("qwen3", "positions"), ("glm4v", "GLM spells"), ("glm46v", "GLM spells"),
+     ("glm4v_moe", "ends a turn"), ("internvl", "InternVL numbers the frames")],
+)  # fmt: skip
+def test_a_family_that_is_not_known_is_refused(kind, why):
+    with pytest.raises(ConfigurationError, match=f"does not belong to a supported family: .*{why}"):
         video_positions(config_of(kind), batch_of("qwen3_vl", ROWS["wide"]))
 
 

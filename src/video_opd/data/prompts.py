@@ -80,7 +80,7 @@ class PromptRenderer:
         with _ONE_AT_A_TIME, _explain_errors(example):
             words, stand_ins = self._plain_text.disguise(words, *self.template.split_around_query())
             text = self.processor.apply_chat_template(
-                self.template.turns(words), tokenize=False, add_generation_prompt=True
+                self.template.turns(words), tokenize=False, add_generation_prompt=True, **self.family.chat_arguments
             )
             text = self.family.remove_markers(text) + self.template.answer_prefix
             batch = self.processor(text=[text], videos=[video], return_tensors="pt", **self._video_arguments(frames))

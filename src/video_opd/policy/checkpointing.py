@@ -69,7 +69,7 @@ def tie_layers(model: nn.Module) -> None:
 def _make_forward(block: nn.Module, *, recompute: bool) -> Callable[..., Tensor]:
     """The forward function of a block that keeps its cache outside of what is computed again."""
     inner = block.forward
-    index = next((part.layer_idx for part in block.children() if hasattr(part, "layer_idx")), None)
+    index: Any = next((part.layer_idx for part in block.children() if hasattr(part, "layer_idx")), None)
 
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         name = next((name for name in ("cache", "past_key_values") if kwargs.get(name) is not None), None)

@@ -16,7 +16,7 @@ from transformers.conversion_mapping import (
 from transformers.core_model_loading import Transpose
 
 
-class TransposeOfShard(Transpose):  # type: ignore[misc]
+class TransposeOfShard(Transpose):
     """Turns the two sides of a weight, or of a part of it, unless they stand as the model wants them."""
 
     def convert(

@@ -7,7 +7,7 @@ before a model is loaded.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal
 
@@ -114,6 +114,8 @@ class Family:
     """Patches along each side of a token's square, where a configuration does not say it."""
     processor_arguments: Callable[[int, int, int], dict[str, Any]] = _qwen_processor_arguments
     """What the processor is given beside text, frames and times, for that many frames of that height and width."""
+    chat_arguments: Mapping[str, Any] = field(default_factory=lambda: {"enable_thinking": False})
+    """What the chat template is given beside the turns. A template that knows no thinking ignores the usual one."""
     video_settings: tuple[str, ...] = ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std")
     """Settings of the video processor in which student and teacher must agree."""
     inputs: InputNames = USUAL_NAMES
@@ -225,6 +227,19 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
+_GLM = (
+    "GLM spells the tokens of a video as those of an image, and ends a turn with the token that begins the next one, "
+    "which the conventions here do not express"
+)
+_NOT_READ = {
+    "glm4v": _GLM,
+    "glm4v_moe": _GLM,
+    "glm46v": _GLM,
+    "internvl": "InternVL numbers the frames of a video and states no seconds, so its model can only guess them",
+}
+"""Model types that were looked at, and why they are not read."""
+
+
 def find_family(config: Any, name: str = "") -> Family:
     """The family of a model, by its configuration.
 
@@ -249,7 +264,10 @@ def find_family(config: Any, name: str = "") -> Family:
             return family
     raise ConfigurationError(
         f"{model} does not belong to a supported family",
-        reason="each family computes the positions of video tokens in its own way, and wrong positions raise no error",
+        reason=_NOT_READ.get(
+            config.model_type,
+            "each family computes the positions of video tokens in its own way, and wrong positions raise no error",
+        ),
         remedy=f"take a model of {list_family_names()}",
     )
 

@@ -8,7 +8,7 @@ a pass makes new tensors, and those of the reading stay as they are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,10 +33,9 @@ class RecurrentStates(NamedTuple):
 
 
 LayerState = KeysValues | RecurrentStates
-State = TypeVar("State", KeysValues, RecurrentStates)
 
 
-def select_rows(state: State, index: Tensor) -> State:
+def select_rows(state: LayerState, index: Tensor) -> LayerState:
     """Some rows of the batch, in the given order; the gradient flows if there was one."""
     return type(state)(*(tensor[index] for tensor in state))
 
@@ -51,7 +50,7 @@ def join_rows(states: Iterable[LayerState]) -> LayerState:
     return KeysValues(*map(torch.cat, zip(*padded, strict=True)))
 
 
-class AttentionLayer(DynamicLayer):  # type: ignore[misc]
+class AttentionLayer(DynamicLayer):
     """Keys and values of all tokens, of which the new ones are known apart."""
 
     new: KeysValues
@@ -83,7 +82,7 @@ class AttentionLayer(DynamicLayer):  # type: ignore[misc]
             kept[:, :, start:] = kept[index, :, start:]
 
 
-class RecurrentLayer(LinearAttentionLayer):  # type: ignore[misc]
+class RecurrentLayer(LinearAttentionLayer):
     """The state behind the last token. A pass with gradient can be followed by others, and each has its own state."""
 
     def start(self, state: Sequence[Tensor]) -> None:
