@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_families import KINDS, RECURRENT, save_tiny
+from transformers import AutoProcessor
 
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_source import PromptSource
@@ -24,7 +25,7 @@ from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import VideoBudget, read_frames
 from video_opd.errors import ConfigurationError
 from video_opd.policy.layer_states import KeysValues
-from video_opd.policy.load import load_policy
+from video_opd.policy.load import load_policy, resolve_model
 from video_opd.policy.positions import video_positions
 from video_opd.policy.read import collate, rope_positions
 from video_opd.types import Example, Sampling, Span
@@ -440,3 +441,13 @@ def test_an_answer_of_one_token_sends_its_gradient(policies, prompts_of, kind):
     difference = sum(float((shared[name] - plain[name]).square().sum()) for name in plain) ** 0.5
     assert difference <= 1e-5 * sum(float(gradient.square().sum()) for gradient in plain.values()) ** 0.5
     policy.model.zero_grad()
+
+
+def test_a_template_that_thinks_is_asked_not_to(processor, world):
+    template = processor.chat_template + "{% if enable_thinking is false %}NO THINKING{% endif %}"
+    thinking = AutoProcessor.from_pretrained(resolve_model("tiny-student"), chat_template=template)
+    renderer = PromptRenderer(thinking, TEMPLATES["tiny"], VideoBudget(max_frame_tokens=1))
+    (prompt,) = PromptSource(world / "videos", renderer, num_examples=1).prompts(
+        read_manifest(world / "train.jsonl")[:1]
+    )
+    assert "NO THINKING" in thinking.tokenizer.decode(prompt.input_ids)
