@@ -22,7 +22,14 @@ class TransposeOfShard(Transpose):
     def convert(
         self, input_dict: dict[str, Any], source_patterns: list[str], target_patterns: list[str], **kwargs: Any
     ) -> dict[str, Any]:
-        """Turn the one tensor that is given, where it must be turned. Named as in transformers."""
+        """Turn the one tensor that is given, where it must be turned. transformers calls it.
+
+        Args:
+            input_dict: the tensor, or a list of it, by its name in the checkpoint.
+            source_patterns: names in the checkpoint.
+            target_patterns: names in the model.
+            kwargs: the model and the name of the weight there, among others.
+        """
         given = next(iter(input_dict.values()))
         tensor = given[0] if isinstance(given, list) else given
         wanted = kwargs["model"].get_parameter(kwargs["full_layer_name"]).shape

@@ -67,7 +67,12 @@ class AttentionLayer(DynamicLayer):
         return KeysValues(self.keys, self.values) if self.is_initialized else ()
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Append new tokens; returns the keys and values of all. transformers calls it."""
+        """Append new tokens; returns the keys and values of all. transformers calls it.
+
+        Args:
+            key_states: of the new tokens.
+            value_states: of the new tokens.
+        """
         self.new = KeysValues(key_states, value_states)
         if self.is_initialized:
             self.keys = torch.cat([self.keys, key_states], dim=-2)
@@ -108,7 +113,13 @@ class RecurrentLayer(LinearAttentionLayer):
     def update_conv_state(
         self, conv_states: Tensor, state_idx: int = 0, conv_kernel_size: int | None = None, **_: Any
     ) -> Tensor:
-        """Take in new tokens; returns them behind the ones that the convolution still sees. transformers calls it."""
+        """Take in new tokens; returns them behind the ones that the convolution still sees. transformers calls it.
+
+        Args:
+            conv_states: inputs of the convolution at the new tokens, (B, channels, tokens).
+            state_idx: which of a layer's states; these layers have one.
+            conv_kernel_size: tokens that the convolution sees at once.
+        """
         if self.has_previous_state[state_idx]:
             seen = torch.cat([self.conv_states[state_idx], conv_states], dim=-1)
         else:
