@@ -4,6 +4,9 @@ transformers switches the cache off under its own checkpointing, and without a c
 layer runs on a stand-in for the cache that knows this layer only, and gives back its new keys and values, or its new
 state, beside the hidden states. So `torch.utils.checkpoint` sees all inputs and outputs of the layer, and gradients of
 later passes reach what it keeps.
+
+In a vision tower no patch sees one of another temporal group, so a block is computed again a few groups at a time:
+there are four patches to a video token, and one block's activations would be most of what a step holds.
 """
 
 from __future__ import annotations
@@ -16,7 +19,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import Cache
 
+from video_opd.policy.families import find_family
 from video_opd.policy.layer_states import make_layer
+from video_opd.policy.read import unwrap_model
+
+PATCHES_AT_ONCE = 2048
+"""Patches of a vision tower that are computed again together, or one temporal group where it has more."""
 
 
 class Tie(torch.autograd.Function):
@@ -58,6 +66,8 @@ def checkpoint_layers(model: nn.Module) -> None:
     """
     for _, block in split_modules(model):
         block.forward = _make_forward(block, recompute=True)
+    for merger in _find_mergers(model):
+        merger.forward = _make_forward(merger, recompute=True)
 
 
 def tie_layers(model: nn.Module) -> None:
@@ -76,7 +86,7 @@ def _make_forward(block: nn.Module, *, recompute: bool) -> Callable[..., Tensor]
         if not torch.is_grad_enabled() or (name is None and not recompute):
             return inner(hidden_states, *args, **kwargs)
         if name is None:
-            return checkpoint(inner, hidden_states, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+            return _recompute_by_group(inner, hidden_states, *args, **kwargs)
         layer = kwargs.pop(name).layers[index]
         past = layer.state
 
@@ -97,3 +107,46 @@ def _make_forward(block: nn.Module, *, recompute: bool) -> Callable[..., Tensor]
         return hidden_states
 
     return forward
+
+
+def _find_mergers(model: nn.Module) -> Iterator[nn.Module]:
+    """The modules that make video tokens of patches: outermost ones only, and of a list its members."""
+    family, found = find_family(unwrap_model(model).config), ""
+    for name, module in model.named_modules():
+        inside = found and name.startswith(f"{found}.")
+        if family.vision_part(name) == "merger" and not inside and not isinstance(module, nn.ModuleList):
+            found = name
+            yield module
+
+
+def _recompute_by_group(inner: Callable[..., Tensor], hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Run a module that has no cache, and compute it again in the backward pass: as many whole sequences at a time as
+    `PATCHES_AT_ONCE` allows, where `cu_seqlens` says which rows are a sequence."""
+    options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
+    ends = kwargs.get("cu_seqlens")
+    pieces = [] if ends is None else _split_sequences(ends.diff().tolist())
+    if len(pieces) < 2:
+        return checkpoint(inner, hidden_states, *args, **options, **kwargs)
+    rows = [sum(lengths) for lengths in pieces]
+    cosines, sines = (part.split(rows) for part in kwargs.pop("position_embeddings"))
+    outputs = []
+    for row, hidden in enumerate(hidden_states.split(rows)):
+        own = {
+            "cu_seqlens": torch.tensor([0, *pieces[row]], device=ends.device, dtype=ends.dtype).cumsum(
+                0, dtype=ends.dtype
+            ),
+            "position_embeddings": (cosines[row], sines[row]),
+        }
+        outputs.append(checkpoint(inner, hidden, *args, **options, **(kwargs | own)))
+    return torch.cat(outputs)
+
+
+def _split_sequences(lengths: list[int]) -> list[list[int]]:
+    """Cut a list of lengths into pieces that sum to `PATCHES_AT_ONCE` at most, unless a single length is more."""
+    pieces: list[list[int]] = []
+    for length in lengths:
+        if pieces and sum(pieces[-1]) + length <= PATCHES_AT_ONCE:
+            pieces[-1].append(length)
+        else:
+            pieces.append([length])
+    return pieces

@@ -1,0 +1,85 @@
+"""Peak memory of one training step over a long prompt, every case in a process of its own.
+
+    python benchmarks/memory.py [--seconds 88] [--cases plain ours checkpointed] [--out benchmarks/results/memory.json]
+
+The models and the plain path are those of shared_reading.py: answer-only logits, no checkpointing. Measured is the peak
+of the resident memory during the step, less what was resident before it: weights, the optimiser's state, and the
+prompt. The gradient is in it. Needs Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from shared_reading import Ours, Plain, build_policy, build_prompt, writes
+from video_opd.methods.opd import ReverseKLDistillation
+from video_opd.methods.teachers import OneTeacher
+from video_opd.policy.checkpointing import checkpoint_layers
+from video_opd.train.stopwatch import PeakMemory
+
+CASES = ("plain", "ours", "checkpointed")
+RESULTS = Path(__file__).parent / "results" / "memory.json"
+
+
+def measure(case: str, seconds: int) -> dict[str, float | int | str]:
+    """Take a step over a short prompt, so that the optimiser has its state, then measure one over a long prompt."""
+    torch.set_num_threads(1)
+    student, teacher = build_policy(), build_policy(hidden=640, layers=12, intermediate=1792).freeze()
+    method = ReverseKLDistillation(write=writes(1), teacher=OneTeacher(teacher))
+    if case == "checkpointed":
+        checkpoint_layers(student.model)
+    path = (Plain if case == "plain" else Ours)(student, method)
+    memory, began = PeakMemory(torch.device("cpu")), 0.0
+    for prompt in (build_prompt(student, 2, 1), build_prompt(student, seconds, 0)):
+        (answers,) = method.write(student, student.read([prompt]), 0)
+        ctypes.CDLL(None).malloc_trim(0)
+        memory, began = PeakMemory(torch.device("cpu")), time.process_time()
+        with memory.watch():
+            path.step(prompt, answers)
+    assert memory.extra_bytes is not None, "this system does not tell the peak of a process"
+    return {
+        "case": case,
+        "prompt_tokens": len(prompt),
+        "patches": len(prompt.pixel_values),
+        "peak_gb": memory.extra_bytes / 1e9,
+        "cpu_seconds": time.process_time() - began,
+    }
+
+
+def measure_in_own_process(case: str, seconds: int) -> dict[str, float | int | str]:
+    """Run `measure` in a fresh interpreter, where no earlier case left memory behind."""
+    command = [sys.executable, __file__, "--only", case, "--seconds", str(seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Measure, print a table, and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=int, default=88, help="of the clip: 32 video tokens each")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
+    parser.add_argument("--only", choices=CASES, help="measure this case in this process, print one line of JSON")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    if arguments.only:
+        print(json.dumps(measure(arguments.only, arguments.seconds)))
+        return
+    rows = [measure_in_own_process(case, arguments.seconds) for case in arguments.cases]
+    first = rows[0]["peak_gb"]
+    for row in rows:
+        row["of_first"] = row["peak_gb"] / first
+        print(f"{row['case']:<14}{row['peak_gb']:6.2f} GB {row['of_first']:6.2f} {row['cpu_seconds']:7.1f} CPU-s")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps({"torch": torch.__version__, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
