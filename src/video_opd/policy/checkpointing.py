@@ -66,7 +66,7 @@ def checkpoint_layers(model: nn.Module) -> None:
     """
     for _, block in split_modules(model):
         block.forward = _make_forward(block, recompute=True)
-    for merger in _find_mergers(model):
+    for merger in find_mergers(model):
         merger.forward = _make_forward(merger, recompute=True)
 
 
@@ -109,7 +109,7 @@ def _make_forward(block: nn.Module, *, recompute: bool) -> Callable[..., Tensor]
     return forward
 
 
-def _find_mergers(model: nn.Module) -> Iterator[nn.Module]:
+def find_mergers(model: nn.Module) -> Iterator[nn.Module]:
     """The modules that make video tokens of patches: outermost ones only, and of a list its members."""
     family, found = find_family(unwrap_model(model).config), ""
     for name, module in model.named_modules():
@@ -123,7 +123,7 @@ def _recompute_by_group(inner: Callable[..., Tensor], hidden_states: Tensor, *ar
     """Run a module that has no cache, and compute it again in the backward pass: as many whole sequences at a time as
     `PATCHES_AT_ONCE` allows, where `cu_seqlens` says which rows are a sequence."""
     options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
-    ends = kwargs.get("cu_seqlens")
+    ends: Any = kwargs.get("cu_seqlens")
     pieces = [] if ends is None else _split_sequences(ends.diff().tolist())
     if len(pieces) < 2:
         return checkpoint(inner, hidden_states, *args, **options, **kwargs)
