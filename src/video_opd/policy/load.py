@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -68,6 +68,8 @@ class Policy:
     work: Work = field(default_factory=Work)
     is_any: Callable[[bool], bool] = bool
     """Whether something is so on any process, where all of them must make as many passes; see `answer`."""
+    vision: Any = None
+    """The features of clips that a frozen vision tower has seen; see `policy.shared_vision`."""
 
     @property
     def tokenizer(self) -> Any:
@@ -94,7 +96,7 @@ class Policy:
         """Prefill: take in the prompts once; see `policy.read.read`."""
         self.work.prompt_passes += len(prompts)
         self.work.prompt_tokens += sum(map(len, prompts))
-        with self.precision():
+        with self.precision(), self.vision.follow(prompts) if self.vision else nullcontext():
             return read(self.model, prompts, grad=grad, pad_token_id=self.pad_token_id)
 
     def answer(self, reading: Reading, *, count: int = 1, sampling: Sampling) -> tuple[AnswerGroup, ...]:

@@ -33,6 +33,7 @@ from video_opd.policy.description import require_device
 from video_opd.policy.device import find_device
 from video_opd.policy.location import find_local_folder
 from video_opd.policy.ranked_policy import key_of
+from video_opd.policy.shared_vision import share_vision
 from video_opd.ranks import current_job
 from video_opd.runs.checkpoint import find_latest_checkpoint
 from video_opd.runs.directory import RunDirectory
@@ -246,6 +247,12 @@ def make_learner(recipe: Recipe, models: Models, *, total_steps: int, gate: Answ
     """
     ranks = current_job()
     if ranks is None:
+        parts = models.group_by_part()
+        others = (*parts.get("teacher", ()), *parts.get("reference", ()))
+        training = recipe.training
+        # Later updates read the whole batch again.
+        num_clips = training.batch_size if training.updates_per_batch > 1 else 0
+        share_vision(models.student, others, num_clips=num_clips)
         return Learner(models.student, recipe.training, total_steps=total_steps, gate=gate)
     keys = {part: [key_of(policy) for policy in policies] for part, policies in models.group_by_part().items()}
     ranks.call_all(build_part, (recipe, keys, total_steps))
