@@ -79,8 +79,11 @@ class PromptRenderer:
         video = torch.from_numpy(frames.images).permute(0, 3, 1, 2)
         with _ONE_AT_A_TIME, _explain_errors(example):
             words, stand_ins = self._plain_text.disguise(words, *self.template.split_around_query())
+            template = str(self.processor.chat_template)
+            # transformers warns of an argument that a template does not ask for.
+            asked_for = {name: value for name, value in self.family.chat_arguments.items() if name in template}
             text = self.processor.apply_chat_template(
-                self.template.turns(words), tokenize=False, add_generation_prompt=True, **self.family.chat_arguments
+                self.template.turns(words), tokenize=False, add_generation_prompt=True, **asked_for
             )
             text = self.family.remove_markers(text) + self.template.answer_prefix
             batch = self.processor(text=[text], videos=[video], return_tensors="pt", **self._video_arguments(frames))

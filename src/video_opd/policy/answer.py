@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from video_opd.policy.read import Reading, forward, split_by_answer
+from video_opd.policy.sharding import is_any_process
 from video_opd.policy.token_support import TokenSupport
 from video_opd.seeds import generator
 from video_opd.types import Answer, AnswerGroup, Prompt, Sampling
@@ -24,7 +25,6 @@ def answer(
     sampling: Sampling,
     support: TokenSupport,
     tokenizer: Any,
-    is_any: Callable[[bool], bool] = bool,
 ) -> tuple[AnswerGroup, ...]:
     """Roll out `count` answers per prompt, all from the cache of this one reading.
 
@@ -38,8 +38,6 @@ def answer(
         sampling: seed, most tokens, and whether the most probable token is taken each time.
         support: the tokens that an answer may consist of.
         tokenizer: decodes the answers.
-        is_any: whether an answer goes on anywhere, given whether one does here. Where processes gather the weights
-            together for every pass, all of them make as many passes.
 
     Returns:
         One group per prompt, in the order of the reading.
@@ -59,7 +57,7 @@ def answer(
         tokens.append(ids)
         logprobs.append(distribution.gather(1, ids[:, None])[:, 0])
         alive &= ids != support.end_token_id
-        if not is_any(bool(alive.any())):
+        if not is_any_process(bool(alive.any()), model):
             break
     return _make_groups(prompt_ids, count, torch.stack(tokens, dim=1), torch.stack(logprobs, dim=1), support, tokenizer)
 

@@ -21,6 +21,7 @@ from transformers import Cache
 
 from video_opd.policy.answer import make_answer
 from video_opd.policy.read import Reading, forward
+from video_opd.policy.sharding import is_any_process
 from video_opd.policy.token_support import TokenSupport
 from video_opd.types import Answer, AnswerGroup
 
@@ -102,7 +103,7 @@ def find_best_answers(
             finished[row].add(tokens, logprobs, support, tokenizer)
         bars = torch.tensor([each.bar for each in finished], dtype=torch.float64, device=ids.device)
         # Totals only fall: a prompt whose best beam is not above its bar goes along without effect.
-        if (beams.totals.amax(dim=1) <= bars).all():
+        if not is_any_process(bool((beams.totals.amax(dim=1) > bars).any()), model):
             break
         _deal_tail(cache, parents, start=reading.context_mask.shape[1], in_one_row=group > 1)
         # A dead beam may have drawn any token, one that stands for video too: it must not go into the model.

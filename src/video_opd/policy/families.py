@@ -115,7 +115,7 @@ class Family:
     processor_arguments: Callable[[int, int, int], dict[str, Any]] = _qwen_processor_arguments
     """What the processor is given beside text, frames and times, for that many frames of that height and width."""
     chat_arguments: Mapping[str, Any] = field(default_factory=lambda: {"enable_thinking": False})
-    """What the chat template is given beside the turns. A template that knows no thinking ignores the usual one."""
+    """What the chat template is given beside the turns, as far as it asks for it."""
     video_settings: tuple[str, ...] = ("patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std")
     """Settings of the video processor in which student and teacher must agree."""
     inputs: InputNames = USUAL_NAMES

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from video_opd.policy.head import use_float32_head
 from video_opd.policy.location import resolve_model
 from video_opd.policy.read import Reading, read, unwrap_model
 from video_opd.policy.score import score
-from video_opd.policy.sharding import Sharding, is_any_process
+from video_opd.policy.sharding import Sharding
 from video_opd.policy.token_support import TokenSupport
 from video_opd.policy.weights import cast_unquantised, num_bytes, refuse_not_finite, refuse_random, refuse_unused
 from video_opd.types import AnswerGroup, Prompt, Sampling, TokenScores, flatten
@@ -66,8 +65,6 @@ class Policy:
     autocast: torch.dtype | None = None
     """Compute in this type while the weights stay as they are (a trained student keeps float32 weights)."""
     work: Work = field(default_factory=Work)
-    is_any: Callable[[bool], bool] = bool
-    """Whether something is so on any process, where all of them must make as many passes; see `answer`."""
     vision: Any = None
     """The features of clips that a frozen vision tower has seen; see `policy.shared_vision`."""
 
@@ -109,7 +106,6 @@ class Policy:
                 sampling=sampling,
                 support=self.support,
                 tokenizer=self.tokenizer,
-                is_any=self.is_any,
             )
         return self._count_written(groups)
 
@@ -218,7 +214,6 @@ def load_policy(
         processor=known.processor,
         support=known.support.to(where),
         autocast=autocast,
-        is_any=bool if sharding is None or sharding.keep_gathered else partial(is_any_process, device=where),
     )
 
 
@@ -242,6 +237,7 @@ def _load_model(
                 ignore_mismatched_sizes=True,  # so that they come back in the report, to be refused with a name
                 **placed_while_read,
             )
+        model.is_gathered_by_layer = sharding is not None and not sharding.keep_gathered
         refuse_random(name, model, report)
         refuse_unused(name, report)
         model.eval()

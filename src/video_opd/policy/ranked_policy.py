@@ -107,14 +107,29 @@ class RankedPolicy(Policy):
         max_new_tokens: int,
         key: Callable[[str], Hashable] = text_itself,
     ) -> tuple[AnswerGroup, ...]:
-        """Have every process search its share; `key` must be a function at the top of a module."""
+        """Have every process search its share.
+
+        Args:
+            reading: one group is returned per prompt, in its order.
+            count: answers per prompt, each with another key.
+            width: live beams per prompt.
+            max_new_tokens: most tokens of an answer.
+            key: of the decoded text; a function at the top of a module, so that it can be sent.
+        """
         options = {"count": count, "width": width, "max_new_tokens": max_new_tokens, "key": key}
         return self._count_written(self._write(reading, "find_best_answers", options))
 
     def score(
         self, reading: Any, groups: Sequence[AnswerGroup], *, distribution: bool = False, grad: bool = False
     ) -> TokenScores:
-        """Have every process score its share."""
+        """Have every process score its share.
+
+        Args:
+            reading: of the prompts that were answered.
+            groups: one per prompt of the reading, all of one size.
+            distribution: also keep the log-probs of the whole support at every answer position.
+            grad: not possible here.
+        """
         assert not grad, "training goes through RankedLearner"
         self.work.tokens_scored += sum(map(len, flatten(groups)))
         by_rank = self._rows_of(reading)

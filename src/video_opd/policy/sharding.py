@@ -86,9 +86,18 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, distributed.tensor.DTensor) else tensor
 
 
-def is_any_process(flag: bool, device: torch.device) -> bool:
-    """Whether it is so on any process of the job. All must ask at once."""
-    flags = torch.tensor([flag], dtype=torch.uint8, device=device)
+def is_any_process(flag: bool, model: Any) -> bool:
+    """Whether it is so on any process, where all of them gather the weights of a model for every pass.
+
+    Then all processes must make as many passes, and ask this at once. Elsewhere each process goes its own way.
+
+    Args:
+        flag: whether it is so here.
+        model: the marker `is_gathered_by_layer` says how its weights are gathered.
+    """
+    if not getattr(model, "is_gathered_by_layer", False):
+        return flag
+    flags = torch.tensor([flag], dtype=torch.uint8, device=model.device)
     distributed.all_reduce(flags, distributed.ReduceOp.MAX)
     return bool(flags.item())
 

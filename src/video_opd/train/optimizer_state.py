@@ -6,6 +6,7 @@ checkpoints do the work; their usual metadata are pickled, which is code, so the
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,10 @@ def load_optimizer(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Pa
         where = folder if (folder / ONE_FILE).exists() else folder / FOLDER
         reader = HuggingFaceStorageReader(str(where))
         tensors = _empty(parameters, reader)
-        checkpoint.load(tensors, storage_reader=reader, no_dist=not sharded)
+        with warnings.catch_warnings():
+            # Here one process is enough, and torch asks whether that is meant.
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            checkpoint.load(tensors, storage_reader=reader, no_dist=not sharded)
     for key, value in tensors.items():
         kind, name = key.split(".", 1)
         parameter = parameters[name]

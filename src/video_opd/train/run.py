@@ -156,6 +156,17 @@ class HeldOut:
         return EvaluationReport(**report).to_json()
 
 
+def _join_others(recipe: Recipe) -> None:
+    """Join the processes that `torchrun` started, if there are several. All but the first serve from here on."""
+    if num_started() == 1:
+        return
+    device = find_device(recipe.compute.device)
+    require_device(device)
+    refuse_unfit_job(recipe, num_started())
+    prepare_compute(recipe.compute)
+    join_job(device)
+
+
 def run_recipe(
     recipe: Recipe, out: Path, *, evaluate_teacher: bool = False, shared: SharedWork | None = None
 ) -> dict[str, Any]:
@@ -177,16 +188,13 @@ def run_recipe(
         UserError: anything the user can mend.
     """
     console, shared, recipe = Console(stderr=True), shared or SharedWork(), resolve_checkpoints(recipe)
-    device = find_device(recipe.compute.device)
-    require_device(device)
-    prepare_compute(recipe.compute)
-    refuse_unfit_job(recipe, num_started())
-    join_job(device)  # from here on only the first process goes on
+    _join_others(recipe)  # from here on only the first process goes on
     same, inputs = identify_run(recipe), Inputs()
     RunDirectory.refuse_unusable(out, **same)
     with explain_write_errors(out):
         refuse_foreign_page(RunDirectory(out).report)
     refuse_early(recipe, inputs=inputs)
+    prepare_compute(recipe.compute)
     with RunDirectory.create_or_resume(out, environment=describe_environment(), **same) as run:
         if needs_rendering(recipe):
             say(console, "rendering the tiny world's clips")
