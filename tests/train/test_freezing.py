@@ -12,6 +12,7 @@ from video_opd.cli import main
 from video_opd.config.recipe_file import load_recipe
 from video_opd.policy.families import Family, find_family
 from video_opd.policy.load import load_policy
+from video_opd.train import build
 from video_opd.train.build import load_student
 from video_opd.train.build_models import load_frozen
 
@@ -103,3 +104,40 @@ def test_an_earlier_run_goes_on(refused, recipe_file, tmp_path):
 
     begun_earlier(recipe_file, whole)
     assert main(["train", str(recipe_file), "--out", str(whole), "--steps", "1"]) == 0
+
+
+@pytest.mark.parametrize("method", [("opd", "opd.estimator", "exact"), ("grpo", "grpo.reference_weight", "0.1")])
+def test_a_frozen_tower_runs_once_per_clip_and_step(method, recipe_file, tmp_path, monkeypatch, models):
+    """The student, which is its own teacher or reference, and two updates per batch: the weights are the same."""
+    name, key, value = method
+    words = ["--method.name", name, f"--method.{key.split('.')[1]}", value, "--training.updates-per-batch", "2"]
+    if name == "opd":
+        words += ["--teacher.model", models["student"]]
+    words = ["train", str(recipe_file), *words, "--student.freeze-vision", "true", "--steps", "1"]
+    weights, runs = [], []
+    for folder in ("shared", "apart"):
+        ran: list[int] = []
+        real = build.make_learner
+
+        def make_learner(recipe, models, real=real, ran=ran, folder=folder, **options):
+            learner = real(recipe, models, **options)
+            others = [models.reference] if models.reference else models.teacher.policies
+            towers = {id(m): m for policy in (models.student, *others) for m in [policy.model.model.visual.blocks[0]]}
+            for block in towers.values():
+                block.mlp.register_forward_hook(lambda _, inputs, __: ran.append(len(inputs[0])))
+            begin = learner.begin
+            monkeypatch.setattr(learner, "begin", lambda prompts: (ran.clear(), begin(prompts))[1])
+            drop = learner.drop_gradient
+            monkeypatch.setattr(learner, "drop_gradient", lambda: (runs.append((folder, len(ran))), drop()))
+            return learner
+
+        monkeypatch.setattr(build, "make_learner", make_learner)
+        if folder == "apart":
+            monkeypatch.setattr(build, "share_vision", lambda *_, **__: [])
+        assert main([*words, "--out", str(tmp_path / folder)]) == 0
+        monkeypatch.undo()
+        weights.append(load_file(tmp_path / folder / "checkpoints" / "step-000001" / "model" / "model.safetensors"))
+    counts = {folder: max(count for there, count in runs if there == folder) for folder in ("shared", "apart")}
+    assert counts == {"shared": 1, "apart": 3}, "one micro-batch; apart: student, other model, second update"
+    for key, tensor in weights[0].items():
+        torch.testing.assert_close(tensor, weights[1][key], rtol=1e-4, atol=1e-6)

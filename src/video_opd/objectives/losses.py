@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from video_opd.objectives.row_pieces import ReverseKL
+
 MOST_LOG_RATIO = 20.0
 """Largest log-ratio, in nats, up to which the ratio of two probabilities is exact, as in verl. Above it the ratio grows
 linearly in its logarithm: a ratio of 88 nats overflows float32, and one of 20 nats (4.9e8) dominates any batch."""
@@ -124,5 +126,5 @@ def reverse_kl(
         student_distribution: log-probs; the gradient flows through them, as weights and as logarithms.
         teacher_distribution: log-probs over the same support.
     """
-    difference = student_distribution - teacher_distribution.detach()
-    return (student_distribution.exp() * difference).sum(dim=-1)
+    divergence: Tensor = ReverseKL.apply(student_distribution, teacher_distribution.detach())
+    return divergence

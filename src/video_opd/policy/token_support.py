@@ -9,10 +9,37 @@ import torch
 from torch import Tensor
 
 from video_opd.errors import ConfigurationError
+from video_opd.objectives.row_pieces import split_rows
 from video_opd.policy.families import find_family
 
 IMPOSSIBLE = torch.finfo(torch.float32).min / 4
 """Logit of a token that cannot occur: probability 0 after the softmax, and finite, so that 0 * (a - b) in a KL is 0."""
+
+
+class SupportLogSoftmax(torch.autograd.Function):
+    """Log-softmax over the support, some rows at a time: beside its input, its result and its gradient nothing of their
+    size is ever held, and only the result is kept for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, banned: Tensor) -> Tensor:
+        """(..., at least V) -> (..., V)."""
+        logprobs = torch.empty(*logits.shape[:-1], len(banned), dtype=torch.float32, device=logits.device)
+        for rows, out in split_rows(logits, logprobs):
+            allowed = rows[:, : len(banned)].float().masked_fill(banned, IMPOSSIBLE)
+            torch.log_softmax(allowed, dim=-1, out=out)
+        ctx.save_for_backward(logprobs, banned)
+        ctx.num_logits, ctx.dtype = logits.shape[-1], logits.dtype
+        return logprobs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Of the logits; zero for what is banned or beyond the support."""
+        logprobs, banned = ctx.saved_tensors
+        result = logprobs.new_zeros(*logprobs.shape[:-1], ctx.num_logits, dtype=ctx.dtype)
+        for gradient, rows, out in split_rows(gradients[0], logprobs, result):
+            logit = gradient - rows.exp() * gradient.sum(dim=-1, keepdim=True)
+            out[:, : len(banned)] = logit.masked_fill(banned, 0)
+        return result, None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,5 +99,5 @@ class TokenSupport:
 
     def log_softmax(self, logits: Tensor) -> Tensor:
         """Log-probs over the support, float32, from raw logits (..., at least V) of any dtype: (..., V)."""
-        logits = logits[..., : self.num_tokens].float()
-        return torch.log_softmax(logits.masked_fill(self.banned, IMPOSSIBLE), dim=-1)
+        logprobs: Tensor = SupportLogSoftmax.apply(logits, self.banned)
+        return logprobs
