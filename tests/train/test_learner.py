@@ -16,6 +16,7 @@ from video_opd.methods.writers import StudentWrites
 from video_opd.objectives import reverse_kl
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
+from video_opd.train.micro_batches import split_batch
 from video_opd.train.probe import Probe
 from video_opd.train.step_metrics import make_answer_rows, make_metrics_row
 from video_opd.types import Sampling, TokenLosses
@@ -49,10 +50,11 @@ def shortened(answer, length: int):
     )
 
 
-def gradient_of_step(student, method, prompts, micro_batch_size: int) -> tuple[dict, float]:
+def gradient_of_step(student, method, prompts, micro_batch_size: int, **changes) -> tuple[dict, float]:
     """The gradient the optimiser is given, before it steps."""
     student = replace(student, model=copy.deepcopy(student.model))
-    learner = Learner(student, settings(micro_batch_size=micro_batch_size, clip_norm=1e9), total_steps=1)
+    changes = {"micro_batch_size": micro_batch_size, "clip_norm": 1e9} | changes
+    learner = Learner(student, settings(**changes), total_steps=1)
     seen: dict[str, torch.Tensor] = {}
     learner.optimizer.step = lambda: seen.update({n: p.grad.clone() for n, p in learner.parameters.items()})
     outcome = take_step(learner, prompts, method, step=0, seed=SEED)
@@ -71,6 +73,37 @@ def test_any_split_into_micro_batches_gives_the_same_gradient(student, teacher, 
         assert split_loss == pytest.approx(loss, rel=1e-4, abs=1e-6)
         for name, gradient in whole.items():
             assert (split[name] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-8, (size, name)
+
+
+@pytest.mark.parametrize("estimator", ["sampled", "exact"])
+def test_a_split_by_tokens_gives_the_same_gradient(student, teacher, prompts, estimator):
+    method = replace(method_of(teacher, estimator), write=Uneven(max_new_tokens=8))
+    uneven = sorted({len(prompt): prompt for prompt in prompts}.values(), key=len)[:3]
+    assert len(uneven) > 1
+    batch = [*uneven, *prompts[:3]]
+    whole, loss = gradient_of_step(student, method, batch, 6)
+    for budget in (1, 2 * max(map(len, batch)), 100_000):
+        split, split_loss = gradient_of_step(student, method, batch, 6, micro_batch_tokens=budget)
+        assert split_loss == pytest.approx(loss, rel=1e-4, abs=1e-6)
+        for name, gradient in whole.items():
+            assert (split[name] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-8, (budget, name)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("budget", [1, 40, 100, 1000])
+def test_a_split_by_tokens_keeps_the_budget_and_wastes_little(prompts, budget, processes):
+    lengths = [30, 90, 31, 92, 10, 33, 91, 11, 300]
+    empty = {n: torch.zeros(n, dtype=torch.long) for n in lengths}
+    batch = [replace(prompts[0], input_ids=ids, mm_token_type_ids=ids) for ids in empty.values()]
+    pieces = split_batch(batch, settings(micro_batch_tokens=budget), num_processes=processes)
+    assert sorted(len(prompt) for piece in pieces for prompt in piece) == sorted(lengths)
+    for piece in pieces:
+        longest, share = max(map(len, piece)), -(-len(piece) // processes)
+        assert share == 1 or share * longest <= budget
+    if budget == 1:
+        assert len(pieces) == -(-len(batch) // processes)
+    if budget == 100 and processes == 1:  # 30, 31 and 33 fit together, 10 and 11 too
+        assert {tuple(map(len, piece)) for piece in pieces} == {(300,), (90,), (92,), (91,), (30, 31, 33), (10, 11)}
 
 
 @pytest.mark.parametrize("num_answers", [1, 2])

@@ -134,6 +134,9 @@ class TrainingSettings(Settings):
     """Prompts per step."""
     micro_batch_size: Positive = 1
     """Prompts that are read together; this changes memory and speed, never the gradient."""
+    micro_batch_tokens: Positive | None = None
+    """Prompt tokens that are read together at most, padding included, instead of a number of prompts; prompts of like
+    length go together. A longer prompt is read alone."""
     gradient_checkpointing: bool = False
     """Compute a layer's activations again in the backward pass instead of keeping them: a third of the memory, about a
     fifth more time, the same gradient."""

@@ -25,6 +25,7 @@ from video_opd.policy.saving import save_model
 from video_opd.policy.sharding import drop_gathered, whole
 from video_opd.ranks import num_processes
 from video_opd.train.agreement import TokenCount, are_all_finite
+from video_opd.train.micro_batches import split_batch
 from video_opd.train.optimizer import make_optimizer
 from video_opd.train.optimizer_state import load_optimizer, save_optimizer
 from video_opd.train.stopwatch import Stopwatch
@@ -76,8 +77,7 @@ class Learner:
     def begin(self, prompts: Sequence[Prompt]) -> list[tuple[Prompt, ...]]:
         """Start the clocks of a step, and split its batch into micro-batches."""
         self.watch = Stopwatch(self.student.model.device)
-        size, prompts = self.settings.micro_batch_size, number_repeats(prompts)
-        return [tuple(prompts[start : start + size]) for start in range(0, len(prompts), size)]
+        return split_batch(number_repeats(prompts), self.settings)
 
     def answer(self, prompts: tuple[Prompt, ...], method: Method, seed: int) -> tuple[Rollout | None, Suspended]:
         """Read a micro-batch and write the answers; of those that the gate admits, keep a reading with gradient.

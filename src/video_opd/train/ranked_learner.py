@@ -17,6 +17,7 @@ from video_opd.policy.ranked_policy import deal
 from video_opd.ranks import Ranks
 from video_opd.train.agreement import TokenCount
 from video_opd.train.learner import Gate, Learner, Rollout
+from video_opd.train.micro_batches import split_batch
 from video_opd.train.trained_batch import Suspended, TrainedBatch
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores, number_repeats
 
@@ -183,8 +184,7 @@ class RankedLearner(Learner):
         """Start the clocks of a step, and split its batch into micro-batches of so many prompts for every process."""
         self._do("begin")
         self.watch, self.batches = self.local.watch, []
-        size, prompts = self.settings.micro_batch_size * self.ranks.size, number_repeats(prompts)
-        return [tuple(prompts[start : start + size]) for start in range(0, len(prompts), size)]
+        return split_batch(number_repeats(prompts), self.settings, num_processes=self.ranks.size)
 
     def answer(self, prompts: tuple[Prompt, ...], method: Method, seed: int) -> tuple[Any, Suspended]:  # noqa: ARG002
         """Have every process read its prompts and write the answers; ask the gate about all of them."""
