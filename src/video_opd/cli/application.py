@@ -21,9 +21,11 @@ from video_opd.cli.path_roles import refuse_losses
 from video_opd.cli.refusals import (
     refusal_of,
     refuse_command,
+    refuse_job,
     refuse_superfluous,
     refuse_unknown_flags,
 )
+from video_opd.ranks import num_started
 
 COMMANDS: dict[str, str] = {
     "demo": "training_commands:demo",
@@ -50,6 +52,9 @@ COMMANDS: dict[str, str] = {
     "completion": "completion_commands:completion",
 }
 """Name -> "module:function" in this package. A command of a group has two words."""
+
+IN_A_JOB = ("demo", "train", "compare", "evaluate", "score")
+"""Commands that several processes of `torchrun` share. With any other, each process would do the whole work."""
 
 GROUPS = {"data": "Make and look after manifests.", "tiny-world": "Look after the rendered data set."}
 
@@ -175,6 +180,8 @@ def understand(words: Sequence[str]) -> Call:
     if unused:
         raise refuse_superfluous(program, unused, bound)
     bound.apply_defaults()
+    if num_started() > 1 and " ".join(chain) not in IN_A_JOB:
+        raise refuse_job(program, IN_A_JOB)
     refuse_losses(function, bound)
     return Call(function, bound, recipe_keys)
 

@@ -16,8 +16,9 @@ from cyclopts import Parameter
 from video_opd.cli.argument_types import Device, Positive, Rate
 from video_opd.cli.earlier_outputs import Kind
 from video_opd.cli.path_roles import Role
-from video_opd.errors import explain_write_errors
+from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.files.outputs import find_place, refuse_foreign
+from video_opd.ranks import join_job, num_started
 
 if TYPE_CHECKING:
     from video_opd.config import GroundingDefaults
@@ -92,6 +93,36 @@ def refuse_absent_device(how: ModelChoices) -> None:
         require_device(how.device)
 
 
+def join_job_to_ask(how: ModelChoices, shards: int) -> None:
+    """Join the processes that `torchrun` started. From here on only the first one carries out the command.
+
+    Args:
+        how: says on which device.
+        shards: processes that hold one copy of the weights together.
+
+    Raises:
+        ConfigurationError: the processes cannot share the weights or the device as is asked.
+    """
+    size = num_started()
+    if size % shards:
+        raise ConfigurationError(
+            f"--shards {shards} with {size} process{'es' * (size > 1)}",
+            reason="every copy of the weights needs as many processes, and none may be left over",
+            remedy=f"give a divisor of {size}" if size > 1 else "start them with `torchrun --nproc-per-node N`",
+        )
+    if size == 1:
+        return
+    if how.device not in ("auto", "cpu", "cuda"):
+        raise ConfigurationError(
+            f"--device {how.device} with {size} processes",
+            reason="every process has a device of its own",
+            remedy="give auto, cpu or cuda; on a GPU every process takes the one of its number",
+        )
+    from video_opd.policy.device import find_device
+
+    join_job(find_device(how.device))
+
+
 def warn_of_tiny(models: Sequence[str], videos: Path, examples: Sequence[Example]) -> None:
     """Warn on stderr if a tiny model is asked about a real video."""
     from video_opd.eval.how_asked import explain_tiny_on_real
@@ -130,20 +161,23 @@ def resolve_defaults(model: str, how: ModelChoices) -> GroundingDefaults:
     )
 
 
-def load(model: str, how: ModelChoices, defaults: GroundingDefaults) -> tuple[Policy, PromptRenderer]:
+def load(
+    model: str, how: ModelChoices, defaults: GroundingDefaults, *, shards: int = 1
+) -> tuple[Policy, PromptRenderer]:
     """A frozen model, and what puts the questions to it."""
     from video_opd.eval.load_to_ask import load_to_ask
     from video_opd.policy.device import find_device
 
-    return load_to_ask(model, defaults, device=find_device(how.device), precision=precision_of(how), warn=warn)
+    device, precision = find_device(how.device), precision_of(how)
+    return load_to_ask(model, defaults, device=device, precision=precision, warn=warn, shards=shards)
 
 
-def load_model(name: str, how: ModelChoices) -> Policy:
+def load_model(name: str, how: ModelChoices, *, shards: int = 1) -> Policy:
     """A frozen model, where and in what type the command line says."""
     from video_opd.eval.load_to_ask import load_frozen
     from video_opd.policy.device import find_device
 
-    return load_frozen(name, device=find_device(how.device), precision=precision_of(how))
+    return load_frozen(name, device=find_device(how.device), precision=precision_of(how), shards=shards)
 
 
 def hash_models(named: Mapping[str, str], how: ModelChoices) -> dict[str, tuple[str, str]]:

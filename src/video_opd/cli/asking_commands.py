@@ -16,6 +16,7 @@ from video_opd.cli.asking import (
     Model,
     ModelChoices,
     hash_models,
+    join_job_to_ask,
     load,
     precision_of,
     refuse_absent_device,
@@ -35,6 +36,7 @@ from video_opd.cli.lmms_evaluation import NO_LMMS, LmmsChoices, evaluate_with_lm
 from video_opd.cli.path_roles import Reads, ReadsVideos, Writes
 from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.files.outputs import find_place
+from video_opd.ranks import num_started
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +61,8 @@ class EvaluationChoices:
     folder"""
     batch_size: Positive | None = None
     """prompts read together (default: 8; lmms-eval: 1)"""
+    shards: Positive = 1
+    """under torchrun: processes that hold one copy of the weights together"""
     max_bad_share: Share = 0.05
     """stop if a larger share of the rows cannot be asked; such rows count as unanswered"""
     limit: Annotated[Positive | None, Parameter(metavar="N")] = None
@@ -106,7 +110,14 @@ def evaluate(
     if benchmark.benchmark is None:
         refuse_benchmark_flags(benchmark)
     if lmms.harness == "lmms-eval":
+        if num_started() > 1:
+            raise ConfigurationError(
+                "--with lmms-eval under torchrun",
+                reason="lmms-eval starts processes of its own",
+                remedy="start it without torchrun",
+            )
         return evaluate_with_lmms_eval(request)
+    join_job_to_ask(how, run.shards)
     if benchmark.benchmark is not None:
         return evaluate_benchmark(request)
     return _evaluate_manifest(request, *_require_questions(request))
@@ -140,13 +151,13 @@ def _evaluate_manifest(request: EvaluationRequest, manifest: Path, videos: Path)
         _tell(request, judge(known, examples, {}), defaults.prompt.template, template)
         return 0
     warn_of_tiny([request.model], videos, examples)
-    policy, renderer = load(request.model, request.how, defaults)
+    policy, renderer = load(request.model, request.how, defaults, shards=request.run.shards)
     with closing(
         PromptSource(
             videos,
             renderer,
             num_examples=len(examples),
-            workers=1,
+            workers=policy.num_readers,
             max_bad_share=request.run.max_bad_share,
             share_is_called="--max-bad-share",
         )

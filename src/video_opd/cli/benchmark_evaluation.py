@@ -220,12 +220,12 @@ def _ask(plan: _Plan, model: str, notes: Notes) -> BenchmarkAnswers:
     if known.keys() >= by_id.keys():
         print(f"{notes.file.path} holds all answers of {model} already; nothing is asked", file=sys.stderr)
         return BenchmarkAnswers(replies=known, set_aside={})
-    policy = load_model(model, request.how)
+    policy = load_model(model, request.how, shards=request.run.shards)
     source = PromptSource(
         request.benchmark.folder,
         PromptRenderer(policy.processor, plan.benchmark.template, resolve_budget(plan.defaults.video)),
         num_examples=len(questions),
-        workers=1,
+        workers=policy.num_readers,
         max_bad_share=request.run.max_bad_share,
         share_is_called="--max-bad-share",
         check="check those videos of the benchmark, or download them again",

@@ -149,3 +149,17 @@ def require_choice(argument: str, word: str, names: Iterable[str], *, of: str) -
             reason=f"argument {argument}: {_describe_choices(word, names)}",
             remedy=suggest(word, names, f"see `{of} --help`"),
         )
+
+
+def refuse_job(program: str, shared: Sequence[str]) -> ConfigurationError:
+    """A command that one process does, in a job of several.
+
+    Args:
+        program: the command as the user writes it.
+        shared: commands that a job can do.
+    """
+    return ConfigurationError(
+        f"`{program}` under torchrun",
+        reason=f"one process does it; only {', '.join(shared)} share their work among several",
+        remedy="start it without torchrun",
+    )

@@ -15,6 +15,7 @@ from video_opd.cli.asking import (
     AS_THE_MODEL_IS,
     Model,
     ModelChoices,
+    join_job_to_ask,
     load,
     load_model,
     precision_of,
@@ -58,6 +59,8 @@ class ScoringChoices:
     """score only every N-th example, starting with the I-th"""
     batch_size: Positive = 8
     """prompts read together"""
+    shards: Positive = 1
+    """under torchrun: processes that hold one copy of the weights together"""
     max_bad_share: Share = 0.05
     """stop if a larger share of the videos is unusable"""
     skip_below: Share | None = None
@@ -93,6 +96,7 @@ def score(
         video-opd score tiny-teacher train.jsonl --videos videos --answers 4 --out teacher-scores.jsonl
     """
     load_plugins(by.plugin)
+    join_job_to_ask(how, by.shards)
     scoring = _understand(model, manifest, how, by, racing)
 
     from video_opd.eval.score_into_file import Called, score_into
@@ -102,8 +106,8 @@ def score(
         by.out,
         scoring,
         Called(max_bad_share="--max-bad-share", another_file="give another file with --out"),
-        load=lambda: load(model, how, scoring.how),
-        load_teacher=lambda name: load_model(name, how),
+        load=lambda: load(model, how, scoring.how, shards=by.shards),
+        load_teacher=lambda name: load_model(name, how, shards=by.shards),
         progress=ScoringProgress(f"scoring {model}", len(scoring.examples)),
     )
     _tell(model, by, scores)

@@ -23,14 +23,17 @@ from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.eval.progress_bar import say
 from video_opd.files.durable import write_durably
 from video_opd.files.outputs import refuse_foreign
+from video_opd.ranks import join_job, num_started
 from video_opd.report import write_comparison_report
 from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory, RunInUse
 from video_opd.train.build import (
     describe_environment,
+    find_device,
     prepare_compute,
     prepare_data,
     refuse_early,
+    refuse_unfit_job,
     resolve_checkpoints,
 )
 from video_opd.train.run import SharedWork, identify_run, run_recipe
@@ -106,11 +109,15 @@ def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict
     _refuse_foreign_results(out)
     plans = [comparison.make_run(method, rate, recipe.seeds[0]) for method in recipe.methods
              for rate in recipe.learning_rates or (None,)]  # fmt: skip
+    for _, each in plans:
+        refuse_unfit_job(each, num_started())
+    compute = plans[0][1].compute
+    prepare_compute(compute)  # or the environment of a finished run would look changed
+    join_job(find_device(compute.device))  # from here on only the first process goes on
     for run, each in plans:  # what is wrong with the last run is known before the first is begun
         with contextlib.suppress(RunInUse):  # another process does it
             RunDirectory.refuse_unusable(run.folder, **identify_run(each))
     refuse_early(*(each for _, each in plans))
-    prepare_compute(plans[0][1].compute)  # or the environment of a finished run would look changed
     prepare_data(plans[0][1])
     sha256 = Inputs().hash_data(plans[0][1])
     _refuse_unmeasured_target(recipe, plans[0][1])

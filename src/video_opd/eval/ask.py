@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from video_opd.data.prompt_source import PromptSource
 from video_opd.policy.load import Policy
+from video_opd.policy.ranked_policy import DealtPrompts
 from video_opd.policy.read import Reading
 from video_opd.types import Example, Prompt, Sampling
 
@@ -52,12 +53,14 @@ def ask_in_batches(
 ) -> Iterator[AskedBatch[T]]:
     """Read every batch once and answer from the reading. A batch without prompts comes back without answers.
 
+    Where a model is on several processes, each of them reads a batch at the same time, and these come back as one.
+
     Args:
         policy: the model that reads.
-        batches: from `render_batches` or `make_batches`; taken one at a time, after the caller is done with the last.
-        answer: makes the answers to one batch.
+        batches: from `render_batches` or `make_batches`; taken when the caller is done with the last.
+        answer: makes the answers to one reading.
     """
-    for batch in batches:
+    for batch in _join_at_once(batches, policy.num_readers):
         began, cpu_began = time.perf_counter(), time.process_time()
         answers: Sequence[T] = ()
         if batch.prompts:
@@ -70,8 +73,29 @@ def ask_in_batches(
         )
 
 
+def _join_at_once(batches: Iterable[Batch], count: int) -> Iterator[Batch]:
+    """Join so many batches into one, of which each process reads one."""
+    rest = iter(batches)
+    while several := list(islice(rest, count)):
+        if count == 1:
+            yield several[0]
+            continue
+        yield Batch(
+            prompts=DealtPrompts.in_blocks([batch.prompts for batch in several if batch.prompts]),
+            num_examples=sum(batch.num_examples for batch in several),
+            missing=[example for batch in several for example in batch.missing],
+            seconds=sum(batch.seconds for batch in several),
+            cpu_seconds=sum(batch.cpu_seconds for batch in several),
+        )
+
+
 def render_batches(
-    examples: Sequence[Example], source: PromptSource, *, batch_size: int, known: Collection[str] = ()
+    examples: Sequence[Example],
+    source: PromptSource,
+    *,
+    batch_size: int,
+    known: Collection[str] = (),
+    num_readers: int = 1,
 ) -> Iterator[Batch]:
     """Render examples batch by batch, while the next batch is decoded.
 
@@ -83,13 +107,14 @@ def render_batches(
         source: renders them; examples that cannot be used are in its `set_aside`.
         batch_size: examples that are read together.
         known: ids of examples that have an answer already; looked at again for every batch.
+        num_readers: batches that are read at the same time; as many are decoded ahead.
 
     Raises:
         EngineError: too many examples cannot be used.
     """
     for start in range(0, len(examples), batch_size):
         batch = examples[start : start + batch_size]
-        following = examples[start + batch_size : start + 2 * batch_size]
+        following = examples[start + batch_size : start + (1 + num_readers) * batch_size]
         missing = [example for example in batch if example.id not in known]
         source.prefetch(example for example in following if example.id not in known)
         began, cpu_began = time.perf_counter(), time.process_time()
@@ -153,7 +178,7 @@ def ask_and_keep(
     """
     kept = kept or KeptAnswers()
     answers = dict(kept.known)
-    batches = render_batches(examples, source, batch_size=batch_size, known=answers)
+    batches = render_batches(examples, source, batch_size=batch_size, known=answers, num_readers=policy.num_readers)
     for asked in ask_in_batches(policy, batches, answer):
         new = {id: found for id, found in asked.answers if id not in answers}
         answers |= new

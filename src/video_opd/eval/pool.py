@@ -107,7 +107,11 @@ class Scorer:
             rows = dict(before.rows)
             for stage in _list_stages(list(by_id), race, rows, passes):
                 batches = render_batches(
-                    [by_id[id] for id in stage], self.source, batch_size=self.batch_size, known=rows.keys()
+                    [by_id[id] for id in stage],
+                    self.source,
+                    batch_size=self.batch_size,
+                    known=rows.keys(),
+                    num_readers=self.policy.num_readers,
                 )
                 for asked in ask_in_batches(self.policy, batches, partial(self._score_reading, seed=seed)):
                     if not asked.batch.missing:
@@ -178,7 +182,8 @@ class Scorer:
         theirs = self.teacher(reading.prompts, groups, distribution=True)
         assert mine.distribution is not None
         assert theirs.distribution is not None
-        kl = reverse_kl(mine.distribution, theirs.distribution).masked_fill(~mine.answer_mask, 0.0).sum(dim=1)
+        kl = reverse_kl(mine.distribution, theirs.distribution).masked_fill(~mine.answer_mask, 0.0)
+        kl = kl.cumsum(dim=1)[:, -1]  # one state after the other: padding does not change the last bits
         return dict(zip(mine.answers, kl.tolist(), strict=True))
 
 

@@ -107,7 +107,7 @@ def score_into(
         scoring.videos,
         renderer,
         num_examples=len(scoring.examples),
-        workers=1,
+        workers=policy.num_readers,
         max_bad_share=scoring.max_bad_share,
         share_is_called=called.max_bad_share,
     )

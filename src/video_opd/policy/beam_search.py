@@ -71,7 +71,12 @@ class BeamSettings:
 
 @torch.no_grad()
 def find_best_answers(
-    model: Any, reading: Reading, settings: BeamSettings, *, support: TokenSupport, tokenizer: Any
+    model: Any,
+    reading: Reading,
+    settings: BeamSettings,
+    *,
+    support: TokenSupport,
+    tokenizer: Any,
 ) -> tuple[AnswerGroup, ...]:
     """Find the answers of highest sequence log-prob for each prompt, best first.
 

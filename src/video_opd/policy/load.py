@@ -80,6 +80,11 @@ class Policy:
         return self.support.end_token_id if pad is None else pad
 
     @property
+    def num_readers(self) -> int:
+        """Processes that read a batch each at the same time."""
+        return 1
+
+    @property
     def num_bytes(self) -> int:
         """Memory that its weights take. Quantised ones are often buffers."""
         return sum(map(num_bytes, (*self.model.parameters(), *self.model.buffers())))
@@ -130,7 +135,9 @@ class Policy:
         width = max(4, 2 * count) if width is None else width
         settings = BeamSettings(count=count, width=width, max_new_tokens=max_new_tokens, key=key)
         with self.precision():
-            groups = find_best_answers(self.model, reading, settings, support=self.support, tokenizer=self.tokenizer)
+            groups = find_best_answers(
+                self.model, reading, settings, support=self.support, tokenizer=self.tokenizer
+            )
         return self._count_written(groups)
 
     def _count_written(self, groups: tuple[AnswerGroup, ...]) -> tuple[AnswerGroup, ...]:

@@ -41,5 +41,7 @@ def _join(values: Sequence[Any]) -> Any:
     if isinstance(first, Tensor):
         longest = max(value.shape[1] for value in values)
         behind = [(0, 0) * (value.dim() - 2) + (0, longest - value.shape[1]) for value in values]
-        return torch.cat([pad(value, widths) for value, widths in zip(values, behind, strict=True)])
+        # What came from other processes lies on the CPU, whatever device it was made on.
+        here = [value.to(first.device) for value in values]
+        return torch.cat([pad(value, widths) for value, widths in zip(here, behind, strict=True)])
     return merge(values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import count as numbers
 from typing import Any
@@ -27,6 +27,30 @@ def deal(items: Sequence[Any], size: int) -> list[tuple[Any, ...]]:
     return [tuple(items[rank::size]) or (items[0],) for rank in range(size)]
 
 
+class DealtPrompts(tuple[Prompt, ...]):
+    """Prompts of which it is known which process reads them: block after block, one block for each process.
+
+    With whom a prompt is padded may change the last bits of what a model makes of it. So each process reads a batch as
+    large as one process reads it, and all results are those of one process.
+    """
+
+    processes: tuple[int, ...]
+    """Of every prompt."""
+
+    @classmethod
+    def give(cls, prompts: Iterable[Prompt], processes: Sequence[int]) -> DealtPrompts:
+        """Give every prompt to a process."""
+        self = cls(prompts)
+        self.processes = tuple(processes)
+        return self
+
+    @classmethod
+    def in_blocks(cls, blocks: Sequence[Sequence[Prompt]]) -> DealtPrompts:
+        """Give the first block to the first process, the second one to the second process …"""
+        processes = [number for number, block in enumerate(blocks) for _ in block]
+        return cls.give([prompt for block in blocks for prompt in block], processes)
+
+
 _NUMBERS = numbers()
 _FREED: list[int] = []
 """Numbers of readings that the first process has no use for any more."""
@@ -38,7 +62,7 @@ _FREED_POLICIES: list[str] = []
 class RankedReading:
     """Prompts that every process has read its share of. Their keys and values stay where they are."""
 
-    prompts: tuple[Prompt, ...]
+    prompts: DealtPrompts
     places: tuple[tuple[int, int], ...]
     """Of every prompt: the process that read it, and its row in that process's reading."""
     number: int
@@ -49,7 +73,7 @@ class RankedReading:
     def select_rows(self, indices: Sequence[int]) -> RankedReading:
         """The reading of some of its prompts only, in the given order."""
         return RankedReading(
-            prompts=tuple(self.prompts[row] for row in indices),
+            prompts=DealtPrompts.give([self.prompts[row] for row in indices], [self.places[row][0] for row in indices]),
             places=tuple(self.places[row] for row in indices),
             number=self.number,
             owner=self,
@@ -78,20 +102,29 @@ class RankedPolicy(Policy):
     key: str
     ranks: Ranks
 
+    @property
+    def num_readers(self) -> int:
+        """The processes of the job."""
+        return self.ranks.size
+
     def read(self, prompts: Sequence[Prompt], *, grad: bool = False) -> Any:
-        """Have every process read its share."""
+        """Have every process read its share: its block of `DealtPrompts`, or else the prompts in turn."""
         assert not grad, "training goes through RankedLearner"
         size = self.ranks.size
         self.work.prompt_passes += len(prompts)
         self.work.prompt_tokens += sum(map(len, prompts))
-        reading = RankedReading(
-            prompts=tuple(prompts),
-            places=tuple((place % size, place // size) for place in range(len(prompts))),
-            number=next(_NUMBERS),
-        )
+        if not isinstance(prompts, DealtPrompts):
+            prompts = DealtPrompts.give(prompts, [place % size for place in range(len(prompts))])
+        own: list[list[Prompt]] = [[] for _ in range(size)]
+        places = []
+        for prompt, rank in zip(prompts, prompts.processes, strict=True):
+            places.append((rank, len(own[rank])))
+            own[rank].append(prompt)
+        reading = RankedReading(prompts=prompts, places=tuple(places), number=next(_NUMBERS))
         weakref.finalize(reading, _FREED.append, reading.number)
         freed, _FREED[:] = list(_FREED), []
-        self.ranks.call(read_share, [(self.key, reading.number, share, freed) for share in deal(prompts, size)])
+        shares = [tuple(share) or prompts[:1] for share in own]  # a process without a prompt goes along with the first
+        self.ranks.call(read_share, [(self.key, reading.number, share, freed) for share in shares])
         return reading
 
     def answer(self, reading: Any, *, count: int = 1, sampling: Sampling) -> tuple[AnswerGroup, ...]:
