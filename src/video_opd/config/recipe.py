@@ -50,6 +50,24 @@ class TeacherSettings(Settings):
     scores: Path | None = None
     """With teachers_by = reliability: the score file of this teacher on the training manifest, as `video-opd score`
     writes it."""
+    device: Annotated[str, AfterValidator(check_device_name)] | None = None
+    """A device of its own, such as cuda:1; not set: the student's."""
+    devices: tuple[Annotated[str, AfterValidator(check_device_name)], ...] | None = None
+    """Several GPUs of its own, over which its layers are spread, such as ["cuda:1", "cuda:2"]."""
+    offload: Flag | None = None
+    """The teacher waits on the CPU while the student answers and learns."""
+
+    @model_validator(mode="after")
+    def _check_places(self) -> TeacherSettings:
+        """Refuse places that contradict each other."""
+        devices = self.devices or ()
+        if self.device and self.devices is not None:
+            raise ValueError("the teacher has both device and devices; leave one of them out")
+        if self.devices is not None and len(set(devices)) < max(2, len(devices)):
+            raise ValueError(f"devices = {list(devices)} does not name several different GPUs; for one, set device")
+        if self.offload and devices:
+            raise ValueError("offload moves the teacher as a whole, and devices spreads it; leave one of them out")
+        return self
 
 
 class RenderSettings(Settings):

@@ -60,17 +60,20 @@ def ask_in_batches(
         batches: from `render_batches` or `make_batches`; taken when the caller is done with the last.
         answer: makes the answers to one reading.
     """
-    for batch in _join_at_once(batches, policy.num_readers):
-        began, cpu_began = time.perf_counter(), time.process_time()
-        answers: Sequence[T] = ()
-        if batch.prompts:
-            answers = answer(policy.read(batch.prompts))
-        yield AskedBatch(
-            batch=batch,
-            answers=answers,
-            seconds=batch.seconds + time.perf_counter() - began,
-            cpu_seconds=batch.cpu_seconds + time.process_time() - cpu_began,
-        )
+    try:
+        for batch in _join_at_once(batches, policy.num_readers):
+            began, cpu_began = time.perf_counter(), time.process_time()
+            answers: Sequence[T] = ()
+            if batch.prompts:
+                answers = answer(policy.read(batch.prompts))
+            yield AskedBatch(
+                batch=batch,
+                answers=answers,
+                seconds=batch.seconds + time.perf_counter() - began,
+                cpu_seconds=batch.cpu_seconds + time.process_time() - cpu_began,
+            )
+    finally:
+        policy.rest()
 
 
 def _join_at_once(batches: Iterable[Batch], count: int) -> Iterator[Batch]:

@@ -56,7 +56,10 @@ class OneTeacher:
         self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup], *, distribution: bool = False
     ) -> TokenScores:
         """Read and score all prompts in one pass."""
-        return self.policy.score(self.policy.read(prompts), groups, distribution=distribution)
+        try:
+            return self.policy.score(self.policy.read(prompts), groups, distribution=distribution)
+        finally:
+            self.policy.rest()
 
 
 @dataclass(frozen=True)

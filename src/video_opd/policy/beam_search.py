@@ -221,4 +221,5 @@ def _deal_tail(cache: Cache, parents: Tensor, *, start: int, in_one_row: bool) -
             continue
         for kept in (layer.keys, layer.values):  # in place: what a layer holds after a pass is its own
             tail = kept[:, :, start:].unflatten(2, (-1, width))
-            kept[:, :, start:] = tail.gather(3, parents[:, None, None, :, None].expand_as(tail)).flatten(2, 3)
+            rows = parents.to(kept.device)[:, None, None, :, None].expand_as(tail)
+            kept[:, :, start:] = tail.gather(3, rows).flatten(2, 3)

@@ -37,7 +37,7 @@ LayerState = KeysValues | RecurrentStates
 
 def select_rows(state: LayerState, index: Tensor) -> LayerState:
     """Some rows of the batch, in the given order; the gradient flows if there was one."""
-    return type(state)(*(tensor[index] for tensor in state))
+    return type(state)(*(tensor[index.to(tensor.device)] for tensor in state))  # layers may lie on several devices
 
 
 def join_rows(states: Iterable[LayerState]) -> LayerState:
@@ -84,7 +84,7 @@ class AttentionLayer(DynamicLayer):
     def deal_rows(self, index: Tensor, start: int) -> None:
         """Let every row go on from another one, where rows differ from token `start` on."""
         for kept in (self.keys, self.values):  # they are this cache's own after a pass
-            kept[:, :, start:] = kept[index, :, start:]
+            kept[:, :, start:] = kept[index.to(kept.device), :, start:]
 
 
 class RecurrentLayer(LinearAttentionLayer):

@@ -7,14 +7,15 @@ checkpoint is never run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
 from video_opd.errors import EngineError
@@ -24,6 +25,7 @@ from video_opd.policy.description import Description, describe, fingerprint_of, 
 from video_opd.policy.families import Clock, Family, find_family
 from video_opd.policy.head import use_float32_head
 from video_opd.policy.location import resolve_model
+from video_opd.policy.placement import Placement, list_tensors
 from video_opd.policy.read import Reading, read, unwrap_model
 from video_opd.policy.score import score
 from video_opd.policy.sharding import Sharding
@@ -67,6 +69,12 @@ class Policy:
     work: Work = field(default_factory=Work)
     vision: Any = None
     """The features of clips that a frozen vision tower has seen; see `policy.shared_vision`."""
+    placement: Placement | None = None
+    """Where it lies, if it has a place of its own."""
+    resting: dict[str, Tensor] = field(default_factory=dict)
+    """Its weights on the CPU, where it waits there between its turns."""
+    is_awake: bool = False
+    """Whether such weights are on its device."""
 
     @property
     def tokenizer(self) -> Any:
@@ -98,6 +106,7 @@ class Policy:
         """Prefill: take in the prompts once; see `policy.read.read`."""
         self.work.prompt_passes += len(prompts)
         self.work.prompt_tokens += sum(map(len, prompts))
+        self.wake()
         with self.precision(), self.vision.follow(prompts) if self.vision else nullcontext():
             return read(self.model, prompts, grad=grad, pad_token_id=self.pad_token_id)
 
@@ -135,9 +144,7 @@ class Policy:
         width = max(4, 2 * count) if width is None else width
         settings = BeamSettings(count=count, width=width, max_new_tokens=max_new_tokens, key=key)
         with self.precision():
-            groups = find_best_answers(
-                self.model, reading, settings, support=self.support, tokenizer=self.tokenizer
-            )
+            groups = find_best_answers(self.model, reading, settings, support=self.support, tokenizer=self.tokenizer)
         return self._count_written(groups)
 
     def _count_written(self, groups: tuple[AnswerGroup, ...]) -> tuple[AnswerGroup, ...]:
@@ -158,7 +165,21 @@ class Policy:
         """
         self.work.tokens_scored += sum(map(len, flatten(groups)))
         with self.precision(), torch.set_grad_enabled(grad):
-            return score(self.model, reading, groups, support=self.support, distribution=distribution)
+            scores = score(self.model, reading, groups, support=self.support, distribution=distribution)
+        return scores if self.placement is None else move_scores(scores, torch.device(self.placement.scores_on))
+
+    def wake(self) -> None:
+        """Bring its weights from the CPU to its device, if they wait there. `read` does it."""
+        if self.resting and not self.is_awake:
+            assert self.placement is not None
+            place_model(self.model, torch.device(self.placement.devices[0]), self.resting)
+            self.is_awake = True
+
+    def rest(self) -> None:
+        """Leave its device, if it is one that waits on the CPU. Nothing is copied: its weights are there still."""
+        if self.resting and self.is_awake:
+            place_model(self.model, torch.device("cpu"), self.resting)
+            self.is_awake = False
 
     def precision(self) -> AbstractContextManager[Any]:
         """A context in which its passes compute in the type of `autocast`; each verb enters it for itself.
@@ -186,6 +207,7 @@ def load_policy(
     autocast: torch.dtype | None = None,
     revision: str | None = None,
     sharding: Sharding | None = None,
+    placement: Placement | None = None,
 ) -> Policy:
     """Load model and processor.
 
@@ -197,15 +219,16 @@ def load_policy(
         autocast: type to compute in, if another.
         revision: branch, tag or commit of a model on the hub.
         sharding: how its weights lie on the processes of a job. All of them must load it at once.
+        placement: of a frozen model with a place of its own, in place of `device`.
 
     Raises:
         ConfigurationError: the name leads to no loadable model, its weights do not fill it, or the device does not
             exist.
         EngineError: the model does not fit the device.
     """
-    where = require_device(device)
-    known = describe(name, revision, device=device)
-    model = _load_model(known, resolve_model(name, revision), where, weights, sharding)
+    where = require_device(placement.devices[0] if placement else device)
+    known = describe(name, revision, device=str(where))
+    model = _load_model(known, resolve_model(name, revision), where, weights, sharding or placement)
     refuse_not_finite(name, model)
     if torch.bfloat16 in (weights, autocast):
         use_float32_head(model)
@@ -221,17 +244,22 @@ def load_policy(
         processor=known.processor,
         support=known.support.to(where),
         autocast=autocast,
+        placement=placement,
+        resting=keep_on_cpu(model, where) if placement and placement.offload else {},
     )
 
 
 def _load_model(
-    known: Description, folder: Path, where: torch.device, weights: torch.dtype, sharding: Sharding | None
+    known: Description, folder: Path, where: torch.device, weights: torch.dtype, lies: Sharding | Placement | None
 ) -> Any:
     """The transformers model, with all of its weights and no others, on its device."""
     name = known.name
     placed_while_read = {"device_map": {"": where}} if known.quantisation and find_spec("accelerate") else {}
-    if sharding is not None:
-        placed_while_read = sharding.options(name, known.family)
+    if isinstance(lies, Sharding):
+        placed_while_read = lies.options(name, known.family)
+    elif lies is not None:
+        placed_while_read = lies.options() or placed_while_read
+    stays_on_cpu = isinstance(lies, Placement) and lies.offload
     try:
         with guard_loading(name, "weights", quantisation=known.quantisation):
             model, report = AutoModelForImageTextToText.from_pretrained(
@@ -244,13 +272,15 @@ def _load_model(
                 ignore_mismatched_sizes=True,  # so that they come back in the report, to be refused with a name
                 **placed_while_read,
             )
-        model.is_gathered_by_layer = sharding is not None and not sharding.keep_gathered
+        model.is_gathered_by_layer = isinstance(lies, Sharding) and not lies.keep_gathered
         refuse_random(name, model, report)
         refuse_unused(name, report)
         model.eval()
         if known.quantisation:
             cast_unquantised(model, weights)
-        if not placed_while_read:
+        if isinstance(lies, Placement):
+            lies.refuse_overflow(name, model)
+        if not placed_while_read and not stays_on_cpu:
             place_model(model, where)
         if known.quantisation:
             # What a package cannot do on this device, or with these sizes, shows at its first product.
@@ -265,9 +295,33 @@ def _load_model(
     return model
 
 
-def place_model(model: torch.nn.Module, where: torch.device) -> None:
-    """Bring a whole model to its device. Nothing else in the package does that, so sharding will begin here.
+def place_model(model: torch.nn.Module, where: torch.device, resting: Mapping[str, Tensor] | None = None) -> None:
+    """Bring a whole model to its device. Nothing else in the package does that.
 
-    Quantised weights are the exception: their package places them while it reads them (`device_map` above).
+    Weights that are placed while they are read are the exception: quantised, sharded, or spread over devices.
+
+    Args:
+        model: a whole model.
+        where: its device.
+        resting: its weights on the CPU, which stay there; what is on the device is a copy of them.
     """
-    model.to(where)
+    if resting is None:
+        model.to(where)
+        return
+    for name, tensor in list_tensors(model):
+        is_home = where == torch.device("cpu")
+        tensor.data = resting[name] if is_home else resting[name].to(where, non_blocking=True, copy=True)
+
+
+def keep_on_cpu(model: torch.nn.Module, where: torch.device) -> dict[str, Tensor]:
+    """The weights of a model that waits on the CPU; for a GPU in memory from which it copies fast."""
+    if where.type != "cpu":
+        for _, tensor in list_tensors(model):
+            tensor.data = tensor.data.pin_memory()
+    return {name: tensor.data for name, tensor in list_tensors(model)}
+
+
+def move_scores(scores: TokenScores, where: torch.device) -> TokenScores:
+    """The same scores on another device."""
+    tensors = {name: getattr(scores, name) for name in ("logprobs", "answer_mask", "distribution")}
+    return replace(scores, **{name: tensor.to(where) for name, tensor in tensors.items() if tensor is not None})

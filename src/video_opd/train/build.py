@@ -59,6 +59,7 @@ from video_opd.train.build_models import (
     load_reference,
     load_student,
     refuse_unfit_models,
+    refuse_unfit_places,
     resolve_checkpoints,
 )
 from video_opd.train.build_teachers import load_teacher, make_teacher, read_taus, refuse_unrouted
@@ -119,6 +120,8 @@ def refuse_early(*recipes: Recipe, inputs: Inputs | None = None) -> None:
         require_device(find_device(recipe.compute.device))
     for recipe in recipes:
         _refuse_early_here(recipe, inputs)
+    for recipe in recipes:
+        refuse_unfit_places(recipe)
     refuse_unfit_models(recipes)
     for recipe in recipes:
         if not needs_rendering(recipe):
@@ -150,6 +153,14 @@ def refuse_unfit_job(recipe: Recipe, num_processes: int) -> None:
             reason="every process has a device of its own",
             remedy="give auto, cpu or cuda; on a GPU every process takes the one of its number",
         )
+    for name, teacher in recipe.name_teachers().items():
+        given = [key for key in ("device", "devices", "offload") if getattr(teacher, key)]
+        if given and num_processes > 1:
+            raise ConfigurationError(
+                f"{given[0]} of the {name} in a job of {num_processes} processes",
+                reason="every process has one device, and the weights of the teacher are split over all of them",
+                remedy="leave it out, or start one process, without torchrun",
+            )
 
 
 def _refuse_early_here(recipe: Recipe, inputs: Inputs) -> None:

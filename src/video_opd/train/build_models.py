@@ -17,6 +17,7 @@ from video_opd.policy.device import find_device, find_device_here
 from video_opd.policy.families import list_family_names
 from video_opd.policy.load import Policy, load_policy
 from video_opd.policy.location import BUNDLED, find_local_folder, resolve_model
+from video_opd.policy.placement import Placement
 from video_opd.policy.quantised import find_quantisation, refuse_as_student
 from video_opd.policy.ranked_policy import load_on_all
 from video_opd.policy.run_folders import find_model
@@ -121,15 +122,37 @@ def load_reference(recipe: Recipe) -> Policy | None:
     return load_frozen(recipe, recipe.student.model) if recipe.method.needs_reference else None
 
 
-def load_frozen(recipe: Recipe, model: str) -> Policy:
-    """A model that only judges, in the type it computes in."""
-    return load_on_all(_load_frozen_here, recipe.compute, model)
+def load_frozen(recipe: Recipe, model: str, placement: Placement | None = None) -> Policy:
+    """A model that only judges, in the type it computes in; beside the student where it has no place of its own."""
+    return load_on_all(_load_frozen_here, recipe.compute, model, placement)
 
 
-def _load_frozen_here(compute: ComputeSettings, model: str) -> Policy:
+def place_teacher(recipe: Recipe, teacher: TeacherSettings) -> Placement | None:
+    """The place of a teacher, if the recipe gives it one."""
+    if teacher.device is None and teacher.devices is None and not teacher.offload:
+        return None
+    home = find_device(recipe.compute.device)
+    devices = teacher.devices or (find_device(teacher.device or home),)
+    return Placement(devices=devices, scores_on=home, offload=bool(teacher.offload))
+
+
+def refuse_unfit_places(recipe: Recipe) -> None:
+    """Refuse places of teachers that cannot be, before any weights are fetched.
+
+    Raises:
+        ConfigurationError: a device does not exist, or the weights cannot be moved or spread.
+    """
+    for teacher in recipe.name_teachers().values():
+        if placement := place_teacher(recipe, teacher):
+            quantisation = find_quantisation(resolve_model(teacher.model, weights=False)) if teacher.offload else None
+            placement.refuse_unfit(teacher.model, quantisation=quantisation)
+
+
+def _load_frozen_here(compute: ComputeSettings, model: str, placement: Placement | None) -> Policy:
     weights = {"float32": torch.float32, "bfloat16": torch.bfloat16}[compute.precision]
     sharding = choose_sharding(compute, keep_gathered=False)
-    return load_policy(model, device=find_device_here(compute.device), weights=weights, sharding=sharding).freeze()
+    device = find_device_here(compute.device)
+    return load_policy(model, device=device, weights=weights, sharding=sharding, placement=placement).freeze()
 
 
 def choose_sharding(compute: ComputeSettings, *, keep_gathered: bool) -> Sharding | None:

@@ -15,7 +15,7 @@ from video_opd.methods.teachers import (
     route_by_source,
 )
 from video_opd.policy.load import Policy
-from video_opd.train.build_models import load_frozen
+from video_opd.train.build_models import load_frozen, place_teacher
 from video_opd.train.run_inputs import Inputs
 from video_opd.types import Example
 
@@ -27,7 +27,8 @@ def load_teacher(recipe: Recipe, inputs: Inputs | None = None) -> Teacher | None
         DataError: a score file that cannot be read.
     """
     taus = read_taus(recipe, inputs or Inputs())
-    policies = tuple(load_frozen(recipe, teacher.model) for teacher in recipe.name_teachers().values())
+    named = recipe.name_teachers().values()
+    policies = tuple(load_frozen(recipe, each.model, place_teacher(recipe, each)) for each in named)
     return make_teacher(recipe, policies, taus) if policies else None
 
 
