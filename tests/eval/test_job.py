@@ -127,7 +127,7 @@ def test_an_evaluation_is_that_of_one_process(world, tmp_path):
 @needs_accelerate
 def test_a_comparison_of_runs_in_rounds(recipe_file, tmp_path):
     """Each run scores its teacher and its student, selects, trains and is evaluated."""
-    rounds = 'name = "rounds"\nstrategy = "gwds"\nnum_rounds = 2\ncount = 4\nthreshold = 0.0\nnum_answers = 2\n'
+    rounds = 'name = "rounds"\nstrategy = "gwds"\nnum_rounds = 2\ncount = 4\nthreshold = 0.0\nnum_answers = 3\n'
     comparison = tmp_path / "compare.toml"
     comparison.write_text(
         f'name = "small"\nrecipe = "{recipe_file.name}"\nseeds = [0]\n[shared.curriculum]\n{rounds}'

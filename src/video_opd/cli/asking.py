@@ -164,7 +164,14 @@ def resolve_defaults(model: str, how: ModelChoices) -> GroundingDefaults:
 def load(
     model: str, how: ModelChoices, defaults: GroundingDefaults, *, shards: int = 1
 ) -> tuple[Policy, PromptRenderer]:
-    """A frozen model, and what puts the questions to it."""
+    """A frozen model, and what puts the questions to it.
+
+    Args:
+        model: its name.
+        how: where it runs and in what type.
+        defaults: how it is asked.
+        shards: processes that hold one copy of the weights together.
+    """
     from video_opd.eval.load_to_ask import load_to_ask
     from video_opd.policy.device import find_device
 

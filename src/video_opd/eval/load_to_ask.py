@@ -57,4 +57,4 @@ def load_frozen(name: str, *, device: str, precision: str, shards: int = 1) -> P
 def _load_here(name: str, device: str, precision: str, shards: int) -> Policy:
     sharding = None if shards == 1 else Sharding(shards=shards, replicas=num_processes() // shards)
     weights = getattr(torch, precision)
-    return load_policy(name, device=find_device_here(device), weights=weights, sharding=sharding).freeze()
+    return load_policy(name, device=find_device_here(device), weights=weights, layout=sharding).freeze()

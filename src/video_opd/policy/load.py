@@ -206,8 +206,7 @@ def load_policy(
     weights: torch.dtype = torch.float32,
     autocast: torch.dtype | None = None,
     revision: str | None = None,
-    sharding: Sharding | None = None,
-    placement: Placement | None = None,
+    layout: Sharding | Placement | None = None,
 ) -> Policy:
     """Load model and processor.
 
@@ -218,17 +217,19 @@ def load_policy(
             update is lost in the eight bits of a bfloat16.
         autocast: type to compute in, if another.
         revision: branch, tag or commit of a model on the hub.
-        sharding: how its weights lie on the processes of a job. All of them must load it at once.
-        placement: of a frozen model with a place of its own, in place of `device`.
+        layout: how its weights lie on the processes of a job, all of which must load it at once; or the place of a
+            frozen model that has one of its own, in place of `device`.
 
     Raises:
         ConfigurationError: the name leads to no loadable model, its weights do not fill it, or the device does not
             exist.
         EngineError: the model does not fit the device.
     """
+    sharding = layout if isinstance(layout, Sharding) else None
+    placement = layout if isinstance(layout, Placement) else None
     where = require_device(placement.devices[0] if placement else device)
     known = describe(name, revision, device=str(where))
-    model = _load_model(known, resolve_model(name, revision), where, weights, sharding or placement)
+    model = _load_model(known, resolve_model(name, revision), where, weights, layout)
     refuse_not_finite(name, model)
     if torch.bfloat16 in (weights, autocast):
         use_float32_head(model)

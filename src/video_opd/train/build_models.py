@@ -71,7 +71,7 @@ def _load_student_here(recipe: Recipe, model: str) -> Policy:
         device=find_device_here(compute.device),
         # Sharded weights are gathered in the type that the student computes in.
         autocast=choose_autocast(compute) if sharding is None else None,
-        sharding=sharding,
+        layout=sharding,
     )
     if recipe.training.gradient_checkpointing:
         checkpoint_layers(student.model)
@@ -152,7 +152,7 @@ def _load_frozen_here(compute: ComputeSettings, model: str, placement: Placement
     weights = {"float32": torch.float32, "bfloat16": torch.bfloat16}[compute.precision]
     sharding = choose_sharding(compute, keep_gathered=False)
     device = find_device_here(compute.device)
-    return load_policy(model, device=device, weights=weights, sharding=sharding, placement=placement).freeze()
+    return load_policy(model, device=device, weights=weights, layout=sharding or placement).freeze()
 
 
 def choose_sharding(compute: ComputeSettings, *, keep_gathered: bool) -> Sharding | None:
