@@ -225,7 +225,6 @@ def load_policy(
             exist.
         EngineError: the model does not fit the device.
     """
-    sharding = layout if isinstance(layout, Sharding) else None
     placement = layout if isinstance(layout, Placement) else None
     where = require_device(placement.devices[0] if placement else device)
     known = describe(name, revision, device=str(where))
