@@ -175,7 +175,7 @@ def doctor(
 
     Args:
         recipe: TOML file, or the name of a shipped recipe
-        examples: number of training examples to check
+        examples: number of examples of each manifest whose videos are decoded; the models answer the training ones
 
     Example:
         video-opd doctor tiny-opd
