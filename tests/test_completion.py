@@ -33,6 +33,31 @@ def test_names_that_plugins_may_add_to_are_asked_for(capsys):
     assert "charades-sta" in capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.parametrize("command", ["train", "doctor", "compare"])
+def test_recipes_are_offered(capsys, command):
+    assert main(["__complete", command, "tiny-o"]) == 0
+    assert {"tiny-opd", "tiny-op-rkd"} <= set(capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.parametrize(
+    "words", [["evaluate"], ["ground"], ["score"], ["score", "--teacher"], ["init", "--student"], ["init", "--teacher"]]
+)
+def test_models_and_folders_are_offered(capsys, tmp_path, monkeypatch, words):
+    (tmp_path / "tin" / "model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert main(["__complete", *words, "tin"]) == 0
+    assert {"tiny-student", "tiny-teacher", "tin/"} <= set(capsys.readouterr().out.splitlines())
+    assert main(["__complete", *words, "tin/"]) == 0
+    assert "tin/model/" in capsys.readouterr().out.splitlines()
+
+
+def test_recipes_are_listed_in_lines_that_fit(capsys):
+    assert main(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 110
+    assert sum(line.startswith("tiny-opd ") for line in lines) == 1
+
+
 def test_a_shell_that_is_unknown_is_asked_for(refused, monkeypatch):
     from cyclopts import completion
 
@@ -42,3 +67,4 @@ def test_a_shell_that_is_unknown_is_asked_for(refused, monkeypatch):
     monkeypatch.setattr(completion, "detect_shell", unknown)
     assert "no shell was found. Name the shell" in refused("completion")
     assert "invalid choice: 'fsh'" in refused("completion", "fsh")
+    assert "Perhaps bash is meant" in refused("completion", "bsh")

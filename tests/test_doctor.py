@@ -280,6 +280,46 @@ def test_the_cost_is_of_this_recipe(patient):
     assert all(parameter.grad is None for parameter in patient.student.model.parameters())
 
 
+def test_the_cost_has_the_pass_and_the_weights_of_the_reference(patient, recipe, monkeypatch):
+    """GRPO with a penalty asks the reference about every answer."""
+    from video_opd.doctor import cost_estimate
+    from video_opd.methods.grpo import GRPOSettings
+
+    def of(weight: float) -> Finding:
+        method = GRPOSettings(name="grpo", num_answers=2, reference_weight=weight)
+        (finding,) = estimate_cost(replace(patient, teacher=None, recipe=recipe.model_copy(update={"method": method})))
+        return finding
+
+    read: list[int] = []
+
+    class Watched(type(patient.student)):
+        def read(self, prompts, *, grad=False):
+            read.append(len(prompts))
+            return super().read(prompts, grad=grad)
+
+    def load_watched(recipe):
+        watched = load_frozen(recipe, recipe.student.model) if recipe.method.needs_reference else None
+        return watched and Watched(**vars(watched))
+
+    monkeypatch.setattr(cost_estimate, "load_reference", load_watched)
+    assert "reference" not in of(0.0).found
+    assert read == []
+    assert "reference 0.00 GiB" in of(0.1).found
+    assert read == [4]
+
+
+def test_a_reference_that_does_not_fit_is_a_finding(patient, recipe, monkeypatch):
+    from video_opd.doctor import cost_estimate
+
+    def too_large(_):
+        raise EngineError("model 'm' does not fit cuda", reason="out of memory", remedy="free the device")
+
+    monkeypatch.setattr(cost_estimate, "load_reference", too_large)
+    (finding,) = estimate_cost(patient)
+    assert (finding.verdict, finding.remedy) == ("fail", "free the device")
+    assert "does not fit" in finding.found
+
+
 def test_what_selecting_costs_is_told_beside_what_training_costs(patient, recipe):
     from video_opd.config.curriculum_settings import CouplingSettings, RoundsSettings
 
@@ -318,12 +358,62 @@ def test_videos_that_cannot_be_read_are_a_finding(recipe_file, world, tmp_path, 
     videos = Path(shutil.copytree(world / "videos", tmp_path / "videos"))
     (videos / read_manifest(world / "train.jsonl")[0].video).write_bytes(b"")
     arguments = ["doctor", str(recipe_file), "--data.videos", str(videos), "--json", "--examples"]
+    allowed = ["--data.max_bad_share", "0.5"]
     for count, verdict, status in (("4", "warn", 0), ("2", "fail", 1)):
-        assert main([*arguments, count]) == status
+        assert main([*arguments, count, *allowed]) == status
         finding = json.loads(capsys.readouterr().out)["findings"][1]
         assert finding["verdict"] == verdict
         assert "2 cannot be used; train-3-00000-" in finding["found"]
         assert "the file is empty" in finding["found"]
+
+
+def find_videos(part: str, arguments: list[str], capsys) -> dict[str, str]:
+    main(arguments)
+    found = json.loads(capsys.readouterr().out)["findings"]
+    (finding,) = (each for each in found if each["checked"].startswith("the videos of") and part in each["checked"])
+    return finding
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_a_video_that_would_stop_the_run_is_found_in_every_manifest(recipe_file, world, tmp_path, capsys, part):
+    """`train` stops where more videos of a manifest than data.max_bad_share cannot be used."""
+    videos = Path(shutil.copytree(world / "videos", tmp_path / "videos"))
+    (videos / read_manifest(world / f"{part}.jsonl")[-1].video).write_bytes(b"")
+    called = {"train": "training"}.get(part, part)
+    arguments = ["doctor", str(recipe_file), "--data.videos", str(videos), "--json", "--examples", "99"]
+    finding = find_videos(called, arguments, capsys)
+    assert finding["verdict"] == "fail"
+    assert "the file is empty" in finding["found"]
+    assert "data.max_bad_share allows fewer, so the run would stop" in finding["found"]
+    finding = find_videos(called, [*arguments, "--data.max_bad_share", "0.9"], capsys)
+    assert finding["verdict"] == "warn"
+    assert "the run would stop" not in finding["found"]
+    for other in {"training", "validation", "test"} - {called}:
+        assert find_videos(other, arguments, capsys)["verdict"] == "ok"
+
+
+def test_warnings_about_rows_of_every_manifest_are_reported(recipe_file, world, tmp_path, capsys):
+    for part in ("validation", "test"):
+        first, *rest = (world / f"{part}.jsonl").read_text().splitlines()
+        manifest_file = tmp_path / f"{part}.jsonl"
+        manifest_file.write_text("\n".join([json.dumps(json.loads(first) | {"spans": [[0.5, 999.0]]}), *rest]) + "\n")
+        main(["doctor", str(recipe_file), f"--data.{part}", str(manifest_file), "--examples", "1", "--json"])
+        found = {each["checked"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
+        assert found[f"{part} manifest {manifest_file}"]["verdict"] == "warn"
+
+
+def test_what_is_not_decoded_is_said(recipe_file, world, capsys):
+    def not_decoded(count: int) -> str:
+        main(["doctor", str(recipe_file), "--examples", str(count), "--json"])
+        found = {each["checked"]: each["found"] for each in json.loads(capsys.readouterr().out)["findings"]}
+        return found["videos that the doctor did not decode"]
+
+    sizes = {part: len(read_manifest(world / f"{part}.jsonl")) for part in ("train", "validation", "test")}
+    assert not_decoded(1) == (
+        f"those of {sizes['train'] - 1} more training examples, those of {sizes['validation'] - 1} more validation "
+        f"examples, those of {sizes['test'] - 1} more test examples"
+    )
+    assert not_decoded(99) == "none"
 
 
 @pytest.mark.parametrize("count", [1, checks.MIN_AGREEING - 1, checks.MIN_AGREEING])

@@ -7,6 +7,7 @@ this program and keeps its traceback. A bad *answer* is not an error: it is data
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,19 @@ class Stopped(SystemExit):
     def __init__(self, number: int, sentence: str) -> None:
         super().__init__(128 + number)
         self.number, self.sentence = number, sentence
+
+
+def require_path(argument: str, value: object) -> Path:
+    """Return an argument of the API as a path.
+
+    Raises:
+        ConfigurationError: it is empty, or neither a text nor a path.
+    """
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise ConfigurationError(
+            f"{argument} = {value!r}", reason="this is not a path or a name", remedy="give a text or a pathlib.Path"
+        )
+    return Path(value)
 
 
 @contextlib.contextmanager

@@ -104,7 +104,8 @@ def find_nearest(word: str, names: Iterable[str]) -> str | None:
     """The name that was probably meant by an unknown word; None if no name is similar.
 
     The order of the rules: a synonym; the same last part (after a dot or a blank) in another place; the smallest edit
-    distance, of the whole and of the last part, with at most one error in three letters; a name that begins or ends
+    distance, of the whole and of the last part, with at most one error in three letters, and of several such names one
+    with the same first letter; a name that begins or ends
     with the word, or has it as a part. Capitals, dashes and underscores make no difference.
     """
     known = list(dict.fromkeys(names))
@@ -114,8 +115,11 @@ def find_nearest(word: str, names: Iterable[str]) -> str | None:
         for meant in SYNONYMS.get(synonym, ()):
             if meant in known:
                 return meant
-    measured = [(_distance_of(wanted, _plain(name)), place, name) for place, name in enumerate(known)]
-    distance, _, name = min(measured, default=(0, 0, None))
+    measured = [
+        (_distance_of(wanted, plain := _plain(name)), plain[:1] != wanted[:1], place, name)
+        for place, name in enumerate(known)
+    ]
+    distance, _, _, name = min(measured, default=(0, False, 0, None))
     if name is not None and int(distance) <= max(1, len(last) // 3) and distance < len(last):
         return name
     return _find_with_part(wanted, known)

@@ -259,3 +259,23 @@ def test_numbers_of_numpy_are_numbers():
     recipe = _apply_overrides("tiny-opd", as_overrides(given))
     assert (recipe.training.steps, recipe.training.learning_rate) == (3, 0.5)
     assert str(recipe.data.videos) == "v"
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda file: video_opd.train("tiny-opd", out=file), "this is a file, and a run needs a folder"),
+        (lambda file: video_opd.train(None), "recipe = None: this is not a path or a name"),
+        (lambda file: video_opd.load(""), "name = '': this is not a path or a name"),
+        (lambda file: video_opd.load(None), "name = None: this is not a path or a name"),
+        (lambda file: video_opd.metrics(file, file, scorer=3), "scorer = 3: this is not a name, and not a scorer"),
+        (lambda file: video_opd.parse_answer(None), "answer None: this is NoneType, not a text"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused_in_one_sentence(tmp_path, call, sentence):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(video_opd.UserError) as refused:
+        call(file)
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)

@@ -204,3 +204,26 @@ def test_a_key_of_earlier_recipes_is_read_under_its_present_name(name):
     method = parse_recipe({**LEAST, "method": {"name": name, "credit_clamp": 2.0}}).method
     assert method.model_dump()["advantage_clamp"] == 2.0
     assert "credit_clamp" not in method.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("key", "flag"),
+    [
+        ("training.plugin", "--training.plugin: unknown key"),
+        ("training.micro_batch_size", "--training.micro-batch-size: training.micro_batch_size = 'x'"),
+        ("method.name", "--method.name: method.name = 'x'"),
+        ("optimizer.lr", "--optimizer.lr: unknown key optimizer"),
+    ],
+)
+def test_a_wrong_key_of_the_command_line_names_its_flag(recipe_file, key, flag):
+    with pytest.raises(ConfigurationError) as refused:
+        load_recipe(recipe_file, {"training.steps": "3", key: "x"}, are_flags=True)
+    assert str(refused.value).startswith(flag)
+    assert str(recipe_file) not in str(refused.value)
+
+
+def test_a_wrong_key_of_the_file_names_the_file(recipe_file):
+    recipe_file.write_text(recipe_file.read_text() + "\n[optimizer]\nlr = 1\n")
+    with pytest.raises(ConfigurationError) as refused:
+        load_recipe(recipe_file, {"training.steps": "3"}, are_flags=True)
+    assert str(refused.value).startswith(f"{recipe_file}: unknown key optimizer")

@@ -176,6 +176,12 @@ def metrics(
             reason="no scorer has that name",
             remedy=SCORERS.remedy(scorer),
         )
+    if not isinstance(scorer, str) and not callable(scorer):
+        raise ConfigurationError(
+            f"scorer = {scorer!r}",
+            reason="this is not a name, and not a scorer",
+            remedy="give the name of a scorer, or a function of your own (docs/EXTENDING.md)",
+        )
     return score_files([Path(predictions)], Path(ground_truth), scorer)[0].result
 
 

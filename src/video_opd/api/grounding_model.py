@@ -14,7 +14,7 @@ from video_opd.config.recipe_file import load_grounding_defaults
 from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.picture_folder import read_video
 from video_opd.data.video.video_io import Frames
-from video_opd.errors import ConfigurationError, QueryError
+from video_opd.errors import ConfigurationError, QueryError, require_path
 from video_opd.eval.how_asked import explain_tiny_on_real
 from video_opd.eval.load_to_ask import load_to_ask
 from video_opd.grounding import Reason, parse_answer
@@ -220,6 +220,7 @@ def load(
     Raises:
         ConfigurationError: the model, the device or the template does not exist.
     """
+    require_path("name", name)
     name = str(name)
     if precision not in (None, *PRECISIONS):
         raise ConfigurationError(

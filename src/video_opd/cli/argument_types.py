@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
 
-from video_opd.cli.path_roles import Role
-from video_opd.policy.location import check_device_name
+from video_opd.cli.path_roles import Reads, Role
+from video_opd.policy.location import BUNDLED, check_device_name
 
 
 def number_type(
@@ -93,6 +94,28 @@ def offer_names(names: Iterable[str], help: str) -> Parameter:
     names = tuple(names)
     return Parameter(completer=lambda _: names, metavar="NAME", help=f"{help}. One of {', '.join(names)}")
 
+
+def _offer_recipes(_: Any) -> Iterable[str]:
+    """The shipped recipes; the shell adds the files."""
+    from video_opd.config.shipped_recipes import shipped_recipes
+
+    return list(shipped_recipes())
+
+
+def _offer_models(context: Any) -> Iterable[str]:
+    """The models that ship with the package, and the folders that begin with what was typed."""
+    beginning = str(context.incomplete)
+    parent = beginning[: beginning.rfind("/") + 1]
+    names = list(BUNDLED)
+    with contextlib.suppress(OSError):
+        names += [f"{parent}{path.name}/" for path in sorted(Path(parent or ".").iterdir()) if path.is_dir()]
+    return names
+
+
+RecipeName = Annotated[Reads, Parameter(completer=_offer_recipes)]
+"""The path of a recipe, or the name of a shipped one."""
+MODEL_NAMES = Parameter(completer=_offer_models)
+"""Completes the path of a model or the name of a bundled one."""
 
 Json = Annotated[bool, Parameter(help="one JSON object on stdout")]
 Plugins = Annotated[

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import Device, Positive, Rate
+from video_opd.cli.argument_types import MODEL_NAMES, Device, Positive, Rate
 from video_opd.cli.earlier_outputs import Kind
 from video_opd.cli.path_roles import Role
 from video_opd.errors import ConfigurationError, explain_write_errors
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Model = Annotated[
     str,
     Parameter(help="a folder, a run folder (its newest checkpoint), a hub name, tiny-student or tiny-teacher"),
+    MODEL_NAMES,
     Role.READS_MODEL_OR_NAMES,
 ]
 

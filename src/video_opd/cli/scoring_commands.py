@@ -6,11 +6,11 @@ import sys
 from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import Json, Plugins, Positive, Shard, Share, Whole, load_plugins
+from video_opd.cli.argument_types import MODEL_NAMES, Json, Plugins, Positive, Shard, Share, Whole, load_plugins
 from video_opd.cli.asking import (
     AS_THE_MODEL_IS,
     Model,
@@ -53,7 +53,7 @@ class ScoringChoices:
     """sampled: the greedy answer and sampled answers; beam: the most probable distinct spans"""
     seed: Whole = 0
     """seed of the sampled answers; two models draw different answers with the same seed too"""
-    teacher: ReadsModelOrNames | None = None
+    teacher: Annotated[ReadsModelOrNames | None, MODEL_NAMES] = None
     """also measure the distance to this teacher along the model's answers, for reverse-kl"""
     shard: Shard = (0, 1)
     """score only every N-th example, starting with the I-th"""

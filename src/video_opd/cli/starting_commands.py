@@ -6,11 +6,12 @@ import sys
 from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
-from typing import Literal
+from textwrap import fill
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import Json, Whole
+from video_opd.cli.argument_types import MODEL_NAMES, Json, Whole
 from video_opd.cli.path_roles import Reads, ReadsModelOrNames, ReadsVideos, Writes
 from video_opd.errors import ConfigurationError
 
@@ -33,9 +34,9 @@ class Queries:
 class Pair:
     """The student and the teacher of the training."""
 
-    student: ReadsModelOrNames = "Qwen/Qwen3-VL-2B-Instruct"
+    student: Annotated[ReadsModelOrNames, MODEL_NAMES] = "Qwen/Qwen3-VL-2B-Instruct"
     """the model that learns: a folder, a hub name, or tiny-student for a trial on a CPU"""
-    teacher: ReadsModelOrNames = "Qwen/Qwen3-VL-8B-Instruct"
+    teacher: Annotated[ReadsModelOrNames, MODEL_NAMES] = "Qwen/Qwen3-VL-8B-Instruct"
     """the model that judges the student"""
 
 
@@ -133,6 +134,7 @@ def recipes(
     else:
         width = max(map(len, known))
         for name, description in known.items():
-            print(f"{name:{width}}  {description}")
+            margin = " " * (width + 2)
+            print(fill(description, 100, initial_indent=f"{name:{width}}  ", subsequent_indent=margin))
         print("\nTrain with a recipe: video-opd train NAME. Copy a recipe to change it: video-opd recipes copy NAME.")
     return 0

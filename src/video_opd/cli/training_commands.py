@@ -16,11 +16,12 @@ from video_opd.cli.argument_types import (
     Positive,
     Rates,
     RecipeKeys,
+    RecipeName,
     RecipeOptions,
     Whole,
     load_plugins,
 )
-from video_opd.cli.path_roles import GoesOn, Reads
+from video_opd.cli.path_roles import GoesOn
 
 
 def demo(
@@ -75,7 +76,7 @@ AS_THE_RECIPE_SAYS = RunChoices()
 
 
 def train(
-    recipe: Reads,
+    recipe: RecipeName,
     /,
     *,
     run: RunChoices = AS_THE_RECIPE_SAYS,
@@ -93,7 +94,7 @@ def train(
     from video_opd.config.recipe_file import load_recipe
 
     load_plugins(options.plugin)
-    read = load_recipe(recipe, {**keys, **run.as_keys()})
+    read = load_recipe(recipe, {**keys, **run.as_keys()}, are_flags=True)
 
     from video_opd.train.interruption import Interrupted
     from video_opd.train.run import run_recipe
@@ -124,7 +125,7 @@ AS_THE_FILE_SAYS = ComparisonChoices()
 
 
 def compare(
-    recipe: Reads,
+    recipe: RecipeName,
     /,
     *,
     of: ComparisonChoices = AS_THE_FILE_SAYS,
@@ -164,7 +165,7 @@ def compare(
 
 
 def doctor(
-    recipe: Reads,
+    recipe: RecipeName,
     /,
     *,
     examples: Positive = 8,
@@ -175,7 +176,7 @@ def doctor(
 
     Args:
         recipe: TOML file, or the name of a shipped recipe
-        examples: number of training examples to check
+        examples: number of examples of each manifest whose videos are decoded; the models answer the training ones
 
     Example:
         video-opd doctor tiny-opd
@@ -183,7 +184,7 @@ def doctor(
     from video_opd.config.recipe_file import load_recipe
 
     load_plugins(options.plugin)
-    read = load_recipe(recipe, dict(keys))
+    read = load_recipe(recipe, dict(keys), are_flags=True)
 
     from video_opd.doctor import examine
 

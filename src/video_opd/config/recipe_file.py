@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ DATA_PATHS = ("videos", "train", "validation", "test")
 KEYS_ARE_LISTED = "`video-opd train --help-keys` lists every key with its default"
 
 
-def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> Recipe:
+def load_recipe(path: Path, overrides: dict[str, str] | None = None, *, are_flags: bool = False) -> Recipe:
     """Read a recipe, with dotted keys overridden: `{"training.learning_rate": "1e-4"}`.
+
+    If `are_flags`, the overrides were given on the command line, and a message about one of them names its flag.
 
     If the path does not exist, it may be the name of a shipped recipe.
     A recipe with `base = "other.toml"` has only its differences from that recipe, which lies in the same folder.
@@ -41,7 +44,7 @@ def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> Recipe:
     tables = read_tables(path)
     refuse_other_tables(path, tables, comparison=False)
     set_keys(tables, overrides or {})
-    return parse_recipe(tables, where=str(path))
+    return parse_recipe(tables, where=str(path), flags=overrides if are_flags else None)
 
 
 def read_tables(path: Path, *, named_by: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -110,8 +113,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"recipe {path} is not TOML", reason=str(error), remedy="correct the file") from error
 
 
-def parse_recipe(tables: dict[str, Any], *, where: str = "recipe") -> Recipe:
+def parse_recipe(tables: dict[str, Any], *, where: str = "recipe", flags: Collection[str] | None = None) -> Recipe:
     """Validate parsed TOML; the error names the first problem with the key's full name.
+
+    Args:
+        tables: the parsed TOML.
+        where: the file, for the message.
+        flags: the keys that were given on the command line; a message about one of them names its flag.
 
     Raises:
         ConfigurationError: a key is unknown or missing, or a value has the wrong type.
@@ -119,7 +127,7 @@ def parse_recipe(tables: dict[str, Any], *, where: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(tables)
     except ValidationError as error:
-        raise refusal(where, error) from None
+        raise refusal(where, error, flags=flags or ()) from None
 
 
 def load_grounding_defaults(model_folder: Path) -> GroundingDefaults:
@@ -173,13 +181,24 @@ def _list_keys_of_one_of(records: OneOf[Any], prefix: str) -> dict[str, str]:
     return keys
 
 
-def refusal(where: str, error: ValidationError, settings: type[Settings] = Recipe) -> ConfigurationError:
-    """The first problem of a file, in our words."""
+def refusal(
+    where: str, error: ValidationError, settings: type[Settings] = Recipe, *, flags: Collection[str] = ()
+) -> ConfigurationError:
+    """The first problem of a file, in our words.
+
+    Args:
+        where: the file.
+        error: what the validation found.
+        settings: the record that the file was read into.
+        flags: the keys that were given on the command line, in place of the file.
+    """
     problem = error.errors()[0]
     kind, tags = problem["type"], _list_names(str(problem["loc"][0]) if problem["loc"] else "")
     # Inside a table with a `name`, pydantic adds the name of the record to the path of the key.
     parts = [part for place, part in enumerate(problem["loc"]) if not (place == 1 and part in tags)]
     key = ".".join(str(part) for part in parts)
+    if said := _find_flag(f"{key}.name" if kind == "union_tag_invalid" else key, flags):
+        where = f"--{said.replace('_', '-')}"
     if kind == "value_error":
         return ConfigurationError(where, reason=str(problem["ctx"]["error"]), remedy=f"correct it; {KEYS_ARE_LISTED}")
     if kind == "union_tag_invalid":
@@ -219,6 +238,11 @@ def refusal(where: str, error: ValidationError, settings: type[Settings] = Recip
         reason=problem["msg"][0].lower() + problem["msg"][1:],
         remedy=remedy,
     )
+
+
+def _find_flag(key: str, flags: Collection[str]) -> str | None:
+    """The key of the command line that a problem is about: the key itself, or one within an unknown table."""
+    return next((said for said in flags if key and (said == key or said.startswith(f"{key}."))), None)
 
 
 def _list_names(key: str) -> list[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from video_opd.config import CouplingSettings, RoundsSettings
 from video_opd.doctor.patient import Finding, Patient
+from video_opd.errors import EngineError
 from video_opd.methods.teachers import OneTeacher, Teacher
 from video_opd.policy.load import Policy
 from video_opd.train.build import choose_autocast, count_steps, make_method
+from video_opd.train.build_models import load_reference
 from video_opd.train.learner import Learner
 from video_opd.train.loop import run_micro_batch
 from video_opd.train.run_inputs import Inputs
@@ -27,20 +29,29 @@ def estimate_cost(patient: Patient, teacher: Teacher | None = None, inputs: Inpu
     if teacher is None and patient.teacher is not None:
         teacher = OneTeacher(patient.teacher)
     recipe, training = patient.recipe, patient.recipe.training
+    checked = "rough cost (decoding apart)"
+    try:
+        reference = load_reference(recipe)
+    except EngineError as error:
+        yield Finding(checked=checked, found=f"not known: {error.cause}", verdict="fail", remedy="free the device")
+        return
     piece = patient.prompts[: training.micro_batch_size]
     learner = Learner(patient.student, training, total_steps=1)
     learner.begin(piece)
-    batch, _ = run_micro_batch(learner, piece, make_method(recipe, teacher), recipe.seed)
+    batch, _ = run_micro_batch(learner, piece, make_method(recipe, teacher, reference), recipe.seed)
     assert batch is not None  # there is no gate
     learner.add_gradient(batch)
     learner.drop_gradient()
     seconds = sum(learner.watch.seconds.values()) * training.batch_size / len(piece)
-    gib = _estimate_memory_gib(patient, teacher.policies if teacher else (), piece)
+    frozen = {"teacher": sum(policy.num_bytes for policy in teacher.policies) if teacher else 0}
+    if reference is not None:
+        frozen["reference"] = reference.num_bytes
+    gib = _estimate_memory_gib(patient, frozen, piece)
     inputs = inputs or Inputs()
     train = inputs.read_manifest(recipe, recipe.data.train)
     steps = count_steps(recipe, train, inputs)
     yield Finding(
-        checked="rough cost (decoding apart)",
+        checked=checked,
         found=f"{seconds:.1f} s a step of {training.batch_size}, {seconds * steps / 60:.1f} min in all; about "
         + ", ".join(f"{part} {size:.2f} GiB" for part, size in gib.items()),
         verdict="ok",
@@ -82,8 +93,15 @@ def _estimate_selection(patient: Patient, teacher: Teacher | None, num_pool: int
     )
 
 
-def _estimate_memory_gib(patient: Patient, teachers: Sequence[Policy], piece: Sequence[Prompt]) -> dict[str, float]:
-    """Estimate memory: weights with gradient and AdamW state, the teachers, and the activations of one micro-batch."""
+def _estimate_memory_gib(patient: Patient, frozen: Mapping[str, int], piece: Sequence[Prompt]) -> dict[str, float]:
+    """Estimate memory: weights with gradient and AdamW state, the frozen models, and the activations of one
+    micro-batch.
+
+    Args:
+        patient: the models.
+        frozen: the bytes of each frozen model.
+        piece: the prompts of one micro-batch.
+    """
     parameters = list(patient.student.model.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)
     text = patient.student.model.config.get_text_config()
@@ -94,5 +112,5 @@ def _estimate_memory_gib(patient: Patient, teachers: Sequence[Policy], piece: Se
     weights = 4 * sum(p.numel() for p in parameters) + 12 * trained
     if choose_autocast(patient.recipe.compute):
         weights += 2 * trained  # the graph holds a bfloat16 copy until the backward pass
-    sizes = {"student": weights, "teacher": sum(policy.num_bytes for policy in teachers), "activations": kept}
+    sizes = {"student": weights, **frozen, "activations": kept}
     return {name: size / 2**30 for name, size in sizes.items()}

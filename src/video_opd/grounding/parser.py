@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from video_opd.errors import DataError
 from video_opd.grounding.parser_commas import resolve_commas
 from video_opd.grounding.parser_gaps import Gap, drop_asides, find_gaps
 from video_opd.grounding.parser_pairs import Pairing, TimePair
@@ -77,7 +78,10 @@ def parse_answer(text: str) -> ParsedAnswer:
 
     Returns:
         The spans in seconds, in the order in which they are written; or, where there is none, the `Reason`. Every text
-        is accepted: nothing is raised.
+        is accepted.
+
+    Raises:
+        DataError: it is not a text.
 
     Example:
         >>> parse_answer("The event happens in 2.0 - 4.5 seconds.").spans
@@ -87,6 +91,12 @@ def parse_answer(text: str) -> ParsedAnswer:
         >>> parse_answer("It does not happen.").reason
         <Reason.ABSENT: 'says it does not happen'>
     """
+    if not isinstance(text, str):
+        raise DataError(
+            f"answer {text!r:.60}",
+            reason=f"this is {type(text).__name__}, not a text",
+            remedy="give the answer as a str",
+        )
     text = _find_final_answer(text)
     all_tokens, clear = _read_tokens(text)
     tokens = drop_asides(all_tokens)

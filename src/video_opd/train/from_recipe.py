@@ -13,7 +13,7 @@ import tomli_w
 
 from video_opd.config import Recipe
 from video_opd.config.recipe_file import load_recipe, parse_recipe, set_keys
-from video_opd.errors import ConfigurationError
+from video_opd.errors import ConfigurationError, require_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,12 @@ def train(recipe: str | Path | Recipe, out: str | Path | None = None, **override
 
     from video_opd.train.run import run_recipe
 
-    results = run_recipe(resolved, Path("runs") / resolved.name if out is None else Path(out))
+    folder = Path("runs") / resolved.name if out is None else require_path("out", out)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigurationError(
+            f"out = {str(folder)!r}", reason="this is a file, and a run needs a folder", remedy="give another path"
+        )
+    results = run_recipe(resolved, folder)
     scores = {name: found for name, found in results.items() if name.startswith("student_")}
     return TrainedRun(
         folder=Path(results["run"]), steps=results["steps"], train_seconds=results["train_seconds"], scores=scores
@@ -63,7 +68,7 @@ def as_overrides(tables: Mapping[str, Any]) -> dict[str, str]:
 
 def _apply_overrides(recipe: str | Path | Recipe, overrides: dict[str, str]) -> Recipe:
     if not isinstance(recipe, Recipe):
-        return load_recipe(Path(recipe), overrides)
+        return load_recipe(require_path("recipe", recipe), overrides)
     if not overrides:
         return recipe
     tables = tomllib.loads(recipe.to_toml())
