@@ -34,7 +34,8 @@ from video_opd.methods.grpo import GRPO
 from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.teachers import OneTeacher
 from video_opd.objectives import clipped_policy_gradient, group_advantage, policy_gradient, sampled_advantage
-from video_opd.policy.load import Policy, resolve_model
+from video_opd.policy.load import Policy
+from video_opd.policy.location import resolve_model
 from video_opd.policy.read import Reading, collate
 from video_opd.policy.token_support import TokenSupport
 from video_opd.seeds import generator

@@ -22,7 +22,8 @@ from video_opd.data.prompt_source import PromptSource
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import VideoBudget
-from video_opd.policy.load import Policy, resolve_model
+from video_opd.policy.load import Policy
+from video_opd.policy.location import resolve_model
 from video_opd.policy.token_support import TokenSupport
 from video_opd.types import Prompt
 

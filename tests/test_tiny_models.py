@@ -17,7 +17,8 @@ from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.prompts import PromptRenderer
 from video_opd.data.tiny_world import BuildSettings, LabelNoise, TinyWorld, annotate, build, draw_clip
 from video_opd.eval.evaluate import evaluate
-from video_opd.policy.load import load_policy, resolve_model
+from video_opd.policy.load import load_policy
+from video_opd.policy.location import resolve_model
 from video_opd.seeds import generator
 
 ROOT = Path(__file__).resolve().parents[1]

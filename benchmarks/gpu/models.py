@@ -21,7 +21,8 @@ from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.policy.head import use_float32_head
-from video_opd.policy.load import Policy, resolve_model
+from video_opd.policy.load import Policy
+from video_opd.policy.location import resolve_model
 from video_opd.policy.token_support import TokenSupport
 from video_opd.seeds import generator
 from video_opd.types import Example, Prompt, Span

@@ -1,4 +1,4 @@
-"""What a model's folder may hold: one whole set of weights, all of them used, all of them numbers, and no adapter."""
+"""What a model's folder may hold: one whole set of weights, all used, all of them numbers, and no adapter beside it."""
 
 from __future__ import annotations
 
@@ -74,12 +74,6 @@ def commands(recipe_file, world, clip, tmp_path) -> Callable[[Path], list[tuple]
 # Adapters
 
 
-def adapter_alone(folder: Path) -> None:
-    (folder / "config.json").unlink()
-    (folder / SINGLE).unlink()
-    adapter_beside(folder)
-
-
 def adapter_beside(folder: Path) -> None:
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "tiny-student"}')
     save_file({"base_model.model.x.lora_A.weight": torch.ones(1)}, folder / "adapter_model.safetensors")
@@ -97,17 +91,15 @@ def pickled_adapter(folder: Path) -> None:
     (folder / "adapter_model.bin").write_bytes(b"")
 
 
-@pytest.mark.parametrize(
-    "spoil", [adapter_alone, adapter_beside, adapter_config_only, adapter_weights_only, pickled_adapter]
-)
-def test_an_adapter_is_refused(refused, spoil, model, clip):
+@pytest.mark.parametrize("spoil", [adapter_beside, adapter_config_only, adapter_weights_only, pickled_adapter])
+def test_an_adapter_beside_a_model_is_refused(refused, spoil, model, clip):
     spoil(model)
     sentence = refused("ground", model, clip, "the red circle")
     assert "holds an adapter (adapter_" in sentence
     assert "Merge it first" in sentence
 
 
-def test_an_adapter_is_refused_by_every_command(refused, commands, model, tmp_path):
+def test_an_adapter_beside_a_model_is_refused_by_every_command(refused, commands, model, tmp_path):
     adapter_beside(model)
     for command in commands(model):
         assert "holds an adapter (adapter_config.json)" in refused(*command)

@@ -34,7 +34,8 @@ from video_opd.data.video.video_io import VideoBudget
 from video_opd.errors import ConfigurationError
 from video_opd.policy import families
 from video_opd.policy.families import Clock, Family, SpecialTokens
-from video_opd.policy.load import Policy, load_policy, resolve_model
+from video_opd.policy.load import Policy, load_policy
+from video_opd.policy.location import resolve_model
 from video_opd.policy.read import collate, rope_positions
 from video_opd.types import Sampling
 

@@ -17,7 +17,8 @@ from video_opd.cli import main
 from video_opd.data.manifest import read_manifest
 from video_opd.policy import quantised
 from video_opd.policy.description import describe
-from video_opd.policy.load import load_policy, resolve_model
+from video_opd.policy.load import load_policy
+from video_opd.policy.location import resolve_model
 from video_opd.policy.weights import cast_unquantised, num_bytes
 from video_opd.types import Sampling
 

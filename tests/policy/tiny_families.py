@@ -26,7 +26,7 @@ from transformers import (
     Qwen3VLMoeForConditionalGeneration,
 )
 
-from video_opd.policy.load import resolve_model
+from video_opd.policy.location import resolve_model
 
 TEXT: dict[str, Any] = {
     "vocab_size": 384, "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48, "num_attention_heads": 2,

@@ -37,6 +37,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "asking_commands:evaluate",
     "ground": "asking_commands:ground",
     "score": "scoring_commands:score",
+    "merge": "merging_commands:merge",
     "merge-scores": "choosing_commands:merge_scores",
     "select": "choosing_commands:select",
     "metrics": "looking_commands:metrics",

@@ -175,8 +175,15 @@ def _make_job(request: EvaluationRequest, version: str | None, has_cuda: bool | 
     from video_opd.cli.asking import resolve_defaults
     from video_opd.eval.lmms_eval.lmms_command import PATCH_SIZE, Job, choose_class, convert_frames
     from video_opd.policy.location import resolve_model
+    from video_opd.policy.weights_files import is_adapter
 
     folder = resolve_model(request.model, weights=False).resolve()
+    if is_adapter(folder):
+        raise ConfigurationError(
+            f"model {request.model!r} is an adapter",
+            reason="lmms-eval loads whole models from a folder",
+            remedy=f"merge it first: `video-opd merge {request.model} --out FOLDER`",
+        )
     model_class = request.lmms.lmms_model or choose_class(folder)
     frames = convert_frames(resolve_defaults(request.model, request.how).video, folder, model_class)
     device: str | None = request.how.device

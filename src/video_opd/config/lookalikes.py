@@ -77,7 +77,7 @@ def _recognise_folder(path: Path) -> tuple[str, str] | None:
         return "the folder of a run", f"{again}; `video-opd report {path}` writes its page"
     if (path / "COMPLETE.json").exists() or (path / "model").is_dir():
         return "a checkpoint", "name its folder `model` as student.model in a recipe"
-    if (path / "config.json").exists():
+    if (path / "config.json").exists() or (path / "adapter_config.json").exists():
         return "the folder of a model", "name it as student.model in a recipe"
     return None
 

@@ -14,6 +14,7 @@ from video_opd.data.world_sizes import WorldSizes
 from video_opd.methods import METHODS, MethodSettings
 from video_opd.methods.opd import OnPolicyDistillationSettings
 from video_opd.policy.location import check_device_name
+from video_opd.policy.lora_settings import LoraSettings
 from video_opd.settings import (
     Count,
     Flag,
@@ -38,6 +39,8 @@ class StudentSettings(Settings):
     freeze_merger: Flag = False
     """Do not train the merger (with Qwen3-VL's deepstack mergers), the layers between vision tower and language
     model."""
+    lora: LoraSettings | None = None
+    """Train an adapter instead of the weights: a table [student.lora], which may be empty."""
 
 
 class TeacherSettings(Settings):

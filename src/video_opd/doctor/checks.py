@@ -100,8 +100,9 @@ def _check_noise_floor(patient: Patient) -> Iterator[Finding]:
     """Check that advantages are only rounding when the student, loaded as a teacher is loaded, is its own teacher."""
     checked = "a student that is its own teacher gives advantages of zero, on the way that training goes"
     precision, (student, recipe) = patient.recipe.compute.precision, (patient.student, patient.recipe)
-    try:  # in float32 a teacher is held as the student is; in bfloat16 it has bfloat16 weights
-        itself = student if precision == "float32" else load_frozen(recipe, recipe.student.model)
+    try:  # in float32 a teacher is held as the student is; in bfloat16 it has bfloat16 weights, as an adapter's base
+        shares = precision == "float32" or recipe.student.lora is not None
+        itself = student if shares else load_frozen(recipe, recipe.student.model)
     except EngineError as error:
         yield Finding(checked=checked, found=f"not known: {error.cause}", verdict="warn", remedy="free the device")
         return

@@ -9,6 +9,7 @@ from video_opd.doctor.patient import Finding, Patient
 from video_opd.errors import EngineError
 from video_opd.methods.teachers import OneTeacher, Teacher
 from video_opd.policy.load import Policy
+from video_opd.policy.weights import num_bytes
 from video_opd.train.build import choose_autocast, count_steps, make_method
 from video_opd.train.build_models import load_reference
 from video_opd.train.learner import Learner
@@ -31,7 +32,7 @@ def estimate_cost(patient: Patient, teacher: Teacher | None = None, inputs: Inpu
     recipe, training = patient.recipe, patient.recipe.training
     checked = "rough cost (decoding apart)"
     try:
-        reference = load_reference(recipe)
+        reference = load_reference(recipe, patient.student)
     except EngineError as error:
         yield Finding(checked=checked, found=f"not known: {error.cause}", verdict="fail", remedy="free the device")
         return
@@ -109,7 +110,7 @@ def _estimate_memory_gib(patient: Patient, frozen: Mapping[str, int], piece: Seq
     tokens = sum(len(prompt) for prompt in piece)
     # Kept per token and layer: about ten hidden-sized tensors and three of the MLP's width.
     kept = tokens * text.num_hidden_layers * (10 * text.hidden_size + 3 * text.intermediate_size) * width
-    weights = 4 * sum(p.numel() for p in parameters) + 12 * trained
+    weights = sum(map(num_bytes, parameters)) + 12 * trained
     if choose_autocast(patient.recipe.compute):
         weights += 2 * trained  # the graph holds a bfloat16 copy until the backward pass
     sizes = {"student": weights, **frozen, "activations": kept}

@@ -11,7 +11,9 @@ from video_opd.data.manifest import check_manifest
 from video_opd.doctor.checks import CHECKS, TEACHER_CHECKS
 from video_opd.doctor.cost_estimate import estimate_cost
 from video_opd.doctor.patient import Finding, Patient
+from video_opd.policy.adapters import has_adapter, is_of_adapter
 from video_opd.policy.common_tokens import require_common_tokens
+from video_opd.policy.load import Policy
 from video_opd.sample_size import count_of
 from video_opd.train.build import load_student, load_teacher, make_source, prepare_compute, prepare_data, refuse_early
 from video_opd.train.run_inputs import Inputs
@@ -33,7 +35,8 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
     refuse_early(recipe, inputs=inputs)
     prepare_compute(recipe.compute)
     prepare_data(recipe)
-    student, teacher = load_student(recipe, recipe.student.model), load_teacher(recipe, inputs)
+    student = load_student(recipe, recipe.student.model)
+    teacher = load_teacher(recipe, inputs, student)
     policies = teacher.policies if teacher else ()
     for policy in policies:
         require_common_tokens(student, policy)
@@ -51,6 +54,7 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
         findings += [_examine_manifest(part, path), _examine_videos(part, source.set_aside, len(first), limit)]
         not_decoded[part] = len(examples) - len(first)
     findings.append(_list_not_decoded(not_decoded, len(inputs.read_side_questions(recipe))))
+    findings.append(_count_trained(student))
     if prompts:
         patient = Patient.admit(recipe, student, policies[0] if policies else None, prompts)
         findings.extend(finding for check in CHECKS for finding in check(patient))
@@ -82,6 +86,16 @@ def _examine_manifest(part: str, path: Path) -> Finding:
         verdict="warn" if warnings else "ok",
         remedy=f"run `video-opd data check {path}` for the whole list" if warnings else "",
     )
+
+
+def _count_trained(student: Policy) -> Finding:
+    """Count the weights that a step changes."""
+    weights = dict(student.model.named_parameters())
+    trained = sum(weight.numel() for weight in weights.values() if weight.requires_grad)
+    whole = sum(weight.numel() for name, weight in weights.items() if not is_of_adapter(name))
+    where = ", in an adapter beside frozen weights" if has_adapter(student.model) else ""
+    found = f"{trained:,} of {whole:,} ({trained / whole:.2%}){where}"
+    return Finding(checked="the number of weights that are trained", found=found, verdict="ok")
 
 
 def _examine_videos(part: str, set_aside: dict[str, str], count: int, limit: float) -> Finding:

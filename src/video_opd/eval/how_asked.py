@@ -17,7 +17,7 @@ from video_opd.data.prompt_templates import TEMPLATES, PromptTemplate, explain_m
 from video_opd.data.video.picture_folder import probe_video
 from video_opd.data.video.video_io import VideoBudget
 from video_opd.errors import ConfigurationError, DataError
-from video_opd.policy.location import BUNDLED, resolve_model
+from video_opd.policy.location import BUNDLED, resolve_model, resolve_parts
 from video_opd.suggestions import suggest
 from video_opd.types import Example
 
@@ -78,7 +78,8 @@ def explain_prompt_mismatch(settings: PromptSettings, model: str) -> str | None:
         return f"{model} was trained with the prompt {_show_name(trained)}, and is asked with {_show_name(settings)}"
     if settings.user is not None:
         return None
-    family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    base = resolve_parts(model, weights=False).base
+    family = json.loads((base / "config.json").read_text(encoding="utf-8")).get("model_type")
     return explain_mismatch(settings.template, model, family)
 
 

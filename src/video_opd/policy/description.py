@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from video_opd.errors import ConfigurationError
 from video_opd.policy.attention import choose_attention_backends
 from video_opd.policy.families import Family, find_family, find_family_of_processor, list_family_names
-from video_opd.policy.location import check_device_name, resolve_model
+from video_opd.policy.location import check_device_name, resolve_parts
 from video_opd.policy.quantised import find_quantisation, refuse_unreadable
 from video_opd.policy.token_support import TokenSupport
 
@@ -32,7 +32,7 @@ class Description:
 
     name: str
     folder: Path
-    """Where these files lie; of a model on the hub it has no weights."""
+    """Where its configuration lies; of a model on the hub it has no weights, of an adapter it is the base's."""
     config: Any
     processor: Any
     support: TokenSupport
@@ -60,13 +60,14 @@ def describe(name: str, revision: str | None = None, *, device: str = "cpu") -> 
         ConfigurationError: the name leads to no loadable model, the model cannot be asked about a video, or its weights
             are quantised in a way that cannot be read here.
     """
-    folder = resolve_model(name, revision, weights=False)
+    parts = resolve_parts(name, revision, weights=False)
+    folder = parts.base
     quantisation = find_quantisation(folder)
     refuse_unreadable(name, quantisation, known=_list_quantisations(), device=device)
     with guard_loading(name, "config"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     with guard_loading(name, "tokenizer or processor"):
-        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+        processor = AutoProcessor.from_pretrained(parts.processor, trust_remote_code=False)
     if not hasattr(processor, "video_processor") or processor.chat_template is None:
         lacking = "chat template" if hasattr(processor, "video_processor") else "video processor"
         raise ConfigurationError(

@@ -128,6 +128,9 @@ class Family:
     blocks: tuple[str, ...] = ("model.language_model.layers.*", "model.visual.blocks.*")
     """The layers of language model and vision tower, by name, any number for `*`: what is sharded one by one."""
 
+    lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Linear layers of the language model that get an adapter where a recipe names none; those that a model has."""
+
     lmms: LmmsClass | None = None
     """None: lmms-eval has no class for it that is known here."""
 

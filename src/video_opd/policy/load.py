@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
-from video_opd.errors import EngineError
+from video_opd.errors import ConfigurationError, EngineError
+from video_opd.policy.adapters import merge_adapter, require_peft
 from video_opd.policy.answer import answer
 from video_opd.policy.beam_search import BeamSettings, find_best_answers, text_itself
 from video_opd.policy.description import Description, describe, fingerprint_of, guard_loading, require_device
 from video_opd.policy.families import Clock, Family, find_family
 from video_opd.policy.head import use_float32_head
-from video_opd.policy.location import resolve_model
+from video_opd.policy.location import resolve_parts
 from video_opd.policy.placement import Placement, list_tensors
 from video_opd.policy.read import Reading, read, unwrap_model
 from video_opd.policy.score import score
@@ -228,7 +229,13 @@ def load_policy(
     placement = layout if isinstance(layout, Placement) else None
     where = require_device(placement.devices[0] if placement else device)
     known = describe(name, revision, device=str(where))
-    model = _load_model(known, resolve_model(name, revision), where, weights, layout)
+    parts = resolve_parts(name, revision)
+    if parts.adapters:
+        require_peft()
+        _refuse_unmergeable(known, layout)
+    model = _load_model(known, parts.base, where, weights, layout)
+    for folder in parts.adapters:
+        merge_adapter(name, model, folder)
     refuse_not_finite(name, model)
     if torch.bfloat16 in (weights, autocast):
         use_float32_head(model)
@@ -247,6 +254,17 @@ def load_policy(
         placement=placement,
         resting=keep_on_cpu(model, where) if placement and placement.offload else {},
     )
+
+
+def _refuse_unmergeable(known: Description, layout: Sharding | Placement | None) -> None:
+    """Refuse to merge an adapter into weights that are not whole numbers of one device."""
+    if known.quantisation or isinstance(layout, Sharding):
+        raise ConfigurationError(
+            f"model {known.name!r} is an adapter, and the weights of its base are "
+            + ("quantised" if known.quantisation else "sharded over processes"),
+            reason="an adapter is added to whole weights",
+            remedy="merge it first, with `video-opd merge MODEL --out FOLDER`, on the unquantised base",
+        )
 
 
 def _load_model(

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 from video_opd.errors import ConfigurationError
 from video_opd.policy.run_folders import find_model
-from video_opd.policy.weights_files import SINGLE, list_shards, refuse_adapter, refuse_other_weights
+from video_opd.policy.weights_files import (
+    ADAPTER_WEIGHTS,
+    SINGLE,
+    is_adapter,
+    list_shards,
+    read_base,
+    refuse_adapter,
+    refuse_other_weights,
+    refuse_unfit_adapter,
+)
 from video_opd.suggestions import suggest
 
 BUNDLED = ("tiny-student", "tiny-teacher")
@@ -37,7 +49,8 @@ _PARTS = {
 
 
 def resolve_model(name: str, revision: str | None = None, *, weights: bool = True) -> Path:
-    """Find a model's folder by its name; a model on the hub is downloaded first.
+    """Find a model's folder by its name; a model on the hub is downloaded first. The folder may hold an adapter alone;
+    `resolve_parts` finds its base too.
 
     Args:
         name: a folder, a run folder (its newest checkpoint is meant), a hub name, or one of `BUNDLED`.
@@ -53,12 +66,49 @@ def resolve_model(name: str, revision: str | None = None, *, weights: bool = Tru
     if folder is not None:
         return folder
     folder = _download_small_files(name, revision)
+    if is_adapter(folder):
+        read_base(folder)
+        if weights:
+            folder = _download_weights(name, revision)
+            refuse_unfit_adapter(folder)
+        return folder
     refuse_adapter(folder)
     _refuse_without_parts(folder, name)
     if weights:
         folder = _download_weights(name, revision)
         refuse_other_weights(folder)
     return folder
+
+
+class ModelParts(NamedTuple):
+    """The folders of a model; more than one where it is an adapter."""
+
+    base: Path
+    """Of the whole model."""
+    adapters: tuple[Path, ...]
+    """To be merged into the base, in this order; none for a whole model."""
+
+    @property
+    def processor(self) -> Path:
+        """The folder with tokenizer and processor: the uppermost one that has both."""
+        return next((folder for folder in reversed(self.adapters) if _has_processor(folder)), self.base)
+
+
+def resolve_parts(name: str, revision: str | None = None, *, weights: bool = True) -> ModelParts:
+    """Find the folders of a model and, of an adapter, those of its base; as `resolve_model`.
+
+    Raises:
+        ConfigurationError: as `resolve_model`, or an adapter's base is missing.
+    """
+    folder = resolve_model(name, revision, weights=weights)
+    adapters: list[Path] = []
+    while is_adapter(folder):
+        _refuse_circle(folder, adapters)
+        adapters.append(folder)
+        base, revision = read_base(folder)
+        with _explain_base(folder, base):
+            folder = resolve_model(base, revision, weights=weights)
+    return ModelParts(folder, tuple(reversed(adapters)))
 
 
 def find_local_folder(name: str) -> Path | None:
@@ -85,10 +135,49 @@ def find_local_folder(name: str) -> Path | None:
             remedy="give the folder",
         )
     folder = find_model(folder)
+    if is_adapter(folder):
+        _refuse_without_base(folder)
+        return folder
     refuse_adapter(folder)
     refuse_other_weights(folder)
     _refuse_without_parts(folder, str(folder))
     return folder
+
+
+def _refuse_without_base(folder: Path, above: tuple[Path, ...] = ()) -> None:
+    """Refuse an adapter that cannot be used, or whose base is not on this machine and cannot be on the hub."""
+    _refuse_circle(folder, above)
+    refuse_unfit_adapter(folder)
+    base, _ = read_base(folder)
+    below = Path(base).expanduser()
+    with _explain_base(folder, base):
+        if base not in BUNDLED and below.is_dir() and is_adapter(below := find_model(below)):
+            _refuse_without_base(below, (*above, folder))
+        else:
+            find_local_folder(base)
+
+
+def _refuse_circle(folder: Path, above: Sequence[Path]) -> None:
+    if folder.resolve() in {each.resolve() for each in above}:
+        raise ConfigurationError(
+            f"model folder {folder} holds an adapter whose base model leads back to itself",
+            reason="an adapter is used together with the model that it was trained on",
+            remedy="correct base_model_name_or_path in its adapter_config.json",
+        )
+
+
+@contextmanager
+def _explain_base(folder: Path, base: str) -> Iterator[None]:
+    """Say of a refused base model that an adapter needs it."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"model folder {folder} holds an adapter of {base!r}, and that model cannot be used",
+            reason=f"{error.cause}: {error.reason}",
+            remedy="restore the base model, or write its present folder into adapter_config.json as "
+            "base_model_name_or_path",
+        ) from error
 
 
 def check_device_name(text: str) -> str:
@@ -114,6 +203,9 @@ def model_sha256(folder: Path) -> str:
     that are written beside answers.
     """
     digest = hashlib.sha256()
+    if is_adapter(folder):
+        base, revision = read_base(folder)
+        digest.update(model_sha256(resolve_model(base, revision)).encode())
     for path in sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)}):
         if path.name not in _HOW_TO_ASK and not path.name.endswith(".settings.json"):
             with path.open("rb") as file:
@@ -136,7 +228,8 @@ def _download_weights(name: str, revision: str | None) -> Path:
     small = _download_small_files(name, revision)
     if _COMMIT.fullmatch(small.name):
         revision = small.name  # the very commit that was looked at, even if another is uploaded meanwhile
-    return _download(name, revision, [*_SMALL_FILES, SINGLE, *list_shards(small)])
+    weights = [ADAPTER_WEIGHTS] if is_adapter(small) else [SINGLE, *list_shards(small)]
+    return _download(name, revision, [*_SMALL_FILES, *weights])
 
 
 def _download(name: str, revision: str | None, patterns: list[str]) -> Path:
@@ -151,6 +244,10 @@ def _download(name: str, revision: str | None, patterns: list[str]) -> Path:
             reason=str(error.__cause__ or error).strip().splitlines()[0],
             remedy="check the spelling and the network, sign in with `hf auth login` if it is gated, or give a folder",
         ) from error
+
+
+def _has_processor(folder: Path) -> bool:
+    return all(any((folder / file).is_file() for file in _PARTS[part]) for part in ("tokenizer", "processor"))
 
 
 def _refuse_without_parts(folder: Path, called: str) -> None:

@@ -211,6 +211,28 @@ def load_on_all(load: Callable[..., Policy], *arguments: Any) -> Policy:
     return policy
 
 
+def derive_on_all(make: Callable[[Policy], Policy], policy: Policy) -> Policy:
+    """Make a model of one that is loaded, on all processes that hold it.
+
+    Args:
+        make: a function at the top of a module.
+        policy: is given to it; on every process that process's part.
+    """
+    if not isinstance(policy, RankedPolicy):
+        return make(policy)
+    key = f"policy {next(_NUMBERS)}"
+    policy.ranks.call_all(derive_here, (key, make, policy.key))
+    derived = RankedPolicy.over(policy.ranks.kept[key], key, policy.ranks)
+    weakref.finalize(derived, _FREED_POLICIES.append, key)
+    return derived
+
+
+def derive_here(kept: dict[str, Any], share: tuple[str, Callable[[Policy], Policy], str]) -> None:
+    """Make this process's part of a model from its part of another one."""
+    key, make, of = share
+    kept[key] = make(kept[of])
+
+
 def key_of(policy: Policy) -> str:
     """Under which every process keeps its part of a model that was loaded on all of them."""
     assert isinstance(policy, RankedPolicy)

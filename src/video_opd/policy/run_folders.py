@@ -30,7 +30,7 @@ def find_model(folder: Path) -> Path:
     Raises:
         ConfigurationError: the run has no checkpoint that can be used.
     """
-    if (folder / "config.json").exists():
+    if (folder / "config.json").exists() or (folder / "adapter_config.json").exists():
         return folder
     if _CHECKPOINT.fullmatch(folder.resolve().name) and not (folder / "recipe.toml").exists():
         return _find_model_of_checkpoint(folder)

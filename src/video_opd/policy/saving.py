@@ -11,7 +11,7 @@ from video_opd.policy.sharding import drop_gathered, is_sharded
 from video_opd.ranks import is_first_process
 
 
-def save_model(model: Any, folder: Path) -> None:
+def save_whole_model(model: Any, folder: Path) -> None:
     """Write a model with its configuration. All processes of a job call it at once; the first one writes.
 
     transformers (5.24) would also gather sharded weights, but it writes weights that are tied to others a second time.

@@ -7,6 +7,7 @@ the first process. docs/LOG.md has what was seen.)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -84,6 +85,24 @@ def local_part(tensor: Tensor) -> Tensor:
 def whole(tensor: Tensor) -> Tensor:
     """The whole of a tensor, gathered where it is sharded. All processes must ask at once."""
     return tensor.full_tensor() if isinstance(tensor, distributed.tensor.DTensor) else tensor
+
+
+def average_over_processes(parameters: Iterable[Tensor]) -> None:
+    """Give every process the mean of all processes' gradients of weights that every process holds whole.
+
+    Those of sharded weights are averaged in the backward pass. All processes must call it at once.
+    """
+    own = [p for p in parameters if not is_sharded(p)]
+    if not own:
+        return
+    for parameter in own:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    together = torch.cat([p.grad.flatten() for p in own if p.grad is not None])
+    distributed.all_reduce(together)
+    parts = (together / distributed.get_world_size()).split([p.numel() for p in own])
+    for parameter, part in zip(own, parts, strict=True):
+        parameter.grad = part.view_as(parameter)
 
 
 def is_any_process(flag: bool, model: Any) -> bool:

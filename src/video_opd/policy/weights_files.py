@@ -1,7 +1,7 @@
-"""The weights files of a model's folder: exactly one whole set, and no adapter beside it. Known without torch.
+"""The weights files of a model's folder: one whole set, and no adapter beside it; or an adapter. Known without torch.
 
-What transformers does with two sets, or with an adapter, depends on an order of its own and on the installed packages.
-Here such a folder is always refused.
+What transformers does with two sets, or with an adapter beside weights, depends on an order of its own and on the
+installed packages. Here such a folder is always refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from video_opd.errors import ConfigurationError
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
-_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "adapter_model.bin")
 
 _OTHER_FORMAT = re.compile(r"consolidated.*\.safetensors")
 """Mistral publishes the same weights a second time for its own program; transformers never reads them."""
@@ -28,8 +30,71 @@ _PREFIXES = {
 """Prefix of every weight's name when a wrapped model was saved -> the wrapper, and what to do instead."""
 
 
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter and no model: peft's files, without a model's configuration or weights."""
+    of_model = ("config.json", SINGLE, INDEX)
+    return (folder / ADAPTER_CONFIG).exists() and not any((folder / name).exists() for name in of_model)
+
+
+def read_base(folder: Path) -> tuple[str, str | None]:
+    """The name of the model that an adapter was trained on, and its revision on the hub.
+
+    Raises:
+        ConfigurationError: the adapter's configuration cannot be read, or it is of another kind than LoRA.
+    """
+    path = folder / ADAPTER_CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        kind, base, revision = config["peft_type"], config["base_model_name_or_path"], config.get("revision")
+        more = config.get("modules_to_save") or config.get("bias", "none") != "none"
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{path} cannot be read",
+            reason=f"it should say of which kind the adapter is, and of which model ({type(error).__name__}: {error})",
+            remedy="download or save the folder again, with peft's save_pretrained",
+        ) from error
+    if kind != "LORA" or more:
+        raise ConfigurationError(
+            f"model folder {folder} holds an adapter that changes more than linear layers"
+            if kind == "LORA"
+            else f"model folder {folder} holds an adapter of the kind {kind}",
+            reason="only LoRA adapters, without biases and modules_to_save, are merged here",
+            remedy="merge it first, with peft: PeftModel.from_pretrained(base_model, folder).merge_and_unload()"
+            ".save_pretrained(new_folder), and the processor likewise",
+        )
+    if not isinstance(base, str) or not base:
+        raise ConfigurationError(
+            f"{path} names no base model",
+            reason="an adapter is used together with the model that it was trained on",
+            remedy="write the base model's name or folder there as base_model_name_or_path",
+        )
+    return base, revision if isinstance(revision, str) else None
+
+
+def refuse_unfit_adapter(folder: Path) -> None:
+    """Refuse a folder of an adapter that cannot be used. Only small files are read.
+
+    Raises:
+        ConfigurationError: its configuration cannot be used, or there are no weights or other weights beside them.
+    """
+    read_base(folder)
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise ConfigurationError(
+            f"model folder {folder} holds an adapter ({ADAPTER_CONFIG}) without {ADAPTER_WEIGHTS}",
+            reason="weights are read from safetensors only",
+            remedy="download or save the folder again, with peft's save_pretrained",
+        )
+    beside = sorted({path.name for path in folder.glob("*.safetensors")} - {ADAPTER_WEIGHTS})
+    if beside:
+        raise ConfigurationError(
+            f"model folder {folder} holds an adapter ({ADAPTER_CONFIG}) and other weights ({_list_some(beside)})",
+            reason="it is unclear which are meant",
+            remedy="move the other weights out of the folder",
+        )
+
+
 def refuse_adapter(folder: Path) -> None:
-    """Refuse a folder that holds an adapter, alone or beside whole weights.
+    """Refuse a folder that holds an adapter beside whole weights, or a part of one.
 
     Transformers applies an adapter by itself where peft is installed, and ignores it without a message where it is not.
 
@@ -41,9 +106,8 @@ def refuse_adapter(folder: Path) -> None:
         raise ConfigurationError(
             f"model folder {folder} holds an adapter ({found[0]})",
             reason="it would be applied or ignored depending on which packages are installed",
-            remedy="merge it first, with peft: PeftModel.from_pretrained(base_model, folder).merge_and_unload()"
-            ".save_pretrained(new_folder), and the processor likewise; or, to use the base model alone, move the "
-            "adapter's files away",
+            remedy="merge it first: move the adapter's files into a folder of their own and run `video-opd merge` on "
+            "it; or, to use the base model alone, move the adapter's files away",
         )
 
 

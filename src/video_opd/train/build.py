@@ -212,10 +212,10 @@ def assemble(
         _log.warning("%s", warning)
     checkpoint = find_latest_checkpoint(run.checkpoints)
     student = load_student(recipe, str(checkpoint.folder / "model") if checkpoint else recipe.student.model)
-    teacher = load_teacher(recipe, inputs)
+    teacher = load_teacher(recipe, inputs, student)
     for policy in teacher.policies if teacher else ():
         require_common_tokens(student, policy)
-    models = Models(student=student, teacher=teacher, reference=load_reference(recipe))
+    models = Models(student=student, teacher=teacher, reference=load_reference(recipe, student))
     data_sha256 = inputs.hash_everything(recipe)
     gate, total_steps = make_gate(recipe), count_steps(recipe, train, inputs)
     learner = make_learner(recipe, models, total_steps=total_steps, gate=gate)

@@ -10,16 +10,18 @@ import torch
 
 from video_opd.config import ComputeSettings, Recipe, StudentSettings, TeacherSettings
 from video_opd.errors import ConfigurationError
+from video_opd.policy.adapters import attach_adapter, refuse_unfit_targets
+from video_opd.policy.base_policy import make_base
 from video_opd.policy.checkpointing import checkpoint_layers, tie_layers
 from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.policy.description import Description, describe
 from video_opd.policy.device import find_device, find_device_here
 from video_opd.policy.families import list_family_names
 from video_opd.policy.load import Policy, load_policy
-from video_opd.policy.location import BUNDLED, find_local_folder, resolve_model
+from video_opd.policy.location import BUNDLED, find_local_folder, resolve_parts
 from video_opd.policy.placement import Placement
 from video_opd.policy.quantised import find_quantisation, refuse_as_student
-from video_opd.policy.ranked_policy import load_on_all
+from video_opd.policy.ranked_policy import derive_on_all, load_on_all
 from video_opd.policy.run_folders import find_model
 from video_opd.policy.sharding import Sharding
 from video_opd.ranks import num_processes
@@ -56,23 +58,32 @@ def resolve_checkpoints(recipe: Recipe) -> Recipe:
 def load_student(recipe: Recipe, model: str) -> Policy:
     """Load the student with float32 weights, and enable the gradient for the parts that the recipe trains.
 
+    Args:
+        recipe: with an adapter the recipe's student is its base, held in the type that is computed in.
+        model: the recipe's student, or the folder of the model in a checkpoint.
+
     Raises:
         ConfigurationError: quantised weights, or a part is to be frozen that the model does not have.
     """
-    refuse_as_student(model, find_quantisation(resolve_model(model, weights=False)))
+    refuse_as_student(model, find_quantisation(resolve_parts(model, weights=False).base))
     return load_on_all(_load_student_here, recipe, model)
 
 
 def _load_student_here(recipe: Recipe, model: str) -> Policy:
     compute = recipe.compute
+    lora = recipe.student.lora
     sharding = choose_sharding(compute, keep_gathered=True)
     student = load_policy(
-        model,
+        recipe.student.model if lora else model,
         device=find_device_here(compute.device),
+        weights=_type_of(compute) if lora else torch.float32,
         # Sharded weights are gathered in the type that the student computes in.
         autocast=choose_autocast(compute) if sharding is None else None,
         layout=sharding,
     )
+    if lora is not None:
+        saved = None if model == recipe.student.model else Path(model)
+        attach_adapter(recipe.student.model, student.model, lora, seed=recipe.seed, saved=saved)
     if recipe.training.gradient_checkpointing:
         checkpoint_layers(student.model)
     elif sharding is not None:
@@ -94,7 +105,15 @@ def _set_what_is_trained(student: Policy, settings: StudentSettings) -> None:
                 remedy=f"remove student.{key}, or use a model of {list_family_names()}",
             )
     for name, parameter in student.model.named_parameters():
-        parameter.requires_grad_(parts[name] not in frozen)
+        if settings.lora is None:
+            parameter.requires_grad_(parts[name] not in frozen)
+        elif parameter.requires_grad and parts[name] in frozen:
+            raise ConfigurationError(
+                f"student.lora.targets gives the vision {parts[name]} adapters, and student.freeze_vision or "
+                "student.freeze_merger is true",
+                reason="what is frozen is not trained",
+                remedy="leave one of the two out",
+            )
 
 
 def refuse_unfit_models(recipes: Sequence[Recipe]) -> None:
@@ -108,8 +127,11 @@ def refuse_unfit_models(recipes: Sequence[Recipe]) -> None:
     described: dict[str, Description] = {}
     for model in sorted(students | teachers, key=lambda name: find_local_folder(name) is None):
         if model in students:
-            refuse_as_student(model, find_quantisation(resolve_model(model, weights=False)))
+            refuse_as_student(model, find_quantisation(resolve_parts(model, weights=False).base))
         described[model] = describe(model, device=find_device(recipes[0].compute.device))
+        for recipe in recipes:
+            if recipe.student.lora and recipe.student.model == model:
+                refuse_unfit_targets(model, recipe.student.lora)
         for recipe in recipes:
             pairs = {(recipe.student.model, teacher.model) for teacher in recipe.name_teachers().values()}
             for pair in pairs:
@@ -117,9 +139,20 @@ def refuse_unfit_models(recipes: Sequence[Recipe]) -> None:
                     require_common_tokens(*(described[name] for name in pair))
 
 
-def load_reference(recipe: Recipe) -> Policy | None:
-    """Load the student as it was before training, if the method needs it as a reference."""
-    return load_frozen(recipe, recipe.student.model) if recipe.method.needs_reference else None
+def load_reference(recipe: Recipe, student: Policy) -> Policy | None:
+    """The student as it was before training, if the method needs it as a reference."""
+    return load_beside(recipe, recipe.student.model, student) if recipe.method.needs_reference else None
+
+
+def load_beside(recipe: Recipe, model: str, student: Policy | None, placement: Placement | None = None) -> Policy:
+    """A model that only judges. The base of a student that trains an adapter is that student, without its adapter."""
+    if student is None or recipe.student.lora is None or not _is_same_model(model, recipe.student.model):
+        return load_frozen(recipe, model, placement)
+    return derive_on_all(make_base, student)
+
+
+def _is_same_model(one: str, other: str) -> bool:
+    return one == other or (Path(one).is_dir() and Path(other).is_dir() and Path(one).samefile(other))
 
 
 def load_frozen(recipe: Recipe, model: str, placement: Placement | None = None) -> Policy:
@@ -144,15 +177,21 @@ def refuse_unfit_places(recipe: Recipe) -> None:
     """
     for teacher in recipe.name_teachers().values():
         if placement := place_teacher(recipe, teacher):
-            quantisation = find_quantisation(resolve_model(teacher.model, weights=False)) if teacher.offload else None
+            quantisation = (
+                find_quantisation(resolve_parts(teacher.model, weights=False).base) if teacher.offload else None
+            )
             placement.refuse_unfit(teacher.model, quantisation=quantisation)
 
 
 def _load_frozen_here(compute: ComputeSettings, model: str, placement: Placement | None) -> Policy:
-    weights = {"float32": torch.float32, "bfloat16": torch.bfloat16}[compute.precision]
     sharding = choose_sharding(compute, keep_gathered=False)
     device = find_device_here(compute.device)
-    return load_policy(model, device=device, weights=weights, layout=sharding or placement).freeze()
+    return load_policy(model, device=device, weights=_type_of(compute), layout=sharding or placement).freeze()
+
+
+def _type_of(compute: ComputeSettings) -> torch.dtype:
+    """The type that is computed in."""
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[compute.precision]
 
 
 def choose_sharding(compute: ComputeSettings, *, keep_gathered: bool) -> Sharding | None:

@@ -15,20 +15,25 @@ from video_opd.methods.teachers import (
     route_by_source,
 )
 from video_opd.policy.load import Policy
-from video_opd.train.build_models import load_frozen, place_teacher
+from video_opd.train.build_models import load_beside, place_teacher
 from video_opd.train.run_inputs import Inputs
 from video_opd.types import Example
 
 
-def load_teacher(recipe: Recipe, inputs: Inputs | None = None) -> Teacher | None:
+def load_teacher(recipe: Recipe, inputs: Inputs | None = None, student: Policy | None = None) -> Teacher | None:
     """The teacher, or the teachers as one, if the recipe has any; its `policies` are in the recipe's order.
+
+    Args:
+        recipe: names them.
+        inputs: keeps what was read of the recipe's files.
+        student: of the run; with an adapter it may be its own teacher, without a second copy of the weights.
 
     Raises:
         DataError: a score file that cannot be read.
     """
     taus = read_taus(recipe, inputs or Inputs())
     named = recipe.name_teachers().values()
-    policies = tuple(load_frozen(recipe, each.model, place_teacher(recipe, each)) for each in named)
+    policies = tuple(load_beside(recipe, each.model, student, place_teacher(recipe, each)) for each in named)
     return make_teacher(recipe, policies, taus) if policies else None
 
 

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from video_opd.config import TrainingSettings
 from video_opd.errors import EngineError
 from video_opd.methods import Method
 from video_opd.objectives import masked_sum
+from video_opd.policy.adapters import save_model
 from video_opd.policy.load import Policy
 from video_opd.policy.read import Reading
-from video_opd.policy.saving import save_model
-from video_opd.policy.sharding import drop_gathered, whole
+from video_opd.policy.sharding import average_over_processes, drop_gathered, is_sharded, whole
 from video_opd.ranks import num_processes
 from video_opd.train.agreement import TokenCount, are_all_finite
 from video_opd.train.micro_batches import split_batch
@@ -156,6 +156,8 @@ class Learner:
         """
         self._require_finite("loss", [(batch.sums[-1], [batch]) for batch in batches])
         with self.watch.time_phase("step"):
+            if self.num_processes > 1:
+                average_over_processes(self.parameters.values())
             gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
             # Processes that share a batch have the mean of their gradients by now, and the sum is wanted.
             torch._foreach_div_(gradients, tokens.scheduled / self.num_processes)
@@ -200,7 +202,11 @@ class Learner:
         )
 
     def save(self, folder: Path) -> None:
-        """Write the student as transformers loads it to `model/` below the folder, and the state of the optimiser."""
+        """Write the student as transformers loads it, or its adapter as peft does, to `model/` below the folder; and
+        the state of the optimiser."""
+        is_whole = not any(map(is_sharded, self.parameters.values()))
+        if is_whole and distributed.is_initialized() and distributed.get_rank():
+            return  # every process holds the whole adapter, and the first one writes it
         save_model(self.student.model, folder / "model")
         save_optimizer(self.optimizer, self.parameters, folder)
 

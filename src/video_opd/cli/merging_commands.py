@@ -1,0 +1,24 @@
+"""`merge`."""
+
+from __future__ import annotations
+
+import sys
+
+from video_opd.cli.path_roles import ReadsModelOrNames, Writes
+
+
+def merge(model: ReadsModelOrNames, /, *, out: Writes) -> int:
+    """Add a trained adapter to the weights of its base model, and write the whole model.
+
+    Args:
+        model: run folder, checkpoint or folder of an adapter
+        out: new folder
+
+    Example:
+        video-opd merge runs/lora --out models/grounder
+    """
+    from video_opd.policy.adapter_export import write_merged
+
+    adapters = write_merged(model, out)
+    print(f"{out}: {' and '.join(adapters)} merged", file=sys.stderr)
+    return 0
