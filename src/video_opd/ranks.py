@@ -306,7 +306,7 @@ def _join(device: str) -> Ranks:
             raise ConfigurationError(
                 f"process {rank + 1} of {size} wants GPU {local} of its machine, which has {torch.cuda.device_count()}",
                 reason="every process of a job needs a GPU of its own",
-                remedy="start as many processes as there are GPUs: torchrun --nproc-per-node N",
+                remedy="start no more processes on a machine than it has GPUs",
             )
         torch.cuda.set_device(local)
     backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"

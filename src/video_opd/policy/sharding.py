@@ -68,7 +68,7 @@ def _not_possible(name: str, reason: str) -> ConfigurationError:
     return ConfigurationError(
         f"model {name!r} cannot be sharded over processes",
         reason=reason,
-        remedy="pip install 'video-opd[distributed]', which brings transformers 5.24 and accelerate",
+        remedy="run `pip install 'video-opd[distributed]'`, which brings transformers 5.24 and accelerate",
     )
 
 
