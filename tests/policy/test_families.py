@@ -25,7 +25,8 @@ from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import VideoBudget, read_frames
 from video_opd.errors import ConfigurationError
 from video_opd.policy.layer_states import KeysValues
-from video_opd.policy.load import load_policy, resolve_model
+from video_opd.policy.load import load_policy
+from video_opd.policy.location import resolve_model
 from video_opd.policy.positions import video_positions
 from video_opd.policy.read import collate, rope_positions
 from video_opd.types import Example, Sampling, Span
