@@ -42,6 +42,10 @@ class Scripted:
     """A policy that answers from a script; it is the evaluation that is on trial."""
 
     name = "scripted"
+    num_readers = 1
+
+    def rest(self) -> None:
+        """It has no weights to move."""
 
     def __init__(self, answers: dict[str, str]) -> None:
         self.answers = answers

@@ -54,6 +54,10 @@ class Scripted:
     """A policy that answers from a script, and remembers what it was asked."""
 
     name = "scripted"
+    num_readers = 1
+
+    def rest(self) -> None:
+        """It has no weights to move."""
 
     def __init__(self, answers: dict[str, str]) -> None:
         self.answers = answers

@@ -272,11 +272,13 @@ def _load_model(
 ) -> Any:
     """The transformers model, with all of its weights and no others, on its device."""
     name = known.name
-    placed_while_read = {"device_map": {"": where}} if known.quantisation and find_spec("accelerate") else {}
+    placed_while_read: dict[str, Any] = (
+        {"device_map": {"": where}} if known.quantisation and find_spec("accelerate") else {}
+    )
     if isinstance(lies, Sharding):
         placed_while_read = lies.options(name, known.family)
-    elif lies is not None:
-        placed_while_read = lies.options() or placed_while_read
+    elif lies is not None and lies.is_spread:
+        placed_while_read = {"device_map": "balanced", "max_memory": lies.find_room()}
     stays_on_cpu = isinstance(lies, Placement) and lies.offload
     try:
         with guard_loading(name, "weights", quantisation=known.quantisation):

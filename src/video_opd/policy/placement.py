@@ -43,7 +43,7 @@ class Placement:
                 reason="quantised weights stay on the device on which their package made them",
                 remedy="leave out offload, or use the unquantised checkpoint",
             )
-        if len(self.devices) > 1:
+        if self.is_spread:
             self._refuse_unspreadable()
 
     def _refuse_unspreadable(self) -> None:
@@ -61,14 +61,16 @@ class Placement:
                 remedy="pip install 'video-opd[distributed]'",
             )
 
-    def options(self) -> dict[str, Any]:
-        """Arguments of `from_pretrained` that spread the layers; none for one device."""
-        if len(self.devices) == 1:
-            return {}
+    @property
+    def is_spread(self) -> bool:
+        """Whether its layers lie on several devices."""
+        return len(self.devices) > 1
+
+    def find_room(self) -> dict[int, int]:
+        """Bytes that its weights may take on each GPU. Those that are not named get nothing."""
         numbers = [int(device.partition(":")[2]) for device in self.devices]
-        # Devices that are not named get nothing, and a tenth stays free for keys, values and activations.
-        room = {number: int(0.9 * torch.cuda.mem_get_info(number)[0]) for number in numbers}
-        return {"device_map": "balanced", "max_memory": room}
+        # A tenth stays free for keys, values and activations.
+        return {number: int(0.9 * torch.cuda.mem_get_info(number)[0]) for number in numbers}
 
     def refuse_overflow(self, name: str, model: Any) -> None:
         """Refuse a model whose layers did not fit the devices: transformers puts the rest on a disk.
@@ -76,7 +78,7 @@ class Placement:
         Raises:
             ConfigurationError: a layer lies elsewhere.
         """
-        if len(self.devices) == 1:
+        if not self.is_spread:
             return
         lie_on = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
         if lie_on & {"cpu", "disk"}:
