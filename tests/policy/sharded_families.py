@@ -41,7 +41,7 @@ def compare(folder: Path, kind: str, *, keep_gathered: bool, recompute: bool) ->
     # Gradients of several processes are averaged.
     expected = {name: p.grad / size for name, p in one.model.named_parameters() if p.grad is not None}
     sharding = Sharding(shards=size, replicas=1, keep_gathered=keep_gathered)
-    policy = load_policy(str(folder / kind), sharding=sharding)
+    policy = load_policy(str(folder / kind), layout=sharding)
     (checkpoint_layers if recompute else tie_layers)(policy.model)
     sharded_loss = loss_of(policy, prompts[rank::size])
     distributed.all_reduce(sharded_loss)

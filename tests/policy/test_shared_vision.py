@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from test_checkpointing import SAMPLING, prompts_for
-from tiny_families import KINDS, save_tiny
+from tiny_families import KINDS, RECURRENT, save_tiny
 
 from video_opd.policy.checkpointing import checkpoint_layers
 from video_opd.policy.load import Policy, load_policy
@@ -67,13 +67,13 @@ def test_one_run_of_the_tower_serves_both(kind, change, tmp_path, processor, wor
     assert runs == ["student", "teacher"], "two hooks on one module, which ran once"
     assert len(after) == len(before)
     for one, other in zip(after, before, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 if kind in RECURRENT else 1e-6)
     # A part of the batch, as where a gate leaves examples out, and in another order.
     alone = step(student, teacher, prompts[::-1][:2])
     assert len(runs) == 2
     fresh = load_pair(save_tiny(kind, tmp_path / "model", processor))
     for one, other in zip(alone, step(*fresh, prompts[::-1][:2]), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 if kind in RECURRENT else 1e-6)
 
 
 def test_later_updates_find_the_clips_of_the_whole_batch(tmp_path, processor, world):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from video_opd.config import TrainingSettings
@@ -17,6 +18,7 @@ from video_opd.methods.writers import StudentWrites
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
 from video_opd.train.optimizer import list_decaying, make_optimizer
+from video_opd.train.optimizer_state import ONE_FILE, save_optimizer
 
 SEED = 11
 
@@ -141,16 +143,16 @@ def test_the_learning_rate_of_a_step_is_that_of_every_group(student, teacher, pr
 
 
 @pytest.mark.parametrize("decay", [0.0, 5.0])
-def test_a_checkpoint_goes_on_as_if_nothing_had_happened(student, teacher, prompts, decay):
+def test_a_checkpoint_goes_on_as_if_nothing_had_happened(student, teacher, prompts, decay, tmp_path):
     """Its tensors are by parameter and not by group, so that one written before there were groups is read as well."""
     changes = {"learning_rate": 1e-3, "weight_decay": decay, "betas": (0.8, 0.9)}
     _, through = stepped(student, teacher, prompts, steps=3, **changes)
     policy, first = stepped(student, teacher, prompts, steps=2, **changes)
-    tensors = {name: tensor.clone() for name, tensor in first.state_dict().items()}
-    assert {name.partition(".")[2] for name in tensors} == set(first.parameters)
+    save_optimizer(first.optimizer, first.parameters, tmp_path)
+    assert {name.partition(".")[2] for name in load_file(tmp_path / ONE_FILE)} == set(first.parameters)
     resumed = replace(policy, model=copy.deepcopy(policy.model))
     second = Learner(resumed, first.settings, total_steps=9)
-    second.load_state_dict(dict(reversed(tensors.items())))
+    second.load_optimizer(tmp_path)
     stepped(resumed, teacher, prompts, learner=second, first=2)
     for name, weight in weights(through.student).items():
         assert torch.equal(weight, weights(resumed)[name]), name
