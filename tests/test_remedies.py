@@ -36,8 +36,9 @@ RAISED_BY = {
     "eval/lmms_eval/": ("evaluate",),
     "eval/scorers/": ("metrics",),
     "config/comparison_recipe.py": ("compare",),
+    "config/shipped_recipes.py": ("recipes",),
     "runs/directory.py": ("train", "compare", "demo"),
-    "starting.py": ("init", "recipes"),
+    "starting.py": ("init",),
     "curriculum/score_file.py": ("score",),
     "types.py": ("data stats", "data import"),
 }

@@ -67,7 +67,7 @@ class PluginTable(Mapping[str, _T], Generic[_T]):
             ConfigurationError: the name is taken or not valid.
         """
         self._require_free(name, entry)
-        with undone_on_failure():
+        with undo_on_failure():
             self._replace({**self._entries, name: entry})
 
     def unregister(self, name: str) -> None:
@@ -99,7 +99,7 @@ class PluginTable(Mapping[str, _T], Generic[_T]):
 
 
 @contextmanager
-def undone_on_failure() -> Iterator[None]:
+def undo_on_failure() -> Iterator[None]:
     """Where the block fails, every table again has the entries that it had before."""
     before = [(table, table._entries) for table in _TABLES]
     try:

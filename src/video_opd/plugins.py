@@ -22,7 +22,7 @@ from pathlib import Path
 from types import CodeType
 
 from video_opd.errors import ConfigurationError, Stopped, UserError
-from video_opd.plugin_table import undone_on_failure
+from video_opd.plugin_table import undo_on_failure
 
 _LOADED: set[str] = set()
 """Plugin files that were run, as their lines name them in a traceback."""
@@ -47,7 +47,7 @@ def load_plugin(path: Path | str) -> None:
     before = sys.modules.get(name)
     sys.modules[name] = module  # dataclasses and pydantic look up the module of a class in sys.modules
     try:
-        with undone_on_failure():
+        with undo_on_failure():
             exec(code, module.__dict__)
     except Stopped:
         raise
@@ -60,7 +60,7 @@ def load_plugin(path: Path | str) -> None:
     _LOADED.add(str(path))
 
 
-def failure_in_plugin(error: BaseException) -> ConfigurationError | None:
+def find_failure_in_plugin(error: BaseException) -> ConfigurationError | None:
     """What went wrong in a plugin while it was used, and at which line of it; None: no plugin was at work."""
     names = [frame.filename for frame in traceback.extract_tb(error.__traceback__) if frame.filename in _LOADED]
     return _refusal(Path(names[-1]), error) if names else None

@@ -1,4 +1,4 @@
-"""The first steps with the user's own data: a new folder with manifests and a recipe; copies of shipped recipes.
+"""The first steps with the user's own data: a new folder with manifests and a recipe.
 
 No existing file is ever overwritten.
 """
@@ -9,7 +9,6 @@ import contextlib
 import math
 import os
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,15 +25,13 @@ from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._read_annotations import read_annotations
 from video_opd.data.importers._video_files import VideoFiles
 from video_opd.data.importers.generic import parse_columns
-from video_opd.data.late_spans import note_late_spans
-from video_opd.data.manifest import read_manifest, resolve_video, write_manifest
+from video_opd.data.manifest import check_manifest, read_manifest, resolve_video, write_manifest
 from video_opd.data.same_video import source_video
 from video_opd.data.split_and_merge import SplitBy, split
 from video_opd.errors import ConfigurationError, DataError, explain_write_errors
 from video_opd.files.outputs import create
 from video_opd.policy.location import BUNDLED, find_local_folder
 from video_opd.sample_size import count_of
-from video_opd.suggestions import suggest
 from video_opd.types import Example
 
 PARTS = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -114,6 +111,7 @@ def start_project(data: OwnData, out: Path) -> Started:
         for name, rows in parts.items():
             made.append(place / f"{name}.jsonl")
             write_manifest(made[-1], rows)
+        warnings = _describe_warnings(made)
         made.append(place / "recipe.toml")
         create(made[-1], recipe.encode())
     return Started(
@@ -121,50 +119,20 @@ def start_project(data: OwnData, out: Path) -> Started:
         rows={name: len(rows) for name, rows in parts.items()},
         num_videos={name: len({source_video(row.video).key for row in rows}) for name, rows in parts.items()},
         left_out=left_out,
-        notes=(*notes, *note_late_spans(examples)),
+        notes=(*notes, *warnings),
     )
 
 
-def copy_recipe(name: str, out: Path | None = None) -> list[Path]:
-    """Copy a shipped recipe, and the recipes that it is based on, which must be in the same folder.
-
-    Args:
-        name: the name of the recipe.
-        out: the new file, or a folder for it; by default NAME.toml in the present folder.
-
-    Returns:
-        The files that were written, the named one first. An existing, identical copy of a base is not written again.
-
-    Raises:
-        ConfigurationError: no recipe has that name, or a file exists already.
-    """
-    recipes = shipped_recipes()
-    if name not in recipes:
-        raise ConfigurationError(
-            f"recipe {name!r}",
-            reason="no shipped recipe has that name",
-            remedy=suggest(name, recipes, "`video-opd recipes` lists them"),
-        )
-    target = Path(f"{name}.toml") if out is None else out
-    if target.is_dir() or target.suffix != ".toml":  # a folder that is there, or a new one
-        target = target / f"{name}.toml"
-    copies = {target: recipes[name]}
-    below = _find_named_recipe(recipes[name])
-    while below is not None:
-        copies[target.parent / below.name] = below
-        below = _find_named_recipe(below)
-    wanted = {path: source.read_bytes() for path, source in copies.items()}
-    missing = {path: content for path, content in wanted.items() if path == target or not _is_there(path, content)}
-    for path in missing:
-        if os.path.lexists(path):
-            raise ConfigurationError(
-                f"{path} is there already", reason="the copy would overwrite it", remedy="give another name with --out"
-            )
-    with explain_write_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for path, content in missing.items():
-            create(path, content)
-    return list(missing)
+def _describe_warnings(manifests: Sequence[Path]) -> list[str]:
+    """The number of warnings about the rows that were written, and the first of them; nothing where there is none."""
+    found = [(path.name, problem) for path in manifests for problem in check_manifest(path)]
+    if not found:
+        return []
+    name, first = found[0]
+    return [
+        f"{count_of(len(found), 'warning', 'warnings')} about the rows of the manifests. The first is in {name}, row "
+        f"{first.id}: {first.message}. Correct the table if this is a mistake; `video-opd data check` lists all."
+    ]
 
 
 def fill_in(recipe: str, values: Mapping[str, Any]) -> str:
@@ -331,17 +299,3 @@ def _replace_heading(recipe: str, folder: Path) -> str:
         "# Video-OPD on your own videos. You may change every line; `video-opd train --help-keys` lists all keys.\n"
         f"#   video-opd doctor {path}\n#   video-opd train {path}\n{body}"
     )
-
-
-def _find_named_recipe(recipe: Path) -> Path | None:
-    """The recipe that a recipe or a comparison names, in the same folder."""
-    tables = tomllib.loads(recipe.read_text(encoding="utf-8"))
-    name = tables.get("base") or tables.get("recipe")
-    return recipe.parent / name if isinstance(name, str) else None
-
-
-def _is_there(path: Path, content: bytes) -> bool:
-    try:
-        return path.read_bytes() == content
-    except OSError:
-        return False

@@ -126,6 +126,12 @@ def test_side_questions_are_answered_by_the_truth(tmp_path):
         assert question.answer == ("yes" if starts[one] < starts[other] else "no")
 
 
+def test_a_world_is_as_large_as_the_figures_of_the_readme_say():
+    """60 steps of 16 for training, and 400 held-out queries."""
+    settings = BuildSettings()
+    assert [settings.size(split) for split in ("train", "validation", "test")] == [60 * 16, 96, 400]
+
+
 def test_building_twice_gives_the_same_bytes(tmp_path):
     settings = BuildSettings(num_queries={"train": 2, "validation": 2, "test": 2})
     for name in ("a", "b"):

@@ -99,7 +99,7 @@ def score(
     from video_opd.data.manifest import read_manifest
     from video_opd.data.prompt_source import require_folder
     from video_opd.eval.pool import RolloutOptions
-    from video_opd.eval.score_into_file import Called, ScoringTask, score_into
+    from video_opd.eval.score_into_file import CallerWords, ScoringTask, score_into
 
     _require_positive("answers", answers)
     out, videos, examples = Path(out), Path(videos), read_manifest(Path(manifest), Path(videos))
@@ -117,7 +117,7 @@ def score(
         batch_size=1,
         max_bad_share=MAX_BAD_SHARE,
     )
-    called = Called(max_bad_share="the share of bad examples", another_file="give another file")
+    called = CallerWords(max_bad_share="the share of bad examples", another_file="give another file")
     return score_into(out, scoring, called, load=lambda: (asked.policy, asked.renderer))
 
 

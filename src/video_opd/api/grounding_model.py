@@ -19,7 +19,7 @@ from video_opd.eval.how_asked import explain_tiny_on_real
 from video_opd.eval.load_to_ask import load_to_ask
 from video_opd.grounding import Reason, parse_answer
 from video_opd.policy.description import require_device
-from video_opd.policy.device import find_device, precision_on
+from video_opd.policy.device import choose_precision, find_device
 from video_opd.policy.load import Policy
 from video_opd.policy.location import check_device_name, resolve_model
 from video_opd.suggestions import suggest
@@ -131,10 +131,10 @@ class GroundingModel:
         Raises:
             UserError: the video cannot be read, or a query has no words.
         """
-        queries = _queries(query)
+        queries = _list_queries(query)
         if not queries:
             return []
-        place, part = place_of_video(Path(video)), _clip(clip)
+        place, part = make_named_path(Path(video)), _make_clip(clip)
         examples = [
             Example(
                 id=f"query-{number}", video=place.name, query=one, spans=(), duration=None, clip=part,
@@ -229,19 +229,19 @@ def load(
     where = find_device(check_device_name(device))
     require_device(where)
     defaults = _replace_values(load_grounding_defaults(resolve_model(name, weights=False)), how)
-    held = precision or precision_on(where)
+    held = precision or choose_precision(where)
     policy, renderer = load_to_ask(
         name, defaults, device=where, precision=held, warn=lambda sentence: _log.warning("%s", sentence)
     )
     return GroundingModel(name=name, policy=policy, renderer=renderer, how=defaults, precision=held)
 
 
-def place_of_video(video: Path) -> Path:
+def make_named_path(video: Path) -> Path:
     """A path of the video that has a name; the folder `.` has none."""
     return video.absolute() if video.is_dir() else video
 
 
-def _queries(query: str | Sequence[str]) -> list[str]:
+def _list_queries(query: str | Sequence[str]) -> list[str]:
     """The queries, which must be texts."""
     if isinstance(query, str):
         return [query]
@@ -255,7 +255,7 @@ def _queries(query: str | Sequence[str]) -> list[str]:
     return queries
 
 
-def _clip(clip: tuple[float, float] | None) -> Span | None:
+def _make_clip(clip: tuple[float, float] | None) -> Span | None:
     """The part of the video to look at, which must be two numbers."""
     if clip is None:
         return None

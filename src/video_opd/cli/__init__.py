@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"video-opd: {stop.sentence}", file=sys.stderr)
         return 128 + stop.number
     except Exception as error:
-        refusal = _refusal_of(error, call)
+        refusal = _explain_error(error, call)
         if refusal is None:
             raise
         print(f"video-opd: {refusal}", file=sys.stderr)
@@ -74,15 +74,15 @@ def _stop_on_sigterm(*_: object) -> NoReturn:
     raise Stopped(signal.SIGTERM, "terminated; train, compare, score and evaluate continue from where they stopped")
 
 
-def _refusal_of(error: Exception, call: Call | None) -> UserError | None:
+def _explain_error(error: Exception, call: Call | None) -> UserError | None:
     """What the user can mend of an error that is none of ours; None: it is a bug."""
     if type(error).__name__ == "OutOfMemoryError" and call is not None:  # torch's, which is not imported here
         return _explain_out_of_memory(error, call)
     if "video_opd.plugins" not in sys.modules:
         return None
-    from video_opd.plugins import failure_in_plugin
+    from video_opd.plugins import find_failure_in_plugin
 
-    return failure_in_plugin(error)
+    return find_failure_in_plugin(error)
 
 
 def _explain_out_of_memory(error: Exception, call: Call) -> EngineError:

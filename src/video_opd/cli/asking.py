@@ -203,9 +203,9 @@ def hash_models(named: Mapping[str, str], how: ModelChoices) -> dict[str, tuple[
 
 def precision_of(how: ModelChoices) -> str:
     """The type in which a model is held: as the command line says, else what goes with the device."""
-    from video_opd.policy.device import find_device, precision_on
+    from video_opd.policy.device import choose_precision, find_device
 
-    return how.precision or precision_on(find_device(how.device))
+    return how.precision or choose_precision(find_device(how.device))
 
 
 def require_writable(file: Path, kind: Kind | None) -> None:

@@ -289,12 +289,12 @@ def ground(
     refuse_early(how, model)
     defaults = resolve_defaults(model, how)
 
-    from video_opd.api.grounding_model import GroundingModel, place_of_video
+    from video_opd.api.grounding_model import GroundingModel, make_named_path
     from video_opd.data.prompt_source import refuse_tight_budget
     from video_opd.eval.how_asked import resolve_budget
     from video_opd.types import Example
 
-    file = place_of_video(video)
+    file = make_named_path(video)
     example = Example(id="ground", video=file.name, query=query, spans=(), duration=duration_s, frame_rate=frame_rate)
     refuse_tight_budget(file.parent, [example], resolve_budget(defaults.video))
     warn_of_tiny([model], file.parent, [example])

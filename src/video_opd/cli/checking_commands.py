@@ -78,7 +78,7 @@ def build_tiny_world(*, world: World = THE_WORLD, sizes: WorldSizes = THE_SIZES,
     from video_opd.data.tiny_world import BuildSettings, build
 
     with explain_write_errors(world.out):
-        manifests = build(world.out, BuildSettings(seed=world.seed, noise=noise, num_queries=sizes.by_split()))
+        manifests = build(world.out, BuildSettings(seed=world.seed, noise=noise, num_queries=sizes.map_to_splits()))
     for split, path in manifests.items():
         print(f"{split}: {path}")
     return 0

@@ -17,9 +17,8 @@ from video_opd.settings import Knob, Settings, list_fields, make_checked
 def add_record_flags(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command a flag for every field of a parameter that is a record; the command gets the record.
 
-        The command line sees a plain dataclass in place of the record. Its fields have the command line's own types, so
-        that
-    every command refuses an invalid value in the same words.
+    The command line sees a plain dataclass in place of the record. Its fields have the command line's own types, so
+    that every command refuses an invalid value in the same words.
     """
     hints = get_type_hints(command, include_extras=True)
     records = {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, Settings)}

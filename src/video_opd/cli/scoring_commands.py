@@ -99,13 +99,13 @@ def score(
     join_job_to_ask(how, by.shards)
     scoring = _understand(model, manifest, how, by, racing)
 
-    from video_opd.eval.score_into_file import Called, score_into
+    from video_opd.eval.score_into_file import CallerWords, score_into
     from video_opd.eval.scoring_progress import ScoringProgress
 
     scores = score_into(
         by.out,
         scoring,
-        Called(max_bad_share="--max-bad-share", another_file="give another file with --out"),
+        CallerWords(max_bad_share="--max-bad-share", another_file="give another file with --out"),
         load=lambda: load(model, how, scoring.how, shards=by.shards),
         load_teacher=lambda name: load_model(name, how, shards=by.shards),
         progress=ScoringProgress(f"scoring {model}", len(scoring.examples)),

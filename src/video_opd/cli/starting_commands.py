@@ -111,8 +111,7 @@ def recipes(
     Example:
         video-opd recipes copy own-data
     """
-    from video_opd.config.shipped_recipes import describe_recipe, shipped_recipes
-    from video_opd.starting import copy_recipe
+    from video_opd.config.shipped_recipes import copy_recipe, describe_recipe, shipped_recipes
 
     if action is not None:
         if name is None:

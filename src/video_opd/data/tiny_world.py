@@ -213,7 +213,7 @@ class BuildSettings:
 
     def size(self, split: str) -> int:
         """Examples of one split."""
-        return WorldSizes().by_split()[split] if split not in self.num_queries else self.num_queries[split]
+        return WorldSizes().map_to_splits()[split] if split not in self.num_queries else self.num_queries[split]
 
     def describe(self) -> dict[str, Any]:
         """As JSON, to recognise a folder by."""

@@ -17,6 +17,6 @@ class WorldSizes(Settings):
     num_test: Annotated[Positive, Flagged("test")] = 400
     """Test queries, annotated exactly."""
 
-    def by_split(self) -> dict[str, int]:
+    def map_to_splits(self) -> dict[str, int]:
         """Split -> how many."""
         return {"train": self.num_train, "validation": self.num_validation, "test": self.num_test}

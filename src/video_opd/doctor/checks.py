@@ -40,7 +40,7 @@ MORE_EXAMPLES = f"look at {MIN_AGREEING} or more with --examples"
 
 
 def explain_too_few(patient: Patient) -> str:
-    """Say that the examples are too few to judge a model; None if they are enough."""
+    """Say that the examples are too few to judge a model; an empty text if they are enough."""
     count = len(patient.prompts)
     if count >= MIN_AGREEING:
         return ""

@@ -50,7 +50,7 @@ class ScoringTask:
     threshold: float = 0.0
     """Mean IoU that an example has at least to pass the race."""
 
-    def header(self) -> ScoreHeader:
+    def make_header(self) -> ScoreHeader:
         """What the scores will be of. Of models on the hub the weights are downloaded for it."""
         settings = describe_asking(self.how, self.precision) | self.asking.settings()
         if self.teacher:
@@ -68,7 +68,7 @@ class ScoringTask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Called:
+class CallerWords:
     """What the caller's parameters are called, for messages."""
 
     max_bad_share: str
@@ -79,7 +79,7 @@ class Called:
 def score_into(
     out: Path,
     scoring: ScoringTask,
-    called: Called,
+    called: CallerWords,
     *,
     load: Callable[[], tuple[Policy, PromptRenderer]],
     load_teacher: Callable[[str], Policy] | None = None,
@@ -99,7 +99,7 @@ def score_into(
         DataError: the file holds other scores.
         EngineError: too many examples without a usable video.
     """
-    header = scoring.header()
+    header = scoring.make_header()
     _refuse_other_scores(out, header, called)
     policy, renderer = load()
     teacher = OneTeacher(load_teacher(scoring.teacher)) if scoring.teacher and load_teacher else None
@@ -125,7 +125,7 @@ def score_into(
         return scorer.score(scoring.examples, out, header, race=scoring.race, passes=is_passing, **told)
 
 
-def _refuse_other_scores(out: Path, header: ScoreHeader, called: Called) -> None:
+def _refuse_other_scores(out: Path, header: ScoreHeader, called: CallerWords) -> None:
     line = (json.dumps(header.to_row()) + "\n").encode()
     if not out.exists() or (out.stat().st_size < len(line) and line.startswith(out.read_bytes())):
         return  # nothing yet, or a first line that a kill cut short

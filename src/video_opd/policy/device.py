@@ -16,7 +16,7 @@ def find_device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def precision_on(device: str) -> str:
+def choose_precision(device: str) -> str:
     """The type in which a frozen model is held there, where nothing else is said."""
     return "bfloat16" if device.startswith("cuda") else "float32"
 

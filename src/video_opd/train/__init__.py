@@ -1,19 +1,7 @@
 """Training by a recipe. The package itself can be called: `video_opd.train(recipe, …)` is `from_recipe.train`.
 
 The public function and this package have one name. Python binds the package to it when any of its modules is imported,
-so the package must do what the function does.
-
-    video_opd.train(recipe, out=None, **overrides) -> TrainedRun
-
-Args:
-    recipe: the name of a shipped recipe, the path of a recipe, or a `Recipe`.
-    out: the run folder; by default `runs/NAME` of the recipe.
-    overrides: other values for keys of the recipe. A table is a dictionary: `training={"steps": 20}`,
-        `method={"name": "grpo"}`, `seed=1`.
-
-Raises:
-    UserError: anything that you can mend, in one sentence.
-    Interrupted: a signal stopped the run; its state is saved, and the same call goes on.
+so the package must do what the function does, and `help` shows the function's text.
 """
 
 from __future__ import annotations
@@ -29,7 +17,13 @@ if TYPE_CHECKING:
 
 
 class _CallablePackage(ModuleType):
-    """A package that trains when it is called."""
+    # A package that trains when it is called.
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        from video_opd.train.from_recipe import train
+
+        return train.__doc__
 
     def __call__(self, recipe: str | Path | Recipe, out: str | Path | None = None, **overrides: Any) -> TrainedRun:
         """See `video_opd.train.from_recipe.train`."""

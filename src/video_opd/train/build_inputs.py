@@ -126,7 +126,7 @@ def _make_world_settings(world: TinyWorldSettings) -> tiny_world.BuildSettings:
     return tiny_world.BuildSettings(
         seed=world.seed,
         noise=world,
-        num_queries=world.by_split(),
+        num_queries=world.map_to_splits(),
     )
 
 

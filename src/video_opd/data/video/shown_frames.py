@@ -42,7 +42,7 @@ class ShownFrames:
         hidden = step.leading and self.border is not None and (step.time is None or step.time < self.border)
         return hidden or (self.only_first and not step.opens)
 
-    def among(self, frames: list[VideoFrame]) -> Iterator[tuple[int, int, VideoFrame]]:
+    def select_shown(self, frames: list[VideoFrame]) -> Iterator[tuple[int, int, VideoFrame]]:
         """Part, time and frame of those that are shown.
 
         Raises:

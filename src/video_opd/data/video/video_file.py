@@ -255,7 +255,7 @@ def decode_frames(
         shown = ShownFrames(path, only_first=mode.only_first)
         for step in read_steps(path, container, stream):
             if step.part != shown.part:
-                yield from shown.among(decoder.decode(None))
+                yield from shown.select_shown(decoder.decode(None))
                 decoder.flush_buffers()
                 shown.enter(step.part)
             shown.shift = step.shift
@@ -269,8 +269,8 @@ def decode_frames(
                 if mode.threads or not shown.is_spared(step):
                     raise
                 continue
-            yield from shown.among(frames)
-        yield from shown.among(decoder.decode(None))
+            yield from shown.select_shown(frames)
+        yield from shown.select_shown(decoder.decode(None))
 
 
 def _decode_times(path: Path, *, keyless: bool, in_avi: bool) -> tuple[VideoFrame | None, list[int]]:
