@@ -297,7 +297,7 @@ def test_the_cost_has_the_pass_and_the_weights_of_the_reference(patient, recipe,
             read.append(len(prompts))
             return super().read(prompts, grad=grad)
 
-    def load_watched(recipe):
+    def load_watched(recipe, _):
         watched = load_frozen(recipe, recipe.student.model) if recipe.method.needs_reference else None
         return watched and Watched(**vars(watched))
 
@@ -311,7 +311,7 @@ def test_the_cost_has_the_pass_and_the_weights_of_the_reference(patient, recipe,
 def test_a_reference_that_does_not_fit_is_a_finding(patient, recipe, monkeypatch):
     from video_opd.doctor import cost_estimate
 
-    def too_large(_):
+    def too_large(*_):
         raise EngineError("model 'm' does not fit cuda", reason="out of memory", remedy="free the device")
 
     monkeypatch.setattr(cost_estimate, "load_reference", too_large)

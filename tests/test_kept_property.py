@@ -41,7 +41,7 @@ MAY_REPLACE = {
 command line names it. In a run folder the files of the run may change, and no other."""
 
 OF_A_RUN = re.compile(
-    r"done/run/(\.run\.lock|\.recipe\.sha256|recipe\.toml|environment(-\d+)?\.json|report\.html|metrics\.jsonl|"
+    r"(done/(?:run|adapter))/(\.run\.lock|\.recipe\.sha256|recipe\.toml|environment(-\d+)?\.json|report\.html|metrics\.jsonl|"
     r"answers\.jsonl|result\.json|finished\.json|(evaluation|checkpoints|rounds)(/.*)?)"
 )
 NOTES = {"done/run/notes.txt", "done/run/checkpoints/step-000001/model/notes.txt"}
@@ -110,6 +110,7 @@ def earlier_outputs(folder: Path) -> None:
         "score model train.jsonl --videos videos --answers 1 --out done/scores.jsonl --device cpu",
         "select --student done/scores.jsonl --count 1 --threshold 0 --out done/selection.jsonl",
         "train recipe.toml --out done/run --steps 1",
+        "train recipe.toml --out done/adapter --steps 1 --student.lora.rank 2",
     ):
         assert main(words.split()) == 0, words
     for name in NOTES:
@@ -151,6 +152,7 @@ USUAL = {
     "manifest": ["train.jsonl", "validation.jsonl", "test.jsonl", "done/manifest.jsonl", "link.jsonl"],
     "folder": ["videos", "clips", "empty", "."],
     "model": ["model"],
+    "adapter": ["done/adapter", "model"],
     "clip": ["videos/train-kitchen.mp4"],
     "scores": ["done/scores.jsonl"],
     "predictions": ["predictions.jsonl", "done/predictions.jsonl"],
@@ -174,6 +176,7 @@ LINES = {
     "evaluate lmms read": "evaluate {model} --with lmms-eval --read-only --out {out}",
     "ground": "ground {model} {clip} thing --device cpu",
     "score": "score {model} {manifest} --videos {folder} --answers 1 --device cpu --out {out}",
+    "merge": "merge {adapter} --out {out}",
     "merge-scores": "merge-scores {scores} --out {out}",
     "select": "select --student {scores} --count 1 --threshold 0 --out {out}",
     "metrics": "metrics {predictions} --ground-truth {manifest}",
@@ -225,7 +228,8 @@ def may_change(name: str, words: Sequence[str]) -> bool:
     command = " ".join(words[:2]) if words[0] in ("data", "tiny-world") else words[0]
     if name in MAY_REPLACE:
         return command in MAY_REPLACE[name] and name in words
-    return bool(OF_A_RUN.fullmatch(name)) and name not in NOTES and "done/run" in words
+    of_a_run = OF_A_RUN.fullmatch(name)
+    return of_a_run is not None and name not in NOTES and of_a_run[1] in words
 
 
 OVERRIDDEN = ["--data.videos", "videos", *(word for split in SPLITS for word in (f"--data.{split}", f"{split}.jsonl"))]

@@ -37,6 +37,7 @@ RAISED_BY = {
     "eval/scorers/": ("metrics",),
     "config/comparison_recipe.py": ("compare",),
     "config/shipped_recipes.py": ("recipes",),
+    "policy/adapter_export.py": ("merge",),
     "runs/directory.py": ("train", "compare", "demo"),
     "starting.py": ("init",),
     "curriculum/score_file.py": ("score",),

@@ -20,7 +20,9 @@ COMES_WITH = {
     "pydantic_core": "pydantic",
 }
 """Packages that another one always brings."""
-OPTIONAL = {"pyarrow", "trackio", "wandb", "tensorboard", "torchao", "compressed_tensors", "bitsandbytes", "accelerate"}
+OPTIONAL = {
+    "pyarrow", "trackio", "wandb", "tensorboard", "torchao", "compressed_tensors", "bitsandbytes", "accelerate", "peft",
+}  # fmt: skip
 """Imported only where the user asked for what needs them, with a sentence where they are missing."""
 
 

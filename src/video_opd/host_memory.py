@@ -1,7 +1,7 @@
 """Large tensors for another process of the same machine: it maps the memory that this one wrote, and nothing is sent.
 
 The pixels of a prompt of 8,192 video tokens are 200 MB. On the machine where this was written, gloo takes 0.3 s to send
-them, and this takes 0.08 s. The memory has no name in any file system, so a process that is killed leaves nothing behind.
+them, and this takes 0.08 s. The memory has no name in any file system, so a killed process leaves nothing behind.
 """
 
 from __future__ import annotations
