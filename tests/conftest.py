@@ -173,9 +173,9 @@ def models(make_policy, tmp_path_factory) -> dict[str, str]:
     return folders
 
 
-@pytest.fixture
-def recipe_file(models, world, tmp_path) -> Path:
-    """A recipe that trains the random student for two short steps on the tiny tiny world."""
+@pytest.fixture(scope="session")
+def write_recipe(models, world) -> Callable[[Path], Path]:
+    """Writes a recipe that trains the random student for two short steps on the tiny tiny world."""
     tables = {
         "name": "tiny-tiny",
         "student": {"model": models["student"]},
@@ -189,6 +189,16 @@ def recipe_file(models, world, tmp_path) -> Path:
         "schedule": {"checkpoint_every": 1, "probe_every": 0},
         "compute": {"device": "cpu", "threads": 1, "evaluation_batch_size": 4},
     }
-    path = tmp_path / "recipe.toml"
-    path.write_text(tomli_w.dumps(tables))
-    return path
+
+    def write(folder: Path) -> Path:
+        path = folder / "recipe.toml"
+        path.write_text(tomli_w.dumps(tables))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def recipe_file(write_recipe, tmp_path) -> Path:
+    """That recipe in a file."""
+    return write_recipe(tmp_path)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,19 @@ from benchmark_files import write_tempcompass
 from video_opd.cli import main
 
 JOB = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "video_opd")
+SCRIPT = Path(__file__).parents[1] / "train" / "run_commands.py"
 needs_accelerate = pytest.mark.skipif(not find_spec("accelerate"), reason="sharding needs accelerate")
 
 
 def start(*words: Any) -> subprocess.Popen[str]:
     """Start a command on two processes."""
+    return launch([*JOB, *map(str, words)])
+
+
+def launch(arguments: Sequence[str]) -> subprocess.Popen[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return subprocess.Popen(
-        [sys.executable, *JOB, *map(str, words)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        [sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -82,61 +84,86 @@ def test_scores_after_a_stop_are_those_of_one_process(world, tmp_path):
     assert {True, False} == set(drawn)
 
 
-@pytest.mark.slow
-@needs_accelerate
-def test_options_of_a_benchmark_with_sharded_weights(world, tmp_path):
-    """Questions have two or three options, so the processes have other numbers of groups to score."""
+@pytest.fixture(scope="module")
+def commands(world, write_recipe, tmp_path_factory) -> dict[str, list[str]]:
+    """Command lines by the name of their output."""
+    folder = tmp_path_factory.mktemp("asked")
     clips = sorted((world / "videos").glob("t*.mp4"))[:3]
-    folder = write_tempcompass(tmp_path / "tempcompass", [clip.stem for clip in clips])
-    (folder / "videos").mkdir()
+    tempcompass = write_tempcompass(folder / "tempcompass", [clip.stem for clip in clips])
+    (tempcompass / "videos").mkdir()
     for clip in clips:
-        shutil.copy(clip, folder / "videos")
-    words = ("evaluate", "tiny-student", "--benchmark", "tempcompass", "--data", folder, "--before", "tiny-teacher",
-             "--score", "options", "--batch-size", 3, "--json")  # fmt: skip
-    alone, shared = tmp_path / "alone.jsonl", tmp_path / "shared.jsonl"
-    run_alone(*words, "--out", alone)
-    report = json.loads(run_in_job(*words, "--shards", 2, "--out", shared))
-    assert shared.read_bytes() == alone.read_bytes()
-    assert report["overall"]["num_questions"] == 12
+        shutil.copy(clip, tempcompass / "videos")
+    rounds = 'name = "rounds"\nstrategy = "gwds"\nnum_rounds = 2\ncount = 4\nthreshold = 0.0\nnum_answers = 3\n'
+    comparison = folder / "compare.toml"
+    comparison.write_text(
+        f'name = "small"\nrecipe = "{write_recipe(folder).name}"\nseeds = [0]\n[shared.curriculum]\n{rounds}'
+        '[methods.opd.method]\nname = "opd"\n[methods.grpo.method]\nname = "grpo"\nnum_answers = 2\n'
+    )
+    videos = ["--videos", world / "videos"]
+    lines = {
+        "options.jsonl": ["evaluate", "tiny-student", "--benchmark", "tempcompass", "--data", tempcompass,
+                          "--before", "tiny-teacher", "--score", "options", "--batch-size", 3],
+        "beam.jsonl": ["score", "tiny-teacher", world / "test.jsonl", *videos, "--answers", 3, "--batch-size", 1,
+                       "--top-k", "beam"],
+        "evaluation.jsonl": ["evaluate", "tiny-teacher", world / "train.jsonl", *videos, "--batch-size", 3],
+        "comparison": ["compare", comparison],
+    }  # fmt: skip
+    return {name: [str(word) for word in line] for name, line in lines.items()}
+
+
+SHARDED = ("options.jsonl", "beam.jsonl")
+"""Outputs of commands that split the weights here."""
+
+
+@pytest.fixture(scope="module")
+def alone_and_shared(commands, tmp_path_factory) -> tuple[Path, Path]:
+    """The folders with the outputs of one process and of two; the two ran all commands in one job, `compare` twice."""
+    alone, shared = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("shared")
+    lines = [
+        [*line, "--out", str(shared / name), *(("--shards", "2") if name in SHARDED else ())]
+        for name, line in commands.items()
+    ]
+    script = [*JOB[:-2], str(SCRIPT), str(tmp_path_factory.mktemp("gradients")), json.dumps([*lines, lines[-1]])]
+    job = launch(script)
+    for name, line in commands.items():
+        run_alone(*line, "--out", alone / name)
+    out, err = job.communicate(timeout=400)
+    assert job.returncode == 0, err
+    assert json.loads(out.splitlines()[-1]) == [0] * 5
+    return alone, shared
 
 
 @pytest.mark.slow
 @needs_accelerate
-def test_a_beam_search_with_sharded_weights(world, tmp_path):
+def test_options_of_a_benchmark_with_sharded_weights(alone_and_shared):
+    """Questions have two or three options, so the processes have other numbers of groups to score."""
+    alone, shared = (folder / "options.jsonl" for folder in alone_and_shared)
+    assert shared.read_bytes() == alone.read_bytes()
+    assert len(read_rows(shared)) >= 12
+
+
+@pytest.mark.slow
+@needs_accelerate
+def test_a_beam_search_with_sharded_weights(alone_and_shared):
     """Searches end after different numbers of tokens, and every process gathers the weights as often."""
-    words = ("score", "tiny-teacher", world / "test.jsonl", "--videos", world / "videos", "--answers", 3,
-             "--batch-size", 1, "--top-k", "beam")  # fmt: skip
-    alone, shared = tmp_path / "alone.jsonl", tmp_path / "shared.jsonl"
-    run_alone(*words, "--out", alone)
-    run_in_job(*words, "--shards", 2, "--out", shared)
+    alone, shared = (folder / "beam.jsonl" for folder in alone_and_shared)
     assert read_rows(shared) == read_rows(alone)
 
 
 @pytest.mark.slow
-def test_an_evaluation_is_that_of_one_process(world, tmp_path):
-    words = ("evaluate", "tiny-teacher", world / "train.jsonl", "--videos", world / "videos", "--batch-size", 3,
-             "--json")  # fmt: skip
-    alone, shared = tmp_path / "alone.jsonl", tmp_path / "shared.jsonl"
-    run_alone(*words, "--out", alone)
-    report = json.loads(run_in_job(*words, "--out", shared))
+@needs_accelerate
+def test_an_evaluation_is_that_of_one_process(alone_and_shared):
+    alone, shared = (folder / "evaluation.jsonl" for folder in alone_and_shared)
     assert shared.read_bytes() == alone.read_bytes()
-    assert report["scores"]["num_queries"] == 12
+    assert len(read_rows(shared)) >= 12
 
 
 @pytest.mark.slow
 @needs_accelerate
-def test_a_comparison_of_runs_in_rounds(recipe_file, tmp_path):
+def test_a_comparison_of_runs_in_rounds(alone_and_shared):
     """Each run scores its teacher and its student, selects, trains and is evaluated."""
-    rounds = 'name = "rounds"\nstrategy = "gwds"\nnum_rounds = 2\ncount = 4\nthreshold = 0.0\nnum_answers = 3\n'
-    comparison = tmp_path / "compare.toml"
-    comparison.write_text(
-        f'name = "small"\nrecipe = "{recipe_file.name}"\nseeds = [0]\n[shared.curriculum]\n{rounds}'
-        '[methods.opd.method]\nname = "opd"\n[methods.grpo.method]\nname = "grpo"\nnum_answers = 2\n'
-    )
-    alone, shared = tmp_path / "alone", tmp_path / "shared"
-    run_alone("compare", comparison, "--out", alone)
-    found = json.loads(run_in_job("compare", comparison, "--out", shared, "--json"))
-    assert found["methods"].keys() == {"opd", "grpo"}
+    alone, shared = (folder / "comparison" for folder in alone_and_shared)
+    assert json.loads((shared / "comparison.json").read_text())["methods"].keys() == {"opd", "grpo"}
     runs = sorted(path.name for path in (alone / "runs").iterdir())
     assert len(runs) == 2
     assert runs == sorted(path.name for path in (shared / "runs").iterdir())
@@ -148,11 +175,9 @@ def test_a_comparison_of_runs_in_rounds(recipe_file, tmp_path):
             file = f"evaluation/{before}.predictions.jsonl"
             assert (two / file).read_bytes() == (one / file).read_bytes()
         steps = [[row for row in read_rows(each / "metrics.jsonl") if "loss" in row] for each in (one, two)]
-        assert len(steps[0]) == len(steps[1]) == 2
+        assert len(steps[0]) == len(steps[1]) == 2, "what is finished is not done again"
         assert steps[1][0]["loss"] == pytest.approx(steps[0][0]["loss"], rel=1e-4, abs=1e-6)
         assert (two / "rounds" / "2" / "selection.jsonl").exists()
-    again = json.loads(run_in_job("compare", comparison, "--out", shared, "--json"))
-    assert again["methods"] == found["methods"], "what is finished is not done again"
 
 
 @pytest.mark.parametrize(
