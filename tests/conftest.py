@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,13 @@ torch.set_num_threads(1)
 # The same examples in every run, so that a landing depends on the change alone. `make fuzz` draws new ones.
 settings.register_profile("fixed", derandomize=True)
 settings.load_profile("fixed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that two workers end at about the same time."""
+    num_slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -num_slow[item.path])
+
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 """Real annotations, clips and goldens; tests that read them skip where they are absent."""
