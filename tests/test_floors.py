@@ -14,7 +14,7 @@ PACKAGE = "video_opd"
 SOURCE = Path(__file__).resolve().parents[1] / "src" / PACKAGE
 
 FLOORS = (
-    ("types", "errors", "seeds", "ranks", "suggestions", "sample_size", "settings", "lazy", "plugin_table"),
+    ("types", "errors", "seeds", "packing", "ranks", "suggestions", "sample_size", "settings", "lazy", "plugin_table"),
     ("files", "objectives", "grounding"),
     ("data", "policy", "curriculum"),
     ("methods",),  # a recipe holds the settings of methods, which stand with them

@@ -64,6 +64,14 @@ class Stopped(SystemExit):
         self.number, self.sentence = number, sentence
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the memory of a device or of the machine is full, by an error of torch, which is not imported here."""
+    if type(error).__name__ == "OutOfMemoryError":
+        return True
+    signs = ("DefaultCPUAllocator", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+
+
 def require_path(argument: str, value: object) -> Path:
     """Return an argument of the API as a path.
 

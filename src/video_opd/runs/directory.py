@@ -89,12 +89,18 @@ class RunDirectory:
         return self.path / "report.html"
 
     @property
+    def memory(self) -> Path:
+        """What was learned from steps that ran out of memory, JSON; not there where none did."""
+        return self.path / "memory.json"
+
+    @property
     def has_begun(self) -> bool:
         """Something was measured, selected or saved; until then another recipe may take the folder."""
         if (
             any(self.rounds.glob("*/selection.jsonl"))
             or any(self.evaluation.glob("*"))
             or any(self.checkpoints.glob("*"))
+            or self.memory.exists()
         ):
             return True
         return self.metrics.exists() and self.metrics.stat().st_size > 0

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
+from video_opd.config import TrainingSettings
+from video_opd.errors import is_out_of_memory
 from video_opd.methods import Method, Writer
 from video_opd.policy.merging import merge
 from video_opd.policy.ranked_policy import deal
+from video_opd.policy.sharding import is_split_up
 from video_opd.ranks import Ranks
 from video_opd.train.agreement import TokenCount
 from video_opd.train.learner import Gate, Learner, Rollout
 from video_opd.train.micro_batches import split_batch
+from video_opd.train.shortage import Shortage, StepTooLarge, refuse_to_go_on
 from video_opd.train.trained_batch import Suspended, TrainedBatch
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores, number_repeats
 
@@ -33,18 +37,20 @@ class LearnerPart:
     Args:
         learner: holds this process's shard of the student and of the optimiser. It has no gate.
         method: the same on all processes.
+        note: file in the run folder for what is learned when memory runs out.
     """
 
-    def __init__(self, learner: Learner, method: Method) -> None:
-        self.learner, self.method = learner, method
+    def __init__(self, learner: Learner, method: Method, *, note: Path) -> None:
+        self.learner, self.method, self.note = learner, method, note
         self.precision = ExitStack()
         self.rollout: Rollout | None = None
         self.batch: TrainedBatch | None = None
         self.batches: list[TrainedBatch] = []
         self.counted: list[bool] = []
 
-    def begin(self, _: None) -> None:
-        """Start a step."""
+    def begin(self, share: tuple[TrainingSettings, int]) -> None:
+        """Start a step, with the settings that its pieces are made by."""
+        self.learner.settings, self.learner.step = share
         self.batches, self.counted = [], []
         self.learner.begin(())
 
@@ -98,6 +104,21 @@ class LearnerPart:
     def drop_gradient(self, _: None) -> None:
         """Forget the gradient."""
         self.learner.drop_gradient()
+
+    def give_up(self, _: None) -> None:
+        """Forget a step that failed, before it is done again."""
+        self.precision.close()
+        self.rollout, self.batch, self.batches = None, None, []
+        self.learner.give_up()
+
+    def waits_for_nobody(self) -> bool:
+        """Whether no other process waits for what is left of the pass of this moment.
+
+        Weights that every process holds whole are gathered nowhere; only gradients are summed. Those of a sharded
+        student are gathered while a prompt is read, and stay so while it answers and its answers are scored.
+        """
+        is_split = any(map(is_split_up, self.learner.student.model.parameters()))
+        return self.learner.watch.phase in (("answer", "score") if is_split else ("read", "answer", "teacher", "score"))
 
     def save(self, folder: Path) -> None:
         """Write this process's part of a checkpoint."""
@@ -153,10 +174,24 @@ def without_pixels(prompt: Prompt) -> Prompt:
     return replace(prompt, pixel_values=prompt.pixel_values[:0])
 
 
+PASSES = ("answer", "compute_loss", "add_gradient", "add_gradient_again", "update")
+"""Verbs of a `LearnerPart` that need memory."""
+
+
 def do(kept: dict[str, Any], share: tuple[str, Any]) -> Any:
     """Carry out a verb of this process's `LearnerPart` on its share."""
     verb, argument = share
-    return getattr(kept["learner"], verb)(argument)
+    part: LearnerPart = kept["learner"]
+    try:
+        return getattr(part, verb)(argument)
+    except Exception as error:
+        if verb not in PASSES or not is_out_of_memory(error):
+            raise
+        shortage = part.learner.describe_shortage(error)
+        if shortage.is_final or not part.waits_for_nobody():
+            process = f" on process {distributed.get_rank() + 1} of {distributed.get_world_size()}"
+            refuse_to_go_on(shortage, part.learner.settings, part.note, step=part.learner.step + 1, process=process)
+        return shortage
 
 
 class RankedLearner(Learner):
@@ -177,12 +212,12 @@ class RankedLearner(Learner):
             gate,
         )
         self.parameters, self.optimizer = local.parameters, local.optimizer
-        self.local, self.ranks = local, ranks
+        self.local, self.ranks, self.step = local, ranks, 0
         self.batches: list[TrainedBatch] = []
 
     def begin(self, prompts: Sequence[Prompt]) -> list[tuple[Prompt, ...]]:
         """Start the clocks of a step, and split its batch into micro-batches of so many prompts for every process."""
-        self._do("begin")
+        self._do("begin", (self.settings, self.step))
         self.watch, self.batches = self.local.watch, []
         return split_batch(number_repeats(prompts), self.settings, num_processes=self.ranks.size)
 
@@ -237,6 +272,10 @@ class RankedLearner(Learner):
         """Have every process forget its gradient."""
         self._do("drop_gradient")
 
+    def give_up(self) -> None:
+        """Have every process forget a step that failed."""
+        self._do("give_up")
+
     def save(self, folder: Path) -> None:
         """Have every process write its part."""
         self._do("save", folder)
@@ -246,7 +285,15 @@ class RankedLearner(Learner):
         self._do("load_optimizer", folder)
 
     def _do(self, verb: str, argument: Any = None) -> list[Any]:
-        return self.ranks.call_all(do, (verb, argument))
+        return self._do_each(verb, [argument] * self.ranks.size)
 
     def _do_each(self, verb: str, shares: Sequence[Any]) -> list[Any]:
-        return self.ranks.call(do, [(verb, share) for share in shares])
+        """The replies of all processes.
+
+        Raises:
+            StepTooLarge: some of them ran out of memory; the others are done, and all wait for the next command.
+        """
+        replies = self.ranks.call(do, [(verb, share) for share in shares])
+        if shortages := [reply for reply in replies if isinstance(reply, Shortage)]:
+            raise StepTooLarge(shortages)
+        return replies
