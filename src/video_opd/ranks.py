@@ -95,7 +95,7 @@ class Ranks:
     signal_number: int | None = None
     """A signal that asked this process to stop; on the first one a signal that came to another."""
     is_asked_for_signals: bool = False
-    """Somebody looks at `signal_number` between commands, and stops at a good place."""
+    """The training loop looks at `signal_number` between its steps."""
     reply_timeout: timedelta = field(default_factory=find_reply_timeout)
 
     def call(self, command: Command, shares: Sequence[Any]) -> list[Any]:

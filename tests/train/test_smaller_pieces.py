@@ -1,4 +1,4 @@
-"""A step that runs out of memory: done again in smaller pieces, with the same gradient; what does not fit is set aside."""
+"""A step that runs out of memory is done again in smaller pieces; an example that never fits is set aside."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_the_gate_counts_an_example_once(student, teacher, prompts, memory, tmp_
 def test_a_step_that_has_moved_the_weights_is_not_done_again(student, teacher, prompts, memory, tmp_path):
     """The run ends, and goes on from its checkpoint in smaller pieces."""
     memory.most_prompts, memory.after = 2, 2  # the two pieces of the first update pass, those of the second do not
-    parts, seen, take = make_run(student, teacher, tmp_path, micro_batch_size=3, updates_per_batch=2)
+    _, seen, take = make_run(student, teacher, tmp_path, micro_batch_size=3, updates_per_batch=2)
     with pytest.raises(EngineError, match=r"step 5 ran out of memory, on examples .*same command.* 1 prompt at once"):
         take(prompts[:6], step=4, seed=SEED)
     assert len(seen) == 1

@@ -111,8 +111,8 @@ class LearnerPart:
         self.rollout, self.batch, self.batches = None, None, []
         self.learner.give_up()
 
-    def waits_for_nobody(self) -> bool:
-        """Whether no other process waits for what is left of the pass of this moment.
+    def is_free_to_return(self) -> bool:
+        """Whether no other process waits for the rest of the pass of this moment.
 
         Weights that every process holds whole are gathered nowhere; only gradients are summed. Those of a sharded
         student are gathered while a prompt is read, and stay so while it answers and its answers are scored.
@@ -188,7 +188,7 @@ def do(kept: dict[str, Any], share: tuple[str, Any]) -> Any:
         if verb not in PASSES or not is_out_of_memory(error):
             raise
         shortage = part.learner.describe_shortage(error)
-        if shortage.is_final or not part.waits_for_nobody():
+        if shortage.is_final or not part.is_free_to_return():
             process = f" on process {distributed.get_rank() + 1} of {distributed.get_world_size()}"
             refuse_to_go_on(shortage, part.learner.settings, part.note, step=part.learner.step + 1, process=process)
         return shortage
