@@ -3,7 +3,7 @@
 A failure is a JSON object:
 
     what: oom, bug, hang, signal or nan     rank: of the process     at: read, answer, score, compute_loss or update
-    grad: only in passes with gradient      most_prompts: only in passes over more prompts     times: how often
+    grad: only in passes with gradient      most_prompts: only in passes over more prompts     skip, times: how often not at first, and then how often
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from video_opd.train.learner import Learner
 RANK = int(os.environ.get("RANK", "0"))
 
 num_done: dict[str, int] = {}
-"""How often a failure has happened in this process, by its text."""
+"""How often a failure was due in this process, by its text."""
 
 
 def arrange(folder: Path, failure: dict[str, Any] | None) -> None:
@@ -67,9 +67,11 @@ def failing(folder: Path, verb: str, real: Any) -> Any:
         prompts = what if verb in ("read", "update") else getattr(what, "prompts", ())
         is_due = options.get("grad", False) >= failure.get("grad", False)
         is_due &= len(prompts) > failure.get("most_prompts", -1)
-        if not is_due or num_done.get(text, 0) >= failure.get("times", 1):
+        if not is_due:
             return real(self, what, *args, **options)
         num_done[text] = num_done.get(text, 0) + 1
+        if not failure.get("skip", 0) < num_done[text] <= failure.get("skip", 0) + failure["times"]:
+            return real(self, what, *args, **options)
         return fail(failure["what"], verb, lambda: real(self, what, *args, **options), self)
 
     return run

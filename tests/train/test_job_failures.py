@@ -30,13 +30,16 @@ SECOND = {"rank": 1, "times": 99}
 OUT_OF_MEMORY = {**SECOND, "what": "oom", "grad": True, "most_prompts": 1}
 
 PLAIN = ["--method.name", "opd"]
+APART = [*PLAIN, "--schedule.probe-every", "0"]
+"""No probe has gathered the weights when the second step begins to read."""
 REPLICAS = [*PLAIN, "--compute.shards", "1"]
 SUSPENDED = [*PLAIN, "--curriculum.suspend-at", "0.4"]
 
 COMMANDS: dict[str, tuple[dict[str, Any] | None, list[str]]] = {
-    "ended": (None, PLAIN),
+    "ended": (None, APART),
     "plain": (None, PLAIN),
     "replicas": ({**OUT_OF_MEMORY, "at": "read"}, REPLICAS),
+    "gathered": ({**OUT_OF_MEMORY, "at": "read"}, PLAIN),
     "suspended": ({**OUT_OF_MEMORY, "at": "score"}, SUSPENDED),
     "aside": ({**SECOND, "times": 2, "what": "oom", "at": "read", "grad": True}, REPLICAS),
     "bad-clip": (None, REPLICAS),
@@ -46,6 +49,8 @@ COMMANDS: dict[str, tuple[dict[str, Any] | None, list[str]]] = {
     "nan-gradient": ({**SECOND, "what": "nan", "at": "update"}, REPLICAS),
 }
 """Name -> how the second process fails, and keys of the run. The job ends with the last one."""
+
+ALONE = {"plain": PLAIN, "suspended": SUSPENDED, "bad-clip": PLAIN}
 
 STATUSES = {"nan-loss": 2, "signal": 128 + signal.SIGTERM, "nan-gradient": 2}
 
@@ -68,8 +73,8 @@ def bad_clip(world, tmp_path_factory) -> list[str]:
 def alone(job_recipe, bad_clip, tmp_path_factory) -> Path:  # noqa: F811
     """The runs of one process that the job's are compared with."""
     folder = tmp_path_factory.mktemp("alone")
-    keys = {"replicas": PLAIN, "suspended": SUSPENDED, "bad-clip": [*PLAIN, *bad_clip]}
-    commands = [["train", job_recipe, "--out", folder / name, *UNEVEN, *more] for name, more in keys.items()]
+    commands = [["train", job_recipe, "--out", folder / name, *UNEVEN, *keys] for name, keys in ALONE.items()]
+    commands[-1] += bad_clip
     (folder / "gradients").mkdir()
     assert run(folder / "gradients", as_words(commands)) == [0] * len(commands)
     return folder
@@ -86,9 +91,10 @@ def job(job_recipe, bad_clip, tmp_path_factory) -> tuple[Path, str, str]:  # noq
         first = [] if failure is None else [json.dumps(failure)]
         return [*first, "train", job_recipe, "--out", out, *UNEVEN, *keys, *more]
 
-    ended = launch(folder / "ended-gradients", [make_command("ended", {**OUT_OF_MEMORY, "at": "read"}, PLAIN)])
+    full = {**OUT_OF_MEMORY, "at": "read", "skip": 1}
+    ended = launch(folder / "ended-gradients", [make_command("ended", full, APART)])
     _, before = communicate(ended, 200)
-    assert ended.returncode != 0
+    assert ended.returncode != 0, before
     process = launch(folder / "gradients", [make_command(name, *how) for name, how in COMMANDS.items()])
     _, err = communicate(process, 400)
     found = json.loads((folder / "gradients" / "statuses.json").read_text())
@@ -108,22 +114,23 @@ def is_like_one_process(one: Path, other: Path) -> None:
             assert theirs.get(key) == mine.get(key), key
 
 
-@pytest.mark.parametrize("name", ["replicas", "suspended"])
+@pytest.mark.parametrize("name", ["replicas", "gathered", "suspended"])
 def test_memory_that_is_full_on_one_process_makes_the_pieces_of_all_smaller(alone, job, name):
     """Whole weights: in any pass. Sharded ones: while they are gathered. The gate counts every example once."""
     folder, _, err = job
     assert [row.get("num_retries", 0) for row in rows(folder / name)] == [1, 0]
-    is_like_one_process(alone / name, folder / name)
-    one, two = ["replicas", "suspended", "bad-clip"].index(name), list(COMMANDS).index(name)
+    of_one = "suspended" if name == "suspended" else "plain"
+    is_like_one_process(alone / of_one, folder / name)
+    two, one = list(COMMANDS).index(name), list(ALONE).index(of_one)
     assert distance(gradient(folder, two), gradient(alone, one)) < 1e-4
     assert json.loads((folder / name / "memory.json").read_text()) == {"micro_batch_size": 1}
-    assert err.count("step 1 ran out of memory with training.micro_batch_size = 2; it is done again with 1") == 3
+    assert err.count("step 1 ran out of memory with training.micro_batch_size = 2; it is done again with 1") == 4, err
 
 
 def test_memory_that_is_full_while_others_wait_ends_the_job_and_the_same_command_goes_on(job):
     folder, before, _ = job
     said = [line for line in before.splitlines() if line.startswith("video-opd: ")]
-    assert "step 1 ran out of memory on process 2 of 2, on examples" in said[0], before
+    assert "step 2 ran out of memory on process 2 of 2, on examples" in said[0], before
     assert "Run the same command again: it goes on from the newest checkpoint, and reads 1 prompt at once" in said[0]
     assert "Traceback" not in before.split("ChildFailedError")[0].split("torch/distributed")[0]
     assert [row.get("num_retries", 0) for row in rows(folder / "ended")] == [0, 0]

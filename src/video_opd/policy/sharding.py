@@ -78,7 +78,7 @@ def is_sharded(tensor: Tensor) -> bool:
 
 
 def is_split_up(tensor: Tensor) -> bool:
-    """Whether a process holds only a part of a tensor."""
+    """Whether a process holds only a part of a tensor now. A weight that was gathered is whole for that time."""
     if not isinstance(tensor, distributed.tensor.DTensor):
         return False
     sizes = tensor.device_mesh.shape

@@ -279,7 +279,8 @@ def build_part(kept: dict[str, Any], share: tuple[Recipe, dict[str, list[str]], 
     teachers, reference = policies.get("teacher", []), policies.get("reference", [None])[0]
     teacher = make_teacher(recipe, teachers, read_taus(recipe, Inputs())) if teachers else None
     learner = Learner(policies["student"][0], recipe.training, total_steps=total_steps)
-    kept["learner"] = LearnerPart(learner, make_method(recipe, teacher, reference), note=note)
+    judges = [*teachers, reference] if reference else teachers
+    kept["learner"] = LearnerPart(learner, make_method(recipe, teacher, reference), judges=judges, note=note)
 
 
 def _warn_of_prompts(recipe: Recipe, inputs: Inputs) -> None:

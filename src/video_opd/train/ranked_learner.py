@@ -14,6 +14,7 @@ from torch import Tensor, distributed
 from video_opd.config import TrainingSettings
 from video_opd.errors import is_out_of_memory
 from video_opd.methods import Method, Writer
+from video_opd.policy.load import Policy
 from video_opd.policy.merging import merge
 from video_opd.policy.ranked_policy import deal
 from video_opd.policy.sharding import is_split_up
@@ -37,11 +38,13 @@ class LearnerPart:
     Args:
         learner: holds this process's shard of the student and of the optimiser. It has no gate.
         method: the same on all processes.
+        judges: the models that the method asks besides the student.
         note: file in the run folder for what is learned when memory runs out.
     """
 
-    def __init__(self, learner: Learner, method: Method, *, note: Path) -> None:
+    def __init__(self, learner: Learner, method: Method, *, judges: Sequence[Policy], note: Path) -> None:
         self.learner, self.method, self.note = learner, method, note
+        self.is_judge_split = any(is_split_up(weight) for judge in judges for weight in judge.model.parameters())
         self.precision = ExitStack()
         self.rollout: Rollout | None = None
         self.batch: TrainedBatch | None = None
@@ -112,13 +115,18 @@ class LearnerPart:
         self.learner.give_up()
 
     def is_free_to_return(self) -> bool:
-        """Whether no other process waits for the rest of the pass of this moment.
+        """Whether no other process waits for the rest of the pass that failed.
 
-        Weights that every process holds whole are gathered nowhere; only gradients are summed. Those of a sharded
-        student are gathered while a prompt is read, and stay so while it answers and its answers are scored.
+        Others wait where weights are gathered, or gradients summed. Whole weights are gathered nowhere; those of a
+        sharded student are whole from its first pass to the backward pass.
         """
-        is_split = any(map(is_split_up, self.learner.student.model.parameters()))
-        return self.learner.watch.phase in (("answer", "score") if is_split else ("read", "answer", "teacher", "score"))
+        match self.learner.watch.phase:
+            case "read" | "answer" | "score":
+                return not any(map(is_split_up, self.learner.student.model.parameters()))
+            case "teacher":
+                return not self.is_judge_split
+            case _:
+                return False
 
     def save(self, folder: Path) -> None:
         """Write this process's part of a checkpoint."""
