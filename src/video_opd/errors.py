@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 class UserError(Exception):
@@ -28,6 +29,16 @@ class UserError(Exception):
         self.cause, self.reason, remedy = _clause(cause), _clause(reason), _clause(remedy)
         self.remedy = remedy[:1].upper() + remedy[1:]
         super().__init__(f"{self.cause}: {self.reason}. {self.remedy}.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that one process of a job can tell it to another."""
+        return _make_again, (type(self), self.cause, self.reason, self.remedy)
+
+
+def _make_again(kind: type[UserError], cause: str, reason: str, remedy: str) -> UserError:
+    error = kind.__new__(kind)
+    UserError.__init__(error, cause, reason=reason, remedy=remedy)
+    return error
 
 
 def _clause(text: str) -> str:

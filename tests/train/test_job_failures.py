@@ -19,6 +19,7 @@ from test_training_job import FINAL, UNEVEN, as_words, communicate, distance, jo
 from video_opd.data.batches import choose_batch
 from video_opd.data.manifest import read_manifest
 from video_opd.errors import EngineError
+from video_opd.packing import pack_message, unpack_message
 from video_opd.ranks import TIMEOUT_VARIABLE, Ranks
 
 pytestmark = [
@@ -46,7 +47,7 @@ COMMANDS: dict[str, tuple[dict[str, Any] | None, list[str]]] = {
     "nan-loss": ({**SECOND, "what": "nan", "at": "compute_loss"}, PLAIN),
     "signal": ({**SECOND, "times": 1, "what": "signal", "at": "update"}, PLAIN),
     "resumed": (None, PLAIN),
-    "nan-gradient": ({**SECOND, "what": "nan", "at": "update"}, REPLICAS),
+    "nan-gradient": ({**SECOND, "what": "nan", "at": "update"}, PLAIN),
 }
 """Name -> how the second process fails, and keys of the run. The job ends with the last one."""
 
@@ -98,6 +99,7 @@ def job(job_recipe, bad_clip, tmp_path_factory) -> tuple[Path, str, str]:  # noq
     process = launch(folder / "gradients", [make_command(name, *how) for name, how in COMMANDS.items()])
     _, err = communicate(process, 400)
     found = json.loads((folder / "gradients" / "statuses.json").read_text())
+    assert len(found) == len(COMMANDS), err
     assert dict(zip(COMMANDS, found, strict=True)) == {name: STATUSES.get(name, 0) for name in COMMANDS}, err
     return folder, before, err
 
@@ -201,6 +203,8 @@ def test_a_process_tells_what_failed(capsys):
     ranks = Ranks(rank=1, size=2)
     given = EngineError("a", reason="b", remedy="c")
     assert ranks._explain(given) is given
+    sent = unpack_message(*pack_message(given))
+    assert (type(sent), str(sent), sent.remedy) == (EngineError, str(given), "C")
     full = str(ranks._explain(torch.OutOfMemoryError("CUDA out of memory. Tried")))
     assert "memory of the device is full on process 2 of 2: CUDA out of memory" in full
     assert "--batch-size" in full
