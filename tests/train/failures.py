@@ -2,8 +2,12 @@
 
 A failure is a JSON object:
 
-    what: oom, bug, hang, signal or nan     rank: of the process     at: read, answer, score, compute_loss or update
-    grad: only in passes with gradient      most_prompts: only in passes over more prompts     skip, times: how often not at first, and then how often
+    what: oom, hang, signal or nan
+    rank: of the process
+    at: read, answer, score, compute_loss or update
+    grad: only in passes with gradient
+    most_prompts: only in passes over more prompts than that
+    skip, times: how often it does not fail at first, and how often it fails then
 """
 
 from __future__ import annotations
@@ -81,8 +85,6 @@ def fail(what: str, verb: str, go_on: Any, learner: Any) -> Any:
     match what:
         case "oom":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 TiB")
-        case "bug":
-            raise ValueError("a bug of ours")
         case "hang":
             signal.signal(signal.SIGTERM, signal.SIG_DFL)  # else torchrun waits for 30 seconds before it kills
             time.sleep(600)
