@@ -50,7 +50,6 @@ def run(folder: Path, commands: list[list[str]]) -> list[int]:
         except SystemExit:  # a process that has served the first one in all commands
             return []
         (folder / "statuses.json").write_text(json.dumps(statuses))
-    failures.arrange(folder, None)
     hook.remove()
     return statuses
 
@@ -59,6 +58,7 @@ if __name__ == "__main__":
     failures.install(Path(sys.argv[1]))
     video_opd.cli.leave_job = lambda _: None  # the job goes on with the next command, as in a comparison
     found = run(Path(sys.argv[1]), json.loads(sys.argv[2]))
-    leave_job()
+    if found[-1:] != [2]:  # a program that was refused something ends without a word to the others
+        leave_job()
     if is_first_process():
         print(json.dumps(found))
