@@ -73,9 +73,8 @@ def alone(job_recipe, bad_clip, tmp_path_factory) -> Path:  # noqa: F811
     """The run of one process with the bad clip. Elsewhere the job's own run without failures is compared with."""
     folder = tmp_path_factory.mktemp("alone")
     (folder / "gradients").mkdir()
-    assert run(
-        folder / "gradients", as_words([["train", job_recipe, "--out", folder, *UNEVEN, *PLAIN, *bad_clip]])
-    ) == [0]
+    command = ["train", job_recipe, "--out", folder / "run", *UNEVEN, *PLAIN, *bad_clip]
+    assert run(folder / "gradients", as_words([command])) == [0]
     return folder
 
 
@@ -156,7 +155,7 @@ def test_a_bad_clip_of_one_process_is_set_aside(alone, job):
     folder, _, _ = job
     assert rows(folder / "bad-clip")[0]["num_prompts"] == 4
     assert rows(folder / "bad-clip")[0]["num_set_aside"] == 1
-    compare_rows(alone, folder / "bad-clip")
+    compare_rows(alone / "run", folder / "bad-clip")
 
 
 def test_a_number_that_is_not_finite_on_one_process_moves_no_weight(job):
