@@ -58,7 +58,8 @@ if __name__ == "__main__":
     failures.install(Path(sys.argv[1]))
     video_opd.cli.leave_job = lambda _: None  # the job goes on with the next command, as in a comparison
     found = run(Path(sys.argv[1]), json.loads(sys.argv[2]))
-    if found[-1:] != [2]:  # a program that was refused something ends without a word to the others
-        leave_job()
     if is_first_process():
-        print(json.dumps(found))
+        print(json.dumps(found), flush=True)
+    if found[-1:] == [2]:  # a program that fails ends without a word to the others
+        sys.exit(2)
+    leave_job()
