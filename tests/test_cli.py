@@ -285,15 +285,16 @@ def test_a_reader_that_leaves_early_is_no_error(world):
     assert "Error" not in done.stderr
 
 
-def test_memory_that_runs_out_is_told_in_one_sentence(monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize("said", ["CUDA out of memory. Tried to allocate 2 TiB", "DefaultCPUAllocator: no memory"])
+def test_memory_that_runs_out_is_told_in_one_sentence(monkeypatch, capsys, tmp_path, said):
     import torch
 
     def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 TiB")
+        raise (torch.OutOfMemoryError if "CUDA" in said else RuntimeError)(said)
 
     monkeypatch.setattr("video_opd.report.write_report", full)
     assert main(["report", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("video-opd: the device's memory is full: CUDA out of memory.")
+    assert capsys.readouterr().err.startswith(f"video-opd: the device's memory is full: {said}.")
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch, tmp_path):

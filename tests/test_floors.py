@@ -14,18 +14,8 @@ PACKAGE = "video_opd"
 SOURCE = Path(__file__).resolve().parents[1] / "src" / PACKAGE
 
 FLOORS = (
-    (
-        "types",
-        "errors",
-        "seeds",
-        "host_memory",
-        "ranks",
-        "suggestions",
-        "sample_size",
-        "settings",
-        "lazy",
-        "plugin_table",
-    ),
+    ("types", "errors", "seeds", "packing", "host_memory", "ranks"),
+    ("suggestions", "sample_size", "settings", "lazy", "plugin_table"),
     ("files", "objectives", "grounding"),
     ("data", "policy", "curriculum"),
     ("methods",),  # a recipe holds the settings of methods, which stand with them

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 class UserError(Exception):
@@ -28,6 +29,16 @@ class UserError(Exception):
         self.cause, self.reason, remedy = _clause(cause), _clause(reason), _clause(remedy)
         self.remedy = remedy[:1].upper() + remedy[1:]
         super().__init__(f"{self.cause}: {self.reason}. {self.remedy}.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that one process of a job can tell it to another."""
+        return _make_again, (type(self), self.cause, self.reason, self.remedy)
+
+
+def _make_again(kind: type[UserError], cause: str, reason: str, remedy: str) -> UserError:
+    error = kind.__new__(kind)
+    UserError.__init__(error, cause, reason=reason, remedy=remedy)
+    return error
 
 
 def _clause(text: str) -> str:
@@ -62,6 +73,14 @@ class Stopped(SystemExit):
     def __init__(self, number: int, sentence: str) -> None:
         super().__init__(128 + number)
         self.number, self.sentence = number, sentence
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the memory of a device or of the machine is full, by an error of torch, which is not imported here."""
+    if type(error).__name__ == "OutOfMemoryError":
+        return True
+    signs = ("DefaultCPUAllocator", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
 
 
 def require_path(argument: str, value: object) -> Path:

@@ -39,7 +39,7 @@ def offer(tensor: Tensor) -> Offered | None:
         descriptor = os.memfd_create("video-opd")
     except (OSError, AttributeError):  # not Linux, or forbidden
         return None
-    left = memoryview(tensor.numpy())
+    left = tensor.numpy().data
     try:
         while left:
             left = left[os.write(descriptor, left) :]

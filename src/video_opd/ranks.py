@@ -10,29 +10,29 @@ torch only once a job has more than one process.
 
 from __future__ import annotations
 
-import io
 import logging
 import os
-import pickle
 import signal
 import sys
-import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from threading import Thread
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any, NoReturn
 
-from video_opd.errors import ConfigurationError, EngineError, UserError
+from video_opd.errors import ConfigurationError, EngineError, UserError, is_out_of_memory
+from video_opd.host_memory import Offered, is_offer_visible, offer
+from video_opd.packing import receive_message, send_message
 
-if TYPE_CHECKING:
-    from torch import Tensor
+TIMEOUT_VARIABLE = "VIDEO_OPD_REPLY_TIMEOUT_S"
+"""Environment variable: how long the first process waits for the reply to a command, in seconds."""
 
-REPLY_TIMEOUT_S = 1800.0
-"""How long the first process waits for the reply to a command before it takes the other process for hung."""
+_SPEAKS_AFTER_S = 5.0
+"""How long a process that failed lets the first one speak in its place."""
 
 _FOREVER = timedelta(days=30)
 """A process without work waits for as long as the first one is alive: when that dies, the connection closes."""
@@ -43,6 +43,26 @@ Command = Callable[[dict[str, Any], Any], Any]
 def num_started() -> int:
     """Processes that were started for this job, by what `torchrun` puts into the environment."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def find_reply_timeout() -> timedelta:
+    """How long the first process waits for the reply to a command before it takes the other process for hung.
+
+    Raises:
+        ConfigurationError: the environment variable is not a number of seconds.
+    """
+    given = os.environ.get(TIMEOUT_VARIABLE, "1800")
+    try:
+        seconds = timedelta(seconds=float(given))
+    except (ValueError, OverflowError):
+        seconds = timedelta(0)
+    if not timedelta(0) < seconds <= _FOREVER:
+        raise ConfigurationError(
+            f"{TIMEOUT_VARIABLE} = {given!r}",
+            reason="this is not a number of seconds above 0",
+            remedy="give the seconds after which a process that does not reply ends the job, or unset it for 1800",
+        )
+    return seconds
 
 
 def num_processes() -> int:
@@ -68,10 +88,17 @@ class Ranks:
     """The group of processes that commands and replies go through, on the CPU."""
     kept: dict[str, Any] = field(default_factory=dict)
     """What this process keeps from one command to the next, such as its shard of a model."""
+    neighbours: frozenset[int] = frozenset()
+    """Processes of the same machine, which map large tensors in place of receiving them."""
+    offered: list[Offered] = field(default_factory=list)
+    """Memory that other processes may map, until they reply."""
     is_busy: bool = False
     """The first process carries out its own share of a command, and so is one of many."""
     signal_number: int | None = None
-    """A signal that asked this process to stop; on the first one also a signal that came to another."""
+    """A signal that asked this process to stop; on the first one a signal that came to another."""
+    is_asked_for_signals: bool = False
+    """The training loop looks at `signal_number` between its steps."""
+    reply_timeout: timedelta = field(default_factory=find_reply_timeout)
 
     def call(self, command: Command, shares: Sequence[Any]) -> list[Any]:
         """Have every process carry out a command on its share; returns the replies in the order of the processes.
@@ -95,94 +122,112 @@ class Ranks:
             raise self._lost(None) from error
         finally:
             self.is_busy = False
+        before = self.signal_number
         for rank in range(1, self.size):
-            reply, failure, signal_number = self._receive(rank, timedelta(seconds=REPLY_TIMEOUT_S))
+            reply, failure, signal_number = self._receive(rank, self.reply_timeout)
             if failure is not None:
                 raise failure
             self.signal_number = self.signal_number or signal_number  # to one process of the job is to the job
             replies.append(reply)
+        while self.offered:
+            self.offered.pop().withdraw()  # whoever replied has mapped what was offered
+        if self.signal_number and not before and not self.is_asked_for_signals:
+            signal.raise_signal(self.signal_number)
         return replies
+
+    def find_neighbours(self) -> None:
+        """Find out which processes can map memory of this one, by letting each of them look for a random text there."""
+        import torch
+
+        content = os.urandom(32)
+        if (offered := offer(torch.frombuffer(bytearray(content), dtype=torch.uint8))) is None:
+            return
+        seen = self.call_all(look_for, (offered, content))
+        self.neighbours = frozenset(rank for rank, is_seen in enumerate(seen) if is_seen)
+        offered.withdraw()
 
     def call_all(self, command: Command, share: Any = None) -> list[Any]:
         """The same with one share for all."""
         return self.call(command, [share] * self.size)
 
-    def serve(self) -> None:
-        """Carry out commands until the first process ends."""
+    def serve(self) -> int:
+        """Carry out commands until the first process ends; returns the exit status that it ends with."""
         while True:
             try:
                 command, share = self._receive(0, _FOREVER)
             except EngineError:  # the first process ended without a word here; it has said why
-                os._exit(1)
+                self._end_after_another()
             if command is None:
-                return
+                return int(share)
             self._carry_out(command, share)
 
-    def dismiss(self) -> None:
-        """Let the other processes end."""
+    def dismiss(self, status: int) -> None:
+        """Let the other processes end with an exit status."""
         for rank in range(1, self.size):
-            self._send((None, None), rank)
+            self._send((None, status), rank)
 
     def _carry_out(self, command: Command, share: Any) -> None:
         try:
             reply = command(self.kept, share)
         except Exception as error:
-            failure = error if isinstance(error, UserError) else None
-            if failure is None and _is_lost_connection(error):
-                os._exit(1)  # another process has ended, and the first one says so
-            if failure is None:
-                traceback.print_exc()
-                failure = EngineError(
-                    f"process {self.rank + 1} of {self.size} failed: {type(error).__name__}: {error}",
-                    reason="the job cannot go on without it",
-                    remedy="run the same command again; its output above says where it failed",
-                )
-            self._send((None, failure, None), 0)
-            # The first process speaks first. It may wait for this one in a collective operation; then it never does.
-            time.sleep(2)
-            print(f"video-opd: process {self.rank + 1} of {self.size}: {failure}", file=sys.stderr, flush=True)
-            os._exit(2)
+            if _is_lost_connection(error):
+                self._end_after_another()
+            self._fail(self._explain(error))
         self._send((reply, None, self.signal_number), 0)
 
-    def _send(self, message: Any, to: int) -> None:
-        import torch
-        from torch import distributed
+    def _explain(self, error: Exception) -> UserError:
+        """The failure of this process, as the first one tells it. A bug keeps its traceback."""
+        who = f"process {self.rank + 1} of {self.size}"
+        if isinstance(error, UserError):
+            return error
+        if is_out_of_memory(error):
+            return EngineError(
+                f"the memory of the device is full on {who}",
+                reason=str(error).splitlines()[0],
+                remedy="lower the batch size (compute.evaluation_batch_size in a recipe, --batch-size of score and "
+                "evaluate), or split the weights over more processes; the same command then goes on",
+            )
+        traceback.print_exc()
+        return EngineError(
+            f"{who} failed: {type(error).__name__}: {error}",
+            reason="the job cannot go on without it",
+            remedy="run the same command again; the output above says where it failed",
+        )
 
-        payload, tensors = _pack(message)
-        sizes = [len(payload), *(tensor.numel() for tensor in tensors)]
+    def _fail(self, failure: UserError) -> NoReturn:
+        """End this process. The first one tells why, or this one where the first waits for it in a pass."""
+        telling = Thread(target=self._tell_first, args=(failure,), daemon=True)
+        telling.start()
+        telling.join(_SPEAKS_AFTER_S)
+        if telling.is_alive():
+            print(f"video-opd: process {self.rank + 1} of {self.size}: {failure}", file=sys.stderr, flush=True)
+        os._exit(2)
+
+    def _tell_first(self, failure: UserError) -> None:
+        with suppress(EngineError):  # it has failed itself, and said so
+            self._send((None, failure, None), 0)
+
+    def _end_after_another(self) -> NoReturn:
+        """Another process has ended, and the first one has said why."""
+        os._exit(1 if self.signal_number is None else 128 + self.signal_number)
+
+    def _send(self, message: Any, to: int) -> None:
         try:
-            distributed.send(torch.tensor([len(sizes)]), to, group=self.control)
-            distributed.send(torch.tensor(sizes), to, group=self.control)
-            for part in (torch.frombuffer(bytearray(payload), dtype=torch.uint8), *tensors):
-                if part.numel():
-                    distributed.send(part, to, group=self.control)
+            self.offered += send_message(message, to, self.control, is_near=to in self.neighbours)
         except RuntimeError as error:
             raise self._lost(to) from error
 
     def _receive(self, source: int, timeout: timedelta) -> Any:
-        import torch
-        from torch import distributed
-
-        def receive(count: int, dtype: torch.dtype = torch.uint8) -> Tensor:
-            tensor = torch.empty(count, dtype=dtype)
-            if count:
-                work = distributed.irecv(tensor, source, group=self.control)
-                assert work is not None
-                work.wait(timeout)
-            return tensor
-
         try:
-            (count,) = receive(1, torch.long).tolist()
-            payload, *tensors = map(receive, receive(count, torch.long).tolist())
+            return receive_message(source, self.control, timeout)
         except RuntimeError as error:
             raise self._lost(source) from error
-        return _Unpacker(io.BytesIO(payload.numpy().tobytes()), tensors).load()
 
     def _lost(self, rank: int | None) -> EngineError:
         which = "a process of this job" if rank is None else f"process {rank + 1} of {self.size}"
         return EngineError(
             f"{which} is lost",
-            reason=f"it died, or did not reply within {REPLY_TIMEOUT_S:.0f} s",
+            reason=f"it died, or did not reply within {self.reply_timeout.total_seconds():g} s",
             remedy="look at its output above, and run the same command again: it goes on from the newest checkpoint",
         )
 
@@ -212,41 +257,9 @@ def _is_lost_connection(error: BaseException) -> bool:
     )
 
 
-class _Packer(pickle.Pickler):
-    """Takes the tensors out of what it pickles."""
-
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
-        self.tensors: list[Tensor] = []
-
-    def persistent_id(self, obj: Any) -> tuple[int, tuple[int, ...], Any] | None:
-        """The place, shape and type of a tensor; None for anything else."""
-        import torch
-
-        if not isinstance(obj, torch.Tensor):
-            return None
-        self.tensors.append(obj.detach().cpu().contiguous().reshape(-1).view(torch.uint8))
-        return len(self.tensors) - 1, tuple(obj.shape), obj.dtype
-
-
-class _Unpacker(pickle.Unpickler):
-    """Puts the tensors back. What it reads comes from a process of the same job."""
-
-    def __init__(self, file: io.BytesIO, tensors: Sequence[Tensor]) -> None:
-        super().__init__(file)
-        self.tensors = tensors
-
-    def persistent_load(self, pid: Any) -> Tensor:
-        """The tensor of that place, in its shape and type."""
-        place, shape, dtype = pid
-        return self.tensors[place].view(dtype).reshape(shape)
-
-
-def _pack(message: Any) -> tuple[bytes, list[Tensor]]:
-    file = io.BytesIO()
-    packer = _Packer(file)
-    packer.dump(message)
-    return file.getvalue(), packer.tensors
+def look_for(_: dict[str, Any], share: tuple[Offered, bytes]) -> bool:
+    """Whether this process sees what the first one offers."""
+    return is_offer_visible(*share)
 
 
 _JOINED: list[Ranks] = []
@@ -266,15 +279,18 @@ def join_job(device: str) -> Ranks | None:
     """
     if num_started() == 1:
         return None
-    if not _JOINED:
+    is_new = not _JOINED
+    if is_new:
         _JOINED.append(_join(device))
     ranks = _JOINED[0]
     if ranks.rank > 0:
         logging.disable(logging.WARNING)  # the first process says it once
         with ranks.heeding_signals():
-            ranks.serve()
+            status = ranks.serve()
         leave_job()
-        sys.exit(0)
+        sys.exit(status)
+    if is_new:
+        ranks.find_neighbours()
     return ranks
 
 
@@ -283,12 +299,16 @@ def current_job() -> Ranks | None:
     return _JOINED[0] if _JOINED and _JOINED[0].rank == 0 and not _JOINED[0].is_busy else None
 
 
-def leave_job() -> None:
-    """End the job: the first process dismisses the others. Does nothing where this process is alone."""
+def leave_job(status: int = 0) -> None:
+    """End the job: the first process dismisses the others. Does nothing where this process is alone.
+
+    Args:
+        status: exit status of all processes.
+    """
     if _JOINED:
         ranks = _JOINED.pop()
         if ranks.rank == 0:
-            ranks.dismiss()
+            ranks.dismiss(status)
         from torch import distributed
 
         distributed.destroy_process_group()
@@ -310,7 +330,7 @@ def _join(device: str) -> Ranks:
             )
         torch.cuda.set_device(local)
     backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
-    distributed.init_process_group(backend, timeout=timedelta(seconds=REPLY_TIMEOUT_S))
+    distributed.init_process_group(backend, timeout=find_reply_timeout())
     # A process waits for commands for as long as the first one lives.
     control = distributed.new_group(backend="gloo", timeout=_FOREVER)
     return Ranks(rank=rank, size=size, control=control)

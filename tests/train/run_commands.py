@@ -2,9 +2,10 @@
 
     python run_commands.py GRADIENTS COMMANDS
 
-COMMANDS is a JSON list of command lines. Every gradient that an optimiser steps with, after clipping, is written to the
-folder GRADIENTS as safetensors, by the first process, with the number of the command and of the step in its name. The
-exit statuses are printed as JSON.
+COMMANDS is a JSON list of command lines. One may begin with a JSON object: how it fails (failures.py). Every gradient
+that an optimiser steps with, after clipping, is written to the folder GRADIENTS as safetensors, by the first process,
+with the number of the command and of the step in its name. The exit statuses are printed as JSON; command by command
+they are written to statuses.json there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import failures
 import torch
 from safetensors.torch import save_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -42,17 +44,22 @@ def run(folder: Path, commands: list[list[str]]) -> list[int]:
     statuses = []
     for number, arguments in enumerate(commands):  # noqa: B007 - the hook reads it
         step = 0
+        failures.arrange(folder, json.loads(arguments.pop(0)) if arguments[0].startswith("{") else None)
         try:
             statuses.append(main(arguments))
         except SystemExit:  # a process that has served the first one in all commands
             return []
+        (folder / "statuses.json").write_text(json.dumps(statuses))
     hook.remove()
     return statuses
 
 
 if __name__ == "__main__":
-    video_opd.cli.leave_job = lambda: None  # the job goes on with the next command, as in a comparison
+    failures.install(Path(sys.argv[1]))
+    video_opd.cli.leave_job = lambda _: None  # the job goes on with the next command, as in a comparison
     found = run(Path(sys.argv[1]), json.loads(sys.argv[2]))
-    leave_job()
     if is_first_process():
-        print(json.dumps(found))
+        print(json.dumps(found), flush=True)
+    if found[-1:] == [2]:  # a program that fails ends without a word to the others
+        sys.exit(2)
+    leave_job()

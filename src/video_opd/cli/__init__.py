@@ -15,7 +15,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from video_opd.errors import ConfigurationError, EngineError, Stopped, UserError
+from video_opd.errors import ConfigurationError, EngineError, Stopped, UserError, is_out_of_memory
 from video_opd.ranks import is_first_process, leave_job
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         status = call.run(overrides)
         sys.stdout.flush()
-        leave_job()
+        leave_job(status)
     except UserError as error:
         if is_first_process():  # the others of a job see the same mistake
             print(f"video-opd: {error}", file=sys.stderr)
@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
         return 141
     except Stopped as stop:
-        print(f"video-opd: {stop.sentence}", file=sys.stderr)
+        if is_first_process():
+            print(f"video-opd: {stop.sentence}", file=sys.stderr)
         return 128 + stop.number
     except Exception as error:
         refusal = _explain_error(error, call)
@@ -76,7 +77,7 @@ def _stop_on_sigterm(*_: object) -> NoReturn:
 
 def _explain_error(error: Exception, call: Call | None) -> UserError | None:
     """What the user can mend of an error that is none of ours; None: it is a bug."""
-    if type(error).__name__ == "OutOfMemoryError" and call is not None:  # torch's, which is not imported here
+    if is_out_of_memory(error) and call is not None:
         return _explain_out_of_memory(error, call)
     if "video_opd.plugins" not in sys.modules:
         return None
@@ -89,8 +90,8 @@ def _explain_out_of_memory(error: Exception, call: Call) -> EngineError:
     """With a remedy that the command has."""
     if call.recipe_keys is not None:
         remedy = (
-            "lower the batch size (training.micro_batch_size) or the video tokens (video.max_tokens), or set "
-            "student.freeze_vision; `video-opd doctor` estimates what a step needs"
+            "lower the batch size (compute.evaluation_batch_size to evaluate, training.micro_batch_size in a step) "
+            "or the video tokens (video.max_tokens); `video-opd doctor` estimates what a step needs"
         )
     else:
         flags = [flag for flag in ("batch_size", "max_tokens", "fps") if call.has(flag)]

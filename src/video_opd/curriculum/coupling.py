@@ -146,6 +146,12 @@ class Coupling:
         (self.suspended.discard if active else self.suspended.add)(id)
         return active
 
+    def copy(self) -> Coupling:
+        """Another one that knows the same, for a step that may have to be done again."""
+        other = Coupling(update_below=self.update_below)
+        other.kinds, other.suspended, other._counts = self.kinds, set(self.suspended), self._counts.copy()
+        return other
+
     def metrics(self) -> dict[str, int]:
         """Counts since the last call: active, suspended, reactivated, and of anchors and frontier apart."""
         counts, self._counts = self._counts, Counter()

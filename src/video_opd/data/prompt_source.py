@@ -211,6 +211,21 @@ class PromptSource:
         self._refuse_if_too_many()
         return usable
 
+    def leave_out(self, id: str, reason: str) -> None:
+        """Set an example aside whose prompt cannot be trained on.
+
+        Raises:
+            EngineError: more than `max_bad_share` of all examples have been set aside.
+        """
+        self.set_aside[id] = reason
+        if len(self.set_aside) > self.max_bad_share * self.num_examples:
+            raise EngineError(
+                f"{len(self.set_aside)} of {self.num_examples} examples are set aside, the last one {id}: {reason}",
+                reason=f"more than {self.share_is_called} {self.max_bad_share:g} is no longer the training that was "
+                "asked for",
+                remedy=f"lower video.max_tokens, set training.gradient_checkpointing, or raise {self.share_is_called}",
+            )
+
     def _prompt(self, example: Example) -> Prompt:
         remembered = self.memory.recall(example)
         if remembered is not None:

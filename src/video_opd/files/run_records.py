@@ -1,6 +1,7 @@
 """The files of a run folder, one record for each. The writer and the readers of a file use the same record.
 
 metrics.jsonl: StepMetrics   answers.jsonl: SampledAnswer   evaluation/*.json: EvaluationReport
+memory.json: MemoryNote
 rounds/*/selection-facts.json: SelectionFacts   rounds/*/selection.jsonl: SelectionRow   *-scores.jsonl: ScoreRow
 """
 
@@ -63,6 +64,8 @@ class StepMetrics(WrittenRecord):
     seconds: Number | None = None
     """Seconds of training until the end of this step."""
     num_set_aside: Number | None = None
+    num_retries: Number | None = None
+    """Times that the step ran out of memory and was done again."""
 
     @property
     def is_broken(self) -> bool:
@@ -100,6 +103,15 @@ class SampledAnswer(WrittenRecord):
     teacher_logprobs: list[Number | None] = []
     suspended: Flag = False
     """The answer was good enough, so the teacher was not asked and the student was not trained on it."""
+
+
+class MemoryNote(WrittenRecord):
+    """What a run learned when a step ran out of memory; it holds for the rest of the run."""
+
+    micro_batch_size: Count | None = None
+    micro_batch_tokens: Count | None = None
+    too_large: dict[str, Text] = {}
+    """Example that does not fit by itself -> what the device said."""
 
 
 class BestConstant(WrittenRecord):

@@ -77,6 +77,14 @@ def is_sharded(tensor: Tensor) -> bool:
     return isinstance(tensor, distributed.tensor.DTensor)
 
 
+def is_split_up(tensor: Tensor) -> bool:
+    """Whether a process holds only a part of a tensor now. A weight that was gathered is whole for that time."""
+    if not isinstance(tensor, distributed.tensor.DTensor):
+        return False
+    sizes = tensor.device_mesh.shape
+    return any(each.is_shard() and size > 1 for each, size in zip(tensor.placements, sizes, strict=True))
+
+
 def local_part(tensor: Tensor) -> Tensor:
     """What this process holds of a tensor; all of it where it is not sharded."""
     return tensor.to_local() if isinstance(tensor, distributed.tensor.DTensor) else tensor

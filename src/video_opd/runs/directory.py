@@ -1,6 +1,7 @@
 """A run folder: one run, one recipe, one process at a time.
 
     recipe.toml  environment.json  metrics.jsonl  answers.jsonl  rounds/  checkpoints/  evaluation/  report.html
+    memory.json, where a step ran out of memory
 
 The same command on the same folder goes on with the run; another recipe on it is refused, and so is a folder that holds
 something else. Nothing here ever deletes anything.
@@ -89,12 +90,18 @@ class RunDirectory:
         return self.path / "report.html"
 
     @property
+    def memory(self) -> Path:
+        """What was learned from steps that ran out of memory, JSON; not there where none did."""
+        return self.path / "memory.json"
+
+    @property
     def has_begun(self) -> bool:
         """Something was measured, selected or saved; until then another recipe may take the folder."""
         if (
             any(self.rounds.glob("*/selection.jsonl"))
             or any(self.evaluation.glob("*"))
             or any(self.checkpoints.glob("*"))
+            or self.memory.exists()
         ):
             return True
         return self.metrics.exists() and self.metrics.stat().st_size > 0

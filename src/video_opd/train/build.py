@@ -7,6 +7,7 @@ import math
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -218,7 +219,7 @@ def assemble(
     models = Models(student=student, teacher=teacher, reference=load_reference(recipe, student))
     data_sha256 = inputs.hash_everything(recipe)
     gate, total_steps = make_gate(recipe), count_steps(recipe, train, inputs)
-    learner = make_learner(recipe, models, total_steps=total_steps, gate=gate)
+    learner = make_learner(recipe, models, total_steps=total_steps, gate=gate, note=run.memory)
     parts = RunParts(
         recipe=recipe,
         models=models,
@@ -247,7 +248,7 @@ def assemble(
     return parts, state
 
 
-def make_learner(recipe: Recipe, models: Models, *, total_steps: int, gate: AnswerGate | None) -> Learner:
+def make_learner(recipe: Recipe, models: Models, *, total_steps: int, gate: AnswerGate | None, note: Path) -> Learner:
     """The learner of a run; in a job of several processes the one that has all of them do their part.
 
     Args:
@@ -255,6 +256,7 @@ def make_learner(recipe: Recipe, models: Models, *, total_steps: int, gate: Answ
         models: of the run.
         total_steps: of the run.
         gate: where a curriculum suspends examples.
+        note: file in the run folder for what is learned when memory runs out.
     """
     ranks = current_job()
     if ranks is None:
@@ -266,18 +268,19 @@ def make_learner(recipe: Recipe, models: Models, *, total_steps: int, gate: Answ
         share_vision(models.student, others, num_clips=num_clips)
         return Learner(models.student, recipe.training, total_steps=total_steps, gate=gate)
     keys = {part: [key_of(policy) for policy in policies] for part, policies in models.group_by_part().items()}
-    ranks.call_all(build_part, (recipe, keys, total_steps))
+    ranks.call_all(build_part, (recipe, keys, total_steps, note))
     return RankedLearner(ranks.kept["learner"], gate=gate, ranks=ranks)
 
 
-def build_part(kept: dict[str, Any], share: tuple[Recipe, dict[str, list[str]], int]) -> None:
+def build_part(kept: dict[str, Any], share: tuple[Recipe, dict[str, list[str]], int, Path]) -> None:
     """Make this process's part of the learner, of the parts of the models that it holds."""
-    recipe, keys, total_steps = share
+    recipe, keys, total_steps, note = share
     policies = {part: [kept[key] for key in names] for part, names in keys.items()}
     teachers, reference = policies.get("teacher", []), policies.get("reference", [None])[0]
     teacher = make_teacher(recipe, teachers, read_taus(recipe, Inputs())) if teachers else None
     learner = Learner(policies["student"][0], recipe.training, total_steps=total_steps)
-    kept["learner"] = LearnerPart(learner, make_method(recipe, teacher, reference))
+    judges = [*teachers, reference] if reference else teachers
+    kept["learner"] = LearnerPart(learner, make_method(recipe, teacher, reference), judges=judges, note=note)
 
 
 def _warn_of_prompts(recipe: Recipe, inputs: Inputs) -> None:

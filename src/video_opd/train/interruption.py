@@ -36,9 +36,13 @@ class StopRequest:
     def listen(self) -> Iterator[StopRequest]:
         """Listen for SIGTERM and SIGINT inside the block, then restore what was there."""
         before = {number: signal.signal(number, self._note_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        if job := current_job():
+            job.is_asked_for_signals = True
         try:
             yield self
         finally:
+            if job:
+                job.is_asked_for_signals = False
             for number, handler in before.items():
                 signal.signal(number, handler)
 

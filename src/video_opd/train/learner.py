@@ -28,6 +28,7 @@ from video_opd.train.agreement import TokenCount, are_all_finite
 from video_opd.train.micro_batches import split_batch
 from video_opd.train.optimizer import make_optimizer
 from video_opd.train.optimizer_state import load_optimizer, save_optimizer
+from video_opd.train.shortage import Shortage, free_memory
 from video_opd.train.stopwatch import Stopwatch
 from video_opd.train.trained_batch import Suspended, TrainedBatch
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores, number_repeats
@@ -64,6 +65,12 @@ class Learner:
         self.optimizer = make_optimizer(student.model, self.parameters, settings)
         self.num_processes = num_processes()
         self.watch: Stopwatch  # of the step that `begin` began
+        self.step = 0
+        """Steps taken before, for messages."""
+        self.piece: Sequence[Prompt] = ()
+        """The prompts that a pass is about."""
+        self.num_updates = 0
+        """Updates that the step has made."""
 
     def learning_rate(self, step: int) -> float:
         """At optimiser step `step`, from 0: linear warm-up, then constant or decaying towards 0 at the end."""
@@ -76,7 +83,7 @@ class Learner:
 
     def begin(self, prompts: Sequence[Prompt]) -> list[tuple[Prompt, ...]]:
         """Start the clocks of a step, and split its batch into micro-batches."""
-        self.watch = Stopwatch(self.student.model.device)
+        self.watch, self.piece, self.num_updates = Stopwatch(self.student.model.device), (), 0
         return split_batch(number_repeats(prompts), self.settings)
 
     def answer(self, prompts: tuple[Prompt, ...], method: Method, seed: int) -> tuple[Rollout | None, Suspended]:
@@ -88,6 +95,7 @@ class Learner:
         Returns:
             the answers that are judged and trained on, None where there are none; and what the gate left out.
         """
+        self.piece = prompts
         with self.watch.time_phase("read"):
             reading = self.student.read(prompts, grad=True)
         with self.watch.time_phase("answer"):
@@ -138,6 +146,7 @@ class Learner:
 
     def repeat(self, batch: TrainedBatch, method: Method) -> tuple[TokenLosses, float]:
         """The passes of `add_gradient_again`; returns the losses and their sum over the answers' tokens."""
+        self.piece = batch.prompts
         with self.student.precision():
             with self.watch.time_phase("read"):
                 rollout = Rollout(reading=self.student.read(batch.prompts, grad=True), groups=batch.groups)
@@ -154,6 +163,7 @@ class Learner:
         Raises:
             EngineError: a loss or the gradient is not finite; the weights are as they were.
         """
+        self.piece = ()
         self._require_finite("loss", [(batch.sums[-1], [batch]) for batch in batches])
         with self.watch.time_phase("step"):
             if self.num_processes > 1:
@@ -166,6 +176,7 @@ class Learner:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.learning_rate(step)
             self.optimizer.step()
+            self.num_updates += 1
             drop_gathered(self.student.model)
             self.drop_gradient()
         return norm
@@ -173,6 +184,15 @@ class Learner:
     def drop_gradient(self) -> None:
         """Forget the gradient, after an update or in its place."""
         self.optimizer.zero_grad(set_to_none=True)
+
+    def describe_shortage(self, error: BaseException) -> Shortage:
+        """What a pass that ran out of memory was busy with."""
+        return Shortage.of(error, self.piece, is_final=self.num_updates > 0)
+
+    def give_up(self) -> None:
+        """Forget a step that failed, before it is done again."""
+        self.drop_gradient()
+        free_memory()
 
     def _score(self, rollout: Rollout, method: Method) -> TokenScores:
         return self.student.score(rollout.reading, rollout.groups, distribution=method.needs_distribution, grad=True)

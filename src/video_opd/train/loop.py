@@ -21,6 +21,7 @@ from video_opd.train.interruption import Interrupted, StopRequest
 from video_opd.train.learner import Learner
 from video_opd.train.progress import TrainingProgress
 from video_opd.train.run_parts import RunParts
+from video_opd.train.smaller_pieces import SmallerPieces
 from video_opd.train.step_measurement import is_due, measure_step
 from video_opd.train.trained_batch import StepOutcome, Suspended, TrainedBatch
 from video_opd.train.training_state import TrainingState, save_state
@@ -46,6 +47,7 @@ def train(parts: RunParts, state: TrainingState, run: RunDirectory, *, batches: 
         truncate_journal(journal, after_step=state.step)
     with ExitStack() as stack:
         metrics, answers = (stack.enter_context(Journal(path)) for path in (run.metrics, run.answers))
+        take = SmallerPieces(parts, run, take_step)
         progress = stack.enter_context(TrainingProgress(parts.learner.total_steps, state.step))
         stop = stack.enter_context(StopRequest().listen())
         while True:
@@ -61,7 +63,7 @@ def train(parts: RunParts, state: TrainingState, run: RunDirectory, *, batches: 
             if state.step + 1 < until:
                 source.prefetch(batches(state.step + 1))
             with measure_step(parts, batch, prompts, step=state.step, seed=seed, began=began) as measured:
-                measured.outcome = take_step(parts.learner, prompts, parts.method, step=state.step, seed=seed)
+                measured.outcome = take(prompts, step=state.step, seed=seed)
             state.step, state.seconds = state.step + 1, state.seconds + measured.seconds
             state.set_aside = dict(source.set_aside)
             place = {"step": state.step, "seconds": state.seconds, "num_set_aside": len(state.set_aside)}

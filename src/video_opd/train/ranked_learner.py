@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
+from video_opd.config import TrainingSettings
+from video_opd.errors import is_out_of_memory
 from video_opd.methods import Method, Writer
+from video_opd.policy.load import Policy
 from video_opd.policy.merging import merge
 from video_opd.policy.ranked_policy import deal
+from video_opd.policy.sharding import is_split_up
 from video_opd.ranks import Ranks
 from video_opd.train.agreement import TokenCount
 from video_opd.train.learner import Gate, Learner, Rollout
 from video_opd.train.micro_batches import split_batch
+from video_opd.train.shortage import Shortage, StepTooLarge, refuse_to_go_on
 from video_opd.train.trained_batch import Suspended, TrainedBatch
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores, number_repeats
 
@@ -33,18 +38,22 @@ class LearnerPart:
     Args:
         learner: holds this process's shard of the student and of the optimiser. It has no gate.
         method: the same on all processes.
+        judges: the models that the method asks besides the student.
+        note: file in the run folder for what is learned when memory runs out.
     """
 
-    def __init__(self, learner: Learner, method: Method) -> None:
-        self.learner, self.method = learner, method
+    def __init__(self, learner: Learner, method: Method, *, judges: Sequence[Policy], note: Path) -> None:
+        self.learner, self.method, self.note = learner, method, note
+        self.is_judge_split = any(is_split_up(weight) for judge in judges for weight in judge.model.parameters())
         self.precision = ExitStack()
         self.rollout: Rollout | None = None
         self.batch: TrainedBatch | None = None
         self.batches: list[TrainedBatch] = []
         self.counted: list[bool] = []
 
-    def begin(self, _: None) -> None:
-        """Start a step."""
+    def begin(self, share: tuple[TrainingSettings, int]) -> None:
+        """Start a step, with the settings that its pieces are made by."""
+        self.learner.settings, self.learner.step = share
         self.batches, self.counted = [], []
         self.learner.begin(())
 
@@ -98,6 +107,26 @@ class LearnerPart:
     def drop_gradient(self, _: None) -> None:
         """Forget the gradient."""
         self.learner.drop_gradient()
+
+    def give_up(self, _: None) -> None:
+        """Forget a step that failed, before it is done again."""
+        self.precision.close()
+        self.rollout, self.batch, self.batches = None, None, []
+        self.learner.give_up()
+
+    def is_free_to_return(self) -> bool:
+        """Whether no other process waits for the rest of the pass that failed.
+
+        Others wait where weights are gathered, or gradients summed. Whole weights are gathered nowhere; those of a
+        sharded student are whole from its first pass to the backward pass.
+        """
+        match self.learner.watch.phase:
+            case "read" | "answer" | "score":
+                return not any(map(is_split_up, self.learner.student.model.parameters()))
+            case "teacher":
+                return not self.is_judge_split
+            case _:
+                return False
 
     def save(self, folder: Path) -> None:
         """Write this process's part of a checkpoint."""
@@ -153,10 +182,24 @@ def without_pixels(prompt: Prompt) -> Prompt:
     return replace(prompt, pixel_values=prompt.pixel_values[:0])
 
 
+PASSES = ("answer", "compute_loss", "add_gradient", "add_gradient_again", "update")
+"""Verbs of a `LearnerPart` that need memory."""
+
+
 def do(kept: dict[str, Any], share: tuple[str, Any]) -> Any:
     """Carry out a verb of this process's `LearnerPart` on its share."""
     verb, argument = share
-    return getattr(kept["learner"], verb)(argument)
+    part: LearnerPart = kept["learner"]
+    try:
+        return getattr(part, verb)(argument)
+    except Exception as error:
+        if verb not in PASSES or not is_out_of_memory(error):
+            raise
+        shortage = part.learner.describe_shortage(error)
+        if shortage.is_final or not part.is_free_to_return():
+            process = f" on process {distributed.get_rank() + 1} of {distributed.get_world_size()}"
+            refuse_to_go_on(shortage, part.learner.settings, part.note, step=part.learner.step + 1, process=process)
+        return shortage
 
 
 class RankedLearner(Learner):
@@ -177,12 +220,12 @@ class RankedLearner(Learner):
             gate,
         )
         self.parameters, self.optimizer = local.parameters, local.optimizer
-        self.local, self.ranks = local, ranks
+        self.local, self.ranks, self.step = local, ranks, 0
         self.batches: list[TrainedBatch] = []
 
     def begin(self, prompts: Sequence[Prompt]) -> list[tuple[Prompt, ...]]:
         """Start the clocks of a step, and split its batch into micro-batches of so many prompts for every process."""
-        self._do("begin")
+        self._do("begin", (self.settings, self.step))
         self.watch, self.batches = self.local.watch, []
         return split_batch(number_repeats(prompts), self.settings, num_processes=self.ranks.size)
 
@@ -237,6 +280,10 @@ class RankedLearner(Learner):
         """Have every process forget its gradient."""
         self._do("drop_gradient")
 
+    def give_up(self) -> None:
+        """Have every process forget a step that failed."""
+        self._do("give_up")
+
     def save(self, folder: Path) -> None:
         """Have every process write its part."""
         self._do("save", folder)
@@ -246,7 +293,15 @@ class RankedLearner(Learner):
         self._do("load_optimizer", folder)
 
     def _do(self, verb: str, argument: Any = None) -> list[Any]:
-        return self.ranks.call_all(do, (verb, argument))
+        return self._do_each(verb, [argument] * self.ranks.size)
 
     def _do_each(self, verb: str, shares: Sequence[Any]) -> list[Any]:
-        return self.ranks.call(do, [(verb, share) for share in shares])
+        """The replies of all processes.
+
+        Raises:
+            StepTooLarge: some of them ran out of memory; the others are done, and all wait for the next command.
+        """
+        replies = self.ranks.call(do, [(verb, share) for share in shares])
+        if shortages := [reply for reply in replies if isinstance(reply, Shortage)]:
+            raise StepTooLarge(shortages)
+        return replies

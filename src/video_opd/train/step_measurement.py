@@ -78,6 +78,7 @@ def measure_step(
         "seconds_by_phase": {**outcome.seconds_by_phase, "decode": waited},
         "cpu_seconds_by_phase": {**outcome.cpu_seconds_by_phase, "decode": cpu_seconds},
         "seconds_to_decode": seconds,
+        **({"num_retries": outcome.num_retries} if outcome.num_retries else {}),
     }
     measured.seconds = time.monotonic() - began
 
@@ -93,7 +94,7 @@ def _take_probe(parts: RunParts, prompts: Sequence[Prompt], seed: int) -> Probe 
         return None
     sampling = Sampling(max_new_tokens=recipe.answers.max_new_tokens, seed=seed)
     chosen = prompts[: recipe.schedule.probe_size]
-    return Probe.take(models.student, models.teacher, chosen, sampling, recipe.training.micro_batch_size)
+    return Probe.take(models.student, models.teacher, chosen, sampling, parts.learner.settings.micro_batch_size)
 
 
 def _sum_bytes(by_part: Mapping[str, Sequence[Policy]], work: Mapping[str, Mapping[str, int]]) -> dict[str, int]:

@@ -27,11 +27,14 @@ class Stopwatch:
     cpu_seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Time of all threads of this process: what a busy machine does not change. With threads that decode ahead, theirs
     too."""
+    phase: StepPhase = "read"
+    """The one that was begun last."""
 
     @contextmanager
     def time_phase(self, name: StepPhase) -> Iterator[None]:
         """Count the time spent inside towards `name`."""
         began, cpu_began = self._read_clocks()
+        self.phase = name
         try:
             yield
         finally:

@@ -82,6 +82,8 @@ class StepOutcome:
     learning_rate: float
     seconds_by_phase: dict[str, float]
     cpu_seconds_by_phase: dict[str, float]
+    num_retries: int = 0
+    """Times that the step ran out of memory before."""
 
     @property
     def loss(self) -> float:
