@@ -3,7 +3,8 @@
     torchrun --nproc-per-node 2 sharded_families.py FOLDER
 
 FOLDER holds one tiny model for each name in `KINDS`, and the prompts of each in NAME.pt. The first process prints one
-line for each model and each way to shard it: names, and the relative differences of loss and gradient.
+line for each model and each way to shard it: names, and the relative differences of loss and gradient. Every model is
+also saved, by both processes, to NAME-saved.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from tiny_families import KINDS
 from torch import distributed
 
+from video_opd.policy import saving
 from video_opd.policy.checkpointing import checkpoint_layers, tie_layers
 from video_opd.policy.load import Policy, load_policy
 from video_opd.policy.sharding import Sharding, whole
@@ -42,6 +44,8 @@ def compare(folder: Path, kind: str, *, keep_gathered: bool, recompute: bool) ->
     expected = {name: p.grad / size for name, p in one.model.named_parameters() if p.grad is not None}
     sharding = Sharding(shards=size, replicas=1, keep_gathered=keep_gathered)
     policy = load_policy(str(folder / kind), layout=sharding)
+    if keep_gathered and recompute:
+        saving.save_whole_model(policy.model, folder / f"{kind}-saved")
     (checkpoint_layers if recompute else tie_layers)(policy.model)
     sharded_loss = loss_of(policy, prompts[rank::size])
     distributed.all_reduce(sharded_loss)
@@ -59,6 +63,7 @@ def main() -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo")
     folder = Path(sys.argv[1])
+    saving.LEAST_BYTES = saving.MOST_BYTES = 100_000  # several files of a tiny model, and more than one for a process
     for kind, keep, recompute in product(KINDS, (True, False), (True, False)):
         differences = compare(folder, kind, keep_gathered=keep, recompute=recompute)
         if distributed.get_rank() == 0:
