@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, distributed
+from torch import distributed
 from torch.distributed import checkpoint
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.nn import Parameter
@@ -84,10 +84,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Pa
     for name, parameter in parameters.items():
         if f"exp_avg.{name}" in tensors:
             # Each tensor is let go when it is copied, so that no second state of the optimiser lies in memory.
-            state = {kind: tensors.pop(f"{kind}.{name}").clone() for kind in sorted(KINDS)}
-            optimizer.state[parameter] = {
-                kind: value if kind == "step" else value.to(parameter.device) for kind, value in state.items()
-            }
+            state = optimizer.state[parameter] = {"step": tensors.pop(f"step.{name}").clone()}
+            for kind in ("exp_avg", "exp_avg_sq"):
+                state[kind] = tensors.pop(f"{kind}.{name}").to(parameter.device, copy=True)
 
 
 def refuse_other_optimizer(parameters: Mapping[str, Parameter], folder: Path) -> None:
@@ -121,9 +120,10 @@ def refuse_other_optimizer(parameters: Mapping[str, Parameter], folder: Path) ->
         if kinds[name] not in (KINDS, {"step"}):
             listed = " and ".join(sorted(KINDS ^ kinds[name]))
             raise _unfit(folder, f"for {name}, its optimiser has other entries than AdamW ({listed})")
-        there, here = sizes.get(f"exp_avg.{name}"), tuple(parameters[name].shape)
-        if there not in (None, here) or sizes.get(f"exp_avg_sq.{name}") != there:
-            raise _unfit(folder, f"{name} is {there} there and {here} here")
+        here = tuple(parameters[name].shape)
+        for kind in kinds[name] - {"step"}:
+            if (there := sizes[f"{kind}.{name}"]) != here:
+                raise _unfit(folder, f"{name} is {there} there and {here} here")
 
 
 def _open(folder: Path) -> Any:
