@@ -4,11 +4,13 @@
 
 FOLDER holds one tiny model for each name in `KINDS`, and the prompts of each in NAME.pt. The first process prints one
 line for each model and each way to shard it: names, and the relative differences of loss and gradient. Every model is
-also saved, by both processes, to NAME-saved.
+also saved, by both processes, to NAME-saved. At last the disk of the second process is full.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from itertools import product
 from pathlib import Path
@@ -17,11 +19,13 @@ from typing import Any
 import torch
 from tiny_families import KINDS
 from torch import distributed
+from torch.distributed.checkpoint import HuggingFaceStorageWriter
 
 from video_opd.policy import saving
 from video_opd.policy.checkpointing import checkpoint_layers, tie_layers
 from video_opd.policy.load import Policy, load_policy
 from video_opd.policy.sharding import Sharding, whole
+from video_opd.train.optimizer_state import save_optimizer
 from video_opd.types import Prompt, Sampling
 
 
@@ -58,6 +62,31 @@ def compare(folder: Path, kind: str, *, keep_gathered: bool, recompute: bool) ->
     return abs(float(sharded_loss / loss) - 1), (difference / total) ** 0.5
 
 
+def save_on_a_full_disk(folder: Path, kind: str) -> list[str]:
+    """What the first process finds when the second one cannot write its part of the model, and of the optimiser."""
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    size = distributed.get_world_size()
+    model = load_policy(str(folder / kind), layout=Sharding(shards=size, replicas=1, keep_gathered=True)).model
+    parameters = dict(model.named_parameters())
+    optimizer = torch.optim.AdamW(parameters.values())
+    if distributed.get_rank() == 1:
+        saving.save_file = refuse  # type: ignore[assignment]
+        HuggingFaceStorageWriter.write_data = refuse  # type: ignore[assignment, method-assign]
+    found = []
+    for save in (
+        lambda: saving.save_whole_model(model, folder / "full"),
+        lambda: save_optimizer(optimizer, parameters, folder / "full"),
+    ):
+        try:
+            save()
+        except OSError as error:
+            found.append(str(error))
+    return found
+
+
 def main() -> None:
     """Compare all families."""
     torch.set_num_threads(1)
@@ -68,6 +97,8 @@ def main() -> None:
         differences = compare(folder, kind, keep_gathered=keep, recompute=recompute)
         if distributed.get_rank() == 0:
             print(kind, f"keep_gathered={keep}", f"recompute={recompute}", *differences, flush=True)
+    found = save_on_a_full_disk(folder, next(iter(KINDS)))
+    print("full", distributed.get_rank(), found, flush=True)
     distributed.destroy_process_group()
 
 

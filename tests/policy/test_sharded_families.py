@@ -42,6 +42,9 @@ def test_two_processes_give_the_gradient_of_one(tmp_path, processor, world):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
+    full = "[Errno 28] No space left on device"
+    assert f"full 0 ['{full}', '{full}']" in done.stdout
+    assert "full 1 []" in done.stdout
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("qwen")]
     assert [line[0] for line in lines[::4]] == list(KINDS)
     assert len(lines) == 4 * len(KINDS)

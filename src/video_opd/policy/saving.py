@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, distributed
 from transformers.core_model_loading import revert_weight_conversion
@@ -42,6 +42,9 @@ def save_whole_model(model: Any, folder: Path) -> None:
     Args:
         model: of transformers.
         folder: it is made if it is not there.
+
+    Raises:
+        OSError: on the first process, where any of them could not write.
     """
     drop_gathered(model)
     if not any(map(is_sharded, model.parameters())):
@@ -66,6 +69,7 @@ def _write_files(model: Any, weights: Mapping[str, Tensor], folder: Path) -> Non
     files = list(split_into_files(weights, min(MOST_BYTES, max(LEAST_BYTES, -(-total // size)))))
     names = [f"model-{number:05d}-of-{len(files):05d}.safetensors" for number in range(1, len(files) + 1)]
     names = names if len(files) > 1 else [SINGLE]
+    failure: str | None = None
     for first in range(0, len(files), size):
         own: dict[str, Tensor] = {}
         for writer, file in enumerate(files[first : first + size]):
@@ -78,11 +82,17 @@ def _write_files(model: Any, weights: Mapping[str, Tensor], folder: Path) -> Non
             converted = revert_weight_conversion(model, own)  # to the names and layouts of published weights
             del own
             tensors = {name: tensor.contiguous() for name, tensor in converted.items()}
-            save_file(tensors, folder / names[first + rank], {"format": "pt"})
+            try:
+                save_file(tensors, folder / names[first + rank], {"format": "pt"})
+            except (OSError, SafetensorError) as error:
+                failure = str(error)  # it goes on, because the others cannot gather without it
             del converted, tensors
-    if len(files) > 1:
-        distributed.barrier()  # the index is made of what stands in the files
-        if is_first_process():
+    failures: list[str | None] = [None] * size
+    distributed.all_gather_object(failures, failure)
+    if is_first_process():
+        if any(failures):
+            raise OSError(next(filter(None, failures)))
+        if len(files) > 1:
             _write_index(folder, names)
 
 

@@ -17,12 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch import distributed
 from torch.distributed import checkpoint
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.nn import Parameter
 
 from video_opd.errors import ConfigurationError
 from video_opd.policy.description import BROKEN_FILE
 from video_opd.policy.saving import split_into_files
 from video_opd.policy.sharding import is_sharded
+from video_opd.ranks import is_first_process
 
 ONE_FILE = "optimizer.safetensors"
 """Of one process."""
@@ -41,6 +43,9 @@ def save_optimizer(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Pa
         optimizer: of the student.
         parameters: that it trains, by name.
         folder: of the checkpoint.
+
+    Raises:
+        OSError: on the first process of a job, where any of them could not write.
     """
     tensors = {
         f"{kind}.{name}": value
@@ -55,7 +60,11 @@ def save_optimizer(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Pa
             save_distributed=True,
             enable_consolidation=False,
         )
-        checkpoint.save(tensors, storage_writer=writer)
+        try:
+            checkpoint.save(tensors, storage_writer=writer)
+        except CheckpointException as error:  # on all processes, whichever of them could not write
+            if is_first_process():
+                raise OSError(next(str(failure) for failure, _ in error.failures.values())) from error
     else:
         save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, folder / ONE_FILE)
 
