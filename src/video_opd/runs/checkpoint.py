@@ -210,7 +210,7 @@ def _seal(folder: Path, step: int) -> None:
 
 
 def _hash_files(paths: Sequence[Path]) -> list[str]:
-    """Hash several files at the same time; one processor takes longer for it than a fast disk for the writing."""
+    """Hash several files at the same time, where there are several processors."""
     with ThreadPoolExecutor(min(_NUM_HASHED_TOGETHER, os.cpu_count() or 1)) as pool:
         return list(pool.map(_hash_file, paths))
 
