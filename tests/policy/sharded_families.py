@@ -3,11 +3,14 @@
     torchrun --nproc-per-node 2 sharded_families.py FOLDER
 
 FOLDER holds one tiny model for each name in `KINDS`, and the prompts of each in NAME.pt. The first process prints one
-line for each model and each way to shard it: names, and the relative differences of loss and gradient.
+line for each model and each way to shard it: names, and the relative differences of loss and gradient. Every model is
+also saved, by both processes, to NAME-saved. At last the disk of the second process is full.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from itertools import product
 from pathlib import Path
@@ -16,10 +19,13 @@ from typing import Any
 import torch
 from tiny_families import KINDS
 from torch import distributed
+from torch.distributed.checkpoint import HuggingFaceStorageWriter
 
+from video_opd.policy import saving
 from video_opd.policy.checkpointing import checkpoint_layers, tie_layers
 from video_opd.policy.load import Policy, load_policy
 from video_opd.policy.sharding import Sharding, whole
+from video_opd.train.optimizer_state import save_optimizer
 from video_opd.types import Prompt, Sampling
 
 
@@ -42,6 +48,8 @@ def compare(folder: Path, kind: str, *, keep_gathered: bool, recompute: bool) ->
     expected = {name: p.grad / size for name, p in one.model.named_parameters() if p.grad is not None}
     sharding = Sharding(shards=size, replicas=1, keep_gathered=keep_gathered)
     policy = load_policy(str(folder / kind), layout=sharding)
+    if keep_gathered and recompute:
+        saving.save_whole_model(policy.model, folder / f"{kind}-saved")
     (checkpoint_layers if recompute else tie_layers)(policy.model)
     sharded_loss = loss_of(policy, prompts[rank::size])
     distributed.all_reduce(sharded_loss)
@@ -54,15 +62,43 @@ def compare(folder: Path, kind: str, *, keep_gathered: bool, recompute: bool) ->
     return abs(float(sharded_loss / loss) - 1), (difference / total) ** 0.5
 
 
+def save_on_a_full_disk(folder: Path, kind: str) -> list[str]:
+    """What the first process finds when the second one cannot write its part of the model, and of the optimiser."""
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    size = distributed.get_world_size()
+    model = load_policy(str(folder / kind), layout=Sharding(shards=size, replicas=1, keep_gathered=True)).model
+    parameters = dict(model.named_parameters())
+    optimizer = torch.optim.AdamW(parameters.values())
+    if distributed.get_rank() == 1:
+        saving.save_file = refuse  # type: ignore[assignment]
+        HuggingFaceStorageWriter.write_data = refuse  # type: ignore[assignment, method-assign]
+    found = []
+    for save in (
+        lambda: saving.save_whole_model(model, folder / "full"),
+        lambda: save_optimizer(optimizer, parameters, folder / "full"),
+    ):
+        try:
+            save()
+        except OSError as error:
+            found.append(str(error))
+    return found
+
+
 def main() -> None:
     """Compare all families."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo")
     folder = Path(sys.argv[1])
+    saving.LEAST_BYTES = saving.MOST_BYTES = 100_000  # several files of a tiny model, and more than one for a process
     for kind, keep, recompute in product(KINDS, (True, False), (True, False)):
         differences = compare(folder, kind, keep_gathered=keep, recompute=recompute)
         if distributed.get_rank() == 0:
             print(kind, f"keep_gathered={keep}", f"recompute={recompute}", *differences, flush=True)
+    found = save_on_a_full_disk(folder, next(iter(KINDS)))
+    print("full", distributed.get_rank(), found, flush=True)
     distributed.destroy_process_group()
 
 

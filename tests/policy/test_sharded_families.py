@@ -1,15 +1,18 @@
-"""Every family sharded over two processes: loss and gradient of one process."""
+"""Every family sharded over two processes: loss and gradient of one process, and the same files when it is saved."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_families import KINDS, save_tiny
+from transformers import AutoModelForImageTextToText
 
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_source import PromptSource
@@ -40,9 +43,31 @@ def test_two_processes_give_the_gradient_of_one(tmp_path, processor, world):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
+    full = "[Errno 28] No space left on device"
+    assert f"full 0 ['{full}', '{full}']" in done.stdout
+    assert "full 1 []" in done.stdout
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("qwen")]
     assert [line[0] for line in lines[::4]] == list(KINDS)
     assert len(lines) == 4 * len(KINDS)
     for *name, loss, gradient in lines:
         assert float(loss) < 1e-5, name
         assert float(gradient) < 1e-4, name
+        refuse_other_files(tmp_path / name[0], tmp_path / f"{name[0]}-saved")
+
+
+def refuse_other_files(of_one: Path, of_two: Path) -> None:
+    """Two processes have saved what one would save: the same names, numbers and configuration, in several files."""
+    whole = load_file(of_one / "model.safetensors")
+    files = sorted(of_two.glob("*.safetensors"))
+    assert len(files) > 2
+    parts = [load_file(file) for file in files]
+    assert sum(map(len, parts)) == len(whole), "a weight is written once"
+    for part in parts:
+        for name, tensor in part.items():
+            assert torch.equal(tensor, whole[name]), name
+    again, report = AutoModelForImageTextToText.from_pretrained(of_two, output_loading_info=True)
+    assert not any(report.values())
+    shutil.copytree(of_one, of_two, ignore=shutil.ignore_patterns("config.json", "*.safetensors"), dirs_exist_ok=True)
+    assert load_policy(str(of_two)).num_bytes == load_policy(str(of_one)).num_bytes
+    for name, weight in AutoModelForImageTextToText.from_pretrained(of_one).state_dict().items():
+        assert torch.equal(again.state_dict()[name], weight), name

@@ -24,8 +24,10 @@ import video_opd.cli
 from video_opd.cli import main
 from video_opd.policy.sharding import whole
 from video_opd.ranks import is_first_process, leave_job
+from video_opd.train import optimizer_state
 
 torch.set_num_threads(1)
+optimizer_state.MOST_BYTES = 500_000  # so that every process writes several files of its optimiser
 
 
 def run(folder: Path, commands: list[list[str]]) -> list[int]:

@@ -18,6 +18,8 @@ import pytest
 import torch
 from run_commands import run
 from safetensors.torch import load_file
+from spoiled_checkpoints import CASES as SPOILED
+from spoiled_checkpoints import STEP, seal
 
 SCRIPT = Path(__file__).with_name("run_commands.py")
 
@@ -42,10 +44,10 @@ FINAL = Path("checkpoints/step-000002/model/model.safetensors")
 UNEVEN = ["--training.batch-size", "5", "--training.micro-batch-size", "2", "--schedule.probe-every", "1"]
 
 
-def launch(folder: Path, commands: Sequence[Sequence[Any]]) -> subprocess.Popen[str]:
-    """Start the commands in two processes, under torchrun."""
+def launch(folder: Path, commands: Sequence[Sequence[Any]], num_processes: int = 2) -> subprocess.Popen[str]:
+    """Start the commands in several processes, under torchrun."""
     folder.mkdir(parents=True, exist_ok=True)
-    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
     return subprocess.Popen(
         [*program, str(SCRIPT), str(folder), json.dumps(as_words(commands))],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -154,33 +156,64 @@ def cut_off(finished: Path, folder: Path) -> Path:
     return folder
 
 
+def spoil(case: str, run: Path) -> str:
+    """Spoil the checkpoint of a run; returns what the sentence says."""
+    change, sentence = SPOILED[case]
+    change(run / STEP, run)
+    seal(run / STEP)
+    return sentence
+
+
+def lose_a_shard(run: Path) -> str:
+    """Take away what the second process wrote of the optimiser's state."""
+    files = list((run / STEP / "optimizer").glob("shard-00002-*"))
+    assert len(files) > 1
+    for file in files:
+        file.unlink()
+    seal(run / STEP)
+    return "does not fit the student of this run"
+
+
+@pytest.mark.timeout(600)
 def test_a_run_goes_on_with_another_number_of_processes(runs, job_recipe, tmp_path):
-    """Begun by one process, it goes on with two, and the reverse. Before that: what two processes cannot share."""
+    """Begun by one process, it goes on with two, and the reverse; begun by two, with four. Before that: what two
+    processes cannot share, and checkpoints that do not fit."""
+    name = "suspended"
+    begin = ["train", job_recipe, "--out", tmp_path / "refused"]
     mistakes = {
-        "2 processes for a batch of 1 examples": ["--training.batch-size", "1"],
-        "compute.shards = 3 in a job of 2 processes": ["--compute.shards", "3"],
-        "compute.device = 'cpu:0' in a job of 2 processes": ["--compute.device", "cpu:0"],
-        "no setting has that name": ["--training.batch-sise", "1"],
+        "2 processes for a batch of 1 examples": [*begin, "--training.batch-size", "1"],
+        "compute.shards = 3 in a job of 2 processes": [*begin, "--compute.shards", "3"],
+        "compute.device = 'cpu:0' in a job of 2 processes": [*begin, "--compute.device", "cpu:0"],
+        "no setting has that name": [*begin, "--training.batch-sise", "1"],
     }
-    refused = [["train", job_recipe, "--out", tmp_path / "refused", *keys] for keys in mistakes.values()]
-    name, number = "suspended", len(mistakes)
-    run_of = {begun_by: cut_off(runs[begun_by] / name, tmp_path / f"begun-by-{begun_by}") for begun_by in (1, 2)}
-    resume = {begun_by: ["train", job_recipe, "--out", run_of[begun_by], *UNEVEN, *CASES[name]] for begun_by in (1, 2)}
-    two = launch(tmp_path / "gradients-1", [*refused, resume[1]])
-    (tmp_path / "gradients-2").mkdir()
-    assert run(tmp_path / "gradients-2", as_words([resume[2]])) == [0]
+    for case in ("another model", "weight without state", "key of a newer program"):
+        run_folder = cut_off(runs[1] / name, tmp_path / case)
+        mistakes[spoil(case, run_folder)] = ["train", job_recipe, "--out", run_folder, *UNEVEN, *CASES[name]]
+    half = cut_off(runs[2] / name, tmp_path / "half")
+    mistakes[lose_a_shard(half)] = ["train", job_recipe, "--out", half, *UNEVEN, *CASES[name]]
+    run_of = {each: cut_off(runs[begun_by] / name, tmp_path / each) for each, begun_by in BEGUN_BY.items()}
+    resume = {each: ["train", job_recipe, "--out", folder, *UNEVEN, *CASES[name]] for each, folder in run_of.items()}
+    two = launch(tmp_path / "1 to 2 gradients", [*mistakes.values(), resume["1 to 2"]])
+    (tmp_path / "2 to 1 gradients").mkdir()
+    assert run(tmp_path / "2 to 1 gradients", as_words([resume["2 to 1"]])) == [0]
     out, err = communicate(two, 400)
     assert json.loads(out.splitlines()[-1]) == [2] * len(mistakes) + [0], err
     said = [line for line in err.splitlines() if line.startswith("video-opd: ")]
     assert len(said) == len(mistakes), err
     for expected, sentence in zip(mistakes, said, strict=True):
         assert expected in sentence
+    assert finish(launch(tmp_path / "2 to 4 gradients", [resume["2 to 4"]], 4)) == [0]
     place = list(CASES).index(name)
-    for begun_by, first in ((1, number), (2, 0)):
-        second = load_file(tmp_path / f"gradients-{begun_by}" / f"{first}-0.safetensors")
+    for each, begun_by in BEGUN_BY.items():
+        number = len(mistakes) if each == "1 to 2" else 0
+        second = load_file(tmp_path / f"{each} gradients" / f"{number}-0.safetensors")
         assert distance(second, load_file(runs[begun_by] / "gradients" / f"{place}-1.safetensors")) < 1e-4
         # AdamW magnifies what rounding does to a gradient near zero; the weights differ by little all the same.
-        assert distance(load_file(run_of[begun_by] / FINAL), load_file(runs[begun_by] / name / FINAL)) < 1e-4
+        assert distance(load_file(run_of[each] / FINAL), load_file(runs[begun_by] / name / FINAL)) < 1e-4
+
+
+BEGUN_BY = {"1 to 2": 1, "2 to 1": 2, "2 to 4": 2}
+"""Runs that go on with another number of processes, and by how many each was begun."""
 
 
 def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(runs, job_recipe, tmp_path):

@@ -89,6 +89,32 @@ def describe(name: str, revision: str | None = None, *, device: str = "cpu") -> 
     )
 
 
+def make_empty(name: str) -> Any:
+    """The transformers model of that name with no numbers in its weights, on torch's device without memory.
+
+    Raises:
+        ConfigurationError: as `describe`.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    known = describe(name)
+    with guard_loading(name, "config"), torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(known.config)
+
+
+def explain_other_shape(name: str, wanted: str) -> str:
+    """Say in what a model differs from another one in names and shapes of weights; nothing where it does not."""
+    found, shapes = (
+        {key: tuple(weight.shape) for key, weight in make_empty(model).named_parameters()} for model in (name, wanted)
+    )
+    for key in sorted(found.keys() | shapes.keys()):
+        if key not in found or key not in shapes:
+            return f"{key} is " + ("there and not here" if key in found else "here and not there")
+        if found[key] != shapes[key]:
+            return f"{key} is {found[key]} there and {shapes[key]} here"
+    return ""
+
+
 def fingerprint_of(tokenizer: Any) -> str:
     """A short hash of a tokenizer. Where two models have the same, token ids mean the same to both."""
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=False)

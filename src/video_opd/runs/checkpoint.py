@@ -17,7 +17,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,8 @@ FORMAT = 1
 
 _CHECKPOINT = re.compile(r"step-(\d{6,})")
 _UNFINISHED = re.compile(r"step-\d{6,}\.tmp-\d+")
+
+_NUM_HASHED_TOGETHER = 8
 
 _log = logging.getLogger(__name__)
 
@@ -170,38 +173,46 @@ def verify_checkpoint(folder: Path) -> str | None:
         return f"it has format {version}, but this program reads format {FORMAT}"
     if folder.name != f"step-{step:06d}":
         return f"it holds step {step}"
-    for name, (size, digest) in expected.items():
-        reason = _compare(folder / name, size, digest)
-        if reason is not None:
-            return f"{name} {reason}"
-    return None
-
-
-def _compare(path: Path, size: int, digest: str) -> str | None:
-    """What is wrong with one file. The size first: it is free, and a truncated file is the commonest damage."""
-    try:
-        found = path.stat().st_size
+    # The sizes first: they are free, and a truncated file is the commonest damage.
+    for name, (size, _) in expected.items():
+        try:
+            found = (folder / name).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return f"{name} is missing"
         if found != size:
-            return f"has {found} bytes instead of {size}"
-        return None if _hash_file(path) == digest else "does not match its hash"
-    except (FileNotFoundError, NotADirectoryError):
-        return "is missing"
+            return f"{name} has {found} bytes instead of {size}"
+    try:
+        hashes = _hash_files([folder / name for name in expected])
+    except FileNotFoundError as error:  # a run that goes on has just deleted the checkpoint
+        return f"{Path(error.filename).relative_to(folder)} is missing"
+    for (name, (_, digest)), found_digest in zip(expected.items(), hashes, strict=True):
+        if found_digest != digest:
+            return f"{name} does not match its hash"
+    return None
 
 
 def _seal(folder: Path, step: int) -> None:
     """Put everything on the disk, then say so: the marker must not exist before what it vouches for is safe."""
     files: dict[str, dict[str, Any]] = {}
-    folders = [folder]
+    folders, saved = [folder], []
     for path in sorted(folder.rglob("*")):
         if path.is_dir():
             folders.append(path)
             continue
         sync_file(path)
-        files[path.relative_to(folder).as_posix()] = {"sha256": _hash_file(path), "size": path.stat().st_size}
+        saved.append(path)
+    for path, digest in zip(saved, _hash_files(saved), strict=True):
+        files[path.relative_to(folder).as_posix()] = {"sha256": digest, "size": path.stat().st_size}
     for path in folders:
         sync_folder(path)
     marker = {"format": FORMAT, "step": step, "files": files}
     write_durably(folder / MARKER, json.dumps(marker, indent=1).encode() + b"\n")
+
+
+def _hash_files(paths: Sequence[Path]) -> list[str]:
+    """Hash several files at the same time, where there are several processors."""
+    with ThreadPoolExecutor(min(_NUM_HASHED_TOGETHER, os.cpu_count() or 1)) as pool:
+        return list(pool.map(_hash_file, paths))
 
 
 def _hash_file(path: Path) -> str:

@@ -36,7 +36,6 @@ from video_opd.policy.location import find_local_folder
 from video_opd.policy.ranked_policy import key_of
 from video_opd.policy.shared_vision import share_vision
 from video_opd.ranks import current_job
-from video_opd.runs.checkpoint import find_latest_checkpoint
 from video_opd.runs.directory import RunDirectory
 from video_opd.train.answer_gate import AnswerGate
 from video_opd.train.build_curriculum import (
@@ -56,6 +55,7 @@ from video_opd.train.build_inputs import (
 from video_opd.train.build_method import make_method, refuse_unfit_method
 from video_opd.train.build_models import (
     choose_autocast,
+    find_fitting_checkpoint,
     load_frozen,
     load_reference,
     load_student,
@@ -211,7 +211,7 @@ def assemble(
     names = (recipe.student.model, *(named.model for named in recipe.name_teachers().values()))
     if warning := explain_tiny_on_real(names, recipe.data.videos, train):
         _log.warning("%s", warning)
-    checkpoint = find_latest_checkpoint(run.checkpoints)
+    checkpoint = find_fitting_checkpoint(recipe, run.checkpoints)
     student = load_student(recipe, str(checkpoint.folder / "model") if checkpoint else recipe.student.model)
     teacher = load_teacher(recipe, inputs, student)
     for policy in teacher.policies if teacher else ():

@@ -14,7 +14,7 @@ from video_opd.policy.adapters import attach_adapter, refuse_unfit_targets
 from video_opd.policy.base_policy import make_base
 from video_opd.policy.checkpointing import checkpoint_layers, tie_layers
 from video_opd.policy.common_tokens import require_common_tokens
-from video_opd.policy.description import Description, describe
+from video_opd.policy.description import Description, describe, explain_other_shape, make_empty
 from video_opd.policy.device import find_device, find_device_here
 from video_opd.policy.families import list_family_names
 from video_opd.policy.load import Policy, load_policy
@@ -24,7 +24,9 @@ from video_opd.policy.quantised import find_quantisation, refuse_as_student
 from video_opd.policy.ranked_policy import derive_on_all, load_on_all
 from video_opd.policy.run_folders import find_model
 from video_opd.policy.sharding import Sharding
+from video_opd.policy.weights_files import is_adapter
 from video_opd.ranks import num_processes
+from video_opd.runs.checkpoint import Checkpoint, find_latest_checkpoint
 
 _Named = TypeVar("_Named", StudentSettings, TeacherSettings)
 
@@ -53,6 +55,40 @@ def resolve_checkpoints(recipe: Recipe) -> Recipe:
             "teachers": tuple(map(resolve_part, recipe.teachers)),
         }
     )
+
+
+def find_fitting_checkpoint(recipe: Recipe, checkpoints: Path) -> Checkpoint | None:
+    """Find the newest checkpoint of a run. Before any weights are read, look whether it holds the recipe's student.
+
+    Raises:
+        ConfigurationError: it holds a whole model where an adapter is trained, or the reverse; or another model.
+    """
+    checkpoint = find_latest_checkpoint(checkpoints)
+    if checkpoint is not None:
+        _refuse_other_student(recipe, checkpoint.folder)
+    return checkpoint
+
+
+def _refuse_other_student(recipe: Recipe, checkpoint: Path) -> None:
+    model = checkpoint / "model"
+    if is_adapter(model) != (recipe.student.lora is not None):
+        reason = "it holds an adapter, and the recipe trains the whole student"
+        if recipe.student.lora is not None:
+            reason = "it holds a whole model, and the recipe trains an adapter (student.lora)"
+    elif recipe.student.lora is not None:
+        name = recipe.student.model
+        attach_adapter(
+            name, make_empty(name), recipe.student.lora, seed=recipe.seed, saved=model
+        )  # it says what is wrong
+        return
+    else:
+        reason = explain_other_shape(str(model), recipe.student.model)
+    if reason:
+        raise ConfigurationError(
+            f"checkpoint {checkpoint} does not fit the student {recipe.student.model!r}",
+            reason=reason,
+            remedy="restore the checkpoint that this run wrote, or begin again in another folder with --out",
+        )
 
 
 def load_student(recipe: Recipe, model: str) -> Policy:

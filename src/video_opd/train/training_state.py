@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from video_opd.config import GROUNDING_FILE, GroundingDefaults
+from video_opd.errors import ConfigurationError
 from video_opd.runs.checkpoint import Checkpoint, save_checkpoint
 from video_opd.train.learner import Learner
+from video_opd.train.optimizer_state import refuse_other_optimizer
 
 
 @dataclass(kw_only=True)
@@ -51,6 +53,39 @@ def save_state(
 
 
 def load_state(checkpoint: Checkpoint, learner: Learner) -> TrainingState:
-    """Take up a checkpoint; the student itself was loaded from its `model/` folder."""
+    """Take up a checkpoint; the student itself was loaded from its `model/` folder.
+
+    Raises:
+        ConfigurationError: the checkpoint is not of this student, or its state cannot be read.
+    """
+    state = _read_state(checkpoint.folder / "state.json")
+    refuse_other_optimizer(learner.parameters, checkpoint.folder)
     learner.load_optimizer(checkpoint.folder)
-    return TrainingState(**json.loads((checkpoint.folder / "state.json").read_text(encoding="utf-8")))
+    return state
+
+
+def _read_state(path: Path) -> TrainingState:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        kinds = {key: type(value) for key, value in asdict(TrainingState()).items()}
+        unknown = sorted(found.keys() - kinds)
+        wrong = [key for key in found.keys() & kinds if not isinstance(found[key], kinds[key])]
+    except (OSError, ValueError, RecursionError, AttributeError) as error:
+        raise _unreadable(path, f"it should say how far the run got ({type(error).__name__}: {error})") from error
+    if unknown:
+        raise ConfigurationError(
+            f"{path} has the key {unknown[0]!r}",
+            reason="this program does not know it, so a newer one has written the checkpoint",
+            remedy="update video-opd, or begin again in another folder with --out",
+        )
+    if wrong:
+        raise _unreadable(path, f"its {wrong[0]} is {found[wrong[0]]!r}")
+    return TrainingState(**found)
+
+
+def _unreadable(path: Path, reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path} cannot be read",
+        reason=reason,
+        remedy="restore the checkpoint that this run wrote, or begin again in another folder with --out",
+    )
