@@ -4,8 +4,8 @@
 
 The models and the plain path are those of shared_reading.py: answer-only logits, no checkpointing. Measured is the peak
 of the resident memory during the step, less what was resident before it: weights, the optimiser's state, and the
-prompt. The gradient is in it. A case with `lora` in its name trains an adapter of rank 16 on the language model, not all
-weights; it needs peft. Needs Linux.
+prompt. The gradient is in it. A case with `lora` in its name trains an adapter of rank 16 on the language model in
+place of all weights, and needs peft. Needs Linux.
 """
 
 from __future__ import annotations
