@@ -1,4 +1,5 @@
-"""Run by `torchrun` on every process: the gradient of each family's sharded model beside that of the whole one.
+"""Run by `torchrun` on every process: the gradient of each family's sharded model, whose head computes in pieces,
+beside that of the whole one.
 
     torchrun --nproc-per-node 2 sharded_families.py FOLDER
 
@@ -21,7 +22,7 @@ from tiny_families import KINDS
 from torch import distributed
 from torch.distributed.checkpoint import HuggingFaceStorageWriter
 
-from video_opd.policy import saving
+from video_opd.policy import logits_in_pieces, saving
 from video_opd.policy.checkpointing import checkpoint_layers, tie_layers
 from video_opd.policy.load import Policy, load_policy
 from video_opd.policy.sharding import Sharding, whole
@@ -51,7 +52,9 @@ def compare(folder: Path, kind: str, *, keep_gathered: bool, recompute: bool) ->
     if keep_gathered and recompute:
         saving.save_whole_model(policy.model, folder / f"{kind}-saved")
     (checkpoint_layers if recompute else tie_layers)(policy.model)
+    at_once, logits_in_pieces.LOGITS_AT_ONCE = logits_in_pieces.LOGITS_AT_ONCE, 4 * policy.support.num_tokens
     sharded_loss = loss_of(policy, prompts[rank::size])
+    logits_in_pieces.LOGITS_AT_ONCE = at_once
     distributed.all_reduce(sharded_loss)
     difference = total = 0.0
     for name, parameter in policy.model.named_parameters():

@@ -14,11 +14,16 @@ HELD = {"student": {"autocast": torch.bfloat16}, "teacher": {"weights": torch.bf
 
 
 @pytest.mark.parametrize("held", HELD)
-def test_log_probs_are_not_rounded_to_bfloat16(models, prompts, held):
+def test_log_probs_are_not_rounded_to_bfloat16(models, prompts, held, monkeypatch):
     """Of the head's input everything may be rounded; of its output nothing is."""
     policy = load_policy(models["student"], **HELD[held])
-    head, seen = policy.model.lm_head, []
-    head.register_forward_hook(lambda module, inputs, logits: seen.append((inputs[0], logits)))
+    head, seen, compute = policy.model.lm_head, [], Float32Head.forward
+
+    def compute_and_record(head: Float32Head, hidden: torch.Tensor) -> torch.Tensor:
+        seen.append((hidden, compute(head, hidden)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(Float32Head, "forward", compute_and_record)
     groups = policy.answer(policy.read(prompts[:3]), sampling=Sampling(max_new_tokens=4, seed=0))
     policy.score(policy.read(prompts[:3], grad=True), groups, grad=True)
     for hidden, logits in seen:

@@ -3,6 +3,7 @@
 `recipe_file.py` reads them from TOML. Nothing in here imports torch or transformers.
 """
 
+from video_opd.config.compute_settings import ComputeSettings
 from video_opd.config.curriculum_settings import (
     CURRICULA,
     CouplingSettings,
@@ -16,7 +17,6 @@ from video_opd.config.curriculum_settings import (
 from video_opd.config.recipe import (
     GROUNDING_FILE,
     AnswerSettings,
-    ComputeSettings,
     DataSettings,
     GroundingDefaults,
     PromptSettings,

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import AfterValidator, Field, model_validator
 
+from video_opd.config.compute_settings import ComputeSettings
 from video_opd.config.curriculum_settings import CURRICULA, CurriculumSettings, WholePoolSettings
 from video_opd.data.label_noise import LabelNoise
 from video_opd.data.world_sizes import WorldSizes
@@ -196,22 +197,6 @@ class ScheduleSettings(Settings):
     """Steps between records of answers in answers.jsonl."""
     answers_kept: Count = 4
     """Number of answers recorded each time."""
-
-
-class ComputeSettings(Settings):
-    """Device and precision."""
-
-    device: Annotated[str, AfterValidator(check_device_name)] = "auto"
-    """`auto`: a CUDA device if there is one, else the CPU."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """`bfloat16`: float32 weights for the student, bfloat16 arithmetic, a bfloat16 teacher."""
-    threads: Positive | None = None
-    """Number of CPU threads; on a busy machine, two can be ten times slower than one."""
-    shards: Positive | None = None
-    """Processes that hold one copy of the weights together, in a job of several (`torchrun`); not set: all of them.
-    1: every process holds all weights. Their number must divide the job's."""
-    evaluation_batch_size: Positive = 1
-    """Prompts that are answered together in an evaluation."""
 
 
 class GroundingDefaults(Settings):

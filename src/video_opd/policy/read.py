@@ -170,8 +170,8 @@ def forward(model: Any, inputs: dict[str, Any], cache: Cache, **options: Any) ->
     """
     inner = unwrap_model(model)
     mask = inputs["attention_mask"]
-    if mask.dim() == 4 and inner.config.get_text_config()._attn_implementation != "sdpa":
-        # Eager attention adds the mask to its scores, as it stands; only sdpa tells what a boolean one means.
+    if mask.dim() == 4 and inner.config.get_text_config()._attn_implementation == "eager":
+        # Eager attention adds the mask to its scores, as it stands; sdpa tells what a boolean one means.
         hidden = torch.finfo(model.dtype).min
         inputs = {**inputs, "attention_mask": torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, hidden)}
     # transformers 5.24 renamed the argument, and 5.40 is to forget the old name.

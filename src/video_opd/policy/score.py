@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from video_opd.policy.logits_in_pieces import logprobs_for_logits
 from video_opd.policy.read import Reading, forward, split_by_answer
 from video_opd.policy.token_support import TokenSupport
 from video_opd.types import AnswerGroup, TokenScores, flatten
@@ -50,11 +51,18 @@ def score(
     heads = reading.head_ids.repeat_interleave(size)
     rows, group = reading.spread(size)
     row_ids = torch.cat([heads[:, None], tokens[:, :-1]], dim=1).unflatten(0, (-1, group))
-    logits = forward(model, rows.lay_out_answers(row_ids), rows.make_cache())
-    logprobs = split_by_answer(support.log_softmax(logits), group)
+    inputs, cache = rows.lay_out_answers(row_ids), rows.make_cache()
+    if distribution:
+        whole = split_by_answer(support.log_softmax(forward(model, inputs, cache)), group)
+        logprobs = whole.gather(2, tokens[:, :, None])
+    else:
+        # The tokens lie in the rows as `row_ids` do.
+        wanted = tokens.unflatten(0, (-1, group)).transpose(1, 2).flatten(1)
+        with logprobs_for_logits(model, wanted, support):
+            logprobs = split_by_answer(forward(model, inputs, cache), group)
     return TokenScores(
         answers=answers,
-        logprobs=logprobs.gather(2, tokens[:, :, None])[:, :, 0].masked_fill(~mask, 0.0),
+        logprobs=logprobs[:, :, 0].masked_fill(~mask, 0.0),
         answer_mask=mask,
-        distribution=logprobs if distribution else None,
+        distribution=whole if distribution else None,
     )

@@ -42,6 +42,40 @@ class SupportLogSoftmax(torch.autograd.Function):
         return result, None
 
 
+class TokenLogProbs(torch.autograd.Function):
+    """The log-softmax over the support at one token of each row. The logits are kept for the backward pass, and beside
+    them only their gradient is of their size; values and gradients are those of `SupportLogSoftmax`, bit for bit."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, tokens: Tensor, banned: Tensor) -> Tensor:
+        """(N, at least V) -> (N,).
+
+        Args:
+            logits: of any dtype.
+            tokens: (N,).
+            banned: (V,) bool.
+        """
+        parts = [
+            _log_softmax(rows, banned).gather(1, wanted)[:, 0] for rows, wanted in split_rows(logits, tokens[:, None])
+        ]
+        ctx.save_for_backward(logits, tokens, banned)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """Of the logits; zero for what is banned or beyond the support."""
+        logits, tokens, banned = ctx.saved_tensors
+        result = torch.zeros_like(logits)
+        for gradient, rows, wanted, out in split_rows(gradients[0][:, None], logits, tokens[:, None], result):
+            logit = _log_softmax(rows, banned).exp_().mul_(gradient).neg_().scatter_add_(1, wanted, gradient)
+            out[:, : len(banned)] = logit.masked_fill_(banned, 0)
+        return result, None, None
+
+
+def _log_softmax(rows: Tensor, banned: Tensor) -> Tensor:
+    return torch.log_softmax(rows[:, : len(banned)].float().masked_fill(banned, IMPOSSIBLE), dim=-1)
+
+
 @dataclass(frozen=True, eq=False)
 class TokenSupport:
     """The tokenizer's tokens without its special ones, end of turn excepted.
@@ -100,4 +134,14 @@ class TokenSupport:
     def log_softmax(self, logits: Tensor) -> Tensor:
         """Log-probs over the support, float32, from raw logits (..., at least V) of any dtype: (..., V)."""
         logprobs: Tensor = SupportLogSoftmax.apply(logits, self.banned)
+        return logprobs
+
+    def log_softmax_at(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        """Log-probs of one token of each row, float32.
+
+        Args:
+            logits: (N, at least V), of any dtype.
+            tokens: (N,).
+        """
+        logprobs: Tensor = TokenLogProbs.apply(logits, tokens, self.banned)
         return logprobs

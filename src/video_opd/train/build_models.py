@@ -11,6 +11,7 @@ import torch
 from video_opd.config import ComputeSettings, Recipe, StudentSettings, TeacherSettings
 from video_opd.errors import ConfigurationError
 from video_opd.policy.adapters import attach_adapter, refuse_unfit_targets
+from video_opd.policy.attention import refuse_missing_backend, use_attention
 from video_opd.policy.base_policy import make_base
 from video_opd.policy.checkpointing import checkpoint_layers, tie_layers
 from video_opd.policy.common_tokens import require_common_tokens
@@ -117,6 +118,7 @@ def _load_student_here(recipe: Recipe, model: str) -> Policy:
         autocast=choose_autocast(compute) if sharding is None else None,
         layout=sharding,
     )
+    use_attention(student.model, compute.attention)
     if lora is not None:
         saved = None if model == recipe.student.model else Path(model)
         attach_adapter(recipe.student.model, student.model, lora, seed=recipe.seed, saved=saved)
@@ -158,6 +160,8 @@ def refuse_unfit_models(recipes: Sequence[Recipe]) -> None:
     Raises:
         ConfigurationError: a model that could not be loaded, a quantised student, or a teacher of another family.
     """
+    for recipe in recipes:
+        refuse_missing_backend(recipe.compute.attention, find_device(recipe.compute.device))
     students = dict.fromkeys(recipe.student.model for recipe in recipes)
     teachers = dict.fromkeys(teacher.model for recipe in recipes for teacher in recipe.name_teachers().values())
     described: dict[str, Description] = {}
@@ -229,7 +233,9 @@ def refuse_unfit_places(recipe: Recipe) -> None:
 def _load_frozen_here(compute: ComputeSettings, model: str, placement: Placement | None) -> Policy:
     sharding = choose_sharding(compute, keep_gathered=False)
     device = find_device_here(compute.device)
-    return load_policy(model, device=device, weights=_type_of(compute), layout=sharding or placement).freeze()
+    policy = load_policy(model, device=device, weights=_type_of(compute), layout=sharding or placement).freeze()
+    use_attention(policy.model, compute.attention)
+    return policy
 
 
 def _type_of(compute: ComputeSettings) -> torch.dtype:
