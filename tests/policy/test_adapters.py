@@ -342,22 +342,6 @@ def test_the_doctor_says_how_many_weights_train(recipe_file, capsys):
     assert found.startswith(f"{2 * 4 * each:,} of ")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("shards", ["1", "2"])
-def test_two_processes_train_the_adapter_of_one(shards, recipe_file, run, tmp_path):
-    out = tmp_path / "two"
-    keys = (*LORA, "--compute.shards", shards, "--training.micro-batch-size", "2")
-    job = ("torch.distributed.run", "--nproc-per-node", "2", "-m", "video_opd", "train", str(recipe_file))
-    done = subprocess.run([sys.executable, "-m", *job, "--out", str(out), *keys], capture_output=True, timeout=200)
-    assert done.returncode == 0, done.stderr.decode()[-2000:]
-    mine, theirs = weights_of(out, 2), weights_of(run, 2)
-    assert mine.keys() == theirs.keys()
-    for name, weight in theirs.items():
-        torch.testing.assert_close(mine[name], weight, rtol=1e-4, atol=1e-5)
-    assert (out / "checkpoints" / "step-000002" / "optimizer.safetensors").exists()
-
-
 # Refusals
 
 

@@ -23,6 +23,7 @@ from video_opd.policy.description import BROKEN_FILE, describe, guard_loading
 from video_opd.policy.families import find_family
 from video_opd.policy.lora_settings import LoraSettings, choose_targets
 from video_opd.policy.saving import save_whole_model
+from video_opd.policy.sharding import is_sharded, shard_like
 from video_opd.policy.weights_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 _PREFIX = "base_model.model."
@@ -149,7 +150,8 @@ def merge_adapter(name: str, model: Any, folder: Path) -> None:
 
     Args:
         name: of the adapter, for messages.
-        model: the base model, of transformers; it is changed.
+        model: the base model, of transformers; it is changed. Where its weights are sharded, every process adds what
+            belongs to its shards.
         folder: of the adapter.
 
     Raises:
@@ -168,7 +170,24 @@ def merge_adapter(name: str, model: Any, folder: Path) -> None:
     _use_float32(model)
     _fill(model, folder)
     with torch.no_grad():
-        tuner.merge_and_unload()
+        if any(map(is_sharded, model.parameters())):
+            for layer in _list_layers(model):
+                _add_to_shards(layer)
+            tuner.unload()
+        else:
+            tuner.merge_and_unload()
+
+
+def _add_to_shards(layer: Any) -> None:
+    """Add what an adapter gives to this process's shards of the layer beside which it stands."""
+    base = layer.get_base_layer()
+    if layer.lora_bias[_NAME] or layer.lora_variant:
+        raise ConfigurationError(
+            "the adapter has biases or is of another kind than LoRA itself",
+            reason="only two matrices beside a weight are added to sharded weights",
+            remedy="merge it first, with `video-opd merge MODEL --out FOLDER`",
+        )
+    base.weight.add_(shard_like(layer.get_delta_weight(_NAME).to(base.weight.dtype), base.weight))
 
 
 def _list_weights(model: Any) -> dict[str, Tensor]:

@@ -232,7 +232,7 @@ def load_policy(
     parts = resolve_parts(name, revision)
     if parts.adapters:
         require_peft()
-        _refuse_unmergeable(known, layout)
+        _refuse_unmergeable(known)
     model = _load_model(known, parts.base, where, weights, layout)
     for folder in parts.adapters:
         merge_adapter(name, model, folder)
@@ -256,13 +256,12 @@ def load_policy(
     )
 
 
-def _refuse_unmergeable(known: Description, layout: Sharding | Placement | None) -> None:
-    """Refuse to merge an adapter into weights that are not whole numbers of one device."""
-    if known.quantisation or isinstance(layout, Sharding):
+def _refuse_unmergeable(known: Description) -> None:
+    """Refuse to merge an adapter into quantised weights."""
+    if known.quantisation:
         raise ConfigurationError(
-            f"model {known.name!r} is an adapter, and the weights of its base are "
-            + ("quantised" if known.quantisation else "sharded over processes"),
-            reason="an adapter is added to whole weights",
+            f"model {known.name!r} is an adapter, and the weights of its base are quantised",
+            reason="an adapter is added to weights that are numbers of their own",
             remedy="merge it first, with `video-opd merge MODEL --out FOLDER`, on the unquantised base",
         )
 
