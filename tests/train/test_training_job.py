@@ -56,10 +56,10 @@ FINAL_ADAPTER = FINAL.with_name("adapter_model.safetensors")
 UNEVEN = ["--training.batch-size", "5", "--training.micro-batch-size", "2", "--schedule.probe-every", "1"]
 
 
-def launch(folder: Path, commands: Sequence[Sequence[Any]]) -> subprocess.Popen[str]:
-    """Start the commands in two processes, under torchrun."""
+def launch(folder: Path, commands: Sequence[Sequence[Any]], *, size: int = 2) -> subprocess.Popen[str]:
+    """Start the commands in several processes, under torchrun."""
     folder.mkdir(parents=True, exist_ok=True)
-    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
     return subprocess.Popen(
         [*program, str(SCRIPT), str(folder), json.dumps(as_words(commands))],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -236,6 +236,19 @@ def test_a_run_goes_on_with_another_number_of_processes(runs, job_recipe, train,
             # AdamW magnifies what rounding does to a gradient near zero; the weights differ by little all the same.
             final = [weights_of(folder) for folder in (run_of[name, begun_by], runs[begun_by] / name)]
             assert distance(*final) < 1e-4
+
+
+def test_two_copies_of_two_shards_go_on_with_a_run_of_two_processes(runs, train, tmp_path):
+    names, keys = ("exact", "adapter"), ("--compute.shards", "2")
+    run_of = {name: cut_off(runs[2] / name, tmp_path / name) for name in names}
+    four = launch(tmp_path / "gradients", [train(name, run_of[name], *keys) for name in names], size=4)
+    assert finish(four) == [0, 0]
+    for number, name in enumerate(names):
+        gradient = load_file(tmp_path / "gradients" / f"{number}-0.safetensors")
+        place = list(CASES).index(name)
+        assert distance(gradient, load_file(runs[1] / "gradients" / f"{place}-1.safetensors")) < 1e-4
+        assert rows(run_of[name])[1]["loss"] == pytest.approx(rows(runs[1] / name)[1]["loss"], rel=1e-5)
+        assert distance(weights_of(run_of[name]), weights_of(runs[1] / name)) < 1e-4
 
 
 def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(runs, train, tmp_path):

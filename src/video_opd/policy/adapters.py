@@ -97,7 +97,7 @@ def attach_adapter(name: str, model: Any, settings: LoraSettings, *, seed: int, 
         target_modules=targets,
         base_model_name_or_path=_name_to_write(name),
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _sizes_of_whole_layers():
         torch.manual_seed(seed)
         inject_adapter_in_model(config, model)
     model.peft_config[_NAME].target_modules = set(targets)  # all of them by name; peft shortens the list
@@ -106,6 +106,27 @@ def attach_adapter(name: str, model: Any, settings: LoraSettings, *, seed: int, 
     if saved is not None:
         _fill(model, saved)
     model.eval()
+
+
+@contextmanager
+def _sizes_of_whole_layers() -> Iterator[None]:
+    """Make adapters for whole layers, also beside sharded weights: a layer gathers them before it computes.
+
+    peft 0.21 knows this of a mesh that only shards. Where it also has replicas, peft takes a shard for a layer.
+    """
+    from peft.tuners.lora import layer
+
+    inner: Any = getattr(layer, "_get_in_out_features", None)
+    if inner is None:  # another version of peft, which does not look at the weight
+        yield
+        return
+    layer._get_in_out_features = lambda module: (
+        (module.in_features, module.out_features) if isinstance(module, torch.nn.Linear) else inner(module)
+    )
+    try:
+        yield
+    finally:
+        layer._get_in_out_features = inner
 
 
 def _name_to_write(name: str) -> str:
@@ -164,7 +185,8 @@ def merge_adapter(name: str, model: Any, folder: Path) -> None:
     with guard_loading(name, "adapter"):
         config = LoraConfig.from_pretrained(str(folder))
         try:
-            tuner = LoraModel(model, config, _NAME)
+            with _sizes_of_whole_layers():
+                tuner = LoraModel(model, config, _NAME)
         except TypeError as error:
             raise ValueError(str(error)) from error
     _use_float32(model)
