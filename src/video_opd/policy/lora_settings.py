@@ -20,7 +20,8 @@ class LoraSettings(Settings):
     """The product of the two matrices is multiplied by alpha / rank."""
     targets: tuple[str, ...] = ()
     """Linear layers that get an adapter, each by the end of its name, such as q_proj; `*` stands for anything. Vision
-    layers need the vision module's name in front: `visual.*.qkv`. Not set: attention and MLP of the language model."""
+    layers need the vision module's name in front: `visual.*.qkv`. Not set: attention, recurrent layers and MLP of the
+    language model."""
 
 
 def choose_targets(model: str, family: Family, wanted: Collection[str], names: Collection[str]) -> list[str]:
