@@ -154,6 +154,12 @@ def refuse_unfit_job(recipe: Recipe, num_processes: int) -> None:
             reason="every process has a device of its own",
             remedy="give auto, cpu or cuda; on a GPU every process takes the one of its number",
         )
+    if recipe.student.lora and recipe.student.lora.quantise and num_processes > 1:
+        raise ConfigurationError(
+            f"student.lora.quantise in a job of {num_processes} processes",
+            reason="the frozen weights are split over the processes, and 4-bit weights cannot be split",
+            remedy="leave it out, or start one process, without torchrun",
+        )
     for name, teacher in recipe.name_teachers().items():
         given = [key for key in ("device", "devices", "offload") if getattr(teacher, key)]
         if given and num_processes > 1:
