@@ -323,6 +323,8 @@ def test_a_run_is_accepted_by_every_command(recipe_file, run, world, tmp_path, c
         out = tmp_path / role
         assert main(["train", str(recipe_file), f"--{role}.model", str(run), "--out", str(out)]) == 0
         assert (out / "checkpoints" / "step-000002" / "model" / "model.safetensors").exists()
+    train(recipe_file, tmp_path / "another", "--student.model", str(run), "--training.steps", "1")
+    assert main(["ground", str(tmp_path / "another"), str(clip), "the red circle"]) == 0  # an adapter on an adapter
     capsys.readouterr()
     assert main(["doctor", str(recipe_file), "--examples", "2", "--student.model", str(run), "--json"]) in (0, 1)
 
