@@ -5,7 +5,8 @@ beside that of the whole one.
 
 FOLDER holds one tiny model for each name in `KINDS`, and the prompts of each in NAME.pt. The first process prints one
 line for each model and each way to shard it: names, and the relative differences of loss and gradient. Every model is
-also saved, by both processes, to NAME-saved. At last the disk of the second process is full.
+also saved, by both processes, to NAME-saved. Then one line for an adapter beside each model, whose frozen vision tower
+serves a teacher too. At last the disk of the second process is full.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,12 @@ from torch import distributed
 from torch.distributed.checkpoint import HuggingFaceStorageWriter
 
 from video_opd.policy import logits_in_pieces, saving
+from video_opd.policy.adapters import attach_adapter, is_of_adapter
 from video_opd.policy.checkpointing import checkpoint_layers, tie_layers
 from video_opd.policy.load import Policy, load_policy
-from video_opd.policy.sharding import Sharding, whole
+from video_opd.policy.lora_settings import LoraSettings
+from video_opd.policy.sharding import Sharding, average_over_processes, local_part, whole
+from video_opd.policy.shared_vision import has_equal_tower, share_vision
 from video_opd.train.optimizer_state import save_optimizer
 from video_opd.types import Prompt, Sampling
 
@@ -37,6 +42,60 @@ def loss_of(policy: Policy, prompts: list[Prompt]) -> Any:
     loss = policy.score(reading, groups, grad=True).logprobs.sum()
     loss.backward()
     return loss.detach()
+
+
+def loss_by_teacher(student: Policy, teacher: Policy, prompts: list[Prompt]) -> Any:
+    """The summed log-probs of two answers to each prompt, weighted by a teacher's."""
+    reading = student.read(prompts, grad=True)
+    groups = student.answer(reading, count=2, sampling=Sampling(max_new_tokens=5, seed=1))
+    judged = teacher.score(teacher.read(prompts), groups).logprobs
+    loss = (student.score(reading, groups, grad=True).logprobs * judged).sum()
+    loss.backward()
+    return loss.detach()
+
+
+def load_pair(name: str, **layouts: Any) -> tuple[Policy, Policy]:
+    """A model with an adapter, and the model itself as its teacher."""
+    student, teacher = (load_policy(name, layout=layouts.get(part)) for part in ("student", "teacher"))
+    attach_adapter(name, student.model, LoraSettings(rank=4, alpha=8), seed=1)
+    torch.manual_seed(2)
+    for key, parameter in student.model.named_parameters():
+        if is_of_adapter(key):
+            torch.nn.init.normal_(parameter.data, std=0.1)
+    return student, teacher.freeze()
+
+
+def compare_adapter(folder: Path, kind: str) -> tuple[float, float]:
+    """Relative differences of loss and gradient where the base is sharded, and the tower runs once for both models."""
+    rank, size = distributed.get_rank(), distributed.get_world_size()
+    prompts = torch.load(folder / f"{kind}.pt", weights_only=False)
+    student, teacher = load_pair(str(folder / kind))
+    loss = sum(loss_by_teacher(student, teacher, prompts[place::size]) for place in range(size))
+    expected = {name: p.grad / size for name, p in student.model.named_parameters() if p.requires_grad}
+    layouts = {
+        part: Sharding(shards=size, replicas=1, keep_gathered=part == "student") for part in ("student", "teacher")
+    }
+    student, teacher = load_pair(str(folder / kind), **layouts)
+    checkpoint_layers(student.model)
+    runs: list[bool] = []
+    for policy in (student, teacher):
+        name = next(name for name, _ in policy.model.named_modules() if name.endswith("visual.blocks.0.mlp"))
+        policy.model.get_submodule(name).register_forward_hook(lambda _, __, output: runs.append(output.requires_grad))
+    assert share_vision(student, [teacher], num_clips=0) == [teacher]
+    sharded_loss = loss_by_teacher(student, teacher, prompts[rank::size])
+    assert runs == [False], "one run on every process, without a graph"
+    # What only one process changes is another tower on all of them.
+    with torch.no_grad():
+        weight = next(p for key, p in teacher.model.named_parameters() if ".visual.blocks.1." in key)
+        local_part(weight).add_(rank)
+    assert not has_equal_tower(student, teacher)
+    distributed.all_reduce(sharded_loss)
+    trained = {name: p for name, p in student.model.named_parameters() if p.requires_grad}
+    assert all(map(is_of_adapter, trained))
+    average_over_processes(trained.values())
+    difference = sum(float((p.grad - expected[name]).square().sum()) for name, p in trained.items())
+    total = sum(float(each.square().sum()) for each in expected.values())
+    return abs(float(sharded_loss / loss) - 1), (difference / total) ** 0.5
 
 
 def compare(folder: Path, kind: str, *, keep_gathered: bool, recompute: bool) -> tuple[float, float]:
@@ -100,6 +159,10 @@ def main() -> None:
         differences = compare(folder, kind, keep_gathered=keep, recompute=recompute)
         if distributed.get_rank() == 0:
             print(kind, f"keep_gathered={keep}", f"recompute={recompute}", *differences, flush=True)
+    for kind in KINDS if find_spec("peft") else ():
+        differences = compare_adapter(folder, kind)
+        if distributed.get_rank() == 0:
+            print(kind, "adapter", *differences, flush=True)
     found = save_on_a_full_disk(folder, next(iter(KINDS)))
     print("full", distributed.get_rank(), found, flush=True)
     distributed.destroy_process_group()

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_checkpointing import SAMPLING, gradient_of, prompts_for
-from tiny_families import KINDS, save_tiny
+from test_checkpointing import SAMPLING, gradient_of, noise_floor, prompts_for
+from tiny_families import KINDS, RECURRENT, save_tiny
 from transformers import AutoModelForImageTextToText
 
 from video_opd.cli import main
@@ -43,6 +43,7 @@ peft = pytest.importorskip("peft")
 FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 LORA = ("--student.lora.rank", "4", "--student.lora.alpha", "8", "--training.learning-rate", "1e-2")
 WITH_VISION = LoraSettings(rank=4, alpha=8, targets=("q_proj", "down_proj", "visual.*.qkv"))
+EVERY_FAMILY = [*((kind, None) for kind in KINDS), *((kind, WITH_VISION) for kind in FAMILIES)]
 
 
 def with_adapter(model: str, settings: LoraSettings | None = None, *, change: bool = True) -> Policy:
@@ -81,15 +82,19 @@ def test_only_adapters_of_the_language_model_train(kind, tmp_path, processor):
     trained = {name: p for name, p in policy.model.named_parameters() if p.requires_grad}
     assert trained
     assert all(is_of_adapter(name) and policy.family.vision_part(name) is None for name in trained)
-    wanted = {"q_proj", "k_proj", "v_proj", "o_proj"} | (
-        set() if kind == "qwen3_vl_moe" else {"gate_proj", "up_proj", "down_proj"}
-    )
+    wanted = {"q_proj", "k_proj", "v_proj", "o_proj"}
+    if (
+        kind != "qwen3_vl_moe"
+    ):  # all of its MLP is in fused experts; Qwen3.5's has an expert for every token beside them
+        wanted |= {"gate_proj", "up_proj", "down_proj"}
+    if kind in RECURRENT:
+        wanted |= {"in_proj_qkv", "in_proj_z", "out_proj"}
     assert {name.split(".lora_")[0].rpartition(".")[2] for name in trained} == wanted
+    assert not any(".experts." in name for name in trained)
     assert {p.dtype for p in trained.values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("settings", [None, WITH_VISION])
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize(("kind", "settings"), EVERY_FAMILY)
 def test_the_gradient_through_a_shared_reading_is_that_of_the_plain_path(kind, settings, tmp_path, processor, world):
     policy = with_adapter(save_tiny(kind, tmp_path / "model", processor), settings)
     prompts = prompts_for(policy, world)
@@ -99,9 +104,10 @@ def test_the_gradient_through_a_shared_reading_is_that_of_the_plain_path(kind, s
     for prompt, group in zip(prompts, groups, strict=True):
         ids = torch.tensor(group.answers[0].token_ids)
         (plain_logprobs(policy, prompt, ids) * weights[: len(ids)]).sum().backward()
+    floor = max(1e-7, noise_floor(kind, shared))
     for name, gradient in shared.items():
         plain = policy.model.get_parameter(name).grad
-        assert (plain - gradient).norm() <= 1e-4 * gradient.norm() + 1e-7, name
+        assert (plain - gradient).norm() <= 1e-4 * gradient.norm() + floor, name
     assert any(float(gradient.norm()) > 1e-3 for gradient in shared.values())
 
 
@@ -128,10 +134,10 @@ def test_gradient_checkpointing_keeps_the_gradient(
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")  # peft's wrapper asks transformers for it
-@pytest.mark.parametrize("kind", FAMILIES)
-def test_a_saved_adapter_is_pefts_own_and_is_accepted_as_a_model(kind, tmp_path, processor, world):
+@pytest.mark.parametrize(("kind", "settings"), EVERY_FAMILY)
+def test_a_saved_adapter_is_pefts_own_and_is_accepted_as_a_model(kind, settings, tmp_path, processor, world):
     base = save_tiny(kind, tmp_path / "base", processor)
-    student = with_adapter(base, WITH_VISION)
+    student = with_adapter(base, settings)
     prompts, folder = prompts_for(student, world), tmp_path / "adapter"
     save_model(student.model, folder)
     assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
@@ -317,6 +323,8 @@ def test_a_run_is_accepted_by_every_command(recipe_file, run, world, tmp_path, c
         out = tmp_path / role
         assert main(["train", str(recipe_file), f"--{role}.model", str(run), "--out", str(out)]) == 0
         assert (out / "checkpoints" / "step-000002" / "model" / "model.safetensors").exists()
+    train(recipe_file, tmp_path / "another", "--student.model", str(run), "--training.steps", "1")
+    assert main(["ground", str(tmp_path / "another"), str(clip), "the red circle"]) == 0  # an adapter on an adapter
     capsys.readouterr()
     assert main(["doctor", str(recipe_file), "--examples", "2", "--student.model", str(run), "--json"]) in (0, 1)
 
@@ -340,22 +348,6 @@ def test_the_doctor_says_how_many_weights_train(recipe_file, capsys):
     # Rank 4 times inputs and outputs of q, k, v, o, gate, up and down, in two layers.
     each = (32 + 32) + (32 + 16) + (32 + 16) + (32 + 32) + 3 * (32 + 48)
     assert found.startswith(f"{2 * 4 * each:,} of ")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("shards", ["1", "2"])
-def test_two_processes_train_the_adapter_of_one(shards, recipe_file, run, tmp_path):
-    out = tmp_path / "two"
-    keys = (*LORA, "--compute.shards", shards, "--training.micro-batch-size", "2")
-    job = ("torch.distributed.run", "--nproc-per-node", "2", "-m", "video_opd", "train", str(recipe_file))
-    done = subprocess.run([sys.executable, "-m", *job, "--out", str(out), *keys], capture_output=True, timeout=200)
-    assert done.returncode == 0, done.stderr.decode()[-2000:]
-    mine, theirs = weights_of(out, 2), weights_of(run, 2)
-    assert mine.keys() == theirs.keys()
-    for name, weight in theirs.items():
-        torch.testing.assert_close(mine[name], weight, rtol=1e-4, atol=1e-5)
-    assert (out / "checkpoints" / "step-000002" / "optimizer.safetensors").exists()
 
 
 # Refusals

@@ -4,8 +4,8 @@
 
 COMMANDS is a JSON list of command lines. One may begin with a JSON object: how it fails (failures.py). Every gradient
 that an optimiser steps with, after clipping, is written to the folder GRADIENTS as safetensors, by the first process,
-with the number of the command and of the step in its name. The exit statuses are printed as JSON; command by command
-they are written to statuses.json there.
+with the number of the command and of the step in its name; the names of the models that it loaded are written beside
+them. The exit statuses are printed as JSON; command by command they are written to statuses.json there.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import video_opd.cli
 from video_opd.cli import main
+from video_opd.policy.load import Policy, load_policy
 from video_opd.policy.sharding import whole
 from video_opd.ranks import is_first_process, leave_job
-from video_opd.train import optimizer_state
+from video_opd.train import build_models, optimizer_state
 
 torch.set_num_threads(1)
 optimizer_state.MOST_BYTES = 500_000  # so that every process writes several files of its optimiser
@@ -42,17 +43,26 @@ def run(folder: Path, commands: list[list[str]]) -> list[int]:
             save_file(gradient, folder / f"{number}-{step}.safetensors")
         step += 1
 
+    def load(name: str, **options: Any) -> Policy:
+        loaded.append(name)
+        return load_policy(name, **options)
+
+    loaded: list[str] = []
+    build_models.load_policy = load
     hook = register_optimizer_step_pre_hook(keep)
     statuses = []
-    for number, arguments in enumerate(commands):  # noqa: B007 - the hook reads it
+    for number, arguments in enumerate(commands):
         step = 0
+        loaded.clear()
         failures.arrange(folder, json.loads(arguments.pop(0)) if arguments[0].startswith("{") else None)
         try:
             statuses.append(main(arguments))
         except SystemExit:  # a process that has served the first one in all commands
             return []
+        (folder / f"{number}-loaded.json").write_text(json.dumps(loaded))
         (folder / "statuses.json").write_text(json.dumps(statuses))
     hook.remove()
+    build_models.load_policy = load_policy
     return statuses
 
 

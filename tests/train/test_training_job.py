@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,17 @@ from safetensors.torch import load_file
 from spoiled_checkpoints import CASES as SPOILED
 from spoiled_checkpoints import STEP, seal
 
+from video_opd.cli import main
+from video_opd.policy.adapters import attach_adapter, is_of_adapter, save_model
+from video_opd.policy.load import load_policy
+from video_opd.policy.lora_settings import LoraSettings
+
 SCRIPT = Path(__file__).with_name("run_commands.py")
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("accelerate") is None, reason="sharding needs accelerate"),
+    pytest.mark.skipif(find_spec("peft") is None, reason="adapters need peft"),
 ]
 
 CASES: dict[str, list[str]] = {
@@ -35,11 +41,19 @@ CASES: dict[str, list[str]] = {
              "--method.reference-weight", "0.1"],
     "suspended": ["--method.name", "opd", "--curriculum.suspend-at", "0.4"],
     "replicas": ["--method.name", "opd", "--compute.shards", "1"],
+    "adapter": ["--method.name", "opd", "--method.estimator", "exact", "--method.num-answers", "2",
+                "--student.lora.rank", "4", "--student.model", "ADAPTERS/tiny-student",
+                "--teacher.model", "ADAPTERS/tiny-teacher", "--training.gradient-checkpointing", "true"],
+    "adapter-replicas": ["--method.name", "grpo", "--method.num-answers", "3", "--training.updates-per-batch", "2",
+                         "--method.reference-weight", "0.1", "--teacher.model", "tiny-student",
+                         "--student.lora.rank", "4", "--compute.shards", "1"],
 }  # fmt: skip
-"""Command-line keys of a run of two steps: five examples a step, micro-batches of two on every process."""
+"""Command-line keys of a run of two steps: five examples a step, micro-batches of two on every process. `ADAPTERS` is a
+folder with an adapter on each of the tiny models."""
 
 FINAL = Path("checkpoints/step-000002/model/model.safetensors")
 """The weights after the last step, in the folder of a run."""
+FINAL_ADAPTER = FINAL.with_name("adapter_model.safetensors")
 
 UNEVEN = ["--training.batch-size", "5", "--training.micro-batch-size", "2", "--schedule.probe-every", "1"]
 
@@ -107,13 +121,30 @@ def job_recipe(world, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(job_recipe, tmp_path_factory) -> dict[int, Path]:
+def train(job_recipe) -> Callable[..., list[Any]]:
+    """The command of a case, with the folder of its run."""
+    adapters = job_recipe.parent / "adapters"
+    for model in ("tiny-student", "tiny-teacher"):
+        policy = load_policy(model)
+        attach_adapter(model, policy.model, LoraSettings(rank=2, alpha=2), seed=1)
+        torch.manual_seed(2)
+        for name, parameter in policy.model.named_parameters():
+            if is_of_adapter(name):
+                torch.nn.init.normal_(parameter.data, std=0.1)
+        save_model(policy.model, adapters / model)
+
+    def name_command(case: str, out: Path, *more: str) -> list[Any]:
+        keys = [key.replace("ADAPTERS", str(adapters)) for key in CASES[case]]
+        return ["train", job_recipe, "--out", out, *UNEVEN, *keys, *more]
+
+    return name_command
+
+
+@pytest.fixture(scope="module")
+def runs(train, tmp_path_factory) -> dict[int, Path]:
     """Every case, run by one process and by two; by number of processes the folder."""
     folders = {size: tmp_path_factory.mktemp(f"by-{size}") for size in (1, 2)}
-    commands = {
-        size: [["train", job_recipe, "--out", folder / name, *UNEVEN, *keys] for name, keys in CASES.items()]
-        for size, folder in folders.items()
-    }
+    commands = {size: [train(name, folder / name) for name in CASES] for size, folder in folders.items()}
     two = launch(folders[2] / "gradients", commands[2])
     (folders[1] / "gradients").mkdir()
     assert run(folders[1] / "gradients", as_words(commands[1])) == [0] * len(CASES)
@@ -147,6 +178,27 @@ def test_the_cases_are_what_they_are_called(runs):
     assert {row["num_prompts"] for row in rows(runs[2] / "exact")} == {5}, "five examples for two processes"
 
 
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    """What was trained, after the last step."""
+    return load_file(folder / FINAL if (folder / FINAL).exists() else folder / FINAL_ADAPTER)
+
+
+def test_an_adapter_is_that_of_one_process_and_its_base_is_loaded_once(runs, tmp_path):
+    for name in ("adapter", "adapter-replicas"):
+        weights = [weights_of(runs[size] / name) for size in (1, 2)]
+        assert distance(*weights) < 1e-4
+        configs = {(runs[size] / name / FINAL.with_name("adapter_config.json")).read_bytes() for size in (1, 2)}
+        assert len(configs) == 1
+        assert (runs[2] / name / FINAL.parents[1] / "optimizer.safetensors").exists(), "every process has all of it"
+        merged = [tmp_path / f"{name}-{size}" for size in (1, 2)]
+        for size, folder in enumerate(merged, start=1):
+            assert main(["merge", str(runs[size] / name), "--out", str(folder)]) == 0
+        assert distance(*(load_file(folder / "model.safetensors") for folder in merged)) < 1e-4
+    place = list(CASES).index("adapter-replicas")
+    for size in (1, 2):  # student, reference and teacher
+        assert json.loads((runs[size] / "gradients" / f"{place}-loaded.json").read_text()) == ["tiny-student"]
+
+
 def cut_off(finished: Path, folder: Path) -> Path:
     """A run as it was after its first step."""
     shutil.copytree(finished, folder)
@@ -175,10 +227,9 @@ def lose_a_shard(run: Path) -> str:
 
 
 @pytest.mark.timeout(600)
-def test_a_run_goes_on_with_another_number_of_processes(runs, job_recipe, tmp_path):
-    """Begun by one process, it goes on with two, and the reverse; begun by two, with four. Before that: what two
-    processes cannot share, and checkpoints that do not fit."""
-    name = "suspended"
+def test_a_run_goes_on_with_another_number_of_processes(runs, job_recipe, train, tmp_path):
+    """Begun by one process, it goes on with two, and the reverse. Before that: what two processes cannot share, and
+    checkpoints that do not fit."""
     begin = ["train", job_recipe, "--out", tmp_path / "refused"]
     mistakes = {
         "2 processes for a batch of 1 examples": [*begin, "--training.batch-size", "1"],
@@ -187,38 +238,51 @@ def test_a_run_goes_on_with_another_number_of_processes(runs, job_recipe, tmp_pa
         "no setting has that name": [*begin, "--training.batch-sise", "1"],
     }
     for case in ("another model", "weight without state", "key of a newer program"):
-        run_folder = cut_off(runs[1] / name, tmp_path / case)
-        mistakes[spoil(case, run_folder)] = ["train", job_recipe, "--out", run_folder, *UNEVEN, *CASES[name]]
-    half = cut_off(runs[2] / name, tmp_path / "half")
-    mistakes[lose_a_shard(half)] = ["train", job_recipe, "--out", half, *UNEVEN, *CASES[name]]
-    run_of = {each: cut_off(runs[begun_by] / name, tmp_path / each) for each, begun_by in BEGUN_BY.items()}
-    resume = {each: ["train", job_recipe, "--out", folder, *UNEVEN, *CASES[name]] for each, folder in run_of.items()}
-    two = launch(tmp_path / "1 to 2 gradients", [*mistakes.values(), resume["1 to 2"]])
-    (tmp_path / "2 to 1 gradients").mkdir()
-    assert run(tmp_path / "2 to 1 gradients", as_words([resume["2 to 1"]])) == [0]
+        run_folder = cut_off(runs[1] / "suspended", tmp_path / case)
+        mistakes[spoil(case, run_folder)] = train("suspended", run_folder)
+    half = cut_off(runs[2] / "suspended", tmp_path / "half")
+    mistakes[lose_a_shard(half)] = train("suspended", half)
+    number, names = len(mistakes), ("suspended", "adapter")
+    run_of = {(name, begun_by): cut_off(runs[begun_by] / name, tmp_path / f"{name}-begun-by-{begun_by}")
+              for name in names for begun_by in (1, 2)}  # fmt: skip
+    resume = {begun_by: [train(name, run_of[name, begun_by]) for name in names] for begun_by in (1, 2)}
+    two = launch(tmp_path / "gradients-1", [*mistakes.values(), *resume[1]])
+    (tmp_path / "gradients-2").mkdir()
+    assert run(tmp_path / "gradients-2", as_words(resume[2])) == [0, 0]
     out, err = communicate(two, 400)
-    assert json.loads(out.splitlines()[-1]) == [2] * len(mistakes) + [0], err
+    assert json.loads(out.splitlines()[-1]) == [2] * len(mistakes) + [0, 0], err
     said = [line for line in err.splitlines() if line.startswith("video-opd: ")]
     assert len(said) == len(mistakes), err
     for expected, sentence in zip(mistakes, said, strict=True):
         assert expected in sentence
-    assert finish(launch(tmp_path / "2 to 4 gradients", [resume["2 to 4"]], 4)) == [0]
-    place = list(CASES).index(name)
-    for each, begun_by in BEGUN_BY.items():
-        number = len(mistakes) if each == "1 to 2" else 0
-        second = load_file(tmp_path / f"{each} gradients" / f"{number}-0.safetensors")
-        assert distance(second, load_file(runs[begun_by] / "gradients" / f"{place}-1.safetensors")) < 1e-4
-        # AdamW magnifies what rounding does to a gradient near zero; the weights differ by little all the same.
-        assert distance(load_file(run_of[each] / FINAL), load_file(runs[begun_by] / name / FINAL)) < 1e-4
+    for begun_by, first in ((1, number), (2, 0)):
+        for name in names:
+            second = load_file(tmp_path / f"gradients-{begun_by}" / f"{first + names.index(name)}-0.safetensors")
+            place = list(CASES).index(name)
+            assert distance(second, load_file(runs[begun_by] / "gradients" / f"{place}-1.safetensors")) < 1e-4
+            # AdamW magnifies what rounding does to a gradient near zero; the weights differ by little all the same.
+            final = [weights_of(folder) for folder in (run_of[name, begun_by], runs[begun_by] / name)]
+            assert distance(*final) < 1e-4
 
 
-BEGUN_BY = {"1 to 2": 1, "2 to 1": 2, "2 to 4": 2}
-"""Runs that go on with another number of processes, and by how many each was begun."""
+def test_four_processes_go_on_with_a_run_of_two(runs, train, tmp_path):
+    """As two copies of two shards (HSDP), and as one copy of four."""
+    copies = ("--compute.shards", "2")
+    keys: dict[str, tuple[str, ...]] = {"exact": copies, "adapter": copies, "suspended": ()}
+    run_of = {name: cut_off(runs[2] / name, tmp_path / name) for name in keys}
+    four = launch(tmp_path / "gradients", [train(name, run_of[name], *more) for name, more in keys.items()], 4)
+    assert finish(four) == [0] * len(keys)
+    for number, name in enumerate(keys):
+        gradient = load_file(tmp_path / "gradients" / f"{number}-0.safetensors")
+        place = list(CASES).index(name)
+        assert distance(gradient, load_file(runs[1] / "gradients" / f"{place}-1.safetensors")) < 1e-4
+        assert rows(run_of[name])[1]["loss"] == pytest.approx(rows(runs[1] / name)[1]["loss"], rel=1e-5, abs=1e-6)
+        assert distance(weights_of(run_of[name]), weights_of(runs[1] / name)) < 1e-4
 
 
-def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(runs, job_recipe, tmp_path):
+def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(runs, train, tmp_path):
     folder = tmp_path / "suspended"
-    command = ["train", job_recipe, "--out", folder, *UNEVEN, *CASES["suspended"]]
+    command = train("suspended", folder)
     process = launch(tmp_path / "gradients", [command])
     until = time.monotonic() + 120
     while not (folder / "metrics.jsonl").exists() or not (folder / "metrics.jsonl").read_text().strip():

@@ -23,6 +23,7 @@ from video_opd.policy.description import BROKEN_FILE, describe, guard_loading
 from video_opd.policy.families import find_family
 from video_opd.policy.lora_settings import LoraSettings, choose_targets
 from video_opd.policy.saving import save_whole_model
+from video_opd.policy.sharding import is_sharded, shard_like
 from video_opd.policy.weights_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 _PREFIX = "base_model.model."
@@ -96,7 +97,7 @@ def attach_adapter(name: str, model: Any, settings: LoraSettings, *, seed: int, 
         target_modules=targets,
         base_model_name_or_path=_name_to_write(name),
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _sizes_of_whole_layers():
         torch.manual_seed(seed)
         inject_adapter_in_model(config, model)
     model.peft_config[_NAME].target_modules = set(targets)  # all of them by name; peft shortens the list
@@ -105,6 +106,27 @@ def attach_adapter(name: str, model: Any, settings: LoraSettings, *, seed: int, 
     if saved is not None:
         _fill(model, saved)
     model.eval()
+
+
+@contextmanager
+def _sizes_of_whole_layers() -> Iterator[None]:
+    """Make adapters for whole layers, also beside sharded weights: a layer gathers them before it computes.
+
+    peft 0.21 knows this of a mesh that only shards. Where it also has replicas, peft takes a shard for a layer.
+    """
+    from peft.tuners.lora import layer
+
+    inner: Any = getattr(layer, "_get_in_out_features", None)
+    if inner is None:  # another version of peft, which does not look at the weight
+        yield
+        return
+    layer._get_in_out_features = lambda module: (
+        (module.in_features, module.out_features) if isinstance(module, torch.nn.Linear) else inner(module)
+    )
+    try:
+        yield
+    finally:
+        layer._get_in_out_features = inner
 
 
 def _name_to_write(name: str) -> str:
@@ -149,7 +171,8 @@ def merge_adapter(name: str, model: Any, folder: Path) -> None:
 
     Args:
         name: of the adapter, for messages.
-        model: the base model, of transformers; it is changed.
+        model: the base model, of transformers; it is changed. Where its weights are sharded, every process adds what
+            belongs to its shards.
         folder: of the adapter.
 
     Raises:
@@ -162,13 +185,31 @@ def merge_adapter(name: str, model: Any, folder: Path) -> None:
     with guard_loading(name, "adapter"):
         config = LoraConfig.from_pretrained(str(folder))
         try:
-            tuner = LoraModel(model, config, _NAME)
+            with _sizes_of_whole_layers():
+                tuner = LoraModel(model, config, _NAME)
         except TypeError as error:
             raise ValueError(str(error)) from error
     _use_float32(model)
     _fill(model, folder)
     with torch.no_grad():
-        tuner.merge_and_unload()
+        if any(map(is_sharded, model.parameters())):
+            for layer in _list_layers(model):
+                _add_to_shards(layer)
+            tuner.unload()
+        else:
+            tuner.merge_and_unload()
+
+
+def _add_to_shards(layer: Any) -> None:
+    """Add what an adapter gives to this process's shards of the layer beside which it stands."""
+    base = layer.get_base_layer()
+    if layer.lora_bias[_NAME] or layer.lora_variant:
+        raise ConfigurationError(
+            "the adapter has biases or is of another kind than LoRA itself",
+            reason="only two matrices beside a weight are added to sharded weights",
+            remedy="merge it first, with `video-opd merge MODEL --out FOLDER`",
+        )
+    base.weight.add_(shard_like(layer.get_delta_weight(_NAME).to(base.weight.dtype), base.weight))
 
 
 def _list_weights(model: Any) -> dict[str, Tensor]:

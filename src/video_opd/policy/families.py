@@ -209,7 +209,14 @@ _QWEN3_VL = Family(
 FAMILIES: tuple[Family, ...] = (
     _QWEN3_VL,
     # Three of four layers are recurrent. The prompts are those of Qwen3-VL, made by the same processor.
-    replace(_QWEN3_VL, name="Qwen3.5", model_types=("qwen3_5", "qwen3_5_moe"), lmms=None),
+    replace(
+        _QWEN3_VL,
+        name="Qwen3.5",
+        model_types=("qwen3_5", "qwen3_5_moe"),
+        # Not in_proj_a and in_proj_b: one number for each head, for how fast the state decays and is written.
+        lora_targets=(*_QWEN3_VL.lora_targets, "in_proj_qkv", "in_proj_z", "out_proj"),
+        lmms=None,
+    ),
     Family(
         name="Qwen2.5-VL",
         model_types=("qwen2_5_vl",),

@@ -27,6 +27,7 @@ from video_opd.policy.families import Clock, Family, find_family
 from video_opd.policy.head import use_float32_head
 from video_opd.policy.location import resolve_parts
 from video_opd.policy.placement import Placement, list_tensors
+from video_opd.policy.quantised import FourBits
 from video_opd.policy.read import Reading, read, unwrap_model
 from video_opd.policy.score import score
 from video_opd.policy.sharding import Sharding
@@ -35,6 +36,7 @@ from video_opd.policy.weights import cast_unquantised, num_bytes, refuse_not_fin
 from video_opd.types import AnswerGroup, Prompt, Sampling, TokenScores, flatten
 
 _log = logging.getLogger(__name__)
+Layout = Sharding | Placement | FourBits
 
 
 @dataclass
@@ -207,7 +209,7 @@ def load_policy(
     weights: torch.dtype = torch.float32,
     autocast: torch.dtype | None = None,
     revision: str | None = None,
-    layout: Sharding | Placement | None = None,
+    layout: Layout | None = None,
 ) -> Policy:
     """Load model and processor.
 
@@ -232,7 +234,7 @@ def load_policy(
     parts = resolve_parts(name, revision)
     if parts.adapters:
         require_peft()
-        _refuse_unmergeable(known, layout)
+        _refuse_unmergeable(known)
     model = _load_model(known, parts.base, where, weights, layout)
     for folder in parts.adapters:
         merge_adapter(name, model, folder)
@@ -256,19 +258,18 @@ def load_policy(
     )
 
 
-def _refuse_unmergeable(known: Description, layout: Sharding | Placement | None) -> None:
-    """Refuse to merge an adapter into weights that are not whole numbers of one device."""
-    if known.quantisation or isinstance(layout, Sharding):
+def _refuse_unmergeable(known: Description) -> None:
+    """Refuse to merge an adapter into quantised weights."""
+    if known.quantisation:
         raise ConfigurationError(
-            f"model {known.name!r} is an adapter, and the weights of its base are "
-            + ("quantised" if known.quantisation else "sharded over processes"),
+            f"model {known.name!r} is an adapter, and the weights of its base are quantised",
             reason="an adapter is added to whole weights",
             remedy="merge it first, with `video-opd merge MODEL --out FOLDER`, on the unquantised base",
         )
 
 
 def _load_model(
-    known: Description, folder: Path, where: torch.device, weights: torch.dtype, lies: Sharding | Placement | None
+    known: Description, folder: Path, where: torch.device, weights: torch.dtype, lies: Layout | None
 ) -> Any:
     """The transformers model, with all of its weights and no others, on its device."""
     name = known.name
@@ -277,6 +278,8 @@ def _load_model(
     )
     if isinstance(lies, Sharding):
         placed_while_read = lies.options(name, known.family)
+    elif isinstance(lies, FourBits):
+        placed_while_read = lies.options(known.family, weights, where)
     elif lies is not None and lies.is_spread:
         placed_while_read = {"device_map": "balanced", "max_memory": lies.find_room()}
     stays_on_cpu = isinstance(lies, Placement) and lies.offload

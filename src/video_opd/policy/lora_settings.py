@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from video_opd.errors import ConfigurationError
 from video_opd.policy.families import Family
@@ -20,7 +21,11 @@ class LoraSettings(Settings):
     """The product of the two matrices is multiplied by alpha / rank."""
     targets: tuple[str, ...] = ()
     """Linear layers that get an adapter, each by the end of its name, such as q_proj; `*` stands for anything. Vision
-    layers need the vision module's name in front: `visual.*.qkv`. Not set: attention and MLP of the language model."""
+    layers need the vision module's name in front: `visual.*.qkv`. Not set: attention, recurrent layers and MLP of the
+    language model."""
+    quantise: Literal["4bit"] | None = None
+    """Hold the frozen linear layers of the language model in 4 bits while the adapter is trained (QLoRA, with
+    bitsandbytes). The adapter is added to the whole weights when the run is evaluated later or merged."""
 
 
 def choose_targets(model: str, family: Family, wanted: Collection[str], names: Collection[str]) -> list[str]:

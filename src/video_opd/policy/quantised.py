@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from video_opd.errors import ConfigurationError
+from video_opd.policy.families import Family
 
 _PACKAGES = {
     "aqlm": ("accelerate", "aqlm"),
@@ -124,6 +126,63 @@ def refuse_as_student(name: str, method: str | None) -> None:
             "update of a learning rate of 1e-6",
             remedy="use the unquantised checkpoint as the student; a quantised one can be the teacher",
         )
+
+
+@dataclass(frozen=True)
+class FourBits:
+    """The linear layers of a language model are quantised while they are read: the frozen weights under an adapter."""
+
+    def refuse_unfit(self, name: str, *, is_whole: bool) -> None:
+        """Refuse, before any weights are fetched, what cannot be quantised here.
+
+        Args:
+            name: of the model.
+            is_whole: its weights are neither quantised nor to be merged with an adapter.
+
+        Raises:
+            ConfigurationError: the packages are missing, or the weights are not whole.
+        """
+        cause = f"student.lora.quantise = '4bit' with {name!r}"
+        missing = [module for module in _PACKAGES["bitsandbytes"] if not _is_installed(module)]
+        if missing:
+            raise ConfigurationError(
+                cause,
+                reason=f"weights are quantised with the help of {' and '.join(missing)}",
+                remedy="`pip install 'video-opd[quantised]'`, or leave the key out",
+            )
+        if not is_whole:
+            raise ConfigurationError(
+                cause,
+                reason="an adapter cannot be added to quantised weights without rounding it too",
+                remedy="merge the model first, with `video-opd merge MODEL --out FOLDER`, or leave the key out",
+            )
+
+    def options(self, family: Family, weights: Any, where: Any) -> dict[str, Any]:
+        """Arguments of `from_pretrained`.
+
+        Args:
+            family: of the model; its vision model and its output head stay as they are.
+            weights: type of what is not quantised, in which is computed.
+            where: device of the model.
+        """
+        from transformers import BitsAndBytesConfig
+
+        config = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=weights,
+            llm_int8_skip_modules=[f"model.{family.vision_module}", "lm_head"],
+        )
+        return {"quantization_config": config, "device_map": {"": where}}
+
+    def leave_unpacked(self, model: Any) -> None:
+        """Keep bitsandbytes from packing weights anew at a pass without gradient on a CPU.
+
+        A student makes passes of both kinds, and the packed weights serve one kind only (seen in 0.50).
+        """
+        for module in model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
 
 
 def _find_method(table: Any) -> str:

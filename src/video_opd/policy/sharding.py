@@ -95,6 +95,11 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, distributed.tensor.DTensor) else tensor
 
 
+def shard_like(tensor: Tensor, other: Any) -> Tensor:
+    """A tensor that every process holds whole, sharded as another one is. Nothing is sent."""
+    return distributed.tensor.distribute_tensor(tensor, other.device_mesh, other.placements, src_data_rank=None)
+
+
 def average_over_processes(parameters: Iterable[Tensor]) -> None:
     """Give every process the mean of all processes' gradients of weights that every process holds whole.
 
@@ -126,6 +131,20 @@ def is_any_process(flag: bool, model: Any) -> bool:
         return flag
     flags = torch.tensor([flag], dtype=torch.uint8, device=model.device)
     distributed.all_reduce(flags, distributed.ReduceOp.MAX)
+    return bool(flags.item())
+
+
+def is_every_process(flag: bool, model: torch.nn.Module) -> bool:
+    """Whether it is so on every process that holds a shard of a model. All of them must ask at once.
+
+    Args:
+        flag: whether it is so here.
+        model: where its weights are not sharded, only this process counts.
+    """
+    if not any(map(is_sharded, model.parameters())):
+        return flag
+    flags = torch.tensor([flag], dtype=torch.uint8, device=next(model.parameters()).device)
+    distributed.all_reduce(flags, distributed.ReduceOp.MIN)
     return bool(flags.item())
 
 

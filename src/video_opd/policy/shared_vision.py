@@ -1,7 +1,8 @@
 """A frozen vision tower runs once per clip: what it gives is kept, for later passes and for models with an equal tower.
 
 A teacher whose tower has the same weights takes the student's in its place, so that they are held once and both see the
-same features. The merger behind the tower stays each model's own.
+same features. Where weights are sharded over processes, each model keeps its shards, because FSDP2 lets a module belong
+to one model only; the features are shared all the same. The merger behind the tower stays each model's own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from video_opd.policy.checkpointing import find_mergers, split_modules
 from video_opd.policy.load import Policy
 from video_opd.policy.read import join, unwrap_model
-from video_opd.policy.sharding import is_sharded
+from video_opd.policy.sharding import is_every_process, is_sharded, local_part
 from video_opd.types import Prompt
 
 
@@ -68,7 +69,8 @@ class ClipFeatures:
 def share_vision(student: Policy, others: Sequence[Policy], *, num_clips: int) -> list[Policy]:
     """Let a student's frozen tower run once per clip, and the other models whose tower is equal use it.
 
-    Nothing changes where the tower is trained or its weights are sharded, or where nothing would read a clip again.
+    Nothing changes where the tower is trained, or where nothing would read a clip again. All processes of a job call it
+    at once.
 
     Args:
         student: whose tower it is.
@@ -80,33 +82,50 @@ def share_vision(student: Policy, others: Sequence[Policy], *, num_clips: int) -
     """
     tower = _find_tower(student)
     weights = [parameter for module in tower.values() for parameter in module.parameters()]
-    if not weights or any(weight.requires_grad or is_sharded(weight) for weight in weights):
+    if not weights or any(weight.requires_grad for weight in weights):
         return []
     equal = [other for other in others if has_equal_tower(student, other)]
     if not equal and not num_clips:
         return []
     features = ClipFeatures(student, num_clips)
-    config = unwrap_model(student.model).config.vision_config
-    blocks = [block for name, block in split_modules(student.model) if student.family.vision_part(name) == "tower"]
-    needed = {len(blocks) - 1, *getattr(config, "deepstack_visual_indexes", ())}
-    for layer, block in enumerate(blocks):
-        block.forward = _make_block_forward(block.forward, features, layer, is_needed=layer in needed)
+    _remember(student, features)
     for module in tower.values():
         if not isinstance(module, nn.ModuleList):
             module.forward = _enter(features.precision, module.forward)
-    student.vision = features
     for other in equal:
         other.vision = features
-        visual = _find_vision(other)
-        for name, module in tower.items():
-            setattr(visual, name, module)
+        if other.model is student.model:
+            continue
+        if any(map(is_sharded, weights)):
+            _remember(other, features)
+        else:
+            visual = _find_vision(other)
+            for name, module in tower.items():
+                setattr(visual, name, module)
         for merger in find_mergers(other.model):
             merger.forward = _cast_input(merger.forward, next(merger.parameters()).dtype)
     return equal
 
 
+def _remember(policy: Policy, features: ClipFeatures) -> None:
+    """Let the blocks of a model's tower run for new clips only.
+
+    The functions inside the blocks change, and not who calls them: FSDP2 gathers the weights of a block around its
+    call, so all processes gather them together, whichever of them knows its clips.
+    """
+    config = unwrap_model(policy.model).config.vision_config
+    blocks = [block for name, block in split_modules(policy.model) if policy.family.vision_part(name) == "tower"]
+    needed = {len(blocks) - 1, *getattr(config, "deepstack_visual_indexes", ())}
+    for layer, block in enumerate(blocks):
+        block.forward = _make_block_forward(block.forward, features, layer, is_needed=layer in needed)
+    policy.vision = features
+
+
 def has_equal_tower(one: Policy, other: Policy) -> bool:
-    """Whether two models' towers have the same configuration, and the same weights in the coarser of their types."""
+    """Whether two models' towers have the same configuration, and the same weights in the coarser of their types.
+
+    All processes of a job ask at once: each of them compares its shards.
+    """
     if one.family is not other.family or one.model.device != other.model.device:
         return False
     settings = [unwrap_model(policy.model).config.vision_config.to_dict() for policy in (one, other)]
@@ -123,14 +142,17 @@ def has_equal_tower(one: Policy, other: Policy) -> bool:
     ]
     if settings[0] != settings[1] or weights[0].keys() != weights[1].keys():
         return False
-    return all(_are_equal(value, weights[1][name]) for name, value in weights[0].items())
+    are_equal = all(_are_equal(value, weights[1][name]) for name, value in weights[0].items())
+    return is_every_process(are_equal, one.model)
 
 
 def _are_equal(one: Tensor, other: Tensor) -> bool:
     if one.shape != other.shape or not one.is_floating_point() or not other.is_floating_point():
         return False
     coarser = min(one.dtype, other.dtype, key=lambda dtype: torch.finfo(dtype).bits)
-    return not is_sharded(other) and torch.equal(one.to(coarser), other.to(coarser))
+    if is_sharded(one) != is_sharded(other):
+        return False
+    return torch.equal(local_part(one).to(coarser), local_part(other).to(coarser))
 
 
 def _find_vision(policy: Policy) -> nn.Module:

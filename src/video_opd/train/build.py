@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from video_opd.eval.how_asked import (
 from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.policy.description import require_device
 from video_opd.policy.device import find_device
+from video_opd.policy.load import Policy
 from video_opd.policy.location import find_local_folder
 from video_opd.policy.ranked_policy import key_of
 from video_opd.policy.shared_vision import share_vision
@@ -154,6 +155,12 @@ def refuse_unfit_job(recipe: Recipe, num_processes: int) -> None:
             reason="every process has a device of its own",
             remedy="give auto, cpu or cuda; on a GPU every process takes the one of its number",
         )
+    if recipe.student.lora and recipe.student.lora.quantise and num_processes > 1:
+        raise ConfigurationError(
+            f"student.lora.quantise in a job of {num_processes} processes",
+            reason="the frozen weights are split over the processes, and 4-bit weights cannot be split",
+            remedy="leave it out, or start one process, without torchrun",
+        )
     for name, teacher in recipe.name_teachers().items():
         given = [key for key in ("device", "devices", "offload") if getattr(teacher, key)]
         if given and num_processes > 1:
@@ -260,12 +267,7 @@ def make_learner(recipe: Recipe, models: Models, *, total_steps: int, gate: Answ
     """
     ranks = current_job()
     if ranks is None:
-        parts = models.group_by_part()
-        others = (*parts.get("teacher", ()), *parts.get("reference", ()))
-        training = recipe.training
-        # Later updates read the whole batch again.
-        num_clips = training.batch_size if training.updates_per_batch > 1 else 0
-        share_vision(models.student, others, num_clips=num_clips)
+        _share_vision(recipe, models.group_by_part())
         return Learner(models.student, recipe.training, total_steps=total_steps, gate=gate)
     keys = {part: [key_of(policy) for policy in policies] for part, policies in models.group_by_part().items()}
     ranks.call_all(build_part, (recipe, keys, total_steps, note))
@@ -276,11 +278,21 @@ def build_part(kept: dict[str, Any], share: tuple[Recipe, dict[str, list[str]], 
     """Make this process's part of the learner, of the parts of the models that it holds."""
     recipe, keys, total_steps, note = share
     policies = {part: [kept[key] for key in names] for part, names in keys.items()}
+    _share_vision(recipe, policies)
     teachers, reference = policies.get("teacher", []), policies.get("reference", [None])[0]
     teacher = make_teacher(recipe, teachers, read_taus(recipe, Inputs())) if teachers else None
     learner = Learner(policies["student"][0], recipe.training, total_steps=total_steps)
     judges = [*teachers, reference] if reference else teachers
     kept["learner"] = LearnerPart(learner, make_method(recipe, teacher, reference), judges=judges, note=note)
+
+
+def _share_vision(recipe: Recipe, policies: Mapping[str, Sequence[Policy]]) -> None:
+    """Let the student's tower, if it is frozen, run once per clip and step, for all models of the run."""
+    others = (*policies.get("teacher", ()), *policies.get("reference", ()))
+    training = recipe.training
+    # Later updates read the whole batch again.
+    num_clips = training.batch_size if training.updates_per_batch > 1 else 0
+    share_vision(policies["student"][0], others, num_clips=num_clips)
 
 
 def _warn_of_prompts(recipe: Recipe, inputs: Inputs) -> None:

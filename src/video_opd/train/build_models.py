@@ -21,7 +21,7 @@ from video_opd.policy.families import list_family_names
 from video_opd.policy.load import Policy, load_policy
 from video_opd.policy.location import BUNDLED, find_local_folder, resolve_parts
 from video_opd.policy.placement import Placement
-from video_opd.policy.quantised import find_quantisation, refuse_as_student
+from video_opd.policy.quantised import FourBits, find_quantisation, refuse_as_student
 from video_opd.policy.ranked_policy import derive_on_all, load_on_all
 from video_opd.policy.run_folders import find_model
 from video_opd.policy.sharding import Sharding
@@ -116,10 +116,12 @@ def _load_student_here(recipe: Recipe, model: str) -> Policy:
         weights=_type_of(compute) if lora else torch.float32,
         # Sharded weights are gathered in the type that the student computes in.
         autocast=choose_autocast(compute) if sharding is None else None,
-        layout=sharding,
+        layout=FourBits() if lora and lora.quantise else sharding,
     )
     use_attention(student.model, compute.attention)
     if lora is not None:
+        if lora.quantise:
+            FourBits().leave_unpacked(student.model)
         saved = None if model == recipe.student.model else Path(model)
         attach_adapter(recipe.student.model, student.model, lora, seed=recipe.seed, saved=saved)
     if recipe.training.gradient_checkpointing:
@@ -172,6 +174,8 @@ def refuse_unfit_models(recipes: Sequence[Recipe]) -> None:
         for recipe in recipes:
             if recipe.student.lora and recipe.student.model == model:
                 refuse_unfit_targets(model, recipe.student.lora)
+                if recipe.student.lora.quantise:
+                    FourBits().refuse_unfit(model, is_whole=not resolve_parts(model, weights=False).adapters)
         for recipe in recipes:
             pairs = {(recipe.student.model, teacher.model) for teacher in recipe.name_teachers().values()}
             for pair in pairs:

@@ -47,6 +47,7 @@ from video_opd.train.train_in_rounds import train_in_rounds
 MAY_CHANGE = frozenset(
     {
         "compute.evaluation_batch_size",
+        "compute.shards",
         "data.max_bad_share",
         "data.tiny_world.render",
         "data.workers",
@@ -54,7 +55,9 @@ MAY_CHANGE = frozenset(
     }
 )
 """Keys that may differ when a run goes on: they change when it stops and how fast it is, not what it learns. (Threads
-are not among them: sums come out in another order, and the weights differ in their last bits.)"""
+are not among them: sums come out in another order, and the weights differ in their last bits. So they do with another
+number of processes, which may change too: a run must be able to go on where there are fewer, and `compute.shards` with
+it.)"""
 
 
 YOUNGER_KEYS = {"student.freeze_merger": "student.freeze_vision"}
