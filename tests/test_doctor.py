@@ -297,7 +297,7 @@ def test_the_cost_has_the_pass_and_the_weights_of_the_reference(patient, recipe,
             read.append(len(prompts))
             return super().read(prompts, grad=grad)
 
-    def load_watched(recipe):
+    def load_watched(recipe, _student):
         watched = load_frozen(recipe, recipe.student.model) if recipe.method.needs_reference else None
         return watched and Watched(**vars(watched))
 

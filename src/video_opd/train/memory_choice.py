@@ -10,21 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoConfig
 
 from video_opd.config import Recipe
 from video_opd.errors import ConfigurationError, DataError
-from video_opd.policy.description import Description, describe
+from video_opd.policy.description import guard_loading
 from video_opd.policy.device import find_device, find_device_here
+from video_opd.policy.families import find_family
 from video_opd.policy.location import resolve_parts
+from video_opd.policy.lora_settings import LoraSettings
 from video_opd.policy.model_shape import ModelShape, measure_shape
+from video_opd.policy.quantised import find_quantisation
 from video_opd.ranks import current_job
 from video_opd.train.build_models import place_teacher
 from video_opd.train.memory_estimate import (
     GIB,
     FrozenModel,
-    Load,
     MemoryEstimate,
-    Parts,
     StepMemory,
     choose_load,
 )
@@ -34,6 +36,9 @@ _log = logging.getLogger(__name__)
 
 MARGIN = 1.15
 """The estimate times this fits with a margin: its error, and what an allocator holds and cannot give out."""
+
+NOT_KNOWN = 2**62
+"""Room of a device on a system that does not tell."""
 
 _BYTES_PER_WEIGHT = {"bitsandbytes": 0.6, "awq": 0.6, "gptq": 0.6}
 """Of a quantised model on the hub, where the size of its files is not at hand; of other methods 1."""
@@ -50,10 +55,17 @@ def estimate_step(recipe: Recipe, inputs: Inputs | None = None, *, num_processes
     Raises:
         ConfigurationError: a model that cannot be described.
     """
-    shapes = _Shapes()
-    shape = shapes.measure(recipe.student.model, recipe)
-    load = choose_load(recipe, shape, num_processes=num_processes, longest_s=_find_longest(recipe, inputs or Inputs()))
-    return _count(recipe, shapes, load, num_processes, is_checkpointed=recipe.training.gradient_checkpointing is True)
+    student = _measure(recipe.student.model, recipe.student.lora)
+    longest_s = _find_longest(recipe, inputs or Inputs())
+    return StepMemory(
+        recipe=recipe,
+        student=student,
+        frozen=tuple(_list_frozen(recipe, student)),
+        load=choose_load(recipe, student, num_processes=num_processes, longest_s=longest_s),
+        num_processes=num_processes,
+        is_on_gpu=find_device(recipe.compute.device).startswith("cuda"),
+        is_checkpointed=recipe.training.gradient_checkpointing is True,
+    ).estimate()
 
 
 def settle_memory(
@@ -117,7 +129,9 @@ def list_remedies(recipe: Recipe, num_processes: int, *, for_prompts: bool = Tru
         elif training.micro_batch_size > 1:
             yield "lower training.micro_batch_size"
         yield "lower video.max_tokens"
-    if num_processes == 1 and any(not (each.offload or each.device or each.devices) for each in _teachers(recipe)):
+    if num_processes == 1 and any(
+        not (each.offload or each.device or each.devices) for each in recipe.name_teachers().values()
+    ):
         yield "set teacher.offload = true"
     if recipe.compute.precision == "float32":
         yield 'set compute.precision = "bfloat16"'
@@ -139,7 +153,7 @@ def find_room(device: str) -> tuple[int, int]:
     table = _read_memory_table()
     total = table.get("MemTotal", 0)
     if not total:  # a system that does not tell
-        return 2**62, 2**62
+        return NOT_KNOWN, NOT_KNOWN
     limit = _read_limit(total)
     free = min(table.get("MemAvailable", total), limit)
     return (limit + table.get("SwapTotal", 0)) // processes, free // processes
@@ -174,10 +188,6 @@ def _read_limit(total: int) -> int:
     except OSError:
         return total
     return min(total, int(text)) if text.isdecimal() else total
-
-
-def _teachers(recipe: Recipe) -> list[Any]:
-    return list(recipe.name_teachers().values())
 
 
 def _cannot_fit(recipe: Recipe, estimate: MemoryEstimate, room: int, num_processes: int) -> ConfigurationError:
@@ -217,66 +227,45 @@ def _find_longest(recipe: Recipe, inputs: Inputs) -> float | None:
     return None if not durations or None in durations else max(durations)
 
 
-class _Shapes:
-    """Descriptions and sizes of models by name."""
-
-    def __init__(self) -> None:
-        self.described: dict[str, Description] = {}
-
-    def describe(self, name: str) -> Description:
-        if name not in self.described:
-            self.described[name] = describe(name)
-        return self.described[name]
-
-    def measure(self, name: str, recipe: Recipe | None = None) -> ModelShape:
-        """Measure a model; with a recipe the student, and its adapter."""
-        known = self.describe(name)
-        return measure_shape(name, known.config, known.family, recipe.student.lora if recipe else None)
+_MEASURED: dict[tuple[str, str, LoraSettings | None], ModelShape] = {}
 
 
-def _count(recipe: Recipe, shapes: _Shapes, load: Load, num_processes: int, *, is_checkpointed: bool) -> MemoryEstimate:
+def _measure(name: str, lora: LoraSettings | None = None) -> ModelShape:
+    """A model's sizes; each configuration is looked at once."""
+    with guard_loading(name, "config"):
+        config = AutoConfig.from_pretrained(resolve_parts(name, weights=False).base, trust_remote_code=False)
+    key = (name, config.to_json_string(), lora)
+    if key not in _MEASURED:
+        _MEASURED[key] = measure_shape(name, config, find_family(config, name), lora)
+    return _MEASURED[key]
+
+
+def _list_frozen(recipe: Recipe, student: ModelShape) -> Iterator[FrozenModel]:
+    """The teachers and the reference of a recipe."""
     width = 2 if recipe.compute.precision == "bfloat16" else 4
-    student = shapes.measure(recipe.student.model, recipe)
     device = find_device(recipe.compute.device)
-    frozen: list[FrozenModel] = []
-    for teacher in _teachers(recipe):
+    for teacher in recipe.name_teachers().values():
         if recipe.student.lora is not None and teacher.model == recipe.student.model:
             continue  # the student without its adapter
-        place = place_teacher(recipe, teacher)
-        shape = shapes.measure(teacher.model)
-        frozen.append(
-            FrozenModel(
-                part="teacher",
-                shape=shape,
-                num_bytes=_count_weights(teacher.model, shapes.describe(teacher.model), shape, width),
-                is_elsewhere=place is not None and device not in place.devices,
-                waits_on_cpu=place is not None and place.offload,
-                may_share_tower=recipe.student.freeze_vision,
-            )
+        place, shape = place_teacher(recipe, teacher), _measure(teacher.model)
+        yield FrozenModel(
+            part="teacher",
+            shape=shape,
+            num_bytes=_count_weights(teacher.model, shape, width),
+            is_elsewhere=place is not None and device not in place.devices,
+            waits_on_cpu=place is not None and place.offload,
+            may_share_tower=recipe.student.freeze_vision,
         )
     if recipe.method.needs_reference and recipe.student.lora is None:
-        size = width * student.num_all
-        frozen.append(
-            FrozenModel(part="reference", shape=student, num_bytes=size, may_share_tower=recipe.student.freeze_vision)
-        )
-    return StepMemory(
-        recipe=recipe,
-        student=student,
-        frozen=frozen,
-        load=load,
-        num_processes=num_processes,
-        is_on_gpu=device.startswith("cuda"),
-        is_checkpointed=is_checkpointed,
-    ).estimate()
+        size, may_share = width * student.num_all, recipe.student.freeze_vision
+        yield FrozenModel(part="reference", shape=student, num_bytes=size, may_share_tower=may_share)
 
 
-def _count_weights(name: str, known: Description, shape: ModelShape, width: int) -> int:
+def _count_weights(name: str, shape: ModelShape, width: int) -> int:
     """Bytes of a frozen model's weights. Of a quantised one the size of its files tells, where they are at hand."""
-    if known.quantisation is None:
+    folder = resolve_parts(name, weights=False).base
+    method = find_quantisation(folder)
+    if method is None:
         return width * shape.num_all
-    files = resolve_parts(name, weights=False).base.glob("*.safetensors")
-    size = sum(file.stat().st_size for file in files)
-    return size or int(_BYTES_PER_WEIGHT.get(known.quantisation, 1.0) * shape.num_all)
-
-
-__all__ = ["Parts", "estimate_step", "explain_tightness", "find_room", "list_remedies", "settle_memory"]
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return size or int(_BYTES_PER_WEIGHT.get(method, 1.0) * shape.num_all)
