@@ -200,7 +200,7 @@ class ModelShape:
 
     @property
     def _vision_inner(self) -> int:
-        ratio = getattr(self.vision, "mlp_ratio", None)
+        ratio = getattr(self.vision, "mlp_ratio", 4)
         return int(getattr(self.vision, "intermediate_size", None) or self.vision_width * ratio)
 
     def count_kept_by_mergers(self, how: Arithmetic) -> int:

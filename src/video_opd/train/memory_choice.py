@@ -129,9 +129,8 @@ def list_remedies(recipe: Recipe, num_processes: int, *, for_prompts: bool = Tru
         elif training.micro_batch_size > 1:
             yield "lower training.micro_batch_size"
         yield "lower video.max_tokens"
-    if num_processes == 1 and any(
-        not (each.offload or each.device or each.devices) for each in recipe.name_teachers().values()
-    ):
+    teachers = recipe.name_teachers().values()
+    if num_processes == 1 and any(not (each.offload or each.device or each.devices) for each in teachers):
         yield "set teacher.offload = true"
     if recipe.compute.precision == "float32":
         yield 'set compute.precision = "bfloat16"'
@@ -223,8 +222,8 @@ def _find_longest(recipe: Recipe, inputs: Inputs) -> float | None:
         examples = inputs.read_manifest(recipe, recipe.data.train)
     except DataError:  # the tiny world, before it is rendered
         return None
-    durations = [example.duration for example in examples]
-    return None if not durations or None in durations else max(durations)
+    durations = [example.duration for example in examples if example.duration is not None]
+    return max(durations) if durations and len(durations) == len(examples) else None
 
 
 _MEASURED: dict[tuple[str, str, LoraSettings | None], ModelShape] = {}
