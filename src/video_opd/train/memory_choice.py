@@ -98,8 +98,6 @@ def settle_memory(
             recipe = _set_checkpointing(recipe, is_on=True)
             estimate = estimate_step(recipe, inputs, num_processes=num_processes)
         recipe = _set_checkpointing(recipe, is_on=is_on)
-        if known is None:
-            _log.info("training.gradient_checkpointing = auto: %s", "on" if is_on else "off")
     if refuses and estimate.peak > total:
         _log.warning("%s", explain_tightness(recipe, estimate, total, num_processes))
     return recipe

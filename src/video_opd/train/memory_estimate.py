@@ -242,8 +242,8 @@ class StepMemory:
         """The part of the gradient that comes from the answers, which waits for the part that comes from the prompts:
         on every trained weight, in the type of its copy."""
         own = self._multiplied * (2 if self._how.copies_inputs else 4) + 4 * self.student.num_adapter_weights
-        # Of a tied embedding, the head's part is there when the answers' own arrives, and their sum is made.
-        return own + self._embedding * (3 if self.student.is_tied else 2)
+        # Of the embedding and of the output head there is one each, also where both are the same weights.
+        return own + 2 * self._embedding
 
     def _count_resident(self) -> Parts:
         """What lies on the device from the first step to the last."""

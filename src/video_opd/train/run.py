@@ -199,7 +199,10 @@ def run_recipe(
         refuse_foreign_page(RunDirectory(out).report)
     refuse_early(recipe, inputs=inputs)
     prepare_compute(recipe.compute)
+    asked = recipe.training.gradient_checkpointing
     recipe = settle_memory(recipe, inputs, num_processes=num_started(), run=out)
+    if asked == "auto":
+        say(console, f"gradient checkpointing is {'on' if recipe.training.gradient_checkpointing else 'off'} (auto)")
     same = identify_run(recipe)
     with RunDirectory.create_or_resume(out, environment=describe_environment(), **same) as run:
         if needs_rendering(recipe):
