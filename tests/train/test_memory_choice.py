@@ -19,6 +19,7 @@ from video_opd.errors import ConfigurationError
 from video_opd.policy.families import find_family
 from video_opd.policy.model_shape import measure_shape
 from video_opd.train import memory_choice
+from video_opd.train.build import refuse_unfit_job
 from video_opd.train.memory_choice import estimate_step, find_room, settle_memory
 from video_opd.train.memory_estimate import GIB, FrozenModel, Load, StepMemory
 from video_opd.train.run_inputs import Inputs
@@ -213,6 +214,25 @@ def test_every_process_of_a_machine_with_too_few_gpus_stops(rank, says, monkeypa
     assert capsys.readouterr().err.startswith(says)
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"training.batch_size": "1"}, "2 processes for a batch of 1 examples"),
+        ({"compute.shards": "3"}, "compute.shards = 3 in a job of 2 processes"),
+        ({"compute.device": "cuda:1"}, "compute.device = 'cuda:1' in a job of 2 processes"),
+        ({"teacher.devices": '["cuda:1", "cuda:2"]'}, "devices of the teacher in a job of 2 processes"),
+        ({}, r"needs accelerate, which is not installed.*video-opd\[distributed\]"),
+    ],
+)
+def test_a_job_refuses_what_processes_cannot_share(recipe_file, keys, said, monkeypatch):
+    if not keys:
+        monkeypatch.setattr("video_opd.train.build.find_spec", lambda _: None)
+    recipe = load_recipe(recipe_file, keys)
+    refuse_unfit_job(recipe, 1)
+    with pytest.raises(ConfigurationError, match=said):
+        refuse_unfit_job(recipe, 2)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("accelerate") is None, reason="sharding needs accelerate")
 def test_each_mistake_is_one_sentence_of_a_job(recipe_file, tmp_path):
@@ -225,7 +245,6 @@ def test_each_mistake_is_one_sentence_of_a_job(recipe_file, tmp_path):
                                                     '["cuda:1", "cuda:2"]'],
         "device 'cuda:77' cannot be used": ["--compute.device", "cuda:77"],
         "student.lora.targets names 'nope'": ["--student.lora.targets", '["nope"]'],
-        "video.max_tokens": ["--video.max-tokens", "1"],
     }  # fmt: skip
     if find_spec("peft") is None:
         del mistakes["student.lora.targets names 'nope'"]
