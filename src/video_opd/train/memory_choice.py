@@ -28,9 +28,9 @@ from video_opd.train.memory_estimate import (
     FrozenModel,
     MemoryEstimate,
     StepMemory,
-    choose_load,
 )
 from video_opd.train.run_inputs import Inputs
+from video_opd.train.step_load import choose_load
 
 _log = logging.getLogger(__name__)
 
