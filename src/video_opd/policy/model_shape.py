@@ -35,7 +35,7 @@ class Arithmetic:
     is_on_gpu: bool = False
 
     @property
-    def copies_inputs(self) -> bool:
+    def has_copies(self) -> bool:
         """Whether each linear layer keeps a copy of its input: autocast casts a tensor again for every product."""
         return self.compute != 4
 
@@ -138,7 +138,7 @@ class ModelShape:
     @staticmethod
     def _keep_inputs(width: int, readers: int, how: Arithmetic, groups: int = 1) -> int:
         """Of `readers` linear layers that share `groups` inputs."""
-        return width * how.compute * (readers if how.copies_inputs else groups)
+        return width * how.compute * (readers if how.has_copies else groups)
 
     def _keep_attention(self, how: Arithmetic) -> int:
         query, key = self.query_size, self.key_size
@@ -147,7 +147,7 @@ class ModelShape:
             kept += self._keep_norm(query + key, how.compute, how)
         kept += how.compute * (query + 2 * key)  # queries, keys and values as attention sees them
         kept += how.compute * query + 4 * int(self.text.num_attention_heads)  # what it gives, and its normaliser
-        if not how.trains_weights and how.copies_inputs:
+        if not how.trains_weights and how.has_copies:
             kept += how.compute * query  # an adapter's input goes through float32
         if self._has_centred_norms:  # a gate on what attention gives: in the same product as the queries
             kept += how.compute * 3 * query

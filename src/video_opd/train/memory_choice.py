@@ -104,7 +104,14 @@ def settle_memory(
 
 
 def explain_tightness(recipe: Recipe, estimate: MemoryEstimate, room: int, num_processes: int) -> str:
-    """Say that a step may not fit, and what to do, in the order of what it costs."""
+    """Say that a step may not fit, and what to do, in the order of what it costs.
+
+    Args:
+        recipe: whose keys may change.
+        estimate: of its step.
+        room: bytes of the device.
+        num_processes: of the job.
+    """
     remedies = "; ".join(list_remedies(recipe, num_processes))
     return (
         f"a step with the longest prompts needs about {estimate.peak / GIB:.1f} GiB ({estimate.describe()}), and the "
@@ -116,6 +123,8 @@ def list_remedies(recipe: Recipe, num_processes: int, *, for_prompts: bool = Tru
     """What makes a step smaller, first what costs least.
 
     Args:
+        recipe: whose keys may change.
+        num_processes: of the job.
         for_prompts: name also what makes the activations smaller, and not only the weights and what belongs to them.
     """
     training, student = recipe.training, recipe.student

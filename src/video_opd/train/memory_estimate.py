@@ -171,7 +171,7 @@ class StepMemory:
         they are the gathered ones."""
         if self.num_processes > 1:
             return self._how.compute * self.student.num_all
-        return 2 * self._multiplied if self._how.copies_inputs else 0
+        return 2 * self._multiplied if self._how.has_copies else 0
 
     @property
     def _embedding(self) -> int:
@@ -182,7 +182,7 @@ class StepMemory:
     def _buffers(self) -> int:
         """The part of the gradient that comes from the answers, which waits for the part that comes from the prompts:
         on every trained weight, in the type of its copy."""
-        own = self._multiplied * (2 if self._how.copies_inputs else 4) + 4 * self.student.num_adapter_weights
+        own = self._multiplied * (2 if self._how.has_copies else 4) + 4 * self.student.num_adapter_weights
         # Of the embedding and of the output head there is one each, also where both are the same weights.
         return own + 2 * self._embedding
 
@@ -230,7 +230,7 @@ class StepMemory:
             kept += load.patches * blocks * shape.count_kept_by_block(how)
             kept += load.patches * shape.count_kept_by_mergers(how) * merges
             cached = load.tokens * shape.count_cached_apart(how)
-        if trains_tower and how.copies_inputs:
+        if trains_tower and how.has_copies:
             kept += load.patches * shape.patch_bytes // 2  # the pixels, for the gradient of the patch embedding
         pixels = load.patches * shape.patch_bytes
         return {"activations": kept + pixels, "keys and values": cached}
