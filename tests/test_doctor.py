@@ -311,7 +311,7 @@ def test_the_cost_has_the_pass_and_the_weights_of_the_reference(patient, recipe,
 def test_a_reference_that_does_not_fit_is_a_finding(patient, recipe, monkeypatch):
     from video_opd.doctor import cost_estimate
 
-    def too_large(_):
+    def too_large(*_):
         raise EngineError("model 'm' does not fit cuda", reason="out of memory", remedy="free the device")
 
     monkeypatch.setattr(cost_estimate, "load_reference", too_large)

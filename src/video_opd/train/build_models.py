@@ -145,7 +145,14 @@ def load_reference(recipe: Recipe, student: Policy) -> Policy | None:
 
 
 def load_beside(recipe: Recipe, model: str, student: Policy | None, placement: Placement | None = None) -> Policy:
-    """A model that only judges. The base of a student that trains an adapter is that student, without its adapter."""
+    """A model that only judges. The base of a student that trains an adapter is that student, without its adapter.
+
+    Args:
+        recipe: of the run.
+        model: a folder or a name.
+        student: of the run; None: a copy of its own is loaded.
+        placement: of the model, if it has a place of its own.
+    """
     if student is None or recipe.student.lora is None or not _is_same_model(model, recipe.student.model):
         return load_frozen(recipe, model, placement)
     return derive_on_all(make_base, student)
