@@ -43,7 +43,7 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
     policies = teacher.policies if teacher else ()
     for policy in policies:
         require_common_tokens(student, policy)
-    findings: list[Finding] = [memory]
+    findings: list[Finding] = []
     prompts: list[Prompt] = []
     not_decoded: dict[str, int] = {}
     for part, path in _name_manifests(recipe).items():
@@ -58,6 +58,7 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
         not_decoded[part] = len(examples) - len(first)
     findings.append(_list_not_decoded(not_decoded, len(inputs.read_side_questions(recipe))))
     findings.append(_count_trained(student))
+    findings.append(memory)
     if prompts:
         patient = Patient.admit(recipe, student, policies[0] if policies else None, prompts)
         findings.extend(finding for check in CHECKS for finding in check(patient))
