@@ -322,12 +322,16 @@ def _join(device: str) -> Ranks:
     warnings.filterwarnings("ignore", message=r"FSDP2-wrapped module .* returned a view tensor")
     rank, size, local = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     if device.startswith("cuda"):
-        if local >= torch.cuda.device_count():
-            raise ConfigurationError(
-                f"process {rank + 1} of {size} wants GPU {local} of its machine, which has {torch.cuda.device_count()}",
+        here, num_gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+        if max(here, local + 1) > num_gpus:  # all processes of the machine stop, the first one among them
+            error = ConfigurationError(
+                f"{here} processes on a machine with {num_gpus} GPUs",
                 reason="every process of a job needs a GPU of its own",
-                remedy="start no more processes on a machine than it has GPUs",
+                remedy=f"start {num_gpus} with --nproc-per-node, or set compute.device to cpu",
             )
+            if rank and not local:  # of another machine than the first process
+                print(f"video-opd: {error}", file=sys.stderr, flush=True)
+            raise error
         torch.cuda.set_device(local)
     backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
     distributed.init_process_group(backend, timeout=find_reply_timeout())

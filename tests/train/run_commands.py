@@ -69,6 +69,7 @@ def run(folder: Path, commands: list[list[str]]) -> list[int]:
 if __name__ == "__main__":
     failures.install(Path(sys.argv[1]))
     video_opd.cli.leave_job = lambda _: None  # the job goes on with the next command, as in a comparison
+    video_opd.cli.FIRST_SPEAKS_S = 0.0
     found = run(Path(sys.argv[1]), json.loads(sys.argv[2]))
     if is_first_process():
         print(json.dumps(found), flush=True)

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -20,6 +21,9 @@ from video_opd.ranks import is_first_process, leave_job
 
 if TYPE_CHECKING:
     from video_opd.cli.application import Call
+
+FIRST_SPEAKS_S = 3.0
+"""How long the other processes of a job wait at a mistake of the user, so that the first one can say it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if is_first_process():  # the others of a job see the same mistake
             print(f"video-opd: {error}", file=sys.stderr)
+        else:  # torchrun stops all processes as soon as one has ended, and the first one has to speak before
+            time.sleep(FIRST_SPEAKS_S)
         return 2
     except BrokenPipeError:  # `video-opd … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit

@@ -159,9 +159,10 @@ class TrainingSettings(Settings):
     micro_batch_tokens: Positive | None = None
     """Prompt tokens that are read together at most, padding included, instead of a number of prompts; prompts of like
     length go together. A longer prompt is read alone."""
-    gradient_checkpointing: bool | None = None
+    gradient_checkpointing: Flag | Literal["auto"] | None = None
     """Compute a layer's activations again in the backward pass instead of keeping them: half of the memory, a tenth
-    more time, the same gradient. Not set: no."""
+    more time, the same gradient but for rounding. `auto`: only where a step does not fit the device otherwise; it is
+    decided when a run begins, and is in the recipe of its folder. Not set: no."""
     updates_per_batch: Positive = 1
     """Optimiser updates per batch. More than one uses the importance ratio; its largest value is logged as max_ratio.
     Its bounds are method.ratio_cap, or method.clip of grpo."""

@@ -1,26 +1,28 @@
-"""A rough estimate of the cost of a step."""
+"""A rough estimate of the time of a step, and its memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
-from video_opd.config import CouplingSettings, RoundsSettings
-from video_opd.doctor.patient import Finding, Patient
+from video_opd.config import CouplingSettings, Recipe, RoundsSettings
+from video_opd.doctor.patient import Finding, Patient, Verdict
 from video_opd.errors import EngineError
 from video_opd.methods.teachers import OneTeacher, Teacher
+from video_opd.policy.device import find_device
 from video_opd.policy.load import Policy
-from video_opd.policy.weights import num_bytes
-from video_opd.train.build import choose_autocast, count_steps, make_method
+from video_opd.train.build import count_steps, make_method
 from video_opd.train.build_models import load_reference
 from video_opd.train.learner import Learner
 from video_opd.train.loop import run_micro_batch
+from video_opd.train.memory_choice import MARGIN, NOT_KNOWN, estimate_step, find_room, list_remedies
+from video_opd.train.memory_estimate import GIB
 from video_opd.train.run_inputs import Inputs
 from video_opd.train.stopwatch import Stopwatch
-from video_opd.types import Prompt, Sampling
+from video_opd.types import Sampling
 
 
 def estimate_cost(patient: Patient, teacher: Teacher | None = None, inputs: Inputs | None = None) -> Iterator[Finding]:
-    """Estimate the seconds and the memory of a step, from one micro-batch that the learner takes and measures itself.
+    """Estimate the seconds of a step, from one micro-batch that the learner takes and measures itself; and its memory.
 
     Args:
         patient: the models and the prompts.
@@ -44,17 +46,13 @@ def estimate_cost(patient: Patient, teacher: Teacher | None = None, inputs: Inpu
     learner.add_gradient(batch)
     learner.drop_gradient()
     seconds = sum(learner.watch.seconds.values()) * training.batch_size / len(piece)
-    frozen = {"teacher": sum(policy.num_bytes for policy in teacher.policies) if teacher else 0}
-    if reference is not None:
-        frozen["reference"] = reference.num_bytes
-    gib = _estimate_memory_gib(patient, frozen, piece)
     inputs = inputs or Inputs()
     train = inputs.read_manifest(recipe, recipe.data.train)
     steps = count_steps(recipe, train, inputs)
     yield Finding(
         checked=checked,
         found=f"{seconds:.1f} s a step of {training.batch_size}, {seconds * steps / 60:.1f} min in all; about "
-        + ", ".join(f"{part} {size:.2f} GiB" for part, size in gib.items()),
+        + estimate_step(recipe, inputs).describe(),
         verdict="ok",
     )
     if isinstance(recipe.curriculum, RoundsSettings | CouplingSettings):
@@ -94,24 +92,19 @@ def _estimate_selection(patient: Patient, teacher: Teacher | None, num_pool: int
     )
 
 
-def _estimate_memory_gib(patient: Patient, frozen: Mapping[str, int], piece: Sequence[Prompt]) -> dict[str, float]:
-    """Estimate memory: weights with gradient and AdamW state, the frozen models, and the activations of one
-    micro-batch.
-
-    Args:
-        patient: the models.
-        frozen: the bytes of each frozen model.
-        piece: the prompts of one micro-batch.
-    """
-    parameters = list(patient.student.model.parameters())
-    trained = sum(p.numel() for p in parameters if p.requires_grad)
-    text = patient.student.model.config.get_text_config()
-    width = 2 if choose_autocast(patient.recipe.compute) else 4
-    tokens = sum(len(prompt) for prompt in piece)
-    # Kept per token and layer: about ten hidden-sized tensors and three of the MLP's width.
-    kept = tokens * text.num_hidden_layers * (10 * text.hidden_size + 3 * text.intermediate_size) * width
-    weights = sum(map(num_bytes, parameters)) + 12 * trained
-    if choose_autocast(patient.recipe.compute):
-        weights += 2 * trained  # the graph holds a bfloat16 copy until the backward pass
-    sizes = {"student": weights, **frozen, "activations": kept}
-    return {name: size / 2**30 for name, size in sizes.items()}
+def judge_memory(recipe: Recipe, inputs: Inputs) -> Finding:
+    """Compare the peak of a step in one process with the memory of the device, before any weights are read."""
+    estimate = estimate_step(recipe, inputs)
+    total, _ = find_room(find_device(recipe.compute.device))
+    load = estimate.load
+    verdict: Verdict = "ok" if estimate.peak * MARGIN <= total else "fail" if estimate.least > total else "warn"
+    return Finding(
+        checked="memory of a step in one process, at the most",
+        found=f"{estimate.peak / GIB:.2f} GiB"
+        + (f" of {total / GIB:.1f}" if total < NOT_KNOWN else "")
+        + f" in the phase `{estimate.phase}`, with {load.tokens} prompt tokens at once"
+        + (" and gradient checkpointing" if estimate.is_checkpointed else "")
+        + f": {estimate.describe()}",
+        verdict=verdict,
+        remedy="" if verdict == "ok" else "; or ".join(list_remedies(recipe, 1, for_prompts=verdict == "warn")),
+    )

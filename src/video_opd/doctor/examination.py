@@ -9,13 +9,14 @@ from pathlib import Path
 from video_opd.config import Recipe
 from video_opd.data.manifest import check_manifest
 from video_opd.doctor.checks import CHECKS, TEACHER_CHECKS
-from video_opd.doctor.cost_estimate import estimate_cost
+from video_opd.doctor.cost_estimate import estimate_cost, judge_memory
 from video_opd.doctor.patient import Finding, Patient
 from video_opd.policy.adapters import has_adapter, is_of_adapter
 from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.policy.load import Policy
 from video_opd.sample_size import count_of
 from video_opd.train.build import load_student, load_teacher, make_source, prepare_compute, prepare_data, refuse_early
+from video_opd.train.memory_choice import settle_memory
 from video_opd.train.run_inputs import Inputs
 from video_opd.types import Prompt
 
@@ -35,6 +36,8 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
     refuse_early(recipe, inputs=inputs)
     prepare_compute(recipe.compute)
     prepare_data(recipe)
+    memory = judge_memory(recipe, inputs)
+    recipe = settle_memory(recipe, inputs, refuses=False)
     student = load_student(recipe, recipe.student.model)
     teacher = load_teacher(recipe, inputs, student)
     policies = teacher.policies if teacher else ()
@@ -55,6 +58,7 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
         not_decoded[part] = len(examples) - len(first)
     findings.append(_list_not_decoded(not_decoded, len(inputs.read_side_questions(recipe))))
     findings.append(_count_trained(student))
+    findings.append(memory)
     if prompts:
         patient = Patient.admit(recipe, student, policies[0] if policies else None, prompts)
         findings.extend(finding for check in CHECKS for finding in check(patient))

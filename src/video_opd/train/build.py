@@ -7,6 +7,7 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,12 @@ def refuse_unfit_job(recipe: Recipe, num_processes: int) -> None:
                 reason="every process has one device, and the weights of the teacher are split over all of them",
                 remedy="leave it out, or start one process, without torchrun",
             )
+    if num_processes > 1 and not find_spec("accelerate"):
+        raise ConfigurationError(
+            f"a job of {num_processes} processes needs accelerate, which is not installed",
+            reason="transformers splits weights over processes with its help",
+            remedy="run `pip install 'video-opd[distributed]'`",
+        )
 
 
 def _refuse_early_here(recipe: Recipe, inputs: Inputs) -> None:

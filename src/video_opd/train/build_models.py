@@ -124,7 +124,7 @@ def _load_student_here(recipe: Recipe, model: str) -> Policy:
             FourBits().leave_unpacked(student.model)
         saved = None if model == recipe.student.model else Path(model)
         attach_adapter(recipe.student.model, student.model, lora, seed=recipe.seed, saved=saved)
-    if recipe.training.gradient_checkpointing:
+    if recipe.training.gradient_checkpointing is True:
         checkpoint_layers(student.model)
     elif sharding is not None:
         tie_layers(student.model)

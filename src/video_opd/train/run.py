@@ -40,6 +40,7 @@ from video_opd.train.build import (
     refuse_unfit_job,
     resolve_checkpoints,
 )
+from video_opd.train.memory_choice import settle_memory
 from video_opd.train.run_inputs import Inputs
 from video_opd.train.run_parts import RunParts
 from video_opd.train.train_in_rounds import train_in_rounds
@@ -73,7 +74,10 @@ def list_changeable_keys(recipe: Recipe) -> frozenset[str]:
 
 def identify_run(recipe: Recipe) -> dict[str, Any]:
     """What tells whether a folder holds this very run, for `RunDirectory`."""
-    return {"recipe_toml": recipe.to_toml(), "ignore_keys": list_changeable_keys(recipe), "younger_keys": YOUNGER_KEYS}
+    ignored = list_changeable_keys(recipe)
+    if recipe.training.gradient_checkpointing == "auto":  # what an earlier start has chosen stays
+        ignored |= {"training.gradient_checkpointing"}
+    return {"recipe_toml": recipe.to_toml(), "ignore_keys": ignored, "younger_keys": YOUNGER_KEYS}
 
 
 @dataclass(kw_only=True)
@@ -198,6 +202,11 @@ def run_recipe(
         refuse_foreign_page(RunDirectory(out).report)
     refuse_early(recipe, inputs=inputs)
     prepare_compute(recipe.compute)
+    asked = recipe.training.gradient_checkpointing
+    recipe = settle_memory(recipe, inputs, num_processes=num_started(), run=out)
+    if asked == "auto":
+        say(console, f"gradient checkpointing is {'on' if recipe.training.gradient_checkpointing else 'off'} (auto)")
+    same = identify_run(recipe)
     with RunDirectory.create_or_resume(out, environment=describe_environment(), **same) as run:
         if needs_rendering(recipe):
             say(console, "rendering the tiny world's clips")

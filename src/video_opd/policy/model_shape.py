@@ -1,0 +1,245 @@
+"""How large a model is, by its configuration alone: its weights, and what a pass with gradient keeps of a token.
+
+The model is built on the meta device, so nothing is read and nothing is allocated. What a block keeps is counted from
+the modules of transformers, tensor by tensor; `tests/policy/test_model_shape.py` compares it with what autograd saves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText
+
+from video_opd.policy.adapters import list_linear
+from video_opd.policy.description import guard_loading
+from video_opd.policy.families import Family
+from video_opd.policy.lora_settings import LoraSettings, choose_targets
+
+CHUNK = 64
+"""Tokens that the recurrent layers of transformers compute together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arithmetic:
+    """In which types a student computes, and which of its blocks' weights have a gradient."""
+
+    compute: int
+    """Bytes of a number in a matrix product: 4 in float32, 2 in bfloat16."""
+    residual: int
+    """Bytes of a number between blocks. Embeddings of float32 stay float32 under autocast."""
+    trains_weights: bool
+    """Whether the blocks' own weights are trained; if not, adapters beside them are."""
+    is_on_gpu: bool = False
+
+    @property
+    def has_copies(self) -> bool:
+        """Whether each linear layer keeps a copy of its input: autocast casts a tensor again for every product."""
+        return self.compute != 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelShape:
+    """A model's sizes."""
+
+    config: Any
+    family: Family
+    num_weights: Mapping[str, int]
+    """Numbers of weights by part: text, tower, merger."""
+    embedding: int
+    """Of the token embedding, which is in `text`."""
+    is_tied: bool
+    """Whether the output head is the token embedding."""
+    largest: Mapping[str, int]
+    """Numbers in the largest tensor of each part."""
+    num_adapter_weights: int = 0
+
+    @property
+    def num_all(self) -> int:
+        """All weights, without an adapter."""
+        return sum(self.num_weights.values())
+
+    @property
+    def text(self) -> Any:
+        """Configuration of the language model."""
+        return self.config.get_text_config()
+
+    @property
+    def vision(self) -> Any:
+        """Configuration of the vision model."""
+        return self.config.vision_config
+
+    @property
+    def patches_per_token(self) -> int:
+        """Patches of the vision tower behind one video token."""
+        return self.family.merge_size_of(self.config) ** 2
+
+    @property
+    def layer_kinds(self) -> list[str]:
+        """The kind of every layer of the language model."""
+        return list(getattr(self.text, "layer_types", None) or ["full_attention"] * self.text.num_hidden_layers)
+
+    @property
+    def query_size(self) -> int:
+        """Width of a layer's queries."""
+        return int(self.text.num_attention_heads * self._head_size)
+
+    @property
+    def key_size(self) -> int:
+        """Width of a layer's keys, and of its values."""
+        return int(self.text.num_key_value_heads * self._head_size)
+
+    @property
+    def _head_size(self) -> int:
+        text = self.text
+        return int(getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)
+
+    @property
+    def num_deepstack(self) -> int:
+        """Mergers beside the last one."""
+        return len(getattr(self.vision, "deepstack_visual_indexes", None) or ())
+
+    @property
+    def patch_bytes(self) -> int:
+        """Pixels of a patch, in float32."""
+        vision = self.vision
+        channels = getattr(vision, "in_channels", 3)
+        return int(4 * channels * getattr(vision, "temporal_patch_size", 2) * vision.patch_size**2)
+
+    @property
+    def vision_width(self) -> int:
+        """Width of the vision tower."""
+        return int(getattr(self.vision, "embed_dim", None) or self.vision.hidden_size)
+
+    def count_kept_by_layer(self, kind: str, how: Arithmetic) -> int:
+        """Bytes that a layer of the language model keeps of a token for its backward pass.
+
+        Two norms: each keeps its input in float32, and what it gives before its weight where that is trained. Then the
+        inputs of linear layers, and the rest of attention and MLP.
+        """
+        hidden, is_recurrent = int(self.text.hidden_size), kind == "linear_attention"
+        readers = (4 if is_recurrent else 3) + 2
+        kept = 2 * self._keep_norm(hidden, how.residual, how)
+        kept += self._keep_inputs(hidden, readers, how, groups=2)
+        kept += self._keep_recurrence(how) if is_recurrent else self._keep_attention(how)
+        return kept + self._keep_mlp(how)
+
+    def _keep_norm(self, width: int, given: int, how: Arithmetic) -> int:
+        # Qwen3.5's norm multiplies its weight in float32; the others in the type that they were given.
+        normed = (4 if self._has_centred_norms else given) if how.trains_weights else 0
+        return width * (4 + normed)
+
+    @property
+    def _has_centred_norms(self) -> bool:
+        return str(self.config.model_type).startswith("qwen3_5")
+
+    @staticmethod
+    def _keep_inputs(width: int, readers: int, how: Arithmetic, groups: int = 1) -> int:
+        """Of `readers` linear layers that share `groups` inputs."""
+        return width * how.compute * (readers if how.has_copies else groups)
+
+    def _keep_attention(self, how: Arithmetic) -> int:
+        query, key = self.query_size, self.key_size
+        kept = 0
+        if str(self.config.model_type).startswith("qwen3"):  # a norm on every head's queries and keys
+            kept += self._keep_norm(query + key, how.compute, how)
+        kept += how.compute * (query + 2 * key)  # queries, keys and values as attention sees them
+        kept += how.compute * query + 4 * int(self.text.num_attention_heads)  # what it gives, and its normaliser
+        if not how.trains_weights and how.has_copies:
+            kept += how.compute * query  # an adapter's input goes through float32
+        if self._has_centred_norms:  # a gate on what attention gives: in the same product as the queries
+            kept += how.compute * 3 * query
+        return kept
+
+    def _keep_mlp(self, how: Arithmetic) -> int:
+        text = self.text
+        num_chosen = getattr(text, "num_experts_per_tok", None)
+        if not num_chosen:
+            return 4 * int(text.intermediate_size) * how.compute  # gate, its activation, up, and their product
+        width = int(text.moe_intermediate_size)
+        # Every expert's input and output, gate and up in one tensor, the activation and the product.
+        kept = num_chosen * (2 * int(text.hidden_size) + 4 * width) * how.compute + 12 * int(text.num_experts)
+        return kept + 4 * int(getattr(text, "shared_expert_intermediate_size", 0)) * how.compute
+
+    def _keep_recurrence(self, how: Arithmetic) -> int:
+        """Of a gated delta-net, as transformers' own code computes it: in float32, in chunks."""
+        text = self.text
+        heads, size = int(text.linear_num_value_heads), int(text.linear_key_head_dim)
+        keys, values = heads * size, heads * int(text.linear_value_head_dim)
+        mixed = 2 * int(text.linear_num_key_heads) * size + values
+        inside = 8 * keys + 9 * values  # keys and queries, raw, normed, decayed; values, raw, new, normed, gated
+        inside += 5 * CHUNK * heads  # decays and products of every two tokens of a chunk
+        inside += keys * int(text.linear_value_head_dim) // CHUNK  # the state before every chunk
+        return 3 * mixed * how.compute + 4 * inside
+
+    def count_cached(self, how: Arithmetic) -> int:
+        """Bytes that a reading keeps of a token: keys and values of the layers with attention.
+
+        Under autocast the rotation makes float32 keys.
+        """
+        return self.layer_kinds.count("full_attention") * self.key_size * (how.residual + how.compute)
+
+    def count_cached_apart(self, how: Arithmetic) -> int:
+        """What of `count_cached` is not in `count_kept_by_layer` anyway: keys that attention sees in another type."""
+        differs = how.residual != how.compute
+        return self.layer_kinds.count("full_attention") * self.key_size * how.residual if differs else 0
+
+    def count_kept_by_block(self, how: Arithmetic) -> int:
+        """Bytes that a block of a trained vision tower keeps of a patch for its backward pass."""
+        width, inner = self.vision_width, self._vision_inner
+        # Queries, keys and values in one product; queries and keys rotated; each group's output, and all together.
+        kept = (3 + 2 + 2) * width
+        # Both norms keep input and output, the RMS norm also what comes before its weight. The MLP: with a gate four
+        # tensors, with GELU two, with the quick GELU of Qwen2-VL three.
+        norms, inners = {"qwen2_5_vl": (6, 4), "qwen2_vl": (4, 3)}.get(str(self.config.model_type), (4, 2))
+        kept += norms * width + inners * inner
+        # A layer norm on a GPU computes in float32 under autocast, and keeps its input so.
+        return kept * how.compute + (4 * width if how.compute == 2 and how.is_on_gpu else 0)
+
+    @property
+    def _vision_inner(self) -> int:
+        ratio = getattr(self.vision, "mlp_ratio", 4)
+        return int(getattr(self.vision, "intermediate_size", None) or self.vision_width * ratio)
+
+    def count_kept_by_mergers(self, how: Arithmetic) -> int:
+        """Bytes that trained mergers keep of a patch: each its normed input and two inner tensors, and one input."""
+        return (3 * (1 + self.num_deepstack) + 1) * self.vision_width * how.compute
+
+
+def measure_shape(name: str, config: Any, family: Family, lora: LoraSettings | None = None) -> ModelShape:
+    """Count a model's weights without reading any.
+
+    Args:
+        name: of the model, for messages.
+        config: of transformers.
+        family: of the model.
+        lora: an adapter that is trained beside it.
+
+    Raises:
+        ConfigurationError: transformers cannot build such a model, or a target of the adapter does not exist.
+    """
+    with guard_loading(name, "config"), torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    counts = {"text": 0, "tower": 0, "merger": 0}
+    largest = dict.fromkeys(counts, 0)
+    for key, parameter in model.named_parameters():
+        part = family.vision_part(key) or "text"
+        counts[part] += parameter.numel()
+        largest[part] = max(largest[part], parameter.numel())
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    adapter = 0
+    if lora is not None:
+        modules = dict(model.named_modules())
+        targets = choose_targets(name, family, lora.targets, list_linear(model))
+        adapter = sum(lora.rank * sum(modules[target].weight.shape) for target in targets)
+    return ModelShape(
+        config=config,
+        family=family,
+        num_weights=counts,
+        embedding=embedding.numel(),
+        is_tied=head is embedding,
+        largest=largest,
+        num_adapter_weights=adapter,
+    )

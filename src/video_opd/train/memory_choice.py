@@ -1,0 +1,277 @@
+"""Does a recipe fit the memory of its device: what `auto` chooses, and what is refused before weights are loaded."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig
+
+from video_opd.config import Recipe
+from video_opd.errors import ConfigurationError, DataError
+from video_opd.policy.description import guard_loading
+from video_opd.policy.device import find_device, find_device_here
+from video_opd.policy.families import find_family
+from video_opd.policy.location import resolve_parts
+from video_opd.policy.lora_settings import LoraSettings
+from video_opd.policy.model_shape import ModelShape, measure_shape
+from video_opd.policy.quantised import find_quantisation
+from video_opd.ranks import current_job
+from video_opd.train.build_models import place_teacher
+from video_opd.train.memory_estimate import (
+    GIB,
+    FrozenModel,
+    MemoryEstimate,
+    StepMemory,
+)
+from video_opd.train.run_inputs import Inputs
+from video_opd.train.step_load import choose_load
+
+_log = logging.getLogger(__name__)
+
+MARGIN = 1.15
+"""The estimate times this fits with a margin: its error, and what an allocator holds and cannot give out."""
+
+NOT_KNOWN = 2**62
+"""Room of a device on a system that does not tell."""
+
+_BYTES_PER_WEIGHT = {"bitsandbytes": 0.6, "awq": 0.6, "gptq": 0.6}
+"""Of a quantised model on the hub, where the size of its files is not at hand; of other methods 1."""
+
+
+def estimate_step(recipe: Recipe, inputs: Inputs | None = None, *, num_processes: int = 1) -> MemoryEstimate:
+    """Estimate the peak memory of a recipe's step on one device, by the configurations of its models.
+
+    Args:
+        recipe: with `gradient_checkpointing = "auto"` the estimate is without.
+        inputs: keeps what was read of the recipe's files.
+        num_processes: of the job.
+
+    Raises:
+        ConfigurationError: a model that cannot be described.
+    """
+    student = _measure(recipe.student.model, recipe.student.lora)
+    longest_s = _find_longest(recipe, inputs or Inputs())
+    return StepMemory(
+        recipe=recipe,
+        student=student,
+        frozen=tuple(_list_frozen(recipe, student)),
+        load=choose_load(recipe, student, num_processes=num_processes, longest_s=longest_s),
+        num_processes=num_processes,
+        is_on_gpu=find_device(recipe.compute.device).startswith("cuda"),
+        is_checkpointed=recipe.training.gradient_checkpointing is True,
+    ).estimate()
+
+
+def settle_memory(
+    recipe: Recipe, inputs: Inputs, *, num_processes: int = 1, run: Path | None = None, refuses: bool = True
+) -> Recipe:
+    """Choose what the recipe leaves to `auto`, once for the whole run, and refuse a recipe that cannot fit.
+
+    Args:
+        recipe: that `refuse_early` accepted.
+        inputs: what was read then.
+        num_processes: of the job. Its smallest device decides.
+        run: folder of a run. If the run has begun, its recipe has the choice already.
+        refuses: whether a recipe that cannot fit is refused.
+
+    Returns:
+        the recipe without `auto`.
+
+    Raises:
+        ConfigurationError: weights, gradient, optimiser and frozen models alone are more than the device has.
+    """
+    asked = recipe.training.gradient_checkpointing
+    known = None if run is None else _read_choice(run)
+    estimate = estimate_step(recipe, inputs, num_processes=num_processes)
+    total, free = _find_smallest(recipe)
+    if refuses and estimate.least > total:
+        raise _cannot_fit(recipe, estimate, total, num_processes)
+    if asked == "auto":
+        is_on = known if known is not None else estimate.peak * MARGIN > free
+        if is_on:
+            recipe = _set_checkpointing(recipe, is_on=True)
+            estimate = estimate_step(recipe, inputs, num_processes=num_processes)
+        recipe = _set_checkpointing(recipe, is_on=is_on)
+    if refuses and estimate.peak > total:
+        _log.warning("%s", explain_tightness(recipe, estimate, total, num_processes))
+    return recipe
+
+
+def explain_tightness(recipe: Recipe, estimate: MemoryEstimate, room: int, num_processes: int) -> str:
+    """Say that a step may not fit, and what to do, in the order of what it costs.
+
+    Args:
+        recipe: whose keys may change.
+        estimate: of its step.
+        room: bytes of the device.
+        num_processes: of the job.
+    """
+    remedies = "; ".join(list_remedies(recipe, num_processes))
+    return (
+        f"a step with the longest prompts needs about {estimate.peak / GIB:.1f} GiB ({estimate.describe()}), and the "
+        f"device has {room / GIB:.1f} GiB: {remedies}"
+    )
+
+
+def list_remedies(recipe: Recipe, num_processes: int, *, for_prompts: bool = True) -> Iterator[str]:
+    """What makes a step smaller, first what costs least.
+
+    Args:
+        recipe: whose keys may change.
+        num_processes: of the job.
+        for_prompts: name also what makes the activations smaller, and not only the weights and what belongs to them.
+    """
+    training, student = recipe.training, recipe.student
+    if for_prompts:
+        if training.gradient_checkpointing is not True:
+            yield "set training.gradient_checkpointing = true"
+        if training.micro_batch_tokens is not None:
+            yield "lower training.micro_batch_tokens"
+        elif training.micro_batch_size > 1:
+            yield "lower training.micro_batch_size"
+        yield "lower video.max_tokens"
+    teachers = recipe.name_teachers().values()
+    if num_processes == 1 and any(not (each.offload or each.device or each.devices) for each in teachers):
+        yield "set teacher.offload = true"
+    if recipe.compute.precision == "float32":
+        yield 'set compute.precision = "bfloat16"'
+    if not (student.lora or student.freeze_vision):
+        yield "set student.freeze_vision = true"
+    if student.lora is None:
+        yield "train an adapter with a table [student.lora]"
+    if num_processes > 1 and recipe.compute.shards not in (None, num_processes):
+        yield "leave out compute.shards"
+    yield "start more processes with torchrun" if num_processes > 1 else "start several processes with torchrun"
+
+
+def find_room(device: str) -> tuple[int, int]:
+    """Bytes of memory of a device, in all and free; of a CPU this process's share of the machine's."""
+    if device.startswith("cuda"):
+        free, total = torch.cuda.mem_get_info(torch.device(device))
+        return total, free
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    table = _read_memory_table()
+    total = table.get("MemTotal", 0)
+    if not total:  # a system that does not tell
+        return NOT_KNOWN, NOT_KNOWN
+    limit = _read_limit(total)
+    free = min(table.get("MemAvailable", total), limit)
+    return (limit + table.get("SwapTotal", 0)) // processes, free // processes
+
+
+def find_room_here(_: dict[str, Any], device: str) -> tuple[int, int]:
+    """The same on a process of a job."""
+    return find_room(find_device_here(device))
+
+
+def _find_smallest(recipe: Recipe) -> tuple[int, int]:
+    ranks = current_job()
+    if ranks is None:
+        return find_room(find_device(recipe.compute.device))
+    rooms = ranks.call_all(find_room_here, recipe.compute.device)
+    return min(total for total, _ in rooms), min(free for _, free in rooms)
+
+
+def _read_memory_table() -> dict[str, int]:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.split(":") for line in lines)
+    return {name: 1024 * int(value.split()[0]) for name, value in pairs}
+
+
+def _read_limit(total: int) -> int:
+    """The limit of a container, or what the machine has."""
+    try:
+        text = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return total
+    return min(total, int(text)) if text.isdecimal() else total
+
+
+def _cannot_fit(recipe: Recipe, estimate: MemoryEstimate, room: int, num_processes: int) -> ConfigurationError:
+    parts = ", ".join(f"{part} {size / GIB:.1f}" for part, size in estimate.certain.items())
+    return ConfigurationError(
+        f"recipe {recipe.name!r} needs at least {estimate.least / GIB:.1f} GiB on a device, which has "
+        f"{room / GIB:.1f} GiB",
+        reason=f"so much is there at every step, whatever the prompts are (GiB: {parts})",
+        remedy="; or ".join(list_remedies(recipe, num_processes, for_prompts=False)),
+    )
+
+
+def _set_checkpointing(recipe: Recipe, *, is_on: bool) -> Recipe:
+    training = recipe.training.model_copy(update={"gradient_checkpointing": is_on})
+    return recipe.model_copy(update={"training": training})
+
+
+def _read_choice(run: Path) -> bool | None:
+    """What an earlier start of a run has chosen; None where there is none."""
+    try:
+        tables = tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # no run yet, or one that is refused elsewhere
+        return None
+    if "training" not in tables:
+        return None
+    found = tables["training"].get("gradient_checkpointing", False)
+    return found if isinstance(found, bool) else None
+
+
+def _find_longest(recipe: Recipe, inputs: Inputs) -> float | None:
+    """The longest clip of the training manifest; None where that is not there yet."""
+    try:
+        examples = inputs.read_manifest(recipe, recipe.data.train)
+    except DataError:  # the tiny world, before it is rendered
+        return None
+    durations = [example.duration for example in examples if example.duration is not None]
+    return max(durations) if durations and len(durations) == len(examples) else None
+
+
+_MEASURED: dict[tuple[str, str, LoraSettings | None], ModelShape] = {}
+
+
+def _measure(name: str, lora: LoraSettings | None = None) -> ModelShape:
+    """A model's sizes; each configuration is looked at once."""
+    with guard_loading(name, "config"):
+        config = AutoConfig.from_pretrained(resolve_parts(name, weights=False).base, trust_remote_code=False)
+    key = (name, config.to_json_string(), lora)
+    if key not in _MEASURED:
+        _MEASURED[key] = measure_shape(name, config, find_family(config, name), lora)
+    return _MEASURED[key]
+
+
+def _list_frozen(recipe: Recipe, student: ModelShape) -> Iterator[FrozenModel]:
+    """The teachers and the reference of a recipe."""
+    width = 2 if recipe.compute.precision == "bfloat16" else 4
+    device = find_device(recipe.compute.device)
+    for teacher in recipe.name_teachers().values():
+        if recipe.student.lora is not None and teacher.model == recipe.student.model:
+            continue  # the student without its adapter
+        place, shape = place_teacher(recipe, teacher), _measure(teacher.model)
+        yield FrozenModel(
+            part="teacher",
+            shape=shape,
+            num_bytes=_count_weights(teacher.model, shape, width),
+            is_elsewhere=place is not None and device not in place.devices,
+            waits_on_cpu=place is not None and place.offload,
+            may_share_tower=recipe.student.freeze_vision,
+        )
+    if recipe.method.needs_reference and recipe.student.lora is None:
+        size, may_share = width * student.num_all, recipe.student.freeze_vision
+        yield FrozenModel(part="reference", shape=student, num_bytes=size, may_share_tower=may_share)
+
+
+def _count_weights(name: str, shape: ModelShape, width: int) -> int:
+    """Bytes of a frozen model's weights. Of a quantised one the size of its files tells, where they are at hand."""
+    folder = resolve_parts(name, weights=False).base
+    method = find_quantisation(folder)
+    if method is None:
+        return width * shape.num_all
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return size or int(_BYTES_PER_WEIGHT.get(method, 1.0) * shape.num_all)

@@ -1,0 +1,304 @@
+"""The peak memory of a training step on one device, by the recipe and the models' configurations: no weights are read.
+
+Every phase of a step holds some parts at once; the peak is that of the phase that holds most. What was compared with
+measurements, on the CPU and on an H100 and an H200, stands in docs/REAL_MODELS.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from video_opd.config import Recipe
+from video_opd.methods.op_fkd import OffPolicyForwardSettings
+from video_opd.policy.model_shape import Arithmetic, ModelShape
+from video_opd.train.step_load import Load
+
+GIB = 2**30
+Parts = dict[str, int]
+"""Bytes by part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenModel:
+    """A teacher or a reference."""
+
+    part: str
+    """`teacher` or `reference`."""
+    shape: ModelShape
+    num_bytes: int
+    """Of its weights, whole."""
+    is_elsewhere: bool = False
+    """It has devices of its own."""
+    waits_on_cpu: bool = False
+    """Between its turns."""
+    may_share_tower: bool = False
+    """Its vision tower may turn out to be the student's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryEstimate:
+    """The memory of a step on the device that needs most."""
+
+    phases: Mapping[str, Parts]
+    """By phase: bytes by part."""
+    certain: Parts
+    """What is on the device at once in any case: weights, gradient, optimiser, frozen models."""
+    is_checkpointed: bool
+    load: Load
+
+    @property
+    def phase(self) -> str:
+        """The phase that holds most."""
+        return max(self.phases, key=lambda name: sum(self.phases[name].values()))
+
+    @property
+    def parts(self) -> Parts:
+        """Bytes by part at the peak."""
+        return {part: size for part, size in self.phases[self.phase].items() if size}
+
+    @property
+    def peak(self) -> int:
+        """Bytes at the peak."""
+        return sum(self.parts.values())
+
+    @property
+    def least(self) -> int:
+        """Bytes without which no step is possible, however small the prompts are."""
+        return sum(self.certain.values())
+
+    def describe(self) -> str:
+        """The parts in one line."""
+        return ", ".join(f"{part} {size / GIB:.2f} GiB" for part, size in self.parts.items())
+
+
+def needs_distribution(recipe: Recipe) -> bool:
+    """Whether whole distributions are kept at the answers' tokens."""
+    method = recipe.method
+    in_full = getattr(method, "in_full", False) or getattr(method, "estimator", "sampled") != "sampled"
+    return bool(in_full) or isinstance(method, OffPolicyForwardSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepMemory:
+    """Counts the memory of a recipe's step."""
+
+    recipe: Recipe
+    student: ModelShape
+    frozen: Sequence[FrozenModel]
+    load: Load
+    num_processes: int = 1
+    is_on_gpu: bool = False
+    is_checkpointed: bool = False
+
+    def estimate(self) -> MemoryEstimate:
+        """Count every phase of a step."""
+        resident = self._count_resident()
+        certain = resident | {"gradient": self._gradient}
+        certain["teacher"] = sum(self._lie_here(model, surely=True) for model in self.frozen if model.part == "teacher")
+        # A step of several micro-batches has the gradient of the earlier ones while it reads the next.
+        earlier = self._gradient if self.load.num_pieces > 1 else 0
+        during = resident | self._count_reading() | {"gradient": earlier, "bfloat16 copies": self._copies}
+        phases = {
+            "teacher": during | self._add_teacher_pass(resident),
+            "scoring": during | self._count_scoring(during),
+            "backward pass": during | self._count_backward(during),
+            "optimiser": resident | {"gradient": self._gradient, "optimiser": self._optimiser + self._scratch},
+        }
+        return MemoryEstimate(
+            phases=phases,
+            certain={part: size for part, size in certain.items() if size},
+            is_checkpointed=self.is_checkpointed,
+            load=self.load,
+        )
+
+    @property
+    def _how(self) -> Arithmetic:
+        in_bfloat16 = self.recipe.compute.precision == "bfloat16"
+        with_adapter = self.recipe.student.lora is not None
+        return Arithmetic(
+            compute=2 if in_bfloat16 else 4,
+            residual=2 if in_bfloat16 and with_adapter else 4,
+            trains_weights=not with_adapter,
+            is_on_gpu=self.is_on_gpu,
+        )
+
+    @property
+    def _shards(self) -> int:
+        return min(self.recipe.compute.shards or self.num_processes, self.num_processes)
+
+    @property
+    def _trained_by_part(self) -> dict[str, int]:
+        """Numbers of trained weights of the model itself."""
+        settings = self.recipe.student
+        if settings.lora is not None:
+            return {}
+        frozen = {"tower": settings.freeze_vision, "merger": settings.freeze_merger}
+        return {part: count for part, count in self.student.num_weights.items() if not frozen.get(part)}
+
+    @property
+    def _trained(self) -> int:
+        """Trained weights that a process has: its shard of the model's, and all of an adapter's."""
+        return sum(self._trained_by_part.values()) // self._shards + self.student.num_adapter_weights
+
+    @property
+    def _gradient(self) -> int:
+        return 4 * self._trained  # in the type of the weights
+
+    @property
+    def _optimiser(self) -> int:
+        return 8 * self._trained  # AdamW: two means, float32
+
+    @property
+    def _scratch(self) -> int:
+        """What AdamW needs while it updates: on a GPU it takes all weights of a group at once, on a CPU one by one."""
+        largest = max((self.student.largest[part] for part in self._trained_by_part), default=0)
+        if not self.is_on_gpu:
+            return 2 * 4 * largest // self._shards
+        # The embeddings are a group of their own, because they have no weight decay.
+        return 4 * max(self._trained - self.student.embedding // self._shards, largest // self._shards)
+
+    @property
+    def _multiplied(self) -> int:
+        """Trained weights that autocast copies: those of products. Embeddings are looked up, and the head stays in
+        float32."""
+        heads = self.student.embedding * (1 if self.student.is_tied else 2)
+        return sum(self._trained_by_part.values()) - (heads if self._trained_by_part else 0)
+
+    @property
+    def _copies(self) -> int:
+        """Copies in the type that is computed in, which the graph holds until the backward pass; with split weights
+        they are the gathered ones."""
+        if self.num_processes > 1:
+            return self._how.compute * self.student.num_all
+        return 2 * self._multiplied if self._how.has_copies else 0
+
+    @property
+    def _embedding(self) -> int:
+        """Bytes of a gradient of the token embedding."""
+        return 4 * self.student.embedding if self._trained_by_part else 0
+
+    @property
+    def _buffers(self) -> int:
+        """The part of the gradient that comes from the answers, which waits for the part that comes from the prompts:
+        on every trained weight, in the type of its copy."""
+        own = self._multiplied * (2 if self._how.has_copies else 4) + 4 * self.student.num_adapter_weights
+        # Of the embedding and of the output head there is one each, also where both are the same weights.
+        return own + 2 * self._embedding
+
+    def _count_resident(self) -> Parts:
+        """What lies on the device from the first step to the last."""
+        width = self._how.residual if self.recipe.student.lora is not None else 4
+        parts = {
+            "student": width * self.student.num_all // self._shards + 4 * self.student.num_adapter_weights,
+            "optimiser": self._optimiser,
+        }
+        for model in self.frozen:
+            parts[model.part] = parts.get(model.part, 0) + self._lie_here(model)
+        return parts
+
+    def _lie_here(self, model: FrozenModel, *, surely: bool = False) -> int:
+        """Bytes of a frozen model's weights beside the student, between its turns.
+
+        Args:
+            surely: leave out a tower that may turn out to be shared.
+        """
+        if model.is_elsewhere or model.waits_on_cpu:
+            return 0
+        size = model.num_bytes
+        if surely and model.may_share_tower:
+            size -= size * model.shape.num_weights["tower"] // model.shape.num_all
+        return size // self._shards
+
+    def _count_reading(self) -> Parts:
+        """What a reading with gradient keeps."""
+        how, shape, load = self._how, self.student, self.load
+        layers = shape.layer_kinds
+        trains_tower = "tower" in self._trained_by_part
+        blocks = int(shape.vision.depth) if trains_tower else 0
+        merges = "merger" in self._trained_by_part or trains_tower
+        # The last norm's input and output.
+        kept = 2 * load.tokens * int(shape.text.hidden_size) * how.residual
+        if self.is_checkpointed:
+            # Of every block its input, and what the cache keeps.
+            kept += load.tokens * len(layers) * int(shape.text.hidden_size) * how.residual
+            kept += load.patches * blocks * shape.vision_width * how.compute
+            kept += load.patches * shape.vision_width * how.compute * merges
+            cached = load.tokens * shape.count_cached(how)
+        else:
+            kept += load.tokens * sum(shape.count_kept_by_layer(kind, how) for kind in layers)
+            kept += load.patches * blocks * shape.count_kept_by_block(how)
+            kept += load.patches * shape.count_kept_by_mergers(how) * merges
+            cached = load.tokens * shape.count_cached_apart(how)
+        if trains_tower and how.has_copies:
+            kept += load.patches * shape.patch_bytes // 2  # the pixels, for the gradient of the patch embedding
+        pixels = load.patches * shape.patch_bytes
+        return {"activations": kept + pixels, "keys and values": cached}
+
+    def _count_scoring(self, during: Parts) -> Parts:
+        """The end of scoring: its graph is there, and the backward pass begins."""
+        how, shape, load = self._how, self.student, self.load
+        attending = 1 if self.is_checkpointed else shape.layer_kinds.count("full_attention")
+        # Keys and values of prompt and answers, one for every head, because there is a mask.
+        repeated = 2 * (load.tokens + load.rows) * attending * shape.query_size * how.compute
+        own = load.rows * sum(shape.count_kept_by_layer(kind, how) for kind in shape.layer_kinds)
+        head_gradient = self._embedding
+        return {
+            "activations": during["activations"] + own,
+            "keys and values": during["keys and values"] + repeated,
+            "distributions": self._count_distributions(),
+            "gradient": during["gradient"] + head_gradient,
+        }
+
+    def _count_distributions(self) -> int:
+        """At every answer token over the vocabulary, in float32.
+
+        Kept are the student's log-probs, and with `exact` the teacher's. The backward pass adds the gradient of the
+        log-probs and that of the logits.
+        """
+        vocabulary = int(self.student.text.vocab_size)
+        row = 4 * vocabulary
+        full, load = needs_distribution(self.recipe), self.load
+        size = (4 if full else 3) * load.rows * row
+        if full and self.recipe.training.updates_per_batch > 1:
+            size += load.num_pieces * load.rows * row  # the teacher's, of the whole batch
+        if self._how.residual == 2:  # a head that is held in bfloat16 computes in float32
+            size += 4 * self.student.embedding
+        return size
+
+    def _count_backward(self, during: Parts) -> Parts:
+        """After the answers' part of the backward pass, before the reading's: all activations of the reading are
+        there."""
+        how, shape, load = self._how, self.student, self.load
+        again = 0
+        if self.is_checkpointed:  # one layer's activations are there again
+            again = load.tokens * max(shape.count_kept_by_layer(kind, how) for kind in set(shape.layer_kinds))
+        # The gradients of keys and values, which came through the answers.
+        cached = load.tokens * shape.count_cached(how)
+        return {
+            "activations": during["activations"] + again,
+            "keys and values": during["keys and values"] + cached,
+            "gradient": during["gradient"] + self._buffers,
+        }
+
+    def _add_teacher_pass(self, resident: Parts) -> Parts:
+        """A frozen model at work, beside the student's reading: its weights where it waits on the CPU, its keys and
+        values, a layer's activations, its logits."""
+        most: Parts = {}
+        for model in self.frozen:
+            if model.is_elsewhere:
+                continue
+            shape, load = model.shape, self.load
+            width = self._how.compute
+            text, hidden = shape.text, int(shape.text.hidden_size)
+            inner = int(getattr(text, "intermediate_size", None) or text.moe_intermediate_size)
+            how = Arithmetic(compute=width, residual=width, trains_weights=True)
+            size = load.tokens * (shape.count_cached(how) + width * (3 * inner + 4 * hidden))
+            size += 2 * 4 * load.rows * int(text.vocab_size)
+            size += 4 * shape.embedding if width == 2 else 0  # its head computes in float32
+            waiting = model.num_bytes if model.waits_on_cpu else 0
+            gathered = 2 * model.num_bytes // len(shape.layer_kinds) if self._shards > 1 else 0
+            total = resident.get(model.part, 0) + size + waiting + gathered
+            if total > sum(most.values()):
+                most = {model.part: total}
+        return most
