@@ -142,7 +142,7 @@ class Ranks:
         content = os.urandom(32)
         if (offered := offer(torch.frombuffer(bytearray(content), dtype=torch.uint8))) is None:
             return
-        seen = self.call_all(look_for, (offered, content))
+        seen = self.call_all(is_seen_here, (offered, content))
         self.neighbours = frozenset(rank for rank, is_seen in enumerate(seen) if is_seen)
         offered.withdraw()
 
@@ -257,7 +257,7 @@ def _is_lost_connection(error: BaseException) -> bool:
     )
 
 
-def look_for(_: dict[str, Any], share: tuple[Offered, bytes]) -> bool:
+def is_seen_here(_: dict[str, Any], share: tuple[Offered, bytes]) -> bool:
     """Whether this process sees what the first one offers."""
     return is_offer_visible(*share)
 

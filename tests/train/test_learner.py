@@ -16,10 +16,10 @@ from video_opd.methods.writers import StudentWrites
 from video_opd.objectives import reverse_kl
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
-from video_opd.train.micro_batches import split_batch
+from video_opd.train.micro_batches import split_batch, split_batch_for_job
 from video_opd.train.probe import Probe
 from video_opd.train.step_metrics import make_answer_rows, make_metrics_row
-from video_opd.types import Sampling, TokenLosses
+from video_opd.types import Prompt, Sampling, TokenLosses
 
 SEED = 11
 
@@ -89,21 +89,57 @@ def test_a_split_by_tokens_gives_the_same_gradient(student, teacher, prompts, es
             assert (split[name] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-8, (budget, name)
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3])
+LENGTHS = [30, 90, 31, 92, 10, 33, 91, 11, 300]
+
+
+@pytest.fixture
+def of_many_lengths(prompts) -> list[Prompt]:
+    empty = [torch.zeros(length, dtype=torch.long) for length in LENGTHS]
+    return [replace(prompts[0], input_ids=ids, mm_token_type_ids=ids) for ids in empty]
+
+
 @pytest.mark.parametrize("budget", [1, 40, 100, 1000])
-def test_a_split_by_tokens_keeps_the_budget_and_wastes_little(prompts, budget, processes):
-    lengths = [30, 90, 31, 92, 10, 33, 91, 11, 300]
-    empty = {n: torch.zeros(n, dtype=torch.long) for n in lengths}
-    batch = [replace(prompts[0], input_ids=ids, mm_token_type_ids=ids) for ids in empty.values()]
-    pieces = split_batch(batch, settings(micro_batch_tokens=budget), num_processes=processes)
-    assert sorted(len(prompt) for piece in pieces for prompt in piece) == sorted(lengths)
+def test_a_split_by_tokens_keeps_the_budget_and_wastes_little(of_many_lengths, budget):
+    pieces = split_batch(of_many_lengths, settings(micro_batch_tokens=budget))
+    assert sorted(len(prompt) for piece in pieces for prompt in piece) == sorted(LENGTHS)
     for piece in pieces:
-        longest, share = max(map(len, piece)), -(-len(piece) // processes)
-        assert share == 1 or share * longest <= budget
+        assert len(piece) == 1 or len(piece) * max(map(len, piece)) <= budget
     if budget == 1:
-        assert len(pieces) == -(-len(batch) // processes)
-    if budget == 100 and processes == 1:  # 30, 31 and 33 fit together, 10 and 11 too
+        assert len(pieces) == len(LENGTHS)
+    if budget == 100:  # 30, 31 and 33 fit together, 10 and 11 too
         assert {tuple(map(len, piece)) for piece in pieces} == {(300,), (90,), (92,), (91,), (30, 31, 33), (10, 11)}
+
+
+@pytest.mark.parametrize("processes", [2, 3, 20])
+@pytest.mark.parametrize("budget", [1, 40, 100, 1000])
+def test_in_a_job_every_process_reads_a_piece_within_the_budget(of_many_lengths, budget, processes):
+    pieces = split_batch_for_job(of_many_lengths, settings(micro_batch_tokens=budget), processes)
+    assert sorted(len(prompt) for piece in pieces for prompt in piece) == sorted(LENGTHS)
+    for piece in pieces:
+        assert piece.processes[0] == 0
+        for rank in range(processes):
+            share = piece.select_for(rank)
+            assert len(share) <= 1 or len(share) * max(map(len, share)) <= budget
+    alone = split_batch(of_many_lengths, settings(micro_batch_tokens=budget))
+    assert len(pieces) == -(-len(alone) // processes)
+
+
+def test_pieces_of_a_job_are_evened_out(of_many_lengths):
+    """One process could read all but the longest at once; then the second one would wait."""
+    (piece,) = split_batch_for_job(of_many_lengths, settings(micro_batch_tokens=1000), 3)
+    assert [sorted(map(len, piece.select_for(rank))) for rank in range(3)] == [
+        [300],
+        [90, 91, 92],
+        [10, 11, 30, 31, 33],
+    ]
+
+
+def test_a_split_by_number_is_dealt_in_turn(of_many_lengths):
+    pieces = split_batch_for_job(of_many_lengths, settings(micro_batch_size=2), 3)
+    assert [[[*map(len, piece.select_for(rank))] for rank in range(3)] for piece in pieces] == [
+        [[300, 90], [92, 33], [91, 31]],
+        [[30], [11], [10]],
+    ]
 
 
 @pytest.mark.parametrize("num_answers", [1, 2])

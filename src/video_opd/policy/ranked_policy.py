@@ -18,15 +18,6 @@ from video_opd.ranks import Ranks, current_job
 from video_opd.types import AnswerGroup, Prompt, Sampling, TokenScores, flatten
 
 
-def deal(items: Sequence[Any], size: int) -> list[tuple[Any, ...]]:
-    """Each process's share of a batch, one item after the other. A process for which none is left gets the first again.
-
-    It must take part in every pass, because weights are gathered by all processes together. What it makes of an item
-    that is not its own is dropped.
-    """
-    return [tuple(items[rank::size]) or (items[0],) for rank in range(size)]
-
-
 class DealtPrompts(tuple[Prompt, ...]):
     """Prompts of which it is known which process reads them: block after block, one block for each process.
 
@@ -49,6 +40,10 @@ class DealtPrompts(tuple[Prompt, ...]):
         """Give the first block to the first process, the second one to the second process …"""
         processes = [number for number, block in enumerate(blocks) for _ in block]
         return cls.give([prompt for block in blocks for prompt in block], processes)
+
+    def select_for(self, process: int) -> tuple[Prompt, ...]:
+        """The prompts that a process reads."""
+        return tuple(prompt for prompt, own in zip(self, self.processes, strict=True) if own == process)
 
 
 _NUMBERS = numbers()

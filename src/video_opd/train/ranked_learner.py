@@ -16,20 +16,15 @@ from video_opd.errors import is_out_of_memory
 from video_opd.methods import Method, Writer
 from video_opd.policy.load import Policy
 from video_opd.policy.merging import merge
-from video_opd.policy.ranked_policy import deal
+from video_opd.policy.ranked_policy import DealtPrompts
 from video_opd.policy.sharding import is_split_up
 from video_opd.ranks import Ranks
 from video_opd.train.agreement import TokenCount
 from video_opd.train.learner import Gate, Learner, Rollout
-from video_opd.train.micro_batches import split_batch
+from video_opd.train.micro_batches import split_batch_for_job
 from video_opd.train.shortage import Shortage, StepTooLarge, refuse_to_go_on
 from video_opd.train.trained_batch import Suspended, TrainedBatch
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores, number_repeats
-
-
-def is_spare(prompts: Sequence[Prompt], rank: int) -> bool:
-    """Whether the share of a process holds only a prompt that is another's."""
-    return rank >= len(prompts)
 
 
 class LearnerPart:
@@ -224,19 +219,25 @@ class RankedLearner(Learner):
         self.batches: list[TrainedBatch] = []
 
     def begin(self, prompts: Sequence[Prompt]) -> list[tuple[Prompt, ...]]:
-        """Start the clocks of a step, and split its batch into micro-batches of so many prompts for every process."""
+        """Start the clocks of a step, and split its batch into micro-batches with a share for every process."""
         self._do("begin", (self.settings, self.step))
         self.watch, self.batches = self.local.watch, []
-        return split_batch(number_repeats(prompts), self.settings, num_processes=self.ranks.size)
+        return [*split_batch_for_job(number_repeats(prompts), self.settings, self.ranks.size)]
 
     def answer(self, prompts: tuple[Prompt, ...], method: Method, seed: int) -> tuple[Any, Suspended]:  # noqa: ARG002
-        """Have every process read its prompts and write the answers; ask the gate about all of them."""
-        shares = deal(prompts, self.ranks.size)
+        """Have every process read its prompts and write the answers; ask the gate about all of them.
+
+        A process for which none is left takes part with the shortest prompt, because weights are gathered by all
+        processes together. What it makes of it is dropped.
+        """
+        assert isinstance(prompts, DealtPrompts)
+        own = [prompts.select_for(rank) for rank in range(self.ranks.size)]
+        shares = [share or (min(prompts, key=len),) for share in own]
         groups = self._do_each("answer", [(share, seed) for share in shares])
         admitted: list[list[bool]] = []
         suspended: Suspended = ()
-        for rank, (share, written) in enumerate(zip(shares, groups, strict=True)):
-            if is_spare(prompts, rank):
+        for share, written in zip(own, groups, strict=True):
+            if not share:
                 admitted.append([False])
                 continue
             pairs = list(zip(share, written, strict=True))
