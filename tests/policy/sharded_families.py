@@ -6,7 +6,7 @@ beside that of the whole one.
 FOLDER holds one tiny model for each name in `KINDS`, and the prompts of each in NAME.pt. The first process prints one
 line for each model and each way to shard it: names, and the relative differences of loss and gradient. Every model is
 also saved, by both processes, to NAME-saved. Then one line for an adapter beside each model, whose frozen vision tower
-serves a teacher too. At last the disk of the second process is full.
+serves a teacher too. At last a model computes in bfloat16, and then the disk of the second process is full.
 """
 
 from __future__ import annotations
@@ -124,6 +124,18 @@ def compare(folder: Path, kind: str, *, keep_gathered: bool, recompute: bool) ->
     return abs(float(sharded_loss / loss) - 1), (difference / total) ** 0.5
 
 
+def count_finer_logits(folder: Path, kind: str) -> int:
+    """How many logits of a sharded model that computes in bfloat16 are finer than bfloat16."""
+    layout = Sharding(shards=distributed.get_world_size(), replicas=1, keep_gathered=True, mixed_precision=True)
+    policy = load_policy(str(folder / kind), layout=layout)
+    tie_layers(policy.model)
+    prompts = torch.load(folder / f"{kind}.pt", weights_only=False)
+    logits: list[Any] = []
+    policy.model.lm_head.register_forward_hook(lambda _, __, output: logits.append(output))
+    policy.answer(policy.read(prompts), sampling=Sampling(max_new_tokens=2, seed=1))
+    return int((logits[0] != logits[0].bfloat16()).sum())
+
+
 def save_on_a_full_disk(folder: Path, kind: str) -> list[str]:
     """What the first process finds when the second one cannot write its part of the model, and of the optimiser."""
 
@@ -163,6 +175,7 @@ def main() -> None:
         differences = compare_adapter(folder, kind)
         if distributed.get_rank() == 0:
             print(kind, "adapter", *differences, flush=True)
+    print("finer than bfloat16:", count_finer_logits(folder, "qwen3_vl"), flush=True)
     found = save_on_a_full_disk(folder, next(iter(KINDS)))
     print("full", distributed.get_rank(), found, flush=True)
     distributed.destroy_process_group()

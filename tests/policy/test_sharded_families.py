@@ -47,6 +47,8 @@ def test_two_processes_give_the_gradient_of_one(tmp_path, processor, world):
     full = "[Errno 28] No space left on device"
     assert f"full 0 ['{full}', '{full}']" in done.stdout
     assert "full 1 []" in done.stdout
+    finer = [int(line.split()[-1]) for line in done.stdout.splitlines() if line.startswith("finer")]
+    assert min(finer) > 100, "the head computes in float32"
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("qwen")]
     assert [line[0] for line in lines[: 4 * len(KINDS) : 4]] == list(KINDS)
     assert [line[:2] for line in lines[4 * len(KINDS) :]] == [[kind, "adapter"] for kind in KINDS]

@@ -239,7 +239,7 @@ def load_policy(
     for folder in parts.adapters:
         merge_adapter(name, model, folder)
     refuse_not_finite(name, model)
-    if torch.bfloat16 in (weights, autocast):
+    if torch.bfloat16 in (weights, autocast) or (isinstance(layout, Sharding) and layout.mixed_precision):
         use_float32_head(model)
     if known.family.clock is Clock.NONE:
         _log.warning(
