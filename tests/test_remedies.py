@@ -38,6 +38,7 @@ RAISED_BY = {
     "config/comparison_recipe.py": ("compare",),
     "config/shipped_recipes.py": ("recipes",),
     "policy/adapter_export.py": ("merge",),
+    "ranks.py": ("train", "score", "evaluate"),
     "runs/directory.py": ("train", "compare", "demo"),
     "starting.py": ("init",),
     "curriculum/score_file.py": ("score",),

@@ -327,7 +327,7 @@ def _join(device: str) -> Ranks:
             error = ConfigurationError(
                 f"{here} processes on a machine with {num_gpus} GPUs",
                 reason="every process of a job needs a GPU of its own",
-                remedy=f"start {num_gpus} with --nproc-per-node, or set compute.device to cpu",
+                remedy=f"start {num_gpus} with `--nproc-per-node`, or set compute.device to cpu",
             )
             if rank and not local:  # of another machine than the first process
                 print(f"video-opd: {error}", file=sys.stderr, flush=True)

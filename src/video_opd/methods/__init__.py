@@ -97,6 +97,11 @@ class MethodSettings(Settings):
         """Whether the student as it was before training must be kept, frozen."""
         return False
 
+    @property
+    def needs_distribution(self) -> bool:
+        """Whether whole distributions are kept at the answers' tokens. The estimate of memory asks."""
+        return False
+
     def refuse_unfit(self, parts: MethodParts) -> None:
         """Check, before any model is loaded, that the method can work with the prompt's template.
 

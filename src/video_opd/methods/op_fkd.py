@@ -25,6 +25,11 @@ class OffPolicyForwardSettings(AnnotationSettings):
     name: Literal["op-fkd"]
     """The method."""
 
+    @property
+    def needs_distribution(self) -> bool:
+        """Always: the forward KL is one of whole distributions."""
+        return True
+
     def build(self, parts: MethodParts) -> Method:
         """Make the distillation with the annotations as the writer."""
         return ForwardKLDistillation(write=self.make_annotation_writer(parts), teacher=parts.teacher)

@@ -99,6 +99,11 @@ class OnPolicyDistillationSettings(BoundSettings, MethodSettings):
             )
         return self
 
+    @property
+    def needs_distribution(self) -> bool:
+        """Where the estimator or the prefix cut computes them."""
+        return self.prefix_cut or self.estimator != "sampled"
+
     def build(self, parts: MethodParts) -> Method:
         """Make the distillation, with the wrappers that the settings ask for."""
         from video_opd.methods.ablation import SpoiledTeacher

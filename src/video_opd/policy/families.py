@@ -131,6 +131,15 @@ class Family:
     lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     """Linear layers of the language model that get an adapter where a recipe names none; those that a model has."""
 
+    kept_by_vision_block: tuple[int, int] = (4, 2)
+    """Tensors of the width of a vision block, and of the width of its MLP, that its norms and its MLP keep for the
+    backward pass. Both norms keep input and output, an RMS norm also what comes before its weight; the MLP keeps two
+    with GELU, three with the quick GELU, four with a gate."""
+    has_head_norms: bool = False
+    """Whether every head's queries and keys are normed."""
+    has_gated_attention: bool = False
+    """Whether what attention gives is gated, and norms multiply their weight in float32."""
+
     lmms: LmmsClass | None = None
     """None: lmms-eval has no class for it that is known here."""
 
@@ -203,6 +212,7 @@ _QWEN3_VL = Family(
     tokens=_QWEN_TOKENS,
     marks_groups=True,
     patch_size=16,
+    has_head_norms=True,
     lmms=LmmsClass(name="qwen3_vl", caps_total=True),
 )
 
@@ -215,6 +225,7 @@ FAMILIES: tuple[Family, ...] = (
         model_types=("qwen3_5", "qwen3_5_moe"),
         # Not in_proj_a and in_proj_b: one number for each head, for how fast the state decays and is written.
         lora_targets=(*_QWEN3_VL.lora_targets, "in_proj_qkv", "in_proj_z", "out_proj"),
+        has_gated_attention=True,
         lmms=None,
     ),
     Family(
@@ -224,6 +235,7 @@ FAMILIES: tuple[Family, ...] = (
         clock=Clock.POSITIONS,
         tokens=_QWEN_TOKENS,
         patch_size=14,
+        kept_by_vision_block=(6, 4),
         lmms=LmmsClass(name="qwen2_5_vl", caps_total=False, fixed_max_frames=768),
     ),
     Family(
@@ -233,6 +245,7 @@ FAMILIES: tuple[Family, ...] = (
         clock=Clock.NONE,
         tokens=_QWEN_TOKENS,
         patch_size=14,
+        kept_by_vision_block=(4, 3),
     ),
 )
 

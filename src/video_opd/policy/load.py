@@ -279,7 +279,7 @@ def _load_model(
     if isinstance(lies, Sharding):
         placed_while_read = lies.options(name, known.family)
     elif isinstance(lies, FourBits):
-        placed_while_read = lies.options(known.family, weights, where)
+        placed_while_read = {**lies.options(known.family, weights), "device_map": {"": where}}
     elif lies is not None and lies.is_spread:
         placed_while_read = {"device_map": "balanced", "max_memory": lies.find_room()}
     stays_on_cpu = isinstance(lies, Placement) and lies.offload

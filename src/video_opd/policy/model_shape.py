@@ -106,7 +106,7 @@ class ModelShape:
         """Pixels of a patch, in float32."""
         vision = self.vision
         channels = getattr(vision, "in_channels", 3)
-        return int(4 * channels * getattr(vision, "temporal_patch_size", 2) * vision.patch_size**2)
+        return int(4 * channels * self.family.frames_per_group * vision.patch_size**2)
 
     @property
     def vision_width(self) -> int:
@@ -127,13 +127,8 @@ class ModelShape:
         return kept + self._keep_mlp(how)
 
     def _keep_norm(self, width: int, given: int, how: Arithmetic) -> int:
-        # Qwen3.5's norm multiplies its weight in float32; the others in the type that they were given.
-        normed = (4 if self._has_centred_norms else given) if how.trains_weights else 0
+        normed = (4 if self.family.has_gated_attention else given) if how.trains_weights else 0
         return width * (4 + normed)
-
-    @property
-    def _has_centred_norms(self) -> bool:
-        return str(self.config.model_type).startswith("qwen3_5")
 
     @staticmethod
     def _keep_inputs(width: int, readers: int, how: Arithmetic, groups: int = 1) -> int:
@@ -143,13 +138,13 @@ class ModelShape:
     def _keep_attention(self, how: Arithmetic) -> int:
         query, key = self.query_size, self.key_size
         kept = 0
-        if str(self.config.model_type).startswith("qwen3"):  # a norm on every head's queries and keys
+        if self.family.has_head_norms:
             kept += self._keep_norm(query + key, how.compute, how)
         kept += how.compute * (query + 2 * key)  # queries, keys and values as attention sees them
         kept += how.compute * query + 4 * int(self.text.num_attention_heads)  # what it gives, and its normaliser
         if not how.trains_weights and how.has_copies:
             kept += how.compute * query  # an adapter's input goes through float32
-        if self._has_centred_norms:  # a gate on what attention gives: in the same product as the queries
+        if self.family.has_gated_attention:  # the gate is in the same product as the queries
             kept += how.compute * 3 * query
         return kept
 
@@ -191,9 +186,7 @@ class ModelShape:
         width, inner = self.vision_width, self._vision_inner
         # Queries, keys and values in one product; queries and keys rotated; each group's output, and all together.
         kept = (3 + 2 + 2) * width
-        # Both norms keep input and output, the RMS norm also what comes before its weight. The MLP: with a gate four
-        # tensors, with GELU two, with the quick GELU of Qwen2-VL three.
-        norms, inners = {"qwen2_5_vl": (6, 4), "qwen2_vl": (4, 3)}.get(str(self.config.model_type), (4, 2))
+        norms, inners = self.family.kept_by_vision_block
         kept += norms * width + inners * inner
         # A layer norm on a GPU computes in float32 under autocast, and keeps its input so.
         return kept * how.compute + (4 * width if how.compute == 2 and how.is_on_gpu else 0)

@@ -157,13 +157,12 @@ class FourBits:
                 remedy="merge the model first, with `video-opd merge MODEL --out FOLDER`, or leave the key out",
             )
 
-    def options(self, family: Family, weights: Any, where: Any) -> dict[str, Any]:
+    def options(self, family: Family, weights: Any) -> dict[str, Any]:
         """Arguments of `from_pretrained`.
 
         Args:
             family: of the model; its vision model and its output head stay as they are.
             weights: type of what is not quantised, in which is computed.
-            where: device of the model.
         """
         from transformers import BitsAndBytesConfig
 
@@ -173,7 +172,7 @@ class FourBits:
             bnb_4bit_compute_dtype=weights,
             llm_int8_skip_modules=[f"model.{family.vision_module}", "lm_head"],
         )
-        return {"quantization_config": config, "device_map": {"": where}}
+        return {"quantization_config": config}
 
     def leave_unpacked(self, model: Any) -> None:
         """Keep bitsandbytes from packing weights anew at a pass without gradient on a CPU.

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from video_opd.config import Recipe
-from video_opd.methods.op_fkd import OffPolicyForwardSettings
 from video_opd.policy.model_shape import Arithmetic, ModelShape
 from video_opd.train.step_load import Load
 
@@ -70,13 +69,6 @@ class MemoryEstimate:
     def describe(self) -> str:
         """The parts in one line."""
         return ", ".join(f"{part} {size / GIB:.2f} GiB" for part, size in self.parts.items())
-
-
-def needs_distribution(recipe: Recipe) -> bool:
-    """Whether whole distributions are kept at the answers' tokens."""
-    method = recipe.method
-    in_full = getattr(method, "in_full", False) or getattr(method, "estimator", "sampled") != "sampled"
-    return bool(in_full) or isinstance(method, OffPolicyForwardSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +250,7 @@ class StepMemory:
         """
         vocabulary = int(self.student.text.vocab_size)
         row = 4 * vocabulary
-        full, load = needs_distribution(self.recipe), self.load
+        full, load = self.recipe.method.needs_distribution, self.load
         size = (4 if full else 3) * load.rows * row
         if full and self.recipe.training.updates_per_batch > 1:
             size += load.num_pieces * load.rows * row  # the teacher's, of the whole batch
