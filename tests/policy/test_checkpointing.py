@@ -94,10 +94,10 @@ def test_the_gradient_stays_where_a_vision_block_is_computed_again_in_pieces(
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of a process")
 def test_the_peak_is_far_below_that_of_the_plain_path(tmp_path):
-    """0.52 here; 0.44 with a prompt of 3,617 tokens, where the weights' gradient is a smaller part of it."""
+    """0.36 with 24 s; with longer prompts the weights' gradient is a smaller part of it."""
     out = tmp_path / "memory.json"
-    command = [sys.executable, ROOT / "benchmarks" / "memory.py", "--seconds", "24", "--out", out]
+    command = [sys.executable, ROOT / "benchmarks" / "memory.py", "--seconds", "16", "--out", out]
     subprocess.run([*command, "--cases", "plain", "checkpointed"], check=True)
     plain, checkpointed = json.loads(out.read_text())["rows"]
-    assert plain["prompt_tokens"] == checkpointed["prompt_tokens"] > 900
+    assert plain["prompt_tokens"] == checkpointed["prompt_tokens"] > 600
     assert checkpointed["peak_gb"] < 0.62 * plain["peak_gb"]

@@ -60,7 +60,7 @@ def test_sigkill_at_random_moments_gives_the_same_weights(uninterrupted, data):
     out, chance, kills = data.parent / "killed", random.Random(0), 0
     while True:
         process = subprocess.Popen(command(out, data), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        if kills < 4:
+        if kills < 3:
             began, rows = time.monotonic(), journal_length(out)
             while journal_length(out) == rows and process.poll() is None and time.monotonic() - began < 90:
                 time.sleep(0.02)
