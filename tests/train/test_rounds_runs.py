@@ -65,7 +65,7 @@ def written(out: Path) -> int:
 @pytest.mark.timeout(900)
 def test_sigkill_in_any_phase_gives_the_same_selections_and_weights(uninterrupted, data):
     out, phases = data.parent / "killed", []
-    targets = sorted(random.Random(2).sample(range(5, written(uninterrupted)), 3))
+    targets = sorted(random.Random(2).sample(range(5, written(uninterrupted)), 4))
     while True:
         process = subprocess.Popen(command(out, data), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if targets:
