@@ -26,7 +26,7 @@ def measure(record: Record, device: str, *, rehearse: bool) -> None:
     """One run to the end; one that is killed after its first checkpoint and goes on; the two compared."""
     with tempfile.TemporaryDirectory(prefix="video-opd-gpu-") as folder:
         out = Path(folder)
-        keys = keys_of(out / "world", device, steps=3 if rehearse else STEPS, every=1 if rehearse else EVERY)
+        keys = keys_of(out / "world", device, rehearse=rehearse)
         began = time.monotonic()
         whole = start(out / "whole", keys, out)
         until(whole, out / "world" / "world.json", 120, or_any=out / "whole" / "metrics.jsonl")
@@ -46,14 +46,17 @@ def measure(record: Record, device: str, *, rehearse: bool) -> None:
         record.attempt("environment", lambda: json.loads(next((out / "whole").glob("environment*.json")).read_text()))
 
 
-def keys_of(world: Path, device: str, *, steps: int, every: int) -> list[str]:
+def keys_of(world: Path, device: str, *, rehearse: bool) -> list[str]:
     """The recipe tiny-opd, on this device in bfloat16, with a world that is rendered in a moment."""
     keys: dict[str, Any] = {
         "data.videos": world / "videos", **{f"data.{s}": world / f"{s}.jsonl" for s in ("train", "validation", "test")},
         "data.tiny-world.num-train": 64, "data.tiny-world.num-validation": 8, "data.tiny-world.num-test": 16,
-        "compute.device": device, "compute.precision": "bfloat16", "schedule.checkpoint-every": every,
-        "schedule.evaluate-every": 0, "training.steps": steps,
+        "compute.device": device, "compute.precision": "bfloat16", "schedule.checkpoint-every": EVERY,
+        "schedule.evaluate-every": 0, "training.steps": STEPS,
     }  # fmt: skip
+    if rehearse:
+        keys |= {"schedule.checkpoint-every": 1, "training.steps": 3, "training.batch-size": 4}
+        keys |= {"data.tiny-world.num-train": 16, "data.tiny-world.num-test": 4}
     return [word for key, value in keys.items() for word in (f"--{key}", str(value))]
 
 
