@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -239,6 +240,7 @@ def load_here(kept: dict[str, Any], share: tuple[str, Callable[..., Policy], tup
     key, load, arguments, freed = share
     for each in freed:
         kept.pop(each, None)
+    gc.collect()  # a sharded or checkpointed model refers to itself
     kept[key] = load(*arguments)
 
 

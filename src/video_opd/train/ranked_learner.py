@@ -22,7 +22,7 @@ from video_opd.ranks import Ranks
 from video_opd.train.agreement import TokenCount
 from video_opd.train.learner import Gate, Learner, Rollout
 from video_opd.train.micro_batches import split_batch_for_job
-from video_opd.train.shortage import Shortage, StepTooLarge, refuse_to_go_on
+from video_opd.train.shortage import Shortage, StepTooLarge, free_memory, refuse_to_go_on
 from video_opd.train.trained_batch import Suspended, TrainedBatch
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores, number_repeats
 
@@ -195,6 +195,12 @@ def do(kept: dict[str, Any], share: tuple[str, Any]) -> Any:
             process = f" on process {distributed.get_rank() + 1} of {distributed.get_world_size()}"
             refuse_to_go_on(shortage, part.learner.settings, part.note, step=part.learner.step + 1, process=process)
         return shortage
+
+
+def forget_part(kept: dict[str, Any], _: None) -> None:
+    """Let go of this process's part of a run that is over, before another run of a comparison loads its models."""
+    kept.pop("learner", None)
+    free_memory()
 
 
 class RankedLearner(Learner):
