@@ -106,6 +106,16 @@ def test_kept_is_only_what_the_newest_pass_saw(tmp_path, processor, world):
     assert len(runs) == 6
 
 
+def test_features_of_clips_that_are_gone_do_not_stay(tmp_path, processor, world):
+    student, _ = load_pair(save_tiny("qwen3_vl", tmp_path / "model", processor))
+    prompts = prompts_for(student, world)
+    share_vision(student, [], num_clips=8)
+    for prompt in prompts:
+        student.read([replace(prompt, pixel_values=prompt.pixel_values.clone())])
+    student.read(prompts[:1])
+    assert list(student.vision.kept) == [id(prompts[0].pixel_values)]
+
+
 def test_a_teacher_in_bfloat16_sees_the_features_of_the_students_tower(tmp_path, processor, world):
     folder = save_tiny("qwen3_vl", tmp_path / "model", processor)
     coarse = load_policy(folder, weights=torch.bfloat16)

@@ -56,7 +56,9 @@ class ClipFeatures:
         return join([self.kept[id(clip)][1][layer] for clip in self.clips])
 
     def keep(self, layer: int, output: Tensor) -> None:
-        """Keep what a block gave for the clips of this pass."""
+        """Keep what a block gave for the clips of this pass. Clips that nobody has any more are forgotten."""
+        for key in [key for key, (clip, _) in self.kept.items() if clip() is None]:
+            del self.kept[key]
         for clip, rows in zip(self.clips, output.split([len(clip) for clip in self.clips]), strict=True):
             layers = self._find(clip) or {}
             layers[layer] = rows.clone() if len(self.clips) > 1 else rows
