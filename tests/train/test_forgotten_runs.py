@@ -1,11 +1,12 @@
-"""A comparison has several runs in one job: nothing of a run that is over stays in memory beside the next one."""
+"""What a job has no use for any more leaves the memory of every process: runs that are over, models, readings."""
 
 from __future__ import annotations
 
 import weakref
 from typing import Any
 
-from video_opd.policy.ranked_policy import load_here
+from video_opd.policy.ranked_policy import RankedPolicy, free_readings, load_here
+from video_opd.ranks import Ranks
 from video_opd.train.ranked_learner import forget_part
 
 
@@ -35,3 +36,14 @@ def test_a_model_that_is_not_used_any_more_is_gone_before_the_next_is_loaded():
 
     load_here(kept, ("policy 2", load, (), ["policy 1"]))
     assert kept == {"policy 2": "model"}
+
+
+def test_readings_of_an_evaluation_are_gone_before_a_step(make_policy, prompts):
+    ranks = Ranks(rank=0, size=1)
+    ranks.kept["policy"] = make_policy(0)
+    policy = RankedPolicy.over(ranks.kept["policy"], "policy", ranks)
+    used, unused = policy.read(prompts[:1]), policy.read(prompts[1:2])
+    assert set(ranks.kept["readings"]) == {used.number, unused.number}
+    del unused
+    free_readings(ranks)
+    assert set(ranks.kept["readings"]) == {used.number}

@@ -56,7 +56,7 @@ class ClipFeatures:
         return join([self.kept[id(clip)][1][layer] for clip in self.clips])
 
     def keep(self, layer: int, output: Tensor) -> None:
-        """Keep what a block gave for the clips of this pass. Clips that nobody has any more are forgotten."""
+        """Keep what a block gave for the clips of this pass. Those of clips that are gone are forgotten."""
         for key in [key for key, (clip, _) in self.kept.items() if clip() is None]:
             del self.kept[key]
         for clip, rows in zip(self.clips, output.split([len(clip) for clip in self.clips]), strict=True):

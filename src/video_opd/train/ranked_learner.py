@@ -16,7 +16,7 @@ from video_opd.errors import is_out_of_memory
 from video_opd.methods import Method, Writer
 from video_opd.policy.load import Policy
 from video_opd.policy.merging import merge
-from video_opd.policy.ranked_policy import DealtPrompts
+from video_opd.policy.ranked_policy import DealtPrompts, free_readings
 from video_opd.policy.sharding import is_split_up
 from video_opd.ranks import Ranks
 from video_opd.train.agreement import TokenCount
@@ -226,6 +226,7 @@ class RankedLearner(Learner):
 
     def begin(self, prompts: Sequence[Prompt]) -> list[tuple[Prompt, ...]]:
         """Start the clocks of a step, and split its batch into micro-batches with a share for every process."""
+        free_readings(self.ranks)  # those of an evaluation, which hold keys and values of whole prompts
         self._do("begin", (self.settings, self.step))
         self.watch, self.batches = self.local.watch, []
         return [*split_batch_for_job(number_repeats(prompts), self.settings, self.ranks.size)]
