@@ -39,6 +39,9 @@ class LearnerPart:
 
     def __init__(self, learner: Learner, method: Method, *, judges: Sequence[Policy], note: Path) -> None:
         self.learner, self.method, self.note = learner, method, note
+        self.models = (learner.student, *judges)
+        self.known = [replace(model.work) for model in self.models]
+        """What each of them had done when the first process was told last."""
         self.is_judge_split = any(is_split_up(weight) for judge in judges for weight in judge.model.parameters())
         self.precision = ExitStack()
         self.rollout: Rollout | None = None
@@ -49,7 +52,7 @@ class LearnerPart:
     def begin(self, share: tuple[TrainingSettings, int]) -> None:
         """Start a step, with the settings that its pieces are made by."""
         self.learner.settings, self.learner.step = share
-        self.batches, self.counted = [], []
+        self.batches, self.counted, self.known = [], [], [replace(model.work) for model in self.models]
         self.learner.begin(())
 
     def answer(self, share: tuple[tuple[Prompt, ...], int]) -> tuple[AnswerGroup, ...]:
@@ -99,9 +102,11 @@ class LearnerPart:
         tokens, step = share
         return self.learner.update(self.batches, tokens, step=step)
 
-    def drop_gradient(self, _: None) -> None:
-        """Forget the gradient."""
+    def drop_gradient(self, _: None) -> list[dict[str, int]]:
+        """Forget the gradient, at the end of a step; returns what each model has done since."""
         self.learner.drop_gradient()
+        before, self.known = self.known, [replace(model.work) for model in self.models]
+        return [model.work.count_since(known) for model, known in zip(self.models, before, strict=True)]
 
     def give_up(self, _: None) -> None:
         """Forget a step that failed, before it is done again."""
@@ -221,7 +226,7 @@ class RankedLearner(Learner):
             gate,
         )
         self.parameters, self.optimizer = local.parameters, local.optimizer
-        self.local, self.ranks, self.step = local, ranks, 0
+        self.local, self.models, self.ranks, self.step = local, part.models, ranks, 0
         self.batches: list[TrainedBatch] = []
 
     def begin(self, prompts: Sequence[Prompt]) -> list[tuple[Prompt, ...]]:
@@ -285,8 +290,11 @@ class RankedLearner(Learner):
         return norms[0]
 
     def drop_gradient(self) -> None:
-        """Have every process forget its gradient."""
-        self._do("drop_gradient")
+        """Have every process forget its gradient; what the others have done is added to the work of the models."""
+        for done in self._do("drop_gradient")[1:]:
+            for model, counts in zip(self.models, done, strict=True):
+                for name, count in counts.items():
+                    setattr(model.work, name, getattr(model.work, name) + count)
 
     def give_up(self) -> None:
         """Have every process forget a step that failed."""
