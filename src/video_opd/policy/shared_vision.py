@@ -128,8 +128,8 @@ def has_equal_tower(one: Policy, other: Policy) -> bool:
 
     All processes of a job ask at once: each of them compares its shards.
     """
-    if one.family is not other.family or one.model.device != other.model.device:
-        return False
+    if one.family is not other.family or one.model.device != other.model.device or other.resting:
+        return False  # weights that wait on the CPU take turns there with their own copies
     settings = [unwrap_model(policy.model).config.vision_config.to_dict() for policy in (one, other)]
     for table in settings:
         for key in ("out_hidden_size", "dtype", "torch_dtype", "_name_or_path", "transformers_version"):
