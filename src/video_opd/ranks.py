@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from textwrap import shorten
 from threading import Thread
 from types import FrameType
 from typing import Any, NoReturn
@@ -119,7 +120,7 @@ class Ranks:
         except RuntimeError as error:
             if not _is_lost_connection(error):
                 raise
-            raise self._lost(None) from error
+            raise self._lost(None, error) from error
         finally:
             self.is_busy = False
         before = self.signal_number
@@ -171,6 +172,8 @@ class Ranks:
             reply = command(self.kept, share)
         except Exception as error:
             if _is_lost_connection(error):
+                if "NCCL" in str(error):  # it may have failed here, such as on the network between two machines
+                    print(f"video-opd: process {self.rank + 1} of {self.size}: {error}", file=sys.stderr, flush=True)
                 self._end_after_another()
             self._fail(self._explain(error))
         self._send((reply, None, self.signal_number), 0)
@@ -215,19 +218,20 @@ class Ranks:
         try:
             self.offered += send_message(message, to, self.control, is_near=to in self.neighbours)
         except RuntimeError as error:
-            raise self._lost(to) from error
+            raise self._lost(to, error) from error
 
     def _receive(self, source: int, timeout: timedelta) -> Any:
         try:
             return receive_message(source, self.control, timeout)
         except RuntimeError as error:
-            raise self._lost(source) from error
+            raise self._lost(source, error) from error
 
-    def _lost(self, rank: int | None) -> EngineError:
+    def _lost(self, rank: int | None, error: BaseException) -> EngineError:
         which = "a process of this job" if rank is None else f"process {rank + 1} of {self.size}"
+        cause = f" ({shorten(str(error), 300, placeholder=' …')})" if "NCCL" in str(error) else ""
         return EngineError(
             f"{which} is lost",
-            reason=f"it died, or did not reply within {self.reply_timeout.total_seconds():g} s",
+            reason=f"it died, or did not reply within {self.reply_timeout.total_seconds():g} s{cause}",
             remedy="look at its output above, and run the same command again: it goes on from the newest checkpoint",
         )
 

@@ -132,6 +132,19 @@ def test_a_teacher_without_a_prompt_in_the_batch_does_nothing(teachers, mixed, w
     assert scores.answers == flatten([written[place] for place in OWN[1]])
 
 
+def test_a_teacher_whose_weights_are_split_goes_along_where_another_process_asks_it(
+    teachers, mixed, written, monkeypatch
+):
+    own = [mixed[place] for place in OWN[1]], [written[place] for place in OWN[1]]
+    alone = routed(teachers)(*own, distribution=True)
+    monkeypatch.setattr("video_opd.methods.teachers.is_any_process", lambda flag, model: True)
+    scores = routed(teachers)(*own, distribution=True)
+    assert teachers[0].work.prompt_passes == 1, "with the first prompt, for the other process's sake"
+    assert scores.answers == alone.answers
+    assert torch.equal(scores.logprobs, alone.logprobs)
+    assert torch.equal(scores.distribution, alone.distribution)
+
+
 def test_what_several_did_is_summed(teachers, mixed, written):
     routed(teachers)(mixed, written)
     total = sum((policy.work for policy in teachers), Work())

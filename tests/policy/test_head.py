@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from video_opd.policy.head import Float32Head
+from video_opd.policy.head import Float32Head, use_float32_head
 from video_opd.policy.load import load_policy
 from video_opd.types import Sampling
 
@@ -50,3 +50,11 @@ def test_the_gradient_reaches_the_head_s_weights_in_float32(models, prompts):
     gradient = policy.model.lm_head.weight.grad
     assert gradient.dtype == torch.float32
     assert gradient.abs().max() > 0
+
+
+def test_a_head_of_a_model_that_is_spread_over_devices_computes_in_float32(models):
+    hooks = pytest.importorskip("accelerate.hooks")
+    model = load_policy(models["teacher"]).model.to(torch.bfloat16)
+    hooks.add_hook_to_module(model.lm_head, hooks.AlignDevicesHook(execution_device="cpu"))
+    use_float32_head(model)
+    assert model.lm_head(torch.ones(1, model.lm_head.in_features, dtype=torch.bfloat16)).dtype == torch.float32

@@ -66,3 +66,10 @@ def test_the_head_is_as_before_when_a_pass_fails(policy, prompts, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         policy.score(reading, groups)
     assert "forward" not in vars(policy.model.lm_head)
+
+
+def test_logits_may_lie_on_another_device_than_the_prompts(policy):
+    """As where the layers of a teacher are spread over several."""
+    logits = torch.zeros(4, policy.support.num_tokens, device="meta")
+    scores = policy.support.log_softmax_at(logits, torch.zeros(4, dtype=torch.long, device="meta"))
+    assert scores.device.type == "meta"

@@ -10,9 +10,12 @@ import torch
 
 from video_opd.cli import main
 from video_opd.config.recipe_file import load_recipe
+from video_opd.errors import ConfigurationError
 from video_opd.policy import load
+from video_opd.policy.families import FAMILIES
 from video_opd.policy.load import keep_on_cpu, place_model
 from video_opd.policy.placement import Placement, list_tensors
+from video_opd.policy.sharding import Sharding
 from video_opd.train.build import refuse_unfit_job
 
 
@@ -106,3 +109,11 @@ def test_a_job_gives_a_teacher_no_place_of_its_own(recipe_file, word):
     refuse_unfit_job(recipe, 1)
     with pytest.raises(Exception, match="in a job of 2 processes"):
         refuse_unfit_job(recipe, 2)
+
+
+@pytest.mark.parametrize(("found", "wanted"), [("cuda", "cpu"), (None, "cuda")])
+def test_shards_lie_where_transformers_puts_them(found, wanted, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: found and torch.device(found))
+    layout = Sharding(shards=2, replicas=1)
+    with pytest.raises(ConfigurationError, match=f"cannot be sharded over processes on {wanted} on this machine"):
+        layout.options("a", FAMILIES[0], torch.device(wanted))

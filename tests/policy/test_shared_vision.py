@@ -11,7 +11,8 @@ from test_checkpointing import SAMPLING, prompts_for
 from tiny_families import KINDS, RECURRENT, save_tiny
 
 from video_opd.policy.checkpointing import checkpoint_layers
-from video_opd.policy.load import Policy, load_policy
+from video_opd.policy.load import Policy, keep_on_cpu, load_policy
+from video_opd.policy.placement import Placement
 from video_opd.policy.shared_vision import share_vision
 from video_opd.types import Prompt
 
@@ -106,6 +107,16 @@ def test_kept_is_only_what_the_newest_pass_saw(tmp_path, processor, world):
     assert len(runs) == 6
 
 
+def test_features_of_clips_that_are_gone_do_not_stay(tmp_path, processor, world):
+    student, _ = load_pair(save_tiny("qwen3_vl", tmp_path / "model", processor))
+    prompts = prompts_for(student, world)
+    share_vision(student, [], num_clips=8)
+    for prompt in prompts:
+        student.read([replace(prompt, pixel_values=prompt.pixel_values.clone())])
+    student.read(prompts[:1])
+    assert list(student.vision.kept) == [id(prompts[0].pixel_values)]
+
+
 def test_a_teacher_in_bfloat16_sees_the_features_of_the_students_tower(tmp_path, processor, world):
     folder = save_tiny("qwen3_vl", tmp_path / "model", processor)
     coarse = load_policy(folder, weights=torch.bfloat16)
@@ -123,13 +134,16 @@ def test_a_teacher_in_bfloat16_sees_the_features_of_the_students_tower(tmp_path,
     assert torch.equal(shared[1], before[1]), "the student's own are what they were"
 
 
-@pytest.mark.parametrize("what", ["weights", "config", "trained", "adapter"])
+@pytest.mark.parametrize("what", ["weights", "config", "trained", "adapter", "waits"])
 def test_other_or_trained_towers_do_not_share(what, tmp_path, processor, world):
     student, teacher = load_pair(save_tiny("qwen3_vl", tmp_path / "model", processor))
     tower = [weight for name, weight in student.model.named_parameters() if ".visual.blocks.1." in name]
     if what == "weights":
         with torch.no_grad():
             tower[-1][0] += 1e-3
+    elif what == "waits":
+        teacher.placement = Placement(devices=("cpu",), scores_on="cpu", offload=True)
+        teacher.resting = keep_on_cpu(teacher.model, torch.device("cpu"))
     elif what == "config":
         teacher.model.config.vision_config.num_heads = 4
     elif what == "trained":

@@ -221,3 +221,11 @@ def test_a_process_tells_what_failed(capsys):
         said = str(ranks._explain(error))
     assert "process 2 of 2 failed: ValueError: a bug of ours" in said
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_what_nccl_says_is_told():
+    def fail(*_: object) -> None:
+        raise torch.distributed.DistBackendError("NCCL error:\nunhandled system error")
+
+    with pytest.raises(EngineError, match=r"is lost: .* \(NCCL error: unhandled system error\)"):
+        Ranks(rank=0, size=1).call(fail, [None])

@@ -14,10 +14,12 @@ from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
 from video_opd.objectives import reverse_kl
+from video_opd.policy.load import Work
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
 from video_opd.train.micro_batches import split_batch, split_batch_for_job
 from video_opd.train.probe import Probe
+from video_opd.train.ranked_learner import LearnerPart, RankedLearner
 from video_opd.train.step_metrics import make_answer_rows, make_metrics_row
 from video_opd.types import Prompt, Sampling, TokenLosses
 
@@ -380,3 +382,35 @@ def test_measurements_of_a_step(student, teacher, prompts):
             answer["advantage"], answer["sampler_logprobs"], answer["teacher_logprobs"], strict=True
         ):
             assert advantage == pytest.approx(theirs - mine, abs=1e-3)
+
+
+class TwoInOne:
+    """A job of two processes, both in this one: the second learner is a copy of the first."""
+
+    size = 2
+
+    def __init__(self, *parts: LearnerPart) -> None:
+        self.kept = [{"learner": part} for part in parts]
+
+    def call(self, command, shares):
+        return [command(kept, share) for kept, share in zip(self.kept, shares, strict=True)]
+
+    def call_all(self, command, share=None):
+        return self.call(command, [share] * self.size)
+
+
+def test_the_work_of_a_job_is_that_of_all_processes(student, teacher, prompts, tmp_path):
+    done = []
+    for size in (1, 2):
+        students, teachers = ([replace(model, model=copy.deepcopy(model.model), work=Work()) for _ in range(size)]
+                              for model in (student, teacher))  # fmt: skip
+        changes = settings(micro_batch_size=6 // size)
+        parts = [
+            LearnerPart(Learner(mine, changes, total_steps=1), method_of(judge), judges=[judge], note=tmp_path / "note")
+            for mine, judge in zip(students, teachers, strict=True)
+        ]
+        learner = parts[0].learner if size == 1 else RankedLearner(parts[0], gate=None, ranks=TwoInOne(*parts))
+        for step in range(2):
+            take_step(learner, prompts[:6], parts[0].method, step=step, seed=SEED)
+        done.append((students[0].work.prompt_passes, students[0].work.answers_written, teachers[0].work.prompt_passes))
+    assert done == [(12, 12, 12)] * 2

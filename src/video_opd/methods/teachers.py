@@ -16,6 +16,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from video_opd.errors import DataError
 from video_opd.policy.load import Policy
+from video_opd.policy.sharding import is_any_process
+from video_opd.ranks import current_job
 from video_opd.types import AnswerGroup, Example, Prompt, TokenScores, flatten
 
 Route = Callable[[Example], int]
@@ -79,10 +81,11 @@ class RoutedTeachers:
         parts: list[TokenScores] = []
         for index, policy in enumerate(self.policies):
             own = [place for place, teacher in enumerate(chosen) if teacher == index]
-            if own:
-                teacher = OneTeacher(policy)
-                mine, theirs = [prompts[place] for place in own], [groups[place] for place in own]
-                parts.append(teacher(mine, theirs, distribution=distribution))
+            if _is_asked(policy, by_this_process=bool(own)):
+                asked = own or [0]  # without a prompt of its own, a process goes along with its first one
+                mine, theirs = [prompts[place] for place in asked], [groups[place] for place in asked]
+                scores = OneTeacher(policy)(mine, theirs, distribution=distribution)
+                parts += [scores] if own else []
                 order += [place * size + answer for place in own for answer in range(size)]
         back = sorted(range(len(order)), key=order.__getitem__)
         return TokenScores(
@@ -93,6 +96,13 @@ class RoutedTeachers:
             if distribution
             else None,
         )
+
+
+def _is_asked(policy: Policy, *, by_this_process: bool) -> bool:
+    """Whether a process asks this teacher now. Where weights are split, all processes make its passes together."""
+    if current_job() is not None:  # it has all processes asked
+        return by_this_process
+    return is_any_process(by_this_process, policy.model)
 
 
 def _join(parts: Sequence[Tensor], back: Sequence[int]) -> Tensor:

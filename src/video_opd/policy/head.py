@@ -29,3 +29,5 @@ def use_float32_head(model: Any) -> None:
     head = model.get_output_embeddings()
     if type(head) is torch.nn.Linear:
         head.__class__ = Float32Head  # the same module, so that its name, its weights and what they are tied to stay
+        if "_old_forward" in vars(head):  # accelerate, which spreads layers over devices, calls the forward of before
+            head._old_forward = Float32Head.forward.__get__(head)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -239,6 +240,7 @@ def load_here(kept: dict[str, Any], share: tuple[str, Callable[..., Policy], tup
     key, load, arguments, freed = share
     for each in freed:
         kept.pop(each, None)
+    gc.collect()  # a sharded or checkpointed model refers to itself
     kept[key] = load(*arguments)
 
 
@@ -253,13 +255,24 @@ def select_rows(scores: TokenScores, rows: Sequence[int]) -> TokenScores:
     )
 
 
+def free_readings(ranks: Ranks) -> None:
+    """Have every process forget readings without a use at once, and not at the next reading: before a step."""
+    freed, _FREED[:] = list(_FREED), []
+    if freed:
+        ranks.call_all(forget_readings, freed)
+
+
+def forget_readings(kept: dict[str, Any], freed: list[int]) -> None:
+    """Forget this process's part of some readings."""
+    for each in freed:
+        kept.get("readings", {}).pop(each, None)
+
+
 def read_share(kept: dict[str, Any], share: tuple[str, int, tuple[Prompt, ...], list[int]]) -> None:
     """Read on this process; the reading is kept under its number."""
     key, number, prompts, freed = share
-    readings = kept.setdefault("readings", {})
-    for each in freed:
-        readings.pop(each, None)
-    readings[number] = kept[key].read(prompts)
+    forget_readings(kept, freed)
+    kept.setdefault("readings", {})[number] = kept[key].read(prompts)
 
 
 def write_share(kept: dict[str, Any], share: tuple[str, int, list[int], str, dict[str, Any]]) -> Any:

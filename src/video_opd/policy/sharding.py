@@ -36,16 +36,25 @@ class Sharding:
     mixed_precision: bool = False
     """Gather and compute in bfloat16; the shards stay as they are, and gradients are summed in float32."""
 
-    def options(self, name: str, family: Family) -> dict[str, Any]:
+    def options(self, name: str, family: Family, where: torch.device) -> dict[str, Any]:
         """Arguments of `from_pretrained`.
 
         Args:
             name: of the model, for messages.
             family: of the model; it names the blocks that are gathered one by one.
+            where: this process's device. transformers does not ask: it takes the machine's GPU where there is one.
 
         Raises:
-            ConfigurationError: the installed transformers cannot do it, or `accelerate` is missing.
+            ConfigurationError: the installed transformers cannot do it, `accelerate` is missing, or it would take
+                another device.
         """
+        taken = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+        if taken.type != where.type:
+            raise ConfigurationError(
+                f"model {name!r} cannot be sharded over processes on {where.type} on this machine",
+                reason=f"transformers puts shards on the machine's {taken.type} devices",
+                remedy="set the device to auto, or write CUDA_VISIBLE_DEVICES= before torchrun, which hides GPUs",
+            )
         try:
             from transformers.distributed import DistributedConfig
         except ImportError as error:

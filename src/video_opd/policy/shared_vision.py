@@ -56,7 +56,9 @@ class ClipFeatures:
         return join([self.kept[id(clip)][1][layer] for clip in self.clips])
 
     def keep(self, layer: int, output: Tensor) -> None:
-        """Keep what a block gave for the clips of this pass."""
+        """Keep what a block gave for the clips of this pass. Those of clips that are gone are forgotten."""
+        for key in [key for key, (clip, _) in self.kept.items() if clip() is None]:
+            del self.kept[key]
         for clip, rows in zip(self.clips, output.split([len(clip) for clip in self.clips]), strict=True):
             layers = self._find(clip) or {}
             layers[layer] = rows.clone() if len(self.clips) > 1 else rows
@@ -126,8 +128,8 @@ def has_equal_tower(one: Policy, other: Policy) -> bool:
 
     All processes of a job ask at once: each of them compares its shards.
     """
-    if one.family is not other.family or one.model.device != other.model.device:
-        return False
+    if one.family is not other.family or one.model.device != other.model.device or other.resting:
+        return False  # weights that wait on the CPU take turns there with their own copies
     settings = [unwrap_model(policy.model).config.vision_config.to_dict() for policy in (one, other)]
     for table in settings:
         for key in ("out_hidden_size", "dtype", "torch_dtype", "_name_or_path", "transformers_version"):

@@ -140,8 +140,8 @@ class TokenSupport:
         """Log-probs of one token of each row, float32.
 
         Args:
-            logits: (N, at least V), of any dtype.
-            tokens: (N,).
+            logits: (N, at least V), of any dtype; of a model that is spread over devices they lie where its head does.
+            tokens: (N,), on their device.
         """
-        logprobs: Tensor = TokenLogProbs.apply(logits, tokens, self.banned)
+        logprobs: Tensor = TokenLogProbs.apply(logits, tokens, self.banned.to(logits.device))
         return logprobs

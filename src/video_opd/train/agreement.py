@@ -1,7 +1,6 @@
-"""The values that all processes training one model must agree on before a step. Today there is only one process.
+"""What is decided once for a whole batch before a step: what it is divided by, and whether it is taken.
 
-When several processes share a batch, each calls these functions once per update and in the same order, regardless of
-its own examples. Collective operations will be added here and nowhere else.
+In a job of several processes the first one decides, on what all of them have told it (`RankedLearner`).
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def find_room(device: str) -> tuple[int, int]:
     """Bytes of memory of a device, in all and free; of a CPU this process's share of the machine's."""
     if device.startswith("cuda"):
         free, total = torch.cuda.mem_get_info(torch.device(device))
-        return total, free
+        return total, free + torch.cuda.memory_reserved(device)  # what an earlier run of this process had is used again
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     table = _read_memory_table()
     total = table.get("MemTotal", 0)

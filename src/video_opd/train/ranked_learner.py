@@ -16,13 +16,13 @@ from video_opd.errors import is_out_of_memory
 from video_opd.methods import Method, Writer
 from video_opd.policy.load import Policy
 from video_opd.policy.merging import merge
-from video_opd.policy.ranked_policy import DealtPrompts
+from video_opd.policy.ranked_policy import DealtPrompts, free_readings
 from video_opd.policy.sharding import is_split_up
 from video_opd.ranks import Ranks
 from video_opd.train.agreement import TokenCount
 from video_opd.train.learner import Gate, Learner, Rollout
 from video_opd.train.micro_batches import split_batch_for_job
-from video_opd.train.shortage import Shortage, StepTooLarge, refuse_to_go_on
+from video_opd.train.shortage import Shortage, StepTooLarge, free_memory, refuse_to_go_on
 from video_opd.train.trained_batch import Suspended, TrainedBatch
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores, number_repeats
 
@@ -39,6 +39,9 @@ class LearnerPart:
 
     def __init__(self, learner: Learner, method: Method, *, judges: Sequence[Policy], note: Path) -> None:
         self.learner, self.method, self.note = learner, method, note
+        self.models = (learner.student, *judges)
+        self.known = [replace(model.work) for model in self.models]
+        """What each of them had done when the first process was told last."""
         self.is_judge_split = any(is_split_up(weight) for judge in judges for weight in judge.model.parameters())
         self.precision = ExitStack()
         self.rollout: Rollout | None = None
@@ -49,7 +52,7 @@ class LearnerPart:
     def begin(self, share: tuple[TrainingSettings, int]) -> None:
         """Start a step, with the settings that its pieces are made by."""
         self.learner.settings, self.learner.step = share
-        self.batches, self.counted = [], []
+        self.batches, self.counted, self.known = [], [], [replace(model.work) for model in self.models]
         self.learner.begin(())
 
     def answer(self, share: tuple[tuple[Prompt, ...], int]) -> tuple[AnswerGroup, ...]:
@@ -99,9 +102,11 @@ class LearnerPart:
         tokens, step = share
         return self.learner.update(self.batches, tokens, step=step)
 
-    def drop_gradient(self, _: None) -> None:
-        """Forget the gradient."""
+    def drop_gradient(self, _: None) -> list[dict[str, int]]:
+        """Forget the gradient, at the end of a step; returns what each model has done since."""
         self.learner.drop_gradient()
+        before, self.known = self.known, [replace(model.work) for model in self.models]
+        return [model.work.count_since(known) for model, known in zip(self.models, before, strict=True)]
 
     def give_up(self, _: None) -> None:
         """Forget a step that failed, before it is done again."""
@@ -197,6 +202,12 @@ def do(kept: dict[str, Any], share: tuple[str, Any]) -> Any:
         return shortage
 
 
+def forget_part(kept: dict[str, Any], _: None) -> None:
+    """Let go of this process's part of a run that is over, before another run of a comparison loads its models."""
+    kept.pop("learner", None)
+    free_memory()
+
+
 class RankedLearner(Learner):
     """The learner on the first process. Every verb has all processes do their part of a micro-batch.
 
@@ -215,11 +226,12 @@ class RankedLearner(Learner):
             gate,
         )
         self.parameters, self.optimizer = local.parameters, local.optimizer
-        self.local, self.ranks, self.step = local, ranks, 0
+        self.local, self.models, self.ranks, self.step = local, part.models, ranks, 0
         self.batches: list[TrainedBatch] = []
 
     def begin(self, prompts: Sequence[Prompt]) -> list[tuple[Prompt, ...]]:
         """Start the clocks of a step, and split its batch into micro-batches with a share for every process."""
+        free_readings(self.ranks)  # those of an evaluation, which hold keys and values of whole prompts
         self._do("begin", (self.settings, self.step))
         self.watch, self.batches = self.local.watch, []
         return [*split_batch_for_job(number_repeats(prompts), self.settings, self.ranks.size)]
@@ -278,8 +290,11 @@ class RankedLearner(Learner):
         return norms[0]
 
     def drop_gradient(self) -> None:
-        """Have every process forget its gradient."""
-        self._do("drop_gradient")
+        """Have every process forget its gradient; what the others have done is added to the work of the models."""
+        for done in self._do("drop_gradient")[1:]:
+            for model, counts in zip(self.models, done, strict=True):
+                for name, count in counts.items():
+                    setattr(model.work, name, getattr(model.work, name) + count)
 
     def give_up(self) -> None:
         """Have every process forget a step that failed."""

@@ -23,7 +23,7 @@ from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, measure_surpr
 from video_opd.policy.description import require_device
 from video_opd.policy.device import find_device
 from video_opd.policy.load import Policy
-from video_opd.ranks import join_job, num_started
+from video_opd.ranks import current_job, join_job, num_started
 from video_opd.report import write_report
 from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory
@@ -41,6 +41,7 @@ from video_opd.train.build import (
     resolve_checkpoints,
 )
 from video_opd.train.memory_choice import settle_memory
+from video_opd.train.ranked_learner import forget_part
 from video_opd.train.run_inputs import Inputs
 from video_opd.train.run_parts import RunParts
 from video_opd.train.train_in_rounds import train_in_rounds
@@ -196,6 +197,8 @@ def run_recipe(
     """
     console, shared, recipe = Console(stderr=True), shared or SharedWork(), resolve_checkpoints(recipe)
     _join_others(recipe)  # from here on only the first process goes on
+    if job := current_job():
+        job.call_all(forget_part)
     same, inputs = identify_run(recipe), Inputs()
     RunDirectory.refuse_unusable(out, **same)
     with explain_write_errors(out):
