@@ -16,6 +16,7 @@ from video_opd.policy.families import FAMILIES
 from video_opd.policy.load import keep_on_cpu, place_model
 from video_opd.policy.placement import Placement, list_tensors
 from video_opd.policy.sharding import Sharding
+from video_opd.train import build_models
 from video_opd.train.build import refuse_unfit_job
 
 
@@ -116,4 +117,13 @@ def test_shards_lie_where_transformers_puts_them(found, wanted, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: found and torch.device(found))
     layout = Sharding(shards=2, replicas=1)
     with pytest.raises(ConfigurationError, match=f"cannot be sharded over processes on {wanted} on this machine"):
-        layout.options("a", FAMILIES[0], torch.device(wanted))
+        layout.options("a", FAMILIES[0], torch.device(wanted), None)
+
+
+def test_a_job_refuses_a_quantised_teacher_before_its_weights_are_read(recipe_file, monkeypatch):
+    recipe = load_recipe(recipe_file)
+    monkeypatch.setattr(build_models, "find_quantisation", lambda _: "fp8")
+    build_models.refuse_unfit_places(recipe)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigurationError, match="cannot be sharded over processes: its weights are quantised"):
+        build_models.refuse_unfit_places(recipe)

@@ -119,9 +119,12 @@ def join_job_to_ask(how: ModelChoices, shards: int) -> None:
             reason="every process has a device of its own",
             remedy="give auto, cpu or cuda; on a GPU every process takes the one of its number",
         )
+    from video_opd.policy.description import require_device
     from video_opd.policy.device import find_device
 
-    join_job(find_device(how.device))
+    device = find_device(how.device)
+    require_device(device)
+    join_job(device)
 
 
 def warn_of_tiny(models: Sequence[str], videos: Path, examples: Sequence[Example]) -> None:

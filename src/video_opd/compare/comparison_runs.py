@@ -23,6 +23,7 @@ from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.eval.progress_bar import say
 from video_opd.files.durable import write_durably
 from video_opd.files.outputs import refuse_foreign
+from video_opd.policy.description import require_device
 from video_opd.ranks import join_job, num_started
 from video_opd.report import write_comparison_report
 from video_opd.report.page import refuse_foreign_page
@@ -113,7 +114,9 @@ def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict
         refuse_unfit_job(each, num_started())
     compute = plans[0][1].compute
     prepare_compute(compute)  # or the environment of a finished run would look changed
-    join_job(find_device(compute.device))  # from here on only the first process goes on
+    device = find_device(compute.device)
+    require_device(device)
+    join_job(device)  # from here on only the first process goes on
     for run, each in plans:  # what is wrong with the last run is known before the first is begun
         with contextlib.suppress(RunInUse):  # another process does it
             RunDirectory.refuse_unusable(run.folder, **identify_run(each))

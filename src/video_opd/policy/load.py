@@ -277,7 +277,7 @@ def _load_model(
         {"device_map": {"": where}} if known.quantisation and find_spec("accelerate") else {}
     )
     if isinstance(lies, Sharding):
-        placed_while_read = lies.options(name, known.family, where)
+        placed_while_read = lies.options(name, known.family, where, known.quantisation)
     elif isinstance(lies, FourBits):
         placed_while_read = {**lies.options(known.family, weights), "device_map": {"": where}}
     elif lies is not None and lies.is_spread:

@@ -36,18 +36,20 @@ class Sharding:
     mixed_precision: bool = False
     """Gather and compute in bfloat16; the shards stay as they are, and gradients are summed in float32."""
 
-    def options(self, name: str, family: Family, where: torch.device) -> dict[str, Any]:
+    def options(self, name: str, family: Family, where: torch.device, quantisation: str | None) -> dict[str, Any]:
         """Arguments of `from_pretrained`.
 
         Args:
             name: of the model, for messages.
             family: of the model; it names the blocks that are gathered one by one.
             where: this process's device. transformers does not ask: it takes the machine's GPU where there is one.
+            quantisation: the method by which its weights are quantised, if they are.
 
         Raises:
-            ConfigurationError: the installed transformers cannot do it, `accelerate` is missing, or it would take
-                another device.
+            ConfigurationError: the installed transformers cannot do it, `accelerate` is missing, it would take another
+                device, or the weights are quantised.
         """
+        refuse_quantised(name, quantisation)
         taken = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
         if taken.type != where.type:
             raise ConfigurationError(
@@ -71,6 +73,24 @@ class Sharding:
             fsdp_mixed_precision=self.mixed_precision,
         )
         return {"distributed_config": config}
+
+
+def refuse_quantised(name: str, quantisation: str | None) -> None:
+    """Refuse to shard quantised weights: it was never tried, and transformers does not promise it.
+
+    Args:
+        name: of the model.
+        quantisation: the method by which its weights are quantised, if they are.
+
+    Raises:
+        ConfigurationError: they are.
+    """
+    if quantisation:
+        raise ConfigurationError(
+            f"model {name!r} cannot be sharded over processes",
+            reason=f"its weights are quantised ({quantisation})",
+            remedy="name a checkpoint with whole weights, or start one process",
+        )
 
 
 def _not_possible(name: str, reason: str) -> ConfigurationError:

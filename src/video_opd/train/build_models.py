@@ -24,9 +24,9 @@ from video_opd.policy.placement import Placement
 from video_opd.policy.quantised import FourBits, find_quantisation, refuse_as_student
 from video_opd.policy.ranked_policy import derive_on_all, load_on_all
 from video_opd.policy.run_folders import find_model
-from video_opd.policy.sharding import Sharding
+from video_opd.policy.sharding import Sharding, refuse_quantised
 from video_opd.policy.weights_files import is_adapter
-from video_opd.ranks import num_processes
+from video_opd.ranks import num_processes, num_started
 from video_opd.runs.checkpoint import Checkpoint, find_latest_checkpoint
 
 _Named = TypeVar("_Named", StudentSettings, TeacherSettings)
@@ -226,11 +226,14 @@ def refuse_unfit_places(recipe: Recipe) -> None:
     Raises:
         ConfigurationError: a device does not exist, or the weights cannot be moved or spread.
     """
+    is_job = num_started() > 1
     for teacher in recipe.name_teachers().values():
+        quantisation = None
+        if is_job or teacher.offload:
+            quantisation = find_quantisation(resolve_parts(teacher.model, weights=False).base)
+        if is_job:
+            refuse_quantised(teacher.model, quantisation)
         if placement := place_teacher(recipe, teacher):
-            quantisation = (
-                find_quantisation(resolve_parts(teacher.model, weights=False).base) if teacher.offload else None
-            )
             placement.refuse_unfit(teacher.model, quantisation=quantisation)
 
 

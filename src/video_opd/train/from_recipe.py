@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import numbers
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ import tomli_w
 from video_opd.config import Recipe
 from video_opd.config.recipe_file import load_recipe, parse_recipe, set_keys
 from video_opd.errors import ConfigurationError, require_path
+from video_opd.ranks import leave_job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ def train(recipe: str | Path | Recipe, out: str | Path | None = None, **override
             f"out = {str(folder)!r}", reason="this is a file, and a run needs a folder", remedy="give another path"
         )
     results = run_recipe(resolved, folder)
+    atexit.register(leave_job)  # a script under torchrun may go on; at its end the other processes end, too
     scores = {name: found for name, found in results.items() if name.startswith("student_")}
     return TrainedRun(
         folder=Path(results["run"]), steps=results["steps"], train_seconds=results["train_seconds"], scores=scores

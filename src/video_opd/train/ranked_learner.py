@@ -227,6 +227,7 @@ class RankedLearner(Learner):
         )
         self.parameters, self.optimizer = local.parameters, local.optimizer
         self.local, self.models, self.ranks, self.step = local, part.models, ranks, 0
+        self.piece, self.num_updates = (), 0  # the parts know theirs
         self.batches: list[TrainedBatch] = []
 
     def begin(self, prompts: Sequence[Prompt]) -> list[tuple[Prompt, ...]]:
