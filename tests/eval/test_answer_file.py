@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 import tomllib
@@ -17,6 +15,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
+from started import Started
 from video_opd.cli import main
 from video_opd.data.manifest import read_manifest
 from video_opd.policy.load import Policy
@@ -358,9 +357,7 @@ def test_a_signal_in_the_middle_of_a_real_process(number, status, models, world,
     slow = ("--batch-size", 1, "--max-new-tokens", 64)
     assert main(words(models["student"], manifest, world / "videos", one, *slow)) == 0
     command = words(models["student"], manifest, world / "videos", other, *slow)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "video_opd.cli", *command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    )
+    process = Started(command)
     until = time.monotonic() + 200
     while not (other.exists() and other.stat().st_size) and time.monotonic() < until:
         time.sleep(0.01)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from benchmark_files import write_tempcompass
 
+from started import Started
 from video_opd.cli import main
 
 JOB = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "video_opd")
@@ -123,8 +124,7 @@ def alone_and_shared(commands, tmp_path_factory) -> tuple[Path, Path]:
         [*line, "--out", str(shared / name), *(("--shards", "2") if name in SHARDED else ())]
         for name, line in commands.items()
     ]
-    script = [*JOB[:-2], str(SCRIPT), str(tmp_path_factory.mktemp("gradients")), json.dumps([*lines, lines[-1]])]
-    job = launch(script)
+    job = Started([SCRIPT, tmp_path_factory.mktemp("gradients"), json.dumps([*lines, lines[-1]])], 2)
     for name, line in commands.items():
         run_alone(*line, "--out", alone / name)
     out, err = job.communicate(timeout=400)

@@ -6,8 +6,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +19,7 @@ from test_checkpointing import SAMPLING, gradient_of, noise_floor, prompts_for
 from tiny_families import KINDS, RECURRENT, save_tiny
 from transformers import AutoModelForImageTextToText
 
+from started import Started
 from video_opd.cli import main
 from video_opd.config.recipe_file import load_recipe
 from video_opd.data.manifest import read_manifest
@@ -299,8 +298,7 @@ def test_train_merge_and_evaluate(run, models, world, tmp_path):
 def test_a_killed_run_resumes_to_the_same_bits(recipe_file, run, tmp_path):
     out = tmp_path / "killed"
     steps = ("--training.steps", "2")
-    arguments = [sys.executable, "-m", "video_opd", "train", str(recipe_file), "--out", str(out), *LORA, *steps]
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = Started(["train", recipe_file, "--out", out, *LORA, *steps])
     began = time.monotonic()
     while not (out / "checkpoints" / "step-000001").exists() and time.monotonic() - began < 120:
         assert process.poll() is None

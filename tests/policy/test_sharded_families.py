@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ from safetensors.torch import load_file
 from tiny_families import KINDS, save_tiny
 from transformers import AutoModelForImageTextToText
 
+from started import Started
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_source import PromptSource
 from video_opd.data.prompt_templates import TEMPLATES
@@ -33,23 +31,15 @@ def test_two_processes_give_the_gradient_of_one(tmp_path, processor, world):
         renderer = PromptRenderer(policy.processor, TEMPLATES["tiny"], VideoBudget(max_frame_tokens=4))
         examples = read_manifest(world / "train.jsonl")[:4]
         torch.save(PromptSource(world / "videos", renderer, num_examples=4).prompts(examples), tmp_path / f"{kind}.pt")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    paths = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
-    done = subprocess.run(
-        [*command, HERE / "sharded_families.py", tmp_path],
-        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    job = Started([HERE / "sharded_families.py", tmp_path], 2)
+    out, err = job.communicate(900)
+    assert job.returncode == 0, err[-4000:]
     full = "[Errno 28] No space left on device"
-    assert f"full 0 ['{full}', '{full}']" in done.stdout
-    assert "full 1 []" in done.stdout
-    finer = [int(line.split()[-1]) for line in done.stdout.splitlines() if line.startswith("finer")]
+    assert f"full 0 ['{full}', '{full}']" in out
+    assert "full 1 []" in out
+    finer = [int(line.split()[-1]) for line in out.splitlines() if line.startswith("finer")]
     assert min(finer) > 100, "the head computes in float32"
-    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("qwen")]
+    lines = [line.split() for line in out.splitlines() if line.startswith("qwen")]
     assert [line[0] for line in lines[: 4 * len(KINDS) : 4]] == list(KINDS)
     assert [line[:2] for line in lines[4 * len(KINDS) :]] == [[kind, "adapter"] for kind in KINDS]
     for *name, loss, gradient in lines:

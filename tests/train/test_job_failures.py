@@ -186,7 +186,7 @@ def test_a_signal_to_the_second_process_stops_a_scoring_and_one_that_hangs_ends_
     hang = json.dumps({**SECOND, "what": "hang", "at": "read", "grad": True})
     train = ["train", job_recipe, "--out", tmp_path / "run", *UNEVEN, *REPLICAS]
     began = time.monotonic()
-    process = launch(tmp_path / "gradients", [[stop, *words], words, [hang, *train]])
+    process = launch(tmp_path / "gradients", [[stop, *words], words, [hang, *train]], torchrun=True)
     _, err = communicate(process, 200)
     assert process.returncode != 0
     assert json.loads((tmp_path / "gradients" / "statuses.json").read_text()) == [128 + signal.SIGTERM, 0, 2], err

@@ -6,12 +6,12 @@ import hashlib
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from started import Started
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny-tvdf.toml"
 STEPS = 6
@@ -19,7 +19,7 @@ STEPS = 6
 
 def command(out: Path, data: Path, *extra: str) -> list[str]:
     return [
-        sys.executable, "-m", "video_opd.cli", "train", str(RECIPE), "--out", str(out), "--steps", str(STEPS),
+        "train", str(RECIPE), "--out", str(out), "--steps", str(STEPS),
         "--data.videos", str(data / "videos"), "--data.train", str(data / "train.jsonl"),
         "--data.validation", str(data / "validation.jsonl"), "--data.test", str(data / "test.jsonl"),
         "--data.tiny-world.num-train", "32", "--data.tiny-world.num-validation", "4", "--data.tiny-world.num-test", "4",
@@ -39,7 +39,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def uninterrupted(data) -> Path:
     out = data.parent / "uninterrupted"
-    subprocess.run(command(out, data), check=True, capture_output=True, timeout=250)
+    assert Started(command(out, data)).wait() == 0
     return out
 
 
@@ -67,7 +67,7 @@ def test_sigkill_in_any_phase_gives_the_same_selections_and_weights(uninterrupte
     out, phases = data.parent / "killed", []
     targets = sorted(random.Random(2).sample(range(5, written(uninterrupted)), 4))
     while True:
-        process = subprocess.Popen(command(out, data), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = Started(command(out, data))
         if targets:
             while written(out) < targets[0] and process.poll() is None:
                 time.sleep(0.01)

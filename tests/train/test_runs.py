@@ -7,14 +7,13 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
+from started import Started
 from video_opd.train.trained_batch import StepOutcome
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny-opd.toml"
@@ -27,7 +26,7 @@ NOTHING_TRAINED = StepOutcome(
 
 def command(out: Path, data: Path, *extra: str) -> list[str]:
     return [
-        sys.executable, "-m", "video_opd.cli", "train", str(RECIPE), "--out", str(out), "--steps", str(STEPS),
+        "train", str(RECIPE), "--out", str(out), "--steps", str(STEPS),
         "--data.videos", str(data / "videos"), "--data.train", str(data / "train.jsonl"),
         "--data.validation", str(data / "validation.jsonl"), "--data.test", str(data / "test.jsonl"),
         "--data.tiny-world.num-train", "16", "--data.tiny-world.num-validation", "4", "--data.tiny-world.num-test", "4",
@@ -50,7 +49,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def uninterrupted(data) -> Path:
     out = data.parent / "uninterrupted"
-    subprocess.run(command(out, data), check=True, capture_output=True, timeout=200)
+    assert Started(command(out, data)).wait() == 0
     return out
 
 
@@ -59,7 +58,7 @@ def uninterrupted(data) -> Path:
 def test_sigkill_at_random_moments_gives_the_same_weights(uninterrupted, data):
     out, chance, kills = data.parent / "killed", random.Random(0), 0
     while True:
-        process = subprocess.Popen(command(out, data), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = Started(command(out, data))
         if kills < 3:
             began, rows = time.monotonic(), journal_length(out)
             while journal_length(out) == rows and process.poll() is None and time.monotonic() - began < 90:
@@ -90,7 +89,7 @@ def rows_of(path: Path) -> list[dict]:
 @pytest.mark.timeout(600)
 def test_sigterm_saves_and_the_same_command_goes_on(uninterrupted, data):
     out = data.parent / "stopped"
-    process = subprocess.Popen(command(out, data), stderr=subprocess.PIPE, text=True)
+    process = Started(command(out, data))
     while journal_length(out) < 1 and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
@@ -99,7 +98,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(uninterrupted, data):
     assert "the state is saved" in errors
     saved = [folder.name for folder in (out / "checkpoints").iterdir() if (folder / "COMPLETE.json").exists()]
     assert saved
-    subprocess.run(command(out, data), check=True, capture_output=True, timeout=200)
+    assert Started(command(out, data)).wait() == 0
     assert final_hash(out) == final_hash(uninterrupted)
 
 
@@ -107,10 +106,8 @@ def test_sigterm_saves_and_the_same_command_goes_on(uninterrupted, data):
 def test_a_finished_run_is_told_from_its_folder(uninterrupted, data):
     """The same command once more trains nothing and says the same; the checkpoint loads by from_pretrained."""
     before = final_hash(uninterrupted), (uninterrupted / "metrics.jsonl").read_bytes()
-    done = subprocess.run(
-        command(uninterrupted, data, "--json"), check=True, capture_output=True, text=True, timeout=200
-    )
-    result = json.loads(done.stdout)
+    out, _ = Started(command(uninterrupted, data, "--json")).communicate()
+    result = json.loads(out)
     assert result["steps"] == STEPS
     assert result["student_after"]["num_queries"] == 4
     assert (final_hash(uninterrupted), (uninterrupted / "metrics.jsonl").read_bytes()) == before
@@ -128,14 +125,12 @@ def test_another_recipe_is_refused_and_nothing_is_lost(uninterrupted, data):
     before = sorted(
         (p, p.stat().st_mtime_ns) for p in uninterrupted.rglob("*") if p.is_file() and p.name != ".run.lock"
     )
-    done = subprocess.run(
-        command(uninterrupted, data, "--training.learning-rate", "0.5"), capture_output=True, text=True, timeout=100,
-        env=os.environ,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "training.learning_rate: " in done.stderr
-    assert " -> 0.5" in done.stderr
-    assert "Traceback" not in done.stderr
+    refused = Started(command(uninterrupted, data, "--training.learning-rate", "0.5"))
+    _, err = refused.communicate()
+    assert refused.returncode == 2
+    assert "training.learning_rate: " in err
+    assert " -> 0.5" in err
+    assert "Traceback" not in err
     assert before == sorted(
         (p, p.stat().st_mtime_ns) for p in uninterrupted.rglob("*") if p.is_file() and p.name != ".run.lock"
     )

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from spoiled_checkpoints import CASES as SPOILED
 from spoiled_checkpoints import STEP, seal
 
+from started import Started
 from video_opd.cli import main
 from video_opd.policy.adapters import attach_adapter, is_of_adapter, save_model
 from video_opd.policy.load import load_policy
@@ -58,9 +59,13 @@ FINAL_ADAPTER = FINAL.with_name("adapter_model.safetensors")
 UNEVEN = ["--training.batch-size", "5", "--training.micro-batch-size", "2", "--schedule.probe-every", "1"]
 
 
-def launch(folder: Path, commands: Sequence[Sequence[Any]], num_processes: int = 2) -> subprocess.Popen[str]:
-    """Start the commands in several processes, under torchrun."""
+def launch(
+    folder: Path, commands: Sequence[Sequence[Any]], num_processes: int = 2, *, torchrun: bool = False
+) -> Started | subprocess.Popen[str]:
+    """Start the commands in several processes, as torchrun does, or by torchrun itself."""
     folder.mkdir(parents=True, exist_ok=True)
+    if not torchrun:
+        return Started([SCRIPT, folder, json.dumps(as_words(commands))], num_processes)
     program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
     return subprocess.Popen(
         [*program, str(SCRIPT), str(folder), json.dumps(as_words(commands))],
@@ -72,13 +77,13 @@ def as_words(commands: Sequence[Sequence[Any]]) -> list[list[str]]:
     return [[str(word) for word in command] for command in commands]
 
 
-def finish(process: subprocess.Popen[str], timeout: float = 400) -> list[int]:
+def finish(process: Started | subprocess.Popen[str], timeout: float = 400) -> list[int]:
     out, err = communicate(process, timeout)
     assert process.returncode == 0, err
     return list(json.loads(out.splitlines()[-1]))
 
 
-def communicate(process: subprocess.Popen[str], timeout: float) -> tuple[str, str]:
+def communicate(process: Started | subprocess.Popen[str], timeout: float) -> tuple[str, str]:
     """Wait for the end of a job; one that hangs is killed, and what it said is shown."""
     try:
         return process.communicate(timeout=timeout)
@@ -283,7 +288,7 @@ def test_four_processes_go_on_with_a_run_of_two(runs, train, tmp_path):
 def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(runs, train, tmp_path):
     folder = tmp_path / "suspended"
     command = train("suspended", folder)
-    process = launch(tmp_path / "gradients", [command])
+    process = launch(tmp_path / "gradients", [command], torchrun=True)
     until = time.monotonic() + 120
     while not (folder / "metrics.jsonl").exists() or not (folder / "metrics.jsonl").read_text().strip():
         assert time.monotonic() < until, process.communicate()[1]
