@@ -113,7 +113,7 @@ def job_recipe(world, tmp_path_factory) -> Path:
         "student": {"model": "tiny-student"},
         "teacher": {"model": "tiny-teacher"},
         "data": {"videos": str(world / "videos")}
-        | {split: str(world / f"{split}.jsonl") for split in ("train", "validation")},
+        | {split: str(world / f"{split}.jsonl") for split in ("train", "validation", "test")},
         "prompt": {"template": "tiny"},
         "video": {"max_frames": 64, "max_tokens": 64, "max_frame_tokens": 1},
         "answers": {"max_new_tokens": 16},

@@ -209,10 +209,14 @@ class Learner:
         if are_all_finite(value for value, _ in found):
             return
         self.drop_gradient()
-        value, batches = next((value, batches) for value, batches in found if not math.isfinite(value))
-        ids = ", ".join(prompt.id for batch in batches for prompt in batch.prompts)
+        place = "not finite on examples of another process"
+        for value, batches in found:
+            if not math.isfinite(value):
+                ids = ", ".join(prompt.id for batch in batches for prompt in batch.prompts)
+                place = f"{value} on examples {ids}"
+                break
         raise EngineError(
-            f"the {what} is {value} on examples {ids}",
+            f"the {what} is {place}",
             reason="an update with it would ruin the weights, so the step was not taken",
             remedy="lower training.learning_rate; the last checkpoint is complete",
         )
