@@ -13,12 +13,12 @@ PIP_ARGS ?=
 demo: $(VENV)/.installed
 	$(BIN)/video-opd demo
 
-# Two workers, each on one thread: two cores are what the tests are made for. The order is that of tests/conftest.py.
+# Three workers for two cores, each on one thread: a worker often waits for a disk or for a process that it started.
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # The property tests with new examples, over and over: FUZZ_ROUNDS times.
 FUZZ_ROUNDS ?= 10
