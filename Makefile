@@ -8,7 +8,7 @@ VERSIONS ?= --constraint requirements.lock
 # More for pip, such as another index.
 PIP_ARGS ?=
 
-.PHONY: demo test fuzz test-oldest test-newest wheel-check lint lock clean
+.PHONY: demo test test-long fuzz test-oldest test-newest wheel-check lint lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/video-opd demo
@@ -18,7 +18,11 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
+
+# What takes too long for every change: jobs of several processes that fail, and rehearsals of benchmarks. Six minutes.
+test-long: $(VENV)/.installed-dev
+	$(BIN)/pytest -n 2 --dist loadfile -m long
 
 # The property tests with new examples, over and over: FUZZ_ROUNDS times.
 FUZZ_ROUNDS ?= 10

@@ -90,6 +90,7 @@ def test_the_gradient_stays_where_a_vision_block_is_computed_again_in_pieces(
         assert (changed[name] - gradient).norm() <= 1e-5 * gradient.norm() + floor, name
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of a process")

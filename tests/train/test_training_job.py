@@ -270,6 +270,7 @@ def test_a_run_goes_on_with_another_number_of_processes(runs, job_recipe, train,
             assert distance(*final) < 1e-4
 
 
+@pytest.mark.long
 def test_four_processes_go_on_with_a_run_of_two(runs, train, tmp_path):
     """As two copies of two shards (HSDP), and as one copy of four."""
     copies = ("--compute.shards", "2")
@@ -285,6 +286,7 @@ def test_four_processes_go_on_with_a_run_of_two(runs, train, tmp_path):
         assert distance(weights_of(run_of[name]), weights_of(runs[1] / name)) < 1e-4
 
 
+@pytest.mark.long
 def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(runs, train, tmp_path):
     folder = tmp_path / "suspended"
     command = train("suspended", folder)
