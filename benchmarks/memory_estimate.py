@@ -29,10 +29,10 @@ from video_opd.policy.adapters import attach_adapter
 from video_opd.policy.checkpointing import checkpoint_layers
 from video_opd.policy.lora_settings import LoraSettings
 from video_opd.policy.model_shape import measure_shape
+from video_opd.train.largest_micro_batch import Load
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
 from video_opd.train.memory_estimate import FrozenModel, MemoryEstimate, StepMemory
-from video_opd.train.step_load import Load
 from video_opd.train.stopwatch import PeakMemory
 
 CASES: dict[str, dict[str, Any]] = {

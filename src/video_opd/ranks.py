@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 from video_opd.errors import ConfigurationError, EngineError, UserError, is_out_of_memory
 from video_opd.host_memory import Offered, is_offer_visible, offer
-from video_opd.packing import receive_message, send_message
+from video_opd.messages import receive_message, send_message
 
 TIMEOUT_VARIABLE = "VIDEO_OPD_REPLY_TIMEOUT_S"
 """Environment variable: how long the first process waits for the reply to a command, in seconds."""

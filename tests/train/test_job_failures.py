@@ -19,7 +19,7 @@ from test_training_job import FINAL, UNEVEN, as_words, communicate, distance, jo
 from video_opd.data.batches import choose_batch
 from video_opd.data.manifest import read_manifest
 from video_opd.errors import ConfigurationError, EngineError
-from video_opd.packing import pack_message, unpack_message
+from video_opd.messages import pack_message, unpack_message
 from video_opd.ranks import TIMEOUT_VARIABLE, Ranks, find_reply_timeout
 
 pytestmark = [

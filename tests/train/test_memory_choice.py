@@ -20,10 +20,10 @@ from video_opd.policy.families import find_family
 from video_opd.policy.model_shape import measure_shape
 from video_opd.train import memory_choice
 from video_opd.train.build import refuse_unfit_job
+from video_opd.train.largest_micro_batch import Load
 from video_opd.train.memory_choice import estimate_step, find_room, settle_memory
 from video_opd.train.memory_estimate import GIB, FrozenModel, StepMemory
 from video_opd.train.run_inputs import Inputs
-from video_opd.train.step_load import Load
 
 ROOT = Path(__file__).resolve().parents[2]
 GPU = ROOT / "benchmarks" / "gpu"

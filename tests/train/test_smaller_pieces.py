@@ -14,7 +14,7 @@ import torch
 from video_opd.config import TrainingSettings
 from video_opd.curriculum import Coupling
 from video_opd.data.prompt_source import PromptSource
-from video_opd.errors import EngineError, is_out_of_memory
+from video_opd.errors import ConfigurationError, EngineError, is_out_of_memory
 from video_opd.files.run_records import MemoryNote
 from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.teachers import OneTeacher
@@ -24,6 +24,7 @@ from video_opd.runs.directory import RunDirectory
 from video_opd.train.answer_gate import AnswerGate
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
+from video_opd.train.memory_shortage import add_to_note, read_note
 from video_opd.train.smaller_pieces import SmallerPieces
 
 SEED = 7
@@ -197,6 +198,24 @@ def test_an_update_that_does_not_fit_sets_nothing_aside(student, teacher, prompt
     with pytest.raises(EngineError, match=r"update of the weights at step 1 ran out of memory: CUDA .*freeze_vision"):
         take(prompts[:2], step=0, seed=SEED)
     assert not (tmp_path / "memory.json").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"mine": 1}', '{"micro_batch_size": "x"}'])
+def test_a_note_of_another_program_is_refused_and_stays(text, tmp_path):
+    path = tmp_path / "memory.json"
+    path.write_text(text)
+    for use in (read_note, lambda path: add_to_note(path, MemoryNote(micro_batch_size=1))):
+        with pytest.raises(ConfigurationError, match="is not what a run notes when memory runs out"):
+            use(path)
+    assert path.read_text() == text
+
+
+def test_a_note_is_read_as_it_was_written(tmp_path):
+    path = tmp_path / "memory.json"
+    assert read_note(path) == MemoryNote()
+    add_to_note(path, MemoryNote(micro_batch_size=4))
+    add_to_note(path, MemoryNote(too_large={"a": "full"}))
+    assert read_note(path) == MemoryNote(micro_batch_size=4, too_large={"a": "full"})
 
 
 def test_what_counts_as_out_of_memory():

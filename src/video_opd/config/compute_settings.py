@@ -17,8 +17,8 @@ class ComputeSettings(Settings):
     """`auto`: a CUDA device if there is one, else the CPU."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """`bfloat16`: float32 weights for the student, bfloat16 arithmetic, a bfloat16 teacher."""
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3"] = "auto"
-    """How attention is computed. `auto`: sdpa, or what the model's config.json asks for. `flash_attention_2` and
+    attention: Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"] | None = None
+    """How attention is computed. Not set: sdpa, or what the model's config.json asks for. `flash_attention_2` and
     `flash_attention_3` need their package and bfloat16; they read the prompts, and the answers stay with sdpa."""
     threads: Positive | None = None
     """Number of CPU threads; on a busy machine, two can be ten times slower than one."""
@@ -31,7 +31,7 @@ class ComputeSettings(Settings):
     @model_validator(mode="after")
     def _check_attention(self) -> ComputeSettings:
         """Refuse a backend that does not compute in the type."""
-        if self.attention.startswith("flash") and self.precision == "float32":
+        if (self.attention or "").startswith("flash") and self.precision == "float32":
             raise ValueError(
                 f'attention = "{self.attention}" does not compute in float32; set precision = "bfloat16", or '
                 'attention = "sdpa"'

@@ -57,7 +57,7 @@ def _is_available(backend: str) -> bool:
     return bool(getattr(transformers_utils, f"is_flash_attn_{number}_available")())
 
 
-def refuse_missing_backend(asked: str, device: str) -> None:
+def refuse_missing_backend(asked: str | None, device: str) -> None:
     """Refuse a backend that a recipe asks for and that cannot run here, before any weights are fetched.
 
     Args:
@@ -71,18 +71,18 @@ def refuse_missing_backend(asked: str, device: str) -> None:
         raise ConfigurationError(
             f'compute.attention = "{asked}" cannot be used here',
             reason=f"its package {_FLASH[asked]} is not installed, or the device {device} is not a GPU that it runs on",
-            remedy='install it, or set compute.attention to "auto" or "sdpa"',
+            remedy='install it, set compute.attention to "sdpa", or leave the key out',
         )
 
 
-def use_attention(model: Any, asked: str) -> None:
+def use_attention(model: Any, asked: str | None) -> None:
     """Let a loaded model compute with the backend that a recipe asks for.
 
     Args:
         model: of transformers.
-        asked: `auto`: it stays as it was loaded.
+        asked: None: it stays as it was loaded.
     """
-    if asked == "auto":
+    if asked is None:
         return
     # The modules of each part look the backend up in their configuration at every pass.
     model.config.vision_config._attn_implementation = asked

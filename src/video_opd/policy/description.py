@@ -89,17 +89,21 @@ def describe(name: str, revision: str | None = None, *, device: str = "cpu") -> 
     )
 
 
-def make_empty(name: str) -> Any:
+def make_empty(name: str, config: Any = None) -> Any:
     """The transformers model of that name with no numbers in its weights, on torch's device without memory.
 
+    Args:
+        name: a folder, a hub name, or one of `BUNDLED`.
+        config: of the model, where it is at hand.
+
     Raises:
-        ConfigurationError: as `describe`.
+        ConfigurationError: as `describe`, or transformers cannot build such a model.
     """
     from transformers import AutoModelForImageTextToText
 
-    known = describe(name)
+    config = config or describe(name).config
     with guard_loading(name, "config"), torch.device("meta"):
-        return AutoModelForImageTextToText.from_config(known.config)
+        return AutoModelForImageTextToText.from_config(config)
 
 
 def explain_other_shape(name: str, wanted: str) -> str:

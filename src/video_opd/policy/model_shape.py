@@ -10,11 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from transformers import AutoModelForImageTextToText
-
 from video_opd.policy.adapters import list_linear
-from video_opd.policy.description import guard_loading
+from video_opd.policy.description import make_empty
 from video_opd.policy.families import Family
 from video_opd.policy.lora_settings import LoraSettings, choose_targets
 
@@ -213,8 +210,7 @@ def measure_shape(name: str, config: Any, family: Family, lora: LoraSettings | N
     Raises:
         ConfigurationError: transformers cannot build such a model, or a target of the adapter does not exist.
     """
-    with guard_loading(name, "config"), torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(config)
+    model = make_empty(name, config)
     counts = {"text": 0, "tower": 0, "merger": 0}
     largest = dict.fromkeys(counts, 0)
     for key, parameter in model.named_parameters():

@@ -25,10 +25,10 @@ from video_opd.policy.read import Reading
 from video_opd.policy.sharding import average_over_processes, drop_gathered, is_sharded, whole
 from video_opd.ranks import num_processes
 from video_opd.train.agreement import TokenCount, are_all_finite
+from video_opd.train.memory_shortage import Shortage, free_memory
 from video_opd.train.micro_batches import split_batch
 from video_opd.train.optimizer import make_optimizer
 from video_opd.train.optimizer_state import load_optimizer, save_optimizer
-from video_opd.train.shortage import Shortage, free_memory
 from video_opd.train.stopwatch import Stopwatch
 from video_opd.train.trained_batch import Suspended, TrainedBatch
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores, number_repeats

@@ -23,6 +23,7 @@ from video_opd.policy.model_shape import ModelShape, measure_shape
 from video_opd.policy.quantised import find_quantisation
 from video_opd.ranks import current_job
 from video_opd.train.build_models import place_teacher
+from video_opd.train.largest_micro_batch import choose_load
 from video_opd.train.memory_estimate import (
     GIB,
     FrozenModel,
@@ -30,7 +31,6 @@ from video_opd.train.memory_estimate import (
     StepMemory,
 )
 from video_opd.train.run_inputs import Inputs
-from video_opd.train.step_load import choose_load
 
 _log = logging.getLogger(__name__)
 

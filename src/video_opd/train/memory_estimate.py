@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from video_opd.config import Recipe
 from video_opd.policy.model_shape import Arithmetic, ModelShape
-from video_opd.train.step_load import Load
+from video_opd.train.largest_micro_batch import Load
 
 GIB = 2**30
 Parts = dict[str, int]

@@ -21,8 +21,8 @@ from video_opd.policy.sharding import is_split_up
 from video_opd.ranks import Ranks
 from video_opd.train.agreement import TokenCount
 from video_opd.train.learner import Gate, Learner, Rollout
+from video_opd.train.memory_shortage import Shortage, StepTooLarge, free_memory, refuse_to_go_on
 from video_opd.train.micro_batches import split_batch_for_job
-from video_opd.train.shortage import Shortage, StepTooLarge, free_memory, refuse_to_go_on
 from video_opd.train.trained_batch import Suspended, TrainedBatch
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores, number_repeats
 

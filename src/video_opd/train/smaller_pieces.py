@@ -13,8 +13,7 @@ from dataclasses import replace
 from video_opd.errors import is_out_of_memory
 from video_opd.files.run_records import MemoryNote
 from video_opd.runs.directory import RunDirectory
-from video_opd.train.run_parts import RunParts
-from video_opd.train.shortage import (
+from video_opd.train.memory_shortage import (
     Shortage,
     StepTooLarge,
     add_to_note,
@@ -24,6 +23,7 @@ from video_opd.train.shortage import (
     read_note,
     refuse_to_go_on,
 )
+from video_opd.train.run_parts import RunParts
 from video_opd.train.trained_batch import StepOutcome
 from video_opd.types import Prompt
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 import torch
 
 from video_opd.config import TrainingSettings
-from video_opd.errors import EngineError
+from video_opd.errors import ConfigurationError, EngineError
 from video_opd.files.durable import write_durably
 from video_opd.files.run_records import MemoryNote
 from video_opd.types import Prompt
@@ -80,8 +80,21 @@ def apply_note(note: MemoryNote, settings: TrainingSettings) -> TrainingSettings
 
 
 def read_note(path: Path) -> MemoryNote:
-    """The note in a run folder; an empty one where there is none."""
-    return MemoryNote.from_json(json.loads(path.read_bytes())) if path.exists() else MemoryNote()
+    """The note in a run folder; an empty one where there is none.
+
+    Raises:
+        ConfigurationError: the file is damaged, or another program wrote it.
+    """
+    if not path.exists():
+        return MemoryNote()
+    try:
+        return MemoryNote.model_validate_json(path.read_bytes())
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{path} is not what a run notes when memory runs out",
+            reason="the file is damaged, or another program wrote it",
+            remedy="move it away; the run then goes on with the micro-batches of the recipe",
+        ) from error
 
 
 def add_to_note(path: Path, new: MemoryNote) -> None:
