@@ -34,7 +34,6 @@ def rehearse(out: Path, *sections: str) -> dict[str, Any]:
     return results
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_parity(tmp_path):
     found = rehearse(tmp_path, "environment", "parity")["parity"]
@@ -48,7 +47,6 @@ def test_parity(tmp_path):
     assert after < before
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_real_size_and_token_loop(tmp_path):
     found = rehearse(tmp_path, "real-size", "token-loop")
@@ -62,7 +60,6 @@ def test_real_size_and_token_loop(tmp_path):
     assert all(value["tokens_per_second"] > 0 for name, value in found["token-loop"].items() if "answers" in name)
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_command(tmp_path):
     found = rehearse(tmp_path, "command")["command"]
