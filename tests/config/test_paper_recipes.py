@@ -9,7 +9,8 @@ import pytest
 
 from video_opd.config.recipe_file import load_recipe
 from video_opd.config.shipped_recipes import shipped_recipes
-from video_opd.train.build import count_steps
+from video_opd.errors import UserError
+from video_opd.train.build import count_steps, refuse_early
 from video_opd.types import Example
 
 PAPER = [name for name in shipped_recipes() if name.startswith("paper/")]
@@ -88,3 +89,33 @@ def test_grpo_differs_from_video_opd_only_in_what_it_must():
 def test_the_recipe_with_an_own_teacher_is_the_papers_but_for_the_teacher():
     paper, own = (load_recipe(Path(name)).model_dump() for name in ("video-opd-8b", "qwen3-vl-8b-opd"))
     assert {key for key in paper if paper[key] != own[key]} == {"name", "teacher"}
+
+
+REAL = [name for name in shipped_recipes() if not name.startswith(("tiny-", "compare-", "own-data"))]
+"""Recipes of published models. The files that they name are the user's."""
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_what_the_user_must_provide_is_asked_for_in_one_sentence(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(Path(name), {"teacher.model": "owner/teacher"} if name == "qwen3-vl-8b-opd" else {})
+    for path, remedy in (
+        (recipe.data.videos, "Give the folder that holds the videos"),
+        *((path, "make one with `video-opd data import`") for path in (recipe.data.train, recipe.data.validation)),
+        (recipe.data.test, "make one with `video-opd data import`"),
+    ):
+        with pytest.raises(UserError) as error:
+            refuse_early(recipe)
+        assert str(path) in str(error.value)
+        assert remedy in str(error.value)
+        if path == recipe.data.videos:
+            path.mkdir()
+            (path / "a.mp4").write_bytes(b"")
+        else:
+            path.write_text('{"id": "q", "video": "a.mp4", "query": "q", "spans": [[0, 1]], "duration": 9.0}\n')
+
+
+def test_the_page_about_them_names_them_all():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "RUNNING.md").read_text(encoding="utf-8")
+    assert [name for name in REAL if f"`{name.removeprefix('paper/')}`" not in text] == []
+    assert len(REAL) >= 12
