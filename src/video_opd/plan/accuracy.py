@@ -22,9 +22,9 @@ def describe_accuracy() -> str:
     gpu, cpu, step = found["memory_on_gpu"], found["memory_on_cpu"], found["seconds_of_a_step"]
     return (
         f"Memory was within {_find_error(gpu):.1%} of {gpu['count']} peaks measured on an H100 and an H200, and within "
-        f"{_find_error(cpu):.0%} of {cpu['count']} measured on a CPU. The seconds of a step were {step['smallest']:.2f} "
-        f"to {step['largest']:.2f} times those of {step['count']} steps measured on one card. Several cards were never "
-        "measured. The time to decode videos is not counted."
+        f"{_find_error(cpu):.0%} of {cpu['count']} measured on a CPU. The seconds of a step were "
+        f"{step['smallest']:.2f} to {step['largest']:.2f} times those of {step['count']} steps measured on one "
+        "card. Several cards were never measured. The time to decode videos is not counted."
     )
 
 
