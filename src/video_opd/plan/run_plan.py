@@ -105,9 +105,11 @@ class Plan:
         if self.fit != "does not fit":
             return
         needs_less = self.memory.least > self.room
-        remedies = list(list_remedies(self.recipe, self.num_processes, for_prompts=not needs_less))
-        if self.largest_max_tokens and not needs_less:
-            remedies.insert(0, f"set video.max_tokens = {self.largest_max_tokens}")
+        largest = f"set video.max_tokens = {self.largest_max_tokens}"
+        remedies = [
+            largest if remedy == "lower video.max_tokens" and self.largest_max_tokens else remedy
+            for remedy in list_remedies(self.recipe, self.num_processes, for_prompts=not needs_less)
+        ]
         raise ConfigurationError(
             f"recipe {self.recipe.name!r} does not fit {self.gpus}",
             reason=f"a step needs {self.memory.peak / GIB:.1f} GiB on a card, which has {self.room / GIB:.1f} GiB"

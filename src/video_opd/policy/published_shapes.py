@@ -3,9 +3,8 @@
 Where a model's folder or the hub's cache has a config.json, that file is read, and nothing of this table. Sources:
 
 - Qwen3-VL 2B, 8B, 30B-A3B, 235B-A22B: torchtitan's registry (torchtitan/experiments/qwen3_vl/__init__.py).
-- Qwen3-VL 4B, Qwen2.5-VL 3B: their own config.json. Qwen3-VL 32B, Qwen2.5-VL 7B, Qwen3.5 9B and 27B: copies of their
-  config.json in public repositories, as tests of other packages quote them. Qwen3.5 4B: slime's
-  scripts/models/qwen3.5-4B.sh, and timm's qwen3_vit for its vision tower.
+- Qwen3-VL 4B, Qwen2.5-VL 3B: their own config.json. Qwen3-VL 32B, Qwen2.5-VL 7B, Qwen3.5 4B, 9B and 27B: copies of
+  their config.json in public repositories, as tests of other packages quote them.
 - The student and the teacher that the authors of Video-OPD released have the shapes of their bases (docs/OFFICIAL.md).
 """
 
@@ -66,8 +65,11 @@ def _qwen35(hidden: int, layers: int, heads: int, inner: int, values: int, *, ti
             "rope_parameters": _ROPE_35, "layer_types": (["linear_attention"] * 3 + ["full_attention"]) * (layers // 4),
             "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128, "linear_value_head_dim": 128,
             "linear_num_key_heads": 16, "linear_num_value_heads": values, "tie_word_embeddings": tied}  # fmt: skip
-    whole = _SMALL_TOWER if tied else _LARGE_TOWER
-    tower = {key: value for key, value in whole.items() if key != "deepstack_visual_indexes"}
+    tower = {
+        key: value
+        for key, value in (_SMALL_TOWER if tied else _LARGE_TOWER).items()
+        if key != "deepstack_visual_indexes"
+    }
     return {"model_type": "qwen3_5", "text_config": text, "vision_config": {**tower, "out_hidden_size": hidden},
             "tie_word_embeddings": tied}  # fmt: skip
 
