@@ -41,9 +41,10 @@ def estimate_cost(patient: Patient, teacher: Teacher | None = None, inputs: Inpu
     piece = patient.prompts[: training.micro_batch_size]
     learner = Learner(patient.student, training, total_steps=1)
     learner.begin(piece)
-    batch, _ = run_micro_batch(learner, piece, make_method(recipe, teacher, reference), recipe.seed)
-    assert batch is not None  # there is no gate
-    learner.add_gradient(batch)
+    method = make_method(recipe, teacher, reference)
+    with learner.precision():
+        (rollout,), _ = learner.answer([tuple(piece)], method, recipe.seed)
+        learner.add_gradient(run_micro_batch(learner, rollout, method))
     learner.drop_gradient()
     seconds = sum(learner.watch.seconds.values()) * training.batch_size / len(piece)
     inputs = inputs or Inputs()
