@@ -185,6 +185,11 @@ class TrainingSettings(Settings):
     clip_norm: MoreThanZero = 1.0
     """Largest norm of the gradient; a larger one is scaled down to it."""
 
+    @property
+    def most_together(self) -> int:
+        """Prompts of a process that are answered together at most, once `auto` is settled; 0: no two micro-batches."""
+        return self.answer_together if isinstance(self.answer_together, int) and self.answer_together > 1 else 0
+
 
 class ScheduleSettings(Settings):
     """When to measure, save and record."""

@@ -97,13 +97,7 @@ class Learner:
     def begin(self, prompts: Sequence[Prompt]) -> Sequence[Sequence[tuple[Prompt, ...]]]:
         """Start the clocks of a step, and split its batch into micro-batches, grouped by what is answered together."""
         self.watch, self.piece, self.num_updates = Stopwatch(self.student.model.device), (), 0
-        return group_pieces(split_batch(number_repeats(prompts), self.settings), self.most_together)
-
-    @property
-    def most_together(self) -> int:
-        """Prompts that are answered together at most."""
-        most = self.settings.answer_together
-        return most if isinstance(most, int) else 1
+        return group_pieces(split_batch(number_repeats(prompts), self.settings), self.settings.most_together)
 
     def precision(self) -> AbstractContextManager[Any]:
         """A context for all passes of micro-batches that are answered together."""

@@ -55,7 +55,7 @@ def estimate_step(recipe: Recipe, inputs: Inputs | None = None, *, num_processes
     Raises:
         ConfigurationError: a model that cannot be described.
     """
-    student = _measure(recipe.student.model, recipe.student.lora)
+    student = measure_student(recipe)
     longest_s = _find_longest(recipe, inputs or Inputs())
     return StepMemory(
         recipe=recipe,
@@ -89,7 +89,7 @@ def settle_memory(
     asked = recipe.training.gradient_checkpointing
     known = None if run is None else _read_choice(run)
     estimate = estimate_step(recipe, inputs, num_processes=num_processes)
-    total, free = _find_smallest(recipe)
+    total, free = find_smallest(recipe)
     if refuses and estimate.least > total:
         raise _cannot_fit(recipe, estimate, total, num_processes)
     if asked == "auto":
@@ -131,6 +131,8 @@ def list_remedies(recipe: Recipe, num_processes: int, *, for_prompts: bool = Tru
     if for_prompts:
         if training.gradient_checkpointing is not True:
             yield "set training.gradient_checkpointing = true"
+        if training.most_together:
+            yield "lower training.answer_together"
         if training.micro_batch_tokens is not None:
             yield "lower training.micro_batch_tokens"
         elif training.micro_batch_size > 1:
@@ -170,7 +172,8 @@ def find_room_here(_: dict[str, Any], device: str) -> tuple[int, int]:
     return find_room(find_device_here(device))
 
 
-def _find_smallest(recipe: Recipe) -> tuple[int, int]:
+def find_smallest(recipe: Recipe) -> tuple[int, int]:
+    """Bytes of memory of the smallest device of a job, in all and free; of the device where there is no job."""
     ranks = current_job()
     if ranks is None:
         return find_room(find_device(recipe.compute.device))
@@ -231,6 +234,11 @@ def _find_longest(recipe: Recipe, inputs: Inputs) -> float | None:
         return None
     durations = [example.duration for example in examples if example.duration is not None]
     return max(durations) if durations and len(durations) == len(examples) else None
+
+
+def measure_student(recipe: Recipe) -> ModelShape:
+    """The sizes of a recipe's student."""
+    return _measure(recipe.student.model, recipe.student.lora)
 
 
 _MEASURED: dict[tuple[str, str, LoraSettings | None], ModelShape] = {}

@@ -37,7 +37,14 @@ class Shortage:
 
     @classmethod
     def of(cls, error: BaseException, prompts: Sequence[Prompt], *, num_together: int = 0, is_final: bool) -> Shortage:
-        """Describe the failure of a pass over prompts."""
+        """Describe the failure of a pass over prompts.
+
+        Args:
+            error: what the pass raised.
+            prompts: that it was about.
+            num_together: prompts that were answered together, where they are several micro-batches.
+            is_final: whether the weights have moved.
+        """
         return cls(
             ids=tuple(prompt.id for prompt in prompts),
             num_tokens=len(prompts) * max(map(len, prompts), default=0),

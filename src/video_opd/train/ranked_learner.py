@@ -237,7 +237,7 @@ class RankedLearner(Learner):
         self._do("begin", (self.settings, self.step))
         self.watch, self.batches = self.local.watch, []
         pieces = split_batch_for_job(number_repeats(prompts), self.settings, self.ranks.size)
-        return group_pieces(pieces, self.most_together)
+        return group_pieces(pieces, self.settings.most_together)
 
     def precision(self) -> AbstractContextManager[Any]:
         """Nothing: the weights of a job are gathered in the type that is computed in."""
