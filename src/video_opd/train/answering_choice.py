@@ -34,8 +34,8 @@ def settle_answering(recipe: Recipe, inputs: Inputs, *, num_processes: int = 1, 
         recipe: whose `gradient_checkpointing` is settled.
         inputs: what was read of the recipe's files.
         num_processes: of the job. Its smallest device decides.
-        run: folder of a run. If the run has begun, its recipe has the choice already, on any device. A run of an earlier
-            version answers one micro-batch after the other, as it began.
+        run: folder of a run. If the run has begun, its recipe has the choice already, on any device. A run of an
+            earlier version answers one micro-batch after the other, as it began.
 
     Returns:
         the recipe without `auto`.
