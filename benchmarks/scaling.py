@@ -112,9 +112,18 @@ def write_table(curve: Curve) -> str:
 def write_page(curves: Sequence[Curve]) -> str:
     """The whole page."""
     tables = "\n\n".join(f"## {curve.title}\n\n{write_table(curve)}" for curve in curves)
-    return _PAGE.format(card=CARD, batch=BATCH, accuracy=describe_accuracy(), tables=tables, room=_room(),
-                        forward=round(100 * SHARE_OF_RATE), backward=round(100 * BACKWARD_SHARE), layer_ms=1000 * LAYER_S, link=round(100 * LINK_SHARE),
-                        answer_tokens=make_recipe().answers.max_new_tokens)  # fmt: skip
+    return _PAGE.format(
+        card=CARD,
+        batch=BATCH,
+        accuracy=describe_accuracy(),
+        tables=tables,
+        room=_room(),
+        forward=round(100 * SHARE_OF_RATE),
+        backward=round(100 * BACKWARD_SHARE),
+        layer_ms=1000 * LAYER_S,
+        link=round(100 * LINK_SHARE),
+        answer_tokens=make_recipe().answers.max_new_tokens,
+    )
 
 
 def _room() -> str:
@@ -182,8 +191,8 @@ Assumptions:
   200 for the question. An answer has {answer_tokens} tokens, the largest number.
 - Of a card's bfloat16 rate, a pass forward gets {forward} % and a backward pass {backward} %. Launching a layer takes
   {layer_ms:.1f} ms. These are shares and times of the measured steps, which had a student of 2B and a teacher of 8B.
-- Between the cards of a node, {link} % of NVLink's bandwidth is used. Between nodes of eight cards it is {link} % of 400
-  Gb/s for each card. Nothing that is sent hides behind computing. No card waits for another one. None of this was
+- Between the cards of a node, {link} % of NVLink's bandwidth is used. Between nodes of eight cards it is {link} % of
+  400 Gb/s for each card. Nothing that is sent hides behind computing. No card waits for another one. None of this was
   measured.
 - The time to decode videos is left out: [SCALE.md](SCALE.md).
 
