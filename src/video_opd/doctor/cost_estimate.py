@@ -76,9 +76,8 @@ def _estimate_selection(patient: Patient, teacher: Teacher | None, num_pool: int
         watch, limit = Stopwatch(patient.student.model.device), patient.recipe.answers.max_new_tokens
         with watch.time_phase("score"):
             reading = policy.read(piece)
-            policy.answer(reading, sampling=Sampling(max_new_tokens=limit, greedy=True))
-            if curriculum.num_answers > 1:
-                policy.answer(reading, count=curriculum.num_answers - 1, sampling=Sampling(max_new_tokens=limit))
+            sampling = Sampling(max_new_tokens=limit, first_is_greedy=True)
+            policy.answer(reading, count=curriculum.num_answers, sampling=sampling)
         return watch.seconds["score"] / len(piece) * num_pool
 
     asked = curriculum.needs_teacher and curriculum.teacher_scores is None
