@@ -30,6 +30,7 @@ TEACHERS = ("4B", "8B", "30B-A3B", "32B", "235B-A22B")
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 TOKENS = tuple(1024 * 2**power for power in range(8))
 ANSWERS = (1, 2, 4, 8, 16)
+TOGETHER = (1, 2, 4, 8)
 
 PHASES = ("read", "answer", "teacher", "score", "backward", "step", "communication")
 
@@ -53,7 +54,8 @@ def make_recipe(*, teacher: str = "32B", **tables: dict[str, Any]) -> Recipe:
         tables: of the recipe, beside or in place of the usual ones.
     """
     student = {"model": "Qwen/Qwen3-VL-8B-Instruct", "freeze_vision": True, "freeze_merger": True}
-    training = {"batch_size": BATCH, "micro_batch_size": 1, "gradient_checkpointing": True}
+    training = {"batch_size": BATCH, "micro_batch_size": 1, "gradient_checkpointing": True,
+                "answer_together": 1}  # fmt: skip
     usual = {"training": training, "video": {"max_tokens": 8192}, "compute": {"precision": "bfloat16"}}
     whole = {name: {**usual.get(name, {}), **tables.get(name, {})} for name in (*usual, *tables)}
     whole["data"] = dict.fromkeys(("videos", "train", "validation"), "not-there")
@@ -81,6 +83,7 @@ def make_curves() -> list[Curve]:
         for count in ANSWERS[1:]
     }
     teachers = {name: plan(make_recipe(teacher=name), 8) for name in TEACHERS}
+    together = {f"{count}": plan(make_recipe(training={"answer_together": count}), 32) for count in TOGETHER}
     return [
         Curve(title="Cards, weights split over all of them", what="cards", plans=whole),
         Curve(title="Cards, weights split over the 8 of a node (`compute.shards = 8`)", what="cards", plans=nodes),
@@ -88,6 +91,11 @@ def make_curves() -> list[Curve]:
         Curve(title="Answers to a prompt, Video-OPD, 8 cards", what="answers", plans=opd),
         Curve(title="Answers to a prompt, GRPO, 8 cards", what="answers", plans=grpo),
         Curve(title="Teacher, 8 cards", what="teacher", plans=teachers),
+        Curve(
+            title="Prompts that are answered together (`training.answer_together`), 32 cards",
+            what="prompts",
+            plans=together,
+        ),
     ]
 
 
@@ -132,7 +140,7 @@ def _room() -> str:
 
 def draw_picture(curves: Sequence[Curve]) -> str:
     """Memory above, seconds below."""
-    ranks, nodes, tokens, opd, _, teachers = curves
+    ranks, nodes, tokens, opd, _, teachers, _ = curves
     panels = [
         Panel(title="cards", names=list(ranks.plans), lines=_lines(ranks) | {"split in a node": _memory(nodes)}),
         Panel(title="video tokens", names=[f"{count // 1024}k" for count in TOKENS], lines=_lines(tokens)),
@@ -187,6 +195,8 @@ products and attention. A card has {room} GiB.
 Assumptions:
 
 - The language model is trained in whole; vision tower and mergers are frozen. Gradient checkpointing is on.
+- Prompts are answered one after the other, but for the last table. A run answers as many together as fit, unless its
+  recipe says otherwise.
 - A video has 384 temporal groups (768 frames), also with few tokens. A prompt has 10 tokens of text for each group and
   200 for the question. An answer has {answer_tokens} tokens, the largest number.
 - Of a card's bfloat16 rate, a pass forward gets {forward} % and a backward pass {backward} %. Launching a layer takes

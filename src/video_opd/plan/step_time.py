@@ -35,7 +35,7 @@ BACKWARD_LAYER_S = 2.6e-3
 GROUP_BLOCK_S = 64e-6
 """Of a block of the vision tower for one temporal group: attention is called once for each."""
 STEP_BYTES = 124
-"""Memory traffic of clipping and AdamW for each trained weight."""
+"""Memory traffic of clipping and AdamW for each trained weight, as measured before AdamW was fused."""
 LINK_SHARE = 0.7
 """Of the bandwidth between cards."""
 COPY_GBS = 25.0

@@ -60,8 +60,8 @@ def find_most_together(
     num_processes: int,
     free: int,
 ) -> int | None:
-    """Find the most prompts that fit together, in groups of like size; None where two micro-batches do not fit, or where
-    reading them twice takes longer than writing their answers apart.
+    """Find the most prompts that fit together, in groups of like size; None where two micro-batches do not fit, or
+    where reading them twice takes longer than writing their answers apart.
 
     Args:
         recipe: whose `gradient_checkpointing` is settled.
