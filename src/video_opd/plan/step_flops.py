@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from video_opd.config import Recipe
 from video_opd.plan.model_flops import Flops, ModelFlops
 from video_opd.policy.model_shape import ModelShape
-from video_opd.train.memory_estimate import count_trained
+from video_opd.train.trained_parts import count_trained
 
 PHASES = ("read", "answer", "teacher", "score", "backward")
 """Phases with operations, in their order; `step` and `communication` have seconds only."""

@@ -15,7 +15,7 @@ from video_opd.plan.cards import GPUS_PER_NODE, NETWORK_GBS, GpuCard
 from video_opd.plan.model_flops import Flops, ModelFlops
 from video_opd.plan.step_flops import Judge, StepFlops, StepWork
 from video_opd.policy.model_shape import ModelShape
-from video_opd.train.memory_estimate import count_trained
+from video_opd.train.trained_parts import count_trained
 
 SHARE_OF_RATE = 0.40
 """Of a card's bfloat16 rate, in a pass forward over a prompt."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from video_opd.config import Recipe
 from video_opd.policy.model_shape import Arithmetic, ModelShape
 from video_opd.train.largest_micro_batch import Load
+from video_opd.train.trained_parts import count_trained
 
 GIB = 2**30
 Parts = dict[str, int]
@@ -69,20 +70,6 @@ class MemoryEstimate:
     def describe(self) -> str:
         """The parts in one line."""
         return ", ".join(f"{part} {size / GIB:.2f} GiB" for part, size in self.parts.items())
-
-
-def count_trained(recipe: Recipe, student: ModelShape) -> dict[str, int]:
-    """Numbers of trained weights of a student itself, by part; none where an adapter is trained.
-
-    Args:
-        recipe: what it trains.
-        student: its sizes.
-    """
-    settings = recipe.student
-    if settings.lora is not None:
-        return {}
-    frozen = {"tower": settings.freeze_vision, "merger": settings.freeze_merger}
-    return {part: count for part, count in student.num_weights.items() if not frozen.get(part)}
 
 
 @dataclass(frozen=True, kw_only=True)
