@@ -21,7 +21,7 @@ FLOORS = (
     ("methods",),  # a recipe holds the settings of methods, which stand with them
     ("config", "runs", "eval"),
     ("train", "report"),
-    ("compare", "doctor", "demo", "starting"),
+    ("compare", "doctor", "demo", "starting", "plan"),
     ("plugins",),
     ("cli", "api", "__main__", "__init__"),
 )

@@ -37,6 +37,7 @@ RAISED_BY = {
     "eval/scorers/": ("metrics",),
     "config/comparison_recipe.py": ("compare",),
     "config/shipped_recipes.py": ("recipes",),
+    "plan/": ("plan",),
     "policy/adapter_export.py": ("merge",),
     "ranks.py": ("train", "score", "evaluate"),
     "runs/directory.py": ("train", "compare", "demo"),

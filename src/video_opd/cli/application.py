@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "recipes": "starting_commands:recipes",
     "train": "training_commands:train",
     "compare": "training_commands:compare",
+    "plan": "planning_commands:plan",
     "doctor": "training_commands:doctor",
     "evaluate": "asking_commands:evaluate",
     "ground": "asking_commands:ground",

@@ -180,7 +180,7 @@ class ModelShape:
 
     def count_kept_by_block(self, how: Arithmetic) -> int:
         """Bytes that a block of a trained vision tower keeps of a patch for its backward pass."""
-        width, inner = self.vision_width, self._vision_inner
+        width, inner = self.vision_width, self.vision_inner
         # Queries, keys and values in one product; queries and keys rotated; each group's output, and all together.
         kept = (3 + 2 + 2) * width
         norms, inners = self.family.kept_by_vision_block
@@ -189,7 +189,8 @@ class ModelShape:
         return kept * how.compute + (4 * width if how.compute == 2 and how.is_on_gpu else 0)
 
     @property
-    def _vision_inner(self) -> int:
+    def vision_inner(self) -> int:
+        """Width of the MLP of the vision tower."""
         ratio = getattr(self.vision, "mlp_ratio", 4)
         return int(getattr(self.vision, "intermediate_size", None) or self.vision_width * ratio)
 

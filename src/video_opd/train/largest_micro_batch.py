@@ -37,6 +37,33 @@ class Load:
         return self.answers * self.answer_tokens
 
 
+@dataclass(frozen=True, kw_only=True)
+class PromptSize:
+    """The largest prompt over a clip."""
+
+    tokens: int
+    visual: int
+    """Video tokens among them."""
+    groups: int
+    """Temporal groups of the clip."""
+
+
+def size_prompt(recipe: Recipe, shape: ModelShape, seconds: float | None = None) -> PromptSize:
+    """The largest prompt over a clip that a recipe allows.
+
+    Args:
+        recipe: its limits.
+        shape: of the model that reads it.
+        seconds: of the clip, if known; a short one does not fill the budget.
+    """
+    video = recipe.video
+    frames = video.max_frames if seconds is None else min(video.max_frames, max(2, ceil(seconds * video.fps)))
+    groups = ceil(frames / shape.family.frames_per_group)
+    visual = min(video.max_tokens, groups * video.max_frame_tokens)
+    markers = MARKER_TOKENS * min(groups, visual) if shape.family.clock is Clock.MARKERS else 0
+    return PromptSize(tokens=visual + markers + QUESTION_TOKENS, visual=visual, groups=min(groups, visual))
+
+
 def choose_load(recipe: Recipe, shape: ModelShape, *, num_processes: int, longest_s: float | None = None) -> Load:
     """The largest micro-batch that a recipe allows.
 
@@ -46,12 +73,8 @@ def choose_load(recipe: Recipe, shape: ModelShape, *, num_processes: int, longes
         num_processes: share a batch.
         longest_s: of the clips, if known; shorter ones do not fill the budget.
     """
-    video, training = recipe.video, recipe.training
-    frames = video.max_frames if longest_s is None else min(video.max_frames, max(2, ceil(longest_s * video.fps)))
-    groups = ceil(frames / shape.family.frames_per_group)
-    visual = min(video.max_tokens, groups * video.max_frame_tokens)
-    markers = MARKER_TOKENS * min(groups, visual) if shape.family.clock is Clock.MARKERS else 0
-    prompt = visual + markers + QUESTION_TOKENS
+    size_of_prompt = size_prompt(recipe, shape, longest_s)
+    training, visual, prompt = recipe.training, size_of_prompt.visual, size_of_prompt.tokens
     share = ceil(training.batch_size / num_processes)
     size = training.micro_batch_size
     if training.micro_batch_tokens is not None:

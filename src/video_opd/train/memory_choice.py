@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig
 
 from video_opd.config import Recipe
 from video_opd.errors import ConfigurationError, DataError
-from video_opd.policy.description import guard_loading
 from video_opd.policy.device import find_device, find_device_here
 from video_opd.policy.families import find_family
-from video_opd.policy.location import resolve_parts
 from video_opd.policy.lora_settings import LoraSettings
 from video_opd.policy.model_shape import ModelShape, measure_shape
-from video_opd.policy.quantised import find_quantisation
+from video_opd.policy.published_shapes import read_config
 from video_opd.ranks import current_job
 from video_opd.train.build_models import place_teacher
 from video_opd.train.largest_micro_batch import choose_load
@@ -55,17 +52,35 @@ def estimate_step(recipe: Recipe, inputs: Inputs | None = None, *, num_processes
     Raises:
         ConfigurationError: a model that cannot be described.
     """
-    student = _measure(recipe.student.model, recipe.student.lora)
-    longest_s = _find_longest(recipe, inputs or Inputs())
+    is_on_gpu = find_device(recipe.compute.device).startswith("cuda")
+    return describe_step(recipe, inputs, num_processes=num_processes, is_on_gpu=is_on_gpu).estimate()
+
+
+def describe_step(
+    recipe: Recipe, inputs: Inputs | None = None, *, num_processes: int = 1, is_on_gpu: bool = True
+) -> StepMemory:
+    """Gather what the memory of a recipe's step depends on.
+
+    Args:
+        recipe: with `gradient_checkpointing = "auto"` the step is without.
+        inputs: keeps what was read of the recipe's files.
+        num_processes: of the job.
+        is_on_gpu: whether the step runs on a GPU.
+
+    Raises:
+        ConfigurationError: a model that cannot be described.
+    """
+    student = measure_model(recipe.student.model, recipe.student.lora)
+    longest_s = max(list_durations(recipe, inputs or Inputs()), default=None)
     return StepMemory(
         recipe=recipe,
         student=student,
         frozen=tuple(_list_frozen(recipe, student)),
         load=choose_load(recipe, student, num_processes=num_processes, longest_s=longest_s),
         num_processes=num_processes,
-        is_on_gpu=find_device(recipe.compute.device).startswith("cuda"),
+        is_on_gpu=is_on_gpu,
         is_checkpointed=recipe.training.gradient_checkpointing is True,
-    ).estimate()
+    )
 
 
 def settle_memory(
@@ -223,23 +238,35 @@ def _read_choice(run: Path) -> bool | None:
     return found if isinstance(found, bool) else None
 
 
-def _find_longest(recipe: Recipe, inputs: Inputs) -> float | None:
-    """The longest clip of the training manifest; None where that is not there yet."""
+def list_durations(recipe: Recipe, inputs: Inputs) -> list[float]:
+    """List the durations of the clips of the training manifest; none where it is not there yet, or lacks one.
+
+    Args:
+        recipe: names the manifest.
+        inputs: keeps what was read of it.
+    """
     try:
         examples = inputs.read_manifest(recipe, recipe.data.train)
     except DataError:  # the tiny world, before it is rendered
-        return None
+        return []
     durations = [example.duration for example in examples if example.duration is not None]
-    return max(durations) if durations and len(durations) == len(examples) else None
+    return durations if len(durations) == len(examples) else []
 
 
 _MEASURED: dict[tuple[str, str, LoraSettings | None], ModelShape] = {}
 
 
-def _measure(name: str, lora: LoraSettings | None = None) -> ModelShape:
-    """A model's sizes; each configuration is looked at once."""
-    with guard_loading(name, "config"):
-        config = AutoConfig.from_pretrained(resolve_parts(name, weights=False).base, trust_remote_code=False)
+def measure_model(name: str, lora: LoraSettings | None = None) -> ModelShape:
+    """Measure a model's sizes; each configuration is looked at once.
+
+    Args:
+        name: a folder, a hub name, or a bundled model.
+        lora: an adapter that is trained beside it.
+
+    Raises:
+        ConfigurationError: a model that cannot be described.
+    """
+    config, _, _ = read_config(name)
     key = (name, config.to_json_string(), lora)
     if key not in _MEASURED:
         _MEASURED[key] = measure_shape(name, config, find_family(config, name), lora)
@@ -253,11 +280,11 @@ def _list_frozen(recipe: Recipe, student: ModelShape) -> Iterator[FrozenModel]:
     for teacher in recipe.name_teachers().values():
         if recipe.student.lora is not None and teacher.model == recipe.student.model:
             continue  # the student without its adapter
-        place, shape = place_teacher(recipe, teacher), _measure(teacher.model)
+        place, shape = place_teacher(recipe, teacher), measure_model(teacher.model)
         yield FrozenModel(
             part="teacher",
             shape=shape,
-            num_bytes=_count_weights(teacher.model, shape, width),
+            num_bytes=count_weight_bytes(teacher.model, shape, width),
             is_elsewhere=place is not None and device not in place.devices,
             waits_on_cpu=place is not None and place.offload,
             may_share_tower=recipe.student.freeze_vision,
@@ -267,11 +294,17 @@ def _list_frozen(recipe: Recipe, student: ModelShape) -> Iterator[FrozenModel]:
         yield FrozenModel(part="reference", shape=student, num_bytes=size, may_share_tower=may_share)
 
 
-def _count_weights(name: str, shape: ModelShape, width: int) -> int:
-    """Bytes of a frozen model's weights. Of a quantised one the size of its files tells, where they are at hand."""
-    folder = resolve_parts(name, weights=False).base
-    method = find_quantisation(folder)
+def count_weight_bytes(name: str, shape: ModelShape, width: int) -> int:
+    """Count the bytes of a frozen model's weights. Of a quantised one the size of its files tells, where they are at
+    hand.
+
+    Args:
+        name: of the model.
+        shape: its sizes.
+        width: bytes of a weight that is not quantised.
+    """
+    _, method, folder = read_config(name)
     if method is None:
         return width * shape.num_all
-    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder else 0
     return size or int(_BYTES_PER_WEIGHT.get(method, 1.0) * shape.num_all)

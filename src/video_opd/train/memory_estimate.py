@@ -71,6 +71,20 @@ class MemoryEstimate:
         return ", ".join(f"{part} {size / GIB:.2f} GiB" for part, size in self.parts.items())
 
 
+def count_trained(recipe: Recipe, student: ModelShape) -> dict[str, int]:
+    """Numbers of trained weights of a student itself, by part; none where an adapter is trained.
+
+    Args:
+        recipe: what it trains.
+        student: its sizes.
+    """
+    settings = recipe.student
+    if settings.lora is not None:
+        return {}
+    frozen = {"tower": settings.freeze_vision, "merger": settings.freeze_merger}
+    return {part: count for part, count in student.num_weights.items() if not frozen.get(part)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepMemory:
     """Counts the memory of a recipe's step."""
@@ -122,11 +136,7 @@ class StepMemory:
     @property
     def _trained_by_part(self) -> dict[str, int]:
         """Numbers of trained weights of the model itself."""
-        settings = self.recipe.student
-        if settings.lora is not None:
-            return {}
-        frozen = {"tower": settings.freeze_vision, "merger": settings.freeze_merger}
-        return {part: count for part, count in self.student.num_weights.items() if not frozen.get(part)}
+        return count_trained(self.recipe, self.student)
 
     @property
     def _trained(self) -> int:

@@ -1,0 +1,88 @@
+"""The tables of `plan` on stdout for a reader."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from video_opd.plan import Plan
+
+_GIB = 2**30
+
+
+def show_plan(plan: Plan) -> None:
+    """Print what a run needs: memory by part, operations and seconds by phase, hours, and what fits."""
+    console = Console()
+    memory, work = plan.memory, plan.work
+    checkpointed = " and gradient checkpointing" if memory.is_checkpointed else ""
+    print(f"{plan.recipe.name} on {plan.gpus}")
+    print(f"memory of a card in the phase `{memory.phase}`, with {memory.load.tokens:,} prompt tokens{checkpointed}:")
+    console.print(_make_memory_table(plan))
+    print(
+        f"a step of one process (of {plan.num_processes}): {work.prompts:g} prompts of {work.tokens:,.0f} tokens, "
+        f"answers to a prompt: {work.answers} of {work.answer_tokens:g} tokens:"
+    )
+    console.print(_make_time_table(plan))
+    for line in list_sentences(plan):
+        print(line)
+
+
+def list_sentences(plan: Plan) -> list[str]:
+    """What stands below the tables.
+
+    Args:
+        plan: what is described.
+    """
+    sizes = ", ".join(f"{name} {shape.num_all / 1e9:.2f} B" for name, shape in plan.name_models().items())
+    lines = [f"parameters: {sizes}; trained {plan.num_trained / 1e9:.3f} B"]
+    if plan.num_steps is None:
+        lines.append("hours: not known, because the training manifest is not there; give --examples N")
+    else:
+        lines.append(f"hours: {plan.hours:.1f}, {plan.num_steps} steps of {plan.step_s:.1f} s{_describe_rest(plan)}")
+    if plan.selection_s is None:
+        lines.append("scoring of the pool: not known, because the training manifest is not there; give --examples N")
+    lines.append(
+        f"fits at most: video.max_tokens {_or_none(plan.largest_max_tokens)}; answers to a prompt "
+        f"{_or_none(plan.largest_num_answers)}"
+    )
+    if plan.fit == "tight":
+        lines.append("The memory is tight: less than 15 % of the card are left for the error of the estimate.")
+    return lines
+
+
+def _describe_rest(plan: Plan) -> str:
+    parts = {"scoring the pool": plan.selection_s, "evaluations": plan.evaluation_s}
+    return "".join(f", {name} {seconds / 3600:.1f} h" for name, seconds in parts.items() if seconds)
+
+
+def _or_none(number: int | None) -> str:
+    return "none" if number is None else f"{number:,}"
+
+
+def _make_memory_table(plan: Plan) -> Table:
+    memory = plan.memory
+    table = Table()
+    table.add_column("part")
+    table.add_column("GiB", justify="right")
+    for part, size in memory.parts.items():
+        table.add_row(part, f"{size / _GIB:.2f}")
+    table.add_section()
+    table.add_row("in all", f"{memory.peak / _GIB:.2f}")
+    table.add_row("of the card", f"{plan.room / _GIB:.2f} ({plan.fit})")
+    return table
+
+
+def _make_time_table(plan: Plan) -> Table:
+    table = Table()
+    for heading in ("phase", "TFLOP", "seconds"):
+        table.add_column(heading, justify="left" if heading == "phase" else "right")
+    for phase, seconds in plan.seconds.items():
+        flops = plan.flops.get(phase)
+        table.add_row(phase, "" if flops is None else f"{flops.total / 1e12:,.1f}", f"{seconds:.2f}")
+    table.add_section()
+    total = sum(flops.total for flops in plan.flops.values())
+    table.add_row("in all", f"{total / 1e12:,.1f}", f"{plan.step_s:.2f}")
+    return table

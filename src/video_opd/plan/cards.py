@@ -1,0 +1,145 @@
+"""The cards that a plan can be made for, and how they are named on the command line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+
+from video_opd.errors import ConfigurationError
+from video_opd.suggestions import find_nearest
+
+GIB = 2**30
+
+USABLE = 0.985
+"""Share of the GiB in a card's name that a program can allocate: 78.8 of 80 (an H100 has 79.2, an H200 139 of 141)."""
+
+GPUS_PER_NODE = 8
+NETWORK_GBS = 50.0
+"""Of a card to other nodes, in GB/s and one direction: one port of 400 Gb/s."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuCard:
+    """The numbers of a card that a plan uses."""
+
+    name: str
+    memory_gb: float
+    """As its name says; GiB in truth."""
+    tflops: float
+    """Of dense products in bfloat16, by the data sheet."""
+    bandwidth_tbs: float
+    """Of its memory."""
+    link_gbs: float
+    """To the other cards of its node, in one direction: half of what data sheets call NVLink's bandwidth."""
+
+    @property
+    def room(self) -> int:
+        """Bytes that a program can allocate."""
+        return int(self.memory_gb * GIB * USABLE)
+
+
+# Data sheets of NVIDIA and AMD: H100, H200, HGX B200, A100, L40S, L4, A10, RTX A6000, GeForce RTX 3090, 4090, 5090,
+# MI300X. Where a sheet gives the rate with sparsity, half of it is here; for GeForce the rate with float32 sums.
+_CARDS = (
+    GpuCard(name="H100-80GB", memory_gb=80, tflops=989, bandwidth_tbs=3.35, link_gbs=450),
+    GpuCard(name="H100-PCIe-80GB", memory_gb=80, tflops=756, bandwidth_tbs=2.0, link_gbs=64),
+    GpuCard(name="H200-141GB", memory_gb=141, tflops=989, bandwidth_tbs=4.8, link_gbs=450),
+    GpuCard(name="B200-180GB", memory_gb=180, tflops=2250, bandwidth_tbs=8.0, link_gbs=900),
+    GpuCard(name="A100-40GB", memory_gb=40, tflops=312, bandwidth_tbs=1.555, link_gbs=300),
+    GpuCard(name="A100-80GB", memory_gb=80, tflops=312, bandwidth_tbs=2.039, link_gbs=300),
+    GpuCard(name="L40S-48GB", memory_gb=48, tflops=362, bandwidth_tbs=0.864, link_gbs=32),
+    GpuCard(name="L4-24GB", memory_gb=24, tflops=121, bandwidth_tbs=0.3, link_gbs=32),
+    GpuCard(name="A10-24GB", memory_gb=24, tflops=125, bandwidth_tbs=0.6, link_gbs=32),
+    GpuCard(name="A6000-48GB", memory_gb=48, tflops=155, bandwidth_tbs=0.768, link_gbs=32),
+    GpuCard(name="RTX3090-24GB", memory_gb=24, tflops=71, bandwidth_tbs=0.936, link_gbs=32),
+    GpuCard(name="RTX4090-24GB", memory_gb=24, tflops=165, bandwidth_tbs=1.008, link_gbs=32),
+    GpuCard(name="RTX5090-32GB", memory_gb=32, tflops=209, bandwidth_tbs=1.792, link_gbs=64),
+    GpuCard(name="MI300X-192GB", memory_gb=192, tflops=1307, bandwidth_tbs=5.3, link_gbs=448),
+)
+KNOWN_CARDS = {card.name: card for card in _CARDS}
+
+_COUNTED = re.compile(r"(?:(\d+)x)?(.+)", re.IGNORECASE)
+_NUMBERS = re.compile(r"([\d.]+)GB@([\d.]+)TFLOPS(?:@([\d.]+)TB/s)?(?:@([\d.]+)GB/s)?", re.IGNORECASE)
+_BYTES_PER_FLOP = 3.35 / 989
+"""Bandwidth of a card of which only memory and rate are given, for each operation: that of an H100."""
+_PLAIN_LINK = 32.0
+"""GB/s of a card of which no link is given: PCIe 4."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpus:
+    """The cards of a plan."""
+
+    count: int
+    card: GpuCard
+
+    def __str__(self) -> str:
+        """As `--gpus` has them."""
+        return f"{self.count}x{self.card.name}"
+
+
+def parse_gpus(text: str) -> Gpus:
+    """Read what `--gpus` says: a number of cards and the name of a card, or the card's numbers.
+
+    Args:
+        text: such as 8xH100-80GB, H200, or 8x96GB@1000TFLOPS@3.3TB/s@450GB/s: memory, rate in bfloat16, bandwidth of
+            the memory, and of the link to the other cards; the last two may be left out.
+
+    Raises:
+        ConfigurationError: no card, or one that is not known.
+    """
+    found = _COUNTED.fullmatch(text.strip())
+    number, name = found.groups() if found else (None, "")
+    count = 1 if number is None else int(number)
+    if count < 1 or not name:
+        raise ConfigurationError(
+            f"--gpus {text}", reason="it names no card", remedy="write COUNTxCARD, such as 8xH100-80GB"
+        )
+    return Gpus(count=count, card=_find_card(name))
+
+
+def find_gpus_here() -> Gpus:
+    """Find the GPUs of this machine.
+
+    Raises:
+        ConfigurationError: torch sees none, or their numbers are not known.
+    """
+    if not torch.cuda.is_available():
+        raise ConfigurationError(
+            "a plan without --gpus",
+            reason="torch sees no GPU on this machine",
+            remedy="name the cards that the run will have, such as --gpus 8xH100-80GB",
+        )
+    properties = torch.cuda.get_device_properties(0)
+    size = properties.total_memory / GIB / USABLE
+    words = properties.name.upper().replace(" ", "")
+    named = [card for card in _CARDS if card.name.split("-")[0].upper() in words and "PCIe" not in card.name]
+    fitting = [card for card in named if abs(card.memory_gb - size) < 0.1 * size]
+    card = fitting[0] if fitting else _find_card(properties.name)
+    return Gpus(count=torch.cuda.device_count(), card=card)
+
+
+def _find_card(name: str) -> GpuCard:
+    if numbers := _NUMBERS.fullmatch(name):
+        memory, tflops, bandwidth, link = (None if number is None else float(number) for number in numbers.groups())
+        if memory and tflops and bandwidth != 0 and link != 0:
+            return GpuCard(
+                name=name,
+                memory_gb=memory,
+                tflops=tflops,
+                bandwidth_tbs=bandwidth or tflops * _BYTES_PER_FLOP,
+                link_gbs=link or _PLAIN_LINK,
+            )
+    wanted = name.lower()
+    fitting = [card for card in _CARDS if card.name.lower() == wanted or card.name.lower().startswith(f"{wanted}-")]
+    if fitting:
+        return fitting[0]
+    nearest = find_nearest(name.upper(), KNOWN_CARDS)
+    raise ConfigurationError(
+        f"--gpus: card {name!r}",
+        reason=f"its numbers are not known here; known are {', '.join(KNOWN_CARDS)}",
+        remedy=(f"did you mean {nearest}? Or " if nearest else "")
+        + "give its memory and its rate in bfloat16, such as --gpus 8x96GB@1000TFLOPS",
+    )

@@ -1,0 +1,203 @@
+"""The floating-point operations of a model's passes, by its configuration: a multiplication and an addition are two.
+
+Counted are matrix products and attention. Attention over a prompt is causal, so half of the square is counted. Of a
+mixture of experts the chosen experts count. Norms, activations and rotations are left out: they take time by the memory
+that they touch, not by their operations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from video_opd.policy.model_shape import CHUNK, ModelShape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flops:
+    """Operations of a pass."""
+
+    products: float = 0.0
+    """Of products with weights."""
+    attention: float = 0.0
+    """Of queries with keys, and of attention with values; of the state of recurrent layers."""
+
+    @property
+    def total(self) -> float:
+        """Operations of both kinds."""
+        return self.products + self.attention
+
+    def __add__(self, other: Flops) -> Flops:
+        """The sum of two passes."""
+        return Flops(products=self.products + other.products, attention=self.attention + other.attention)
+
+    def __mul__(self, factor: float) -> Flops:
+        """As many times a pass."""
+        return Flops(products=self.products * factor, attention=self.attention * factor)
+
+    __rmul__ = __mul__
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFlops:
+    """Counts the operations of one model."""
+
+    shape: ModelShape
+
+    def read_text(self, tokens: float) -> Flops:
+        """A prompt through the language model, forward. The head is left out: it sees one token.
+
+        Args:
+            tokens: of the prompt.
+        """
+        kinds = self.shape.layer_kinds
+        products = sum(2 * tokens * self._count_layer(kind) for kind in kinds)
+        attention = kinds.count("full_attention") * 2 * tokens**2 * self.shape.query_size
+        attention += tokens * self._count_recurrences(in_chunks=True)
+        return Flops(products=products, attention=attention)
+
+    def read_last_layer(self, tokens: float) -> Flops:
+        """What of `read_text` nothing depends on, because only keys and values of the last layer are kept.
+
+        Args:
+            tokens: of the prompt.
+        """
+        if self.shape.layer_kinds[-1] != "full_attention":
+            return Flops()
+        keys = 2 * int(self.shape.text.hidden_size) * self.shape.key_size
+        products = 2 * tokens * (self._count_layer("full_attention") - keys)
+        return Flops(products=products, attention=2 * tokens**2 * self.shape.query_size)
+
+    def follow(self, prompt_tokens: float, rows: float, answer_tokens: float) -> Flops:
+        """Answer tokens behind a reading, through the language model and its head, forward.
+
+        Args:
+            prompt_tokens: that each of them sees.
+            rows: answer tokens in all.
+            answer_tokens: of one answer.
+        """
+        layers = self.follow_layers(prompt_tokens, rows, answer_tokens)
+        return layers + Flops(products=2 * rows * self._head)
+
+    def follow_layers(self, prompt_tokens: float, rows: float, answer_tokens: float) -> Flops:
+        """The same without the head.
+
+        Args:
+            prompt_tokens: that each of them sees.
+            rows: answer tokens in all.
+            answer_tokens: of one answer.
+        """
+        kinds = self.shape.layer_kinds
+        seen = prompt_tokens + answer_tokens / 2
+        attention = kinds.count("full_attention") * 4 * rows * seen * self.shape.query_size
+        attention += rows * self._count_recurrences(in_chunks=False)
+        return Flops(products=sum(2 * rows * self._count_layer(kind) for kind in kinds), attention=attention)
+
+    def read_vision(self, patches: float, groups: float) -> Flops:
+        """A video through the vision tower and its mergers, forward.
+
+        Args:
+            patches: of the video.
+            groups: temporal groups of the video; a patch sees its group, or its window of it.
+        """
+        return self.read_tower(patches, groups) + self.merge(patches)
+
+    def read_tower(self, patches: float, groups: float) -> Flops:
+        """The tower alone.
+
+        Args:
+            patches: of the video.
+            groups: temporal groups of the video.
+        """
+        shape, vision = self.shape, self.shape.vision
+        width, depth = shape.vision_width, int(vision.depth)
+        inner = shape.vision_inner * (3 if shape.family.kept_by_vision_block[1] == 4 else 2)
+        products = 2 * patches * depth * width * (4 * width + inner) + self.embed_patches(patches).products
+        seen = patches / max(1, groups)
+        whole = getattr(vision, "fullatt_block_indexes", None)
+        in_windows = 0 if whole is None else depth - len(whole)
+        window = min(seen, (getattr(vision, "window_size", 0) / vision.patch_size) ** 2)
+        attention = 4 * patches * width * ((depth - in_windows) * seen + in_windows * window)
+        return Flops(products=products, attention=attention)
+
+    def embed_patches(self, patches: float) -> Flops:
+        """The first product of the tower alone: nothing needs the gradient of its input.
+
+        Args:
+            patches: of the video.
+        """
+        return Flops(products=2 * patches * self.shape.vision_width * self.shape.patch_bytes / 4)
+
+    def merge(self, patches: float) -> Flops:
+        """The mergers alone.
+
+        Args:
+            patches: of the video.
+        """
+        tokens = patches / self.shape.patches_per_token
+        inner = self.shape.vision_width * self.shape.patches_per_token
+        out = int(self.shape.text.hidden_size)
+        return Flops(products=2 * tokens * (1 + self.shape.num_deepstack) * inner * (inner + out))
+
+    def skip_text(self, tokens: float) -> Flops:
+        """What is not computed again of the language model where it is checkpointed: the last product of every layer,
+        because nothing needs its result.
+
+        Args:
+            tokens: that are read, or written.
+        """
+        text = self.shape.text
+        if getattr(text, "num_experts_per_tok", None):  # experts' results are weighted, which needs them
+            return Flops()
+        last = int(text.hidden_size) * int(text.intermediate_size)
+        return Flops(products=2 * tokens * len(self.shape.layer_kinds) * last)
+
+    def skip_vision(self, patches: float) -> Flops:
+        """The same of the vision tower and its mergers, and the first product of the tower, which is not checkpointed.
+
+        Args:
+            patches: of the video.
+        """
+        shape = self.shape
+        tower = int(shape.vision.depth) * shape.vision_width * shape.vision_inner
+        merged = (1 + shape.num_deepstack) * shape.vision_width * int(shape.text.hidden_size)
+        return Flops(products=2 * patches * (tower + merged)) + self.embed_patches(patches)
+
+    @property
+    def num_active(self) -> float:
+        """Weights of the language model that one token meets, the head included."""
+        return sum(map(self._count_layer, self.shape.layer_kinds)) + self._head
+
+    @property
+    def _head(self) -> int:
+        return int(self.shape.text.hidden_size) * int(self.shape.text.vocab_size)
+
+    def _count_layer(self, kind: str) -> int:
+        """Weights of a layer's products that one token meets."""
+        text, shape = self.shape.text, self.shape
+        hidden = int(text.hidden_size)
+        if kind == "linear_attention":
+            heads = int(text.linear_num_value_heads)
+            values = heads * int(text.linear_value_head_dim)
+            mixed = 2 * int(text.linear_num_key_heads) * int(text.linear_key_head_dim) + values
+            mixer = hidden * (mixed + 2 * values + 2 * heads) + mixed * int(text.linear_conv_kernel_dim)
+        else:
+            gated = 2 if shape.family.has_gated_attention else 1
+            mixer = hidden * ((gated + 1) * shape.query_size + 2 * shape.key_size)
+        chosen = getattr(text, "num_experts_per_tok", None)
+        if not chosen:
+            return mixer + 3 * hidden * int(text.intermediate_size)
+        shared = int(getattr(text, "shared_expert_intermediate_size", 0) or 0)
+        router = hidden * int(text.num_experts) + (hidden if shared else 0)
+        return mixer + router + 3 * hidden * (chosen * int(text.moe_intermediate_size) + shared)
+
+    def _count_recurrences(self, *, in_chunks: bool) -> float:
+        """Operations of the states of all gated delta-nets for one token; in chunks, as transformers' own code reads a
+        prompt."""
+        text, num_layers = self.shape.text, self.shape.layer_kinds.count("linear_attention")
+        if not num_layers:
+            return 0.0
+        keys, values = int(text.linear_key_head_dim), int(text.linear_value_head_dim)
+        per_head = 6 * keys * values
+        if in_chunks:
+            per_head += 2 * CHUNK * (3 * keys + 2 * values) + CHUNK**2
+        return float(num_layers * int(text.linear_num_value_heads) * per_head)

@@ -1,0 +1,341 @@
+"""The plan of a run: what it needs on the cards that it is to have, and whether that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from typing import Literal
+
+from video_opd.config import CouplingSettings, Recipe, RoundsSettings, SelectionFileSettings
+from video_opd.errors import ConfigurationError, DataError
+from video_opd.plan.accuracy import read_accuracy
+from video_opd.plan.cards import Gpus
+from video_opd.plan.model_flops import Flops, ModelFlops
+from video_opd.plan.step_flops import Judge, StepFlops, StepWork
+from video_opd.plan.step_time import StepTime
+from video_opd.policy.model_shape import ModelShape
+from video_opd.train.build import count_steps, refuse_unfit_job
+from video_opd.train.largest_micro_batch import choose_load, size_prompt
+from video_opd.train.memory_choice import (
+    MARGIN,
+    count_weight_bytes,
+    describe_step,
+    list_durations,
+    list_remedies,
+    measure_model,
+)
+from video_opd.train.memory_estimate import GIB, MemoryEstimate, StepMemory, count_trained
+from video_opd.train.run_inputs import Inputs
+
+MOST_TOKENS, TOKENS_STEP = 131_072, 256
+MOST_ANSWERS = 1024
+
+Fit = Literal["fits", "tight", "does not fit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run needs."""
+
+    recipe: Recipe
+    gpus: Gpus
+    num_processes: int
+    student: ModelShape
+    teachers: Mapping[str, ModelShape]
+    memory: MemoryEstimate
+    """Of the process that needs most, with the longest prompts."""
+    work: StepWork
+    """Of one process and step, with prompts of the mean length."""
+    flops: Mapping[str, Flops]
+    """By phase, of one process and step."""
+    seconds: Mapping[str, float]
+    """By phase, of one step."""
+    num_steps: int | None
+    """None: the training manifest is not there, so their number is not known."""
+    selection_s: float | None
+    """Seconds of scoring the pool, for curricula that do it; None: its size is not known."""
+    evaluation_s: float
+    """Seconds of the evaluations on the manifests that are there."""
+    largest_max_tokens: int | None
+    """The largest `video.max_tokens` that fits, at most `MOST_TOKENS`; None: none does."""
+    largest_num_answers: int | None
+    """The largest number of answers to a prompt that fits, at most `MOST_ANSWERS`; None: none does."""
+
+    @property
+    def num_trained(self) -> int:
+        """Number of trained weights, with those of an adapter."""
+        return sum(count_trained(self.recipe, self.student).values()) + self.student.num_adapter_weights
+
+    def name_models(self) -> dict[str, ModelShape]:
+        """Student and teachers."""
+        return {"student": self.student, **self.teachers}
+
+    @property
+    def step_s(self) -> float:
+        """Seconds of a step."""
+        return sum(self.seconds.values())
+
+    @property
+    def hours(self) -> float | None:
+        """Hours in all, without decoding videos; None: the number of steps is not known."""
+        if self.num_steps is None:
+            return None
+        return (self.num_steps * self.step_s + (self.selection_s or 0.0) + self.evaluation_s) / 3600
+
+    @property
+    def room(self) -> int:
+        """Bytes of a card."""
+        return self.gpus.card.room
+
+    @property
+    def fit(self) -> Fit:
+        """`tight`: with less than the margin that the error of the estimate and an allocator need."""
+        if self.memory.peak > self.room:
+            return "does not fit"
+        return "fits" if self.memory.peak * MARGIN <= self.room else "tight"
+
+    def refuse_unfit(self) -> None:
+        """Refuse a plan that does not fit.
+
+        Raises:
+            ConfigurationError: with what makes a step smaller, first what costs least.
+        """
+        if self.fit != "does not fit":
+            return
+        needs_less = self.memory.least > self.room
+        remedies = list(list_remedies(self.recipe, self.num_processes, for_prompts=not needs_less))
+        if self.largest_max_tokens and not needs_less:
+            remedies.insert(0, f"set video.max_tokens = {self.largest_max_tokens}")
+        raise ConfigurationError(
+            f"recipe {self.recipe.name!r} does not fit {self.gpus}",
+            reason=f"a step needs {self.memory.peak / GIB:.1f} GiB on a card, which has {self.room / GIB:.1f} GiB"
+            + (f"; {self.memory.least / GIB:.1f} GiB of it whatever the prompts are" if needs_less else ""),
+            remedy="; or ".join(remedies),
+        )
+
+
+def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, answer_tokens: int | None = None) -> Plan:
+    """Plan a run. Only configurations and manifests are read; a published model that is not here is not downloaded.
+
+    Args:
+        recipe: what is to be run.
+        gpus: the cards, one process on each; one process in all where the recipe gives the teacher cards of its own.
+        num_examples: of the training manifest, where that is not there yet.
+        answer_tokens: mean length of an answer; by default the largest.
+
+    Raises:
+        ConfigurationError: a model that cannot be described, or a recipe that so many processes cannot share.
+    """
+    has_places = any(teacher.device or teacher.devices for teacher in recipe.name_teachers().values())
+    num_processes = 1 if has_places else gpus.count
+    refuse_unfit_job(recipe, num_processes)
+    inputs = Inputs()
+    memory = _settle(describe_step(recipe, inputs, num_processes=num_processes), gpus.card.room)
+    recipe = memory.recipe
+    time = _describe_time(memory, gpus, list_durations(recipe, inputs), answer_tokens)
+    pool = _count_examples(recipe, recipe.data.train, inputs) or num_examples
+    return Plan(
+        recipe=recipe,
+        gpus=gpus,
+        num_processes=num_processes,
+        student=memory.student,
+        teachers={name: measure_model(each.model) for name, each in recipe.name_teachers().items()},
+        memory=memory.estimate(),
+        work=time.work,
+        flops=StepFlops(
+            recipe=recipe,
+            student=memory.student,
+            judges=time.judges,
+            work=time.work,
+            is_checkpointed=memory.is_checkpointed,
+            is_sharded=num_processes > 1,
+        ).count(),
+        seconds=time.estimate(),
+        num_steps=_count_steps(recipe, inputs, pool),
+        selection_s=_estimate_selection(time, pool),
+        evaluation_s=_estimate_evaluations(time, inputs, _count_steps(recipe, inputs, pool)),
+        largest_max_tokens=_find_largest_max_tokens(memory, inputs, gpus.card.room),
+        largest_num_answers=_find_largest_num_answers(memory, gpus.card.room),
+    )
+
+
+def _settle(memory: StepMemory, room: int) -> StepMemory:
+    """With `auto`, checkpoint where the step does not fit with a margin, as `train` does."""
+    asked = memory.recipe.training.gradient_checkpointing
+    if asked != "auto":
+        return memory
+    is_on = memory.estimate().peak * MARGIN > room
+    training = memory.recipe.training.model_copy(update={"gradient_checkpointing": is_on})
+    recipe = memory.recipe.model_copy(update={"training": training})
+    return replace(memory, recipe=recipe, is_checkpointed=is_on)
+
+
+def _describe_time(memory: StepMemory, gpus: Gpus, durations: Sequence[float], answer_tokens: int | None) -> StepTime:
+    """The step with prompts of the mean length; without durations all are of the largest one."""
+    recipe, student, load = memory.recipe, memory.student, memory.load
+    sizes = [size_prompt(recipe, student, seconds) for seconds in durations] or [size_prompt(recipe, student)]
+    visual = sum(size.visual for size in sizes) / len(sizes)
+    work = StepWork(
+        prompts=recipe.training.batch_size / memory.num_processes,
+        num_pieces=load.num_pieces,
+        tokens=sum(size.tokens for size in sizes) / len(sizes),
+        patches=visual * student.patches_per_token,
+        groups=sum(size.groups for size in sizes) / len(sizes),
+        answers=load.answers // load.prompts,
+        answer_tokens=answer_tokens or load.answer_tokens,
+    )
+    return StepTime(
+        recipe=recipe,
+        student=student,
+        judges=tuple(_list_judges(recipe, student)),
+        work=work,
+        card=gpus.card,
+        num_processes=memory.num_processes,
+        is_checkpointed=memory.is_checkpointed,
+    )
+
+
+def _list_judges(recipe: Recipe, student: ModelShape) -> Iterator[Judge]:
+    """Who scores the answers of a step. Of several teachers each judges its share, or all of them everything."""
+    width = 2 if recipe.compute.precision == "bfloat16" else 4
+    teachers = recipe.name_teachers().values() if recipe.method.needs_teacher else ()
+    for teacher in teachers:
+        shape = measure_model(teacher.model)
+        yield Judge(
+            shape=shape,
+            num_bytes=count_weight_bytes(teacher.model, shape, width),
+            share=1.0 if recipe.teachers_by == "average" else 1 / len(teachers),
+            is_student=recipe.student.lora is not None and teacher.model == recipe.student.model,
+        )
+    if recipe.method.needs_reference:
+        yield Judge(shape=student, num_bytes=width * student.num_all, is_student=True)
+
+
+def _count_examples(recipe: Recipe, manifest: Path | None, inputs: Inputs) -> int | None:
+    try:
+        return len(inputs.read_manifest(recipe, manifest)) or None
+    except DataError:  # it is not there yet
+        return None
+
+
+def _count_steps(recipe: Recipe, inputs: Inputs, pool: int | None) -> int | None:
+    if recipe.training.steps is None and isinstance(recipe.curriculum, SelectionFileSettings):
+        try:
+            return count_steps(recipe, (), inputs)
+        except DataError:
+            return None
+    if recipe.training.steps or isinstance(recipe.curriculum, RoundsSettings | CouplingSettings):
+        return count_steps(recipe, (), inputs)
+    return None if pool is None else ceil(pool / recipe.training.batch_size)
+
+
+def _estimate_selection(time: StepTime, pool: int | None) -> float | None:
+    """Seconds of scoring the pool: of a teacher once, of the student before every round."""
+    recipe = time.recipe
+    curriculum = recipe.curriculum
+    if not isinstance(curriculum, RoundsSettings | CouplingSettings):
+        return 0.0
+    if pool is None:
+        return None
+    seconds = 0.0
+    if curriculum.needs_teacher and curriculum.teacher_scores is None:
+        shapes = [measure_model(each.model) for each in recipe.name_teachers().values()]
+        seconds += sum(time.answer_pool(shape, curriculum.num_answers) for shape in shapes)
+    if isinstance(curriculum, CouplingSettings) or curriculum.is_student_asked:
+        rounds = curriculum.num_rounds if isinstance(curriculum, RoundsSettings) else 1
+        seconds += rounds * time.answer_pool(time.student, curriculum.num_answers)
+    return pool * seconds / time.num_processes
+
+
+def _estimate_evaluations(time: StepTime, inputs: Inputs, num_steps: int | None) -> float:
+    """Seconds of the evaluations: on the validation manifest as often as the recipe says, on the test manifest of the
+    student before and after, and of the teachers."""
+    recipe = time.recipe
+    student = time.answer_pool(time.student, 1)
+    every = recipe.schedule.evaluate_every
+    often = 1 + ((num_steps or 0) // every if every else 0)
+    seconds = often * student * (_count_examples(recipe, recipe.data.validation, inputs) or 0)
+    teachers = sum(time.answer_pool(measure_model(each.model), 1) for each in recipe.name_teachers().values())
+    seconds += (2 * student + teachers) * (_count_examples(recipe, recipe.data.test, inputs) or 0)
+    return seconds / time.num_processes
+
+
+def _find_largest_max_tokens(memory: StepMemory, inputs: Inputs, room: int) -> int | None:
+    longest_s = max(list_durations(memory.recipe, inputs), default=None)
+
+    def has_room(steps: int) -> bool:
+        video = memory.recipe.video.model_copy(update={"max_tokens": TOKENS_STEP * steps})
+        recipe = memory.recipe.model_copy(update={"video": video})
+        load = choose_load(recipe, memory.student, num_processes=memory.num_processes, longest_s=longest_s)
+        return replace(memory, recipe=recipe, load=load).estimate().peak <= room
+
+    found = _find_largest(has_room, MOST_TOKENS // TOKENS_STEP)
+    return None if found is None else TOKENS_STEP * found
+
+
+def _find_largest_num_answers(memory: StepMemory, room: int) -> int | None:
+    def has_room(count: int) -> bool:
+        load = replace(memory.load, answers=memory.load.prompts * count)
+        return replace(memory, load=load).estimate().peak <= room
+
+    return _find_largest(has_room, MOST_ANSWERS)
+
+
+def _find_largest(has_room: Callable[[int], bool], most: int) -> int | None:
+    """The largest number from 1 to `most` for which there is room; None where there is none for 1."""
+    if not has_room(1):
+        return None
+    low, high = 1, most + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if has_room(middle) else (low, middle)
+    return low
+
+
+def describe_plan(plan: Plan) -> dict[str, object]:
+    """Describe a plan in plain numbers, for --json.
+
+    Args:
+        plan: what is described.
+    """
+    work, memory = plan.work, plan.memory
+    return {
+        "recipe": plan.recipe.name,
+        "gpus": str(plan.gpus),
+        "num_processes": plan.num_processes,
+        "parameters": {
+            name: {"all": shape.num_all, "active": round(ModelFlops(shape=shape).num_active)}
+            for name, shape in plan.name_models().items()
+        },
+        "num_trained": plan.num_trained,
+        "memory": {
+            "fit": plan.fit,
+            "room_bytes": plan.room,
+            "peak_bytes": memory.peak,
+            "least_bytes": memory.least,
+            "phase": memory.phase,
+            "is_checkpointed": memory.is_checkpointed,
+            "prompt_tokens": memory.load.tokens,
+            "bytes_by_part": memory.parts,
+            "bytes_by_phase": {phase: sum(parts.values()) for phase, parts in memory.phases.items()},
+        },
+        "step": {
+            "prompts_of_a_process": work.prompts,
+            "micro_batches": work.num_pieces,
+            "prompt_tokens": work.tokens,
+            "answers": work.answers,
+            "answer_tokens": work.answer_tokens,
+            "flops_by_phase": {phase: count.total for phase, count in plan.flops.items()},
+            "seconds_by_phase": dict(plan.seconds),
+            "seconds": plan.step_s,
+        },
+        "num_steps": plan.num_steps,
+        "selection_seconds": plan.selection_s,
+        "evaluation_seconds": plan.evaluation_s,
+        "hours": plan.hours,
+        "largest_max_tokens": plan.largest_max_tokens,
+        "largest_num_answers": plan.largest_num_answers,
+        "accuracy": read_accuracy(),
+    }
