@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,12 +50,14 @@ SETTINGS = TrainingSettings(batch_size=1, learning_rate=1e-6)
 """The learning rate is the paper's: all paths still have the same weights, but for rounding, after some steps."""
 
 
-def build_policy(*, vocabulary: int = 32768, hidden: int = 384, layers: int = 8, intermediate: int = 1024) -> Policy:
-    """A mid-sized model with random weights around the tiny tokenizer; heads of 64, two of them for keys and values.
+def build_policy(
+    *, vocabulary: int = 32768, hidden: int = 384, layers: int = 8, intermediate: int = 1024, processor: Any = None
+) -> Policy:
+    """A mid-sized model with random weights around the tiny tokenizer, or another; heads of 64, two of them for keys and values.
 
     Special tokens and the end of turn are never written, so that all answers have one length.
     """
-    processor = AutoProcessor.from_pretrained(resolve_model("tiny-student"))
+    processor = processor or AutoProcessor.from_pretrained(resolve_model("tiny-student"))
     tokenizer = processor.tokenizer
     ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in
            ("image_pad", "video_pad", "vision_start", "vision_end", "im_end")}  # fmt: skip
