@@ -53,9 +53,12 @@ SETTINGS = TrainingSettings(batch_size=1, learning_rate=1e-6)
 def build_policy(
     *, vocabulary: int = 32768, hidden: int = 384, layers: int = 8, intermediate: int = 1024, processor: Any = None
 ) -> Policy:
-    """A mid-sized model with random weights around the tiny tokenizer, or another; heads of 64, two of them for keys and values.
+    """A mid-sized model with random weights; heads of 64, two of them for keys and values.
 
     Special tokens and the end of turn are never written, so that all answers have one length.
+
+    Args:
+        processor: another than the tiny models' own.
     """
     processor = processor or AutoProcessor.from_pretrained(resolve_model("tiny-student"))
     tokenizer = processor.tokenizer

@@ -83,11 +83,11 @@ class Case:
 
 
 CASES = {
-    "opd, vision frozen": Case(target=0.72, has_memory=True, rounds=7),
-    "opd, vision trained": Case(trains_vision=True, target=0.80, has_memory=True, rounds=7),
-    "opd, long prompt, vision frozen": Case(seconds=83, target=0.72, rounds=3),
+    "opd, vision frozen": Case(target=0.72, has_memory=True),
+    "opd, vision trained": Case(trains_vision=True, target=0.80, has_memory=True),
+    "opd, long prompt, vision frozen": Case(seconds=83, target=0.72, rounds=3, has_memory=True),
     "opd, long prompt, vision trained": Case(seconds=83, trains_vision=True, target=0.80, has_memory=True, rounds=3),
-    "opd, vocabulary 151,936, vision frozen": Case(vocabulary=151936, target=0.72),
+    "opd, vocabulary 151,936, vision frozen": Case(vocabulary=151936, target=0.72, rounds=3),
     "grpo, eight answers, vision trained": Case(method="grpo", trains_vision=True, target=0.12, rounds=3),
 }
 SIZES: Sizes = ({}, {"hidden": 640, "layers": 12, "intermediate": 1792})

@@ -1,5 +1,6 @@
-"""Steps of this package on the files that the peers get: prints one line of JSON. Decoding and processing the clip is in
-every step, because it is in theirs.
+"""Steps of this package on the files that the peers get; prints one line of JSON.
+
+Decoding and processing the clip is in every step, because it is in theirs.
 """
 
 from __future__ import annotations

@@ -6,9 +6,7 @@ and teacher get no pixels, and TRL says nothing about it. Its step therefore doe
 
 from __future__ import annotations
 
-import json
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -45,8 +43,7 @@ def main() -> None:
         callbacks=[clock],
     )  # fmt: skip
     trainer.train()
-    versions = {name: version(name) for name in ("trl", "torch", "transformers")}
-    print(json.dumps({"seconds": clock.seconds, "prompt_tokens": clock.prompt_tokens, "versions": versions}))
+    print(clock.describe("trl", "torch", "transformers"))
 
 
 if __name__ == "__main__":
