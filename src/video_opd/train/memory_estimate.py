@@ -105,7 +105,9 @@ class StepMemory:
         # A step of several micro-batches has the gradient of the earlier ones while it reads the next.
         earlier = self._gradient if self.load.num_pieces > 1 else 0
         during = resident | self._count_reading() | {"gradient": earlier, "bfloat16 copies": self._copies}
-        phases = {
+        answering = {"answering": self._count_answering(during)} if self.load.together else {}
+        during |= self._count_waiting(during)
+        phases = answering | {
             "teacher": during | self._add_teacher_pass(resident),
             "scoring": during | self._count_scoring(during),
             "backward pass": during | self._count_backward(during),
@@ -236,6 +238,41 @@ class StepMemory:
             kept += load.patches * shape.patch_bytes // 2  # the pixels, for the gradient of the patch embedding
         pixels = load.patches * shape.patch_bytes
         return {"activations": kept + pixels, "keys and values": cached}
+
+    def _count_waiting(self, during: Parts) -> Parts:
+        """What a step holds of several micro-batches that are answered together: with checkpointing all readings, and
+        what a frozen tower gave for all of them."""
+        load, shape = self.load, self.student
+        if not load.together:
+            return {}
+        times = load.together // load.prompts if self.is_checkpointed else 1
+        width = shape.vision_width * (1 + shape.num_deepstack) * self._how.compute
+        is_frozen = "tower" not in self._trained_by_part
+        return {
+            "activations": times * during["activations"],
+            "keys and values": times * during["keys and values"],
+            "vision features": load.together * load.patches // load.prompts * width if is_frozen else 0,
+        }
+
+    def _count_answering(self, during: Parts) -> Parts:
+        """The token loop of several micro-batches: their keys and values as one batch, and once more in the cache."""
+        how, shape, load = self._how, self.student, self.load
+        waiting = self._count_waiting(during)
+        if not self.is_checkpointed:  # they are read without gradient
+            waiting |= {"activations": 0, "keys and values": 0}
+        tokens = load.together * load.tokens // load.prompts
+        # Of one layer they are there for every head, as the operator takes them and as it computes with them.
+        joined = tokens * (2 * shape.count_cached(how) + 4 * 2 * shape.query_size * how.compute)
+        rows = load.together * load.answers // load.prompts
+        # Logits, log-probs, and what a draw makes of them in double precision.
+        return (
+            during
+            | waiting
+            | {
+                "keys and values": waiting["keys and values"] + joined,
+                "distributions": 32 * rows * int(shape.text.vocab_size),
+            }
+        )
 
     def _count_scoring(self, during: Parts) -> Parts:
         """The end of scoring: its graph is there, and the backward pass begins."""
