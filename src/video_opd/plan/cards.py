@@ -61,7 +61,8 @@ _CARDS = (
 KNOWN_CARDS = {card.name: card for card in _CARDS}
 
 _COUNTED = re.compile(r"(?:(\d+)x)?(.+)", re.IGNORECASE)
-_NUMBERS = re.compile(r"([\d.]+)GB@([\d.]+)TFLOPS(?:@([\d.]+)TB/s)?(?:@([\d.]+)GB/s)?", re.IGNORECASE)
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_NUMBERS = re.compile(rf"{_NUMBER}GB@{_NUMBER}TFLOPS(?:@{_NUMBER}TB/s)?(?:@{_NUMBER}GB/s)?", re.IGNORECASE)
 _BYTES_PER_FLOP = 3.35 / 989
 """Bandwidth of a card of which only memory and rate are given, for each operation: that of an H100."""
 _PLAIN_LINK = 32.0
@@ -136,10 +137,11 @@ def _find_card(name: str) -> GpuCard:
     fitting = [card for card in _CARDS if card.name.lower() == wanted or card.name.lower().startswith(f"{wanted}-")]
     if fitting:
         return fitting[0]
-    nearest = find_nearest(name.upper(), KNOWN_CARDS)
+    by_short_name = {card.name.split("-")[0].lower(): card.name for card in reversed(_CARDS)}
+    nearest = by_short_name.get(find_nearest(wanted.split("-")[0], by_short_name) or "")
     raise ConfigurationError(
         f"--gpus: card {name!r}",
         reason=f"its numbers are not known here; known are {', '.join(KNOWN_CARDS)}",
-        remedy=(f"did you mean {nearest}? Or " if nearest else "")
+        remedy=(f"perhaps {nearest} is meant; or " if nearest else "")
         + "give its memory and its rate in bfloat16, such as --gpus 8x96GB@1000TFLOPS",
     )

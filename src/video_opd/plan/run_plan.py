@@ -16,6 +16,7 @@ from video_opd.plan.model_flops import Flops, ModelFlops
 from video_opd.plan.step_flops import Judge, StepFlops, StepWork
 from video_opd.plan.step_time import StepTime
 from video_opd.policy.model_shape import ModelShape
+from video_opd.train.answering_choice import find_most_together, is_answering_open, set_together
 from video_opd.train.build import count_steps, refuse_unfit_job
 from video_opd.train.largest_micro_batch import choose_load, size_prompt
 from video_opd.train.memory_choice import (
@@ -105,9 +106,11 @@ class Plan:
         if self.fit != "does not fit":
             return
         needs_less = self.memory.least > self.room
-        remedies = list(list_remedies(self.recipe, self.num_processes, for_prompts=not needs_less))
-        if self.largest_max_tokens and not needs_less:
-            remedies.insert(0, f"set video.max_tokens = {self.largest_max_tokens}")
+        largest = f"set video.max_tokens = {self.largest_max_tokens}"
+        remedies = [
+            largest if remedy == "lower video.max_tokens" and self.largest_max_tokens else remedy
+            for remedy in list_remedies(self.recipe, self.num_processes, for_prompts=not needs_less)
+        ]
         raise ConfigurationError(
             f"recipe {self.recipe.name!r} does not fit {self.gpus}",
             reason=f"a step needs {self.memory.peak / GIB:.1f} GiB on a card, which has {self.room / GIB:.1f} GiB"
@@ -132,7 +135,9 @@ def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, an
     num_processes = 1 if has_places else gpus.count
     refuse_unfit_job(recipe, num_processes)
     inputs = Inputs()
-    memory = _settle(describe_step(recipe, inputs, num_processes=num_processes), gpus.card.room)
+    longest_s = max(list_durations(recipe, inputs), default=None)
+    apart = _settle_checkpointing(describe_step(recipe, inputs, num_processes=num_processes), gpus.card.room)
+    memory = _settle_answering(apart, longest_s, gpus.card.room)
     recipe = memory.recipe
     time = _describe_time(memory, gpus, list_durations(recipe, inputs), answer_tokens)
     pool = _count_examples(recipe, recipe.data.train, inputs) or num_examples
@@ -156,20 +161,39 @@ def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, an
         num_steps=_count_steps(recipe, inputs, pool),
         selection_s=_estimate_selection(time, pool),
         evaluation_s=_estimate_evaluations(time, inputs, _count_steps(recipe, inputs, pool)),
-        largest_max_tokens=_find_largest_max_tokens(memory, inputs, gpus.card.room),
-        largest_num_answers=_find_largest_num_answers(memory, gpus.card.room),
+        largest_max_tokens=_find_largest_max_tokens(apart, longest_s, gpus.card.room),
+        largest_num_answers=_find_largest_num_answers(apart, gpus.card.room),
     )
 
 
-def _settle(memory: StepMemory, room: int) -> StepMemory:
+def _settle_checkpointing(memory: StepMemory, room: int) -> StepMemory:
     """With `auto`, checkpoint where the step does not fit with a margin, as `train` does."""
-    asked = memory.recipe.training.gradient_checkpointing
-    if asked != "auto":
+    if memory.recipe.training.gradient_checkpointing != "auto":
         return memory
     is_on = memory.estimate().peak * MARGIN > room
     training = memory.recipe.training.model_copy(update={"gradient_checkpointing": is_on})
-    recipe = memory.recipe.model_copy(update={"training": training})
-    return replace(memory, recipe=recipe, is_checkpointed=is_on)
+    return replace(memory, recipe=memory.recipe.model_copy(update={"training": training}), is_checkpointed=is_on)
+
+
+def _settle_answering(memory: StepMemory, longest_s: float | None, room: int) -> StepMemory:
+    """Answer as many prompts together as fit, where the recipe leaves it open, as `train` does."""
+    recipe = memory.recipe
+    if not is_answering_open(recipe) or recipe.method.writes_annotations:
+        return memory
+    choice = find_most_together(
+        recipe,
+        memory.student,
+        lambda trial: _change(memory, trial, longest_s).estimate(),
+        num_processes=memory.num_processes,
+        free=room,
+    )
+    return _change(memory, set_together(recipe, choice), longest_s)
+
+
+def _change(memory: StepMemory, recipe: Recipe, longest_s: float | None) -> StepMemory:
+    """The step of a recipe with other limits."""
+    load = choose_load(recipe, memory.student, num_processes=memory.num_processes, longest_s=longest_s)
+    return replace(memory, recipe=recipe, load=load)
 
 
 def _describe_time(memory: StepMemory, gpus: Gpus, durations: Sequence[float], answer_tokens: int | None) -> StepTime:
@@ -180,6 +204,8 @@ def _describe_time(memory: StepMemory, gpus: Gpus, durations: Sequence[float], a
     work = StepWork(
         prompts=recipe.training.batch_size / memory.num_processes,
         num_pieces=load.num_pieces,
+        num_loops=ceil(load.num_pieces * load.prompts / load.together) if load.together else load.num_pieces,
+        is_read_twice=load.together > 0 and not memory.is_checkpointed,
         tokens=sum(size.tokens for size in sizes) / len(sizes),
         patches=visual * student.patches_per_token,
         groups=sum(size.groups for size in sizes) / len(sizes),
@@ -262,14 +288,11 @@ def _estimate_evaluations(time: StepTime, inputs: Inputs, num_steps: int | None)
     return seconds / time.num_processes
 
 
-def _find_largest_max_tokens(memory: StepMemory, inputs: Inputs, room: int) -> int | None:
-    longest_s = max(list_durations(memory.recipe, inputs), default=None)
-
+def _find_largest_max_tokens(memory: StepMemory, longest_s: float | None, room: int) -> int | None:
     def has_room(steps: int) -> bool:
         video = memory.recipe.video.model_copy(update={"max_tokens": TOKENS_STEP * steps})
         recipe = memory.recipe.model_copy(update={"video": video})
-        load = choose_load(recipe, memory.student, num_processes=memory.num_processes, longest_s=longest_s)
-        return replace(memory, recipe=recipe, load=load).estimate().peak <= room
+        return _change(memory, recipe, longest_s).estimate().peak <= room
 
     found = _find_largest(has_room, MOST_TOKENS // TOKENS_STEP)
     return None if found is None else TOKENS_STEP * found

@@ -3,14 +3,15 @@
 Where a model's folder or the hub's cache has a config.json, that file is read, and nothing of this table. Sources:
 
 - Qwen3-VL 2B, 8B, 30B-A3B, 235B-A22B: torchtitan's registry (torchtitan/experiments/qwen3_vl/__init__.py).
-- Qwen3-VL 4B, Qwen2.5-VL 3B: their own config.json. Qwen3-VL 32B, Qwen2.5-VL 7B, Qwen3.5 9B and 27B: copies of their
-  config.json in public repositories, as tests of other packages quote them.
+- Qwen3-VL 4B, Qwen2.5-VL 3B: their own config.json. Qwen3-VL 32B, Qwen2.5-VL 7B, Qwen3.5 4B, 9B and 27B: copies of
+  their config.json in public repositories, as tests of other packages quote them.
 - The student and the teacher that the authors of Video-OPD released have the shapes of their bases (docs/OFFICIAL.md).
 """
 
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +60,19 @@ def _qwen25_vl(hidden: int, layers: int, heads: int, keys: int, inner: int, voca
     return {"model_type": "qwen2_5_vl", "text_config": text, "vision_config": tower, "tie_word_embeddings": tied}
 
 
-def _qwen35(hidden: int, layers: int, heads: int, inner: int, values: int) -> dict[str, Any]:
+def _qwen35(hidden: int, layers: int, heads: int, inner: int, values: int, *, tied: bool = False) -> dict[str, Any]:
     text = {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
             "intermediate_size": inner, "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 248320,
             "rope_parameters": _ROPE_35, "layer_types": (["linear_attention"] * 3 + ["full_attention"]) * (layers // 4),
             "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128, "linear_value_head_dim": 128,
-            "linear_num_key_heads": 16, "linear_num_value_heads": values, "tie_word_embeddings": False}  # fmt: skip
-    tower = {key: value for key, value in _LARGE_TOWER.items() if key != "deepstack_visual_indexes"}
+            "linear_num_key_heads": 16, "linear_num_value_heads": values, "tie_word_embeddings": tied}  # fmt: skip
+    tower = {
+        key: value
+        for key, value in (_SMALL_TOWER if tied else _LARGE_TOWER).items()
+        if key != "deepstack_visual_indexes"
+    }
     return {"model_type": "qwen3_5", "text_config": text, "vision_config": {**tower, "out_hidden_size": hidden},
-            "tie_word_embeddings": False}  # fmt: skip
+            "tie_word_embeddings": tied}  # fmt: skip
 
 
 _SHAPES: dict[str, dict[str, Any]] = {
@@ -79,6 +84,7 @@ _SHAPES: dict[str, dict[str, Any]] = {
     "Qwen/Qwen3-VL-235B-A22B": _qwen3_vl_moe(4096, 94, 64, 12288, 1536),
     "Qwen/Qwen2.5-VL-3B": _qwen25_vl(2048, 36, 16, 2, 11008, 151936),
     "Qwen/Qwen2.5-VL-7B": _qwen25_vl(3584, 28, 28, 4, 18944, 152064),
+    "Qwen/Qwen3.5-4B": _qwen35(2560, 32, 16, 9216, 32, tied=True),
     "Qwen/Qwen3.5-9B": _qwen35(4096, 32, 16, 12288, 32),
     "Qwen/Qwen3.5-27B": _qwen35(5120, 64, 24, 17408, 48),
 }
@@ -98,6 +104,7 @@ def list_published() -> tuple[str, ...]:
     return (*instructed, *_SAME_SHAPE)
 
 
+@cache
 def find_published_config(name: str) -> Any | None:
     """The configuration of a published model; None where it is not in the table.
 

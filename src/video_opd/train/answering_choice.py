@@ -7,6 +7,7 @@ the same time (benchmarks/gpu/results). On a CPU nothing is chosen.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from math import ceil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from video_opd.policy.device import find_device
 from video_opd.policy.model_shape import ModelShape
 from video_opd.train.largest_micro_batch import Load
 from video_opd.train.memory_choice import MARGIN, estimate_step, find_smallest, measure_student
+from video_opd.train.memory_estimate import MemoryEstimate
 from video_opd.train.run_inputs import Inputs
 
 READS_TWICE_UP_TO = 100e12
@@ -34,8 +36,8 @@ def settle_answering(recipe: Recipe, inputs: Inputs, *, num_processes: int = 1, 
         recipe: whose `gradient_checkpointing` is settled.
         inputs: what was read of the recipe's files.
         num_processes: of the job. Its smallest device decides.
-        run: folder of a run. If the run has begun, its recipe has the choice already, on any device. A run of an earlier
-            version answers one micro-batch after the other, as it began.
+        run: folder of a run. If the run has begun, its recipe has the choice already, on any device. A run of an
+            earlier version answers one micro-batch after the other, as it began.
 
     Returns:
         the recipe without `auto`.
@@ -47,24 +49,47 @@ def settle_answering(recipe: Recipe, inputs: Inputs, *, num_processes: int = 1, 
         choice = None if recipe.training.answer_together is None else 1
         if _is_on_gpu(recipe) and not recipe.method.writes_annotations:
             choice = _find_most(recipe, inputs, num_processes) or choice
-    return _set_together(recipe, choice)
+    return set_together(recipe, choice)
+
+
+def find_most_together(
+    recipe: Recipe,
+    shape: ModelShape,
+    estimate: Callable[[Recipe], MemoryEstimate],
+    *,
+    num_processes: int,
+    free: int,
+) -> int | None:
+    """Find the most prompts that fit together, in groups of like size; None where two micro-batches do not fit, or
+    where reading them twice takes longer than writing their answers apart.
+
+    Args:
+        recipe: whose `gradient_checkpointing` is settled.
+        shape: of its student.
+        estimate: of the memory of a step with another recipe.
+        num_processes: of the job.
+        free: bytes of its smallest device.
+    """
+    share = ceil(recipe.training.batch_size / num_processes)
+    for num_groups in range(1, share):
+        found = estimate(set_together(recipe, ceil(share / num_groups)))
+        if not found.load.together:
+            return None
+        if not found.is_checkpointed and _count_prefill(recipe, shape, found.load) > READS_TWICE_UP_TO:
+            return None
+        if found.peak * MARGIN <= free:
+            return found.load.together
+    return None
 
 
 def _find_most(recipe: Recipe, inputs: Inputs, num_processes: int) -> int | None:
-    """The most prompts that fit together, in groups of like size; None where two micro-batches do not fit, or where
-    reading them twice takes longer than writing their answers apart."""
-    share = ceil(recipe.training.batch_size / num_processes)
-    shape, (_, free) = measure_student(recipe), find_smallest(recipe)
-    for num_groups in range(1, share):
-        trial = _set_together(recipe, ceil(share / num_groups))
-        estimate = estimate_step(trial, inputs, num_processes=num_processes)
-        if not estimate.load.together:
-            return None
-        if not estimate.is_checkpointed and _count_prefill(recipe, shape, estimate.load) > READS_TWICE_UP_TO:
-            return None
-        if estimate.peak * MARGIN <= free:
-            return estimate.load.together
-    return None
+    return find_most_together(
+        recipe,
+        measure_student(recipe),
+        lambda trial: estimate_step(trial, inputs, num_processes=num_processes),
+        num_processes=num_processes,
+        free=find_smallest(recipe)[1],
+    )
 
 
 def _count_prefill(recipe: Recipe, shape: ModelShape, load: Load) -> float:
@@ -78,7 +103,13 @@ def _is_on_gpu(recipe: Recipe) -> bool:
     return find_device(recipe.compute.device).startswith("cuda")
 
 
-def _set_together(recipe: Recipe, choice: int | None) -> Recipe:
+def set_together(recipe: Recipe, choice: int | None) -> Recipe:
+    """Set how many prompts a recipe answers together.
+
+    Args:
+        recipe: stays as it is.
+        choice: None: it is left open.
+    """
     training = recipe.training.model_copy(update={"answer_together": choice})
     return recipe.model_copy(update={"training": training})
 

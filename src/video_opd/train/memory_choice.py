@@ -314,5 +314,12 @@ def count_weight_bytes(name: str, shape: ModelShape, width: int) -> int:
     _, method, folder = read_config(name)
     if method is None:
         return width * shape.num_all
+    if method == "fp8":  # embeddings, head and vision stay in bfloat16
+        others = (
+            shape.embedding * (1 if shape.is_tied else 2) + shape.num_weights["tower"] + shape.num_weights["merger"]
+        )
+        whole = shape.num_all + others
+    else:
+        whole = int(_BYTES_PER_WEIGHT.get(method, 1.0) * shape.num_all)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder else 0
-    return size or int(_BYTES_PER_WEIGHT.get(method, 1.0) * shape.num_all)
+    return size or whole

@@ -106,7 +106,11 @@ class StepMemory:
         certain["teacher"] = sum(self._lie_here(model, surely=True) for model in self.frozen if model.part == "teacher")
         # A step of several micro-batches has the gradient of the earlier ones while it reads the next.
         earlier = self._gradient if self.load.num_pieces > 1 else 0
-        during = resident | self._count_reading() | {"gradient": earlier, "bfloat16 copies": self._copies}
+        reading = self._count_reading()
+        if self.is_checkpointed and self.load.num_pieces * self.load.prompts <= self.load.together:
+            # One token loop for all: before there is a gradient, a reading is gone.
+            earlier = max(0, earlier - sum(reading.values()))
+        during = resident | reading | {"gradient": earlier, "bfloat16 copies": self._copies}
         answering = {"answering": self._count_answering(during)} if self.load.together else {}
         during |= self._count_waiting(during)
         phases = answering | {
@@ -250,12 +254,13 @@ class StepMemory:
         load, shape = self.load, self.student
         if not load.together:
             return {}
-        times = load.together // load.prompts if self.is_checkpointed else 1
+        others = load.together // load.prompts - 1 if self.is_checkpointed else 0
         width = shape.vision_width * (1 + shape.num_deepstack) * self._how.compute
         is_frozen = "tower" not in self._trained_by_part
+        pixels = load.patches * shape.patch_bytes if is_frozen else 0  # those of a frozen tower are in no graph
         return {
-            "activations": times * during["activations"],
-            "keys and values": times * during["keys and values"],
+            "activations": during["activations"] + others * (during["activations"] - pixels),
+            "keys and values": (1 + others) * during["keys and values"],
             "vision features": load.together * load.patches // load.prompts * width if is_frozen else 0,
         }
 
@@ -266,8 +271,8 @@ class StepMemory:
         if not self.is_checkpointed:  # they are read without gradient
             waiting |= {"activations": 0, "keys and values": 0}
         tokens = load.together * load.tokens // load.prompts
-        # Of one layer they are there for every head, as the operator takes them and as it computes with them.
-        joined = tokens * (2 * shape.count_cached(how) + 4 * 2 * shape.query_size * how.compute)
+        # Of one layer they are there for every head.
+        joined = tokens * (2 * shape.count_cached(how) + 2 * shape.query_size * how.compute)
         rows = load.together * load.answers // load.prompts
         # Logits, log-probs, and what a draw makes of them in double precision.
         return (

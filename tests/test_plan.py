@@ -1,0 +1,217 @@
+"""What `video-opd plan` says, what it refuses, and how far it is from what was measured."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from video_opd.cli import main
+from video_opd.config.recipe_file import load_recipe
+from video_opd.config.shipped_recipes import shipped_recipes
+from video_opd.errors import ConfigurationError
+from video_opd.plan import Plan, accuracy, make_plan, parse_gpus
+from video_opd.plan.model_flops import ModelFlops
+from video_opd.policy.families import find_family
+from video_opd.policy.model_shape import measure_shape
+from video_opd.policy.published_shapes import find_published_config, list_published
+from video_opd.train.memory_choice import estimate_step, measure_model
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+
+LARGE = "8xH200"
+
+
+def plan(name: str, gpus: str = LARGE, **keys: str) -> Plan:
+    overrides = {key.replace("__", "."): value for key, value in keys.items()}
+    return make_plan(load_recipe(shipped_recipes()[name], overrides), parse_gpus(gpus), num_examples=2500)
+
+
+def small(**keys: str) -> Plan:
+    """Of the 2B on one card."""
+    return plan("qwen3-vl-2b-from-8b", "H100", **keys)
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_shipped_recipe_has_a_plan(name, capsys, sentence):
+    if name == "compare-tiny":  # a comparison is no recipe
+        assert main(["plan", name, "--gpus", "H100"]) == 2
+        return
+    words = ["plan", name, "--gpus", "2xH200" if name.startswith("tiny") else LARGE, "--examples", "2500", "--json"]
+    recipe = load_recipe(shipped_recipes()[name])
+    if recipe.teacher is not None and recipe.teacher.model == "teacher-32b":  # a folder that only the user has
+        words += ["--teacher.model", "Qwen/Qwen3-VL-32B-Instruct"]
+    if recipe.student.model.startswith("Qwen") and recipe.student.lora is not None:
+        words[3] = "H200"  # quantised weights are not split over processes
+    status = main(words)
+    captured = capsys.readouterr()
+    assert status == 0, captured.err
+    found = json.loads(captured.out)
+    assert found["memory"]["fit"] in ("fits", "tight")
+    assert sum(found["memory"]["bytes_by_part"].values()) == found["memory"]["peak_bytes"]
+    assert found["step"]["seconds"] == pytest.approx(sum(found["step"]["seconds_by_phase"].values()))
+    assert found["hours"] > 0
+    assert found["largest_max_tokens"] >= recipe.video.max_tokens or recipe.video.max_tokens < 256
+
+
+def test_the_tables_for_a_reader(capsys):
+    assert main(["plan", "qwen3-vl-2b-from-8b", "--gpus", "1xH100-80GB", "--examples", "2500"]) == 0
+    captured = capsys.readouterr()
+    for word in ("optimiser", "keys and values", "backward", "communication", "79 steps", "video.max_tokens", "2.13 B"):
+        assert word in captured.out, word
+    assert "Memory was within" in captured.err
+    assert main(["plan", "qwen3-vl-2b-from-8b", "--gpus", "1xH100-80GB"]) == 0
+    assert "give --examples" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("gpus", "part"),
+    [
+        ("8xH101", "erhaps H100-80GB is meant"),
+        ("8xQ77", "--gpus 8x96GB@1000TFLOPS"),
+        ("0xH100", "names no card"),
+        ("", "names no card"),
+        ("8x96GB@0TFLOPS", "96GB@0TFLOPS"),
+        ("8x9.6.1GB@100TFLOPS", "9.6.1GB"),
+    ],
+)
+def test_a_card_that_nobody_knows(gpus, part, refused):
+    assert part in refused("plan", "tiny-opd", "--gpus", gpus)
+
+
+def test_a_card_by_its_numbers():
+    gpus = parse_gpus("8x96GB@1000TFLOPS")
+    assert (gpus.count, gpus.card.memory_gb, gpus.card.tflops) == (8, 96, 1000)
+    assert gpus.card.bandwidth_tbs == pytest.approx(3.39, abs=0.01)
+    assert parse_gpus("96gb@1000tflops@2TB/s@100GB/s").card.link_gbs == 100
+    assert parse_gpus("h200").card.name == "H200-141GB"
+    assert parse_gpus("2xa100-80gb").card.memory_gb == 80
+
+
+def test_without_cards_and_without_a_gpu(refused, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "--gpus 8xH100-80GB" in refused("plan", "tiny-opd")
+
+
+def test_a_recipe_that_cannot_fit(capsys, sentence):
+    words = ["plan", "qwen3-vl-2b-from-8b", "--gpus", "1xA100-40GB", "--json"]
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["memory"]["fit"] == "does not fit"
+    assert json.loads(captured.out)["largest_max_tokens"] is None
+    (line,) = captured.err.splitlines()
+    assert sentence.fullmatch(line)
+    assert "whatever the prompts are" in line
+    assert "Set teacher.offload = true; or" in line
+    fitting = small(video__max_tokens="65536", video__max_frames="4096").largest_max_tokens
+    with pytest.raises(ConfigurationError, match=f"[Ss]et video.max_tokens = {fitting}"):
+        small(video__max_tokens="65536", video__max_frames="4096").refuse_unfit()
+
+
+def test_a_model_whose_configuration_cannot_be_read(refused, tmp_path, monkeypatch):
+    assert "was not found" in refused("plan", "tiny-opd", "--gpus", "H100", "--student.model", "no-model")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{")
+    refused("plan", "tiny-opd", "--gpus", "H100", "--student.model", str(folder))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "could not be downloaded" in refused("plan", "tiny-opd", "--gpus", "H100", "--student.model", "own/model")
+
+
+def test_a_job_that_cannot_be(refused):
+    assert "64 processes for a batch of 32" in refused("plan", "qwen3-vl-2b-from-8b", "--gpus", "64xH200")
+    assert "compute.shards" in refused("plan", "qwen3-vl-2b-from-8b", "--gpus", "8xH200", "--compute.shards", "3")
+
+
+def test_the_errors_that_are_printed_are_those_of_the_committed_measurements(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import plan_accuracy
+
+    found = plan_accuracy.compare_all()
+    sys.modules.pop("plan_accuracy")
+    assert found == accuracy.read_accuracy(), "run python benchmarks/plan_accuracy.py"
+    assert found["memory_on_gpu"]["smallest"] > 0.975
+    assert found["memory_on_gpu"]["largest"] < 1.025
+    assert found["memory_on_cpu"]["smallest"] > 0.85
+    assert found["memory_on_cpu"]["largest"] < 1.15
+    assert found["seconds_of_a_step"]["smallest"] > 0.75
+    assert found["seconds_of_a_step"]["largest"] < 1.25
+    assert found["seconds_of_a_phase"]["count"] > 50
+
+
+def test_the_page_about_growth_is_what_the_code_says(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import scaling
+
+    curves = scaling.make_curves()
+    sys.modules.pop("scaling")
+    assert scaling.PAGE.read_text() == scaling.write_page(curves), "run python benchmarks/scaling.py"
+    assert scaling.PICTURE.read_text() == scaling.draw_picture(curves)
+
+
+def test_memory_is_what_doctor_estimates():
+    recipe = load_recipe(shipped_recipes()["tiny-opd"], {"training.gradient_checkpointing": "false"})
+    planned = make_plan(recipe, parse_gpus("2xH100"))
+    on_cpu = estimate_step(recipe, num_processes=2)
+    assert planned.memory.certain == on_cpu.certain
+    assert planned.memory.load == on_cpu.load
+
+
+def test_published_models_have_the_sizes_in_their_names():
+    for name in list_published():
+        config = find_published_config(name)
+        shape = measure_shape(name, config, find_family(config, name))
+        size = name.replace("williamljz/Video-opd", "8B", name.count("opd") == 1 and "32B" not in name)
+        wanted = next(
+            float(part[:-1]) for part in size.replace("/", "-").split("-") if part[:-1].replace(".", "").isdigit()
+        )
+        # A name counts the language model without its embeddings, or all, and rounds.
+        assert 0.85 < shape.num_all / 1e9 / wanted < 1.26, (name, shape.num_all)
+    assert ModelFlops(shape=measure_model("Qwen/Qwen3-VL-235B-A22B-Instruct")).num_active == pytest.approx(
+        22e9, rel=0.03
+    )
+    assert ModelFlops(shape=measure_model("Qwen/Qwen3-VL-30B-A3B-Instruct")).num_active == pytest.approx(3e9, rel=0.12)
+
+
+def test_operations_by_hand():
+    """SPEED's arithmetic for 8,192 video tokens and 300 of text: the student's prefill 139 TFLOP, its tower 31; the
+    teacher's 607."""
+    student, teacher = (ModelFlops(shape=measure_model(f"Qwen/Qwen3-VL-{size}-Instruct")) for size in ("8B", "32B"))
+    assert student.read_text(8492).total == pytest.approx(139e12, rel=0.02)
+    assert teacher.read_text(8492).total == pytest.approx(607e12, rel=0.02)
+    assert student.read_vision(4 * 8192, 256).total == pytest.approx(31e12, rel=0.05)
+
+
+def test_what_makes_a_plan_dearer():
+    plain = small()
+    longer, more = small(video__max_tokens="16384"), small(method__num_answers="4")
+    assert longer.flops["read"].total > 1.5 * plain.flops["read"].total
+    assert longer.step_s > plain.step_s
+    assert longer.memory.peak > plain.memory.peak
+    assert more.flops["answer"].total == pytest.approx(4 * plain.flops["answer"].total)
+    assert more.flops["read"] == plain.flops["read"]
+    assert small(training__updates_per_batch="2").seconds["backward"] == pytest.approx(2 * plain.seconds["backward"])
+    assert small(teacher__offload="true").seconds["communication"] > 0
+    halves = plan("qwen3-vl-2b-from-8b", "2xH100")
+    assert halves.seconds["communication"] > plain.seconds["communication"] == 0
+    assert halves.flops["read"].total == pytest.approx(plain.flops["read"].total / 2)
+    assert plan("qwen3-vl-2b-from-8b", "16xH100").seconds["communication"] > halves.seconds["communication"] / 8
+    sft = plan("tiny-sft", "H100")
+    assert sft.seconds["answer"] == sft.seconds["teacher"] == 0
+
+
+def test_curricula_score_the_pool():
+    tvdf = plan("tiny-tvdf", "H100")
+    assert tvdf.selection_s is not None
+    assert tvdf.selection_s > 0
+    assert tvdf.hours == pytest.approx((tvdf.num_steps * tvdf.step_s + tvdf.selection_s + tvdf.evaluation_s) / 3600)
+    more = plan("tiny-tvdf", "H100", curriculum__num_answers="8")
+    assert more.selection_s > tvdf.selection_s
+
+
+def test_auto_checkpoints_where_a_card_has_less():
+    assert small().memory.is_checkpointed
+    assert not plan("qwen3-vl-2b-from-8b", "H200").memory.is_checkpointed
