@@ -69,7 +69,7 @@ def make_clips(folder: Path, seconds: int = SECONDS) -> list[Path]:
     noise = rng.normal(0, 3, (8, HEIGHT, WIDTH, 3)).astype(np.float32)
     short, long = folder / f"{seconds}s.mp4", folder / f"{REPEATS * seconds}s.mp4"
     with av.open(str(short), "w") as container:
-        stream = container.add_stream("libx264", rate=RATE, options={"crf": "26", "preset": "fast", "threads": "1"})
+        stream = container.add_stream("libx264", rate=RATE, options={"crf": "20", "preset": "fast", "threads": "1"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for number in range(seconds * RATE):
             frame = av.VideoFrame.from_ndarray(paint(number, texture, noise), format="rgb24")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ from environment import measure_matrix_rate
 from models import build_policy, build_prompt, config_of, copies, processor_of, train_language_model_only
 from real_size import Bench, WatchingMemory, measured
 from record import Record, gib, release_memory, timed
-from step_flops import ADAPTER, FULL, count_step
 
-from video_opd.config import Recipe
+from video_opd.config import Recipe, TrainingSettings
 from video_opd.config.recipe_file import parse_recipe
+from video_opd.plan.step_flops import Judge, StepFlops, StepWork
 from video_opd.policy.adapters import attach_adapter
 from video_opd.policy.checkpointing import checkpoint_layers
 from video_opd.policy.families import find_family
@@ -29,8 +30,9 @@ from video_opd.policy.load import Policy, keep_on_cpu
 from video_opd.policy.lora_settings import LoraSettings
 from video_opd.policy.model_shape import ModelShape, measure_shape
 from video_opd.policy.placement import Placement
+from video_opd.policy.shared_vision import share_vision
 from video_opd.train import learner as learner_module
-from video_opd.train.largest_micro_batch import Load
+from video_opd.train.largest_micro_batch import choose_load
 from video_opd.train.learner import Learner
 from video_opd.train.memory_estimate import FrozenModel, MemoryEstimate, StepMemory
 from video_opd.types import Prompt
@@ -39,6 +41,9 @@ PROMPTS = 4
 """Of a step; a micro-batch is one."""
 LEAST_SHARE, LARGEST_ERROR = 0.4, 0.1
 """The goals: share of the card's ceiling over a whole step, and error of the estimate of memory."""
+TOGETHER = {"answer_together": PROMPTS} if "answer_together" in TrainingSettings.model_fields else {}
+"""All prompts of a step are answered in one token loop, as `auto` chooses on a GPU."""
+ALLOCATOR = 1.05
 REHEARSED_TFLOPS = 1.0
 """The ceiling in a rehearsal, where none is measured."""
 
@@ -62,7 +67,7 @@ class Case:
         return parse_recipe({
             "name": "bench", "data": dict.fromkeys(("videos", "train", "validation"), "x"), "student": student,
             "teacher": {"model": "tiny-teacher", "offload": self.offloads}, "compute": {"precision": "bfloat16"},
-            "training": {"batch_size": PROMPTS, "gradient_checkpointing": self.is_checkpointed},
+            "training": {"batch_size": PROMPTS, "gradient_checkpointing": self.is_checkpointed} | TOGETHER,
             "answers": {"max_new_tokens": real_size.ANSWER_TOKENS},
         })  # fmt: skip
 
@@ -91,16 +96,28 @@ def shape_of(size: str, processor: Any, lora: LoraSettings | None = None) -> Mod
 
 def estimate(case: Case, processor: Any, prompt: Prompt) -> MemoryEstimate:
     """What a step of a case needs on a GPU, by the package's own estimate."""
-    teacher = shape_of(case.teacher, processor)
-    load = Load(
-        prompts=1, tokens=len(prompt), patches=len(prompt.pixel_values), answers=1, num_pieces=PROMPTS,
-        answer_tokens=real_size.ANSWER_TOKENS,
-    )  # fmt: skip
+    student, teacher = shape_of(case.student, processor, case.lora), shape_of(case.teacher, processor)
+    load = choose_load(case.recipe, student, num_processes=1)
+    load = replace(load, tokens=len(prompt), patches=len(prompt.pixel_values))
     return StepMemory(
-        recipe=case.recipe, student=shape_of(case.student, processor, case.lora), load=load, is_on_gpu=True,
+        recipe=case.recipe, student=student, load=load, is_on_gpu=True,
         frozen=[FrozenModel(part="teacher", shape=teacher, num_bytes=2 * teacher.num_all, waits_on_cpu=case.offloads)],
         is_checkpointed=case.is_checkpointed,
     ).estimate()  # fmt: skip
+
+
+def count_flops(case: Case, processor: Any, prompt: Prompt) -> dict[str, float]:
+    """What a step of one prompt executes, by phase, as `video-opd plan` counts it."""
+    student, teacher = shape_of(case.student, processor, case.lora), shape_of(case.teacher, processor)
+    work = StepWork(
+        prompts=1, num_pieces=1, tokens=len(prompt), patches=len(prompt.pixel_values), groups=prompt.grid_thw[0],
+        answers=1, answer_tokens=real_size.ANSWER_TOKENS,
+    )  # fmt: skip
+    judges = [Judge(shape=teacher, num_bytes=2 * teacher.num_all)]
+    step = StepFlops(
+        recipe=case.recipe, student=student, judges=judges, work=work, is_checkpointed=case.is_checkpointed
+    )
+    return {phase: flops.total for phase, flops in step.count().items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +131,8 @@ class Arrangement:
 
     @property
     def fits(self) -> bool:
-        """Whether the card has that much."""
-        return self.plan.peak <= self.room
+        """Whether the card has that much, and what an allocator cannot give out."""
+        return self.plan.peak * ALLOCATOR <= self.room
 
     def describe(self) -> dict[str, Any]:
         """For the record."""
@@ -159,6 +176,8 @@ def build(case: Case, processor: Any, device: str) -> Bench:
         train_language_model_only(student)
     if case.is_checkpointed:
         checkpoint_layers(student.model)
+    # The teacher counts as one with another tower, although random weights of one seed are equal.
+    share_vision(student, [], num_clips=case.recipe.training.batch_size if TOGETHER else 0)
     teacher = build_policy(case.teacher, processor, device=device, weights=torch.bfloat16, autocast=None).freeze()
     return Bench(student, let_wait(teacher, device) if case.offloads else teacher,
                  Learner(student, case.recipe.training, total_steps=1))  # fmt: skip
@@ -173,11 +192,11 @@ def let_wait(teacher: Policy, device: str) -> Policy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judge:
+class Ruler:
     """Knows what a step of a case executes and needs, and so what its seconds and its peak of memory mean."""
 
     prompt: Prompt
-    flops: dict[str, float]
+    flops: Mapping[str, float]
     """Of one prompt, by phase."""
     plan: MemoryEstimate
     ceiling: float
@@ -210,25 +229,30 @@ def judge_goals(found: dict[str, Any]) -> dict[str, Any]:
     return goals
 
 
-def measure_case(record: Record, name: str, bench: Bench, judge: Judge, short: Prompt) -> None:
+def measure_case(record: Record, name: str, bench: Bench, ruler: Ruler, short: Prompt) -> None:
     """Steps by both paths; the short prompt warms up."""
 
     def take(path: str, count: int) -> dict[str, Any]:
         step = bench.shared if path == "ours" else bench.plain
-        long, warm = copies(judge.prompt, count), copies(short, 1)
-        if path == "plain":
-            bench.write_beforehand(long)
-            bench.write_beforehand(warm)
         repeats = 2 if count > 1 and path == "ours" else 1
-        return measured(bench, lambda: step("opd", long), repeats, warm_up=lambda: step("opd", warm))
+        warm, batches = copies(short, 1), [copy_clips(ruler.prompt, count) for _ in range(repeats)]
+        if path == "plain":
+            bench.write_beforehand(batches[0])
+            bench.write_beforehand(warm)
+        return measured(bench, lambda: step("opd", batches.pop()), repeats, warm_up=lambda: step("opd", warm))
 
-    ours = record.attempt(f"{name}, ours", lambda: judge.judge(take("ours", PROMPTS), PROMPTS))
+    ours = record.attempt(f"{name}, ours", lambda: ruler.judge(take("ours", PROMPTS), PROMPTS))
     if ours:
         record[f"{name}, goals"] = judge_goals(ours)
     plain = record.attempt(f"{name}, plain", lambda: take("plain", PROMPTS))
     if ours and plain:
         record[f"{name}, ours / plain"] = compare(ours, plain)
-    record.attempt(f"{name}, ours, one prompt a step", lambda: judge.judge(take("ours", 1), 1))
+    record.attempt(f"{name}, ours, one prompt a step", lambda: ruler.judge(take("ours", 1), 1))
+
+
+def copy_clips(prompt: Prompt, count: int) -> list[Prompt]:
+    """Prompts with clips of their own: what a frozen tower gave for a clip it has seen is remembered."""
+    return [replace(each, pixel_values=each.pixel_values.clone()) for each in copies(prompt, count)]
 
 
 def compare(ours: dict[str, Any], plain: dict[str, Any]) -> dict[str, float]:
@@ -244,10 +268,6 @@ def run_case(
 ) -> dict[str, Any]:
     """Make the models, which it describes, and measure their steps; `prompts` are the short one and the long one."""
     case = arrangement.case
-    sizes = shape_of(case.student, at.processor, case.lora), shape_of(case.teacher, at.processor)
-    flops = count_step(
-        *sizes, prompts[1], real_size.ANSWER_TOKENS, trains=ADAPTER if case.lora else FULL, again=case.is_checkpointed
-    )
     seconds: dict[str, float] = {}
     with timed(seconds, "build"):
         bench = build(case, at.processor, at.device)
@@ -259,8 +279,10 @@ def run_case(
         "student_gib": gib(bench.student.num_bytes), "teacher_gib": gib(bench.teacher.num_bytes),
         "seconds_to_build": round(seconds["build"], 2),
     }  # fmt: skip
-    judge = Judge(prompt=prompts[1], flops=flops, plan=arrangement.plan, ceiling=at.ceiling)
-    measure_case(record, name, bench, judge, prompts[0])
+    ruler = Ruler(
+        prompt=prompts[1], flops=count_flops(case, at.processor, prompts[1]), plan=arrangement.plan, ceiling=at.ceiling
+    )
+    measure_case(record, name, bench, ruler, prompts[0])
     return found
 
 
