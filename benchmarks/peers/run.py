@@ -112,7 +112,7 @@ def compare(peer: str, python: Path, world: Path, steps: int, vision: str) -> di
         "vision": vision,
         "prompt_tokens": {"ours": ours["prompt_tokens"], "peer": theirs["prompt_tokens"]},
         "ours": statistics.median(mine),
-        "peer": statistics.median(other),
+        "theirs": statistics.median(other),
         "ratio": statistics.median(mine) / statistics.median(other),
         "ratio_range": [min(mine) / max(other), max(mine) / min(other)],
         "student_passes_over_the_prompt": theirs["passes_of_student"],
@@ -130,7 +130,9 @@ def measure(peer: str, world: Path, arguments: argparse.Namespace) -> list[dict[
         for vision in visions:
             rows.append({"peer": peer, **compare(peer, python, world, arguments.steps, vision), "what_it_does": what})
             row = rows[-1]
-            print(f"{peer}, vision {vision}: {row['ours']:.2f} / {row['peer']:.2f} s = {row['ratio']:.3f}", flush=True)
+            print(
+                f"{peer}, vision {vision}: {row['ours']:.2f} / {row['theirs']:.2f} s = {row['ratio']:.3f}", flush=True
+            )
     except Skipped as reason:
         print(f"{peer} was skipped: {reason}", file=sys.stderr)
         rows.append({"peer": peer, "skipped": str(reason)})

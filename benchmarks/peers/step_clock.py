@@ -43,7 +43,9 @@ class StepClock(TrainerCallback):
         return json.dumps({**measured, "versions": {name: version(name) for name in packages}})
 
     def _look(self, _: Any, __: Any, inputs: dict[str, Any]) -> None:
-        ids, pixels = inputs.get("input_ids"), inputs.get("pixel_values_videos")
+        ids = inputs.get("input_ids")
         if ids is not None and ids.shape[1] > 1:
             self.prompt_tokens = self.prompt_tokens or ids.shape[1]
-            self.has_pixels.append(pixels is not None)
+            # `generate` may give what the vision tower made of the pixels.
+            seen = (inputs.get("pixel_values_videos"), inputs.get("mm_encoder_outputs"))
+            self.has_pixels.append(any(each is not None for each in seen))
