@@ -3,12 +3,13 @@
     python benchmarks/answer_together.py [--batch 8] [--seconds 20] [--repeats 3]
 
 Four ways to take the same step over the same prompts: one by one and together, each with and without gradient
-checkpointing. With it every prompt is read once; without it the prompts that are answered together are read again for the
-gradient. One prompt a micro-batch, one answer of 16 tokens a prompt, no teacher (its passes are the same in all ways). The
-ways take turns in one process, with one thread; CPU time by phase, medians. The student is that of shared_reading.py.
+checkpointing. With it every prompt is read once; without it the prompts that are answered together are read again for
+the gradient. One prompt a micro-batch, one answer of 16 tokens a prompt, no teacher (its passes are the same in all
+ways). The ways take turns in one process, with one thread; CPU time by phase, medians. The student is that of
+shared_reading.py.
 
-A CPU shows what the passes cost. It does not show what a GPU gains: there the host decides how fast answers are written,
-and one token of 32 prompts takes as long as one token of one prompt (benchmarks/gpu/answer_together.py).
+A CPU shows what the passes cost. It does not show what a GPU gains: there the host decides how fast answers are
+written, and one token of 32 prompts takes as long as one token of one prompt (benchmarks/gpu/together_step.py).
 """
 
 from __future__ import annotations

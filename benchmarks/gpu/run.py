@@ -24,6 +24,7 @@ SECTIONS = {
     "environment": ("environment", 30),
     "parity": ("parity", 80),
     "real-size": ("real_size", 150),
+    "together": ("together_step", 45),
     "token-loop": ("token_loop", 70),
     "command": ("command", 80),
     "quantised": ("quantised", 40),
@@ -43,7 +44,7 @@ def run_section(name: str, arguments: argparse.Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() and not arguments.rehearse else "cpu"
     record = Record(arguments.out / f"{name}.json", seconds=arguments.section_seconds or seconds)
     options: dict[str, Any] = {"rehearse": arguments.rehearse}
-    if name in ("real-size", "token-loop"):
+    if name in ("real-size", "together", "token-loop"):
         options["tokenizer"] = arguments.tokenizer
     import_module(module).measure(record, device, **options)
 
