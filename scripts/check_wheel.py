@@ -72,7 +72,8 @@ def main() -> None:
         where = run(programs / "python", "-c", "import video_opd; print(video_opd.__file__)", cwd=work).strip()
         assert Path(where).is_relative_to(folder / "environment"), where
         assert run(command, "--version", cwd=work) == run(programs / "python", "-m", "video_opd", "--version", cwd=work)
-        assert "tiny-opd" in json.loads(run(command, "recipes", "--json", cwd=work))
+        assert {"tiny-opd", "paper/video-opd-8b"} <= json.loads(run(command, "recipes", "--json", cwd=work)).keys()
+        assert run(command, "recipes", "copy", "scc-8b", cwd=work).split() == ["scc-8b.toml", "video-opd-8b.toml"]
         result = json.loads(run(command, "demo", "--steps", arguments.steps, "--json", cwd=work))
         assert result["steps"] == int(arguments.steps), result
         print(f"demo: mIoU {result['student_before']['miou']:.3f} -> {result['student_after']['miou']:.3f}")

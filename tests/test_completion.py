@@ -37,6 +37,10 @@ def test_names_that_plugins_may_add_to_are_asked_for(capsys):
 def test_recipes_are_offered(capsys, command):
     assert main(["__complete", command, "tiny-o"]) == 0
     assert {"tiny-opd", "tiny-op-rkd"} <= set(capsys.readouterr().out.splitlines())
+    assert main(["__complete", command, "grp"]) == 0
+    assert {"grpo-8b", "paper/grpo-8b"} <= set(capsys.readouterr().out.splitlines())
+    assert main(["__complete", command, ""]) == 0
+    assert {"grpo-8b", "paper/grpo-8b"} & set(capsys.readouterr().out.splitlines()) == {"paper/grpo-8b"}
 
 
 @pytest.mark.parametrize(

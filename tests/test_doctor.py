@@ -21,6 +21,7 @@ from video_opd.data.ablated_prompts import ABLATIONS, remove_video, reverse_vide
 from video_opd.data.manifest import read_manifest
 from video_opd.doctor import Finding, Patient, checks
 from video_opd.doctor.cost_estimate import estimate_cost
+from video_opd.doctor.decoding_cost import DecodingCost, judge_decoding
 from video_opd.errors import EngineError
 from video_opd.methods.teachers import OneTeacher
 from video_opd.seeds import derive_seed
@@ -308,6 +309,25 @@ def test_the_cost_has_the_pass_and_the_weights_of_the_reference(patient, recipe,
     assert read == [4]
 
 
+@pytest.mark.parametrize(
+    ("workers", "step_seconds", "verdict", "said"),
+    [
+        (4, 12.6, "warn", "set data.workers = 16, "),  # 32 clips of 6.3 s in 12.6 s
+        (16, 12.6, "ok", ""),
+        (4, 100.0, "ok", ""),
+        (0, 100.0, "warn", "set data.workers = 3, "),  # the step itself decodes
+        (0, 10000.0, "ok", ""),
+    ],
+)
+def test_videos_that_are_not_ready_in_time_are_found(workers, step_seconds, verdict, said):
+    cost = DecodingCost(batch_size=32, seconds=6.3, cpu_seconds=12.6, step_seconds=step_seconds)
+    finding = judge_decoding(cost, workers)
+    assert (finding.verdict, finding.remedy.startswith(said)) == (verdict, True)
+    assert f"data.workers = {cost.needed_workers} keeps the device busy" in finding.found
+    assert cost.needed_cores == -(-32 * 126 // int(10 * step_seconds))
+    assert "12.60 CPU-seconds a clip and 403.2 a step of 32" in finding.found
+
+
 def test_a_reference_that_does_not_fit_is_a_finding(patient, recipe, monkeypatch):
     from video_opd.doctor import cost_estimate
 
@@ -352,6 +372,8 @@ def test_the_whole_examination_in_json(recipe_file, capsys, monkeypatch):
     assert report["failed"] == sum(finding["verdict"] == "fail" for finding in report["findings"]) > 0
     assert all(finding["remedy"] for finding in report["findings"] if finding["verdict"] != "ok")
     assert len({finding["checked"] for finding in report["findings"]}) == len(report["findings"]) >= 17
+    (decoding,) = (each for each in report["findings"] if each["checked"].startswith("the videos of the next step"))
+    assert "decoding takes 0." in decoding["found"]
 
 
 def test_videos_that_cannot_be_read_are_a_finding(recipe_file, world, tmp_path, capsys):

@@ -43,7 +43,7 @@ def commands() -> list[tuple[str, str]]:
         if page.name == "EXTENDING.md":
             continue  # its commands name plugins that must be there: tests/test_extending.py
         found += [(page.name, command) for block in blocks(page) for command in commands_of(block)]
-    for recipe in sorted((ROOT / "recipes").glob("*.toml")):
+    for recipe in sorted((ROOT / "recipes").rglob("*.toml")):
         lines = recipe.read_text(encoding="utf-8").splitlines()
         found += [(recipe.name, line[4:]) for line in lines if line.startswith("#   video-opd ")]
     return found

@@ -36,7 +36,10 @@ def rehearse(out: Path, *sections: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_parity(tmp_path):
-    found = rehearse(tmp_path, "environment", "parity")["parity"]
+    results = rehearse(tmp_path, "environment", "parity")
+    patches = [value for name, value in results["environment"].items() if name.startswith("patch embedding")]
+    assert [value["largest_difference"] < 0.02 for value in patches] == [True, True]
+    found = results["parity"]
     assert found["student: float32"]["gradient_relative_difference"] == 0.0  # the reference is computed in the same way
     assert 0 < found["student: bfloat16 arithmetic"]["logprob_gap_mean"] < 0.01
     for name, limit in (("float32", 1e-4), ("bfloat16 arithmetic", 0.05)):
@@ -48,8 +51,15 @@ def test_parity(tmp_path):
 
 
 @pytest.mark.slow
+def test_answers_together(tmp_path):
+    found = rehearse(tmp_path, "together")["together"]
+    assert {"one by one", "together", "one by one, checkpointed", "together, checkpointed"} <= found.keys()
+    assert all(value["seconds"] > 0 for name, value in found.items() if name.startswith(("one", "together")))
+
+
+@pytest.mark.slow
 def test_real_size_and_token_loop(tmp_path):
-    found = rehearse(tmp_path, "real-size", "token-loop")
+    found = rehearse(tmp_path, "real-size", "token-loop", "large-step")
     steps = {name: value for name, value in found["real-size"].items() if " together" in name}
     assert {name.split(", ")[0] for name in steps} == {"opd", "opd-exact", "grpo"}
     for name, value in steps.items():
@@ -58,6 +68,21 @@ def test_real_size_and_token_loop(tmp_path):
         assert sum(value["phases"][phase] for phase in phases) <= value["seconds"] * 1.5
     assert found["real-size"]["gradients at real size"]["gradient_relative_difference"] < 0.05
     assert all(value["tokens_per_second"] > 0 for name, value in found["token-loop"].items() if "answers" in name)
+    check_large_step(found["large-step"])
+
+
+def check_large_step(found: dict[str, Any]) -> None:
+    """An adapter and a whole language model, each by both paths; shares follow from FLOPs, seconds and the ceiling."""
+    for case in ("small, LoRA", "small, language model"):
+        ours, plain = found[f"{case}, ours"], found[f"{case}, plain"]
+        assert found[f"{case}, models"]["trained_parameters"] > 0
+        assert ours["share_of_ceiling"]["step"] == pytest.approx(ours["tflop"] / ours["seconds"])
+        assert set(ours["share_of_ceiling"]) == {"read", "answer", "teacher", "score", "backward", "step"}
+        assert found[f"{case}, goals"]["is_fast_enough"] is False
+        assert found[f"{case}, ours / plain"]["seconds"] == pytest.approx(ours["seconds"] / plain["seconds"])
+        assert plain["seconds"] == pytest.approx(sum(plain["phases"].values()), rel=0.5)
+    trained = {case: found[f"small, {case}, models"]["trained_parameters"] for case in ("LoRA", "language model")}
+    assert trained["LoRA"] < trained["language model"]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
+import patch_embedding
 import torch
 from record import Record, gib
 from transformers.utils import is_flash_attn_2_available
@@ -17,23 +18,29 @@ PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "triton", "av"
             "bitsandbytes", "torchao", "compressed-tensors", "kernels", "flash-attn", "peft")  # fmt: skip
 
 
-def measure(record: Record, device: str, *, rehearse: bool) -> None:  # noqa: ARG001
-    """Versions, card, driver, memory, and how fast the card is at a matrix product and at launching a small kernel."""
+def measure(record: Record, device: str, *, rehearse: bool) -> None:
+    """Versions, card, driver, memory; how fast the card is at a matrix product, at launching a small kernel, and at the
+    first layer of the vision tower."""
     record["packages"] = {name: _version(name) for name in PACKAGES}
     record["machine"] = {
         "python": platform.python_version(), "platform": platform.platform(), "cpus": os.cpu_count(),
         "torch_threads": torch.get_num_threads(), "flash_attention_2": bool(is_flash_attn_2_available()),
         "video_opd_importable": find_spec("video_opd") is not None,
     }  # fmt: skip
-    if device == "cpu":
-        return
+    if device != "cpu":
+        measure_card(record)
+    patch_embedding.measure(record, device, rehearse=rehearse)
+
+
+def measure_card(record: Record) -> None:
+    """What the card is, and how fast."""
     properties = torch.cuda.get_device_properties(0)
     record["card"] = {
         "name": properties.name, "memory_gib": gib(properties.total_memory), "cuda": torch.version.cuda,
         "capability": f"{properties.major}.{properties.minor}", "multiprocessors": properties.multi_processor_count,
     }  # fmt: skip
     record.attempt("nvidia-smi", _nvidia_smi)
-    record.attempt("bfloat16_tflops", _matrix_rate)
+    record.attempt("bfloat16_tflops", measure_matrix_rate)
     record.attempt("launches_per_second", _launch_rate)
 
 
@@ -50,7 +57,8 @@ def _nvidia_smi() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
 
-def _matrix_rate() -> float:
+def measure_matrix_rate() -> float:
+    """TFLOP/s of a product of two large matrices: what the card can do at most."""
     a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     seconds = _on_device(lambda: a @ b, 10)
     return round(2 * 8192**3 / seconds / 1e12, 1)

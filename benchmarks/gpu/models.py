@@ -1,8 +1,8 @@
 """Qwen3-VL at its real size with random weights, made on the device itself, and prompts of a wanted length.
 
 The sizes are those of Qwen3-VL-2B-Instruct and Qwen3-VL-8B-Instruct as torchtitan's registry of Qwen3-VL gives them
-(torchtitan/experiments/qwen3_vl/__init__.py, "2B" and "8B"); what both share is in the config.json of
-Qwen3-VL-4B-Instruct too. No weights are needed: time and memory do not depend on their values.
+(torchtitan/experiments/qwen3_vl/__init__.py, "2B" and "8B"), and those of Qwen3-VL-4B-Instruct as its config.json gives
+them; what all share is there too. No weights are needed: time and memory do not depend on their values.
 """
 
 from __future__ import annotations
@@ -38,6 +38,12 @@ SHARED_VISION = {"num_heads": 16, "patch_size": 16, "spatial_merge_size": 2, "te
 SIZES: dict[str, dict[str, Any]] = {
     "2B": {
         "text": {"hidden_size": 2048, "num_hidden_layers": 28, "num_attention_heads": 16, "intermediate_size": 6144},
+        "vision": {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096,
+                   "deepstack_visual_indexes": [5, 11, 17]},
+        "tied": True,
+    },
+    "4B": {
+        "text": {"hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32, "intermediate_size": 9728},
         "vision": {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096,
                    "deepstack_visual_indexes": [5, 11, 17]},
         "tied": True,

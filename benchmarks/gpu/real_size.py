@@ -41,6 +41,7 @@ from video_opd.train.stopwatch import Stopwatch
 from video_opd.types import AnswerGroup, Prompt, TokenScores
 
 ANSWER_TOKENS = 20
+REHEARSED_TOKENS = 3
 NUM_GRPO_ANSWERS = 8
 
 SHORT, MIDDLE, LONGEST = 0, 1, 2
@@ -111,7 +112,9 @@ class TimedTeacher:
         with timed(self.seconds, "teacher_read"):
             reading = self.policy.read(prompts)
         with timed(self.seconds, "teacher_score"):
-            return self.policy.score(reading, groups, distribution=distribution)
+            scores = self.policy.score(reading, groups, distribution=distribution)
+        self.policy.rest()
+        return scores
 
 
 @dataclass(eq=False)
@@ -143,6 +146,8 @@ class Bench:
     learner: Learner
     seconds: dict[str, float] = field(default_factory=dict)
     """Of the newest step, beside the learner's own phases."""
+    written: dict[Any, tuple[AnswerGroup, ...]] = field(default_factory=dict)
+    """What `write_beforehand` wrote."""
 
     def method(self, name: str) -> Method:
         """`opd`, `opd-exact` or `grpo`, as a recipe makes them."""
@@ -162,16 +167,31 @@ class Bench:
     def plain(self, name: str, prompts: Sequence[Prompt], seed: int = 0) -> dict[str, float]:
         """`generate`, the teacher's full pass, the student's full pass for every answer, its backward pass, the update.
 
-        Trained on are answers written beforehand, so that both paths train on the same ones.
+        Trained on are answers written beforehand, so that both paths train on the same ones. Writing them is no part of
+        the step: the first step, which warms up, does it.
         """
-        watch = WatchingMemory(self.student.model.device)
         count = NUM_GRPO_ANSWERS if name == "grpo" else 1
-        groups = self.answers(prompts, count, seed)
+        groups = self.write_beforehand(prompts, count, seed)
+        watch = WatchingMemory(self.student.model.device)
         with watch.time_phase("answer"), self.student.precision():
             generate(self.student, prompts, count, ANSWER_TOKENS)
+        size = self.learner.settings.micro_batch_size
+        for start in range(0, len(prompts), size):
+            piece = slice(start, start + size)
+            self._add_plain_gradient(watch, name, prompts[piece], groups[piece])
+        with watch.time_phase("step"):
+            num_tokens = count * len(prompts) * ANSWER_TOKENS
+            self.learner.begin([])
+            self.learner.update([], TokenCount(trained=num_tokens, scheduled=num_tokens), step=0)
+        return dict(watch.seconds)
+
+    def _add_plain_gradient(
+        self, watch: WatchingMemory, name: str, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]
+    ) -> None:
+        """The passes of a micro-batch behind `generate`."""
         with watch.time_phase("teacher"):
             judged = self._judged(name, prompts, groups)
-        for row in range(count):  # one answer a prompt at a time, so that memory is that of one
+        for row in range(len(groups[0].answers)):  # one answer a prompt at a time, so that memory is that of one
             alone = [AnswerGroup(prompt_id=g.prompt_id, answers=(g.answers[row],)) for g in groups]
             with watch.time_phase("score"), self.student.precision():
                 logprobs = full_logprobs(self.student, prompts, alone, distribution=name == "opd-exact")
@@ -179,11 +199,13 @@ class Bench:
             with watch.time_phase("backward"):
                 loss.backward()
             del logprobs, loss
-        with watch.time_phase("step"):
-            num_tokens = count * len(prompts) * ANSWER_TOKENS
-            self.learner.begin([])
-            self.learner.update([], TokenCount(trained=num_tokens, scheduled=num_tokens), step=0)
-        return dict(watch.seconds)
+
+    def write_beforehand(self, prompts: Sequence[Prompt], count: int = 1, seed: int = 0) -> tuple[AnswerGroup, ...]:
+        """The answers that the plain path trains on, written once for each batch."""
+        key = (tuple((prompt.id, len(prompt)) for prompt in prompts), count, seed)
+        if key not in self.written:
+            self.written[key] = self.answers(prompts, count, seed)
+        return self.written[key]
 
     def answers(self, prompts: Sequence[Prompt], count: int, seed: int) -> tuple[AnswerGroup, ...]:
         """Those of the learner's own step with that seed."""
@@ -193,8 +215,11 @@ class Bench:
     def _judged(self, name: str, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Tensor:
         if name == "grpo":
             return group_advantage(given_rewards(prompts, groups), divide_by_std=True).to(self.student.model.device)
+        self.teacher.wake()
         with self.teacher.precision():
-            return full_logprobs(self.teacher, prompts, groups, distribution=name == "opd-exact")
+            found = full_logprobs(self.teacher, prompts, groups, distribution=name == "opd-exact")
+        self.teacher.rest()
+        return found
 
 
 def _plain_loss(name: str, logprobs: Tensor, judged: Tensor, row: int) -> Tensor:
@@ -229,8 +254,19 @@ def make_bench(record: Record, device: str, tokenizer: Path | None, *, rehearse:
     return Bench(student, teacher, learner), processor
 
 
-def measured(bench: Bench, step: Callable[[], dict[str, float]], repeats: int) -> dict[str, Any]:
-    """Medians over a few steps after one that warms up: seconds by phase, peaks by phase, in all."""
+Step = Callable[[], dict[str, float]]
+"""Takes a step, and returns its seconds by phase."""
+
+
+def measured(bench: Bench, step: Step, repeats: int, *, warm_up: Step | None = None) -> dict[str, Any]:
+    """Medians over a few steps after one that warms up: seconds by phase, peaks by phase, in all.
+
+    Args:
+        bench: whose steps they are.
+        step: that is measured.
+        repeats: how often.
+        warm_up: taken first, in place of the step itself.
+    """
     rows, totals = [], []
     for number in range(repeats + 1):
         bench.seconds.clear()
@@ -238,7 +274,7 @@ def measured(bench: Bench, step: Callable[[], dict[str, float]], repeats: int) -
         release_memory() if number == 0 else None
         whole: dict[str, float] = {}
         with timed(whole, "step"):
-            phases = step()
+            phases = (warm_up or step)() if number == 0 else step()
         if number:
             rows.append(phases | bench.seconds)
             totals.append(whole["step"])
@@ -286,6 +322,9 @@ def gradients_agree(bench: Bench, prompts: Sequence[Prompt]) -> dict[str, float]
 
 def measure(record: Record, device: str, *, rehearse: bool, tokenizer: Path | None) -> None:
     """Steps of growing prompts, then of several prompts read together."""
+    if rehearse:
+        global ANSWER_TOKENS
+        ANSWER_TOKENS = REHEARSED_TOKENS
     learner_module.Stopwatch = WatchingMemory  # type: ignore[misc]
     bench, processor = make_bench(record, device, tokenizer, rehearse=rehearse)
     lengths = (64, 96, 128) if rehearse else (1024, 4096, 8192)

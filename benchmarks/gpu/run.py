@@ -1,6 +1,6 @@
 """Run the sections, each in a process of its own and within its time, and write what they find as JSON and Markdown.
 
-benchmarks/gpu/run.sh [OUT_DIR] [--sections parity real-size …] [--tokenizer FOLDER] [--seconds 420] [--rehearse]
+benchmarks/gpu/run.sh [OUT_DIR] [--sections parity real-size …] [--tokenizer FOLDER] [--seconds 450] [--rehearse]
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 
 SECTIONS = {
-    "environment": ("environment", 30),
+    "environment": ("environment", 40),
+    "large-step": ("large_step", 150),
     "parity": ("parity", 80),
-    "real-size": ("real_size", 150),
-    "token-loop": ("token_loop", 70),
+    "together": ("together_step", 45),
     "command": ("command", 80),
+    "real-size": ("real_size", 100),
+    "token-loop": ("token_loop", 50),
     "quantised": ("quantised", 40),
 }
 """Name -> module and seconds, the most important first."""
@@ -43,7 +45,7 @@ def run_section(name: str, arguments: argparse.Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() and not arguments.rehearse else "cpu"
     record = Record(arguments.out / f"{name}.json", seconds=arguments.section_seconds or seconds)
     options: dict[str, Any] = {"rehearse": arguments.rehearse}
-    if name in ("real-size", "token-loop"):
+    if name in ("large-step", "real-size", "together", "token-loop"):
         options["tokenizer"] = arguments.tokenizer
     import_module(module).measure(record, device, **options)
 
@@ -100,7 +102,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, nargs="?", default=Path("runs/gpu"))
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--tokenizer", type=Path, help="folder of Qwen3-VL's tokenizer and processor files")
-    parser.add_argument("--seconds", type=float, default=420.0, help="for all sections together")
+    parser.add_argument("--seconds", type=float, default=450.0, help="for all sections together")
     parser.add_argument("--rehearse", action="store_true", help="on a CPU, in tiny sizes: does everything run?")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--section-seconds", type=float, help=argparse.SUPPRESS)

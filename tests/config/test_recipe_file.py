@@ -14,7 +14,7 @@ from video_opd.config.recipe_file import list_recipe_keys, load_grounding_defaul
 from video_opd.errors import ConfigurationError
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes"
-RECIPES = sorted(set(FOLDER.glob("*.toml")) - set(FOLDER.glob("compare-*.toml")))
+RECIPES = sorted(set(FOLDER.rglob("*.toml")) - set(FOLDER.glob("compare-*.toml")))
 
 LEAST = {
     "name": "least",

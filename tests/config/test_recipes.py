@@ -16,7 +16,7 @@ from video_opd.errors import ConfigurationError
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 COMPARISONS = sorted(RECIPES.glob("compare-*.toml"))
-SINGLE = [path for path in sorted(RECIPES.glob("*.toml")) if path not in COMPARISONS]
+SINGLE = [path for path in sorted(RECIPES.rglob("*.toml")) if path not in COMPARISONS]
 
 
 def small(models, world) -> dict[str, str]:
@@ -59,6 +59,7 @@ CURRICULA = {
     "tiny-grpo-difficulty": {"num_rounds": "1", "count": "4", "num_answers": "2"},
     "tiny-scc": {"num_anchors": "0", "num_frontier": "4", "teacher_threshold": "0", "num_answers": "2"},
 }
+CURRICULA |= {"grpo-8b": CURRICULA["tiny-grpo-difficulty"], "scc-8b": CURRICULA["tiny-scc"]}
 """What a pool of twelve and a teacher with random weights, who is never right, leave of a curriculum."""
 
 

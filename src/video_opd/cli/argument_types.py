@@ -95,11 +95,12 @@ def offer_names(names: Iterable[str], help: str) -> Parameter:
     return Parameter(completer=lambda _: names, metavar="NAME", help=f"{help}. One of {', '.join(names)}")
 
 
-def _offer_recipes(_: Any) -> Iterable[str]:
-    """The shipped recipes; the shell adds the files."""
+def _offer_recipes(context: Any) -> Iterable[str]:
+    """The shipped recipes, after the first letter also without their folders; the shell adds the files."""
     from video_opd.config.shipped_recipes import shipped_recipes
 
-    return list(shipped_recipes())
+    names = list(shipped_recipes())
+    return names + [name.rpartition("/")[2] for name in names if "/" in name and context.incomplete]
 
 
 def _offer_models(context: Any) -> Iterable[str]:

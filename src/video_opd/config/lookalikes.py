@@ -79,6 +79,8 @@ def _recognise_folder(path: Path) -> tuple[str, str] | None:
         return "a checkpoint", "name its folder `model` as student.model in a recipe"
     if (path / "config.json").exists() or (path / "adapter_config.json").exists():
         return "the folder of a model", "name it as student.model in a recipe"
+    if files := sorted(path.glob("*.toml")):
+        return "a folder", f"give one of its files, such as {files[0]}"
     return None
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from video_opd.config import CURRICULA, GROUNDING_FILE, GroundingDefaults, Recipe
 from video_opd.config.lookalikes import refuse_other_tables, refuse_what_is_no_recipe
-from video_opd.config.shipped_recipes import find_recipe, suggest_recipe
+from video_opd.config.shipped_recipes import advise_on_recipe, find_recipe, suggest_recipe
 from video_opd.errors import ConfigurationError
 from video_opd.methods import METHODS
 from video_opd.settings import OneOf, Settings, list_fields
@@ -57,7 +57,7 @@ def read_tables(path: Path, *, named_by: tuple[Path, ...] = ()) -> dict[str, Any
         raise ConfigurationError(
             f"recipe {path} is its own base", reason="its settings would never be complete", remedy="remove one `base`"
         )
-    tables = _read_toml(path)
+    tables = _read_toml(path, base_of=named_by[-1] if named_by else None)
     base = tables.pop("base", None)
     if base is None:
         return tables
@@ -98,19 +98,25 @@ def _render_nothing(tables: dict[str, Any]) -> None:
         tables["data"] = tables["data"] | {"tiny_world": world | {"render": False}}
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path, *, base_of: Path | None = None) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(
-            f"recipe {path} cannot be read",
+            f"recipe {path} cannot be read" if base_of is None else f"{path}, the base of {base_of}, cannot be read",
             reason=error.strerror or str(error),
-            remedy=f"perhaps {meant} is meant; `video-opd recipes` lists the shipped ones"
-            if (meant := suggest_recipe(path))
-            else "give the path of a recipe, or the name of a shipped one: `video-opd recipes` lists them",
+            remedy=advise_on_recipe(path) if base_of is None else _advise_on_base(path),
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"recipe {path} is not TOML", reason=str(error), remedy="correct the file") from error
+
+
+def _advise_on_base(path: Path) -> str:
+    """The remedy where a recipe's base cannot be read: unlike a recipe, it is a path and no name."""
+    remedy = "correct `base`: it is the path of a TOML file from the folder of the recipe"
+    if path.suffix == ".toml" and (meant := suggest_recipe(path)):
+        return f"{remedy}; `video-opd recipes copy {meant} --out {path}` writes a shipped one there"
+    return remedy
 
 
 def parse_recipe(tables: dict[str, Any], *, where: str = "recipe", flags: Collection[str] | None = None) -> Recipe:

@@ -1,6 +1,7 @@
 """The recipes that ship with the package: in `video_opd/recipes` of a wheel, in `recipes` of a checkout.
 
-A copy of one never overwrites a file.
+The name of a recipe in a subfolder begins with the folder: `paper/grpo-8b`. `grpo-8b` also finds it. A copy of a recipe
+never overwrites a file.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.files.outputs import create
-from video_opd.suggestions import find_nearest, suggest
+from video_opd.suggestions import find_nearest
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -21,22 +22,51 @@ def shipped_recipes() -> dict[str, Path]:
     """Every shipped recipe by its name, in alphabetical order."""
     installed, checkout = _PACKAGE / "recipes", _PACKAGE.parents[1] / "recipes"
     folder = installed if installed.is_dir() else checkout
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.toml"))}
+
+
+def find_shipped_name(said: str) -> str | None:
+    """The whole name of a shipped recipe that was named with or without its folder; None if no recipe or several ones
+    have this name."""
+    names = list(shipped_recipes())
+    if said in names:
+        return said
+    ends = [name for name in names if _drop_folder(name) == said]
+    return ends[0] if len(ends) == 1 else None
 
 
 def find_recipe(said: str | Path) -> Path:
     """The file for a path or for the name of a shipped recipe.
 
     An existing file comes before a shipped recipe of the same name. Any other path is returned unchanged, and the
-    reader of the recipe refuses it; see `suggest_recipe`.
+    reader of the recipe refuses it; see `advise_on_recipe`.
     """
     path = Path(said)
-    return path if path.is_file() else shipped_recipes().get(str(said), path)
+    name = None if path.is_file() else find_shipped_name(path.as_posix())
+    return path if name is None else shipped_recipes()[name]
 
 
 def suggest_recipe(said: str | Path) -> str | None:
     """The name of the shipped recipe that is most similar to what was given; None if none is similar."""
-    return find_nearest(Path(said).stem, shipped_recipes())
+    path = Path(said)
+    is_ending = path.suffix[1:].isalpha()  # `.5-lora` is no ending
+    ends = {_drop_folder(name): name for name in shipped_recipes()}
+    nearest = find_nearest(path.stem if is_ending else path.name, ends)
+    return None if nearest is None else ends[nearest]
+
+
+def advise_on_recipe(said: str | Path) -> str:
+    """The remedy where a recipe cannot be read."""
+    within = [name for name in shipped_recipes() if name.startswith(f"{Path(said).as_posix()}/")]
+    if within:
+        return f"name one of the shipped recipes in {said}: {', '.join(within)}"
+    if meant := suggest_recipe(said):
+        return f"perhaps {meant} is meant; `video-opd recipes` lists the shipped ones"
+    return "give the path of a recipe, or the name of a shipped one: `video-opd recipes` lists them"
+
+
+def _drop_folder(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def describe_recipe(path: Path) -> str:
@@ -50,10 +80,10 @@ def describe_recipe(path: Path) -> str:
 
 
 def copy_recipe(name: str, out: Path | None = None) -> list[Path]:
-    """Copy a shipped recipe, and the recipes that it is based on, which must be in the same folder.
+    """Copy a shipped recipe, and the recipes that it is based on, which must be in its folder or in a folder of that.
 
     Args:
-        name: the name of the recipe.
+        name: the name of the recipe, with or without its folder.
         out: the new file, or a folder for it; by default NAME.toml in the present folder.
 
     Returns:
@@ -62,21 +92,20 @@ def copy_recipe(name: str, out: Path | None = None) -> list[Path]:
     Raises:
         ConfigurationError: no recipe has that name, or a file exists already.
     """
-    recipes = shipped_recipes()
-    if name not in recipes:
+    found = find_shipped_name(name)
+    if found is None:
         raise ConfigurationError(
-            f"recipe {name!r}",
-            reason="no shipped recipe has that name",
-            remedy=suggest(name, recipes, "`video-opd recipes` lists them"),
+            f"recipe {name!r}", reason="no shipped recipe has that name", remedy=advise_on_recipe(name)
         )
-    target = Path(f"{name}.toml") if out is None else out
+    source = shipped_recipes()[found]
+    target = Path(source.name) if out is None else out
     if target.is_dir() or target.suffix != ".toml":  # a folder that is there, or a new one
-        target = target / f"{name}.toml"
-    copies = {target: recipes[name]}
-    below = _find_named_recipe(recipes[name])
-    while below is not None:
-        copies[target.parent / below.name] = below
-        below = _find_named_recipe(below)
+        target = target / source.name
+    copies = {target: source}
+    copy = target
+    while named := _find_named_recipe(source):
+        source, copy = source.parent / named, copy.parent / named
+        copies[copy] = source
     wanted = {path: source.read_bytes() for path, source in copies.items()}
     missing = {path: content for path, content in wanted.items() if path == target or not _is_there(path, content)}
     for path in missing:
@@ -85,17 +114,17 @@ def copy_recipe(name: str, out: Path | None = None) -> list[Path]:
                 f"{path} is there already", reason="the copy would overwrite it", remedy="give another name with --out"
             )
     with explain_write_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
         for path, content in missing.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
             create(path, content)
     return list(missing)
 
 
-def _find_named_recipe(recipe: Path) -> Path | None:
-    """The recipe that a recipe or a comparison names, in the same folder."""
+def _find_named_recipe(recipe: Path) -> str | None:
+    """The path of the recipe that a recipe or a comparison names, from its own folder."""
     tables = tomllib.loads(recipe.read_text(encoding="utf-8"))
     name = tables.get("base") or tables.get("recipe")
-    return recipe.parent / name if isinstance(name, str) else None
+    return name if isinstance(name, str) else None
 
 
 def _is_there(path: Path, content: bytes) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from video_opd.config import CouplingSettings, Recipe, RoundsSettings
 from video_opd.doctor.patient import Finding, Patient, Verdict
@@ -21,13 +21,18 @@ from video_opd.train.stopwatch import Stopwatch
 from video_opd.types import Sampling
 
 
-def estimate_cost(patient: Patient, teacher: Teacher | None = None, inputs: Inputs | None = None) -> Iterator[Finding]:
+def estimate_cost(
+    patient: Patient, teacher: Teacher | None = None, inputs: Inputs | None = None
+) -> Generator[Finding, None, float | None]:
     """Estimate the seconds of a step, from one micro-batch that the learner takes and measures itself; and its memory.
 
     Args:
         patient: the models and the prompts.
         teacher: who judges in training, where that is not the patient's one teacher.
         inputs: keeps what was read of the recipe's files.
+
+    Returns:
+        seconds of a step, without decoding; None where they are not known.
     """
     if teacher is None and patient.teacher is not None:
         teacher = OneTeacher(patient.teacher)
@@ -37,7 +42,7 @@ def estimate_cost(patient: Patient, teacher: Teacher | None = None, inputs: Inpu
         reference = load_reference(recipe, patient.student)
     except EngineError as error:
         yield Finding(checked=checked, found=f"not known: {error.cause}", verdict="fail", remedy="free the device")
-        return
+        return None
     piece = patient.prompts[: training.micro_batch_size]
     learner = Learner(patient.student, training, total_steps=1)
     learner.begin(piece)
@@ -64,6 +69,7 @@ def estimate_cost(patient: Patient, teacher: Teacher | None = None, inputs: Inpu
     )
     if isinstance(recipe.curriculum, RoundsSettings | CouplingSettings):
         yield _estimate_selection(patient, teacher, len(train), seconds * steps)
+    return seconds
 
 
 def _estimate_selection(patient: Patient, teacher: Teacher | None, num_pool: int, training_s: float) -> Finding:

@@ -9,7 +9,8 @@ from pathlib import Path
 from video_opd.config import Recipe
 from video_opd.data.manifest import check_manifest
 from video_opd.doctor.checks import CHECKS, TEACHER_CHECKS
-from video_opd.doctor.cost_estimate import estimate_cost, judge_memory
+from video_opd.doctor.cost_estimate import judge_memory
+from video_opd.doctor.decoding_cost import estimate_whole_cost
 from video_opd.doctor.patient import Finding, Patient
 from video_opd.policy.adapters import has_adapter, is_of_adapter
 from video_opd.policy.common_tokens import require_common_tokens
@@ -69,7 +70,7 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
             findings.extend(
                 found if len(policies) == 1 else [replace(f, checked=f"{name}: {f.checked}") for f in found]
             )
-        findings.extend(estimate_cost(patient, teacher, inputs))
+        findings.extend(estimate_whole_cost(patient, teacher, inputs))
     return findings
 
 

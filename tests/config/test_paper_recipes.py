@@ -1,0 +1,121 @@
+"""The recipes at the paper's size have the paper's numbers, and say where every number comes from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from video_opd.config.recipe_file import load_recipe
+from video_opd.config.shipped_recipes import shipped_recipes
+from video_opd.errors import UserError
+from video_opd.train.build import count_steps, refuse_early
+from video_opd.types import Example
+
+PAPER = [name for name in shipped_recipes() if name.startswith("paper/")]
+"""Names of the recipes."""
+
+SHARED = {
+    "student.model": "Qwen/Qwen3-VL-8B-Instruct",
+    "video.fps": 2.0,
+    "video.max_frames": 768,
+    "video.max_tokens": 8192,
+    "training.batch_size": 32,
+    "training.learning_rate": 1e-6,
+    "training.updates_per_batch": 1,
+    "prompt.template": "timelens",
+}
+"""The settings of arXiv 2602.02994 that all runs have."""
+
+RELEASED = "williamljz/Video-opd-teacher-Qwen3-VL-32B-GRPO"
+OWN = {
+    "video-opd-8b": {"teacher.model": RELEASED, "method.name": "opd", "method.estimator": "sampled", "steps": 79},
+    "op-rkd-8b": {"teacher.model": RELEASED, "method.name": "op-rkd", "method.estimator": "sampled", "steps": 79},
+    "op-fkd-8b": {"teacher.model": RELEASED, "method.name": "op-fkd", "steps": 79},
+    "grpo-8b": {
+        "teacher": None, "method.name": "grpo", "method.num_answers": 8, "method.reward": "timestamp-iou",
+        "method.divide_by_std": True, "curriculum.count": 2500, "curriculum.strategy": "difficulty",
+        "curriculum.difficulty_mean": 0.3, "curriculum.difficulty_std": 0.2, "curriculum.threshold": 0, "steps": 79,
+    },
+    "scc-8b": {
+        "teacher.model": RELEASED, "method.name": "opd", "curriculum.num_anchors": 100, "curriculum.num_frontier": 900,
+        "curriculum.teacher_threshold": 0.7, "curriculum.anchor_threshold": 0.7,
+        "curriculum.frontier_threshold": 0.3, "curriculum.suspend_at": 0.7, "steps": 32,
+    },
+}  # fmt: skip
+"""What differs, by recipe. SCC's numbers are those of arXiv 2609.40055."""
+
+
+def look_up(recipe, key: str):
+    for part in key.split("."):
+        recipe = getattr(recipe, part)
+    return recipe
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_paper_recipe_has_the_numbers_of_the_paper(name):
+    recipe = load_recipe(Path(name))
+    wanted = SHARED | OWN[recipe.name]
+    steps = wanted.pop("steps")
+    assert {key: look_up(recipe, key) for key in wanted} == wanted
+    assert recipe.training.warmup_steps == 0
+    assert recipe.training.decay == "none"
+    released = [Example(id=str(n), video="v.mp4", query="q", spans=(), duration=None) for n in range(2500)]
+    assert count_steps(recipe, released) == steps
+
+
+def test_every_paper_recipe_is_in_the_table():
+    assert {name.removeprefix("paper/") for name in PAPER} == OWN.keys()
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_every_line_of_a_paper_recipe_says_where_its_value_comes_from(name):
+    text = shipped_recipes()[name].read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if re.match(r"\w+ = ", line)]
+    keys_without = ("name", "base", "videos", "validation", "test", "template", "estimator", "threshold")
+    bare = [line for line in lines if not re.search(r"# (paper|ours|SCC)\b", line)]
+    assert [line for line in bare if line.split(" = ")[0] not in keys_without] == []
+    assert "Nobody has run this recipe" in re.sub(r"\n# ", " ", text)
+
+
+def test_grpo_differs_from_video_opd_only_in_what_it_must():
+    tables = {name: load_recipe(Path(name)).model_dump() for name in ("video-opd-8b", "grpo-8b")}
+    opd, grpo = tables["video-opd-8b"], tables["grpo-8b"]
+    assert {key for key in opd if opd[key] != grpo[key]} == {"name", "teacher", "data", "method", "curriculum"}
+    assert {key for key in opd["data"] if opd["data"][key] != grpo["data"][key]} == {"train"}
+
+
+def test_the_recipe_with_an_own_teacher_is_the_papers_but_for_the_teacher():
+    paper, own = (load_recipe(Path(name)).model_dump() for name in ("video-opd-8b", "qwen3-vl-8b-opd"))
+    assert {key for key in paper if paper[key] != own[key]} == {"name", "teacher"}
+
+
+REAL = [name for name in shipped_recipes() if not name.startswith(("tiny-", "compare-", "own-data"))]
+"""Recipes of published models. The files that they name are the user's."""
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_what_the_user_must_provide_is_asked_for_in_one_sentence(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(Path(name), {"teacher.model": "owner/teacher"} if name == "qwen3-vl-8b-opd" else {})
+    for path, remedy in (
+        (recipe.data.videos, "Give the folder that holds the videos"),
+        *((path, "make one with `video-opd data import`") for path in (recipe.data.train, recipe.data.validation)),
+        (recipe.data.test, "make one with `video-opd data import`"),
+    ):
+        with pytest.raises(UserError) as error:
+            refuse_early(recipe)
+        assert str(path) in str(error.value)
+        assert remedy in str(error.value)
+        if path == recipe.data.videos:
+            path.mkdir()
+            (path / "a.mp4").write_bytes(b"")
+        else:
+            path.write_text('{"id": "q", "video": "a.mp4", "query": "q", "spans": [[0, 1]], "duration": 9.0}\n')
+
+
+def test_the_page_about_them_names_them_all():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "RUNNING.md").read_text(encoding="utf-8")
+    assert [name for name in REAL if f"`{name.removeprefix('paper/')}`" not in text] == []
+    assert len(REAL) >= 12
