@@ -8,7 +8,7 @@ VERSIONS ?= --constraint requirements.lock
 # More for pip, such as another index.
 PIP_ARGS ?=
 
-.PHONY: demo test test-long fuzz test-oldest test-newest wheel-check lint lock clean
+.PHONY: demo test test-long fuzz bench-step bench-growth bench-peers test-oldest test-newest wheel-check lint lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/video-opd demo
@@ -29,6 +29,15 @@ FUZZ_ROUNDS ?= 10
 FUZZ := $(BIN)/pytest -n 2 -m hypothesis --hypothesis-profile=default
 fuzz: $(VENV)/.installed-dev
 	for round in $$(seq $(FUZZ_ROUNDS)); do $(FUZZ) || exit 1; done
+
+# A whole step beside the plain path, the released passes and other trainers, and how it grows: benchmarks/RESULTS.md. Each
+# takes a quarter of an hour on a core that does nothing else; bench-peers installs what it needs into .venv-peer-NAME.
+bench-step bench-growth bench-peers: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python $(BENCH_$@)
+	$(BIN)/python benchmarks/results_page.py
+BENCH_bench-step := benchmarks/step.py
+BENCH_bench-growth := benchmarks/growth.py
+BENCH_bench-peers := benchmarks/peers/run.py
 
 # The two ends of what pyproject.toml admits, each in an environment of its own. A failure at the newest end means that a
 # dependency changed: say so in an issue and in CHANGELOG.md (CONTRIBUTING.md, "Versions").
@@ -68,4 +77,4 @@ $(VENV)/.installed-dev: pyproject.toml requirements.lock | $(BIN)/python
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .venv-newest .venv-peer-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

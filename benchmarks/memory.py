@@ -6,7 +6,8 @@ The models and the plain path are those of shared_reading.py: answer-only logits
 of the resident memory during the step, less what was resident before it: weights, the optimiser's state, and the
 prompt. The gradient is in it. glibc gives freed blocks back at once, so that what its free lists hold is no part of a
 figure (`--keep-freed`: as it is by default). A case with `lora` in its name trains an adapter of rank 16 on the
-language model in place of all weights, and needs peft. Needs Linux.
+language model in place of all weights, and needs peft. With `frozen` in its name, the vision tower and its merger are
+frozen, and the teacher has the same tower. Needs Linux.
 """
 
 from __future__ import annotations
@@ -22,15 +23,27 @@ from pathlib import Path
 
 import torch
 
-from shared_reading import Ours, Plain, build_policy, build_prompt, writes
+from shared_reading import (
+    Ours,
+    Plain,
+    build_policy,
+    build_prompt,
+    copy_tower,
+    freeze_vision,
+    load_as_package,
+    write_answers,
+    writes,
+)
 from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.teachers import OneTeacher
 from video_opd.policy.adapters import attach_adapter
 from video_opd.policy.checkpointing import checkpoint_layers
 from video_opd.policy.lora_settings import LoraSettings
+from video_opd.policy.shared_vision import share_vision
 from video_opd.train.stopwatch import PeakMemory
 
 CASES = ("plain", "ours", "checkpointed", "lora", "lora-checkpointed")
+FROZEN = ("plain-frozen", "checkpointed-frozen")
 RESULTS = Path(__file__).parent / "results" / "memory.json"
 
 
@@ -38,15 +51,23 @@ def measure(case: str, seconds: int) -> dict[str, float | int | str]:
     """Take a step over a short prompt, so that the optimiser has its state, then measure one over a long prompt."""
     torch.set_num_threads(1)
     student, teacher = build_policy(), build_policy(hidden=640, layers=12, intermediate=1792).freeze()
+    if "frozen" in case:
+        freeze_vision(student)
+        copy_tower(student, teacher)
+    if "plain" not in case:
+        student, teacher = load_as_package(student), load_as_package(teacher)
     method = ReverseKLDistillation(write=writes(1), teacher=OneTeacher(teacher))
     if "lora" in case:
         attach_adapter(student.name, student.model, LoraSettings(rank=16, alpha=32), seed=0)
     if "checkpointed" in case:
         checkpoint_layers(student.model)
-    path = (Plain if case == "plain" else Ours)(student, method)
+    if "plain" not in case:
+        share_vision(student, [teacher], num_clips=0)
+    path = (Plain if "plain" in case else Ours)(student, method)
+    path.is_checked = False
     memory, began = PeakMemory(torch.device("cpu")), 0.0
     for prompt in (build_prompt(student, 2, 1), build_prompt(student, seconds, 0)):
-        (answers,) = method.write(student, student.read([prompt]), 0)
+        answers = write_answers(method, student, prompt)
         ctypes.CDLL(None).malloc_trim(0)
         memory, began = PeakMemory(torch.device("cpu")), time.process_time()
         with memory.watch():
@@ -73,8 +94,8 @@ def main() -> None:
     """Measure, print a table, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=83, help="of the clip: 32 video tokens each")
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
-    parser.add_argument("--only", choices=CASES, help="measure this case in this process, print one line of JSON")
+    parser.add_argument("--cases", nargs="+", choices=CASES + FROZEN, default=CASES)
+    parser.add_argument("--only", choices=CASES + FROZEN, help="measure this case in this process, print JSON")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--keep-freed", action="store_true", help="let glibc keep what was freed, as by default")
     arguments = parser.parse_args()

@@ -1,24 +1,26 @@
-"""A whole training step against the plain path: generate, then one full forward pass over prompt and answer.
+"""The models that the benchmarks measure, and the ways to take a training step that they compare.
 
-    python benchmarks/shared_reading.py [--method opd|grpo] [--vocabulary 32768] [--seconds 20] [--repeats 5]
+- `Ours`: the learner's own step on a model that `load_policy` loaded, so that it has all that the package does.
+- `Plain`: transformers' `generate`, then one full pass over prompt and answer with logits at the answer's positions
+  only, as TRL and ms-swift do it. The model is as transformers makes it, and the optimiser is AdamW as PyTorch makes
+  it. For GRPO it reads the prompt once for each answer, in sampling and in training.
+- `Released`: the passes of the code that the paper's authors released, as docs/OFFICIAL.md lists them ("passes over the
+  prompt in a step"): generation; the log-probs of sampling; a student pass with graph whose result is not used; the
+  teacher's pass; the pass of the loss. All of them compute logits at the answer's positions only, which favours them.
 
-Both train on the same answers, compute the same loss and the same gradient (checked), and take the same AdamW step; the
-teacher's pass is in both. The plain path computes logits at answer positions only, as TRL and ms-swift do; for GRPO it
-reads the prompt once for each of its eight answers, in sampling and in training. Side by side in one process, one
-thread, CPU time (`process_time`), in turn; the median of the ratios.
-
-A Qwen3-VL with random weights as student (25 M parameters of text, 10 M of vision, all trained) and one of three times
-the size as teacher; a clip of 32 tokens a second; 16 answer tokens.
+All take a step on the same answers, with the same loss and the same gradient; the teacher's pass is in all of them. The
+student is a Qwen3-VL with random weights (25 M parameters of text, 10 M of vision), the teacher has three times its
+size. A clip has 32 tokens a second, an answer has 16 tokens.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,9 +34,8 @@ from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.methods import Method
 from video_opd.methods.grpo import GRPO
 from video_opd.methods.opd import ReverseKLDistillation
-from video_opd.methods.teachers import OneTeacher
 from video_opd.objectives import clipped_policy_gradient, group_advantage, policy_gradient, sampled_advantage
-from video_opd.policy.load import Policy
+from video_opd.policy.load import Policy, load_policy
 from video_opd.policy.location import resolve_model
 from video_opd.policy.read import Reading, collate
 from video_opd.policy.token_support import TokenSupport
@@ -45,15 +46,21 @@ from video_opd.types import AnswerGroup, Example, Prompt, Sampling, Span
 
 NUM_ANSWER_TOKENS = 16
 NUM_GRPO_ANSWERS = 8
-SETTINGS = TrainingSettings(batch_size=1, learning_rate=1e-4)
+SETTINGS = TrainingSettings(batch_size=1, learning_rate=1e-6)
+"""The learning rate is the paper's: all paths still have the same weights, but for rounding, after some steps."""
 
 
-def build_policy(*, vocabulary: int = 32768, hidden: int = 384, layers: int = 8, intermediate: int = 1024) -> Policy:
-    """A mid-sized model with random weights around the tiny tokenizer; heads of 64, two of them for keys and values.
+def build_policy(
+    *, vocabulary: int = 32768, hidden: int = 384, layers: int = 8, intermediate: int = 1024, processor: Any = None
+) -> Policy:
+    """A mid-sized model with random weights; heads of 64, two of them for keys and values.
 
     Special tokens and the end of turn are never written, so that all answers have one length.
+
+    Args:
+        processor: another than the tiny models' own.
     """
-    processor = AutoProcessor.from_pretrained(resolve_model("tiny-student"))
+    processor = processor or AutoProcessor.from_pretrained(resolve_model("tiny-student"))
     tokenizer = processor.tokenizer
     ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in
            ("image_pad", "video_pad", "vision_start", "vision_end", "im_end")}  # fmt: skip
@@ -80,6 +87,31 @@ def build_policy(*, vocabulary: int = 32768, hidden: int = 384, layers: int = 8,
     banned[support.end_token_id] = True
     support = replace(support, num_tokens=vocabulary, banned=banned)
     return Policy(name="bench", model=model, processor=processor, support=support)
+
+
+def load_as_package(policy: Policy) -> Policy:
+    """The same weights, loaded by the package: what it changes in a model when it loads one is in its step."""
+    with tempfile.TemporaryDirectory() as folder:
+        policy.model.save_pretrained(folder)
+        policy.processor.save_pretrained(folder)
+        loaded = replace(load_policy(folder), name=policy.name, support=policy.support)
+    for mine, given in zip(loaded.model.parameters(), policy.model.parameters(), strict=True):
+        mine.requires_grad_(given.requires_grad)
+    return loaded
+
+
+def freeze_vision(policy: Policy) -> None:
+    """Train the language model only, as the paper does: the tower and its merger are frozen."""
+    for name, parameter in policy.model.named_parameters():
+        parameter.requires_grad_(policy.family.vision_part(name) is None)
+
+
+def copy_tower(student: Policy, teacher: Policy) -> None:
+    """Give the teacher the student's vision tower, as after training with a frozen one. Its merger is its own."""
+    tower = {
+        name: value for name, value in student.model.state_dict().items() if student.family.vision_part(name) == "tower"
+    }
+    teacher.model.load_state_dict(tower, strict=False)
 
 
 def build_prompt(policy: Policy, seconds: int, number: int) -> Prompt:
@@ -125,48 +157,104 @@ def generate(policy: Policy, prompts: Sequence[Prompt], count: int, length: int 
 
 
 class Path:
-    """One way to take a step, with a student and an optimiser of its own."""
+    """One way to take a step, with a student and an optimiser of its own.
+
+    Args:
+        student: trained by it; no other path trains it.
+        method: with the teacher that belongs to this path.
+    """
 
     def __init__(self, student: Policy, method: Method) -> None:
         self.student, self.method = student, method
-        self.learner = Learner(student, SETTINGS, total_steps=1)
-        self.gradient: Tensor | None = None
-        self.learner.optimizer.register_step_pre_hook(lambda *_: self._keep())
+        self.is_checked = True
+        """Keep the gradient of every step, outside the measured time."""
+        self.gradient = torch.empty(0)
+        self.loss = self.grad_norm = self.uncounted = 0.0
+        self.phases: dict[str, float] = {}
+        """CPU-seconds of the last step."""
 
-    def _keep(self) -> None:
-        if self.gradient is None:  # of the first step, where both students are still the same
-            self.gradient = torch.cat([p.grad.flatten() for p in self.learner.parameters.values()])
+    def take(self, prompt: Prompt, answers: AnswerGroup) -> float:
+        """Take a step on `answers`, which the method's writer gives; returns its CPU-seconds."""
+        self.uncounted = 0.0
+        began = time.process_time()
+        self.step(prompt, answers)
+        return time.process_time() - began - self.uncounted
 
     def step(self, prompt: Prompt, answers: AnswerGroup) -> None:
-        """Take it; `answers` are those that the method's writer gives."""
+        """Take it, and keep its loss, the norm of its gradient, and its phases."""
         raise NotImplementedError
+
+    def keep_gradient(self, parameters: Sequence[Tensor]) -> None:
+        """Keep a copy for the comparison with another path."""
+        began = time.process_time()
+        if self.is_checked:
+            self.gradient = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+        self.uncounted += time.process_time() - began
 
 
 class Ours(Path):
-    """The learner's own step."""
+    """The learner's own step: read once, answer from that reading, score on it."""
+
+    def __init__(self, student: Policy, method: Method) -> None:
+        super().__init__(student, method)
+        self.learner = Learner(student, SETTINGS, total_steps=1)
+        self.learner.optimizer.register_step_pre_hook(
+            lambda *_: self.keep_gradient(list(self.learner.parameters.values()))
+        )
 
     def step(self, prompt: Prompt, answers: AnswerGroup) -> None:
-        """Read once, answer from that reading, score on it."""
+        """The learner's."""
         outcome = take_step(self.learner, [prompt], self.method, step=0, seed=0)
-        assert outcome.batches[0].groups[0].answers[0].token_ids == answers.answers[0].token_ids
+        (batch,) = outcome.batches
+        for one, other in zip(batch.groups[0].answers, answers.answers, strict=True):
+            assert one.token_ids == other.token_ids, "the paths trained on different answers"
+        self.loss, self.grad_norm = batch.sums[-1], outcome.grad_norm
+        self.phases = dict(outcome.cpu_seconds_by_phase)
 
 
 class Plain(Path):
     """transformers' `generate`, and full passes over prompt and answer."""
 
+    def __init__(self, student: Policy, method: Method) -> None:
+        super().__init__(student, method)
+        self.parameters = [p for p in student.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=SETTINGS.learning_rate, betas=SETTINGS.betas, weight_decay=SETTINGS.weight_decay
+        )
+
     def step(self, prompt: Prompt, answers: AnswerGroup) -> None:
         """A pass over the prompt for every answer, in sampling and in training."""
-        count = len(answers.answers)
-        generate(self.student, [prompt], count)
-        advantage = self._advantage(prompt, answers)
+        self.phases, self.loss, count = {}, 0.0, len(answers.answers)
+        with self._time("answer"):
+            generate(self.student, [prompt], count)
+        before = self._make_other_passes(prompt, answers)
+        with self._time("teacher"):
+            advantage = self._advantage(prompt, answers)
         for row, answer in enumerate(answers):  # one by one, so that memory is that of one
-            alone = AnswerGroup(prompt_id=prompt.id, answers=(answer,))
-            logprobs = full_logprobs(self.student, [prompt], [alone])
-            loss = self._loss(logprobs, advantage, row).sum() / (count * NUM_ANSWER_TOKENS)
-            loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.learner.parameters.values(), SETTINGS.clip_norm)
-        self.learner.optimizer.step()
-        self.learner.optimizer.zero_grad(set_to_none=True)
+            with self._time("score"):
+                alone = AnswerGroup(prompt_id=prompt.id, answers=(answer,))
+                logprobs = full_logprobs(self.student, [prompt], [alone])
+                old = logprobs.detach() if before is None else before
+                loss = self._loss(logprobs, old, advantage, row).sum()
+            with self._time("backward"):
+                (loss / (count * NUM_ANSWER_TOKENS)).backward()
+            self.loss += float(loss.detach())
+        with self._time("step"):
+            self.grad_norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, SETTINGS.clip_norm))
+            self.keep_gradient(self.parameters)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+
+    @contextmanager
+    def _time(self, phase: str) -> Iterator[None]:
+        began, uncounted = time.process_time(), self.uncounted
+        yield
+        spent = time.process_time() - began - (self.uncounted - uncounted)
+        self.phases[phase] = self.phases.get(phase, 0.0) + spent
+
+    def _make_other_passes(self, prompt: Prompt, answers: AnswerGroup) -> Tensor | None:  # noqa: ARG002
+        """The log-probs of sampling, where a pass computes them."""
+        return None
 
     def _advantage(self, prompt: Prompt, answers: AnswerGroup) -> Tensor:
         if isinstance(self.method, GRPO):
@@ -176,75 +264,43 @@ class Plain(Path):
         with torch.no_grad():
             return full_logprobs(teacher, [prompt], [answers])
 
-    def _loss(self, logprobs: Tensor, advantage: Tensor, row: int) -> Tensor:
-        mine = logprobs.detach()
+    def _loss(self, logprobs: Tensor, old: Tensor, advantage: Tensor, row: int) -> Tensor:
         if isinstance(self.method, GRPO):
-            return clipped_policy_gradient(logprobs, mine, advantage[row].expand_as(mine), 0.2)[0]
-        return policy_gradient(logprobs, mine, sampled_advantage(mine, advantage))
+            return clipped_policy_gradient(logprobs, old, advantage[row].expand_as(old), 0.2)[0]
+        return policy_gradient(logprobs, old, sampled_advantage(old, advantage))
 
 
-def writes(count: int) -> Callable[..., tuple[AnswerGroup, ...]]:
+class Released(Plain):
+    """The passes of the authors' released code for distillation."""
+
+    def _make_other_passes(self, prompt: Prompt, answers: AnswerGroup) -> Tensor | None:
+        with self._time("sampling log-probs"), torch.no_grad():
+            old = full_logprobs(self.student, [prompt], [answers])
+        with self._time("unused pass"):
+            full_logprobs(self.student, [prompt], [answers])
+        return old
+
+
+def writes(count: int, length: int = NUM_ANSWER_TOKENS) -> Callable[..., tuple[AnswerGroup, ...]]:
     """A student's own answers, all of one length."""
 
     def write(student: Policy, reading: Reading, seed: int) -> tuple[AnswerGroup, ...]:
-        return student.answer(reading, count=count, sampling=Sampling(max_new_tokens=NUM_ANSWER_TOKENS, seed=seed))
+        return student.answer(reading, count=count, sampling=Sampling(max_new_tokens=length, seed=seed))
 
     return write
+
+
+def write_answers(method: Method, student: Policy, prompt: Prompt) -> AnswerGroup:
+    """The answers of the next step, all of one length.
+
+    They are read from a copy of the clip, so that the step itself finds no features of it.
+    """
+    copy = replace(prompt, pixel_values=prompt.pixel_values.clone())
+    (answers,) = method.write(student, student.read([copy]), 0)
+    assert len({len(answer) for answer in answers}) == 1
+    return answers
 
 
 def given_rewards(_: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> Tensor:
     """Rewards that tell a group's answers apart; what random models write names no span."""
     return torch.linspace(0, 1, len(groups[0].answers)).expand(len(groups), -1)
-
-
-def main() -> None:
-    """Measure, print, and refuse to have measured two different things."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--method", choices=("opd", "grpo"), default="opd")
-    parser.add_argument("--vocabulary", type=int, default=32768)
-    parser.add_argument("--seconds", type=int, default=20, help="of the clip: 32 video tokens each")
-    parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    students = [build_policy(vocabulary=arguments.vocabulary) for _ in range(2)]
-    if arguments.method == "opd":
-        teacher = build_policy(vocabulary=arguments.vocabulary, hidden=640, layers=12, intermediate=1792)
-        method: Method = ReverseKLDistillation(write=writes(1), teacher=OneTeacher(teacher.freeze()))
-    else:
-        method = GRPO(write=writes(NUM_GRPO_ANSWERS), reward=given_rewards)
-    ours, plain = Ours(students[0], method), Plain(students[1], method)
-    ratios, seconds = [], {"ours": [], "plain": []}
-    for number in range(arguments.repeats + 1):
-        prompt = build_prompt(students[0], arguments.seconds, number)
-        (answers,) = method.write(ours.student, ours.student.read([prompt]), 0)
-        assert {len(answer) for answer in answers} == {NUM_ANSWER_TOKENS}
-        taken = []
-        for path in (ours, plain) if number % 2 else (plain, ours):
-            began = time.process_time()
-            path.step(prompt, answers)
-            taken.append((path, time.process_time() - began))
-        if number:  # the first round warms up
-            by_path = dict(taken)
-            seconds["ours"].append(by_path[ours])
-            seconds["plain"].append(by_path[plain])
-            ratios.append(by_path[ours] / by_path[plain])
-    assert ours.gradient is not None
-    assert plain.gradient is not None
-    result = {
-        "method": arguments.method,
-        "prompt_tokens": len(prompt),
-        "video_tokens": prompt.num_video_tokens,
-        "vocabulary": arguments.vocabulary,
-        "student_parameters": sum(p.numel() for p in students[0].model.parameters()),
-        "relative_gradient_difference": float((ours.gradient - plain.gradient).norm() / plain.gradient.norm()),
-        "ours_cpu_seconds": statistics.median(seconds["ours"]),
-        "plain_cpu_seconds": statistics.median(seconds["plain"]),
-        "ratio": statistics.median(ratios),
-        "ratio_range": [min(ratios), max(ratios)],
-    }
-    print(json.dumps(result, indent=2))
-    assert result["relative_gradient_difference"] < 1e-3
-
-
-if __name__ == "__main__":
-    main()

@@ -51,6 +51,13 @@ def test_parity(tmp_path):
 
 
 @pytest.mark.slow
+def test_answers_together(tmp_path):
+    found = rehearse(tmp_path, "together")["together"]
+    assert {"one by one", "together", "one by one, checkpointed", "together, checkpointed"} <= found.keys()
+    assert all(value["seconds"] > 0 for name, value in found.items() if name.startswith(("one", "together")))
+
+
+@pytest.mark.slow
 def test_real_size_and_token_loop(tmp_path):
     found = rehearse(tmp_path, "real-size", "token-loop", "large-step")
     steps = {name: value for name, value in found["real-size"].items() if " together" in name}

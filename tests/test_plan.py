@@ -180,8 +180,9 @@ def test_operations_by_hand():
     """SPEED's arithmetic for 8,192 video tokens and 300 of text: the student's prefill 139 TFLOP, its tower 31; the
     teacher's 607."""
     student, teacher = (ModelFlops(shape=measure_model(f"Qwen/Qwen3-VL-{size}-Instruct")) for size in ("8B", "32B"))
-    assert student.read_text(8492).total == pytest.approx(139e12, rel=0.02)
-    assert teacher.read_text(8492).total == pytest.approx(607e12, rel=0.02)
+    # A reading ends with the keys and values of the last layer: 35 of 36 layers, 63 of 64.
+    assert student.read_text(8492).total == pytest.approx(139e12 * 35 / 36, rel=0.02)
+    assert teacher.read_text(8492).total == pytest.approx(607e12 * 63 / 64, rel=0.02)
     assert student.read_vision(4 * 8192, 256).total == pytest.approx(31e12, rel=0.05)
 
 

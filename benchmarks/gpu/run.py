@@ -24,6 +24,7 @@ SECTIONS = {
     "environment": ("environment", 40),
     "large-step": ("large_step", 150),
     "parity": ("parity", 80),
+    "together": ("together_step", 45),
     "command": ("command", 80),
     "real-size": ("real_size", 100),
     "token-loop": ("token_loop", 50),
@@ -44,7 +45,7 @@ def run_section(name: str, arguments: argparse.Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() and not arguments.rehearse else "cpu"
     record = Record(arguments.out / f"{name}.json", seconds=arguments.section_seconds or seconds)
     options: dict[str, Any] = {"rehearse": arguments.rehearse}
-    if name in ("large-step", "real-size", "token-loop"):
+    if name in ("large-step", "real-size", "together", "token-loop"):
         options["tokenizer"] = arguments.tokenizer
     import_module(module).measure(record, device, **options)
 

@@ -63,8 +63,7 @@ def count_planned(policy: Policy, prompt: Prompt, rows: float, recipe: Any, lora
     )  # fmt: skip
     model = ModelFlops(shape=shape)
     other_half = model.read_text(len(prompt)).attention
-    last = model.read_last_layer(len(prompt)).attention
-    later = 3 * other_half if flops.is_checkpointed else 2 * (other_half - last)
+    later = (2 + flops.is_checkpointed) * other_half
     halves = {"read": other_half, "teacher": other_half, "backward": later}
     return {phase: count.total + halves.get(phase, 0) for phase, count in flops.count().items()}
 

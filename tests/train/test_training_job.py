@@ -184,6 +184,8 @@ def test_the_cases_are_what_they_are_called(runs):
     suspended = rows(runs[2] / "suspended")
     assert any(0 < row["num_prompts"] < 5 for row in suspended), "an example that is suspended on one process only"
     assert {row["num_prompts"] for row in rows(runs[2] / "exact")} == {5}, "five examples for two processes"
+    read = {name: rows(runs[2] / name)[0]["work"]["student"]["prompt_passes"] for name in ("suspended", "together")}
+    assert read["together"] > read["suspended"], "prompts that are answered together are read again for the gradient"
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:

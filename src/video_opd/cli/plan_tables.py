@@ -49,7 +49,7 @@ def list_sentences(plan: Plan) -> list[str]:
         f"{_or_none(plan.largest_num_answers)}"
     )
     if plan.fit == "tight":
-        lines.append("The memory is tight: less than 15 % of the card are left for the error of the estimate.")
+        lines.append("The memory is tight: the estimate and a margin of 15 % are more than the card has.")
     return lines
 
 

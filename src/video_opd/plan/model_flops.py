@@ -44,28 +44,26 @@ class ModelFlops:
     shape: ModelShape
 
     def read_text(self, tokens: float) -> Flops:
-        """A prompt through the language model, forward. The head is left out: it sees one token.
+        """A prompt through the language model, forward: to the keys and values of its last layer. The head is left out:
+        it sees one token.
 
         Args:
             tokens: of the prompt.
         """
         kinds = self.shape.layer_kinds
-        products = sum(2 * tokens * self._count_layer(kind) for kind in kinds)
-        attention = kinds.count("full_attention") * 2 * tokens**2 * self.shape.query_size
+        products = 2 * tokens * (sum(map(self._count_layer, kinds)) - self._count_after_keys())
+        attending = kinds.count("full_attention") - self._ends_with_attention
+        attention = attending * 2 * tokens**2 * self.shape.query_size
         attention += tokens * self._count_recurrences(in_chunks=True)
         return Flops(products=products, attention=attention)
 
-    def read_last_layer(self, tokens: float) -> Flops:
-        """What of `read_text` nothing depends on, because only keys and values of the last layer are kept.
+    def read_last_queries(self, tokens: float) -> Flops:
+        """What of `read_text` has no gradient: the queries of the last layer, which nothing depends on.
 
         Args:
             tokens: of the prompt.
         """
-        if self.shape.layer_kinds[-1] != "full_attention":
-            return Flops()
-        keys = 2 * int(self.shape.text.hidden_size) * self.shape.key_size
-        products = 2 * tokens * (self._count_layer("full_attention") - keys)
-        return Flops(products=products, attention=2 * tokens**2 * self.shape.query_size)
+        return Flops(products=2 * tokens * self._count_queries() * self._ends_with_attention)
 
     def follow(self, prompt_tokens: float, rows: float, answer_tokens: float) -> Flops:
         """Answer tokens behind a reading, through the language model and its head, forward.
@@ -138,18 +136,20 @@ class ModelFlops:
         out = int(self.shape.text.hidden_size)
         return Flops(products=2 * tokens * (1 + self.shape.num_deepstack) * inner * (inner + out))
 
-    def skip_text(self, tokens: float) -> Flops:
+    def skip_text(self, tokens: float, rows: float) -> Flops:
         """What is not computed again of the language model where it is checkpointed: the last product of every layer,
         because nothing needs its result.
 
         Args:
-            tokens: that are read, or written.
+            tokens: that are read.
+            rows: answer tokens.
         """
         text = self.shape.text
         if getattr(text, "num_experts_per_tok", None):  # experts' results are weighted, which needs them
             return Flops()
         last = int(text.hidden_size) * int(text.intermediate_size)
-        return Flops(products=2 * tokens * len(self.shape.layer_kinds) * last)
+        layers = len(self.shape.layer_kinds)
+        return Flops(products=2 * last * (tokens * (layers - self._ends_with_attention) + rows * layers))
 
     def skip_vision(self, patches: float) -> Flops:
         """The same of the vision tower and its mergers, and the first product of the tower, which is not checkpointed.
@@ -170,6 +170,22 @@ class ModelFlops:
     @property
     def _head(self) -> int:
         return int(self.shape.text.hidden_size) * int(self.shape.text.vocab_size)
+
+    @property
+    def _ends_with_attention(self) -> int:
+        """1 where the last layer has attention, so that a reading ends with its keys and values; else 0."""
+        return int(self.shape.layer_kinds[-1] == "full_attention")
+
+    def _count_queries(self) -> int:
+        gated = 2 if self.shape.family.has_gated_attention else 1
+        return int(self.shape.text.hidden_size) * gated * self.shape.query_size
+
+    def _count_after_keys(self) -> int:
+        """Weights of the last layer that a reading does not reach."""
+        if not self._ends_with_attention:
+            return 0
+        keys = 2 * int(self.shape.text.hidden_size) * self.shape.key_size
+        return self._count_layer("full_attention") - keys - self._count_queries()
 
     def _count_layer(self, kind: str) -> int:
         """Weights of a layer's products that one token meets."""

@@ -66,7 +66,6 @@ def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, an
             judges=time.judges,
             work=time.work,
             is_checkpointed=memory.is_checkpointed,
-            is_sharded=num_processes > 1,
         ).count(),
         seconds=time.estimate(),
         num_steps=_count_steps(recipe, inputs, pool),

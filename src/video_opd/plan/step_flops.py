@@ -64,8 +64,6 @@ class StepFlops:
     judges: Sequence[Judge]
     work: StepWork
     is_checkpointed: bool = False
-    is_sharded: bool = False
-    """The weights are split over processes."""
 
     def count(self) -> Mapping[str, Flops]:
         """Operations by phase, of one process and one step."""
@@ -105,9 +103,7 @@ class StepFlops:
     def _count_backward(self) -> Flops:
         """The gradient of inputs, and of weights where they are trained: each as much as the pass forward."""
         work, model, trained = self.work, self._model, self._trained
-        # With checkpointing or shards the last layer's hidden states have a gradient, which is zero.
-        is_whole = self.is_checkpointed or self.is_sharded
-        last = Flops() if is_whole else model.read_last_layer(work.tokens)
+        last = model.read_last_queries(work.tokens)
         read, follow = model.read_text(work.tokens), model.follow(work.tokens, work.rows, work.answer_tokens)
         through = read + -1 * last + follow
         flops = Flops(products=(2 if "text" in trained else 1) * through.products, attention=2 * through.attention)
@@ -121,7 +117,7 @@ class StepFlops:
         """The passes forward that checkpointing repeats."""
         work, model, trained = self.work, self._model, self._trained
         flops = model.read_text(work.tokens) + model.follow_layers(work.tokens, work.rows, work.answer_tokens)
-        flops += -1 * model.skip_text(work.tokens + work.rows)
+        flops += -1 * model.skip_text(work.tokens, work.rows)
         if self._is_vision_trained:
             flops += model.read_vision(work.patches, work.groups) + -1 * model.skip_vision(work.patches)
         elif "merger" in trained:

@@ -62,7 +62,6 @@ class StepTime:
             judges=self.judges,
             work=self.work,
             is_checkpointed=self.is_checkpointed,
-            is_sharded=self.num_processes > 1,
         ).count()
         updates = self.recipe.training.updates_per_batch
         return {

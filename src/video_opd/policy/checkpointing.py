@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import Cache
 
 from video_opd.policy.families import find_family
+from video_opd.policy.last_layer import return_early
 from video_opd.policy.layer_states import make_layer
 from video_opd.policy.read import unwrap_model
 
@@ -88,12 +89,14 @@ def _make_forward(block: nn.Module, *, recompute: bool) -> Callable[..., Tensor]
         if name is None:
             return _recompute_by_group(inner, hidden_states, *args, **kwargs)
         layer = kwargs.pop(name).layers[index]
-        past = layer.state
+        past, ends_layer = layer.state, getattr(layer, "ends_layer", False)
 
         def run(hidden: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
             seen = make_layer(type(layer), past)
+            if ends_layer:
+                seen.ends_layer = True
             # A cache that has this layer in every place, so also in its own.
-            hidden = inner(hidden, *args, **{name: Cache(layers=[seen] * (index + 1))}, **kwargs)
+            hidden = return_early(inner)(hidden, *args, **{name: Cache(layers=[seen] * (index + 1))}, **kwargs)
             return hidden, *seen.new
 
         if recompute:

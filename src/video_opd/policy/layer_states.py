@@ -50,11 +50,17 @@ def join_rows(states: Iterable[LayerState]) -> LayerState:
     return KeysValues(*map(torch.cat, zip(*padded, strict=True)))
 
 
+class LayerIsRead(Exception):
+    """A layer has given its keys and values, and nothing else of it is needed; see `policy.last_layer`."""
+
+
 class AttentionLayer(DynamicLayer):
     """Keys and values of all tokens, of which the new ones are known apart."""
 
     new: KeysValues
     """Of the tokens of the last pass."""
+    ends_layer: bool = False
+    """Whether the layer ends once its keys and values are here."""
 
     def start(self, state: Sequence[Tensor]) -> None:
         """Begin behind the tokens of this state, which stays as it is."""
@@ -79,6 +85,8 @@ class AttentionLayer(DynamicLayer):
             self.values = torch.cat([self.values, value_states], dim=-2)
         else:
             self.start(self.new)
+        if self.ends_layer:
+            raise LayerIsRead
         return self.keys, self.values
 
     def deal_rows(self, index: Tensor, start: int) -> None:

@@ -21,6 +21,7 @@ from torch.nn.functional import pad
 from transformers import Cache, PreTrainedModel
 
 from video_opd.policy.families import USUAL_NAMES, InputNames, find_family
+from video_opd.policy.last_layer import end_with_keys_and_values
 from video_opd.policy.layer_states import (
     KeysValues,
     LayerState,
@@ -148,7 +149,7 @@ def read(model: Any, prompts: Sequence[Prompt], *, grad: bool, pad_token_id: int
         names.grid: batch[names.grid],
     }
     cache = make_empty_cache(unwrap_model(model).config)
-    with torch.set_grad_enabled(grad):
+    with torch.set_grad_enabled(grad), end_with_keys_and_values(model, cache):
         forward(model, context, cache, logits_to_keep=1)
     return Reading(
         prompts=tuple(prompts),

@@ -1,0 +1,180 @@
+"""The page of all figures, RESULTS.md, from the files of results/ and gpu/results/.
+
+python benchmarks/results_page.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+PAGE = HERE / "RESULTS.md"
+WORDS = {"ratio": "ours / plain", "released_ratio": "ours / released", "peak_memory_ratio": "peak memory / plain"}
+
+
+def render(folder: Path = HERE) -> str:
+    """The whole page."""
+    parts = [
+        "# Figures",
+        "`python benchmarks/results_page.py` writes this page from the JSON files in `benchmarks/results` and "
+        "`benchmarks/gpu/results`. Do not edit it.",
+    ]
+    for name, title, show in (
+        ("step", "A training step", show_step),
+        ("growth", "How a step grows", show_growth),
+        ("peers", "Beside other trainers", show_peers),
+        ("memory", "Peak memory of a step", show_rows),
+        ("memory_estimate", "The estimate of memory", show_rows),
+    ):
+        parts.append(f"## {title}")
+        path = folder / "results" / f"{name}.json"
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            parts += [describe_origin(found), *show(found)]
+        else:
+            parts.append("Not measured yet.")
+    for path in sorted((folder / "gpu" / "results").glob("*.json")):
+        parts += show_gpu(path.stem, json.loads(path.read_text(encoding="utf-8")))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def describe_origin(found: dict[str, Any]) -> str:
+    """When and on what it was measured."""
+    versions = found.get("versions", {name: found[name] for name in ("torch",) if name in found})
+    told = [str(found[key]) for key in ("date", "machine") if key in found]
+    return "; ".join([*told, ", ".join(f"{name} {number}" for name, number in versions.items())]) + "."
+
+
+def show_step(found: dict[str, Any]) -> list[str]:
+    """Ratios with their targets, then seconds by phase."""
+    rows = [
+        [
+            case["case"], case["prompt_tokens"], case["vocabulary"], case["ours"], case["plain"], case["released"],
+            *(show_target(case, key) for key in WORDS), " to ".join(map(show_number, case["ratio_range"])),
+        ]
+        for case in found["cases"]
+    ]  # fmt: skip
+    heads = ["case", "prompt tokens", "vocabulary", "ours, s", "plain, s", "released, s", *WORDS.values(),
+             "range of ours / plain"]  # fmt: skip
+    phases = list(dict.fromkeys(phase for case in found["cases"] for each in case["phases"].values() for phase in each))
+    times = [
+        [case["case"], path, *(seconds.get(phase) for phase in phases)]
+        for case in found["cases"]
+        for path, seconds in case["phases"].items()
+    ]
+    return [
+        "CPU-seconds on one thread, medians. `plain`: transformers' `generate`, then full passes with logits at the "
+        "answer's positions only; GRPO reads the prompt once for each answer. `released`: the passes of the authors' "
+        "code (docs/OFFICIAL.md). Teacher and optimiser are in each. In brackets: the target, and whether it is met. "
+        "`python benchmarks/step.py` says more.",
+        make_table(heads, rows),
+        "Seconds by phase:",
+        make_table(["case", "path", *phases], times),
+    ]
+
+
+def show_target(case: dict[str, Any], key: str) -> str:
+    """A figure, its target, and whether it is met."""
+    if case[key] is None:
+        return "not measured"
+    most = case["targets"].get(key)
+    if most is None:
+        return show_number(case[key])
+    return f"{show_number(case[key])} ({most:.2f}: {'met' if case[key] <= most else 'missed'})"
+
+
+def show_growth(found: dict[str, Any]) -> list[str]:
+    """Exponents beside those of the arithmetic."""
+    rows = [
+        [row["axis"], " ".join(map(str, row["at"])), " ".join(map(show_number, row["cpu_seconds"])),
+         row["exponent"], row["exponent_of_arithmetic"]]
+        for row in found["growth"]
+    ]  # fmt: skip
+    text = f"An exponent of 1: twice the quantity takes twice the CPU time. Number of processes: {found['ranks']}."
+    return [text, make_table(["quantity", "at", "CPU-seconds", "exponent", "of the arithmetic"], rows)]
+
+
+def show_peers(found: dict[str, Any]) -> list[str]:
+    """Ours beside every peer, what its step does, and why one was skipped."""
+    measured = [row for row in found["peers"] if "skipped" not in row]
+    rows = [
+        [f"{row['peer']} {row['versions'][row['peer']]}", row["vision"], row["prompt_tokens"]["ours"],
+         row["prompt_tokens"]["peer"], row["ours"], row["theirs"], row["ratio"]]
+        for row in measured
+    ]  # fmt: skip
+    heads = ["peer", "vision", "prompt tokens, ours", "the peer's", "ours, s", "the peer, s", "ours / the peer"]
+    told = {row["peer"]: row["what_it_does"] for row in measured}
+    notes = [f"- {peer}: {what}" for peer, what in told.items()]
+    notes += [f"- {row['peer']} was skipped: {row['skipped']}" for row in found["peers"] if "skipped" in row]
+    return [make_table(heads, rows) if rows else "", "\n".join(notes)]
+
+
+def show_rows(found: dict[str, Any]) -> list[str]:
+    """Files that hold a list of rows with the same keys."""
+    rows = found["rows"]
+    return [make_table([key.replace("_", " ") for key in rows[0]], [list(row.values()) for row in rows])]
+
+
+def show_gpu(name: str, found: dict[str, Any]) -> list[str]:
+    """One run on a GPU: card and versions, then every section."""
+    environment = found.get("environment", {})
+    card = environment.get("card", {})
+    packages = {key: value for key, value in environment.get("packages", {}).items() if value}
+    rate = environment.get("bfloat16_tflops")
+    parts = [
+        f"## GPU: {card.get('name', 'no GPU')} ({name})",
+        f"{found['date'][:10]}; {', '.join(f'{key} {value}' for key, value in packages.items())}."
+        + (f" A matrix product in bfloat16 runs at {rate} TFLOP/s." if rate else ""),
+    ]
+    for section, entries in found.items():
+        if isinstance(entries, dict) and section != "environment":
+            parts += [f"### {section}", *show_entries(entries)]
+    return parts
+
+
+def show_entries(entries: dict[str, Any]) -> list[str]:
+    """Entries with the same figures share a table; a nested peak by phase becomes its largest."""
+    tables: dict[tuple[str, ...], list[list[Any]]] = {}
+    notes = []
+    for name, entry in entries.items():
+        if not isinstance(entry, dict):
+            continue
+        row = {key: shorten(key, value) for key, value in entry.items()}
+        row = {key: value for key, value in row.items() if value is not None}
+        if any(isinstance(value, str) for value in row.values()):
+            notes.append(f"- {name}: " + "; ".join(f"{key.replace('_', ' ')} {value}" for key, value in row.items()))
+        elif row:
+            tables.setdefault(tuple(row), []).append([name, *row.values()])
+    shown = [make_table(["", *(key.replace("_", " ") for key in keys)], rows) for keys, rows in tables.items()]
+    return [*shown, "\n".join(notes)]
+
+
+def shorten(key: str, value: Any) -> Any:
+    """A figure or a short text as it is, the largest of the peaks by phase, None for the rest."""
+    if isinstance(value, dict) and key.startswith("peak"):
+        numbers = [each for each in value.values() if isinstance(each, (int, float))]
+        return max(numbers) if numbers and len(numbers) == len(value) else None
+    if isinstance(value, str):
+        return value if len(value) <= 80 else value[:77].rsplit(" ", 1)[0] + " …"
+    return value if isinstance(value, (bool, int, float)) else None
+
+
+def make_table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """In Markdown."""
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    lines += ["| " + " | ".join(map(show_number, row)) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def show_number(value: Any) -> str:
+    """Three digits of a fraction; nothing for what is not there."""
+    if value is None:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")
