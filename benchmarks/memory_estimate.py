@@ -29,6 +29,7 @@ from video_opd.policy.adapters import attach_adapter
 from video_opd.policy.checkpointing import checkpoint_layers
 from video_opd.policy.lora_settings import LoraSettings
 from video_opd.policy.model_shape import measure_shape
+from video_opd.policy.shared_vision import share_vision
 from video_opd.train.largest_micro_batch import Load
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
@@ -45,6 +46,14 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "bfloat16": {"compute": {"precision": "bfloat16"}},
     "two micro-batches": {"training": {"batch_size": 2}},
+    "three answered together": {"training": {"batch_size": 3, "answer_together": 3}},
+    "three answered together, checkpointed": {
+        "training": {"batch_size": 3, "answer_together": 3, "gradient_checkpointing": True}
+    },
+    "three answered together, lora, checkpointed": {
+        "training": {"batch_size": 3, "answer_together": 3, "gradient_checkpointing": True},
+        "student": {"lora": {"rank": 8}},
+    },
 }
 """By name: the tables of the recipe."""
 
@@ -78,7 +87,9 @@ def measure(case: str, seconds: int) -> dict[str, Any]:
     if recipe.training.gradient_checkpointing:
         checkpoint_layers(student.model)
     count = recipe.training.batch_size
-    settings = SETTINGS.model_copy(update={"batch_size": count})
+    pieces = {"gradient_checkpointing", "answer_together"}
+    settings = SETTINGS.model_copy(update={"batch_size": count, **recipe.training.model_dump(include=pieces)})
+    share_vision(student, [], num_clips=recipe.training.most_together)
     learner = Learner(student, settings, total_steps=1)
     method = ReverseKLDistillation(write=writes(1), teacher=OneTeacher(teacher))
     memory = PeakMemory(torch.device("cpu"))
@@ -90,7 +101,7 @@ def measure(case: str, seconds: int) -> dict[str, Any]:
     assert memory.extra_bytes is not None, "this system does not tell the peak of a process"
     load = Load(
         prompts=1, tokens=len(prompts[0]), patches=len(prompts[0].pixel_values), answers=1, answer_tokens=16,
-        num_pieces=count,
+        num_pieces=count, together=recipe.training.most_together,
     )  # fmt: skip
     estimate = StepMemory(
         recipe=recipe,
@@ -114,7 +125,8 @@ def measure(case: str, seconds: int) -> dict[str, Any]:
 def count_extra(estimate: MemoryEstimate, load: Load) -> int:
     """What of the estimate was not resident before the step: weights, the optimiser's state and the pixels were."""
     resident = sum(estimate.certain.values()) - estimate.certain["gradient"]
-    return estimate.peak - resident - load.patches * 6144
+    holds_all = estimate.is_checkpointed and "activations" in estimate.parts and "vision features" not in estimate.parts
+    return estimate.peak - resident - load.patches * 6144 * (max(load.together, 1) if holds_all else 1)
 
 
 def measure_in_fresh_process(case: str, seconds: int) -> dict[str, Any]:

@@ -142,6 +142,16 @@ def test_the_errors_that_are_printed_are_those_of_the_committed_measurements(mon
     assert found["seconds_of_a_phase"]["count"] > 50
 
 
+def test_the_page_about_growth_is_what_the_code_says(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import scaling
+
+    curves = scaling.make_curves()
+    sys.modules.pop("scaling")
+    assert scaling.PAGE.read_text() == scaling.write_page(curves), "run python benchmarks/scaling.py"
+    assert scaling.PICTURE.read_text() == scaling.draw_picture(curves)
+
+
 def test_memory_is_what_doctor_estimates():
     recipe = load_recipe(shipped_recipes()["tiny-opd"], {"training.gradient_checkpointing": "false"})
     planned = make_plan(recipe, parse_gpus("2xH100"))

@@ -23,6 +23,7 @@ from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.policy.head import use_float32_head
 from video_opd.policy.load import Policy
 from video_opd.policy.location import resolve_model
+from video_opd.policy.patch_embedding import use_matrix_product
 from video_opd.policy.token_support import TokenSupport
 from video_opd.seeds import generator
 from video_opd.types import Example, Prompt, Span
@@ -119,7 +120,9 @@ def build_policy(
     banned = support.banned.clone()
     banned[support.end_token_id] = True
     support = replace(support, banned=banned).to(device)
-    return Policy(name=size, model=model, processor=processor, support=support, autocast=autocast)
+    policy = Policy(name=size, model=model, processor=processor, support=support, autocast=autocast)
+    use_matrix_product(model, policy.family)
+    return policy
 
 
 def train_language_model_only(student: Policy) -> None:

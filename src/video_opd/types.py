@@ -232,6 +232,9 @@ class Sampling:
 
     max_new_tokens: int
     greedy: bool = False
+    first_is_greedy: bool = False
+    """Of a prompt's answers, the first takes the most probable token each time. The sampled ones are numbered without
+    it, so they are the same without it."""
     seed: int = 0
     """Every answer has its own random stream, a function of this seed, the prompt's id and the answer's number. The
     first prompt of an example has the answers 0 to G - 1; a repeated prompt in the batch has the numbers from G on."""

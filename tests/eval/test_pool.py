@@ -20,7 +20,7 @@ from video_opd.eval.pool import RolloutOptions, Scorer
 from video_opd.grounding import best_iou, parse_answer
 from video_opd.methods.teachers import OneTeacher
 from video_opd.objectives import reverse_kl
-from video_opd.policy.load import load_policy
+from video_opd.policy.load import Policy, load_policy
 from video_opd.seeds import derive_seed
 from video_opd.types import Sampling
 
@@ -97,6 +97,24 @@ def test_answers_spans_ious_and_logprobs_are_those_of_the_verbs(scored, student,
     assert list(scores.rows) == [example.id for example in examples]
     assert scores.seconds > 0
     assert scores.cpu_seconds > 0
+
+
+@pytest.mark.parametrize("skip_below", [None, 0.0])
+def test_the_answers_are_the_same_in_one_loop_over_tokens_and_in_two(scored, monkeypatch, skip_below):
+    """Greedy answers that decide which prompts have more are written before the draws."""
+    counts, answer = [], Policy.answer
+
+    def answer_and_count(policy, reading, *, count=1, sampling):
+        counts.append(count)
+        return answer(policy, reading, count=count, sampling=sampling)
+
+    whole = scored(name="whole")
+    monkeypatch.setattr(Policy, "answer", answer_and_count)
+    again = scored(name="again", asking=replace(ASKING, skip_below=skip_below))
+    assert counts == ([3] * 3 if skip_below is None else [1, 2] * 3)
+    for id, row in whole.rows.items():
+        assert [(a.text, a.sampled) for a in row.answers] == [(a.text, a.sampled) for a in again.rows[id].answers]
+        assert [a.logprob for a in row.answers] == pytest.approx([a.logprob for a in again.rows[id].answers], abs=1e-4)
 
 
 def test_the_size_of_a_batch_changes_no_answer(scored):

@@ -242,6 +242,28 @@ def test_several_answers_are_the_ones_that_one_by_one_would_be(policy, prompts):
     assert [g.answers[0].token_ids for g in one] == [g.answers[0].token_ids for g in eight]
 
 
+def test_a_greedy_answer_and_draws_in_one_loop_are_those_of_two(policy, prompts):
+    """The draws keep their numbers, also those of a repeated prompt; the tokens are the same, the log-probs up to
+    rounding."""
+    asked = [prompts[0], prompts[1], replace(prompts[1], repeat=1)]
+    reading, passes = policy.read(asked), []
+    greedy = policy.answer(reading, sampling=replace(SAMPLING, greedy=True))
+    drawn = policy.answer(reading, count=3, sampling=SAMPLING)
+    hook = policy.model.register_forward_hook(lambda *_: passes.append(1))
+    together = policy.answer(reading, count=4, sampling=replace(SAMPLING, first_is_greedy=True))
+    hook.remove()
+    assert len(passes) == max(len(answer) for group in together for answer in group)
+    assert greedy[0].answers[0].token_ids not in {answer.token_ids for answer in drawn[0]}
+    assert drawn[1].answers[0].token_ids != drawn[2].answers[0].token_ids
+    for one, others, both in zip(greedy, drawn, together, strict=True):
+        for expected, found in zip((*one, *others), both, strict=True):
+            assert found.token_ids == expected.token_ids
+            assert found.sampler_logprobs == pytest.approx(expected.sampler_logprobs, abs=1e-5)
+            assert (found.text, found.truncated) == (expected.text, expected.truncated)
+    (alone, *_) = policy.answer(reading, sampling=replace(SAMPLING, first_is_greedy=True))
+    assert alone.answers[0].token_ids == greedy[0].answers[0].token_ids
+
+
 def test_an_answer_is_a_function_of_seed_and_prompt_not_of_its_batch(policy, prompts):
     together = policy.answer(policy.read(prompts[:4]), sampling=SAMPLING)
     reverse = policy.answer(policy.read(prompts[:4][::-1]), sampling=SAMPLING)

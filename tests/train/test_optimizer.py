@@ -18,7 +18,7 @@ from video_opd.methods.writers import StudentWrites
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
 from video_opd.train.optimizer import list_decaying, make_optimizer
-from video_opd.train.optimizer_state import ONE_FILE, save_optimizer
+from video_opd.train.optimizer_state import ONE_FILE, load_optimizer, save_optimizer
 
 SEED = 11
 
@@ -111,6 +111,74 @@ def test_a_group_may_be_empty_and_a_model_may_not():
     assert group["weight_decay"] == 0.0
     with pytest.raises(ValueError, match="empty parameter list"):
         make_optimizer(model, {}, TrainingSettings())
+
+
+class ByHand:
+    """AdamW in float64, as its authors wrote it down."""
+
+    def __init__(self, weight: torch.Tensor, *, rate: float, betas: tuple[float, float], decay: float) -> None:
+        self.weight, self.rate, self.betas, self.decay = weight.detach().double(), rate, betas, decay
+        self.mean, self.square, self.count = torch.zeros_like(self.weight), torch.zeros_like(self.weight), 0
+
+    def step(self, gradient: torch.Tensor) -> None:
+        self.count += 1
+        (first, second), gradient = self.betas, gradient.double()
+        self.mean = first * self.mean + (1 - first) * gradient
+        self.square = second * self.square + (1 - second) * gradient**2
+        mean, square = self.mean / (1 - first**self.count), self.square / (1 - second**self.count)
+        self.weight = self.weight * (1 - self.rate * self.decay) - self.rate * mean / (square.sqrt() + 1e-8)
+
+
+def updated(model: nn.Module, optimizer: torch.optim.AdamW, first: int, last: int) -> None:
+    """Some steps, each with its own gradients."""
+    for number in range(first, last):
+        random = torch.Generator().manual_seed(number)
+        for parameter in model.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=random) * 10.0 ** (number % 3 - 2)
+        optimizer.step()
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.8, 0.9)])
+def test_it_is_fused_and_updates_as_by_hand(betas):
+    """Tensors of every length up to a few registers, and one that is longer."""
+    torch.manual_seed(0)
+    sizes = (*range(1, 40), 70_001)
+    model = nn.ParameterList(nn.Parameter(0.1 * torch.randn(1, size)) for size in sizes)
+    settings = TrainingSettings(learning_rate=0.01, betas=betas, weight_decay=0.2)
+    optimizer = make_optimizer(model, dict(model.named_parameters()), settings)
+    assert optimizer.defaults["fused"]
+    expected = [ByHand(parameter, rate=0.01, betas=betas, decay=0.2) for parameter in model]
+    for step in range(6):
+        updated(model, optimizer, step, step + 1)
+        for parameter, by_hand in zip(model, expected, strict=True):
+            by_hand.step(parameter.grad)
+    for parameter, by_hand in zip(model, expected, strict=True):
+        assert float((parameter.detach() - by_hand.weight).abs().max()) < 1e-6
+
+
+def test_a_state_that_was_written_before_adamw_was_fused_is_taken_up(tmp_path):
+    """As runs of earlier versions wrote it; the weights go on as they would have, up to rounding."""
+    torch.manual_seed(0)
+    ours = nn.ModuleDict({"one": nn.Linear(5, 7), "two": nn.Linear(7, 3)})
+    theirs, settings = copy.deepcopy(ours), TrainingSettings(learning_rate=0.01, weight_decay=0.0)
+    unfused = torch.optim.AdamW(theirs.parameters(), lr=0.01, betas=settings.betas, weight_decay=0.0, fused=False)
+    updated(theirs, unfused, 0, 3)
+    parameters = dict(theirs.named_parameters())
+    save_optimizer(unfused, parameters, tmp_path)
+    ours.load_state_dict(theirs.state_dict())
+    fused = make_optimizer(ours, dict(ours.named_parameters()), settings)
+    load_optimizer(fused, dict(ours.named_parameters()), tmp_path)
+    assert {float(state["step"]) for state in fused.state.values()} == {3.0}
+    updated(theirs, unfused, 3, 5)
+    updated(ours, fused, 3, 5)
+    for name, weight in ours.named_parameters():
+        torch.testing.assert_close(weight, parameters[name], rtol=0, atol=1e-6)
+
+
+def test_weights_that_the_fused_kernel_does_not_know_are_updated_as_before():
+    model = nn.Linear(2, 2, device="meta")
+    parameters = dict(model.named_parameters())
+    assert make_optimizer(model, parameters, TrainingSettings()).defaults["fused"] is None
 
 
 def is_left_alone(name: str) -> bool:

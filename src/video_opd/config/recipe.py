@@ -163,6 +163,12 @@ class TrainingSettings(Settings):
     """Compute a layer's activations again in the backward pass instead of keeping them: half of the memory, a tenth
     more time, the same gradient but for rounding. `auto`: only where a step does not fit the device otherwise; it is
     decided when a run begins, and is in the recipe of its folder. Not set: no."""
+    answer_together: Positive | Literal["auto"] | None = None
+    """Prompts of a process that are answered in one token loop, whatever the micro-batches are; this changes memory and
+    speed, never the gradient. With gradient_checkpointing their readings are kept; without it every prompt is read a
+    second time, for the gradient. `auto`: on a GPU as many as fit, where that saves time; it is decided when a run
+    begins, and is in the recipe of its folder. Not set: `auto` on a GPU; on a CPU every micro-batch is answered by
+    itself."""
     updates_per_batch: Positive = 1
     """Optimiser updates per batch. More than one uses the importance ratio; its largest value is logged as max_ratio.
     Its bounds are method.ratio_cap, or method.clip of grpo."""
@@ -178,6 +184,11 @@ class TrainingSettings(Settings):
     """Decay rates of AdamW, for the mean of the gradients and of their squares."""
     clip_norm: MoreThanZero = 1.0
     """Largest norm of the gradient; a larger one is scaled down to it."""
+
+    @property
+    def most_together(self) -> int:
+        """Prompts of a process that are answered together at most, once `auto` is settled; 0: no two micro-batches."""
+        return self.answer_together if isinstance(self.answer_together, int) and self.answer_together > 1 else 0
 
 
 class ScheduleSettings(Settings):

@@ -136,10 +136,12 @@ def _compute_first_advantages(patient: Patient, teacher: Policy) -> Tensor:
     distillation = make_method(recipe.model_copy(update={"method": method}), OneTeacher(teacher))
     learner = Learner(patient.student, recipe.training, total_steps=1)
     advantages, seed = [], derive_seed(recipe.seed, "step", 0)
-    for piece in learner.begin(patient.prompts):
-        batch, _ = run_micro_batch(learner, piece, distillation, seed)
-        assert batch is not None  # there is no gate
-        advantages.append(batch.losses.advantage[batch.answer_mask])
+    for pieces in learner.begin(patient.prompts):
+        with learner.precision():
+            rollouts, _ = learner.answer(pieces, distillation, seed)
+            for rollout in rollouts:
+                batch = run_micro_batch(learner, rollout, distillation)
+                advantages.append(batch.losses.advantage[batch.answer_mask])
     return torch.cat(advantages)
 
 

@@ -46,11 +46,18 @@ def estimate_cost(
     piece = patient.prompts[: training.micro_batch_size]
     learner = Learner(patient.student, training, total_steps=1)
     learner.begin(piece)
-    batch, _ = run_micro_batch(learner, piece, make_method(recipe, teacher, reference), recipe.seed)
-    assert batch is not None  # there is no gate
-    learner.add_gradient(batch)
+    method = make_method(recipe, teacher, reference)
+    with learner.precision():
+        (rollout,), _ = learner.answer([tuple(piece)], method, recipe.seed)
+        learner.add_gradient(run_micro_batch(learner, rollout, method))
     learner.drop_gradient()
-    seconds = sum(learner.watch.seconds.values()) * training.batch_size / len(piece)
+    spent = learner.watch.seconds
+    # A token loop takes about as long for the prompts of several micro-batches as for one.
+    num_loops = training.batch_size / max(len(piece), training.most_together)
+    num_pieces = training.batch_size / len(piece)
+    seconds = (sum(spent.values()) - spent["answer"]) * num_pieces + spent["answer"] * num_loops
+    if training.most_together and training.gradient_checkpointing is not True:
+        seconds += spent["read"] * num_pieces
     inputs = inputs or Inputs()
     train = inputs.read_manifest(recipe, recipe.data.train)
     steps = count_steps(recipe, train, inputs)
@@ -75,9 +82,8 @@ def _estimate_selection(patient: Patient, teacher: Teacher | None, num_pool: int
         watch, limit = Stopwatch(patient.student.model.device), patient.recipe.answers.max_new_tokens
         with watch.time_phase("score"):
             reading = policy.read(piece)
-            policy.answer(reading, sampling=Sampling(max_new_tokens=limit, greedy=True))
-            if curriculum.num_answers > 1:
-                policy.answer(reading, count=curriculum.num_answers - 1, sampling=Sampling(max_new_tokens=limit))
+            sampling = Sampling(max_new_tokens=limit, first_is_greedy=True)
+            policy.answer(reading, count=curriculum.num_answers, sampling=sampling)
         return watch.seconds["score"] / len(piece) * num_pool
 
     asked = curriculum.needs_teacher and curriculum.teacher_scores is None

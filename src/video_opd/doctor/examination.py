@@ -16,6 +16,7 @@ from video_opd.policy.adapters import has_adapter, is_of_adapter
 from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.policy.load import Policy
 from video_opd.sample_size import count_of
+from video_opd.train.answering_choice import settle_answering
 from video_opd.train.build import load_student, load_teacher, make_source, prepare_compute, prepare_data, refuse_early
 from video_opd.train.memory_choice import settle_memory
 from video_opd.train.run_inputs import Inputs
@@ -38,7 +39,7 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
     prepare_compute(recipe.compute)
     prepare_data(recipe)
     memory = judge_memory(recipe, inputs)
-    recipe = settle_memory(recipe, inputs, refuses=False)
+    recipe = settle_answering(settle_memory(recipe, inputs, refuses=False), inputs)
     student = load_student(recipe, recipe.student.model)
     teacher = load_teacher(recipe, inputs, student)
     policies = teacher.policies if teacher else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -158,20 +158,26 @@ class Scorer:
             )
             add(best, sampled=False)
         else:
-            greedy = Sampling(max_new_tokens=asking.max_new_tokens, greedy=True)
-            add(self.policy.answer(reading, sampling=greedy), sampled=False)
-            reading = self._take_worth_more(reading, answers)
-            if asking.has_draws and reading.prompts:
-                sampling = Sampling(max_new_tokens=asking.max_new_tokens, seed=seed)
-                drawn = self.policy.answer(reading, count=asking.num_answers - 1, sampling=sampling)
+            # One loop over tokens writes all answers, unless the greedy ones decide which prompts get more.
+            count = asking.num_answers if asking.skip_below is None else 1
+            sampling = Sampling(max_new_tokens=asking.max_new_tokens, first_is_greedy=True, seed=seed)
+            groups = self.policy.answer(reading, count=count, sampling=sampling)
+            add([replace(group, answers=group.answers[:1]) for group in groups], sampled=False)
+            drawn: Sequence[AnswerGroup] = ()
+            if count > 1:
+                drawn = [replace(group, answers=group.answers[1:]) for group in groups]
+            elif asking.has_draws:
+                reading = self._take_worth_more(reading, answers)
+                count, sampling = asking.num_answers - 1, replace(sampling, first_is_greedy=False)
+                drawn = self.policy.answer(reading, count=count, sampling=sampling) if reading.prompts else ()
+            if drawn:
                 add(drawn, sampled=True, kl=self._compute_reverse_kl(reading, drawn))
         return [make_scored_example(prompt.example, answers=tuple(answers[prompt.id])) for prompt in prompts]
 
     def _take_worth_more(self, reading: Reading, answers: Mapping[str, Sequence[ScoredAnswer]]) -> Reading:
         """The part of a reading that is worth further answers."""
         least = self.asking.skip_below
-        if least is None:
-            return reading
+        assert least is not None
         return reading.select_rows([row for row, p in enumerate(reading.prompts) if answers[p.id][0].iou >= least])
 
     def _compute_reverse_kl(self, reading: Reading, groups: Sequence[AnswerGroup]) -> dict[Answer, float] | None:

@@ -110,6 +110,7 @@ class MemoryNote(WrittenRecord):
 
     micro_batch_size: Count | None = None
     micro_batch_tokens: Count | None = None
+    answer_together: Count | None = None
     too_large: dict[str, Text] = {}
     """Example that does not fit by itself -> what the device said."""
 

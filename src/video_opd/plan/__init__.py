@@ -2,7 +2,8 @@
 
 from video_opd.plan.accuracy import describe_accuracy
 from video_opd.plan.cards import KNOWN_CARDS, GpuCard, Gpus, find_gpus_here, parse_gpus
-from video_opd.plan.run_plan import Plan, describe_plan, make_plan
+from video_opd.plan.plan_record import Plan, describe_plan
+from video_opd.plan.run_plan import make_plan
 
 __all__ = [
     "KNOWN_CARDS",

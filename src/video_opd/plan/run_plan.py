@@ -1,21 +1,20 @@
-"""The plan of a run: what it needs on the cards that it is to have, and whether that fits."""
+"""Makes the plan of a run from its recipe and the cards that it is to have."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
-from typing import Literal
 
 from video_opd.config import CouplingSettings, Recipe, RoundsSettings, SelectionFileSettings
-from video_opd.errors import ConfigurationError, DataError
-from video_opd.plan.accuracy import read_accuracy
+from video_opd.errors import DataError
 from video_opd.plan.cards import Gpus
-from video_opd.plan.model_flops import Flops, ModelFlops
+from video_opd.plan.plan_record import MOST_ANSWERS, MOST_TOKENS, Plan
 from video_opd.plan.step_flops import Judge, StepFlops, StepWork
 from video_opd.plan.step_time import StepTime
 from video_opd.policy.model_shape import ModelShape
+from video_opd.train.answering_choice import find_most_together, is_answering_open, set_together
 from video_opd.train.build import count_steps, refuse_unfit_job
 from video_opd.train.largest_micro_batch import choose_load, size_prompt
 from video_opd.train.memory_choice import (
@@ -23,99 +22,12 @@ from video_opd.train.memory_choice import (
     count_weight_bytes,
     describe_step,
     list_durations,
-    list_remedies,
     measure_model,
 )
-from video_opd.train.memory_estimate import GIB, MemoryEstimate, StepMemory, count_trained
+from video_opd.train.memory_estimate import StepMemory
 from video_opd.train.run_inputs import Inputs
 
-MOST_TOKENS, TOKENS_STEP = 131_072, 256
-MOST_ANSWERS = 1024
-
-Fit = Literal["fits", "tight", "does not fit"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a run needs."""
-
-    recipe: Recipe
-    gpus: Gpus
-    num_processes: int
-    student: ModelShape
-    teachers: Mapping[str, ModelShape]
-    memory: MemoryEstimate
-    """Of the process that needs most, with the longest prompts."""
-    work: StepWork
-    """Of one process and step, with prompts of the mean length."""
-    flops: Mapping[str, Flops]
-    """By phase, of one process and step."""
-    seconds: Mapping[str, float]
-    """By phase, of one step."""
-    num_steps: int | None
-    """None: the training manifest is not there, so their number is not known."""
-    selection_s: float | None
-    """Seconds of scoring the pool, for curricula that do it; None: its size is not known."""
-    evaluation_s: float
-    """Seconds of the evaluations on the manifests that are there."""
-    largest_max_tokens: int | None
-    """The largest `video.max_tokens` that fits, at most `MOST_TOKENS`; None: none does."""
-    largest_num_answers: int | None
-    """The largest number of answers to a prompt that fits, at most `MOST_ANSWERS`; None: none does."""
-
-    @property
-    def num_trained(self) -> int:
-        """Number of trained weights, with those of an adapter."""
-        return sum(count_trained(self.recipe, self.student).values()) + self.student.num_adapter_weights
-
-    def name_models(self) -> dict[str, ModelShape]:
-        """Student and teachers."""
-        return {"student": self.student, **self.teachers}
-
-    @property
-    def step_s(self) -> float:
-        """Seconds of a step."""
-        return sum(self.seconds.values())
-
-    @property
-    def hours(self) -> float | None:
-        """Hours in all, without decoding videos; None: the number of steps is not known."""
-        if self.num_steps is None:
-            return None
-        return (self.num_steps * self.step_s + (self.selection_s or 0.0) + self.evaluation_s) / 3600
-
-    @property
-    def room(self) -> int:
-        """Bytes of a card."""
-        return self.gpus.card.room
-
-    @property
-    def fit(self) -> Fit:
-        """`tight`: with less than the margin that the error of the estimate and an allocator need."""
-        if self.memory.peak > self.room:
-            return "does not fit"
-        return "fits" if self.memory.peak * MARGIN <= self.room else "tight"
-
-    def refuse_unfit(self) -> None:
-        """Refuse a plan that does not fit.
-
-        Raises:
-            ConfigurationError: with what makes a step smaller, first what costs least.
-        """
-        if self.fit != "does not fit":
-            return
-        needs_less = self.memory.least > self.room
-        largest = f"set video.max_tokens = {self.largest_max_tokens}"
-        remedies = [
-            largest if remedy == "lower video.max_tokens" and self.largest_max_tokens else remedy
-            for remedy in list_remedies(self.recipe, self.num_processes, for_prompts=not needs_less)
-        ]
-        raise ConfigurationError(
-            f"recipe {self.recipe.name!r} does not fit {self.gpus}",
-            reason=f"a step needs {self.memory.peak / GIB:.1f} GiB on a card, which has {self.room / GIB:.1f} GiB"
-            + (f"; {self.memory.least / GIB:.1f} GiB of it whatever the prompts are" if needs_less else ""),
-            remedy="; or ".join(remedies),
-        )
+TOKENS_STEP = 256
 
 
 def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, answer_tokens: int | None = None) -> Plan:
@@ -134,7 +46,9 @@ def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, an
     num_processes = 1 if has_places else gpus.count
     refuse_unfit_job(recipe, num_processes)
     inputs = Inputs()
-    memory = _settle(describe_step(recipe, inputs, num_processes=num_processes), gpus.card.room)
+    longest_s = max(list_durations(recipe, inputs), default=None)
+    apart = _settle_checkpointing(describe_step(recipe, inputs, num_processes=num_processes), gpus.card.room)
+    memory = _settle_answering(apart, longest_s, gpus.card.room)
     recipe = memory.recipe
     time = _describe_time(memory, gpus, list_durations(recipe, inputs), answer_tokens)
     pool = _count_examples(recipe, recipe.data.train, inputs) or num_examples
@@ -158,20 +72,39 @@ def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, an
         num_steps=_count_steps(recipe, inputs, pool),
         selection_s=_estimate_selection(time, pool),
         evaluation_s=_estimate_evaluations(time, inputs, _count_steps(recipe, inputs, pool)),
-        largest_max_tokens=_find_largest_max_tokens(memory, inputs, gpus.card.room),
-        largest_num_answers=_find_largest_num_answers(memory, gpus.card.room),
+        largest_max_tokens=_find_largest_max_tokens(apart, longest_s, gpus.card.room),
+        largest_num_answers=_find_largest_num_answers(apart, gpus.card.room),
     )
 
 
-def _settle(memory: StepMemory, room: int) -> StepMemory:
+def _settle_checkpointing(memory: StepMemory, room: int) -> StepMemory:
     """With `auto`, checkpoint where the step does not fit with a margin, as `train` does."""
-    asked = memory.recipe.training.gradient_checkpointing
-    if asked != "auto":
+    if memory.recipe.training.gradient_checkpointing != "auto":
         return memory
     is_on = memory.estimate().peak * MARGIN > room
     training = memory.recipe.training.model_copy(update={"gradient_checkpointing": is_on})
-    recipe = memory.recipe.model_copy(update={"training": training})
-    return replace(memory, recipe=recipe, is_checkpointed=is_on)
+    return replace(memory, recipe=memory.recipe.model_copy(update={"training": training}), is_checkpointed=is_on)
+
+
+def _settle_answering(memory: StepMemory, longest_s: float | None, room: int) -> StepMemory:
+    """Answer as many prompts together as fit, where the recipe leaves it open, as `train` does."""
+    recipe = memory.recipe
+    if not is_answering_open(recipe) or recipe.method.writes_annotations:
+        return memory
+    choice = find_most_together(
+        recipe,
+        memory.student,
+        lambda trial: _change(memory, trial, longest_s).estimate(),
+        num_processes=memory.num_processes,
+        free=room,
+    )
+    return _change(memory, set_together(recipe, choice), longest_s)
+
+
+def _change(memory: StepMemory, recipe: Recipe, longest_s: float | None) -> StepMemory:
+    """The step of a recipe with other limits."""
+    load = choose_load(recipe, memory.student, num_processes=memory.num_processes, longest_s=longest_s)
+    return replace(memory, recipe=recipe, load=load)
 
 
 def _describe_time(memory: StepMemory, gpus: Gpus, durations: Sequence[float], answer_tokens: int | None) -> StepTime:
@@ -182,6 +115,8 @@ def _describe_time(memory: StepMemory, gpus: Gpus, durations: Sequence[float], a
     work = StepWork(
         prompts=recipe.training.batch_size / memory.num_processes,
         num_pieces=load.num_pieces,
+        num_loops=ceil(load.num_pieces * load.prompts / load.together) if load.together else load.num_pieces,
+        is_read_twice=load.together > 0 and not memory.is_checkpointed,
         tokens=sum(size.tokens for size in sizes) / len(sizes),
         patches=visual * student.patches_per_token,
         groups=sum(size.groups for size in sizes) / len(sizes),
@@ -264,14 +199,11 @@ def _estimate_evaluations(time: StepTime, inputs: Inputs, num_steps: int | None)
     return seconds / time.num_processes
 
 
-def _find_largest_max_tokens(memory: StepMemory, inputs: Inputs, room: int) -> int | None:
-    longest_s = max(list_durations(memory.recipe, inputs), default=None)
-
+def _find_largest_max_tokens(memory: StepMemory, longest_s: float | None, room: int) -> int | None:
     def has_room(steps: int) -> bool:
         video = memory.recipe.video.model_copy(update={"max_tokens": TOKENS_STEP * steps})
         recipe = memory.recipe.model_copy(update={"video": video})
-        load = choose_load(recipe, memory.student, num_processes=memory.num_processes, longest_s=longest_s)
-        return replace(memory, recipe=recipe, load=load).estimate().peak <= room
+        return _change(memory, recipe, longest_s).estimate().peak <= room
 
     found = _find_largest(has_room, MOST_TOKENS // TOKENS_STEP)
     return None if found is None else TOKENS_STEP * found
@@ -294,50 +226,3 @@ def _find_largest(has_room: Callable[[int], bool], most: int) -> int | None:
         middle = (low + high) // 2
         low, high = (middle, high) if has_room(middle) else (low, middle)
     return low
-
-
-def describe_plan(plan: Plan) -> dict[str, object]:
-    """Describe a plan in plain numbers, for --json.
-
-    Args:
-        plan: what is described.
-    """
-    work, memory = plan.work, plan.memory
-    return {
-        "recipe": plan.recipe.name,
-        "gpus": str(plan.gpus),
-        "num_processes": plan.num_processes,
-        "parameters": {
-            name: {"all": shape.num_all, "active": round(ModelFlops(shape=shape).num_active)}
-            for name, shape in plan.name_models().items()
-        },
-        "num_trained": plan.num_trained,
-        "memory": {
-            "fit": plan.fit,
-            "room_bytes": plan.room,
-            "peak_bytes": memory.peak,
-            "least_bytes": memory.least,
-            "phase": memory.phase,
-            "is_checkpointed": memory.is_checkpointed,
-            "prompt_tokens": memory.load.tokens,
-            "bytes_by_part": memory.parts,
-            "bytes_by_phase": {phase: sum(parts.values()) for phase, parts in memory.phases.items()},
-        },
-        "step": {
-            "prompts_of_a_process": work.prompts,
-            "micro_batches": work.num_pieces,
-            "prompt_tokens": work.tokens,
-            "answers": work.answers,
-            "answer_tokens": work.answer_tokens,
-            "flops_by_phase": {phase: count.total for phase, count in plan.flops.items()},
-            "seconds_by_phase": dict(plan.seconds),
-            "seconds": plan.step_s,
-        },
-        "num_steps": plan.num_steps,
-        "selection_seconds": plan.selection_s,
-        "evaluation_seconds": plan.evaluation_s,
-        "hours": plan.hours,
-        "largest_max_tokens": plan.largest_max_tokens,
-        "largest_num_answers": plan.largest_num_answers,
-        "accuracy": read_accuracy(),
-    }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from video_opd.config import Recipe
 from video_opd.plan.model_flops import Flops, ModelFlops
 from video_opd.policy.model_shape import ModelShape
-from video_opd.train.memory_estimate import count_trained
+from video_opd.train.trained_parts import count_trained
 
 PHASES = ("read", "answer", "teacher", "score", "backward")
 """Phases with operations, in their order; `step` and `communication` have seconds only."""
@@ -21,6 +21,10 @@ class StepWork:
     prompts: float
     num_pieces: int
     """Micro-batches."""
+    num_loops: int = 0
+    """Token loops that write the answers; 0: one for each micro-batch."""
+    is_read_twice: bool = False
+    """The answers are written from readings without gradient, and every prompt is read again for the gradient."""
     tokens: float
     """Of one prompt."""
     patches: float
@@ -72,7 +76,7 @@ class StepFlops:
         vision = self._model.read_vision(work.patches, work.groups)
         times = updates if self._is_vision_trained else 1  # a frozen tower runs once for each clip and step
         return {
-            "read": work.prompts * (updates * read + times * vision),
+            "read": work.prompts * ((updates + work.is_read_twice) * read + times * vision),
             "answer": work.prompts * written,
             "teacher": work.prompts * sum((self._judge(judge) for judge in self.judges), Flops()),
             "score": work.prompts * updates * follow,

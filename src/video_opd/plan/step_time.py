@@ -15,7 +15,7 @@ from video_opd.plan.cards import GPUS_PER_NODE, NETWORK_GBS, GpuCard
 from video_opd.plan.model_flops import Flops, ModelFlops
 from video_opd.plan.step_flops import Judge, StepFlops, StepWork
 from video_opd.policy.model_shape import ModelShape
-from video_opd.train.memory_estimate import count_trained
+from video_opd.train.trained_parts import count_trained
 
 SHARE_OF_RATE = 0.40
 """Of a card's bfloat16 rate, in a pass forward over a prompt."""
@@ -35,7 +35,7 @@ BACKWARD_LAYER_S = 2.6e-3
 GROUP_BLOCK_S = 64e-6
 """Of a block of the vision tower for one temporal group: attention is called once for each."""
 STEP_BYTES = 124
-"""Memory traffic of clipping and AdamW for each trained weight."""
+"""Memory traffic of clipping and AdamW for each trained weight, as measured before AdamW was fused."""
 LINK_SHARE = 0.7
 """Of the bandwidth between cards."""
 COPY_GBS = 25.0
@@ -66,7 +66,8 @@ class StepTime:
         ).count()
         updates = self.recipe.training.updates_per_batch
         return {
-            "read": updates * self._read_text(self.student, self._is_autocast) + self._read_vision(self.student),
+            "read": (updates + self.work.is_read_twice) * self._read_text(self.student, self._is_autocast)
+            + self._read_vision(self.student),
             "answer": 0.0 if self.recipe.method.writes_annotations else self._answer(flops["answer"]),
             "teacher": sum(map(self._judge, self.judges)),
             "score": updates * self._pass(self.student, flops["score"], SCORE_LAYER_S),
@@ -86,7 +87,7 @@ class StepTime:
             recipe=self.recipe,
             student=shape,
             judges=(),
-            work=StepWork(**{**vars(self.work), "prompts": 1, "num_pieces": 1, "answers": num_answers}),
+            work=StepWork(**{**vars(self.work), "prompts": 1, "num_pieces": 1, "num_loops": 1, "answers": num_answers}),
             card=self.card,
         )
         model, work = ModelFlops(shape=shape), one.work
@@ -133,9 +134,10 @@ class StepTime:
         """Token by token: launches, or the weights and the kept keys and values that every token reads."""
         work, shape = self.work, self.student
         read = 2 * ModelFlops(shape=shape).num_active
-        read += 4 * work.prompts / work.num_pieces * work.tokens * len(shape.layer_kinds) * shape.key_size
+        loops = work.num_loops or work.num_pieces
+        read += 4 * work.prompts / loops * work.tokens * len(shape.layer_kinds) * shape.key_size
         token = max(len(shape.layer_kinds) * LAYER_S, read / self._bandwidth)
-        return work.num_pieces * work.answer_tokens * token + flops.total / (self._rate * SHARE_OF_RATE)
+        return loops * work.answer_tokens * token + flops.total / (self._rate * SHARE_OF_RATE)
 
     def _judge(self, judge: Judge) -> float:
         work, model = self.work, ModelFlops(shape=judge.shape)

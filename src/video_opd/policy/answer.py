@@ -35,7 +35,8 @@ def answer(
         model: the one that made the reading.
         reading: stays as it is.
         count: answers per prompt.
-        sampling: seed, most tokens, and whether the most probable token is taken each time.
+        sampling: seed, most tokens, and whether all answers or the first of each prompt take the most probable token
+            each time.
         support: the tokens that an answer may consist of.
         tokenizer: decodes the answers.
 
@@ -46,6 +47,7 @@ def answer(
     cache, ids = rows.make_cache(), reading.head_ids.repeat_interleave(count)
     prompt_ids = [prompt.id for prompt in reading.prompts for _ in range(count)]
     uniforms = None if sampling.greedy else _draw_uniforms(reading.prompts, count, sampling).to(ids.device)
+    is_greedy = torch.arange(len(ids), device=ids.device) % count == 0 if sampling.first_is_greedy else None
     alive = torch.ones_like(ids, dtype=torch.bool)
     tokens: list[Tensor] = []
     logprobs: list[Tensor] = []
@@ -53,7 +55,7 @@ def answer(
         inputs = rows.lay_out_answers(ids.reshape(-1, group, 1), start=step)
         logits = split_by_answer(forward(model, inputs, cache), group)[:, 0]
         distribution = support.log_softmax(logits)
-        ids = distribution.argmax(dim=-1) if uniforms is None else _inverse_cdf(distribution, uniforms[:, step])
+        ids = _choose_tokens(distribution, None if uniforms is None else uniforms[:, step], is_greedy)
         tokens.append(ids)
         logprobs.append(distribution.gather(1, ids[:, None])[:, 0])
         alive &= ids != support.end_token_id
@@ -64,12 +66,22 @@ def answer(
 
 def _draw_uniforms(prompts: Sequence[Prompt], count: int, sampling: Sampling) -> Tensor:
     """(B * count, max_new_tokens) float64 in [0, 1): one stream per answer, whatever it is written together with."""
-    streams = [
-        generator(sampling.seed, "answer", prompt.id, prompt.repeat * count + number).random(sampling.max_new_tokens)
-        for prompt in prompts
-        for number in range(count)
-    ]
-    return torch.from_numpy(np.stack(streams))
+    first = 1 if sampling.first_is_greedy else 0  # of the sampled answers, which are numbered from 0
+    uniforms = np.zeros((len(prompts), count, sampling.max_new_tokens))
+    for row, prompt in enumerate(prompts):
+        for number in range(count - first):
+            stream = generator(sampling.seed, "answer", prompt.id, prompt.repeat * (count - first) + number)
+            uniforms[row, first + number] = stream.random(sampling.max_new_tokens)
+    return torch.from_numpy(uniforms.reshape(len(prompts) * count, -1))
+
+
+def _choose_tokens(distribution: Tensor, uniform: Tensor | None, is_greedy: Tensor | None) -> Tensor:
+    """The next token of every answer, (N, V) log-probs -> (N,): the most probable one without `uniform`, and in the
+    rows of `is_greedy`; else a draw."""
+    if uniform is None:
+        return distribution.argmax(dim=-1)
+    drawn = _inverse_cdf(distribution, uniform)
+    return drawn if is_greedy is None else torch.where(is_greedy, distribution.argmax(dim=-1), drawn)
 
 
 def _inverse_cdf(distribution: Tensor, uniform: Tensor) -> Tensor:

@@ -124,6 +124,8 @@ class Family:
     """Name of the module of the vision model, merger included."""
     merger: str = "merger"
     """Part of the names of the merger's modules, right below the vision model."""
+    patch_embedding: str = "patch_embed.proj"
+    """Name of the convolution over patches, below the vision model."""
 
     blocks: tuple[str, ...] = ("model.language_model.layers.*", "model.visual.blocks.*")
     """The layers of language model and vision tower, by name, any number for `*`: what is sharded one by one."""

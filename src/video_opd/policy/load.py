@@ -26,6 +26,7 @@ from video_opd.policy.description import Description, describe, fingerprint_of, 
 from video_opd.policy.families import Clock, Family, find_family
 from video_opd.policy.head import use_float32_head
 from video_opd.policy.location import resolve_parts
+from video_opd.policy.patch_embedding import use_matrix_product
 from video_opd.policy.placement import Placement, list_tensors
 from video_opd.policy.quantised import FourBits
 from video_opd.policy.read import Reading, read, unwrap_model
@@ -241,12 +242,10 @@ def load_policy(
     refuse_not_finite(name, model)
     if torch.bfloat16 in (weights, autocast) or (isinstance(layout, Sharding) and layout.mixed_precision):
         use_float32_head(model)
+    use_matrix_product(model, known.family)
     if known.family.clock is Clock.NONE:
-        _log.warning(
-            "model %r (%s) gets no times of its frames, so it can only guess seconds",
-            name,
-            known.family.name,
-        )
+        guesses = "model %r (%s) gets no times of its frames, so it can only guess seconds"
+        _log.warning(guesses, name, known.family.name)
     return Policy(
         name=name,
         model=model,

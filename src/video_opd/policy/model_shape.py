@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from video_opd.policy.adapters import list_linear
@@ -58,7 +59,7 @@ class ModelShape:
         """All weights, without an adapter."""
         return sum(self.num_weights.values())
 
-    @property
+    @cached_property
     def text(self) -> Any:
         """Configuration of the language model."""
         return self.config.get_text_config()
@@ -73,7 +74,7 @@ class ModelShape:
         """Patches of the vision tower behind one video token."""
         return self.family.merge_size_of(self.config) ** 2
 
-    @property
+    @cached_property
     def layer_kinds(self) -> list[str]:
         """The kind of every layer of the language model."""
         return list(getattr(self.text, "layer_types", None) or ["full_attention"] * self.text.num_hidden_layers)

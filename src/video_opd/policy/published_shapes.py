@@ -11,6 +11,7 @@ Where a model's folder or the hub's cache has a config.json, that file is read, 
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,7 @@ def list_published() -> tuple[str, ...]:
     return (*instructed, *_SAME_SHAPE)
 
 
+@cache
 def find_published_config(name: str) -> Any | None:
     """The configuration of a published model; None where it is not in the table.
 

@@ -298,7 +298,7 @@ def _share_vision(recipe: Recipe, policies: Mapping[str, Sequence[Policy]]) -> N
     others = (*policies.get("teacher", ()), *policies.get("reference", ()))
     training = recipe.training
     # Later updates read the whole batch again.
-    num_clips = training.batch_size if training.updates_per_batch > 1 else 0
+    num_clips = training.batch_size if training.updates_per_batch > 1 else training.most_together
     share_vision(policies["student"][0], others, num_clips=num_clips)
 
 

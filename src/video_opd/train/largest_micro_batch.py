@@ -30,6 +30,8 @@ class Load:
     """Of one answer."""
     num_pieces: int
     """Micro-batches of a step."""
+    together: int = 0
+    """Prompts that are answered together, where they are several micro-batches; else 0."""
 
     @property
     def rows(self) -> int:
@@ -81,6 +83,7 @@ def choose_load(recipe: Recipe, shape: ModelShape, *, num_processes: int, longes
         size = max(1, training.micro_batch_tokens // prompt)
     size = min(size, share)
     count = getattr(recipe.method, "num_answers", 1)
+    together = min(training.most_together // size * size, share)
     return Load(
         prompts=size,
         tokens=size * prompt,
@@ -88,4 +91,5 @@ def choose_load(recipe: Recipe, shape: ModelShape, *, num_processes: int, longes
         answers=size * count,
         answer_tokens=recipe.answers.max_new_tokens,
         num_pieces=ceil(share / size),
+        together=together if together > size else 0,
     )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, distributed
@@ -21,12 +22,12 @@ from video_opd.methods import Method
 from video_opd.objectives import masked_sum
 from video_opd.policy.adapters import save_model
 from video_opd.policy.load import Policy
-from video_opd.policy.read import Reading
+from video_opd.policy.read import Reading, join_readings
 from video_opd.policy.sharding import average_over_processes, drop_gathered, is_sharded, whole
 from video_opd.ranks import num_processes
 from video_opd.train.agreement import TokenCount, are_all_finite
 from video_opd.train.memory_shortage import Shortage, free_memory
-from video_opd.train.micro_batches import split_batch
+from video_opd.train.micro_batches import group_pieces, split_batch
 from video_opd.train.optimizer import make_optimizer
 from video_opd.train.optimizer_state import load_optimizer, save_optimizer
 from video_opd.train.stopwatch import Stopwatch
@@ -45,8 +46,18 @@ class Gate(Protocol):
 class Rollout:
     """The answers to a micro-batch, and the reading with gradient that they are scored on."""
 
-    reading: Reading
+    prompts: tuple[Prompt, ...]
     groups: tuple[AnswerGroup, ...]
+    reading: Reading | None
+    """None: the prompts are read again when the answers are scored."""
+
+    def select_rows(self, rows: Sequence[int]) -> Rollout:
+        """The answers to some of the prompts only, in the given order."""
+        return Rollout(
+            prompts=tuple(self.prompts[row] for row in rows),
+            groups=tuple(self.groups[row] for row in rows),
+            reading=self.reading.select_rows(rows) if self.reading else None,
+        )
 
 
 class Learner:
@@ -69,6 +80,8 @@ class Learner:
         """Steps taken before, for messages."""
         self.piece: Sequence[Prompt] = ()
         """The prompts that a pass is about."""
+        self.num_together = 0
+        """Prompts that are answered together, where they are several micro-batches."""
         self.num_updates = 0
         """Updates that the step has made."""
 
@@ -81,51 +94,69 @@ class Learner:
         factor = {"none": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}[s.decay]
         return s.learning_rate * factor
 
-    def begin(self, prompts: Sequence[Prompt]) -> list[tuple[Prompt, ...]]:
-        """Start the clocks of a step, and split its batch into micro-batches."""
+    def begin(self, prompts: Sequence[Prompt]) -> Sequence[Sequence[tuple[Prompt, ...]]]:
+        """Start the clocks of a step, and split its batch into micro-batches, grouped by what is answered together."""
         self.watch, self.piece, self.num_updates = Stopwatch(self.student.model.device), (), 0
-        return split_batch(number_repeats(prompts), self.settings)
+        return group_pieces(split_batch(number_repeats(prompts), self.settings), self.settings.most_together)
 
-    def answer(self, prompts: tuple[Prompt, ...], method: Method, seed: int) -> tuple[Rollout | None, Suspended]:
-        """Read a micro-batch and write the answers; of those that the gate admits, keep a reading with gradient.
+    def precision(self) -> AbstractContextManager[Any]:
+        """A context for all passes of micro-batches that are answered together."""
+        return self.student.precision()
 
-        Where only some are admitted, they are read once more, so that nothing of the others is in the graph. With one
-        prompt a micro-batch that never happens.
+    def answer(self, pieces: Sequence[tuple[Prompt, ...]], method: Method, seed: int) -> tuple[list[Any], Suspended]:
+        """Read micro-batches, write the answers to all of them in one token loop, and ask the gate about them.
+
+        Several readings with gradient are kept where checkpointing makes them small. Without it they are made without
+        gradient, and `compute_loss` reads a micro-batch again. It also does so where the gate admits only some of its
+        prompts, so that nothing of the others is in the graph.
 
         Returns:
-            the answers that are judged and trained on, None where there are none; and what the gate left out.
+            what is judged and trained on, by micro-batch; and what the gate left out.
         """
-        self.piece = prompts
-        with self.watch.time_phase("read"):
-            reading = self.student.read(prompts, grad=True)
+        keeps = len(pieces) == 1 or self.settings.gradient_checkpointing is True
+        readings: list[Reading] = []
+        self.num_together = sum(map(len, pieces)) if len(pieces) > 1 else 0
+        for piece in pieces:
+            self.piece = piece
+            with self.watch.time_phase("read"):
+                readings.append(self.student.read(piece, grad=keeps))
+        self.piece = tuple(prompt for piece in pieces for prompt in piece)
         with self.watch.time_phase("answer"):
-            groups = method.write(self.student, reading, seed)
-        pairs = list(zip(prompts, groups, strict=True))
-        admitted = [self.gate is None or self.gate.is_admitted(*pair) for pair in pairs]
-        if all(admitted):
-            return Rollout(reading=reading, groups=groups), ()
-        del reading
-        suspended = tuple(pair for pair, is_in in zip(pairs, admitted, strict=True) if not is_in)
-        left = [pair for pair, is_in in zip(pairs, admitted, strict=True) if is_in]
-        if not left:
-            return None, suspended
-        with self.watch.time_phase("read"):
-            reading = self.student.read([prompt for prompt, _ in left], grad=True)
-        return Rollout(reading=reading, groups=tuple(group for _, group in left)), suspended
+            joined = _join(readings)
+            if not keeps:
+                readings.clear()  # the token loop needs the joined one only
+            groups = method.write(self.student, joined, seed)
+        del joined
+        if not keeps:
+            torch.clear_autocast_cache()  # no gradient leads from copies made without one to the weights
+        rollouts: list[Rollout] = []
+        suspended: Suspended = ()
+        for number, piece in enumerate(pieces):
+            pairs = list(zip(piece, groups[: len(piece)], strict=True))
+            groups = groups[len(piece) :]
+            admitted = [self.gate is None or self.gate.is_admitted(*pair) for pair in pairs]
+            suspended += tuple(pair for pair, is_in in zip(pairs, admitted, strict=True) if not is_in)
+            if left := [pair for pair, is_in in zip(pairs, admitted, strict=True) if is_in]:
+                kept_prompts, kept_groups = zip(*left, strict=True)
+                reading = readings[number] if keeps and len(left) == len(piece) else None
+                rollouts.append(Rollout(prompts=kept_prompts, groups=kept_groups, reading=reading))
+        return rollouts, suspended
 
     def judge(self, rollout: Rollout, method: Method) -> Judgement:
         """Let the teacher and the rewards of the method score the answers."""
+        self.piece = rollout.prompts
         with self.watch.time_phase("teacher"):
-            return method.judge(rollout.reading.prompts, rollout.groups)
+            return method.judge(rollout.prompts, rollout.groups)
 
     def compute_loss(self, rollout: Rollout, judgement: Judgement, method: Method) -> TrainedBatch:
         """Score the answers with gradient, and compute the loss of each token."""
+        reading = rollout.reading or self._read(rollout.prompts)
         with self.watch.time_phase("score"):
-            scores = self._score(rollout, method)
+            scores = self._score(reading, rollout.groups, method)
             behaviour = scores.logprobs.detach()
             losses = method.losses(scores, behaviour, judgement)
         return TrainedBatch(
-            prompts=rollout.reading.prompts,
+            prompts=rollout.prompts,
             groups=rollout.groups,
             answer_mask=scores.answer_mask,
             behaviour_logprobs=behaviour,
@@ -146,12 +177,12 @@ class Learner:
 
     def repeat(self, batch: TrainedBatch, method: Method) -> tuple[TokenLosses, float]:
         """The passes of `add_gradient_again`; returns the losses and their sum over the answers' tokens."""
-        self.piece = batch.prompts
+        self.piece, self.num_together = batch.prompts, 0
         with self.student.precision():
-            with self.watch.time_phase("read"):
-                rollout = Rollout(reading=self.student.read(batch.prompts, grad=True), groups=batch.groups)
+            reading = self._read(batch.prompts)
             with self.watch.time_phase("score"):
-                losses = method.losses(self._score(rollout, method), batch.behaviour_logprobs, batch.judgement)
+                scores = self._score(reading, batch.groups, method)
+                losses = method.losses(scores, batch.behaviour_logprobs, batch.judgement)
         return losses, self._backward(losses, batch.answer_mask)
 
     def update(self, batches: Sequence[TrainedBatch], tokens: TokenCount, *, step: int) -> float:
@@ -187,19 +218,26 @@ class Learner:
 
     def describe_shortage(self, error: BaseException) -> Shortage:
         """What a pass that ran out of memory was busy with."""
-        return Shortage.of(error, self.piece, is_final=self.num_updates > 0)
+        return Shortage.of(error, self.piece, num_together=self.num_together, is_final=self.num_updates > 0)
 
     def give_up(self) -> None:
         """Forget a step that failed, before it is done again."""
         self.drop_gradient()
         free_memory()
 
-    def _score(self, rollout: Rollout, method: Method) -> TokenScores:
-        return self.student.score(rollout.reading, rollout.groups, distribution=method.needs_distribution, grad=True)
+    def _read(self, prompts: tuple[Prompt, ...]) -> Reading:
+        with self.watch.time_phase("read"):
+            return self.student.read(prompts, grad=True)
+
+    def _score(self, reading: Reading, groups: tuple[AnswerGroup, ...], method: Method) -> TokenScores:
+        return self.student.score(reading, groups, distribution=method.needs_distribution, grad=True)
 
     def _backward(self, losses: TokenLosses, answer_mask: Tensor) -> float:
         """Add the gradient of the sum over the answers' tokens, and return that sum."""
-        with self.watch.time_phase("backward"):
+        device = answer_mask.device.type
+        # Every operation of a backward pass has the type of its forward pass already.
+        is_inside = torch.is_autocast_enabled(device)
+        with self.watch.time_phase("backward"), torch.autocast(device, enabled=False) if is_inside else nullcontext():
             loss = masked_sum(losses.loss, answer_mask)
             loss.backward()
         return float(loss.detach())
@@ -233,3 +271,9 @@ class Learner:
     def load_optimizer(self, folder: Path) -> None:
         """Take up the state of the optimiser of a checkpoint; the student was loaded from its `model/`."""
         load_optimizer(self.optimizer, self.parameters, folder)
+
+
+@torch.no_grad()
+def _join(readings: Sequence[Reading]) -> Reading:
+    """One reading to answer from; a single one as it is."""
+    return readings[0] if len(readings) == 1 else join_readings(readings)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from video_opd.data.batches import Batches
 from video_opd.eval.evaluate import evaluate
@@ -93,11 +94,12 @@ def take_step(learner: Learner, prompts: Sequence[Prompt], method: Method, *, st
     batches: list[TrainedBatch] = []
     suspended: Suspended = ()
     grad_norm = 0.0
-    for piece in learner.begin(prompts):
-        batch, left_out = run_micro_batch(learner, piece, method, seed)
-        suspended += left_out
-        if batch is not None:
-            batches.append(learner.add_gradient(batch))
+    for pieces in learner.begin(prompts):
+        with learner.precision():  # one for all passes, so that one copy of the weights is in the graph
+            rollouts, left_out = learner.answer(pieces, method, seed)  # 2. answers
+            suspended += left_out
+            while rollouts:  # with its backward pass the graph of a micro-batch goes
+                batches.append(learner.add_gradient(run_micro_batch(learner, rollouts.pop(0), method)))
     tokens = count_tokens(
         (batch.num_trained_tokens for batch in batches), (len(answer) for _, group in suspended for answer in group)
     )
@@ -117,27 +119,19 @@ def take_step(learner: Learner, prompts: Sequence[Prompt], method: Method, *, st
     )
 
 
-def run_micro_batch(
-    learner: Learner, prompts: tuple[Prompt, ...], method: Method, seed: int
-) -> tuple[TrainedBatch | None, Suspended]:
-    """Do everything for a micro-batch that comes before its backward pass.
+def run_micro_batch(learner: Learner, rollout: Any, method: Method) -> TrainedBatch:
+    """Do everything for a micro-batch between its answers and its backward pass.
 
     Args:
         learner: the student under training.
-        prompts: a micro-batch of those that `Learner.begin` gives.
-        method: says who writes, who judges, and what a token costs.
-        seed: of every draw in this step.
+        rollout: one of those that `Learner.answer` gives.
+        method: says who judges, and what a token costs.
 
     Returns:
-        the batch, its losses with gradient, without what the gate left out; None where that is all of it. And what the
-        gate left out.
+        the batch, its losses with gradient.
     """
-    with learner.student.precision():  # one for all passes, so that one copy of the weights is in the graph
-        rollout, suspended = learner.answer(prompts, method, seed)  # 2. answers
-        if rollout is None:
-            return None, suspended
-        judgement = learner.judge(rollout, method)  # 3. judgement
-        return learner.compute_loss(rollout, judgement, method), suspended  # 4. loss
+    judgement = learner.judge(rollout, method)  # 3. judgement
+    return learner.compute_loss(rollout, judgement, method)  # 4. loss
 
 
 def _save(parts: RunParts, state: TrainingState, run: RunDirectory) -> None:

@@ -70,7 +70,7 @@ def describe_step(
     Raises:
         ConfigurationError: a model that cannot be described.
     """
-    student = measure_model(recipe.student.model, recipe.student.lora)
+    student = measure_student(recipe)
     longest_s = max(list_durations(recipe, inputs or Inputs()), default=None)
     return StepMemory(
         recipe=recipe,
@@ -104,7 +104,7 @@ def settle_memory(
     asked = recipe.training.gradient_checkpointing
     known = None if run is None else _read_choice(run)
     estimate = estimate_step(recipe, inputs, num_processes=num_processes)
-    total, free = _find_smallest(recipe)
+    total, free = find_smallest(recipe)
     if refuses and estimate.least > total:
         raise _cannot_fit(recipe, estimate, total, num_processes)
     if asked == "auto":
@@ -146,6 +146,8 @@ def list_remedies(recipe: Recipe, num_processes: int, *, for_prompts: bool = Tru
     if for_prompts:
         if training.gradient_checkpointing is not True:
             yield "set training.gradient_checkpointing = true"
+        if training.most_together:
+            yield "lower training.answer_together"
         if training.micro_batch_tokens is not None:
             yield "lower training.micro_batch_tokens"
         elif training.micro_batch_size > 1:
@@ -185,7 +187,8 @@ def find_room_here(_: dict[str, Any], device: str) -> tuple[int, int]:
     return find_room(find_device_here(device))
 
 
-def _find_smallest(recipe: Recipe) -> tuple[int, int]:
+def find_smallest(recipe: Recipe) -> tuple[int, int]:
+    """Bytes of memory of the smallest device of a job, in all and free; of the device where there is no job."""
     ranks = current_job()
     if ranks is None:
         return find_room(find_device(recipe.compute.device))
@@ -251,6 +254,11 @@ def list_durations(recipe: Recipe, inputs: Inputs) -> list[float]:
         return []
     durations = [example.duration for example in examples if example.duration is not None]
     return durations if len(durations) == len(examples) else []
+
+
+def measure_student(recipe: Recipe) -> ModelShape:
+    """The sizes of a recipe's student."""
+    return measure_model(recipe.student.model, recipe.student.lora)
 
 
 _MEASURED: dict[tuple[str, str, LoraSettings | None], ModelShape] = {}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from video_opd.config import Recipe
 from video_opd.policy.model_shape import Arithmetic, ModelShape
 from video_opd.train.largest_micro_batch import Load
+from video_opd.train.trained_parts import count_trained
 
 GIB = 2**30
 Parts = dict[str, int]
@@ -71,20 +72,6 @@ class MemoryEstimate:
         return ", ".join(f"{part} {size / GIB:.2f} GiB" for part, size in self.parts.items())
 
 
-def count_trained(recipe: Recipe, student: ModelShape) -> dict[str, int]:
-    """Numbers of trained weights of a student itself, by part; none where an adapter is trained.
-
-    Args:
-        recipe: what it trains.
-        student: its sizes.
-    """
-    settings = recipe.student
-    if settings.lora is not None:
-        return {}
-    frozen = {"tower": settings.freeze_vision, "merger": settings.freeze_merger}
-    return {part: count for part, count in student.num_weights.items() if not frozen.get(part)}
-
-
 @dataclass(frozen=True, kw_only=True)
 class StepMemory:
     """Counts the memory of a recipe's step."""
@@ -96,6 +83,8 @@ class StepMemory:
     num_processes: int = 1
     is_on_gpu: bool = False
     is_checkpointed: bool = False
+    is_fused: bool = True
+    """AdamW is PyTorch's fused one, as it is on a CPU and on GPUs of NVIDIA. It was not in the first measurements."""
 
     def estimate(self) -> MemoryEstimate:
         """Count every phase of a step."""
@@ -104,8 +93,14 @@ class StepMemory:
         certain["teacher"] = sum(self._lie_here(model, surely=True) for model in self.frozen if model.part == "teacher")
         # A step of several micro-batches has the gradient of the earlier ones while it reads the next.
         earlier = self._gradient if self.load.num_pieces > 1 else 0
-        during = resident | self._count_reading() | {"gradient": earlier, "bfloat16 copies": self._copies}
-        phases = {
+        reading = self._count_reading()
+        if self.is_checkpointed and self.load.num_pieces * self.load.prompts <= self.load.together:
+            # One token loop for all: before there is a gradient, a reading is gone.
+            earlier = max(0, earlier - sum(reading.values()))
+        during = resident | reading | {"gradient": earlier, "bfloat16 copies": self._copies}
+        answering = {"answering": self._count_answering(during)} if self.load.together else {}
+        during |= self._count_waiting(during)
+        phases = answering | {
             "teacher": during | self._add_teacher_pass(resident),
             "scoring": during | self._count_scoring(during),
             "backward pass": during | self._count_backward(during),
@@ -153,7 +148,10 @@ class StepMemory:
 
     @property
     def _scratch(self) -> int:
-        """What AdamW needs while it updates: on a GPU it takes all weights of a group at once, on a CPU one by one."""
+        """What AdamW needs while it updates: nothing where it is fused. Else a GPU takes all weights of a group at
+        once, and a CPU one by one."""
+        if self.is_fused:
+            return 0
         largest = max((self.student.largest[part] for part in self._trained_by_part), default=0)
         if not self.is_on_gpu:
             return 2 * 4 * largest // self._shards
@@ -236,6 +234,42 @@ class StepMemory:
             kept += load.patches * shape.patch_bytes // 2  # the pixels, for the gradient of the patch embedding
         pixels = load.patches * shape.patch_bytes
         return {"activations": kept + pixels, "keys and values": cached}
+
+    def _count_waiting(self, during: Parts) -> Parts:
+        """What a step holds of several micro-batches that are answered together: with checkpointing all readings, and
+        what a frozen tower gave for all of them."""
+        load, shape = self.load, self.student
+        if not load.together:
+            return {}
+        others = load.together // load.prompts - 1 if self.is_checkpointed else 0
+        width = shape.vision_width * (1 + shape.num_deepstack) * self._how.compute
+        is_frozen = "tower" not in self._trained_by_part
+        pixels = load.patches * shape.patch_bytes if is_frozen else 0  # those of a frozen tower are in no graph
+        return {
+            "activations": during["activations"] + others * (during["activations"] - pixels),
+            "keys and values": (1 + others) * during["keys and values"],
+            "vision features": load.together * load.patches // load.prompts * width if is_frozen else 0,
+        }
+
+    def _count_answering(self, during: Parts) -> Parts:
+        """The token loop of several micro-batches: their keys and values as one batch, and once more in the cache."""
+        how, shape, load = self._how, self.student, self.load
+        waiting = self._count_waiting(during)
+        if not self.is_checkpointed:  # they are read without gradient
+            waiting |= {"activations": 0, "keys and values": 0}
+        tokens = load.together * load.tokens // load.prompts
+        # Of one layer they are there for every head.
+        joined = tokens * (2 * shape.count_cached(how) + 2 * shape.query_size * how.compute)
+        rows = load.together * load.answers // load.prompts
+        # Logits, log-probs, and what a draw makes of them in double precision.
+        return (
+            during
+            | waiting
+            | {
+                "keys and values": waiting["keys and values"] + joined,
+                "distributions": 32 * rows * int(shape.text.vocab_size),
+            }
+        )
 
     def _count_scoring(self, during: Parts) -> Parts:
         """The end of scoring: its graph is there, and the backward pass begins."""

@@ -30,16 +30,26 @@ class Shortage:
     """Of these examples, padding included."""
     reason: str
     """What the device says."""
+    num_together: int = 0
+    """Prompts that this process answered together, where they are several micro-batches."""
     is_final: bool
     """The step cannot be done again: it has moved the weights."""
 
     @classmethod
-    def of(cls, error: BaseException, prompts: Sequence[Prompt], *, is_final: bool) -> Shortage:
-        """Describe the failure of a pass over prompts."""
+    def of(cls, error: BaseException, prompts: Sequence[Prompt], *, num_together: int = 0, is_final: bool) -> Shortage:
+        """Describe the failure of a pass over prompts.
+
+        Args:
+            error: what the pass raised.
+            prompts: that it was about.
+            num_together: prompts that were answered together, where they are several micro-batches.
+            is_final: whether the weights have moved.
+        """
         return cls(
             ids=tuple(prompt.id for prompt in prompts),
             num_tokens=len(prompts) * max(map(len, prompts), default=0),
             reason=str(error).splitlines()[0],
+            num_together=num_together,
             is_final=is_final,
         )
 
@@ -53,12 +63,15 @@ class StepTooLarge(Exception):
 
 
 def plan_again(shortages: Sequence[Shortage], settings: TrainingSettings) -> MemoryNote:
-    """What changes before the step is done again: half of the smallest piece that failed, or an example is set aside.
+    """What changes before the step is done again: fewer prompts are answered together; where they are one micro-batch,
+    half of the smallest piece that failed, or an example is set aside.
 
     Args:
         shortages: at least one, each with an example.
         settings: how pieces were made.
     """
+    if together := [shortage.num_together for shortage in shortages if shortage.num_together]:
+        return MemoryNote(answer_together=min(together) // 2)
     larger = [shortage for shortage in shortages if len(shortage.ids) > 1]
     if not larger:
         return MemoryNote(too_large={id: shortage.reason for shortage in shortages for id in shortage.ids})
@@ -70,11 +83,12 @@ def plan_again(shortages: Sequence[Shortage], settings: TrainingSettings) -> Mem
 
 def apply_note(note: MemoryNote, settings: TrainingSettings) -> TrainingSettings:
     """The settings with pieces that are no larger than the note says."""
-    noted = {"micro_batch_size": note.micro_batch_size, "micro_batch_tokens": note.micro_batch_tokens}
+    keys = ("micro_batch_size", "micro_batch_tokens", "answer_together")
     smaller = {
         key: value
-        for key, value in noted.items()
-        if value is not None and 0 < value < (getattr(settings, key) or value)  # tokens that are not set stay so
+        for key in keys
+        # What is not set stays so.
+        if (value := getattr(note, key)) is not None and 0 < value < (getattr(settings, key) or value)
     }
     return settings.model_copy(update=smaller)
 
@@ -141,6 +155,8 @@ def describe_note(note: MemoryNote) -> str:
     """What is done from now on, in words."""
     if note.too_large:
         return f"sets aside {', '.join(note.too_large)}"
+    if note.answer_together is not None:
+        return f"answers {note.answer_together} prompt{'s' * (note.answer_together != 1)} together"
     if note.micro_batch_tokens is not None:
         return f"reads at most {note.micro_batch_tokens} tokens at once"
     return f"reads {note.micro_batch_size} prompt{'s' * (note.micro_batch_size != 1)} at once"

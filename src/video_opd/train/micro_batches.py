@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from video_opd.config import TrainingSettings
@@ -54,6 +55,24 @@ def split_batch_for_job(
     blocks = [[prompts[place] for place in sorted(piece)] for piece in _split_by_tokens(prompts, budget)]
     starts = range(0, len(blocks), num_processes)
     return [DealtPrompts.in_blocks(blocks[start : start + num_processes]) for start in starts]
+
+
+def group_pieces(pieces: Sequence[tuple[Prompt, ...]], most: int) -> list[tuple[tuple[Prompt, ...], ...]]:
+    """Micro-batches that are answered together: as many in a row as have no more prompts for any process.
+
+    Args:
+        pieces: the micro-batches of a batch.
+        most: prompts of one process; a micro-batch with more is answered by itself.
+    """
+    groups: list[list[tuple[Prompt, ...]]] = []
+    room = 0
+    for piece in pieces:
+        size = max(Counter(piece.processes).values()) if isinstance(piece, DealtPrompts) else len(piece)
+        if size > room:
+            groups, room = [*groups, []], most
+        groups[-1].append(piece)
+        room -= size
+    return [tuple(group) for group in groups]
 
 
 def _split_by_tokens(prompts: Sequence[Prompt], budget: int) -> list[list[int]]:

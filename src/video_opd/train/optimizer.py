@@ -13,6 +13,9 @@ from video_opd.config import TrainingSettings
 def make_optimizer(model: Module, parameters: Mapping[str, Parameter], settings: TrainingSettings) -> torch.optim.AdamW:
     """AdamW in two groups of parameters, with weight decay and without.
 
+    It is PyTorch's fused one where that computes all of them: one pass over the weights in place of about ten, and no
+    memory beside the two means. Its last bits are other ones than those of PyTorch's other AdamW.
+
     Args:
         parameters: of the model, those that are trained, by name.
 
@@ -25,8 +28,15 @@ def make_optimizer(model: Module, parameters: Mapping[str, Parameter], settings:
         for decay, amount in ((True, settings.weight_decay), (False, 0.0))
     ]
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=settings.learning_rate, betas=settings.betas
+        [group for group in groups if group["params"]],
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        fused=all(map(_is_fusable, parameters.values())) or None,
     )
+
+
+def _is_fusable(parameter: Parameter) -> bool:
+    return parameter.is_floating_point() and parameter.device.type in ("cpu", "cuda")
 
 
 def list_decaying(model: Module) -> frozenset[str]:

@@ -93,7 +93,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Pa
     for name, parameter in parameters.items():
         if f"exp_avg.{name}" in tensors:
             # Each tensor is let go when it is copied, so that no second state of the optimiser lies in memory.
-            state = optimizer.state[parameter] = {"step": tensors.pop(f"step.{name}").clone()}
+            # Fused, AdamW counts its steps on the device of the parameter, else on the CPU.
+            device = parameter.device if optimizer.defaults["fused"] else "cpu"
+            state = optimizer.state[parameter] = {"step": tensors.pop(f"step.{name}").to(device, copy=True)}
             for kind in ("exp_avg", "exp_avg_sq"):
                 state[kind] = tensors.pop(f"{kind}.{name}").to(parameter.device, copy=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from video_opd.ranks import Ranks
 from video_opd.train.agreement import TokenCount
 from video_opd.train.learner import Gate, Learner, Rollout
 from video_opd.train.memory_shortage import Shortage, StepTooLarge, free_memory, refuse_to_go_on
-from video_opd.train.micro_batches import split_batch_for_job
+from video_opd.train.micro_batches import group_pieces, split_batch_for_job
 from video_opd.train.trained_batch import Suspended, TrainedBatch
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores, number_repeats
 
@@ -43,8 +43,8 @@ class LearnerPart:
         self.known = [replace(model.work) for model in self.models]
         """What each of them had done when the first process was told last."""
         self.is_judge_split = any(is_split_up(weight) for judge in judges for weight in judge.model.parameters())
-        self.precision = ExitStack()
-        self.rollout: Rollout | None = None
+        self.rollouts: dict[int, Rollout] = {}
+        """By the number of the micro-batch among those that are answered together."""
         self.batch: TrainedBatch | None = None
         self.batches: list[TrainedBatch] = []
         self.counted: list[bool] = []
@@ -55,31 +55,27 @@ class LearnerPart:
         self.batches, self.counted, self.known = [], [], [replace(model.work) for model in self.models]
         self.learner.begin(())
 
-    def answer(self, share: tuple[tuple[Prompt, ...], int]) -> tuple[AnswerGroup, ...]:
-        """Read the prompts with gradient and write the answers."""
-        prompts, seed = share
-        self.precision.close()  # of a micro-batch that was left out as a whole
-        self.precision.enter_context(self.learner.student.precision())
-        self.rollout, _ = self.learner.answer(prompts, self.method, seed)
-        assert self.rollout is not None  # no gate stands here
-        return self.rollout.groups
+    def answer(self, share: tuple[Sequence[tuple[Prompt, ...]], int]) -> list[tuple[AnswerGroup, ...]]:
+        """Read micro-batches and write the answers to all of them."""
+        pieces, seed = share
+        self.rollouts = {}
+        rollouts, _ = self.learner.answer(pieces, self.method, seed)
+        self.rollouts = dict(enumerate(rollouts))  # all of them: no gate stands here
+        return [rollout.groups for rollout in rollouts]
 
-    def compute_loss(self, admitted: Sequence[bool]) -> TrainedBatch | None:
-        """Have the admitted answers judged, and compute their loss; None where none is admitted.
+    def compute_loss(self, share: tuple[int, Sequence[bool]]) -> TrainedBatch | None:
+        """Have the admitted answers to a micro-batch judged, and compute their loss; None where none is admitted.
 
         Then the passes are made all the same, for the other processes' sake, and their loss is nothing.
         """
-        assert self.rollout is not None
+        number, admitted = share
+        rollout = self.rollouts[number]
+        self.rollouts = {later: kept for later, kept in self.rollouts.items() if later > number}
         rows = [row for row, is_in in enumerate(admitted) if is_in]
-        rollout = self.rollout
         if len(rows) < len(admitted):
-            kept = rows or [0]
-            groups = tuple(self.rollout.groups[row] for row in kept)
-            rollout = Rollout(reading=self.rollout.reading.select_rows(kept), groups=groups)
-        self.rollout = None
-        with self.precision.pop_all():
-            judgement = self.learner.judge(rollout, self.method)
-            self.batch = self.learner.compute_loss(rollout, judgement, self._method(bool(rows)))
+            rollout = rollout.select_rows(rows or [0])
+        judgement = self.learner.judge(rollout, self.method)
+        self.batch = self.learner.compute_loss(rollout, judgement, self._method(bool(rows)))
         self.counted.append(bool(rows))
         return without_graph(self.batch) if rows else None
 
@@ -110,8 +106,7 @@ class LearnerPart:
 
     def give_up(self, _: None) -> None:
         """Forget a step that failed, before it is done again."""
-        self.precision.close()
-        self.rollout, self.batch, self.batches = None, None, []
+        self.rollouts, self.batch, self.batches = {}, None, []
         self.learner.give_up()
 
     def is_free_to_return(self) -> bool:
@@ -164,6 +159,12 @@ class WithoutLoss:
         """Those of the method, with nothing on any token."""
         losses = self.of.losses(learner, behaviour_logprobs, judgement)
         return losses.drop_tokens(torch.ones_like(learner.answer_mask))
+
+
+def _deal(piece: tuple[Prompt, ...], num_processes: int) -> list[tuple[Prompt, ...]]:
+    """The prompts of a micro-batch that each process reads."""
+    assert isinstance(piece, DealtPrompts)
+    return [piece.select_for(rank) for rank in range(num_processes)]
 
 
 def without_graph(batch: TrainedBatch) -> TrainedBatch:
@@ -227,38 +228,50 @@ class RankedLearner(Learner):
         )
         self.parameters, self.optimizer = local.parameters, local.optimizer
         self.local, self.models, self.ranks, self.step = local, part.models, ranks, 0
-        self.piece, self.num_updates = (), 0  # the parts know theirs
+        self.piece, self.num_together, self.num_updates = (), 0, 0  # the parts know theirs
         self.batches: list[TrainedBatch] = []
 
-    def begin(self, prompts: Sequence[Prompt]) -> list[tuple[Prompt, ...]]:
+    def begin(self, prompts: Sequence[Prompt]) -> Sequence[Sequence[tuple[Prompt, ...]]]:
         """Start the clocks of a step, and split its batch into micro-batches with a share for every process."""
         free_readings(self.ranks)  # those of an evaluation, which hold keys and values of whole prompts
         self._do("begin", (self.settings, self.step))
         self.watch, self.batches = self.local.watch, []
-        return [*split_batch_for_job(number_repeats(prompts), self.settings, self.ranks.size)]
+        pieces = split_batch_for_job(number_repeats(prompts), self.settings, self.ranks.size)
+        return group_pieces(pieces, self.settings.most_together)
 
-    def answer(self, prompts: tuple[Prompt, ...], method: Method, seed: int) -> tuple[Any, Suspended]:  # noqa: ARG002
+    def precision(self) -> AbstractContextManager[Any]:
+        """Nothing: the weights of a job are gathered in the type that is computed in."""
+        return nullcontext()
+
+    def answer(
+        self,
+        pieces: Sequence[tuple[Prompt, ...]],
+        method: Method,  # noqa: ARG002
+        seed: int,
+    ) -> tuple[list[Any], Suspended]:
         """Have every process read its prompts and write the answers; ask the gate about all of them.
 
         A process for which none is left takes part with the shortest prompt, because weights are gathered by all
         processes together. What it makes of it is dropped.
         """
-        assert isinstance(prompts, DealtPrompts)
-        own = [prompts.select_for(rank) for rank in range(self.ranks.size)]
-        shares = [share or (min(prompts, key=len),) for share in own]
-        groups = self._do_each("answer", [(share, seed) for share in shares])
-        admitted: list[list[bool]] = []
+        own = [_deal(piece, self.ranks.size) for piece in pieces]
+        shares = [
+            [share[rank] or (min(piece, key=len),) for piece, share in zip(pieces, own, strict=True)]
+            for rank in range(self.ranks.size)
+        ]
+        written = self._do_each("answer", [(share, seed) for share in shares])
+        rollouts: list[tuple[int, list[list[bool]]]] = []
         suspended: Suspended = ()
-        for share, written in zip(own, groups, strict=True):
-            if not share:
-                admitted.append([False])
-                continue
-            pairs = list(zip(share, written, strict=True))
-            admitted.append([self.gate is None or self.gate.is_admitted(*pair) for pair in pairs])
-            suspended += tuple(pair for pair, is_in in zip(pairs, admitted[-1], strict=True) if not is_in)
-        if not any(map(any, admitted)):
-            return None, suspended
-        return admitted, suspended
+        for number, share_of in enumerate(own):
+            admitted: list[list[bool]] = []
+            for share, groups in zip(share_of, (groups[number] for groups in written), strict=True):
+                pairs = list(zip(share, groups, strict=True)) if share else []
+                is_in = [self.gate is None or self.gate.is_admitted(*pair) for pair in pairs]
+                suspended += tuple(pair for pair, kept in zip(pairs, is_in, strict=True) if not kept)
+                admitted.append(is_in or [False])
+            if any(map(any, admitted)):
+                rollouts.append((number, admitted))
+        return rollouts, suspended
 
     def judge(self, rollout: Any, method: Method) -> Judgement:  # noqa: ARG002
         """Nothing yet: every process judges its answers where it computes their loss."""
@@ -266,7 +279,9 @@ class RankedLearner(Learner):
 
     def compute_loss(self, rollout: Any, judgement: Judgement, method: Method) -> TrainedBatch:  # noqa: ARG002
         """Have every process judge and score its admitted answers; returns what all of them give, without the graph."""
-        return merge([batch for batch in self._do_each("compute_loss", rollout) if batch is not None])
+        number, admitted = rollout
+        replies = self._do_each("compute_loss", [(number, share) for share in admitted])
+        return merge([batch for batch in replies if batch is not None])
 
     def add_gradient(self, batch: TrainedBatch) -> TrainedBatch:
         """Have every process run its backward pass."""

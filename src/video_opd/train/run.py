@@ -28,6 +28,7 @@ from video_opd.report import write_report
 from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.round_files import read_cost_of_selection
+from video_opd.train.answering_choice import is_answering_open, settle_answering
 from video_opd.train.build import (
     PromptMemories,
     assemble,
@@ -78,6 +79,8 @@ def identify_run(recipe: Recipe) -> dict[str, Any]:
     ignored = list_changeable_keys(recipe)
     if recipe.training.gradient_checkpointing == "auto":  # what an earlier start has chosen stays
         ignored |= {"training.gradient_checkpointing"}
+    if is_answering_open(recipe):
+        ignored |= {"training.answer_together"}
     return {"recipe_toml": recipe.to_toml(), "ignore_keys": ignored, "younger_keys": YOUNGER_KEYS}
 
 
@@ -205,10 +208,7 @@ def run_recipe(
         refuse_foreign_page(RunDirectory(out).report)
     refuse_early(recipe, inputs=inputs)
     prepare_compute(recipe.compute)
-    asked = recipe.training.gradient_checkpointing
-    recipe = settle_memory(recipe, inputs, num_processes=num_started(), run=out)
-    if asked == "auto":
-        say(console, f"gradient checkpointing is {'on' if recipe.training.gradient_checkpointing else 'off'} (auto)")
+    recipe = _settle_open_keys(recipe, inputs, out, console)
     same = identify_run(recipe)
     with RunDirectory.create_or_resume(out, environment=describe_environment(), **same) as run:
         if needs_rendering(recipe):
@@ -235,6 +235,18 @@ def run_recipe(
         write_report(run.path)
         shared.note(recipe, run)
         return held_out.results | {"steps": state.step, "train_seconds": state.seconds, "run": str(run.path)}
+
+
+def _settle_open_keys(recipe: Recipe, inputs: Inputs, out: Path, console: Console) -> Recipe:
+    """Choose what the recipe leaves to the run, and say what was chosen."""
+    asked, is_open = recipe.training.gradient_checkpointing, is_answering_open(recipe)
+    recipe = settle_memory(recipe, inputs, num_processes=num_started(), run=out)
+    if asked == "auto":
+        say(console, f"gradient checkpointing is {'on' if recipe.training.gradient_checkpointing else 'off'} (auto)")
+    recipe = settle_answering(recipe, inputs, num_processes=num_started(), run=out)
+    if is_open and recipe.training.most_together:
+        say(console, f"{recipe.training.most_together} prompts are answered together on each device (auto)")
+    return recipe
 
 
 def _write_cost_of_selecting(run: RunDirectory, train_seconds: float) -> str:

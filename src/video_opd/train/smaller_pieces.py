@@ -102,7 +102,7 @@ class SmallerPieces:
             return [prompt for prompt in prompts if prompt.id not in note.too_large]
         before = learner.settings
         learner.settings = apply_note(note, before)
-        key = "micro_batch_size" if note.micro_batch_tokens is None else "micro_batch_tokens"
+        key = next(iter(note.model_fields_set))
         _log.warning(
             "step %d ran out of memory with training.%s = %d; it is done again with %d, and so is the rest of the run. "
             "Set training.%s = %d in the recipe of the next run",
