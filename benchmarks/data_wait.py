@@ -181,39 +181,36 @@ def count_needed(cpu_seconds: float) -> dict[str, float]:
     return {where: CLIPS_A_STEP * cpu_seconds / seconds for where, seconds in STEP_SECONDS.items()}
 
 
-def measure(paths: list[Path], *, quick: bool) -> list[dict[str, Any]]:
-    """All figures of every file."""
-    found = []
-    for path in paths:
-        row: dict[str, Any] = {"video": describe(path), "prompt": measure_prompt(path, 1 if quick else 3)}
-        if row["video"]["codec"] == "h264":
-            row["needed"] = count_needed(row["prompt"]["cpu_seconds"])
-        clips, steps = (2, 3) if quick or row["video"]["seconds"] > 60 else (4, 6)
-        row["ahead"] = [measure_ahead(path, workers, clips) for workers in (0, 1, 2)]
-        row["training"] = [measure_training(path, workers, steps) for workers in (0, 1)]
-        print(json.dumps(row), flush=True)
-        found.append(row)
-    return found
+def measure(path: Path, *, quick: bool) -> dict[str, Any]:
+    """All figures of a file."""
+    row: dict[str, Any] = {"video": describe(path), "prompt": measure_prompt(path, 1 if quick else 3)}
+    row["needed"] = count_needed(row["prompt"]["cpu_seconds"])
+    clips, steps = (2, 3) if quick or row["video"]["seconds"] > 60 else (4, 6)
+    row["ahead"] = [measure_ahead(path, workers, clips) for workers in (0, 1, 2)]
+    row["training"] = [measure_training(path, workers, steps) for workers in (0, 1)]
+    print(json.dumps(row), flush=True)
+    return row
 
 
 def main() -> None:
-    """Measure, print a line for every video, and write the figures."""
+    """Measure, print a line for every video, and write the figures after each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", type=Path, nargs="*", default=[], help="files of your own")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--quick", action="store_true", help="shorter clips and fewer repeats: does everything run?")
     arguments = parser.parse_args()
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Any] = {
+        "clips": "made for this: a panned texture, a moving disc, noise; the long one repeats the short one",
+        "cpus": os.cpu_count(), "av": version("av"), "torch": version("torch"), "python": sys.version.split()[0],
+        "step_seconds": STEP_SECONDS | {"clips": CLIPS_A_STEP, "from": "arithmetic, not measured"}, "rows": [],
+    }  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="data-wait-clips-") as folder:
         clips = make_clips(Path(folder), 2 if arguments.quick else SECONDS)
-        rows = measure([*clips, *arguments.videos], quick=arguments.quick)
-    found = {
-        "clips": "made for this: a panned texture, a moving disc, noise; the long one repeats the short one",
-        "cpus": os.cpu_count(), "load_at_the_end": round(os.getloadavg()[1], 1), "av": version("av"),
-        "torch": version("torch"), "python": sys.version.split()[0],
-        "step_seconds": STEP_SECONDS | {"clips": CLIPS_A_STEP, "from": "arithmetic, not measured"}, "rows": rows,
-    }  # fmt: skip
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+        for path in (*clips, *arguments.videos):
+            row = measure(path, quick=arguments.quick)
+            found["rows"].append(row | {"load_of_the_machine": round(os.getloadavg()[1], 1)})
+            arguments.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from models import build_policy, build_prompt, config_of, copies, processor_of, 
 from real_size import Bench, WatchingMemory, measured
 from record import Record, gib, release_memory, timed
 
-from video_opd.config import Recipe, TrainingSettings
+from video_opd.config import Recipe
 from video_opd.config.recipe_file import parse_recipe
 from video_opd.plan.step_flops import Judge, StepFlops, StepWork
 from video_opd.policy.adapters import attach_adapter
@@ -38,11 +38,9 @@ from video_opd.train.memory_estimate import FrozenModel, MemoryEstimate, StepMem
 from video_opd.types import Prompt
 
 PROMPTS = 4
-"""Of a step; a micro-batch is one."""
+"""Of a step. A micro-batch is one; all are answered in one token loop, as `auto` chooses on a GPU."""
 LEAST_SHARE, LARGEST_ERROR = 0.4, 0.1
 """The goals: share of the card's ceiling over a whole step, and error of the estimate of memory."""
-TOGETHER = {"answer_together": PROMPTS} if "answer_together" in TrainingSettings.model_fields else {}
-"""All prompts of a step are answered in one token loop, as `auto` chooses on a GPU."""
 ALLOCATOR = 1.05
 REHEARSED_TFLOPS = 1.0
 """The ceiling in a rehearsal, where none is measured."""
@@ -67,7 +65,8 @@ class Case:
         return parse_recipe({
             "name": "bench", "data": dict.fromkeys(("videos", "train", "validation"), "x"), "student": student,
             "teacher": {"model": "tiny-teacher", "offload": self.offloads}, "compute": {"precision": "bfloat16"},
-            "training": {"batch_size": PROMPTS, "gradient_checkpointing": self.is_checkpointed} | TOGETHER,
+            "training": {"batch_size": PROMPTS, "gradient_checkpointing": self.is_checkpointed,
+                         "answer_together": PROMPTS},
             "answers": {"max_new_tokens": real_size.ANSWER_TOKENS},
         })  # fmt: skip
 
@@ -177,7 +176,7 @@ def build(case: Case, processor: Any, device: str) -> Bench:
     if case.is_checkpointed:
         checkpoint_layers(student.model)
     # The teacher counts as one with another tower, although random weights of one seed are equal.
-    share_vision(student, [], num_clips=case.recipe.training.batch_size if TOGETHER else 0)
+    share_vision(student, [], num_clips=PROMPTS)
     teacher = build_policy(case.teacher, processor, device=device, weights=torch.bfloat16, autocast=None).freeze()
     return Bench(student, let_wait(teacher, device) if case.offloads else teacher,
                  Learner(student, case.recipe.training, total_steps=1))  # fmt: skip
