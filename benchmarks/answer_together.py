@@ -1,6 +1,7 @@
 """A step whose prompts are answered in one token loop, beside one that answers them one by one.
 
     python benchmarks/answer_together.py [--batch 8] [--seconds 20] [--repeats 3]
+    python benchmarks/answer_together.py --from-gpu benchmarks/gpu/results/h100-2026-11-27.json --batch 32
 
 Four ways to take the same step over the same prompts: one by one and together, each with and without gradient
 checkpointing. With it every prompt is read once; without it the prompts that are answered together are read again for
@@ -9,7 +10,8 @@ ways). The ways take turns in one process, with one thread; CPU time by phase, m
 shared_reading.py.
 
 A CPU shows what the passes cost. It does not show what a GPU gains: there the host decides how fast answers are
-written, and one token of 32 prompts takes as long as one token of one prompt (benchmarks/gpu/together_step.py).
+written, and one token of 32 prompts takes as long as one token of one prompt. `--from-gpu` computes from the measured
+phases of steps of one prompt what a step of a batch takes; benchmarks/gpu/together_step.py measures it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
@@ -68,14 +71,39 @@ def measure(prompts: Sequence[Prompt], student: Policy, repeats: int) -> dict[st
     return {"batch": len(prompts), "prompt_tokens": len(prompts[0]), "repeats": repeats, "cpu_seconds": rows}
 
 
+def compute_from_gpu(path: Path, batch: int) -> dict[str, dict[str, float]]:
+    """Seconds of a step by the number of prompts that are answered together, for every measured length of a prompt.
+
+    It is arithmetic, not a measurement: a token loop takes as long for several prompts as for one, and what is read
+    again, or computed again with checkpointing, takes as long as the first time, the frozen tower left out.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for name, case in json.loads(path.read_text())["real-size"].items():
+        if not (name.startswith("opd, shared") and name.endswith(", 1 together") and "phases" in case):
+            continue
+        spent = case["phases"]
+        passes = sum(spent[phase] for phase in ("read", "teacher", "score", "backward"))
+        found[name] = {"1": batch * (passes + spent["answer"]) + spent["step"]}
+        again = spent["read"] - spent["vision_student"]
+        for together in (4, 8, batch):
+            loops = math.ceil(batch / together) * spent["answer"]
+            found[name][str(together)] = batch * (passes + again) + loops + spent["step"]
+    return found
+
+
 def main() -> None:
     """Measure, print a table, and add the figures to those of other batches."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seconds", type=int, default=20, help="of the clip: 32 video tokens each")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--from-gpu", type=Path, help="figures of benchmarks/gpu: compute a step of a batch from them")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
+    if arguments.from_gpu:
+        for name, row in compute_from_gpu(arguments.from_gpu, arguments.batch).items():
+            print(name + "".join(f"; {count} together {seconds:.1f} s" for count, seconds in row.items()))
+        return
     torch.set_num_threads(1)
     student = build_policy()
     prompts = [build_prompt(student, arguments.seconds, number) for number in range(arguments.batch)]
