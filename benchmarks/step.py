@@ -92,7 +92,10 @@ CASES = {
 }
 SIZES: Sizes = ({}, {"hidden": 640, "layers": 12, "intermediate": 1792})
 """Of student and teacher."""
-QUICK: Sizes = ({"hidden": 128, "layers": 4, "intermediate": 256}, {"hidden": 256, "layers": 4, "intermediate": 256})
+QUICK: Sizes = (
+    {"hidden": 128, "layers": 4, "intermediate": 256, "vision": 64},
+    {"hidden": 256, "layers": 4, "intermediate": 256, "vision": 64},
+)
 
 
 def build_paths(case: Case, sizes: Sizes) -> dict[str, shared_reading.Path]:
