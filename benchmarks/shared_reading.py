@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from video_opd.config import TrainingSettings
 from video_opd.data.prompt_templates import TEMPLATES
@@ -109,6 +109,16 @@ def load_as_package(policy: Policy) -> Policy:
     for mine, given in zip(loaded.model.parameters(), policy.model.parameters(), strict=True):
         mine.requires_grad_(given.requires_grad)
     return loaded
+
+
+def load_as_transformers(policy: Policy) -> Policy:
+    """The same weights, loaded by transformers alone, as a user of it has them: in memory that maps the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        policy.model.save_pretrained(folder)
+        model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    for mine, given in zip(model.parameters(), policy.model.parameters(), strict=True):
+        mine.requires_grad_(given.requires_grad)
+    return replace(policy, model=model)
 
 
 def freeze_vision(policy: Policy) -> None:
