@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from video_opd.config import TrainingSettings
 from video_opd.data.prompt_templates import TEMPLATES
@@ -51,13 +51,24 @@ SETTINGS = TrainingSettings(batch_size=1, learning_rate=1e-6)
 
 
 def build_policy(
-    *, vocabulary: int = 32768, hidden: int = 384, layers: int = 8, intermediate: int = 1024, processor: Any = None
+    *,
+    vocabulary: int = 32768,
+    hidden: int = 384,
+    layers: int = 8,
+    intermediate: int = 1024,
+    vision: int = 384,
+    processor: Any = None,
 ) -> Policy:
     """A mid-sized model with random weights; heads of 64, two of them for keys and values.
 
     Special tokens and the end of turn are never written, so that all answers have one length.
 
     Args:
+        vocabulary: entries of the embedding.
+        hidden: width of the language model, and with it the number of its heads.
+        layers: of the language model.
+        intermediate: width inside its layers.
+        vision: width of the vision tower.
         processor: another than the tiny models' own.
     """
     processor = processor or AutoProcessor.from_pretrained(resolve_model("tiny-student"))
@@ -73,7 +84,7 @@ def build_policy(
             "rope_parameters": {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [16, 8, 8],
                                 "mrope_interleaved": True},
         },
-        vision_config={"depth": 4, "hidden_size": 384, "intermediate_size": 1536, "num_heads": 6,
+        vision_config={"depth": 4, "hidden_size": vision, "intermediate_size": 4 * vision, "num_heads": vision // 64,
                        "out_hidden_size": hidden, "num_position_embeddings": 256, "deepstack_visual_indexes": [1, 2]},
         image_token_id=ids["image_pad"], video_token_id=ids["video_pad"], vision_start_token_id=ids["vision_start"],
         vision_end_token_id=ids["vision_end"], tie_word_embeddings=True,
@@ -98,6 +109,16 @@ def load_as_package(policy: Policy) -> Policy:
     for mine, given in zip(loaded.model.parameters(), policy.model.parameters(), strict=True):
         mine.requires_grad_(given.requires_grad)
     return loaded
+
+
+def load_as_transformers(policy: Policy) -> Policy:
+    """The same weights, loaded by transformers alone, as a user of it has them: in memory that maps the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        policy.model.save_pretrained(folder)
+        model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    for mine, given in zip(model.parameters(), policy.model.parameters(), strict=True):
+        mine.requires_grad_(given.requires_grad)
+    return replace(policy, model=model)
 
 
 def freeze_vision(policy: Policy) -> None:

@@ -92,7 +92,10 @@ CASES = {
 }
 SIZES: Sizes = ({}, {"hidden": 640, "layers": 12, "intermediate": 1792})
 """Of student and teacher."""
-QUICK: Sizes = ({"hidden": 128, "layers": 4, "intermediate": 256}, {"hidden": 256, "layers": 4, "intermediate": 256})
+QUICK: Sizes = (
+    {"hidden": 128, "layers": 4, "intermediate": 256, "vision": 64},
+    {"hidden": 256, "layers": 4, "intermediate": 256, "vision": 64},
+)
 
 
 def build_paths(case: Case, sizes: Sizes) -> dict[str, shared_reading.Path]:
@@ -110,9 +113,9 @@ def build_paths(case: Case, sizes: Sizes) -> dict[str, shared_reading.Path]:
             teacher = build_policy(vocabulary=case.vocabulary, **sizes[1]).freeze()
             if not case.trains_vision:
                 shared_reading.copy_tower(student, teacher)
+        load = shared_reading.load_as_package if name == "ours" else shared_reading.load_as_transformers
+        student, teacher = load(student), teacher and load(teacher)
         if name == "ours":
-            student = shared_reading.load_as_package(student)
-            teacher = teacher and shared_reading.load_as_package(teacher)
             shared = share_vision(student, [teacher] if teacher else [], num_clips=0)
             assert bool(shared) == case.shares_tower, "a frozen tower was not shared, or a trained one was"
         paths[name] = kind(student, make_method(teacher))

@@ -21,7 +21,7 @@ from swift.pipelines.train.rlhf import SwiftRLHF
 
 def main() -> None:
     """Train; the arguments are those of trl_steps.py."""
-    folder, steps, tokens, frozen = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "frozen"
+    folder, steps, tokens, frozen = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), "frozen" in sys.argv[4]
     torch.set_num_threads(1)
     row = {
         "messages": [{"role": "user", "content": f"<video>{sys.argv[5]}"}, {"role": "assistant", "content": "-"}],

@@ -29,7 +29,7 @@ from video_opd.types import Example, Sampling, Span
 
 def main() -> None:
     """Train; the arguments are those of trl_steps.py."""
-    folder, steps, tokens, frozen = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "frozen"
+    folder, steps, tokens, frozen = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), "frozen" in sys.argv[4]
     torch.set_num_threads(1)
     student, teacher = load_policy(str(folder / "student")), load_policy(str(folder / "teacher")).freeze()
     banned = student.support.banned.clone()

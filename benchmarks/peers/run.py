@@ -37,9 +37,10 @@ RESULTS = HERE.parent / "results" / "peers.json"
 NUM_ANSWER_TOKENS = 16
 PEERS = {
     "trl": (
-        ("trained",),
-        "TRL shows the clip to the student while it answers. Its training passes get no pixels, of student and of "
-        "teacher, and nothing says so: it trains on the text alone and does less work than the others.",
+        ("trained, as images", "trained"),
+        "TRL shows a clip to the student while it answers. Its training passes get no pixels of the clip, of student "
+        "and of teacher, and nothing says so: it trains on the text alone and does less work than the others. With "
+        "images these passes get pixels, so one image a second in place of the clip does the work of the others.",
     ),
     "ms-swift": (("frozen", "trained"), "Generation, teacher and loss read the prompt once each, with the clip."),
 }
@@ -155,9 +156,10 @@ def main(words: Sequence[str] | None = None) -> None:
         write_world(Path(folder), arguments.seconds, QUICK if arguments.quick else SIZES)
         for peer in PEERS if arguments.peer == "all" else [arguments.peer]:
             rows += measure(peer, Path(folder), arguments)
-    results = {**describe_machine(), "quick": arguments.quick, "peers": rows}
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            results = {**describe_machine(), "quick": arguments.quick, "peers": rows}
+            text = json.dumps(results, indent=2, ensure_ascii=False)
+            arguments.out.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -47,5 +47,5 @@ class StepClock(TrainerCallback):
         if ids is not None and ids.shape[1] > 1:
             self.prompt_tokens = self.prompt_tokens or ids.shape[1]
             # `generate` may give what the vision tower made of the pixels.
-            seen = (inputs.get("pixel_values_videos"), inputs.get("mm_encoder_outputs"))
-            self.has_pixels.append(any(each is not None for each in seen))
+            names = ("pixel_values_videos", "pixel_values", "mm_encoder_outputs")
+            self.has_pixels.append(any(inputs.get(name) is not None for name in names))
