@@ -121,12 +121,12 @@ def show_rows(found: dict[str, Any]) -> list[str]:
 def show_gpu(name: str, found: dict[str, Any]) -> list[str]:
     """One run on a GPU: card and versions, then every section."""
     environment = found.get("environment", {})
-    card = environment.get("card", {})
+    card = environment.get("card") or {"name": found.get("card", "no GPU")}
     packages = {key: value for key, value in environment.get("packages", {}).items() if value}
     rate = environment.get("bfloat16_tflops")
     parts = [
-        f"## GPU: {card.get('name', 'no GPU')} ({name})",
-        f"{found['date'][:10]}; {', '.join(f'{key} {value}' for key, value in packages.items())}."
+        f"## GPU: {card['name']} ({name})",
+        f"{', '.join((found['date'][:10], *(f'{key} {value}' for key, value in packages.items())))}."
         + (f" A matrix product in bfloat16 runs at {rate} TFLOP/s." if rate else ""),
     ]
     for section, entries in found.items():
@@ -135,13 +135,23 @@ def show_gpu(name: str, found: dict[str, Any]) -> list[str]:
     return parts
 
 
+PHASES = ("read", "answer", "teacher", "score", "backward", "step")
+"""Phases that make up a step; those of vision are inside them. The seconds of a plain step in the files of 2026-11-27
+also have the writing of its answers, so the page adds up the phases."""
+
+
 def show_entries(entries: dict[str, Any]) -> list[str]:
-    """Entries with the same figures share a table; a nested peak by phase becomes its largest."""
+    """Entries with the same figures share a table.
+
+    A nested peak by phase becomes its largest, and the seconds of a step are the sum of its phases.
+    """
     tables: dict[tuple[str, ...], list[list[Any]]] = {}
     notes = []
     for name, entry in entries.items():
         if not isinstance(entry, dict):
             continue
+        if "phases" in entry and "seconds" in entry:
+            entry = entry | {"seconds": sum(entry["phases"].get(phase, 0.0) for phase in PHASES)}
         row = {key: shorten(key, value) for key, value in entry.items()}
         row = {key: value for key, value in row.items() if value is not None}
         if any(isinstance(value, str) for value in row.values()):
