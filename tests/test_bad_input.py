@@ -165,7 +165,7 @@ def test_a_file_that_is_no_recipe_is_refused(refused, command, tmp_path):
     broken = tmp_path / "broken.toml"
     broken.write_text("name = tiny\n")
     assert "is not TOML" in refused(command, broken)
-    assert "Is a directory" in refused(command, tmp_path)
+    assert "is a folder: a recipe is expected" in " ".join(refused(command, tmp_path).split())
 
 
 @pytest.mark.parametrize(

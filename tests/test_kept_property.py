@@ -167,6 +167,7 @@ LINES = {
     "recipes": "recipes copy tiny-opd --out {out}",
     "completion": "completion bash",
     "train": "train {recipe} --steps 1 --out {out}",
+    "plan": "plan {recipe} --gpus H100",
     "doctor": "doctor {recipe} --examples 1",
     "compare": "compare {comparison} --seeds 0 --out {out}",
     "demo": "demo --steps 1 --out {out}",

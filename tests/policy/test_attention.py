@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import modeling_flash_attention_utils
 
+from video_opd.policy import read
 from video_opd.policy.attention import refuse_missing_backend, use_attention
 from video_opd.policy.checkpointing import checkpoint_layers
 from video_opd.policy.load import load_policy
@@ -67,6 +69,12 @@ def flash(monkeypatch):
 
 
 @pytest.fixture
+def whole_layers(monkeypatch):
+    """Also the last layer of a prefill is computed whole, so that its attention is seen."""
+    monkeypatch.setattr(read, "end_with_keys_and_values", lambda *_: nullcontext())
+
+
+@pytest.fixture
 def sdpa_calls(monkeypatch):
     """Of every call: queries, keys, the mask, and whether it is causal."""
     seen: list[tuple[int, int, Any, bool]] = []
@@ -81,6 +89,7 @@ def sdpa_calls(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.usefixtures("whole_layers")
 def test_a_pass_over_one_prompt_reaches_sdpa_without_a_mask(kind, tmp_path, processor, world, sdpa_calls):
     """Only then does sdpa use its fast kernels on a GPU; a mask of 8,192 tokens is 67 MB, and 268 MB in float32."""
     policy = load_policy(save_tiny(kind, tmp_path / "model", processor))
@@ -94,6 +103,7 @@ def test_a_pass_over_one_prompt_reaches_sdpa_without_a_mask(kind, tmp_path, proc
 
 
 @pytest.mark.parametrize(("kind", "count"), [("qwen3_vl", 1), *((kind, 3) for kind in KINDS if "moe" not in kind)])
+@pytest.mark.usefixtures("whole_layers")
 def test_flash_attention_reads_and_sdpa_answers(kind, count, tmp_path, processor, world, flash, sdpa_calls):
     policy = load_policy(save_tiny(kind, tmp_path / "model", processor))
     prompts = prompts_for(policy, world)

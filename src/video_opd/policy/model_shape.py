@@ -124,6 +124,17 @@ class ModelShape:
         kept += self._keep_recurrence(how) if is_recurrent else self._keep_attention(how)
         return kept + self._keep_mlp(how)
 
+    def count_kept_by_last_layer(self, kind: str, how: Arithmetic) -> int:
+        """Bytes that the last layer keeps of a prompt's token: it ends with its keys and values (`policy.last_layer`),
+        but for a recurrent one."""
+        if kind != "full_attention":
+            return self.count_kept_by_layer(kind, how)
+        hidden = int(self.text.hidden_size)
+        kept = self._keep_norm(hidden, how.residual, how) + self._keep_inputs(hidden, 2, how)
+        if self.family.has_head_norms:
+            kept += self._keep_norm(self.key_size, how.compute, how)
+        return kept + how.compute * 2 * self.key_size
+
     def _keep_norm(self, width: int, given: int, how: Arithmetic) -> int:
         normed = (4 if self.family.has_gated_attention else given) if how.trains_weights else 0
         return width * (4 + normed)

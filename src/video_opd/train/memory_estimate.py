@@ -226,7 +226,8 @@ class StepMemory:
             kept += load.patches * shape.vision_width * how.compute * merges
             cached = load.tokens * shape.count_cached(how)
         else:
-            kept += load.tokens * sum(shape.count_kept_by_layer(kind, how) for kind in layers)
+            kept += load.tokens * sum(shape.count_kept_by_layer(kind, how) for kind in layers[:-1])
+            kept += load.tokens * shape.count_kept_by_last_layer(layers[-1], how)
             kept += load.patches * blocks * shape.count_kept_by_block(how)
             kept += load.patches * shape.count_kept_by_mergers(how) * merges
             cached = load.tokens * shape.count_cached_apart(how)
