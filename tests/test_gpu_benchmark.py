@@ -34,6 +34,7 @@ def rehearse(out: Path, *sections: str) -> dict[str, Any]:
     return results
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_parity(tmp_path):
     results = rehearse(tmp_path, "environment", "parity")
@@ -50,6 +51,7 @@ def test_parity(tmp_path):
     assert after < before
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_answers_together(tmp_path):
     found = rehearse(tmp_path, "together")["together"]
@@ -57,6 +59,7 @@ def test_answers_together(tmp_path):
     assert all(value["seconds"] > 0 for name, value in found.items() if name.startswith(("one", "together")))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_real_size_and_token_loop(tmp_path):
     found = rehearse(tmp_path, "real-size", "token-loop", "large-step")
@@ -85,6 +88,7 @@ def check_large_step(found: dict[str, Any]) -> None:
     assert trained["LoRA"] < trained["language model"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_command(tmp_path):
     found = rehearse(tmp_path, "command")["command"]

@@ -23,6 +23,7 @@ from video_opd.messages import pack_message, unpack_message
 from video_opd.ranks import TIMEOUT_VARIABLE, Ranks, find_reply_timeout
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("accelerate") is None, reason="sharding needs accelerate"),
 ]

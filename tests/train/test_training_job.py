@@ -291,6 +291,7 @@ def test_four_processes_go_on_with_a_run_of_two(runs, train, tmp_path):
         assert distance(weights_of(run_of[name]), weights_of(runs[1] / name)) < 1e-4
 
 
+@pytest.mark.long
 def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(runs, train, tmp_path):
     folder = tmp_path / "suspended"
     command = train("suspended", folder)
