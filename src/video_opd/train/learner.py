@@ -239,6 +239,8 @@ class Learner:
         is_inside = torch.is_autocast_enabled(device)
         with self.watch.time_phase("backward"), torch.autocast(device, enabled=False) if is_inside else nullcontext():
             loss = masked_sum(losses.loss, answer_mask)
+            if not self.num_together:  # nothing else needs the copies: the graph lets go of them on its way back
+                torch.clear_autocast_cache()
             loss.backward()
         return float(loss.detach())
 

@@ -181,8 +181,9 @@ class StepMemory:
     @property
     def _buffers(self) -> int:
         """The part of the gradient that comes from the answers, which waits for the part that comes from the prompts:
-        on every trained weight, in the type of its copy."""
-        own = self._multiplied * (2 if self._how.has_copies else 4) + 4 * self.student.num_adapter_weights
+        on every trained weight of the language model, in the type of its copy. Answers do not pass through vision."""
+        of_vision = sum(count for part, count in self._trained_by_part.items() if part != "text")
+        own = (self._multiplied - of_vision) * (2 if self._how.has_copies else 4) + 4 * self.student.num_adapter_weights
         # Of the embedding and of the output head there is one each, also where both are the same weights.
         return own + 2 * self._embedding
 
