@@ -6,7 +6,11 @@ Models and step are those of shared_reading.py: Video-OPD, vision trained, teach
 changes at a time. The exponent is the slope of a line through the logarithms (least squares): 1 means that twice the
 quantity takes twice the CPU time. Beside it stands the exponent of the arithmetic operations at the same points, which
 says what to expect where every operation takes the same time. Sizes are measured in turn, so that a busy machine slows
-all of them. Growth with the number of processes is not measured.
+all of them.
+
+The axis `processes` is another measurement: the recipe tiny-opd under torchrun, with weights that are split over all
+processes. A step takes the CPU time of all processes together, of a job of nine steps less one of three. The batch is
+the same, so the arithmetic says 0: what grows is the work of sharing it.
 """
 
 from __future__ import annotations
@@ -14,7 +18,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -124,10 +133,63 @@ def measure_axis(name: str, points: Sequence[Point], rounds: int, sizes: Sizes) 
     }
 
 
+WORLD = ("tiny-world", "build", "--out", "world", "--train", "64", "--validation", "8", "--test", "8")
+JOB = ("train", "tiny-opd", "--training.batch-size", "16", "--training.micro-batch-size", "4", "--schedule.probe-every",
+       "0", "--data.videos", "world/videos", "--data.train", "world/train.jsonl", "--data.validation",
+       "world/validation.jsonl", "--data.test", "world/test.jsonl")  # fmt: skip
+PROCESSES, STEPS = (1, 2, 4), (3, 9)
+
+
+def run_command(folder: Path, words: Sequence[str], num_processes: int = 1) -> float:
+    """Run a command of the package under torchrun; returns the CPU seconds of all processes."""
+    source = Path(__file__).resolve().parents[1] / "src"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes),
+               "-m", "video_opd", *words]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def measure_processes(rounds: int, counts: Sequence[int] = PROCESSES, steps: tuple[int, int] = STEPS) -> dict[str, Any]:
+    """CPU seconds of a step by the number of processes that share it."""
+    seconds: list[list[float]] = [[] for _ in counts]
+    with tempfile.TemporaryDirectory() as folder:
+        run_command(Path(folder), WORLD)
+        for number in range(rounds):
+            for index, count in enumerate(counts):
+                jobs = ([*JOB, "--steps", str(n), "--out", f"{number}-{count}-{n}"] for n in steps)
+                short, long = (run_command(Path(folder), job, count) for job in jobs)
+                seconds[index].append((long - short) / (steps[1] - steps[0]))
+    measured = [statistics.median(each) for each in seconds]
+    return {
+        "axis": "processes",
+        "at": list(counts),
+        "cpu_seconds": measured,
+        "operations": [1.0] * len(counts),
+        "exponent": fit_exponent(counts, measured),
+        "exponent_of_arithmetic": 0.0,
+        "exponent_between": [fit_exponent(counts[i : i + 2], measured[i : i + 2]) for i in range(len(counts) - 1)],
+    }
+
+
+def write_rows(arguments: argparse.Namespace, rows: Sequence[dict[str, Any]]) -> None:
+    """Print the newest row and write the file; rows of other axes that are there stay."""
+    row = rows[-1]
+    print(f"{row['axis']:<20} exponent {row['exponent']:5.2f}, of the arithmetic {row['exponent_of_arithmetic']:5.2f}")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(arguments.out.read_text(encoding="utf-8"))["growth"] if arguments.out.exists() else []
+    new = {row["axis"] for row in rows}
+    growth = [*(row for row in known if row["axis"] not in new), *rows]
+    results = {**describe_machine(), "quick": arguments.quick, "growth": growth}
+    arguments.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Measure, print a table, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES))
+    parser.add_argument("--axes", nargs="+", choices=(*AXES, "processes"), default=[*AXES, "processes"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--quick", action="store_true", help="tiny models and sizes, one round: seconds")
@@ -135,17 +197,17 @@ def main(words: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     rows = []
     for name in arguments.axes:
+        if name == "processes":
+            rows.append(measure_processes(arguments.rounds))
+            write_rows(arguments, rows)
+            continue
         field, values = AXES[name]
         base, sizes, rounds = Point(), SIZES, arguments.rounds
         if arguments.quick:
             base, sizes, rounds = Point(seconds=2, vocabulary=4096), QUICK, 1
             values = tuple(value // 4 for value in values[:2]) if field != "num_answers" else values[:2]
         rows.append(measure_axis(name, [replace(base, **{field: value}) for value in values], rounds, sizes))
-        row = rows[-1]
-        print(f"{name:<20} exponent {row['exponent']:5.2f}, of the arithmetic {row['exponent_of_arithmetic']:5.2f}")
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        results = {**describe_machine(), "quick": arguments.quick, "ranks": "not measured", "growth": rows}
-        arguments.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write_rows(arguments, rows)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,10 @@ def show_growth(found: dict[str, Any]) -> list[str]:
          row["exponent"], row["exponent_of_arithmetic"]]
         for row in found["growth"]
     ]  # fmt: skip
-    text = f"An exponent of 1: twice the quantity takes twice the CPU time. Number of processes: {found['ranks']}."
+    text = (
+        "An exponent of 1: twice the quantity takes twice the CPU time. `processes`: CPU time of all of them, for one "
+        "step of the tiny world under torchrun; where it grows, the work of sharing the step does."
+    )
     return [text, make_table(["quantity", "at", "CPU-seconds", "exponent", "of the arithmetic"], rows)]
 
 
