@@ -26,6 +26,8 @@ def clips(data_wait, tmp_path_factory):
     return data_wait.make_clips(tmp_path_factory.mktemp("clips"), 1)
 
 
+@pytest.mark.long
+@pytest.mark.slow
 def test_the_long_clip_repeats_the_short_one(data_wait, clips):
     short, long = map(data_wait.describe, clips)
     assert (short["codec"], short["width"], short["height"], short["seconds"]) == ("h264", 640, 360, 1.0)
@@ -36,6 +38,8 @@ def test_the_long_clip_repeats_the_short_one(data_wait, clips):
     assert often.images.std() > 20  # not one colour
 
 
+@pytest.mark.long
+@pytest.mark.slow
 def test_a_prompt_costs_what_its_clip_costs(data_wait, clips):
     short, long = (data_wait.measure_prompt(clip, 1) for clip in clips)
     assert 0 < short["cpu_seconds"] < long["cpu_seconds"]

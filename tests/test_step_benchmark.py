@@ -16,6 +16,8 @@ def _import_from_benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
+@pytest.mark.long
+@pytest.mark.slow
 def test_step(tmp_path, capsys):
     import step
 
@@ -51,6 +53,8 @@ def test_growth_fits_the_exponent():
     assert growth.fit_exponent([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
 
 
+@pytest.mark.long
+@pytest.mark.slow
 def test_growth(tmp_path):
     import growth
 
