@@ -202,7 +202,7 @@ Assumptions:
 - Of a card's bfloat16 rate, a pass forward gets {forward} % and a backward pass {backward} %. Launching a layer takes
   {layer_ms:.1f} ms. These are shares and times of the measured steps, which had a student of 2B and a teacher of 8B.
 - Between the cards of a node, {link} % of NVLink's bandwidth is used. Between nodes of eight cards it is {link} % of
-  400 Gb/s for each card. Nothing that is sent hides behind computing. No card waits for another one. None of this was
+  400 Gb/s for each card. Communication and computation do not overlap. No card waits for another one. None of this was
   measured.
 - The time to decode videos is left out: [SCALE.md](SCALE.md).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from video_opd.errors import ConfigurationError
 from video_opd.plan import Plan, accuracy, make_plan, parse_gpus
 from video_opd.plan.model_flops import ModelFlops
 from video_opd.policy.families import find_family
+from video_opd.policy.location import resolve_model
 from video_opd.policy.model_shape import measure_shape
 from video_opd.policy.published_shapes import find_published_config, list_published
 from video_opd.train.memory_choice import estimate_step, measure_model
@@ -60,7 +62,7 @@ def test_the_tables_for_a_reader(capsys):
     captured = capsys.readouterr()
     for word in ("optimiser", "keys and values", "backward", "communication", "79 steps", "video.max_tokens", "2.13 B"):
         assert word in captured.out, word
-    assert "Memory was within" in captured.err
+    assert "Estimates of memory differ from" in captured.err
     assert main(["plan", "qwen3-vl-2b-from-8b", "--gpus", "1xH100-80GB"]) == 0
     assert "give --examples" in capsys.readouterr().out
 
@@ -68,7 +70,7 @@ def test_the_tables_for_a_reader(capsys):
 @pytest.mark.parametrize(
     ("gpus", "part"),
     [
-        ("8xH101", "erhaps H100-80GB is meant"),
+        ("8xH101", "erhaps 8xH100-80GB is meant"),
         ("8xQ77", "--gpus 8x96GB@1000TFLOPS"),
         ("0xH100", "names no card"),
         ("", "names no card"),
@@ -214,3 +216,43 @@ def test_curricula_score_the_pool():
 def test_auto_checkpoints_where_a_card_has_less():
     assert small().memory.is_checkpointed
     assert not plan("qwen3-vl-2b-from-8b", "H200").memory.is_checkpointed
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("num_hidden_layers", 0), ("num_attention_heads", -2), ("vocab_size", 0), ("hidden_size", 0), ("depth", 0),
+     ("patch_size", 0), ("spatial_merge_size", 0)],
+)  # fmt: skip
+def test_a_configuration_without_a_size_is_refused(key, value, refused, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(resolve_model("tiny-student"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config" if key in config["text_config"] else "vision_config"][key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    refused("plan", "tiny-opd", "--gpus", "H100", "--student.model", str(folder))
+
+
+@pytest.mark.parametrize("text", ["null", '"x"', "[]", '{"model_type": "llava"}', '{"text_config": 3}'])
+def test_a_configuration_that_is_none_is_refused(text, refused, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(resolve_model("tiny-student"), folder)
+    (folder / "config.json").write_text(text)
+    refused("plan", "tiny-opd", "--gpus", "H100", "--student.model", str(folder))
+
+
+def test_what_train_refuses_is_refused(refused):
+    eight = ("--gpus", "8xH100")
+    assert "cannot be sharded" in refused("plan", "qwen3-vl-8b-lora", *eight)
+    assert "quantised" in refused("plan", "video-opd-8b", *eight, "--student.model", "Qwen/Qwen3-VL-8B-Instruct-FP8")
+    assert "at most 64" in refused("plan", "video-opd-8b", *eight, "--answer-tokens", "65")
+
+
+def test_what_fits_is_the_same_for_every_size_that_is_asked_for():
+    asked = [plan("qwen3-vl-2b-from-8b", "8xH100", video__max_tokens=size) for size in ("1024", "4096", "32768")]
+    assert len({each.largest_max_tokens for each in asked}) == 1
+    assert asked[0].largest_max_tokens >= plan("qwen3-vl-2b-from-8b", "H100").largest_max_tokens
+
+
+@pytest.mark.parametrize("text", ["8xH100", "8 x H100-80GB", "8×H100", "8Xh100-80gb"])
+def test_a_number_of_cards_may_stand_apart(text):
+    assert str(parse_gpus(text)) == "8xH100-80GB"

@@ -21,13 +21,13 @@ def describe_accuracy() -> str:
     found = read_accuracy()
     gpu, cpu, step = found["memory_on_gpu"], found["memory_on_cpu"], found["seconds_of_a_step"]
     return (
-        f"Memory was within {_find_error(gpu):.1f} % of {gpu['count']} peaks measured on an H100 and an H200, and "
-        f"within {_find_error(cpu):.0f} % of {cpu['count']} measured on a CPU. The seconds of a step were "
-        f"{step['smallest']:.2f} to {step['largest']:.2f} times those of {step['count']} steps measured on one "
-        "card. Several cards were never measured. The time to decode videos is not counted."
+        f"Estimates of memory differ from {gpu['count']} peaks measured on an H100 and an H200 by "
+        f"{_describe_range(gpu)}, and from {cpu['count']} measured on a CPU by {_describe_range(cpu)}. Estimates of "
+        f"the seconds differ from {step['count']} measured steps on one card by {_describe_range(step)}; the constants "
+        "come from these steps. Several cards were never measured. The time to decode videos is not counted."
     )
 
 
-def _find_error(ratios: dict[str, float]) -> float:
-    """In percent."""
-    return 100 * max(1 - ratios["smallest"], ratios["largest"] - 1)
+def _describe_range(ratios: dict[str, float]) -> str:
+    low, high = (100 * (ratios[name] - 1) for name in ("smallest", "largest"))
+    return f"{low:+.1f} to {high:+.1f} %"

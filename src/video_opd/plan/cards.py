@@ -13,7 +13,8 @@ from video_opd.suggestions import find_nearest
 GIB = 2**30
 
 USABLE = 0.985
-"""Share of the GiB in a card's name that a program can allocate: 78.8 of 80 (an H100 has 79.2, an H200 139 of 141)."""
+"""Share of the GiB in a card's name that a program can allocate: 78.8 of 80 (an H100 has 79.2, an H200 139 of 141).
+Cards that correct errors in memory of another kind have less: an L4 and an A10 22.0, an L40S 44.4."""
 
 GPUS_PER_NODE = 8
 NETWORK_GBS = 50.0
@@ -33,11 +34,13 @@ class GpuCard:
     """Of its memory."""
     link_gbs: float
     """To the other cards of its node, in one direction: half of what data sheets call NVLink's bandwidth."""
+    usable_gib: float | None = None
+    """What a program can allocate, where it is another share of the name."""
 
     @property
     def room(self) -> int:
         """Bytes that a program can allocate."""
-        return int(self.memory_gb * GIB * USABLE)
+        return int(GIB * (self.usable_gib or self.memory_gb * USABLE))
 
 
 # Data sheets of NVIDIA and AMD: H100, H200, HGX B200, A100, L40S, L4, A10, RTX A6000, GeForce RTX 3090, 4090, 5090,
@@ -49,9 +52,9 @@ _CARDS = (
     GpuCard(name="B200-180GB", memory_gb=180, tflops=2250, bandwidth_tbs=8.0, link_gbs=900),
     GpuCard(name="A100-40GB", memory_gb=40, tflops=312, bandwidth_tbs=1.555, link_gbs=300),
     GpuCard(name="A100-80GB", memory_gb=80, tflops=312, bandwidth_tbs=2.039, link_gbs=300),
-    GpuCard(name="L40S-48GB", memory_gb=48, tflops=362, bandwidth_tbs=0.864, link_gbs=32),
-    GpuCard(name="L4-24GB", memory_gb=24, tflops=121, bandwidth_tbs=0.3, link_gbs=32),
-    GpuCard(name="A10-24GB", memory_gb=24, tflops=125, bandwidth_tbs=0.6, link_gbs=32),
+    GpuCard(name="L40S-48GB", memory_gb=48, tflops=362, bandwidth_tbs=0.864, link_gbs=32, usable_gib=44.4),
+    GpuCard(name="L4-24GB", memory_gb=24, tflops=121, bandwidth_tbs=0.3, link_gbs=32, usable_gib=22.0),
+    GpuCard(name="A10-24GB", memory_gb=24, tflops=125, bandwidth_tbs=0.6, link_gbs=32, usable_gib=22.0),
     GpuCard(name="A6000-48GB", memory_gb=48, tflops=155, bandwidth_tbs=0.768, link_gbs=32),
     GpuCard(name="RTX3090-24GB", memory_gb=24, tflops=71, bandwidth_tbs=0.936, link_gbs=32),
     GpuCard(name="RTX4090-24GB", memory_gb=24, tflops=165, bandwidth_tbs=1.008, link_gbs=32),
@@ -60,7 +63,7 @@ _CARDS = (
 )
 KNOWN_CARDS = {card.name: card for card in _CARDS}
 
-_COUNTED = re.compile(r"(?:(\d+)x)?(.+)", re.IGNORECASE)
+_COUNTED = re.compile(r"(?:(\d+)\s*[x×]\s*)?(.+)", re.IGNORECASE)
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _NUMBERS = re.compile(rf"{_NUMBER}GB@{_NUMBER}TFLOPS(?:@{_NUMBER}TB/s)?(?:@{_NUMBER}GB/s)?", re.IGNORECASE)
 _BYTES_PER_FLOP = 3.35 / 989
@@ -98,7 +101,7 @@ def parse_gpus(text: str) -> Gpus:
         raise ConfigurationError(
             f"--gpus {text}", reason="it names no card", remedy="write COUNTxCARD, such as 8xH100-80GB"
         )
-    return Gpus(count=count, card=_find_card(name))
+    return Gpus(count=count, card=_find_card(name, count))
 
 
 def find_gpus_here() -> Gpus:
@@ -122,7 +125,7 @@ def find_gpus_here() -> Gpus:
     return Gpus(count=torch.cuda.device_count(), card=card)
 
 
-def _find_card(name: str) -> GpuCard:
+def _find_card(name: str, count: int = 1) -> GpuCard:
     if numbers := _NUMBERS.fullmatch(name):
         memory, tflops, bandwidth, link = (None if number is None else float(number) for number in numbers.groups())
         if memory and tflops and bandwidth != 0 and link != 0:
@@ -142,6 +145,7 @@ def _find_card(name: str) -> GpuCard:
     raise ConfigurationError(
         f"--gpus: card {name!r}",
         reason=f"its numbers are not known here; known are {', '.join(KNOWN_CARDS)}",
-        remedy=(f"perhaps {nearest} is meant; or " if nearest else "")
-        + "give its memory and its rate in bfloat16, such as --gpus 8x96GB@1000TFLOPS",
+        remedy=(f"perhaps {count}x{nearest} is meant; or " if nearest else "")
+        + "give its memory and its rate in bfloat16, such as --gpus 8x96GB@1000TFLOPS; the bandwidths of memory and "
+        "link may follow, such as @3.3TB/s@450GB/s",
     )

@@ -8,12 +8,15 @@ from math import ceil
 from pathlib import Path
 
 from video_opd.config import CouplingSettings, Recipe, RoundsSettings, SelectionFileSettings
-from video_opd.errors import DataError
+from video_opd.errors import ConfigurationError, DataError
 from video_opd.plan.cards import Gpus
 from video_opd.plan.plan_record import MOST_ANSWERS, MOST_TOKENS, Plan
 from video_opd.plan.step_flops import Judge, StepFlops, StepWork
 from video_opd.plan.step_time import StepTime
 from video_opd.policy.model_shape import ModelShape
+from video_opd.policy.published_shapes import read_config
+from video_opd.policy.quantised import refuse_as_student
+from video_opd.policy.sharding import refuse_quantised
 from video_opd.train.answering_choice import find_most_together, is_answering_open, set_together
 from video_opd.train.build import count_steps, refuse_unfit_job
 from video_opd.train.largest_micro_batch import choose_load, size_prompt
@@ -45,9 +48,13 @@ def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, an
     has_places = any(teacher.device or teacher.devices for teacher in recipe.name_teachers().values())
     num_processes = 1 if has_places else gpus.count
     refuse_unfit_job(recipe, num_processes)
+    _refuse_unusable(recipe, num_processes, answer_tokens)
     inputs = Inputs()
     longest_s = max(list_durations(recipe, inputs), default=None)
-    apart = _settle_checkpointing(describe_step(recipe, inputs, num_processes=num_processes), gpus.card.room)
+    asked = describe_step(recipe, inputs, num_processes=num_processes)
+    apart = _settle_checkpointing(asked, gpus.card.room)
+    # With `auto`, another size is checkpointed where it does not fit otherwise.
+    smallest = _set_checkpointing(asked, is_on=True) if recipe.training.gradient_checkpointing == "auto" else apart
     memory = _settle_answering(apart, longest_s, gpus.card.room)
     recipe = memory.recipe
     time = _describe_time(memory, gpus, list_durations(recipe, inputs), answer_tokens)
@@ -71,16 +78,33 @@ def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, an
         num_steps=_count_steps(recipe, inputs, pool),
         selection_s=_estimate_selection(time, pool),
         evaluation_s=_estimate_evaluations(time, inputs, _count_steps(recipe, inputs, pool)),
-        largest_max_tokens=_find_largest_max_tokens(apart, longest_s, gpus.card.room),
-        largest_num_answers=_find_largest_num_answers(apart, gpus.card.room),
+        largest_max_tokens=_find_largest_max_tokens(smallest, longest_s, gpus.card.room),
+        largest_num_answers=_find_largest_num_answers(smallest, gpus.card.room),
     )
+
+
+def _refuse_unusable(recipe: Recipe, num_processes: int, answer_tokens: int | None) -> None:
+    """Refuse what `train` refuses once it knows the models, and answers that are longer than they can be."""
+    refuse_as_student(recipe.student.model, read_config(recipe.student.model)[1])
+    for teacher in recipe.name_teachers().values() if num_processes > 1 else ():
+        refuse_quantised(teacher.model, read_config(teacher.model)[1])
+    most = recipe.answers.max_new_tokens
+    if answer_tokens is not None and answer_tokens > most:
+        raise ConfigurationError(
+            f"--answer-tokens {answer_tokens}",
+            reason=f"answers.max_new_tokens = {most} is the largest length of an answer",
+            remedy=f"give a mean length of at most {most}, or raise answers.max_new_tokens",
+        )
 
 
 def _settle_checkpointing(memory: StepMemory, room: int) -> StepMemory:
     """With `auto`, checkpoint where the step does not fit with a margin, as `train` does."""
     if memory.recipe.training.gradient_checkpointing != "auto":
         return memory
-    is_on = memory.estimate().peak * MARGIN > room
+    return _set_checkpointing(memory, is_on=memory.estimate().peak * MARGIN > room)
+
+
+def _set_checkpointing(memory: StepMemory, *, is_on: bool) -> StepMemory:
     training = memory.recipe.training.model_copy(update={"gradient_checkpointing": is_on})
     return replace(memory, recipe=memory.recipe.model_copy(update={"training": training}), is_checkpointed=is_on)
 

@@ -158,7 +158,8 @@ def guard_loading(name: str, part: str, *, quantisation: str | None = None) -> I
         part: what is loaded, for the message.
         quantisation: method of the weights; its package may raise anything at a config that does not fit them.
     """
-    expected: tuple[type[Exception], ...] = (Exception,) if quantisation else BROKEN_FILE
+    # A config may hold anything, and what transformers raises at it is anything, too.
+    expected: tuple[type[Exception], ...] = (Exception,) if quantisation or part == "config" else BROKEN_FILE
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # its report of unfilled weights is a screenful; ours is a sentence
     transformers_logging.disable_progress_bar()

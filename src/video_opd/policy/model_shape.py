@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from video_opd.errors import ConfigurationError
 from video_opd.policy.adapters import list_linear
 from video_opd.policy.description import make_empty
 from video_opd.policy.families import Family
@@ -211,6 +212,29 @@ class ModelShape:
         return (3 * (1 + self.num_deepstack) + 1) * self.vision_width * how.compute
 
 
+def _refuse_sizes(name: str, config: Any, family: Family) -> None:
+    """Refuse a configuration with a size that is no number, or not above 0."""
+    text, vision = config.get_text_config(), config.vision_config
+    sizes = {
+        "hidden size": text.hidden_size,
+        "number of layers": text.num_hidden_layers,
+        "number of attention heads": text.num_attention_heads,
+        "vocabulary": text.vocab_size,
+        "depth of the vision tower": vision.depth,
+        "size of a patch": vision.patch_size,
+        "patches of a video token": family.merge_size_of(config),
+    }
+    if hasattr(text, "num_experts_per_tok"):
+        sizes["width of an expert"] = getattr(text, "moe_intermediate_size", None)
+    for what, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise ConfigurationError(
+                f"model {name!r}: its config.json gives {size} as the {what}",
+                reason="a model has a whole number above 0 there",
+                remedy="download or save the folder again",
+            )
+
+
 def measure_shape(name: str, config: Any, family: Family, lora: LoraSettings | None = None) -> ModelShape:
     """Count a model's weights without reading any.
 
@@ -223,6 +247,7 @@ def measure_shape(name: str, config: Any, family: Family, lora: LoraSettings | N
     Raises:
         ConfigurationError: transformers cannot build such a model, or a target of the adapter does not exist.
     """
+    _refuse_sizes(name, config, family)
     model = make_empty(name, config)
     counts = {"text": 0, "tower": 0, "merger": 0}
     largest = dict.fromkeys(counts, 0)
