@@ -34,6 +34,8 @@ def test_step(tmp_path, capsys):
     assert cases[0] in capsys.readouterr().out
 
 
+@pytest.mark.long
+@pytest.mark.slow
 def test_step_refuses_paths_that_differ(monkeypatch, tmp_path):
     import shared_reading
     import step

@@ -7,7 +7,7 @@ import tomllib
 from math import inf
 
 import pytest
-from test_memory_choice import GPU, recipe_file  # noqa: F401
+from test_memory_choice import GPU, ROOT, recipe_file  # noqa: F401
 
 from video_opd.cli import main
 from video_opd.config.recipe_file import load_recipe
@@ -15,8 +15,8 @@ from video_opd.policy.families import find_family
 from video_opd.policy.model_shape import measure_shape
 from video_opd.train import answering_choice
 from video_opd.train.answering_choice import is_answering_open, settle_answering
-from video_opd.train.largest_micro_batch import Load
-from video_opd.train.memory_choice import MARGIN, estimate_step
+from video_opd.train.largest_micro_batch import Load, choose_load
+from video_opd.train.memory_choice import MARGIN, estimate_step, measure_student
 from video_opd.train.memory_estimate import GIB, StepMemory
 from video_opd.train.run_inputs import Inputs
 
@@ -129,3 +129,13 @@ def test_a_run_keeps_its_choice_on_another_device(recipe_file, tmp_path, monkeyp
     (run / "recipe.toml").write_text(text)
     assert is_answering_open(load_recipe(recipe_file))
     assert choose(recipe_file, run=run) is None, "a run of an earlier version goes on as it began"
+
+
+@pytest.mark.parametrize(
+    ("batch", "piece", "asked", "found"), [(3, 2, 3, 3), (7, 2, 9, 7), (31, 2, 30, 30), (31, 4, 30, 28)]
+)
+def test_a_share_that_is_no_multiple_is_answered_whole(batch, piece, asked, found):
+    recipe = load_recipe(ROOT / "recipes" / "qwen3-vl-2b-from-8b.toml", {
+        "training.batch_size": batch, "training.micro_batch_size": piece, "training.answer_together": asked,
+    })  # fmt: skip
+    assert choose_load(recipe, measure_student(recipe), num_processes=1).together == found

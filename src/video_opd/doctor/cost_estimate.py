@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from math import ceil
 
 from video_opd.config import CouplingSettings, Recipe, RoundsSettings
 from video_opd.doctor.patient import Finding, Patient, Verdict
@@ -53,10 +54,10 @@ def estimate_cost(
     learner.drop_gradient()
     spent = learner.watch.seconds
     # A token loop takes about as long for the prompts of several micro-batches as for one.
-    num_loops = training.batch_size / max(len(piece), training.most_together)
+    num_loops = ceil(training.batch_size / max(len(piece), training.most_together))
     num_pieces = training.batch_size / len(piece)
     seconds = (sum(spent.values()) - spent["answer"]) * num_pieces + spent["answer"] * num_loops
-    if training.most_together and training.gradient_checkpointing is not True:
+    if training.most_together > len(piece) and training.gradient_checkpointing is not True:
         seconds += spent["read"] * num_pieces
     inputs = inputs or Inputs()
     train = inputs.read_manifest(recipe, recipe.data.train)

@@ -138,7 +138,9 @@ def _describe_time(memory: StepMemory, gpus: Gpus, durations: Sequence[float], a
     work = StepWork(
         prompts=recipe.training.batch_size / memory.num_processes,
         num_pieces=load.num_pieces,
-        num_loops=ceil(load.num_pieces * load.prompts / load.together) if load.together else load.num_pieces,
+        num_loops=ceil(ceil(recipe.training.batch_size / memory.num_processes) / load.together)
+        if load.together
+        else load.num_pieces,
         is_read_twice=load.together > 0 and not memory.is_checkpointed,
         tokens=sum(size.tokens for size in sizes) / len(sizes),
         patches=visual * student.patches_per_token,

@@ -93,10 +93,11 @@ def _find_most(recipe: Recipe, inputs: Inputs, num_processes: int) -> int | None
 
 
 def _count_prefill(recipe: Recipe, shape: ModelShape, load: Load) -> float:
-    """Operations of reading the longest prompt once more; a frozen tower does not run again."""
+    """Operations of reading a micro-batch of the longest prompts once more, for one token loop less; a frozen tower
+    does not run again."""
     text = shape.num_weights["text"] - shape.embedding * (1 if shape.is_tied else 2)
     tower = 0 if recipe.student.freeze_vision or recipe.student.lora else shape.num_weights["tower"]
-    return 2.0 * (text * load.tokens + tower * load.patches) / load.prompts
+    return 2.0 * (text * load.tokens + tower * load.patches)
 
 
 def _is_on_gpu(recipe: Recipe) -> bool:

@@ -83,7 +83,7 @@ def choose_load(recipe: Recipe, shape: ModelShape, *, num_processes: int, longes
         size = max(1, training.micro_batch_tokens // prompt)
     size = min(size, share)
     count = getattr(recipe.method, "num_answers", 1)
-    together = min(training.most_together // size * size, share)
+    together = share if training.most_together >= share else training.most_together // size * size
     return Load(
         prompts=size,
         tokens=size * prompt,

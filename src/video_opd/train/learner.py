@@ -128,7 +128,10 @@ class Learner:
             groups = method.write(self.student, joined, seed)
         del joined
         if not keeps:
-            torch.clear_autocast_cache()  # no gradient leads from copies made without one to the weights
+            # Nothing of the token loop is needed further: neither the other readings, nor the copies of the weights,
+            # from which no gradient leads back where torch made them without one.
+            self.num_together = 0
+            torch.clear_autocast_cache()
         rollouts: list[Rollout] = []
         suspended: Suspended = ()
         for number, piece in enumerate(pieces):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from video_opd.config import Recipe
 from video_opd.policy.model_shape import Arithmetic, ModelShape
@@ -94,7 +95,7 @@ class StepMemory:
         # A step of several micro-batches has the gradient of the earlier ones while it reads the next.
         earlier = self._gradient if self.load.num_pieces > 1 else 0
         reading = self._count_reading()
-        if self.is_checkpointed and self.load.num_pieces * self.load.prompts <= self.load.together:
+        if self.is_checkpointed and self.load.num_pieces <= ceil(self.load.together / self.load.prompts):
             # One token loop for all: before there is a gradient, a reading is gone.
             earlier = max(0, earlier - sum(reading.values()))
         during = resident | reading | {"gradient": earlier, "bfloat16 copies": self._copies}
@@ -243,7 +244,7 @@ class StepMemory:
         load, shape = self.load, self.student
         if not load.together:
             return {}
-        others = load.together // load.prompts - 1 if self.is_checkpointed else 0
+        others = ceil(load.together / load.prompts) - 1 if self.is_checkpointed else 0
         width = shape.vision_width * (1 + shape.num_deepstack) * self._how.compute
         is_frozen = "tower" not in self._trained_by_part
         pixels = load.patches * shape.patch_bytes if is_frozen else 0  # those of a frozen tower are in no graph

@@ -36,7 +36,8 @@ def make_optimizer(model: Module, parameters: Mapping[str, Parameter], settings:
 
 
 def _is_fusable(parameter: Parameter) -> bool:
-    return parameter.is_floating_point() and parameter.device.type in ("cpu", "cuda")
+    # On a CPU the fused one reads weight and gradient in the order of their memory.
+    return parameter.is_floating_point() and parameter.is_contiguous() and parameter.device.type in ("cpu", "cuda")
 
 
 def list_decaying(model: Module) -> frozenset[str]:

@@ -53,6 +53,7 @@ class LearnerPart:
         """Start a step, with the settings that its pieces are made by."""
         self.learner.settings, self.learner.step = share
         self.batches, self.counted, self.known = [], [], [replace(model.work) for model in self.models]
+        self.rollouts = {}
         self.learner.begin(())
 
     def answer(self, share: tuple[Sequence[tuple[Prompt, ...]], int]) -> list[tuple[AnswerGroup, ...]]:
@@ -96,6 +97,7 @@ class LearnerPart:
     def update(self, share: tuple[TokenCount, int]) -> float:
         """Take the optimiser's step; returns the norm of the whole gradient before clipping."""
         tokens, step = share
+        self.rollouts = {}  # of micro-batches that the gate left out as a whole
         return self.learner.update(self.batches, tokens, step=step)
 
     def drop_gradient(self, _: None) -> list[dict[str, int]]:
