@@ -20,7 +20,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
 
-# What takes too long for every change: jobs of several processes that fail, and rehearsals of benchmarks. Six minutes.
+# What takes too long for every change: many jobs of several processes, and rehearsals of benchmarks. Ten minutes.
 test-long: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 2 --dist loadfile -m long
 

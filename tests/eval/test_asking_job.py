@@ -23,6 +23,8 @@ JOB = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "
 SCRIPT = Path(__file__).parents[1] / "train" / "run_commands.py"
 needs_accelerate = pytest.mark.skipif(not find_spec("accelerate"), reason="sharding needs accelerate")
 
+pytestmark = pytest.mark.long
+
 
 def start(*words: Any) -> subprocess.Popen[str]:
     """Start a command on two processes."""

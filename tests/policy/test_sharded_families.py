@@ -22,6 +22,7 @@ from video_opd.policy.load import load_policy
 HERE = Path(__file__).parent
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_processes_give_the_gradient_of_one(tmp_path, processor, world):
     pytest.importorskip("accelerate")
