@@ -13,7 +13,7 @@ from video_opd.cli import main
 from video_opd.config.recipe_file import load_recipe
 from video_opd.config.shipped_recipes import shipped_recipes
 from video_opd.errors import ConfigurationError
-from video_opd.plan import Plan, accuracy, make_plan, parse_gpus
+from video_opd.plan import Plan, make_plan, measured_errors, parse_gpus
 from video_opd.plan.model_flops import ModelFlops
 from video_opd.policy.families import find_family
 from video_opd.policy.location import resolve_model
@@ -132,7 +132,7 @@ def test_the_errors_that_are_printed_are_those_of_the_committed_measurements(mon
 
     found = plan_accuracy.compare_all()
     sys.modules.pop("plan_accuracy")
-    assert found == accuracy.read_accuracy(), "run python benchmarks/plan_accuracy.py"
+    assert found == measured_errors.read_accuracy(), "run python benchmarks/plan_accuracy.py"
     assert found["memory_on_gpu"]["smallest"] > 0.975
     assert found["memory_on_gpu"]["largest"] < 1.025
     assert found["memory_on_cpu"]["smallest"] > 0.85
@@ -211,6 +211,8 @@ def test_curricula_score_the_pool():
     assert tvdf.hours == pytest.approx((tvdf.num_steps * tvdf.step_s + tvdf.selection_s + tvdf.evaluation_s) / 3600)
     more = plan("tiny-tvdf", "H100", curriculum__num_answers="8")
     assert more.selection_s > tvdf.selection_s
+    alone = plan("tiny-tvdf", "H100", compute__evaluation_batch_size="1")
+    assert alone.selection_s > 2 * tvdf.selection_s  # the recipe has 32 prompts in one token loop
 
 
 def test_auto_checkpoints_where_a_card_has_less():

@@ -24,7 +24,7 @@ from video_opd.runs.directory import RunDirectory
 from video_opd.train.answer_gate import AnswerGate
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
-from video_opd.train.memory_shortage import add_to_note, read_note
+from video_opd.train.memory_shortage import add_to_note, describe_note, read_note
 from video_opd.train.smaller_pieces import SmallerPieces
 
 SEED = 7
@@ -222,3 +222,8 @@ def test_what_counts_as_out_of_memory():
     assert all(map(is_out_of_memory, SENTENCES))
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not is_out_of_memory(ValueError("not enough memory"))
+
+
+def test_a_note_tells_all_that_it_changes():
+    note = MemoryNote(micro_batch_size=1, answer_together=2, too_large={"a": "1 GiB"})
+    assert describe_note(note) == "answers 2 prompts together and reads 1 prompt at once and sets aside a"

@@ -8,8 +8,8 @@ from typing import Literal
 
 from video_opd.config import Recipe
 from video_opd.errors import ConfigurationError
-from video_opd.plan.accuracy import read_accuracy
 from video_opd.plan.cards import Gpus
+from video_opd.plan.measured_errors import read_accuracy
 from video_opd.plan.model_flops import Flops, ModelFlops
 from video_opd.plan.step_flops import StepWork
 from video_opd.policy.model_shape import ModelShape

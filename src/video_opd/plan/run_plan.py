@@ -11,7 +11,7 @@ from video_opd.config import CouplingSettings, Recipe, RoundsSettings, Selection
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.plan.cards import Gpus
 from video_opd.plan.plan_record import MOST_ANSWERS, MOST_TOKENS, Plan
-from video_opd.plan.step_flops import Judge, StepFlops, StepWork
+from video_opd.plan.step_flops import Judge, StepWork
 from video_opd.plan.step_time import StepTime
 from video_opd.policy.model_shape import ModelShape
 from video_opd.policy.published_shapes import read_config
@@ -59,6 +59,7 @@ def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, an
     recipe = memory.recipe
     time = _describe_time(memory, gpus, list_durations(recipe, inputs), answer_tokens)
     pool = _count_examples(recipe, recipe.data.train, inputs) or num_examples
+    num_steps = _count_steps(recipe, inputs, pool)
     return Plan(
         recipe=recipe,
         gpus=gpus,
@@ -67,17 +68,11 @@ def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, an
         teachers={name: measure_model(each.model) for name, each in recipe.name_teachers().items()},
         memory=memory.estimate(),
         work=time.work,
-        flops=StepFlops(
-            recipe=recipe,
-            student=memory.student,
-            judges=time.judges,
-            work=time.work,
-            is_checkpointed=memory.is_checkpointed,
-        ).count(),
+        flops=time.count_flops(),
         seconds=time.estimate(),
-        num_steps=_count_steps(recipe, inputs, pool),
+        num_steps=num_steps,
         selection_s=_estimate_selection(time, pool),
-        evaluation_s=_estimate_evaluations(time, inputs, _count_steps(recipe, inputs, pool)),
+        evaluation_s=_estimate_evaluations(time, inputs, num_steps),
         largest_max_tokens=_find_largest_max_tokens(smallest, longest_s, gpus.card.room),
         largest_num_answers=_find_largest_num_answers(smallest, gpus.card.room),
     )

@@ -54,15 +54,19 @@ class StepTime:
     num_processes: int = 1
     is_checkpointed: bool = False
 
-    def estimate(self) -> Mapping[str, float]:
-        """Seconds by phase, of one step."""
-        flops = StepFlops(
+    def count_flops(self) -> Mapping[str, Flops]:
+        """Operations by phase, of one process and one step."""
+        return StepFlops(
             recipe=self.recipe,
             student=self.student,
             judges=self.judges,
             work=self.work,
             is_checkpointed=self.is_checkpointed,
         ).count()
+
+    def estimate(self) -> Mapping[str, float]:
+        """Seconds by phase, of one step."""
+        flops = self.count_flops()
         updates = self.recipe.training.updates_per_batch
         return {
             "read": (updates + self.work.is_read_twice) * self._read_text(self.student, self._is_autocast)
@@ -76,23 +80,19 @@ class StepTime:
         }
 
     def answer_pool(self, shape: ModelShape, num_answers: int) -> float:
-        """Seconds to read one prompt and write answers to it, without gradient: as `score` does it.
+        """Seconds to read a prompt and write answers to it, without gradient: as `score` and evaluations do it, with so
+        many prompts in one token loop as the recipe says.
 
         Args:
             shape: of the model that answers.
-            num_answers: the greedy one among them, which is written apart.
+            num_answers: to a prompt.
         """
-        one = StepTime(
-            recipe=self.recipe,
-            student=shape,
-            judges=(),
-            work=StepWork(**{**vars(self.work), "prompts": 1, "num_pieces": 1, "num_loops": 1, "answers": num_answers}),
-            card=self.card,
-        )
-        model, work = ModelFlops(shape=shape), one.work
-        written = one._answer(model.follow(work.tokens, work.rows, work.answer_tokens))
-        greedy = one._answer(Flops()) if num_answers > 1 else 0.0
-        return one._read_text(shape, is_autocast=False) + one._read_vision(shape) + written + greedy
+        count = self.recipe.compute.evaluation_batch_size
+        several = {"prompts": count, "num_pieces": 1, "num_loops": 1, "answers": num_answers}
+        work = StepWork(**{**vars(self.work), **several})
+        batch = StepTime(recipe=self.recipe, student=shape, judges=(), work=work, card=self.card)
+        written = batch._answer(count * ModelFlops(shape=shape).follow(work.tokens, work.rows, work.answer_tokens))
+        return (batch._read_text(shape, is_autocast=False) + batch._read_vision(shape) + written) / count
 
     @property
     def _rate(self) -> float:

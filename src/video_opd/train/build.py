@@ -297,8 +297,9 @@ def _share_vision(recipe: Recipe, policies: Mapping[str, Sequence[Policy]]) -> N
     """Let the student's tower, if it is frozen, run once per clip and step, for all models of the run."""
     others = (*policies.get("teacher", ()), *policies.get("reference", ()))
     training = recipe.training
-    # Later updates read the whole batch again.
-    num_clips = training.batch_size if training.updates_per_batch > 1 else training.most_together
+    # Of prompts that are answered together, a teacher reads each when the student has read all.
+    reads_later = training.gradient_checkpointing is not True or bool(others)
+    num_clips = training.batch_size if training.updates_per_batch > 1 else reads_later * training.most_together
     share_vision(policies["student"][0], others, num_clips=num_clips)
 
 

@@ -247,11 +247,12 @@ class StepMemory:
         others = ceil(load.together / load.prompts) - 1 if self.is_checkpointed else 0
         width = shape.vision_width * (1 + shape.num_deepstack) * self._how.compute
         is_frozen = "tower" not in self._trained_by_part
+        is_recalled = is_frozen and (not self.is_checkpointed or bool(self.frozen))
         pixels = load.patches * shape.patch_bytes if is_frozen else 0  # those of a frozen tower are in no graph
         return {
             "activations": during["activations"] + others * (during["activations"] - pixels),
             "keys and values": (1 + others) * during["keys and values"],
-            "vision features": load.together * load.patches // load.prompts * width if is_frozen else 0,
+            "vision features": load.together * load.patches // load.prompts * width if is_recalled else 0,
         }
 
     def _count_answering(self, during: Parts) -> Parts:

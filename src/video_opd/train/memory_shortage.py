@@ -153,13 +153,16 @@ def refuse_to_go_on(
 
 def describe_note(note: MemoryNote) -> str:
     """What is done from now on, in words."""
-    if note.too_large:
-        return f"sets aside {', '.join(note.too_large)}"
+    parts = []
     if note.answer_together is not None:
-        return f"answers {note.answer_together} prompt{'s' * (note.answer_together != 1)} together"
+        parts.append(f"answers {note.answer_together} prompt{'s' * (note.answer_together != 1)} together")
     if note.micro_batch_tokens is not None:
-        return f"reads at most {note.micro_batch_tokens} tokens at once"
-    return f"reads {note.micro_batch_size} prompt{'s' * (note.micro_batch_size != 1)} at once"
+        parts.append(f"reads at most {note.micro_batch_tokens} tokens at once")
+    if note.micro_batch_size is not None:
+        parts.append(f"reads {note.micro_batch_size} prompt{'s' * (note.micro_batch_size != 1)} at once")
+    if note.too_large:
+        parts.append(f"sets aside {', '.join(note.too_large)}")
+    return " and ".join(parts)
 
 
 def free_memory() -> None:
