@@ -1,4 +1,4 @@
-"""Gradient checkpointing and the tie: the same answers, loss and gradient as without, for every family."""
+"""Checkpointing, the tie, and rows added in place: answers, loss and gradient as without, for every family."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import VideoBudget
 from video_opd.policy import checkpointing
 from video_opd.policy.checkpointing import checkpoint_layers, tie_layers
+from video_opd.policy.embedding_gradient import add_rows_in_place
 from video_opd.policy.load import Policy, load_policy
 from video_opd.types import Prompt, Sampling
 
@@ -53,7 +54,7 @@ def gradient_of(policy: Policy, prompts: list[Prompt], count: int) -> tuple[floa
     return float(loss.detach()), gradient
 
 
-@pytest.mark.parametrize("change", [checkpoint_layers, tie_layers])
+@pytest.mark.parametrize("change", [checkpoint_layers, tie_layers, add_rows_in_place])
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_gradient_stays(kind, count, change: Callable[[Any], None], tmp_path, processor, world):
@@ -67,6 +68,31 @@ def test_the_gradient_stays(kind, count, change: Callable[[Any], None], tmp_path
     floor = noise_floor(kind, plain)
     for name, gradient in plain.items():
         assert (changed[name] - gradient).norm() <= 1e-5 * gradient.norm() + floor, name
+
+
+def test_copies_of_weights_do_not_gather_in_the_backward_pass(tmp_path, processor, world):
+    """A step has one autocast around all its passes, and a copy that is kept lives until its end."""
+    policy = load_policy(save_tiny("qwen3_vl", tmp_path / "model", processor), autocast=torch.bfloat16)
+    prompts = prompts_for(policy, world)
+    _, plain = gradient_of(policy, prompts, 1)
+    checkpoint_layers(policy.model)
+    keeps: list[bool] = []
+    linears = [module for module in policy.model.modules() if isinstance(module, torch.nn.Linear)]
+    for module in linears:
+        module.register_forward_pre_hook(lambda *_: keeps.append(torch.is_autocast_cache_enabled()))
+    with policy.precision():
+        reading = policy.read(prompts, grad=True)
+        scores = policy.score(reading, policy.answer(reading, count=1, sampling=SAMPLING), grad=True)
+        assert all(keeps)  # so that read, answer and score share one copy
+        keeps.clear()
+        with torch.autocast("cpu", enabled=False):
+            (scores.logprobs * torch.linspace(-1, 1, scores.logprobs.shape[1])).sum().backward()
+        assert keeps  # layers were computed again
+        assert not any(keeps)
+        assert torch.is_autocast_cache_enabled()
+    for name, p in policy.model.named_parameters():
+        if name in plain:
+            assert (p.grad - plain[name]).norm() <= 0.05 * plain[name].norm() + 1e-6, name
 
 
 @pytest.mark.parametrize("patches", [1, 40])

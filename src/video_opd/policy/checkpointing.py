@@ -12,11 +12,13 @@ there are four patches to a video token, and one block's activations would be mo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint as checkpoint_by_torch
 from transformers import Cache
 
 from video_opd.policy.families import find_family
@@ -26,6 +28,31 @@ from video_opd.policy.read import unwrap_model
 
 PATCHES_AT_ONCE = 2048
 """Patches of a vision tower that are computed again together, or one temporal group where it has more."""
+
+
+@contextmanager
+def _keep_no_copies() -> Iterator[None]:
+    """Let autocast forget the copy of a weight after its product."""
+    was_enabled = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(was_enabled)
+
+
+def _make_contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Of a forward pass, and of what is computed again.
+
+    A step has one autocast. Without the second context, the copies of all layers would gather in it during the backward
+    pass, where each is used once.
+    """
+    return nullcontext(), _keep_no_copies()
+
+
+checkpoint = partial(
+    checkpoint_by_torch, use_reentrant=False, preserve_rng_state=False, context_fn=_make_contexts
+)  # fmt: skip
 
 
 class Tie(torch.autograd.Function):
@@ -99,10 +126,7 @@ def _make_forward(block: nn.Module, *, recompute: bool) -> Callable[..., Tensor]
             hidden = return_early(inner)(hidden, *args, **{name: Cache(layers=[seen] * (index + 1))}, **kwargs)
             return hidden, *seen.new
 
-        if recompute:
-            outputs = checkpoint(run, hidden_states, *past, use_reentrant=False, preserve_rng_state=False)
-        else:
-            outputs = run(hidden_states, *past)
+        outputs = checkpoint(run, hidden_states, *past) if recompute else run(hidden_states, *past)
         hidden_states, *new = Tie.apply(*outputs)
         if not past:
             layer.start(new)
@@ -125,11 +149,10 @@ def find_mergers(model: nn.Module) -> Iterator[nn.Module]:
 def _recompute_by_group(inner: Callable[..., Tensor], hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Run a module that has no cache, and compute it again in the backward pass: as many whole sequences at a time as
     `PATCHES_AT_ONCE` allows, where `cu_seqlens` says which rows are a sequence."""
-    options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
     ends: Any = kwargs.get("cu_seqlens")
     pieces = [] if ends is None else _split_sequences(ends.diff().tolist())
     if len(pieces) < 2:
-        return checkpoint(inner, hidden_states, *args, **options, **kwargs)
+        return checkpoint(inner, hidden_states, *args, **kwargs)
     rows = [sum(lengths) for lengths in pieces]
     cosines, sines = (part.split(rows) for part in kwargs.pop("position_embeddings"))
     outputs = []
@@ -140,7 +163,7 @@ def _recompute_by_group(inner: Callable[..., Tensor], hidden_states: Tensor, *ar
             ),
             "position_embeddings": (cosines[row], sines[row]),
         }
-        outputs.append(checkpoint(inner, hidden, *args, **options, **(kwargs | own)))
+        outputs.append(checkpoint(inner, hidden, *args, **(kwargs | own)))
     return torch.cat(outputs)
 
 

@@ -21,6 +21,7 @@ from video_opd.errors import EngineError
 from video_opd.methods import Method
 from video_opd.objectives import masked_sum
 from video_opd.policy.adapters import save_model
+from video_opd.policy.embedding_gradient import add_rows_in_place
 from video_opd.policy.load import Policy
 from video_opd.policy.read import Reading, join_readings
 from video_opd.policy.sharding import average_over_processes, drop_gathered, is_sharded, whole
@@ -72,6 +73,7 @@ class Learner:
     ) -> None:
         self.student, self.settings, self.total_steps, self.gate = student, settings, total_steps, gate
         drop_gathered(student.model)  # the shards are what is trained
+        add_rows_in_place(student.model)
         self.parameters = {name: p for name, p in student.model.named_parameters() if p.requires_grad}
         self.optimizer = make_optimizer(student.model, self.parameters, settings)
         self.num_processes = num_processes()
