@@ -78,6 +78,7 @@ def measure(case: str, seconds: int) -> dict[str, float | int | str]:
         "prompt_tokens": len(prompt),
         "patches": len(prompt.pixel_values),
         "peak_gb": memory.extra_bytes / 1e9,
+        "gradient_gb": sum(4 * p.numel() for p in student.model.parameters() if p.requires_grad) / 1e9,
         "cpu_seconds": time.process_time() - began,
     }
 

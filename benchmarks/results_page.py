@@ -36,8 +36,11 @@ def render(folder: Path = HERE) -> str:
             parts += [describe_origin(found), *show(found)]
         else:
             parts.append("Not measured yet.")
-    for path in sorted((folder / "gpu" / "results").glob("*.json")):
-        parts += show_gpu(path.stem, json.loads(path.read_text(encoding="utf-8")))
+    runs = {path.stem: json.loads(path.read_text(encoding="utf-8"))
+            for path in sorted((folder / "gpu" / "results").glob("*.json"))}  # fmt: skip
+    for name, found in runs.items():
+        parts += show_gpu(name, found)
+    parts += name_missing(runs.values())
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -71,9 +74,22 @@ def show_step(found: dict[str, Any]) -> list[str]:
         "code (docs/OFFICIAL.md). Teacher and optimiser are in each. In brackets: the target, and whether it is met. "
         "`python benchmarks/step.py` says more.",
         make_table(heads, rows),
+        tell_gradients(found["cases"]),
         "Seconds by phase:",
         make_table(["case", "path", *phases], times),
     ]
+
+
+def tell_gradients(cases: Iterable[dict[str, Any]]) -> str:
+    """How much of the peaks is the gradient, which every path needs."""
+    told = [
+        f"- {case['case']}, {case['prompt_tokens']} tokens: ours {peaks['ours']:.3f} GB, plain {peaks['plain']:.3f} GB; "
+        f"{peaks['gradient']:.3f} GB of both is the gradient. Without it: "
+        f"{(peaks['ours'] - peaks['gradient']) / (peaks['plain'] - peaks['gradient']):.2f}."
+        for case in cases
+        if "gradient" in (peaks := case.get("peak_memory_gb", {}))
+    ]
+    return "Peak memory beyond weights and optimiser:\n\n" + "\n".join(told) if told else ""
 
 
 def show_target(case: dict[str, Any], key: str) -> str:
@@ -130,12 +146,27 @@ def show_gpu(name: str, found: dict[str, Any]) -> list[str]:
     parts = [
         f"## GPU: {card['name']} ({name})",
         f"{', '.join((found['date'][:10], *(f'{key} {value}' for key, value in packages.items())))}."
+        + ("" if packages else " The versions of the packages were not recorded.")
         + (f" A matrix product in bfloat16 runs at {rate} TFLOP/s." if rate else ""),
     ]
     for section, entries in found.items():
         if isinstance(entries, dict) and section != "environment":
             parts += [f"### {section}", *show_entries(entries)]
     return parts
+
+
+SECTIONS = ("large-step", "parity", "together", "command", "real-size", "token-loop", "quantised")
+"""Of gpu/run.py."""
+
+
+def name_missing(runs: Iterable[dict[str, Any]]) -> list[str]:
+    """Which sections of the GPU check have no figure of any card."""
+    measured = {name for found in runs for name, entries in found.items()
+                if isinstance(entries, dict) and "left_out" not in entries}  # fmt: skip
+    missing = [name for name in SECTIONS if name not in measured]
+    if not missing:
+        return []
+    return ["## Not measured on a GPU", f"No run on a GPU has these sections of the check yet: {', '.join(missing)}."]
 
 
 PHASES = ("read", "answer", "teacher", "score", "backward", "step")
@@ -161,6 +192,8 @@ def show_entries(entries: dict[str, Any]) -> list[str]:
             notes.append(f"- {name}: " + "; ".join(f"{key.replace('_', ' ')} {value}" for key, value in row.items()))
         elif row:
             tables.setdefault(tuple(row), []).append([name, *row.values()])
+    if "left_out" in entries:
+        notes.append(f"Not measured: {entries['left_out']}.")
     shown = [make_table(["", *(key.replace("_", " ") for key in keys)], rows) for keys, rows in tables.items()]
     return [*shown, "\n".join(notes)]
 

@@ -197,10 +197,12 @@ def measure_memory(case: Case) -> dict[str, Any]:
     """Peak memory of a checkpointed step against that of the plain path."""
     ending = "" if case.trains_vision else "-frozen"
     plain, ours = (
-        measure_in_own_process(f"{name}{ending}", case.seconds, keep_freed=False)["peak_gb"]
-        for name in ("plain", "checkpointed")
+        measure_in_own_process(f"{name}{ending}", case.seconds, keep_freed=False) for name in ("plain", "checkpointed")
     )
-    return {"peak_memory_ratio": float(ours) / float(plain), "peak_memory_gb": {"ours": ours, "plain": plain}}
+    return {
+        "peak_memory_ratio": float(ours["peak_gb"]) / float(plain["peak_gb"]),
+        "peak_memory_gb": {"ours": ours["peak_gb"], "plain": plain["peak_gb"], "gradient": plain["gradient_gb"]},
+    }
 
 
 def measure_in_fresh_process(name: str, rounds: int | None) -> dict[str, Any]:

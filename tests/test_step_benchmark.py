@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -81,8 +82,13 @@ def test_the_page_tells_targets_and_skipped_peers(tmp_path):
     times = {"ours": {"read": 1.0}, "plain": {"answer": 2.0}}
     case = {"case": "a", "prompt_tokens": 9, "vocabulary": 8, "ours": 1.0, "plain": 2.0, "released": None, "ratio": 0.5,
             "released_ratio": None, "peak_memory_ratio": 0.6, "ratio_range": [0.4, 0.6], "phases": times,
-            "targets": {"ratio": 0.72, "peak_memory_ratio": 0.5}}  # fmt: skip
+            "targets": {"ratio": 0.72, "peak_memory_ratio": 0.5},
+            "peak_memory_gb": {"ours": 1.2, "plain": 2.0, "gradient": 1.0}}  # fmt: skip
     (tmp_path / "results").mkdir()
+    (tmp_path / "gpu" / "results").mkdir(parents=True)
+    (tmp_path / "gpu" / "results" / "a.json").write_text(
+        json.dumps({"date": "2026-11-27", "parity": {"what": {"x": 1.5}}, "together": {"left_out": "no time was left"}})
+    )
     for name, found in (
         ("step", {"cases": [case]}),
         ("peers", {"peers": [{"peer": "trl", "skipped": "pip ended"}]}),
@@ -92,6 +98,12 @@ def test_the_page_tells_targets_and_skipped_peers(tmp_path):
     assert "| 0.5 (0.72: met) | not measured | 0.6 (0.50: missed) | 0.4 to 0.6 |" in page
     assert "- trl was skipped: pip ended" in page
     assert "Not measured yet." in page
+    assert "1.000 GB of both is the gradient. Without it: 0.20." in page
+    missing = page.rpartition("these sections of the check yet: ")[2].rstrip(".\n").split(", ")
+    assert "together" in missing
+    assert "parity" not in missing
+    (sections,) = re.findall(r"^SECTIONS = \{\n(.*?)^\}", (BENCHMARKS / "gpu" / "run.py").read_text(), re.M | re.S)
+    assert {"environment", "parity", *missing} == set(re.findall(r'^    "([a-z-]+)":', sections, re.M))
 
 
 def test_a_peer_that_does_not_install_is_skipped(monkeypatch, tmp_path, capsys):
