@@ -83,8 +83,8 @@ def show_step(found: dict[str, Any]) -> list[str]:
 def tell_gradients(cases: Iterable[dict[str, Any]]) -> str:
     """How much of the peaks is the gradient, which every path needs."""
     told = [
-        f"- {case['case']}, {case['prompt_tokens']} tokens: ours {peaks['ours']:.3f} GB, plain {peaks['plain']:.3f} GB; "
-        f"{peaks['gradient']:.3f} GB of both is the gradient. Without it: "
+        f"- {case['case']}, {case['prompt_tokens']} tokens: ours {peaks['ours']:.3f} GB, plain {peaks['plain']:.3f} "
+        f"GB; {peaks['gradient']:.3f} GB of both is the gradient. Without it: "
         f"{(peaks['ours'] - peaks['gradient']) / (peaks['plain'] - peaks['gradient']):.2f}."
         for case in cases
         if "gradient" in (peaks := case.get("peak_memory_gb", {}))
