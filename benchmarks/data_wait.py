@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import AutoProcessor
 
+from machine import describe_machine
 from video_opd.data.prompt_source import PromptSource
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.prompts import PromptRenderer
@@ -202,7 +203,7 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {
         "clips": "made for this: a panned texture, a moving disc, noise; the long one repeats the short one",
-        "cpus": os.cpu_count(), "av": version("av"), "torch": version("torch"), "python": sys.version.split()[0],
+        **describe_machine(), "cpus": os.cpu_count(), "av": version("av"),
         "step_seconds": STEP_SECONDS | {"clips": CLIPS_A_STEP, "from": "arithmetic, not measured"}, "rows": [],
     }  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="data-wait-clips-") as folder:

@@ -26,6 +26,7 @@ def render(folder: Path = HERE) -> str:
         ("step", "A training step", show_step),
         ("growth", "How a step grows", show_growth),
         ("peers", "Beside other trainers", show_peers),
+        ("data_wait", "Waiting for videos", show_data_wait),
         ("memory", "Peak memory of a step", show_rows),
         ("memory_estimate", "The estimate of memory", show_rows),
     ):
@@ -46,7 +47,7 @@ def render(folder: Path = HERE) -> str:
 
 def describe_origin(found: dict[str, Any]) -> str:
     """When and on what it was measured."""
-    versions = found.get("versions", {name: found[name] for name in ("torch",) if name in found})
+    versions = found.get("versions", {name: found[name] for name in ("torch", "av") if name in found})
     told = [str(found[key]) for key in ("date", "machine") if key in found]
     return "; ".join([*told, ", ".join(f"{name} {number}" for name, number in versions.items())]) + "."
 
@@ -129,6 +130,25 @@ def show_peers(found: dict[str, Any]) -> list[str]:
     notes = [f"- {peer}: {what}" for peer, what in told.items()]
     notes += [f"- {row['peer']} was skipped: {row['skipped']}" for row in found["peers"] if "skipped" in row]
     return [make_table(heads, rows) if rows else "", "\n".join(notes)]
+
+
+def show_data_wait(found: dict[str, Any]) -> list[str]:
+    """What a clip costs, and how long a step waits for it."""
+    rows = [
+        [
+            f"{row['video']['file']} ({row['video']['seconds']:g} s, {row['video']['codec']})",
+            *(row["prompt"][key] for key in ("cpu_seconds", "video_tokens")),
+            *(each["share_waiting"] for each in row["training"]),
+            row.get("load_of_the_machine", found.get("load_at_the_end")),
+        ]
+        for row in found["rows"]
+    ]
+    waits = [f"share waiting, {each['workers']} workers" for each in found["rows"][0]["training"]]
+    text = (
+        "CPU-seconds to decode a clip and to make its prompt, and the share of a training step that waits for it. The "
+        "models are tiny, so a step has little else to do: real ones wait less."
+    )
+    return [text, make_table(["clip", "CPU-seconds", "video tokens", *waits, "load of the machine"], rows)]
 
 
 def show_rows(found: dict[str, Any]) -> list[str]:

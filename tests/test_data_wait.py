@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "data_wait.py"
 
 @pytest.fixture(scope="module")
 def data_wait():
+    sys.path.insert(0, str(SCRIPT.parent))  # the benchmarks import each other, as scripts do
     spec = importlib.util.spec_from_file_location("data_wait", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    sys.path.remove(str(SCRIPT.parent))
     return module
 
 
