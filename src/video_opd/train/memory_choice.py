@@ -18,6 +18,7 @@ from video_opd.policy.families import find_family
 from video_opd.policy.lora_settings import LoraSettings
 from video_opd.policy.model_shape import ModelShape, measure_shape
 from video_opd.policy.published_shapes import read_config
+from video_opd.policy.weights_files import measure_files
 from video_opd.ranks import current_job
 from video_opd.train.build_models import place_teacher
 from video_opd.train.largest_micro_batch import choose_load
@@ -321,5 +322,4 @@ def count_weight_bytes(name: str, shape: ModelShape, width: int) -> int:
         whole = shape.num_all + others
     else:
         whole = int(_BYTES_PER_WEIGHT.get(method, 1.0) * shape.num_all)
-    size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder else 0
-    return size or whole
+    return (folder and measure_files(folder)) or whole
