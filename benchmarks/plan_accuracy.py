@@ -20,7 +20,7 @@ from video_opd.plan.cards import KNOWN_CARDS
 from video_opd.plan.step_flops import Judge, StepWork
 from video_opd.plan.step_time import StepTime
 from video_opd.train.largest_micro_batch import Load
-from video_opd.train.memory_choice import measure_model
+from video_opd.train.measured_models import measure_model
 from video_opd.train.memory_estimate import GIB, FrozenModel, StepMemory
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,8 +7,13 @@ import shutil
 from pathlib import Path
 
 from video_opd.cli import main
+from video_opd.config.recipe_file import load_recipe
+from video_opd.config.shipped_recipes import shipped_recipes
+from video_opd.plan import Plan, make_plan, parse_gpus
+from video_opd.policy.common_tokens import require_like_configs
 from video_opd.policy.location import resolve_model
-from video_opd.train.memory_choice import count_weight_bytes, measure_model
+from video_opd.policy.published_shapes import find_published_config
+from video_opd.train.measured_models import count_weight_bytes, measure_model
 
 
 def copy_config(folder: Path, name: str = "tiny-student", *files: str, **changes: object) -> str:
@@ -51,3 +56,51 @@ def test_files_of_quantised_weights_count_only_where_all_are_there(tmp_path):
     assert count_weight_bytes(name, shape, 2) == by_config == int(0.6 * shape.num_all)
     (tmp_path / "model" / "model-2.safetensors").write_bytes(bytes(500))
     assert count_weight_bytes(name, shape, 2) == 1500
+
+
+def write_quantised(folder: Path, method: str) -> str:
+    return copy_config(folder, "tiny-teacher", quantization_config={"quant_method": method})
+
+
+def test_a_teacher_with_another_tokenizer_is_refused(tmp_path, refused):
+    words = ("plan", "tiny-opd", "--gpus", "H100", "--teacher.model")
+    assert "different tokenizers" in refused(*words, "Qwen/Qwen3-VL-8B-Instruct")
+    swapped = tmp_path / "swapped"
+    shutil.copytree(resolve_model("tiny-teacher"), swapped)
+    (swapped / "model.safetensors").unlink()
+    tokenizer = json.loads((swapped / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    one, other = list(vocabulary)[:2]
+    vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
+    (swapped / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert "different tokenizers" in refused(*words, swapped)
+    published = ("plan", "video-opd-8b", "--gpus", "8xH100", "--teacher.model")
+    assert "different tokenizers" in refused(*published, "Qwen/Qwen3.5-9B")
+    assert "patch_size: 16 / 14" in refused(*published, "Qwen/Qwen2.5-VL-7B-Instruct")
+
+
+def test_padded_vocabularies_are_those_of_one_tokenizer():
+    three, seven = (find_published_config(f"Qwen/Qwen2.5-VL-{size}-Instruct") for size in ("3B", "7B"))
+    assert three.get_text_config().vocab_size != seven.get_text_config().vocab_size
+    require_like_configs("3B", three, "7B", seven)
+
+
+def test_weights_in_fp8_are_dequantised_on_older_cards():
+    def plan(gpus: str) -> Plan:
+        return make_plan(load_recipe(shipped_recipes()["one-gpu-lora-24gb"]), parse_gpus(gpus))
+
+    newer, older = plan("RTX4090"), plan("RTX3090")
+    teacher = newer.teachers["teacher"]
+    assert newer.memory.certain["teacher"] < 1.2 * teacher.num_all < 1.8 * teacher.num_all
+    assert older.memory.certain["teacher"] > 1.85 * teacher.num_all
+    assert older.fit == "does not fit"
+    name = "Qwen/Qwen3-VL-8B-Instruct-FP8"
+    assert count_weight_bytes(name, teacher, 2, capability=0.0) == 2 * teacher.num_all
+
+
+def test_what_train_refuses_of_quantised_teachers(tmp_path, refused):
+    fp8, fbgemm = write_quantised(tmp_path / "fp8", "fp8"), write_quantised(tmp_path / "fbgemm", "fbgemm_fp8")
+    words = ("plan", "tiny-opd", "--teacher.model")
+    assert "teacher.offload" in refused(*words, fp8, "--gpus", "H100", "--teacher.offload", "true")
+    assert "compute capability of 9.0" in refused(*words, fbgemm, "--gpus", "L4")
+    assert "cannot be sharded" in refused(*words, fbgemm, "--gpus", "2xH100")

@@ -16,7 +16,8 @@ from video_opd.policy.model_shape import measure_shape
 from video_opd.train import answering_choice
 from video_opd.train.answering_choice import is_answering_open, settle_answering
 from video_opd.train.largest_micro_batch import Load, choose_load
-from video_opd.train.memory_choice import MARGIN, estimate_step, measure_student
+from video_opd.train.measured_models import measure_student
+from video_opd.train.memory_choice import MARGIN, estimate_step
 from video_opd.train.memory_estimate import GIB, StepMemory
 from video_opd.train.run_inputs import Inputs
 

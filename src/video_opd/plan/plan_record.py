@@ -116,6 +116,7 @@ def describe_plan(plan: Plan) -> dict[str, object]:
     return {
         "recipe": plan.recipe.name,
         "gpus": str(plan.gpus),
+        "assumed": list(plan.gpus.card.assumed),
         "num_processes": plan.num_processes,
         "parameters": {
             name: {"all": shape.num_all, "active": round(ModelFlops(shape=shape).num_active)}

@@ -10,23 +10,16 @@ from pathlib import Path
 from video_opd.config import CouplingSettings, Recipe, RoundsSettings, SelectionFileSettings
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.plan.cards import Gpus
+from video_opd.plan.model_refusals import refuse_unusable_models
 from video_opd.plan.plan_record import MOST_ANSWERS, MOST_TOKENS, Plan
 from video_opd.plan.step_flops import Judge, StepWork
 from video_opd.plan.step_time import StepTime
 from video_opd.policy.model_shape import ModelShape
-from video_opd.policy.published_shapes import read_config
-from video_opd.policy.quantised import refuse_as_student
-from video_opd.policy.sharding import refuse_quantised
 from video_opd.train.answering_choice import find_most_together, is_answering_open, set_together
 from video_opd.train.build import count_steps, refuse_unfit_job
 from video_opd.train.largest_micro_batch import choose_load, size_prompt
-from video_opd.train.memory_choice import (
-    MARGIN,
-    count_weight_bytes,
-    describe_step,
-    list_durations,
-    measure_model,
-)
+from video_opd.train.measured_models import count_weight_bytes, measure_model
+from video_opd.train.memory_choice import MARGIN, describe_step, list_durations
 from video_opd.train.memory_estimate import StepMemory
 from video_opd.train.run_inputs import Inputs
 
@@ -48,10 +41,11 @@ def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, an
     has_places = any(teacher.device or teacher.devices for teacher in recipe.name_teachers().values())
     num_processes = 1 if has_places else gpus.count
     refuse_unfit_job(recipe, num_processes)
-    _refuse_unusable(recipe, num_processes, answer_tokens)
+    refuse_unusable_models(recipe, num_processes, gpus.card)
+    _refuse_long_answers(recipe, answer_tokens)
     inputs = Inputs()
     longest_s = max(list_durations(recipe, inputs), default=None)
-    asked = describe_step(recipe, inputs, num_processes=num_processes)
+    asked = describe_step(recipe, inputs, num_processes=num_processes, capability=gpus.card.capability)
     apart = _settle_checkpointing(asked, gpus.card.room)
     # With `auto`, another size is checkpointed where it does not fit otherwise.
     smallest = _set_checkpointing(asked, is_on=True) if recipe.training.gradient_checkpointing == "auto" else apart
@@ -78,11 +72,8 @@ def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, an
     )
 
 
-def _refuse_unusable(recipe: Recipe, num_processes: int, answer_tokens: int | None) -> None:
-    """Refuse what `train` refuses once it knows the models, and answers that are longer than they can be."""
-    refuse_as_student(recipe.student.model, read_config(recipe.student.model)[1])
-    for teacher in recipe.name_teachers().values() if num_processes > 1 else ():
-        refuse_quantised(teacher.model, read_config(teacher.model)[1])
+def _refuse_long_answers(recipe: Recipe, answer_tokens: int | None) -> None:
+    """Refuse answers that are longer than they can be."""
     most = recipe.answers.max_new_tokens
     if answer_tokens is not None and answer_tokens > most:
         raise ConfigurationError(
@@ -146,7 +137,7 @@ def _describe_time(memory: StepMemory, gpus: Gpus, durations: Sequence[float], a
     return StepTime(
         recipe=recipe,
         student=student,
-        judges=tuple(_list_judges(recipe, student)),
+        judges=tuple(_list_judges(recipe, student, gpus.card.capability)),
         work=work,
         card=gpus.card,
         num_processes=memory.num_processes,
@@ -154,7 +145,7 @@ def _describe_time(memory: StepMemory, gpus: Gpus, durations: Sequence[float], a
     )
 
 
-def _list_judges(recipe: Recipe, student: ModelShape) -> Iterator[Judge]:
+def _list_judges(recipe: Recipe, student: ModelShape, capability: float) -> Iterator[Judge]:
     """Who scores the answers of a step. Of several teachers each judges its share, or all of them everything."""
     width = 2 if recipe.compute.precision == "bfloat16" else 4
     teachers = recipe.name_teachers().values() if recipe.method.needs_teacher else ()
@@ -162,12 +153,12 @@ def _list_judges(recipe: Recipe, student: ModelShape) -> Iterator[Judge]:
         shape = measure_model(teacher.model)
         yield Judge(
             shape=shape,
-            num_bytes=count_weight_bytes(teacher.model, shape, width),
+            num_bytes=count_weight_bytes(teacher.model, shape, width, capability),
             share=1.0 if recipe.teachers_by == "average" else 1 / len(teachers),
             is_student=recipe.student.lora is not None and teacher.model == recipe.student.model,
         )
     if recipe.method.needs_reference:
-        yield Judge(shape=student, num_bytes=width * student.num_all, is_student=True)
+        yield Judge(shape=student, num_bytes=width * student.num_all, is_student=True, is_reference=True)
 
 
 def _count_examples(recipe: Recipe, manifest: Path | None, inputs: Inputs) -> int | None:

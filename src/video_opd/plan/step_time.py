@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from video_opd.config import Recipe
 from video_opd.plan.cards import GPUS_PER_NODE, NETWORK_GBS, GpuCard
 from video_opd.plan.model_flops import Flops, ModelFlops
-from video_opd.plan.step_flops import Judge, StepFlops, StepWork
+from video_opd.plan.step_flops import Judge, StepFlops, StepWork, group_judges
 from video_opd.policy.model_shape import ModelShape
 from video_opd.train.trained_parts import count_trained
 
@@ -72,7 +72,7 @@ class StepTime:
             "read": (updates + self.work.is_read_twice) * self._read_text(self.student, self._is_autocast)
             + self._read_vision(self.student),
             "answer": 0.0 if self.recipe.method.writes_annotations else self._answer(flops["answer"]),
-            "teacher": sum(map(self._judge, self.judges)),
+            **{phase: sum(map(self._judge, judges)) for phase, judges in group_judges(self.judges).items()},
             "score": updates * self._pass(self.student, flops["score"], SCORE_LAYER_S),
             "backward": self._backward(flops["backward"]),
             "step": updates * STEP_BYTES * self._count_stepped() / self._bandwidth,

@@ -144,8 +144,8 @@ def find_local_folder(name: str) -> Path | None:
     return folder
 
 
-def find_config_folder(name: str) -> Path | None:
-    """Find the folder here that holds a model's config.json, of an adapter that of its base; None if it is on the hub.
+def find_configured(name: str) -> ModelParts | None:
+    """Find the folders of a model here that has its config.json, of an adapter in its base; None if it is on the hub.
     Neither weights nor tokenizer have to be there.
 
     Raises:
@@ -155,11 +155,12 @@ def find_config_folder(name: str) -> Path | None:
     while True:
         folder = Path(str(files("video_opd"))) / "models" / name if name in BUNDLED else Path(name).expanduser()
         if not folder.is_dir():
-            return find_local_folder(name)  # it says what is wrong
+            find_local_folder(name)  # it says what is wrong
+            return None
         folder = find_model(folder)
         if not is_adapter(folder):
             _refuse_without_parts(folder, str(folder), parts=("config",))
-            return folder
+            return ModelParts(folder, tuple(reversed(adapters)))
         _refuse_circle(folder, adapters)
         adapters.append(folder)
         name, _ = read_base(folder)

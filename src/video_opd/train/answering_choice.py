@@ -15,7 +15,8 @@ from video_opd.config import Recipe
 from video_opd.policy.device import find_device
 from video_opd.policy.model_shape import ModelShape
 from video_opd.train.largest_micro_batch import Load
-from video_opd.train.memory_choice import MARGIN, estimate_step, find_smallest, measure_student
+from video_opd.train.measured_models import measure_student
+from video_opd.train.memory_choice import MARGIN, estimate_step, find_smallest
 from video_opd.train.memory_estimate import MemoryEstimate
 from video_opd.train.run_inputs import Inputs
 

@@ -101,8 +101,9 @@ class StepMemory:
         during = resident | reading | {"gradient": earlier, "bfloat16 copies": self._copies}
         answering = {"answering": self._count_answering(during)} if self.load.together else {}
         during |= self._count_waiting(during)
+        judged = self._add_teacher_pass(resident)
         phases = answering | {
-            "teacher": during | self._add_teacher_pass(resident),
+            next(iter(judged), "teacher"): during | judged,
             "scoring": during | self._count_scoring(during),
             "backward pass": during | self._count_backward(during),
             "optimiser": resident | {"gradient": self._gradient, "optimiser": self._optimiser + self._scratch},
@@ -326,7 +327,7 @@ class StepMemory:
         values, a layer's activations, its logits."""
         most: Parts = {}
         for model in self.frozen:
-            if model.is_elsewhere:
+            if model.is_elsewhere or (model.part == "teacher" and not self.recipe.method.needs_teacher):
                 continue
             shape, load = model.shape, self.load
             width = self._how.compute
