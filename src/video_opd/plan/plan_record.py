@@ -10,7 +10,7 @@ from video_opd.config import Recipe
 from video_opd.errors import ConfigurationError
 from video_opd.plan.cards import Gpus
 from video_opd.plan.measured_errors import read_accuracy
-from video_opd.plan.model_flops import Flops, ModelFlops
+from video_opd.plan.model_flops import Flops
 from video_opd.plan.step_flops import StepWork
 from video_opd.policy.model_shape import ModelShape
 from video_opd.train.memory_choice import MARGIN, list_remedies
@@ -119,7 +119,7 @@ def describe_plan(plan: Plan) -> dict[str, object]:
         "assumed": list(plan.gpus.card.assumed),
         "num_processes": plan.num_processes,
         "parameters": {
-            name: {"all": shape.num_all, "active": round(ModelFlops(shape=shape).num_active)}
+            name: {"all": shape.num_all, "active": shape.num_active}
             for name, shape in plan.name_models().items()
         },
         "num_trained": plan.num_trained,

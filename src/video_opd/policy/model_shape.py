@@ -112,6 +112,39 @@ class ModelShape:
         """Width of the vision tower."""
         return int(getattr(self.vision, "embed_dim", None) or self.vision.hidden_size)
 
+    @property
+    def num_active(self) -> int:
+        """Weights of the language model that one token meets, the head included."""
+        return sum(map(self.count_active, self.layer_kinds)) + self.head
+
+    @property
+    def head(self) -> int:
+        """Weights of the output head."""
+        return int(self.text.hidden_size) * int(self.text.vocab_size)
+
+    def count_active(self, kind: str) -> int:
+        """Weights of the products of a layer of the language model that one token meets: of a mixture the chosen experts.
+
+        Args:
+            kind: of the layer.
+        """
+        text = self.text
+        hidden = int(text.hidden_size)
+        if kind == "linear_attention":
+            heads = int(text.linear_num_value_heads)
+            values = heads * int(text.linear_value_head_dim)
+            mixed = 2 * int(text.linear_num_key_heads) * int(text.linear_key_head_dim) + values
+            mixer = hidden * (mixed + 2 * values + 2 * heads) + mixed * int(text.linear_conv_kernel_dim)
+        else:
+            gated = 2 if self.family.has_gated_attention else 1
+            mixer = hidden * ((gated + 1) * self.query_size + 2 * self.key_size)
+        chosen = getattr(text, "num_experts_per_tok", None)
+        if not chosen:
+            return mixer + 3 * hidden * int(text.intermediate_size)
+        shared = int(getattr(text, "shared_expert_intermediate_size", 0) or 0)
+        router = hidden * int(text.num_experts) + (hidden if shared else 0)
+        return mixer + router + 3 * hidden * (chosen * int(text.moe_intermediate_size) + shared)
+
     def count_kept_by_layer(self, kind: str, how: Arithmetic) -> int:
         """Bytes that a layer of the language model keeps of a token for its backward pass.
 

@@ -95,8 +95,8 @@ def _find_most(recipe: Recipe, inputs: Inputs, num_processes: int) -> int | None
 
 def _count_prefill(recipe: Recipe, shape: ModelShape, load: Load) -> float:
     """Operations of reading a micro-batch of the longest prompts once more, for one token loop less; a frozen tower
-    does not run again."""
-    text = shape.num_weights["text"] - shape.embedding * (1 if shape.is_tied else 2)
+    does not run again. Of a mixture of experts the chosen experts count."""
+    text = shape.num_active - shape.head
     tower = 0 if recipe.student.freeze_vision or recipe.student.lora else shape.num_weights["tower"]
     return 2.0 * (text * load.tokens + tower * load.patches)
 
