@@ -9,9 +9,11 @@ from pathlib import Path
 
 from video_opd.config import CouplingSettings, Recipe, RoundsSettings, SelectionFileSettings
 from video_opd.errors import ConfigurationError, DataError
+from video_opd.plan.asking_memory import estimate_run
 from video_opd.plan.cards import Gpus
 from video_opd.plan.model_refusals import refuse_unusable_models
 from video_opd.plan.plan_record import MOST_ANSWERS, MOST_TOKENS, Plan
+from video_opd.plan.remedies import TOKENS_STEP, RemedySearch
 from video_opd.plan.step_flops import Judge, StepWork
 from video_opd.plan.step_time import StepTime
 from video_opd.policy.model_shape import ModelShape
@@ -22,8 +24,6 @@ from video_opd.train.measured_models import count_weight_bytes, measure_model
 from video_opd.train.memory_choice import MARGIN, describe_step, list_durations
 from video_opd.train.memory_estimate import StepMemory
 from video_opd.train.run_inputs import Inputs
-
-TOKENS_STEP = 256
 
 
 def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, answer_tokens: int | None = None) -> Plan:
@@ -54,13 +54,15 @@ def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, an
     time = _describe_time(memory, gpus, list_durations(recipe, inputs), answer_tokens)
     pool = _count_examples(recipe, recipe.data.train, inputs) or num_examples
     num_steps = _count_steps(recipe, inputs, pool)
+    estimate = estimate_run(memory)
+    search = RemedySearch(recipe=recipe, gpus=gpus, num_processes=num_processes, inputs=inputs)
     return Plan(
         recipe=recipe,
         gpus=gpus,
         num_processes=num_processes,
         student=memory.student,
         teachers={name: measure_model(each.model) for name, each in recipe.name_teachers().items()},
-        memory=memory.estimate(),
+        memory=estimate,
         work=time.work,
         flops=time.count_flops(),
         seconds=time.estimate(),
@@ -69,6 +71,7 @@ def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, an
         evaluation_s=_estimate_evaluations(time, inputs, num_steps),
         largest_max_tokens=_find_largest_max_tokens(smallest, longest_s, gpus.card.room),
         largest_num_answers=_find_largest_num_answers(smallest, gpus.card.room),
+        remedies=search.find() if estimate.peak > gpus.card.room else None,
     )
 
 
@@ -214,7 +217,7 @@ def _find_largest_max_tokens(memory: StepMemory, longest_s: float | None, room: 
     def has_room(steps: int) -> bool:
         video = memory.recipe.video.model_copy(update={"max_tokens": TOKENS_STEP * steps})
         recipe = memory.recipe.model_copy(update={"video": video})
-        return _change(memory, recipe, longest_s).estimate().peak <= room
+        return estimate_run(_change(memory, recipe, longest_s)).peak <= room
 
     found = _find_largest(has_room, MOST_TOKENS // TOKENS_STEP)
     return None if found is None else TOKENS_STEP * found
@@ -223,7 +226,7 @@ def _find_largest_max_tokens(memory: StepMemory, longest_s: float | None, room: 
 def _find_largest_num_answers(memory: StepMemory, room: int) -> int | None:
     def has_room(count: int) -> bool:
         load = replace(memory.load, answers=memory.load.prompts * count)
-        return replace(memory, load=load).estimate().peak <= room
+        return estimate_run(replace(memory, load=load)).peak <= room
 
     return _find_largest(has_room, MOST_ANSWERS)
 
