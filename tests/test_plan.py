@@ -228,9 +228,7 @@ def test_published_models_have_the_sizes_in_their_names():
         )
         # A name counts the language model without its embeddings, or all, and rounds.
         assert 0.85 < shape.num_all / 1e9 / wanted < 1.26, (name, shape.num_all)
-    assert measure_model("Qwen/Qwen3-VL-235B-A22B-Instruct").num_active == pytest.approx(
-        22e9, rel=0.03
-    )
+    assert measure_model("Qwen/Qwen3-VL-235B-A22B-Instruct").num_active == pytest.approx(22e9, rel=0.03)
     assert measure_model("Qwen/Qwen3-VL-30B-A3B-Instruct").num_active == pytest.approx(3e9, rel=0.12)
 
 

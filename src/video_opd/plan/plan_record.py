@@ -120,8 +120,7 @@ def describe_plan(plan: Plan) -> dict[str, object]:
         "assumed": list(plan.gpus.card.assumed),
         "num_processes": plan.num_processes,
         "parameters": {
-            name: {"all": shape.num_all, "active": shape.num_active}
-            for name, shape in plan.name_models().items()
+            name: {"all": shape.num_all, "active": shape.num_active} for name, shape in plan.name_models().items()
         },
         "num_trained": plan.num_trained,
         "memory": {

@@ -192,8 +192,7 @@ def _estimate_selection(time: StepTime, pool: int | None) -> float | None:
         return None
     seconds = 0.0
     if curriculum.needs_teacher and curriculum.teacher_scores is None:
-        shapes = [measure_model(each.model) for each in recipe.name_teachers().values()]
-        seconds += sum(time.answer_pool(shape, curriculum.num_answers) for shape in shapes)
+        seconds += _ask_teachers(time, curriculum.num_answers)
     if isinstance(curriculum, CouplingSettings) or curriculum.is_student_asked:
         rounds = curriculum.num_rounds if isinstance(curriculum, RoundsSettings) else 1
         seconds += rounds * time.answer_pool(time.student, curriculum.num_answers)
@@ -208,9 +207,19 @@ def _estimate_evaluations(time: StepTime, inputs: Inputs, num_steps: int | None)
     every = recipe.schedule.evaluate_every
     often = 1 + ((num_steps or 0) // every if every else 0)
     seconds = often * student * (_count_examples(recipe, recipe.data.validation, inputs) or 0)
-    teachers = sum(time.answer_pool(measure_model(each.model), 1) for each in recipe.name_teachers().values())
-    seconds += (2 * student + teachers) * (_count_examples(recipe, recipe.data.test, inputs) or 0)
+    seconds += (2 * student + _ask_teachers(time, 1)) * (_count_examples(recipe, recipe.data.test, inputs) or 0)
     return seconds / time.num_processes
+
+
+def _ask_teachers(time: StepTime, num_answers: int) -> float:
+    """Seconds in which every teacher answers one prompt."""
+    recipe, seconds = time.recipe, 0.0
+    width = 2 if recipe.compute.precision == "bfloat16" else 4
+    for teacher in recipe.name_teachers().values():
+        shape = measure_model(teacher.model)
+        size = count_weight_bytes(teacher.model, shape, width, time.card.capability)
+        seconds += time.answer_pool(shape, num_answers, num_bytes=size)
+    return seconds
 
 
 def _find_largest_max_tokens(memory: StepMemory, longest_s: float | None, room: int) -> int | None:

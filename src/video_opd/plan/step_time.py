@@ -79,20 +79,22 @@ class StepTime:
             "communication": self._communicate(),
         }
 
-    def answer_pool(self, shape: ModelShape, num_answers: int) -> float:
+    def answer_pool(self, shape: ModelShape, num_answers: int, *, num_bytes: int = 0) -> float:
         """Seconds to read a prompt and write answers to it, without gradient: as `score` and evaluations do it, with so
         many prompts in one token loop as the recipe says.
 
         Args:
             shape: of the model that answers.
             num_answers: to a prompt.
+            num_bytes: of its weights, where they are gathered anew for every pass: those of a teacher in a job.
         """
         count = self.recipe.compute.evaluation_batch_size
         several = {"prompts": count, "num_pieces": 1, "num_loops": 1, "answers": num_answers}
         work = StepWork(**{**vars(self.work), **several})
         batch = StepTime(recipe=self.recipe, student=shape, judges=(), work=work, card=self.card)
         written = batch._answer(count * ModelFlops(shape=shape).follow(work.tokens, work.rows, work.answer_tokens))
-        return (batch._read_text(shape, is_autocast=False) + batch._read_vision(shape) + written) / count
+        gathered = (1 + work.answer_tokens) * num_bytes * (1 - 1 / self._shards) / self._link(self._shards)
+        return (batch._read_text(shape, is_autocast=False) + batch._read_vision(shape) + written + gathered) / count
 
     @property
     def _rate(self) -> float:
