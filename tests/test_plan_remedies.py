@@ -76,7 +76,7 @@ def test_what_is_enough_only_together():
     for words in together:
         fewer = tuple(each for each in together if each != words)
         assert plan(TWO, "A100-40GB", **keys | follow(fewer)).fit == "does not fit", words
-    with pytest.raises(ConfigurationError, match="[Dd]o all of this: "):
+    with pytest.raises(ConfigurationError, match=r"[Dd]o all of this: "):
         found.refuse_unfit()
 
 

@@ -1,4 +1,4 @@
-"""The memory of evaluations and of scoring the pool: prompts are read without gradient and answered in one token loop."""
+"""The memory of evaluations and of scoring the pool: prompts are read without gradient and answered together."""
 
 from __future__ import annotations
 

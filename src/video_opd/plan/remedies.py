@@ -106,9 +106,8 @@ class RemedySearch:
     def find(self) -> Remedies:
         """Find what is enough alone, or else together; and cards that are enough."""
         alone = [words for words, change in self._list_switches() if self._has_room(change(self.recipe))]
-        for number in NUMBERS:
-            if steps := self._find_number(number, self.recipe):
-                alone.append(number.describe(steps))
+        found = {number: self._find_number(number, self.recipe) for number in NUMBERS}
+        alone += [number.describe(steps) for number, steps in found.items() if steps]
         together, more = () if alone else tuple(self._combine()), self._find_more_cards()
         other = None if alone or together or more else self._find_other_cards()
         return Remedies(alone=tuple(alone), together=together, more_cards=more, other_cards=other)

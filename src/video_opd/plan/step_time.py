@@ -134,7 +134,7 @@ class StepTime:
     def _answer(self, flops: Flops) -> float:
         """Token by token: launches, or the weights and the kept keys and values that every token reads."""
         work, shape = self.work, self.student
-        read = 2 * shape.num_active
+        read: float = 2 * shape.num_active
         loops = work.num_loops or work.num_pieces
         read += 4 * work.prompts / loops * work.tokens * len(shape.layer_kinds) * shape.key_size
         token = max(len(shape.layer_kinds) * LAYER_S, read / self._bandwidth)

@@ -123,7 +123,7 @@ class ModelShape:
         return int(self.text.hidden_size) * int(self.text.vocab_size)
 
     def count_active(self, kind: str) -> int:
-        """Weights of the products of a layer of the language model that one token meets: of a mixture the chosen experts.
+        """Weights of a layer's products that one token meets: of a mixture those of the chosen experts.
 
         Args:
             kind: of the layer.
