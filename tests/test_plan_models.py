@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from video_opd.cli import main
 from video_opd.config.recipe_file import load_recipe
 from video_opd.config.shipped_recipes import shipped_recipes
@@ -104,3 +106,32 @@ def test_what_train_refuses_of_quantised_teachers(tmp_path, refused):
     assert "teacher.offload" in refused(*words, fp8, "--gpus", "H100", "--teacher.offload", "true")
     assert "compute capability of 9.0" in refused(*words, fbgemm, "--gpus", "L4")
     assert "cannot be sharded" in refused(*words, fbgemm, "--gpus", "2xH100")
+
+
+CONFIGS = {
+    "a list": "[]",
+    "a number": "3",
+    "not whole": '{"model_type": "qwen3_vl"',
+    "no bytes of a text": "\udcff",
+    "of a language model": '{"model_type": "llama"}',
+    "no MLP": '{"model_type": "qwen3_vl", "text_config": {"intermediate_size": 0}}',
+    "no experts": '{"model_type": "qwen3_vl_moe", "text_config": {"num_experts": 0}}',
+    "a tower below the ground": '{"model_type": "qwen3_vl", "vision_config": {"depth": -3}}',
+    "a word for a size": '{"model_type": "qwen3_vl", "text_config": {"hidden_size": "big"}}',
+    "too many layers": '{"model_type": "qwen3_vl", "text_config": {"num_hidden_layers": 100000000}}',
+    "an unknown quantisation": '{"model_type": "qwen3_vl", "quantization_config": [1]}',
+    "deeper than Python": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_broken_configuration_is_one_sentence(name, tmp_path, refused):
+    (tmp_path / "config.json").write_text(CONFIGS[name], errors="surrogateescape")
+    words = ("--student.model", tmp_path, "--teacher.model", tmp_path)
+    assert str(tmp_path) in refused("plan", "tiny-opd", "--gpus", "H100", *words)
+
+
+def test_a_manifest_that_is_there_must_be_one(tmp_path, refused):
+    (tmp_path / "train.jsonl").write_text('{"id": 3')
+    words = ("plan", "qwen3-vl-2b-from-8b", "--gpus", "H100", "--data.train")
+    assert "train.jsonl" in refused(*words, tmp_path / "train.jsonl")

@@ -6,6 +6,7 @@ from video_opd.config import Recipe
 from video_opd.plan.cards import GpuCard
 from video_opd.policy.common_tokens import require_common_tokens, require_like_configs
 from video_opd.policy.description import Description, describe_parts
+from video_opd.policy.families import find_family
 from video_opd.policy.location import has_processor
 from video_opd.policy.placement import refuse_quantised_offload
 from video_opd.policy.published_shapes import find_parts_here, read_config
@@ -27,9 +28,11 @@ def refuse_unusable_models(recipe: Recipe, num_processes: int, card: GpuCard) ->
     """
     student = recipe.student.model
     config, method, _ = read_config(student)
+    find_family(config, student)
     refuse_as_student(student, method)
     for teacher in recipe.name_teachers().values():
         its_config, method, _ = read_config(teacher.model)
+        find_family(its_config, teacher.model)
         refuse_old_card(teacher.model, method, card=card.name, capability=card.capability)
         if num_processes > 1:
             refuse_quantised(teacher.model, method)

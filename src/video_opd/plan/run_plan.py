@@ -167,8 +167,10 @@ def _list_judges(recipe: Recipe, student: ModelShape, capability: float) -> Iter
 def _count_examples(recipe: Recipe, manifest: Path | None, inputs: Inputs) -> int | None:
     try:
         return len(inputs.read_manifest(recipe, manifest)) or None
-    except DataError:  # it is not there yet
-        return None
+    except DataError:
+        if manifest is not None and manifest.exists():
+            raise
+        return None  # it is not there yet
 
 
 def _count_steps(recipe: Recipe, inputs: Inputs, pool: int | None) -> int | None:

@@ -17,6 +17,9 @@ from video_opd.policy.description import make_empty
 from video_opd.policy.families import Family
 from video_opd.policy.lora_settings import LoraSettings, choose_targets
 
+MOST_LAYERS = 1000
+"""A configuration with more is broken; building it would take hours."""
+
 CHUNK = 64
 """Tokens that the recurrent layers of transformers compute together."""
 
@@ -259,6 +262,16 @@ def _refuse_sizes(name: str, config: Any, family: Family) -> None:
     }
     if hasattr(text, "num_experts_per_tok"):
         sizes["width of an expert"] = getattr(text, "moe_intermediate_size", None)
+        sizes["number of experts"] = getattr(text, "num_experts", None)
+        sizes["number of experts of a token"] = text.num_experts_per_tok
+    else:
+        sizes["width of the MLP"] = getattr(text, "intermediate_size", None)
+    if text.num_hidden_layers and isinstance(text.num_hidden_layers, int) and text.num_hidden_layers > MOST_LAYERS:
+        raise ConfigurationError(
+            f"model {name!r}: its config.json gives {text.num_hidden_layers} as the number of layers",
+            reason=f"no model has more than {MOST_LAYERS}",
+            remedy="download or save the folder again",
+        )
     for what, size in sizes.items():
         if not isinstance(size, int) or size < 1:
             raise ConfigurationError(

@@ -90,6 +90,7 @@ def read_config(name: str) -> tuple[Any, str | None, Path | None]:
         if config is not None:
             return config, "fp8" if name.endswith("-FP8") else None, None
     folder = parts.base if parts else resolve_parts(name, weights=False).base
+    method = find_quantisation(folder)  # first, because it says more of a file that is no JSON object
     with guard_loading(name, "config"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    return config, find_quantisation(folder), folder
+    return config, method, folder

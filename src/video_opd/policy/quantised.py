@@ -242,4 +242,10 @@ def _read_json(path: Path) -> dict[str, Any]:
             reason=f"{type(error).__name__}: {error}",
             remedy="download or save the folder again",
         ) from error
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        raise ConfigurationError(
+            f"model folder {path.parent}: its config cannot be loaded ({path.name})",
+            reason=f"it holds a JSON value of the type {type(found).__name__}, and a configuration is an object",
+            remedy="download or save the folder again",
+        )
+    return found
