@@ -195,6 +195,9 @@ def test_the_errors_that_are_printed_are_those_of_the_committed_measurements(mon
     assert found["memory_on_gpu"]["largest"] < 1.025
     assert found["memory_on_cpu"]["smallest"] > 0.85
     assert found["memory_on_cpu"]["largest"] < 1.15
+    assert found["memory_of_answering"]["count"] == 6
+    assert found["memory_of_answering"]["smallest"] > 0.97
+    assert found["memory_of_answering"]["largest"] < 1.05
     assert found["seconds_of_a_step"]["smallest"] > 0.75
     assert found["seconds_of_a_step"]["largest"] < 1.25
     assert found["seconds_of_a_phase"]["count"] > 50

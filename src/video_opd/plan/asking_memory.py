@@ -35,7 +35,7 @@ class AskingMemory:
 
     def evaluate(self) -> Parts:
         """The student answers during training; a teacher answers the test manifest before it."""
-        found = [self._ask_student(1, has_optimiser=True)]
+        found = [self.ask_student(1, has_optimiser=True)]
         if self.step.recipe.data.test is not None:
             found += self._ask_teachers(1)
         return max(found, key=_add_up)
@@ -49,12 +49,18 @@ class AskingMemory:
         rows = curriculum.num_answers if curriculum.top_k == "sampled" else max(4, 2 * curriculum.num_answers)
         if isinstance(curriculum, CouplingSettings) or curriculum.is_student_asked:
             is_again = isinstance(curriculum, RoundsSettings) and curriculum.num_rounds > 1
-            found.append(self._ask_student(rows, has_optimiser=is_again))
+            found.append(self.ask_student(rows, has_optimiser=is_again))
         if curriculum.needs_teacher and curriculum.teacher_scores is None:
             found += self._ask_teachers(rows)
         return max(found, key=_add_up, default=None)
 
-    def _ask_student(self, num_answers: int, *, has_optimiser: bool) -> Parts:
+    def ask_student(self, num_answers: int, *, has_optimiser: bool = False) -> Parts:
+        """The student answers.
+
+        Args:
+            num_answers: to a prompt.
+            has_optimiser: whether the optimiser has its state.
+        """
         step = self.step
         parts = self._lie_idle(has_optimiser=has_optimiser) | {"bfloat16 copies": step.copies}
         return parts | self._answer(step.student, step.how, num_answers)
