@@ -135,3 +135,16 @@ def test_a_manifest_that_is_there_must_be_one(tmp_path, refused):
     (tmp_path / "train.jsonl").write_text('{"id": 3')
     words = ("plan", "qwen3-vl-2b-from-8b", "--gpus", "H100", "--data.train")
     assert "train.jsonl" in refused(*words, tmp_path / "train.jsonl")
+
+
+def test_a_student_in_4_bits_needs_less():
+    def plan(**keys: str) -> Plan:
+        overrides = {f"student.lora.{key}": value for key, value in keys.items()}
+        return make_plan(load_recipe(shipped_recipes()["one-gpu-lora-80gb"], overrides), parse_gpus("H100"))
+
+    whole, quantised = plan(), plan(quantise="4bit")
+    shape = whole.student
+    linear = shape.num_weights["text"] - shape.embedding
+    saved = whole.memory.certain["student"] - quantised.memory.certain["student"]
+    assert shape.is_tied
+    assert saved == pytest.approx((2 - 0.5625) * linear)

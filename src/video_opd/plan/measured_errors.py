@@ -26,8 +26,8 @@ def describe_accuracy() -> str:
         f"{_describe_range(gpu)}, and from {cpu['count']} measured on a CPU by {_describe_range(cpu)}. For prompts of "
         f"one length that are only answered, they differ from {answering['count']} peaks on these GPUs by "
         f"{_describe_range(answering)}. Estimates of the seconds differ from {step['count']} measured steps on one "
-        f"card by {_describe_range(step)}; the constants come from these steps. Several cards were never measured. The time "
-        "to decode videos is not counted."
+        f"card by {_describe_range(step)}; the constants come from these steps. Several cards were never measured. "
+        "The time to decode videos is not counted."
     )
 
 

@@ -17,6 +17,9 @@ from video_opd.policy.description import make_empty
 from video_opd.policy.families import Family
 from video_opd.policy.lora_settings import LoraSettings, choose_targets
 
+BYTES_IN_4_BITS = 0.5 + 4 / 64
+"""Of a weight that bitsandbytes holds in 4 bits: 64 of them share a scale in float32."""
+
 MOST_LAYERS = 1000
 """A configuration with more is broken; building it would take hours."""
 
@@ -62,6 +65,18 @@ class ModelShape:
     def num_all(self) -> int:
         """All weights, without an adapter."""
         return sum(self.num_weights.values())
+
+    def count_held(self, width: int, *, in_4_bits: bool = False) -> int:
+        """Bytes of the weights.
+
+        Args:
+            width: of a weight.
+            in_4_bits: the linear layers of the language model are quantised. Experts are no linear layers.
+        """
+        if not in_4_bits or hasattr(self.text, "num_experts_per_tok"):
+            return width * self.num_all
+        linear = self.num_weights["text"] - self.embedding * (1 if self.is_tied else 2)
+        return int(BYTES_IN_4_BITS * linear) + width * (self.num_all - linear)
 
     @cached_property
     def text(self) -> Any:

@@ -205,9 +205,10 @@ class StepMemory:
 
     def count_resident(self) -> Parts:
         """What lies on the device from the first step to the last."""
-        width = self.how.residual if self.recipe.student.lora is not None else 4
+        lora = self.recipe.student.lora
+        held = self.student.count_held(self.how.residual if lora else 4, in_4_bits=bool(lora and lora.quantise))
         parts = {
-            "student": width * self.student.num_all // self.num_shards + 4 * self.student.num_adapter_weights,
+            "student": held // self.num_shards + 4 * self.student.num_adapter_weights,
             "optimiser": self._optimiser,
         }
         for model in self.frozen:
@@ -273,14 +274,13 @@ class StepMemory:
         tokens = load.together * load.tokens // load.prompts
         # Of one layer they are there for every head.
         joined = tokens * (2 * shape.count_cached(how) + 2 * shape.query_size * how.compute)
-        rows = load.together * load.answers // load.prompts
         # Logits, log-probs, and what a draw makes of them in double precision.
         return (
             during
             | waiting
             | {
                 "keys and values": waiting["keys and values"] + joined,
-                "distributions": 32 * rows * int(shape.text.vocab_size),
+                "distributions": 32 * (load.together * load.answers // load.prompts) * int(shape.text.vocab_size),
             }
         )
 
