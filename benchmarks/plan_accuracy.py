@@ -16,11 +16,12 @@ from typing import Any
 
 from video_opd.config.recipe_file import load_recipe
 from video_opd.config.shipped_recipes import shipped_recipes
+from video_opd.plan.asking_memory import AskingMemory
 from video_opd.plan.cards import KNOWN_CARDS
 from video_opd.plan.step_flops import Judge, StepWork
 from video_opd.plan.step_time import StepTime
 from video_opd.train.largest_micro_batch import Load
-from video_opd.train.memory_choice import measure_model
+from video_opd.train.measured_models import measure_model
 from video_opd.train.memory_estimate import GIB, FrozenModel, StepMemory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,6 +67,27 @@ def plan_case(card: str, name: str, prompt: dict[str, Any]) -> tuple[float, dict
     return memory.estimate().peak / GIB, dict(time.estimate())
 
 
+def list_answering_ratios() -> Iterator[float]:
+    """Estimate over measurement of every token loop behind a prefill without gradient, as evaluations have it."""
+    shape = measure_model(STUDENT)
+    for path in sorted((ROOT / "benchmarks" / "gpu" / "results").glob("*.json")):
+        results = json.loads(path.read_text(encoding="utf-8")).get("token-loop", {})
+        for name, case in results.items():
+            if not name.startswith("bfloat16 weights: ") or "peak_gib" not in case:
+                continue
+            prompts, answers = (int(word) for word in name.split() if word.isdigit())
+            recipe = load_recipe(
+                shipped_recipes()["one-gpu-lora-80gb"],
+                {"student.model": STUDENT, "compute.evaluation_batch_size": str(prompts)},
+            )
+            load = Load(
+                prompts=1, tokens=results["prompt"]["tokens"], patches=4 * results["prompt"]["video_tokens"],
+                answers=1, answer_tokens=32, num_pieces=1,
+            )  # fmt: skip
+            step = StepMemory(recipe=recipe, student=shape, frozen=[], load=load, is_on_gpu=True)
+            yield sum(AskingMemory(step=step).ask_student(answers).values()) / GIB / case["peak_gib"]
+
+
 def compare_all(*, show: bool = False) -> dict[str, Any]:
     """The errors of every estimate for which there is a measurement.
 
@@ -92,6 +114,7 @@ def compare_all(*, show: bool = False) -> dict[str, Any]:
     return {
         "memory_on_gpu": _describe(peaks),
         "memory_on_cpu": _describe(on_cpu),
+        "memory_of_answering": _describe(list(list_answering_ratios())),
         "seconds_of_a_step": _describe(steps),
         "seconds_of_a_phase": _describe(phases),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -14,9 +15,10 @@ from video_opd.config.recipe_file import load_recipe
 from video_opd.policy.families import find_family
 from video_opd.policy.model_shape import measure_shape
 from video_opd.train import answering_choice
-from video_opd.train.answering_choice import is_answering_open, settle_answering
+from video_opd.train.answering_choice import find_most_together, is_answering_open, settle_answering
 from video_opd.train.largest_micro_batch import Load, choose_load
-from video_opd.train.memory_choice import MARGIN, estimate_step, measure_student
+from video_opd.train.measured_models import measure_student
+from video_opd.train.memory_choice import MARGIN, describe_step, estimate_step
 from video_opd.train.memory_estimate import GIB, StepMemory
 from video_opd.train.run_inputs import Inputs
 
@@ -80,6 +82,20 @@ def test_a_long_prompt_is_not_read_twice_for_a_token_loop_less(recipe_file, room
     monkeypatch.setattr(answering_choice, "READS_TWICE_UP_TO", 1.0)
     assert choose(recipe_file) is None
     assert choose(recipe_file, training__gradient_checkpointing="true") == 4
+
+
+def test_only_the_chosen_experts_of_a_mixture_are_read_again():
+    keys = {"student.model": "Qwen/Qwen3-VL-30B-A3B-Instruct", "student.freeze_vision": True,
+            "training.gradient_checkpointing": False, "training.batch_size": 8}  # fmt: skip
+    recipe = load_recipe(ROOT / "recipes" / "qwen3-vl-2b-from-8b.toml", keys)
+    memory = describe_step(recipe)
+
+    def choose_for(trial):
+        load = choose_load(trial, memory.student, num_processes=1)
+        return replace(memory, recipe=trial, load=load).estimate()
+
+    found = find_most_together(recipe, memory.student, choose_for, num_processes=1, free=2**50)
+    assert found == 8, "3 of 30 billion weights read a prompt, which takes less time than a token loop"
 
 
 @pytest.mark.parametrize("card", ["h100", "h200"])

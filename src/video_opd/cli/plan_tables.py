@@ -36,8 +36,8 @@ def list_sentences(plan: Plan) -> list[str]:
     Args:
         plan: what is described.
     """
-    sizes = ", ".join(f"{name} {shape.num_all / 1e9:.2f} B" for name, shape in plan.name_models().items())
-    lines = [f"parameters: {sizes}; trained {plan.num_trained / 1e9:.3f} B"]
+    sizes = ", ".join(f"{name} {_describe_size(shape.num_all)}" for name, shape in plan.name_models().items())
+    lines = [f"parameters: {sizes}; trained {_describe_size(plan.num_trained)}"]
     if plan.num_steps is None:
         lines.append("hours: not known, because the training manifest is not there; give --examples N")
     else:
@@ -48,6 +48,8 @@ def list_sentences(plan: Plan) -> list[str]:
         f"fits at most: video.max_tokens {_or_none(plan.largest_max_tokens)}; answers to a prompt "
         f"{_or_none(plan.largest_num_answers)}"
     )
+    if plan.gpus.card.assumed:
+        lines.append(f"assumed of the card, because --gpus does not say it: {'; '.join(plan.gpus.card.assumed)}")
     if plan.fit == "tight":
         lines.append("The memory is tight: the estimate and a margin of 15 % are more than the card has.")
     return lines
@@ -56,6 +58,11 @@ def list_sentences(plan: Plan) -> list[str]:
 def _describe_rest(plan: Plan) -> str:
     parts = {"scoring the pool": plan.selection_s, "evaluations": plan.evaluation_s}
     return "".join(f", {name} {seconds / 3600:.1f} h" for name, seconds in parts.items() if seconds)
+
+
+def _describe_size(count: int) -> str:
+    """A number of weights, in millions or billions."""
+    return f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"
 
 
 def _or_none(number: int | None) -> str:

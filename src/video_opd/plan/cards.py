@@ -36,6 +36,10 @@ class GpuCard:
     """To the other cards of its node, in one direction: half of what data sheets call NVLink's bandwidth."""
     usable_gib: float | None = None
     """What a program can allocate, where it is another share of the name."""
+    capability: float = 9.0
+    """Compute capability; from 8.9 on weights in fp8 stay as they are."""
+    assumed: tuple[str, ...] = ()
+    """What was not given of a card that is known by its numbers alone."""
 
     @property
     def room(self) -> int:
@@ -43,23 +47,30 @@ class GpuCard:
         return int(GIB * (self.usable_gib or self.memory_gb * USABLE))
 
 
-# Data sheets of NVIDIA and AMD: H100, H200, HGX B200, A100, L40S, L4, A10, RTX A6000, GeForce RTX 3090, 4090, 5090,
-# MI300X. Where a sheet gives the rate with sparsity, half of it is here; for GeForce the rate with float32 sums.
+# Data sheets of NVIDIA and AMD: H100, H100 NVL, H200, H200 NVL, HGX B200, A100, L40S, L4, A10, RTX A6000, GeForce RTX
+# 3090, 4090, 5090, MI300X. Where a sheet gives the rate with sparsity, half of it is here; for GeForce the rate with
+# float32 sums. The bridges of NVL cards join two or four of them, so the link is that of PCIe.
 _CARDS = (
     GpuCard(name="H100-80GB", memory_gb=80, tflops=989, bandwidth_tbs=3.35, link_gbs=450),
     GpuCard(name="H100-PCIe-80GB", memory_gb=80, tflops=756, bandwidth_tbs=2.0, link_gbs=64),
+    GpuCard(name="H100-NVL-94GB", memory_gb=94, tflops=835, bandwidth_tbs=3.9, link_gbs=64),
     GpuCard(name="H200-141GB", memory_gb=141, tflops=989, bandwidth_tbs=4.8, link_gbs=450),
-    GpuCard(name="B200-180GB", memory_gb=180, tflops=2250, bandwidth_tbs=8.0, link_gbs=900),
-    GpuCard(name="A100-40GB", memory_gb=40, tflops=312, bandwidth_tbs=1.555, link_gbs=300),
-    GpuCard(name="A100-80GB", memory_gb=80, tflops=312, bandwidth_tbs=2.039, link_gbs=300),
-    GpuCard(name="L40S-48GB", memory_gb=48, tflops=362, bandwidth_tbs=0.864, link_gbs=32, usable_gib=44.4),
-    GpuCard(name="L4-24GB", memory_gb=24, tflops=121, bandwidth_tbs=0.3, link_gbs=32, usable_gib=22.0),
-    GpuCard(name="A10-24GB", memory_gb=24, tflops=125, bandwidth_tbs=0.6, link_gbs=32, usable_gib=22.0),
-    GpuCard(name="A6000-48GB", memory_gb=48, tflops=155, bandwidth_tbs=0.768, link_gbs=32),
-    GpuCard(name="RTX3090-24GB", memory_gb=24, tflops=71, bandwidth_tbs=0.936, link_gbs=32),
-    GpuCard(name="RTX4090-24GB", memory_gb=24, tflops=165, bandwidth_tbs=1.008, link_gbs=32),
-    GpuCard(name="RTX5090-32GB", memory_gb=32, tflops=209, bandwidth_tbs=1.792, link_gbs=64),
-    GpuCard(name="MI300X-192GB", memory_gb=192, tflops=1307, bandwidth_tbs=5.3, link_gbs=448),
+    GpuCard(name="H200-NVL-141GB", memory_gb=141, tflops=835, bandwidth_tbs=4.8, link_gbs=64),
+    GpuCard(name="B200-180GB", memory_gb=180, tflops=2250, bandwidth_tbs=8.0, link_gbs=900, capability=10.0),
+    GpuCard(name="A100-40GB", memory_gb=40, tflops=312, bandwidth_tbs=1.555, link_gbs=300, capability=8.0),
+    GpuCard(name="A100-80GB", memory_gb=80, tflops=312, bandwidth_tbs=2.039, link_gbs=300, capability=8.0),
+    GpuCard(name="A100-PCIe-40GB", memory_gb=40, tflops=312, bandwidth_tbs=1.555, link_gbs=32, capability=8.0),
+    GpuCard(name="A100-PCIe-80GB", memory_gb=80, tflops=312, bandwidth_tbs=1.935, link_gbs=32, capability=8.0),
+    GpuCard(
+        name="L40S-48GB", memory_gb=48, tflops=362, bandwidth_tbs=0.864, link_gbs=32, usable_gib=44.4, capability=8.9
+    ),
+    GpuCard(name="L4-24GB", memory_gb=24, tflops=121, bandwidth_tbs=0.3, link_gbs=32, usable_gib=22.0, capability=8.9),
+    GpuCard(name="A10-24GB", memory_gb=24, tflops=125, bandwidth_tbs=0.6, link_gbs=32, usable_gib=22.0, capability=8.6),
+    GpuCard(name="A6000-48GB", memory_gb=48, tflops=155, bandwidth_tbs=0.768, link_gbs=32, capability=8.6),
+    GpuCard(name="RTX3090-24GB", memory_gb=24, tflops=71, bandwidth_tbs=0.936, link_gbs=32, capability=8.6),
+    GpuCard(name="RTX4090-24GB", memory_gb=24, tflops=165, bandwidth_tbs=1.008, link_gbs=32, capability=8.9),
+    GpuCard(name="RTX5090-32GB", memory_gb=32, tflops=209, bandwidth_tbs=1.792, link_gbs=64, capability=12.0),
+    GpuCard(name="MI300X-192GB", memory_gb=192, tflops=1307, bandwidth_tbs=5.3, link_gbs=448, capability=9.4),
 )
 KNOWN_CARDS = {card.name: card for card in _CARDS}
 
@@ -117,25 +128,27 @@ def find_gpus_here() -> Gpus:
             remedy="name the cards that the run will have, such as --gpus 8xH100-80GB",
         )
     properties = torch.cuda.get_device_properties(0)
-    size = properties.total_memory / GIB / USABLE
-    words = properties.name.upper().replace(" ", "")
-    named = [card for card in _CARDS if card.name.split("-")[0].upper() in words and "PCIe" not in card.name]
-    fitting = [card for card in named if abs(card.memory_gb - size) < 0.1 * size]
-    card = fitting[0] if fitting else _find_card(properties.name)
+    card = _recognise_card(properties.name, properties.total_memory) or _find_card(properties.name)
     return Gpus(count=torch.cuda.device_count(), card=card)
+
+
+def _recognise_card(name: str, num_bytes: int) -> GpuCard | None:
+    """A card by what torch calls it, such as NVIDIA A100-PCIE-40GB or NVIDIA GeForce RTX 4090, and by its memory."""
+    words = set(re.split(r"[\s-]+", name.upper().replace("RTX A", "A").replace("RTX ", "RTX")))
+    size = num_bytes / GIB / USABLE
+
+    def has_name(card: GpuCard) -> bool:
+        chip, *others = card.name.upper().split("-")
+        return chip in words and {"PCIE", "NVL"} & set(others) == {"PCIE", "NVL"} & words
+
+    return next((card for card in _CARDS if has_name(card) and abs(card.memory_gb - size) < 0.1 * size), None)
 
 
 def _find_card(name: str, count: int = 1) -> GpuCard:
     if numbers := _NUMBERS.fullmatch(name):
         memory, tflops, bandwidth, link = (None if number is None else float(number) for number in numbers.groups())
         if memory and tflops and bandwidth != 0 and link != 0:
-            return GpuCard(
-                name=name,
-                memory_gb=memory,
-                tflops=tflops,
-                bandwidth_tbs=bandwidth or tflops * _BYTES_PER_FLOP,
-                link_gbs=link or _PLAIN_LINK,
-            )
+            return _make_card(name, memory, tflops, bandwidth, link)
     wanted = name.lower()
     fitting = [card for card in _CARDS if card.name.lower() == wanted or card.name.lower().startswith(f"{wanted}-")]
     if fitting:
@@ -148,4 +161,22 @@ def _find_card(name: str, count: int = 1) -> GpuCard:
         remedy=(f"perhaps {count}x{nearest} is meant; or " if nearest else "")
         + "give its memory and its rate in bfloat16, such as --gpus 8x96GB@1000TFLOPS; the bandwidths of memory and "
         "link may follow, such as @3.3TB/s@450GB/s",
+    )
+
+
+def _make_card(name: str, memory: float, tflops: float, bandwidth: float | None, link: float | None) -> GpuCard:
+    """A card of which numbers are given; of those that are missing it is noted what is assumed."""
+    assumed = ["a compute capability of 8.9 or more, so that weights in fp8 stay as they are"]
+    if link is None:
+        assumed.insert(0, f"a link of {_PLAIN_LINK:g} GB/s to other cards")
+    if bandwidth is None:
+        bandwidth = tflops * _BYTES_PER_FLOP
+        assumed.insert(0, f"a memory bandwidth of {bandwidth:.2f} TB/s")
+    return GpuCard(
+        name=name,
+        memory_gb=memory,
+        tflops=tflops,
+        bandwidth_tbs=bandwidth,
+        link_gbs=link or _PLAIN_LINK,
+        assumed=tuple(assumed),
     )

@@ -51,7 +51,7 @@ class ModelFlops:
             tokens: of the prompt.
         """
         kinds = self.shape.layer_kinds
-        products = 2 * tokens * (sum(map(self._count_layer, kinds)) - self._count_after_keys())
+        products = 2 * tokens * (sum(map(self.shape.count_active, kinds)) - self._count_after_keys())
         attending = kinds.count("full_attention") - self._ends_with_attention
         attention = attending * 2 * tokens**2 * self.shape.query_size
         attention += tokens * self._count_recurrences(in_chunks=True)
@@ -74,7 +74,7 @@ class ModelFlops:
             answer_tokens: of one answer.
         """
         layers = self.follow_layers(prompt_tokens, rows, answer_tokens)
-        return layers + Flops(products=2 * rows * self._head)
+        return layers + Flops(products=2 * rows * self.shape.head)
 
     def follow_layers(self, prompt_tokens: float, rows: float, answer_tokens: float) -> Flops:
         """The same without the head.
@@ -88,7 +88,7 @@ class ModelFlops:
         seen = prompt_tokens + answer_tokens / 2
         attention = kinds.count("full_attention") * 4 * rows * seen * self.shape.query_size
         attention += rows * self._count_recurrences(in_chunks=False)
-        return Flops(products=sum(2 * rows * self._count_layer(kind) for kind in kinds), attention=attention)
+        return Flops(products=sum(2 * rows * self.shape.count_active(kind) for kind in kinds), attention=attention)
 
     def read_vision(self, patches: float, groups: float) -> Flops:
         """A video through the vision tower and its mergers, forward.
@@ -163,15 +163,6 @@ class ModelFlops:
         return Flops(products=2 * patches * (tower + merged)) + self.embed_patches(patches)
 
     @property
-    def num_active(self) -> float:
-        """Weights of the language model that one token meets, the head included."""
-        return sum(map(self._count_layer, self.shape.layer_kinds)) + self._head
-
-    @property
-    def _head(self) -> int:
-        return int(self.shape.text.hidden_size) * int(self.shape.text.vocab_size)
-
-    @property
     def _ends_with_attention(self) -> int:
         """1 where the last layer has attention, so that a reading ends with its keys and values; else 0."""
         return int(self.shape.layer_kinds[-1] == "full_attention")
@@ -185,26 +176,7 @@ class ModelFlops:
         if not self._ends_with_attention:
             return 0
         keys = 2 * int(self.shape.text.hidden_size) * self.shape.key_size
-        return self._count_layer("full_attention") - keys - self._count_queries()
-
-    def _count_layer(self, kind: str) -> int:
-        """Weights of a layer's products that one token meets."""
-        text, shape = self.shape.text, self.shape
-        hidden = int(text.hidden_size)
-        if kind == "linear_attention":
-            heads = int(text.linear_num_value_heads)
-            values = heads * int(text.linear_value_head_dim)
-            mixed = 2 * int(text.linear_num_key_heads) * int(text.linear_key_head_dim) + values
-            mixer = hidden * (mixed + 2 * values + 2 * heads) + mixed * int(text.linear_conv_kernel_dim)
-        else:
-            gated = 2 if shape.family.has_gated_attention else 1
-            mixer = hidden * ((gated + 1) * shape.query_size + 2 * shape.key_size)
-        chosen = getattr(text, "num_experts_per_tok", None)
-        if not chosen:
-            return mixer + 3 * hidden * int(text.intermediate_size)
-        shared = int(getattr(text, "shared_expert_intermediate_size", 0) or 0)
-        router = hidden * int(text.num_experts) + (hidden if shared else 0)
-        return mixer + router + 3 * hidden * (chosen * int(text.moe_intermediate_size) + shared)
+        return self.shape.count_active("full_attention") - keys - self._count_queries()
 
     def _count_recurrences(self, *, in_chunks: bool) -> float:
         """Operations of the states of all gated delta-nets for one token; in chunks, as transformers' own code reads a

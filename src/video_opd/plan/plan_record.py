@@ -8,12 +8,14 @@ from typing import Literal
 
 from video_opd.config import Recipe
 from video_opd.errors import ConfigurationError
+from video_opd.plan.asking_memory import EVALUATION, SCORING
 from video_opd.plan.cards import Gpus
 from video_opd.plan.measured_errors import read_accuracy
-from video_opd.plan.model_flops import Flops, ModelFlops
+from video_opd.plan.model_flops import Flops
+from video_opd.plan.remedies import Remedies
 from video_opd.plan.step_flops import StepWork
 from video_opd.policy.model_shape import ModelShape
-from video_opd.train.memory_choice import MARGIN, list_remedies
+from video_opd.train.memory_choice import MARGIN
 from video_opd.train.memory_estimate import GIB, MemoryEstimate
 from video_opd.train.trained_parts import count_trained
 
@@ -50,6 +52,8 @@ class Plan:
     """The largest `video.max_tokens` that fits, at most `MOST_TOKENS`; None: none does."""
     largest_num_answers: int | None
     """The largest number of answers to a prompt that fits, at most `MOST_ANSWERS`; None: none does."""
+    remedies: Remedies | None = None
+    """What makes the run fit; None: it fits."""
 
     @property
     def num_trained(self) -> int:
@@ -88,21 +92,18 @@ class Plan:
         """Refuse a plan that does not fit.
 
         Raises:
-            ConfigurationError: with what makes a step smaller, first what costs least.
+            ConfigurationError: with what makes it fit, first what costs least.
         """
         if self.fit != "does not fit":
             return
+        assert self.remedies is not None
         needs_less = self.memory.least > self.room
-        largest = f"set video.max_tokens = {self.largest_max_tokens}"
-        remedies = [
-            largest if remedy == "lower video.max_tokens" and self.largest_max_tokens else remedy
-            for remedy in list_remedies(self.recipe, self.num_processes, for_prompts=not needs_less)
-        ]
+        what = {EVALUATION: "an evaluation", SCORING: SCORING}.get(self.memory.phase, "a step")
         raise ConfigurationError(
             f"recipe {self.recipe.name!r} does not fit {self.gpus}",
-            reason=f"a step needs {self.memory.peak / GIB:.1f} GiB on a card, which has {self.room / GIB:.1f} GiB"
+            reason=f"{what} needs {self.memory.peak / GIB:.1f} GiB on a card, which has {self.room / GIB:.1f} GiB"
             + (f"; {self.memory.least / GIB:.1f} GiB of it whatever the prompts are" if needs_less else ""),
-            remedy="; or ".join(remedies),
+            remedy=self.remedies.describe(),
         )
 
 
@@ -116,10 +117,10 @@ def describe_plan(plan: Plan) -> dict[str, object]:
     return {
         "recipe": plan.recipe.name,
         "gpus": str(plan.gpus),
+        "assumed": list(plan.gpus.card.assumed),
         "num_processes": plan.num_processes,
         "parameters": {
-            name: {"all": shape.num_all, "active": round(ModelFlops(shape=shape).num_active)}
-            for name, shape in plan.name_models().items()
+            name: {"all": shape.num_all, "active": shape.num_active} for name, shape in plan.name_models().items()
         },
         "num_trained": plan.num_trained,
         "memory": {
@@ -149,5 +150,6 @@ def describe_plan(plan: Plan) -> dict[str, object]:
         "hours": plan.hours,
         "largest_max_tokens": plan.largest_max_tokens,
         "largest_num_answers": plan.largest_num_answers,
+        "remedies": None if plan.remedies is None else vars(plan.remedies),
         "accuracy": read_accuracy(),
     }

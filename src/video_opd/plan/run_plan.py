@@ -9,28 +9,21 @@ from pathlib import Path
 
 from video_opd.config import CouplingSettings, Recipe, RoundsSettings, SelectionFileSettings
 from video_opd.errors import ConfigurationError, DataError
+from video_opd.plan.asking_memory import estimate_run
 from video_opd.plan.cards import Gpus
+from video_opd.plan.model_refusals import refuse_unusable_models
 from video_opd.plan.plan_record import MOST_ANSWERS, MOST_TOKENS, Plan
+from video_opd.plan.remedies import TOKENS_STEP, RemedySearch
 from video_opd.plan.step_flops import Judge, StepWork
 from video_opd.plan.step_time import StepTime
 from video_opd.policy.model_shape import ModelShape
-from video_opd.policy.published_shapes import read_config
-from video_opd.policy.quantised import refuse_as_student
-from video_opd.policy.sharding import refuse_quantised
 from video_opd.train.answering_choice import find_most_together, is_answering_open, set_together
 from video_opd.train.build import count_steps, refuse_unfit_job
 from video_opd.train.largest_micro_batch import choose_load, size_prompt
-from video_opd.train.memory_choice import (
-    MARGIN,
-    count_weight_bytes,
-    describe_step,
-    list_durations,
-    measure_model,
-)
+from video_opd.train.measured_models import count_weight_bytes, measure_model
+from video_opd.train.memory_choice import MARGIN, describe_step, list_durations
 from video_opd.train.memory_estimate import StepMemory
 from video_opd.train.run_inputs import Inputs
-
-TOKENS_STEP = 256
 
 
 def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, answer_tokens: int | None = None) -> Plan:
@@ -48,10 +41,11 @@ def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, an
     has_places = any(teacher.device or teacher.devices for teacher in recipe.name_teachers().values())
     num_processes = 1 if has_places else gpus.count
     refuse_unfit_job(recipe, num_processes)
-    _refuse_unusable(recipe, num_processes, answer_tokens)
+    refuse_unusable_models(recipe, num_processes, gpus.card)
+    _refuse_long_answers(recipe, answer_tokens)
     inputs = Inputs()
     longest_s = max(list_durations(recipe, inputs), default=None)
-    asked = describe_step(recipe, inputs, num_processes=num_processes)
+    asked = describe_step(recipe, inputs, num_processes=num_processes, capability=gpus.card.capability)
     apart = _settle_checkpointing(asked, gpus.card.room)
     # With `auto`, another size is checkpointed where it does not fit otherwise.
     smallest = _set_checkpointing(asked, is_on=True) if recipe.training.gradient_checkpointing == "auto" else apart
@@ -60,13 +54,15 @@ def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, an
     time = _describe_time(memory, gpus, list_durations(recipe, inputs), answer_tokens)
     pool = _count_examples(recipe, recipe.data.train, inputs) or num_examples
     num_steps = _count_steps(recipe, inputs, pool)
+    estimate = estimate_run(memory)
+    search = RemedySearch(recipe=recipe, gpus=gpus, num_processes=num_processes, inputs=inputs)
     return Plan(
         recipe=recipe,
         gpus=gpus,
         num_processes=num_processes,
         student=memory.student,
         teachers={name: measure_model(each.model) for name, each in recipe.name_teachers().items()},
-        memory=memory.estimate(),
+        memory=estimate,
         work=time.work,
         flops=time.count_flops(),
         seconds=time.estimate(),
@@ -75,14 +71,12 @@ def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, an
         evaluation_s=_estimate_evaluations(time, inputs, num_steps),
         largest_max_tokens=_find_largest_max_tokens(smallest, longest_s, gpus.card.room),
         largest_num_answers=_find_largest_num_answers(smallest, gpus.card.room),
+        remedies=search.find() if estimate.peak > gpus.card.room else None,
     )
 
 
-def _refuse_unusable(recipe: Recipe, num_processes: int, answer_tokens: int | None) -> None:
-    """Refuse what `train` refuses once it knows the models, and answers that are longer than they can be."""
-    refuse_as_student(recipe.student.model, read_config(recipe.student.model)[1])
-    for teacher in recipe.name_teachers().values() if num_processes > 1 else ():
-        refuse_quantised(teacher.model, read_config(teacher.model)[1])
+def _refuse_long_answers(recipe: Recipe, answer_tokens: int | None) -> None:
+    """Refuse answers that are longer than they can be."""
     most = recipe.answers.max_new_tokens
     if answer_tokens is not None and answer_tokens > most:
         raise ConfigurationError(
@@ -146,7 +140,7 @@ def _describe_time(memory: StepMemory, gpus: Gpus, durations: Sequence[float], a
     return StepTime(
         recipe=recipe,
         student=student,
-        judges=tuple(_list_judges(recipe, student)),
+        judges=tuple(_list_judges(recipe, student, gpus.card.capability)),
         work=work,
         card=gpus.card,
         num_processes=memory.num_processes,
@@ -154,7 +148,7 @@ def _describe_time(memory: StepMemory, gpus: Gpus, durations: Sequence[float], a
     )
 
 
-def _list_judges(recipe: Recipe, student: ModelShape) -> Iterator[Judge]:
+def _list_judges(recipe: Recipe, student: ModelShape, capability: float) -> Iterator[Judge]:
     """Who scores the answers of a step. Of several teachers each judges its share, or all of them everything."""
     width = 2 if recipe.compute.precision == "bfloat16" else 4
     teachers = recipe.name_teachers().values() if recipe.method.needs_teacher else ()
@@ -162,19 +156,21 @@ def _list_judges(recipe: Recipe, student: ModelShape) -> Iterator[Judge]:
         shape = measure_model(teacher.model)
         yield Judge(
             shape=shape,
-            num_bytes=count_weight_bytes(teacher.model, shape, width),
+            num_bytes=count_weight_bytes(teacher.model, shape, width, capability),
             share=1.0 if recipe.teachers_by == "average" else 1 / len(teachers),
             is_student=recipe.student.lora is not None and teacher.model == recipe.student.model,
         )
     if recipe.method.needs_reference:
-        yield Judge(shape=student, num_bytes=width * student.num_all, is_student=True)
+        yield Judge(shape=student, num_bytes=width * student.num_all, is_student=True, is_reference=True)
 
 
 def _count_examples(recipe: Recipe, manifest: Path | None, inputs: Inputs) -> int | None:
     try:
         return len(inputs.read_manifest(recipe, manifest)) or None
-    except DataError:  # it is not there yet
-        return None
+    except DataError:
+        if manifest is not None and manifest.exists():
+            raise
+        return None  # it is not there yet
 
 
 def _count_steps(recipe: Recipe, inputs: Inputs, pool: int | None) -> int | None:
@@ -198,8 +194,7 @@ def _estimate_selection(time: StepTime, pool: int | None) -> float | None:
         return None
     seconds = 0.0
     if curriculum.needs_teacher and curriculum.teacher_scores is None:
-        shapes = [measure_model(each.model) for each in recipe.name_teachers().values()]
-        seconds += sum(time.answer_pool(shape, curriculum.num_answers) for shape in shapes)
+        seconds += _ask_teachers(time, curriculum.num_answers)
     if isinstance(curriculum, CouplingSettings) or curriculum.is_student_asked:
         rounds = curriculum.num_rounds if isinstance(curriculum, RoundsSettings) else 1
         seconds += rounds * time.answer_pool(time.student, curriculum.num_answers)
@@ -214,16 +209,26 @@ def _estimate_evaluations(time: StepTime, inputs: Inputs, num_steps: int | None)
     every = recipe.schedule.evaluate_every
     often = 1 + ((num_steps or 0) // every if every else 0)
     seconds = often * student * (_count_examples(recipe, recipe.data.validation, inputs) or 0)
-    teachers = sum(time.answer_pool(measure_model(each.model), 1) for each in recipe.name_teachers().values())
-    seconds += (2 * student + teachers) * (_count_examples(recipe, recipe.data.test, inputs) or 0)
+    seconds += (2 * student + _ask_teachers(time, 1)) * (_count_examples(recipe, recipe.data.test, inputs) or 0)
     return seconds / time.num_processes
+
+
+def _ask_teachers(time: StepTime, num_answers: int) -> float:
+    """Seconds in which every teacher answers one prompt."""
+    recipe, seconds = time.recipe, 0.0
+    width = 2 if recipe.compute.precision == "bfloat16" else 4
+    for teacher in recipe.name_teachers().values():
+        shape = measure_model(teacher.model)
+        size = count_weight_bytes(teacher.model, shape, width, time.card.capability)
+        seconds += time.answer_pool(shape, num_answers, num_bytes=size)
+    return seconds
 
 
 def _find_largest_max_tokens(memory: StepMemory, longest_s: float | None, room: int) -> int | None:
     def has_room(steps: int) -> bool:
         video = memory.recipe.video.model_copy(update={"max_tokens": TOKENS_STEP * steps})
         recipe = memory.recipe.model_copy(update={"video": video})
-        return _change(memory, recipe, longest_s).estimate().peak <= room
+        return estimate_run(_change(memory, recipe, longest_s)).peak <= room
 
     found = _find_largest(has_room, MOST_TOKENS // TOKENS_STEP)
     return None if found is None else TOKENS_STEP * found
@@ -232,7 +237,7 @@ def _find_largest_max_tokens(memory: StepMemory, longest_s: float | None, room: 
 def _find_largest_num_answers(memory: StepMemory, room: int) -> int | None:
     def has_room(count: int) -> bool:
         load = replace(memory.load, answers=memory.load.prompts * count)
-        return replace(memory, load=load).estimate().peak <= room
+        return estimate_run(replace(memory, load=load)).peak <= room
 
     return _find_largest(has_room, MOST_ANSWERS)
 

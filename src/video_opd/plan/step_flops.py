@@ -10,7 +10,7 @@ from video_opd.plan.model_flops import Flops, ModelFlops
 from video_opd.policy.model_shape import ModelShape
 from video_opd.train.trained_parts import count_trained
 
-PHASES = ("read", "answer", "teacher", "score", "backward")
+PHASES = ("read", "answer", "teacher", "reference", "score", "backward")
 """Phases with operations, in their order; `step` and `communication` have seconds only."""
 
 
@@ -53,6 +53,20 @@ class Judge:
     """Of the prompts that it judges."""
     is_student: bool = False
     """It is the student before training or without its adapter."""
+    is_reference: bool = False
+    """It is the reference of the method, and no teacher."""
+
+
+def group_judges(judges: Sequence[Judge]) -> dict[str, list[Judge]]:
+    """The judges by the phase in which they work; without judges there is an empty phase `teacher`.
+
+    Args:
+        judges: of a step.
+    """
+    groups: dict[str, list[Judge]] = {}
+    for judge in judges:
+        groups.setdefault("reference" if judge.is_reference else "teacher", []).append(judge)
+    return groups or {"teacher": []}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +90,10 @@ class StepFlops:
         return {
             "read": work.prompts * ((updates + work.is_read_twice) * read + times * vision),
             "answer": work.prompts * written,
-            "teacher": work.prompts * sum((self._judge(judge) for judge in self.judges), Flops()),
+            **{
+                phase: work.prompts * sum((self._judge(judge) for judge in judges), Flops())
+                for phase, judges in group_judges(self.judges).items()
+            },
             "score": work.prompts * updates * follow,
             "backward": work.prompts * updates * self._count_backward(),
         }

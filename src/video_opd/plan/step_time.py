@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from video_opd.config import Recipe
 from video_opd.plan.cards import GPUS_PER_NODE, NETWORK_GBS, GpuCard
 from video_opd.plan.model_flops import Flops, ModelFlops
-from video_opd.plan.step_flops import Judge, StepFlops, StepWork
+from video_opd.plan.step_flops import Judge, StepFlops, StepWork, group_judges
 from video_opd.policy.model_shape import ModelShape
 from video_opd.train.trained_parts import count_trained
 
@@ -72,27 +72,29 @@ class StepTime:
             "read": (updates + self.work.is_read_twice) * self._read_text(self.student, self._is_autocast)
             + self._read_vision(self.student),
             "answer": 0.0 if self.recipe.method.writes_annotations else self._answer(flops["answer"]),
-            "teacher": sum(map(self._judge, self.judges)),
+            **{phase: sum(map(self._judge, judges)) for phase, judges in group_judges(self.judges).items()},
             "score": updates * self._pass(self.student, flops["score"], SCORE_LAYER_S),
             "backward": self._backward(flops["backward"]),
             "step": updates * STEP_BYTES * self._count_stepped() / self._bandwidth,
             "communication": self._communicate(),
         }
 
-    def answer_pool(self, shape: ModelShape, num_answers: int) -> float:
+    def answer_pool(self, shape: ModelShape, num_answers: int, *, num_bytes: int = 0) -> float:
         """Seconds to read a prompt and write answers to it, without gradient: as `score` and evaluations do it, with so
         many prompts in one token loop as the recipe says.
 
         Args:
             shape: of the model that answers.
             num_answers: to a prompt.
+            num_bytes: of its weights, where they are gathered anew for every pass: those of a teacher in a job.
         """
         count = self.recipe.compute.evaluation_batch_size
         several = {"prompts": count, "num_pieces": 1, "num_loops": 1, "answers": num_answers}
         work = StepWork(**{**vars(self.work), **several})
         batch = StepTime(recipe=self.recipe, student=shape, judges=(), work=work, card=self.card)
         written = batch._answer(count * ModelFlops(shape=shape).follow(work.tokens, work.rows, work.answer_tokens))
-        return (batch._read_text(shape, is_autocast=False) + batch._read_vision(shape) + written) / count
+        gathered = (1 + work.answer_tokens) * num_bytes * (1 - 1 / self._shards) / self._link(self._shards)
+        return (batch._read_text(shape, is_autocast=False) + batch._read_vision(shape) + written + gathered) / count
 
     @property
     def _rate(self) -> float:
@@ -132,7 +134,7 @@ class StepTime:
     def _answer(self, flops: Flops) -> float:
         """Token by token: launches, or the weights and the kept keys and values that every token reads."""
         work, shape = self.work, self.student
-        read = 2 * ModelFlops(shape=shape).num_active
+        read: float = 2 * shape.num_active
         loops = work.num_loops or work.num_pieces
         read += 4 * work.prompts / loops * work.tokens * len(shape.layer_kinds) * shape.key_size
         token = max(len(shape.layer_kinds) * LAYER_S, read / self._bandwidth)

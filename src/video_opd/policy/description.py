@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from video_opd.errors import ConfigurationError
 from video_opd.policy.attention import choose_attention_backends
 from video_opd.policy.families import Family, find_family, find_family_of_processor, list_family_names
-from video_opd.policy.location import check_device_name, resolve_parts
+from video_opd.policy.location import ModelParts, check_device_name, resolve_parts
 from video_opd.policy.quantised import find_quantisation, refuse_unreadable
 from video_opd.policy.token_support import TokenSupport
 
@@ -61,11 +61,22 @@ def describe(name: str, revision: str | None = None, *, device: str = "cpu") -> 
             are quantised in a way that cannot be read here.
     """
     parts = resolve_parts(name, revision, weights=False)
-    folder = parts.base
-    quantisation = find_quantisation(folder)
-    refuse_unreadable(name, quantisation, known=_list_quantisations(), device=device)
+    refuse_unreadable(name, find_quantisation(parts.base), known=_list_quantisations(), device=device)
+    return describe_parts(name, parts)
+
+
+def describe_parts(name: str, parts: ModelParts) -> Description:
+    """The same of a model whose folders are known, whether its weights can be read here or not.
+
+    Args:
+        name: of the model.
+        parts: its folders.
+
+    Raises:
+        ConfigurationError: its files cannot be read, or it cannot be asked about a video.
+    """
     with guard_loading(name, "config"):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(parts.base, trust_remote_code=False)
     with guard_loading(name, "tokenizer or processor"):
         processor = AutoProcessor.from_pretrained(parts.processor, trust_remote_code=False)
     if not hasattr(processor, "video_processor") or processor.chat_template is None:
@@ -79,13 +90,13 @@ def describe(name: str, revision: str | None = None, *, device: str = "cpu") -> 
     find_family_of_processor(processor, name)
     return Description(
         name=name,
-        folder=folder,
+        folder=parts.base,
         config=config,
         processor=processor,
         family=family,
         backends=choose_attention_backends(name, config),
         support=TokenSupport.build(processor.tokenizer, config),
-        quantisation=quantisation,
+        quantisation=find_quantisation(parts.base),
     )
 
 

@@ -21,6 +21,14 @@ def choose_precision(device: str) -> str:
     return "bfloat16" if device.startswith("cuda") else "float32"
 
 
+def find_capability() -> float:
+    """The compute capability of this machine's GPU, such as 9.0 of an H100; 0 where torch sees none."""
+    if not torch.cuda.is_available():
+        return 0.0
+    major, minor = torch.cuda.get_device_capability()
+    return major + minor / 10
+
+
 def find_device_here(name: str) -> str:
     """The device of that name for this process: of several processes on a machine each has the GPU of its number."""
     device = find_device(name)

@@ -91,7 +91,7 @@ class ModelParts(NamedTuple):
     @property
     def processor(self) -> Path:
         """The folder with tokenizer and processor: the uppermost one that has both."""
-        return next((folder for folder in reversed(self.adapters) if _has_processor(folder)), self.base)
+        return next((folder for folder in reversed(self.adapters) if has_processor(folder)), self.base)
 
 
 def resolve_parts(name: str, revision: str | None = None, *, weights: bool = True) -> ModelParts:
@@ -142,6 +142,28 @@ def find_local_folder(name: str) -> Path | None:
     refuse_other_weights(folder)
     _refuse_without_parts(folder, str(folder))
     return folder
+
+
+def find_configured(name: str) -> ModelParts | None:
+    """Find the folders of a model here that has its config.json, of an adapter in its base; None if it is on the hub.
+    Neither weights nor tokenizer have to be there.
+
+    Raises:
+        ConfigurationError: the name leads to no folder with config.json, or an adapter leads back to itself.
+    """
+    adapters: list[Path] = []
+    while True:
+        folder = Path(str(files("video_opd"))) / "models" / name if name in BUNDLED else Path(name).expanduser()
+        if not folder.is_dir():
+            find_local_folder(name)  # it says what is wrong
+            return None
+        folder = find_model(folder)
+        if not is_adapter(folder):
+            _refuse_without_parts(folder, str(folder), parts=("config",))
+            return ModelParts(folder, tuple(reversed(adapters)))
+        _refuse_circle(folder, adapters)
+        adapters.append(folder)
+        name, _ = read_base(folder)
 
 
 def _refuse_without_base(folder: Path, above: tuple[Path, ...] = ()) -> None:
@@ -246,13 +268,15 @@ def _download(name: str, revision: str | None, patterns: list[str]) -> Path:
         ) from error
 
 
-def _has_processor(folder: Path) -> bool:
+def has_processor(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer and a processor."""
     return all(any((folder / file).is_file() for file in _PARTS[part]) for part in ("tokenizer", "processor"))
 
 
-def _refuse_without_parts(folder: Path, called: str) -> None:
+def _refuse_without_parts(folder: Path, called: str, parts: Sequence[str] = tuple(_PARTS)) -> None:
     """Refuse a folder that lacks what stands beside the weights."""
-    for part, names in _PARTS.items():
+    for part in parts:
+        names = _PARTS[part]
         if not any((folder / file).is_file() for file in names):
             raise ConfigurationError(
                 f"model folder {called} has no {part} ({' or '.join(names)})",

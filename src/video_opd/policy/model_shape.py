@@ -17,6 +17,12 @@ from video_opd.policy.description import make_empty
 from video_opd.policy.families import Family
 from video_opd.policy.lora_settings import LoraSettings, choose_targets
 
+BYTES_IN_4_BITS = 0.5 + 4 / 64
+"""Of a weight that bitsandbytes holds in 4 bits: 64 of them share a scale in float32."""
+
+MOST_LAYERS = 1000
+"""A configuration with more is broken; building it would take hours."""
+
 CHUNK = 64
 """Tokens that the recurrent layers of transformers compute together."""
 
@@ -59,6 +65,18 @@ class ModelShape:
     def num_all(self) -> int:
         """All weights, without an adapter."""
         return sum(self.num_weights.values())
+
+    def count_held(self, width: int, *, in_4_bits: bool = False) -> int:
+        """Bytes of the weights.
+
+        Args:
+            width: of a weight.
+            in_4_bits: the linear layers of the language model are quantised. Experts are no linear layers.
+        """
+        if not in_4_bits or hasattr(self.text, "num_experts_per_tok"):
+            return width * self.num_all
+        linear = self.num_weights["text"] - self.embedding * (1 if self.is_tied else 2)
+        return int(BYTES_IN_4_BITS * linear) + width * (self.num_all - linear)
 
     @cached_property
     def text(self) -> Any:
@@ -111,6 +129,39 @@ class ModelShape:
     def vision_width(self) -> int:
         """Width of the vision tower."""
         return int(getattr(self.vision, "embed_dim", None) or self.vision.hidden_size)
+
+    @property
+    def num_active(self) -> int:
+        """Weights of the language model that one token meets, the head included."""
+        return sum(map(self.count_active, self.layer_kinds)) + self.head
+
+    @property
+    def head(self) -> int:
+        """Weights of the output head."""
+        return int(self.text.hidden_size) * int(self.text.vocab_size)
+
+    def count_active(self, kind: str) -> int:
+        """Weights of a layer's products that one token meets: of a mixture those of the chosen experts.
+
+        Args:
+            kind: of the layer.
+        """
+        text = self.text
+        hidden = int(text.hidden_size)
+        if kind == "linear_attention":
+            heads = int(text.linear_num_value_heads)
+            values = heads * int(text.linear_value_head_dim)
+            mixed = 2 * int(text.linear_num_key_heads) * int(text.linear_key_head_dim) + values
+            mixer = hidden * (mixed + 2 * values + 2 * heads) + mixed * int(text.linear_conv_kernel_dim)
+        else:
+            gated = 2 if self.family.has_gated_attention else 1
+            mixer = hidden * ((gated + 1) * self.query_size + 2 * self.key_size)
+        chosen = getattr(text, "num_experts_per_tok", None)
+        if not chosen:
+            return mixer + 3 * hidden * int(text.intermediate_size)
+        shared = int(getattr(text, "shared_expert_intermediate_size", 0) or 0)
+        router = hidden * int(text.num_experts) + (hidden if shared else 0)
+        return mixer + router + 3 * hidden * (chosen * int(text.moe_intermediate_size) + shared)
 
     def count_kept_by_layer(self, kind: str, how: Arithmetic) -> int:
         """Bytes that a layer of the language model keeps of a token for its backward pass.
@@ -226,6 +277,16 @@ def _refuse_sizes(name: str, config: Any, family: Family) -> None:
     }
     if hasattr(text, "num_experts_per_tok"):
         sizes["width of an expert"] = getattr(text, "moe_intermediate_size", None)
+        sizes["number of experts"] = getattr(text, "num_experts", None)
+        sizes["number of experts of a token"] = text.num_experts_per_tok
+    else:
+        sizes["width of the MLP"] = getattr(text, "intermediate_size", None)
+    if text.num_hidden_layers and isinstance(text.num_hidden_layers, int) and text.num_hidden_layers > MOST_LAYERS:
+        raise ConfigurationError(
+            f"model {name!r}: its config.json gives {text.num_hidden_layers} as the number of layers",
+            reason=f"no model has more than {MOST_LAYERS}",
+            remedy="download or save the folder again",
+        )
     for what, size in sizes.items():
         if not isinstance(size, int) or size < 1:
             raise ConfigurationError(

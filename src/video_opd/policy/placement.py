@@ -37,12 +37,8 @@ class Placement:
         """
         for device in self.devices:
             require_device(device)
-        if self.offload and quantisation:
-            raise ConfigurationError(
-                f"teacher.offload with {name!r}, whose weights are quantised ({quantisation})",
-                reason="quantised weights stay on the device on which their package made them",
-                remedy="leave out offload, or use the unquantised checkpoint",
-            )
+        if self.offload:
+            refuse_quantised_offload(name, quantisation)
         if self.is_spread:
             self._refuse_unspreadable()
 
@@ -87,6 +83,24 @@ class Placement:
                 reason=f"a part of it was left for {' and '.join(sorted(lie_on & {'cpu', 'disk'}))}",
                 remedy="name more devices in teacher.devices, or use a smaller or quantised teacher",
             )
+
+
+def refuse_quantised_offload(name: str, quantisation: str | None) -> None:
+    """Refuse to move quantised weights between the CPU and a device.
+
+    Args:
+        name: of the model.
+        quantisation: method of its weights; None: they are not quantised.
+
+    Raises:
+        ConfigurationError: they are quantised.
+    """
+    if quantisation:
+        raise ConfigurationError(
+            f"teacher.offload with {name!r}, whose weights are quantised ({quantisation})",
+            reason="quantised weights stay on the device on which their package made them",
+            remedy="leave out offload, or use the unquantised checkpoint",
+        )
 
 
 def list_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

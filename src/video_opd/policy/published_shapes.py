@@ -20,7 +20,7 @@ from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig
 
 from video_opd.policy.description import guard_loading
-from video_opd.policy.location import find_local_folder, resolve_parts
+from video_opd.policy.location import ModelParts, find_configured, resolve_parts
 from video_opd.policy.quantised import find_quantisation
 
 _FILE = Path(__file__).parent / "published_shapes.json"
@@ -58,9 +58,21 @@ def find_published_config(name: str) -> Any | None:
     return None if shape is None else AutoConfig.for_model(**shape)
 
 
+def find_parts_here(name: str) -> ModelParts | None:
+    """Find the folders of a model whose config.json is on this machine, be it in the hub's cache; None where it is not.
+
+    Raises:
+        ConfigurationError: the name leads to no model.
+    """
+    parts = find_configured(name)
+    if parts is None and isinstance(cached := try_to_load_from_cache(name, "config.json"), str):
+        parts = ModelParts(Path(cached).parent, ())
+    return parts
+
+
 def read_config(name: str) -> tuple[Any, str | None, Path | None]:
-    """Read the configuration of a model, and how its weights are quantised. A published model that is not on this
-    machine is not downloaded.
+    """Read the configuration of a model, and how its weights are quantised. Nothing but config.json has to be there. A
+    published model that is not on this machine is not downloaded.
 
     Args:
         name: a folder, a hub name, or a bundled model.
@@ -72,11 +84,13 @@ def read_config(name: str) -> tuple[Any, str | None, Path | None]:
     Raises:
         ConfigurationError: the model was not found, or its configuration cannot be read.
     """
-    if find_local_folder(name) is None and not isinstance(try_to_load_from_cache(name, "config.json"), str):
+    parts = find_parts_here(name)
+    if parts is None:
         config = find_published_config(name)
         if config is not None:
             return config, "fp8" if name.endswith("-FP8") else None, None
-    folder = resolve_parts(name, weights=False).base
+    folder = parts.base if parts else resolve_parts(name, weights=False).base
+    method = find_quantisation(folder)  # first, because it says more of a file that is no JSON object
     with guard_loading(name, "config"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    return config, find_quantisation(folder), folder
+    return config, method, folder

@@ -55,6 +55,15 @@ _CALLED = {
 _ON_CUDA = {"fp8": ("kernels",), "mxfp8": ("kernels",)}
 """Further modules on a GPU; on a CPU transformers turns such weights into bfloat16."""
 
+FP8_CAPABILITY = 8.9
+"""Smallest compute capability of a GPU on which transformers keeps `DEQUANTISED` weights as they are."""
+
+DEQUANTISED = ("fp8", "mxfp8")
+"""Methods whose weights transformers turns into the type that is computed in, on older GPUs and on a CPU."""
+
+_NEEDED_CAPABILITY = {"fbgemm_fp8": 9.0}
+"""Methods that transformers refuses on older GPUs."""
+
 IN_EXTRA = frozenset({"accelerate", "bitsandbytes", "compressed_tensors", "kernels", "torchao"})
 """Modules that the extra `quantised` brings."""
 
@@ -109,6 +118,27 @@ def refuse_unreadable(name: str, method: str | None, *, known: Collection[str], 
             f"model {name!r}: its weights are quantised ({method})",
             reason=f"transformers cannot read them without {' and '.join(called)}",
             remedy=f"`pip install {install}`, or use the unquantised checkpoint",
+        )
+
+
+def refuse_old_card(name: str, method: str | None, *, card: str, capability: float) -> None:
+    """Refuse quantised weights that a GPU cannot use.
+
+    Args:
+        name: of the model.
+        method: by which its weights are quantised; None: they are not.
+        card: name of the GPU.
+        capability: its compute capability.
+
+    Raises:
+        ConfigurationError: transformers refuses them there.
+    """
+    needed = _NEEDED_CAPABILITY.get(method or "", 0.0)
+    if capability < needed:
+        raise ConfigurationError(
+            f"model {name!r}: its weights are quantised ({method}), and a {card} cannot use them",
+            reason=f"transformers asks for a compute capability of {needed}, and this card has {capability}",
+            remedy="use the unquantised checkpoint, or a newer card",
         )
 
 
@@ -212,4 +242,10 @@ def _read_json(path: Path) -> dict[str, Any]:
             reason=f"{type(error).__name__}: {error}",
             remedy="download or save the folder again",
         ) from error
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        raise ConfigurationError(
+            f"model folder {path.parent}: its config cannot be loaded ({path.name})",
+            reason=f"it holds a JSON value of the type {type(found).__name__}, and a configuration is an object",
+            remedy="download or save the folder again",
+        )
+    return found

@@ -206,6 +206,12 @@ def list_shards(folder: Path) -> list[str]:
     return names
 
 
+def measure_files(folder: Path) -> int | None:
+    """Bytes of the weights files of a folder; None where they are not all there."""
+    files = [folder / name for name in list_shards(folder)] or list(folder.glob("*.safetensors"))
+    return sum(file.stat().st_size for file in files) if files and all(file.is_file() for file in files) else None
+
+
 def _read_header(file: Path) -> list[str]:
     """Names of the tensors in a safetensors file; of a broken one nothing, for the loader says what is wrong."""
     try:

@@ -15,7 +15,8 @@ from video_opd.config import Recipe
 from video_opd.policy.device import find_device
 from video_opd.policy.model_shape import ModelShape
 from video_opd.train.largest_micro_batch import Load
-from video_opd.train.memory_choice import MARGIN, estimate_step, find_smallest, measure_student
+from video_opd.train.measured_models import measure_student
+from video_opd.train.memory_choice import MARGIN, estimate_step, find_smallest
 from video_opd.train.memory_estimate import MemoryEstimate
 from video_opd.train.run_inputs import Inputs
 
@@ -94,8 +95,8 @@ def _find_most(recipe: Recipe, inputs: Inputs, num_processes: int) -> int | None
 
 def _count_prefill(recipe: Recipe, shape: ModelShape, load: Load) -> float:
     """Operations of reading a micro-batch of the longest prompts once more, for one token loop less; a frozen tower
-    does not run again."""
-    text = shape.num_weights["text"] - shape.embedding * (1 if shape.is_tied else 2)
+    does not run again. Of a mixture of experts the chosen experts count."""
+    text = shape.num_active - shape.head
     tower = 0 if recipe.student.freeze_vision or recipe.student.lora else shape.num_weights["tower"]
     return 2.0 * (text * load.tokens + tower * load.patches)
 

@@ -13,20 +13,11 @@ import torch
 
 from video_opd.config import Recipe
 from video_opd.errors import ConfigurationError, DataError
-from video_opd.policy.device import find_device, find_device_here
-from video_opd.policy.families import find_family
-from video_opd.policy.lora_settings import LoraSettings
-from video_opd.policy.model_shape import ModelShape, measure_shape
-from video_opd.policy.published_shapes import read_config
+from video_opd.policy.device import find_capability, find_device, find_device_here
 from video_opd.ranks import current_job
-from video_opd.train.build_models import place_teacher
 from video_opd.train.largest_micro_batch import choose_load
-from video_opd.train.memory_estimate import (
-    GIB,
-    FrozenModel,
-    MemoryEstimate,
-    StepMemory,
-)
+from video_opd.train.measured_models import list_frozen, measure_student
+from video_opd.train.memory_estimate import GIB, MemoryEstimate, StepMemory
 from video_opd.train.run_inputs import Inputs
 
 _log = logging.getLogger(__name__)
@@ -36,9 +27,6 @@ MARGIN = 1.15
 
 NOT_KNOWN = 2**62
 """Room of a device on a system that does not tell."""
-
-_BYTES_PER_WEIGHT = {"bitsandbytes": 0.6, "awq": 0.6, "gptq": 0.6}
-"""Of a quantised model on the hub, where the size of its files is not at hand; of other methods 1."""
 
 
 def estimate_step(recipe: Recipe, inputs: Inputs | None = None, *, num_processes: int = 1) -> MemoryEstimate:
@@ -57,7 +45,12 @@ def estimate_step(recipe: Recipe, inputs: Inputs | None = None, *, num_processes
 
 
 def describe_step(
-    recipe: Recipe, inputs: Inputs | None = None, *, num_processes: int = 1, is_on_gpu: bool = True
+    recipe: Recipe,
+    inputs: Inputs | None = None,
+    *,
+    num_processes: int = 1,
+    is_on_gpu: bool = True,
+    capability: float | None = None,
 ) -> StepMemory:
     """Gather what the memory of a recipe's step depends on.
 
@@ -66,6 +59,7 @@ def describe_step(
         inputs: keeps what was read of the recipe's files.
         num_processes: of the job.
         is_on_gpu: whether the step runs on a GPU.
+        capability: compute capability of the GPU; by default that of this machine's.
 
     Raises:
         ConfigurationError: a model that cannot be described.
@@ -75,7 +69,7 @@ def describe_step(
     return StepMemory(
         recipe=recipe,
         student=student,
-        frozen=tuple(_list_frozen(recipe, student)),
+        frozen=tuple(list_frozen(recipe, student, find_capability() if capability is None else capability)),
         load=choose_load(recipe, student, num_processes=num_processes, longest_s=longest_s),
         num_processes=num_processes,
         is_on_gpu=is_on_gpu,
@@ -254,72 +248,3 @@ def list_durations(recipe: Recipe, inputs: Inputs) -> list[float]:
         return []
     durations = [example.duration for example in examples if example.duration is not None]
     return durations if len(durations) == len(examples) else []
-
-
-def measure_student(recipe: Recipe) -> ModelShape:
-    """The sizes of a recipe's student."""
-    return measure_model(recipe.student.model, recipe.student.lora)
-
-
-_MEASURED: dict[tuple[str, str, LoraSettings | None], ModelShape] = {}
-
-
-def measure_model(name: str, lora: LoraSettings | None = None) -> ModelShape:
-    """Measure a model's sizes; each configuration is looked at once.
-
-    Args:
-        name: a folder, a hub name, or a bundled model.
-        lora: an adapter that is trained beside it.
-
-    Raises:
-        ConfigurationError: a model that cannot be described.
-    """
-    config, _, _ = read_config(name)
-    key = (name, config.to_json_string(), lora)
-    if key not in _MEASURED:
-        _MEASURED[key] = measure_shape(name, config, find_family(config, name), lora)
-    return _MEASURED[key]
-
-
-def _list_frozen(recipe: Recipe, student: ModelShape) -> Iterator[FrozenModel]:
-    """The teachers and the reference of a recipe."""
-    width = 2 if recipe.compute.precision == "bfloat16" else 4
-    device = find_device(recipe.compute.device)
-    for teacher in recipe.name_teachers().values():
-        if recipe.student.lora is not None and teacher.model == recipe.student.model:
-            continue  # the student without its adapter
-        place, shape = place_teacher(recipe, teacher), measure_model(teacher.model)
-        yield FrozenModel(
-            part="teacher",
-            shape=shape,
-            num_bytes=count_weight_bytes(teacher.model, shape, width),
-            is_elsewhere=place is not None and device not in place.devices,
-            waits_on_cpu=place is not None and place.offload,
-            may_share_tower=recipe.student.freeze_vision,
-        )
-    if recipe.method.needs_reference and recipe.student.lora is None:
-        size, may_share = width * student.num_all, recipe.student.freeze_vision
-        yield FrozenModel(part="reference", shape=student, num_bytes=size, may_share_tower=may_share)
-
-
-def count_weight_bytes(name: str, shape: ModelShape, width: int) -> int:
-    """Count the bytes of a frozen model's weights. Of a quantised one the size of its files tells, where they are at
-    hand.
-
-    Args:
-        name: of the model.
-        shape: its sizes.
-        width: bytes of a weight that is not quantised.
-    """
-    _, method, folder = read_config(name)
-    if method is None:
-        return width * shape.num_all
-    if method == "fp8":  # embeddings, head and vision stay in bfloat16
-        others = (
-            shape.embedding * (1 if shape.is_tied else 2) + shape.num_weights["tower"] + shape.num_weights["merger"]
-        )
-        whole = shape.num_all + others
-    else:
-        whole = int(_BYTES_PER_WEIGHT.get(method, 1.0) * shape.num_all)
-    size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder else 0
-    return size or whole

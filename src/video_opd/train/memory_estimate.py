@@ -89,20 +89,21 @@ class StepMemory:
 
     def estimate(self) -> MemoryEstimate:
         """Count every phase of a step."""
-        resident = self._count_resident()
-        certain = resident | {"gradient": self._gradient}
+        resident = self.count_resident()
+        certain = resident | self._count_surely_beside()
         certain["teacher"] = sum(self._lie_here(model, surely=True) for model in self.frozen if model.part == "teacher")
         # A step of several micro-batches has the gradient of the earlier ones while it reads the next.
         earlier = self._gradient if self.load.num_pieces > 1 else 0
         reading = self._count_reading()
-        if self.is_checkpointed and self.load.num_pieces <= ceil(self.load.together / self.load.prompts):
+        if self._is_in_one_loop and self.is_checkpointed:
             # One token loop for all: before there is a gradient, a reading is gone.
             earlier = max(0, earlier - sum(reading.values()))
-        during = resident | reading | {"gradient": earlier, "bfloat16 copies": self._copies}
+        during = resident | reading | {"gradient": earlier, "bfloat16 copies": self.copies}
         answering = {"answering": self._count_answering(during)} if self.load.together else {}
         during |= self._count_waiting(during)
+        judged = self._add_teacher_pass(resident)
         phases = answering | {
-            "teacher": during | self._add_teacher_pass(resident),
+            next(iter(judged), "teacher"): during | judged,
             "scoring": during | self._count_scoring(during),
             "backward pass": during | self._count_backward(during),
             "optimiser": resident | {"gradient": self._gradient, "optimiser": self._optimiser + self._scratch},
@@ -115,7 +116,20 @@ class StepMemory:
         )
 
     @property
-    def _how(self) -> Arithmetic:
+    def _is_in_one_loop(self) -> bool:
+        return self.load.num_pieces <= ceil(self.load.together / self.load.prompts)
+
+    def _count_surely_beside(self) -> Parts:
+        """Gradient and gathered weights: both at once where a step reads on with the gradient of earlier prompts."""
+        parts = {"gradient": self._gradient, "bfloat16 copies": self.copies if self.num_processes > 1 else 0}
+        if self.load.num_pieces > 1 and not (self._is_in_one_loop and self.is_checkpointed):
+            return parts
+        larger = max(parts, key=lambda part: parts[part])
+        return {larger: parts[larger]}
+
+    @property
+    def how(self) -> Arithmetic:
+        """In which types the student computes."""
         in_bfloat16 = self.recipe.compute.precision == "bfloat16"
         with_adapter = self.recipe.student.lora is not None
         return Arithmetic(
@@ -126,7 +140,8 @@ class StepMemory:
         )
 
     @property
-    def _shards(self) -> int:
+    def num_shards(self) -> int:
+        """Processes that hold one copy of the weights together."""
         return min(self.recipe.compute.shards or self.num_processes, self.num_processes)
 
     @property
@@ -137,7 +152,7 @@ class StepMemory:
     @property
     def _trained(self) -> int:
         """Trained weights that a process has: its shard of the model's, and all of an adapter's."""
-        return sum(self._trained_by_part.values()) // self._shards + self.student.num_adapter_weights
+        return sum(self._trained_by_part.values()) // self.num_shards + self.student.num_adapter_weights
 
     @property
     def _gradient(self) -> int:
@@ -155,9 +170,9 @@ class StepMemory:
             return 0
         largest = max((self.student.largest[part] for part in self._trained_by_part), default=0)
         if not self.is_on_gpu:
-            return 2 * 4 * largest // self._shards
+            return 2 * 4 * largest // self.num_shards
         # The embeddings are a group of their own, because they have no weight decay.
-        return 4 * max(self._trained - self.student.embedding // self._shards, largest // self._shards)
+        return 4 * max(self._trained - self.student.embedding // self.num_shards, largest // self.num_shards)
 
     @property
     def _multiplied(self) -> int:
@@ -167,12 +182,12 @@ class StepMemory:
         return sum(self._trained_by_part.values()) - (heads if self._trained_by_part else 0)
 
     @property
-    def _copies(self) -> int:
+    def copies(self) -> int:
         """Copies in the type that is computed in, which the graph holds until the backward pass; with split weights
         they are the gathered ones."""
         if self.num_processes > 1:
-            return self._how.compute * self.student.num_all
-        return 2 * self._multiplied if self._how.has_copies else 0
+            return self.how.compute * self.student.num_all
+        return 2 * self._multiplied if self.how.has_copies else 0
 
     @property
     def _embedding(self) -> int:
@@ -184,15 +199,16 @@ class StepMemory:
         """The part of the gradient that comes from the answers, which waits for the part that comes from the prompts:
         on every trained weight of the language model, in the type of its copy. Answers do not pass through vision."""
         of_vision = sum(count for part, count in self._trained_by_part.items() if part != "text")
-        own = (self._multiplied - of_vision) * (2 if self._how.has_copies else 4) + 4 * self.student.num_adapter_weights
+        own = (self._multiplied - of_vision) * (2 if self.how.has_copies else 4) + 4 * self.student.num_adapter_weights
         # Of the embedding and of the output head there is one each, also where both are the same weights.
         return own + 2 * self._embedding
 
-    def _count_resident(self) -> Parts:
+    def count_resident(self) -> Parts:
         """What lies on the device from the first step to the last."""
-        width = self._how.residual if self.recipe.student.lora is not None else 4
+        lora = self.recipe.student.lora
+        held = self.student.count_held(self.how.residual if lora else 4, in_4_bits=bool(lora and lora.quantise))
         parts = {
-            "student": width * self.student.num_all // self._shards + 4 * self.student.num_adapter_weights,
+            "student": held // self.num_shards + 4 * self.student.num_adapter_weights,
             "optimiser": self._optimiser,
         }
         for model in self.frozen:
@@ -200,22 +216,17 @@ class StepMemory:
         return parts
 
     def _lie_here(self, model: FrozenModel, *, surely: bool = False) -> int:
-        """Bytes of a frozen model's weights beside the student, between its turns.
-
-        Args:
-            surely: leave out a tower that may turn out to be shared.
-        """
+        """Bytes of a frozen model's weights between its turns; `surely` leaves out a tower that may be shared."""
         if model.is_elsewhere or model.waits_on_cpu:
             return 0
         size = model.num_bytes
         if surely and model.may_share_tower:
             size -= size * model.shape.num_weights["tower"] // model.shape.num_all
-        return size // self._shards
+        return size // self.num_shards
 
     def _count_reading(self) -> Parts:
         """What a reading with gradient keeps."""
-        how, shape, load = self._how, self.student, self.load
-        layers = shape.layer_kinds
+        how, shape, load, layers = self.how, self.student, self.load, self.student.layer_kinds
         trains_tower = "tower" in self._trained_by_part
         blocks = int(shape.vision.depth) if trains_tower else 0
         merges = "merger" in self._trained_by_part or trains_tower
@@ -235,8 +246,7 @@ class StepMemory:
             cached = load.tokens * shape.count_cached_apart(how)
         if trains_tower and how.has_copies:
             kept += load.patches * shape.patch_bytes // 2  # the pixels, for the gradient of the patch embedding
-        pixels = load.patches * shape.patch_bytes
-        return {"activations": kept + pixels, "keys and values": cached}
+        return {"activations": kept + load.patches * shape.patch_bytes, "keys and values": cached}
 
     def _count_waiting(self, during: Parts) -> Parts:
         """What a step holds of several micro-batches that are answered together: with checkpointing all readings, and
@@ -245,7 +255,7 @@ class StepMemory:
         if not load.together:
             return {}
         others = ceil(load.together / load.prompts) - 1 if self.is_checkpointed else 0
-        width = shape.vision_width * (1 + shape.num_deepstack) * self._how.compute
+        width = shape.vision_width * (1 + shape.num_deepstack) * self.how.compute
         is_frozen = "tower" not in self._trained_by_part
         is_recalled = is_frozen and (not self.is_checkpointed or bool(self.frozen))
         pixels = load.patches * shape.patch_bytes if is_frozen else 0  # those of a frozen tower are in no graph
@@ -257,37 +267,35 @@ class StepMemory:
 
     def _count_answering(self, during: Parts) -> Parts:
         """The token loop of several micro-batches: their keys and values as one batch, and once more in the cache."""
-        how, shape, load = self._how, self.student, self.load
+        how, shape, load = self.how, self.student, self.load
         waiting = self._count_waiting(during)
         if not self.is_checkpointed:  # they are read without gradient
             waiting |= {"activations": 0, "keys and values": 0}
         tokens = load.together * load.tokens // load.prompts
         # Of one layer they are there for every head.
         joined = tokens * (2 * shape.count_cached(how) + 2 * shape.query_size * how.compute)
-        rows = load.together * load.answers // load.prompts
         # Logits, log-probs, and what a draw makes of them in double precision.
         return (
             during
             | waiting
             | {
                 "keys and values": waiting["keys and values"] + joined,
-                "distributions": 32 * rows * int(shape.text.vocab_size),
+                "distributions": 32 * (load.together * load.answers // load.prompts) * int(shape.text.vocab_size),
             }
         )
 
     def _count_scoring(self, during: Parts) -> Parts:
         """The end of scoring: its graph is there, and the backward pass begins."""
-        how, shape, load = self._how, self.student, self.load
+        how, shape, load = self.how, self.student, self.load
         attending = 1 if self.is_checkpointed else shape.layer_kinds.count("full_attention")
         # Keys and values of prompt and answers, one for every head, because there is a mask.
         repeated = 2 * (load.tokens + load.rows) * attending * shape.query_size * how.compute
         own = load.rows * sum(shape.count_kept_by_layer(kind, how) for kind in shape.layer_kinds)
-        head_gradient = self._embedding
         return {
             "activations": during["activations"] + own,
             "keys and values": during["keys and values"] + repeated,
             "distributions": self._count_distributions(),
-            "gradient": during["gradient"] + head_gradient,
+            "gradient": during["gradient"] + self._embedding,
         }
 
     def _count_distributions(self) -> int:
@@ -296,20 +304,19 @@ class StepMemory:
         Kept are the student's log-probs, and with `exact` the teacher's. The backward pass adds the gradient of the
         log-probs and that of the logits.
         """
-        vocabulary = int(self.student.text.vocab_size)
-        row = 4 * vocabulary
+        row = 4 * int(self.student.text.vocab_size)
         full, load = self.recipe.method.needs_distribution, self.load
         size = (4 if full else 3) * load.rows * row
         if full and self.recipe.training.updates_per_batch > 1:
             size += load.num_pieces * load.rows * row  # the teacher's, of the whole batch
-        if self._how.residual == 2:  # a head that is held in bfloat16 computes in float32
+        if self.how.residual == 2:  # a head that is held in bfloat16 computes in float32
             size += 4 * self.student.embedding
         return size
 
     def _count_backward(self, during: Parts) -> Parts:
         """After the answers' part of the backward pass, before the reading's: all activations of the reading are
         there."""
-        how, shape, load = self._how, self.student, self.load
+        how, shape, load = self.how, self.student, self.load
         again = 0
         if self.is_checkpointed:  # one layer's activations are there again
             again = load.tokens * max(shape.count_kept_by_layer(kind, how) for kind in set(shape.layer_kinds))
@@ -326,10 +333,9 @@ class StepMemory:
         values, a layer's activations, its logits."""
         most: Parts = {}
         for model in self.frozen:
-            if model.is_elsewhere:
+            if model.is_elsewhere or (model.part == "teacher" and not self.recipe.method.needs_teacher):
                 continue
-            shape, load = model.shape, self.load
-            width = self._how.compute
+            shape, load, width = model.shape, self.load, self.how.compute
             text, hidden = shape.text, int(shape.text.hidden_size)
             inner = int(getattr(text, "intermediate_size", None) or text.moe_intermediate_size)
             how = Arithmetic(compute=width, residual=width, trains_weights=True)
@@ -337,7 +343,7 @@ class StepMemory:
             size += 2 * 4 * load.rows * int(text.vocab_size)
             size += 4 * shape.embedding if width == 2 else 0  # its head computes in float32
             waiting = model.num_bytes if model.waits_on_cpu else 0
-            gathered = 2 * model.num_bytes // len(shape.layer_kinds) if self._shards > 1 else 0
+            gathered = 2 * model.num_bytes // len(shape.layer_kinds) if self.num_shards > 1 else 0
             total = resident.get(model.part, 0) + size + waiting + gathered
             if total > sum(most.values()):
                 most = {model.part: total}
