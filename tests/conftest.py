@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -20,6 +22,19 @@ if TYPE_CHECKING:
 
 # What takes seconds to import is imported by the fixtures: the process that only hands out the tests (pytest -n) reads
 # this file too.
+
+# Half a million objects of torch and transformers stay until the end. The collector need not walk over them, neither
+# while they come nor whenever a model is loaded: that takes a quarter of a second each time.
+gc.disable()
+atexit.register(gc.unfreeze)  # nanobind reports what is there after the last collection
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Collect garbage from here on, and only what the tests leave."""
+    gc.freeze()
+    gc.enable()
+
 
 # The same examples in every run, so that a landing depends on the change alone. `make fuzz` draws new ones.
 settings.register_profile("fixed", derandomize=True)
