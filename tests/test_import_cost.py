@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -47,7 +48,8 @@ def run(code: str, *arguments: str) -> tuple[int, str, list[str]]:
 @pytest.fixture(scope="module")
 def door() -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", COMMANDS]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=offline) as process:
         yield process
         process.stdin.close()
 
@@ -184,6 +186,14 @@ def test_manifests_are_arranged_and_measured_at_once(command, world, tmp_path):
 )
 def test_a_wrong_path_is_told_at_once(command, arguments):
     assert command(*arguments.split()) == (2, "", [])
+
+
+def test_a_name_that_the_hub_does_not_have_is_told_at_once(command, world, tmp_path):
+    video = str(next((world / "videos").glob("*.mp4")))
+    assert command("ground", "nobody/no-such-model", video, "question") == (2, "", [])
+    out = str(tmp_path / "out.jsonl")
+    words = ["nobody/no-such-model", str(world / "test.jsonl"), "--videos", str(world / "videos"), "--out", out]
+    assert command("evaluate", *words) == (2, "", [])
 
 
 def test_a_command_for_lmms_eval_is_written_at_once(command, tmp_path):
