@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # this file too.
 
 # Half a million objects of torch and transformers stay until the end. The collector need not walk over them, neither
-# while they come nor whenever a model is loaded: that takes a quarter of a second each time.
+# while they are imported nor later: a full collection takes a quarter of a second.
 gc.disable()
 atexit.register(gc.unfreeze)  # nanobind reports what is there after the last collection
 
