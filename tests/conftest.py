@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import tomli_w
-import torch
 from hypothesis import settings
-from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-import video_opd.train.build  # noqa: F401 - before a test replaces a function that it takes in by name
-from video_opd.cli import main
-from video_opd.config import GROUNDING_FILE, AnswerSettings, GroundingDefaults, PromptSettings, VideoSettings
-from video_opd.data import tiny_world
-from video_opd.data.manifest import read_manifest
-from video_opd.data.prompt_source import PromptSource
-from video_opd.data.prompt_templates import TEMPLATES
-from video_opd.data.prompts import PromptRenderer
-from video_opd.data.video.video_io import VideoBudget
-from video_opd.policy.load import Policy
-from video_opd.policy.location import resolve_model
-from video_opd.policy.token_support import TokenSupport
-from video_opd.types import Prompt
+if TYPE_CHECKING:
+    import torch
 
-torch.set_num_threads(1)
+    from video_opd.policy.load import Policy
+    from video_opd.types import Prompt
+
+# What takes seconds to import is imported by the fixtures: the process that only hands out the tests (pytest -n) reads
+# this file too.
+
+# Half a million objects of torch and transformers stay until the end. The collector need not walk over them, neither
+# while they are imported nor later: a full collection takes a quarter of a second.
+gc.disable()
+atexit.register(gc.unfreeze)  # nanobind reports what is there after the last collection
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Collect garbage from here on, and only what the tests leave."""
+    gc.freeze()
+    gc.enable()
+
 
 # The same examples in every run, so that a landing depends on the change alone. `make fuzz` draws new ones.
 settings.register_profile("fixed", derandomize=True)
@@ -40,12 +46,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     num_slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -num_slow[item.path])
 
+    import torch
+
+    import video_opd.train.build  # noqa: F401 - before a test replaces a function that it takes in by name
+
+    torch.set_num_threads(1)
+
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 """Real annotations, clips and goldens; tests that read them skip where they are absent."""
-
-BUDGET = VideoBudget(fps=2.0, max_frames=64, max_tokens=64, max_frame_tokens=1)
-
 
 SENTENCE = re.compile(r"video-opd: \S.*: \S.*\. [A-Z`(].*[^.]\.")
 """cause: reason. Remedy."""
@@ -57,6 +66,8 @@ def refused(capsys) -> Callable[..., str]:
 
     `late`: the mistake shows only on the way, so that progress may stand on stderr before the sentence.
     """
+
+    from video_opd.cli import main
 
     def run(*arguments: object, late: bool = False) -> str:
         capsys.readouterr()
@@ -86,12 +97,21 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def processor():
+    from transformers import AutoProcessor
+
+    from video_opd.policy.location import resolve_model
+
     return AutoProcessor.from_pretrained(resolve_model("tiny-student"))
 
 
 @pytest.fixture(scope="session")
 def make_policy(processor) -> Callable[..., Policy]:
     """Policies with random weights, spread widely enough that their distributions have shape."""
+    import torch
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    from video_opd.policy.load import Policy
+    from video_opd.policy.token_support import TokenSupport
 
     def make(seed: int = 0, *, hidden: int = 32, layers: int = 2, dtype: torch.dtype = torch.float32) -> Policy:
         tokenizer = processor.tokenizer
@@ -137,6 +157,8 @@ def student(make_policy) -> Policy:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> Path:
     """A tiny tiny world: 12 training, 4 validation and 4 test queries."""
+    from video_opd.data import tiny_world
+
     folder = tmp_path_factory.mktemp("world")
     sizes = {"train": 12, "validation": 4, "test": 4}
     tiny_world.build(folder, tiny_world.BuildSettings(num_queries=sizes, seed=3))
@@ -146,7 +168,14 @@ def world(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def prompts(world, processor) -> list[Prompt]:
     """Twelve prompts of three different lengths, from real mp4 files."""
-    source = PromptSource(world / "videos", PromptRenderer(processor, TEMPLATES["tiny"], BUDGET), num_examples=12)
+    from video_opd.data.manifest import read_manifest
+    from video_opd.data.prompt_source import PromptSource
+    from video_opd.data.prompt_templates import TEMPLATES
+    from video_opd.data.prompts import PromptRenderer
+    from video_opd.data.video.video_io import VideoBudget
+
+    budget = VideoBudget(fps=2.0, max_frames=64, max_tokens=64, max_frame_tokens=1)
+    source = PromptSource(world / "videos", PromptRenderer(processor, TEMPLATES["tiny"], budget), num_examples=12)
     rendered = source.prompts(read_manifest(world / "train.jsonl"))
     assert len({len(prompt) for prompt in rendered}) > 1
     return rendered
@@ -165,6 +194,8 @@ def shorter() -> Callable[[Prompt, int], Prompt]:
 @pytest.fixture(scope="session")
 def models(make_policy, tmp_path_factory) -> dict[str, str]:
     """Folders of a random student and a random teacher, asked as the tiny world is."""
+    from video_opd.config import GROUNDING_FILE, AnswerSettings, GroundingDefaults, PromptSettings, VideoSettings
+
     folders = {}
     for seed, name in enumerate(("student", "teacher")):
         folder = tmp_path_factory.mktemp("models") / name
@@ -184,6 +215,8 @@ def models(make_policy, tmp_path_factory) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def write_recipe(models, world) -> Callable[[Path], Path]:
     """Writes a recipe that trains the random student for two short steps on the tiny tiny world."""
+    import tomli_w
+
     tables = {
         "name": "tiny-tiny",
         "student": {"model": models["student"]},

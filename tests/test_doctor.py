@@ -389,29 +389,35 @@ def test_videos_that_cannot_be_read_are_a_finding(recipe_file, world, tmp_path, 
         assert "the file is empty" in finding["found"]
 
 
-def find_videos(part: str, arguments: list[str], capsys) -> dict[str, str]:
+def find_videos(arguments: list[str], capsys) -> dict[str, dict[str, str]]:
+    """What one examination finds about the videos of every manifest."""
     main(arguments)
-    found = json.loads(capsys.readouterr().out)["findings"]
-    (finding,) = (each for each in found if each["checked"].startswith("the videos of") and part in each["checked"])
-    return finding
+    found = [each for each in json.loads(capsys.readouterr().out)["findings"]
+             if each["checked"].startswith("the videos of")]  # fmt: skip
+    by_part = {part: [each for each in found if part in each["checked"]] for part in ("training", "validation", "test")}
+    assert [len(findings) for findings in by_part.values()] == [1, 1, 1]
+    return {part: findings[0] for part, findings in by_part.items()}
 
 
 @pytest.mark.parametrize("part", ["train", "validation", "test"])
 def test_a_video_that_would_stop_the_run_is_found_in_every_manifest(recipe_file, world, tmp_path, capsys, part):
     """`train` stops where more videos of a manifest than data.max_bad_share cannot be used."""
-    videos = Path(shutil.copytree(world / "videos", tmp_path / "videos"))
-    (videos / read_manifest(world / f"{part}.jsonl")[-1].video).write_bytes(b"")
+    videos, manifests = Path(shutil.copytree(world / "videos", tmp_path / "videos")), []
+    for split in ("train", "validation", "test"):  # three of each are enough
+        short = tmp_path / f"{split}.jsonl"
+        short.write_text("".join((world / short.name).read_text().splitlines(keepends=True)[:3]))
+        manifests += [f"--data.{split}", str(short)]
+    (videos / read_manifest(tmp_path / f"{part}.jsonl")[-1].video).write_bytes(b"")
     called = {"train": "training"}.get(part, part)
-    arguments = ["doctor", str(recipe_file), "--data.videos", str(videos), "--json", "--examples", "99"]
-    finding = find_videos(called, arguments, capsys)
-    assert finding["verdict"] == "fail"
-    assert "the file is empty" in finding["found"]
-    assert "data.max_bad_share allows fewer, so the run would stop" in finding["found"]
-    finding = find_videos(called, [*arguments, "--data.max_bad_share", "0.9"], capsys)
-    assert finding["verdict"] == "warn"
-    assert "the run would stop" not in finding["found"]
-    for other in {"training", "validation", "test"} - {called}:
-        assert find_videos(other, arguments, capsys)["verdict"] == "ok"
+    arguments = ["doctor", str(recipe_file), "--data.videos", str(videos), *manifests, "--json", "--examples", "99"]
+    for more in ([], ["--data.max_bad_share", "0.9"]):
+        found = find_videos([*arguments, *more], capsys)
+        assert found[called]["verdict"] == ("warn" if more else "fail")
+        assert "the file is empty" in found[called]["found"]
+        stops = "data.max_bad_share allows fewer, so the run would stop" in found[called]["found"]
+        assert stops == (not more), found[called]
+        assert more == [] or "the run would stop" not in found[called]["found"]
+        assert all(found[other]["verdict"] == "ok" for other in {"training", "validation", "test"} - {called})
 
 
 def test_warnings_about_rows_of_every_manifest_are_reported(recipe_file, world, tmp_path, capsys):

@@ -156,9 +156,9 @@ def test_a_second_file_of_another_format_is_named(files, refused):
 
 
 def test_a_wide_table_under_the_wrong_name_is_refused_at_once(files, refused):
-    """One JSON object on one line is a table of sixty thousand columns."""
+    """One JSON object on one line is a table of eighteen thousand columns."""
     videos = {
-        f"v_{number:011d}": {"duration": 9, "timestamps": [[1, 2]], "sentences": ["a"]} for number in range(20_000)
+        f"v_{number:011d}": {"duration": 9, "timestamps": [[1, 2]], "sentences": ["a"]} for number in range(6_000)
     }
     (files / "a.json").write_text(json.dumps(videos))
     assert "it looks like activitynet-captions" in refused(

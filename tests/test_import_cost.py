@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,16 +16,26 @@ HEAVY = "torch", "torchvision", "transformers"
 
 REPORT = f"print('\\nheavy:', *(name for name in {HEAVY!r} if name in sys.modules), file=sys.stderr)"
 
-RUN = f"""
-import sys
+COMMANDS = """
+import json, os, sys
 from video_opd.cli import main
-try:
-    status = main(sys.argv[1:])
-except SystemExit as exit:
-    status = exit.code
-{REPORT}
-raise SystemExit(status)
+
+for line in sys.stdin:
+    arguments, paths, report = json.loads(line)
+    if (process := os.fork()) == 0:
+        for number, path in enumerate(paths, start=1):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
+        try:
+            status = main(arguments)
+        except SystemExit as exit:
+            status = exit.code
+        exec(report)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status or 0)
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 """
+"""A Python that has loaded nothing but the door, and carries out every command in a fork of itself."""
 
 
 def run(code: str, *arguments: str) -> tuple[int, str, list[str]]:
@@ -31,8 +45,33 @@ def run(code: str, *arguments: str) -> tuple[int, str, list[str]]:
     return done.returncode, done.stdout, done.stderr.rpartition("heavy:")[2].split()
 
 
-def test_this_would_be_noticed():
+@pytest.fixture(scope="module")
+def door() -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", COMMANDS]
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=offline) as process:
+        yield process
+        process.stdin.close()
+
+
+@pytest.fixture
+def command(door, tmp_path) -> Callable[..., tuple[int, str, list[str]]]:
+    """Run a command; as `run`."""
+
+    def run_command(*arguments: str, report: str = REPORT) -> tuple[int, str, list[str]]:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        print(json.dumps([arguments, [f"{folder}/out", f"{folder}/err"], report]), file=door.stdin, flush=True)
+        status = int(door.stdout.readline())
+        out, err = ((folder / name).read_text() for name in ("out", "err"))
+        assert "Traceback" not in err, err
+        return status, out, err.rpartition("heavy:")[2].split()
+
+    return run_command
+
+
+def test_this_would_be_noticed(command):
     assert run(f"import sys, torch\n{REPORT}") == (0, "", ["torch"])
+    assert command("--version", report=f"import torch\n{REPORT}")[2] == ["torch"]
 
 
 def test_rooms_without_torch():
@@ -70,8 +109,8 @@ def test_keys_are_listed_and_a_recipe_is_refused_without_numpy_too():
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--help-keys"]])
-def test_help_comes_at_once(arguments):
-    status, out, heavy = run(RUN, *arguments)
+def test_help_comes_at_once(command, arguments):
+    status, out, heavy = command(*arguments)
     assert (status, heavy) == (0, [])
     assert out
 
@@ -92,34 +131,34 @@ print("done")
     assert run(code)[:2] == (0, "done\n")
 
 
-def test_metrics_come_at_once(world, tmp_path):
+def test_metrics_come_at_once(command, world, tmp_path):
     predictions = tmp_path / "predictions.jsonl"
     first = json.loads((world / "test.jsonl").read_text().splitlines()[0])
     predictions.write_text(json.dumps({"id": first["id"], "answer": "no idea"}) + "\n")
-    status, out, heavy = run(RUN, "metrics", str(predictions), "--ground-truth", str(world / "test.jsonl"), "--json")
+    status, out, heavy = command("metrics", str(predictions), "--ground-truth", str(world / "test.jsonl"), "--json")
     assert (status, heavy) == (0, [])
     assert '"miou": 0.0' in out
 
 
 @pytest.mark.parametrize("scorer", ["timelens", "qvhighlights"])
-def test_metrics_of_others_come_at_once(world, tmp_path, scorer):
+def test_metrics_of_others_come_at_once(command, world, tmp_path, scorer):
     manifest = world / "test.jsonl"
     first = json.loads(manifest.read_text().splitlines()[0])
     predictions = tmp_path / "predictions.jsonl"
     predictions.write_text(json.dumps({"id": first["id"], "answer": "1.0 - 2.0 seconds"}) + "\n")
     arguments = "--ground-truth", str(manifest), "--as", scorer, "--compare", str(predictions), "--json"
-    status, out, heavy = run(RUN, "metrics", str(predictions), *arguments)
+    status, out, heavy = command("metrics", str(predictions), *arguments)
     assert (status, heavy) == (0, [])
     assert '"comparator": ">="' in out
 
 
-def test_manifests_are_checked_at_once(world):
-    status, out, heavy = run(RUN, "data", "check", str(world / "test.jsonl"), "--videos", str(world / "videos"))
+def test_manifests_are_checked_at_once(command, world):
+    status, out, heavy = command("data", "check", str(world / "test.jsonl"), "--videos", str(world / "videos"))
     assert (status, heavy) == (0, [])
     assert "no problem found" in out
 
 
-def test_manifests_are_arranged_and_measured_at_once(world, tmp_path):
+def test_manifests_are_arranged_and_measured_at_once(command, world, tmp_path):
     train, test, out = str(world / "train.jsonl"), str(world / "test.jsonl"), str(tmp_path / "out.jsonl")
     for arguments in (
         ["stats", train, "--picture", str(tmp_path / "train.html")],
@@ -128,7 +167,7 @@ def test_manifests_are_arranged_and_measured_at_once(world, tmp_path):
         ["merge", train, test, "--out", out],
         ["overlap", train, test],
     ):
-        status, printed, heavy = run(RUN, "data", *arguments)
+        status, printed, heavy = command("data", *arguments)
         assert (status, heavy) == (0, []), arguments
         assert printed
 
@@ -145,14 +184,22 @@ def test_manifests_are_arranged_and_measured_at_once(world, tmp_path):
         "evaluate tiny-teacher --benchmark mvbench --data . --out answers.jsonl",
     ],
 )
-def test_a_wrong_path_is_told_at_once(arguments):
-    assert run(RUN, *arguments.split()) == (2, "", [])
+def test_a_wrong_path_is_told_at_once(command, arguments):
+    assert command(*arguments.split()) == (2, "", [])
 
 
-def test_a_command_for_lmms_eval_is_written_at_once(tmp_path):
+def test_a_name_that_the_hub_does_not_have_is_told_at_once(command, world, tmp_path):
+    video = str(next((world / "videos").glob("*.mp4")))
+    assert command("ground", "nobody/no-such-model", video, "question") == (2, "", [])
+    out = str(tmp_path / "out.jsonl")
+    words = ["nobody/no-such-model", str(world / "test.jsonl"), "--videos", str(world / "videos"), "--out", out]
+    assert command("evaluate", *words) == (2, "", [])
+
+
+def test_a_command_for_lmms_eval_is_written_at_once(command, tmp_path):
     out = tmp_path / "out"
     words = f"evaluate tiny-teacher --with lmms-eval --tasks timelens_charades --write-only --out {out}"
-    status, printed, heavy = run(RUN, *words.split())
+    status, printed, heavy = command(*words.split())
     assert (status, heavy) == (0, [])
     assert printed.startswith("python ")
 
@@ -163,19 +210,24 @@ print("\\nheavy:", *sorted(rooms), file=sys.stderr)
 """
 
 
-def entered(*arguments: str) -> set[str]:
+@pytest.fixture
+def entered(command) -> Callable[..., set[str]]:
     """The rooms (`train.loop`, `eval.benchmarks` …) that a command that ends well has loaded."""
-    status, out, rooms = run(RUN.replace(REPORT, ROOMS_REPORT), *arguments)
-    assert status == 0
-    assert out
-    return set(rooms)
+
+    def enter(*arguments: str) -> set[str]:
+        status, out, rooms = command(*arguments, report=ROOMS_REPORT)
+        assert status == 0
+        assert out
+        return set(rooms)
+
+    return enter
 
 
 def below(room: str, rooms: set[str]) -> set[str]:
     return {found for found in rooms if found == room or found.startswith(f"{room}.")}
 
 
-def test_asking_a_model_needs_no_training_and_no_report(world, tmp_path):
+def test_asking_a_model_needs_no_training_and_no_report(entered, world, tmp_path):
     manifest = tmp_path / "two.jsonl"
     manifest.write_text("".join((world / "test.jsonl").read_text().splitlines(keepends=True)[:2]))
     videos, out = str(world / "videos"), str(tmp_path / "answers.jsonl")
@@ -189,7 +241,7 @@ def test_asking_a_model_needs_no_training_and_no_report(world, tmp_path):
         assert below("train", rooms) | below("report", rooms) == set(), words[0]
 
 
-def test_importing_a_data_set_needs_none_of_the_rooms_that_use_one(world, tmp_path):
+def test_importing_a_data_set_needs_none_of_the_rooms_that_use_one(entered, world, tmp_path):
     rooms = entered("data", "import", "jsonl", str(world / "test.jsonl"), "--out", str(tmp_path / "out.jsonl"))
     assert below("data.importers", rooms), "this would be noticed"
     assert below("train", rooms) | below("report", rooms) | below("eval.benchmarks", rooms) == set()

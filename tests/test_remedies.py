@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -69,12 +68,15 @@ def text_of(node: ast.AST) -> str:
     return " ".join(text_of(child) for child in ast.iter_child_nodes(node))
 
 
-def remedies() -> Iterator[tuple[str, int, str]]:
+@cache
+def remedies() -> list[tuple[str, int, str]]:
     """Module, line and text of every `remedy=`."""
-    for path in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.keyword) and node.arg == "remedy":
-                yield path.relative_to(SOURCE).as_posix(), node.value.lineno, text_of(node.value)
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(SOURCE.rglob("*.py"))}
+    return [
+        (path.relative_to(SOURCE).as_posix(), node.value.lineno, text_of(node.value))
+        for path, text in texts.items() if "remedy" in text
+        for node in ast.walk(ast.parse(text)) if isinstance(node, ast.keyword) and node.arg == "remedy"
+    ]  # fmt: skip
 
 
 def commands_of(module: str) -> tuple[str, ...]:

@@ -349,14 +349,23 @@ def test_ctrl_c_says_what_is_kept(models, world, manifest, tmp_path, kill_after,
     assert out.read_bytes() == whole
 
 
+SLOW = ("--batch-size", 1, "--max-new-tokens", 48)
+"""Batches of one, so that there is time between the first answer and the last."""
+
+
+@pytest.fixture(scope="module")
+def slow_whole(models, world, tmp_path_factory) -> bytes:
+    """The file of an evaluation in small batches that nothing interrupts."""
+    out = tmp_path_factory.mktemp("slow") / "out.jsonl"
+    assert main(words(models["student"], world / "train.jsonl", world / "videos", out, *SLOW)) == 0
+    return out.read_bytes()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_a_signal_in_the_middle_of_a_real_process(number, status, models, world, manifest, tmp_path):
-    """Batches of one, so that there is time between the first answer and the last."""
-    one, other = tmp_path / "one.jsonl", tmp_path / "other.jsonl"
-    slow = ("--batch-size", 1, "--max-new-tokens", 64)
-    assert main(words(models["student"], manifest, world / "videos", one, *slow)) == 0
-    command = words(models["student"], manifest, world / "videos", other, *slow)
+def test_a_signal_in_the_middle_of_a_real_process(number, status, models, world, manifest, tmp_path, slow_whole):
+    other = tmp_path / "other.jsonl"
+    command = words(models["student"], manifest, world / "videos", other, *SLOW)
     process = Started(command)
     until = time.monotonic() + 200
     while not (other.exists() and other.stat().st_size) and time.monotonic() < until:
@@ -370,7 +379,7 @@ def test_a_signal_in_the_middle_of_a_real_process(number, status, models, world,
             assert err.splitlines()[-1].endswith("Run the same command to go on.")
         assert "Traceback" not in err
     assert main(command) == 0
-    assert other.read_bytes() == one.read_bytes()
+    assert other.read_bytes() == slow_whole
 
 
 # Inside a run

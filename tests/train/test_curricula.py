@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -20,6 +21,22 @@ ROUNDS = {
     "curriculum.name": "rounds", "curriculum.count": "4", "curriculum.num_rounds": "2", "curriculum.threshold": "0.3",
     "curriculum.strategy": "top-k", "curriculum.num_answers": "3", "schedule.answers_kept": "4",
 }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def plain_run(write_recipe, tmp_path_factory) -> Path:
+    """The folder of a run without changes, beside its cache of scores. Only to be read."""
+    folder = tmp_path_factory.mktemp("plain")
+    overrides = TINY | ROUNDS | {"curriculum.cache": str(folder / "cache")}
+    run_recipe(load_recipe(write_recipe(folder), overrides), folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture
+def plain(plain_run, tmp_path) -> Path:
+    """That folder, and its scores in the cache of the runs to come."""
+    shutil.copytree(plain_run.parent / "cache", tmp_path / "cache")
+    return plain_run
 
 
 @pytest.fixture
@@ -53,8 +70,8 @@ def kept(run: Path, round: int) -> list[str]:
 
 
 @pytest.mark.slow
-def test_another_run_takes_over_what_is_true_for_it_too(ran):
-    first, other = ran("first"), ran("second", seed="5")
+def test_another_run_takes_over_what_is_true_for_it_too(ran, plain):
+    first, other = plain, ran("second", seed="5")
     for name in ("teacher-scores.jsonl",):  # asked with the same draws whatever the run's seed
         assert (first / "rounds" / name).read_bytes() == (other / "rounds" / name).read_bytes()
     mine, theirs = (run / "rounds" / "1" / "student-scores.jsonl" for run in (first, other))
@@ -101,8 +118,8 @@ def test_a_teacher_that_is_named_twice_draws_twice(ran, recipe_file):
 
 
 @pytest.mark.slow
-def test_only_what_the_filter_leaves_is_asked_of_the_student(ran):
-    run = ran("run")
+def test_only_what_the_filter_leaves_is_asked_of_the_student(plain):
+    run = plain
     passing = {row["id"] for row in scored(run / "rounds" / "teacher-scores.jsonl") if row["mean_iou"] >= 0.3}
     assert 4 < len(passing) < 12
     assert {row["id"] for row in scored(run / "rounds" / "1" / "student-scores.jsonl")} == passing
@@ -112,14 +129,13 @@ def test_only_what_the_filter_leaves_is_asked_of_the_student(ran):
 
 
 @pytest.mark.slow
-def test_scores_of_other_weights_are_put_aside_and_never_used(ran, tmp_path, caplog):
+def test_scores_of_other_weights_are_put_aside_and_never_used(ran, plain, tmp_path, caplog):
     """A file of scores in the run's folder that is not of its teacher, as after an exchange of the model."""
-    ran("seed")
     folder = tmp_path / "run" / "rounds"
     folder.mkdir(parents=True)
     (tmp_path / "run" / "recipe.toml").write_text("")  # of a run that was killed before it began
     (tmp_path / "run" / ".recipe.sha256").write_text(hashlib.sha256(b"").hexdigest())
-    rows = lines(tmp_path / "seed" / "rounds" / "teacher-scores.jsonl")
+    rows = lines(plain / "rounds" / "teacher-scores.jsonl")
     rows[0]["scores"]["model_sha256"] = "0" * 64
     for row in rows[1:-1]:
         row["answers"] = [answer | {"iou": 1.0} for answer in row["answers"]]
@@ -128,7 +144,7 @@ def test_scores_of_other_weights_are_put_aside_and_never_used(ran, tmp_path, cap
         run = ran("run")
     assert "no longer valid" in caplog.text
     assert (folder / "teacher-scores.stale-1.jsonl").exists()
-    assert scored(run / "rounds" / "teacher-scores.jsonl") == scored(tmp_path / "seed/rounds/teacher-scores.jsonl")
+    assert scored(run / "rounds" / "teacher-scores.jsonl") == scored(plain / "rounds" / "teacher-scores.jsonl")
 
 
 @pytest.mark.slow
@@ -165,8 +181,7 @@ def test_a_race_in_a_run_scores_less_and_says_why(ran):
 
 
 @pytest.mark.slow
-def test_a_kill_before_the_evaluation_of_a_round_does_not_lose_it(ran, monkeypatch):
-    whole = ran("whole")
+def test_a_kill_before_the_evaluation_of_a_round_does_not_lose_it(ran, plain, monkeypatch):
     evaluate = loop._evaluate
 
     def interrupted(parts, step, run):
@@ -179,7 +194,7 @@ def test_a_kill_before_the_evaluation_of_a_round_does_not_lose_it(ran, monkeypat
         ran("run")
     monkeypatch.setattr(loop, "_evaluate", evaluate)
     run = ran("run")
-    scores = [json.loads((r / "rounds" / "1" / "evaluation.json").read_text())["scores"] for r in (run, whole)]
+    scores = [json.loads((r / "rounds" / "1" / "evaluation.json").read_text())["scores"] for r in (run, plain)]
     assert scores[0] == scores[1]
 
 

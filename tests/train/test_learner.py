@@ -237,7 +237,8 @@ def test_repeated_steps_bring_the_student_to_its_teacher(student, teacher, promp
     method, probe_at = method_of(teacher, "exact"), prompts[:6]
     distances = []
     for step in range(30):
-        distances.append(Probe.take(student, OneTeacher(teacher), probe_at, sampling(), 4).reverse_kl())
+        if step in (0, 29):
+            distances.append(Probe.take(student, OneTeacher(teacher), probe_at, sampling(), 4).reverse_kl())
         take_step(learner, probe_at, method, step=step, seed=step)
     assert distances[-1] < 0.6 * distances[0]
 

@@ -141,6 +141,10 @@ def list_arguments(command: App) -> list[Argument]:
     return [argument for argument in found if argument.name != "*" and argument.parse]
 
 
+_ARGUMENTS: dict[str, list[Argument]] = {}
+"""The arguments of the commands that were called before: to list them takes as long as to parse them."""
+
+
 def understand(words: Sequence[str]) -> Call:
     """Parse a command line without the keys of a recipe. With `--help`, print the help and exit.
 
@@ -169,7 +173,7 @@ def understand(words: Sequence[str]) -> Call:
         within = () if chain else [name for name in COMMANDS if " " in name]
         raise refuse_command(program, rest[0] if rest else None, list(words_here), within)
     function = command.default_command
-    arguments = list_arguments(command)
+    arguments = _ARGUMENTS.get(program) or _ARGUMENTS.setdefault(program, list_arguments(command))
     recipe_keys = _recipe_keys_of(command)
     if recipe_keys and "--help-keys" in options:
         print_keys()

@@ -66,19 +66,24 @@ def refuse_early(how: ModelChoices, *models: str) -> list[Description]:
     Raises:
         ConfigurationError: a model or the device cannot be used, or the template is unknown.
     """
-    from video_opd.policy.location import find_local_folder
+    from video_opd.policy.location import find_local_folder, resolve_model
 
     for model in models:
         find_local_folder(model)
 
     from video_opd.config import PromptSettings
     from video_opd.eval.how_asked import resolve_template
+
+    refuse_absent_device(how)
+    if how.template:
+        resolve_template(PromptSettings(template=how.template))
+    if len(models) == 1:
+        resolve_model(models[0], weights=False)  # a name that the hub does not have is told before torch is imported
+
     from video_opd.policy.description import describe, require_device
     from video_opd.policy.device import find_device
 
     require_device(find_device(how.device))
-    if how.template:
-        resolve_template(PromptSettings(template=how.template))
     if len(models) < 2:
         return []
     here_first = sorted(models, key=lambda model: find_local_folder(model) is None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from itertools import product
 
 import pytest
 from annotation_rows import ASKED, lines
@@ -217,6 +219,21 @@ def test_a_history_of_another_shape_is_refused(collect, history):
 def test_a_pattern_is_found_in_linear_time():
     find = make_finders('a…a…"{query}"…b')['a…a…"{query}"…b']
     assert find("a" * 2000) is None
+    assert find("a" * 1_000_000) is None
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{query}", "a{query}", "{query}b", "a{query}b", "a…b{query}", "b{query}a…b", "a…a{query}b…b"]
+)
+def test_a_pattern_finds_what_a_regular_expression_finds(pattern):
+    """In every text of up to eight letters."""
+    before, after = (part.replace("…", ".*?") for part in pattern.split("{query}"))
+    expression = re.compile(("" if before else "^") + before + ("(.+?)" if after else "(.+)") + after)
+    (find,) = make_finders(f"…{pattern}…").values()
+    for length in range(9):
+        for letters in product("ab", repeat=length):
+            found = expression.search(text := "".join(letters))
+            assert find(text) == (found and found[1]), text
 
 
 def test_the_cases_of_the_issue(shared_data, tmp_path, refused, capsys):

@@ -20,8 +20,8 @@ from video_opd.data.importers._read_annotations import read_annotations
 from video_opd.data.manifest_rows import example_from_row, row_from_example
 from video_opd.errors import DataError
 
-EXAMPLES = 350
-"""Of each of the samples, 30 of them."""
+EXAMPLES = 10_500 // len(SAMPLES)
+"""Of each of the samples."""
 
 JUNK = st.one_of(
     st.text(max_size=12),

@@ -518,7 +518,7 @@ def damaged(text: str, at: int, length: int, put: str) -> str:
 line = row | st.text(max_size=20) | st.builds(damaged, row, st.integers(0, 40), st.integers(0, 3), st.text(max_size=2))
 
 
-@settings(max_examples=2_000, deadline=None, database=None)
+@settings(max_examples=1_820, deadline=None, database=None)
 @given(
     st.lists(line, min_size=5, max_size=6), st.sampled_from([None, None, *RESULT_FORMATS]), st.sampled_from([*SCORERS])
 )

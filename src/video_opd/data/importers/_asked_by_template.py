@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from video_opd.data.prompt_templates import TEMPLATES
@@ -64,11 +64,31 @@ def _make_whole_finder(user: str) -> Finder:
 
 
 def _make_part_finder(pattern: str) -> Finder:
+    """Look for each part where it first stands after the one before. Parts that do not fit there fit nowhere: the time
+    grows with the length of the text, and not with a power of it, as that of a regular expression does."""
     before, after = strip_places(pattern.replace("...", "…")).split(QUERY)
-    found = ".*?".join(map(re.escape, before.strip("…").split("…")))
-    follows = ".*?".join(map(re.escape, after.strip("…").split("…")))
-    query = "(.+?)" if follows else "(.+)"
-    return _first_group(re.compile(("" if found else "^") + found + query + follows, re.DOTALL).search)
+    leading, following = (part.strip("…").split("…") for part in (before, after))
+
+    def find(text: str) -> str | None:
+        begin = _go_past(text, leading, 0)
+        if begin is None or begin == len(text):
+            return None
+        if following == [""]:
+            return text[begin:].strip()
+        end = text.find(following[0], begin + 1)
+        return None if end < 0 or _go_past(text, following, end) is None else text[begin:end].strip()
+
+    return find
+
+
+def _go_past(text: str, parts: Sequence[str], at: int) -> int | None:
+    """The place after all parts, each where it first stands from `at` on; None: one is not there."""
+    for part in parts:
+        found = text.find(part, at)
+        if found < 0:
+            return None
+        at = found + len(part)
+    return at
 
 
 def _first_group(match: Callable[[str], re.Match[str] | None]) -> Finder:
