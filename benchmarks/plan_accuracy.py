@@ -56,7 +56,7 @@ def plan_case(card: str, name: str, prompt: dict[str, Any]) -> tuple[float, dict
     size = 2 * teacher.num_all
     memory = StepMemory(
         recipe=recipe, student=student, frozen=[FrozenModel(part="teacher", shape=teacher, num_bytes=size)], load=load,
-        is_on_gpu=True, is_fused=False,
+        is_on_gpu=True, is_fused=False, adds_rows=False,
     )  # fmt: skip
     work = StepWork(
         prompts=count, num_pieces=1, tokens=prompt["tokens"], patches=4 * prompt["video_tokens"],

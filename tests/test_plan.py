@@ -250,7 +250,9 @@ def test_what_makes_a_plan_dearer():
     longer, more = small(video__max_tokens="16384"), small(method__num_answers="4")
     assert longer.flops["read"].total > 1.5 * plain.flops["read"].total
     assert longer.step_s > plain.step_s
-    assert longer.memory.peak > plain.memory.peak
+    # With `auto` a shorter prompt may have others beside it in its token loop, as far as there is room.
+    alone = {"training__answer_together": "1"}
+    assert small(**alone, video__max_tokens="16384").memory.peak > small(**alone).memory.peak
     assert more.flops["answer"].total == pytest.approx(4 * plain.flops["answer"].total)
     assert more.flops["read"] == plain.flops["read"]
     assert small(training__updates_per_batch="2").seconds["backward"] == pytest.approx(2 * plain.seconds["backward"])

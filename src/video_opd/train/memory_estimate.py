@@ -1,7 +1,7 @@
 """The peak memory of a training step on one device, by the recipe and the models' configurations: no weights are read.
 
-Every phase of a step holds some parts at once; the peak is that of the phase that holds most. What was compared with
-measurements, on the CPU and on an H100 and an H200, stands in docs/REAL_MODELS.md.
+Every phase of a step holds some parts at once; the peak is that of the phase that holds most. docs/REAL_MODELS.md has
+the comparisons with measurements.
 """
 
 from __future__ import annotations
@@ -86,6 +86,8 @@ class StepMemory:
     is_checkpointed: bool = False
     is_fused: bool = True
     """AdamW is PyTorch's fused one, as it is on a CPU and on GPUs of NVIDIA. It was not in the first measurements."""
+    adds_rows: bool = True
+    """Whole weights get the rows of the embedding's gradient in place. They did not in the first measurements."""
 
     def estimate(self) -> MemoryEstimate:
         """Count every phase of a step."""
@@ -176,15 +178,13 @@ class StepMemory:
 
     @property
     def _multiplied(self) -> int:
-        """Trained weights that autocast copies: those of products. Embeddings are looked up, and the head stays in
-        float32."""
+        """Trained weights that autocast copies: those of products, but not the head, which stays in float32."""
         heads = self.student.embedding * (1 if self.student.is_tied else 2)
         return sum(self._trained_by_part.values()) - (heads if self._trained_by_part else 0)
 
     @property
     def copies(self) -> int:
-        """Copies in the type that is computed in, which the graph holds until the backward pass; with split weights
-        they are the gathered ones."""
+        """Copies in the type of the computation, which the graph holds; of split weights the gathered ones."""
         if self.num_processes > 1:
             return self.how.compute * self.student.num_all
         return 2 * self._multiplied if self.how.has_copies else 0
@@ -196,21 +196,21 @@ class StepMemory:
 
     @property
     def _buffers(self) -> int:
-        """The part of the gradient that comes from the answers, which waits for the part that comes from the prompts:
-        on every trained weight of the language model, in the type of its copy. Answers do not pass through vision."""
+        """The gradient by the answers, which waits for that by the prompts: of each trained weight of the language
+        model, in the type of its copy. Answers do not pass through vision."""
         of_vision = sum(count for part, count in self._trained_by_part.items() if part != "text")
         own = (self._multiplied - of_vision) * (2 if self.how.has_copies else 4) + 4 * self.student.num_adapter_weights
-        # Of the embedding and of the output head there is one each, also where both are the same weights.
-        return own + 2 * self._embedding
+        if self.num_shards > 1 or not self.adds_rows:  # one of the embedding and one of the head, even if tied
+            return own + 2 * self._embedding
+        # Without earlier micro-batches this is the gradient itself.
+        return own + self._embedding * (self.load.num_pieces == 1) * (1 if self.student.is_tied else 2)
 
     def count_resident(self) -> Parts:
         """What lies on the device from the first step to the last."""
         lora = self.recipe.student.lora
         held = self.student.count_held(self.how.residual if lora else 4, in_4_bits=bool(lora and lora.quantise))
-        parts = {
-            "student": held // self.num_shards + 4 * self.student.num_adapter_weights,
-            "optimiser": self._optimiser,
-        }
+        held = held // self.num_shards + 4 * self.student.num_adapter_weights
+        parts = {"student": held, "optimiser": self._optimiser}
         for model in self.frozen:
             parts[model.part] = parts.get(model.part, 0) + self._lie_here(model)
         return parts
