@@ -1,11 +1,11 @@
-"""What commands cost on files of many rows: CPU time and peak memory, beside reading the JSON; writes results/many_rows.json.
+"""What commands cost on files of many rows: CPU time and peak memory; writes results/many_rows.json.
 
-    python benchmarks/many_rows.py [--rows 100000 1000000] [--commands NAME …] [--limit-s 600] [--quick]
+    python benchmarks/many_rows.py [--rows 100000 1000000] [--commands NAME …] [--limit-s 600]
 
-The files are made: a manifest of ten queries to a video, predictions for it, and scores of four answers by a teacher and
-a student. `reading` is what the JSON of the same files takes: every line through `json.loads`, with nothing kept. Each
-command runs in a process of its own. Its import of packages is taken off, by a run on ten rows. A command that takes
-longer than the limit is stopped, and the row says so.
+The files are made: a manifest of ten queries to a video, predictions for it, and scores of four answers by a teacher
+and a student. `reading` is what the JSON of the same files takes: every line through `json.loads`, with nothing kept.
+Each command runs in a process of its own. Its import of packages is taken off, by a run on ten rows. A command that
+takes longer than the limit is stopped, and the row says so.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from typing import Any
 from machine import describe_machine
 
 RESULTS = Path(__file__).parent / "results" / "many_rows.json"
-WORDS = "a person opens closes takes puts the red blue door cup laptop near table window then walks away slowly".split()
+WORDS = "a person opens closes takes puts the red blue door cup laptop near table window then walks away slowly"
 READ = "import json, sys\nfor name in sys.argv[1:]:\n    for line in open(name): json.loads(line)"
 COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "metrics": (("predictions", "manifest"), ("metrics", "{predictions}", "--ground-truth", "{manifest}", "--json")),
@@ -65,7 +64,7 @@ def make_rows(draw: random.Random, number: int) -> dict[str, dict[str, Any]]:
     duration = round(draw.uniform(20, 180), 2)
     start = round(draw.uniform(0, duration / 2), 2)
     span = [start, round(start + draw.uniform(1, duration / 3), 2)]
-    query = " ".join(draw.choices(WORDS, k=9))
+    query = " ".join(draw.choices(WORDS.split(), k=9))
     example = {"id": f"q{number}", "video": f"videos/{number // 10:07d}.mp4", "query": query, "spans": [span],
                "duration": duration, "source": "charades"}  # fmt: skip
     scores = {
