@@ -9,7 +9,6 @@ import pytest
 
 from video_opd.curriculum import Race, RaceRule, ScoreHeader, read_scores
 from video_opd.curriculum.random_streams import stream_of
-from video_opd.curriculum.score_file import hold_file
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_source import PromptSource
 from video_opd.data.prompt_templates import TEMPLATES
@@ -17,6 +16,7 @@ from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import VideoBudget
 from video_opd.errors import DataError, EngineError
 from video_opd.eval.pool import RolloutOptions, Scorer
+from video_opd.files.file_lock import hold_file
 from video_opd.grounding import best_iou, parse_answer
 from video_opd.methods.teachers import OneTeacher
 from video_opd.objectives import reverse_kl

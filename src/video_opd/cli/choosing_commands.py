@@ -76,7 +76,7 @@ def select(
             )
     if not (teacher or student):
         raise ConfigurationError("no scores", reason="there is nothing to select from", remedy="give --teacher SCORES")
-    of_teacher, of_student = (read_scores(*paths) if paths else None for paths in (teacher, student))
+    of_teacher, of_student = (read_scores(*paths, keep_texts=False) if paths else None for paths in (teacher, student))
     choice = choose(of_teacher, of_student, rule, seed)
     require_writable(out, Kind.SELECTION)
     with explain_write_errors(out):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from video_opd.curriculum.selection_rule import SelectionRule
 from video_opd.curriculum.signals import (
     MOSTLY_NOISE,
     ScoredExample,
-    error_variance,
+    measure_error_variance,
     profile,
     reliability_of_gap,
     split_half_reliability,
@@ -82,7 +83,7 @@ def choose_candidates(teacher: ScoreFile, student: ScoreFile, rule: CandidateRul
     teacher = _drop_unscored(teacher, student) or teacher
     tau = teacher.mean_iou()
     selection = select_candidates(tau, _keep_known(tau, student.mean_iou()), rule, seed)
-    luck = {"reliability_of_ranking": split_half_reliability(student.scored.values()), "ranked_by": "the student's IoU"}
+    luck = {"reliability_of_ranking": student.split_half_reliability(), "ranked_by": "the student's IoU"}
     return _make_choice(selection, teacher, student, luck)
 
 
@@ -91,11 +92,11 @@ def _drop_unscored(teacher: ScoreFile | None, student: ScoreFile | None) -> Scor
     if teacher is None or student is None:
         return teacher
     lost = {id: why for id, why in student.list_unscored().items() if id in teacher.scored}
-    rows = {
-        id: replace(row, answers=(), unscored=f"by the student: {lost[id]}") if id in lost else row
-        for id, row in teacher.rows.items()
-    }
-    return replace(teacher, rows=rows)
+    if not lost:
+        return teacher
+    return replace(
+        teacher, rows=teacher.packed.drop_answers({id: f"by the student: {why}" for id, why in lost.items()})
+    )
 
 
 def _keep_known(pool: Mapping[str, float] | None, values: Mapping[str, float]) -> dict[str, float]:
@@ -138,15 +139,17 @@ def _describe_luck(
 ) -> dict[str, Any]:
     """The value that decides the choice, and its reliability; nothing if a random draw decides."""
     if rule.is_ranked_by_iou_gap and teacher and student:
-        taus, sigmas = ([file.rows[id] for id in selection.passing] for file in (teacher, student))
-        of_tau, of_sigma = error_variance(taus), error_variance(sigmas)
+        of_tau, of_sigma = (
+            measure_error_variance(file.packed.iterate_draws(selection.passing)) for file in (teacher, student)
+        )
         known = None
         if (
             of_sigma is not None
-            and (of_tau is not None or not _most_draws(taus))
+            and (of_tau is not None or not _most_draws(_iterate(teacher, selection.passing)))
             and not has_same_draws(teacher, student)
         ):
-            gaps = [tau.mean_iou - sigma.mean_iou for tau, sigma in zip(taus, sigmas, strict=True)]
+            taus, sigmas = teacher.mean_iou(), student.mean_iou()
+            gaps = array("d", (taus[id] - sigmas[id] for id in selection.passing))
             known = reliability_of_gap(gaps, of_tau, of_sigma) if len(gaps) >= MIN_AGREEING else None
         return {"reliability_of_ranking": known, "ranked_by": "the gap in IoU"}
     if rule.is_ranked_by_reverse_kl and student:
@@ -154,7 +157,7 @@ def _describe_luck(
         known = split_half_reliability(student.scored.values(), of=lambda a: a.kl(per_token=per_token))
         return {"reliability_of_ranking": known, "ranked_by": "the reverse KL"}
     if rule.strategy == "difficulty" and student:
-        known = split_half_reliability(student.scored.values())
+        known = student.split_half_reliability()
         return {"reliability_of_ranking": known, "ranked_by": "the student's IoU"}
     return {}
 
@@ -169,7 +172,7 @@ def _make_choice(
         Verdict(id=id, tau=None, sigma=None, delta=None, order=None, why=f"not scored: {why}")
         for id, why in pool.list_unscored().items()
     )
-    kept = [pool.rows[id] for id in selection.ids]
+    kept = selection.ids
     gaps = [verdict.delta for verdict in selection.verdicts if verdict.kept and verdict.delta is not None]
     facts: dict[str, Any] = {
         "num_pool": len(pool.rows),
@@ -177,8 +180,8 @@ def _make_choice(
         "num_passing": len(selection.passing),
         "num_kept": len(kept),
         "kinds": dict(Counter(verdict.kind for verdict in selection.verdicts if verdict.kind)),
-        "pool": asdict(profile([row for row in pool.rows.values() if row.answers])),
-        "kept": asdict(profile(kept)),
+        "pool": asdict(profile(pool.packed.iterate_annotations(pool.scored))),
+        "kept": asdict(profile(pool.packed.iterate_annotations(kept))),
         "reliability_of_teacher": teacher.split_half_reliability() if teacher else None,
         "reliability_of_student": student.split_half_reliability() if student else None,
         "mean_gap_of_kept": math.fsum(gaps) / len(gaps) if gaps else None,
@@ -201,6 +204,11 @@ def _make_choice(
         )
     selection = replace(selection, verdicts=selection.verdicts + unscored)
     return Choice(selection=selection, facts=facts, warnings=tuple(warnings))
+
+
+def _iterate(file: ScoreFile, ids: Iterable[str]) -> Iterator[ScoredExample]:
+    """Rows one at a time, because all at once are large."""
+    return (file.rows[id] for id in ids)
 
 
 def _most_draws(rows: Iterable[ScoredExample]) -> int:

@@ -12,22 +12,23 @@ Every row is flushed to the disk, so a killed scoring resumes where it stopped. 
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from video_opd.curriculum.score_rows import make_row, read_example
-from video_opd.curriculum.signals import ScoredExample, split_half_reliability
+from video_opd.curriculum.packed_rows import PackedRows, ScoredRows
+from video_opd.curriculum.score_rows import make_row, read_row
+from video_opd.curriculum.signals import ScoredExample, measure_reliability
 from video_opd.errors import DataError
 from video_opd.files.durable import write_durably
-from video_opd.files.journal import iterate_journal, read_journal
+from video_opd.files.journal import iterate_journal
 from video_opd.files.run_records import ScoreHead
 
 FORMAT = 1
@@ -99,22 +100,32 @@ class ScoreFile:
     has_summary: bool = field(default=False, compare=False)
     """Whether the scoring was finished."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", PackedRows.of(self.rows))
+
     @property
-    def scored(self) -> dict[str, ScoredExample]:
+    def packed(self) -> PackedRows:
+        """The rows as they are held."""
+        return PackedRows.of(self.rows)
+
+    @property
+    def scored(self) -> Mapping[str, ScoredExample]:
         """The examples that were scored."""
-        return {id: row for id, row in self.rows.items() if row.answers}
+        return ScoredRows(self.packed)
 
     def mean_iou(self) -> dict[str, float]:
         """Example id -> mean IoU of its answers: tau of a teacher, sigma of a student."""
-        return {id: row.mean_iou for id, row in self.scored.items()}
+        return self.packed.compute_mean_ious()
 
     def list_unscored(self) -> dict[str, str]:
         """Example id -> why it was not scored."""
-        return {id: row.unscored for id, row in self.rows.items() if not row.answers}
+        rows = self.packed
+        return {id: rows[id].unscored for id in rows if not rows.is_scored(id)}
 
     def split_half_reliability(self) -> float | None:
         """Of the mean IoU of the sampled answers; see `curriculum.split_half_reliability`."""
-        return split_half_reliability(self.scored.values())
+        rows = self.packed
+        return measure_reliability(draws.ious for draws in rows.iterate_draws(filter(rows.is_scored, rows)))
 
     def summary(self) -> dict[str, Any]:
         """The last line."""
@@ -132,16 +143,17 @@ class ScoreFile:
         }
 
 
-def read_scores(*paths: Path, partial: bool = False) -> ScoreFile:
+def read_scores(*paths: Path, partial: bool = False, keep_texts: bool = True) -> ScoreFile:
     """The scores in a file, or in all shards of one, in manifest order.
 
     Args:
         partial: also of a file whose scoring is not finished.
+        keep_texts: of the answers; without them an answer's text is empty.
 
     Raises:
         DataError: no such file, scores of different things, a shard or rows missing, an example twice.
     """
-    files = sorted((_read_one(path) for path in paths), key=lambda file: file.header.shard)
+    files = sorted((_read_one(path, keep_texts=keep_texts) for path in paths), key=lambda file: file.header.shard)
     first = files[0].header
     for file in files:
         if file.header.identity != first.identity or file.header.shard[1] != first.shard[1]:
@@ -163,16 +175,18 @@ def read_scores(*paths: Path, partial: bool = False) -> ScoreFile:
             reason="every shard is needed exactly once",
             remedy="give all of them, or merge them with `video-opd merge-scores`",
         )
-    rows: dict[str, ScoredExample] = {}
-    columns = [list(file.rows.values()) for file in files]  # example number j of shard i is number j * n + i of all
-    for place in range(max(map(len, columns))):
-        for column in columns:
-            if place < len(column):
-                if column[place].id in rows:
-                    raise _duplicate_error(", ".join(file.name for file in files), column[place].id)
-                rows[column[place].id] = column[place]
+    if len(files) == 1:
+        return files[0]
+    rows = PackedRows(keep_texts=keep_texts)
+    columns = [file.packed for file in files]  # example number j of shard i is number j * n + i of all
+    for ids in zip_longest(*columns):
+        for column, id in zip(columns, ids, strict=True):
+            if id in rows:
+                raise _duplicate_error(", ".join(file.name for file in files), id)
+            if id is not None:
+                rows.add(column[id])
     return ScoreFile(
-        header=replace(first, shard=(0, 1), num_examples=len(rows)) if len(files) > 1 else first,
+        header=replace(first, shard=(0, 1), num_examples=len(rows)),
         rows=rows,
         seconds=sum(file.seconds for file in files),
         cpu_seconds=sum(file.cpu_seconds for file in files),
@@ -181,27 +195,28 @@ def read_scores(*paths: Path, partial: bool = False) -> ScoreFile:
     )
 
 
-def _read_one(path: Path) -> ScoreFile:
+def _read_one(path: Path, *, keep_texts: bool) -> ScoreFile:
     if not path.is_file():
         raise DataError(
             f"scores {path}: no such file", reason="there is nothing to read", remedy="write it with `video-opd score`"
         )
-    lines = read_journal(path)
-    header = ScoreHeader.from_row(lines[0] if lines else {}, path)
-    rows: dict[str, ScoredExample] = {}
-    found = [line for line in lines if "id" in line]
-    for line in found:
-        row = read_example(line, path)
-        if row.id in rows:
-            raise _duplicate_error(str(path), row.id)
-        rows[row.id] = row
+    lines = iterate_journal(path)
+    header = ScoreHeader.from_row(next(lines, {}), path)
+    rows, line, seconds, cpu_seconds = PackedRows(keep_texts=keep_texts), dict[str, Any](), array("d"), array("d")
+    for line in lines:
+        if "id" in line:
+            if line["id"] in rows:
+                raise _duplicate_error(str(path), line["id"])
+            read_row(line, rows, path)
+            seconds.append(line.get("seconds", 0.0))
+            cpu_seconds.append(line.get("cpu_seconds", 0.0))
     return ScoreFile(
         header=header,
         rows=rows,
-        seconds=math.fsum(line.get("seconds", 0.0) for line in found),
-        cpu_seconds=math.fsum(line.get("cpu_seconds", 0.0) for line in found),
+        seconds=math.fsum(seconds),
+        cpu_seconds=math.fsum(cpu_seconds),
         name=str(path),
-        has_summary="summary" in lines[-1],
+        has_summary="summary" in line,
     )
 
 
@@ -220,29 +235,6 @@ def read_header(path: Path) -> ScoreHeader:
         DataError: it is no file of scores.
     """
     return ScoreHeader.from_row(next(iterate_journal(path), {}), path)
-
-
-@contextlib.contextmanager
-def hold_file(
-    path: Path,
-    called: str = "scores",
-    remedy: str = "wait for it, or score a shard each with --shard into files of their own",
-) -> Iterator[None]:
-    """Lock a file of scores, or another file named by `called`, for writing. The lock ends with the process.
-
-    Raises:
-        DataError: another process writes to it.
-    """
-    with path.open("ab") as file:  # created if it does not exist
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"{called} {path} are being written by another process",
-                reason="two processes would write every row twice",
-                remedy=remedy,
-            ) from None
-        yield
 
 
 def write_scores(path: Path, scores: ScoreFile) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from video_opd.curriculum.selection_rule import SelectionRule, Strategy, needs_gap, needs_student
 from video_opd.curriculum.strategies import CHOOSE, Pool
@@ -206,13 +207,18 @@ def _reasons(
     """Why an example was kept or left out, by its id."""
     order = {id: place for place, id in enumerate(chosen, start=1)}
     trusted = set(passing)
+    not_chosen = f"not among the {len(chosen)} chosen by {rule.strategy} of {len(passing)}"
+
+    @cache
+    def describe_reliability(value: str) -> str:
+        return f"the teacher's reliability {value} is below {rule.threshold:g}"
 
     def explain(id: str) -> str:
         if id in order:
             return f"{order[id]} of {len(chosen)} chosen by {rule.strategy} of {len(passing)}"
         if id in trusted:
-            return f"not among the {len(chosen)} chosen by {rule.strategy} of {len(passing)}"
+            return not_chosen
         assert gate is not None
-        return f"the teacher's reliability {gate[id]:.3f} is below {rule.threshold:g}"
+        return describe_reliability(f"{gate[id]:.3f}")
 
     return explain

@@ -20,8 +20,9 @@ from video_opd.files.strict_json import decode, name_kind
 
 def write_selection(path: Path, selection: Selection) -> None:
     """Write a selection, completely or not at all."""
-    rows = "".join(json.dumps(_row(verdict), ensure_ascii=False) + "\n" for verdict in selection.verdicts)
-    write_durably(path, rows.encode())
+    write_durably(
+        path, (f"{json.dumps(_row(verdict), ensure_ascii=False)}\n".encode() for verdict in selection.verdicts)
+    )
 
 
 def _row(verdict: Verdict) -> dict[str, Any]:

@@ -7,11 +7,14 @@ of scores has the reliability of their mean.
 
 from __future__ import annotations
 
+import math
 import statistics
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 from video_opd.grounding import temporal_iou
 from video_opd.sample_size import MIN_AGREEING
@@ -95,22 +98,41 @@ def split_half_reliability(rows: Iterable[ScoredExample], of: Callable[[ScoredAn
         None where fewer than `MIN_AGREEING` examples have two sampled answers, or all halves are alike, which leaves
         nothing to tell apart. (Of two examples a correlation is 1 or -1, whatever they are.)
     """
-    halves: list[tuple[float, float]] = []
-    times: list[float] = []
-    for row in rows:
-        draws = [of(answer) for answer in row.answers if answer.sampled]
+    return measure_reliability([of(answer) for answer in row.answers if answer.sampled] for row in rows)
+
+
+def measure_reliability(examples: Iterable[Sequence[float]]) -> float | None:
+    """The same of the values of the sampled answers to each example."""
+    ones, others, times = array("d"), array("d"), array("d")  # of many rows they are small
+    for draws in examples:
         half = len(draws) // 2
         if half:
-            halves.append((statistics.fmean(draws[0 : 2 * half : 2]), statistics.fmean(draws[1 : 2 * half : 2])))
+            ones.append(math.fsum(draws[0 : 2 * half : 2]) / half)
+            others.append(math.fsum(draws[1 : 2 * half : 2]) / half)
             times.append(len(draws) / half)
-    if len(halves) < MIN_AGREEING or any(len(set(half)) == 1 for half in zip(*halves, strict=True)):
+    if len(ones) < MIN_AGREEING or min(ones) == max(ones) or min(others) == max(others):
         return None
-    correlation = max(0.0, statistics.correlation(*map(list, zip(*halves, strict=True))))
+    correlation = max(0.0, statistics.correlation(ones, others))
     factor = statistics.fmean(times)
     return factor * correlation / (1 + (factor - 1) * correlation)
 
 
-def error_variance(rows: Sequence[ScoredExample]) -> float | None:
+class Draws(NamedTuple):
+    """The sampled answers to one example."""
+
+    ious: Sequence[float]
+    num_answers: int
+    """Of all answers, the most probable one too."""
+
+
+def error_variance(rows: Iterable[ScoredExample]) -> float | None:
+    """The error variance of the mean IoU of examples; see `measure_error_variance`."""
+    return measure_error_variance(
+        Draws([answer.iou for answer in row.answers if answer.sampled], len(row.answers)) for row in rows
+    )
+
+
+def measure_error_variance(examples: Iterable[Draws]) -> float | None:
     """Variance, over draws, of an example's mean IoU, averaged over these examples: what is not reliable in it.
 
     The variance of one draw is taken from within the examples that have several (pooled, unbiased). The mean of n
@@ -119,13 +141,19 @@ def error_variance(rows: Sequence[ScoredExample]) -> float | None:
     Returns:
         None where no example has two sampled answers, so that it is not known.
     """
-    several = [draws for row in rows if len(draws := [a.iou for a in row.answers if a.sampled]) > 1]
-    if not several:
-        return None
-    squares = sum(statistics.variance(draws) * (len(draws) - 1) for draws in several)
-    of_one = squares / sum(len(draws) - 1 for draws in several)
-    shares = [sum(answer.sampled for answer in row.answers) / len(row.answers) ** 2 for row in rows]
-    return of_one * statistics.fmean(shares)
+    squares, shares, num_free = array("d"), array("d"), 0
+    for ious, num_answers in examples:
+        shares.append(len(ious) / num_answers**2)
+        if len(ious) > 1:
+            squares.append(_sum_squares(ious))
+            num_free += len(ious) - 1
+    return math.fsum(squares) / num_free * statistics.fmean(shares) if num_free else None
+
+
+def _sum_squares(values: Sequence[float]) -> float:
+    """Of the differences from the mean. The exact fractions of `statistics.variance` take 20 times as long."""
+    mean = math.fsum(values) / len(values)
+    return math.fsum((value - mean) ** 2 for value in values)
 
 
 def reliability_of_gap(gaps: Sequence[float], error_of_tau: float | None, error_of_sigma: float) -> float | None:
@@ -139,7 +167,7 @@ def reliability_of_gap(gaps: Sequence[float], error_of_tau: float | None, error_
         error_of_sigma: the same of the student.
     """
     # Over n - 1, as the errors are unbiased too: with no true difference both are the same on average.
-    variance = statistics.variance(gaps) if len(gaps) > 1 else 0.0
+    variance = _sum_squares(gaps) / (len(gaps) - 1) if len(gaps) > 1 else 0.0
     if variance == 0:
         return None
     return min(1.0, max(0.0, 1 - ((error_of_tau or 0.0) + error_of_sigma) / variance))
@@ -160,18 +188,22 @@ class Profile:
     """Share of the examples from each source."""
 
 
-def _mean(values: Iterable[float]) -> float:
-    known = list(values)
-    return statistics.fmean(known) if known else 0.0
-
-
-def profile(rows: Sequence[ScoredExample]) -> Profile:
+def profile(rows: Iterable[ScoredExample]) -> Profile:
     """Of at least one example."""
+    starts, shares, lengths, durations, sources = (*(array("d") for _ in range(4)), Counter[str]())
+    for row in rows:
+        start, end = row.spans[0]
+        starts.append(start)
+        lengths.append(end - start)
+        sources[row.source] += 1
+        if row.duration is not None:
+            shares.append(start / row.duration)
+            durations.append(row.duration)
     return Profile(
-        num_examples=len(rows),
-        start_s=statistics.fmean(row.spans[0].start_s for row in rows),
-        start_share=_mean(row.spans[0].start_s / row.duration for row in rows if row.duration is not None),
-        length_s=statistics.fmean(row.spans[0].end_s - row.spans[0].start_s for row in rows),
-        duration_s=_mean(row.duration for row in rows if row.duration is not None),
-        sources={name: count / len(rows) for name, count in sorted(Counter(row.source for row in rows).items())},
+        num_examples=len(starts),
+        start_s=statistics.fmean(starts),
+        start_share=statistics.fmean(shares) if shares else 0.0,
+        length_s=statistics.fmean(lengths),
+        duration_s=statistics.fmean(durations) if durations else 0.0,
+        sources={name: count / len(starts) for name, count in sorted(sources.items())},
     )

@@ -23,9 +23,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from video_opd.curriculum.score_file import hold_file
 from video_opd.errors import DataError, Stopped
 from video_opd.files.durable import sync_folder, write_durably
+from video_opd.files.file_lock import hold_file
 from video_opd.files.journal import Journal, iterate_journal, make_json_line
 from video_opd.files.outputs import find_place
 

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from video_opd.curriculum import Race, ScoredAnswer, ScoredExample, ScoreFile, ScoreHeader, read_scores
 from video_opd.curriculum.random_streams import stream_of
-from video_opd.curriculum.score_file import hold_file
 from video_opd.curriculum.score_rows import make_row
 from video_opd.data.prompt_source import PromptSource
 from video_opd.eval.ask import AskedBatch, ask_in_batches, render_batches
+from video_opd.files.file_lock import hold_file
 from video_opd.files.journal import Journal
 from video_opd.grounding import PARSER_VERSION, best_iou, parse_answer
 from video_opd.methods.teachers import Teacher

@@ -8,6 +8,7 @@ rename, the folder of the new name.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from video_opd.files.outputs import find_place, replace_file
@@ -23,8 +24,11 @@ def sync_folder(path: Path) -> None:
     _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def write_durably(path: Path, content: bytes) -> None:
+def write_durably(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write or replace a file so that a reader, and a crash, sees all of the old content or all of the new.
+
+    Args:
+        content: in one piece, or in pieces that are not in memory all at once.
 
     Links and pipes are treated as `outputs.replace_file` says.
 
@@ -32,7 +36,8 @@ def write_durably(path: Path, content: bytes) -> None:
         OSError: the file could not be written; the old content is unchanged and no new file remains.
     """
     with replace_file(path) as unfinished:
-        unfinished.write_bytes(content)
+        with unfinished.open("wb") as file:
+            file.writelines((content,) if isinstance(content, bytes) else content)
         sync_file(unfinished)
     place = find_place(path)
     if place is not None:

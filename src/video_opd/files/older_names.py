@@ -15,10 +15,17 @@ def read_json(content: str | bytes) -> Any:
     Raises:
         ValueError: it is not JSON.
     """
-    return json.loads(content, object_hook=_use_todays_names)
+    if isinstance(content, bytes):
+        content = content.decode(json.detect_encoding(content), "surrogatepass")
+    if content.startswith("\ufeff"):
+        raise ValueError("it begins with a byte order mark")
+    return _DECODER.decode(content)
 
 
 def _use_todays_names(table: dict[str, Any]) -> dict[str, Any]:
     if RENAMED.keys().isdisjoint(table):
         return table
     return {RENAMED.get(key, key): value for key, value in table.items()}
+
+
+_DECODER = json.JSONDecoder(object_hook=_use_todays_names)  # `json.loads` would make one for every line
