@@ -1,14 +1,14 @@
 """The command line. It parses before it imports torch, so `--help` and `metrics` answer at once.
 
 Results go to stdout (or the file named by --out), progress and prose to stderr. Exit status: 0 success; 1 `doctor`
-found a problem that would ruin the run; 2 an error that the user can correct (one sentence on stderr); 128 + n signal n
-stopped the program, and the state was saved.
+found a problem that would ruin the run; 2 an error that the user can correct (one sentence on stderr); 74 the results
+could not be written to stdout; 128 + n signal n stopped the program, and the state was saved, or (141) the reader of
+stdout has left.
 """
 
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import sys
 import threading
@@ -17,6 +17,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from video_opd.errors import ConfigurationError, EngineError, Stopped, UserError, is_out_of_memory
+from video_opd.output_streams import (
+    BROKEN_PIPE_STATUS,
+    judge_results,
+    silence_failed_outputs,
+    tolerate_lost_output,
+)
 from video_opd.ranks import is_first_process, leave_job
 
 if TYPE_CHECKING:
@@ -28,6 +34,18 @@ FIRST_SPEAKS_S = 3.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
+    with tolerate_lost_output():
+        try:
+            return _run_command(argv)
+        except SystemExit as end:  # the help was printed, or this process of a job has served the first one
+            if status := judge_results(0):
+                return status
+            raise end
+        finally:
+            silence_failed_outputs()
+
+
+def _run_command(argv: Sequence[str] | None) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _stop_on_sigterm)
     call: Call | None = None
@@ -48,8 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigurationError(
                 f"--{next(iter(overrides))}", reason="this command has no recipe", remedy="leave it out"
             )
-        status = call.run(overrides)
-        sys.stdout.flush()
+        status = judge_results(call.run(overrides))
         leave_job(status)
     except UserError as error:
         if is_first_process():  # the others of a job see the same mistake
@@ -57,9 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:  # torchrun stops all processes as soon as one has ended, and the first one has to speak before
             time.sleep(FIRST_SPEAKS_S)
         return 2
-    except BrokenPipeError:  # `video-opd … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
-        return 141
+    except BrokenPipeError:  # of a pipe that --out names
+        return BROKEN_PIPE_STATUS
     except Stopped as stop:
         if is_first_process():
             print(f"video-opd: {stop.sentence}", file=sys.stderr)

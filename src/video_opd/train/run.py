@@ -20,6 +20,7 @@ from video_opd.files.durable import write_durably
 from video_opd.files.older_names import read_json
 from video_opd.files.run_records import EvaluationReport
 from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, measure_surprise_at_wording
+from video_opd.output_streams import tolerate_lost_output
 from video_opd.policy.description import require_device
 from video_opd.policy.device import find_device
 from video_opd.policy.load import Policy
@@ -178,6 +179,7 @@ def _join_others(recipe: Recipe) -> None:
     join_job(device)
 
 
+@tolerate_lost_output()
 def run_recipe(
     recipe: Recipe, out: Path, *, evaluate_teacher: bool = False, shared: SharedWork | None = None
 ) -> dict[str, Any]:
