@@ -14,7 +14,8 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from types import FrameType
+from typing import TYPE_CHECKING
 
 from video_opd.errors import ConfigurationError, EngineError, Stopped, UserError, is_out_of_memory
 from video_opd.output_streams import (
@@ -24,6 +25,7 @@ from video_opd.output_streams import (
     tolerate_lost_output,
 )
 from video_opd.ranks import is_first_process, leave_job
+from video_opd.stop_signals import WARNED, set_handler
 
 if TYPE_CHECKING:
     from video_opd.cli.application import Call
@@ -46,8 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_command(argv: Sequence[str] | None) -> int:
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _stop_on_sigterm)
+    _stop_on_signals()
     call: Call | None = None
     try:
         words, overrides = take_overrides(sys.argv[1:] if argv is None else argv)
@@ -92,9 +93,21 @@ def _run_command(argv: Sequence[str] | None) -> int:
     return status
 
 
-def _stop_on_sigterm(*_: object) -> NoReturn:
-    """Stop at a SIGTERM outside the training loop, where no state has to be saved. The loop has its own handler."""
-    raise Stopped(signal.SIGTERM, "terminated; train, compare, score and evaluate continue from where they stopped")
+def _stop_on_signals() -> None:
+    """Stop at a signal outside the training loop, where no state has to be saved. The loop has its own handlers."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    stopping: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if stopping and number in WARNED:
+            return  # it is on its way out: a connection that is lost is often told twice
+        stopping.append(number)
+        how = "terminated" if number == signal.SIGTERM else f"stopped by {signal.Signals(number).name}"
+        raise Stopped(number, f"{how}; train, compare, score and evaluate continue from where they stopped")
+
+    for number in (signal.SIGTERM, *WARNED):  # Python itself makes a KeyboardInterrupt of SIGINT
+        set_handler(number, stop)
 
 
 def _explain_error(error: Exception, call: Call | None) -> UserError | None:

@@ -40,7 +40,7 @@ def train(parts: RunParts, state: TrainingState, run: RunDirectory, *, batches: 
         until: step to stop after.
 
     Raises:
-        Interrupted: SIGTERM or SIGINT came; the state is saved.
+        Interrupted: a signal asked for a stop; the state is saved.
     """
     recipe, schedule, source = parts.recipe, parts.recipe.schedule, parts.data.source
     source.set_aside.update(state.set_aside)
