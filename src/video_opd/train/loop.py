@@ -16,6 +16,7 @@ from video_opd.files.journal import Journal, truncate_journal
 from video_opd.files.run_records import EvaluationReport, SampledAnswer, StepMetrics
 from video_opd.methods import Method
 from video_opd.runs.directory import RunDirectory
+from video_opd.runs.evaluation_files import read_evaluation
 from video_opd.seeds import derive_seed
 from video_opd.train.agreement import count_tokens, should_step
 from video_opd.train.interruption import Interrupted, StopRequest
@@ -145,7 +146,7 @@ def _evaluate(parts: RunParts, step: int, run: RunDirectory) -> float:
     """The student's mIoU on the validation manifest, from the run folder if this step was evaluated before."""
     recipe, path = parts.recipe, evaluation_file(run, step)
     if path.exists():
-        return float(json.loads(path.read_text(encoding="utf-8"))["scores"]["miou"])
+        return float(read_evaluation(path)["scores"]["miou"])
     evaluation = evaluate(
         parts.models.student,
         parts.data.validation,

@@ -17,7 +17,6 @@ from video_opd.eval.ask_side_questions import ask
 from video_opd.eval.evaluate_into_file import evaluate_into
 from video_opd.eval.progress_bar import say
 from video_opd.files.durable import write_durably
-from video_opd.files.older_names import read_json
 from video_opd.files.run_records import EvaluationReport
 from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, measure_surprise_at_wording
 from video_opd.output_streams import tolerate_lost_output
@@ -28,6 +27,7 @@ from video_opd.ranks import current_job, join_job, num_started
 from video_opd.report import write_report
 from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory
+from video_opd.runs.evaluation_files import read_evaluation
 from video_opd.runs.round_files import read_cost_of_selection
 from video_opd.train.answering_choice import is_answering_open, settle_answering
 from video_opd.train.build import (
@@ -145,7 +145,7 @@ class HeldOut:
         if not path.exists():
             policy = policy or load_student(self.parts.recipe, self.parts.recipe.student.model)
             write_durably(path, (json.dumps(self._evaluate(name, policy), indent=2) + "\n").encode())
-        report, key = read_json(path.read_bytes()), name.replace("-", "_")
+        report, key = read_evaluation(path), name.replace("-", "_")
         self.results[key] = report["scores"]
         if "side_questions" in report:
             self.results.setdefault("side_questions", {})[key] = report["side_questions"]
