@@ -9,6 +9,7 @@ import shutil
 import pytest
 
 from train.test_runs import NOTHING_TRAINED, STEPS, short_recipe
+from video_opd.cli import main
 from video_opd.errors import ConfigurationError
 from video_opd.train import loop
 from video_opd.train.run import run_recipe
@@ -108,3 +109,12 @@ def test_steps_that_are_done_again_are_told_before_their_rows_go(train, tmp_path
     assert train()[0] == 2
     assert "3 steps, 3 to 5, are done again, because the newest checkpoint is of step 2" in told[0]
     assert "done again" not in "".join(told[1:])
+
+
+@pytest.mark.parametrize("words", [[], ["--restart"]])
+def test_the_flag_reaches_the_run(words, monkeypatch, tmp_path, capsys):
+    seen = []
+    monkeypatch.setattr("video_opd.train.run.run_recipe", lambda *_, restart: seen.append(restart) or {})
+    assert main(["train", "tiny-opd", "--out", str(tmp_path / "run"), "--json", *words]) == 0
+    assert seen == [bool(words)]
+    assert capsys.readouterr().out == "{}\n"
