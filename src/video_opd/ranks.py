@@ -22,12 +22,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from textwrap import shorten
 from threading import Thread
-from types import FrameType
 from typing import Any, NoReturn
 
 from video_opd.errors import ConfigurationError, EngineError, UserError, is_out_of_memory
 from video_opd.host_memory import Offered, is_offer_visible, offer
 from video_opd.messages import receive_message, send_message
+from video_opd.stop_signals import StopNote, handle_stop_signals
 
 TIMEOUT_VARIABLE = "VIDEO_OPD_REPLY_TIMEOUT_S"
 """Environment variable: how long the first process waits for the reply to a command, in seconds."""
@@ -95,8 +95,10 @@ class Ranks:
     """Memory that other processes may map, until they reply."""
     is_busy: bool = False
     """The first process carries out its own share of a command, and so is one of many."""
+    stop_note: StopNote = field(default_factory=StopNote)
+    """A signal that asked this process to stop, where it serves the first one."""
     signal_number: int | None = None
-    """A signal that asked this process to stop; on the first one a signal that came to another."""
+    """On the first process: a signal that asked another one to stop."""
     is_asked_for_signals: bool = False
     """The training loop looks at `signal_number` between its steps."""
     reply_timeout: timedelta = field(default_factory=find_reply_timeout)
@@ -176,7 +178,7 @@ class Ranks:
                     print(f"video-opd: process {self.rank + 1} of {self.size}: {error}", file=sys.stderr, flush=True)
                 self._end_after_another()
             self._fail(self._explain(error))
-        self._send((reply, None, self.signal_number), 0)
+        self._send((reply, None, self.stop_note.number), 0)
 
     def _explain(self, error: Exception) -> UserError:
         """The failure of this process, as the first one tells it. A bug keeps its traceback."""
@@ -212,7 +214,7 @@ class Ranks:
 
     def _end_after_another(self) -> NoReturn:
         """Another process has ended, and the first one has said why."""
-        os._exit(1 if self.signal_number is None else 128 + self.signal_number)
+        os._exit(1 if self.stop_note.number is None else 128 + self.stop_note.number)
 
     def _send(self, message: Any, to: int) -> None:
         try:
@@ -237,19 +239,9 @@ class Ranks:
 
     @contextmanager
     def heeding_signals(self) -> Iterator[None]:
-        """Remember SIGTERM and SIGINT inside the block; the first process is told with the next reply and decides."""
-
-        def note(number: int, _: FrameType | None) -> None:
-            if self.signal_number is not None:
-                os._exit(128 + number)  # a second one is not asked
-            self.signal_number = number
-
-        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
+        """Remember what asks for a stop inside the block; the first process is told with the next reply and decides."""
+        with handle_stop_signals(lambda number, frame: self.stop_note.take(number, frame)):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _is_lost_connection(error: BaseException) -> bool:

@@ -24,6 +24,7 @@ import torch
 
 from video_opd.policy.load import Policy
 from video_opd.ranks import current_job, is_first_process
+from video_opd.stop_signals import StopNote
 from video_opd.train.learner import Learner
 
 RANK = int(os.environ.get("RANK", "0"))
@@ -47,7 +48,7 @@ def forget(_: dict[str, Any], __: None) -> None:
     from video_opd.ranks import _JOINED
 
     num_done.clear()
-    _JOINED[0].signal_number = None
+    _JOINED[0].signal_number, _JOINED[0].stop_note = None, StopNote()
 
 
 def install(folder: Path) -> None:

@@ -1,26 +1,38 @@
 """The command line. It parses before it imports torch, so `--help` and `metrics` answer at once.
 
 Results go to stdout (or the file named by --out), progress and prose to stderr. Exit status: 0 success; 1 `doctor`
-found a problem that would ruin the run; 2 an error that the user can correct (one sentence on stderr); 128 + n signal n
-stopped the program, and the state was saved.
+found a problem that would ruin the run; 2 an error that the user can correct (one sentence on stderr); 74 the results
+could not be written to stdout; 128 + n signal n stopped the program, and the state was saved, or (141) the reader of
+stdout has left.
 """
 
 from __future__ import annotations
 
+import errno
 import gc
-import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from types import FrameType
+from typing import TYPE_CHECKING
 
 from video_opd.errors import ConfigurationError, EngineError, Stopped, UserError, is_out_of_memory
+from video_opd.output_streams import (
+    BROKEN_PIPE_STATUS,
+    judge_results,
+    silence_failed_outputs,
+    tolerate_lost_output,
+)
 from video_opd.ranks import is_first_process, leave_job
+from video_opd.stop_signals import WARNED, set_handler
 
 if TYPE_CHECKING:
     from video_opd.cli.application import Call
+
+DISK_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE}
+"""Errors of the operating system that say that a disk is full, failing, read-only or gone."""
 
 FIRST_SPEAKS_S = 3.0
 """How long the other processes of a job wait at a mistake of the user, so that the first one can say it."""
@@ -28,8 +40,19 @@ FIRST_SPEAKS_S = 3.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _stop_on_sigterm)
+    with tolerate_lost_output():
+        try:
+            return _run_command(argv)
+        except SystemExit as end:  # the help was printed, or this process of a job has served the first one
+            if status := judge_results(0):
+                return status
+            raise end
+        finally:
+            silence_failed_outputs()
+
+
+def _run_command(argv: Sequence[str] | None) -> int:
+    _stop_on_signals()
     call: Call | None = None
     try:
         words, overrides = take_overrides(sys.argv[1:] if argv is None else argv)
@@ -48,8 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigurationError(
                 f"--{next(iter(overrides))}", reason="this command has no recipe", remedy="leave it out"
             )
-        status = call.run(overrides)
-        sys.stdout.flush()
+        status = judge_results(call.run(overrides))
         leave_job(status)
     except UserError as error:
         if is_first_process():  # the others of a job see the same mistake
@@ -57,9 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:  # torchrun stops all processes as soon as one has ended, and the first one has to speak before
             time.sleep(FIRST_SPEAKS_S)
         return 2
-    except BrokenPipeError:  # `video-opd … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
-        return 141
+    except BrokenPipeError:  # of a pipe that --out names
+        return BROKEN_PIPE_STATUS
     except Stopped as stop:
         if is_first_process():
             print(f"video-opd: {stop.sentence}", file=sys.stderr)
@@ -76,13 +97,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _stop_on_sigterm(*_: object) -> NoReturn:
-    """Stop at a SIGTERM outside the training loop, where no state has to be saved. The loop has its own handler."""
-    raise Stopped(signal.SIGTERM, "terminated; train, compare, score and evaluate continue from where they stopped")
+def _stop_on_signals() -> None:
+    """Stop at a signal outside the training loop, where no state has to be saved. The loop has its own handlers."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    stopping: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if stopping and number in WARNED:
+            return  # it is on its way out: a connection that is lost is often told twice
+        stopping.append(number)
+        how = "terminated" if number == signal.SIGTERM else f"stopped by {signal.Signals(number).name}"
+        raise Stopped(number, f"{how}; train, compare, score and evaluate continue from where they stopped")
+
+    for number in (signal.SIGTERM, *WARNED):  # Python itself makes a KeyboardInterrupt of SIGINT
+        set_handler(number, stop)
 
 
 def _explain_error(error: Exception, call: Call | None) -> UserError | None:
     """What the user can mend of an error that is none of ours; None: it is a bug."""
+    if isinstance(error, OSError) and error.errno in DISK_FAILURES:
+        noted: list[str] = getattr(error, "__notes__", [])
+        return EngineError(
+            f"{noted[0] if noted else error.filename or 'a file'} could not be written or read",
+            reason=error.strerror or str(error),
+            remedy="free some space or repair the disk, then run the same command again; what was saved is kept",
+        )
     if is_out_of_memory(error) and call is not None:
         return _explain_out_of_memory(error, call)
     if "video_opd.plugins" not in sys.modules:

@@ -65,6 +65,8 @@ class RunChoices:
     """seed of the run"""
     steps: Positive | None = None
     """optimiser steps"""
+    restart: bool = False
+    """begin again at step 1 where the checkpoints of the run are lost; the old files are set aside"""
 
     def as_keys(self) -> dict[str, str]:
         """The options as recipe keys."""
@@ -100,7 +102,7 @@ def train(
     from video_opd.train.run import run_recipe
 
     try:
-        results = run_recipe(read, run.out or Path("runs") / read.name)
+        results = run_recipe(read, run.out or Path("runs") / read.name, restart=run.restart)
     except Interrupted as stop:
         return _report_stop(stop)
     return _report_results(results, as_json=options.json)

@@ -19,8 +19,11 @@ from video_opd.config.comparison_recipe import ComparisonRecipe
 from video_opd.data.manifest import read_manifest
 from video_opd.files.comparison_records import Comparison
 from video_opd.grounding import read_predictions, score
-from video_opd.runs import RunDirectory, read_journal, read_json
+from video_opd.runs import RunDirectory, read_journal
+from video_opd.runs.evaluation_files import read_evaluation
 from video_opd.runs.round_files import read_cost_of_selection
+
+_RESTORE = "restore it from a copy, or move the folder of this run away and run the same command: it is done again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,7 @@ class Run:
     def read_evaluation(self, name: str) -> dict[str, Any] | None:
         """One file of `evaluation/`, if it is there."""
         path = self.directory.evaluation / f"{name}.json"
-        return read_json(path.read_bytes()) if path.exists() else None
+        return read_evaluation(path, remedy=_RESTORE) if path.exists() else None
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -71,7 +74,7 @@ class Run:
             step, selecting = row["step"], [cost.get(row["step"] - 1, 0.0) for cost in self.selection_cost]
             seconds[step] = seconds[step - 1] + selecting[0] + sum(_seconds(row).values())
             cpu_seconds[step] = cpu_seconds[step - 1] + selecting[1] + sum(row["cpu_seconds_by_phase"].values())
-        found = (read_json(path.read_bytes()) for path in
+        found = (read_evaluation(path, remedy=_RESTORE) for path in
                  sorted(self.directory.evaluation.glob("validation-*.json")))  # fmt: skip
         return [
             {

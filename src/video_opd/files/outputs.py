@@ -58,7 +58,8 @@ def replace_file(path: Path) -> Iterator[Path]:
     try:
         yield unfinished
         os.replace(unfinished, place)
-    except BaseException:
+    except BaseException as error:
+        error.add_note(str(path))  # a write that fails does not say to which file
         unfinished.unlink(missing_ok=True)
         raise
 

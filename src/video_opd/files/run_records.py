@@ -66,6 +66,8 @@ class StepMetrics(WrittenRecord):
     num_set_aside: Number | None = None
     num_retries: Number | None = None
     """Times that the step ran out of memory and was done again."""
+    progress_lost: Text | None = None
+    """Lines on stderr could not be written, and why; in the first row after that."""
 
     @property
     def is_broken(self) -> bool:

@@ -146,6 +146,11 @@ def find_latest_checkpoint(checkpoints: Path) -> Checkpoint | None:
     return None
 
 
+def has_checkpoints(checkpoints: Path) -> bool:
+    """Whether there is a folder with the name of a checkpoint, intact or not."""
+    return bool(_list_saved(checkpoints))
+
+
 def checkpoint_folder(checkpoints: Path, step: int) -> Path:
     """Where the checkpoint of a step is, or would be."""
     return checkpoints / f"step-{step:06d}"

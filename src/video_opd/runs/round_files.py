@@ -34,12 +34,8 @@ def read_facts(rounds: Path) -> list[dict[str, Any]]:
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
             found.append((int(facts["round"]), facts))
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{path} is damaged",
-                reason=f"{type(error).__name__}: {error}",
-                remedy="restore it from a backup, or train again into another folder",
-            ) from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise _make_damaged(path, error) from error
     return [facts for _, facts in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -50,8 +46,22 @@ def read_cost_of_selection(rounds: Path, clock: str) -> dict[int, float]:
 
     Args:
         clock: `seconds` (wall time) or `cpu_seconds`.
+
+    Raises:
+        DataError: a file that was damaged.
     """
-    return {
-        int(facts["first_step"]): sum(float(each[clock]) for each in facts["cost"].values())
-        for facts in read_facts(rounds)
-    }
+    cost = {}
+    for facts in read_facts(rounds):
+        try:
+            cost[int(facts["first_step"])] = sum(float(each[clock]) for each in facts["cost"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _make_damaged(rounds / str(facts["round"]) / _FACTS, error) from error
+    return cost
+
+
+def _make_damaged(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} is damaged",
+        reason=f"{type(error).__name__}: {error}",
+        remedy="restore it from a backup, or train again into another folder",
+    )

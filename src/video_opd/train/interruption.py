@@ -1,14 +1,13 @@
-"""Stops a run at SIGTERM or SIGINT: the first signal after the current step, a second one at once."""
+"""Stops a run at a signal after the current step, and at a second SIGTERM or SIGINT at once; see `stop_signals`."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from collections.abc import Iterator
-from types import FrameType
 
 from video_opd.ranks import current_job
+from video_opd.stop_signals import StopNote, handle_stop_signals
 
 
 class Interrupted(Exception):
@@ -24,29 +23,22 @@ class StopRequest:
     """Which signal asked for a stop, if any."""
 
     def __init__(self) -> None:
-        self._own: int | None = None
+        self._own = StopNote()
 
     @property
     def signal_number(self) -> int | None:
         """The signal that came to this process, or to another one of its job."""
         job = current_job()
-        return self._own or (job.signal_number if job else None)
+        return self._own.number or (job.signal_number if job else None)
 
     @contextlib.contextmanager
     def listen(self) -> Iterator[StopRequest]:
-        """Listen for SIGTERM and SIGINT inside the block, then restore what was there."""
-        before = {number: signal.signal(number, self._note_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        """Listen for all signals that ask for a stop inside the block, then restore what was there."""
         if job := current_job():
             job.is_asked_for_signals = True
         try:
-            yield self
+            with handle_stop_signals(self._own.take):
+                yield self
         finally:
             if job:
                 job.is_asked_for_signals = False
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _note_signal(self, number: int, _: FrameType | None) -> None:
-        if self._own is not None:
-            os._exit(128 + number)
-        self._own = number

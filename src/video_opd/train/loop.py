@@ -16,6 +16,7 @@ from video_opd.files.journal import Journal, truncate_journal
 from video_opd.files.run_records import EvaluationReport, SampledAnswer, StepMetrics
 from video_opd.methods import Method
 from video_opd.runs.directory import RunDirectory
+from video_opd.runs.evaluation_files import read_evaluation
 from video_opd.seeds import derive_seed
 from video_opd.train.agreement import count_tokens, should_step
 from video_opd.train.interruption import Interrupted, StopRequest
@@ -40,7 +41,7 @@ def train(parts: RunParts, state: TrainingState, run: RunDirectory, *, batches: 
         until: step to stop after.
 
     Raises:
-        Interrupted: SIGTERM or SIGINT came; the state is saved.
+        Interrupted: a signal asked for a stop; the state is saved.
     """
     recipe, schedule, source = parts.recipe, parts.recipe.schedule, parts.data.source
     source.set_aside.update(state.set_aside)
@@ -68,7 +69,7 @@ def train(parts: RunParts, state: TrainingState, run: RunDirectory, *, batches: 
             state.step, state.seconds = state.step + 1, state.seconds + measured.seconds
             state.set_aside = dict(source.set_aside)
             place = {"step": state.step, "seconds": state.seconds, "num_set_aside": len(state.set_aside)}
-            metrics.append(StepMetrics(**measured.row | place).to_json())
+            metrics.append(StepMetrics(**measured.row | place | parts.lost_progress.tell_once()).to_json())
             for answer in measured.answers:
                 answers.append(SampledAnswer(step=state.step, **answer).to_json())
             progress.show(state.step, measured.row)
@@ -145,7 +146,7 @@ def _evaluate(parts: RunParts, step: int, run: RunDirectory) -> float:
     """The student's mIoU on the validation manifest, from the run folder if this step was evaluated before."""
     recipe, path = parts.recipe, evaluation_file(run, step)
     if path.exists():
-        return float(json.loads(path.read_text(encoding="utf-8"))["scores"]["miou"])
+        return float(read_evaluation(path)["scores"]["miou"])
     evaluation = evaluate(
         parts.models.student,
         parts.data.validation,

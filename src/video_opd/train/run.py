@@ -17,9 +17,9 @@ from video_opd.eval.ask_side_questions import ask
 from video_opd.eval.evaluate_into_file import evaluate_into
 from video_opd.eval.progress_bar import say
 from video_opd.files.durable import write_durably
-from video_opd.files.older_names import read_json
 from video_opd.files.run_records import EvaluationReport
 from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, measure_surprise_at_wording
+from video_opd.output_streams import tolerate_lost_output
 from video_opd.policy.description import require_device
 from video_opd.policy.device import find_device
 from video_opd.policy.load import Policy
@@ -27,6 +27,7 @@ from video_opd.ranks import current_job, join_job, num_started
 from video_opd.report import write_report
 from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory
+from video_opd.runs.evaluation_files import read_evaluation
 from video_opd.runs.round_files import read_cost_of_selection
 from video_opd.train.answering_choice import is_answering_open, settle_answering
 from video_opd.train.build import (
@@ -41,11 +42,17 @@ from video_opd.train.build import (
     refuse_unfit_job,
     resolve_checkpoints,
 )
+from video_opd.train.lost_checkpoints import (
+    describe_repeated_steps,
+    refuse_lost_checkpoints,
+    set_aside_for_restart,
+)
 from video_opd.train.memory_choice import settle_memory
 from video_opd.train.ranked_learner import forget_part
 from video_opd.train.run_inputs import Inputs
 from video_opd.train.run_parts import RunParts
 from video_opd.train.train_in_rounds import train_in_rounds
+from video_opd.train.training_state import TrainingState
 
 MAY_CHANGE = frozenset(
     {
@@ -138,7 +145,7 @@ class HeldOut:
         if not path.exists():
             policy = policy or load_student(self.parts.recipe, self.parts.recipe.student.model)
             write_durably(path, (json.dumps(self._evaluate(name, policy), indent=2) + "\n").encode())
-        report, key = read_json(path.read_bytes()), name.replace("-", "_")
+        report, key = read_evaluation(path), name.replace("-", "_")
         self.results[key] = report["scores"]
         if "side_questions" in report:
             self.results.setdefault("side_questions", {})[key] = report["side_questions"]
@@ -178,8 +185,14 @@ def _join_others(recipe: Recipe) -> None:
     join_job(device)
 
 
+@tolerate_lost_output()
 def run_recipe(
-    recipe: Recipe, out: Path, *, evaluate_teacher: bool = False, shared: SharedWork | None = None
+    recipe: Recipe,
+    out: Path,
+    *,
+    evaluate_teacher: bool = False,
+    shared: SharedWork | None = None,
+    restart: bool = False,
 ) -> dict[str, Any]:
     """Train by a recipe into the folder `out`, or go on where an earlier call stopped.
 
@@ -188,6 +201,7 @@ def run_recipe(
         out: the run folder.
         evaluate_teacher: score the teacher on the test manifest too.
         shared: what earlier runs on the same data have done already.
+        restart: begin again at step 1 where the run has lost its checkpoints; the old files are set aside.
 
     Returns:
         `student_before`, `student_after` and, if asked for, `teacher`, or of several `teacher_1` …: scores on the test
@@ -213,6 +227,7 @@ def run_recipe(
     with RunDirectory.create_or_resume(out, environment=describe_environment(), **same) as run:
         if needs_rendering(recipe):
             say(console, "rendering the tiny world's clips")
+        _refuse_or_restart(recipe, run, inputs, console if restart else None)
         shared.take_over(recipe, run)
         parts, state = assemble(recipe, run, inputs, shared.memories)
         held_out = HeldOut(parts=parts, run=run, memories=shared.memories, console=console)
@@ -221,17 +236,10 @@ def run_recipe(
         if evaluate_teacher and parts.models.teacher is not None:
             for name, policy in zip(recipe.name_teachers(), parts.models.teacher.policies, strict=True):
                 held_out.score(name, policy)
-        if state.step:
-            say(console, f"resuming after step {state.step} of {parts.learner.total_steps}")
-        else:
-            _warn_of_wording(parts, console)
+        _say_where_it_begins(parts, state, run, console)
         train_in_rounds(parts, state, run, lambda line: say(console, f"warning: {line}"))
         held_out.score("student-after", parts.models.student)
-        if state.set_aside:
-            id, reason = next(iter(state.set_aside.items()))
-            say(console, f"{len(state.set_aside)} examples were set aside, such as {id}: {reason}")
-        if line := _write_cost_of_selecting(run, state.seconds):
-            say(console, line)
+        _say_what_happened(state, run, console)
         write_report(run.path)
         shared.note(recipe, run)
         return held_out.results | {"steps": state.step, "train_seconds": state.seconds, "run": str(run.path)}
@@ -247,6 +255,32 @@ def _settle_open_keys(recipe: Recipe, inputs: Inputs, out: Path, console: Consol
     if is_open and recipe.training.most_together:
         say(console, f"{recipe.training.most_together} prompts are answered together on each device (auto)")
     return recipe
+
+
+def _refuse_or_restart(recipe: Recipe, run: RunDirectory, inputs: Inputs, console: Console | None) -> None:
+    """Refuse a run that has lost its checkpoints; with a console, set its files aside and say so."""
+    if console and (folder := set_aside_for_restart(run)):
+        say(console, f"the run begins again at step 1; its old files are in {folder}")
+    refuse_lost_checkpoints(recipe, run, inputs)
+
+
+def _say_where_it_begins(parts: RunParts, state: TrainingState, run: RunDirectory, console: Console) -> None:
+    """Say it before the first row of a journal is removed."""
+    if line := describe_repeated_steps(run, state.step):
+        say(console, line)
+    if state.step:
+        say(console, f"resuming after step {state.step} of {parts.learner.total_steps}")
+    else:
+        _warn_of_wording(parts, console)
+
+
+def _say_what_happened(state: TrainingState, run: RunDirectory, console: Console) -> None:
+    """Say at the end what was set aside, and what the selection cost."""
+    if state.set_aside:
+        id, reason = next(iter(state.set_aside.items()))
+        say(console, f"{len(state.set_aside)} examples were set aside, such as {id}: {reason}")
+    if line := _write_cost_of_selecting(run, state.seconds):
+        say(console, line)
 
 
 def _write_cost_of_selecting(run: RunDirectory, train_seconds: float) -> str:

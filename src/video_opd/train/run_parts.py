@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from video_opd.config import Recipe
 from video_opd.data.prompt_source import PromptSource
 from video_opd.data.side_questions import SideQuestion
 from video_opd.methods import Method
 from video_opd.methods.teachers import Teacher
+from video_opd.output_streams import LostProgress
 from video_opd.policy.load import Policy
 from video_opd.train.answer_gate import AnswerGate
 from video_opd.train.learner import Learner
@@ -61,3 +62,5 @@ class RunParts:
     gate: AnswerGate | None
     """Of the learner, where a curriculum suspends examples."""
     curriculum: Curriculum
+    lost_progress: LostProgress = field(default_factory=LostProgress)
+    """Tells the run's journal that stderr could not be written."""

@@ -26,7 +26,7 @@ def train_in_rounds(parts: RunParts, state: TrainingState, run: RunDirectory, wa
         warn: is given each warning of the curriculum, one sentence.
 
     Raises:
-        Interrupted: SIGTERM or SIGINT came; the state is saved.
+        Interrupted: a signal asked for a stop; the state is saved.
         UserError: nothing fits what the curriculum asks for.
     """
     recipe, plan = parts.recipe, parts.curriculum.plan
