@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (samples are kept on one line)
 """Spoil a text: one text and one seed give one mutant, the same one on every machine."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (samples are kept on one line)
 """The kinds of text files that commands read: small valid files of each, and what reads them. `fuzz_texts.py` uses it."""
 
 from __future__ import annotations
@@ -134,7 +135,16 @@ def _make_selection() -> Kind:
         return [lambda: read_selection(folder / "s.jsonl", {"a", "b"})]
 
     rows = make_lines(
-        {"id": "a", "tau": 0.9, "sigma": 0.1, "delta": 0.8, "kept": True, "order": 1, "kind": "anchor", "why": "1 of 2"},
+        {
+            "id": "a",
+            "tau": 0.9,
+            "sigma": 0.1,
+            "delta": 0.8,
+            "kept": True,
+            "order": 1,
+            "kind": "anchor",
+            "why": "1 of 2",
+        },
         {"id": "b", "tau": 0.3, "sigma": None, "delta": None, "kept": False, "why": "no"},
     )
     return Kind(name="selection", files={"s.jsonl": rows}, spoiled=("s.jsonl",), make_reads=make)
@@ -179,7 +189,10 @@ def _make_comparison_recipe() -> Kind:
         return [check]
 
     recipes = ROOT / "recipes"
-    files = {"c.toml": (recipes / "compare-tiny.toml").read_bytes(), "tiny-opd.toml": (recipes / "tiny-opd.toml").read_bytes()}
+    files = {
+        "c.toml": (recipes / "compare-tiny.toml").read_bytes(),
+        "tiny-opd.toml": (recipes / "tiny-opd.toml").read_bytes(),
+    }
     return Kind(name="comparison recipe", files=files, spoiled=("c.toml", "tiny-opd.toml"), make_reads=make)
 
 
@@ -334,7 +347,10 @@ def _list_benchmarks() -> Iterator[Kind]:
             "questions/yes_no.json": {"a": {"order": [yes_no()]}},
             "questions/caption_matching.json": {"a": {"action": [captions()]}},
         },
-        "mvbench": {"json/action_sequence.json": [mvbench_row("a.mp4")], "json/moving_count.json": [mvbench_row("b.mp4")]},
+        "mvbench": {
+            "json/action_sequence.json": [mvbench_row("a.mp4")],
+            "json/moving_count.json": [mvbench_row("b.mp4")],
+        },
         "video_mme": {"t.json": [video_mme_row(1), video_mme_row(2)]},
     }
     for name, values in made.items():

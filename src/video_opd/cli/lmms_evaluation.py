@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import time
@@ -17,6 +16,7 @@ from video_opd.cli.argument_types import Rate
 from video_opd.cli.path_roles import Reads, ReadsFileOrNames
 from video_opd.errors import ConfigurationError, DataError, explain_write_errors
 from video_opd.files.outputs import refuse_foreign
+from video_opd.files.strict_json import load_json
 
 if TYPE_CHECKING:
     from video_opd.cli.asking_commands import EvaluationRequest
@@ -261,7 +261,7 @@ def _refuse_strange_report(out: Path) -> None:
 
     def is_ours(path: Path) -> bool:
         try:
-            found = json.loads(path.read_bytes())
+            found = load_json(path.read_bytes())
         except (ValueError, RecursionError):
             return False
         return isinstance(found, dict) and found.keys() >= {"model", "convention", "scores"}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from video_opd.curriculum.signals import ScoredAnswer, ScoredExample
 from video_opd.errors import DataError
 from video_opd.files.run_records import ScoreRow
+from video_opd.files.strict_json import SHOWN, name_kind
+from video_opd.files.written_record import LARGEST
 from video_opd.types import Span
+
+_OF_AN_ANSWER = {field.name for field in fields(ScoredAnswer)}
 
 
 def make_row(example: ScoredExample, *, seconds: float = 0.0, cpu_seconds: float = 0.0) -> dict[str, Any]:
@@ -37,31 +40,75 @@ def read_example(row: Mapping[str, Any], path: Path) -> ScoredExample:
     """Read the scores of an example from a line.
 
     Raises:
-        DataError: the line is not valid, or an IoU or a log-prob is not a number.
+        DataError: a key is missing, or a value is not of its kind.
     """
     try:
-        answers = tuple(
-            ScoredAnswer(**{**answer, "span": Span(*answer["span"]) if answer["span"] else None})
-            for answer in row.get("answers", ())
-        )
-        example = ScoredExample(
-            id=row["id"],
-            spans=tuple(Span(*span) for span in row["spans"]),
-            duration=row["duration"],
-            source=row["source"],
+        answers = tuple(_read_answer(answer) for answer in _require(row.get("answers", []), "answers", list))
+        duration = row["duration"]
+        for clock in ("seconds", "cpu_seconds"):
+            _require_number(row.get(clock, 0.0), clock)
+        return ScoredExample(
+            id=_require(row["id"], "id", str),
+            spans=tuple(_read_span(span) for span in _require(row["spans"], "spans", list)),
+            duration=None if duration is None else _require_number(duration, "duration"),
+            source=_require(row["source"], "source", str),
             answers=answers,
-            unscored=row.get("unscored", ""),
+            unscored=_require(row.get("unscored", ""), "unscored", str),
         )
-        numbers = [number for answer in answers for number in (answer.iou, answer.logprob, answer.num_tokens)]
-        numbers += [answer.reverse_kl for answer in answers if answer.reverse_kl is not None]
-        if not all(math.isfinite(number) for number in numbers):
-            raise ValueError("an IoU or a log-prob that is not a number")
-        if not isinstance(example.id, str) or any(answer.num_tokens < 1 for answer in answers):
-            raise ValueError("an id that is no text, or an answer without tokens")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, ValueError) as error:
+        reason = f"the key `{error.args[0]}` is missing" if isinstance(error, KeyError) else str(error)
         raise DataError(
-            f"{path}: the scores of {row.get('id')!r} cannot be used",
-            reason=f"{type(error).__name__}: {error}",
+            f"{path}: the scores of {str(row.get('id'))[:SHOWN]!r} cannot be used",
+            reason=reason,
             remedy="score again into a new file",
         ) from error
-    return example
+
+
+def _read_answer(answer: object) -> ScoredAnswer:
+    """One answer.
+
+    Raises:
+        KeyError: a key is missing.
+        ValueError: a value is not of its kind; with one sentence.
+    """
+    values = dict(_require(answer, "answers", dict))
+    span, reverse_kl = values["span"], values.get("reverse_kl")
+    num_tokens = _require(values["num_tokens"], "num_tokens", int)
+    if num_tokens < 1:
+        raise ValueError("an answer has no tokens")
+    if strange := values.keys() - _OF_AN_ANSWER:
+        raise ValueError(f"an answer has the unknown key {min(strange)[:SHOWN]!r}")
+    return ScoredAnswer(
+        text=_require(values["text"], "text", str),
+        span=None if span is None else _read_span(span),
+        iou=_require_number(values["iou"], "iou"),
+        logprob=_require_number(values["logprob"], "logprob"),
+        num_tokens=num_tokens,
+        sampled=_require(values["sampled"], "sampled", bool),
+        reverse_kl=None if reverse_kl is None else _require_number(reverse_kl, "reverse_kl"),
+    )
+
+
+def _read_span(value: object) -> Span:
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError("a span is not a pair of numbers")
+    return Span(_require_number(value[0], "span"), _require_number(value[1], "span"))
+
+
+_T = TypeVar("_T")
+
+
+def _require(value: object, name: str, kind: type[_T]) -> _T:
+    """Return a value of its kind; true and false are no numbers."""
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ValueError(f"`{name}` is {name_kind(value)}")
+    return value
+
+
+def _require_number(value: object, name: str) -> float:
+    """Return a number that can be calculated with."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"`{name}` is {name_kind(value)}, not a number")
+    if not -LARGEST < value < LARGEST:
+        raise ValueError(f"`{name}` is {str(value)[:SHOWN]}, not a number to calculate with")
+    return value

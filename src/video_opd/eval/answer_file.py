@@ -28,6 +28,7 @@ from video_opd.errors import DataError, Stopped
 from video_opd.files.durable import sync_folder, write_durably
 from video_opd.files.journal import Journal, iterate_journal, make_json_line
 from video_opd.files.outputs import find_place
+from video_opd.files.strict_json import load_json
 
 FORMAT = 1
 
@@ -280,7 +281,7 @@ def _has_content(path: Path) -> bool:
 
 def _read_beside(path: Path) -> Mapping[str, Any]:
     try:
-        found: Any = json.loads(path.read_bytes())["answers_of"]
+        found: Any = load_json(path.read_bytes())["answers_of"]
         if found["format"] == FORMAT and {"models", "questions_sha256", "settings"} <= found.keys():
             return dict(found)
     except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):

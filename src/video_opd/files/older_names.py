@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
+
+from video_opd.files.strict_json import load_json
 
 RENAMED = {"format_rate": "output_format_rate", "credit": "advantage"}
 """Old name -> present name."""
@@ -15,7 +16,7 @@ def read_json(content: str | bytes) -> Any:
     Raises:
         ValueError: it is not JSON.
     """
-    return json.loads(content, object_hook=_use_todays_names)
+    return load_json(content, object_hook=_use_todays_names)
 
 
 def _use_todays_names(table: dict[str, Any]) -> dict[str, Any]:

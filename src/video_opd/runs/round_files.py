@@ -14,6 +14,7 @@ from typing import Any
 from video_opd.errors import DataError
 from video_opd.files.durable import write_durably
 from video_opd.files.run_records import SelectionFacts
+from video_opd.files.strict_json import load_json
 
 _FACTS = "selection-facts.json"
 
@@ -32,9 +33,11 @@ def read_facts(rounds: Path) -> list[dict[str, Any]]:
     found = []
     for path in rounds.glob(f"*/{_FACTS}"):
         try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
+            facts = load_json(path.read_text(encoding="utf-8"))
             found.append((int(facts["round"]), facts))
-        except (ValueError, KeyError, TypeError) as error:
+            for clock in ("seconds", "cpu_seconds"):
+                _find_cost(facts, clock)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise DataError(
                 f"{path} is damaged",
                 reason=f"{type(error).__name__}: {error}",
@@ -51,7 +54,9 @@ def read_cost_of_selection(rounds: Path, clock: str) -> dict[int, float]:
     Args:
         clock: `seconds` (wall time) or `cpu_seconds`.
     """
-    return {
-        int(facts["first_step"]): sum(float(each[clock]) for each in facts["cost"].values())
-        for facts in read_facts(rounds)
-    }
+    return dict(_find_cost(facts, clock) for facts in read_facts(rounds))
+
+
+def _find_cost(facts: Mapping[str, Any], clock: str) -> tuple[int, float]:
+    """The step before which a round was selected, and what that took."""
+    return int(facts["first_step"]), sum(float(each[clock]) for each in facts["cost"].values())

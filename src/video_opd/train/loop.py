@@ -14,6 +14,7 @@ from video_opd.eval.evaluate import evaluate
 from video_opd.files.durable import write_durably
 from video_opd.files.journal import Journal, truncate_journal
 from video_opd.files.run_records import EvaluationReport, SampledAnswer, StepMetrics
+from video_opd.files.strict_json import load_json
 from video_opd.methods import Method
 from video_opd.runs.directory import RunDirectory
 from video_opd.seeds import derive_seed
@@ -145,7 +146,7 @@ def _evaluate(parts: RunParts, step: int, run: RunDirectory) -> float:
     """The student's mIoU on the validation manifest, from the run folder if this step was evaluated before."""
     recipe, path = parts.recipe, evaluation_file(run, step)
     if path.exists():
-        return float(json.loads(path.read_text(encoding="utf-8"))["scores"]["miou"])
+        return float(load_json(path.read_text(encoding="utf-8"))["scores"]["miou"])
     evaluation = evaluate(
         parts.models.student,
         parts.data.validation,
