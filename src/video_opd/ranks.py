@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 from video_opd.errors import ConfigurationError, EngineError, UserError, is_out_of_memory
 from video_opd.host_memory import Offered, is_offer_visible, offer
 from video_opd.messages import receive_message, send_message
+from video_opd.terminal import show
 
 TIMEOUT_VARIABLE = "VIDEO_OPD_REPLY_TIMEOUT_S"
 """Environment variable: how long the first process waits for the reply to a command, in seconds."""
@@ -173,7 +174,7 @@ class Ranks:
         except Exception as error:
             if _is_lost_connection(error):
                 if "NCCL" in str(error):  # it may have failed here, such as on the network between two machines
-                    print(f"video-opd: process {self.rank + 1} of {self.size}: {error}", file=sys.stderr, flush=True)
+                    show(f"video-opd: process {self.rank + 1} of {self.size}: {error}", file=sys.stderr, flush=True)
                 self._end_after_another()
             self._fail(self._explain(error))
         self._send((reply, None, self.signal_number), 0)
@@ -203,7 +204,7 @@ class Ranks:
         telling.start()
         telling.join(_SPEAKS_AFTER_S)
         if telling.is_alive():
-            print(f"video-opd: process {self.rank + 1} of {self.size}: {failure}", file=sys.stderr, flush=True)
+            show(f"video-opd: process {self.rank + 1} of {self.size}: {failure}", file=sys.stderr, flush=True)
         os._exit(2)
 
     def _tell_first(self, failure: UserError) -> None:
@@ -334,7 +335,7 @@ def _join(device: str) -> Ranks:
                 remedy=f"start {num_gpus} with `--nproc-per-node`, or set compute.device to cpu",
             )
             if rank and not local:  # of another machine than the first process
-                print(f"video-opd: {error}", file=sys.stderr, flush=True)
+                show(f"video-opd: {error}", file=sys.stderr, flush=True)
             raise error
         torch.cuda.set_device(local)
     backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"

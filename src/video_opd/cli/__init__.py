@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from video_opd.errors import ConfigurationError, EngineError, Stopped, UserError, is_out_of_memory
 from video_opd.ranks import is_first_process, leave_job
+from video_opd.terminal import guard_terminal, show
 
 if TYPE_CHECKING:
     from video_opd.cli.application import Call
@@ -30,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _stop_on_sigterm)
+    if argv is None:
+        guard_terminal()
     call: Call | None = None
     try:
         words, overrides = take_overrides(sys.argv[1:] if argv is None else argv)
@@ -53,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         leave_job(status)
     except UserError as error:
         if is_first_process():  # the others of a job see the same mistake
-            print(f"video-opd: {error}", file=sys.stderr)
+            show(f"video-opd: {error}", file=sys.stderr)
         else:  # torchrun stops all processes as soon as one has ended, and the first one has to speak before
             time.sleep(FIRST_SPEAKS_S)
         return 2
@@ -62,16 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except Stopped as stop:
         if is_first_process():
-            print(f"video-opd: {stop.sentence}", file=sys.stderr)
+            show(f"video-opd: {stop.sentence}", file=sys.stderr)
         return 128 + stop.number
     except Exception as error:
         refusal = _explain_error(error, call)
         if refusal is None:
             raise
-        print(f"video-opd: {refusal}", file=sys.stderr)
+        show(f"video-opd: {refusal}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("video-opd: interrupted", file=sys.stderr)
+        show("video-opd: interrupted", file=sys.stderr)
         return 130
     return status
 

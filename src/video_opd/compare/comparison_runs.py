@@ -19,6 +19,7 @@ from rich.console import Console
 from video_opd.compare.results import Run, read_results
 from video_opd.config import Recipe
 from video_opd.config.comparison_recipe import ComparisonRecipe, make_recipe
+from video_opd.consoles import EscapingConsole
 from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.eval.progress_bar import say
 from video_opd.files.durable import write_durably
@@ -54,7 +55,7 @@ class ComparisonRuns:
     """The recipe all methods share, as tables."""
     out: Path
     shared: SharedWork = field(default_factory=SharedWork)
-    console: Console = field(default_factory=lambda: Console(stderr=True))
+    console: Console = field(default_factory=lambda: EscapingConsole(stderr=True))
 
     def make_run(self, method: str, learning_rate: float | None, seed: int) -> tuple[Run, Recipe]:
         """Make the record and the recipe of one run; its folder is named after what differs."""

@@ -29,6 +29,7 @@ from video_opd.files.durable import sync_folder, write_durably
 from video_opd.files.journal import Journal, iterate_journal, make_json_line
 from video_opd.files.outputs import find_place
 from video_opd.files.strict_json import load_json
+from video_opd.terminal import show
 
 FORMAT = 1
 
@@ -197,7 +198,7 @@ def report_kept_answers(file: AnswerFile, num_questions: int) -> Iterator[None]:
         ) from error
     except Exception:
         if file.rows:
-            print(f"video-opd: {file.describe_kept(num_questions)}", file=sys.stderr)
+            show(f"video-opd: {file.describe_kept(num_questions)}", file=sys.stderr)
         raise
 
 
