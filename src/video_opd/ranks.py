@@ -191,7 +191,7 @@ class Ranks:
                 remedy="lower the batch size (compute.evaluation_batch_size in a recipe, --batch-size of score and "
                 "evaluate), or split the weights over more processes; the same command then goes on",
             )
-        traceback.print_exc()
+        show(traceback.format_exc(), end="", file=sys.stderr)
         return EngineError(
             f"{who} failed: {type(error).__name__}: {error}",
             reason="the job cannot go on without it",

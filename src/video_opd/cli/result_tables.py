@@ -35,7 +35,7 @@ def show_run(results: dict[str, Any]) -> None:
             table.add_column(name.replace("_", ", "), justify="right")
         for key in next(iter(columns.values())):
             values = [scores[key] for scores in columns.values()]
-            table.add_row(_label(key), *(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values))
+            table.add_row(escape(_label(key)), *(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values))
         if side := results.get("side_questions"):
             table.add_row("side questions", *(f"{side[name]['accuracy']:.3f}" for name in columns))
         console.print(table)
@@ -57,7 +57,7 @@ def _label(key: str) -> str:
 
 def show_comparison(results: dict[str, Any], out: Path) -> None:
     """Print one row per method, the conclusions, and the path of the page."""
-    table = Table(title=f"{results['name']}: mean (sd) over seeds {', '.join(map(str, results['seeds']))}")
+    table = Table(title=f"{escape(results['name'])}: mean (sd) over seeds {', '.join(map(str, results['seeds']))}")
     for heading in ("method", "learning rate", "test mIoU", "95 % interval", "output format rate", "training, s"):
         table.add_column(heading, justify="left" if heading == "method" else "right")
     for name, method in results["methods"].items():
