@@ -1,4 +1,4 @@
-"""Spoiled text files are read, or refused by one sentence: those that once ended in a traceback, and a few of every kind.
+"""Spoiled text files are read or refused by one sentence: those that once ended in a traceback, a few of every kind.
 
 `scripts/fuzz_texts.py` makes as many more as are asked for.
 """
@@ -23,7 +23,8 @@ BROKE = [
         ("scores", "t.jsonl", b'"t"'), ("run", "metrics.jsonl", b"0.9"), ("run", "answers.jsonl", b"10.0"),
         ("run", "rounds/1/selection-facts.json", b"0.8"), ("state", ".run.lock", b"null"),
         ("state", "checkpoints/step-000002/COMPLETE.json", b"3"), ("comparison", "comparison.json", b"0.82"),
-        ("recipe", "r.toml", b"60"), ("comparison recipe", "c.toml", b"0.7"), ("comparison recipe", "tiny-opd.toml", b"60"),
+        ("recipe", "r.toml", b"60"), ("comparison recipe", "c.toml", b"0.7"),
+        ("comparison recipe", "tiny-opd.toml", b"60"),
     )],
     *[(name, file, old, DEEPER) for name, file, old in (
         ("comparison", "comparison.json", b"0.82"), ("manifest", "m.jsonl", b"10.0"), ("recipe", "r.toml", b"60"),

@@ -58,8 +58,7 @@ def test_no_page_holds_a_mark_or_an_element_of_a_file(tmp_path):
         assert not MARKS.search(text)
         assert len(text) < 400_000
         assert Elements(text).names.isdisjoint({"script", "img", "iframe", "link", "textarea"})
-        assert text.count("&lt;script&gt;") >= 1
-        check_that_it_loads_and_runs_nothing(re.sub(r"http(?!-equiv)|url\(|@import", "", text))
+        assert not any(name.startswith("on") for name in Elements(text).attributes)
 
 
 @pytest.mark.skipif(BROWSER is None or sys.platform != "linux", reason="there is no Chromium here")
