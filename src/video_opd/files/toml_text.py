@@ -9,6 +9,8 @@ DEEPEST = 60
 """Tables and lists within one another. A recipe has four; several thousand are an attack on the reader's stack."""
 
 _LARGEST = 2**63
+_MOST_DOTS = 1_000
+"""Before the `=` of a line: the time to read a key grows with the square of its parts."""
 
 
 class UnusableTomlError(ValueError):
@@ -23,6 +25,8 @@ def load_toml(text: str) -> dict[str, Any]:
         UnusableTomlError: it is TOML, but nested too deep, or with a number of more than 64 bits or a NUL
             character. Both are a `ValueError`.
     """
+    if any(line.partition("=")[0].count(".") > _MOST_DOTS for line in text.split("\n")):
+        raise UnusableTomlError("one of its keys has too many parts")
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
