@@ -8,7 +8,7 @@ VERSIONS ?= --constraint requirements.lock
 # More for pip, such as another index.
 PIP_ARGS ?=
 
-.PHONY: demo test test-long fuzz bench-step bench-growth bench-peers test-oldest test-newest wheel-check lint lock clean
+.PHONY: demo test test-long fuzz fuzz-texts bench-step bench-growth bench-peers test-oldest test-newest wheel-check lint lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/video-opd demo
@@ -29,6 +29,11 @@ FUZZ_ROUNDS ?= 10
 FUZZ := $(BIN)/pytest -n 2 -m hypothesis --hypothesis-profile=default
 fuzz: $(VENV)/.installed-dev
 	for round in $$(seq $(FUZZ_ROUNDS)); do $(FUZZ) || exit 1; done
+
+# Spoiled text files of every kind that a command reads: none may end in a traceback.
+FUZZ_MUTANTS ?= 100000
+fuzz-texts: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/fuzz_texts.py --mutants $(FUZZ_MUTANTS)
 
 # A whole step beside the plain path, the released passes and other trainers, and how it grows: benchmarks/RESULTS.md. Each
 # takes a quarter of an hour on a core that does nothing else; bench-peers installs what it needs into .venv-peer-NAME.

@@ -14,7 +14,18 @@ PACKAGE = "video_opd"
 SOURCE = Path(__file__).resolve().parents[1] / "src" / PACKAGE
 
 FLOORS = (
-    ("types", "errors", "seeds", "messages", "host_memory", "output_streams", "ranks", "stop_signals"),
+    (
+        "types",
+        "errors",
+        "seeds",
+        "messages",
+        "host_memory",
+        "output_streams",
+        "ranks",
+        "stop_signals",
+        "terminal",
+        "consoles",
+    ),
     ("suggestions", "sample_size", "settings", "lazy", "plugin_table"),
     ("files", "objectives", "grounding"),
     ("data", "policy", "curriculum"),

@@ -12,6 +12,7 @@ from video_opd.config.shipped_recipes import shipped_recipes
 from video_opd.errors import explain_write_errors
 from video_opd.files.durable import write_durably
 from video_opd.files.outputs import refuse_foreign
+from video_opd.files.strict_json import load_json
 from video_opd.train.run import run_recipe
 
 
@@ -19,7 +20,7 @@ def describe_next_steps(out: Path) -> str:
     """The next steps after the demonstration in the folder `out`, in three lines; each has a command that runs."""
     world = out / "tiny-world"
     with (world / "test.jsonl").open(encoding="utf-8") as file:
-        first = json.loads(file.readline())
+        first = load_json(file.readline())
     asked = f'video-opd ground {out} {world / "videos" / first["video"]} "{first["query"]}"'
     return (
         f"ask the student that was trained:  {asked}\n"
@@ -36,7 +37,7 @@ def find_bundled_recipe(name: str) -> Path:
 def _read_seconds(summary: Path) -> float | None:
     """The seconds that an earlier call took; None if it left no result."""
     try:
-        found = json.loads(summary.read_bytes())
+        found = load_json(summary.read_bytes())
     except (OSError, ValueError):
         return None
     return found.get("seconds") if isinstance(found, dict) and "student_after" in found else None

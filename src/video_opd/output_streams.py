@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
 from video_opd.errors import UserError
+from video_opd.terminal import show
 
 LOST_RESULTS_STATUS = 74
 """Exit status where the results could not be written to stdout: EX_IOERR of sysexits.h."""
@@ -121,7 +122,7 @@ def judge_results(status: int) -> int:
         reason=stream.describe_failure(),
         remedy="free some space or choose another place for the output, then run the same command again",
     )
-    print(f"video-opd: {error}", file=sys.stderr)
+    show(f"video-opd: {error}", file=sys.stderr)
     return LOST_RESULTS_STATUS
 
 

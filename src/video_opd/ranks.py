@@ -28,6 +28,7 @@ from video_opd.errors import ConfigurationError, EngineError, UserError, is_out_
 from video_opd.host_memory import Offered, is_offer_visible, offer
 from video_opd.messages import receive_message, send_message
 from video_opd.stop_signals import StopNote, handle_stop_signals
+from video_opd.terminal import show
 
 TIMEOUT_VARIABLE = "VIDEO_OPD_REPLY_TIMEOUT_S"
 """Environment variable: how long the first process waits for the reply to a command, in seconds."""
@@ -175,7 +176,7 @@ class Ranks:
         except Exception as error:
             if _is_lost_connection(error):
                 if "NCCL" in str(error):  # it may have failed here, such as on the network between two machines
-                    print(f"video-opd: process {self.rank + 1} of {self.size}: {error}", file=sys.stderr, flush=True)
+                    show(f"video-opd: process {self.rank + 1} of {self.size}: {error}", file=sys.stderr, flush=True)
                 self._end_after_another()
             self._fail(self._explain(error))
         self._send((reply, None, self.stop_note.number), 0)
@@ -192,7 +193,7 @@ class Ranks:
                 remedy="lower the batch size (compute.evaluation_batch_size in a recipe, --batch-size of score and "
                 "evaluate), or split the weights over more processes; the same command then goes on",
             )
-        traceback.print_exc()
+        show(traceback.format_exc(), end="", file=sys.stderr)
         return EngineError(
             f"{who} failed: {type(error).__name__}: {error}",
             reason="the job cannot go on without it",
@@ -205,7 +206,7 @@ class Ranks:
         telling.start()
         telling.join(_SPEAKS_AFTER_S)
         if telling.is_alive():
-            print(f"video-opd: process {self.rank + 1} of {self.size}: {failure}", file=sys.stderr, flush=True)
+            show(f"video-opd: process {self.rank + 1} of {self.size}: {failure}", file=sys.stderr, flush=True)
         os._exit(2)
 
     def _tell_first(self, failure: UserError) -> None:
@@ -326,7 +327,7 @@ def _join(device: str) -> Ranks:
                 remedy=f"start {num_gpus} with `--nproc-per-node`, or set compute.device to cpu",
             )
             if rank and not local:  # of another machine than the first process
-                print(f"video-opd: {error}", file=sys.stderr, flush=True)
+                show(f"video-opd: {error}", file=sys.stderr, flush=True)
             raise error
         torch.cuda.set_device(local)
     backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"

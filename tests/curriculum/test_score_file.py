@@ -104,7 +104,7 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ({"mean_iou": 1.0, "id": "e0"}, "the scores of 'e0' cannot be used.*KeyError"),
+        ({"mean_iou": 1.0, "id": "e0"}, "the scores of 'e0' cannot be used: the key `duration` is missing"),
         (make_row(example(0, float("nan"))), "not a number"),
         (make_row(ROWS[1]), "'e1' is there twice"),
         (make_row(ROWS[0]) | {"answers": [{"iou": 1}]}, "'e0' cannot be used"),

@@ -27,6 +27,7 @@ from video_opd.output_streams import (
 )
 from video_opd.ranks import is_first_process, leave_job
 from video_opd.stop_signals import WARNED, set_handler
+from video_opd.terminal import guard_terminal, show
 
 if TYPE_CHECKING:
     from video_opd.cli.application import Call
@@ -53,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_command(argv: Sequence[str] | None) -> int:
     _stop_on_signals()
+    if argv is None:
+        guard_terminal()
     call: Call | None = None
     try:
         words, overrides = take_overrides(sys.argv[1:] if argv is None else argv)
@@ -75,7 +78,7 @@ def _run_command(argv: Sequence[str] | None) -> int:
         leave_job(status)
     except UserError as error:
         if is_first_process():  # the others of a job see the same mistake
-            print(f"video-opd: {error}", file=sys.stderr)
+            show(f"video-opd: {error}", file=sys.stderr)
         else:  # torchrun stops all processes as soon as one has ended, and the first one has to speak before
             time.sleep(FIRST_SPEAKS_S)
         return 2
@@ -83,16 +86,16 @@ def _run_command(argv: Sequence[str] | None) -> int:
         return BROKEN_PIPE_STATUS
     except Stopped as stop:
         if is_first_process():
-            print(f"video-opd: {stop.sentence}", file=sys.stderr)
+            show(f"video-opd: {stop.sentence}", file=sys.stderr)
         return 128 + stop.number
     except Exception as error:
         refusal = _explain_error(error, call)
         if refusal is None:
             raise
-        print(f"video-opd: {refusal}", file=sys.stderr)
+        show(f"video-opd: {refusal}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("video-opd: interrupted", file=sys.stderr)
+        show("video-opd: interrupted", file=sys.stderr)
         return 130
     return status
 

@@ -26,6 +26,7 @@ from video_opd.cli.refusals import (
     refuse_unknown_flags,
 )
 from video_opd.ranks import num_started
+from video_opd.terminal import show
 
 COMMANDS: dict[str, str] = {
     "demo": "training_commands:demo",
@@ -165,7 +166,7 @@ def understand(words: Sequence[str]) -> Call:
         print_help(whole, chain, command, has_recipe=_recipe_keys_of(command) is not None)
         raise SystemExit(0)
     if words[:1] == ["--version"]:
-        print(f"video-opd {__version__}")
+        show(f"video-opd {__version__}")
         raise SystemExit(0)
     if command.default_command is None:
         names = [name for name in COMMANDS if name.split()[: len(chain)] == list(chain)]

@@ -19,6 +19,7 @@ from video_opd.cli.path_roles import Role
 from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.files.outputs import find_place, refuse_foreign
 from video_opd.ranks import join_job, num_started
+from video_opd.terminal import show
 
 if TYPE_CHECKING:
     from video_opd.config import GroundingDefaults
@@ -143,7 +144,7 @@ def warn_of_tiny(models: Sequence[str], videos: Path, examples: Sequence[Example
 
 def warn(sentence: str) -> None:
     """Print a warning on stderr."""
-    print(f"video-opd: warning: {sentence}", file=sys.stderr)
+    show(f"video-opd: warning: {sentence}", file=sys.stderr)
 
 
 def resolve_defaults(model: str, how: ModelChoices) -> GroundingDefaults:

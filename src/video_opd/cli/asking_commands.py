@@ -34,9 +34,11 @@ from video_opd.cli.benchmark_evaluation import (
 from video_opd.cli.earlier_outputs import Kind
 from video_opd.cli.lmms_evaluation import NO_LMMS, LmmsChoices, evaluate_with_lmms_eval, refuse_lmms_flags
 from video_opd.cli.path_roles import Reads, ReadsVideos, Writes
+from video_opd.consoles import EscapingConsole
 from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.files.outputs import find_place
 from video_opd.ranks import num_started
+from video_opd.terminal import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,8 +138,6 @@ def _evaluate_manifest(request: EvaluationRequest, manifest: Path, videos: Path)
     refuse_early(request.how, request.model)
     defaults = resolve_defaults(request.model, request.how)
 
-    from rich.console import Console
-
     from video_opd.eval.answer_file import read_kept_answers
     from video_opd.eval.evaluate import judge
     from video_opd.eval.evaluate_into_file import evaluate_into
@@ -147,7 +147,7 @@ def _evaluate_manifest(request: EvaluationRequest, manifest: Path, videos: Path)
     of, template = _answers_of(request, defaults, examples), resolve_template(defaults.prompt)
     known = read_kept_answers(request.run.out, of)
     if known.keys() >= {example.id for example in examples}:
-        print(f"{request.run.out} has all answers already; the model is not asked again", file=sys.stderr)
+        show(f"{request.run.out} has all answers already; the model is not asked again", file=sys.stderr)
         _tell(request, judge(known, examples, {}), defaults.prompt.template, template)
         return 0
     warn_of_tiny([request.model], videos, examples)
@@ -171,7 +171,7 @@ def _evaluate_manifest(request: EvaluationRequest, manifest: Path, videos: Path)
             max_new_tokens=defaults.answers.max_new_tokens,
             batch_size=request.run.batch_size or 8,
             title=request.model,
-            console=Console(stderr=True),
+            console=EscapingConsole(stderr=True),
         )
     _tell(request, evaluation, defaults.prompt.template, template)
     return 0
@@ -206,9 +206,9 @@ def _tell(request: EvaluationRequest, evaluation: Evaluation, preset: str, templ
     from video_opd.eval.scorers._parsers import PARSERS, read_otherwise
 
     for id, reason in evaluation.set_aside.items():
-        print(f"set aside {id}: {reason}", file=sys.stderr)
+        show(f"set aside {id}: {reason}", file=sys.stderr)
     if evaluation.unit:
-        print(
+        show(
             f"video-opd: warning: {evaluation.unit.sentence}. If they are, score them with `video-opd metrics "
             f"{request.run.out} --ground-truth {request.manifest} {evaluation.unit.options}`.",
             file=sys.stderr,
@@ -216,7 +216,7 @@ def _tell(request: EvaluationRequest, evaluation: Evaluation, preset: str, templ
     answers, parser = evaluation.answers, template.parser
     otherwise = read_otherwise(answers, evaluation.parsed, parser) if parser in PARSERS else []
     if otherwise:
-        print(
+        show(
             f"the parser {parser}, which belongs to the prompt {preset}, reads {len(otherwise)} of {len(answers)} "
             f"answers differently, the first {otherwise[0]}: {answers[otherwise[0]]!r}",
             file=sys.stderr,
@@ -224,7 +224,7 @@ def _tell(request: EvaluationRequest, evaluation: Evaluation, preset: str, templ
     if request.run.json:
         asked = {"template": preset, "user": template.user, "queries": template.queries, "parser": parser}
         labels = {"model": request.model, "predictions": str(request.run.out), "prompt": asked}
-        print(dumps(evaluation.to_report(**labels, num_read_otherwise=len(otherwise)), indent=2))
+        show(dumps(evaluation.to_report(**labels, num_read_otherwise=len(otherwise)), indent=2))
         return
 
     from video_opd.cli.result_tables import show_scores
@@ -232,10 +232,10 @@ def _tell(request: EvaluationRequest, evaluation: Evaluation, preset: str, templ
     show_scores(evaluation.scores, f"{request.model} on {request.manifest}")
     if evaluation.set_aside:
         count = len(evaluation.set_aside)
-        print(f"{count} of {evaluation.scores.num_queries} queries could not be asked and count{'s' * (count == 1)} as "
+        show(f"{count} of {evaluation.scores.num_queries} queries could not be asked and count{'s' * (count == 1)} as "
               f"unanswered, with IoU 0: {', '.join(list(evaluation.set_aside)[:3])}{' …' * (count > 3)}")  # fmt: skip
     if template.scorer != "ours":
-        print(
+        show(
             f"prompt {preset}; to hold it against the field's numbers: video-opd metrics "
             f"{request.run.out} --ground-truth {request.manifest} --as {template.scorer}"
         )
@@ -326,9 +326,9 @@ def _show_answer(found: GroundedAnswer, *, as_json: bool) -> None:
             "duration": found.duration,
             "num_video_tokens": found.num_video_tokens,
         }
-        print(dumps(result))
+        show(dumps(result))
     elif found.spans:
         spans = ", ".join(f"{span.start_s:g} - {span.end_s:g} s" for span in found.spans)
-        print(f"{spans}   (of {found.duration:.1f} s; the model wrote: {found.answer!r})")
+        show(f"{spans}   (of {found.duration:.1f} s; the model wrote: {found.answer!r})")
     else:
-        print(f"no span: {found.reason}   (the model wrote: {found.answer!r})")
+        show(f"no span: {found.reason}   (the model wrote: {found.answer!r})")

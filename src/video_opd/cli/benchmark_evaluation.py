@@ -24,9 +24,11 @@ from video_opd.cli.asking import (
 from video_opd.cli.benchmark_answers import BenchmarkAnswers, Notes, row_of
 from video_opd.cli.earlier_outputs import Kind
 from video_opd.cli.path_roles import Reads, ReadsModelOrNames
+from video_opd.consoles import EscapingConsole
 from video_opd.errors import ConfigurationError, DataError, explain_write_errors
 from video_opd.eval.benchmarks import BENCHMARKS
 from video_opd.files.outputs import find_place
+from video_opd.terminal import show
 
 if TYPE_CHECKING:
     from video_opd.cli.asking_commands import EvaluationRequest
@@ -205,7 +207,6 @@ def _ask(plan: _Plan, model: str, notes: Notes) -> BenchmarkAnswers:
     """One model, gone again when its answers are there; not loaded if they are there already."""
     from contextlib import closing
 
-    from rich.console import Console
     from rich.markup import escape
     from rich.progress import Progress
 
@@ -218,7 +219,7 @@ def _ask(plan: _Plan, model: str, notes: Notes) -> BenchmarkAnswers:
     request, questions = plan.request, plan.questions
     known, by_id = notes.read_replies(), {question.id: question for question in questions}
     if known.keys() >= by_id.keys():
-        print(f"{notes.file.path} holds all answers of {model} already; nothing is asked", file=sys.stderr)
+        show(f"{notes.file.path} holds all answers of {model} already; nothing is asked", file=sys.stderr)
         return BenchmarkAnswers(replies=known, set_aside={})
     policy = load_model(model, request.how, shards=request.run.shards)
     source = PromptSource(
@@ -233,10 +234,10 @@ def _ask(plan: _Plan, model: str, notes: Notes) -> BenchmarkAnswers:
         frames_kept=2,
     )
     is_last = notes.when == "before" or request.benchmark.before is None
-    console = Console(stderr=True)
+    console = EscapingConsole(stderr=True)
     title = f"asking {model} {len(questions)} questions of {request.benchmark.benchmark}"
     if not console.is_terminal:
-        print(title, file=sys.stderr)
+        show(title, file=sys.stderr)
     with closing(source), Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(escape(title), total=len(questions))
         replies = ask(
@@ -311,10 +312,10 @@ def _show(request: EvaluationRequest, report: Mapping[str, Any]) -> None:
     from video_opd.eval.benchmarks._accuracy import UNREAD_WORTH_SAYING
 
     for id, reason in report["set_aside"].items():
-        print(f"set aside {id}: {reason}", file=sys.stderr)
+        show(f"set aside {id}: {reason}", file=sys.stderr)
     for scores in (report, report.get("before")):
         if scores and scores["overall"]["num_unmatched"] > UNREAD_WORTH_SAYING * scores["overall"]["num_questions"]:
-            print(
+            show(
                 "video-opd: warning: no option was read in {num_unmatched} of {num_questions} answers of ".format(
                     **scores["overall"]
                 )
@@ -323,11 +324,11 @@ def _show(request: EvaluationRequest, report: Mapping[str, Any]) -> None:
                 file=sys.stderr,
             )
     if request.run.json:
-        print(dumps(report, indent=2, ensure_ascii=False))
+        show(dumps(report, indent=2, ensure_ascii=False))
     else:
         from video_opd.cli.result_tables import show_benchmark
 
         show_benchmark(report)
         if count := len(report["set_aside"]):
-            print(f"{count} of {report['overall']['num_questions']} questions could not be asked and "
+            show(f"{count} of {report['overall']['num_questions']} questions could not be asked and "
                   f"count{'s' * (count == 1)} as answered wrongly")  # fmt: skip

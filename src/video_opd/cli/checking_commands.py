@@ -15,6 +15,7 @@ from video_opd.cli.record_flags import add_record_flags
 from video_opd.data.label_noise import LabelNoise
 from video_opd.data.world_sizes import WorldSizes
 from video_opd.errors import ConfigurationError, explain_write_errors
+from video_opd.terminal import show
 
 
 def check(manifest: Reads, /, *, videos: ReadsVideos | None = None, decode: bool = False, json: Json = False) -> int:
@@ -40,15 +41,15 @@ def check(manifest: Reads, /, *, videos: ReadsVideos | None = None, decode: bool
             {"line": p.line, "id": p.id, "severity": p.severity, "message": p.message, "remedy": p.remedy}
             for p in problems
         ]
-        print(dumps({"manifest": str(manifest), "problems": rows}, indent=2, ensure_ascii=False))
+        show(dumps({"manifest": str(manifest), "problems": rows}, indent=2, ensure_ascii=False))
     else:
         for problem in problems:
-            print(f"{manifest}: {problem}. {problem.remedy}.")
+            show(f"{manifest}: {problem}. {problem.remedy}.")
         if not problems:
-            print(f"{manifest}: no problem found")
+            show(f"{manifest}: no problem found")
     errors = sum(problem.severity == "error" for problem in problems)
     warnings = len(problems) - errors
-    print(f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}", file=sys.stderr)
+    show(f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}", file=sys.stderr)
     return 2 if errors else 0
 
 
@@ -80,5 +81,5 @@ def build_tiny_world(*, world: World = THE_WORLD, sizes: WorldSizes = THE_SIZES,
     with explain_write_errors(world.out):
         manifests = build(world.out, BuildSettings(seed=world.seed, noise=noise, num_queries=sizes.map_to_splits()))
     for split, path in manifests.items():
-        print(f"{split}: {path}")
+        show(f"{split}: {path}")
     return 0

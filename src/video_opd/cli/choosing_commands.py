@@ -17,6 +17,7 @@ from video_opd.cli.path_roles import Reads, Writes
 from video_opd.cli.record_flags import add_record_flags
 from video_opd.curriculum.selection_rule import SelectionRule
 from video_opd.errors import ConfigurationError, explain_write_errors
+from video_opd.terminal import show
 
 if TYPE_CHECKING:
     pass
@@ -38,7 +39,7 @@ def merge_scores(scores: tuple[Reads, ...], /, *, out: Writes) -> int:
     require_writable(out, Kind.SCORES)
     with explain_write_errors(out):
         write_scores(out, merged)
-    print(f"{out}: {len(merged.rows)} examples", file=sys.stderr)
+    show(f"{out}: {len(merged.rows)} examples", file=sys.stderr)
     return 0
 
 
@@ -82,9 +83,9 @@ def select(
     with explain_write_errors(out):
         write_selection(out, choice.selection)
     for warning in choice.warnings:
-        print(f"video-opd: warning: {warning}", file=sys.stderr)
+        show(f"video-opd: warning: {warning}", file=sys.stderr)
     if json:
-        print(dumps({"out": str(out), **choice.facts, "warnings": choice.warnings}, indent=2))
+        show(dumps({"out": str(out), **choice.facts, "warnings": choice.warnings}, indent=2))
     else:
         from video_opd.cli.result_tables import show_choice
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from video_opd.errors import ConfigurationError
+from video_opd.terminal import show
 
 
 def completion(shell: Literal["bash", "zsh", "fish", "powershell"] | None = None, /) -> int:
@@ -27,5 +28,5 @@ def completion(shell: Literal["bash", "zsh", "fish", "powershell"] | None = None
             "`video-opd completion`", reason=str(error), remedy="name the shell, such as `video-opd completion bash`"
         ) from error
     # The script is only printed: at the place where a shell looks for it, the user may have a file of their own.
-    print(build_app().generate_completion(shell=shell))
+    show(build_app().generate_completion(shell=shell))
     return 0

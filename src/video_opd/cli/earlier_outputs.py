@@ -8,6 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from video_opd.files.strict_json import load_json
+
 _MANIFEST = ["id", "video", "query", "spans"]
 _SELECTION = {"id", "tau", "sigma", "delta", "kept", "why"}
 
@@ -44,7 +46,7 @@ class Kind(Enum):
 def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         for line in file:
-            row = json.loads(line)
+            row = load_json(line)
             if not isinstance(row, dict):
                 raise ValueError("not a JSON object")
             yield line, row

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from video_opd.terminal import show
+
 if TYPE_CHECKING:
     from cyclopts import App
 
@@ -30,9 +32,9 @@ def print_help(app: App, words: Sequence[str], command: App, *, has_recipe: bool
     if command.default_command is None:
         return
     _, _, example = (inspect.getdoc(command.default_command) or "").partition("Example:\n")
-    print(f"\nexample:\n{textwrap.indent(textwrap.dedent(example).rstrip(), '  ')}")
+    show(f"\nexample:\n{textwrap.indent(textwrap.dedent(example).rstrip(), '  ')}")
     if has_recipe:
-        print(f"\n{KEYS_EPILOG}")
+        show(f"\n{KEYS_EPILOG}")
 
 
 def read_first_line(place: str) -> str:
@@ -77,6 +79,6 @@ def print_keys() -> None:
         table = key.rpartition(".")[0]
         if table != heading:
             heading = table
-            print(f"\n[{table}]")
+            show(f"\n[{table}]")
         text = f"--{key}  {meaning}"
-        print(textwrap.fill(text, width, initial_indent="  ", subsequent_indent=" " * 6, break_on_hyphens=False))
+        show(textwrap.fill(text, width, initial_indent="  ", subsequent_indent=" " * 6, break_on_hyphens=False))

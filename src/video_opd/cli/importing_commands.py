@@ -18,6 +18,7 @@ from video_opd.cli.path_roles import Reads, ReadsFileOrNames, ReadsVideos, Write
 from video_opd.cli.refusals import require_choice
 from video_opd.data.importers._formats import ANNOTATORS, BEYOND, FORMATS, QUERIES, UNITS
 from video_opd.errors import ConfigurationError, explain_write_errors
+from video_opd.terminal import show
 
 if TYPE_CHECKING:
     from video_opd.data.importers._account import ImportReport, Policies
@@ -110,14 +111,14 @@ def import_annotations(
     with explain_write_errors(by.out):
         write_manifest(by.out, examples, are_checked=True)
     for warning in collector.report.warnings:
-        print(f"video-opd: warning: {warning}", file=sys.stderr)
+        show(f"video-opd: warning: {warning}", file=sys.stderr)
     if by.json:
         convention = _describe_convention(format, files, by, policies.source, dict(reading.columns))
         report = {"manifest": str(by.out), "convention": convention, **collector.report.to_dict()}
-        print(dumps(report, indent=2, ensure_ascii=False))
+        show(dumps(report, indent=2, ensure_ascii=False))
     else:
         _show(collector.report, policies)
-        print(f"manifest: {by.out}")
+        show(f"manifest: {by.out}")
     return 0
 
 
@@ -193,47 +194,47 @@ def _show(report: ImportReport, policies: Policies) -> None:
     """Print what happened to the rows, the most important facts first."""
     from video_opd.data.importers._account import CONTROL, OTHER_CLIP, OTHER_DURATION, SAME_ID, UNKNOWN
 
-    print(f"{report.rows_kept} of {report.rows_read} rows kept")
+    show(f"{report.rows_kept} of {report.rows_read} rows kept")
     for reason, count in report.dropped.most_common():
-        print(f"- {count} dropped: {reason} (first: {report.first[reason]})")
-    print(f"{report.spans_kept} spans, {report.several_spans} rows with several")
+        show(f"- {count} dropped: {reason} (first: {report.first[reason]})")
+    show(f"{report.spans_kept} spans, {report.several_spans} rows with several")
     for reason, count in report.spans_dropped.most_common():
-        print(f"- {count} dropped: {reason} (first: {report.first[reason]})")
+        show(f"- {count} dropped: {reason} (first: {report.first[reason]})")
     if report.spans_beyond:
         done = {"keep": "kept as annotated", "clip": "clipped", "drop": "dropped"}[policies.beyond]
         late = f", {report.spans_off_scale} begin after it" if report.spans_off_scale else ""
-        print(
+        show(
             f"- {report.spans_beyond} end after their video, {report.spans_beyond_tolerance} of them by more than a "
             f"second{late}: {done} (--beyond)"
         )
     if report.spans_without_length:
-        print(f"- {report.spans_without_length} have zero length, so no answer can overlap them: kept")
+        show(f"- {report.spans_without_length} have zero length, so no answer can overlap them: kept")
     if report.control_characters:
-        print(
+        show(
             f"- {report.control_characters} queries hold control characters, kept as they are; any --queries but as-is "
             f"makes blanks of them (first: {report.first[CONTROL]})"
         )
     if report.clips_unlike_duration:
-        print(
+        show(
             f"- {report.clips_unlike_duration} rows have a clip whose length is more than a second from their duration "
             f"(first: {report.first[OTHER_CLIP]})"
         )
     if report.same_question:
-        print(f"- {report.same_question} rows ask what another row asks of the same video")
+        show(f"- {report.same_question} rows ask what another row asks of the same video")
     if report.same_id:
         first = report.first[SAME_ID]
-        print(f"- {report.same_id} rows had the id of another row, and a number was appended (first: {first})")
+        show(f"- {report.same_id} rows had the id of another row, and a number was appended (first: {first})")
     if report.durations_disagree:
-        print(
+        show(
             f"- {report.durations_disagree} rows have another duration than the durations file, by more than a second: "
             f"the file's was taken (first: {report.first[OTHER_DURATION]})"
         )
     known = [f"{count} from the {origin}" for origin, count in report.durations_from.items() if origin != UNKNOWN]
     if missing := report.durations_from[UNKNOWN]:
         known.append(f"{missing} unknown and left out (--durations or --videos fill them in; see --without-duration)")
-    print("durations: " + ", ".join(known))
+    show("durations: " + ", ".join(known))
     for remark, count in report.remarks.most_common():
-        print(f"- {count} rows: {remark}")
+        show(f"- {count} rows: {remark}")
     _show_videos(report)
 
 
@@ -257,4 +258,4 @@ def _show_videos(report: ImportReport) -> None:
         ("videos end more than a second before their clip", short),
     ):
         if items:
-            print(f"- {len(items)} {what}: {'; '.join(items[:3])}{'; …' if len(items) > 3 else ''}")
+            show(f"- {len(items)} {what}: {'; '.join(items[:3])}{'; …' if len(items) > 3 else ''}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import time
@@ -15,8 +14,11 @@ from cyclopts import Group, Parameter
 
 from video_opd.cli.argument_types import Rate
 from video_opd.cli.path_roles import Reads, ReadsFileOrNames
+from video_opd.consoles import EscapingConsole
 from video_opd.errors import ConfigurationError, DataError, explain_write_errors
 from video_opd.files.outputs import refuse_foreign
+from video_opd.files.strict_json import load_json
+from video_opd.terminal import show
 
 if TYPE_CHECKING:
     from video_opd.cli.asking_commands import EvaluationRequest
@@ -111,7 +113,7 @@ def evaluate_with_lmms_eval(request: EvaluationRequest) -> int:
     with explain_write_errors(out / "command.json"):
         command = write_command(out, job, python)
     if request.lmms.write_only:
-        print((out / "command.json").read_text(encoding="utf-8").strip() if request.run.json else shlex.join(command))
+        show((out / "command.json").read_text(encoding="utf-8").strip() if request.run.json else shlex.join(command))
         return 0
 
     before, log = set(list_result_files(out)), out / "log.txt"
@@ -261,7 +263,7 @@ def _refuse_strange_report(out: Path) -> None:
 
     def is_ours(path: Path) -> bool:
         try:
-            found = json.loads(path.read_bytes())
+            found = load_json(path.read_bytes())
         except (ValueError, RecursionError):
             return False
         return isinstance(found, dict) and found.keys() >= {"model", "convention", "scores"}
@@ -297,12 +299,12 @@ def _tell(request: EvaluationRequest, report: dict[str, Any]) -> int:
     with explain_write_errors(file):
         file.write_text(dumps(report, indent=2) + "\n", encoding="utf-8")
     if request.run.json:
-        print(dumps(report, indent=2))
+        show(dumps(report, indent=2))
     else:
         from video_opd.cli.result_tables import show_task_scores
 
         show_task_scores(report)
-        print(f"report: {file}")
+        show(f"report: {file}")
     return 0
 
 
@@ -312,10 +314,9 @@ class _Progress:
     SECONDS_BETWEEN_LINES = 10.0
 
     def __init__(self, title: str) -> None:
-        from rich.console import Console
         from rich.progress import Progress
 
-        self.console = Console(stderr=True)
+        self.console = EscapingConsole(stderr=True)
         self.title = title
         self.told = time.monotonic()
         self.bar = Progress(console=self.console, transient=True, disable=not self.console.is_terminal)

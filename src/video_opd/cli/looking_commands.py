@@ -16,6 +16,7 @@ from video_opd.cli.path_roles import GoesOn, Reads
 from video_opd.cli.refusals import require_choice
 from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.eval.scorers import RESULT_FORMATS, SCORERS
+from video_opd.terminal import show
 
 if TYPE_CHECKING:
     from video_opd.eval.scorers import Answers, OfficialScores, ScoredFile
@@ -93,7 +94,7 @@ def metrics(
     scored = [_describe(one, by) for one in found]
     comparison = _compare_files(*scored) if len(scored) == 2 else None
     if json:
-        print(dumps(scored[0].report | ({"comparison": comparison} if comparison else {}), indent=2))
+        show(dumps(scored[0].report | ({"comparison": comparison} if comparison else {}), indent=2))
     else:
         from video_opd.cli.result_tables import show_differences, show_official_scores, show_scores
 
@@ -105,7 +106,7 @@ def metrics(
         if comparison:
             show_differences(comparison)
             for note in comparison["notes"]:
-                print(note, file=sys.stderr)
+                show(note, file=sys.stderr)
     for one in scored:
         one.tell(f"{one.file}: " if comparison else "", notes=not json)
     return 0
@@ -129,12 +130,12 @@ class _Scored:
     def tell(self, where: str, *, notes: bool) -> None:
         """Print on stderr what was unusual, and which ids did not match."""
         if self.warning:
-            print(f"video-opd: warning: {where}{self.warning}", file=sys.stderr)
+            show(f"video-opd: warning: {where}{self.warning}", file=sys.stderr)
         for note in self.report["notes"] if notes else ():
-            print(f"{where}{note}", file=sys.stderr)
+            show(f"{where}{note}", file=sys.stderr)
         for what, ids in (("without a prediction", self.missing), ("predicted but not asked", self.answers.unknown)):
             if ids:
-                print(f"{where}{len(ids)} {what}, such as {', '.join(ids[:3])}", file=sys.stderr)
+                show(f"{where}{len(ids)} {what}, such as {', '.join(ids[:3])}", file=sys.stderr)
 
 
 def _refuse_unknown_names(by: MetricsChoices) -> None:
@@ -223,5 +224,5 @@ def report(run: GoesOn, /) -> int:
 
     is_comparison = (run / "comparison.json").exists()
     with explain_write_errors(run / "report.html"):
-        print(write_comparison_report(run) if is_comparison else write_report(run))
+        show(write_comparison_report(run) if is_comparison else write_report(run))
     return 0

@@ -19,6 +19,7 @@ from video_opd.cli.asking import require_writable
 from video_opd.cli.earlier_outputs import Kind
 from video_opd.cli.path_roles import Reads, ReadsVideos, Writes, refuse_same
 from video_opd.errors import ConfigurationError, explain_write_errors
+from video_opd.terminal import show
 
 if TYPE_CHECKING:
     from video_opd.data.overlap import SharedVideo
@@ -57,10 +58,10 @@ def stats(
         require_writable(picture, Kind.PICTURE)
         with explain_write_errors(picture):
             write_statistics(picture, dict(zip(_short_names(manifests), measured.values(), strict=True)))
-        print(f"picture: {picture}", file=sys.stderr)
+        show(f"picture: {picture}", file=sys.stderr)
     if json:
         rows = [{"manifest": str(path), **statistics.to_dict()} for path, statistics in measured.items()]
-        print(dumps({"manifests": rows}, indent=2, ensure_ascii=False))
+        show(dumps({"manifests": rows}, indent=2, ensure_ascii=False))
     else:
         from video_opd.cli.statistics_text import show_statistics
 
@@ -113,14 +114,14 @@ def split(manifest: Manifest, /, *, into: SplitChoices, json: Json = False) -> i
     places = Counter(video for rows in parts.values() for video in {source_video(row.video).key for row in rows})
     if in_several := sum(count > 1 for count in places.values()):
         such = "1 video is" if in_several == 1 else f"{in_several:,} videos are"
-        print(f"{such} in several parts: training on one part affects the results on another", file=sys.stderr)
+        show(f"{such} in several parts: training on one part affects the results on another", file=sys.stderr)
     if json:
-        print(dumps({name: {"file": str(path), **counts[name]} for name, path in files.items()}, indent=2))
+        show(dumps({name: {"file": str(path), **counts[name]} for name, path in files.items()}, indent=2))
     else:
         total = sum(map(len, parts.values()))
         for name, path in files.items():
             rows, videos = counts[name].values()
-            print(f"{path}: {rows:,} rows ({rows / total:.1%}), {videos:,} videos")
+            show(f"{path}: {rows:,} rows ({rows / total:.1%}), {videos:,} videos")
     return 0
 
 
@@ -164,15 +165,15 @@ def sample(manifest: Manifest, /, *, draw: Draw, json: Json = False) -> int:
             )
     chosen = sample(examples, draw.count, by=draw.by, seed=draw.seed)
     for reason, count in left_out.most_common():
-        print(f"{_rows(count)} left out: {reason}", file=sys.stderr)
+        show(f"{_rows(count)} left out: {reason}", file=sys.stderr)
     require_writable(draw.out, Kind.MANIFEST)
     with explain_write_errors(draw.out):
         write_manifest(draw.out, chosen)
     if json:
         facts = {"read": num_rows, "left_out": left_out, "rows": len(chosen), "videos": _num_videos(chosen)}
-        print(dumps({"file": str(draw.out), **facts}, indent=2))
+        show(dumps({"file": str(draw.out), **facts}, indent=2))
     else:
-        print(f"{draw.out}: {len(chosen):,} rows of {len(examples):,}, {_num_videos(chosen):,} videos")
+        show(f"{draw.out}: {len(chosen):,} rows of {len(examples):,}, {_num_videos(chosen):,} videos")
     return 0
 
 
@@ -205,16 +206,16 @@ def merge(
         write_manifest(out, merged.examples)
     facts = {"rows": len(merged.examples), "same": merged.num_same, "left_out": merged.num_left_out}
     if json:
-        print(dumps({"file": str(out), **facts, "renamed": merged.renamed}, indent=2))
+        show(dumps({"file": str(out), **facts, "renamed": merged.renamed}, indent=2))
         return 0
-    print(f"{out}: {len(merged.examples):,} rows")
+    show(f"{out}: {len(merged.examples):,} rows")
     for count, what in (
         (merged.num_same, "kept once: several files have the identical row"),
         (merged.num_left_out, "left out: an earlier file has the id for another row"),
         (len(merged.renamed), "renamed: an earlier file has the id for another row"),
     ):
         if count:
-            print(f"{_rows(count)} {what}", file=sys.stderr)
+            show(f"{_rows(count)} {what}", file=sys.stderr)
     return 0
 
 
@@ -269,11 +270,11 @@ def overlap(
         for path, examples, rows in zip(paths, sets, shared, strict=True)
     ]
     if json:
-        print(dumps({"threshold": threshold, "a": facts[0], "b": facts[1]}, indent=2))
+        show(dumps({"threshold": threshold, "a": facts[0], "b": facts[1]}, indent=2))
     else:
         _tell_overlap(facts, _short_names(paths), threshold)
     if without:
-        print(f"{without}: the other {_rows(len(clean))}", file=sys.stderr)
+        show(f"{without}: the other {_rows(len(clean))}", file=sys.stderr)
     return 0
 
 
@@ -295,17 +296,17 @@ def _counts(examples: Sequence[Example], shared: Sequence[SharedVideo], threshol
 def _tell_overlap(facts: Sequence[dict[str, Any]], names: Sequence[str], threshold: float) -> None:
     at = f"IoU >= {threshold:g}" if threshold else "any overlap"
     for of, name, other in zip(facts, names, reversed(names), strict=True):
-        print(
+        show(
             f"{_rows(of['at_threshold'])} of {name} ({of['at_threshold'] / of['rows']:.1%}) "
             f"{_asks(of['at_threshold'])} about a moment that {other} asks about too ({at})."
         )
-        print(
+        show(
             f"  {of['shared_videos']:,} of its {of['videos']:,} videos are in both, with "
             f"{_rows(of['about_shared_videos'])}; {of['overlapping']:,} overlap at all, "
             f"{of['same_query']:,} {_asks(of['same_query'])} the same question about the same video."
         )
         if of["durations_apart"]:
-            print(
+            show(
                 f"  {_rows(of['durations_apart'])} of them {_asks(of['durations_apart'])} about videos of one name "
                 "whose durations differ by more than 5 s: perhaps they are different videos."
             )

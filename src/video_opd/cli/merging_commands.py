@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from video_opd.cli.path_roles import ReadsModelOrNames, Writes
+from video_opd.terminal import show
 
 
 def merge(model: ReadsModelOrNames, /, *, out: Writes) -> int:
@@ -20,5 +21,5 @@ def merge(model: ReadsModelOrNames, /, *, out: Writes) -> int:
     from video_opd.policy.adapter_export import write_merged
 
     adapters = write_merged(model, out)
-    print(f"{out}: {' and '.join(adapters)} merged", file=sys.stderr)
+    show(f"{out}: {' and '.join(adapters)} merged", file=sys.stderr)
     return 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
+
+from video_opd.consoles import EscapingConsole
+from video_opd.terminal import show
 
 if TYPE_CHECKING:
     from video_opd.plan import Plan
@@ -15,19 +17,19 @@ _GIB = 2**30
 
 def show_plan(plan: Plan) -> None:
     """Print what a run needs: memory by part, operations and seconds by phase, hours, and what fits."""
-    console = Console()
+    console = EscapingConsole()
     memory, work = plan.memory, plan.work
     checkpointed = " and gradient checkpointing" if memory.is_checkpointed else ""
-    print(f"{plan.recipe.name} on {plan.gpus}")
-    print(f"memory of a card in the phase `{memory.phase}`, with {memory.load.tokens:,} prompt tokens{checkpointed}:")
+    show(f"{plan.recipe.name} on {plan.gpus}")
+    show(f"memory of a card in the phase `{memory.phase}`, with {memory.load.tokens:,} prompt tokens{checkpointed}:")
     console.print(_make_memory_table(plan))
-    print(
+    show(
         f"a step of one process (of {plan.num_processes}): {work.prompts:g} prompts of {work.tokens:,.0f} tokens, "
         f"answers to a prompt: {work.answers} of {work.answer_tokens:g} tokens:"
     )
     console.print(_make_time_table(plan))
     for line in list_sentences(plan):
-        print(line)
+        show(line)
 
 
 def list_sentences(plan: Plan) -> list[str]:

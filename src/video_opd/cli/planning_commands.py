@@ -17,6 +17,7 @@ from video_opd.cli.argument_types import (
     RecipeOptions,
     load_plugins,
 )
+from video_opd.terminal import show
 
 
 @Parameter(name="*")
@@ -62,11 +63,11 @@ def plan(
     gpus = find_gpus_here() if choices.gpus is None else parse_gpus(choices.gpus)
     made = make_plan(read, gpus, num_examples=choices.examples, answer_tokens=choices.answer_tokens)
     if options.json:
-        print(dumps(describe_plan(made), indent=2))
+        show(dumps(describe_plan(made), indent=2))
     else:
         from video_opd.cli.plan_tables import show_plan
 
         show_plan(made)
-        print(describe_accuracy(), file=sys.stderr)
+        show(describe_accuracy(), file=sys.stderr)
     made.refuse_unfit()
     return 0

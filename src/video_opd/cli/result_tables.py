@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
+
+from video_opd.consoles import EscapingConsole
+from video_opd.terminal import show
 
 if TYPE_CHECKING:
     from video_opd.curriculum import Choice
@@ -25,7 +27,7 @@ def show_run(results: dict[str, Any]) -> None:
 
     teachers = [key for key in results if key.startswith("teacher")]
     columns = {key: results[key] for key in ("student_before", "student_after", *teachers) if key in results}
-    console = Console()
+    console = EscapingConsole()
     if columns:
         table = Table(title=f"{results['steps']} steps, {results['train_seconds']:.0f} s of training")
         table.add_column("test set")
@@ -33,19 +35,19 @@ def show_run(results: dict[str, Any]) -> None:
             table.add_column(name.replace("_", ", "), justify="right")
         for key in next(iter(columns.values())):
             values = [scores[key] for scores in columns.values()]
-            table.add_row(_label(key), *(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values))
+            table.add_row(escape(_label(key)), *(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values))
         if side := results.get("side_questions"):
             table.add_row("side questions", *(f"{side[name]['accuracy']:.3f}" for name in columns))
         console.print(table)
         num_queries = min(scores["num_queries"] for scores in columns.values())
         if num_queries < MIN_QUERIES:
-            print(describe_shortage("What the run changed", num_queries))
+            show(describe_shortage("What the run changed", num_queries))
         asked = min((scores["num_questions"] for scores in side.values()), default=MIN_QUERIES) if side else MIN_QUERIES
         if asked < MIN_QUERIES:
-            print(describe_shortage("What was forgotten", asked, *SIDE_QUESTIONS))
+            show(describe_shortage("What was forgotten", asked, *SIDE_QUESTIONS))
     else:
-        print("The recipe has no test manifest, so the change of the scores is unknown.")
-    print(f"report: {Path(results['run']) / 'report.html'}")
+        show("The recipe has no test manifest, so the change of the scores is unknown.")
+    show(f"report: {Path(results['run']) / 'report.html'}")
 
 
 def _label(key: str) -> str:
@@ -55,7 +57,7 @@ def _label(key: str) -> str:
 
 def show_comparison(results: dict[str, Any], out: Path) -> None:
     """Print one row per method, the conclusions, and the path of the page."""
-    table = Table(title=f"{results['name']}: mean (sd) over seeds {', '.join(map(str, results['seeds']))}")
+    table = Table(title=f"{escape(results['name'])}: mean (sd) over seeds {', '.join(map(str, results['seeds']))}")
     for heading in ("method", "learning rate", "test mIoU", "95 % interval", "output format rate", "training, s"):
         table.add_column(heading, justify="left" if heading == "method" else "right")
     for name, method in results["methods"].items():
@@ -66,17 +68,17 @@ def show_comparison(results: dict[str, Any], out: Path) -> None:
             cells = [f"{miou['mean']:.3f} ({miou['sd_over_seeds']:.3f})", reach or "-", f"{rate:.3f}"]
         seconds = sum(method["ledger"][f"{results['time']}_by_phase"].values())
         table.add_row(escape(name), f"{method['learning_rate']:g}", *cells, f"{seconds:.0f}")
-    Console().print(table)
+    EscapingConsole().print(table)
     for sentence in results["sentences"]:
-        print(f"- {sentence}")
-    print(f"report: {out / 'report.html'}")
+        show(f"- {sentence}")
+    show(f"report: {out / 'report.html'}")
 
 
 def show_scores(scores: Scores, title: str) -> None:
     """Print every score with its interval."""
     from video_opd.sample_size import count_of
 
-    Console().print(Text(f"{title}: {count_of(scores.num_queries)}", "bold"), soft_wrap=True)
+    EscapingConsole().print(Text(f"{title}: {count_of(scores.num_queries)}", "bold"), soft_wrap=True)
     table = Table()
     for heading in ("", "value", "95 % interval"):
         table.add_column(heading, justify="left" if not heading else "right")
@@ -84,31 +86,31 @@ def show_scores(scores: Scores, title: str) -> None:
         if name != "num_queries":
             reach = " - ".join(f"{end:.3f}" for end in scores.intervals.get(name, ()))
             table.add_row(_label(name), f"{value:.3f}", reach or "-")
-    Console().print(table)
-    print(
+    EscapingConsole().print(table)
+    show(
         "first predicted span against the best-matching annotated one; IoU >= threshold, nothing rounded; every query "
         "counts; fractions 0..1" + ("; 95 % bootstrap" if scores.intervals else "")
     )
     if scores.cannot_be_said:
-        print(scores.cannot_be_said)
+        show(scores.cannot_be_said)
 
 
 def show_official_scores(found: OfficialScores, title: str) -> None:
     """Print every score of one of the field's scorers, and its rule."""
-    Console().print(Text(title, "bold"), soft_wrap=True)  # a table would wrap the rule to its own width
+    EscapingConsole().print(Text(title, "bold"), soft_wrap=True)  # a table would wrap the rule to its own width
     table = Table()
     table.add_column("")
     table.add_column("value", justify="right")
     for name, value in found.flat().items():
         table.add_row(escape(name), f"{value:.4f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value))
-    Console().print(table)
+    EscapingConsole().print(table)
     for part, rule in found.convention.to_dict().items():
-        print(f"{part}: {rule}")
+        show(f"{part}: {rule}")
 
 
 def show_differences(comparison: dict[str, Any]) -> None:
     """Print the scores of two files side by side, and their paired difference."""
-    Console().print(Text(f"A: {comparison['a']}, B: {comparison['b']}", "bold"), soft_wrap=True)
+    EscapingConsole().print(Text(f"A: {comparison['a']}, B: {comparison['b']}", "bold"), soft_wrap=True)
     judged = [found["interval"] is not None for found in comparison["scores"].values()]
     caption = "95 % paired bootstrap over queries; an interval on one side of 0 is a significant difference"
     table = Table(caption=caption if any(judged) else None)
@@ -118,11 +120,11 @@ def show_differences(comparison: dict[str, Any]) -> None:
         reach = " to ".join(f"{end:+.3f}" for end in found["interval"] or ()) or "-"
         cells = (f"{found['a']:.3f}", f"{found['b']:.3f}", f"{found['difference']:+.3f}", reach)
         table.add_row(escape(_label(name)), *cells, str(found["num_queries"]))
-    Console().print(table)
+    EscapingConsole().print(table)
     if not all(judged):
-        print(comparison["intervals"])
+        show(comparison["intervals"])
     if comparison["not_compared"]:
-        print(f"not compared, because they are not means over all queries: {', '.join(comparison['not_compared'])}")
+        show(f"not compared, because they are not means over all queries: {', '.join(comparison['not_compared'])}")
 
 
 def show_summary_of_scores(summary: dict[str, Any], title: str, out: Path) -> None:
@@ -130,17 +132,17 @@ def show_summary_of_scores(summary: dict[str, Any], title: str, out: Path) -> No
     reliability = summary["split_half_reliability"]
     how = "unknown" if reliability is None else f"{reliability:.2f}"
     if summary["num_scored"]:
-        print(
+        show(
             f"{title}: {summary['num_scored']} examples, mean IoU {summary['mean_iou']:.3f}, its answers agree to "
             f"{summary['mean_agreement']:.3f}, split-half reliability of an example's mean IoU {how}"
         )
-    print(f"scores: {out}")
+    show(f"scores: {out}")
 
 
 def show_choice(choice: Choice, out: Path) -> None:
     """Print how many examples were chosen, and how they differ from the pool."""
     facts = choice.facts
-    print(
+    show(
         f"{facts['num_kept']} chosen of {facts['num_passing']} that pass the filter, of {facts['num_pool']} in the pool"
     )
     table = Table(title="what the selection is like")
@@ -152,13 +154,13 @@ def show_choice(choice: Choice, out: Path) -> None:
     for source in facts["pool"]["sources"]:
         shares = (facts[who]["sources"].get(source, 0.0) for who in ("pool", "kept"))
         table.add_row(f"share of {escape(source or '(no source)')}", *(f"{share:.2f}" for share in shares))
-    Console().print(table)
-    print(f"selection: {out}")
+    EscapingConsole().print(table)
+    show(f"selection: {out}")
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
     """Print one paragraph per finding. A table does not suit the long sentences in narrow windows and logs."""
-    console = Console(highlight=False)
+    console = EscapingConsole(highlight=False)
     width = min(console.width, 100)
     colours = {"ok": "green", "warn": "yellow", "fail": "red"}
     for finding in findings:
@@ -200,10 +202,10 @@ def show_benchmark(report: Mapping[str, Any]) -> None:
         table.add_row(Text(f"by {grouping}", "bold"))
         for name, group in groups.items():
             add_row(name, group)
-    Console().print(table)
+    EscapingConsole().print(table)
     if change:
-        print(change["sentence"])
-    print(f"answers: {report['answers']}")
+        show(change["sentence"])
+    show(f"answers: {report['answers']}")
 
 
 def _format_percent(share: float | None, *, signed: bool) -> str:
@@ -223,4 +225,4 @@ def show_task_scores(report: dict[str, Any]) -> None:
         for name, score in metrics.items():
             cells = ("-" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in score.values())
             table.add_row(escape(task), "-" if num is None else str(num), escape(name), *map(escape, cells))
-    Console().print(table)
+    EscapingConsole().print(table)

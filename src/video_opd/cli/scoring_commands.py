@@ -29,6 +29,7 @@ from video_opd.cli.path_roles import GoesOn, Reads, ReadsModelOrNames, ReadsVide
 from video_opd.cli.record_flags import add_record_flags
 from video_opd.curriculum.racing import RaceRule
 from video_opd.errors import ConfigurationError
+from video_opd.terminal import show
 
 if TYPE_CHECKING:
     from video_opd.config import GroundingDefaults
@@ -195,10 +196,10 @@ def _tell(model: str, by: ScoringChoices, scores: ScoreFile) -> None:
     for id, why in scores.list_unscored().items():
         reasons.setdefault(why, []).append(id)
     for why, ids in reasons.items():
-        print(f"{len(ids)} not scored, such as {ids[0]}: {why}", file=sys.stderr)
+        show(f"{len(ids)} not scored, such as {ids[0]}: {why}", file=sys.stderr)
     summary = scores.summary()["summary"]
     if by.json:
-        print(dumps({"out": str(by.out), **scores.header.to_row()["scores"], **summary}, indent=2))
+        show(dumps({"out": str(by.out), **scores.header.to_row()["scores"], **summary}, indent=2))
     else:
         from video_opd.cli.result_tables import show_summary_of_scores
 

@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from video_opd.cli.argument_types import MODEL_NAMES, Json, Whole
 from video_opd.cli.path_roles import Reads, ReadsModelOrNames, ReadsVideos, Writes
 from video_opd.errors import ConfigurationError
+from video_opd.terminal import show
 
 
 @Parameter(name="*")
@@ -77,19 +78,19 @@ def init(
     )
     started = start_project(data, out)
     for reason, count in started.left_out.items():
-        print(f"{count} row{'s' * (count != 1)} left out: {reason}", file=sys.stderr)
+        show(f"{count} row{'s' * (count != 1)} left out: {reason}", file=sys.stderr)
     for note in started.notes:
-        print(f"video-opd: warning: {note}", file=sys.stderr)
+        show(f"video-opd: warning: {note}", file=sys.stderr)
     if json:
         facts = {"rows": started.rows, "videos": started.num_videos, "left_out": started.left_out}
-        print(dumps({"folder": str(out), "recipe": str(started.recipe), **facts}, indent=2))
+        show(dumps({"folder": str(out), "recipe": str(started.recipe), **facts}, indent=2))
         return 0
     for part, count in started.rows.items():
         videos_in_part = count_of(started.num_videos[part], "video", "videos")
-        print(f"{out / f'{part}.jsonl'}: {count_of(count, 'row', 'rows')} about {videos_in_part}")
-    print(f"{started.recipe}: look at it, then run")
-    print(f"  video-opd doctor {started.recipe}")
-    print(f"  video-opd train {started.recipe}")
+        show(f"{out / f'{part}.jsonl'}: {count_of(count, 'row', 'rows')} about {videos_in_part}")
+    show(f"{started.recipe}: look at it, then run")
+    show(f"  video-opd doctor {started.recipe}")
+    show(f"  video-opd train {started.recipe}")
     return 0
 
 
@@ -121,7 +122,7 @@ def recipes(
                 remedy="name a recipe; `video-opd recipes` lists them",
             )
         for path in copy_recipe(name, out):
-            print(path)
+            show(path)
         return 0
     if out is not None:
         raise ConfigurationError(
@@ -129,11 +130,11 @@ def recipes(
         )
     known = {name: describe_recipe(path) for name, path in shipped_recipes().items()}
     if json:
-        print(dumps(known, indent=2))
+        show(dumps(known, indent=2))
     else:
         width = max(map(len, known))
         for name, description in known.items():
             margin = " " * (width + 2)
-            print(fill(description, 100, initial_indent=f"{name:{width}}  ", subsequent_indent=margin))
-        print("\nTrain with a recipe: video-opd train NAME. Copy a recipe to change it: video-opd recipes copy NAME.")
+            show(fill(description, 100, initial_indent=f"{name:{width}}  ", subsequent_indent=margin))
+        show("\nTrain with a recipe: video-opd train NAME. Copy a recipe to change it: video-opd recipes copy NAME.")
     return 0

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from video_opd.consoles import EscapingConsole
 from video_opd.data.manifest_statistics import Histogram, Statistics
 from video_opd.report.manifest.manifest_facts import (
     OVERVIEW,
@@ -34,7 +35,7 @@ _WIDE = 78
 
 def show_statistics(measured: Mapping[str, Statistics]) -> None:
     """Print every manifest by itself, and then, if there are several, a table of all."""
-    console = Console(highlight=False)
+    console = EscapingConsole(highlight=False)
     for name, statistics in measured.items():
         console.print(Text(name, "bold"), soft_wrap=True)
         _show_one(console, statistics)

@@ -22,6 +22,7 @@ from video_opd.cli.argument_types import (
     load_plugins,
 )
 from video_opd.cli.path_roles import GoesOn
+from video_opd.terminal import show
 
 
 def demo(
@@ -48,7 +49,7 @@ def demo(
         results.pop("side_questions", None)  # they are in the run folder; the object keeps its documented keys
         return _report_results(results, as_json=True)
     status = _report_results(results, as_json=False)
-    print(f"\n{describe_next_steps(out)}", end="")
+    show(f"\n{describe_next_steps(out)}", end="")
     return status
 
 
@@ -158,7 +159,7 @@ def compare(
     except Interrupted as stop:
         return _report_stop(stop)
     if options.json:
-        print(dumps(results))
+        show(dumps(results))
     else:
         from video_opd.cli.result_tables import show_comparison
 
@@ -194,7 +195,7 @@ def doctor(
     failed = sum(finding.verdict == "fail" for finding in findings)
     if options.json:
         report = {"recipe": str(recipe), "failed": failed, "findings": [f.to_dict() for f in findings]}
-        print(dumps(report, indent=2))
+        show(dumps(report, indent=2))
     else:
         from video_opd.cli.result_tables import show_findings
 
@@ -203,13 +204,13 @@ def doctor(
 
 
 def _report_stop(stop: Any) -> int:
-    print(f"video-opd: {stop}. Run the same command to go on.", file=sys.stderr)
+    show(f"video-opd: {stop}. Run the same command to go on.", file=sys.stderr)
     return int(stop.exit_code)
 
 
 def _report_results(results: dict[str, Any], *, as_json: bool) -> int:
     if as_json:
-        print(dumps(results))
+        show(dumps(results))
     else:
         from video_opd.cli.result_tables import show_run
 

@@ -19,10 +19,12 @@ from rich.console import Console
 from video_opd.compare.results import Run, read_results
 from video_opd.config import Recipe
 from video_opd.config.comparison_recipe import ComparisonRecipe, make_recipe
+from video_opd.consoles import EscapingConsole
 from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.eval.progress_bar import say
 from video_opd.files.durable import write_durably
 from video_opd.files.outputs import refuse_foreign
+from video_opd.files.strict_json import load_json
 from video_opd.policy.description import require_device
 from video_opd.ranks import join_job, num_started
 from video_opd.report import write_comparison_report
@@ -53,7 +55,7 @@ class ComparisonRuns:
     """The recipe all methods share, as tables."""
     out: Path
     shared: SharedWork = field(default_factory=SharedWork)
-    console: Console = field(default_factory=lambda: Console(stderr=True))
+    console: Console = field(default_factory=lambda: EscapingConsole(stderr=True))
 
     def make_run(self, method: str, learning_rate: float | None, seed: int) -> tuple[Run, Recipe]:
         """Make the record and the recipe of one run; its folder is named after what differs."""
@@ -141,7 +143,7 @@ def _refuse_foreign_results(out: Path) -> None:
 
     def is_ours(path: Path) -> bool:
         try:
-            found = json.loads(path.read_bytes())
+            found = load_json(path.read_bytes())
         except ValueError:
             return False
         return isinstance(found, dict) and found.keys() >= {"name", "seeds", "data_sha256", "methods"}
@@ -174,7 +176,7 @@ def _refuse_other_data(out: Path, sha256: str) -> None:
 def _read_data_sha256(marker: Path) -> str:
     """Read which data a finished run saw; an empty text where the file of that name is not a marker."""
     try:
-        return str(json.loads(marker.read_bytes())["data_sha256"])
+        return str(load_json(marker.read_bytes())["data_sha256"])
     except (ValueError, KeyError, TypeError):
         return ""
 

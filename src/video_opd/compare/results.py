@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +16,8 @@ from video_opd.compare.sentences import write_sentences
 from video_opd.config.comparison_recipe import ComparisonRecipe
 from video_opd.data.manifest import read_manifest
 from video_opd.files.comparison_records import Comparison
+from video_opd.files.strict_json import load_json
+from video_opd.files.toml_text import load_toml
 from video_opd.grounding import read_predictions, score
 from video_opd.runs import RunDirectory, read_journal
 from video_opd.runs.evaluation_files import read_evaluation
@@ -98,7 +98,7 @@ class Run:
             for who, counts in row.get("work", {}).items():
                 work.setdefault(who, Counter()).update(counts)
         selecting = [[{"select": cost} for cost in costs.values()] for costs in self.selection_cost]
-        updates = tomllib.loads(self.directory.recipe.read_text(encoding="utf-8"))["training"]["updates_per_batch"]
+        updates = load_toml(self.directory.recipe.read_text(encoding="utf-8"))["training"]["updates_per_batch"]
         return {
             "optimiser_steps": updates * sum(row.get("num_answer_tokens", 0) > 0 for row in self.rows),
             "examples": sum(row.get("num_prompts", 0) for row in self.rows),
@@ -112,7 +112,7 @@ class Run:
 
     def read_data_sha256(self) -> str:
         """Of the manifests the run was trained with."""
-        return str(json.loads(self.marker.read_text(encoding="utf-8"))["data_sha256"])
+        return str(load_json(self.marker.read_text(encoding="utf-8"))["data_sha256"])
 
     def read_test_ious(self, who: str = "student-after") -> tuple[tuple[str, ...], np.ndarray]:
         """Read the ids of the test queries, and the IoU of the answer to each.
@@ -120,7 +120,7 @@ class Run:
         Args:
             who: name of the evaluation, such as `teacher`.
         """
-        recipe = tomllib.loads(self.directory.recipe.read_text(encoding="utf-8"))
+        recipe = load_toml(self.directory.recipe.read_text(encoding="utf-8"))
         predictions = read_predictions(self.directory.evaluation / f"{who}.predictions.jsonl")
         by_id = score(predictions, read_manifest(Path(recipe["data"]["test"])), num_resamples=1).iou_by_id
         return tuple(by_id), np.array(list(by_id.values()))
@@ -152,7 +152,7 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
     before = first.read_evaluation("student-before")
     judged_by = [run.read_evaluation("teacher") for run in finals]
     teachers = {each["model"]: each for each in judged_by if each is not None}
-    devices = sorted({json.loads(run.directory.environment.read_text(encoding="utf-8"))["device"] for run in finals})
+    devices = sorted({load_json(run.directory.environment.read_text(encoding="utf-8"))["device"] for run in finals})
     results: dict[str, Any] = {
         "name": recipe.name,
         "seeds": list(recipe.seeds),
@@ -197,12 +197,12 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
 def _count_validation_queries(run: Run) -> int | None:
     """Count the queries that curves and learning rates are judged by; None: there was no evaluation during training."""
     files = sorted(run.directory.evaluation.glob("validation-*.json"))
-    return int(json.loads(files[0].read_text(encoding="utf-8"))["scores"]["num_queries"]) if files else None
+    return int(load_json(files[0].read_text(encoding="utf-8"))["scores"]["num_queries"]) if files else None
 
 
 def _device_setting(run: Run) -> str:
-    device = tomllib.loads(run.directory.recipe.read_text(encoding="utf-8"))["compute"]["device"]
-    environment = json.loads(run.directory.environment.read_text(encoding="utf-8"))
+    device = load_toml(run.directory.recipe.read_text(encoding="utf-8"))["compute"]["device"]
+    environment = load_json(run.directory.environment.read_text(encoding="utf-8"))
     return str(environment.get("accelerator", "cpu") if device == "auto" else device)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from video_opd.data.video.video_names import VIDEO_SUFFIXES
 from video_opd.errors import ConfigurationError
+from video_opd.files.strict_json import load_json
 
 OF_A_RECIPE = ("student", "teacher", "teachers", "data", "method", "training", "answers", "video", "schedule")
 """Tables that every recipe has."""
@@ -101,7 +101,7 @@ def _recognise_file(path: Path) -> tuple[str, str] | None:
 def _recognise_json(first: str) -> tuple[str, str]:
     """The kind of a JSON file, by its first line."""
     try:
-        row = json.loads(first)
+        row = load_json(first)
     except (ValueError, RecursionError):
         return "a JSON file", "give the TOML file"
     row = row if isinstance(row, dict) else {}

@@ -15,6 +15,7 @@ from video_opd.config import CURRICULA, GROUNDING_FILE, GroundingDefaults, Recip
 from video_opd.config.lookalikes import refuse_other_tables, refuse_what_is_no_recipe
 from video_opd.config.shipped_recipes import advise_on_recipe, find_recipe, suggest_recipe
 from video_opd.errors import ConfigurationError
+from video_opd.files.toml_text import UnusableTomlError, load_toml
 from video_opd.methods import METHODS
 from video_opd.settings import OneOf, Settings, list_fields
 from video_opd.suggestions import find_nearest, suggest
@@ -100,7 +101,7 @@ def _render_nothing(tables: dict[str, Any]) -> None:
 
 def _read_toml(path: Path, *, base_of: Path | None = None) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return load_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(
             f"recipe {path} cannot be read" if base_of is None else f"{path}, the base of {base_of}, cannot be read",
@@ -109,6 +110,8 @@ def _read_toml(path: Path, *, base_of: Path | None = None) -> dict[str, Any]:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"recipe {path} is not TOML", reason=str(error), remedy="correct the file") from error
+    except UnusableTomlError as error:
+        raise ConfigurationError(f"recipe {path}", reason=str(error), remedy="correct the file") from error
 
 
 def _advise_on_base(path: Path) -> str:
@@ -288,6 +291,8 @@ def _set(tables: dict[str, Any], key: str, text: str) -> None:
                 f"--{key}: {part} is a value, not a table", reason="it has no keys", remedy=_suggest_setting(key)
             )
     try:
-        tables[last] = tomllib.loads(f"value = {text}")["value"]
+        tables[last] = load_toml(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         tables[last] = text
+    except UnusableTomlError as error:
+        raise ConfigurationError(f"--{key}", reason=str(error), remedy="give a value that fits") from error

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from pathlib import Path
 
 from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.files.outputs import create
+from video_opd.files.toml_text import load_toml
 from video_opd.suggestions import find_nearest
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -122,7 +122,7 @@ def copy_recipe(name: str, out: Path | None = None) -> list[Path]:
 
 def _find_named_recipe(recipe: Path) -> str | None:
     """The path of the recipe that a recipe or a comparison names, from its own folder."""
-    tables = tomllib.loads(recipe.read_text(encoding="utf-8"))
+    tables = load_toml(recipe.read_text(encoding="utf-8"))
     name = tables.get("base") or tables.get("recipe")
     return name if isinstance(name, str) else None
 

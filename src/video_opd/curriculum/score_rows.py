@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from video_opd.curriculum.packed_rows import PackedRows
 from video_opd.curriculum.signals import ScoredAnswer, ScoredExample
 from video_opd.errors import DataError
 from video_opd.files.run_records import ScoreRow
+from video_opd.files.strict_json import SHOWN, name_kind
+from video_opd.files.written_record import LARGEST
+
+_OF_AN_ANSWER = {field.name for field in fields(ScoredAnswer)}
 
 
 def make_row(example: ScoredExample, *, seconds: float = 0.0, cpu_seconds: float = 0.0) -> dict[str, Any]:
@@ -41,13 +45,77 @@ def read_row(row: Mapping[str, Any], rows: PackedRows, path: Path) -> None:
         path: of the file.
 
     Raises:
-        DataError: the line is not valid, or an IoU or a log-prob is not a number.
+        DataError: a key is missing, or a value is not of its kind.
     """
     try:
+        _check_row(row)
         rows.add_row(row)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+    except (KeyError, ValueError) as error:
+        reason = f"the key `{error.args[0]}` is missing" if isinstance(error, KeyError) else str(error)
         raise DataError(
-            f"{path}: the scores of {row.get('id')!r} cannot be used",
-            reason=f"{type(error).__name__}: {error}",
+            f"{path}: the scores of {str(row.get('id'))[:SHOWN]!r} cannot be used",
+            reason=reason,
             remedy="score again into a new file",
         ) from error
+
+
+def _check_row(row: Mapping[str, Any]) -> None:
+    """Check what `PackedRows` does not.
+
+    Raises:
+        KeyError: a key is missing.
+        ValueError: a value is not of its kind; with one sentence.
+    """
+    for answer in _require(row.get("answers", []), "answers", list):
+        _check_answer(answer)
+    if (duration := row["duration"]) is not None:
+        _require_number(duration, "duration")
+    for clock in ("seconds", "cpu_seconds"):
+        _require_number(row.get(clock, 0.0), clock)
+    for span in _require(row["spans"], "spans", list):
+        _check_span(span)
+    for name in ("id", "source"):
+        _require(row[name], name, str)
+    _require(row.get("unscored", ""), "unscored", str)
+
+
+def _check_answer(answer: object) -> None:
+    values = _require(answer, "answers", dict)
+    num_tokens = _require(values["num_tokens"], "num_tokens", int)
+    if not 1 <= num_tokens < 2**53:
+        raise ValueError(f"an answer has {str(num_tokens)[:SHOWN]} tokens")
+    if strange := values.keys() - _OF_AN_ANSWER:
+        raise ValueError(f"an answer has the unknown key {min(strange)[:SHOWN]!r}")
+    if (span := values["span"]) is not None:
+        _check_span(span)
+    for name in ("iou", "logprob"):
+        _require_number(values[name], name)
+    if (reverse_kl := values.get("reverse_kl")) is not None:
+        _require_number(reverse_kl, "reverse_kl")
+    _require(values["text"], "text", str)
+    _require(values["sampled"], "sampled", bool)
+
+
+def _check_span(value: object) -> None:
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError("a span is not a pair of numbers")
+    for end in value:
+        _require_number(end, "span")
+
+
+_T = TypeVar("_T")
+
+
+def _require(value: object, name: str, kind: type[_T]) -> _T:
+    """Return a value of its kind; true and false are no numbers."""
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ValueError(f"`{name}` is {name_kind(value)}")
+    return value
+
+
+def _require_number(value: object, name: str) -> None:
+    """Refuse what cannot be calculated with."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"`{name}` is {name_kind(value)}, not a number")
+    if not -LARGEST < value < LARGEST:
+        raise ValueError(f"`{name}` is {str(value)[:SHOWN]}, not a number to calculate with")

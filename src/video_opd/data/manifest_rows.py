@@ -13,7 +13,7 @@ from typing import Any, Literal
 from video_opd.data.query_words import find_oddities
 from video_opd.data.video.video_sampling import DURATION_TOLERANCE_S, MAX_FRAME_RATE, MIN_FRAME_RATE
 from video_opd.files.file_kinds import explain_not_text, explain_packed
-from video_opd.files.strict_json import DECODER, StrictError, name_kind
+from video_opd.files.strict_json import DECODER, StrictError, name_kind, refuse_deep
 from video_opd.types import Example, Span
 
 REQUIRED_KEYS = ("id", "video", "query", "spans")
@@ -102,6 +102,7 @@ def _row_from_text(text: str, what: str) -> dict[str, Any] | Fault | None:
         return None
     try:
         row = DECODER.decode(text)
+        refuse_deep(row, text)
     except StrictError as error:
         return Fault(str(error))
     except json.JSONDecodeError as error:

@@ -19,6 +19,7 @@ from typing import Any
 
 from video_opd.errors import ConfigurationError
 from video_opd.files.outputs import create, replace_file
+from video_opd.files.strict_json import load_json
 
 RECORD = "world.json"
 _FILES = "files"
@@ -89,7 +90,7 @@ class WorldRecord:
 def read_record(folder: Path) -> WorldRecord | None:
     """What is recorded of a world in a folder; None where there is none, or a `world.json` of something else."""
     try:
-        found = json.loads((folder / RECORD).read_bytes())
+        found = load_json((folder / RECORD).read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(found, dict) or not found.keys() >= _SETTINGS:

@@ -28,6 +28,8 @@ from video_opd.files.durable import sync_folder, write_durably
 from video_opd.files.file_lock import hold_file
 from video_opd.files.journal import Journal, iterate_journal, make_json_line
 from video_opd.files.outputs import find_place
+from video_opd.files.strict_json import load_json
+from video_opd.terminal import show
 
 FORMAT = 1
 
@@ -196,7 +198,7 @@ def report_kept_answers(file: AnswerFile, num_questions: int) -> Iterator[None]:
         ) from error
     except Exception:
         if file.rows:
-            print(f"video-opd: {file.describe_kept(num_questions)}", file=sys.stderr)
+            show(f"video-opd: {file.describe_kept(num_questions)}", file=sys.stderr)
         raise
 
 
@@ -280,7 +282,7 @@ def _has_content(path: Path) -> bool:
 
 def _read_beside(path: Path) -> Mapping[str, Any]:
     try:
-        found: Any = json.loads(path.read_bytes())["answers_of"]
+        found: Any = load_json(path.read_bytes())["answers_of"]
         if found["format"] == FORMAT and {"models", "questions_sha256", "settings"} <= found.keys():
             return dict(found)
     except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import cache
@@ -17,6 +16,7 @@ from video_opd.data.prompt_templates import TEMPLATES, PromptTemplate, explain_m
 from video_opd.data.video.picture_folder import probe_video
 from video_opd.data.video.video_io import VideoBudget
 from video_opd.errors import ConfigurationError, DataError
+from video_opd.files.strict_json import load_json
 from video_opd.policy.location import BUNDLED, resolve_model, resolve_parts
 from video_opd.suggestions import suggest
 from video_opd.types import Example
@@ -79,7 +79,7 @@ def explain_prompt_mismatch(settings: PromptSettings, model: str) -> str | None:
     if settings.user is not None:
         return None
     base = resolve_parts(model, weights=False).base
-    family = json.loads((base / "config.json").read_text(encoding="utf-8")).get("model_type")
+    family = load_json((base / "config.json").read_text(encoding="utf-8")).get("model_type")
     return explain_mismatch(settings.template, model, family)
 
 

@@ -8,6 +8,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from video_opd.consoles import EscapingConsole
+
 
 class ProgressBar:
     """The frame of a bar: name, count, bar, a few words, time left; a context manager.
@@ -23,7 +25,7 @@ class ProgressBar:
     def __init__(
         self, name: str, total: int, *, done: int = 0, console: Console | None = None, vanishes: bool = False
     ) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or EscapingConsole(stderr=True)
         self.began = time.monotonic()
         self.bar = Progress(
             TextColumn("[bold]{task.description}"),

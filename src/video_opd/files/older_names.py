@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
+
+from video_opd.files.strict_json import load_json
 
 RENAMED = {"format_rate": "output_format_rate", "credit": "advantage"}
 """Old name -> present name."""
@@ -15,17 +16,10 @@ def read_json(content: str | bytes) -> Any:
     Raises:
         ValueError: it is not JSON.
     """
-    if isinstance(content, bytes):
-        content = content.decode(json.detect_encoding(content), "surrogatepass")
-    if content.startswith("\ufeff"):
-        raise ValueError("it begins with a byte order mark")
-    return _DECODER.decode(content)
+    return load_json(content, object_hook=_use_todays_names)
 
 
 def _use_todays_names(table: dict[str, Any]) -> dict[str, Any]:
     if RENAMED.keys().isdisjoint(table):
         return table
     return {RENAMED.get(key, key): value for key, value in table.items()}
-
-
-_DECODER = json.JSONDecoder(object_hook=_use_todays_names)  # `json.loads` would make one for every line

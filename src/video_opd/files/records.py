@@ -19,7 +19,7 @@ from typing import Any, Literal, NoReturn
 from video_opd.errors import DataError
 from video_opd.files.file_kinds import explain_not_text, explain_packed
 from video_opd.files.record import Record
-from video_opd.files.strict_json import DECODER, SHOWN, StrictError
+from video_opd.files.strict_json import DECODER, SHOWN, StrictError, load_json, refuse_deep
 
 _BLANKS = re.compile(r"[ \t\r\n]*+")
 
@@ -97,7 +97,7 @@ def _read_stream(path: Path, text: str) -> Iterator[Record]:
 def is_json(text: str) -> bool:
     """Whether a text is one JSON value as Python takes it."""
     try:
-        json.loads(text)
+        load_json(text)
     except (ValueError, RecursionError):
         return False
     return True
@@ -220,7 +220,7 @@ def recognise_form(text: str) -> Literal["lines", "list", "object", "stream"]:
 
 def _list_keys(text: str) -> set[str]:
     try:
-        value = json.loads(text)
+        value = load_json(text)
     except (ValueError, RecursionError):
         return set()
     return set(value) if isinstance(value, dict) else set()
@@ -316,6 +316,7 @@ class _Reader:
 def _decode(path: Path, text: str, at: int, line: int, *, whole: bool = False) -> tuple[Any, int]:
     try:
         value, end = DECODER.raw_decode(text, at)
+        refuse_deep(value, text, at, end)
     except StrictError as error:
         Record(path, line, None).refuse(str(error))
     except json.JSONDecodeError as error:

@@ -1,7 +1,8 @@
 """Python's JSON decoder, made strict: no NaN, no repeated key, no number that does not fit a float.
 
 The one way to read JSON that people or other programs wrote: single lines and rows of manifests here, records of other
-files in `records`. Files that video-opd wrote itself are read with `older_names.read_json`.
+files in `records`. Files that video-opd wrote itself are read with `older_names.read_json`. `load_json` is Python's own
+decoder for everything else; no other module calls `json.loads` on a file.
 """
 
 from __future__ import annotations
@@ -11,6 +12,11 @@ from typing import Any, NoReturn
 
 SHOWN = 60
 """Characters of a value that are repeated in a sentence."""
+
+DEEPEST = 100
+"""Lists and objects within one another. No format that is read here has ten."""
+
+_TOO_DEEP = "the nesting of its brackets is too deep"
 
 
 class StrictError(ValueError):
@@ -62,7 +68,10 @@ def decode(raw: bytes) -> Any:
         StrictError: it holds none.
     """
     try:
-        return DECODER.decode(raw.decode("utf-8"))
+        text = raw.decode("utf-8")
+        value = DECODER.decode(text)
+        refuse_deep(value, text)
+        return value
     except UnicodeDecodeError as error:
         raise NotJsonError(f"byte {raw[error.start]:#04x} at column {error.start + 1} is not UTF-8") from None
     except StrictError:
@@ -71,6 +80,48 @@ def decode(raw: bytes) -> Any:
         raise NotJsonError(f"it is not JSON ({error})") from None
     except (ValueError, RecursionError):
         raise NotJsonError("it is not JSON that can be read: a number is too long or the nesting too deep") from None
+
+
+def load_json(content: str | bytes, **hooks: Any) -> Any:
+    """Decode JSON as Python does, with one kind of error.
+
+    Args:
+        content: of a whole file, or of one line.
+        hooks: as for `json.loads`.
+
+    Raises:
+        ValueError: it is not JSON; a number is too long; the nesting is too deep.
+    """
+    try:
+        value = json.loads(content, **hooks)
+    except RecursionError:
+        raise NotJsonError(_TOO_DEEP) from None
+    refuse_deep(value, content if isinstance(content, str) else content.decode("utf-8", "replace"))
+    return value
+
+
+def refuse_deep(value: Any, text: str, begin: int = 0, end: int | None = None) -> None:
+    """Refuse a value whose lists and objects lie too deep in one another for whatever calls itself on their parts.
+
+    Args:
+        value: as it was decoded.
+        text: holds the value; with few brackets it is not looked at.
+        begin: where the value begins.
+        end: where it ends; None: with the text.
+
+    Raises:
+        NotJsonError: it is nested too deep.
+    """
+    end = len(text) if end is None else end
+    if text.count("[", begin, end) + text.count("{", begin, end) <= DEEPEST:
+        return
+    level = [value]
+    for _ in range(DEEPEST):
+        parts = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [part for each in parts for part in each if isinstance(part, dict | list)]
+        if not level:
+            return
+    raise NotJsonError(_TOO_DEEP)
 
 
 def name_kind(value: object) -> str:

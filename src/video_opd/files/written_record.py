@@ -24,7 +24,7 @@ from pydantic import (
 from video_opd.types import Span
 
 _TOLERANT = "tolerant"
-_LARGEST = 1e300
+LARGEST = 1e300
 """A larger number overflows in the next calculation."""
 _LARGEST_COUNT = 2**53
 """Up to here a float says the same as the whole number."""
@@ -97,7 +97,7 @@ def _require_number(value: object, info: ValidationInfo) -> int | float:
         raise ValueError("not a number")
     if info.context is not _TOLERANT:
         return value
-    if not abs(value) < _LARGEST:
+    if not abs(value) < LARGEST:
         raise ValueError("not a number to calculate with")
     return float(value)
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from video_opd.errors import ConfigurationError
+from video_opd.files.strict_json import load_json
 from video_opd.policy.description import BROKEN_FILE, describe, guard_loading
 from video_opd.policy.families import find_family
 from video_opd.policy.lora_settings import LoraSettings, choose_targets
@@ -161,7 +162,7 @@ def save_model(model: Any, folder: Path) -> None:
     save_file(tensors, folder / ADAPTER_WEIGHTS, {"format": "pt"})
     model.peft_config[_NAME].save_pretrained(str(folder))
     path = folder / ADAPTER_CONFIG
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = load_json(path.read_text(encoding="utf-8"))
     config["target_modules"] = sorted(config["target_modules"])  # a set has another order in every process
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 

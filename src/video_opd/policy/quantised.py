@@ -6,7 +6,6 @@ not name that package, and transformers raises without it only after the weights
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from video_opd.errors import ConfigurationError
+from video_opd.files.strict_json import load_json
 from video_opd.policy.families import Family
 
 _PACKAGES = {
@@ -235,7 +235,7 @@ def _is_installed(module: str) -> bool:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = load_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(
             f"model folder {path.parent}: its config cannot be loaded ({path.name})",

@@ -6,13 +6,13 @@ Needs no torch and changes nothing, so that the run may still be going on.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 from functools import cache
 from pathlib import Path
 
 from video_opd.errors import ConfigurationError
+from video_opd.files.strict_json import load_json
 
 MARKER = "COMPLETE.json"
 """Written last into a checkpoint, with the hash of every file; see `runs.checkpoint`, which writes it."""
@@ -81,7 +81,7 @@ def _list_checkpoints(checkpoints: Path) -> list[tuple[int, Path]]:
 def _find_fault(folder: Path) -> str | None:
     """Say why a checkpoint's model cannot be used; the rest of the checkpoint is not checked."""
     try:
-        files = json.loads((folder / MARKER).read_bytes())["files"]
+        files = load_json((folder / MARKER).read_bytes())["files"]
         expected = {name: (entry["size"], entry["sha256"]) for name, entry in files.items()}
     except (FileNotFoundError, NotADirectoryError):
         return f"has no {MARKER}: it was not written to its end"

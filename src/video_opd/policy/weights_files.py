@@ -6,11 +6,11 @@ installed packages. Here such a folder is always refused.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 from video_opd.errors import ConfigurationError
+from video_opd.files.strict_json import load_json
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -44,7 +44,7 @@ def read_base(folder: Path) -> tuple[str, str | None]:
     """
     path = folder / ADAPTER_CONFIG
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = load_json(path.read_text(encoding="utf-8"))
         kind, base, revision = config["peft_type"], config["base_model_name_or_path"], config.get("revision")
         more = config.get("modules_to_save") or config.get("bias", "none") != "none"
     except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
@@ -189,7 +189,7 @@ def list_shards(folder: Path) -> list[str]:
     if not index.is_file():
         return []
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(load_json(index.read_text(encoding="utf-8"))["weight_map"].values()))
         outside = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]
     except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise ConfigurationError(
@@ -217,7 +217,7 @@ def _read_header(file: Path) -> list[str]:
     try:
         with file.open("rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
-            header = json.loads(opened.read(min(length, file.stat().st_size)))
+            header = load_json(opened.read(min(length, file.stat().st_size)))
         return [name for name in header if name != "__metadata__"]
     except (OSError, ValueError, RecursionError, TypeError):
         return []

@@ -18,6 +18,10 @@ MARK = "Made by video-opd"
 """Stands in every page and picture, and tells them from files of others."""
 
 
+INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and marks that turn the direction of the text that follows them. No page has one."""
+
+
 def fill(template: str, **parts: Any) -> str:
     """Fill in a template of this folder; whatever is not markup already is escaped."""
     return _make_environment().get_template(template).render(version=__version__, mark=MARK, **parts)
@@ -45,6 +49,7 @@ def write_page(path: Path, text: str) -> Path:
         OSError: it cannot be written.
     """
     refuse_foreign_page(path)
+    text = INVISIBLE.sub(lambda match: f"[U+{ord(match[0]):04X}]", text)
     # Text out of a tokenizer may hold half a surrogate pair, which UTF-8 cannot say.
     write_durably(path, text.encode("utf-8", errors="replace"))
     return path

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 from video_opd.errors import EngineError
 from video_opd.files.durable import sync_file, sync_folder, write_durably
+from video_opd.files.strict_json import load_json
 
 MARKER = "COMPLETE.json"
 FORMAT = 1
@@ -167,7 +168,7 @@ def verify_checkpoint(folder: Path) -> str | None:
         OSError: the disk refused to be read, which says nothing about the checkpoint.
     """
     try:
-        marker = json.loads((folder / MARKER).read_bytes())
+        marker = load_json((folder / MARKER).read_bytes())
         version, step, files = marker["format"], int(marker["step"]), marker["files"]
         expected = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
     except (FileNotFoundError, NotADirectoryError):
@@ -297,7 +298,7 @@ def _list_saved_files(folder: Path) -> set[Path] | None:
     """
     try:
         sealed = (folder / MARKER).stat().st_mtime_ns
-        files = json.loads((folder / MARKER).read_bytes())["files"]
+        files = load_json((folder / MARKER).read_bytes())["files"]
         expected = {folder / name: (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -17,7 +17,6 @@ import logging
 import os
 import re
 import socket
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,8 @@ from typing import IO, Any
 
 from video_opd.errors import ConfigurationError
 from video_opd.files.durable import sync_folder, write_durably
+from video_opd.files.strict_json import load_json
+from video_opd.files.toml_text import load_toml
 
 LOCK = ".run.lock"
 _RECIPE_SHA256 = ".recipe.sha256"
@@ -247,7 +248,7 @@ def _is_lock(path: Path) -> bool:
     """Whether a file is a run's lock, or not there, or was just made; and not another file of that name."""
     try:
         text = path.read_bytes()
-        return not text or json.loads(text).keys() >= {"host", "pid"}
+        return not text or load_json(text).keys() >= {"host", "pid"}
     except FileNotFoundError:
         return True
     except (ValueError, AttributeError):
@@ -276,7 +277,7 @@ def _hold(file: IO[Any], path: Path) -> None:
 def _read_holder(lock: Path) -> str:
     """Who wrote the lock file, for the message only; the lock itself is the kernel's."""
     try:
-        holder = json.loads(lock.read_text(encoding="utf-8"))
+        holder = load_json(lock.read_text(encoding="utf-8"))
         return f"process {holder['pid']} on {holder['host']}"
     except (ValueError, KeyError, TypeError):  # it has locked the file and not yet written its name
         return "another process"
@@ -294,14 +295,14 @@ def _refuse_other_recipe(
     written: Path, recipe_toml: str, ignore_keys: frozenset[str], younger_keys: Mapping[str, str]
 ) -> None:
     try:
-        old = _flatten(tomllib.loads(written.read_text(encoding="utf-8")))
+        old = _flatten(load_toml(written.read_text(encoding="utf-8")))
     except ValueError as error:
         raise ConfigurationError(
             f"{written} is not TOML ({error})",
             reason="without it the recipe of the run in this folder is unknown",
             remedy="Restore the file from a copy, or choose another folder with --out",
         ) from error
-    new = _flatten(tomllib.loads(recipe_toml))
+    new = _flatten(load_toml(recipe_toml))
     old = {key: old[older] for key, older in younger_keys.items() if older in old} | old
     differences = [
         f"{key}: {old.get(key, 'absent')} -> {new.get(key, 'absent')}"

@@ -14,6 +14,7 @@ from typing import Any
 from video_opd.errors import DataError
 from video_opd.files.durable import write_durably
 from video_opd.files.run_records import SelectionFacts
+from video_opd.files.strict_json import load_json
 
 _FACTS = "selection-facts.json"
 
@@ -32,9 +33,11 @@ def read_facts(rounds: Path) -> list[dict[str, Any]]:
     found = []
     for path in rounds.glob(f"*/{_FACTS}"):
         try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
+            facts = load_json(path.read_text(encoding="utf-8"))
             found.append((int(facts["round"]), facts))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            for clock in ("seconds", "cpu_seconds"):
+                _find_cost(facts, clock)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise _make_damaged(path, error) from error
     return [facts for _, facts in sorted(found, key=lambda pair: pair[0])]
 
@@ -50,13 +53,12 @@ def read_cost_of_selection(rounds: Path, clock: str) -> dict[int, float]:
     Raises:
         DataError: a file that was damaged.
     """
-    cost = {}
-    for facts in read_facts(rounds):
-        try:
-            cost[int(facts["first_step"])] = sum(float(each[clock]) for each in facts["cost"].values())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _make_damaged(rounds / str(facts["round"]) / _FACTS, error) from error
-    return cost
+    return dict(_find_cost(facts, clock) for facts in read_facts(rounds))
+
+
+def _find_cost(facts: Mapping[str, Any], clock: str) -> tuple[int, float]:
+    """The step before which a round was selected, and what that took."""
+    return int(facts["first_step"]), sum(float(each[clock]) for each in facts["cost"].values())
 
 
 def _make_damaged(path: Path, error: Exception) -> DataError:

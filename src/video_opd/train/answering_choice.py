@@ -6,12 +6,12 @@ the same time (benchmarks/gpu/results). On a CPU nothing is chosen.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from math import ceil
 from pathlib import Path
 
 from video_opd.config import Recipe
+from video_opd.files.toml_text import load_toml
 from video_opd.policy.device import find_device
 from video_opd.policy.model_shape import ModelShape
 from video_opd.train.largest_micro_batch import Load
@@ -119,7 +119,7 @@ def set_together(recipe: Recipe, choice: int | None) -> Recipe:
 def _read_answering_choice(run: Path | None) -> tuple[bool, int | None]:
     """Whether an earlier start of a run has chosen, and what."""
     try:
-        tables = tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8")) if run else {}
+        tables = load_toml((run / "recipe.toml").read_text(encoding="utf-8")) if run else {}
     except (OSError, ValueError):  # no run yet, or one that is refused elsewhere
         return False, None
     found = tables.get("training", {}).get("answer_together")

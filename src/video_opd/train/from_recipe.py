@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import numbers
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import tomli_w
 from video_opd.config import Recipe
 from video_opd.config.recipe_file import load_recipe, parse_recipe, set_keys
 from video_opd.errors import ConfigurationError, require_path
+from video_opd.files.toml_text import load_toml
 from video_opd.ranks import leave_job
 
 
@@ -74,7 +74,7 @@ def _apply_overrides(recipe: str | Path | Recipe, overrides: dict[str, str]) -> 
         return load_recipe(require_path("recipe", recipe), overrides)
     if not overrides:
         return recipe
-    tables = tomllib.loads(recipe.to_toml())
+    tables = load_toml(recipe.to_toml())
     set_keys(tables, overrides)
     return parse_recipe(tables, where=f"recipe {recipe.name}")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 
 from video_opd.config import Recipe
 from video_opd.errors import ConfigurationError, DataError
+from video_opd.files.toml_text import load_toml
 from video_opd.policy.device import find_capability, find_device, find_device_here
 from video_opd.ranks import current_job
 from video_opd.train.largest_micro_batch import choose_load
@@ -226,7 +226,7 @@ def _set_checkpointing(recipe: Recipe, *, is_on: bool) -> Recipe:
 def _read_choice(run: Path) -> bool | None:
     """What an earlier start of a run has chosen; None where there is none."""
     try:
-        tables = tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))
+        tables = load_toml((run / "recipe.toml").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # no run yet, or one that is refused elsewhere
         return None
     if "training" not in tables:

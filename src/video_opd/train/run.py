@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from video_opd.config import Recipe, ScoringSettings
+from video_opd.consoles import EscapingConsole
 from video_opd.data.batches import choose_batch
 from video_opd.errors import explain_write_errors
 from video_opd.eval.ask_side_questions import ask
@@ -212,7 +213,7 @@ def run_recipe(
         Interrupted: a signal asked for a stop; the state is saved.
         UserError: anything the user can mend.
     """
-    console, shared, recipe = Console(stderr=True), shared or SharedWork(), resolve_checkpoints(recipe)
+    console, shared, recipe = EscapingConsole(stderr=True), shared or SharedWork(), resolve_checkpoints(recipe)
     _join_others(recipe)  # from here on only the first process goes on
     if job := current_job():
         job.call_all(forget_part)

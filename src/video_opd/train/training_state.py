@@ -9,6 +9,7 @@ from typing import Any
 
 from video_opd.config import GROUNDING_FILE, GroundingDefaults
 from video_opd.errors import ConfigurationError
+from video_opd.files.strict_json import load_json
 from video_opd.runs.checkpoint import Checkpoint, save_checkpoint
 from video_opd.train.learner import Learner
 from video_opd.train.optimizer_state import refuse_other_optimizer
@@ -66,7 +67,7 @@ def load_state(checkpoint: Checkpoint, learner: Learner) -> TrainingState:
 
 def _read_state(path: Path) -> TrainingState:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = load_json(path.read_text(encoding="utf-8"))
         kinds = {key: type(value) for key, value in asdict(TrainingState()).items()}
         unknown = sorted(found.keys() - kinds)
         wrong = [key for key in found.keys() & kinds if not isinstance(found[key], kinds[key])]

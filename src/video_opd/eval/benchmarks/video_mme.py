@@ -9,7 +9,6 @@ videos are `data/{videoID}.mp4` (or in `videos` or `video`), subtitles `subtitle
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +30,7 @@ from video_opd.eval.benchmarks._question import (
 )
 from video_opd.eval.benchmarks._question_files import STRICT, rate_strictly, rating_of
 from video_opd.files.records import Record, json_any, read_text, table_rows
+from video_opd.files.strict_json import load_json
 
 INSTRUCTION = (
     "Select the best answer to the following multiple-choice question based on the video. "
@@ -159,7 +159,7 @@ def _read_row(record: Record) -> _VideoMmeRow:
 def _parse_list(text: str) -> list[str]:
     """A list that went through a table of text: as JSON, as Python or NumPy print it, or one option a line."""
     try:
-        found = json.loads(text)
+        found = load_json(text)
     except (ValueError, RecursionError):
         found = None
     if isinstance(found, list):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -17,6 +16,7 @@ from threading import Thread
 from typing import Any, NoReturn, TextIO
 
 from video_opd.errors import ConfigurationError, EngineError, explain_write_errors
+from video_opd.files.strict_json import load_json
 
 _log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def look_into(python: str, device: str) -> Environment:
     except subprocess.TimeoutExpired:
         _refuse(python, f"it did not answer within {_PROBE_TIMEOUT_S:.0f} s")
     try:
-        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        answer: dict[str, Any] = load_json(done.stdout.splitlines()[-1])
         found = answer["found"]
     except (IndexError, ValueError, TypeError, KeyError):
         _refuse(python, find_last_error(done.stderr) or f"it ended with exit status {done.returncode}")

@@ -18,6 +18,7 @@ from typing import Any
 from video_opd.errors import DataError
 from video_opd.eval.lmms_eval.lmms_command import Job
 from video_opd.files.records import read_text, text_lines
+from video_opd.files.strict_json import load_json
 
 _NUMBER = re.compile(r"[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)(e[+-]?[0-9]+)?|nan|[+-]?inf")
 
@@ -155,7 +156,7 @@ def read_samples(path: Path) -> Iterator[Sample]:
     """
     for record in text_lines(path):
         try:
-            row = json.loads(record.value)  # not strictly: a metric of a single sample may be NaN
+            row = load_json(record.value)  # not strictly: a metric of a single sample may be NaN
             yield Sample(
                 doc_id=row["doc_id"],
                 input=str(row["input"]),
@@ -178,7 +179,7 @@ def _first_text(answers: Any) -> str:
 def _read_object(path: Path) -> dict[str, Any]:
     """Not strictly: NaN somewhere in a task's configuration is no fault of the scores."""
     try:
-        value = json.loads(read_text(path))
+        value = load_json(read_text(path))
         if isinstance(value, dict):
             return value
         reason = f"it holds a {type(value).__name__}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from video_opd.data.query_words import timelens as clean_query
 from video_opd.data.video.video_names import video_name
 from video_opd.eval.scorers._parsers import Pair
+from video_opd.files.strict_json import load_json
 from video_opd.types import Example, Span
 
 SEPARATOR = ">>>"
@@ -54,7 +55,7 @@ def parse_key(text: str) -> QueryKey | None:
 def spans_of_key(text: str) -> tuple[Span, ...]:
     """All annotated spans of a key that `parse_key` reads."""
     _, _, last = text.rpartition(SEPARATOR)
-    found = json.loads(last.translate(_ROUND_BRACKETS))
+    found = load_json(last.translate(_ROUND_BRACKETS))
     pairs = found if isinstance(found[0], list) else [found]
     return tuple(Span(float(pair[0]), float(pair[1])) for pair in pairs if _first_span(json.dumps(pair)))
 
@@ -64,7 +65,7 @@ def _first_span(text: str) -> Pair | None:
     if len(text) > _LONGEST_SPAN:
         return None
     try:
-        value = json.loads(text.translate(_ROUND_BRACKETS))
+        value = load_json(text.translate(_ROUND_BRACKETS))
     except (ValueError, RecursionError):
         return None
     if isinstance(value, list) and value and all(isinstance(item, list) for item in value):

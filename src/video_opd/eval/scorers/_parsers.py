@@ -14,12 +14,12 @@ TimeChat (`utils/format_tvg.py`), MUSEG (`src/eval_grounding.py`).
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from video_opd.files.strict_json import load_json
 from video_opd.grounding import ParsedAnswer
 
 Pair = tuple[float, float]
@@ -144,7 +144,7 @@ _DEEPEST = 8
 
 def _json_pairs(text: str) -> tuple[Pair, ...]:
     try:
-        value = json.loads(text)
+        value = load_json(text)
     except (ValueError, RecursionError):
         return ()
     while isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):

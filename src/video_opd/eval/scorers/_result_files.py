@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from video_opd.errors import DataError
 from video_opd.eval.scorers import RESULT_FORMATS
 from video_opd.eval.scorers._result_rows import ResultRow
 from video_opd.files.records import is_json, json_entries, read_text
+from video_opd.files.strict_json import load_json
 
 
 def read_results(path: Path, format: str | None = None) -> tuple[str, list[ResultRow]]:
@@ -70,7 +70,7 @@ def _read_first_value(path: Path) -> Any:
     text = read_text(path).lstrip()
     first, _, _ = text.partition("\n")
     try:
-        value = json.loads(first)
+        value = load_json(first)
     except (ValueError, RecursionError):
         if not first or (path.suffix.lower() in (".jsonl", ".ndjson") and not is_json(text)):
             return None

@@ -15,7 +15,6 @@ the scripts behave, none of their code:
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,6 +29,7 @@ from video_opd.eval.scorers._scorer_types import (
     ResultAnswer,
 )
 from video_opd.eval.scorers._single_span import add_in_order, missing_notes, note_count, parser_name
+from video_opd.files.strict_json import load_json
 from video_opd.grounding import SpanLike
 
 _THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
@@ -143,7 +143,7 @@ def _extract_fenced(text: str) -> str:
 def _read_fenced_intervals(text: str) -> list[Pair] | None:
     """Those of the fenced block, merged; None where they cannot be used."""
     try:
-        value = json.loads(_extract_fenced(text))
+        value = load_json(_extract_fenced(text))
     except (ValueError, RecursionError):
         return None
     if not isinstance(value, dict) or "result" not in value:
@@ -168,7 +168,7 @@ def _is_right(choice: str | None, question: MomentQuestion | None) -> bool | Non
     right = chr(ord("A") + question.right)
     if content := _extract_fenced(choice):
         try:
-            value = json.loads(_BARE_WORD.sub(r'"\1"', content))
+            value = load_json(_BARE_WORD.sub(r'"\1"', content))
         except (ValueError, RecursionError):
             value = None
         if isinstance(value, dict) and "result" in value:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from video_opd.errors import DataError
 from video_opd.files.run_records import EvaluationReport, ScoreHead, ScoreRow, SelectionFacts, SelectionRow
+from video_opd.files.strict_json import load_json
 from video_opd.runs import iterate_journal
 
 BINS = 20
@@ -149,7 +149,7 @@ def _read_round(folder: Path, notices: list[str]) -> Round | None:
 def _read_json(path: Path, notices: list[str]) -> object:
     """What stands in a file; None where there is none."""
     try:
-        return json.loads(path.read_bytes())
+        return load_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
