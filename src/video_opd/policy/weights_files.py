@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from video_opd.errors import ConfigurationError
 
@@ -204,6 +205,22 @@ def list_shards(folder: Path) -> list[str]:
             remedy="download or save the folder again",
         )
     return names
+
+
+class WeightsSize(NamedTuple):
+    """How much the files of weights hold."""
+
+    num_tensors: int
+    num_bytes: int
+
+
+def measure_weights(folder: Path) -> WeightsSize | None:
+    """Count the tensors and the bytes of a folder's weights; None where it has none. Only headers are read."""
+    files = [folder / name for name in (list_shards(folder) or [SINGLE])]
+    files = [file for file in files if file.is_file()]
+    if not files:
+        return None
+    return WeightsSize(sum(len(_read_header(file)) for file in files), sum(file.stat().st_size for file in files))
 
 
 def _read_header(file: Path) -> list[str]:
