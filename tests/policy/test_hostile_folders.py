@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 import socket
 from collections.abc import Callable
@@ -149,11 +150,8 @@ REPLACE = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
 REFUSED = {
     "a kernel for attention": (say("config.json", attn_implementation="evil/kernel"), "attention backend"),
     "the same, by its inner name": (say("config.json", _attn_implementation="evil/kernel"), "attention backend"),
-    "the same, for the text model": (
-        say("config.json", text_config___attn_implementation_internal="evil/kernel"), "attention backend",
-    ),
-    "a kernel of the vision tower": (
-        say("config.json", vision_config__attn_implementation="paged|evil/kernel"), "attention backend",
+    "a kernel by the part": (
+        say("config.json", _attn_implementation={"vision_config": "paged|evil/kernel"}), "attention backend",
     ),
     "a kernel for experts": (say("config.json", experts_implementation="deepgemm"), "code would be fetched"),
     "the same, for the text model ": (
@@ -206,12 +204,12 @@ REFUSED = {
     "1e8 layers": (say("config.json", text_config__num_hidden_layers=10**8), "num_hidden_layers = 1e\\+08"),
     "1e8 layers of vision": (say("config.json", vision_config__depth=1e8), "depth = 1e\\+08"),
     "a vocabulary of 1e12": (say("config.json", text_config__vocab_size=10**12), "vocab_size = 1e\\+12"),
-    "a vocabulary that just fits alone": (say("config.json", text_config__vocab_size=10**6), "1.28e\\+08 numbers"),
-    "a wide layer": (say("config.json", text_config__intermediate_size=10**6), "numbers"),
+    "a vocabulary that fits alone": (say("config.json", text_config__vocab_size=10**5), "make at least \\S+ numbers"),
+    "a wide layer": (say("config.json", text_config__intermediate_size=10**5), "numbers"),
     "many experts": (say("config.json", text_config__num_experts=10**9), "num_experts = 1e\\+09"),
     "many heads": (say("config.json", text_config__num_attention_heads=10**5, text_config__head_dim=10**4), "numbers"),
     "many labels": (say("config.json", num_labels=10**10), "num_labels = 1e\\+10"),
-    "many positions": (say("config.json", vision_config__num_position_embeddings=10**6), "numbers"),
+    "many positions": (say("config.json", vision_config__num_position_embeddings=10**5), "numbers"),
     "a negative size": (say("config.json", text_config__hidden_size=-1), "hidden_size = -1"),
     "a list of a million mergers": (
         say("config.json", vision_config__deepstack_visual_indexes=[0] * 500_000), "500,000 entries",
@@ -229,7 +227,7 @@ def test_a_folder_that_is_more_than_data_is_refused_with_one_sentence(refused, n
     spoil, message = REFUSED[name]
     spoil(folder)
     sentence = refused("ground", folder, clip, "the red circle")
-    assert pytest.importorskip("re").search(message, sentence), sentence
+    assert re.search(message, sentence), sentence
     assert "s3cr3t" not in sentence
 
 
@@ -244,6 +242,10 @@ HARMLESS = {
         write("code.py", CODE)(folder),
         write("__init__.py", CODE)(folder),
     ),
+    "a kernel by names that are not read": lambda folder: [
+        say("config.json", text_config___attn_implementation_internal="evil/kernel")(folder),
+        say("config.json", vision_config__attn_implementation="paged|evil/kernel")(folder),
+    ],
     "code of another repository": say("config.json", auto_map={"AutoConfig": "evil/repo--code.Config"}),
     "code that generates, in its folder": lambda folder: (
         (folder / "custom_generate").mkdir(),
@@ -302,12 +304,12 @@ def test_the_hub_s_own_links_and_links_of_weights_are_taken(models, tmp_path):
     blobs, snapshot = tmp_path / "models--a--b" / "blobs", tmp_path / "models--a--b" / "snapshots" / "c"
     blobs.mkdir(parents=True)
     snapshot.mkdir(parents=True)
-    for number, file in enumerate(sorted(models["student"].iterdir())):
+    for number, file in enumerate(sorted(Path(models["student"]).iterdir())):
         shutil.copy(file, blobs / str(number))
         (snapshot / file.name).symlink_to(f"../../blobs/{number}")
     assert find_local_folder(str(snapshot)) == snapshot
     own = Path(shutil.copytree(models["student"], tmp_path / "own"))
-    link("model.safetensors", str(models["student"] / "model.safetensors"))(own)
+    link("model.safetensors", str(Path(models["student"]) / "model.safetensors"))(own)
     assert find_local_folder(str(own)) == own
 
 
@@ -321,7 +323,7 @@ def test_the_hash_covers_every_file_that_is_read(folder, name):
     assert model_sha256(folder) != before
 
 
-def test_published_configurations_claim_no_more_than_their_weights(shared_data, models):
+def test_published_configurations_claim_no_more_than_their_weights(models):
     """The arithmetic has room for real models: half a byte for each of their numbers is more than is claimed."""
     from video_opd.policy.folder_claims import count_claimed
     from video_opd.policy.published_shapes import find_published_config, list_published
@@ -332,4 +334,4 @@ def test_published_configurations_claim_no_more_than_their_weights(shared_data, 
             empty = make_empty(name, config)
         held = sum(weight.numel() for weight in empty.parameters())
         assert 0.05 * held < count_claimed(config.to_dict()) < held, name
-    assert describe(str(models["student"])).folder == models["student"]
+    assert describe(str(models["student"])).folder == Path(models["student"])

@@ -135,12 +135,13 @@ def walk(table: Any) -> Iterator[tuple[str, str, Any]]:
     waiting: list[tuple[str, Any]] = [("", table)]
     while waiting:
         where, found = waiting.pop()
-        items = found.items() if isinstance(found, dict) else ((where.strip("."), each) for each in found)
-        for key, value in items:
+        if isinstance(found, list):
+            waiting += [(where, each) for each in found if isinstance(each, dict | list)]
+            continue
+        for key, value in found.items():
             if isinstance(value, dict | list):
-                inside = f"{where}{key}." if isinstance(found, dict) else where
-                waiting.append((inside, value))
-            yield (where if isinstance(found, dict) else ""), str(key), value
+                waiting.append((f"{where}{key}.", value))
+            yield where, str(key), value
 
 
 def _is_number(value: Any) -> bool:
