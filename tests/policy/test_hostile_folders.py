@@ -326,12 +326,10 @@ def test_the_hash_covers_every_file_that_is_read(folder, name):
 def test_published_configurations_claim_no_more_than_their_weights(models):
     """The arithmetic has room for real models: half a byte for each of their numbers is more than is claimed."""
     from video_opd.policy.folder_claims import count_claimed
-    from video_opd.policy.published_shapes import find_published_config, list_published
+    from video_opd.policy.published_shapes import find_published_config
 
-    for name in list_published():
+    for name in ("Qwen/Qwen3-VL-2B-Instruct", "Qwen/Qwen2.5-VL-3B-Instruct", "Qwen/Qwen3-VL-30B-A3B-Instruct"):
         config = find_published_config(name)
-        with torch.device("meta"):
-            empty = make_empty(name, config)
-        held = sum(weight.numel() for weight in empty.parameters())
+        held = sum(weight.numel() for weight in make_empty(name, config).parameters())
         assert 0.05 * held < count_claimed(config.to_dict()) < held, name
     assert describe(str(models["student"])).folder == Path(models["student"])

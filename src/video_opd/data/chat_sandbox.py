@@ -2,7 +2,7 @@
 
 A template is a program that comes with a model. jinja2's sandbox keeps it from files and modules, and not from a loop
 without end or a text of gigabytes. So it never runs in the process that trains. Reads one JSON object on stdin
-(template, values) and writes one on stdout (text, or error). Imports nothing of the package.
+(template, values, path) and writes one on stdout (text, or error). Imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     request = json.loads(sys.stdin.buffer.read())
+    sys.path[:] = request["path"]
     try:
         text = render(request["template"], request["values"])
         if len(text) > MOST_CHARACTERS:

@@ -7,6 +7,7 @@ place of the words, and the words are put there afterwards: they are text to a t
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +15,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from video_opd.errors import EngineError
-
 _SCRIPT = Path(__file__).with_name("chat_sandbox.py")
 _WALL_S = 60
 """More than the limit on computing time, for a machine that is busy."""
 _MARK = "videoopdqueryvideoopd"
 """Letters alone, so that no rule of a template for punctuation or case of the first letter touches it."""
+
+
+_ENVIRONMENT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+"""What a Python may need to start."""
 
 
 def render_chat(
@@ -35,19 +38,20 @@ def render_chat(
         values: what the template is given beside the turns, as JSON values.
 
     Raises:
-        EngineError: the template fails, takes too long or too much memory, or changes the words of a query.
+        ValueError: the template fails, takes too long or too much memory, or leaves the query out.
     """
     # Templates may trim a text, so what stands at both ends is left where it was.
     inner = words.strip()
     before, _, after = words.partition(inner) if inner else (words, "", "")
-    request = {"template": template, "values": {"messages": turns(before + _MARK + after), **values}}
-    text = _render(json.dumps(request))
+    asked, marked = turns(words), turns(before + _MARK + after)
+    if len(asked) != len(marked):
+        raise ValueError("the number of turns depends on the words of the query")
+    given = {"messages": marked, "tools": None, "documents": None, **values}
+    # The process is isolated from the environment, so it is told where jinja2 is.
+    path = [folder for folder in sys.path if folder]
+    text = _render(json.dumps({"template": template, "values": given, "path": path}))
     if _MARK not in text:
-        raise EngineError(
-            "the model's chat template leaves out the query",
-            reason="every prompt would be the same",
-            remedy="use the chat template of the original model",
-        )
+        raise ValueError("the model's chat template leaves out the query")
     return text.replace(_MARK, inner)
 
 
@@ -59,7 +63,8 @@ def _render(request: str) -> str:
             input=request.encode(),
             capture_output=True,
             timeout=_WALL_S,
-            env={},  # no secret is in reach of a template
+            # No secret is in reach of a template.
+            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             check=False,
         )
         answer = json.loads(done.stdout)
@@ -68,11 +73,7 @@ def _render(request: str) -> str:
     except ValueError:
         answer = {"error": _explain_end(done.returncode, done.stderr)}
     if "error" in answer:
-        raise EngineError(
-            "the model's chat template cannot be rendered",
-            reason=str(answer["error"]),
-            remedy="use the chat template of the original model, or another model",
-        )
+        raise ValueError(f"the model's chat template cannot be rendered ({answer['error']})")
     return str(answer["text"])
 
 

@@ -83,9 +83,7 @@ def refuse_unsafe_files(folder: Path) -> None:
     for name in _SETTINGS:
         _refuse_keys(folder / name)
     if (folder / "audio_tokenizer_config.json").exists():
-        _refuse(
-            _Place(folder / "audio_tokenizer_config.json", ""), "it names another model, which would be downloaded"
-        )
+        _refuse(_Place(folder / "audio_tokenizer_config.json", ""), "it names another model, which would be downloaded")
     _refuse_growth(folder / "tokenizer.json")
     if not is_adapter(folder):
         refuse_large_claims(folder)
@@ -160,6 +158,4 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _refuse(place: _Place, reason: str, remedy: str = "use another copy of the model") -> NoReturn:
     key = f" says {place.key}" if place.key else ""
-    raise ConfigurationError(
-        f"model folder {place.file.parent}: {place.file.name}{key}", reason=reason, remedy=remedy
-    )
+    raise ConfigurationError(f"model folder {place.file.parent}: {place.file.name}{key}", reason=reason, remedy=remedy)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from video_opd.errors import ConfigurationError
-from video_opd.policy.folder_files import MODEL_FILES, SMALL_FILES, list_files, refuse_unsafe_files
+from video_opd.policy.folder_files import SMALL_FILES, list_files, refuse_unsafe_files
 from video_opd.policy.run_folders import find_model
 from video_opd.policy.weights_files import (
     ADAPTER_WEIGHTS,
