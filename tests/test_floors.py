@@ -14,7 +14,7 @@ PACKAGE = "video_opd"
 SOURCE = Path(__file__).resolve().parents[1] / "src" / PACKAGE
 
 FLOORS = (
-    ("types", "errors", "seeds", "messages", "host_memory", "ranks"),
+    ("types", "errors", "redaction", "seeds", "messages", "host_memory", "ranks"),
     ("suggestions", "sample_size", "settings", "lazy", "plugin_table"),
     ("files", "objectives", "grounding"),
     ("data", "policy", "curriculum"),

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from video_opd.redaction import redact
+
 
 class UserError(Exception):
     """An error that the user can correct; as text, one line: "cause: reason. Remedy."
@@ -42,8 +44,8 @@ def _make_again(kind: type[UserError], cause: str, reason: str, remedy: str) -> 
 
 
 def _clause(text: str) -> str:
-    """Put a clause on one line, without a full stop at its end."""
-    return re.sub(r"\s*[\r\n]+\s*", " ", text.strip()).rstrip(".")
+    """Put a clause on one line, without secrets and without a full stop at its end."""
+    return redact(re.sub(r"\s*[\r\n]+\s*", " ", text.strip()).rstrip("."))
 
 
 class ConfigurationError(UserError):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from video_opd.errors import ConfigurationError, EngineError, Stopped, UserError, is_out_of_memory
 from video_opd.ranks import is_first_process, leave_job
+from video_opd.redaction import redact_logs
 
 if TYPE_CHECKING:
     from video_opd.cli.application import Call
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _stop_on_sigterm)
+    redact_logs()
     call: Call | None = None
     try:
         words, overrides = take_overrides(sys.argv[1:] if argv is None else argv)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from video_opd.cli.argument_types import Offline
 from video_opd.cli.path_roles import ReadsModelOrNames, Writes
 
 
-def merge(model: ReadsModelOrNames, /, *, out: Writes) -> int:
+def merge(model: ReadsModelOrNames, /, *, out: Writes, offline: Offline = False) -> int:
     """Add a trained adapter to the weights of its base model, and write the whole model.
 
     Args:

@@ -28,7 +28,7 @@ def render(template: str, values: dict[str, Any]) -> str:
     class Generation(Extension):
         """Marks what a model writes; the text is the same without it."""
 
-        tags = {"generation"}
+        tags = frozenset({"generation"})
 
         def parse(self, parser: Any) -> Any:
             line = next(parser.stream).lineno

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from video_opd.errors import ConfigurationError
 from video_opd.policy.folder_files import SMALL_FILES, list_files, refuse_unsafe_files
+from video_opd.policy.offline import is_offline
 from video_opd.policy.run_folders import find_model
 from video_opd.policy.weights_files import (
     ADAPTER_WEIGHTS,
@@ -238,9 +239,16 @@ def _download(name: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HTTPError  # httpx's, under whichever name the hub's library imports it
 
+    from_cache = {"local_files_only": True} if is_offline() else {}
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, **from_cache))
     except (OSError, ValueError, HTTPError) as error:
+        if from_cache:
+            raise ConfigurationError(
+                f"model {name!r} is neither a folder here nor whole in the cache of the Hugging Face hub",
+                reason="--offline or HF_HUB_OFFLINE forbids downloads",
+                remedy="run the command once without it, or give a folder",
+            ) from error
         raise ConfigurationError(
             f"model {name!r} is not a folder here and could not be downloaded from the Hugging Face hub",
             reason=str(error.__cause__ or error).strip().splitlines()[0],
