@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -91,3 +92,14 @@ def test_every_command_with_a_model_or_a_recipe_has_the_flag():
         asks = any(role_of(argument.hint) is Role.READS_MODEL_OR_NAMES for argument in arguments)
         if (asks or "--help-keys" in names) and name not in writes_names_only:
             assert "--offline" in names, name
+
+
+def test_a_model_in_the_hub_s_cache_is_used(models, tmp_path, asked, monkeypatch):
+    commit = "0123456789" * 4
+    cached = tmp_path / "cache" / "models--ours--student"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text(commit)
+    shutil.copytree(models["student"], cached / "snapshots" / commit)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert load_policy("ours/student").num_bytes > 0
+    assert asked == []

@@ -19,6 +19,10 @@ def merge(model: ReadsModelOrNames, /, *, out: Writes, offline: Offline = False)
         video-opd merge runs/lora --out models/grounder
     """
     from video_opd.policy.adapter_export import write_merged
+    from video_opd.policy.offline import go_offline
+
+    if offline:
+        go_offline()
 
     adapters = write_merged(model, out)
     print(f"{out}: {' and '.join(adapters)} merged", file=sys.stderr)
