@@ -210,6 +210,8 @@ REFUSED = {
     "many heads": (say("config.json", text_config__num_attention_heads=10**5, text_config__head_dim=10**4), "numbers"),
     "many labels": (say("config.json", num_labels=10**10), "num_labels = 1e\\+10"),
     "many positions": (say("config.json", vision_config__num_position_embeddings=10**5), "numbers"),
+    "a number of 400 digits": (say("config.json", text_config__hidden_size=10**400), "a number beyond 1e308"),
+    "a size without end": (say("config.json", text_config__hidden_size=float("inf")), "hidden_size = inf"),
     "a negative size": (say("config.json", text_config__hidden_size=-1), "hidden_size = -1"),
     "a list of a million mergers": (
         say("config.json", vision_config__deepstack_visual_indexes=[0] * 500_000), "500,000 entries",

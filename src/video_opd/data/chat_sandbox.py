@@ -28,7 +28,7 @@ def render(template: str, values: dict[str, Any]) -> str:
     class Generation(Extension):
         """Marks what a model writes; the text is the same without it."""
 
-        tags = frozenset({"generation"})
+        tags = {"generation"}  # noqa: RUF012
 
         def parse(self, parser: Any) -> Any:
             line = next(parser.stream).lineno

@@ -23,7 +23,7 @@ _LISTS_AT_LEAST = 1024
 
 _LAYERS = re.compile(r"(^|_)(layers|depth|blocks|n_layer)$")
 _SIZE = re.compile(
-    r"(^|_)(layers|depth|blocks|n_layer|size|dim|heads|experts|channels|vocab|labels|embeddings|ratio|experts_per_tok|"
+    r"(^|_)(layers|depth|blocks|n_layer|size|dim|heads|experts|channels|chans|vocab|labels|embeddings|ratio|experts_per_tok|"
     r"section)$"
 )
 """Keys of what is multiplied into a shape."""
@@ -64,7 +64,7 @@ def refuse_large_claims(folder: Path) -> None:
         elif _SIZE.search(key) and not _FREE.search(key) and _is_number(value):
             most = room.tensors if _LAYERS.search(key) else room.numbers
             if not 0 <= value <= most:
-                _refuse(folder, f"{where}{key} = {value:g}", room)
+                _refuse(folder, f"{where}{key} = {_show(value)}", room)
     claimed = count_claimed(config)
     if claimed > room.numbers:
         _refuse(folder, f"its sizes make at least {claimed:.3g} numbers", room)
@@ -76,7 +76,7 @@ def _refuse_large_patches(folder: Path) -> None:
         for where, key, value in walk(_read_table(folder / name)):
             if key in _PATCH_KEYS and _is_number(value) and not 0 < value <= _MOST_OF_A_PATCH:
                 raise ConfigurationError(
-                    f"model folder {folder}: {name} says {where}{key} = {value:g}",
+                    f"model folder {folder}: {name} says {where}{key} = {_show(value)}",
                     reason=f"every video is filled up to a multiple of it, and {_MOST_OF_A_PATCH} is the limit",
                     remedy="download or save the folder again",
                 )
@@ -98,9 +98,9 @@ def _read_index(folder: Path) -> WeightsSize | None:
     index = _read_table(folder / INDEX)
     names, total = index.get("weight_map"), index.get("metadata")
     total = total.get("total_size") if isinstance(total, dict) else None
-    if not isinstance(names, dict) or not _is_number(total):
+    if not isinstance(names, dict) or not isinstance(total, int | float) or not 0 <= total <= _MOST_NUMBERS:
         return None
-    return WeightsSize(len(names), min(int(total), _MOST_NUMBERS))
+    return WeightsSize(len(names), int(total))
 
 
 def count_claimed(config: Mapping[str, Any]) -> float:
@@ -127,7 +127,7 @@ def _count_numbers(table: Mapping[str, Any]) -> float:
 def _list_tables(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The parts of a configuration. Where it has none, it is the only part itself."""
     parts = [part for key, part in config.items() if key.endswith("_config") and isinstance(part, dict)]
-    return parts if any("hidden_size" in part for part in parts) else [config]
+    return [*parts] if any("hidden_size" in part for part in parts) else [config]
 
 
 def walk(table: Any) -> Iterator[tuple[str, str, Any]]:
@@ -146,6 +146,13 @@ def walk(table: Any) -> Iterator[tuple[str, str, Any]]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _show(value: float) -> str:
+    try:
+        return f"{value:g}"
+    except OverflowError:
+        return "a number beyond 1e308"
 
 
 def _read_table(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from video_opd.errors import ConfigurationError
 from video_opd.policy.folder_files import SMALL_FILES, list_files, refuse_unsafe_files
@@ -239,7 +239,7 @@ def _download(name: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HTTPError  # httpx's, under whichever name the hub's library imports it
 
-    from_cache = {"local_files_only": True} if is_offline() else {}
+    from_cache: dict[str, Any] = {"local_files_only": True} if is_offline() else {}
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, **from_cache))
     except (OSError, ValueError, HTTPError) as error:
