@@ -245,8 +245,8 @@ def _download(name: str, revision: str | None, patterns: list[str]) -> Path:
     except (OSError, ValueError, HTTPError) as error:
         if from_cache:
             raise ConfigurationError(
-                f"model {name!r} is neither a folder here nor whole in the cache of the Hugging Face hub",
-                reason="--offline or HF_HUB_OFFLINE forbids downloads",
+                f"model {name!r} is not a folder here and could not be downloaded from the Hugging Face hub",
+                reason="it is not whole in the hub's cache, and --offline or HF_HUB_OFFLINE forbids downloads",
                 remedy="run the command once without it, or give a folder",
             ) from error
         raise ConfigurationError(
