@@ -220,7 +220,24 @@ def measure_weights(folder: Path) -> WeightsSize | None:
     files = [file for file in files if file.is_file()]
     if not files:
         return None
-    return WeightsSize(sum(len(_read_header(file)) for file in files), sum(file.stat().st_size for file in files))
+    # A file that was cut short held more: the loader says that it is broken, so it gets room to come so far.
+    sizes = [file.stat().st_size for file in files]
+    return WeightsSize(
+        sum(len(_read_header(file)) for file in files),
+        sum(min(max(size, _find_end(file)), 64 * size) for file, size in zip(files, sizes, strict=True)),
+    )
+
+
+def _find_end(file: Path) -> int:
+    """Where a safetensors file should end by its header; 0 where that cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            header = json.loads(opened.read(min(length, file.stat().st_size)))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        return 8 + length + max(end for end in ends if isinstance(end, int))
+    except (OSError, ValueError, RecursionError, TypeError, LookupError, AttributeError):
+        return 0
 
 
 def _read_header(file: Path) -> list[str]:
