@@ -17,6 +17,7 @@ FLOORS = (
     (
         "types",
         "errors",
+        "redaction",
         "seeds",
         "messages",
         "host_memory",

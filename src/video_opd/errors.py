@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from video_opd.redaction import redact
 from video_opd.terminal import escape_controls
 
 
@@ -44,8 +45,8 @@ def _make_again(kind: type[UserError], cause: str, reason: str, remedy: str) -> 
 
 
 def _clause(text: str) -> str:
-    """Put a clause on one line, without a full stop at its end, and without what a terminal obeys."""
-    return escape_controls(re.sub(r"\s*[\r\n]+\s*", " ", text.strip())).rstrip(".")
+    """Put a clause on one line: without a full stop at its end, secrets, and what a terminal obeys."""
+    return escape_controls(redact(re.sub(r"\s*[\r\n]+\s*", " ", text.strip()))).rstrip(".")
 
 
 class ConfigurationError(UserError):

@@ -26,6 +26,7 @@ from video_opd.output_streams import (
     tolerate_lost_output,
 )
 from video_opd.ranks import is_first_process, leave_job
+from video_opd.redaction import redact_logs
 from video_opd.stop_signals import WARNED, set_handler
 from video_opd.terminal import guard_terminal, show
 
@@ -56,6 +57,7 @@ def _run_command(argv: Sequence[str] | None) -> int:
     _stop_on_signals()
     if argv is None:
         guard_terminal()
+    redact_logs()
     call: Call | None = None
     try:
         words, overrides = take_overrides(sys.argv[1:] if argv is None else argv)

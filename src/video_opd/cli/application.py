@@ -91,7 +91,17 @@ class Call:
         """Run the command; returns its exit status."""
         if self.recipe_keys is not None:
             self.bound.arguments[self.recipe_keys] = recipe_keys
+        if self.is_offline:
+            from video_opd.policy.offline import go_offline
+
+            go_offline()
         return int(self.function(*self.bound.args, **self.bound.kwargs) or 0)
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether `--offline` was given."""
+        given = self.bound.arguments
+        return bool(given.get("offline")) or any(getattr(value, "offline", False) for value in given.values())
 
     def has(self, name: str) -> bool:
         """Whether the command has an argument of this name, directly or in one of its records."""

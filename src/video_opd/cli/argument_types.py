@@ -129,6 +129,9 @@ Plugins = Annotated[
     ),
     Role.READS,
 ]
+Offline = Annotated[
+    bool, Parameter(help="download nothing: a model is a folder or in the hub's cache (as HF_HUB_OFFLINE=1)")
+]
 RecipeKeys = Annotated[Mapping[str, str], Parameter(parse=False)]
 """Any key of a recipe, given as an argument: `--training.learning-rate 1e-4`. Every command with a recipe has this."""
 
@@ -140,6 +143,7 @@ class RecipeOptions:
 
     help_keys: Annotated[bool, Parameter(help="list every key of a recipe and exit")] = False
     plugin: Plugins = ()
+    offline: Offline = False
     json: Json = False
 
 

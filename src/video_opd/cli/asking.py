@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import MODEL_NAMES, Device, Positive, Rate
+from video_opd.cli.argument_types import MODEL_NAMES, Device, Offline, Positive, Rate
 from video_opd.cli.earlier_outputs import Kind
 from video_opd.cli.path_roles import Role
 from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.files.outputs import find_place, refuse_foreign
 from video_opd.ranks import join_job, num_started
+from video_opd.redaction import redact
 from video_opd.terminal import show
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class ModelChoices:
     """frames per second that the model sees"""
     template: str | None = None
     """name of a prompt preset (default: the model's own, else timelens)"""
+    offline: Offline = False
 
 
 AS_THE_MODEL_IS = ModelChoices()
@@ -144,7 +146,7 @@ def warn_of_tiny(models: Sequence[str], videos: Path, examples: Sequence[Example
 
 def warn(sentence: str) -> None:
     """Print a warning on stderr."""
-    show(f"video-opd: warning: {sentence}", file=sys.stderr)
+    show(f"video-opd: warning: {redact(sentence)}", file=sys.stderr)
 
 
 def resolve_defaults(model: str, how: ModelChoices) -> GroundingDefaults:

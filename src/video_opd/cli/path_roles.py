@@ -19,7 +19,8 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from video_opd.data.video.video_names import VIDEO_SUFFIXES
 from video_opd.errors import ConfigurationError
-from video_opd.policy.location import BUNDLED, MODEL_FILES
+from video_opd.policy.folder_files import MODEL_FILES
+from video_opd.policy.location import BUNDLED
 
 
 class Role(Enum):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from video_opd.data.chat_text import render_chat
 from video_opd.data.plain_text import PlainText, has_words, refuse_unwritable
 from video_opd.data.prompt_templates import PromptTemplate
 from video_opd.data.video.video_io import Frames, VideoBudget
@@ -79,12 +80,11 @@ class PromptRenderer:
         video = torch.from_numpy(frames.images).permute(0, 3, 1, 2)
         with _ONE_AT_A_TIME, _explain_errors(example):
             words, stand_ins = self._plain_text.disguise(words, *self.template.split_around_query())
-            template = str(self.processor.chat_template)
+            template = self._chat_template
             # transformers warns of an argument that a template does not ask for.
             asked_for = {name: value for name, value in self.family.chat_arguments.items() if name in template}
-            text = self.processor.apply_chat_template(
-                self.template.turns(words), tokenize=False, add_generation_prompt=True, **asked_for
-            )
+            given = {**self.processor.tokenizer.special_tokens_map, "add_generation_prompt": True, **asked_for}
+            text = render_chat(template, self.template.turns, words, given)
             text = self.family.remove_markers(text) + self.template.answer_prefix
             batch = self.processor(text=[text], videos=[video], return_tensors="pt", **self._video_arguments(frames))
             input_ids, token_types = self._restore(batch["input_ids"][0], batch[names.kinds][0], stand_ins)
@@ -106,6 +106,16 @@ class PromptRenderer:
     @cached_property
     def _plain_text(self) -> PlainText:
         return PlainText(self.processor.tokenizer, self.family.tokens.visual)
+
+    @cached_property
+    def _chat_template(self) -> str:
+        """The template that transformers would take; of several it is the one called default."""
+        template = self.processor.chat_template
+        if isinstance(template, dict):
+            template = template.get("default")
+        if not isinstance(template, str):
+            raise ValueError("the model has several chat templates, and none of them is called default")
+        return template
 
     @cached_property
     def _video_token_id(self) -> int:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from video_opd.errors import ConfigurationError
 from video_opd.files.strict_json import load_json
-from video_opd.policy.description import BROKEN_FILE, describe, guard_loading
+from video_opd.policy.description import BROKEN_FILE, describe, guard_loading, make_empty
 from video_opd.policy.families import find_family
 from video_opd.policy.lora_settings import LoraSettings, choose_targets
 from video_opd.policy.saving import save_whole_model
@@ -58,12 +58,8 @@ def refuse_unfit_targets(name: str, settings: LoraSettings) -> None:
     require_peft()
     if not settings.targets:
         return
-    from transformers import AutoModelForImageTextToText
-
     known = describe(name)
-    with guard_loading(name, "config"), torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(known.config)
-    choose_targets(name, known.family, settings.targets, list_linear(model))
+    choose_targets(name, known.family, settings.targets, list_linear(make_empty(name, known.config)))
 
 
 def list_linear(model: Any) -> list[str]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -112,9 +113,10 @@ def make_empty(name: str, config: Any = None) -> Any:
     """
     from transformers import AutoModelForImageTextToText
 
-    config = config or describe(name).config
+    config = deepcopy(config or describe(name).config)
     with guard_loading(name, "config"), torch.device("meta"):
-        return AutoModelForImageTextToText.from_config(config)
+        # Without ours transformers would take the backend of config.json, which may be a kernel on the hub.
+        return AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa")
 
 
 def explain_other_shape(name: str, wanted: str) -> str:

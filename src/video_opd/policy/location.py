@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from video_opd.errors import ConfigurationError
+from video_opd.policy.folder_files import SMALL_FILES, list_files, refuse_unsafe_files
+from video_opd.policy.offline import is_offline
 from video_opd.policy.run_folders import find_model
 from video_opd.policy.weights_files import (
     ADAPTER_WEIGHTS,
@@ -32,10 +34,6 @@ DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "hpu", "npu", "mtia")
 """Kinds of devices that a model may run on, where torch has one; a number may follow behind a colon."""
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-_SMALL_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]
-MODEL_FILES = ["*.safetensors", *_SMALL_FILES]
-"""Files that are read, from a folder or from the hub: neither pickled weights nor code."""
-
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 _HOW_TO_ASK = ("grounding.json", "generation_config.json")
@@ -66,6 +64,7 @@ def resolve_model(name: str, revision: str | None = None, *, weights: bool = Tru
     if folder is not None:
         return folder
     folder = _download_small_files(name, revision)
+    refuse_unsafe_files(folder)
     if is_adapter(folder):
         read_base(folder)
         if weights:
@@ -76,6 +75,7 @@ def resolve_model(name: str, revision: str | None = None, *, weights: bool = Tru
     _refuse_without_parts(folder, name)
     if weights:
         folder = _download_weights(name, revision)
+        refuse_unsafe_files(folder)
         refuse_other_weights(folder)
     return folder
 
@@ -135,6 +135,7 @@ def find_local_folder(name: str) -> Path | None:
             remedy="give the folder",
         )
     folder = find_model(folder)
+    refuse_unsafe_files(folder)
     if is_adapter(folder):
         _refuse_without_base(folder)
         return folder
@@ -169,6 +170,7 @@ def find_configured(name: str) -> ModelParts | None:
 def _refuse_without_base(folder: Path, above: tuple[Path, ...] = ()) -> None:
     """Refuse an adapter that cannot be used, or whose base is not on this machine and cannot be on the hub."""
     _refuse_circle(folder, above)
+    refuse_unsafe_files(folder)
     refuse_unfit_adapter(folder)
     base, _ = read_base(folder)
     below = Path(base).expanduser()
@@ -228,10 +230,11 @@ def model_sha256(folder: Path) -> str:
     if is_adapter(folder):
         base, revision = read_base(folder)
         digest.update(model_sha256(resolve_model(base, revision)).encode())
-    for path in sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)}):
+    for path in list_files(folder):
         if path.name not in _HOW_TO_ASK and not path.name.endswith(".settings.json"):
             with path.open("rb") as file:
-                digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+                name = str(path.relative_to(folder))
+                digest.update(name.encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 
@@ -241,7 +244,7 @@ def _download_small_files(name: str, revision: str | None) -> Path:
 
     In one request, so that it fails at once without a network, and not after minutes of retries of every single file.
     """
-    return _download(name, revision, _SMALL_FILES)
+    return _download(name, revision, SMALL_FILES)
 
 
 @cache
@@ -251,16 +254,23 @@ def _download_weights(name: str, revision: str | None) -> Path:
     if _COMMIT.fullmatch(small.name):
         revision = small.name  # the very commit that was looked at, even if another is uploaded meanwhile
     weights = [ADAPTER_WEIGHTS] if is_adapter(small) else [SINGLE, *list_shards(small)]
-    return _download(name, revision, [*_SMALL_FILES, *weights])
+    return _download(name, revision, [*SMALL_FILES, *weights])
 
 
 def _download(name: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HTTPError  # httpx's, under whichever name the hub's library imports it
 
+    from_cache: dict[str, Any] = {"local_files_only": True} if is_offline() else {}
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, **from_cache))
     except (OSError, ValueError, HTTPError) as error:
+        if from_cache:
+            raise ConfigurationError(
+                f"model {name!r} is not a folder here and could not be downloaded from the Hugging Face hub",
+                reason="it is not whole in the hub's cache, and --offline or HF_HUB_OFFLINE forbids downloads",
+                remedy="run the command once without it, or give a folder",
+            ) from error
         raise ConfigurationError(
             f"model {name!r} is not a folder here and could not be downloaded from the Hugging Face hub",
             reason=str(error.__cause__ or error).strip().splitlines()[0],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from video_opd.errors import ConfigurationError
 from video_opd.files.strict_json import load_json
@@ -210,6 +211,39 @@ def measure_files(folder: Path) -> int | None:
     """Bytes of the weights files of a folder; None where they are not all there."""
     files = [folder / name for name in list_shards(folder)] or list(folder.glob("*.safetensors"))
     return sum(file.stat().st_size for file in files) if files and all(file.is_file() for file in files) else None
+
+
+class WeightsSize(NamedTuple):
+    """How much the files of weights hold."""
+
+    num_tensors: int
+    num_bytes: int
+
+
+def measure_weights(folder: Path) -> WeightsSize | None:
+    """Count the tensors and the bytes of a folder's weights; None where it has none. Only headers are read."""
+    files = [folder / name for name in (list_shards(folder) or [SINGLE])]
+    files = [file for file in files if file.is_file()]
+    if not files:
+        return None
+    # A file that was cut short held more: the loader says that it is broken, so it gets room to come so far.
+    sizes = [file.stat().st_size for file in files]
+    return WeightsSize(
+        sum(len(_read_header(file)) for file in files),
+        sum(min(max(size, _find_end(file)), 64 * size) for file, size in zip(files, sizes, strict=True)),
+    )
+
+
+def _find_end(file: Path) -> int:
+    """Where a safetensors file should end by its header; 0 where that cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            header = load_json(opened.read(min(length, file.stat().st_size)))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        return 8 + length + max(end for end in ends if isinstance(end, int))
+    except (OSError, ValueError, RecursionError, TypeError, LookupError, AttributeError):
+        return 0
 
 
 def _read_header(file: Path) -> list[str]:

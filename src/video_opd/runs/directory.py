@@ -27,6 +27,7 @@ from video_opd.errors import ConfigurationError
 from video_opd.files.durable import sync_folder, write_durably
 from video_opd.files.strict_json import load_json
 from video_opd.files.toml_text import load_toml
+from video_opd.redaction import redact
 
 LOCK = ".run.lock"
 _RECIPE_SHA256 = ".recipe.sha256"
@@ -338,7 +339,7 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 def _record_environment(first: Path, environment: Mapping[str, Any]) -> None:
     """Write the environment, next to earlier ones if it changed: the weights may then come out differently."""
-    content = json.dumps(environment, indent=2, sort_keys=True, default=str).encode() + b"\n"
+    content = redact(json.dumps(environment, indent=2, sort_keys=True, default=str)).encode() + b"\n"
     path, number = first, 1
     while path.exists():
         if path.read_bytes() == content:

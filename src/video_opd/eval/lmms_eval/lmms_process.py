@@ -17,6 +17,7 @@ from typing import Any, NoReturn, TextIO
 
 from video_opd.errors import ConfigurationError, EngineError, explain_write_errors
 from video_opd.files.strict_json import load_json
+from video_opd.redaction import redact
 
 _log = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ def run(command: Sequence[str], log: Path, *, timeout_s: float | None, on_line: 
 
     Args:
         command: of which the first word is a Python.
-        log: file for all that it prints; the value of HF_TOKEN, which lmms-eval prints, is left out.
+        log: file for all that it prints; secrets, such as HF_TOKEN, which lmms-eval prints, are left out.
         timeout_s: end it after so many seconds; None: never.
         on_line: told every line as it comes, on another thread; a progress bar's every state is one.
 
@@ -179,12 +180,11 @@ class _Listener(Thread):
         """Why the log could not be written; then the pipe is closed, and the process ends by itself."""
 
     def run(self) -> None:
-        secret = os.environ.get("HF_TOKEN")
         assert self.process.stdout is not None
         try:
             with self.log, self.process.stdout as lines:
                 for line in lines:
-                    clean = line.replace(secret, "[HF_TOKEN]") if secret else line
+                    clean = redact(line)
                     self.log.write(clean)
                     self.log.flush()
                     self.on_line(_COLOURS.sub("", clean).strip())
