@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +19,7 @@ from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_source import PromptMemory, PromptSource, require_folder
 from video_opd.data.prompt_templates import TEMPLATES, PromptTemplate
 from video_opd.data.prompts import PromptRenderer
-from video_opd.data.video.video_io import VideoBudget
+from video_opd.data.video.video_io import VideoBudget, write_video
 from video_opd.errors import DataError, EngineError
 from video_opd.types import Span
 
@@ -142,6 +143,17 @@ def test_an_unusable_video_is_set_aside_once_and_with_its_reason(videos, rendere
             ]
         assert list(source.set_aside) == bad
         assert source.set_aside[bad[0]].endswith("the file is empty: there is nothing to decode")
+
+
+def test_a_part_of_a_video_is_set_aside(videos, renderer, examples):
+    """A file of half a second for a row of four seconds decodes without a complaint."""
+    first = next(example for example in examples if example.clip is None)
+    write_video(videos / first.video, np.zeros((12, 64, 64, 3), np.uint8), fps=24)
+    bad = [example.id for example in examples if example.video == first.video]
+    with closing(source_of(videos, renderer, max_bad_share=0.2)) as source:
+        assert len(source.prompts(examples)) == 12 - len(bad)
+    assert list(source.set_aside) == bad
+    assert f"is 0.50 s long, and the row's `duration` is {first.duration:g} s: a part of" in source.set_aside[first.id]
 
 
 def test_more_than_the_share_ends_it(videos, renderer, examples):

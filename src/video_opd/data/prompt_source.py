@@ -18,6 +18,7 @@ from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.picture_folder import find_timeline, read_video
 from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.data.video.video_sampling import fit_size, sample_frames
+from video_opd.data.video.whole_video import require_whole
 from video_opd.errors import DataError, EngineError, QueryError, UserError
 from video_opd.types import Example, Prompt
 
@@ -67,12 +68,14 @@ def render(
         decode: in place of `read_video`, where someone remembers frames or knows the rate of folders.
 
     Raises:
-        DataError: the video cannot be used.
+        DataError: the video cannot be used, or ends before its row says.
         EngineError: the frames do not fit the budget.
     """
     budget = replace(renderer.budget, pixels_per_token_side=renderer.pixels_per_token_side)
     rate = () if example.frame_rate is None else (example.frame_rate,)
-    return renderer(example, (decode or read_video)(video, budget, example.clip, *rate))
+    frames = (decode or read_video)(video, budget, example.clip, *rate)
+    require_whole(video, example, frames.video_duration_s, max(1 / budget.fps, frames.duration_s / len(frames.times_s)))
+    return renderer(example, frames)
 
 
 class PromptMemory:

@@ -167,6 +167,7 @@ def read_pictures(folder: Path, fps: float | Fraction, budget: VideoBudget, clip
         times_s=tuple(timeline.time_s(index, origin=window.start) for index in indices),
         duration_s=float(timeline.covered_s(window)),
         indices=indices,
+        video_duration_s=timeline.duration_s,
     )
 
 

@@ -34,6 +34,7 @@ from video_opd.data.video.video_refusals import (
     unopened_error,
 )
 from video_opd.data.video.video_sampling import Timeline
+from video_opd.data.video.whole_video import read_header_duration, refuse_part
 from video_opd.errors import DataError
 
 if TYPE_CHECKING:
@@ -152,11 +153,13 @@ def examine_file(path: Path) -> VideoFile:
     shown: list[dict[int, int]] = []  # of each part: time -> ticks for which the frame is shown
     openings: dict[int, int | None] = {}  # of each part: time of its first keyframe
     timed, keyless, cut = True, True, False
+    begins, ends = 0, 0  # of all packets, also those that are not shown; Matroska's header counts from 0
     with open_video(path) as (container, stream):
         assert stream.time_base is not None  # FFmpeg gives every stream one
         tick, codec, aspect = stream.time_base, stream.codec_context.name, stream.sample_aspect_ratio
         in_avi = container.format.name == "avi" and codec in _REORDERING
         _refuse_truncated(path, container, stream)
+        promised_s = read_header_duration(container, stream)
         for step in read_steps(path, container, stream):
             if step.part == len(shown):
                 shown.append({})
@@ -165,7 +168,9 @@ def examine_file(path: Path) -> VideoFile:
                 openings[step.part] = step.time
             if step.time is None:
                 timed = timed and step.leading
-            elif not step.packet.is_discard:  # what an edit list cuts away is decoded for others' sake and never shown
+                continue
+            begins, ends = min(begins, step.time), max(ends, step.time + (step.packet.duration or 0))
+            if not step.packet.is_discard:  # what an edit list cuts away is decoded for others' sake and never shown
                 shown[-1][step.time] = step.packet.duration or 0
     if in_avi or keyless or not timed:
         first, pts = _decode_times(path, keyless=keyless, in_avi=in_avi)
@@ -181,6 +186,7 @@ def examine_file(path: Path) -> VideoFile:
         pts = sorted(lengths)
     if first is None or not pts:
         raise no_frames_error(path)
+    refuse_part(path, promised_s, float(max(ends - begins, pts[-1] - pts[0]) * tick))
     # To the nearest tick: what is lost here and in the last time is then together at most the tick that is forgiven.
     mean_duration = round(Fraction(pts[-1] - pts[0], max(1, len(pts) - 1)))
     last_duration = lengths.get(pts[-1], 0) or mean_duration or 1

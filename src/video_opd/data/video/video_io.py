@@ -65,6 +65,8 @@ class Frames:
     """Seconds for which the clip's frames (the video's, without a clip) are shown."""
     indices: tuple[int, ...]
     """Number of each frame in the file, in order of presentation."""
+    video_duration_s: float | None = None
+    """Duration of the whole video, without regard to the clip; None: not known."""
 
 
 def probe(path: Path) -> VideoInfo:
@@ -111,6 +113,7 @@ def read_frames(path: Path, budget: VideoBudget, clip: Span | None = None) -> Fr
         times_s=tuple(timeline.time_s(index, origin=window.start) for index in indices),
         duration_s=float(timeline.covered_s(window)),
         indices=indices,
+        video_duration_s=timeline.duration_s,
     )
 
 
