@@ -49,6 +49,19 @@ def same(left, right) -> bool:
     return torch.equal(left.input_ids, right.input_ids) and torch.equal(left.pixel_values, right.pixel_values)
 
 
+def test_decoding_in_other_processes_changes_nothing(videos, renderer, examples):
+    (videos / examples[0].video).write_bytes(b"")
+    with (
+        closing(source_of(videos, renderer, workers=0, max_bad_share=0.2)) as plain,
+        closing(source_of(videos, renderer, max_bad_share=0.2, in_processes=True)) as ahead,
+    ):
+        ahead.prefetch(examples)
+        prompts = ahead.prompts(examples)
+        assert all(same(prompt, one) for prompt, one in zip(prompts, plain.prompts(examples), strict=True))
+        assert ahead.set_aside == plain.set_aside != {}
+        assert min(ahead.memory.cost([prompt.example for prompt in prompts])) > 0
+
+
 def test_decoding_ahead_changes_nothing(videos, renderer, examples):
     with closing(source_of(videos, renderer, workers=0)) as plain, closing(source_of(videos, renderer)) as ahead:
         ahead.prefetch(examples)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from barcodes import encode
 
+from video_opd.data.video import video_file, video_refusals
 from video_opd.data.video.video_io import VideoBudget, probe, read_frames
 from video_opd.data.video.whole_video import refuse_part, require_whole
 from video_opd.errors import DataError
@@ -83,3 +84,13 @@ def test_a_row_may_be_off_by_a_step_or_a_twentieth(example, found_s, step_s, is_
             require_whole(Path("a.ts"), example, found_s, step_s)
     else:
         require_whole(Path("a.ts"), example, found_s, step_s)
+
+
+def test_files_beyond_the_limits_are_refused(tmp_path, monkeypatch):
+    path = encode(tmp_path / "a.mp4")
+    monkeypatch.setattr(video_file, "MAX_STREAMS", 0)
+    with pytest.raises(DataError, match="it has 1 streams, more than 0"):
+        probe(path)
+    monkeypatch.setattr(video_refusals, "MAX_FILE_BYTES", path.stat().st_size - 1)
+    with pytest.raises(DataError, match="GiB are more than"):
+        probe(path)

@@ -48,6 +48,9 @@ CONTAINER_FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", 
 MAX_FRAME_PIXELS = 8192 * 8192
 """Largest picture to be decoded: above any camera's, while one such frame is still only 200 MB as RGB."""
 
+MAX_STREAMS = 256
+"""Most streams of a file: above a broadcast's. Each costs a decoder's memory as soon as the file is opened."""
+
 _REORDERING = ("h264", "hevc")
 """Codecs whose B-frames have no times in AVI; those of MPEG-4 do, as its decoder keeps to one frame of delay."""
 _NEVER = sys.maxsize
@@ -120,6 +123,8 @@ def open_video(
         raise unopened_error(path, error) from error
     try:
         with container:
+            if len(container.streams) > MAX_STREAMS:
+                raise damaged_error(path, f"it has {len(container.streams)} streams, more than {MAX_STREAMS}")
             stream = container.streams.best("video")
             if stream is None or stream.codec_context is None:
                 raise no_video_stream_error(path, container)
