@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +19,7 @@ from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_source import PromptMemory, PromptSource, require_folder
 from video_opd.data.prompt_templates import TEMPLATES, PromptTemplate
 from video_opd.data.prompts import PromptRenderer
-from video_opd.data.video.video_io import VideoBudget
+from video_opd.data.video.video_io import VideoBudget, write_video
 from video_opd.errors import DataError, EngineError
 from video_opd.types import Span
 
@@ -46,6 +47,19 @@ def source_of(videos, renderer, **changes) -> PromptSource:
 
 def same(left, right) -> bool:
     return torch.equal(left.input_ids, right.input_ids) and torch.equal(left.pixel_values, right.pixel_values)
+
+
+def test_decoding_in_other_processes_changes_nothing(videos, renderer, examples):
+    (videos / examples[0].video).write_bytes(b"")
+    with (
+        closing(source_of(videos, renderer, workers=0, max_bad_share=0.2)) as plain,
+        closing(source_of(videos, renderer, max_bad_share=0.2, in_processes=True)) as ahead,
+    ):
+        ahead.prefetch(examples)
+        prompts = ahead.prompts(examples)
+        assert all(same(prompt, one) for prompt, one in zip(prompts, plain.prompts(examples), strict=True))
+        assert ahead.set_aside == plain.set_aside != {}
+        assert min(ahead.memory.cost([prompt.example for prompt in prompts])) > 0
 
 
 def test_decoding_ahead_changes_nothing(videos, renderer, examples):
@@ -142,6 +156,17 @@ def test_an_unusable_video_is_set_aside_once_and_with_its_reason(videos, rendere
             ]
         assert list(source.set_aside) == bad
         assert source.set_aside[bad[0]].endswith("the file is empty: there is nothing to decode")
+
+
+def test_a_part_of_a_video_is_set_aside(videos, renderer, examples):
+    """A file of half a second for a row of four seconds decodes without a complaint."""
+    first = next(example for example in examples if example.clip is None)
+    write_video(videos / first.video, np.zeros((12, 64, 64, 3), np.uint8), fps=24)
+    bad = [example.id for example in examples if example.video == first.video]
+    with closing(source_of(videos, renderer, max_bad_share=0.2)) as source:
+        assert len(source.prompts(examples)) == 12 - len(bad)
+    assert list(source.set_aside) == bad
+    assert f"is 0.50 s long, and the row's `duration` is {first.duration:g} s: a part of" in source.set_aside[first.id]
 
 
 def test_more_than_the_share_ends_it(videos, renderer, examples):

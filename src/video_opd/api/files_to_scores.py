@@ -202,6 +202,7 @@ def _make_source(asked: GroundingModel, videos: Path, num_examples: int) -> Prom
         workers=1,
         max_bad_share=MAX_BAD_SHARE,
         share_is_called="the share of bad examples",
+        in_processes=True,
     )
 
 

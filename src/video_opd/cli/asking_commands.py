@@ -160,6 +160,7 @@ def _evaluate_manifest(request: EvaluationRequest, manifest: Path, videos: Path)
             workers=policy.num_readers,
             max_bad_share=request.run.max_bad_share,
             share_is_called="--max-bad-share",
+            in_processes=True,
         )
     ) as source, explain_write_errors(request.run.out):  # fmt: skip
         evaluation = evaluate_into(

@@ -212,6 +212,7 @@ def _ask(plan: _Plan, model: str, notes: Notes) -> BenchmarkAnswers:
 
     from video_opd.data.prompt_source import PromptSource
     from video_opd.data.prompts import PromptRenderer
+    from video_opd.data.video.video_io import read_frames
     from video_opd.eval.ask import KeptAnswers
     from video_opd.eval.how_asked import resolve_budget
     from video_opd.eval.multiple_choice import ask
@@ -230,7 +231,8 @@ def _ask(plan: _Plan, model: str, notes: Notes) -> BenchmarkAnswers:
         max_bad_share=request.run.max_bad_share,
         share_is_called="--max-bad-share",
         check="check those videos of the benchmark, or download them again",
-        decode=plan.benchmark.decode,
+        decode=None if plan.benchmark.decode is read_frames else plan.benchmark.decode,
+        in_processes=True,
         frames_kept=2,
     )
     is_last = notes.when == "before" or request.benchmark.before is None

@@ -102,7 +102,7 @@ class DataSettings(Settings):
     max_bad_share: Share = 0.05
     """Training stops if more than this share of the examples has an unusable video."""
     workers: Count = 1
-    """Threads that decode the next batch during a step; 0: none."""
+    """Processes that decode the next batch during a step, within limits of time and memory; 0: the step decodes."""
     tiny_world: TinyWorldSettings | None = None
     """The tiny world, in the parent folder of `videos`."""
 

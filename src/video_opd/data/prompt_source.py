@@ -8,16 +8,18 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from video_opd.data.manifest import resolve_video
 from video_opd.data.prompts import PromptRenderer
+from video_opd.data.video.decoding_workers import DecodingWorkers
 from video_opd.data.video.picture_folder import find_timeline, read_video
 from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.data.video.video_sampling import fit_size, sample_frames
+from video_opd.data.video.whole_video import require_whole
 from video_opd.errors import DataError, EngineError, QueryError, UserError
 from video_opd.types import Example, Prompt
 
@@ -67,12 +69,14 @@ def render(
         decode: in place of `read_video`, where someone remembers frames or knows the rate of folders.
 
     Raises:
-        DataError: the video cannot be used.
+        DataError: the video cannot be used, or ends before its row says.
         EngineError: the frames do not fit the budget.
     """
     budget = replace(renderer.budget, pixels_per_token_side=renderer.pixels_per_token_side)
     rate = () if example.frame_rate is None else (example.frame_rate,)
-    return renderer(example, (decode or read_video)(video, budget, example.clip, *rate))
+    frames = (decode or read_video)(video, budget, example.clip, *rate)
+    require_whole(video, example, frames.video_duration_s, max(1 / budget.fps, frames.duration_s / len(frames.times_s)))
+    return renderer(example, frames)
 
 
 class PromptMemory:
@@ -130,12 +134,13 @@ class PromptSource:
 
     Args:
         memory: where prompts are kept; none are where not given.
-        workers: threads that decode ahead.
+        workers: threads that decode ahead, each with a process of its own where `in_processes` is set.
         max_bad_share: of `num_examples`; more unusable videos than that end the run.
         share_is_called: where that share is set, and
         check: what to do about such videos, for the sentence that is said then.
         decode: in place of `read_video`, for videos whose frames are found in another way.
         frames_kept: videos whose frames are kept for the next question about them, the ones decoded last.
+        in_processes: decode in processes, with limits on time and memory, where `workers` is not 0.
     """
 
     def __init__(
@@ -151,6 +156,7 @@ class PromptSource:
         check: str = "run `video-opd data check --videos … --decode` on the manifest, mend it",
         decode: Callable[..., Frames] | None = None,
         frames_kept: int = 0,
+        in_processes: bool = False,
     ) -> None:
         self.videos, self.renderer = videos, renderer
         self.num_examples, self.max_bad_share = num_examples, max_bad_share
@@ -159,6 +165,8 @@ class PromptSource:
         self.set_aside: dict[str, str] = {}
         """Id and reason of every example whose video or query could not be used."""
         self._any_fits, self._only_videos = False, True
+        self._processes = DecodingWorkers() if in_processes and workers and decode is None else None
+        decode = decode or (self._processes.read_video if self._processes else None)
         self._decode = lru_cache(frames_kept)(decode or read_video) if frames_kept else decode
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode") if workers else None
         self._coming: dict[str, Future[Prompt]] = {}
@@ -178,7 +186,8 @@ class PromptSource:
         clock = time.process_time if self._pool is None else time.thread_time
         began, cpu_began = time.perf_counter(), clock()
         prompt = render(self.renderer, resolve_video(self.videos, example), example, self._decode)
-        self.memory.note_cost(example, time.perf_counter() - began, clock() - cpu_began)
+        cpu_s = clock() - cpu_began + (self._processes.take_cpu_seconds() if self._processes else 0.0)
+        self.memory.note_cost(example, time.perf_counter() - began, cpu_s)
         return prompt
 
     def prefetch(self, examples: Iterable[Example]) -> None:
@@ -250,9 +259,11 @@ class PromptSource:
         """Stop the decoding threads, and report in one line the examples that failed there and were never used."""
         if self._pool is None:
             return
+        if self._processes is not None:
+            self._processes.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
         failed = {id: error for id, coming in self._coming.items() if not coming.cancelled()
-                  and (error := coming.exception()) is not None}  # fmt: skip
+                  and (error := coming.exception()) is not None and not isinstance(error, CancelledError)}  # fmt: skip
         self._coming.clear()
         if not failed:
             return

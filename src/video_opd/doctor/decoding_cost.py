@@ -26,7 +26,7 @@ class DecodingCost:
 
     batch_size: int
     seconds: float
-    """Of one clip, in one thread of `data.workers`."""
+    """Of one clip, in one process of `data.workers`."""
     cpu_seconds: float
     """Of one clip, of all threads: a decoder has threads of its own."""
     step_seconds: float
@@ -46,7 +46,7 @@ class DecodingCost:
         """Seconds that a step waits for its videos.
 
         Args:
-            workers: threads that decode ahead; 0: the step itself decodes.
+            workers: processes that decode ahead; 0: the step itself decodes.
         """
         seconds = self.batch_size * self.seconds
         return seconds if workers == 0 else max(0.0, seconds / workers - self.step_seconds)

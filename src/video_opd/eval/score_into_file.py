@@ -110,6 +110,7 @@ def score_into(
         workers=policy.num_readers,
         max_bad_share=scoring.max_bad_share,
         share_is_called=called.max_bad_share,
+        in_processes=True,
     )
     scorer = Scorer(policy=policy, source=source, asking=scoring.asking, batch_size=scoring.batch_size, teacher=teacher)
 

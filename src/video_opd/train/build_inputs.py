@@ -56,6 +56,7 @@ def make_source(
         memory=memory,
         workers=recipe.data.workers,
         max_bad_share=recipe.data.max_bad_share,
+        in_processes=True,
     )
 
 

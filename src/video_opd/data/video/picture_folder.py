@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from video_opd.data.video.video_file import MAX_FRAME_PIXELS, read_timeline
-from video_opd.data.video.video_io import Frames, VideoInfo, probe, read_frames, resize_image
+from video_opd.data.video.video_io import Frames, FrameSink, FrameTimes, KeptFrames, VideoInfo, decode_into, probe
 from video_opd.data.video.video_names import is_picture
 from video_opd.data.video.video_sampling import (
     MAX_FRAME_RATE,
@@ -45,9 +45,29 @@ def read_video(path: Path, budget: VideoBudget, clip: Span | None = None, frame_
         DataError: as `read_frames` and `read_pictures`; or a rate is given for a file, or none for a folder.
         EngineError: the budget cannot hold the frames.
     """
+    kept = KeptFrames()
+    return kept.join(decode_video(kept, path, budget, clip, frame_rate))
+
+
+def decode_video(
+    sink: FrameSink, path: Path, budget: VideoBudget, clip: Span | None = None, frame_rate: float | None = None
+) -> FrameTimes:
+    """Decode the frames of a video that fit a budget, and give them away one by one; torch is not needed.
+
+    Args:
+        sink: takes the frames.
+        path: as of `read_video`.
+        budget: as of `read_video`.
+        clip: as of `read_video`.
+        frame_rate: as of `read_video`.
+
+    Raises:
+        DataError: as `read_video`.
+        EngineError: as `read_video`.
+    """
     if is_folder(path, frame_rate):
-        return read_pictures(path, _make_exact(frame_rate), budget, clip)
-    return read_frames(path, budget, clip)
+        return _decode_pictures(sink, path, _make_exact(frame_rate), budget, clip)
+    return decode_into(sink, path, budget, clip)
 
 
 def find_timeline(path: Path, frame_rate: float | None = None) -> Timeline:
@@ -155,18 +175,27 @@ def read_pictures(folder: Path, fps: float | Fraction, budget: VideoBudget, clip
         DataError: the folder cannot be used, or the clip does not fit it.
         EngineError: the budget cannot hold the frames.
     """
+    kept = KeptFrames()
+    return kept.join(_decode_pictures(kept, folder, fps, budget, clip))
+
+
+def _decode_pictures(
+    sink: FrameSink, folder: Path, fps: float | Fraction, budget: VideoBudget, clip: Span | None
+) -> FrameTimes:
     timeline, paths = find_picture_timeline(folder, fps), _number_pictures(folder)
     indices = sample_frames(timeline, budget, clip)
     window = timeline.window(clip)
     pictures = [paths[timeline.pts[index]] for index in indices]
     with _open_picture(pictures[0]) as first:
         shape = (first.height, first.width)
-    height, width = fit_size(len(indices), *shape, budget)
-    return Frames(
-        images=np.stack([resize_image(_decode_picture(picture, shape), height, width) for picture in pictures]),
+    sink.begin(len(indices), *fit_size(len(indices), *shape, budget))
+    for place, picture in enumerate(pictures):
+        sink.add(_decode_picture(picture, shape), [place])
+    return FrameTimes(
         times_s=tuple(timeline.time_s(index, origin=window.start) for index in indices),
         duration_s=float(timeline.covered_s(window)),
         indices=indices,
+        video_duration_s=timeline.duration_s,
     )
 
 

@@ -34,6 +34,7 @@ from video_opd.data.video.video_refusals import (
     unopened_error,
 )
 from video_opd.data.video.video_sampling import Timeline
+from video_opd.data.video.whole_video import read_header_duration, refuse_part
 from video_opd.errors import DataError
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ CONTAINER_FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", 
 
 MAX_FRAME_PIXELS = 8192 * 8192
 """Largest picture to be decoded: above any camera's, while one such frame is still only 200 MB as RGB."""
+
+MAX_STREAMS = 256
+"""Most streams of a file: above a broadcast's. Each costs a decoder's memory as soon as the file is opened."""
 
 _REORDERING = ("h264", "hevc")
 """Codecs whose B-frames have no times in AVI; those of MPEG-4 do, as its decoder keeps to one frame of delay."""
@@ -119,6 +123,8 @@ def open_video(
         raise unopened_error(path, error) from error
     try:
         with container:
+            if len(container.streams) > MAX_STREAMS:
+                raise damaged_error(path, f"it has {len(container.streams)} streams, more than {MAX_STREAMS}")
             stream = container.streams.best("video")
             if stream is None or stream.codec_context is None:
                 raise no_video_stream_error(path, container)
@@ -152,11 +158,13 @@ def examine_file(path: Path) -> VideoFile:
     shown: list[dict[int, int]] = []  # of each part: time -> ticks for which the frame is shown
     openings: dict[int, int | None] = {}  # of each part: time of its first keyframe
     timed, keyless, cut = True, True, False
+    begins, ends = 0, 0  # of all packets, also those that are not shown; Matroska's header counts from 0
     with open_video(path) as (container, stream):
         assert stream.time_base is not None  # FFmpeg gives every stream one
         tick, codec, aspect = stream.time_base, stream.codec_context.name, stream.sample_aspect_ratio
         in_avi = container.format.name == "avi" and codec in _REORDERING
         _refuse_truncated(path, container, stream)
+        promised_s = read_header_duration(container, stream)
         for step in read_steps(path, container, stream):
             if step.part == len(shown):
                 shown.append({})
@@ -165,7 +173,9 @@ def examine_file(path: Path) -> VideoFile:
                 openings[step.part] = step.time
             if step.time is None:
                 timed = timed and step.leading
-            elif not step.packet.is_discard:  # what an edit list cuts away is decoded for others' sake and never shown
+                continue
+            begins, ends = min(begins, step.time), max(ends, step.time + (step.packet.duration or 0))
+            if not step.packet.is_discard:  # what an edit list cuts away is decoded for others' sake and never shown
                 shown[-1][step.time] = step.packet.duration or 0
     if in_avi or keyless or not timed:
         first, pts = _decode_times(path, keyless=keyless, in_avi=in_avi)
@@ -181,6 +191,7 @@ def examine_file(path: Path) -> VideoFile:
         pts = sorted(lengths)
     if first is None or not pts:
         raise no_frames_error(path)
+    refuse_part(path, promised_s, float(max(ends - begins, pts[-1] - pts[0]) * tick))
     # To the nearest tick: what is lost here and in the last time is then together at most the tick that is forgiven.
     mean_duration = round(Fraction(pts[-1] - pts[0], max(1, len(pts) - 1)))
     last_duration = lengths.get(pts[-1], 0) or mean_duration or 1

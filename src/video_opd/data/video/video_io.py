@@ -16,6 +16,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
@@ -29,7 +30,8 @@ from video_opd.errors import DataError
 from video_opd.files.outputs import replace_file
 from video_opd.types import Span
 
-__all__ = ["Frames", "VideoBudget", "VideoInfo", "probe", "read_frames", "resize_image", "write_video"]
+__all__ = ["FrameSink", "FrameTimes", "Frames", "KeptFrames", "VideoBudget", "VideoInfo", "decode_into", "probe",
+    "read_frames", "resize_image", "write_video"]  # fmt: skip
 
 SEEK_WORTHWHILE_S = 10.0
 """A clip that starts later is reached by a seek; before, decoding from the beginning costs less than a second."""
@@ -65,6 +67,8 @@ class Frames:
     """Seconds for which the clip's frames (the video's, without a clip) are shown."""
     indices: tuple[int, ...]
     """Number of each frame in the file, in order of presentation."""
+    video_duration_s: float | None = None
+    """Duration of the whole video, without regard to the clip; None: not known."""
 
 
 def probe(path: Path) -> VideoInfo:
@@ -86,6 +90,57 @@ def probe(path: Path) -> VideoInfo:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameTimes:
+    """What `Frames` says besides the images."""
+
+    times_s: tuple[float, ...]
+    duration_s: float
+    indices: tuple[int, ...]
+    video_duration_s: float
+
+
+class FrameSink(Protocol):
+    """Takes the chosen frames of a video as they are decoded."""
+
+    def begin(self, count: int, height: int, width: int) -> None:
+        """All frames come now. They come again if a way of decoding fails and another is tried.
+
+        Args:
+            count: frames that are chosen.
+            height: to which they are resized, in pixels.
+            width: to which they are resized, in pixels.
+        """
+
+    def add(self, image: NDArray[np.uint8], places: list[int]) -> None:
+        """Take a frame in the size in which it is shown, and its places among those that are chosen."""
+
+
+class KeptFrames:
+    """Keeps the frames in the size that a model sees."""
+
+    def __init__(self) -> None:
+        self.images = np.empty((0, 0, 0, 3), np.uint8)
+
+    def begin(self, count: int, height: int, width: int) -> None:
+        """Make room for all frames in the size that a model sees."""
+        self.images = np.empty((count, height, width, 3), dtype=np.uint8)
+
+    def add(self, image: NDArray[np.uint8], places: list[int]) -> None:
+        """Resize a frame, and keep it."""
+        self.images[places] = resize_image(image, self.images.shape[1], self.images.shape[2])
+
+    def join(self, times: FrameTimes) -> Frames:
+        """The frames with their times."""
+        return Frames(
+            images=self.images,
+            times_s=times.times_s,
+            duration_s=times.duration_s,
+            indices=times.indices,
+            video_duration_s=times.video_duration_s,
+        )
+
+
 def read_frames(path: Path, budget: VideoBudget, clip: Span | None = None) -> Frames:
     """Decode the frames of a video that fit a budget, at the size that fits.
 
@@ -101,46 +156,75 @@ def read_frames(path: Path, budget: VideoBudget, clip: Span | None = None) -> Fr
         DataError: the file cannot be used (see the top of this module), or the clip does not fit it.
         EngineError: the budget cannot hold the frames.
     """
+    kept = KeptFrames()
+    return kept.join(decode_into(kept, path, budget, clip))
+
+
+def decode_into(sink: FrameSink, path: Path, budget: VideoBudget, clip: Span | None = None) -> FrameTimes:
+    """Decode the frames of a video that fit a budget, and give them away one by one; torch is not needed.
+
+    Args:
+        sink: takes the frames.
+        path: as of `read_frames`.
+        budget: as of `read_frames`.
+        clip: as of `read_frames`.
+
+    Raises:
+        DataError: as `read_frames`.
+        EngineError: as `read_frames`.
+    """
     file = examine_file(path)
     timeline = file.timeline
     indices = sample_frames(timeline, budget, clip)
     window = timeline.window(clip)
     wanted = [timeline.pts[index] for index in indices]
-    return Frames(
-        images=_collect_somehow(path, file, wanted, budget, far=timeline.time_s(indices[0]) > SEEK_WORTHWHILE_S),
+    taker = _Chosen(path, file, wanted, budget, sink)
+    _collect_somehow(taker, far=timeline.time_s(indices[0]) > SEEK_WORTHWHILE_S)
+    return FrameTimes(
         times_s=tuple(timeline.time_s(index, origin=window.start) for index in indices),
         duration_s=float(timeline.covered_s(window)),
         indices=indices,
+        video_duration_s=timeline.duration_s,
     )
 
 
-def _collect_somehow(
-    path: Path, file: VideoFile, wanted: list[int], budget: VideoBudget, *, far: bool
-) -> NDArray[np.uint8]:
-    """Decode the frames shown at the wanted times (ticks, ascending), by the quickest way that leads to all of them.
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The frames that are chosen of a file."""
+
+    path: Path
+    file: VideoFile
+    wanted: list[int]
+    """When they are shown: ticks, ascending."""
+    budget: VideoBudget
+    sink: FrameSink
+
+
+def _collect_somehow(chosen: _Chosen, *, far: bool) -> None:
+    """Decode the chosen frames, by the quickest way that leads to all of them.
 
     Every way is strict. A seek may land too late, where an index is wrong or frames need what lies before the keyframe;
     and where pictures lack what was cut away, a decoder that complains of everything does not come past them.
     """
+    file = chosen.file
     modes = [DecodingMode(explode=False)] if file.cut else [DecodingMode(), DecodingMode(threads=False)]
     if far and len(file.starts) == 1:
-        seek, is_h264 = DecodingMode(seek_to=wanted[0]), file.codec == "h264"
+        seek, is_h264 = DecodingMode(seek_to=chosen.wanted[0]), file.codec == "h264"
         again = replace(seek, explode=False) if is_h264 else replace(seek, threads=False)
         modes = [seek, again, *modes]
     for mode in modes[:-1]:
         with contextlib.suppress(DataError):
-            return _collect(path, file, wanted, budget, mode)
-    return _collect(path, file, wanted, budget, modes[-1])
+            return _collect(chosen, mode)
+    return _collect(chosen, modes[-1])
 
 
-def _collect(
-    path: Path, file: VideoFile, wanted: list[int], budget: VideoBudget, mode: DecodingMode
-) -> NDArray[np.uint8]:
-    """Decode forward and keep the frames shown at the wanted times, resized."""
+def _collect(chosen: _Chosen, mode: DecodingMode) -> None:
+    """Decode forward and give away the frames shown at the wanted times."""
+    path, file, wanted = chosen.path, chosen.file, chosen.wanted
     places: dict[int, list[int]] = {}
     for place, pts in enumerate(wanted):
         places.setdefault(pts, []).append(place)
-    images: NDArray[np.uint8] | None = None
+    has_begun = False
     latest: int | None = None
     timeline, turned = file.timeline, file.turned
     with contextlib.closing(decode_frames(path, mode, starts=file.starts, keyless=file.keyless)) as frames:
@@ -155,17 +239,16 @@ def _collect(
                 if frame.width * frame.height > MAX_FRAME_PIXELS:
                     what = f"a frame of {frame.width} x {frame.height} pixels is beyond {MAX_FRAME_PIXELS} pixels"
                     raise damaged_error(path, what)
-                if images is None:
+                if not has_begun:
                     shown = shown_size(frame.height, frame.width, file.aspect, turned)
-                    height, width = fit_size(len(wanted), *shown, budget)
-                    images = np.empty((len(wanted), height, width, 3), dtype=np.uint8)
+                    chosen.sink.begin(len(wanted), *fit_size(len(wanted), *shown, chosen.budget))
+                    has_begun = True
                 image = turned.apply(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
-                images[places.pop(time)] = resize_image(image, images.shape[1], images.shape[2])
+                chosen.sink.add(image, places.pop(time))
             if not places:
                 break
-    if images is None or places:
+    if places:
         raise damaged_error(path, f"{len(places)} of {len(wanted)} chosen frames do not come out of the decoder")
-    return images
 
 
 def _refuse_gap(path: Path, timeline: Timeline, latest: int | None, time: int, *, seeking: bool) -> None:

@@ -59,6 +59,8 @@ _JPEG_LOOKED_AT = 1 << 25
 """Bytes: the largest pictures of cameras are smaller."""
 _WRITTEN_HEADERS = (b"YUV4MPEG2 ", b"nut/", b"P4", b"P5", b"P6", b"P7", b"/* XPM */", b"<svg")
 """Pictures and videos that begin as a text does."""
+MAX_FILE_BYTES = 1 << 38
+"""Largest file to be read (256 GiB): above a film's. A file of holes may claim any size."""
 _LOOKED_AT = 8192
 """Bytes at the beginning of a file that tell what it is."""
 _SHOWN = 50
@@ -71,7 +73,7 @@ def require_file(path: Path) -> None:
     """Refuse a path that is not a readable file with something in it.
 
     Raises:
-        DataError: the path does not exist, is no file, cannot be read, or is empty.
+        DataError: the path does not exist, is no file, cannot be read, is empty or beyond the largest size.
     """
     try:
         status = path.stat()
@@ -102,6 +104,12 @@ def require_file(path: Path) -> None:
     if not os.access(path, os.R_OK):
         raise DataError(
             f"{path}: permission denied", reason="the video cannot be opened", remedy="Let this user read the file"
+        )
+    if status.st_size > MAX_FILE_BYTES:
+        raise DataError(
+            f"{path}: {status.st_size / 2**30:.0f} GiB are more than {MAX_FILE_BYTES / 2**30:.0f}",
+            reason="no video for temporal grounding is that large",
+            remedy="Check that it is the right file, or cut the video into shorter files",
         )
     if status.st_size == 0:
         raise DataError(f"{path}: the file is empty", reason="there is nothing to decode", remedy="Download it again")

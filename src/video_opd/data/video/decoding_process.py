@@ -1,0 +1,152 @@
+"""A process that decodes videos for another: `python -m video_opd.data.video.decoding_process` with its descriptors.
+
+It imports FFmpeg and numpy, and neither torch nor transformers: it starts in a fraction of a second. The frames go
+through memory that both processes map, in the size in which they are stored; they are resized on the other side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import mmap
+import os
+import signal
+import sys
+import time
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from video_opd.data.video.picture_folder import decode_video
+from video_opd.data.video.video_file import MAX_FRAME_PIXELS
+from video_opd.data.video.video_sampling import VideoBudget
+from video_opd.errors import ConfigurationError, DataError, EngineError, UserError
+from video_opd.types import Span
+
+MEMORY_BYTES = 3 * MAX_FRAME_PIXELS
+"""Of the memory that both processes map. Only what is written takes room."""
+SLOTS = 4
+"""Most frames that wait there for the other process."""
+KINDS: dict[str, type[UserError]] = {kind.__name__: kind for kind in (ConfigurationError, DataError, EngineError)}
+"""The errors that a video may cause, by name."""
+
+
+class SentFrames:
+    """Gives frames to the other process, a few at a time.
+
+    Args:
+        connection: to the other process.
+        memory: that both processes map.
+    """
+
+    def __init__(self, connection: Connection, memory: mmap.mmap) -> None:
+        self.connection, self.memory = connection, memory
+        self.sent = self.taken = 0
+
+    def begin(self, count: int, height: int, width: int) -> None:
+        """Say what comes."""
+        self.connection.send_bytes(json.dumps({"begin": [count, height, width]}).encode())
+
+    def add(self, image: NDArray[np.uint8], places: list[int]) -> None:
+        """Write a frame where no frame waits."""
+        room = max(1, min(SLOTS, MEMORY_BYTES // image.nbytes))
+        while self.sent - self.taken >= room:
+            self.wait()
+        at = self.sent % room * image.nbytes
+        np.copyto(np.frombuffer(self.memory, np.uint8, image.size, at).reshape(image.shape), image)
+        self.sent += 1
+        self.connection.send_bytes(json.dumps({"frame": [at, *image.shape[:2]], "places": places}).encode())
+
+    def wait(self) -> None:
+        """Wait until the other process has taken a frame."""
+        self.connection.recv_bytes()
+        self.taken += 1
+
+    def finish(self) -> None:
+        """Wait until all frames are taken: what comes next is a question."""
+        while self.sent > self.taken:
+            self.wait()
+
+
+def serve(connection: Connection, memory: mmap.mmap) -> None:
+    """Decode one video after the other until the other process closes the connection.
+
+    Args:
+        connection: to the other process.
+        memory: that both processes map.
+    """
+    connection.send_bytes(b"{}")
+    while True:
+        try:
+            asked = json.loads(connection.recv_bytes())
+        except EOFError:
+            return
+        frames, began = SentFrames(connection, memory), time.process_time()
+        answer = _answer(frames, asked)
+        frames.finish()
+        connection.send_bytes(json.dumps(answer | {"cpu_s": time.process_time() - began}).encode())
+
+
+def _answer(frames: SentFrames, asked: dict[str, Any]) -> dict[str, Any]:
+    path, clip = Path(asked["path"]), Span(*asked["clip"]) if asked["clip"] else None
+    try:
+        times = decode_video(frames, path, VideoBudget(**asked["budget"]), clip, asked["rate"])
+    except UserError as error:
+        if getattr(error.__cause__, "errno", None) == errno.ENOMEM:
+            return {"no_memory": True}
+        return {"error": [type(error).__name__, error.cause, error.reason, error.remedy]}
+    except MemoryError:
+        return {"no_memory": True}
+    except (ConnectionError, EOFError):  # the other process has gone
+        raise SystemExit(0) from None
+    except Exception:
+        return {"bug": traceback.format_exc()}
+    return {
+        "times_s": times.times_s,
+        "duration_s": times.duration_s,
+        "indices": times.indices,
+        "video_duration_s": times.video_duration_s,
+    }
+
+
+def limit_memory(num_bytes: int) -> None:
+    """Let this process have no more memory of its own than that; what it maps of files and shares is not counted."""
+    import resource  # here: not on Windows, where nothing but the names of this module is used
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(ValueError, OSError):  # a lower limit is set already
+        resource.setrlimit(resource.RLIMIT_DATA, (num_bytes, num_bytes))
+    with contextlib.suppress(OSError):  # not Linux. Where memory ends, this process is the one to go
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+
+
+def end_with_parent(lifeline: int) -> None:
+    """End at once when the other process ends, in the middle of a decoder that hangs as well.
+
+    Args:
+        lifeline: what to read from a pipe that the other process holds open and writes nothing to. The system sends
+            SIGIO when it is closed, which ends a process.
+    """
+    import fcntl  # here: not on Windows
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # the other process decides what they mean
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def main() -> None:
+    """Serve the process that started this one; the arguments are descriptors, and the most bytes of memory."""
+    connection, memory, lifeline, num_bytes = (int(argument) for argument in sys.argv[1:5])
+    end_with_parent(lifeline)
+    limit_memory(num_bytes)
+    serve(Connection(connection), mmap.mmap(memory, MEMORY_BYTES))
+
+
+if __name__ == "__main__":
+    main()

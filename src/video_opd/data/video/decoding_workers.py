@@ -1,0 +1,292 @@
+"""Decodes videos in processes of their own, with limits: a decoder that hangs, aborts or eats memory costs one clip.
+
+The frames are the same, bit for bit, as those that `read_video` gives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import mmap
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import CancelledError
+from dataclasses import asdict
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from video_opd.data.video.decoding_process import KINDS, MEMORY_BYTES
+from video_opd.data.video.picture_folder import read_video
+from video_opd.data.video.video_io import Frames, FrameTimes, KeptFrames, VideoBudget
+from video_opd.errors import DataError
+from video_opd.types import Span
+
+_log = logging.getLogger(__name__)
+
+SILENCE_S = 600.0
+"""Most seconds in which no frame comes out of a decoder."""
+CLIP_S = 3600.0
+"""Most seconds for one clip: a film of three hours takes less, also on a busy machine."""
+CLIP_BYTES = 4 << 30
+"""Most memory of a decoder. Pictures of 4K take a tenth of it."""
+START_S = 120.0
+"""Most seconds in which a process starts."""
+PROGRAM = ("-m", "video_opd.data.video.decoding_process")
+"""What a process runs."""
+_ALONE = "Re-encode the video or leave the row out; data.workers = 0 trains without these limits"
+
+
+class WorkerDied(Exception):
+    """A decoding process ended by itself."""
+
+
+class NotStarted(Exception):
+    """A decoding process cannot be started here."""
+
+
+class DecodingWorker:
+    """One process that decodes.
+
+    Args:
+        num_bytes: most memory of the process.
+
+    Raises:
+        NotStarted: it does not start.
+    """
+
+    def __init__(self, num_bytes: int = CLIP_BYTES) -> None:
+        self.connection, theirs = Pipe()
+        their_end, self.lifeline = os.pipe()
+        descriptor = _open_memory()
+        given = (theirs.fileno(), descriptor, their_end)
+        root = str(Path(__file__).parents[3])
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", *PROGRAM, *map(str, given), str(num_bytes)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=given,
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
+                    "OPENBLAS_NUM_THREADS": "1",
+                },
+            )
+            self.memory = mmap.mmap(descriptor, MEMORY_BYTES)
+        except (OSError, ValueError) as error:  # ValueError: Windows gives no descriptors away
+            self.connection.close()
+            os.close(self.lifeline)
+            raise NotStarted(str(error)) from error
+        finally:
+            theirs.close()
+            os.close(their_end)
+            os.close(descriptor)
+        try:
+            self._receive(time.monotonic() + START_S)
+        except (TimeoutError, WorkerDied) as error:
+            self.kill()
+            raise NotStarted(f"the process ended with status {self.process.returncode}") from error
+
+    def read(self, asked: dict[str, Any], silence_s: float, clip_s: float) -> tuple[dict[str, Any], KeptFrames]:
+        """What the process says in the end, and the frames that it gave.
+
+        Raises:
+            TimeoutError: it takes longer than a limit allows.
+            WorkerDied: it ended.
+        """
+        kept, until = KeptFrames(), time.monotonic() + clip_s
+        self._send(json.dumps(asked).encode())
+        while True:
+            said = self._receive(min(until, time.monotonic() + silence_s))
+            if "begin" in said:
+                kept.begin(*said["begin"])
+            elif "frame" in said:
+                at, height, width = said["frame"]
+                image = np.frombuffer(self.memory, np.uint8, height * width * 3, at).reshape(height, width, 3)
+                kept.add(image, said["places"])
+                self._send(b"taken")
+            else:
+                return said, kept
+
+    def _send(self, content: bytes) -> None:
+        try:
+            self.connection.send_bytes(content)
+        except OSError as error:
+            raise WorkerDied from error
+
+    def _receive(self, until: float) -> Any:
+        try:
+            if not self.connection.poll(max(0.0, until - time.monotonic())):
+                raise TimeoutError
+            return json.loads(self.connection.recv_bytes())
+        except (EOFError, ConnectionError) as error:
+            raise WorkerDied from error
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self.process.kill()
+        self.process.wait()
+        self.connection.close()
+        with contextlib.suppress(OSError):
+            os.close(self.lifeline)
+
+
+class DecodingWorkers:
+    """As many decoding processes as there are callers at the same time; the next caller gets one that is free.
+
+    Args:
+        silence_s: most seconds without a frame.
+        clip_s: most seconds for a clip.
+        num_bytes: most memory of a process.
+    """
+
+    def __init__(self, silence_s: float = SILENCE_S, clip_s: float = CLIP_S, num_bytes: int = CLIP_BYTES) -> None:
+        self.silence_s, self.clip_s, self.num_bytes = silence_s, clip_s, num_bytes
+        self._free: list[DecodingWorker] = []
+        self._busy: set[DecodingWorker] = set()
+        self._is_closed = False
+        self._lock = threading.Lock()
+        self._spent = threading.local()
+        self._here = False
+        """Whether processes cannot be started, so that videos are decoded in this one."""
+
+    def read_video(
+        self, path: Path, budget: VideoBudget, clip: Span | None = None, frame_rate: float | None = None
+    ) -> Frames:
+        """Read the frames of a video, as `picture_folder.read_video`.
+
+        Args:
+            path: of the file or folder.
+            budget: how many frames and tokens the model may see.
+            clip: the part that counts, in seconds from the first frame; None: all of it.
+            frame_rate: pictures per second of a folder; None: it is a file.
+
+        Raises:
+            DataError: the video cannot be used, or its decoder hangs, aborts or wants too much memory.
+            EngineError: the budget cannot hold the frames.
+        """
+        asked = {
+            "path": os.fspath(path),
+            "budget": asdict(budget),
+            "clip": [clip.start_s, clip.end_s] if clip else None,
+            "rate": frame_rate,
+        }
+        try:
+            said, kept = self._ask(path, asked)
+        except NotStarted as error:
+            self._here = True
+            _log.warning("videos are decoded in this process, without limits on time and memory: %s", error)
+            return read_video(path, budget, clip, frame_rate)
+        if said is None:
+            return read_video(path, budget, clip, frame_rate)
+        self._spent.cpu_s = said["cpu_s"]
+        if "bug" in said:
+            raise RuntimeError(f"a decoding process failed\n{said['bug']}")
+        if "no_memory" in said:
+            raise _limit_error(path, f"more than {self.num_bytes / 2**30:.3g} GiB of memory")
+        if "error" in said:
+            kind, cause, reason, remedy = said["error"]
+            raise KINDS[kind](cause, reason=reason, remedy=remedy)
+        times = FrameTimes(
+            times_s=tuple(said["times_s"]),
+            duration_s=said["duration_s"],
+            indices=tuple(said["indices"]),
+            video_duration_s=said["video_duration_s"],
+        )
+        return kept.join(times)
+
+    def take_cpu_seconds(self) -> float:
+        """CPU seconds that the process took for the video that this thread read last, once."""
+        seconds: float = getattr(self._spent, "cpu_s", 0.0)
+        self._spent.cpu_s = 0.0
+        return seconds
+
+    def _ask(self, path: Path, asked: dict[str, Any]) -> tuple[dict[str, Any] | None, KeptFrames]:
+        """Ask a process, and another one if it ended: it may have been killed for no fault of the video."""
+        for _ in range(2):
+            if self._here:
+                return None, KeptFrames()
+            worker = self._take_worker()
+            is_well = False
+            try:
+                found = worker.read(asked, self.silence_s, self.clip_s)
+                is_well = True
+                return found
+            except TimeoutError:
+                what = f"more than {self.clip_s:g} s, or more than {self.silence_s:g} s for a frame"
+                raise _limit_error(path, what) from None
+            except WorkerDied:
+                status = worker.process.wait()
+            finally:
+                self._give_back(worker, is_well=is_well)
+        raise DataError(
+            f"{path}: its decoder ended twice, with {_describe_status(status)}",
+            reason="a file that ends the decoder is damaged, or made to do harm",
+            remedy="Download the video again, or leave the row out",
+        )
+
+    def _take_worker(self) -> DecodingWorker:
+        with self._lock:
+            if self._is_closed:
+                raise CancelledError
+            worker = self._free.pop() if self._free else None
+        worker = worker or DecodingWorker(self.num_bytes)
+        with self._lock:
+            self._busy.add(worker)
+            if self._is_closed:
+                worker.process.kill()
+        return worker
+
+    def _give_back(self, worker: DecodingWorker, *, is_well: bool) -> None:
+        with self._lock:
+            self._busy.discard(worker)
+            if is_well and not self._is_closed:
+                self._free.append(worker)
+                return
+        worker.kill()
+
+    def close(self) -> None:
+        """End all processes. What they are asked for meanwhile ends with a `CancelledError`."""
+        with self._lock:
+            self._is_closed = True
+            for worker in self._busy:
+                worker.process.kill()  # the thread that waits for it does the rest
+            free, self._free = self._free, []
+        for worker in free:
+            worker.kill()
+
+
+def _limit_error(path: Path, what: str) -> DataError:
+    return DataError(
+        f"{path}: decoding takes {what}",
+        reason="a decoder that hangs or takes all memory must not end the run",
+        remedy=_ALONE,
+    )
+
+
+def _describe_status(status: int) -> str:
+    try:
+        return signal.Signals(-status).name if status < 0 else f"status {status}"
+    except ValueError:
+        return f"signal {-status}"
+
+
+def _open_memory() -> int:
+    """Memory without a name, so that a killed process leaves nothing behind."""
+    try:
+        descriptor = os.memfd_create("video-opd-frames")
+    except (OSError, AttributeError):  # not Linux, or forbidden
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, MEMORY_BYTES)
+    return descriptor
