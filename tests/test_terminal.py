@@ -51,10 +51,13 @@ def write_rows(path: Path, *rows: dict[str, object]) -> Path:
 
 
 def test_there_is_one_place_that_prints():
-    """`print`, a console of rich and the streams themselves are for `terminal` and `consoles` alone."""
+    """`print`, a console of rich and the streams themselves are for `terminal` and `consoles` alone.
+
+    The process of `chat_sandbox` answers its parent in JSON.
+    """
     found = []
     for path in SOURCE.rglob("*.py"):
-        if path.name in ("terminal.py", "consoles.py"):
+        if path.name in ("terminal.py", "consoles.py", "chat_sandbox.py"):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             called = node.func if isinstance(node, ast.Call) else None

@@ -3,8 +3,8 @@
     recipe.toml  environment.json  metrics.jsonl  answers.jsonl  rounds/  checkpoints/  evaluation/  report.html
     memory.json, where a step ran out of memory; before-restart-1/, what was there before `train --restart`
 
-The same command on the same folder goes on with the run; another recipe on it is refused, and so is a folder that holds
-something else. Nothing here ever deletes anything.
+The same command goes on with the run; another recipe is refused, and so is a folder that holds something else. Nothing
+here ever deletes anything.
 """
 
 from __future__ import annotations
@@ -30,15 +30,14 @@ from video_opd.files.toml_text import load_toml
 from video_opd.redaction import redact
 
 LOCK = ".run.lock"
-_RECIPE_SHA256 = ".recipe.sha256"
-"""File with the hash of recipe.toml as it was written here."""
+_RECIPE_SHA256 = ".recipe.sha256"  # file with the hash of recipe.toml as it was written here
+
+_NUM_DIFFERENCES_SHOWN = 8
 
 
 class RunInUse(ConfigurationError):
     """Another process holds the run's folder."""
 
-
-_NUM_DIFFERENCES_SHOWN = 8
 
 _log = logging.getLogger(__name__)
 
