@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-from functools import cache
 from typing import Any
 
 HIDDEN = "[hidden]"
@@ -40,7 +39,6 @@ def redact(text: str) -> str:
     return text
 
 
-@cache
 def list_secrets() -> tuple[tuple[str, str], ...]:
     """The variables of the environment that hold secrets, and their values; longer values first."""
     found = [

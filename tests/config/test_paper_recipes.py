@@ -82,7 +82,10 @@ def test_every_line_of_a_paper_recipe_says_where_its_value_comes_from(name):
 def test_grpo_differs_from_video_opd_only_in_what_it_must():
     tables = {name: load_recipe(Path(name)).model_dump() for name in ("video-opd-8b", "grpo-8b")}
     opd, grpo = tables["video-opd-8b"], tables["grpo-8b"]
-    assert {key for key in opd if opd[key] != grpo[key]} == {"name", "teacher", "data", "method", "curriculum"}
+    differing = {"name", "teacher", "data", "method", "curriculum", "compute"}
+    assert {key for key in opd if opd[key] != grpo[key]} == differing
+    # It asks the student about its whole pool, several prompts at a time.
+    assert {key for key in opd["compute"] if opd["compute"][key] != grpo["compute"][key]} == {"evaluation_batch_size"}
     assert {key for key in opd["data"] if opd["data"][key] != grpo["data"][key]} == {"train"}
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from video_opd.errors import ConfigurationError
 from video_opd.policy.description import Description
+from video_opd.policy.families import PATCH_SIZES
 from video_opd.policy.load import Policy
 
 MOST_PADDING = 512
 """Rows that a vocabulary may have more than another one of the same tokenizer: Qwen2.5-VL has 151,936 and 152,064."""
 
 _TOKENS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-_VIDEO = ("patch_size", "temporal_patch_size", "spatial_merge_size")
 
 
 def require_like_configs(student: str, config: Any, teacher: str, its_config: Any) -> None:
@@ -31,7 +31,9 @@ def require_like_configs(student: str, config: Any, teacher: str, its_config: An
     ids = [[getattr(each, name, None) for name in _TOKENS] for each in (config, its_config)]
     if abs(sizes[0] - sizes[1]) > MOST_PADDING or ids[0] != ids[1]:
         raise _other_tokenizers(student, sizes[0], teacher, sizes[1])
-    settings = {name: [getattr(each.vision_config, name, None) for each in (config, its_config)] for name in _VIDEO}
+    settings = {
+        name: [getattr(each.vision_config, name, None) for each in (config, its_config)] for name in PATCH_SIZES
+    }
     _refuse_other_video(student, teacher, settings)
 
 

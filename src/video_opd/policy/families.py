@@ -14,6 +14,10 @@ from typing import Any, Literal
 from video_opd.errors import ConfigurationError
 
 LAYER_KINDS = ("full_attention", "linear_attention")
+PATCH_SIZES = ("patch_size", "temporal_patch_size", "spatial_merge_size")
+"""Names of the sizes of a video token in a vision configuration."""
+MERGE_SIZE = "merge_size"
+"""Name of the last of them in the configuration of a processor."""
 """The kinds of language-model layers that can be read, as configurations call them (`layer_states`)."""
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from video_opd.errors import ConfigurationError
+from video_opd.policy.families import MERGE_SIZE, PATCH_SIZES
 from video_opd.policy.weights_files import INDEX, WeightsSize, measure_weights
 
 _MOST_TENSORS, _MOST_NUMBERS = 1_000_000, 10**13
@@ -32,7 +33,7 @@ _FREE = re.compile(r"^max_")
 
 _MOST_OF_A_PATCH = 1024
 """Pixels or frames; the processor fills a video up to a multiple of it."""
-_PATCH_KEYS = ("patch_size", "temporal_patch_size", "merge_size", "spatial_merge_size")
+_PATCH_KEYS = (*PATCH_SIZES, MERGE_SIZE)
 _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
 
 
@@ -120,7 +121,7 @@ def _count_numbers(table: Mapping[str, Any]) -> float:
     mlp = 2 * experts * of_expert if experts and of_expert else 2 * size("intermediate_size")
     heads = size("num_attention_heads", "num_heads") * size("head_dim")
     rows = size("vocab_size") + size("num_position_embeddings")
-    patch = size("in_channels", "in_chans") * size("patch_size") ** 2 * size("temporal_patch_size")
+    patch = size("in_channels", "in_chans") * size(PATCH_SIZES[0]) ** 2 * size(PATCH_SIZES[1])
     return hidden * (rows + patch + layers * (1 + mlp + heads))
 
 
