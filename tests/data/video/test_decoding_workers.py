@@ -1,6 +1,8 @@
 """Decoding in processes of their own: the same frames; a decoder that hangs, aborts or eats memory costs one clip."""
 
+import json
 import logging
+import mmap
 import os
 import signal
 import subprocess
@@ -9,13 +11,14 @@ import threading
 import time
 from concurrent.futures import CancelledError
 from contextlib import closing
+from multiprocessing import Pipe
 
 import numpy as np
 import pytest
 from barcodes import encode
 from PIL import Image
 
-from video_opd.data.video import decoding_workers
+from video_opd.data.video import decoding_process, decoding_workers
 from video_opd.data.video.decoding_workers import DecodingWorkers
 from video_opd.data.video.picture_folder import read_video
 from video_opd.data.video.video_io import VideoBudget
@@ -196,3 +199,37 @@ def test_where_no_process_starts_videos_are_decoded_here(tmp_path, monkeypatch, 
         "videos are decoded in this process, without limits on time and memory: the process ended with status 3"
     ]
     assert len(os.listdir("/dev/fd")) == descriptors
+
+
+def test_frames_of_any_size_wait_for_the_other_process():
+    """Small ones many at a time, large ones few, and in between the places are divided anew."""
+    draw = np.random.default_rng(0)
+    sizes = [*[(4, 6)] * 150, *[(900, 1200)] * 9, (5, 5), *[(900, 1200)] * 3, *[(4, 6)] * 40]
+    images = [draw.integers(0, 255, (*size, 3), dtype=np.uint8) for size in sizes]
+    ours, theirs = Pipe()
+    memory = mmap.mmap(-1, decoding_process.MEMORY_BYTES)
+    frames = decoding_process.SentFrames(theirs, memory)
+
+    def send() -> None:
+        for place, image in enumerate(images):
+            frames.add(image, [place])
+        frames.finish()
+        theirs.send_bytes(b'{"end": true}')
+        theirs.recv_bytes()  # the next question
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    found, waiting = [], 0
+    while "end" not in (said := json.loads(ours.recv_bytes())):
+        if "frame" in said:
+            at, height, width = said["frame"]
+            found.append(np.frombuffer(memory, np.uint8, height * width * 3, at).reshape(height, width, 3).copy())
+        if said["answer"]:
+            waiting += 1
+            ours.send_bytes(b"taken")
+    assert all(np.array_equal(one, other) for one, other in zip(found, images, strict=True))
+    assert waiting < len(images) / 4
+    assert sender.is_alive()
+    ours.send_bytes(b"a question")
+    sender.join(10)
+    assert not sender.is_alive()

@@ -30,8 +30,8 @@ from video_opd.types import Span
 
 MEMORY_BYTES = 3 * MAX_FRAME_PIXELS
 """Of the memory that both processes map. Only what is written takes room."""
-SLOTS = 4
-"""Most frames that wait there for the other process."""
+SLOTS, MOST_SLOTS, SMALL_BYTES = 4, 64, 16 << 20
+"""Most frames that wait there for the other process; of small ones more, as far as they fit these bytes."""
 KINDS: dict[str, type[UserError]] = {kind.__name__: kind for kind in (ConfigurationError, DataError, EngineError)}
 """The errors that a video may cause, by name."""
 
@@ -46,31 +46,48 @@ class SentFrames:
 
     def __init__(self, connection: Connection, memory: mmap.mmap) -> None:
         self.connection, self.memory = connection, memory
+        self.num_bytes = self.room = self.group = 0
+        """Of a frame; frames that may wait; frames after which the other process answers: each answer takes time."""
         self.sent = self.taken = 0
 
     def begin(self, count: int, height: int, width: int) -> None:
         """Say what comes."""
-        self.connection.send_bytes(json.dumps({"begin": [count, height, width]}).encode())
+        self._say({"begin": [count, height, width]})
 
     def add(self, image: NDArray[np.uint8], places: list[int]) -> None:
         """Write a frame where no frame waits."""
-        room = max(1, min(SLOTS, MEMORY_BYTES // image.nbytes))
-        while self.sent - self.taken >= room:
-            self.wait()
-        at = self.sent % room * image.nbytes
+        if image.nbytes != self.num_bytes:
+            self._make_places(image.nbytes)
+        while self.sent - self.taken >= self.room:
+            self._wait()
+        at = self.sent % self.room * image.nbytes
         np.copyto(np.frombuffer(self.memory, np.uint8, image.size, at).reshape(image.shape), image)
         self.sent += 1
-        self.connection.send_bytes(json.dumps({"frame": [at, *image.shape[:2]], "places": places}).encode())
-
-    def wait(self) -> None:
-        """Wait until the other process has taken a frame."""
-        self.connection.recv_bytes()
-        self.taken += 1
+        self._say({"frame": [at, *image.shape[:2]], "places": places, "answer": self.sent % self.group == 0})
 
     def finish(self) -> None:
-        """Wait until all frames are taken: what comes next is a question."""
-        while self.sent > self.taken:
-            self.wait()
+        """Take all answers that come: what comes next is a question."""
+        while self.sent - self.taken >= self.group > 0:
+            self._wait()
+
+    def _make_places(self, num_bytes: int) -> None:
+        """Divide the memory into places of that size, once no frame waits in it."""
+        self.finish()
+        if self.sent > self.taken:
+            self._say({"answer": True})
+            self.connection.recv_bytes()
+        self.sent = self.taken = 0
+        self.num_bytes = num_bytes
+        wanted = min(MOST_SLOTS, max(SLOTS, SMALL_BYTES // num_bytes))
+        self.room = max(1, min(wanted, MEMORY_BYTES // num_bytes))
+        self.group = (self.room + 1) // 2
+
+    def _say(self, content: dict[str, Any]) -> None:
+        self.connection.send_bytes(json.dumps(content).encode())
+
+    def _wait(self) -> None:
+        self.connection.recv_bytes()
+        self.taken += self.group
 
 
 def serve(connection: Connection, memory: mmap.mmap) -> None:

@@ -110,13 +110,15 @@ class DecodingWorker:
             said = self._receive(min(until, time.monotonic() + silence_s))
             if "begin" in said:
                 kept.begin(*said["begin"])
-            elif "frame" in said:
+                continue
+            if "frame" in said:
                 at, height, width = said["frame"]
                 image = np.frombuffer(self.memory, np.uint8, height * width * 3, at).reshape(height, width, 3)
                 kept.add(image, said["places"])
-                self._send(b"taken")
-            else:
+            if "answer" not in said:
                 return said, kept
+            if said["answer"]:
+                self._send(b"taken")
 
     def _send(self, content: bytes) -> None:
         try:
