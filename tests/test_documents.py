@@ -16,7 +16,7 @@ from video_opd.data.manifest import read_manifest
 
 ROOT = Path(__file__).resolve().parents[1]
 LOG = ROOT / "docs" / "LOG.md"
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")])
 """The log tells of commands and files as they were, so it is not held to today's."""
 PRESENT = [page for page in PAGES if page != LOG]
 

@@ -227,6 +227,7 @@ def below(room: str, rooms: set[str]) -> set[str]:
     return {found for found in rooms if found == room or found.startswith(f"{room}.")}
 
 
+@pytest.mark.long
 def test_asking_a_model_needs_no_training_and_no_report(entered, world, tmp_path):
     manifest = tmp_path / "two.jsonl"
     manifest.write_text("".join((world / "test.jsonl").read_text().splitlines(keepends=True)[:2]))

@@ -265,6 +265,7 @@ def check(project: Path, words: Sequence[str], *, plain: bool) -> None:
         assert "Traceback" not in err
 
 
+@pytest.mark.long
 @given(st.data())
 @settings(
     max_examples=250, deadline=None, derandomize=True, database=None,

@@ -362,7 +362,10 @@ def slow_whole(models, world, tmp_path_factory) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.long), (signal.SIGKILL, -9)],
+)
 def test_a_signal_in_the_middle_of_a_real_process(number, status, models, world, manifest, tmp_path, slow_whole):
     other = tmp_path / "other.jsonl"
     command = words(models["student"], manifest, world / "videos", other, *SLOW)

@@ -86,6 +86,7 @@ def test_another_run_takes_over_what_is_true_for_it_too(ran, plain):
     assert len(scored(more / "rounds" / "teacher-scores.jsonl")[0]["answers"]) == 2  # another way of asking
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_one_model_as_teacher_and_student_draws_twice_with_the_seed_of_the_teacher_too(ran):
     """With seed 0 both streams were one: teacher and student gave the same answers, and the gap had no spread."""
@@ -101,6 +102,7 @@ def test_one_model_as_teacher_and_student_draws_twice_with_the_seed_of_the_teach
     assert said == ["the model's own, as teacher", "the model's own, as student"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_teacher_that_is_named_twice_draws_twice(ran, recipe_file):
     """And a third run takes over both files: they are of seed 0, whatever the run's seed."""
@@ -159,6 +161,7 @@ def test_answers_written_while_training_spare_scoring(ran):
         assert {id: sigma[id] for id in written} == written
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_race_in_a_run_scores_less_and_says_why(ran):
     """Enough of twelve is four; another race makes scores of its own."""

@@ -38,22 +38,25 @@ pytestmark = [
 CASES: dict[str, list[str]] = {
     "exact": ["--method.name", "opd", "--method.estimator", "exact", "--method.num-answers", "2",
               "--training.gradient-checkpointing", "true"],
-    "grpo": ["--method.name", "grpo", "--method.num-answers", "3", "--training.updates-per-batch", "2",
-             "--method.reference-weight", "0.1"],
     "suspended": ["--method.name", "opd", "--curriculum.suspend-at", "0.4"],
     "together": ["--method.name", "opd", "--curriculum.suspend-at", "0.4", "--training.answer-together", "4"],
-    "together-checkpointed": ["--method.name", "opd", "--method.num-answers", "2", "--training.answer-together", "4",
-                              "--training.gradient-checkpointing", "true", "--training.micro-batch-size", "1"],
-    "replicas": ["--method.name", "opd", "--compute.shards", "1"],
     "adapter": ["--method.name", "opd", "--method.estimator", "exact", "--method.num-answers", "2",
                 "--student.lora.rank", "4", "--student.model", "ADAPTERS/tiny-student",
                 "--teacher.model", "ADAPTERS/tiny-teacher", "--training.gradient-checkpointing", "true"],
+    "grpo": ["--method.name", "grpo", "--method.num-answers", "3", "--training.updates-per-batch", "2",
+             "--method.reference-weight", "0.1"],
+    "together-checkpointed": ["--method.name", "opd", "--method.num-answers", "2", "--training.answer-together", "4",
+                              "--training.gradient-checkpointing", "true", "--training.micro-batch-size", "1"],
+    "replicas": ["--method.name", "opd", "--compute.shards", "1"],
     "adapter-replicas": ["--method.name", "grpo", "--method.num-answers", "3", "--training.updates-per-batch", "2",
                          "--method.reference-weight", "0.1", "--teacher.model", "tiny-student",
                          "--student.lora.rank", "4", "--compute.shards", "1"],
 }  # fmt: skip
 """Command-line keys of a run of two steps: five examples a step, micro-batches of two on every process. `ADAPTERS` is a
 folder with an adapter on each of the tiny models."""
+
+QUICK = list(CASES)[:4]
+"""The others are long tests, and run only where one of those is wanted."""
 
 FINAL = Path("checkpoints/step-000002/model/model.safetensors")
 """The weights after the last step, in the folder of a run."""
@@ -149,18 +152,25 @@ def train(job_recipe) -> Callable[..., list[Any]]:
 
 
 @pytest.fixture(scope="module")
-def runs(train, tmp_path_factory) -> dict[int, Path]:
-    """Every case, run by one process and by two; by number of processes the folder."""
+def runs(request, train, tmp_path_factory) -> dict[int, Path]:
+    """The cases, run by one process and by two; by number of processes the folder."""
+    own = (item for item in request.session.items if item.path == request.path)
+    names = list(CASES) if any(item.get_closest_marker("long") for item in own) else QUICK
     folders = {size: tmp_path_factory.mktemp(f"by-{size}") for size in (1, 2)}
-    commands = {size: [train(name, folder / name) for name in CASES] for size, folder in folders.items()}
+    commands = {size: [train(name, folder / name) for name in names] for size, folder in folders.items()}
     two = launch(folders[2] / "gradients", commands[2])
     (folders[1] / "gradients").mkdir()
-    assert run(folders[1] / "gradients", as_words(commands[1])) == [0] * len(CASES)
-    assert finish(two) == [0] * len(CASES)
+    assert run(folders[1] / "gradients", as_words(commands[1])) == [0] * len(names)
+    assert finish(two) == [0] * len(names)
     return folders
 
 
-@pytest.mark.parametrize("name", CASES)
+def list_cases(*names: str) -> list[Any]:
+    """Parameters of a test, some of them of long ones."""
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in names]
+
+
+@pytest.mark.parametrize("name", list_cases(*CASES))
 def test_two_processes_train_as_one(runs, name):
     one, two = (rows(runs[size] / name) for size in (1, 2))
     assert len(one) == len(two) == 2
@@ -193,17 +203,21 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / FINAL if (folder / FINAL).exists() else folder / FINAL_ADAPTER)
 
 
-def test_an_adapter_is_that_of_one_process_and_its_base_is_loaded_once(runs, tmp_path):
-    for name in ("adapter", "adapter-replicas"):
-        weights = [weights_of(runs[size] / name) for size in (1, 2)]
-        assert distance(*weights) < 1e-4
-        configs = {(runs[size] / name / FINAL.with_name("adapter_config.json")).read_bytes() for size in (1, 2)}
-        assert len(configs) == 1
-        assert (runs[2] / name / FINAL.parents[1] / "optimizer.safetensors").exists(), "every process has all of it"
-        merged = [tmp_path / f"{name}-{size}" for size in (1, 2)]
-        for size, folder in enumerate(merged, start=1):
-            assert main(["merge", str(runs[size] / name), "--out", str(folder)]) == 0
-        assert distance(*(load_file(folder / "model.safetensors") for folder in merged)) < 1e-4
+@pytest.mark.parametrize("name", list_cases("adapter", "adapter-replicas"))
+def test_an_adapter_is_that_of_one_process(runs, name, tmp_path):
+    weights = [weights_of(runs[size] / name) for size in (1, 2)]
+    assert distance(*weights) < 1e-4
+    configs = {(runs[size] / name / FINAL.with_name("adapter_config.json")).read_bytes() for size in (1, 2)}
+    assert len(configs) == 1
+    assert (runs[2] / name / FINAL.parents[1] / "optimizer.safetensors").exists(), "every process has all of it"
+    merged = [tmp_path / f"{name}-{size}" for size in (1, 2)]
+    for size, folder in enumerate(merged, start=1):
+        assert main(["merge", str(runs[size] / name), "--out", str(folder)]) == 0
+    assert distance(*(load_file(folder / "model.safetensors") for folder in merged)) < 1e-4
+
+
+@pytest.mark.long
+def test_the_base_of_an_adapter_is_loaded_once(runs):
     place = list(CASES).index("adapter-replicas")
     for size in (1, 2):  # student, reference and teacher
         assert json.loads((runs[size] / "gradients" / f"{place}-loaded.json").read_text()) == ["tiny-student"]

@@ -35,9 +35,9 @@ _log = logging.getLogger(__name__)
 SILENCE_S = 600.0
 """Most seconds in which no frame comes out of a decoder."""
 CLIP_S = 3600.0
-"""Most seconds for one clip: a film of three hours takes less, also on a busy machine."""
+"""Most seconds for one clip. It was not measured how long a film of several hours takes on a busy machine."""
 CLIP_BYTES = 4 << 30
-"""Most memory of a decoder. Pictures of 4K take a tenth of it."""
+"""Most memory of a decoder; the clips of the tests need 32 to 170 MB."""
 START_S = 120.0
 """Most seconds in which a process starts."""
 PROGRAM = ("-m", "video_opd.data.video.decoding_process")
