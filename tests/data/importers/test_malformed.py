@@ -1,4 +1,4 @@
-"""Ten thousand and more malformed files: whatever a file holds, an import ends in rows or in one sentence."""
+"""Malformed files, ten thousand in the long tests: whatever a file holds, an import ends in rows or in one sentence."""
 
 from __future__ import annotations
 
@@ -71,14 +71,15 @@ def take(sample, folder, durations, reading):
     return collector.report
 
 
+@pytest.mark.parametrize("count", [EXAMPLES // 2, pytest.param(EXAMPLES, marks=pytest.mark.long)])
 @pytest.mark.parametrize("sample", SAMPLES, ids=[f"{number}-{s.format}" for number, s in enumerate(SAMPLES)])
-def test_no_file_ends_in_a_traceback(sample, tmp_path):
+def test_no_file_ends_in_a_traceback(sample, count, tmp_path):
     seen = {"rows": 0, "refused": 0}
     name = next(iter(sample.files))
     durations = {"ABC12": 30.5, "XYZ99": 12.0, "abcdefghijk": 4000.0, "abc": 30.0}
 
     @settings(
-        max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+        max_examples=count, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
     )
     @given(st.data())
     def attack(data):
@@ -94,7 +95,7 @@ def test_no_file_ends_in_a_traceback(sample, tmp_path):
             assert report.rows_read == report.rows_kept + sum(report.dropped.values())
 
     attack()
-    assert min(seen.values()) > EXAMPLES / 100, seen  # both ends were really reached
+    assert min(seen.values()) > count / 100, seen  # both ends were really reached
 
 
 @settings(max_examples=300, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))

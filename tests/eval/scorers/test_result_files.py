@@ -518,12 +518,26 @@ def damaged(text: str, at: int, length: int, put: str) -> str:
 line = row | st.text(max_size=20) | st.builds(damaged, row, st.integers(0, 40), st.integers(0, 3), st.text(max_size=2))
 
 
-@settings(max_examples=1_820, deadline=None, database=None)
-@given(
+MALFORMED = given(
     st.lists(line, min_size=5, max_size=6), st.sampled_from([None, None, *RESULT_FORMATS]), st.sampled_from([*SCORERS])
 )
+
+
+@pytest.mark.long
+@settings(max_examples=1_820, deadline=None, database=None)
+@MALFORMED
+def test_ten_thousand_malformed_lines_never_give_a_traceback(tmp_path_factory, lines, format, scorer):
+    try_lines(tmp_path_factory, lines, format, scorer)
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@MALFORMED
 def test_a_malformed_line_never_gives_a_traceback(tmp_path_factory, lines, format, scorer):
-    """Ten thousand of them, each as a file of its own, then all as one."""
+    try_lines(tmp_path_factory, lines, format, scorer)
+
+
+def try_lines(tmp_path_factory, lines, format, scorer) -> None:
+    """Each line as a file of its own, then all as one."""
     folder = tmp_path_factory.getbasetemp()
     for number, text in enumerate([*lines, "\n".join(lines)]):
         path = folder / ("x.json" if number % 2 else "x.jsonl")
@@ -574,7 +588,7 @@ def test_malformed_annotations_in_results_never_give_a_traceback(tmp_path_factor
     assert "x.jsonl" in refusal
 
 
-@settings(max_examples=1_000, deadline=None, database=None)
+@settings(max_examples=400, deadline=None, database=None)
 @given(line, st.sampled_from([QVH, VUE]), st.sampled_from([*QVH, *VUE]), value, st.booleans())
 @example(line="", good=QVH, key="duration", value="null", own=True)
 def test_malformed_annotations_never_give_a_traceback(tmp_path_factory, line, good, key, value, own):
