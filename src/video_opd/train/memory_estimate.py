@@ -14,6 +14,7 @@ from video_opd.config import Recipe
 from video_opd.policy.model_shape import Arithmetic, ModelShape
 from video_opd.train.largest_micro_batch import Load
 from video_opd.train.trained_parts import count_trained
+from video_opd.train.vision_memory import count_vision_backward
 
 GIB = 2**30
 Parts = dict[str, int]
@@ -94,8 +95,7 @@ class StepMemory:
         resident = self.count_resident()
         certain = resident | self._count_surely_beside()
         certain["teacher"] = sum(self._lie_here(model, surely=True) for model in self.frozen if model.part == "teacher")
-        # A step of several micro-batches has the gradient of the earlier ones while it reads the next.
-        earlier = self._gradient if self.load.num_pieces > 1 else 0
+        earlier = self._gradient if self.load.num_pieces > 1 else 0  # of the micro-batches before
         reading = self._count_reading()
         if self._is_in_one_loop and self.is_checkpointed:
             # One token loop for all: before there is a gradient, a reading is gone.
@@ -110,12 +110,12 @@ class StepMemory:
             "backward pass": during | self._count_backward(during),
             "optimiser": resident | {"gradient": self._gradient, "optimiser": self._optimiser + self._scratch},
         }
-        return MemoryEstimate(
-            phases=phases,
-            certain={part: size for part, size in certain.items() if size},
-            is_checkpointed=self.is_checkpointed,
-            load=self.load,
-        )
+        if self.is_checkpointed and (vision := {"tower", "merger"} & self._trained_by_part.keys()):
+            kept = count_vision_backward(self.student, self.how, self.load.patches, trains_tower="tower" in vision)
+            kept += self.load.patches * self.student.patch_bytes
+            phases["backward pass of vision"] = resident | {"gradient": self._gradient, "activations": kept}
+        certain = {part: size for part, size in certain.items() if size}
+        return MemoryEstimate(phases=phases, certain=certain, is_checkpointed=self.is_checkpointed, load=self.load)
 
     @property
     def _is_in_one_loop(self) -> bool:
