@@ -107,6 +107,7 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
         ({"mean_iou": 1.0, "id": "e0"}, "the scores of 'e0' cannot be used: the key `duration` is missing"),
         (make_row(example(0, float("nan"))), "not a number"),
         (make_row(ROWS[1]), "'e1' is there twice"),
+        (make_row(ROWS[0]) | {"answers": [make_row(ROWS[0])["answers"][0] | {"num_tokens": 2**70}]}, "has 1180591620"),
         (make_row(ROWS[0]) | {"answers": [{"iou": 1}]}, "'e0' cannot be used"),
     ],
 )

@@ -93,15 +93,12 @@ class AskingMemory:
         prompt, patches = load.tokens // load.prompts, count * load.patches // load.prompts
         tokens, text = count * prompt, shape.text
         cached, query = tokens * shape.count_cached(how), shape.query_size * how.compute
-        hidden, inner = (
-            int(text.hidden_size),
-            int(getattr(text, "intermediate_size", None) or text.moe_intermediate_size),
-        )
+        hidden = int(text.hidden_size)
+        inner = int(getattr(text, "intermediate_size", None) or text.moe_intermediate_size)
         block = patches * (7 * shape.vision_width + shape.vision_inner) * how.compute
         layer = tokens * (3 * inner + 4 * hidden) * how.compute
-        if (
-            count > 1
-        ):  # a mask hides the padding: every head has its own keys and values of a layer, and its scores a bias
+        if count > 1:
+            # A mask hides the padding: every head has its own keys and values of a layer, and its scores have a bias.
             layer += tokens * 2 * query + 3 * count * prompt**2
         reading = {"activations": max(block, layer) + patches * shape.patch_bytes, "keys and values": cached}
         answering = {
