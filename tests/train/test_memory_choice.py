@@ -21,6 +21,7 @@ from video_opd.policy.model_shape import measure_shape
 from video_opd.train import memory_choice
 from video_opd.train.build import refuse_unfit_job
 from video_opd.train.largest_micro_batch import Load
+from video_opd.train.measured_models import measure_model
 from video_opd.train.memory_choice import estimate_step, find_room, settle_memory
 from video_opd.train.memory_estimate import GIB, FrozenModel, StepMemory
 from video_opd.train.run_inputs import Inputs
@@ -94,6 +95,21 @@ def test_the_estimate_is_what_was_measured_on_a_gpu(card, monkeypatch):
         assert memory.peak / GIB == pytest.approx(max(peaks.values()), rel=0.025), name
         for phase, measured in (("teacher", "teacher"), ("optimiser", "step"), ("backward pass", "backward")):
             assert sum(memory.phases[phase].values()) / GIB == pytest.approx(peaks[measured], rel=0.025), (name, phase)
+
+
+def test_with_checkpointing_the_gradient_of_all_weights_meets_what_a_trained_tower_computes_again(recipe_file):
+    """The first block holds all of the gradient, its input, and one block of all patches of a short clip."""
+    on = {"training__gradient_checkpointing": "true"}
+    found = estimate(recipe_file, **on)
+    phase, optimiser = found.phases["backward pass of vision"], found.phases["optimiser"]
+    shape, patches = measure_model("tiny-student"), found.load.patches
+    assert phase["gradient"] == optimiser["gradient"]
+    assert phase["student"] == optimiser["student"]
+    inputs = patches * shape.vision_width * 4 * (1 + shape.vision.depth)  # of every block and of the mergers, float32
+    assert phase["activations"] > inputs + patches * shape.patch_bytes
+    frozen = estimate(recipe_file, **on, student__freeze_vision="true", student__freeze_merger="true")
+    assert "backward pass of vision" not in frozen.phases
+    assert "backward pass of vision" not in estimate(recipe_file).phases
 
 
 def test_every_key_changes_the_estimate(recipe_file):
