@@ -139,6 +139,8 @@ class DecodingWorker:
         self.process.kill()
         self.process.wait()
         self.connection.close()
+        with contextlib.suppress(BufferError):  # a frame that is being read is part of it
+            self.memory.close()
         with contextlib.suppress(OSError):
             os.close(self.lifeline)
 
