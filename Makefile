@@ -20,7 +20,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
 
-# What takes too long for every change: many jobs of several processes, and rehearsals of benchmarks. Ten minutes.
+# What takes too long for every change: jobs of several processes, rehearsals of benchmarks, thousands of malformed files.
 test-long: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 2 --dist loadfile -m long
 
