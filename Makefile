@@ -8,7 +8,7 @@ VERSIONS ?= --constraint requirements.lock
 # More for pip, such as another index.
 PIP_ARGS ?=
 
-.PHONY: demo test test-long fuzz fuzz-texts bench-step bench-growth bench-peers test-oldest test-newest wheel-check lint lock clean
+.PHONY: demo test test-long fuzz fuzz-texts bench-step bench-growth bench-peers soak audit test-oldest test-newest wheel-check lint lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/video-opd demo
@@ -55,6 +55,18 @@ test-newest:
 	$(MAKE) VENV=.venv-newest VERSIONS= .venv-newest/.installed-dev
 	.venv-newest/bin/pytest
 
+# An hour of training with processes that decode: memory, open files, threads and processes (docs/RELIABILITY.md).
+SOAK_SECONDS ?= 3600
+soak: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/soak.py --seconds $(SOAK_SECONDS)
+	$(BIN)/python benchmarks/results_page.py
+
+# Known vulnerabilities of the locked versions, where an index can be asked; an environment of its own for pip-audit.
+audit:
+	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/pip install --quiet pip-audit; } \
+	  || { rm -rf .venv-audit; echo "skipped: pip-audit could not be installed"; exit 0; }; \
+	test ! -x .venv-audit/bin/pip-audit || .venv-audit/bin/python scripts/audit.py
+
 # The wheel of the last commit, installed into an empty environment outside the checkout, runs `demo`.
 wheel-check: $(BIN)/python
 	$(BIN)/python scripts/check_wheel.py $(WHEEL_ARGS)
@@ -82,4 +94,4 @@ $(VENV)/.installed-dev: pyproject.toml requirements.lock | $(BIN)/python
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest .venv-peer-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .venv-newest .venv-audit .venv-peer-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
