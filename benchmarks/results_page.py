@@ -62,7 +62,7 @@ def show_soak(found: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
     told = (
         f"{found['seconds']:,} s, {found['steps']:,} steps, {found['clips']:,} clips decoded by two processes "
-        f"(`make soak`). The first third is not counted. The run was then stopped and ended with status {found['status']}."
+        f"(`make soak`). The first third is not counted. The run was then stopped, with status {found['status']}."
     )
     return [told, make_table(["series", "mean", "least", "most", "rise in an hour", "levels off"], rows)]
 

@@ -34,8 +34,9 @@ RESULTS = Path(__file__).parent / "results" / "soak.json"
 COMMAND = [sys.executable, "-c", "import sys; from video_opd.cli import main; sys.exit(main())"]
 EVERY_S = 5.0
 HOUR_S = 3600.0
-NUM_CLIPS = 2000
-"""More than the 1,562 prompts of 64 video tokens that a run remembers."""
+NUM_CLIPS = 400
+MAX_TOKENS = 400
+"""So a run remembers 250 prompts (`REMEMBERED_TOKENS` / `video.max_tokens`), which are fewer than the clips."""
 
 ALLOWED = {"memory_mb": 0.02, "largest_decoder_mb": 0.02, "open_files": 1.0, "threads": 1.0, "processes": 1.0}
 """By which a series may rise in an hour: a share of its mean for memory, else a number."""
@@ -85,7 +86,8 @@ def soak(folder: Path, seconds: float) -> dict[str, Any]:
                    env=environment, stdout=subprocess.DEVNULL)  # fmt: skip
     keys: dict[str, Any] = {
         **{f"data.{part}": folder / "world" / f"{part}.jsonl" for part in ("train", "validation", "test")},
-        "data.videos": folder / "world" / "videos", "data.workers": 2, "training.steps": 1_000_000,
+        "data.videos": folder / "world" / "videos", "data.workers": 2, "video.max-tokens": MAX_TOKENS,
+        "training.steps": 1_000_000,
         "training.learning-rate": 1e-5, "schedule.evaluate-every": 200, "schedule.checkpoint-every": 100,
         "schedule.keep-checkpoints": 2, "schedule.probe-every": 50,
     }  # fmt: skip
