@@ -112,6 +112,9 @@ def serve(connection: Connection, memory: mmap.mmap) -> None:
 def _answer(frames: SentFrames, asked: dict[str, Any]) -> dict[str, Any]:
     path, clip = Path(asked["path"]), Span(*asked["clip"]) if asked["clip"] else None
     try:
+        if asked["folder"]:
+            with contextlib.suppress(OSError):  # then the video is not found, which is said with its path
+                os.chdir(asked["folder"])
         times = decode_video(frames, path, VideoBudget(**asked["budget"]), clip, asked["rate"])
     except UserError as error:
         if getattr(error.__cause__, "errno", None) == errno.ENOMEM:
