@@ -302,7 +302,7 @@ class DecodingWorkers:
         worker.kill()
 
     def close(self) -> None:
-        """End busy processes: what they are asked for ends with a `CancelledError`. The others wait for the next reader."""
+        """End busy processes, whose readers get a `CancelledError`. The others wait for the next reader."""
         with self._lock:
             self._is_closed = True
             for worker in self._busy:
