@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from video_opd.data.video.concealment import follow_log
 from video_opd.data.video.picture_folder import decode_video
 from video_opd.data.video.video_file import MAX_FRAME_PIXELS
 from video_opd.data.video.video_sampling import VideoBudget
@@ -128,6 +129,7 @@ def _answer(frames: SentFrames, asked: dict[str, Any]) -> dict[str, Any]:
         "duration_s": times.duration_s,
         "indices": times.indices,
         "video_duration_s": times.video_duration_s,
+        "num_concealed": times.num_concealed,
     }
 
 
@@ -162,6 +164,7 @@ def main() -> None:
     connection, memory, lifeline, num_bytes = (int(argument) for argument in sys.argv[1:5])
     end_with_parent(lifeline)
     limit_memory(num_bytes)
+    follow_log()
     serve(Connection(connection), mmap.mmap(memory, MEMORY_BYTES))
 
 

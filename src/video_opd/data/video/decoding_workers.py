@@ -206,6 +206,7 @@ class DecodingWorkers:
             duration_s=said["duration_s"],
             indices=tuple(said["indices"]),
             video_duration_s=said["video_duration_s"],
+            num_concealed=said["num_concealed"],
         )
         return kept.join(times)
 
