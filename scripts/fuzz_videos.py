@@ -24,15 +24,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from spoil_videos import spoil_video
-from videos_to_spoil import ROOT, Base, cut_real, write_rendered, write_world
 
+from spoil_videos import spoil_video
 from video_opd.data.video.decoding_workers import DecodingWorkers
 from video_opd.data.video.picture_folder import read_video
 from video_opd.data.video.video_io import Frames, VideoBudget
 from video_opd.data.video.whole_video import MISSING_SHARE, require_whole
 from video_opd.errors import DataError, UserError
 from video_opd.types import Example, Span
+from videos_to_spoil import ROOT, Base, cut_real, write_rendered, write_world
 
 BUDGET = VideoBudget(fps=4, max_tokens=4096)
 ALL_FRAMES = VideoBudget(fps=1000, max_tokens=100_000)
@@ -44,7 +44,8 @@ _SAME, _OTHER = 3.0, 12.0
 """Mean difference of two thumbnails, of 255: what another decoding may change; what a viewer sees."""
 _EVERY, _WARM = 200, 1000
 """Mutants between two looks at what the processes hold; those after which it should not grow."""
-_MOST_GROWTH = 256 << 20
+_MOST_GROWTH = 128 << 20
+"""Bytes."""
 
 Thumbnails = NDArray[np.float32]
 
@@ -71,7 +72,9 @@ class Bench:
         except DataError:  # a real clip that is damaged already
             self.truth = None
 
-    def try_seed(self, seed: int, others: list[bytes], workers: DecodingWorkers, keep: Path | None) -> tuple[str, str, str]:
+    def try_seed(
+        self, seed: int, others: list[bytes], workers: DecodingWorkers, keep: Path | None = None
+    ) -> tuple[str, str, str]:
         """Spoil and read; returns the change, the kind of outcome, and what went wrong."""
         mutant, changes = spoil_video(self.data, others, f"{self.base.name} {seed}")
         self.path.write_bytes(mutant)
@@ -102,7 +105,8 @@ class Bench:
     def _judge(self, frames: Frames, row: Example, step_s: float) -> tuple[str, str]:
         """Compare with what the clip shows."""
         truth = self.truth
-        assert truth is not None and frames.video_duration_s is not None
+        assert truth is not None
+        assert frames.video_duration_s is not None
         if frames.video_duration_s - truth.duration_s > max(step_s, MISSING_SHARE * truth.duration_s):
             return "read: longer than its row", ""
         expected = truth.num_chosen[row.clip]
@@ -120,8 +124,9 @@ class Bench:
         nearest = np.abs(truth.times_s[None] - moments[:, None]).argmin(axis=1)
         here = distances[np.arange(len(seen)), nearest]
         best = distances.argmin(axis=1)
-        is_moved = (np.abs(truth.times_s[best] - moments) > max(step_s, 0.05 * length_s)) & (distances.min(axis=1) < _SAME) & (here > _OTHER)
-        concealed = " and said so" if getattr(frames, "num_concealed", 0) else ""
+        is_far = np.abs(truth.times_s[best] - moments) > max(step_s, 0.05 * length_s)
+        is_moved = is_far & (distances.min(axis=1) < _SAME) & (here > _OTHER)
+        concealed = " and said so" if frames.num_concealed else ""
         if is_moved.mean() > 0.25:
             return "read: pictures at other times" + concealed, ""
         if here.max() > _OTHER:
@@ -132,7 +137,8 @@ class Bench:
 def make_thumbnails(images: NDArray[np.uint8]) -> Thumbnails:
     """Pictures (T, 8, 16) in grey, each the mean of an area."""
     grey = images.astype(np.float32).mean(axis=3)
-    rows, columns = (np.linspace(0, side, parts + 1).astype(int)[:-1] for side, parts in zip(grey.shape[1:], (8, 16), strict=True))
+    rows = np.linspace(0, grey.shape[1], 9).astype(int)[:-1]
+    columns = np.linspace(0, grey.shape[2], 17).astype(int)[:-1]
     sums = np.add.reduceat(np.add.reduceat(grey, rows, axis=1), columns, axis=2)
     areas = np.diff([*rows, grey.shape[1]])[:, None] * np.diff([*columns, grey.shape[2]])[None]
     return (sums / areas).astype(np.float32)
@@ -178,7 +184,7 @@ def _name_refusal(error: UserError, path: Path) -> str:
     cause = error.cause.replace(str(path), "").strip(": ")
     if "its decoder ended" in cause or "decoding takes" in cause:
         return f"set aside: {cause}"
-    cause = re.sub(r"\(0x[0-9A-Fa-f]+\)|'.*'|\(.*\)", "…", f"{cause}: {error.reason}" if not cause else cause)
+    cause = re.sub(r"\(0x[0-9A-Fa-f]+\)|'.*'|\(.*\)", "…", cause or error.reason)
     return "set aside: " + re.sub(r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?", "N", cause)[:90]
 
 
@@ -221,7 +227,7 @@ def main() -> int:
     parser.add_argument("--mutants", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0, help="the first seed of each clip")
     parser.add_argument("--base", default="", help="only clips whose name begins like this")
-    parser.add_argument("--videos", type=Path, default=ROOT / ".." / "shared" / "data" / "video", help="of real clips")
+    parser.add_argument("--videos", type=Path, default=ROOT / ".no-videos", help="folder of real clips")
     parser.add_argument("--keep", type=Path, help="folder for the mutants that failed")
     parser.add_argument("--show", default="", help="print the seeds of outcomes whose name has this in it")
     given = parser.parse_args()

@@ -17,7 +17,9 @@ _COUNTED = frozenset((
     b"tfdt", b"trun", b"mfhd", b"mehd", b"avih", b"strh", b"strf", b"idx1",
 ))  # fmt: skip
 """Boxes and chunks that hold numbers: times, sizes, places, scales, counts."""
-_ELEMENTS = frozenset((0x18538067, 0x1549A966, 0x1654AE6B, 0xAE, 0xE0, 0x1F43B675, 0xA0, 0x1C53BB6B, 0xBB, 0xB7, 0x114D9B74))
+_ELEMENTS = frozenset(
+    (0x18538067, 0x1549A966, 0x1654AE6B, 0xAE, 0xE0, 0x1F43B675, 0xA0, 0x1C53BB6B, 0xBB, 0xB7, 0x114D9B74)
+)
 """Elements of Matroska that hold elements."""
 _NUMBERS = frozenset((0x2AD7B1, 0x4489, 0xE7, 0x9B, 0x23E383, 0xB0, 0xBA, 0xB3, 0xF1, 0xD7, 0x83, 0x55B0))
 """Elements that hold a number: scale, duration, times, lengths, sides, places."""
@@ -237,8 +239,8 @@ def _join(data: bytes, others: list[bytes], draw: random.Random) -> bytes:
 def _write_number(data: bytes, at: int, length: int, order: str, draw: random.Random) -> bytes:
     now, most = int.from_bytes(data[at : at + length], order), (1 << 8 * length) - 1  # type: ignore[arg-type]
     value = draw.choice((
-        draw.choice(VALUES), now + 1, now - 1, now * 2, now // 2, now * 10, now // 10, now ^ 1 << draw.randrange(8 * length),
-        draw.randrange(most + 1), most - now,
+        draw.choice(VALUES), now + 1, now - 1, now * 2, now // 2, now * 10, now // 10, most - now,
+        now ^ 1 << draw.randrange(8 * length), draw.randrange(most + 1),
     ))  # fmt: skip
     return data[:at] + (value & most).to_bytes(length, order) + data[at + length :]  # type: ignore[arg-type]
 

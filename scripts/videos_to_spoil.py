@@ -1,4 +1,4 @@
-"""Small clips to spoil: some that PyAV writes here, with every frame's number painted on it, and pieces of real ones."""
+"""Small clips to spoil: those that PyAV writes here, every frame with its number painted on it, and pieces of real ones."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _log: int | None = None
 
 def follow_log() -> None:
     """From now on, have FFmpeg's log in a file without a name, in place of stderr. Not on Windows."""
-    global _log  # noqa: PLW0603 - of the process, as stderr is
+    global _log
     import fcntl
     import resource
 

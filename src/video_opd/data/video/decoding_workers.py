@@ -225,7 +225,7 @@ class DecodingWorkers:
             is_well = False
             try:
                 found = worker.read(asked, self.silence_s, self.clip_s)
-                is_well = True
+                is_well = "no_memory" not in found[0]  # what is left of it would be missing for the next clip
                 return found
             except TimeoutError:
                 what = f"more than {self.clip_s:g} s, or more than {self.silence_s:g} s for a frame"

@@ -58,4 +58,6 @@ class ShownFrames:
                 self.waiting = False
                 yield self.part, time, frame
             elif not self.only_first and (self.border is None or time >= self.border):
-                raise damaged_error(self.path, f"the frame at {float(frame.pts * self.tick):g} s does not decode cleanly")
+                raise damaged_error(
+                    self.path, f"the frame at {float(frame.pts * self.tick):g} s does not decode cleanly"
+                )

@@ -303,7 +303,9 @@ def _decode_times(path: Path, *, keyless: bool, in_avi: bool) -> tuple[VideoFram
 
 
 def _refuse_unfinished(path: Path, container: InputContainer, stream: VideoStream) -> None:
-    """Refuse a file without a clock, and a download that stopped, where the format tells: a transport stream, for one, may end anywhere.
+    """Refuse a file without a clock, and a download that stopped.
+
+    The second is refused where the format tells: a transport stream, for one, may end anywhere.
 
     An mp4 lists where each frame lies. Matroska says at its beginning where it ends, and FFmpeg reads what there is.
     """
