@@ -8,7 +8,7 @@ VERSIONS ?= --constraint requirements.lock
 # More for pip, such as another index.
 PIP_ARGS ?=
 
-.PHONY: demo test test-long fuzz fuzz-texts bench-step bench-growth bench-peers soak audit test-oldest test-newest wheel-check lint lock clean
+.PHONY: demo test test-long fuzz fuzz-texts fuzz-videos bench-step bench-growth bench-peers soak audit test-oldest test-newest wheel-check lint lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/video-opd demo
@@ -34,6 +34,11 @@ fuzz: $(VENV)/.installed-dev
 FUZZ_MUTANTS ?= 100000
 fuzz-texts: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/fuzz_texts.py --mutants $(FUZZ_MUTANTS)
+
+# Spoiled clips, read in a decoding process as a run reads them. Real clips are taken from FUZZ_VIDEOS where it is given.
+FUZZ_CLIPS ?= 20000
+fuzz-videos: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/fuzz_videos.py --mutants $(FUZZ_CLIPS) $(if $(FUZZ_VIDEOS),--videos $(FUZZ_VIDEOS))
 
 # A whole step beside the plain path, the released passes and other trainers, and how it grows: benchmarks/RESULTS.md. Each
 # takes a quarter of an hour on a core that does nothing else; bench-peers installs what it needs into .venv-peer-NAME.

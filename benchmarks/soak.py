@@ -120,7 +120,8 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         found = soak(Path(folder), given.seconds)
-    samples, series = found.pop("samples"), fit(found["samples"])
+    samples = found.pop("samples")
+    series = fit(samples)
     failed = [name for name, row in series.items() if not row["levels_off"]]
     if found["status"] != 128 + signal.SIGTERM:
         failed.append("status")

@@ -33,6 +33,7 @@ MISBEHAVING = """
 import os, time
 from video_opd.data.video import decoding_process as module
 real = module.decode_video
+kept = []
 
 def decode(sink, path, *rest):
     if path.stem == "sleeps":
@@ -43,6 +44,10 @@ def decode(sink, path, *rest):
         held = []
         while True:
             held.append(bytearray(1 << 26))
+    if path.stem == "starts-no-thread":
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    if path.stem == "keeps":
+        kept.append(bytearray(b"x") * (300 << 20))
     if path.stem == "fails":
         raise ZeroDivisionError("ours")
     return real(sink, path, *rest)
@@ -131,6 +136,20 @@ def test_a_decoder_that_hangs_aborts_or_eats_memory_costs_one_clip(tmp_path, mis
     decoding_workers.end_idle()
     assert processes
     assert all(process.poll() is not None for process in processes), "none is left"
+
+
+def test_memory_that_a_process_has_kept_of_other_videos_costs_no_clip(tmp_path, misbehaving):
+    keeps = encode(tmp_path / "keeps.mp4")
+    with closing(DecodingWorkers(num_bytes=1 << 30)) as workers:
+        expected = workers.read_video(keeps, BUDGET)
+        (first,) = workers._free
+        for _ in range(5):
+            assert_same(workers.read_video(keeps, BUDGET), expected)
+        (last,) = workers._free
+        assert first.process.poll() is not None
+        assert last.num_asked < 6
+        with pytest.raises(DataError, match="more than 1 GiB of memory"):
+            workers.read_video(tmp_path / "starts-no-thread.mp4", BUDGET)
 
 
 def test_the_next_reader_takes_over_the_processes_of_the_last_one(tmp_path, monkeypatch):

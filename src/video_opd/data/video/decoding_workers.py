@@ -69,7 +69,7 @@ class DecodingWorker:
     """
 
     def __init__(self, num_bytes: int = CLIP_BYTES) -> None:
-        self.kind = self.describe(num_bytes)
+        self.kind, self.num_asked = self.describe(num_bytes), 0
         self.connection, theirs = Pipe()
         their_end, self.lifeline = os.pipe()
         descriptor = _open_memory()
@@ -115,6 +115,7 @@ class DecodingWorker:
             TimeoutError: it takes longer than a limit allows.
             WorkerDied: it ended.
         """
+        self.num_asked += 1
         kept, until = KeptFrames(), time.monotonic() + clip_s
         self._send(json.dumps(asked).encode())
         while True:
@@ -248,6 +249,7 @@ class DecodingWorkers:
             duration_s=said["duration_s"],
             indices=tuple(said["indices"]),
             video_duration_s=said["video_duration_s"],
+            num_concealed=said["num_concealed"],
         )
         return kept.join(times)
 
@@ -258,21 +260,24 @@ class DecodingWorkers:
         return seconds
 
     def _ask(self, path: Path, asked: dict[str, Any]) -> tuple[dict[str, Any] | None, KeptFrames]:
-        """Ask a process, and another one if it ended: it may have been killed for no fault of the video."""
-        for _ in range(2):
+        """Ask a process, and another one if it ended: it may have been killed for no fault of the video. Where one that
+        has decoded other videos runs out of memory, what it kept of them may be the cause, so another one is asked."""
+        num_ended = status = 0
+        while num_ended < 2:
             if self._here:
                 return None, KeptFrames()
             worker = self._take_worker()
             is_well = False
             try:
                 found = worker.read(asked, self.silence_s, self.clip_s)
-                is_well = True
-                return found
+                is_well = "no_memory" not in found[0]
+                if is_well or worker.num_asked == 1:
+                    return found
             except TimeoutError:
                 what = f"more than {self.clip_s:g} s, or more than {self.silence_s:g} s for a frame"
                 raise _limit_error(path, what) from None
             except WorkerDied:
-                status = worker.process.wait()
+                status, num_ended = worker.process.wait(), num_ended + 1
             finally:
                 self._give_back(worker, is_well=is_well)
         raise DataError(
