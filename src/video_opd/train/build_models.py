@@ -118,6 +118,7 @@ def _load_student_here(recipe: Recipe, model: str) -> Policy:
         autocast=choose_autocast(compute) if sharding is None else None,
         layout=FourBits() if lora and lora.quantise else sharding,
     )
+    student.name = recipe.student.model  # not that of a checkpoint: results do not tell whether a run was interrupted
     use_attention(student.model, compute.attention)
     if lora is not None:
         if lora.quantise:

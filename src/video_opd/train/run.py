@@ -29,6 +29,7 @@ from video_opd.report import write_report
 from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.evaluation_files import read_evaluation
+from video_opd.runs.leftovers import remove_leftovers
 from video_opd.runs.round_files import read_cost_of_selection
 from video_opd.train.answering_choice import is_answering_open, settle_answering
 from video_opd.train.build import (
@@ -43,6 +44,7 @@ from video_opd.train.build import (
     refuse_unfit_job,
     resolve_checkpoints,
 )
+from video_opd.train.loop import make_keep_rule
 from video_opd.train.lost_checkpoints import (
     describe_repeated_steps,
     refuse_lost_checkpoints,
@@ -231,6 +233,7 @@ def run_recipe(
         _refuse_or_restart(recipe, run, inputs, console if restart else None)
         shared.take_over(recipe, run)
         parts, state = assemble(recipe, run, inputs, shared.memories)
+        remove_leftovers(run, make_keep_rule(parts), newest=state.step)
         held_out = HeldOut(parts=parts, run=run, memories=shared.memories, console=console)
         # Before its first step the student under training is the student to be measured.
         held_out.score("student-before", None if state.step else parts.models.student)

@@ -11,6 +11,7 @@ from video_opd.config import GROUNDING_FILE, GroundingDefaults
 from video_opd.errors import ConfigurationError
 from video_opd.files.strict_json import load_json
 from video_opd.runs.checkpoint import Checkpoint, save_checkpoint
+from video_opd.runs.old_checkpoints import KeepRule
 from video_opd.train.learner import Learner
 from video_opd.train.optimizer_state import refuse_other_optimizer
 
@@ -32,7 +33,7 @@ class TrainingState:
 
 
 def save_state(
-    checkpoints: Path, state: TrainingState, learner: Learner, defaults: GroundingDefaults, *, keep_last: int
+    checkpoints: Path, state: TrainingState, learner: Learner, defaults: GroundingDefaults, *, keep: KeepRule
 ) -> Path:
     """Write a checkpoint: `model/` as transformers loads it, the optimiser as safetensors, the rest as JSON.
 
@@ -41,7 +42,7 @@ def save_state(
         state: how far the run got.
         learner: with the student and the optimiser.
         defaults: how the student was asked, for whoever asks it later.
-        keep_last: newest checkpoints that are kept.
+        keep: which older checkpoints stay.
     """
 
     def write(folder: Path) -> None:
@@ -50,7 +51,7 @@ def save_state(
         (folder / "model" / GROUNDING_FILE).write_text(defaults.model_dump_json(indent=2) + "\n", encoding="utf-8")
         (folder / "state.json").write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
 
-    return save_checkpoint(checkpoints, state.step, write, keep_last=keep_last)
+    return save_checkpoint(checkpoints, state.step, write, keep=keep)
 
 
 def load_state(checkpoint: Checkpoint, learner: Learner) -> TrainingState:
