@@ -126,6 +126,7 @@ def read_timeless(path: Path) -> Any:
 
 
 def without_times(value: Any) -> Any:
+    """What a file or an output says, without times."""
     if isinstance(value, dict):
         return {
             key: "of a file with times" if key in _TIMED_FILES else without_times(each)

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextvars import ContextVar
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from video_opd.output_streams import (
 )
 from video_opd.ranks import is_first_process, leave_job
 from video_opd.redaction import redact_logs
-from video_opd.stop_signals import WARNED, set_handler
+from video_opd.stop_signals import SAME_REQUEST_S, WARNED, set_handler
 from video_opd.terminal import guard_terminal, show
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 DISK_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE}
 """Errors of the operating system that say that a disk is full, failing, read-only or gone."""
+
+WORDS: ContextVar[Sequence[str]] = ContextVar("WORDS")
+"""The command line that is carried out."""
 
 FIRST_SPEAKS_S = 3.0
 """How long the other processes of a job wait at a mistake of the user, so that the first one can say it."""
@@ -60,7 +64,9 @@ def _run_command(argv: Sequence[str] | None) -> int:
     redact_logs()
     call: Call | None = None
     try:
-        words, overrides = take_overrides(sys.argv[1:] if argv is None else argv)
+        given = sys.argv[1:] if argv is None else argv
+        WORDS.set(given)
+        words, overrides = take_overrides(given)
         from video_opd.cli.application import understand
 
         gc.disable()  # parsing makes little garbage, and the collector takes a tenth of the time of `--help`
@@ -106,12 +112,12 @@ def _stop_on_signals() -> None:
     """Stop at a signal outside the training loop, where no state has to be saved. The loop has its own handlers."""
     if threading.current_thread() is not threading.main_thread():
         return
-    stopping: list[int] = []
+    stopping: list[float] = []
 
     def stop(number: int, _: FrameType | None) -> None:
-        if stopping and number in WARNED:
+        if stopping and (number in WARNED or time.monotonic() - stopping[0] < SAME_REQUEST_S):
             return  # it is on its way out: a connection that is lost is often told twice
-        stopping.append(number)
+        stopping.append(time.monotonic())
         how = "terminated" if number == signal.SIGTERM else f"stopped by {signal.Signals(number).name}"
         raise Stopped(number, f"{how}; train, compare, score and evaluate continue from where they stopped")
 
