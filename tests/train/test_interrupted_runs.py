@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from folders import contents
 
+from folders import contents
 from video_opd.cli import main
 from video_opd.runs import checkpoint
 from video_opd.runs.directory import RunDirectory

@@ -45,6 +45,8 @@ class Checkpoint:
 
     step: int
     folder: Path
+    files: frozenset[str] = frozenset()
+    """Those that were saved, by their paths in the folder. Others may lie beside them."""
     skipped: tuple[Damaged, ...] = ()
     """Newer checkpoints that were damaged, newest first. Each was also logged as a warning."""
 
@@ -110,7 +112,8 @@ def find_latest_checkpoint(checkpoints: Path) -> Checkpoint | None:
         for step, folder in sorted(list_saved(checkpoints), reverse=True):
             reason = verify_checkpoint(folder)
             if reason is None:
-                return Checkpoint(step=step, folder=folder, skipped=tuple(skipped))
+                files = frozenset(load_json((folder / MARKER).read_bytes())["files"])
+                return Checkpoint(step=step, folder=folder, files=files, skipped=tuple(skipped))
             _log.warning("checkpoint %s is damaged and was skipped: %s", folder, reason)
             skipped.append(Damaged(folder, reason))
     except OSError as error:
