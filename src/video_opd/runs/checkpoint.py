@@ -161,7 +161,7 @@ def verify_checkpoint(folder: Path) -> str | None:
         raise ConfigurationError(
             f"checkpoint {folder} has format {version}",
             reason=f"this program reads format {FORMAT}, so a newer one has written the checkpoint",
-            remedy="update video-opd, or begin again in another folder with --out",
+            remedy="update video-opd, or begin again in another folder",
         )
     if version != FORMAT:
         return f"it has format {version}, but this program reads format {FORMAT}"
