@@ -16,7 +16,8 @@ from typing import Any
 
 from rich.console import Console
 
-from video_opd.compare.results import Run, read_results
+from video_opd.compare.compared_run import Run
+from video_opd.compare.results import read_results
 from video_opd.config import Recipe
 from video_opd.config.comparison_recipe import ComparisonRecipe, make_recipe
 from video_opd.consoles import EscapingConsole

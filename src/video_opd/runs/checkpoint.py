@@ -45,6 +45,8 @@ class Checkpoint:
 
     step: int
     folder: Path
+    files: frozenset[str] = frozenset()
+    """Those that were saved, by their paths in the folder. Others may lie beside them."""
     skipped: tuple[Damaged, ...] = ()
     """Newer checkpoints that were damaged, newest first. Each was also logged as a warning."""
 
@@ -110,7 +112,8 @@ def find_latest_checkpoint(checkpoints: Path) -> Checkpoint | None:
         for step, folder in sorted(list_saved(checkpoints), reverse=True):
             reason = verify_checkpoint(folder)
             if reason is None:
-                return Checkpoint(step=step, folder=folder, skipped=tuple(skipped))
+                files = frozenset(load_json((folder / MARKER).read_bytes())["files"])
+                return Checkpoint(step=step, folder=folder, files=files, skipped=tuple(skipped))
             _log.warning("checkpoint %s is damaged and was skipped: %s", folder, reason)
             skipped.append(Damaged(folder, reason))
     except OSError as error:
@@ -158,7 +161,7 @@ def verify_checkpoint(folder: Path) -> str | None:
         raise ConfigurationError(
             f"checkpoint {folder} has format {version}",
             reason=f"this program reads format {FORMAT}, so a newer one has written the checkpoint",
-            remedy="update video-opd, or begin again in another folder with --out",
+            remedy="update video-opd, or begin again in another folder",
         )
     if version != FORMAT:
         return f"it has format {version}, but this program reads format {FORMAT}"
