@@ -68,7 +68,7 @@ def _be_the_command(
         os.dup2(files[1], 2)
         os.chdir(folder)
         os.environ |= {"TMPDIR": str(folder / "tmp"), "HF_HUB_OFFLINE": "1"}
-        tempfile.tempdir = None
+        tempfile.tempdir = os.environ["TMPDIR"]  # else Python tries whether it can write there
         signal.signal(signal.SIGINT, signal.default_int_handler)
         from video_opd.cli import main
 

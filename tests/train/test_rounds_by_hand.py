@@ -142,3 +142,11 @@ def test_scores_of_something_else_are_put_aside(scoring, change, is_stale, tmp_p
     path.write_text(json.dumps(replace(HEADER, **change).to_row()) + "\n")
     scoring.score(wanted(path))
     assert (tmp_path / "scores.stale-1.jsonl").exists() is is_stale
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_first_line_that_a_kill_cut_short_is_nothing_yet(scoring, share, tmp_path):
+    path, line = tmp_path / "scores.jsonl", json.dumps(HEADER.to_row())
+    path.write_text(line[: int(share * len(line))])
+    scoring.score(wanted(path))
+    assert [found.name for found in tmp_path.glob("*.jsonl")] == ["scores.jsonl"]
