@@ -8,7 +8,7 @@ VERSIONS ?= --constraint requirements.lock
 # More for pip, such as another index.
 PIP_ARGS ?=
 
-.PHONY: demo test test-long fuzz fuzz-texts bench-step bench-growth bench-peers test-oldest test-newest wheel-check lint lock clean
+.PHONY: demo test test-long fuzz fuzz-texts chaos chaos-short bench-step bench-growth bench-peers test-oldest test-newest wheel-check lint lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/video-opd demo
@@ -34,6 +34,12 @@ fuzz: $(VENV)/.installed-dev
 FUZZ_MUTANTS ?= 100000
 fuzz-texts: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/fuzz_texts.py --mutants $(FUZZ_MUTANTS)
+
+# Commands that are killed and stopped wherever they write come to the same end: 50 trials, and 8 as in `make test`.
+chaos: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/chaos.py --kills 50
+chaos-short: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/chaos.py --kills 8 --most 1
 
 # A whole step beside the plain path, the released passes and other trainers, and how it grows: benchmarks/RESULTS.md. Each
 # takes a quarter of an hour on a core that does nothing else; bench-peers installs what it needs into .venv-peer-NAME.

@@ -13,15 +13,12 @@ The last line is `N passed, N failed`; the exit status is 1 if one failed.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import json
-import os
 import random
 import shutil
 import signal
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +26,7 @@ from pathlib import Path
 
 from chaos_scenes import Scene, describe_difference, find_differences, list_scenes, make_world, without_times
 from disturbed_command import Ended, find_held_locks, run_command
+from video_opd.files import unfinished
 from write_points import Disturbance
 
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
@@ -160,9 +158,9 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="folder for what the trials that failed have left")
     given = parser.parse_args()
     _import_all()
-    scratch = Path(os.path.realpath(tempfile.mkdtemp(prefix="chaos-")))
     scenes, stages, totals = take_turns(list_scenes()), dict[str, Stage](), Counter[str]()
-    try:
+    with unfinished.open_scratch_folder() as folder:
+        scratch = folder.resolve()
         make_world(scratch / "world")
         for seed in range(given.seed, given.seed + given.kills):
             scene, turn = scenes[seed % _CYCLE]
@@ -174,14 +172,13 @@ def main() -> int:
                 {"passed": int(not trial.wrong), "failed": int(bool(trial.wrong)), "cut": trial.num_cut_short}
             )
             if trial.wrong:
-                print(f"{scene.name} seed {seed} failed after {'; '.join(map(str, trial.happened[-3:]))}")
+                print(f"{scene.name} --seed {seed} --most {given.most} failed after the last of")
+                print(*trial.happened[-3:], sep="\n")
                 print(*trial.wrong[:4], sep="\n", flush=True)
                 if given.keep:
                     shutil.copytree(folder, given.keep / f"{scene.name}-{seed}", dirs_exist_ok=True)
             shutil.rmtree(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        gc.unfreeze()
+    gc.unfreeze()
     places = ", ".join(f"{name} {len(stage.points)}" for name, stage in stages.items())
     print(f"{totals['cut']} processes were cut short; places where commands write: {places}")
     print(f"{totals['passed']} passed, {totals['failed']} failed")
@@ -208,5 +205,4 @@ def _import_all() -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        sys.exit(main())
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """`--restarts N`: a small process starts the command, and starts it again when it crashed.
 
-Another try is worth it after a signal that nobody sends to stop a program (SIGKILL where memory ran out, SIGSEGV,
+Another try is worth it after a signal that does not ask for a stop (SIGKILL where memory ran out, SIGSEGV,
 SIGBUS, SIGABRT), and after an error that the program does not know, such as one of CUDA. A mistake of the user (status
 2) stays one, and a stop that was asked for is a stop. After two crashes in a row without a new row in any journal it
 gives up. What happened is told on stderr, and written to `restarts.jsonl` in the folder of the run.
@@ -53,7 +53,7 @@ def supervise_command(folder: Path, most: int, *, begins_again: bool = False) ->
         raise ConfigurationError(
             f"{_FLAG} under torchrun",
             reason="a process cannot restart the others of its job",
-            remedy="leave it out, and give torchrun --max-restarts N, which starts all processes again",
+            remedy="leave it out, and give `torchrun --max-restarts N`, which starts all processes again",
         )
     if begins_again:
         raise ConfigurationError(
@@ -90,14 +90,14 @@ def supervise(folder: Path, most: int, command: Sequence[str], *, pause_s: float
     Raises:
         Stopped: a signal came between two tries.
     """
-    progress, num_idle, num_restarts = _Progress(folder), 0, 0
+    progress, num_idle, num_restarts = _Advance(folder), 0, 0
     with _Signals() as signals:
         while True:
-            progress.note()
+            progress.count_new_rows()
             status = signals.wait_for(command)
             if signals.asked or not is_crash(status):
                 return _as_a_shell_says(status)
-            num_idle = 0 if progress.note() else num_idle + 1
+            num_idle = 0 if progress.count_new_rows() else num_idle + 1
             verdict = f"it is started again (restart {num_restarts + 1} of {most})"
             if num_idle == 2:
                 verdict = "it is not started again, because two crashes in a row came without progress"
@@ -146,21 +146,21 @@ def _tell(folder: Path, row: dict[str, str]) -> None:
 
 
 @dataclass
-class _Progress:
+class _Advance:
     """The rows of all journals in a folder. Rows that are written a second time are none."""
 
     folder: Path
     most: dict[Path, int] = field(default_factory=dict)
 
-    def note(self) -> bool:
-        """Look at the journals; returns whether one has more rows than it ever had."""
-        is_further = False
+    def count_new_rows(self) -> int:
+        """How many rows the journals have beyond the most that each had at an earlier call."""
+        num_new = 0
         for path in self.folder.rglob("*.jsonl"):
             with contextlib.suppress(OSError):
                 num_rows = _count_rows(path) if path.name != JOURNAL else 0
-                is_further |= num_rows > self.most.get(path, 0)
+                num_new += max(num_rows - self.most.get(path, 0), 0)
                 self.most[path] = max(num_rows, self.most.get(path, 0))
-        return is_further
+        return num_new
 
 
 def _count_rows(path: Path) -> int:
@@ -182,7 +182,7 @@ class _Signals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        while signal.sigtimedwait(self._stops, 0):  # those that came after the end are of no use to anybody
+        while signal.sigtimedwait(self._stops, 0):  # they came too late
             pass
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 

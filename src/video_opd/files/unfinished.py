@@ -67,7 +67,7 @@ def _open_locked(path: Path) -> int:
         kind = os.O_RDONLY | os.O_DIRECTORY if path.is_dir() else os.O_WRONLY | os.O_CREAT
         descriptor = os.open(path, kind | os.O_NOFOLLOW, 0o666)
         try:
-            _lock(descriptor, wait=True)
+            _can_lock(descriptor, wait=True)
             if _is_at(descriptor, path):
                 return descriptor
         except BaseException:
@@ -76,8 +76,8 @@ def _open_locked(path: Path) -> int:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, *, wait: bool) -> bool:
-    """Lock an open file or folder; returns whether that was possible."""
+def _can_lock(descriptor: int, *, wait: bool) -> bool:
+    """Whether an open file or folder can be locked; it is locked then."""
     import fcntl  # here: not on Windows
 
     try:
@@ -104,7 +104,7 @@ def _remove_if_left(path: Path) -> None:
         return
     descriptor = os.open(path, (os.O_RDONLY | os.O_DIRECTORY if is_folder else os.O_RDWR) | os.O_NOFOLLOW)
     try:
-        if _lock(descriptor, wait=False) and _is_at(descriptor, path):
+        if _can_lock(descriptor, wait=False) and _is_at(descriptor, path):
             shutil.rmtree(path) if is_folder else path.unlink()
     finally:
         os.close(descriptor)
