@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from video_opd.compare.comparison_runs import ComparisonRuns
 from video_opd.compare.results import average_ledgers, read_results
 from video_opd.compare.sentences import write_sentences
 from video_opd.config.comparison_recipe import load_comparison
-from video_opd.errors import ConfigurationError, DataError
+from video_opd.errors import ConfigurationError, DataError, EngineError
 
 TEXT = """
 name = "small"
@@ -299,6 +301,19 @@ def test_a_damaged_file_of_a_run_is_named(case, finished, results, tmp_path):
         read_results(recipe, finals, sweep)
     assert sentence in str(refused.value)
     assert "move the folder of this run away and run the same command" in str(refused.value)
+
+
+def test_a_disk_that_fills_at_the_end_is_one_sentence(finished, monkeypatch):
+    def full(path, _):
+        error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        error.add_note(str(path))
+        raise error
+
+    monkeypatch.setattr("video_opd.compare.comparison_runs.write_durably", full)
+    recipe, tables = load_comparison(finished / "compare.toml")
+    with pytest.raises(EngineError, match=r"comparison\.json could not be written or read: No space left") as failed:
+        compare(recipe, tables, finished / "out")
+    assert isinstance(failed.value.__cause__, OSError)
 
 
 def test_a_file_of_another_name_is_no_evaluation(finished, results, tmp_path):

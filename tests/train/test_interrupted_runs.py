@@ -19,7 +19,7 @@ from video_opd.runs.leftovers import remove_leftovers
 from video_opd.runs.old_checkpoints import KeepRule
 from video_opd.train import loop
 
-STEPS = 5
+STEPS = 7
 OF_TIME = {
     "seconds", "cpu_seconds", "seconds_by_phase", "cpu_seconds_by_phase", "seconds_to_decode", "extra_memory_bytes",
 }  # fmt: skip
@@ -35,7 +35,8 @@ class Killed(BaseException):
 @pytest.fixture
 def command(write_recipe, tmp_path) -> list[str]:
     keys = {"method.name": "sft", "training.steps": STEPS, "schedule.checkpoint-every": 2,
-            "schedule.evaluate-every": 4, "schedule.keep-checkpoints": 2, "data.workers": 0}  # fmt: skip
+            "schedule.evaluate-every": 4, "schedule.keep-checkpoints": 3, "training.batch-size": 2,
+            "data.workers": 0}  # fmt: skip
     words = [word for key, value in keys.items() for word in (f"--{key}", str(value))]
     return ["train", str(write_recipe(tmp_path)), *words, "--out"]
 
@@ -69,7 +70,7 @@ def test_a_run_that_was_killed_and_stopped_has_the_same_files(command, tmp_path,
     assert main([*command, str(undisturbed)]) == 0
 
     take_step, delete_old = loop.take_step, checkpoint.delete_old_checkpoints
-    stops = {3: "SIGTERM", 4: "kill"}  # after so many steps
+    stops = {5: "SIGTERM", 6: "kill"}  # after so many steps
     prunings = {2, STEPS}
 
     def step_or_die(*args, step, **more):
@@ -101,12 +102,12 @@ def test_a_run_that_was_killed_and_stopped_has_the_same_files(command, tmp_path,
     theirs, ours = read_all(undisturbed), read_all(run)
     assert ours.keys() == theirs.keys()
     assert [name for name in theirs if ours[name] != theirs[name]] == []
-    assert {path.name for path in (run / "checkpoints").iterdir()} == {"step-000004", "step-000005"}
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"step-000004", "step-000006", "step-000007"}
 
 
 def leave_behind(run: Path) -> None:
     """What SIGKILL leaves: a checkpoint that was being written, and files."""
-    unfinished = run / "checkpoints" / f"step-000005.tmp-{NOBODY}"
+    unfinished = run / "checkpoints" / f"step-000007.tmp-{NOBODY}"
     unfinished.mkdir()
     (unfinished / "state.json").write_text("{")
     for name in (f".metrics.jsonl.tmp-{NOBODY}", f"evaluation/.student-after.json.tmp-{NOBODY}"):

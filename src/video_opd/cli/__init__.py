@@ -8,7 +8,6 @@ stdout has left.
 
 from __future__ import annotations
 
-import errno
 import gc
 import signal
 import sys
@@ -19,7 +18,7 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from video_opd.errors import ConfigurationError, EngineError, Stopped, UserError, is_out_of_memory
+from video_opd.errors import ConfigurationError, EngineError, Stopped, UserError, find_disk_failure, is_out_of_memory
 from video_opd.output_streams import (
     BROKEN_PIPE_STATUS,
     judge_results,
@@ -33,9 +32,6 @@ from video_opd.terminal import guard_terminal, show
 
 if TYPE_CHECKING:
     from video_opd.cli.application import Call
-
-DISK_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE}
-"""Errors of the operating system that say that a disk is full, failing, read-only or gone."""
 
 WORDS: ContextVar[Sequence[str]] = ContextVar("WORDS")
 """The command line that is carried out."""
@@ -127,13 +123,8 @@ def _stop_on_signals() -> None:
 
 def _explain_error(error: Exception, call: Call | None) -> UserError | None:
     """What the user can mend of an error that is none of ours; None: it is a bug."""
-    if isinstance(error, OSError) and error.errno in DISK_FAILURES:
-        noted: list[str] = getattr(error, "__notes__", [])
-        return EngineError(
-            f"{noted[0] if noted else error.filename or 'a file'} could not be written or read",
-            reason=error.strerror or str(error),
-            remedy="free some space or repair the disk, then run the same command again; what was saved is kept",
-        )
+    if failure := find_disk_failure(error):
+        return failure
     if is_out_of_memory(error) and call is not None:
         return _explain_out_of_memory(error, call)
     if "video_opd.plugins" not in sys.modules:

@@ -13,7 +13,7 @@ from rich.console import Console
 from video_opd.config import Recipe, ScoringSettings
 from video_opd.consoles import EscapingConsole
 from video_opd.data.batches import choose_batch
-from video_opd.errors import explain_write_errors
+from video_opd.errors import explain_disk_failures, explain_write_errors
 from video_opd.eval.ask_side_questions import ask
 from video_opd.eval.evaluate_into_file import evaluate_into
 from video_opd.eval.progress_bar import say
@@ -189,6 +189,7 @@ def _join_others(recipe: Recipe) -> None:
 
 
 @tolerate_lost_output()
+@explain_disk_failures()
 def run_recipe(
     recipe: Recipe,
     out: Path,
