@@ -13,6 +13,7 @@ import pytest
 
 from folders import contents
 from video_opd.cli import main
+from video_opd.files.unfinished import hold
 from video_opd.runs import checkpoint
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.leftovers import remove_leftovers
@@ -123,14 +124,15 @@ def test_files_of_others_and_of_a_process_that_runs_stay(tmp_path):
     (run.checkpoints / "step-000001.tmp").mkdir()
     (run.checkpoints / f"step-000007.tmp-{NOBODY}").write_text("a file")
     run.evaluation.mkdir()
-    for name in (f".notes.txt.tmp-{NOBODY}", f"notes.json.tmp-{NOBODY}", f".report.html.tmp-{os.getppid()}"):
+    for name in (f".notes.txt.tmp-{NOBODY}", f"notes.json.tmp-{NOBODY}", ".report.html.tmp-1"):
         (run.path / name).write_text("mine")
     (run.path / f".x.json.tmp-{NOBODY}").mkdir()
     (run.evaluation / f".y.json.tmp-{NOBODY}").symlink_to(tmp_path)
     before = contents(tmp_path)
     for unfinished in (f".metrics.jsonl.tmp-{NOBODY}", f"evaluation/.student-after.json.tmp-{os.getpid()}"):
         (run.path / unfinished).write_text("{")
-    remove_leftovers(run, KeepRule(last=1), newest=3)
+    with hold(run.path / ".report.html.tmp-1"):  # `video-opd report` holds it
+        remove_leftovers(run, KeepRule(last=1), newest=3)
     gone = {f"checkpoints/step-00000{step}{inside}" for step in (1, 2) for inside in ("", "/model", "/COMPLETE.json")}
     kept = {
         f"checkpoints/step-000002.kept{inside}": before[f"checkpoints/step-000002{inside}"]

@@ -18,16 +18,17 @@ from pathlib import Path
 _SCRATCH = "video-opd-scratch-"
 
 
-def sweep(folder: Path, name: str) -> None:
+def sweep(folder: Path, name: str, *, kind: int = stat.S_IFREG) -> None:
     """Remove what killed processes left under a name.
 
     Args:
         folder: where to look; it need not exist.
         name: a regular expression for the whole name.
+        kind: of what is removed, `S_IFREG` or `S_IFDIR`; anything else of that name stays.
     """
     with contextlib.suppress(OSError):
         for found in [entry for entry in os.scandir(folder) if re.fullmatch(name, entry.name)]:
-            _remove_if_left(Path(found.path))
+            _remove_if_left(Path(found.path), kind)
 
 
 @contextlib.contextmanager
@@ -50,7 +51,7 @@ def hold(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def open_scratch_folder() -> Iterator[Path]:
     """A folder among the system's temporary files for the block. What killed processes left of theirs is removed."""
-    sweep(Path(tempfile.gettempdir()), re.escape(_SCRATCH) + r"\w{8}")
+    sweep(Path(tempfile.gettempdir()), re.escape(_SCRATCH) + r"\w{8}", kind=stat.S_IFDIR)
     with contextlib.ExitStack() as stack:
         while True:
             folder = Path(tempfile.mkdtemp(prefix=_SCRATCH))
@@ -94,13 +95,12 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _remove_if_left(path: Path) -> None:
+def _remove_if_left(path: Path, kind: int) -> None:
     """Remove a file or folder of this user that no process holds."""
     if os.name == "nt":
         return
-    found = path.lstat()
-    is_folder = stat.S_ISDIR(found.st_mode)
-    if found.st_uid != os.getuid() or not (is_folder or stat.S_ISREG(found.st_mode)):
+    found, is_folder = path.lstat(), kind == stat.S_IFDIR
+    if found.st_uid != os.getuid() or stat.S_IFMT(found.st_mode) != kind:
         return
     descriptor = os.open(path, (os.O_RDONLY | os.O_DIRECTORY if is_folder else os.O_RDWR) | os.O_NOFOLLOW)
     try:

@@ -7,16 +7,12 @@ checkpoints/step-N/            one that should have been deleted when a newer on
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator
-from pathlib import Path
-
+from video_opd.files.unfinished import sweep
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.old_checkpoints import KeepRule, delete_old_checkpoints, sweep_unfinished
 
-_UNFINISHED = re.compile(r"\..+\.(?:html|jsonl?|sha256|toml)\.tmp-(\d+)")
-"""A file of a run while it is written, and the process that writes it."""
+_UNFINISHED = r"\..+\.(?:html|jsonl?|sha256|toml)\.tmp-\d+"
+"""A file of a run while it is written. Some process may hold it: `video-opd report` writes without the run's lock."""
 
 
 def remove_leftovers(run: RunDirectory, keep: KeepRule, *, newest: int) -> None:
@@ -29,27 +25,5 @@ def remove_leftovers(run: RunDirectory, keep: KeepRule, *, newest: int) -> None:
     """
     sweep_unfinished(run.checkpoints)
     delete_old_checkpoints(run.checkpoints, keep, newest=newest)
-    for path, pid in _list_unfinished_files(run):
-        if not _is_running(pid):  # `video-opd report` writes its page without the run's lock
-            path.unlink(missing_ok=True)
-
-
-def _list_unfinished_files(run: RunDirectory) -> Iterator[tuple[Path, int]]:
     for folder in (run.path, run.evaluation, run.rounds, *run.rounds.glob("*")):
-        for path in sorted(folder.glob(".*.tmp-*")):
-            found = _UNFINISHED.fullmatch(path.name)
-            if found and path.is_file() and not path.is_symlink():
-                yield path, int(found[1])
-
-
-def _is_running(pid: int) -> bool:
-    """Whether a process of that number runs on this machine; this one has nothing under way here."""
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
+        sweep(folder, _UNFINISHED)
