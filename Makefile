@@ -8,7 +8,7 @@ VERSIONS ?= --constraint requirements.lock
 # More for pip, such as another index.
 PIP_ARGS ?=
 
-.PHONY: demo test test-long fuzz fuzz-texts fuzz-videos bench-step bench-growth bench-peers soak audit test-oldest test-newest wheel-check lint lock clean
+.PHONY: demo test test-long fuzz fuzz-texts fuzz-videos bench-step bench-growth bench-peers soak audit test-oldest test-newest wheel-check lint lock clean chaos chaos-short
 
 demo: $(VENV)/.installed
 	$(BIN)/video-opd demo
@@ -39,6 +39,12 @@ fuzz-texts: $(VENV)/.installed-dev
 FUZZ_CLIPS ?= 20000
 fuzz-videos: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/fuzz_videos.py --mutants $(FUZZ_CLIPS) $(if $(FUZZ_VIDEOS),--videos $(FUZZ_VIDEOS))
+
+# Commands that are killed and stopped wherever they write come to the same end: 50 trials, and 8 as in `make test`.
+chaos: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/chaos.py --kills 50
+chaos-short: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/chaos.py --kills 8 --most 1
 
 # A whole step beside the plain path, the released passes and other trainers, and how it grows: benchmarks/RESULTS.md. Each
 # takes a quarter of an hour on a core that does nothing else; bench-peers installs what it needs into .venv-peer-NAME.

@@ -68,6 +68,8 @@ class RunChoices:
     """optimiser steps"""
     restart: bool = False
     """begin again at step 1 where the checkpoints of the run are lost; the old files are set aside"""
+    restarts: Positive | None = None
+    """start again after a crash, at most so often; not after a mistake or a signal that asks for a stop"""
 
     def as_keys(self) -> dict[str, str]:
         """The options as recipe keys."""
@@ -98,12 +100,17 @@ def train(
 
     load_plugins(options.plugin)
     read = load_recipe(recipe, {**keys, **run.as_keys()}, are_flags=True)
+    out = run.out or Path("runs") / read.name
+    if run.restarts:
+        from video_opd.cli.supervision import supervise_command
+
+        return supervise_command(out, run.restarts, begins_again=run.restart)
 
     from video_opd.train.interruption import Interrupted
     from video_opd.train.run import run_recipe
 
     try:
-        results = run_recipe(read, run.out or Path("runs") / read.name, restart=run.restart)
+        results = run_recipe(read, out, restart=run.restart)
     except Interrupted as stop:
         return _report_stop(stop)
     return _report_results(results, as_json=options.json)
@@ -122,6 +129,8 @@ class ComparisonChoices:
     """only these methods of the file"""
     learning_rates: Rates | None = None
     """learning rates to try, instead of those in the file; none: no sweep"""
+    restarts: Positive | None = None
+    """start again after a crash, at most so often; not after a mistake or a signal that asks for a stop"""
 
 
 AS_THE_FILE_SAYS = ComparisonChoices()
@@ -149,11 +158,15 @@ def compare(
     read, tables = load_comparison(
         recipe, dict(keys), only=of.methods, seeds=of.seeds, learning_rates=of.learning_rates
     )
+    out = of.out or Path("runs") / read.name
+    if of.restarts:
+        from video_opd.cli.supervision import supervise_command
+
+        return supervise_command(out, of.restarts)
 
     from video_opd.compare import compare
     from video_opd.train.interruption import Interrupted
 
-    out = of.out or Path("runs") / read.name
     try:
         results = compare(read, tables, out)
     except Interrupted as stop:

@@ -16,11 +16,12 @@ from typing import Any
 
 from rich.console import Console
 
-from video_opd.compare.results import Run, read_results
+from video_opd.compare.compared_run import Run
+from video_opd.compare.results import read_results
 from video_opd.config import Recipe
 from video_opd.config.comparison_recipe import ComparisonRecipe, make_recipe
 from video_opd.consoles import EscapingConsole
-from video_opd.errors import ConfigurationError, explain_write_errors
+from video_opd.errors import ConfigurationError, explain_disk_failures, explain_write_errors
 from video_opd.eval.progress_bar import say
 from video_opd.files.durable import write_durably
 from video_opd.files.outputs import refuse_foreign
@@ -93,6 +94,7 @@ class ComparisonRuns:
                 yield self.make_run(method, rate, seed)
 
 
+@explain_disk_failures()
 def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict[str, Any]:
     """Run what is missing, and put the results together in `out/comparison.json` and `out/report.html`.
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from video_opd.config import Recipe, ScoringSettings
 from video_opd.consoles import EscapingConsole
 from video_opd.data.batches import choose_batch
-from video_opd.errors import explain_write_errors
+from video_opd.errors import explain_disk_failures, explain_write_errors
 from video_opd.eval.ask_side_questions import ask
 from video_opd.eval.evaluate_into_file import evaluate_into
 from video_opd.eval.progress_bar import say
@@ -29,6 +29,7 @@ from video_opd.report import write_report
 from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.evaluation_files import read_evaluation
+from video_opd.runs.leftovers import remove_leftovers
 from video_opd.runs.round_files import read_cost_of_selection
 from video_opd.train.answering_choice import is_answering_open, settle_answering
 from video_opd.train.build import (
@@ -43,6 +44,7 @@ from video_opd.train.build import (
     refuse_unfit_job,
     resolve_checkpoints,
 )
+from video_opd.train.loop import make_keep_rule
 from video_opd.train.lost_checkpoints import (
     describe_repeated_steps,
     refuse_lost_checkpoints,
@@ -187,6 +189,7 @@ def _join_others(recipe: Recipe) -> None:
 
 
 @tolerate_lost_output()
+@explain_disk_failures()
 def run_recipe(
     recipe: Recipe,
     out: Path,
@@ -231,6 +234,7 @@ def run_recipe(
         _refuse_or_restart(recipe, run, inputs, console if restart else None)
         shared.take_over(recipe, run)
         parts, state = assemble(recipe, run, inputs, shared.memories)
+        remove_leftovers(run, make_keep_rule(parts), newest=state.step)
         held_out = HeldOut(parts=parts, run=run, memories=shared.memories, console=console)
         # Before its first step the student under training is the student to be measured.
         held_out.score("student-before", None if state.step else parts.models.student)
