@@ -151,6 +151,7 @@ def evaluate_benchmark(request: EvaluationRequest) -> int:
         "answers": str(request.run.out),
         **_compute_scores(request, questions, asked),
         "set_aside": dict(asked["after"].set_aside),
+        **({"damaged_videos": dict(damaged)} if (damaged := asked["after"].damaged_videos) else {}),
         "convention": _describe_convention(plan),
     }
     _show(request, report)
@@ -212,7 +213,6 @@ def _ask(plan: _Plan, model: str, notes: Notes) -> BenchmarkAnswers:
 
     from video_opd.data.prompt_source import PromptSource
     from video_opd.data.prompts import PromptRenderer
-    from video_opd.data.video.video_io import read_frames
     from video_opd.eval.ask import KeptAnswers
     from video_opd.eval.how_asked import resolve_budget
     from video_opd.eval.multiple_choice import ask
@@ -231,7 +231,6 @@ def _ask(plan: _Plan, model: str, notes: Notes) -> BenchmarkAnswers:
         max_bad_share=request.run.max_bad_share,
         share_is_called="--max-bad-share",
         check="check those videos of the benchmark, or download them again",
-        decode=None if plan.benchmark.decode is read_frames else plan.benchmark.decode,
         in_processes=True,
         frames_kept=2,
     )
@@ -251,7 +250,9 @@ def _ask(plan: _Plan, model: str, notes: Notes) -> BenchmarkAnswers:
                 on_batch=lambda count: bar.advance(task, count),
             ),
         )  # fmt: skip
-    return BenchmarkAnswers(replies=replies, set_aside=dict(source.set_aside))
+    return BenchmarkAnswers(
+        replies=replies, set_aside=dict(source.set_aside), damaged_videos=dict(source.damaged_videos)
+    )
 
 
 def _answers_of(plan: _Plan, models: Mapping[str, str]) -> AnswersOf | None:
@@ -265,9 +266,14 @@ def _answers_of(plan: _Plan, models: Mapping[str, str]) -> AnswersOf | None:
     said = {key: convention[key] for key in ("prompt", "rule", "decoding", "video")}
     return AnswersOf(
         models=hash_models(models, request.how),
-        questions_sha256=hash_questions([asdict(question) for question in plan.questions]),
+        questions_sha256=hash_questions([_list_values(question) for question in plan.questions]),
         settings={"benchmark": request.benchmark.benchmark, "precision": precision_of(request.how), **said},
     )
+
+
+def _list_values(question: Question) -> dict[str, Any]:
+    """What makes a question. The rate of a folder of pictures is the same in all of a benchmark."""
+    return {key: value for key, value in asdict(question).items() if key != "frame_rate"}
 
 
 def _compute_scores(

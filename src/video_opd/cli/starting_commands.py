@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import MODEL_NAMES, Json, Whole
+from video_opd.cli.argument_types import MODEL_NAMES, Json, Offline, Whole
 from video_opd.cli.path_roles import Reads, ReadsModelOrNames, ReadsVideos, Writes
 from video_opd.errors import ConfigurationError
 from video_opd.terminal import show
@@ -52,6 +52,7 @@ def init(
     out: Writes = Path("grounding"),
     models: Pair = DEFAULT_PAIR,
     seed: Whole = 0,
+    offline: Offline = False,  # noqa: ARG001 - `Call` looks at it
     json: Json = False,
 ) -> int:
     """Write a new folder with manifests and a recipe for your own videos.

@@ -213,6 +213,16 @@ def test_where_no_process_starts_videos_are_decoded_here(tmp_path, monkeypatch, 
     assert list_descriptors() <= descriptors, "none of a process that did not start is left"
 
 
+def test_the_switch_decodes_here(tmp_path, monkeypatch):
+    """As `--decode-here` does; the environment takes it to processes that this one starts."""
+    monkeypatch.setenv("VIDEO_OPD_DECODE_HERE", "0")  # so that it is put back
+    path = encode(tmp_path / "a.mp4")
+    decoding_workers.decode_here()
+    with closing(DecodingWorkers()) as workers:
+        assert_same(workers.read_video(path, BUDGET), read_video(path, BUDGET))
+        assert workers._free == []
+
+
 def test_frames_of_any_size_wait_for_the_other_process():
     """Small ones many at a time, large ones few, and in between the places are divided anew."""
     draw = np.random.default_rng(0)

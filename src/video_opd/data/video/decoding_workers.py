@@ -42,7 +42,14 @@ START_S = 120.0
 """Most seconds in which a process starts."""
 PROGRAM = ("-m", "video_opd.data.video.decoding_process")
 """What a process runs."""
-_ALONE = "Re-encode the video or leave the row out; data.workers = 0 trains without these limits"
+_ALONE = "Re-encode the video or leave the row out; data.workers = 0 in training, and --decode-here in other commands, \
+decode without these limits"
+_VARIABLE = "VIDEO_OPD_DECODE_HERE"
+
+
+def decode_here() -> None:
+    """Decode in this process from now on, without limits on time and memory, and in those that it starts."""
+    os.environ[_VARIABLE] = "1"
 
 
 class WorkerDied(Exception):
@@ -161,8 +168,8 @@ class DecodingWorkers:
         self._is_closed = False
         self._lock = threading.Lock()
         self._spent = threading.local()
-        self._here = False
-        """Whether processes cannot be started, so that videos are decoded in this one."""
+        self._here = os.environ.get(_VARIABLE) == "1"
+        """Whether videos are decoded in this process: it is asked for, or no other can be started."""
 
     def read_video(
         self, path: Path, budget: VideoBudget, clip: Span | None = None, frame_rate: float | None = None
