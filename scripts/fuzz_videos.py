@@ -122,7 +122,7 @@ class Bench:
         expected = truth.num_chosen[row.clip]
         length_s = expected[-1] - expected[0]
         missing_s = expected[-1] - frames.times_s[-1]
-        is_followed = row.clip and frames.duration_s > length_s and frames.video_duration_s >= truth.duration_s
+        is_followed = row.clip and frames.duration_s > length_s and frames.video_duration_s >= truth.duration_s - step_s
         if missing_s > max(step_s, MISSING_SHARE * truth.duration_s) + 0.05 and is_followed:
             return "read: one picture is shown for long", ""  # as a recording of a screen may have it
         if missing_s > max(step_s, MISSING_SHARE * truth.duration_s) + 0.05:

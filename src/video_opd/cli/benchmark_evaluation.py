@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -193,7 +194,7 @@ def _collect_reading_options(request: EvaluationRequest, benchmark: Benchmark) -
 
 def _refuse_if_videos_are_missing(request: EvaluationRequest, questions: Sequence[Question]) -> None:
     """Refuse missing videos before a model is loaded. Broken files are found only when they are decoded."""
-    missing = [question for question in questions if not (request.benchmark.folder / question.video).exists()]
+    missing = [question for question in questions if not os.path.exists(request.benchmark.folder / question.video)]
     if len(missing) > request.run.max_bad_share * len(questions):
         raise DataError(
             f"{len(missing)} of {len(questions)} questions have no video, the first {missing[0].id}: "

@@ -169,7 +169,7 @@ def read_scores(*paths: Path, partial: bool = False, keep_texts: bool = True) ->
                 remedy="run the same `video-opd score` again: it goes on where it was",
             )
     places = [file.header.shard[0] for file in files]
-    if not partial and places != list(range(first.shard[1])):
+    if not partial and (len(places) != first.shard[1] or places != list(range(len(places)))):
         raise DataError(
             f"shards {', '.join(map(str, places))} of {first.shard[1]} in {', '.join(file.name for file in files)}",
             reason="every shard is needed exactly once",

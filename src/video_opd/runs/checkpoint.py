@@ -29,6 +29,7 @@ from video_opd.files.strict_json import load_json
 
 MARKER = "COMPLETE.json"
 FORMAT = 1
+_NOT_A_MARKER = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 _CHECKPOINT = re.compile(r"step-(\d{6,})")
 _UNFINISHED = re.compile(r"step-\d{6,}\.tmp-\d+")
@@ -157,6 +158,13 @@ def checkpoint_folder(checkpoints: Path, step: int) -> Path:
     return checkpoints / f"step-{step:06d}"
 
 
+def _is_file_name(name: str) -> bool:
+    try:
+        return "\0" not in name and all(0 < len(os.fsencode(part)) <= 255 for part in name.split("/"))
+    except ValueError:  # half of a character
+        return False
+
+
 def verify_checkpoint(folder: Path) -> str | None:
     """Read every file of a checkpoint and compare it with `COMPLETE.json`.
 
@@ -170,11 +178,13 @@ def verify_checkpoint(folder: Path) -> str | None:
     try:
         marker = load_json((folder / MARKER).read_bytes())
         version, step, files = marker["format"], int(marker["step"]), marker["files"]
-        expected = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
+        expected = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
     except (FileNotFoundError, NotADirectoryError):
         return f"{MARKER} is missing"
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except _NOT_A_MARKER:
         return f"{MARKER} cannot be read"
+    if not all(map(_is_file_name, expected)):
+        return f"{MARKER} names what is no file"
     if version != FORMAT:
         return f"it has format {version}, but this program reads format {FORMAT}"
     if folder.name != f"step-{step:06d}":
@@ -300,11 +310,11 @@ def _list_saved_files(folder: Path) -> set[Path] | None:
         sealed = (folder / MARKER).stat().st_mtime_ns
         files = load_json((folder / MARKER).read_bytes())["files"]
         expected = {folder / name: (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, *_NOT_A_MARKER):
         return None
     as_saved = {folder / MARKER}
     for path, (size, digest) in expected.items():
-        if path.is_symlink() or not path.is_file():
+        if os.path.islink(path) or not os.path.isfile(path):  # also where its name is none
             continue
         found = path.stat()
         if found.st_size == size and (found.st_mtime_ns <= sealed or _hash_file(path) == digest):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,4 +136,4 @@ def refuse_path(record: Record, video: str) -> None:
 
 def find_first_existing(folder: Path, candidates: Sequence[str]) -> str:
     """The first of several places below a folder where there is something; the first of all where there is nothing."""
-    return next((place for place in candidates if (folder / place).exists()), candidates[0])
+    return next((place for place in candidates if os.path.exists(folder / place)), candidates[0])

@@ -183,7 +183,7 @@ def _make_clip(video: Path, start: float | None, end: float | None) -> Span | No
 
 
 def _find_rate(video: Path) -> float | None:
-    return PICTURES_FPS if video.is_dir() else None
+    return PICTURES_FPS if os.path.isdir(video) else None  # `Path.is_dir` raises for a name that is too long
 
 
 def _official(answer: str, question: Question) -> Rating:
