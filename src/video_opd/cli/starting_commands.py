@@ -39,6 +39,7 @@ class Pair:
     """the model that learns: a folder, a hub name, or tiny-student for a trial on a CPU"""
     teacher: Annotated[ReadsModelOrNames, MODEL_NAMES] = "Qwen/Qwen3-VL-8B-Instruct"
     """the model that judges the student"""
+    offline: Offline = False
 
 
 NO_QUERIES = Queries()
@@ -52,7 +53,6 @@ def init(
     out: Writes = Path("grounding"),
     models: Pair = DEFAULT_PAIR,
     seed: Whole = 0,
-    offline: Offline = False,  # noqa: ARG001 - `Call` looks at it
     json: Json = False,
 ) -> int:
     """Write a new folder with manifests and a recipe for your own videos.

@@ -205,7 +205,7 @@ def _read_one(path: Path, *, keep_texts: bool) -> ScoreFile:
     rows, line, seconds, cpu_seconds = PackedRows(keep_texts=keep_texts), dict[str, Any](), array("d"), array("d")
     for line in lines:
         if "id" in line:
-            if line["id"] in rows:
+            if isinstance(line["id"], str) and line["id"] in rows:
                 raise _duplicate_error(str(path), line["id"])
             read_row(line, rows, path)
             seconds.append(line.get("seconds", 0.0))

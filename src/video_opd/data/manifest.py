@@ -343,9 +343,9 @@ def _find_decoding_problems(rows: list[tuple[int, Example]], videos: Path) -> It
     seen: set[tuple[str, Span | None, float | None]] = set()
     with contextlib.closing(DecodingWorkers()) as workers:
         for line, example in rows:
-            if (example.video, example.clip, example.frame_rate) not in seen:
-                seen.add((example.video, example.clip, example.frame_rate))
+            if (asked := (example.video, example.clip, example.frame_rate)) not in seen:
+                seen.add(asked)
                 try:
-                    workers.read_video(resolve_video(videos, example), little, example.clip, example.frame_rate)
+                    workers.read_video(resolve_video(videos, example), little, *asked[1:])
                 except DataError as error:
                     yield _make_problem(line, example.id, Fault(f"{error.cause}: {error.reason}", error.remedy))
