@@ -77,12 +77,21 @@ class Bench:
     ) -> tuple[str, str, str]:
         """Spoil and read; returns the change, the kind of outcome, and what went wrong."""
         mutant, changes = spoil_video(self.data, others, f"{self.base.name} {seed}")
-        self.path.write_bytes(mutant)
         if keep is not None:
             keep.mkdir(parents=True, exist_ok=True)
             (keep / f"{self.base.name}-{seed}{self.path.suffix}").write_bytes(mutant)
-        kind, wrong = self._read(_make_row(self.path, self.truth, seed), workers)
-        return changes[0] if len(changes) == 1 else "several", kind, wrong
+        return changes[0] if len(changes) == 1 else "several", *self.try_mutant(mutant, seed, workers)
+
+    def try_mutant(self, mutant: bytes, seed: int, workers: DecodingWorkers) -> tuple[str, str]:
+        """Read a mutant; returns the kind of outcome, and what went wrong.
+
+        Args:
+            mutant: the file.
+            seed: decides whether the row has a clip.
+            workers: read it.
+        """
+        self.path.write_bytes(mutant)
+        return self._read(_make_row(self.path, self.truth, seed), workers)
 
     def _read(self, row: Example, workers: DecodingWorkers) -> tuple[str, str]:
         began = time.monotonic()
@@ -92,7 +101,8 @@ class Bench:
             require_whole(self.path, row, frames.video_duration_s, step_s, frames.duration_s)
         except UserError as error:
             sentence = str(error)
-            wrong = "" if str(self.path) in sentence and "\n" not in sentence else f"not a sentence: {sentence!r}"
+            is_good = str(self.path) in sentence and not re.search(r"\n|\b(nan|inf)\b", sentence)
+            wrong = "" if is_good else f"not a sentence: {sentence!r}"
             return _name_refusal(error, self.path), wrong
         except Exception as error:
             return "traceback", f"{type(error).__name__}: {traceback.format_exc()[-700:]}"
@@ -112,7 +122,7 @@ class Bench:
         expected = truth.num_chosen[row.clip]
         length_s = expected[-1] - expected[0]
         missing_s = expected[-1] - frames.times_s[-1]
-        is_followed = row.clip and frames.duration_s > length_s and frames.video_duration_s >= truth.duration_s
+        is_followed = row.clip and frames.duration_s > length_s and frames.video_duration_s >= truth.duration_s - step_s
         if missing_s > max(step_s, MISSING_SHARE * truth.duration_s) + 0.05 and is_followed:
             return "read: one picture is shown for long", ""  # as a recording of a screen may have it
         if missing_s > max(step_s, MISSING_SHARE * truth.duration_s) + 0.05:
@@ -190,7 +200,8 @@ def _name_refusal(error: UserError, path: Path) -> str:
 
 def read_holdings(workers: DecodingWorkers) -> dict[str, int]:
     """What this process and the one that decodes hold now."""
-    held = {"descriptors": len(os.listdir("/proc/self/fd")), "shm": len(os.listdir("/dev/shm"))}
+    shared = [name for name in os.listdir("/dev/shm") if name.startswith(("video-opd", "psm_", "mp-", "torch"))]
+    held = {"descriptors": len(os.listdir("/proc/self/fd")), "shm": len(shared)}
     held["processes"] = sum(_read_parent(entry) == os.getpid() for entry in os.listdir("/proc") if entry.isdigit())
     held["bytes"] = _read_private(os.getpid())
     if workers._free:

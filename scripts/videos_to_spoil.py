@@ -1,4 +1,4 @@
-"""Small clips to spoil: those that PyAV writes here, every frame with its number painted on it, and pieces of real ones."""
+"""Small clips to spoil: those that PyAV writes here, with a number painted on every frame, and pieces of real ones."""
 
 from __future__ import annotations
 

@@ -64,6 +64,8 @@ class StepMetrics(WrittenRecord):
     seconds: Number | None = None
     """Seconds of training until the end of this step."""
     num_set_aside: Number | None = None
+    num_damaged: Number | None = None
+    """Prompts of the step with damaged pictures that the decoder painted over; only where there are any."""
     num_retries: Number | None = None
     """Times that the step ran out of memory and was done again."""
     progress_lost: Text | None = None
@@ -170,6 +172,8 @@ class EvaluationReport(WrittenRecord):
     best_constant: BestConstant | None = None
     set_aside: dict[str, Text] = {}
     """Example id -> why it could not be asked."""
+    damaged_videos: dict[str, Count] = {}
+    """Video -> damaged pictures of it that the decoder painted over; they were used."""
     warnings: list[Text] = []
     likely_unit: dict[str, Any] | None = None
     side_questions: SideAccuracy | None = None

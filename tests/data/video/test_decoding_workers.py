@@ -21,8 +21,8 @@ import pytest
 from barcodes import encode
 from PIL import Image
 
-from video_opd.data.video import decoding_process, decoding_workers
-from video_opd.data.video.decoding_workers import DecodingWorkers
+from video_opd.data.video import decoding_process, decoding_workers, idle_decoders
+from video_opd.data.video.decoding_workers import DecodingWorker, DecodingWorkers
 from video_opd.data.video.picture_folder import read_video
 from video_opd.data.video.video_io import VideoBudget
 from video_opd.errors import ConfigurationError, DataError, EngineError
@@ -133,7 +133,7 @@ def test_a_decoder_that_hangs_aborts_or_eats_memory_costs_one_clip(tmp_path, mis
         with pytest.raises(RuntimeError, match=r"ZeroDivisionError: ours"):
             workers.read_video(tmp_path / "fails.mp4", BUDGET)
         processes = [worker.process for worker in workers._free]
-    decoding_workers.end_idle()
+    idle_decoders.end_idle()
     assert processes
     assert all(process.poll() is not None for process in processes), "none is left"
 
@@ -154,7 +154,7 @@ def test_memory_that_a_process_has_kept_of_other_videos_costs_no_clip(tmp_path, 
 
 def test_the_next_reader_takes_over_the_processes_of_the_last_one(tmp_path, monkeypatch):
     path = encode(tmp_path / "a.mp4")
-    decoding_workers.end_idle()
+    idle_decoders.end_idle()
 
     def read(path, **limits):
         with closing(DecodingWorkers(**limits)) as workers:
@@ -175,8 +175,9 @@ def test_the_next_reader_takes_over_the_processes_of_the_last_one(tmp_path, monk
     assert second is not first, "it had ended"
     with monkeypatch.context() as patch:
         patch.setattr(decoding_workers.os, "getpid", lambda: 1)
-        assert decoding_workers.take_idle(decoding_workers.CLIP_BYTES) is None, "it belongs to another process"
-    monkeypatch.setattr(decoding_workers, "MOST_IDLE", 0)
+        kind = DecodingWorker.describe(decoding_workers.CLIP_BYTES)
+        assert idle_decoders.take_idle(kind) is None, "it belongs to another process"
+    monkeypatch.setattr(idle_decoders, "MOST_IDLE", 0)
     read(path)
     assert second.process.poll() is not None, "more than are kept"
 
@@ -262,6 +263,16 @@ def test_where_no_process_starts_videos_are_decoded_here(tmp_path, monkeypatch, 
         "videos are decoded in this process, without limits on time and memory: the process ended with status 3"
     ]
     assert list_descriptors() <= descriptors, "none of a process that did not start is left"
+
+
+def test_the_switch_decodes_here(tmp_path, monkeypatch):
+    """As `--decode-here` does; the environment takes it to processes that this one starts."""
+    monkeypatch.setenv("VIDEO_OPD_DECODE_HERE", "0")  # so that it is put back
+    path = encode(tmp_path / "a.mp4")
+    decoding_workers.decode_here()
+    with closing(DecodingWorkers()) as workers:
+        assert_same(workers.read_video(path, BUDGET), read_video(path, BUDGET))
+        assert workers._free == []
 
 
 def test_frames_of_any_size_wait_for_the_other_process():

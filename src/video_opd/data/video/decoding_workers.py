@@ -5,7 +5,6 @@ The frames are the same, bit for bit, as those that `read_video` gives.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import logging
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from video_opd.data.video.decoding_process import KINDS, MEMORY_BYTES
+from video_opd.data.video.idle_decoders import leave_idle, take_idle
 from video_opd.data.video.picture_folder import read_video
 from video_opd.data.video.video_io import Frames, FrameTimes, KeptFrames, VideoBudget
 from video_opd.errors import DataError
@@ -43,11 +43,14 @@ START_S = 120.0
 """Most seconds in which a process starts."""
 PROGRAM = ("-m", "video_opd.data.video.decoding_process")
 """What a process runs."""
-MOST_IDLE = 4
-"""Most processes that wait for the next reader of videos; a new one takes 0.3 s of a processor to start."""
-_idle: list[DecodingWorker] = []
-_idle_lock = threading.Lock()
-_ALONE = "Re-encode the video or leave the row out; data.workers = 0 trains without these limits"
+_ALONE = "Re-encode the video or leave the row out; data.workers = 0 in training, and --decode-here in other commands, \
+decode without these limits"
+_VARIABLE = "VIDEO_OPD_DECODE_HERE"
+
+
+def decode_here() -> None:
+    """Decode in this process from now on, without limits on time and memory, and in those that it starts."""
+    os.environ[_VARIABLE] = "1"
 
 
 class WorkerDied(Exception):
@@ -157,36 +160,6 @@ class DecodingWorker:
             os.close(self.lifeline)
 
 
-def take_idle(num_bytes: int) -> DecodingWorker | None:
-    """A process that an earlier reader of videos has left; None: there is none of this kind."""
-    with _idle_lock:
-        for worker in [each for each in _idle if each.kind == DecodingWorker.describe(num_bytes)]:
-            _idle.remove(worker)
-            if worker.process.poll() is None:
-                return worker
-            worker.kill()
-    return None
-
-
-def leave_idle(worker: DecodingWorker) -> None:
-    """Keep a process for the next reader of videos; it ends with this process. Where enough wait, end it."""
-    with _idle_lock:
-        if len(_idle) < MOST_IDLE:
-            _idle.append(worker)
-            return
-    worker.kill()
-
-
-@atexit.register
-def end_idle() -> None:
-    """End the processes that wait."""
-    with _idle_lock:
-        idle = [worker for worker in _idle if worker.kind[0] == os.getpid()]
-        _idle.clear()
-    for worker in idle:
-        worker.kill()
-
-
 class DecodingWorkers:
     """As many decoding processes as there are callers at the same time; the next caller gets one that is free.
 
@@ -203,8 +176,8 @@ class DecodingWorkers:
         self._is_closed = False
         self._lock = threading.Lock()
         self._spent = threading.local()
-        self._here = False
-        """Whether processes cannot be started, so that videos are decoded in this one."""
+        self._here = os.environ.get(_VARIABLE) == "1"
+        """Whether videos are decoded in this process: it is asked for, or no other can be started."""
 
     def read_video(
         self, path: Path, budget: VideoBudget, clip: Span | None = None, frame_rate: float | None = None
@@ -291,7 +264,7 @@ class DecodingWorkers:
             if self._is_closed:
                 raise CancelledError
             worker = self._free.pop() if self._free else None
-        worker = worker or take_idle(self.num_bytes) or DecodingWorker(self.num_bytes)
+        worker = worker or take_idle(DecodingWorker.describe(self.num_bytes)) or DecodingWorker(self.num_bytes)
         with self._lock:
             self._busy.add(worker)
             if self._is_closed:
