@@ -68,6 +68,9 @@ class RunChoices:
     """optimiser steps"""
     restart: bool = False
     """begin again at step 1 where the checkpoints of the run are lost; the old files are set aside"""
+    accept_changed: list[str] | None = None
+    """go on although these inputs have changed since the run was begun (train, validation, test, student, teacher,
+    videos …); the change is recorded"""
 
     def as_keys(self) -> dict[str, str]:
         """The options as recipe keys."""
@@ -103,7 +106,9 @@ def train(
     from video_opd.train.run import run_recipe
 
     try:
-        results = run_recipe(read, run.out or Path("runs") / read.name, restart=run.restart)
+        results = run_recipe(
+            read, run.out or Path("runs") / read.name, restart=run.restart, accept_changed=run.accept_changed or ()
+        )
     except Interrupted as stop:
         return _report_stop(stop)
     return _report_results(results, as_json=options.json)

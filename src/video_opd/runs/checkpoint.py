@@ -152,6 +152,11 @@ def has_checkpoints(checkpoints: Path) -> bool:
     return bool(_list_saved(checkpoints))
 
 
+def find_newest_step(checkpoints: Path) -> int:
+    """The step of the newest folder with the name of a checkpoint, intact or not; 0 where there is none."""
+    return max((step for step, _ in _list_saved(checkpoints)), default=0)
+
+
 def checkpoint_folder(checkpoints: Path, step: int) -> Path:
     """Where the checkpoint of a step is, or would be."""
     return checkpoints / f"step-{step:06d}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from video_opd.report import write_report
 from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.evaluation_files import read_evaluation
+from video_opd.runs.inputs_file import read_inputs
 from video_opd.runs.round_files import read_cost_of_selection
 from video_opd.train.answering_choice import is_answering_open, settle_answering
 from video_opd.train.build import (
@@ -41,8 +44,11 @@ from video_opd.train.build import (
     prepare_compute,
     refuse_early,
     refuse_unfit_job,
+    render_data,
     resolve_checkpoints,
 )
+from video_opd.train.changed_inputs import settle_inputs, take_up_state
+from video_opd.train.input_identity import digest_inputs, refuse_unknown_inputs
 from video_opd.train.lost_checkpoints import (
     describe_repeated_steps,
     refuse_lost_checkpoints,
@@ -98,28 +104,36 @@ class SharedWork:
 
     memories: PromptMemories = field(default_factory=dict)
     """Prompts that were rendered before."""
-    evaluated: dict[tuple[str, str], Path] = field(default_factory=dict)
-    """By name of an evaluation and model that no run changes: the folder in which it lies."""
+    evaluated: dict[tuple[str, str, str], Path] = field(default_factory=dict)
+    """By name of an evaluation, model that no run changes, and what it was measured on: the folder in which it lies."""
 
     @staticmethod
-    def list_untouched(recipe: Recipe) -> list[tuple[str, str]]:
-        """Evaluations that depend on a model as it is loaded and on nothing a method does."""
-        names = [("student-before", recipe.student.model), ("validation-000000", recipe.student.model)]
-        return names + [(name, teacher.model) for name, teacher in recipe.name_teachers().items()]
+    def list_untouched(recipe: Recipe, run: RunDirectory) -> list[tuple[str, str, str]]:
+        """Evaluations that depend on a model as it is loaded and on nothing a method does; none where it is not
+        recorded which files these were."""
+        if (recorded := read_inputs(run.path)) is None:
+            return []
+        test = ("test", "side-questions")
+        student = [("student-before", (*test, "student")), ("validation-000000", ("validation", "student"))]
+        models = {name: teacher.model for name, teacher in recipe.name_teachers().items()}
+        return [
+            *((name, recipe.student.model, digest_inputs(recorded, inputs)) for name, inputs in student),
+            *((name, model, digest_inputs(recorded, (*test, name))) for name, model in models.items()),
+        ]
 
     def take_over(self, recipe: Recipe, run: RunDirectory) -> None:
         """Copy what earlier runs found about the same untouched models into a run's folder, where it has none."""
-        for name, model in self.list_untouched(recipe):
-            folder = self.evaluated.get((name, model))
+        for key in self.list_untouched(recipe, run):
+            name, folder = key[0], self.evaluated.get(key)
             for file in sorted(folder.glob(f"{name}.*")) if folder else ():
                 if not (run.evaluation / file.name).exists():
                     write_durably(run.evaluation / file.name, file.read_bytes())
 
     def note(self, recipe: Recipe, run: RunDirectory) -> None:
         """Remember a finished run, for those that come after it."""
-        for name, model in self.list_untouched(recipe):
-            if (run.evaluation / f"{name}.json").exists():
-                self.evaluated.setdefault((name, model), run.evaluation)
+        for key in self.list_untouched(recipe, run):
+            if (run.evaluation / f"{key[0]}.json").exists():
+                self.evaluated.setdefault(key, run.evaluation)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -194,6 +208,7 @@ def run_recipe(
     evaluate_teacher: bool = False,
     shared: SharedWork | None = None,
     restart: bool = False,
+    accept_changed: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Train by a recipe into the folder `out`, or go on where an earlier call stopped.
 
@@ -203,6 +218,8 @@ def run_recipe(
         evaluate_teacher: score the teacher on the test manifest too.
         shared: what earlier runs on the same data have done already.
         restart: begin again at step 1 where the run has lost its checkpoints; the old files are set aside.
+        accept_changed: names of inputs that may have changed since the run was begun, such as `test`; None: the caller
+            offers no way to accept a change.
 
     Returns:
         `student_before`, `student_after` and, if asked for, `teacher`, or of several `teacher_1` …: scores on the test
@@ -218,6 +235,7 @@ def run_recipe(
     if job := current_job():
         job.call_all(forget_part)
     same, inputs = identify_run(recipe), Inputs()
+    refuse_unknown_inputs(recipe, accept_changed or ())
     RunDirectory.refuse_unusable(out, **same)
     with explain_write_errors(out):
         refuse_foreign_page(RunDirectory(out).report)
@@ -229,8 +247,12 @@ def run_recipe(
         if needs_rendering(recipe):
             say(console, "rendering the tiny world's clips")
         _refuse_or_restart(recipe, run, inputs, console if restart else None)
+        render_data(recipe, inputs)
+        recorded = settle_inputs(recipe, run, inputs, accept=accept_changed, tell=partial(say, console))
         shared.take_over(recipe, run)
         parts, state = assemble(recipe, run, inputs, shared.memories)
+        parts = replace(parts, inputs_version=recorded.version)
+        take_up_state(state, run, recorded)
         held_out = HeldOut(parts=parts, run=run, memories=shared.memories, console=console)
         # Before its first step the student under training is the student to be measured.
         held_out.score("student-before", None if state.step else parts.models.student)
