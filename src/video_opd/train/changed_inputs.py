@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from video_opd.config import Recipe
@@ -22,6 +23,7 @@ from video_opd.runs.inputs_file import INPUTS_FILE, read_inputs, write_inputs
 from video_opd.train.build import count_steps
 from video_opd.train.input_identity import describe_differences, identify_inputs
 from video_opd.train.run_inputs import Inputs
+from video_opd.train.run_parts import RunParts
 from video_opd.train.training_state import TrainingState
 
 _REASON = "the run would not go on with what it was begun with, and its scores could not be compared"
@@ -96,15 +98,16 @@ def refuse_changes(
     )
 
 
-def take_up_state(state: TrainingState, run: RunDirectory, recorded: RecordedInputs) -> None:
-    """Refuse a checkpoint that saw other manifests than the run is known to have had; note those of now in its state.
+def take_up(parts: RunParts, state: TrainingState, run: RunDirectory, recorded: RecordedInputs) -> RunParts:
+    """Note in the parts and the state of a run which inputs it has now.
 
     Raises:
-        ConfigurationError: its state names others.
+        ConfigurationError: the state is of a checkpoint that saw other manifests than the run is known to have had.
     """
     if (state.step or state.data_sha256) and state.data_sha256 not in recorded.known_data:
         raise _other_data_error(run)
     state.data_sha256 = recorded.data_sha256
+    return replace(parts, inputs_version=recorded.version)
 
 
 def _record_first(recipe: Recipe, run: RunDirectory, inputs: Inputs, tell: Callable[[str], None]) -> RecordedInputs:

@@ -166,7 +166,7 @@ def _measure_videos(recipe: Recipe, inputs: Inputs) -> dict[str, int | None]:
 
 
 def _measure_video(path: Path, is_folder: bool) -> int | None:
-    """Bytes of a file, or of the pictures of a folder; None where there is no such thing."""
+    """Bytes of a file, or of the pictures of a folder; None where neither is there."""
     try:
         if is_folder:
             with os.scandir(path) as entries:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from video_opd.eval.ask_side_questions import ask
 from video_opd.eval.evaluate_into_file import evaluate_into
 from video_opd.eval.progress_bar import say
 from video_opd.files.durable import write_durably
+from video_opd.files.input_records import RecordedInputs
 from video_opd.files.run_records import EvaluationReport
 from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, measure_surprise_at_wording
 from video_opd.output_streams import tolerate_lost_output
@@ -47,7 +48,7 @@ from video_opd.train.build import (
     render_data,
     resolve_checkpoints,
 )
-from video_opd.train.changed_inputs import settle_inputs, take_up_state
+from video_opd.train.changed_inputs import settle_inputs, take_up
 from video_opd.train.input_identity import digest_inputs, refuse_unknown_inputs
 from video_opd.train.lost_checkpoints import (
     describe_repeated_steps,
@@ -102,8 +103,8 @@ def identify_run(recipe: Recipe) -> dict[str, Any]:
 class SharedWork:
     """What runs on the same data with the same untrained models need not do again."""
 
-    memories: PromptMemories = field(default_factory=dict)
-    """Prompts that were rendered before."""
+    memories: dict[str, PromptMemories] = field(default_factory=dict)
+    """Prompts that were rendered before, by the videos that there were."""
     evaluated: dict[tuple[str, str, str], Path] = field(default_factory=dict)
     """By name of an evaluation, model that no run changes, and what it was measured on: the folder in which it lies."""
 
@@ -165,6 +166,12 @@ class HeldOut:
         if "side_questions" in report:
             self.results.setdefault("side_questions", {})[key] = report["side_questions"]
 
+    def score_teachers(self) -> None:
+        """Add the scores of the teachers, if the run has some."""
+        if (teacher := self.parts.models.teacher) is not None:
+            for name, policy in zip(self.parts.recipe.name_teachers(), teacher.policies, strict=True):
+                self.score(name, policy)
+
     def _evaluate(self, name: str, policy: Policy) -> dict[str, Any]:
         recipe, test, questions = self.parts.recipe, self.parts.data.test, self.parts.data.side_questions
         with closing(make_source(recipe, policy, test, memories=self.memories)) as source:
@@ -218,8 +225,7 @@ def run_recipe(
         evaluate_teacher: score the teacher on the test manifest too.
         shared: what earlier runs on the same data have done already.
         restart: begin again at step 1 where the run has lost its checkpoints; the old files are set aside.
-        accept_changed: names of inputs that may have changed since the run was begun, such as `test`; None: the caller
-            offers no way to accept a change.
+        accept_changed: names of inputs that may have changed, such as `test`; None: the caller cannot name any.
 
     Returns:
         `student_before`, `student_after` and, if asked for, `teacher`, or of several `teacher_1` …: scores on the test
@@ -244,21 +250,16 @@ def run_recipe(
     recipe = _settle_open_keys(recipe, inputs, out, console)
     same = identify_run(recipe)
     with RunDirectory.create_or_resume(out, environment=describe_environment(), **same) as run:
-        if needs_rendering(recipe):
-            say(console, "rendering the tiny world's clips")
-        _refuse_or_restart(recipe, run, inputs, console if restart else None)
-        render_data(recipe, inputs)
-        recorded = settle_inputs(recipe, run, inputs, accept=accept_changed, tell=partial(say, console))
+        recorded = _settle_folder(recipe, run, inputs, console, restart=restart, accept=accept_changed)
         shared.take_over(recipe, run)
-        parts, state = assemble(recipe, run, inputs, shared.memories)
-        parts = replace(parts, inputs_version=recorded.version)
-        take_up_state(state, run, recorded)
-        held_out = HeldOut(parts=parts, run=run, memories=shared.memories, console=console)
+        memories = shared.memories.setdefault(digest_inputs(recorded, ()), {})
+        parts, state = assemble(recipe, run, inputs, memories)
+        parts = take_up(parts, state, run, recorded)
+        held_out = HeldOut(parts=parts, run=run, memories=memories, console=console)
         # Before its first step the student under training is the student to be measured.
         held_out.score("student-before", None if state.step else parts.models.student)
-        if evaluate_teacher and parts.models.teacher is not None:
-            for name, policy in zip(recipe.name_teachers(), parts.models.teacher.policies, strict=True):
-                held_out.score(name, policy)
+        if evaluate_teacher:
+            held_out.score_teachers()
         _say_where_it_begins(parts, state, run, console)
         train_in_rounds(parts, state, run, lambda line: say(console, f"warning: {line}"))
         held_out.score("student-after", parts.models.student)
@@ -280,11 +281,17 @@ def _settle_open_keys(recipe: Recipe, inputs: Inputs, out: Path, console: Consol
     return recipe
 
 
-def _refuse_or_restart(recipe: Recipe, run: RunDirectory, inputs: Inputs, console: Console | None) -> None:
-    """Refuse a run that has lost its checkpoints; with a console, set its files aside and say so."""
-    if console and (folder := set_aside_for_restart(run)):
+def _settle_folder(
+    recipe: Recipe, run: RunDirectory, inputs: Inputs, console: Console, *, restart: bool, accept: Sequence[str] | None
+) -> RecordedInputs:
+    """Before anything is loaded, see that the run has not lost its checkpoints and reads what it was begun with."""
+    if needs_rendering(recipe):
+        say(console, "rendering the tiny world's clips")
+    if restart and (folder := set_aside_for_restart(run)):
         say(console, f"the run begins again at step 1; its old files are in {folder}")
     refuse_lost_checkpoints(recipe, run, inputs)
+    render_data(recipe, inputs)
+    return settle_inputs(recipe, run, inputs, accept=accept, tell=partial(say, console))
 
 
 def _say_where_it_begins(parts: RunParts, state: TrainingState, run: RunDirectory, console: Console) -> None:
