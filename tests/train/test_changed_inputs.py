@@ -15,6 +15,7 @@ import pytest
 from train.test_lost_checkpoints import Killed, content
 from train.test_runs import NOTHING_TRAINED
 from video_opd.config.recipe_file import load_recipe
+from video_opd.demo import find_bundled_recipe
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.files.input_records import RecordedInputs
 from video_opd.policy import file_hashes
@@ -377,6 +378,24 @@ def test_a_folder_of_pictures_is_told_by_the_size_of_its_pictures(place):
     (folder / "2.jpg").unlink()
     with pytest.raises(ConfigurationError, match=r"1 of another size, such as pictures \(21 bytes then, 14 now\)"):
         place.settle()
+
+
+def test_a_tiny_world_that_is_rendered_again_is_the_same(place, tmp_path):
+    from video_opd.train.build import render_data
+
+    data = {"videos": tmp_path / "made" / "videos", **{split: tmp_path / "made" / f"{split}.jsonl" for split in SPLITS}}
+    sizes = {f"data.tiny_world.num_{split}": "2" for split in SPLITS} | {"data.tiny_world.render": "true"}
+    recipe = load_recipe(
+        find_bundled_recipe("tiny-opd"), {f"data.{key}": str(path) for key, path in data.items()} | sizes
+    )
+    place.recipe, found = recipe, []
+    for _ in range(2):
+        render_data(recipe, Inputs())
+        found.append(place.begin() if not found else place.settle())
+        shutil.rmtree(tmp_path / "made")
+    assert found[0] == found[1]
+    assert found[0].files.keys() == {*SPLITS, "side-questions"}
+    assert None not in found[0].videos.bytes.values()
 
 
 def test_after_a_restart_the_inputs_are_recorded_anew(place):

@@ -43,7 +43,7 @@ class InputVideos(WrittenRecord):
     """The sizes of the videos that the manifests name; None: it is missing."""
 
     folder: Text
-    bytes: dict[str, Count | None]
+    bytes: dict[str, StrictInt | None]
 
 
 class InputChange(WrittenRecord):

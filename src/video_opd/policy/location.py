@@ -238,12 +238,12 @@ def model_sha256(folder: Path) -> str:
 
 def list_model_files(name: str) -> dict[str, Path]:
     """The files that `model_sha256` covers, by their names in the model's folder; `base/…` are those of an adapter's
-    base. The weights of a model on the hub are downloaded.
+    base. A folder must be one that `find_local_folder` accepts. The weights of a model on the hub are downloaded.
 
     Raises:
         ConfigurationError: as `resolve_parts`.
     """
-    parts = resolve_parts(name)
+    parts = find_configured(name) or resolve_parts(name)
     return {
         "base/" * depth + file: path
         for depth, folder in enumerate((*reversed(parts.adapters), parts.base))

@@ -101,6 +101,12 @@ def refuse_changes(
 def take_up(parts: RunParts, state: TrainingState, run: RunDirectory, recorded: RecordedInputs) -> RunParts:
     """Note in the parts and the state of a run which inputs it has now.
 
+    Args:
+        parts: of the run, as they were assembled.
+        state: as it was loaded; its hash of the manifests is set.
+        run: the folder of the run.
+        recorded: what stands in `inputs.json`.
+
     Raises:
         ConfigurationError: the state is of a checkpoint that saw other manifests than the run is known to have had.
     """

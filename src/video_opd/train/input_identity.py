@@ -162,10 +162,10 @@ def _measure_videos(recipe: Recipe, inputs: Inputs) -> dict[str, int | None]:
     manifests = (inputs.read_manifest(recipe, path) for path in (data.train, data.validation, data.test))
     is_folder = {example.video: example.frame_rate is not None for examples in manifests for example in examples}
     is_folder |= {question.video: False for question in inputs.read_side_questions(recipe)}
-    return {name: _measure_video(data.videos / name, is_folder[name]) for name in sorted(is_folder)}
+    return {name: _measure_video(os.path.join(data.videos, name), is_folder[name]) for name in sorted(is_folder)}
 
 
-def _measure_video(path: Path, is_folder: bool) -> int | None:
+def _measure_video(path: str, is_folder: bool) -> int | None:
     """Bytes of a file, or of the pictures of a folder; None where neither is there."""
     try:
         if is_folder:
