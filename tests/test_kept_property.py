@@ -50,7 +50,8 @@ NOTES = {"done/run/notes.txt", "done/run/checkpoints/step-000001/model/notes.txt
 LIKE_OURS = (
     "before.jsonl", "scores.jsonl", "selection.jsonl", "metrics.jsonl", "answers.jsonl", "report.html",
     "comparison.json", "result.json", "finished.json", "environment.json", "inputs.json", "command.json",
-    "command.sh", "log.txt", "report.json", ".run.lock", ".recipe.sha256", "evaluation/student-before.json", "rounds/1/selection.jsonl",
+    "command.sh", "log.txt",
+    "report.json", ".run.lock", ".recipe.sha256", "evaluation/student-before.json", "rounds/1/selection.jsonl",
     "checkpoints/step-000010/COMPLETE.json", "checkpoints/step-000010/model.safetensors", "picture.svg",
     "tiny-world/train.jsonl", "data/notes.txt", "lmms-eval/a_results.json", "runs/c/runs/opd-lr0.001-seed0/mine",
     "runs/here/recipe.toml", "parts/test.jsonl",
