@@ -365,6 +365,22 @@ def test_videos_that_shrank_or_came_back_are_told(place):
         place.settle()
 
 
+def test_names_that_are_not_utf_8_are_recorded_too(place):
+    """Of side questions' videos and of files of a model; a manifest may not have them."""
+    questions = place.world / "before.jsonl"
+    rows = [json.loads(line) for line in questions.read_text().splitlines()]
+    rows[0]["video"], rows[1]["video"] = "\udcff.mp4", "\ud800\0.mp4"
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (place.world / "videos" / "\udcff.mp4").write_bytes(b"x")
+    (place.folder / "teacher" / "\udcff.json").write_text("{}")
+    sizes = place.begin().videos.bytes
+    assert (sizes["\udcff.mp4"], sizes["\ud800\0.mp4"]) == (1, None)
+    assert place.settle().changes == []
+    (place.world / "videos" / "\udcff.mp4").unlink()
+    with pytest.raises(ConfigurationError, match=r"1 missing, such as \\udcff\.mp4"):
+        place.settle()
+
+
 def test_a_folder_of_pictures_is_told_by_the_size_of_its_pictures(place):
     folder, train = place.world / "videos" / "pictures", place.world / "train.jsonl"
     folder.mkdir()

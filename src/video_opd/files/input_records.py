@@ -36,14 +36,14 @@ class InputModel(WrittenRecord):
     """The files of a model that its answers depend on, by their names."""
 
     name: Text
-    files: dict[str, ModelFile]
+    files: dict[Text, ModelFile]
 
 
 class InputVideos(WrittenRecord):
     """The sizes of the videos that the manifests name; None: it is missing."""
 
     folder: Text
-    bytes: dict[str, StrictInt | None]
+    bytes: dict[Text, StrictInt | None]
 
 
 class InputChange(WrittenRecord):
@@ -67,8 +67,8 @@ class RecordedInputs(WrittenRecord):
     """False: the run was begun by a version that did not record its inputs; these are those of a later start."""
     data_sha256: Text
     """Of manifests, scores and selections, as in the state of a checkpoint."""
-    files: dict[str, InputFile]
-    models: dict[str, InputModel]
+    files: dict[Text, InputFile]
+    models: dict[Text, InputModel]
     videos: InputVideos
     changes: list[InputChange] = []
     """Oldest first; none is ever removed."""

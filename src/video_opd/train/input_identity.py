@@ -172,7 +172,7 @@ def _measure_video(path: str, is_folder: bool) -> int | None:
             with os.scandir(path) as entries:
                 return sum(entry.stat().st_size for entry in entries if is_picture(entry.name))
         found = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 
