@@ -16,7 +16,7 @@ from train.test_lost_checkpoints import Killed, content
 from train.test_runs import NOTHING_TRAINED
 from video_opd.config.recipe_file import load_recipe
 from video_opd.demo import find_bundled_recipe
-from video_opd.errors import ConfigurationError, DataError
+from video_opd.errors import ConfigurationError, DataError, UserError
 from video_opd.files.input_records import RecordedInputs
 from video_opd.policy import file_hashes
 from video_opd.runs.directory import RunDirectory
@@ -83,6 +83,15 @@ class Place:
             self.clips()[0].unlink()
         else:
             shorten(self.world / f"{'before' if name == 'side-questions' else name}.jsonl")
+
+    def choose(self) -> None:
+        """Let the recipe train on a selection."""
+        ids = [json.loads(line)["id"] for line in (self.world / "train.jsonl").read_text().splitlines()]
+        path = self.folder / "selection.jsonl"
+        path.write_text("".join(json.dumps({"id": id, "kept": True, "order": at}) + "\n" for at, id in enumerate(ids)))
+        overrides = {"curriculum.name": "selection", "curriculum.file": str(path)}
+        chosen = load_recipe(self.folder / "recipe.toml", overrides).curriculum
+        self.recipe = self.recipe.model_copy(update={"curriculum": chosen})
 
     def clips(self) -> list[Path]:
         return sorted((self.world / "videos").iterdir())
@@ -310,6 +319,52 @@ def test_an_unknown_name_lists_the_valid_ones(names, place):
         refuse_unknown_inputs(place.recipe, names)
     assert "est" in refused.value.remedy
     refuse_unknown_inputs(place.recipe, NAMES)
+
+
+def test_in_the_api_a_flag_in_place_of_names_is_refused(place):
+    import video_opd
+
+    with pytest.raises(ConfigurationError, match=r"--accept-changed True: the recipe has no input of that name\."):
+        video_opd.train(place.recipe, place.out, accept_changed=True)
+
+
+@pytest.mark.parametrize("name", [*NAMES[:-1], "selection"])
+def test_an_input_that_is_gone_is_refused_in_one_sentence(name, place, sentence):
+    if name == "selection":
+        place.choose()
+    place.begin()
+    if name in ("student", "teacher"):
+        shutil.rmtree(place.folder / name)
+    else:
+        file = {"side-questions": place.world / "before.jsonl", "selection": place.folder / "selection.jsonl"}
+        file.get(name, place.world / f"{name}.jsonl").unlink()
+    before = content(place.out)
+    for accept in ((), (name,)):
+        with pytest.raises(UserError) as refused:
+            place.settle(*accept)
+        assert sentence.fullmatch(f"video-opd: {refused.value}")
+    assert content(place.out) == before
+
+
+def test_a_file_of_a_model_that_cannot_be_read_is_told(place, monkeypatch):
+    def fail(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("video_opd.train.input_identity.hash_file", fail)
+    with pytest.raises(
+        ConfigurationError, match=r"student/\S+ cannot be read: .* \(Permission denied\)\. Make it readable"
+    ):
+        place.settle()
+
+
+def test_a_selection_is_an_input(place):
+    place.choose()
+    place.begin()
+    shorten(place.folder / "selection.jsonl")
+    with pytest.raises(ConfigurationError, match=r"\(selection: .*selection\.jsonl had .*--accept-changed selection`"):
+        place.settle()
+    refuse_unknown_inputs(place.recipe, ["selection"])
+    assert place.settle("selection").changes[0].evaluations is None
 
 
 def test_weights_are_hashed_once_and_not_again_while_they_look_the_same(place, monkeypatch):

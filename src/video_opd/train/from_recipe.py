@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import numbers
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,8 @@ def train(
         raise ConfigurationError(
             f"out = {str(folder)!r}", reason="this is a file, and a run needs a folder", remedy="give another path"
         )
-    accept = (accept_changed,) if isinstance(accept_changed, str) else tuple(accept_changed)
+    accept: Any = accept_changed  # what is neither a name nor names is refused as an unknown name
+    accept = tuple(accept) if isinstance(accept, Iterable) and not isinstance(accept, str) else (accept,)
     results = run_recipe(resolved, folder, restart=restart, accept_changed=accept)
     atexit.register(leave_job)  # a script under torchrun may go on; at its end the other processes end, too
     scores = {name: found for name, found in results.items() if name.startswith("student_")}

@@ -81,7 +81,7 @@ def identify_inputs(recipe: Recipe, inputs: Inputs, known: RecordedInputs | None
         from_begin=known.from_begin if known else True,
         data_sha256=data_sha256,
         files={
-            name: InputFile(path=str(path), bytes=path.stat().st_size, sha256=inputs.hash_files(path))
+            name: InputFile(path=str(path), bytes=inputs.measure_file(path), sha256=inputs.hash_files(path))
             for name, path in _find_files(recipe, inputs).items()
         },
         models={name: _identify_model(model, known_models.get(name)) for name, model in models.items()},
@@ -99,8 +99,8 @@ def describe_differences(then: RecordedInputs, now: RecordedInputs) -> dict[str,
     for name in [*then.files, *(name for name in now.files if name not in then.files)]:
         if line := _compare_files(then.files.get(name), now.files.get(name)):
             found[name] = line
-    for name in now.models.keys() & then.models.keys():
-        if line := _compare_models(then.models[name], now.models[name]):
+    for name, model in now.models.items():
+        if name in then.models and (line := _compare_models(then.models[name], model)):
             found[name] = line
     if line := _compare_videos(then.videos, now.videos):
         found["videos"] = line
@@ -144,16 +144,25 @@ def _find_files(recipe: Recipe, inputs: Inputs) -> dict[str, Path]:
 
 
 def _identify_model(name: str, known: InputModel | None) -> InputModel:
-    files = {}
-    for file, path in list_model_files(name).items():
-        found, before = path.stat(), known.files.get(file) if known else None
-        is_known = before and (before.bytes, before.modified_ns) == (found.st_size, found.st_mtime_ns)
-        files[file] = ModelFile(
-            bytes=found.st_size,
-            modified_ns=found.st_mtime_ns,
-            sha256=before.sha256 if before and is_known else hash_file(path),
-        )
+    known_files = known.files if known else {}
+    files = {file: _identify_file(path, known_files.get(file)) for file, path in list_model_files(name).items()}
     return InputModel(name=name, files=files)
+
+
+def _identify_file(path: Path, known: ModelFile | None) -> ModelFile:
+    """Hash a file of a model, unless it looks as it did when it was hashed."""
+    try:
+        found = path.stat()
+        looks = {"bytes": found.st_size, "modified_ns": found.st_mtime_ns}
+        if known and (known.bytes, known.modified_ns) == tuple(looks.values()):
+            return known
+        return ModelFile(**looks, sha256=hash_file(path))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be read",
+            reason=f"the run has to know which weights and files it was begun with ({error.strerror or error})",
+            remedy="make it readable; or, if the model does not need it, move it out of the folder",
+        ) from error
 
 
 def _measure_videos(recipe: Recipe, inputs: Inputs) -> dict[str, int | None]:

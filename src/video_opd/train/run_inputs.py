@@ -76,6 +76,11 @@ class Inputs:
         """The hash of one file, or of several one after the other."""
         return self._hash(paths).hexdigest()
 
+    def measure_file(self, path: Path) -> int:
+        """The number of bytes that `hash_files` hashed of a file."""
+        self.hash_files(path)
+        return int(self._kept["bytes", path])
+
     def hash_data(self, recipe: Recipe) -> str:
         """The hash of the recipe's manifests: whether two runs saw the same examples."""
         return self.hash_files(*list_manifests(recipe.data))
@@ -86,7 +91,7 @@ class Inputs:
         files = [path for path in (*named, *(teacher.scores for teacher in recipe.teachers)) if path is not None]
         found = hashlib.sha256(self.hash_data(recipe).encode())
         for path in files:
-            content = _read_content(path)
+            content = self._read_content(path)
             found.update(content)
             self._kept["sha256", (path,)] = hashlib.sha256(content)
         return found.hexdigest()
@@ -95,7 +100,7 @@ class Inputs:
         """The hash of files one after the other, from that of all but the last."""
 
         def hash_last() -> Any:
-            found, content = self._hash(paths[:-1]).copy(), _read_content(paths[-1])
+            found, content = self._hash(paths[:-1]).copy(), self._read_content(paths[-1])
             found.update(content)
             self._kept.setdefault(("sha256", paths[-1:]), hashlib.sha256(content))
             return found
@@ -108,13 +113,15 @@ class Inputs:
         found: _T = self._kept[key]
         return found
 
-
-def _read_content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read",
-            reason=f"the run has to know which content it was begun with ({error.strerror or error})",
-            remedy="restore the file, and run the same command again",
-        ) from error
+    def _read_content(self, path: Path) -> bytes:
+        """The content of a file that is hashed; its size is kept."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"{path} cannot be read",
+                reason=f"the run has to know which content it was begun with ({error.strerror or error})",
+                remedy="restore the file, and run the same command again",
+            ) from error
+        self._kept["bytes", path] = len(content)
+        return content
