@@ -273,13 +273,16 @@ def _make_state() -> Kind:
         from video_opd.data.world_folder import read_record
         from video_opd.policy.run_folders import find_model
         from video_opd.runs import RunDirectory
-        from video_opd.runs.checkpoint import find_latest_checkpoint, verify_checkpoint
-        from video_opd.train.training_state import _read_state
+        from video_opd.runs.checkpoint import Checkpoint, find_latest_checkpoint, verify_checkpoint
+        from video_opd.train.training_state import read_state
 
         checkpoint = folder / "checkpoints" / "step-000002"
+        saved = Checkpoint(
+            step=2, folder=checkpoint, files=frozenset({"model/config.json", "optimizer.safetensors", "state.json"})
+        )
         return [
             lambda: verify_checkpoint(checkpoint), lambda: find_latest_checkpoint(folder / "checkpoints"),
-            lambda: _read_state(checkpoint / "state.json"), lambda: find_model(folder),
+            lambda: read_state(saved, has_gate=True), lambda: find_model(folder),
             lambda: RunDirectory.refuse_unusable(folder, recipe_toml='method = "opd"\n'),
             lambda: load_grounding_defaults(folder), lambda: read_record(folder),
         ]  # fmt: skip
@@ -287,7 +290,8 @@ def _make_state() -> Kind:
     marker = {"format": 1, "step": 2, "files": {"state.json": {"sha256": "0" * 64, "size": 3}}}
     files = {
         "checkpoints/step-000002/COMPLETE.json": json.dumps(marker, indent=1).encode(),
-        "checkpoints/step-000002/state.json": b'{"step": 2}',
+        "checkpoints/step-000002/state.json": b'{"step": 2, "seconds": 1.5, "set_aside": {"q1": "no such file"}, '
+        b'"coupling": {"suspended": ["q2"]}, "data_sha256": "0"}',
         "recipe.toml": b'method = "opd"\nseed = 17\n[training]\nsteps = 4\n',
         ".run.lock": b'{"host": "h", "pid": 4, "boot_id": null}',
         "grounding.json": b'{"prompt": {"template": "tiny"}, "video": {"fps": 2.0}, "answers": {"max_new_tokens": 9}}',

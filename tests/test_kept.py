@@ -14,6 +14,7 @@ from video_opd.cli import main
 from video_opd.data.manifest import read_manifest
 from video_opd.runs import RunDirectory, save_checkpoint
 from video_opd.runs.checkpoint import verify_checkpoint
+from video_opd.runs.old_checkpoints import KeepRule
 
 # --out FILE
 
@@ -234,7 +235,7 @@ def test_pruning_leaves_what_no_save_put_there(name, content, tmp_path):
     os.utime(file, ns=(marker + 10**9, marker + 10**9))
     (tmp_path / "notes.txt").write_text("mine")
     for step in (20, 30):
-        save_checkpoint(tmp_path, step, write, keep_last=1)
+        save_checkpoint(tmp_path, step, write, keep=KeepRule(last=1))
     left = {path: text for path, text in contents(tmp_path).items() if text != "folder"}
     found = {path for path in left if not path.startswith("step-000030/")}
     assert found == {f"step-000010.kept/{name}", "notes.txt"}
@@ -243,10 +244,10 @@ def test_pruning_leaves_what_no_save_put_there(name, content, tmp_path):
 
 def test_pruning_deletes_a_checkpoint_that_is_as_it_was_saved(tmp_path):
     for step in (10, 20):
-        save_checkpoint(tmp_path, step, write, keep_last=1)
+        save_checkpoint(tmp_path, step, write, keep=KeepRule(last=1))
     assert [path.name for path in tmp_path.iterdir()] == ["step-000020"]
     shutil.copytree(tmp_path / "step-000020", tmp_path / "step-000005", copy_function=shutil.copy)
-    save_checkpoint(tmp_path, 30, write, keep_last=1)
+    save_checkpoint(tmp_path, 30, write, keep=KeepRule(last=1))
     assert {path.name for path in tmp_path.iterdir()} == {"step-000030"}, "times of a copy say nothing; hashes do"
 
 
@@ -257,7 +258,7 @@ def test_a_checkpoint_that_was_moved_and_linked_stays_where_it_is(name, tmp_path
     os.rename(checkpoints / "step-000010", elsewhere)
     (checkpoints / name).symlink_to(elsewhere)
     before = contents(tmp_path)
-    save_checkpoint(checkpoints, 20, write, keep_last=1)
+    save_checkpoint(checkpoints, 20, write, keep=KeepRule(last=1))
     assert kept(before, tmp_path)
 
 
@@ -268,7 +269,7 @@ def test_what_is_no_checkpoint_is_set_aside_and_never_deleted(tmp_path):
     (tmp_path / "step-000005" / "COMPLETE.json").write_text("mine")
     (tmp_path / "step-000003.tmp-1").write_text("a file")
     for step in (10, 20):
-        save_checkpoint(tmp_path, step, write, keep_last=1)
+        save_checkpoint(tmp_path, step, write, keep=KeepRule(last=1))
     assert (tmp_path / "step-000010.damaged" / "mine").read_text() == "mine"
     assert (tmp_path / "step-000005" / "COMPLETE.json").read_text() == "mine"
     assert (tmp_path / "step-000003.tmp-1").read_text() == "a file"

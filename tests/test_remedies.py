@@ -22,6 +22,7 @@ RAISED_BY = {
     "cli/benchmark_evaluation.py": ("evaluate",),
     "cli/choosing_commands.py": ("select",),
     "cli/scoring_commands.py": ("score",),
+    "cli/supervision.py": ("train", "compare"),
     "cli/checking_commands.py": ("data check",),
     "cli/importing_commands.py": ("data import",),
     "cli/lmms_evaluation.py": ("evaluate",),

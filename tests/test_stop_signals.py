@@ -81,9 +81,14 @@ def test_nohup_keeps_its_word(run_with_signals, tmp_path):
 def test_whoever_asks_twice_is_not_kept_waiting(first, second, monkeypatch):
     ended = []
     monkeypatch.setattr(video_opd.stop_signals.os, "_exit", ended.append)
-    note = StopNote()
-    for number in (signal.SIGUSR1, signal.SIGHUP, signal.Signals[first], signal.SIGUSR1):
+    note, now = StopNote(), [0.0]
+    monkeypatch.setattr(video_opd.stop_signals.time, "monotonic", lambda: now[0])
+    # The scheduler's signal comes to this process, and once more from the parent that passes it on.
+    for number in (signal.SIGUSR1, signal.SIGHUP, *[signal.Signals[first]] * 2, signal.SIGUSR1):
         note.take(number, None)
+    assert ended == []
+    now[0] = 1.5
+    note.take(signal.SIGUSR1, None)
     assert ended == []
     note.take(signal.Signals[second], None)
     assert ended == [128 + signal.Signals[second]]
@@ -107,7 +112,7 @@ def test_outside_of_a_run_a_command_ends_with_a_sentence(number, tmp_path, monke
         try:
             send(number)
         finally:
-            send(*[number] * (number in WARNED))  # the second one does not stop the clean-up
+            send(number)  # the second one does not stop the clean-up
             cleaned.append(True)
 
     monkeypatch.setattr("video_opd.report.write_report", work)

@@ -7,6 +7,7 @@ this program and keeps its traceback. A bad *answer* is not an error: it is data
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -110,3 +111,36 @@ def explain_write_errors(path: Path) -> Iterator[None]:
             reason=error.strerror or str(error),
             remedy="choose a folder where you may write, on a disk with free space",
         ) from error
+
+
+_DISK_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE}
+"""Errors of the operating system that say that a disk is full, failing, read-only or gone."""
+_NO_PERMISSION = {errno.EACCES, errno.EPERM}
+
+
+def find_disk_failure(error: BaseException) -> EngineError | None:
+    """What a user can do about an error of the operating system at a file; None: it is another error."""
+    if not isinstance(error, OSError) or error.errno not in _DISK_FAILURES | _NO_PERMISSION:
+        return None
+    noted: list[str] = getattr(error, "__notes__", [])  # `files.outputs` notes which file it was writing
+    remedy = "free some space or repair the disk" if error.errno in _DISK_FAILURES else "give yourself the permission"
+    return EngineError(
+        f"{noted[0] if noted else error.filename or 'a file'} could not be written or read",
+        reason=error.strerror or str(error),
+        remedy=f"{remedy}, then run the same command again; what was saved is kept",
+    )
+
+
+@contextlib.contextmanager
+def explain_disk_failures() -> Iterator[None]:
+    """Turn an error of the operating system at any file that the block writes or reads into an `EngineError`.
+
+    For work that writes many files. Where the block writes one file of the user's choice, `explain_write_errors` has
+    the better remedy.
+    """
+    try:
+        yield
+    except OSError as error:
+        if (failure := find_disk_failure(error)) is None:
+            raise
+        raise failure from error

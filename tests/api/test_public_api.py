@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
+import errno
 import inspect
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -283,3 +286,57 @@ def test_an_argument_of_another_type_is_refused_in_one_sentence(tmp_path, call, 
         call(file)
     assert sentence in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_disk_that_fills_while_training_is_one_sentence(recipe_file, tmp_path, monkeypatch):
+    """As on the command line: what the operating system said is the cause of the error."""
+    few = {"training": {"steps": 1}, "method": {"name": "sft"}, "data": {"workers": 0}}
+    name = "validation-000001.json"
+    with disk_full_at(name, monkeypatch), pytest.raises(video_opd.UserError, match="No space left on device") as failed:
+        video_opd.train(recipe_file, out=tmp_path / "run", **few)
+    assert isinstance(failed.value.__cause__, OSError)
+    assert str(failed.value).startswith(f"{tmp_path / 'run' / 'evaluation' / name} could not be written or read: ")
+    assert video_opd.train(recipe_file, out=tmp_path / "run", **few).steps == 1
+
+
+def test_a_disk_that_fills_while_answers_are_written_is_one_sentence(model, world, tmp_path, monkeypatch):
+    manifest, videos = world / "test.jsonl", world / "videos"
+    calls = {
+        "predictions.jsonl": lambda: video_opd.evaluate(model, manifest, videos, out=tmp_path / "predictions.jsonl"),
+        "scores.jsonl": lambda: video_opd.score(model, manifest, videos, tmp_path / "scores.jsonl", answers=1),
+    }
+    for name, call in calls.items():
+        with disk_full_at(name, monkeypatch), pytest.raises(video_opd.UserError, match="No space left") as failed:
+            call()
+        assert isinstance(failed.value.__cause__, OSError)
+        assert str(tmp_path / name) in str(failed.value)
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(world, tmp_path):
+    """The model is not even loaded: its name leads nowhere."""
+    (tmp_path / "file").write_text("mine")
+    manifest, videos, out = world / "test.jsonl", world / "videos", tmp_path / "file" / "out.jsonl"
+    for call in (video_opd.evaluate, video_opd.score):
+        with pytest.raises(video_opd.UserError, match=r"out\.jsonl cannot be written: ") as failed:
+            call("tiny-teacher" if call is video_opd.score else "no/model", manifest, videos, out=out)
+        assert isinstance(failed.value.__cause__, OSError)
+
+
+@contextlib.contextmanager
+def disk_full_at(name: str, monkeypatch: pytest.MonkeyPatch):
+    """The disk takes no byte of files of that name."""
+
+    def full(file: object) -> None:
+        if os.path.basename(os.readlink(f"/proc/self/fd/{file}") if isinstance(file, int) else str(file)) == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        for call, place in (("replace", 1), ("fsync", 0)):
+            real = getattr(os, call)
+
+            def run(*arguments: object, real=real, place=place) -> object:
+                full(arguments[place])
+                return real(*arguments)
+
+            patch.setattr(os, call, run)
+        yield

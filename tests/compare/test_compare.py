@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,10 +13,12 @@ import pytest
 
 from video_opd.cli import main
 from video_opd.compare import compare
-from video_opd.compare.results import Run, average_ledgers
+from video_opd.compare.compared_run import Run
+from video_opd.compare.comparison_runs import ComparisonRuns
+from video_opd.compare.results import average_ledgers, read_results
 from video_opd.compare.sentences import write_sentences
 from video_opd.config.comparison_recipe import load_comparison, make_recipe
-from video_opd.errors import ConfigurationError
+from video_opd.errors import ConfigurationError, DataError, EngineError
 
 TEXT = """
 name = "small"
@@ -228,6 +232,98 @@ def test_runs_of_an_earlier_version_are_compared_under_todays_names(finished, re
     assert (tmp_path / "out" / "report.html").read_text() == page
 
 
+def cut_rows(run: Path) -> None:
+    rows = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text(rows[0])
+
+
+def change_row(**keys: object):
+    def spoil(run: Path) -> None:
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        rows[0] = {key: value for key, value in (rows[0] | keys).items() if value is not None}
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    return spoil
+
+
+def change_file(name: str, content: str | None):
+    def spoil(run: Path) -> None:
+        (run / name).write_text(content) if content is not None else (run / name).unlink()
+
+    return spoil
+
+
+DAMAGES = {
+    "a row is missing": (cut_rows, "metrics.jsonl is damaged: it has no row of step 2"),
+    "no step": (
+        change_row(step=None),
+        "the row of step 1: it is missing, and one of step None",
+    ),
+    "another step": (change_row(step=7), "one of step 7 is in its place"),
+    "no times": (change_row(seconds_by_phase=None), "the row of step 1: it has no seconds_by_phase"),
+    "a time that is a text": (
+        change_row(cpu_seconds_by_phase={"read": "1"}),
+        "its cpu_seconds_by_phase is not made",
+    ),
+    "a time that is a list": (change_row(seconds_by_phase=[]), "its seconds_by_phase is not made of numbers"),
+    "work that is a number": (change_row(work=3), "its work is not made of numbers"),
+    "prompts that are a text": (change_row(num_prompts="4"), "its num_prompts is not made of numbers"),
+    "no environment": (change_file("environment.json", "[1]"), "environment.json is damaged: it names no device"),
+    "an evaluation is missing": (
+        change_file("evaluation/validation-000001.json", None),
+        "evaluation is damaged: it has no evaluation after step 1",
+    ),
+    "side questions without a share": (
+        change_file("evaluation/student-after.json", '{"scores": {"miou": 0.5}, "side_questions": {}}'),
+        "its side_questions.accuracy has a value that no evaluation writes",
+    ),
+    "a score that is a text": (
+        change_file("evaluation/student-after.json", '{"scores": {"miou": 0.5, "r1@0.3": "high"}}'),
+        "its scores.r1@0.3 has a value",
+    ),
+    "a score that is not finite": (
+        change_file("evaluation/validation-000002.json", '{"scores": {"miou": NaN}}'),
+        "a score is not a finite number",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_a_damaged_file_of_a_run_is_named(case, finished, results, tmp_path):
+    """By the function that puts the numbers together, for all runs are finished."""
+    spoil, sentence = DAMAGES[case]
+    shutil.copytree(finished / "out", tmp_path / "out", ignore=shutil.ignore_patterns("checkpoints"))
+    recipe, tables = load_comparison(finished / "compare.toml")
+    comparison = ComparisonRuns(recipe=recipe, tables=tables, out=tmp_path / "out")
+    spoil(tmp_path / "out" / results["methods"]["grpo"]["runs"][1]["folder"])
+    finals, sweep = ([run for run, _ in each] for each in (comparison.list_finals(), comparison.list_sweep()))
+    with pytest.raises(DataError) as refused:
+        read_results(recipe, finals, sweep)
+    assert sentence in str(refused.value)
+    assert "move the folder of this run away and run the same command" in str(refused.value)
+
+
+def test_a_disk_that_fills_at_the_end_is_one_sentence(finished, monkeypatch):
+    def full(path, _):
+        error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        error.add_note(str(path))
+        raise error
+
+    monkeypatch.setattr("video_opd.compare.comparison_runs.write_durably", full)
+    recipe, tables = load_comparison(finished / "compare.toml")
+    with pytest.raises(EngineError, match=r"comparison\.json could not be written or read: No space left") as failed:
+        compare(recipe, tables, finished / "out")
+    assert isinstance(failed.value.__cause__, OSError)
+
+
+def test_a_file_of_another_name_is_no_evaluation(finished, results, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished / "out" / results["methods"]["sft"]["runs"][0]["folder"], folder)
+    (folder / "evaluation" / "validation-before my change.json").write_text("{}")
+    run = Run(method="sft", learning_rate=1e-3, seed=0, folder=folder)
+    assert [point["step"] for point in run.curve] == [0, 1, 2]
+
+
 def test_runs_that_saw_other_data_are_refused(finished, results, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(finished / "out", out)
@@ -319,7 +415,7 @@ def test_runs_with_other_models_or_videos_are_refused_before_anything_is_run(
 
 def test_what_was_measured_on_other_inputs_is_not_taken_over(finished, results, tmp_path):
     from video_opd.runs.directory import RunDirectory
-    from video_opd.train.run import SharedWork
+    from video_opd.train.shared_work import SharedWork
 
     shutil.copytree(finished / "out" / results["methods"]["sft"]["runs"][0]["folder"], tmp_path / "one")
     comparison, tables = load_comparison(finished / "compare.toml")

@@ -421,3 +421,15 @@ def test_a_run_killed_in_its_test_evaluation_goes_on_there(recipe_file, tmp_path
     assert report["set_aside"].keys() == {"lost"}
     assert report["scores"]["num_queries"] == 5
     assert not any((folders[1] / "evaluation").glob("*.settings.json"))
+
+
+@pytest.mark.parametrize(("key", "value"), [("answer", None), ("answer", 3), ("id", None)])
+def test_a_kept_row_without_an_answer_is_named(key, value, models, manifest, world, whole, tmp_path, capsys):
+    out = tmp_path / "out.jsonl"
+    assert main(words(models["student"], manifest, world / "videos", out)) == 0
+    rows = [json.loads(line) for line in whole.splitlines()]
+    rows[1][key] = value
+    out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    capsys.readouterr()
+    assert main(words(models["student"], manifest, world / "videos", out)) == 2
+    assert f"{out}, line 2 is not an answer: it has no `{key}`" in capsys.readouterr().err

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from video_opd.errors import EngineError
+from video_opd.errors import ConfigurationError, EngineError
 from video_opd.runs import find_latest_checkpoint, save_checkpoint, verify_checkpoint
+from video_opd.runs.old_checkpoints import KeepRule
 
 
 def writer(content: str) -> Callable[[Path], None]:
@@ -87,6 +88,11 @@ def come_from_the_future(folder: Path) -> None:
     (folder / "COMPLETE.json").write_text(json.dumps(marker | {"format": 2}))
 
 
+def come_from_the_past(folder: Path) -> None:
+    marker = json.loads((folder / "COMPLETE.json").read_text())
+    (folder / "COMPLETE.json").write_text(json.dumps(marker | {"format": 0}))
+
+
 def bear_the_wrong_name(folder: Path) -> None:
     marker = json.loads((folder / "COMPLETE.json").read_text())
     (folder / "COMPLETE.json").write_text(json.dumps(marker | {"step": 39}))
@@ -99,7 +105,7 @@ DAMAGES = {
     drop_the_marker: "COMPLETE.json is missing",
     cut_the_marker: "COMPLETE.json cannot be read",
     empty_the_marker: "COMPLETE.json cannot be read",
-    come_from_the_future: "it has format 2, but this program reads format 1",
+    come_from_the_past: "it has format 0, but this program reads format 1",
     bear_the_wrong_name: "it holds step 39",
 }
 
@@ -118,6 +124,18 @@ def test_a_damaged_checkpoint_is_passed_over_loudly(
     assert found.step == 20
     assert found.skipped == ((newest, reason),)
     assert reason in caplog.text
+
+
+def test_a_checkpoint_of_a_newer_program_is_not_damaged(tmp_path: Path) -> None:
+    """To go on from an older one would throw its steps away."""
+    save_checkpoint(tmp_path, 20, writer("a"))
+    come_from_the_future(save_checkpoint(tmp_path, 40, writer("b")))
+    for look in (lambda: find_latest_checkpoint(tmp_path), lambda: save_checkpoint(tmp_path, 40, writer("b"))):
+        with pytest.raises(
+            ConfigurationError, match=r"format 2: .* a newer one has written .* Update video-opd, or begin"
+        ):
+            look()
+    assert names(tmp_path) == ["step-000020", "step-000040"]
 
 
 def test_all_damaged_never_means_step_zero(tmp_path: Path) -> None:
@@ -148,20 +166,20 @@ def test_an_intact_checkpoint_is_not_written_twice(tmp_path: Path) -> None:
 
 def test_keeps_the_last_ones_and_those_asked_for(tmp_path: Path) -> None:
     for step in range(10, 70, 10):
-        save_checkpoint(tmp_path, step, writer("a"), keep_last=2, keep_steps={20})
+        save_checkpoint(tmp_path, step, writer("a"), keep=KeepRule(last=2, steps={20}))
     assert names(tmp_path) == ["step-000020", "step-000050", "step-000060"]
-    with pytest.raises(ValueError, match="keep_last=0"):
-        save_checkpoint(tmp_path, 70, writer("a"), keep_last=0)
+    with pytest.raises(ValueError, match="last=0"):
+        save_checkpoint(tmp_path, 70, writer("a"), keep=KeepRule(last=0))
 
 
 def test_nothing_old_is_deleted_unless_the_new_one_is_complete(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, 10, writer("a"), keep_last=1)
+    save_checkpoint(tmp_path, 10, writer("a"), keep=KeepRule(last=1))
 
     def full(_: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(EngineError, match="No space left"):
-        save_checkpoint(tmp_path, 20, full, keep_last=1)
+        save_checkpoint(tmp_path, 20, full, keep=KeepRule(last=1))
     assert names(tmp_path) == ["step-000010"]
 
 
@@ -257,6 +275,7 @@ KILLED_SAVE = """
 import os, signal, sys
 from pathlib import Path
 from video_opd.runs.checkpoint import save_checkpoint
+from video_opd.runs.old_checkpoints import KeepRule
 
 checkpoints, countdown = Path(sys.argv[1]), int(sys.argv[2])
 TOUCHES = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
@@ -279,7 +298,7 @@ def write(folder):
 
 os.fsync = fsync
 sys.addaudithook(touch)
-save_checkpoint(checkpoints, 40, write, keep_last=1)
+save_checkpoint(checkpoints, 40, write, keep=KeepRule(last=1))
 """
 
 
@@ -296,7 +315,7 @@ def test_killed_at_every_touch_of_the_disk_an_intact_checkpoint_remains(tmp_path
         if done.returncode == 0:
             break
         assert done.returncode == -9
-        save_checkpoint(checkpoints, 60, writer("c"), keep_last=1)
+        save_checkpoint(checkpoints, 60, writer("c"), keep=KeepRule(last=1))
         assert names(checkpoints) == ["step-000060"]
     assert done.returncode == 0
     assert resumed_from == sorted(resumed_from)  # once the new one is there, it stays

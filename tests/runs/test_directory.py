@@ -188,7 +188,8 @@ def test_the_same_process_is_refused_too_and_the_lock_ends_with_the_block(tmp_pa
     open_run(tmp_path)
 
 
-def test_a_run_killed_before_it_had_a_recipe_can_be_started_again(tmp_path: Path) -> None:
-    (tmp_path / ".run.lock").write_text("")
+@pytest.mark.parametrize("lock", ["", '{"ho', '{"host": "node-1", "pi'])
+def test_a_run_killed_before_it_had_a_recipe_can_be_started_again(tmp_path: Path, lock: str) -> None:
+    (tmp_path / ".run.lock").write_text(lock)
     (tmp_path / ".recipe.toml.tmp-17").write_text('method = "o')
     assert not open_run(tmp_path).resumed

@@ -75,6 +75,16 @@ def test_every_command_says_it_in_one_sentence(number, monkeypatch, refused):
     )
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_a_file_that_may_not_be_written_is_one_sentence(number, monkeypatch, refused):
+    def forbidden(*_, **__):
+        raise OSError(number, os.strerror(number), "some/file")
+
+    monkeypatch.setattr("video_opd.doctor.examine", forbidden)
+    said = refused("doctor", "tiny-opd")
+    assert said.startswith(f"video-opd: some/file could not be written or read: {os.strerror(number)}. Give yourself")
+
+
 def test_another_error_of_the_operating_system_is_a_bug(monkeypatch):
     def broken(*_, **__):
         raise FileNotFoundError(errno.ENOENT, "ours", "some/file")

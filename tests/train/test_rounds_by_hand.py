@@ -11,6 +11,7 @@ import pytest
 
 from video_opd.config import RoundsSettings
 from video_opd.curriculum import RoundPlan, ScoredAnswer, ScoredExample, ScoreFile, ScoreHeader
+from video_opd.errors import DataError
 from video_opd.train.score_cache import PoolScoring, WantedScores
 from video_opd.train.scored_lessons import Rounds
 from video_opd.types import Example, Span
@@ -66,6 +67,18 @@ def test_answers_are_the_newest_of_the_round_before(tmp_path):
     assert (known["e01"].answers[0].logprob, known["e01"].answers[0].num_tokens) == (-3.0, 2)
     assert rounds()._read_answers_of_training(run, 1, EXAMPLES[:4]) == {}
     assert rounds()._read_answers_of_training(run, 2, EXAMPLES[:4]).keys() == {"e00", "e01", "e02"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{}, {"iou": "1"}, {"iou": 2.0}, {"answer": None, "spans": [[1]]}, {"spans": 1}, {"sampler_logprobs": [None]}],
+)
+def test_a_row_that_is_no_answer_is_named(row, tmp_path):
+    whole = {"step": 3, "id": "e00", "answer": "", "spans": [], "iou": 1.0, "sampler_logprobs": [-1.0]}
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("".join(json.dumps(each) + "\n" for each in (whole, whole | row if row else {})))
+    with pytest.raises(DataError, match=r"answers\.jsonl, row 2 is not an answer of this run: .* Restore the file"):
+        rounds()._read_answers_of_training(SimpleNamespace(answers=answers), 3, EXAMPLES[:4])
 
 
 class Known(Rounds):
@@ -129,3 +142,11 @@ def test_scores_of_something_else_are_put_aside(scoring, change, is_stale, tmp_p
     path.write_text(json.dumps(replace(HEADER, **change).to_row()) + "\n")
     scoring.score(wanted(path))
     assert (tmp_path / "scores.stale-1.jsonl").exists() is is_stale
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_first_line_that_a_kill_cut_short_is_nothing_yet(scoring, share, tmp_path):
+    path, line = tmp_path / "scores.jsonl", json.dumps(HEADER.to_row())
+    path.write_text(line[: int(share * len(line))])
+    scoring.score(wanted(path))
+    assert [found.name for found in tmp_path.glob("*.jsonl")] == ["scores.jsonl"]

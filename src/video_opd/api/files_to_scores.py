@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from video_opd.curriculum import Selection, SelectionRule, Strategy, choose, read_scores
 from video_opd.curriculum import select as select_by_iou
-from video_opd.errors import ConfigurationError
+from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.settings import make_checked
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def evaluate(
     _require_positive("batch_size", batch_size)
     examples = read_manifest(Path(manifest), Path(videos))
     if out is not None:
-        _refuse_existing(Path(out))
+        _prepare_new_file(Path(out))
     asked = _ensure_loaded(model)
     with closing(_make_source(asked, Path(videos), len(examples))) as source:
         evaluation = evaluate_examples(
@@ -67,7 +67,8 @@ def evaluate(
             batch_size=batch_size,
         )
     if out is not None:
-        write_predictions(Path(out), evaluation.answers)
+        with explain_write_errors(Path(out)):
+            write_predictions(Path(out), evaluation.answers)
     return evaluation
 
 
@@ -105,7 +106,8 @@ def score(
     out, videos, examples = Path(out), Path(videos), read_manifest(Path(manifest), Path(videos))
     asked = _ensure_loaded(model)
     require_folder(videos)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    with explain_write_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
     scoring = ScoringTask(
         manifest=Path(manifest),
         videos=videos,
@@ -223,8 +225,11 @@ def _require_positive(name: str, value: int) -> None:
         raise ConfigurationError(f"{name} = {value}", reason="it must be at least 1", remedy="give a larger number")
 
 
-def _refuse_existing(out: Path) -> None:
+def _prepare_new_file(out: Path) -> None:
+    """Refuse a file that is there, and make the folder of one that is not: before hours of work, not after them."""
     if out.exists():
         raise ConfigurationError(
             f"{out} is there already", reason="it would be replaced", remedy="give another name, or remove the file"
         )
+    with explain_write_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)

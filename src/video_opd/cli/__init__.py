@@ -8,17 +8,17 @@ stdout has left.
 
 from __future__ import annotations
 
-import errno
 import gc
 import signal
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextvars import ContextVar
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from video_opd.errors import ConfigurationError, EngineError, Stopped, UserError, is_out_of_memory
+from video_opd.errors import ConfigurationError, EngineError, Stopped, UserError, find_disk_failure, is_out_of_memory
 from video_opd.output_streams import (
     BROKEN_PIPE_STATUS,
     judge_results,
@@ -27,14 +27,14 @@ from video_opd.output_streams import (
 )
 from video_opd.ranks import is_first_process, leave_job
 from video_opd.redaction import redact_logs
-from video_opd.stop_signals import WARNED, set_handler
+from video_opd.stop_signals import SAME_REQUEST_S, WARNED, set_handler
 from video_opd.terminal import guard_terminal, show
 
 if TYPE_CHECKING:
     from video_opd.cli.application import Call
 
-DISK_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE}
-"""Errors of the operating system that say that a disk is full, failing, read-only or gone."""
+WORDS: ContextVar[Sequence[str]] = ContextVar("WORDS")
+"""The command line that is carried out."""
 
 FIRST_SPEAKS_S = 3.0
 """How long the other processes of a job wait at a mistake of the user, so that the first one can say it."""
@@ -60,7 +60,9 @@ def _run_command(argv: Sequence[str] | None) -> int:
     redact_logs()
     call: Call | None = None
     try:
-        words, overrides = take_overrides(sys.argv[1:] if argv is None else argv)
+        given = sys.argv[1:] if argv is None else argv
+        WORDS.set(given)
+        words, overrides = take_overrides(given)
         from video_opd.cli.application import understand
 
         gc.disable()  # parsing makes little garbage, and the collector takes a tenth of the time of `--help`
@@ -106,12 +108,12 @@ def _stop_on_signals() -> None:
     """Stop at a signal outside the training loop, where no state has to be saved. The loop has its own handlers."""
     if threading.current_thread() is not threading.main_thread():
         return
-    stopping: list[int] = []
+    stopping: list[float] = []
 
     def stop(number: int, _: FrameType | None) -> None:
-        if stopping and number in WARNED:
+        if stopping and (number in WARNED or time.monotonic() - stopping[0] < SAME_REQUEST_S):
             return  # it is on its way out: a connection that is lost is often told twice
-        stopping.append(number)
+        stopping.append(time.monotonic())
         how = "terminated" if number == signal.SIGTERM else f"stopped by {signal.Signals(number).name}"
         raise Stopped(number, f"{how}; train, compare, score and evaluate continue from where they stopped")
 
@@ -121,13 +123,8 @@ def _stop_on_signals() -> None:
 
 def _explain_error(error: Exception, call: Call | None) -> UserError | None:
     """What the user can mend of an error that is none of ours; None: it is a bug."""
-    if isinstance(error, OSError) and error.errno in DISK_FAILURES:
-        noted: list[str] = getattr(error, "__notes__", [])
-        return EngineError(
-            f"{noted[0] if noted else error.filename or 'a file'} could not be written or read",
-            reason=error.strerror or str(error),
-            remedy="free some space or repair the disk, then run the same command again; what was saved is kept",
-        )
+    if failure := find_disk_failure(error):
+        return failure
     if is_out_of_memory(error) and call is not None:
         return _explain_out_of_memory(error, call)
     if "video_opd.plugins" not in sys.modules:

@@ -71,6 +71,8 @@ class RunChoices:
     accept_changed: list[str] | None = None
     """go on although these inputs have changed since the run was begun (train, validation, test, student, teacher,
     videos …); the change is recorded"""
+    restarts: Positive | None = None
+    """start again after a crash, at most so often; not after a mistake or a signal that asks for a stop"""
 
     def as_keys(self) -> dict[str, str]:
         """The options as recipe keys."""
@@ -101,14 +103,17 @@ def train(
 
     load_plugins(options.plugin)
     read = load_recipe(recipe, {**keys, **run.as_keys()}, are_flags=True)
+    out = run.out or Path("runs") / read.name
+    if run.restarts:
+        from video_opd.cli.supervision import supervise_command
+
+        return supervise_command(out, run.restarts, begins_again=run.restart)
 
     from video_opd.train.interruption import Interrupted
     from video_opd.train.run import run_recipe
 
     try:
-        results = run_recipe(
-            read, run.out or Path("runs") / read.name, restart=run.restart, accept_changed=run.accept_changed or ()
-        )
+        results = run_recipe(read, out, restart=run.restart, accept_changed=run.accept_changed or ())
     except Interrupted as stop:
         return _report_stop(stop)
     return _report_results(results, as_json=options.json)
@@ -127,6 +132,8 @@ class ComparisonChoices:
     """only these methods of the file"""
     learning_rates: Rates | None = None
     """learning rates to try, instead of those in the file; none: no sweep"""
+    restarts: Positive | None = None
+    """start again after a crash, at most so often; not after a mistake or a signal that asks for a stop"""
 
 
 AS_THE_FILE_SAYS = ComparisonChoices()
@@ -154,11 +161,15 @@ def compare(
     read, tables = load_comparison(
         recipe, dict(keys), only=of.methods, seeds=of.seeds, learning_rates=of.learning_rates
     )
+    out = of.out or Path("runs") / read.name
+    if of.restarts:
+        from video_opd.cli.supervision import supervise_command
+
+        return supervise_command(out, of.restarts)
 
     from video_opd.compare import compare
     from video_opd.train.interruption import Interrupted
 
-    out = of.out or Path("runs") / read.name
     try:
         results = compare(read, tables, out)
     except Interrupted as stop:

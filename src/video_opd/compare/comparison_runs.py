@@ -16,11 +16,12 @@ from typing import Any
 
 from rich.console import Console
 
-from video_opd.compare.results import Run, read_results
+from video_opd.compare.compared_run import Run
+from video_opd.compare.results import read_results
 from video_opd.config import Recipe
 from video_opd.config.comparison_recipe import ComparisonRecipe, make_recipe
 from video_opd.consoles import EscapingConsole
-from video_opd.errors import ConfigurationError, explain_write_errors
+from video_opd.errors import ConfigurationError, explain_disk_failures, explain_write_errors
 from video_opd.eval.progress_bar import say
 from video_opd.files.durable import write_durably
 from video_opd.files.outputs import refuse_foreign
@@ -42,8 +43,9 @@ from video_opd.train.build import (
 )
 from video_opd.train.changed_inputs import refuse_changes
 from video_opd.train.input_identity import describe_differences, identify_inputs
-from video_opd.train.run import SharedWork, identify_run, run_recipe
+from video_opd.train.run import identify_run, run_recipe
 from video_opd.train.run_inputs import Inputs
+from video_opd.train.shared_work import SharedWork
 
 SECONDS_BETWEEN_LOOKS = 5.0
 """At a run that another process holds."""
@@ -105,6 +107,7 @@ class ComparisonRuns:
                 yield self.make_run(method, rate, seed)
 
 
+@explain_disk_failures()
 def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict[str, Any]:
     """Run what is missing, and put the results together in `out/comparison.json` and `out/report.html`.
 

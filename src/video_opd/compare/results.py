@@ -2,141 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from video_opd.compare.compared_run import Run
 from video_opd.compare.estimates import SeedNoise, estimate, mean_and_sd
 from video_opd.compare.sentences import write_sentences
 from video_opd.config.comparison_recipe import ComparisonRecipe
-from video_opd.data.manifest import read_manifest
 from video_opd.files.comparison_records import Comparison
-from video_opd.files.strict_json import load_json
 from video_opd.files.toml_text import load_toml
-from video_opd.grounding import read_predictions, score
-from video_opd.runs import RunDirectory, read_journal
-from video_opd.runs.evaluation_files import read_evaluation
-from video_opd.runs.round_files import read_cost_of_selection
-
-_RESTORE = "restore it from a copy, or move the folder of this run away and run the same command: it is done again"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One run of a comparison, read from its folder."""
-
-    method: str
-    learning_rate: float
-    seed: int
-    folder: Path
-
-    @property
-    def directory(self) -> RunDirectory:
-        """The parts of the folder."""
-        return RunDirectory(self.folder)
-
-    @property
-    def marker(self) -> Path:
-        """Written when the run is done; says which manifests it saw."""
-        return self.folder / "finished.json"
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether nothing is left to do for the run."""
-        return self.marker.exists()
-
-    def read_evaluation(self, name: str) -> dict[str, Any] | None:
-        """One file of `evaluation/`, if it is there."""
-        path = self.directory.evaluation / f"{name}.json"
-        return read_evaluation(path, remedy=_RESTORE) if path.exists() else None
-
-    @cached_property
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl, one a step."""
-        return read_journal(self.directory.metrics)
-
-    @cached_property
-    def selection_cost(self) -> tuple[dict[int, float], dict[int, float]]:
-        """Seconds and CPU seconds of scoring for a curriculum, by the step before which that was done."""
-        rounds = self.directory.rounds
-        return read_cost_of_selection(rounds, "seconds"), read_cost_of_selection(rounds, "cpu_seconds")
-
-    @cached_property
-    def curve(self) -> list[dict[str, float]]:
-        """Step, seconds and CPU seconds of selecting and training until then, validation mIoU."""
-        seconds, cpu_seconds = {0: 0.0}, {0: 0.0}
-        for row in self.rows:
-            step, selecting = row["step"], [cost.get(row["step"] - 1, 0.0) for cost in self.selection_cost]
-            seconds[step] = seconds[step - 1] + selecting[0] + sum(_seconds(row).values())
-            cpu_seconds[step] = cpu_seconds[step - 1] + selecting[1] + sum(row["cpu_seconds_by_phase"].values())
-        found = (read_evaluation(path, remedy=_RESTORE) for path in
-                 sorted(self.directory.evaluation.glob("validation-*.json")))  # fmt: skip
-        return [
-            {
-                "step": each["step"],
-                "seconds": seconds[each["step"]],
-                "cpu_seconds": cpu_seconds[each["step"]],
-                "miou": each["scores"]["miou"],
-            }
-            for each in found
-        ]
-
-    def read_last_validation_miou(self) -> float:
-        """The mIoU on the validation manifest at the end, by which a learning rate is chosen."""
-        return self.curve[-1]["miou"]
-
-    @cached_property
-    def ledger(self) -> dict[str, Any]:
-        """Return what the run cost: time, memory and work of the models."""
-        work: dict[str, Counter[str]] = {}
-        for row in self.rows:
-            for who, counts in row.get("work", {}).items():
-                work.setdefault(who, Counter()).update(counts)
-        selecting = [[{"select": cost} for cost in costs.values()] for costs in self.selection_cost]
-        updates = load_toml(self.directory.recipe.read_text(encoding="utf-8"))["training"]["updates_per_batch"]
-        return {
-            "optimiser_steps": updates * sum(row.get("num_answer_tokens", 0) > 0 for row in self.rows),
-            "examples": sum(row.get("num_prompts", 0) for row in self.rows),
-            "answer_tokens_learned_from": sum(row.get("num_answer_tokens", 0) for row in self.rows),
-            "work": {who: dict(counts) for who, counts in work.items()},
-            "seconds_by_phase": _totals([*map(_seconds, self.rows), *selecting[0]]),
-            "cpu_seconds_by_phase": _totals([*(row["cpu_seconds_by_phase"] for row in self.rows), *selecting[1]]),
-            "extra_memory_bytes": max((row.get("extra_memory_bytes", 0) for row in self.rows), default=0),
-            "model_bytes": max((sum(row.get("model_bytes", {}).values()) for row in self.rows), default=0),
-        }
-
-    def read_data_sha256(self) -> str:
-        """Of the manifests the run was trained with."""
-        return str(load_json(self.marker.read_text(encoding="utf-8"))["data_sha256"])
-
-    def read_test_ious(self, who: str = "student-after") -> tuple[tuple[str, ...], np.ndarray]:
-        """Read the ids of the test queries, and the IoU of the answer to each.
-
-        Args:
-            who: name of the evaluation, such as `teacher`.
-        """
-        recipe = load_toml(self.directory.recipe.read_text(encoding="utf-8"))
-        predictions = read_predictions(self.directory.evaluation / f"{who}.predictions.jsonl")
-        by_id = score(predictions, read_manifest(Path(recipe["data"]["test"])), num_resamples=1).iou_by_id
-        return tuple(by_id), np.array(list(by_id.values()))
-
-
-def _seconds(row: dict[str, Any]) -> dict[str, float]:
-    """Wall seconds by phase, with decoding at what it cost when it was done: runs of a comparison share it."""
-    by_phase: dict[str, float] = row["seconds_by_phase"]
-    return by_phase | {"decode": row.get("seconds_to_decode", by_phase.get("decode", 0.0))}
-
-
-def _totals(tables: Any) -> dict[str, float]:
-    totals: Counter[str] = Counter()
-    for table in tables:
-        totals.update(table)
-    return dict(totals)
 
 
 def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequence[Run]) -> dict[str, Any]:
@@ -152,7 +28,7 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
     before = first.read_evaluation("student-before")
     judged_by = [run.read_evaluation("teacher") for run in finals]
     teachers = {each["model"]: each for each in judged_by if each is not None}
-    devices = sorted({load_json(run.directory.environment.read_text(encoding="utf-8"))["device"] for run in finals})
+    devices = sorted({run.read_environment()["device"] for run in finals})
     results: dict[str, Any] = {
         "name": recipe.name,
         "seeds": list(recipe.seeds),
@@ -160,7 +36,7 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
         "num_devices": len(devices),
         "time": "seconds" if "cuda" in _device_setting(first) else "cpu_seconds",
         "target_miou": recipe.target_miou,
-        "num_validation_queries": _count_validation_queries(first),
+        "num_validation_queries": first.count_validation_queries(),
         "data_sha256": first.read_data_sha256(),
         "student_before": before,
         "teacher": next(iter(teachers.values())) if len(teachers) == 1 else None,
@@ -194,16 +70,9 @@ def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequenc
     return Comparison(**results).to_json()
 
 
-def _count_validation_queries(run: Run) -> int | None:
-    """Count the queries that curves and learning rates are judged by; None: there was no evaluation during training."""
-    files = sorted(run.directory.evaluation.glob("validation-*.json"))
-    return int(load_json(files[0].read_text(encoding="utf-8"))["scores"]["num_queries"]) if files else None
-
-
 def _device_setting(run: Run) -> str:
     device = load_toml(run.directory.recipe.read_text(encoding="utf-8"))["compute"]["device"]
-    environment = load_json(run.directory.environment.read_text(encoding="utf-8"))
-    return str(environment.get("accelerator", "cpu") if device == "auto" else device)
+    return str(run.read_environment().get("accelerator", "cpu") if device == "auto" else device)
 
 
 def _stack_ious(runs: Sequence[Run]) -> np.ndarray:
@@ -215,6 +84,8 @@ def _stack_ious(runs: Sequence[Run]) -> np.ndarray:
 
 def _summarise_method(runs: Sequence[Run], target_miou: float | None) -> dict[str, Any]:
     """Put together one method over its seeds."""
+    for run in runs[1:]:
+        run.refuse_other_steps(runs[0])
     after = [run.read_evaluation("student-after") for run in runs]
     method: dict[str, Any] = {
         "learning_rate": runs[0].learning_rate,
@@ -243,6 +114,7 @@ def _summarise_method(runs: Sequence[Run], target_miou: float | None) -> dict[st
     }
     if all(after):
         names = [name for name in (after[0] or {})["scores"] if name != "num_queries"]
+        names = [name for name in names if all(each and name in each["scores"] for each in after)]
         method["scores"] = {name: mean_and_sd([each["scores"][name] for each in after if each]) for name in names}
         if all(each and "side_questions" in each for each in after):
             accuracies = [each["side_questions"]["accuracy"] for each in after if each]

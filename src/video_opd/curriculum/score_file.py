@@ -237,6 +237,14 @@ def read_header(path: Path) -> ScoreHeader:
     return ScoreHeader.from_row(next(iterate_journal(path), {}), path)
 
 
+def has_begun(path: Path, header: ScoreHeader) -> bool:
+    """Whether a file holds more than the beginning of the first line, which a killed scoring of these scores left."""
+    if not path.exists():
+        return False
+    line = (json.dumps(header.to_row()) + "\n").encode()
+    return path.stat().st_size >= len(line) or not line.startswith(path.read_bytes())
+
+
 def write_scores(path: Path, scores: ScoreFile) -> None:
     """Write a whole file of scores, such as merged shards. Its time is only in the summary, as a total."""
     share = 1 / max(len(scores.rows), 1)

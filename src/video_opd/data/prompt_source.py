@@ -75,7 +75,8 @@ def render(
     budget = replace(renderer.budget, pixels_per_token_side=renderer.pixels_per_token_side)
     rate = () if example.frame_rate is None else (example.frame_rate,)
     frames = (decode or read_video)(video, budget, example.clip, *rate)
-    require_whole(video, example, frames.video_duration_s, max(1 / budget.fps, frames.duration_s / len(frames.times_s)))
+    step_s = max(1 / budget.fps, frames.duration_s / len(frames.times_s))
+    require_whole(video, example, frames.video_duration_s, step_s, frames.duration_s)
     return renderer(example, frames)
 
 

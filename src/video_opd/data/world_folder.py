@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 from video_opd.errors import ConfigurationError
 from video_opd.files.outputs import create, replace_file
 from video_opd.files.strict_json import load_json
+from video_opd.files.unfinished import open_scratch_folder
 
 RECORD = "world.json"
 _FILES = "files"
@@ -76,11 +76,11 @@ class WorldRecord:
             for path in sorted([*folder.iterdir(), *(folder / "videos").glob("*")]):
                 if path not in known and not path.name.startswith("."):
                     raise _foreign_error(path)
-            with tempfile.TemporaryDirectory() as scratch:
+            with open_scratch_folder() as scratch:
                 for name, write in files.items():
                     if "/" not in name and os.path.lexists(folder / name):
-                        write(Path(scratch) / name)
-                        if _hash_file(folder / name) != _hash_file(Path(scratch) / name):
+                        write(scratch / name)
+                        if _hash_file(folder / name) != _hash_file(scratch / name):
                             raise _foreign_error(folder / name)
         for name, digest in (self.sha256 or {}).items():
             if os.path.lexists(folder / name) and _hash_file(folder / name) != digest:
@@ -143,8 +143,8 @@ class WorldFolder:
         found = read_record(folder)
         if found is None or found.settings != settings:
             raise _foreign_error(folder / RECORD)
-        with tempfile.TemporaryDirectory() as scratch:
-            world = cls(folder=folder, known=(record and record.sha256) or {}, scratch=Path(scratch))
+        with open_scratch_folder() as scratch:
+            world = cls(folder=folder, known=(record and record.sha256) or {}, scratch=scratch)
             yield world
         finished = _as_json(settings | {_FILES: dict(sorted(world.sha256.items()))})
         if (folder / RECORD).read_bytes() != finished:

@@ -220,7 +220,20 @@ def read_kept_answers(path: Path, of: AnswersOf | None) -> dict[str, str]:
     place = find_place(path)
     if place is None:
         return {}
-    return {row["id"]: row["answer"] for row in _read_rows(_choose_working_place(place, of))}
+    working = _choose_working_place(place, of)
+    return take_texts(_read_rows(working), working)
+
+
+def take_texts(rows: Sequence[Row], path: Path) -> dict[str, str]:
+    """Example id -> the answer in rows of predictions.
+
+    Raises:
+        DataError: a row has none; names its line.
+    """
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row.get("answer"), str):
+            raise _make_strange(path, number, "answer")
+    return {row["id"]: row["answer"] for row in rows}
 
 
 def is_begun(path: Path) -> bool:
@@ -299,12 +312,16 @@ def _read_rows(path: Path) -> list[Row]:
     rows: list[Row] = list(iterate_journal(path))
     for number, row in enumerate(rows, start=1):
         if not isinstance(row.get("id"), str):
-            raise DataError(
-                f"{path}, line {number} is not an answer",
-                reason="it has no `id`, so another program wrote it",
-                remedy="restore the file, or give another file with --out",
-            )
+            raise _make_strange(path, number, "id")
     return rows
+
+
+def _make_strange(path: Path, number: int, key: str) -> DataError:
+    return DataError(
+        f"{path}, line {number} is not an answer",
+        reason=f"it has no `{key}`, so another program wrote it",
+        remedy="restore the file, remove it, or give another file with --out",
+    )
 
 
 def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from video_opd.data.prompt_source import PromptSource
-from video_opd.eval.answer_file import AnswersOf, open_answers, report_kept_answers, rewrite
+from video_opd.eval.answer_file import AnswersOf, open_answers, report_kept_answers, rewrite, take_texts
 from video_opd.eval.ask import KeptAnswers
 from video_opd.eval.evaluate import Evaluation, evaluate
 from video_opd.eval.progress_bar import say
@@ -69,7 +69,7 @@ def evaluate_into(
                 max_new_tokens=how["max_new_tokens"],
                 batch_size=how["batch_size"],
                 kept=KeptAnswers(
-                    known={row["id"]: row["answer"] for row in file.rows},
+                    known=take_texts(file.rows, file.path),
                     keep=lambda new: file.append([make_prediction_row(*answer) for answer in new.items()]),
                     on_batch=lambda count: bar.advance(task, count),
                 ),

@@ -6,7 +6,6 @@ What stands in the file already is not asked again; a file of other scores is re
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 from video_opd.config import GroundingDefaults
 from video_opd.curriculum import Race, ScoredExample, ScoreFile, ScoreHeader
-from video_opd.curriculum.score_file import describe_difference, read_header
+from video_opd.curriculum.score_file import describe_difference, has_begun, read_header
 from video_opd.data.prompt_source import PromptSource
 from video_opd.data.prompts import PromptRenderer
 from video_opd.errors import DataError, explain_write_errors
@@ -127,9 +126,8 @@ def score_into(
 
 
 def _refuse_other_scores(out: Path, header: ScoreHeader, called: CallerWords) -> None:
-    line = (json.dumps(header.to_row()) + "\n").encode()
-    if not out.exists() or (out.stat().st_size < len(line) and line.startswith(out.read_bytes())):
-        return  # nothing yet, or a first line that a kill cut short
+    if not has_begun(out, header):
+        return
     found = read_header(out)
     if found.identity != header.identity or found.shard != header.shard:
         raise DataError(

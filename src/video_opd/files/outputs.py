@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import stat
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from video_opd.errors import ConfigurationError
+from video_opd.files.unfinished import hold, open_scratch_folder, sweep
 
 
 def find_place(path: Path) -> Path | None:
@@ -49,19 +50,31 @@ def replace_file(path: Path) -> Iterator[Path]:
     """
     place = find_place(path)
     if place is None:
-        with tempfile.TemporaryDirectory() as folder:
-            yield (unfinished := Path(folder) / "content")
+        with open_scratch_folder() as folder:
+            yield (unfinished := folder / "content")
             with unfinished.open("rb") as content, path.open("wb") as stream:
                 shutil.copyfileobj(content, stream)
         return
-    unfinished = place.with_name(f".{place.name}.tmp-{os.getpid()}")
     try:
-        yield unfinished
-        os.replace(unfinished, place)
+        with _hold_unfinished(place, f"{os.getpid()}") as unfinished:
+            yield unfinished
+            os.replace(unfinished, place)
     except BaseException as error:
         error.add_note(str(path))  # a write that fails does not say to which file
-        unfinished.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def _hold_unfinished(place: Path, ending: str) -> Iterator[Path]:
+    """An empty file beside a place for the block. If the block fails, it is removed."""
+    sweep(place.parent, rf"\.{re.escape(place.name)}\.tmp-\d+(-[0-9a-f]{{8}})?")
+    unfinished = place.with_name(f".{place.name}.tmp-{ending}")
+    with hold(unfinished):
+        try:
+            yield unfinished
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
 
 
 def refuse_foreign(path: Path, is_ours: Callable[[Path], bool], kind: str) -> None:
@@ -91,9 +104,8 @@ def create(path: Path, content: bytes) -> None:
         FileExistsError: the name exists already; it may be a broken link.
         OSError: the file could not be written.
     """
-    unfinished = path.with_name(f".{path.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}")
-    try:
-        with unfinished.open("xb") as file:
+    with _hold_unfinished(path, f"{os.getpid()}-{uuid.uuid4().hex[:8]}") as unfinished:
+        with unfinished.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -104,5 +116,4 @@ def create(path: Path, content: bytes) -> None:
         except OSError:  # a file system without hard links
             with path.open("xb") as file:
                 file.write(content)
-    finally:
         unfinished.unlink(missing_ok=True)

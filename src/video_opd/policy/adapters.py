@@ -25,7 +25,7 @@ from video_opd.policy.families import find_family
 from video_opd.policy.lora_settings import LoraSettings, choose_targets
 from video_opd.policy.saving import save_whole_model
 from video_opd.policy.sharding import is_sharded, shard_like
-from video_opd.policy.weights_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from video_opd.policy.weights_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, refuse_unfit_adapter
 
 _PREFIX = "base_model.model."
 """What peft writes before every name in its files."""
@@ -103,6 +103,23 @@ def attach_adapter(name: str, model: Any, settings: LoraSettings, *, seed: int, 
     if saved is not None:
         _fill(model, saved)
     model.eval()
+
+
+def refuse_other_adapter(folder: Path, settings: LoraSettings) -> None:
+    """Look whether a saved adapter has the rank and the alpha of these settings. Names and shapes are not looked at.
+
+    Raises:
+        ConfigurationError: it has not, or its configuration cannot be read.
+    """
+    refuse_unfit_adapter(folder)
+    config = load_json((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    for key, here in (("r", settings.rank), ("lora_alpha", settings.alpha)):
+        if config.get(key) != here:
+            raise ConfigurationError(
+                f"{folder / ADAPTER_CONFIG} is of another adapter",
+                reason=f"its {key} is {json.dumps(config.get(key))} there and {here:g} here",
+                remedy="give the adapter that was saved with these settings",
+            )
 
 
 @contextmanager
@@ -244,6 +261,13 @@ def _fill(model: Any, folder: Path) -> None:
             reason=f"{len(strange or other)} of {len(places)} weights differ: {what}",
             remedy="give the model that it was trained on as base_model_name_or_path in its adapter_config.json",
         )
+    for name in places:
+        if not torch.isfinite(tensors[name]).all():
+            raise ConfigurationError(
+                f"model folder {folder}: weights of its adapter are not finite, such as {name}",
+                reason="one NaN or infinity makes everything that the model computes NaN",
+                remedy="download or save the folder again; if this happened in training, use an earlier checkpoint",
+            )
     for name, place in places.items():
         place.copy_(tensors[name])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
 
 from video_opd.errors import ConfigurationError
+from video_opd.files.strict_json import load_json
 from video_opd.policy.attention import choose_attention_backends
 from video_opd.policy.families import Family, find_family, find_family_of_processor, list_family_names
 from video_opd.policy.location import ModelParts, check_device_name, resolve_parts
@@ -119,17 +120,52 @@ def make_empty(name: str, config: Any = None) -> Any:
         return AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa")
 
 
-def explain_other_shape(name: str, wanted: str) -> str:
-    """Say in what a model differs from another one in names and shapes of weights; nothing where it does not."""
+def explain_other_model(name: str, wanted: str) -> str:
+    """Say in what a model differs from another one besides the numbers of its weights; nothing where it does not.
+
+    Args:
+        name: a folder, a hub name, or one of `BUNDLED`.
+        wanted: the other one.
+    """
+    there, here = describe(name), describe(wanted)
     found, shapes = (
-        {key: tuple(weight.shape) for key, weight in make_empty(model).named_parameters()} for model in (name, wanted)
+        {key: tuple(weight.shape) for key, weight in make_empty(each.name, each.config).named_parameters()}
+        for each in (there, here)
     )
     for key in sorted(found.keys() | shapes.keys()):
         if key not in found or key not in shapes:
             return f"{key} is " + ("there and not here" if key in found else "here and not there")
         if found[key] != shapes[key]:
             return f"{key} is {found[key]} there and {shapes[key]} here"
+    if there.fingerprint() != here.fingerprint():
+        return "its tokenizer has other tokens than the student's"
+    if there.processor.chat_template != here.processor.chat_template:
+        return "its chat template is not the student's"
+    pictures, ours = (each.processor.video_processor.to_dict() for each in (there, here))
+    return _find_difference(_read_config(there), _read_config(here)) or _find_difference(pictures, ours)
+
+
+def _read_config(model: Description) -> dict[str, Any]:
+    """A config.json as it stands in the file: what transformers adds depends on its version."""
+    return dict(load_json((model.folder / "config.json").read_text(encoding="utf-8")))
+
+
+def _find_difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """The first number that two tables have under one name and that is not the same. Names that only one has and texts
+    are not compared: another version of transformers may write others for the same model.
+    """
+    for key in sorted(there.keys() & here.keys()):
+        one, other = there[key], here[key]
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            if found := _find_difference(one, other):
+                return found
+        elif _is_number(one) and _is_number(other) and one != other:
+            return f"{key} of its configuration is {one} there and {other} here"
     return ""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def fingerprint_of(tokenizer: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from video_opd.errors import ConfigurationError
 from video_opd.files.strict_json import load_json
@@ -246,15 +246,29 @@ def _find_end(file: Path) -> int:
         return 0
 
 
-def _read_header(file: Path) -> list[str]:
-    """Names of the tensors in a safetensors file; of a broken one nothing, for the loader says what is wrong."""
+def list_types(folder: Path) -> dict[str, str]:
+    """The type of every floating-point weight in the files of a folder, as safetensors names it, such as F32.
+
+    Only headers are read. A broken file has none here: the loader says what is wrong with it.
+    """
+    kinds = {
+        name: str(entry.get("dtype"))
+        for file in sorted(folder.glob("*.safetensors"))
+        for name, entry in _read_header(file).items()
+        if isinstance(entry, dict)
+    }
+    return {name: kind for name, kind in kinds.items() if "F" in kind}
+
+
+def _read_header(file: Path) -> dict[str, Any]:
+    """The tensors in a safetensors file by name; of a broken one nothing, for the loader says what is wrong."""
     try:
         with file.open("rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
             header = load_json(opened.read(min(length, file.stat().st_size)))
-        return [name for name in header if name != "__metadata__"]
-    except (OSError, ValueError, RecursionError, TypeError):
-        return []
+        return {name: entry for name, entry in header.items() if name != "__metadata__"}
+    except (OSError, ValueError, RecursionError, TypeError, AttributeError):
+        return {}
 
 
 def _list_some(names: list[str]) -> str:

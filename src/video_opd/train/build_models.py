@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,12 +11,12 @@ import torch
 
 from video_opd.config import ComputeSettings, Recipe, StudentSettings, TeacherSettings
 from video_opd.errors import ConfigurationError
-from video_opd.policy.adapters import attach_adapter, refuse_unfit_targets
+from video_opd.policy.adapters import attach_adapter, refuse_other_adapter, refuse_unfit_targets
 from video_opd.policy.attention import refuse_missing_backend, use_attention
 from video_opd.policy.base_policy import make_base
 from video_opd.policy.checkpointing import checkpoint_layers, tie_layers
 from video_opd.policy.common_tokens import require_common_tokens
-from video_opd.policy.description import Description, describe, explain_other_shape, make_empty
+from video_opd.policy.description import Description, describe, explain_other_model, make_empty
 from video_opd.policy.device import find_device, find_device_here
 from video_opd.policy.families import list_family_names
 from video_opd.policy.load import Policy, load_policy
@@ -25,9 +26,11 @@ from video_opd.policy.quantised import FourBits, find_quantisation, refuse_as_st
 from video_opd.policy.ranked_policy import derive_on_all, load_on_all
 from video_opd.policy.run_folders import find_model
 from video_opd.policy.sharding import Sharding, refuse_quantised
-from video_opd.policy.weights_files import is_adapter
+from video_opd.policy.weights_files import is_adapter, list_types
 from video_opd.ranks import num_processes, num_started
 from video_opd.runs.checkpoint import Checkpoint, find_latest_checkpoint
+from video_opd.train.training_state import read_state
+from video_opd.train.unfit_checkpoint import explain_unfit, unfit
 
 _Named = TypeVar("_Named", StudentSettings, TeacherSettings)
 
@@ -59,37 +62,35 @@ def resolve_checkpoints(recipe: Recipe) -> Recipe:
 
 
 def find_fitting_checkpoint(recipe: Recipe, checkpoints: Path) -> Checkpoint | None:
-    """Find the newest checkpoint of a run. Before any weights are read, look whether it holds the recipe's student.
+    """Find the newest checkpoint of a run. Before any weights are read, look whether the run can go on from it.
 
     Raises:
-        ConfigurationError: it holds a whole model where an adapter is trained, or the reverse; or another model.
+        ConfigurationError: its state is not one of this run; it holds a whole model where an adapter is trained, or the
+            reverse; or another model.
     """
     checkpoint = find_latest_checkpoint(checkpoints)
     if checkpoint is not None:
-        _refuse_other_student(recipe, checkpoint.folder)
+        read_state(checkpoint, has_gate=recipe.curriculum.suspend_at is not None)
+        with explain_unfit(checkpoint.folder):
+            _refuse_other_student(recipe, checkpoint.folder)
     return checkpoint
 
 
 def _refuse_other_student(recipe: Recipe, checkpoint: Path) -> None:
-    model = checkpoint / "model"
+    """Look at the small files of a checkpoint's model and at the headers of its weights; of an adapter at all of it."""
+    model, name = checkpoint / "model", recipe.student.model
     if is_adapter(model) != (recipe.student.lora is not None):
-        reason = "it holds an adapter, and the recipe trains the whole student"
-        if recipe.student.lora is not None:
-            reason = "it holds a whole model, and the recipe trains an adapter (student.lora)"
-    elif recipe.student.lora is not None:
-        name = recipe.student.model
-        attach_adapter(
-            name, make_empty(name), recipe.student.lora, seed=recipe.seed, saved=model
-        )  # it says what is wrong
-        return
-    else:
-        reason = explain_other_shape(str(model), recipe.student.model)
-    if reason:
-        raise ConfigurationError(
-            f"checkpoint {checkpoint} does not fit the student {recipe.student.model!r}",
-            reason=reason,
-            remedy="restore the checkpoint that this run wrote, or begin again in another folder with --out",
-        )
+        if recipe.student.lora is None:
+            raise unfit(checkpoint, "it holds an adapter, and the recipe trains the whole student")
+        raise unfit(checkpoint, "it holds no adapter, and the recipe trains one (student.lora)")
+    if recipe.student.lora is not None:
+        refuse_other_adapter(model, recipe.student.lora)
+        attach_adapter(name, make_empty(name), recipe.student.lora, seed=recipe.seed, saved=model)
+    elif reason := explain_other_model(str(model), name):
+        raise unfit(checkpoint, reason)
+    for weight, kind in list_types(model).items():
+        if kind != "F32":  # that of a student under training; a shorter one has lost its last bits
+            raise unfit(checkpoint, f"{weight} is {kind} there and F32 here")
 
 
 def load_student(recipe: Recipe, model: str) -> Policy:
@@ -102,8 +103,10 @@ def load_student(recipe: Recipe, model: str) -> Policy:
     Raises:
         ConfigurationError: quantised weights, or a part is to be frozen that the model does not have.
     """
-    refuse_as_student(model, find_quantisation(resolve_parts(model, weights=False).base))
-    return load_on_all(_load_student_here, recipe, model)
+    is_untrained = model == recipe.student.model
+    with nullcontext() if is_untrained else explain_unfit(Path(model).parent):
+        refuse_as_student(model, find_quantisation(resolve_parts(model, weights=False).base))
+        return load_on_all(_load_student_here, recipe, model)
 
 
 def _load_student_here(recipe: Recipe, model: str) -> Policy:
@@ -118,6 +121,7 @@ def _load_student_here(recipe: Recipe, model: str) -> Policy:
         autocast=choose_autocast(compute) if sharding is None else None,
         layout=FourBits() if lora and lora.quantise else sharding,
     )
+    student.name = recipe.student.model  # not that of a checkpoint: results do not tell whether a run was interrupted
     use_attention(student.model, compute.attention)
     if lora is not None:
         if lora.quantise:

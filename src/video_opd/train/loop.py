@@ -17,6 +17,7 @@ from video_opd.files.run_records import EvaluationReport, SampledAnswer, StepMet
 from video_opd.methods import Method
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.evaluation_files import read_evaluation
+from video_opd.runs.old_checkpoints import KeepRule
 from video_opd.seeds import derive_seed
 from video_opd.train.agreement import count_tokens, should_step
 from video_opd.train.interruption import Interrupted, StopRequest
@@ -73,7 +74,7 @@ def train(parts: RunParts, state: TrainingState, run: RunDirectory, *, batches: 
             for answer in measured.answers:
                 answers.append(SampledAnswer(step=state.step, **answer).to_json())
             progress.show(state.step, measured.row)
-            if is_due(state.step, schedule.checkpoint_every) or state.step == until:
+            if is_checkpoint_due(parts, state.step):
                 _save(parts, state, run)
 
 
@@ -135,11 +136,24 @@ def run_micro_batch(learner: Learner, rollout: Any, method: Method) -> TrainedBa
     return learner.compute_loss(rollout, judgement, method)  # 4. loss
 
 
+def is_checkpoint_due(parts: RunParts, step: int) -> bool:
+    """Whether a checkpoint is saved after `step` steps: on schedule, and at the end of a round."""
+    plan = parts.curriculum.plan
+    is_end = step in (plan.end(round) for round in range(1, plan.num_rounds + 1))
+    return step > 0 and (is_end or is_due(step, parts.recipe.schedule.checkpoint_every))
+
+
+def make_keep_rule(parts: RunParts) -> KeepRule:
+    """Which checkpoints of a run stay. One that was saved at a signal goes as soon as there is a newer one."""
+    last = parts.recipe.schedule.keep_checkpoints
+    return KeepRule(last=last, is_scheduled=lambda step: is_checkpoint_due(parts, step))
+
+
 def _save(parts: RunParts, state: TrainingState, run: RunDirectory) -> None:
     """Write a checkpoint."""
     state.coupling = parts.gate.coupling.state_dict() if parts.gate else {}
-    defaults, keep_last = parts.recipe.grounding_defaults(), parts.recipe.schedule.keep_checkpoints
-    save_state(run.checkpoints, state, parts.learner, defaults, keep_last=keep_last)
+    defaults = parts.recipe.grounding_defaults()
+    save_state(run.checkpoints, state, parts.learner, defaults, keep=make_keep_rule(parts))
 
 
 def _evaluate(parts: RunParts, step: int, run: RunDirectory) -> float:

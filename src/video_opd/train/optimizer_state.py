@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import distributed
+from torch import Tensor, distributed
 from torch.distributed import checkpoint
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.nn import Parameter
 
-from video_opd.errors import ConfigurationError
 from video_opd.policy.description import BROKEN_FILE
 from video_opd.policy.saving import split_into_files
-from video_opd.policy.sharding import is_sharded
+from video_opd.policy.sharding import is_sharded, local_part
 from video_opd.ranks import is_first_process
+from video_opd.train.unfit_checkpoint import unfit
 
 ONE_FILE = "optimizer.safetensors"
 """Of one process."""
@@ -70,15 +71,18 @@ def save_optimizer(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Pa
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Parameter], folder: Path) -> None:
-    """Take up what `save_optimizer` wrote, on as many processes or on another number of them.
+    """Take up what `save_optimizer` wrote, on as many processes or on another number of them: all of it or nothing.
 
     Args:
         optimizer: of a student with the same trained parameters; `refuse_other_optimizer` checks that.
         parameters: that it trains, by name.
         folder: of the checkpoint.
+
+    Raises:
+        ConfigurationError: its numbers cannot be those of AdamW.
     """
-    sharded = any(map(is_sharded, parameters.values()))
-    if (folder / ONE_FILE).exists() and not sharded:
+    is_job = any(map(is_sharded, parameters.values()))
+    if (folder / ONE_FILE).exists() and not is_job:
         tensors = load_file(folder / ONE_FILE)
     else:
         reader = _open(folder)
@@ -86,10 +90,8 @@ def load_optimizer(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Pa
         for key in reader.read_metadata().state_dict_metadata:
             kind, name = key.split(".", 1)
             tensors[key] = torch.zeros(()) if kind == "step" else torch.zeros_like(parameters[name].detach())
-        with warnings.catch_warnings():
-            # Here one process is enough, and torch asks whether that is meant.
-            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-            checkpoint.load(tensors, storage_reader=reader, no_dist=not sharded)
+        _read(tensors, reader, is_job=is_job)
+    _refuse_impossible(tensors, folder)
     for name, parameter in parameters.items():
         if f"exp_avg.{name}" in tensors:
             # Each tensor is let go when it is copied, so that no second state of the optimiser lies in memory.
@@ -100,50 +102,89 @@ def load_optimizer(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Pa
                 state[kind] = tensors.pop(f"{kind}.{name}").to(parameter.device, copy=True)
 
 
-def refuse_other_optimizer(parameters: Mapping[str, Parameter], folder: Path) -> None:
-    """Look before anything is loaded whether a checkpoint's state of the optimiser is of these parameters.
+def _refuse_impossible(tensors: Mapping[str, Tensor], folder: Path) -> None:
+    for key, tensor in tensors.items():
+        numbers = local_part(tensor)
+        if not torch.isfinite(numbers).all():
+            raise unfit(folder, f"the entry {key} of its optimiser is not finite")
+        if key.startswith("exp_avg_sq.") and (numbers < 0).any():
+            raise unfit(folder, f"the entry {key} of its optimiser is a mean of squares and below 0")
 
-    Only the headers of its files are read.
+
+def refuse_other_optimizer(parameters: Mapping[str, Parameter], folder: Path, *, most_updates: int) -> None:
+    """Look before anything is loaded whether a checkpoint's state of the optimiser is of these parameters, and whole.
+
+    Only the headers of its files and the numbers of steps are read.
 
     Args:
         parameters: that are trained, by name; of shards the whole counts.
         folder: of the checkpoint.
+        most_updates: that the run can have made so far.
 
     Raises:
         ConfigurationError: the state is of other parameters, or cannot be read.
     """
     try:
-        sizes = {key: tuple(entry.size) for key, entry in _open(folder).read_metadata().state_dict_metadata.items()}
-    except BROKEN_FILE as error:
-        raise _unfit(folder, f"the state of its optimiser cannot be read ({type(error).__name__}: {error})") from error
-    kinds: dict[str, set[str]] = defaultdict(set)
-    for key in sizes:
-        kind, _, name = key.partition(".")
-        kinds[name].add(kind)
-    unknown, missing = sorted(kinds.keys() - parameters), sorted(parameters.keys() - kinds) if kinds else []
+        entries = dict(_open(folder).read_metadata().state_dict_metadata)
+        kinds: dict[str, set[str]] = defaultdict(set)
+        for key in entries:
+            kind, _, name = key.partition(".")
+            kinds[name].add(kind)
+        _refuse_other_names(parameters, kinds, folder)
+        for key, entry in entries.items():
+            _refuse_other_entry(key, entry, parameters[key.partition(".")[2]], folder)
+        steps = {key: torch.zeros(()) for key in entries if key.startswith("step.")}
+        _read(steps, _open(folder))
+    except (*BROKEN_FILE, TypeError, AttributeError, IndexError, CheckpointException) as error:
+        raise unfit(folder, f"the state of its optimiser cannot be read ({type(error).__name__}: {error})") from error
+    for key, tensor in steps.items():
+        step, has_moments = float(tensor), kinds[key.partition(".")[2]] == KINDS
+        if not 0 <= step <= most_updates or step != int(step):
+            raise unfit(folder, f"{key} is {step:g}, and the run has made at most {most_updates} updates")
+        if has_moments != (step > 0):
+            raise unfit(folder, f"{key} is {step:g}, and its means are {'there' if has_moments else 'not there'}")
+
+
+def _refuse_other_names(
+    parameters: Mapping[str, Parameter], kinds: Mapping[str, Collection[str]], folder: Path
+) -> None:
+    for name, found in kinds.items():
+        if strange := sorted(set(found) - KINDS):
+            raise unfit(folder, f"its optimiser has the entry {strange[0]}.{name}, which AdamW does not have here")
+    unknown, missing = sorted(kinds.keys() - parameters), sorted(parameters.keys() - kinds)
     if unknown or missing:
-        raise _unfit(
+        raise unfit(
             folder,
             f"{len(unknown or missing)} weights, such as {(unknown or missing)[0]}, are trained "
             + ("there and not here" if unknown else "here and not there"),
         )
     for name in sorted(kinds):
         if kinds[name] not in (KINDS, {"step"}):
-            listed = " and ".join(sorted(KINDS ^ kinds[name]))
-            raise _unfit(folder, f"for {name}, its optimiser has other entries than AdamW ({listed})")
-        here = tuple(parameters[name].shape)
-        for kind in kinds[name] - {"step"}:
-            if (there := sizes[f"{kind}.{name}"]) != here:
-                raise _unfit(folder, f"{name} is {there} there and {here} here")
+            listed = " and ".join(sorted(KINDS - set(kinds[name])))
+            raise unfit(folder, f"for {name}, its optimiser has no {listed}")
+
+
+def _refuse_other_entry(key: str, entry: TensorStorageMetadata, parameter: Parameter, folder: Path) -> None:
+    is_step = key.startswith("step.")
+    here = torch.Size() if is_step else parameter.shape
+    if tuple(entry.size) != tuple(here):
+        raise unfit(folder, f"{key.partition('.')[2]} is {tuple(entry.size)} there and {tuple(here)} here")
+    wanted = torch.float32 if is_step else parameter.dtype
+    if entry.properties.dtype != wanted:
+        raise unfit(folder, f"the entry {key} of its optimiser is {entry.properties.dtype} there and {wanted} here")
+    # A part that lies in no file would stay 0 without an error.
+    parts = [chunk for chunk in entry.chunks if chunk.sizes.numel()]
+    if sum(part.sizes.numel() for part in parts) != here.numel() or len({part.offsets for part in parts}) != len(parts):
+        raise unfit(folder, f"the entry {key} of its optimiser is not whole")
+
+
+def _read(tensors: dict[str, Tensor], reader: Any, *, is_job: bool = False) -> None:
+    """Fill tensors from files; in a job all processes do it together."""
+    with warnings.catch_warnings():
+        # Here one process is enough, and torch asks whether that is meant.
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        checkpoint.load(tensors, storage_reader=reader, no_dist=not is_job)
 
 
 def _open(folder: Path) -> Any:
     return HuggingFaceStorageReader(str(folder if (folder / ONE_FILE).exists() else folder / FOLDER))
-
-
-def _unfit(folder: Path, reason: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"checkpoint {folder} does not fit the student of this run",
-        reason=reason,
-        remedy="restore the checkpoint that this run wrote, or begin again in another folder with --out",
-    )

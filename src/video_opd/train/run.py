@@ -15,7 +15,7 @@ from rich.console import Console
 from video_opd.config import Recipe, ScoringSettings
 from video_opd.consoles import EscapingConsole
 from video_opd.data.batches import choose_batch
-from video_opd.errors import explain_write_errors
+from video_opd.errors import explain_disk_failures, explain_write_errors
 from video_opd.eval.ask_side_questions import ask
 from video_opd.eval.evaluate_into_file import evaluate_into
 from video_opd.eval.progress_bar import say
@@ -32,7 +32,7 @@ from video_opd.report import write_report
 from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.evaluation_files import read_evaluation
-from video_opd.runs.inputs_file import read_inputs
+from video_opd.runs.leftovers import remove_leftovers
 from video_opd.runs.round_files import read_cost_of_selection
 from video_opd.train.answering_choice import is_answering_open, settle_answering
 from video_opd.train.build import (
@@ -50,6 +50,7 @@ from video_opd.train.build import (
 )
 from video_opd.train.changed_inputs import settle_inputs, take_up
 from video_opd.train.input_identity import digest_inputs, refuse_unknown_inputs
+from video_opd.train.loop import make_keep_rule
 from video_opd.train.lost_checkpoints import (
     describe_repeated_steps,
     refuse_lost_checkpoints,
@@ -59,6 +60,7 @@ from video_opd.train.memory_choice import settle_memory
 from video_opd.train.ranked_learner import forget_part
 from video_opd.train.run_inputs import Inputs
 from video_opd.train.run_parts import RunParts
+from video_opd.train.shared_work import SharedWork
 from video_opd.train.train_in_rounds import train_in_rounds
 from video_opd.train.training_state import TrainingState
 
@@ -97,44 +99,6 @@ def identify_run(recipe: Recipe) -> dict[str, Any]:
     if is_answering_open(recipe):
         ignored |= {"training.answer_together"}
     return {"recipe_toml": recipe.to_toml(), "ignore_keys": ignored, "younger_keys": YOUNGER_KEYS}
-
-
-@dataclass(kw_only=True)
-class SharedWork:
-    """What runs on the same data with the same untrained models need not do again."""
-
-    memories: dict[str, PromptMemories] = field(default_factory=dict)
-    """Prompts that were rendered before, by the videos that there were."""
-    evaluated: dict[tuple[str, str, str], Path] = field(default_factory=dict)
-    """By name of an evaluation, model that no run changes, and what it was measured on: the folder in which it lies."""
-
-    @staticmethod
-    def list_untouched(recipe: Recipe, run: RunDirectory) -> list[tuple[str, str, str]]:
-        """Evaluations that depend on a model as it is loaded and on nothing a method does; none where it is not
-        recorded which files these were."""
-        if (recorded := read_inputs(run.path)) is None:
-            return []
-        test = ("test", "side-questions")
-        student = [("student-before", (*test, "student")), ("validation-000000", ("validation", "student"))]
-        models = {name: teacher.model for name, teacher in recipe.name_teachers().items()}
-        return [
-            *((name, recipe.student.model, digest_inputs(recorded, inputs)) for name, inputs in student),
-            *((name, model, digest_inputs(recorded, (*test, name))) for name, model in models.items()),
-        ]
-
-    def take_over(self, recipe: Recipe, run: RunDirectory) -> None:
-        """Copy what earlier runs found about the same untouched models into a run's folder, where it has none."""
-        for key in self.list_untouched(recipe, run):
-            name, folder = key[0], self.evaluated.get(key)
-            for file in sorted(folder.glob(f"{name}.*")) if folder else ():
-                if not (run.evaluation / file.name).exists():
-                    write_durably(run.evaluation / file.name, file.read_bytes())
-
-    def note(self, recipe: Recipe, run: RunDirectory) -> None:
-        """Remember a finished run, for those that come after it."""
-        for key in self.list_untouched(recipe, run):
-            if (run.evaluation / f"{key[0]}.json").exists():
-                self.evaluated.setdefault(key, run.evaluation)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -208,6 +172,7 @@ def _join_others(recipe: Recipe) -> None:
 
 
 @tolerate_lost_output()
+@explain_disk_failures()
 def run_recipe(
     recipe: Recipe,
     out: Path,
@@ -253,8 +218,7 @@ def run_recipe(
         recorded = _settle_folder(recipe, run, inputs, console, restart=restart, accept=accept_changed)
         shared.take_over(recipe, run)
         memories = shared.memories.setdefault(digest_inputs(recorded, ()), {})
-        parts, state = assemble(recipe, run, inputs, memories)
-        parts = take_up(parts, state, run, recorded)
+        parts, state = _take_up(recipe, run, inputs, memories, recorded)
         held_out = HeldOut(parts=parts, run=run, memories=memories, console=console)
         # Before its first step the student under training is the student to be measured.
         held_out.score("student-before", None if state.step else parts.models.student)
@@ -292,6 +256,16 @@ def _settle_folder(
     refuse_lost_checkpoints(recipe, run, inputs)
     render_data(recipe, inputs)
     return settle_inputs(recipe, run, inputs, accept=accept, tell=partial(say, console))
+
+
+def _take_up(
+    recipe: Recipe, run: RunDirectory, inputs: Inputs, memories: PromptMemories, recorded: RecordedInputs
+) -> tuple[RunParts, TrainingState]:
+    """Load everything, and remove what a killed process left, once the newest checkpoint is accepted."""
+    parts, state = assemble(recipe, run, inputs, memories)
+    parts = take_up(parts, state, run, recorded)
+    remove_leftovers(run, make_keep_rule(parts), newest=state.step)
+    return parts, state
 
 
 def _say_where_it_begins(parts: RunParts, state: TrainingState, run: RunDirectory, console: Console) -> None:

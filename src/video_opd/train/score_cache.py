@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from video_opd.curriculum import Race, ScoredExample, ScoreFile, ScoreHeader
-from video_opd.curriculum.score_file import read_header, require_scores_of
+from video_opd.curriculum.score_file import has_begun, read_header, require_scores_of
 from video_opd.data.prompt_source import PromptSource
 from video_opd.errors import DataError
 from video_opd.eval.pool import RolloutOptions, Scorer
@@ -90,14 +90,14 @@ class PoolScoring:
         """
         path, header = wanted.path, wanted.header
         kept = None if self.cache is None else self.cache / f"{_make_key(header)}.jsonl"
-        if path.exists() and not _has_header(path, header):
+        if has_begun(path, header) and not _has_header(path, header):
             aside, number = path.with_name(f"{path.stem}.stale-1.jsonl"), 1
             while aside.exists():
                 number += 1
                 aside = path.with_name(f"{path.stem}.stale-{number}.jsonl")
             _log.warning("%s holds scores that are no longer valid; they are kept as %s", path, aside.name)
             path.replace(aside)
-        if not path.exists() and kept is not None and kept.exists() and _has_header(kept, header):
+        if not has_begun(path, header) and kept is not None and kept.exists() and _has_header(kept, header):
             write_durably(path, kept.read_bytes())
         found, whole = self._complete(wanted)
         if kept is not None and not kept.exists() and whole:

@@ -22,7 +22,7 @@ from video_opd.curriculum import (
     write_selection,
 )
 from video_opd.curriculum.score_file import join_sha256, merge_teachers
-from video_opd.errors import ConfigurationError
+from video_opd.errors import ConfigurationError, DataError
 from video_opd.eval.pool import RolloutOptions, make_scored_example
 from video_opd.files.journal import iterate_journal
 from video_opd.methods.teachers import Route, Teacher
@@ -269,17 +269,26 @@ class Rounds(TeacherScored):
         if round == 1:
             return {}
         since, until = self.plan.first_step(round - 1), self.plan.end(round - 1)
-        for row in iterate_journal(run.answers):
-            id, step = row["id"], row["step"]
-            if since < step <= until and id in wanted and "sampler_logprobs" in row:
-                if newest.get(id, (0, []))[0] < step:
-                    newest[id] = (step, [])
-                newest[id][1].append(_read_scored_answer(row))
+        for number, row in enumerate(iterate_journal(run.answers), start=1):
+            try:
+                id, step = row["id"], row["step"]
+                if since < step <= until and id in wanted and "sampler_logprobs" in row:
+                    if newest.get(id, (0, []))[0] < step:
+                        newest[id] = (step, [])
+                    newest[id][1].append(_read_scored_answer(row))
+            except (LookupError, TypeError, ValueError) as error:
+                raise DataError(
+                    f"{run.answers}, row {number} is not an answer of this run",
+                    reason=f"{type(error).__name__}: {error}",
+                    remedy="restore the file from a copy, or begin again in another folder with --out",
+                ) from error
         return {id: make_scored_example(wanted[id], answers=tuple(answers)) for id, (_, answers) in newest.items()}
 
 
 def _read_scored_answer(row: Mapping[str, Any]) -> ScoredAnswer:
     """An answer of answers.jsonl."""
+    if not 0 <= row["iou"] <= 1:
+        raise ValueError(f"its IoU is {row['iou']}")
     return ScoredAnswer(
         text=row["answer"],
         span=Span(*row["spans"][0]) if row["spans"] else None,
