@@ -1,7 +1,7 @@
 """The files of a run folder, one record for each. The writer and the readers of a file use the same record.
 
 metrics.jsonl: StepMetrics   answers.jsonl: SampledAnswer   evaluation/*.json: EvaluationReport
-memory.json: MemoryNote
+memory.json: MemoryNote   inputs.json: RecordedInputs, in `input_records`
 rounds/*/selection-facts.json: SelectionFacts   rounds/*/selection.jsonl: SelectionRow   *-scores.jsonl: ScoreRow
 """
 
@@ -68,6 +68,8 @@ class StepMetrics(WrittenRecord):
     """Prompts of the step with damaged pictures that the decoder painted over; only where there are any."""
     num_retries: Number | None = None
     """Times that the step ran out of memory and was done again."""
+    inputs_version: Count | None = None
+    """Which inputs the step was trained on, where they changed during the run; see inputs.json."""
     progress_lost: Text | None = None
     """Lines on stderr could not be written, and why; in the first row after that."""
 

@@ -151,6 +151,11 @@ def _is_file_name(name: str) -> bool:
         return False
 
 
+def find_newest_step(checkpoints: Path) -> int:
+    """The step of the newest folder with the name of a checkpoint, intact or not; 0 where there is none."""
+    return max((step for step, _ in list_saved(checkpoints)), default=0)
+
+
 def verify_checkpoint(folder: Path) -> str | None:
     """Read every file of a checkpoint and compare it with `COMPLETE.json`.
 
