@@ -19,9 +19,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -38,6 +37,7 @@ from video_opd.data.plain_rows import read_plain_row
 from video_opd.errors import DataError
 from video_opd.files.outputs import replace_file
 from video_opd.files.records import recognise_form
+from video_opd.grounding.packed_examples import PackedExamples
 from video_opd.types import Example
 
 _REASON = "a row that had to be guessed at would be trained on or scored"
@@ -87,25 +87,45 @@ def read_manifest(path: Path, videos: Path | None = None) -> list[Example]:
     return examples if videos is None else add_durations(examples, videos)
 
 
-def add_durations(examples: Sequence[Example], videos: Path) -> list[Example]:
+def pack_manifest(path: Path, videos: Path | None = None) -> PackedExamples:
+    """Read every row of a manifest, in order, into little memory.
+
+    Args:
+        path: the manifest.
+        videos: as for `read_manifest`.
+
+    Raises:
+        DataError: as `read_manifest`.
+    """
+    examples = (example for _, example in iterate_numbered(path))
+    return PackedExamples.of(examples if videos is None else _iterate_with_durations(examples, videos))
+
+
+def add_durations(examples: Iterable[Example], videos: Path) -> list[Example]:
     """The same rows, with the duration of their video if they have none and the video can be read."""
-    if all(example.duration is not None for example in examples):
-        return list(examples)
+    return list(_iterate_with_durations(examples, videos))
+
+
+def _iterate_with_durations(examples: Iterable[Example], videos: Path) -> Iterator[Example]:
+    known: dict[tuple[str, float | None], float | None] = {}
+    for example in examples:
+        if example.duration is None:
+            named = example.video, example.frame_rate
+            if named not in known:
+                known[named] = _measure_duration_s(example, videos)
+            yield replace(example, duration=known[named])
+        else:
+            yield example
+
+
+def _measure_duration_s(example: Example, videos: Path) -> float | None:
+    """None where the video cannot be read."""
     from video_opd.data.video.picture_folder import probe_video  # here, so that reading a manifest does not load FFmpeg
 
-    one_of = {(example.video, example.frame_rate): example for example in examples}
-
-    @cache
-    def length_s(video: str, frame_rate: float | None) -> float | None:
-        try:
-            return probe_video(resolve_video(videos, one_of[video, frame_rate]), frame_rate).duration_s
-        except DataError:
-            return None
-
-    return [
-        replace(example, duration=length_s(example.video, example.frame_rate)) if example.duration is None else example
-        for example in examples
-    ]
+    try:
+        return probe_video(resolve_video(videos, example), example.frame_rate).duration_s
+    except DataError:
+        return None
 
 
 def read_numbered(path: Path) -> list[tuple[int, Example]]:
