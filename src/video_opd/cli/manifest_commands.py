@@ -44,14 +44,14 @@ def stats(
     Example:
         video-opd data stats train.jsonl test.jsonl --picture statistics.html
     """
-    from video_opd.data.manifest import read_manifest
+    from video_opd.data.manifest import pack_manifest
     from video_opd.data.manifest_statistics import describe
 
     if picture:
         from video_opd.report.manifest.manifest_page import require_picture
 
         require_picture(picture)
-    measured = {path: describe(read_manifest(path, videos)) for path in manifests}
+    measured = {path: describe(pack_manifest(path, videos)) for path in manifests}
     if picture:
         from video_opd.report.manifest.manifest_page import write_statistics
 
