@@ -10,10 +10,11 @@ from video_opd.grounding.parser_forms import KnownForms, find_form
 from video_opd.grounding.parser_words import COUNTED, UNIT_SCALES
 from video_opd.types import Span
 
-WORDS = [*re.split(" ", """\
-the event happens in from to start end starts ends at between and or score duration it is not frame minutes seconds later
-of video <answer> </answer> <think> </think> [ ] ( ) { } - : = , ; . / ~ -> " ' % s m min ms h seconds: start: end: until
-within lasting in normalized e x ± +- p st <| |> > | # *""")]  # fmt: skip
+WORDS = """
+the event happens in from to start end starts ends at between and or score duration it is not frame minutes seconds
+later of video <answer> </answer> <think> </think> [ ] ( ) { } - : = , ; . / ~ -> " ' % s m min ms h seconds: start:
+end: until within lasting in normalized e x ± +- p st <| |> > | # *
+"""
 TEXTS = (
     "The event happens in 12.5 - 14.0 seconds.",
     "[12.5, 14.0]",
@@ -31,7 +32,7 @@ TEXTS = (
 
 def draw_text(draw: random.Random) -> str:
     """Two numbers among words of the parser's tables and marks."""
-    words = draw.choices((*WORDS, *UNIT_SCALES, *COUNTED.split(), " "), k=draw.randint(0, 9))
+    words = draw.choices((*WORDS.split(), "\n", *UNIT_SCALES, *COUNTED.split(), " "), k=draw.randint(0, 9))
     for _ in range(2):
         words.insert(draw.randint(0, len(words)), draw_digits(draw, draw.choice(("0", "00", "0.0", "00.0", "0.000"))))
     return "".join(word + draw.choice(("", " ")) for word in words)

@@ -22,7 +22,8 @@ from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.terminal import show
 
 if TYPE_CHECKING:
-    from video_opd.data.overlap import SharedVideo
+    from video_opd.data.overlap import SharedRows, SharedVideo
+    from video_opd.grounding.packed_examples import PackedExamples
     from video_opd.types import Example
 
 
@@ -241,20 +242,21 @@ def overlap(
     Example:
         video-opd data overlap train.jsonl test.jsonl --without clean.jsonl
     """
-    from video_opd.data.manifest import read_manifest, write_manifest
-    from video_opd.data.overlap import find_shared_rows, select_overlapping
+    import numpy as np
+
+    from video_opd.data.manifest import pack_manifest, write_manifest
+    from video_opd.data.overlap import find_shared_rows
 
     paths = [first, second]
     refuse_same(paths)
-    sets = [read_manifest(path) for path in paths]
+    sets = [pack_manifest(path) for path in paths]
     shared = [find_shared_rows(one, other) for one, other in (sets, sets[::-1])]
-    found = select_overlapping(shared[0], threshold)
-    stained = {row.example.id for row in found}
-    clean = [example for example in sets[0] if example.id not in stained]
+    found = shared[0].select_overlapping(threshold)
+    clean = np.setdiff1d(np.arange(len(sets[0])), found.rows)
     if out:
         require_writable(out, Kind.PAIRS)
     if without:
-        if not clean:
+        if not clean.size:
             raise ConfigurationError(
                 f"every row of {paths[0]} overlaps with {paths[1]}",
                 reason="no row would be left to write",
@@ -262,7 +264,7 @@ def overlap(
             )
         require_writable(without, Kind.MANIFEST)
         with explain_write_errors(without):
-            write_manifest(without, clean)
+            write_manifest(without, (sets[0][place] for place in clean.tolist()))
     if out:
         _write_pairs(out, found)
     facts = [
@@ -278,18 +280,16 @@ def overlap(
     return 0
 
 
-def _counts(examples: Sequence[Example], shared: Sequence[SharedVideo], threshold: float) -> dict[str, int]:
-    from video_opd.data.overlap import select_overlapping
-
+def _counts(examples: PackedExamples, shared: SharedRows, threshold: float) -> dict[str, int]:
     return {
         "rows": len(examples),
-        "videos": _num_videos(examples),
-        "shared_videos": _num_videos([row.example for row in shared]),
+        "videos": len(examples.videos.texts),
+        "shared_videos": shared.count_videos(),
         "about_shared_videos": len(shared),
-        "overlapping": len(select_overlapping(shared, 0.0)),
-        "at_threshold": len(select_overlapping(shared, threshold)),
-        "same_query": sum(row.same_query for row in shared),
-        "durations_apart": sum(row.has_other_duration for row in shared),
+        "overlapping": len(shared.select_overlapping(0.0)),
+        "at_threshold": len(shared.select_overlapping(threshold)),
+        "same_query": int(shared.are_same_query.sum()),
+        "durations_apart": shared.count_durations_apart(),
     }
 
 
@@ -312,18 +312,19 @@ def _tell_overlap(facts: Sequence[dict[str, Any]], names: Sequence[str], thresho
             )
 
 
-def _write_pairs(path: Path, found: Sequence[SharedVideo]) -> None:
+def _write_pairs(path: Path, found: SharedRows) -> None:
     """Every row that overlaps, with the one it overlaps most."""
     from video_opd.files.durable import write_durably
 
-    lines = []
-    for row in found:
-        one, other = row.example, row.other
-        pair = {"id": one.id, "other_id": other.id, "iou": row.iou, "same_query": row.same_query}
-        words = {"video": one.video, "other_video": other.video, "query": one.query, "other_query": other.query}
-        lines.append(dumps(pair | words, ensure_ascii=False) + "\n")
     with explain_write_errors(path):
-        write_durably(path, "".join(lines).encode())
+        write_durably(path, map(_make_pair_line, found))
+
+
+def _make_pair_line(row: SharedVideo) -> bytes:
+    one, other = row.example, row.other
+    pair = {"id": one.id, "other_id": other.id, "iou": row.iou, "same_query": row.same_query}
+    words = {"video": one.video, "other_video": other.video, "query": one.query, "other_query": other.query}
+    return (dumps(pair | words, ensure_ascii=False) + "\n").encode()
 
 
 def _rows(count: int) -> str:
