@@ -90,7 +90,7 @@ def split(manifest: Manifest, /, *, into: SplitChoices, json: Json = False) -> i
     Example:
         video-opd data split all.jsonl --out parts --parts train=0.8 validation=0.1 test=0.1
     """
-    from video_opd.data.manifest import read_manifest, write_manifest
+    from video_opd.data.manifest import pack_manifest, write_manifest
     from video_opd.data.same_video import source_video
     from video_opd.data.split_and_merge import parse_parts, split
 
@@ -103,7 +103,7 @@ def split(manifest: Manifest, /, *, into: SplitChoices, json: Json = False) -> i
                 reason="rows would move to another part while earlier results depend on this one",
                 remedy="give another folder with --out, or remove the file",
             )
-    parts = split(read_manifest(manifest), shares, by=into.by, seed=into.seed)
+    parts = split(pack_manifest(manifest), shares, by=into.by, seed=into.seed)
     with contextlib.ExitStack() as undo:  # write all parts or none: a leftover part would block the next attempt
         for name, path in files.items():
             require_writable(path, Kind.MANIFEST)
@@ -111,8 +111,8 @@ def split(manifest: Manifest, /, *, into: SplitChoices, json: Json = False) -> i
             with explain_write_errors(path):
                 write_manifest(path, parts[name])
         undo.pop_all()
-    counts = {name: {"rows": len(rows), "videos": _num_videos(rows)} for name, rows in parts.items()}
-    places = Counter(video for rows in parts.values() for video in {source_video(row.video).key for row in rows})
+    counts = {name: {"rows": len(rows), "videos": len(rows.videos.texts)} for name, rows in parts.items()}
+    places = Counter(key for rows in parts.values() for key in {source_video(path).key for path in rows.videos.texts})
     if in_several := sum(count > 1 for count in places.values()):
         such = "1 video is" if in_several == 1 else f"{in_several:,} videos are"
         show(f"{such} in several parts: training on one part affects the results on another", file=sys.stderr)
@@ -149,11 +149,11 @@ def sample(manifest: Manifest, /, *, draw: Draw, json: Json = False) -> int:
     Example:
         video-opd data sample all.jsonl --count 30000 --by duration --filter timelens --out sample.jsonl
     """
-    from video_opd.data.manifest import read_manifest, write_manifest
+    from video_opd.data.manifest import pack_manifest, write_manifest
     from video_opd.data.row_filters import timelens_filter
     from video_opd.data.split_and_merge import sample
 
-    examples = read_manifest(manifest, draw.videos)
+    examples = pack_manifest(manifest, draw.videos)
     num_rows = len(examples)
     left_out: Counter[str] = Counter()
     if draw.filter:
@@ -194,14 +194,14 @@ def merge(
     Example:
         video-opd data merge charades.jsonl activitynet.jsonl --out all.jsonl
     """
-    from video_opd.data.manifest import read_numbered, write_manifest
-    from video_opd.data.split_and_merge import merge
+    from video_opd.data.manifest import write_manifest
+    from video_opd.data.split_and_merge import NumberedRows, merge
 
     if len(manifests) < 2:
         raise ConfigurationError(
             f"one manifest, {manifests[0]}", reason="there is nothing to merge it with", remedy="give at least two"
         )
-    merged = merge([(path, read_numbered(path)) for path in manifests], on_conflict=on_conflict)
+    merged = merge([(path, NumberedRows(path)) for path in manifests], on_conflict=on_conflict)
     require_writable(out, Kind.MANIFEST)
     with explain_write_errors(out):
         write_manifest(out, merged.examples)

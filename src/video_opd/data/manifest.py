@@ -128,17 +128,8 @@ def _measure_duration_s(example: Example, videos: Path) -> float | None:
         return None
 
 
-def read_numbered(path: Path) -> list[tuple[int, Example]]:
-    """The same, each row with its line in the file, or its number where the file is a list, from 1.
-
-    Raises:
-        DataError: as `read_manifest`.
-    """
-    return list(iterate_numbered(path))
-
-
 def iterate_numbered(path: Path) -> Iterator[tuple[int, Example]]:
-    """The same, row by row: only the ids of earlier rows are remembered.
+    """Read a manifest row by row, each with its line or number; only the ids of earlier rows are remembered.
 
     Raises:
         DataError: as `read_manifest`.

@@ -124,7 +124,10 @@ def load_json(content: str | bytes, **hooks: Any) -> Any:
         value = json.loads(content, **hooks)
     except RecursionError:
         raise NotJsonError(_TOO_DEEP) from None
-    refuse_deep(value, content if isinstance(content, str) else content.decode("utf-8", "replace"))
+    if isinstance(content, str):
+        refuse_deep(value, content)
+    elif content.count(b"[") + content.count(b"{") > DEEPEST:
+        refuse_deep(value, content.decode("utf-8", "replace"))
     return value
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +89,7 @@ def read_with_truth(
         )
     examples: dict[str, Example] = {}
     by_id: dict[str, list[ResultAnswer]] = {}
+    last: Counter[str] = Counter()  # so that a thousand of one name are not all tried again
     for row in rows:
         if not row.truth:
             raise DataError(
@@ -98,8 +99,9 @@ def read_with_truth(
             )
         id_ = row.written
         if not row.own_ids:  # a video and a query, which may come again with another span
-            same = (f"{row.written}#{number}" if number > 1 else row.written for number in itertools.count(1))
-            id_ = next(name for name in same if name not in examples)
+            while id_ in examples:
+                last[row.written] += 1
+                id_ = f"{row.written}#{last[row.written] + 1}"
         key = row.key
         video, query = (key.video, key.query) if key else (row.video or row.written, row.query or row.written)
         examples[id_] = Example(id=id_, video=video, query=query, spans=row.truth, duration=row.duration)
