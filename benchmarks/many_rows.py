@@ -4,8 +4,8 @@
 
 The files are made: a manifest of ten queries to a video, predictions for it, and scores of four answers by a teacher
 and a student. `reading` is what the JSON of the same files takes: every line through `json.loads`, with nothing kept.
-Each command runs in a process of its own. Its import of packages is taken off, by a run on a hundred rows. A command that
-takes longer than the limit is stopped, and the row says so. Figures of other labels stay in the file: run it with
+Each command runs in a process of its own. Its import of packages is taken off, by a run on a hundred rows. A command
+that takes longer than the limit is stopped, and the row says so. Figures of other labels stay in the file: run it with
 `--label before` in the code as it was, and with `--label after` now.
 """
 
@@ -63,8 +63,8 @@ NAMES = ("manifest", "other", "predictions", "others", "teacher", "student")
 """The files that are made."""
 
 
-def write_files(folder: Path, rows: int) -> dict[str, Path]:
-    """The files of so many rows."""
+def write_files(folder: Path, rows: int, names: Sequence[str] = NAMES) -> dict[str, Path]:
+    """The files of so many rows; the others are empty."""
     draw = random.Random(rows)
     paths = {name: folder / f"{name}.jsonl" for name in NAMES}
     files = {name: path.open("w", encoding="utf-8") for name, path in paths.items()}
@@ -74,7 +74,8 @@ def write_files(folder: Path, rows: int) -> dict[str, Path]:
         files[name].write(json.dumps({"scores": head}) + "\n")
     for number in range(rows):
         for name, row in make_rows(draw, number).items():
-            files[name].write(json.dumps(row) + "\n")
+            if name in names:
+                files[name].write(json.dumps(row) + "\n")
     for file in files.values():
         file.close()
     return paths | {"out": folder / "written.jsonl", "folder": folder / "parts"}
@@ -169,11 +170,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     earlier = json.loads(arguments.out.read_text())["rows"] if arguments.out.exists() else []
-    found = [row for row in earlier if row["label"] != arguments.label]
+    again = [(arguments.label, rows, command) for rows in arguments.rows for command in arguments.commands]
+    found = [row for row in earlier if (row["label"], row["rows"], row["command"]) not in again]
     for rows in arguments.rows:
         with tempfile.TemporaryDirectory(prefix="many-rows-") as folder:
             (Path(folder) / "few").mkdir()
-            few, paths = write_files(Path(folder) / "few", FEW), write_files(Path(folder), rows)
+            names = {name for command in arguments.commands for name in COMMANDS[command][0]}
+            few, paths = write_files(Path(folder) / "few", FEW), write_files(Path(folder), rows, sorted(names))
             for command in arguments.commands:
                 began = time.monotonic()
                 row = {"label": arguments.label} | measure(command, rows, paths, few, arguments.limit_s)

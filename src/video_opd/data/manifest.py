@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from video_opd.data.manifest_rows import (
     Fault,
@@ -37,8 +37,10 @@ from video_opd.data.plain_rows import read_plain_row
 from video_opd.errors import DataError
 from video_opd.files.outputs import replace_file
 from video_opd.files.records import recognise_form
-from video_opd.grounding.packed_examples import PackedExamples
 from video_opd.types import Example
+
+if TYPE_CHECKING:
+    from video_opd.grounding.packed_examples import PackedExamples
 
 _REASON = "a row that had to be guessed at would be trained on or scored"
 
@@ -97,6 +99,8 @@ def pack_manifest(path: Path, videos: Path | None = None) -> PackedExamples:
     Raises:
         DataError: as `read_manifest`.
     """
+    from video_opd.grounding.packed_examples import PackedExamples  # here: a check needs no NumPy
+
     examples = (example for _, example in iterate_numbered(path))
     return PackedExamples.of(examples if videos is None else _iterate_with_durations(examples, videos))
 
@@ -192,14 +196,22 @@ def write_manifest(path: Path, examples: Iterable[Example], *, are_checked: bool
     with replace_file(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="\n") as file:
         for line, example in enumerate(examples, start=1):
             row = row_from_example(example)
-            for item in () if are_checked else _check_row(line, row, seen):
-                if isinstance(item, Problem) and item.severity == "error":
-                    raise _refusal(path, item)
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            written = json.dumps(row, ensure_ascii=False)
+            if not are_checked:
+                is_plain = read_plain_row(written.encode("utf-8", "surrogatepass")) is not None
+                if not is_plain or seen.setdefault(example.id, line) != line:
+                    _refuse_faulty(path, line, row, seen)
+            file.write(f"{written}\n")
         if not line:
             raise _refusal(path, _EMPTY)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _refuse_faulty(path: Path, line: int, row: dict[str, Any], seen: dict[str, int]) -> None:
+    for item in _check_row(line, row, seen):
+        if isinstance(item, Problem) and item.severity == "error":
+            raise _refusal(path, item)
 
 
 def resolve_video(videos: Path, example: Example) -> Path:
