@@ -359,8 +359,8 @@ def test_what_selecting_costs_is_told_beside_what_training_costs(patient, recipe
 
 def test_the_whole_examination_in_json(recipe_file, capsys, monkeypatch):
     read = []
-    read_numbered = manifest.read_numbered
-    monkeypatch.setattr(manifest, "read_numbered", lambda path: read.append(path) or read_numbered(path))
+    iterate_numbered = manifest.iterate_numbered
+    monkeypatch.setattr(manifest, "iterate_numbered", lambda path: read.append(path) or iterate_numbered(path))
     status = main(["doctor", str(recipe_file), "--examples", "6", "--json"])
     captured = capsys.readouterr()
     report = json.loads(captured.out)

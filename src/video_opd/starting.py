@@ -251,7 +251,7 @@ def _split(examples: Sequence[Example], seed: int) -> tuple[dict[str, list[Examp
             parts = split(examples, PARTS, by=by, seed=draw)
             if draw != seed:
                 notes.append(f"The split was drawn with seed {draw}: with {seed} a part was empty.")
-            return parts, tuple(notes)
+            return {name: list(rows) for name, rows in parts.items()}, tuple(notes)
     raise DataError(
         f"{len(examples)} rows about {num_videos} videos",
         reason=f"none of {_SEEDS_TRIED} draws gave every part a row",

@@ -98,7 +98,7 @@ def test_parts_share_no_video_where_every_source_has_its_folder_and_its_names():
         )
     ]
     parts = split(examples, {"train": 0.5, "test": 0.5})
-    assert find_shared_rows(parts["test"], parts["train"]) == []
+    assert not find_shared_rows(parts["test"], parts["train"])
     assert all(len(rows) % 3 == 0 for rows in parts.values())
 
 

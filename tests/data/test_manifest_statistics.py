@@ -11,7 +11,8 @@ from manifests import manifests, row
 from video_opd.cli import main
 from video_opd.cli.statistics_text import show_statistics
 from video_opd.data.manifest import write_manifest
-from video_opd.data.manifest_statistics import BINS, SECONDS, Histogram, Summary, covered_share, describe
+from video_opd.data.manifest_statistics import BINS, SECONDS, Histogram, Summary, describe
+from video_opd.data.rows_to_measure import covered_share
 from video_opd.errors import DataError
 from video_opd.grounding import best_constant_answer, best_iou
 from video_opd.report.manifest.manifest_facts import list_facts, write_sentences

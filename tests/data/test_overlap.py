@@ -7,10 +7,14 @@ from manifests import manifests, row
 
 from video_opd.cli import main
 from video_opd.data.manifest import read_manifest, write_manifest
-from video_opd.data.overlap import find_shared_rows, select_overlapping
+from video_opd.data.overlap import find_shared_rows
 from video_opd.data.same_video import spans_in_source
 from video_opd.grounding import temporal_iou
 from video_opd.types import Span
+
+
+def select_overlapping(shared, threshold):
+    return list(shared.select_overlapping(threshold))
 
 
 def found(a, b):

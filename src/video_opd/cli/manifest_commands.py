@@ -22,7 +22,8 @@ from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.terminal import show
 
 if TYPE_CHECKING:
-    from video_opd.data.overlap import SharedVideo
+    from video_opd.data.overlap import SharedRows, SharedVideo
+    from video_opd.grounding.packed_examples import PackedExamples
     from video_opd.types import Example
 
 
@@ -44,14 +45,14 @@ def stats(
     Example:
         video-opd data stats train.jsonl test.jsonl --picture statistics.html
     """
-    from video_opd.data.manifest import read_manifest
+    from video_opd.data.manifest import pack_manifest
     from video_opd.data.manifest_statistics import describe
 
     if picture:
         from video_opd.report.manifest.manifest_page import require_picture
 
         require_picture(picture)
-    measured = {path: describe(read_manifest(path, videos)) for path in manifests}
+    measured = {path: describe(pack_manifest(path, videos)) for path in manifests}
     if picture:
         from video_opd.report.manifest.manifest_page import write_statistics
 
@@ -89,7 +90,7 @@ def split(manifest: Manifest, /, *, into: SplitChoices, json: Json = False) -> i
     Example:
         video-opd data split all.jsonl --out parts --parts train=0.8 validation=0.1 test=0.1
     """
-    from video_opd.data.manifest import read_manifest, write_manifest
+    from video_opd.data.manifest import pack_manifest, write_manifest
     from video_opd.data.same_video import source_video
     from video_opd.data.split_and_merge import parse_parts, split
 
@@ -102,7 +103,7 @@ def split(manifest: Manifest, /, *, into: SplitChoices, json: Json = False) -> i
                 reason="rows would move to another part while earlier results depend on this one",
                 remedy="give another folder with --out, or remove the file",
             )
-    parts = split(read_manifest(manifest), shares, by=into.by, seed=into.seed)
+    parts = split(pack_manifest(manifest), shares, by=into.by, seed=into.seed)
     with contextlib.ExitStack() as undo:  # write all parts or none: a leftover part would block the next attempt
         for name, path in files.items():
             require_writable(path, Kind.MANIFEST)
@@ -110,8 +111,8 @@ def split(manifest: Manifest, /, *, into: SplitChoices, json: Json = False) -> i
             with explain_write_errors(path):
                 write_manifest(path, parts[name])
         undo.pop_all()
-    counts = {name: {"rows": len(rows), "videos": _num_videos(rows)} for name, rows in parts.items()}
-    places = Counter(video for rows in parts.values() for video in {source_video(row.video).key for row in rows})
+    counts = {name: {"rows": len(rows), "videos": len(rows.videos.texts)} for name, rows in parts.items()}
+    places = Counter(key for rows in parts.values() for key in {source_video(path).key for path in rows.videos.texts})
     if in_several := sum(count > 1 for count in places.values()):
         such = "1 video is" if in_several == 1 else f"{in_several:,} videos are"
         show(f"{such} in several parts: training on one part affects the results on another", file=sys.stderr)
@@ -148,11 +149,11 @@ def sample(manifest: Manifest, /, *, draw: Draw, json: Json = False) -> int:
     Example:
         video-opd data sample all.jsonl --count 30000 --by duration --filter timelens --out sample.jsonl
     """
-    from video_opd.data.manifest import read_manifest, write_manifest
+    from video_opd.data.manifest import pack_manifest, write_manifest
     from video_opd.data.row_filters import timelens_filter
     from video_opd.data.split_and_merge import sample
 
-    examples = read_manifest(manifest, draw.videos)
+    examples = pack_manifest(manifest, draw.videos)
     num_rows = len(examples)
     left_out: Counter[str] = Counter()
     if draw.filter:
@@ -193,14 +194,14 @@ def merge(
     Example:
         video-opd data merge charades.jsonl activitynet.jsonl --out all.jsonl
     """
-    from video_opd.data.manifest import read_numbered, write_manifest
-    from video_opd.data.split_and_merge import merge
+    from video_opd.data.manifest import write_manifest
+    from video_opd.data.split_and_merge import NumberedRows, merge
 
     if len(manifests) < 2:
         raise ConfigurationError(
             f"one manifest, {manifests[0]}", reason="there is nothing to merge it with", remedy="give at least two"
         )
-    merged = merge([(path, read_numbered(path)) for path in manifests], on_conflict=on_conflict)
+    merged = merge([(path, NumberedRows(path)) for path in manifests], on_conflict=on_conflict)
     require_writable(out, Kind.MANIFEST)
     with explain_write_errors(out):
         write_manifest(out, merged.examples)
@@ -241,20 +242,21 @@ def overlap(
     Example:
         video-opd data overlap train.jsonl test.jsonl --without clean.jsonl
     """
-    from video_opd.data.manifest import read_manifest, write_manifest
-    from video_opd.data.overlap import find_shared_rows, select_overlapping
+    import numpy as np
+
+    from video_opd.data.manifest import pack_manifest, write_manifest
+    from video_opd.data.overlap import find_shared_rows
 
     paths = [first, second]
     refuse_same(paths)
-    sets = [read_manifest(path) for path in paths]
+    sets = [pack_manifest(path) for path in paths]
     shared = [find_shared_rows(one, other) for one, other in (sets, sets[::-1])]
-    found = select_overlapping(shared[0], threshold)
-    stained = {row.example.id for row in found}
-    clean = [example for example in sets[0] if example.id not in stained]
+    found = shared[0].select_overlapping(threshold)
+    clean = np.setdiff1d(np.arange(len(sets[0])), found.rows)
     if out:
         require_writable(out, Kind.PAIRS)
     if without:
-        if not clean:
+        if not clean.size:
             raise ConfigurationError(
                 f"every row of {paths[0]} overlaps with {paths[1]}",
                 reason="no row would be left to write",
@@ -262,7 +264,7 @@ def overlap(
             )
         require_writable(without, Kind.MANIFEST)
         with explain_write_errors(without):
-            write_manifest(without, clean)
+            write_manifest(without, (sets[0][place] for place in clean.tolist()))
     if out:
         _write_pairs(out, found)
     facts = [
@@ -278,18 +280,16 @@ def overlap(
     return 0
 
 
-def _counts(examples: Sequence[Example], shared: Sequence[SharedVideo], threshold: float) -> dict[str, int]:
-    from video_opd.data.overlap import select_overlapping
-
+def _counts(examples: PackedExamples, shared: SharedRows, threshold: float) -> dict[str, int]:
     return {
         "rows": len(examples),
-        "videos": _num_videos(examples),
-        "shared_videos": _num_videos([row.example for row in shared]),
+        "videos": len(examples.videos.texts),
+        "shared_videos": shared.count_videos(),
         "about_shared_videos": len(shared),
-        "overlapping": len(select_overlapping(shared, 0.0)),
-        "at_threshold": len(select_overlapping(shared, threshold)),
-        "same_query": sum(row.same_query for row in shared),
-        "durations_apart": sum(row.has_other_duration for row in shared),
+        "overlapping": len(shared.select_overlapping(0.0)),
+        "at_threshold": len(shared.select_overlapping(threshold)),
+        "same_query": int(shared.are_same_query.sum()),
+        "durations_apart": shared.count_durations_apart(),
     }
 
 
@@ -312,18 +312,19 @@ def _tell_overlap(facts: Sequence[dict[str, Any]], names: Sequence[str], thresho
             )
 
 
-def _write_pairs(path: Path, found: Sequence[SharedVideo]) -> None:
+def _write_pairs(path: Path, found: SharedRows) -> None:
     """Every row that overlaps, with the one it overlaps most."""
     from video_opd.files.durable import write_durably
 
-    lines = []
-    for row in found:
-        one, other = row.example, row.other
-        pair = {"id": one.id, "other_id": other.id, "iou": row.iou, "same_query": row.same_query}
-        words = {"video": one.video, "other_video": other.video, "query": one.query, "other_query": other.query}
-        lines.append(dumps(pair | words, ensure_ascii=False) + "\n")
     with explain_write_errors(path):
-        write_durably(path, "".join(lines).encode())
+        write_durably(path, map(_make_pair_line, found))
+
+
+def _make_pair_line(row: SharedVideo) -> bytes:
+    one, other = row.example, row.other
+    pair = {"id": one.id, "other_id": other.id, "iou": row.iou, "same_query": row.same_query}
+    words = {"video": one.video, "other_video": other.video, "query": one.query, "other_query": other.query}
+    return (dumps(pair | words, ensure_ascii=False) + "\n").encode()
 
 
 def _rows(count: int) -> str:

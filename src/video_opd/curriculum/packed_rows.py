@@ -144,6 +144,9 @@ class PackedRows(Mapping[str, ScoredExample]):
             reverse_kl=None if math.isnan(kl) else kl,
         )
 
+    def __contains__(self, id: object) -> bool:
+        return id in self._places
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
 

@@ -19,7 +19,7 @@ import statistics
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -249,8 +249,9 @@ def write_scores(path: Path, scores: ScoreFile) -> None:
     """Write a whole file of scores, such as merged shards. Its time is only in the summary, as a total."""
     share = 1 / max(len(scores.rows), 1)
     cost = {"seconds": scores.seconds * share, "cpu_seconds": scores.cpu_seconds * share}
-    lines = [scores.header.to_row(), *(make_row(row, **cost) for row in scores.rows.values()), scores.summary()]
-    write_durably(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
+    rows = (make_row(row, **cost) for row in scores.rows.values())
+    lines = chain([scores.header.to_row()], rows, [scores.summary()])
+    write_durably(path, (f"{json.dumps(line)}\n".encode() for line in lines))
 
 
 def describe_difference(one: ScoreHeader, other: ScoreHeader) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,8 @@ from video_opd.files.run_records import ScoreRow
 from video_opd.files.strict_json import SHOWN, name_kind
 from video_opd.files.written_record import LARGEST
 
-_OF_AN_ANSWER = {field.name for field in fields(ScoredAnswer)}
+_OF_AN_ANSWER = {field.name: None for field in fields(ScoredAnswer)}.keys()
+_USUAL_KEYS = _OF_AN_ANSWER - {"reverse_kl"}
 
 
 def make_row(example: ScoredExample, *, seconds: float = 0.0, cpu_seconds: float = 0.0) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def make_row(example: ScoredExample, *, seconds: float = 0.0, cpu_seconds: float
 
 
 def _answer_row(answer: ScoredAnswer) -> dict[str, Any]:
-    row = asdict(answer) | {"span": list(answer.span) if answer.span else None}
+    row = {name: getattr(answer, name) for name in _OF_AN_ANSWER} | {"span": list(answer.span) if answer.span else None}
     return {name: value for name, value in row.items() if name != "reverse_kl" or value is not None}
 
 
@@ -81,6 +82,8 @@ def _check_row(row: Mapping[str, Any]) -> None:
 
 
 def _check_answer(answer: object) -> None:
+    if _is_plain_answer(answer):
+        return
     values = _require(answer, "answers", dict)
     num_tokens = _require(values["num_tokens"], "num_tokens", int)
     if not 1 <= num_tokens < 2**53:
@@ -95,6 +98,25 @@ def _check_answer(answer: object) -> None:
         _require_number(reverse_kl, "reverse_kl")
     _require(values["text"], "text", str)
     _require(values["sampled"], "sampled", bool)
+
+
+def _is_plain_answer(answer: Any) -> bool:
+    """Whether there is nothing to say about an answer, as of nearly all; it is asked first because it is quick."""
+    if type(answer) is not dict or len(answer) != len(_USUAL_KEYS) or not answer.keys() >= _USUAL_KEYS:
+        return False
+    start, end = (0.0, 0.0) if answer["span"] is None else _take_pair(answer["span"])
+    numbers = start, end, answer["iou"], answer["logprob"]
+    return (
+        all(type(number) is float and -LARGEST < number < LARGEST for number in numbers)
+        and type(answer["num_tokens"]) is int
+        and 1 <= answer["num_tokens"] < 2**53
+        and type(answer["text"]) is str
+        and type(answer["sampled"]) is bool
+    )
+
+
+def _take_pair(span: Any) -> tuple[Any, Any]:
+    return (span[0], span[1]) if type(span) is list and len(span) == 2 else (None, None)
 
 
 def _check_span(value: object) -> None:

@@ -19,12 +19,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from video_opd.data.manifest_rows import (
     Fault,
@@ -34,11 +33,14 @@ from video_opd.data.manifest_rows import (
     row_from_line,
     rows_of_text,
 )
-from video_opd.data.video.video_sampling import DURATION_TOLERANCE_S, MIN_VIDEO_FRAMES
+from video_opd.data.plain_rows import read_plain_row
 from video_opd.errors import DataError
 from video_opd.files.outputs import replace_file
 from video_opd.files.records import recognise_form
-from video_opd.types import Example, Span
+from video_opd.types import Example
+
+if TYPE_CHECKING:
+    from video_opd.grounding.packed_examples import PackedExamples
 
 _REASON = "a row that had to be guessed at would be trained on or scored"
 
@@ -83,46 +85,68 @@ def read_manifest(path: Path, videos: Path | None = None) -> list[Example]:
             predictions or of another format is called that. Spans reaching past the end of the video are kept as they
             are; `check_manifest` reports them.
     """
-    examples = [example for _, example in read_numbered(path)]
+    examples = [example for _, example in iterate_numbered(path)]
     return examples if videos is None else add_durations(examples, videos)
 
 
-def add_durations(examples: Sequence[Example], videos: Path) -> list[Example]:
-    """The same rows, with the duration of their video if they have none and the video can be read."""
-    if all(example.duration is not None for example in examples):
-        return list(examples)
-    from video_opd.data.video.picture_folder import probe_video  # here, so that reading a manifest does not load FFmpeg
+def pack_manifest(path: Path, videos: Path | None = None) -> PackedExamples:
+    """Read every row of a manifest, in order, into little memory.
 
-    one_of = {(example.video, example.frame_rate): example for example in examples}
-
-    @cache
-    def length_s(video: str, frame_rate: float | None) -> float | None:
-        try:
-            return probe_video(resolve_video(videos, one_of[video, frame_rate]), frame_rate).duration_s
-        except DataError:
-            return None
-
-    return [
-        replace(example, duration=length_s(example.video, example.frame_rate)) if example.duration is None else example
-        for example in examples
-    ]
-
-
-def read_numbered(path: Path) -> list[tuple[int, Example]]:
-    """The same, each row with its line in the file, or its number where the file is a list, from 1.
+    Args:
+        path: the manifest.
+        videos: as for `read_manifest`.
 
     Raises:
         DataError: as `read_manifest`.
     """
-    rows: list[tuple[int, Example]] = []
-    for item in _scan(path):
-        if isinstance(item, Problem):
-            if item.severity == "error":
-                _refuse_another_format(path, rows)
-                raise _refusal(path, item)
+    from video_opd.grounding.packed_examples import PackedExamples  # here: a check needs no NumPy
+
+    examples = (example for _, example in iterate_numbered(path))
+    return PackedExamples.of(examples if videos is None else _iterate_with_durations(examples, videos))
+
+
+def add_durations(examples: Iterable[Example], videos: Path) -> list[Example]:
+    """The same rows, with the duration of their video if they have none and the video can be read."""
+    return list(_iterate_with_durations(examples, videos))
+
+
+def _iterate_with_durations(examples: Iterable[Example], videos: Path) -> Iterator[Example]:
+    known: dict[tuple[str, float | None], float | None] = {}
+    for example in examples:
+        if example.duration is None:
+            named = example.video, example.frame_rate
+            if named not in known:
+                known[named] = _measure_duration_s(example, videos)
+            yield replace(example, duration=known[named])
         else:
-            rows.append(item)
-    return rows
+            yield example
+
+
+def _measure_duration_s(example: Example, videos: Path) -> float | None:
+    """None where the video cannot be read."""
+    from video_opd.data.video.picture_folder import probe_video  # here, so that reading a manifest does not load FFmpeg
+
+    try:
+        return probe_video(resolve_video(videos, example), example.frame_rate).duration_s
+    except DataError:
+        return None
+
+
+def iterate_numbered(path: Path) -> Iterator[tuple[int, Example]]:
+    """Read a manifest row by row, each with its line or number; only the ids of earlier rows are remembered.
+
+    Raises:
+        DataError: as `read_manifest`.
+    """
+    has_rows = False
+    for item in _scan(path):
+        if not isinstance(item, Problem):
+            has_rows = True
+            yield item
+        elif item.severity == "error":
+            if not has_rows:
+                _refuse_another_format(path)
+            raise _refusal(path, item)
 
 
 def check_manifest(path: Path, videos: Path | None = None, *, decode: bool = False) -> list[Problem]:
@@ -138,19 +162,22 @@ def check_manifest(path: Path, videos: Path | None = None, *, decode: bool = Fal
         DataError: the manifest itself cannot be opened, or is a file of predictions or of another format.
     """
     problems: list[Problem] = []
-    rows: list[tuple[int, Example]] = []
-    for item in _scan(path):
-        if isinstance(item, Problem):
-            problems.append(item)
-        else:
-            rows.append(item)
-    if problems:
-        _refuse_another_format(path, rows)
-    if videos is not None:
-        problems.extend(_find_video_problems(rows, videos))
-        if decode:
-            broken = {problem.line for problem in problems if problem.severity == "error"}
-            problems.extend(_find_decoding_problems([row for row in rows if row[0] not in broken], videos))
+    has_rows = False
+    with contextlib.ExitStack() as stack:
+        of_videos = None
+        if videos is not None:
+            from video_opd.data.videos_of_manifest import VideosOfManifest  # here: other checks do not load FFmpeg
+
+            of_videos = stack.enter_context(contextlib.closing(VideosOfManifest(videos, decode=decode)))
+        for item in _scan(path):
+            if isinstance(item, Problem):
+                problems.append(item)
+                continue
+            has_rows = True
+            if of_videos is not None:
+                problems.extend(of_videos.find_problems(*item))
+    if problems and not has_rows:
+        _refuse_another_format(path)
     return sorted(problems, key=lambda problem: problem.line)
 
 
@@ -170,14 +197,22 @@ def write_manifest(path: Path, examples: Iterable[Example], *, are_checked: bool
     with replace_file(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="\n") as file:
         for line, example in enumerate(examples, start=1):
             row = row_from_example(example)
-            for item in () if are_checked else _check_row(line, row, seen):
-                if isinstance(item, Problem) and item.severity == "error":
-                    raise _refusal(path, item)
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            written = json.dumps(row, ensure_ascii=False)
+            if not are_checked:
+                is_plain = read_plain_row(written.encode("utf-8", "surrogatepass")) is not None
+                if not is_plain or seen.setdefault(example.id, line) != line:
+                    _refuse_faulty(path, line, row, seen)
+            file.write(f"{written}\n")
         if not line:
             raise _refusal(path, _EMPTY)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _refuse_faulty(path: Path, line: int, row: dict[str, Any], seen: dict[str, int]) -> None:
+    for item in _check_row(line, row, seen):
+        if isinstance(item, Problem) and item.severity == "error":
+            raise _refusal(path, item)
 
 
 def resolve_video(videos: Path, example: Example) -> Path:
@@ -207,9 +242,9 @@ def resolve_video(videos: Path, example: Example) -> Path:
     return file
 
 
-def _refuse_another_format(path: Path, rows: list[tuple[int, Example]]) -> None:
-    """If a file has no usable row, refuse it, and name what it is if that is known."""
-    if not rows and path.is_file():  # a pipe has nothing more to say
+def _refuse_another_format(path: Path) -> None:
+    """Refuse a file without a usable row, and name what it is if that is known."""
+    if path.is_file():  # a pipe has nothing more to say
         from video_opd.data.lookalike_manifests import recognise_file  # here: reading a good manifest loads no importer
 
         if refusal := recognise_file(path):
@@ -236,7 +271,10 @@ def _scan(path: Path) -> Iterator[Problem | tuple[int, Example]]:
             rows, in_list = _read_rows(file)
             for line, row in rows:
                 num_rows += 1
-                yield from _check_row(line, row, seen, in_list=in_list)
+                if isinstance(row, Example) and seen.setdefault(row.id, line) == line:
+                    yield line, row
+                else:
+                    yield from _check_row(line, row, seen, in_list=in_list)
     except OSError as error:
         raise DataError(
             f"{path}: {error.strerror or error}",
@@ -247,7 +285,7 @@ def _scan(path: Path) -> Iterator[Problem | tuple[int, Example]]:
         yield _EMPTY
 
 
-def _read_rows(file: BinaryIO) -> tuple[Iterator[tuple[int, dict[str, Any] | Fault]], bool]:
+def _read_rows(file: BinaryIO) -> tuple[Iterator[tuple[int, _Row]], bool]:
     """Rows with their line, or their number where the file is no JSON lines (then True): a list, or rows over several
     lines each. Only such a file is read at once."""
     beginning = []
@@ -265,23 +303,29 @@ def _read_rows(file: BinaryIO) -> tuple[Iterator[tuple[int, dict[str, Any] | Fau
     return _parse_lines(chain(beginning, file)), False
 
 
-def _parse_lines(raw_lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
+_Row = dict[str, Any] | Fault | Example
+"""A row as it was decoded, or why it was not; an example where there is nothing to say about the row."""
+
+
+def _parse_lines(raw_lines: Iterable[bytes]) -> Iterator[tuple[int, _Row]]:
     """JSON lines, each with its number. Bytes, cut at "\n" alone: text mode would lose the offset of a bad byte."""
     offset = 0
     for line, raw in enumerate(raw_lines, start=1):
-        row = row_from_line(raw, offset, first=line == 1)
+        row = read_plain_row(raw) or row_from_line(raw, offset, first=line == 1)
         offset += len(raw)
         if row is not None:
             yield line, row
 
 
 def _check_row(
-    line: int, row: dict[str, Any] | Fault, seen: dict[str, int], *, in_list: bool = False
+    line: int, row: _Row, seen: dict[str, int], *, in_list: bool = False
 ) -> Iterator[Problem | tuple[int, Example]]:
     """What is wrong with one row, then the row itself if it can be used. `seen` remembers the lines of earlier ids."""
     if isinstance(row, Fault):
-        yield _make_problem(line, None, row, in_list)
+        yield make_problem(line, None, row, in_list)
         return
+    if isinstance(row, Example):  # its id is that of an earlier row
+        row = row_from_example(row)
     example, faults = example_from_row(row)
     row_id = row.get("id")
     if not isinstance(row_id, str):
@@ -293,59 +337,13 @@ def _check_row(
             faults.append(Fault(f"the id is already that of {place} {first}", "Give every row an id of its own"))
             example = None
     for fault in faults:
-        yield _make_problem(line, row_id, fault, in_list)
+        yield make_problem(line, row_id, fault, in_list)
     if example is not None:
         yield line, example
 
 
-def _make_problem(line: int, row_id: str | None, fault: Fault, in_list: bool = False) -> Problem:
+def make_problem(line: int, row_id: str | None, fault: Fault, in_list: bool = False) -> Problem:
+    """Tell of a fault at its place: in that line, or in that entry of a JSON list (`in_list`)."""
     return Problem(
         line=line, id=row_id, severity=fault.severity, message=fault.message, remedy=fault.remedy, in_list=in_list
     )
-
-
-def _find_video_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[Problem]:
-    """Probe each distinct video once. A video that cannot be read is reported at the first row that names it."""
-    from video_opd.data.video.picture_folder import probe_video  # here, so that reading a manifest does not load FFmpeg
-    from video_opd.data.video.video_io import VideoInfo
-
-    probed: dict[tuple[str, float | None], VideoInfo | None] = {}
-    for line, example in rows:
-        named = example.video, example.frame_rate
-        if named not in probed:
-            probed[named] = None
-            try:
-                probed[named] = info = probe_video(resolve_video(videos, example), example.frame_rate)
-            except DataError as error:
-                yield _make_problem(line, example.id, Fault(f"{error.cause}: {error.reason}", error.remedy))
-            else:
-                if info.num_frames < MIN_VIDEO_FRAMES:
-                    message = f"`video` {example.video!r} has {info.num_frames} frame, which cannot show when"
-                    yield _make_problem(line, example.id, Fault(message, "Leave out the rows about it"))
-        found = probed[named]
-        if found is None or found.num_frames < MIN_VIDEO_FRAMES:
-            continue
-        if example.clip is not None and example.clip.end_s > found.duration_s + DURATION_TOLERANCE_S:
-            message = f"`clip` ends at {example.clip.end_s:g} s, but the file is {found.duration_s:.2f} s long"
-            yield _make_problem(line, example.id, Fault(message))
-        length_s = found.duration_s if example.duration is None else example.duration
-        if example.clip is None and abs(found.duration_s - length_s) > DURATION_TOLERANCE_S:
-            message = f"`duration` is {length_s:g} s, but the file is {found.duration_s:.2f} s long"
-            yield _make_problem(line, example.id, Fault(message, "Check that it is the right video", "warning"))
-
-
-def _find_decoding_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[Problem]:
-    """Decode each distinct video, or part of one, once; it is reported at the first row that asks about it."""
-    from video_opd.data.video.decoding_workers import DecodingWorkers
-    from video_opd.data.video.video_sampling import VideoBudget
-
-    little = VideoBudget(fps=0.1, max_frame_tokens=1)  # the last frame is always among those wanted
-    seen: set[tuple[str, Span | None, float | None]] = set()
-    with contextlib.closing(DecodingWorkers()) as workers:
-        for line, example in rows:
-            if (asked := (example.video, example.clip, example.frame_rate)) not in seen:
-                seen.add(asked)
-                try:
-                    workers.read_video(resolve_video(videos, example), little, *asked[1:])
-                except DataError as error:
-                    yield _make_problem(line, example.id, Fault(f"{error.cause}: {error.reason}", error.remedy))

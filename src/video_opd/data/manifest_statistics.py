@@ -9,17 +9,18 @@ floor that a model must clear. Shares are in 0..1, times in seconds.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 
+from video_opd.data.rows_to_measure import RowsToMeasure
 from video_opd.data.video.video_sampling import DURATION_TOLERANCE_S, ROUNDING_S
 from video_opd.errors import DataError
-from video_opd.grounding.constant_answer import MOST_COMPARISONS, Constant, best_constant, best_constant_share
-from video_opd.types import Example, Span
+from video_opd.grounding.constant_answer import MOST_COMPARISONS, Constant, find_best_constant, find_best_share
+from video_opd.grounding.packed_examples import PackedExamples, reduce_rows
+from video_opd.types import Example
 
 NEAR_WHOLE = 0.95
 """From this share of the video on, a row asks for nearly all of it."""
@@ -45,11 +46,12 @@ class Summary:
     maximum: float
 
     @classmethod
-    def from_values(cls, values: Sequence[float]) -> Self:
+    def from_values(cls, values: Sequence[float] | np.ndarray) -> Self:
         """Summarise at least one value; quantiles are interpolated linearly."""
-        low, median, high = (float(value) for value in np.percentile(values, (5, 50, 95)))
-        mean = math.fsum(values) / len(values)
-        return cls(minimum=min(values), low=low, median=median, mean=mean, high=high, maximum=max(values))
+        array = np.asarray(values)
+        low, median, high = (float(value) for value in np.percentile(array, (5, 50, 95)))
+        mean = math.fsum(array) / len(array)
+        return cls(minimum=array.min().item(), low=low, median=median, mean=mean, high=high, maximum=array.max().item())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ class Histogram:
     counts: tuple[int, ...]
 
     @classmethod
-    def from_values(cls, values: Sequence[float], edges: Sequence[float]) -> Self:
+    def from_values(cls, values: Sequence[float] | np.ndarray, edges: Sequence[float]) -> Self:
         """Count values that are not below the first edge."""
         return cls(edges=tuple(edges), counts=tuple(np.bincount(_bins(values, edges), minlength=len(edges)).tolist()))
 
@@ -138,88 +140,73 @@ def describe(examples: Iterable[Example]) -> Statistics:
     Raises:
         DataError: no examples, times that no video has, or an unknown duration.
     """
-    examples = list(examples)
-    if not examples:
+    packed = PackedExamples.of(examples)
+    if not packed:
         raise DataError("no examples", reason="there is nothing to measure", remedy="give at least one row")
-    for example in examples:
-        _refuse_impossible_times(example)
-    whole = _describe(examples, MOST_COMPARISONS)
+    _refuse_impossible_times(packed)
+    rows = RowsToMeasure.of(packed)
+    whole = _describe(rows, MOST_COMPARISONS)
     if len(whole.sources) < 2:
         return whole
     most = MOST_COMPARISONS // len(whole.sources)
-    members: dict[str, list[Example]] = {source: [] for source in whole.sources}
-    for example in examples:
-        members[example.source].append(example)
-    return replace(whole, by_source={source: _describe(rows, most) for source, rows in members.items()})
+    members = {source: rows.take(rows.sources == packed.sources.number(source)) for source in whole.sources}
+    return replace(whole, by_source={source: _describe(of, most) for source, of in members.items()})
 
 
-def _refuse_impossible_times(example: Example) -> None:
-    duration = example.known_duration
-    latest_s = max(duration, *(span.end_s for span in example.spans))
-    if duration < _SHORTEST_S or latest_s > _LONGEST_S:
+def _refuse_impossible_times(examples: PackedExamples) -> None:
+    durations_s = examples.durations_s
+    latest_s = np.fmax(durations_s, reduce_rows(examples.spans_s[:, 1], examples.first_spans, 0.0))
+    wrong = np.flatnonzero(np.isnan(durations_s) | (durations_s < _SHORTEST_S) | (latest_s > _LONGEST_S))
+    if wrong.size:
+        example, latest = examples[int(wrong[0])], latest_s[wrong[0]]
         raise DataError(
-            f"row {example.id!r} with a duration of {duration:g} s and times up to {latest_s:g} s",
+            f"row {example.id!r} with a duration of {example.known_duration:g} s and times up to {latest:g} s",
             reason="no video is like that, and shares of it mean nothing",
             remedy="correct the row; all times are seconds",
         )
 
 
-def _describe(examples: list[Example], most_comparisons: int) -> Statistics:
-    durations: dict[tuple[str, Span | None], set[float]] = {}
-    for example in examples:
-        durations.setdefault((example.video, example.clip), set()).add(example.known_duration)
-    # Where rows disagree about a video, the longest is what every one of them fits in.
-    lengths = [max(found) for found in durations.values()]
-    spans = [(span, example.known_duration) for example in examples for span in example.spans]
-    span_lengths = [span.end_s - span.start_s for span, _ in spans]
-    span_shares = [(span.end_s - span.start_s) / duration for span, duration in spans]
-    starts, ends = ([span[end] / duration for span, duration in spans] for end in (0, 1))
-    boundaries = [boundary for span, _ in spans for boundary in span]
-    queries = Counter(example.video for example in examples)
-    spans_per_row = Counter(len(example.spans) for example in examples)
-    positions = np.zeros((len(BINS), len(BINS)), dtype=int)
-    np.add.at(positions, (_bins(starts, BINS), _bins(ends, BINS)), 1)
+def _describe(rows: RowsToMeasure, most_comparisons: int) -> Statistics:
+    num_rows, counts = len(rows.durations_s), np.diff(rows.annotated.first)
+    starts_s, ends_s = rows.annotated.spans.T
+    lengths_of_videos, num_disagreeing = rows.measure_videos()
+    durations = np.repeat(rows.durations_s, counts)
+    span_lengths = ends_s - starts_s
+    starts, ends = starts_s / durations, ends_s / durations
+    queries = np.bincount(rows.videos)
+    queries = queries[queries > 0]
+    positions = np.bincount(_bins(starts, BINS) * len(BINS) + _bins(ends, BINS), minlength=len(BINS) ** 2)
     return Statistics(
-        rows=len(examples),
+        rows=num_rows,
         videos=len(queries),
-        hours=math.fsum(lengths) / 3600,
-        sources=dict(Counter(example.source for example in examples).most_common()),
-        duration_s=Summary.from_values(lengths),
+        hours=math.fsum(lengths_of_videos) / 3600,
+        sources=rows.count_sources(),
+        duration_s=Summary.from_values(lengths_of_videos),
         span_s=Summary.from_values(span_lengths),
-        span_share=Summary.from_values(span_shares),
-        words=Summary.from_values([len(example.query.split()) for example in examples]),
-        queries_per_video=Summary.from_values(list(queries.values())),
-        spans_per_row=dict(sorted(spans_per_row.items())),
-        multi_span=1 - spans_per_row[1] / len(examples),
-        near_whole=sum(covered_share(example) >= NEAR_WHOLE for example in examples) / len(examples),
-        whole_seconds=sum(boundary == round(boundary) for boundary in boundaries) / len(boundaries),
-        points=sum(length == 0 for length in span_lengths),
-        past_end=sum(span.end_s > duration + ROUNDING_S for span, duration in spans),
-        past_end_by_a_second=sum(span.end_s > duration + DURATION_TOLERANCE_S for span, duration in spans),
-        repeated=len(examples) - len({(example.video, example.clip, example.query) for example in examples}),
-        two_durations=sum(len(found) > 1 for found in durations.values()),
-        durations=Histogram.from_values(lengths, SECONDS),
+        span_share=Summary.from_values(span_lengths / durations),
+        words=Summary.from_values(rows.words),
+        queries_per_video=Summary.from_values(queries),
+        spans_per_row={int(number): int(of) for number, of in zip(*np.unique(counts, return_counts=True), strict=True)},
+        multi_span=1 - int((counts == 1).sum()) / num_rows,
+        near_whole=int((rows.covered >= NEAR_WHOLE).sum()) / num_rows,
+        whole_seconds=int((rows.annotated.spans == np.round(rows.annotated.spans)).sum()) / (2 * len(durations)),
+        points=int((span_lengths == 0).sum()),
+        past_end=int((ends_s > durations + ROUNDING_S).sum()),
+        past_end_by_a_second=int((ends_s > durations + DURATION_TOLERANCE_S).sum()),
+        repeated=num_rows - len(np.unique(rows.questions)),
+        two_durations=num_disagreeing,
+        durations=Histogram.from_values(lengths_of_videos, SECONDS),
         span_lengths=Histogram.from_values(span_lengths, SECONDS),
-        span_shares=Histogram.from_values(span_shares, BINS),
+        span_shares=Histogram.from_values(span_lengths / durations, BINS),
         starts=Histogram.from_values(starts, BINS),
-        centres=Histogram.from_values([(start + end) / 2 for start, end in zip(starts, ends, strict=True)], BINS),
+        centres=Histogram.from_values((starts + ends) / 2, BINS),
         ends=Histogram.from_values(ends, BINS),
-        positions=tuple(tuple(row) for row in positions.tolist()),
-        best_constant=best_constant(examples, most_comparisons=most_comparisons),
-        best_share=best_constant_share(examples),
+        positions=tuple(tuple(row) for row in positions.reshape(len(BINS), len(BINS)).tolist()),
+        best_constant=find_best_constant(rows.annotated, rows.durations_s, most_comparisons),
+        best_share=find_best_share(rows.annotated, rows.durations_s),
     )
 
 
-def covered_share(example: Example) -> float:
-    """The share of the video that a row's spans cover together; what lies after its end does not count."""
-    covered_s = reached_s = 0.0
-    for span in sorted(example.spans):
-        end_s = min(span.end_s, example.known_duration)
-        covered_s += max(end_s - max(span.start_s, reached_s), 0.0)
-        reached_s = max(reached_s, end_s)
-    return covered_s / example.known_duration
-
-
-def _bins(values: Sequence[float], edges: Sequence[float]) -> np.ndarray:
+def _bins(values: Sequence[float] | np.ndarray, edges: Sequence[float]) -> np.ndarray:
     """The number of the bin that each value lies in."""
     return np.searchsorted(edges, values, side="right") - 1

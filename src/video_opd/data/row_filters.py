@@ -6,27 +6,28 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from video_opd.grounding.packed_examples import PackedExamples
 from video_opd.types import Example
 
 _LEAST_S, _MOST_S, _MOST_WORDS = 5.0, 500.0, 200
 _AUDIO = re.compile(r"\b(hear|heard|hears|hearing|sound|sounded|sounds|sounding|audio)\b", re.IGNORECASE)
 
 
-def timelens_filter(examples: Iterable[Example]) -> tuple[list[Example], Counter[str]]:
+def timelens_filter(examples: Iterable[Example]) -> tuple[PackedExamples, Counter[str]]:
     """The rows that TimeLens trains on, and the number of rows left out for each reason.
 
     5 to 500 s of video, at most 200 words, at least one span that lies within the video, and nothing to be heard, since
     the models see and do not hear (TimeLens 5d90c06, the row filter of its supervised fine-tuning and of GRPO). A row
     counts for the first reason that holds.
     """
-    kept: list[Example] = []
+    kept = PackedExamples()
     left_out: Counter[str] = Counter()
     for example in examples:
         reason = _timelens_reason(example)
         if reason:
             left_out[reason] += 1
         else:
-            kept.append(example)
+            kept.add(example)
     return kept, left_out
 
 

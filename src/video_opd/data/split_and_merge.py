@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
 
+from video_opd.data.manifest import iterate_numbered
 from video_opd.data.same_video import source_video
 from video_opd.errors import ConfigurationError, DataError
+from video_opd.grounding.packed_examples import PackedExamples
 from video_opd.seeds import uniform
 from video_opd.types import Example
 
@@ -63,7 +66,7 @@ def parse_parts(words: Sequence[str]) -> dict[str, float]:
 
 def split(
     examples: Iterable[Example], parts: Mapping[str, float], *, by: SplitBy = "video", seed: int = 0
-) -> dict[str, list[Example]]:
+) -> dict[str, PackedExamples]:
     """Put every row into one part; the order within a part is that of the manifest.
 
     The place of a video (a row) is a number in 0..1 drawn from the seed and its name, with its folder where the name
@@ -80,7 +83,7 @@ def split(
     Raises:
         ConfigurationError: a part comes out empty.
     """
-    split: dict[str, list[Example]] = {name: [] for name in parts}
+    split = {name: PackedExamples() for name in parts}
     keys: set[str] = set()
     names, bounds = list(parts), [math.fsum(list(parts.values())[: place + 1]) for place in range(len(parts))]
     for example in examples:
@@ -88,7 +91,7 @@ def split(
         keys.add(key)
         place = uniform(seed, "split", by, key)
         name = next((name for name, bound in zip(names, bounds, strict=True) if place < bound), names[-1])
-        split[name].append(example)
+        split[name].add(example)
     empty = [name for name, rows in split.items() if not rows]
     if empty:
         raise ConfigurationError(
@@ -121,28 +124,34 @@ def sample(examples: Sequence[Example], count: int, *, by: SampleBy = "none", se
         raise ConfigurationError(
             f"--count {count}", reason=f"there are {len(examples):,} rows", remedy="ask for at most as many"
         )
-    turns: Counter[str] = Counter()
-    ranked: list[tuple[int, str]] = []
-    for example in sorted(examples, key=lambda example: (uniform(seed, "sample", example.id), example.id)):
-        stratum = _stratum(example, by)
-        ranked.append((turns[stratum], example.id))
-        turns[stratum] += 1
-    ranked.sort(key=lambda rank: rank[0])  # stable: within a turn the order of the draws stays
-    chosen = {id for _, id in ranked[:count]}
-    return [example for example in examples if example.id in chosen]
+    packed = PackedExamples.of(examples)
+    drawn = array("d", (uniform(seed, "sample", id) for id in packed.ids))
+    turns: Counter[int] = Counter()
+    strata = _list_strata(packed, by)
+    turn_of = array("Q", [0]) * len(packed)
+    order = sorted(range(len(packed)), key=lambda place: (drawn[place], packed.ids[place]))
+    for place in order:
+        turn_of[place] = turns[strata[place]]
+        turns[strata[place]] += 1
+    order.sort(key=turn_of.__getitem__)  # stable: within a turn the order of the draws stays
+    return [packed[place] for place in sorted(order[:count])]
 
 
-def _stratum(example: Example, by: SampleBy) -> str:
+def _list_strata(examples: PackedExamples, by: SampleBy) -> Sequence[int]:
+    """The number of the stratum of each row."""
+    if by == "source":
+        return array("I", examples.sources_of_rows)
     if by == "duration":
-        return str(min(int(example.known_duration // _BUCKET_S), _NUM_BUCKETS - 1))
-    return example.source if by == "source" else ""
+        buckets = (example.known_duration // _BUCKET_S for example in examples)
+        return bytearray(int(min(bucket, _NUM_BUCKETS - 1)) for bucket in buckets)
+    return bytearray(len(examples))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merged:
     """Several manifests as one."""
 
-    examples: list[Example]
+    examples: PackedExamples
     """Of the first file in its order, then what is new in the next, and so on."""
     num_same: int
     """Rows that stood in an earlier file already, word for word."""
@@ -152,11 +161,40 @@ class Merged:
     """New id -> the id that the row had."""
 
 
+class NumberedRows(Sequence[tuple[int, Example]]):
+    """The rows of a manifest, each with its line in the file, or its number where the file is a list, from 1.
+
+    Args:
+        path: the manifest.
+
+    Raises:
+        DataError: as `manifest.read_manifest`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.lines, self.examples = array("Q"), PackedExamples()
+        for line, example in iterate_numbered(path):
+            self.lines.append(line)
+            self.examples.add(example)
+
+    @overload
+    def __getitem__(self, place: int) -> tuple[int, Example]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[tuple[int, Example]]: ...
+    def __getitem__(self, place: int | slice) -> tuple[int, Example] | list[tuple[int, Example]]:
+        if isinstance(place, slice):
+            return list(zip(self.lines[place], self.examples[place], strict=True))
+        return self.lines[place], self.examples[place]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+
 def merge(files: Sequence[tuple[Path, Sequence[tuple[int, Example]]]], *, on_conflict: OnConflict = "refuse") -> Merged:
     """Put manifests one after the other. A row that stands in two of them word for word is kept once.
 
     Args:
-        files: path, and its rows with their lines (`manifest.read_numbered`).
+        files: path, and its rows with their lines (`NumberedRows`).
         on_conflict: what to do with an id that stands for another row in an earlier file: `refuse`; `keep-first`, which
             leaves the later row out; `rename`, which gives the later row the id `ID-STEM`, by the name of its file
             (with its folder's name before it, where two files are called the same).
@@ -165,22 +203,27 @@ def merge(files: Sequence[tuple[Path, Sequence[tuple[int, Example]]]], *, on_con
         DataError: an id that stands for two rows, with `refuse`; or a new id that is taken, with `rename`.
     """
     suffixes = _make_suffixes([path for path, _ in files])
-    taken = {example.id for _, rows in files for _, example in rows}
-    found: dict[str, list[tuple[Example, Path, int]]] = {}
-    merged: list[Example] = []
+    taken = {example.id for _, rows in files for _, example in rows} if on_conflict == "rename" else set[str]()
+    merged = PackedExamples()
+    places: dict[str, int] = {}
+    """Id that a row had -> place of the first such row in `merged`."""
+    others: dict[str, list[int]] = {}
+    """The same of further rows, which were renamed."""
+    lines, origins = array("Q"), array("I")
     renamed: dict[str, str] = {}
     num_same = num_left_out = 0
-    for (path, rows), suffix in zip(files, suffixes, strict=True):
+    for number, ((path, rows), suffix) in enumerate(zip(files, suffixes, strict=True)):
         for line, example in rows:
-            earlier = found.setdefault(example.id, [])
-            if any(example == other for other, _, _ in earlier):
+            first = places.setdefault(example.id, len(merged))
+            is_new = first == len(merged)
+            earlier = [] if is_new else [first, *others.get(example.id, ())]
+            if any(replace(merged[place], id=example.id) == example for place in earlier):
                 num_same += 1
                 continue
             if earlier and on_conflict == "refuse":
-                _, other_path, other_line = earlier[0]
                 raise DataError(
-                    f"{path}, line {line} (id {example.id!r}): the id is already that of another row, in {other_path}, "
-                    f"line {other_line}",
+                    f"{path}, line {line} (id {example.id!r}): the id is already that of another row, in "
+                    f"{files[origins[first]][0]}, line {lines[first]}",
                     reason="scores and selections tell rows by their ids",
                     remedy="say what to do with --on-conflict keep-first or rename",
                 )
@@ -198,8 +241,10 @@ def merge(files: Sequence[tuple[Path, Sequence[tuple[int, Example]]]], *, on_con
                     )
                 taken.add(kept.id)
                 renamed[kept.id] = example.id
-            earlier.append((example, path, line))
-            merged.append(kept)
+                others.setdefault(example.id, []).append(len(merged))
+            lines.append(line)
+            origins.append(number)
+            merged.add(kept)
     return Merged(examples=merged, num_same=num_same, num_left_out=num_left_out, renamed=renamed)
 
 

@@ -8,6 +8,7 @@ from video_opd.files.strict_json import load_json
 
 RENAMED = {"format_rate": "output_format_rate", "credit": "advantage"}
 """Old name -> present name."""
+_RENAMED_BYTES = [name.encode() for name in RENAMED]
 
 
 def read_json(content: str | bytes) -> Any:
@@ -16,6 +17,9 @@ def read_json(content: str | bytes) -> Any:
     Raises:
         ValueError: it is not JSON.
     """
+    names = RENAMED if isinstance(content, str) else _RENAMED_BYTES
+    if not any(name in content for name in names):  # type: ignore[operator]  # both are text, or both bytes
+        return load_json(content)  # the hook costs as much as the decoding
     return load_json(content, object_hook=_use_todays_names)
 
 

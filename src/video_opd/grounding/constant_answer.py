@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from video_opd.errors import DataError
-from video_opd.grounding.span import best_iou
+from video_opd.grounding.packed_examples import PackedExamples, reduce_rows
+from video_opd.grounding.span import temporal_ious
 from video_opd.types import Example, Span
 
 MOST_COMPARISONS = 200_000_000
@@ -22,8 +23,13 @@ MOST_COMPARISONS = 200_000_000
 _STEPS_S = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 """Step of the grid of answers, in seconds."""
 _SHARE_STEP = 0.02
-_ELEMENTS_AT_ONCE = 1_000_000
-"""Bound on temporary arrays, so that memory does not grow with the number of queries."""
+_ELEMENTS_AT_ONCE = 100_000
+"""Bound on temporary arrays, so that they fit the cache of a core."""
+_FIRST_PART = 20_000
+"""Rows that rank the answers first."""
+_BOUND = 6.3
+"""A sum over n rows of differences of two IoUs strays from n times the mean of all rows by less than this times the
+root of n, but for a probability of exp(-6.3^2 / 2) < 3e-9."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +53,23 @@ def best_constant(examples: Sequence[Example], *, most_comparisons: int = MOST_C
     Returns:
         The answer; None if every span ends at 0 or there are no annotated spans.
     """
-    latest_s = max((span.end_s for example in examples for span in example.spans), default=0.0)
-    latest_s = min(latest_s, max((e.duration for e in examples if e.duration is not None), default=latest_s))
-    num_spans = max(1, sum(len(example.spans) for example in examples))
-    least_s = latest_s / max(10.0, math.sqrt(2 * most_comparisons / num_spans))
-    return _find_best(examples, latest_s, next((step for step in _STEPS_S if step >= least_s), least_s))
+    packed = PackedExamples.of(examples)
+    return find_best_constant(AnnotatedSpans.of(packed), packed.durations_s, most_comparisons)
+
+
+def find_best_constant(rows: AnnotatedSpans, durations_s: np.ndarray, most_comparisons: int) -> Constant | None:
+    """`best_constant` of spans in arrays.
+
+    Args:
+        rows: the annotated spans.
+        durations_s: of the rows; NaN: not known.
+        most_comparisons: as for `best_constant`.
+    """
+    latest_s = float(rows.spans[:, 1].max(initial=0.0))
+    if not np.isnan(durations_s).all():
+        latest_s = min(latest_s, float(np.nanmax(durations_s)))
+    least_s = latest_s / max(10.0, math.sqrt(2 * most_comparisons / max(1, len(rows.spans))))
+    return _find_best(rows, latest_s, next((step for step in _STEPS_S if step >= least_s), least_s))
 
 
 def best_constant_share(examples: Sequence[Example]) -> Constant | None:
@@ -63,22 +81,25 @@ def best_constant_share(examples: Sequence[Example]) -> Constant | None:
         DataError: the duration of an example is not known.
     """
 
-    def convert_to_shares(example: Example) -> Example:
-        spans = tuple(Span(*(end / example.known_duration for end in span)) for span in example.spans)
-        return replace(example, spans=spans, duration=1.0)
+    packed = PackedExamples.of(examples)
+    unknown = np.flatnonzero(np.isnan(packed.durations_s) & (np.diff(packed.first_spans) > 0))
+    if unknown.size:
+        _ = packed[int(unknown[0])].known_duration  # says what is wrong
+    return find_best_share(AnnotatedSpans.of(packed), packed.durations_s)
 
-    return _find_best([convert_to_shares(example) for example in examples], 1.0, _SHARE_STEP)
+
+def find_best_share(rows: AnnotatedSpans, durations_s: np.ndarray) -> Constant | None:
+    """`best_constant_share` of spans in arrays, as `find_best_constant`."""
+    lengths_s = np.repeat(durations_s, np.diff(rows.first))
+    return _find_best(replace(rows, spans=rows.spans / lengths_s[:, None]), 1.0, _SHARE_STEP)
 
 
-def _find_best(examples: Sequence[Example], latest: float, step: float) -> Constant | None:
-    def cut(example: Example) -> Example:
-        return replace(example, spans=tuple(Span(*(min(end, latest) for end in span)) for span in example.spans))
-
-    within = [cut(example) for example in examples]
-    if not any(span.end_s for example in within for span in example.spans):
+def _find_best(rows: AnnotatedSpans, latest: float, step: float) -> Constant | None:
+    within = replace(rows, spans=np.minimum(rows.spans, latest))
+    if not within.spans[:, 1].any():
         return None
-    answer, _ = best_constant_answer(within, resolution_s=step)
-    return Constant(span=answer, miou=_miou(answer, examples), step=step)
+    answer = _search(within, _make_grid(within, step))
+    return Constant(span=answer, miou=_miou(answer, rows), step=step)
 
 
 def best_constant_answer(examples: Iterable[Example], *, resolution_s: float = 1.0) -> tuple[Span, float]:
@@ -98,33 +119,98 @@ def best_constant_answer(examples: Iterable[Example], *, resolution_s: float = 1
     """
     if not resolution_s > 0:
         raise ValueError(f"resolution_s must be positive, got {resolution_s}")
-    examples = list(examples)
-    if not examples:
+    packed = PackedExamples.of(examples)
+    if not packed:
         raise DataError("no examples", reason="there is nothing to answer", remedy="give at least one example")
-    annotated = [(span, row) for row, example in enumerate(examples) for span in example.spans]
-    horizon_s = max((span[1] for span, _ in annotated), default=0.0)
+    rows = AnnotatedSpans.of(packed)
+    horizon_s = float(rows.spans[:, 1].max(initial=0.0))
     if not 0 < horizon_s < math.inf:
         raise DataError(
             f"annotated spans that end at {horizon_s} s",
             reason="a constant answer needs a span that ends after 0 s",
             remedy="check the spans of the manifest with `video-opd data check`",
         )
-    starts_s, ends_s = np.array([span for span, _ in annotated], dtype=np.float64).T
-    first_of_example = np.unique([row for _, row in annotated], return_index=True)[1]
-    grid_s = np.arange(math.ceil(horizon_s / resolution_s) + 1) * resolution_s
-    best_total, best = -1.0, Span(0.0, 0.0)
-    step = max(1, _ELEMENTS_AT_ONCE // len(annotated))
-    for index, start_s in enumerate(grid_s[:-1]):
-        for chunk in range(index + 1, len(grid_s), step):
-            end_s = grid_s[chunk : chunk + step, None]
-            overlap = np.clip(np.minimum(end_s, ends_s) - np.maximum(start_s, starts_s), 0.0, None)
-            iou = overlap / (np.maximum(end_s, ends_s) - np.minimum(start_s, starts_s))
-            totals = np.maximum.reduceat(iou, first_of_example, axis=1).sum(axis=1)
-            if totals.max() > best_total:
-                best_total, best = float(totals.max()), Span(float(start_s), float(end_s[totals.argmax(), 0]))
+    best = _search(rows, _make_grid(rows, resolution_s))
     # The search only ranks; the reported number comes from `temporal_iou`.
-    return best, _miou(best, examples)
+    return best, _miou(best, rows)
 
 
-def _miou(answer: Span, examples: Sequence[Example]) -> float:
-    return math.fsum(best_iou(answer, example.spans) for example in examples) / len(examples)
+@dataclass(frozen=True, slots=True)
+class AnnotatedSpans:
+    """The annotated spans of R rows."""
+
+    spans: np.ndarray
+    """(S, 2) row after row."""
+    first: np.ndarray
+    """(R + 1,) where the spans of each row begin."""
+
+    @classmethod
+    def of(cls, examples: PackedExamples) -> AnnotatedSpans:
+        """Those of examples."""
+        return cls(examples.spans_s, examples.first_spans)
+
+    def take(self, rows: np.ndarray) -> AnnotatedSpans:
+        """Those of some rows, whose places are given."""
+        counts = np.diff(self.first)[rows]
+        first = np.concatenate([[0], counts.cumsum()])
+        places = np.arange(first[-1]) + np.repeat(self.first[rows] - first[:-1], counts)
+        return AnnotatedSpans(self.spans[places], first)
+
+
+def _make_grid(rows: AnnotatedSpans, step: float) -> np.ndarray:
+    return np.asarray(np.arange(math.ceil(rows.spans[:, 1].max() / step) + 1) * step)
+
+
+def _search(rows: AnnotatedSpans, grid: np.ndarray) -> Span:
+    """The best answer that starts and ends on the grid; of equally good ones the earliest, then the shortest.
+
+    Of many rows a random part ranks the answers first, and only those go on that come near to the best. The bound is
+    Hoeffding's: that it leaves out an answer which is better over all rows has a probability below 1e-8 for each.
+    """
+    num_rows = len(rows.first) - 1
+    if num_rows <= _FIRST_PART:
+        return _search_all(rows, grid)
+    starts, ends = (grid[places] for places in np.triu_indices(len(grid), 1))
+    order = np.random.default_rng(0).permutation(num_rows)
+    size = _FIRST_PART
+    while size < num_rows:
+        totals = _add_up(rows.take(np.sort(order[:size])), starts, ends)
+        near = totals >= totals.max() - _BOUND * math.sqrt(size)
+        starts, ends, size = starts[near], ends[near], 10 * size
+    best = _add_up(rows, starts, ends).argmax()
+    return Span(float(starts[best]), float(ends[best]))
+
+
+def _search_all(rows: AnnotatedSpans, grid: np.ndarray) -> Span:
+    best_total, best = -1.0, Span(0.0, 0.0)
+    for index, start in enumerate(grid[:-1]):
+        ends = grid[index + 1 :]
+        totals = _add_up(rows, np.full(len(ends), start), ends)
+        if totals.max() > best_total:
+            best_total, best = float(totals.max()), Span(float(start), float(ends[totals.argmax()]))
+    return best
+
+
+def _add_up(rows: AnnotatedSpans, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """(C,) the sums over the rows of the best IoU of each of C answers."""
+    filled = rows.first[:-1][np.diff(rows.first) > 0]
+    are_single = len(filled) == len(rows.spans)
+    annotated_start, annotated_end = np.ascontiguousarray(rows.spans.T)
+    totals = np.empty(len(starts))
+    step = max(1, _ELEMENTS_AT_ONCE // len(rows.spans))
+    for chunk in range(0, len(starts), step):
+        start, end = starts[chunk : chunk + step, None], ends[chunk : chunk + step, None]
+        shared = np.minimum(end, annotated_end)
+        shared -= np.maximum(start, annotated_start)
+        np.maximum(shared, 0.0, out=shared)
+        whole = np.maximum(end, annotated_end)
+        whole -= np.minimum(start, annotated_start)
+        shared /= whole
+        best = shared if are_single else np.maximum.reduceat(shared, filled, axis=1)
+        totals[chunk : chunk + step] = best.sum(axis=1)
+    return totals
+
+
+def _miou(answer: Span, rows: AnnotatedSpans) -> float:
+    ious = temporal_ious(np.broadcast_to(np.array(answer), rows.spans.shape), rows.spans)
+    return math.fsum(reduce_rows(ious, rows.first, 0.0)) / (len(rows.first) - 1)

@@ -17,15 +17,20 @@ from typing import Any
 import numpy as np
 
 from video_opd.errors import DataError
+from video_opd.grounding.figure_by_id import FigureById
+from video_opd.grounding.first_spans import FirstSpans
+from video_opd.grounding.packed_examples import PackedExamples, reduce_rows
 from video_opd.grounding.parser import PARSER_VERSION, ParsedAnswer
 from video_opd.grounding.predictions import index_by_id
-from video_opd.grounding.span import best_iou
+from video_opd.grounding.span import temporal_ious
 from video_opd.sample_size import MIN_QUERIES, describe_shortage
 from video_opd.types import Example
 
 _NUM_IDS_SHOWN = 5
 _ELEMENTS_AT_ONCE = 1_000_000
 """Bound on temporary arrays, so that memory does not grow with the number of queries."""
+_MOST_GATHERED = 20_000
+"""Queries of a draw that are looked up one by one; their rows fit the cache of a core."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +46,9 @@ class Scores:
     num_queries: int
     intervals: Mapping[str, tuple[float, float]]
     """Name of a rate, as in `to_dict`, -> its 95 % bootstrap interval; empty with fewer than `MIN_QUERIES` queries."""
-    iou_by_id: Mapping[str, float] = field(repr=False)
+    iou_by_id: FigureById = field(repr=False)
     """Example id -> IoU, in the order of the examples: for paired comparisons."""
-    named_by_id: Mapping[str, bool] = field(repr=False)
+    named_by_id: FigureById = field(repr=False)
     """Example id -> whether its answer named a span, in the same order."""
     missing_ids: tuple[str, ...] = field(repr=False)
     """Examples without a prediction."""
@@ -59,12 +64,13 @@ class Scores:
         return {"miou": self.miou, **recalls, **counted}
 
     @property
-    def per_query(self) -> dict[str, dict[str, float]]:
+    def per_query(self) -> dict[str, Mapping[str, float]]:
         """Name of each rate, as in `to_dict` -> example id -> the value of that query."""
+        places, iou = self.iou_by_id.places, self.iou_by_id.figures
         return {
-            "miou": dict(self.iou_by_id),
-            **{_name_recall(t): {id_: float(iou >= t) for id_, iou in self.iou_by_id.items()} for t in self.r1},
-            "output_format_rate": {id_: float(named) for id_, named in self.named_by_id.items()},
+            "miou": self.iou_by_id,
+            **{_name_recall(t): FigureById(places, (iou >= t).astype(np.float64)) for t in self.r1},
+            "output_format_rate": FigureById(places, self.named_by_id.figures.astype(np.float64)),
         }
 
     @property
@@ -120,20 +126,47 @@ def score(
         DataError: there are no examples, or an id is given twice.
         ValueError: a threshold is outside (0, 1], or there are no resamples.
     """
+    pairs = predictions.items() if isinstance(predictions, Mapping) else predictions
+    answer_by_id = index_by_id(pairs, "predictions")
+    packed = PackedExamples.of(examples)
+    return score_first_spans(
+        FirstSpans.of({id: answer.spans for id, answer in answer_by_id.items()}, packed),
+        packed,
+        thresholds=thresholds,
+        seed=seed,
+        num_resamples=num_resamples,
+    )
+
+
+def score_first_spans(
+    predicted: FirstSpans,
+    examples: PackedExamples,
+    *,
+    thresholds: Sequence[float] = (0.3, 0.5, 0.7),
+    seed: int = 0,
+    num_resamples: int = 1000,
+) -> Scores:
+    """`score`, for spans that stand beside their examples already.
+
+    Args:
+        predicted: the spans of the same examples.
+        examples: the questions.
+        thresholds: as for `score`, as are the others.
+        seed: of the bootstrap.
+        num_resamples: of the bootstrap.
+
+    Raises:
+        DataError, ValueError: as `score`.
+    """
     if not all(0 < threshold <= 1 for threshold in thresholds):
         raise ValueError(f"thresholds must lie in (0, 1], got {tuple(thresholds)}")
     if num_resamples < 1:
         raise ValueError(f"num_resamples must be at least 1, got {num_resamples}")
-    pairs = predictions.items() if isinstance(predictions, Mapping) else predictions
-    answer_by_id = index_by_id(pairs, "predictions")
-    example_by_id = index_by_id(((example.id, example) for example in examples), "examples")
-    if not example_by_id:
+    if len(examples.places) < len(examples):
+        index_by_id(((id, None) for id in examples.ids), "examples")
+    if not examples:
         raise DataError("no examples", reason="a mean over nothing is not a score", remedy="give at least one example")
-
-    iou_by_id = {id_: _iou(answer_by_id.get(id_), example) for id_, example in example_by_id.items()}
-    iou = np.array(list(iou_by_id.values()))
-    named_by_id = {id_: id_ in answer_by_id and bool(answer_by_id[id_].spans) for id_ in example_by_id}
-    named = np.array(list(named_by_id.values()))
+    iou, named = _compute_best_ious(predicted, examples), predicted.is_named
     columns = {"miou": iou, **{_name_recall(t): iou >= t for t in thresholds}, "output_format_rate": named}
     per_query = np.stack([column.astype(np.float64) for column in columns.values()], axis=1)
     means = [float(mean) for mean in per_query.mean(axis=0)]
@@ -145,21 +178,23 @@ def score(
         output_format_rate=means[-1],
         num_queries=len(iou),
         intervals={} if few else dict(zip(columns, intervals, strict=True)),
-        iou_by_id=iou_by_id,
-        named_by_id=named_by_id,
-        missing_ids=tuple(id_ for id_ in example_by_id if id_ not in answer_by_id),
-        unknown_ids=tuple(id_ for id_ in answer_by_id if id_ not in example_by_id),
+        iou_by_id=FigureById(examples.places, iou),
+        named_by_id=FigureById(examples.places, named),
+        missing_ids=tuple(examples.ids[place] for place in np.flatnonzero(~predicted.is_given)),
+        unknown_ids=predicted.unknown_ids,
         num_resamples=num_resamples,
         seed=seed,
     )
 
 
+def _compute_best_ious(predicted: FirstSpans, examples: PackedExamples) -> np.ndarray:
+    """(N,) `best_iou` of each; 0 where there is no span."""
+    ious = temporal_ious(predicted.spans_s[examples.rows_of_spans], examples.spans_s)
+    return np.where(predicted.is_named, reduce_rows(ious, examples.first_spans, 0.0), 0.0)
+
+
 def _name_recall(threshold: float) -> str:
     return f"r1@{threshold:g}"
-
-
-def _iou(answer: ParsedAnswer | None, example: Example) -> float:
-    return best_iou(answer.spans[0], example.spans) if answer and answer.spans else 0.0
 
 
 def bootstrap_intervals(
@@ -170,9 +205,20 @@ def bootstrap_intervals(
     at_once = max(1, _ELEMENTS_AT_ONCE // num_queries)
     means = np.concatenate(
         [
-            per_query[rng.integers(num_queries, size=(min(at_once, num_resamples - done), num_queries))].mean(axis=1)
+            _average_draws(per_query, rng.integers(num_queries, size=(min(at_once, num_resamples - done), num_queries)))
             for done in range(0, num_resamples, at_once)
         ]
     )
     low, high = np.percentile(means, (2.5, 97.5), axis=0)
     return [(float(lo), float(hi)) for lo, hi in zip(low, high, strict=True)]
+
+
+def _average_draws(per_query: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """The mean of each column over the queries of each draw.
+
+    Of many queries it is faster to count how often each was drawn. Sums of 0 and 1 are exact both ways; others
+    differ in the last digit of a float."""
+    num_queries = len(per_query)
+    if num_queries <= _MOST_GATHERED:
+        return np.asarray(per_query[draws].mean(axis=1))
+    return np.stack([np.bincount(draw, minlength=num_queries) @ per_query for draw in draws]) / num_queries

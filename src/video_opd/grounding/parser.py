@@ -17,7 +17,8 @@ event, and TimeLens and Time-R1 score it 0. Nor are times clipped to the video, 
 valid pairs an invalid one is dropped; there is a `reason` only when nothing is left. A comma never groups thousands:
 `[100,200]` is a span.
 
-Every regular expression consumes runs possessively and every step is one pass, so time is linear in the text.
+Every regular expression consumes runs possessively and every step is one pass, so time is linear in the text. A text
+that differs from an earlier one only in the digits of two times is not read again (`parser_forms`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from enum import StrEnum
 
 from video_opd.errors import DataError
 from video_opd.grounding.parser_commas import resolve_commas
+from video_opd.grounding.parser_forms import KnownForms, find_form
 from video_opd.grounding.parser_gaps import Gap, drop_asides, find_gaps
 from video_opd.grounding.parser_pairs import Pairing, TimePair
 from video_opd.grounding.parser_tokens import FRACTION_WORDS, TIME, ParserToken, finish_tokens, tokenize
@@ -97,6 +99,19 @@ def parse_answer(text: str) -> ParsedAnswer:
             reason=f"this is {type(text).__name__}, not a text",
             remedy="give the answer as a str",
         )
+    form = find_form(text)
+    if form is not None and _KNOWN_FORMS.is_plain(form):
+        return ParsedAnswer((form.span,))
+    answer = _read_in_full(text)
+    if form is not None:
+        _KNOWN_FORMS.note(form, answer.spans)
+    return answer
+
+
+_KNOWN_FORMS = KnownForms()
+
+
+def _read_in_full(text: str) -> ParsedAnswer:
     text = _find_final_answer(text)
     all_tokens, clear = _read_tokens(text)
     tokens = drop_asides(all_tokens)

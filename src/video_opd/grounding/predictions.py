@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 from video_opd.errors import DataError
 from video_opd.files.outputs import replace_file
-from video_opd.files.strict_json import NotJsonError, StrictError, decode
+from video_opd.files.strict_json import NotJsonError, StrictError, decode, decode_simple_object
 from video_opd.grounding.parser import ParsedAnswer, Reason, parse_answer
 from video_opd.types import Span
 
@@ -103,54 +104,120 @@ def read_answers(path: Path) -> dict[str, GivenAnswer]:
     Raises:
         DataError: a file that cannot be read, or a line that is not a prediction; names file and line.
     """
-    try:
-        raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    except OSError as error:
-        raise DataError(
-            f"{path}: {error.strerror or error}",
-            reason="the predictions cannot be read",
-            remedy="give the path of a file of JSON lines",
-        ) from error
+    reader = AnswerReader(path)
     answers: dict[str, GivenAnswer] = {}
-    place_of: dict[str, str] = {}
-    for place, row in _read_rows(path, raw):
-        where = f"{path}, {place}"
-        id_, answer = _read_answer(row, where)
+    place_of: dict[str, int] = {}
+    for place, id_, answer in reader:
         if id_ in answers:
-            _refuse(where, f"id {id_!r} was given on {place_of[id_]} already", "give every id once")
+            reader.refuse_repeated(place, id_, place_of[id_])
         answers[id_], place_of[id_] = answer, place
     return answers
 
 
-def _read_rows(path: Path, raw: bytes) -> Iterator[tuple[str, object]]:
-    """What each line holds, or each entry of a file that is one list; and where it is."""
-    if raw.lstrip().startswith(b"["):
+class AnswerReader:
+    """Reads a predictions file row by row.
+
+    Args:
+        path: the file, as for `read_answers`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._what = "line"
+
+    def __iter__(self) -> Iterator[tuple[int, str, GivenAnswer]]:
+        """Line or, in a list, number of the entry, from 1; id; answer.
+
+        Raises:
+            DataError: as `read_answers`, but for an id that is given twice.
+        """
         try:
-            entries = decode(raw)
+            with self.path.open("rb") as file:
+                for place, row in self._read_rows(file):
+                    yield place, *_read_answer(row, self._describe(place))
+        except OSError as error:
+            raise DataError(
+                f"{self.path}: {error.strerror or error}",
+                reason="the predictions cannot be read",
+                remedy="give the path of a file of JSON lines",
+            ) from error
+
+    def refuse_repeated(self, place: int, id_: str, first: int) -> NoReturn:
+        """Refuse an id that an earlier row has.
+
+        Raises:
+            DataError: always.
+        """
+        _refuse(self._describe(place), f"id {id_!r} was given on {self._what} {first} already", "give every id once")
+
+    def _describe(self, place: int) -> str:
+        return f"{self.path}, {self._what} {place}"
+
+    def _read_rows(self, file: BinaryIO) -> Iterator[tuple[int, object]]:
+        """What each line holds, or each entry of a file that is one list."""
+        beginning: list[bytes] = []
+        for line in file:
+            beginning.append(line.removeprefix(b"\xef\xbb\xbf") if not beginning else line)
+            if beginning[-1].strip():
+                break
+        if beginning and beginning[-1].lstrip().startswith(b"["):
+            beginning += file.readlines()
+            if (entries := self._read_list(b"".join(beginning))) is not None:
+                self._what = "entry"
+                yield from enumerate(entries, start=1)
+                return
+        for number, line in enumerate(chain(beginning, file), start=1):
+            if line.strip():
+                row = _decode_plain(line)
+                yield number, self._decode(line.rstrip(b"\n"), number) if row is None else row
+
+    def _read_list(self, raw: bytes) -> list[object] | None:
+        """None where it is no list: then a line is at fault, and is named."""
+        try:
+            return list(decode(raw))
         except NotJsonError:
-            pass  # a line is at fault, and is named below
+            return None
         except StrictError:
             from video_opd.files.records import json_entries
 
-            for _ in json_entries(path):  # refuses the entry, with its line
+            for _ in json_entries(self.path):  # refuses the entry, with its line
                 pass
-        else:
-            yield from ((f"entry {number}", row) for number, row in enumerate(entries, start=1))
-            return
-    for number, line in enumerate(raw.split(b"\n"), start=1):
-        if line.strip():
-            yield f"line {number}", _read_value(line, f"{path}, line {number}")
+            raise
+
+    def _decode(self, line: bytes, number: int) -> object:
+        try:
+            return decode(line)
+        except StrictError as error:
+            remedy = "save it as UTF-8" if "UTF-8" in str(error) else f"write one JSON object a line, like {_ROW}"
+            _refuse(self._describe(number), str(error), remedy)
 
 
 _ROW = '{"id": "a1", "answer": "4.0 - 9.0 seconds", "spans": [[4.0, 9.0]]}'
 
 
-def _read_value(line: bytes, where: str) -> object:
+_PLAIN_TIME_S = 1e12
+"""A number within is neither infinite nor too large."""
+
+
+def _decode_plain(line: bytes) -> dict[str, Any] | None:
+    """A row of texts and spans, quickly; None: decode it strictly."""
     try:
-        return decode(line)
-    except StrictError as error:
-        remedy = "save it as UTF-8" if "UTF-8" in str(error) else f"write one JSON object a line, like {_ROW}"
-        _refuse(where, str(error), remedy)
+        row = decode_simple_object(line.decode().strip())
+    except UnicodeDecodeError:
+        return None
+    if row is None:
+        return None
+    for key, value in row.items():
+        if type(value) is not str and value is not None and not (key == "spans" and _are_plain_spans(value)):
+            return None
+    return row
+
+
+def _are_plain_spans(spans: object) -> bool:
+    return type(spans) is list and all(
+        type(span) is list and all(type(time) in (int, float) and abs(time) < _PLAIN_TIME_S for time in span)
+        for span in spans
+    )
 
 
 def _read_answer(row: object, where: str) -> tuple[str, GivenAnswer]:

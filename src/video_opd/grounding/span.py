@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from video_opd.types import Span
 
 SpanLike = Sequence[float]
@@ -49,6 +51,22 @@ def temporal_iou(a: SpanLike, b: SpanLike) -> float:
     if intersection <= 0.0 or not math.isfinite(union):
         return 0.0
     return float(intersection / union)
+
+
+def temporal_ious(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`temporal_iou` of many pairs of spans: the same comparisons and divisions, so the same numbers.
+
+    Args:
+        a: (N, 2) seconds.
+        b: (N, 2) seconds.
+
+    Returns:
+        (N,) numbers in 0..1.
+    """
+    shared = np.minimum(a[:, 1], b[:, 1]) - np.maximum(a[:, 0], b[:, 0])
+    whole = np.maximum(a[:, 1], b[:, 1]) - np.minimum(a[:, 0], b[:, 0])
+    overlap = (a[:, 0] <= a[:, 1]) & (b[:, 0] <= b[:, 1]) & (shared > 0) & np.isfinite(whole)
+    return np.divide(shared, whole, out=np.zeros(len(a)), where=overlap)
 
 
 def best_iou(prediction: SpanLike, annotated_spans: Iterable[SpanLike]) -> float:

@@ -13,10 +13,13 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from video_opd.grounding.first_spans import FirstSpans
+from video_opd.grounding.packed_examples import PackedExamples, reduce_rows
 from video_opd.grounding.parser import ParsedAnswer, parse_answer
 from video_opd.grounding.span import SpanLike
 from video_opd.types import Example, Span
@@ -131,18 +134,28 @@ def likely_unit(predicted: Mapping[str, SpanLike], examples: Iterable[Example]) 
     Returns:
         The best-fitting unit; None for seconds, and where it is unclear.
     """
-    asked = [example for example in examples if example.id in predicted and example.spans]
-    spans = np.array([tuple(predicted[example.id]) for example in asked], dtype=np.float64).reshape(-1, 2)
+    packed = PackedExamples.of(examples)
+    return find_likely_unit(FirstSpans.of({id: [span] for id, span in predicted.items()}, packed), packed)
+
+
+def find_likely_unit(predicted: FirstSpans, examples: PackedExamples) -> UnitEvidence | None:
+    """`likely_unit` of spans that stand beside their examples already."""
+    asked = np.flatnonzero(predicted.is_named & (np.diff(examples.first_spans) > 0))
+    spans = predicted.spans_s[asked]
     usable = np.isfinite(spans).all(axis=1) & (spans[:, 0] <= spans[:, 1]) & (np.abs(spans) < 1e12).all(axis=1)
-    if usable.sum() < max(_LEAST_ANSWERS, 0.5 * len(asked)) or len({*map(tuple, spans[usable])}) < _LEAST_DISTINCT:
+    spans = spans[usable]
+    if len(spans) < max(_LEAST_ANSWERS, 0.5 * len(asked)) or len(np.unique(spans, axis=0)) < _LEAST_DISTINCT:
         return None
-    table = _Table([example for example, good in zip(asked, usable, strict=True) if good], spans[usable])
+    table = _Table(examples, asked[usable], spans)
+    suspects = table.find_suspects()
+    if not suspects:
+        return None
     as_seconds = float(table.ious(np.ones(len(table.spans))).mean())
     found = [
         UnitEvidence(
             unit=unit, fps=fps, miou=miou, miou_as_seconds=as_seconds, num_answers=len(table.spans), what_shows_it=shown
         )
-        for unit, shown in table.find_suspects().items()
+        for unit, shown in suspects.items()
         for fps in (FRAME_RATES if unit == "frames" else (None,))
         if (miou := table.worth(unit, fps, as_seconds)) is not None
     ]
@@ -151,20 +164,35 @@ def likely_unit(predicted: Mapping[str, SpanLike], examples: Iterable[Example]) 
 
 
 class _Table:
-    """Predictions beside what is known of their videos: N rows."""
+    """Predictions beside what is known of their videos: N rows.
 
-    def __init__(self, examples: list[Example], spans: np.ndarray) -> None:
+    Args:
+        examples: what was asked.
+        places: (N,) of the examples that were answered.
+        spans: (N, 2) what was predicted.
+    """
+
+    def __init__(self, examples: PackedExamples, places: np.ndarray, spans: np.ndarray) -> None:
         self.spans = spans
-        self.durations = [example.duration for example in examples]
-        self.duration = np.array([value or math.nan for value in self.durations], dtype=np.float64)
-        width = min(_MOST_SPANS, max(len(example.spans) for example in examples))
-        self.annotated = np.full((len(examples), width, 2), math.nan)
-        for row, example in enumerate(examples):
-            kept = example.spans[:width]
-            self.annotated[row, : len(kept)] = kept
-        self.last = np.nanmax(self.annotated[:, :, 1], axis=1)
+        self._places, self._annotated_spans = places, examples.spans_s
+        first = examples.first_spans
+        self._first, self._count = first[:-1], np.minimum(np.diff(first), _MOST_SPANS)
+        self.duration = examples.durations_s[places].copy()
+        self.duration[self.duration == 0] = math.nan
+        looked_at = np.arange(len(self._annotated_spans)) - np.repeat(self._first, np.diff(first)) < _MOST_SPANS
+        self.last = reduce_rows(np.where(looked_at, self._annotated_spans[:, 1], -math.inf), first, math.nan)[places]
         # Where the length of a video is not known, it is at least as long as what is annotated.
         self.length = np.where(np.isnan(self.duration), self.last, np.fmax(self.duration, self.last))
+
+    @cached_property
+    def annotated(self) -> np.ndarray:
+        """(N, W, 2) the annotated spans of each row, NaN behind the last."""
+        count = self._count[self._places]
+        annotated = np.full((len(count), int(count.max()), 2), math.nan)
+        for number in range(annotated.shape[1]):
+            rows = np.flatnonzero(count > number)
+            annotated[rows, number] = self._annotated_spans[self._first[self._places[rows]] + number]
+        return annotated
 
     def ious(self, scale: np.ndarray, shift: int = 0, later: float = 0.0) -> np.ndarray:
         """(N,) of each prediction, or of that of another row, with the best-matching annotated span of the row."""
@@ -202,8 +230,7 @@ class _Table:
 
     def worth(self, unit: Unit, fps: float | None, as_seconds: float) -> float | None:
         """Mean IoU in a unit; None if it is not clearly better, or if the answers fit other queries as well."""
-        scales = [seconds_per_unit(unit, duration, fps) for duration in self.durations]
-        scale = np.array([value or math.nan for value in scales], dtype=np.float64)
+        scale = self._find_scale(unit, fps)
         known = ~np.isnan(scale)
         if known.sum() < _LEAST_ANSWERS:
             return None
@@ -222,11 +249,21 @@ class _Table:
             return None
         num = len(ious)
         shifts = sorted({1 + round(step * (num - 2) / _MOST_SHIFTS) for step in range(_MOST_SHIFTS)} | {num - 1})
-        others = np.mean([self.ious(np.nan_to_num(scale), shift) for shift in shifts if 0 < shift < num], axis=0)
-        better = ious - others
+        shifts = [shift for shift in shifts if 0 < shift < num]
+        others = np.zeros(num)
+        for shift in shifts:
+            others += self.ious(np.nan_to_num(scale), shift)
+        better = ious - others / len(shifts)
         spread = float(better.std(ddof=1)) / math.sqrt(num)
         clear = better.mean() >= (0.02 if num >= 30 else 0.1) and better.mean() > 3 * spread
         return float(ious.mean()) if clear else None
+
+    def _find_scale(self, unit: Unit, fps: float | None) -> np.ndarray:
+        """(N,) seconds per unit; NaN: not known."""
+        if unit in ("fraction", "percent"):
+            length = np.where(np.isfinite(self.duration), self.duration, math.nan)
+            return length if unit == "fraction" else length / 100
+        return np.full(len(self.spans), seconds_per_unit(unit, None, fps) or math.nan)
 
 
 def _share(of: np.ndarray) -> float:

@@ -46,6 +46,8 @@ class Collector:
         self.report = ImportReport()
         self.examples: list[Example] = []
         self._ids: set[str] = set()
+        self._last_number: dict[str, int] = {}
+        """Id -> the number behind its last repetition, so that a thousand of them are not all tried again."""
         self._num_by_base: Counter[str] = Counter()
         self._asked: set[tuple[str, str]] = set()
         self._without_duration: list[Annotation] = []
@@ -89,12 +91,13 @@ class Collector:
         base = f"{self._make_source(annotation)}/{video_name(annotation.video)}"
         name = annotation.name or str(self._num_by_base[base])
         self._num_by_base[base] += 1
-        id, number = f"{base}/{name}", 2
+        first = id = f"{base}/{name}"
         if id in self._ids:
             self.report.same_id += 1
             self.report.first.setdefault(SAME_ID, annotation.record.where)
         while id in self._ids:
-            id, number = f"{base}/{name}-{number}", number + 1
+            self._last_number[first] = number = self._last_number.get(first, 1) + 1
+            id = f"{first}-{number}"
         self._ids.add(id)
         return id
 

@@ -17,10 +17,11 @@ from video_opd.data.importers._account import KEPT, Policies
 from video_opd.data.importers._annotation import ReadOptions
 from video_opd.data.importers._collector import Collector
 from video_opd.data.importers._read_annotations import read_annotations
-from video_opd.data.manifest import read_manifest
+from video_opd.data.manifest import pack_manifest
 from video_opd.errors import DataError
 from video_opd.eval.scorers import _original_files as original_files
 from video_opd.eval.scorers._scorer_types import GroundTruth
+from video_opd.files.first_record import read_first_line
 from video_opd.files.records import Record, json_any
 from video_opd.types import Example
 
@@ -67,13 +68,13 @@ def read_ground_truth(path: Path) -> GroundTruth:
             examples=tuple(example for example, _ in rows),
             categories={example.id: _read_categories(record) for example, record in rows},
         )
-    return GroundTruth(examples=tuple(read_manifest(path)))
+    return GroundTruth(examples=pack_manifest(path))
 
 
 def _keys_of_first_row(path: Path) -> set[str]:
     """Empty where the file cannot be read like this; whoever reads it as a manifest then says why."""
     try:
-        first = next(json_any(path), None)
+        first = read_first_line(path) or next(json_any(path), None)
     except DataError:
         return set()
     return set(first.value) if first is not None and first.key is None and isinstance(first.value, dict) else set()

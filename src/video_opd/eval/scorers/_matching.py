@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from video_opd.data.query_words import normalise
 from video_opd.data.query_words import timelens as clean_query
-from video_opd.data.video.video_names import video_name
 from video_opd.errors import DataError
 from video_opd.eval.scorers import RESULT_FORMATS
 from video_opd.eval.scorers._answers_by_key import find_by_words, is_same_span, is_within
-from video_opd.eval.scorers._keys import SEPARATOR, QueryKey, key_of_example
-from video_opd.eval.scorers._result_files import read_results
+from video_opd.eval.scorers._example_finder import ExampleFinder
+from video_opd.eval.scorers._keys import SEPARATOR
+from video_opd.eval.scorers._packed_answers import PackedAnswers
+from video_opd.eval.scorers._result_files import find_format, read_results, read_rows
 from video_opd.eval.scorers._result_rows import ResultRow
 from video_opd.eval.scorers._scorer_types import Answers, GroundTruth, ResultAnswer
 from video_opd.files.records import json_any
+from video_opd.grounding.packed_examples import PackedExamples
+from video_opd.grounding.predictions import AnswerReader
 from video_opd.grounding.time_units import (
     Unit,
     UnitEvidence,
     find_bare_spans,
+    find_likely_unit,
     likely_unit,
     read_spans_without_units,
     seconds_per_unit,
@@ -52,7 +54,10 @@ def read_matched(
         DataError: as `read_results`; or an id of the file is that of several examples, or of one about another video;
             or the unit needs a duration that the annotations do not have.
     """
-    found, rows = read_results(path, format)
+    found = find_format(path, format)
+    if found == "ours":
+        return _convert_to_seconds(_match_ids(path, truth), truth, unit or "seconds", fps)
+    rows = read_rows(path, found)
     answers = _match_rows(path, truth, found, rows)
     format_found = RESULT_FORMATS[found]
     if format_found.others and (others := sum(1 for _ in json_any(path)) - len(rows)):
@@ -84,6 +89,7 @@ def read_with_truth(
         )
     examples: dict[str, Example] = {}
     by_id: dict[str, list[ResultAnswer]] = {}
+    last: Counter[str] = Counter()  # so that a thousand of one name are not all tried again
     for row in rows:
         if not row.truth:
             raise DataError(
@@ -93,8 +99,9 @@ def read_with_truth(
             )
         id_ = row.written
         if not row.own_ids:  # a video and a query, which may come again with another span
-            same = (f"{row.written}#{number}" if number > 1 else row.written for number in itertools.count(1))
-            id_ = next(name for name in same if name not in examples)
+            while id_ in examples:
+                last[row.written] += 1
+                id_ = f"{row.written}#{last[row.written] + 1}"
         key = row.key
         video, query = (key.video, key.query) if key else (row.video or row.written, row.query or row.written)
         examples[id_] = Example(id=id_, video=video, query=query, spans=row.truth, duration=row.duration)
@@ -121,6 +128,8 @@ def find_unit_evidence(truth: GroundTruth, answers: Answers, *, heeds_units: boo
         heeds_units: whether the scorer's parser does, `Convention.is_unit_aware`; one that does not takes milliseconds
             for seconds also where the text says what they are.
     """
+    if heeds_units and isinstance(answers.by_id, PackedAnswers):
+        return find_likely_unit(answers.by_id.find_first_bare_spans(), answers.by_id.examples)
     read = find_bare_spans if heeds_units else read_spans_without_units
     first: dict[str, Span] = {}
     for id_, answer in answers.by_id.items():
@@ -164,8 +173,41 @@ def _describe_collapsed(count: int) -> str:
     )
 
 
+def _match_ids(path: Path, truth: GroundTruth) -> Answers:
+    """Match a file of our own format, whose rows name their examples by the very id, while it is read."""
+    reader, examples = AnswerReader(path), PackedExamples.of(truth.examples)
+    answers, unknown = PackedAnswers(examples), dict[str, int]()
+    for line, id_, answer in reader:
+        place = examples.places.get(id_)
+        first = unknown.get(id_) if place is None else answers.find_line(place)
+        if first is not None:
+            reader.refuse_repeated(line, id_, first)
+        if place is None:
+            unknown[id_] = line
+        else:
+            answers.add(place, line, answer)
+    num_rows = len(answers) + len(unknown)
+    return Answers(
+        file=str(path),
+        format="ours",
+        num_rows=num_rows,
+        by_id=answers,
+        unknown=tuple(map(_printable, unknown)),
+        notes=tuple(_note_unknown(len(unknown), num_rows)),
+    )
+
+
+def _note_unknown(num_unknown: int, num_rows: int) -> list[str]:
+    if num_unknown * 2 <= num_rows:
+        return []
+    return [
+        f"{num_unknown} of {num_rows} rows are about no annotated query and count nowhere: give the annotations "
+        "that the predictions were made for, or were videos renamed or queries rewritten on import?"
+    ]
+
+
 def _match_rows(path: Path, truth: GroundTruth, found: str, rows: Sequence[ResultRow]) -> Answers:
-    finder = _ExampleFinder(path, truth)
+    finder = ExampleFinder(path, truth)
     matched_by = RESULT_FORMATS[found].matched_by
     if matched_by == "words":
         ids_of_rows, num_moved = find_by_words(rows, truth), 0
@@ -215,7 +257,7 @@ def _notes(
     *,
     num_moved: int,
     num_collapsed: int,
-    finder: _ExampleFinder,
+    finder: ExampleFinder,
 ) -> list[str]:
     notes = []
     if num_collapsed:
@@ -237,91 +279,13 @@ def _notes(
         if ids and row.query is not None
     ):
         notes.append(f"{reworded} rows word their query otherwise than the annotations: matched by id and video.")
-    num_unknown = sum(not ids for ids in ids_of_rows)
-    if num_unknown * 2 > len(rows):
-        notes.append(
-            f"{num_unknown} of {len(rows)} rows are about no annotated query and count nowhere: give the annotations "
-            "that the predictions were made for, or were videos renamed or queries rewritten on import?"
-        )
+    notes += _note_unknown(sum(not ids for ids in ids_of_rows), len(rows))
     if split := sum(row.key is not None and row.written.count(SEPARATOR) > 2 for row in rows):
         notes.append(
             f"{split} keys have a `{SEPARATOR}` within the query: the official scorer crashes here; they are cut at "
             "the first and the last."
         )
     return notes
-
-
-def list_names_in_result_files(example: Example) -> set[str]:
-    """What a file may call an example instead of its id: the end of that (`2579` of `qvhighlights/VID/2579`, `VID/6` of
-    `nextgqa/VID/6`, `tvg/qvhighlights/0` of `et-bench/tvg/qvhighlights/0`), or video and query."""
-    parts = example.id.split("/")
-    asked = SEPARATOR.join((video_name(example.video), clean_query(example.query).casefold()))
-    return {"/".join(parts[-count:]) for count in (1, 2, 3)} | {asked}
-
-
-class _ExampleFinder:
-    """Looks up examples by what files of results call them."""
-
-    def __init__(self, path: Path, truth: GroundTruth) -> None:
-        self.path = path
-        self.examples: dict[str, Example] = {example.id: example for example in truth.examples}
-        self.by_end: dict[str, list[str]] = {}
-        self.by_key: dict[QueryKey, list[str]] = {}
-        self.by_question: dict[tuple[str, str], list[str]] = {}
-        for example in truth.examples:
-            key = key_of_example(example)
-            for name in list_names_in_result_files(example):
-                self.by_end.setdefault(name, []).append(example.id)
-            self.by_key.setdefault(key, []).append(example.id)
-            self.by_question.setdefault(key.question, []).append(example.id)
-
-    def find_all(self, rows: Sequence[ResultRow], *, whole: bool) -> tuple[list[list[str]], int]:
-        """Ids of the examples that each row answers, and how many rows were matched without their span.
-
-        Several ids where the annotations hold the same query twice.
-        """
-        found = [self._find_by_key(row.key) if row.key else self._find_by_id(row, whole=whole) for row in rows]
-        askers = Counter(key.question for key in {row.key for row in rows if row.key})
-        num_moved = 0
-        for place, row in enumerate(rows):
-            if row.key and not found[place] and askers[row.key.question] == 1:
-                ids = self.by_question.get(row.key.question, [])
-                if len(ids) == 1:
-                    found[place] = ids
-                    num_moved += 1
-        return found, num_moved
-
-    def _find_by_key(self, key: QueryKey) -> list[str]:
-        """With the query as it is written, else in any case."""
-        return self.by_key.get(key) or [
-            id_ for id_ in self.by_question.get(key.question, []) if self.examples[id_].spans[0] == key.span
-        ]
-
-    def _find_by_id(self, row: ResultRow, *, whole: bool) -> list[str]:
-        exact = [row.written] if row.written in self.examples else []
-        if whole:
-            return exact
-        ids = exact or self.by_end.get(row.written, [])
-        if len(ids) > 1 and row.video is not None:
-            ids = [id_ for id_ in ids if video_name(self.examples[id_].video) == video_name(row.video)] or ids
-        if len(ids) > 1 and row.query is not None:
-            ids = [id_ for id_ in ids if normalise(self.examples[id_].query) == normalise(row.query)] or ids
-        if len(ids) > 1:
-            raise DataError(
-                f"{self.path}, query {row.written!r}",
-                reason=f"the annotations have it {len(ids)} times, as {ids[0]} and {ids[1]}",
-                remedy="give a manifest of this data set only",
-            )
-        if ids and row.video is not None:
-            annotated = video_name(self.examples[ids[0]].video)
-            if video_name(row.video) != annotated:
-                raise DataError(
-                    f"{self.path}: query id {row.written} is about video {row.video} in the file and {annotated} in "
-                    "the annotations",
-                    reason="the answers belong to the queries of another file",
-                    remedy="give the annotations that the predictions were made for",
-                )
-        return ids
 
 
 def _printable(text: str) -> str:

@@ -26,6 +26,7 @@ from video_opd.data.video.video_names import VIDEO_SUFFIXES, video_name
 from video_opd.errors import DataError
 from video_opd.eval.scorers._benchmark_results import ET_BENCH_TASKS, EtBenchRow
 from video_opd.eval.scorers._scorer_types import GroundTruth, MomentQuestion
+from video_opd.files.first_record import read_first_line
 from video_opd.files.records import Record, json_any, json_entries, table_rows
 from video_opd.types import Example, Span
 
@@ -88,7 +89,7 @@ class _HiRest(BaseModel):
 def find_reader(path: Path) -> Callable[[Path], GroundTruth] | None:
     """What reads the file; None where it is none of these, or cannot be read at all."""
     try:
-        first = next(json_any(path), None)
+        first = read_first_line(path) or next(json_any(path), None)
     except DataError:
         return None
     if first is None or not isinstance(first.value, dict) or not first.value:

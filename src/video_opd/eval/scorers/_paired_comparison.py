@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from video_opd.grounding.figure_by_id import FigureById
 from video_opd.grounding.metrics import bootstrap_intervals
 from video_opd.sample_size import MIN_QUERIES, describe_shortage
 
@@ -29,22 +30,29 @@ def compare(a: PerQuery, b: PerQuery, *, seed: int = 0, num_resamples: int = 100
     """
     compared = {}
     for name, of_a in a.items():
-        ids = [id_ for id_ in of_a if id_ in b.get(name, {})]
-        if not ids:
+        values = _pair(of_a, b.get(name, {}))
+        num_queries = len(values)
+        if not num_queries:
             continue
-        values = np.array([[of_a[id_], b[name][id_]] for id_ in ids])
         differences = values[:, :1] - values[:, 1:]
         interval: list[float] | None = None
-        if len(ids) >= MIN_QUERIES:
+        if num_queries >= MIN_QUERIES:
             interval = list(*bootstrap_intervals(differences, np.random.default_rng(seed), num_resamples))
         compared[name] = {
             "a": float(values[:, 0].mean()),
             "b": float(values[:, 1].mean()),
             "difference": float(differences.mean()),
             "interval": interval,
-            "num_queries": len(ids),
+            "num_queries": num_queries,
         }
     return compared
+
+
+def _pair(a: Mapping[str, float], b: Mapping[str, float]) -> np.ndarray:
+    """(N, 2) the values of the queries that both have."""
+    if isinstance(a, FigureById) and isinstance(b, FigureById) and a.places is b.places:
+        return np.stack([a.figures, b.figures], axis=1)
+    return np.array([[value, b[id_]] for id_, value in a.items() if id_ in b], dtype=np.float64)
 
 
 def explain_too_few(differences: Mapping[str, Mapping[str, Any]]) -> str:

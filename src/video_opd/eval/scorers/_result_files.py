@@ -8,6 +8,7 @@ from typing import Any
 from video_opd.errors import DataError
 from video_opd.eval.scorers import RESULT_FORMATS
 from video_opd.eval.scorers._result_rows import ResultRow
+from video_opd.files.first_record import read_first_line
 from video_opd.files.records import is_json, json_entries, read_text
 from video_opd.files.strict_json import load_json
 
@@ -22,6 +23,20 @@ def read_results(path: Path, format: str | None = None) -> tuple[str, list[Resul
     Raises:
         DataError: a file that cannot be read, that is of another format, or a record that is wrong.
     """
+    found = find_format(path, format)
+    return found, read_rows(path, found)
+
+
+def find_format(path: Path, format: str | None = None) -> str:
+    """The format of a result file, by its first record.
+
+    Args:
+        path: the file.
+        format: that it should have; None: any.
+
+    Raises:
+        DataError: a file that cannot be read, or that is of another format.
+    """
     looks_like = recognise_format(path)
     found = format or looks_like or "ours"
     if found == "ours" and looks_like is None and (first := _read_first_value(path)) is not None:
@@ -32,10 +47,23 @@ def read_results(path: Path, format: str | None = None) -> tuple[str, list[Resul
             reason=f"it looks like the format {looks_like}",
             remedy=f"give `--format {looks_like}`, or leave it out",
         )
+    return found
+
+
+def read_rows(path: Path, found: str) -> list[ResultRow]:
+    """The rows of a result file.
+
+    Args:
+        path: the file.
+        found: its format.
+
+    Raises:
+        DataError: there are none, or one is wrong.
+    """
     rows = list(RESULT_FORMATS[found].read(path))
     if not rows and found != "ours":  # of ours, that none is about an annotated query is said elsewhere
         raise DataError(f"{path}", reason="it holds no predictions", remedy="Check that it was written to the end")
-    return found, rows
+    return rows
 
 
 def _refuse_unknown(path: Path, first: Any) -> None:
@@ -67,6 +95,8 @@ def recognise_format(path: Path) -> str | None:
 def _read_first_value(path: Path) -> Any:
     """The first line as a value, or the first entry of JSON over many lines. NaN and the like pass here, so that what
     is wrong with a record is said by the reader of its format."""
+    if (record := read_first_line(path)) is not None:
+        return record.value
     text = read_text(path).lstrip()
     first, _, _ = text.partition("\n")
     try:

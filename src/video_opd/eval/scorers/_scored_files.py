@@ -9,9 +9,11 @@ from typing import TypedDict, Unpack
 
 from video_opd.eval.scorers._ground_truth import read_ground_truth
 from video_opd.eval.scorers._matching import read_matched, read_with_truth, require_matched
+from video_opd.eval.scorers._packed_answers import PackedAnswers
 from video_opd.eval.scorers._score_as import score_as
 from video_opd.eval.scorers._scorer_types import Answers, GroundTruth, OfficialScores, Scorer
 from video_opd.grounding import Scores, score
+from video_opd.grounding.metrics import score_first_spans
 from video_opd.grounding.time_units import Unit
 
 
@@ -71,4 +73,6 @@ def _score(scorer: str | Scorer, truth: GroundTruth, answers: Answers) -> Scores
     if scorer != "ours":
         return score_as(scorer, truth, answers)
     require_matched(answers)
+    if isinstance(answers.by_id, PackedAnswers):
+        return score_first_spans(answers.by_id.first_spans, answers.by_id.examples)
     return score({id_: answer.parse() for id_, answer in answers.by_id.items()}, truth.examples)

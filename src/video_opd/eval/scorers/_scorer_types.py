@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from video_opd.grounding import GivenAnswer, ParsedAnswer, SpanLike
+from video_opd.grounding.packed_examples import PackedExamples
 from video_opd.grounding.time_units import Unit, remove_unit
 from video_opd.types import Example, Span
 
@@ -94,7 +95,7 @@ class MomentQuestion:
 class GroundTruth:
     """Annotations, with what only the original files hold."""
 
-    examples: tuple[Example, ...]
+    examples: Sequence[Example]
     saliency: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
     """QVHighlights: example id -> for each clip of 2 s what the annotators gave it, 0 to 4."""
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -111,7 +112,7 @@ class GroundTruth:
 
     def find_missing(self, answers: Answers) -> tuple[str, ...]:
         """Examples that the file has no answer to."""
-        return tuple(example.id for example in self.examples if example.id not in answers.by_id)
+        return tuple(id for id in PackedExamples.of(self.examples).ids if id not in answers.by_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from video_opd.eval.scorers._parsers import OFFICIAL_PARSERS_VERSION, Pair
 from video_opd.eval.scorers._scorer_types import Answers, GroundTruth, ResultAnswer
 from video_opd.grounding import SpanLike, temporal_iou
+from video_opd.grounding.packed_examples import PackedExamples
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 
@@ -113,7 +114,8 @@ def several_spans_notes(truth: GroundTruth, which: str) -> list[str]:
 
 def zero_length_notes(truth: GroundTruth) -> list[str]:
     """Say how many annotated spans end where they begin."""
-    count = sum(start_s == end_s for example in truth.examples for start_s, end_s in example.spans)
+    spans_s = PackedExamples.of(truth.examples).spans_s
+    count = int((spans_s[:, 0] == spans_s[:, 1]).sum())
     return note_count(
         count, "annotated spans have no length: no answer reaches them, and every answer has IoU 0 with them."
     )
