@@ -336,12 +336,11 @@ def _find_video_problems(rows: list[tuple[int, Example]], videos: Path) -> Itera
 
 def _find_decoding_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[Problem]:
     """Decode each distinct video, or part of one, once; it is reported at the first row that asks about it."""
-    from video_opd.data.video.decoding_workers import DecodingWorkers
-    from video_opd.data.video.video_sampling import VideoBudget
+    from video_opd.data.video import decoding_workers, video_sampling
 
-    little = VideoBudget(fps=0.1, max_frame_tokens=1)  # the last frame is always among those wanted
+    little = video_sampling.VideoBudget(fps=0.1, max_frame_tokens=1)  # the last frame is always among those wanted
     seen: set[tuple[str, Span | None, float | None]] = set()
-    with contextlib.closing(DecodingWorkers()) as workers:
+    with contextlib.closing(decoding_workers.DecodingWorkers()) as workers:
         for line, example in rows:
             if (asked := (example.video, example.clip, example.frame_rate)) not in seen:
                 seen.add(asked)
