@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import gc
 import io
+import logging
 import re
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from pathlib import Path
 
 from spoil_texts import spoil
 from texts_to_spoil import Kind, Read, list_kinds
+from video_opd.terminal import EscapedLogRecord
 
 _FRAMES = 3
 _SLOW_S = 20.0
@@ -116,6 +118,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this long")
     given = parser.parse_args()
     kinds = [kind for kind in list_kinds() if kind.name.startswith(given.kind)]
+    logging.setLogRecordFactory(EscapedLogRecord)  # as the program does
     total, failed, began = Counter[str](), Counter[str](), time.monotonic()
     seconds: Counter[str] = Counter()
     seen: Counter[tuple[str, str]] = Counter()

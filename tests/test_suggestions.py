@@ -276,3 +276,9 @@ def test_other_models_and_the_tiny_world_are_not(real, world, models):
     assert explain_tiny_on_real(["tiny-teacher"], real, []) is None
     assert explain_tiny_on_real(["tiny-teacher"], real / "nowhere", filmed) is None
     assert "real.mp4" in (explain_tiny_on_real([models["student"], "tiny-teacher"], real, filmed) or "")
+
+
+def test_a_word_that_is_no_name_is_compared_with_none(monkeypatch):
+    """100,000 letters in the place of a device took seven seconds of computing."""
+    monkeypatch.setattr("video_opd.suggestions.edit_distance", None)
+    assert find_nearest("cpu" * 100, ["cpu", "cuda"]) is None

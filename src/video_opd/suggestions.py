@@ -100,6 +100,10 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 """Name in other programs -> names here; the first one that exists counts."""
 
 
+_LONGEST_WORD = 200
+"""Letters. No name is nearly as long, and the time to compare grows with the length."""
+
+
 def find_nearest(word: str, names: Iterable[str]) -> str | None:
     """The name that was probably meant by an unknown word; None if no name is similar.
 
@@ -108,6 +112,8 @@ def find_nearest(word: str, names: Iterable[str]) -> str | None:
     with the same first letter; a name that begins or ends
     with the word, or has it as a part. Capitals, dashes and underscores make no difference.
     """
+    if len(word) > _LONGEST_WORD:
+        return None
     known = list(dict.fromkeys(names))
     wanted = _plain(word)
     last = _last_part(wanted)

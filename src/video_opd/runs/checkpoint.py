@@ -185,7 +185,7 @@ def verify_checkpoint(folder: Path) -> str | None:
     if not all(map(_is_file_name, expected)):
         return f"{MARKER} names what is no file"
     if version != FORMAT:
-        return f"it has format {version}, but this program reads format {FORMAT}"
+        return f"it has format {version!r}, but this program reads format {FORMAT}"
     if folder.name != f"step-{step:06d}":
         return f"it holds step {step}"
     # The sizes first: they are free, and a truncated file is the commonest damage.

@@ -38,7 +38,7 @@ SILENCE_S = 600.0
 CLIP_S = 3600.0
 """Most seconds for one clip. It was not measured how long a film of several hours takes on a busy machine."""
 CLIP_BYTES = 4 << 30
-"""Most memory of a decoder; the clips of the tests need 32 to 170 MB."""
+"""Most memory of a decoder; clips of 640 x 360 need 23 MB."""
 START_S = 120.0
 """Most seconds in which a process starts."""
 PROGRAM = ("-m", "video_opd.data.video.decoding_process")
