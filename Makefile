@@ -8,7 +8,7 @@ VERSIONS ?= --constraint requirements.lock
 # More for pip, such as another index.
 PIP_ARGS ?=
 
-.PHONY: demo test test-long fuzz fuzz-texts chaos chaos-short bench-step bench-growth bench-peers test-oldest test-newest wheel-check lint lock clean
+.PHONY: demo test test-long fuzz fuzz-texts fuzz-videos bench-step bench-growth bench-peers soak audit test-oldest test-newest wheel-check lint lock clean chaos chaos-short
 
 demo: $(VENV)/.installed
 	$(BIN)/video-opd demo
@@ -35,6 +35,11 @@ FUZZ_MUTANTS ?= 100000
 fuzz-texts: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/fuzz_texts.py --mutants $(FUZZ_MUTANTS)
 
+# Spoiled clips, read in a decoding process as a run reads them. Real clips are taken from FUZZ_VIDEOS where it is given.
+FUZZ_CLIPS ?= 20000
+fuzz-videos: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/fuzz_videos.py --mutants $(FUZZ_CLIPS) $(if $(FUZZ_VIDEOS),--videos $(FUZZ_VIDEOS))
+
 # Commands that are killed and stopped wherever they write come to the same end: 50 trials, and 8 as in `make test`.
 chaos: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/chaos.py --kills 50
@@ -60,6 +65,18 @@ test-newest:
 	rm -rf .venv-newest
 	$(MAKE) VENV=.venv-newest VERSIONS= .venv-newest/.installed-dev
 	.venv-newest/bin/pytest
+
+# An hour of training with processes that decode: memory, open files, threads and processes (docs/RELIABILITY.md).
+SOAK_SECONDS ?= 3600
+soak: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/soak.py --seconds $(SOAK_SECONDS)
+	$(BIN)/python benchmarks/results_page.py
+
+# Known vulnerabilities of the locked versions, where an index can be asked; an environment of its own for pip-audit.
+audit:
+	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/pip install --quiet pip-audit; } \
+	  || { rm -rf .venv-audit; echo "skipped: pip-audit could not be installed"; exit 0; }; \
+	test ! -x .venv-audit/bin/pip-audit || .venv-audit/bin/python scripts/audit.py
 
 # The wheel of the last commit, installed into an empty environment outside the checkout, runs `demo`.
 wheel-check: $(BIN)/python
@@ -88,4 +105,4 @@ $(VENV)/.installed-dev: pyproject.toml requirements.lock | $(BIN)/python
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest .venv-peer-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .venv-newest .venv-audit .venv-peer-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -29,6 +29,7 @@ def render(folder: Path = HERE) -> str:
         ("data_wait", "Waiting for videos", show_data_wait),
         ("memory", "Peak memory of a step", show_rows),
         ("memory_estimate", "The estimate of memory", show_rows),
+        ("soak", "An hour of training", show_soak),
     ):
         parts.append(f"## {title}")
         path = folder / "results" / f"{name}.json"
@@ -50,6 +51,20 @@ def describe_origin(found: dict[str, Any]) -> str:
     versions = found.get("versions", {name: found[name] for name in ("torch", "av") if name in found})
     told = [str(found[key]) for key in ("date", "machine") if key in found]
     return "; ".join([*told, ", ".join(f"{name} {number}" for name, number in versions.items())]) + "."
+
+
+def show_soak(found: dict[str, Any]) -> list[str]:
+    """By series: mean, range, and how much it rises in an hour."""
+    rows = [
+        [name.replace("_", " "), *(f"{row[key]:,.1f}" for key in ("mean", "least", "most")),
+         f"{row['rise_per_hour']:+.2f}", "yes" if row["levels_off"] else "no"]
+        for name, row in found["series"].items()
+    ]  # fmt: skip
+    told = (
+        f"{found['seconds']:,} s, {found['steps']:,} steps, {found['clips']:,} clips decoded by two processes "
+        f"(`make soak`). The first third is not counted. The run was then stopped, with status {found['status']}."
+    )
+    return [told, make_table(["series", "mean", "least", "most", "rise in an hour", "levels off"], rows)]
 
 
 def show_step(found: dict[str, Any]) -> list[str]:

@@ -203,6 +203,7 @@ def _make_run() -> Kind:
     def make(folder: Path) -> list[Read]:
         from video_opd.files.journal import Journal, read_journal, truncate_journal
         from video_opd.report import write_report
+        from video_opd.runs.inputs_file import read_inputs
         from video_opd.runs.round_files import read_cost_of_selection, read_facts
         from video_opd.train.memory_shortage import read_note
 
@@ -218,7 +219,7 @@ def _make_run() -> Kind:
         return [
             lambda: write_report(folder), lambda: write_report(folder), write_journal, read_rounds,
             lambda: truncate_journal(folder / "metrics.jsonl", after_step=1), lambda: read_note(folder / "memory.json"),
-            lambda: read_journal(folder / "answers.jsonl"),
+            lambda: read_journal(folder / "answers.jsonl"), lambda: read_inputs(folder),
         ]  # fmt: skip
 
     evaluation = {"step": 2, "name": "student-after", "split": "test", "scores": {"miou": 0.5} | SCORES,
@@ -227,9 +228,15 @@ def _make_run() -> Kind:
                   "side_questions": {"accuracy": 0.7, "interval": [0.6, 0.8], "num_questions": 60}}  # fmt: skip
     metrics = [metrics_row(step, coupling={"active": 1, "suspended": 2}, reverse_kl_by_region={"number": {"mean": 0.5}})
                for step in (1, 2, 3)]  # fmt: skip
+    file = {"bytes": 12, "sha256": "a" * 64}
+    inputs = {"format": 1, "from_begin": True, "data_sha256": "a" * 64, "files": {"test": file | {"path": "test.jsonl"}},
+              "models": {"student": {"name": "s", "files": {"config.json": file | {"modified_ns": 1}}}},
+              "videos": {"folder": "videos", "bytes": {"a.mp4": 1, "b.mp4": None}},
+              "changes": [{"accepted": ["test"], "differences": ["test: x"], "data_sha256": "b", "evaluations": "e"}]}  # fmt: skip
     files = {
         "recipe.toml": b'method = "opd"\nseed = 17\n',
         "environment.json": b'{"torch": "2.12"}',
+        "inputs.json": json.dumps(inputs).encode(),
         "metrics.jsonl": make_lines(*metrics),
         "answers.jsonl": make_lines(*(answer_row(step, id) for step in (1, 3) for id in "ab")),
         "evaluation/student-before.json": json.dumps(evaluation | {"name": "student-before"}).encode(),

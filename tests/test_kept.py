@@ -129,10 +129,10 @@ def test_a_part_of_a_split_follows_no_link(files, refused):
 # Run folders
 
 
-RUN_FILES = ("recipe.toml", "environment.json", "metrics.jsonl", "answers.jsonl", "report.html", ".run.lock",
-             ".recipe.sha256", "checkpoints/step-000010/model.safetensors", "evaluation/student-before.json",
-             "evaluation/student-after.predictions.jsonl", "rounds/teacher-scores.jsonl", "result.json",
-             "comparison.json", "finished.json")  # fmt: skip
+RUN_FILES = ("recipe.toml", "environment.json", "inputs.json", "metrics.jsonl", "answers.jsonl", "report.html",
+             ".run.lock", ".recipe.sha256", "checkpoints/step-000010/model.safetensors",
+             "evaluation/student-before.json", "evaluation/student-after.predictions.jsonl",
+             "rounds/teacher-scores.jsonl", "result.json", "comparison.json", "finished.json")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RUN_FILES)

@@ -41,7 +41,7 @@ MAY_REPLACE = {
 command line names it. In a run folder the files of the run may change, and no other."""
 
 OF_A_RUN = re.compile(
-    r"(done/(?:run|adapter))/(\.run\.lock|\.recipe\.sha256|recipe\.toml|environment(-\d+)?\.json|report\.html|metrics\.jsonl|"
+    r"(done/(?:run|adapter))/(\.run\.lock|\.recipe\.sha256|recipe\.toml|environment(-\d+)?\.json|inputs\.json|report\.html|metrics\.jsonl|"
     r"answers\.jsonl|result\.json|finished\.json|(evaluation|checkpoints|rounds)(/.*)?)"
 )
 NOTES = {"done/run/notes.txt", "done/run/checkpoints/step-000001/model/notes.txt"}
@@ -49,7 +49,8 @@ NOTES = {"done/run/notes.txt", "done/run/checkpoints/step-000001/model/notes.txt
 
 LIKE_OURS = (
     "before.jsonl", "scores.jsonl", "selection.jsonl", "metrics.jsonl", "answers.jsonl", "report.html",
-    "comparison.json", "result.json", "finished.json", "environment.json", "command.json", "command.sh", "log.txt",
+    "comparison.json", "result.json", "finished.json", "environment.json", "inputs.json", "command.json",
+    "command.sh", "log.txt",
     "report.json", ".run.lock", ".recipe.sha256", "evaluation/student-before.json", "rounds/1/selection.jsonl",
     "checkpoints/step-000010/COMPLETE.json", "checkpoints/step-000010/model.safetensors", "picture.svg",
     "tiny-world/train.jsonl", "data/notes.txt", "lmms-eval/a_results.json", "runs/c/runs/opd-lr0.001-seed0/mine",

@@ -32,8 +32,8 @@ from video_opd.errors import ConfigurationError
 from video_opd.types import Example, Span
 
 WORDS = {
-    "columns", "device", "lmms_model", "methods", "model_args", "name", "parts", "query", "source", "tasks", "template",
-    "scorer", "format", "gpus",
+    "accept_changed", "columns", "device", "lmms_model", "methods", "model_args", "name", "parts", "query", "source",
+    "tasks", "template", "scorer", "format", "gpus",
 }  # fmt: skip
 """Arguments that are taken as they are written and are never paths."""
 

@@ -88,6 +88,8 @@ class Prompt:
     """Further inputs of this family of models (Qwen2.5-VL: second_per_grid_ts)."""
     repeat: int = 0
     """How many earlier prompts of the same batch have the same example; see `number_repeats`."""
+    num_concealed: int = 0
+    """Damaged pictures that the decoder of its video painted over, as far as it said so."""
 
     @property
     def id(self) -> str:

@@ -67,7 +67,11 @@ def test_a_type_checker_sees_a_misspelt_name():
 
 
 def test_train_says_what_it_takes():
-    assert list(inspect.signature(video_opd.train).parameters) == ["recipe", "out", "overrides"]
+    names = ["recipe", "out", "restart", "accept_changed", "overrides"]
+    assert list(inspect.signature(video_opd.train).parameters) == names
+    from video_opd.train.from_recipe import train
+
+    assert inspect.signature(train) == inspect.signature(video_opd.train)
     assert "Args:" in inspect.getdoc(video_opd.train)
 
 

@@ -17,7 +17,7 @@ from video_opd.compare.compared_run import Run
 from video_opd.compare.comparison_runs import ComparisonRuns
 from video_opd.compare.results import average_ledgers, read_results
 from video_opd.compare.sentences import write_sentences
-from video_opd.config.comparison_recipe import load_comparison
+from video_opd.config.comparison_recipe import load_comparison, make_recipe
 from video_opd.errors import ConfigurationError, DataError, EngineError
 
 TEXT = """
@@ -369,6 +369,69 @@ def test_other_data_are_noticed_before_anything_is_run(finished, tmp_path, world
     assert main([*arguments[:-3], "--seeds", "0", "1", "--learning-rates"]) == 2
     assert "used other data: the manifests have changed since" in capsys.readouterr().err
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 1
+
+
+def _spoil(run: Path, change) -> None:
+    recorded = json.loads((run / "inputs.json").read_text())
+    change(recorded)
+    (run / "inputs.json").write_text(json.dumps(recorded))
+
+
+def _forget_weights(recorded: dict) -> None:
+    recorded["models"]["teacher"]["files"]["model.safetensors"] |= {"modified_ns": 1, "sha256": "0" * 64}
+
+
+def _forget_video(recorded: dict) -> None:
+    recorded["videos"]["bytes"][min(recorded["videos"]["bytes"])] = 1
+
+
+def _accept(recorded: dict) -> None:
+    recorded["changes"] = [{"accepted": ["test"], "differences": ["test: another one"], "data_sha256": "0" * 64}]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (_forget_weights, r"have changed since .* \(teacher: model\.safetensors had .* would not be comparable"),
+        (_forget_video, r"have changed since .* \(videos: of \d+ in .* 1 of another size"),
+        (_accept, r"went on with other inputs half-way \(test: another one\)"),
+    ],
+)
+def test_runs_with_other_models_or_videos_are_refused_before_anything_is_run(
+    change, told, finished, results, tmp_path, monkeypatch
+):
+    from video_opd.compare import comparison_runs as runs
+
+    out = tmp_path / "out"
+    shutil.copytree(finished / "out", out)
+    recipe, tables = load_comparison(finished / "compare.toml")
+    shutil.rmtree(out / results["methods"]["opd"]["runs"][0]["folder"])
+    _spoil(out / results["methods"]["sft"]["runs"][1]["folder"], change)
+    monkeypatch.setattr(runs, "run_recipe", lambda *_, **__: pytest.fail("ran something"))
+    with pytest.raises(ConfigurationError, match=told) as refused:
+        compare(recipe, tables, out)
+    assert "--accept-changed" not in str(refused.value)
+
+
+def test_what_was_measured_on_other_inputs_is_not_taken_over(finished, results, tmp_path):
+    from video_opd.runs.directory import RunDirectory
+    from video_opd.train.shared_work import SharedWork
+
+    shutil.copytree(finished / "out" / results["methods"]["sft"]["runs"][0]["folder"], tmp_path / "one")
+    comparison, tables = load_comparison(finished / "compare.toml")
+    recipe = make_recipe(comparison, tables, "sft", None, 0)
+    shared = SharedWork()
+    shared.note(recipe, RunDirectory(tmp_path / "one"))
+    for name, change, expected in (
+        ("same", lambda _: None, {"student-before", "teacher", "validation-000000"}),
+        ("teacher", _forget_weights, {"student-before", "validation-000000"}),
+        ("videos", _forget_video, set()),
+    ):
+        (tmp_path / name / "evaluation").mkdir(parents=True)
+        shutil.copy(tmp_path / "one" / "inputs.json", tmp_path / name)
+        _spoil(tmp_path / name, change)
+        shared.take_over(recipe, RunDirectory(tmp_path / name))
+        assert {path.stem for path in (tmp_path / name / "evaluation").glob("*.json")} == expected
 
 
 def test_the_report_of_a_comparison_can_be_written_again(finished, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import threading
 import time
@@ -93,6 +94,20 @@ def test_frames_serve_the_next_question_about_their_video(videos, renderer, exam
     assert len(decoded) == decodings
     with closing(source_of(videos, renderer, workers=0)) as source:
         assert all(same(one, other) for one, other in zip(found, source.prompts(asked), strict=True))
+
+
+def test_damaged_videos_are_used_and_named_once(videos, renderer, examples, monkeypatch, caplog):
+    import video_opd.data.prompt_source as module
+
+    original = module.read_video
+    monkeypatch.setattr(module, "read_video", lambda *what: replace(original(*what), num_concealed=3))
+    with closing(source_of(videos, renderer, workers=0)) as source, caplog.at_level(logging.WARNING):
+        assert len(source.prompts(examples[:2] * 2)) == 4
+        assert source.damaged_videos == {example.video: 3 for example in examples[:2]}
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert re.fullmatch(
+        rf"\d videos? w\w+ used with damaged pictures .*, such as {re.escape(examples[0].video)} \(3 pictures\)", said
+    )
 
 
 def test_sources_share_a_memory_and_not_their_annotations(videos, renderer, examples):

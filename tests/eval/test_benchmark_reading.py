@@ -216,6 +216,7 @@ def test_mvbenchs_folders_of_pictures(tmp_path):
         f"video/tvqa/frames_fps3_hq/{name}" for name in ("friends", "castle", "00001.jpg")
     ], "a picture inside a folder is no video"
     assert [question.clip for question in found] == [Span(0.4, 4.0), Span(1.0, 2.0), None], "12 pictures last 4 s"
+    assert [question.as_example().frame_rate for question in found] == [3, None, None]
 
 
 def test_of_equal_candidates_mvbench_means_the_last(tmp_path):

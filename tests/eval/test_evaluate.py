@@ -26,6 +26,7 @@ from video_opd.eval.evaluate import evaluate, judge
 from video_opd.grounding import read_predictions, score, write_predictions
 from video_opd.types import Answer, AnswerGroup, Example, Span
 
+HOW = {"max_new_tokens": 9, "batch_size": 4}
 BUDGET = VideoBudget(max_frames=64, max_tokens=64, max_frame_tokens=1)
 
 
@@ -108,6 +109,15 @@ def test_an_unusable_video_counts_as_unanswered(world, processor, examples, tmp_
     assert set(result.set_aside) == set(lost)
     assert result.scores.miou == pytest.approx(1 - len(lost) / 6)
     assert result.to_report(name="x")["set_aside"].keys() == set(lost)
+
+
+def test_a_damaged_video_that_is_used_is_in_the_report(world, processor, examples, monkeypatch):
+    original = PromptSource.render
+    monkeypatch.setattr(PromptSource, "render", lambda *what: replace(original(*what), num_concealed=2))
+    source = source_of(world / "videos", processor)
+    result = evaluate(Scripted({e.id: sentence(e.spans[0]) for e in examples}), examples, source, **HOW)
+    assert result.to_report()["damaged_videos"] == {example.video: 2 for example in examples}
+    assert "damaged_videos" not in judge(result.answers, examples, {}).to_report()
 
 
 def test_predictions_written_are_predictions_read(world, processor, examples, tmp_path):

@@ -29,7 +29,7 @@ from video_opd.policy.adapters import attach_adapter, is_of_adapter, save_model
 from video_opd.policy.base_policy import BasePolicy
 from video_opd.policy.checkpointing import checkpoint_layers, tie_layers
 from video_opd.policy.load import Policy, load_policy
-from video_opd.policy.location import model_sha256
+from video_opd.policy.location import list_model_files, model_sha256
 from video_opd.policy.lora_settings import LoraSettings
 from video_opd.policy.read import collate, rope_positions
 from video_opd.train import build_models
@@ -167,6 +167,13 @@ def test_an_adapter_on_an_adapter(tmp_path, processor, world):
     before = model_sha256(tmp_path / "upper")
     change_weights(tmp_path / "base" / "model.safetensors", lambda weights: weights["lm_head.weight"].add_(1))
     assert model_sha256(tmp_path / "upper") != before
+    files = list_model_files(str(tmp_path / "upper"))
+    weights = {name: path.parent.name for name, path in files.items() if name.endswith(".safetensors")}
+    assert weights == {
+        "adapter_model.safetensors": "upper",
+        "base/adapter_model.safetensors": "lower",
+        "base/base/model.safetensors": "base",
+    }
 
 
 # The base without a second copy

@@ -44,7 +44,13 @@ def test_a_run_on_a_disk_that_fills_at_any_small_file_says_so_and_goes_on(
     assert json.loads(captured.out)["steps"] == 2
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2]
-    assert {"student-before.json", "student-after.json", "validation-000002.json", "report.html"} <= taken
+    assert {
+        "inputs.json",
+        "student-before.json",
+        "student-after.json",
+        "validation-000002.json",
+        "report.html",
+    } <= taken
 
     for name, content in (("student-before.json", ""), ("validation-000002.json", "[1]"), ("student-after.json", "{")):
         path = tmp_path / "run" / "evaluation" / name

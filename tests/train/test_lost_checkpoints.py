@@ -114,7 +114,7 @@ def test_steps_that_are_done_again_are_told_before_their_rows_go(train, tmp_path
 @pytest.mark.parametrize("words", [[], ["--restart"]])
 def test_the_flag_reaches_the_run(words, monkeypatch, tmp_path, capsys):
     seen = []
-    monkeypatch.setattr("video_opd.train.run.run_recipe", lambda *_, restart: seen.append(restart) or {})
+    monkeypatch.setattr("video_opd.train.run.run_recipe", lambda *_, restart, **__: seen.append(restart) or {})
     assert main(["train", "tiny-opd", "--out", str(tmp_path / "run"), "--json", *words]) == 0
     assert seen == [bool(words)]
     assert capsys.readouterr().out == "{}\n"

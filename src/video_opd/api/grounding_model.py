@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack, overload
 
@@ -12,7 +13,7 @@ from video_opd.api.several_queries import count_shared_tokens, read_shared_part,
 from video_opd.config import GroundingDefaults
 from video_opd.config.recipe_file import load_grounding_defaults
 from video_opd.data.prompts import PromptRenderer
-from video_opd.data.video.picture_folder import read_video
+from video_opd.data.video.decoding_workers import DecodingWorkers
 from video_opd.data.video.video_io import Frames
 from video_opd.errors import ConfigurationError, QueryError, require_path
 from video_opd.eval.how_asked import explain_tiny_on_real
@@ -80,6 +81,11 @@ class GroundingModel:
     """How it is asked: prompt, frames, length of an answer."""
     precision: str
     """`float32` or `bfloat16`: the type of its weights."""
+    workers: DecodingWorkers = field(default_factory=DecodingWorkers)
+    """The process that decodes videos, with limits. It starts with the first video and ends with the model."""
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, self.workers.close)
 
     def __repr__(self) -> str:
         """In one line: the fields would print the whole network."""
@@ -178,6 +184,8 @@ class GroundingModel:
     def _make_prompts(self, video: Path, examples: Sequence[Example]) -> tuple[list[Prompt], float]:
         """One prompt an example, all with the same frames, and the seconds that these stand for."""
         frames = self._read_frames(video, examples[0].clip, examples[0].frame_rate)
+        if frames.num_concealed:
+            _log.warning("%s: the decoder painted over damaged pictures (%d)", video, frames.num_concealed)
         examples = [replace(example, duration=frames.duration_s) for example in examples]
         first = self.renderer(examples[0], frames)
         others = [replace(self.renderer(example, frames), pixel_values=first.pixel_values) for example in examples[1:]]
@@ -185,7 +193,7 @@ class GroundingModel:
 
     def _read_frames(self, video: Path, clip: Span | None, frame_rate: float | None) -> Frames:
         budget = replace(self.renderer.budget, pixels_per_token_side=self.renderer.pixels_per_token_side)
-        return read_video(video, budget, clip, frame_rate)
+        return self.workers.read_video(video, budget, clip, frame_rate)
 
     def _write_answers(self, prompts: Sequence[Prompt]) -> list[str]:
         """The greedy answers, as text."""

@@ -91,17 +91,20 @@ class Call:
         """Run the command; returns its exit status."""
         if self.recipe_keys is not None:
             self.bound.arguments[self.recipe_keys] = recipe_keys
-        if self.is_offline:
+        if self.is_given("offline"):
             from video_opd.policy.offline import go_offline
 
             go_offline()
+        if self.is_given("decode_here"):
+            from video_opd.data.video.decoding_workers import decode_here
+
+            decode_here()
         return int(self.function(*self.bound.args, **self.bound.kwargs) or 0)
 
-    @property
-    def is_offline(self) -> bool:
-        """Whether `--offline` was given."""
+    def is_given(self, flag: str) -> bool:
+        """Whether a flag was given to the command, directly or in one of its records."""
         given = self.bound.arguments
-        return bool(given.get("offline")) or any(getattr(value, "offline", False) for value in given.values())
+        return bool(given.get(flag)) or any(getattr(value, flag, False) for value in given.values())
 
     def has(self, name: str) -> bool:
         """Whether the command has an argument of this name, directly or in one of its records."""

@@ -132,6 +132,7 @@ Plugins = Annotated[
 Offline = Annotated[
     bool, Parameter(help="download nothing: a model is a folder or in the hub's cache (as HF_HUB_OFFLINE=1)")
 ]
+DecodeHere = Annotated[bool, Parameter(help="decode in this process, without limits on time and memory")]
 RecipeKeys = Annotated[Mapping[str, str], Parameter(parse=False)]
 """Any key of a recipe, given as an argument: `--training.learning-rate 1e-4`. Every command with a recipe has this."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import MODEL_NAMES, Device, Offline, Positive, Rate
+from video_opd.cli.argument_types import MODEL_NAMES, DecodeHere, Device, Offline, Positive, Rate
 from video_opd.cli.earlier_outputs import Kind
 from video_opd.cli.path_roles import Role
 from video_opd.errors import ConfigurationError, explain_write_errors
@@ -55,6 +55,7 @@ class ModelChoices:
     template: str | None = None
     """name of a prompt preset (default: the model's own, else timelens)"""
     offline: Offline = False
+    decode_here: DecodeHere = False
 
 
 AS_THE_MODEL_IS = ModelChoices()

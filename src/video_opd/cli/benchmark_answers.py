@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ class BenchmarkAnswers:
 
     replies: Mapping[str, Reply]
     set_aside: Mapping[str, str]
+    damaged_videos: Mapping[str, int] = field(default_factory=dict)
+    """As `PromptSource.damaged_videos`."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -151,6 +152,7 @@ def evaluate_benchmark(request: EvaluationRequest) -> int:
         "answers": str(request.run.out),
         **_compute_scores(request, questions, asked),
         "set_aside": dict(asked["after"].set_aside),
+        **({"damaged_videos": dict(damaged)} if (damaged := asked["after"].damaged_videos) else {}),
         "convention": _describe_convention(plan),
     }
     _show(request, report)
@@ -192,7 +194,7 @@ def _collect_reading_options(request: EvaluationRequest, benchmark: Benchmark) -
 
 def _refuse_if_videos_are_missing(request: EvaluationRequest, questions: Sequence[Question]) -> None:
     """Refuse missing videos before a model is loaded. Broken files are found only when they are decoded."""
-    missing = [question for question in questions if not (request.benchmark.folder / question.video).exists()]
+    missing = [question for question in questions if not os.path.exists(request.benchmark.folder / question.video)]
     if len(missing) > request.run.max_bad_share * len(questions):
         raise DataError(
             f"{len(missing)} of {len(questions)} questions have no video, the first {missing[0].id}: "
@@ -212,7 +214,6 @@ def _ask(plan: _Plan, model: str, notes: Notes) -> BenchmarkAnswers:
 
     from video_opd.data.prompt_source import PromptSource
     from video_opd.data.prompts import PromptRenderer
-    from video_opd.data.video.video_io import read_frames
     from video_opd.eval.ask import KeptAnswers
     from video_opd.eval.how_asked import resolve_budget
     from video_opd.eval.multiple_choice import ask
@@ -231,7 +232,6 @@ def _ask(plan: _Plan, model: str, notes: Notes) -> BenchmarkAnswers:
         max_bad_share=request.run.max_bad_share,
         share_is_called="--max-bad-share",
         check="check those videos of the benchmark, or download them again",
-        decode=None if plan.benchmark.decode is read_frames else plan.benchmark.decode,
         in_processes=True,
         frames_kept=2,
     )
@@ -251,7 +251,9 @@ def _ask(plan: _Plan, model: str, notes: Notes) -> BenchmarkAnswers:
                 on_batch=lambda count: bar.advance(task, count),
             ),
         )  # fmt: skip
-    return BenchmarkAnswers(replies=replies, set_aside=dict(source.set_aside))
+    return BenchmarkAnswers(
+        replies=replies, set_aside=dict(source.set_aside), damaged_videos=dict(source.damaged_videos)
+    )
 
 
 def _answers_of(plan: _Plan, models: Mapping[str, str]) -> AnswersOf | None:
@@ -265,9 +267,14 @@ def _answers_of(plan: _Plan, models: Mapping[str, str]) -> AnswersOf | None:
     said = {key: convention[key] for key in ("prompt", "rule", "decoding", "video")}
     return AnswersOf(
         models=hash_models(models, request.how),
-        questions_sha256=hash_questions([asdict(question) for question in plan.questions]),
+        questions_sha256=hash_questions([_list_values(question) for question in plan.questions]),
         settings={"benchmark": request.benchmark.benchmark, "precision": precision_of(request.how), **said},
     )
+
+
+def _list_values(question: Question) -> dict[str, Any]:
+    """What makes a question. The rate of a folder of pictures is the same in all of a benchmark."""
+    return {key: value for key, value in asdict(question).items() if key != "frame_rate"}
 
 
 def _compute_scores(

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import MODEL_NAMES, Json, Whole
+from video_opd.cli.argument_types import MODEL_NAMES, Json, Offline, Whole
 from video_opd.cli.path_roles import Reads, ReadsModelOrNames, ReadsVideos, Writes
 from video_opd.errors import ConfigurationError
 from video_opd.terminal import show
@@ -39,6 +39,7 @@ class Pair:
     """the model that learns: a folder, a hub name, or tiny-student for a trial on a CPU"""
     teacher: Annotated[ReadsModelOrNames, MODEL_NAMES] = "Qwen/Qwen3-VL-8B-Instruct"
     """the model that judges the student"""
+    offline: Offline = False
 
 
 NO_QUERIES = Queries()

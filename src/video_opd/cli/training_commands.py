@@ -68,6 +68,9 @@ class RunChoices:
     """optimiser steps"""
     restart: bool = False
     """begin again at step 1 where the checkpoints of the run are lost; the old files are set aside"""
+    accept_changed: list[str] | None = None
+    """go on although these inputs have changed since the run was begun (train, validation, test, student, teacher,
+    videos …); the change is recorded"""
     restarts: Positive | None = None
     """start again after a crash, at most so often; not after a mistake or a signal that asks for a stop"""
 
@@ -110,7 +113,7 @@ def train(
     from video_opd.train.run import run_recipe
 
     try:
-        results = run_recipe(read, out, restart=run.restart)
+        results = run_recipe(read, out, restart=run.restart, accept_changed=run.accept_changed or ())
     except Interrupted as stop:
         return _report_stop(stop)
     return _report_results(results, as_json=options.json)

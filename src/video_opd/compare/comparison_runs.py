@@ -31,6 +31,7 @@ from video_opd.ranks import join_job, num_started
 from video_opd.report import write_comparison_report
 from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory, RunInUse
+from video_opd.runs.inputs_file import read_inputs
 from video_opd.train.build import (
     describe_environment,
     find_device,
@@ -40,8 +41,11 @@ from video_opd.train.build import (
     refuse_unfit_job,
     resolve_checkpoints,
 )
-from video_opd.train.run import SharedWork, identify_run, run_recipe
+from video_opd.train.changed_inputs import refuse_changes
+from video_opd.train.input_identity import describe_differences, identify_inputs
+from video_opd.train.run import identify_run, run_recipe
 from video_opd.train.run_inputs import Inputs
+from video_opd.train.shared_work import SharedWork
 
 SECONDS_BETWEEN_LOOKS = 5.0
 """At a run that another process holds."""
@@ -64,6 +68,15 @@ class ComparisonRuns:
         rate = recipe.training.learning_rate
         folder = self.out / "runs" / f"{method}-lr{rate:g}-seed{seed}"
         return Run(method=method, learning_rate=rate, seed=seed, folder=folder), recipe
+
+    def list_begun(self) -> Iterator[tuple[Run, Recipe]]:
+        """List the runs that have a folder, of those that may belong to the comparison."""
+        for method in self.recipe.methods:
+            for rate in self.recipe.learning_rates or (None,):
+                for seed in dict.fromkeys((*(self.recipe.sweep_seeds or ()), *self.recipe.seeds)):
+                    run, recipe = self.make_run(method, rate, seed)
+                    if run.folder.is_dir():
+                        yield run, recipe
 
     def list_sweep(self) -> Iterator[tuple[Run, Recipe]]:
         """List the runs of every method at every learning rate that is tried."""
@@ -128,10 +141,10 @@ def compare(recipe: ComparisonRecipe, tables: dict[str, Any], out: Path) -> dict
     prepare_data(plans[0][1])
     sha256 = Inputs().hash_data(plans[0][1])
     _refuse_unmeasured_target(recipe, plans[0][1])
-    _refuse_other_data(out, sha256)
+    _refuse_other_inputs(comparison, sha256)
     _finish(comparison, list(comparison.list_sweep()))
     _finish(comparison, list(comparison.list_finals()))
-    _refuse_other_data(out, sha256)  # hours may have passed
+    _refuse_other_inputs(comparison, sha256)  # hours may have passed
     results = read_results(
         recipe, [run for run, _ in comparison.list_finals()], [run for run, _ in comparison.list_sweep()]
     )
@@ -162,6 +175,25 @@ def _refuse_unmeasured_target(comparison: ComparisonRecipe, recipe: Recipe) -> N
             reason="without evaluations during training, the step at which a method reaches the target is unknown",
             remedy="set schedule.evaluate_every under [shared], or leave out target_miou",
         )
+
+
+def _refuse_other_inputs(comparison: ComparisonRuns, sha256: str) -> None:
+    """Refuse runs in the folder that saw other manifests, models or videos than those that are there now, or that went
+    on with others half-way."""
+    _refuse_other_data(comparison.out, sha256)
+    inputs = Inputs()
+    for run, recipe in comparison.list_begun():
+        recorded = read_inputs(run.folder)
+        if recorded is None or not run.directory.has_begun:
+            continue
+        if recorded.changes:
+            raise ConfigurationError(
+                f"the run in {run.folder} went on with other inputs half-way ({recorded.changes[-1].differences[0]})",
+                reason="its scores are not comparable with those of runs that saw the same from beginning to end",
+                remedy="move its folder away and run the same command again, or compare in another folder with --out",
+            )
+        differences = describe_differences(recorded, identify_inputs(recipe, inputs, recorded))
+        refuse_changes(run.directory, differences, reason="its scores would not be comparable with those of new runs")
 
 
 def _refuse_other_data(out: Path, sha256: str) -> None:

@@ -169,7 +169,7 @@ def read_scores(*paths: Path, partial: bool = False, keep_texts: bool = True) ->
                 remedy="run the same `video-opd score` again: it goes on where it was",
             )
     places = [file.header.shard[0] for file in files]
-    if not partial and places != list(range(first.shard[1])):
+    if not partial and (len(places) != first.shard[1] or places != list(range(len(places)))):
         raise DataError(
             f"shards {', '.join(map(str, places))} of {first.shard[1]} in {', '.join(file.name for file in files)}",
             reason="every shard is needed exactly once",
@@ -205,7 +205,7 @@ def _read_one(path: Path, *, keep_texts: bool) -> ScoreFile:
     rows, line, seconds, cpu_seconds = PackedRows(keep_texts=keep_texts), dict[str, Any](), array("d"), array("d")
     for line in lines:
         if "id" in line:
-            if line["id"] in rows:
+            if isinstance(line["id"], str) and line["id"] in rows:
                 raise _duplicate_error(str(path), line["id"])
             read_row(line, rows, path)
             seconds.append(line.get("seconds", 0.0))

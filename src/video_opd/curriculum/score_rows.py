@@ -66,6 +66,7 @@ def _check_row(row: Mapping[str, Any]) -> None:
         KeyError: a key is missing.
         ValueError: a value is not of its kind; with one sentence.
     """
+    _require(row["id"], "id", str)
     for answer in _require(row.get("answers", []), "answers", list):
         _check_answer(answer)
     if (duration := row["duration"]) is not None:

@@ -89,7 +89,7 @@ def _verdict(row: object, number: int) -> Verdict:
     texts: dict[str, Any] = {name: row.get(name, "") for name in ("why", "kind")}
     try:
         order = int(row.get("order", number)) if row["kept"] else None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"`order` is {name_kind(row['order'])}, not a number") from None
     for name, value in numbers.items():
         if value is not None and not _is_number(value):

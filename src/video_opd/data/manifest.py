@@ -336,15 +336,16 @@ def _find_video_problems(rows: list[tuple[int, Example]], videos: Path) -> Itera
 
 def _find_decoding_problems(rows: list[tuple[int, Example]], videos: Path) -> Iterator[Problem]:
     """Decode each distinct video, or part of one, once; it is reported at the first row that asks about it."""
-    from video_opd.data.video.picture_folder import read_video
+    from video_opd.data.video.decoding_workers import DecodingWorkers
     from video_opd.data.video.video_sampling import VideoBudget
 
     little = VideoBudget(fps=0.1, max_frame_tokens=1)  # the last frame is always among those wanted
     seen: set[tuple[str, Span | None, float | None]] = set()
-    for line, example in rows:
-        if (example.video, example.clip, example.frame_rate) not in seen:
-            seen.add((example.video, example.clip, example.frame_rate))
-            try:
-                read_video(resolve_video(videos, example), little, example.clip, example.frame_rate)
-            except DataError as error:
-                yield _make_problem(line, example.id, Fault(f"{error.cause}: {error.reason}", error.remedy))
+    with contextlib.closing(DecodingWorkers()) as workers:
+        for line, example in rows:
+            if (asked := (example.video, example.clip, example.frame_rate)) not in seen:
+                seen.add(asked)
+                try:
+                    workers.read_video(resolve_video(videos, example), little, *asked[1:])
+                except DataError as error:
+                    yield _make_problem(line, example.id, Fault(f"{error.cause}: {error.reason}", error.remedy))

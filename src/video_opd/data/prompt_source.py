@@ -75,7 +75,8 @@ def render(
     budget = replace(renderer.budget, pixels_per_token_side=renderer.pixels_per_token_side)
     rate = () if example.frame_rate is None else (example.frame_rate,)
     frames = (decode or read_video)(video, budget, example.clip, *rate)
-    require_whole(video, example, frames.video_duration_s, max(1 / budget.fps, frames.duration_s / len(frames.times_s)))
+    step_s = max(1 / budget.fps, frames.duration_s / len(frames.times_s))
+    require_whole(video, example, frames.video_duration_s, step_s, frames.duration_s)
     return renderer(example, frames)
 
 
@@ -134,11 +135,11 @@ class PromptSource:
 
     Args:
         memory: where prompts are kept; none are where not given.
-        workers: threads that decode ahead, each with a process of its own where `in_processes` is set.
+        workers: examples that are decoded ahead at the same time, each in a process of its own where `in_processes` is
+            set.
         max_bad_share: of `num_examples`; more unusable videos than that end the run.
         share_is_called: where that share is set, and
         check: what to do about such videos, for the sentence that is said then.
-        decode: in place of `read_video`, for videos whose frames are found in another way.
         frames_kept: videos whose frames are kept for the next question about them, the ones decoded last.
         in_processes: decode in processes, with limits on time and memory, where `workers` is not 0.
     """
@@ -154,7 +155,6 @@ class PromptSource:
         max_bad_share: float = 0.0,
         share_is_called: str = "data.max_bad_share",
         check: str = "run `video-opd data check --videos … --decode` on the manifest, mend it",
-        decode: Callable[..., Frames] | None = None,
         frames_kept: int = 0,
         in_processes: bool = False,
     ) -> None:
@@ -164,9 +164,11 @@ class PromptSource:
         self.memory = memory or PromptMemory(0)
         self.set_aside: dict[str, str] = {}
         """Id and reason of every example whose video or query could not be used."""
+        self.damaged_videos: dict[str, int] = {}
+        """Videos that were used with damaged pictures, and how many the decoder said that it painted over."""
         self._any_fits, self._only_videos = False, True
-        self._processes = DecodingWorkers() if in_processes and workers and decode is None else None
-        decode = decode or (self._processes.read_video if self._processes else None)
+        self._processes = DecodingWorkers() if in_processes and workers else None
+        decode = self._processes.read_video if self._processes else None
         self._decode = lru_cache(frames_kept)(decode or read_video) if frames_kept else decode
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode") if workers else None
         self._coming: dict[str, Future[Prompt]] = {}
@@ -210,8 +212,10 @@ class PromptSource:
             if example.id in self.set_aside:
                 continue
             try:
-                usable.append(self._prompt(example))
+                usable.append(prompt := self._prompt(example))
                 self._any_fits = True
+                if prompt.num_concealed:
+                    self.damaged_videos[example.video] = prompt.num_concealed
             except (DataError, EngineError) as error:
                 if isinstance(error, EngineError) and not self._any_fits:
                     raise
@@ -255,8 +259,18 @@ class PromptSource:
                 remedy=f"{self.check}, or raise {self.share_is_called}",
             )
 
+    def _say_damaged(self) -> None:
+        if self.damaged_videos:
+            count, (video, pictures) = len(self.damaged_videos), next(iter(self.damaged_videos.items()))
+            _log.warning(
+                "%d video%s used with damaged pictures that the decoder painted over, such as %s (%d picture%s)",
+                count, " was" if count == 1 else "s were", video, pictures, "" if pictures == 1 else "s",
+            )  # fmt: skip
+
     def close(self) -> None:
-        """Stop the decoding threads, and report in one line the examples that failed there and were never used."""
+        """Stop the decoding threads. Report in one line the examples that failed there and were never used, and in one
+        the videos that are damaged and were used."""
+        self._say_damaged()
         if self._pool is None:
             return
         if self._processes is not None:

@@ -99,6 +99,7 @@ class PromptRenderer:
             frame_times_s=frames.times_s,
             num_video_tokens=int((input_ids == self._video_token_id).sum()),
             model_inputs={name: batch[name] for name in (names.seconds_per_group,) if name in batch},
+            num_concealed=frames.num_concealed,
         )
         self._refuse_other_grid(prompt, frames)
         return prompt

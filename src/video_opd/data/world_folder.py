@@ -46,7 +46,7 @@ class WorldRecord:
 
     def has_all_manifests(self, folder: Path) -> bool:
         """Whether its files but the clips are there, as far as it is known which they are."""
-        return all((folder / name).exists() for name in self.sha256 or {} if "/" not in name)
+        return all(os.path.exists(folder / name) for name in self.sha256 or {} if "/" not in name)
 
     def is_unchanged(self, folder: Path, name: str) -> bool:
         """Whether a file is there just as it was rendered; of a world without hashes that cannot be known."""

@@ -1,4 +1,4 @@
-"""What the videos of a step cost, and how many threads make them ready in time."""
+"""What the videos of a step cost, and how many workers make them ready in time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DecodingCost:
 
     @property
     def needed_workers(self) -> int:
-        """Threads that make the next batch ready while a step is taken."""
+        """Workers that make the next batch ready while a step is taken."""
         return max(1, ceil(self.batch_size * self.seconds / self.step_seconds))
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from video_opd.data.prompt_source import PromptSource
@@ -27,6 +27,9 @@ class Evaluation:
     best_constant: Constant | None
     """The one span that scores best when given to every query: the floor any model must clear. None: every span ends
     at 0."""
+    damaged_videos: Mapping[str, int] = field(default_factory=dict)
+    """Videos that were used with damaged pictures -> how many the decoder said that it painted over. Answers that an
+    earlier run kept say nothing here."""
     unit: UnitEvidence | None = None
     """That the answers are very likely in another unit than seconds."""
 
@@ -34,7 +37,9 @@ class Evaluation:
         """The file in `evaluation/`, with labels such as name, step and split."""
         floor = None if self.best_constant is None else asdict(self.best_constant)
         unit = {} if self.unit is None else {"warnings": [f"{self.unit.sentence}."], "likely_unit": self.unit.to_dict()}
-        return {**labels, **self.scores.to_report(), "best_constant": floor, "set_aside": self.set_aside, **unit}
+        damaged = {"damaged_videos": dict(self.damaged_videos)} if self.damaged_videos else {}
+        scores = self.scores.to_report()
+        return {**labels, **scores, "best_constant": floor, "set_aside": self.set_aside, **damaged, **unit}
 
 
 def evaluate(
@@ -64,7 +69,7 @@ def evaluate(
     answers = ask_and_keep(
         policy, examples, source, greedy_texts(policy, max_new_tokens), batch_size=batch_size, kept=kept
     )
-    return judge(answers, examples, source.set_aside)
+    return replace(judge(answers, examples, source.set_aside), damaged_videos=dict(source.damaged_videos))
 
 
 def judge(answers: Mapping[str, str], examples: Sequence[Example], set_aside: Mapping[str, str]) -> Evaluation:

@@ -1,7 +1,7 @@
 """The files of a run folder, one record for each. The writer and the readers of a file use the same record.
 
 metrics.jsonl: StepMetrics   answers.jsonl: SampledAnswer   evaluation/*.json: EvaluationReport
-memory.json: MemoryNote
+memory.json: MemoryNote   inputs.json: RecordedInputs, in `input_records`
 rounds/*/selection-facts.json: SelectionFacts   rounds/*/selection.jsonl: SelectionRow   *-scores.jsonl: ScoreRow
 """
 
@@ -64,8 +64,12 @@ class StepMetrics(WrittenRecord):
     seconds: Number | None = None
     """Seconds of training until the end of this step."""
     num_set_aside: Number | None = None
+    num_damaged: Number | None = None
+    """Prompts of the step with damaged pictures that the decoder painted over; only where there are any."""
     num_retries: Number | None = None
     """Times that the step ran out of memory and was done again."""
+    inputs_version: Count | None = None
+    """Which inputs the step was trained on, where they changed during the run; see inputs.json."""
     progress_lost: Text | None = None
     """Lines on stderr could not be written, and why; in the first row after that."""
 
@@ -170,6 +174,8 @@ class EvaluationReport(WrittenRecord):
     best_constant: BestConstant | None = None
     set_aside: dict[str, Text] = {}
     """Example id -> why it could not be asked."""
+    damaged_videos: dict[str, Count] = {}
+    """Video -> damaged pictures of it that the decoder painted over; they were used."""
     warnings: list[Text] = []
     likely_unit: dict[str, Any] | None = None
     side_questions: SideAccuracy | None = None

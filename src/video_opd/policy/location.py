@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from video_opd.errors import ConfigurationError
+from video_opd.policy.file_hashes import hash_file
 from video_opd.policy.folder_files import SMALL_FILES, list_files, refuse_unsafe_files
 from video_opd.policy.offline import is_offline
 from video_opd.policy.run_folders import find_model
@@ -230,12 +231,33 @@ def model_sha256(folder: Path) -> str:
     if is_adapter(folder):
         base, revision = read_base(folder)
         digest.update(model_sha256(resolve_model(base, revision)).encode())
-    for path in list_files(folder):
-        if path.name not in _HOW_TO_ASK and not path.name.endswith(".settings.json"):
-            with path.open("rb") as file:
-                name = str(path.relative_to(folder))
-                digest.update(name.encode() + hashlib.file_digest(file, "sha256").digest())
+    for name, path in _list_deciding_files(folder).items():
+        digest.update(name.encode() + bytes.fromhex(hash_file(path)))
     return digest.hexdigest()
+
+
+def list_model_files(name: str) -> dict[str, Path]:
+    """The files that `model_sha256` covers, by their names in the model's folder; `base/…` are those of an adapter's
+    base. A folder must be one that `find_local_folder` accepts. The weights of a model on the hub are downloaded.
+
+    Raises:
+        ConfigurationError: as `resolve_parts`.
+    """
+    parts = find_configured(name) or resolve_parts(name)
+    return {
+        "base/" * depth + file: path
+        for depth, folder in enumerate((*reversed(parts.adapters), parts.base))
+        for file, path in _list_deciding_files(folder).items()
+    }
+
+
+def _list_deciding_files(folder: Path) -> dict[str, Path]:
+    """The files of a folder that a model's answers depend on, by their names, sorted."""
+    return {
+        str(path.relative_to(folder)): path
+        for path in list_files(folder)
+        if path.name not in _HOW_TO_ASK and not path.name.endswith(".settings.json")
+    }
 
 
 @cache

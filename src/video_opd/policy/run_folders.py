@@ -5,7 +5,6 @@ Needs no torch and changes nothing, so that the run may still be going on.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from functools import cache
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from video_opd.errors import ConfigurationError
 from video_opd.files.strict_json import load_json
+from video_opd.policy.file_hashes import hash_file
 
 MARKER = "COMPLETE.json"
 """Written last into a checkpoint, with the hash of every file; see `runs.checkpoint`, which writes it."""
@@ -92,10 +92,8 @@ def _find_fault(folder: Path) -> str | None:
     for name, (size, sha256) in expected.items():
         if name.startswith("model/"):
             try:
-                with (folder / name).open("rb") as file:
-                    right = file.seek(0, 2) == size and not file.seek(0)
-                    if not right or hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                        return f"has another {name} than was saved"
+                if (folder / name).stat().st_size != size or hash_file(folder / name) != sha256:
+                    return f"has another {name} than was saved"
             except OSError as error:
                 return f"has a {name} that cannot be read ({error.strerror})"
     return None

@@ -23,7 +23,14 @@ from typing import Any, NamedTuple
 from video_opd.errors import ConfigurationError, EngineError
 from video_opd.files.durable import sync_file, sync_folder, write_durably
 from video_opd.files.strict_json import load_json
-from video_opd.runs.checkpoint_folders import MARKER, checkpoint_folder, find_free_name, hash_files, list_saved
+from video_opd.runs.checkpoint_folders import (
+    MARKER,
+    NOT_A_MARKER,
+    checkpoint_folder,
+    find_free_name,
+    hash_files,
+    list_saved,
+)
 from video_opd.runs.old_checkpoints import KeepRule, delete_old_checkpoints, sweep_unfinished
 
 FORMAT = 1
@@ -137,6 +144,18 @@ def has_checkpoints(checkpoints: Path) -> bool:
     return bool(list_saved(checkpoints))
 
 
+def _is_file_name(name: str) -> bool:
+    try:
+        return "\0" not in name and all(0 < len(os.fsencode(part)) <= 255 for part in name.split("/"))
+    except ValueError:  # half of a character
+        return False
+
+
+def find_newest_step(checkpoints: Path) -> int:
+    """The step of the newest folder with the name of a checkpoint, intact or not; 0 where there is none."""
+    return max((step for step, _ in list_saved(checkpoints)), default=0)
+
+
 def verify_checkpoint(folder: Path) -> str | None:
     """Read every file of a checkpoint and compare it with `COMPLETE.json`.
 
@@ -151,10 +170,10 @@ def verify_checkpoint(folder: Path) -> str | None:
     try:
         marker = load_json((folder / MARKER).read_bytes())
         version, step, files = marker["format"], int(marker["step"]), marker["files"]
-        expected = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
+        expected = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
     except (FileNotFoundError, NotADirectoryError):
         return f"{MARKER} is missing"
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except NOT_A_MARKER:
         return f"{MARKER} cannot be read"
     if type(version) is int and version > FORMAT:
         # It is whole: to go on from an older one would throw work away, and to set it aside as damaged would be wrong.
@@ -163,6 +182,8 @@ def verify_checkpoint(folder: Path) -> str | None:
             reason=f"this program reads format {FORMAT}, so a newer one has written the checkpoint",
             remedy="update video-opd, or begin again in another folder",
         )
+    if not all(map(_is_file_name, expected)):
+        return f"{MARKER} names what is no file"
     if version != FORMAT:
         return f"it has format {version}, but this program reads format {FORMAT}"
     if folder.name != f"step-{step:06d}":

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 MARKER = "COMPLETE.json"
+NOT_A_MARKER = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading a file that is no marker raises."""
 
 _CHECKPOINT = re.compile(r"step-(\d{6,})")
 _NUM_HASHED_TOGETHER = 8

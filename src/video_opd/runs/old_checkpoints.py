@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from video_opd.files.strict_json import load_json
-from video_opd.runs.checkpoint_folders import MARKER, checkpoint_folder, find_free_name, hash_file, list_saved
+from video_opd.runs.checkpoint_folders import (
+    MARKER,
+    NOT_A_MARKER,
+    checkpoint_folder,
+    find_free_name,
+    hash_file,
+    list_saved,
+)
 
 _UNFINISHED = re.compile(r"step-\d{6,}\.tmp-\d+")
 
@@ -102,11 +109,11 @@ def _list_saved_files(folder: Path) -> set[Path] | None:
         sealed = (folder / MARKER).stat().st_mtime_ns
         files = load_json((folder / MARKER).read_bytes())["files"]
         expected = {folder / name: (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, *NOT_A_MARKER):
         return None
     as_saved = {folder / MARKER}
     for path, (size, digest) in expected.items():
-        if path.is_symlink() or not path.is_file():
+        if os.path.islink(path) or not os.path.isfile(path):  # also where its name is none
             continue
         found = path.stat()
         if found.st_size == size and (found.st_mtime_ns <= sealed or hash_file(path) == digest):

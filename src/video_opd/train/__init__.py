@@ -7,6 +7,7 @@ so the package must do what the function does, and `help` shows the function's t
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -25,11 +26,19 @@ class _CallablePackage(ModuleType):
 
         return train.__doc__
 
-    def __call__(self, recipe: str | Path | Recipe, out: str | Path | None = None, **overrides: Any) -> TrainedRun:
+    def __call__(
+        self,
+        recipe: str | Path | Recipe,
+        out: str | Path | None = None,
+        *,
+        restart: bool = False,
+        accept_changed: str | Sequence[str] = (),
+        **overrides: Any,
+    ) -> TrainedRun:
         """See `video_opd.train.from_recipe.train`."""
         from video_opd.train.from_recipe import train
 
-        return train(recipe, out, **overrides)
+        return train(recipe, out, restart=restart, accept_changed=accept_changed, **overrides)
 
 
 sys.modules[__name__].__class__ = _CallablePackage

@@ -96,6 +96,7 @@ __all__ = [
     "prepare_data",
     "refuse_early",
     "refuse_unfit_job",
+    "render_data",
     "require_common_tokens",
     "resolve_budget",
     "resolve_checkpoints",
@@ -200,27 +201,35 @@ def _refuse_early_here(recipe: Recipe, inputs: Inputs) -> None:
         inputs.read_side_questions(recipe)
 
 
+def render_data(recipe: Recipe, inputs: Inputs) -> None:
+    """Render the tiny world where a recipe asks for it and it is not there yet, and check what only then is known.
+
+    Raises:
+        ConfigurationError: as `prepare_data`.
+        DataError: an example that no teacher would judge.
+    """
+    if needs_rendering(recipe):
+        prepare_data(recipe)
+        refuse_unrouted(recipe, inputs.read_manifest(recipe, recipe.data.train), inputs)
+
+
 def assemble(
     recipe: Recipe, run: RunDirectory, inputs: Inputs, memories: PromptMemories | None = None
 ) -> tuple[RunParts, TrainingState]:
     """Make everything a run needs, at the point where its newest checkpoint left off.
 
     Args:
-        recipe: a recipe that `refuse_early` accepted.
+        recipe: a recipe that `refuse_early` accepted; its data are rendered.
         run: the folder of the run.
         inputs: what was read then.
         memories: prompts of earlier runs.
 
     Raises:
         ConfigurationError: models that do not belong together, or an unknown template.
-        DataError: a manifest that cannot be used, or an example that no teacher would judge.
+        DataError: a manifest that cannot be used.
     """
-    was_rendered = not needs_rendering(recipe)
-    prepare_data(recipe)
     paths = (recipe.data.train, recipe.data.validation, recipe.data.test)
     train, validation, test = (inputs.read_manifest(recipe, path) for path in paths)
-    if not was_rendered:
-        refuse_unrouted(recipe, train, inputs)
     _warn_of_prompts(recipe, inputs)
     names = (recipe.student.model, *(named.model for named in recipe.name_teachers().values()))
     if warning := explain_tiny_on_real(names, recipe.data.videos, train):
@@ -231,7 +240,6 @@ def assemble(
     for policy in teacher.policies if teacher else ():
         require_common_tokens(student, policy)
     models = Models(student=student, teacher=teacher, reference=load_reference(recipe, student))
-    data_sha256 = inputs.hash_everything(recipe)
     gate, total_steps = make_gate(recipe), count_steps(recipe, train, inputs)
     learner = make_learner(recipe, models, total_steps=total_steps, gate=gate, note=run.memory)
     parts = RunParts(
@@ -250,16 +258,7 @@ def assemble(
         gate=gate,
         curriculum=make_curriculum(recipe, run, inputs, models, total_steps=total_steps, memories=memories),
     )
-    if checkpoint is None:
-        return parts, TrainingState(data_sha256=data_sha256)
-    state = load_state(checkpoint, learner)
-    if state.data_sha256 != data_sha256:
-        raise ConfigurationError(
-            f"the manifests, or scores or a selection the recipe names, have changed since {run.path} was begun",
-            reason="the run would continue with other examples than it started with",
-            remedy="restore them, or choose another folder with --out",
-        )
-    return parts, state
+    return parts, TrainingState() if checkpoint is None else load_state(checkpoint, learner)
 
 
 def make_learner(recipe: Recipe, models: Models, *, total_steps: int, gate: AnswerGate | None, note: Path) -> Learner:

@@ -148,7 +148,6 @@ def _refuse_scores_of_others(recipe: Recipe, inputs: Inputs, *, fetch: bool) -> 
             require_scores_of(inputs.read_scores(given), inputs.hash_files(recipe.data.train), sha256)
 
 
-@cache
 def _hash_model(name: str) -> str:
     return model_sha256(resolve_model(name))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import numbers
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,22 @@ class TrainedRun:
     """`student_before` and `student_after` -> scores on the test manifest; empty where the recipe names none."""
 
 
-def train(recipe: str | Path | Recipe, out: str | Path | None = None, **overrides: Any) -> TrainedRun:
+def train(
+    recipe: str | Path | Recipe,
+    out: str | Path | None = None,
+    *,
+    restart: bool = False,
+    accept_changed: str | Sequence[str] = (),
+    **overrides: Any,
+) -> TrainedRun:
     """Train by a recipe into the folder `out`, or go on where an earlier call stopped.
 
     Args:
         recipe: the name of a shipped recipe, the path of a recipe, or a `Recipe`.
         out: the run folder; by default `runs/NAME` of the recipe.
+        restart: begin again at step 1 where the checkpoints of the run are lost; the old files are set aside.
+        accept_changed: inputs of the run that may have changed since it was begun, such as `test` or `["teacher",
+            "videos"]`.
         overrides: other values for keys of the recipe. A table is a dictionary: `training={"steps": 20}`,
             `method={"name": "grpo"}`, `seed=1`.
 
@@ -52,7 +62,9 @@ def train(recipe: str | Path | Recipe, out: str | Path | None = None, **override
         raise ConfigurationError(
             f"out = {str(folder)!r}", reason="this is a file, and a run needs a folder", remedy="give another path"
         )
-    results = run_recipe(resolved, folder)
+    accept: Any = accept_changed  # what is neither a name nor names is refused as an unknown name
+    accept = tuple(accept) if isinstance(accept, Iterable) and not isinstance(accept, str) else (accept,)
+    results = run_recipe(resolved, folder, restart=restart, accept_changed=accept)
     atexit.register(leave_job)  # a script under torchrun may go on; at its end the other processes end, too
     scores = {name: found for name, found in results.items() if name.startswith("student_")}
     return TrainedRun(

@@ -70,7 +70,7 @@ def train(parts: RunParts, state: TrainingState, run: RunDirectory, *, batches: 
             state.step, state.seconds = state.step + 1, state.seconds + measured.seconds
             state.set_aside = dict(source.set_aside)
             place = {"step": state.step, "seconds": state.seconds, "num_set_aside": len(state.set_aside)}
-            metrics.append(StepMetrics(**measured.row | place | parts.lost_progress.tell_once()).to_json())
+            metrics.append(StepMetrics(**measured.row | place | parts.mark_row()).to_json())
             for answer in measured.answers:
                 answers.append(SampledAnswer(step=state.step, **answer).to_json())
             progress.show(state.step, measured.row)

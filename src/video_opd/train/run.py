@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from video_opd.eval.ask_side_questions import ask
 from video_opd.eval.evaluate_into_file import evaluate_into
 from video_opd.eval.progress_bar import say
 from video_opd.files.durable import write_durably
+from video_opd.files.input_records import RecordedInputs
 from video_opd.files.run_records import EvaluationReport
 from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, measure_surprise_at_wording
 from video_opd.output_streams import tolerate_lost_output
@@ -42,8 +45,11 @@ from video_opd.train.build import (
     prepare_compute,
     refuse_early,
     refuse_unfit_job,
+    render_data,
     resolve_checkpoints,
 )
+from video_opd.train.changed_inputs import settle_inputs, take_up
+from video_opd.train.input_identity import digest_inputs, refuse_unknown_inputs
 from video_opd.train.loop import make_keep_rule
 from video_opd.train.lost_checkpoints import (
     describe_repeated_steps,
@@ -54,6 +60,7 @@ from video_opd.train.memory_choice import settle_memory
 from video_opd.train.ranked_learner import forget_part
 from video_opd.train.run_inputs import Inputs
 from video_opd.train.run_parts import RunParts
+from video_opd.train.shared_work import SharedWork
 from video_opd.train.train_in_rounds import train_in_rounds
 from video_opd.train.training_state import TrainingState
 
@@ -94,36 +101,6 @@ def identify_run(recipe: Recipe) -> dict[str, Any]:
     return {"recipe_toml": recipe.to_toml(), "ignore_keys": ignored, "younger_keys": YOUNGER_KEYS}
 
 
-@dataclass(kw_only=True)
-class SharedWork:
-    """What runs on the same data with the same untrained models need not do again."""
-
-    memories: PromptMemories = field(default_factory=dict)
-    """Prompts that were rendered before."""
-    evaluated: dict[tuple[str, str], Path] = field(default_factory=dict)
-    """By name of an evaluation and model that no run changes: the folder in which it lies."""
-
-    @staticmethod
-    def list_untouched(recipe: Recipe) -> list[tuple[str, str]]:
-        """Evaluations that depend on a model as it is loaded and on nothing a method does."""
-        names = [("student-before", recipe.student.model), ("validation-000000", recipe.student.model)]
-        return names + [(name, teacher.model) for name, teacher in recipe.name_teachers().items()]
-
-    def take_over(self, recipe: Recipe, run: RunDirectory) -> None:
-        """Copy what earlier runs found about the same untouched models into a run's folder, where it has none."""
-        for name, model in self.list_untouched(recipe):
-            folder = self.evaluated.get((name, model))
-            for file in sorted(folder.glob(f"{name}.*")) if folder else ():
-                if not (run.evaluation / file.name).exists():
-                    write_durably(run.evaluation / file.name, file.read_bytes())
-
-    def note(self, recipe: Recipe, run: RunDirectory) -> None:
-        """Remember a finished run, for those that come after it."""
-        for name, model in self.list_untouched(recipe):
-            if (run.evaluation / f"{name}.json").exists():
-                self.evaluated.setdefault((name, model), run.evaluation)
-
-
 @dataclass(kw_only=True, eq=False)
 class HeldOut:
     """Scores of the run's models on the test manifest, and their answers to the side questions."""
@@ -152,6 +129,12 @@ class HeldOut:
         self.results[key] = report["scores"]
         if "side_questions" in report:
             self.results.setdefault("side_questions", {})[key] = report["side_questions"]
+
+    def score_teachers(self) -> None:
+        """Add the scores of the teachers, if the run has some."""
+        if (teacher := self.parts.models.teacher) is not None:
+            for name, policy in zip(self.parts.recipe.name_teachers(), teacher.policies, strict=True):
+                self.score(name, policy)
 
     def _evaluate(self, name: str, policy: Policy) -> dict[str, Any]:
         recipe, test, questions = self.parts.recipe, self.parts.data.test, self.parts.data.side_questions
@@ -197,6 +180,7 @@ def run_recipe(
     evaluate_teacher: bool = False,
     shared: SharedWork | None = None,
     restart: bool = False,
+    accept_changed: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Train by a recipe into the folder `out`, or go on where an earlier call stopped.
 
@@ -206,6 +190,7 @@ def run_recipe(
         evaluate_teacher: score the teacher on the test manifest too.
         shared: what earlier runs on the same data have done already.
         restart: begin again at step 1 where the run has lost its checkpoints; the old files are set aside.
+        accept_changed: names of inputs that may have changed, such as `test`; None: the caller cannot name any.
 
     Returns:
         `student_before`, `student_after` and, if asked for, `teacher`, or of several `teacher_1` …: scores on the test
@@ -221,6 +206,7 @@ def run_recipe(
     if job := current_job():
         job.call_all(forget_part)
     same, inputs = identify_run(recipe), Inputs()
+    refuse_unknown_inputs(recipe, accept_changed or ())
     RunDirectory.refuse_unusable(out, **same)
     with explain_write_errors(out):
         refuse_foreign_page(RunDirectory(out).report)
@@ -229,18 +215,15 @@ def run_recipe(
     recipe = _settle_open_keys(recipe, inputs, out, console)
     same = identify_run(recipe)
     with RunDirectory.create_or_resume(out, environment=describe_environment(), **same) as run:
-        if needs_rendering(recipe):
-            say(console, "rendering the tiny world's clips")
-        _refuse_or_restart(recipe, run, inputs, console if restart else None)
+        recorded = _settle_folder(recipe, run, inputs, console, restart=restart, accept=accept_changed)
         shared.take_over(recipe, run)
-        parts, state = assemble(recipe, run, inputs, shared.memories)
-        remove_leftovers(run, make_keep_rule(parts), newest=state.step)
-        held_out = HeldOut(parts=parts, run=run, memories=shared.memories, console=console)
+        memories = shared.memories.setdefault(digest_inputs(recorded, ()), {})
+        parts, state = _take_up(recipe, run, inputs, memories, recorded)
+        held_out = HeldOut(parts=parts, run=run, memories=memories, console=console)
         # Before its first step the student under training is the student to be measured.
         held_out.score("student-before", None if state.step else parts.models.student)
-        if evaluate_teacher and parts.models.teacher is not None:
-            for name, policy in zip(recipe.name_teachers(), parts.models.teacher.policies, strict=True):
-                held_out.score(name, policy)
+        if evaluate_teacher:
+            held_out.score_teachers()
         _say_where_it_begins(parts, state, run, console)
         train_in_rounds(parts, state, run, lambda line: say(console, f"warning: {line}"))
         held_out.score("student-after", parts.models.student)
@@ -262,11 +245,27 @@ def _settle_open_keys(recipe: Recipe, inputs: Inputs, out: Path, console: Consol
     return recipe
 
 
-def _refuse_or_restart(recipe: Recipe, run: RunDirectory, inputs: Inputs, console: Console | None) -> None:
-    """Refuse a run that has lost its checkpoints; with a console, set its files aside and say so."""
-    if console and (folder := set_aside_for_restart(run)):
+def _settle_folder(
+    recipe: Recipe, run: RunDirectory, inputs: Inputs, console: Console, *, restart: bool, accept: Sequence[str] | None
+) -> RecordedInputs:
+    """Before anything is loaded, see that the run has not lost its checkpoints and reads what it was begun with."""
+    if needs_rendering(recipe):
+        say(console, "rendering the tiny world's clips")
+    if restart and (folder := set_aside_for_restart(run)):
         say(console, f"the run begins again at step 1; its old files are in {folder}")
     refuse_lost_checkpoints(recipe, run, inputs)
+    render_data(recipe, inputs)
+    return settle_inputs(recipe, run, inputs, accept=accept, tell=partial(say, console))
+
+
+def _take_up(
+    recipe: Recipe, run: RunDirectory, inputs: Inputs, memories: PromptMemories, recorded: RecordedInputs
+) -> tuple[RunParts, TrainingState]:
+    """Load everything, and remove what a killed process left, once the newest checkpoint is accepted."""
+    parts, state = assemble(recipe, run, inputs, memories)
+    parts = take_up(parts, state, run, recorded)
+    remove_leftovers(run, make_keep_rule(parts), newest=state.step)
+    return parts, state
 
 
 def _say_where_it_begins(parts: RunParts, state: TrainingState, run: RunDirectory, console: Console) -> None:

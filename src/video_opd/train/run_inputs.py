@@ -11,6 +11,7 @@ from video_opd.config import Recipe
 from video_opd.curriculum import ScoreFile, Selection, read_scores, read_selection
 from video_opd.data.manifest import read_manifest
 from video_opd.data.side_questions import SideQuestion, read_side_questions
+from video_opd.errors import DataError
 from video_opd.train.build_inputs import find_side_questions_file, list_manifests
 from video_opd.types import Example
 
@@ -75,6 +76,11 @@ class Inputs:
         """The hash of one file, or of several one after the other."""
         return self._hash(paths).hexdigest()
 
+    def measure_file(self, path: Path) -> int:
+        """The number of bytes that `hash_files` hashed of a file."""
+        self.hash_files(path)
+        return int(self._kept["bytes", path])
+
     def hash_data(self, recipe: Recipe) -> str:
         """The hash of the recipe's manifests: whether two runs saw the same examples."""
         return self.hash_files(*list_manifests(recipe.data))
@@ -85,7 +91,7 @@ class Inputs:
         files = [path for path in (*named, *(teacher.scores for teacher in recipe.teachers)) if path is not None]
         found = hashlib.sha256(self.hash_data(recipe).encode())
         for path in files:
-            content = path.read_bytes()
+            content = self._read_content(path)
             found.update(content)
             self._kept["sha256", (path,)] = hashlib.sha256(content)
         return found.hexdigest()
@@ -94,8 +100,9 @@ class Inputs:
         """The hash of files one after the other, from that of all but the last."""
 
         def hash_last() -> Any:
-            found = self._hash(paths[:-1]).copy()
-            found.update(paths[-1].read_bytes())
+            found, content = self._hash(paths[:-1]).copy(), self._read_content(paths[-1])
+            found.update(content)
+            self._kept.setdefault(("sha256", paths[-1:]), hashlib.sha256(content))
             return found
 
         return self._read_once(("sha256", paths), hash_last) if paths else hashlib.sha256()
@@ -105,3 +112,16 @@ class Inputs:
             self._kept[key] = read()
         found: _T = self._kept[key]
         return found
+
+    def _read_content(self, path: Path) -> bytes:
+        """The content of a file that is hashed; its size is kept."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"{path} cannot be read",
+                reason=f"the run has to know which content it was begun with ({error.strerror or error})",
+                remedy="restore the file, and run the same command again",
+            ) from error
+        self._kept["bytes", path] = len(content)
+        return content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from video_opd.config import Recipe
 from video_opd.data.prompt_source import PromptSource
@@ -64,3 +65,10 @@ class RunParts:
     curriculum: Curriculum
     lost_progress: LostProgress = field(default_factory=LostProgress)
     """Tells the run's journal that stderr could not be written."""
+    inputs_version: int = 1
+    """One more for every change of the inputs that was accepted; see `inputs.json`."""
+
+    def mark_row(self) -> dict[str, Any]:
+        """What the next row of the run's journal says about the run itself; mostly nothing."""
+        changed = {"inputs_version": self.inputs_version} if self.inputs_version > 1 else {}
+        return changed | self.lost_progress.tell_once()

@@ -74,11 +74,13 @@ def measure_step(
     else:  # no video of the batch could be used
         measured.row = {"num_answers": 0}
     seconds, cpu_seconds = parts.data.source.memory.cost(batch)
+    num_damaged = sum(prompt.num_concealed > 0 for prompt in prompts)
     measured.row |= {
         "seconds_by_phase": {**outcome.seconds_by_phase, "decode": waited},
         "cpu_seconds_by_phase": {**outcome.cpu_seconds_by_phase, "decode": cpu_seconds},
         "seconds_to_decode": seconds,
         **({"num_retries": outcome.num_retries} if outcome.num_retries else {}),
+        **({"num_damaged": num_damaged} if num_damaged else {}),
     }
     measured.seconds = time.monotonic() - began
 

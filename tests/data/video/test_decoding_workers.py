@@ -14,14 +14,15 @@ import time
 from concurrent.futures import CancelledError
 from contextlib import closing
 from multiprocessing import Pipe
+from pathlib import Path
 
 import numpy as np
 import pytest
 from barcodes import encode
 from PIL import Image
 
-from video_opd.data.video import decoding_process, decoding_workers
-from video_opd.data.video.decoding_workers import DecodingWorkers
+from video_opd.data.video import decoding_process, decoding_workers, idle_decoders
+from video_opd.data.video.decoding_workers import DecodingWorker, DecodingWorkers
 from video_opd.data.video.picture_folder import read_video
 from video_opd.data.video.video_io import VideoBudget
 from video_opd.errors import ConfigurationError, DataError, EngineError
@@ -32,6 +33,7 @@ MISBEHAVING = """
 import os, time
 from video_opd.data.video import decoding_process as module
 real = module.decode_video
+kept = []
 
 def decode(sink, path, *rest):
     if path.stem == "sleeps":
@@ -42,6 +44,10 @@ def decode(sink, path, *rest):
         held = []
         while True:
             held.append(bytearray(1 << 26))
+    if path.stem == "starts-no-thread":
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    if path.stem == "keeps":
+        kept.append(bytearray(b"x") * (300 << 20))
     if path.stem == "fails":
         raise ZeroDivisionError("ours")
     return real(sink, path, *rest)
@@ -127,7 +133,53 @@ def test_a_decoder_that_hangs_aborts_or_eats_memory_costs_one_clip(tmp_path, mis
         with pytest.raises(RuntimeError, match=r"ZeroDivisionError: ours"):
             workers.read_video(tmp_path / "fails.mp4", BUDGET)
         processes = [worker.process for worker in workers._free]
+    idle_decoders.end_idle()
+    assert processes
     assert all(process.poll() is not None for process in processes), "none is left"
+
+
+def test_memory_that_a_process_has_kept_of_other_videos_costs_no_clip(tmp_path, misbehaving):
+    keeps = encode(tmp_path / "keeps.mp4")
+    with closing(DecodingWorkers(num_bytes=1 << 30)) as workers:
+        expected = workers.read_video(keeps, BUDGET)
+        (first,) = workers._free
+        for _ in range(5):
+            assert_same(workers.read_video(keeps, BUDGET), expected)
+        (last,) = workers._free
+        assert first.process.poll() is not None
+        assert last.num_asked < 6
+        with pytest.raises(DataError, match="more than 1 GiB of memory"):
+            workers.read_video(tmp_path / "starts-no-thread.mp4", BUDGET)
+
+
+def test_the_next_reader_takes_over_the_processes_of_the_last_one(tmp_path, monkeypatch):
+    path = encode(tmp_path / "a.mp4")
+    idle_decoders.end_idle()
+
+    def read(path, **limits):
+        with closing(DecodingWorkers(**limits)) as workers:
+            workers.read_video(path, BUDGET)
+            (worker,) = workers._free
+        return worker
+
+    first = read(path)
+    assert read(path) is first
+    assert read(path, num_bytes=1 << 30) is not first, "its limit is another"
+    (tmp_path / "folder").mkdir()
+    encode(tmp_path / "folder" / "b.mp4")
+    monkeypatch.chdir(tmp_path / "folder")
+    assert read(Path("b.mp4")) is first, "a path may count from a folder that this process has changed to"
+    first.process.kill()
+    first.process.wait()
+    second = read(path)
+    assert second is not first, "it had ended"
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding_workers.os, "getpid", lambda: 1)
+        kind = DecodingWorker.describe(decoding_workers.CLIP_BYTES)
+        assert idle_decoders.take_idle(kind) is None, "it belongs to another process"
+    monkeypatch.setattr(idle_decoders, "MOST_IDLE", 0)
+    read(path)
+    assert second.process.poll() is not None, "more than are kept"
 
 
 def test_signals_are_for_the_run_and_a_process_that_was_killed_is_replaced(tmp_path):
@@ -211,6 +263,16 @@ def test_where_no_process_starts_videos_are_decoded_here(tmp_path, monkeypatch, 
         "videos are decoded in this process, without limits on time and memory: the process ended with status 3"
     ]
     assert list_descriptors() <= descriptors, "none of a process that did not start is left"
+
+
+def test_the_switch_decodes_here(tmp_path, monkeypatch):
+    """As `--decode-here` does; the environment takes it to processes that this one starts."""
+    monkeypatch.setenv("VIDEO_OPD_DECODE_HERE", "0")  # so that it is put back
+    path = encode(tmp_path / "a.mp4")
+    decoding_workers.decode_here()
+    with closing(DecodingWorkers()) as workers:
+        assert_same(workers.read_video(path, BUDGET), read_video(path, BUDGET))
+        assert workers._free == []
 
 
 def test_frames_of_any_size_wait_for_the_other_process():

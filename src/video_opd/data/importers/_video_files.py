@@ -72,7 +72,7 @@ class VideoFiles:
 
     def rate_of(self, path: str) -> float | None:
         """Pictures per second of a video that is a folder; None: it is a file."""
-        return self.frame_rate if (self.folder / path).is_dir() else None
+        return self.frame_rate if os.path.isdir(self.folder / path) else None
 
     def resolve_outside(self, path: str) -> str:
         """Where a file really lies, if a link leads out of the folder: `resolve_video` refuses it. "" if none does."""

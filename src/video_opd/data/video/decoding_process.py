@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from video_opd.data.video.concealment import follow_log
 from video_opd.data.video.picture_folder import decode_video
 from video_opd.data.video.video_file import MAX_FRAME_PIXELS
 from video_opd.data.video.video_sampling import VideoBudget
@@ -112,12 +113,15 @@ def serve(connection: Connection, memory: mmap.mmap) -> None:
 def _answer(frames: SentFrames, asked: dict[str, Any]) -> dict[str, Any]:
     path, clip = Path(asked["path"]), Span(*asked["clip"]) if asked["clip"] else None
     try:
+        if asked["folder"]:
+            with contextlib.suppress(OSError):  # then the video is not found, which is said with its path
+                os.chdir(asked["folder"])
         times = decode_video(frames, path, VideoBudget(**asked["budget"]), clip, asked["rate"])
     except UserError as error:
-        if getattr(error.__cause__, "errno", None) == errno.ENOMEM:
+        if getattr(error.__cause__, "errno", None) in (errno.ENOMEM, errno.EAGAIN):
             return {"no_memory": True}
         return {"error": [type(error).__name__, error.cause, error.reason, error.remedy]}
-    except MemoryError:
+    except (MemoryError, BlockingIOError):  # the second where FFmpeg has no memory left for a thread
         return {"no_memory": True}
     except (ConnectionError, EOFError):  # the other process has gone
         raise SystemExit(0) from None
@@ -128,6 +132,7 @@ def _answer(frames: SentFrames, asked: dict[str, Any]) -> dict[str, Any]:
         "duration_s": times.duration_s,
         "indices": times.indices,
         "video_duration_s": times.video_duration_s,
+        "num_concealed": times.num_concealed,
     }
 
 
@@ -162,6 +167,7 @@ def main() -> None:
     connection, memory, lifeline, num_bytes = (int(argument) for argument in sys.argv[1:5])
     end_with_parent(lifeline)
     limit_memory(num_bytes)
+    follow_log()
     serve(Connection(connection), mmap.mmap(memory, MEMORY_BYTES))
 
 

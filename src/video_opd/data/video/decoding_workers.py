@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from video_opd.data.video.decoding_process import KINDS, MEMORY_BYTES
+from video_opd.data.video.idle_decoders import leave_idle, take_idle
 from video_opd.data.video.picture_folder import read_video
 from video_opd.data.video.video_io import Frames, FrameTimes, KeptFrames, VideoBudget
 from video_opd.errors import DataError
@@ -42,7 +43,14 @@ START_S = 120.0
 """Most seconds in which a process starts."""
 PROGRAM = ("-m", "video_opd.data.video.decoding_process")
 """What a process runs."""
-_ALONE = "Re-encode the video or leave the row out; data.workers = 0 trains without these limits"
+_ALONE = "Re-encode the video or leave the row out; data.workers = 0 in training, and --decode-here in other commands, \
+decode without these limits"
+_VARIABLE = "VIDEO_OPD_DECODE_HERE"
+
+
+def decode_here() -> None:
+    """Decode in this process from now on, without limits on time and memory, and in those that it starts."""
+    os.environ[_VARIABLE] = "1"
 
 
 class WorkerDied(Exception):
@@ -64,6 +72,7 @@ class DecodingWorker:
     """
 
     def __init__(self, num_bytes: int = CLIP_BYTES) -> None:
+        self.kind, self.num_asked = self.describe(num_bytes), 0
         self.connection, theirs = Pipe()
         their_end, self.lifeline = os.pipe()
         descriptor = _open_memory()
@@ -97,6 +106,11 @@ class DecodingWorker:
             self.kill()
             raise NotStarted(f"the process ended with status {self.process.returncode}") from error
 
+    @staticmethod
+    def describe(num_bytes: int) -> tuple[object, ...]:
+        """What a process is that could take the place of another: its parent, its program and its limit."""
+        return os.getpid(), PROGRAM, num_bytes
+
     def read(self, asked: dict[str, Any], silence_s: float, clip_s: float) -> tuple[dict[str, Any], KeptFrames]:
         """What the process says in the end, and the frames that it gave.
 
@@ -104,6 +118,7 @@ class DecodingWorker:
             TimeoutError: it takes longer than a limit allows.
             WorkerDied: it ended.
         """
+        self.num_asked += 1
         kept, until = KeptFrames(), time.monotonic() + clip_s
         self._send(json.dumps(asked).encode())
         while True:
@@ -161,8 +176,8 @@ class DecodingWorkers:
         self._is_closed = False
         self._lock = threading.Lock()
         self._spent = threading.local()
-        self._here = False
-        """Whether processes cannot be started, so that videos are decoded in this one."""
+        self._here = os.environ.get(_VARIABLE) == "1"
+        """Whether videos are decoded in this process: it is asked for, or no other can be started."""
 
     def read_video(
         self, path: Path, budget: VideoBudget, clip: Span | None = None, frame_rate: float | None = None
@@ -184,6 +199,7 @@ class DecodingWorkers:
             "budget": asdict(budget),
             "clip": [clip.start_s, clip.end_s] if clip else None,
             "rate": frame_rate,
+            "folder": _find_current_folder(),  # the process may be older than a change of it
         }
         try:
             said, kept = self._ask(path, asked)
@@ -206,6 +222,7 @@ class DecodingWorkers:
             duration_s=said["duration_s"],
             indices=tuple(said["indices"]),
             video_duration_s=said["video_duration_s"],
+            num_concealed=said["num_concealed"],
         )
         return kept.join(times)
 
@@ -216,21 +233,24 @@ class DecodingWorkers:
         return seconds
 
     def _ask(self, path: Path, asked: dict[str, Any]) -> tuple[dict[str, Any] | None, KeptFrames]:
-        """Ask a process, and another one if it ended: it may have been killed for no fault of the video."""
-        for _ in range(2):
+        """Ask a process, and another one if it ended: it may have been killed for no fault of the video. Where one that
+        has decoded other videos runs out of memory, what it kept of them may be the cause, so another one is asked."""
+        num_ended = status = 0
+        while num_ended < 2:
             if self._here:
                 return None, KeptFrames()
             worker = self._take_worker()
             is_well = False
             try:
                 found = worker.read(asked, self.silence_s, self.clip_s)
-                is_well = True
-                return found
+                is_well = "no_memory" not in found[0]
+                if is_well or worker.num_asked == 1:
+                    return found
             except TimeoutError:
                 what = f"more than {self.clip_s:g} s, or more than {self.silence_s:g} s for a frame"
                 raise _limit_error(path, what) from None
             except WorkerDied:
-                status = worker.process.wait()
+                status, num_ended = worker.process.wait(), num_ended + 1
             finally:
                 self._give_back(worker, is_well=is_well)
         raise DataError(
@@ -244,7 +264,7 @@ class DecodingWorkers:
             if self._is_closed:
                 raise CancelledError
             worker = self._free.pop() if self._free else None
-        worker = worker or DecodingWorker(self.num_bytes)
+        worker = worker or take_idle(DecodingWorker.describe(self.num_bytes)) or DecodingWorker(self.num_bytes)
         with self._lock:
             self._busy.add(worker)
             if self._is_closed:
@@ -260,14 +280,21 @@ class DecodingWorkers:
         worker.kill()
 
     def close(self) -> None:
-        """End all processes. What they are asked for meanwhile ends with a `CancelledError`."""
+        """End busy processes, whose readers get a `CancelledError`. The others wait for the next reader."""
         with self._lock:
             self._is_closed = True
             for worker in self._busy:
                 worker.process.kill()  # the thread that waits for it does the rest
             free, self._free = self._free, []
         for worker in free:
-            worker.kill()
+            leave_idle(worker)
+
+
+def _find_current_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was deleted
+        return None
 
 
 def _limit_error(path: Path, what: str) -> DataError:

@@ -8,6 +8,7 @@ it is used or none: a number that is missing, a picture that does not decode, on
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -116,7 +117,7 @@ def is_folder(path: Path, frame_rate: float | None) -> bool:
     if frame_rate is None:
         return False
     require_rate(frame_rate)
-    if path.is_file():
+    if os.path.isfile(path):
         raise DataError(
             f"{path}: a frame rate of {frame_rate:g} is given for it, and it is a file",
             reason="a video file says itself when each frame is shown; a rate is for a folder of pictures",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,12 @@ class ShownFrames:
 
     Args:
         path: of the file, for messages.
+        tick: seconds, of the file's clock.
         only_first: give only the first frame of each part.
     """
 
-    def __init__(self, path: Path, *, only_first: bool) -> None:
-        self.path, self.only_first = path, only_first
+    def __init__(self, path: Path, tick: Fraction, *, only_first: bool) -> None:
+        self.path, self.tick, self.only_first = path, tick, only_first
         self.shift = 0
         self.enter(0)
 
@@ -56,4 +58,6 @@ class ShownFrames:
                 self.waiting = False
                 yield self.part, time, frame
             elif not self.only_first and (self.border is None or time >= self.border):
-                raise damaged_error(self.path, f"the frame at {frame.time} s does not decode cleanly")
+                raise damaged_error(
+                    self.path, f"the frame at {float(frame.pts * self.tick):g} s does not decode cleanly"
+                )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 from numpy.typing import NDArray
 
 from video_opd.data.video.video_refusals import REENCODE
@@ -48,8 +48,10 @@ def read_orientation(path: Path, frame: VideoFrame) -> Orientation | None:
     Raises:
         DataError: another angle than a quarter turn.
     """
-    side_data: Any = frame.side_data  # PyAV's own types allow too little
-    matrix = side_data.get(Type.DISPLAYMATRIX)
+    # Not `frame.side_data`: it and the frame would hold each other, and frames of a whole film might wait for the
+    # garbage collector, which counts objects and not their bytes.
+    container: Any = SideDataContainer  # PyAV's own types allow too little
+    matrix = container(frame).get(Type.DISPLAYMATRIX)
     if matrix is None:
         return None
     m = np.frombuffer(bytes(matrix), np.int32).tolist()

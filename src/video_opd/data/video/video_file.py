@@ -21,6 +21,7 @@ import av
 from av.stream import Disposition
 from av.video.frame import PictureType
 
+from video_opd.data.video.mp4_clock import has_clock
 from video_opd.data.video.shown_frames import ShownFrames
 from video_opd.data.video.video_display import Orientation, read_orientation, shown_size
 from video_opd.data.video.video_packets import is_cut, read_steps
@@ -163,7 +164,7 @@ def examine_file(path: Path) -> VideoFile:
         assert stream.time_base is not None  # FFmpeg gives every stream one
         tick, codec, aspect = stream.time_base, stream.codec_context.name, stream.sample_aspect_ratio
         in_avi = container.format.name == "avi" and codec in _REORDERING
-        _refuse_truncated(path, container, stream)
+        _refuse_unfinished(path, container, stream)
         promised_s = read_header_duration(container, stream)
         for step in read_steps(path, container, stream):
             if step.part == len(shown):
@@ -263,7 +264,8 @@ def decode_frames(
         if mode.seek_to is not None:
             container.seek(mode.seek_to, stream=stream)
         decoder = stream.codec_context
-        shown = ShownFrames(path, only_first=mode.only_first)
+        assert stream.time_base is not None  # FFmpeg gives every stream one
+        shown = ShownFrames(path, stream.time_base, only_first=mode.only_first)
         for step in read_steps(path, container, stream):
             if step.part != shown.part:
                 yield from shown.select_shown(decoder.decode(None))
@@ -300,8 +302,10 @@ def _decode_times(path: Path, *, keyless: bool, in_avi: bool) -> tuple[VideoFram
     return first, sorted(times)
 
 
-def _refuse_truncated(path: Path, container: InputContainer, stream: VideoStream) -> None:
-    """Refuse a download that stopped, where the format tells: a transport stream, for one, may end anywhere.
+def _refuse_unfinished(path: Path, container: InputContainer, stream: VideoStream) -> None:
+    """Refuse a file without a clock, and a download that stopped.
+
+    The second is refused where the format tells: a transport stream, for one, may end anywhere.
 
     An mp4 lists where each frame lies. Matroska says at its beginning where it ends, and FFmpeg reads what there is.
     """
@@ -309,6 +313,8 @@ def _refuse_truncated(path: Path, container: InputContainer, stream: VideoStream
     lost = sum(entry.pos + entry.size > size for entry in stream.index_entries)
     if lost:
         raise damaged_error(path, f"it ends before {lost} of its {len(stream.index_entries)} frames")
+    if container.format.name.startswith("mov") and not has_clock(path):
+        raise damaged_error(path, "a track does not say how long its ticks are, so its times are not known")
     if container.format.name.startswith("matroska"):
         end = _find_matroska_end(path)
         if end is not None and end > size:

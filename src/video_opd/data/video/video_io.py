@@ -22,6 +22,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from video_opd.data.video.concealment import count_concealed, forget_concealed
 from video_opd.data.video.video_display import read_orientation, shown_size
 from video_opd.data.video.video_file import MAX_FRAME_PIXELS, DecodingMode, VideoFile, decode_frames, examine_file
 from video_opd.data.video.video_refusals import damaged_error
@@ -69,6 +70,8 @@ class Frames:
     """Number of each frame in the file, in order of presentation."""
     video_duration_s: float | None = None
     """Duration of the whole video, without regard to the clip; None: not known."""
+    num_concealed: int = 0
+    """Damaged pictures that the decoder painted over and said so; it is heard in a decoding process alone."""
 
 
 def probe(path: Path) -> VideoInfo:
@@ -98,6 +101,7 @@ class FrameTimes:
     duration_s: float
     indices: tuple[int, ...]
     video_duration_s: float
+    num_concealed: int = 0
 
 
 class FrameSink(Protocol):
@@ -138,6 +142,7 @@ class KeptFrames:
             duration_s=times.duration_s,
             indices=times.indices,
             video_duration_s=times.video_duration_s,
+            num_concealed=times.num_concealed,
         )
 
 
@@ -185,6 +190,7 @@ def decode_into(sink: FrameSink, path: Path, budget: VideoBudget, clip: Span | N
         duration_s=float(timeline.covered_s(window)),
         indices=indices,
         video_duration_s=timeline.duration_s,
+        num_concealed=count_concealed(),
     )
 
 
@@ -224,6 +230,7 @@ def _collect(chosen: _Chosen, mode: DecodingMode) -> None:
     places: dict[int, list[int]] = {}
     for place, pts in enumerate(wanted):
         places.setdefault(pts, []).append(place)
+    forget_concealed()
     has_begun = False
     latest: int | None = None
     timeline, turned = file.timeline, file.turned

@@ -55,14 +55,21 @@ def refuse_part(path: Path, promised_s: float | None, found_s: float) -> None:
         raise damaged_error(path, f"it holds {found_s:.2f} s of video, and its header says {promised_s:.2f} s")
 
 
-def require_whole(path: Path, example: Example, found_s: float | None, step_s: float = DEFAULT_STEP_S) -> None:
-    """Refuse a video that ends before its row says.
+def require_whole(
+    path: Path,
+    example: Example,
+    found_s: float | None,
+    step_s: float = DEFAULT_STEP_S,
+    shown_s: float | None = None,
+) -> None:
+    """Refuse a video that ends before its row says, or has nothing to show at the beginning of the row's clip.
 
     Args:
         path: of the video, for the message.
         example: the row.
         found_s: duration of the video, without regard to the row's clip; None: not known.
         step_s: seconds between two frames that the model sees.
+        shown_s: seconds for which the frames of the row's clip are shown; None: not known.
 
     Raises:
         DataError: more than a step and more than 5 % is missing.
@@ -72,10 +79,18 @@ def require_whole(path: Path, example: Example, found_s: float | None, step_s: f
     if end_s is None or found_s is None:
         return
     length_s = end_s - clip.start_s if clip else end_s
-    if end_s - found_s > max(step_s, MISSING_SHARE * length_s):
+    most_s = max(step_s, MISSING_SHARE * length_s)
+    if end_s - found_s > most_s:
         what = f"`clip` ends at {end_s:g} s" if clip else f"`duration` is {end_s:g} s"
-        raise DataError(
-            f"{path}: the video is {found_s:.2f} s long, and the row's {what}",
-            reason="a part of a video is never taken for the whole; what the query describes may be missing",
-            remedy="Download the video again, or correct the row",
-        )
+        raise _part_error(f"{path}: the video is {found_s:.2f} s long, and the row's {what}")
+    if clip and shown_s is not None and length_s - shown_s > most_s:
+        what = f"{clip.start_s:g} - {end_s:g} s, lasts {length_s:g} s"
+        raise _part_error(f"{path}: its frames are shown for {shown_s:.2f} s, and the row's `clip`, {what}")
+
+
+def _part_error(cause: str) -> DataError:
+    return DataError(
+        cause,
+        reason="a part of a video is never taken for the whole; what the query describes may be missing",
+        remedy="Download the video again, or correct the row",
+    )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from video_opd.data.manifest_rows import find_path_fault
 from video_opd.data.prompt_templates import PromptTemplate
-from video_opd.data.video.video_io import Frames, read_frames
 from video_opd.files.records import Record
 from video_opd.types import Example, Span
 
@@ -44,6 +44,8 @@ class Question:
     """What the accuracy is also given by: grouping and group."""
     clip: Span | None = None
     """The part of the video that is shown, seconds of the file; None: all of it."""
+    frame_rate: float | None = None
+    """Pictures per second if the video is a folder of numbered pictures; None for a file."""
 
     @property
     def right_label(self) -> str:
@@ -56,7 +58,15 @@ class Question:
 
     def as_example(self) -> Example:
         """For rendering. It has no annotated span, and only the file says how long the video is."""
-        return Example(id=self.id, video=self.video, query=self.prompt, spans=(), duration=0.0, clip=self.clip)
+        return Example(
+            id=self.id,
+            video=self.video,
+            query=self.prompt,
+            spans=(),
+            duration=0.0,
+            clip=self.clip,
+            frame_rate=self.frame_rate,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +102,6 @@ class Benchmark:
     """The finest grouping that is a task of its own; `--limit` takes the first of each of its groups."""
     read: Callable[..., tuple[Question, ...]]
     """Folder and `options` -> its questions. Raises DataError."""
-    decode: Callable[..., Frames] = read_frames
-    """A video's frames, as `read_frames` takes them from a file."""
     options: frozenset[str] = frozenset()
     """Keywords of `read` that it alone has."""
 
@@ -128,4 +136,4 @@ def refuse_path(record: Record, video: str) -> None:
 
 def find_first_existing(folder: Path, candidates: Sequence[str]) -> str:
     """The first of several places below a folder where there is something; the first of all where there is nothing."""
-    return next((place for place in candidates if (folder / place).exists()), candidates[0])
+    return next((place for place in candidates if os.path.exists(folder / place)), candidates[0])

@@ -17,8 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel, StrictFloat, StrictInt, StrictStr
 
 from video_opd.data.prompt_templates import PromptTemplate
-from video_opd.data.video.picture_folder import find_timeline, read_video
-from video_opd.data.video.video_io import Frames, VideoBudget
+from video_opd.data.video.picture_folder import find_timeline
 from video_opd.data.video.video_names import is_picture
 from video_opd.errors import DataError
 from video_opd.eval.benchmarks._question import (
@@ -62,7 +61,11 @@ CROPPED = ("action_sequence", "action_prediction", "object_interaction", "action
 """Tasks about the stretch from `start` to `end` of a video."""
 
 PICTURES_FPS = 3
-"""Pictures per second of TVQA's folders, which are called `frames_fps3_hq`."""
+"""Pictures per second of TVQA's folders, which are called `frames_fps3_hq`.
+
+Upstream takes the picture numbered `round(3 * t)` for the moment t, and the first for 0 s; here the first is at 0 s and
+number n at (n - 1) / 3 s, when it was taken from the film, which is at most one picture later.
+"""
 
 SYSTEM = (
     "Carefully watch the video and pay attention to the cause and sequence of events, the detail and movement of "
@@ -148,6 +151,7 @@ def _read_questions(path: Path, folder: Path, places: Mapping[str, list[str]]) -
             answer=row.answer,
             categories=(("task", task),),
             clip=_make_clip(folder / video, row.start, row.end) if path.stem in CROPPED else None,
+            frame_rate=_find_rate(folder / video),
         )
 
 
@@ -174,17 +178,12 @@ def _make_clip(video: Path, start: float | None, end: float | None) -> Span | No
     if start is None or end is None or any(part.endswith("_segment") for part in video.parts):
         return None
     with contextlib.suppress(DataError):  # told when the question is asked
-        end = min(end, find_timeline(video, PICTURES_FPS if video.is_dir() else None).duration_s)
+        end = min(end, find_timeline(video, _find_rate(video)).duration_s)
     return Span(float(start), float(end))
 
 
-def decode(video: Path, budget: VideoBudget, clip: Span | None = None) -> Frames:
-    """Frames of a video file or of a folder of pictures.
-
-    Upstream takes the picture numbered `round(3 * t)` for the moment t, and the first for 0 s; here the first is at
-    0 s and number n at (n - 1) / 3 s, when it was taken from the film, which is at most one picture later.
-    """
-    return read_video(video, budget, clip, PICTURES_FPS if video.is_dir() else None)
+def _find_rate(video: Path) -> float | None:
+    return PICTURES_FPS if os.path.isdir(video) else None  # `Path.is_dir` raises for a name that is too long
 
 
 def _official(answer: str, question: Question) -> Rating:
@@ -246,5 +245,4 @@ MVBENCH = Benchmark(
     max_new_tokens=100,  # mvbench.ipynb
     grouping="task",
     read=read,
-    decode=decode,
 )

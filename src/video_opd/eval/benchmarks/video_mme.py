@@ -9,6 +9,7 @@ videos are `data/{videoID}.mp4` (or in `videos` or `video`), subtitles `subtitle
 from __future__ import annotations
 
 import ast
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,7 +176,7 @@ def _parse_list(text: str) -> list[str]:
 
 def _read_subtitles(path: Path) -> str:
     """What is said in a video, one line each, without numbers, times and tags; nothing where there is no file."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         return ""
     kept: list[str] = []
     for line in read_text(path).splitlines():

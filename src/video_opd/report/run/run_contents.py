@@ -14,6 +14,7 @@ from video_opd.errors import ConfigurationError, DataError
 from video_opd.files.run_records import EvaluationReport, SampledAnswer, StepMetrics
 from video_opd.report.run.curriculum_contents import CurriculumContents, read_curriculum
 from video_opd.runs import RunDirectory, iterate_journal, read_journal, read_json
+from video_opd.runs.inputs_file import read_inputs
 
 _NUM_EXAMPLES_HELD = 8
 _NUM_PAIRS = 3
@@ -70,6 +71,7 @@ def read_run(path: Path) -> RunContents:
     except DataError as error:
         examples = []
         notices.append(f"The examples are left out: {error}")
+    notices += _describe_changes(path)
     return RunContents(
         name=path.resolve().name,
         recipe=_read_text(run.recipe),
@@ -80,6 +82,20 @@ def read_run(path: Path) -> RunContents:
         curriculum=read_curriculum(run.rounds, notices),
         notices=notices,
     )
+
+
+def _describe_changes(run: Path) -> list[str]:
+    """Say which manifests, models or videos changed during the run: its numbers are then not all of the same data."""
+    try:
+        recorded = read_inputs(run)
+    except DataError as error:
+        return [f"Whether the run's inputs changed is not known: {error}"]
+    return [
+        f"The run went on with other inputs than before, accepted by name ({', '.join(change.accepted)}): "
+        f"{'; '.join(change.differences)}."
+        + (f" Evaluations with the former ones are in {change.evaluations}." if change.evaluations else "")
+        for change in (recorded.changes if recorded else ())
+    ]
 
 
 def _read_text(path: Path) -> str | None:
