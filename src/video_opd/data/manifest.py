@@ -20,11 +20,12 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from video_opd.data.manifest_problems import Problem, make_problem
 from video_opd.data.manifest_rows import (
     Fault,
     example_from_row,
@@ -43,33 +44,6 @@ if TYPE_CHECKING:
     from video_opd.grounding.packed_examples import PackedExamples
 
 _REASON = "a row that had to be guessed at would be trained on or scored"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """One problem of a manifest or of a video that it names."""
-
-    line: int
-    """Line in the file, or row in its list, from 1; 0: the file as a whole."""
-    id: str | None
-    """Id of the row, where it could be read."""
-    severity: Literal["error", "warning"]
-    """Errors stop `read_manifest` or the reading of the video; warnings stop nothing."""
-    message: str
-    """One sentence, without the file and line."""
-    remedy: str
-    """What to do about it."""
-    in_list: bool = False
-    """The rows stand in one JSON list, or over several lines each: `line` is the number of the row."""
-
-    @property
-    def place(self) -> str:
-        """The row of the problem."""
-        return f"{'row' if self.in_list else 'line'} {self.line}"
-
-    def __str__(self) -> str:
-        row = "" if self.id is None else f" (id {self.id!r})"
-        return f"{self.place}{row}: {self.severity}: {self.message}"
 
 
 def read_manifest(path: Path, videos: Path | None = None) -> list[Example]:
@@ -340,10 +314,3 @@ def _check_row(
         yield make_problem(line, row_id, fault, in_list)
     if example is not None:
         yield line, example
-
-
-def make_problem(line: int, row_id: str | None, fault: Fault, in_list: bool = False) -> Problem:
-    """Tell of a fault at its place: in that line, or in that entry of a JSON list (`in_list`)."""
-    return Problem(
-        line=line, id=row_id, severity=fault.severity, message=fault.message, remedy=fault.remedy, in_list=in_list
-    )

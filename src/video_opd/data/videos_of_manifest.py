@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from video_opd.data.manifest import Problem, make_problem, resolve_video
+from video_opd.data.manifest import resolve_video
+from video_opd.data.manifest_problems import Problem, make_problem
 from video_opd.data.manifest_rows import Fault
 from video_opd.data.video.decoding_workers import DecodingWorkers
 from video_opd.data.video.picture_folder import probe_video
