@@ -321,7 +321,7 @@ def _check_row(
 ) -> Iterator[Problem | tuple[int, Example]]:
     """What is wrong with one row, then the row itself if it can be used. `seen` remembers the lines of earlier ids."""
     if isinstance(row, Fault):
-        yield make_problem(line, None, row, in_list)
+        yield _make_problem(line, None, row, in_list)
         return
     if isinstance(row, Example):  # its id is that of an earlier row
         row = row_from_example(row)
@@ -336,13 +336,12 @@ def _check_row(
             faults.append(Fault(f"the id is already that of {place} {first}", "Give every row an id of its own"))
             example = None
     for fault in faults:
-        yield make_problem(line, row_id, fault, in_list)
+        yield _make_problem(line, row_id, fault, in_list)
     if example is not None:
         yield line, example
 
 
-def make_problem(line: int, row_id: str | None, fault: Fault, in_list: bool = False) -> Problem:
-    """A problem of a row, in its place in the file."""
+def _make_problem(line: int, row_id: str | None, fault: Fault, in_list: bool = False) -> Problem:
     return Problem(
         line=line, id=row_id, severity=fault.severity, message=fault.message, remedy=fault.remedy, in_list=in_list
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from video_opd.data.manifest import Problem, make_problem, resolve_video
+from video_opd.data.manifest import Problem, resolve_video
 from video_opd.data.manifest_rows import Fault
 from video_opd.data.video.picture_folder import probe_video, read_video
 from video_opd.data.video.video_io import VideoInfo
@@ -49,21 +49,21 @@ class VideosOfManifest:
             try:
                 self._probed[named] = info = probe_video(resolve_video(self.videos, example), example.frame_rate)
             except DataError as error:
-                yield make_problem(line, example.id, Fault(f"{error.cause}: {error.reason}", error.remedy))
+                yield _make_problem(line, example, Fault(f"{error.cause}: {error.reason}", error.remedy))
             else:
                 if info.num_frames < MIN_VIDEO_FRAMES:
                     message = f"`video` {example.video!r} has {info.num_frames} frame, which cannot show when"
-                    yield make_problem(line, example.id, Fault(message, "Leave out the rows about it"))
+                    yield _make_problem(line, example, Fault(message, "Leave out the rows about it"))
         found = self._probed[named]
         if found is None or found.num_frames < MIN_VIDEO_FRAMES:
             return
         if example.clip is not None and example.clip.end_s > found.duration_s + DURATION_TOLERANCE_S:
             message = f"`clip` ends at {example.clip.end_s:g} s, but the file is {found.duration_s:.2f} s long"
-            yield make_problem(line, example.id, Fault(message))
+            yield _make_problem(line, example, Fault(message))
         length_s = found.duration_s if example.duration is None else example.duration
         if example.clip is None and abs(found.duration_s - length_s) > DURATION_TOLERANCE_S:
             message = f"`duration` is {length_s:g} s, but the file is {found.duration_s:.2f} s long"
-            yield make_problem(line, example.id, Fault(message, "Check that it is the right video", "warning"))
+            yield _make_problem(line, example, Fault(message, "Check that it is the right video", "warning"))
 
     def _decode(self, line: int, example: Example) -> Iterator[Problem]:
         part = example.video, example.clip, example.frame_rate
@@ -74,4 +74,8 @@ class VideosOfManifest:
         try:
             read_video(resolve_video(self.videos, example), little, example.clip, example.frame_rate)
         except DataError as error:
-            yield make_problem(line, example.id, Fault(f"{error.cause}: {error.reason}", error.remedy))
+            yield _make_problem(line, example, Fault(f"{error.cause}: {error.reason}", error.remedy))
+
+
+def _make_problem(line: int, example: Example, fault: Fault) -> Problem:
+    return Problem(line=line, id=example.id, severity=fault.severity, message=fault.message, remedy=fault.remedy)
