@@ -30,6 +30,7 @@ def render(folder: Path = HERE) -> str:
         ("memory", "Peak memory of a step", show_rows),
         ("memory_estimate", "The estimate of memory", show_rows),
         ("soak", "An hour of training", show_soak),
+        ("many_rows", "Files of many rows", show_many_rows),
     ):
         parts.append(f"## {title}")
         path = folder / "results" / f"{name}.json"
@@ -170,6 +171,33 @@ def show_rows(found: dict[str, Any]) -> list[str]:
     """Files that hold a list of rows with the same keys."""
     rows = found["rows"]
     return [make_table([key.replace("_", " ") for key in rows[0]], [list(row.values()) for row in rows])]
+
+
+def show_many_rows(found: dict[str, Any]) -> list[str]:
+    """Every command before and after its memory and time were bounded."""
+    cases: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
+    for row in found["rows"]:
+        cases.setdefault((row["command"], row["rows"]), {})[row["label"]] = row
+    labels = sorted({row["label"] for row in found["rows"]}, reverse=True)
+    rows = []
+    for (command, count), of in sorted(cases.items(), key=lambda case: case[0][1]):
+        figures = [
+            show_cost(of.get(label, {}), key) for label in labels for key in ("time", "of_reading", "bytes_per_row")
+        ]
+        rows.append([command, f"{count:,}", of[max(of)]["reading_s"], *figures])
+    heads = [f"{label}: {what}" for label in labels for what in ("CPU s", "/ reading", "bytes a row")]
+    text = (
+        "CPU-seconds less the start of the program. `reading`: `json.loads` of every line of the same files. Bytes: "
+        "the growth of the peak of resident memory, for each row of each file. The aim: 3 times reading, and 300 bytes."
+    )
+    return [text, make_table(["command", "rows", "reading, s", *heads], rows)]
+
+
+def show_cost(row: dict[str, Any], key: str) -> Any:
+    """A figure of a row; nothing where it was not measured."""
+    if key == "time":
+        return f"more than {row['stopped_after_s']:g}" if "stopped_after_s" in row else row.get("cpu_seconds")
+    return f"{row[key]:.0f}" if key == "bytes_per_row" and key in row else row.get(key)
 
 
 def show_gpu(name: str, found: dict[str, Any]) -> list[str]:

@@ -107,11 +107,11 @@ class SharedRows(Sequence[SharedVideo]):
         return self._take((self.ious > 0) & (self.ious >= threshold))
 
     def count_videos(self) -> int:
-        """The paths of videos that the rows name."""
+        """Count the paths of videos that the rows name."""
         return len(np.unique(self.of.videos_of_rows[self.rows]))
 
     def count_durations_apart(self) -> int:
-        """Count the pairs of rows whose videos differ in duration, as `SharedVideo.has_other_duration` tells."""
+        """Count the rows whose durations show that they are about different videos of one name."""
         mine, theirs = _list_whole_durations(self.of)[self.rows], _list_whole_durations(self.beside)[self.others]
         return int((np.abs(mine - theirs) > DURATIONS_APART_S).sum())
 
