@@ -380,6 +380,17 @@ def test_a_folder_without_permission(refused, recipe_file, world, tmp_path):
     assert "ermission denied" in refused("train", recipe_file, "--out", locked / "run")
 
 
+def test_names_that_no_file_can_have(refused, recipe_file, clip, world):
+    long = "x" * 300
+    evaluate = ("evaluate", long, world / "test.jsonl", "--videos", world / "videos", "--out", "p.jsonl")
+    for command in (
+        ("ground", long, clip, "the disc appears"), evaluate, ("train", long), ("report", long),
+        ("train", recipe_file, "--student.model", long), ("train", recipe_file, "--out", long),
+        ("data", "check", long), ("metrics", long, "--ground-truth", world / "test.jsonl"),
+    ):  # fmt: skip
+        refused(*command)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -113,21 +113,26 @@ def explain_write_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-_DISK_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE}
-"""Errors of the operating system that say that a disk is full, failing, read-only or gone."""
-_NO_PERMISSION = {errno.EACCES, errno.EPERM}
+_AGAIN = ", then run the same command again; what was saved is kept"
+_FREE = "free some space or repair the disk" + _AGAIN
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE), _FREE),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "give yourself the permission" + _AGAIN),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP), "give another name"),
+}
+"""What to do about an error of the operating system at a file: the disk is full, failing, read-only or gone; files that are
+another user's; names that no file can have."""
 
 
 def find_disk_failure(error: BaseException) -> EngineError | None:
     """What a user can do about an error of the operating system at a file; None: it is another error."""
-    if not isinstance(error, OSError) or error.errno not in _DISK_FAILURES | _NO_PERMISSION:
+    if not isinstance(error, OSError) or error.errno not in _REMEDIES:
         return None
     noted: list[str] = getattr(error, "__notes__", [])  # `files.outputs` notes which file it was writing
-    remedy = "free some space or repair the disk" if error.errno in _DISK_FAILURES else "give yourself the permission"
     return EngineError(
         f"{noted[0] if noted else error.filename or 'a file'} could not be written or read",
         reason=error.strerror or str(error),
-        remedy=f"{remedy}, then run the same command again; what was saved is kept",
+        remedy=_REMEDIES[error.errno],
     )
 
 

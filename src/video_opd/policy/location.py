@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -121,7 +122,7 @@ def find_local_folder(name: str) -> Path | None:
             the run has no checkpoint.
     """
     folder = Path(str(files("video_opd"))) / "models" / name if name in BUNDLED else Path(name).expanduser()
-    if not folder.exists():
+    if not os.path.exists(folder):  # `Path.exists` raises an error where the name is too long
         if _HUB_NAME.fullmatch(name):
             return None
         raise ConfigurationError(
