@@ -120,8 +120,8 @@ _REMEDIES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM), "give yourself the permission" + _AGAIN),
     **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP), "give another name"),
 }
-"""What to do about an error of the operating system at a file: the disk is full, failing, read-only or gone; the file is
-another user's; no file can have that name."""
+"""What to do about an error of the operating system at a file: the disk is full, failing, read-only or gone; the file
+is of another user; no file can have that name."""
 
 
 def find_disk_failure(error: BaseException) -> EngineError | None:
