@@ -55,17 +55,17 @@ def describe_origin(found: dict[str, Any]) -> str:
 
 
 def show_soak(found: dict[str, Any]) -> list[str]:
-    """By series: mean, range, and how much it rises in an hour."""
+    """By series: median, range, and how much it rises in an hour."""
     rows = [
-        [name.replace("_", " "), *(f"{row[key]:,.1f}" for key in ("mean", "least", "most")),
+        [name.replace("_", " "), *(f"{row[key]:,.1f}" for key in ("median", "least", "most")),
          f"{row['rise_per_hour']:+.2f}", "yes" if row["levels_off"] else "no"]
         for name, row in found["series"].items()
     ]  # fmt: skip
     told = (
-        f"{found['seconds']:,} s, {found['steps']:,} steps, {found['clips']:,} clips decoded by two processes "
-        f"(`make soak`). The first third is not counted. The run was then stopped, with status {found['status']}."
+        f"{found['seconds']:,} s, {found['steps']:,} steps, {found['clips']:,} clips shown, two processes that "
+        f"decode (`make soak`). The first third is not counted. The run was then stopped, with status {found['status']}."
     )
-    return [told, make_table(["series", "mean", "least", "most", "rise in an hour", "levels off"], rows)]
+    return [told, make_table(["series", "median", "least", "most", "rise in an hour", "levels off"], rows)]
 
 
 def show_step(found: dict[str, Any]) -> list[str]:

@@ -6,9 +6,10 @@
 epoch, by two processes. It is scored and saved on schedule. From outside, the run and all its children are measured
 every five seconds. After `--seconds` the run gets SIGTERM and must save and end with status 143.
 
-The first third is not counted: caches fill. Over the rest a straight line is fitted to each series. A series levels off
-where this line rises by less than its allowance in an hour: 2 % of the memory, one file, thread or process. The last
-line is `N passed, N failed`.
+The first third is not counted: caches fill. The rest is cut into twelve windows, and a straight line is fitted to the
+medians of each series in them, so that an evaluation or a checkpoint, which takes memory and threads for a moment, does
+not count, and what stays does. A series levels off where this line rises by less than its allowance in an hour: 2 % of
+the memory, one file, thread or process. The last line is `N passed, N failed`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ NUM_CLIPS = 400
 MAX_TOKENS = 400
 """So a run remembers 250 prompts (`REMEMBERED_TOKENS` / `video.max_tokens`), which are fewer than the clips."""
 
+NUM_WINDOWS = 12
 ALLOWED = {"memory_mb": 0.02, "largest_decoder_mb": 0.02, "open_files": 1.0, "threads": 1.0, "processes": 1.0}
 """By which a series may rise in an hour: a share of its mean for memory, else a number."""
 
@@ -63,17 +65,18 @@ def sample(run: psutil.Process, began: float) -> dict[str, float] | None:
 
 
 def fit(samples: Sequence[dict[str, float]]) -> dict[str, dict[str, float | bool]]:
-    """By series, over the last two thirds of the time: mean, least, most, rise in an hour, whether it levels off."""
+    """By series, over the last two thirds of the time: median, least, most, rise in an hour, whether it levels off."""
     counted = [row for row in samples if row["second"] >= samples[-1]["second"] / 3]
-    seconds = np.array([row["second"] for row in counted])
+    windows = np.array_split(np.arange(len(counted)), min(NUM_WINDOWS, len(counted)))
+    seconds = [np.median([counted[at]["second"] for at in window]) for window in windows]
     found = {}
     for name, allowed in ALLOWED.items():
         values = np.array([row[name] for row in counted])
-        rise = float(np.polyfit(seconds, values, 1)[0]) * HOUR_S
-        most = allowed * float(values.mean()) if name.endswith("_mb") else allowed
+        rise = float(np.polyfit(seconds, [np.median(values[window]) for window in windows], 1)[0]) * HOUR_S
+        median = float(np.median(values))
         found[name] = {
-            "mean": float(values.mean()), "least": float(values.min()), "most": float(values.max()),
-            "rise_per_hour": rise, "levels_off": rise < most,
+            "median": median, "least": float(values.min()), "most": float(values.max()), "rise_per_hour": rise,
+            "levels_off": rise < (allowed * median if name.endswith("_mb") else allowed),
         }  # fmt: skip
     return found
 
@@ -133,7 +136,7 @@ def main() -> int:
         + "\n"
     )  # fmt: skip
     for name, row in series.items():
-        print(f"{name}: {row['mean']:.1f}, {row['rise_per_hour']:+.2f} in an hour")
+        print(f"{name}: {row['median']:.1f}, {row['rise_per_hour']:+.2f} in an hour")
     for name in failed:
         print(f"failed: {name}")
     print(f"{len(ALLOWED) + 1 - len(failed)} passed, {len(failed)} failed")

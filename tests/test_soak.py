@@ -47,6 +47,14 @@ def test_what_fills_in_the_first_third_does_not_count() -> None:
     assert soak.fit(make_hour("memory_mb", 0.0, warm_up=300.0))["memory_mb"]["levels_off"]
 
 
+def test_what_is_taken_for_a_moment_does_not_count() -> None:
+    samples = make_hour("memory_mb", 0.0)
+    for row in samples[500::40]:
+        row["memory_mb"] += 600
+        row["threads"] += 20
+    assert all(row["levels_off"] for row in soak.fit(samples).values())
+
+
 def test_a_sample_counts_children_and_is_none_after_the_end() -> None:
     command = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(1, flush=True); input()'])"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
