@@ -63,7 +63,7 @@ def show_soak(found: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
     told = (
         f"{found['seconds']:,} s, {found['steps']:,} steps, {found['clips']:,} clips shown, two processes that "
-        f"decode (`make soak`). The first third is not counted. The run was then stopped, with status {found['status']}."
+        f"decode (`make soak`). The first third is not counted. Then it was stopped, with status {found['status']}."
     )
     return [told, make_table(["series", "median", "least", "most", "rise in an hour", "levels off"], rows)]
 
