@@ -107,6 +107,8 @@ def in_a_process(run: Path, script: str, pause_s: float = 0.0) -> int:
     pid = os.fork()
     if pid == 0:
         try:
+            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)  # a test run in the background may ignore them
             os._exit(supervise(run, 3, ["/bin/sh", "-c", f"echo started >> starts; {script}"], pause_s=pause_s))
         except BaseException as stop:
             os._exit(getattr(stop, "code", 99))
@@ -145,6 +147,16 @@ def test_a_signal_between_two_tries_is_a_stop(run):
     os.kill(pid, signal.SIGTERM)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGTERM
     assert starts(run) == 1
+
+
+def test_a_late_word_of_an_ended_command_does_not_cut_the_pause_short():
+    signals = supervision._Signals()
+    with signals:
+        os.kill(os.getpid(), signal.SIGCHLD)
+        began = time.monotonic()
+        assert signals.take(0.2) is None
+        assert time.monotonic() - began > 0.1
+        signal.sigtimedwait({signal.SIGCHLD}, 0)
 
 
 def test_a_command_is_stopped_when_its_supervisor_is_killed(run):

@@ -207,7 +207,8 @@ class _Signals:
 
     def take(self, most_s: float) -> int | None:
         """Wait for a signal; returns the number of one that asked for a stop."""
-        found = signal.sigtimedwait({*self._stops, signal.SIGCHLD}, most_s)
+        # Between two commands SIGCHLD may still be told of the first one.
+        found = signal.sigtimedwait(self._stops | ({signal.SIGCHLD} if self._child else set()), most_s)
         if found is None or found.si_signo == signal.SIGCHLD:
             return None
         self.asked = self.asked or found.si_signo
