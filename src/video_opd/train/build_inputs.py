@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def needs_rendering(recipe: Recipe) -> bool:
 def _find_first_missing(data: DataSettings) -> tuple[str, Path] | None:
     """Return the first data path that does not exist, with its key."""
     paths = ((key, getattr(data, key)) for key in DATA_PATHS)
-    return next(((key, path) for key, path in paths if path is not None and not path.exists()), None)
+    return next(((key, path) for key, path in paths if path is not None and not os.path.exists(path)), None)
 
 
 def find_side_questions_file(recipe: Recipe) -> Path | None:
