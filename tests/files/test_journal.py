@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from video_opd.errors import DataError, EngineError
+from video_opd.files.older_names import RENAMED
 from video_opd.runs import Journal, read_journal, truncate_journal
 
 
