@@ -18,9 +18,11 @@ import pytest
 import tomli_w
 from safetensors.torch import load_file, save_file
 
+import video_opd
 from video_opd.cli import main
 from video_opd.data.manifest import read_manifest
 from video_opd.data.video.video_io import write_video
+from video_opd.errors import ConfigurationError
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -385,10 +387,14 @@ def test_names_that_no_file_can_have(refused, recipe_file, clip, world):
     evaluate = ("evaluate", long, world / "test.jsonl", "--videos", world / "videos", "--out", "p.jsonl")
     for command in (
         ("ground", long, clip, "the disc appears"), evaluate, ("train", long), ("report", long),
-        ("train", recipe_file, "--student.model", long), ("train", recipe_file, "--out", long),
+        ("train", recipe_file, "--out", long),
         ("data", "check", long), ("metrics", long, "--ground-truth", world / "test.jsonl"),
     ):  # fmt: skip
         refused(*command)
+    refused("train", recipe_file, "--student.model", long)
+    assert "does not exist" in refused("train", "tiny-opd", "--out", "run", "--data.videos", long)
+    with pytest.raises(ConfigurationError, match="was not found"):
+        video_opd.load(long)
 
 
 @pytest.mark.parametrize(
