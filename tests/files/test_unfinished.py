@@ -112,6 +112,24 @@ def test_a_file_that_is_swept_before_it_is_locked_is_made_again(tmp_path, monkey
     assert len(calls) == 2
 
 
+def test_a_scratch_folder_that_is_swept_before_it_is_locked_is_made_again(temporary, monkeypatch):
+    import fcntl
+
+    flock, swept = fcntl.flock, []
+
+    def sweep_first(descriptor: int, kind: int) -> None:
+        if not swept:
+            swept.extend(temporary.iterdir())
+            swept[0].rmdir()
+        flock(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", sweep_first)
+    with open_scratch_folder() as folder:
+        assert folder.is_dir()
+        assert list(temporary.iterdir()) == [folder]
+    assert list(temporary.iterdir()) == []
+
+
 def test_a_scratch_folder_goes_with_the_next_one(temporary):
     def work(die: Callable[[], None]) -> None:
         with open_scratch_folder() as folder:

@@ -32,16 +32,21 @@ def sweep(folder: Path, name: str, *, kind: int = stat.S_IFREG) -> None:
 
 
 @contextlib.contextmanager
-def hold(path: Path) -> Iterator[None]:
-    """Hold the lock of an unfinished file or folder in the block. A file is made if it is not there.
+def hold(path: Path, *, kind: int = stat.S_IFREG) -> Iterator[None]:
+    """Hold the lock of an unfinished file or folder in the block.
+
+    Args:
+        path: the file, which is made if it is not there, or the folder.
+        kind: `S_IFREG` or `S_IFDIR`.
 
     Raises:
+        FileNotFoundError: there is no such folder.
         OSError: it cannot be opened, or is a link.
     """
     if os.name == "nt":  # an open file cannot be renamed there
         yield
         return
-    descriptor = _open_locked(path)
+    descriptor = _open_locked(path, kind)
     try:
         yield
     finally:
@@ -56,17 +61,17 @@ def open_scratch_folder() -> Iterator[Path]:
         while True:
             folder = Path(tempfile.mkdtemp(prefix=_SCRATCH))
             with contextlib.suppress(FileNotFoundError):  # another process has swept it before it was locked
-                stack.enter_context(hold(folder))
+                stack.enter_context(hold(folder, kind=stat.S_IFDIR))
                 break
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         yield folder
 
 
-def _open_locked(path: Path) -> int:
+def _open_locked(path: Path, kind: int) -> int:
     """Open a file or folder and lock it; another process may be about to remove the one of that name."""
+    how = os.O_RDONLY | os.O_DIRECTORY if kind == stat.S_IFDIR else os.O_WRONLY | os.O_CREAT
     while True:
-        kind = os.O_RDONLY | os.O_DIRECTORY if path.is_dir() else os.O_WRONLY | os.O_CREAT
-        descriptor = os.open(path, kind | os.O_NOFOLLOW, 0o666)
+        descriptor = os.open(path, how | os.O_NOFOLLOW, 0o666)
         try:
             _can_lock(descriptor, wait=True)
             if _is_at(descriptor, path):
