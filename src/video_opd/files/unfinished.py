@@ -1,7 +1,8 @@
 """Files and folders under a provisional name: who writes one holds its lock, so what a killed process left is told.
 
 The lock ends with the process. What has the name of an unfinished file and no lock is left over, and the next process
-that writes the same removes it. Where a disk knows no locks, nothing is removed.
+that writes the same removes it. Where a disk knows no locks, nothing is removed; nor on SMB, where the holder of a lock
+could not write the file by its name.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def sweep(folder: Path, name: str, *, kind: int = stat.S_IFREG) -> None:
 
 
 @contextlib.contextmanager
-def hold(path: Path, *, kind: int = stat.S_IFREG) -> Iterator[None]:
-    """Hold the lock of an unfinished file or folder in the block.
+def hold(path: Path, *, kind: int = stat.S_IFREG) -> Iterator[bool]:
+    """Hold the lock of an unfinished file or folder in the block. Gives whether the disk has locks that can be used.
 
     Args:
         path: the file, which is made if it is not there, or the folder.
@@ -44,11 +45,11 @@ def hold(path: Path, *, kind: int = stat.S_IFREG) -> Iterator[None]:
         OSError: it cannot be opened, or is a link.
     """
     if os.name == "nt":  # an open file cannot be renamed there
-        yield
+        yield False
         return
-    descriptor = _open_locked(path, kind)
+    descriptor, is_locked = _open_locked(path, kind)
     try:
-        yield
+        yield is_locked
     finally:
         os.close(descriptor)
 
@@ -67,15 +68,18 @@ def open_scratch_folder() -> Iterator[Path]:
         yield folder
 
 
-def _open_locked(path: Path, kind: int) -> int:
+def _open_locked(path: Path, kind: int) -> tuple[int, bool]:
     """Open a file or folder and lock it; another process may be about to remove the one of that name."""
     how = os.O_RDONLY | os.O_DIRECTORY if kind == stat.S_IFDIR else os.O_WRONLY | os.O_CREAT
     while True:
         descriptor = os.open(path, how | os.O_NOFOLLOW, 0o666)
         try:
-            _can_lock(descriptor, wait=True)
+            is_locked = _can_lock(descriptor, wait=True)
             if _is_at(descriptor, path):
-                return descriptor
+                if is_locked and kind == stat.S_IFREG and not _can_write_beside(path):
+                    _unlock(descriptor)
+                    is_locked = False
+                return descriptor, is_locked
         except BaseException:
             os.close(descriptor)
             raise
@@ -90,6 +94,29 @@ def _can_lock(descriptor: int, *, wait: bool) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:  # another process holds it, or the disk knows no locks
         return False
+    return True
+
+
+def _unlock(descriptor: int) -> None:
+    import fcntl
+
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _can_write_beside(path: Path) -> bool:
+    """Whether a locked file can be written through another descriptor: on SMB (Linux 5.5 and later) it cannot, see
+    flock(2). The file is empty afterwards."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+    try:
+        os.write(descriptor, b"-")
+    except PermissionError:
+        return False
+    except OSError:  # such as a full disk: that is told when the file itself is written
+        pass
+    finally:
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+        os.close(descriptor)
     return True
 
 
