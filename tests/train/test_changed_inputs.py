@@ -388,6 +388,29 @@ def test_weights_are_hashed_once_and_not_again_while_they_look_the_same(place, m
     assert hashed == ["model.safetensors"]
 
 
+def test_weights_of_the_same_size_and_time_are_told_apart(place):
+    """An archive or an image of a container may give every file the same time."""
+    weights = place.folder / "teacher" / "model.safetensors"
+    os.utime(weights, ns=(1, 1))
+    place.begin()
+    place.change("teacher")
+    os.utime(weights, ns=(1, 1))
+    with pytest.raises(ConfigurationError, match=r"\(teacher: model\.safetensors had "):
+        place.settle()
+
+
+def test_a_record_without_the_second_time_is_completed(place):
+    place.begin()
+    recorded = json.loads((place.out / "inputs.json").read_text())
+    for file in recorded["models"]["teacher"]["files"].values():
+        del file["changed_ns"]
+    (place.out / "inputs.json").write_text(json.dumps(recorded))
+    now = place.settle()
+    assert all(file.changed_ns for file in now.models["teacher"].files.values())
+    assert now == read_inputs(place.out)
+    assert now.changes == []
+
+
 def test_files_beside_the_named_ones_do_not_count(place):
     """Neither videos that no row names, nor defaults for asking, nor a folder full of something else."""
     first = place.begin()

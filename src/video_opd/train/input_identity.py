@@ -1,10 +1,9 @@
 """What a run reads: its manifests, its models, its videos. How they are told apart, and what has changed.
 
 Of manifests, scores and selections the content counts, by its SHA-256. So it does of models, but weights have many
-gigabytes: a file whose size and time of change are as recorded is taken for the one that was hashed. What this does not
-notice: weights that were replaced by others of the same size with the time set back to the same nanosecond; or, on a
-file system that keeps whole seconds, twice within one of them. Of videos names and sizes are recorded, of those that
-the manifests name: to read them all would take hours.
+gigabytes: a file whose size and times of change are as recorded is taken for the one that was hashed. Where a file
+system keeps whole seconds, or all times can be set, other weights of the same size may go unnoticed. Of videos names
+and sizes are recorded, of those that the manifests name: to read them all would take hours.
 """
 
 from __future__ import annotations
@@ -153,8 +152,8 @@ def _identify_file(path: Path, known: ModelFile | None) -> ModelFile:
     """Hash a file of a model, unless it looks as it did when it was hashed."""
     try:
         found = path.stat()
-        looks = {"bytes": found.st_size, "modified_ns": found.st_mtime_ns}
-        if known and (known.bytes, known.modified_ns) == tuple(looks.values()):
+        looks = {"bytes": found.st_size, "modified_ns": found.st_mtime_ns, "changed_ns": found.st_ctime_ns}
+        if known and known.model_dump(include=set(looks)) == looks:
             return known
         return ModelFile(**looks, sha256=hash_file(path))
     except OSError as error:
