@@ -22,7 +22,7 @@ from video_opd.policy import file_hashes
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.inputs_file import read_inputs
 from video_opd.train import changed_inputs, loop
-from video_opd.train.changed_inputs import settle_inputs, take_up
+from video_opd.train.changed_inputs import note_inputs, settle_inputs
 from video_opd.train.input_identity import refuse_unknown_inputs
 from video_opd.train.lost_checkpoints import set_aside_for_restart
 from video_opd.train.run import run_recipe
@@ -282,11 +282,11 @@ def test_a_checkpoint_saw_data_that_the_run_is_known_to_have_had(place):
     now = place.settle("train")
     parts = RunParts(**dict.fromkeys(("recipe", "models", "data", "method", "learner", "gate", "curriculum")))
     for state in (TrainingState(), *(TrainingState(step=2, data_sha256=known) for known in first.known_data)):
-        assert take_up(parts, state, place.run, now).mark_row() == {"inputs_version": 2}
+        assert note_inputs(parts, state, place.run, now).mark_row() == {"inputs_version": 2}
         assert state.data_sha256 == now.data_sha256
     assert parts.mark_row() == {}
     with pytest.raises(ConfigurationError, match=r"the manifests, or scores or a selection .* have changed since"):
-        take_up(parts, TrainingState(step=2, data_sha256="0" * 64), place.run, now)
+        note_inputs(parts, TrainingState(step=2, data_sha256="0" * 64), place.run, now)
 
 
 def put(**changes: Any):
