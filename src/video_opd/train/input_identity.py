@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from video_opd.config import Recipe
-from video_opd.data.video.video_names import is_picture
 from video_opd.errors import ConfigurationError
 from video_opd.files.input_records import FORMAT, InputFile, InputModel, InputVideos, ModelFile, RecordedInputs
 from video_opd.policy.file_hashes import hash_file
@@ -84,7 +81,7 @@ def identify_inputs(recipe: Recipe, inputs: Inputs, known: RecordedInputs | None
             for name, path in _find_files(recipe, inputs).items()
         },
         models={name: _identify_model(model, known_models.get(name)) for name, model in models.items()},
-        videos=InputVideos(folder=str(recipe.data.videos), bytes=_measure_videos(recipe, inputs)),
+        videos=InputVideos(folder=str(recipe.data.videos), bytes=inputs.measure_videos(recipe)),
         changes=known.changes if known else [],
     )
 
@@ -162,27 +159,6 @@ def _identify_file(path: Path, known: ModelFile | None) -> ModelFile:
             reason=f"the run has to know which weights and files it was begun with ({error.strerror or error})",
             remedy="make it readable; or, if the model does not need it, move it out of the folder",
         ) from error
-
-
-def _measure_videos(recipe: Recipe, inputs: Inputs) -> dict[str, int | None]:
-    """The size of every video that is named, by its name; None where it is missing."""
-    data = recipe.data
-    manifests = (inputs.read_manifest(recipe, path) for path in (data.train, data.validation, data.test))
-    is_folder = {example.video: example.frame_rate is not None for examples in manifests for example in examples}
-    is_folder |= {question.video: False for question in inputs.read_side_questions(recipe)}
-    return {name: _measure_video(os.path.join(data.videos, name), is_folder[name]) for name in sorted(is_folder)}
-
-
-def _measure_video(path: str, is_folder: bool) -> int | None:
-    """Bytes of a file, or of the pictures of a folder; None where neither is there."""
-    try:
-        if is_folder:
-            with os.scandir(path) as entries:
-                return sum(entry.stat().st_size for entry in entries if is_picture(entry.name))
-        found = os.stat(path)
-    except (OSError, ValueError):  # ValueError: a name that no file can have
-        return None
-    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def _compare_files(then: InputFile | None, now: InputFile | None) -> str:
