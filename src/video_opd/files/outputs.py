@@ -70,6 +70,7 @@ def _hold_unfinished(place: Path, ending: str) -> Iterator[Path]:
     unfinished = place.with_name(f".{place.name}.tmp-{ending}")
     with hold(unfinished) as is_locked:
         try:
+            unfinished.write_bytes(b"")  # a killed process of the same number may have left it
             if is_locked:  # else others could not lock theirs either
                 sweep(place.parent, rf"\.{re.escape(place.name)}\.tmp-\d+(-[0-9a-f]{{8}})?")
             yield unfinished

@@ -41,7 +41,7 @@ def hold(path: Path, *, kind: int = stat.S_IFREG) -> Iterator[bool]:
         kind: `S_IFREG` or `S_IFDIR`.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: the folder is not there.
         OSError: it cannot be opened, or is a link.
     """
     if os.name == "nt":  # an open file cannot be renamed there
@@ -105,8 +105,9 @@ def _unlock(descriptor: int) -> None:
 
 def _can_write_beside(path: Path) -> bool:
     """Whether a locked file can be written through another descriptor: on SMB (Linux 5.5 and later) it cannot, see
-    flock(2). The file is empty afterwards."""
+    flock(2). The file is as it was afterwards."""
     descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+    size = os.lseek(descriptor, 0, os.SEEK_END)
     try:
         os.write(descriptor, b"-")
     except PermissionError:
@@ -115,7 +116,7 @@ def _can_write_beside(path: Path) -> bool:
         pass
     finally:
         with contextlib.suppress(OSError):
-            os.ftruncate(descriptor, 0)
+            os.ftruncate(descriptor, size)
         os.close(descriptor)
     return True
 
