@@ -230,7 +230,7 @@ def _make_run() -> Kind:
                for step in (1, 2, 3)]  # fmt: skip
     file = {"bytes": 12, "sha256": "a" * 64}
     inputs = {"format": 1, "from_begin": True, "data_sha256": "a" * 64, "files": {"test": file | {"path": "test.jsonl"}},
-              "models": {"student": {"name": "s", "files": {"config.json": file | {"modified_ns": 1}}}},
+              "models": {"student": {"name": "s", "files": {"config.json": file | {"modified_ns": 1, "changed_ns": 1}}}},
               "videos": {"folder": "videos", "bytes": {"a.mp4": 1, "b.mp4": None}},
               "changes": [{"accepted": ["test"], "differences": ["test: x"], "data_sha256": "b", "evaluations": "e"}]}  # fmt: skip
     files = {

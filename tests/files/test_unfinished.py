@@ -84,6 +84,14 @@ def test_what_is_no_unfinished_file_stays(tmp_path):
     assert len(contents(tmp_path)) == len(before) + 1
 
 
+def test_what_is_of_another_user_stays(tmp_path, monkeypatch):
+    (tmp_path / ".a.json.tmp-17").write_text("half")
+    user = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: user + 1)
+    write_durably(tmp_path / "a.json", b"whole")
+    assert (tmp_path / ".a.json.tmp-17").exists()
+
+
 def test_a_disk_without_locks_loses_nothing(tmp_path, monkeypatch):
     def refuse(*_: object) -> None:
         raise OSError(38, "not implemented")
@@ -93,6 +101,41 @@ def test_a_disk_without_locks_loses_nothing(tmp_path, monkeypatch):
     write_durably(tmp_path / "a.json", b"whole")
     assert (tmp_path / "a.json").read_text() == "whole"
     assert (tmp_path / ".a.json.tmp-17").exists(), "perhaps another process writes it"
+
+
+def test_a_disk_where_a_lock_keeps_its_holder_from_writing_is_written_without(tmp_path, monkeypatch):
+    """SMB: who holds a lock writes through the descriptor that was locked, and through no other."""
+    import fcntl
+
+    locked: dict[int, int] = {}
+    write = os.write
+
+    def lock(descriptor: int, kind: int) -> None:
+        file = os.fstat(descriptor).st_ino
+        if kind & fcntl.LOCK_UN:
+            del locked[file]
+        elif locked.setdefault(file, descriptor) != descriptor:
+            raise BlockingIOError
+
+    def write_if_allowed(descriptor: int, content: bytes) -> int:
+        if locked.get(os.fstat(descriptor).st_ino, descriptor) != descriptor:
+            raise PermissionError(13, "Permission denied")
+        return write(descriptor, content)
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+    monkeypatch.setattr(os, "write", write_if_allowed)
+    (tmp_path / ".a.json.tmp-17").write_text("under way")
+    with replace_file(tmp_path / "a.json") as unfinished:
+        assert locked == {}
+        unfinished.write_text("whole")
+    assert (tmp_path / "a.json").read_text() == "whole"
+    assert (tmp_path / ".a.json.tmp-17").exists(), "perhaps another process writes it, without a lock as this one did"
+
+
+def test_a_file_that_is_left_by_a_process_of_the_same_number_is_emptied(tmp_path):
+    (tmp_path / f".a.json.tmp-{os.getpid()}").write_text("a half-written one")
+    with replace_file(tmp_path / "a.json") as unfinished:
+        assert unfinished.read_bytes() == b""
 
 
 def test_a_file_that_is_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
@@ -110,6 +153,24 @@ def test_a_file_that_is_swept_before_it_is_locked_is_made_again(tmp_path, monkey
     with hold(path):
         assert path.exists()
     assert len(calls) == 2
+
+
+def test_a_scratch_folder_that_is_swept_before_it_is_locked_is_made_again(temporary, monkeypatch):
+    import fcntl
+
+    flock, swept = fcntl.flock, []
+
+    def sweep_first(descriptor: int, kind: int) -> None:
+        if not swept:
+            swept.extend(temporary.iterdir())
+            swept[0].rmdir()
+        flock(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", sweep_first)
+    with open_scratch_folder() as folder:
+        assert folder.is_dir()
+        assert list(temporary.iterdir()) == [folder]
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_scratch_folder_goes_with_the_next_one(temporary):

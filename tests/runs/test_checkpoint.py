@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -228,6 +229,25 @@ def test_writers_that_raise_their_own_errors_on_a_full_disk_are_understood(tmp_p
     with pytest.raises(RuntimeError, match="a bug of ours"):
         save_checkpoint(tmp_path, 1, broken)
     assert names(tmp_path) == []
+
+
+def test_a_leftover_that_cannot_be_deleted_costs_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a network disk a folder cannot be removed while another process reads a file in it."""
+    leftover = tmp_path / "step-000010.tmp-17"
+    leftover.mkdir(parents=True)
+    real_rmtree = shutil.rmtree
+
+    def rmtree(path: Path, ignore_errors: bool = False) -> None:
+        if path == leftover:
+            raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+        real_rmtree(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    save_checkpoint(tmp_path, 20, writer("b"), keep=KeepRule(last=1))
+    assert names(tmp_path) == ["step-000010.tmp-17", "step-000020"]
+    assert "step-000010.tmp-17 could not be deleted" in caplog.text
 
 
 def test_an_interrupted_save_leaves_nothing(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from video_opd.policy import file_hashes
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.inputs_file import read_inputs
 from video_opd.train import changed_inputs, loop
-from video_opd.train.changed_inputs import settle_inputs, take_up
+from video_opd.train.changed_inputs import note_inputs, settle_inputs
 from video_opd.train.input_identity import refuse_unknown_inputs
 from video_opd.train.lost_checkpoints import set_aside_for_restart
 from video_opd.train.run import run_recipe
@@ -282,11 +282,11 @@ def test_a_checkpoint_saw_data_that_the_run_is_known_to_have_had(place):
     now = place.settle("train")
     parts = RunParts(**dict.fromkeys(("recipe", "models", "data", "method", "learner", "gate", "curriculum")))
     for state in (TrainingState(), *(TrainingState(step=2, data_sha256=known) for known in first.known_data)):
-        assert take_up(parts, state, place.run, now).mark_row() == {"inputs_version": 2}
+        assert note_inputs(parts, state, place.run, now).mark_row() == {"inputs_version": 2}
         assert state.data_sha256 == now.data_sha256
     assert parts.mark_row() == {}
     with pytest.raises(ConfigurationError, match=r"the manifests, or scores or a selection .* have changed since"):
-        take_up(parts, TrainingState(step=2, data_sha256="0" * 64), place.run, now)
+        note_inputs(parts, TrainingState(step=2, data_sha256="0" * 64), place.run, now)
 
 
 def put(**changes: Any):
@@ -386,6 +386,29 @@ def test_weights_are_hashed_once_and_not_again_while_they_look_the_same(place, m
     assert read_inputs(place.out) == now
     place.settle()
     assert hashed == ["model.safetensors"]
+
+
+def test_weights_of_the_same_size_and_time_are_told_apart(place):
+    """An archive or an image of a container may give every file the same time."""
+    weights = place.folder / "teacher" / "model.safetensors"
+    os.utime(weights, ns=(1, 1))
+    place.begin()
+    place.change("teacher")
+    os.utime(weights, ns=(1, 1))
+    with pytest.raises(ConfigurationError, match=r"\(teacher: model\.safetensors had "):
+        place.settle()
+
+
+def test_a_record_without_the_second_time_is_completed(place):
+    place.begin()
+    recorded = json.loads((place.out / "inputs.json").read_text())
+    for file in recorded["models"]["teacher"]["files"].values():
+        del file["changed_ns"]
+    (place.out / "inputs.json").write_text(json.dumps(recorded))
+    now = place.settle()
+    assert all(file.changed_ns for file in now.models["teacher"].files.values())
+    assert now == read_inputs(place.out)
+    assert now.changes == []
 
 
 def test_files_beside_the_named_ones_do_not_count(place):

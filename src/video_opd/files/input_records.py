@@ -1,7 +1,8 @@
 """`inputs.json` of a run folder: which manifests, models and videos the run was begun with, and what changed since.
 
 {"format": 1, "from_begin": true, "data_sha256": …, "files": {"train": {"path": …, "bytes": …, "sha256": …}, …},
- "models": {"student": {"name": …, "files": {"config.json": {"bytes": …, "modified_ns": …, "sha256": …}, …}}, …},
+ "models": {"student": {"name": …, "files": {"config.json": {"bytes": …, "modified_ns": …, "changed_ns": …,
+  "sha256": …}, …}}, …},
  "videos": {"folder": …, "bytes": {"a.mp4": 1234, "b.mp4": null}}, "changes": […]}
 """
 
@@ -28,7 +29,9 @@ class ModelFile(WrittenRecord):
 
     bytes: Count
     modified_ns: StrictInt
-    """Time of its last change; it is not part of the identity."""
+    """When its content was last changed, as far as it says: a copy may take over the time. Not part of the identity."""
+    changed_ns: StrictInt = 0
+    """When anything of the file was last changed, which no program can set; 0: not recorded. Not part of it either."""
     sha256: Text
 
 

@@ -67,10 +67,12 @@ def replace_file(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _hold_unfinished(place: Path, ending: str) -> Iterator[Path]:
     """An empty file beside a place for the block. If the block fails, it is removed."""
-    sweep(place.parent, rf"\.{re.escape(place.name)}\.tmp-\d+(-[0-9a-f]{{8}})?")
     unfinished = place.with_name(f".{place.name}.tmp-{ending}")
-    with hold(unfinished):
+    with hold(unfinished) as is_locked:
         try:
+            unfinished.write_bytes(b"")  # a killed process of the same number may have left it
+            if is_locked:  # else others could not lock theirs either
+                sweep(place.parent, rf"\.{re.escape(place.name)}\.tmp-\d+(-[0-9a-f]{{8}})?")
             yield unfinished
         except BaseException:
             unfinished.unlink(missing_ok=True)

@@ -72,12 +72,16 @@ def delete_old_checkpoints(checkpoints: Path, keep: KeepRule, *, newest: int) ->
 
 
 def sweep_unfinished(checkpoints: Path) -> None:
-    """Remove what killed saves and killed deletions left. The run's lock guarantees that none of it is in use."""
+    """Remove what killed saves and killed deletions left. The run's lock guarantees that none of it is being written;
+    on a network disk a reader may still keep a file of it. Failing at that is only logged, too."""
     if not checkpoints.is_dir():
         return
     for path in checkpoints.iterdir():
         if _UNFINISHED.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            try:
+                shutil.rmtree(path)
+            except OSError as error:
+                _log.warning("leftover %s could not be deleted: %s", path, error)
 
 
 def _delete(folder: Path) -> None:

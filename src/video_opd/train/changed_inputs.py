@@ -98,7 +98,7 @@ def refuse_changes(
     )
 
 
-def take_up(parts: RunParts, state: TrainingState, run: RunDirectory, recorded: RecordedInputs) -> RunParts:
+def note_inputs(parts: RunParts, state: TrainingState, run: RunDirectory, recorded: RecordedInputs) -> RunParts:
     """Note in the parts and the state of a run which inputs it has now.
 
     Args:

@@ -1,23 +1,19 @@
 """What a run reads: its manifests, its models, its videos. How they are told apart, and what has changed.
 
 Of manifests, scores and selections the content counts, by its SHA-256. So it does of models, but weights have many
-gigabytes: a file whose size and time of change are as recorded is taken for the one that was hashed. What this does not
-notice: weights that were replaced by others of the same size with the time set back to the same nanosecond; or, on a
-file system that keeps whole seconds, twice within one of them. Of videos names and sizes are recorded, of those that
-the manifests name: to read them all would take hours.
+gigabytes: a file whose size and times of change are as recorded is taken for the one that was hashed. Where a file
+system keeps whole seconds, or all times can be set, other weights of the same size may go unnoticed. Of videos names
+and sizes are recorded, of those that the manifests name: to read them all would take hours.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from video_opd.config import Recipe
-from video_opd.data.video.video_names import is_picture
 from video_opd.errors import ConfigurationError
 from video_opd.files.input_records import FORMAT, InputFile, InputModel, InputVideos, ModelFile, RecordedInputs
 from video_opd.policy.file_hashes import hash_file
@@ -85,7 +81,7 @@ def identify_inputs(recipe: Recipe, inputs: Inputs, known: RecordedInputs | None
             for name, path in _find_files(recipe, inputs).items()
         },
         models={name: _identify_model(model, known_models.get(name)) for name, model in models.items()},
-        videos=InputVideos(folder=str(recipe.data.videos), bytes=_measure_videos(recipe, inputs)),
+        videos=InputVideos(folder=str(recipe.data.videos), bytes=inputs.measure_videos(recipe)),
         changes=known.changes if known else [],
     )
 
@@ -153,8 +149,8 @@ def _identify_file(path: Path, known: ModelFile | None) -> ModelFile:
     """Hash a file of a model, unless it looks as it did when it was hashed."""
     try:
         found = path.stat()
-        looks = {"bytes": found.st_size, "modified_ns": found.st_mtime_ns}
-        if known and (known.bytes, known.modified_ns) == tuple(looks.values()):
+        looks = {"bytes": found.st_size, "modified_ns": found.st_mtime_ns, "changed_ns": found.st_ctime_ns}
+        if known and known.model_dump(include=set(looks)) == looks:
             return known
         return ModelFile(**looks, sha256=hash_file(path))
     except OSError as error:
@@ -163,27 +159,6 @@ def _identify_file(path: Path, known: ModelFile | None) -> ModelFile:
             reason=f"the run has to know which weights and files it was begun with ({error.strerror or error})",
             remedy="make it readable; or, if the model does not need it, move it out of the folder",
         ) from error
-
-
-def _measure_videos(recipe: Recipe, inputs: Inputs) -> dict[str, int | None]:
-    """The size of every video that is named, by its name; None where it is missing."""
-    data = recipe.data
-    manifests = (inputs.read_manifest(recipe, path) for path in (data.train, data.validation, data.test))
-    is_folder = {example.video: example.frame_rate is not None for examples in manifests for example in examples}
-    is_folder |= {question.video: False for question in inputs.read_side_questions(recipe)}
-    return {name: _measure_video(os.path.join(data.videos, name), is_folder[name]) for name in sorted(is_folder)}
-
-
-def _measure_video(path: str, is_folder: bool) -> int | None:
-    """Bytes of a file, or of the pictures of a folder; None where neither is there."""
-    try:
-        if is_folder:
-            with os.scandir(path) as entries:
-                return sum(entry.stat().st_size for entry in entries if is_picture(entry.name))
-        found = os.stat(path)
-    except (OSError, ValueError):  # ValueError: a name that no file can have
-        return None
-    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def _compare_files(then: InputFile | None, now: InputFile | None) -> str:

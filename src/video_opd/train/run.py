@@ -48,7 +48,7 @@ from video_opd.train.build import (
     render_data,
     resolve_checkpoints,
 )
-from video_opd.train.changed_inputs import settle_inputs, take_up
+from video_opd.train.changed_inputs import note_inputs, settle_inputs
 from video_opd.train.input_identity import digest_inputs, refuse_unknown_inputs
 from video_opd.train.loop import make_keep_rule
 from video_opd.train.lost_checkpoints import (
@@ -263,7 +263,7 @@ def _take_up(
 ) -> tuple[RunParts, TrainingState]:
     """Load everything, and remove what a killed process left, once the newest checkpoint is accepted."""
     parts, state = assemble(recipe, run, inputs, memories)
-    parts = take_up(parts, state, run, recorded)
+    parts = note_inputs(parts, state, run, recorded)
     remove_leftovers(run, make_keep_rule(parts), newest=state.step)
     return parts, state
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +13,7 @@ from video_opd.config import Recipe
 from video_opd.curriculum import ScoreFile, Selection, read_scores, read_selection
 from video_opd.data.manifest import read_manifest
 from video_opd.data.side_questions import SideQuestion, read_side_questions
+from video_opd.data.video.video_names import is_picture
 from video_opd.errors import DataError
 from video_opd.train.build_inputs import find_side_questions_file, list_manifests
 from video_opd.types import Example
@@ -72,6 +75,24 @@ class Inputs:
         ids = {example.id for example in self.read_manifest(recipe, train)}
         return self._read_once(("selection", path, train), lambda: read_selection(path, ids))
 
+    def measure_videos(self, recipe: Recipe) -> dict[str, int | None]:
+        """The size of every video that is named, by its name; None where it is missing.
+
+        Raises:
+            DataError: a manifest that cannot be used.
+        """
+
+        def measure() -> dict[str, int | None]:
+            data = recipe.data
+            manifests = (self.read_manifest(recipe, path) for path in (data.train, data.validation, data.test))
+            is_folder = {example.video: example.frame_rate is not None for each in manifests for example in each}
+            is_folder |= {question.video: False for question in self.read_side_questions(recipe)}
+            return {
+                name: _measure_video(os.path.join(data.videos, name), is_folder[name]) for name in sorted(is_folder)
+            }
+
+        return self._read_once(("videos", recipe.side_questions, recipe.data), measure)
+
     def hash_files(self, *paths: Path) -> str:
         """The hash of one file, or of several one after the other."""
         return self._hash(paths).hexdigest()
@@ -125,3 +146,15 @@ class Inputs:
             ) from error
         self._kept["bytes", path] = len(content)
         return content
+
+
+def _measure_video(path: str, is_folder: bool) -> int | None:
+    """Bytes of a file, or of the pictures of a folder; None where neither is there."""
+    try:
+        if is_folder:
+            with os.scandir(path) as entries:
+                return sum(entry.stat().st_size for entry in entries if is_picture(entry.name))
+        found = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
