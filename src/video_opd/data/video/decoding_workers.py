@@ -43,8 +43,7 @@ START_S = 120.0
 """Most seconds in which a process starts."""
 PROGRAM = ("-m", "video_opd.data.video.decoding_process")
 """What a process runs."""
-_ALONE = "Re-encode the video or leave the row out; data.workers = 0 in training, and --decode-here in other commands, \
-decode without these limits"
+_ALONE = "Re-encode the video or leave the row out; --decode-here decodes without these limits"
 _VARIABLE = "VIDEO_OPD_DECODE_HERE"
 
 
