@@ -169,9 +169,11 @@ def test_the_next_reader_takes_over_the_processes_of_the_last_one(tmp_path, monk
     encode(tmp_path / "folder" / "b.mp4")
     monkeypatch.chdir(tmp_path / "folder")
     assert read(Path("b.mp4")) is first, "a path may count from a folder that this process has changed to"
-    first.process.kill()
-    first.process.wait()
-    second = read(path)
+    idle_decoders.leave_idle(DecodingWorker())
+    for worker in idle_decoders._idle:
+        worker.process.kill()
+        worker.process.wait()
+    second = read(path)  # two that had ended before are not two that this video has ended
     assert second is not first, "it had ended"
     with monkeypatch.context() as patch:
         patch.setattr(decoding_workers.os, "getpid", lambda: 1)
@@ -191,9 +193,13 @@ def test_signals_are_for_the_run_and_a_process_that_was_killed_is_replaced(tmp_p
             worker.process.send_signal(number)
         assert_same(workers.read_video(path, BUDGET), expected)
         assert workers._free == [worker]
-        worker.process.kill()
+        workers._free.append(DecodingWorker())
+        for each in workers._free:
+            each.process.kill()
+            each.process.wait()
         assert_same(workers.read_video(path, BUDGET), expected)
         assert workers._free != [worker]
+        assert len(workers._free) == 1, "both had ended, and the video is not to blame"
 
 
 def test_closing_does_not_wait_for_a_decoder_that_hangs(tmp_path, misbehaving):

@@ -262,7 +262,11 @@ class DecodingWorkers:
         with self._lock:
             if self._is_closed:
                 raise CancelledError
+            ended = [each for each in self._free if each.process.poll() is not None]
+            self._free = [each for each in self._free if each not in ended]
             worker = self._free.pop() if self._free else None
+        for each in ended:  # not by the video that is asked for now
+            each.kill()
         worker = worker or take_idle(DecodingWorker.describe(self.num_bytes)) or DecodingWorker(self.num_bytes)
         with self._lock:
             self._busy.add(worker)
