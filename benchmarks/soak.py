@@ -99,15 +99,18 @@ def soak(folder: Path, seconds: float) -> dict[str, Any]:
         train = subprocess.Popen([*COMMAND, "train", "tiny-opd", "--out", str(folder / "run"), *words],
                                  stdout=log, stderr=log, env=environment)  # fmt: skip
         run, samples, journal = psutil.Process(train.pid), [], folder / "run" / "metrics.jsonl"
-        while train.poll() is None and not journal.exists():
-            time.sleep(1)
-        began = time.monotonic()
-        while train.poll() is None and time.monotonic() - began < seconds:
-            time.sleep(EVERY_S)
-            if (found := sample(run, began)) is not None:
-                samples.append(found)
-        train.send_signal(signal.SIGTERM)
-        status = train.wait(120)
+        try:
+            while train.poll() is None and not journal.exists():
+                time.sleep(1)
+            began = time.monotonic()
+            while train.poll() is None and time.monotonic() - began < seconds:
+                time.sleep(EVERY_S)
+                if (found := sample(run, began)) is not None:
+                    samples.append(found)
+            train.send_signal(signal.SIGTERM)
+            status = train.wait(120)
+        finally:
+            train.kill()  # it would train for a million steps
     if status != 128 + signal.SIGTERM:
         print((folder / "log.txt").read_text()[-3000:])
     lines = journal.read_text().splitlines() if journal.exists() else []
@@ -124,6 +127,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         found = soak(Path(folder), given.seconds)
     samples = found.pop("samples")
+    if not samples:
+        print(f"failed: the run ended with status {found['status']} before its first sample")
+        print(f"0 passed, {len(ALLOWED) + 1} failed")
+        return 1
     series = fit(samples)
     failed = [name for name, row in series.items() if not row["levels_off"]]
     if found["status"] != 128 + signal.SIGTERM:

@@ -70,8 +70,13 @@ def _be_the_command(
         os.environ |= {"TMPDIR": str(folder / "tmp"), "HF_HUB_OFFLINE": "1"}
         tempfile.tempdir = os.environ["TMPDIR"]  # else Python tries whether it can write there
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        import torch
+
         from video_opd.cli import main
 
+        # A fork breaks torch's pool of threads, and the next call makes a new one: here, before two threads that read
+        # weights do so at once, for then one of them finds none ("Invalid thread pool!").
+        torch.set_num_threads(1)
         watch(folder, files[2], disturbance)
         status = main(list(words))
     except BaseException:

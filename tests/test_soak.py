@@ -68,3 +68,11 @@ def test_a_sample_counts_children_and_is_none_after_the_end() -> None:
         assert found["open_files"] >= 6
         parent.communicate(b"\n")
     assert soak.sample(process, 0.0) is None
+
+
+def test_a_run_that_ends_at_once_fails(monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setattr(soak, "soak", lambda *_: {"status": 2, "steps": 0, "clips": 0, "samples": []})
+    monkeypatch.setattr(sys, "argv", ["soak.py", "--out", str(tmp_path / "soak.json")])
+    assert soak.main() == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "0 passed, 6 failed"
+    assert not (tmp_path / "soak.json").exists(), "the figures of the last soak stay"

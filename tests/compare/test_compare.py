@@ -18,6 +18,7 @@ from video_opd.compare.comparison_runs import ComparisonRuns
 from video_opd.compare.results import average_ledgers, read_results
 from video_opd.compare.sentences import write_sentences
 from video_opd.config.comparison_recipe import load_comparison, make_recipe
+from video_opd.data.video import decoding_workers
 from video_opd.errors import ConfigurationError, DataError, EngineError
 
 TEXT = """
@@ -103,6 +104,31 @@ def test_every_method_ran_at_every_rate_and_with_every_seed(finished, results):
         assert [point["step"] for point in method["curve"]] == [0, 1, 2]
         assert (finished / "out" / method["runs"][1]["folder"] / "report.html").exists()
     assert (finished / "out" / "report.html").exists()
+
+
+ABORTS = """
+import os
+from video_opd.data.video import decoding_process as module
+real = module.decode_video
+module.decode_video = lambda sink, path, *rest: os.abort() if path.name == {!r} else real(sink, path, *rest)
+module.main()
+"""
+
+
+def test_a_decoder_that_aborts_costs_one_clip(finished, world, tmp_path, monkeypatch):
+    """Though none is decoded ahead."""
+    row = json.loads((world / "test.jsonl").read_text().splitlines()[0])
+    (tmp_path / "aborts.py").write_text(ABORTS.format(Path(row["video"]).name))
+    monkeypatch.setattr(decoding_workers, "PROGRAM", (str(tmp_path / "aborts.py"),))
+    monkeypatch.setenv("VIDEO_OPD_DECODE_HERE", "0")  # so that it is put back
+    words = ["compare", str(finished / "compare.toml"), "--methods", "sft", "--seeds", "0", "--learning-rates", "1e-3",
+             "--training.steps", "1", "--data.max-bad-share", "0.5"]  # fmt: skip
+    for name, flags in (("in a process", []), ("here", ["--decode-here"])):
+        assert main([*words, *flags, "--out", str(tmp_path / name)]) == 0
+        (evaluation,) = (tmp_path / name).rglob("student-before.json")
+        reasons = json.loads(evaluation.read_text())["set_aside"]
+        assert (row["id"] in reasons) == (not flags)
+        assert all("its decoder ended twice, with SIGABRT" in reason for reason in reasons.values())
 
 
 def test_a_step_that_trained_on_no_token_made_no_update(tmp_path):

@@ -50,11 +50,12 @@ def same(left, right) -> bool:
     return torch.equal(left.input_ids, right.input_ids) and torch.equal(left.pixel_values, right.pixel_values)
 
 
-def test_decoding_in_other_processes_changes_nothing(videos, renderer, examples):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_decoding_in_other_processes_changes_nothing(videos, renderer, examples, workers):
     (videos / examples[0].video).write_bytes(b"")
     with (
         closing(source_of(videos, renderer, workers=0, max_bad_share=0.2)) as plain,
-        closing(source_of(videos, renderer, max_bad_share=0.2, in_processes=True)) as ahead,
+        closing(source_of(videos, renderer, workers=workers, max_bad_share=0.2, in_processes=True)) as ahead,
     ):
         ahead.prefetch(examples)
         prompts = ahead.prompts(examples)

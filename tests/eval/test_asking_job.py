@@ -118,17 +118,23 @@ SHARDED = ("options.jsonl", "beam.jsonl")
 """Outputs of commands that split the weights here."""
 
 
+def _write_into(folder: Path, name: str, line: list[str]) -> list[str]:
+    """A command line with its output; scores are not taken from those of another run."""
+    cache = ["--curriculum.cache", str(folder / "scores")] if name == "comparison" else []
+    return [*line, "--out", str(folder / name), *cache]
+
+
 @pytest.fixture(scope="module")
 def alone_and_shared(commands, tmp_path_factory) -> tuple[Path, Path]:
     """The folders with the outputs of one process and of two; the two ran all commands in one job, `compare` twice."""
     alone, shared = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("shared")
     lines = [
-        [*line, "--out", str(shared / name), *(("--shards", "2") if name in SHARDED else ())]
+        [*_write_into(shared, name, line), *(("--shards", "2") if name in SHARDED else ())]
         for name, line in commands.items()
     ]
     job = Started([SCRIPT, tmp_path_factory.mktemp("gradients"), json.dumps([*lines, lines[-1]])], 2)
     for name, line in commands.items():
-        run_alone(*line, "--out", alone / name)
+        run_alone(*_write_into(alone, name, line))
     out, err = job.communicate(timeout=400)
     assert job.returncode == 0, err
     assert json.loads(out.splitlines()[-1]) == [0] * 5

@@ -72,7 +72,8 @@ def words(world, tmp_path, recipe_file) -> list[str]:
     """A command that trains one step in one round, on a test manifest and with side questions too."""
     data = [word for split in SPLITS for word in (f"--data.{split}", str(world / f"{split}.jsonl"))]
     side = ["--side-questions.template", "tiny-before", "--side-questions.file", str(world / "before.jsonl")]
-    rounds = {"name": "rounds", "count": 4, "strategy": "top-k", "threshold": 0.3, "num-answers": 1, "num-rounds": 1}
+    rounds = {"name": "rounds", "count": 4, "strategy": "top-k", "threshold": 0.3, "num-answers": 1, "num-rounds": 1,
+              "cache": tmp_path / "scores"}  # fmt: skip
     curriculum = [word for key, value in rounds.items() for word in (f"--curriculum.{key}", str(value))]
     models = ["--answers.max-new-tokens", "32", "--student.model", "tiny-student", "--teacher.model", "tiny-teacher"]
     return [

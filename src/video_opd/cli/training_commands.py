@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from video_opd.cli.argument_types import (
     DEFAULT_OPTIONS,
+    DecodeHere,
     Json,
     Positive,
     Rates,
@@ -73,6 +74,7 @@ class RunChoices:
     videos …); the change is recorded"""
     restarts: Positive | None = None
     """start again after a crash, at most so often; not after a mistake or a signal that asks for a stop"""
+    decode_here: DecodeHere = False
 
     def as_keys(self) -> dict[str, str]:
         """The options as recipe keys."""
@@ -134,6 +136,7 @@ class ComparisonChoices:
     """learning rates to try, instead of those in the file; none: no sweep"""
     restarts: Positive | None = None
     """start again after a crash, at most so often; not after a mistake or a signal that asks for a stop"""
+    decode_here: DecodeHere = False
 
 
 AS_THE_FILE_SAYS = ComparisonChoices()

@@ -102,7 +102,7 @@ class DataSettings(Settings):
     max_bad_share: Share = 0.05
     """Training stops if more than this share of the examples has an unusable video."""
     workers: Count = 1
-    """Processes that decode the next batch during a step, within limits of time and memory; 0: the step decodes."""
+    """Processes that decode the next batch during a step; 0: a step waits for the process that decodes its batch."""
     tiny_world: TinyWorldSettings | None = None
     """The tiny world, in the parent folder of `videos`."""
 

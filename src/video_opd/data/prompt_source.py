@@ -141,7 +141,7 @@ class PromptSource:
         share_is_called: where that share is set, and
         check: what to do about such videos, for the sentence that is said then.
         frames_kept: videos whose frames are kept for the next question about them, the ones decoded last.
-        in_processes: decode in processes, with limits on time and memory, where `workers` is not 0.
+        in_processes: decode in processes, with limits on time and memory.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class PromptSource:
         self.damaged_videos: dict[str, int] = {}
         """Videos that were used with damaged pictures, and how many the decoder said that it painted over."""
         self._any_fits, self._only_videos = False, True
-        self._processes = DecodingWorkers() if in_processes and workers else None
+        self._processes = DecodingWorkers() if in_processes else None
         decode = self._processes.read_video if self._processes else None
         self._decode = lru_cache(frames_kept)(decode or read_video) if frames_kept else decode
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode") if workers else None
@@ -271,10 +271,10 @@ class PromptSource:
         """Stop the decoding threads. Report in one line the examples that failed there and were never used, and in one
         the videos that are damaged and were used."""
         self._say_damaged()
-        if self._pool is None:
-            return
         if self._processes is not None:
             self._processes.close()
+        if self._pool is None:
+            return
         self._pool.shutdown(wait=True, cancel_futures=True)
         failed = {id: error for id, coming in self._coming.items() if not coming.cancelled()
                   and (error := coming.exception()) is not None and not isinstance(error, CancelledError)}  # fmt: skip

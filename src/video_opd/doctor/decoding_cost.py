@@ -46,7 +46,7 @@ class DecodingCost:
         """Seconds that a step waits for its videos.
 
         Args:
-            workers: processes that decode ahead; 0: the step itself decodes.
+            workers: processes that decode ahead; 0: a step waits for its own.
         """
         seconds = self.batch_size * self.seconds
         return seconds if workers == 0 else max(0.0, seconds / workers - self.step_seconds)

@@ -43,8 +43,7 @@ START_S = 120.0
 """Most seconds in which a process starts."""
 PROGRAM = ("-m", "video_opd.data.video.decoding_process")
 """What a process runs."""
-_ALONE = "Re-encode the video or leave the row out; data.workers = 0 in training, and --decode-here in other commands, \
-decode without these limits"
+_ALONE = "Re-encode the video or leave the row out; --decode-here decodes without these limits"
 _VARIABLE = "VIDEO_OPD_DECODE_HERE"
 
 
@@ -263,7 +262,11 @@ class DecodingWorkers:
         with self._lock:
             if self._is_closed:
                 raise CancelledError
+            ended = [each for each in self._free if each.process.poll() is not None]
+            self._free = [each for each in self._free if each not in ended]
             worker = self._free.pop() if self._free else None
+        for each in ended:  # not by the video that is asked for now
+            each.kill()
         worker = worker or take_idle(DecodingWorker.describe(self.num_bytes)) or DecodingWorker(self.num_bytes)
         with self._lock:
             self._busy.add(worker)
