@@ -230,6 +230,12 @@ def test_what_is_broken_within_a_frame_shows_when_it_is_decoded(tmp_path, capsys
     assert "line 3 (id 'q3'): error: " in capsys.readouterr().out
 
 
+def test_a_video_that_cannot_be_read_is_told_once(tmp_path):
+    (tmp_path / "junk.mp4").write_text("no video")
+    path = written(tmp_path, *(line(id=id, video="junk.mp4") for id in ("q1", "q2")), line(id="q3", video="none.mp4"))
+    assert [problem.line for problem in check_manifest(path, tmp_path, decode=True)] == [1, 3]
+
+
 def test_decoding_wants_videos(tmp_path, capsys):
     assert main(["data", "check", str(written(tmp_path, line())), "--decode"]) == 2
     assert "--decode without --videos" in capsys.readouterr().err

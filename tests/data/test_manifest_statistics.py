@@ -12,9 +12,10 @@ from video_opd.cli import main
 from video_opd.cli.statistics_text import show_statistics
 from video_opd.data.manifest import write_manifest
 from video_opd.data.manifest_statistics import BINS, SECONDS, Histogram, Summary, describe
-from video_opd.data.rows_to_measure import covered_share
+from video_opd.data.rows_to_measure import RowsToMeasure, covered_share
 from video_opd.errors import DataError
 from video_opd.grounding import best_constant_answer, best_iou
+from video_opd.grounding.packed_examples import PackedExamples
 from video_opd.report.manifest.manifest_facts import list_facts, write_sentences
 from video_opd.types import Span
 
@@ -24,6 +25,11 @@ ROWS = [
     row("c", (0, 96), video="b.mp4", query="one two", duration=100.0, source="y"),
     row("d", (50, 50), (90, 102), (3, 4), video="b.mp4", query="one two", duration=100.0, source="x"),
 ]
+
+
+def test_the_cover_of_many_rows_is_that_of_each():
+    rows = [*ROWS, row("e", (5, 12), duration=10.0), row("f", (11, 12), duration=10.0)]
+    assert RowsToMeasure.of(PackedExamples.of(rows)).covered.tolist() == [covered_share(each) for each in rows]
 
 
 def test_counts():

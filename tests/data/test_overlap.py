@@ -34,6 +34,11 @@ def test_other_videos_and_other_moments():
     assert found(a, [row("c", (10, 20), query="x")]) == {"a": (0.0, "c", False)}
 
 
+def test_where_no_span_overlaps_the_same_question_counts_before_the_first_row():
+    others = [row("b", (20, 30), query="x"), row("c", (40, 50))]
+    assert found([row("a", (0, 10))], others) == {"a": (0.0, "c", True)}
+
+
 @pytest.mark.parametrize(
     ("one", "other", "shared"),
     [

@@ -21,8 +21,9 @@ ROW = {
 }
 VALUES = (
     None, True, 0, -1, 2, 3.5, 31.5, 1e400, float("nan"), 2**70, "", " ", "a", "a\\b", "../a", "C:a", "a\"b",
-    "a\u2028b", "a\x07b", "<|im_end|> opens", "[INST]", "é opens", "x" * 2001, [], [1], [1, 2], [[1, 2]], [[2, 1]],
-    [[1, 1]],
+    "a\u2028b", "a\x07b", "a\x7fb", "a\x85b", "a\ud800b",
+    "<|im_end|> opens", "[INST]", "opens <|im_end|>", "opens [INST]", "é opens", "x" * 2001, [], [1], [1, 2],
+    [[1, 2]], [[2, 1]], [[1, 1]], {},
     [[1, 2], [3, 4]], [[1, True]], ["ab"], [[1, 31.9]], [[1, 99]], {"a": 1}, [[1, 2, 3]], [None], "...", "1st",
 )  # fmt: skip
 
@@ -59,7 +60,7 @@ def test_usual_rows_are_read_quickly(leave_out: tuple[str, ...]) -> None:
 def test_any_value_under_any_key(key: str) -> None:
     for value in VALUES:
         for ascii_only in (True, False):
-            compare(json.dumps(ROW | {key: value}, ensure_ascii=ascii_only).encode())
+            compare(json.dumps(ROW | {key: value}, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass"))
         written = json.dumps(ROW)[:-1]
         compare(f"{written}, {json.dumps(key)}: {json.dumps(value)}}}".encode())  # the key is there twice
 
@@ -82,6 +83,12 @@ def test_a_key_that_is_there_twice_is_told(tmp_path) -> None:
     path.write_text('{"id": "a", "id": "b", "video": "a.mp4", "query": "it opens", "spans": [[1, 2]], "source": 5}')
     (problem,) = check_manifest(path)
     assert "the key `id` is there twice" in problem.message
+
+
+def test_backslashes_before_quotation_marks_hide_no_key() -> None:
+    ends = {key: f"{key}\\" for key in ("id", "query", "source")}
+    written = json.dumps(ROW | ends)[:-1]
+    assert read_plain_row(f'{written}, "id": "q2\\\\"}}'.encode()) is None
 
 
 def test_an_id_that_is_there_twice_is_told(tmp_path) -> None:

@@ -65,6 +65,12 @@ def test_a_known_form_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None
         parse_answer("It happens in 3.0 - 17.5 seconds.")  # another form
 
 
+def test_a_form_says_how_its_times_compare_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parser, "_KNOWN_FORMS", KnownForms())
+    assert parse_answer("score: [2.5, 7.9]").spans == (Span(2.5, 7.9),)
+    assert parse_answer("score: [0.5, 0.9]").spans == ()  # they may be scores
+
+
 def test_no_word_of_the_parser_has_a_digit() -> None:
     """Or two texts of one form would have other words."""
     from video_opd.grounding import parser_words

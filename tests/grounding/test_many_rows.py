@@ -51,9 +51,10 @@ def test_ious_of_many_pairs_are_those_of_each() -> None:
     odd = (0.0, 1.0, 2.5, -1.0, float("nan"), float("inf"), 1e308, -1e308)
     pairs = [[draw.choice((*odd, draw.uniform(0, 9))) for _ in range(4)] for _ in range(3000)]
     table = np.array(pairs)
-    with np.errstate(all="ignore"):
-        found = temporal_ious(table[:, :2], table[:, 2:])
+    found = temporal_ious(table[:, :2], table[:, 2:])
     assert found.tolist() == [temporal_iou(pair[:2], pair[2:]) for pair in pairs]
+    with_first = temporal_ious(table[:1, :2], table[:, 2:].reshape(-1, 3, 2))
+    assert with_first.ravel().tolist() == [temporal_iou(pairs[0][:2], pair[2:]) for pair in pairs]
 
 
 def test_of_many_rows_the_same_constant_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

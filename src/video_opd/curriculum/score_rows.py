@@ -14,8 +14,8 @@ from video_opd.files.run_records import ScoreRow
 from video_opd.files.strict_json import SHOWN, name_kind
 from video_opd.files.written_record import LARGEST
 
-_OF_AN_ANSWER = {field.name: None for field in fields(ScoredAnswer)}.keys()
-_USUAL_KEYS = _OF_AN_ANSWER - {"reverse_kl"}
+_OF_AN_ANSWER = tuple(field.name for field in fields(ScoredAnswer))
+_USUAL_KEYS = {*_OF_AN_ANSWER} - {"reverse_kl"}
 
 
 def make_row(example: ScoredExample, *, seconds: float = 0.0, cpu_seconds: float = 0.0) -> dict[str, Any]:
@@ -76,8 +76,7 @@ def _check_row(row: Mapping[str, Any]) -> None:
         _require_number(row.get(clock, 0.0), clock)
     for span in _require(row["spans"], "spans", list):
         _check_span(span)
-    for name in ("id", "source"):
-        _require(row[name], name, str)
+    _require(row["source"], "source", str)
     _require(row.get("unscored", ""), "unscored", str)
 
 

@@ -38,7 +38,7 @@ def read_plain_row(raw: bytes) -> Example | None:
         if row is None or not _has_plain_keys(tuple(row)):
             return None
         id, video, query, source = row["id"], row["video"], row["query"], row.get("source", "")
-        if type(source) is not str:
+        if type(query) is not str or type(source) is not str:
             return None
         if not (id.strip() and _is_plain_path(video) and _is_plain_query(query)):
             return None

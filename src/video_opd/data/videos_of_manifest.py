@@ -41,12 +41,16 @@ class VideosOfManifest:
             line: of the row.
             example: the row.
         """
-        has_error = False
-        for problem in self._probe(line, example):
-            has_error |= problem.severity == "error"
-            yield problem
-        if self.decode and not has_error:
+        problems = list(self._probe(line, example))
+        yield from problems
+        has_error = any(problem.severity == "error" for problem in problems)
+        if self.decode and not has_error and self._is_usable(example):
             yield from self._decode(line, example)
+
+    def _is_usable(self, example: Example) -> bool:
+        """Whether a video that was looked at can be read and shows when things happen; its first row says why not."""
+        found = self._probed[example.video, example.frame_rate]
+        return found is not None and found.num_frames >= MIN_VIDEO_FRAMES
 
     def _probe(self, line: int, example: Example) -> Iterator[Problem]:
         """A video that cannot be read is reported at the first row that names it."""
@@ -62,7 +66,7 @@ class VideosOfManifest:
                     message = f"`video` {example.video!r} has {info.num_frames} frame, which cannot show when"
                     yield make_problem(line, example.id, Fault(message, "Leave out the rows about it"))
         found = self._probed[named]
-        if found is None or found.num_frames < MIN_VIDEO_FRAMES:
+        if found is None or not self._is_usable(example):
             return
         if example.clip is not None and example.clip.end_s > found.duration_s + DURATION_TOLERANCE_S:
             message = f"`clip` ends at {example.clip.end_s:g} s, but the file is {found.duration_s:.2f} s long"

@@ -212,5 +212,5 @@ def _add_up(rows: AnnotatedSpans, starts: np.ndarray, ends: np.ndarray) -> np.nd
 
 
 def _miou(answer: Span, rows: AnnotatedSpans) -> float:
-    ious = temporal_ious(np.broadcast_to(np.array(answer), rows.spans.shape), rows.spans)
+    ious = temporal_ious(np.array(answer), rows.spans)
     return math.fsum(reduce_rows(ious, rows.first, 0.0)) / (len(rows.first) - 1)

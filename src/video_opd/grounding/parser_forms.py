@@ -1,10 +1,11 @@
 """Forms of answers that were read before, so that of a file in which a model says the same of each video with other
 numbers, only the first answer is read in full.
 
-A form is all of a text but the digits: `The event happens in 00.0 - 00.0 seconds.` No rule of the parser looks for a
-particular digit, so two texts of a form have the same tokens. The rules that compare the times of a text with one
-another or with 1 find the same in both, because a form also says how its two times compare. So if one of them names the
-span of its two numbers, the other does too. Texts with more or fewer numbers have no form.
+A form is all of a text but the digits: `The event happens in 00.0 - 00.0 seconds.` So two texts of a form have the same
+tokens, up to what the digits of a clock or of thousands decide (`1:75`, `0,100`); those are never the span of two plain
+numbers. The rules that compare the times of a text with one another or with 1 find the same in both, because a form
+also says how its two times compare. So if one of them names the span of its two numbers, the other does too. Texts with
+more or fewer numbers have no form.
 """
 
 from __future__ import annotations

@@ -202,7 +202,7 @@ _PLAIN_TIME_S = 1e12
 def _decode_plain(line: bytes) -> dict[str, Any] | None:
     """A row of texts and spans, quickly; None: decode it strictly."""
     try:
-        row = decode_simple_object(line.decode().strip())
+        row = decode_simple_object(line.decode().strip(" \t\r\n"))  # what JSON calls blank, and no more
     except UnicodeDecodeError:
         return None
     if row is None:

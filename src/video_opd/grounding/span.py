@@ -57,16 +57,18 @@ def temporal_ious(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """`temporal_iou` of many pairs of spans: the same comparisons and divisions, so the same numbers.
 
     Args:
-        a: (N, 2) seconds.
-        b: (N, 2) seconds.
+        a: (…, 2) seconds.
+        b: (…, 2) seconds; the other axes are broadcast against those of `a`.
 
     Returns:
-        (N,) numbers in 0..1.
+        (…) numbers in 0..1.
     """
-    shared = np.minimum(a[:, 1], b[:, 1]) - np.maximum(a[:, 0], b[:, 0])
-    whole = np.maximum(a[:, 1], b[:, 1]) - np.minimum(a[:, 0], b[:, 0])
-    overlap = (a[:, 0] <= a[:, 1]) & (b[:, 0] <= b[:, 1]) & (shared > 0) & np.isfinite(whole)
-    return np.divide(shared, whole, out=np.zeros(len(a)), where=overlap)
+    (a_start, a_end), (b_start, b_end) = np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0)
+    with np.errstate(over="ignore", invalid="ignore"):  # a span too long for a float is a bad answer, too
+        shared = np.minimum(a_end, b_end) - np.maximum(a_start, b_start)
+        whole = np.maximum(a_end, b_end) - np.minimum(a_start, b_start)
+    overlap = (a_start <= a_end) & (b_start <= b_end) & (shared > 0) & np.isfinite(whole)
+    return np.divide(shared, whole, out=np.zeros(shared.shape), where=overlap)
 
 
 def best_iou(prediction: SpanLike, annotated_spans: Iterable[SpanLike]) -> float:

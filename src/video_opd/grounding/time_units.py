@@ -21,7 +21,7 @@ import numpy as np
 from video_opd.grounding.first_spans import FirstSpans
 from video_opd.grounding.packed_examples import PackedExamples, reduce_rows
 from video_opd.grounding.parser import ParsedAnswer, parse_answer
-from video_opd.grounding.span import SpanLike
+from video_opd.grounding.span import SpanLike, temporal_ious
 from video_opd.types import Example, Span
 
 Unit = Literal["seconds", "fraction", "percent", "milliseconds", "minutes", "frames"]
@@ -177,7 +177,7 @@ class _Table:
         self._places, self._annotated_spans = places, examples.spans_s
         first = examples.first_spans
         self._first, self._count = first[:-1], np.minimum(np.diff(first), _MOST_SPANS)
-        self.duration = examples.durations_s[places].copy()
+        self.duration = examples.durations_s[places]  # a copy
         self.duration[self.duration == 0] = math.nan
         looked_at = np.arange(len(self._annotated_spans)) - np.repeat(self._first, np.diff(first)) < _MOST_SPANS
         self.last = reduce_rows(np.where(looked_at, self._annotated_spans[:, 1], -math.inf), first, math.nan)[places]
@@ -196,11 +196,8 @@ class _Table:
 
     def ious(self, scale: np.ndarray, shift: int = 0, later: float = 0.0) -> np.ndarray:
         """(N,) of each prediction, or of that of another row, with the best-matching annotated span of the row."""
-        start, end = (np.roll(self.spans, shift, axis=0) * scale[:, None] + later).T[:, :, None]
-        shared = np.minimum(end, self.annotated[:, :, 1]) - np.maximum(start, self.annotated[:, :, 0])
-        whole = np.maximum(end, self.annotated[:, :, 1]) - np.minimum(start, self.annotated[:, :, 0])
-        ious = np.divide(shared, whole, out=np.zeros_like(shared), where=(shared > 0) & (whole > 0))
-        return np.asarray(ious.max(axis=1))
+        predicted = np.roll(self.spans, shift, axis=0) * scale[:, None] + later
+        return np.asarray(temporal_ious(predicted[:, None], self.annotated).max(axis=1))
 
     def find_suspects(self) -> dict[Unit, str]:
         """Units that the numbers may be in because they are no seconds of these videos, and what shows it."""
