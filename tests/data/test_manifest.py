@@ -293,8 +293,9 @@ def test_what_is_written_is_read(tmp_path):
         [replace(EXAMPLE, duration=float("nan"))],
         [replace(EXAMPLE, spans=(Span(3.0, 2.0),))],
         [replace(EXAMPLE, query="\ud800")],
+        [replace(EXAMPLE, duration=np.float32(40))],
     ],
-    ids=["none", "twice", "nan", "backwards", "surrogate"],
+    ids=["none", "twice", "nan", "backwards", "surrogate", "of-numpy"],
 )
 def test_what_could_not_be_read_is_not_written(tmp_path, examples):
     path = tmp_path / "rows.jsonl"
@@ -304,6 +305,12 @@ def test_what_could_not_be_read_is_not_written(tmp_path, examples):
         write_manifest(path, examples)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_nan_is_not_written_unchecked_either(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_manifest(tmp_path / "rows.jsonl", [replace(EXAMPLE, duration=float("nan"))], are_checked=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 # Anything at all

@@ -159,7 +159,11 @@ def test_a_change_is_refused_with_the_difference_or_accepted_by_name(name, place
         assert (f"`train … --accept-changed {name}`" in str(refused.value)) == is_offered
         assert content(place.out) == before
 
+    mine = [place.run.evaluation / name for name in ("student-notes.txt", "student-before.json.old", "teacher.txt")]
+    for file in mine:
+        file.write_text("of the user")
     now = place.settle(name)
+    assert all(file.exists() for file in mine)
     assert place.told[0].startswith(f"accepted: {name}: ")
     assert now == read_inputs(place.out)
     assert now.version == 2

@@ -171,7 +171,11 @@ def write_manifest(path: Path, examples: Iterable[Example], *, are_checked: bool
     with replace_file(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="\n") as file:
         for line, example in enumerate(examples, start=1):
             row = row_from_example(example)
-            written = json.dumps(row, ensure_ascii=False)
+            try:
+                written = json.dumps(row, ensure_ascii=False, allow_nan=not are_checked)
+            except TypeError:  # a value that JSON has not, such as a number of NumPy
+                _refuse_faulty(path, line, row, seen)
+                raise
             if not are_checked:
                 is_plain = read_plain_row(written.encode("utf-8", "surrogatepass")) is not None
                 if not is_plain or seen.setdefault(example.id, line) != line:

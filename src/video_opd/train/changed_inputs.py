@@ -8,6 +8,7 @@ beside inputs that it was not made with.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -196,20 +197,22 @@ def _list_outdated(recipe: Recipe, run: RunDirectory, changed: Collection[str]) 
     Once there is a checkpoint, the weights under training come from there, unless they are an adapter's: the student is
     still the one that was measured, although its files have changed.
     """
-    teachers = tuple(f"{name}." for name in recipe.name_teachers())
     is_kept = has_checkpoints(run.checkpoints) and not recipe.student.lora
-    student = () if is_kept else ("student-", "validation-")
+    tested, validated, teachers = {"student-before", "student-after"}, {r"validation-\d{6,}"}, {*recipe.name_teachers()}
     outdated_by = {
-        "test": ("student-", *teachers),
-        "side-questions": ("student-", *teachers),
-        "validation": ("validation-",),
-        "videos": ("student-", "validation-", *teachers),
-        "student": student,
-        **{name: (f"{name}.",) for name in recipe.name_teachers()},
+        "test": tested | teachers,
+        "side-questions": tested | teachers,
+        "validation": validated,
+        "videos": tested | validated | teachers,
+        "student": set() if is_kept else tested | validated,
+        **{name: {name} for name in teachers},
     }
-    beginnings = tuple({start for name in changed for start in outdated_by.get(name, ())})
-    found = [path for path in sorted(run.evaluation.iterdir()) if path.is_file() and path.name.startswith(beginnings)]
-    if "validation-" in beginnings:
+    names = set().union(*(outdated_by.get(name, set()) for name in changed))
+    if not names:
+        return []
+    written = re.compile(rf"({'|'.join(sorted(names))})\.(json|predictions\.jsonl)")  # files of others stay
+    found = [path for path in sorted(run.evaluation.iterdir()) if path.is_file() and written.fullmatch(path.name)]
+    if validated <= names:
         found += sorted(run.rounds.glob("*/evaluation.json"))
     return found
 
