@@ -10,7 +10,8 @@ import pytest
 from video_opd.config.recipe_file import load_recipe
 from video_opd.config.shipped_recipes import shipped_recipes
 from video_opd.errors import UserError
-from video_opd.train.build import count_steps, refuse_early
+from video_opd.train.build import count_steps
+from video_opd.train.early_checks import refuse_early
 from video_opd.types import Example
 
 PAPER = [name for name in shipped_recipes() if name.startswith("paper/")]

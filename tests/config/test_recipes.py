@@ -195,7 +195,7 @@ def test_a_method_that_asks_a_teacher_wants_one(tmp_path):
 
 
 def test_a_reward_for_a_form_that_the_template_does_not_ask_for_is_refused(recipe_file):
-    from video_opd.train.build import refuse_early
+    from video_opd.train.early_checks import refuse_early
 
     text = recipe_file.read_text() + '\n[method]\nname = "grpo"\nform_weight = 1.0\n'
     recipe_file.write_text(text)
@@ -205,7 +205,7 @@ def test_a_reward_for_a_form_that_the_template_does_not_ask_for_is_refused(recip
 
 
 def test_an_annotated_answer_that_cannot_be_filled_in_is_refused_before_the_models_are_loaded(recipe_file):
-    from video_opd.train.build import refuse_early
+    from video_opd.train.early_checks import refuse_early
 
     recipe_file.write_text(recipe_file.read_text() + '\n[method]\nname = "sft"\nanswer = "{begin}"\n')
     with pytest.raises(ConfigurationError, match="cannot be filled in"):

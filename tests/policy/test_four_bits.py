@@ -12,7 +12,8 @@ from video_opd.policy import quantised
 from video_opd.policy.adapters import attach_adapter
 from video_opd.policy.load import load_policy
 from video_opd.policy.quantised import FourBits
-from video_opd.train.build import load_student, refuse_unfit_job
+from video_opd.train.build import load_student
+from video_opd.train.early_checks import refuse_unfit_job
 from video_opd.types import Sampling
 
 IN_4_BITS = {"student.lora.rank": "4", "student.lora.quantise": "4bit"}

@@ -17,7 +17,7 @@ from video_opd.policy.load import keep_on_cpu, place_model
 from video_opd.policy.placement import Placement, list_tensors
 from video_opd.policy.sharding import Sharding
 from video_opd.train import build_models
-from video_opd.train.build import refuse_unfit_job
+from video_opd.train.early_checks import refuse_unfit_job
 
 
 def losses(out: Path) -> list[float]:

@@ -19,7 +19,7 @@ from video_opd.errors import ConfigurationError
 from video_opd.policy.families import find_family
 from video_opd.policy.model_shape import measure_shape
 from video_opd.train import memory_choice
-from video_opd.train.build import refuse_unfit_job
+from video_opd.train.early_checks import refuse_unfit_job
 from video_opd.train.largest_micro_batch import Load
 from video_opd.train.measured_models import measure_model
 from video_opd.train.memory_choice import estimate_step, find_room, settle_memory

@@ -15,7 +15,7 @@ from video_opd.cli import main
 from video_opd.data import manifest
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.eval import how_asked
-from video_opd.train.build import refuse_early
+from video_opd.train.early_checks import refuse_early
 from video_opd.train.run_inputs import Inputs
 
 SPLITS = ("train", "validation", "test")

@@ -32,16 +32,9 @@ from video_opd.report import write_comparison_report
 from video_opd.report.page import refuse_foreign_page
 from video_opd.runs.directory import RunDirectory, RunInUse
 from video_opd.runs.inputs_file import read_inputs
-from video_opd.train.build import (
-    describe_environment,
-    find_device,
-    prepare_compute,
-    prepare_data,
-    refuse_early,
-    refuse_unfit_job,
-    resolve_checkpoints,
-)
+from video_opd.train.build import describe_environment, find_device, prepare_compute, prepare_data, resolve_checkpoints
 from video_opd.train.changed_inputs import refuse_changes
+from video_opd.train.early_checks import refuse_early, refuse_unfit_job
 from video_opd.train.input_identity import describe_differences, identify_inputs
 from video_opd.train.run import identify_run, run_recipe
 from video_opd.train.run_inputs import Inputs

@@ -14,21 +14,17 @@ from video_opd.config.curriculum_settings import (
     TVDFSettings,
     WholePoolSettings,
 )
-from video_opd.config.recipe import (
+from video_opd.config.grounding_defaults import (
     GROUNDING_FILE,
     AnswerSettings,
-    DataSettings,
     GroundingDefaults,
     PromptSettings,
-    Recipe,
-    ScheduleSettings,
     SideQuestionSettings,
-    StudentSettings,
-    TeacherSettings,
-    TinyWorldSettings,
-    TrainingSettings,
     VideoSettings,
 )
+from video_opd.config.model_settings import StudentSettings, TeacherSettings
+from video_opd.config.recipe import DataSettings, Recipe, ScheduleSettings, TinyWorldSettings
+from video_opd.config.training_settings import TrainingSettings
 from video_opd.settings import Settings
 
 __all__ = [

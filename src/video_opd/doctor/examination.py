@@ -17,7 +17,8 @@ from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.policy.load import Policy
 from video_opd.sample_size import count_of
 from video_opd.train.answering_choice import settle_answering
-from video_opd.train.build import load_student, load_teacher, make_source, prepare_compute, prepare_data, refuse_early
+from video_opd.train.build import load_student, load_teacher, make_source, prepare_compute, prepare_data
+from video_opd.train.early_checks import refuse_early
 from video_opd.train.memory_choice import settle_memory
 from video_opd.train.run_inputs import Inputs
 from video_opd.types import Prompt

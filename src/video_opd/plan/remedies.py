@@ -12,7 +12,7 @@ from video_opd.plan.asking_memory import estimate_run
 from video_opd.plan.cards import KNOWN_CARDS, GpuCard, Gpus
 from video_opd.plan.model_refusals import refuse_unusable_models
 from video_opd.policy.lora_settings import LoraSettings
-from video_opd.train.build import refuse_unfit_job
+from video_opd.train.early_checks import refuse_unfit_job
 from video_opd.train.memory_choice import describe_step
 from video_opd.train.run_inputs import Inputs
 

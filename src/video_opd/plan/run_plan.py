@@ -18,7 +18,8 @@ from video_opd.plan.step_flops import Judge, StepWork
 from video_opd.plan.step_time import StepTime
 from video_opd.policy.model_shape import ModelShape
 from video_opd.train.answering_choice import find_most_together, is_answering_open, set_together
-from video_opd.train.build import count_steps, refuse_unfit_job
+from video_opd.train.build import count_steps
+from video_opd.train.early_checks import refuse_unfit_job
 from video_opd.train.largest_micro_batch import choose_load, size_prompt
 from video_opd.train.measured_models import count_weight_bytes, measure_model
 from video_opd.train.memory_choice import MARGIN, describe_step, list_durations

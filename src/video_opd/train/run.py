@@ -43,12 +43,11 @@ from video_opd.train.build import (
     make_source,
     needs_rendering,
     prepare_compute,
-    refuse_early,
-    refuse_unfit_job,
     render_data,
     resolve_checkpoints,
 )
 from video_opd.train.changed_inputs import note_inputs, settle_inputs
+from video_opd.train.early_checks import refuse_early, refuse_unfit_job
 from video_opd.train.input_identity import digest_inputs, refuse_unknown_inputs
 from video_opd.train.loop import make_keep_rule
 from video_opd.train.lost_checkpoints import (
