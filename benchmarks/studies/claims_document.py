@@ -1,38 +1,36 @@
-"""docs/CLAIMS.md from the results of run.py and measures.py: tables, and sentences that follow from them.
+"""docs/CLAIMS.md from the results of run_claims.py: tables, and sentences that follow from them.
 
-    python benchmarks/claims/document.py --out runs/claims --document docs/CLAIMS.md
+    python benchmarks/studies/claims_document.py
 
 What has not been run is left out and said to be missing. The words around them are in claims.md.j2 and say what was
-done; every finding is computed.
+done; every finding is computed. It reads what `run_claims.py` kept in results/claims.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from comparisons import METHODS, NOISE, READ_LABELS, studies
-from summary import CLEAR, in_short
-
-from video_opd.runs import read_json
+from claims_studies import studies
+from claims_summary import CLEAR, in_short
+from kept_results import read_kept
+from markdown import bullets, spread, table
+from study import METHODS, NOISE, READ_LABELS
 
 Results = dict[str, Any]
+
+MEASURES = ("cost", "gradient_spread", "exposure-main", "exposure-long-1")
 
 
 class Findings:
     """Everything that was measured, by name; None where it was not."""
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self.studies = {name: self._read(out / name / "comparison.json") for name in studies(out / "models")}
-        self.measures = {path.stem: self._read(path) for path in sorted((out / "measures").glob("*.json"))}
-
-    @staticmethod
-    def _read(path: Path) -> Results | None:
-        return read_json(path.read_bytes()) if path.exists() else None
+    def __init__(self) -> None:
+        self.studies: dict[str, Results | None] = {name: read_kept("claims", name) for name in studies(Path("models"))}
+        self.measures = {name: read_kept("claims", f"measure-{name}") for name in MEASURES}
 
     def miou(self, study: str, method: str, seeds: Sequence[int] | None = None) -> list[float] | None:
         """Test mIoU of each run of a method."""
@@ -45,39 +43,14 @@ class Findings:
     def teacher_miou(self, study: str, method: str) -> float | None:
         """Test mIoU of the teacher that a method was judged by."""
         results = self.studies.get(study)
-        for run in results["methods"].get(method, {}).get("runs", ()) if results else ():
-            teacher = self._read(self.out / study / run["folder"] / "evaluation" / "teacher.json")
-            if teacher is not None:
-                return float(teacher["scores"]["miou"])
-        return None
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def spread(values: Sequence[float] | None) -> str:
-    """Mean, and standard deviation where there are several."""
-    if not values:
-        return "-"
-    mean = sum(values) / len(values)
-    if len(values) == 1:
-        return f"{mean:.3f}"
-    sd = (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
-    return f"{mean:.3f} ({sd:.3f})"
+        found = results["methods"].get(method, {}).get("teacher_miou") if results else None
+        return None if found is None else float(found)
 
 
 def seconds_of(results: Results, method: str, *, decode: bool = True) -> float:
     """CPU seconds of a run, mean over seeds."""
     phases = results["methods"][method]["ledger"]["cpu_seconds_by_phase"]
     return float(sum(value for name, value in phases.items() if decode or name != "decode"))
-
-
-def bullets(sentences: Iterable[str]) -> str:
-    """A list."""
-    return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
 def overview(results: Results) -> str:
@@ -387,10 +360,9 @@ def _joined(blocks: Sequence[str | None]) -> str:
 def main() -> None:
     """Write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/claims"))
     parser.add_argument("--document", type=Path, default=Path(__file__).resolve().parents[2] / "docs" / "CLAIMS.md")
     arguments = parser.parse_args()
-    arguments.document.write_text(write(Findings(arguments.out)), encoding="utf-8")
+    arguments.document.write_text(write(Findings()), encoding="utf-8")
     print(arguments.document)
 
 
