@@ -13,11 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import agreement
 import jinja2
+import release_sections
+import small_sections
+import view_sections
 from claims_studies import studies
 from claims_summary import CLEAR, in_short
 from kept_results import read_kept
 from markdown import bullets, spread, table
+from method_tables import overview, seconds_of, sweep_table
 from study import METHODS, NOISE, READ_LABELS
 
 Results = dict[str, Any]
@@ -45,49 +50,6 @@ class Findings:
         results = self.studies.get(study)
         found = results["methods"].get(method, {}).get("teacher_miou") if results else None
         return None if found is None else float(found)
-
-
-def seconds_of(results: Results, method: str, *, decode: bool = True) -> float:
-    """CPU seconds of a run, mean over seeds."""
-    phases = results["methods"][method]["ledger"]["cpu_seconds_by_phase"]
-    return float(sum(value for name, value in phases.items() if decode or name != "decode"))
-
-
-def overview(results: Results) -> str:
-    """One comparison: a row a method, then what can be said."""
-    rows = []
-    for name, method in results["methods"].items():
-        reach = method["test_miou"]["interval"]
-        rows.append([
-            name, f"{method['learning_rate']:g}", spread([run["scores"]["miou"] for run in method["runs"]]),
-            f"{reach[0]:.3f} to {reach[1]:.3f}" if reach else "-",
-            spread([run["scores"]["r1@0.7"] for run in method["runs"]]),
-            f"{method['scores']['output_format_rate']['mean']:.3f}", f"{seconds_of(results, name):.0f}",
-            f"{seconds_of(results, name, decode=False):.0f}",
-        ])  # fmt: skip
-    before, teacher = results["student_before"]["scores"], results["teacher"]["scores"]
-    rows.append(["student before", "", f"{before['miou']:.3f}", "", f"{before['r1@0.7']:.3f}",
-                 f"{before['output_format_rate']:.3f}", "", ""])  # fmt: skip
-    rows.append(["teacher", "", f"{teacher['miou']:.3f}", "", f"{teacher['r1@0.7']:.3f}",
-                 f"{teacher['output_format_rate']:.3f}", "", ""])  # fmt: skip
-    head = ["", "learning rate", "mIoU (sd)", "95 % interval", "R1@0.7 (sd)", "output format rate", "CPU s",
-            "CPU s without decoding"]  # fmt: skip
-    return table(head, rows) + "\n\n" + bullets(results["sentences"])
-
-
-def sweep_table(results: Results) -> str:
-    """Validation mIoU at every learning rate that was tried."""
-    rates = sorted({each["learning_rate"] for each in results["sweep"]})
-    rows = []
-    for name, method in results["methods"].items():
-        cells = [name]
-        for rate in rates:
-            values = [each["validation_miou"] for each in results["sweep"]
-                      if each["method"] == name and each["learning_rate"] == rate]  # fmt: skip
-            mark = "**" if rate == method["learning_rate"] else ""
-            cells.append(f"{mark}{spread(values)}{mark}")
-        rows.append(cells)
-    return table(["validation mIoU at", *(f"{rate:g}" for rate in rates)], rows)
 
 
 def noise_table(found: Findings, student: str, prefix: str, seeds: Sequence[int]) -> str | None:
@@ -321,7 +283,17 @@ def write(found: Findings) -> str:
     """The document."""
     main_study, long_study = found.studies["main"], found.studies["long-1"]
     blocks: dict[str, list[str | None]] = {
-        "in_short": [bullets(in_short(found))],
+        "in_short": [
+            bullets(
+                [
+                    *in_short(found),
+                    *release_sections.in_short(found.studies),
+                    *view_sections.in_short(found.studies),
+                    *small_sections.in_short(found.studies),
+                ]
+            )
+        ],
+        "agreement": [agreement.agreement(found)],
         "methods": [overview(main_study) if main_study else None],
         "sweep": [sweep_table(main_study) if main_study else None, sweep_table(long_study) if long_study else None],
         "noise": [
@@ -343,6 +315,12 @@ def write(found: Findings) -> str:
         "exposure": [exposure_table(found, "main"), exposure_table(found, "long-1"), position_table(found, "main"),
                      position_table(found, "long-1")],
         "forgetting": [forgetting_table(main_study) if main_study else None],
+        "released": [release_sections.differences(found.studies["released"])],
+        "clipping": [release_sections.clipping(found.studies["clipping"])],
+        "views": [view_sections.views(found.studies["views"]), view_sections.noise(found.studies)],
+        "small": [small_sections.methods(found.studies)],
+        "small_policies": [small_sections.policies(found.studies)],
+        "small_passing": [small_sections.passing(found.studies["small-passing"])],
     }  # fmt: skip
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     template = environment.from_string((Path(__file__).parent / "claims.md.j2").read_text(encoding="utf-8"))
