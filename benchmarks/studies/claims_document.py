@@ -1,4 +1,4 @@
-"""docs/CLAIMS.md from the results of run_claims.py: tables, and sentences that follow from them.
+"""docs/CLAIMS.md and docs/SHOULD_I_USE_THIS.md from kept results: tables, and sentences that follow from them.
 
     python benchmarks/studies/claims_document.py
 
@@ -18,6 +18,7 @@ import jinja2
 import release_sections
 import small_sections
 import view_sections
+from advice import write_advice
 from claims_studies import studies
 from claims_summary import CLEAR, in_short
 from kept_results import read_kept
@@ -340,8 +341,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--document", type=Path, default=Path(__file__).resolve().parents[2] / "docs" / "CLAIMS.md")
     arguments = parser.parse_args()
-    arguments.document.write_text(write(Findings()), encoding="utf-8")
-    print(arguments.document)
+    found = Findings()
+    arguments.document.write_text(write(found), encoding="utf-8")
+    advice = arguments.document.with_name("SHOULD_I_USE_THIS.md")
+    advice.write_text(write_advice(found), encoding="utf-8")
+    print(arguments.document, advice)
 
 
 if __name__ == "__main__":
