@@ -18,7 +18,7 @@ import jinja2
 from curriculum_findings import Findings, plain
 from curriculum_studies import studies
 from kept_results import read_kept
-from markdown import table
+from markdown import bullets, table
 
 PARTS = ("whole-pool", "filter", "gap", "filter+gap")
 STRATEGIES = (
@@ -26,7 +26,10 @@ STRATEGIES = (
     "filter+reverse-kl-per-token", "agreement",
 )  # fmt: skip
 
-COUPLED = ("whole-pool", "filter", "filter+gap", "gate", "filter, gate", "scc", "whole-pool, singly", "gate, singly")
+COUPLED = (
+    "whole-pool", "filter", "filter+gap", "gate", "filter, gate", "candidates", "candidates, gate",
+    "candidates, schedule", "scc", "grpo on the candidates", "whole-pool, singly", "gate, singly",
+)  # fmt: skip
 
 
 def scores(found: Findings, study: str, methods: Iterable[str]) -> str:
@@ -226,6 +229,8 @@ def main() -> None:
             ),
             rounds={name: rounds(found, name) for name in ("main", "weak-teacher")},
             coupling={name: coupling(found, name) for name in ("main", "weak-teacher", "student-1")},
+            apart={name: coupling(found, name) for name in ("coupling", "coupling-student-1")},
+            parts_of_scc=bullets(found.parts_of_scc()),
             against_tvdf=against_tvdf(found),
             cheaper=cheaper(found),
             greedy_first=greedy_first(measured),

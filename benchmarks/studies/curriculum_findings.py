@@ -177,7 +177,7 @@ class Findings:
         """The follow-up claims 5 % more, relative, at half the time: every study's gate and scc beside TVDF."""
         found = []
         for study in ("main", "weak-teacher", "student-1"):
-            for name in ("gate", "scc"):
+            for name in ("gate", "candidates, gate", "scc"):
                 for rival in ("filter+gap", "3 x filter+gap"):
                     difference = self.difference(study, name, rival)
                     if difference is not None:
@@ -195,6 +195,27 @@ class Findings:
                             }
                         )
         return found
+
+    def parts_of_scc(self) -> list[str]:
+        """What candidates, gate and schedule do, each beside the same without it."""
+        pairs = (
+            ("candidates", "whole-pool"), ("candidates, gate", "candidates"), ("candidates, schedule", "candidates"),
+            ("scc", "candidates, gate"), ("scc", "candidates, schedule"), ("scc", "candidates"), ("scc", "filter+gap"),
+            ("scc", "grpo on the candidates"),
+        )  # fmt: skip
+        said = []
+        for study in ("coupling", "coupling-student-1"):
+            for one, other in pairs:
+                difference = self.difference(study, one, other)
+                if difference is not None:
+                    mean, reach = difference
+                    side = "no clear difference" if abs(mean) <= reach else "better" if mean > 0 else "worse"
+                    share = self.cost(study, one)["train"] / self.cost(study, other)["train"]
+                    said.append(
+                        f"{study}: {one} against {other}: {mean:+.3f} ± {reach:.3f}, {side}; training costs "
+                        f"{share:.2f} of it."
+                    )
+        return said
 
     def _coupling(self) -> str | None:
         rows = self.coupling_against_tvdf()

@@ -30,7 +30,14 @@ WHOLE_POOL: Tables = {"curriculum": {"name": "whole-pool"}}
 GATE: Tables = {"curriculum": {"name": "whole-pool", "suspend_at": 0.7}}
 GAP_ONLY = rounds("top-k", threshold=0.0)
 TVDF = rounds("top-k")
-SCC: Tables = {"curriculum": {"name": "scc", "num_anchors": 15, "num_frontier": 305}}
+CANDIDATES: Tables = {"name": "scc", "num_anchors": 15, "num_frontier": 175}
+"""As large a part of the examples that a run is given as SCC's 1,000 are; the tiny student has few anchors."""
+NO_GATE: Tables = {"suspend_at": 2.0}
+FRONT_LOADED: Tables = {"schedule": "front-loaded"}
+PRESET: Tables = {"training": {"normalise": "constant"}}
+"""SCC divides by a full batch of examples, whatever was presented or kept."""
+SCC: Tables = {"curriculum": CANDIDATES | FRONT_LOADED, **PRESET}
+UNIFORM_GATE: Tables = {"curriculum": CANDIDATES}
 
 PARTS = {"whole-pool": WHOLE_POOL, "filter": rounds(), "gap": GAP_ONLY, "filter+gap": TVDF}
 """The paper's table 2: neither, TRPV, DBTP, both."""
@@ -47,7 +54,18 @@ LUCK = {f"filter+gap, {n} answers": rounds("top-k", num_answers=n) for n in (1, 
 THREE_ROUNDS = {"3 x filter": rounds(num_rounds=3), "3 x filter+gap": rounds("top-k", num_rounds=3)}
 SINGLY: Tables = {"training": {"micro_batch_size": 1}}
 """As long videos need it; nothing is read twice then, where the gate suspends a part."""
-COUPLED = {"gate": GATE, "filter, gate": rounds(suspend_at=0.7), "scc": SCC}
+COUPLED = {"gate": GATE, "filter, gate": rounds(suspend_at=0.7), "candidates, gate": UNIFORM_GATE, "scc": SCC}
+APART: dict[str, Tables] = {
+    "whole-pool": WHOLE_POOL,
+    "filter+gap": TVDF,
+    "gate": GATE,
+    "candidates": {"curriculum": CANDIDATES | NO_GATE},
+    "candidates, gate": UNIFORM_GATE,
+    "candidates, schedule": {"curriculum": CANDIDATES | FRONT_LOADED | NO_GATE, **PRESET},
+    "scc": SCC,
+    "grpo on the candidates": {"curriculum": CANDIDATES | NO_GATE, "method": {"name": "grpo"}},
+}
+"""The parts of SCC, apart and together, and GRPO on the same examples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +164,12 @@ def studies(out: Path) -> dict[str, Study]:
             template="tiny-long",
             methods={"long answers": {}, "long answers, cut": {"method": {"name": "opd", "prefix_cut": True}}},
         ),
-        "student-1": Study(methods=PARTS | AGREEMENT | {"gate": GATE, "scc": SCC}, student=model("student-1")),
+        "student-1": Study(
+            methods=PARTS | AGREEMENT | {"gate": GATE, "candidates, gate": UNIFORM_GATE, "scc": SCC},
+            student=model("student-1"),
+        ),
+        "coupling": Study(methods=APART),
+        "coupling-student-1": Study(methods=APART, student=model("student-1")),
     }
 
 
