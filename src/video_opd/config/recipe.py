@@ -142,10 +142,10 @@ class Recipe(Settings):
                 "curriculum.reuse_answers takes scores from answers.jsonl, and not all answers are recorded there; set "
                 f"schedule.answers_every = 1 and schedule.answers_kept = {answers}"
             )
-        if self.curriculum.suspend_at is not None and self.method.writes_annotations:
+        if self.curriculum.suspend_at is not None and self.method.has_annotations:
             raise ValueError(
                 f"curriculum.suspend_at uses the student's own answers, and method.name = {self.method.name} "
-                "trains on annotated ones; leave it out, or take opd"
+                "trains on annotated ones; leave it out, or take opd without method.own_share"
             )
         rounds = getattr(self.curriculum, "num_rounds", 1)
         if self.training.steps is not None and self.training.steps < rounds:

@@ -42,6 +42,8 @@ class StepMetrics(WrittenRecord):
     max_ratio: Number | None = None
     ratio_bounded_share: Number | None = None
     num_answers_masked: Number | None = None
+    num_annotated_answers: Number | None = None
+    """Answers that the annotation wrote, where the student wrote others of the same batch."""
     grad_norm: Number | None = None
     learning_rate: Number | None = None
     num_prompts: Number | None = None

@@ -297,7 +297,7 @@ def _write_cost_of_selecting(run: RunDirectory, train_seconds: float) -> str:
 def _warn_of_wording(parts: RunParts, console: Console) -> None:
     """Off-policy methods learn from annotated text: say so if the teacher would never write it."""
     recipe = parts.recipe
-    if parts.models.teacher is None or not recipe.method.writes_annotations:
+    if parts.models.teacher is None or not recipe.method.has_annotations:
         return
     prompts = parts.data.source.prompts(
         choose_batch(parts.data.train, 0, recipe.training.batch_size, recipe.seed)[:NUM_WORDED]
