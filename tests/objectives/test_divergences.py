@@ -103,6 +103,11 @@ def test_value_and_gradient_are_those_of_autograd(ours, definition, values, monk
         gradients.append(logits.grad)
     torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
+    for compute in (ours, definition):  # a term that the softmax would take away counts here
+        given = raw.clone().requires_grad_()
+        (compute(given, teacher) * weights).sum().backward()
+        gradients.append(given.grad)
+    torch.testing.assert_close(*gradients[2:], rtol=1e-10, atol=1e-12)
     logits = raw.clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda given: ours(given.log_softmax(-1), teacher), logits)
 
