@@ -19,6 +19,7 @@ from video_opd.config.grounding_defaults import (
 )
 from video_opd.config.model_settings import StudentSettings, TeacherSettings, require_a_rule
 from video_opd.config.training_settings import TrainingSettings
+from video_opd.config.watch_settings import WatchSettings
 from video_opd.data.label_noise import LabelNoise
 from video_opd.data.world_sizes import WorldSizes
 from video_opd.methods import METHODS, MethodSettings
@@ -102,6 +103,8 @@ class Recipe(Settings):
     curriculum: Annotated[CurriculumSettings, CURRICULA] = WholePoolSettings()
     training: TrainingSettings = TrainingSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    watch: WatchSettings | None = None
+    """Stops a run whose student collapses. No table: the defaults."""
     side_questions: SideQuestionSettings | None = None
     compute: ComputeSettings = ComputeSettings()
 

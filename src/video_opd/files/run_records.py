@@ -37,6 +37,9 @@ class StepMetrics(WrittenRecord):
     truncated_share: Number | None = None
     output_format_rate: Number | None = None
     miou: Number | None = None
+    distinct_answers: Number | None = None
+    teacher_view_miou: Number | None = None
+    """The mIoU of the teacher's own answers in its view, where that is measured."""
     sampler_learner_gap: Number | None = None
     clamped_share: Number | None = None
     max_ratio: Number | None = None
@@ -50,6 +53,8 @@ class StepMetrics(WrittenRecord):
     num_answers: Number | None = None
     num_answer_tokens: Number | None = None
     mean_answer_tokens: Number | None = None
+    mean_own_answer_tokens: Number | None = None
+    """Of the answers that the student wrote, where the annotation wrote others of the same batch."""
     mean_prompt_tokens: Number | None = None
     reverse_kl_before: Number | None = None
     reverse_kl_after: Number | None = None

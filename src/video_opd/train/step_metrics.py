@@ -68,6 +68,7 @@ def make_metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: st
         )
     if own and annotated:
         row["num_annotated_answers"] = len(annotated)
+        row["mean_own_answer_tokens"] = int(mask[own].sum()) / len(own)
     return row | {
         "clamped_share": float(masked_mean(clamped, mask)),
         **_measure_ratios(outcome),
@@ -97,10 +98,20 @@ def _measure_answers(pairs: list[tuple[Prompt, Answer]]) -> dict[str, float]:
         for (prompt, _), found in zip(pairs, parsed, strict=True)
     ]
     return {
+        **_measure_distinct(pairs),
         "truncated_share": sum(answer.truncated for _, answer in pairs) / len(pairs),
         "output_format_rate": sum(bool(found.spans) for found in parsed) / len(pairs),
         "miou": sum(ious) / len(ious),
     }
+
+
+def _measure_distinct(pairs: list[tuple[Prompt, Answer]]) -> dict[str, float]:
+    """The share of distinct texts among the first answers to different examples: 1 if all differ, 0 if all are the
+    same; nothing where there is only one example."""
+    texts: dict[str, str] = {}
+    for prompt, answer in pairs:
+        texts.setdefault(prompt.id, answer.text)
+    return {"distinct_answers": (len({*texts.values()}) - 1) / (len(texts) - 1)} if len(texts) > 1 else {}
 
 
 def _measure_rewards(outcome: StepOutcome) -> dict[str, float]:
