@@ -68,13 +68,16 @@ def test_the_limit_is_relative_to_the_best_window():
     assert find_stop(make_rows(*[{"distinct_answers": 0.0}] * 20), loose) is None
 
 
+BARE = [{"output_format_rate": 0.0, "distinct_answers": 0.0}]
+
+
 @pytest.mark.parametrize(
     "rows",
     [
         make_rows(*[HEALTHY] * 50),
         make_rows(*[{"distinct_answers": value} for value in (0.2, 0.1, 0.3, 0.0, 0.2) * 8]),
         make_rows(*[{"distinct_answers": 0.0}] * 7, *[HEALTHY] * 20),  # it recovers before the run stops
-        make_rows(*[{"output_format_rate": 0.0, "distinct_answers": 0.0}] * 40, healthy=0),  # it began so
+        make_rows(*[{"output_format_rate": 0.4, "distinct_answers": 0.2}] * 9, *BARE * 40, healthy=0),  # it began so
         make_rows(*[{"mean_answer_tokens": 2.0}] * 20),  # a tenth of 17 is less
         make_rows(*[{"mean_answer_tokens": 169.0}] * 20),
         [
@@ -87,6 +90,16 @@ def test_the_limit_is_relative_to_the_best_window():
 )
 def test_what_is_no_collapse_does_not_stop_a_run(rows):
     assert find_stop(rows) is None
+
+
+def test_after_a_recovery_it_counts_anew():
+    rows = make_rows(*[{"distinct_answers": 0.0}] * 7, *[{}] * 10, *[{"distinct_answers": 0.0}] * 20)
+    watch, alarmed = CollapseWatch(SETTINGS), []
+    for row in rows[:31]:
+        watch.note(row)
+        alarmed += [row["step"]] if watch.is_alarmed else []
+    assert alarmed == [14, 15, 16, 17, 31]
+    assert find_stop(rows) == (35, 31)
 
 
 def test_the_figures_of_real_runs_stay_far_from_the_limits():
@@ -227,6 +240,7 @@ def test_a_run_that_collapses_stops_and_keeps_its_best_checkpoint(collapsing, re
     assert f"after step {stopped} the share of distinct answers is 0" in said
     best = find_best_checkpoint(run, before=0)
     assert f"use the best checkpoint, {best.folder} (validation mIoU" in said
+    assert best.step < stopped - 2
     steps = sorted(int(folder.name.removeprefix("step-")) for folder in run.checkpoints.glob("step-??????"))
     assert steps == sorted({best.step, stopped})
     # The same command refuses again, and trains nothing.

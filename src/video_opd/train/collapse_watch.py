@@ -34,7 +34,7 @@ def _read_length(row: Row) -> float | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class WatchedFigure:
     """A figure that is watched."""
 
     name: str
@@ -52,21 +52,23 @@ class Figure:
 
 
 FIGURES = (
-    Figure(
+    WatchedFigure(
         name="the share of distinct answers",
         limit="distinct_answers",
         read=lambda row: row.get("distinct_answers"),
         least_best=0.3,
     ),
-    Figure(
+    WatchedFigure(
         name="the output format rate",
         limit="output_format_rate",
         read=lambda row: row.get("output_format_rate"),
         least_best=0.5,
     ),
-    Figure(name="the mean answer length", limit="shortest", read=_read_length, is_relative_to_first=True),
-    Figure(name="the mean answer length", limit="longest", read=_read_length, is_relative_to_first=True, is_upper=True),
-    Figure(
+    WatchedFigure(name="the mean answer length", limit="shortest", read=_read_length, is_relative_to_first=True),
+    WatchedFigure(
+        name="the mean answer length", limit="longest", read=_read_length, is_relative_to_first=True, is_upper=True
+    ),
+    WatchedFigure(
         name="the teacher's mIoU in its view",
         limit="teacher_view_miou",
         read=lambda row: row.get("teacher_view_miou"),
@@ -80,7 +82,7 @@ FIGURES = (
 class Excess:
     """A figure beyond its limit."""
 
-    figure: Figure
+    figure: WatchedFigure
     step: int
     """Of the last row."""
     since: int
@@ -98,7 +100,8 @@ class Excess:
         side = "above" if self.figure.is_upper else "below"
         return (
             f"{self.figure.name} is {self.value:.3g} (mean of {self.window} steps), {side} the limit of "
-            f"{self.limit:.3g} since step {self.since} (watch.{self.figure.limit} = {self.share:g}, relative to {reference})"
+            f"{self.limit:.3g} since step {self.since} "
+            f"(watch.{self.figure.limit} = {self.share:g}, relative to {reference})"
         )
 
 
@@ -186,7 +189,7 @@ def read_steps(path: Path, *, until: int) -> Iterator[Row]:
 class _Track:
     """One figure over the steps."""
 
-    def __init__(self, figure: Figure, settings: WatchSettings) -> None:
+    def __init__(self, figure: WatchedFigure, settings: WatchSettings) -> None:
         self.figure, self.window = figure, settings.window
         self.share: float = getattr(settings, figure.limit)
         self.values: deque[float] = deque(maxlen=settings.window)
