@@ -314,3 +314,18 @@ def test_runs_of_earlier_versions_go_on():
     """A key that is not set is not written, so the folder of an earlier run holds the same recipe."""
     tables = tomllib.loads(load_recipe(RECIPES / "tiny-opd.toml").to_toml())
     assert {name: set(tables[name]) for name in OF_EARLIER_VERSIONS} == OF_EARLIER_VERSIONS
+
+
+def test_dapo_and_dr_grpo_are_grpo_with_these_settings():
+    grpo, dapo, dr = (load_recipe(RECIPES / f"tiny-{name}.toml") for name in ("grpo", "dapo", "dr-grpo"))
+    for recipe, changed in (
+        (dapo, {"clip_higher": 0.28, "mask_truncated": True}),
+        (dr, {"divide_by_std": False}),
+    ):
+        differing = {
+            key: value for key, value in recipe.method.model_dump().items() if grpo.method.model_dump()[key] != value
+        }
+        assert differing == changed
+        assert not recipe.method.needs_reference
+        others = grpo.model_dump().keys() - {"name", "method"}
+        assert all(getattr(recipe, key) == getattr(grpo, key) for key in others)

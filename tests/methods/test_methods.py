@@ -15,9 +15,9 @@ from video_opd.config import TrainingSettings
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.methods.ablation import SpoiledTeacher
+from video_opd.methods.divergence import DivergenceDistillation
 from video_opd.methods.grpo import GRPO
 from video_opd.methods.mixture import Mixture
-from video_opd.methods.op_fkd import ForwardKLDistillation
 from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.rewards import TaskReward
 from video_opd.methods.supervised import SupervisedFineTuning
@@ -27,6 +27,7 @@ from video_opd.methods.writers import AnnotationWrites, StudentWrites
 from video_opd.objectives import (
     clipped_policy_gradient,
     find_groups_without_spread,
+    forward_kl,
     group_advantage,
     masked_sum,
     mixed_advantage,
@@ -135,7 +136,8 @@ def test_op_rkd_on_an_answer_that_the_student_sampled_is_opd(student, teacher, p
 
 def test_op_fkd_leaves_a_student_alone_that_is_its_own_teacher(student, prompts):
     itself = replace(student, model=copy.deepcopy(student.model)).freeze()
-    seen, outcome = gradient(student, ForwardKLDistillation(write=ANNOTATED, teacher=OneTeacher(itself)), prompts[:4])
+    method = DivergenceDistillation(write=ANNOTATED, teacher=OneTeacher(itself), divergence=forward_kl)
+    seen, outcome = gradient(student, method, prompts[:4])
     assert outcome.loss == pytest.approx(0.0, abs=1e-6)
     assert max(g.abs().max() for g in seen.values()) < 1e-5
 
@@ -145,7 +147,7 @@ def test_op_fkd_by_hand():
     student, teacher = torch.tensor([0.25, 0.5, 0.25]), torch.tensor([0.5, 0.25, 0.25])
     logits = student.log().requires_grad_()
     scores = one_token_scores(torch.log_softmax(logits, dim=-1))
-    method = ForwardKLDistillation(write=ANNOTATED, teacher=None)
+    method = DivergenceDistillation(write=ANNOTATED, teacher=None, divergence=forward_kl)
     losses = method.losses(scores, scores.logprobs.detach(), Judgement(teacher=one_token_scores(teacher.log())))
     assert losses.loss.item() == pytest.approx(0.25 * math.log(2), rel=1e-6)
     losses.loss.sum().backward()

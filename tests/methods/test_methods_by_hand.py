@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from video_opd.methods.grpo import GRPO
 from video_opd.methods.mixture import Mixture
 from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.rewards import TaskReward
@@ -82,3 +83,17 @@ def test_of_a_wording_only_words_count_that_follow_no_digit():
     student = SimpleNamespace(read=lambda prompts: None, tokenizer=tokenizer)
     found = measure_surprise_at_wording(lambda *_: (), student, lambda *_: scores, [SimpleNamespace()])
     assert found == (1.0, "It …")
+
+
+def test_a_groups_advantage_is_divided_by_its_deviation_or_not():
+    """Rewards of 0, 0.5, 1 and 0.4, 0.5, 0.6: deviations of 0.5 and 0.1. Dr.GRPO leaves them out of the advantage, so
+    that the second group weighs a fifth of the first."""
+    rewards = torch.tensor([[0.0, 0.5, 1.0], [0.4, 0.5, 0.6]])
+    mine, judgement = scores_of(*[[-1.0, -1.0]] * 6), Judgement(rewards=rewards)
+    for divide, expected in (
+        (False, [-0.5, 0, 0.5, -0.1, 0, 0.1]),
+        (True, [-0.5 / 0.5001, 0, 0.5 / 0.5001, -0.1 / 0.1001, 0, 0.1 / 0.1001]),
+    ):
+        losses = GRPO(write=None, reward=None, divide_by_std=divide).losses(mine, mine.logprobs, judgement)
+        assert losses.advantage[:, 1].tolist() == pytest.approx(expected, abs=1e-5)
+        assert losses.loss[:, 0].tolist() == pytest.approx([-value for value in expected], abs=1e-5)

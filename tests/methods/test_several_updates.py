@@ -13,16 +13,16 @@ from lottery import Lottery
 from video_opd.config import TrainingSettings
 from video_opd.config.recipe_file import parse_recipe
 from video_opd.data.prompt_templates import TEMPLATES
+from video_opd.methods.divergence import DivergenceDistillation
 from video_opd.methods.grpo import GRPO
 from video_opd.methods.mixture import Mixture
-from video_opd.methods.op_fkd import ForwardKLDistillation
 from video_opd.methods.opd import ReverseKLDistillation
 from video_opd.methods.outcome_check import OutcomeChecked
 from video_opd.methods.rewards import TaskReward
 from video_opd.methods.supervised import SupervisedFineTuning
 from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import AnnotationWrites, StudentWrites
-from video_opd.objectives import masked_sum, reference_penalty
+from video_opd.objectives import forward_kl, masked_sum, reference_penalty
 from video_opd.train.build_method import make_method
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
@@ -196,7 +196,7 @@ class TestTheRatio:
         with_ratio = [*self.methods(teacher).values(), GRPO(write=WRITE, reward=Lottery())]
         without = [
             ReverseKLDistillation(write=WRITE, teacher=judge, estimator="exact"),
-            ForwardKLDistillation(write=ANNOTATED, teacher=judge),
+            DivergenceDistillation(write=ANNOTATED, teacher=judge, divergence=forward_kl),
             SupervisedFineTuning(write=ANNOTATED),
         ]
         for method in with_ratio:

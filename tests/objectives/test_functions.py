@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from jaxtyping import TypeCheckError
@@ -10,6 +12,7 @@ from video_opd.objectives import (
     clamp_advantage,
     clipped_policy_gradient,
     forward_kl,
+    generalised_jsd,
     masked_mean,
     masked_sum,
     policy_gradient,
@@ -24,6 +27,7 @@ from video_opd.objectives import (
 MINE = torch.log(torch.tensor([[0.5, 0.8]]))
 THEIRS = torch.log(torch.tensor([[0.25, 0.9]]))
 MASK = torch.tensor([[True, True]])
+JSD = partial(generalised_jsd, beta=0.5)
 
 
 def test_advantage_is_negative_where_the_teacher_likes_the_token_less():
@@ -42,13 +46,14 @@ def test_advantage_is_a_constant_for_the_gradient():
         (reference_penalty, (2,)),
         (forward_kl, (2, 3)),
         (reverse_kl, (2, 3)),
+        (JSD, (2, 3)),
     ],
-    ids=["policy-gradient", "clipped", "penalty", "forward-kl", "reverse-kl"],
+    ids=["policy-gradient", "clipped", "penalty", "forward-kl", "reverse-kl", "jsd"],
 )
 def test_a_loss_has_a_gradient_for_the_learner_alone(loss, last):
     """Advantage, behaviour, reference and teacher are constants, also where they come from a model with a gradient."""
     given = [torch.full((1, *last), -value, requires_grad=True) for value in (1.0, 1.1, 1.2)]
-    given = given if loss not in (reference_penalty, forward_kl, reverse_kl) else given[:2]
+    given = given if loss not in (reference_penalty, forward_kl, reverse_kl, JSD) else given[:2]
     loss(*given).sum().backward()
     assert given[0].grad.abs().sum() > 0
     assert [other.grad for other in given[1:]] == [None] * len(given[1:])

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from video_opd.compare.compared_run import Run
 from video_opd.compare.results import read_results
-from video_opd.config import Recipe
+from video_opd.config import Recipe, WatchSettings
 from video_opd.config.comparison_recipe import ComparisonRecipe, make_recipe
 from video_opd.consoles import EscapingConsole
 from video_opd.errors import ConfigurationError, explain_disk_failures, explain_write_errors
@@ -236,6 +236,8 @@ def _do(comparison: ComparisonRuns, run: Run, recipe: Recipe) -> None:
     else:
         run.folder.parent.mkdir(parents=True, exist_ok=True)
         seen = {"data_sha256": Inputs().hash_data(recipe)}  # before the run: after it, they may be others
+        if recipe.watch is None:  # here a collapse is a result, such as that of a learning rate
+            recipe = recipe.model_copy(update={"watch": WatchSettings(stop=False)})
         run_recipe(recipe, run.folder, evaluate_teacher=True, shared=comparison.shared)
         write_durably(run.marker, json.dumps(seen).encode())
     comparison.shared.note(recipe, run.directory)

@@ -25,6 +25,7 @@ from video_opd.config.grounding_defaults import (
 from video_opd.config.model_settings import StudentSettings, TeacherSettings
 from video_opd.config.recipe import DataSettings, Recipe, ScheduleSettings, TinyWorldSettings
 from video_opd.config.training_settings import TrainingSettings
+from video_opd.config.watch_settings import WatchSettings
 from video_opd.settings import Settings
 
 __all__ = [
@@ -50,5 +51,6 @@ __all__ = [
     "TinyWorldSettings",
     "TrainingSettings",
     "VideoSettings",
+    "WatchSettings",
     "WholePoolSettings",
 ]

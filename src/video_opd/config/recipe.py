@@ -19,6 +19,7 @@ from video_opd.config.grounding_defaults import (
 )
 from video_opd.config.model_settings import StudentSettings, TeacherSettings, require_a_rule
 from video_opd.config.training_settings import TrainingSettings
+from video_opd.config.watch_settings import WatchSettings
 from video_opd.data.label_noise import LabelNoise
 from video_opd.data.world_sizes import WorldSizes
 from video_opd.methods import METHODS, MethodSettings
@@ -102,6 +103,8 @@ class Recipe(Settings):
     curriculum: Annotated[CurriculumSettings, CURRICULA] = WholePoolSettings()
     training: TrainingSettings = TrainingSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    watch: WatchSettings | None = None
+    """Stops a run whose student collapses. No table: the defaults."""
     side_questions: SideQuestionSettings | None = None
     compute: ComputeSettings = ComputeSettings()
 
@@ -142,10 +145,10 @@ class Recipe(Settings):
                 "curriculum.reuse_answers takes scores from answers.jsonl, and not all answers are recorded there; set "
                 f"schedule.answers_every = 1 and schedule.answers_kept = {answers}"
             )
-        if self.curriculum.suspend_at is not None and self.method.writes_annotations:
+        if self.curriculum.suspend_at is not None and self.method.has_annotations:
             raise ValueError(
                 f"curriculum.suspend_at uses the student's own answers, and method.name = {self.method.name} "
-                "trains on annotated ones; leave it out, or take opd"
+                "trains on annotated ones; leave it out, or take opd without method.own_share"
             )
         rounds = getattr(self.curriculum, "num_rounds", 1)
         if self.training.steps is not None and self.training.steps < rounds:

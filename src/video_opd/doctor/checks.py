@@ -299,7 +299,7 @@ def _check_video_tokens(patient: Patient) -> Iterator[Finding]:
 def _check_wording(patient: Patient) -> Iterator[Finding]:
     """Check that the teacher finds the annotated answers probable, if the method trains on them."""
     teacher, recipe = patient.models["teacher"], patient.recipe
-    if not recipe.method.writes_annotations:
+    if not recipe.method.has_annotations:
         return
     judge = OneTeacher(teacher)
     write = make_method(recipe, judge).write

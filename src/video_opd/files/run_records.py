@@ -37,17 +37,24 @@ class StepMetrics(WrittenRecord):
     truncated_share: Number | None = None
     output_format_rate: Number | None = None
     miou: Number | None = None
+    distinct_answers: Number | None = None
+    teacher_view_miou: Number | None = None
+    """The mIoU of the teacher's own answers in its view, where that is measured."""
     sampler_learner_gap: Number | None = None
     clamped_share: Number | None = None
     max_ratio: Number | None = None
     ratio_bounded_share: Number | None = None
     num_answers_masked: Number | None = None
+    num_annotated_answers: Number | None = None
+    """Answers that the annotation wrote, where the student wrote others of the same batch."""
     grad_norm: Number | None = None
     learning_rate: Number | None = None
     num_prompts: Number | None = None
     num_answers: Number | None = None
     num_answer_tokens: Number | None = None
     mean_answer_tokens: Number | None = None
+    mean_own_answer_tokens: Number | None = None
+    """Of the answers that the student wrote, where the annotation wrote others of the same batch."""
     mean_prompt_tokens: Number | None = None
     reverse_kl_before: Number | None = None
     reverse_kl_after: Number | None = None

@@ -88,7 +88,7 @@ class MethodSettings(Settings):
     needs_teacher: ClassVar[bool] = False
     """Whether the recipe must have a teacher."""
     writes_annotations: ClassVar[bool] = False
-    """Whether the method trains on annotated answers instead of sampled ones."""
+    """Whether the method trains on annotated answers instead of sampled ones. Its student writes none."""
     if TYPE_CHECKING:
         name: str  # each method's record makes this a literal; its place in the table is fixed here
 
@@ -96,6 +96,11 @@ class MethodSettings(Settings):
     def needs_reference(self) -> bool:
         """Whether the student as it was before training must be kept, frozen."""
         return False
+
+    @property
+    def has_annotations(self) -> bool:
+        """Whether the method trains on annotated answers, all of them or some."""
+        return self.writes_annotations
 
     @property
     def needs_distribution(self) -> bool:

@@ -1,18 +1,23 @@
 """Video-OPD, section 3.1 (arXiv 2602.02994): the student writes, a frozen teacher judges token by token, and the gap is
 each token's advantage. Its exact form is the reverse KL of every state that the student visited.
+
+Two parts of GKD (arXiv 2306.13649) are options: another divergence of whole distributions, and annotated answers in
+place of some of the student's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import AliasChoices, Field, model_validator
 
 from video_opd import objectives
-from video_opd.methods import Method, MethodParts, MethodSettings, Writer
-from video_opd.settings import Flag, MoreThanOne, MoreThanZero, NotNegative, Positive, Settings
+from video_opd.methods import Method, MethodParts, Writer
+from video_opd.methods.writers import AnnotatedAnswerSettings, MixedWrites, StudentWrites
+from video_opd.settings import Flag, MoreThanOne, MoreThanZero, NotNegative, Positive, Settings, Share
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
 
 if TYPE_CHECKING:
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from video_opd.methods.teachers import Teacher
 
 Estimator = Literal["sampled", "baseline", "exact"]
+Divergence = Literal["reverse-kl", "forward-kl", "jsd"]
 AblationName = Literal["shuffled", "noise", "early", "blind"]
 
 
@@ -51,7 +57,7 @@ class BoundSettings(Settings):
             raise ValueError("method.ratio_cap bounds the ratio of sampled tokens, and estimator = exact has none")
 
 
-class OnPolicyDistillationSettings(BoundSettings, MethodSettings):
+class OnPolicyDistillationSettings(BoundSettings, AnnotatedAnswerSettings):
     """Video-OPD: the student writes, the teacher judges token by token."""
 
     needs_teacher: ClassVar[bool] = True
@@ -61,6 +67,16 @@ class OnPolicyDistillationSettings(BoundSettings, MethodSettings):
     estimator: Estimator = "sampled"
     """`sampled`: the paper's advantage of the sampled token. `baseline`: the same minus its expectation in that state.
     `exact`: the full reverse KL of every visited state."""
+    divergence: Divergence | None = None
+    """What a token costs with estimator = exact, over the whole vocabulary. `reverse-kl`: KL(student || teacher).
+    `forward-kl`: KL(teacher || student). `jsd`: GKD's generalised Jensen-Shannon divergence (method.beta). Not set:
+    `reverse-kl`, which all estimators estimate."""
+    beta: Share | None = None
+    """Of the divergence jsd: the weight of the teacher in the mixture, between 0 and 1. Near 0 the divergence is like
+    the forward KL, near 1 like the reverse KL, but small. Not set: 0.5."""
+    own_share: Share | None = None
+    """Share of the prompts that the student answers, GKD's lambda: 1 is on policy, 0 is off policy. The others are
+    answered by their annotation. It is drawn for every example at every step. Not set: 1."""
     num_answers: Positive = 1
     """Number of answers to each prompt, all from one reading."""
     outcome_check: Literal["mask", "shift"] | None = None
@@ -84,6 +100,8 @@ class OnPolicyDistillationSettings(BoundSettings, MethodSettings):
         if self.ablation == "noise" and self.prefix_cut:
             raise ValueError("method.prefix_cut uses whole distributions, and ablation = noise does not change them")
         self.refuse_bounds_of(self.estimator)
+        self._refuse_unfit_divergence()
+        self._refuse_unfit_mix()
         if self.outcome_check is not None and self.num_answers < 2:
             raise ValueError(
                 f"method.outcome_check = {self.outcome_check} compares several answers to one prompt, and each prompt "
@@ -99,6 +117,50 @@ class OnPolicyDistillationSettings(BoundSettings, MethodSettings):
             )
         return self
 
+    def _refuse_unfit_divergence(self) -> None:
+        if self.divergence in ("forward-kl", "jsd") and self.estimator != "exact":
+            raise ValueError(
+                f"method.divergence = {self.divergence} needs whole distributions; use estimator = exact (the other "
+                "estimators are of the reverse KL)"
+            )
+        if self.beta is None:
+            return
+        if self.divergence != "jsd":
+            raise ValueError("method.beta belongs to divergence = jsd; leave it out, or set that divergence")
+        if self.beta in (0, 1):
+            limit = "forward-kl" if self.beta == 0 else "reverse-kl"
+            raise ValueError(
+                f"method.beta = {self.beta:g}: the generalised JSD is 0 there for all distributions, so it teaches "
+                f"nothing; use divergence = {limit}, which other programs compute for this value"
+            )
+
+    def _refuse_unfit_mix(self) -> None:
+        if not self.has_annotations:
+            if self.answer is not None:
+                raise ValueError(
+                    "method.answer is the form of annotated answers, and the student writes all of them; leave it out, "
+                    "or set own_share below 1"
+                )
+            return
+        share = f"method.own_share = {self.own_share:g}"
+        if self.num_answers > 1:
+            raise ValueError(f"{share} gives some prompts their annotation, which is one answer; use num_answers = 1")
+        if self.estimator == "baseline":
+            raise ValueError(
+                f"{share} with estimator = baseline: the student did not draw the annotated tokens, so a baseline "
+                "would change the expected gradient; use sampled or exact"
+            )
+        if self.ablation == "noise":
+            raise ValueError(
+                f"{share} with ablation = noise: the noise is added to the log-probs of the sampler, and annotated "
+                "answers have none; use another ablation"
+            )
+
+    @property
+    def has_annotations(self) -> bool:
+        """Whether some answers may be annotated ones."""
+        return self.own_share is not None and self.own_share < 1
+
     @property
     def needs_distribution(self) -> bool:
         """Where the estimator or the prefix cut computes them."""
@@ -111,14 +173,7 @@ class OnPolicyDistillationSettings(BoundSettings, MethodSettings):
         from video_opd.methods.prefix_cut import PrefixCut
         from video_opd.methods.rewards import TaskReward
 
-        method: Method = ReverseKLDistillation(
-            write=parts.student_writes(self.num_answers),
-            teacher=parts.teacher,
-            estimator=self.estimator,
-            advantage_clamp=self.advantage_clamp,
-            ratio_cap=self.ratio_cap,
-            in_full=self.prefix_cut,
-        )
+        method = self._build_distillation(parts)
         if self.ablation is not None:
             method = SpoiledTeacher(
                 method=method, teacher=parts.teacher, kind=self.ablation, strength=self.ablation_strength
@@ -130,6 +185,27 @@ class OnPolicyDistillationSettings(BoundSettings, MethodSettings):
                 method=method, reward=TaskReward(), remedy=self.outcome_check, ratio_cap=self.ratio_cap
             )
         return method
+
+    def _build_distillation(self, parts: MethodParts) -> Method:
+        """The distillation without its wrappers."""
+        from video_opd.methods.divergence import DivergenceDistillation
+
+        write: Writer = parts.student_writes(self.num_answers)
+        if self.own_share is not None and self.has_annotations:
+            own = StudentWrites(max_new_tokens=parts.max_new_tokens)
+            write = MixedWrites(own=own, annotation=self.make_annotation_writer(parts), own_share=self.own_share)
+        if self.divergence in ("forward-kl", "jsd"):
+            jsd = partial(objectives.generalised_jsd, beta=0.5 if self.beta is None else self.beta)
+            chosen = jsd if self.divergence == "jsd" else objectives.forward_kl
+            return DivergenceDistillation(write=write, teacher=parts.teacher, divergence=chosen)
+        return ReverseKLDistillation(
+            write=write,
+            teacher=parts.teacher,
+            estimator=self.estimator,
+            advantage_clamp=self.advantage_clamp,
+            ratio_cap=self.ratio_cap,
+            in_full=self.prefix_cut,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

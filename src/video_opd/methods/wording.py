@@ -11,6 +11,7 @@ from statistics import median
 
 from video_opd.methods import Writer
 from video_opd.methods.teachers import Teacher
+from video_opd.methods.writers import MixedWrites
 from video_opd.policy.load import Policy
 from video_opd.types import Prompt
 
@@ -34,7 +35,7 @@ def measure_surprise_at_wording(
     taken and not the mean, because the later words of an unusual phrase are probable given its beginning.
 
     Args:
-        write: the writer of the answers: the annotations.
+        write: the writer of the answers: the annotations, alone or in a mix.
         student: the model whose tokenizer encodes the annotations.
         teacher: the model that gives the log-probs.
         prompts: the prompts; each gets one answer.
@@ -43,6 +44,7 @@ def measure_surprise_at_wording(
         The median surprise in nats, and one of the answers.
     """
     worst, text = [], ""
+    write = write.annotation if isinstance(write, MixedWrites) else write
     for prompt in prompts:  # one prompt at a time: prompts may be long
         scores = teacher([prompt], write(student, student.read([prompt]), 0))
         (answer,), (row,), text = scores.answers, scores.logprobs.tolist(), scores.answers[0].text

@@ -1,4 +1,4 @@
-"""The writer of the training answers: the student (on policy), or the annotations (off policy)."""
+"""The writer of the training answers: the student (on policy), the annotations (off policy), or both in turn."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.methods import MethodParts, MethodSettings
+from video_opd.seeds import uniform
 from video_opd.types import Answer, AnswerGroup, Prompt, Sampling, Span
 
 if TYPE_CHECKING:
@@ -45,10 +46,16 @@ class AnnotationWrites:
             ConfigurationError: the form of the answer cannot be filled in, or has a special token.
             DataError: an example has no annotated span.
         """
-        return tuple(
-            AnswerGroup(prompt_id=prompt.id, answers=(self._write_answer(student, prompt),))
-            for prompt in reading.prompts
-        )
+        return tuple(self.write_group(student, prompt) for prompt in reading.prompts)
+
+    def write_group(self, student: Policy, prompt: Prompt) -> AnswerGroup:
+        """Write the annotation of one prompt, with the tokenizer of the student.
+
+        Raises:
+            ConfigurationError: the form of the answer cannot be filled in, or has a special token.
+            DataError: the example has no annotated span.
+        """
+        return AnswerGroup(prompt_id=prompt.id, answers=(self._write_answer(student, prompt),))
 
     def _write_answer(self, student: Policy, prompt: Prompt) -> Answer:
         if not prompt.example.spans:
@@ -76,10 +83,53 @@ class AnnotationWrites:
         )
 
 
-class AnnotationSettings(MethodSettings):
-    """Settings of the methods that train on annotated answers."""
+@dataclass(frozen=True, kw_only=True)
+class MixedWrites:
+    """Writes some answers with the student's current policy, and the annotation in place of the others: the mix of GKD
+    (arXiv 2306.13649), where the share of the student's own answers is called lambda.
 
-    writes_annotations: ClassVar[bool] = True
+    GKD decides for a whole batch. Here every prompt is decided by itself, by a draw that depends only on the seed of
+    the step and the example. The expectation is the same, and the batches are more alike.
+    """
+
+    own: StudentWrites
+    annotation: AnnotationWrites
+    own_share: float
+    """The probability that an answer is the student's own."""
+
+    def __call__(self, student: Policy, reading: Reading, seed: int) -> tuple[AnswerGroup, ...]:
+        """Draw for every prompt who writes its answer, and have both write theirs.
+
+        Raises:
+            ConfigurationError: the form of the annotated answer cannot be filled in, or has a special token.
+            DataError: an example has no annotated span, and its annotation is to be written.
+        """
+        from video_opd.policy.sharding import is_any_process
+
+        own = [row for row, prompt in enumerate(reading.prompts) if self.is_own(prompt, seed)]
+        written: dict[int, AnswerGroup] = {}
+        if is_any_process(bool(own), student.model):
+            asked = own or [0]  # without an answer of its own to write, a process goes along with its first prompt
+            every = len(asked) == len(reading.prompts)
+            groups = self.own(student, reading if every else reading.select_rows(asked), seed)
+            written = dict(zip(own, groups, strict=False))
+        return tuple(
+            written[row] if row in written else self.annotation.write_group(student, prompt)
+            for row, prompt in enumerate(reading.prompts)
+        )
+
+    def is_own(self, prompt: Prompt, seed: int) -> bool:
+        """Whether the student answers a prompt, and not the annotation.
+
+        Args:
+            prompt: one of the batch.
+            seed: of the step.
+        """
+        return uniform(seed, "own answer", prompt.id, prompt.repeat) < self.own_share
+
+
+class AnnotatedAnswerSettings(MethodSettings):
+    """Settings of the methods that can train on annotated answers."""
 
     answer: str | None = None
     """The form of the annotated answer, with {start}, {end} and {seen}; not set: the form of the prompt's template."""
@@ -90,12 +140,19 @@ class AnnotationSettings(MethodSettings):
         Raises:
             ConfigurationError: the form cannot be filled in, or two spans give the same text.
         """
-        refuse_timeless_answers(self.make_annotation_writer(parts).template)
+        if self.has_annotations:
+            refuse_timeless_answers(self.make_annotation_writer(parts).template)
 
     def make_annotation_writer(self, parts: MethodParts) -> AnnotationWrites:
         """The annotations as the writer, in the words that the settings ask for."""
         template = parts.template
         return AnnotationWrites(template=template if self.answer is None else replace(template, answer=self.answer))
+
+
+class AnnotationSettings(AnnotatedAnswerSettings):
+    """Settings of the methods that train on annotated answers only."""
+
+    writes_annotations: ClassVar[bool] = True
 
 
 def refuse_timeless_answers(template: PromptTemplate) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from video_opd.objectives.losses import (
         clipped_policy_gradient,
         forward_kl,
+        generalised_jsd,
         importance_ratio,
         negative_log_likelihood,
         policy_gradient,
@@ -38,6 +39,7 @@ __all__ = [
     "find_contradicting_groups",
     "find_groups_without_spread",
     "forward_kl",
+    "generalised_jsd",
     "group_advantage",
     "importance_ratio",
     "masked_mean",

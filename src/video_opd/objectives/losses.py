@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from video_opd.objectives.row_pieces import ReverseKL
+from video_opd.objectives.row_pieces import ForwardKL, JensenShannon, ReverseKL
 
 MOST_LOG_RATIO = 20.0
 """Largest log-ratio, in nats, up to which the ratio of two probabilities is exact, as in verl. Above it the ratio grows
@@ -106,8 +106,8 @@ def forward_kl(
         student_distribution: log-probs, with gradient.
         teacher_distribution: log-probs over the same support.
     """
-    teacher = teacher_distribution.detach()
-    return (teacher.exp() * (teacher - student_distribution)).sum(dim=-1)
+    divergence: Tensor = ForwardKL.apply(student_distribution, teacher_distribution.detach())
+    return divergence
 
 
 def negative_log_likelihood(learner_logprobs: Float[Tensor, "B T"]) -> Float[Tensor, "B T"]:
@@ -127,4 +127,28 @@ def reverse_kl(
         teacher_distribution: log-probs over the same support.
     """
     divergence: Tensor = ReverseKL.apply(student_distribution, teacher_distribution.detach())
+    return divergence
+
+
+def generalised_jsd(
+    student_distribution: Float[Tensor, "B T V"], teacher_distribution: Float[Tensor, "B T V"], beta: float
+) -> Float[Tensor, "B T"]:
+    """Generalised Jensen-Shannon divergence of every state, in nats, over the whole vocabulary: GKD (arXiv 2306.13649).
+
+    `JSD_beta(P || Q) = beta * KL(P || M) + (1 - beta) * KL(Q || M)` with `M = beta * P + (1 - beta) * Q`; P is the
+    teacher and Q the student. It is bounded by the entropy of (beta, 1 - beta), 0.69 nats at most, also for tokens that
+    one of them finds impossible. At beta = 0.5 it is the usual, symmetric divergence.
+
+    It is 0 at beta = 0 and at beta = 1. Its slope there is a KL divergence: `JSD_beta / beta` tends to KL(teacher ||
+    student), the forward KL, for beta to 0, and `JSD_beta / (1 - beta)` to KL(student || teacher), the reverse KL, for
+    beta to 1. TRL and ms-swift have the same convention between 0 and 1. At exactly 0 they compute the forward KL, and
+    at exactly 1 the reverse KL, so their loss jumps there: near the ends it is small by the factor beta or 1 - beta.
+    Here beta lies strictly between 0 and 1, and the two KL divergences are functions of their own.
+
+    Args:
+        student_distribution: log-probs, with gradient; the mixture is no constant for it.
+        teacher_distribution: log-probs over the same support.
+        beta: weight of the teacher in the mixture, between 0 and 1.
+    """
+    divergence: Tensor = JensenShannon.apply(student_distribution, teacher_distribution.detach(), beta)
     return divergence

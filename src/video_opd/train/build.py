@@ -56,6 +56,7 @@ from video_opd.train.build_models import (
     resolve_checkpoints,
 )
 from video_opd.train.build_teachers import load_teacher, make_teacher, read_taus, refuse_unrouted
+from video_opd.train.collapse_watch import CollapseWatch, read_steps
 from video_opd.train.learner import Learner
 from video_opd.train.ranked_learner import LearnerPart, RankedLearner
 from video_opd.train.run_inputs import Inputs
@@ -133,6 +134,7 @@ def assemble(
     models = Models(student=student, teacher=teacher, reference=load_reference(recipe, student))
     gate, total_steps = make_gate(recipe), count_steps(recipe, train, inputs)
     learner = make_learner(recipe, models, total_steps=total_steps, gate=gate, note=run.memory)
+    state = TrainingState() if checkpoint is None else load_state(checkpoint, learner)
     parts = RunParts(
         recipe=recipe,
         models=models,
@@ -148,8 +150,9 @@ def assemble(
         learner=learner,
         gate=gate,
         curriculum=make_curriculum(recipe, run, inputs, models, total_steps=total_steps, memories=memories),
+        watch=CollapseWatch(recipe.watch, read_steps(run.metrics, until=state.step)),
     )
-    return parts, TrainingState() if checkpoint is None else load_state(checkpoint, learner)
+    return parts, state
 
 
 def make_learner(recipe: Recipe, models: Models, *, total_steps: int, gate: AnswerGate | None, note: Path) -> Learner:

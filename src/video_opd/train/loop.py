@@ -15,11 +15,13 @@ from video_opd.files.durable import write_durably
 from video_opd.files.journal import Journal, truncate_journal
 from video_opd.files.run_records import EvaluationReport, SampledAnswer, StepMetrics
 from video_opd.methods import Method
+from video_opd.runs.best_checkpoint import find_best_checkpoint
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.evaluation_files import read_evaluation
 from video_opd.runs.old_checkpoints import KeepRule
 from video_opd.seeds import derive_seed
 from video_opd.train.agreement import count_tokens, should_step
+from video_opd.train.collapse_watch import refuse_collapsed
 from video_opd.train.interruption import Interrupted, StopRequest
 from video_opd.train.learner import Learner
 from video_opd.train.progress import TrainingProgress
@@ -43,6 +45,7 @@ def train(parts: RunParts, state: TrainingState, run: RunDirectory, *, batches: 
 
     Raises:
         Interrupted: a signal asked for a stop; the state is saved.
+        EngineError: the student has collapsed; the state is saved.
     """
     recipe, schedule, source = parts.recipe, parts.recipe.schedule, parts.data.source
     source.set_aside.update(state.set_aside)
@@ -59,6 +62,9 @@ def train(parts: RunParts, state: TrainingState, run: RunDirectory, *, batches: 
             if stop.signal_number:  # also one that came while evaluating
                 _save(parts, state, run)
                 raise Interrupted(stop.signal_number, state.step)
+            if parts.watch.collapse:  # also one that an earlier start found
+                _save(parts, state, run)
+                refuse_collapsed(parts.watch.collapse, run)
             if state.step == until:
                 break
             began, seed, batch = time.monotonic(), derive_seed(recipe.seed, "step", state.step), batches(state.step)
@@ -70,7 +76,9 @@ def train(parts: RunParts, state: TrainingState, run: RunDirectory, *, batches: 
             state.step, state.seconds = state.step + 1, state.seconds + measured.seconds
             state.set_aside = dict(source.set_aside)
             place = {"step": state.step, "seconds": state.seconds, "num_set_aside": len(state.set_aside)}
-            metrics.append(StepMetrics(**measured.row | place | parts.mark_row()).to_json())
+            row = StepMetrics(**measured.row | place | parts.mark_row()).to_json()
+            metrics.append(row)
+            parts.watch.note_and_warn(row)
             for answer in measured.answers:
                 answers.append(SampledAnswer(step=state.step, **answer).to_json())
             progress.show(state.step, measured.row)
@@ -143,17 +151,22 @@ def is_checkpoint_due(parts: RunParts, step: int) -> bool:
     return step > 0 and (is_end or is_due(step, parts.recipe.schedule.checkpoint_every))
 
 
-def make_keep_rule(parts: RunParts) -> KeepRule:
-    """Which checkpoints of a run stay. One that was saved at a signal goes as soon as there is a newer one."""
-    last = parts.recipe.schedule.keep_checkpoints
-    return KeepRule(last=last, is_scheduled=lambda step: is_checkpoint_due(parts, step))
+def make_keep_rule(parts: RunParts, run: RunDirectory) -> KeepRule:
+    """Which checkpoints of a run stay. One that was saved at a signal goes as soon as there is a newer one. While the
+    student seems to collapse, the best one stays too."""
+    best = find_best_checkpoint(run, before=parts.watch.last_sound_step) if parts.watch.is_alarmed else None
+    return KeepRule(
+        last=parts.recipe.schedule.keep_checkpoints,
+        steps=(best.step,) if best else (),
+        is_scheduled=lambda step: is_checkpoint_due(parts, step),
+    )
 
 
 def _save(parts: RunParts, state: TrainingState, run: RunDirectory) -> None:
     """Write a checkpoint."""
     state.coupling = parts.gate.coupling.state_dict() if parts.gate else {}
     defaults = parts.recipe.grounding_defaults()
-    save_state(run.checkpoints, state, parts.learner, defaults, keep=make_keep_rule(parts))
+    save_state(run.checkpoints, state, parts.learner, defaults, keep=make_keep_rule(parts, run))
 
 
 def _evaluate(parts: RunParts, step: int, run: RunDirectory) -> float:

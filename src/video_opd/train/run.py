@@ -71,6 +71,7 @@ MAY_CHANGE = frozenset(
         "data.tiny_world.render",
         "data.workers",
         "schedule.keep_checkpoints",
+        "watch",
     }
 )
 """Keys that may differ when a run goes on: they change when it stops and how fast it is, not what it learns. (Threads
@@ -263,7 +264,7 @@ def _take_up(
     """Load everything, and remove what a killed process left, once the newest checkpoint is accepted."""
     parts, state = assemble(recipe, run, inputs, memories)
     parts = note_inputs(parts, state, run, recorded)
-    remove_leftovers(run, make_keep_rule(parts), newest=state.step)
+    remove_leftovers(run, make_keep_rule(parts, run), newest=state.step)
     return parts, state
 
 
@@ -297,7 +298,7 @@ def _write_cost_of_selecting(run: RunDirectory, train_seconds: float) -> str:
 def _warn_of_wording(parts: RunParts, console: Console) -> None:
     """Off-policy methods learn from annotated text: say so if the teacher would never write it."""
     recipe = parts.recipe
-    if parts.models.teacher is None or not recipe.method.writes_annotations:
+    if parts.models.teacher is None or not recipe.method.has_annotations:
         return
     prompts = parts.data.source.prompts(
         choose_batch(parts.data.train, 0, recipe.training.batch_size, recipe.seed)[:NUM_WORDED]

@@ -14,6 +14,7 @@ from video_opd.methods.teachers import Teacher
 from video_opd.output_streams import LostProgress
 from video_opd.policy.load import Policy
 from video_opd.train.answer_gate import AnswerGate
+from video_opd.train.collapse_watch import CollapseWatch
 from video_opd.train.learner import Learner
 from video_opd.train.lessons import Curriculum
 from video_opd.types import Example
@@ -63,6 +64,8 @@ class RunParts:
     gate: AnswerGate | None
     """Of the learner, where a curriculum suspends examples."""
     curriculum: Curriculum
+    watch: CollapseWatch
+    """Knows the rows of the run so far."""
     lost_progress: LostProgress = field(default_factory=LostProgress)
     """Tells the run's journal that stderr could not be written."""
     inputs_version: int = 1

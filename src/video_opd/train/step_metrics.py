@@ -27,7 +27,8 @@ def make_metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: st
     `miou` is that of the sampled answers against the training annotations, which may be noisy: a trend, not a score.
     What a method does not have is left out: `reverse_kl` without a teacher, `reward` without a reward. Where the
     annotations wrote the answers, nothing is said about the student's own: the same numbers are then called
-    `gap_on_annotations` (log pi - log pi_teacher) and `annotation_nll` (-log pi).
+    `gap_on_annotations` (log pi - log pi_teacher) and `annotation_nll` (-log pi). A batch with answers of both kinds
+    has both, each of its own answers, and `num_annotated_answers`.
 
     `clamped_share` counts the tokens held at a bound on the advantage or on the importance ratio. With several updates
     a batch `max_ratio` is the largest importance ratio of a token, before any bound, and `ratio_bounded_share` counts
@@ -44,22 +45,30 @@ def make_metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: st
     behaviour = join(batch.behaviour_logprobs for batch in outcome.batches)
     clamped = join(batch.losses.clamped for batch in outcome.batches)
     pairs = [pair for batch in outcome.batches for pair in _list_answers(batch)]
-    sampled = all(answer.sampler_logprobs is not None for _, answer in pairs)
+    own = [row for row, (_, answer) in enumerate(pairs) if answer.sampler_logprobs is not None]
+    annotated = [row for row, (_, answer) in enumerate(pairs) if answer.sampler_logprobs is None]
     row: dict[str, Any] = {"loss": outcome.loss}
     if all(batch.judgement.teacher is not None for batch in outcome.batches):
         teacher = join(batch.judgement.teacher.logprobs for batch in outcome.batches if batch.judgement.teacher)
-        gap = "reverse_kl" if sampled else "gap_on_annotations"
-        row[gap] = sampled_reverse_kl(behaviour, teacher, mask)
-        row[f"{gap}_by_region"] = _measure_by_region(behaviour - teacher, pairs, student, answer_starts)
+        for gap, rows in (("reverse_kl", own), ("gap_on_annotations", annotated)):
+            if rows:
+                row[gap] = sampled_reverse_kl(behaviour[rows], teacher[rows], mask[rows])
+                chosen = [pairs[place] for place in rows]
+                row[f"{gap}_by_region"] = _measure_by_region(
+                    (behaviour - teacher)[rows], chosen, student, answer_starts
+                )
     row |= _measure_rewards(outcome) | _measure_trust(outcome)
-    row["entropy" if sampled else "annotation_nll"] = sampled_entropy(behaviour, mask)
-    if sampled:
-        row |= _measure_answers(pairs + _list_suspended(outcome))
-        sampler = torch.zeros_like(behaviour)
-        for index, (_, answer) in enumerate(pairs):
-            assert answer.sampler_logprobs is not None
-            sampler[index, : len(answer)] = torch.tensor(answer.sampler_logprobs)
-        row["sampler_learner_gap"] = sampler_learner_gap(sampler, behaviour, mask)
+    if annotated:
+        row["annotation_nll"] = sampled_entropy(behaviour[annotated], mask[annotated])
+    if own:
+        row["entropy"] = sampled_entropy(behaviour[own], mask[own])
+        row |= _measure_answers([pairs[place] for place in own] + _list_suspended(outcome))
+        row["sampler_learner_gap"] = sampler_learner_gap(
+            _pad_sampler_logprobs([pairs[place][1] for place in own], behaviour[own]), behaviour[own], mask[own]
+        )
+    if own and annotated:
+        row["num_annotated_answers"] = len(annotated)
+        row["mean_own_answer_tokens"] = int(mask[own].sum()) / len(own)
     return row | {
         "clamped_share": float(masked_mean(clamped, mask)),
         **_measure_ratios(outcome),
@@ -73,6 +82,14 @@ def make_metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: st
     }
 
 
+def _pad_sampler_logprobs(answers: list[Answer], like: torch.Tensor) -> torch.Tensor:
+    """(B, T): the log-probs of answers at the time when they were sampled."""
+    sampler = torch.zeros_like(like)
+    for row, answer in enumerate(answers):
+        sampler[row, : len(answer)] = torch.tensor(answer.sampler_logprobs)
+    return sampler
+
+
 def _measure_answers(pairs: list[tuple[Prompt, Answer]]) -> dict[str, float]:
     """How good the student's own answers were, suspended ones included, against annotations that may be noisy."""
     parsed = [parse_answer(answer.text) for _, answer in pairs]
@@ -81,10 +98,20 @@ def _measure_answers(pairs: list[tuple[Prompt, Answer]]) -> dict[str, float]:
         for (prompt, _), found in zip(pairs, parsed, strict=True)
     ]
     return {
+        **_measure_distinct(pairs),
         "truncated_share": sum(answer.truncated for _, answer in pairs) / len(pairs),
         "output_format_rate": sum(bool(found.spans) for found in parsed) / len(pairs),
         "miou": sum(ious) / len(ious),
     }
+
+
+def _measure_distinct(pairs: list[tuple[Prompt, Answer]]) -> dict[str, float]:
+    """The share of distinct texts among the first answers to different examples: 1 if all differ, 0 if all are the
+    same; nothing where there is only one example."""
+    texts: dict[str, str] = {}
+    for prompt, answer in pairs:
+        texts.setdefault(prompt.id, answer.text)
+    return {"distinct_answers": (len({*texts.values()}) - 1) / (len(texts) - 1)} if len(texts) > 1 else {}
 
 
 def _measure_rewards(outcome: StepOutcome) -> dict[str, float]:

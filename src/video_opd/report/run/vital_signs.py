@@ -88,6 +88,14 @@ _SMALL = (
         "supervise.",
     ),
     _SmallMultiple(
+        key="distinct_answers",
+        heading="Distinct answers",
+        y_range=(0.0, 1.0),
+        caption="The share of different texts among the answers to different prompts. Good: it stays about where it "
+        "began. If it falls to 0, the student gives one answer to every prompt, which a small reverse KL hides. "
+        "Use an earlier checkpoint, and lower the learning rate.",
+    ),
+    _SmallMultiple(
         key="output_format_rate",
         heading="Output format rate",
         y_range=(0.0, 1.0),
