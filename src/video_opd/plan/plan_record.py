@@ -73,14 +73,20 @@ class Plan:
         return sum(self.seconds.values())
 
     @property
-    def hours(self) -> float | None:
-        """Hours in all, without decoding videos; None: the number of steps is not known."""
+    def training_s(self) -> float | None:
+        """Seconds of all steps; None: their number is not known."""
         if self.step_sizes is None:
             return None
-        # A process has the same work with one example as with any other, and waits where it has none.
-        most = [ceil(size / self.num_processes) for size in self.step_sizes]
-        full = ceil(self.recipe.training.batch_size / self.num_processes)
-        return (sum(most) / full * self.step_s + (self.selection_s or 0.0) + self.evaluation_s) / 3600
+        # A step takes as long as the process with most of its examples.
+        most = sum(ceil(size / self.num_processes) for size in self.step_sizes)
+        return most / ceil(self.recipe.training.batch_size / self.num_processes) * self.step_s
+
+    @property
+    def hours(self) -> float | None:
+        """Hours in all, without decoding videos; None: the number of steps is not known."""
+        if self.training_s is None:
+            return None
+        return (self.training_s + (self.selection_s or 0.0) + self.evaluation_s) / 3600
 
     @property
     def room(self) -> int:
