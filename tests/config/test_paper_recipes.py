@@ -42,7 +42,8 @@ OWN = {
     "scc-8b": {
         "teacher.model": RELEASED, "method.name": "opd", "curriculum.num_anchors": 100, "curriculum.num_frontier": 900,
         "curriculum.teacher_threshold": 0.7, "curriculum.anchor_threshold": 0.7,
-        "curriculum.frontier_threshold": 0.3, "curriculum.suspend_at": 0.7, "steps": 32,
+        "curriculum.frontier_threshold": 0.3, "curriculum.suspend_at": 0.7, "curriculum.schedule": "front-loaded",
+        "curriculum.last_repeats": 4, "curriculum.last_full_batch": 8, "training.normalise": "constant", "steps": 79,
     },
 }  # fmt: skip
 """What differs, by recipe. SCC's numbers are those of arXiv 2609.40055."""
