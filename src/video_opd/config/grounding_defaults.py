@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from video_opd.settings import MoreThanZero, Positive, Settings
+from video_opd.settings import MoreThanZero, NotNegative, Positive, Settings
 
 
 class PromptSettings(Settings):
@@ -38,6 +38,49 @@ class AnswerSettings(Settings):
 
     max_new_tokens: Positive = 64
     """Largest number of tokens in an answer; a longer answer is cut off and counts as truncated."""
+
+
+def refuse_greedy(temperature: float) -> float:
+    """Refuse a temperature of 0.
+
+    Raises:
+        ValueError: says why.
+    """
+    if temperature == 0:
+        raise ValueError(
+            "temperature 0 is greedy: it samples nothing, and its log-probs are not defined; give more than 0, such as "
+            "0.9, or leave it out for 1"
+        )
+    return temperature
+
+
+class RolloutSettings(AnswerSettings):
+    """The table [answers] of a recipe: limits of an answer, and how the answers to train on are sampled."""
+
+    temperature: Annotated[NotNegative, AfterValidator(refuse_greedy)] | None = None
+    """The logits of the student, of the teacher and of a reference are divided by it when answers to train on are
+    sampled and scored; not set: 1. It has no effect on sft, on evaluations, on the scores of a curriculum or on the
+    measurement of the reverse KL (schedule.probe_every): these are greedy, or at temperature 1."""
+    top_p: Annotated[MoreThanZero, Field(le=1)] | None = None
+    """Sample answers to train on from the fewest most probable tokens whose probabilities add up to at least this; not
+    set: from all tokens. Log-probs are still those of all tokens."""
+    top_k: Positive | None = None
+    """Sample answers to train on from that many most probable tokens; not set: from all tokens. Log-probs are still
+    those of all tokens."""
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether tokens cannot be sampled that have a probability."""
+        return self.top_k is not None or self.top_p not in (None, 1)
+
+    @property
+    def how_sampled(self) -> str:
+        """How answers to train on are sampled, for a sentence."""
+        if self.temperature in (None, 1) and not self.is_truncated:
+            return "from the untruncated policy at temperature 1"
+        parts = {"top_p": self.top_p, "top_k": self.top_k}
+        truncation = "".join(f", {name} = {value:g}" for name, value in parts.items() if value is not None)
+        return f"at temperature {self.temperature or 1:g}{truncation}"
 
 
 class SideQuestionSettings(PromptSettings):

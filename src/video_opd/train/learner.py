@@ -66,12 +66,20 @@ class Learner:
 
     Args:
         gate: decides which examples of a batch are judged and trained on; None: all.
+        temperature: of the student's log-probs (`Recipe.training_temperature`).
     """
 
     def __init__(
-        self, student: Policy, settings: TrainingSettings, *, total_steps: int, gate: Gate | None = None
+        self,
+        student: Policy,
+        settings: TrainingSettings,
+        *,
+        total_steps: int,
+        gate: Gate | None = None,
+        temperature: float = 1.0,
     ) -> None:
         self.student, self.settings, self.total_steps, self.gate = student, settings, total_steps, gate
+        self.temperature = temperature
         drop_gathered(student.model)  # the shards are what is trained
         add_rows_in_place(student.model)
         self.parameters = {name: p for name, p in student.model.named_parameters() if p.requires_grad}
@@ -235,7 +243,8 @@ class Learner:
             return self.student.read(prompts, grad=True)
 
     def _score(self, reading: Reading, groups: tuple[AnswerGroup, ...], method: Method) -> TokenScores:
-        return self.student.score(reading, groups, distribution=method.needs_distribution, grad=True)
+        whole, temperature = method.needs_distribution, self.temperature
+        return self.student.score(reading, groups, distribution=whole, grad=True, temperature=temperature)
 
     def _backward(self, losses: TokenLosses, answer_mask: Tensor) -> float:
         """Add the gradient of the sum over the answers' tokens, and return that sum."""
