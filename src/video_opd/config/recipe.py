@@ -71,7 +71,7 @@ class ScheduleSettings(Settings):
     """Number of newest checkpoints that are kept."""
     probe_every: Count = 10
     """Steps between measurements of the reverse KL before and after an update, on the same states; 0: never. Needs a
-    teacher."""
+    teacher. It is always at temperature 1."""
     probe_size: Positive = 4
     """Number of prompts in that measurement."""
     answers_every: Positive = 1
