@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from video_opd.settings import MoreThanZero, NotNegative, Positive, Settings
 
@@ -31,6 +31,20 @@ class VideoSettings(Settings):
     """Largest number of video tokens in a prompt; checked against the output of the processor."""
     max_frame_tokens: Positive = 768
     """Largest number of tokens of one temporal group (two frames)."""
+    min_frames: Annotated[Positive, Field(multiple_of=2)] | None = None
+    """Least number of frames in a prompt, an even number, such as 4; a shorter video is sampled at a higher rate, if it
+    has the frames. Not set: 2."""
+    min_frame_tokens: Positive | None = None
+    """Least number of tokens of one temporal group, such as 4: smaller frames are enlarged, and frames have the sizes
+    that qwen_vl_utils gives them. max_tokens is not exceeded for it: a video with too many frames is refused. Not set:
+    frames are not enlarged."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave later keys out where they are not set, so that files are those of earlier versions."""
+        later = ("min_frames", "min_frame_tokens")
+        values: dict[str, Any] = dump(self)
+        return {key: value for key, value in values.items() if key not in later or value is not None}
 
 
 class AnswerSettings(Settings):
