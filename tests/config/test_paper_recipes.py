@@ -53,7 +53,7 @@ OWN = {
         "curriculum.frontier_threshold": 0.3, "curriculum.suspend_at": 0.7, "steps": 32,
     },
 }  # fmt: skip
-"""What differs, by recipe. SCC's numbers are those of arXiv 2609.40055, those of the release are in docs/OFFICIAL.md."""
+"""What differs, by recipe. SCC's numbers are those of arXiv 2609.40055."""
 
 
 def look_up(recipe, key: str):
