@@ -247,6 +247,7 @@ COMPARISON_MISTAKES = [
     ("[methods.a]\ntraining = 5", r"methods\.a\.training = 5: this key is a table"),
     ("[methods.a.training]\nsteps = 5", r"methods\.a changes training\.steps: .* on the same examples"),
     ("[methods.a.training]\nbatch_size = 5", r"methods\.a changes training\.batch_size"),
+    ("[methods.a.answers]\nmax_new_tokens = 5", r"methods\.a changes answers\.max_new_tokens: every student is"),
     ("seeds = []\n[methods.a]", "seeds"),
     ("seeds = [1, 1]\n[methods.a]", "a seed is given twice"),
     ("[methods]", "methods"),

@@ -16,12 +16,16 @@ from video_opd.errors import ConfigurationError
 from video_opd.settings import Integer, MoreThanZero, Settings, Share
 from video_opd.suggestions import suggest
 
-MAY_DIFFER = ("method", "teacher", "teachers", "teachers_by", "curriculum", "training")
+MAY_DIFFER = ("method", "teacher", "teachers", "teachers_by", "curriculum", "training", "answers")
 """Tables in which the methods of a comparison may differ. Data, student and questions are the same for all."""
 
 
-SAME_BUDGET = ("steps", "batch_size")
-"""Keys of [training] that say how many examples a run sees."""
+SAME_FOR_ALL = {
+    ("training", "steps"): "methods are compared on the same examples",
+    ("training", "batch_size"): "methods are compared on the same examples",
+    ("answers", "max_new_tokens"): "every student is evaluated with it",
+}
+"""Keys of these tables in which they may not differ, and why."""
 
 
 class ComparisonRecipe(Settings):
@@ -59,14 +63,11 @@ class ComparisonRecipe(Settings):
                     f"be compared. Change it for all under [shared]; a method may change {', '.join(MAY_DIFFER)}"
                 )
             for key, table in tables.items():
-                if key in ("method", "teacher", "curriculum", "training") and not isinstance(table, dict):
+                if key in ("method", "teacher", "curriculum", "training", "answers") and not isinstance(table, dict):
                     raise ValueError(f"methods.{name}.{key} = {table!r}: this key is a table and needs keys of its own")
-            budget = [key for key in SAME_BUDGET if key in tables.get("training", {})]
-            if budget:
-                raise ValueError(
-                    f"methods.{name} changes training.{budget[0]}: methods are compared on the same examples. Change "
-                    "it for all under [shared]"
-                )
+            for (table, key), why in SAME_FOR_ALL.items():
+                if key in tables.get(table, {}):
+                    raise ValueError(f"methods.{name} changes {table}.{key}: {why}. Change it for all under [shared]")
             if self.learning_rates and "learning_rate" in tables.get("training", {}):
                 raise ValueError(
                     f"methods.{name} sets training.learning_rate, but learning_rates are tried for every method; leave "

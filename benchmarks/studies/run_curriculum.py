@@ -1,9 +1,10 @@
-"""Run everything behind docs/CURRICULUM.md and write it.
+"""Run the studies behind docs/CURRICULUM.md, keep their results, and write the page.
 
-    python benchmarks/curriculum/run.py --out runs/curriculum [--only main weak-teacher …]
+    python benchmarks/studies/run_curriculum.py --out runs/curriculum [--only main weak-teacher …]
 
-What is there already is kept: models, worlds, scores, finished runs. Started twice, on two cores, the processes share
-the work. About two and a half hours on one core, and half an hour for the models.
+A study whose results are kept in results/curriculum is not run again; remove its file for that. What is there below
+--out is kept too: models, worlds, scores, finished runs. Started twice, on two cores, the processes share the work of a
+study. About three hours on one core, and half an hour for the models.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import sys
 from pathlib import Path
 
 import pools
-from studies import as_comparison, studies
+from curriculum_measures import measure
+from curriculum_studies import as_comparison, studies
+from kept_results import keep, keep_study, read_kept
 
 from video_opd.cli import main as video_opd
 from video_opd.compare import compare
@@ -55,11 +58,15 @@ def main() -> None:
         scores(out)
     all_studies = studies(out)
     for name in arguments.only or all_studies:
-        recipe, tables = as_comparison(name, all_studies[name], out)
-        compare(recipe, tables, out / name)
+        if read_kept("curriculum", name) is None:
+            recipe, tables = as_comparison(name, all_studies[name], out)
+            compare(recipe, tables, out / name)
+            keep_study(out / name, "curriculum", name)
         print(f"{name}: done", flush=True)
     if arguments.only is None:
-        subprocess.run([sys.executable, str(HERE / "document.py"), "--out", str(out)], check=True)
+        if read_kept("curriculum", "measures") is None:
+            keep("curriculum", "measures", measure(out))
+        subprocess.run([sys.executable, str(HERE / "curriculum_document.py")], check=True)
 
 
 if __name__ == "__main__":

@@ -1,38 +1,42 @@
-"""docs/CLAIMS.md from the results of run.py and measures.py: tables, and sentences that follow from them.
+"""docs/CLAIMS.md and docs/SHOULD_I_USE_THIS.md from kept results: tables, and sentences that follow from them.
 
-    python benchmarks/claims/document.py --out runs/claims --document docs/CLAIMS.md
+    python benchmarks/studies/claims_document.py
 
 What has not been run is left out and said to be missing. The words around them are in claims.md.j2 and say what was
-done; every finding is computed.
+done; every finding is computed. It reads what `run_claims.py` kept in results/claims.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import agreement
 import jinja2
-from comparisons import METHODS, NOISE, READ_LABELS, studies
-from summary import CLEAR, in_short
-
-from video_opd.runs import read_json
+import release_sections
+import small_sections
+import view_sections
+from advice import write_advice
+from claims_studies import studies
+from claims_summary import CLEAR, in_short
+from kept_results import read_kept
+from markdown import bullets, spread, table
+from method_tables import overview, seconds_of, sweep_table
+from study import METHODS, NOISE, READ_LABELS
 
 Results = dict[str, Any]
+
+MEASURES = ("cost", "gradient_spread", "exposure-main", "exposure-long-1")
 
 
 class Findings:
     """Everything that was measured, by name; None where it was not."""
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self.studies = {name: self._read(out / name / "comparison.json") for name in studies(out / "models")}
-        self.measures = {path.stem: self._read(path) for path in sorted((out / "measures").glob("*.json"))}
-
-    @staticmethod
-    def _read(path: Path) -> Results | None:
-        return read_json(path.read_bytes()) if path.exists() else None
+    def __init__(self) -> None:
+        self.studies: dict[str, Results | None] = {name: read_kept("claims", name) for name in studies(Path("models"))}
+        self.measures = {name: read_kept("claims", f"measure-{name}") for name in MEASURES}
 
     def miou(self, study: str, method: str, seeds: Sequence[int] | None = None) -> list[float] | None:
         """Test mIoU of each run of a method."""
@@ -45,76 +49,8 @@ class Findings:
     def teacher_miou(self, study: str, method: str) -> float | None:
         """Test mIoU of the teacher that a method was judged by."""
         results = self.studies.get(study)
-        for run in results["methods"].get(method, {}).get("runs", ()) if results else ():
-            teacher = self._read(self.out / study / run["folder"] / "evaluation" / "teacher.json")
-            if teacher is not None:
-                return float(teacher["scores"]["miou"])
-        return None
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def spread(values: Sequence[float] | None) -> str:
-    """Mean, and standard deviation where there are several."""
-    if not values:
-        return "-"
-    mean = sum(values) / len(values)
-    if len(values) == 1:
-        return f"{mean:.3f}"
-    sd = (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
-    return f"{mean:.3f} ({sd:.3f})"
-
-
-def seconds_of(results: Results, method: str, *, decode: bool = True) -> float:
-    """CPU seconds of a run, mean over seeds."""
-    phases = results["methods"][method]["ledger"]["cpu_seconds_by_phase"]
-    return float(sum(value for name, value in phases.items() if decode or name != "decode"))
-
-
-def bullets(sentences: Iterable[str]) -> str:
-    """A list."""
-    return "\n".join(f"- {sentence}" for sentence in sentences)
-
-
-def overview(results: Results) -> str:
-    """One comparison: a row a method, then what can be said."""
-    rows = []
-    for name, method in results["methods"].items():
-        reach = method["test_miou"]["interval"]
-        rows.append([
-            name, f"{method['learning_rate']:g}", spread([run["scores"]["miou"] for run in method["runs"]]),
-            f"{reach[0]:.3f} to {reach[1]:.3f}" if reach else "-",
-            spread([run["scores"]["r1@0.7"] for run in method["runs"]]),
-            f"{method['scores']['output_format_rate']['mean']:.3f}", f"{seconds_of(results, name):.0f}",
-            f"{seconds_of(results, name, decode=False):.0f}",
-        ])  # fmt: skip
-    before, teacher = results["student_before"]["scores"], results["teacher"]["scores"]
-    rows.append(["student before", "", f"{before['miou']:.3f}", "", f"{before['r1@0.7']:.3f}",
-                 f"{before['output_format_rate']:.3f}", "", ""])  # fmt: skip
-    rows.append(["teacher", "", f"{teacher['miou']:.3f}", "", f"{teacher['r1@0.7']:.3f}",
-                 f"{teacher['output_format_rate']:.3f}", "", ""])  # fmt: skip
-    head = ["", "learning rate", "mIoU (sd)", "95 % interval", "R1@0.7 (sd)", "output format rate", "CPU s",
-            "CPU s without decoding"]  # fmt: skip
-    return table(head, rows) + "\n\n" + bullets(results["sentences"])
-
-
-def sweep_table(results: Results) -> str:
-    """Validation mIoU at every learning rate that was tried."""
-    rates = sorted({each["learning_rate"] for each in results["sweep"]})
-    rows = []
-    for name, method in results["methods"].items():
-        cells = [name]
-        for rate in rates:
-            values = [each["validation_miou"] for each in results["sweep"]
-                      if each["method"] == name and each["learning_rate"] == rate]  # fmt: skip
-            mark = "**" if rate == method["learning_rate"] else ""
-            cells.append(f"{mark}{spread(values)}{mark}")
-        rows.append(cells)
-    return table(["validation mIoU at", *(f"{rate:g}" for rate in rates)], rows)
+        found = results["methods"].get(method, {}).get("teacher_miou") if results else None
+        return None if found is None else float(found)
 
 
 def noise_table(found: Findings, student: str, prefix: str, seeds: Sequence[int]) -> str | None:
@@ -348,7 +284,17 @@ def write(found: Findings) -> str:
     """The document."""
     main_study, long_study = found.studies["main"], found.studies["long-1"]
     blocks: dict[str, list[str | None]] = {
-        "in_short": [bullets(in_short(found))],
+        "in_short": [
+            bullets(
+                [
+                    *in_short(found),
+                    *release_sections.in_short(found.studies),
+                    *view_sections.in_short(found.studies),
+                    *small_sections.in_short(found.studies),
+                ]
+            )
+        ],
+        "agreement": [agreement.agreement(found)],
         "methods": [overview(main_study) if main_study else None],
         "sweep": [sweep_table(main_study) if main_study else None, sweep_table(long_study) if long_study else None],
         "noise": [
@@ -370,6 +316,12 @@ def write(found: Findings) -> str:
         "exposure": [exposure_table(found, "main"), exposure_table(found, "long-1"), position_table(found, "main"),
                      position_table(found, "long-1")],
         "forgetting": [forgetting_table(main_study) if main_study else None],
+        "released": [release_sections.differences(found.studies["released"])],
+        "clipping": [release_sections.clipping(found.studies["clipping"])],
+        "views": [view_sections.views(found.studies["views"]), view_sections.noise(found.studies)],
+        "small": [small_sections.methods(found.studies)],
+        "small_policies": [small_sections.policies(found.studies)],
+        "small_passing": [small_sections.passing(found.studies["small-passing"])],
     }  # fmt: skip
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     template = environment.from_string((Path(__file__).parent / "claims.md.j2").read_text(encoding="utf-8"))
@@ -387,11 +339,13 @@ def _joined(blocks: Sequence[str | None]) -> str:
 def main() -> None:
     """Write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/claims"))
     parser.add_argument("--document", type=Path, default=Path(__file__).resolve().parents[2] / "docs" / "CLAIMS.md")
     arguments = parser.parse_args()
-    arguments.document.write_text(write(Findings(arguments.out)), encoding="utf-8")
-    print(arguments.document)
+    found = Findings()
+    arguments.document.write_text(write(found), encoding="utf-8")
+    advice = arguments.document.with_name("SHOULD_I_USE_THIS.md")
+    advice.write_text(write_advice(found), encoding="utf-8")
+    print(arguments.document, advice)
 
 
 if __name__ == "__main__":

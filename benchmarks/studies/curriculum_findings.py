@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from studies import COUNT
-
-from video_opd.files.journal import read_journal
+from curriculum_studies import COUNT
+from kept_results import read_kept
 
 Results = dict[str, Any]
 
@@ -17,12 +14,9 @@ Results = dict[str, Any]
 class Findings:
     """Every finished study, by name."""
 
-    def __init__(self, out: Path, names: Sequence[str]) -> None:
-        self.out = out
-        paths = {name: out / name / "comparison.json" for name in names}
-        self.studies = {
-            name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()
-        }
+    def __init__(self, names: Sequence[str]) -> None:
+        kept = {name: read_kept("curriculum", name) for name in names}
+        self.studies: dict[str, Results] = {name: found for name, found in kept.items() if found is not None}
         self.missing = [name for name in names if name not in self.studies]
 
     @staticmethod
@@ -45,8 +39,7 @@ class Findings:
     def cut_share(self) -> str:
         """How much of the answers the prefix cut left without supervision."""
         runs = self.methods("prefix").get("long answers, cut", {}).get("runs", ())
-        shares = [row["cut_share"] for run in runs
-                  for row in read_journal(self.out / "prefix" / run["folder"] / "metrics.jsonl")]  # fmt: skip
+        shares = [run["steps"]["cut_share"] for run in runs]
         return f"The cut removed {sum(shares) / len(shares):.1%} of the answer tokens." if shares else ""
 
     def teacher(self, study: str) -> str:
@@ -56,9 +49,7 @@ class Findings:
 
     def facts(self, study: str, name: str) -> Results:
         """Of the first round's selection of the first seed; empty where nothing was selected."""
-        runs = self.methods(study).get(name, {}).get("runs", ())
-        paths = [self.out / study / run["folder"] / "rounds" / "1" / "selection-facts.json" for run in runs[:1]]
-        return next((json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()), {})
+        return dict(self.methods(study).get(name, {}).get("selection", {}))
 
     def cost(self, study: str, name: str) -> dict[str, float]:
         """CPU seconds of selecting and of training, and how many examples were trained on; means over seeds."""

@@ -1,6 +1,6 @@
 """What is measured without training: the spread of gradients, and the distance to the teacher along an answer.
 
-    python benchmarks/claims/measures.py --out runs/claims
+    python benchmarks/studies/claims_measures.py --out runs/claims
 
 Needs the finished comparison `main` in that folder. CPU, one thread, about ten minutes.
 """
@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from comparisons import as_comparison, studies
-from run import rates_of
+from claims_studies import studies
+from kept_results import keep, read_kept
+from study import as_comparison, rates_of
 
 from video_opd.config import Recipe
 from video_opd.config.comparison_recipe import ComparisonRecipe, make_recipe
@@ -23,7 +24,6 @@ from video_opd.data.batches import choose_batch
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.eval.exposure import reverse_kl_by_position
-from video_opd.files.durable import write_durably
 from video_opd.methods import Method
 from video_opd.methods.writers import AnnotationWrites, StudentWrites
 from video_opd.objectives import masked_sum
@@ -120,18 +120,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/claims"))
     out: Path = parser.parse_args().out
     torch.set_num_threads(1)
-    (out / "measures").mkdir(exist_ok=True)
     all_studies = studies(out / "models")
-    spread_file = out / "measures" / "gradient_spread.json"
-    if not spread_file.exists():
+    if read_kept("claims", "measure-gradient_spread") is None:
         several = all_studies["estimators"]
-        comparison, tables = as_comparison("estimators", several, out / "worlds", rates_of(out, "main"))
+        comparison, tables = as_comparison("estimators", several, out / "worlds", rates_of("main"))
         comparison.methods["grpo"] = {"method": {"name": "grpo"}}
         comparison.methods["op-rkd"] = {"method": {"name": "op-rkd"}}
-        write_durably(spread_file, json.dumps(gradient_spread(comparison, tables), indent=2).encode())
+        keep("claims", "measure-gradient_spread", gradient_spread(comparison, tables))
     for study in ("main", "long-1"):
-        file = out / "measures" / f"exposure-{study}.json"
-        if file.exists() or not (out / study / "comparison.json").exists():
+        if read_kept("claims", f"measure-exposure-{study}") or not (out / study / "comparison.json").exists():
             continue
         comparison, tables = as_comparison(study, all_studies[study], out / "worlds", {})
         results = json.loads((out / study / "comparison.json").read_text(encoding="utf-8"))
@@ -140,7 +137,7 @@ def main() -> None:
             (model,) = (out / study / method["runs"][0]["folder"] / "checkpoints").glob("step-*/model")
             students[name] = model
         recipe = make_recipe(comparison, tables, "opd", None, 0)
-        write_durably(file, json.dumps(exposure(recipe, students, all_studies[study].template), indent=2).encode())
+        keep("claims", f"measure-exposure-{study}", exposure(recipe, students, all_studies[study].template))
 
 
 if __name__ == "__main__":

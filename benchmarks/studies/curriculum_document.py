@@ -1,23 +1,24 @@
-"""docs/CURRICULUM.md from the results of run.py: tables, and sentences that follow from them.
+"""docs/CURRICULUM.md from the results of run_curriculum.py: tables, and sentences that follow from them.
 
-    python benchmarks/curriculum/document.py --out runs/curriculum --document docs/CURRICULUM.md
+    python benchmarks/studies/curriculum_document.py
 
 What has not been run is left out and said to be missing. The words around the tables are in curriculum.md.j2 and say
-what was done; every finding is computed.
+what was done; every finding is computed. It reads what `run_curriculum.py` kept in results/curriculum.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from findings import Findings, plain
-from measures import measure
-from studies import studies
+from curriculum_findings import Findings, plain
+from curriculum_studies import studies
+from kept_results import read_kept
+from markdown import table
 
 PARTS = ("whole-pool", "filter", "gap", "filter+gap")
 STRATEGIES = (
@@ -26,12 +27,6 @@ STRATEGIES = (
 )  # fmt: skip
 
 COUPLED = ("whole-pool", "filter", "filter+gap", "gate", "filter, gate", "scc", "whole-pool, singly", "gate, singly")
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def scores(found: Findings, study: str, methods: Iterable[str]) -> str:
@@ -206,10 +201,12 @@ def plain_scores(found: Findings, study: str) -> str:
 def main() -> None:
     """Write the document."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/curriculum"))
-    parser.add_argument("--document", type=Path, default=Path("docs/CURRICULUM.md"))
+    page = Path(__file__).resolve().parents[2] / "docs" / "CURRICULUM.md"
+    parser.add_argument("--document", type=Path, default=page)
     arguments = parser.parse_args()
-    found, measured = Findings(arguments.out, list(studies(arguments.out))), measure(arguments.out)
+    found, measured = Findings(list(studies(Path("runs")))), read_kept("curriculum", "measures")
+    if measured is None:
+        raise SystemExit("the scores of the pool have not been measured; run run_curriculum.py first")
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True, autoescape=False,

@@ -1,6 +1,7 @@
 """What can be said of selections without training: how much of a ranking is luck, and what a threshold keeps.
 
-Read from the files of scores that `run.py` makes: one greedy answer and sixteen draws of each example of the pool.
+Read from the files of scores that `run_curriculum.py` makes: one greedy answer and sixteen draws of each example of the
+pool.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from curriculum_studies import COUNT
 from less import greedy_first, race
 from pools import manifest
-from studies import COUNT
 
 from video_opd.curriculum import ScoredExample, ScoreFile, read_scores, split_half_reliability
 from video_opd.data.manifest import read_manifest

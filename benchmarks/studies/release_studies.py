@@ -1,0 +1,48 @@
+"""The authors' released settings against ours, one difference at a time; and what clipping does to a comparison."""
+
+from __future__ import annotations
+
+from study import METHODS, OPD, Method, Study, Tables
+
+SUM_OVER_TOKENS: Tables = {"training": {"normalise": "examples"}}
+TRUNCATED: Tables = {"answers": {"top_p": 0.8, "top_k": 20}}
+"""As in the generation config of Qwen3-VL-8B-Instruct."""
+WARM: Tables = {"training": {"warmup_steps": 0, "warmup_share": 0.03}}
+"""Our recipe for the tiny world has a warm-up of 5 % and the same linear decay."""
+FLAT: Tables = {"training": {"warmup_steps": 0, "decay": "none"}}
+NEVER_CLIPPED: Tables = {"training": {"clip_norm": 1e9}}
+
+DIFFERENCES: dict[str, Tables] = {
+    "ours": {},
+    "examples": SUM_OVER_TOKENS,
+    "temperature": {"answers": {"temperature": 0.9}},
+    "truncated": TRUNCATED,
+    "temperature-truncated": {"answers": {"temperature": 0.9} | TRUNCATED["answers"]},
+    "warm-up-share": WARM,
+    "flat": FLAT,
+    "released": {
+        "training": SUM_OVER_TOKENS["training"] | WARM["training"],
+        "answers": {"temperature": 0.9} | TRUNCATED["answers"],
+    },
+}
+
+CLIPPED: dict[str, tuple[Method, Tables]] = {
+    f"{name}-{how}": (METHODS[name], tables)
+    for name in ("opd", "grpo")
+    for how, tables in (("clipped", {}), ("free", NEVER_CLIPPED), ("examples", SUM_OVER_TOKENS))
+}
+
+
+def studies() -> dict[str, Study]:
+    """Both, in the order in which they are run."""
+    return {
+        "released": Study(
+            methods=dict.fromkeys(DIFFERENCES, OPD), changes=DIFFERENCES, seeds=(0, 1, 2),
+            rate_of=dict.fromkeys(DIFFERENCES, "opd"),
+        ),
+        "clipping": Study(
+            methods={name: method for name, (method, _) in CLIPPED.items()},
+            changes={name: tables for name, (_, tables) in CLIPPED.items()}, seeds=(0, 1, 2),
+            rate_of={name: name.partition("-")[0] for name in CLIPPED},
+        ),
+    }  # fmt: skip

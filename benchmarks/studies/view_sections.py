@@ -1,0 +1,83 @@
+"""Section 9 of docs/CLAIMS.md: teacher views."""
+
+from __future__ import annotations
+
+from comparing import Results, gap, miou, phase_ms, verdict
+from markdown import bullets, spread, table
+from view_studies import ARMS
+
+WORDS = {
+    "view": "the student, frozen, sees the clip around the span; exact",
+    "view-sampled": "the same, sampled",
+    "view-random": "the student, frozen, sees a random clip of the same length; exact",
+    "teacher": "`tiny-teacher`, sees the whole video; exact",
+    "teacher-sampled": "the same, sampled",
+    "sft": "supervised fine-tuning on the labels",
+    "grpo": "GRPO with the labels as reward",
+}
+LEVELS = {"audit": "views", "clean": "views-clean", "heavy": "views-heavy"}
+"""The study by the noise of its labels."""
+
+
+def views(results: Results | None) -> str | None:
+    """Scores and costs with `audit` labels."""
+    if results is None:
+        return None
+    rows = []
+    for name in ARMS:
+        method = results["methods"][name]
+        teacher = phase_ms(results, name, "teacher")
+        rows.append([
+            WORDS[name], f"{method['learning_rate']:g}", spread([run["scores"]["miou"] for run in method["runs"]]),
+            spread([run["scores"]["r1@0.7"] for run in method["runs"]]),
+            f"{method['scores']['output_format_rate']['mean']:.3f}",
+            f"{teacher:.0f}" if method["ledger"]["work"].get("teacher", {}).get("prompt_passes") else "-",
+        ])  # fmt: skip
+    before = results["student_before"]["scores"]
+    rows.append(["student before", "", f"{before['miou']:.3f}", f"{before['r1@0.7']:.3f}",
+                 f"{before['output_format_rate']:.3f}", ""])  # fmt: skip
+    head = ["teacher", "learning rate", "mIoU (sd)", "R1@0.7 (sd)", "output format rate",
+            "teacher's part of a step, CPU ms"]  # fmt: skip
+    said = [verdict(f"The view ({miou(results, 'view'):.3f})", f"{WORDS[name]} ({miou(results, name):.3f})", apart)
+            for name in ("view-random", "sft", "grpo", "teacher") if (apart := gap(results, "view", name))]  # fmt: skip
+    return table(head, rows) + "\n\n" + bullets([*said, *_aims(results)])
+
+
+def _aims(results: Results) -> list[str]:
+    """What was to be reached, and whether it was."""
+    cost = phase_ms(results, "view", "teacher") / phase_ms(results, "teacher", "teacher")
+    above = miou(results, "view") - miou(results, "sft")
+    aims = [
+        ("mIoU of the view at least 0.85", f"{miou(results, 'view'):.3f}", miou(results, "view") >= 0.85),
+        ("at least 0.06 above supervised fine-tuning", f"{above:+.3f}", above >= 0.06),
+        ("a random clip at most 0.55", f"{miou(results, 'view-random'):.3f}", miou(results, "view-random") <= 0.55),
+        ("the teacher's part at most 0.65 of `tiny-teacher`'s", f"{cost:.2f}", cost <= 0.65),
+    ]
+    return [f"Aim: {aim}. Found: {found}, {'reached' if is_reached else 'missed'}." for aim, found, is_reached in aims]
+
+
+def noise(found: dict[str, Results | None]) -> str | None:
+    """The methods that read labels, by the labels' noise."""
+    known = {level: found[study] for level, study in LEVELS.items() if found.get(study)}
+    if len(known) < 2:
+        return None
+    rows = [
+        [WORDS[name], *(spread([run["scores"]["miou"] for run in results["methods"][name]["runs"]])
+                        for results in known.values() if results)]
+        for name in ("view", "view-sampled", "sft", "grpo")
+    ]  # fmt: skip
+    return table(["mIoU (sd)", *(f"{level} labels" for level in known)], rows)
+
+
+def in_short(found: dict[str, Results | None]) -> list[str]:
+    """The section in a sentence."""
+    results = found.get("views")
+    if results is None:
+        return []
+    before = results["student_before"]["scores"]["miou"]
+    return [
+        f"**A teacher without a second model.** A frozen copy of the student that sees only the clip around the "
+        f"annotated span lifts the student from {before:.3f} to {miou(results, 'view'):.3f}; with a random clip to "
+        f"{miou(results, 'view-random'):.3f}, with `tiny-teacher` to {miou(results, 'teacher'):.3f}, by supervised "
+        f"fine-tuning on the same labels to {miou(results, 'sft'):.3f}."
+    ]
