@@ -194,7 +194,7 @@ def doctor(
     options: RecipeOptions = DEFAULT_OPTIONS,
     keys: RecipeKeys,
 ) -> int:
-    """Check models, prompts and teacher before a long training; compare the settings with the paper's and the release's.
+    """Check models, prompts and teacher before a long training, and compare the settings with those of the paper.
 
     Args:
         recipe: TOML file, or the name of a shipped recipe

@@ -82,12 +82,12 @@ def describe_recipe(path: Path) -> str:
 def read_origins(name: str) -> dict[str, str]:
     """Where the values of a shipped recipe and of its base come from.
 
+    Args:
+        name: the whole name of the recipe.
+
     Returns:
         by dotted key the first word of the comment on its line, such as `paper`, `ours` or `release`; an empty text
         where the line has no comment.
-
-    Args:
-        name: the whole name of the recipe.
     """
     files = [shipped_recipes()[name]]
     while named := _find_named_recipe(files[0]):
