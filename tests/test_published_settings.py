@@ -9,7 +9,7 @@ import pytest
 from video_opd.cli.result_tables import show_published
 from video_opd.config.recipe_file import load_recipe
 from video_opd.config.shipped_recipes import read_origins
-from video_opd.doctor.published_settings import COMPARED, Difference, PublishedSettings, compare_with_published
+from video_opd.doctor.published_settings import COMPARED, DifferingSetting, PublishedSettings, compare_with_published
 
 
 def compare(name: str, **changes: str) -> PublishedSettings:
@@ -45,7 +45,7 @@ def test_the_papers_text_differs_from_the_release():
 
 def test_a_small_recipe_differs_in_what_matters():
     (fps,) = (each for each in compare("tiny-opd", video__fps="1.0").differences if each.setting == "video.fps")
-    assert fps == Difference(setting="video.fps", recipe="1", released="2", paper="2")
+    assert fps == DifferingSetting(setting="video.fps", recipe="1", released="2", paper="2")
     shown = {each.setting for each in compare("tiny-opd").differences}
     assert {"training.batch_size", "training.learning_rate", "student.freeze_vision", "video.max_tokens"} <= shown
     assert not any(key.startswith(("data.", "student.model", "teacher.", "schedule.")) for key in shown)
@@ -55,7 +55,7 @@ def test_a_small_recipe_differs_in_what_matters():
 
 def test_a_baseline_is_compared_with_the_paper_only():
     shown = {each.setting: each for each in compare("tiny-grpo", method__num_answers="4").differences}
-    assert shown["method.num_answers"] == Difference(
+    assert shown["method.num_answers"] == DifferingSetting(
         setting="method.num_answers", recipe="4", released="not released", paper="8"
     )
     assert shown["curriculum.strategy"].paper == "difficulty"

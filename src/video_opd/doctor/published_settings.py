@@ -47,7 +47,7 @@ NOT_STATED, NO_METHOD = "not stated", "not released"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class DifferingSetting:
     """A setting in which a recipe differs from the release or from the paper's text."""
 
     setting: str
@@ -68,7 +68,7 @@ class PublishedSettings:
     """Name of the recipe of the paper's text."""
     released: str | None
     """Name of the recipe of the release; None: the method was not released."""
-    differences: tuple[Difference, ...]
+    differences: tuple[DifferingSetting, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, for --json."""
@@ -85,7 +85,7 @@ def compare_with_published(recipe: Recipe) -> PublishedSettings | None:
     if recipe.method.name == load_recipe(Path(RELEASED)).method.name:
         released, release_origins = load_recipe(Path(RELEASED)), read_origins(RELEASED)
 
-    def compare() -> Iterator[Difference]:
+    def compare() -> Iterator[DifferingSetting]:
         for key in _list_keys(recipe, paper_origins):
             own = _show_value(recipe, key)
             is_stated = paper_origins.get(key) == "paper"
@@ -93,7 +93,7 @@ def compare_with_published(recipe: Recipe) -> PublishedSettings | None:
             texts = _show_value(paper, key) if is_stated else own
             if own != theirs or own != texts:
                 mark = " (inferred)" if release_origins.get(key) == "inferred" else ""
-                yield Difference(
+                yield DifferingSetting(
                     setting=key,
                     recipe=own,
                     released=theirs + mark if released else NO_METHOD,

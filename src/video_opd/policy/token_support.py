@@ -22,7 +22,13 @@ class SupportLogSoftmax(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, banned: Tensor, temperature: float) -> Tensor:
-        """(..., at least V) -> (..., V)."""
+        """(..., at least V) -> (..., V).
+
+        Args:
+            logits: of any dtype.
+            banned: (V,) bool.
+            temperature: by which the logits are divided.
+        """
         logprobs = torch.empty(*logits.shape[:-1], len(banned), dtype=torch.float32, device=logits.device)
         for rows, out in split_rows(logits, logprobs):
             torch.log_softmax(_allow(rows, banned, temperature), dim=-1, out=out)
