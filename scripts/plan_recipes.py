@@ -46,6 +46,7 @@ class Run:
 
 RUNS = (
     Run(recipe="paper/video-opd-8b"),
+    Run(recipe="paper/video-opd-8b-as-released", gpus="8xH200-141GB"),
     Run(recipe="paper/op-rkd-8b"),
     Run(recipe="paper/op-fkd-8b"),
     Run(recipe="paper/grpo-8b", num_examples=POOL),

@@ -367,7 +367,11 @@ def test_the_whole_examination_in_json(recipe_file, capsys, monkeypatch):
     assert captured.err == ""
     assert status == 1, "random models fail"
     assert len(read) == len({*read}) == 3, "each manifest is read once"
-    assert set(report) == {"recipe", "failed", "findings"}
+    assert set(report) == {"recipe", "failed", "findings", "published"}
+    shown = {each["setting"]: each for each in report["published"]["differences"]}
+    assert shown["training.learning_rate"] == {
+        "setting": "training.learning_rate", "recipe": "0.001", "released": "1e-06", "paper": "1e-06"
+    }  # fmt: skip
     assert all(set(finding) == {"checked", "found", "verdict", "remedy"} for finding in report["findings"])
     assert report["failed"] == sum(finding["verdict"] == "fail" for finding in report["findings"]) > 0
     assert all(finding["remedy"] for finding in report["findings"] if finding["verdict"] != "ok")

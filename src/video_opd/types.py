@@ -230,7 +230,7 @@ class TokenLosses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How answers are sampled. Training samples from the untruncated policy: no top-p, no top-k, temperature 1."""
+    """How answers are sampled; by default from the untruncated policy at temperature 1."""
 
     max_new_tokens: int
     greedy: bool = False
@@ -240,6 +240,12 @@ class Sampling:
     seed: int = 0
     """Every answer has its own random stream, a function of this seed, the prompt's id and the answer's number. The
     first prompt of an example has the answers 0 to G - 1; a repeated prompt in the batch has the numbers from G on."""
+    temperature: float = 1.0
+    """Every logit is divided by it. The recorded log-probs are those at this temperature, before any truncation."""
+    top_p: float | None = None
+    """Draw from the fewest most probable tokens whose probabilities add up to at least this; None: from all."""
+    top_k: int | None = None
+    """Draw from that many most probable tokens, and before `top_p`; None: from all."""
 
 
 def flatten(groups: Sequence[AnswerGroup]) -> tuple[Answer, ...]:

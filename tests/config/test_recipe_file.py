@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from video_opd.config import GROUNDING_FILE, GroundingDefaults, PromptSettings, Recipe, Settings
 from video_opd.config.recipe_file import list_recipe_keys, load_grounding_defaults, load_recipe, parse_recipe
 from video_opd.errors import ConfigurationError
+from video_opd.eval.how_asked import describe_asking
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes"
 RECIPES = sorted(set(FOLDER.rglob("*.toml")) - set(FOLDER.glob("compare-*.toml")))
@@ -190,6 +191,20 @@ def test_a_model_carries_how_it_wants_to_be_asked(tmp_path):
     wanted = GroundingDefaults(prompt=PromptSettings(template="tiny"))
     (tmp_path / GROUNDING_FILE).write_text(wanted.model_dump_json())
     assert load_grounding_defaults(tmp_path) == wanted
+
+
+def test_least_numbers_of_frames_and_tokens_are_written_only_where_they_are_set():
+    """So that files of models, headers of scores and recipes are those of earlier versions."""
+    plain, asked = GroundingDefaults(), describe_asking(GroundingDefaults(), "float32")
+    assert "min_frame" not in plain.model_dump_json() + parse_recipe(LEAST).to_toml()
+    assert (asked["video"]["min_frames"], asked["video"]["min_frame_tokens"]) == (2, 1)
+    released = parse_recipe({**LEAST, "video": {"min_frames": 4, "min_frame_tokens": 4}})
+    assert released.grounding_defaults().model_dump()["video"]["min_frame_tokens"] == 4
+    assert "min_frames = 4" in released.to_toml()
+    asked = describe_asking(released.grounding_defaults(), "float32")
+    assert (asked["video"]["min_frames"], asked["video"]["min_frame_tokens"]) == (4, 4)
+    with pytest.raises(ConfigurationError, match="min_frames"):
+        parse_recipe({**LEAST, "video": {"min_frames": 3}})
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"prompts": {}}', '{"video": {"fps": 0}}'])

@@ -29,6 +29,7 @@ def small(models, world) -> dict[str, str]:
         "video.max_frames": "64",
         "video.max_tokens": "64",
         "video.max_frame_tokens": "1",
+        "video.min_frame_tokens": "1",
         "answers.max_new_tokens": "6",
         "training.steps": "1",
         "training.batch_size": "2",

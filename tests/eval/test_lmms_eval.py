@@ -131,6 +131,7 @@ def qwen_size(num_frames: int, height: int, width: int, said: dict[str, Any]) ->
         VideoSettings(max_tokens=14336, max_frames=448),
         VideoSettings(max_tokens=2048, max_frames=64),
         VideoSettings(max_tokens=6400, max_frames=64, max_frame_tokens=100),
+        VideoSettings(min_frames=4, min_frame_tokens=4),
     ],
 )
 @pytest.mark.parametrize("size", SIZES)
@@ -145,7 +146,7 @@ def test_lmms_eval_is_told_to_show_frames_within_a_token_of_our_size(video, size
         theirs, ours = qwen_size(*size, frames.passed), fit_size(*size, resolve_budget(video))
         tokens = -(-size[0] // 2) * theirs[0] * theirs[1] // 32**2
         assert tokens <= video.max_tokens
-        if "max_pixels" in frames.passed:
+        if "max_pixels" in frames.passed or video.min_frame_tokens:
             assert theirs == ours
         # Ours shares out whole tokens among the pairs of frames, theirs fractions of them.
         assert all(abs(their - our) <= 32 for their, our in zip(theirs, ours, strict=True))
@@ -159,6 +160,8 @@ def test_what_cannot_be_said_is_said_so(tmp_path):
     assert convert_frames(VideoSettings(max_frame_tokens=900), student, "qwen3_vl").not_passed == (
         "max_frame_tokens = 900: 768 hold",
     )
+    assert convert_frames(VideoSettings(min_frames=8), student, "qwen3_vl").not_passed == ("min_frames = 8: 4 hold",)
+    assert convert_frames(VideoSettings(min_frame_tokens=4), student, "qwen3_vl").passed["min_pixels"] == 4096
     qwen2_5 = {"model_type": "qwen2_5_vl", "vision_config": {}}
     (tmp_path / "config.json").write_text(json.dumps(qwen2_5))
     assert choose_class(tmp_path) == "qwen2_5_vl"

@@ -17,6 +17,7 @@ from video_opd.terminal import show
 if TYPE_CHECKING:
     from video_opd.curriculum import Choice
     from video_opd.doctor import Finding
+    from video_opd.doctor.published_settings import PublishedSettings
     from video_opd.eval.scorers import OfficialScores
     from video_opd.grounding import Scores
 
@@ -175,6 +176,27 @@ def show_findings(findings: Sequence[Finding]) -> None:
             console.print(Text(" " * 6 + line), soft_wrap=True)
     counts = ", ".join(f"{sum(f.verdict == verdict for f in findings)} {verdict}" for verdict in colours)
     console.print(counts)
+
+
+def show_published(published: PublishedSettings | None) -> None:
+    """Print how a recipe differs from the authors' release and from the paper's text.
+
+    Args:
+        published: None: neither has the recipe's method.
+    """
+    if published is None:
+        show("Neither the paper's recipes nor the authors' release has this method, so no settings were compared.")
+        return
+    compared = published.paper if published.released is None else f"{published.released} and {published.paper}"
+    if not published.differences:
+        show(f"The settings are those of {compared}, as far as these are stated.")
+        return
+    table = Table(title=f"settings that differ from {compared}")
+    for column in ("setting", "this recipe", "released", "paper's text"):
+        table.add_column(column)
+    for each in published.differences:
+        table.add_row(*map(escape, (each.setting, each.recipe, each.released, each.paper)))
+    EscapingConsole().print(table)
 
 
 def show_benchmark(report: Mapping[str, Any]) -> None:

@@ -194,7 +194,7 @@ def doctor(
     options: RecipeOptions = DEFAULT_OPTIONS,
     keys: RecipeKeys,
 ) -> int:
-    """Check models, prompts and teacher before a long training.
+    """Check models, prompts and teacher before a long training, and compare the settings with those of the paper.
 
     Args:
         recipe: TOML file, or the name of a shipped recipe
@@ -209,16 +209,23 @@ def doctor(
     read = load_recipe(recipe, dict(keys), are_flags=True)
 
     from video_opd.doctor import examine
+    from video_opd.doctor.published_settings import compare_with_published
 
-    findings = examine(read, num_examples=examples)
+    findings, published = examine(read, num_examples=examples), compare_with_published(read)
     failed = sum(finding.verdict == "fail" for finding in findings)
     if options.json:
-        report = {"recipe": str(recipe), "failed": failed, "findings": [f.to_dict() for f in findings]}
+        report = {
+            "recipe": str(recipe),
+            "failed": failed,
+            "findings": [f.to_dict() for f in findings],
+            "published": published and published.to_dict(),
+        }
         show(dumps(report, indent=2))
     else:
-        from video_opd.cli.result_tables import show_findings
+        from video_opd.cli.result_tables import show_findings, show_published
 
         show_findings(findings)
+        show_published(published)
     return 1 if failed else 0
 
 

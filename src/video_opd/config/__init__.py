@@ -19,6 +19,7 @@ from video_opd.config.grounding_defaults import (
     AnswerSettings,
     GroundingDefaults,
     PromptSettings,
+    RolloutSettings,
     SideQuestionSettings,
     VideoSettings,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "GroundingDefaults",
     "PromptSettings",
     "Recipe",
+    "RolloutSettings",
     "RoundsSettings",
     "ScheduleSettings",
     "ScoringSettings",

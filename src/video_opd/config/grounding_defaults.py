@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
-from video_opd.settings import MoreThanZero, Positive, Settings
+from video_opd.settings import MoreThanZero, NotNegative, Positive, Settings
 
 
 class PromptSettings(Settings):
@@ -31,6 +31,20 @@ class VideoSettings(Settings):
     """Largest number of video tokens in a prompt; checked against the output of the processor."""
     max_frame_tokens: Positive = 768
     """Largest number of tokens of one temporal group (two frames)."""
+    min_frames: Annotated[Positive, Field(multiple_of=2)] | None = None
+    """Least number of frames in a prompt, an even number, such as 4; a shorter video is sampled at a higher rate, if it
+    has the frames. Not set: 2."""
+    min_frame_tokens: Positive | None = None
+    """Least number of tokens of one temporal group, such as 4: smaller frames are enlarged, and frames have the sizes
+    that qwen_vl_utils gives them. max_tokens is not exceeded for it: a video with too many frames is refused. Not set:
+    frames are not enlarged."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave later keys out where they are not set, so that files are those of earlier versions."""
+        later = ("min_frames", "min_frame_tokens")
+        values: dict[str, Any] = dump(self)
+        return {key: value for key, value in values.items() if key not in later or value is not None}
 
 
 class AnswerSettings(Settings):
@@ -38,6 +52,49 @@ class AnswerSettings(Settings):
 
     max_new_tokens: Positive = 64
     """Largest number of tokens in an answer; a longer answer is cut off and counts as truncated."""
+
+
+def refuse_greedy(temperature: float) -> float:
+    """Refuse a temperature of 0.
+
+    Raises:
+        ValueError: says why.
+    """
+    if temperature == 0:
+        raise ValueError(
+            "temperature 0 is greedy: it samples nothing, and its log-probs are not defined; give more than 0, such as "
+            "0.9, or leave it out for 1"
+        )
+    return temperature
+
+
+class RolloutSettings(AnswerSettings):
+    """The table [answers] of a recipe: limits of an answer, and how the answers to train on are sampled."""
+
+    temperature: Annotated[NotNegative, AfterValidator(refuse_greedy)] | None = None
+    """The logits of the student, of the teacher and of a reference are divided by it when answers to train on are
+    sampled and scored; not set: 1. It has no effect on sft, on evaluations, on the scores of a curriculum or on the
+    measurement of the reverse KL (schedule.probe_every): these are greedy, or at temperature 1."""
+    top_p: Annotated[MoreThanZero, Field(le=1)] | None = None
+    """Sample answers to train on from the fewest most probable tokens whose probabilities add up to at least this; not
+    set: from all tokens. Log-probs are still those of all tokens."""
+    top_k: Positive | None = None
+    """Sample answers to train on from that many most probable tokens; not set: from all tokens. Log-probs are still
+    those of all tokens."""
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether tokens cannot be sampled that have a probability."""
+        return self.top_k is not None or self.top_p not in (None, 1)
+
+    @property
+    def how_sampled(self) -> str:
+        """How answers to train on are sampled, for a sentence."""
+        if self.temperature in (None, 1) and not self.is_truncated:
+            return "from the untruncated policy at temperature 1"
+        parts = {"top_p": self.top_p, "top_k": self.top_k}
+        truncation = "".join(f", {name} = {value:g}" for name, value in parts.items() if value is not None)
+        return f"at temperature {self.temperature or 1:g}{truncation}"
 
 
 class SideQuestionSettings(PromptSettings):

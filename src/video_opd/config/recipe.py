@@ -14,6 +14,7 @@ from video_opd.config.grounding_defaults import (
     AnswerSettings,
     GroundingDefaults,
     PromptSettings,
+    RolloutSettings,
     SideQuestionSettings,
     VideoSettings,
 )
@@ -71,7 +72,7 @@ class ScheduleSettings(Settings):
     """Number of newest checkpoints that are kept."""
     probe_every: Count = 10
     """Steps between measurements of the reverse KL before and after an update, on the same states; 0: never. Needs a
-    teacher."""
+    teacher. It is always at temperature 1."""
     probe_size: Positive = 4
     """Number of prompts in that measurement."""
     answers_every: Positive = 1
@@ -99,7 +100,7 @@ class Recipe(Settings):
     prompt: PromptSettings = PromptSettings()
     video: VideoSettings = VideoSettings()
     method: Annotated[MethodSettings, METHODS] = OnPolicyDistillationSettings()
-    answers: AnswerSettings = AnswerSettings()
+    answers: RolloutSettings = RolloutSettings()
     curriculum: Annotated[CurriculumSettings, CURRICULA] = WholePoolSettings()
     training: TrainingSettings = TrainingSettings()
     schedule: ScheduleSettings = ScheduleSettings()
@@ -145,6 +146,12 @@ class Recipe(Settings):
                 "curriculum.reuse_answers takes scores from answers.jsonl, and not all answers are recorded there; set "
                 f"schedule.answers_every = 1 and schedule.answers_kept = {answers}"
             )
+        is_plain = self.answers.temperature in (None, 1) and not self.answers.is_truncated
+        if getattr(self.curriculum, "reuse_answers", False) and not is_plain:
+            raise ValueError(
+                "curriculum.reuse_answers takes answers of training for scores, and scores are of untruncated answers "
+                "at temperature 1; leave out answers.temperature, answers.top_p and answers.top_k, or reuse_answers"
+            )
         if self.curriculum.suspend_at is not None and self.method.has_annotations:
             raise ValueError(
                 f"curriculum.suspend_at uses the student's own answers, and method.name = {self.method.name} "
@@ -166,7 +173,15 @@ class Recipe(Settings):
 
     def grounding_defaults(self) -> GroundingDefaults:
         """The default prompt and frames of a student of this run."""
-        return GroundingDefaults(prompt=self.prompt, video=self.video, answers=self.answers)
+        answers = AnswerSettings(max_new_tokens=self.answers.max_new_tokens)
+        return GroundingDefaults(prompt=self.prompt, video=self.video, answers=answers)
+
+    @property
+    def training_temperature(self) -> float:
+        """The temperature of all log-probs in training: the student's, the teacher's and the reference's. The loss of a
+        method that only imitates annotated answers (sft) is always at 1."""
+        imitates = self.method.writes_annotations and not self.method.needs_teacher
+        return 1.0 if imitates else self.answers.temperature or 1.0
 
     def to_toml(self) -> str:
         """The resolved recipe, defaults included; keys that are None are left out, as TOML has no null."""

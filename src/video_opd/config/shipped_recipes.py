@@ -79,6 +79,30 @@ def describe_recipe(path: Path) -> str:
     return re.split(r"(?<=\.) (?=[A-Z])", " ".join(lines))[0]
 
 
+def read_origins(name: str) -> dict[str, str]:
+    """Where the values of a shipped recipe and of its base come from.
+
+    Args:
+        name: the whole name of the recipe.
+
+    Returns:
+        by dotted key the first word of the comment on its line, such as `paper`, `ours` or `release`; an empty text
+        where the line has no comment.
+    """
+    files = [shipped_recipes()[name]]
+    while named := _find_named_recipe(files[0]):
+        files.insert(0, files[0].parent / named)
+    origins: dict[str, str] = {}
+    for file in files:
+        table = ""
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if header := re.match(r"\[([\w.]+)\]", line):
+                table = f"{header[1]}."
+            elif setting := re.match(r"(\w+) = [^#]*(?:# (\w+))?", line):
+                origins[f"{table}{setting[1]}"] = setting[2] or ""
+    return origins
+
+
 def copy_recipe(name: str, out: Path | None = None) -> list[Path]:
     """Copy a shipped recipe, and the recipes that it is based on, which must be in its folder or in a folder of that.
 

@@ -134,7 +134,7 @@ def _compute_first_advantages(patient: Patient, teacher: Policy) -> Tensor:
     if isinstance(recipe.method, OnPolicyDistillationSettings):
         method = recipe.method.model_copy(update={"ablation": None, "outcome_check": None, "advantage_clamp": None})
     distillation = make_method(recipe.model_copy(update={"method": method}), OneTeacher(teacher))
-    learner = Learner(patient.student, recipe.training, total_steps=1)
+    learner = Learner(patient.student, recipe.training, total_steps=1, temperature=recipe.training_temperature)
     advantages, seed = [], derive_seed(recipe.seed, "step", 0)
     for pieces in learner.begin(patient.prompts):
         with learner.precision():
@@ -236,7 +236,7 @@ def _check_tokens(patient: Patient) -> Iterator[Finding]:
             remedy="mark them as special in the tokenizer" if open_ids else "",
         )
         yield Finding(
-            checked=f"{name}: sampling is from the untruncated policy at temperature 1",
+            checked=f"{name}: sampling is {patient.recipe.answers.how_sampled}",
             found=f"the checkpoint's generation config asks for {truncating}; it is not used" if truncating else "yes",
             verdict="ok",
         )

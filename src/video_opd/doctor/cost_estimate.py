@@ -45,7 +45,7 @@ def estimate_cost(
         yield Finding(checked=checked, found=f"not known: {error.cause}", verdict="fail", remedy="free the device")
         return None
     piece = patient.prompts[: training.micro_batch_size]
-    learner = Learner(patient.student, training, total_steps=1)
+    learner = Learner(patient.student, training, total_steps=1, temperature=recipe.training_temperature)
     learner.begin(piece)
     method = make_method(recipe, teacher, reference)
     with learner.precision():

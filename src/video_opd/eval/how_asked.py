@@ -15,6 +15,7 @@ from video_opd.data.manifest import resolve_video
 from video_opd.data.prompt_templates import TEMPLATES, PromptTemplate, explain_mismatch, is_trained_with
 from video_opd.data.video.picture_folder import probe_video
 from video_opd.data.video.video_io import VideoBudget
+from video_opd.data.video.video_sampling import MIN_VIDEO_FRAMES
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.files.strict_json import load_json
 from video_opd.policy.location import BUNDLED, resolve_model, resolve_parts
@@ -48,6 +49,8 @@ def resolve_budget(settings: VideoSettings) -> VideoBudget:
         max_frames=settings.max_frames,
         max_tokens=settings.max_tokens,
         max_frame_tokens=settings.max_frame_tokens,
+        min_frames=settings.min_frames or MIN_VIDEO_FRAMES,
+        min_frame_tokens=settings.min_frame_tokens or 1,
     )
 
 

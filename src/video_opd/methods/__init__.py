@@ -64,6 +64,11 @@ class MethodParts:
     """The name of the preset of the template, or of the preset on which it is based."""
     max_new_tokens: int
     """Most tokens of a sampled answer."""
+    temperature: float = 1.0
+    """Of all log-probs in training: the learner's, those that `teacher` gives, and those to ask `reference` for."""
+    top_p: float | None = None
+    """As in `Sampling`: which tokens are sampled from."""
+    top_k: int | None = None
     given_teacher: Teacher | None = None
     """The recipe's teacher, or its teachers as one judge; None where the recipe has none."""
     reference: Policy | None = None
@@ -79,7 +84,13 @@ class MethodParts:
         """The student as the writer of `num_answers` answers to each prompt."""
         from video_opd.methods.writers import StudentWrites
 
-        return StudentWrites(num_answers=num_answers, max_new_tokens=self.max_new_tokens)
+        return StudentWrites(
+            num_answers=num_answers,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+        )
 
 
 class MethodSettings(Settings):

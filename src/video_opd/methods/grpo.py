@@ -68,6 +68,7 @@ class GRPOSettings(RewardSettings):
             clip_higher=self.clip_higher,
             mask_truncated=self.mask_truncated,
             reference=parts.reference,
+            temperature=parts.temperature,
             reference_weight=self.reference_weight,
         )
 
@@ -87,6 +88,8 @@ class GRPO:
     """The student as it was before training, frozen."""
     reference_weight: float = 0.0
     """Weight of the KL to the reference; 0: no reference is needed."""
+    temperature: float = 1.0
+    """Of the reference's log-probs, as of the learner's."""
     mask_truncated: bool = False
     """Learn nothing from an answer that the length limit cut off; its reward still counts in its group."""
     needs_distribution: bool = False
@@ -96,7 +99,9 @@ class GRPO:
         rewards = self.reward(prompts, groups)
         if self.reference is None:
             return Judgement(rewards=rewards)
-        return Judgement(rewards=rewards, reference=self.reference.score(self.reference.read(prompts), groups))
+        reading = self.reference.read(prompts)
+        scores = self.reference.score(reading, groups, temperature=self.temperature)
+        return Judgement(rewards=rewards, reference=scores)
 
     def losses(self, learner: TokenScores, behaviour_logprobs: Tensor, judgement: Judgement) -> TokenLosses:
         """Give every token of an answer the answer's advantage, and clip its ratio to the policy that wrote it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -43,11 +43,18 @@ class Teacher(Protocol):
         """
 
 
+def at_temperature(teacher: Teacher, temperature: float) -> Teacher:
+    """The same teacher, whose log-probs are those at another temperature."""
+    return teacher if temperature == 1 else replace(cast(Any, teacher), temperature=temperature)
+
+
 @dataclass(frozen=True)
 class OneTeacher:
     """A single model."""
 
     policy: Policy
+    temperature: float = 1.0
+    """Of the log-probs."""
 
     @property
     def policies(self) -> tuple[Policy, ...]:
@@ -59,7 +66,8 @@ class OneTeacher:
     ) -> TokenScores:
         """Read and score all prompts in one pass."""
         try:
-            return self.policy.score(self.policy.read(prompts), groups, distribution=distribution)
+            reading = self.policy.read(prompts)
+            return self.policy.score(reading, groups, distribution=distribution, temperature=self.temperature)
         finally:
             self.policy.rest()
 
@@ -70,6 +78,8 @@ class RoutedTeachers:
 
     policies: tuple[Policy, ...]
     route: Route
+    temperature: float = 1.0
+    """Of the log-probs."""
 
     def __call__(
         self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup], *, distribution: bool = False
@@ -84,7 +94,7 @@ class RoutedTeachers:
             if _is_asked(policy, by_this_process=bool(own)):
                 asked = own or [0]  # without a prompt of its own, a process goes along with its first one
                 mine, theirs = [prompts[place] for place in asked], [groups[place] for place in asked]
-                scores = OneTeacher(policy)(mine, theirs, distribution=distribution)
+                scores = OneTeacher(policy, temperature=self.temperature)(mine, theirs, distribution=distribution)
                 parts += [scores] if own else []
                 order += [place * size + answer for place in own for answer in range(size)]
         back = sorted(range(len(order)), key=order.__getitem__)
@@ -120,6 +130,8 @@ class AveragedTeachers:
     """
 
     policies: tuple[Policy, ...]
+    temperature: float = 1.0
+    """Of the log-probs of each."""
 
     def __call__(
         self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup], *, distribution: bool = False
@@ -127,7 +139,7 @@ class AveragedTeachers:
         """Ask one teacher after the other, so that only the sum and one teacher's scores are held at a time."""
         count, mean, scores = len(self.policies), None, None
         for policy in self.policies:
-            scores = OneTeacher(policy)(prompts, groups, distribution=True)
+            scores = OneTeacher(policy, temperature=self.temperature)(prompts, groups, distribution=True)
             assert scores.distribution is not None
             share = scores.distribution / count  # divide first: the sum of very low log-probs could overflow
             mean = share if mean is None else mean + share

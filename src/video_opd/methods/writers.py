@@ -23,10 +23,19 @@ class StudentWrites:
 
     num_answers: int = 1
     max_new_tokens: int = 64
+    temperature: float = 1.0
+    top_p: float | None = None
+    top_k: int | None = None
 
     def __call__(self, student: Policy, reading: Reading, seed: int) -> tuple[AnswerGroup, ...]:
-        """Sample from the untruncated policy."""
-        sampling = Sampling(max_new_tokens=self.max_new_tokens, seed=seed)
+        """Sample from the policy as it is."""
+        sampling = Sampling(
+            max_new_tokens=self.max_new_tokens,
+            seed=seed,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+        )
         return student.answer(reading, count=self.num_answers, sampling=sampling)
 
 

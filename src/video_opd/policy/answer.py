@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,21 +29,23 @@ def answer(
 ) -> tuple[AnswerGroup, ...]:
     """Roll out `count` answers per prompt, all from the cache of this one reading.
 
-    Sampling is from the untruncated policy: temperature 1, no top-p and no top-k. The checkpoint's generation config is
-    not used. An answer ends with the end-of-turn token, which is kept, or is flagged as truncated.
+    The checkpoint's generation config is not used. The recorded log-probs are those at the temperature of the sampling;
+    a truncation changes which tokens are drawn, and not their log-probs. An answer ends with the end-of-turn token,
+    which is kept, or is flagged as truncated.
 
     Args:
         model: the one that made the reading.
         reading: stays as it is.
         count: answers per prompt.
-        sampling: seed, most tokens, and whether all answers or the first of each prompt take the most probable token
-            each time.
+        sampling: seed, most tokens, temperature and truncation, and whether all answers or the first of each prompt
+            take the most probable token each time.
         support: the tokens that an answer may consist of.
         tokenizer: decodes the answers.
 
     Returns:
         One group per prompt, in the order of the reading.
     """
+    support = support.at(sampling.temperature)
     rows, group = reading.spread(count)
     cache, ids = rows.make_cache(), reading.head_ids.repeat_interleave(count)
     prompt_ids = [prompt.id for prompt in reading.prompts for _ in range(count)]
@@ -55,7 +58,7 @@ def answer(
         inputs = rows.lay_out_answers(ids.reshape(-1, group, 1), start=step)
         logits = split_by_answer(forward(model, inputs, cache), group)[:, 0]
         distribution = support.log_softmax(logits)
-        ids = _choose_tokens(distribution, None if uniforms is None else uniforms[:, step], is_greedy)
+        ids = _choose_tokens(distribution, None if uniforms is None else uniforms[:, step], is_greedy, sampling)
         tokens.append(ids)
         logprobs.append(distribution.gather(1, ids[:, None])[:, 0])
         alive &= ids != support.end_token_id
@@ -75,13 +78,32 @@ def _draw_uniforms(prompts: Sequence[Prompt], count: int, sampling: Sampling) ->
     return torch.from_numpy(uniforms.reshape(len(prompts) * count, -1))
 
 
-def _choose_tokens(distribution: Tensor, uniform: Tensor | None, is_greedy: Tensor | None) -> Tensor:
+def _choose_tokens(
+    distribution: Tensor, uniform: Tensor | None, is_greedy: Tensor | None, sampling: Sampling
+) -> Tensor:
     """The next token of every answer, (N, V) log-probs -> (N,): the most probable one without `uniform`, and in the
     rows of `is_greedy`; else a draw."""
     if uniform is None:
         return distribution.argmax(dim=-1)
-    drawn = _inverse_cdf(distribution, uniform)
+    drawn = _inverse_cdf(truncate(distribution, sampling), uniform)
     return drawn if is_greedy is None else torch.where(is_greedy, distribution.argmax(dim=-1), drawn)
+
+
+def truncate(distribution: Tensor, sampling: Sampling) -> Tensor:
+    """Log-probs (N, V) with minus infinity for the tokens that top-k and then top-p leave out; not renormalised.
+
+    As in transformers: tokens that are as probable as the last of the top k stay, and top-p adds up the probabilities
+    after top-k. The most probable token always stays.
+    """
+    if sampling.top_k is not None and sampling.top_k < distribution.shape[-1]:
+        last = distribution.topk(sampling.top_k, dim=-1).values[:, -1:]
+        distribution = distribution.masked_fill(distribution < last, -math.inf)
+    if sampling.top_p is not None and sampling.top_p < 1:
+        ordered, order = distribution.double().softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
+        before = ordered.cumsum(dim=-1) - ordered  # of all tokens that are more probable
+        is_out = torch.zeros_like(order, dtype=torch.bool).scatter(1, order, before >= sampling.top_p)
+        distribution = distribution.masked_fill(is_out, -math.inf)
+    return distribution
 
 
 def _inverse_cdf(distribution: Tensor, uniform: Tensor) -> Tensor:

@@ -76,6 +76,8 @@ class LmmsClass:
     """Whether the class takes a cap on all frames together (`total_pixels`)."""
     max_frame_tokens: int = 768
     """Most tokens that a temporal group gets, regardless of settings (qwen_vl_utils 0.0.14, VIDEO_MAX_TOKEN_NUM)."""
+    min_frames: int = 4
+    """Fewest frames of a video, regardless of settings (qwen_vl_utils 0.0.14, FPS_MIN_FRAMES)."""
     fixed_max_frames: int | None = None
     """Most frames that the class takes where it ignores `max_frames`."""
 

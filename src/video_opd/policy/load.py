@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from video_opd.policy.families import Clock, Family, find_family
 from video_opd.policy.head import use_float32_head
 from video_opd.policy.location import resolve_parts
 from video_opd.policy.patch_embedding import use_matrix_product
-from video_opd.policy.placement import Placement, list_tensors
+from video_opd.policy.placement import Placement, list_tensors, move_scores
 from video_opd.policy.quantised import FourBits
 from video_opd.policy.read import Reading, read, unwrap_model
 from video_opd.policy.score import score
@@ -157,7 +157,13 @@ class Policy:
         return groups
 
     def score(
-        self, reading: Reading, groups: Sequence[AnswerGroup], *, distribution: bool = False, grad: bool = False
+        self,
+        reading: Reading,
+        groups: Sequence[AnswerGroup],
+        *,
+        distribution: bool = False,
+        grad: bool = False,
+        temperature: float = 1.0,
     ) -> TokenScores:
         """Compute log-probs of given answers; see `policy.score.score`.
 
@@ -166,10 +172,11 @@ class Policy:
             groups: one per prompt of the reading, all of one size.
             distribution: also keep the log-probs of the whole support at every answer position.
             grad: keep the graph; the reading must have been made with `grad` too.
+            temperature: by which all logits are divided.
         """
         self.work.tokens_scored += sum(map(len, flatten(groups)))
         with self.precision(), torch.set_grad_enabled(grad):
-            scores = score(self.model, reading, groups, support=self.support, distribution=distribution)
+            scores = score(self.model, reading, groups, support=self.support.at(temperature), distribution=distribution)
         return scores if self.placement is None else move_scores(scores, torch.device(self.placement.scores_on))
 
     def wake(self) -> None:
@@ -341,9 +348,3 @@ def keep_on_cpu(model: torch.nn.Module, where: torch.device) -> dict[str, Tensor
         for _, tensor in list_tensors(model):
             tensor.data = tensor.data.pin_memory()
     return {name: tensor.data for name, tensor in list_tensors(model)}
-
-
-def move_scores(scores: TokenScores, where: torch.device) -> TokenScores:
-    """The same scores on another device."""
-    tensors = {name: getattr(scores, name) for name in ("logprobs", "answer_mask", "distribution")}
-    return replace(scores, **{name: tensor.to(where) for name, tensor in tensors.items() if tensor is not None})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from video_opd.errors import ConfigurationError
 from video_opd.policy.description import require_device
+from video_opd.types import TokenScores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,3 +108,9 @@ def list_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """The parameters and buffers of a model, each once, by name."""
     yield from model.named_parameters()
     yield from model.named_buffers()
+
+
+def move_scores(scores: TokenScores, where: torch.device) -> TokenScores:
+    """The same scores on another device."""
+    tensors = {name: getattr(scores, name) for name in ("logprobs", "answer_mask", "distribution")}
+    return replace(scores, **{name: tensor.to(where) for name, tensor in tensors.items() if tensor is not None})

@@ -149,7 +149,13 @@ class RankedPolicy(Policy):
         return self._count_written(self._write(reading, "find_best_answers", options))
 
     def score(
-        self, reading: Any, groups: Sequence[AnswerGroup], *, distribution: bool = False, grad: bool = False
+        self,
+        reading: Any,
+        groups: Sequence[AnswerGroup],
+        *,
+        distribution: bool = False,
+        grad: bool = False,
+        temperature: float = 1.0,
     ) -> TokenScores:
         """Have every process score its share.
 
@@ -158,6 +164,7 @@ class RankedPolicy(Policy):
             groups: one per prompt of the reading, all of one size.
             distribution: also keep the log-probs of the whole support at every answer position.
             grad: not possible here.
+            temperature: by which all logits are divided.
         """
         assert not grad, "training goes through RankedLearner"
         self.work.tokens_scored += sum(map(len, flatten(groups)))
@@ -165,7 +172,8 @@ class RankedPolicy(Policy):
         shares = []
         for rows in by_rank:
             own = tuple(groups[place] for place, _ in rows)
-            shares.append((self.key, reading.number, [row for _, row in rows], own or groups[:1], distribution))
+            options = {"distribution": distribution, "temperature": temperature}
+            shares.append((self.key, reading.number, [row for _, row in rows], own or groups[:1], options))
         scores = self.ranks.call(score_share, shares)
         joined = merge([each for each in scores if each is not None])
         size = len(groups[0].answers)
@@ -283,14 +291,14 @@ def write_share(kept: dict[str, Any], share: tuple[str, int, list[int], str, dic
 
 
 def score_share(
-    kept: dict[str, Any], share: tuple[str, int, list[int], Sequence[AnswerGroup], bool]
+    kept: dict[str, Any], share: tuple[str, int, list[int], Sequence[AnswerGroup], dict[str, Any]]
 ) -> TokenScores | None:
     """Score answers on some rows of a reading. Without a row of its own a process goes along with its first one."""
-    key, number, rows, groups, distribution = share
+    key, number, rows, groups, options = share
     reading = _take_rows(kept["readings"][number], rows)
     if not rows:
         groups = [_address_to(reading.prompts[0].id, group) for group in groups]
-    scores = kept[key].score(reading, groups, distribution=distribution)
+    scores = kept[key].score(reading, groups, **options)
     return scores if rows else None
 
 

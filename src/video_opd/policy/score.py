@@ -29,7 +29,7 @@ def score(
         model: the one that made the reading.
         reading: stays as it is; its cache is used by every answer.
         groups: one per prompt of the reading.
-        support: the tokens over which log-probs are normalised.
+        support: the tokens over which log-probs are normalised, and the temperature.
         distribution: also keep the log-probs of the whole support at every answer position.
 
     Raises:

@@ -21,25 +21,30 @@ class SupportLogSoftmax(torch.autograd.Function):
     size is ever held, and only the result is kept for the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, banned: Tensor) -> Tensor:
-        """(..., at least V) -> (..., V)."""
+    def forward(ctx: Any, logits: Tensor, banned: Tensor, temperature: float) -> Tensor:
+        """(..., at least V) -> (..., V).
+
+        Args:
+            logits: of any dtype.
+            banned: (V,) bool.
+            temperature: by which the logits are divided.
+        """
         logprobs = torch.empty(*logits.shape[:-1], len(banned), dtype=torch.float32, device=logits.device)
         for rows, out in split_rows(logits, logprobs):
-            allowed = rows[:, : len(banned)].float().masked_fill(banned, IMPOSSIBLE)
-            torch.log_softmax(allowed, dim=-1, out=out)
+            torch.log_softmax(_allow(rows, banned, temperature), dim=-1, out=out)
         ctx.save_for_backward(logprobs, banned)
-        ctx.num_logits, ctx.dtype = logits.shape[-1], logits.dtype
+        ctx.num_logits, ctx.dtype, ctx.temperature = logits.shape[-1], logits.dtype, temperature
         return logprobs
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         """Of the logits; zero for what is banned or beyond the support."""
         logprobs, banned = ctx.saved_tensors
         result = logprobs.new_zeros(*logprobs.shape[:-1], ctx.num_logits, dtype=ctx.dtype)
         for gradient, rows, out in split_rows(gradients[0], logprobs, result):
             logit = gradient - rows.exp() * gradient.sum(dim=-1, keepdim=True)
-            out[:, : len(banned)] = logit.masked_fill(banned, 0)
-        return result, None
+            out[:, : len(banned)] = _divide(logit, ctx.temperature).masked_fill(banned, 0)
+        return result, None, None
 
 
 class TokenLogProbs(torch.autograd.Function):
@@ -47,33 +52,46 @@ class TokenLogProbs(torch.autograd.Function):
     them only their gradient is of their size; values and gradients are those of `SupportLogSoftmax`, bit for bit."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, tokens: Tensor, banned: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, tokens: Tensor, banned: Tensor, temperature: float) -> Tensor:
         """(N, at least V) -> (N,).
 
         Args:
             logits: of any dtype.
             tokens: (N,).
             banned: (V,) bool.
+            temperature: by which the logits are divided.
         """
         parts = [
-            _log_softmax(rows, banned).gather(1, wanted)[:, 0] for rows, wanted in split_rows(logits, tokens[:, None])
+            _log_softmax(rows, banned, temperature).gather(1, wanted)[:, 0]
+            for rows, wanted in split_rows(logits, tokens[:, None])
         ]
         ctx.save_for_backward(logits, tokens, banned)
+        ctx.temperature = temperature
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         """Of the logits; zero for what is banned or beyond the support."""
         logits, tokens, banned = ctx.saved_tensors
         result = torch.zeros_like(logits)
         for gradient, rows, wanted, out in split_rows(gradients[0][:, None], logits, tokens[:, None], result):
-            logit = _log_softmax(rows, banned).exp_().mul_(gradient).neg_().scatter_add_(1, wanted, gradient)
-            out[:, : len(banned)] = logit.masked_fill_(banned, 0)
-        return result, None, None
+            probs = _log_softmax(rows, banned, ctx.temperature).exp_()
+            logit = probs.mul_(gradient).neg_().scatter_add_(1, wanted, gradient)
+            out[:, : len(banned)] = _divide(logit, ctx.temperature).masked_fill_(banned, 0)
+        return result, None, None, None
 
 
-def _log_softmax(rows: Tensor, banned: Tensor) -> Tensor:
-    return torch.log_softmax(rows[:, : len(banned)].float().masked_fill(banned, IMPOSSIBLE), dim=-1)
+def _log_softmax(rows: Tensor, banned: Tensor, temperature: float) -> Tensor:
+    return torch.log_softmax(_allow(rows, banned, temperature), dim=-1)
+
+
+def _allow(rows: Tensor, banned: Tensor, temperature: float) -> Tensor:
+    """Logits over the support in float32, divided by the temperature: (N, at least V) -> (N, V)."""
+    return _divide(rows[:, : len(banned)].float(), temperature).masked_fill(banned, IMPOSSIBLE)
+
+
+def _divide(values: Tensor, temperature: float) -> Tensor:
+    return values if temperature == 1 else values / temperature
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +109,8 @@ class TokenSupport:
     banned: Tensor
     """(V,) bool."""
     end_token_id: int
+    temperature: float = 1.0
+    """Every logit is divided by it before the softmax."""
 
     @classmethod
     def build(cls, tokenizer: Any, config: Any) -> TokenSupport:
@@ -131,9 +151,13 @@ class TokenSupport:
         """A copy with its mask on the device of the logits."""
         return replace(self, banned=self.banned.to(device))
 
+    def at(self, temperature: float) -> TokenSupport:
+        """The same tokens at another temperature."""
+        return self if temperature == self.temperature else replace(self, temperature=temperature)
+
     def log_softmax(self, logits: Tensor) -> Tensor:
         """Log-probs over the support, float32, from raw logits (..., at least V) of any dtype: (..., V)."""
-        logprobs: Tensor = SupportLogSoftmax.apply(logits, self.banned)
+        logprobs: Tensor = SupportLogSoftmax.apply(logits, self.banned, self.temperature)
         return logprobs
 
     def log_softmax_at(self, logits: Tensor, tokens: Tensor) -> Tensor:
@@ -143,5 +167,5 @@ class TokenSupport:
             logits: (N, at least V), of any dtype; of a model that is spread over devices they lie where its head does.
             tokens: (N,), on their device.
         """
-        logprobs: Tensor = TokenLogProbs.apply(logits, tokens, self.banned.to(logits.device))
+        logprobs: Tensor = TokenLogProbs.apply(logits, tokens, self.banned.to(logits.device), self.temperature)
         return logprobs

@@ -125,6 +125,7 @@ def assemble(
     paths = (recipe.data.train, recipe.data.validation, recipe.data.test)
     train, validation, test = (inputs.read_manifest(recipe, path) for path in paths)
     _warn_of_prompts(recipe, inputs)
+    _warn_of_truncation(recipe)
     names = (recipe.student.model, *(named.model for named in recipe.name_teachers().values()))
     if warning := explain_tiny_on_real(names, recipe.data.videos, train):
         _log.warning("%s", warning)
@@ -170,7 +171,14 @@ def make_learner(recipe: Recipe, models: Models, *, total_steps: int, gate: Answ
     ranks, normalisation = current_job(), Normalisation.of_recipe(recipe)
     if ranks is None:
         _share_vision(recipe, models.group_by_part())
-        return Learner(models.student, recipe.training, total_steps=total_steps, gate=gate, normalisation=normalisation)
+        return Learner(
+            models.student,
+            recipe.training,
+            total_steps=total_steps,
+            gate=gate,
+            normalisation=normalisation,
+            temperature=recipe.training_temperature,
+        )
     keys = {part: [key_of(policy) for policy in policies] for part, policies in models.group_by_part().items()}
     ranks.call_all(build_part, (recipe, keys, total_steps, note))
     return RankedLearner(ranks.kept["learner"], gate=gate, ranks=ranks, normalisation=normalisation)
@@ -183,7 +191,8 @@ def build_part(kept: dict[str, Any], share: tuple[Recipe, dict[str, list[str]], 
     _share_vision(recipe, policies)
     teachers, reference = policies.get("teacher", []), policies.get("reference", [None])[0]
     teacher = make_teacher(recipe, teachers, read_taus(recipe, Inputs())) if teachers else None
-    learner = Learner(policies["student"][0], recipe.training, total_steps=total_steps)
+    temperature = recipe.training_temperature
+    learner = Learner(policies["student"][0], recipe.training, total_steps=total_steps, temperature=temperature)
     judges = [*teachers, reference] if reference else teachers
     kept["learner"] = LearnerPart(learner, make_method(recipe, teacher, reference), judges=judges, note=note)
 
@@ -196,6 +205,14 @@ def _share_vision(recipe: Recipe, policies: Mapping[str, Sequence[Policy]]) -> N
     reads_later = training.gradient_checkpointing is not True or bool(others)
     num_clips = training.batch_size if training.updates_per_batch > 1 else reads_later * training.most_together
     share_vision(policies["student"][0], others, num_clips=num_clips)
+
+
+def _warn_of_truncation(recipe: Recipe) -> None:
+    if recipe.answers.is_truncated and not recipe.method.writes_annotations:
+        _log.warning(
+            "the sampled distribution differs from the one that log-probs are of: with answers.top_p or answers.top_k "
+            "answers are drawn from the most probable tokens only, and log-probs are those of all tokens"
+        )
 
 
 def _warn_of_prompts(recipe: Recipe, inputs: Inputs) -> None:

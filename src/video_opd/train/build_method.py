@@ -5,7 +5,7 @@ from __future__ import annotations
 from video_opd.config import Recipe
 from video_opd.eval.how_asked import resolve_template
 from video_opd.methods import Method, MethodParts
-from video_opd.methods.teachers import Teacher
+from video_opd.methods.teachers import Teacher, at_temperature
 from video_opd.policy.load import Policy
 
 
@@ -34,6 +34,9 @@ def _make_parts(recipe: Recipe, teacher: Teacher | None = None, reference: Polic
         template=resolve_template(recipe.prompt),
         template_name=recipe.prompt.template,
         max_new_tokens=recipe.answers.max_new_tokens,
-        given_teacher=teacher,
+        temperature=recipe.training_temperature,
+        top_p=recipe.answers.top_p,
+        top_k=recipe.answers.top_k,
+        given_teacher=teacher and at_temperature(teacher, recipe.training_temperature),
         reference=reference,
     )

@@ -59,7 +59,11 @@ def size_prompt(recipe: Recipe, shape: ModelShape, seconds: float | None = None)
         seconds: of the clip, if known; a short one does not fill the budget.
     """
     video = recipe.video
-    frames = video.max_frames if seconds is None else min(video.max_frames, max(2, ceil(seconds * video.fps)))
+    frames = (
+        video.max_frames
+        if seconds is None
+        else min(video.max_frames, max(video.min_frames or 2, ceil(seconds * video.fps)))
+    )
     groups = ceil(frames / shape.family.frames_per_group)
     visual = min(video.max_tokens, groups * video.max_frame_tokens)
     markers = MARKER_TOKENS * min(groups, visual) if shape.family.clock is Clock.MARKERS else 0

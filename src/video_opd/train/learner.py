@@ -68,6 +68,7 @@ class Learner:
     Args:
         gate: decides which examples of a batch are judged and trained on; None: all.
         normalisation: what a batch is divided by; None: what the settings say, of one answer to an example.
+        temperature: of the student's log-probs (`Recipe.training_temperature`).
     """
 
     def __init__(
@@ -78,9 +79,11 @@ class Learner:
         total_steps: int,
         gate: Gate | None = None,
         normalisation: Normalisation | None = None,
+        temperature: float = 1.0,
     ) -> None:
         self.student, self.settings, self.total_steps, self.gate = student, settings, total_steps, gate
         self.normalisation = normalisation or Normalisation.of_training(settings)
+        self.temperature = temperature
         drop_gathered(student.model)  # the shards are what is trained
         add_rows_in_place(student.model)
         self.parameters = {name: p for name, p in student.model.named_parameters() if p.requires_grad}
@@ -250,7 +253,8 @@ class Learner:
             return self.student.read(prompts, grad=True)
 
     def _score(self, reading: Reading, groups: tuple[AnswerGroup, ...], method: Method) -> TokenScores:
-        return self.student.score(reading, groups, distribution=method.needs_distribution, grad=True)
+        whole, temperature = method.needs_distribution, self.temperature
+        return self.student.score(reading, groups, distribution=whole, grad=True, temperature=temperature)
 
     def _backward(self, losses: TokenLosses, answer_mask: Tensor) -> float:
         """Add the gradient of the sum over the answers' tokens, and return that sum."""

@@ -173,6 +173,66 @@ def test_a_budget_that_cannot_hold_the_frames_says_which_numbers_to_change():
         fit_size(768, 360, 640, VideoBudget(max_tokens=6143, min_frame_tokens=16))
 
 
+RELEASED = VideoBudget(min_frames=4, min_frame_tokens=4)
+"""What the authors of Video-OPD ran: FPS_MIN_FRAMES, VIDEO_MIN_TOKEN_NUM, and MODEL_SEQ_LEN = 9103 times 0.9."""
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "fps", "count"),
+    [
+        (24, 24, 4),  # a second asks for 2, and 4 are the least
+        (72, 24, 6),  # three seconds ask for 6
+        (3, 24, 2),  # a video of 3 frames has no 4, and frames come in pairs
+        (24 * 600, 24, 768),  # ten minutes ask for 1,200
+    ],
+)
+def test_the_number_of_frames_with_a_least_number(num_frames, fps, count):
+    assert len(sample_frames(steady(num_frames, fps), RELEASED)) == count
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "height", "width", "side", "expected"),
+    [
+        # 1 x 2 tokens are fewer than 4: 40 and 72 times sqrt(4096 / 2880) = 1.193 are 47.7 and 85.9, rounded up.
+        (4, 40, 72, 32, (64, 96)),
+        # 1 x 3 tokens of 28 pixels are fewer than 4: times sqrt(3136 / 2880) = 1.043 they are 41.7 and 75.1.
+        (4, 40, 72, 28, (56, 84)),
+        (4, 64, 64, 32, (64, 64)),  # 2 x 2 tokens are enough
+        (4, 32, 200, 32, (32, 192)),  # 1 x 6 are too
+        # 120 groups share 8192 tokens, 68.27 each: times sqrt(68.27 * 1024 / 230400) = 0.5508 they are 198.3 and 352.5.
+        (240, 360, 640, 32, (192, 352)),
+        # 384 groups have 21.33 each: times sqrt(21.33 * 1024 / 230400) = 0.3079 they are 110.8 and 197.1.
+        (768, 360, 640, 32, (96, 192)),
+        (4, 1080, 1920, 32, (640, 1152)),  # 768 each: times sqrt(786432 / 2073600) = 0.6158 they are 665.1 and 1182.4
+    ],
+)
+def test_the_size_with_a_least_number_of_tokens(num_frames, height, width, side, expected):
+    budget = VideoBudget(min_frames=4, min_frame_tokens=4, pixels_per_token_side=side)
+    assert fit_size(num_frames, height, width, budget) == expected
+
+
+def test_without_a_least_number_small_frames_stay_and_shares_are_rounded_down():
+    assert fit_size(4, 40, 72, VideoBudget()) == (32, 64)
+    assert fit_size(240, 360, 640, VideoBudget()) == (192, 320)  # 68 each: 351.8 pixels are no 11 tokens
+
+
+def test_the_cap_wins_over_the_least_number_of_tokens():
+    """qwen_vl_utils would exceed the cap."""
+    assert fit_size(4, 40, 72, VideoBudget(max_tokens=8, min_frame_tokens=4)) == (64, 64)  # not 64 x 96: 12 tokens
+    with pytest.raises(EngineError, match="raise max_tokens to at least 1536"):
+        fit_size(768, 40, 72, VideoBudget(max_tokens=1535, min_frame_tokens=4))
+
+
+@given(
+    num_groups=st.integers(1, 384), height=st.integers(1, 3000), width=st.integers(1, 3000), least=st.integers(1, 21)
+)
+def test_the_caps_hold_with_a_least_number_of_tokens(num_groups, height, width, least):
+    tall, wide = fit_size(2 * num_groups, height, width, VideoBudget(min_frame_tokens=least))
+    tokens = (tall // 32) * (wide // 32)
+    assert 0 < tokens * num_groups <= 8192
+    assert tokens <= 768
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -5,7 +5,8 @@ in frame numbers: as many frames as the frame rate asks for, an even number of t
 to the last. At a constant frame rate both give the same frames; at a variable one only this gives the right moments.
 
 One thing is stricter. Qwen lets the least number of tokens per frame override the total, so that "8,192 tokens" comes
-out at 23,472 for a three-minute clip. Here the total is a promise: `fit_size` never exceeds it.
+out at 23,472 for a three-minute clip. Here the total is a promise: `fit_size` never exceeds it, and refuses a video
+whose frames would get fewer than the least number.
 """
 
 from __future__ import annotations
@@ -63,8 +64,9 @@ class VideoBudget:
     max_frame_tokens: int = 768
     """Most tokens of one temporal group, so that a short video is not shown at a size the model never saw."""
     min_frame_tokens: int = 1
-    """Fewest tokens a temporal group may be left with by the two caps; a video that would get fewer is refused. Small
-    videos are not enlarged to reach it."""
+    """Fewest tokens of one temporal group. A video that the two caps leave with fewer is refused. Above 1, smaller
+    frames are enlarged to it, and a group's share of `max_tokens` is not rounded down before a frame is shrunk to it:
+    both as qwen_vl_utils does (its VIDEO_MIN_TOKEN_NUM)."""
     pixels_per_token_side: int = 32
     """Side of a token's square in pixels: patch 16, merged 2 by 2 (Qwen3-VL). 28 for Qwen2.5-VL."""
 
@@ -213,7 +215,7 @@ def fit_size(num_frames: int, height: int, width: int, budget: VideoBudget) -> t
 
     Both sides are multiples of `pixels_per_token_side`. A side is rounded to the nearest multiple (half to even, as
     Qwen rounds) and is at least one token; where a cap binds, the frame shrinks with its aspect ratio kept as far as
-    whole tokens allow. Frames are never enlarged beyond that rounding.
+    whole tokens allow. Frames are not enlarged beyond that rounding, unless `min_frame_tokens` is above 1.
 
     Args:
         num_frames: frames of the video that are shown.
@@ -238,10 +240,23 @@ def fit_size(num_frames: int, height: int, width: int, budget: VideoBudget) -> t
             remedy=f"Lower max_frames or raise max_tokens to at least {num_groups * budget.min_frame_tokens}",
         )
     rows, columns = max(1, round(height / side)), max(1, round(width / side))
-    if rows * columns > limit:
-        shrink = min(1.0, math.sqrt(limit * side * side / (height * width)))
+    if rows * columns < budget.min_frame_tokens:
+        rows, columns = _enlarge(height / side, width / side, budget.min_frame_tokens, limit)
+    elif rows * columns > limit:
+        share: float = limit
+        if budget.min_frame_tokens > 1:
+            share = min(budget.max_tokens / num_groups, budget.max_frame_tokens)
+        shrink = min(1.0, math.sqrt(share * side * side / (height * width)))
         rows = max(1, math.floor(height * shrink / side))
         columns = max(1, math.floor(width * shrink / side))
         # A side held at one token leaves the other more than its share: a 32 x 9000 strip must still fit.
         rows, columns = min(rows, limit), min(columns, limit)
     return rows * side, columns * side
+
+
+def _enlarge(rows: float, columns: float, least: int, limit: int) -> tuple[int, int]:
+    """The size in tokens of a frame that is enlarged to at least `least` tokens, and to no more than `limit`."""
+    factor = math.sqrt(least / (rows * columns))
+    tall, wide = math.ceil(rows * factor), math.ceil(columns * factor)
+    # Both sides are rounded up, so that their product may exceed the limit: the longer one gives way.
+    return (min(tall, limit // wide), wide) if tall > wide else (tall, min(wide, limit // tall))

@@ -98,8 +98,8 @@ def convert_frames(video: VideoSettings, folder: Path, model_class: str) -> Fram
     """Video settings as lmms-eval's class takes them, in pixels of a frame, so that a model sees comparable frames.
 
     Either each frame is capped (`max_pixels`) or all together are (`total_pixels`); the class hands only one of the two
-    to qwen_vl_utils. So the total is said where the cap on a frame does not imply it. `min_pixels` is one token, or
-    qwen_vl_utils would enlarge small frames and break the total.
+    to qwen_vl_utils. So the total is said where the cap on a frame does not imply it. Where min_frame_tokens is not
+    set, `min_pixels` is one token, or qwen_vl_utils would enlarge small frames and break the total.
     """
     family = next((family for family in FAMILIES if family.lmms and family.lmms.name == model_class), None)
     if family is None or family.lmms is None:
@@ -107,8 +107,11 @@ def convert_frames(video: VideoSettings, folder: Path, model_class: str) -> Fram
     vision = _read_config(folder).get("vision_config") or {}
     side = family.token_side_by_config(vision)
     square, most = side * side, family.lmms.max_frame_tokens
-    passed: dict[str, int | float] = {"fps": video.fps, "max_num_frames": video.max_frames, "min_pixels": square}
+    passed: dict[str, int | float] = {"fps": video.fps, "max_num_frames": video.max_frames}
+    passed["min_pixels"] = square * (video.min_frame_tokens or 1)
     not_passed = []
+    if video.min_frames not in (None, family.lmms.min_frames):
+        not_passed.append(f"min_frames = {video.min_frames}: {family.lmms.min_frames} hold")
     frames_hold_total = video.max_frames // family.frames_per_group * video.max_frame_tokens <= video.max_tokens
     if frames_hold_total or not family.lmms.caps_total:
         passed["max_pixels"] = video.max_frame_tokens * square
