@@ -22,7 +22,7 @@ from video_opd.config.grounding_defaults import (
     SideQuestionSettings,
     VideoSettings,
 )
-from video_opd.config.model_settings import StudentSettings, TeacherSettings
+from video_opd.config.model_settings import ITSELF, StudentSettings, TeacherSettings, ViewSettings
 from video_opd.config.recipe import DataSettings, Recipe, ScheduleSettings, TinyWorldSettings
 from video_opd.config.training_settings import TrainingSettings
 from video_opd.settings import Settings
@@ -30,6 +30,7 @@ from video_opd.settings import Settings
 __all__ = [
     "CURRICULA",
     "GROUNDING_FILE",
+    "ITSELF",
     "AnswerSettings",
     "ComputeSettings",
     "CouplingSettings",
@@ -50,5 +51,6 @@ __all__ = [
     "TinyWorldSettings",
     "TrainingSettings",
     "VideoSettings",
+    "ViewSettings",
     "WholePoolSettings",
 ]

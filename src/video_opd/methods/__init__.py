@@ -87,6 +87,8 @@ class MethodSettings(Settings):
 
     needs_teacher: ClassVar[bool] = False
     """Whether the recipe must have a teacher."""
+    has_other_signal: ClassVar[bool] = False
+    """Whether the method learns something even if the teacher agrees with the student."""
     writes_annotations: ClassVar[bool] = False
     """Whether the method trains on annotated answers instead of sampled ones."""
     if TYPE_CHECKING:

@@ -27,6 +27,7 @@ from video_opd.eval.how_asked import (
     resolve_budget,
     resolve_template,
 )
+from video_opd.methods.teachers import View
 from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.policy.device import find_device
 from video_opd.policy.load import Policy
@@ -56,6 +57,7 @@ from video_opd.train.build_models import (
     resolve_checkpoints,
 )
 from video_opd.train.build_teachers import load_teacher, make_teacher, read_taus, refuse_unrouted
+from video_opd.train.build_views import refuse_unfit_views
 from video_opd.train.learner import Learner
 from video_opd.train.ranked_learner import LearnerPart, RankedLearner
 from video_opd.train.run_inputs import Inputs
@@ -101,7 +103,9 @@ def render_data(recipe: Recipe, inputs: Inputs) -> None:
     """
     if needs_rendering(recipe):
         prepare_data(recipe)
-        refuse_unrouted(recipe, inputs.read_manifest(recipe, recipe.data.train), inputs)
+        examples = inputs.read_manifest(recipe, recipe.data.train)
+        refuse_unrouted(recipe, examples, inputs)
+        refuse_unfit_views(recipe, examples)
 
 
 def assemble(
@@ -167,17 +171,20 @@ def make_learner(recipe: Recipe, models: Models, *, total_steps: int, gate: Answ
         _share_vision(recipe, models.group_by_part())
         return Learner(models.student, recipe.training, total_steps=total_steps, gate=gate)
     keys = {part: [key_of(policy) for policy in policies] for part, policies in models.group_by_part().items()}
-    ranks.call_all(build_part, (recipe, keys, total_steps, note))
+    views = models.teacher.views if models.teacher else ()
+    ranks.call_all(build_part, (recipe, keys, total_steps, note, views))
     return RankedLearner(ranks.kept["learner"], gate=gate, ranks=ranks)
 
 
-def build_part(kept: dict[str, Any], share: tuple[Recipe, dict[str, list[str]], int, Path]) -> None:
+def build_part(
+    kept: dict[str, Any], share: tuple[Recipe, dict[str, list[str]], int, Path, tuple[View | None, ...]]
+) -> None:
     """Make this process's part of the learner, of the parts of the models that it holds."""
-    recipe, keys, total_steps, note = share
+    recipe, keys, total_steps, note, views = share
     policies = {part: [kept[key] for key in names] for part, names in keys.items()}
     _share_vision(recipe, policies)
     teachers, reference = policies.get("teacher", []), policies.get("reference", [None])[0]
-    teacher = make_teacher(recipe, teachers, read_taus(recipe, Inputs())) if teachers else None
+    teacher = make_teacher(recipe, teachers, read_taus(recipe, Inputs()), views) if teachers else None
     learner = Learner(policies["student"][0], recipe.training, total_steps=total_steps)
     judges = [*teachers, reference] if reference else teachers
     kept["learner"] = LearnerPart(learner, make_method(recipe, teacher, reference), judges=judges, note=note)
@@ -190,6 +197,8 @@ def _share_vision(recipe: Recipe, policies: Mapping[str, Sequence[Policy]]) -> N
     # Of prompts that are answered together, a teacher reads each when the student has read all.
     reads_later = training.gradient_checkpointing is not True or bool(others)
     num_clips = training.batch_size if training.updates_per_batch > 1 else reads_later * training.most_together
+    if any(teacher.view for teacher in recipe.name_teachers().values()):
+        num_clips *= 2  # what a teacher sees are other clips, and those of the student are wanted again
     share_vision(policies["student"][0], others, num_clips=num_clips)
 
 

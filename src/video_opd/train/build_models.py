@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from video_opd.config import ComputeSettings, Recipe, StudentSettings, TeacherSettings
+from video_opd.config import ITSELF, ComputeSettings, Recipe, StudentSettings, TeacherSettings
 from video_opd.errors import ConfigurationError
 from video_opd.policy.adapters import attach_adapter, refuse_other_adapter, refuse_unfit_targets
 from video_opd.policy.attention import refuse_missing_backend, use_attention
@@ -29,6 +29,7 @@ from video_opd.policy.sharding import Sharding, refuse_quantised
 from video_opd.policy.weights_files import is_adapter, list_types
 from video_opd.ranks import num_processes, num_started
 from video_opd.runs.checkpoint import Checkpoint, find_latest_checkpoint
+from video_opd.train.build_views import refuse_other_clock
 from video_opd.train.training_state import read_state
 from video_opd.train.unfit_checkpoint import explain_unfit, unfit
 
@@ -52,11 +53,14 @@ def resolve_checkpoints(recipe: Recipe) -> Recipe:
     def resolve_part(part: _Named) -> _Named:
         return part.model_copy(update={"model": resolve_name(part.model)})
 
+    def resolve_teacher(teacher: TeacherSettings) -> TeacherSettings:
+        return teacher if teacher.model == ITSELF else resolve_part(teacher)
+
     return recipe.model_copy(
         update={
             "student": resolve_part(recipe.student),
-            "teacher": recipe.teacher and resolve_part(recipe.teacher),
-            "teachers": tuple(map(resolve_part, recipe.teachers)),
+            "teacher": recipe.teacher and resolve_teacher(recipe.teacher),
+            "teachers": tuple(map(resolve_teacher, recipe.teachers)),
         }
     )
 
@@ -176,6 +180,8 @@ def refuse_unfit_models(recipes: Sequence[Recipe]) -> None:
             refuse_as_student(model, find_quantisation(resolve_parts(model, weights=False).base))
         described[model] = describe(model, device=find_device(recipes[0].compute.device))
         for recipe in recipes:
+            if recipe.student.model == model:
+                refuse_other_clock(recipe, described[model].family)
             if recipe.student.lora and recipe.student.model == model:
                 refuse_unfit_targets(model, recipe.student.lora)
                 if recipe.student.lora.quantise:
