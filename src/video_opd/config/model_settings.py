@@ -84,9 +84,7 @@ class TeacherSettings(Settings):
         return bool(self.device or self.devices or self.offload)
 
 
-def refuse_idle_copies(
-    student: StudentSettings, teachers: Collection[TeacherSettings], *, learns_anyway: bool
-) -> None:
+def refuse_idle_copies(student: StudentSettings, teachers: Collection[TeacherSettings], *, learns_anyway: bool) -> None:
     """Refuse a copy of the student as teacher that teaches nothing, or that is given a place which it has no use for.
 
     Args:

@@ -134,7 +134,8 @@ def assemble(
     teacher = load_teacher(recipe, inputs, student)
     for policy in teacher.policies if teacher else ():
         require_common_tokens(student, policy)
-    models = Models(student=student, teacher=teacher, reference=load_reference(recipe, student))
+    reference = load_reference(recipe, student, teacher.policies if teacher else ())
+    models = Models(student=student, teacher=teacher, reference=reference)
     gate, total_steps = make_gate(recipe), count_steps(recipe, train, inputs)
     learner = make_learner(recipe, models, total_steps=total_steps, gate=gate, note=run.memory)
     parts = RunParts(

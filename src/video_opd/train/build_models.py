@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,7 @@ from video_opd.config import ITSELF, ComputeSettings, Recipe, StudentSettings, T
 from video_opd.errors import ConfigurationError
 from video_opd.policy.adapters import attach_adapter, refuse_other_adapter, refuse_unfit_targets
 from video_opd.policy.attention import refuse_missing_backend, use_attention
-from video_opd.policy.base_policy import make_base
+from video_opd.policy.base_policy import make_base, make_twin
 from video_opd.policy.checkpointing import checkpoint_layers, tie_layers
 from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.policy.description import Description, describe, explain_other_model, make_empty
@@ -193,9 +193,33 @@ def refuse_unfit_models(recipes: Sequence[Recipe]) -> None:
                     require_common_tokens(*(described[name] for name in pair))
 
 
-def load_reference(recipe: Recipe, student: Policy) -> Policy | None:
-    """The student as it was before training, if the method needs it as a reference."""
-    return load_beside(recipe, recipe.student.model, student) if recipe.method.needs_reference else None
+def load_reference(recipe: Recipe, student: Policy, teachers: Sequence[Policy] = ()) -> Policy | None:
+    """The student as it was before training, if the method needs it as a reference.
+
+    Args:
+        recipe: of the run.
+        student: under training.
+        teachers: of the recipe, if they are loaded; one that is a copy of the student serves as the reference too.
+    """
+    if not recipe.method.needs_reference:
+        return None
+    named = zip(recipe.name_teachers().values(), teachers, strict=False)
+    if twin := find_twin(recipe, recipe.student.model, named):
+        return derive_on_all(make_twin, twin)
+    return load_beside(recipe, recipe.student.model, student)
+
+
+def find_twin(recipe: Recipe, model: str, loaded: Iterable[tuple[TeacherSettings, Policy]]) -> Policy | None:
+    """A loaded copy of the student before training, if `model` is one too; with an adapter no copy is needed.
+
+    Args:
+        recipe: of the run.
+        model: folder or hub name of what is wanted beside the student.
+        loaded: teachers so far.
+    """
+    if recipe.student.lora is not None or model != recipe.student.model:
+        return None
+    return next((policy for each, policy in loaded if each.model == model and not each.has_place), None)
 
 
 def load_beside(recipe: Recipe, model: str, student: Policy | None, placement: Placement | None = None) -> Policy:

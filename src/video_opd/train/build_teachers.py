@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from video_opd.config import Recipe
+from video_opd.config import Recipe, TeacherSettings
 from video_opd.methods.teachers import (
     AveragedTeachers,
     OneTeacher,
@@ -15,8 +15,10 @@ from video_opd.methods.teachers import (
     route_by_reliability,
     route_by_source,
 )
+from video_opd.policy.base_policy import make_twin
 from video_opd.policy.load import Policy
-from video_opd.train.build_models import load_beside, place_teacher
+from video_opd.policy.ranked_policy import derive_on_all
+from video_opd.train.build_models import find_twin, load_beside, place_teacher
 from video_opd.train.build_views import make_views
 from video_opd.train.run_inputs import Inputs
 from video_opd.types import Example
@@ -35,10 +37,18 @@ def load_teacher(recipe: Recipe, inputs: Inputs | None = None, student: Policy |
     """
     inputs = inputs or Inputs()
     taus = read_taus(recipe, inputs)
-    named = recipe.name_teachers().values()
-    policies = tuple(load_beside(recipe, each.model, student, place_teacher(recipe, each)) for each in named)
-    if not policies:
+    loaded: list[tuple[TeacherSettings, Policy]] = []
+    for each in recipe.name_teachers().values():
+        twin = None if each.has_place else find_twin(recipe, each.model, loaded)
+        policy = (
+            derive_on_all(make_twin, twin)
+            if twin
+            else load_beside(recipe, each.model, student, place_teacher(recipe, each))
+        )
+        loaded.append((each, policy))
+    if not loaded:
         return None
+    policies = [policy for _, policy in loaded]
     views = make_views(recipe, inputs, student or policies[0])
     return make_teacher(recipe, policies, taus, views)
 

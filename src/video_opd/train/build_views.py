@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from video_opd.config import Recipe, ViewSettings
@@ -39,7 +40,35 @@ def make_views(recipe: Recipe, inputs: Inputs, student: Policy) -> tuple[View | 
             others=None if train is None else OtherSpans.of(train),
         )
 
-    return tuple(view and make(view) for view in settings)
+    return tuple(make(view) if view else None for view in settings)
+
+
+def describe_views(recipe: Recipe) -> str:
+    """What the teachers see, as far as their judgement depends on it; empty where they see the student's prompt."""
+    views = [teacher.view for teacher in recipe.name_teachers().values()]
+    if not any(views):
+        return ""
+    drawn = any(view and view.spans != "annotated" for view in views)
+    settings = [view and view.model_dump(mode="json", exclude_none=True) for view in views]
+    return json.dumps([*settings, *([recipe.seed] if drawn else [])], sort_keys=True)
+
+
+def estimate_share(recipe: Recipe, view: ViewSettings | None, examples: Sequence[Example]) -> float:
+    """About how much of a video a teacher sees, 1 where that is not known.
+
+    Args:
+        recipe: its frames a second say how long a temporal group is, where the video is short.
+        view: of the teacher.
+        examples: of the training manifest.
+    """
+    known = [(example.duration, example.spans) for example in examples if example.duration]
+    if view is None or not known:
+        return 1.0
+    aligned_s = 2 / recipe.video.fps  # whole groups are shown
+    shown = [
+        sum(end - start + 2 * view.margin_s + aligned_s for start, end in spans) / length for length, spans in known
+    ]
+    return sum(min(1.0, share) for share in shown) / len(shown)
 
 
 def refuse_unfit_views(recipe: Recipe, examples: Sequence[Example]) -> None:

@@ -54,9 +54,12 @@ def list_frozen(recipe: Recipe, student: ModelShape, capability: float) -> Itera
     """
     width = 2 if recipe.compute.precision == "bfloat16" else 4
     device = find_device(recipe.compute.device)
+    has_copy = False
     for teacher in recipe.name_teachers().values():
-        if recipe.student.lora is not None and teacher.model == recipe.student.model:
-            continue  # the student without its adapter
+        is_student = teacher.model == recipe.student.model
+        if is_student and (recipe.student.lora is not None or (has_copy and not teacher.has_place)):
+            continue  # the student without its adapter, or one copy for several parts
+        has_copy |= is_student and not teacher.has_place
         place, shape = place_teacher(recipe, teacher), measure_model(teacher.model)
         yield FrozenModel(
             part="teacher",
@@ -66,7 +69,7 @@ def list_frozen(recipe: Recipe, student: ModelShape, capability: float) -> Itera
             waits_on_cpu=place is not None and place.offload,
             may_share_tower=recipe.student.freeze_vision,
         )
-    if recipe.method.needs_reference and recipe.student.lora is None:
+    if recipe.method.needs_reference and recipe.student.lora is None and not has_copy:
         size, may_share = width * student.num_all, recipe.student.freeze_vision
         yield FrozenModel(part="reference", shape=student, num_bytes=size, may_share_tower=may_share)
 
