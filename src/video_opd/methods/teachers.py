@@ -1,8 +1,8 @@
 """The teacher: one frozen model, several models of which one judges each prompt, or the mean of several models.
 
 One of several teachers is chosen by the prompt's source, or by its reliability on the same example. The mean asks all
-teachers about every prompt, and costs as much as all of them. A teacher may have a view of its own (`data.teacher_views`):
-it reads another prompt about the same clip, and scores the same tokens.
+teachers about every prompt, and costs as much as all of them. A teacher may have a view of its own: it reads another
+prompt about the same clip, and scores the same tokens (`data.teacher_views`).
 """
 
 from __future__ import annotations
