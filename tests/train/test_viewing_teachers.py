@@ -230,7 +230,8 @@ def test_one_copy_serves_as_teachers_and_as_reference(recipe_file, models, loade
 
 def test_a_curriculum_that_measures_the_reverse_kl_does_it_in_the_view(recipe_file, tmp_path):
     keys = {"curriculum.name": "rounds", "curriculum.count": "4", "curriculum.num_rounds": "1",
-            "curriculum.disagreement": "reverse-kl", "curriculum.num_answers": "2", "curriculum.strategy": "top-k", "curriculum.threshold": "0",
+            "curriculum.disagreement": "reverse-kl", "curriculum.num_answers": "2", "curriculum.strategy": "top-k",
+            "curriculum.threshold": "0",
             "training.steps": "1"}  # fmt: skip
     runs = [train(recipe_file, tmp_path / name, **keys, **more) for name, more in (("plain", {}), ("clip", CLIP))]
     scores = [(run / "rounds/1/student-scores.jsonl").read_text().splitlines() for run in runs]
