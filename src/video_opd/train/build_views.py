@@ -26,21 +26,28 @@ def make_views(recipe: Recipe, inputs: Inputs, student: Policy) -> tuple[View | 
     settings = [teacher.view for teacher in recipe.name_teachers().values()]
     if not any(settings):
         return ()
-    openers = find_openers(student.tokenizer)
+    return tuple(make_view(recipe, view, inputs, student) if view else None for view in settings)
 
-    def make(view: ViewSettings) -> View:
-        train = inputs.read_manifest(recipe, recipe.data.train) if view.spans == "shuffled" else None
-        return ClipView(
-            margin_s=view.margin_s,
-            frames_per_group=student.family.frames_per_group,
-            video_kind=student.family.inputs.video_kind,
-            openers=openers,
-            spans=view.spans,
-            seed=recipe.seed,
-            others=None if train is None else OtherSpans.of(train),
-        )
 
-    return tuple(make(view) if view else None for view in settings)
+def make_view(recipe: Recipe, view: ViewSettings, inputs: Inputs, student: Policy) -> View:
+    """The view of one teacher.
+
+    Args:
+        recipe: its seed draws what a control shows.
+        view: what the teacher sees.
+        inputs: gives the training examples, whose spans a control may show.
+        student: with its processor the prompts are made.
+    """
+    train = inputs.read_manifest(recipe, recipe.data.train) if view.spans == "shuffled" else None
+    return ClipView(
+        margin_s=view.margin_s,
+        frames_per_group=student.family.frames_per_group,
+        video_kind=student.family.inputs.video_kind,
+        openers=find_openers(student.tokenizer),
+        spans=view.spans,
+        seed=recipe.seed,
+        others=None if train is None else OtherSpans.of(train),
+    )
 
 
 def describe_views(recipe: Recipe) -> str:
