@@ -114,7 +114,7 @@ def scoring(tmp_path, monkeypatch):
     monkeypatch.setattr("video_opd.train.score_cache.Scorer", Writes)
     source = SimpleNamespace(set_aside={}, close=lambda: None)
     return PoolScoring(
-        examples=EXAMPLES, manifest_sha256="m", make_source=lambda _: source, asked={}, batch_size=1,
+        examples=EXAMPLES, manifest_sha256="m", make_source=lambda _, __: source, asked={}, batch_size=1,
         cache=tmp_path / "cache",
     )  # fmt: skip
 

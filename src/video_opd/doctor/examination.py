@@ -52,7 +52,7 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
     for part, path in _name_manifests(recipe).items():
         examples = inputs.read_manifest(recipe, path)
         first = examples[:num_examples]
-        with closing(make_source(recipe, student, examples)) as source:
+        with closing(make_source(recipe, student, examples, for_teachers=part == "training")) as source:
             limit = source.max_bad_share * source.num_examples
             source.max_bad_share = 1.0  # what is set aside is a finding here, and no reason to stop
             rendered = source.prompts(first)

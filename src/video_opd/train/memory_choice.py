@@ -66,10 +66,11 @@ def describe_step(
     """
     student = measure_student(recipe)
     longest_s = max(list_durations(recipe, inputs or Inputs()), default=None)
+    capability = find_capability() if capability is None else capability
     return StepMemory(
         recipe=recipe,
         student=student,
-        frozen=tuple(list_frozen(recipe, student, find_capability() if capability is None else capability)),
+        frozen=tuple(list_frozen(recipe, student, capability, longest_s)),
         load=choose_load(recipe, student, num_processes=num_processes, longest_s=longest_s),
         num_processes=num_processes,
         is_on_gpu=is_on_gpu,
