@@ -126,7 +126,7 @@ def wanted(path: Path) -> WantedScores:
 @pytest.mark.parametrize("set_aside", [{}, {"e03": "its video is broken"}])
 def test_scores_that_lack_a_video_are_not_for_other_runs(scoring, set_aside, tmp_path):
     """It may be mended before the next run."""
-    scoring.make_source(None).set_aside.update(set_aside)
+    scoring.make_source(None, False).set_aside.update(set_aside)
     scoring.score(wanted(tmp_path / "scores.jsonl"))
     assert (tmp_path / "scores.jsonl").read_text() == "30 scores of t"
     taken = [path.read_text() for path in tmp_path.glob("cache/*.jsonl")]

@@ -28,7 +28,7 @@ from video_opd.plan.run_plan import make_plan
 from video_opd.policy.families import FAMILIES, Clock
 from video_opd.policy.load import Policy, Work, load_policy
 from video_opd.policy.shared_vision import share_vision
-from video_opd.train import build_models
+from video_opd.train import build, build_models
 from video_opd.train.build_inputs import make_source
 from video_opd.train.build_models import (
     load_reference,
@@ -186,6 +186,15 @@ def test_a_frozen_tower_sees_the_whole_clip_once_and_what_is_shown_apart(make_po
     student.read(prompts[:4])
     assert len(runs) == 2
     torch.testing.assert_close(found.logprobs, expected.logprobs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("keys", "num_clips"), [({}, 4), (CLIP, 8)])
+def test_features_are_kept_for_both_where_a_teacher_sees_another_clip(recipe_file, monkeypatch, keys, num_clips):
+    asked: list[int] = []
+    monkeypatch.setattr(build, "share_vision", lambda student, others, num_clips: asked.append(num_clips))
+    recipe = load_recipe(recipe_file, {"training.updates_per_batch": "2", **keys})
+    build._share_vision(recipe, {"student": [None]})
+    assert asked == [num_clips]
 
 
 def test_a_run_whose_teacher_sees_everything_is_the_run_without_a_view(recipe_file, tmp_path):
