@@ -129,7 +129,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 def test_a_teacher_scores_the_very_tokens_on_what_it_sees(teacher, prompts, written, view):
     seen = [view(prompt) for prompt in prompts[:4]]
     assert all(len(mine) < len(whole) for mine, whole in zip(seen, prompts[:4], strict=True))
-    scores = OneTeacher(teacher, view)(prompts[:4], written, distribution=True)
+    scores = OneTeacher(teacher, view=view)(prompts[:4], written, distribution=True)
     assert scores.answers == flatten(written)
     whole = OneTeacher(teacher)(prompts[:4], written)
     for place, (prompt, group) in enumerate(zip(seen, written, strict=True)):
@@ -143,17 +143,19 @@ def test_a_teacher_scores_the_very_tokens_on_what_it_sees(teacher, prompts, writ
 
 def test_a_view_of_the_whole_clip_changes_no_bit(teacher, prompts, written, view):
     everything = replace(view, margin_s=1000.0)
-    one, other = (OneTeacher(teacher, each)(prompts[:4], written, distribution=True) for each in (everything, None))
+    one, other = (
+        OneTeacher(teacher, view=each)(prompts[:4], written, distribution=True) for each in (everything, None)
+    )
     assert torch.equal(one.distribution, other.distribution)
 
 
 def test_every_one_of_several_teachers_has_its_own_view(make_policy, prompts, written, view):
     policies = tuple(make_policy(seed).freeze() for seed in (1, 2))
-    alone = [OneTeacher(policies[0], view), OneTeacher(policies[1])]
+    alone = [OneTeacher(policies[0], view=view), OneTeacher(policies[1])]
     found = [each(prompts[:4], written, distribution=True).distribution for each in alone]
-    mean = AveragedTeachers(policies, (view, None))(prompts[:4], written, distribution=True).distribution
+    mean = AveragedTeachers(policies, views=(view, None))(prompts[:4], written, distribution=True).distribution
     torch.testing.assert_close(mean, torch.log_softmax((found[0] + found[1]) / 2, dim=-1), rtol=1e-4, atol=1e-4)
-    routed = RoutedTeachers(policies, lambda example: int(example.id == prompts[1].id), (view, None))
+    routed = RoutedTeachers(policies, lambda example: int(example.id == prompts[1].id), views=(view, None))
     scores = routed(prompts[:4], written, distribution=True).distribution
     for place, teacher in enumerate((0, 1, 0, 0)):
         torch.testing.assert_close(
@@ -163,10 +165,10 @@ def test_every_one_of_several_teachers_has_its_own_view(make_policy, prompts, wr
 
 def test_the_probe_and_a_blind_teacher_use_the_view(student, teacher, prompts, written, view):
     sampling = Sampling(max_new_tokens=6, seed=3)
-    taken = [Probe.take(student, OneTeacher(teacher, each), prompts[:4], sampling, 4) for each in (view, None)]
+    taken = [Probe.take(student, OneTeacher(teacher, view=each), prompts[:4], sampling, 4) for each in (view, None)]
     assert taken[0].reverse_kl() != taken[1].reverse_kl()
     teacher = replace(teacher, work=Work())
-    judge = OneTeacher(teacher, view)
+    judge = OneTeacher(teacher, view=view)
     method = ReverseKLDistillation(write=None, teacher=judge)
     SpoiledTeacher(method=method, teacher=judge, kind="blind").judge(prompts[:4], written)
     assert teacher.work.prompt_tokens == sum(len(view(prompt)) for prompt in prompts[:4])
@@ -176,13 +178,13 @@ def test_a_frozen_tower_sees_the_whole_clip_once_and_what_is_shown_apart(make_po
     """The features of the student's clips stay for its next pass."""
     student, other, fresh = (make_policy(0) for _ in range(3))
     student.model.requires_grad_(False)
-    expected = OneTeacher(fresh, view)(prompts[:4], written)
+    expected = OneTeacher(fresh, view=view)(prompts[:4], written)
     assert share_vision(student, [other], num_clips=8) == [other]
     (block,) = [module for name, module in student.model.named_modules() if name.endswith("visual.blocks.0.mlp")]
     runs: list[int] = []
     block.register_forward_hook(lambda *_: runs.append(1))
     student.read(prompts[:4])
-    found = OneTeacher(other, view)(prompts[:4], written)
+    found = OneTeacher(other, view=view)(prompts[:4], written)
     student.read(prompts[:4])
     assert len(runs) == 2
     torch.testing.assert_close(found.logprobs, expected.logprobs, rtol=1e-5, atol=1e-6)

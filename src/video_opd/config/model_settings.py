@@ -119,6 +119,11 @@ class TeacherSettings(Settings):
         return bool(self.device or self.devices or self.offload)
 
 
+def is_base(teacher: TeacherSettings, student: StudentSettings) -> bool:
+    """Whether a teacher is the student without its adapter, so that it takes no memory and can be moved nowhere."""
+    return student.lora is not None and teacher.model in (ITSELF, student.model)
+
+
 def refuse_idle_copies(student: StudentSettings, teachers: Collection[TeacherSettings], *, learns_anyway: bool) -> None:
     """Refuse a copy of the student as teacher that teaches nothing, or that is given a place which it has no use for.
 
