@@ -623,6 +623,15 @@ def test_what_is_made_of_a_teachers_view(patient, monkeypatch, mious, losses, ve
     )
 
 
+def test_a_view_of_the_whole_video_has_no_wrong_part(patient, monkeypatch):
+    mious = iter((0.5, 0.6))
+    monkeypatch.setattr(view_check, "measure_accuracy", lambda *_: (next(mious), 6))
+    finding = view_check.check_view(patient, replace, None)
+    assert finding.verdict == "warn"
+    assert "no better with the view" in finding.remedy
+    assert view_check.WRONG_PART not in finding.found
+
+
 def test_a_teacher_with_a_view_is_examined_as_it_sees(recipe_file, capsys):
     """The student, frozen, is its own teacher: what the checks ask of it, they ask in its view."""
     words = [

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from video_opd.data.teacher_views import ShownSpans
 from video_opd.policy.location import check_device_name
 from video_opd.policy.lora_settings import LoraSettings
-from video_opd.settings import Flag, NotNegative, Settings
+from video_opd.settings import Flag, MoreThanZero, NotNegative, Positive, Settings
 
 ITSELF = "student"
 """As `teacher.model`: a frozen copy of the recipe's student."""
@@ -35,15 +35,50 @@ class StudentSettings(Settings):
 class ViewSettings(Settings):
     """What the teacher sees when it judges an answer. Not set: the student's own prompt."""
 
-    kind: Literal["clip"]
+    kind: Literal["clip", "dense"]
     """`clip`: only the part of the video around the annotated spans, with its true times. Everything else of the prompt
-    is the student's."""
-    margin_s: NotNegative = 1.0
-    """Seconds that are shown before and after each span, at least: whole temporal groups are shown."""
+    is the student's. `dense`: the video with more frames or pixels than the student sees, decoded once more."""
+    margin_s: NotNegative | None = None
+    """Seconds that are shown before and after each span, at least: whole temporal groups are shown. Not set: 1 for
+    `clip`, and for `dense` the whole video is shown."""
     spans: ShownSpans = "annotated"
     """What is shown. The other values are controls, from which a student should learn less. `random`: a stretch of the
     same length somewhere in the video. `shuffled`: the spans of another query about the video, or else of another
     example."""
+    fps: MoreThanZero | None = None
+    """`dense`: frames per second that the teacher sees. Not set, as the following keys: video.fps."""
+    max_frames: Annotated[Positive, Field(multiple_of=2)] | None = None
+    """`dense`: largest number of frames that the teacher sees, an even number."""
+    max_tokens: Positive | None = None
+    """`dense`: largest number of video tokens that the teacher sees."""
+    max_frame_tokens: Positive | None = None
+    """`dense`: largest number of tokens of one temporal group that the teacher sees."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_margin(cls, table: Any) -> Any:
+        """Set the default margin of a clip, so that it stands in the recipe of a run."""
+        return {"margin_s": 1.0, **table} if isinstance(table, dict) and table.get("kind") == "clip" else table
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> ViewSettings:
+        if self.kind == "clip" and self.budget:
+            raise ValueError(
+                f"view.{next(iter(self.budget))} is for kind = dense: a clip has the frames of the student's prompt"
+            )
+        if self.kind == "dense" and not self.budget:
+            raise ValueError(
+                "view.kind = dense without fps, max_frames, max_tokens or max_frame_tokens changes nothing"
+            )
+        if self.margin_s is None and self.spans != "annotated":
+            raise ValueError(f"view.spans = {self.spans} says which part is shown; give view.margin_s too")
+        return self
+
+    @property
+    def budget(self) -> dict[str, Any]:
+        """The keys of [video] that the teacher has for itself."""
+        own = {key: getattr(self, key) for key in ("fps", "max_frames", "max_tokens", "max_frame_tokens")}
+        return {key: value for key, value in own.items() if value is not None}
 
 
 class TeacherSettings(Settings):
@@ -82,6 +117,11 @@ class TeacherSettings(Settings):
     def has_place(self) -> bool:
         """Whether it does not lie beside the student."""
         return bool(self.device or self.devices or self.offload)
+
+
+def is_base(teacher: TeacherSettings, student: StudentSettings) -> bool:
+    """Whether a teacher is the student without its adapter, so that it takes no memory and can be moved nowhere."""
+    return student.lora is not None and teacher.model in (ITSELF, student.model)
 
 
 def refuse_idle_copies(student: StudentSettings, teachers: Collection[TeacherSettings], *, learns_anyway: bool) -> None:

@@ -172,6 +172,12 @@ class Recipe(Settings):
         named = enumerate(map(self._name_copy, self.teachers), start=1)
         return {f"teacher-{number}": teacher for number, teacher in named}
 
+    def list_dense_videos(self) -> list[VideoSettings]:
+        """How teachers with a dense view see a video, each budget once."""
+        views = [teacher.view for teacher in self.name_teachers().values()]
+        dense = (self.video.model_copy(update=view.budget) for view in views if view and view.kind == "dense")
+        return list(dict.fromkeys(dense))
+
     def _name_copy(self, teacher: TeacherSettings) -> TeacherSettings:
         return teacher.model_copy(update={"model": self.student.model}) if teacher.model == ITSELF else teacher
 

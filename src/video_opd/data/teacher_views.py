@@ -1,8 +1,8 @@
-"""What a teacher sees in place of the student's prompt: the temporal groups around a span, under their own clock.
+"""What a teacher sees in place of the student's prompt: a part of the clip or more of it, under the same clock.
 
-A view is a function of the prompt, of a seed and of nothing else. The words of the prompt, the times that stand before
-the groups and the pixels of the groups are those of the whole prompt; the other groups are not there. Tests prove that
-the result is what rendering these frames alone gives.
+A view is a function of the prompt, of a seed and of nothing else. Where it shows a part of the clip, the words of the
+prompt, the times that stand before the groups and the pixels of the groups are those of the whole prompt; the other
+groups are not there. Tests prove that the result is what rendering these frames alone gives.
 """
 
 from __future__ import annotations
@@ -144,6 +144,21 @@ class ClipView:
                 remedy="use the model's own processor, or remove the view of the teacher",
             )
         return stamps, ends
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseView:
+    """Shows a prompt with more frames or pixels, or only a part of it."""
+
+    number: int
+    """Its place in `Prompt.denser`."""
+    clip: ClipView | None = None
+    """Which part; None: the whole clip."""
+
+    def __call__(self, prompt: Prompt) -> Prompt:
+        """The prompt as the teacher sees it."""
+        dense = prompt.denser[self.number]
+        return self.clip(dense) if self.clip else dense
 
 
 def find_groups(starts_s: Sequence[float], spans: Collection[Span], margin_s: float) -> list[int]:

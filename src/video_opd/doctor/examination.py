@@ -14,6 +14,7 @@ from video_opd.doctor.cost_estimate import judge_memory
 from video_opd.doctor.decoding_cost import estimate_whole_cost
 from video_opd.doctor.patient import Finding, Patient
 from video_opd.doctor.view_check import check_view
+from video_opd.methods.teachers import View
 from video_opd.policy.adapters import has_adapter, is_of_adapter
 from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.policy.load import Policy
@@ -55,7 +56,7 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
     for part, path in _name_manifests(recipe).items():
         examples = inputs.read_manifest(recipe, path)
         first = examples[:num_examples]
-        with closing(make_source(recipe, student, examples)) as source:
+        with closing(make_source(recipe, student, examples, for_teachers=part == "training")) as source:
             limit = source.max_bad_share * source.num_examples
             source.max_bad_share = 1.0  # what is set aside is a finding here, and no reason to stop
             rendered = source.prompts(first)
@@ -83,13 +84,15 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
 
 def _examine_view(patient: Patient, settings: ViewSettings, inputs: Inputs) -> Finding:
     """Compare a teacher's view with a wrong one: the spans of other examples, or a random part where none are known."""
-    recipe = patient.recipe
+    recipe, student = patient.recipe, patient.student
+
+    def show(spans: ShownSpans) -> View:
+        return make_view(recipe, settings.model_copy(update={"spans": spans}), inputs, student)
+
+    if settings.margin_s is None:
+        return check_view(patient, show("annotated"), None)
     others = OtherSpans.of(inputs.read_manifest(recipe, recipe.data.train)).examples
-    kinds: tuple[ShownSpans, ...] = ("annotated", "shuffled" if len(others) > 1 else "random")
-    true, wrong = (
-        make_view(recipe, settings.model_copy(update={"spans": spans}), inputs, patient.student) for spans in kinds
-    )
-    return check_view(patient, true, wrong)
+    return check_view(patient, show("annotated"), show("shuffled" if len(others) > 1 else "random"))
 
 
 def _name_manifests(recipe: Recipe) -> dict[str, Path]:

@@ -105,7 +105,7 @@ class RoutedTeachers:
             if _is_asked(policy, by_this_process=bool(own)):
                 asked = own or [0]  # without a prompt of its own, a process goes along with its first one
                 mine, theirs = [prompts[place] for place in asked], [groups[place] for place in asked]
-                scores = OneTeacher(policy, view)(mine, theirs, distribution=distribution)
+                scores = OneTeacher(policy, view=view)(mine, theirs, distribution=distribution)
                 parts += [scores] if own else []
                 order += [place * size + answer for place in own for answer in range(size)]
         back = sorted(range(len(order)), key=order.__getitem__)
@@ -154,7 +154,7 @@ class AveragedTeachers:
         """Ask one teacher after the other, so that only the sum and one teacher's scores are held at a time."""
         count, mean, scores = len(self.policies), None, None
         for policy, view in _pair(self.policies, self.views):
-            scores = OneTeacher(policy, view)(prompts, groups, distribution=True)
+            scores = OneTeacher(policy, view=view)(prompts, groups, distribution=True)
             assert scores.distribution is not None
             share = scores.distribution / count  # divide first: the sum of very low log-probs could overflow
             mean = share if mean is None else mean + share

@@ -166,7 +166,7 @@ def _list_judges(recipe: Recipe, student: ModelShape, capability: float, inputs:
             num_bytes=count_weight_bytes(teacher.model, shape, width, capability),
             share=1.0 if recipe.teachers_by == "average" else 1 / len(teachers),
             is_student=recipe.student.lora is not None and teacher.model == recipe.student.model,
-            sees=estimate_share(recipe, teacher.view, examples),
+            sees=estimate_share(recipe, teacher.view, examples, student),
         )
     if recipe.method.needs_reference:
         yield Judge(shape=student, num_bytes=width * student.num_all, is_student=True, is_reference=True)

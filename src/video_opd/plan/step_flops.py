@@ -44,7 +44,7 @@ class StepWork:
         return self.answers * self.answer_tokens
 
     def see(self, share: float) -> StepWork:
-        """The same with only that share of every video."""
+        """The same with so many video tokens for one of the student's."""
         tokens = self.tokens - (1 - share) * self.video_tokens
         return replace(self, tokens=tokens, patches=share * self.patches, groups=share * self.groups)
 
@@ -63,7 +63,7 @@ class Judge:
     is_reference: bool = False
     """It is the reference of the method, and no teacher."""
     sees: float = 1.0
-    """Share of a video that is in its view."""
+    """Video tokens in its view, for one of the student's."""
 
 
 def group_judges(judges: Sequence[Judge]) -> dict[str, list[Judge]]:
@@ -122,7 +122,7 @@ class StepFlops:
     def _judge(self, judge: Judge) -> Flops:
         work, model = self.work.see(judge.sees), ModelFlops(shape=judge.shape)
         flops = model.read_text(work.tokens) + model.follow(work.tokens, work.rows, work.answer_tokens)
-        if judge.sees < 1 or not judge.is_student or self._is_vision_trained:  # else the features are there
+        if judge.sees != 1 or not judge.is_student or self._is_vision_trained:  # else the features are there
             flops += model.read_vision(work.patches, work.groups)
         return judge.share * flops
 

@@ -146,7 +146,7 @@ def assemble(
             validation=validation,
             test=test,
             side_questions=inputs.read_side_questions(recipe),
-            source=make_source(recipe, student, train, memories=memories),
+            source=make_source(recipe, student, train, memories=memories, for_teachers=True),
             validation_source=make_source(recipe, student, validation, memories=memories),
         ),
         method=make_method(recipe, teacher, models.reference),

@@ -63,7 +63,9 @@ def make_curriculum(
         "scoring": PoolScoring(
             examples=train,
             manifest_sha256=inputs.hash_files(recipe.data.train),
-            make_source=lambda policy: make_source(recipe, policy, train, memories=memories),
+            make_source=lambda policy, judged: make_source(
+                recipe, policy, train, memories=memories, for_teachers=judged
+            ),
             asked=describe_asking(recipe.grounding_defaults(), recipe.compute.precision),
             batch_size=recipe.compute.evaluation_batch_size,
             cache=settings.cache,

@@ -68,11 +68,11 @@ def make_teacher(
         views: what each teacher sees, where any of them has a view of its own.
     """
     if len(policies) == 1:
-        return OneTeacher(policies[0], *views)
+        return OneTeacher(policies[0], view=views[0] if views else None)
     route = choose_route(recipe, taus)
     if route is None:
-        return AveragedTeachers(tuple(policies), tuple(views))
-    return RoutedTeachers(tuple(policies), route, tuple(views))
+        return AveragedTeachers(tuple(policies), views=tuple(views))
+    return RoutedTeachers(tuple(policies), route, views=tuple(views))
 
 
 def choose_route(recipe: Recipe, taus: Sequence[Mapping[str, float]]) -> Route | None:

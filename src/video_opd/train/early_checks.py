@@ -112,6 +112,8 @@ def _refuse_early_here(recipe: Recipe, inputs: Inputs) -> None:
             examples = inputs.read_manifest(recipe, path)
             refuse_tight_budget(recipe.data.videos, examples, budget)
             if path == recipe.data.train:
+                for video in recipe.list_dense_videos():
+                    refuse_tight_budget(recipe.data.videos, examples, resolve_budget(video))
                 refuse_unrouted(recipe, examples, inputs)
                 refuse_unfit_views(recipe, examples)
         refuse_early_curriculum(recipe, inputs)
