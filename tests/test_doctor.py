@@ -19,7 +19,8 @@ from video_opd.config.recipe_file import load_recipe
 from video_opd.data import manifest
 from video_opd.data.ablated_prompts import ABLATIONS, remove_video, reverse_video, shuffle_video
 from video_opd.data.manifest import read_manifest
-from video_opd.doctor import Finding, Patient, checks
+from video_opd.doctor import Finding, Patient, checks, view_check
+from video_opd.doctor import patient as patients
 from video_opd.doctor.cost_estimate import estimate_cost
 from video_opd.doctor.decoding_cost import DecodingCost, judge_decoding
 from video_opd.errors import EngineError
@@ -269,7 +270,7 @@ def test_a_teacher_no_better_than_its_student_is_found(patient, monkeypatch, rig
         span = prompt.example.spans[0]
         return f"{span.start_s} - {span.end_s} seconds" if is_right else "90.0 - 91.0 seconds"
 
-    monkeypatch.setattr(checks, "answer", answer)
+    monkeypatch.setattr(patients, "answer", answer)
     assert verdicts(checks._check_accuracy, patient) == [verdict]
 
 
@@ -585,3 +586,73 @@ def test_every_one_of_several_teachers_is_examined(recipe_file, models, capsys):
         assert sum(each.startswith(f"{name}: greedy answers") for each in checked) == 1
     assert sum(each.startswith("rough cost") for each in checked) == 1
     assert not any(each.startswith("teacher: greedy") for each in checked)
+
+
+@pytest.mark.parametrize(
+    ("mious", "losses", "verdict", "remedy"),
+    [
+        ((0.9, 0.2, 0.4), (1.5, 0.5), "ok", ""),
+        ((0.86, 0.86, 0.4), (1.5, 0.5), "warn", "sees the wrong part"),
+        ((0.9, 0.2, 0.4), (0.01, 0.5), "warn", "sees the wrong part"),
+        ((0.4, 0.1, 0.4), (1.5, 0.5), "warn", "no better with the view"),
+        ((0.0, 0.0, 0.0), (1.5, 0.5), "warn", "sees the wrong part"),
+    ],
+)
+def test_what_is_made_of_a_teachers_view(patient, monkeypatch, mious, losses, verdict, remedy):
+    """A hint that is not read helps as much when it is random; so would have been found before any training."""
+    shown = {"true": 0, "wrong": 1, "none": 2}
+    marks = {id(prompt): "none" for prompt in patient.prompts}
+
+    def show(kind):
+        def view(prompt):
+            seen = replace(prompt)
+            kept.append(seen)
+            marks[id(seen)] = kind
+            return seen
+
+        return view
+
+    kept: list = []
+    logprobs = (-1.0, *(-1.0 - loss for loss in losses))
+    monkeypatch.setattr(view_check, "measure_accuracy", lambda _, seen, __: (mious[shown[marks[id(seen[0])]]], 6))
+    monkeypatch.setattr(
+        view_check, "score", lambda _, seen, *__: [torch.full((3,), logprobs[shown[marks[id(seen[0])]]])]
+    )
+    finding = view_check.check_view(patient, show("true"), show("wrong"))
+    assert finding.verdict == verdict
+    assert remedy in finding.remedy
+    assert bool(finding.remedy) == bool(remedy)
+    assert f"its view: mIoU {mious[0]:.2f}; the wrong part: mIoU {mious[1]:.2f}; no view: mIoU {mious[2]:.2f}" in (
+        finding.found
+    )
+
+
+def test_a_view_of_the_whole_video_has_no_wrong_part(patient, monkeypatch):
+    mious = iter((0.5, 0.6))
+    monkeypatch.setattr(view_check, "measure_accuracy", lambda *_: (next(mious), 6))
+    finding = view_check.check_view(patient, replace, None)
+    assert finding.verdict == "warn"
+    assert "no better with the view" in finding.remedy
+    assert view_check.WRONG_PART not in finding.found
+
+
+def test_a_teacher_with_a_view_is_examined_as_it_sees(recipe_file, capsys):
+    """The student, frozen, is its own teacher: what the checks ask of it, they ask in its view."""
+    words = [
+        "doctor",
+        str(recipe_file),
+        "--examples",
+        "6",
+        "--teacher.model",
+        "student",
+        "--teacher.view.kind",
+        "clip",
+        "--json",
+    ]
+    main(words)
+    report = json.loads(capsys.readouterr().out)
+    found = {finding["checked"]: finding["found"] for finding in report["findings"]}
+    (told,) = [text for checked, text in found.items() if checked.startswith("the teacher in its view")]
+    assert "no view: mIoU" in told
+    floor = next(text for checked, text in found.items() if "advantages of zero" in checked)
+    assert float(floor.rpartition(" ")[2]) > 1e-3  # another clip than the student's, so another judgement

@@ -90,6 +90,8 @@ class Prompt:
     """How many earlier prompts of the same batch have the same example; see `number_repeats`."""
     num_concealed: int = 0
     """Damaged pictures that the decoder of its video painted over, as far as it said so."""
+    denser: tuple[Prompt, ...] = ()
+    """The same example with more frames or pixels, for teachers that see it so."""
 
     @property
     def id(self) -> str:

@@ -114,7 +114,7 @@ def scoring(tmp_path, monkeypatch):
     monkeypatch.setattr("video_opd.train.score_cache.Scorer", Writes)
     source = SimpleNamespace(set_aside={}, close=lambda: None)
     return PoolScoring(
-        examples=EXAMPLES, manifest_sha256="m", make_source=lambda _: source, asked={}, batch_size=1,
+        examples=EXAMPLES, manifest_sha256="m", make_source=lambda _, __: source, asked={}, batch_size=1,
         cache=tmp_path / "cache",
     )  # fmt: skip
 
@@ -126,7 +126,7 @@ def wanted(path: Path) -> WantedScores:
 @pytest.mark.parametrize("set_aside", [{}, {"e03": "its video is broken"}])
 def test_scores_that_lack_a_video_are_not_for_other_runs(scoring, set_aside, tmp_path):
     """It may be mended before the next run."""
-    scoring.make_source(None).set_aside.update(set_aside)
+    scoring.make_source(None, False).set_aside.update(set_aside)
     scoring.score(wanted(tmp_path / "scores.jsonl"))
     assert (tmp_path / "scores.jsonl").read_text() == "30 scores of t"
     taken = [path.read_text() for path in tmp_path.glob("cache/*.jsonl")]

@@ -43,6 +43,8 @@ CASES: dict[str, list[str]] = {
     "adapter": ["--method.name", "opd", "--method.estimator", "exact", "--method.num-answers", "2",
                 "--student.lora.rank", "4", "--student.model", "ADAPTERS/tiny-student",
                 "--teacher.model", "ADAPTERS/tiny-teacher", "--training.gradient-checkpointing", "true"],
+    "view": ["--method.name", "opd", "--method.estimator", "exact", "--student.freeze-vision", "true",
+             "--teacher.model", "student", "--teacher.view.kind", "clip", "--teacher.view.margin-s", "0.5"],
     "grpo": ["--method.name", "grpo", "--method.num-answers", "3", "--training.updates-per-batch", "2",
              "--method.reference-weight", "0.1"],
     "together-checkpointed": ["--method.name", "opd", "--method.num-answers", "2", "--training.answer-together", "4",
@@ -57,11 +59,15 @@ CASES: dict[str, list[str]] = {
     "adapter-replicas": ["--method.name", "grpo", "--method.num-answers", "3", "--training.updates-per-batch", "2",
                          "--method.reference-weight", "0.1", "--teacher.model", "tiny-student",
                          "--student.lora.rank", "4", "--compute.shards", "1"],
+    "view-adapter": ["--method.name", "opd", "--method.num-answers", "2", "--student.lora.rank", "4",
+                     "--teacher.model", "student", "--teacher.view.kind", "clip", "--teacher.view.spans", "shuffled"],
+    "view-dense": ["--method.name", "opd", "--method.estimator", "exact", "--video.fps", "1",
+                   "--teacher.view.kind", "dense", "--teacher.view.fps", "2", "--data.workers", "1"],
 }  # fmt: skip
 """Command-line keys of a run of two steps: five examples a step, micro-batches of two on every process. `ADAPTERS` is a
 folder with an adapter on each of the tiny models."""
 
-QUICK = list(CASES)[:4]
+QUICK = list(CASES)[:5]
 """The others are long tests, and run only where one of those is wanted."""
 
 FINAL = Path("checkpoints/step-000002/model/model.safetensors")

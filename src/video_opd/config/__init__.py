@@ -23,7 +23,7 @@ from video_opd.config.grounding_defaults import (
     SideQuestionSettings,
     VideoSettings,
 )
-from video_opd.config.model_settings import StudentSettings, TeacherSettings
+from video_opd.config.model_settings import ITSELF, StudentSettings, TeacherSettings, ViewSettings
 from video_opd.config.recipe import DataSettings, Recipe, ScheduleSettings, TinyWorldSettings
 from video_opd.config.training_settings import TrainingSettings
 from video_opd.config.watch_settings import WatchSettings
@@ -32,6 +32,7 @@ from video_opd.settings import Settings
 __all__ = [
     "CURRICULA",
     "GROUNDING_FILE",
+    "ITSELF",
     "AnswerSettings",
     "ComputeSettings",
     "CouplingSettings",
@@ -53,6 +54,7 @@ __all__ = [
     "TinyWorldSettings",
     "TrainingSettings",
     "VideoSettings",
+    "ViewSettings",
     "WatchSettings",
     "WholePoolSettings",
 ]

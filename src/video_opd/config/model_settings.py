@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from video_opd.data.teacher_views import ShownSpans
 from video_opd.policy.location import check_device_name
 from video_opd.policy.lora_settings import LoraSettings
-from video_opd.settings import Flag, Settings
+from video_opd.settings import Flag, MoreThanZero, NotNegative, Positive, Settings
+
+ITSELF = "student"
+"""As `teacher.model`: a frozen copy of the recipe's student."""
 
 
 class StudentSettings(Settings):
@@ -27,11 +32,63 @@ class StudentSettings(Settings):
     """Train an adapter instead of the weights: a table [student.lora], which may be empty."""
 
 
+class ViewSettings(Settings):
+    """What the teacher sees when it judges an answer. Not set: the student's own prompt."""
+
+    kind: Literal["clip", "dense"]
+    """`clip`: only the part of the video around the annotated spans, with its true times. Everything else of the prompt
+    is the student's. `dense`: the video with more frames or pixels than the student sees, decoded once more."""
+    margin_s: NotNegative | None = None
+    """Seconds that are shown before and after each span, at least: whole temporal groups are shown. Not set: 1 for
+    `clip`, and for `dense` the whole video is shown."""
+    spans: ShownSpans = "annotated"
+    """What is shown. The other values are controls, from which a student should learn less. `random`: a stretch of the
+    same length somewhere in the video. `shuffled`: the spans of another query about the video, or else of another
+    example."""
+    fps: MoreThanZero | None = None
+    """`dense`: frames per second that the teacher sees. Not set, as the following keys: video.fps."""
+    max_frames: Annotated[Positive, Field(multiple_of=2)] | None = None
+    """`dense`: largest number of frames that the teacher sees, an even number."""
+    max_tokens: Positive | None = None
+    """`dense`: largest number of video tokens that the teacher sees."""
+    max_frame_tokens: Positive | None = None
+    """`dense`: largest number of tokens of one temporal group that the teacher sees."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_margin(cls, table: Any) -> Any:
+        """Set the default margin of a clip, so that it stands in the recipe of a run."""
+        return {"margin_s": 1.0, **table} if isinstance(table, dict) and table.get("kind") == "clip" else table
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> ViewSettings:
+        if self.kind == "clip" and self.budget:
+            raise ValueError(
+                f"view.{next(iter(self.budget))} is for kind = dense: a clip has the frames of the student's prompt"
+            )
+        if self.kind == "dense" and not self.budget:
+            raise ValueError(
+                "view.kind = dense without fps, max_frames, max_tokens or max_frame_tokens changes nothing"
+            )
+        if self.margin_s is None and self.spans != "annotated":
+            raise ValueError(f"view.spans = {self.spans} says which part is shown; give view.margin_s too")
+        return self
+
+    @property
+    def budget(self) -> dict[str, Any]:
+        """The keys of [video] that the teacher has for itself."""
+        own = {key: getattr(self, key) for key in ("fps", "max_frames", "max_tokens", "max_frame_tokens")}
+        return {key: value for key, value in own.items() if value is not None}
+
+
 class TeacherSettings(Settings):
     """The frozen model that judges."""
 
     model: str
-    """A folder, a hub name, or `tiny-teacher`. Same tokenizer and frame size as the student's."""
+    """A folder, a hub name, or `tiny-teacher`. Same tokenizer and frame size as the student's. `student`: a frozen copy
+    of the student as it is before training; with student.lora its base, which takes no further memory."""
+    view: ViewSettings | None = None
+    """What the teacher sees when it judges an answer: a table [teacher.view]."""
     sources: tuple[str, ...] = ()
     """With teachers_by = source: the sources of the examples that this teacher judges."""
     scores: Path | None = None
@@ -55,6 +112,37 @@ class TeacherSettings(Settings):
         if self.offload and devices:
             raise ValueError("offload moves the teacher as a whole, and devices spreads it; leave one of them out")
         return self
+
+    @property
+    def has_place(self) -> bool:
+        """Whether it does not lie beside the student."""
+        return bool(self.device or self.devices or self.offload)
+
+
+def is_base(teacher: TeacherSettings, student: StudentSettings) -> bool:
+    """Whether a teacher is the student without its adapter, so that it takes no memory and can be moved nowhere."""
+    return student.lora is not None and teacher.model in (ITSELF, student.model)
+
+
+def refuse_idle_copies(student: StudentSettings, teachers: Collection[TeacherSettings], *, learns_anyway: bool) -> None:
+    """Refuse a copy of the student as teacher that teaches nothing, or that is given a place which it has no use for.
+
+    Args:
+        student: of the recipe.
+        teachers: of the recipe.
+        learns_anyway: whether the method learns something from another source than the teacher.
+    """
+    copies = [teacher for teacher in teachers if teacher.model == ITSELF]
+    if copies and len(copies) == len(teachers) and not learns_anyway and not any(each.view for each in copies):
+        raise ValueError(
+            f"teacher.model = {ITSELF} has no table [teacher.view]: teacher and student are the same model with the "
+            "same prompt, so the reverse KL is 0 at the first step and nothing is learnt"
+        )
+    if student.lora is not None and any(each.has_place for each in copies):
+        raise ValueError(
+            f"teacher.model = {ITSELF} is the base of student.lora, whose weights are on the student's device; leave "
+            "out device, devices and offload of the teacher"
+        )
 
 
 def require_a_rule(one: TeacherSettings | None, several: tuple[TeacherSettings, ...], by: str) -> None:

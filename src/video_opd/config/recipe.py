@@ -18,7 +18,13 @@ from video_opd.config.grounding_defaults import (
     SideQuestionSettings,
     VideoSettings,
 )
-from video_opd.config.model_settings import StudentSettings, TeacherSettings, require_a_rule
+from video_opd.config.model_settings import (
+    ITSELF,
+    StudentSettings,
+    TeacherSettings,
+    refuse_idle_copies,
+    require_a_rule,
+)
 from video_opd.config.training_settings import TrainingSettings
 from video_opd.config.watch_settings import WatchSettings
 from video_opd.data.label_noise import LabelNoise
@@ -131,6 +137,11 @@ class Recipe(Settings):
                 "teachers_by, sources and scores share the work among several teachers, and the recipe has no tables "
                 "[[teachers]]"
             )
+        refuse_idle_copies(
+            self.student,
+            (self.teacher,) if self.teacher else self.teachers,
+            learns_anyway=not self.method.needs_teacher or self.method.has_other_signal,
+        )
         if self.curriculum.needs_teacher and not self.name_teachers():
             raise ValueError(
                 f"curriculum.name = {self.curriculum.name} selects by a teacher's answers, and the recipe has no table "
@@ -165,11 +176,22 @@ class Recipe(Settings):
         return self
 
     def name_teachers(self) -> dict[str, TeacherSettings]:
-        """The teachers by the name of their evaluation: `teacher`, or for several teachers `teacher-1`, `teacher-2`
-        …"""
+        """The teachers by the name of their evaluation: `teacher`, or for several teachers `teacher-1`, `teacher-2` …
+
+        A copy of the student has the student's name as its model."""
         if self.teacher is not None:
-            return {"teacher": self.teacher}
-        return {f"teacher-{number}": teacher for number, teacher in enumerate(self.teachers, start=1)}
+            return {"teacher": self._name_copy(self.teacher)}
+        named = enumerate(map(self._name_copy, self.teachers), start=1)
+        return {f"teacher-{number}": teacher for number, teacher in named}
+
+    def list_dense_videos(self) -> list[VideoSettings]:
+        """How teachers with a dense view see a video, each budget once."""
+        views = [teacher.view for teacher in self.name_teachers().values()]
+        dense = (self.video.model_copy(update=view.budget) for view in views if view and view.kind == "dense")
+        return list(dict.fromkeys(dense))
+
+    def _name_copy(self, teacher: TeacherSettings) -> TeacherSettings:
+        return teacher.model_copy(update={"model": self.student.model}) if teacher.model == ITSELF else teacher
 
     def grounding_defaults(self) -> GroundingDefaults:
         """The default prompt and frames of a student of this run."""

@@ -25,8 +25,9 @@ def reverse_video(prompt: Prompt) -> Prompt:
 
 
 def remove_video(prompt: Prompt) -> Prompt:
-    """The same prompt with nothing but grey in every frame."""
-    return replace(prompt, pixel_values=prompt.pixel_values.new_zeros(prompt.pixel_values.shape))
+    """The same prompt with nothing but grey in every frame, also where a teacher sees more frames."""
+    grey = prompt.pixel_values.new_zeros(prompt.pixel_values.shape)
+    return replace(prompt, pixel_values=grey, denser=tuple(map(remove_video, prompt.denser)))
 
 
 ABLATIONS: dict[str, Callable[[Prompt], Prompt]] = {

@@ -142,6 +142,7 @@ class PromptSource:
         check: what to do about such videos, for the sentence that is said then.
         frames_kept: videos whose frames are kept for the next question about them, the ones decoded last.
         in_processes: decode in processes, with limits on time and memory.
+        denser: sources of the same videos with other budgets; their prompts come with those of this source.
     """
 
     def __init__(
@@ -157,9 +158,10 @@ class PromptSource:
         check: str = "run `video-opd data check --videos … --decode` on the manifest, mend it",
         frames_kept: int = 0,
         in_processes: bool = False,
+        denser: Sequence[PromptSource] = (),
     ) -> None:
         self.videos, self.renderer = videos, renderer
-        self.num_examples, self.max_bad_share = num_examples, max_bad_share
+        self.num_examples, self.max_bad_share, self.denser = num_examples, max_bad_share, denser
         self.share_is_called, self.check = share_is_called, check
         self.memory = memory or PromptMemory(0)
         self.set_aside: dict[str, str] = {}
@@ -194,10 +196,13 @@ class PromptSource:
 
     def prefetch(self, examples: Iterable[Example]) -> None:
         """Start decoding the next examples."""
+        examples = [example for example in examples if example.id not in self.set_aside]
+        for source in self.denser:
+            source.prefetch(examples)
         if self._pool is None:
             return
         for example in examples:
-            if example not in self.memory and example.id not in self._coming and example.id not in self.set_aside:
+            if example not in self.memory and example.id not in self._coming:
                 self._coming[example.id] = self._pool.submit(self.render, example)
 
     def prompts(self, examples: Sequence[Example]) -> list[Prompt]:
@@ -212,7 +217,10 @@ class PromptSource:
             if example.id in self.set_aside:
                 continue
             try:
-                usable.append(prompt := self._prompt(example))
+                prompt = self._prompt(example)
+                if self.denser:
+                    prompt = replace(prompt, denser=tuple(source._prompt(example) for source in self.denser))
+                usable.append(prompt)
                 self._any_fits = True
                 if prompt.num_concealed:
                     self.damaged_videos[example.video] = prompt.num_concealed
@@ -220,9 +228,16 @@ class PromptSource:
                 if isinstance(error, EngineError) and not self._any_fits:
                     raise
                 self.set_aside[example.id] = f"{error.cause}: {error.reason}"
+                for source in self.denser:
+                    source._coming.pop(example.id, None)
                 self._only_videos &= not isinstance(error, QueryError)
         self._refuse_if_too_many()
         return usable
+
+    def cost(self, examples: Sequence[Example]) -> tuple[float, float]:
+        """Wall and CPU seconds it took to decode and render some examples; see `PromptMemory.cost`."""
+        costs = [source.memory.cost(examples) for source in (self, *self.denser)]
+        return sum(seconds for seconds, _ in costs), sum(cpu_seconds for _, cpu_seconds in costs)
 
     def leave_out(self, id: str, reason: str) -> None:
         """Set an example aside whose prompt cannot be trained on.
@@ -270,6 +285,8 @@ class PromptSource:
     def close(self) -> None:
         """Stop the decoding threads. Report in one line the examples that failed there and were never used, and in one
         the videos that are damaged and were used."""
+        for source in self.denser:
+            source.close()
         self._say_damaged()
         if self._processes is not None:
             self._processes.close()

@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from video_opd.config import Recipe
 from video_opd.data.ablated_prompts import ABLATIONS
-from video_opd.doctor.patient import Finding, Patient, answer, score
+from video_opd.doctor.patient import Finding, Patient, answer, make_greedy_sampling, measure_accuracy, score
 from video_opd.errors import EngineError
 from video_opd.eval.how_asked import explain_prompt_mismatch
-from video_opd.grounding import best_iou, parse_answer
 from video_opd.methods.opd import OnPolicyDistillationSettings
-from video_opd.methods.teachers import OneTeacher
+from video_opd.methods.teachers import OneTeacher, View
 from video_opd.methods.wording import IMPROBABLE_NATS, measure_surprise_at_wording
 from video_opd.policy.families import Clock, list_family_names
 from video_opd.policy.load import Policy
@@ -23,7 +21,7 @@ from video_opd.seeds import derive_seed
 from video_opd.train.build import load_frozen, make_method, make_source
 from video_opd.train.learner import Learner
 from video_opd.train.loop import run_micro_batch
-from video_opd.types import Prompt, Sampling, flatten
+from video_opd.types import Prompt, flatten
 
 ROUNDING_NATS = {"float32": 1e-3, "bfloat16": 0.1}
 """How far two computations of one log-prob may lie apart."""
@@ -111,7 +109,7 @@ def _check_noise_floor(patient: Patient) -> Iterator[Finding]:
     found = f"noise floor of {precision}: RMS {rms:.1e}, largest {largest:.1e} nats over {len(advantages)} tokens"
     loud = False
     if patient.teacher is not None:
-        signal = _rms(_compute_first_advantages(patient, patient.teacher))
+        signal = _rms(_compute_first_advantages(patient, patient.teacher, patient.view))
         loud = rms > LOUD * signal
         found += f"; with the recipe's teacher the RMS is {signal:.1e}"
     yield Finding(
@@ -126,14 +124,14 @@ def _check_noise_floor(patient: Patient) -> Iterator[Finding]:
     )
 
 
-def _compute_first_advantages(patient: Patient, teacher: Policy) -> Tensor:
+def _compute_first_advantages(patient: Patient, teacher: Policy, view: View | None = None) -> Tensor:
     """(N,) advantages of the answers' tokens of a first step of distillation from this teacher, made by the learner
     itself, with the student, the method and the seed of that step."""
     recipe = patient.recipe
     method = OnPolicyDistillationSettings()
     if isinstance(recipe.method, OnPolicyDistillationSettings):
         method = recipe.method.model_copy(update={"ablation": None, "outcome_check": None, "advantage_clamp": None})
-    distillation = make_method(recipe.model_copy(update={"method": method}), OneTeacher(teacher))
+    distillation = make_method(recipe.model_copy(update={"method": method}), OneTeacher(teacher, view))
     learner = Learner(patient.student, recipe.training, total_steps=1, temperature=recipe.training_temperature)
     advantages, seed = [], derive_seed(recipe.seed, "step", 0)
     for pieces in learner.begin(patient.prompts):
@@ -152,15 +150,14 @@ def _rms(values: Tensor) -> float:
 def _check_teacher_sees(patient: Patient) -> Iterator[Finding]:
     """Check that the teacher's scores of its own answers fall when the video is shuffled, reversed or removed."""
     teacher, recipe = patient.models["teacher"], patient.recipe
-    groups = answer(teacher, patient.prompts, _make_greedy_sampling(recipe), recipe)
+    seen = patient.see("teacher")
+    groups = answer(teacher, seen, make_greedy_sampling(recipe), recipe)
 
     def mean_logprob(prompts: Sequence[Prompt]) -> float:
         return float(torch.cat(score(teacher, prompts, groups, recipe)).mean())
 
-    intact = mean_logprob(patient.prompts)
-    drops = {
-        name: intact - mean_logprob([spoil(prompt) for prompt in patient.prompts]) for name, spoil in ABLATIONS.items()
-    }
+    intact = mean_logprob(seen)
+    drops = {name: intact - mean_logprob([spoil(prompt) for prompt in seen]) for name, spoil in ABLATIONS.items()}
     blind = drops["removed"] < BLIND_NATS
     timeless = max(drops["shuffled"], drops["reversed"]) < BLIND_NATS
     few = explain_too_few(patient)
@@ -185,13 +182,7 @@ def _check_accuracy(patient: Patient) -> Iterator[Finding]:
     """Check that the teacher is better than the student by the annotations, which may be noisy."""
     means, parsed = {}, {}
     for name, policy in patient.models.items():
-        groups = answer(policy, patient.prompts, _make_greedy_sampling(patient.recipe), patient.recipe)
-        spans = [parse_answer(group.answers[0].text).spans for group in groups]
-        ious = [
-            best_iou(found[0], prompt.example.spans) if found else 0.0
-            for found, prompt in zip(spans, patient.prompts, strict=True)
-        ]
-        means[name], parsed[name] = sum(ious) / len(ious), sum(bool(found) for found in spans)
+        means[name], parsed[name] = measure_accuracy(policy, patient.see(name), patient.recipe)
     count, few = len(patient.prompts), explain_too_few(patient)
     mute = parsed["teacher"] < 0.8 * count
     found = "; ".join(f"{name} mIoU {means[name]:.2f}, output format rate {parsed[name] / count:.2f}" for name in means)
@@ -301,7 +292,7 @@ def _check_wording(patient: Patient) -> Iterator[Finding]:
     teacher, recipe = patient.models["teacher"], patient.recipe
     if not recipe.method.has_annotations:
         return
-    judge = OneTeacher(teacher)
+    judge = OneTeacher(teacher, patient.view)
     write = make_method(recipe, judge).write
     nats, example = measure_surprise_at_wording(write, patient.student, judge, patient.prompts)
     strange = nats > IMPROBABLE_NATS
@@ -329,7 +320,3 @@ TEACHER_CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     _check_accuracy,
     _check_wording,
 )
-
-
-def _make_greedy_sampling(recipe: Recipe) -> Sampling:
-    return Sampling(max_new_tokens=recipe.answers.max_new_tokens, greedy=True)

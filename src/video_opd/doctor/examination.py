@@ -6,18 +6,22 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from video_opd.config import Recipe
+from video_opd.config import Recipe, ViewSettings
 from video_opd.data.manifest import check_manifest
+from video_opd.data.teacher_views import OtherSpans, ShownSpans
 from video_opd.doctor.checks import CHECKS, TEACHER_CHECKS
 from video_opd.doctor.cost_estimate import judge_memory
 from video_opd.doctor.decoding_cost import estimate_whole_cost
 from video_opd.doctor.patient import Finding, Patient
+from video_opd.doctor.view_check import check_view
+from video_opd.methods.teachers import View
 from video_opd.policy.adapters import has_adapter, is_of_adapter
 from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.policy.load import Policy
 from video_opd.sample_size import count_of
 from video_opd.train.answering_choice import settle_answering
 from video_opd.train.build import load_student, load_teacher, make_source, prepare_compute, prepare_data
+from video_opd.train.build_views import make_view, make_views
 from video_opd.train.early_checks import refuse_early
 from video_opd.train.memory_choice import settle_memory
 from video_opd.train.run_inputs import Inputs
@@ -52,7 +56,7 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
     for part, path in _name_manifests(recipe).items():
         examples = inputs.read_manifest(recipe, path)
         first = examples[:num_examples]
-        with closing(make_source(recipe, student, examples)) as source:
+        with closing(make_source(recipe, student, examples, for_teachers=part == "training")) as source:
             limit = source.max_bad_share * source.num_examples
             source.max_bad_share = 1.0  # what is set aside is a finding here, and no reason to stop
             rendered = source.prompts(first)
@@ -65,14 +69,30 @@ def examine(recipe: Recipe, *, num_examples: int = 8) -> list[Finding]:
     if prompts:
         patient = Patient.admit(recipe, student, policies[0] if policies else None, prompts)
         findings.extend(finding for check in CHECKS for finding in check(patient))
-        for name, policy in zip(recipe.name_teachers(), policies, strict=True):
-            examined = replace(patient, teacher=policy)
+        views = make_views(recipe, inputs, student) or (None,) * len(policies)
+        for (name, settings), policy, view in zip(recipe.name_teachers().items(), policies, views, strict=True):
+            examined = replace(patient, teacher=policy, view=view)
             found = [finding for check in TEACHER_CHECKS for finding in check(examined)]
+            if settings.view:
+                found.append(_examine_view(examined, settings.view, inputs))
             findings.extend(
                 found if len(policies) == 1 else [replace(f, checked=f"{name}: {f.checked}") for f in found]
             )
         findings.extend(estimate_whole_cost(patient, teacher, inputs))
     return findings
+
+
+def _examine_view(patient: Patient, settings: ViewSettings, inputs: Inputs) -> Finding:
+    """Compare a teacher's view with a wrong one: the spans of other examples, or a random part where none are known."""
+    recipe, student = patient.recipe, patient.student
+
+    def show(spans: ShownSpans) -> View:
+        return make_view(recipe, settings.model_copy(update={"spans": spans}), inputs, student)
+
+    if settings.margin_s is None:
+        return check_view(patient, show("annotated"), None)
+    others = OtherSpans.of(inputs.read_manifest(recipe, recipe.data.train)).examples
+    return check_view(patient, show("annotated"), show("shuffled" if len(others) > 1 else "random"))
 
 
 def _name_manifests(recipe: Recipe) -> dict[str, Path]:

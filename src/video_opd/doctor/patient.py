@@ -10,6 +10,8 @@ import torch
 
 from video_opd.config import Recipe
 from video_opd.eval.ask import ask_in_batches, batches_in_step, make_batches
+from video_opd.grounding import best_iou, parse_answer
+from video_opd.methods.teachers import View
 from video_opd.policy.load import Policy
 from video_opd.policy.read import Reading
 from video_opd.types import AnswerGroup, Prompt, Sampling
@@ -42,11 +44,19 @@ class Patient:
     prompts: tuple[Prompt, ...]
     groups: tuple[AnswerGroup, ...]
     """The student's sampled answers, one per prompt."""
+    view: View | None = None
+    """What the teacher sees in place of the prompts; None: the prompts."""
 
     @property
     def models(self) -> dict[str, Policy]:
         """Student and, if there is one, teacher."""
         return {"student": self.student} | ({"teacher": self.teacher} if self.teacher else {})
+
+    def see(self, name: str) -> tuple[Prompt, ...]:
+        """The prompts as one of the models sees them in training."""
+        if self.view is None or name != "teacher":
+            return self.prompts
+        return tuple(self.view(prompt) for prompt in self.prompts)
 
     @classmethod
     def admit(cls, recipe: Recipe, student: Policy, teacher: Policy | None, prompts: Sequence[Prompt]) -> Patient:
@@ -99,3 +109,27 @@ def score(
 
     asked = ask_in_batches(policy, make_batches(prompts, recipe.training.micro_batch_size), score_next)
     return [row for each in asked for row in each.answers]
+
+
+def make_greedy_sampling(recipe: Recipe) -> Sampling:
+    """The most probable token each time."""
+    return Sampling(max_new_tokens=recipe.answers.max_new_tokens, greedy=True)
+
+
+def measure_accuracy(policy: Policy, prompts: Sequence[Prompt], recipe: Recipe) -> tuple[float, int]:
+    """Let a model answer greedily.
+
+    Args:
+        policy: the model.
+        prompts: as it sees them.
+        recipe: says how it is asked.
+
+    Returns:
+        the mean IoU with the annotations, and the number of answers in which a span was found.
+    """
+    groups = answer(policy, prompts, make_greedy_sampling(recipe), recipe)
+    spans = [parse_answer(group.answers[0].text).spans for group in groups]
+    ious = [
+        best_iou(found[0], prompt.example.spans) if found else 0.0 for found, prompt in zip(spans, prompts, strict=True)
+    ]
+    return sum(ious) / len(ious), sum(bool(found) for found in spans)

@@ -98,6 +98,8 @@ class MethodSettings(Settings):
 
     needs_teacher: ClassVar[bool] = False
     """Whether the recipe must have a teacher."""
+    has_other_signal: ClassVar[bool] = False
+    """Whether the method learns something even if the teacher agrees with the student."""
     writes_annotations: ClassVar[bool] = False
     """Whether the method trains on annotated answers instead of sampled ones. Its student writes none."""
     if TYPE_CHECKING:

@@ -21,6 +21,7 @@ class MixtureSettings(BoundSettings, RewardSettings):
     """The advantage of `opd` plus a task reward, which is scaled to the size of that advantage."""
 
     needs_teacher: ClassVar[bool] = True
+    has_other_signal: ClassVar[bool] = True
 
     name: Literal["mixture"]
     """The method."""

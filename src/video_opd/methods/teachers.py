@@ -1,7 +1,8 @@
 """The teacher: one frozen model, several models of which one judges each prompt, or the mean of several models.
 
 One of several teachers is chosen by the prompt's source, or by its reliability on the same example. The mean asks all
-teachers about every prompt, and costs as much as all of them.
+teachers about every prompt, and costs as much as all of them. A teacher may have a view of its own: it reads another
+prompt about the same clip, and scores the same tokens (`data.teacher_views`).
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from torch.nn.utils.rnn import pad_sequence
 
 from video_opd.errors import DataError
 from video_opd.policy.load import Policy
+from video_opd.policy.ranked_policy import DealtPrompts
 from video_opd.policy.sharding import is_any_process
 from video_opd.ranks import current_job
 from video_opd.types import AnswerGroup, Example, Prompt, TokenScores, flatten
 
 Route = Callable[[Example], int]
 """Example -> index of the teacher that is asked about it."""
+View = Callable[[Prompt], Prompt]
+"""The student's prompt -> what a teacher sees in its place: another video, the same question."""
 
 
 class Teacher(Protocol):
@@ -30,6 +34,10 @@ class Teacher(Protocol):
     @property
     def policies(self) -> tuple[Policy, ...]:
         """The models of this teacher."""
+
+    @property
+    def views(self) -> tuple[View | None, ...]:
+        """What each model sees; None: the student's prompt."""
 
     def __call__(
         self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup], *, distribution: bool = False
@@ -53,6 +61,7 @@ class OneTeacher:
     """A single model."""
 
     policy: Policy
+    view: View | None = None
     temperature: float = 1.0
     """Of the log-probs."""
 
@@ -61,15 +70,26 @@ class OneTeacher:
         """The single model, in a tuple as for several."""
         return (self.policy,)
 
+    @property
+    def views(self) -> tuple[View | None, ...]:
+        """What it sees."""
+        return (self.view,)
+
     def __call__(
         self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup], *, distribution: bool = False
     ) -> TokenScores:
         """Read and score all prompts in one pass."""
         try:
-            reading = self.policy.read(prompts)
+            reading = self.policy.read(self._see(prompts))
             return self.policy.score(reading, groups, distribution=distribution, temperature=self.temperature)
         finally:
             self.policy.rest()
+
+    def _see(self, prompts: Sequence[Prompt]) -> Sequence[Prompt]:
+        if self.view is None:
+            return prompts
+        seen = [self.view(prompt) for prompt in prompts]
+        return DealtPrompts.give(seen, prompts.processes) if isinstance(prompts, DealtPrompts) else seen
 
 
 @dataclass(frozen=True)
@@ -78,6 +98,7 @@ class RoutedTeachers:
 
     policies: tuple[Policy, ...]
     route: Route
+    views: tuple[View | None, ...] = ()
     temperature: float = 1.0
     """Of the log-probs."""
 
@@ -89,12 +110,13 @@ class RoutedTeachers:
         size = len(groups[0].answers)
         order: list[int] = []
         parts: list[TokenScores] = []
-        for index, policy in enumerate(self.policies):
+        for index, (policy, view) in enumerate(_pair(self.policies, self.views)):
             own = [place for place, teacher in enumerate(chosen) if teacher == index]
             if _is_asked(policy, by_this_process=bool(own)):
                 asked = own or [0]  # without a prompt of its own, a process goes along with its first one
                 mine, theirs = [prompts[place] for place in asked], [groups[place] for place in asked]
-                scores = OneTeacher(policy, temperature=self.temperature)(mine, theirs, distribution=distribution)
+                judge = OneTeacher(policy, view, self.temperature)
+                scores = judge(mine, theirs, distribution=distribution)
                 parts += [scores] if own else []
                 order += [place * size + answer for place in own for answer in range(size)]
         back = sorted(range(len(order)), key=order.__getitem__)
@@ -106,6 +128,11 @@ class RoutedTeachers:
             if distribution
             else None,
         )
+
+
+def _pair(policies: Sequence[Policy], views: Sequence[View | None]) -> list[tuple[Policy, View | None]]:
+    """Every model with its view; without any views all see the student's prompt."""
+    return list(zip(policies, views or [None] * len(policies), strict=True))
 
 
 def _is_asked(policy: Policy, *, by_this_process: bool) -> bool:
@@ -130,6 +157,7 @@ class AveragedTeachers:
     """
 
     policies: tuple[Policy, ...]
+    views: tuple[View | None, ...] = ()
     temperature: float = 1.0
     """Of the log-probs of each."""
 
@@ -138,8 +166,8 @@ class AveragedTeachers:
     ) -> TokenScores:
         """Ask one teacher after the other, so that only the sum and one teacher's scores are held at a time."""
         count, mean, scores = len(self.policies), None, None
-        for policy in self.policies:
-            scores = OneTeacher(policy, temperature=self.temperature)(prompts, groups, distribution=True)
+        for policy, view in _pair(self.policies, self.views):
+            scores = OneTeacher(policy, view, self.temperature)(prompts, groups, distribution=True)
             assert scores.distribution is not None
             share = scores.distribution / count  # divide first: the sum of very low log-probs could overflow
             mean = share if mean is None else mean + share

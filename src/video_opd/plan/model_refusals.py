@@ -12,6 +12,7 @@ from video_opd.policy.placement import refuse_quantised_offload
 from video_opd.policy.published_shapes import find_parts_here, read_config
 from video_opd.policy.quantised import refuse_as_student, refuse_old_card
 from video_opd.policy.sharding import refuse_quantised
+from video_opd.train.build_views import refuse_other_clock
 
 
 def refuse_unusable_models(recipe: Recipe, num_processes: int, card: GpuCard) -> None:
@@ -28,7 +29,7 @@ def refuse_unusable_models(recipe: Recipe, num_processes: int, card: GpuCard) ->
     """
     student = recipe.student.model
     config, method, _ = read_config(student)
-    find_family(config, student)
+    refuse_other_clock(recipe, find_family(config, student))
     refuse_as_student(student, method)
     for teacher in recipe.name_teachers().values():
         its_config, method, _ = read_config(teacher.model)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 
 from video_opd.config import Recipe, TeacherSettings
+from video_opd.config.model_settings import is_base
 from video_opd.errors import ConfigurationError
 from video_opd.plan.asking_memory import estimate_run
 from video_opd.plan.cards import KNOWN_CARDS, GpuCard, Gpus
@@ -123,7 +124,7 @@ class RemedySearch:
             )
         if self.num_processes > 1 and recipe.compute.shards not in (None, self.num_processes):
             yield "leave out compute.shards", lambda trial: change_table(trial, "compute", shards=None)
-        if self.num_processes == 1 and any(not (each.offload or each.device or each.devices) for each in teachers):
+        if self.num_processes == 1 and any(not (each.has_place or is_base(each, student)) for each in teachers):
             yield "set teacher.offload = true", _offload
         if recipe.compute.precision == "float32":
             yield (

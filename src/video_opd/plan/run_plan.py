@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -19,8 +19,9 @@ from video_opd.plan.step_time import StepTime
 from video_opd.policy.model_shape import ModelShape
 from video_opd.train.answering_choice import find_most_together, is_answering_open, set_together
 from video_opd.train.build import count_steps, list_step_sizes
+from video_opd.train.build_views import estimate_share
 from video_opd.train.early_checks import refuse_unfit_job
-from video_opd.train.largest_micro_batch import choose_load, size_prompt
+from video_opd.train.largest_micro_batch import QUESTION_TOKENS, choose_load, size_prompt
 from video_opd.train.measured_models import count_weight_bytes, measure_model
 from video_opd.train.memory_choice import MARGIN, describe_step, list_durations
 from video_opd.train.memory_estimate import StepMemory
@@ -52,7 +53,7 @@ def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, an
     smallest = _set_checkpointing(asked, is_on=True) if recipe.training.gradient_checkpointing == "auto" else apart
     memory = _settle_answering(apart, longest_s, gpus.card.room)
     recipe = memory.recipe
-    time = _describe_time(memory, gpus, list_durations(recipe, inputs), answer_tokens)
+    time = _describe_time(memory, gpus, inputs, answer_tokens)
     pool = _count_examples(recipe, recipe.data.train, inputs) or num_examples
     num_steps = _count_steps(recipe, inputs, pool)
     estimate = estimate_run(memory)
@@ -121,9 +122,10 @@ def _change(memory: StepMemory, recipe: Recipe, longest_s: float | None) -> Step
     return replace(memory, recipe=recipe, load=load)
 
 
-def _describe_time(memory: StepMemory, gpus: Gpus, durations: Sequence[float], answer_tokens: int | None) -> StepTime:
+def _describe_time(memory: StepMemory, gpus: Gpus, inputs: Inputs, answer_tokens: int | None) -> StepTime:
     """The step with prompts of the mean length; without durations all are of the largest one."""
     recipe, student, load = memory.recipe, memory.student, memory.load
+    durations = list_durations(recipe, inputs)
     sizes = [size_prompt(recipe, student, seconds) for seconds in durations] or [size_prompt(recipe, student)]
     visual = sum(size.visual for size in sizes) / len(sizes)
     work = StepWork(
@@ -136,13 +138,14 @@ def _describe_time(memory: StepMemory, gpus: Gpus, durations: Sequence[float], a
         tokens=sum(size.tokens for size in sizes) / len(sizes),
         patches=visual * student.patches_per_token,
         groups=sum(size.groups for size in sizes) / len(sizes),
+        video_tokens=sum(size.tokens for size in sizes) / len(sizes) - QUESTION_TOKENS,
         answers=load.answers // load.prompts,
         answer_tokens=answer_tokens or load.answer_tokens,
     )
     return StepTime(
         recipe=recipe,
         student=student,
-        judges=tuple(_list_judges(recipe, student, gpus.card.capability)),
+        judges=tuple(_list_judges(recipe, student, gpus.card.capability, inputs)),
         work=work,
         card=gpus.card,
         num_processes=memory.num_processes,
@@ -150,10 +153,13 @@ def _describe_time(memory: StepMemory, gpus: Gpus, durations: Sequence[float], a
     )
 
 
-def _list_judges(recipe: Recipe, student: ModelShape, capability: float) -> Iterator[Judge]:
+def _list_judges(recipe: Recipe, student: ModelShape, capability: float, inputs: Inputs) -> Iterator[Judge]:
     """Who scores the answers of a step. Of several teachers each judges its share, or all of them everything."""
     width = 2 if recipe.compute.precision == "bfloat16" else 4
     teachers = recipe.name_teachers().values() if recipe.method.needs_teacher else ()
+    # Without durations the manifest may not be there yet.
+    is_known = any(teacher.view for teacher in teachers) and bool(list_durations(recipe, inputs))
+    examples = inputs.read_manifest(recipe, recipe.data.train) if is_known else ()
     for teacher in teachers:
         shape = measure_model(teacher.model)
         yield Judge(
@@ -161,6 +167,7 @@ def _list_judges(recipe: Recipe, student: ModelShape, capability: float) -> Iter
             num_bytes=count_weight_bytes(teacher.model, shape, width, capability),
             share=1.0 if recipe.teachers_by == "average" else 1 / len(teachers),
             is_student=recipe.student.lora is not None and teacher.model == recipe.student.model,
+            sees=estimate_share(recipe, teacher.view, examples, student),
         )
     if recipe.method.needs_reference:
         yield Judge(shape=student, num_bytes=width * student.num_all, is_student=True, is_reference=True)

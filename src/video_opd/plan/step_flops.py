@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from video_opd.config import Recipe
 from video_opd.plan.model_flops import Flops, ModelFlops
@@ -31,6 +31,8 @@ class StepWork:
     """Of one video."""
     groups: float
     """Temporal groups of one video."""
+    video_tokens: float = 0.0
+    """Tokens of one prompt that belong to its video, the times before the groups among them."""
     answers: int
     """To one prompt."""
     answer_tokens: float
@@ -40,6 +42,11 @@ class StepWork:
     def rows(self) -> float:
         """Answer tokens to one prompt."""
         return self.answers * self.answer_tokens
+
+    def see(self, share: float) -> StepWork:
+        """The same with so many video tokens for one of the student's."""
+        tokens = self.tokens - (1 - share) * self.video_tokens
+        return replace(self, tokens=tokens, patches=share * self.patches, groups=share * self.groups)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +62,8 @@ class Judge:
     """It is the student before training or without its adapter."""
     is_reference: bool = False
     """It is the reference of the method, and no teacher."""
+    sees: float = 1.0
+    """Video tokens in its view, for one of the student's."""
 
 
 def group_judges(judges: Sequence[Judge]) -> dict[str, list[Judge]]:
@@ -111,9 +120,9 @@ class StepFlops:
         return "tower" in self._trained
 
     def _judge(self, judge: Judge) -> Flops:
-        work, model = self.work, ModelFlops(shape=judge.shape)
+        work, model = self.work.see(judge.sees), ModelFlops(shape=judge.shape)
         flops = model.read_text(work.tokens) + model.follow(work.tokens, work.rows, work.answer_tokens)
-        if not (judge.is_student and not self._is_vision_trained):  # else the features are there
+        if judge.sees != 1 or not judge.is_student or self._is_vision_trained:  # else the features are there
             flops += model.read_vision(work.patches, work.groups)
         return judge.share * flops
 

@@ -8,7 +8,7 @@ says how far the estimate is from them. Decoding of videos and waiting for other
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from video_opd.config import Recipe
 from video_opd.plan.cards import GPUS_PER_NODE, NETWORK_GBS, GpuCard
@@ -141,12 +141,13 @@ class StepTime:
         return loops * work.answer_tokens * token + flops.total / (self._rate * SHARE_OF_RATE)
 
     def _judge(self, judge: Judge) -> float:
-        work, model = self.work, ModelFlops(shape=judge.shape)
-        seconds = self._read_text(judge.shape, is_autocast=False)
+        work, model = self.work.see(judge.sees), ModelFlops(shape=judge.shape)
+        view = replace(self, work=work)
+        seconds = view._read_text(judge.shape, is_autocast=False)
         rows = model.follow(work.tokens, work.rows, work.answer_tokens)
         seconds += self._pass(judge.shape, work.prompts * rows)
-        shares_vision = judge.is_student and "tower" not in count_trained(self.recipe, self.student)
-        return judge.share * (seconds + (0.0 if shares_vision else self._read_vision(judge.shape)))
+        shares_vision = judge.is_student and judge.sees == 1 and "tower" not in count_trained(self.recipe, self.student)
+        return judge.share * (seconds + (0.0 if shares_vision else view._read_vision(judge.shape)))
 
     def _backward(self, flops: Flops) -> float:
         layers, updates = len(self.student.layer_kinds), self.recipe.training.updates_per_batch

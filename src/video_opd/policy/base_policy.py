@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from video_opd.policy.adapters import without_adapter
-from video_opd.policy.load import Policy
+from video_opd.policy.load import Policy, Work
 
 
 class BasePolicy(Policy):
@@ -33,3 +33,8 @@ class BasePolicy(Policy):
 def make_base(student: Policy) -> Policy:
     """The base of a student, as a function at the top of a module, which can be sent to other processes."""
     return BasePolicy.under(student)
+
+
+def make_twin(policy: Policy) -> Policy:
+    """The same frozen model in another part, such as the reference: the same weights, with work of its own."""
+    return replace(policy, work=Work())

@@ -324,13 +324,13 @@ def find_family_of_processor(processor: Any, name: str = "") -> Family:
     )
 
 
-def list_family_names(without: Clock | None = None) -> str:
+def list_family_names(*without: Clock) -> str:
     """The names of the families, for messages.
 
     Args:
-        without: leave out the families that have this clock.
+        without: leave out the families that have one of these clocks.
     """
-    names = [family.name for family in FAMILIES if family.clock is not without]
+    names = [family.name for family in FAMILIES if family.clock not in without]
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 

@@ -27,6 +27,7 @@ from video_opd.eval.how_asked import (
     resolve_budget,
     resolve_template,
 )
+from video_opd.methods.teachers import View
 from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.policy.device import find_device
 from video_opd.policy.load import Policy
@@ -56,6 +57,7 @@ from video_opd.train.build_models import (
     resolve_checkpoints,
 )
 from video_opd.train.build_teachers import load_teacher, make_teacher, read_taus, refuse_unrouted
+from video_opd.train.build_views import refuse_unfit_views
 from video_opd.train.collapse_watch import CollapseWatch, read_steps
 from video_opd.train.learner import Learner
 from video_opd.train.normalisation import Normalisation
@@ -104,7 +106,9 @@ def render_data(recipe: Recipe, inputs: Inputs) -> None:
     """
     if needs_rendering(recipe):
         prepare_data(recipe)
-        refuse_unrouted(recipe, inputs.read_manifest(recipe, recipe.data.train), inputs)
+        examples = inputs.read_manifest(recipe, recipe.data.train)
+        refuse_unrouted(recipe, examples, inputs)
+        refuse_unfit_views(recipe, examples)
 
 
 def assemble(
@@ -134,7 +138,8 @@ def assemble(
     teacher = load_teacher(recipe, inputs, student)
     for policy in teacher.policies if teacher else ():
         require_common_tokens(student, policy)
-    models = Models(student=student, teacher=teacher, reference=load_reference(recipe, student))
+    reference = load_reference(recipe, student, teacher.policies if teacher else ())
+    models = Models(student=student, teacher=teacher, reference=reference)
     gate, total_steps = make_gate(recipe), count_steps(recipe, train, inputs)
     learner = make_learner(recipe, models, total_steps=total_steps, gate=gate, note=run.memory)
     state = TrainingState() if checkpoint is None else load_state(checkpoint, learner)
@@ -146,7 +151,7 @@ def assemble(
             validation=validation,
             test=test,
             side_questions=inputs.read_side_questions(recipe),
-            source=make_source(recipe, student, train, memories=memories),
+            source=make_source(recipe, student, train, memories=memories, for_teachers=True),
             validation_source=make_source(recipe, student, validation, memories=memories),
         ),
         method=make_method(recipe, teacher, models.reference),
@@ -180,17 +185,20 @@ def make_learner(recipe: Recipe, models: Models, *, total_steps: int, gate: Answ
             temperature=recipe.training_temperature,
         )
     keys = {part: [key_of(policy) for policy in policies] for part, policies in models.group_by_part().items()}
-    ranks.call_all(build_part, (recipe, keys, total_steps, note))
+    views = models.teacher.views if models.teacher else ()
+    ranks.call_all(build_part, (recipe, keys, total_steps, note, views))
     return RankedLearner(ranks.kept["learner"], gate=gate, ranks=ranks, normalisation=normalisation)
 
 
-def build_part(kept: dict[str, Any], share: tuple[Recipe, dict[str, list[str]], int, Path]) -> None:
+def build_part(
+    kept: dict[str, Any], share: tuple[Recipe, dict[str, list[str]], int, Path, tuple[View | None, ...]]
+) -> None:
     """Make this process's part of the learner, of the parts of the models that it holds."""
-    recipe, keys, total_steps, note = share
+    recipe, keys, total_steps, note, views = share
     policies = {part: [kept[key] for key in names] for part, names in keys.items()}
     _share_vision(recipe, policies)
     teachers, reference = policies.get("teacher", []), policies.get("reference", [None])[0]
-    teacher = make_teacher(recipe, teachers, read_taus(recipe, Inputs())) if teachers else None
+    teacher = make_teacher(recipe, teachers, read_taus(recipe, Inputs()), views) if teachers else None
     temperature = recipe.training_temperature
     learner = Learner(policies["student"][0], recipe.training, total_steps=total_steps, temperature=temperature)
     judges = [*teachers, reference] if reference else teachers
@@ -204,6 +212,8 @@ def _share_vision(recipe: Recipe, policies: Mapping[str, Sequence[Policy]]) -> N
     # Of prompts that are answered together, a teacher reads each when the student has read all.
     reads_later = training.gradient_checkpointing is not True or bool(others)
     num_clips = training.batch_size if training.updates_per_batch > 1 else reads_later * training.most_together
+    if any(teacher.view for teacher in recipe.name_teachers().values()):
+        num_clips *= 2  # what a teacher sees are other clips, and those of the student are wanted again
     share_vision(policies["student"][0], others, num_clips=num_clips)
 
 

@@ -18,6 +18,7 @@ from video_opd.runs.directory import RunDirectory
 from video_opd.train.answer_gate import AnswerGate
 from video_opd.train.build_inputs import PromptMemories, make_source
 from video_opd.train.build_teachers import choose_route, read_taus
+from video_opd.train.build_views import describe_views
 from video_opd.train.lessons import Curriculum, Given
 from video_opd.train.run_inputs import Inputs
 from video_opd.train.run_parts import Models
@@ -62,7 +63,9 @@ def make_curriculum(
         "scoring": PoolScoring(
             examples=train,
             manifest_sha256=inputs.hash_files(recipe.data.train),
-            make_source=lambda policy: make_source(recipe, policy, train, memories=memories),
+            make_source=lambda policy, judged: make_source(
+                recipe, policy, train, memories=memories, for_teachers=judged
+            ),
             asked=describe_asking(recipe.grounding_defaults(), recipe.compute.precision),
             batch_size=recipe.compute.evaluation_batch_size,
             cache=settings.cache,
@@ -101,6 +104,7 @@ def _make_scored_models(
             for path in (each.scores or teacher_scores for each in recipe.name_teachers().values())
         ),
         route=choose_route(recipe, read_taus(recipe, inputs)),
+        teacher_views=describe_views(recipe),
     )
 
 

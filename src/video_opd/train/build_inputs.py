@@ -34,12 +34,22 @@ def make_source(
     examples: Sequence[object],
     prompt: PromptSettings | None = None,
     memories: PromptMemories | None = None,
+    *,
+    for_teachers: bool = False,
 ) -> PromptSource:
     """Prompts for the recipe's examples, rendered with one policy's processor for all.
 
     Args:
+        recipe: says how a question is put, and how a video is shown.
+        policy: whose processor it is.
+        examples: that may be asked for.
+        prompt: in place of the recipe's.
         memories: of earlier runs; prompts they rendered in the same way are not rendered again.
+        for_teachers: render also what teachers with a dense view see.
     """
+    memories = {} if memories is None else memories
+    videos = recipe.list_dense_videos() if for_teachers else []
+    denser = [make_source(recipe.model_copy(update={"video": v}), policy, examples, prompt, memories) for v in videos]
     renderer = PromptRenderer(policy.processor, resolve_template(prompt or recipe.prompt), resolve_budget(recipe.video))
     key = (
         recipe.data.videos.resolve(),
@@ -48,7 +58,6 @@ def make_source(
         policy.fingerprint(),
         policy.processor.to_json_string(),
     )
-    memories = {} if memories is None else memories
     memory = memories.setdefault(key, PromptMemory(REMEMBERED_TOKENS // recipe.video.max_tokens))
     return PromptSource(
         recipe.data.videos,
@@ -58,6 +67,7 @@ def make_source(
         workers=recipe.data.workers,
         max_bad_share=recipe.data.max_bad_share,
         in_processes=True,
+        denser=denser,
     )
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-from video_opd.config import ComputeSettings, Recipe, StudentSettings, TeacherSettings
+from video_opd.config import ITSELF, ComputeSettings, Recipe, StudentSettings, TeacherSettings
 from video_opd.errors import ConfigurationError
 from video_opd.policy.adapters import attach_adapter, refuse_other_adapter, refuse_unfit_targets
 from video_opd.policy.attention import refuse_missing_backend, use_attention
-from video_opd.policy.base_policy import make_base
+from video_opd.policy.base_policy import make_base, make_twin
 from video_opd.policy.checkpointing import checkpoint_layers, tie_layers
 from video_opd.policy.common_tokens import require_common_tokens
 from video_opd.policy.description import Description, describe, explain_other_model, make_empty
@@ -29,6 +29,7 @@ from video_opd.policy.sharding import Sharding, refuse_quantised
 from video_opd.policy.weights_files import is_adapter, list_types
 from video_opd.ranks import num_processes, num_started
 from video_opd.runs.checkpoint import Checkpoint, find_latest_checkpoint
+from video_opd.train.build_views import refuse_other_clock
 from video_opd.train.training_state import read_state
 from video_opd.train.unfit_checkpoint import explain_unfit, unfit
 
@@ -52,11 +53,14 @@ def resolve_checkpoints(recipe: Recipe) -> Recipe:
     def resolve_part(part: _Named) -> _Named:
         return part.model_copy(update={"model": resolve_name(part.model)})
 
+    def resolve_teacher(teacher: TeacherSettings) -> TeacherSettings:
+        return teacher if teacher.model == ITSELF else resolve_part(teacher)
+
     return recipe.model_copy(
         update={
             "student": resolve_part(recipe.student),
-            "teacher": recipe.teacher and resolve_part(recipe.teacher),
-            "teachers": tuple(map(resolve_part, recipe.teachers)),
+            "teacher": recipe.teacher and resolve_teacher(recipe.teacher),
+            "teachers": tuple(map(resolve_teacher, recipe.teachers)),
         }
     )
 
@@ -176,6 +180,8 @@ def refuse_unfit_models(recipes: Sequence[Recipe]) -> None:
             refuse_as_student(model, find_quantisation(resolve_parts(model, weights=False).base))
         described[model] = describe(model, device=find_device(recipes[0].compute.device))
         for recipe in recipes:
+            if recipe.student.model == model:
+                refuse_other_clock(recipe, described[model].family)
             if recipe.student.lora and recipe.student.model == model:
                 refuse_unfit_targets(model, recipe.student.lora)
                 if recipe.student.lora.quantise:
@@ -187,9 +193,33 @@ def refuse_unfit_models(recipes: Sequence[Recipe]) -> None:
                     require_common_tokens(*(described[name] for name in pair))
 
 
-def load_reference(recipe: Recipe, student: Policy) -> Policy | None:
-    """The student as it was before training, if the method needs it as a reference."""
-    return load_beside(recipe, recipe.student.model, student) if recipe.method.needs_reference else None
+def load_reference(recipe: Recipe, student: Policy, teachers: Sequence[Policy] = ()) -> Policy | None:
+    """The student as it was before training, if the method needs it as a reference.
+
+    Args:
+        recipe: of the run.
+        student: under training.
+        teachers: of the recipe, if they are loaded; one that is a copy of the student serves as the reference too.
+    """
+    if not recipe.method.needs_reference:
+        return None
+    named = zip(recipe.name_teachers().values(), teachers, strict=False)
+    if twin := find_twin(recipe, recipe.student.model, named):
+        return derive_on_all(make_twin, twin)
+    return load_beside(recipe, recipe.student.model, student)
+
+
+def find_twin(recipe: Recipe, model: str, loaded: Iterable[tuple[TeacherSettings, Policy]]) -> Policy | None:
+    """A loaded copy of the student before training, if `model` is one too; with an adapter no copy is needed.
+
+    Args:
+        recipe: of the run.
+        model: folder or hub name of what is wanted beside the student.
+        loaded: teachers so far.
+    """
+    if recipe.student.lora is not None or model != recipe.student.model:
+        return None
+    return next((policy for each, policy in loaded if each.model == model and not each.has_place), None)
 
 
 def load_beside(recipe: Recipe, model: str, student: Policy | None, placement: Placement | None = None) -> Policy:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from video_opd.config import Recipe
+from video_opd.config import Recipe, TeacherSettings
 from video_opd.methods.teachers import (
     AveragedTeachers,
     OneTeacher,
     Route,
     RoutedTeachers,
     Teacher,
+    View,
     route_by_reliability,
     route_by_source,
 )
+from video_opd.policy.base_policy import make_twin
 from video_opd.policy.load import Policy
-from video_opd.train.build_models import load_beside, place_teacher
+from video_opd.policy.ranked_policy import derive_on_all
+from video_opd.train.build_models import find_twin, load_beside, place_teacher
+from video_opd.train.build_views import make_views
 from video_opd.train.run_inputs import Inputs
 from video_opd.types import Example
 
@@ -31,23 +35,44 @@ def load_teacher(recipe: Recipe, inputs: Inputs | None = None, student: Policy |
     Raises:
         DataError: a score file that cannot be read.
     """
-    taus = read_taus(recipe, inputs or Inputs())
-    named = recipe.name_teachers().values()
-    policies = tuple(load_beside(recipe, each.model, student, place_teacher(recipe, each)) for each in named)
-    return make_teacher(recipe, policies, taus) if policies else None
+    inputs = inputs or Inputs()
+    taus = read_taus(recipe, inputs)
+    loaded: list[tuple[TeacherSettings, Policy]] = []
+    for each in recipe.name_teachers().values():
+        twin = None if each.has_place else find_twin(recipe, each.model, loaded)
+        policy = (
+            derive_on_all(make_twin, twin)
+            if twin
+            else load_beside(recipe, each.model, student, place_teacher(recipe, each))
+        )
+        loaded.append((each, policy))
+    if not loaded:
+        return None
+    policies = [policy for _, policy in loaded]
+    views = make_views(recipe, inputs, student or policies[0])
+    return make_teacher(recipe, policies, taus, views)
 
 
-def make_teacher(recipe: Recipe, policies: Sequence[Policy], taus: Sequence[Mapping[str, float]] = ()) -> Teacher:
+def make_teacher(
+    recipe: Recipe,
+    policies: Sequence[Policy],
+    taus: Sequence[Mapping[str, float]] = (),
+    views: Sequence[View | None] = (),
+) -> Teacher:
     """The recipe's teachers as one judge.
 
     Args:
+        recipe: says how several teachers share the work.
         policies: frozen, in the recipe's order.
         taus: for each teacher the mean temporal IoU of its answers by id of the example, where that is the rule.
+        views: what each teacher sees, where any of them has a view of its own.
     """
     if len(policies) == 1:
-        return OneTeacher(policies[0])
+        return OneTeacher(policies[0], view=views[0] if views else None)
     route = choose_route(recipe, taus)
-    return AveragedTeachers(tuple(policies)) if route is None else RoutedTeachers(tuple(policies), route)
+    if route is None:
+        return AveragedTeachers(tuple(policies), views=tuple(views))
+    return RoutedTeachers(tuple(policies), route, views=tuple(views))
 
 
 def choose_route(recipe: Recipe, taus: Sequence[Mapping[str, float]]) -> Route | None:

@@ -16,6 +16,7 @@ from video_opd.train.build_inputs import list_manifests, needs_rendering, refuse
 from video_opd.train.build_method import refuse_unfit_method
 from video_opd.train.build_models import refuse_unfit_models, refuse_unfit_places
 from video_opd.train.build_teachers import refuse_unrouted
+from video_opd.train.build_views import refuse_unfit_views
 from video_opd.train.run_inputs import Inputs
 
 
@@ -111,6 +112,9 @@ def _refuse_early_here(recipe: Recipe, inputs: Inputs) -> None:
             examples = inputs.read_manifest(recipe, path)
             refuse_tight_budget(recipe.data.videos, examples, budget)
             if path == recipe.data.train:
+                for video in recipe.list_dense_videos():
+                    refuse_tight_budget(recipe.data.videos, examples, resolve_budget(video))
                 refuse_unrouted(recipe, examples, inputs)
+                refuse_unfit_views(recipe, examples)
         refuse_early_curriculum(recipe, inputs)
         inputs.read_side_questions(recipe)

@@ -13,6 +13,7 @@ from video_opd.policy.published_shapes import read_config
 from video_opd.policy.quantised import DEQUANTISED, FP8_CAPABILITY
 from video_opd.policy.weights_files import measure_files
 from video_opd.train.build_models import place_teacher
+from video_opd.train.build_views import count_denser
 from video_opd.train.memory_estimate import FrozenModel
 
 _BYTES_PER_WEIGHT = {"bitsandbytes": 0.6, "awq": 0.6, "gptq": 0.6}
@@ -44,19 +45,25 @@ def measure_model(name: str, lora: LoraSettings | None = None) -> ModelShape:
     return _MEASURED[key]
 
 
-def list_frozen(recipe: Recipe, student: ModelShape, capability: float) -> Iterator[FrozenModel]:
+def list_frozen(
+    recipe: Recipe, student: ModelShape, capability: float, longest_s: float | None = None
+) -> Iterator[FrozenModel]:
     """The teachers and the reference of a recipe.
 
     Args:
         recipe: names them.
         student: its sizes.
         capability: compute capability of the GPU, 0 where there is none.
+        longest_s: of the clips, if known.
     """
     width = 2 if recipe.compute.precision == "bfloat16" else 4
     device = find_device(recipe.compute.device)
+    has_copy = False
     for teacher in recipe.name_teachers().values():
-        if recipe.student.lora is not None and teacher.model == recipe.student.model:
-            continue  # the student without its adapter
+        is_student = teacher.model == recipe.student.model
+        if is_student and (recipe.student.lora is not None or (has_copy and not teacher.has_place)):
+            continue  # the student without its adapter, or one copy for several parts
+        has_copy |= is_student and not teacher.has_place
         place, shape = place_teacher(recipe, teacher), measure_model(teacher.model)
         yield FrozenModel(
             part="teacher",
@@ -65,8 +72,9 @@ def list_frozen(recipe: Recipe, student: ModelShape, capability: float) -> Itera
             is_elsewhere=place is not None and device not in place.devices,
             waits_on_cpu=place is not None and place.offload,
             may_share_tower=recipe.student.freeze_vision,
+            sees=count_denser(recipe, teacher.view, student, longest_s),
         )
-    if recipe.method.needs_reference and recipe.student.lora is None:
+    if recipe.method.needs_reference and recipe.student.lora is None and not has_copy:
         size, may_share = width * student.num_all, recipe.student.freeze_vision
         yield FrozenModel(part="reference", shape=student, num_bytes=size, may_share_tower=may_share)
 

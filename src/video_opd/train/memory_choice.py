@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from video_opd.config import Recipe
+from video_opd.config.model_settings import is_base
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.files.toml_text import load_toml
 from video_opd.policy.device import find_capability, find_device, find_device_here
@@ -66,10 +67,11 @@ def describe_step(
     """
     student = measure_student(recipe)
     longest_s = max(list_durations(recipe, inputs or Inputs()), default=None)
+    capability = find_capability() if capability is None else capability
     return StepMemory(
         recipe=recipe,
         student=student,
-        frozen=tuple(list_frozen(recipe, student, find_capability() if capability is None else capability)),
+        frozen=tuple(list_frozen(recipe, student, capability, longest_s)),
         load=choose_load(recipe, student, num_processes=num_processes, longest_s=longest_s),
         num_processes=num_processes,
         is_on_gpu=is_on_gpu,
@@ -148,7 +150,7 @@ def list_remedies(recipe: Recipe, num_processes: int, *, for_prompts: bool = Tru
             yield "lower training.micro_batch_size"
         yield "lower video.max_tokens"
     teachers = recipe.name_teachers().values()
-    if num_processes == 1 and any(not (each.offload or each.device or each.devices) for each in teachers):
+    if num_processes == 1 and any(not (each.has_place or is_base(each, recipe.student)) for each in teachers):
         yield "set teacher.offload = true"
     if recipe.compute.precision == "float32":
         yield 'set compute.precision = "bfloat16"'

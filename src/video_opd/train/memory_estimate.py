@@ -36,6 +36,8 @@ class FrozenModel:
     """Between its turns."""
     may_share_tower: bool = False
     """Its vision tower may turn out to be the student's."""
+    sees: float = 1.0
+    """Tokens in its view at most, for one of the student's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,8 +316,7 @@ class StepMemory:
         return size
 
     def _count_backward(self, during: Parts) -> Parts:
-        """After the answers' part of the backward pass, before the reading's: all activations of the reading are
-        there."""
+        """Between the answers' part of the backward pass and the reading's, whose activations are all there."""
         how, shape, load = self.how, self.student, self.load
         again = 0
         if self.is_checkpointed:  # one layer's activations are there again
@@ -329,8 +330,7 @@ class StepMemory:
         }
 
     def _add_teacher_pass(self, resident: Parts) -> Parts:
-        """A frozen model at work, beside the student's reading: its weights where it waits on the CPU, its keys and
-        values, a layer's activations, its logits."""
+        """A frozen model at work: weights that wait on the CPU, keys and values, a layer's activations, logits."""
         most: Parts = {}
         for model in self.frozen:
             if model.is_elsewhere or (model.part == "teacher" and not self.recipe.method.needs_teacher):
@@ -339,7 +339,7 @@ class StepMemory:
             text, hidden = shape.text, int(shape.text.hidden_size)
             inner = int(getattr(text, "intermediate_size", None) or text.moe_intermediate_size)
             how = Arithmetic(compute=width, residual=width, trains_weights=True)
-            size = load.tokens * (shape.count_cached(how) + width * (3 * inner + 4 * hidden))
+            size = int(model.sees * load.tokens) * (shape.count_cached(how) + width * (3 * inner + 4 * hidden))
             size += 2 * 4 * load.rows * int(text.vocab_size)
             size += 4 * shape.embedding if width == 2 else 0  # its head computes in float32
             waiting = model.num_bytes if model.waits_on_cpu else 0

@@ -182,7 +182,7 @@ def without_graph(batch: TrainedBatch) -> TrainedBatch:
 
 def without_pixels(prompt: Prompt) -> Prompt:
     """A prompt for the record."""
-    return replace(prompt, pixel_values=prompt.pixel_values[:0])
+    return replace(prompt, pixel_values=prompt.pixel_values[:0], denser=())
 
 
 PASSES = ("answer", "compute_loss", "add_gradient", "add_gradient_again", "update")

@@ -51,8 +51,8 @@ class PoolScoring:
 
     examples: Sequence[Example]
     manifest_sha256: str
-    make_source: Callable[[Policy], PromptSource]
-    """Prompts of the pool; they are the same for every model of the run."""
+    make_source: Callable[[Policy, bool], PromptSource]
+    """Prompts of the pool, the same for every model of the run; and whether teachers judge the answers to them."""
     asked: Mapping[str, Any]
     """How the question is put, as far as scores depend on it: template, frames, precision."""
     batch_size: int
@@ -108,7 +108,10 @@ class PoolScoring:
     def _complete(self, wanted: WantedScores) -> tuple[ScoreFile, bool]:
         """Score what the file lacks. Returns the scores, and whether every video could be used."""
         policy, examples = wanted.policy, wanted.examples
-        with closing(self.make_source(policy)) as source, ScoringProgress(wanted.title, len(examples)) as progress:
+        with (
+            closing(self.make_source(policy, wanted.teacher is not None)) as source,
+            ScoringProgress(wanted.title, len(examples)) as progress,
+        ):
             scorer = Scorer(
                 policy=policy, source=source, asking=wanted.asking, batch_size=self.batch_size, teacher=wanted.teacher
             )

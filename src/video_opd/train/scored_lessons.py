@@ -59,6 +59,8 @@ class ScoredModels:
     """Of each model, the scores that the user made, if any."""
     route: Route | None = None
     """Which of several teachers is asked about an example; None: all of them, or there is but one."""
+    teacher_views: str = ""
+    """What the teachers see when they judge the student's answers, in words; empty: the student's prompt."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,6 +145,8 @@ class TeacherScored:
         """
         student, teacher = self.models.student, self.models.teacher if judged else None
         more = {"teacher_sha256": join_sha256(self.models.teacher_sha256)} if judged else {}
+        if judged and self.models.teacher_views:
+            more["teacher_views"] = self.models.teacher_views
         asking = self.make_asking(self.seed, "student")
         scoring = replace(self.scoring, cache=None) if step else self.scoring
         wanted = WantedScores(

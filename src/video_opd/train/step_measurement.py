@@ -73,7 +73,7 @@ def measure_step(
         }
     else:  # no video of the batch could be used
         measured.row = {"num_answers": 0}
-    seconds, cpu_seconds = parts.data.source.memory.cost(batch)
+    seconds, cpu_seconds = parts.data.source.cost(batch)
     num_damaged = sum(prompt.num_concealed > 0 for prompt in prompts)
     measured.row |= {
         "seconds_by_phase": {**outcome.seconds_by_phase, "decode": waited},
