@@ -203,6 +203,7 @@ def test_a_cut_model_keeps_its_layers_and_computes(school, tmp_path):
     teacher = load_policy("tiny-teacher").model
     small = smaller.cut(teacher, (0, 3))
     assert (small.config.text_config.num_hidden_layers, teacher.config.text_config.num_hidden_layers) == (2, 4)
+    assert [layer.self_attn.layer_idx for layer in small.model.language_model.layers] == [0, 1]  # its place in a cache
     weights = [model.model.language_model.layers[at].mlp.up_proj.weight for model, at in ((small, 1), (teacher, 3))]
     assert torch.equal(*weights)
     lessons, pad = [school.School(processor, 0).lesson(0)], processor.tokenizer.pad_token_id

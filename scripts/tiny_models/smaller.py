@@ -9,10 +9,12 @@ from torch import nn
 from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
 from tiny_models.school import SHARES, School
-from tiny_models.teaching import BATCH_SIZE, lesson_loss, minimise
+from tiny_models.teaching import lesson_loss, minimise
 from video_opd.seeds import derive_seed
 
 WARM_UP = 20
+BATCH_SIZE = 26
+"""Of which 16 ask in the short form."""
 
 
 def cut(model: Qwen3VLForConditionalGeneration, layers: tuple[int, ...]) -> Qwen3VLForConditionalGeneration:
