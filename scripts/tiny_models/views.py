@@ -21,6 +21,8 @@ MARGINS_S = (0.5, 2.0)
 """One margin for all would be a ruler: the answer could be read off the ends of the crop, whatever is in it."""
 NUM_ANCHORS = 800
 ANCHORS_A_STEP = 8
+ANCHOR_WEIGHT = 4.0
+"""Of the KL. With 1 the answers about whole clips became better by 0.09 mIoU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,7 @@ def teach_crops(
             loss = lesson_loss(model, None, lessons, pad)
             if step % 50 == 49:
                 log(f"crops: step {step + 1}, loss {loss:.3f}, KL to before {drift:.3f}")
-            yield loss + drift
+            yield loss + ANCHOR_WEIGHT * drift
 
     rate = schedule(peak, warm_up=10, flat=int(0.6 * steps), total=steps)
     for _ in minimise(list(model.parameters()), losses(), steps, rate):
