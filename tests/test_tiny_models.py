@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from video_opd.data.prompt_source import PromptSource
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.prompts import PromptRenderer
 from video_opd.data.tiny_world import BuildSettings, LabelNoise, TinyWorld, annotate, build, draw_clip
+from video_opd.data.video.video_io import Frames
 from video_opd.eval.evaluate import evaluate
 from video_opd.policy.load import load_policy
 from video_opd.policy.location import resolve_model
 from video_opd.seeds import generator
+from video_opd.types import Span
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -124,3 +127,88 @@ def test_carelessness_keeps_the_form(school):
         wrong += span != clip.events[0].span
     assert wrong > 150
     assert annotate(clip.events[0], clip, LabelNoise(wrong_share=0, imprecise_share=0), rng) == clip.events[0].span
+
+
+def frames_of(duration_s):
+    """Two frames a second, each of one pixel with its own number."""
+    count = round(2 * duration_s)
+    images = np.arange(count, dtype=np.uint8).reshape(count, 1, 1, 1).repeat(3, axis=3)
+    times = tuple(index / 2 for index in range(count))
+    return Frames(images=images, times_s=times, duration_s=duration_s, indices=tuple(range(count)))
+
+
+@pytest.mark.parametrize(
+    ("spans", "margin_s", "kept"),
+    [
+        ([(2.0, 4.0)], 0.0, [2, 3]),  # groups are seconds: a span that ends where a group begins does not overlap it
+        ([(2.5, 4.5)], 0.0, [2, 3, 4]),
+        ([(2.5, 4.5)], 1.0, [1, 2, 3, 4, 5]),
+        ([(0.0, 1.0)], 1.5, [0, 1, 2]),
+        ([(7.0, 8.0)], 1.0, [6, 7]),
+        ([(0.0, 1.0), (6.0, 7.0)], 0.0, [0, 6]),
+        ([(20.0, 21.0)], 1.0, [7]),  # an annotation that lies behind the clip
+    ],
+)
+def test_a_crop_keeps_the_groups_that_a_span_overlaps(school, spans, margin_s, kept):
+    crops = __import__("tiny_models.crops").crops
+    cropped = crops.keep_groups(frames_of(8.0), [Span(*span) for span in spans], margin_s)
+    wanted = [index for group in kept for index in (2 * group, 2 * group + 1)]
+    assert cropped.images[:, 0, 0, 0].tolist() == wanted
+    assert cropped.times_s == tuple(index / 2 for index in wanted)
+    assert cropped.indices == tuple(wanted)
+    assert cropped.duration_s == 8.0
+
+
+def test_a_crop_has_the_timestamps_of_the_whole_clip(school):
+    """Lesson 3 of both schools is of one clip and one question; the crop's video part is a piece of the clip's."""
+    processor = __import__("tiny_models.architecture").architecture.build_processor()
+    maker = __import__("tiny_models.school").school.School
+    whole = maker(processor, 0, {"tiny": 1.0}).lesson(3)
+    crop = maker(processor, 0, {"tiny": 1.0}, (0.5, 0.5)).lesson(3)
+    assert (crop.text, crop.prompt.example.query) == (whole.text, whole.prompt.example.query)
+    texts = [processor.tokenizer.decode(lesson.prompt.input_ids) for lesson in (whole, crop)]
+    stamps = [re.findall(r"<([\d.]+) seconds>", text) for text in texts]
+    first = round(crop.prompt.frame_times_s[0])
+    assert len(stamps[1]) < len(stamps[0])
+    assert stamps[1] == stamps[0][first : first + len(stamps[1])]
+    (span,) = crop.prompt.example.spans
+    assert crop.prompt.frame_times_s[0] <= max(span.start_s - 0.5, 0) < crop.prompt.frame_times_s[0] + 1
+    patches = len(whole.prompt.pixel_values) // len(stamps[0])
+    assert torch.equal(
+        crop.prompt.pixel_values, whole.prompt.pixel_values[patches * first : patches * (first + len(stamps[1]))]
+    )
+    assert torch.equal(crop.visible, whole.visible[first : first + len(stamps[1])])
+    assert crop.visible.sum() == 2 * (span.end_s - span.start_s)
+
+
+def test_anchors_hold_what_the_model_says(school):
+    """The log-probs are those of the model's own answers; nothing drifts before a step is taken."""
+    processor = __import__("tiny_models.architecture").architecture.build_processor()
+    views = __import__("tiny_models.views").views
+    model = load_policy("tiny-student").model
+    anchors = views.note_anchors(model, processor, 0, 20)
+    assert len(anchors) == 20
+    for anchor in anchors[::7]:
+        with torch.no_grad():
+            logits, ids, _ = school.answer_logits(model, [anchor.lesson], processor.tokenizer.pad_token_id)
+        assert anchor.lesson.num_answer_tokens == len(ids)
+        assert processor.tokenizer.decode(ids, skip_special_tokens=True) == anchor.lesson.text
+        torch.testing.assert_close(logits.log_softmax(-1), anchor.logprobs, atol=1e-4, rtol=0)
+
+
+def test_a_cut_model_keeps_its_layers_and_computes(school, tmp_path):
+    """Layer 3 of the teacher is layer 1 of the small one, which can be saved, loaded and asked."""
+    smaller = __import__("tiny_models.smaller").smaller
+    processor = __import__("tiny_models.architecture").architecture.build_processor()
+    teacher = load_policy("tiny-teacher").model
+    small = smaller.cut(teacher, (0, 3))
+    assert (small.config.text_config.num_hidden_layers, teacher.config.text_config.num_hidden_layers) == (2, 4)
+    assert [layer.self_attn.layer_idx for layer in small.model.language_model.layers] == [0, 1]  # its place in a cache
+    weights = [model.model.language_model.layers[at].mlp.up_proj.weight for model, at in ((small, 1), (teacher, 3))]
+    assert torch.equal(*weights)
+    lessons, pad = [school.School(processor, 0).lesson(0)], processor.tokenizer.pad_token_id
+    small.save_pretrained(tmp_path)
+    loaded = type(small).from_pretrained(tmp_path, dtype=torch.float32)
+    with torch.no_grad():
+        logits, again = (school.answer_logits(model, lessons, pad)[0] for model in (small, loaded))
+    torch.testing.assert_close(again, logits)

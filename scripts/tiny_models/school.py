@@ -12,6 +12,7 @@ from torchvision.transforms.v2.functional import InterpolationMode, resize
 from transformers import Qwen3VLProcessor
 
 from tiny_models.architecture import BUDGET
+from tiny_models.crops import keep_groups
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.prompts import PromptRenderer
 from video_opd.data.tiny_world import COLOURS, SHAPES, Clip, Event, TinyWorld, displace, draw_clip, render
@@ -61,10 +62,19 @@ class Lesson:
 
 
 class School:
-    """Draws lessons. Clips are rendered and resized in memory: an mp4 in between changes nothing a model can use."""
+    """Draws lessons. Clips are rendered and resized in memory: an mp4 in between changes nothing a model can use.
 
-    def __init__(self, processor: Qwen3VLProcessor, seed: int, shares: dict[str, float] = SHARES) -> None:
+    Args:
+        margins_s: where given, only the clip around the true span is shown, with a margin on either side of it that is
+            drawn between these.
+    """
+
+    def __init__(
+        self, processor: Qwen3VLProcessor, seed: int, shares: dict[str, float] = SHARES,
+        margins_s: tuple[float, float] | None = None,
+    ) -> None:  # fmt: skip
         self.world, self.processor, self.seed, self.shares = TinyWorld(), processor, seed, shares
+        self.margins_s = margins_s
         self.renderers = {kind: PromptRenderer(processor, TEMPLATES[kind], BUDGET) for kind in SHARES}
 
     def lesson(self, number: int, noise: Carelessness | None = None) -> Lesson:
@@ -75,7 +85,12 @@ class School:
         event, other = (clip.events[int(i)] for i in rng.permutation(len(clip.events))[:2])
         if kind == "tiny-before" and event.span.start_s == other.span.start_s:
             kind = "tiny"
-        return self._pose(kind, clip, event, other, noise.apply(clip, event, rng) if noise else event.span)
+        span = noise.apply(clip, event, rng) if noise else event.span
+        shown = Span(0.0, clip.duration_s)
+        if self.margins_s:
+            before_s, after_s = rng.uniform(*self.margins_s, 2)
+            shown = Span(event.span.start_s - before_s, event.span.end_s + after_s)
+        return self._pose(kind, clip, event, other, span, shown)
 
     def batches(self, size: int, noise: Carelessness | None = None) -> Iterator[list[Lesson]]:
         """Batch after batch of new lessons."""
@@ -84,7 +99,7 @@ class School:
             yield [self.lesson(number, noise) for number in range(start, start + size)]
             start += size
 
-    def _pose(self, kind: str, clip: Clip, event: Event, other: Event, span: Span) -> Lesson:
+    def _pose(self, kind: str, clip: Clip, event: Event, other: Event, span: Span, shown: Span) -> Lesson:
         times = np.arange(round(clip.duration_s * self.world.fps)) / self.world.fps
         if kind == "tiny-before":
             text = "yes" if event.span.start_s < other.span.start_s else "no"
@@ -92,16 +107,13 @@ class School:
             text = TEMPLATES[kind].answer_text(span, times.tolist())
         query = f"{event.name} visible before {other.name}" if kind == "tiny-before" else event.name
         example = Example(id=clip.id, video="", query=query, spans=(span,), duration=clip.duration_s)
-        prompt = self.renderers[kind](example, self._frames(clip, times))
+        frames = keep_groups(self._frames(clip, times), [shown])
+        times = np.array(frames.times_s)
+        prompt = self.renderers[kind](example, frames)
         answer = torch.tensor(self.processor.tokenizer(text + "<|im_end|>")["input_ids"])
-        row = replace(
-            prompt,
-            input_ids=torch.cat([prompt.input_ids, answer]),
-            mm_token_type_ids=torch.cat([prompt.mm_token_type_ids, torch.zeros_like(answer)]),
-        )
         truth = (times >= event.span.start_s) & (times < event.span.end_s)
         return Lesson(
-            kind=kind, text=text, prompt=prompt, row=row, num_answer_tokens=len(answer),
+            kind=kind, text=text, prompt=prompt, row=append(prompt, answer), num_answer_tokens=len(answer),
             visible=torch.tensor(truth.reshape(-1, 2), dtype=torch.float32), present=_present(clip, times),
         )  # fmt: skip
 
@@ -112,6 +124,15 @@ class School:
             images=small.contiguous().numpy(), times_s=tuple(float(time_s) for time_s in times),
             duration_s=clip.duration_s, indices=tuple(range(len(times))),
         )  # fmt: skip
+
+
+def append(prompt: Prompt, answer: Tensor) -> Prompt:
+    """Prompt and answer as one row; the answer's ids are (A,)."""
+    return replace(
+        prompt,
+        input_ids=torch.cat([prompt.input_ids, answer]),
+        mm_token_type_ids=torch.cat([prompt.mm_token_type_ids, torch.zeros_like(answer)]),
+    )
 
 
 def _present(clip: Clip, times: np.ndarray) -> Tensor:

@@ -103,10 +103,10 @@ def learn_to_see(model: Qwen3VLForConditionalGeneration, school: School, steps: 
     return last
 
 
-def lesson_loss(
-    model: Qwen3VLForConditionalGeneration, scaffold: Scaffold | None, lessons: list[Lesson], pad_token_id: int
-) -> Tensor:
-    """Cross-entropy per answer token, and the scaffold's two losses."""
+def answer_logits(
+    model: Qwen3VLForConditionalGeneration, lessons: list[Lesson], pad_token_id: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (N, V) and ids (N,) of all answer tokens, lesson after lesson, and the last states at the video tokens."""
     batch = collate([lesson.row for lesson in lessons], pad_token_id=pad_token_id, device="cpu")
     hidden = model.model(
         input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], position_ids=rope_positions(model, batch),
@@ -117,9 +117,16 @@ def lesson_loss(
     logits = model.lm_head(hidden[:, -longest - 1 : -1]).float()
     counts = torch.tensor([lesson.num_answer_tokens for lesson in lessons])
     mask = torch.arange(longest) >= longest - counts[:, None]
-    loss = nn.functional.cross_entropy(logits[mask], batch["input_ids"][:, -longest:][mask])
+    return logits[mask], batch["input_ids"][:, -longest:][mask], hidden[batch["mm_token_type_ids"] == 2]
+
+
+def lesson_loss(
+    model: Qwen3VLForConditionalGeneration, scaffold: Scaffold | None, lessons: list[Lesson], pad_token_id: int
+) -> Tensor:
+    """Cross-entropy per answer token, and the scaffold's two losses."""
+    logits, ids, at_video = answer_logits(model, lessons, pad_token_id)
+    loss = nn.functional.cross_entropy(logits, ids)
     if scaffold is not None:
-        at_video = hidden[batch["mm_token_type_ids"] == 2]
         loss = loss + SCAFFOLD_WEIGHT * (scaffold.what_is_there(lessons) + scaffold.is_it_there(at_video, lessons))
     return loss
 
@@ -159,11 +166,18 @@ def spoil(
 
 
 @torch.no_grad()
-def examine(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, count: int) -> dict[str, float]:
-    """Greedy answers to `count` questions of each kind: mean IoU, or the share of right words."""
-    school, tokenizer = School(processor, derive_seed(0, "exam")), processor.tokenizer
+def examine(
+    model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, count: int,
+    shares: dict[str, float] = SHARES, margins_s: tuple[float, float] | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Greedy answers to `count` questions of each kind: mean IoU, or the share of right words.
+
+    Args:
+        margins_s: where given, about crops; see `School`.
+    """
+    school, tokenizer = School(processor, derive_seed(0, "exam"), shares, margins_s), processor.tokenizer
     support = TokenSupport.build(tokenizer, model.config)
-    results: dict[str, list[float]] = {kind: [] for kind in SHARES}
+    results: dict[str, list[float]] = {kind: [] for kind in shares}
     number = EXAM_START
     while min(map(len, results.values())) < count:
         drawn = [school.lesson(n) for n in range(number, number + 64)]
