@@ -130,3 +130,26 @@ def test_the_page_about_them_names_them_all():
     text = (Path(__file__).resolve().parents[2] / "docs" / "RUNNING.md").read_text(encoding="utf-8")
     assert [name for name in REAL if f"`{name.removeprefix('paper/')}`" not in text] == []
     assert len(REAL) >= 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"training.batch_size": "31"}, "gives a step 32 examples, and training.batch_size = 31"),
+        ({"curriculum.last_full_batch": "4"}, "give at least 5, the examples of the last step, and at most 32"),
+        ({"curriculum.last_full_batch": "33"}, "give at least 5, the examples of the last step, and at most 32"),
+        ({"training.steps": "1001"}, "presents 1000 examples in training.steps = 1001"),
+    ],
+)
+def test_a_schedule_that_does_not_fit_is_refused(changes, said):
+    with pytest.raises(UserError, match=said):
+        load_recipe(Path("scc-8b"), changes)
+
+
+def test_a_schedule_needs_steps(tmp_path):
+    path = tmp_path / "recipe.toml"
+    text = shipped_recipes()["paper/scc-8b"].read_text(encoding="utf-8").replace("steps = 79", "")
+    base = shipped_recipes()["paper/video-opd-8b"]
+    path.write_text(text.replace('"video-opd-8b.toml"', f'"{base}"'), encoding="utf-8")
+    with pytest.raises(UserError, match=r"spreads the examples over training\.steps; set it"):
+        load_recipe(path)

@@ -81,8 +81,13 @@ def test_by_hand():
     assert steps == [["a", "f0", "f1", "f2"], ["f3"], ["f4"], ["f5", "f0"]]
 
 
-def test_a_flat_profile_gives_equal_batches_without_rounding_errors():
+def test_a_flat_profile_gives_equal_batches():
     assert rule((0, 0.1), (1, 0.1)).size_steps(30, 90) == [3] * 30
+
+
+def test_shares_are_the_decimals_that_were_written():
+    """0.1 as a binary number is a little more, and 8 x 0.1 / 0.8 would be rounded up to 2."""
+    assert rule((0, 0.1), (0.5, 0.1), (1, 0.7)).size_steps(2, 8) == [1, 7]
 
 
 @pytest.mark.parametrize("candidate_counts", [(0, 7), (7, 0)])
