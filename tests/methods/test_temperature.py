@@ -218,7 +218,7 @@ def test_a_recipe_declares_the_temperature_once(method, used, teacher):
 def test_every_process_of_a_job_learns_at_the_temperature(student, teacher, tmp_path):
     kept = {"s": student, "t": teacher}
     keys = {"student": ["s"], "teacher": ["t"]}
-    build.build_part(kept, (recipe_with(temperature=0.9), keys, 1, tmp_path / "note"))
+    build.build_part(kept, (recipe_with(temperature=0.9), keys, 1, tmp_path / "note", (None,)))
     assert kept["learner"].learner.temperature == 0.9
     assert kept["learner"].method.teacher.temperature == 0.9
 

@@ -36,7 +36,7 @@ def estimate_cost(
         seconds of a step, without decoding; None where they are not known.
     """
     if teacher is None and patient.teacher is not None:
-        teacher = OneTeacher(patient.teacher)
+        teacher = OneTeacher(patient.teacher, patient.view)
     recipe, training = patient.recipe, patient.recipe.training
     checked = "rough cost (decoding apart)"
     try:
