@@ -68,7 +68,7 @@ def write_row(run: Run, plan: Plan) -> str:
         run: what was planned.
         plan: what it needs.
     """
-    assert plan.num_steps is not None
+    assert plan.training_s is not None
     assert plan.selection_s is not None
     recipe = plan.recipe
     cells = (
@@ -78,7 +78,7 @@ def write_row(run: Run, plan: Plan) -> str:
         run.gpus.replace("x", " x ", 1),
         f"{ceil(plan.memory.peak / GIB)} of {plan.room / GIB:.1f}",
         f"{plan.step_s:.0f}",
-        f"{plan.num_steps * plan.step_s / 3600:.1f}",
+        f"{plan.training_s / 3600:.1f}",
         f"{plan.selection_s / 3600:.0f}" if plan.selection_s else "-",
     )
     return f"| {' | '.join(cells)} |\n"

@@ -68,6 +68,14 @@ def test_a_recipe_that_does_not_fit_is_refused(tmp_path, monkeypatch, capsys):
 
 def test_the_steps_of_the_page_are_those_of_the_recipes(plans):
     assert re.search(r"one pass: 79 steps of 32 over 2,500 examples", TEXT)
-    assert {name: plan.num_steps for name, plan in plans.items()} == {
-        name: 32 if name == "paper/scc-8b" else 79 for name in plans
-    }
+    assert {name: plan.num_steps for name, plan in plans.items()} == dict.fromkeys(plans, 79)
+    presented = {name: sum(plan.step_sizes) for name, plan in plans.items()}
+    assert presented == dict.fromkeys(plans, 79 * 32) | {"paper/scc-8b": 1004}
+
+
+def test_the_hours_of_a_front_loaded_run_are_those_of_its_examples(plans):
+    """On eight cards a step of 32 takes four rounds, one of 31 four, one of 8 one, and one of 1 one."""
+    plan = plans["paper/scc-8b"]
+    rounds = sum(-(-size // 8) for size in plan.step_sizes)
+    assert plan.training_s == pytest.approx(rounds / 4 * plan.step_s)
+    assert 1004 / 32 < rounds / 4 < 79

@@ -34,7 +34,6 @@ from video_opd.objectives import (
 )
 from video_opd.policy.load import Policy
 from video_opd.train import learner as learner_module
-from video_opd.train.agreement import TokenCount
 from video_opd.train.learner import Learner
 from video_opd.train.loop import take_step
 from video_opd.train.stopwatch import Stopwatch
@@ -182,7 +181,7 @@ class Bench:
         with watch.time_phase("step"):
             num_tokens = count * len(prompts) * ANSWER_TOKENS
             self.learner.begin([])
-            self.learner.update([], TokenCount(trained=num_tokens, scheduled=num_tokens), step=0)
+            self.learner.update([], num_tokens, step=0)
         return dict(watch.seconds)
 
     def _add_plain_gradient(

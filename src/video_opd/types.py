@@ -209,8 +209,7 @@ class TokenLosses:
     contradicted: Tensor | None = None
     """(P, 1) bool: prompts for which the teacher's ranking contradicts the outcome, if that is checked."""
     masked: Tensor | None = None
-    """(B, 1) bool: answers that do not count in the loss or in the number of tokens that divides it, if there may be
-    any."""
+    """(B, 1) bool: answers that do not count in the loss or in what divides it, if there may be any."""
 
     def drop_tokens(self, tokens: Tensor) -> TokenLosses:
         """The same with zeros for some tokens: no loss, no advantage, no bound, no ratio.

@@ -36,7 +36,8 @@ OWN = {
         "teacher.model": RELEASED, "method.name": "opd", "method.estimator": "sampled", "steps": 79,
         "student.freeze_vision": True, "student.freeze_merger": True, "video.min_frames": 4,
         "video.min_frame_tokens": 4, "video.max_frame_tokens": 768, "answers.max_new_tokens": 8192,
-        "answers.temperature": 0.9, "answers.top_p": 0.8, "answers.top_k": 20, "training.warmup_steps": 3,
+        "answers.temperature": 0.9, "answers.top_p": 0.8, "answers.top_k": 20, "training.warmup_share": 0.03,
+        "training.normalise": "examples",
         "training.decay": "cosine", "training.weight_decay": 0.1, "training.betas": (0.9, 0.95),
         "training.clip_norm": 1.0,
     },
@@ -50,7 +51,8 @@ OWN = {
     "scc-8b": {
         "teacher.model": RELEASED, "method.name": "opd", "curriculum.num_anchors": 100, "curriculum.num_frontier": 900,
         "curriculum.teacher_threshold": 0.7, "curriculum.anchor_threshold": 0.7,
-        "curriculum.frontier_threshold": 0.3, "curriculum.suspend_at": 0.7, "steps": 32,
+        "curriculum.frontier_threshold": 0.3, "curriculum.suspend_at": 0.7, "curriculum.schedule": "front-loaded",
+        "curriculum.last_repeats": 4, "curriculum.last_full_batch": 8, "training.normalise": "constant", "steps": 79,
     },
 }  # fmt: skip
 """What differs, by recipe. SCC's numbers are those of arXiv 2609.40055."""
@@ -129,3 +131,26 @@ def test_the_page_about_them_names_them_all():
     text = (Path(__file__).resolve().parents[2] / "docs" / "RUNNING.md").read_text(encoding="utf-8")
     assert [name for name in REAL if f"`{name.removeprefix('paper/')}`" not in text] == []
     assert len(REAL) >= 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"training.batch_size": "31"}, "gives a step 32 examples, and training.batch_size = 31"),
+        ({"curriculum.last_full_batch": "4"}, "give at least 5, the examples of the last step, and at most 32"),
+        ({"curriculum.last_full_batch": "33"}, "give at least 5, the examples of the last step, and at most 32"),
+        ({"training.steps": "1001"}, "presents 1000 examples in training.steps = 1001"),
+    ],
+)
+def test_a_schedule_that_does_not_fit_is_refused(changes, said):
+    with pytest.raises(UserError, match=said):
+        load_recipe(Path("scc-8b"), changes)
+
+
+def test_a_schedule_needs_steps(tmp_path):
+    path = tmp_path / "recipe.toml"
+    text = shipped_recipes()["paper/scc-8b"].read_text(encoding="utf-8").replace("steps = 79", "")
+    base = shipped_recipes()["paper/video-opd-8b"]
+    path.write_text(text.replace('"video-opd-8b.toml"', f'"{base}"'), encoding="utf-8")
+    with pytest.raises(UserError, match=r"spreads the examples over training\.steps; set it"):
+        load_recipe(path)

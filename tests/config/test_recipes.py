@@ -60,7 +60,7 @@ CURRICULA = {
     "tiny-grpo-difficulty": {"num_rounds": "1", "count": "4", "num_answers": "2"},
     "tiny-scc": {"num_anchors": "0", "num_frontier": "4", "teacher_threshold": "0", "num_answers": "2"},
 }
-CURRICULA |= {"grpo-8b": CURRICULA["tiny-grpo-difficulty"], "scc-8b": CURRICULA["tiny-scc"]}
+CURRICULA |= {"grpo-8b": CURRICULA["tiny-grpo-difficulty"], "scc-8b": CURRICULA["tiny-scc"] | {"schedule": "uniform"}}
 """What a pool of twelve and a teacher with random weights, who is never right, leave of a curriculum."""
 
 

@@ -18,20 +18,20 @@ from video_opd.methods.teachers import OneTeacher
 from video_opd.methods.writers import StudentWrites
 from video_opd.train import learner as learner_module
 from video_opd.train import loop
-from video_opd.train.agreement import TokenCount, are_all_finite, count_tokens, should_step
+from video_opd.train.agreement import BatchCount, are_all_finite, count_batch, should_step
 from video_opd.train.learner import Learner
 
 SOURCE = Path(video_opd.__file__).parent
 
 
 def test_tokens_are_counted_over_the_whole_batch():
-    assert count_tokens([3, 4], [5]) == TokenCount(trained=7, scheduled=12)
-    assert count_tokens([], iter([2, 2])) == TokenCount(trained=0, scheduled=4)
+    assert count_batch([3, 4], [5]) == BatchCount(trained=7, scheduled=12, answers=3)
+    assert count_batch([], iter([2, 2])) == BatchCount(trained=0, scheduled=4, answers=2)
 
 
 def test_a_step_needs_something_to_train_on():
-    assert should_step(TokenCount(trained=1, scheduled=9))
-    assert not should_step(TokenCount(trained=0, scheduled=9))
+    assert should_step(BatchCount(trained=1, scheduled=9, answers=3))
+    assert not should_step(BatchCount(trained=0, scheduled=9, answers=3))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -67,13 +67,13 @@ def test_no_step_is_taken_where_the_answer_is_no(learner, method, prompts, monke
 def test_the_gradient_is_divided_by_the_tokens_of_all(learner, method, prompts, monkeypatch):
     """As if another process had as many answer tokens as this one."""
 
-    def doubled(trained, suspended) -> TokenCount:
-        return TokenCount(*(2 * count for count in count_tokens(trained, suspended)))
+    def doubled(trained, suspended) -> BatchCount:
+        return BatchCount(*(2 * count for count in count_batch(trained, suspended)))
 
     student = replace(learner.student, model=copy.deepcopy(learner.student.model))
     other = Learner(student, learner.settings, total_steps=1)
     plain = loop.take_step(learner, prompts[:4], method, step=0, seed=1)
-    monkeypatch.setattr(loop, "count_tokens", doubled)
+    monkeypatch.setattr(loop, "count_batch", doubled)
     shared = loop.take_step(other, prompts[:4], method, step=0, seed=1)
     assert plain.grad_norm > 0
     assert shared.grad_norm == pytest.approx(plain.grad_norm / 2, rel=1e-4)

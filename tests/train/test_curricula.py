@@ -206,3 +206,41 @@ def test_ranking_by_reverse_kl_in_a_run(ran):
     run = ran("run", curriculum__disagreement="reverse-kl", curriculum__num_rounds="1")
     kl = {row["id"]: row["reverse_kl"] for row in scored(run / "rounds" / "1" / "student-scores.jsonl")}
     assert kept(run, 1) == sorted(kl, key=lambda id: -kl[id])[:4]
+
+
+@pytest.mark.slow
+def test_a_front_loaded_run_presents_every_candidate_once_and_goes_on_with_the_same_batches(ran, monkeypatch):
+    settings = {
+        "curriculum__name": "scc", "curriculum__count": None, "curriculum__num_rounds": None,
+        "curriculum__threshold": None, "curriculum__strategy": None, "curriculum__num_anchors": "1",
+        "curriculum__num_frontier": "6", "curriculum__teacher_threshold": "0", "curriculum__anchor_threshold": "0.3",
+        "curriculum__schedule": "front-loaded", "curriculum__profile": "[[0, 1], [0.75, 0.25], [1, 0.25]]",
+        "curriculum__last_repeats": "1", "curriculum__last_full_batch": "2", "training__normalise": "constant",
+        "training__steps": "4", "schedule__answers_kept": "8",
+    }  # fmt: skip
+    whole = ran("whole", **settings)
+    take_step = loop.take_step
+
+    def interrupted(learner, prompts, method, *, step, seed):
+        if step == 2:
+            raise KeyboardInterrupt
+        return take_step(learner, prompts, method, step=step, seed=seed)
+
+    monkeypatch.setattr(loop, "take_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ran("resumed", **settings)
+    monkeypatch.setattr(loop, "take_step", take_step)
+    resumed = ran("resumed", **settings)
+    shown = [[row["id"] for row in lines(whole / "answers.jsonl") if row["step"] == step] for step in (1, 2, 3, 4)]
+    assert list(map(len, shown)) == [4, 1, 1, 2]
+    candidates = kept(whole, 1)
+    kinds = {row["id"]: row["kind"] for row in lines(whole / "rounds" / "1" / "selection.jsonl") if row["kept"]}
+    assert {id for ids in shown for id in ids} == set(candidates)
+    assert [sum(kinds[id] == "anchor" for id in ids) for ids in shown] == [1, 0, 0, 0]
+    first = next(id for id in candidates if kinds[id] == "frontier")
+    assert [sum(id == first for id in ids) for ids in shown] == [1, 0, 0, 1]
+    losses = [(row["num_prompts"], row["loss"]) for row in lines(whole / "metrics.jsonl")]
+    assert losses == [(row["num_prompts"], row["loss"]) for row in lines(resumed / "metrics.jsonl")]
+    assert (whole / "answers.jsonl").read_text() == (resumed / "answers.jsonl").read_text()
+    model = next(path.relative_to(whole) for path in whole.glob("checkpoints/*4/model/*.safetensors"))
+    assert (whole / model).read_bytes() == (resumed / model).read_bytes()

@@ -43,7 +43,11 @@ def list_sentences(plan: Plan) -> list[str]:
     if plan.num_steps is None:
         lines.append("hours: not known, because the training manifest is not there; give --examples N")
     else:
-        lines.append(f"hours: {plan.hours:.1f}, {plan.num_steps} steps of {plan.step_s:.1f} s{_describe_rest(plan)}")
+        steps = plan.step_sizes or ()
+        full = f" with a full batch, {sum(steps):,} examples in all" if len(set(steps)) > 1 else ""
+        lines.append(
+            f"hours: {plan.hours:.1f}, {plan.num_steps} steps of {plan.step_s:.1f} s{full}{_describe_rest(plan)}"
+        )
     if plan.selection_s is None:
         lines.append("scoring of the pool: not known, because the training manifest is not there; give --examples N")
     lines.append(

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import model_validator
 
-from video_opd.curriculum import CandidateRule, RaceRule, SelectionRule, Strategy, SuspensionRule
+from video_opd.curriculum import CandidateRule, FrontLoadingRule, RaceRule, SelectionRule, Strategy, SuspensionRule
 from video_opd.settings import Flag, Flagged, MoreThanZero, NotNegative, OneOf, Positive, Settings, Share
 
 
@@ -144,7 +144,7 @@ class TVDFSettings(RoundsSettings):
     strategy: Strategy = "top-k"
 
 
-class CouplingSettings(SuspensionRule, CandidateRule, CurriculumName, ScoringSettings):
+class CouplingSettings(FrontLoadingRule, SuspensionRule, CandidateRule, CurriculumName, ScoringSettings):
     """Student-curriculum coupling (arXiv 2609.40055): candidates from the first scores, and a gate at every step."""
 
     name: Literal["scc"]
@@ -155,7 +155,17 @@ class CouplingSettings(SuspensionRule, CandidateRule, CurriculumName, ScoringSet
     def _require_candidates(self) -> CouplingSettings:
         if self.num_anchors + self.num_frontier == 0:
             raise ValueError("curriculum: num_anchors and num_frontier are both 0, so nothing would be trained on")
+        if self.num_repeats > self.num_frontier:
+            raise ValueError(
+                f"curriculum.last_repeats = {self.num_repeats} of curriculum.num_frontier = {self.num_frontier}; "
+                "repeat at most as many as there are"
+            )
         return self
+
+    @property
+    def num_candidates(self) -> int:
+        """Anchors and frontier examples."""
+        return self.num_anchors + self.num_frontier
 
 
 CurriculumSettings = WholePoolSettings | SelectionFileSettings | RoundsSettings | TVDFSettings | CouplingSettings

@@ -9,7 +9,7 @@ import tomli_w
 from pydantic import Field, model_validator
 
 from video_opd.config.compute_settings import ComputeSettings
-from video_opd.config.curriculum_settings import CURRICULA, CurriculumSettings, WholePoolSettings
+from video_opd.config.curriculum_settings import CURRICULA, CouplingSettings, CurriculumSettings, WholePoolSettings
 from video_opd.config.grounding_defaults import (
     AnswerSettings,
     GroundingDefaults,
@@ -157,6 +157,8 @@ class Recipe(Settings):
         rounds = getattr(self.curriculum, "num_rounds", 1)
         if self.training.steps is not None and self.training.steps < rounds:
             raise ValueError(f"training.steps = {self.training.steps} for curriculum.num_rounds = {rounds}")
+        if isinstance(self.curriculum, CouplingSettings) and self.curriculum.is_front_loaded:
+            _refuse_unfit_schedule(self.curriculum, self.training)
         return self
 
     def name_teachers(self) -> dict[str, TeacherSettings]:
@@ -181,6 +183,23 @@ class Recipe(Settings):
     def to_toml(self) -> str:
         """The resolved recipe, defaults included; keys that are None are left out, as TOML has no null."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def _refuse_unfit_schedule(curriculum: CouplingSettings, training: TrainingSettings) -> None:
+    """Refuse a front-loaded schedule without steps, with an empty step, or with a step above a full batch."""
+    if training.steps is None:
+        raise ValueError("curriculum.schedule = front-loaded spreads the examples over training.steps; set it")
+    sizes = curriculum.size_steps(training.steps, curriculum.num_candidates)
+    if max(sizes) > training.batch_size:
+        raise ValueError(
+            f"curriculum.schedule = front-loaded gives a step {max(sizes)} examples, and training.batch_size = "
+            f"{training.batch_size}; take more steps, or a larger batch"
+        )
+    if curriculum.last_full_batch is not None and not sizes[-1] <= curriculum.last_full_batch <= training.batch_size:
+        raise ValueError(
+            f"curriculum.last_full_batch = {curriculum.last_full_batch}; give at least {sizes[-1]}, the examples of "
+            f"the last step, and at most {training.batch_size}, training.batch_size"
+        )
 
 
 METHODS.add_user(Recipe)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
+
+from pydantic import model_validator
 
 from video_opd.settings import Count, Flag, Momentum, MoreThanZero, NotNegative, Positive, Settings
 
@@ -36,6 +39,8 @@ class TrainingSettings(Settings):
     """Learning rate of AdamW after the warm-up."""
     warmup_steps: Count = 0
     """Steps over which the learning rate rises linearly to its full size."""
+    warmup_share: Momentum | None = None
+    """The warm-up as a share of all steps, rounded up, in place of warmup_steps: 0.03 of 79 steps is 3."""
     decay: Literal["none", "linear", "cosine"] = "none"
     """How the learning rate decays to 0 between the warm-up and the last step."""
     weight_decay: NotNegative = 0.0
@@ -44,6 +49,34 @@ class TrainingSettings(Settings):
     """Decay rates of AdamW, for the mean of the gradients and of their squares."""
     clip_norm: MoreThanZero = 1.0
     """Largest norm of the gradient; a larger one is scaled down to it."""
+    normalise: Literal["tokens", "examples", "constant"] | None = None
+    """What the summed loss of a batch, and so its gradient, is divided by before the gradient is clipped. `tokens`: the
+    batch's answer tokens. `examples`: its answers, so that a long answer weighs more than a short one. `constant`:
+    normalise_by. Suspended examples count; answers that mask_truncated leaves out do not. Not set: tokens."""
+    normalise_by: MoreThanZero | None = None
+    """The constant of normalise = constant, for all steps. Not set: the answers of a full batch."""
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> TrainingSettings:
+        if self.warmup_steps and self.warmup_share is not None:
+            raise ValueError(
+                f"training.warmup_steps = {self.warmup_steps} and training.warmup_share = {self.warmup_share:g} both "
+                "give the length of the warm-up; set one of them, and the other to 0"
+            )
+        if self.normalise_by is not None and self.normalise != "constant":
+            raise ValueError(
+                f"training.normalise_by = {self.normalise_by:g} is the constant of training.normalise = constant; set "
+                "that, or leave it out"
+            )
+        return self
+
+    def count_warmup_steps(self, total_steps: int) -> int:
+        """Count the steps of the warm-up; a share is rounded up, as in transformers (`get_warmup_steps`).
+
+        Args:
+            total_steps: of the run.
+        """
+        return self.warmup_steps if self.warmup_share is None else math.ceil(total_steps * self.warmup_share)
 
     @property
     def most_together(self) -> int:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         SuspensionRule,
         select_candidates,
     )
+    from video_opd.curriculum.front_loading import FrontLoadingRule, spread_candidates
     from video_opd.curriculum.racing import Race, RaceRule
     from video_opd.curriculum.round_plan import RoundPlan
     from video_opd.curriculum.score_file import ScoreFile, ScoreHeader, read_scores, write_scores
@@ -51,6 +52,7 @@ __all__ = [
     "Choice",
     "Coupling",
     "Disagreement",
+    "FrontLoadingRule",
     "Profile",
     "Race",
     "RaceRule",
@@ -77,6 +79,7 @@ __all__ = [
     "select",
     "select_candidates",
     "split_half_reliability",
+    "spread_candidates",
     "write_scores",
     "write_selection",
 ]
@@ -87,6 +90,7 @@ __getattr__ = import_on_use(
         "selection_rule",
         "racing",
         "coupling",
+        "front_loading",
         "round_plan",
         "selection",
         "signals",

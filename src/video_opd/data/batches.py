@@ -43,6 +43,19 @@ class Batches:
         return rng.permutation(len(self.examples)).tolist()
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScheduledBatches:
+    """The examples of every optimiser step, as a curriculum scheduled them."""
+
+    steps: Sequence[Sequence[Example]]
+    first_step: int = 0
+    """Step, from 0, of the first of them."""
+
+    def __call__(self, step: int) -> list[Example]:
+        """The batch of optimiser step `step`, from 0."""
+        return list(self.steps[step - self.first_step])
+
+
 def choose_batch(examples: Sequence[Example], step: int, batch_size: int, seed: int) -> list[Example]:
     """The batch of one step of a run over all examples.
 

@@ -11,7 +11,7 @@ from video_opd.errors import EngineError
 from video_opd.methods.teachers import OneTeacher, Teacher
 from video_opd.policy.device import find_device
 from video_opd.policy.load import Policy
-from video_opd.train.build import count_steps, make_method
+from video_opd.train.build import count_steps, list_step_sizes, make_method
 from video_opd.train.build_models import load_reference
 from video_opd.train.learner import Learner
 from video_opd.train.loop import run_micro_batch
@@ -61,15 +61,15 @@ def estimate_cost(
         seconds += spent["read"] * num_pieces
     inputs = inputs or Inputs()
     train = inputs.read_manifest(recipe, recipe.data.train)
-    steps = count_steps(recipe, train, inputs)
+    num_full = sum(list_step_sizes(recipe, count_steps(recipe, train, inputs))) / training.batch_size
     yield Finding(
         checked=checked,
-        found=f"{seconds:.1f} s a step of {training.batch_size}, {seconds * steps / 60:.1f} min in all; about "
+        found=f"{seconds:.1f} s a step of {training.batch_size}, {seconds * num_full / 60:.1f} min in all; about "
         + estimate_step(recipe, inputs).describe(),
         verdict="ok",
     )
     if isinstance(recipe.curriculum, RoundsSettings | CouplingSettings):
-        yield _estimate_selection(patient, teacher, len(train), seconds * steps)
+        yield _estimate_selection(patient, teacher, len(train), seconds * num_full)
     return seconds
 
 

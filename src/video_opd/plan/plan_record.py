@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 from video_opd.config import Recipe
@@ -41,9 +42,11 @@ class Plan:
     flops: Mapping[str, Flops]
     """By phase, of one process and step."""
     seconds: Mapping[str, float]
-    """By phase, of one step."""
+    """By phase, of one step with a full batch."""
     num_steps: int | None
     """None: the training manifest is not there, so their number is not known."""
+    step_sizes: Sequence[int] | None
+    """Examples of every step; None: their number is not known."""
     selection_s: float | None
     """Seconds of scoring the pool, for curricula that do it; None: its size is not known."""
     evaluation_s: float
@@ -66,15 +69,24 @@ class Plan:
 
     @property
     def step_s(self) -> float:
-        """Seconds of a step."""
+        """Seconds of a step with a full batch."""
         return sum(self.seconds.values())
+
+    @property
+    def training_s(self) -> float | None:
+        """Seconds of all steps; None: their number is not known."""
+        if self.step_sizes is None:
+            return None
+        # A step takes as long as the process with most of its examples.
+        most = sum(ceil(size / self.num_processes) for size in self.step_sizes)
+        return most / ceil(self.recipe.training.batch_size / self.num_processes) * self.step_s
 
     @property
     def hours(self) -> float | None:
         """Hours in all, without decoding videos; None: the number of steps is not known."""
-        if self.num_steps is None:
+        if self.training_s is None:
             return None
-        return (self.num_steps * self.step_s + (self.selection_s or 0.0) + self.evaluation_s) / 3600
+        return (self.training_s + (self.selection_s or 0.0) + self.evaluation_s) / 3600
 
     @property
     def room(self) -> int:
@@ -145,6 +157,7 @@ def describe_plan(plan: Plan) -> dict[str, object]:
             "seconds": plan.step_s,
         },
         "num_steps": plan.num_steps,
+        "num_presentations": None if plan.step_sizes is None else sum(plan.step_sizes),
         "selection_seconds": plan.selection_s,
         "evaluation_seconds": plan.evaluation_s,
         "hours": plan.hours,

@@ -18,7 +18,7 @@ from video_opd.plan.step_flops import Judge, StepWork
 from video_opd.plan.step_time import StepTime
 from video_opd.policy.model_shape import ModelShape
 from video_opd.train.answering_choice import find_most_together, is_answering_open, set_together
-from video_opd.train.build import count_steps
+from video_opd.train.build import count_steps, list_step_sizes
 from video_opd.train.early_checks import refuse_unfit_job
 from video_opd.train.largest_micro_batch import choose_load, size_prompt
 from video_opd.train.measured_models import count_weight_bytes, measure_model
@@ -68,6 +68,7 @@ def make_plan(recipe: Recipe, gpus: Gpus, *, num_examples: int | None = None, an
         flops=time.count_flops(),
         seconds=time.estimate(),
         num_steps=num_steps,
+        step_sizes=None if num_steps is None else list_step_sizes(recipe, num_steps),
         selection_s=_estimate_selection(time, pool),
         evaluation_s=_estimate_evaluations(time, inputs, num_steps),
         largest_max_tokens=_find_largest_max_tokens(smallest, longest_s, gpus.card.room),

@@ -1,4 +1,4 @@
-"""What is decided once for a whole batch before a step: what it is divided by, and whether it is taken.
+"""What is decided once for a whole batch before a step: how much is in it, and whether the step is taken.
 
 In a job of several processes the first one decides, on what all of them have told it (`RankedLearner`).
 """
@@ -10,29 +10,33 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 
-class TokenCount(NamedTuple):
-    """Answer tokens of a whole batch."""
+class BatchCount(NamedTuple):
+    """The answers of a whole batch, those that a method masks left out."""
 
     trained: int
     """Tokens that are in the loss."""
     scheduled: int
-    """These and the tokens of suspended examples: what the summed gradient is divided by."""
+    """These and the tokens of suspended examples."""
+    answers: int
+    """Answers, suspended ones included."""
 
 
-def count_tokens(trained: Iterable[int], suspended: Iterable[int]) -> TokenCount:
-    """Count the answer tokens of the whole batch.
+def count_batch(trained: Iterable[int], suspended: Iterable[int]) -> BatchCount:
+    """Count the answers of the whole batch, and their tokens.
 
     Args:
-        trained: tokens in the loss, by micro-batch.
-        suspended: tokens of the answers that a gate left out, by answer.
+        trained: tokens of every answer in the loss.
+        suspended: tokens of every answer that a gate left out.
     """
-    in_loss = sum(trained)
-    return TokenCount(trained=in_loss, scheduled=in_loss + sum(suspended))
+    in_loss, left_out = list(trained), list(suspended)
+    return BatchCount(
+        trained=sum(in_loss), scheduled=sum(in_loss) + sum(left_out), answers=len(in_loss) + len(left_out)
+    )
 
 
-def should_step(tokens: TokenCount) -> bool:
+def should_step(count: BatchCount) -> bool:
     """Whether the optimiser takes a step: only where something in the whole batch is trained on."""
-    return tokens.trained > 0
+    return count.trained > 0
 
 
 def are_all_finite(values: Iterable[float]) -> bool:

@@ -57,6 +57,7 @@ from video_opd.train.build_models import (
 )
 from video_opd.train.build_teachers import load_teacher, make_teacher, read_taus, refuse_unrouted
 from video_opd.train.learner import Learner
+from video_opd.train.normalisation import Normalisation
 from video_opd.train.ranked_learner import LearnerPart, RankedLearner
 from video_opd.train.run_inputs import Inputs
 from video_opd.train.run_parts import Data, Models, RunParts
@@ -76,6 +77,7 @@ __all__ = [
     "explain_tiny_on_real",
     "find_device",
     "list_manifests",
+    "list_step_sizes",
     "load_frozen",
     "load_student",
     "load_teacher",
@@ -163,14 +165,20 @@ def make_learner(recipe: Recipe, models: Models, *, total_steps: int, gate: Answ
         gate: where a curriculum suspends examples.
         note: file in the run folder for what is learned when memory runs out.
     """
-    ranks = current_job()
+    ranks, normalisation = current_job(), Normalisation.of_recipe(recipe)
     if ranks is None:
         _share_vision(recipe, models.group_by_part())
-        temperature = recipe.training_temperature
-        return Learner(models.student, recipe.training, total_steps=total_steps, gate=gate, temperature=temperature)
+        return Learner(
+            models.student,
+            recipe.training,
+            total_steps=total_steps,
+            gate=gate,
+            temperature=recipe.training_temperature,
+            normalisation=normalisation,
+        )
     keys = {part: [key_of(policy) for policy in policies] for part, policies in models.group_by_part().items()}
     ranks.call_all(build_part, (recipe, keys, total_steps, note))
-    return RankedLearner(ranks.kept["learner"], gate=gate, ranks=ranks)
+    return RankedLearner(ranks.kept["learner"], gate=gate, ranks=ranks, normalisation=normalisation)
 
 
 def build_part(kept: dict[str, Any], share: tuple[Recipe, dict[str, list[str]], int, Path]) -> None:
@@ -223,12 +231,25 @@ def count_steps(recipe: Recipe, train: Sequence[Example], inputs: Inputs | None 
         case RoundsSettings():
             examples, rounds = curriculum.count, curriculum.num_rounds
         case CouplingSettings():
-            examples, rounds = curriculum.num_anchors + curriculum.num_frontier, 1
+            examples, rounds = curriculum.num_candidates, 1
         case SelectionFileSettings():
             examples, rounds = len((inputs or Inputs()).read_selection(recipe, curriculum.file).ids), 1
         case _:
             examples, rounds = len(train), 1
     return recipe.training.steps or rounds * math.ceil(examples / recipe.training.batch_size)
+
+
+def list_step_sizes(recipe: Recipe, num_steps: int) -> list[int]:
+    """The number of examples of every step of a run.
+
+    Args:
+        recipe: of the run.
+        num_steps: as `count_steps` counts them.
+    """
+    curriculum = recipe.curriculum
+    if isinstance(curriculum, CouplingSettings) and curriculum.is_front_loaded:
+        return curriculum.size_steps(num_steps, curriculum.num_candidates)
+    return [recipe.training.batch_size] * num_steps
 
 
 def prepare_compute(compute: ComputeSettings) -> None:

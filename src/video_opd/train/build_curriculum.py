@@ -124,7 +124,7 @@ def refuse_early_curriculum(recipe: Recipe, inputs: Inputs) -> None:
         case RoundsSettings():
             _refuse_too_many("count", settings.count, train)
         case CouplingSettings():
-            _refuse_too_many("num_anchors and num_frontier", settings.num_anchors + settings.num_frontier, train)
+            _refuse_too_many("num_anchors and num_frontier", settings.num_candidates, train)
         case _:
             pass
     _refuse_scores_of_others(recipe, inputs, fetch=False)

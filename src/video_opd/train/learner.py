@@ -1,7 +1,7 @@
 """The learner: from prompts to one optimiser step, in memory-sized pieces that change nothing.
 
-The loss is a sum over answer tokens; the gradient is divided once, before the step, by the number of answer tokens of
-the whole batch. So any split into micro-batches gives the same gradient, and no length is favoured.
+The loss is a sum over answer tokens; the gradient is divided once, before the step, by one number for the whole batch
+(`Normalisation`). So any split into micro-batches gives the same gradient.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from video_opd.policy.load import Policy
 from video_opd.policy.read import Reading, join_readings
 from video_opd.policy.sharding import average_over_processes, drop_gathered, is_sharded, whole
 from video_opd.ranks import num_processes
-from video_opd.train.agreement import TokenCount, are_all_finite
+from video_opd.train.agreement import are_all_finite
 from video_opd.train.memory_shortage import Shortage, free_memory
 from video_opd.train.micro_batches import group_pieces, split_batch
+from video_opd.train.normalisation import Normalisation
 from video_opd.train.optimizer import make_optimizer
 from video_opd.train.optimizer_state import load_optimizer, save_optimizer
 from video_opd.train.stopwatch import Stopwatch
@@ -67,6 +68,7 @@ class Learner:
     Args:
         gate: decides which examples of a batch are judged and trained on; None: all.
         temperature: of the student's log-probs (`Recipe.training_temperature`).
+        normalisation: what a batch is divided by; None: what the settings say, of one answer to an example.
     """
 
     def __init__(
@@ -77,9 +79,11 @@ class Learner:
         total_steps: int,
         gate: Gate | None = None,
         temperature: float = 1.0,
+        normalisation: Normalisation | None = None,
     ) -> None:
         self.student, self.settings, self.total_steps, self.gate = student, settings, total_steps, gate
         self.temperature = temperature
+        self.normalisation = normalisation or Normalisation.of_training(settings)
         drop_gathered(student.model)  # the shards are what is trained
         add_rows_in_place(student.model)
         self.parameters = {name: p for name, p in student.model.named_parameters() if p.requires_grad}
@@ -98,9 +102,10 @@ class Learner:
     def learning_rate(self, step: int) -> float:
         """At optimiser step `step`, from 0: linear warm-up, then constant or decaying towards 0 at the end."""
         s = self.settings
-        if step < s.warmup_steps:
-            return s.learning_rate * (step + 1) / s.warmup_steps
-        progress = (step - s.warmup_steps) / max(self.total_steps - s.warmup_steps, 1)
+        warmup_steps = s.count_warmup_steps(self.total_steps)
+        if step < warmup_steps:
+            return s.learning_rate * (step + 1) / warmup_steps
+        progress = (step - warmup_steps) / max(self.total_steps - warmup_steps, 1)
         factor = {"none": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}[s.decay]
         return s.learning_rate * factor
 
@@ -198,8 +203,13 @@ class Learner:
                 losses = method.losses(scores, batch.behaviour_logprobs, batch.judgement)
         return losses, self._backward(losses, batch.answer_mask)
 
-    def update(self, batches: Sequence[TrainedBatch], tokens: TokenCount, *, step: int) -> float:
-        """Take a step of the optimiser: divide the summed gradient by the batch's answer tokens, clip, update.
+    def update(self, batches: Sequence[TrainedBatch], divisor: float, *, step: int) -> float:
+        """Take a step of the optimiser: divide the summed gradient, clip, update.
+
+        Args:
+            batches: the micro-batches, after their backward passes.
+            divisor: of the whole batch (`Normalisation.find_divisor`).
+            step: steps taken before; decides the learning rate.
 
         Returns:
             the norm of the gradient before clipping.
@@ -214,7 +224,7 @@ class Learner:
                 average_over_processes(self.parameters.values())
             gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
             # Processes that share a batch have the mean of their gradients by now, and the sum is wanted.
-            torch._foreach_div_(gradients, tokens.scheduled / self.num_processes)
+            torch._foreach_div_(gradients, divisor / self.num_processes)
             norm = float(whole(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm)))
             self._require_finite("gradient", [(norm, batches)])
             for group in self.optimizer.param_groups:

@@ -20,6 +20,8 @@ class Lesson:
     examples: Sequence[Example]
     in_order: bool = False
     """As given, in every epoch; else each epoch in a random order of its own."""
+    steps: Sequence[Sequence[Example]] | None = None
+    """The examples of every step, where the curriculum schedules them; they are then not drawn from `examples`."""
     kinds: Mapping[str, str] = field(default_factory=dict)
     """Example id -> anchor or frontier, where the curriculum tells them apart."""
     warnings: tuple[str, ...] = ()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from video_opd.data.batches import Batches
 from video_opd.eval.evaluate import evaluate
 from video_opd.files.durable import write_durably
 from video_opd.files.journal import Journal, truncate_journal
@@ -19,7 +19,7 @@ from video_opd.runs.directory import RunDirectory
 from video_opd.runs.evaluation_files import read_evaluation
 from video_opd.runs.old_checkpoints import KeepRule
 from video_opd.seeds import derive_seed
-from video_opd.train.agreement import count_tokens, should_step
+from video_opd.train.agreement import count_batch, should_step
 from video_opd.train.interruption import Interrupted, StopRequest
 from video_opd.train.learner import Learner
 from video_opd.train.progress import TrainingProgress
@@ -28,17 +28,24 @@ from video_opd.train.smaller_pieces import SmallerPieces
 from video_opd.train.step_measurement import is_due, measure_step
 from video_opd.train.trained_batch import StepOutcome, Suspended, TrainedBatch
 from video_opd.train.training_state import TrainingState, save_state
-from video_opd.types import Prompt
+from video_opd.types import Example, Prompt
 
 
-def train(parts: RunParts, state: TrainingState, run: RunDirectory, *, batches: Batches, until: int) -> None:
+def train(
+    parts: RunParts,
+    state: TrainingState,
+    run: RunDirectory,
+    *,
+    batches: Callable[[int], Sequence[Example]],
+    until: int,
+) -> None:
     """Train from `state` to step `until`, the end of a round; there a checkpoint and an evaluation are certain.
 
     Args:
         parts: of the run.
         state: how far the run got; it is kept up to date.
         run: the folder with journals and checkpoints.
-        batches: gives the examples of a step.
+        batches: gives the examples of a step, from 0.
         until: step to stop after.
 
     Raises:
@@ -102,18 +109,21 @@ def take_step(learner: Learner, prompts: Sequence[Prompt], method: Method, *, st
             suspended += left_out
             while rollouts:  # with its backward pass the graph of a micro-batch goes
                 batches.append(learner.add_gradient(run_micro_batch(learner, rollouts.pop(0), method)))
-    tokens = count_tokens(
-        (batch.num_trained_tokens for batch in batches), (len(answer) for _, group in suspended for answer in group)
+    count = count_batch(
+        chain.from_iterable(batch.trained_lengths for batch in batches),
+        (len(answer) for _, group in suspended for answer in group),
     )
-    for update in range(learner.settings.updates_per_batch if should_step(tokens) else 0):
+    divisor = learner.normalisation.find_divisor(count, is_last=step + 1 == learner.total_steps)
+    for update in range(learner.settings.updates_per_batch if should_step(count) else 0):
         if update > 0:
             batches = [learner.add_gradient_again(batch, method) for batch in batches]
-        grad_norm = learner.update(batches, tokens, step=step)  # 5. step
+        grad_norm = learner.update(batches, divisor, step=step)  # 5. step
     learner.drop_gradient()
     return StepOutcome(
         batches=tuple(batches),
         suspended=suspended,
-        num_scheduled_tokens=tokens.scheduled,
+        num_scheduled_tokens=count.scheduled,
+        divisor=divisor,
         grad_norm=grad_norm,
         learning_rate=learner.learning_rate(step),
         seconds_by_phase=dict(learner.watch.seconds),

@@ -19,10 +19,10 @@ from video_opd.policy.merging import merge
 from video_opd.policy.ranked_policy import DealtPrompts, free_readings
 from video_opd.policy.sharding import is_split_up
 from video_opd.ranks import Ranks
-from video_opd.train.agreement import TokenCount
 from video_opd.train.learner import Gate, Learner, Rollout
 from video_opd.train.memory_shortage import Shortage, StepTooLarge, free_memory, refuse_to_go_on
 from video_opd.train.micro_batches import group_pieces, split_batch_for_job
+from video_opd.train.normalisation import Normalisation
 from video_opd.train.trained_batch import Suspended, TrainedBatch
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores, number_repeats
 
@@ -94,11 +94,11 @@ class LearnerPart:
             losses, loss_sum = self.learner.repeat(self.batches[number], self._method(is_counted))
         return losses if is_counted else None, loss_sum
 
-    def update(self, share: tuple[TokenCount, int]) -> float:
+    def update(self, share: tuple[float, int]) -> float:
         """Take the optimiser's step; returns the norm of the whole gradient before clipping."""
-        tokens, step = share
+        divisor, step = share
         self.rollouts = {}  # of micro-batches that the gate left out as a whole
-        return self.learner.update(self.batches, tokens, step=step)
+        return self.learner.update(self.batches, divisor, step=step)
 
     def drop_gradient(self, _: None) -> list[dict[str, int]]:
         """Forget the gradient, at the end of a step; returns what each model has done since."""
@@ -218,9 +218,12 @@ class RankedLearner(Learner):
         part: this process's part; the others serve with one like it.
         gate: decides which examples of a batch are judged and trained on; None: all.
         ranks: the job.
+        normalisation: what a batch is divided by; None: as the part's learner.
     """
 
-    def __init__(self, part: LearnerPart, *, gate: Gate | None, ranks: Ranks) -> None:
+    def __init__(
+        self, part: LearnerPart, *, gate: Gate | None, ranks: Ranks, normalisation: Normalisation | None = None
+    ) -> None:
         local = part.learner
         self.student, self.settings, self.total_steps, self.gate = (
             local.student,
@@ -228,6 +231,7 @@ class RankedLearner(Learner):
             local.total_steps,
             gate,
         )
+        self.normalisation = normalisation or local.normalisation
         self.parameters, self.optimizer = local.parameters, local.optimizer
         self.local, self.models, self.ranks, self.step = local, part.models, ranks, 0
         self.piece, self.num_together, self.num_updates = (), 0, 0  # the parts know theirs
@@ -301,10 +305,10 @@ class RankedLearner(Learner):
         self.batches[number] = batch.keep_after_later_update(losses, loss_sum, self.settings.updates_per_batch)
         return self.batches[number]
 
-    def update(self, batches: Sequence[TrainedBatch], tokens: TokenCount, *, step: int) -> float:
+    def update(self, batches: Sequence[TrainedBatch], divisor: float, *, step: int) -> float:
         """Have every process take the step with its shard."""
         self._require_finite("loss", [(batch.sums[-1], [batch]) for batch in batches])
-        norms: list[float] = self._do("update", (tokens, step))
+        norms: list[float] = self._do("update", (divisor, step))
         return norms[0]
 
     def drop_gradient(self) -> None:

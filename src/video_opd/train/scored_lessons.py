@@ -19,6 +19,7 @@ from video_opd.curriculum import (
     choose,
     choose_candidates,
     read_selection,
+    spread_candidates,
     write_selection,
 )
 from video_opd.curriculum.score_file import join_sha256, merge_teachers
@@ -318,4 +319,14 @@ class Candidates(TeacherScored):
             choice = choose_candidates(teacher, student, self.settings, derive_seed(self.seed, "select", 1))
             selection = self.keep_choice(folder, 1, choice, teacher=teacher, student=student)
             warnings = choice.warnings
-        return self.make_lesson_of(selection, in_order=False, warnings=warnings)
+        return self._schedule(self.make_lesson_of(selection, in_order=False, warnings=warnings))
+
+    def _schedule(self, lesson: Lesson) -> Lesson:
+        """Deal the candidates out to the steps, where the settings ask for a schedule."""
+        settings, by_id = self.settings, {example.id: example for example in lesson.examples}
+        if not settings.is_front_loaded:
+            return lesson
+        kinds = {id: lesson.kinds[id] for id in by_id}  # in the random order of the selection
+        sizes = settings.size_steps(self.plan.total_steps, len(kinds))
+        steps = spread_candidates(kinds, sizes, settings.num_repeats)
+        return replace(lesson, steps=[[by_id[id] for id in ids] for ids in steps])

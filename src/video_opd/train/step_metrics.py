@@ -24,6 +24,9 @@ from video_opd.types import Answer, Prompt, flatten
 def make_metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: str = "") -> dict[str, Any]:
     """One line of metrics.jsonl. Log-prob quantities are nats per answer token; shares are between 0 and 1.
 
+    `loss` is the one whose gradient was taken: the sum over the answers' tokens, divided by what `training.normalise`
+    says, so per answer token unless that is set.
+
     `miou` is that of the sampled answers against the training annotations, which may be noisy: a trend, not a score.
     What a method does not have is left out: `reverse_kl` without a teacher, `reward` without a reward. Where the
     annotations wrote the answers, nothing is said about the student's own: the same numbers are then called

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 
-from video_opd.data.batches import Batches
+from video_opd.config import Recipe
+from video_opd.data.batches import Batches, ScheduledBatches
 from video_opd.files.durable import write_durably
 from video_opd.runs.directory import RunDirectory
+from video_opd.train.lessons import Lesson
 from video_opd.train.loop import evaluation_file, train
 from video_opd.train.run_parts import RunParts
 from video_opd.train.training_state import TrainingState
@@ -38,13 +40,20 @@ def train_in_rounds(parts: RunParts, state: TrainingState, run: RunDirectory, wa
                 warn(f"round {round}: {warning}")
             if parts.gate is not None:
                 parts.gate.begin(lesson.kinds, state.coupling)
-            batches = Batches(
-                examples=lesson.examples,
-                batch_size=recipe.training.batch_size,
-                seed=recipe.seed,
-                first_step=plan.first_step(round),
-                in_order=lesson.in_order,
-            )
+            batches = _choose_batches(lesson, recipe, first_step=plan.first_step(round))
             train(parts, state, run, batches=batches, until=plan.end(round))
             if (folder := run.rounds / str(round)).is_dir():
                 write_durably(folder / "evaluation.json", evaluation_file(run, plan.end(round)).read_bytes())
+
+
+def _choose_batches(lesson: Lesson, recipe: Recipe, *, first_step: int) -> Batches | ScheduledBatches:
+    """The batches of a round that begins after `first_step` steps."""
+    if lesson.steps is not None:
+        return ScheduledBatches(steps=lesson.steps, first_step=first_step)
+    return Batches(
+        examples=lesson.examples,
+        batch_size=recipe.training.batch_size,
+        seed=recipe.seed,
+        first_step=first_step,
+        in_order=lesson.in_order,
+    )

@@ -31,10 +31,10 @@ class TrainedBatch:
     """The loss, summed over the answers' tokens, at each update so far."""
 
     @property
-    def num_trained_tokens(self) -> int:
-        """Answer tokens of the loss, those of answers that a method masks left out."""
-        mask = self.answer_mask if self.losses.masked is None else self.answer_mask & ~self.losses.masked
-        return int(mask.sum())
+    def trained_lengths(self) -> list[int]:
+        """Tokens of every answer of the loss, those that a method masks left out."""
+        lengths = self.answer_mask.sum(dim=1)
+        return (lengths if self.losses.masked is None else lengths[~self.losses.masked[:, 0]]).tolist()
 
     def keep_after_first_update(self, loss_sum: float, num_updates: int) -> TrainedBatch:
         """What is kept of a micro-batch after the first of `num_updates` backward passes."""
@@ -75,22 +75,24 @@ class StepOutcome:
     batches: tuple[TrainedBatch, ...]
     suspended: Suspended
     num_scheduled_tokens: int
-    """Answer tokens of the whole batch, suspended examples included, answers that a method masks not: what the loss is
-    divided by."""
+    """Answer tokens of the whole batch, suspended examples included, answers that a method masks not."""
     grad_norm: float
     """Before clipping, at the last update."""
     learning_rate: float
     seconds_by_phase: dict[str, float]
     cpu_seconds_by_phase: dict[str, float]
+    divisor: float = 1.0
+    """What the summed loss and gradient were divided by (`training.normalise`)."""
     num_retries: int = 0
     """Times that the step ran out of memory before."""
 
     @property
     def loss(self) -> float:
-        """Per scheduled answer token, at the first update; 0 where every example was suspended or masked."""
-        return sum(batch.sums[0] for batch in self.batches) / max(self.num_scheduled_tokens, 1)
+        """The loss whose gradient was taken, at the first update: per scheduled answer token, or as
+        `training.normalise` says; 0 where every example was suspended or masked."""
+        return sum(batch.sums[0] for batch in self.batches) / (self.divisor or 1)
 
     @property
     def num_answer_tokens(self) -> int:
         """Answer tokens that were trained on."""
-        return sum(batch.num_trained_tokens for batch in self.batches)
+        return sum(sum(batch.trained_lengths) for batch in self.batches)
