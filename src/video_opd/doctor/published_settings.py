@@ -25,7 +25,8 @@ PAPERS = {
 """The recipe of the paper's text by the name of the method."""
 
 COMPARED = (
-    "training.normalise", "training.clip_norm", "training.updates_per_batch", "training.steps", "training.batch_size",
+    "training.normalise", "training.normalise_by", "training.clip_norm", "training.updates_per_batch",
+    "training.steps", "training.batch_size",
     "training.learning_rate", "training.warmup_steps", "training.warmup_share", "training.decay",
     "training.weight_decay", "training.betas", "answers.temperature", "answers.top_p", "answers.top_k",
     "answers.max_new_tokens", "video.fps", "video.max_frames", "video.min_frames", "video.max_tokens",
