@@ -7,8 +7,9 @@ from study import METHODS, OPD, Method, Study, Tables
 SUM_OVER_TOKENS: Tables = {"training": {"normalise": "examples"}}
 TRUNCATED: Tables = {"answers": {"top_p": 0.8, "top_k": 20}}
 """As in the generation config of Qwen3-VL-8B-Instruct."""
-WARM: Tables = {"training": {"warmup_steps": 0, "warmup_share": 0.03}}
-"""Our recipe for the tiny world has a warm-up of 5 % and the same linear decay."""
+SCHEDULE: Tables = {"training": {"warmup_steps": 0, "warmup_share": 0.03, "decay": "cosine"}}
+"""Our recipe for the tiny world has a warm-up of 5 % and a linear decay."""
+ADAMW: Tables = {"training": {"weight_decay": 0.1, "betas": [0.9, 0.95]}}
 FLAT: Tables = {"training": {"warmup_steps": 0, "decay": "none"}}
 NEVER_CLIPPED: Tables = {"training": {"clip_norm": 1e9}}
 
@@ -18,10 +19,11 @@ DIFFERENCES: dict[str, Tables] = {
     "temperature": {"answers": {"temperature": 0.9}},
     "truncated": TRUNCATED,
     "temperature-truncated": {"answers": {"temperature": 0.9} | TRUNCATED["answers"]},
-    "warm-up-share": WARM,
+    "schedule": SCHEDULE,
+    "adamw": ADAMW,
     "flat": FLAT,
     "released": {
-        "training": SUM_OVER_TOKENS["training"] | WARM["training"],
+        "training": SUM_OVER_TOKENS["training"] | SCHEDULE["training"] | ADAMW["training"],
         "answers": {"temperature": 0.9} | TRUNCATED["answers"],
     },
 }

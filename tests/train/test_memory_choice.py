@@ -250,7 +250,7 @@ def test_every_process_of_a_machine_with_too_few_gpus_stops(rank, says, monkeypa
 )
 def test_a_job_refuses_what_processes_cannot_share(recipe_file, keys, said, monkeypatch):
     if not keys:
-        monkeypatch.setattr("video_opd.train.build.find_spec", lambda _: None)
+        monkeypatch.setattr("video_opd.train.early_checks.find_spec", lambda _: None)
     recipe = load_recipe(recipe_file, keys)
     refuse_unfit_job(recipe, 1)
     with pytest.raises(ConfigurationError, match=said):

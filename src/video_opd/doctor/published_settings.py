@@ -16,13 +16,8 @@ from video_opd.config.shipped_recipes import read_origins
 
 RELEASED = "paper/video-opd-8b-as-released"
 """The recipe of the release, which has one method."""
-PAPERS = {
-    "opd": "paper/video-opd-8b",
-    "grpo": "paper/grpo-8b",
-    "op-rkd": "paper/op-rkd-8b",
-    "op-fkd": "paper/op-fkd-8b",
-}
-"""The recipe of the paper's text by the name of the method."""
+PAPERS = ("paper/video-opd-8b", "paper/grpo-8b", "paper/op-rkd-8b", "paper/op-fkd-8b")
+"""The recipes of the paper's text, each with another method."""
 
 COMPARED = (
     "training.normalise", "training.normalise_by", "training.clip_norm", "training.updates_per_batch",
@@ -78,10 +73,11 @@ class PublishedSettings:
 
 def compare_with_published(recipe: Recipe) -> PublishedSettings | None:
     """Compare a recipe with the release and with the paper's text; None where neither has its method."""
-    paper_name = PAPERS.get(recipe.method.name)
+    papers = {name: load_recipe(Path(name)) for name in PAPERS}
+    paper_name = next((name for name, each in papers.items() if each.method.name == recipe.method.name), None)
     if paper_name is None:
         return None
-    paper, paper_origins = load_recipe(Path(paper_name)), read_origins(paper_name)
+    paper, paper_origins = papers[paper_name], read_origins(paper_name)
     released, release_origins = None, {}
     if recipe.method.name == load_recipe(Path(RELEASED)).method.name:
         released, release_origins = load_recipe(Path(RELEASED)), read_origins(RELEASED)
