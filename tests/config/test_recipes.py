@@ -328,5 +328,8 @@ def test_dapo_and_dr_grpo_are_grpo_with_these_settings():
         }
         assert differing == changed
         assert not recipe.method.needs_reference
-        others = grpo.model_dump().keys() - {"name", "method"}
+        others = grpo.model_dump().keys() - {"name", "method", "training"}
         assert all(getattr(recipe, key) == getattr(grpo, key) for key in others)
+    assert dapo.training == grpo.training
+    constant = dr.training.batch_size * dr.method.num_answers * dr.answers.max_new_tokens
+    assert dr.training == grpo.training.model_copy(update={"normalise": "constant", "normalise_by": float(constant)})
