@@ -10,8 +10,8 @@ What is there already is not made again; what one is made from is made first. CP
   otherwise the same model.
 - teacher-of-primaries, teacher-of-others (under 1 each): right about half of the colours each.
 - viewer (3), viewer-1, viewer-2 (3, and the student): the tiny student and the two above, which also read crops. They
-  answer right about the clip around the true span, and about whole clips as badly as before. Crops are taught in the
-  short form alone. A real model reads crops as it is.
+  answer right about the clip around the true span, and about whole clips nearly as badly as before. Crops are taught
+  in the short form alone. A real model reads crops as it is.
 - small-240 (2), small-560 (5): two layers of the tiny teacher, trained again on right answers for so many steps:
   students that are smaller than their teacher, and not spoiled. They are asked in short and in long answers; the side
   question they cannot answer.
