@@ -284,7 +284,8 @@ def test_a_checkpoint_saw_data_that_the_run_is_known_to_have_had(place):
     first = place.begin()
     place.change("train")
     now = place.settle("train")
-    parts = RunParts(**dict.fromkeys(("recipe", "models", "data", "method", "learner", "gate", "curriculum")))
+    names = ("recipe", "models", "data", "method", "learner", "gate", "curriculum", "watch")
+    parts = RunParts(**dict.fromkeys(names))
     for state in (TrainingState(), *(TrainingState(step=2, data_sha256=known) for known in first.known_data)):
         assert note_inputs(parts, state, place.run, now).mark_row() == {"inputs_version": 2}
         assert state.data_sha256 == now.data_sha256

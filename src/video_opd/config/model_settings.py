@@ -87,8 +87,6 @@ class TeacherSettings(Settings):
     model: str
     """A folder, a hub name, or `tiny-teacher`. Same tokenizer and frame size as the student's. `student`: a frozen copy
     of the student as it is before training; with student.lora its base, which takes no further memory."""
-    view: ViewSettings | None = None
-    """What the teacher sees when it judges an answer: a table [teacher.view]."""
     sources: tuple[str, ...] = ()
     """With teachers_by = source: the sources of the examples that this teacher judges."""
     scores: Path | None = None
@@ -100,6 +98,8 @@ class TeacherSettings(Settings):
     """Several GPUs of its own, over which its layers are spread, such as ["cuda:1", "cuda:2"]."""
     offload: Flag | None = None
     """The teacher waits on the CPU while the student answers and learns."""
+    view: ViewSettings | None = None
+    """What the teacher sees when it judges an answer: a table [teacher.view]."""
 
     @model_validator(mode="after")
     def _check_places(self) -> TeacherSettings:

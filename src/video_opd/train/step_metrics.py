@@ -56,19 +56,17 @@ def make_metrics_row(outcome: StepOutcome, student: Policy, *, answer_starts: st
         for gap, rows in (("reverse_kl", own), ("gap_on_annotations", annotated)):
             if rows:
                 row[gap] = sampled_reverse_kl(behaviour[rows], teacher[rows], mask[rows])
-                chosen = [pairs[place] for place in rows]
-                row[f"{gap}_by_region"] = _measure_by_region(
-                    (behaviour - teacher)[rows], chosen, student, answer_starts
-                )
+                gaps, chosen = (behaviour - teacher)[rows], [pairs[place] for place in rows]
+                row[f"{gap}_by_region"] = _measure_by_region(gaps, chosen, student, answer_starts)
     row |= _measure_rewards(outcome) | _measure_trust(outcome)
     if annotated:
         row["annotation_nll"] = sampled_entropy(behaviour[annotated], mask[annotated])
     if own:
+        answers = [pairs[place] for place in own]
         row["entropy"] = sampled_entropy(behaviour[own], mask[own])
-        row |= _measure_answers([pairs[place] for place in own] + _list_suspended(outcome))
-        row["sampler_learner_gap"] = sampler_learner_gap(
-            _pad_sampler_logprobs([pairs[place][1] for place in own], behaviour[own]), behaviour[own], mask[own]
-        )
+        row |= _measure_answers(answers + _list_suspended(outcome))
+        sampler = _pad_sampler_logprobs([answer for _, answer in answers], behaviour[own])
+        row["sampler_learner_gap"] = sampler_learner_gap(sampler, behaviour[own], mask[own])
     if own and annotated:
         row["num_annotated_answers"] = len(annotated)
         row["mean_own_answer_tokens"] = int(mask[own].sum()) / len(own)
