@@ -36,6 +36,7 @@ def keep_study(folder: Path, page: str, name: str) -> None:
         folders = [folder / run["folder"] for run in method["runs"]]
         for run, place in zip(method["runs"], folders, strict=True):
             run["steps"] = _summarise_steps(read_journal(place / "metrics.jsonl"))
+            del run["ledger"]  # the method's has the mean
         teacher = folders[0] / "evaluation" / "teacher.json"
         if teacher.exists():
             method["teacher_miou"] = read_json(teacher.read_bytes())["scores"]["miou"]
