@@ -72,9 +72,10 @@ def _summarise_steps(rows: Iterable[Results]) -> Results:
 
 
 def _drop(found: Any, keys: tuple[str, ...]) -> Any:
-    """The same without some keys, at any depth."""
+    """The same without some keys, at any depth, and with the names of models in place of their folders."""
     if isinstance(found, dict):
-        return {key: _drop(value, keys) for key, value in found.items() if key not in keys}
+        kept = {key: _drop(value, keys) for key, value in found.items() if key not in keys}
+        return kept | ({"model": Path(kept["model"]).name} if isinstance(kept.get("model"), str) else {})
     return [_drop(value, keys) for value in found] if isinstance(found, list) else found
 
 
