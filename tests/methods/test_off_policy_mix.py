@@ -131,6 +131,22 @@ def test_the_metrics_of_a_mix_keep_the_two_apart(student, teacher, prompts):
     assert ["sampler_logprobs" in answer for answer in recorded] == is_own
 
 
+@pytest.mark.parametrize("divergence", [None, "jsd"])
+def test_the_students_answers_of_a_mix_are_sampled_as_without_one(student, teacher, prompts, divergence):
+    """Temperature and truncation are those of the recipe, so sampler and learner agree."""
+    given = replace(parts(teacher), temperature=1.7, top_k=3, top_p=0.9)
+    settings = OnPolicyDistillationSettings(estimator="exact", divergence=divergence, own_share=0.5)
+    reading = student.read(prompts[:6])
+    mixed, alone = (write(student, reading, SEED) for write in (settings.build(given).write, given.student_writes(1)))
+    own = [(one, other) for one, other in zip(mixed, alone, strict=True) if one.answers[0].sampler_logprobs is not None]
+    assert 0 < len(own) < 6
+    assert all(one.answers[0].token_ids == other.answers[0].token_ids for one, other in own)
+    truth = student.score(reading, alone, temperature=1.7).logprobs
+    for row, group in enumerate(mixed):
+        if (sampled := group.answers[0].sampler_logprobs) is not None:
+            assert truth[row, : len(sampled)].tolist() == pytest.approx(sampled, abs=1e-4)
+
+
 def test_a_divergence_builds_its_objective(teacher, student, prompts):
     for settings, expected in (
         ({"divergence": "forward-kl"}, forward_kl),

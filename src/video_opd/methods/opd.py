@@ -16,7 +16,7 @@ from pydantic import AliasChoices, Field, model_validator
 
 from video_opd import objectives
 from video_opd.methods import Method, MethodParts, Writer
-from video_opd.methods.writers import AnnotatedAnswerSettings, MixedWrites, StudentWrites
+from video_opd.methods.writers import AnnotatedAnswerSettings, MixedWrites
 from video_opd.settings import Flag, MoreThanOne, MoreThanZero, NotNegative, Positive, Settings, Share
 from video_opd.types import AnswerGroup, Judgement, Prompt, TokenLosses, TokenScores
 
@@ -190,9 +190,9 @@ class OnPolicyDistillationSettings(BoundSettings, AnnotatedAnswerSettings):
         """The distillation without its wrappers."""
         from video_opd.methods.divergence import DivergenceDistillation
 
-        write: Writer = parts.student_writes(self.num_answers)
+        own = parts.student_writes(self.num_answers)
+        write: Writer = own
         if self.own_share is not None and self.has_annotations:
-            own = StudentWrites(max_new_tokens=parts.max_new_tokens)
             write = MixedWrites(own=own, annotation=self.make_annotation_writer(parts), own_share=self.own_share)
         if self.divergence in ("forward-kl", "jsd"):
             jsd = partial(objectives.generalised_jsd, beta=0.5 if self.beta is None else self.beta)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from video_opd.errors import ConfigurationError, DataError
-from video_opd.methods import MethodParts, MethodSettings
+from video_opd.methods import MethodParts, MethodSettings, Writer
 from video_opd.seeds import uniform
 from video_opd.types import Answer, AnswerGroup, Prompt, Sampling, Span
 
@@ -101,7 +101,7 @@ class MixedWrites:
     the step and the example. The expectation is the same, and the batches are more alike.
     """
 
-    own: StudentWrites
+    own: Writer
     annotation: AnnotationWrites
     own_share: float
     """The probability that an answer is the student's own."""
