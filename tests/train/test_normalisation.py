@@ -204,6 +204,12 @@ def test_a_share_of_the_steps_is_rounded_up_as_transformers_does(steps, share, c
     assert theirs.get_warmup_steps(steps) == count
 
 
+def test_a_share_of_0_leaves_the_warm_up_to_the_number_of_steps():
+    """A recipe cannot take back a key of its base, only set it to 0."""
+    assert TrainingSettings(warmup_steps=2, warmup_share=0.0).count_warmup_steps(79) == 2
+    assert TrainingSettings(warmup_steps=0, warmup_share=0.03).count_warmup_steps(79) == 3
+
+
 @pytest.mark.parametrize(
     ("decay", "schedule"), [("linear", get_linear_schedule_with_warmup), ("cosine", get_cosine_schedule_with_warmup)]
 )

@@ -58,7 +58,7 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _check_parts(self) -> TrainingSettings:
-        if self.warmup_steps and self.warmup_share is not None:
+        if self.warmup_steps and self.warmup_share:
             raise ValueError(
                 f"training.warmup_steps = {self.warmup_steps} and training.warmup_share = {self.warmup_share:g} both "
                 "give the length of the warm-up; set one of them, and the other to 0"
@@ -76,7 +76,7 @@ class TrainingSettings(Settings):
         Args:
             total_steps: of the run.
         """
-        return self.warmup_steps if self.warmup_share is None else math.ceil(total_steps * self.warmup_share)
+        return math.ceil(total_steps * self.warmup_share) if self.warmup_share else self.warmup_steps
 
     @property
     def most_together(self) -> int:
