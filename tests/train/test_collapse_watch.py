@@ -212,6 +212,15 @@ def test_the_best_checkpoint_is_one_that_is_there(tmp_path):
     ]
 
 
+def test_a_ruined_checkpoint_is_not_the_best_because_it_alone_was_evaluated(tmp_path):
+    """Checkpoints every 10 steps, an evaluation every 100: at step 100 the student had collapsed."""
+    run = write_checkpoints(tmp_path, {70: None, 80: None, 90: None, 100: 0.02})
+    assert [(best.step, best.miou) for best in (find_best_checkpoint(run, before=b) for b in (85, 60))] == [
+        (80, None),
+        (100, 0.02),
+    ]
+
+
 STEPS = 30
 
 

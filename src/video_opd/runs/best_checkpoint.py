@@ -17,12 +17,13 @@ class BestCheckpoint:
     step: int
     folder: Path
     miou: float | None
-    """On the validation manifest; None: no checkpoint was evaluated, and this is the newest from before."""
+    """On the validation manifest; None: this one was not evaluated."""
 
 
 def find_best_checkpoint(run: RunDirectory, *, before: int) -> BestCheckpoint | None:
-    """Find the checkpoint with the best validation mIoU; the first of equal ones. If none of them was evaluated, find
-    the newest one of a step up to `before`. None: there is none.
+    """Find the checkpoint with the best validation mIoU; the first of equal ones. If no checkpoint of a step up to
+    `before` was evaluated, find the newest of these: a later one may be the best only of ruined ones. None: there is
+    none.
 
     Args:
         run: the folder of the run.
@@ -37,5 +38,6 @@ def find_best_checkpoint(run: RunDirectory, *, before: int) -> BestCheckpoint | 
     earlier = [step for step in saved if step <= before]
     if not mious and not earlier:
         return None
-    step = max(mious, key=mious.__getitem__) if mious else earlier[-1]
+    is_unknown = earlier and not any(step in mious for step in earlier)
+    step = earlier[-1] if is_unknown else max(mious, key=mious.__getitem__)
     return BestCheckpoint(step=step, folder=checkpoint_folder(run.checkpoints, step), miou=mious.get(step))
