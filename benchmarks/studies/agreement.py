@@ -37,10 +37,8 @@ def _is_ahead(gaps: Sequence[tuple[str, Gap | None]]) -> Here | None:
         return None
     ahead = sum(each.is_clear and each.mean > 0 for _, each in known)
     behind = sum(each.is_clear and each.mean < 0 for _, each in known)
-    if not ahead:
-        answer = "no" if behind else "no clear difference"
-    else:
-        answer = "yes" if ahead == len(known) else "in part"
+    none_ahead = "no" if behind else "no clear difference"
+    answer = "yes" if ahead == len(known) else "in part" if ahead else none_ahead
     return "; ".join(f"{name} {each}" for name, each in known), answer
 
 
