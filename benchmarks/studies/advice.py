@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from comparing import gap, verdict
 from kept_results import read_kept
 
 MISSING = "(not run)"
@@ -43,11 +44,15 @@ class Figures:
         results = read_kept("curriculum", "main")
         if results is None:
             return MISSING
-        apart = [each for each in results["differences"] if "whole-pool" in (each["one"], each["other"])]
-        sign = [each["mean"] if each["other"] == "whole-pool" else -each["mean"] for each in apart]
-        clear = [abs(each["mean"]) > (each["interval"][1] - each["interval"][0]) / 2 for each in apart]
-        better = sum(is_clear and mean > 0 for is_clear, mean in zip(clear, sign, strict=True))
-        return f"{better} of {len(apart)}"
+        # `singly` changes the micro-batches and selects nothing
+        apart = [gap(results, name, "whole-pool") for name in results["methods"] if "singly" not in name]
+        known = [each for each in apart if each is not None]
+        return f"{sum(each.is_clear and each.mean > 0 for each in known)} of {len(known)}"
+
+    def compare(self, study: str, one: str, other: str) -> str:
+        """A sentence that compares two methods."""
+        apart = gap(self.found.studies[study], one, other)
+        return MISSING if apart is None else verdict(f"`{one}`", f"`{other}`", apart)
 
 
 def write_advice(found: Any) -> str:

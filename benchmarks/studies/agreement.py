@@ -37,9 +37,8 @@ def _is_ahead(gaps: Sequence[tuple[str, Gap | None]]) -> Here | None:
         return None
     ahead = sum(each.is_clear and each.mean > 0 for _, each in known)
     behind = sum(each.is_clear and each.mean < 0 for _, each in known)
-    answer = "yes" if ahead == len(known) else "no" if behind or not ahead else "in part"
-    if not ahead and not behind:
-        answer = "no clear difference"
+    none_ahead = "no" if behind else "no clear difference"
+    answer = "yes" if ahead == len(known) else "in part" if ahead else none_ahead
     return "; ".join(f"{name} {each}" for name, each in known), answer
 
 
@@ -95,8 +94,9 @@ def _rounds(_found: Any) -> Here | None:
     if results is None:
         return None
     over = results["methods"]["3 x filter+gap"]["over_its_teacher"]
-    told = f"student less teacher {over['mean']:+.3f}, 95 % interval {over['interval'][0]:+.3f} to "
-    return f"{told}{over['interval'][1]:+.3f}", "yes" if over["interval"][0] > 0 else "no"
+    low, high = over["interval"]
+    told = f"student less teacher {over['mean']:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}"
+    return told, "yes" if low > 0 else "no" if high < 0 else "no clear difference"
 
 
 def _weaker_teachers(found: Any) -> Here | None:

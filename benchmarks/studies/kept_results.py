@@ -19,8 +19,8 @@ from video_opd.runs import read_json
 Results = dict[str, Any]
 
 RESULTS = Path(__file__).parent / "results"
-UNUSED = ("curve", "folder", "predictions", "ious", "examples")
-"""Keys that no page reads, and that are large."""
+UNUSED = ("curve", "folder")
+"""Keys of a method and of its runs that no page reads: they are large, or paths."""
 
 
 def keep_study(folder: Path, page: str, name: str) -> None:
@@ -37,13 +37,16 @@ def keep_study(folder: Path, page: str, name: str) -> None:
         for run, place in zip(method["runs"], folders, strict=True):
             run["steps"] = _summarise_steps(read_journal(place / "metrics.jsonl"))
             del run["ledger"]  # the method's has the mean
+        for part in (method, *method["runs"]):
+            for key in UNUSED:
+                part.pop(key, None)
         teacher = folders[0] / "evaluation" / "teacher.json"
         if teacher.exists():
             method["teacher_miou"] = read_json(teacher.read_bytes())["scores"]["miou"]
         facts = folders[0] / "rounds" / "1" / "selection-facts.json"
         if facts.exists():
             method["selection"] = read_json(facts.read_bytes())
-    keep(page, name, _drop(found, UNUSED))
+    keep(page, name, _name_models(found))
 
 
 def keep(page: str, name: str, found: Any) -> None:
@@ -71,12 +74,12 @@ def _summarise_steps(rows: Iterable[Results]) -> Results:
     }
 
 
-def _drop(found: Any, keys: tuple[str, ...]) -> Any:
-    """The same without some keys, at any depth, and with the names of models in place of their folders."""
+def _name_models(found: Any) -> Any:
+    """The same with the names of models, at any depth, in place of their folders."""
     if isinstance(found, dict):
-        kept = {key: _drop(value, keys) for key, value in found.items() if key not in keys}
+        kept = {key: _name_models(value) for key, value in found.items()}
         return kept | ({"model": Path(kept["model"]).name} if isinstance(kept.get("model"), str) else {})
-    return [_drop(value, keys) for value in found] if isinstance(found, list) else found
+    return [_name_models(value) for value in found] if isinstance(found, list) else found
 
 
 def _rounded(found: Any) -> Any:

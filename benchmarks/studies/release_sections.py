@@ -71,10 +71,11 @@ def clipping(results: Results | None) -> str | None:
     ahead = {how: gap(results, f"opd-{how}", f"grpo-{how}") for how in HOW}
     told = [f"{HOW[how]}: {each}" for how, each in ahead.items() if each]
     signs = {(each.mean > 0) if each.is_clear else None for each in ahead.values() if each}
-    said.append(
-        f"opd less grpo: {'; '.join(told)}. The choice of clipping "
-        + ("does not change which method is ahead." if len(signs) == 1 else "changes which method is clearly ahead.")
-    )
+    if signs == {None}:
+        change = "Neither method is clearly ahead, however the gradient is clipped."
+    else:
+        change = f"The clipping {'changes' if len(signs) > 1 else 'does not change'} which method is clearly ahead."
+    said.append(f"opd less grpo: {'; '.join(told)}. {change}")
     return table(head, rows) + "\n\n" + bullets(said)
 
 

@@ -67,7 +67,7 @@ def passing(results: Results | None) -> str | None:
         rows.append([name, f"{method['teacher_miou']:.3f}", spread(_mious(results, name)),
                      f"{over['mean']:+.3f} ± {(high - low) / 2:.3f}", passed])  # fmt: skip
     if apart := gap(results, "mixture", "opd"):
-        said.append(verdict("Mixed with a reward by labels, the student", "without", apart))
+        said.append(verdict("The mixture with a reward by labels", "opd alone", apart))
     table_of_all = table(["", "teacher", "student (sd)", "student less teacher", "passed"], rows)
     return table_of_all + ("\n\n" + bullets(said) if said else "")
 

@@ -15,6 +15,13 @@ WORDS = {
     "sft": "supervised fine-tuning on the labels",
     "grpo": "GRPO with the labels as reward",
 }
+RIVALS = {
+    "view-random": "the view of a random clip",
+    "sft": "supervised fine-tuning",
+    "grpo": "GRPO",
+    "teacher": "`tiny-teacher`",
+}
+"""What the view is compared with, as a sentence names it."""
 LEVELS = {"audit": "views", "clean": "views-clean", "heavy": "views-heavy"}
 """The study by the noise of its labels."""
 
@@ -38,8 +45,8 @@ def views(results: Results | None) -> str | None:
                  f"{before['output_format_rate']:.3f}", ""])  # fmt: skip
     head = ["teacher", "learning rate", "mIoU (sd)", "R1@0.7 (sd)", "output format rate",
             "teacher's part of a step, CPU ms"]  # fmt: skip
-    said = [verdict(f"The view ({miou(results, 'view'):.3f})", f"{WORDS[name]} ({miou(results, name):.3f})", apart)
-            for name in ("view-random", "sft", "grpo", "teacher") if (apart := gap(results, "view", name))]  # fmt: skip
+    said = [verdict(f"The view ({miou(results, 'view'):.3f})", f"{rival} ({miou(results, name):.3f})", apart)
+            for name, rival in RIVALS.items() if (apart := gap(results, "view", name))]  # fmt: skip
     return table(head, rows) + "\n\n" + bullets([*said, *_aims(results)])
 
 

@@ -102,10 +102,9 @@ def compare_with_published(recipe: Recipe) -> PublishedSettings | None:
 
 def _list_keys(recipe: Recipe, paper_origins: Mapping[str, str]) -> list[str]:
     """What is compared: the settings of the method too, and those of the curriculum that the paper states."""
-    known = type(recipe.training).model_fields
-    keys = [key for key in COMPARED if not key.startswith("training.") or key.partition(".")[2] in known]
-    keys += [f"method.{name}" for name in type(recipe.method).model_fields if name != "name"]
-    return keys + [key for key in paper_origins if key.startswith("curriculum.") and paper_origins[key] == "paper"]
+    method = [f"method.{name}" for name in type(recipe.method).model_fields if name != "name"]
+    stated = [key for key in paper_origins if key.startswith("curriculum.") and paper_origins[key] == "paper"]
+    return [*COMPARED, *method, *stated]
 
 
 def _show_value(recipe: Recipe, key: str) -> str:
