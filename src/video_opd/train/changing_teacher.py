@@ -17,8 +17,10 @@ from video_opd.config import TeacherSettings
 from video_opd.policy.load import Policy
 from video_opd.train.unfit_checkpoint import unfit
 
-TEACHER_FILE = "teacher.safetensors"
-"""In a checkpoint: the weights of the teacher that follow the student's."""
+TEACHER_FOLDER = "teacher"
+"""In a checkpoint: apart from the optimiser, of which every safetensors file beside it would be a part."""
+TEACHER_FILE = f"{TEACHER_FOLDER}/weights.safetensors"
+"""The weights of the teacher that follow the student's."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,6 +79,7 @@ class ChangingTeacher:
 
     def save(self, folder: Path) -> None:
         """Write its weights to the folder of a checkpoint."""
+        (folder / TEACHER_FOLDER).mkdir()
         tensors = {name: self.precise.get(name, weight).detach() for name, weight in self.weights.items()}
         save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, folder / TEACHER_FILE)
 

@@ -13,7 +13,7 @@ from video_opd.errors import ConfigurationError
 from video_opd.files.strict_json import SHOWN, decode
 from video_opd.runs.checkpoint import Checkpoint, save_checkpoint
 from video_opd.runs.old_checkpoints import KeepRule
-from video_opd.train.changing_teacher import TEACHER_FILE, ChangingTeacher
+from video_opd.train.changing_teacher import TEACHER_FOLDER, ChangingTeacher
 from video_opd.train.learner import Learner
 from video_opd.train.optimizer_state import FOLDER, ONE_FILE, refuse_other_optimizer
 from video_opd.train.unfit_checkpoint import RESTORE, unfit
@@ -81,7 +81,7 @@ def read_state(checkpoint: Checkpoint, *, has_gate: bool, has_teacher: bool = Fa
     if unknown := sorted(top - _PARTS):
         raise _of_newer_program(f"checkpoint {folder} holds {unknown[0]!r}")
     optimizers = top & {ONE_FILE, FOLDER}
-    wanted = {"model", _STATE, *([TEACHER_FILE] if has_teacher else [])}
+    wanted = {"model", _STATE, *([TEACHER_FOLDER] if has_teacher else [])}
     if missing := sorted(wanted - top) or ([] if optimizers else [ONE_FILE]):
         raise unfit(folder, f"it has no {missing[0]}")
     beside = {f"{FOLDER}/{path.name}" for path in (folder / FOLDER).glob("*.safetensors")} - checkpoint.files
@@ -131,7 +131,7 @@ def load_state(checkpoint: Checkpoint, learner: Learner, changing: ChangingTeach
 
 
 _STATE = "state.json"
-_PARTS = {"model", ONE_FILE, FOLDER, _STATE, TEACHER_FILE}
+_PARTS = {"model", ONE_FILE, FOLDER, _STATE, TEACHER_FOLDER}
 
 
 def _is_time(value: object) -> bool:
