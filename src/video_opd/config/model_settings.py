@@ -100,6 +100,27 @@ class TeacherSettings(Settings):
     """The teacher waits on the CPU while the student answers and learns."""
     view: ViewSettings | None = None
     """What the teacher sees when it judges an answer: a table [teacher.view]."""
+    refresh_every: Positive | None = None
+    """Experimental, with model = student and a view: after every so many steps the copy takes over the weights that the
+    student has then. Not set: it stays as it is."""
+    average: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Experimental, with model = student and a view: after every step the copy is this share of itself and, for the
+    rest, the student, which is an exponential moving average. Students collapsed with it."""
+
+    @model_validator(mode="after")
+    def _check_changes(self) -> TeacherSettings:
+        """Refuse a change of what is no copy of the student, and a copy that nothing tells from the student."""
+        key = "refresh_every" if self.refresh_every is not None else "average"
+        if self.refresh_every is not None and self.average is not None:
+            raise ValueError("the teacher has both refresh_every and average; leave one of them out")
+        if self.changes and self.model != ITSELF:
+            raise ValueError(f"teacher.{key} is for a copy of the student, and teacher.model is {self.model!r}")
+        if self.changes and self.view is None:
+            raise ValueError(
+                f"teacher.{key} has no table [teacher.view]: a copy that follows the student and sees the same prompt "
+                "teaches nothing"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_places(self) -> TeacherSettings:
@@ -117,6 +138,11 @@ class TeacherSettings(Settings):
     def has_place(self) -> bool:
         """Whether it does not lie beside the student."""
         return bool(self.device or self.devices or self.offload)
+
+    @property
+    def changes(self) -> bool:
+        """Whether its weights follow the student's."""
+        return self.refresh_every is not None or self.average is not None
 
 
 def is_base(teacher: TeacherSettings, student: StudentSettings) -> bool:
@@ -142,6 +168,32 @@ def refuse_idle_copies(student: StudentSettings, teachers: Collection[TeacherSet
         raise ValueError(
             f"teacher.model = {ITSELF} is the base of student.lora, whose weights are on the student's device; leave "
             "out device, devices and offload of the teacher"
+        )
+
+
+def refuse_unfit_changes(
+    student: StudentSettings, teachers: Collection[TeacherSettings], *, judges_early: bool
+) -> None:
+    """Refuse a teacher that changes where its weights are not its own, or where something relies on a frozen one.
+
+    Args:
+        student: of the recipe.
+        teachers: of the recipe.
+        judges_early: whether a curriculum selects by what the teacher says.
+    """
+    if not any(teacher.changes for teacher in teachers):
+        return
+    if len(teachers) > 1:
+        raise ValueError("refresh_every and average are for one teacher, and the recipe has several; leave them out")
+    if student.lora is not None:
+        raise ValueError(
+            "teacher.refresh_every or teacher.average with student.lora: there the copy is the base under the adapter, "
+            "without weights of its own that could change; leave one of the two out"
+        )
+    if judges_early:
+        raise ValueError(
+            "teacher.refresh_every or teacher.average, and the curriculum selects by the teacher's scores, which are "
+            "kept as those of one model; take a curriculum without a teacher, or a frozen teacher"
         )
 
 

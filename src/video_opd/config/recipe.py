@@ -23,6 +23,7 @@ from video_opd.config.model_settings import (
     StudentSettings,
     TeacherSettings,
     refuse_idle_copies,
+    refuse_unfit_changes,
     require_a_rule,
 )
 from video_opd.config.training_settings import TrainingSettings
@@ -141,6 +142,11 @@ class Recipe(Settings):
             self.student,
             (self.teacher,) if self.teacher else self.teachers,
             learns_anyway=not self.method.needs_teacher or self.method.has_other_signal,
+        )
+        refuse_unfit_changes(
+            self.student,
+            (self.teacher,) if self.teacher else self.teachers,
+            judges_early=self.curriculum.needs_teacher,
         )
         if self.curriculum.needs_teacher and not self.name_teachers():
             raise ValueError(

@@ -22,5 +22,5 @@ class WatchSettings(Settings):
     longest: MoreThanOne = 10.0
     """Upper limit for the mean length of the answers, relative to that of the first steps."""
     teacher_view_miou: Share = 0.5
-    """Lower limit for the mIoU of the teacher's own answers in its view, relative to its best mean so far, in runs
-    that measure it. No run does so yet: teachers are frozen."""
+    """Lower limit for the mIoU of the teacher's own answers in its view, relative to its best value so far, in runs
+    that measure it."""

@@ -18,6 +18,8 @@ from video_opd.sample_size import MIN_QUERIES
 
 StepPhase = Literal["decode", "read", "answer", "teacher", "score", "backward", "step"]
 """The parts of the time of a step, in the order in which a batch goes through them."""
+TEACHER_CHANGE: Literal["teacher change"] = "teacher change"
+"""What a teacher that follows the student adds to them: the change, and the measurement of its own answers."""
 
 
 class StepMetrics(WrittenRecord):
@@ -64,7 +66,7 @@ class StepMetrics(WrittenRecord):
     model_bytes: dict[str, Number] = {}
     extra_memory_bytes: Number | None = None
     seconds_by_phase: dict[str, Number] = {}
-    """A `StepPhase` -> its time."""
+    """A `StepPhase` -> its time; and `TEACHER_CHANGE`, where the teacher changes."""
     cpu_seconds_by_phase: dict[str, Number] = {}
     seconds_to_decode: Number | None = None
     step: Count

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from video_opd.files.run_records import StepMetrics, StepPhase
+from video_opd.files.run_records import TEACHER_CHANGE, StepMetrics, StepPhase
 
 SELECT = "select"
 """Scoring models for a curriculum."""
@@ -15,7 +15,7 @@ _BATCH: tuple[str, ...] = get_args(StepPhase)
 _REST = 7
 """The colour of what no phase claims."""
 _NAMES = {SELECT: "select examples"}
-_COLOURS = {name: colour for colour, name in enumerate(_BATCH)} | {SELECT: 8}
+_COLOURS = {name: colour for colour, name in enumerate(_BATCH)} | {SELECT: 8, TEACHER_CHANGE: 8}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Phase:
 
 def sort_phases(names: Collection[str]) -> list[str]:
     """Phases as they follow one another; unknown ones come last."""
-    known = [name for name in (SELECT, *_BATCH) if name in names]
+    known = [name for name in (SELECT, *_BATCH, TEACHER_CHANGE) if name in names]
     return known + [name for name in names if name not in _COLOURS]
 
 

@@ -56,7 +56,14 @@ from video_opd.train.build_models import (
     load_student,
     resolve_checkpoints,
 )
-from video_opd.train.build_teachers import load_teacher, make_teacher, read_taus, refuse_unrouted
+from video_opd.train.build_teachers import (
+    load_teacher,
+    make_changing_teacher,
+    make_teacher,
+    read_taus,
+    refuse_unrouted,
+    warn_of_experiments,
+)
 from video_opd.train.build_views import refuse_unfit_views
 from video_opd.train.collapse_watch import CollapseWatch, read_steps
 from video_opd.train.learner import Learner
@@ -130,6 +137,7 @@ def assemble(
     train, validation, test = (inputs.read_manifest(recipe, path) for path in paths)
     _warn_of_prompts(recipe, inputs)
     _warn_of_truncation(recipe)
+    warn_of_experiments(recipe)
     names = (recipe.student.model, *(named.model for named in recipe.name_teachers().values()))
     if warning := explain_tiny_on_real(names, recipe.data.videos, train):
         _log.warning("%s", warning)
@@ -142,7 +150,8 @@ def assemble(
     models = Models(student=student, teacher=teacher, reference=reference)
     gate, total_steps = make_gate(recipe), count_steps(recipe, train, inputs)
     learner = make_learner(recipe, models, total_steps=total_steps, gate=gate, note=run.memory)
-    state = TrainingState() if checkpoint is None else load_state(checkpoint, learner)
+    changing = make_changing_teacher(recipe, models)
+    state = TrainingState() if checkpoint is None else load_state(checkpoint, learner, changing)
     parts = RunParts(
         recipe=recipe,
         models=models,
@@ -159,6 +168,7 @@ def assemble(
         gate=gate,
         curriculum=make_curriculum(recipe, run, inputs, models, total_steps=total_steps, memories=memories),
         watch=CollapseWatch(recipe.watch, read_steps(run.metrics, until=state.step)),
+        changing=changing,
     )
     return parts, state
 

@@ -74,7 +74,9 @@ def find_fitting_checkpoint(recipe: Recipe, checkpoints: Path) -> Checkpoint | N
     """
     checkpoint = find_latest_checkpoint(checkpoints)
     if checkpoint is not None:
-        read_state(checkpoint, has_gate=recipe.curriculum.suspend_at is not None)
+        teachers = recipe.name_teachers().values()
+        has_gate = recipe.curriculum.suspend_at is not None
+        read_state(checkpoint, has_gate=has_gate, has_teacher=any(teacher.changes for teacher in teachers))
         with explain_unfit(checkpoint.folder):
             _refuse_other_student(recipe, checkpoint.folder)
     return checkpoint
@@ -210,7 +212,8 @@ def load_reference(recipe: Recipe, student: Policy, teachers: Sequence[Policy] =
 
 
 def find_twin(recipe: Recipe, model: str, loaded: Iterable[tuple[TeacherSettings, Policy]]) -> Policy | None:
-    """A loaded copy of the student before training, if `model` is one too; with an adapter no copy is needed.
+    """A loaded copy of the student before training that stays so, if `model` is one too; with an adapter no copy is
+    needed.
 
     Args:
         recipe: of the run.
@@ -219,7 +222,8 @@ def find_twin(recipe: Recipe, model: str, loaded: Iterable[tuple[TeacherSettings
     """
     if recipe.student.lora is not None or model != recipe.student.model:
         return None
-    return next((policy for each, policy in loaded if each.model == model and not each.has_place), None)
+    copies = (policy for each, policy in loaded if each.model == model and not (each.has_place or each.changes))
+    return next(copies, None)
 
 
 def load_beside(recipe: Recipe, model: str, student: Policy | None, placement: Placement | None = None) -> Policy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 from video_opd.config import Recipe, TeacherSettings
@@ -20,8 +21,12 @@ from video_opd.policy.load import Policy
 from video_opd.policy.ranked_policy import derive_on_all
 from video_opd.train.build_models import find_twin, load_beside, place_teacher
 from video_opd.train.build_views import make_views
+from video_opd.train.changing_teacher import ChangingTeacher
 from video_opd.train.run_inputs import Inputs
+from video_opd.train.run_parts import Models
 from video_opd.types import Example
+
+_log = logging.getLogger(__name__)
 
 
 def load_teacher(recipe: Recipe, inputs: Inputs | None = None, student: Policy | None = None) -> Teacher | None:
@@ -73,6 +78,29 @@ def make_teacher(
     if route is None:
         return AveragedTeachers(tuple(policies), views=tuple(views))
     return RoutedTeachers(tuple(policies), route, views=tuple(views))
+
+
+def make_changing_teacher(recipe: Recipe, models: Models) -> ChangingTeacher | None:
+    """What lets the teacher follow the student, where the recipe says so.
+
+    Args:
+        recipe: says how.
+        models: of the run, before anything is taken up from a checkpoint but the student.
+    """
+    if recipe.teacher is None or not recipe.teacher.changes:
+        return None
+    assert models.teacher is not None
+    return ChangingTeacher.of(recipe.teacher, models.student, models.teacher.policies[0])
+
+
+def warn_of_experiments(recipe: Recipe) -> None:
+    """Say what was found about kinds of teachers that are there to be studied."""
+    if recipe.teacher and recipe.teacher.average is not None:
+        _log.warning(
+            "teacher.average is an experiment: on the tiny world, with a clip around the annotated span, a student "
+            "with average = 0.98 fell after step 40, and with 0.9 it collapsed to one answer while the reverse KL was "
+            "0.018; look at teacher_view_miou and the validation mIoU, and not at the reverse KL"
+        )
 
 
 def choose_route(recipe: Recipe, taus: Sequence[Mapping[str, float]]) -> Route | None:

@@ -49,6 +49,9 @@ class WatchedFigure:
     """Whether the limit is an upper one."""
     least_best: float = 0.0
     """The figure is judged only after a window with at least this mean: a student may begin below it."""
+    is_rare: bool = False
+    """Whether it is measured only now and then, on examples that are always the same: then every value is judged, and
+    no mean."""
 
 
 FIGURES = (
@@ -73,6 +76,7 @@ FIGURES = (
         limit="teacher_view_miou",
         read=lambda row: row.get("teacher_view_miou"),
         least_best=0.1,
+        is_rare=True,
     ),
 )
 """Every figure. One more needs a line here, a key in the settings, and its value in the rows."""
@@ -88,7 +92,7 @@ class Excess:
     since: int
     """Of the first row of those that are all beyond the limit."""
     value: float
-    """The mean over the window."""
+    """The mean over the window, or the last value of a rare figure."""
     limit: float
     share: float
     """The limit relative to the reference, as in the settings."""
@@ -98,8 +102,9 @@ class Excess:
         """What was found, in one clause."""
         reference = "that of the first steps" if self.figure.is_relative_to_first else "the best so far"
         side = "above" if self.figure.is_upper else "below"
+        measured = "" if self.figure.is_rare else f" (mean of {self.window} steps)"
         return (
-            f"{self.figure.name} is {self.value:.3g} (mean of {self.window} steps), {side} the limit of "
+            f"{self.figure.name} is {self.value:.3g}{measured}, {side} the limit of "
             f"{self.limit:.3g} since step {self.since} "
             f"(watch.{self.figure.limit} = {self.share:g}, relative to {reference})"
         )
@@ -192,7 +197,7 @@ class _Track:
     def __init__(self, figure: WatchedFigure, settings: WatchSettings) -> None:
         self.figure, self.window = figure, settings.window
         self.share: float = getattr(settings, figure.limit)
-        self.values: deque[float] = deque(maxlen=settings.window)
+        self.values: deque[float] = deque(maxlen=1 if figure.is_rare else settings.window)
         self.reference: float | None = None
         self.excess: Excess | None = None
 
@@ -206,9 +211,9 @@ class _Track:
         if value is None:
             return None
         self.values.append(value)
-        if len(self.values) < self.window:
+        if len(self.values) < (self.values.maxlen or 1):
             return None
-        mean = sum(self.values) / self.window
+        mean = sum(self.values) / len(self.values)
         if self.reference is None or (not self.figure.is_relative_to_first and mean > self.reference):
             self.reference = mean
         limit = self.share * self.reference

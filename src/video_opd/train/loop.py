@@ -27,7 +27,7 @@ from video_opd.train.learner import Learner
 from video_opd.train.progress import TrainingProgress
 from video_opd.train.run_parts import RunParts
 from video_opd.train.smaller_pieces import SmallerPieces
-from video_opd.train.step_measurement import is_due, measure_step
+from video_opd.train.step_measurement import change_teacher, is_due, measure_step
 from video_opd.train.trained_batch import StepOutcome, Suspended, TrainedBatch
 from video_opd.train.training_state import TrainingState, save_state
 from video_opd.types import Example, Prompt
@@ -80,6 +80,7 @@ def train(
                 source.prefetch(batches(state.step + 1))
             with measure_step(parts, batch, prompts, step=state.step, seed=seed, began=began) as measured:
                 measured.outcome = take(prompts, step=state.step, seed=seed)
+            change_teacher(parts, measured, step=state.step + 1)
             state.step, state.seconds = state.step + 1, state.seconds + measured.seconds
             state.set_aside = dict(source.set_aside)
             place = {"step": state.step, "seconds": state.seconds, "num_set_aside": len(state.set_aside)}
@@ -176,7 +177,8 @@ def _save(parts: RunParts, state: TrainingState, run: RunDirectory) -> None:
     """Write a checkpoint."""
     state.coupling = parts.gate.coupling.state_dict() if parts.gate else {}
     defaults = parts.recipe.grounding_defaults()
-    save_state(run.checkpoints, state, parts.learner, defaults, keep=make_keep_rule(parts, run))
+    keep = make_keep_rule(parts, run)
+    save_state(run.checkpoints, state, parts.learner, defaults, keep=keep, changing=parts.changing)
 
 
 def _evaluate(parts: RunParts, step: int, run: RunDirectory) -> float:

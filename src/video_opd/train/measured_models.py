@@ -63,12 +63,13 @@ def list_frozen(
         is_student = teacher.model == recipe.student.model
         if is_student and (recipe.student.lora is not None or (has_copy and not teacher.has_place)):
             continue  # the student without its adapter, or one copy for several parts
-        has_copy |= is_student and not teacher.has_place
+        has_copy |= is_student and not (teacher.has_place or teacher.changes)
         place, shape = place_teacher(recipe, teacher), measure_model(teacher.model)
         yield FrozenModel(
             part="teacher",
             shape=shape,
-            num_bytes=count_weight_bytes(teacher.model, shape, width, capability),
+            num_bytes=count_weight_bytes(teacher.model, shape, width, capability)
+            + (4 * shape.num_all if teacher.average is not None and width < 4 else 0),
             is_elsewhere=place is not None and device not in place.devices,
             waits_on_cpu=place is not None and place.offload,
             may_share_tower=recipe.student.freeze_vision,

@@ -134,7 +134,8 @@ class HeldOut:
         """Add the scores of the teachers, if the run has some."""
         if (teacher := self.parts.models.teacher) is not None:
             for name, policy in zip(self.parts.recipe.name_teachers(), teacher.policies, strict=True):
-                self.score(name, policy)
+                is_as_before = not self.parts.changing  # what an interrupted run goes on with has changed
+                self.score(name, policy if is_as_before else None)
 
     def _evaluate(self, name: str, policy: Policy) -> dict[str, Any]:
         recipe, test, questions = self.parts.recipe, self.parts.data.test, self.parts.data.side_questions

@@ -14,6 +14,7 @@ from video_opd.methods.teachers import Teacher
 from video_opd.output_streams import LostProgress
 from video_opd.policy.load import Policy
 from video_opd.train.answer_gate import AnswerGate
+from video_opd.train.changing_teacher import ChangingTeacher
 from video_opd.train.collapse_watch import CollapseWatch
 from video_opd.train.learner import Learner
 from video_opd.train.lessons import Curriculum
@@ -66,6 +67,8 @@ class RunParts:
     curriculum: Curriculum
     watch: CollapseWatch
     """Knows the rows of the run so far."""
+    changing: ChangingTeacher | None = None
+    """The teacher, where it follows the student."""
     lost_progress: LostProgress = field(default_factory=LostProgress)
     """Tells the run's journal that stderr could not be written."""
     inputs_version: int = 1

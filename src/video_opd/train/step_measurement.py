@@ -8,14 +8,20 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from video_opd.eval.ask import ask_in_batches, make_batches
+from video_opd.files.run_records import TEACHER_CHANGE
+from video_opd.grounding import best_iou, parse_answer
 from video_opd.policy.load import Policy, Work
+from video_opd.seeds import generator
 from video_opd.train.probe import Probe
 from video_opd.train.run_parts import RunParts
 from video_opd.train.step_metrics import make_answer_rows, make_metrics_row
-from video_opd.train.stopwatch import PeakMemory
+from video_opd.train.stopwatch import PeakMemory, Stopwatch
 from video_opd.train.trained_batch import StepOutcome
 from video_opd.types import Example, Prompt, Sampling
 
+NUM_ANSWERED = 16
+"""Training examples that a teacher that changes answers in its view."""
 MEMORY_EVERY = 10
 """Steps between measurements of the memory a step needs: giving memory back first costs some time."""
 
@@ -83,6 +89,49 @@ def measure_step(
         **({"num_damaged": num_damaged} if num_damaged else {}),
     }
     measured.seconds = time.monotonic() - began
+
+
+def change_teacher(parts: RunParts, measured: MeasuredStep, *, step: int) -> None:
+    """Let a teacher that changes follow the student, and add to the row of the step how well it answers in its view.
+
+    That is measured after the first step, at every refresh, and of an average whenever the student is evaluated, or
+    else once in a window of the watch. A frozen teacher always answers alike.
+
+    Args:
+        parts: of the run.
+        measured: the step; its row gets the mIoU and the time of all this.
+        step: steps taken by now.
+    """
+    changing = parts.changing
+    if changing is None:
+        return
+    stopwatch = Stopwatch(parts.models.student.model.device)
+    with stopwatch.time_phase(TEACHER_CHANGE):
+        has_changed, every = changing.follow(step), parts.recipe.schedule.evaluate_every or parts.watch.settings.window
+        if step == 1 or (has_changed and (changing.settings.average is None or is_due(step, every))):
+            measured.row |= _measure_in_view(parts)
+    for key, spent in (("seconds_by_phase", stopwatch.seconds), ("cpu_seconds_by_phase", stopwatch.cpu_seconds)):
+        measured.row[key] = {**measured.row[key], **spent}
+    measured.seconds += stopwatch.seconds[TEACHER_CHANGE]
+
+
+def _measure_in_view(parts: RunParts) -> dict[str, float]:
+    """The mIoU of the teacher's greedy answers to some training examples, always the same ones, in its view; nothing
+    where none of their videos can be used."""
+    recipe, teacher = parts.recipe, parts.models.teacher
+    assert teacher is not None
+    order = generator(recipe.seed, "teacher's own answers").permutation(len(parts.data.train))[:NUM_ANSWERED]
+    prompts = parts.data.source.prompts([parts.data.train[place] for place in order.tolist()])
+    (policy,), (view,) = teacher.policies, teacher.views
+    assert view is not None
+    sampling = Sampling(max_new_tokens=recipe.answers.max_new_tokens, greedy=True)
+    batches = make_batches([view(prompt) for prompt in prompts], parts.learner.settings.micro_batch_size)
+    ious = [
+        best_iou(spans[0], prompt.example.spans) if (spans := parse_answer(group.answers[0].text).spans) else 0.0
+        for asked in ask_in_batches(policy, batches, lambda reading: policy.answer(reading, sampling=sampling))
+        for prompt, group in zip(asked.batch.prompts, asked.answers, strict=True)
+    ]
+    return {"teacher_view_miou": sum(ious) / len(ious)} if ious else {}
 
 
 def is_due(step: int, every: int) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -27,11 +28,11 @@ class Stopwatch:
     cpu_seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Time of all threads of this process: what a busy machine does not change. With threads that decode ahead, theirs
     too."""
-    phase: StepPhase = "read"
+    phase: StepPhase | Literal["teacher change"] = "read"
     """The one that was begun last."""
 
     @contextmanager
-    def time_phase(self, name: StepPhase) -> Iterator[None]:
+    def time_phase(self, name: StepPhase | Literal["teacher change"]) -> Iterator[None]:
         """Count the time spent inside towards `name`."""
         began, cpu_began = self._read_clocks()
         self.phase = name

@@ -13,6 +13,7 @@ from video_opd.errors import ConfigurationError
 from video_opd.files.strict_json import SHOWN, decode
 from video_opd.runs.checkpoint import Checkpoint, save_checkpoint
 from video_opd.runs.old_checkpoints import KeepRule
+from video_opd.train.changing_teacher import TEACHER_FOLDER, ChangingTeacher
 from video_opd.train.learner import Learner
 from video_opd.train.optimizer_state import FOLDER, ONE_FILE, refuse_other_optimizer
 from video_opd.train.unfit_checkpoint import RESTORE, unfit
@@ -35,7 +36,13 @@ class TrainingState:
 
 
 def save_state(
-    checkpoints: Path, state: TrainingState, learner: Learner, defaults: GroundingDefaults, *, keep: KeepRule
+    checkpoints: Path,
+    state: TrainingState,
+    learner: Learner,
+    defaults: GroundingDefaults,
+    *,
+    keep: KeepRule,
+    changing: ChangingTeacher | None = None,
 ) -> Path:
     """Write a checkpoint: `model/` as transformers loads it, the optimiser as safetensors, the rest as JSON.
 
@@ -45,10 +52,13 @@ def save_state(
         learner: with the student and the optimiser.
         defaults: how the student was asked, for whoever asks it later.
         keep: which older checkpoints stay.
+        changing: the teacher, if it changes.
     """
 
     def write(folder: Path) -> None:
         learner.save(folder)
+        if changing:
+            changing.save(folder)
         learner.student.processor.save_pretrained(folder / "model")
         (folder / "model" / GROUNDING_FILE).write_text(defaults.model_dump_json(indent=2) + "\n", encoding="utf-8")
         (folder / _STATE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
@@ -56,12 +66,13 @@ def save_state(
     return save_checkpoint(checkpoints, state.step, write, keep=keep)
 
 
-def read_state(checkpoint: Checkpoint, *, has_gate: bool) -> TrainingState:
+def read_state(checkpoint: Checkpoint, *, has_gate: bool, has_teacher: bool = False) -> TrainingState:
     """Read how far a run got, and look whether the parts of its checkpoint are all there and known. Nothing is loaded.
 
     Args:
         checkpoint: the newest one of the run.
         has_gate: whether the run suspends examples.
+        has_teacher: whether its teacher changes.
 
     Raises:
         ConfigurationError: a newer program has written it, a part is missing, or the state is not one of this run.
@@ -70,7 +81,8 @@ def read_state(checkpoint: Checkpoint, *, has_gate: bool) -> TrainingState:
     if unknown := sorted(top - _PARTS):
         raise _of_newer_program(f"checkpoint {folder} holds {unknown[0]!r}")
     optimizers = top & {ONE_FILE, FOLDER}
-    if missing := sorted({"model", _STATE} - top) or ([] if optimizers else [ONE_FILE]):
+    wanted = {"model", _STATE, *([TEACHER_FOLDER] if has_teacher else [])}
+    if missing := sorted(wanted - top) or ([] if optimizers else [ONE_FILE]):
         raise unfit(folder, f"it has no {missing[0]}")
     beside = {f"{FOLDER}/{path.name}" for path in (folder / FOLDER).glob("*.safetensors")} - checkpoint.files
     if len(optimizers) > 1 or beside:
@@ -98,21 +110,28 @@ def read_state(checkpoint: Checkpoint, *, has_gate: bool) -> TrainingState:
     return TrainingState(**found)
 
 
-def load_state(checkpoint: Checkpoint, learner: Learner) -> TrainingState:
+def load_state(checkpoint: Checkpoint, learner: Learner, changing: ChangingTeacher | None = None) -> TrainingState:
     """Take up a checkpoint; the student itself was loaded from its `model/` folder.
+
+    Args:
+        checkpoint: the newest one of the run.
+        learner: with the student and the optimiser.
+        changing: the teacher, if it changes.
 
     Raises:
         ConfigurationError: the checkpoint is not of this student, or its state cannot be read.
     """
-    state = read_state(checkpoint, has_gate=learner.gate is not None)
+    state = read_state(checkpoint, has_gate=learner.gate is not None, has_teacher=changing is not None)
     most_updates = state.step * learner.settings.updates_per_batch
     refuse_other_optimizer(learner.parameters, checkpoint.folder, most_updates=most_updates)
     learner.load_optimizer(checkpoint.folder)
+    if changing:
+        changing.load(checkpoint.folder)
     return state
 
 
 _STATE = "state.json"
-_PARTS = {"model", ONE_FILE, FOLDER, _STATE}
+_PARTS = {"model", ONE_FILE, FOLDER, _STATE, TEACHER_FOLDER}
 
 
 def _is_time(value: object) -> bool:
