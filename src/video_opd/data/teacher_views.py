@@ -54,7 +54,8 @@ class OtherSpans:
         known = self.of_clip.get((example.video, example.clip), ())
         if same := [other for other in known if other.spans != example.spans]:
             return same[int(rng.integers(len(same)))].spans
-        others = [other for other in self.examples if other.id != example.id]
+        others = [other for other in self.examples if (other.video, other.clip) != (example.video, example.clip)]
+        others = others or [other for other in self.examples if other.id != example.id]
         other = others[int(rng.integers(len(others)))]
         scale = duration_s / _length_of(other)
         return tuple(Span(start_s * scale, end_s * scale) for start_s, end_s in other.spans)

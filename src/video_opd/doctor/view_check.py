@@ -17,6 +17,8 @@ ITS_VIEW, WRONG_PART, NO_VIEW = "its view", "the wrong part", "no view"
 ABOUT_AS_GOOD = 0.8
 """A view of the wrong part whose mIoU is at least this share of the true view's is about as good."""
 
+SHOWS_ALL = "the view shows the whole of these videos, so it changes nothing: lower view.margin_s"
+
 
 def check_view(patient: Patient, view: View, wrong: View | None) -> Finding:
     """Compare the teacher in its view with the same teacher where it is shown the wrong part, and without a view.
@@ -36,7 +38,10 @@ def check_view(patient: Patient, view: View, wrong: View | None) -> Finding:
         means[name] = float(torch.cat(score(teacher, prompts, groups, recipe)).mean())
     losses = {name: means[ITS_VIEW] - mean for name, mean in means.items() if name != ITS_VIEW}
     few = explain_too_few(patient)
-    remedy = _find_remedy(mious, losses)
+    shows_all = wrong is not None and all(
+        len(one) == len(other) for one, other in zip(seen[ITS_VIEW], patient.prompts, strict=True)
+    )
+    remedy = SHOWS_ALL if shows_all else _find_remedy(mious, losses)
     return Finding(
         checked=f"the teacher in its view, over {count_of(len(patient.prompts), 'example', 'examples')}: mIoU of its "
         "greedy answers, and by how much their log-probs fall in other views",
