@@ -82,10 +82,10 @@ def test_an_average_moves_by_its_share_at_every_step(follow):
     changing = follow(average=0.75)
     assert changing.weights.keys() == {"one", "other"}, "what the student does not train stays"
     set_student(changing, 5, -2)
-    assert changing.follow(1)
+    changing.follow(1)
     assert read_weights(changing) == [2.0, 1.0]  # .75 * 1 + .25 * 5, .75 * 2 - .25 * 2
     set_student(changing, 10, 5)
-    assert changing.follow(2)
+    changing.follow(2)
     assert read_weights(changing) == [4.0, 2.0]
 
 
@@ -108,7 +108,7 @@ def test_a_refresh_takes_the_weights_of_that_step(follow):
     changing = follow(refresh_every=2)
     for step, expected in ((1, [1, 2]), (2, [20, 2]), (3, [20, 2]), (4, [40, 2])):
         set_student(changing, 10 * step, 2)
-        assert changing.follow(step) == (step % 2 == 0)
+        changing.follow(step)
         assert read_weights(changing) == expected
 
 

@@ -113,9 +113,9 @@ class TeacherSettings(Settings):
         key = "refresh_every" if self.refresh_every is not None else "average"
         if self.refresh_every is not None and self.average is not None:
             raise ValueError("the teacher has both refresh_every and average; leave one of them out")
-        if self.changes and self.model != ITSELF:
+        if self.is_changing and self.model != ITSELF:
             raise ValueError(f"teacher.{key} is for a copy of the student, and teacher.model is {self.model!r}")
-        if self.changes and self.view is None:
+        if self.is_changing and self.view is None:
             raise ValueError(
                 f"teacher.{key} has no table [teacher.view]: a copy that follows the student and sees the same prompt "
                 "teaches nothing"
@@ -140,7 +140,7 @@ class TeacherSettings(Settings):
         return bool(self.device or self.devices or self.offload)
 
     @property
-    def changes(self) -> bool:
+    def is_changing(self) -> bool:
         """Whether its weights follow the student's."""
         return self.refresh_every is not None or self.average is not None
 
@@ -181,7 +181,7 @@ def refuse_unfit_changes(
         teachers: of the recipe.
         judges_early: whether a curriculum selects by what the teacher says.
     """
-    if not any(teacher.changes for teacher in teachers):
+    if not any(teacher.is_changing for teacher in teachers):
         return
     if len(teachers) > 1:
         raise ValueError("refresh_every and average are for one teacher, and the recipe has several; leave them out")

@@ -76,7 +76,7 @@ def find_fitting_checkpoint(recipe: Recipe, checkpoints: Path) -> Checkpoint | N
     if checkpoint is not None:
         teachers = recipe.name_teachers().values()
         has_gate = recipe.curriculum.suspend_at is not None
-        read_state(checkpoint, has_gate=has_gate, has_teacher=any(teacher.changes for teacher in teachers))
+        read_state(checkpoint, has_gate=has_gate, has_teacher=any(teacher.is_changing for teacher in teachers))
         with explain_unfit(checkpoint.folder):
             _refuse_other_student(recipe, checkpoint.folder)
     return checkpoint
@@ -222,7 +222,7 @@ def find_twin(recipe: Recipe, model: str, loaded: Iterable[tuple[TeacherSettings
     """
     if recipe.student.lora is not None or model != recipe.student.model:
         return None
-    copies = (policy for each, policy in loaded if each.model == model and not (each.has_place or each.changes))
+    copies = (policy for each, policy in loaded if each.model == model and not (each.has_place or each.is_changing))
     return next(copies, None)
 
 

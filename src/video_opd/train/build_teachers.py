@@ -87,7 +87,7 @@ def make_changing_teacher(recipe: Recipe, models: Models) -> ChangingTeacher | N
         recipe: says how.
         models: of the run, before anything is taken up from a checkpoint but the student.
     """
-    if recipe.teacher is None or not recipe.teacher.changes:
+    if recipe.teacher is None or not recipe.teacher.is_changing:
         return None
     assert models.teacher is not None
     return ChangingTeacher.of(recipe.teacher, models.student, models.teacher.policies[0])

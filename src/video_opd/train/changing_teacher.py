@@ -57,25 +57,21 @@ class ChangingTeacher:
         return cls(settings=settings, policy=policy, trained=trained, weights=weights, precise=precise)
 
     @torch.no_grad()
-    def follow(self, step: int) -> bool:
-        """Change the teacher, if it is time, and say whether it did change.
+    def follow(self, step: int) -> None:
+        """Change the teacher, if it is time.
 
         Args:
             step: steps taken by now.
         """
         share, every = self.settings.average, self.settings.refresh_every
-        if share is None:
-            assert every is not None
-            if step % every == 0:
-                for name, weight in self.weights.items():
-                    weight.copy_(self.trained[name])
-            return step % every == 0
         for name, weight in self.weights.items():
-            average = self.precise.get(name, weight)
-            average.mul_(share).add_(self.trained[name].to(average.device), alpha=1 - share)
-            if average is not weight:
-                weight.copy_(average)
-        return True
+            if share is not None:
+                average = self.precise.get(name, weight)
+                average.mul_(share).add_(self.trained[name].to(average.device), alpha=1 - share)
+                if average is not weight:
+                    weight.copy_(average)
+            elif every and step % every == 0:
+                weight.copy_(self.trained[name])
 
     def save(self, folder: Path) -> None:
         """Write its weights to the folder of a checkpoint."""

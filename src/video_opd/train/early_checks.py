@@ -79,7 +79,7 @@ def refuse_unfit_job(recipe: Recipe, num_processes: int) -> None:
             reason="the frozen weights are split over the processes, and 4-bit weights cannot be split",
             remedy="leave it out, or start one process, without torchrun",
         )
-    if num_processes > 1 and any(teacher.changes for teacher in recipe.name_teachers().values()):
+    if num_processes > 1 and any(teacher.is_changing for teacher in recipe.name_teachers().values()):
         raise ConfigurationError(
             f"teacher.refresh_every or teacher.average in a job of {num_processes} processes",
             reason="the weights are split over the processes, and the teacher's do not follow the student's there",

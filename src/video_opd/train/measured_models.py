@@ -63,7 +63,7 @@ def list_frozen(
         is_student = teacher.model == recipe.student.model
         if is_student and (recipe.student.lora is not None or (has_copy and not teacher.has_place)):
             continue  # the student without its adapter, or one copy for several parts
-        has_copy |= is_student and not (teacher.has_place or teacher.changes)
+        has_copy |= is_student and not (teacher.has_place or teacher.is_changing)
         place, shape = place_teacher(recipe, teacher), measure_model(teacher.model)
         yield FrozenModel(
             part="teacher",

@@ -107,8 +107,9 @@ def change_teacher(parts: RunParts, measured: MeasuredStep, *, step: int) -> Non
         return
     stopwatch = Stopwatch(parts.models.student.model.device)
     with stopwatch.time_phase(TEACHER_CHANGE):
-        has_changed, every = changing.follow(step), parts.recipe.schedule.evaluate_every or parts.watch.settings.window
-        if step == 1 or (has_changed and (changing.settings.average is None or is_due(step, every))):
+        changing.follow(step)
+        every = changing.settings.refresh_every or parts.recipe.schedule.evaluate_every or parts.watch.settings.window
+        if step == 1 or is_due(step, every):
             measured.row |= _measure_in_view(parts)
     for key, spent in (("seconds_by_phase", stopwatch.seconds), ("cpu_seconds_by_phase", stopwatch.cpu_seconds)):
         measured.row[key] = {**measured.row[key], **spent}
