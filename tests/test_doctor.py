@@ -636,6 +636,12 @@ def test_a_view_of_the_whole_video_has_no_wrong_part(patient, monkeypatch):
     assert view_check.WRONG_PART not in finding.found
 
 
+def test_a_view_of_all_of_every_video_is_found(patient):
+    finding = view_check.check_view(patient, lambda prompt: prompt, lambda prompt: prompt)
+    assert finding.verdict == "warn"
+    assert "view.margin_s" in finding.remedy
+
+
 def test_a_teacher_with_a_view_is_examined_as_it_sees(recipe_file, capsys):
     """The student, frozen, is its own teacher: what the checks ask of it, they ask in its view."""
     words = [

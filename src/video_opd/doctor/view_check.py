@@ -38,9 +38,8 @@ def check_view(patient: Patient, view: View, wrong: View | None) -> Finding:
         means[name] = float(torch.cat(score(teacher, prompts, groups, recipe)).mean())
     losses = {name: means[ITS_VIEW] - mean for name, mean in means.items() if name != ITS_VIEW}
     few = explain_too_few(patient)
-    shows_all = wrong is not None and all(
-        len(one) == len(other) for one, other in zip(seen[ITS_VIEW], patient.prompts, strict=True)
-    )
+    # A clip that is the whole video is the prompt itself.
+    shows_all = all(one is other for one, other in zip(seen[ITS_VIEW], patient.prompts, strict=True))
     remedy = SHOWS_ALL if shows_all else _find_remedy(mious, losses)
     return Finding(
         checked=f"the teacher in its view, over {count_of(len(patient.prompts), 'example', 'examples')}: mIoU of its "
