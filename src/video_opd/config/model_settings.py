@@ -98,14 +98,14 @@ class TeacherSettings(Settings):
     """Several GPUs of its own, over which its layers are spread, such as ["cuda:1", "cuda:2"]."""
     offload: Flag | None = None
     """The teacher waits on the CPU while the student answers and learns."""
-    view: ViewSettings | None = None
-    """What the teacher sees when it judges an answer: a table [teacher.view]."""
     refresh_every: Positive | None = None
     """Experimental, with model = student and a view: after every so many steps the copy takes over the weights that the
     student has then. Not set: it stays as it is."""
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Experimental, with model = student and a view: after every step the copy is this share of itself and, for the
     rest, the student, which is an exponential moving average. Students collapsed with it."""
+    view: ViewSettings | None = None
+    """What the teacher sees when it judges an answer: a table [teacher.view]."""
 
     @model_validator(mode="after")
     def _check_changes(self) -> TeacherSettings:
