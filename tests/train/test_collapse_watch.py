@@ -269,6 +269,10 @@ def test_a_run_that_collapses_stops_and_keeps_its_best_checkpoint(collapsing, re
     # With other limits it goes on to its end.
     assert main([*collapsing, "--watch.stop", "false"]) == 0
     assert len(list(read_steps(run.metrics, until=STEPS))) == STEPS
+    # Where that step is the last one, there is nothing to stop, and the result is measured.
+    whole = [*collapsing[:3], str(tmp_path / "whole"), "--steps", str(stopped), *collapsing[6:]]
+    assert main(whole) == 0
+    assert (tmp_path / "whole" / "evaluation" / "student-after.json").exists()
 
 
 def test_a_recipe_takes_the_table():

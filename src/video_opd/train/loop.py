@@ -69,11 +69,11 @@ def train(
             if stop.signal_number:  # also one that came while evaluating
                 _save(parts, state, run)
                 raise Interrupted(stop.signal_number, state.step)
+            if state.step == until:  # a run whose steps are all done is evaluated, whatever the watch found last
+                break
             if parts.watch.collapse:  # also one that an earlier start found
                 _save(parts, state, run)
                 refuse_collapsed(parts.watch.collapse, run)
-            if state.step == until:
-                break
             began, seed, batch = time.monotonic(), derive_seed(recipe.seed, "step", state.step), batches(state.step)
             prompts = source.prompts(batch)  # 1. prompts
             if state.step + 1 < until:
