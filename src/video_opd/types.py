@@ -51,6 +51,11 @@ class Example:
     """Pictures per second if the video is a folder of numbered pictures; None for a file, which has its own rate."""
 
     @property
+    def shown_s(self) -> float:
+        """Seconds of what is shown of the video; 0 where neither a clip nor the duration is known."""
+        return self.clip.end_s - self.clip.start_s if self.clip else self.duration or 0.0
+
+    @property
     def known_duration(self) -> float:
         """The duration in seconds, for code that needs one.
 

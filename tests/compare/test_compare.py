@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from video_opd.cli import main
-from video_opd.compare import compare
+from video_opd.compare import compare, comparison_runs
 from video_opd.compare.compared_run import Run
 from video_opd.compare.comparison_runs import ComparisonRuns
 from video_opd.compare.results import average_ledgers, read_results
 from video_opd.compare.sentences import write_sentences
 from video_opd.config.comparison_recipe import load_comparison, make_recipe
+from video_opd.config.recipe_file import overlay
 from video_opd.data.video import decoding_workers
 from video_opd.errors import ConfigurationError, DataError, EngineError
 
@@ -607,6 +608,30 @@ class TestSentences:
         assert "grpo does not reach a validation mIoU of 0.9." in said
         told["num_validation_queries"] = 29
         assert not any("a validation mIoU of 0.9" in said for said in write_sentences(told))
+
+
+@pytest.mark.parametrize(
+    ("tables", "stops", "window"),
+    [({}, False, 10), ({"watch": {"window": 5}}, False, 5), ({"watch": {"stop": True}}, True, 10)],
+)
+def test_a_collapse_is_a_result_unless_the_recipe_says_that_it_ends_a_run(
+    finished, monkeypatch, tmp_path, tables, stops, window
+):
+    watches = []
+
+    class Stopped(Exception):
+        pass
+
+    def run_recipe(recipe, *_, **__):
+        watches.append(recipe.watch)
+        raise Stopped
+
+    monkeypatch.setattr(comparison_runs, "run_recipe", run_recipe)
+    recipe, shared = load_comparison(finished / "compare.toml")
+    with pytest.raises(Stopped):
+        compare(recipe, overlay(shared, tables), tmp_path / "out")
+    (watch,) = watches
+    assert (watch.stop, watch.window) == (stops, window)
 
 
 def test_a_mean_ledger_keeps_the_most_memory():

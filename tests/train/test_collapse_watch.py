@@ -12,9 +12,10 @@ from video_opd.cli import main
 from video_opd.config import Recipe, WatchSettings
 from video_opd.config.recipe_file import load_recipe
 from video_opd.config.shipped_recipes import shipped_recipes
+from video_opd.errors import EngineError
 from video_opd.runs.best_checkpoint import find_best_checkpoint
 from video_opd.runs.directory import RunDirectory
-from video_opd.train.collapse_watch import CollapseWatch, read_steps
+from video_opd.train.collapse_watch import CollapseWatch, read_steps, refuse_collapsed
 from video_opd.train.run import list_changeable_keys
 from video_opd.train.step_metrics import _measure_distinct as measure_distinct
 from video_opd.types import Answer, Example, Span
@@ -219,6 +220,17 @@ def test_a_ruined_checkpoint_is_not_the_best_because_it_alone_was_evaluated(tmp_
         (80, None),
         (100, 0.02),
     ]
+
+
+def test_the_checkpoint_that_is_named_is_the_one_that_was_kept(tmp_path):
+    """A rare figure was beyond its limit since step 6, and the one that ends the run since step 14."""
+    rows = make_rows(*[{"distinct_answers": 0.0}] * 8)
+    rows[0]["teacher_view_miou"], rows[5]["teacher_view_miou"] = 0.8, 0.3
+    watch = CollapseWatch(SETTINGS, rows)
+    assert watch.last_sound_step == 2
+    run = write_checkpoints(tmp_path, {2: None, 9: None, 18: None})
+    with pytest.raises(EngineError, match=r"distinct answers is 0 .* use the best checkpoint, .*step-000002 \("):
+        refuse_collapsed(watch, run)
 
 
 STEPS = 30

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import tomllib
 from contextlib import ExitStack, closing
@@ -230,6 +231,20 @@ def test_the_frozen_student_stays_what_it_was_when_a_run_goes_on(recipe_file, mo
     assert tomllib.loads((finished / "recipe.toml").read_text())["teacher"]["model"] == "student"
 
 
+def test_a_teacher_that_is_told_the_span_starts_with_a_warning(recipe_file, tmp_path, caplog):
+    """And its control tells another one, so the scores differ."""
+    hint = {"teacher.model": "student", "teacher.view.kind": "hint"}
+    with caplog.at_level(logging.WARNING):
+        run = train(recipe_file, tmp_path / "run", **hint)
+    assert "view.kind = hint is an experiment" in caplog.text
+    assert rows(run)[0]["grad_norm"] > 0
+    work = rows(run)[0]["work"]
+    assert work["teacher"]["prompt_tokens"] > work["student"]["prompt_tokens"]
+    others = [train(recipe_file, tmp_path / spans, **hint, **{"teacher.view.spans": spans})
+              for spans in ("random", "shuffled")]  # fmt: skip
+    assert len({rows(each)[0]["reverse_kl"] for each in (run, *others)}) == 3
+
+
 @pytest.mark.parametrize("method", ["op-fkd", "op-rkd", "mixture"])
 def test_other_methods_ask_the_same_teacher(method, recipe_file, tmp_path):
     run = train(recipe_file, tmp_path / "run", **ITSELF, **{"method.name": method, "training.steps": "1"})
@@ -297,6 +312,8 @@ VIEW = {"kind": "clip"}
         ({"teacher": {"model": "student"}, "method": {"name": "opd", "ablation": "blind"}}, "nothing is learnt"),
         ({"teacher": {"model": "m/a", "view": {"kind": "crop"}}}, "teacher.view.kind = 'crop'"),
         ({"teacher": {"model": "m/a", "view": {"margin_s": 1.0}}}, "teacher.view.kind"),
+        ({"teacher": {"model": "m/a", "view": {"kind": "hint", "margin_s": 1.0}}}, "a hint shows the whole video"),
+        ({"teacher": {"model": "m/a", "view": {"kind": "hint", "fps": 1.0}}}, "view.fps is for kind = dense"),
         ({"teacher": {"model": "m/a", "view": VIEW | {"margin_s": -1.0}}}, r"teacher.view.margin_s = -1\.0"),
         ({"teacher": {"model": "m/a", "view": VIEW | {"margin": 1.0}}}, "teacher.view.margin"),
         (

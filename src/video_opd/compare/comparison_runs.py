@@ -228,6 +228,12 @@ def _finish(comparison: ComparisonRuns, runs: list[tuple[Run, Recipe]]) -> None:
         waiting = held
 
 
+def _never_stop(watch: WatchSettings | None) -> WatchSettings:
+    """The watch of a run whose collapse is a result, such as that of a learning rate; a recipe that says so stops."""
+    watch = watch or WatchSettings()
+    return watch if "stop" in watch.model_fields_set else watch.model_copy(update={"stop": False})
+
+
 def _do(comparison: ComparisonRuns, run: Run, recipe: Recipe) -> None:
     """Do one run; of a finished one only check that it has this recipe."""
     if run.is_finished:
@@ -236,8 +242,7 @@ def _do(comparison: ComparisonRuns, run: Run, recipe: Recipe) -> None:
     else:
         run.folder.parent.mkdir(parents=True, exist_ok=True)
         seen = {"data_sha256": Inputs().hash_data(recipe)}  # before the run: after it, they may be others
-        if recipe.watch is None:  # here a collapse is a result, such as that of a learning rate
-            recipe = recipe.model_copy(update={"watch": WatchSettings(stop=False)})
+        recipe = recipe.model_copy(update={"watch": _never_stop(recipe.watch)})
         run_recipe(recipe, run.folder, evaluate_teacher=True, shared=comparison.shared)
         write_durably(run.marker, json.dumps(seen).encode())
     comparison.shared.note(recipe, run.directory)

@@ -35,16 +35,17 @@ class StudentSettings(Settings):
 class ViewSettings(Settings):
     """What the teacher sees when it judges an answer. Not set: the student's own prompt."""
 
-    kind: Literal["clip", "dense"]
+    kind: Literal["clip", "dense", "hint"]
     """`clip`: only the part of the video around the annotated spans, with its true times. Everything else of the prompt
-    is the student's. `dense`: the video with more frames or pixels than the student sees, decoded once more."""
+    is the student's. `dense`: the video with more frames or pixels than the student sees, decoded once more. `hint`, an
+    experiment: the student's prompt with a sentence that tells the annotated spans."""
     margin_s: NotNegative | None = None
     """Seconds that are shown before and after each span, at least: whole temporal groups are shown. Not set: 1 for
     `clip`, and for `dense` the whole video is shown."""
     spans: ShownSpans = "annotated"
-    """What is shown. The other values are controls, from which a student should learn less. `random`: a stretch of the
-    same length somewhere in the video. `shuffled`: the spans of another query about the video, or else of another
-    example."""
+    """What is shown, or told by a hint. The other values are controls, from which a student should learn less.
+    `random`: a stretch of the same length somewhere in the video. `shuffled`: the spans of another query about the
+    video, or else of another example."""
     fps: MoreThanZero | None = None
     """`dense`: frames per second that the teacher sees. Not set, as the following keys: video.fps."""
     max_frames: Annotated[Positive, Field(multiple_of=2)] | None = None
@@ -62,15 +63,18 @@ class ViewSettings(Settings):
 
     @model_validator(mode="after")
     def _check_kind(self) -> ViewSettings:
-        if self.kind == "clip" and self.budget:
+        if self.kind != "dense" and self.budget:
             raise ValueError(
-                f"view.{next(iter(self.budget))} is for kind = dense: a clip has the frames of the student's prompt"
+                f"view.{next(iter(self.budget))} is for kind = dense: with {self.kind} the frames are those of the "
+                "student's prompt"
             )
+        if self.kind == "hint" and self.margin_s is not None:
+            raise ValueError("view.margin_s is for the kinds clip and dense: a hint shows the whole video")
         if self.kind == "dense" and not self.budget:
             raise ValueError(
                 "view.kind = dense without fps, max_frames, max_tokens or max_frame_tokens changes nothing"
             )
-        if self.margin_s is None and self.spans != "annotated":
+        if self.kind == "dense" and self.margin_s is None and self.spans != "annotated":
             raise ValueError(f"view.spans = {self.spans} says which part is shown; give view.margin_s too")
         return self
 

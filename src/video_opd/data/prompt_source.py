@@ -50,11 +50,7 @@ def refuse_tight_budget(videos: Path, examples: Sequence[Example], budget: Video
     """
     if not examples:
         return
-
-    def length_s(example: Example) -> float:
-        return example.clip.end_s - example.clip.start_s if example.clip else example.duration or 0.0
-
-    longest = max(examples, key=length_s)
+    longest = max(examples, key=lambda example: example.shown_s)
     with contextlib.suppress(DataError):
         timeline = find_timeline(resolve_video(videos, longest), longest.frame_rate)
         fit_size(len(sample_frames(timeline, budget, longest.clip)), 1, 1, budget)

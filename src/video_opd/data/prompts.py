@@ -26,7 +26,7 @@ CLOCK_HZ = 1_000_000
 """Frame times reach the processor as whole ticks of this clock, since it takes frame numbers and a frame rate: with the
 real rate, the times of a video of variable frame rate would drift away from the truth."""
 
-_ONE_AT_A_TIME = threading.Lock()
+ONE_AT_A_TIME = threading.Lock()
 """Prompts are rendered on decoding threads too, and a fast tokenizer that two threads use says "Already borrowed"."""
 
 
@@ -78,7 +78,7 @@ class PromptRenderer:
         names = self.family.inputs
         words = self._words(example)
         video = torch.from_numpy(frames.images).permute(0, 3, 1, 2)
-        with _ONE_AT_A_TIME, _explain_errors(example):
+        with ONE_AT_A_TIME, _explain_errors(example):
             words, stand_ins = self._plain_text.disguise(words, *self.template.split_around_query())
             template = self._chat_template
             # transformers warns of an argument that a template does not ask for.

@@ -39,7 +39,7 @@ class OtherSpans:
         for example in examples:
             key = example.video, example.clip
             of_clip[key] = (*of_clip.get(key, ()), example)
-        return cls(examples=tuple(each for each in examples if _length_of(each)), of_clip=of_clip)
+        return cls(examples=tuple(each for each in examples if each.shown_s), of_clip=of_clip)
 
     def borrow(self, example: Example, duration_s: float, seed: int) -> tuple[Span, ...]:
         """The spans of another query about the same clip; where there is none, those of another example, stretched to
@@ -57,12 +57,8 @@ class OtherSpans:
         others = [other for other in self.examples if (other.video, other.clip) != (example.video, example.clip)]
         others = others or [other for other in self.examples if other.id != example.id]
         other = others[int(rng.integers(len(others)))]
-        scale = duration_s / _length_of(other)
+        scale = duration_s / other.shown_s
         return tuple(Span(start_s * scale, end_s * scale) for start_s, end_s in other.spans)
-
-
-def _length_of(example: Example) -> float:
-    return example.clip.end_s - example.clip.start_s if example.clip else example.duration or 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +88,7 @@ class ClipView:
         starts, example = prompt.frame_times_s[:: self.frames_per_group], prompt.example
         if self.spans == "shuffled":
             assert self.others is not None
-            end_s = starts[-1] + (starts[1] - starts[0] if len(starts) > 1 else 0.0)
+            end_s = find_end(prompt, self.frames_per_group)
             return find_groups(starts, self.others.borrow(example, end_s, self.seed), self.margin_s)
         groups = find_groups(starts, example.spans, self.margin_s)
         if self.spans == "random":
@@ -160,6 +156,17 @@ class DenseView:
         """The prompt as the teacher sees it."""
         dense = prompt.denser[self.number]
         return self.clip(dense) if self.clip else dense
+
+
+def find_end(prompt: Prompt, frames_per_group: int) -> float:
+    """When the last temporal group of a prompt ends, in seconds; groups are taken to be equally long.
+
+    Args:
+        prompt: its frames have times.
+        frames_per_group: of the family of models.
+    """
+    starts = prompt.frame_times_s[::frames_per_group]
+    return starts[-1] + (starts[1] - starts[0] if len(starts) > 1 else 0.0)
 
 
 def find_groups(starts_s: Sequence[float], spans: Collection[Span], margin_s: float) -> list[int]:

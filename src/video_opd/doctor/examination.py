@@ -89,7 +89,7 @@ def _examine_view(patient: Patient, settings: ViewSettings, inputs: Inputs) -> F
     def show(spans: ShownSpans) -> View:
         return make_view(recipe, settings.model_copy(update={"spans": spans}), inputs, student)
 
-    if settings.margin_s is None:
+    if settings.kind == "dense" and settings.margin_s is None:
         return check_view(patient, show("annotated"), None)
     others = OtherSpans.of(inputs.read_manifest(recipe, recipe.data.train)).examples
     return check_view(patient, show("annotated"), show("shuffled" if len(others) > 1 else "random"))

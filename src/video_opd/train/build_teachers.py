@@ -95,6 +95,12 @@ def make_changing_teacher(recipe: Recipe, models: Models) -> ChangingTeacher | N
 
 def warn_of_experiments(recipe: Recipe) -> None:
     """Say what was found about kinds of teachers that are there to be studied."""
+    if any(teacher.view and teacher.view.kind == "hint" for teacher in recipe.name_teachers().values()):
+        _log.warning(
+            "view.kind = hint is an experiment: on the tiny world a hint with random spans taught as much as one with "
+            "the true spans, so nothing about the video was learnt, and a hint that was copied carried the noise of "
+            "the labels; ask `video-opd doctor` about the view, and compare with view.spans = random"
+        )
     if recipe.teacher and recipe.teacher.average is not None:
         _log.warning(
             "teacher.average is an experiment: on the tiny world, with a clip around the annotated span, a student "

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from video_opd.config import Recipe, ViewSettings
+from video_opd.data.hint_view import HintView
 from video_opd.data.teacher_views import ClipView, DenseView, OtherSpans, find_openers
 from video_opd.errors import ConfigurationError
 from video_opd.methods.teachers import View
@@ -40,6 +41,15 @@ def make_view(recipe: Recipe, view: ViewSettings, inputs: Inputs, student: Polic
         inputs: gives the training examples, whose spans a control may show.
         student: with its processor the prompts are made.
     """
+    if view.kind == "hint":
+        return HintView(
+            tokenizer=student.tokenizer,
+            end_of_turn=student.tokenizer.convert_tokens_to_ids(student.family.tokens.end_of_turn),
+            frames_per_group=student.family.frames_per_group,
+            spans=view.spans,
+            seed=recipe.seed,
+            others=_read_others(recipe, view, inputs),
+        )
     clip = _make_clip(recipe, view, inputs, student)
     if view.kind == "clip":
         assert clip is not None, "a clip has a margin"
@@ -51,7 +61,6 @@ def make_view(recipe: Recipe, view: ViewSettings, inputs: Inputs, student: Polic
 def _make_clip(recipe: Recipe, view: ViewSettings, inputs: Inputs, student: Policy) -> ClipView | None:
     if view.margin_s is None:
         return None
-    train = inputs.read_manifest(recipe, recipe.data.train) if view.spans == "shuffled" else None
     return ClipView(
         margin_s=view.margin_s,
         frames_per_group=student.family.frames_per_group,
@@ -59,8 +68,13 @@ def _make_clip(recipe: Recipe, view: ViewSettings, inputs: Inputs, student: Poli
         openers=find_openers(student.tokenizer),
         spans=view.spans,
         seed=recipe.seed,
-        others=None if train is None else OtherSpans.of(train),
+        others=_read_others(recipe, view, inputs),
     )
+
+
+def _read_others(recipe: Recipe, view: ViewSettings, inputs: Inputs) -> OtherSpans | None:
+    """The spans that may be shown in place of an example's own, where the view does so."""
+    return OtherSpans.of(inputs.read_manifest(recipe, recipe.data.train)) if view.spans == "shuffled" else None
 
 
 def describe_views(recipe: Recipe) -> str:

@@ -154,17 +154,19 @@ class CollapseWatch:
         return next(lasting, None) if self.settings.stop else None
 
 
-def refuse_collapsed(excess: Excess, run: RunDirectory) -> NoReturn:
+def refuse_collapsed(watch: CollapseWatch, run: RunDirectory) -> NoReturn:
     """End a run whose student has collapsed.
 
     Args:
-        excess: the figure that says so.
+        watch: has found so.
         run: the folder; the state is saved there.
 
     Raises:
         EngineError: always.
     """
-    best = find_best_checkpoint(run, before=max(excess.since - excess.window, 0))
+    excess = watch.collapse
+    assert excess is not None
+    best = find_best_checkpoint(run, before=watch.last_sound_step)  # the one that was kept
     if best is None:
         kept = "no checkpoint from before is left, so begin again"
     else:

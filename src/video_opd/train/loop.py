@@ -73,7 +73,7 @@ def train(
                 break
             if parts.watch.collapse:  # also one that an earlier start found
                 _save(parts, state, run)
-                refuse_collapsed(parts.watch.collapse, run)
+                refuse_collapsed(parts.watch, run)
             began, seed, batch = time.monotonic(), derive_seed(recipe.seed, "step", state.step), batches(state.step)
             prompts = source.prompts(batch)  # 1. prompts
             if state.step + 1 < until:
