@@ -12,6 +12,7 @@ What is there already is not made again; what one is made from is made first. CP
 - viewer (3), viewer-1, viewer-2 (3, and the student): the tiny student and the two above, which also read crops. They
   answer right about the clip around the true span, and about whole clips nearly as badly as before. Crops are taught
   in the short form alone. A real model reads crops as it is.
+- viewer-small-240, viewer-small-560 (3, and the student): the same of the two below.
 - small-240 (2), small-560 (5): two layers of the tiny teacher, trained again on right answers for so many steps:
   students that are smaller than their teacher, and not spoiled. They are asked in short and in long answers; the side
   question they cannot answer.
@@ -54,7 +55,8 @@ LADDER_SPOILING = {"peak": 3e-4, "noise": Carelessness(other_share=0.5, error_s=
 SPECIALISTS = {"teacher-of-primaries": ("yellow", "purple", "white"), "teacher-of-others": ("red", "green", "blue")}
 """The colours that each has been made careless about."""
 SPECIALIST_STEPS = 60
-VIEWERS = {"viewer": ("tiny-student", 0), "viewer-1": ("student-1", 1), "viewer-2": ("student-2", 2)}
+VIEWERS = {"viewer": ("tiny-student", 0), "viewer-1": ("student-1", 1), "viewer-2": ("student-2", 2),
+           "viewer-small-240": ("small-240", 3), "viewer-small-560": ("small-560", 3)}  # fmt: skip
 """Which student each was, and the seed of its lessons."""
 VIEWING = {"steps": 300, "peak": 5e-4}
 SMALL = {"small-240": 240, "small-560": 560}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from study import METHODS, OPD, Method, Study, Tables
+from study import EXACT, METHODS, OPD, Method, Study, Tables
 
 SUM_OVER_TOKENS: Tables = {"training": {"normalise": "examples"}}
 TRUNCATED: Tables = {"answers": {"top_p": 0.8, "top_k": 20}}
@@ -35,8 +35,20 @@ CLIPPED: dict[str, tuple[Method, Tables]] = {
 }
 
 
+DIVERGENCES: dict[str, Method] = {
+    "reverse": EXACT,
+    "forward": EXACT | {"divergence": "forward-kl"},
+    "jsd-10": EXACT | {"divergence": "jsd", "beta": 0.1},
+    "jsd-50": EXACT | {"divergence": "jsd", "beta": 0.5},
+    "jsd-90": EXACT | {"divergence": "jsd", "beta": 0.9},
+    "half-own": EXACT | {"own_share": 0.5},
+    "half-own-sampled": OPD | {"own_share": 0.5},
+}
+"""GKD's divergences on own answers, and its mix of own and annotated answers."""
+
+
 def studies() -> dict[str, Study]:
-    """Both, in the order in which they are run."""
+    """All of them, in the order in which they are run."""
     return {
         "released": Study(
             methods=dict.fromkeys(DIFFERENCES, OPD), changes=DIFFERENCES, seeds=(0, 1, 2),
@@ -46,5 +58,9 @@ def studies() -> dict[str, Study]:
             methods={name: method for name, (method, _) in CLIPPED.items()},
             changes={name: tables for name, (_, tables) in CLIPPED.items()}, seeds=(0, 1, 2),
             rate_of={name: name.partition("-")[0] for name in CLIPPED},
+        ),
+        "divergences": Study(
+            methods=DIVERGENCES, seeds=(0, 1, 2),
+            rate_of={name: "opd" if name == "half-own-sampled" else "opd-exact" for name in DIVERGENCES},
         ),
     }  # fmt: skip

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from small_studies import STEPS as SMALL_STEPS
 from study import EXACT, METHODS, OPD, Method, Study, Tables
+
+from video_opd.config.recipe_file import overlay
 
 MARGIN_S = 1.0
 
@@ -25,6 +28,22 @@ ARMS: dict[str, tuple[Method, Tables]] = {
     "grpo": (METHODS["grpo"], {}),
 }
 READ_LABELS = ("view", "view-sampled", "sft", "grpo")
+CHANGING: dict[str, Tables] = {
+    "refresh-20": {"teacher": {"refresh_every": 20}},
+    "average-98": {"teacher": {"average": 0.98}},
+    "average-90": {"teacher": {"average": 0.9}},
+}
+HINTS: dict[str, Tables] = {
+    name: {"teacher": {"model": "student", "view": {"kind": "hint", "spans": spans}}}
+    for name, spans in (("hint", "annotated"), ("hint-random", "random"))
+}
+EXPERIMENTS: dict[str, Tables] = {name: overlay(view(), tables) for name, tables in CHANGING.items()} | HINTS
+OTHER_STUDENTS = {"views-1": "viewer-1", "views-2": "viewer-2"}
+"""Students from training runs of their own, one seed each."""
+SMALL_STUDENTS = {"views-small-240": "small-240", "views-small-560": "small-560"}
+"""Students of section 10, which were then taught to read crops."""
+ON_OTHERS = ("view", "view-random", "teacher", "sft", "grpo")
+ON_SMALL = ("view", "view-random", "teacher", "sft")
 
 
 def arms(*names: str) -> Tables:
@@ -38,8 +57,27 @@ def arms(*names: str) -> Tables:
 def studies(models: Path) -> dict[str, Study]:
     """All of them, in the order in which they are run."""
     viewer = str(models / "viewer")
+    others = {
+        study: Study(**arms(*ON_OTHERS), seeds=(0,), student=str(models / student), rates_from="views")
+        for study, student in OTHER_STUDENTS.items()
+    }
+    small = {
+        study: Study(**arms(*ON_SMALL), seeds=(0, 1, 2), student=str(models / f"viewer-{student}"), steps=SMALL_STEPS,
+                     rates_from=f"{student}-short", rate_of=dict.fromkeys(ON_SMALL, "opd-exact") | {"sft": "sft"})
+        for study, student in SMALL_STUDENTS.items()
+    }  # fmt: skip
     return {
         "views": Study(**arms(*ARMS), seeds=(0, 1, 2), rates=(2e-4, 5e-4, 1e-3), student=viewer),
+        "views-experiments": Study(
+            methods=dict.fromkeys(EXPERIMENTS, EXACT), changes=EXPERIMENTS, seeds=(0, 1, 2), student=viewer,
+            rates_from="views", rate_of=dict.fromkeys(EXPERIMENTS, "view"),
+        ),
+        "views-120": Study(
+            **arms("view", "view-random", "teacher", "sft"), seeds=(0, 1, 2), student=viewer, rates_from="views",
+            steps=120,
+        ),
         "views-clean": Study(**arms(*READ_LABELS), noise="clean", student=viewer, rates_from="views"),
         "views-heavy": Study(**arms(*READ_LABELS), noise="heavy", student=viewer, rates_from="views"),
-    }
+        **others,
+        **small,
+    }  # fmt: skip
