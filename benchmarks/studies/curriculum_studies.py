@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pools import manifest
+from study import rates_of
 
 from video_opd.config.comparison_recipe import ComparisonRecipe
 from video_opd.config.recipe_file import overlay, read_tables
@@ -16,13 +17,15 @@ from video_opd.demo import find_bundled_recipe
 STEPS, BATCH_SIZE, LEARNING_RATE = 30, 16, 5e-4
 COUNT = STEPS * BATCH_SIZE
 """Examples a run trains on: a quarter of the pool, each once."""
+SMALL_STEPS = 200
 
 Tables = dict[str, Any]
 
 
-def rounds(strategy: str = "random", *, num_rounds: int = 1, **more: Any) -> Tables:
+def rounds(strategy: str = "random", *, num_rounds: int = 1, steps: int = STEPS, **more: Any) -> Tables:
     """A curriculum of rounds with the study's budget."""
-    table = {"name": "rounds", "strategy": strategy, "num_rounds": num_rounds, "count": COUNT // num_rounds}
+    count = steps * BATCH_SIZE // num_rounds
+    table = {"name": "rounds", "strategy": strategy, "num_rounds": num_rounds, "count": count}
     return {"curriculum": table | more}
 
 
@@ -68,6 +71,18 @@ APART: dict[str, Tables] = {
 """The parts of SCC, apart and together, and GRPO on the same examples."""
 
 
+OF_SMALL: dict[str, Tables] = {
+    "whole-pool": WHOLE_POOL,
+    "filter": rounds(steps=SMALL_STEPS),
+    "gap": rounds("top-k", threshold=0.0, steps=SMALL_STEPS),
+    "filter+gap": rounds("top-k", steps=SMALL_STEPS),
+    "gate": GATE,
+    "scc": {"curriculum": {"name": "scc", "num_anchors": 100, "num_frontier": 1167} | FRONT_LOADED, **PRESET},
+}
+"""For students that are smaller, not spoiled; SCC's candidates are the same part of the presentations."""
+RANKING = ("filter", "filter+gap")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """One comparison."""
@@ -78,7 +93,9 @@ class Study:
     teacher: str = "tiny-teacher"
     student: str = "tiny-student"
     template: str = "tiny"
-    shared: Tables = field(default_factory=dict)
+    steps: int = STEPS
+    rate_from: str | None = None
+    """The study of docs/CLAIMS.md whose learning rate of opd is taken; None: `LEARNING_RATE`."""
 
 
 def studies(out: Path) -> dict[str, Study]:
@@ -170,11 +187,24 @@ def studies(out: Path) -> dict[str, Study]:
         ),
         "coupling": Study(methods=APART),
         "coupling-student-1": Study(methods=APART, student=model("student-1")),
+        **_small(model),
     }
+
+
+def _small(model: Callable[[str], str]) -> dict[str, Study]:
+    """Students that are smaller, not spoiled; longer runs on a larger pool."""
+    found: dict[str, Study] = {}
+    for name in ("small-240", "small-560"):
+        shared: Tables = {"student": model(name), "steps": SMALL_STEPS, "rate_from": f"{name}-short"}
+        found[name] = Study(methods=OF_SMALL, pool="large", **shared)
+        ranking = {method: OF_SMALL[method] for method in RANKING}
+        found[f"{name}-clean"] = Study(methods=ranking, pool="large-clean", **shared)
+    return found
 
 
 def as_comparison(name: str, study: Study, out: Path) -> tuple[ComparisonRecipe, Tables]:
     """What `video_opd.compare.compare` is called with."""
+    rate = rates_of(study.rate_from)["opd"] if study.rate_from else LEARNING_RATE
     tables = read_tables(find_bundled_recipe("tiny-opd"))
     del tables["side_questions"], tables["data"]["tiny_world"]
     tables = overlay(
@@ -187,8 +217,9 @@ def as_comparison(name: str, study: Study, out: Path) -> tuple[ComparisonRecipe,
             "video": {"max_tokens": 32},
             "data": {"videos": str(out / "worlds"), "workers": 0}
             | {split: str(manifest(out, study.pool, split)) for split in ("train", "validation", "test")},
-            "training": {"steps": STEPS, "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE},
-            "schedule": {"evaluate_every": 10, "probe_every": 0, "checkpoint_every": STEPS, "keep_checkpoints": 1,
+            "training": {"steps": study.steps, "batch_size": BATCH_SIZE, "learning_rate": rate},
+            "schedule": {"evaluate_every": study.steps // 3, "probe_every": 0, "checkpoint_every": study.steps,
+                         "keep_checkpoints": 1,
                          "answers_kept": BATCH_SIZE},
         },
     )  # fmt: skip

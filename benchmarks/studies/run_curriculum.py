@@ -24,7 +24,7 @@ from video_opd.compare import compare
 
 HERE = Path(__file__).resolve().parent
 BUILD_MODELS = HERE.parents[1] / "scripts" / "build_study_models.py"
-MODELS = ("teacher-c", "teacher-of-primaries", "teacher-of-others", "student-1")
+MODELS = ("teacher-c", "teacher-of-primaries", "teacher-of-others", "student-1", "small-240", "small-560")
 
 
 def score(out: Path, name: str, model: str, pool: str, answers: int) -> None:
