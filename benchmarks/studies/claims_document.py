@@ -19,6 +19,7 @@ import release_sections
 import small_sections
 import view_sections
 from advice import write_advice
+from claims_measures import EXPOSED
 from claims_studies import studies
 from claims_summary import CLEAR, in_short
 from kept_results import read_kept
@@ -28,7 +29,7 @@ from study import METHODS, NOISE, READ_LABELS
 
 Results = dict[str, Any]
 
-MEASURES = ("cost", "gradient_spread", "exposure-main", "exposure-long-1")
+MEASURES = ("cost", "gradient_spread", *(f"exposure-{name}" for name in EXPOSED))
 
 
 class Findings:
@@ -318,9 +319,14 @@ def write(found: Findings) -> str:
         "forgetting": [forgetting_table(main_study) if main_study else None],
         "released": [release_sections.differences(found.studies["released"])],
         "clipping": [release_sections.clipping(found.studies["clipping"])],
+        "divergences": [release_sections.divergences(found.studies["divergences"])],
         "views": [view_sections.views(found.studies["views"]), view_sections.noise(found.studies)],
+        "views_longer": [view_sections.longer(found.studies)],
+        "views_others": [view_sections.others(found.studies)],
+        "views_experiments": [view_sections.experiments(found.studies)],
         "small": [small_sections.methods(found.studies)],
         "small_policies": [small_sections.policies(found.studies)],
+        "small_exposure": [exposure_table(found, name) for name in small_sections.names()],
         "small_passing": [small_sections.passing(found.studies["small-passing"])],
     }  # fmt: skip
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)

@@ -33,6 +33,8 @@ from video_opd.types import AnswerGroup, Prompt
 
 NUM_DRAWS = 16
 NUM_PROMPTS = 128
+EXPOSED = ("main", "long-1", "small-240-short", "small-560-short", "small-240-long", "small-560-long")
+"""Studies whose students are measured along own and annotated answers."""
 
 
 def gradient(student: Policy, method: Method, prompts: list[Prompt], seed: int) -> torch.Tensor:
@@ -127,7 +129,7 @@ def main() -> None:
         comparison.methods["grpo"] = {"method": {"name": "grpo"}}
         comparison.methods["op-rkd"] = {"method": {"name": "op-rkd"}}
         keep("claims", "measure-gradient_spread", gradient_spread(comparison, tables))
-    for study in ("main", "long-1"):
+    for study in EXPOSED:
         if read_kept("claims", f"measure-exposure-{study}") or not (out / study / "comparison.json").exists():
             continue
         comparison, tables = as_comparison(study, all_studies[study], out / "worlds", {})

@@ -16,7 +16,7 @@ from typing import Any
 
 import jinja2
 from curriculum_findings import Findings, plain
-from curriculum_studies import studies
+from curriculum_studies import OF_SMALL, studies
 from kept_results import read_kept
 from markdown import bullets, table
 
@@ -241,6 +241,8 @@ def main() -> None:
             outcome=plain_scores(found, "outcome"),
             prefix=plain_scores(found, "prefix"),
             cut=found.cut_share(),
+            small={name: scores(found, name, OF_SMALL) for name in ("small-240", "small-560")},
+            small_clean={name: plain_scores(found, f"{name}-clean") for name in ("small-240", "small-560")},
         ),
         encoding="utf-8",
     )

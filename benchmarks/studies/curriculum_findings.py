@@ -21,7 +21,7 @@ class Findings:
 
     @staticmethod
     def scheduled() -> int:
-        """Examples that every run is given."""
+        """Examples that every run of 30 steps is given."""
         return COUNT
 
     def methods(self, study: str) -> dict[str, Results]:
@@ -109,13 +109,14 @@ class Findings:
             self._told("**The outcome check**", "outcome",
                        [("4 answers, mask", "4 answers"), ("4 answers, shift", "4 answers")]),
             self._told("**The prefix cut**", "prefix", [("long answers, cut", "long answers")]),
+            self.small_students(),
         ]  # fmt: skip
         return [sentence for sentence in said if sentence]
 
     def against_whole_pool(self) -> str:
         """Which curricula are clearly better or worse than training on the whole pool, in any study."""
         ahead, behind, alike = [], [], 0
-        for study in ("main", "more-seeds", "weak-teacher", "heavy-noise", "student-1"):
+        for study in ("main", "more-seeds", "weak-teacher", "heavy-noise", "student-1", "small-240", "small-560"):
             for name in self.methods(study):
                 difference = self.difference(study, name, "whole-pool")
                 if difference is None or name == "whole-pool" or "singly" in name:
@@ -135,6 +136,21 @@ class Findings:
             f"of {num_all}. (The comparisons of a study share the runs on the whole pool, the pool and the test "
             "queries. They are not corrected for their number: some are clear by chance, and then several together.)"
         )
+
+    def small_students(self) -> str | None:
+        """What holds for students that are smaller, not spoiled."""
+        pairs = [("filter", "whole-pool"), ("gap", "whole-pool"), ("filter+gap", "whole-pool"), ("gate", "whole-pool"),
+                 ("scc", "whole-pool"), ("filter+gap", "filter")]  # fmt: skip
+        said = [
+            told
+            for name in ("small-240", "small-560")
+            for told in (
+                self._told(f"**A smaller student, not spoiled** ({name}), `audit` labels", name, pairs),
+                self._told(f"**The same with clean labels** ({name})", f"{name}-clean", [("filter+gap", "filter")]),
+            )
+            if told
+        ]
+        return "\n- ".join(said) if said else None
 
     def _told(self, question: str, study: str, pairs: Sequence[tuple[str, str]]) -> str | None:
         """Compare each of the pairs in words; clear differences are listed apart from the others."""

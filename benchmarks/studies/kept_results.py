@@ -19,6 +19,8 @@ from video_opd.runs import read_json
 Results = dict[str, Any]
 
 RESULTS = Path(__file__).parent / "results"
+NUM_LAST = 10
+"""Steps at the end of a run over which a figure is averaged."""
 UNUSED = ("curve", "folder")
 """Keys of a method and of its runs that no page reads: they are large, or paths."""
 
@@ -67,7 +69,9 @@ def _summarise_steps(rows: Iterable[Results]) -> Results:
     rows = list(rows)
     norms = [row["grad_norm"] for row in rows if row.get("num_prompts")]
     shares = [row["cut_share"] for row in rows if row.get("cut_share") is not None]
+    distances = [row["reverse_kl"] for row in rows if row.get("reverse_kl") is not None][-NUM_LAST:]
     return {
+        "last_reverse_kl": statistics.fmean(distances) if distances else None,
         "median_grad_norm": statistics.median(norms) if norms else None,
         "share_above_1": sum(norm > 1 for norm in norms) / len(norms) if norms else None,
         "cut_share": statistics.fmean(shares) if shares else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comparing import Results, gap, miou, step_figure, verdict
 from markdown import bullets, spread, table
-from release_studies import CLIPPED, DIFFERENCES
+from release_studies import CLIPPED, DIFFERENCES, DIVERGENCES
 
 WORDS = {
     "ours": "the settings of `tiny-opd`",
@@ -16,6 +16,15 @@ WORDS = {
     "adamw": "AdamW with a weight decay of 0.1 and betas of 0.9 and 0.95, instead of 0, 0.9 and 0.999",
     "flat": "no warm-up and no decay, as in `paper/video-opd-8b`",
     "released": "all that the release does; not the line above",
+}
+COSTS = {
+    "reverse": "reverse KL, own answers",
+    "forward": "forward KL, own answers",
+    "jsd-10": "generalised JSD with beta 0.1, own answers",
+    "jsd-50": "generalised JSD with beta 0.5, own answers",
+    "jsd-90": "generalised JSD with beta 0.9, own answers",
+    "half-own": "reverse KL, half of the answers from annotations",
+    "half-own-sampled": "the sampled token, half of the answers from annotations",
 }
 HOW = {
     "clipped": "mean over tokens, clipped at 1",
@@ -46,6 +55,24 @@ def differences(results: Results | None) -> str | None:
         "through the clipping only: a clipped step moves as far as another, but its examples count less in the "
         "averages of AdamW.",
     ]
+    return table(head, rows) + "\n\n" + bullets(said)
+
+
+def divergences(results: Results | None) -> str | None:
+    """GKD's divergences on own answers, and its mix of own and annotated answers."""
+    if results is None:
+        return None
+    rows = [
+        [COSTS[name], spread([run["scores"]["miou"] for run in results["methods"][name]["runs"]]),
+         str(gap(results, name, "reverse") or ""), f"{step_figure(results, name, 'median_grad_norm'):.2f}"]
+        for name in DIVERGENCES
+    ]  # fmt: skip
+    said = [
+        verdict(COSTS[name], COSTS["reverse"], apart)
+        for name in DIVERGENCES
+        if name != "reverse" and (apart := gap(results, name, "reverse"))
+    ]
+    head = ["", "mIoU (sd)", "against the reverse KL", "norm of the gradient, median"]
     return table(head, rows) + "\n\n" + bullets(said)
 
 

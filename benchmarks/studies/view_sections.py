@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from comparing import Results, gap, miou, phase_ms, verdict
+from comparing import Results, gap, miou, phase_ms, step_figure, verdict
 from markdown import bullets, spread, table
-from view_studies import ARMS
+from view_studies import ARMS, EXPERIMENTS, ON_OTHERS, OTHER_STUDENTS, SMALL_STUDENTS
 
 WORDS = {
     "view": "the student, frozen, sees the clip around the span; exact",
@@ -22,6 +22,13 @@ RIVALS = {
     "teacher": "`tiny-teacher`",
 }
 """What the view is compared with, as a sentence names it."""
+CHANGED = {
+    "refresh-20": "the copy takes over the student's weights after every 20 steps",
+    "average-98": "the copy is an average of the student's weights, 0.98 of it kept at every step",
+    "average-90": "the same with 0.9",
+    "hint": "the copy sees the whole video, and a sentence that tells the annotated span",
+    "hint-random": "the same with a random span of the same length",
+}
 LEVELS = {"audit": "views", "clean": "views-clean", "heavy": "views-heavy"}
 """The study by the noise of its labels."""
 
@@ -55,12 +62,82 @@ def _aims(results: Results) -> list[str]:
     cost = phase_ms(results, "view", "teacher") / phase_ms(results, "teacher", "teacher")
     above = miou(results, "view") - miou(results, "sft")
     aims = [
-        ("mIoU of the view at least 0.85", f"{miou(results, 'view'):.3f}", miou(results, "view") >= 0.85),
+        ("mIoU of the view at least 0.85", f"{miou(results, 'view'):.4f}", miou(results, "view") >= 0.85),
         ("at least 0.06 above supervised fine-tuning", f"{above:+.3f}", above >= 0.06),
         ("a random clip at most 0.55", f"{miou(results, 'view-random'):.3f}", miou(results, "view-random") <= 0.55),
         ("the teacher's part at most 0.65 of `tiny-teacher`'s", f"{cost:.2f}", cost <= 0.65),
     ]
     return [f"Aim: {aim}. Found: {found}, {'reached' if is_reached else 'missed'}." for aim, found, is_reached in aims]
+
+
+def experiments(found: dict[str, Results | None]) -> str | None:
+    """Teachers that change, and teachers that are told the span."""
+    results, frozen = found.get("views-experiments"), found.get("views")
+    if results is None or frozen is None:
+        return None
+    rows = [["the copy stays as it is and sees the clip (the table above)", *_outcome(frozen, "view")]]
+    rows += [[CHANGED[name], *_outcome(results, name)] for name in EXPERIMENTS]
+    said = [
+        f"{CHANGED[name][0].upper()}{CHANGED[name][1:]}: {_gap_of_means(results, name, frozen, 'view'):+.3f} against "
+        "the frozen copy that sees the clip."
+        for name in EXPERIMENTS
+    ]
+    if apart := gap(results, "hint", "hint-random"):
+        said.append(verdict("The hint with the annotated span", "the hint with a random span", apart))
+    head = ["teacher", "mIoU (sd)", "worst seed", "output format rate", "reverse KL of the last steps"]
+    return table(head, rows) + "\n\n" + bullets(said)
+
+
+def _outcome(results: Results, name: str) -> list[str]:
+    """Cells of a row: scores, and what the reverse KL says of them."""
+    method = results["methods"][name]
+    mious = [run["scores"]["miou"] for run in method["runs"]]
+    distance = step_figure(results, name, "last_reverse_kl")
+    return [spread(mious), f"{min(mious):.3f}", f"{method['scores']['output_format_rate']['mean']:.3f}",
+            "-" if distance is None else f"{distance:.3f}"]  # fmt: skip
+
+
+def _gap_of_means(one: Results, name: str, other: Results, rival: str) -> float:
+    return miou(one, name) - miou(other, rival)
+
+
+def others(found: dict[str, Results | None]) -> str | None:
+    """The view on other students: from training runs of their own, and smaller ones."""
+    known = {name: results for name in (*OTHER_STUDENTS, *SMALL_STUDENTS) if (results := found.get(name))}
+    if not known:
+        return None
+    names = {**OTHER_STUDENTS, **{study: f"viewer-{student}" for study, student in SMALL_STUDENTS.items()}}
+    rows = [["student before", *(f"{results['student_before']['scores']['miou']:.3f}" for results in known.values())]]
+    rows += [
+        [WORDS[name], *(spread([run["scores"]["miou"] for run in results["methods"][name]["runs"]])
+                        if name in results["methods"] else "-" for results in known.values())]
+        for name in ON_OTHERS
+    ]  # fmt: skip
+    said = []
+    for study, results in known.items():
+        for name, rival in RIVALS.items():
+            if apart := gap(results, "view", name):
+                said.append(verdict(f"{names[study]}: the view ({miou(results, 'view'):.3f})", rival, apart))
+    head = ["mIoU (sd)", *(f"{names[study]}, {_seeds(results)}" for study, results in known.items())]
+    return table(head, rows) + "\n\n" + bullets(said)
+
+
+def _seeds(results: Results) -> str:
+    count = len(results["seeds"])
+    return f"{count} seed{'s' * (count > 1)}"
+
+
+def longer(found: dict[str, Results | None]) -> str | None:
+    """The same with twice as many steps."""
+    results, short = found.get("views-120"), found.get("views")
+    if results is None or short is None:
+        return None
+    rows = [
+        [WORDS[name], *(spread([run["scores"]["miou"] for run in each["methods"][name]["runs"]])
+                        for each in (short, results))]
+        for name in results["methods"]
+    ]  # fmt: skip
+    return table(["mIoU (sd)", "60 steps", "120 steps"], rows)
 
 
 def noise(found: dict[str, Results | None]) -> str | None:
