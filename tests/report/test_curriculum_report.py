@@ -385,11 +385,21 @@ def test_what_was_not_listened_to_is_a_vital_sign(run: Path) -> None:
     assert "From 0.25 to 0.25." in text
 
 
+def test_a_teacher_that_falls_is_a_vital_sign(run: Path) -> None:
+    """It is measured only now and then."""
+    rows = [{"step": step, "grad_norm": 1.0} | ({"teacher_view_miou": 0.6 / step} if step != 2 else {})
+            for step in (1, 2, 3)]  # fmt: skip
+    write_lines(run / "metrics.jsonl", rows)
+    text = text_of(page_of(run))
+    assert "From 0.6 to 0.2. Of a teacher that follows the student" in text
+
+
 @pytest.mark.parametrize(
     ("phases", "expected"),
     [
         (["read", "decode"], [0, 1]),
         (["teacher", "select"], [8, 3]),
+        (["select", "teacher change"], [8, 9]),
         (["anything else", "read"], [1, 7]),
         (["x", "y", "select"], [8, 7, 6]),
     ],

@@ -56,7 +56,7 @@ class HintView:
         )
 
     def write(self, prompt: Prompt) -> str:
-        """The sentence."""
+        """The sentence that is added to the question, with a blank before it."""
         stretches = (f"from {start_s:.1f} to {end_s:.1f} seconds" for start_s, end_s in self.choose_spans(prompt))
         return f" It happens {' and '.join(stretches)}."
 

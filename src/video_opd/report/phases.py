@@ -15,7 +15,7 @@ _BATCH: tuple[str, ...] = get_args(StepPhase)
 _REST = 7
 """The colour of what no phase claims."""
 _NAMES = {SELECT: "select examples"}
-_COLOURS = {name: colour for colour, name in enumerate(_BATCH)} | {SELECT: 8, TEACHER_CHANGE: 8}
+_COLOURS = {name: colour for colour, name in enumerate(_BATCH)} | {SELECT: 8, TEACHER_CHANGE: 9}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

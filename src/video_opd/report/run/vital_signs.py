@@ -96,6 +96,14 @@ _SMALL = (
         "Use an earlier checkpoint, and lower the learning rate.",
     ),
     _SmallMultiple(
+        key="teacher_view_miou",
+        heading="The teacher's own mIoU",
+        y_range=(0.0, 1.0),
+        caption="Of a teacher that follows the student: its greedy answers to a few training examples, in its view. "
+        "Good: it stays or rises. If it falls, the teacher has taken over the student's errors: change it more "
+        "rarely, or leave it frozen.",
+    ),
+    _SmallMultiple(
         key="output_format_rate",
         heading="Output format rate",
         y_range=(0.0, 1.0),
