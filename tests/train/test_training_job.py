@@ -62,14 +62,14 @@ CASES: dict[str, list[str]] = {
     "view-adapter": ["--method.name", "opd", "--method.num-answers", "2", "--student.lora.rank", "4",
                      "--teacher.model", "student", "--teacher.view.kind", "clip", "--teacher.view.spans", "shuffled"],
     "view-dense": ["--method.name", "opd", "--method.estimator", "exact", "--video.fps", "1",
-                   "--teacher.view.kind", "dense", "--teacher.view.fps", "2", "--data.workers", "1"],
+                   "--teacher.view.kind", "dense", "--teacher.view.fps", "2", "--data.workers", "1",
+                   "--method.own-share", "0.5"],
 }  # fmt: skip
 """Command-line keys of a run of two steps: five examples a step, micro-batches of two on every process. `ADAPTERS` is a
 folder with an adapter on each of the tiny models."""
 
 QUICK = list(CASES)[:5]
 """The others are long tests, and run only where one of those is wanted."""
-
 FINAL = Path("checkpoints/step-000002/model/model.safetensors")
 """The weights after the last step, in the folder of a run."""
 FINAL_ADAPTER = FINAL.with_name("adapter_model.safetensors")
