@@ -321,6 +321,7 @@ def write(found: Findings) -> str:
         "clipping": [release_sections.clipping(found.studies["clipping"])],
         "divergences": [release_sections.divergences(found.studies["divergences"])],
         "views": [view_sections.views(found.studies["views"]), view_sections.noise(found.studies)],
+        "views_margins": [view_sections.margins(found.studies)],
         "views_longer": [view_sections.longer(found.studies)],
         "views_others": [view_sections.others(found.studies)],
         "views_experiments": [view_sections.experiments(found.studies)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comparing import Results, gap, miou, phase_ms, step_figure, verdict
 from markdown import bullets, spread, table
-from view_studies import ARMS, EXPERIMENTS, ON_OTHERS, OTHER_STUDENTS, SMALL_STUDENTS
+from view_studies import ARMS, EXPERIMENTS, MARGIN_S, MARGINS_S, ON_OTHERS, OTHER_STUDENTS, SMALL_STUDENTS
 
 WORDS = {
     "view": "the student, frozen, sees the clip around the span; exact",
@@ -125,6 +125,20 @@ def others(found: dict[str, Results | None]) -> str | None:
 def _seeds(results: Results) -> str:
     count = len(results["seeds"])
     return f"{count} seed{'s' * (count > 1)}"
+
+
+def margins(found: dict[str, Results | None]) -> str | None:
+    """The view with other margins around the span."""
+    results, one = found.get("views-margin"), found.get("views")
+    if results is None or one is None:
+        return None
+    by_margin = {MARGIN_S: (one, "view")} | {margin_s: (results, name) for name, margin_s in MARGINS_S.items()}
+    rows = [
+        [f"{margin_s:g}", spread([run["scores"]["miou"] for run in each["methods"][name]["runs"]]),
+         f"{phase_ms(each, name, 'teacher'):.0f}"]
+        for margin_s, (each, name) in sorted(by_margin.items())
+    ]  # fmt: skip
+    return table(["margin, seconds before and after the span", "mIoU (sd)", "teacher's part of a step, CPU ms"], rows)
 
 
 def longer(found: dict[str, Results | None]) -> str | None:

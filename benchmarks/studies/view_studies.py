@@ -15,7 +15,7 @@ MARGIN_S = 1.0
 
 def view(**more: Any) -> Tables:
     """The teacher is the student before training, and sees a part of the clip."""
-    return {"teacher": {"model": "student", "view": {"kind": "clip", "margin_s": MARGIN_S, **more}}}
+    return {"teacher": {"model": "student", "view": {"kind": "clip", "margin_s": MARGIN_S} | more}}
 
 
 ARMS: dict[str, tuple[Method, Tables]] = {
@@ -28,6 +28,7 @@ ARMS: dict[str, tuple[Method, Tables]] = {
     "grpo": (METHODS["grpo"], {}),
 }
 READ_LABELS = ("view", "view-sampled", "sft", "grpo")
+MARGINS_S = {"margin-0": 0.0, "margin-2": 2.0, "margin-4": 4.0}
 CHANGING: dict[str, Tables] = {
     "refresh-20": {"teacher": {"refresh_every": 20}},
     "average-98": {"teacher": {"average": 0.98}},
@@ -71,6 +72,11 @@ def studies(models: Path) -> dict[str, Study]:
         "views-experiments": Study(
             methods=dict.fromkeys(EXPERIMENTS, EXACT), changes=EXPERIMENTS, seeds=(0, 1, 2), student=viewer,
             rates_from="views", rate_of=dict.fromkeys(EXPERIMENTS, "view"),
+        ),
+        "views-margin": Study(
+            methods=dict.fromkeys(MARGINS_S, EXACT), seeds=(0, 1, 2), student=viewer, rates_from="views",
+            changes={name: view(margin_s=margin_s) for name, margin_s in MARGINS_S.items()},
+            rate_of=dict.fromkeys(MARGINS_S, "view"),
         ),
         "views-120": Study(
             **arms("view", "view-random", "teacher", "sft"), seeds=(0, 1, 2), student=viewer, rates_from="views",
