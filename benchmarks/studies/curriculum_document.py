@@ -27,7 +27,7 @@ STRATEGIES = (
 )  # fmt: skip
 
 COUPLED = (
-    "whole-pool", "filter", "filter+gap", "gate", "filter, gate", "candidates", "candidates, gate",
+    "whole-pool", "filter", "filter+gap", "gate", "filter, gate", "candidates", "candidates, n_t", "candidates, gate",
     "candidates, schedule", "scc", "grpo on the candidates", "whole-pool, singly", "gate, singly",
 )  # fmt: skip
 

@@ -215,7 +215,8 @@ class Findings:
     def parts_of_scc(self) -> list[str]:
         """What candidates, gate and schedule do, each beside the same without it."""
         pairs = (
-            ("candidates", "whole-pool"), ("candidates, gate", "candidates"), ("candidates, schedule", "candidates"),
+            ("candidates", "whole-pool"), ("candidates, gate", "candidates"), ("candidates, n_t", "candidates"),
+            ("candidates, schedule", "candidates, n_t"), ("candidates, schedule", "candidates"),
             ("scc", "candidates, gate"), ("scc", "candidates, schedule"), ("scc", "candidates"), ("scc", "filter+gap"),
             ("scc", "grpo on the candidates"),
         )  # fmt: skip

@@ -63,6 +63,7 @@ APART: dict[str, Tables] = {
     "filter+gap": TVDF,
     "gate": GATE,
     "candidates": {"curriculum": CANDIDATES | NO_GATE},
+    "candidates, n_t": {"curriculum": CANDIDATES | NO_GATE, **PRESET},
     "candidates, gate": UNIFORM_GATE,
     "candidates, schedule": {"curriculum": CANDIDATES | FRONT_LOADED | NO_GATE, **PRESET},
     "scc": SCC,
