@@ -12,6 +12,8 @@ WORDS = {
     "temperature": "temperature 0.9, log-probs of both models at 0.9",
     "truncated": "sampling with top-p 0.8 and top-k 20, log-probs not truncated",
     "temperature-truncated": "both of these",
+    "warm-up": "warm-up over 3 % of the steps instead of 5 %",
+    "no-warm-up": "no warm-up",
     "schedule": "warm-up over 3 % of the steps and cosine decay, instead of 5 % and linear decay",
     "adamw": "AdamW with a weight decay of 0.1 and betas of 0.9 and 0.95, instead of 0, 0.9 and 0.999",
     "flat": "no warm-up and no decay, as in `paper/video-opd-8b`",

@@ -9,6 +9,8 @@ TRUNCATED: Tables = {"answers": {"top_p": 0.8, "top_k": 20}}
 """As in the generation config of Qwen3-VL-8B-Instruct."""
 SCHEDULE: Tables = {"training": {"warmup_steps": 0, "warmup_share": 0.03, "decay": "cosine"}}
 """Our recipe for the tiny world has a warm-up of 5 % and a linear decay."""
+WARM_UP: Tables = {"training": {"warmup_steps": 0, "warmup_share": 0.03}}
+NO_WARM_UP: Tables = {"training": {"warmup_steps": 0}}
 ADAMW: Tables = {"training": {"weight_decay": 0.1, "betas": [0.9, 0.95]}}
 FLAT: Tables = {"training": {"warmup_steps": 0, "decay": "none"}}
 NEVER_CLIPPED: Tables = {"training": {"clip_norm": 1e9}}
@@ -19,6 +21,8 @@ DIFFERENCES: dict[str, Tables] = {
     "temperature": {"answers": {"temperature": 0.9}},
     "truncated": TRUNCATED,
     "temperature-truncated": {"answers": {"temperature": 0.9} | TRUNCATED["answers"]},
+    "warm-up": WARM_UP,
+    "no-warm-up": NO_WARM_UP,
     "schedule": SCHEDULE,
     "adamw": ADAMW,
     "flat": FLAT,
