@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import small_sections
+import small_studies
 from comparing import Gap, Results, gap
 from kept_results import read_kept
 from markdown import table
@@ -46,7 +46,7 @@ def _against_grpo(found: Any) -> Here | None:
     return _is_ahead([
         ("short answers", gap(found.studies["main"], "opd", "grpo")),
         ("long answers", gap(found.studies["long-1"], "opd", "grpo")),
-        *((name, gap(found.studies[name], "opd", "grpo")) for name in small_sections.names()),
+        *((name, gap(found.studies[name], "opd", "grpo")) for name in small_studies.names()),
     ])  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def _cost(found: Any) -> Here | None:
 
 def _on_policy(found: Any) -> Here | None:
     pairs = (("sampled", "opd", "op-rkd"), ("exact", "opd-exact", "op-rkd-exact"))
-    studies = {"short": "main", "long": "long-1"} | {name: name for name in small_sections.names()}
+    studies = {"short": "main", "long": "long-1"} | {name: name for name in small_studies.names()}
     return _is_ahead([
         (f"{name}, {estimator}", gap(found.studies[study], one, other))
         for name, study in studies.items()

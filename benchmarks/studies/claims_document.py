@@ -17,10 +17,10 @@ import agreement
 import jinja2
 import release_sections
 import small_sections
+import small_studies
 import view_sections
 from advice import write_advice
-from claims_measures import EXPOSED
-from claims_studies import studies
+from claims_studies import EXPOSED, studies
 from claims_summary import CLEAR, in_short
 from kept_results import read_kept
 from markdown import bullets, spread, table
@@ -321,13 +321,13 @@ def write(found: Findings) -> str:
         "clipping": [release_sections.clipping(found.studies["clipping"])],
         "divergences": [release_sections.divergences(found.studies["divergences"])],
         "views": [view_sections.views(found.studies["views"]), view_sections.noise(found.studies)],
-        "views_margins": [view_sections.margins(found.studies)],
+        "views_margins": [view_sections.margins(found.studies["views-margin"])],
         "views_longer": [view_sections.longer(found.studies)],
         "views_others": [view_sections.others(found.studies)],
-        "views_experiments": [view_sections.experiments(found.studies)],
+        "views_experiments": [view_sections.experiments(found.studies["views-experiments"])],
         "small": [small_sections.methods(found.studies)],
         "small_policies": [small_sections.policies(found.studies)],
-        "small_exposure": [exposure_table(found, name) for name in small_sections.names()],
+        "small_exposure": [exposure_table(found, name) for name in small_studies.names()],
         "small_passing": [small_sections.passing(found.studies["small-passing"])],
     }  # fmt: skip
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)

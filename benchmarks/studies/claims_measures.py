@@ -2,7 +2,7 @@
 
     python benchmarks/studies/claims_measures.py --out runs/claims
 
-Needs the finished comparison `main` in that folder. CPU, one thread, about ten minutes.
+Needs the finished comparisons of `EXPOSED` in that folder, and leaves out those that are not there. CPU, one thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from claims_studies import studies
+from claims_studies import EXPOSED, studies
 from kept_results import keep, read_kept
 from study import as_comparison, rates_of
 
@@ -33,8 +33,6 @@ from video_opd.types import AnswerGroup, Prompt
 
 NUM_DRAWS = 16
 NUM_PROMPTS = 128
-EXPOSED = ("main", "long-1", "small-240-short", "small-560-short", "small-240-long", "small-560-long")
-"""Studies whose students are measured along own and annotated answers."""
 
 
 def gradient(student: Policy, method: Method, prompts: list[Prompt], seed: int) -> torch.Tensor:

@@ -10,13 +10,15 @@ import view_studies
 from study import EXACT, METHODS, OFF_POLICY, OPD, READ_LABELS, Method, Study
 
 LACKS_REASONING = "The event happens in {start:.1f} - {end:.1f} seconds."
+EXPOSED = ("main", "long-1", *small_studies.names())
+"""Studies whose students are measured along own and annotated answers."""
 WORDED_OTHERWISE = "Watch {seen}: visible in {start:.1f} to {end:.1f}."
 
 
 def studies(models: Path) -> dict[str, Study]:
     """All of them, in the order in which they are run."""
     return (
-        paper_studies(models) | release_studies.studies() | view_studies.studies(models) | small_studies.studies(models)
+        paper_studies(models) | release_studies.studies() | small_studies.studies(models) | view_studies.studies(models)
     )
 
 

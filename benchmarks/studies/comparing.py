@@ -36,9 +36,14 @@ def miou(results: Results, method: str) -> float:
     return float(results["methods"][method]["test_miou"]["mean"])
 
 
+def mious(results: Results, method: str) -> list[float]:
+    """Of each run of a method, on the test queries."""
+    return [run["scores"]["miou"] for run in results["methods"][method]["runs"]]
+
+
 def step_figure(results: Results, method: str, key: str) -> float | None:
     """Mean over seeds of a figure about a run's steps."""
-    values = [run["steps"][key] for run in results["methods"][method]["runs"]]
+    values = [run["steps"].get(key) for run in results["methods"][method]["runs"]]
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 

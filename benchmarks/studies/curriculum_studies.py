@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pools import manifest
+from small_studies import STEPS as SMALL_STEPS
+from small_studies import STUDENTS
 from study import rates_of
 
 from video_opd.config.comparison_recipe import ComparisonRecipe
@@ -17,7 +19,6 @@ from video_opd.demo import find_bundled_recipe
 STEPS, BATCH_SIZE, LEARNING_RATE = 30, 16, 5e-4
 COUNT = STEPS * BATCH_SIZE
 """Examples a run trains on: a quarter of the pool, each once."""
-SMALL_STEPS = 200
 
 Tables = dict[str, Any]
 
@@ -81,7 +82,7 @@ OF_SMALL: dict[str, Tables] = {
     "scc": {"curriculum": {"name": "scc", "num_anchors": 100, "num_frontier": 1167} | FRONT_LOADED, **PRESET},
 }
 """For students that are smaller, not spoiled; SCC's candidates are the same part of the presentations."""
-RANKING = ("filter", "filter+gap")
+RANKING = ("whole-pool", "filter", "filter+gap")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +196,7 @@ def studies(out: Path) -> dict[str, Study]:
 def _small(model: Callable[[str], str]) -> dict[str, Study]:
     """Students that are smaller, not spoiled; longer runs on a larger pool."""
     found: dict[str, Study] = {}
-    for name in ("small-240", "small-560"):
+    for name in STUDENTS:
         shared: Tables = {"student": model(name), "steps": SMALL_STEPS, "rate_from": f"{name}-short"}
         found[name] = Study(methods=OF_SMALL, pool="large", **shared)
         ranking = {method: OF_SMALL[method] for method in RANKING}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from comparing import Results, gap, miou, step_figure, verdict
+from comparing import Results, gap, miou, mious, step_figure, verdict
 from markdown import bullets, spread, table
-from release_studies import CLIPPED, DIFFERENCES, DIVERGENCES
+from release_studies import CLIPPED, DIFFERENCES
 
 WORDS = {
     "ours": "the settings of `tiny-opd`",
@@ -19,12 +19,13 @@ WORDS = {
     "flat": "no warm-up and no decay, as in `paper/video-opd-8b`",
     "released": "all that the release does; not the line above",
 }
-COSTS = {
+LEARNT_BY = {
     "reverse": "reverse KL, own answers",
     "forward": "forward KL, own answers",
     "jsd-10": "generalised JSD with beta 0.1, own answers",
     "jsd-50": "generalised JSD with beta 0.5, own answers",
     "jsd-90": "generalised JSD with beta 0.9, own answers",
+    "sampled": "the sampled token, own answers",
     "half-own": "reverse KL, half of the answers from annotations",
     "half-own-sampled": "the sampled token, half of the answers from annotations",
 }
@@ -44,7 +45,7 @@ def differences(results: Results | None) -> str | None:
         apart = gap(results, name, "ours")
         clipped, norm = (step_figure(results, name, key) for key in ("share_above_1", "median_grad_norm"))
         rows.append([
-            WORDS[name], spread([run["scores"]["miou"] for run in results["methods"][name]["runs"]]),
+            WORDS[name], spread(mious(results, name)),
             "" if apart is None else str(apart), f"{norm:.1f}", f"{clipped:.0%}",
         ])  # fmt: skip
     head = ["", "mIoU (sd)", "against ours", "norm of the gradient, median", "steps that are clipped"]
@@ -52,6 +53,7 @@ def differences(results: Results | None) -> str | None:
     clear = [f"{WORDS[name]} ({each})" for name, each in apart.items() if each and each.is_clear]
     known = sum(each is not None for each in apart.values())
     said = [
+        *_same(results),
         f"{len(clear)} of {known} differences are clear{': ' + '; '.join(clear) if clear else ''}.",
         "AdamW divides the gradient by its own size. A constant factor, such as an answer's length, therefore acts "
         "through the clipping only: a clipped step moves as far as another, but its examples count less in the "
@@ -60,22 +62,32 @@ def differences(results: Results | None) -> str | None:
     return table(head, rows) + "\n\n" + bullets(said)
 
 
+def _same(results: Results) -> list[str]:
+    """Settings that gave the very scores of ours, and why."""
+    ours = mious(results, "ours")
+    clipped = min(step_figure(results, name, "share_above_1") or 0.0 for name in ("ours", "examples"))
+    if mious(results, "examples") != ours or clipped < 1:
+        return []
+    return [
+        "The sum over the tokens of an answer gives the same runs as the mean over tokens, to the last digit shown: "
+        "every step of both is clipped to the same length, and here the direction is the same too."
+    ]
+
+
 def divergences(results: Results | None) -> str | None:
-    """GKD's divergences on own answers, and its mix of own and annotated answers."""
+    """GKD's divergences on own answers, and its mix of own and annotated answers; each beside the same without it."""
     if results is None:
         return None
-    rows = [
-        [COSTS[name], spread([run["scores"]["miou"] for run in results["methods"][name]["runs"]]),
-         str(gap(results, name, "reverse") or ""), f"{step_figure(results, name, 'median_grad_norm'):.2f}"]
-        for name in DIVERGENCES
-    ]  # fmt: skip
-    said = [
-        verdict(COSTS[name], COSTS["reverse"], apart)
-        for name in DIVERGENCES
-        if name != "reverse" and (apart := gap(results, name, "reverse"))
-    ]
-    head = ["", "mIoU (sd)", "against the reverse KL", "norm of the gradient, median"]
-    return table(head, rows) + "\n\n" + bullets(said)
+    rows, said = [], []
+    for name in results["methods"]:
+        rival = "sampled" if name == "half-own-sampled" else "reverse"
+        apart = None if name in ("reverse", "sampled") else gap(results, name, rival)
+        norm = step_figure(results, name, "median_grad_norm")
+        rows.append([LEARNT_BY[name], spread(mious(results, name)), f"{results['methods'][name]['learning_rate']:g}",
+                     "-" if norm is None else f"{norm:.2f}"])  # fmt: skip
+        if apart:
+            said.append(verdict(f"Learning by {LEARNT_BY[name]},", f"learning by {LEARNT_BY[rival]},", apart))
+    return table(["", "mIoU (sd)", "learning rate", "norm of the gradient, median"], rows) + "\n\n" + bullets(said)
 
 
 def clipping(results: Results | None) -> str | None:
@@ -87,7 +99,7 @@ def clipping(results: Results | None) -> str | None:
         method, _, how = name.partition("-")
         clipped, norm = (step_figure(results, name, key) for key in ("share_above_1", "median_grad_norm"))
         rows.append([
-            method, HOW[how], spread([run["scores"]["miou"] for run in results["methods"][name]["runs"]]),
+            method, HOW[how], spread(mious(results, name)),
             f"{norm:.2f}", f"{clipped:.0%}",
         ])  # fmt: skip
     head = ["", "gradient", "mIoU (sd)", "norm, median", "steps with a norm above 1"]

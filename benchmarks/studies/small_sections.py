@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from comparing import Gap, Results, gap, miou, verdict
+from comparing import Gap, Results, gap, miou, mious, verdict
 from markdown import bullets, spread, table
-from small_studies import STUDENTS
+from small_studies import names
 from study import METHODS
 
 Studies = Mapping[str, Results | None]
-ANSWERS = ("short", "long")
 PAIRS = (("opd", "op-rkd"), ("opd-exact", "op-rkd-exact"), ("opd-exact", "op-fkd"))
 """On policy against off policy: the first two with the same estimator, the last with another divergence."""
-
-
-def names() -> list[str]:
-    """The studies of all methods."""
-    return [f"{student}-{answer}" for student in STUDENTS for answer in ANSWERS]
 
 
 def methods(found: Studies) -> str | None:
@@ -27,15 +21,11 @@ def methods(found: Studies) -> str | None:
         return None
     rows = [["student before", *(f"{results['student_before']['scores']['miou']:.3f}" for results in known.values())]]
     rows += [
-        [f"{name} (rate)", *(f"{spread(_mious(results, name))} ({results['methods'][name]['learning_rate']:g})"
+        [f"{name} (rate)", *(f"{spread(mious(results, name))} ({results['methods'][name]['learning_rate']:g})"
                              for results in known.values())]
         for name in METHODS
     ]  # fmt: skip
     return table(["mIoU (sd)", *known], rows)
-
-
-def _mious(results: Results, method: str) -> list[float]:
-    return [run["scores"]["miou"] for run in results["methods"][method]["runs"]]
 
 
 def policies(found: Studies) -> str | None:
@@ -64,7 +54,7 @@ def passing(results: Results | None) -> str | None:
         over = method["over_its_teacher"]
         low, high = over["interval"] or (float("nan"), float("nan"))
         passed = "yes" if low > 0 else "no, it is worse" if high < 0 else "no clear difference"
-        rows.append([name, f"{method['teacher_miou']:.3f}", spread(_mious(results, name)),
+        rows.append([name, f"{method['teacher_miou']:.3f}", spread(mious(results, name)),
                      f"{over['mean']:+.3f} ± {(high - low) / 2:.3f}", passed])  # fmt: skip
     if apart := gap(results, "mixture", "opd"):
         said.append(verdict("The mixture with a reward by labels", "opd alone", apart))

@@ -8,13 +8,20 @@ from study import METHODS, Study
 
 STEPS = 200
 STUDENTS = ("small-240", "small-560")
+ANSWERS = {"short": "tiny", "long": "tiny-long"}
+"""The template of each form of answer."""
+
+
+def names() -> list[str]:
+    """The studies of all methods."""
+    return [f"{student}-{answer}" for student in STUDENTS for answer in ANSWERS]
 
 
 def studies(models: Path) -> dict[str, Study]:
     """All of them, in the order in which they are run."""
     found: dict[str, Study] = {}
     for student in STUDENTS:
-        for answer, template in (("short", "tiny"), ("long", "tiny-long")):
+        for answer, template in ANSWERS.items():
             found[f"{student}-{answer}"] = Study(
                 methods=METHODS, seeds=(0, 1, 2), rates=(2e-4, 5e-4, 1e-3), student=str(models / student),
                 template=template, steps=STEPS,

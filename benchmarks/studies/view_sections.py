@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from comparing import Results, gap, miou, phase_ms, step_figure, verdict
+from comparing import Results, gap, miou, mious, phase_ms, step_figure, verdict
 from markdown import bullets, spread, table
-from view_studies import ARMS, EXPERIMENTS, MARGIN_S, MARGINS_S, ON_OTHERS, OTHER_STUDENTS, SMALL_STUDENTS
+from view_studies import ARMS, MARGIN_S, MARGINS_S, ON_OTHERS, OTHER_STUDENTS, SMALL_STUDENTS
 
 WORDS = {
     "view": "the student, frozen, sees the clip around the span; exact",
@@ -23,11 +23,12 @@ RIVALS = {
 }
 """What the view is compared with, as a sentence names it."""
 CHANGED = {
-    "refresh-20": "the copy takes over the student's weights after every 20 steps",
-    "average-98": "the copy is an average of the student's weights, 0.98 of it kept at every step",
-    "average-90": "the same with 0.9",
-    "hint": "the copy sees the whole video, and a sentence that tells the annotated span",
-    "hint-random": "the same with a random span of the same length",
+    "frozen": "a frozen copy of the student sees the clip, as in the first table",
+    "refresh-20": "the copy sees the clip, and takes over the student's weights after every 20 steps",
+    "average-98": "the copy sees the clip, and is an average of the student's weights, 0.98 of it kept at every step",
+    "average-90": "the copy sees the clip, and is an average with 0.9 of it kept",
+    "hint": "a frozen copy sees the whole video, and a sentence that tells the annotated span",
+    "hint-random": "a frozen copy sees the whole video, and a sentence that tells a random span of the same length",
 }
 LEVELS = {"audit": "views", "clean": "views-clean", "heavy": "views-heavy"}
 """The study by the noise of its labels."""
@@ -42,7 +43,7 @@ def views(results: Results | None) -> str | None:
         method = results["methods"][name]
         teacher = phase_ms(results, name, "teacher")
         rows.append([
-            WORDS[name], f"{method['learning_rate']:g}", spread([run["scores"]["miou"] for run in method["runs"]]),
+            WORDS[name], f"{method['learning_rate']:g}", spread(mious(results, name)),
             spread([run["scores"]["r1@0.7"] for run in method["runs"]]),
             f"{method['scores']['output_format_rate']['mean']:.3f}",
             f"{teacher:.0f}" if method["ledger"]["work"].get("teacher", {}).get("prompt_passes") else "-",
@@ -70,35 +71,22 @@ def _aims(results: Results) -> list[str]:
     return [f"Aim: {aim}. Found: {found}, {'reached' if is_reached else 'missed'}." for aim, found, is_reached in aims]
 
 
-def experiments(found: dict[str, Results | None]) -> str | None:
+def experiments(results: Results | None) -> str | None:
     """Teachers that change, and teachers that are told the span."""
-    results, frozen = found.get("views-experiments"), found.get("views")
-    if results is None or frozen is None:
+    if results is None:
         return None
-    rows = [["the copy stays as it is and sees the clip (the table above)", *_outcome(frozen, "view")]]
-    rows += [[CHANGED[name], *_outcome(results, name)] for name in EXPERIMENTS]
-    said = [
-        f"{CHANGED[name][0].upper()}{CHANGED[name][1:]}: {_gap_of_means(results, name, frozen, 'view'):+.3f} against "
-        "the frozen copy that sees the clip."
-        for name in EXPERIMENTS
-    ]
+    rows, said = [], []
+    for name in results["methods"]:
+        scores, distance = mious(results, name), step_figure(results, name, "last_reverse_kl")
+        rows.append([CHANGED[name], spread(scores), f"{min(scores):.3f}",
+                     f"{results['methods'][name]['scores']['output_format_rate']['mean']:.3f}",
+                     "-" if distance is None else f"{distance:.3f}"])  # fmt: skip
+        if apart := gap(results, name, "frozen"):
+            said.append(verdict(f"Against the frozen copy that sees the clip: {CHANGED[name]}", "it", apart))
     if apart := gap(results, "hint", "hint-random"):
-        said.append(verdict("The hint with the annotated span", "the hint with a random span", apart))
+        said.append(verdict("A teacher that is told the annotated span", "one that is told a random span", apart))
     head = ["teacher", "mIoU (sd)", "worst seed", "output format rate", "reverse KL of the last steps"]
     return table(head, rows) + "\n\n" + bullets(said)
-
-
-def _outcome(results: Results, name: str) -> list[str]:
-    """Cells of a row: scores, and what the reverse KL says of them."""
-    method = results["methods"][name]
-    mious = [run["scores"]["miou"] for run in method["runs"]]
-    distance = step_figure(results, name, "last_reverse_kl")
-    return [spread(mious), f"{min(mious):.3f}", f"{method['scores']['output_format_rate']['mean']:.3f}",
-            "-" if distance is None else f"{distance:.3f}"]  # fmt: skip
-
-
-def _gap_of_means(one: Results, name: str, other: Results, rival: str) -> float:
-    return miou(one, name) - miou(other, rival)
 
 
 def others(found: dict[str, Results | None]) -> str | None:
@@ -109,7 +97,7 @@ def others(found: dict[str, Results | None]) -> str | None:
     names = {**OTHER_STUDENTS, **{study: f"viewer-{student}" for study, student in SMALL_STUDENTS.items()}}
     rows = [["student before", *(f"{results['student_before']['scores']['miou']:.3f}" for results in known.values())]]
     rows += [
-        [WORDS[name], *(spread([run["scores"]["miou"] for run in results["methods"][name]["runs"]])
+        [WORDS[name], *(spread(mious(results, name))
                         if name in results["methods"] else "-" for results in known.values())]
         for name in ON_OTHERS
     ]  # fmt: skip
@@ -127,18 +115,22 @@ def _seeds(results: Results) -> str:
     return f"{count} seed{'s' * (count > 1)}"
 
 
-def margins(found: dict[str, Results | None]) -> str | None:
+def margins(results: Results | None) -> str | None:
     """The view with other margins around the span."""
-    results, one = found.get("views-margin"), found.get("views")
-    if results is None or one is None:
+    if results is None:
         return None
-    by_margin = {MARGIN_S: (one, "view")} | {margin_s: (results, name) for name, margin_s in MARGINS_S.items()}
+    known = {name: margin_s for name, margin_s in MARGINS_S.items() if name in results["methods"]}
     rows = [
-        [f"{margin_s:g}", spread([run["scores"]["miou"] for run in each["methods"][name]["runs"]]),
-         f"{phase_ms(each, name, 'teacher'):.0f}"]
-        for margin_s, (each, name) in sorted(by_margin.items())
-    ]  # fmt: skip
-    return table(["margin, seconds before and after the span", "mIoU (sd)", "teacher's part of a step, CPU ms"], rows)
+        [f"{margin_s:g}", spread(mious(results, name)), f"{phase_ms(results, name, 'teacher'):.0f}"]
+        for name, margin_s in known.items()
+    ]
+    said = [
+        verdict(f"A margin of {margin_s:g} s", f"one of {MARGIN_S:g} s", apart)
+        for name, margin_s in known.items()
+        if (apart := gap(results, name, "margin-1"))
+    ]
+    head = ["margin, seconds before and after the span", "mIoU (sd)", "teacher's part of a step, CPU ms"]
+    return table(head, rows) + "\n\n" + bullets(said)
 
 
 def longer(found: dict[str, Results | None]) -> str | None:
@@ -147,7 +139,7 @@ def longer(found: dict[str, Results | None]) -> str | None:
     if results is None or short is None:
         return None
     rows = [
-        [WORDS[name], *(spread([run["scores"]["miou"] for run in each["methods"][name]["runs"]])
+        [WORDS[name], *(spread(mious(each, name))
                         for each in (short, results))]
         for name in results["methods"]
     ]  # fmt: skip
@@ -160,7 +152,7 @@ def noise(found: dict[str, Results | None]) -> str | None:
     if len(known) < 2:
         return None
     rows = [
-        [WORDS[name], *(spread([run["scores"]["miou"] for run in results["methods"][name]["runs"]])
+        [WORDS[name], *(spread(mious(results, name))
                         for results in known.values() if results)]
         for name in ("view", "view-sampled", "sft", "grpo")
     ]  # fmt: skip

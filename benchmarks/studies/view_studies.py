@@ -15,7 +15,7 @@ MARGIN_S = 1.0
 
 def view(**more: Any) -> Tables:
     """The teacher is the student before training, and sees a part of the clip."""
-    return {"teacher": {"model": "student", "view": {"kind": "clip", "margin_s": MARGIN_S} | more}}
+    return {"teacher": {"model": "student", "view": {"kind": "clip"} | {"margin_s": MARGIN_S} | more}}
 
 
 ARMS: dict[str, tuple[Method, Tables]] = {
@@ -28,7 +28,7 @@ ARMS: dict[str, tuple[Method, Tables]] = {
     "grpo": (METHODS["grpo"], {}),
 }
 READ_LABELS = ("view", "view-sampled", "sft", "grpo")
-MARGINS_S = {"margin-0": 0.0, "margin-2": 2.0, "margin-4": 4.0}
+MARGINS_S = {"margin-0": 0.0, "margin-1": MARGIN_S, "margin-2": 2.0, "margin-4": 4.0}
 CHANGING: dict[str, Tables] = {
     "refresh-20": {"teacher": {"refresh_every": 20}},
     "average-98": {"teacher": {"average": 0.98}},
@@ -38,7 +38,9 @@ HINTS: dict[str, Tables] = {
     name: {"teacher": {"model": "student", "view": {"kind": "hint", "spans": spans}}}
     for name, spans in (("hint", "annotated"), ("hint-random", "random"))
 }
-EXPERIMENTS: dict[str, Tables] = {name: overlay(view(), tables) for name, tables in CHANGING.items()} | HINTS
+EXPERIMENTS: dict[str, Tables] = (
+    {"frozen": view()} | {name: overlay(view(), tables) for name, tables in CHANGING.items()} | HINTS
+)
 OTHER_STUDENTS = {"views-1": "viewer-1", "views-2": "viewer-2"}
 """Students from training runs of their own, one seed each."""
 SMALL_STUDENTS = {"views-small-240": "small-240", "views-small-560": "small-560"}
@@ -63,8 +65,8 @@ def studies(models: Path) -> dict[str, Study]:
         for study, student in OTHER_STUDENTS.items()
     }
     small = {
-        study: Study(**arms(*ON_SMALL), seeds=(0, 1, 2), student=str(models / f"viewer-{student}"), steps=SMALL_STEPS,
-                     rates_from=f"{student}-short", rate_of=dict.fromkeys(ON_SMALL, "opd-exact") | {"sft": "sft"})
+        study: Study(**arms(*ON_SMALL), seeds=(0, 1, 2), rates=(2e-4, 5e-4, 1e-3), steps=SMALL_STEPS,
+                     student=str(models / f"viewer-{student}"))
         for study, student in SMALL_STUDENTS.items()
     }  # fmt: skip
     return {
