@@ -4,7 +4,7 @@
 
 A study whose results are kept in results/claims is not run again; remove its file for that. Models, rendered worlds and
 finished runs below --out are kept too. Started twice, on two cores, the processes share the work of a study. Everything
-takes about twelve hours on one core.
+takes more than a day on one core.
 """
 
 from __future__ import annotations

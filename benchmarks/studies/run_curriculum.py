@@ -4,7 +4,7 @@
 
 A study whose results are kept in results/curriculum is not run again; remove its file for that. What is there below
 --out is kept too: models, worlds, scores, finished runs. Started twice, on two cores, the processes share the work of a
-study. About three hours on one core, and half an hour for the models.
+study. The studies of the smaller students take their learning rate from those of run_claims.py, which are run first.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pools
 from curriculum_measures import measure
 from curriculum_studies import as_comparison, studies
 from kept_results import keep, keep_study, read_kept
+from study import rates_of
 
 from video_opd.cli import main as video_opd
 from video_opd.compare import compare
@@ -57,7 +58,11 @@ def main() -> None:
         pools.build(out)
         scores(out)
     all_studies = studies(out)
-    for name in arguments.only or all_studies:
+    names = arguments.only or list(all_studies)
+    for name in names:  # what is missing is said before anything is run
+        if rate_from := all_studies[name].rate_from:
+            rates_of(rate_from)
+    for name in names:
         if read_kept("curriculum", name) is None:
             recipe, tables = as_comparison(name, all_studies[name], out)
             compare(recipe, tables, out / name)

@@ -15,7 +15,7 @@ MARGIN_S = 1.0
 
 def view(**more: Any) -> Tables:
     """The teacher is the student before training, and sees a part of the clip."""
-    return {"teacher": {"model": "student", "view": {"kind": "clip"} | {"margin_s": MARGIN_S} | more}}
+    return {"teacher": {"model": "student", "view": {"kind": "clip", "margin_s": MARGIN_S, **more}}}
 
 
 ARMS: dict[str, tuple[Method, Tables]] = {
