@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -576,6 +577,28 @@ def test_a_recipe_without_a_teacher_is_examined_without_one(recipe_file, models,
     assert "teacher" not in checked
 
 
+@pytest.mark.parametrize("kind", ["hint", "clip"])
+def test_a_view_is_examined_with_wrong_spans_and_without(kind, recipe_file, capsys):
+    """The models are random, so what they are shown changes their scores and helps nothing."""
+    keys = ["--teacher.view.kind", kind]
+    main(["doctor", str(recipe_file), "--examples", "2", "--json", *keys])
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    (found,) = (each for each in findings if each["checked"].startswith("the teacher in its view"))
+    assert found["verdict"] == "warn"
+    losses = dict(re.findall(r"(wrong spans|no view) (-?[\d.]+)", found["found"].split("nats per token: ")[1]))
+    assert losses.keys() == {"wrong spans", "no view"}
+    assert losses["wrong spans"] != losses["no view"]
+
+
+def test_the_settings_of_others_are_told_before_the_data_are_looked_for(recipe_file, capsys):
+    """A user may ask for the differences alone, on a machine without models and videos."""
+    status = main(["doctor", str(recipe_file), "--data.videos", "nowhere"])
+    captured = capsys.readouterr()
+    assert status == 2
+    assert "training.learning_rate" in captured.out
+    assert "no such folder" in captured.err
+
+
 def test_every_one_of_several_teachers_is_examined(recipe_file, models, capsys):
     text = recipe_file.read_text().replace(f'[teacher]\nmodel = "{models["teacher"]}"\n', "")
     several = "".join(f'[[teachers]]\nmodel = "{models[name]}"\n' for name in ("teacher", "student"))
@@ -592,10 +615,10 @@ def test_every_one_of_several_teachers_is_examined(recipe_file, models, capsys):
     ("mious", "losses", "verdict", "remedy"),
     [
         ((0.9, 0.2, 0.4), (1.5, 0.5), "ok", ""),
-        ((0.86, 0.86, 0.4), (1.5, 0.5), "warn", "sees the wrong part"),
-        ((0.9, 0.2, 0.4), (0.01, 0.5), "warn", "sees the wrong part"),
+        ((0.86, 0.86, 0.4), (1.5, 0.5), "warn", "shown wrong spans"),
+        ((0.9, 0.2, 0.4), (0.01, 0.5), "warn", "shown wrong spans"),
         ((0.4, 0.1, 0.4), (1.5, 0.5), "warn", "no better with the view"),
-        ((0.0, 0.0, 0.0), (1.5, 0.5), "warn", "sees the wrong part"),
+        ((0.0, 0.0, 0.0), (1.5, 0.5), "warn", "shown wrong spans"),
     ],
 )
 def test_what_is_made_of_a_teachers_view(patient, monkeypatch, mious, losses, verdict, remedy):
@@ -622,7 +645,7 @@ def test_what_is_made_of_a_teachers_view(patient, monkeypatch, mious, losses, ve
     assert finding.verdict == verdict
     assert remedy in finding.remedy
     assert bool(finding.remedy) == bool(remedy)
-    assert f"its view: mIoU {mious[0]:.2f}; the wrong part: mIoU {mious[1]:.2f}; no view: mIoU {mious[2]:.2f}" in (
+    assert f"its view: mIoU {mious[0]:.2f}; wrong spans: mIoU {mious[1]:.2f}; no view: mIoU {mious[2]:.2f}" in (
         finding.found
     )
 
@@ -633,7 +656,7 @@ def test_a_view_of_the_whole_video_has_no_wrong_part(patient, monkeypatch):
     finding = view_check.check_view(patient, replace, None)
     assert finding.verdict == "warn"
     assert "no better with the view" in finding.remedy
-    assert view_check.WRONG_PART not in finding.found
+    assert view_check.WRONG_SPANS not in finding.found
 
 
 def test_a_view_of_all_of_every_video_is_found(patient):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,62 @@ def test_selections_are_counted_from_either_side(monkeypatch):
     ]
     monkeypatch.setattr(advice, "read_kept", lambda *_: {"methods": methods, "differences": differences})
     assert advice.Figures.selections() == "1 of 3"
+
+
+def make_results(methods: Sequence[str], *, steps: dict) -> dict:
+    """Of a study with these methods, each clearly apart from the others."""
+    scores = {"miou": {"mean": 0.5}, "output_format_rate": {"mean": 1.0}, "r1@0.7": {"mean": 0.4}}
+    ledger = {"cpu_seconds_by_phase": {"teacher": 6.0}, "optimiser_steps": 60, "work": {}}
+    over = {"mean": -0.1, "interval": [-0.12, -0.08]}
+    run = {"scores": {"miou": 0.5, "r1@0.7": 0.4}, "steps": steps, "seed": 0}
+    method = {"runs": [run], "scores": scores, "test_miou": {"mean": 0.5}, "learning_rate": 5e-4, "ledger": ledger,
+              "teacher_miou": 0.9, "over_its_teacher": over}  # fmt: skip
+    before = {"scores": {"miou": 0.4, "r1@0.7": 0.3, "output_format_rate": 1.0}}
+    pairs = [differ(one, other, 0.1) for place, one in enumerate(methods) for other in methods[place + 1 :]]
+    return {"methods": dict.fromkeys(methods, method), "differences": pairs, "student_before": before, "seeds": [0]}
+
+
+STEPS = {"last_reverse_kl": 0.25, "median_grad_norm": 2.0, "share_above_1": 1.0, "cut_share": None}
+
+
+@pytest.mark.parametrize("steps", [STEPS, {}], ids=["all", "kept-before-a-figure-was-added"])
+def test_every_section_says_what_its_study_found(steps):
+    import release_sections
+    import small_sections
+    import view_sections
+    from claims_studies import studies
+
+    found = {name: make_results(list(study.methods), steps=steps) for name, study in studies(Path("m")).items()}
+    tables = {
+        "divergences": release_sections.divergences(found["divergences"]),
+        "views": view_sections.views(found["views"]),
+        "views-margin": view_sections.margins(found["views-margin"]),
+        "views-experiments": view_sections.experiments(found["views-experiments"]),
+        "views-120": view_sections.longer(found),
+        "small-passing": small_sections.passing(found["small-passing"]),
+    }
+    for name, written in tables.items():
+        rows = [line for line in written.splitlines() if line.startswith("| ")]
+        assert len(rows) >= 2 + len(found[name]["methods"]), name
+    others = view_sections.others(found)
+    assert all(name in others for name in ("viewer-1", "viewer-2", "viewer-small-240", "viewer-small-560"))
+    assert small_sections.policies(found).count("is better than") == 20  # opd-exact comes after opd
+    cut = {name: results | {"methods": {}, "differences": []} for name, results in found.items()}
+    assert view_sections.margins(cut["views-margin"])
+    assert view_sections.experiments(cut["views-experiments"])
+    assert release_sections.divergences(cut["divergences"])
+
+
+def test_a_study_comes_after_the_one_whose_learning_rates_it_takes():
+    from claims_studies import studies
+
+    every, before = studies(Path("m")), set()
+    for name, study in every.items():
+        if not study.rates:
+            assert study.rates_from in before, name
+            chosen = every[study.rates_from].methods
+            assert {study.rate_of.get(method, method) for method in study.methods} <= chosen.keys(), name
+        before.add(name)
 
 
 def test_the_pages_are_written_of_what_was_run():

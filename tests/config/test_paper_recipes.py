@@ -45,7 +45,8 @@ OWN = {
     "op-fkd-8b": {"teacher.model": RELEASED, "method.name": "op-fkd", "steps": 79},
     "grpo-8b": {
         "teacher": None, "method.name": "grpo", "method.num_answers": 8, "method.reward": "timestamp-iou",
-        "method.divide_by_std": True, "curriculum.count": 2500, "curriculum.strategy": "difficulty",
+        "method.divide_by_std": True, "method.reference_weight": 0.04, "curriculum.count": 2500,
+        "curriculum.strategy": "difficulty",
         "curriculum.difficulty_mean": 0.3, "curriculum.difficulty_std": 0.2, "curriculum.threshold": 0, "steps": 79,
     },
     "scc-8b": {
@@ -86,6 +87,20 @@ def test_every_line_of_a_paper_recipe_says_where_its_value_comes_from(name):
     bare = [line for line in lines if not re.search(r"# (paper|ours|SCC|release|inferred)\b", line)]
     assert [line for line in bare if line.split(" = ")[0] not in keys_without] == []
     assert "Nobody has run this recipe" in re.sub(r"\n# ", " ", text)
+
+
+def test_dapo_and_dr_grpo_are_what_their_names_say():
+    """No division by the standard deviation (Dr. GRPO), clip-higher and a loss per token (DAPO), no reference."""
+    found = {name: load_recipe(Path(f"tiny-{name}")) for name in ("grpo", "dapo", "dr-grpo")}
+    for name in ("dapo", "dr-grpo"):
+        assert found[name].method.name == "grpo"
+        assert found[name].method.reference_weight == 0
+    dapo = found["dapo"].method
+    assert (dapo.clip, dapo.clip_higher, dapo.mask_truncated) == (0.2, 0.28, True)
+    assert (found["dr-grpo"].training.normalise, found["dr-grpo"].training.normalise_by) == ("constant", 4096)
+    assert not found["dr-grpo"].method.divide_by_std
+    assert found["dapo"].method.divide_by_std
+    assert found["dapo"].training.normalise in (None, "tokens")
 
 
 def test_grpo_differs_from_video_opd_only_in_what_it_must():

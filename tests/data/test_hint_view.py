@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.prompts import PromptRenderer
 from video_opd.data.teacher_views import OtherSpans, find_end
 from video_opd.data.video.video_io import Frames, VideoBudget
+from video_opd.data.video.video_sampling import Timeline, sample_frames
 from video_opd.errors import EngineError
 from video_opd.types import Example, Span
 
@@ -21,10 +23,12 @@ EXAMPLE = Example(id="a", video="a.mp4", query="the red circle", spans=(Span(4.0
 TWO = replace(EXAMPLE, spans=(Span(1.0, 2.0), Span(4.0, 6.0)))
 
 
-def make_frames(num_frames: int = 20) -> Frames:
-    images = np.random.default_rng(0).integers(0, 255, (num_frames, 64, 96, 3), dtype=np.uint8)
-    times = tuple(number / 2 for number in range(num_frames))
-    return Frames(images=images, times_s=times, duration_s=num_frames / 2, indices=tuple(range(num_frames)))
+def make_frames(max_frames: int = 768) -> Frames:
+    """Of a video of 10 s with 30 pictures a second; the last frame shown is the last of the file."""
+    timeline = Timeline(file="a.mp4", pts=tuple(range(300)), tick=Fraction(1, 30), last_duration=1)
+    indices = sample_frames(timeline, VideoBudget(max_frames=max_frames))
+    images = np.random.default_rng(0).integers(0, 255, (len(indices), 64, 96, 3), dtype=np.uint8)
+    return Frames(images=images, times_s=tuple(at / 30 for at in indices), duration_s=10.0, indices=tuple(indices))
 
 
 def make_view(processor, **settings) -> HintView:
@@ -32,8 +36,8 @@ def make_view(processor, **settings) -> HintView:
     return HintView(**({"tokenizer": processor.tokenizer, "end_of_turn": end, "frames_per_group": 2} | settings))
 
 
-def render(processor, template: str = "timelens", example: Example = EXAMPLE):
-    return PromptRenderer(processor, TEMPLATES[template], VideoBudget())(example, make_frames())
+def render(processor, template: str = "timelens", example: Example = EXAMPLE, **budget):
+    return PromptRenderer(processor, TEMPLATES[template], VideoBudget(**budget))(example, make_frames(**budget))
 
 
 @pytest.mark.parametrize("template", ["timelens", "tiny", "tiny-before"])
@@ -75,13 +79,29 @@ def test_the_controls_tell_other_spans(processor):
         assert other.end_s - other.start_s == pytest.approx(2.0)
         assert other.start_s - one.start_s == pytest.approx(3.0)
         assert one.start_s >= 0.0
-        assert other.end_s <= find_end(whole, 2) == 10.0
+        assert other.end_s <= 10.0, "where the video ends"
     assert {round(one.start_s) for one, _ in told} == {0, 1, 2, 3, 4, 5}, "anywhere"
     assert [view.choose_spans(prompt) for prompt in prompts] == told
     assert [replace(view, seed=1).choose_spans(prompt) for prompt in prompts] != told
     other = replace(EXAMPLE, id="d", video="d.mp4", spans=(Span(1.0, 2.0),), duration=5.0)
     shuffled = make_view(processor, spans="shuffled", others=OtherSpans.of([TWO, other]))
     assert shuffled.choose_spans(whole) == (Span(2.0, 4.0),), "stretched to this video"
+
+
+def test_a_video_of_one_group_is_as_long_as_its_row_says(processor):
+    whole = render(processor, max_frames=2)
+    assert whole.grid_thw[0] == 1
+    told = {make_view(processor, spans="random", seed=seed).write(whole) for seed in range(5)}
+    assert len(told) == 5
+    other = replace(EXAMPLE, id="d", video="d.mp4", spans=(Span(1.0, 2.0),), duration=5.0)
+    shuffled = make_view(processor, spans="shuffled", others=OtherSpans.of([EXAMPLE, other]))
+    assert shuffled.write(whole) == " It happens from 2.0 to 4.0 seconds."
+
+
+def test_a_video_of_unknown_length_ends_with_its_last_group(processor):
+    whole = render(processor, example=replace(TWO, duration=None))
+    told = [make_view(processor, spans="random", seed=seed).choose_spans(whole) for seed in range(40)]
+    assert max(spans[-1].end_s for spans in told) <= find_end(whole, 2) == pytest.approx(10.5, abs=0.1)
 
 
 def test_a_span_as_long_as_the_video_has_no_other_place(processor):

@@ -74,6 +74,8 @@ class ViewSettings(Settings):
             raise ValueError(
                 "view.kind = dense without fps, max_frames, max_tokens or max_frame_tokens changes nothing"
             )
+        if self.kind == "clip" and self.margin_s is None:
+            raise ValueError("view.kind = clip without view.margin_s does not say which part is shown; set it to 1")
         if self.kind == "dense" and self.margin_s is None and self.spans != "annotated":
             raise ValueError(f"view.spans = {self.spans} says which part is shown; give view.margin_s too")
         return self

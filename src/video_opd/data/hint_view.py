@@ -42,8 +42,8 @@ class HintView:
         if not len(places):
             raise EngineError(
                 f"{prompt.id}: there is no place for a hint",
-                reason="the hint stands at the end of the question, and no turn ends in the prompt",
-                remedy="take another prompt.template, or another view.kind",
+                reason="the hint stands at the end of the user's turn, and no turn ends in the prompt",
+                remedy="take another view.kind, or a model with the chat template of its family",
             )
         at = int(places[-1])
         with ONE_AT_A_TIME:
@@ -62,7 +62,8 @@ class HintView:
 
     def choose_spans(self, prompt: Prompt) -> Sequence[Span]:
         """What is told."""
-        example, end_s = prompt.example, find_end(prompt, self.frames_per_group)
+        example = prompt.example
+        end_s = example.shown_s or find_end(prompt, self.frames_per_group)
         if self.spans == "shuffled":
             assert self.others is not None
             return self.others.borrow(example, end_s, self.seed)

@@ -13,15 +13,15 @@ from video_opd.doctor.patient import Finding, Patient, answer, make_greedy_sampl
 from video_opd.methods.teachers import View
 from video_opd.sample_size import count_of
 
-ITS_VIEW, WRONG_PART, NO_VIEW = "its view", "the wrong part", "no view"
+ITS_VIEW, WRONG_SPANS, NO_VIEW = "its view", "wrong spans", "no view"
 ABOUT_AS_GOOD = 0.8
-"""A view of the wrong part whose mIoU is at least this share of the true view's is about as good."""
+"""A view of wrong spans whose mIoU is at least this share of the true view's is about as good."""
 
 SHOWS_ALL = "the view shows the whole of these videos, so it changes nothing: lower view.margin_s"
 
 
 def check_view(patient: Patient, view: View, wrong: View | None) -> Finding:
-    """Compare the teacher in its view with the same teacher where it is shown the wrong part, and without a view.
+    """Compare the teacher in its view with the same teacher where it is shown wrong spans, and without a view.
 
     Args:
         patient: with the teacher that has the view.
@@ -29,7 +29,7 @@ def check_view(patient: Patient, view: View, wrong: View | None) -> Finding:
         wrong: shows something else of the same length; None: the view shows the whole video.
     """
     teacher, recipe = patient.models["teacher"], patient.recipe
-    views = {ITS_VIEW: view} | ({WRONG_PART: wrong} if wrong else {}) | {NO_VIEW: lambda prompt: prompt}
+    views = {ITS_VIEW: view} | ({WRONG_SPANS: wrong} if wrong else {}) | {NO_VIEW: lambda prompt: prompt}
     seen = {name: [show(prompt) for prompt in patient.prompts] for name, show in views.items()}
     groups = answer(teacher, seen[ITS_VIEW], make_greedy_sampling(recipe), recipe)
     mious, means = {}, {}
@@ -55,15 +55,15 @@ def check_view(patient: Patient, view: View, wrong: View | None) -> Finding:
 
 def _find_remedy(mious: dict[str, float], losses: dict[str, float]) -> str:
     """What to do about a view that does not help, or helps whatever it shows; an empty text where nothing is wrong."""
-    does_as_well = mious.get(WRONG_PART, 0.0) >= ABOUT_AS_GOOD * mious[ITS_VIEW]
-    if WRONG_PART in mious and (does_as_well or losses[WRONG_PART] < BLIND_NATS):
+    does_as_well = mious.get(WRONG_SPANS, 0.0) >= ABOUT_AS_GOOD * mious[ITS_VIEW]
+    if WRONG_SPANS in mious and (does_as_well or losses[WRONG_SPANS] < BLIND_NATS):
         return (
-            "the teacher does as well when it sees the wrong part, so it does not read what the view shows: take "
+            "the teacher does as well when it is shown wrong spans, so it does not read what the view shows: take "
             "another teacher or another view; a student would learn nothing about the video"
         )
     if mious[ITS_VIEW] <= mious[NO_VIEW]:
         return (
             "the teacher is no better with the view than without: it cannot read what it is shown, or the "
-            "annotated spans are wrong; take another teacher, or a larger view.margin_s"
+            "annotated spans are wrong; take another teacher, or a view that shows more"
         )
     return ""

@@ -222,7 +222,8 @@ def _share_vision(recipe: Recipe, policies: Mapping[str, Sequence[Policy]]) -> N
     # Of prompts that are answered together, a teacher reads each when the student has read all.
     reads_later = training.gradient_checkpointing is not True or bool(others)
     num_clips = training.batch_size if training.updates_per_batch > 1 else reads_later * training.most_together
-    if any(teacher.view for teacher in recipe.name_teachers().values()):
+    views = [teacher.view for teacher in recipe.name_teachers().values()]
+    if any(view and view.kind != "hint" for view in views):
         num_clips *= 2  # what a teacher sees are other clips, and those of the student are wanted again
     share_vision(policies["student"][0], others, num_clips=num_clips)
 

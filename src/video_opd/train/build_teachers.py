@@ -97,9 +97,9 @@ def warn_of_experiments(recipe: Recipe) -> None:
     """Say what was found about kinds of teachers that are there to be studied."""
     if any(teacher.view and teacher.view.kind == "hint" for teacher in recipe.name_teachers().values()):
         _log.warning(
-            "view.kind = hint is an experiment: on the tiny world a hint with random spans taught as much as one with "
-            "the true spans, so nothing about the video was learnt, and a hint that was copied carried the noise of "
-            "the labels; ask `video-opd doctor` about the view, and compare with view.spans = random"
+            "view.kind = hint is an experiment: a model can take a hint as a sign to answer well, whatever it says, so "
+            "that nothing about the video is learnt, or copy it with the noise of the labels; ask `video-opd doctor` "
+            "about the view, and compare the runs with view.spans = annotated and random"
         )
     if recipe.teacher and recipe.teacher.average is not None:
         _log.warning(

@@ -100,8 +100,8 @@ _SMALL = (
         heading="The teacher's own mIoU",
         y_range=(0.0, 1.0),
         caption="Of a teacher that follows the student: its greedy answers to a few training examples, in its view. "
-        "Good: it stays or rises. If it falls, the teacher has taken over the student's errors: change it more "
-        "rarely, or leave it frozen.",
+        "Good: it stays or rises. If it falls, the teacher has taken over the student's errors: let it "
+        "follow more slowly, or leave it frozen.",
     ),
     _SmallMultiple(
         key="output_format_rate",
