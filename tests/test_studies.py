@@ -105,7 +105,8 @@ def test_selections_are_counted_from_either_side(monkeypatch):
         {"one": "one seed", "other": "whole-pool", "mean": 0.1, "interval": None},
     ]
     monkeypatch.setattr(advice, "read_kept", lambda *_: {"methods": methods, "differences": differences})
-    assert advice.Figures.selections() == "1 of 3"
+    monkeypatch.setattr(advice, "SETTINGS", {"one": "", "other": ""})
+    assert advice.Figures.selections() == "2 of 6", "over all studies"
 
 
 def make_results(methods: Sequence[str], *, steps: dict) -> dict:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 from comparing import gap, verdict
+from curriculum_findings import SETTINGS
 from kept_results import read_kept
 
 MISSING = "(not run)"
@@ -40,14 +41,16 @@ class Figures:
 
     @staticmethod
     def selections() -> str:
-        """How many selections of examples were clearly better than the whole pool."""
-        results = read_kept("curriculum", "main")
-        if results is None:
-            return MISSING
-        # `singly` changes the micro-batches and selects nothing
-        apart = [gap(results, name, "whole-pool") for name in results["methods"] if "singly" not in name]
-        known = [each for each in apart if each is not None]
-        return f"{sum(each.is_clear and each.mean > 0 for each in known)} of {len(known)}"
+        """How many selections of examples were clearly better than the whole pool, over all studies."""
+        kept = [results for study in SETTINGS if (results := read_kept("curriculum", study))]
+        # `singly` changes the micro-batches and selects nothing, and GRPO is another method
+        known = [
+            apart
+            for results in kept
+            for name in results["methods"]
+            if "singly" not in name and "grpo" not in name and (apart := gap(results, name, "whole-pool"))
+        ]
+        return f"{sum(each.is_clear and each.mean > 0 for each in known)} of {len(known)}" if known else MISSING
 
     def compare(self, study: str, one: str, other: str) -> str:
         """A sentence that compares two methods."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import small_studies
-from comparing import Gap, Results, gap
+from comparing import Gap, Results, gap, miou
+from curriculum_findings import SETTINGS
 from kept_results import read_kept
 from markdown import table
 
@@ -83,8 +84,12 @@ def _forgetting(found: Any) -> Here | None:
 
 def _curriculum(*pairs: tuple[str, str]) -> Callable[[Any], Here | None]:
     def here(_found: Any) -> Here | None:
-        results = read_kept("curriculum", "main")
-        return _is_ahead([(f"{one} against {other}:", gap(results, one, other)) for one, other in pairs])
+        kept = {study: read_kept("curriculum", study) for study in SETTINGS}
+        return _is_ahead([
+            (f"{study}, {one} against {other}:", gap(results, one, other))
+            for study, results in kept.items()
+            for one, other in pairs
+        ])  # fmt: skip
 
     return here
 
@@ -106,9 +111,13 @@ def _weaker_teachers(found: Any) -> Here | None:
     overs = {name: method["over_its_teacher"] for name, method in results["methods"].items()}
     passed = [name for name, over in overs.items() if over["interval"][0] > 0]
     told = "student less a teacher of its own size that GRPO trained: "
-    return told + ", ".join(f"{name} {over['mean']:+.3f}" for name, over in overs.items()), (
-        f"yes: {', '.join(passed)}" if passed else "no"
-    )
+    told += ", ".join(f"{name} {over['mean']:+.3f}" for name, over in overs.items())
+    if strong := found.studies["small-240-short"]:
+        told += "; from `tiny-teacher` the same student learns more by "
+        told += ", ".join(
+            f"{name} {miou(strong, name) - miou(results, name):+.3f}" for name in overs if name in strong["methods"]
+        )
+    return told, f"passes it: {', '.join(passed)}" if passed else "does not pass it"
 
 
 def _released(found: Any) -> Here | None:

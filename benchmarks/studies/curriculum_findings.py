@@ -11,6 +11,22 @@ from kept_results import read_kept
 Results = dict[str, Any]
 
 
+SETTINGS = {
+    "main": "a teacher that is nearly always correct",
+    "more-seeds": "the same, with eight other seeds",
+    "weak-teacher": "a weaker teacher",
+    "heavy-noise": "a weaker teacher and mostly wrong labels",
+    "student-1": "another student",
+    "coupling": "the parts of SCC",
+    "coupling-student-1": "the same with another student",
+    "small-240": "a smaller student",
+    "small-560": "a smaller student that was taught for longer",
+    "small-240-clean": "the first of these with clean labels",
+    "small-560-clean": "the second with clean labels",
+}
+"""By study with the whole pool: what it is run on."""
+
+
 class Findings:
     """Every finished study, by name."""
 
@@ -109,17 +125,25 @@ class Findings:
             self._told("**The outcome check**", "outcome",
                        [("4 answers, mask", "4 answers"), ("4 answers, shift", "4 answers")]),
             self._told("**The prefix cut**", "prefix", [("long answers, cut", "long answers")]),
-            self.small_students(),
+            *self.small_students(),
         ]  # fmt: skip
         return [sentence for sentence in said if sentence]
+
+    def _compared(self) -> list[str]:
+        """The studies in which curricula stand beside the whole pool."""
+        return [study for study in SETTINGS if "whole-pool" in self.methods(study)]
+
+    def settings(self) -> str:
+        """What they were run on."""
+        return "; ".join(f"{study}: {SETTINGS[study]}" for study in self._compared())
 
     def against_whole_pool(self) -> str:
         """Which curricula are clearly better or worse than training on the whole pool, in any study."""
         ahead, behind, alike = [], [], 0
-        for study in ("main", "more-seeds", "weak-teacher", "heavy-noise", "student-1", "small-240", "small-560"):
+        for study in self._compared():
             for name in self.methods(study):
                 difference = self.difference(study, name, "whole-pool")
-                if difference is None or name == "whole-pool" or "singly" in name:
+                if difference is None or name == "whole-pool" or "singly" in name or "grpo" in name:
                     continue
                 mean, reach = difference
                 told = f"{name} in {study} ({mean:+.3f} ± {reach:.3f})"
@@ -137,11 +161,11 @@ class Findings:
             "queries. They are not corrected for their number: some are clear by chance, and then several together.)"
         )
 
-    def small_students(self) -> str | None:
+    def small_students(self) -> list[str]:
         """What holds for students that are smaller, not spoiled."""
         pairs = [("filter", "whole-pool"), ("gap", "whole-pool"), ("filter+gap", "whole-pool"), ("gate", "whole-pool"),
                  ("scc", "whole-pool"), ("filter+gap", "filter")]  # fmt: skip
-        said = [
+        return [
             told
             for name in ("small-240", "small-560")
             for told in (
@@ -150,7 +174,6 @@ class Findings:
             )
             if told
         ]
-        return "\n- ".join(said) if said else None
 
     def _told(self, question: str, study: str, pairs: Sequence[tuple[str, str]]) -> str | None:
         """Compare each of the pairs in words; clear differences are listed apart from the others."""
@@ -192,7 +215,7 @@ class Findings:
     def coupling_against_tvdf(self) -> list[dict[str, Any]]:
         """The follow-up claims 5 % more, relative, at half the time: every study's gate and scc beside TVDF."""
         found = []
-        for study in ("main", "weak-teacher", "student-1"):
+        for study in ("main", "weak-teacher", "student-1", "coupling", "coupling-student-1", "small-240", "small-560"):
             for name in ("gate", "candidates, gate", "scc"):
                 for rival in ("filter+gap", "3 x filter+gap"):
                     difference = self.difference(study, name, rival)
