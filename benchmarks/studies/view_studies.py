@@ -42,7 +42,7 @@ EXPERIMENTS: dict[str, Tables] = (
     {"frozen": view()} | {name: overlay(view(), tables) for name, tables in CHANGING.items()} | HINTS
 )
 OTHER_STUDENTS = {"views-1": "viewer-1", "views-2": "viewer-2"}
-"""Students from training runs of their own, one seed each."""
+"""Students from training runs of their own."""
 SMALL_STUDENTS = {"views-small-240": "small-240", "views-small-560": "small-560"}
 """Students of section 10, which were then taught to read crops."""
 ON_OTHERS = ("view", "view-random", "teacher", "sft", "grpo")
@@ -61,7 +61,7 @@ def studies(models: Path) -> dict[str, Study]:
     """All of them, in the order in which they are run."""
     viewer = str(models / "viewer")
     others = {
-        study: Study(**arms(*ON_OTHERS), seeds=(0,), student=str(models / student), rates_from="views")
+        study: Study(**arms(*ON_OTHERS), seeds=(0, 1, 2), student=str(models / student), rates_from="views")
         for study, student in OTHER_STUDENTS.items()
     }
     small = {
