@@ -76,10 +76,10 @@ def test_rounds_pass_the_teacher_only_clearly(interval, answer, monkeypatch):
 @pytest.mark.parametrize(
     ("means", "said"),
     [
-        ((0.1, 0.1, 0.1), "does not change which method is clearly ahead"),
-        ((0.1, 0.01, 0.1), "changes which method is clearly ahead"),
-        ((0.1, -0.1, 0.1), "changes which method is clearly ahead"),
-        ((0.01, -0.01, 0.0), "Neither method is clearly ahead"),
+        ((0.1, 0.1, 0.1), "opd is clearly ahead in 3 of 3, grpo in 0."),
+        ((0.1, 0.01, 0.1), "opd is clearly ahead in 2 of 3, grpo in 0."),
+        ((0.1, -0.1, 0.1), "opd is clearly ahead in 2 of 3, grpo in 1."),
+        ((0.01, -0.01, -0.0001), "opd is clearly ahead in 0 of 3, grpo in 0."),
     ],
 )
 def test_what_clipping_changes(means, said):

@@ -19,7 +19,7 @@ class Gap(NamedTuple):
         return abs(self.mean) > self.reach
 
     def __str__(self) -> str:
-        return f"{self.mean:+.3f} ± {self.reach:.3f}"
+        return f"{round(self.mean, 3) + 0.0:+.3f} ± {self.reach:.3f}"  # no -0.000
 
 
 def gap(results: Results | None, one: str, other: str) -> Gap | None:

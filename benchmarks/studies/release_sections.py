@@ -54,7 +54,7 @@ def differences(results: Results | None) -> str | None:
     known = sum(each is not None for each in apart.values())
     said = [
         *_same(results),
-        f"{len(clear)} of {known} differences are clear{': ' + '; '.join(clear) if clear else ''}.",
+        f"Clear differences: {len(clear)} of {known}{': ' + '; '.join(clear) if clear else ''}.",
         "AdamW divides the gradient by its own size. A constant factor, such as an answer's length, therefore acts "
         "through the clipping only: a clipped step moves as far as another, but its examples count less in the "
         "averages of AdamW.",
@@ -111,11 +111,8 @@ def clipping(results: Results | None) -> str | None:
                 said.append(verdict(f"{method}, {HOW[how]},", f"{method}, {HOW['clipped']},", apart))
     ahead = {how: gap(results, f"opd-{how}", f"grpo-{how}") for how in HOW}
     told = [f"{HOW[how]}: {each}" for how, each in ahead.items() if each]
-    signs = {(each.mean > 0) if each.is_clear else None for each in ahead.values() if each}
-    if signs == {None}:
-        change = "Neither method is clearly ahead, however the gradient is clipped."
-    else:
-        change = f"The clipping {'changes' if len(signs) > 1 else 'does not change'} which method is clearly ahead."
+    clear = [each.mean > 0 for each in ahead.values() if each and each.is_clear]
+    change = f"opd is clearly ahead in {sum(clear)} of {len(told)}, grpo in {len(clear) - sum(clear)}."
     said.append(f"opd less grpo: {'; '.join(told)}. {change}")
     return table(head, rows) + "\n\n" + bullets(said)
 

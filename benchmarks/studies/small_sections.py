@@ -21,11 +21,11 @@ def methods(found: Studies) -> str | None:
         return None
     rows = [["student before", *(f"{results['student_before']['scores']['miou']:.3f}" for results in known.values())]]
     rows += [
-        [f"{name} (rate)", *(f"{spread(mious(results, name))} ({results['methods'][name]['learning_rate']:g})"
+        [name, *(f"{spread(mious(results, name))} at {results['methods'][name]['learning_rate']:g}"
                              for results in known.values())]
         for name in METHODS
     ]  # fmt: skip
-    return table(["mIoU (sd)", *known], rows)
+    return table(["mIoU (sd) at the learning rate", *known], rows)
 
 
 def policies(found: Studies) -> str | None:
