@@ -590,15 +590,6 @@ def test_a_view_is_examined_with_wrong_spans_and_without(kind, recipe_file, caps
     assert losses["wrong spans"] != losses["no view"]
 
 
-def test_the_settings_of_others_are_told_before_the_data_are_looked_for(recipe_file, capsys):
-    """A user may ask for the differences alone, on a machine without models and videos."""
-    status = main(["doctor", str(recipe_file), "--data.videos", "nowhere"])
-    captured = capsys.readouterr()
-    assert status == 2
-    assert "training.learning_rate" in captured.out
-    assert "no such folder" in captured.err
-
-
 def test_every_one_of_several_teachers_is_examined(recipe_file, models, capsys):
     text = recipe_file.read_text().replace(f'[teacher]\nmodel = "{models["teacher"]}"\n', "")
     several = "".join(f'[[teachers]]\nmodel = "{models[name]}"\n' for name in ("teacher", "student"))

@@ -211,12 +211,7 @@ def doctor(
     from video_opd.doctor import examine
     from video_opd.doctor.published_settings import compare_with_published
 
-    published = compare_with_published(read)
-    if not options.json:
-        from video_opd.cli.result_tables import show_findings, show_published
-
-        show_published(published)  # it needs neither models nor data
-    findings = examine(read, num_examples=examples)
+    findings, published = examine(read, num_examples=examples), compare_with_published(read)
     failed = sum(finding.verdict == "fail" for finding in findings)
     if options.json:
         report = {
@@ -227,7 +222,10 @@ def doctor(
         }
         show(dumps(report, indent=2))
     else:
+        from video_opd.cli.result_tables import show_findings, show_published
+
         show_findings(findings)
+        show_published(published)
     return 1 if failed else 0
 
 
