@@ -241,10 +241,11 @@ def test_a_job_of_several_processes_is_refused(recipe_file):
     refuse_unfit_job(recipe, 1)
 
 
-def test_an_average_is_announced_as_an_experiment(recipe_file, tmp_path, caplog):
-    train(recipe_file, tmp_path / "one", **VIEW, **{"teacher.average": "0.9", "training.steps": "1"})
-    assert any("teacher.average is an experiment" in message for message in caplog.messages)
-    caplog.clear()
+def test_a_teacher_that_changes_is_announced_as_an_experiment(recipe_file, tmp_path, caplog):
+    for key, value in (("average", "0.9"), ("refresh_every", "1")):
+        train(recipe_file, tmp_path / key, **VIEW, **{f"teacher.{key}": value, "training.steps": "1"})
+        assert any(f"teacher.{key} is an experiment" in message for message in caplog.messages)
+        caplog.clear()
     train(recipe_file, tmp_path / "two", **VIEW, **{"training.steps": "1"})
     assert not any("experiment" in message for message in caplog.messages)
 

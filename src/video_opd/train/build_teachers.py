@@ -101,11 +101,13 @@ def warn_of_experiments(recipe: Recipe) -> None:
             "that nothing about the video is learnt, or copy it with the noise of the labels; ask `video-opd doctor` "
             "about the view, and compare the runs with view.spans = annotated and random"
         )
-    if recipe.teacher and recipe.teacher.average is not None:
+    if recipe.teacher and recipe.teacher.is_changing:
+        key = "average" if recipe.teacher.average is not None else "refresh_every"
         _log.warning(
-            "teacher.average is an experiment: on the tiny world, with a clip around the annotated span, a student "
-            "with average = 0.98 fell after step 40, and with 0.9 it collapsed to one answer while the reverse KL was "
-            "0.018; look at teacher_view_miou and the validation mIoU, and not at the reverse KL"
+            "teacher.%s is an experiment: on the tiny world a frozen copy brought a student to mIoU 0.81; refreshed "
+            "every 20 of 60 steps to 0.33, averaged with 0.98 to 0.61 and with 0.9 to 0.00, while the reverse KL was "
+            "small; look at teacher_view_miou and the validation mIoU, and not at the reverse KL",
+            key,
         )
 
 
