@@ -11,7 +11,7 @@ import pytest
 
 from video_opd.config import Recipe
 from video_opd.config.comparison_recipe import load_comparison, make_recipe
-from video_opd.config.recipe_file import load_recipe
+from video_opd.config.recipe_file import load_recipe, overlay
 from video_opd.errors import ConfigurationError
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -226,6 +226,17 @@ def test_words_of_your_own_keep_the_form_of_the_template(recipe_file):
     assert template.user == user
     assert template.answer_starts == " The event"
     assert template.form is not None
+
+
+def test_a_view_of_another_kind_starts_its_table_anew():
+    """A hint has no margin, and TOML has no word for taking a key back."""
+    keys = {"teacher.view.kind": "hint"}
+    view = load_recipe(Path("tiny-view"), keys).teacher.view
+    assert (view.kind, view.margin_s) == ("hint", None)
+    below = {"teacher": {"view": {"kind": "clip", "margin_s": 2.0, "spans": "random"}}}
+    same = overlay(below, {"teacher": {"view": {"kind": "clip", "spans": "annotated"}}})
+    assert same["teacher"]["view"] == {"kind": "clip", "margin_s": 2.0, "spans": "annotated"}
+    assert overlay(below, {"teacher": {"view": {"spans": "shuffled"}}})["teacher"]["view"]["margin_s"] == 2.0
 
 
 def test_another_method_on_the_command_line_starts_its_table_anew():

@@ -73,7 +73,7 @@ def read_tables(path: Path, *, named_by: tuple[Path, ...] = ()) -> dict[str, Any
 
 def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Merge tables key by key; the upper ones win. A [method] or [curriculum] with a name replaces the whole lower
-    table.
+    table, and so does a [teacher.view] of another kind, whose keys are others.
 
     [[teachers]] replace a [teacher], and a [teacher] replaces [[teachers]]."""
     merged = dict(below)
@@ -84,12 +84,19 @@ def overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
             merged.pop(key, None)
     for key, value in above.items():
         whole = key in NAMED_TABLES and isinstance(value, dict) and "name" in value
+        whole |= key == "view" and _is_of_another_kind(value, below.get(key))
         tables = isinstance(value, dict) and isinstance(below.get(key), dict) and not whole
         merged[key] = overlay(below[key], value) if tables else value
     data = above.get("data")
     if isinstance(data, dict) and any(key in data for key in DATA_PATHS) and "tiny_world" not in data:
         _render_nothing(merged)
     return merged
+
+
+def _is_of_another_kind(view: Any, below: Any) -> bool:
+    return (
+        isinstance(view, dict) and isinstance(below, dict) and view.get("kind", below.get("kind")) != below.get("kind")
+    )
 
 
 def _render_nothing(tables: dict[str, Any]) -> None:
@@ -269,11 +276,15 @@ def _suggest_setting(key: str, settings: type[Settings] = Recipe, value: object 
 
 
 def set_keys(tables: dict[str, Any], overrides: dict[str, str]) -> None:
-    """Set dotted keys. A new method.name or curriculum.name replaces the whole table of the file."""
+    """Set dotted keys. A new method.name or curriculum.name, or another teacher.view.kind, replaces the whole table of
+    the file."""
     for table in NAMED_TABLES:
         name, found = overrides.get(f"{table}.name"), tables.get(table)
         if name is not None and isinstance(found, dict) and name != found.get("name", _list_names(table)[0]):
             tables[table] = {}
+    teacher, kind = tables.get("teacher"), overrides.get("teacher.view.kind")
+    if isinstance(teacher, dict) and kind and _is_of_another_kind({"kind": kind}, teacher.get("view")):
+        del teacher["view"]
     for key, text in overrides.items():
         _set(tables, key, text)
     says_world = any(key.startswith("data.tiny_world") for key in overrides)
