@@ -106,6 +106,8 @@ def others(found: dict[str, Results | None]) -> str | None:
         for name, rival in RIVALS.items():
             if apart := gap(results, "view", name):
                 said.append(verdict(f"{names[study]}: the view ({miou(results, 'view'):.3f})", rival, apart))
+        if study in OTHER_STUDENTS:
+            said += [f"{names[study]}. {aim}" for aim in _aims(results)]
     head = ["mIoU (sd)", *(f"{names[study]}, {_seeds(results)}" for study, results in known.items())]
     return table(head, rows) + "\n\n" + bullets(said)
 
