@@ -30,6 +30,13 @@ CHANGED = {
     "hint": "a frozen copy sees the whole video, and a sentence that tells the annotated span",
     "hint-random": "a frozen copy sees the whole video, and a sentence that tells a random span of the same length",
 }
+BRIEFLY = {
+    "refresh-20": "A copy that is refreshed every 20 steps",
+    "average-98": "An average with 0.98",
+    "average-90": "An average with 0.9",
+    "hint": "A copy that is told the annotated span",
+    "hint-random": "A copy that is told a random span",
+}
 LEVELS = {"audit": "views", "clean": "views-clean", "heavy": "views-heavy"}
 """The study by the noise of its labels."""
 
@@ -82,9 +89,9 @@ def experiments(results: Results | None) -> str | None:
                      f"{results['methods'][name]['scores']['output_format_rate']['mean']:.3f}",
                      "-" if distance is None else f"{distance:.3f}"])  # fmt: skip
         if apart := gap(results, name, "frozen"):
-            said.append(verdict(f"Against the frozen copy that sees the clip: {CHANGED[name]}", "it", apart))
+            said.append(verdict(BRIEFLY[name], "the frozen copy that sees the clip", apart))
     if apart := gap(results, "hint", "hint-random"):
-        said.append(verdict("A teacher that is told the annotated span", "one that is told a random span", apart))
+        said.append(verdict(BRIEFLY["hint"], "one that is told a random span", apart))
     head = ["teacher", "mIoU (sd)", "worst seed", "output format rate", "reverse KL of the last steps"]
     return table(head, rows) + "\n\n" + bullets(said)
 
@@ -167,9 +174,18 @@ def in_short(found: dict[str, Results | None]) -> list[str]:
     if results is None:
         return []
     before = results["student_before"]["scores"]["miou"]
+    other = [
+        f"from {each['student_before']['scores']['miou']:.3f} to {miou(each, 'view'):.3f}"
+        for study in OTHER_STUDENTS
+        if (each := found.get(study))
+    ]
+    changed = found.get("views-experiments")
+    followed = [f"{BRIEFLY[name]}: {miou(changed, name):.3f}" for name in BRIEFLY if changed]
     return [
         f"**A teacher without a second model.** A frozen copy of the student that sees only the clip around the "
         f"annotated span lifts the student from {before:.3f} to {miou(results, 'view'):.3f}; with a random clip to "
         f"{miou(results, 'view-random'):.3f}, with `tiny-teacher` to {miou(results, 'teacher'):.3f}, by supervised "
         f"fine-tuning on the same labels to {miou(results, 'sft'):.3f}."
+        + (f" Other students: {'; '.join(other)}." if other else "")
+        + (f" {'; '.join(followed)}." if followed else "")
     ]
