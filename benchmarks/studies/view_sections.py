@@ -187,5 +187,5 @@ def in_short(found: dict[str, Results | None]) -> list[str]:
         f"{miou(results, 'view-random'):.3f}, with `tiny-teacher` to {miou(results, 'teacher'):.3f}, by supervised "
         f"fine-tuning on the same labels to {miou(results, 'sft'):.3f}."
         + (f" Other students: {'; '.join(other)}." if other else "")
-        + (f" {'; '.join(followed)}." if followed else "")
+        + (f" {'. '.join(followed)}." if followed else "")
     ]
