@@ -252,8 +252,8 @@ class Findings:
                     side = "no clear difference" if abs(mean) <= reach else "better" if mean > 0 else "worse"
                     share = self.cost(study, one)["train"] / self.cost(study, other)["train"]
                     said.append(
-                        f"{study}: {one} against {other}: {mean:+.3f} ± {reach:.3f}, {side}; training costs "
-                        f"{share:.2f} of it."
+                        f"{study}: {one} against {other}: {round(mean, 3) + 0.0:+.3f} ± {reach:.3f}, {side}; training "
+                        f"costs {share:.2f} of it."
                     )
         return said
 
