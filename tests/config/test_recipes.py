@@ -237,6 +237,7 @@ def test_a_view_of_another_kind_starts_its_table_anew():
     same = overlay(below, {"teacher": {"view": {"kind": "clip", "spans": "annotated"}}})
     assert same["teacher"]["view"] == {"kind": "clip", "margin_s": 2.0, "spans": "annotated"}
     assert overlay(below, {"teacher": {"view": {"spans": "shuffled"}}})["teacher"]["view"]["margin_s"] == 2.0
+    assert overlay(below, {"teacher": {"view": {"kind": "hint"}}})["teacher"]["view"] == {"kind": "hint"}
 
 
 def test_another_method_on_the_command_line_starts_its_table_anew():

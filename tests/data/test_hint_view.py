@@ -57,6 +57,19 @@ def test_only_one_sentence_more_is_in_the_prompt(processor, template):
             assert getattr(seen, field.name) is getattr(whole, field.name)
 
 
+def test_the_sentence_stands_in_the_last_turn(processor):
+    """A system turn ends before the user's."""
+    whole, read = render(processor), processor.tokenizer.decode
+    system = torch.tensor(processor.tokenizer.encode("<|im_start|>system\nBe brief.<|im_end|>\n"))
+    both = replace(
+        whole,
+        input_ids=torch.cat([system, whole.input_ids]),
+        mm_token_type_ids=torch.cat([torch.zeros_like(system), whole.mm_token_type_ids]),
+    )
+    view = make_view(processor)
+    assert read(view(both).input_ids) == read(system) + read(view(whole).input_ids)
+
+
 def test_the_real_tokenizer_says_what_rendering_the_sentence_would_say(shared_data):
     from transformers import AutoProcessor
 
