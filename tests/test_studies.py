@@ -95,12 +95,14 @@ def test_what_clipping_changes(means, said):
 def test_selections_are_counted_from_either_side(monkeypatch):
     import advice
 
-    methods = dict.fromkeys(("whole-pool", "filter", "gap", "scc", "gate, singly", "one seed"))
+    names = ("whole-pool", "filter", "gap", "scc", "gate, singly", "one seed", "grpo on the candidates")
+    methods = dict.fromkeys(names)
     differences = [
         differ("whole-pool", "filter", -0.1),  # the filter is better
         differ("gap", "whole-pool", 0.01),
         differ("scc", "whole-pool", -0.1),
         differ("gate, singly", "whole-pool", 0.1),
+        differ("grpo on the candidates", "whole-pool", 0.1),
         differ("filter", "gap", 0.1),
         {"one": "one seed", "other": "whole-pool", "mean": 0.1, "interval": None},
     ]
