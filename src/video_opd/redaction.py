@@ -39,15 +39,17 @@ def redact(text: str) -> str:
     return text
 
 
+def is_secret_name(name: str) -> bool:
+    """Whether a variable of the environment holds a secret, by its name."""
+    return bool(_SECRET_NAME.search(name)) and not _NO_SECRET_NAME.search(name)
+
+
 def list_secrets() -> tuple[tuple[str, str], ...]:
     """The variables of the environment that hold secrets, and their values; longer values first."""
     found = [
         (name, value)
         for name, value in os.environ.items()
-        if _SECRET_NAME.search(name)
-        and not _NO_SECRET_NAME.search(name)
-        and len(value) >= _LEAST_LENGTH
-        and not value.isdecimal()
+        if is_secret_name(name) and len(value) >= _LEAST_LENGTH and not value.isdecimal()
     ]
     return tuple(sorted(found, key=lambda pair: -len(pair[1])))
 

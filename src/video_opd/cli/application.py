@@ -45,6 +45,7 @@ COMMANDS: dict[str, str] = {
     "metrics": "looking_commands:metrics",
     "report": "looking_commands:report",
     "track": "tracking_commands:track",
+    "bug-report": "bug_report_commands:bug_report",
     "data import": "importing_commands:import_annotations",
     "data check": "checking_commands:check",
     "data stats": "manifest_commands:stats",

@@ -11,9 +11,7 @@ from typing import Any
 from video_opd.errors import DataError
 from video_opd.files.journal import read_journal_after
 from video_opd.runs.directory import RunDirectory
-from video_opd.runs.evaluation_files import read_evaluation
-
-_EVALUATION = re.compile(r"validation-\d{6,}|student-before|student-after|teacher(-\d+)?")
+from video_opd.runs.evaluation_files import is_of_run, read_evaluation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +71,7 @@ class RunNumbers:
     def _read_evaluations(self, without: Container[str]) -> Iterator[StepNumbers]:
         for path in sorted(self.run.evaluation.glob("*.json")):
             name = path.stem
-            if not _EVALUATION.fullmatch(name) or name in without:
+            if not is_of_run(name) or name in without:
                 continue
             try:
                 report = read_evaluation(path)

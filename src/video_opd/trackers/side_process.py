@@ -22,6 +22,8 @@ PROGRAM = "video_opd.trackers.tracking_process"
 
 FINISH_S, STOP_S = 30.0, 5.0
 """How long a run waits for its tracker: at its end, and where it stops early."""
+QUIET_S = 2.0
+"""A longer wait is told."""
 
 
 @contextlib.contextmanager
@@ -43,9 +45,9 @@ def track_beside(
     try:
         yield
     except BaseException:
-        _end(process, STOP_S)
+        _end(process, STOP_S, lambda: None)
         raise
-    _end(process, FINISH_S)
+    _end(process, FINISH_S, lambda: tell(f"waiting for {settings.name}, for at most {FINISH_S:.0f} s"))
     if said := _describe_unsent(run, settings):
         tell(said)
 
@@ -83,7 +85,7 @@ def _repeat(lines: IO[str], tell: Callable[[str], None]) -> None:
         tell(line.rstrip("\n"))
 
 
-def _end(process: subprocess.Popen[str] | None, most_s: float) -> None:
+def _end(process: subprocess.Popen[str] | None, most_s: float, say_waiting: Callable[[], None]) -> None:
     """Close its standard input, which tells it of the end, and wait a while; then end it with all that it started."""
     if process is None:
         return
@@ -91,7 +93,11 @@ def _end(process: subprocess.Popen[str] | None, most_s: float) -> None:
     with contextlib.suppress(OSError):
         process.stdin.close()
     try:
-        process.wait(most_s)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(min(QUIET_S, most_s))
+            return
+        say_waiting()
+        process.wait(max(most_s - QUIET_S, 0.0))
     except BaseException as error:  # also a second signal, which ends the waiting
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -31,6 +31,7 @@ class WandbTracker:
             group=run.group,
             dir=run.store,
             config=dict(run.config),
+            allow_val_change=True,  # a resumed run may have another table [tracker]
             resume=None if run.replaces else "allow",
             settings=wandb.Settings(
                 console="off",
