@@ -18,8 +18,8 @@ from video_opd.redaction import HIDDEN, is_secret_name
 
 PACKAGES = (
     "torch", "torchvision", "transformers", "tokenizers", "safetensors", "av", "numpy", "pillow", "pydantic",
-    "cyclopts", "accelerate", "peft", "bitsandbytes", "compressed-tensors", "kernels", "torchao", "pyarrow", "huggingface_hub",
-    "tensorboard", "wandb", "mlflow", "trackio",
+    "cyclopts", "accelerate", "peft", "bitsandbytes", "compressed-tensors", "kernels", "torchao", "pyarrow",
+    "huggingface_hub", "tensorboard", "wandb", "mlflow", "trackio",
 )  # fmt: skip
 
 _VARIABLES = re.compile(

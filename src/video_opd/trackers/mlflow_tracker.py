@@ -10,9 +10,6 @@ from typing import ClassVar
 
 from video_opd.trackers import DEFAULT_PROJECT, StartedRun, TrackedRun, flatten_config
 
-_MOST_PARAMS = 100
-"""In one request."""
-
 
 class MLflowTracker:
     """A run that is replaced goes to MLflow's own trash, and a new one takes its name."""
@@ -22,14 +19,14 @@ class MLflowTracker:
     def start(self, run: TrackedRun) -> StartedRun:
         """Create the run with the recipe as its parameters, or go on with it."""
         from mlflow import MlflowClient, get_tracking_uri
+        from mlflow.entities import Param
         from mlflow.exceptions import MlflowException
 
+        uri = f"sqlite:///{run.store.absolute()}/mlflow.db" if run.store else get_tracking_uri()
         if run.store:
             run.store.mkdir(parents=True, exist_ok=True)
-        uri = f"sqlite:///{run.store.absolute()}/mlflow.db" if run.store else get_tracking_uri()
-        self._client, where = MlflowClient(tracking_uri=uri), uri
-        if uri.startswith(("sqlite:", "file:", "/")):
-            where = f"`mlflow ui --backend-store-uri {uri}`"
+        where = f"`mlflow ui --backend-store-uri {uri}`" if uri.startswith(("sqlite:", "file:", "/")) else uri
+        self._client = MlflowClient(tracking_uri=uri)
         if run.id and not run.replaces:
             self._id = run.id
             self._client.update_run(self._id, status="RUNNING")
@@ -42,11 +39,9 @@ class MLflowTracker:
         experiment = found.experiment_id if found else self._client.create_experiment(name)
         tags = {"group": run.group} if run.group else {}
         self._id = self._client.create_run(experiment, run_name=run.name, tags=tags).info.run_id
-        try:
-            self._log_params(flatten_config(run.config))
-        except MlflowException:
-            self._client.delete_run(self._id)  # else there would be two after the next try
-            raise
+        params = [Param(key, str(value)) for key, value in flatten_config(run.config).items()]
+        for first in range(0, len(params), 100):  # a request takes no more
+            self._client.log_batch(self._id, params=params[first : first + 100])
         return StartedRun(self._id, where)
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
@@ -59,10 +54,3 @@ class MLflowTracker:
     def finish(self) -> None:
         """Say that the run has ended."""
         self._client.set_terminated(self._id)
-
-    def _log_params(self, flat: Mapping[str, object]) -> None:
-        from mlflow.entities import Param
-
-        params = [Param(name, str(value)) for name, value in flat.items()]
-        for first in range(0, len(params), _MOST_PARAMS):
-            self._client.log_batch(self._id, params=params[first : first + _MOST_PARAMS])
