@@ -148,7 +148,8 @@ def _show_checkpoints(folder: Path) -> str:
 def _list_notices(folder: Path) -> Iterator[str]:
     """What a report page would notice, the warnings of the curriculum, and what is noted of memory and inputs."""
     contents = read_run(folder)
-    yield from contents.notices
+    # What is wrong with an evaluation is told among them; a file there may have any name.
+    yield from (notice for notice in contents.notices if not notice.startswith("evaluation/"))
     for round_ in contents.curriculum.rounds:
         yield from (f"round {round_.number}: {warning}" for warning in round_.facts.warnings)
     if num := sum(row.is_broken for row in contents.rows):

@@ -22,9 +22,9 @@ class MLflowTracker:
         from mlflow.entities import Param
         from mlflow.exceptions import MlflowException
 
-        uri = f"sqlite:///{run.store.absolute()}/mlflow.db" if run.store else get_tracking_uri()
         if run.store:
             run.store.mkdir(parents=True, exist_ok=True)
+        uri = f"sqlite:///{run.store.absolute()}/mlflow.db" if run.store else get_tracking_uri()
         where = f"`mlflow ui --backend-store-uri {uri}`" if uri.startswith(("sqlite:", "file:", "/")) else uri
         self._client = MlflowClient(tracking_uri=uri)
         if run.id and not run.replaces:
@@ -40,8 +40,12 @@ class MLflowTracker:
         tags = {"group": run.group} if run.group else {}
         self._id = self._client.create_run(experiment, run_name=run.name, tags=tags).info.run_id
         params = [Param(key, str(value)) for key, value in flatten_config(run.config).items()]
-        for first in range(0, len(params), 100):  # a request takes no more
-            self._client.log_batch(self._id, params=params[first : first + 100])
+        try:
+            for first in range(0, len(params), 100):  # a request takes no more
+                self._client.log_batch(self._id, params=params[first : first + 100])
+        except MlflowException:
+            self._client.delete_run(self._id)  # else the next try would make a second one
+            raise
         return StartedRun(self._id, where)
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:

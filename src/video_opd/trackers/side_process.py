@@ -41,20 +41,26 @@ def track_beside(
     if settings is None or not is_tracked(settings):
         yield
         return
-    process = _start(run, settings, resumes_after, tell)
+    try:
+        process = _start(run, settings, resumes_after)
+    except OSError as error:
+        tell(f"warning: {settings.name} gets nothing of this run, because no process could be started: {error}")
+        yield
+        return
+    listener = Thread(target=_repeat, args=(process.stdout, tell), daemon=True)
+    listener.start()
     try:
         yield
     except BaseException:
         _end(process, STOP_S, lambda: None)
         raise
     _end(process, FINISH_S, lambda: tell(f"waiting for {settings.name}, for at most {FINISH_S:.0f} s"))
-    if said := _describe_unsent(run, settings):
-        tell(said)
+    listener.join(QUIET_S)
+    if said := _describe_loss(run, settings, is_finished=process.returncode == 0):
+        tell(f"warning: {said}")
 
 
-def _start(
-    run: Path, settings: TrackerSettings, resumes_after: int, tell: Callable[[str], None]
-) -> subprocess.Popen[str] | None:
+def _start(run: Path, settings: TrackerSettings, resumes_after: int) -> subprocess.Popen[str]:
     order = {
         "run": str(run),
         "settings": settings.model_dump(mode="json"),
@@ -62,33 +68,26 @@ def _start(
         "plugin": find_own_file(settings.name),
     }
     root = str(Path(__file__).parents[2])
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", PROGRAM, json.dumps(order)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            encoding="utf-8",
-            start_new_session=True,  # Ctrl-C is for the training: what it has written is still to be sent
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))},
-        )
-    except OSError as error:
-        tell(f"warning: {settings.name} gets nothing of this run, because its process could not be started: {error}")
-        return None
-    Thread(target=_repeat, args=(process.stdout, tell), daemon=True).start()
-    return process
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", PROGRAM, json.dumps(order)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,  # Ctrl-C is for the training: what it has written is still to be sent
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))},
+    )
 
 
 def _repeat(lines: IO[str], tell: Callable[[str], None]) -> None:
-    for line in lines:
-        tell(line.rstrip("\n"))
+    with lines:
+        for line in lines:
+            tell(line.rstrip("\n"))
 
 
-def _end(process: subprocess.Popen[str] | None, most_s: float, say_waiting: Callable[[], None]) -> None:
+def _end(process: subprocess.Popen[str], most_s: float, say_waiting: Callable[[], None]) -> None:
     """Close its standard input, which tells it of the end, and wait a while; then end it with all that it started."""
-    if process is None:
-        return
     assert process.stdin is not None
     with contextlib.suppress(OSError):
         process.stdin.close()
@@ -106,11 +105,15 @@ def _end(process: subprocess.Popen[str] | None, most_s: float, say_waiting: Call
             raise
 
 
-def _describe_unsent(run: Path, settings: TrackerSettings) -> str:
+def _describe_loss(run: Path, settings: TrackerSettings, *, is_finished: bool) -> str:
     """Say what a tracker does not have at the end of a run; empty where it has all."""
-    again = f"`video-opd track {run} --to {settings.name}` sends them"
+    again = f"`video-opd track {run} --to {settings.name}"
     try:
         num_unsent, num = count_unsent(run, settings)
     except UserError as error:
-        return f"warning: what {settings.name} has of this run is not known: {error}"
-    return f"warning: {num_unsent} of {num} rows and evaluations are not in {settings.name}; {again}" * (num_unsent > 0)
+        return f"what {settings.name} has of this run is not known: {error}"
+    if num_unsent:
+        return f"{num_unsent} of {num} rows and evaluations are not in {settings.name}; {again}` sends them"
+    if is_finished:
+        return ""
+    return f"{settings.name} did not finish, so the last rows may not be there; {again} --replace` sends all again"

@@ -46,7 +46,7 @@ def main() -> int:
         with hold_sent(Path(order["run"]), waits=True):
             return _send_all(settings, order, say)
     except BaseException as error:  # a tracker may even call sys.exit
-        say(f"warning: {settings.name} failed and gets no more of this run: {explain(error)}")
+        say(f"warning: {settings.name} failed: {explain(error)}")
         return 1
 
 
