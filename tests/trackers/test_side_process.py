@@ -169,7 +169,7 @@ def test_a_run_is_refused_before_anything_is_loaded(recipe_file, tmp_path, refus
     monkeypatch.setattr("video_opd.train.early_checks._refuse_early_here", lambda *_: pytest.fail("too late"))
     words = ("train", recipe_file, "--out", tmp_path / "run", "--tracker")
     assert "tracker 'wandbb': no tracker has that name. Perhaps wandb is meant" in refused(*words, "wandbb")
-    monkeypatch.setattr("video_opd.trackers.choice.find_spec", lambda _: None)
+    monkeypatch.setattr("video_opd.trackers.unfit_trackers.find_spec", lambda _: None)
     assert "Run `pip install 'video-opd[mlflow]'`" in refused(*words, "mlflow")
     assert not (tmp_path / "run").exists()
 

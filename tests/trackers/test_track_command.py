@@ -11,7 +11,7 @@ from trackers.tracked_runs import ALL_STEPS, add_rows, make_run, told, told_step
 from video_opd.cli import main
 from video_opd.cli.application import understand
 from video_opd.errors import ConfigurationError
-from video_opd.trackers import TRACKERS, choice, register_tracker
+from video_opd.trackers import TRACKERS, register_tracker, unfit_trackers
 from video_opd.trackers.sent_record import hold_sent
 
 pytestmark = pytest.mark.usefixtures("fake")
@@ -105,7 +105,7 @@ def test_what_cannot_be_sent_is_refused(run, refused, tmp_path, monkeypatch):
         assert "is being sent to a tracker by another process" in refused("track", run, "--to", "fake")
     (run / "tracker.json").write_text("{}")
     assert "tracker.json cannot be read" in refused("track", run, "--to", "fake")
-    monkeypatch.setattr(choice, "find_spec", lambda name: None if name == "wandb" else find_spec(name))
+    monkeypatch.setattr(unfit_trackers, "find_spec", lambda name: None if name == "wandb" else find_spec(name))
     said = refused("track", run, "--to", "wandb")
     assert "the package wandb is not installed. Run `pip install 'video-opd[wandb]'`" in said
     assert told(run, "start") == []

@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 
 from video_opd.bug_report.machine_facts import list_machine_facts, list_variables, list_versions
-from video_opd.bug_report.run_facts import Section, list_run_facts
+from video_opd.bug_report.run_facts import ReportBlock, list_run_facts
 from video_opd.redaction import redact
 from video_opd.terminal import escape_controls
 
@@ -33,9 +33,9 @@ def make_bug_report(run: Path | None) -> str:
         run: its folder, in whatever state; None: no run is described.
     """
     sections = [
-        Section("Versions", "\n".join(list_versions())),
-        Section("Machine", "\n".join(list_machine_facts(run or Path.cwd()))),
-        Section("Environment variables", "\n".join(list_variables()) or "none that matters"),
+        ReportBlock("Versions", "\n".join(list_versions())),
+        ReportBlock("Machine", "\n".join(list_machine_facts(run or Path.cwd()))),
+        ReportBlock("Environment variables", "\n".join(list_variables()) or "none that matters"),
         *(list_run_facts(run) if run else ()),
     ]
     parts = [MARK, _HEAD, *(f"## {section.title}\n\n{_fence(_hide_names(section.text))}" for section in sections)]

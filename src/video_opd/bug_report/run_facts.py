@@ -32,14 +32,14 @@ _UNREADABLE = (OSError, ValueError, RecursionError, TypeError, KeyError, Attribu
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportBlock:
     """A part of the report: a heading and its text."""
 
     title: str
     text: str
 
 
-def list_run_facts(folder: Path) -> Iterator[Section]:
+def list_run_facts(folder: Path) -> Iterator[ReportBlock]:
     """The sections about a run.
 
     Args:
@@ -71,7 +71,7 @@ def list_run_facts(folder: Path) -> Iterator[Section]:
         except _UNREADABLE as error:
             text = f"cannot be read: {type(error).__name__}: {error}"
         if text:
-            yield Section(title, text)
+            yield ReportBlock(title, text)
 
 
 def _describe_files(folder: Path) -> str:

@@ -35,13 +35,13 @@ def track(
         video-opd track runs/tiny --to tensorboard
         video-opd track runs/compare --to wandb --project grounding
     """
-    from video_opd.trackers.choice import refuse_unfit_tracker
     from video_opd.trackers.replay import as_json, complete_settings, find_runs, replay
+    from video_opd.trackers.unfit_trackers import refuse_unfit_tracker
 
     load_plugins(plugin)
     refuse_unfit_tracker(settings, is_beside=False)
     found = find_runs(runs)
-    if settings.run is not None and len(found) > 1:
+    if settings.run_name is not None and len(found) > 1:
         raise ConfigurationError(
             f"--run-name with {len(found)} runs",
             reason="all would have the same name",

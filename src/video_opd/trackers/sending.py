@@ -53,7 +53,7 @@ class Sending:
         started = self._tracker.start(
             TrackedRun(
                 folder=self.run,
-                name=settings.run or self.run.resolve().name,
+                name=settings.run_name or self.run.resolve().name,
                 project=settings.project,
                 group=settings.group,
                 store=settings.folder,

@@ -14,9 +14,9 @@ from threading import Thread
 from typing import IO
 
 from video_opd.errors import UserError
-from video_opd.trackers.choice import find_own_file, is_tracked
 from video_opd.trackers.sending import count_unsent
 from video_opd.trackers.tracker_settings import TrackerSettings
+from video_opd.trackers.unfit_trackers import find_own_file, is_tracked
 
 PROGRAM = "video_opd.trackers.tracking_process"
 

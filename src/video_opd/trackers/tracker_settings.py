@@ -23,7 +23,7 @@ class TrackerSettings(Settings):
     MLFLOW_EXPERIMENT_NAME, or else video-opd."""
     group: _Name | None = None
     """The group of the run. Not set: the name of the comparison that the run belongs to, or none."""
-    run: Annotated[_Name | None, Flagged("run-name")] = None
+    run_name: _Name | None = None
     """The name of the run. Not set: that of its folder."""
     folder: Path | None = None
     """Folder for files of the tracker. Not set: `tensorboard` in the run folder, or where the tracker writes by

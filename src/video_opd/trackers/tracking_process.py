@@ -52,14 +52,14 @@ def main() -> int:
 
 def _send_all(settings: TrackerSettings, order: dict[str, Any], say: Callable[[str], None]) -> int:
     while find_sent(Path(order["run"]), settings) and not count_unsent(Path(order["run"]), settings)[0]:
-        if _wait_for_end(LOOK_S):  # the run was done already
+        if _has_ended(LOOK_S):  # the run was done already
             return 0
     sending = Sending(run=Path(order["run"]), settings=settings, resumes_after=order["resumes_after"], is_live=True)
     sending.start()
     say(f"{settings.name}: {sending.record.where}")
     pause, is_ended, has_warned = 0.0, False, False
     while not is_ended:
-        is_ended = _wait_for_end(pause)
+        is_ended = _has_ended(pause)
         try:
             sending.send_new(is_ended=is_ended)
             pause = LOOK_S
@@ -81,9 +81,9 @@ def _take_stdout() -> TextIO:
     return lines
 
 
-def _wait_for_end(most_s: float) -> bool:
-    """Wait; returns whether the run has ended. From then on this process lives for at most `LAST_S`."""
-    readable, _, _ = select.select([0], [], [], most_s)
+def _has_ended(within_s: float) -> bool:
+    """Whether the run ends within some seconds. From then on this process lives for at most `LAST_S`."""
+    readable, _, _ = select.select([0], [], [], within_s)
     if readable:
         signal.alarm(LAST_S)
     return bool(readable)

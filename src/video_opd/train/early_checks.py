@@ -11,7 +11,7 @@ from video_opd.eval.how_asked import resolve_budget, resolve_template
 from video_opd.policy.description import require_device
 from video_opd.policy.device import find_device
 from video_opd.policy.location import find_local_folder
-from video_opd.trackers.choice import is_tracked, refuse_unfit_tracker
+from video_opd.trackers.unfit_trackers import is_tracked, refuse_unfit_tracker
 from video_opd.train.build_curriculum import refuse_early_curriculum, refuse_scores_of_other_models
 from video_opd.train.build_inputs import list_manifests, needs_rendering, refuse_unrenderable
 from video_opd.train.build_method import refuse_unfit_method

@@ -229,10 +229,7 @@ def run_recipe(
         if evaluate_teacher:
             held_out.score_teachers()
         _say_where_it_begins(parts, state, run, console)
-        truncate_journal(run.metrics, after_step=state.step)
-        with track_beside(run.path, recipe.tracker, resumes_after=state.step, tell=partial(say, console)):
-            train_in_rounds(parts, state, run, lambda line: say(console, f"warning: {line}"))
-            held_out.score("student-after", parts.models.student)
+        _train_and_score(parts, state, run, held_out)
         _say_what_happened(state, run, console)
         write_report(run.path)
         shared.note(recipe, run)
@@ -272,6 +269,15 @@ def _take_up(
     parts = note_inputs(parts, state, run, recorded)
     remove_leftovers(run, make_keep_rule(parts, run), newest=state.step)
     return parts, state
+
+
+def _train_and_score(parts: RunParts, state: TrainingState, run: RunDirectory, held_out: HeldOut) -> None:
+    """Train to the last step and score the student, while a tracker shows what is written."""
+    tell = partial(say, held_out.console)
+    truncate_journal(run.metrics, after_step=state.step)
+    with track_beside(run.path, parts.recipe.tracker, resumes_after=state.step, tell=tell):
+        train_in_rounds(parts, state, run, lambda line: tell(f"warning: {line}"))
+        held_out.score("student-after", parts.models.student)
 
 
 def _say_where_it_begins(parts: RunParts, state: TrainingState, run: RunDirectory, console: Console) -> None:
