@@ -13,12 +13,13 @@ PIP_ARGS ?=
 demo: $(VENV)/.installed
 	$(BIN)/video-opd demo
 
-# Three workers for two cores, each on one thread: a worker often waits for a disk or for a process that it started.
+# Three workers for two cores, each on one thread: a worker often waits for a disk or for a process that it started. Every
+# worker and every process that it starts reads the same modules, so that their bytecode is kept even where it usually is not.
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
 
 # What takes too long for every change: jobs of several processes, rehearsals of benchmarks, fuzzing. Ten minutes and more.
 test-long: $(VENV)/.installed-dev

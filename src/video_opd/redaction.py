@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from functools import lru_cache
 from typing import Any
 
 HIDDEN = "[hidden]"
@@ -41,15 +42,14 @@ def redact(text: str) -> str:
 
 def list_secrets() -> tuple[tuple[str, str], ...]:
     """The variables of the environment that hold secrets, and their values; longer values first."""
-    found = [
-        (name, value)
-        for name, value in os.environ.items()
-        if _SECRET_NAME.search(name)
-        and not _NO_SECRET_NAME.search(name)
-        and len(value) >= _LEAST_LENGTH
-        and not value.isdecimal()
-    ]
+    named = [(name, os.environ[name]) for name in os.environ if _names_a_secret(name)]
+    found = [(name, value) for name, value in named if len(value) >= _LEAST_LENGTH and not value.isdecimal()]
     return tuple(sorted(found, key=lambda pair: -len(pair[1])))
+
+
+@lru_cache(maxsize=4096)  # every message asks it of every variable
+def _names_a_secret(name: str) -> bool:
+    return bool(_SECRET_NAME.search(name)) and not _NO_SECRET_NAME.search(name)
 
 
 def redact_logs() -> None:
