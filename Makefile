@@ -8,7 +8,7 @@ VERSIONS ?= --constraint requirements.lock
 # More for pip, such as another index.
 PIP_ARGS ?=
 
-.PHONY: demo test test-long fuzz fuzz-texts fuzz-videos bench-step bench-growth bench-peers soak audit test-oldest test-newest wheel-check lint lock clean chaos chaos-short
+.PHONY: demo docs test test-long fuzz fuzz-texts fuzz-videos bench-step bench-growth bench-peers soak audit test-oldest test-newest wheel-check lint lock clean chaos chaos-short
 
 demo: $(VENV)/.installed
 	$(BIN)/video-opd demo
@@ -24,6 +24,10 @@ test: $(VENV)/.installed-dev
 # What takes too long for every change: jobs of several processes, rehearsals of benchmarks, fuzzing. Ten minutes and more.
 test-long: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 2 --dist loadfile -m long
+
+# The documentation as a site that needs no network: build/site/index.html. A link to nowhere is an error.
+docs: $(VENV)/.installed-dev
+	$(BIN)/python scripts/build_docs.py
 
 # The property tests with new examples, over and over: FUZZ_ROUNDS times.
 FUZZ_ROUNDS ?= 10
