@@ -9,6 +9,8 @@ A link to nowhere, or a page that would load something from another host, ends i
 from __future__ import annotations
 
 import argparse
+import base64
+import json
 import re
 import shutil
 import subprocess
@@ -24,8 +26,10 @@ ROOT = Path(__file__).resolve().parents[1]
 STARTING_PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "SECURITY.md": "SECURITY.md"}
 OTHER_PAGES = {"benchmarks/RESULTS.md": "RESULTS.md"}
 
+NOTEBOOK = "examples/tour.ipynb"
+
 NAVIGATION = {
-    "Start": ["index.md", "TUTORIAL.md", "INSTALL.md", "SHOULD_I_USE_THIS.md"],
+    "Start": ["index.md", "TUTORIAL.md", "TOUR.md", "INSTALL.md", "SHOULD_I_USE_THIS.md"],
     "How to": ["HOW_TO.md", "DATA.md", "RUNNING.md", "SCALE.md", "EXTENDING.md", "LMMS_EVAL.md", "COMING_FROM.md"],
     "How it works": ["EXPLANATION.md", "METHODS.md", "CURRICULUM.md", "OFFICIAL.md", "FAMILIES.md"],
     "Reference": ["COMMANDS.md", "COMMANDS_IN_FULL.md", "RECIPE_KEYS.md", "RECIPES.md", "API.md", "PYTHON.md"],
@@ -46,6 +50,7 @@ def gather(pages: Path) -> None:
         (pages / name).write_text(text, encoding="utf-8")
     for picture in (*(ROOT / "docs").glob("*.png"), *(ROOT / "docs").glob("*.svg")):
         shutil.copy(picture, pages)
+    (pages / "TOUR.md").write_text(tour_page(pages), encoding="utf-8")
     (pages / "RECIPES.md").write_text(recipes_page(), encoding="utf-8")
     for name, make in PAGES.items():
         (pages / name).write_text(make(), encoding="utf-8")
@@ -59,12 +64,32 @@ def _lead(found: re.Match[str], folder: Path, sources: dict[str, str]) -> str:
     inside = (folder / target).resolve().relative_to(ROOT).as_posix()
     if inside.startswith("recipes/"):
         return f"](RECIPES.md#{_anchor(inside)})"
-    name = sources.get(inside)
+    name = "TOUR.md" if inside == NOTEBOOK else sources.get(inside)
     return f"]({name or Path(inside).name}{anchor})"
 
 
 def _anchor(recipe: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", recipe.removeprefix("recipes/").removesuffix(".toml").lower())
+
+
+def tour_page(pages: Path) -> str:
+    """The notebook with what it shows; its pictures go beside the page."""
+    parts = []
+    for number, cell in enumerate(json.loads((ROOT / NOTEBOOK).read_text(encoding="utf-8"))["cells"]):
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(text.replace("](../docs/", "]("))
+            continue
+        parts.append(f"```python\n{text}\n```")
+        for output in cell["outputs"]:
+            shown = output.get("data", {})
+            if "image/png" in shown:
+                (pages / f"tour-{number}.png").write_bytes(base64.b64decode("".join(shown["image/png"])))
+                parts.append(f"![Frames of a clip, and spans under them](tour-{number}.png)")
+            else:
+                said = "".join(output.get("text", shown.get("text/plain", "")))
+                parts.append(f"```text\n{said.strip()}\n```")
+    return "\n\n".join(parts) + "\n"
 
 
 def recipes_page() -> str:
