@@ -15,11 +15,13 @@ demo: $(VENV)/.installed
 
 # Three workers for two cores, each on one thread: a worker often waits for a disk or for a process that it started. Every
 # worker and every process that it starts reads the same modules, so that their bytecode is kept even where it usually is not.
+# mypy takes a minute without its cache, beside the tests.
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
+	@mkdir -p build; $(BIN)/mypy > build/mypy.txt 2>&1 & types=$$!; \
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"; tested=$$?; \
+	wait $$types; typed=$$?; cat build/mypy.txt; exit $$((tested | typed))
 
 # What takes too long for every change: jobs of several processes, rehearsals of benchmarks, fuzzing. Ten minutes and more.
 test-long: $(VENV)/.installed-dev
