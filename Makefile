@@ -8,21 +8,28 @@ VERSIONS ?= --constraint requirements.lock
 # More for pip, such as another index.
 PIP_ARGS ?=
 
-.PHONY: demo test test-long fuzz fuzz-texts fuzz-videos bench-step bench-growth bench-peers soak audit test-oldest test-newest test-trackers wheel-check lint lock clean chaos chaos-short
+.PHONY: demo docs test test-long fuzz fuzz-texts fuzz-videos bench-step bench-growth bench-peers soak audit test-oldest test-newest test-trackers wheel-check lint lock clean chaos chaos-short
 
 demo: $(VENV)/.installed
 	$(BIN)/video-opd demo
 
-# Three workers for two cores, each on one thread: a worker often waits for a disk or for a process that it started.
+# Three workers for two cores, each on one thread: a worker often waits for a disk or for a process that it started. Every
+# worker and every process that it starts reads the same modules, so that their bytecode is kept even where it usually is not.
+# mypy takes a minute without its cache, beside the tests.
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
+	@mkdir -p build; $(BIN)/mypy > build/mypy.txt 2>&1 & types=$$!; \
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"; tested=$$?; \
+	wait $$types; typed=$$?; cat build/mypy.txt; exit $$((tested | typed))
 
 # What takes too long for every change: jobs of several processes, rehearsals of benchmarks, fuzzing. Ten minutes and more.
 test-long: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 2 --dist loadfile -m long
+
+# The documentation as a site that needs no network: build/site/index.html. A link to nowhere is an error.
+docs: $(VENV)/.installed-dev
+	$(BIN)/python scripts/build_docs.py
 
 # The property tests with new examples, over and over: FUZZ_ROUNDS times.
 FUZZ_ROUNDS ?= 10

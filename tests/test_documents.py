@@ -114,7 +114,7 @@ def test_the_readme_is_two_screens():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "docs/API.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/API.md", "docs/EXPLANATION.md"])
 def test_the_examples_run(page, world, tmp_path, monkeypatch):
     from video_opd.grounding.reward import REWARDS
 

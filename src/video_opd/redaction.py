@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from functools import lru_cache
 from typing import Any
 
 HIDDEN = "[hidden]"
@@ -39,19 +40,17 @@ def redact(text: str) -> str:
     return text
 
 
+def list_secrets() -> tuple[tuple[str, str], ...]:
+    """The variables of the environment that hold secrets, and their values; longer values first."""
+    named = [(name, os.environ[name]) for name in os.environ if is_secret_name(name)]
+    found = [(name, value) for name, value in named if len(value) >= _LEAST_LENGTH and not value.isdecimal()]
+    return tuple(sorted(found, key=lambda pair: -len(pair[1])))
+
+
+@lru_cache(maxsize=4096)  # every message asks it of every variable
 def is_secret_name(name: str) -> bool:
     """Whether a variable of the environment holds a secret, by its name."""
     return bool(_SECRET_NAME.search(name)) and not _NO_SECRET_NAME.search(name)
-
-
-def list_secrets() -> tuple[tuple[str, str], ...]:
-    """The variables of the environment that hold secrets, and their values; longer values first."""
-    found = [
-        (name, value)
-        for name, value in os.environ.items()
-        if is_secret_name(name) and len(value) >= _LEAST_LENGTH and not value.isdecimal()
-    ]
-    return tuple(sorted(found, key=lambda pair: -len(pair[1])))
 
 
 def redact_logs() -> None:
