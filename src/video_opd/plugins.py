@@ -66,9 +66,9 @@ def find_plugin_file(defined: object) -> Path | None:
     Args:
         defined: the class or function.
     """
-    module = sys.modules.get(getattr(defined, "__module__", ""))
-    file = getattr(module, "__file__", None)
-    return Path(file) if file in _LOADED else None
+    name = getattr(defined, "__module__", "")
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return Path(file) if file and name == _make_module_name(Path(file)) else None
 
 
 def find_failure_in_plugin(error: BaseException) -> ConfigurationError | None:
