@@ -41,6 +41,7 @@ def test_a_run_is_sent_once(run, capsys):
     assert track(run) == 0  # of the same project, as nothing else is said
     assert "Nothing was sent; --replace sends it again." in capsys.readouterr().out
     assert told_steps(run) == ALL_STEPS
+    assert len(told(run, "start")) == 1
 
 
 def test_what_came_later_is_added_and_nothing_else(run):
