@@ -8,7 +8,7 @@ VERSIONS ?= --constraint requirements.lock
 # More for pip, such as another index.
 PIP_ARGS ?=
 
-.PHONY: demo docs test test-long fuzz fuzz-texts fuzz-videos bench-step bench-growth bench-peers soak audit test-oldest test-newest wheel-check lint lock clean chaos chaos-short
+.PHONY: demo docs test test-long fuzz fuzz-texts fuzz-videos bench-step bench-growth bench-peers soak audit test-oldest test-newest test-trackers wheel-check lint lock clean chaos chaos-short
 
 demo: $(VENV)/.installed
 	$(BIN)/video-opd demo
@@ -73,6 +73,12 @@ test-newest:
 	$(MAKE) VENV=.venv-newest VERSIONS= .venv-newest/.installed-dev
 	.venv-newest/bin/pytest
 
+# TensorBoard, Weights & Biases, MLflow and trackio for real, without a network, in an environment of their own: 1 GB more.
+test-trackers:
+	$(MAKE) VENV=.venv-trackers .venv-trackers/.installed-dev
+	.venv-trackers/bin/pip install --quiet $(PIP_ARGS) --editable ".[tensorboard,wandb,mlflow,trackio]"
+	.venv-trackers/bin/pytest tests/trackers
+
 # An hour of training with processes that decode: memory, open files, threads and processes (docs/RELIABILITY.md).
 SOAK_SECONDS ?= 3600
 soak: $(VENV)/.installed-dev
@@ -112,4 +118,4 @@ $(VENV)/.installed-dev: pyproject.toml requirements.lock | $(BIN)/python
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest .venv-audit .venv-peer-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .venv-newest .venv-trackers .venv-audit .venv-peer-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -17,10 +17,11 @@ from video_opd.data.manifest import read_manifest
 from video_opd.eval.scorers import SCORERS
 from video_opd.grounding.reward import REWARDS
 from video_opd.methods import METHODS
+from video_opd.trackers import TRACKERS
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "EXTENDING.md").read_text(encoding="utf-8")
 SECTIONS = dict(
-    re.findall(r"^## (A method|A reward|An importer|A scorer)\n(.*?)(?=^## )", TEXT, re.MULTILINE | re.DOTALL)
+    re.findall(r"^## (A method|A reward|An importer|A scorer|A tracker)\n(.*?)(?=^## )", TEXT, re.MULTILINE | re.DOTALL)
 )
 
 
@@ -37,7 +38,7 @@ def a_folder_of_ones_own(tmp_path, monkeypatch):
     """And names that no other test sees."""
     monkeypatch.chdir(tmp_path)
     yield
-    for table in (SCORERS, FORMATS, METHODS, REWARDS):
+    for table in (SCORERS, FORMATS, METHODS, REWARDS, TRACKERS):
         for name in [*table]:
             table.unregister(name)  # what is ours stays
     for name in [name for name in sys.modules if name.startswith("video_opd_plugin_")]:
@@ -65,8 +66,8 @@ def as_an_object(section: str, **names: object) -> dict[str, object]:
 
 
 def test_every_section_is_tried():
-    assert [*SECTIONS] == ["A method", "A reward", "An importer", "A scorer"]
-    assert len(re.findall(r"^```python$", TEXT, re.MULTILINE)) == 8
+    assert [*SECTIONS] == ["A method", "A reward", "An importer", "A scorer", "A tracker"]
+    assert len(re.findall(r"^```python$", TEXT, re.MULTILINE)) == 10
 
 
 LINES = "kitchen7.mp4 | 3.0 | 7.5 | a person opens the fridge\nkitchen8.mp4 | 0 | 2 | it rains\n"
@@ -160,3 +161,30 @@ def test_training_with_ones_own_as_a_plugin(section, name):
 def test_training_with_ones_own_as_an_object(section, name):
     as_an_object(section, video_opd=video_opd)
     assert len(metrics_of(Path("runs") / name)) == 2
+
+
+@pytest.mark.usefixtures("recipes")
+def test_a_tracker_as_a_plugin_and_from_python(capsys):
+    """The weights are those of a run without it. From Python the file is loaded too: another process runs it."""
+    assert as_a_plugin("A tracker") == 0
+    assert "csv: runs/csv/numbers.csv" in capsys.readouterr().err
+    tracked, plain = Path("runs/csv"), Path("runs/plain")
+    rows = [line.split(",") for line in (tracked / "numbers.csv").read_text().splitlines()]
+    assert [int(step) for step, _, _ in rows] == sorted(int(step) for step, _, _ in rows)
+    for step, row in enumerate(metrics_of(tracked), start=1):
+        sent = {name: float(number) for of, name, number in rows if int(of) == step}
+        assert sent["train/loss"] == row["loss"]
+        assert sent["train/work/student/prompt_passes"] == row["work"]["student"]["prompt_passes"]
+    scores = json.loads((tracked / "evaluation/student-after.json").read_text())["scores"]
+    assert float(rows[-1][2]) in scores.values()
+
+    assert main(["train", "tiny-opd", "--out", str(plain)]) == 0
+    weights = [run / "checkpoints/step-000002/model/model.safetensors" for run in (tracked, plain)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert not list(plain.glob("*track*"))
+    assert "tracker" not in (plain / "recipe.toml").read_text()
+
+    capsys.readouterr()
+    exec(compile(code("A tracker")[2], "notebook", "exec", dont_inherit=True), {})  # the run is done: nothing is sent
+    assert capsys.readouterr().out.splitlines()[-1] == ",".join(rows[-1])
+    assert len((tracked / "numbers.csv").read_text().splitlines()) == len(rows)

@@ -27,14 +27,13 @@ FLOORS = (
         "terminal",
         "consoles",
     ),
-    ("suggestions", "sample_size", "settings", "lazy", "plugin_table"),
+    ("suggestions", "sample_size", "settings", "lazy", "plugin_table", "plugins"),
     ("files", "objectives", "grounding"),
     ("data", "policy", "curriculum"),
     ("methods",),  # a recipe holds the settings of methods, which stand with them
-    ("config", "runs", "eval"),
+    ("config", "runs", "eval", "trackers"),
     ("train", "report"),
-    ("compare", "doctor", "demo", "starting", "plan"),
-    ("plugins",),
+    ("compare", "doctor", "demo", "starting", "plan", "bug_report"),
     ("cli", "api", "__main__", "__init__"),
 )
 """Rooms (a module or a package directly under the package) from the ground up; see the tree in docs/ARCHITECTURE.md."""

@@ -43,6 +43,7 @@ RAISED_BY = {
     "runs/directory.py": ("train", "compare", "demo"),
     "starting.py": ("init",),
     "curriculum/score_file.py": ("score",),
+    "trackers/": ("train", "compare", "track"),
     "types.py": ("data stats", "data import"),
 }
 """Which commands raise what stands in a module or a folder. Others must name the command with the flag."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from video_opd.grounding.span import temporal_iou
     from video_opd.methods import register_method
     from video_opd.plugins import load_plugin
+    from video_opd.trackers import register_tracker
     from video_opd.train.from_recipe import TrainedRun, train
     from video_opd.types import Example, Span
 
@@ -49,6 +50,7 @@ _HOME = {
     "register_method": "methods",
     "register_reward": "grounding.reward",
     "register_scorer": "eval.scorers",
+    "register_tracker": "trackers",
     "score": "api.files_to_scores",
     "select": "api.files_to_scores",
     "shipped_recipes": "config.shipped_recipes",
@@ -73,6 +75,7 @@ __all__ = [
     "register_method",
     "register_reward",
     "register_scorer",
+    "register_tracker",
     "score",
     "select",
     "shipped_recipes",

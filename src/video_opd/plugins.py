@@ -1,4 +1,4 @@
-"""The user's own methods, rewards, importers and scorers, from a Python file that the user names.
+"""The user's own methods, rewards, importers, scorers and trackers, from a Python file that the user names.
 
 A plugin file is a program: it runs with the user's rights, like `python my_file.py`. Only the command line and the
 user's own Python code can name one. A recipe cannot, so that a recipe from another person never runs code.
@@ -58,6 +58,17 @@ def load_plugin(path: Path | str) -> None:
             sys.modules[name] = before
         raise _refusal(path, error) from error
     _LOADED.add(str(path))
+
+
+def find_plugin_file(defined: object) -> Path | None:
+    """The plugin file that defines a class or function; None: it was not defined in one.
+
+    Args:
+        defined: the class or function.
+    """
+    name = getattr(defined, "__module__", "")
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return Path(file) if file and name == _make_module_name(Path(file)) else None
 
 
 def find_failure_in_plugin(error: BaseException) -> ConfigurationError | None:

@@ -42,13 +42,14 @@ def redact(text: str) -> str:
 
 def list_secrets() -> tuple[tuple[str, str], ...]:
     """The variables of the environment that hold secrets, and their values; longer values first."""
-    named = [(name, os.environ[name]) for name in os.environ if _names_a_secret(name)]
+    named = [(name, os.environ[name]) for name in os.environ if is_secret_name(name)]
     found = [(name, value) for name, value in named if len(value) >= _LEAST_LENGTH and not value.isdecimal()]
     return tuple(sorted(found, key=lambda pair: -len(pair[1])))
 
 
 @lru_cache(maxsize=4096)  # every message asks it of every variable
-def _names_a_secret(name: str) -> bool:
+def is_secret_name(name: str) -> bool:
+    """Whether a variable of the environment holds a secret, by its name."""
     return bool(_SECRET_NAME.search(name)) and not _NO_SECRET_NAME.search(name)
 
 

@@ -44,6 +44,8 @@ COMMANDS: dict[str, str] = {
     "select": "choosing_commands:select",
     "metrics": "looking_commands:metrics",
     "report": "looking_commands:report",
+    "track": "tracking_commands:track",
+    "bug-report": "bug_report_commands:bug_report",
     "data import": "importing_commands:import_annotations",
     "data check": "checking_commands:check",
     "data stats": "manifest_commands:stats",

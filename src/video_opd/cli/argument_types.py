@@ -13,6 +13,7 @@ from cyclopts import Parameter, Token
 
 from video_opd.cli.path_roles import Reads, Role
 from video_opd.policy.location import BUNDLED, check_device_name
+from video_opd.trackers import TRACKERS
 
 
 def number_type(
@@ -124,7 +125,7 @@ Plugins = Annotated[
     Parameter(
         consume_multiple=False,
         metavar="FILE",
-        help="Python file that registers a method, a reward, an importer or a scorer; the program runs it. "
+        help="Python file that registers a method, a reward, an importer, a scorer or a tracker; the program runs it. "
         "May be given several times",
     ),
     Role.READS,
@@ -133,6 +134,9 @@ Offline = Annotated[
     bool, Parameter(help="download nothing: a model is a folder or in the hub's cache (as HF_HUB_OFFLINE=1)")
 ]
 DecodeHere = Annotated[bool, Parameter(help="decode in this process, without limits on time and memory")]
+TrackerName = Annotated[
+    str, offer_names(("none", *TRACKERS), "who shows the numbers while the run is trained; as tracker.name in a recipe")
+]
 RecipeKeys = Annotated[Mapping[str, str], Parameter(parse=False)]
 """Any key of a recipe, given as an argument: `--training.learning-rate 1e-4`. Every command with a recipe has this."""
 

@@ -6,11 +6,13 @@ import inspect
 from collections.abc import Callable
 from dataclasses import field, make_dataclass
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from cyclopts import Parameter
 
 from video_opd.cli.argument_types import number_type
+from video_opd.cli.path_roles import GoesOn
 from video_opd.settings import Knob, Settings, list_fields, make_checked
 
 
@@ -58,7 +60,9 @@ def _type_of(knob: Knob) -> Any:
     if knob.choices:
         return Literal[knob.choices]
     if knob.plain_type not in (int, float):
-        return knob.plain_type
+        # A folder that a record names is written, and read again.
+        plain: Any = GoesOn if knob.plain_type is Path else knob.plain_type
+        return plain if knob.is_required or knob.default is not None else plain | None
     bounds: dict[str, float] = {}
     for mark in get_args(knob.type)[1:]:
         bounds |= {name: getattr(mark, name) for name in ("ge", "gt", "le") if hasattr(mark, name)}

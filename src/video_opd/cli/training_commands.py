@@ -19,6 +19,7 @@ from video_opd.cli.argument_types import (
     RecipeKeys,
     RecipeName,
     RecipeOptions,
+    TrackerName,
     Whole,
     load_plugins,
 )
@@ -67,6 +68,7 @@ class RunChoices:
     """seed of the run"""
     steps: Positive | None = None
     """optimiser steps"""
+    tracker: TrackerName | None = None
     restart: bool = False
     """begin again at step 1 where the checkpoints of the run are lost; the old files are set aside"""
     accept_changed: list[str] | None = None
@@ -78,7 +80,7 @@ class RunChoices:
 
     def as_keys(self) -> dict[str, str]:
         """The options as recipe keys."""
-        said = {"name": self.name, "seed": self.seed, "training.steps": self.steps}
+        said = {"name": self.name, "seed": self.seed, "training.steps": self.steps, "tracker.name": self.tracker}
         return {key: str(value) for key, value in said.items() if value is not None}
 
 
@@ -134,6 +136,7 @@ class ComparisonChoices:
     """only these methods of the file"""
     learning_rates: Rates | None = None
     """learning rates to try, instead of those in the file; none: no sweep"""
+    tracker: TrackerName | None = None
     restarts: Positive | None = None
     """start again after a crash, at most so often; not after a mistake or a signal that asks for a stop"""
     decode_here: DecodeHere = False
@@ -161,8 +164,9 @@ def compare(
     from video_opd.config.comparison_recipe import load_comparison
 
     load_plugins(options.plugin)
+    tracker = {} if of.tracker is None else {"tracker.name": of.tracker}
     read, tables = load_comparison(
-        recipe, dict(keys), only=of.methods, seeds=of.seeds, learning_rates=of.learning_rates
+        recipe, {**keys, **tracker}, only=of.methods, seeds=of.seeds, learning_rates=of.learning_rates
     )
     out = of.out or Path("runs") / read.name
     if of.restarts:

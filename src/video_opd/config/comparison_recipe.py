@@ -143,4 +143,6 @@ def make_recipe(
     tables = overlay(shared, comparison.methods[method]) | {"name": f"{comparison.name}-{method}-{seed}", "seed": seed}
     if learning_rate is not None:
         tables = overlay(tables, {"training": {"learning_rate": learning_rate}})
+    if isinstance(tables.get("tracker"), dict):
+        tables = overlay({"tracker": {"group": comparison.name}}, tables)
     return parse_recipe(tables, where=f"{comparison.recipe} with methods.{method}")

@@ -33,6 +33,7 @@ from video_opd.data.world_sizes import WorldSizes
 from video_opd.methods import METHODS, MethodSettings
 from video_opd.methods.opd import OnPolicyDistillationSettings
 from video_opd.settings import Count, Flag, Integer, Positive, Settings, Share
+from video_opd.trackers.tracker_settings import TrackerSettings
 
 
 class RenderSettings(Settings):
@@ -113,6 +114,7 @@ class Recipe(Settings):
     schedule: ScheduleSettings = ScheduleSettings()
     watch: WatchSettings | None = None
     """Stops a run whose student collapses. No table: the defaults."""
+    tracker: TrackerSettings | None = None
     side_questions: SideQuestionSettings | None = None
     compute: ComputeSettings = ComputeSettings()
 

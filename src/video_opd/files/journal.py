@@ -110,9 +110,24 @@ def iterate_journal(path: Path) -> Iterator[dict[str, Any]]:
         for line in _read_lines(path):
             yield line.row
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read", reason=str(error), remedy="Repair the disk or the permissions, and try again"
-        ) from error
+        raise _make_read_error(path, error) from error
+
+
+def read_journal_after(path: Path, place: int) -> tuple[list[dict[str, Any]], int]:
+    """The complete rows from a byte on, and the byte after the last of them, to go on from while the journal grows.
+
+    Args:
+        path: the journal, which exists.
+        place: the beginning of a line; 0: the first.
+
+    Raises:
+        DataError: as `read_journal`.
+    """
+    try:
+        lines = list(_read_lines(path, place))
+    except OSError as error:
+        raise _make_read_error(path, error) from error
+    return [line.row for line in lines], place + sum(len(line.content) for line in lines)
 
 
 def truncate_journal(path: Path, *, after_step: int) -> int:
@@ -148,12 +163,14 @@ class _JournalLine(NamedTuple):
     row: dict[str, Any]
 
 
-def _read_lines(path: Path) -> Iterator[_JournalLine]:
-    """The whole lines of a journal. The last one may be torn in two ways: cut short or, after a power cut, garbage."""
+def _read_lines(path: Path, place: int = 0) -> Iterator[_JournalLine]:
+    """The whole lines of a journal from a byte on. The last one may be torn in two ways: cut short or, after a power
+    cut, garbage."""
     if not path.exists():
         return
     broken: DataError | None = None
     with path.open("rb") as file:
+        file.seek(place)
         for number, content in enumerate(file, start=1):
             if broken is not None:
                 raise broken
@@ -162,8 +179,9 @@ def _read_lines(path: Path) -> Iterator[_JournalLine]:
                 if not isinstance(row, dict) or not content.endswith(b"\n"):
                     raise ValueError("not a JSON object on a line of its own")
             except ValueError as error:
+                before = path.read_bytes()[:place].count(b"\n")
                 broken = DataError(
-                    f"{path} line {number} is broken ({error})",
+                    f"{path} line {before + number} is broken ({error})",
                     reason="a crash can damage only the last line of a journal, so another program changed this line",
                     remedy="Restore the file from a copy, or delete the line if its row may be lost",
                 )
@@ -185,6 +203,12 @@ def _replace_not_finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_replace_not_finite(item) for item in value]
     return value
+
+
+def _make_read_error(path: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{path} cannot be read", reason=str(error), remedy="Repair the disk or the permissions, and try again"
+    )
 
 
 def _make_error(what: str, path: Path, error: OSError) -> EngineError:

@@ -1,7 +1,7 @@
 """A run folder: one run, one recipe, one process at a time.
 
     recipe.toml  environment.json  inputs.json  metrics.jsonl  answers.jsonl  rounds/  checkpoints/  evaluation/
-    report.html; memory.json, where a step ran out of memory; before-restart-1/, what was there before `train --restart`
+    report.html; memory.json after a shortage of memory; tracker.json with a tracker; before-restart-1/ after --restart
 
 The same command goes on with the run; another recipe is refused, and so is a folder that holds something else. Nothing
 here ever deletes anything.

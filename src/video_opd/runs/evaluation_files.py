@@ -13,6 +13,7 @@ from video_opd.errors import DataError
 from video_opd.files.older_names import read_json
 from video_opd.files.run_records import EvaluationReport
 
+_OF_RUN = re.compile(r"validation-\d{6,}|student-before|student-after|teacher(-\d+)?")
 _VALIDATION = re.compile(r"validation-(\d{6,})\.json")
 REMOVE_IT = "remove the file and run the same command again: it evaluates again"
 
@@ -48,6 +49,15 @@ def _refuse_wrong_values(found: dict[str, Any]) -> None:
         raise ValueError(f"its {place} has a value that no evaluation writes") from None
     if not all(map(math.isfinite, report.scores.values())):
         raise ValueError("a score is not a finite number")
+
+
+def is_of_run(name: str) -> bool:
+    """Whether an evaluation of this name is one that a run makes.
+
+    Args:
+        name: of its file, without `.json`.
+    """
+    return _OF_RUN.fullmatch(name) is not None
 
 
 def list_validations(folder: Path) -> dict[int, Path]:

@@ -11,6 +11,7 @@ from video_opd.eval.how_asked import resolve_budget, resolve_template
 from video_opd.policy.description import require_device
 from video_opd.policy.device import find_device
 from video_opd.policy.location import find_local_folder
+from video_opd.trackers.unfit_trackers import is_tracked, refuse_unfit_tracker
 from video_opd.train.build_curriculum import refuse_early_curriculum, refuse_scores_of_other_models
 from video_opd.train.build_inputs import list_manifests, needs_rendering, refuse_unrenderable
 from video_opd.train.build_method import refuse_unfit_method
@@ -31,13 +32,15 @@ def refuse_early(*recipes: Recipe, inputs: Inputs | None = None) -> None:
         inputs: keeps what was read of their files.
 
     Raises:
-        ConfigurationError: a model that cannot be used, an unknown template or device, or a video budget that nothing
-            fits.
+        ConfigurationError: a model or a tracker that cannot be used, an unknown template or device, or a video budget
+            that nothing fits.
         DataError: a manifest that cannot be used, no videos folder, or an example that no teacher would judge.
     """
     inputs = inputs or Inputs()
     for recipe in recipes:  # before anything that takes long, such as reading large manifests
         require_device(find_device(recipe.compute.device))
+        if recipe.tracker is not None and is_tracked(recipe.tracker):
+            refuse_unfit_tracker(recipe.tracker, is_beside=True)
     for recipe in recipes:
         _refuse_early_here(recipe, inputs)
     for recipe in recipes:

@@ -13,6 +13,7 @@ from video_opd.files.journal import iterate_journal
 from video_opd.runs.checkpoint import find_latest_checkpoint, has_checkpoints
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.inputs_file import INPUTS_FILE
+from video_opd.trackers.sent_record import TRACKER_FILE
 from video_opd.train.build import count_steps, prepare_data
 from video_opd.train.run_inputs import Inputs
 
@@ -55,7 +56,7 @@ def set_aside_for_restart(run: RunDirectory) -> Path | None:
     found = [path for path in left if (any(path.iterdir()) if path.is_dir() else path.exists())]
     if not found:
         return None
-    found += [path for path in (run.path / INPUTS_FILE,) if path.exists()]
+    found += [path for path in (run.path / INPUTS_FILE, run.path / TRACKER_FILE) if path.exists()]
     number = 1
     while os.path.lexists(folder := run.path / f"before-restart-{number}"):
         number += 1

@@ -21,6 +21,7 @@ from video_opd.eval.evaluate_into_file import evaluate_into
 from video_opd.eval.progress_bar import say
 from video_opd.files.durable import write_durably
 from video_opd.files.input_records import RecordedInputs
+from video_opd.files.journal import truncate_journal
 from video_opd.files.run_records import EvaluationReport
 from video_opd.methods.wording import IMPROBABLE_NATS, NUM_WORDED, measure_surprise_at_wording
 from video_opd.output_streams import tolerate_lost_output
@@ -34,6 +35,7 @@ from video_opd.runs.directory import RunDirectory
 from video_opd.runs.evaluation_files import read_evaluation
 from video_opd.runs.leftovers import remove_leftovers
 from video_opd.runs.round_files import read_cost_of_selection
+from video_opd.trackers.side_process import track_beside
 from video_opd.train.answering_choice import is_answering_open, settle_answering
 from video_opd.train.build import (
     PromptMemories,
@@ -71,6 +73,7 @@ MAY_CHANGE = frozenset(
         "data.tiny_world.render",
         "data.workers",
         "schedule.keep_checkpoints",
+        "tracker",
         "watch",
     }
 )
@@ -226,8 +229,7 @@ def run_recipe(
         if evaluate_teacher:
             held_out.score_teachers()
         _say_where_it_begins(parts, state, run, console)
-        train_in_rounds(parts, state, run, lambda line: say(console, f"warning: {line}"))
-        held_out.score("student-after", parts.models.student)
+        _train_and_score(parts, state, run, held_out)
         _say_what_happened(state, run, console)
         write_report(run.path)
         shared.note(recipe, run)
@@ -267,6 +269,15 @@ def _take_up(
     parts = note_inputs(parts, state, run, recorded)
     remove_leftovers(run, make_keep_rule(parts, run), newest=state.step)
     return parts, state
+
+
+def _train_and_score(parts: RunParts, state: TrainingState, run: RunDirectory, held_out: HeldOut) -> None:
+    """Train to the last step and score the student, while a tracker shows what is written."""
+    tell = partial(say, held_out.console)
+    truncate_journal(run.metrics, after_step=state.step)
+    with track_beside(run.path, parts.recipe.tracker, resumes_after=state.step, tell=tell):
+        train_in_rounds(parts, state, run, lambda line: tell(f"warning: {line}"))
+        held_out.score("student-after", parts.models.student)
 
 
 def _say_where_it_begins(parts: RunParts, state: TrainingState, run: RunDirectory, console: Console) -> None:
