@@ -51,7 +51,7 @@ class ServingChoices:
     """folder for every video and its answers; without it, nothing is kept"""
 
 
-ON_THIS_MACHINE = ServingChoices()
+ON_THIS_MACHINE, USUAL_LIMITS = ServingChoices(), ServingLimits()
 
 
 @add_record_flags
@@ -62,7 +62,7 @@ def serve(
     *,
     how: ModelChoices = AS_THE_MODEL_IS,
     where: ServingChoices = ON_THIS_MACHINE,
-    limits: ServingLimits = ServingLimits(),
+    limits: ServingLimits = USUAL_LIMITS,
 ) -> int:
     """Serve a page and an HTTP API that ask one or two models about uploaded videos.
 

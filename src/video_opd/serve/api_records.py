@@ -113,6 +113,8 @@ class ShownClipInfo(ApiRecord):
     """Seconds of the clip."""
     queries: list[str]
     """What can be looked for in it."""
+    shown_at: float
+    """A second at which something is seen."""
 
 
 class Health(ApiRecord):

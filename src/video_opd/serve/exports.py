@@ -54,10 +54,11 @@ def write_csv(result: GroundResult) -> str:
     writer.writerow(CSV_COLUMNS)
     for row in _list_rows(result):
         start_s, end_s = row.span or ("", "")
-        texts = map(_disarm_cell, (result.video, row.model, row.answer.query, row.answer.answer, row.answer.reason or ""))
-        video, model, query, answer, reason = texts
+        answer = row.answer
+        texts = (result.video, row.model, answer.query, answer.answer, answer.reason or "")
+        video, model, query, answered, reason = map(_disarm_cell, texts)
         number = "" if row.span_number is None else row.span_number
-        writer.writerow((video, model, row.query_number, query, number, start_s, end_s, answer, reason))
+        writer.writerow((video, model, row.query_number, query, number, start_s, end_s, answered, reason))
     return file.getvalue()
 
 
@@ -105,8 +106,9 @@ FORMATS = {
 def _list_rows(result: GroundResult) -> Iterator[_SpanRow]:
     for model_number, answered in enumerate(result.models, start=1):
         for query_number, answer in enumerate(answered.answers, start=1):
-            spans = list(enumerate(answer.spans, start=1)) or [(None, None)]
-            for span_number, span in spans:
+            if not answer.spans:
+                yield _SpanRow(answered.model, model_number, query_number, answer, None, None)
+            for span_number, span in enumerate(answer.spans, start=1):
                 yield _SpanRow(answered.model, model_number, query_number, answer, span_number, span)
 
 

@@ -39,7 +39,7 @@ DRAINED_BYTES, DRAINED_S = 16 << 20, 2.0
 """How much of a refused upload is still taken in: a sender that is cut off while it sends sees no answer."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Admission:
     """Who is let in."""
 
@@ -96,7 +96,7 @@ class Guard:
             return None
         return RequestError(
             HTTPStatus.UNAUTHORIZED,
-            "the request has no token, or another one" if not given else "the token of the request is not the right one",
+            "the token of the request is not the right one" if given else "the request has no token",
             reason="this server answers only those who have its token",
             remedy="send the header `Authorization: Bearer TOKEN`",
             headers={"WWW-Authenticate": "Bearer"},

@@ -122,4 +122,3 @@ class Job:
             result=self.result,
             error=Problem(**problem_of(self.error)) if self.error else None,
         )
-

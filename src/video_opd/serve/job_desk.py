@@ -53,7 +53,10 @@ class JobDesk:
     """
 
     def __init__(
-        self, models: Sequence[ServedModel], limits: ServingLimits, keep: Callable[[Job, GroundResult], None] | None = None
+        self,
+        models: Sequence[ServedModel],
+        limits: ServingLimits,
+        keep: Callable[[Job, GroundResult], None] | None = None,
     ) -> None:
         self.models, self.limits, self._keep = tuple(models), limits, keep
         self._changed = threading.Condition()

@@ -75,9 +75,7 @@ def _ask(job: Job, model: ServedModel, seen: SeenVideo) -> ModelAnswers:
 
 def _find_notices(job: Job, models: Sequence[ServedModel], info: VideoInfo, seen: SeenVideo) -> Iterator[str]:
     """What a reader should know of the answers."""
-    tiny = explain_tiny_on_size(
-        [model.policy.name for model in models], job.upload.name, (info.width, info.height)
-    )
+    tiny = explain_tiny_on_size([model.policy.name for model in models], job.upload.name, (info.width, info.height))
     if tiny:
         yield f"{tiny}."
     if seen.num_concealed:

@@ -34,8 +34,12 @@ def render_clips(folder: Path) -> Mapping[str, ShownClip]:
         clip = draw_clip(world, generator(number, "serve"), f"clip-{number + 1}")
         file = folder / "rendered.mp4"
         write_video(file, render(clip, world), world.fps)
-        queries = [event.name for event in clip.events]
-        info = ShownClipInfo(id=clip.id, duration=clip.duration_s, queries=queries)
+        info = ShownClipInfo(
+            id=clip.id,
+            duration=clip.duration_s,
+            queries=[event.name for event in clip.events],
+            shown_at=sum(clip.events[0].span) / 2,
+        )
         clips[clip.id] = ShownClip(info=info, content=file.read_bytes())
         file.unlink()
     return clips

@@ -43,6 +43,7 @@ state with `GET /jobs/ID`, and stop the work with `DELETE /jobs/ID`. One request
 removed when its request has ended; the answers of a job stay in memory for ten minutes. Every error is JSON with
 `cause`, `reason` and `remedy`."""
 
+
 def make_app(served: Served) -> FastAPI:
     """Make the application.
 

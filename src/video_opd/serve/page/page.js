@@ -160,7 +160,7 @@ async function offerClips(clips) {
       $("queries").value = clip.queries.slice(0, 2).join("\n");
     });
     const url = URL.createObjectURL(file);
-    drawPictures(url, [canvas], [0.6]).finally(() => URL.revokeObjectURL(url));
+    drawPictures(url, [canvas], [clip.shown_at / clip.duration]).finally(() => URL.revokeObjectURL(url));
   }
 }
 
@@ -232,8 +232,8 @@ async function ask() {
   $("result").hidden = true;
   try {
     await state.chosen;
+    state.limits = await (await call("/limits")).json();  // asks for the token before a long upload
     const form = makeForm(readQueries());
-    await call("/limits");  // asks for the token before a long upload
     tell("sending the video", 0);
     let job = await send(form);
     state.upload = null;
@@ -335,9 +335,10 @@ function describeTimes(model) {
 }
 
 async function drawStrip(job) {
-  const strip = $("strip");
-  const count = innerWidth < 700 ? 6 : 12;
+  const strip = $("strip"), player = $("player");
   if (state.isPlayable) {
+    const wanted = strip.clientWidth / (strip.clientHeight * Math.max(0.5, player.videoWidth / player.videoHeight));
+    const count = Math.min(16, Math.max(4, Math.round(wanted)));
     const canvases = Array.from({ length: count }, () => make("canvas", { "aria-hidden": "true" }));
     strip.replaceChildren(...canvases);
     strip.append(make("div", { class: "playhead" }));
