@@ -35,6 +35,8 @@ FIRST_GUESS_S = 5.0
 PATIENCE_S = 3.0
 """Seconds that the end of the server waits for the work to reach a safe point."""
 
+Keep = Callable[[Job, GroundResult], None]
+
 
 @dataclass
 class Place:
@@ -52,12 +54,7 @@ class JobDesk:
         keep: is given every job with its answers, before its video is removed.
     """
 
-    def __init__(
-        self,
-        models: Sequence[ServedModel],
-        limits: ServingLimits,
-        keep: Callable[[Job, GroundResult], None] | None = None,
-    ) -> None:
+    def __init__(self, models: Sequence[ServedModel], limits: ServingLimits, keep: Keep | None = None) -> None:
         self.models, self.limits, self._keep = tuple(models), limits, keep
         self._changed = threading.Condition()
         self._waiting: deque[Job] = deque()
@@ -154,7 +151,7 @@ class JobDesk:
         return job.tell(ahead)
 
     def cancel(self, job: Job) -> None:
-        """End a job: at once where it waits, at its next safe point where it is worked on. Forget one that has ended."""
+        """End a job, at its next safe point where it is worked on, else at once. Forget one that has ended."""
         with self._changed:
             if job.ended_at is not None:
                 self._known.pop(job.id, None)
