@@ -9,23 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from video_opd.data.video.decoding_workers import DecodingWorkers
-from video_opd.serve.api_records import GroundResult, JobState, JobStatus, Problem
+from video_opd.serve.api_records import ErrorTold, GroundResult, JobState, JobStatus
 from video_opd.serve.request_errors import RequestError, problem_of, too_slow_error
 from video_opd.serve.serving_limits import MEGABYTE, ServingLimits
 from video_opd.serve.uploads import Upload
 
 
 @dataclass(eq=False, kw_only=True)
-class Job:
+class GroundingJob:
     """Asks one or two models about one uploaded video."""
 
     upload: Upload
-    queries: tuple[str, ...]
     models: tuple[str, ...]
     """Names of the models that are asked."""
     limits: ServingLimits
-    wants_frames: bool = False
-    """Whether pictures of the video are made, for a browser that cannot play it."""
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     state: JobState = "waiting"
     step: str = ""
@@ -51,7 +48,7 @@ class Job:
     @property
     def num_answers(self) -> int:
         """Answers in all."""
-        return len(self.queries) * len(self.models)
+        return len(self.upload.queries) * len(self.models)
 
     def begin(self) -> None:
         """Let the time of the work run from now."""
@@ -120,5 +117,5 @@ class Job:
             num_answers=self.num_answers,
             num_frames=len(self.frames),
             result=self.result,
-            error=Problem(**problem_of(self.error)) if self.error else None,
+            error=ErrorTold(**problem_of(self.error)) if self.error else None,
         )

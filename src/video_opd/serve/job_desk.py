@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from video_opd.serve.api_records import GroundResult, JobStatus
-from video_opd.serve.job import Job
+from video_opd.serve.job import GroundingJob
 from video_opd.serve.job_steps import answer_job
 from video_opd.serve.request_errors import (
     RequestError,
@@ -35,7 +35,7 @@ FIRST_GUESS_S = 5.0
 PATIENCE_S = 3.0
 """Seconds that the end of the server waits for the work to reach a safe point."""
 
-Keep = Callable[[Job, GroundResult], None]
+Keep = Callable[[GroundingJob, GroundResult], None]
 
 
 @dataclass
@@ -57,9 +57,9 @@ class JobDesk:
     def __init__(self, models: Sequence[ServedModel], limits: ServingLimits, keep: Keep | None = None) -> None:
         self.models, self.limits, self._keep = tuple(models), limits, keep
         self._changed = threading.Condition()
-        self._waiting: deque[Job] = deque()
-        self._current: Job | None = None
-        self._known: OrderedDict[str, Job] = OrderedDict()
+        self._waiting: deque[GroundingJob] = deque()
+        self._current: GroundingJob | None = None
+        self._known: OrderedDict[str, GroundingJob] = OrderedDict()
         self._num_taken = 0
         self._is_stopping = False
         self._job_s = FIRST_GUESS_S
@@ -116,7 +116,7 @@ class JobDesk:
             if not place.is_passed_on:
                 self._free_place()
 
-    def submit(self, job: Job, place: Place) -> None:
+    def submit(self, job: GroundingJob, place: Place) -> None:
         """Let a job wait for its turn. From now on its place and its file are the desk's.
 
         Args:
@@ -131,7 +131,7 @@ class JobDesk:
         if self._is_stopping:  # it began in the meantime
             job.stop(stopping_error())
 
-    def find(self, id: str) -> Job:
+    def find(self, id: str) -> GroundingJob:
         """The job of an id.
 
         Raises:
@@ -144,13 +144,13 @@ class JobDesk:
             raise unknown_job_error()
         return job
 
-    def tell(self, job: Job) -> JobStatus:
+    def tell(self, job: GroundingJob) -> JobStatus:
         """How far a job is."""
         with self._changed:
             ahead = self._waiting.index(job) + (self._current is not None) if job in self._waiting else 0
         return job.tell(ahead)
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: GroundingJob) -> None:
         """End a job, at its next safe point where it is worked on, else at once. Forget one that has ended."""
         with self._changed:
             if job.ended_at is not None:
@@ -183,7 +183,7 @@ class JobDesk:
                 self._current = None
             self._end(job, outcome)
 
-    def _take_next(self) -> Job | None:
+    def _take_next(self) -> GroundingJob | None:
         """The job whose turn it is; None: the server stops, and none is left."""
         with self._changed:
             while not self._waiting:
@@ -194,7 +194,7 @@ class JobDesk:
             self._current = self._waiting.popleft()
             return self._current
 
-    def _end(self, job: Job, outcome: GroundResult | RequestError) -> None:
+    def _end(self, job: GroundingJob, outcome: GroundResult | RequestError) -> None:
         """Remove the job's file, free its place, and tell those who wait for it."""
         if isinstance(outcome, GroundResult) and self._keep is not None:
             outcome = self._keep_answer(job, outcome)
@@ -202,7 +202,7 @@ class JobDesk:
         self._free_place()
         job.end(outcome)
 
-    def _keep_answer(self, job: Job, result: GroundResult) -> GroundResult:
+    def _keep_answer(self, job: GroundingJob, result: GroundResult) -> GroundResult:
         assert self._keep is not None
         try:
             self._keep(job, result)

@@ -14,7 +14,7 @@ from video_opd.data.video.video_io import Frames, VideoBudget, VideoInfo
 from video_opd.errors import UserError, is_out_of_memory
 from video_opd.eval.how_asked import explain_tiny_on_size
 from video_opd.serve.api_records import GroundResult, ModelAnswers, QueryAnswer
-from video_opd.serve.job import Job
+from video_opd.serve.job import GroundingJob
 from video_opd.serve.request_errors import RequestError, memory_error, too_long_error, unusable_error
 from video_opd.serve.served_model import SeenVideo, ServedModel, read_video, write_answer
 
@@ -22,7 +22,7 @@ PICTURES = VideoBudget(fps=1000.0, max_frames=12, max_tokens=1440, max_frame_tok
 """Of a video that a browser cannot play: 12 pictures of about 160 x 90 pixels, from its beginning to its end."""
 
 
-def answer_job(job: Job, models: Sequence[ServedModel]) -> GroundResult:
+def answer_job(job: GroundingJob, models: Sequence[ServedModel]) -> GroundResult:
     """Carry out a job.
 
     Args:
@@ -37,7 +37,7 @@ def answer_job(job: Job, models: Sequence[ServedModel]) -> GroundResult:
         info = job.limit_decoding().probe_video(job.video)
         if info.duration_s > job.limits.max_video_s:
             raise too_long_error(job.upload.name, info.duration_s, job.limits.max_video_s)
-        if job.wants_frames:
+        if job.upload.wants_frames:
             job.frames = tuple(_draw_pictures(job.limit_decoding().read_video(job.video, PICTURES)))
         seen = SeenVideo(lambda budget: job.limit_decoding().read_video(job.video, budget))
         answered = [_ask(job, model, seen) for model in models]
@@ -49,13 +49,13 @@ def answer_job(job: Job, models: Sequence[ServedModel]) -> GroundResult:
     )
 
 
-def _ask(job: Job, model: ServedModel, seen: SeenVideo) -> ModelAnswers:
+def _ask(job: GroundingJob, model: ServedModel, seen: SeenVideo) -> ModelAnswers:
     began = time.monotonic()
     job.enter("decoding", f"decoding the video for {model.name}")
     frames = seen.decode(model.budget)
     decoded = time.monotonic()
     job.enter("reading", f"{model.name} reads the video")
-    prompts = seen.render(model, job.upload.name, job.queries)
+    prompts = seen.render(model, job.upload.name, job.upload.queries)
     reading_of = read_video(model, prompts)
     was_read = time.monotonic()
     answers: list[QueryAnswer] = []
@@ -73,7 +73,7 @@ def _ask(job: Job, model: ServedModel, seen: SeenVideo) -> ModelAnswers:
     )
 
 
-def _find_notices(job: Job, models: Sequence[ServedModel], info: VideoInfo, seen: SeenVideo) -> Iterator[str]:
+def _find_notices(job: GroundingJob, models: Sequence[ServedModel], info: VideoInfo, seen: SeenVideo) -> Iterator[str]:
     """What a reader should know of the answers."""
     tiny = explain_tiny_on_size([model.policy.name for model in models], job.upload.name, (info.width, info.height))
     if tiny:
@@ -93,7 +93,7 @@ def _draw_pictures(frames: Frames) -> Iterator[bytes]:
 
 
 @contextmanager
-def _explain_failures(job: Job) -> Iterator[None]:
+def _explain_failures(job: GroundingJob) -> Iterator[None]:
     """Turn what ends the work into the error of a request, without the place of the file."""
     try:
         yield

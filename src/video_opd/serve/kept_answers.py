@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from video_opd.serve.api_records import GroundResult
-from video_opd.serve.job import Job
+from video_opd.serve.job import GroundingJob
 
 
 class AnswerKeeper:
@@ -21,7 +21,7 @@ class AnswerKeeper:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(self, job: Job, result: GroundResult) -> None:
+    def __call__(self, job: GroundingJob, result: GroundResult) -> None:
         """Keep the video and the answers of a job.
 
         Raises:

@@ -31,7 +31,7 @@ class ServedModel:
     max_new_tokens: int
 
     @property
-    def knows_shapes_only(self) -> bool:
+    def is_tiny(self) -> bool:
         """Whether it is one of the tiny models that ship with the package."""
         return self.policy.name in BUNDLED
 

@@ -39,6 +39,7 @@ class Upload:
     models: tuple[str, ...]
     """Names of models, as the sender wrote them; none: all."""
     wants_frames: bool
+    """Whether pictures of the video are made, for a browser that cannot play it."""
 
 
 @dataclass

@@ -14,10 +14,10 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
 from video_opd.data.query_words import refuse_wordless
-from video_opd.serve.api_records import GroundResult, Health, JobStatus, Problem, ServedModelInfo, ShownClipInfo
+from video_opd.serve.api_records import ErrorTold, GroundResult, Health, JobStatus, ServedModelInfo, ShownClipInfo
 from video_opd.serve.exports import FORMATS
 from video_opd.serve.guard import Admission
-from video_opd.serve.job import Job
+from video_opd.serve.job import GroundingJob
 from video_opd.serve.job_desk import JobDesk
 from video_opd.serve.request_errors import not_done_error, unknown_file_error, unknown_model_error
 from video_opd.serve.serving_limits import ServingLimits
@@ -72,7 +72,7 @@ ERRORS: Mapping[int, str] = {
 
 def describe_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors of a route for OpenAPI, with those that every route has."""
-    return {status: {"model": Problem, "description": ERRORS[status]} for status in sorted({401, 403, *statuses})}
+    return {status: {"model": ErrorTold, "description": ERRORS[status]} for status in sorted({401, 403, *statuses})}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,9 +165,7 @@ def route_facts(served: Served) -> APIRouter:
     @router.get("/models", responses=describe_errors())
     async def list_models() -> list[ServedModelInfo]:
         """The models that answer here."""
-        return [
-            ServedModelInfo(name=model.name, knows_shapes_only=model.knows_shapes_only) for model in served.desk.models
-        ]
+        return [ServedModelInfo(name=model.name, knows_shapes_only=model.is_tiny) for model in served.desk.models]
 
     @router.get("/limits", responses=describe_errors())
     async def get_limits() -> ServingLimits:
@@ -194,7 +192,7 @@ def route_facts(served: Served) -> APIRouter:
     return router
 
 
-async def _take_in(served: Served, request: Request) -> Job:
+async def _take_in(served: Served, request: Request) -> GroundingJob:
     """Make a job of a form."""
     with served.desk.hold_place() as place:
         upload = await receive_upload(request, served.folder, served.limits)
@@ -207,7 +205,7 @@ async def _take_in(served: Served, request: Request) -> Job:
     return job
 
 
-def _make_job(served: Served, upload: Upload) -> Job:
+def _make_job(served: Served, upload: Upload) -> GroundingJob:
     known = [model.name for model in served.desk.models]
     for name in upload.models:
         if name not in known:
@@ -215,12 +213,10 @@ def _make_job(served: Served, upload: Upload) -> Job:
     for query in upload.queries:
         refuse_wordless(query)
     asked = tuple(name for name in known if not upload.models or name in upload.models)
-    return Job(
-        upload=upload, queries=upload.queries, models=asked, limits=served.limits, wants_frames=upload.wants_frames
-    )
+    return GroundingJob(upload=upload, models=asked, limits=served.limits)
 
 
-async def _wait_for_end(served: Served, request: Request, job: Job) -> None:
+async def _wait_for_end(served: Served, request: Request, job: GroundingJob) -> None:
     """Wait until a job has ended; if its sender leaves, end it."""
 
     async def leave() -> None:

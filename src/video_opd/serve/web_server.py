@@ -70,7 +70,7 @@ class WebServer(uvicorn.Server):
 def open_server(settings: ServerSettings) -> Iterator[WebServer]:
     """A server for the block, with a temporary folder that is removed with everything in it."""
     with open_scratch_folder() as folder:
-        is_tiny = any(model.knows_shapes_only for model in settings.models)
+        is_tiny = any(model.is_tiny for model in settings.models)
         clips = render_clips(folder) if is_tiny else {}
         keep = None if settings.keep is None else AnswerKeeper(settings.keep)
         desk = JobDesk(settings.models, settings.limits, keep)
