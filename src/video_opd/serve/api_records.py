@@ -61,7 +61,7 @@ class GroundResult(ApiRecord):
     """What a reader should know of these answers; often empty."""
 
 
-class ErrorTold(ApiRecord):
+class ApiError(ApiRecord):
     """Why a request was refused or failed."""
 
     cause: str
@@ -91,7 +91,7 @@ class JobStatus(ApiRecord):
     """Pictures of the video under `/jobs/ID/frames/NUMBER`; 0 unless the form asked for them."""
     result: GroundResult | None = None
     """The answers; only of a job that is done."""
-    error: ErrorTold | None = None
+    error: ApiError | None = None
     """Why it failed or was cancelled."""
 
 

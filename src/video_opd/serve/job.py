@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from video_opd.data.video.decoding_workers import DecodingWorkers
-from video_opd.serve.api_records import ErrorTold, GroundResult, JobState, JobStatus
+from video_opd.serve.api_records import ApiError, GroundResult, JobState, JobStatus
 from video_opd.serve.request_errors import RequestError, problem_of, too_slow_error
 from video_opd.serve.serving_limits import MEGABYTE, ServingLimits
 from video_opd.serve.uploads import Upload
@@ -117,5 +117,5 @@ class GroundingJob:
             num_answers=self.num_answers,
             num_frames=len(self.frames),
             result=self.result,
-            error=ErrorTold(**problem_of(self.error)) if self.error else None,
+            error=ApiError(**problem_of(self.error)) if self.error else None,
         )

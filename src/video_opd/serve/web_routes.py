@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
 from video_opd.data.query_words import refuse_wordless
-from video_opd.serve.api_records import ErrorTold, GroundResult, Health, JobStatus, ServedModelInfo, ShownClipInfo
+from video_opd.serve.api_records import ApiError, GroundResult, Health, JobStatus, ServedModelInfo, ShownClipInfo
 from video_opd.serve.exports import FORMATS
 from video_opd.serve.guard import Admission
 from video_opd.serve.job import GroundingJob
@@ -72,7 +72,7 @@ ERRORS: Mapping[int, str] = {
 
 def describe_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors of a route for OpenAPI, with those that every route has."""
-    return {status: {"model": ErrorTold, "description": ERRORS[status]} for status in sorted({401, 403, *statuses})}
+    return {status: {"model": ApiError, "description": ERRORS[status]} for status in sorted({401, 403, *statuses})}
 
 
 @dataclass(frozen=True, kw_only=True)

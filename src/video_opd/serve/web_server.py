@@ -53,7 +53,7 @@ class WebServer(uvicorn.Server):
                 access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=END_S,
             )
         )  # fmt: skip
-        self.desk = served.desk
+        self.served, self.desk = served, served.desk
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the work, then the connections."""
