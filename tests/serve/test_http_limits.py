@@ -56,6 +56,7 @@ def boundary_form(*parts: tuple[str, bytes]) -> bytes:
 
 
 VIDEO = 'Content-Disposition: form-data; name="video"; filename="a.mp4"'
+WRONG = 'Content-Disposition: form-data; name="qurey"'
 QUERY = 'Content-Disposition: form-data; name="query"'
 
 BEGUN = boundary_form((VIDEO, b"x" * 100))[:-20]
@@ -75,10 +76,10 @@ BEGUN = boundary_form((VIDEO, b"x" * 100))[:-20]
         (boundary_form((VIDEO, b"x"), (QUERY, b"a" * 2001)), "a `query` has more than 2000 characters"),
         (boundary_form((VIDEO, b"x"), (QUERY, b"a" * 9000)), "a `query` has more than 2000 characters"),
         (boundary_form((VIDEO, b"x"), *[(QUERY, b"a")] * 17), "the form has more than 16 times `query`"),
-        (boundary_form(('Content-Disposition: form-data; name="qurey"', b"x")), "the form has a field 'qurey', and no field is called so"),  # fmt: skip  # noqa: E501
+        (boundary_form((WRONG, b"x")), "the form has a field 'qurey', and no field is called so"),
         (boundary_form(("X: " + "y" * 99999, b"x")), "the body is not a form that can be read"),
     ],
-)  # fmt: skip
+)
 def test_a_form_that_is_not_as_it_should_be(server, body, cause):
     kind = {"Content-Type": "multipart/form-data; boundary=edge"}
     assert refusal(server.client.post("/ground", content=body, headers=kind)) == (400, cause)

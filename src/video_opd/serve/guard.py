@@ -70,7 +70,8 @@ class Guard:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                if message["status"] >= HTTPStatus.BAD_REQUEST:
+                is_closing = (b"connection", b"close") in message.get("headers", ())
+                if message["status"] >= HTTPStatus.BAD_REQUEST and not is_closing:
                     await body.drain()
                 given = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
                 message = {**message, "headers": [*message.get("headers", ()), *given]}

@@ -90,6 +90,15 @@ class JobDesk:
             if self._thread.is_alive():
                 _log.warning("the work on a request did not end within %g s", PATIENCE_S)
 
+    def refuse_if_stopping(self) -> None:
+        """Raise what tells a sender that the server is stopping, if it is.
+
+        Raises:
+            RequestError: it is.
+        """
+        if self._is_stopping:
+            raise stopping_error()
+
     @property
     def num_requests(self) -> int:
         """Requests that are uploaded, waiting or worked on."""
@@ -102,9 +111,8 @@ class JobDesk:
         Raises:
             RequestError: there is none, or the server is stopping.
         """
+        self.refuse_if_stopping()
         with self._changed:
-            if self._is_stopping:
-                raise stopping_error()
             num_places = 1 + self.limits.max_queue
             if self._num_taken >= num_places:
                 raise busy_error(num_places, min(60, max(1, math.ceil(self._job_s))))

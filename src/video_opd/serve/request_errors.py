@@ -104,6 +104,7 @@ def too_slow_error(what: str, max_seconds: float) -> RequestError:
         f"{what} took more than {max_seconds:g} s",
         reason="this server works no longer on one request",
         remedy="send a shorter video or fewer queries, or start the server with a larger --max-seconds",
+        headers={"Connection": "close"},
     )
 
 
@@ -130,7 +131,7 @@ def stopping_error() -> RequestError:
         "the server is stopping",
         reason="it begins no new work and ends what it has begun",
         remedy="send the request again when the server runs",
-        headers={"Retry-After": "30"},
+        headers={"Retry-After": "30", "Connection": "close"},
     )
 
 

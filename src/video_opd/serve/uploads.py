@@ -156,13 +156,16 @@ def clean_name(filename: bytes) -> str:
     return name.replace("\\", "/").rpartition("/")[2][:LONGEST_NAME] or "video"
 
 
-async def receive_upload(request: Request, parent: Path, limits: ServingLimits) -> Upload:
+async def receive_upload(
+    request: Request, parent: Path, limits: ServingLimits, patience: set[asyncio.Timeout]
+) -> Upload:
     """Take in a form.
 
     Args:
         request: whose body it is.
         parent: where a folder for the video is made. It is removed again where the form is refused.
         limits: what is refused.
+        patience: holds the time limit of the upload while it runs, so that it can be ended.
 
     Raises:
         RequestError: the form is not as it should be, too large, or too slow.
@@ -175,11 +178,12 @@ async def receive_upload(request: Request, parent: Path, limits: ServingLimits) 
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise malformed_error("the body is not multipart/form-data")
     folder = Path(tempfile.mkdtemp(dir=parent))
-    reader = FormReader(folder, limits)
+    reader, until = FormReader(folder, limits), asyncio.timeout(limits.max_seconds)
+    patience.add(until)
     try:
         callbacks: Any = reader.callbacks()
         parser = MultipartParser(options[b"boundary"], callbacks)
-        async with asyncio.timeout(limits.max_seconds):
+        async with until:
             async for chunk in request.stream():
                 parser.write(chunk)
         reader.close()
@@ -194,6 +198,8 @@ async def receive_upload(request: Request, parent: Path, limits: ServingLimits) 
         if isinstance(error, OSError):
             raise disk_error(error) from error
         raise
+    finally:
+        patience.discard(until)
 
 
 def _check_form(reader: FormReader) -> Upload:

@@ -19,7 +19,7 @@ from video_opd.serve.exports import FORMATS
 from video_opd.serve.guard import Admission
 from video_opd.serve.job import GroundingJob
 from video_opd.serve.job_desk import JobDesk
-from video_opd.serve.request_errors import not_done_error, unknown_file_error, unknown_model_error
+from video_opd.serve.request_errors import RequestError, not_done_error, unknown_file_error, unknown_model_error
 from video_opd.serve.serving_limits import ServingLimits
 from video_opd.serve.shown_clips import ShownClip
 from video_opd.serve.uploads import Upload, receive_upload
@@ -84,11 +84,19 @@ class Served:
     """Where uploads lie until their request has ended."""
     admission: Admission
     clips: Mapping[str, ShownClip] = field(default_factory=dict)
+    uploading: set[asyncio.Timeout] = field(default_factory=set)
+    """The time limits of the uploads that come in."""
 
     @property
     def limits(self) -> ServingLimits:
         """Those of the desk."""
         return self.desk.limits
+
+    def stop(self) -> None:
+        """Take nothing more in, and end what is here; called on the thread that takes uploads in."""
+        self.desk.stop()
+        for until in self.uploading:
+            until.reschedule(0.0)
 
 
 def route_questions(served: Served) -> APIRouter:
@@ -195,7 +203,11 @@ def route_facts(served: Served) -> APIRouter:
 async def _take_in(served: Served, request: Request) -> GroundingJob:
     """Make a job of a form."""
     with served.desk.hold_place() as place:
-        upload = await receive_upload(request, served.folder, served.limits)
+        try:
+            upload = await receive_upload(request, served.folder, served.limits, served.uploading)
+        except RequestError:
+            served.desk.refuse_if_stopping()
+            raise
         try:
             job = _make_job(served, upload)
         except BaseException:

@@ -57,7 +57,7 @@ class WebServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the work, then the connections."""
-        self.desk.stop()
+        self.served.stop()
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
