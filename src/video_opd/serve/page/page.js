@@ -199,6 +199,7 @@ function complain(problem) {
   if (!problem) return;
   const begin = problem.cause.charAt(0).toUpperCase() + problem.cause.slice(1);
   $("problem").append(make("p", {}, `${begin}: ${problem.reason}. ${problem.remedy}.`));
+  $("problem").scrollIntoView({ block: "nearest" });
 }
 
 function refuse(cause, reason, remedy) {
