@@ -96,26 +96,32 @@ def clip(clips) -> bytes:
 
 
 class Gate:
-    """Holds the work before a layer of a model, until it is opened."""
+    """Holds the work before the first layer of a model, until it is opened, and counts the passes that end."""
 
     def __init__(self) -> None:
         self.reached, self.opened, self.num_passed = threading.Event(), threading.Event(), 0
 
-    def __call__(self, *_: Any) -> None:
+    def hold(self, *_: Any) -> None:
         self.reached.set()
         assert self.opened.wait(60)
+
+    def count(self, *_: Any) -> None:
         self.num_passed += 1
 
 
 @pytest.fixture
 def gate(running) -> Iterator[Gate]:
-    """Stands before the last layer of the teacher's language model, so that the work stops in the middle of a pass."""
-    layers = running.desk.models[0].policy.model.model.language_model.layers
-    made = Gate()
-    handle = layers[-1].register_forward_pre_hook(made, prepend=True)
+    """Stands in the teacher's language model, so that the work stops in the middle of a pass."""
+    layers, made = running.desk.models[0].policy.model.model.language_model.layers, Gate()
+    assert len(layers) > 1
+    handles = [
+        layers[0].register_forward_pre_hook(made.hold, prepend=True),
+        layers[-1].register_forward_pre_hook(made.count),
+    ]
     yield made
     made.opened.set()
-    handle.remove()
+    for handle in handles:
+        handle.remove()
 
 
 @pytest.fixture

@@ -77,7 +77,10 @@ BEGUN = boundary_form((VIDEO, b"x" * 100))[:-20]
         (boundary_form((VIDEO, b"x"), (QUERY, b"a" * 9000)), "a `query` has more than 2000 characters"),
         (boundary_form((VIDEO, b"x"), *[(QUERY, b"a")] * 17), "the form has more than 16 times `query`"),
         (boundary_form((WRONG, b"x")), "the form has a field 'qurey', and no field is called so"),
-        (boundary_form(("X: " + "y" * 99999, b"x")), "the body is not a form that can be read"),
+        (
+            boundary_form(("X: " + "y" * 3000 + "\r\nY: " + "y" * 3000 + "\r\nZ: " + "y" * 3000, b"x")),
+            "a part of the form has too many headers",
+        ),
     ],
 )
 def test_a_form_that_is_not_as_it_should_be(server, body, cause):
@@ -125,7 +128,7 @@ def test_a_slow_model_is_ended_in_the_middle_of_a_pass(server, clip, gate, limit
     gate.opened.set()
     thread.join()
     assert refusal(answers[0]) == (504, "the work on the request took more than 0.5 s")
-    assert gate.num_passed == 1, "the next layer did not run"
+    assert gate.num_passed == 0, "the next layer did not run"
 
 
 def test_cancel_ends_the_work_at_the_next_layer(server, clip, gate):
@@ -137,8 +140,9 @@ def test_cancel_ends_the_work_at_the_next_layer(server, clip, gate):
     gate.opened.set()
     ended = server.wait(job["id"])
     assert (ended["state"], ended["error"]["cause"]) == ("cancelled", "the request was cancelled")
-    assert (ended["num_answered"], gate.num_passed) == (0, 1)
+    assert (ended["num_answered"], gate.num_passed) == (0, 0)
     assert server.ask(clip, "the red square").status_code == 200, "the models are as they were"
+    assert gate.num_passed > 1
 
 
 def test_cancel_ends_a_decoder_at_once(server, clip, tmp_path, monkeypatch):
@@ -167,7 +171,7 @@ def test_who_leaves_cancels_the_request(server, clip, gate):
     time.sleep(0.2)
     gate.opened.set()
     server.wait_until_idle()
-    assert gate.num_passed == 1
+    assert gate.num_passed == 0
 
 
 def test_who_leaves_during_the_upload_leaves_nothing(server):

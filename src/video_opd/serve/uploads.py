@@ -25,7 +25,8 @@ from video_opd.serve.serving_limits import LONGEST_QUERY, ServingLimits
 FORM_FIELDS = ("video", "query", "model", "frames")
 LONGEST_NAME = 200
 """Characters of a file's name that are kept."""
-FIELD_BYTES = 4 * LONGEST_QUERY
+FIELD_BYTES, HEADER_BYTES = 4 * LONGEST_QUERY, 8192
+"""Of a field that is no file, and of the headers of a part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +50,14 @@ class _Part:
     headers: dict[str, bytes] = field(default_factory=dict)
     header_name: bytes = b""
     header_value: bytes = b""
+    num_header_bytes: int = 0
     name: str = ""
     content: bytearray = field(default_factory=bytearray)
+
+    def refuse_long_headers(self) -> None:
+        """Older parsers take headers of any length."""
+        if self.num_header_bytes + len(self.header_name) + len(self.header_value) > HEADER_BYTES:
+            raise malformed_error("a part of the form has too many headers")
 
 
 class FormReader:
@@ -95,12 +102,15 @@ class FormReader:
 
     def _take_header_name(self, data: bytes, start: int, end: int) -> None:
         self._part.header_name += data[start:end]
+        self._part.refuse_long_headers()
 
     def _take_header_value(self, data: bytes, start: int, end: int) -> None:
         self._part.header_value += data[start:end]
+        self._part.refuse_long_headers()
 
     def _end_header(self) -> None:
         part = self._part
+        part.num_header_bytes += len(part.header_name) + len(part.header_value)
         part.headers[part.header_name.decode("latin-1").lower()] = part.header_value
         part.header_name = part.header_value = b""
 
@@ -172,7 +182,8 @@ async def receive_upload(
         ClientDisconnect: its sender left.
     """
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > limits.max_upload_bytes + (limits.max_queries + 4) * 2 * FIELD_BYTES:
+    most = limits.max_upload_bytes + (limits.max_queries + 4) * (FIELD_BYTES + HEADER_BYTES)
+    if length.isdecimal() and int(length) > most:
         raise too_large_error(limits.max_upload_mb)
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
@@ -185,6 +196,9 @@ async def receive_upload(
         parser = MultipartParser(options[b"boundary"], callbacks)
         async with until:
             async for chunk in request.stream():
+                most -= len(chunk)
+                if most < 0:  # such as what follows the end of the form
+                    raise too_large_error(limits.max_upload_mb)
                 parser.write(chunk)
         reader.close()
         return _check_form(reader)
