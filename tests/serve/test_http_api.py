@@ -30,9 +30,9 @@ def test_the_video_is_seen_once_for_all_queries(server, clip, monkeypatch):
     kept = []
     keep = ClipFeatures.keep
     monkeypatch.setattr(ClipFeatures, "keep", lambda *words: (kept.append(words[1]), keep(*words))[1])
-    server.ask(clip, "the red square", model="tiny-teacher")
+    server.ask(clip, "the red square", model="tiny-student")
     alone = len(kept)
-    found = server.ask(clip, "the red square", "the blue circle", "the green circle", model="tiny-teacher").json()
+    found = server.ask(clip, "the red square", "the blue circle", "the green circle", model="tiny-student").json()
     assert len(kept) == 2 * alone > 0
     (model,) = found["models"]
     assert model["seconds_to_decode"] > 0

@@ -181,18 +181,25 @@ def test_who_leaves_during_the_upload_leaves_nothing(server):
     server.wait_until_idle()
 
 
-def test_twenty_at_once_are_answered_or_told_to_come_again(server, clip, limit):
+def test_twenty_at_once_are_answered_or_told_to_come_again(server, clip, gate, limit):
     limit(max_queue=5)
-    before = psutil.Process().memory_info().rss
+    before, refused = psutil.Process().memory_info().rss, []
     heavy = clip + bytes(2_000_000)  # an mp4 may have bytes behind its end
+
+    def ask(_: int):
+        answer = server.ask(heavy, "the red square", model="tiny-teacher")
+        refused.append(answer) if answer.status_code == 503 else None
+        return answer
+
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda _: server.ask(heavy, "the red square", model="tiny-teacher"), range(20)))
-    answered = [answer for answer in answers if answer.status_code == 200]
-    refused = [answer for answer in answers if answer.status_code == 503]
-    assert len(answered) + len(refused) == 20
-    assert len(answered) >= 6, "as many as there are places"
+        answers = pool.map(ask, range(20))
+        server.wait_until(lambda: len(refused) == 14)
+        assert server.desk.num_requests == 6, "one that is worked on, and five that wait"
+        gate.opened.set()
+        answered = [answer for answer in answers if answer not in refused]
+    assert [answer.status_code for answer in answered] == [200] * 6
     assert all(answer.json()["models"][0]["answers"][0]["spans"] == [[2.0, 6.0]] for answer in answered)
-    assert all(refusal(answer)[1] == "6 requests are here already" for answer in refused)
+    assert all(refusal(answer) == (503, "6 requests are here already") for answer in refused)
     assert all(1 <= int(answer.headers["retry-after"]) <= 60 for answer in refused)
     assert psutil.Process().memory_info().rss - before < 200 << 20
 
@@ -229,7 +236,10 @@ def test_a_full_disk_is_told(server, clip, monkeypatch):
 def test_an_ended_job_is_forgotten_and_holds_no_frames(server, clip, monkeypatch):
     from video_opd.serve import job_desk
 
-    monkeypatch.setattr(served_model, "parse_answer", lambda *_: 1 / 0)
+    def fail(*_):
+        raise RuntimeError("DefaultCPUAllocator: not enough memory")
+
+    monkeypatch.setattr(served_model, "parse_answer", fail)
     ids = [server.ask(clip, "a", path="/jobs", model="tiny-student").json()["id"] for _ in range(3)]
     ended = [server.wait(id) for id in ids]
     assert {each["state"] for each in ended} == {"failed"}

@@ -120,8 +120,7 @@ def _disarm_cell(text: str) -> str:
 def _disarm_subtitle(text: str) -> str:
     """A text on one line, without what players take for markup or for the times of a subtitle."""
     line = " ".join(re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]", " ", text).split())
-    line = line.replace("-->", "→").translate({ord("<"): "‹", ord(">"): "›", ord("{"): "(", ord("}"): ")"})
-    return line or "…"
+    return line.translate({ord("<"): "‹", ord(">"): "›", ord("{"): "(", ord("}"): ")"}) or "…"
 
 
 def _write_clock(seconds: float) -> str:
