@@ -113,7 +113,7 @@ def test_models_limits_and_clips_are_told(server):
         {"name": "tiny-teacher", "knows_shapes_only": True},
         {"name": "tiny-student", "knows_shapes_only": True},
     ]
-    assert read["limits"]["max_upload_mb"] == 512
+    assert (read["limits"]["max_upload_mb"], read["limits"]["keeps_videos"]) == (512, False)
     assert read["health"] == {"status": "ok", "num_requests": 0}
     assert [clip["id"] for clip in read["clips"]] == ["clip-1", "clip-2", "clip-3", "clip-4"]
     assert server.client.get("/clips/clip-9.mp4").status_code == 404

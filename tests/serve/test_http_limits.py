@@ -254,7 +254,8 @@ def test_an_ended_job_is_forgotten_and_holds_no_frames(server, clip, monkeypatch
 
 def test_what_is_kept_never_replaces_anything(server, clip, tmp_path, monkeypatch):
     keeper = AnswerKeeper(tmp_path / "kept")
-    monkeypatch.setattr(server.desk, "_keep", keeper)
+    monkeypatch.setattr(server.desk, "keep", keeper)
+    assert server.client.get("/limits").json()["keeps_videos"]
     for _ in range(2):
         assert server.ask(clip, "the red square", name="../../evil.mp4").status_code == 200
     folders = sorted((tmp_path / "kept").iterdir())
@@ -264,7 +265,7 @@ def test_what_is_kept_never_replaces_anything(server, clip, tmp_path, monkeypatc
         assert (folder / "video.mp4").read_bytes() == clip
         assert json.loads((folder / "answers.json").read_text())["video"] == "evil.mp4"
     (tmp_path / "full").write_text("a file in the way")
-    monkeypatch.setattr(server.desk, "_keep", AnswerKeeper(tmp_path / "full"))
+    monkeypatch.setattr(server.desk, "keep", AnswerKeeper(tmp_path / "full"))
     answer = server.ask(clip, "the red square").json()
     assert answer["notices"] == ["The answer could not be kept: Not a directory."]
     assert (tmp_path / "full").read_text() == "a file in the way"

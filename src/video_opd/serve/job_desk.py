@@ -55,7 +55,7 @@ class JobDesk:
     """
 
     def __init__(self, models: Sequence[ServedModel], limits: ServingLimits, keep: Keep | None = None) -> None:
-        self.models, self.limits, self._keep = tuple(models), limits, keep
+        self.models, self.limits, self.keep = tuple(models), limits, keep
         self._changed = threading.Condition()
         self._waiting: deque[GroundingJob] = deque()
         self._current: GroundingJob | None = None
@@ -204,16 +204,16 @@ class JobDesk:
 
     def _end(self, job: GroundingJob, outcome: GroundResult | RequestError) -> None:
         """Remove the job's file, free its place, and tell those who wait for it."""
-        if isinstance(outcome, GroundResult) and self._keep is not None:
+        if isinstance(outcome, GroundResult) and self.keep is not None:
             outcome = self._keep_answer(job, outcome)
         shutil.rmtree(job.video.parent, ignore_errors=True)
         self._free_place()
         job.end(outcome)
 
     def _keep_answer(self, job: GroundingJob, result: GroundResult) -> GroundResult:
-        assert self._keep is not None
+        assert self.keep is not None
         try:
-            self._keep(job, result)
+            self.keep(job, result)
         except OSError as error:
             _log.warning("an answer could not be kept: %s", error.strerror or error)
             note = f"The answer could not be kept: {error.strerror or error}."

@@ -29,3 +29,10 @@ class ServingLimits(Settings):
     def max_upload_bytes(self) -> int:
         """The largest upload in bytes."""
         return self.max_upload_mb * MEGABYTE
+
+
+class LimitsTold(ServingLimits):
+    """What one request may cost, how many may wait, and whether anything is kept."""
+
+    keeps_videos: bool
+    """whether the server keeps every video with its answers, in a folder of its own"""

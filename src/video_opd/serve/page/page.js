@@ -441,6 +441,9 @@ async function begin() {
     $("limits").textContent =
       `This server takes files of up to ${size} MB and ${+(length / 60).toFixed(1)} minutes, and up to ${queries} queries. ` +
       `It works on one request at a time, for at most ${+(time / 60).toFixed(1)} minutes; ${queue} more may wait.`;
+    $("kept").textContent = state.limits.keeps_videos
+      ? "This server keeps every video with its answers."
+      : "The video is removed from the server when the answers are there.";
     await offerClips(await read("/clips"));
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
