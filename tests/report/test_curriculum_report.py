@@ -343,7 +343,7 @@ def test_a_suspended_answer_says_why_it_has_no_advantage(run: Path) -> None:
     page = page_of(run)
     assert "IoU 1.00, suspended: the student was already right, so the teacher was not asked" in text_of(page)
     assert "The number under each token is its advantage" not in text_of(page)
-    assert 'title="student log-prob -1.000"' in page
+    assert "log-prob of the sampler −1.000" in text_of(page)
     write_lines(run / "answers.jsonl", [answer | {"suspended": False}])
     assert "suspended: the student" not in text_of(page_of(run))
 

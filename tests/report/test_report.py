@@ -13,9 +13,10 @@ from video_opd.errors import ConfigurationError
 from video_opd.files.run_records import BestConstant, EvaluationReport, SampledAnswer, StepMetrics
 from video_opd.report import write_report
 from video_opd.report.figures import choose_ticks, draw_line_chart, shorten, smooth
-from video_opd.report.run.answer_cards import build_cards, choose_scale, make_visible
+from video_opd.report.run.answer_cards import build_cards, choose_scale_of
 from video_opd.report.run.run_contents import RunContents, read_run
 from video_opd.report.run.verdict import Standing, build_score_table, format_duration, write_headline, write_remarks
+from video_opd.report.visible_text import make_visible
 
 SCORES = {"r1@0.3": 0.8, "r1@0.5": 0.6, "r1@0.7": 0.4, "output_format_rate": 0.97, "num_queries": 400}
 
@@ -169,7 +170,7 @@ def test_a_megabyte_of_query_and_of_answer_does_not_make_a_megabyte_of_page(run:
     )
     page = page_of(run)
     assert len(page) < 120_000
-    assert "and 99904 more" in text_of(page)
+    assert "… 99904 more …" in text_of(page)
 
 
 def test_half_a_surrogate_pair_does_not_stop_the_report(run: Path) -> None:
@@ -383,7 +384,7 @@ def shown(run: Path, rows: list[dict[str, Any]]) -> tuple[list[tuple[SampledAnsw
 
 def test_tokens_are_coloured_by_advantage_on_one_scale(run: Path) -> None:
     examples, styles = shown(run, [answer(1, "a", (2.0, -2.0, 1.0, -0.1, None)), answer(1, "b", (-9.0, 0.5))])
-    assert choose_scale(examples) == 2.0  # the -9 is beyond it
+    assert choose_scale_of(examples) == 2.0  # the -9 is beyond it
     assert styles == [["plus-4", "minus-4", "plus-2", "zero", "zero"], ["minus-4", "plus-1"]]
 
 

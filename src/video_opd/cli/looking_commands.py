@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from video_opd.cli.argument_types import Json, Number, Plugins, load_plugins, offer_names
-from video_opd.cli.path_roles import GoesOn, Reads
+from video_opd.cli.path_roles import GoesOn, Reads, ReadsVideos
 from video_opd.cli.refusals import require_choice
 from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.eval.scorers import RESULT_FORMATS, SCORERS
@@ -211,11 +211,12 @@ def _compare_files(first: _Scored, second: _Scored) -> dict[str, Any]:
     }
 
 
-def report(run: GoesOn, /) -> int:
+def report(run: GoesOn, /, *, videos: ReadsVideos | None = None) -> int:
     """Write report.html of a run or a comparison.
 
     Args:
         run: folder
+        videos: folder of the test videos, for frames and playback (default: the one that the run had)
 
     Example:
         video-opd report runs/demo
@@ -224,5 +225,5 @@ def report(run: GoesOn, /) -> int:
 
     is_comparison = (run / "comparison.json").exists()
     with explain_write_errors(run / "report.html"):
-        show(write_comparison_report(run) if is_comparison else write_report(run))
+        show(write_comparison_report(run) if is_comparison else write_report(run, videos))
     return 0

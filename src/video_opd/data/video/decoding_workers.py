@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from dataclasses import asdict
 from multiprocessing import Pipe
@@ -110,15 +111,23 @@ class DecodingWorker:
         """What a process is that could take the place of another: its parent, its program and its limit."""
         return os.getpid(), PROGRAM, num_bytes
 
-    def read(self, asked: dict[str, Any], silence_s: float, clip_s: float) -> tuple[dict[str, Any], KeptFrames]:
+    def read(
+        self, asked: dict[str, Any], silence_s: float, clip_s: float, kept: KeptFrames
+    ) -> tuple[dict[str, Any], KeptFrames]:
         """What the process says in the end, and the frames that it gave.
+
+        Args:
+            asked: which frames of which video.
+            silence_s: most seconds without a frame.
+            clip_s: most seconds for the clip.
+            kept: takes the frames.
 
         Raises:
             TimeoutError: it takes longer than a limit allows.
             WorkerDied: it ended.
         """
         self.num_asked += 1
-        kept, until = KeptFrames(), time.monotonic() + clip_s
+        until = time.monotonic() + clip_s
         self._send(json.dumps(asked).encode())
         while True:
             said = self._receive(min(until, time.monotonic() + silence_s))
@@ -166,10 +175,18 @@ class DecodingWorkers:
         silence_s: most seconds without a frame.
         clip_s: most seconds for a clip.
         num_bytes: most memory of a process.
+        keep: makes what takes the frames of a video and resizes them.
     """
 
-    def __init__(self, silence_s: float = SILENCE_S, clip_s: float = CLIP_S, num_bytes: int = CLIP_BYTES) -> None:
-        self.silence_s, self.clip_s, self.num_bytes = silence_s, clip_s, num_bytes
+    def __init__(
+        self,
+        silence_s: float = SILENCE_S,
+        clip_s: float = CLIP_S,
+        num_bytes: int = CLIP_BYTES,
+        *,
+        keep: Callable[[], KeptFrames] = KeptFrames,
+    ) -> None:
+        self.silence_s, self.clip_s, self.num_bytes, self.keep = silence_s, clip_s, num_bytes, keep
         self._free: list[DecodingWorker] = []
         self._busy: set[DecodingWorker] = set()
         self._is_closed = False
@@ -241,7 +258,7 @@ class DecodingWorkers:
             worker = self._take_worker()
             is_well = False
             try:
-                found = worker.read(asked, self.silence_s, self.clip_s)
+                found = worker.read(asked, self.silence_s, self.clip_s, self.keep())
                 is_well = "no_memory" not in found[0]
                 if is_well or worker.num_asked == 1:
                     return found

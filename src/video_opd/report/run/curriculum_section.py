@@ -11,10 +11,10 @@ from video_opd.files.run_records import ExamplesProfile
 from video_opd.report.figures import Figure, draw_line_chart
 from video_opd.report.html_tables import Cell, Row, Table
 from video_opd.report.run import verdict
-from video_opd.report.run.answer_cards import make_visible
 from video_opd.report.run.curriculum_contents import CurriculumContents, Round, UnfinishedScores
 from video_opd.report.run.curriculum_figures import Column, draw_columns, draw_histogram
 from video_opd.report.run.run_contents import RunContents
+from video_opd.report.visible_text import make_visible
 
 MOSTLY_NOISE = 0.5
 """As in `curriculum.signals`, which this page does not load: a ranking less reliable than this is mostly noise."""

@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from video_opd.errors import ConfigurationError, DataError
+from video_opd.files.input_records import RecordedInputs
 from video_opd.files.run_records import EvaluationReport, SampledAnswer, StepMetrics
+from video_opd.files.timeline_records import TIMELINES_FILE
 from video_opd.report.run.curriculum_contents import CurriculumContents, read_curriculum
+from video_opd.report.run.timeline_contents import TimelineContents, read_timelines
 from video_opd.runs import RunDirectory, iterate_journal, read_journal, read_json
 from video_opd.runs.inputs_file import read_inputs
 
@@ -36,6 +39,8 @@ class RunContents:
     notices: list[str]
     curriculum: CurriculumContents = field(default_factory=CurriculumContents)
     """How the examples were chosen; empty where the run took all of them."""
+    timelines: TimelineContents = field(default_factory=TimelineContents)
+    """The test queries to show."""
 
     def series(self, key: str) -> list[tuple[float, float]]:
         """(step, value) wherever there is a value; a dotted key leads into the tables of a row."""
@@ -71,7 +76,8 @@ def read_run(path: Path) -> RunContents:
     except DataError as error:
         examples = []
         notices.append(f"The examples are left out: {error}")
-    notices += _describe_changes(path)
+    recorded = _read_inputs(path, notices)
+    notices += _describe_changes(recorded)
     return RunContents(
         name=path.resolve().name,
         recipe=_read_text(run.recipe),
@@ -80,16 +86,21 @@ def read_run(path: Path) -> RunContents:
         evaluations=_read_evaluations(run.evaluation, notices),
         examples=examples,
         curriculum=read_curriculum(run.rounds, notices),
+        timelines=read_timelines(run, recorded),
         notices=notices,
     )
 
 
-def _describe_changes(run: Path) -> list[str]:
-    """Say which manifests, models or videos changed during the run: its numbers are then not all of the same data."""
+def _read_inputs(run: Path, notices: list[str]) -> RecordedInputs | None:
     try:
-        recorded = read_inputs(run)
+        return read_inputs(run)
     except DataError as error:
-        return [f"Whether the run's inputs changed is not known: {error}"]
+        notices.append(f"Whether the run's inputs changed is not known: {error}")
+        return None
+
+
+def _describe_changes(recorded: RecordedInputs | None) -> list[str]:
+    """Say which manifests, models or videos changed during the run: its numbers are then not all of the same data."""
     return [
         f"The run went on with other inputs than before, accepted by name ({', '.join(change.accepted)}): "
         f"{'; '.join(change.differences)}."
@@ -113,6 +124,8 @@ def _list_environments(run: RunDirectory) -> list[Path]:
 def _read_evaluations(folder: Path, notices: list[str]) -> list[EvaluationReport]:
     evaluations = []
     for path in sorted(folder.glob("*.json")):
+        if path.name == TIMELINES_FILE:
+            continue
         try:
             found = EvaluationReport.from_json(read_json(path.read_bytes()))
             if not found.is_evaluation:

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from video_opd.report import figures
 from video_opd.report.figures import Figure
-from video_opd.report.page import fill, write_page
+from video_opd.report.page import fill, read_script, refuse_foreign_page, write_page
 from video_opd.report.phases import sum_time_by_phase
 from video_opd.report.run import answer_cards as examples
 from video_opd.report.run import curriculum_section as curriculum_section
 from video_opd.report.run import verdict
 from video_opd.report.run.run_contents import RunContents, read_run
+from video_opd.report.run.timeline_cards import build_timelines
+from video_opd.report.run.token_chips import build_legend
+from video_opd.report.run.video_frames import show_videos
 from video_opd.report.run.vital_signs import draw_regions, draw_vital_signs, write_first_and_last
 from video_opd.runs import RunDirectory
 from video_opd.sample_size import count_of
@@ -21,11 +24,16 @@ _MAX_PROBES = 60
 """As many as can be told apart in one picture."""
 
 
-def write_report(run: Path) -> Path:
-    """Write `report.html` into a run folder, from nothing but what lies in it.
+def write_report(run: Path, videos: Path | None = None, page: Path | None = None) -> Path:
+    """Write `report.html` into a run folder, from what lies in it, and from the test videos where they are at hand.
 
-    The page is one file without scripts and without anything to load; the same folder always gives the same page. It
-    can be written at any time, also while the run is under way.
+    The page is one file that loads nothing from the network; the same folder always gives the same page. It can be
+    written at any time, also while the run is under way.
+
+    Args:
+        run: the folder.
+        videos: the folder of the test videos, where it is not the one that the run had.
+        page: another place for the page.
 
     Returns:
         The page.
@@ -34,11 +42,22 @@ def write_report(run: Path) -> Path:
         ConfigurationError: the folder holds no run.
         OSError: the page cannot be written.
     """
-    return write_page(RunDirectory(run).report, render(read_run(run)))
+    page = page or RunDirectory(run).report
+    refuse_foreign_page(page)
+    return write_page(page, render(read_run(run), page, videos))
 
 
-def render(contents: RunContents) -> str:
-    """The page as text."""
+def render(contents: RunContents, page: Path, videos: Path | None = None) -> str:
+    """The page as text.
+
+    Args:
+        contents: of the run folder.
+        page: where it is written.
+        videos: the folder of the test videos, where it is not the one that the run had.
+    """
+    timelines = contents.timelines
+    shown = show_videos(timelines.list_shown(), videos or timelines.videos, page)
+    timeline_section = build_timelines(timelines.timelines, shown, timelines.why_not)
     standing = verdict.Standing.sort_evaluations(contents.evaluations)
     phases = sum_time_by_phase(
         contents.rows, elapsed=verdict.measure_elapsed(contents), selecting=contents.curriculum.cost_s
@@ -57,7 +76,9 @@ def render(contents: RunContents) -> str:
         phases=phases,
         phase_bar=figures.draw_bar("Where the time went", [(phase.colour, phase.share) for phase in phases]),
         examples=examples.build_cards(contents.examples),
-        advantage_legend=examples.build_legend(contents.examples),
+        advantage_legend=build_legend(examples.choose_scale_of(contents.examples)),
+        timeline_section=timeline_section,
+        script=read_script("player.js") if timeline_section and timeline_section.has_player else None,
         convention=standing.convention,
     )
 
