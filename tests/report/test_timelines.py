@@ -17,10 +17,13 @@ from test_report import metrics_row, write_evaluation, write_lines
 
 from video_opd.cli import main
 from video_opd.data.video.video_io import write_video
+from video_opd.files.timeline_records import Timelines
 from video_opd.grounding import write_predictions
 from video_opd.report import write_report
 from video_opd.report.run import video_frames
+from video_opd.report.run.teacher_sight import FEW, measure_sight
 from video_opd.report.run.video_frames import encode_picture, link_to
+from video_opd.sample_size import MIN_AGREEING
 
 
 def query(id: str, video: str, kind: str = "improved", **changes: Any) -> dict[str, Any]:
@@ -205,3 +208,23 @@ def test_the_time_for_decoding_has_an_end(run: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(video_frames, "_ALL_S", -1.0)
     write_timelines(run, query("q1", "a.mp4"))
     assert "the other videos took all the time" in text_of(page_of(run))
+
+
+def test_how_much_the_judgement_depends_on_the_video_is_measured_on_the_sample_alone() -> None:
+    def measure(count: int, **changes: Any) -> Any:
+        queries = [query(f"q{number}", "a.mp4") for number in range(count)] + [query("other", "a.mp4", **changes)]
+        sample = [each["id"] for each in queries[:-1]]
+        return measure_sight(Timelines.from_json({"sample": sample, "queries": queries}))
+
+    assert measure(4) is None, "too few"
+    sight = measure(5, tokens={})
+    assert sight.num_queries == 5
+    assert [(each.region, each.num_tokens) for each in sight.regions] == [("digits", 10), ("format", 5), ("end", 5)]
+    digits = sight.regions[0]
+    assert digits.advantage == pytest.approx((0.5 + 4.0) / 2)
+    assert digits.with_video == pytest.approx((-0.5 - 4.25) / 2)
+    assert digits.without_video == pytest.approx((-3.0 - 2.0) / 2)
+    assert digits.change == pytest.approx((2.5 + 2.25) / 2)
+    assert digits.num_turned == 5, "2 was better than the student's, and is worse without the video"
+    assert sight.change == pytest.approx((2.5 + 2.25) / 4)
+    assert FEW == MIN_AGREEING

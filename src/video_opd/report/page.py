@@ -16,7 +16,7 @@ from video_opd import __version__
 from video_opd.files.durable import write_durably
 from video_opd.files.outputs import refuse_foreign
 from video_opd.report.run.verdict import format_duration
-from video_opd.report.visible_text import spell_out
+from video_opd.report.visible_text import make_visible, spell_out
 
 MARK = "Made by video-opd"
 """Stands in every page and picture, and tells them from files of others."""
@@ -55,6 +55,7 @@ def _make_environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["cut"] = make_visible
     environment.filters["duration"] = format_duration
     environment.filters["kept_together"] = _keep_together
     return environment

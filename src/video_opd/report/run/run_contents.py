@@ -6,14 +6,18 @@ and `notices` says so. Only a folder that holds no run is an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from video_opd.errors import ConfigurationError, DataError
 from video_opd.files.input_records import RecordedInputs
 from video_opd.files.run_records import EvaluationReport, SampledAnswer, StepMetrics
+from video_opd.files.strict_json import load_json
 from video_opd.files.timeline_records import TIMELINES_FILE
+from video_opd.files.toml_text import load_toml
 from video_opd.report.run.curriculum_contents import CurriculumContents, read_curriculum
 from video_opd.report.run.timeline_contents import TimelineContents, read_timelines
 from video_opd.runs import RunDirectory, iterate_journal, read_journal, read_json
@@ -41,6 +45,18 @@ class RunContents:
     """How the examples were chosen; empty where the run took all of them."""
     timelines: TimelineContents = field(default_factory=TimelineContents)
     """The test queries to show."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The recipe as tables; empty where it cannot be read."""
+    num_changes: int | None = None
+    """Changes of the inputs that were accepted during the run; None: the inputs are not recorded."""
+
+    @property
+    def device(self) -> str:
+        """What the run last computed on, as its environment says; empty where it does not."""
+        for text in reversed(self.environments.values()):
+            with contextlib.suppress(ValueError, RecursionError, TypeError, LookupError):
+                return str(load_json(text)["device"])
+        return ""
 
     def series(self, key: str) -> list[tuple[float, float]]:
         """(step, value) wherever there is a value; a dotted key leads into the tables of a row."""
@@ -76,17 +92,20 @@ def read_run(path: Path) -> RunContents:
     except DataError as error:
         examples = []
         notices.append(f"The examples are left out: {error}")
-    recorded = _read_inputs(path, notices)
+    recorded, recipe = _read_inputs(path, notices), _read_text(run.recipe)
+    settings = _read_tables(recipe)
     notices += _describe_changes(recorded)
     return RunContents(
         name=path.resolve().name,
-        recipe=_read_text(run.recipe),
+        recipe=recipe,
         environments={file.name: _read_text(file) or "" for file in _list_environments(run)},
         rows=[rows[step] for step in sorted(rows)],
         evaluations=_read_evaluations(run.evaluation, notices),
         examples=examples,
         curriculum=read_curriculum(run.rounds, notices),
-        timelines=read_timelines(run, recorded),
+        timelines=read_timelines(run, settings, recorded),
+        settings=settings,
+        num_changes=len(recorded.changes) if recorded else None,
         notices=notices,
     )
 
@@ -114,6 +133,13 @@ def _read_text(path: Path) -> str | None:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
+
+
+def _read_tables(recipe: str | None) -> Mapping[str, Any]:
+    try:
+        return load_toml(recipe or "")
+    except ValueError:
+        return {}
 
 
 def _list_environments(run: RunDirectory) -> list[Path]:

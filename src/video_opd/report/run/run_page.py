@@ -12,7 +12,9 @@ from video_opd.report.phases import sum_time_by_phase
 from video_opd.report.run import answer_cards as examples
 from video_opd.report.run import curriculum_section as curriculum_section
 from video_opd.report.run import verdict
+from video_opd.report.run.run_checks import make_checks
 from video_opd.report.run.run_contents import RunContents, read_run
+from video_opd.report.run.standing_figure import draw_standing
 from video_opd.report.run.timeline_cards import build_timelines
 from video_opd.report.run.token_chips import build_legend
 from video_opd.report.run.video_frames import show_videos
@@ -69,6 +71,8 @@ def render(contents: RunContents, page: Path, videos: Path | None = None) -> str
         remarks=verdict.write_remarks(contents, standing),
         table=verdict.build_score_table(standing),
         facts=list_facts(contents),
+        standing=draw_standing(standing),
+        checks=make_checks(contents, standing),
         main_figures=[figure for figure in draw_main_figures(contents, standing) if figure],
         small_figures=draw_vital_signs(contents),
         curriculum=curriculum_section.build_section(contents),
@@ -89,8 +93,16 @@ def list_facts(contents: RunContents) -> list[tuple[str, str]]:
     if contents.rows:
         found.append(("steps", f"{contents.rows[-1].step:,}"))
         found.append(("training time", verdict.format_duration(verdict.measure_elapsed(contents))))
+    if contents.curriculum.cost_s:
+        found.append(("selecting examples", verdict.format_duration(contents.curriculum.cost_s)))
     if contents.series("num_answer_tokens"):
         found.append(("answer tokens learned from", f"{contents.total('num_answer_tokens'):,.0f}"))
+    if passes := contents.total("work.teacher.prompt_passes"):
+        found.append(("prompts read by the teacher", f"{passes:,.0f}"))
+    if memory := max((value for _, value in contents.series("extra_memory_bytes")), default=0.0):
+        found.append(("memory of a step, at most", verdict.format_memory(memory)))
+    if contents.device:
+        found.append(("device", contents.device))
     set_aside = contents.series("num_set_aside")
     if set_aside:  # a running total
         found.append(("examples set aside", f"{set_aside[-1][1]:,.0f}"))

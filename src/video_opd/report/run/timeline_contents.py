@@ -12,7 +12,6 @@ from video_opd.errors import DataError
 from video_opd.files.input_records import RecordedInputs
 from video_opd.files.strict_json import load_json
 from video_opd.files.timeline_records import QUERY_KINDS, TIMELINES_FILE, QueryTimeline, Timelines
-from video_opd.files.toml_text import load_toml
 from video_opd.runs import RunDirectory
 
 
@@ -31,14 +30,14 @@ class TimelineContents:
         return [each for each in self.timelines.queries if each.kind in QUERY_KINDS]
 
 
-def read_timelines(run: RunDirectory, recorded: RecordedInputs | None) -> TimelineContents:
+def read_timelines(run: RunDirectory, tables: Mapping[str, Any], recorded: RecordedInputs | None) -> TimelineContents:
     """Read or choose the queries; whatever is missing or wrong is said and stops nothing.
 
     Args:
         run: the folder.
+        tables: of its recipe.
         recorded: which inputs the run had; None: it is not recorded.
     """
-    tables = _read_recipe(run)
     videos = Path(recorded.videos.folder) if recorded else _find_path(tables, "videos")
     path = run.evaluation / TIMELINES_FILE
     why_not = ""
@@ -95,13 +94,6 @@ def _find_manifest(tables: Mapping[str, Any], recorded: RecordedInputs | None) -
             remedy="restore it",
         )
     return path
-
-
-def _read_recipe(run: RunDirectory) -> Mapping[str, Any]:
-    try:
-        return load_toml(run.recipe.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def _find_path(tables: Mapping[str, Any], key: str) -> Path | None:
