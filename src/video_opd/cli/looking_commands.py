@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from video_opd.cli.argument_types import Json, Number, Plugins, load_plugins, offer_names
-from video_opd.cli.path_roles import GoesOn, Reads, ReadsVideos
+from video_opd.cli.path_roles import GoesOn, Reads, ReadsVideos, Writes
 from video_opd.cli.refusals import require_choice
 from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.eval.scorers import RESULT_FORMATS, SCORERS
@@ -211,19 +211,33 @@ def _compare_files(first: _Scored, second: _Scored) -> dict[str, Any]:
     }
 
 
-def report(run: GoesOn, /, *, videos: ReadsVideos | None = None) -> int:
-    """Write report.html of a run or a comparison.
+def report(
+    runs: Annotated[list[GoesOn], Parameter(name="RUN")],
+    /,
+    *,
+    out: Writes | None = None,
+    videos: ReadsVideos | None = None,
+) -> int:
+    """Write a page about a run or a comparison, or about several runs.
 
     Args:
-        run: folder
+        runs: folder; several: their curves on one page
+        out: page (default: report.html in the folder; of several runs, runs.html here)
         videos: folder of the test videos, for frames and playback (default: the one that the run had)
 
     Example:
         video-opd report runs/demo
+        video-opd report runs/opd-0 runs/opd-1 runs/grpo-0 --out runs.html
     """
-    from video_opd.report import write_comparison_report, write_report
+    from video_opd.report import write_comparison_report, write_overlay_report, write_report
 
-    is_comparison = (run / "comparison.json").exists()
-    with explain_write_errors(run / "report.html"):
-        show(write_comparison_report(run) if is_comparison else write_report(run, videos))
+    if len(runs) > 1:
+        page = out or Path("runs.html")
+        with explain_write_errors(page):
+            show(write_overlay_report(runs, page))
+        return 0
+    page = out or runs[0] / "report.html"
+    is_comparison = (runs[0] / "comparison.json").exists()
+    with explain_write_errors(page):
+        show(write_comparison_report(runs[0], page) if is_comparison else write_report(runs[0], videos, page))
     return 0

@@ -92,6 +92,7 @@ def draw_curves(
     rules: Sequence[ReferenceLine] = (),
     x_unit: str = "step",
     labelled: bool = False,
+    y_range: tuple[float, float] | None = None,
 ) -> Markup:
     """Draw several methods, each with its band.
 
@@ -101,13 +102,14 @@ def draw_curves(
         rules: horizontal lines to compare with.
         x_unit: of the x axis.
         labelled: names stand beside the lines, at the right.
+        y_range: ends of the y axis; None: those of the values.
     """
     reach = [point for each in series for point in each.points]
     reach += [(x, y) for each in series for x, *ends in each.band for y in ends]
     reach += [(reach[0][0], rule.y) for rule in rules]
     ys = [y for _, y in reach]
     margin = 34 + _LETTER * max(len(_shorten_name(each)) for each in series) if labelled else 20.0
-    axes = Axes.enclose(reach, y_range=(min(ys), max(ys)), height=310.0, right=margin, x_unit=x_unit)
+    axes = Axes.enclose(reach, y_range=y_range or (min(ys), max(ys)), height=310.0, right=margin, x_unit=x_unit)
     parts = [axes.draw_frame()]
     parts += [_draw_band(axes, each) for each in series if len(each.band) > 1]
     # The first method is drawn last: the others are compared with it.

@@ -170,11 +170,11 @@ def _check_examples(contents: RunContents, _: Standing) -> tuple[Outcome, str]:
 
 
 def _check_inputs(contents: RunContents, _: Standing) -> tuple[Outcome, str]:
-    if contents.num_changes is None:
+    if contents.inputs is None:
         return "not made", "The run does not record its inputs."
-    changes = count_of(contents.num_changes, "change was accepted", "changes were accepted")
-    return _judge(not contents.num_changes, f"{changes} during the run." if contents.num_changes else
-                  "Manifests, models and videos are those that it was begun with.")  # fmt: skip
+    if not (count := len(contents.inputs.changes)):
+        return "passed", "Manifests, models and videos are those that it was begun with."
+    return "look", f"{count_of(count, 'change was accepted', 'changes were accepted')} during the run."
 
 
 def _check_sight(contents: RunContents, _: Standing) -> tuple[Outcome, str]:

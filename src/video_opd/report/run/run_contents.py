@@ -47,8 +47,8 @@ class RunContents:
     """The test queries to show."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The recipe as tables; empty where it cannot be read."""
-    num_changes: int | None = None
-    """Changes of the inputs that were accepted during the run; None: the inputs are not recorded."""
+    inputs: RecordedInputs | None = None
+    """What the run was begun with; None: it is not recorded."""
 
     @property
     def device(self) -> str:
@@ -68,8 +68,12 @@ class RunContents:
         return sum(value for _, value in self.series(key))
 
 
-def read_run(path: Path) -> RunContents:
+def read_run(path: Path, *, with_answers: bool = True) -> RunContents:
     """Read a run folder.
+
+    Args:
+        path: the folder.
+        with_answers: read also what the models answered, which takes longer than all else.
 
     Raises:
         ConfigurationError: the folder holds no run.
@@ -88,7 +92,7 @@ def read_run(path: Path) -> RunContents:
         rows = {}
         notices.append(f"The curves are left out: {error}")
     try:
-        examples = _choose_examples(SampledAnswer.from_rows(iterate_journal(run.answers)))
+        examples = _choose_examples(SampledAnswer.from_rows(iterate_journal(run.answers))) if with_answers else []
     except DataError as error:
         examples = []
         notices.append(f"The examples are left out: {error}")
@@ -103,9 +107,9 @@ def read_run(path: Path) -> RunContents:
         evaluations=_read_evaluations(run.evaluation, notices),
         examples=examples,
         curriculum=read_curriculum(run.rounds, notices),
-        timelines=read_timelines(run, settings, recorded),
+        timelines=read_timelines(run, settings, recorded) if with_answers else TimelineContents(),
         settings=settings,
-        num_changes=len(recorded.changes) if recorded else None,
+        inputs=recorded,
         notices=notices,
     )
 
