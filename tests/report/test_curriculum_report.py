@@ -255,6 +255,7 @@ def test_each_value_may_be_something_else(run: Path, by: Any) -> None:
 
 def test_hostile_text_stays_text_wherever_it_comes_from(run: Path) -> None:
     write_lines(run / "metrics.jsonl", [counted(step, 12, 4, 2) for step in range(1, 21)])
+    write_round(run, 1, kinds={"anchor": 1})
     elements = Elements(page_of(run))
     sources = {"sources": {HOSTILE: 0.5, "b": 0.5}}
     changes = {"pool": profile(8.0, 0.5) | sources, "kept": profile(8.0, 0.5) | sources}

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from video_opd.report.comparison.comparison_contents import CLOCKS, choose_clock
-from video_opd.report.comparison.comparison_figures import Series, choose_unit, draw_curves, draw_key
+from video_opd.report.comparison.comparison_figures import Series, draw_curves, draw_key
 from video_opd.report.comparison.comparison_page import render
 from video_opd.report.comparison.overlaid_runs import RunGroup, make_comparison, measure_time, read_groups
-from video_opd.report.figures import Figure, smooth
+from video_opd.report.figures import Figure, choose_unit, smooth
 from video_opd.report.html_tables import Cell, Row, Table
 from video_opd.report.page import refuse_foreign_page, write_page
 from video_opd.report.run.run_contents import RunContents

@@ -7,7 +7,7 @@ and `notices` says so. Only a folder that holds no run is an error.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from video_opd.files.run_records import EvaluationReport, SampledAnswer, StepMet
 from video_opd.files.strict_json import load_json
 from video_opd.files.timeline_records import TIMELINES_FILE
 from video_opd.files.toml_text import load_toml
+from video_opd.report.run.advantage_contents import AdvantageStretch, AdvantageTally
 from video_opd.report.run.curriculum_contents import CurriculumContents, read_curriculum
 from video_opd.report.run.timeline_contents import TimelineContents, read_timelines
 from video_opd.runs import RunDirectory, iterate_journal, read_journal, read_json
@@ -47,6 +48,10 @@ class RunContents:
     """The test queries to show."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The recipe as tables; empty where it cannot be read."""
+    early: AdvantageStretch = field(default_factory=AdvantageStretch)
+    """Advantages in the first tenth of the steps."""
+    late: AdvantageStretch = field(default_factory=AdvantageStretch)
+    """Advantages in the last tenth."""
     inputs: RecordedInputs | None = None
     """What the run was begun with; None: it is not recorded."""
 
@@ -91,13 +96,15 @@ def read_run(path: Path, *, with_answers: bool = True) -> RunContents:
     except DataError as error:
         rows = {}
         notices.append(f"The curves are left out: {error}")
+    recorded, recipe = _read_inputs(path, notices), _read_text(run.recipe)
+    settings = _read_tables(recipe)
+    tally = AdvantageTally(max(rows, default=0), settings)
     try:
-        examples = _choose_examples(SampledAnswer.from_rows(iterate_journal(run.answers))) if with_answers else []
+        answers = SampledAnswer.from_rows(iterate_journal(run.answers))
+        examples = _choose_examples(_count_all(answers, tally)) if with_answers else []
     except DataError as error:
         examples = []
         notices.append(f"The examples are left out: {error}")
-    recorded, recipe = _read_inputs(path, notices), _read_text(run.recipe)
-    settings = _read_tables(recipe)
     notices += _describe_changes(recorded)
     return RunContents(
         name=path.resolve().name,
@@ -109,9 +116,18 @@ def read_run(path: Path, *, with_answers: bool = True) -> RunContents:
         curriculum=read_curriculum(run.rounds, notices),
         timelines=read_timelines(run, settings, recorded) if with_answers else TimelineContents(),
         settings=settings,
+        early=tally.early,
+        late=tally.late,
         inputs=recorded,
         notices=notices,
     )
+
+
+def _count_all(answers: Iterable[SampledAnswer], tally: AdvantageTally) -> Iterator[SampledAnswer]:
+    """The same answers, each of them counted: they are read once."""
+    for answer in answers:
+        tally.add(answer)
+        yield answer
 
 
 def _read_inputs(run: Path, notices: list[str]) -> RecordedInputs | None:
