@@ -247,7 +247,7 @@ class Strip:
             Markup('<text x="{}" y="13">{}</text>').format(self.place(tick), shorten(tick).replace("-", "−"))
             for tick in inside
         ]
-        return Markup('<svg class="forest scale" aria-hidden="true">{}</svg>').format(Markup("").join(texts))
+        return Markup('<svg class="forest scale" role="img" aria-label="scale">{}</svg>').format(Markup("").join(texts))
 
     def draw_whisker(self, title: str, mean: float, interval: tuple[float, float]) -> Markup:
         """A dot with its interval beside the line of zero; a ring if the interval holds zero."""
