@@ -77,3 +77,10 @@ def test_a_run_of_one_step_has_one_row_and_one_without_advantages_none(run: Path
     page = page_of(run)
     assert Elements(page).open == []
     assert len(page) < 150_000
+
+
+def test_of_a_long_run_only_some_answers_are_looked_at_and_the_last_among_them(run: Path) -> None:
+    rows = [answer_row(step, id) for step in (1, 5, 7, 8) for id in ("a", f"b{step}")]
+    write_lines(run / "answers.jsonl", rows)  # the run went on to step 20, without recording more
+    found = {(each.step, each.id) for answers in read_run(run).examples for each in answers}
+    assert found == {(1, "a"), (1, "b1"), (8, "a"), (8, "b8")}

@@ -100,7 +100,7 @@ def read_run(path: Path, *, with_answers: bool = True) -> RunContents:
     settings = _read_tables(recipe)
     tally = AdvantageTally(max(rows, default=0), settings)
     try:
-        answers = SampledAnswer.from_rows(iterate_journal(run.answers))
+        answers = SampledAnswer.from_rows(_pick_answers(iterate_journal(run.answers), tally))
         examples = _choose_examples(_count_all(answers, tally)) if with_answers else []
     except DataError as error:
         examples = []
@@ -121,6 +121,28 @@ def read_run(path: Path, *, with_answers: bool = True) -> RunContents:
         inputs=recorded,
         notices=notices,
     )
+
+
+def _pick_answers(rows: Iterable[dict[str, Any]], tally: AdvantageTally) -> Iterator[dict[str, Any]]:
+    """The rows of answers.jsonl that are looked at; to check all of a long run takes most of the time of a report.
+
+    They are the first ones, those that are counted, those to the first queries, and those of the last step.
+    """
+    ids: set[object] = set()
+    newest: list[dict[str, Any]] = []
+    first: object = None
+    for row in rows:
+        step, id = row.get("step"), row.get("id")
+        first = step if first is None else first
+        if step == first and isinstance(id, str):
+            ids.add(id)
+        if not isinstance(step, int) or step == first or tally.covers(step) or (isinstance(id, str) and id in ids):
+            yield row
+        elif newest and newest[0]["step"] == step:
+            newest.append(row)
+        else:
+            newest = [row]
+    yield from newest
 
 
 def _count_all(answers: Iterable[SampledAnswer], tally: AdvantageTally) -> Iterator[SampledAnswer]:

@@ -166,13 +166,14 @@ def _make_rules(standing: verdict.Standing) -> list[figures.ReferenceLine]:
 
 def _draw_validation_by_time(contents: RunContents, standing: verdict.Standing) -> Figure | None:
     """The same against seconds, where they are known of every evaluation."""
-    seconds = [verdict.measure_elapsed(contents, student.step or 0) for student in standing.curve]
+    elapsed = {0.0: 0.0} | dict(contents.series("seconds"))
+    seconds = [elapsed.get(student.step or 0, 0.0) for student in standing.curve]
     if len(seconds) < 2 or seconds != sorted(set(seconds)):
         return None
     unit, size = figures.choose_unit(seconds[-1])
     line = _make_line(standing, [each / size for each in seconds])
     best = max(standing.curve, key=lambda student: student.miou)
-    until = verdict.measure_elapsed(contents, best.step or 0)
+    until = elapsed[best.step or 0]
     heading = "mIoU against training time"
     return Figure(
         heading=heading,
